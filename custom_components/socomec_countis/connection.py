@@ -1,0 +1,63 @@
+"""The line that a config entry describes, and what to tell when it fails."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from modbus_connection import (
+    GatewayTargetError,
+    ModbusConnectionError,
+    ModbusError,
+    ModbusSerialParams,
+    ModbusTimeoutError,
+)
+
+from homeassistant.const import CONF_ADDRESS, CONF_DEVICE
+
+from .const import CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS
+
+LINE_SETTINGS = (CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS)
+
+PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
+
+type EntryData = Mapping[str, Any]
+
+
+def serial_params(data: EntryData) -> ModbusSerialParams:
+    """Build the parameters that the line is shared by."""
+    return ModbusSerialParams(
+        device=data[CONF_DEVICE],
+        baudrate=data[CONF_BAUDRATE],
+        parity=PARITIES[data[CONF_PARITY]],
+        stopbits=data[CONF_STOPBITS],
+    )
+
+
+def line_settings(data: EntryData) -> str:
+    """Return the line settings as they are commonly written: 9600 baud, 8N1."""
+    parity = PARITIES[data[CONF_PARITY]]
+    return f"{data[CONF_BAUDRATE]} baud, 8{parity}{data[CONF_STOPBITS]}"
+
+
+def error_placeholders(data: EntryData, error: Exception) -> dict[str, str]:
+    """Return what the texts for `error_key` name."""
+    cause: BaseException = error
+    # Only the operating system's own error says why a port does not open.
+    while (deeper := cause.__cause__ or cause.__context__) is not None:
+        cause = deeper
+    return {
+        "device": data[CONF_DEVICE],
+        "address": str(data[CONF_ADDRESS]),
+        "settings": line_settings(data),
+        "reason": str(cause) or str(error),
+    }
+
+
+def error_key(error: ModbusError) -> str:
+    """Return the translation key of the text that says what to check."""
+    match error:
+        case ModbusConnectionError():
+            return "cannot_open_port"
+        case ModbusTimeoutError() | GatewayTargetError():
+            return "no_answer"
+        case _:
+            return "unusable_answer"

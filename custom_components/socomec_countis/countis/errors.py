@@ -1,0 +1,13 @@
+"""What can go wrong with a meter, beyond the line it is reached over."""
+
+
+class CountisError(Exception):
+    """Base of the errors that a meter, not its line, is the reason for."""
+
+
+class NotACountisError(CountisError):
+    """Something answers at the address, but it is not a COUNTIS."""
+
+
+class ResetError(CountisError):
+    """The partial counters did not fall to zero."""

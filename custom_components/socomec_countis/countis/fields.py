@@ -1,0 +1,112 @@
+"""The kinds of number a COUNTIS reports, each with its unit and "not available".
+
+A 32-bit value stands in two registers, high word first. All ones mean "not
+available"; a signed value has its largest positive number for it, since all
+ones are also -1.
+"""
+
+from modbus_connection.decode import decode_string
+from modbus_connection.model import NumberField, StringField, integer
+
+WORD_NOT_AVAILABLE = 0xFFFF
+UNSIGNED_NOT_AVAILABLE = 0xFFFF_FFFF
+SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF
+ASCII_END = 0x80
+
+# In steps of 0.01 Hz a mains frequency stays below this, in steps of 0.001 Hz above.
+HERTZ_RESOLUTION_LIMIT = 10_000
+
+type Number = NumberField[float]
+
+
+def _unsigned(address: int, scale: float, unit: str) -> Number:
+    return NumberField(
+        address,
+        count=2,
+        signed=False,
+        scale=scale,
+        unit=unit,
+        nan=UNSIGNED_NOT_AVAILABLE,
+    )
+
+
+def _signed(address: int, scale: float, unit: str | None) -> Number:
+    return NumberField(
+        address, count=2, scale=scale, unit=unit, nan=SIGNED_NOT_AVAILABLE
+    )
+
+
+def volts(address: int) -> Number:
+    """Voltage, in steps of 0.01 V."""
+    return _unsigned(address, 0.01, "V")
+
+
+def amperes(address: int) -> Number:
+    """Electric current, in steps of 1 mA."""
+    return _unsigned(address, 0.001, "A")
+
+
+def watts(address: int) -> Number:
+    """Active power, in steps of 10 W; consumed is positive, produced negative."""
+    return _signed(address, 10, "W")
+
+
+def volt_amperes_reactive(address: int) -> Number:
+    """Reactive power, in steps of 10 var."""
+    return _signed(address, 10, "var")
+
+
+def volt_amperes(address: int) -> Number:
+    """Apparent power, in steps of 10 VA."""
+    return _unsigned(address, 10, "VA")
+
+
+def ratio(address: int) -> Number:
+    """Power factor, in steps of 0.001; leading is negative, lagging positive."""
+    return _signed(address, 0.001, None)
+
+
+def hertz(address: int) -> Number:
+    """Frequency, in steps of 0.01 Hz (E3x, E4x) or 0.001 Hz (E1x, E2x)."""
+    return NumberField(
+        address,
+        count=2,
+        signed=False,
+        convert=lambda raw: raw / (1000 if raw >= HERTZ_RESOLUTION_LIMIT else 100),
+        unit="Hz",
+        nan=UNSIGNED_NOT_AVAILABLE,
+    )
+
+
+def kilowatt_hours(address: int, step: float) -> Number:
+    """Active energy, in steps of 0.01 or 1 kWh."""
+    return _unsigned(address, step, "kWh")
+
+
+def kilovar_hours(address: int, step: float) -> Number:
+    """Reactive energy, in steps of 0.01 or 1 kvarh."""
+    return _unsigned(address, step, "kvarh")
+
+
+def word(address: int) -> NumberField[int]:
+    """One unsigned register."""
+    return integer(address, signed=False, nan=WORD_NOT_AVAILABLE)
+
+
+class WideString(StringField):
+    """Text with one character in each register (STRING_16)."""
+
+    def decode(self, words: list[int], scale_exponent: int | None = None) -> str:
+        """Return the text without padding; empty where a register holds no text."""
+        del scale_exponent
+        return "".join(chr(word) for word in words if 0 < word < ASCII_END).strip()
+
+
+class Text(StringField):
+    """Text with two characters in each register (STRING_NORM)."""
+
+    def decode(self, words: list[int], scale_exponent: int | None = None) -> str:
+        """Return the printable text without padding."""
+        del scale_exponent
+        text = decode_string(words)
+        return "".join(char for char in text if " " <= char <= "~").strip()
