@@ -1,0 +1,539 @@
+"""A running Home Assistant with COUNTIS meters in it, set up as a user would."""
+
+import argparse
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import ClientError, ClientSession
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+DOMAIN = "socomec_countis"
+DEMO = ROOT / ".demo"
+USERNAME = PASSWORD = "demo"  # noqa: S105
+
+CONFIGURATION = """\
+# Made by scripts/demo.
+config:
+energy:
+frontend:
+history:
+logbook:
+http:
+  server_port: {port}
+logger:
+  default: warning
+  logs:
+    custom_components.socomec_countis: info
+"""
+
+# How Home Assistant files the sensors that the Energy dashboard uses.
+ENERGY = {
+    "unit_of_measurement": "kWh",
+    "unit_class": "energy",
+    "has_sum": True,
+    "mean_type": 0,
+}
+POWER = {
+    "unit_of_measurement": "W",
+    "unit_class": "power",
+    "has_sum": False,
+    "mean_type": 1,
+}
+STATISTICS: dict[str, dict[str, Any]] = {
+    "energy_consumed": ENERGY,
+    "energy_produced": ENERGY,
+    "power": POWER,
+}
+
+# What a meter can count between a reset and the look at it.
+RESET_TO_KWH = 0.05
+START_TIMEOUT = 120
+SETTLE_TIMEOUT = 30
+COUNT_TIMEOUT = 180
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the text says why."""
+
+
+@dataclass(frozen=True)
+class Meter:
+    """A meter to set up: the config flow's answers."""
+
+    device: str
+    address: int
+    baudrate: int = 9600
+    parity: str = "none"
+    stopbits: int = 1
+
+    @property
+    def user_input(self) -> dict[str, Any]:
+        """What a user would enter in the form."""
+        return {
+            "device": self.device,
+            "address": self.address,
+            "baudrate": str(self.baudrate),
+            "parity": self.parity,
+            "stopbits": str(self.stopbits),
+        }
+
+
+@dataclass(frozen=True)
+class Entity:
+    """An enabled entity of a meter, as the registry has it."""
+
+    entity_id: str
+    key: str
+    entry_id: str
+
+
+@asynccontextmanager
+async def running(
+    command: Sequence[str | Path], log: Path, **kwargs: Any
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program, and end it on leaving.
+
+    In a session of its own: Ctrl-C is ours, to end things in order.
+    """
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=ROOT,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=kwargs.pop("stdout", output),
+            stderr=output,
+            start_new_session=True,
+            **kwargs,
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                async with asyncio.timeout(30):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+class HomeAssistant:
+    """What the demo asks of Home Assistant, over its HTTP and WebSocket API."""
+
+    def __init__(self, session: ClientSession, url: str) -> None:
+        """Talk to the instance at this address."""
+        self.session = session
+        self.url = url
+        self.headers: dict[str, str] = {}
+
+    async def request(self, method: str, path: str, **kwargs: Any) -> Any:
+        """Call the HTTP API."""
+        async with self.session.request(
+            method, self.url + path, headers=self.headers, **kwargs
+        ) as response:
+            if response.status >= 400:
+                msg = f"{method} {path}: {response.status} {await response.text()}"
+                raise DemoError(msg)
+            return await response.json()
+
+    async def command(self, **message: Any) -> Any:
+        """Call the WebSocket API."""
+        async with self.session.ws_connect(self.url + "/api/websocket") as websocket:
+            await websocket.receive_json()
+            token = self.headers["Authorization"].removeprefix("Bearer ")
+            await websocket.send_json({"type": "auth", "access_token": token})
+            await websocket.receive_json()
+            await websocket.send_json({"id": 1, **message})
+            answer = await websocket.receive_json()
+        if not answer.get("success"):
+            msg = f"{message['type']}: {answer}"
+            raise DemoError(msg)
+        return answer["result"]
+
+    async def async_started(self, process: asyncio.subprocess.Process) -> Any:
+        """Wait for it to answer, and return what is left of the onboarding."""
+        async with asyncio.timeout(START_TIMEOUT):
+            while True:
+                if process.returncode is not None:
+                    msg = f"Home Assistant ended with {process.returncode}"
+                    raise DemoError(msg)
+                with suppress(ClientError, DemoError):
+                    return await self.request("GET", "/api/onboarding")
+                await asyncio.sleep(0.2)
+
+    async def async_log_in(self, steps: list[dict[str, Any]]) -> None:
+        """Do the onboarding, or log in where it is done."""
+        client = {"client_id": self.url + "/"}
+        undone = [step["step"] for step in steps if not step["done"]]
+        if "user" in undone:
+            user = {"name": "Demo", "username": USERNAME, "password": PASSWORD}
+            answer = await self.request(
+                "POST",
+                "/api/onboarding/users",
+                json={**client, **user, "language": "en"},
+            )
+            code = answer["auth_code"]
+        else:
+            flow = await self.request(
+                "POST",
+                "/auth/login_flow",
+                json={
+                    **client,
+                    "handler": ["homeassistant", None],
+                    "redirect_uri": self.url + "/",
+                },
+            )
+            answer = await self.request(
+                "POST",
+                f"/auth/login_flow/{flow['flow_id']}",
+                json={**client, "username": USERNAME, "password": PASSWORD},
+            )
+            code = answer["result"]
+        token = await self.request(
+            "POST",
+            "/auth/token",
+            data={**client, "grant_type": "authorization_code", "code": code},
+        )
+        self.headers["Authorization"] = f"Bearer {token['access_token']}"
+        for step in ("core_config", "analytics", "integration"):
+            if step in undone:
+                await self.request(
+                    "POST",
+                    f"/api/onboarding/{step}",
+                    json={**client, "redirect_uri": self.url + "/"}
+                    if step == "integration"
+                    else {},
+                )
+
+    async def async_add_meter(self, meter: Meter) -> None:
+        """Go through the integration's config flow."""
+        flows = "/api/config/config_entries/flow"
+        flow = await self.request("POST", flows, json={"handler": DOMAIN})
+        result = await self.request(
+            "POST", f"{flows}/{flow['flow_id']}", json=meter.user_input
+        )
+        if result["type"] == "create_entry":
+            return
+        if result.get("reason") == "already_configured":
+            return
+        texts = await self.command(
+            type="frontend/get_translations",
+            language="en",
+            category="config",
+            integration=[DOMAIN],
+        )
+        key = f"component.{DOMAIN}.config.error.{result['errors']['base']}"
+        text = texts["resources"][key]
+        raise DemoError(text.format(**result["description_placeholders"]))
+
+    async def async_entities(self) -> list[Entity]:
+        """Return the enabled entities of all meters."""
+        registry = await self.command(type="config/entity_registry/list")
+        return [
+            Entity(
+                entry["entity_id"], entry["translation_key"], entry["config_entry_id"]
+            )
+            for entry in registry
+            if entry["platform"] == DOMAIN and entry["disabled_by"] is None
+        ]
+
+    async def async_states(self) -> dict[str, str]:
+        """Return the state of every entity."""
+        states = await self.request("GET", "/api/states")
+        return {state["entity_id"]: state["state"] for state in states}
+
+    async def async_settled(self) -> list[Entity]:
+        """Wait until every enabled sensor of the meters has a value."""
+        missing = ["any entity"]
+        try:
+            async with asyncio.timeout(SETTLE_TIMEOUT):
+                while missing:
+                    entities = await self.async_entities()
+                    states = await self.async_states()
+                    missing = [
+                        entity.entity_id
+                        for entity in entities
+                        if states.get(entity.entity_id, "unknown")
+                        in ("unknown", "unavailable")
+                        # A button that was never pressed has no state.
+                        and not entity.entity_id.startswith("button.")
+                    ] or ([] if entities else missing)
+                    await asyncio.sleep(0.2 if missing else 0)
+        except TimeoutError:
+            msg = f"There is no value of {', '.join(missing)}"
+            raise DemoError(msg) from None
+        return entities
+
+    async def async_fill_energy_dashboard(self, meters: list[dict[str, str]]) -> None:
+        """Take the first meter for the grid and the others for solar inverters.
+
+        The dashboard knows a sensor from its statistics, and these are compiled
+        every five minutes. A row for the hour before makes them known at once.
+        """
+        prefs = await self.command(type="energy/get_prefs")
+        if prefs["energy_sources"]:
+            return
+        states = await self.async_states()
+        for meter in meters:
+            for key, metadata in STATISTICS.items():
+                value = float(states[meter[key]])
+                await self.command(
+                    type="recorder/import_statistics",
+                    metadata={
+                        "statistic_id": meter[key],
+                        "source": "recorder",
+                        "name": None,
+                        **metadata,
+                    },
+                    stats=[
+                        {
+                            "start": hour_before().isoformat(),
+                            **(
+                                {"state": value, "sum": 0}
+                                if metadata["has_sum"]
+                                else {"mean": value, "min": value, "max": value}
+                            ),
+                        }
+                    ],
+                )
+        grid, *inverters = meters
+        await self.command(
+            type="energy/save_prefs",
+            energy_sources=[
+                {
+                    "type": "grid",
+                    "stat_energy_from": grid["energy_consumed"],
+                    "stat_energy_to": grid["energy_produced"],
+                    "stat_rate": grid["power"],
+                    "cost_adjustment_day": 0,
+                },
+                *(
+                    {"type": "solar", "stat_energy_from": inverter["energy_produced"]}
+                    for inverter in inverters
+                ),
+            ],
+            device_consumption=[],
+        )
+
+    async def async_energy_problems(self) -> list[str]:
+        """Return what the Energy dashboard's own validation finds."""
+        result = await self.command(type="energy/validate")
+        return [
+            f"{issue['type']}: {issue['affected_entities']}"
+            for checks in result.values()
+            for issues in checks
+            for issue in issues
+        ]
+
+    async def async_press(self, entity_id: str) -> None:
+        """Press a button."""
+        await self.request(
+            "POST", "/api/services/button/press", json={"entity_id": entity_id}
+        )
+
+
+def hour_before() -> datetime:
+    """Return the start of the last full hour."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    return now - timedelta(hours=1)
+
+
+def table(entities: list[Entity], states: dict[str, str]) -> list[str]:
+    """Return the values as lines: a row a quantity, a column a meter."""
+    entries = list(dict.fromkeys(entity.entry_id for entity in entities))
+    keys = dict.fromkeys(
+        entity.key for entity in entities if entity.entity_id.startswith("sensor.")
+    )
+    values = {
+        (entity.key, entity.entry_id): states.get(entity.entity_id, "-")
+        for entity in entities
+    }
+    return [
+        f"{key:26}"
+        + "".join(f"{values.get((key, entry), '-'):>14}" for entry in entries)
+        for key in keys
+    ]
+
+
+async def async_show(hass: HomeAssistant, entities: list[Entity]) -> None:
+    """Show the values, every second, until Ctrl-C."""
+    lines = table(entities, await hass.async_states())
+    while True:
+        print("\n".join(lines), flush=True)
+        await asyncio.sleep(1)
+        lines = table(entities, await hass.async_states())
+        if sys.stdout.isatty():
+            print(f"\033[{len(lines)}A", end="")
+        else:
+            await asyncio.sleep(59)
+
+
+async def async_check_reset(hass: HomeAssistant, meter: dict[str, str]) -> None:
+    """Press the reset button and see the partial counters fall and the totals go on."""
+    partial = [meter["partial_energy_consumed"], meter["partial_energy_produced"]]
+    totals = [meter["energy_consumed"], meter["energy_produced"]]
+    before = await hass.async_states()
+    if max(float(before[entity_id]) for entity_id in partial) == 0:
+        msg = f"{partial} are 0 before the reset"
+        raise DemoError(msg)
+    await hass.async_press(meter["reset_partial_counters"])
+    after = await hass.async_states()
+    for entity_id in partial:
+        if float(after[entity_id]) > RESET_TO_KWH:
+            msg = f"{entity_id} is {after[entity_id]} after the reset"
+            raise DemoError(msg)
+    try:
+        async with asyncio.timeout(COUNT_TIMEOUT):
+            while True:
+                now = await hass.async_states()
+                for entity_id in totals:
+                    if float(now[entity_id]) < float(before[entity_id]):
+                        msg = f"{entity_id} fell to {now[entity_id]}"
+                        raise DemoError(msg)
+                if any(float(now[total]) > float(before[total]) for total in totals):
+                    return
+                await asyncio.sleep(0.5)
+    except TimeoutError:
+        msg = f"{totals} do not go on counting"
+        raise DemoError(msg) from None
+
+
+async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
+    """Start everything, set it up and show it."""
+    started = time.monotonic()
+    config = folder / "config"
+    (config / "custom_components").mkdir(parents=True, exist_ok=True)
+    link = config / "custom_components" / DOMAIN
+    if not link.is_symlink():
+        link.symlink_to(ROOT / "custom_components" / DOMAIN)
+    port = free_port(arguments.web_port)
+    (config / "configuration.yaml").write_text(CONFIGURATION.format(port=port))
+
+    async with AsyncExitStack() as stack:
+        if arguments.port:
+            meters = [
+                Meter(
+                    arguments.port,
+                    arguments.address,
+                    arguments.baudrate,
+                    arguments.parity,
+                    arguments.stopbits,
+                )
+            ]
+        else:
+            line = folder / "line"
+            meters = [Meter(str(line), 1), Meter(str(line), 2)]
+            simulator = await stack.enter_async_context(
+                running(
+                    [
+                        *(sys.executable, "-m", "simulator", "--address", "1", "2"),
+                        *("--link", line, "--state", folder / "meters.json"),
+                    ],
+                    folder / "simulator.log",
+                    stdout=asyncio.subprocess.PIPE,
+                )
+            )
+            assert simulator.stdout is not None  # noqa: S101
+            if not await simulator.stdout.readline():
+                raise DemoError((folder / "simulator.log").read_text())
+        process = await stack.enter_async_context(
+            running(
+                [
+                    *(sys.executable, "-m", "homeassistant", "--skip-pip"),
+                    *("--config", config),
+                ],
+                folder / "home-assistant.log",
+            )
+        )
+        session = await stack.enter_async_context(ClientSession())
+        hass = HomeAssistant(session, f"http://localhost:{port}")
+        await hass.async_log_in(await hass.async_started(process))
+        for meter in meters:
+            await hass.async_add_meter(meter)
+        entities = await hass.async_settled()
+        by_meter: dict[str, dict[str, str]] = {}
+        for entity in entities:
+            by_meter.setdefault(entity.entry_id, {})[entity.key] = entity.entity_id
+        keyed = list(by_meter.values())
+        await hass.async_fill_energy_dashboard(keyed)
+        seconds = time.monotonic() - started
+        print(
+            f"Home Assistant: {hass.url}  (user {USERNAME}, password {PASSWORD})\n"
+            f"{len(meters)} meter(s) on {meters[0].device},"
+            f" {len(entities)} entities, after {seconds:.1f} s\n",
+            flush=True,
+        )
+        if not arguments.check:
+            await async_show(hass, entities)
+        if problems := await hass.async_energy_problems():
+            raise DemoError("\n".join(problems))
+        if arguments.port:
+            print("The partial counters of a real meter are not reset by a check.")
+        else:
+            for keys in keyed:
+                await async_check_reset(hass, keys)
+        print("\n".join(table(entities, await hass.async_states())))
+
+
+def free_port(wanted: int) -> int:
+    """Return the port, or any other one if that is in use."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", wanted))
+        except OSError:
+            probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> int:
+    """Run the demo; 0 if all went well."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="start afresh, check that everything works, stop",
+    )
+    parser.add_argument("--port", help="use a real meter on this serial port")
+    parser.add_argument("--address", type=int, default=1, help="its address")
+    parser.add_argument("--baudrate", type=int, default=9600)
+    parser.add_argument("--parity", choices=["none", "even", "odd"], default="none")
+    parser.add_argument("--stopbits", type=int, choices=[1, 2], default=1)
+    parser.add_argument(
+        "--web-port", type=int, default=8123, help="where Home Assistant listens"
+    )
+    arguments = parser.parse_args()
+
+    folder = DEMO / ("meter" if arguments.port else "simulated")
+    if arguments.check:
+        DEMO.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="check-", dir=DEMO))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        asyncio.run(async_demo(arguments, folder))
+    except KeyboardInterrupt:
+        return 0
+    except (DemoError, TimeoutError) as error:
+        print(f"{error!s:.2000}\nLogs: {folder}", file=sys.stderr)
+        return 1
+    shutil.rmtree(folder)
+    print("All is well.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""What flows through a meter: loads as functions of time.
+
+A load tells its power for each second since 1970, always the same for the same
+second and seed, so that a meter counts the same whenever it is read.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+import math
+from random import Random
+from typing import Protocol
+
+type Phases = tuple[Phase, Phase, Phase]
+
+SLOT_SECONDS = 5
+DAY_SECONDS = 86_400
+MINUTE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase in one second."""
+
+    watts: float = 0
+    """Active power: consumed is positive, produced negative."""
+
+    reactive: float = 0
+    """Reactive power in var: inductive is positive."""
+
+    volts: float = 230
+
+
+class Load(Protocol):
+    """Anything that a meter can be put in front of."""
+
+    def phases(self, second: int) -> Phases:
+        """Return the three phases in this second."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same for ever."""
+
+    l1: Phase = Phase(1000)
+    l2: Phase = Phase(500)
+    l3: Phase = Phase(-200)
+
+    def phases(self, second: int) -> Phases:
+        """Return the three phases."""
+        return self.l1, self.l2, self.l3
+
+
+def _daylight(second: int, noon: int) -> float:
+    """How much of its peak a solar roof makes without clouds, 0 to 1."""
+    return max(0.0, math.cos((second - noon) / DAY_SECONDS * 2 * math.pi))
+
+
+@lru_cache(maxsize=4096)
+def _sunshine(seed: int, minute: int) -> float:
+    """How much of that the clouds let through."""
+    return Random(seed * 7919 + minute // 3).uniform(0.25, 1.0)
+
+
+def _noise(seed: int, second: int) -> Random:
+    return Random(seed * 1_000_003 + second // SLOT_SECONDS)
+
+
+def _phase(watts: float, power_factor: float, volts: float) -> Phase:
+    reactive = abs(watts) * math.tan(math.acos(power_factor))
+    return Phase(watts, reactive, volts)
+
+
+@dataclass(frozen=True)
+class House:
+    """A house that consumes and, with solar, sometimes produces."""
+
+    seed: int = 1
+    solar_peak: float = 0
+    """Peak power of the roof in W; 0 for a house without one."""
+    noon: int = DAY_SECONDS // 2
+    """A second in which the sun stands highest."""
+
+    def phases(self, second: int) -> Phases:
+        """Return the three phases in this second."""
+        noise = _noise(self.seed, second)
+        minute = second // MINUTE_SECONDS + self.seed
+        roof = self.solar_peak * _daylight(second, self.noon)
+        roof *= _sunshine(self.seed, second // MINUTE_SECONDS) / 3
+        fridge = 90 if minute % 30 < 12 else 0
+        kettle = 2000 if minute % 20 < 3 else 0
+        oven = 1600 if minute % 45 < 20 else 0
+        heat_pump = 800 if minute % 15 < 8 else 20
+        consumed = (
+            180 + fridge + heat_pump + noise.uniform(-15, 15),
+            120 + kettle + heat_pump + noise.uniform(-15, 15),
+            90 + oven + heat_pump + noise.uniform(-15, 15),
+        )
+        l1, l2, l3 = (
+            _phase(watts - roof, 0.96, 230 + noise.uniform(-1.5, 1.5))
+            for watts in consumed
+        )
+        return l1, l2, l3
+
+
+@dataclass(frozen=True)
+class Inverter:
+    """A solar inverter: produces by day and draws a little by night."""
+
+    seed: int = 1
+    peak: float = 6000
+    """Peak power in W."""
+    noon: int = DAY_SECONDS // 2
+    """A second in which the sun stands highest."""
+
+    def phases(self, second: int) -> Phases:
+        """Return the three phases in this second."""
+        noise = _noise(self.seed + 500, second)
+        roof = self.peak * _daylight(second, self.noon)
+        roof *= _sunshine(self.seed, second // MINUTE_SECONDS)
+        watts = -roof / 3 if roof else 4.0
+        l1, l2, l3 = (
+            _phase(watts + noise.uniform(-3, 3), 0.99, 230 + noise.uniform(-1.5, 1.5))
+            for _ in range(3)
+        )
+        return l1, l2, l3

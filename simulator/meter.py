@@ -1,0 +1,384 @@
+"""A simulated COUNTIS: counts what flows through it and serves its table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+import math
+import time
+from typing import Any
+
+from pymodbus.constants import ExcCodes
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from .load import Constant, Load, Phases
+from .table import (
+    BLOCKS,
+    CLOCK,
+    COM_BOARD_PRODUCT,
+    COMMUNICATION_BOARD,
+    ENERGIES,
+    ENERGIES_UNIT_100,
+    IDENTIFICATION,
+    METROLOGY,
+    MID_STATUS,
+    NETWORK,
+    OVERFLOW,
+    PARTIAL_ENERGIES_RESET,
+    RESERVED,
+    SET_TARIFF,
+    TARIFFS,
+    TARIFFS_UNIT_100,
+    VALUE_RESET,
+    Kind,
+    TableBlock,
+    signed,
+    text,
+    unsigned,
+    wide_text,
+)
+
+READ = 3
+WRITE = 6
+WRITE_MULTIPLE = 16
+
+OVERFLOW_WH = 999_999_999 * 10
+TARIFF_COUNT = 4
+ALL_TARIFFS = 0xFFFF
+PARTIAL_ENERGIES = 0x20
+PARTIAL_BITS = {
+    0x0001: "partial_consumed",
+    0x0002: "partial_reactive",
+    0x0008: "partial_produced",
+}
+
+
+@dataclass
+class Counters:
+    """The counters, in Wh and varh, as the meter keeps them without power."""
+
+    consumed: float = 0
+    reactive: float = 0
+    produced: float = 0
+    partial_consumed: float = 0
+    partial_reactive: float = 0
+    partial_produced: float = 0
+    tariffs: list[float] = field(default_factory=lambda: [0.0] * TARIFF_COUNT)
+    tariff: int = 1
+
+
+@dataclass(kw_only=True)
+class Meter:
+    """One meter on a line. Everything may be changed while it runs."""
+
+    address: int = 1
+    load: Load = field(default_factory=Constant)
+    clock: Callable[[], float] = time.time
+    """Seconds since 1970, as the meter's energy is counted by."""
+    counters: Counters = field(default_factory=Counters)
+    model: str = "Countis E33"
+    serial: tuple[int, int, int] | None = None
+    """Year and week, site and line, order; one that fits the address if None."""
+
+    silent: bool = False
+    exception: int | None = None
+    """Answers everything with this exception code."""
+    refuses: set[int] = field(default_factory=set)
+    """Starts of blocks that are refused with exception 2."""
+    blank: set[int] = field(default_factory=set)
+    """Starts of blocks that read "not available" all over."""
+    refuses_reserved: bool = False
+    """Refuses a read that touches a reserved register."""
+    refuses_functions: set[int] = field(default_factory=set)
+    refuses_commands: set[int] = field(default_factory=set)
+    """Registers whose writes are refused with exception 2."""
+    ignores_commands: set[int] = field(default_factory=set)
+    """Registers whose writes are acknowledged and not carried out."""
+    has_partial_energies_reset: bool = False
+    """Knows the command 40512, as an E1x or E2x does."""
+    override: dict[int, int] = field(default_factory=dict)
+    """Registers that read something else than they should."""
+
+    writes: list[tuple[int, list[int]]] = field(default_factory=list)
+    """What was written and accepted, for a test to look at."""
+
+    def __post_init__(self) -> None:
+        """Start counting now."""
+        self._counted_until = int(self.clock())
+        self._clock_offset = 0.0
+
+    def count(self) -> Counters:
+        """Count up to now, second by second, and return the counters."""
+        now = int(self.clock())
+        counters = self.counters
+        tariff = counters.tariff - 1
+        for second in range(self._counted_until, now):
+            phases = self.load.phases(second)
+            active = sum(phase.watts for phase in phases) / 3600
+            reactive = sum(phase.reactive for phase in phases) / 3600
+            if active > 0:
+                counters.consumed += active
+                counters.partial_consumed += active
+                counters.tariffs[tariff] += active
+            else:
+                counters.produced -= active
+                counters.partial_produced -= active
+            if reactive > 0:
+                counters.reactive += reactive
+                counters.partial_reactive += reactive
+        self._counted_until = max(now, self._counted_until)
+        return counters
+
+    def read(self, address: int, count: int) -> list[int] | ExcCodes:
+        """Return registers of one block, or the exception that refuses them."""
+        for block in BLOCKS:
+            if block.holds(address, count):
+                break
+        else:
+            return ExcCodes.ILLEGAL_ADDRESS
+        if block.kind is Kind.COMMANDS or block.start in self.refuses:
+            return ExcCodes.ILLEGAL_ADDRESS
+        addresses = range(address, address + count)
+        if block.start in self.blank:
+            return [RESERVED] * count
+        registers = self._registers(block) | self.override
+        if self.refuses_reserved and not registers.keys() >= set(addresses):
+            return ExcCodes.ILLEGAL_ADDRESS
+        return [registers.get(address, RESERVED) for address in addresses]
+
+    def write(self, address: int, values: list[int]) -> ExcCodes | None:
+        """Carry out a command or change a setting, or refuse it."""
+        if address in self.refuses_commands:
+            return ExcCodes.ILLEGAL_ADDRESS
+        commands: dict[int, Callable[[int], bool]] = {
+            VALUE_RESET + 2: self._reset_partial_counters,
+            VALUE_RESET + 4: self._reset_tariffs,
+            SET_TARIFF + 1: self._set_tariff,
+        }
+        if self.has_partial_energies_reset:
+            commands[PARTIAL_ENERGIES_RESET] = self._reset_partial_energies
+        self.count()
+        if address == CLOCK:
+            accepted = self._set_clock(values)
+        elif (command := commands.get(address)) is None or len(values) != 1:
+            return ExcCodes.ILLEGAL_ADDRESS
+        elif address in self.ignores_commands:
+            accepted = True
+        else:
+            accepted = command(values[0])
+        if not accepted:
+            return ExcCodes.ILLEGAL_VALUE
+        self.writes.append((address, values))
+        return None
+
+    @property
+    def device(self) -> SimDevice:
+        """The meter as pymodbus serves it: every register leads back here."""
+        first = BLOCKS[0].start
+        last = first
+        for block in BLOCKS:
+            first = min(first, block.start)
+            last = max(last, block.start + block.words)
+        return SimDevice(
+            id=self.address,
+            simdata=[SimData(first, count=last - first, datatype=DataType.REGISTERS)],
+            action=partial(_serve, self),
+        )
+
+    # -- registers -----------------------------------------------------------
+
+    def _registers(self, block: TableBlock) -> dict[int, int]:
+        builders: dict[int, Callable[[], dict[int, int]]] = {
+            IDENTIFICATION: self._identification,
+            COMMUNICATION_BOARD: lambda: dict.fromkeys(range(38912, 38919), 1),
+            NETWORK: lambda: {57344: 5, 57345: 5, 57346: 5, 57355: 600},
+            CLOCK: self._clock_registers,
+            METROLOGY: self._metrology,
+            ENERGIES: lambda: self._energies(ENERGIES, 1000),
+            TARIFFS: lambda: self._tariffs(TARIFFS, 1000),
+            ENERGIES_UNIT_100: lambda: self._energies(ENERGIES_UNIT_100, 10),
+            TARIFFS_UNIT_100: lambda: self._tariffs(TARIFFS_UNIT_100, 10),
+            OVERFLOW: self._overflow,
+            MID_STATUS: lambda: {40544: 0, 40545: 0},
+            COM_BOARD_PRODUCT: lambda: {40608: 1},
+        }
+        return builders[block.start]()
+
+    def _identification(self) -> dict[int, int]:
+        year_week, site_line, order = self.serial or (0x1438, 0x0120, self.address)
+        return {
+            **wide_text(50000, "SOCO"),
+            50004: 100,
+            50005: 33,
+            50006: 200,
+            50007: 102,
+            50008: year_week,
+            50009: site_line,
+            50010: order,
+            **unsigned(50011, 0),
+            **dict.fromkeys(range(50013, 50017), 0),
+            50018: 1,
+            50019: 2,
+            **text(50030, "880100", 4),
+            **text(50042, "SOCOMEC" if self.model else "", 8),
+            **text(50050, self.model, 8),
+            **text(50058, self.model, 8),
+        }
+
+    def _clock_registers(self) -> dict[int, int]:
+        now = datetime.fromtimestamp(self.clock() + self._clock_offset, UTC)
+        parts = (now.day, now.month, now.year, now.hour, now.minute, now.second)
+        return {CLOCK + index: part for index, part in enumerate(parts)}
+
+    def _metrology(self) -> dict[int, int]:
+        phases = self.load.phases(int(self.clock()))
+        currents = [_apparent(p.watts, p.reactive) / p.volts for p in phases]
+        active = sum(phase.watts for phase in phases)
+        reactive = sum(phase.reactive for phase in phases)
+        registers = {
+            **unsigned(50526, 5000 + int(self.clock()) % 3),
+            **unsigned(50534, _neutral(currents, phases) * 1000),
+            **signed(50536, active / 10),
+            **signed(50538, reactive / 10),
+            **unsigned(50540, _apparent(active, reactive) / 10),
+            **signed(50542, _power_factor(active, reactive) * 1000),
+        }
+        for index, phase in enumerate(phases):
+            following = phases[(index + 1) % 3]
+            apparent = _apparent(phase.watts, phase.reactive)
+            registers |= {
+                **unsigned(
+                    50514 + 2 * index,
+                    (phase.volts + following.volts) / 2 * math.sqrt(3) * 100,
+                ),
+                **unsigned(50520 + 2 * index, phase.volts * 100),
+                **unsigned(50528 + 2 * index, currents[index] * 1000),
+                **signed(50544 + 2 * index, phase.watts / 10),
+                **signed(50550 + 2 * index, phase.reactive / 10),
+                **unsigned(50556 + 2 * index, apparent / 10),
+                **signed(
+                    50562 + 2 * index,
+                    _power_factor(phase.watts, phase.reactive) * 1000,
+                ),
+            }
+        return registers
+
+    def _energies(self, start: int, step: int) -> dict[int, int]:
+        counters = self.count()
+        return {
+            **unsigned(start + 2, counters.consumed % OVERFLOW_WH // step),
+            **unsigned(start + 4, counters.reactive % OVERFLOW_WH // step),
+            **unsigned(start + 8, counters.produced % OVERFLOW_WH // step),
+            **unsigned(start + 12, counters.partial_consumed // step),
+            **unsigned(start + 14, counters.partial_reactive // step),
+            **unsigned(start + 18, counters.partial_produced // step),
+        }
+
+    def _tariffs(self, start: int, step: int) -> dict[int, int]:
+        counters = self.count()
+        registers = {start: TARIFF_COUNT, start + 1: counters.tariff}
+        for index, energy in enumerate(counters.tariffs):
+            registers |= unsigned(start + 2 + 2 * index, energy % OVERFLOW_WH // step)
+        return registers
+
+    def _overflow(self) -> dict[int, int]:
+        counters = self.count()
+        totals = (counters.consumed, counters.reactive, counters.produced)
+        return {
+            **unsigned(36864, 999_999_999),
+            **{
+                36866 + index: int(total // OVERFLOW_WH)
+                for index, total in enumerate(totals)
+            },
+            **{
+                36871 + index: int(energy // OVERFLOW_WH)
+                for index, energy in enumerate(counters.tariffs)
+            },
+        }
+
+    # -- commands ------------------------------------------------------------
+
+    def _reset_partial_counters(self, bits: int) -> bool:
+        """Reset what is asked for; bits of other things are a mistake here."""
+        if not bits or bits & ~sum(PARTIAL_BITS):
+            return False
+        for bit, name in PARTIAL_BITS.items():
+            if bits & bit:
+                setattr(self.counters, name, 0.0)
+        return True
+
+    def _reset_partial_energies(self, value: int) -> bool:
+        return value == PARTIAL_ENERGIES and self._reset_partial_counters(
+            sum(PARTIAL_BITS)
+        )
+
+    def _reset_tariffs(self, bits: int) -> bool:
+        if bits != ALL_TARIFFS and (not bits or bits >> TARIFF_COUNT):
+            return False
+        for index in range(TARIFF_COUNT):
+            if bits >> index & 1:
+                self.counters.tariffs[index] = 0.0
+        return True
+
+    def _set_tariff(self, tariff: int) -> bool:
+        if not 1 <= tariff <= TARIFF_COUNT:
+            return False
+        self.counters.tariff = tariff
+        return True
+
+    def _set_clock(self, values: list[int]) -> bool:
+        try:
+            day, month, year, hour, minute, second = values
+            wanted = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        except ValueError:
+            return False
+        self._clock_offset = wanted.timestamp() - self.clock()
+        return True
+
+
+def _apparent(watts: float, reactive: float) -> float:
+    return math.hypot(watts, reactive)
+
+
+def _power_factor(watts: float, reactive: float) -> float:
+    """Return the power factor with the table's sign: - leading, + lagging."""
+    apparent = _apparent(watts, reactive)
+    if not apparent:
+        return 1
+    return math.copysign(abs(watts) / apparent, reactive)
+
+
+def _neutral(currents: list[float], phases: Phases) -> float:
+    """Return the current that three phases a third of a turn apart leave over."""
+    real = imaginary = 0.0
+    for index, (current, phase) in enumerate(zip(currents, phases, strict=True)):
+        angle = math.atan2(phase.reactive, phase.watts) - index * 2 * math.pi / 3
+        real += current * math.cos(angle)
+        imaginary += current * math.sin(angle)
+    return math.hypot(real, imaginary)
+
+
+async def _serve(
+    meter: Meter,
+    function: int,
+    start: int,
+    address: int,
+    count: int,
+    registers: list[int],
+    values: Any,
+) -> ExcCodes | None:
+    """Answer one request, as pymodbus passes it on."""
+    if meter.exception is not None:
+        return ExcCodes(meter.exception)
+    if function in meter.refuses_functions:
+        return ExcCodes.ILLEGAL_FUNCTION
+    if function == READ:
+        words = meter.read(address, count)
+        if isinstance(words, ExcCodes):
+            return words
+        registers[address - start : address - start + count] = words
+        return None
+    if function in (WRITE, WRITE_MULTIPLE):
+        # Without values, the register is read back for the answer to a write.
+        return None if values is None else meter.write(address, list(values))
+    return ExcCodes.ILLEGAL_FUNCTION
