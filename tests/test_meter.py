@@ -1,0 +1,435 @@
+"""The meter library alone, over a real serial line, on both client backends."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import modbus_connection
+from modbus_connection import (
+    ModbusConnectionError,
+    ModbusError,
+    ModbusSerialParams,
+    ModbusTimeoutError,
+    ModbusUnit,
+)
+import modbus_connection.pymodbus
+import modbus_connection.tmodbus
+import pytest
+
+from custom_components.socomec_countis.countis import (
+    Countis,
+    CountisError,
+    NotACountisError,
+    ResetError,
+)
+from custom_components.socomec_countis.countis.registers import Measurements
+from simulator import LOST, TRUNCATED, Constant, Fault, Line, Meter, Phase, late
+from simulator.meter import WRITE
+
+from .common import SERIAL, Clock
+
+PARTIAL = (
+    "partial_energy_consumed",
+    "partial_energy_reactive",
+    "partial_energy_produced",
+)
+RESET = b"\x01\x06\xe2\x22\x00\x0b"
+
+
+@pytest.fixture(params=["tmodbus", "pymodbus"])
+async def connection(request: pytest.FixtureRequest, line: Line) -> AsyncGenerator[Any]:
+    """Open the line by each of the backends."""
+    backend: Any = getattr(modbus_connection, request.param)
+    opened = backend.ModbusConnection(
+        ModbusSerialParams(device=line.port, baudrate=9600), timeout=0.4
+    )
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def unit(connection: Any) -> ModbusUnit:
+    """Return the unit at address 1."""
+    found: ModbusUnit = connection.for_unit(1)
+    return found
+
+
+@pytest.fixture
+def countis(unit: ModbusUnit) -> Countis:
+    """Return the library's meter at address 1."""
+    return Countis(unit)
+
+
+async def test_a_meter_says_who_it_is(countis: Countis) -> None:
+    await countis.async_ensure_setup()
+    assert (countis.model, countis.serial_number, countis.software_version) == (
+        "COUNTIS E33",
+        SERIAL,
+        "1.02",
+    )
+    assert countis.variants == {
+        "identity": "Identity",
+        "measurements": "Measurements",
+        "energies": "Energies",
+        "tariffs": "Tariffs",
+    }
+
+
+async def test_setting_up_happens_once(countis: Countis, line: Line) -> None:
+    await countis.async_ensure_setup()
+    asked = len(line.requests)
+    await countis.async_ensure_setup()
+    assert len(line.requests) == asked
+
+
+async def test_a_poll_reports_what_it_refreshed(countis: Countis) -> None:
+    report = await countis.async_update()
+    assert report.complete
+    assert report.updated == {"measurements", "energies", "tariffs"}
+    values = countis.values(report)
+    assert values["power"] == 1300
+    assert values["power_l3"] == -200
+    assert values["voltage_l1"] == 230.0
+    assert values["energy_consumed"] == 1234.56
+    assert values["tariff"] == 1
+
+
+@pytest.mark.parametrize("fault", [LOST, TRUNCATED, late(0.6)])
+@pytest.mark.parametrize("good_answers", [0, 1, 2])
+async def test_a_disturbed_answer_is_asked_for_again(
+    countis: Countis, line: Line, fault: Fault, good_answers: int
+) -> None:
+    await countis.async_ensure_setup()
+    line.faults.extend([Fault()] * good_answers + [fault])
+    report = await countis.async_update()
+    assert report.complete
+    assert countis.values(report)["power"] == 1300
+
+
+async def test_without_a_retry_a_silent_meter_costs_one_timeout(
+    countis: Countis, line: Line, meter: Meter
+) -> None:
+    await countis.async_ensure_setup()
+    meter.silent = True
+    line.requests.clear()
+    with pytest.raises(ModbusTimeoutError):
+        await countis.async_update(retry=False)
+    assert len(line.requests) == 1
+
+
+async def test_a_port_that_is_not_there_is_a_connection_error() -> None:
+    connection = modbus_connection.tmodbus.ModbusConnection(
+        ModbusSerialParams(device="/dev/no-such-port")
+    )
+    countis = Countis(connection.for_unit(1))
+    with pytest.raises(ModbusConnectionError):
+        await countis.async_update()
+    await connection.close()
+
+
+async def test_a_line_that_is_lost_after_setting_up_is_a_connection_error(
+    countis: Countis, connection: Any
+) -> None:
+    await countis.async_ensure_setup()
+    await connection.close()
+    with pytest.raises(ModbusConnectionError):
+        await countis.async_update()
+
+
+@pytest.mark.parametrize(
+    ("registers", "why"),
+    [
+        ({50000: ord("X")}, "another signature"),
+        ({50004: 200}, "another kind of product"),
+    ],
+)
+async def test_another_device_is_not_a_countis(
+    countis: Countis, meter: Meter, registers: dict[int, int], why: str
+) -> None:
+    meter.override = registers
+    with pytest.raises(NotACountisError):
+        await countis.async_ensure_setup()
+
+
+@pytest.mark.parametrize("how", ["refuses", "blank"])
+async def test_a_meter_without_identification_is_taken_for_its_measurements(
+    countis: Countis, meter: Meter, how: str
+) -> None:
+    getattr(meter, how).add(50000)
+    await countis.async_ensure_setup()
+    assert countis.model == "COUNTIS"
+    assert countis.serial_number is None
+    assert countis.software_version is None
+    assert countis.variants["identity"] is None
+
+
+@pytest.mark.parametrize(
+    "registers",
+    [
+        {50526: 0, 50527: 0},
+        {50527: 100},
+        {50526: 0xFFFF, 50527: 0xFFFF},
+        {50520 + word: 0xFFFF for word in range(6)},
+        {50520 + word: 1 for word in range(6)},
+    ],
+)
+async def test_without_identification_no_mains_is_no_countis(
+    countis: Countis, meter: Meter, registers: dict[int, int]
+) -> None:
+    meter.refuses = {50000}
+    meter.override = registers
+    with pytest.raises(NotACountisError):
+        await countis.async_ensure_setup()
+
+
+async def test_a_device_that_serves_nothing_is_no_countis(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.refuses = {50000, 50512}
+    with pytest.raises(CountisError):
+        await countis.async_ensure_setup()
+
+
+async def test_a_broken_meter_is_an_error_of_the_line(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.exception = 4
+    with pytest.raises(ModbusError):
+        await countis.async_ensure_setup()
+
+
+@pytest.mark.parametrize(
+    ("name", "extended", "model"),
+    [
+        ("", "", "COUNTIS"),
+        ("", "countis e43", "COUNTIS E43"),
+        ("DIRIS", "", "COUNTIS"),
+        ("Countis E34", "", "COUNTIS E34"),
+    ],
+)
+async def test_a_model_is_named_as_on_the_meter(
+    countis: Countis, meter: Meter, name: str, extended: str, model: str
+) -> None:
+    from simulator.table import text  # noqa: PLC0415
+
+    meter.override = text(50050, name, 8) | text(50058, extended, 8)
+    await countis.async_ensure_setup()
+    assert countis.model == model
+    assert countis.serial_number == SERIAL
+
+
+@pytest.mark.parametrize("word", [0, 0xFFFF])
+async def test_a_serial_number_that_is_not_set_is_none(
+    countis: Countis, meter: Meter, word: int
+) -> None:
+    meter.override = dict.fromkeys(range(50007, 50011), word)
+    await countis.async_ensure_setup()
+    assert countis.serial_number is None
+    assert countis.model == "COUNTIS E33"
+
+
+async def test_a_meter_that_refuses_reserved_registers_is_read_around_them(
+    countis: Countis, meter: Meter, line: Line
+) -> None:
+    meter.refuses_reserved = True
+    report = await countis.async_update()
+    assert report.complete
+    assert countis.values(report)["partial_energy_produced"] == 0.89
+    assert countis.variants == {
+        "identity": "Identity, read apart",
+        "measurements": "Measurements",
+        "energies": "Energies, read apart",
+        "tariffs": "Tariffs",
+    }
+
+
+@pytest.mark.parametrize("how", ["refuses", "blank"])
+async def test_counters_in_kwh_take_the_place_of_those_a_meter_lacks(
+    countis: Countis, meter: Meter, how: str
+) -> None:
+    setattr(meter, how, {50944, 51200})
+    values = countis.values(await countis.async_update())
+    assert values["energy_consumed"] == 1234
+    assert values["partial_energy_consumed"] == 45
+    assert values["tariff_2_energy"] == 234
+    assert countis.variants["energies"] == "EnergiesInKwh"
+    assert countis.variants["tariffs"] == "TariffsInKwh"
+
+
+async def test_counters_in_10_wh_that_tell_something_else_are_not_believed(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.override = {50946: 0, 50947: 0}
+    values = countis.values(await countis.async_update())
+    assert values["energy_consumed"] == 1234
+    assert countis.variants["energies"] == "EnergiesInKwh"
+
+
+async def test_a_counter_that_only_one_block_has_is_no_contradiction(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.override = {50772: 0xFFFF, 50773: 0xFFFF}
+    values = countis.values(await countis.async_update())
+    assert values["energy_reactive"] == 300.01
+
+
+async def test_a_meter_without_counters_has_none(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.refuses = {50768, 50848, 50944, 51200}
+    report = await countis.async_update()
+    assert report.updated == {"measurements"}
+    assert countis.variants["energies"] is None
+    with pytest.raises(ResetError):
+        await countis.async_reset_partial_counters()
+
+
+async def test_a_frequency_is_told_apart_by_its_resolution(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.override = {50526: 0, 50527: 49_980}
+    values = countis.values(await countis.async_update())
+    assert values["frequency"] == 49.98
+
+
+async def test_minus_ten_watts_are_not_taken_for_not_available(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.load = Constant(Phase(-10), Phase(0), Phase(0))
+    values = countis.values(await countis.async_update())
+    assert values["power"] == values["power_l1"] == -10
+
+
+async def test_a_block_of_nothing_but_ones_has_no_value_at_all(
+    unit: ModbusUnit, meter: Meter
+) -> None:
+    meter.blank = {50512}
+    measurements = Measurements(unit)
+    await measurements.async_update()
+    assert set(measurements.values.values()) == {None}
+
+
+async def test_a_reset_writes_the_meters_own_bits_and_reads_back(
+    countis: Countis, meter: Meter, line: Line
+) -> None:
+    await countis.async_update()
+    line.requests.clear()
+    values = await countis.async_reset_partial_counters()
+    assert [values[name] for name in PARTIAL] == [0, 0, 0]
+    assert values["energy_consumed"] == 1234.56
+    assert meter.writes == [(57890, [0x000B])]
+    assert [frame[:6] for frame in line.requests] == [
+        RESET,
+        b"\x01\x03\xc7\x02\x00\x12",
+    ]
+
+
+async def test_a_reset_leaves_out_counters_that_the_meter_lacks(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.override = dict.fromkeys((50958, 50959, 50782, 50783), 0xFFFF)
+    await countis.async_update()
+    await countis.async_reset_partial_counters()
+    assert meter.writes == [(57890, [0x0009])]
+
+
+async def test_a_reset_whose_answer_is_lost_is_seen_in_the_counters(
+    countis: Countis, meter: Meter, line: Line
+) -> None:
+    await countis.async_update()
+    line.faults.append(LOST)
+    values = await countis.async_reset_partial_counters()
+    assert [values[name] for name in PARTIAL] == [0, 0, 0]
+    assert meter.writes == [(57890, [0x000B])]
+
+
+async def test_a_meter_that_knows_function_16_only_is_reset_by_it(
+    countis: Countis, meter: Meter, line: Line
+) -> None:
+    await countis.async_update()
+    meter.refuses_functions = {WRITE}
+    values = await countis.async_reset_partial_counters()
+    assert [values[name] for name in PARTIAL] == [0, 0, 0]
+    assert line.requests[-2][:2] == b"\x01\x10"
+
+
+async def test_an_acknowledged_reset_is_an_accepted_one(
+    countis: Countis, meter: Meter, line: Line
+) -> None:
+    """Exception 5 says that the command is accepted and takes its time."""
+    await countis.async_update()
+
+    def acknowledge(frame: bytes) -> bytes:
+        from pymodbus.framer.rtu import FramerRTU  # noqa: PLC0415
+
+        answer = bytes([frame[0], frame[1] | 0x80, 5])
+        return answer + FramerRTU.compute_CRC(answer).to_bytes(2)
+
+    line.faults.append(Fault(acknowledge))
+    values = await countis.async_reset_partial_counters()
+    assert [values[name] for name in PARTIAL] == [0, 0, 0]
+
+
+async def test_a_refused_reset_is_asked_for_by_the_other_command(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.refuses_commands = {57890}
+    meter.has_partial_energies_reset = True
+    await countis.async_update()
+    values = await countis.async_reset_partial_counters()
+    assert [values[name] for name in PARTIAL] == [0, 0, 0]
+    assert meter.writes == [(40512, [0x20])]
+
+
+async def test_an_ignored_reset_is_asked_for_by_the_other_command_of_an_e1x_or_e2x(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.model = "Countis E23"
+    meter.ignores_commands = {57890}
+    meter.has_partial_energies_reset = True
+    await countis.async_update()
+    values = await countis.async_reset_partial_counters()
+    assert [values[name] for name in PARTIAL] == [0, 0, 0]
+    assert meter.writes == [(57890, [0x000B]), (40512, [0x20])]
+
+
+async def test_an_ignored_reset_of_an_e3x_is_an_error_and_writes_nothing_else(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.ignores_commands = {57890}
+    meter.has_partial_energies_reset = True
+    await countis.async_update()
+    with pytest.raises(ResetError):
+        await countis.async_reset_partial_counters()
+    assert meter.writes == [(57890, [0x000B])]
+
+
+@pytest.mark.parametrize("everything_refused", [True, False])
+async def test_a_reset_that_is_refused_altogether_is_an_error(
+    countis: Countis, meter: Meter, *, everything_refused: bool
+) -> None:
+    await countis.async_update()
+    if everything_refused:
+        meter.refuses_functions = {6, 16}
+    else:
+        meter.refuses_commands = {57890, 40512}
+    with pytest.raises(ResetError):
+        await countis.async_reset_partial_counters()
+    assert meter.writes == []
+
+
+async def test_a_reset_without_a_line_is_an_error_of_the_line(
+    countis: Countis, meter: Meter, line: Line
+) -> None:
+    await countis.async_update()
+    line.cut = True
+    with pytest.raises(ModbusTimeoutError):
+        await countis.async_reset_partial_counters()
+
+
+async def test_the_registers_are_returned_as_read(
+    countis: Countis, clock: Clock
+) -> None:
+    registers = await countis.async_read_registers()
+    assert registers[50000] == ord("S")
+    assert (registers[50946] << 16) + registers[50947] == 123_456
+    assert list(registers) == sorted(registers)

@@ -1,0 +1,260 @@
+"""What a user sees of the quantities."""
+
+import asyncio
+
+import pytest
+
+from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.sensor import SENSORS
+from homeassistant.components.sensor import ATTR_STATE_CLASS
+from homeassistant.const import (
+    ATTR_DEVICE_CLASS,
+    ATTR_UNIT_OF_MEASUREMENT,
+    STATE_UNAVAILABLE,
+    STATE_UNKNOWN,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
+from simulator import FLIPPED, LOST, Constant, Fault, Line, Meter, Phase
+
+from .common import SERIAL, AddMeter, Clock, entity_id, state
+
+
+async def poll(entry: CountisConfigEntry) -> None:
+    """Have the next poll now."""
+    await entry.runtime_data.async_refresh()
+
+
+async def test_every_quantity_shows_what_the_meter_measures(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    entry: CountisConfigEntry,
+    meter: Meter,
+) -> None:
+    for description in SENSORS:
+        entity_registry.async_update_entity(
+            entity_id(hass, description.key), disabled_by=None
+        )
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+
+    # 1000 W on L1, 500 W on L2, -200 W on L3, each at 230 V.
+    assert {
+        description.key: state(hass, description.key) for description in SENSORS
+    } == {
+        "energy_consumed": "1234.56",
+        "energy_produced": "7.89",
+        "energy_reactive": "300.01",
+        "partial_energy_consumed": "45.67",
+        "partial_energy_produced": "0.89",
+        "partial_energy_reactive": "1.23",
+        "tariff_1_energy": "1000.0",
+        "tariff_2_energy": "234.56",
+        "tariff_3_energy": "0",
+        "tariff_4_energy": "0",
+        "power": "1300",
+        "power_l1": "1000",
+        "power_l2": "500",
+        "power_l3": "-200",
+        "reactive_power": "0",
+        "reactive_power_l1": "0",
+        "reactive_power_l2": "0",
+        "reactive_power_l3": "0",
+        "apparent_power": "1300",
+        "apparent_power_l1": "1000",
+        "apparent_power_l2": "500",
+        "apparent_power_l3": "200",
+        "power_factor": "1.0",
+        "power_factor_l1": "1.0",
+        "power_factor_l2": "1.0",
+        "power_factor_l3": "1.0",
+        "voltage_l1": "230.0",
+        "voltage_l2": "230.0",
+        "voltage_l3": "230.0",
+        "voltage_l1_l2": "398.4",
+        "voltage_l2_l3": "398.4",
+        "voltage_l3_l1": "398.4",
+        "current_l1": "4.35",
+        "current_l2": "2.17",
+        "current_l3": "0.87",
+        "current_neutral": "4.54",
+        "frequency": "50.01",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "device_class", "unit", "state_class"),
+    [
+        ("energy_consumed", "energy", "kWh", "total_increasing"),
+        ("partial_energy_produced", "energy", "kWh", "total_increasing"),
+        ("tariff_2_energy", "energy", "kWh", "total_increasing"),
+        ("power", "power", "W", "measurement"),
+        ("power_factor", "power_factor", None, "measurement"),
+        ("voltage_l3", "voltage", "V", "measurement"),
+        ("current_l2", "current", "A", "measurement"),
+        ("frequency", "frequency", "Hz", "measurement"),
+    ],
+)
+async def test_a_quantity_says_what_it_is(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    key: str,
+    device_class: str,
+    unit: str | None,
+    state_class: str,
+) -> None:
+    shown = hass.states.get(entity_id(hass, key))
+    assert shown is not None
+    assert shown.attributes[ATTR_DEVICE_CLASS] == device_class
+    assert shown.attributes.get(ATTR_UNIT_OF_MEASUREMENT) == unit
+    assert shown.attributes[ATTR_STATE_CLASS] == state_class
+
+
+async def test_what_few_need_and_unused_tariffs_are_off_by_default(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    entry: CountisConfigEntry,
+) -> None:
+    enabled = {
+        entity.unique_id.removeprefix(f"{SERIAL}_")
+        for entity in er.async_entries_for_config_entry(entity_registry, entry.entry_id)
+        if entity.disabled_by is None
+    }
+    assert enabled == {
+        "energy_consumed",
+        "energy_produced",
+        "partial_energy_consumed",
+        "partial_energy_produced",
+        "tariff_1_energy",
+        "tariff_2_energy",
+        "power",
+        "power_l1",
+        "power_l2",
+        "power_l3",
+        "power_factor",
+        "voltage_l1",
+        "voltage_l2",
+        "voltage_l3",
+        "current_l1",
+        "current_l2",
+        "current_l3",
+        "frequency",
+        "reset_partial_counters",
+    }
+
+
+async def test_the_device_is_the_meter(
+    hass: HomeAssistant, device_registry: dr.DeviceRegistry, entry: CountisConfigEntry
+) -> None:
+    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+    assert (device.manufacturer, device.model, device.name) == (
+        "Socomec",
+        "COUNTIS E33",
+        "COUNTIS E33 #1",
+    )
+    assert (device.serial_number, device.sw_version) == (SERIAL, "1.02")
+    assert entity_id(hass, "power") == "sensor.countis_e33_1_power"
+
+
+async def test_a_poll_follows_the_meter(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
+) -> None:
+    clock.seconds += 3600
+    meter.load = Constant(Phase(-50, -30), Phase(-50), Phase(-50))
+    await poll(entry)
+    assert state(hass, "power") == "-150"
+    # A negative zero is no number that anyone wants to see.
+    assert state(hass, "power_l1") in ("-50", "-40")
+    # An hour at -150 W: the load is a function of time, past time included.
+    assert state(hass, "energy_produced") == "8.04"
+    assert state(hass, "energy_consumed") == "1234.56"
+
+
+async def test_a_small_leading_power_factor_is_not_a_negative_zero(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.load = Constant(Phase(1, -1000), Phase(0), Phase(0))
+    await poll(entry)
+    assert state(hass, "power_factor") == "0"
+
+
+async def test_the_meter_is_polled_every_second_even_on_the_slowest_line(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    # At 4800 baud, a poll takes more than half of each second.
+    line.character_seconds = 11 / 4800
+    line.answer_delay = 0.02
+    await poll(entry)
+    line.requests.clear()
+    await asyncio.sleep(5)
+    polls = sum(frame[2:4] == (50514).to_bytes(2) for frame in line.requests)
+    assert 4 <= polls <= 6
+
+
+async def test_a_poll_is_three_reads_each_inside_its_block(
+    entry: CountisConfigEntry, line: Line
+) -> None:
+    line.requests.clear()
+    await poll(entry)
+    reads = [
+        (int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6]))
+        for frame in line.requests[:3]
+    ]
+    assert reads == [(50514, 54), (50946, 18), (51201, 9)]
+
+
+@pytest.mark.parametrize("fault", [LOST, FLIPPED])
+@pytest.mark.parametrize("good_answers", [0, 1, 2])
+async def test_one_lost_or_damaged_answer_shows_nowhere(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    fault: Fault,
+    good_answers: int,
+) -> None:
+    line.faults.extend([Fault()] * good_answers + [fault])
+    await poll(entry)
+    for key in ("power", "energy_consumed", "tariff_1_energy"):
+        assert state(hass, key) not in (STATE_UNAVAILABLE, STATE_UNKNOWN)
+
+
+async def test_a_block_that_fails_takes_only_its_own_quantities_along(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.refuses = {50944}
+    await poll(entry)
+    assert state(hass, "energy_consumed") == STATE_UNAVAILABLE
+    assert state(hass, "power") == "1300"
+    assert state(hass, "tariff_1_energy") == "1000.0"
+    meter.refuses = set()
+    await poll(entry)
+    assert state(hass, "energy_consumed") == "1234.56"
+
+
+async def test_a_quantity_that_is_not_available_at_set_up_gets_no_entity(
+    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
+) -> None:
+    meter.override = {50522: 0xFFFF, 50523: 0xFFFF, 50546: 0x7FFF, 50547: 0xFFFF}
+    await add_meter()
+    assert hass.states.get("sensor.countis_e33_1_voltage_l1")
+    assert not hass.states.get("sensor.countis_e33_1_voltage_l2")
+    assert not hass.states.get("sensor.countis_e33_1_power_l2")
+
+
+async def test_a_quantity_that_is_not_available_later_is_unknown(
+    hass: HomeAssistant, meter: Meter, entry: CountisConfigEntry
+) -> None:
+    meter.override = {50522: 0xFFFF, 50523: 0xFFFF}
+    await poll(entry)
+    assert state(hass, "voltage_l2") == STATE_UNKNOWN
+    assert state(hass, "voltage_l1") == "230.0"
+
+
+async def test_a_meter_without_tariff_counters_has_none(
+    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
+) -> None:
+    meter.refuses = {51200, 50848}
+    await add_meter()
+    assert hass.states.get("sensor.countis_e33_1_energy_consumed")
+    assert not hass.states.get("sensor.countis_e33_1_tariff_1_energy")
