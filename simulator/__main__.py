@@ -93,6 +93,7 @@ def main() -> None:
         answer_delay=arguments.answer_delay,
         link=arguments.link,
     )
+    line.understood_baudrate = arguments.baudrate
     asyncio.run(async_run(line, arguments.state))
 
 

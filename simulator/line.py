@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 import pty
+import termios
 import threading
 import tty
 from typing import Self
@@ -24,6 +25,8 @@ from pymodbus.server import ModbusSerialServer
 from .meter import Meter
 
 BITS_PER_CHARACTER = 11
+BAUDRATES = (4800, 9600, 19200, 38400)
+OUTPUT_SPEED = 5  # of what termios tells
 BROADCAST = 0
 READ_SIZE = 4096
 # An adapter passes on what came in this often; less costs nothing but sleep.
@@ -65,6 +68,12 @@ class _Terminal:
     def port(self) -> str:
         return os.ttyname(self.slave)
 
+    @property
+    def baudrate(self) -> int:
+        """The speed that a client has set."""
+        speed = termios.tcgetattr(self.slave)[OUTPUT_SPEED]
+        return next(rate for rate in BAUDRATES if getattr(termios, f"B{rate}") == speed)
+
     def close(self) -> None:
         os.close(self.master)
         os.close(self.slave)
@@ -94,6 +103,8 @@ class Line:
         self.cut = False
         self.faults: deque[Fault] = deque()
         """One for each of the next answers."""
+        self.understood_baudrate: int | None = None
+        """The only speed that the meters understand; any if None."""
         self.requests: list[bytes] = []
         self._request = bytearray()
         self._arrival: asyncio.TimerHandle | None = None
@@ -152,7 +163,11 @@ class Line:
         """Hand a request over to the meters that understand it."""
         frame, self._request, self._arrival = bytes(self._request), bytearray(), None
         self.requests.append(frame)
-        if self.cut or FramerRTU.compute_CRC(frame[:-2]) != int.from_bytes(frame[-2:]):
+        if (
+            self.cut
+            or self.understood_baudrate not in (None, self._client.baudrate)
+            or FramerRTU.compute_CRC(frame[:-2]) != int.from_bytes(frame[-2:])
+        ):
             return
         meter = self.meters.get(frame[0])
         if frame[0] == BROADCAST or (meter is not None and not meter.silent):

@@ -29,6 +29,7 @@ from homeassistant.helpers.selector import (
 from .connection import (
     LINE_SETTINGS,
     PARITIES,
+    async_identify,
     error_key,
     error_placeholders,
     line_settings,
@@ -43,6 +44,8 @@ from .const import (
     REQUEST_TIMEOUT,
 )
 from .countis import Countis, NotACountisError
+
+NUMBER_CHOICES = (CONF_BAUDRATE, CONF_STOPBITS)
 
 
 def _number_choice(*numbers: int) -> vol.All:
@@ -154,12 +157,12 @@ class CountisConfigFlow(ConfigFlow, domain=DOMAIN):
     def _async_show_meter_form(
         self, step_id: str, suggested: Mapping[str, Any]
     ) -> ConfigFlowResult:
+        # A choice between numbers is one between their names.
+        names = {key: str(suggested[key]) for key in NUMBER_CHOICES if key in suggested}
         return self.async_show_form(
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(
-                METER_SCHEMA,
-                # A choice between numbers is one between their names.
-                {key: str(value) for key, value in suggested.items()},
+                METER_SCHEMA, {**suggested, **names}
             ),
             errors=self._errors,
             description_placeholders=self._placeholders,
@@ -174,10 +177,9 @@ class CountisConfigFlow(ConfigFlow, domain=DOMAIN):
 
         def known_device() -> str:
             device: str = data[CONF_DEVICE]
-            for known in known_devices:
-                if Path(known).resolve() == Path(device).resolve():
-                    return known
-            return device
+            port = Path(device).resolve()
+            names = (name for name in known_devices if Path(name).resolve() == port)
+            return next(names, device)
 
         known_devices = [
             str(entry.data[CONF_DEVICE]) for entry in self._async_current_entries()
@@ -211,7 +213,7 @@ class CountisConfigFlow(ConfigFlow, domain=DOMAIN):
             ) as unit:
                 unit.require_timeout(REQUEST_TIMEOUT)
                 meter = Countis(unit)
-                await meter.async_ensure_setup()
+                await async_identify(meter)
         except (NotACountisError, ModbusError, HomeAssistantError) as err:
             self._placeholders = error_placeholders(data, err)
             match err:
@@ -221,9 +223,12 @@ class CountisConfigFlow(ConfigFlow, domain=DOMAIN):
                     key = error_key(err)
                 case _:
                     key = "line_settings_in_use"
-                    for entry in self._async_current_entries():
-                        if entry.data[CONF_DEVICE] == data[CONF_DEVICE]:
-                            self._placeholders["reason"] = line_settings(entry.data)
+                    settings = (
+                        line_settings(entry.data)
+                        for entry in self._async_current_entries()
+                        if entry.data[CONF_DEVICE] == data[CONF_DEVICE]
+                    )
+                    self._placeholders["reason"] = next(settings, str(err))
             self._errors["base"] = key
             return None
         return meter

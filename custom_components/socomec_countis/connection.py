@@ -1,5 +1,6 @@
 """The line that a config entry describes, and what to tell when it fails."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,10 +15,16 @@ from modbus_connection import (
 from homeassistant.const import CONF_ADDRESS, CONF_DEVICE
 
 from .const import CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS
+from .countis import Countis
 
 LINE_SETTINGS = (CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS)
 
 PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
+
+# A port is let go of in the background, a moment after its last user has closed
+# it: the config flow before the set-up, or an entry that reloads.
+OPEN_ATTEMPTS = 4
+OPEN_RETRY_DELAY = 0.25
 
 type EntryData = Mapping[str, Any]
 
@@ -36,6 +43,19 @@ def line_settings(data: EntryData) -> str:
     """Return the line settings as they are commonly written: 9600 baud, 8N1."""
     parity = PARITIES[data[CONF_PARITY]]
     return f"{data[CONF_BAUDRATE]} baud, 8{parity}{data[CONF_STOPBITS]}"
+
+
+async def async_identify(meter: Countis) -> None:
+    """Set the meter up, waiting for the port where it has just been in use.
+
+    Raises `NotACountisError` or `ModbusError`.
+    """
+    for _ in range(OPEN_ATTEMPTS - 1):
+        try:
+            return await meter.async_ensure_setup()
+        except ModbusConnectionError:
+            await asyncio.sleep(OPEN_RETRY_DELAY)
+    return await meter.async_ensure_setup()
 
 
 def error_placeholders(data: EntryData, error: Exception) -> dict[str, str]:

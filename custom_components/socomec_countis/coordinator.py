@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryError
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from .connection import error_key, error_placeholders
+from .connection import async_identify, error_key, error_placeholders
 from .const import CONF_SERIAL_NUMBER, DOMAIN, SCAN_INTERVAL
 from .countis import Countis, NotACountisError, Values
 
@@ -50,7 +50,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     async def _async_setup(self) -> None:
         """Make sure that it is this entry's meter that answers."""
         try:
-            await self.meter.async_ensure_setup()
+            await async_identify(self.meter)
         except NotACountisError as err:
             raise ConfigEntryError(
                 translation_domain=DOMAIN,

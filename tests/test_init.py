@@ -1,0 +1,154 @@
+"""Setting up, losing, finding and letting go of a meter."""
+
+import logging
+from typing import Any
+
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from homeassistant.components.modbus.connection import async_get_connection_info
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import HomeAssistant
+from homeassistant.util import dt as dt_util
+from simulator import LOST, Fault, Line, Meter
+
+from .common import AddMeter, state
+
+
+async def test_unloading_gives_the_port_back(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    assert len(async_get_connection_info(hass)) == 1
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    assert async_get_connection_info(hass) == []
+    assert state(hass, "power") == STATE_UNAVAILABLE
+
+
+async def test_a_meter_that_is_silent_at_set_up_is_tried_again(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    meter.silent = True
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == "no_answer"
+
+    meter.silent = False
+    async_fire_time_changed(
+        hass, dt_util.utcnow().replace(year=dt_util.utcnow().year + 1)
+    )
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert state(hass, "power") == "1300"
+
+
+async def test_a_first_poll_that_is_not_whole_is_tried_again(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, line: Line
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    await hass.async_block_till_done()
+    line.requests.clear()
+    # Five answers settle what the meter serves and one brings the measurements;
+    # the counters are lost, and lost again when asked for once more.
+    line.faults.extend([Fault()] * 6 + [LOST, Fault(), LOST])
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == "no_answer"
+
+
+async def test_another_meter_at_the_address_is_not_set_up(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    meter.serial = (0x2025, 0x0001, 7)
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_ERROR
+    assert entry.error_reason_translation_key == "another_meter"
+    assert entry.error_reason_translation_placeholders == {
+        "expected": "1438012000001",
+        "found": "2025000100007",
+    }
+
+
+async def test_another_device_at_the_address_is_not_set_up(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    meter.override = {50004: 200}
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_ERROR
+    assert entry.error_reason_translation_key == "not_a_countis"
+
+
+async def test_line_settings_in_conflict_are_told_at_set_up(
+    hass: HomeAssistant, entry: CountisConfigEntry, place: dict[str, Any]
+) -> None:
+    conflicting = MockConfigEntry(
+        domain=DOMAIN,
+        data={**entry.data, "baudrate": 38400, "address": 2, "serial_number": None},
+    )
+    conflicting.add_to_hass(hass)
+    await hass.config_entries.async_setup(conflicting.entry_id)
+    assert conflicting.state is ConfigEntryState.SETUP_RETRY
+    assert conflicting.error_reason_translation_key == "line_settings_in_use"
+
+
+async def test_a_meter_that_falls_silent_is_logged_once_and_comes_back(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "custom_components.socomec_countis")
+    meter.silent = True
+    for _ in range(3):
+        await entry.runtime_data.async_refresh()
+    assert state(hass, "power") == STATE_UNAVAILABLE
+    assert state(hass, "energy_consumed") == STATE_UNAVAILABLE
+    errors = [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.name.startswith("custom")
+    ]
+    assert len(errors) == 1
+    assert "No meter answers at address 1" in errors[0]
+
+    caplog.clear()
+    meter.silent = False
+    for _ in range(2):
+        await entry.runtime_data.async_refresh()
+    assert state(hass, "power") == "1300"
+    assert caplog.text.count("recovered") == 1
+
+
+async def test_a_silent_meter_leaves_the_other_one_on_its_line_alone(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, add_meter: AddMeter
+) -> None:
+    await add_meter(address=2)
+    meter.silent = True
+    await entry.runtime_data.async_refresh()
+    (other,) = (
+        each
+        for each in hass.config_entries.async_entries(DOMAIN)
+        if each.entry_id != entry.entry_id
+    )
+    await other.runtime_data.async_refresh()
+    assert state(hass, "power") == STATE_UNAVAILABLE
+    assert state(hass, "power", "1438012000002") == "1300"
+
+
+async def test_a_line_that_is_cut_comes_back_without_a_reload(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    line.cut = True
+    await entry.runtime_data.async_refresh()
+    assert state(hass, "power") == STATE_UNAVAILABLE
+    line.cut = False
+    await entry.runtime_data.async_refresh()
+    assert state(hass, "power") == "1300"
+    assert state(hass, "energy_consumed") == "1234.56"
