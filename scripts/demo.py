@@ -5,6 +5,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+import os
 from pathlib import Path
 import shutil
 import signal
@@ -122,7 +123,7 @@ async def running(
         yield process
     finally:
         if process.returncode is None:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 async with asyncio.timeout(30):
                     await process.wait()
@@ -458,6 +459,7 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
                     *("--config", config),
                 ],
                 folder / "home-assistant.log",
+                env={**os.environ, "PYTHONPATH": str(ROOT / "scripts/demo_modules")},
             )
         )
         session = await stack.enter_async_context(ClientSession())
@@ -480,6 +482,8 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
         )
         if not arguments.check:
             await async_show(hass, entities)
+        # The frontend stays at "Loading" without these.
+        await hass.command(type="get_services")
         if problems := await hass.async_energy_problems():
             raise DemoError("\n".join(problems))
         if arguments.port:
@@ -524,6 +528,9 @@ def main() -> int:
         DEMO.mkdir(exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="check-", dir=DEMO))
     folder.mkdir(parents=True, exist_ok=True)
+    # Ended by a signal or not, everything that was started is ended in order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         asyncio.run(async_demo(arguments, folder))
     except KeyboardInterrupt:
