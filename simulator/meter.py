@@ -266,19 +266,19 @@ class Meter:
     def _energies(self, start: int, step: int) -> dict[int, int]:
         counters = self.count()
         return {
-            **unsigned(start + 2, counters.consumed % OVERFLOW_WH // step),
-            **unsigned(start + 4, counters.reactive % OVERFLOW_WH // step),
-            **unsigned(start + 8, counters.produced % OVERFLOW_WH // step),
-            **unsigned(start + 12, counters.partial_consumed // step),
-            **unsigned(start + 14, counters.partial_reactive // step),
-            **unsigned(start + 18, counters.partial_produced // step),
+            **unsigned(start + 2, _steps(counters.consumed, step)),
+            **unsigned(start + 4, _steps(counters.reactive, step)),
+            **unsigned(start + 8, _steps(counters.produced, step)),
+            **unsigned(start + 12, _steps(counters.partial_consumed, step)),
+            **unsigned(start + 14, _steps(counters.partial_reactive, step)),
+            **unsigned(start + 18, _steps(counters.partial_produced, step)),
         }
 
     def _tariffs(self, start: int, step: int) -> dict[int, int]:
         counters = self.count()
         registers = {start: TARIFF_COUNT, start + 1: counters.tariff}
         for index, energy in enumerate(counters.tariffs):
-            registers |= unsigned(start + 2 + 2 * index, energy % OVERFLOW_WH // step)
+            registers |= unsigned(start + 2 + 2 * index, _steps(energy, step))
         return registers
 
     def _overflow(self) -> dict[int, int]:
@@ -334,6 +334,12 @@ class Meter:
             return False
         self._clock_offset = wanted.timestamp() - self.clock()
         return True
+
+
+def _steps(energy: float, step: int) -> int:
+    """Return a counter as its register has it, wrapped where the display does."""
+    # Thousands of additions leave a whole number a little short of itself.
+    return int((energy + 1e-6) % OVERFLOW_WH // step)
 
 
 def _apparent(watts: float, reactive: float) -> float:

@@ -1,0 +1,119 @@
+"""The files that Home Assistant and HACS read."""
+
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+from awesomeversion import AwesomeVersion
+from PIL import Image
+import pytest
+import yaml
+
+from custom_components.socomec_countis.config_flow import METER_SCHEMA
+from custom_components.socomec_countis.connection import PARITIES
+from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.sensor import SENSORS
+
+ROOT = Path(__file__).parent.parent
+INTEGRATION = ROOT / "custom_components" / DOMAIN
+SOURCES = "\n".join(path.read_text() for path in INTEGRATION.glob("*.py"))
+
+
+def load(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text())
+
+
+TEXTS = load(INTEGRATION / "translations" / "en.json")
+
+
+def test_the_manifest_names_what_the_integration_is() -> None:
+    manifest = load(INTEGRATION / "manifest.json")
+    assert manifest["domain"] == DOMAIN == INTEGRATION.name
+    assert manifest["name"] == "Socomec COUNTIS"
+    assert manifest["integration_type"] == "device"
+    assert manifest["iot_class"] == "local_polling"
+    # It asks Home Assistant for nothing that the modbus integration lacks.
+    assert "modbus" in manifest["dependencies"]
+    assert "requirements" not in manifest
+    assert AwesomeVersion(manifest["version"]).valid
+    keys = [key for key in manifest if key not in ("domain", "name")]
+    assert keys == sorted(keys)
+
+
+def test_the_store_asks_for_the_home_assistant_that_is_needed() -> None:
+    store = load(ROOT / "hacs.json")
+    assert store == {"name": "Socomec COUNTIS", "homeassistant": "2026.10.0"}
+
+
+@pytest.mark.parametrize(("name", "size"), [("icon.png", 256), ("icon@2x.png", 512)])
+def test_the_icon_has_the_size_that_the_frontend_wants(name: str, size: int) -> None:
+    with Image.open(INTEGRATION / "brand" / name) as icon:
+        assert icon.size == (size, size)
+        assert icon.mode == "RGBA"
+
+
+def test_every_entity_has_a_name_and_no_name_is_left_over() -> None:
+    assert TEXTS["entity"]["sensor"].keys() == {sensor.key for sensor in SENSORS}
+    assert TEXTS["entity"]["button"].keys() == {"reset_partial_counters"}
+    names = [text["name"] for text in TEXTS["entity"]["sensor"].values()]
+    assert len(names) == len(set(names))
+
+
+def test_every_field_of_the_forms_is_named_and_explained() -> None:
+    fields = {key.schema for key in METER_SCHEMA.schema}
+    for step in ("user", "reconfigure"):
+        texts = TEXTS["config"]["step"][step]
+        assert texts["data"].keys() == texts["data_description"].keys() == fields
+    assert TEXTS["selector"]["parity"]["options"].keys() == PARITIES.keys()
+
+
+@pytest.mark.parametrize("kind", ["error", "exceptions"])
+def test_every_text_for_an_error_is_used_and_explains_what_to_check(kind: str) -> None:
+    texts = TEXTS["config"]["error"] if kind == "error" else TEXTS["exceptions"]
+    for key, text in texts.items():
+        assert f'"{key}"' in SOURCES, key
+        message = text if kind == "error" else text["message"]
+        assert re.search(r"Check|Reset|use the same", message), key
+        assert set(re.findall(r"{(\w+)}", message)) <= {
+            "address",
+            "device",
+            "expected",
+            "found",
+            "reason",
+            "settings",
+        }
+
+
+def test_icons_belong_to_entities_that_exist() -> None:
+    icons = load(INTEGRATION / "icons.json")["entity"]
+    for platform, entities in icons.items():
+        assert entities.keys() <= TEXTS["entity"][platform].keys()
+
+
+def test_the_library_knows_nothing_of_home_assistant() -> None:
+    for path in (INTEGRATION / "countis").glob("*.py"):
+        assert "homeassistant" not in path.read_text(), path
+
+
+def test_every_rule_of_the_quality_scale_is_answered() -> None:
+    import homeassistant.components  # noqa: PLC0415
+
+    model = Path(next(iter(homeassistant.components.__path__))) / "solaredge_modbus"
+    wanted = yaml.safe_load((model / "quality_scale.yaml").read_text())["rules"]
+    ours = yaml.safe_load((INTEGRATION / "quality_scale.yaml").read_text())["rules"]
+    assert ours.keys() == wanted.keys()
+    for rule, answer in ours.items():
+        if isinstance(answer, dict):
+            assert answer["status"] in ("done", "exempt", "todo"), rule
+            assert answer["comment"], rule
+        else:
+            assert answer == "done", rule
+
+
+def test_the_readme_lists_every_entity() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for sensor in SENSORS:
+        family = re.sub(r"_(l[123]|[234]_energy|1_energy)$", "", sensor.key)
+        assert f"`{sensor.key}`" in readme or f"`{family}" in readme, sensor.key
