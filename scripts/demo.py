@@ -5,6 +5,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 import os
 from pathlib import Path
 import shutil
@@ -62,6 +63,8 @@ STATISTICS: dict[str, dict[str, Any]] = {
 # What a meter can count between a reset and the look at it.
 RESET_TO_KWH = 0.05
 START_TIMEOUT = 120
+# A login lasts for half an hour.
+LOGIN_SECONDS = 20 * 60
 SETTLE_TIMEOUT = 30
 COUNT_TIMEOUT = 180
 
@@ -146,7 +149,7 @@ class HomeAssistant:
         async with self.session.request(
             method, self.url + path, headers=self.headers, **kwargs
         ) as response:
-            if response.status >= 400:
+            if response.status >= HTTPStatus.BAD_REQUEST:
                 msg = f"{method} {path}: {response.status} {await response.text()}"
                 raise DemoError(msg)
             return await response.json()
@@ -165,21 +168,30 @@ class HomeAssistant:
             raise DemoError(msg)
         return answer["result"]
 
-    async def async_started(self, process: asyncio.subprocess.Process) -> Any:
+    async def async_started(self, process: asyncio.subprocess.Process) -> list[str]:
         """Wait for it to answer, and return what is left of the onboarding."""
-        async with asyncio.timeout(START_TIMEOUT):
-            while True:
-                if process.returncode is not None:
-                    msg = f"Home Assistant ended with {process.returncode}"
-                    raise DemoError(msg)
-                with suppress(ClientError, DemoError):
-                    return await self.request("GET", "/api/onboarding")
-                await asyncio.sleep(0.2)
+        url = self.url + "/api/onboarding"
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                while process.returncode is None:
+                    with suppress(ClientError):
+                        async with self.session.get(url) as response:
+                            # It forgets about the onboarding once that is done.
+                            if response.status == HTTPStatus.NOT_FOUND:
+                                return []
+                            steps = await response.json()
+                            return [s["step"] for s in steps if not s["done"]]
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            msg = f"Home Assistant does not answer after {START_TIMEOUT} s"
+        else:
+            msg = f"Home Assistant ended with {process.returncode}"
+        raise DemoError(msg)
 
-    async def async_log_in(self, steps: list[dict[str, Any]]) -> None:
-        """Do the onboarding, or log in where it is done."""
+    async def async_log_in(self, undone: list[str]) -> None:
+        """Do the steps of the onboarding, or log in where they are done."""
         client = {"client_id": self.url + "/"}
-        undone = [step["step"] for step in steps if not step["done"]]
+        self.headers.clear()
         if "user" in undone:
             user = {"name": "Demo", "username": USERNAME, "password": PASSWORD}
             answer = await self.request(
@@ -373,15 +385,18 @@ def table(entities: list[Entity], states: dict[str, str]) -> list[str]:
 
 async def async_show(hass: HomeAssistant, entities: list[Entity]) -> None:
     """Show the values, every second, until Ctrl-C."""
-    lines = table(entities, await hass.async_states())
+    logged_in = time.monotonic()
     while True:
-        print("\n".join(lines), flush=True)
-        await asyncio.sleep(1)
+        if time.monotonic() - logged_in > LOGIN_SECONDS:
+            await hass.async_log_in([])
+            logged_in = time.monotonic()
         lines = table(entities, await hass.async_states())
-        if sys.stdout.isatty():
-            print(f"\033[{len(lines)}A", end="")
-        else:
-            await asyncio.sleep(59)
+        print("\n".join(lines), flush=True)
+        if not sys.stdout.isatty():
+            await asyncio.sleep(60)
+            continue
+        await asyncio.sleep(1)
+        print(f"\033[{len(lines)}A", end="")
 
 
 async def async_check_reset(hass: HomeAssistant, meter: dict[str, str]) -> None:
@@ -535,7 +550,7 @@ def main() -> int:
         asyncio.run(async_demo(arguments, folder))
     except KeyboardInterrupt:
         return 0
-    except (DemoError, TimeoutError) as error:
+    except (DemoError, ClientError) as error:
         print(f"{error!s:.2000}\nLogs: {folder}", file=sys.stderr)
         return 1
     shutil.rmtree(folder)
