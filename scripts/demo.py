@@ -437,7 +437,8 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
     link = config / "custom_components" / DOMAIN
     if not link.is_symlink():
         link.symlink_to(ROOT / "custom_components" / DOMAIN)
-    port = free_port(arguments.web_port)
+    # A check has a port of its own, so that it gets in nobody's way.
+    port = free_port(0 if arguments.check else arguments.web_port)
     (config / "configuration.yaml").write_text(CONFIGURATION.format(port=port))
 
     async with AsyncExitStack() as stack:
