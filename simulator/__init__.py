@@ -1,8 +1,9 @@
 """A simulated COUNTIS on a simulated RS485 line."""
 
+from .counters import Counters
 from .line import FLIPPED, LOST, TRUNCATED, Fault, Line, late, line_in_thread
 from .load import Constant, House, Inverter, Load, Phase
-from .meter import Counters, Meter
+from .meter import Meter
 
 __all__ = [
     "FLIPPED",

@@ -3,15 +3,15 @@
 import argparse
 import asyncio
 from contextlib import suppress
-from dataclasses import asdict
 import json
 from pathlib import Path
 import signal
 import time
 
+from .counters import Counters
 from .line import Line
 from .load import House, Inverter, Load
-from .meter import Counters, Meter
+from .meter import Meter
 
 SAVE_INTERVAL = 10
 
@@ -51,7 +51,7 @@ def meters_at(addresses: list[int], state: Path | None) -> list[Meter]:
             Meter(
                 address=address,
                 load=load,
-                counters=Counters(**saved.get(str(address), asdict(counters))),
+                counters=Counters.restored(saved.get(str(address), counters.saved())),
             )
         )
     return meters
@@ -70,16 +70,19 @@ async def async_run(line: Line, state: Path | None) -> None:
                     await stopped.wait()
             if state is not None:
                 counters = {
-                    address: asdict(meter.count())
+                    address: meter.count().saved()
                     for address, meter in line.meters.items()
                 }
-                state.write_text(json.dumps(counters))
+                # Put in place whole: an end at any moment leaves one of the two.
+                written = state.with_name(f"{state.name}.new")
+                written.write_text(json.dumps(counters))
+                written.replace(state)
 
 
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
-    parser.add_argument("--address", type=int, nargs="+", default=[1])
+    parser.add_argument("--address", type=int, nargs="+", default=[1], help="1 to 255")
     parser.add_argument("--baudrate", type=int, default=9600)
     parser.add_argument("--answer-delay", type=float, default=0.02, help="in seconds")
     parser.add_argument("--link", type=Path, help="a lasting name for the port")

@@ -3,12 +3,12 @@
     client - pseudo-terminal - line - pseudo-terminal - pymodbus server
 
 The line makes bytes take the time they take, adds the time that a meter needs
-to answer, and disturbs answers when told to.
+to answer, and disturbs frames when told to.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 import os
@@ -17,15 +17,22 @@ import pty
 import termios
 import threading
 import tty
-from typing import Self
+from typing import Any, Self
 
+from pymodbus.constants import ExcCodes
 from pymodbus.framer.rtu import FramerRTU
+from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from pymodbus.server import ModbusSerialServer
 
 from .meter import Meter
 
 BITS_PER_CHARACTER = 11
-BAUDRATES = (4800, 9600, 19200, 38400)
+BAUDRATES = {
+    termios.B4800: 4800,
+    termios.B9600: 9600,
+    termios.B19200: 19200,
+    termios.B38400: 38400,
+}
 OUTPUT_SPEED = 5  # of what termios tells
 BROADCAST = 0
 READ_SIZE = 4096
@@ -35,7 +42,7 @@ SLICE_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one answer on its way."""
+    """What happens to one frame on its way."""
 
     change: Callable[[bytes], bytes] = bytes
     delay: float = 0
@@ -62,6 +69,8 @@ class _Terminal:
     def open(cls) -> Self:
         master, slave = pty.openpty()
         tty.setraw(slave)
+        # Bytes that nobody reads get lost in the end; the line goes on.
+        os.set_blocking(master, False)
         return cls(master, slave)
 
     @property
@@ -69,21 +78,33 @@ class _Terminal:
         return os.ttyname(self.slave)
 
     @property
-    def baudrate(self) -> int:
-        """The speed that a client has set."""
-        speed = termios.tcgetattr(self.slave)[OUTPUT_SPEED]
-        return next(rate for rate in BAUDRATES if getattr(termios, f"B{rate}") == speed)
+    def baudrate(self) -> int | None:
+        """The speed that a client has set; None for one that no meter knows."""
+        return BAUDRATES.get(termios.tcgetattr(self.slave)[OUTPUT_SPEED])
 
     def close(self) -> None:
         os.close(self.master)
         os.close(self.slave)
 
 
+class _Refused(ModbusPDU):
+    """A request that is answered with an exception, whatever it asks for."""
+
+    def __init__(self, request: ModbusPDU, code: ExcCodes) -> None:
+        super().__init__(dev_id=request.dev_id)
+        self.function_code = request.function_code
+        self._code = code
+
+    async def datastore_update(self, context: object, device_id: int) -> ModbusPDU:
+        return ExceptionResponse(self.function_code, self._code)
+
+
 class Line:
     """A line with meters on it; `async with` runs it in the current loop.
 
     `port` is what a client opens. `requests` are the frames that went out to
-    the meters. `cut` and `faults` may be changed at any time, from any thread.
+    the meters. `cut`, `faults` and `request_faults` may be changed at any time,
+    from any thread.
     """
 
     def __init__(
@@ -103,52 +124,101 @@ class Line:
         self.cut = False
         self.faults: deque[Fault] = deque()
         """One for each of the next answers."""
+        self.request_faults: deque[Fault] = deque()
+        """One for each of the next requests."""
         self.understood_baudrate: int | None = None
         """The only speed that the meters understand; any if None."""
         self.requests: list[bytes] = []
+        self.bytes_sent = 0
+        """By the client."""
+        self.bytes_answered = 0
+        """To the client, as far as they arrived."""
+        self._client: _Terminal | None = None
         self._request = bytearray()
         self._arrival: asyncio.TimerHandle | None = None
-        self._answers: set[asyncio.Task[None]] = set()
+        self._frames: set[asyncio.Task[None]] = set()
+        self._answering: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Open the port and serve the meters."""
         self._loop = asyncio.get_running_loop()
-        self._client = _Terminal.open()
+        self._thread = threading.get_ident()
+        self._plug()
         self._server_end = _Terminal.open()
         self._server = ModbusSerialServer(
             [meter.device for meter in self.meters.values()],
             port=self._server_end.port,
             broadcast_enable=True,
+            trace_pdu=self._on_pdu,
         )
         await self._server.serve_forever(background=True)
-        self._loop.add_reader(self._client.master, self._on_request)
         self._loop.add_reader(self._server_end.master, self._on_answer)
-        self.port = self._client.port
-        if self.link is not None:
-            self.link.unlink(missing_ok=True)
-            self.link.symlink_to(self.port)
-            self.port = str(self.link)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Close the port."""
-        self._loop.remove_reader(self._client.master)
+        self._unplug()
         self._loop.remove_reader(self._server_end.master)
-        if self._arrival is not None:
-            self._arrival.cancel()
-        for answer in self._answers:
-            answer.cancel()
         await self._server.shutdown()  # type: ignore[no-untyped-call]
         # The server's transport takes a turn of the loop to let go of its end.
         await asyncio.sleep(0)
-        self._client.close()
         self._server_end.close()
-        if self.link is not None:
-            self.link.unlink(missing_ok=True)
 
-    def _on_request(self) -> None:
+    def unplug(self) -> None:
+        """Pull the adapter: the port is gone, for who has it open as well."""
+        self._in_loop(self._unplug)
+
+    def replug(self) -> None:
+        """Plug it in again: the port is back, without a link at a new path."""
+        self._in_loop(self._plug)
+
+    def _in_loop(self, change: Callable[[], None]) -> None:
+        """Change something from any thread, and return when it is done."""
+
+        async def run() -> None:
+            change()
+
+        if threading.get_ident() == self._thread:
+            change()
+        else:
+            asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
+    def _plug(self) -> None:
+        self._client = _Terminal.open()
+        self.port = self._client.port
+        self._loop.add_reader(self._client.master, self._on_request, self._client)
+        if self.link is not None:
+            self._remove_link()
+            self.link.symlink_to(self.port)
+            self.port = str(self.link)
+
+    def _unplug(self) -> None:
+        if self._client is None:
+            return
+        self._loop.remove_reader(self._client.master)
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+        self._request.clear()
+        for frame in self._frames:
+            frame.cancel()
+        self._client.close()
+        self._client = None
+        self._remove_link()
+
+    def _remove_link(self) -> None:
+        """Remove the link; anything else in its place is not ours."""
+        if self.link is not None and self.link.is_symlink():
+            self.link.unlink()
+
+    def _on_request(self, client: _Terminal) -> None:
         """Collect a request; it is at the meters when its last bit is."""
-        data = os.read(self._client.master, READ_SIZE)
+        data = os.read(client.master, READ_SIZE)
+        self.bytes_sent += len(data)
+        if self._answering is not None:
+            # Two who talk at once on two wires: neither is understood.
+            self._answering.cancel()
+            data = bytes(len(data))
         self._request += data
         now = self._loop.time()
         arrival = now
@@ -156,62 +226,80 @@ class Line:
             arrival = max(now, self._arrival.when())
             self._arrival.cancel()
         self._arrival = self._loop.call_at(
-            arrival + len(data) * self.character_seconds, self._on_arrival
+            arrival + len(data) * self.character_seconds, self._on_arrival, client
         )
 
-    def _on_arrival(self) -> None:
-        """Hand a request over to the meters that understand it."""
+    def _on_arrival(self, client: _Terminal) -> None:
         frame, self._request, self._arrival = bytes(self._request), bytearray(), None
         self.requests.append(frame)
-        if (
-            self.cut
-            or self.understood_baudrate not in (None, self._client.baudrate)
-            or FramerRTU.compute_CRC(frame[:-2]) != int.from_bytes(frame[-2:])
-        ):
+        if not self.cut and self.understood_baudrate in (None, client.baudrate):
+            fault = self.request_faults.popleft() if self.request_faults else Fault()
+            self._start(self._deliver(fault.change(frame), fault.delay))
+
+    async def _deliver(self, frame: bytes, delay: float) -> None:
+        """Hand a request over to the meters that understand it."""
+        await asyncio.sleep(delay)
+        if FramerRTU.compute_CRC(frame[:-2]) != int.from_bytes(frame[-2:]):
             return
         meter = self.meters.get(frame[0])
         if frame[0] == BROADCAST or (meter is not None and not meter.silent):
+            # What pymodbus made nothing of before is not the start of this.
+            for connection in self._server.active_connections.values():
+                connection.recv_buffer = b""
             os.write(self._server_end.master, frame)
+
+    def _on_pdu(self, sending: bool, pdu: ModbusPDU) -> ModbusPDU:  # noqa: FBT001
+        """Refuse what pymodbus would answer without asking the meter."""
+        meter = self.meters.get(pdu.dev_id)
+        if sending or meter is None:
+            return pdu
+        refusal = meter.refusal(pdu.function_code)
+        return pdu if refusal is None else _Refused(pdu, refusal)
 
     def _on_answer(self) -> None:
         frame = os.read(self._server_end.master, READ_SIZE)
         fault = self.faults.popleft() if self.faults else Fault()
-        task = self._loop.create_task(self._carry(fault.change(frame), fault.delay))
-        self._answers.add(task)
-        task.add_done_callback(self._answers.discard)
+        self._start(self._carry(fault.change(frame), fault.delay))
+
+    def _start(self, journey: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(journey)
+        self._frames.add(task)
+        task.add_done_callback(self._frames.discard)
 
     async def _carry(self, frame: bytes, delay: float) -> None:
         """Let an answer arrive bit by bit, some bytes at a time."""
         await asyncio.sleep(self.answer_delay + delay)
+        self._answering = asyncio.current_task()
+        try:
+            await self._put(frame)
+        finally:
+            self._answering = None
+
+    async def _put(self, frame: bytes) -> None:
         size = max(1, round(SLICE_SECONDS / self.character_seconds))
         due = self._loop.time()
         for start in range(0, len(frame), size):
             part = frame[start : start + size]
             due += len(part) * self.character_seconds
             await asyncio.sleep(due - self._loop.time())
-            if not self.cut:
-                os.write(self._client.master, part)
+            if not self.cut and self._client is not None:
+                with suppress(BlockingIOError):
+                    self.bytes_answered += os.write(self._client.master, part)
 
 
 @contextmanager
 def line_in_thread(line: Line) -> Iterator[Line]:
     """Run a line in a thread of its own, beside whatever the caller runs."""
-    ready = threading.Event()
     loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def run() -> None:
-        async with line:
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=[run()])
+    thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    ready.wait()
     try:
-        yield line
+        asyncio.run_coroutine_threadsafe(line.__aenter__(), loop).result()
+        try:
+            yield line
+        finally:
+            asyncio.run_coroutine_threadsafe(line.__aexit__(), loop).result()
     finally:
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(stop.set)
+        loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

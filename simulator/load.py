@@ -12,7 +12,7 @@ from typing import Protocol
 
 type Phases = tuple[Phase, Phase, Phase]
 
-SLOT_SECONDS = 5
+SLOT_SECONDS = 5  # the time for which a power stays the same
 DAY_SECONDS = 86_400
 MINUTE_SECONDS = 60
 
@@ -61,8 +61,8 @@ def _sunshine(seed: int, minute: int) -> float:
     return Random(seed * 7919 + minute // 3).uniform(0.25, 1.0)
 
 
-def _noise(seed: int, second: int) -> Random:
-    return Random(seed * 1_000_003 + second // SLOT_SECONDS)
+def _noise(seed: int, slot: int) -> Random:
+    return Random(seed * 1_000_003 + slot)
 
 
 def _phase(watts: float, power_factor: float, volts: float) -> Phase:
@@ -82,24 +82,29 @@ class House:
 
     def phases(self, second: int) -> Phases:
         """Return the three phases in this second."""
-        noise = _noise(self.seed, second)
-        minute = second // MINUTE_SECONDS + self.seed
-        roof = self.solar_peak * _daylight(second, self.noon)
-        roof *= _sunshine(self.seed, second // MINUTE_SECONDS) / 3
-        fridge = 90 if minute % 30 < 12 else 0
-        kettle = 2000 if minute % 20 < 3 else 0
-        oven = 1600 if minute % 45 < 20 else 0
-        heat_pump = 800 if minute % 15 < 8 else 20
-        consumed = (
-            180 + fridge + heat_pump + noise.uniform(-15, 15),
-            120 + kettle + heat_pump + noise.uniform(-15, 15),
-            90 + oven + heat_pump + noise.uniform(-15, 15),
-        )
-        l1, l2, l3 = (
-            _phase(watts - roof, 0.96, 230 + noise.uniform(-1.5, 1.5))
-            for watts in consumed
-        )
-        return l1, l2, l3
+        return _in_house(self, second // SLOT_SECONDS)
+
+
+@lru_cache
+def _in_house(house: House, slot: int) -> Phases:
+    second = slot * SLOT_SECONDS
+    noise = _noise(house.seed, slot)
+    minute = second // MINUTE_SECONDS + house.seed
+    roof = house.solar_peak * _daylight(second, house.noon)
+    roof *= _sunshine(house.seed, second // MINUTE_SECONDS) / 3
+    fridge = 90 if minute % 30 < 12 else 0
+    kettle = 2000 if minute % 20 < 3 else 0
+    oven = 1600 if minute % 45 < 20 else 0
+    heat_pump = 800 if minute % 15 < 8 else 20
+    consumed = (
+        180 + fridge + heat_pump + noise.uniform(-15, 15),
+        120 + kettle + heat_pump + noise.uniform(-15, 15),
+        90 + oven + heat_pump + noise.uniform(-15, 15),
+    )
+    l1, l2, l3 = (
+        _phase(watts - roof, 0.96, 230 + noise.uniform(-1.5, 1.5)) for watts in consumed
+    )
+    return l1, l2, l3
 
 
 @dataclass(frozen=True)
@@ -114,12 +119,18 @@ class Inverter:
 
     def phases(self, second: int) -> Phases:
         """Return the three phases in this second."""
-        noise = _noise(self.seed + 500, second)
-        roof = self.peak * _daylight(second, self.noon)
-        roof *= _sunshine(self.seed, second // MINUTE_SECONDS)
-        watts = -roof / 3 if roof else 4.0
-        l1, l2, l3 = (
-            _phase(watts + noise.uniform(-3, 3), 0.99, 230 + noise.uniform(-1.5, 1.5))
-            for _ in range(3)
-        )
-        return l1, l2, l3
+        return _at_inverter(self, second // SLOT_SECONDS)
+
+
+@lru_cache
+def _at_inverter(inverter: Inverter, slot: int) -> Phases:
+    second = slot * SLOT_SECONDS
+    noise = _noise(inverter.seed + 500, slot)
+    roof = inverter.peak * _daylight(second, inverter.noon)
+    roof *= _sunshine(inverter.seed, second // MINUTE_SECONDS)
+    watts = -roof / 3 if roof else 4.0
+    l1, l2, l3 = (
+        _phase(watts + noise.uniform(-3, 3), 0.99, 230 + noise.uniform(-1.5, 1.5))
+        for _ in range(3)
+    )
+    return l1, l2, l3

@@ -2,29 +2,36 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
-import math
 import time
 from typing import Any
 
 from pymodbus.constants import ExcCodes
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from .counters import TARIFF_COUNT, Counters
 from .load import Constant, Load, Phases
+from .metrology import measured, measured_currents, measured_in_16_bits
 from .table import (
+    ACTION,
     BLOCKS,
     CLOCK,
     COM_BOARD_PRODUCT,
     COMMUNICATION_BOARD,
+    CURRENTS,
     ENERGIES,
     ENERGIES_UNIT_100,
     IDENTIFICATION,
     METROLOGY,
+    METROLOGY_16_BIT,
     MID_STATUS,
     NETWORK,
+    NETWORK_SETTINGS,
     OVERFLOW,
     PARTIAL_ENERGIES_RESET,
+    PERIODS,
+    PERIODS_UNIT_100,
     RESERVED,
     SET_TARIFF,
     TARIFFS,
@@ -32,39 +39,29 @@ from .table import (
     VALUE_RESET,
     Kind,
     TableBlock,
-    signed,
     text,
     unsigned,
+    unsigned_16,
     wide_text,
 )
 
 READ = 3
 WRITE = 6
 WRITE_MULTIPLE = 16
+FUNCTIONS = {READ, WRITE, WRITE_MULTIPLE}
 
+DAY_SECONDS = 86_400
+YEARS = range(2000, 2100)
 OVERFLOW_WH = 999_999_999 * 10
-TARIFF_COUNT = 4
+MEGA = 1_000_000
 ALL_TARIFFS = 0xFFFF
+ACTIONS = (0xA1, 0xB2)  # to store the configuration, and to start anew
 PARTIAL_ENERGIES = 0x20
 PARTIAL_BITS = {
     0x0001: "partial_consumed",
     0x0002: "partial_reactive",
     0x0008: "partial_produced",
 }
-
-
-@dataclass
-class Counters:
-    """The counters, in Wh and varh, as the meter keeps them without power."""
-
-    consumed: float = 0
-    reactive: float = 0
-    produced: float = 0
-    partial_consumed: float = 0
-    partial_reactive: float = 0
-    partial_produced: float = 0
-    tariffs: list[float] = field(default_factory=lambda: [0.0] * TARIFF_COUNT)
-    tariff: int = 1
 
 
 @dataclass(kw_only=True)
@@ -99,6 +96,10 @@ class Meter:
     override: dict[int, int] = field(default_factory=dict)
     """Registers that read something else than they should."""
 
+    settings: dict[int, int] = field(
+        default_factory=lambda: {57344: 5, 57345: 5, 57346: 5, 57355: 600}
+    )
+    """Block 57344."""
     writes: list[tuple[int, list[int]]] = field(default_factory=list)
     """What was written and accepted, for a test to look at."""
 
@@ -110,24 +111,43 @@ class Meter:
     def count(self) -> Counters:
         """Count up to now, second by second, and return the counters."""
         now = int(self.clock())
-        counters = self.counters
-        tariff = counters.tariff - 1
-        for second in range(self._counted_until, now):
+        self.counters.turn_to(self._today())
+        while self._counted_until < now:
+            midnight = self._counted_until + DAY_SECONDS - self._second_of_day()
+            self._count(min(now, midnight))
+            self.counters.turn_to(self._today())
+        return self.counters
+
+    def _count(self, until: int) -> None:
+        seen: Phases | None = None
+        energies = (0.0, 0.0, 0.0)
+        for second in range(self._counted_until, until):
             phases = self.load.phases(second)
-            active = sum(phase.watts for phase in phases) / 3600
-            reactive = sum(phase.reactive for phase in phases) / 3600
-            if active > 0:
-                counters.consumed += active
-                counters.partial_consumed += active
-                counters.tariffs[tariff] += active
-            else:
-                counters.produced -= active
-                counters.partial_produced -= active
-            if reactive > 0:
-                counters.reactive += reactive
-                counters.partial_reactive += reactive
-        self._counted_until = max(now, self._counted_until)
-        return counters
+            if phases is not seen:
+                seen = phases
+                active = sum(phase.watts for phase in phases) / 3600
+                reactive = sum(phase.reactive for phase in phases) / 3600
+                energies = (max(active, 0), max(-active, 0), max(reactive, 0))
+            self.counters.add(*energies)
+        self._counted_until = until
+
+    def _time(self, seconds: float) -> datetime:
+        """Return what the meter's own clock shows at this moment."""
+        return datetime.fromtimestamp(seconds + self._clock_offset, UTC)
+
+    def _today(self) -> date:
+        return self._time(self._counted_until).date()
+
+    def _second_of_day(self) -> int:
+        return int(self._counted_until + self._clock_offset) % DAY_SECONDS
+
+    def refusal(self, function: int) -> ExcCodes | None:
+        """Return the exception that refuses this function, whatever it is about."""
+        if self.exception is not None:
+            return ExcCodes(self.exception)
+        if function not in FUNCTIONS or function in self.refuses_functions:
+            return ExcCodes.ILLEGAL_FUNCTION
+        return None
 
     def read(self, address: int, count: int) -> list[int] | ExcCodes:
         """Return registers of one block, or the exception that refuses them."""
@@ -150,20 +170,15 @@ class Meter:
         """Carry out a command or change a setting, or refuse it."""
         if address in self.refuses_commands:
             return ExcCodes.ILLEGAL_ADDRESS
-        commands: dict[int, Callable[[int], bool]] = {
-            VALUE_RESET + 2: self._reset_partial_counters,
-            VALUE_RESET + 4: self._reset_tariffs,
-            SET_TARIFF + 1: self._set_tariff,
-        }
-        if self.has_partial_energies_reset:
-            commands[PARTIAL_ENERGIES_RESET] = self._reset_partial_energies
         self.count()
-        if address == CLOCK:
-            accepted = self._set_clock(values)
-        elif (command := commands.get(address)) is None or len(values) != 1:
-            return ExcCodes.ILLEGAL_ADDRESS
-        elif address in self.ignores_commands:
+        if address in self.ignores_commands:
             accepted = True
+        elif CLOCK <= address < CLOCK + 6:
+            accepted = address == CLOCK and self._set_clock(values)
+        elif address in NETWORK_SETTINGS:
+            accepted = self._set(address, values)
+        elif (command := self._commands().get(address)) is None or len(values) != 1:
+            return ExcCodes.ILLEGAL_ADDRESS
         else:
             accepted = command(values[0])
         if not accepted:
@@ -190,15 +205,19 @@ class Meter:
     def _registers(self, block: TableBlock) -> dict[int, int]:
         builders: dict[int, Callable[[], dict[int, int]]] = {
             IDENTIFICATION: self._identification,
-            COMMUNICATION_BOARD: lambda: dict.fromkeys(range(38912, 38919), 1),
-            NETWORK: lambda: {57344: 5, 57345: 5, 57346: 5, 57355: 600},
+            COMMUNICATION_BOARD: self._communication_board,
+            NETWORK: lambda: self.settings,
             CLOCK: self._clock_registers,
             METROLOGY: self._metrology,
+            METROLOGY_16_BIT: self._metrology_in_16_bits,
+            CURRENTS: lambda: measured_currents(self._phases()),
             ENERGIES: lambda: self._energies(ENERGIES, 1000),
             TARIFFS: lambda: self._tariffs(TARIFFS, 1000),
             ENERGIES_UNIT_100: lambda: self._energies(ENERGIES_UNIT_100, 10),
             TARIFFS_UNIT_100: lambda: self._tariffs(TARIFFS_UNIT_100, 10),
             OVERFLOW: self._overflow,
+            PERIODS: lambda: self._periods(PERIODS, 1000),
+            PERIODS_UNIT_100: lambda: self._periods(PERIODS_UNIT_100, 10),
             MID_STATUS: lambda: {40544: 0, 40545: 0},
             COM_BOARD_PRODUCT: lambda: {40608: 1},
         }
@@ -225,42 +244,32 @@ class Meter:
             **text(50058, self.model, 8),
         }
 
+    def _communication_board(self) -> dict[int, int]:
+        return {
+            **dict.fromkeys(range(38912, 38916), 1),
+            38916: 17,
+            38917: 8,
+            38918: 2017,
+            **text(38919, "880110", 4),
+        }
+
     def _clock_registers(self) -> dict[int, int]:
-        now = datetime.fromtimestamp(self.clock() + self._clock_offset, UTC)
+        now = self._time(self.clock())
         parts = (now.day, now.month, now.year, now.hour, now.minute, now.second)
         return {CLOCK + index: part for index, part in enumerate(parts)}
 
+    def _phases(self) -> Phases:
+        return self.load.phases(int(self.clock()))
+
     def _metrology(self) -> dict[int, int]:
-        phases = self.load.phases(int(self.clock()))
-        currents = [_apparent(p.watts, p.reactive) / p.volts for p in phases]
-        active = sum(phase.watts for phase in phases)
-        reactive = sum(phase.reactive for phase in phases)
-        registers = {
-            **unsigned(50526, 5000 + int(self.clock()) % 3),
-            **unsigned(50534, _neutral(currents, phases) * 1000),
-            **signed(50536, active / 10),
-            **signed(50538, reactive / 10),
-            **unsigned(50540, _apparent(active, reactive) / 10),
-            **signed(50542, _power_factor(active, reactive) * 1000),
-        }
-        for index, phase in enumerate(phases):
-            following = phases[(index + 1) % 3]
-            apparent = _apparent(phase.watts, phase.reactive)
-            registers |= {
-                **unsigned(
-                    50514 + 2 * index,
-                    (phase.volts + following.volts) / 2 * math.sqrt(3) * 100,
-                ),
-                **unsigned(50520 + 2 * index, phase.volts * 100),
-                **unsigned(50528 + 2 * index, currents[index] * 1000),
-                **signed(50544 + 2 * index, phase.watts / 10),
-                **signed(50550 + 2 * index, phase.reactive / 10),
-                **unsigned(50556 + 2 * index, apparent / 10),
-                **signed(
-                    50562 + 2 * index,
-                    _power_factor(phase.watts, phase.reactive) * 1000,
-                ),
-            }
+        return measured(self._phases(), 50 + int(self.clock()) % 3 / 100)
+
+    def _metrology_in_16_bits(self) -> dict[int, int]:
+        counters = self.count()
+        totals = (counters.consumed, counters.reactive, counters.produced)
+        registers = measured_in_16_bits(self._phases())
+        for index, total in enumerate(totals):
+            registers |= unsigned_16(METROLOGY_16_BIT + 31 + index, _steps(total, MEGA))
         return registers
 
     def _energies(self, start: int, step: int) -> dict[int, int]:
@@ -281,6 +290,22 @@ class Meter:
             registers |= unsigned(start + 2 + 2 * index, _steps(energy, step))
         return registers
 
+    def _periods(self, start: int, step: int) -> dict[int, int]:
+        counters = self.count()
+        registers: dict[int, int] = {}
+        for index, period in enumerate(counters.periods):
+            energies = (
+                period.consumed_before,
+                period.produced_before,
+                counters.consumed - period.consumed_at_start,
+                counters.produced - period.produced_at_start,
+            )
+            for place, energy in enumerate(energies):
+                registers |= unsigned(
+                    start + 8 * index + 2 * place, _steps(energy, step)
+                )
+        return registers
+
     def _overflow(self) -> dict[int, int]:
         counters = self.count()
         totals = (counters.consumed, counters.reactive, counters.produced)
@@ -297,6 +322,27 @@ class Meter:
         }
 
     # -- commands ------------------------------------------------------------
+
+    def _commands(self) -> dict[int, Callable[[int], bool]]:
+        """Return what each command register does; false refuses the value."""
+        commands: dict[int, Callable[[int], bool]] = {
+            ACTION: lambda action: action in ACTIONS,
+            VALUE_RESET + 2: self._reset_partial_counters,
+            VALUE_RESET + 4: self._reset_tariffs,
+            SET_TARIFF + 1: self._set_tariff,
+        }
+        if self.has_partial_energies_reset:
+            commands[PARTIAL_ENERGIES_RESET] = self._reset_partial_energies
+        return commands
+
+    def _set(self, address: int, values: list[int]) -> bool:
+        wanted = dict(enumerate(values, address))
+        if any(
+            value not in NETWORK_SETTINGS.get(at, ()) for at, value in wanted.items()
+        ):
+            return False
+        self.settings |= wanted
+        return True
 
     def _reset_partial_counters(self, bits: int) -> bool:
         """Reset what is asked for; bits of other things are a mistake here."""
@@ -329,6 +375,8 @@ class Meter:
     def _set_clock(self, values: list[int]) -> bool:
         try:
             day, month, year, hour, minute, second = values
+            if year not in YEARS:
+                return False
             wanted = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
         except ValueError:
             return False
@@ -342,28 +390,6 @@ def _steps(energy: float, step: int) -> int:
     return int((energy + 1e-6) % OVERFLOW_WH // step)
 
 
-def _apparent(watts: float, reactive: float) -> float:
-    return math.hypot(watts, reactive)
-
-
-def _power_factor(watts: float, reactive: float) -> float:
-    """Return the power factor with the table's sign: - leading, + lagging."""
-    apparent = _apparent(watts, reactive)
-    if not apparent:
-        return 1
-    return math.copysign(abs(watts) / apparent, reactive)
-
-
-def _neutral(currents: list[float], phases: Phases) -> float:
-    """Return the current that three phases a third of a turn apart leave over."""
-    real = imaginary = 0.0
-    for index, (current, phase) in enumerate(zip(currents, phases, strict=True)):
-        angle = math.atan2(phase.reactive, phase.watts) - index * 2 * math.pi / 3
-        real += current * math.cos(angle)
-        imaginary += current * math.sin(angle)
-    return math.hypot(real, imaginary)
-
-
 async def _serve(
     meter: Meter,
     function: int,
@@ -374,17 +400,16 @@ async def _serve(
     values: Any,
 ) -> ExcCodes | None:
     """Answer one request, as pymodbus passes it on."""
-    if meter.exception is not None:
-        return ExcCodes(meter.exception)
-    if function in meter.refuses_functions:
-        return ExcCodes.ILLEGAL_FUNCTION
+    if meter.silent:
+        # This is a broadcast, to which nobody answers anyway.
+        return ExcCodes.GATEWAY_NO_RESPONSE
+    if (refusal := meter.refusal(function)) is not None:
+        return refusal
     if function == READ:
         words = meter.read(address, count)
         if isinstance(words, ExcCodes):
             return words
         registers[address - start : address - start + count] = words
         return None
-    if function in (WRITE, WRITE_MULTIPLE):
-        # Without values, the register is read back for the answer to a write.
-        return None if values is None else meter.write(address, list(values))
-    return ExcCodes.ILLEGAL_FUNCTION
+    # Without values, the register is read back for the answer to a write.
+    return None if values is None else meter.write(address, list(values))

@@ -1,5 +1,6 @@
 """The blocks of Socomec's Modbus table for the E34 and E44, V 200.53."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 
@@ -9,13 +10,18 @@ IDENTIFICATION = 50000
 COMMUNICATION_BOARD = 38912
 NETWORK = 57344
 CLOCK = 57600
+ACTION = 57856
 VALUE_RESET = 57888
 METROLOGY = 50512
+METROLOGY_16_BIT = 51280
+CURRENTS = 40576
 ENERGIES = 50768
 TARIFFS = 50848
 ENERGIES_UNIT_100 = 50944
 TARIFFS_UNIT_100 = 51200
 OVERFLOW = 36864
+PERIODS = 36896
+PERIODS_UNIT_100 = 36928
 SET_TARIFF = 40480
 PARTIAL_ENERGIES_RESET = 40512
 MID_STATUS = 40544
@@ -46,20 +52,35 @@ class TableBlock:
 BLOCKS = (
     TableBlock(IDENTIFICATION, 66),
     TableBlock(COMMUNICATION_BOARD, 11),
-    TableBlock(NETWORK, 12),
+    TableBlock(NETWORK, 12, Kind.SETTINGS),
     TableBlock(CLOCK, 6, Kind.SETTINGS),
+    TableBlock(ACTION, 1, Kind.COMMANDS),
     TableBlock(VALUE_RESET, 5, Kind.COMMANDS),
     TableBlock(METROLOGY, 62),
+    TableBlock(METROLOGY_16_BIT, 35),
+    TableBlock(CURRENTS, 6),
     TableBlock(ENERGIES, 65),
     TableBlock(TARIFFS, 50),
     TableBlock(ENERGIES_UNIT_100, 65),
     TableBlock(TARIFFS_UNIT_100, 50),
     TableBlock(OVERFLOW, 11),
+    TableBlock(PERIODS, 24),
+    TableBlock(PERIODS_UNIT_100, 24),
     TableBlock(SET_TARIFF, 2, Kind.COMMANDS),
     TableBlock(PARTIAL_ENERGIES_RESET, 1, Kind.COMMANDS),
     TableBlock(MID_STATUS, 2),
     TableBlock(COM_BOARD_PRODUCT, 1),
 )
+
+
+# What a setting may be, by its register in block 57344: type of network,
+# secondary and primary of the transformers in A, seconds of an average.
+NETWORK_SETTINGS: dict[int, Container[int]] = {
+    57344: range(6),
+    57345: (1, 5),
+    57346: range(1, 10_000),
+    57355: (60, 300, 480, 600, 900, 1200, 1800, 3600),
+}
 
 
 def unsigned(address: int, value: float) -> dict[int, int]:
@@ -71,6 +92,16 @@ def unsigned(address: int, value: float) -> dict[int, int]:
 def signed(address: int, value: float) -> dict[int, int]:
     """Return a signed 32-bit value as registers, rounded to the nearest step."""
     return unsigned(address, round(value))
+
+
+def unsigned_16(address: int, value: float) -> dict[int, int]:
+    """Return an unsigned 16-bit value as a register."""
+    return {address: int(value) & 0xFFFF}
+
+
+def signed_16(address: int, value: float) -> dict[int, int]:
+    """Return a signed 16-bit value as a register, rounded to the nearest step."""
+    return {address: round(value) & 0xFFFF}
 
 
 def wide_text(address: int, text: str) -> dict[int, int]:

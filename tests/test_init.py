@@ -1,6 +1,7 @@
 """Setting up, losing, finding and letting go of a meter."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
-from simulator import LOST, Fault, Line, Meter
+from simulator import LOST, Fault, Line, Meter, line_in_thread
 
 from .common import AddMeter, state
 
@@ -152,3 +153,26 @@ async def test_a_line_that_is_cut_comes_back_without_a_reload(
     await entry.runtime_data.async_refresh()
     assert state(hass, "power") == "1300"
     assert state(hass, "energy_consumed") == "1234.56"
+
+
+async def test_an_adapter_that_is_unplugged_and_plugged_in_again_needs_no_reload(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    meter: Meter,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    adapter = tmp_path / "adapter"
+    with line_in_thread(Line([meter], baudrate=115_200, link=adapter)) as line:
+        await add_meter(device=str(adapter))
+        (entry,) = hass.config_entries.async_entries(DOMAIN)
+        line.unplug()
+        for _ in range(2):
+            await entry.runtime_data.async_refresh()
+        assert state(hass, "power") == STATE_UNAVAILABLE
+        assert "Unexpected error" not in caplog.text
+        assert "Check that the adapter is plugged in" in caplog.text
+        line.replug()
+        await entry.runtime_data.async_refresh()
+        assert state(hass, "power") == "1300"
+        await hass.config_entries.async_unload(entry.entry_id)

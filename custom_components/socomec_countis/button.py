@@ -2,15 +2,13 @@
 
 from typing import override
 
-from modbus_connection import ModbusError
-
 from homeassistant.components.button import ButtonEntity, ButtonEntityDescription
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .connection import error_key, error_placeholders
+from .connection import LINE_ERRORS, error_key, error_placeholders
 from .const import DOMAIN
 from .coordinator import CountisConfigEntry
 from .countis import ResetError
@@ -49,7 +47,7 @@ class CountisResetButton(CountisEntity, ButtonEntity):
             raise HomeAssistantError(
                 translation_domain=DOMAIN, translation_key="reset_failed"
             ) from err
-        except ModbusError as err:
+        except LINE_ERRORS as err:
             raise HomeAssistantError(
                 translation_domain=DOMAIN,
                 translation_key=error_key(err),

@@ -27,6 +27,7 @@ from homeassistant.helpers.selector import (
 )
 
 from .connection import (
+    LINE_ERRORS,
     LINE_SETTINGS,
     PARITIES,
     async_identify,
@@ -214,12 +215,12 @@ class CountisConfigFlow(ConfigFlow, domain=DOMAIN):
                 unit.require_timeout(REQUEST_TIMEOUT)
                 meter = Countis(unit)
                 await async_identify(meter)
-        except (NotACountisError, ModbusError, HomeAssistantError) as err:
+        except (NotACountisError, *LINE_ERRORS, HomeAssistantError) as err:
             self._placeholders = error_placeholders(data, err)
             match err:
                 case NotACountisError():
                     key = "not_a_countis"
-                case ModbusError():
+                case ModbusError() | OSError():
                     key = error_key(err)
                 case _:
                     key = "line_settings_in_use"

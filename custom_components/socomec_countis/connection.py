@@ -26,6 +26,10 @@ PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": 
 OPEN_ATTEMPTS = 4
 OPEN_RETRY_DELAY = 0.25
 
+# An adapter that is unplugged during a request is an error of the operating
+# system's, not always told as one of the connection.
+LINE_ERRORS = (ModbusError, OSError)
+
 type EntryData = Mapping[str, Any]
 
 
@@ -72,12 +76,12 @@ def error_placeholders(data: EntryData, error: Exception) -> dict[str, str]:
     }
 
 
-def error_key(error: ModbusError) -> str:
+def error_key(error: ModbusError | OSError) -> str:
     """Return the translation key of the text that says what to check."""
     match error:
-        case ModbusConnectionError():
-            return "cannot_open_port"
         case ModbusTimeoutError() | GatewayTargetError():
             return "no_answer"
+        case ModbusConnectionError() | OSError():
+            return "cannot_open_port"
         case _:
             return "unusable_answer"

@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryError
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from .connection import async_identify, error_key, error_placeholders
+from .connection import LINE_ERRORS, async_identify, error_key, error_placeholders
 from .const import CONF_SERIAL_NUMBER, DOMAIN, SCAN_INTERVAL
 from .countis import Countis, NotACountisError, Values
 
@@ -59,7 +59,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
                     self.config_entry.data, err
                 ),
             ) from err
-        except ModbusError as err:
+        except LINE_ERRORS as err:
             raise self._update_failed(err) from err
 
         expected = self.config_entry.data[CONF_SERIAL_NUMBER]
@@ -83,14 +83,14 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         try:
             # A meter known to be silent costs its line one timeout, not two.
             report = await self.meter.async_update(retry=self.last_update_success)
-        except ModbusError as err:
+        except LINE_ERRORS as err:
             raise self._update_failed(err) from err
         if report.failed and not (self.data and report.updated):
             error = next(iter(report.failed.values()))
             raise self._update_failed(error) from error
         return self.meter.values(report)
 
-    def _update_failed(self, error: ModbusError) -> UpdateFailed:
+    def _update_failed(self, error: ModbusError | OSError) -> UpdateFailed:
         return UpdateFailed(
             translation_domain=DOMAIN,
             translation_key=error_key(error),

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from modbus_connection import ModbusError
-
 from homeassistant.components.diagnostics import async_redact_data
 from homeassistant.core import HomeAssistant
 
+from .connection import LINE_ERRORS
 from .const import CONF_SERIAL_NUMBER
 from .coordinator import CountisConfigEntry
 from .countis import SERIAL_NUMBER_REGISTERS
@@ -25,7 +24,7 @@ async def async_get_config_entry_diagnostics(
     read_error = None
     try:
         registers = await meter.async_read_registers()
-    except ModbusError as err:
+    except LINE_ERRORS as err:
         read_error = str(err)
     return {
         "entry": async_redact_data(dict(entry.data), TO_REDACT),

@@ -1,0 +1,100 @@
+"""What a meter measures at this moment, as its table shows it.
+
+Blocks 50512 (32 bits), 51280 (16 bits) and 40576 (currents alone).
+"""
+
+import math
+
+from .load import Phases
+from .table import (
+    CURRENTS,
+    METROLOGY,
+    METROLOGY_16_BIT,
+    signed,
+    signed_16,
+    unsigned,
+    unsigned_16,
+)
+
+type Powers = tuple[float, float, float, float]
+
+
+def measured(phases: Phases, hertz: float) -> dict[int, int]:
+    """Return the registers of block 50512."""
+    registers = {
+        **unsigned(METROLOGY + 14, hertz * 100),
+        **unsigned(METROLOGY + 22, _neutral(phases) * 1000),
+        **_currents(METROLOGY + 16, phases),
+    }
+    for index, volts in enumerate(_voltages(phases)):
+        registers |= unsigned(METROLOGY + 2 + 2 * index, volts * 100)
+    for address, power in _powers(METROLOGY + 24, 2, phases).items():
+        registers |= signed(address, power)
+    return registers
+
+
+def measured_in_16_bits(phases: Phases) -> dict[int, int]:
+    """Return the measured registers of block 51280."""
+    registers: dict[int, int] = {}
+    for index, volts in enumerate(_voltages(phases)):
+        registers |= unsigned_16(METROLOGY_16_BIT + 1 + index, volts * 100)
+    for address, power in _powers(METROLOGY_16_BIT + 12, 1, phases).items():
+        registers |= signed_16(address, power)
+    return registers
+
+
+def measured_currents(phases: Phases) -> dict[int, int]:
+    """Return the registers of block 40576."""
+    return _currents(CURRENTS, phases)
+
+
+def _currents(start: int, phases: Phases) -> dict[int, int]:
+    registers: dict[int, int] = {}
+    for index, phase in enumerate(phases):
+        amperes = math.hypot(phase.watts, phase.reactive) / phase.volts
+        registers |= unsigned(start + 2 * index, amperes * 1000)
+    return registers
+
+
+def _voltages(phases: Phases) -> list[float]:
+    """Return U12, U23, U31, V1, V2, V3."""
+    simple = [phase.volts for phase in phases]
+    following = [*simple[1:], simple[0]]
+    return [
+        (one + other) / 2 * math.sqrt(3)
+        for one, other in zip(simple, following, strict=True)
+    ] + simple
+
+
+def _powers(start: int, words: int, phases: Phases) -> dict[int, float]:
+    """Return P, Q, S, PF in total, then P of each phase, Q of each phase, ..."""
+    total = _power(
+        sum(phase.watts for phase in phases), sum(phase.reactive for phase in phases)
+    )
+    each = [_power(phase.watts, phase.reactive) for phase in phases]
+    by_quantity = [power for quantity in zip(*each, strict=True) for power in quantity]
+    return {
+        start + words * index: power
+        for index, power in enumerate([*total, *by_quantity])
+    }
+
+
+def _power(watts: float, reactive: float) -> Powers:
+    """Return P, Q and S in steps of 10, and PF in thousandths.
+
+    The power factor has the table's sign: - leading, + lagging.
+    """
+    apparent = math.hypot(watts, reactive)
+    factor = math.copysign(abs(watts) / apparent, reactive) if apparent else 1
+    return watts / 10, reactive / 10, apparent / 10, factor * 1000
+
+
+def _neutral(phases: Phases) -> float:
+    """Return the current that three phases a third of a turn apart leave over."""
+    real = imaginary = 0.0
+    for index, phase in enumerate(phases):
+        current = math.hypot(phase.watts, phase.reactive) / phase.volts
+        angle = math.atan2(phase.reactive, phase.watts) - index * 2 * math.pi / 3
+        real += current * math.cos(angle)
+        imaginary += current * math.sin(angle)
+    return math.hypot(real, imaginary)

@@ -1,0 +1,79 @@
+"""What flows through the simulated meters."""
+
+import time
+
+import pytest
+
+from simulator import Constant, House, Inverter, Load, Meter, Phase
+from tests.common import Clock
+
+NOON = 1_750_000_000
+DAY = 86_400
+LOADS: list[Load] = [
+    House(7),
+    House(7, solar_peak=6000, noon=NOON),
+    Inverter(7, noon=NOON),
+]
+
+
+def counted(load: Load, *steps: int) -> Meter:
+    """Return a meter that was read after each of these steps of seconds."""
+    clock = Clock(NOON)
+    meter = Meter(load=load, clock=clock)
+    for step in steps:
+        clock.seconds += step
+        meter.count()
+    return meter
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_meters_that_are_read_at_different_moments_agree(load: Load) -> None:
+    often = counted(load, *[7] * 1000)
+    rarely = counted(load, 1, 6998, 1)
+    assert often.counters == rarely.counters
+
+
+def test_a_steady_load_counts_its_power_times_the_time() -> None:
+    meter = counted(Constant(Phase(3600, 360), Phase(0), Phase(0)), 1000)
+    assert meter.counters.consumed == pytest.approx(1000)
+    assert meter.counters.partial_consumed == pytest.approx(1000)
+    assert meter.counters.reactive == pytest.approx(100)
+    assert meter.counters.produced == 0
+
+
+def test_what_flows_back_is_produced() -> None:
+    load = Constant(Phase(-3600), Phase(600), Phase(0, -500))
+    meter = counted(load, 1000)
+    assert meter.counters.produced == pytest.approx(3000 / 3.6)
+    assert (meter.counters.consumed, meter.counters.reactive) == (0, 0)
+
+
+def test_an_inverter_produces_by_day_and_draws_a_little_by_night() -> None:
+    inverter = Inverter(noon=NOON)
+    assert sum(phase.watts for phase in inverter.phases(NOON)) < -1000
+    night = sum(phase.watts for phase in inverter.phases(NOON + DAY // 2))
+    assert 0 < night < 50
+
+
+def test_a_house_with_a_roof_consumes_and_produces_in_a_day() -> None:
+    counters = counted(House(7, solar_peak=6000, noon=NOON), DAY).counters
+    assert counters.consumed > 10_000
+    assert counters.produced > 1_000
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_a_load_stays_within_what_a_meter_can_measure(load: Load) -> None:
+    for second in range(NOON, NOON + DAY, 300):
+        for phase in load.phases(second):
+            assert 220 < phase.volts < 240
+            assert abs(phase.watts) < 100 * phase.volts
+
+
+def test_another_seed_is_another_house() -> None:
+    assert House(1).phases(NOON) != House(2).phases(NOON)
+
+
+def test_a_day_is_caught_up_with_at_once() -> None:
+    started = time.process_time()
+    counted(House(7, solar_peak=6000), DAY)
+    assert time.process_time() - started < 5

@@ -1,0 +1,348 @@
+"""What a simulated meter lets a client read and write."""
+
+from itertools import pairwise
+
+from modbus_connection import ModbusExceptionError
+from modbus_connection.tmodbus import ModbusConnection, TmodbusUnit
+import pytest
+
+from simulator import Constant, Counters, Line, Meter, Phase
+from simulator.table import BLOCKS, Kind, TableBlock
+from tests.common import Clock
+
+READABLE = [block for block in BLOCKS if block.kind is not Kind.COMMANDS]
+FUNCTION, ADDRESS, VALUE = 1, 2, 3
+
+
+async def word(unit: TmodbusUnit, address: int) -> int:
+    return (await unit.read_holding_registers(address, 1))[0]
+
+
+async def double(unit: TmodbusUnit, address: int) -> int:
+    high, low = await unit.read_holding_registers(address, 2)
+    return high << 16 | low
+
+
+async def signed(unit: TmodbusUnit, address: int) -> int:
+    return (await double(unit, address) ^ 0x8000_0000) - 0x8000_0000
+
+
+async def refused_read(unit: TmodbusUnit, address: int, count: int = 1) -> int | None:
+    with pytest.raises(ModbusExceptionError) as refusal:
+        await unit.read_holding_registers(address, count)
+    return refusal.value.exception_code
+
+
+async def refused_write(unit: TmodbusUnit, address: int, *values: int) -> int | None:
+    with pytest.raises(ModbusExceptionError) as refusal:
+        await unit.write_registers(address, list(values))
+    return refusal.value.exception_code
+
+
+def test_no_block_overlaps_another() -> None:
+    ordered = sorted(BLOCKS, key=lambda block: block.start)
+    for block, following in pairwise(ordered):
+        assert block.start + block.words <= following.start
+
+
+@pytest.mark.parametrize("block", READABLE, ids=lambda block: str(block.start))
+async def test_a_read_stays_inside_one_block(
+    unit: TmodbusUnit, block: TableBlock
+) -> None:
+    end = block.start + block.words
+    words = await unit.read_holding_registers(block.start, block.words)
+    assert len(words) == block.words
+    assert await refused_read(unit, end - 1, 2) == ADDRESS
+    assert await refused_read(unit, block.start - 1, 2) == ADDRESS
+
+
+async def test_nothing_stands_outside_the_blocks(unit: TmodbusUnit) -> None:
+    for address in (0, 30000, 36875, 50066, 65535):
+        assert await refused_read(unit, address) == ADDRESS
+
+
+async def test_commands_cannot_be_read(unit: TmodbusUnit) -> None:
+    for address in (57856, 57890, 40481, 40512):
+        assert await refused_read(unit, address) == ADDRESS
+
+
+async def test_reserved_registers_read_all_ones(unit: TmodbusUnit) -> None:
+    assert await word(unit, 50512) == 0xFFFF
+    assert await unit.read_holding_registers(50774, 2) == [0xFFFF, 0xFFFF]
+
+
+async def test_a_meter_knows_three_functions(unit: TmodbusUnit) -> None:
+    for request in (
+        unit.read_input_registers(50520, 2),
+        unit.read_input_registers(0, 1),
+        unit.read_coils(0, 1),
+        unit.write_coil(57890, True),  # noqa: FBT003
+        unit.mask_write_register(57890, 1, 1),
+        unit.report_server_id(),
+        unit.diagnostics(0, 1),
+        unit.read_device_identification(),
+    ):
+        with pytest.raises(ModbusExceptionError) as refusal:
+            await request
+        assert refusal.value.exception_code == FUNCTION
+
+
+async def test_a_meter_tells_what_it_is(
+    unit: TmodbusUnit, second_unit: TmodbusUnit
+) -> None:
+    words = await unit.read_holding_registers(50000, 66)
+    assert words[:5] == [0x53, 0x4F, 0x43, 0x4F, 100]
+    assert words[42:50] == [0x534F, 0x434F, 0x4D45, 0x4300, 0, 0, 0, 0]
+    assert bytes.fromhex("".join(f"{word:04x}" for word in words[50:56])) == (
+        b"Countis E33\0"
+    )
+    assert await word(unit, 40608) == 1
+    assert words[8:11] != await second_unit.read_holding_registers(50008, 3)
+
+
+async def test_measured_values_agree_with_each_other(
+    meter: Meter, unit: TmodbusUnit
+) -> None:
+    meter.load = Constant(Phase(2300, 0, 230), Phase(0, 1150, 230), Phase(-690, -920))
+    assert [await double(unit, 50520 + 2 * phase) for phase in range(3)] == [23000] * 3
+    assert await double(unit, 50514) == 39837
+    assert await double(unit, 50526) in (5000, 5001, 5002)
+    assert [await double(unit, 50528 + 2 * phase) for phase in range(3)] == [
+        10_000,
+        5_000,
+        5_000,
+    ]
+    assert [await signed(unit, 50536 + 2 * item) for item in range(3)] == [161, 23, 163]
+    assert [await signed(unit, 50544 + 2 * phase) for phase in range(3)] == [
+        230,
+        0,
+        -69,
+    ]
+    assert [await signed(unit, 50550 + 2 * phase) for phase in range(3)] == [
+        0,
+        115,
+        -92,
+    ]
+    assert [await signed(unit, 50562 + 2 * phase) for phase in range(3)] == [
+        1000,
+        0,
+        -600,
+    ]
+    # The short blocks tell the same.
+    assert await unit.read_holding_registers(51281, 6) == [
+        *[39837] * 3,
+        *[23000] * 3,
+    ]
+    assert await unit.read_holding_registers(51292, 7) == [
+        *(161, 23, 163, 990),
+        *(230, 0, 0x10000 - 69),
+    ]
+    assert await double(unit, 40576) == 10_000
+
+
+async def test_three_equal_phases_leave_no_current_in_the_neutral(
+    meter: Meter, unit: TmodbusUnit
+) -> None:
+    meter.load = Constant(Phase(1000), Phase(1000), Phase(1000))
+    assert await double(unit, 50534) == 0
+    meter.load = Constant(Phase(2300), Phase(0), Phase(0))
+    assert await double(unit, 50534) == 10_000
+
+
+async def test_counters_stand_in_both_resolutions(
+    meter: Meter, unit: TmodbusUnit
+) -> None:
+    meter.counters = Counters(
+        consumed=12_345_678,
+        reactive=2_345_678,
+        produced=1_999,
+        partial_consumed=45_678,
+        partial_reactive=5_678,
+        partial_produced=678,
+    )
+    for offset, watt_hours in (
+        (2, 12_345_678),
+        (4, 2_345_678),
+        (8, 1_999),
+        (12, 45_678),
+        (14, 5_678),
+        (18, 678),
+    ):
+        assert await double(unit, 50768 + offset) == watt_hours // 1000
+        assert await double(unit, 50944 + offset) == watt_hours // 10
+    assert await unit.read_holding_registers(51311, 3) == [12, 2, 0]
+
+
+async def test_a_counter_starts_again_after_the_greatest_it_can_show(
+    meter: Meter, unit: TmodbusUnit
+) -> None:
+    meter.counters = Counters(consumed=9_999_999_990 + 1230)
+    assert await double(unit, 36864) == 999_999_999
+    assert await unit.read_holding_registers(36866, 3) == [1, 0, 0]
+    assert await double(unit, 50946) == 123
+    assert await double(unit, 50770) == 1
+
+
+@pytest.mark.parametrize(
+    ("bits", "left"),
+    [
+        (0x0001, [0, 20, 30]),
+        (0x0002, [10, 0, 30]),
+        (0x0008, [10, 20, 0]),
+        (0x000B, [0, 0, 0]),
+    ],
+)
+async def test_partial_counters_are_reset_by_their_bits(
+    meter: Meter, unit: TmodbusUnit, bits: int, left: list[int]
+) -> None:
+    meter.counters = Counters(
+        consumed=990,
+        partial_consumed=100,
+        partial_reactive=200,
+        partial_produced=300,
+    )
+    await unit.write_register(57890, bits)
+    assert [await double(unit, 50944 + offset) for offset in (12, 14, 18)] == left
+    assert await double(unit, 50946) == 99
+    assert meter.writes == [(57890, [bits])]
+
+
+@pytest.mark.parametrize("bits", [0, 0x0004, 0x0010, 0x0040, 0x0081, 0xFFFF])
+async def test_a_reset_of_anything_else_is_refused(
+    meter: Meter, unit: TmodbusUnit, bits: int
+) -> None:
+    assert await refused_write(unit, 57890, bits) == VALUE
+    assert meter.writes == []
+
+
+async def test_the_older_families_reset_is_refused_unless_asked_for(
+    meter: Meter, unit: TmodbusUnit
+) -> None:
+    meter.counters = Counters(partial_consumed=100)
+    assert await refused_write(unit, 40512, 0x20) == ADDRESS
+    meter.has_partial_energies_reset = True
+    assert await refused_write(unit, 40512, 0x21) == VALUE
+    await unit.write_register(40512, 0x20)
+    assert meter.counters.partial_consumed == 0
+
+
+async def test_energy_goes_to_the_tariff_in_progress(
+    meter: Meter, unit: TmodbusUnit, clock: Clock
+) -> None:
+    meter.load = Constant(Phase(36_000), Phase(0), Phase(0))
+    clock.seconds += 10
+    await unit.write_register(40481, 3)
+    clock.seconds += 20
+    assert await unit.read_holding_registers(51200, 2) == [4, 3]
+    assert [await double(unit, 51202 + 2 * tariff) for tariff in range(4)] == [
+        *(10, 0, 20, 0)
+    ]
+    await unit.write_register(57892, 0x0001)
+    assert [await double(unit, 51202 + 2 * tariff) for tariff in range(4)] == [
+        *(0, 0, 20, 0)
+    ]
+    await unit.write_register(57892, 0xFFFF)
+    assert await double(unit, 51206) == 0
+    assert await double(unit, 50946) == 30
+
+
+@pytest.mark.parametrize(
+    ("address", "values", "code"),
+    [
+        (40481, [9], VALUE),
+        (40481, [0], VALUE),
+        (57892, [0x0010], VALUE),
+        (57888, [1], ADDRESS),
+        (57856, [1], VALUE),
+        (57600, [1, 1, 2026], VALUE),
+        (57603, [12], VALUE),
+        (57600, [31, 2, 2026, 0, 0, 0], VALUE),
+        (57600, [1, 1, 26, 0, 0, 0], VALUE),
+        (57345, [3], VALUE),
+        (57346, [5, 1], VALUE),
+        (40480, [1], ADDRESS),
+        (50770, [0], ADDRESS),
+        (57890, [1, 1], ADDRESS),
+        (0, [0], ADDRESS),
+    ],
+)
+async def test_a_write_that_makes_no_sense_is_refused(
+    meter: Meter, unit: TmodbusUnit, address: int, values: list[int], code: int
+) -> None:
+    assert await refused_write(unit, address, *values) == code
+    assert meter.writes == []
+
+
+async def test_settings_keep_what_is_written(unit: TmodbusUnit) -> None:
+    await unit.write_register(57355, 900)
+    await unit.write_registers(57345, [1, 100])
+    assert await unit.read_holding_registers(57344, 3) == [5, 1, 100]
+    assert await word(unit, 57355) == 900
+
+
+async def test_the_clock_goes_on_from_what_it_is_set_to(
+    unit: TmodbusUnit, clock: Clock
+) -> None:
+    await unit.write_registers(57600, [31, 12, 2026, 23, 59, 58])
+    clock.seconds += 3
+    assert await unit.read_holding_registers(57600, 6) == [1, 1, 2027, 0, 0, 1]
+
+
+async def test_days_weeks_and_months_follow_the_meters_own_clock(
+    meter: Meter, unit: TmodbusUnit, clock: Clock
+) -> None:
+    meter.load = Constant(Phase(1000), Phase(0), Phase(0))
+    # A Saturday, the last but one day of its month.
+    await unit.write_registers(57600, [30, 5, 2026, 22, 0, 0])
+    meter.counters.periods = []
+    clock.seconds += 2 * 3600 + 86_400 + 3 * 3600
+    kwh = [await double(unit, 36896 + 2 * place) for place in range(12)]
+    # Ea+ and Ea- of day n-1 and n, week n-1 and n, month n-1 and n.
+    assert kwh == [24, 0, 3, 0, 26, 0, 3, 0, 26, 0, 3, 0]
+    assert await double(unit, 36928) == 2400
+
+
+async def test_a_broadcast_reaches_every_meter_and_none_answers(
+    line: Line, meter: Meter, second_meter: Meter, connection: ModbusConnection
+) -> None:
+    await connection.for_unit(0).write_register(40481, 2)
+    # An answer to the next request says that the one before has been heard.
+    assert await word(connection.for_unit(1), 51201) == 2
+    assert await word(connection.for_unit(2), 51201) == 2
+    assert line.bytes_answered == 2 * 7
+
+
+async def test_a_silent_meter_hears_no_broadcast(
+    meter: Meter, second_meter: Meter, connection: ModbusConnection
+) -> None:
+    second_meter.silent = True
+    await connection.for_unit(0).write_register(40481, 2)
+    await word(connection.for_unit(1), 51201)
+    assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 1)
+
+
+async def test_a_meter_plays_what_it_is_told(meter: Meter, unit: TmodbusUnit) -> None:
+    meter.exception = 4
+    assert await refused_read(unit, 50000) == 4
+    assert await refused_write(unit, 57890, 1) == 4
+    meter.exception = None
+    meter.refuses = {50944}
+    assert await refused_read(unit, 50946, 2) == ADDRESS
+    meter.blank = {50512}
+    assert await double(unit, 50520) == 0xFFFF_FFFF
+    meter.refuses_reserved = True
+    assert await refused_read(unit, 50772, 6) == ADDRESS
+    meter.override = {50004: 300}
+    assert await word(unit, 50004) == 300
+    meter.refuses_commands = {57890}
+    assert await refused_write(unit, 57890, 1) == ADDRESS
+    meter.ignores_commands = {40481}
+    await unit.write_register(40481, 2)
+    assert meter.counters.tariff == 1
+
+
+async def test_saved_counters_are_restored(meter: Meter, clock: Clock) -> None:
+    clock.seconds += 100_000
+    saved = meter.count().saved()
+    assert Counters.restored(saved) == meter.counters
+    assert meter.counters.periods
