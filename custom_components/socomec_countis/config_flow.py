@@ -134,6 +134,8 @@ class CountisConfigFlow(ConfigFlow, domain=DOMAIN):
             if meter and meter.serial_number == expected:
                 settings = {key: data[key] for key in LINE_SETTINGS}
                 for each in line:
+                    if each is entry:
+                        continue
                     self.hass.config_entries.async_update_entry(
                         each, data={**each.data, **settings}
                     )
