@@ -13,6 +13,7 @@ from modbus_connection import (
 )
 import modbus_connection.pymodbus
 import modbus_connection.tmodbus
+from pymodbus.framer.rtu import FramerRTU
 import pytest
 
 from custom_components.socomec_countis.countis import (
@@ -291,6 +292,51 @@ async def test_a_frequency_is_told_apart_by_its_resolution(
     assert values["frequency"] == 49.98
 
 
+async def test_a_total_that_falls_for_one_answer_is_read_again(
+    countis: Countis, line: Line
+) -> None:
+    await countis.async_update()
+
+    def zeros(frame: bytes) -> bytes:
+        answer = frame[:3] + bytes(frame[2])
+        return answer + FramerRTU.compute_CRC(answer).to_bytes(2)
+
+    # A meter that starts up may answer like this, with a valid CRC.
+    line.faults.extend([Fault(), Fault(zeros)])
+    report = await countis.async_update()
+    assert report.complete
+    assert countis.values(report)["energy_consumed"] == 1234.56
+
+
+async def test_totals_that_fell_are_withheld_until_they_make_sense(
+    countis: Countis, meter: Meter
+) -> None:
+    await countis.async_update()
+    meter.override = {50946: 0, 50947: 0}
+    for _ in range(2):
+        report = await countis.async_update()
+        assert set(report.failed) == {"energies"}
+        values = countis.values(report)
+        assert "energy_consumed" not in values
+        assert values["power"] == 1300
+    meter.override = {}
+    report = await countis.async_update()
+    assert countis.values(report)["energy_consumed"] == 1234.56
+
+
+async def test_a_total_that_is_not_available_for_a_while_is_not_forgotten(
+    countis: Countis, meter: Meter
+) -> None:
+    await countis.async_update()
+    meter.override = {50946: 0xFFFF, 50947: 0xFFFF}
+    report = await countis.async_update()
+    assert countis.values(report)["energy_consumed"] is None
+    meter.override = {50946: 0, 50947: 0}
+    assert not (await countis.async_update()).complete
+    meter.override = {}
+    assert (await countis.async_update()).complete
+
+
 async def test_minus_ten_watts_are_not_taken_for_not_available(
     countis: Countis, meter: Meter
 ) -> None:
@@ -314,8 +360,7 @@ async def test_a_reset_writes_the_meters_own_bits_and_reads_back(
     await countis.async_update()
     line.requests.clear()
     values = await countis.async_reset_partial_counters()
-    assert [values[name] for name in PARTIAL] == [0, 0, 0]
-    assert values["energy_consumed"] == 1234.56
+    assert values == dict.fromkeys(PARTIAL, 0)
     assert meter.writes == [(57890, [0x000B])]
     assert [frame[:6] for frame in line.requests] == [
         RESET,
@@ -359,8 +404,6 @@ async def test_an_acknowledged_reset_is_an_accepted_one(
     await countis.async_update()
 
     def acknowledge(frame: bytes) -> bytes:
-        from pymodbus.framer.rtu import FramerRTU  # noqa: PLC0415
-
         answer = bytes([frame[0], frame[1] | 0x80, 5])
         return answer + FramerRTU.compute_CRC(answer).to_bytes(2)
 

@@ -220,16 +220,22 @@ async def test_one_lost_or_damaged_answer_shows_nowhere(
 
 
 async def test_a_block_that_fails_takes_only_its_own_quantities_along(
-    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     meter.refuses = {50944}
-    await poll(entry)
+    for _ in range(2):
+        await poll(entry)
     assert state(hass, "energy_consumed") == STATE_UNAVAILABLE
     assert state(hass, "power") == "1300"
     assert state(hass, "tariff_1_energy") == "1000.0"
+    assert caplog.text.count("COUNTIS E33 #1: no energies") == 1
     meter.refuses = set()
     await poll(entry)
     assert state(hass, "energy_consumed") == "1234.56"
+    assert caplog.text.count("energies are back") == 1
 
 
 async def test_a_quantity_that_is_not_available_at_set_up_gets_no_entity(

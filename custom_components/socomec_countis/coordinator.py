@@ -1,5 +1,6 @@
 """Polls one meter, once a second."""
 
+from collections.abc import Mapping
 import logging
 from typing import override
 
@@ -41,6 +42,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             always_update=False,
         )
         self.meter = meter
+        self._failing: frozenset[str] = frozenset()
         # The base class starts polls at a fixed fraction of a second, and skips
         # a second whenever a poll lasts beyond the next full one. From the full
         # second on, a poll has all of it.
@@ -88,7 +90,16 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         if report.failed and not (self.data and report.updated):
             error = next(iter(report.failed.values()))
             raise self._update_failed(error) from error
+        self._log_blocks(report.failed)
         return self.meter.values(report)
+
+    def _log_blocks(self, failed: Mapping[str, ModbusError]) -> None:
+        """Log once that a block cannot be read, and once that it can again."""
+        for block in failed.keys() - self._failing:
+            _LOGGER.warning("%s: no %s: %s", self.name, block, failed[block])
+        for block in self._failing - failed.keys():
+            _LOGGER.info("%s: %s are back", self.name, block)
+        self._failing = frozenset(failed)
 
     def _update_failed(self, error: ModbusError | OSError) -> UpdateFailed:
         return UpdateFailed(

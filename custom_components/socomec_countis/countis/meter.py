@@ -22,6 +22,7 @@ from .registers import (
     PARTIAL_COUNTER_BITS,
     PARTIAL_ENERGIES,
     PARTIAL_ENERGIES_RESET,
+    TOTALS,
     VALUE_RESET,
     Block,
     Energies,
@@ -65,6 +66,7 @@ class Countis(Device):
         self.measurements = Measurements(unit)
         self.energies: Energies | None = None
         self.tariffs: Tariffs | None = None
+        self._believed_totals: dict[str, float] = {}
         # A poll that overlaps a reset would bring back the counters of before.
         self._busy = asyncio.Lock()
 
@@ -201,22 +203,55 @@ class Countis(Device):
         With `retry`, what was lost or damaged on the line is asked for once
         more. Raises `ModbusConnectionError` for a line that cannot be opened,
         and `ModbusTimeoutError` for a meter that does not answer at all; the
-        report tells which blocks could not be read otherwise.
+        report tells which blocks could not be read otherwise, or not believed.
         """
         async with self._busy:
-            try:
-                report = await self.async_poll(POLLED)
-            except ModbusConnectionError:
-                raise
-            except ModbusTimeoutError:
-                if not retry:
-                    raise
-                return await self.async_poll(POLLED)
-            if retry and report.failed:
-                failed = tuple(report.failed)
-                report.failed.clear()
-                await self.async_poll(failed, report)
+            report = await self._async_poll_all(retry=retry)
+            if "energies" in report.updated:
+                await self._async_believe_totals(report)
             return report
+
+    async def _async_poll_all(self, *, retry: bool) -> UpdateReport:
+        try:
+            report = await self.async_poll(POLLED)
+        except ModbusConnectionError:
+            raise
+        except ModbusTimeoutError:
+            if not retry:
+                raise
+            return await self.async_poll(POLLED)
+        if retry and report.failed:
+            failed = tuple(report.failed)
+            report.failed.clear()
+            await self.async_poll(failed, report)
+        return report
+
+    async def _async_believe_totals(self, report: UpdateReport) -> None:
+        """Withhold counters whose totals fell, which a total never does.
+
+        Home Assistant would take a lower one for a new beginning, and book all
+        of it again when the right one returns.
+        """
+        if self._fallen_totals():
+            await self.async_poll(("energies",), report)
+        if fallen := self._fallen_totals():
+            report.updated.discard("energies")
+            report.failed["energies"] = ModbusProtocolError(f"totals fell: {fallen}")
+        else:
+            values = self.values(report)
+            self._believed_totals |= {
+                name: value for name in TOTALS if (value := values[name]) is not None
+            }
+
+    def _fallen_totals(self) -> dict[str, tuple[float, float]]:
+        """Return the totals that are lower than last believed, with both values."""
+        assert self.energies is not None  # noqa: S101
+        values = self.energies.values
+        return {
+            name: (believed, value)
+            for name, believed in self._believed_totals.items()
+            if (value := values[name]) is not None and value < believed
+        }
 
     def values(self, report: UpdateReport) -> Values:
         """Return what a poll refreshed: quantity to value, None if not available."""
@@ -236,7 +271,7 @@ class Countis(Device):
         return {address: int(value) for address, value in raw["holding"].items()}
 
     async def async_reset_partial_counters(self) -> Values:
-        """Set the partial counters to zero and return the energies after it.
+        """Set the partial counters to zero and return them as read back.
 
         Raises `ResetError` if the meter did not, and `ModbusError` if the line
         leaves that open.
@@ -245,22 +280,21 @@ class Countis(Device):
             if self.energies is None:
                 msg = "the meter has no partial counters"
                 raise ResetError(msg)
-            values = self.energies.values
             bits = sum(
-                bit
-                for name, bit in PARTIAL_COUNTER_BITS.items()
-                if values[name] is not None
+                PARTIAL_COUNTER_BITS[name]
+                for name, value in self._partial_counters.items()
+                if value is not None
             )
             accepted = await self._async_command(VALUE_RESET, bits)
             if accepted and await self._async_partial_counters_are_reset():
-                return self.energies.values
+                return self._partial_counters
             # Reserved on an E3x or E4x: asked for only where it exists, or where
             # there is nothing else left to ask for.
             if (not accepted or re.search(r"\bE[12]\d", self.model)) and (
                 await self._async_command(PARTIAL_ENERGIES_RESET, PARTIAL_ENERGIES)
                 and await self._async_partial_counters_are_reset()
             ):
-                return self.energies.values
+                return self._partial_counters
             msg = "the partial counters did not fall to zero"
             raise ResetError(msg)
 
@@ -288,6 +322,12 @@ class Countis(Device):
                 return False
             return True
         return False
+
+    @property
+    def _partial_counters(self) -> Values:
+        assert self.energies is not None  # noqa: S101
+        values = self.energies.values
+        return {name: values[name] for name in PARTIAL_COUNTER_BITS}
 
     async def _async_partial_counters_are_reset(self) -> bool:
         """Read the counters back until they stand at zero, for about a second."""

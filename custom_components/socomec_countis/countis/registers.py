@@ -135,6 +135,10 @@ class Energies(Block):
     partial_energy_produced = kilowatt_hours(50962, 0.01)
 
 
+# The meter keeps these for ever; only partial and tariff counters can be reset.
+TOTALS = ("energy_consumed", "energy_reactive", "energy_produced")
+
+
 class EnergiesInKwh(Energies):
     """Energies, block 50768: the same counters in whole kWh."""
 
