@@ -76,3 +76,23 @@ async def test_diagnostics_of_a_meter_without_identification(
     assert isinstance(found, dict)
     assert found["meter"]["identity"] == {}
     assert found["meter"]["variants"]["identity"] is None
+
+
+async def test_diagnostics_of_an_entry_that_is_not_set_up_tell_why(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    entry: CountisConfigEntry,
+    meter: Meter,
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    meter.serial = (0x2025, 0x0001, 7)
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert await async_setup_component(hass, "diagnostics", {})
+    found = await get_diagnostics_for_config_entry(hass, hass_client, entry)
+    assert isinstance(found, dict)
+    assert found["entry"]["baudrate"] == 9600
+    assert found["setup_error"] == {
+        "key": "another_meter",
+        "placeholders": {"expected": "**REDACTED**", "found": "**REDACTED**"},
+    }
+    assert SERIAL not in json.dumps(found)

@@ -377,6 +377,28 @@ async def test_a_reset_leaves_out_counters_that_the_meter_lacks(
     assert meter.writes == [(57890, [0x0009])]
 
 
+async def test_a_meter_without_partial_counters_is_written_nothing(
+    countis: Countis, meter: Meter, line: Line
+) -> None:
+    partial = [*range(50956, 50964), *range(50780, 50788)]
+    meter.override = dict.fromkeys(partial, 0xFFFF)
+    await countis.async_update()
+    line.requests.clear()
+    with pytest.raises(ResetError):
+        await countis.async_reset_partial_counters()
+    assert line.requests == []
+
+
+async def test_a_counter_that_is_not_available_after_a_reset_is_not_taken_for_zero(
+    countis: Countis, meter: Meter
+) -> None:
+    await countis.async_update()
+    meter.ignores_commands = {57890}
+    meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)
+    with pytest.raises(ResetError):
+        await countis.async_reset_partial_counters()
+
+
 async def test_a_reset_whose_answer_is_lost_is_seen_in_the_counters(
     countis: Countis, meter: Meter, line: Line
 ) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from homeassistant.components.diagnostics import async_redact_data
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 
 from .connection import LINE_ERRORS
@@ -11,13 +12,29 @@ from .coordinator import CountisConfigEntry
 from .countis import SERIAL_NUMBER_REGISTERS
 
 TO_REDACT = {CONF_SERIAL_NUMBER}
+SERIAL_NUMBER_PLACEHOLDERS = {"expected", "found"}
 REDACTED_REGISTERS = {str(address) for address in SERIAL_NUMBER_REGISTERS}
 
 
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> dict[str, Any]:
-    """Return the line, what the meter is, its registers and what was read of them."""
+    """Return the line, what the meter is, its registers and what was read of them.
+
+    Of an entry that is not set up, the line and the reason.
+    """
+    data = async_redact_data(dict(entry.data), TO_REDACT)
+    if entry.state is not ConfigEntryState.LOADED:
+        placeholders = entry.error_reason_translation_placeholders or {}
+        return {
+            "entry": data,
+            "setup_error": {
+                "key": entry.error_reason_translation_key,
+                "placeholders": async_redact_data(
+                    dict(placeholders), SERIAL_NUMBER_PLACEHOLDERS
+                ),
+            },
+        }
     coordinator = entry.runtime_data
     meter = coordinator.meter
     registers: dict[int, int] = {}
@@ -27,7 +44,7 @@ async def async_get_config_entry_diagnostics(
     except LINE_ERRORS as err:
         read_error = str(err)
     return {
-        "entry": async_redact_data(dict(entry.data), TO_REDACT),
+        "entry": data,
         "meter": {
             "model": meter.model,
             "software_version": meter.software_version,

@@ -1,7 +1,7 @@
 """A COUNTIS: who it is, what it measures, and the one command it is given."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 import logging
 import re
 from typing import override
@@ -277,22 +277,24 @@ class Countis(Device):
         leaves that open.
         """
         async with self._busy:
-            if self.energies is None:
-                msg = "the meter has no partial counters"
-                raise ResetError(msg)
-            bits = sum(
-                PARTIAL_COUNTER_BITS[name]
+            energies = self.energies
+            names = [
+                name
                 for name, value in self._partial_counters.items()
                 if value is not None
-            )
+            ]
+            if energies is None or not names:
+                msg = "the meter has no partial counters"
+                raise ResetError(msg)
+            bits = sum(PARTIAL_COUNTER_BITS[name] for name in names)
             accepted = await self._async_command(VALUE_RESET, bits)
-            if accepted and await self._async_partial_counters_are_reset():
+            if accepted and await self._async_are_reset(energies, names):
                 return self._partial_counters
             # Reserved on an E3x or E4x: asked for only where it exists, or where
             # there is nothing else left to ask for.
             if (not accepted or re.search(r"\bE[12]\d", self.model)) and (
                 await self._async_command(PARTIAL_ENERGIES_RESET, PARTIAL_ENERGIES)
-                and await self._async_partial_counters_are_reset()
+                and await self._async_are_reset(energies, names)
             ):
                 return self._partial_counters
             msg = "the partial counters did not fall to zero"
@@ -325,20 +327,17 @@ class Countis(Device):
 
     @property
     def _partial_counters(self) -> Values:
-        assert self.energies is not None  # noqa: S101
-        values = self.energies.values
-        return {name: values[name] for name in PARTIAL_COUNTER_BITS}
+        values = {} if self.energies is None else self.energies.values
+        return {name: values[name] for name in PARTIAL_COUNTER_BITS if name in values}
 
-    async def _async_partial_counters_are_reset(self) -> bool:
+    async def _async_are_reset(self, energies: Energies, names: Iterable[str]) -> bool:
         """Read the counters back until they stand at zero, for about a second."""
-        assert self.energies is not None  # noqa: S101
         for attempt in range(RESET_CHECKS):
             if attempt:
                 await asyncio.sleep(RESET_CHECK_DELAY)
-            await self.energies.async_update()
-            values = self.energies.values
-            if all(
-                (values[name] or 0) <= RESET_TO_KWH for name in PARTIAL_COUNTER_BITS
-            ):
+            await energies.async_update()
+            values = [self._partial_counters[name] for name in names]
+            # A counter that reads "not available" is not known to be reset.
+            if all(value is not None and value <= RESET_TO_KWH for value in values):
                 return True
         return False
