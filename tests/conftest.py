@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 # First, or Home Assistant's test package takes its own folder for ours.
-import custom_components.socomec_countis  # noqa: F401
+import custom_components.socomec_countis
+from custom_components.socomec_countis import coordinator
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.coordinator import CountisConfigEntry
 from homeassistant.config_entries import SOURCE_USER, ConfigEntryState, ConfigFlowResult
@@ -18,9 +19,11 @@ from .common import AddMeter, Clock, unload_all
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """Return the clock that the meters count by."""
-    return Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock that the meters count by, and their guards."""
+    clock = Clock()
+    monkeypatch.setattr(custom_components.socomec_countis, "time", clock)
+    return clock
 
 
 @pytest.fixture
@@ -59,6 +62,13 @@ def line(meter: Meter, second_meter: Meter) -> Generator[Line]:
 @pytest.fixture(autouse=True)
 def _custom_integrations(enable_custom_integrations: None) -> None:
     """Let Home Assistant find the integration."""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither hold values of a meter that is away, nor ask it less often."""
+    monkeypatch.setattr(coordinator, "HOLD_SECONDS", 0)
+    monkeypatch.setattr(coordinator, "LONGEST_PAUSE", 0)
 
 
 @pytest.fixture

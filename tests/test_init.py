@@ -11,7 +11,10 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.socomec_countis.const import DOMAIN
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.coordinator import (
+    CountisConfigEntry,
+    meter_store,
+)
 from homeassistant.components.modbus.connection import async_get_connection_info
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
@@ -31,10 +34,17 @@ async def test_unloading_gives_the_port_back(
     assert state(hass, "power") == STATE_UNAVAILABLE
 
 
-async def test_a_meter_that_is_silent_at_set_up_is_tried_again(
+async def forget_meter(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
+    """Unload an entry, as if its meter had never been polled."""
+    await hass.config_entries.async_unload(entry.entry_id)
+    await meter_store(hass, entry.entry_id).async_remove()
+    await hass.async_block_till_done()
+
+
+async def test_a_new_meter_that_is_silent_at_set_up_is_tried_again(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    await hass.config_entries.async_unload(entry.entry_id)
+    await forget_meter(hass, entry)
     meter.silent = True
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
@@ -51,12 +61,11 @@ async def test_a_meter_that_is_silent_at_set_up_is_tried_again(
 async def test_a_first_poll_that_is_not_whole_is_tried_again(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, line: Line
 ) -> None:
-    await hass.config_entries.async_unload(entry.entry_id)
-    await hass.async_block_till_done()
+    await forget_meter(hass, entry)
     line.requests.clear()
-    # Five answers settle what the meter serves and one brings the measurements;
+    # Seven answers settle what the meter serves and one brings the measurements;
     # the counters are lost, and lost again when asked for once more.
-    line.faults.extend([Fault()] * 6 + [LOST, Fault(), LOST])
+    line.faults.extend([Fault()] * 8 + [LOST, LOST])
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
     assert entry.error_reason_translation_key == "no_answer"
@@ -103,6 +112,7 @@ async def test_a_meter_that_falls_silent_is_logged_once_and_comes_back(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
+    impatient: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "custom_components.socomec_countis")
@@ -110,7 +120,7 @@ async def test_a_meter_that_falls_silent_is_logged_once_and_comes_back(
     for _ in range(3):
         await entry.runtime_data.async_refresh()
     assert state(hass, "power") == STATE_UNAVAILABLE
-    assert state(hass, "energy_consumed") == STATE_UNAVAILABLE
+    assert state(hass, "energy_consumed") == "1234.56"
     errors = [
         record.getMessage()
         for record in caplog.records
@@ -128,7 +138,11 @@ async def test_a_meter_that_falls_silent_is_logged_once_and_comes_back(
 
 
 async def test_a_silent_meter_leaves_the_other_one_on_its_line_alone(
-    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, add_meter: AddMeter
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    add_meter: AddMeter,
+    impatient: None,
 ) -> None:
     await add_meter(address=2)
     meter.silent = True
@@ -144,7 +158,7 @@ async def test_a_silent_meter_leaves_the_other_one_on_its_line_alone(
 
 
 async def test_a_line_that_is_cut_comes_back_without_a_reload(
-    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, impatient: None
 ) -> None:
     line.cut = True
     await entry.runtime_data.async_refresh()
@@ -159,6 +173,7 @@ async def test_an_adapter_that_is_unplugged_and_plugged_in_again_needs_no_reload
     hass: HomeAssistant,
     add_meter: AddMeter,
     meter: Meter,
+    impatient: None,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -22,6 +22,9 @@ from custom_components.socomec_countis.countis import (
     NotACountisError,
     ResetError,
 )
+from custom_components.socomec_countis.countis import (
+    Line as SharedLine,
+)
 from custom_components.socomec_countis.countis.registers import Measurements
 from simulator import LOST, TRUNCATED, Constant, Fault, Line, Meter, Phase, late
 from simulator.meter import WRITE
@@ -57,7 +60,12 @@ def unit(connection: Any) -> ModbusUnit:
 @pytest.fixture
 def countis(unit: ModbusUnit) -> Countis:
     """Return the library's meter at address 1."""
-    return Countis(unit)
+    return Countis(unit, SharedLine(9600))
+
+
+def words_asked_for(line: Line) -> list[int]:
+    """Return how many registers each request asked for."""
+    return [int.from_bytes(frame[4:6]) for frame in line.requests]
 
 
 async def test_a_meter_says_who_it_is(countis: Countis) -> None:
@@ -85,7 +93,7 @@ async def test_setting_up_happens_once(countis: Countis, line: Line) -> None:
 async def test_a_poll_reports_what_it_refreshed(countis: Countis) -> None:
     report = await countis.async_update()
     assert report.complete
-    assert report.updated == {"measurements", "energies", "tariffs"}
+    assert report.updated == {"power", "measurements", "energies", "tariffs"}
     values = countis.values(report)
     assert values["power"] == 1300
     assert values["power_l3"] == -200
@@ -106,22 +114,24 @@ async def test_a_disturbed_answer_is_asked_for_again(
     assert countis.values(report)["power"] == 1300
 
 
-async def test_without_a_retry_a_silent_meter_costs_one_timeout(
+async def test_a_meter_known_to_be_silent_costs_its_line_one_short_read(
     countis: Countis, line: Line, meter: Meter
 ) -> None:
-    await countis.async_ensure_setup()
+    await countis.async_update()
     meter.silent = True
-    line.requests.clear()
-    with pytest.raises(ModbusTimeoutError):
-        await countis.async_update(retry=False)
-    assert len(line.requests) == 1
+    for asked in (2, 1, 1):
+        line.requests.clear()
+        with pytest.raises(ModbusTimeoutError):
+            await countis.async_update()
+        assert len(line.requests) == asked
+    assert words_asked_for(line) == [3]
 
 
 async def test_a_port_that_is_not_there_is_a_connection_error() -> None:
     connection = modbus_connection.tmodbus.ModbusConnection(
         ModbusSerialParams(device="/dev/no-such-port")
     )
-    countis = Countis(connection.for_unit(1))
+    countis = Countis(connection.for_unit(1), SharedLine(9600))
     with pytest.raises(ModbusConnectionError):
         await countis.async_update()
     await connection.close()
@@ -278,7 +288,7 @@ async def test_a_meter_without_counters_has_none(
 ) -> None:
     meter.refuses = {50768, 50848, 50944, 51200}
     report = await countis.async_update()
-    assert report.updated == {"measurements"}
+    assert report.updated == {"power", "measurements"}
     assert countis.variants["energies"] is None
     with pytest.raises(ResetError):
         await countis.async_reset_partial_counters()
@@ -317,7 +327,7 @@ async def test_totals_that_fell_are_withheld_until_they_make_sense(
         report = await countis.async_update()
         assert set(report.failed) == {"energies"}
         values = countis.values(report)
-        assert "energy_consumed" not in values
+        assert values["energy_consumed"] == 1234.56
         assert values["power"] == 1300
     meter.override = {}
     report = await countis.async_update()
@@ -330,7 +340,7 @@ async def test_a_total_that_is_not_available_for_a_while_is_not_forgotten(
     await countis.async_update()
     meter.override = {50946: 0xFFFF, 50947: 0xFFFF}
     report = await countis.async_update()
-    assert countis.values(report)["energy_consumed"] is None
+    assert countis.values(report)["energy_consumed"] == 1234.56
     meter.override = {50946: 0, 50947: 0}
     assert not (await countis.async_update()).complete
     meter.override = {}

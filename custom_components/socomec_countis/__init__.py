@@ -4,15 +4,25 @@ The line is not opened here: the `modbus` integration shares one connection for
 each port between everything that talks over it, and lends out a unit of it.
 """
 
+from time import time
+
 from homeassistant.components.modbus import async_get_unit
 from homeassistant.const import CONF_ADDRESS, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryNotReady, HomeAssistantError
+from homeassistant.helpers.device_registry import DeviceEntry
 
-from .connection import error_placeholders, serial_params
-from .const import DOMAIN, REQUEST_TIMEOUT
-from .coordinator import CountisConfigEntry, CountisCoordinator
+from .connection import (
+    REQUEST_TIMEOUT,
+    error_placeholders,
+    serial_params,
+    shared_line,
+)
+from .const import CONF_SERIAL_NUMBER, DOMAIN
+from .coordinator import CountisConfigEntry, CountisCoordinator, meter_store
 from .countis import Countis
+from .identifiers import meter_identifier
+from .issues import clear_another_meter
 
 PLATFORMS = [Platform.BUTTON, Platform.SENSOR]
 
@@ -32,7 +42,22 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
         ) from err
     unit.require_timeout(REQUEST_TIMEOUT)
 
-    coordinator = CountisCoordinator(hass, entry, Countis(unit))
+    store = meter_store(hass, entry.entry_id)
+    saved = await store.async_load()
+    if (
+        saved is not None
+        and saved[CONF_SERIAL_NUMBER] != entry.data[CONF_SERIAL_NUMBER]
+    ):
+        saved = None
+    meter = Countis(
+        unit,
+        shared_line(hass, entry.data),
+        address=entry.data[CONF_ADDRESS],
+        clock=time,
+        saved=saved,
+    )
+    entry.async_on_unload(meter.leave_line)
+    coordinator = CountisCoordinator(hass, entry, meter, store)
     await coordinator.async_config_entry_first_refresh()
     entry.runtime_data = coordinator
 
@@ -42,4 +67,19 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
 
 async def async_unload_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
     """Unload a config entry; the unit is given back by what lent it."""
-    return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
+    if unloaded := await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
+        await entry.runtime_data.async_save()
+    return unloaded
+
+
+async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
+    """Forget the meter of an entry that is removed."""
+    clear_another_meter(hass, entry)
+    await meter_store(hass, entry.entry_id).async_remove()
+
+
+async def async_remove_config_entry_device(
+    hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
+) -> bool:
+    """Allow to remove the device of a meter that was exchanged for another one."""
+    return (DOMAIN, meter_identifier(entry)) not in device.identifiers

@@ -11,7 +11,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .connection import LINE_ERRORS, error_key, error_placeholders
 from .const import DOMAIN
 from .coordinator import CountisConfigEntry
-from .countis import ResetError
+from .countis import PARTIAL_COUNTERS, ResetError
 from .entity import CountisEntity
 
 PARALLEL_UPDATES = 1
@@ -30,7 +30,7 @@ async def async_setup_entry(
 ) -> None:
     """Add the button, where the meter has partial counters."""
     coordinator = entry.runtime_data
-    if coordinator.meter.energies is not None:
+    if not coordinator.meter.quantities.isdisjoint(PARTIAL_COUNTERS):
         async_add_entities([CountisResetButton(coordinator, RESET_PARTIAL_COUNTERS)])
 
 

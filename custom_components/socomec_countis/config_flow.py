@@ -13,10 +13,14 @@ from homeassistant.config_entries import (
     ConfigEntryState,
     ConfigFlow,
     ConfigFlowResult,
+    OptionsFlow,
+    OptionsFlowWithReload,
 )
 from homeassistant.const import CONF_ADDRESS, CONF_DEVICE
+from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.selector import (
+    BooleanSelector,
     NumberSelector,
     NumberSelectorConfig,
     NumberSelectorMode,
@@ -30,19 +34,21 @@ from .connection import (
     LINE_ERRORS,
     LINE_SETTINGS,
     PARITIES,
+    REQUEST_TIMEOUT,
     async_identify,
     error_key,
     error_placeholders,
     line_settings,
     serial_params,
+    shared_line,
 )
 from .const import (
     CONF_BAUDRATE,
     CONF_PARITY,
+    CONF_PUBLISH_EVERY_READING,
     CONF_SERIAL_NUMBER,
     CONF_STOPBITS,
     DOMAIN,
-    REQUEST_TIMEOUT,
 )
 from .countis import Countis, NotACountisError
 
@@ -88,10 +94,22 @@ METER_SCHEMA = vol.Schema(
 )
 
 
+OPTIONS_SCHEMA = vol.Schema(
+    {vol.Required(CONF_PUBLISH_EVERY_READING, default=False): BooleanSelector()}
+)
+
+
 class CountisConfigFlow(ConfigFlow, domain=DOMAIN):
     """Adds a meter, or moves it to another port, address or line settings."""
 
     VERSION = 1
+
+    @staticmethod
+    @callback
+    @override
+    def async_get_options_flow(config_entry: ConfigEntry) -> OptionsFlow:
+        """Return the flow that changes an entry's options."""
+        return CountisOptionsFlow()
 
     def __init__(self) -> None:
         """Start without an error to tell about."""
@@ -215,8 +233,11 @@ class CountisConfigFlow(ConfigFlow, domain=DOMAIN):
                 self.hass, serial_params(data), data[CONF_ADDRESS]
             ) as unit:
                 unit.require_timeout(REQUEST_TIMEOUT)
-                meter = Countis(unit)
-                await async_identify(meter)
+                meter = Countis(unit, shared_line(self.hass, data))
+                try:
+                    await async_identify(meter)
+                finally:
+                    meter.leave_line()
         except (NotACountisError, *LINE_ERRORS, HomeAssistantError) as err:
             self._placeholders = error_placeholders(data, err)
             match err:
@@ -235,6 +256,23 @@ class CountisConfigFlow(ConfigFlow, domain=DOMAIN):
             self._errors["base"] = key
             return None
         return meter
+
+
+class CountisOptionsFlow(OptionsFlowWithReload):
+    """Changes what of a meter's readings is published."""
+
+    async def async_step_init(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for the options."""
+        if user_input is not None:
+            return self.async_create_entry(data=user_input)
+        return self.async_show_form(
+            step_id="init",
+            data_schema=self.add_suggested_values_to_schema(
+                OPTIONS_SCHEMA, self.config_entry.options
+            ),
+        )
 
 
 def _place(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 from modbus_connection import (
     GatewayTargetError,
@@ -13,13 +14,23 @@ from modbus_connection import (
 )
 
 from homeassistant.const import CONF_ADDRESS, CONF_DEVICE
+from homeassistant.core import HomeAssistant
+from homeassistant.util.hass_dict import HassKey
 
-from .const import CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS
-from .countis import Countis
+from .const import CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS, DOMAIN
+from .countis import Countis, Line
 
 LINE_SETTINGS = (CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS)
 
 PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
+
+# The link's own, for all who share it. A meter's line is more exact, so this one
+# only has to be longer than what any answer takes.
+REQUEST_TIMEOUT = 2.0
+
+DATA_LINES: HassKey[WeakValueDictionary[tuple[str, int], Line]] = HassKey(
+    f"{DOMAIN}_lines"
+)
 
 # A port is let go of in the background, a moment after its last user has closed
 # it: the config flow before the set-up, or an entry that reloads.
@@ -43,6 +54,15 @@ def serial_params(data: EntryData) -> ModbusSerialParams:
     )
 
 
+def shared_line(hass: HomeAssistant, data: EntryData) -> Line:
+    """Return the line that all meters with this port and speed share."""
+    lines = hass.data.setdefault(DATA_LINES, WeakValueDictionary())
+    place = (data[CONF_DEVICE], data[CONF_BAUDRATE])
+    if (line := lines.get(place)) is None:
+        line = lines[place] = Line(data[CONF_BAUDRATE])
+    return line
+
+
 def line_settings(data: EntryData) -> str:
     """Return the line settings as they are commonly written: 9600 baud, 8N1."""
     parity = PARITIES[data[CONF_PARITY]]
@@ -52,14 +72,14 @@ def line_settings(data: EntryData) -> str:
 async def async_identify(meter: Countis) -> None:
     """Set the meter up, waiting for the port where it has just been in use.
 
-    Raises `NotACountisError` or `ModbusError`.
+    Raises `NotACountisError`, `AnotherMeterError` or `ModbusError`.
     """
     for _ in range(OPEN_ATTEMPTS - 1):
         try:
-            return await meter.async_ensure_setup()
+            return await meter.async_ensure_identity()
         except ModbusConnectionError:
             await asyncio.sleep(OPEN_RETRY_DELAY)
-    return await meter.async_ensure_setup()
+    return await meter.async_ensure_identity()
 
 
 def error_placeholders(data: EntryData, error: Exception) -> dict[str, str]:

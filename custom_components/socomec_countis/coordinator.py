@@ -1,36 +1,70 @@
 """Polls one meter, once a second."""
 
-from collections.abc import Mapping
+from datetime import timedelta
 import logging
-from typing import override
+import math
+from typing import Any, override
 
 from modbus_connection import ModbusError
+from modbus_connection.model import UpdateReport
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryError
+from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
 from .connection import LINE_ERRORS, async_identify, error_key, error_placeholders
-from .const import CONF_SERIAL_NUMBER, DOMAIN, SCAN_INTERVAL
-from .countis import Countis, NotACountisError, Values
+from .const import CONF_SERIAL_NUMBER, DOMAIN
+from .countis import (
+    BLOCK_OF,
+    PERIOD,
+    POWER,
+    AnotherMeterError,
+    Countis,
+    NotACountisError,
+    Values,
+)
+from .issues import clear_another_meter, tell_another_meter, tell_correction
 
 _LOGGER = logging.getLogger(__name__)
 
 type CountisConfigEntry = ConfigEntry[CountisCoordinator]
+type SavedMeter = dict[str, Any]
+
+# How long a measured value is shown without a newer one.
+HOLD_SECONDS = 10
+
+# From one question to the next, to a meter that does not answer.
+LONGEST_PAUSE = 30.0
+
+# What a power cut loses makes the guard of the counters wider, not wrong.
+SAVE_SECONDS = 300
+
+STORAGE_VERSION = 1
+
+
+def meter_store(hass: HomeAssistant, entry_id: str) -> Store[SavedMeter]:
+    """Return where what is known of an entry's meter is kept across a restart."""
+    return Store(hass, STORAGE_VERSION, f"{DOMAIN}.{entry_id}")
 
 
 class CountisCoordinator(DataUpdateCoordinator[Values]):
     """Polls one meter.
 
-    The data is what the last poll refreshed: quantity to value, None for "not
-    available". A quantity whose block could not be read is not in it.
+    The data is what is shown: quantity to value, None for "not available". What
+    is measured is left out when it could not be read for too long. A counter
+    stays as it was last believed.
     """
 
     config_entry: CountisConfigEntry
 
     def __init__(
-        self, hass: HomeAssistant, entry: CountisConfigEntry, meter: Countis
+        self,
+        hass: HomeAssistant,
+        entry: CountisConfigEntry,
+        meter: Countis,
+        store: Store[SavedMeter],
     ) -> None:
         """Initialize the coordinator."""
         super().__init__(
@@ -38,19 +72,26 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             _LOGGER,
             config_entry=entry,
             name=entry.title,
-            update_interval=SCAN_INTERVAL,
-            always_update=False,
+            update_interval=timedelta(seconds=PERIOD),
         )
         self.meter = meter
-        self._failing: frozenset[str] = frozenset()
-        # The base class starts polls at a fixed fraction of a second, and skips
-        # a second whenever a poll lasts beyond the next full one. From the full
-        # second on, a poll has all of it.
-        self._microsecond = 0.0
+        self._store = store
+        self._save_at = -math.inf
+        self._readings: Values = {}
+        self._failing_since: dict[str, float] = {}
+        self._expired: frozenset[str] = frozenset()
+        self._silent_since = math.inf
+        self._error: ModbusError | OSError | None = None
+        self._pause = PERIOD
+        self._ask_at = -math.inf
+        self._due = -math.inf
 
     @override
     async def _async_setup(self) -> None:
-        """Make sure that it is this entry's meter that answers."""
+        """Make sure that it is this entry's meter that answers.
+
+        One that is known from before may be away: its counters hold their value.
+        """
         try:
             await async_identify(self.meter)
         except NotACountisError as err:
@@ -61,45 +102,128 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
                     self.config_entry.data, err
                 ),
             ) from err
+        except AnotherMeterError as err:
+            raise self._another_meter(err.found) from err
         except LINE_ERRORS as err:
-            raise self._update_failed(err) from err
-
+            if not self.meter.quantities:
+                raise self._update_failed(err) from err
+            self._fall_silent(err)
+            return
         expected = self.config_entry.data[CONF_SERIAL_NUMBER]
-        if expected is not None and self.meter.serial_number != expected:
-            raise ConfigEntryError(
-                translation_domain=DOMAIN,
-                translation_key="another_meter",
-                translation_placeholders={
-                    "found": self.meter.serial_number or "?",
-                    "expected": expected,
-                },
-            )
+        found = self.meter.serial_number
+        if expected is not None and found != expected:
+            raise self._another_meter(found or "?")
+        clear_another_meter(self.hass, self.config_entry)
+
+    def _another_meter(self, found: str) -> ConfigEntryError:
+        tell_another_meter(self.hass, self.config_entry, found)
+        return ConfigEntryError(
+            translation_domain=DOMAIN,
+            translation_key="another_meter",
+            translation_placeholders={
+                "found": found,
+                "expected": self.config_entry.data[CONF_SERIAL_NUMBER],
+            },
+        )
+
+    async def async_save(self) -> None:
+        """Keep what is known of the meter for the next start."""
+        if self.meter.quantities:
+            await self._store.async_save(self.meter.saved())
 
     @override
     async def _async_update_data(self) -> Values:
-        """Read the meter; a block that fails is left out.
-
-        Which entities exist is decided by the first poll, so that has to be a
-        whole one.
-        """
+        """Read what is due, and return what is shown."""
         try:
-            # A meter known to be silent costs its line one timeout, not two.
-            report = await self.meter.async_update(retry=self.last_update_success)
-        except LINE_ERRORS as err:
-            raise self._update_failed(err) from err
-        if report.failed and not (self.data and report.updated):
-            error = next(iter(report.failed.values()))
-            raise self._update_failed(error) from error
-        self._log_blocks(report.failed)
-        return self.meter.values(report)
+            if self.hass.loop.time() >= self._ask_at:
+                await self._async_ask()
+            return self._shown()
+        finally:
+            self._keep_time()
 
-    def _log_blocks(self, failed: Mapping[str, ModbusError]) -> None:
-        """Log once that a block cannot be read, and once that it can again."""
-        for block in failed.keys() - self._failing:
-            _LOGGER.warning("%s: no %s: %s", self.name, block, failed[block])
-        for block in self._failing - failed.keys():
+    async def _async_ask(self) -> None:
+        """Ask the meter; which entities exist is decided by a whole first poll."""
+        try:
+            # Without entities there is a first poll, which has to be a whole one.
+            contexts = set(self.async_contexts())
+            report = await self.meter.async_update(contexts and contexts | {POWER})
+        except AnotherMeterError as err:
+            # The set-up tells the user, and does not poll.
+            self.hass.config_entries.async_schedule_reload(self.config_entry.entry_id)
+            error = self._another_meter(err.found)
+            raise UpdateFailed(
+                translation_domain=DOMAIN,
+                translation_key=error.translation_key,
+                translation_placeholders=error.translation_placeholders,
+            ) from err
+        except LINE_ERRORS as err:
+            if not self.meter.quantities:
+                raise self._update_failed(err) from err
+            self._fall_silent(err)
+            return
+        if not self.meter.quantities:
+            problem = next(iter(report.failed.values()))
+            raise self._update_failed(problem) from problem
+        self._take_up(report)
+
+    def _fall_silent(self, error: ModbusError | OSError) -> None:
+        """Ask less and less often; a port that does not open costs no line time."""
+        now = self.hass.loop.time()
+        self._silent_since = min(self._silent_since, now)
+        self._error = error
+        if error_key(error) != "cannot_open_port":
+            self._ask_at = now + min(self._pause, LONGEST_PAUSE)
+            self._pause *= 2
+
+    def _take_up(self, report: UpdateReport) -> None:
+        """Keep what a poll has read, and what it could not."""
+        now = self.hass.loop.time()
+        self._silent_since = math.inf
+        self._error = None
+        self._pause = PERIOD
+        self._readings |= self.meter.values(report)
+        for block in report.updated:
+            self._failing_since.pop(block, None)
+        for block in report.failed:
+            self._failing_since.setdefault(block, now)
+        expired = frozenset(
+            block
+            for block, since in self._failing_since.items()
+            if now - since >= HOLD_SECONDS
+        )
+        for block in expired - self._expired:
+            error = report.failed.get(block, "")
+            _LOGGER.warning("%s: no %s: %s", self.name, block, error)
+        for block in self._expired - expired:
             _LOGGER.info("%s: %s are back", self.name, block)
-        self._failing = frozenset(failed)
+        self._expired = expired
+        for correction in self.meter.corrections:
+            tell_correction(self.hass, self.config_entry, correction)
+        self.meter.corrections.clear()
+        if now >= self._save_at:
+            self._save_at = now + SAVE_SECONDS
+            self._store.async_delay_save(self.meter.saved, SAVE_SECONDS)
+
+    def _shown(self) -> Values:
+        """Return the data, or raise `UpdateFailed` for a meter that is away."""
+        if self._error and self.hass.loop.time() - self._silent_since >= HOLD_SECONDS:
+            raise self._update_failed(self._error) from self._error
+        measured = {
+            quantity: value
+            for quantity, value in self._readings.items()
+            if BLOCK_OF[quantity] not in self._expired
+        }
+        return measured | self.meter.guard.values
+
+    def _keep_time(self) -> None:
+        """Have the next poll one second after this one was due, or as soon as it can.
+
+        The base class starts polls at a fixed fraction of a second, and skips a
+        second whenever a poll lasts beyond the next full one.
+        """
+        now = self.hass.loop.time()
+        self._due = min(max(self._due + PERIOD, now), now + PERIOD)
+        self._microsecond = self._due - int(now) - PERIOD
 
     def _update_failed(self, error: ModbusError | OSError) -> UpdateFailed:
         return UpdateFailed(

@@ -49,10 +49,12 @@ async def async_get_config_entry_diagnostics(
             "model": meter.model,
             "software_version": meter.software_version,
             "identity": async_redact_data(
-                meter.identity.values if meter.identity else {},
+                meter.identity,
                 {"serial_year_week", "serial_site_line", "serial_order"},
             ),
             "variants": meter.variants,
+            "amperes": meter.guard.limits.amperes,
+            "counters": meter.guard.saved(),
         },
         "last_poll": {
             "success": coordinator.last_update_success,

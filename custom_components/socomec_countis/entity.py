@@ -4,8 +4,10 @@ from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
-from .const import CONF_SERIAL_NUMBER, DOMAIN, MANUFACTURER
+from .const import DOMAIN, MANUFACTURER
 from .coordinator import CountisCoordinator
+from .countis import BLOCK_OF
+from .identifiers import entity_unique_id, meter_identifier
 
 
 class CountisEntity(CoordinatorEntity[CountisCoordinator]):
@@ -17,16 +19,14 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
         self, coordinator: CountisCoordinator, description: EntityDescription
     ) -> None:
         """Initialize the entity."""
-        super().__init__(coordinator)
+        # The context is the block that the coordinator has to read for it.
+        super().__init__(coordinator, BLOCK_OF.get(description.key))
         self.entity_description = description
         entry = coordinator.config_entry
         meter = coordinator.meter
-        # A meter without a serial number is known by where it is. That may
-        # change, which must not cost its entities their history.
-        identifier = entry.data[CONF_SERIAL_NUMBER] or entry.entry_id
-        self._attr_unique_id = f"{identifier}_{description.key}"
+        self._attr_unique_id = entity_unique_id(entry, description.key)
         self._attr_device_info = DeviceInfo(
-            identifiers={(DOMAIN, identifier)},
+            identifiers={(DOMAIN, meter_identifier(entry))},
             name=entry.title,
             manufacturer=MANUFACTURER,
             model=meter.model,

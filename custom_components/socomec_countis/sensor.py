@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+import math
 from typing import override
 
 from homeassistant.components.sensor import (
@@ -21,14 +22,18 @@ from homeassistant.const import (
     UnitOfReactiveEnergy,
     UnitOfReactivePower,
 )
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from .const import CONF_PUBLISH_EVERY_READING
 from .coordinator import CountisConfigEntry, CountisCoordinator
 from .entity import CountisEntity
 
 # The coordinator reads for all entities at once.
 PARALLEL_UPDATES = 0
+
+# Changes within the deadband wait for so long at most.
+PUBLISHED_FOR_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,9 @@ class CountisSensorDescription(SensorEntityDescription):
 
     suggested_display_precision: int
     """Decimals that a class 1 meter knows. More would be noise in the database."""
+
+    deadband: float = 0
+    """A smaller change is published a little later."""
 
     enabled_unless_zero: bool = False
     """Hides a counter that the meter has but does not use."""
@@ -47,6 +55,7 @@ def _sensors(
     unit: str | None,
     digits: int,
     *keys: str,
+    deadband: float = 0,
     state_class: SensorStateClass = SensorStateClass.MEASUREMENT,
     enabled: bool = True,
     enabled_unless_zero: bool = False,
@@ -60,6 +69,7 @@ def _sensors(
             state_class=state_class,
             native_unit_of_measurement=unit,
             suggested_display_precision=digits,
+            deadband=deadband,
             entity_registry_enabled_default=enabled,
             enabled_unless_zero=enabled_unless_zero,
         )
@@ -79,20 +89,61 @@ REACTIVE_ENERGY = partial(
     2,
     state_class=SensorStateClass.TOTAL_INCREASING,
 )
-POWER = partial(_sensors, SensorDeviceClass.POWER, UnitOfPower.WATT, 0)
+# The deadbands are what a class 1 meter does not know any better.
+POWER = partial(
+    # Two steps of the register, a lamp: less no automation can tell from noise.
+    _sensors,
+    SensorDeviceClass.POWER,
+    UnitOfPower.WATT,
+    0,
+    deadband=20,
+)
 REACTIVE_POWER = partial(
     _sensors,
     SensorDeviceClass.REACTIVE_POWER,
     UnitOfReactivePower.VOLT_AMPERE_REACTIVE,
     0,
+    deadband=20,
 )
 APPARENT_POWER = partial(
-    _sensors, SensorDeviceClass.APPARENT_POWER, UnitOfApparentPower.VOLT_AMPERE, 0
+    _sensors,
+    SensorDeviceClass.APPARENT_POWER,
+    UnitOfApparentPower.VOLT_AMPERE,
+    0,
+    deadband=20,
 )
-POWER_FACTOR = partial(_sensors, SensorDeviceClass.POWER_FACTOR, None, 2)
-VOLTAGE = partial(_sensors, SensorDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT, 1)
-CURRENT = partial(_sensors, SensorDeviceClass.CURRENT, UnitOfElectricCurrent.AMPERE, 2)
-FREQUENCY = partial(_sensors, SensorDeviceClass.FREQUENCY, UnitOfFrequency.HERTZ, 2)
+POWER_FACTOR = partial(
+    # Twice the rounding: at small loads it is hardly ever still.
+    _sensors,
+    SensorDeviceClass.POWER_FACTOR,
+    None,
+    2,
+    deadband=0.02,
+)
+VOLTAGE = partial(
+    # Less than half a percent of 230 V.
+    _sensors,
+    SensorDeviceClass.VOLTAGE,
+    UnitOfElectricPotential.VOLT,
+    1,
+    deadband=1,
+)
+CURRENT = partial(
+    # What the deadband of power is at 230 V.
+    _sensors,
+    SensorDeviceClass.CURRENT,
+    UnitOfElectricCurrent.AMPERE,
+    2,
+    deadband=0.1,
+)
+FREQUENCY = partial(
+    # What a grid moves by in quiet times; trouble begins at 0.2 Hz.
+    _sensors,
+    SensorDeviceClass.FREQUENCY,
+    UnitOfFrequency.HERTZ,
+    2,
+    deadband=0.05,
+)
 
 SENSORS: tuple[CountisSensorDescription, ...] = (
     *ENERGY("energy_consumed", "energy_produced"),
@@ -143,7 +194,7 @@ async def async_setup_entry(
     async_add_entities(
         CountisSensor(coordinator, description)
         for description in SENSORS
-        if coordinator.data.get(description.key) is not None
+        if description.key in coordinator.meter.quantities
     )
 
 
@@ -151,6 +202,8 @@ class CountisSensor(CountisEntity, SensorEntity):
     """A quantity of a meter."""
 
     entity_description: CountisSensorDescription
+    _attr_native_value: float | None = None
+    _available = False
 
     def __init__(
         self, coordinator: CountisCoordinator, description: CountisSensorDescription
@@ -162,20 +215,58 @@ class CountisSensor(CountisEntity, SensorEntity):
                 coordinator.data[description.key]
             )
 
-    @property
-    @override
-    def available(self) -> bool:
-        """Whether the last poll could read the block this quantity stands in."""
-        return (
-            super().available and self.entity_description.key in self.coordinator.data
+        self._deadband = (
+            0
+            if coordinator.config_entry.options.get(CONF_PUBLISH_EVERY_READING)
+            else description.deadband
         )
+        self._published_until = -math.inf
+        self._take_up()
 
     @property
     @override
-    def native_value(self) -> float | None:
-        """What a class 1 meter knows of the quantity, and no more."""
-        value = self.coordinator.data[self.entity_description.key]
+    def available(self) -> bool:
+        """Whether there is a value: a counter keeps the last one."""
+        return self._available
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Publish the reading, if it is worth it."""
+        if self._take_up():
+            self.async_write_ha_state()
+
+    def _take_up(self) -> bool:
+        """Take the reading over, unless it is what is published, or nearly so."""
+        available, value = self._reading()
+        now = self.coordinator.hass.loop.time()
+        before = self._attr_native_value
+        if available == self._available and (
+            value == before
+            or (
+                value is not None
+                and before is not None
+                and abs(value - before) < self._deadband
+                and now < self._published_until
+            )
+        ):
+            return False
+        self._available = available
+        self._attr_native_value = value
+        self._published_until = now + PUBLISHED_FOR_SECONDS
+        return True
+
+    def _reading(self) -> tuple[bool, float | None]:
+        """Return whether there is a reading, and what a class 1 meter knows of it."""
+        description = self.entity_description
+        coordinator = self.coordinator
+        is_counter = description.state_class is SensorStateClass.TOTAL_INCREASING
+        if description.key not in coordinator.data or not (
+            is_counter or coordinator.last_update_success
+        ):
+            return False, None
+        value = coordinator.data[description.key]
         if value is None:
-            return None
+            return True, None
         # "or 0" makes no difference but for a negative zero.
-        return round(value, self.entity_description.suggested_display_precision) or 0
+        return True, round(value, description.suggested_display_precision) or 0

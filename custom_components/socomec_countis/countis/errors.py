@@ -9,5 +9,14 @@ class NotACountisError(CountisError):
     """Something answers at the address, but it is not a COUNTIS."""
 
 
+class AnotherMeterError(CountisError):
+    """Another COUNTIS answers at the address; `found` is its serial number."""
+
+    def __init__(self, found: str) -> None:
+        """Keep the serial number."""
+        super().__init__(f"the serial number is {found}")
+        self.found = found
+
+
 class ResetError(CountisError):
     """The partial counters did not fall to zero."""

@@ -30,7 +30,7 @@ def _unsigned(address: int, scale: float, unit: str) -> Number:
     )
 
 
-def _signed(address: int, scale: float, unit: str | None) -> Number:
+def _signed(address: int, scale: float, unit: str) -> Number:
     return NumberField(
         address, count=2, scale=scale, unit=unit, nan=SIGNED_NOT_AVAILABLE
     )
@@ -63,7 +63,7 @@ def volt_amperes(address: int) -> Number:
 
 def ratio(address: int) -> Number:
     """Power factor, in steps of 0.001; leading is negative, lagging positive."""
-    return _signed(address, 0.001, None)
+    return _signed(address, 0.001, "1")
 
 
 def hertz(address: int) -> Number:

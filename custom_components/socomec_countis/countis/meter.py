@@ -1,15 +1,18 @@
 """A COUNTIS: who it is, what it measures, and the one command it is given."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 import logging
+import math
 import re
-from typing import override
+import time
+from typing import Any, override
 
 from modbus_connection import (
     AcknowledgeError,
     IllegalFunctionError,
     ModbusConnectionError,
+    ModbusError,
     ModbusExceptionError,
     ModbusProtocolError,
     ModbusTimeoutError,
@@ -17,22 +20,29 @@ from modbus_connection import (
 )
 from modbus_connection.model import Device, UpdateReport, read_optional
 
-from .errors import NotACountisError, ResetError
+from .errors import AnotherMeterError, CountisError, NotACountisError, ResetError
+from .guard import Correction, CounterGuard
+from .limits import UNKNOWN_TRANSFORMER_AMPERES, Limits
+from .line import Line
 from .registers import (
-    PARTIAL_COUNTER_BITS,
+    PARTIAL_COUNTERS,
     PARTIAL_ENERGIES,
     PARTIAL_ENERGIES_RESET,
-    TOTALS,
     VALUE_RESET,
     Block,
+    Counters,
+    CurrentTransformer,
     Energies,
     EnergiesInKwh,
     Identity,
     Measurements,
+    Power,
+    SerialNumber,
     Tariffs,
     TariffsInKwh,
     Values,
 )
+from .schedule import POWER, Schedule
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -40,7 +50,19 @@ SIGNATURE = "SOCO"
 PRODUCT_ORDER_COUNTIS = 100
 UNNAMED_MODEL = "COUNTIS"
 
-POLLED = ("measurements", "energies", "tariffs")
+BLOCKS = (POWER, "measurements", "energies", "tariffs")
+
+# Another meter may have taken the place of this one without a gap.
+IDENTIFIED_FOR_SECONDS = 3600
+
+# Who is asked for the first time may take longer than any table says.
+FIRST_WAIT = 1.0
+
+# The answer to a write is as long as that to a read of so many registers.
+WRITE_AS_READ = (2,)
+
+# Spreads any number of neighbouring addresses evenly.
+GOLDEN_RATIO = 0.618
 
 # One counter in whole kWh and the same in steps of 10 Wh differ by less than
 # this, whether the meter rounds or cuts off.
@@ -59,26 +81,64 @@ class Countis(Device):
     and settles which blocks the meter serves; both then stay as they are.
     """
 
-    def __init__(self, unit: ModbusUnit) -> None:
-        """Take the unit (line and address) that the meter answers at."""
+    def __init__(
+        self,
+        unit: ModbusUnit,
+        line: Line,
+        *,
+        address: int = 0,
+        clock: Callable[[], float] = time.time,
+        saved: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take the unit that the meter answers at, and the line it is on.
+
+        `clock` returns seconds since 1970. `saved` is what `saved` returned of
+        the same meter before.
+        """
         super().__init__(unit)
-        self.identity: Identity | None = None
-        self.measurements = Measurements(unit)
+        self.line = line
+        self.power: Block | None = None
+        self.measurements: Measurements | None = None
         self.energies: Energies | None = None
         self.tariffs: Tariffs | None = None
-        self._believed_totals: dict[str, float] = {}
+        self.guard = CounterGuard(clock)
+        self.corrections: list[Correction] = []
+        """Counters that are believed at a new level, for whoever tells the user."""
+        self.identity: Mapping[str, Any] = {}
+        """The values of block 50000; empty where the meter does not serve it."""
+        self.quantities: frozenset[str] = frozenset()
+        """What the meter measures and counts, as the first poll found it."""
+        self._saved_variants: Mapping[str, str | None] = {}
+        if saved is not None:
+            self.identity = saved["identity"]
+            self.quantities = frozenset(saved["quantities"])
+            self.guard.restore(saved["counters"])
+            self._saved_variants = saved["variants"]
+        self._identity_block: Identity | None = None
+        self._schedule = Schedule({}, phase=address * GOLDEN_RATIO % 1)
+        self._failing: frozenset[str] = frozenset()
+        # Known from before, it may have been exchanged since.
+        self._identified_until = -math.inf
         # A poll that overlaps a reset would bring back the counters of before.
         self._busy = asyncio.Lock()
+
+    def saved(self) -> dict[str, Any]:
+        """Return what is known of the meter, to be kept across a restart."""
+        return {
+            "serial_number": self.serial_number,
+            "identity": dict(self.identity),
+            "variants": self.variants,
+            "quantities": sorted(self.quantities),
+            "counters": self.guard.saved(),
+        }
 
     @property
     def model(self) -> str:
         """The model as printed on the meter, "COUNTIS" where it has no name."""
-        if self.identity is None:
-            return UNNAMED_MODEL
-        names = (self.identity.product_name, self.identity.extended_name)
-        for name in names:
-            if name and UNNAMED_MODEL in name.upper():
-                return name.upper()
+        for name in ("product_name", "extended_name"):
+            model = str(self.identity.get(name) or "").upper()
+            if UNNAMED_MODEL in model:
+                return model
         return UNNAMED_MODEL
 
     @property
@@ -87,30 +147,24 @@ class Countis(Device):
 
         None where the meter does not say (50008 to 50010 of the table).
         """
-        if self.identity is None:
-            return None
-        year_week = self.identity.serial_year_week
-        site_line = self.identity.serial_site_line
-        order = self.identity.serial_order
-        if year_week is None or site_line is None or order is None:
-            return None
-        if not (year_week or site_line or order):
-            return None
-        return f"{year_week:04X}{site_line:04X}{order:05d}"
+        return _serial_number(self.identity)
 
     @property
     def software_version(self) -> str | None:
         """The firmware's version, such as "1.00" (50007 of the table)."""
-        if self.identity is None or self.identity.software_version is None:
+        version = self.identity.get("software_version")
+        if version is None:
             return None
-        major, minor = divmod(self.identity.software_version, 100)
+        major, minor = divmod(version, 100)
         return f"{major}.{minor:02d}"
 
     @property
-    def variants(self) -> dict[str, str | None]:
+    def variants(self) -> Mapping[str, str | None]:
         """Which blocks this meter serves, and how they have to be read."""
+        if not self._setup_done:
+            return self._saved_variants
         blocks: dict[str, Block | None] = {
-            "identity": self.identity,
+            "identity": self._identity_block,
             "measurements": self.measurements,
             "energies": self.energies,
             "tariffs": self.tariffs,
@@ -125,41 +179,72 @@ class Countis(Device):
         """Read the identity and settle which blocks the meter serves.
 
         Raises `NotACountisError` for another device, `ModbusError` for a line
-        that does not carry the answers.
+        that does not carry the answers, or a meter that is not ready for them.
         """
         identity = await self._async_served(Identity)
-        if identity is not None and (
-            identity.signature != SIGNATURE
-            or identity.product_order_id != PRODUCT_ORDER_COUNTIS
-        ):
-            msg = (
-                f"the signature is {identity.signature!r} and the product order"
-                f" {identity.product_order_id}"
-            )
-            raise NotACountisError(msg)
+        if identity is not None:
+            if not any(identity.values.values()):
+                msg = "the identification is empty"
+                raise ModbusProtocolError(msg)
+            if (
+                identity.signature != SIGNATURE
+                or identity.product_order_id != PRODUCT_ORDER_COUNTIS
+            ):
+                msg = (
+                    f"the signature is {identity.signature!r} and the product order"
+                    f" {identity.product_order_id}"
+                )
+                raise NotACountisError(msg)
+        elif self.serial_number is not None:
+            msg = "the identification is not available"
+            raise ModbusProtocolError(msg)
+        measurements = await self._async_served(Measurements)
         if identity is None:
-            await self._async_require_plausible_measurements()
-        self.identity = identity
+            _require_plausible(measurements)
+        found = {} if identity is None else identity.values
+        if self.serial_number is not None:
+            self._require_same_meter(_serial_number(found))
+        self._identity_block = identity
+        self.identity = found
+        self.measurements = measurements
         self.energies = await self._async_finer(Energies, EnergiesInKwh)
         self.tariffs = await self._async_finer(Tariffs, TariffsInKwh)
-
-    async def _async_require_plausible_measurements(self) -> None:
-        """Accept an unidentified device only for what it measures.
-
-        Raises `NotACountisError` where that is not a mains voltage and frequency.
-        """
-        if await read_optional(self.measurements) is None:
-            msg = "it serves neither the identification nor the metrology block"
-            raise NotACountisError(msg)
-        measured = self.measurements
-        voltages = (measured.voltage_l1, measured.voltage_l2, measured.voltage_l3)
-        if not (
-            45 <= (measured.frequency or 0) <= 65  # noqa: PLR2004
-            # The meter lives on the phases it measures, so one of them is there.
-            and any(100 <= (voltage or 0) <= 300 for voltage in voltages)  # noqa: PLR2004
+        for name, block in (
+            ("measurements", self.measurements),
+            ("energies", self.energies),
+            ("tariffs", self.tariffs),
         ):
-            msg = f"{voltages} V at {measured.frequency} Hz are no mains"
-            raise NotACountisError(msg)
+            # A meter that is starting up has what it had before.
+            if block is None and (
+                name == "measurements" or self._saved_variants.get(name)
+            ):
+                msg = f"the {name} are not available"
+                raise ModbusProtocolError(msg)
+        self.guard.limits = await self._async_limits()
+        self._mark_identified()
+        assert self.measurements is not None  # noqa: S101
+        self.power = (
+            self.measurements
+            if self.measurements.read_apart
+            else Power(self.modbus_unit)
+        )
+        self._schedule.costs = {
+            name: self.line.cost(block.reads)
+            for name in BLOCKS
+            if (block := getattr(self, name)) is not None
+            and not (name == "measurements" and block is self.power)
+        }
+
+    async def _async_limits(self) -> Limits:
+        """Return what the meter can measure, scaled by current transformers."""
+        transformer = await self._async_read_optional(
+            CurrentTransformer(self.modbus_unit)
+        )
+        if transformer is not None and transformer.primary_current is not None:
+            return Limits.of_transformer(transformer.primary_current)
+        if re.search(r"\bE4\d", self.model):
+            return Limits(UNKNOWN_TRANSFORMER_AMPERES)
+        return Limits()
 
     async def _async_served[B: Block](self, block_type: type[B]) -> B | None:
         """Return the block as far as the meter serves it.
@@ -171,11 +256,16 @@ class Countis(Device):
             block_type(self.modbus_unit),
             block_type(self.modbus_unit).apart(),
         ):
-            if await read_optional(block) is not None:
+            if await self._async_read_optional(block) is not None:
                 return block if block.available else None
         return None
 
-    async def _async_finer[B: Block](
+    async def _async_read_optional[B: Block](self, block: B) -> B | None:
+        return await self.line.async_take_turn(
+            block.reads, read_optional(block), wait=FIRST_WAIT
+        )
+
+    async def _async_finer[B: Counters](
         self, fine_type: type[B], coarse_type: type[B]
     ) -> B | None:
         """Return the counters in steps of 10 Wh, or those in kWh.
@@ -197,78 +287,173 @@ class Countis(Device):
                 return coarse
         return fine
 
-    async def async_update(self, *, retry: bool = True) -> UpdateReport:
-        """Read all quantities, one read for each block the meter serves.
+    async def async_update(self, wanted: Collection[str] = ()) -> UpdateReport:
+        """Read what is due of the wanted blocks, of all if none are named.
 
-        With `retry`, what was lost or damaged on the line is asked for once
-        more. Raises `ModbusConnectionError` for a line that cannot be opened,
-        and `ModbusTimeoutError` for a meter that does not answer at all; the
-        report tells which blocks could not be read otherwise, or not believed.
+        What was lost or damaged on the line is asked for once more. Raises
+        `ModbusConnectionError` for a line that cannot be opened,
+        `ModbusTimeoutError` for a meter that does not answer at all, and
+        `AnotherMeterError` for one that is not this one; the report tells which
+        blocks could not be read otherwise, or not believed.
         """
         async with self._busy:
-            report = await self._async_poll_all(retry=retry)
-            if "energies" in report.updated:
-                await self._async_believe_totals(report)
-            return report
-
-    async def _async_poll_all(self, *, retry: bool) -> UpdateReport:
-        try:
-            report = await self.async_poll(POLLED)
-        except ModbusConnectionError:
-            raise
-        except ModbusTimeoutError:
-            if not retry:
+            try:
+                await self._async_find()
+                return await self._async_poll_due(wanted)
+            except ModbusError, OSError, CountisError:
+                self.leave_line()
                 raise
-            return await self.async_poll(POLLED)
-        if retry and report.failed:
-            failed = tuple(report.failed)
-            report.failed.clear()
-            await self.async_poll(failed, report)
+
+    async def async_ensure_identity(self) -> None:
+        """Set the meter up, and make sure that it is the one from before.
+
+        Raises as `async_update` does, and `NotACountisError` for another device.
+        """
+        async with self._busy:
+            await self._async_find()
+
+    def leave_line(self) -> None:
+        """Give up the meter's share of the line, until it answers again."""
+        self.line.meters.discard(self)
+        self._identified_until = -math.inf
+
+    async def _async_find(self) -> None:
+        if asyncio.get_running_loop().time() >= self._identified_until:
+            await self._async_knock()
+            self._mark_identified()
+        await self.async_ensure_setup()
+        self.line.meters.add(self)
+
+    def _mark_identified(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._identified_until = now + IDENTIFIED_FOR_SECONDS
+
+    async def _async_poll_due(self, wanted: Collection[str]) -> UpdateReport:
+        now = asyncio.get_running_loop().time()
+        report = UpdateReport()
+        costs = self._schedule.costs
+        due = self._schedule.due(now, self.line.share, wanted or costs)
+        for name in due:
+            await self._async_poll_block(name, report)
+        read = report.updated | report.failed.keys()
+        if "measurements" in read or self.power is self.measurements:
+            _make_same(report, POWER, "measurements")
+        self._failing = frozenset(report.failed)
+        if not self.quantities and report.complete:
+            self.quantities = frozenset(
+                name for name, value in self.values(report).items() if value is not None
+            )
         return report
 
-    async def _async_believe_totals(self, report: UpdateReport) -> None:
-        """Withhold counters whose totals fell, which a total never does.
+    async def _async_knock(self) -> None:
+        """Make sure, in one short read, that it is this meter that answers."""
+        block = SerialNumber(self.modbus_unit) if self.serial_number else self.power
+        if block is None:
+            return
+        try:
+            await self.line.async_take_turn(block.reads, block.async_update())
+        except ModbusConnectionError:
+            raise
+        except ModbusError:
+            # Who was silent before is not asked twice.
+            if self not in self.line.meters:
+                raise
+            await self.line.async_take_turn(block.reads, block.async_update())
+        if isinstance(block, SerialNumber):
+            self._require_same_meter(_serial_number(block.values))
 
-        Home Assistant would take a lower one for a new beginning, and book all
-        of it again when the right one returns.
-        """
-        if self._fallen_totals():
-            await self.async_poll(("energies",), report)
-        if fallen := self._fallen_totals():
-            report.updated.discard("energies")
-            report.failed["energies"] = ModbusProtocolError(f"totals fell: {fallen}")
+    def _require_same_meter(self, number: str | None) -> None:
+        if number is None:
+            # It is starting up, or something answers that is no meter.
+            msg = "the serial number is not available"
+            raise ModbusProtocolError(msg)
+        if number != self.serial_number:
+            raise AnotherMeterError(number)
+
+    async def _async_poll_block(self, name: str, report: UpdateReport) -> None:
+        error = await self._async_read_block(name)
+        # What failed before will most likely fail again.
+        if error is not None and name not in self._failing:
+            if name == POWER and isinstance(error, ModbusProtocolError):
+                # Nothing but zeros is true of a meter that has other values, too.
+                error = await self._async_read_block("measurements")
+                name = name if error else "measurements"
+            else:
+                error = await self._async_read_block(name, again=True)
+        if error is None:
+            report.updated.add(name)
+        elif isinstance(error, ModbusTimeoutError) and not report.updated:
+            raise error
         else:
-            values = self.values(report)
-            self._believed_totals |= {
-                name: value for name in TOTALS if (value := values[name]) is not None
-            }
+            report.failed[name] = error
 
-    def _fallen_totals(self) -> dict[str, tuple[float, float]]:
-        """Return the totals that are lower than last believed, with both values."""
-        assert self.energies is not None  # noqa: S101
-        values = self.energies.values
-        return {
-            name: (believed, value)
-            for name, believed in self._believed_totals.items()
-            if (value := values[name]) is not None and value < believed
-        }
+    async def _async_read_block(
+        self, name: str, *, again: bool = False
+    ) -> ModbusError | None:
+        """Read a block; return what keeps it from being believed."""
+        block: Block = getattr(self, name)
+        try:
+            await self.line.async_take_turn(block.reads, block.async_update())
+        except ModbusConnectionError:
+            raise
+        except ModbusError as err:
+            return err
+        problem = block.problem
+        if problem is None and isinstance(block, Counters):
+            problem = self._doubts(name, block, again=again)
+        return None if problem is None else ModbusProtocolError(problem)
+
+    def _doubts(self, name: str, block: Counters, *, again: bool) -> str | None:
+        """Believe the counters of a block, or return why not.
+
+        A reset is believed when it is seen twice, an implausible level when it
+        lasts.
+        """
+        again = again or name in self._failing
+        resettable = block.resettable if again else ()
+        doubts = self.guard.doubts(
+            name, block.counters, block.step, resettable=resettable
+        )
+        if doubts and again:
+            corrections = self.guard.accept_lasting(name, block.counters, block.step)
+            self.corrections += corrections
+            if corrections:
+                return None
+        return f"implausible: {doubts}" if doubts else None
 
     def values(self, report: UpdateReport) -> Values:
-        """Return what a poll refreshed: quantity to value, None if not available."""
+        """Return what a poll refreshed, and every counter as last believed.
+
+        Quantity to value, None if the meter has none at the moment.
+        """
         values: Values = {}
-        for name in POLLED:
+        for name in BLOCKS:
             if name in report.updated:
-                values |= getattr(self, name).values
-        return values
+                block: Block = getattr(self, name)
+                values |= block.measured(self.guard.limits)
+        return values | self.guard.values
 
     async def async_read_registers(self) -> dict[int, int]:
         """Read every block once more and return its registers as they are.
 
         Raises `ModbusError` if one of them cannot be read.
         """
+        registers: dict[int, int] = {}
         async with self._busy:
-            raw = await self.async_read_raw(("identity", *POLLED))
-        return {address: int(value) for address, value in raw["holding"].items()}
+            await self.async_ensure_setup()
+            for block in (
+                self._identity_block,
+                self.measurements,
+                self.energies,
+                self.tariffs,
+            ):
+                if block is None:
+                    continue
+                raw = await self.line.async_take_turn(
+                    block.reads, block.async_read_raw(), wait=FIRST_WAIT
+                )
+                registers |= {at: int(word) for at, word in raw["holding"].items()}
+        return registers
 
     async def async_reset_partial_counters(self) -> Values:
         """Set the partial counters to zero and return them as read back.
@@ -286,19 +471,25 @@ class Countis(Device):
             if energies is None or not names:
                 msg = "the meter has no partial counters"
                 raise ResetError(msg)
-            bits = sum(PARTIAL_COUNTER_BITS[name] for name in names)
+            bits = sum(PARTIAL_COUNTERS[name] for name in names)
             accepted = await self._async_command(VALUE_RESET, bits)
             if accepted and await self._async_are_reset(energies, names):
-                return self._partial_counters
+                return self._believe_reset(energies)
             # Reserved on an E3x or E4x: asked for only where it exists, or where
             # there is nothing else left to ask for.
             if (not accepted or re.search(r"\bE[12]\d", self.model)) and (
                 await self._async_command(PARTIAL_ENERGIES_RESET, PARTIAL_ENERGIES)
                 and await self._async_are_reset(energies, names)
             ):
-                return self._partial_counters
+                return self._believe_reset(energies)
             msg = "the partial counters did not fall to zero"
             raise ResetError(msg)
+
+    def _believe_reset(self, energies: Energies) -> Values:
+        counters = self._partial_counters
+        self.guard.forget(counters)
+        self.guard.doubts("reset", counters, energies.step)
+        return counters
 
     async def _async_command(self, register: int, value: int) -> bool:
         """Write one command register; False if the meter refuses it.
@@ -307,14 +498,14 @@ class Countis(Device):
         the counters then tell.
         """
         unit = self.modbus_unit
-        writes: tuple[Callable[[], Awaitable[None]], ...] = (
+        writes: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
             lambda: unit.write_register(register, value),
             # For a meter that knows function 16 only.
             lambda: unit.write_registers(register, [value]),
         )
         for write in writes:
             try:
-                await write()
+                await self.line.async_take_turn(WRITE_AS_READ, write(), wait=FIRST_WAIT)
             except IllegalFunctionError:
                 continue
             except AcknowledgeError, ModbusTimeoutError, ModbusProtocolError:
@@ -328,16 +519,56 @@ class Countis(Device):
     @property
     def _partial_counters(self) -> Values:
         values = {} if self.energies is None else self.energies.values
-        return {name: values[name] for name in PARTIAL_COUNTER_BITS if name in values}
+        return {name: values[name] for name in PARTIAL_COUNTERS if name in values}
 
     async def _async_are_reset(self, energies: Energies, names: Iterable[str]) -> bool:
         """Read the counters back until they stand at zero, for about a second."""
         for attempt in range(RESET_CHECKS):
             if attempt:
                 await asyncio.sleep(RESET_CHECK_DELAY)
-            await energies.async_update()
+            await self.line.async_take_turn(
+                energies.reads, energies.async_update(), wait=FIRST_WAIT
+            )
             values = [self._partial_counters[name] for name in names]
             # A counter that reads "not available" is not known to be reset.
             if all(value is not None and value <= RESET_TO_KWH for value in values):
                 return True
         return False
+
+
+def _make_same(report: UpdateReport, *names: str) -> None:
+    """Report blocks alike that were read as one."""
+    if report.updated & set(names):
+        report.updated |= set(names)
+    for name in names:
+        if name in report.failed:
+            report.failed |= dict.fromkeys(names, report.failed[name])
+
+
+def _serial_number(identity: Mapping[str, Any]) -> str | None:
+    year_week = identity.get("serial_year_week")
+    site_line = identity.get("serial_site_line")
+    order = identity.get("serial_order")
+    if year_week is None or site_line is None or order is None:
+        return None
+    if not (year_week or site_line or order):
+        return None
+    return f"{year_week:04X}{site_line:04X}{order:05d}"
+
+
+def _require_plausible(measured: Measurements | None) -> None:
+    """Accept an unidentified device only for what it measures.
+
+    Raises `NotACountisError` where that is not a mains voltage and frequency.
+    """
+    if measured is None:
+        msg = "it serves neither the identification nor the metrology block"
+        raise NotACountisError(msg)
+    voltages = (measured.voltage_l1, measured.voltage_l2, measured.voltage_l3)
+    if not (
+        45 <= (measured.frequency or 0) <= 65  # noqa: PLR2004
+        # The meter lives on the phases it measures, so one of them is there.
+        and any(100 <= (voltage or 0) <= 300 for voltage in voltages)  # noqa: PLR2004
+    ):
+        msg = f"{voltages} V at {measured.frequency} Hz are no mains"
+        raise NotACountisError(msg)

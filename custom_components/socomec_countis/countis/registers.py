@@ -6,7 +6,8 @@ the name of the quantity everywhere else. `register_ranges` is the block as the
 table bounds it: a read never leaves it.
 """
 
-from typing import Self
+from collections.abc import Sequence
+from typing import ClassVar, Self, override
 
 from modbus_connection.model import Component, NumberField
 
@@ -24,6 +25,7 @@ from .fields import (
     watts,
     word,
 )
+from .limits import Limits
 
 type Values = dict[str, float | None]
 
@@ -39,6 +41,21 @@ class Block(Component):
         self.register_ranges = None
         self.max_gap = 1
         return self
+
+    @property
+    def reads(self) -> Sequence[int]:
+        """How many registers each read of the block asks for."""
+        reads: list[int] = []
+        end = 0
+        for field in sorted(
+            self._register_fields.values(), key=lambda field: field.address
+        ):
+            if reads and (field.address == end or not self.read_apart):
+                reads[-1] += field.address + field.count - end
+            else:
+                reads.append(field.count)
+            end = field.address + field.count
+        return reads
 
     @property
     def description(self) -> str:
@@ -64,6 +81,24 @@ class Block(Component):
             return dict.fromkeys(self.declared_fields)
         return {name: getattr(self, name) for name in self.declared_fields}
 
+    @property
+    def problem(self) -> str | None:
+        """What tells that the meter does not mean what it answers, if anything."""
+        return None if self.available else "nothing is available"
+
+    def measured(self, limits: Limits) -> Values:
+        """Return the values, None for what the meter cannot have measured."""
+        values = self.values
+        for name, field in self.declared_fields.items():
+            value = values[name]
+            if (
+                value is not None
+                and isinstance(field, NumberField)
+                and not limits.allow(field.unit, value)
+            ):
+                values[name] = None
+        return values
+
 
 class Identity(Block):
     """Product identification, block 50000, 66 words."""
@@ -86,6 +121,16 @@ class Identity(Block):
 
 
 SERIAL_NUMBER_REGISTERS = range(50008, 50017)
+
+
+class SerialNumber(Block):
+    """The part of block 50000 that tells one meter from another."""
+
+    register_ranges = ((50008, 50010),)
+
+    serial_year_week = word(50008)
+    serial_site_line = word(50009)
+    serial_order = word(50010)
 
 
 class Measurements(Block):
@@ -121,11 +166,63 @@ class Measurements(Block):
     power_factor_l2 = ratio(50564)
     power_factor_l3 = ratio(50566)
 
+    @property
+    @override
+    def problem(self) -> str | None:
+        """A meter lives on what it measures: no mains is no measurement."""
+        if super().problem or not self.frequency:
+            return super().problem or "no frequency"
+        return None
 
-class Energies(Block):
+
+class Power(Block):
+    """The part of block 50512 that changes fastest, 50536 to 50549."""
+
+    register_ranges = ((50536, 50549),)
+
+    power = watts(50536)
+    reactive_power = volt_amperes_reactive(50538)
+    apparent_power = volt_amperes(50540)
+    power_factor = ratio(50542)
+    power_l1 = watts(50544)
+    power_l2 = watts(50546)
+    power_l3 = watts(50548)
+
+    @property
+    @override
+    def problem(self) -> str | None:
+        """Nothing but zeros is a house at rest, or a meter that is starting up."""
+        return super().problem or (None if any(self.values.values()) else "all zeros")
+
+
+class Counters(Block):
+    """A block of counters, which are believed together or not at all."""
+
+    step: ClassVar[float] = 0.01
+    """The resolution, in kWh or kvarh."""
+    resettable: ClassVar[Sequence[str]] = ()
+    """Counters that may fall to zero at any time."""
+
+    @property
+    def counters(self) -> Values:
+        """The values that count, without the current tariff."""
+        return {
+            name: value
+            for name, value in self.values.items()
+            if isinstance(field := self.declared_fields[name], NumberField)
+            and field.unit
+        }
+
+
+class Energies(Counters):
     """Energies in Unit/100, block 50944: Ea+, Er+ and Ea-, total and partial."""
 
     register_ranges = ((50944, 51008),)
+    resettable = (
+        "partial_energy_consumed",
+        "partial_energy_reactive",
+        "partial_energy_produced",
+    )
 
     energy_consumed = kilowatt_hours(50946, 0.01)
     energy_reactive = kilovar_hours(50948, 0.01)
@@ -135,14 +232,11 @@ class Energies(Block):
     partial_energy_produced = kilowatt_hours(50962, 0.01)
 
 
-# The meter keeps these for ever; only partial and tariff counters can be reset.
-TOTALS = ("energy_consumed", "energy_reactive", "energy_produced")
-
-
 class EnergiesInKwh(Energies):
     """Energies, block 50768: the same counters in whole kWh."""
 
     register_ranges = ((50768, 50832),)
+    step = 1
 
     energy_consumed = kilowatt_hours(50770, 1)
     energy_reactive = kilovar_hours(50772, 1)
@@ -152,7 +246,7 @@ class EnergiesInKwh(Energies):
     partial_energy_produced = kilowatt_hours(50786, 1)
 
 
-class Tariffs(Block):
+class Tariffs(Counters):
     """Energies per tariff in Unit/100, block 51200: Ea+ in each tariff."""
 
     register_ranges = ((51200, 51249),)
@@ -168,6 +262,7 @@ class TariffsInKwh(Tariffs):
     """Energies per tariff, block 50848: the same counters in whole kWh."""
 
     register_ranges = ((50848, 50897),)
+    step = 1
 
     tariff = word(50849)
     tariff_1_energy = kilowatt_hours(50850, 1)
@@ -176,10 +271,34 @@ class TariffsInKwh(Tariffs):
     tariff_4_energy = kilowatt_hours(50856, 1)
 
 
+class CurrentTransformer(Block):
+    """Network settings, block 57344: a direct meter has no transformer to set.
+
+    On an E1x or E2x these are speed and stop bits, which are small numbers.
+    """
+
+    register_ranges = ((57345, 57346),)
+
+    secondary_current = word(57345)
+    primary_current = word(57346)
+
+
+# The block in which each quantity is read most often.
+BLOCK_OF = {
+    quantity: name
+    for name, block in (
+        ("measurements", Measurements),
+        ("power", Power),
+        ("energies", Energies),
+        ("tariffs", Tariffs),
+    )
+    for quantity in block.declared_fields
+}
+
 # Commands. Nothing else is ever written: the other bits of 57890 clear averages,
 # events and load curves.
 VALUE_RESET = 57890
-PARTIAL_COUNTER_BITS = {
+PARTIAL_COUNTERS = {
     "partial_energy_consumed": 0x0001,
     "partial_energy_reactive": 0x0002,
     "partial_energy_produced": 0x0008,

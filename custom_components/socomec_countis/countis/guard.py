@@ -1,0 +1,191 @@
+"""Which reading of a counter is believed.
+
+Home Assistant books what a counter rises by, and takes a lower reading for a new
+beginning. So a reading is only passed on if the meter can have counted up to it
+since the last one that was believed.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from .limits import Limits
+
+# Where the registers of a counter begin anew: after six digits of the display,
+# after 999 999 999 steps of 10 Wh (36864), or when 32 bits are full.
+DISPLAY_KWH = (1_000_000, 9_999_999.99, 10_000_000)
+REGISTER_STEPS = 2**32
+
+# A meter updates its registers when it likes, and an answer takes its time.
+UNPUNCTUAL_SECONDS = 5
+STEPS_OF_ROOM = 2
+
+# A level that stays is no glitch, however implausible it is.
+BELIEVED_AFTER_SECONDS = 60
+
+DIGITS = 2  # of a kWh
+
+
+@dataclass(frozen=True)
+class Belief:
+    """A counter as it was last believed, in kWh or kvarh."""
+
+    value: float
+    """Goes on where the meter's own registers begin anew."""
+    carried: float
+    """What of it the registers no longer hold."""
+    at: float
+    """Seconds since 1970."""
+    step: float
+    """The resolution it was read in."""
+
+    def followed_by(
+        self, reading: float, step: float, at: float, limits: Limits
+    ) -> Belief | None:
+        """Return the belief that this reading makes, None if it is implausible."""
+        most = self.value + self._rise(step, at, limits)
+        # A counter in whole kWh lags behind the same one in steps of 10 Wh.
+        least = self.value - (0 if step == self.step else max(step, self.step))
+        for begun_anew in (0, *DISPLAY_KWH, REGISTER_STEPS * step):
+            carried = self.carried + begun_anew
+            value = round(reading + carried, DIGITS)
+            if least <= value <= most:
+                return Belief(max(value, self.value), carried, at, step)
+        return None
+
+    def reset_to(
+        self, reading: float, step: float, at: float, limits: Limits
+    ) -> Belief | None:
+        """Return the belief in a counter that was reset in between, or None."""
+        if reading <= self._rise(step, at, limits):
+            return Belief(reading, 0, at, step)
+        return None
+
+    def _rise(self, step: float, at: float, limits: Limits) -> float:
+        """How much the meter can have counted since, at most."""
+        # A clock that was put back tells nothing.
+        seconds = max(at - self.at, 0) + UNPUNCTUAL_SECONDS
+        room = STEPS_OF_ROOM * max(step, self.step)
+        return limits.kilowatts * seconds / 3600 + room
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A counter that is believed at another level than it was."""
+
+    counter: str
+    believed: float
+    found: float
+
+
+@dataclass(frozen=True)
+class _Suspicion:
+    """An implausible level, and since when it has been seen."""
+
+    since: float
+    beliefs: Mapping[str, Belief]
+
+
+@dataclass
+class CounterGuard:
+    """The counters of one meter as they are believed."""
+
+    clock: Callable[[], float]
+    """Returns seconds since 1970, also across a restart."""
+    limits: Limits = field(default_factory=Limits)
+    beliefs: dict[str, Belief] = field(default_factory=dict)
+    _suspicions: dict[str, _Suspicion] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The believed counters, in kWh or kvarh."""
+        return {name: belief.value for name, belief in self.beliefs.items()}
+
+    def saved(self) -> dict[str, dict[str, float]]:
+        """Return the beliefs as `restore` takes them."""
+        return {name: asdict(belief) for name, belief in self.beliefs.items()}
+
+    def restore(self, saved: Mapping[str, Any]) -> Self:
+        """Take up what was believed before."""
+        self.beliefs = {name: Belief(**belief) for name, belief in saved.items()}
+        return self
+
+    def forget(self, counters: Iterable[str]) -> None:
+        """Believe whatever comes next, of counters that were just reset."""
+        for counter in counters:
+            self.beliefs.pop(counter, None)
+
+    def doubts(
+        self,
+        block: str,
+        readings: Mapping[str, float | None],
+        step: float,
+        *,
+        resettable: Iterable[str] = (),
+    ) -> dict[str, tuple[float, float]]:
+        """Believe all counters of a block, or none.
+
+        Returns those that cannot be believed: counter to what was believed and
+        what was found. `resettable` are the counters that may have been reset.
+        """
+        now = self.clock()
+        resets = set(resettable)
+        beliefs: dict[str, Belief] = {}
+        doubts: dict[str, tuple[float, float]] = {}
+        for name, reading in readings.items():
+            if reading is None:
+                continue
+            before = self.beliefs.get(name)
+            after = self._follow(before, reading, step, now)
+            if before is not None and after is None:
+                if name in resets:
+                    after = before.reset_to(reading, step, now, self.limits)
+                if after is None:
+                    doubts[name] = (before.value, reading)
+            if after is not None:
+                beliefs[name] = after
+        if not doubts:
+            self._suspicions.pop(block, None)
+            self.beliefs |= beliefs
+        return doubts
+
+    def accept_lasting(
+        self, block: str, readings: Mapping[str, float | None], step: float
+    ) -> tuple[Correction, ...]:
+        """Believe an implausible level that has lasted, and return what it changes.
+
+        To be told every doubted reading of a block.
+        """
+        now = self.clock()
+        suspicion = self._suspicions.get(block)
+        beliefs: dict[str, Belief] = {}
+        contradicted = suspicion is None
+        for name, reading in readings.items():
+            if reading is None:
+                continue
+            before = suspicion.beliefs.get(name) if suspicion is not None else None
+            after = self._follow(before, reading, step, now)
+            contradicted |= after is None
+            beliefs[name] = after or Belief(reading, 0, now, step)
+        if suspicion is None or contradicted:
+            self._suspicions[block] = _Suspicion(now, beliefs)
+            return ()
+        if now - suspicion.since < BELIEVED_AFTER_SECONDS:
+            self._suspicions[block] = _Suspicion(suspicion.since, beliefs)
+            return ()
+        del self._suspicions[block]
+        corrections = tuple(
+            Correction(name, before.value, after.value)
+            for name, after in beliefs.items()
+            if (before := self.beliefs.get(name)) is not None
+            and self._follow(before, after.value, step, now) is None
+        )
+        self.beliefs |= beliefs
+        return corrections
+
+    def _follow(
+        self, before: Belief | None, reading: float, step: float, now: float
+    ) -> Belief | None:
+        if before is None:
+            return Belief(reading, 0, now, step)
+        return before.followed_by(reading, step, now, self.limits)

@@ -1,0 +1,81 @@
+"""The line that the meters of one port share."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from modbus_connection import ModbusTimeoutError
+
+BITS_PER_CHARACTER = 11
+REQUEST_CHARACTERS = 8
+ANSWER_CHARACTERS = 5  # beside two for each register
+SILENT_CHARACTERS = 3.5  # between two frames
+SHORTEST_SILENCE = 0.00175  # where those would be shorter still
+
+# What a meter takes to begin its answer: as supposed before one was heard, and as
+# waited for at least. Adapters add some 20 ms to it.
+SUPPOSED_DELAY = 0.03
+SHORTEST_WAIT = 0.25
+DELAYS_WAITED_FOR = 4
+WEIGHT_OF_ONE_DELAY = 0.1
+
+
+@dataclass(eq=False)
+class Line:
+    """What the meters on one line have in common: their turns and its seconds."""
+
+    baudrate: int
+    meters: set[object] = field(default_factory=set)
+    """Those that answer, and so have a share of the line."""
+    delay: float = SUPPOSED_DELAY
+    """What a meter takes on average to begin its answer, in seconds."""
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def share(self) -> float:
+        """The part of the line that is each meter's."""
+        return 1 / max(len(self.meters), 1)
+
+    def wire_seconds(self, reads: Sequence[int]) -> float:
+        """Return what the frames alone take, for reads of so many registers."""
+        character = BITS_PER_CHARACTER / self.baudrate
+        silence = max(SILENT_CHARACTERS * character, SHORTEST_SILENCE)
+        characters = REQUEST_CHARACTERS + ANSWER_CHARACTERS
+        return sum((characters + 2 * words) * character + silence for words in reads)
+
+    def cost(self, reads: Sequence[int]) -> float:
+        """Return what reads of so many registers take of the line, in seconds."""
+        return self.wire_seconds(reads) + len(reads) * self.delay
+
+    async def async_take_turn[T](
+        self,
+        reads: Sequence[int],
+        exchange: Coroutine[Any, Any, T],
+        *,
+        wait: float = SHORTEST_WAIT,
+    ) -> T:
+        """Return what the exchange does, while no other meter is asked anything.
+
+        `wait` is how many seconds each of its answers may take to begin, at
+        least. Raises `ModbusTimeoutError` if they take longer.
+        """
+        wire = self.wire_seconds(reads)
+        wait = max(wait, DELAYS_WAITED_FOR * self.delay)
+        try:
+            async with self._turn:
+                began = asyncio.get_running_loop().time()
+                async with asyncio.timeout(wire + len(reads) * wait):
+                    result = await exchange
+        except TimeoutError as err:
+            if isinstance(err, ModbusTimeoutError):
+                raise
+            msg = f"no whole answer within {wire + len(reads) * wait:.2f} s"
+            raise ModbusTimeoutError(msg) from err
+        finally:
+            # Who is cancelled while waiting has not begun.
+            exchange.close()
+        took = asyncio.get_running_loop().time() - began - wire
+        delay = max(took, 0) / len(reads)
+        self.delay += WEIGHT_OF_ONE_DELAY * (delay - self.delay)
+        return result
