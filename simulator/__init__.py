@@ -1,14 +1,30 @@
 """A simulated COUNTIS on a simulated RS485 line."""
 
 from .counters import Counters
-from .line import FLIPPED, LOST, TRUNCATED, Fault, Line, late, line_in_thread
+from .line import (
+    ANOTHER_ADDRESS,
+    FLIPPED,
+    LOST,
+    NOISE_AFTER,
+    NOISE_BEFORE,
+    TRUNCATED,
+    ZEROS,
+    Fault,
+    Line,
+    late,
+    line_in_thread,
+)
 from .load import Constant, House, Inverter, Load, Phase
 from .meter import Meter
 
 __all__ = [
+    "ANOTHER_ADDRESS",
     "FLIPPED",
     "LOST",
+    "NOISE_AFTER",
+    "NOISE_BEFORE",
     "TRUNCATED",
+    "ZEROS",
     "Constant",
     "Counters",
     "Fault",

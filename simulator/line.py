@@ -51,6 +51,25 @@ class Fault:
 LOST = Fault(lambda _frame: b"")
 FLIPPED = Fault(lambda frame: frame[:3] + bytes([frame[3] ^ 0x10]) + frame[4:])
 TRUNCATED = Fault(lambda frame: frame[: len(frame) // 2])
+NOISE_BEFORE = Fault(lambda frame: b"\x00\xff\x55" + frame)
+NOISE_AFTER = Fault(lambda frame: frame + b"\xff\x00\x55")
+
+
+def _from_another_address(frame: bytes) -> bytes:
+    return _with_crc(bytes([frame[0] % 247 + 1]) + frame[1:-2])
+
+
+def _zeros(frame: bytes) -> bytes:
+    return _with_crc(frame[:3] + bytes(len(frame) - 5))
+
+
+def _with_crc(frame: bytes) -> bytes:
+    return frame + FramerRTU.compute_CRC(frame).to_bytes(2)
+
+
+ANOTHER_ADDRESS = Fault(_from_another_address)
+ZEROS = Fault(_zeros)
+"""What a meter that is starting up may answer: intact, and not true."""
 
 
 def late(seconds: float) -> Fault:

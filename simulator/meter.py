@@ -84,6 +84,8 @@ class Meter:
     """Starts of blocks that are refused with exception 2."""
     blank: set[int] = field(default_factory=set)
     """Starts of blocks that read "not available" all over."""
+    starting: bool = False
+    """Answers every read with zeros, as while it is starting up."""
     refuses_reserved: bool = False
     """Refuses a read that touches a reserved register."""
     refuses_functions: set[int] = field(default_factory=set)
@@ -159,6 +161,8 @@ class Meter:
         if block.kind is Kind.COMMANDS or block.start in self.refuses:
             return ExcCodes.ILLEGAL_ADDRESS
         addresses = range(address, address + count)
+        if self.starting:
+            return [0] * count
         if block.start in self.blank:
             return [RESERVED] * count
         registers = self._registers(block) | self.override

@@ -205,8 +205,12 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             self._store.async_delay_save(self.meter.saved, SAVE_SECONDS)
 
     def _shown(self) -> Values:
-        """Return the data, or raise `UpdateFailed` for a meter that is away."""
-        if self._error and self.hass.loop.time() - self._silent_since >= HOLD_SECONDS:
+        """Return the data, or raise `UpdateFailed` for a meter that is away.
+
+        A set-up without the meter has its counters to show.
+        """
+        silent_for = self.hass.loop.time() - self._silent_since
+        if self._error and self.data and silent_for >= HOLD_SECONDS:
             raise self._update_failed(self._error) from self._error
         measured = {
             quantity: value

@@ -1,5 +1,7 @@
 """What can go wrong with a meter, beyond the line it is reached over."""
 
+from modbus_connection import ModbusProtocolError
+
 
 class CountisError(Exception):
     """Base of the errors that a meter, not its line, is the reason for."""
@@ -16,6 +18,10 @@ class AnotherMeterError(CountisError):
         """Keep the serial number."""
         super().__init__(f"the serial number is {found}")
         self.found = found
+
+
+class DoubtfulError(ModbusProtocolError):
+    """An answer arrived intact, but cannot be what the meter measures."""
 
 
 class ResetError(CountisError):

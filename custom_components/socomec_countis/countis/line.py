@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from modbus_connection import ModbusTimeoutError
+from modbus_connection import ModbusError, ModbusTimeoutError, ModbusUnit
 
 BITS_PER_CHARACTER = 11
 REQUEST_CHARACTERS = 8
@@ -19,6 +20,9 @@ SUPPOSED_DELAY = 0.03
 SHORTEST_WAIT = 0.25
 DELAYS_WAITED_FOR = 4
 WEIGHT_OF_ONE_DELAY = 0.1
+
+# A port is let go of a moment after it was closed.
+REOPENING_SECONDS = 0.1
 
 
 @dataclass(eq=False)
@@ -79,3 +83,13 @@ class Line:
         delay = max(took, 0) / len(reads)
         self.delay += WEIGHT_OF_ONE_DELAY * (delay - self.delay)
         return result
+
+    async def async_clear(self, unit: ModbusUnit) -> None:
+        """Forget half an answer, which the next one would be taken for the rest of.
+
+        Only opening the port anew does that.
+        """
+        async with self._turn:
+            with suppress(ModbusError, OSError):
+                await unit.disconnect()
+            await asyncio.sleep(REOPENING_SECONDS)

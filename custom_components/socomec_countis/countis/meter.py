@@ -20,7 +20,13 @@ from modbus_connection import (
 )
 from modbus_connection.model import Device, UpdateReport, read_optional
 
-from .errors import AnotherMeterError, CountisError, NotACountisError, ResetError
+from .errors import (
+    AnotherMeterError,
+    CountisError,
+    DoubtfulError,
+    NotACountisError,
+    ResetError,
+)
 from .guard import Correction, CounterGuard
 from .limits import UNKNOWN_TRANSFORMER_AMPERES, Limits
 from .line import Line
@@ -115,7 +121,7 @@ class Countis(Device):
             self.guard.restore(saved["counters"])
             self._saved_variants = saved["variants"]
         self._identity_block: Identity | None = None
-        self._schedule = Schedule({}, phase=address * GOLDEN_RATIO % 1)
+        self._schedule = Schedule(phase=address * GOLDEN_RATIO % 1)
         self._failing: frozenset[str] = frozenset()
         # Known from before, it may have been exchanged since.
         self._identified_until = -math.inf
@@ -228,12 +234,6 @@ class Countis(Device):
             if self.measurements.read_apart
             else Power(self.modbus_unit)
         )
-        self._schedule.costs = {
-            name: self.line.cost(block.reads)
-            for name in BLOCKS
-            if (block := getattr(self, name)) is not None
-            and not (name == "measurements" and block is self.power)
-        }
 
     async def _async_limits(self) -> Limits:
         """Return what the meter can measure, scaled by current transformers."""
@@ -300,7 +300,9 @@ class Countis(Device):
             try:
                 await self._async_find()
                 return await self._async_poll_due(wanted)
-            except ModbusError, OSError, CountisError:
+            except (ModbusError, OSError, CountisError) as err:
+                if isinstance(err, ModbusTimeoutError) and self in self.line.meters:
+                    await self.line.async_clear(self.modbus_unit)
                 self.leave_line()
                 raise
 
@@ -331,9 +333,13 @@ class Countis(Device):
     async def _async_poll_due(self, wanted: Collection[str]) -> UpdateReport:
         now = asyncio.get_running_loop().time()
         report = UpdateReport()
-        costs = self._schedule.costs
-        due = self._schedule.due(now, self.line.share, wanted or costs)
-        for name in due:
+        costs = {
+            name: self.line.cost(block.reads)
+            for name in BLOCKS
+            if (block := getattr(self, name)) is not None
+            and not (name == "measurements" and block is self.power)
+        }
+        for name in self._schedule.due(now, self.line.share, costs, wanted or costs):
             await self._async_poll_block(name, report)
         read = report.updated | report.failed.keys()
         if "measurements" in read or self.power is self.measurements:
@@ -372,14 +378,13 @@ class Countis(Device):
 
     async def _async_poll_block(self, name: str, report: UpdateReport) -> None:
         error = await self._async_read_block(name)
+        if name == POWER and isinstance(error, DoubtfulError):
+            # A house at rest still has voltages, a meter that starts up has none.
+            name = "measurements"
+            error = await self._async_read_block(name)
         # What failed before will most likely fail again.
         if error is not None and name not in self._failing:
-            if name == POWER and isinstance(error, ModbusProtocolError):
-                # Nothing but zeros is true of a meter that has other values, too.
-                error = await self._async_read_block("measurements")
-                name = name if error else "measurements"
-            else:
-                error = await self._async_read_block(name, again=True)
+            error = await self._async_read_block(name, again=True)
         if error is None:
             report.updated.add(name)
         elif isinstance(error, ModbusTimeoutError) and not report.updated:
@@ -401,7 +406,7 @@ class Countis(Device):
         problem = block.problem
         if problem is None and isinstance(block, Counters):
             problem = self._doubts(name, block, again=again)
-        return None if problem is None else ModbusProtocolError(problem)
+        return None if problem is None else DoubtfulError(problem)
 
     def _doubts(self, name: str, block: Counters, *, again: bool) -> str | None:
         """Believe the counters of a block, or return why not.

@@ -7,6 +7,7 @@ table bounds it: a read never leaves it.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import ClassVar, Self, override
 
 from modbus_connection.model import Component, NumberField
@@ -42,7 +43,7 @@ class Block(Component):
         self.max_gap = 1
         return self
 
-    @property
+    @cached_property
     def reads(self) -> Sequence[int]:
         """How many registers each read of the block asks for."""
         reads: list[int] = []

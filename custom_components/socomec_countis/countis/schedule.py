@@ -6,7 +6,7 @@ longest overdue as soon as the savings suffice. A block that reaches its age
 limit is read in any case, so that nothing starves.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 import math
 
@@ -24,21 +24,26 @@ USED_OF_LINE = 0.95
 class Schedule:
     """What of one meter is read when. All times in seconds."""
 
-    costs: dict[str, float]
-    """What reading a block takes of the line; `POWER` is one of them."""
     phase: float = 0
     """0 to 1, another one for each meter: or all would reach their limits at once."""
     savings: float = 0
     _polled_at: float | None = None
     _read_at: dict[str, float] = field(default_factory=dict)
 
-    def due(self, now: float, share: float, wanted: Collection[str]) -> list[str]:
+    def due(
+        self,
+        now: float,
+        share: float,
+        costs: Mapping[str, float],
+        wanted: Collection[str],
+    ) -> list[str]:
         """Return the blocks to read now, of those that are wanted.
 
-        `share` is the part of each second of the line that is this meter's. All
-        measurements hold power as well, so either is read, never both.
+        `share` is the part of each second of the line that is this meter's,
+        `costs` what each block takes of it. All measurements hold power as well,
+        so either is read, never both.
         """
-        extra = {name: cost for name, cost in self.costs.items() if name in wanted}
+        extra = {name: cost for name, cost in costs.items() if name in wanted}
         power = extra.pop(POWER, 0.0)
         if "measurements" in extra:
             extra["measurements"] = max(extra["measurements"] - power, 0.0)
