@@ -1,0 +1,100 @@
+"""Which readings are published, and which wait."""
+
+from dataclasses import replace
+
+import pytest
+
+from custom_components.socomec_countis import sensor
+from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from homeassistant.const import EVENT_STATE_CHANGED
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from simulator import Constant, Meter, Phase
+
+from .common import Clock, entity_id, state
+
+
+async def poll(entry: CountisConfigEntry, meter: Meter, **phase: float) -> None:
+    """Have a poll while the meter measures this on L1."""
+    l1 = replace(Phase(1000), **phase)
+    meter.load = Constant(l1, Phase(500), Phase(-200))
+    await entry.runtime_data.async_refresh()
+
+
+async def test_a_step_of_power_is_published_at_once_and_noise_is_not(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await poll(entry, meter, watts=1010)
+    assert state(hass, "power_l1") == "1000"
+    await poll(entry, meter, watts=1020)
+    assert state(hass, "power_l1") == "1020"
+    await poll(entry, meter, watts=1010)
+    assert state(hass, "power_l1") == "1020"
+
+
+async def test_a_slow_drift_is_published_as_soon_as_it_adds_up(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    shown = []
+    for volts in (230.4, 230.8, 231.2, 231.6):
+        await poll(entry, meter, volts=volts)
+        shown.append(state(hass, "voltage_l1"))
+    assert shown == ["230.0", "230.0", "231.2", "231.2"]
+
+
+async def test_what_waits_is_published_after_a_while(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sensor, "PUBLISHED_FOR_SECONDS", 0)
+    await poll(entry, meter, watts=1100)
+    await poll(entry, meter, watts=1110)
+    assert state(hass, "power_l1") == "1110"
+
+
+async def test_counters_are_published_when_they_move(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
+) -> None:
+    changes: list[str] = []
+
+    def count(event: Event[EventStateChangedData]) -> None:
+        if event.data["entity_id"] == entity_id(hass, "energy_consumed"):
+            new = event.data["new_state"]
+            assert new is not None
+            changes.append(new.state)
+
+    hass.bus.async_listen(EVENT_STATE_CHANGED, count)
+    for _ in range(4):
+        # 10 Wh take 36 s at 1 kW in all.
+        meter.load = Constant(Phase(1000), Phase(0), Phase(0))
+        clock.seconds += 18
+        await entry.runtime_data.async_refresh()
+    assert changes == ["1234.57", "1234.58"]
+
+
+async def test_every_reading_is_published_for_those_who_want_it(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    form = await hass.config_entries.options.async_init(entry.entry_id)
+    assert form["type"] is FlowResultType.FORM
+    await hass.config_entries.options.async_configure(
+        form["flow_id"], {"publish_every_reading": True}
+    )
+    await hass.async_block_till_done()
+    await poll(entry, meter, watts=1010)
+    assert state(hass, "power_l1") == "1010"
+    await poll(entry, meter, volts=230.1)
+    assert state(hass, "voltage_l1") == "230.1"
+
+
+async def test_no_deadband_hides_a_percent_of_what_a_class_1_meter_measures(
+    hass: HomeAssistant,
+) -> None:
+    # At 230 V and a tenth of the meter's 100 A.
+    typical = {"V": 230.0, "A": 10.0, "W": 2300.0, "var": 2300.0, "VA": 2300.0}
+    for description in sensor.SENSORS:
+        unit = str(description.native_unit_of_measurement)
+        if unit in typical:
+            assert description.deadband <= 0.01 * typical[unit], description.key
