@@ -1,6 +1,9 @@
 """What the recorder makes of the counters."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from random import Random
 
 import pytest
 from pytest_homeassistant_custom_component.components.recorder.common import (
@@ -9,17 +12,41 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
     get_start_time,
 )
 
+from custom_components.socomec_countis import coordinator
 from custom_components.socomec_countis.coordinator import CountisConfigEntry
 from homeassistant.components.recorder.statistics import statistics_during_period
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.recorder import get_instance
 from homeassistant.util import dt as dt_util
-from simulator import Constant, Meter, Phase
+from simulator import (
+    ANOTHER_ADDRESS,
+    FLIPPED,
+    LOST,
+    NOISE_BEFORE,
+    TRUNCATED,
+    ZEROS,
+    Constant,
+    Fault,
+    House,
+    Line,
+    Meter,
+    Phase,
+)
 
 from .common import Clock, entity_id
 from .test_button import press
 
-KEYS = ("energy_consumed", "energy_produced", "partial_energy_consumed")
+KEYS = (
+    "energy_consumed",
+    "energy_produced",
+    "partial_energy_consumed",
+    "tariff_1_energy",
+)
+
+STEP_SECONDS = 600
+DAY_STEPS = 86_400 // STEP_SECONDS
+SEEDS = range(24)
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +92,7 @@ async def test_the_statistics_hold_the_energy_that_was_metered_and_no_more(
         "energy_consumed": 4.5,
         "energy_produced": 0,
         "partial_energy_consumed": 4.5,
+        "tariff_1_energy": 4.5,
     }
 
 
@@ -79,3 +107,148 @@ async def test_a_reload_and_a_silent_meter_book_nothing(
     await entry.runtime_data.async_refresh()
     await hass.config_entries.async_reload(entry.entry_id)
     assert (await sums(hass))["energy_consumed"] == 3
+
+
+@dataclass
+class BadDay:
+    """What can go wrong with a meter in the course of a day."""
+
+    hass: HomeAssistant
+    entry: CountisConfigEntry
+    line: Line
+    meter: Meter
+    clock: Clock
+    random: Random
+
+    @property
+    def mishaps(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        """Return everything that can go wrong."""
+        return (
+            self.bad_bytes,
+            self.wrong_counters,
+            self.start_up,
+            self.all_ones,
+            self.exception,
+            self.cut,
+            self.restart,
+            self.restart_without_the_meter,
+            self.reset_at_the_meter,
+        )
+
+    async def poll(self, seconds: float = 1) -> None:
+        """Let some time go by, and have a poll."""
+        self.clock.seconds += seconds
+        await self.entry.runtime_data.async_refresh()
+
+    async def bad_bytes(self) -> None:
+        """Disturb some answers on their way."""
+        faults = (LOST, FLIPPED, TRUNCATED, NOISE_BEFORE, ANOTHER_ADDRESS, ZEROS)
+        self.line.faults.extend(
+            self.random.choice((Fault(), *faults)) for _ in range(4)
+        )
+        await self.poll()
+
+    async def wrong_counters(self) -> None:
+        """Read counters that the meter does not have, intact and for some polls."""
+        register = self.random.choice((50946, 50952, 50956, 51202))
+        raw = self.random.choice((0, 1, 2**31, 2**32 - 2, self.random.randrange(2**32)))
+        if register == 50956:
+            # A partial counter may well be reset, so it has to be more than that.
+            raw |= 2**30
+        self.meter.override = {register: raw >> 16, register + 1: raw & 0xFFFF}
+        for _ in range(self.random.randint(1, 3)):
+            await self.poll()
+        self.meter.override = {}
+
+    async def start_up(self) -> None:
+        """Start the meter anew, which then answers zeros for a while."""
+        self.meter.starting = True
+        for _ in range(self.random.randint(1, 3)):
+            await self.poll(10)
+        self.meter.starting = False
+
+    async def all_ones(self) -> None:
+        """Have the counters not available for a while."""
+        self.meter.blank = {50944, 51200}
+        await self.poll()
+        self.meter.blank = set()
+
+    async def exception(self) -> None:
+        """Have everything refused for a while."""
+        self.meter.exception = self.random.choice((1, 2, 3, 4, 5, 11))
+        await self.poll()
+        self.meter.exception = None
+
+    async def cut(self) -> None:
+        """Cut the line, while energy goes on being counted."""
+        self.line.cut = True
+        await self.poll(60)
+        self.line.cut = False
+
+    async def restart(self) -> None:
+        """Start Home Assistant anew, as far as the integration can tell."""
+        await self.hass.config_entries.async_reload(self.entry.entry_id)
+
+    async def restart_without_the_meter(self) -> None:
+        """Start anew while the meter is away, or not yet itself."""
+        away = self.random.choice(("silent", "starting"))
+        setattr(self.meter, away, True)
+        await self.restart()
+        self.clock.seconds += 30
+        setattr(self.meter, away, False)
+
+    async def reset_at_the_meter(self) -> None:
+        """Reset the partial counters by the front panel."""
+        await self.poll(0)
+        self.meter.counters.partial_consumed = 0
+        await self.poll(0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_day_of_mishaps_books_the_energy_that_was_metered(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    meter: Meter,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+) -> None:
+    monkeypatch.setattr(coordinator, "LONGEST_PAUSE", 0)
+    random = Random(seed)  # noqa: S311
+    meter.load = House(seed=seed, solar_peak=9000)
+    day = BadDay(hass, entry, line, meter, clock, random)
+    partial = meter.counters.partial_consumed
+    tariff = meter.counters.tariffs[0]
+    before = (meter.counters.consumed, meter.counters.produced)
+
+    shown: dict[str, float] = {}
+    mishaps = list(day.mishaps)
+    random.shuffle(mishaps)
+    for step in range(DAY_STEPS):
+        await day.poll(STEP_SECONDS)
+        if step % 12 == 5:
+            # Each of them once a day, and three of them twice.
+            await mishaps[step // 12 % len(mishaps)]()
+        for key in ("energy_consumed", "energy_produced"):
+            state = hass.states.get(entity_id(hass, key))
+            assert state is not None
+            value = float(state.state)
+            assert value >= shown.get(key, 0)
+            shown[key] = value
+    for _ in range(2):
+        await day.poll(1)
+    counters = meter.count()
+    counted = await sums(hass)
+    consumed = (counters.consumed - before[0]) / 1000
+    assert counted["energy_consumed"] == pytest.approx(consumed, abs=0.0101)
+    assert counted["energy_produced"] == pytest.approx(
+        (counters.produced - before[1]) / 1000, abs=0.0101
+    )
+    assert counted["tariff_1_energy"] == pytest.approx(
+        (counters.tariffs[0] - tariff) / 1000, abs=0.0101
+    )
+    # Each reset cuts off less than a step of it.
+    assert counted["partial_energy_consumed"] == pytest.approx(consumed, abs=0.0301)
+    assert partial > 0
+    assert ir.async_get(hass).issues == {}
