@@ -147,6 +147,10 @@ class Line:
         """One for each of the next requests."""
         self.understood_baudrate: int | None = None
         """The only speed that the meters understand; any if None."""
+        self.on_request: Callable[[bytes], None] | None = None
+        """Told of each request when it is at the meters."""
+        self.on_answer: Callable[[bytes], None] | None = None
+        """Told of each answer when it is at the client."""
         self.requests: list[bytes] = []
         self.bytes_sent = 0
         """By the client."""
@@ -251,6 +255,8 @@ class Line:
     def _on_arrival(self, client: _Terminal) -> None:
         frame, self._request, self._arrival = bytes(self._request), bytearray(), None
         self.requests.append(frame)
+        if self.on_request is not None:
+            self.on_request(frame)
         if not self.cut and self.understood_baudrate in (None, client.baudrate):
             fault = self.request_faults.popleft() if self.request_faults else Fault()
             self._start(self._deliver(fault.change(frame), fault.delay))
@@ -293,6 +299,8 @@ class Line:
             await self._put(frame)
         finally:
             self._answering = None
+        if self.on_answer is not None:
+            self.on_answer(frame)
 
     async def _put(self, frame: bytes) -> None:
         size = max(1, round(SLICE_SECONDS / self.character_seconds))

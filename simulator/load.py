@@ -79,15 +79,17 @@ class House:
     """Peak power of the roof in W; 0 for a house without one."""
     noon: int = DAY_SECONDS // 2
     """A second in which the sun stands highest."""
+    slot_seconds: int = SLOT_SECONDS
+    """The time for which a power stays the same."""
 
     def phases(self, second: int) -> Phases:
         """Return the three phases in this second."""
-        return _in_house(self, second // SLOT_SECONDS)
+        return _in_house(self, second // self.slot_seconds)
 
 
 @lru_cache
 def _in_house(house: House, slot: int) -> Phases:
-    second = slot * SLOT_SECONDS
+    second = slot * house.slot_seconds
     noise = _noise(house.seed, slot)
     minute = second // MINUTE_SECONDS + house.seed
     roof = house.solar_peak * _daylight(second, house.noon)
