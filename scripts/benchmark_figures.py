@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+import itertools
 from pathlib import Path
 from statistics import median
 
@@ -127,9 +128,9 @@ def ages(
     rates: list[float] = []
     for unit in units:
         known = answers[unit]
-        if len(known) < 2:  # noqa: PLR2004
+        if len(known) < 2:
             return None
-        for (asked, answered), (_, following) in zip(known, known[1:], strict=False):
+        for (asked, answered), (_, following) in itertools.pairwise(known):
             worst = max(worst, following - asked)
             moment = answered
             while moment < following:

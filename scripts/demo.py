@@ -465,7 +465,7 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
                     stdout=asyncio.subprocess.PIPE,
                 )
             )
-            assert simulator.stdout is not None  # noqa: S101
+            assert simulator.stdout is not None
             if not await simulator.stdout.readline():
                 raise DemoError((folder / "simulator.log").read_text())
         process = await stack.enter_async_context(

@@ -84,6 +84,11 @@ class Line:
         self.delay += WEIGHT_OF_ONE_DELAY * (delay - self.delay)
         return result
 
+    async def async_is_late(self, moment: float) -> bool:
+        """Wait for all who are in line already; whether that took too long."""
+        async with self._turn:
+            return asyncio.get_running_loop().time() > moment
+
     async def async_clear(self, unit: ModbusUnit) -> None:
         """Forget half an answer, which the next one would be taken for the rest of.
 

@@ -48,7 +48,7 @@ from .registers import (
     TariffsInKwh,
     Values,
 )
-from .schedule import POWER, Schedule
+from .schedule import PERIOD, POWER, Schedule
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -339,8 +339,14 @@ class Countis(Device):
             if (block := getattr(self, name)) is not None
             and not (name == "measurements" and block is self.power)
         }
-        for name in self._schedule.due(now, self.line.share, costs, wanted or costs):
+        for due in self._schedule.due(now, self.line.share, costs, wanted or costs):
+            name = due.block
+            if due.can_wait and await self.line.async_is_late(
+                now + PERIOD - costs[name]
+            ):
+                continue
             await self._async_poll_block(name, report)
+            self._schedule.done(name, now, costs[name])
         read = report.updated | report.failed.keys()
         if "measurements" in read or self.power is self.measurements:
             _make_same(report, POWER, "measurements")

@@ -1,9 +1,9 @@
 """When each block of a meter is read, on a line that many meters share.
 
-Power is read in every poll. For the other blocks a meter saves up its share of
-the line, as far as power leaves something of it, and reads the one that is
-longest overdue as soon as the savings suffice. A block that reaches its age
-limit is read in any case, so that nothing starves.
+Where a second has room for everything of all meters, everything is read in every
+poll. Where it has not, power is, and a meter saves up what power leaves of its
+share of the line for the block that is longest overdue. That one has to wait
+while the line is late, but not beyond its age limit, so that nothing starves.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,13 +11,23 @@ from dataclasses import dataclass, field
 import math
 
 POWER = "power"
+MEASUREMENTS = "measurements"
 PERIOD = 1.0  # from one poll to the next, in seconds
 
 # How old a block may become on a line that is full, in seconds.
-AGE_LIMITS = {"energies": 14, "measurements": 60, "tariffs": 60}
+AGE_LIMITS = {"energies": 14, MEASUREMENTS: 60, "tariffs": 60}
 
 # What is left free: for other devices, repetitions and what cannot be foreseen.
 USED_OF_LINE = 0.95
+
+
+@dataclass(frozen=True)
+class Due:
+    """A block to read in this poll."""
+
+    block: str
+    can_wait: bool = False
+    """Left for a later poll when the line is late."""
 
 
 @dataclass
@@ -36,41 +46,45 @@ class Schedule:
         share: float,
         costs: Mapping[str, float],
         wanted: Collection[str],
-    ) -> list[str]:
+    ) -> list[Due]:
         """Return the blocks to read now, of those that are wanted.
 
         `share` is the part of each second of the line that is this meter's,
-        `costs` what each block takes of it. All measurements hold power as well,
-        so either is read, never both.
+        `costs` what each block takes of it. Power is always wanted; all
+        measurements hold it as well, so that they can take its place.
         """
-        extra = {name: cost for name, cost in costs.items() if name in wanted}
-        power = extra.pop(POWER, 0.0)
-        if "measurements" in extra:
-            extra["measurements"] = max(extra["measurements"] - power, 0.0)
         since = PERIOD if self._polled_at is None else now - self._polled_at
         self._polled_at = now
-        everything = sum(extra.values())
-        if power + everything <= USED_OF_LINE * share * PERIOD:
-            self.savings = everything
-        # A line that is late gives nothing away, or it would be later still.
-        income = max(USED_OF_LINE * share * min(since, PERIOD) - power, 0.0)
-        # No more than it takes to read all, or a quiet line would pay for a rush.
-        self.savings = min(self.savings + income, everything)
+        budget = USED_OF_LINE * share * PERIOD
+        blocks = [name for name in costs if name in wanted and name != POWER]
+        first = MEASUREMENTS if MEASUREMENTS in blocks else POWER
+        rest = [name for name in blocks if name != first]
+        if costs[first] + sum(costs[name] for name in rest) <= budget:
+            return [Due(name) for name in (first, *rest)]
 
-        ages = {name: now - self._read_at.get(name, -math.inf) for name in extra}
+        # Beyond the next block, savings would only pay for a rush.
+        dearest = max((costs[name] for name in blocks), default=0.0)
+        income = max(budget - costs[POWER], 0.0)
+        self.savings = min(self.savings + income, dearest)
+        overdue = {
+            name: (now + since - self._read_at.get(name, -math.inf)) / AGE_LIMITS[name]
+            for name in blocks
+        }
         # By the next poll it would be too late for these.
-        pressing = {name for name in extra if ages[name] + since > AGE_LIMITS[name]}
-        blocks: list[str] = []
-        for name in sorted(
-            extra, key=lambda name: (name in pressing, ages[name] / AGE_LIMITS[name])
-        )[::-1]:
-            if name not in pressing and extra[name] > self.savings:
-                break
-            self.savings = max(self.savings - extra[name], 0.0)
-            first = name not in self._read_at
-            self._read_at[name] = now - first * self.phase * AGE_LIMITS[name]
-            blocks.append(name)
-        if POWER in wanted and "measurements" not in blocks:
-            blocks.append(POWER)
-        # Power is what the next one in line waits for.
-        return sorted(blocks, key=lambda name: name not in {POWER, "measurements"})
+        pressing = [name for name in blocks if overdue[name] > 1]
+        first = MEASUREMENTS if MEASUREMENTS in pressing else POWER
+        dues = [Due(first), *(Due(name) for name in pressing if name != first)]
+        waiting = set(blocks) - set(pressing)
+        if waiting:
+            longest = max(waiting, key=overdue.__getitem__)
+            if costs[longest] <= self.savings:
+                dues.append(Due(longest, can_wait=True))
+        return dues
+
+    def done(self, block: str, now: float, cost: float) -> None:
+        """Note that a block was read, or tried to be."""
+        if block == POWER:
+            return
+        self.savings = max(self.savings - cost, 0.0)
+        first = block not in self._read_at
+        self._read_at[block] = now - first * self.phase * AGE_LIMITS[block]
