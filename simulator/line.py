@@ -158,6 +158,7 @@ class Line:
         """To the client, as far as they arrived."""
         self._client: _Terminal | None = None
         self._request = bytearray()
+        self._asked_at = 0.0
         self._arrival: asyncio.TimerHandle | None = None
         self._frames: set[asyncio.Task[None]] = set()
         self._answering: asyncio.Task[None] | None = None
@@ -253,6 +254,9 @@ class Line:
         )
 
     def _on_arrival(self, client: _Terminal) -> None:
+        # When it was due: the loop calls a little later.
+        if self._arrival is not None:
+            self._asked_at = self._arrival.when()
         frame, self._request, self._arrival = bytes(self._request), bytearray(), None
         self.requests.append(frame)
         if self.on_request is not None:
@@ -293,18 +297,19 @@ class Line:
 
     async def _carry(self, frame: bytes, delay: float) -> None:
         """Let an answer arrive bit by bit, some bytes at a time."""
-        await asyncio.sleep(self.answer_delay + delay)
+        # What the server behind takes is part of the delay.
+        begin = max(self._asked_at + self.answer_delay, self._loop.time()) + delay
+        await asyncio.sleep(begin - self._loop.time())
         self._answering = asyncio.current_task()
         try:
-            await self._put(frame)
+            await self._put(frame, begin)
         finally:
             self._answering = None
         if self.on_answer is not None:
             self.on_answer(frame)
 
-    async def _put(self, frame: bytes) -> None:
+    async def _put(self, frame: bytes, due: float) -> None:
         size = max(1, round(SLICE_SECONDS / self.character_seconds))
-        due = self._loop.time()
         for start in range(0, len(frame), size):
             part = frame[start : start + size]
             due += len(part) * self.character_seconds

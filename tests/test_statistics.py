@@ -14,6 +14,7 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 
 from custom_components.socomec_countis import coordinator
 from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.countis import line as shared_line
 from homeassistant.components.recorder.statistics import statistics_during_period
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
@@ -215,6 +216,8 @@ async def test_a_day_of_mishaps_books_the_energy_that_was_metered(
     seed: int,
 ) -> None:
     monkeypatch.setattr(coordinator, "LONGEST_PAUSE", 0)
+    # The line of the tests is fast.
+    monkeypatch.setattr(shared_line, "SHORTEST_WAIT", 0.05)
     random = Random(seed)  # noqa: S311
     meter.load = House(seed=seed, solar_peak=9000)
     day = BadDay(hass, entry, line, meter, clock, random)

@@ -11,7 +11,6 @@ from modbus_connection.model import NumberField, StringField, integer
 WORD_NOT_AVAILABLE = 0xFFFF
 UNSIGNED_NOT_AVAILABLE = 0xFFFF_FFFF
 SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF
-ASCII_END = 0x80
 
 # In steps of 0.01 Hz a mains frequency stays below this, in steps of 0.001 Hz above.
 HERTZ_RESOLUTION_LIMIT = 10_000
@@ -97,9 +96,10 @@ class WideString(StringField):
     """Text with one character in each register (STRING_16)."""
 
     def decode(self, words: list[int], scale_exponent: int | None = None) -> str:
-        """Return the text without padding; empty where a register holds no text."""
+        """Return the printable text without padding."""
         del scale_exponent
-        return "".join(chr(word) for word in words if 0 < word < ASCII_END).strip()
+        printable = (chr(word) for word in words if ord(" ") <= word <= ord("~"))
+        return "".join(printable).strip()
 
 
 class Text(StringField):

@@ -22,6 +22,9 @@ STEPS_OF_ROOM = 2
 
 # A level that stays is no glitch, however implausible it is.
 BELIEVED_AFTER_SECONDS = 60
+# Two glitches with a silence in between, or a clock that was set, are no such
+# level: more than this is not counted from one reading to the next.
+COUNTED_AT_ONCE_SECONDS = 15
 
 DIGITS = 2  # of a kWh
 
@@ -50,7 +53,9 @@ class Belief:
             carried = self.carried + begun_anew
             value = round(reading + carried, DIGITS)
             if least <= value <= most:
-                return Belief(max(value, self.value), carried, at, step)
+                # A coarser reading tells nothing that a finer one did not.
+                known = value < self.value
+                return self if known else Belief(value, carried, at, step)
         return None
 
     def reset_to(
@@ -80,9 +85,10 @@ class Correction:
 
 @dataclass(frozen=True)
 class _Suspicion:
-    """An implausible level, and since when it has been seen."""
+    """An implausible level, and for how many seconds it has been seen."""
 
-    since: float
+    at: float
+    lasted: float
     beliefs: Mapping[str, Belief]
 
 
@@ -157,31 +163,30 @@ class CounterGuard:
         To be told every doubted reading of a block.
         """
         now = self.clock()
-        suspicion = self._suspicions.get(block)
+        before = self._suspicions.get(block, _Suspicion(now, 0, {}))
+        lasted = before.lasted + min(max(now - before.at, 0), COUNTED_AT_ONCE_SECONDS)
         beliefs: dict[str, Belief] = {}
-        contradicted = suspicion is None
+        corrections: list[Correction] = []
         for name, reading in readings.items():
             if reading is None:
                 continue
-            before = suspicion.beliefs.get(name) if suspicion is not None else None
-            after = self._follow(before, reading, step, now)
-            contradicted |= after is None
-            beliefs[name] = after or Belief(reading, 0, now, step)
-        if suspicion is None or contradicted:
-            self._suspicions[block] = _Suspicion(now, beliefs)
-            return ()
-        if now - suspicion.since < BELIEVED_AFTER_SECONDS:
-            self._suspicions[block] = _Suspicion(suspicion.since, beliefs)
+            believed = self.beliefs.get(name)
+            suspected = before.beliefs.get(name)
+            sensible = self._follow(believed, reading, step, now)
+            after = suspected and self._follow(suspected, reading, step, now)
+            if after is None:
+                after = sensible or Belief(reading, 0, now, step)
+                if suspected is not None or sensible is None:
+                    lasted = 0
+            beliefs[name] = after
+            if believed is not None and sensible is None:
+                corrections.append(Correction(name, believed.value, after.value))
+        if lasted < BELIEVED_AFTER_SECONDS:
+            self._suspicions[block] = _Suspicion(now, lasted, beliefs)
             return ()
         del self._suspicions[block]
-        corrections = tuple(
-            Correction(name, before.value, after.value)
-            for name, after in beliefs.items()
-            if (before := self.beliefs.get(name)) is not None
-            and self._follow(before, after.value, step, now) is None
-        )
         self.beliefs |= beliefs
-        return corrections
+        return tuple(corrections)
 
     def _follow(
         self, before: Belief | None, reading: float, step: float, now: float

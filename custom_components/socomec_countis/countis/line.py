@@ -34,7 +34,8 @@ class Line:
     """Those that answer, and so have a share of the line."""
     delay: float = SUPPOSED_DELAY
     """What a meter takes on average to begin its answer, in seconds."""
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever talks: a poll from its first read to its last."""
 
     @property
     def share(self) -> float:
@@ -57,44 +58,53 @@ class Line:
         reads: Sequence[int],
         exchange: Coroutine[Any, Any, T],
         *,
-        wait: float = SHORTEST_WAIT,
+        wait: float | None = None,
     ) -> T:
-        """Return what the exchange does, while no other meter is asked anything.
+        """Return what the exchange does, in a turn of its own.
+
+        As `async_exchange` otherwise.
+        """
+        try:
+            async with self.turn:
+                return await self.async_exchange(reads, exchange, wait=wait)
+        finally:
+            # Who is cancelled while waiting has not begun.
+            exchange.close()
+
+    async def async_exchange[T](
+        self,
+        reads: Sequence[int],
+        exchange: Coroutine[Any, Any, T],
+        *,
+        wait: float | None = None,
+    ) -> T:
+        """Return what the exchange does, for who holds the turn.
 
         `wait` is how many seconds each of its answers may take to begin, at
         least. Raises `ModbusTimeoutError` if they take longer.
         """
         wire = self.wire_seconds(reads)
-        wait = max(wait, DELAYS_WAITED_FOR * self.delay)
+        wait = max(wait or SHORTEST_WAIT, DELAYS_WAITED_FOR * self.delay)
+        began = asyncio.get_running_loop().time()
         try:
-            async with self._turn:
-                began = asyncio.get_running_loop().time()
-                async with asyncio.timeout(wire + len(reads) * wait):
-                    result = await exchange
+            async with asyncio.timeout(wire + len(reads) * wait):
+                result = await exchange
         except TimeoutError as err:
             if isinstance(err, ModbusTimeoutError):
                 raise
             msg = f"no whole answer within {wire + len(reads) * wait:.2f} s"
             raise ModbusTimeoutError(msg) from err
-        finally:
-            # Who is cancelled while waiting has not begun.
-            exchange.close()
         took = asyncio.get_running_loop().time() - began - wire
         delay = max(took, 0) / len(reads)
         self.delay += WEIGHT_OF_ONE_DELAY * (delay - self.delay)
         return result
-
-    async def async_is_late(self, moment: float) -> bool:
-        """Wait for all who are in line already; whether that took too long."""
-        async with self._turn:
-            return asyncio.get_running_loop().time() > moment
 
     async def async_clear(self, unit: ModbusUnit) -> None:
         """Forget half an answer, which the next one would be taken for the rest of.
 
         Only opening the port anew does that.
         """
-        async with self._turn:
+        async with self.turn:
             with suppress(ModbusError, OSError):
                 await unit.disconnect()
             await asyncio.sleep(REOPENING_SECONDS)

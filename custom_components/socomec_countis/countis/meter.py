@@ -299,7 +299,10 @@ class Countis(Device):
         async with self._busy:
             try:
                 await self._async_find()
-                return await self._async_poll_due(wanted)
+                began = asyncio.get_running_loop().time()
+                # In one turn: each would cost a round of all the other meters.
+                async with self.line.turn:
+                    return await self._async_poll_due(began, wanted)
             except (ModbusError, OSError, CountisError) as err:
                 if isinstance(err, ModbusTimeoutError) and self in self.line.meters:
                     await self.line.async_clear(self.modbus_unit)
@@ -330,7 +333,9 @@ class Countis(Device):
         now = asyncio.get_running_loop().time()
         self._identified_until = now + IDENTIFIED_FOR_SECONDS
 
-    async def _async_poll_due(self, wanted: Collection[str]) -> UpdateReport:
+    async def _async_poll_due(
+        self, began: float, wanted: Collection[str]
+    ) -> UpdateReport:
         now = asyncio.get_running_loop().time()
         report = UpdateReport()
         costs = {
@@ -341,9 +346,8 @@ class Countis(Device):
         }
         for due in self._schedule.due(now, self.line.share, costs, wanted or costs):
             name = due.block
-            if due.can_wait and await self.line.async_is_late(
-                now + PERIOD - costs[name]
-            ):
+            late = asyncio.get_running_loop().time() + costs[name] - began > PERIOD
+            if due.can_wait and late:
                 continue
             await self._async_poll_block(name, report)
             self._schedule.done(name, now, costs[name])
@@ -404,7 +408,7 @@ class Countis(Device):
         """Read a block; return what keeps it from being believed."""
         block: Block = getattr(self, name)
         try:
-            await self.line.async_take_turn(block.reads, block.async_update())
+            await self.line.async_exchange(block.reads, block.async_update())
         except ModbusConnectionError:
             raise
         except ModbusError as err:

@@ -14,8 +14,9 @@ POWER = "power"
 MEASUREMENTS = "measurements"
 PERIOD = 1.0  # from one poll to the next, in seconds
 
-# How old a block may become on a line that is full, in seconds.
-AGE_LIMITS = {"energies": 14, MEASUREMENTS: 60, "tariffs": 60}
+# How old a block may become on a line that is full: so many seconds, or so many
+# polls of power where they take longer.
+AGE_LIMITS = {"energies": (16, 5), MEASUREMENTS: (90, 30), "tariffs": (90, 30)}
 
 # What is left free: for other devices, repetitions and what cannot be foreseen.
 USED_OF_LINE = 0.95
@@ -67,7 +68,8 @@ class Schedule:
         income = max(budget - costs[POWER], 0.0)
         self.savings = min(self.savings + income, dearest)
         overdue = {
-            name: (now + since - self._read_at.get(name, -math.inf)) / AGE_LIMITS[name]
+            name: (now + since - self._read_at.get(name, -math.inf))
+            / _age_limit(name, since)
             for name in blocks
         }
         # By the next poll it would be too late for these.
@@ -87,4 +89,9 @@ class Schedule:
             return
         self.savings = max(self.savings - cost, 0.0)
         first = block not in self._read_at
-        self._read_at[block] = now - first * self.phase * AGE_LIMITS[block]
+        self._read_at[block] = now - first * self.phase * _age_limit(block, PERIOD)
+
+
+def _age_limit(block: str, since: float) -> float:
+    seconds, polls = AGE_LIMITS[block]
+    return max(seconds, polls * since)
