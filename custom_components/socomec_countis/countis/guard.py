@@ -15,6 +15,7 @@ from .limits import Limits
 # after 999 999 999 steps of 10 Wh (36864), or when 32 bits are full.
 DISPLAY_KWH = (1_000_000, 9_999_999.99, 10_000_000)
 REGISTER_STEPS = 2**32
+NEARLY_FULL = 0.9
 
 # A meter updates its registers when it likes, and an answer takes its time.
 UNPUNCTUAL_SECONDS = 5
@@ -50,6 +51,8 @@ class Belief:
         # A counter in whole kWh lags behind the same one in steps of 10 Wh.
         least = self.value - (0 if step == self.step else max(step, self.step))
         for begun_anew in (0, *DISPLAY_KWH, REGISTER_STEPS * step):
+            if self.value - self.carried < NEARLY_FULL * begun_anew:
+                continue
             carried = self.carried + begun_anew
             value = round(reading + carried, DIGITS)
             if least <= value <= most:

@@ -32,6 +32,8 @@ class Line:
     baudrate: int
     meters: set[object] = field(default_factory=set)
     """Those that answer, and so have a share of the line."""
+    polls: int = 0
+    """Of all meters together."""
     delay: float = SUPPOSED_DELAY
     """What a meter takes on average to begin its answer, in seconds."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -41,6 +43,11 @@ class Line:
     def share(self) -> float:
         """The part of the line that is each meter's."""
         return 1 / max(len(self.meters), 1)
+
+    @property
+    def round(self) -> int:
+        """How often all meters had a poll."""
+        return self.polls // max(len(self.meters), 1)
 
     def wire_seconds(self, reads: Sequence[int]) -> float:
         """Return what the frames alone take, for reads of so many registers."""

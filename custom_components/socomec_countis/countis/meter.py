@@ -344,7 +344,11 @@ class Countis(Device):
             if (block := getattr(self, name)) is not None
             and not (name == "measurements" and block is self.power)
         }
-        for due in self._schedule.due(now, self.line.share, costs, wanted or costs):
+        dues = self._schedule.due(
+            now, self.line.share, costs, wanted or costs, self.line.round
+        )
+        self.line.polls += 1
+        for due in dues:
             name = due.block
             late = asyncio.get_running_loop().time() + costs[name] - began > PERIOD
             if due.can_wait and late:

@@ -15,8 +15,18 @@ MEASUREMENTS = "measurements"
 PERIOD = 1.0  # from one poll to the next, in seconds
 
 # How old a block may become on a line that is full: so many seconds, or so many
-# polls of power where they take longer.
-AGE_LIMITS = {"energies": (16, 5), MEASUREMENTS: (90, 30), "tariffs": (90, 30)}
+# rounds of all meters where they take longer.
+AGE_LIMITS = {"energies": (16, 5), MEASUREMENTS: (120, 40), "tariffs": (120, 40)}
+
+# A block that was read just before its turn need not be read again, and one that
+# missed its turn does not wait for the next.
+FRESH = 0.4
+TOO_LATE = 1.5
+FIRST_AGE = 0.45
+ROUNDING = 1e-6
+
+# What power takes of a line that has no room for more.
+POWER_OF_FULL_LINE = 0.75
 
 # What is left free: for other devices, repetitions and what cannot be foreseen.
 USED_OF_LINE = 0.95
@@ -36,10 +46,11 @@ class Schedule:
     """What of one meter is read when. All times in seconds."""
 
     phase: float = 0
-    """0 to 1, another one for each meter: or all would reach their limits at once."""
+    """0 to 1, another one for each meter: which of the polls are its turn."""
     savings: float = 0
     _polled_at: float | None = None
     _read_at: dict[str, float] = field(default_factory=dict)
+    _limits: dict[str, float] = field(default_factory=dict)
 
     def due(
         self,
@@ -47,12 +58,14 @@ class Schedule:
         share: float,
         costs: Mapping[str, float],
         wanted: Collection[str],
+        line_round: int,
     ) -> list[Due]:
         """Return the blocks to read now, of those that are wanted.
 
         `share` is the part of each second of the line that is this meter's,
-        `costs` what each block takes of it. Power is always wanted; all
-        measurements hold it as well, so that they can take its place.
+        `costs` what each block takes of it, `line_round` how often all meters of
+        the line had a poll. Power is always wanted; all measurements hold it as
+        well, so that they can take its place.
         """
         since = PERIOD if self._polled_at is None else now - self._polled_at
         self._polled_at = now
@@ -67,13 +80,20 @@ class Schedule:
         dearest = max((costs[name] for name in blocks), default=0.0)
         income = max(budget - costs[POWER], 0.0)
         self.savings = min(self.savings + income, dearest)
-        overdue = {
-            name: (now + since - self._read_at.get(name, -math.inf))
-            / _age_limit(name, since)
-            for name in blocks
-        }
-        # By the next poll it would be too late for these.
-        pressing = [name for name in blocks if overdue[name] > 1]
+        # What a round of all meters takes when the others' share is used as well.
+        round_seconds = max(costs[POWER] / share / POWER_OF_FULL_LINE, PERIOD)
+        overdue: dict[str, float] = {}
+        pressing: list[str] = []
+        for name in blocks:
+            seconds, rounds = AGE_LIMITS[name]
+            limit = self._limits[name] = max(seconds, rounds * round_seconds)
+            overdue[name] = (now + since - self._read_at.get(name, -math.inf)) / limit
+            # Each meter has its own among the rounds that go into the limit, so
+            # that not all of them read the same block in the same round.
+            turns = int(limit / round_seconds + ROUNDING)
+            its_turn = (line_round + int(self.phase * turns)) % turns == 0
+            if overdue[name] > TOO_LATE or (its_turn and overdue[name] > FRESH):
+                pressing.append(name)
         first = MEASUREMENTS if MEASUREMENTS in pressing else POWER
         dues = [Due(first), *(Due(name) for name in pressing if name != first)]
         waiting = set(blocks) - set(pressing)
@@ -88,10 +108,7 @@ class Schedule:
         if block == POWER:
             return
         self.savings = max(self.savings - cost, 0.0)
+        # The first time counts as a while ago: or all meters would wait, and then
+        # be in step, instead of each having its turn.
         first = block not in self._read_at
-        self._read_at[block] = now - first * self.phase * _age_limit(block, PERIOD)
-
-
-def _age_limit(block: str, since: float) -> float:
-    seconds, polls = AGE_LIMITS[block]
-    return max(seconds, polls * since)
+        self._read_at[block] = now - first * FIRST_AGE * self._limits.get(block, 0.0)
