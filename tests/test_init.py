@@ -116,6 +116,8 @@ async def test_a_meter_that_falls_silent_is_logged_once_and_comes_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "custom_components.socomec_countis")
+    # No poll is to be half done.
+    await entry.runtime_data.async_refresh()
     meter.silent = True
     for _ in range(3):
         await entry.runtime_data.async_refresh()

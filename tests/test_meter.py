@@ -1,5 +1,6 @@
 """The meter library alone, over a real serial line, on both client backends."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -7,6 +8,7 @@ import modbus_connection
 from modbus_connection import (
     ModbusConnectionError,
     ModbusError,
+    ModbusProtocolError,
     ModbusSerialParams,
     ModbusTimeoutError,
     ModbusUnit,
@@ -17,6 +19,7 @@ from pymodbus.framer.rtu import FramerRTU
 import pytest
 
 from custom_components.socomec_countis.countis import (
+    AnotherMeterError,
     Countis,
     CountisError,
     NotACountisError,
@@ -25,6 +28,7 @@ from custom_components.socomec_countis.countis import (
 from custom_components.socomec_countis.countis import (
     Line as SharedLine,
 )
+from custom_components.socomec_countis.countis import meter as countis_meter
 from custom_components.socomec_countis.countis.registers import Measurements
 from simulator import LOST, TRUNCATED, Constant, Fault, Line, Meter, Phase, late
 from simulator.meter import WRITE
@@ -508,3 +512,135 @@ async def test_the_registers_are_returned_as_read(
     assert registers[50000] == ord("S")
     assert (registers[50946] << 16) + registers[50947] == 123_456
     assert list(registers) == sorted(registers)
+
+
+@pytest.fixture
+async def known(countis: Countis, unit: ModbusUnit) -> Countis:
+    """Return the meter as it is known after a restart."""
+    await countis.async_update()
+    return Countis(unit, SharedLine(9600), saved=countis.saved())
+
+
+async def test_a_meter_that_is_starting_up_is_not_set_up(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.starting = True
+    with pytest.raises(ModbusProtocolError, match="the identification is empty"):
+        await countis.async_ensure_setup()
+    meter.starting = False
+    await countis.async_ensure_setup()
+    assert countis.serial_number == SERIAL
+
+
+async def test_a_known_meter_is_known_before_it_answers(known: Countis) -> None:
+    assert (known.model, known.serial_number) == ("COUNTIS E33", SERIAL)
+    assert known.variants["energies"] == "Energies"
+    assert known.guard.values["energy_consumed"] == 1234.56
+    assert "power" in known.quantities
+
+
+@pytest.mark.parametrize(
+    ("blocks", "why"),
+    [
+        ({50000}, "the identification"),
+        ({50512}, "the measurements"),
+        ({50944, 50768}, "the energies"),
+        ({51200, 50848}, "the tariffs"),
+    ],
+)
+async def test_a_known_meter_has_what_it_had_before(
+    known: Countis, meter: Meter, blocks: set[int], why: str
+) -> None:
+    meter.blank = blocks
+    with pytest.raises(ModbusProtocolError, match=f"{why} (is|are) not available"):
+        await known.async_ensure_setup()
+    meter.blank = set()
+    assert (await known.async_update()).complete
+
+
+async def test_another_meter_in_the_place_of_a_known_one_is_told(
+    known: Countis, meter: Meter
+) -> None:
+    meter.serial = (0x2025, 0x0001, 7)
+    with pytest.raises(AnotherMeterError) as told:
+        await known.async_update()
+    assert told.value.found == "2025000100007"
+    with pytest.raises(AnotherMeterError):
+        await known.async_ensure_setup()
+
+
+async def test_a_known_meter_whose_serial_number_is_not_there_yet_is_not_another(
+    known: Countis, meter: Meter
+) -> None:
+    meter.override = {50008: 0xFFFF}
+    with pytest.raises(ModbusProtocolError):
+        await known.async_update()
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "amperes"),
+    [
+        ("Countis E33", {57345: 5, 57346: 5}, 100),
+        ("Countis E43", {57345: 5, 57346: 400}, 480),
+        ("Countis E43", {}, 10_000),
+        ("Countis E33", {}, 100),
+    ],
+)
+async def test_current_transformers_tell_what_can_be_counted(
+    countis: Countis,
+    meter: Meter,
+    model: str,
+    settings: dict[int, int],
+    amperes: float,
+) -> None:
+    meter.model = model
+    meter.settings |= settings
+    if not settings:
+        meter.refuses = {57344}
+    await countis.async_ensure_setup()
+    assert countis.guard.limits.amperes == amperes
+
+
+async def test_a_silent_meter_without_a_serial_number_is_asked_for_its_power(
+    countis: Countis, line: Line, meter: Meter
+) -> None:
+    meter.refuses = {50000}
+    await countis.async_update()
+    meter.silent = True
+    for _ in range(2):
+        line.requests.clear()
+        with pytest.raises(ModbusTimeoutError):
+            await countis.async_update()
+    assert words_asked_for(line) == [14]
+    meter.silent = False
+    assert (await countis.async_update()).complete
+
+
+async def test_a_lost_answer_about_the_serial_number_is_asked_for_again(
+    countis: Countis, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(countis_meter, "IDENTIFIED_FOR_SECONDS", 0)
+    await countis.async_update()
+    line.faults.extend([LOST])
+    assert (await countis.async_update()).complete
+
+
+async def test_an_exchange_that_takes_too_long_is_a_timeout_of_the_line() -> None:
+    with pytest.raises(ModbusTimeoutError, match="no whole answer within"):
+        await SharedLine(9600).async_take_turn([2], asyncio.sleep(5), wait=0.01)
+
+
+async def test_who_is_cancelled_while_waiting_for_a_turn_asks_nothing() -> None:
+    line = SharedLine(9600)
+    asked: list[int] = []
+
+    async def ask() -> None:
+        asked.append(1)
+
+    async with line.turn:
+        waiting = asyncio.create_task(line.async_take_turn([2], ask()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert asked == []
