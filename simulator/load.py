@@ -65,6 +65,18 @@ def _noise(seed: int, slot: int) -> Random:
     return Random(seed * 1_000_003 + slot)
 
 
+@lru_cache(maxsize=4096)
+def _knot(seed: int, what: int, minute: int) -> float:
+    return Random((seed * 31 + what) * 1_000_003 + minute).uniform(-1, 1)
+
+
+def _drift(seed: int, what: int, second: int) -> float:
+    """Return a number from -1 to 1 that changes slowly, as a grid's voltage does."""
+    minute, seconds = divmod(second, MINUTE_SECONDS)
+    before, after = _knot(seed, what, minute), _knot(seed, what, minute + 1)
+    return before + (after - before) * seconds / MINUTE_SECONDS
+
+
 def _phase(watts: float, power_factor: float, volts: float) -> Phase:
     reactive = abs(watts) * math.tan(math.acos(power_factor))
     return Phase(watts, reactive, volts)
@@ -98,13 +110,18 @@ def _in_house(house: House, slot: int) -> Phases:
     kettle = 2000 if minute % 20 < 3 else 0
     oven = 1600 if minute % 45 < 20 else 0
     heat_pump = 800 if minute % 15 < 8 else 20
-    consumed = (
-        180 + fridge + heat_pump + noise.uniform(-15, 15),
-        120 + kettle + heat_pump + noise.uniform(-15, 15),
-        90 + oven + heat_pump + noise.uniform(-15, 15),
-    )
+    appliances = (180 + fridge, 120 + kettle, 90 + oven)
     l1, l2, l3 = (
-        _phase(watts - roof, 0.96, 230 + noise.uniform(-1.5, 1.5)) for watts in consumed
+        _phase(
+            watts
+            + heat_pump
+            + 15 * _drift(house.seed, index, second)
+            + noise.uniform(-3, 3)
+            - roof,
+            0.96,
+            230 + 2 * _drift(house.seed, index + 3, second) + noise.uniform(-0.2, 0.2),
+        )
+        for index, watts in enumerate(appliances)
     )
     return l1, l2, l3
 

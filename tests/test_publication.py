@@ -1,15 +1,21 @@
 """Which readings are published, and which wait."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
+from modbus_connection import ModbusUnit
 import pytest
 
 from custom_components.socomec_countis import sensor
 from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.countis.registers import Measurements
+from homeassistant.components.sensor import SensorStateClass
 from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, EventStateChangedData, HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
-from simulator import Constant, Meter, Phase
+from simulator import Constant, House, Meter, Phase
+from simulator.metrology import measured
 
 from .common import Clock, entity_id, state
 
@@ -98,3 +104,66 @@ async def test_no_deadband_hides_a_percent_of_what_a_class_1_meter_measures(
         unit = str(description.native_unit_of_measurement)
         if unit in typical:
             assert description.deadband <= 0.01 * typical[unit], description.key
+
+
+DAY_SECONDS = 86_400
+MEASURED = tuple(
+    description
+    for description in sensor.SENSORS
+    if description.entity_registry_enabled_default
+    and description.state_class is SensorStateClass.MEASUREMENT
+)
+
+
+class Day:
+    """The default sensors of a meter, through a day of readings once a second."""
+
+    def __init__(self, *, publish_every_reading: bool) -> None:
+        """Run the day."""
+        self.second = 0
+        coordinator: Any = SimpleNamespace(
+            data={},
+            last_update_success=True,
+            hass=SimpleNamespace(loop=SimpleNamespace(time=lambda: self.second)),
+            config_entry=SimpleNamespace(
+                data={"serial_number": "1"},
+                options={"publish_every_reading": publish_every_reading},
+                title="",
+            ),
+            meter=SimpleNamespace(model="", serial_number="1", software_version=""),
+        )
+        self.rows = 0
+        self.joules = 0.0
+        self.counted = 0.0
+        block = Measurements(cast("ModbusUnit", None))
+        house = House(seed=7, solar_peak=6000, slot_seconds=1)
+        sensors: list[sensor.CountisSensor] = []
+        for self.second in range(DAY_SECONDS):
+            phases = house.phases(self.second)
+            words = measured(phases, 50 + self.second % 3 / 100)
+            for description in MEASURED:
+                field = block.declared_fields[description.key]
+                coordinator.data[description.key] = field.decode(
+                    [words[field.address], words[field.address + 1]], None
+                )
+            if not sensors:
+                sensors = [
+                    sensor.CountisSensor(coordinator, description)
+                    for description in MEASURED
+                ]
+            self.rows += sum(each._take_up() for each in sensors)  # noqa: SLF001
+            (power,) = (
+                each for each in sensors if each.entity_description.key == "power"
+            )
+            assert power.native_value is not None
+            self.joules += float(power.native_value)  # type: ignore[arg-type]
+            self.counted += sum(phase.watts for phase in phases)
+
+
+def test_a_day_of_a_household_takes_less_than_a_tenth_of_the_rows() -> None:
+    sparing = Day(publish_every_reading=False)
+    every = Day(publish_every_reading=True)
+    assert sparing.rows < every.rows / 10
+    # What is published still adds up to what the meter counted.
+    assert sparing.joules == pytest.approx(sparing.counted, rel=0.005)
+    assert abs(sparing.counted) > 1e7
