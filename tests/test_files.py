@@ -10,7 +10,7 @@ from PIL import Image
 import pytest
 import yaml
 
-from custom_components.socomec_countis.config_flow import METER_SCHEMA
+from custom_components.socomec_countis.config_flow import METER_SCHEMA, OPTIONS_SCHEMA
 from custom_components.socomec_countis.connection import PARITIES
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.sensor import SENSORS
@@ -84,6 +84,23 @@ def test_every_text_for_an_error_is_used_and_explains_what_to_check(kind: str) -
             "reason",
             "settings",
         }
+
+
+def test_every_issue_is_told_somewhere_and_says_what_to_do() -> None:
+    placeholders = {"believed", "difference", "entity", "expected", "found", "name"}
+    for key, issue in TEXTS["issues"].items():
+        assert f'"{key}"' in SOURCES, key
+        flow = issue["fix_flow"]
+        text = flow["step"]["confirm"]["description"]
+        assert re.search(r"check|adjust", text), key
+        for used in (issue["title"], text, *flow.get("abort", {}).values()):
+            assert set(re.findall(r"{(\w+)}", used)) <= placeholders, key
+
+
+def test_every_option_is_named_and_explained() -> None:
+    texts = TEXTS["options"]["step"]["init"]
+    fields = {key.schema for key in OPTIONS_SCHEMA.schema}
+    assert texts["data"].keys() == texts["data_description"].keys() == fields
 
 
 def test_icons_belong_to_entities_that_exist() -> None:
