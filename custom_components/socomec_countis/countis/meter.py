@@ -48,7 +48,7 @@ from .registers import (
     TariffsInKwh,
     Values,
 )
-from .schedule import PERIOD, POWER, Schedule
+from .schedule import MEASUREMENTS, PERIOD, POWER, Schedule
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ SIGNATURE = "SOCO"
 PRODUCT_ORDER_COUNTIS = 100
 UNNAMED_MODEL = "COUNTIS"
 
-BLOCKS = (POWER, "measurements", "energies", "tariffs")
+BLOCKS = (POWER, MEASUREMENTS, "energies", "tariffs")
 
 # Another meter may have taken the place of this one without a gap.
 IDENTIFIED_FOR_SECONDS = 3600
@@ -204,7 +204,8 @@ class Countis(Device):
         elif self.serial_number is not None:
             msg = "the identification is not available"
             raise ModbusProtocolError(msg)
-        measurements = await self._async_served(Measurements)
+        # None of their registers is reserved.
+        measurements = await self._async_read_optional(Measurements(self.modbus_unit))
         if identity is None:
             _require_plausible(measurements)
         found = {} if identity is None else identity.values
@@ -216,24 +217,18 @@ class Countis(Device):
         self.energies = await self._async_finer(Energies, EnergiesInKwh)
         self.tariffs = await self._async_finer(Tariffs, TariffsInKwh)
         for name, block in (
-            ("measurements", self.measurements),
+            (MEASUREMENTS, self.measurements),
             ("energies", self.energies),
             ("tariffs", self.tariffs),
         ):
             # A meter that is starting up has what it had before.
-            if block is None and (
-                name == "measurements" or self._saved_variants.get(name)
-            ):
+            expected = name == MEASUREMENTS or self._saved_variants.get(name)
+            if expected and (block is None or not block.available):
                 msg = f"the {name} are not available"
                 raise ModbusProtocolError(msg)
         self.guard.limits = await self._async_limits()
         self._mark_identified()
-        assert self.measurements is not None  # noqa: S101
-        self.power = (
-            self.measurements
-            if self.measurements.read_apart
-            else Power(self.modbus_unit)
-        )
+        self.power = Power(self.modbus_unit)
 
     async def _async_limits(self) -> Limits:
         """Return what the meter can measure, scaled by current transformers."""
@@ -342,22 +337,24 @@ class Countis(Device):
             name: self.line.cost(block.reads)
             for name in BLOCKS
             if (block := getattr(self, name)) is not None
-            and not (name == "measurements" and block is self.power)
         }
-        dues = self._schedule.due(
-            now, self.line.share, costs, wanted or costs, self.line.round
+        due = self._schedule.due(
+            now,
+            self.line.share,
+            costs,
+            wanted or costs,
+            line_round=self.line.round,
+            time_left=began + PERIOD - now,
         )
         self.line.polls += 1
-        for due in dues:
-            name = due.block
-            late = asyncio.get_running_loop().time() + costs[name] - began > PERIOD
-            if due.can_wait and late:
-                continue
+        for name in due:
             await self._async_poll_block(name, report)
             self._schedule.done(name, now, costs[name])
-        read = report.updated | report.failed.keys()
-        if "measurements" in read or self.power is self.measurements:
-            _make_same(report, POWER, "measurements")
+        # All measurements hold power as well.
+        if MEASUREMENTS in report.updated:
+            report.updated.add(POWER)
+        elif MEASUREMENTS in report.failed and POWER not in report.updated:
+            report.failed[POWER] = report.failed[MEASUREMENTS]
         self._failing = frozenset(report.failed)
         if not self.quantities and report.complete:
             self.quantities = frozenset(
@@ -394,7 +391,7 @@ class Countis(Device):
         error = await self._async_read_block(name)
         if name == POWER and isinstance(error, DoubtfulError):
             # A house at rest still has voltages, a meter that starts up has none.
-            name = "measurements"
+            name = MEASUREMENTS
             error = await self._async_read_block(name)
         # What failed before will most likely fail again.
         if error is not None and name not in self._failing:
@@ -553,15 +550,6 @@ class Countis(Device):
             if all(value is not None and value <= RESET_TO_KWH for value in values):
                 return True
         return False
-
-
-def _make_same(report: UpdateReport, *names: str) -> None:
-    """Report blocks alike that were read as one."""
-    if report.updated & set(names):
-        report.updated |= set(names)
-    for name in names:
-        if name in report.failed:
-            report.failed |= dict.fromkeys(names, report.failed[name])
 
 
 def _serial_number(identity: Mapping[str, Any]) -> str | None:

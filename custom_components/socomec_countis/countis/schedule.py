@@ -32,15 +32,6 @@ POWER_OF_FULL_LINE = 0.75
 USED_OF_LINE = 0.95
 
 
-@dataclass(frozen=True)
-class Due:
-    """A block to read in this poll."""
-
-    block: str
-    can_wait: bool = False
-    """Left for a later poll when the line is late."""
-
-
 @dataclass
 class Schedule:
     """What of one meter is read when. All times in seconds."""
@@ -58,14 +49,17 @@ class Schedule:
         share: float,
         costs: Mapping[str, float],
         wanted: Collection[str],
+        *,
         line_round: int,
-    ) -> list[Due]:
+        time_left: float,
+    ) -> list[str]:
         """Return the blocks to read now, of those that are wanted.
 
         `share` is the part of each second of the line that is this meter's,
         `costs` what each block takes of it, `line_round` how often all meters of
-        the line had a poll. Power is always wanted; all measurements hold it as
-        well, so that they can take its place.
+        the line had a poll, `time_left` what is left until the next one is due.
+        Power is always wanted; all measurements hold it as well, so that they take
+        its place.
         """
         since = PERIOD if self._polled_at is None else now - self._polled_at
         self._polled_at = now
@@ -74,7 +68,7 @@ class Schedule:
         first = MEASUREMENTS if MEASUREMENTS in blocks else POWER
         rest = [name for name in blocks if name != first]
         if costs[first] + sum(costs[name] for name in rest) <= budget:
-            return [Due(name) for name in (first, *rest)]
+            return [first, *rest]
 
         # Beyond the next block, savings would only pay for a rush.
         dearest = max((costs[name] for name in blocks), default=0.0)
@@ -94,14 +88,15 @@ class Schedule:
             its_turn = (line_round + int(self.phase * turns)) % turns == 0
             if overdue[name] > TOO_LATE or (its_turn and overdue[name] > FRESH):
                 pressing.append(name)
-        first = MEASUREMENTS if MEASUREMENTS in pressing else POWER
-        dues = [Due(first), *(Due(name) for name in pressing if name != first)]
-        waiting = set(blocks) - set(pressing)
+        waiting = [name for name in blocks if name not in pressing]
         if waiting:
             longest = max(waiting, key=overdue.__getitem__)
-            if costs[longest] <= self.savings:
-                dues.append(Due(longest, can_wait=True))
-        return dues
+            # A line that is late would be later still.
+            in_time = costs[POWER] + costs[longest] <= time_left
+            if in_time and costs[longest] <= self.savings:
+                pressing.append(longest)
+        first = MEASUREMENTS if MEASUREMENTS in pressing else POWER
+        return [first, *(name for name in pressing if name != first)]
 
     def done(self, block: str, now: float, cost: float) -> None:
         """Note that a block was read, or tried to be."""
