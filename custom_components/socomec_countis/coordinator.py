@@ -9,7 +9,7 @@ from modbus_connection import ModbusError
 from modbus_connection.model import UpdateReport
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryError
 from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
@@ -220,14 +220,21 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         return measured | self.meter.guard.values
 
     def _keep_time(self) -> None:
-        """Have the next poll one second after this one was due, or as soon as it can.
+        """Have the next poll a second after this one was due, or as soon as it can."""
+        now = self.hass.loop.time()
+        self._due = min(max(self._due + PERIOD, now), now + PERIOD)
+
+    @callback
+    @override
+    def _schedule_refresh(self) -> None:
+        """Schedule the next poll for when it is due.
 
         The base class starts polls at a fixed fraction of a second, and skips a
         second whenever a poll lasts beyond the next full one.
         """
         now = self.hass.loop.time()
-        self._due = min(max(self._due + PERIOD, now), now + PERIOD)
-        self._microsecond = self._due - int(now) - PERIOD
+        self._microsecond = max(self._due, now) - int(now) - PERIOD
+        super()._schedule_refresh()
 
     def _update_failed(self, error: ModbusError | OSError) -> UpdateFailed:
         return UpdateFailed(
