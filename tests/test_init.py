@@ -71,6 +71,26 @@ async def test_a_first_poll_that_is_not_whole_is_tried_again(
     assert entry.error_reason_translation_key == "no_answer"
 
 
+async def test_a_first_poll_that_finds_nobody_is_tried_again(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    await forget_meter(hass, entry)
+    line.faults.extend([Fault()] * 7 + [LOST, LOST])
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == "no_answer"
+
+
+async def test_another_meter_is_not_set_up_by_an_entry_that_was_never_polled(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await forget_meter(hass, entry)
+    meter.serial = (0x2025, 0x0001, 7)
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_ERROR
+    assert entry.error_reason_translation_key == "another_meter"
+
+
 async def test_another_meter_at_the_address_is_not_set_up(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:

@@ -67,9 +67,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
 
 async def async_unload_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
     """Unload a config entry; the unit is given back by what lent it."""
-    if unloaded := await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
-        await entry.runtime_data.async_save()
-    return unloaded
+    await entry.runtime_data.async_save()
+    return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> None:

@@ -128,8 +128,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     async def async_save(self) -> None:
         """Keep what is known of the meter for the next start."""
-        if self.meter.quantities:
-            await self._store.async_save(self.meter.saved())
+        await self._store.async_save(self.meter.saved())
 
     @override
     async def _async_update_data(self) -> Values:
