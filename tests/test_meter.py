@@ -644,3 +644,25 @@ async def test_who_is_cancelled_while_waiting_for_a_turn_asks_nothing() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
     assert asked == []
+
+
+async def test_on_a_crowded_line_power_alone_is_read_and_its_zeros_looked_at_closer(
+    countis: Countis, line: Line, meter: Meter
+) -> None:
+    await countis.async_update()
+    countis.line.meters |= {object() for _ in range(60)}
+    line.requests.clear()
+    report = await countis.async_update()
+    assert report.updated == {"power"}
+    assert words_asked_for(line) == [14]
+
+    # A house at rest.
+    meter.override = dict.fromkeys(range(50536, 50550), 0)
+    line.requests.clear()
+    report = await countis.async_update()
+    assert words_asked_for(line) == [14, 54]
+    assert countis.values(report)["power"] == 0
+
+    meter.starting = True
+    report = await countis.async_update()
+    assert report.failed.keys() == {"power", "measurements"}
