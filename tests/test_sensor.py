@@ -17,7 +17,7 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
-from simulator import FLIPPED, LOST, Constant, Fault, Line, Meter, Phase
+from simulator import Constant, Line, Meter, Phase
 
 from .common import SERIAL, AddMeter, Clock, entity_id, state
 
@@ -205,21 +205,6 @@ async def test_a_poll_is_three_reads_each_inside_its_block(
         for frame in line.requests[:3]
     ]
     assert reads == [(50514, 54), (50946, 18), (51201, 9)]
-
-
-@pytest.mark.parametrize("fault", [LOST, FLIPPED])
-@pytest.mark.parametrize("good_answers", [0, 1, 2])
-async def test_one_lost_or_damaged_answer_shows_nowhere(
-    hass: HomeAssistant,
-    entry: CountisConfigEntry,
-    line: Line,
-    fault: Fault,
-    good_answers: int,
-) -> None:
-    line.faults.extend([Fault()] * good_answers + [fault])
-    await poll(entry)
-    for key in ("power", "energy_consumed", "tariff_1_energy"):
-        assert state(hass, key) not in (STATE_UNAVAILABLE, STATE_UNKNOWN)
 
 
 async def test_a_block_that_fails_takes_only_its_own_quantities_along(

@@ -101,29 +101,6 @@ class Block(Component):
         return values
 
 
-class Identity(Block):
-    """Product identification, block 50000, 66 words."""
-
-    register_ranges = ((50000, 50065),)
-
-    signature = WideString(50000, count=4)
-    product_order_id = word(50004)
-    product_id = word(50005)
-    table_version = word(50006)
-    software_version = word(50007)
-    serial_year_week = word(50008)
-    serial_site_line = word(50009)
-    serial_order = word(50010)
-    product_version_major = word(50018)
-    product_version_minor = word(50019)
-    vendor_name = Text(50042, count=8)
-    product_name = Text(50050, count=8)
-    extended_name = Text(50058, count=8)
-
-
-SERIAL_NUMBER_REGISTERS = range(50008, 50017)
-
-
 class SerialNumber(Block):
     """The part of block 50000 that tells one meter from another."""
 
@@ -134,46 +111,24 @@ class SerialNumber(Block):
     serial_order = word(50010)
 
 
-class Measurements(Block):
-    """Metrology affected by current and voltage transformers, block 50512."""
+class Identity(SerialNumber):
+    """Product identification, block 50000, 66 words."""
 
-    register_ranges = ((50512, 50573),)
+    register_ranges = ((50000, 50065),)
 
-    voltage_l1_l2 = volts(50514)
-    voltage_l2_l3 = volts(50516)
-    voltage_l3_l1 = volts(50518)
-    voltage_l1 = volts(50520)
-    voltage_l2 = volts(50522)
-    voltage_l3 = volts(50524)
-    frequency = hertz(50526)
-    current_l1 = amperes(50528)
-    current_l2 = amperes(50530)
-    current_l3 = amperes(50532)
-    current_neutral = amperes(50534)
-    power = watts(50536)
-    reactive_power = volt_amperes_reactive(50538)
-    apparent_power = volt_amperes(50540)
-    power_factor = ratio(50542)
-    power_l1 = watts(50544)
-    power_l2 = watts(50546)
-    power_l3 = watts(50548)
-    reactive_power_l1 = volt_amperes_reactive(50550)
-    reactive_power_l2 = volt_amperes_reactive(50552)
-    reactive_power_l3 = volt_amperes_reactive(50554)
-    apparent_power_l1 = volt_amperes(50556)
-    apparent_power_l2 = volt_amperes(50558)
-    apparent_power_l3 = volt_amperes(50560)
-    power_factor_l1 = ratio(50562)
-    power_factor_l2 = ratio(50564)
-    power_factor_l3 = ratio(50566)
+    signature = WideString(50000, count=4)
+    product_order_id = word(50004)
+    product_id = word(50005)
+    table_version = word(50006)
+    software_version = word(50007)
+    product_version_major = word(50018)
+    product_version_minor = word(50019)
+    vendor_name = Text(50042, count=8)
+    product_name = Text(50050, count=8)
+    extended_name = Text(50058, count=8)
 
-    @property
-    @override
-    def problem(self) -> str | None:
-        """A meter lives on what it measures: no mains is no measurement."""
-        if super().problem or not self.frequency:
-            return super().problem or "no frequency"
-        return None
+
+SERIAL_NUMBER_REGISTERS = range(50008, 50017)
 
 
 class Power(Block):
@@ -194,6 +149,39 @@ class Power(Block):
     def problem(self) -> str | None:
         """Nothing but zeros is a house at rest, or a meter that is starting up."""
         return super().problem or (None if any(self.values.values()) else "all zeros")
+
+
+class Measurements(Power):
+    """Metrology affected by current and voltage transformers, block 50512."""
+
+    register_ranges = ((50512, 50573),)
+
+    voltage_l1_l2 = volts(50514)
+    voltage_l2_l3 = volts(50516)
+    voltage_l3_l1 = volts(50518)
+    voltage_l1 = volts(50520)
+    voltage_l2 = volts(50522)
+    voltage_l3 = volts(50524)
+    frequency = hertz(50526)
+    current_l1 = amperes(50528)
+    current_l2 = amperes(50530)
+    current_l3 = amperes(50532)
+    current_neutral = amperes(50534)
+    reactive_power_l1 = volt_amperes_reactive(50550)
+    reactive_power_l2 = volt_amperes_reactive(50552)
+    reactive_power_l3 = volt_amperes_reactive(50554)
+    apparent_power_l1 = volt_amperes(50556)
+    apparent_power_l2 = volt_amperes(50558)
+    apparent_power_l3 = volt_amperes(50560)
+    power_factor_l1 = ratio(50562)
+    power_factor_l2 = ratio(50564)
+    power_factor_l3 = ratio(50566)
+
+    @property
+    @override
+    def problem(self) -> str | None:
+        """A meter lives on what it measures: no mains is no measurement."""
+        return None if self.frequency else "no mains frequency"
 
 
 class Counters(Block):
