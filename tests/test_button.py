@@ -88,3 +88,42 @@ async def test_a_meter_without_counters_has_no_button(
     await add_meter()
     assert hass.states.async_entity_ids(BUTTON_DOMAIN) == []
     assert hass.states.get("sensor.countis_e33_1_power")
+
+
+async def test_another_meter_in_the_place_of_a_silent_one_is_written_nothing(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.silent = True
+    await entry.runtime_data.async_refresh()
+    meter.silent = False
+    meter.serial = (0x2025, 0x0001, 7)
+    with pytest.raises(HomeAssistantError, match="2025000100007"):
+        await press(hass)
+    assert meter.writes == []
+
+
+async def test_a_meter_that_was_away_at_a_restart_is_told_and_written_nothing(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.silent = True
+    await hass.config_entries.async_reload(entry.entry_id)
+    with pytest.raises(HomeAssistantError, match="No meter answers"):
+        await press(hass)
+    meter.silent = False
+    meter.override = {50004: 200}
+    with pytest.raises(HomeAssistantError, match="not a COUNTIS"):
+        await press(hass)
+    assert meter.writes == []
+    meter.override = {}
+    await press(hass)
+    assert state(hass, "partial_energy_consumed") == "0"
+
+
+async def test_a_counter_that_is_not_there_during_a_reset_keeps_its_value(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.override = {50962: 0xFFFF, 50963: 0xFFFF}
+    await entry.runtime_data.async_refresh()
+    await press(hass)
+    assert state(hass, "partial_energy_consumed") == "0"
+    assert state(hass, "partial_energy_produced") == "0.89"

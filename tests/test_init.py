@@ -19,6 +19,7 @@ from homeassistant.components.modbus.connection import async_get_connection_info
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
 from simulator import LOST, Fault, Line, Meter, line_in_thread
 
@@ -58,27 +59,48 @@ async def test_a_new_meter_that_is_silent_at_set_up_is_tried_again(
     assert state(hass, "power") == "1300"
 
 
+@pytest.mark.parametrize("good_answers", [7, 8])
 async def test_a_first_poll_that_is_not_whole_is_tried_again(
-    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, line: Line
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, good_answers: int
 ) -> None:
     await forget_meter(hass, entry)
-    line.requests.clear()
-    # Seven answers settle what the meter serves and one brings the measurements;
-    # the counters are lost, and lost again when asked for once more.
-    line.faults.extend([Fault()] * 8 + [LOST, LOST])
+    # Seven answers settle what the meter serves, and one brings the measurements.
+    # The next is lost, and lost again when asked for once more.
+    line.faults.extend([Fault()] * good_answers + [LOST, LOST])
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
     assert entry.error_reason_translation_key == "no_answer"
 
 
-async def test_a_first_poll_that_finds_nobody_is_tried_again(
-    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+async def test_a_meter_that_does_not_tell_its_serial_number_yet_is_tried_again(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await forget_meter(hass, entry)
-    line.faults.extend([Fault()] * 7 + [LOST, LOST])
+    meter.blank = {50000}
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
-    assert entry.error_reason_translation_key == "no_answer"
+    assert entry.error_reason_translation_key == "unusable_answer"
+    assert ir.async_get(hass).issues == {}
+
+
+async def test_a_known_meter_that_comes_back_confused_is_no_unexpected_error(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    impatient: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    meter.silent = True
+    await hass.config_entries.async_reload(entry.entry_id)
+    meter.silent = False
+    meter.override = {50004: 200}
+    await entry.runtime_data.async_refresh()
+    assert "Unexpected error" not in caplog.text
+    assert "it is not a COUNTIS" in caplog.text
+    assert state(hass, "energy_consumed") == "1234.56"
+    meter.override = {}
+    await entry.runtime_data.async_refresh()
+    assert state(hass, "power") == "1300"
 
 
 async def test_another_meter_is_not_set_up_by_an_entry_that_was_never_polled(

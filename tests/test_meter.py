@@ -30,7 +30,7 @@ from custom_components.socomec_countis.countis import (
 )
 from custom_components.socomec_countis.countis import meter as countis_meter
 from custom_components.socomec_countis.countis.registers import Measurements
-from simulator import LOST, TRUNCATED, Constant, Fault, Line, Meter, Phase, late
+from simulator import LOST, TRUNCATED, ZEROS, Constant, Fault, Line, Meter, Phase, late
 from simulator.meter import WRITE
 
 from .common import SERIAL, Clock
@@ -310,13 +310,8 @@ async def test_a_total_that_falls_for_one_answer_is_read_again(
     countis: Countis, line: Line
 ) -> None:
     await countis.async_update()
-
-    def zeros(frame: bytes) -> bytes:
-        answer = frame[:3] + bytes(frame[2])
-        return answer + FramerRTU.compute_CRC(answer).to_bytes(2)
-
     # A meter that starts up may answer like this, with a valid CRC.
-    line.faults.extend([Fault(), Fault(zeros)])
+    line.faults.extend([Fault(), ZEROS])
     report = await countis.async_update()
     assert report.complete
     assert countis.values(report)["energy_consumed"] == 1234.56
@@ -518,7 +513,7 @@ async def test_the_registers_are_returned_as_read(
 async def known(countis: Countis, unit: ModbusUnit) -> Countis:
     """Return the meter as it is known after a restart."""
     await countis.async_update()
-    return Countis(unit, SharedLine(9600), saved=countis.saved())
+    return Countis(unit, SharedLine(9600), serial_number=SERIAL, saved=countis.saved())
 
 
 async def test_a_meter_that_is_starting_up_is_not_set_up(
@@ -666,3 +661,31 @@ async def test_on_a_crowded_line_power_alone_is_read_and_its_zeros_looked_at_clo
     meter.starting = True
     report = await countis.async_update()
     assert report.failed.keys() == {"power", "measurements"}
+
+
+async def test_settings_that_are_refused_for_any_reason_leave_the_meter_usable(
+    countis: Countis, line: Line
+) -> None:
+    def server_device_failure(frame: bytes) -> bytes:
+        answer = frame[:1] + b"\x83\x04"
+        return answer + FramerRTU.compute_CRC(answer).to_bytes(2)
+
+    # After six answers that settle what the meter serves.
+    line.faults.extend([Fault()] * 6 + [Fault(server_device_failure)])
+    assert (await countis.async_update()).complete
+    assert countis.guard.limits.amperes == 100
+
+
+async def test_what_failed_on_a_crowded_line_is_read_again_in_the_next_poll(
+    countis: Countis, line: Line
+) -> None:
+    await countis.async_update()
+    line.faults.extend([Fault(), LOST, LOST])
+    report = await countis.async_update()
+    assert report.failed.keys() == {"energies"}
+    countis.line.meters |= {object() for _ in range(60)}
+    # It is not the meter's turn.
+    countis.line.polls = 2 * len(countis.line.meters)
+    report = await countis.async_update()
+    assert report.updated >= {"power", "energies"}
+    assert (await countis.async_update()).updated == {"power"}

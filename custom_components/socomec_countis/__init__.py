@@ -43,18 +43,13 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
     unit.require_timeout(REQUEST_TIMEOUT)
 
     store = meter_store(hass, entry.entry_id)
-    saved = await store.async_load()
-    if (
-        saved is not None
-        and saved[CONF_SERIAL_NUMBER] != entry.data[CONF_SERIAL_NUMBER]
-    ):
-        saved = None
     meter = Countis(
         unit,
         shared_line(hass, entry.data),
         address=entry.data[CONF_ADDRESS],
         clock=time,
-        saved=saved,
+        serial_number=entry.data[CONF_SERIAL_NUMBER],
+        saved=await store.async_load(),
     )
     entry.async_on_unload(meter.leave_line)
     coordinator = CountisCoordinator(hass, entry, meter, store)

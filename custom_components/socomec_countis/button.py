@@ -11,7 +11,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .connection import LINE_ERRORS, error_key, error_placeholders
 from .const import DOMAIN
 from .coordinator import CountisConfigEntry
-from .countis import PARTIAL_COUNTERS, ResetError
+from .countis import PARTIAL_COUNTERS, CountisError
 from .entity import CountisEntity
 
 PARALLEL_UPDATES = 1
@@ -43,11 +43,7 @@ class CountisResetButton(CountisEntity, ButtonEntity):
         coordinator = self.coordinator
         try:
             energies = await coordinator.meter.async_reset_partial_counters()
-        except ResetError as err:
-            raise HomeAssistantError(
-                translation_domain=DOMAIN, translation_key="reset_failed"
-            ) from err
-        except LINE_ERRORS as err:
+        except (CountisError, *LINE_ERRORS) as err:
             raise HomeAssistantError(
                 translation_domain=DOMAIN,
                 translation_key=error_key(err),

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, override
 
-from modbus_connection import ModbusError
 import voluptuous as vol
 
 from homeassistant.components.modbus import async_get_temporary_unit
@@ -238,22 +237,19 @@ class CountisConfigFlow(ConfigFlow, domain=DOMAIN):
                     await async_identify(meter)
                 finally:
                     meter.leave_line()
-        except (NotACountisError, *LINE_ERRORS, HomeAssistantError) as err:
+        except (NotACountisError, *LINE_ERRORS) as err:
             self._placeholders = error_placeholders(data, err)
-            match err:
-                case NotACountisError():
-                    key = "not_a_countis"
-                case ModbusError() | OSError():
-                    key = error_key(err)
-                case _:
-                    key = "line_settings_in_use"
-                    settings = (
-                        line_settings(entry.data)
-                        for entry in self._async_current_entries()
-                        if entry.data[CONF_DEVICE] == data[CONF_DEVICE]
-                    )
-                    self._placeholders["reason"] = next(settings, str(err))
-            self._errors["base"] = key
+            self._errors["base"] = error_key(err)
+            return None
+        except HomeAssistantError as err:
+            settings = (
+                line_settings(entry.data)
+                for entry in self._async_current_entries()
+                if entry.data[CONF_DEVICE] == data[CONF_DEVICE]
+            )
+            self._placeholders = error_placeholders(data, err)
+            self._placeholders["reason"] = next(settings, str(err))
+            self._errors["base"] = "line_settings_in_use"
             return None
         return meter
 

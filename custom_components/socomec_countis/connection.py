@@ -17,8 +17,21 @@ from homeassistant.const import CONF_ADDRESS, CONF_DEVICE
 from homeassistant.core import HomeAssistant
 from homeassistant.util.hass_dict import HassKey
 
-from .const import CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS, DOMAIN
-from .countis import Countis, Line
+from .const import (
+    CONF_BAUDRATE,
+    CONF_PARITY,
+    CONF_SERIAL_NUMBER,
+    CONF_STOPBITS,
+    DOMAIN,
+)
+from .countis import (
+    AnotherMeterError,
+    Countis,
+    CountisError,
+    Line,
+    NotACountisError,
+    ResetError,
+)
 
 LINE_SETTINGS = (CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS)
 
@@ -84,6 +97,8 @@ async def async_identify(meter: Countis) -> None:
 
 def error_placeholders(data: EntryData, error: Exception) -> dict[str, str]:
     """Return what the texts for `error_key` name."""
+    if isinstance(error, AnotherMeterError):
+        return {"expected": data[CONF_SERIAL_NUMBER], "found": error.found}
     cause: BaseException = error
     # Only the operating system's own error says why a port does not open.
     while (deeper := cause.__cause__ or cause.__context__) is not None:
@@ -96,9 +111,15 @@ def error_placeholders(data: EntryData, error: Exception) -> dict[str, str]:
     }
 
 
-def error_key(error: ModbusError | OSError) -> str:
+def error_key(error: CountisError | ModbusError | OSError) -> str:
     """Return the translation key of the text that says what to check."""
     match error:
+        case NotACountisError():
+            return "not_a_countis"
+        case AnotherMeterError():
+            return "another_meter"
+        case ResetError():
+            return "reset_failed"
         case ModbusTimeoutError() | GatewayTargetError():
             return "no_answer"
         case ModbusConnectionError() | OSError():

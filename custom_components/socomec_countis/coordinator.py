@@ -10,18 +10,19 @@ from modbus_connection.model import UpdateReport
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.exceptions import ConfigEntryError
+from homeassistant.exceptions import ConfigEntryError, HomeAssistantError
 from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
 from .connection import LINE_ERRORS, async_identify, error_key, error_placeholders
-from .const import CONF_SERIAL_NUMBER, DOMAIN
+from .const import DOMAIN
 from .countis import (
     BLOCK_OF,
     PERIOD,
     POWER,
     AnotherMeterError,
     Countis,
+    CountisError,
     NotACountisError,
     Values,
 )
@@ -81,7 +82,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._failing_since: dict[str, float] = {}
         self._expired: frozenset[str] = frozenset()
         self._silent_since = math.inf
-        self._error: ModbusError | OSError | None = None
+        self._error: CountisError | ModbusError | OSError | None = None
         self._pause = PERIOD
         self._ask_at = -math.inf
         self._due = -math.inf
@@ -94,37 +95,16 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """
         try:
             await async_identify(self.meter)
-        except NotACountisError as err:
-            raise ConfigEntryError(
-                translation_domain=DOMAIN,
-                translation_key="not_a_countis",
-                translation_placeholders=error_placeholders(
-                    self.config_entry.data, err
-                ),
-            ) from err
-        except AnotherMeterError as err:
-            raise self._another_meter(err.found) from err
+        except (NotACountisError, AnotherMeterError) as err:
+            if isinstance(err, AnotherMeterError):
+                tell_another_meter(self.hass, self.config_entry, err.found)
+            raise self._failure(ConfigEntryError, err) from err
         except LINE_ERRORS as err:
             if not self.meter.quantities:
-                raise self._update_failed(err) from err
+                raise self._failure(UpdateFailed, err) from err
             self._fall_silent(err)
-            return
-        expected = self.config_entry.data[CONF_SERIAL_NUMBER]
-        found = self.meter.serial_number
-        if expected is not None and found != expected:
-            raise self._another_meter(found or "?")
-        clear_another_meter(self.hass, self.config_entry)
-
-    def _another_meter(self, found: str) -> ConfigEntryError:
-        tell_another_meter(self.hass, self.config_entry, found)
-        return ConfigEntryError(
-            translation_domain=DOMAIN,
-            translation_key="another_meter",
-            translation_placeholders={
-                "found": found,
-                "expected": self.config_entry.data[CONF_SERIAL_NUMBER],
-            },
-        )
+        else:
+            clear_another_meter(self.hass, self.config_entry)
 
     async def async_save(self) -> None:
         """Keep what is known of the meter for the next start."""
@@ -149,23 +129,18 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         except AnotherMeterError as err:
             # The set-up tells the user, and does not poll.
             self.hass.config_entries.async_schedule_reload(self.config_entry.entry_id)
-            error = self._another_meter(err.found)
-            raise UpdateFailed(
-                translation_domain=DOMAIN,
-                translation_key=error.translation_key,
-                translation_placeholders=error.translation_placeholders,
-            ) from err
-        except LINE_ERRORS as err:
+            raise self._failure(UpdateFailed, err) from err
+        except (NotACountisError, *LINE_ERRORS) as err:
             if not self.meter.quantities:
-                raise self._update_failed(err) from err
+                raise self._failure(UpdateFailed, err) from err
             self._fall_silent(err)
             return
         if not self.meter.quantities:
             problem = next(iter(report.failed.values()))
-            raise self._update_failed(problem) from problem
+            raise self._failure(UpdateFailed, problem) from problem
         self._take_up(report)
 
-    def _fall_silent(self, error: ModbusError | OSError) -> None:
+    def _fall_silent(self, error: CountisError | ModbusError | OSError) -> None:
         """Ask less and less often; a port that does not open costs no line time."""
         now = self.hass.loop.time()
         self._silent_since = min(self._silent_since, now)
@@ -210,7 +185,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """
         silent_for = self.hass.loop.time() - self._silent_since
         if self._error and self.data and silent_for >= HOLD_SECONDS:
-            raise self._update_failed(self._error) from self._error
+            raise self._failure(UpdateFailed, self._error) from self._error
         measured = {
             quantity: value
             for quantity, value in self._readings.items()
@@ -235,8 +210,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._microsecond = max(self._due, now) - int(now) - PERIOD
         super()._schedule_refresh()
 
-    def _update_failed(self, error: ModbusError | OSError) -> UpdateFailed:
-        return UpdateFailed(
+    def _failure[E: HomeAssistantError](
+        self, kind: type[E], error: CountisError | ModbusError | OSError
+    ) -> E:
+        return kind(
             translation_domain=DOMAIN,
             translation_key=error_key(error),
             translation_placeholders=error_placeholders(self.config_entry.data, error),

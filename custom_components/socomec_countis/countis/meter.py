@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from contextlib import suppress
 import logging
 import math
 import re
@@ -94,12 +95,13 @@ class Countis(Device):
         *,
         address: int = 0,
         clock: Callable[[], float] = time.time,
+        serial_number: str | None = None,
         saved: Mapping[str, Any] | None = None,
     ) -> None:
         """Take the unit that the meter answers at, and the line it is on.
 
-        `clock` returns seconds since 1970. `saved` is what `saved` returned of
-        the same meter before.
+        `clock` returns seconds since 1970. With a `serial_number`, no other meter
+        is accepted. `saved` is what `saved` returned before, if of this meter.
         """
         super().__init__(unit)
         self.line = line
@@ -115,7 +117,8 @@ class Countis(Device):
         self.quantities: frozenset[str] = frozenset()
         """What the meter measures and counts, as the first poll found it."""
         self._saved_variants: Mapping[str, str | None] = {}
-        if saved is not None:
+        self._expected = serial_number
+        if saved is not None and saved["serial_number"] == serial_number:
             self.identity = saved["identity"]
             self.quantities = frozenset(saved["quantities"])
             self.guard.restore(saved["counters"])
@@ -201,7 +204,7 @@ class Countis(Device):
                     f" {identity.product_order_id}"
                 )
                 raise NotACountisError(msg)
-        elif self.serial_number is not None:
+        elif self._expected is not None:
             msg = "the identification is not available"
             raise ModbusProtocolError(msg)
         # None of their registers is reserved.
@@ -209,8 +212,8 @@ class Countis(Device):
         if identity is None:
             _require_plausible(measurements)
         found = {} if identity is None else identity.values
-        if self.serial_number is not None:
-            self._require_same_meter(_serial_number(found))
+        if self._expected is not None:
+            self._require_expected(_serial_number(found))
         self._identity_block = identity
         self.identity = found
         self.measurements = measurements
@@ -227,15 +230,17 @@ class Countis(Device):
                 msg = f"the {name} are not available"
                 raise ModbusProtocolError(msg)
         self.guard.limits = await self._async_limits()
+        self._expected = self.serial_number
         self._mark_identified()
         self.power = Power(self.modbus_unit)
 
     async def _async_limits(self) -> Limits:
         """Return what the meter can measure, scaled by current transformers."""
-        transformer = await self._async_read_optional(
-            CurrentTransformer(self.modbus_unit)
-        )
-        if transformer is not None and transformer.primary_current is not None:
+        transformer = CurrentTransformer(self.modbus_unit)
+        # What a meter refuses beyond its own registers says nothing about it.
+        with suppress(ModbusExceptionError):
+            await self._async_read_optional(transformer)
+        if transformer.primary_current is not None:
             return Limits.of_transformer(transformer.primary_current)
         if re.search(r"\bE4\d", self.model):
             return Limits(UNKNOWN_TRANSFORMER_AMPERES)
@@ -350,6 +355,8 @@ class Countis(Device):
         for name in due:
             await self._async_poll_block(name, report)
             self._schedule.done(name, now, costs[name])
+        for name in report.failed:
+            self._schedule.read_again(name)
         # All measurements hold power as well.
         if MEASUREMENTS in report.updated:
             report.updated.add(POWER)
@@ -364,7 +371,7 @@ class Countis(Device):
 
     async def _async_knock(self) -> None:
         """Make sure, in one short read, that it is this meter that answers."""
-        block = SerialNumber(self.modbus_unit) if self.serial_number else self.power
+        block = SerialNumber(self.modbus_unit) if self._expected else self.power
         if block is None:
             return
         try:
@@ -377,14 +384,14 @@ class Countis(Device):
                 raise
             await self.line.async_take_turn(block.reads, block.async_update())
         if isinstance(block, SerialNumber):
-            self._require_same_meter(_serial_number(block.values))
+            self._require_expected(_serial_number(block.values))
 
-    def _require_same_meter(self, number: str | None) -> None:
+    def _require_expected(self, number: str | None) -> None:
         if number is None:
             # It is starting up, or something answers that is no meter.
             msg = "the serial number is not available"
             raise ModbusProtocolError(msg)
-        if number != self.serial_number:
+        if number != self._expected:
             raise AnotherMeterError(number)
 
     async def _async_poll_block(self, name: str, report: UpdateReport) -> None:
@@ -474,10 +481,11 @@ class Countis(Device):
     async def async_reset_partial_counters(self) -> Values:
         """Set the partial counters to zero and return them as read back.
 
-        Raises `ResetError` if the meter did not, and `ModbusError` if the line
-        leaves that open.
+        Raises `ResetError` if the meter did not, `ModbusError` if the line leaves
+        that open, and as `async_update` does for a meter that is not this one.
         """
         async with self._busy:
+            await self._async_find()
             energies = self.energies
             names = [
                 name
@@ -502,10 +510,14 @@ class Countis(Device):
             raise ResetError(msg)
 
     def _believe_reset(self, energies: Energies) -> Values:
-        counters = self._partial_counters
+        counters = {
+            name: value
+            for name, value in self._partial_counters.items()
+            if value is not None
+        }
         self.guard.forget(counters)
         self.guard.doubts("reset", counters, energies.step)
-        return counters
+        return dict(counters)
 
     async def _async_command(self, register: int, value: int) -> bool:
         """Write one command register; False if the meter refuses it.

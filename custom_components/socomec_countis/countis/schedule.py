@@ -107,3 +107,7 @@ class Schedule:
         # be in step, instead of each having its turn.
         first = block not in self._read_at
         self._read_at[block] = now - first * FIRST_AGE * self._limits.get(block, 0.0)
+
+    def read_again(self, block: str) -> None:
+        """Note that a block could not be read, and is due in the next poll."""
+        self._read_at.pop(block, None)
