@@ -190,7 +190,7 @@ async def async_settle(line: Line, meters: int) -> None:
 class Run:
     """What was seen of a line and its Home Assistant in the measured time."""
 
-    line: Line
+    meters: int
     reads: list[Exchange]
     core: float
     """The part of one core that Home Assistant took."""
@@ -199,8 +199,8 @@ class Run:
     """Of counters and of measurements, of all meters together."""
 
     def ages(self, registers: range) -> Ages | None:
-        """Return the ages over all meters that were polled."""
-        return ages(self.reads, registers, {read.unit for read in self.reads})
+        """Return the ages over all meters; None if one was read once at most."""
+        return ages(self.reads, registers, range(1, self.meters + 1))
 
 
 async def async_run(
@@ -227,7 +227,7 @@ async def async_run(
             ended, wall_ended = time.monotonic(), time.time()
         used = after.user + after.system - before.user - before.system
         return Run(
-            line,
+            meters,
             line.reads(began, ended),
             used / (ended - began),
             memory / 2**20,
@@ -297,7 +297,7 @@ async def async_one_meter(seconds: float) -> str:
             "## One meter",
             (
                 "A poll of everything that the default entities of a meter"
-                " without tariffs show. The limit is the time of the bytes"
+                " with four tariffs show. The limit is the time of the bytes"
                 " themselves and 20 ms for each answer. Aims: line time at most"
                 " 1.15 times the limit, 60 ± 1 polls a minute."
             ),

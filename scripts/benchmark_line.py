@@ -6,7 +6,7 @@ from pathlib import Path
 import sys
 import time
 
-from simulator import House, Line, Meter
+from simulator import Counters, House, Line, Meter
 
 
 async def async_serve(meters: int, baudrate: int, delay: float, log: Path) -> None:
@@ -18,7 +18,12 @@ async def async_serve(meters: int, baudrate: int, delay: float, log: Path) -> No
     """
     line = Line(
         [
-            Meter(address=address, load=House(seed=address, slot_seconds=1))
+            Meter(
+                address=address,
+                load=House(seed=address, slot_seconds=1),
+                # All tariffs are in use, so that all their sensors are enabled.
+                counters=Counters(consumed=4e6, tariffs=[1e6] * 4),
+            )
             for address in range(1, meters + 1)
         ],
         baudrate=baudrate,
