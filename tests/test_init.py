@@ -59,12 +59,12 @@ async def test_a_new_meter_that_is_silent_at_set_up_is_tried_again(
     assert state(hass, "power") == "1300"
 
 
-@pytest.mark.parametrize("good_answers", [7, 8])
+@pytest.mark.parametrize("good_answers", [8, 9])
 async def test_a_first_poll_that_is_not_whole_is_tried_again(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, good_answers: int
 ) -> None:
     await forget_meter(hass, entry)
-    # Seven answers settle what the meter serves, and one brings the measurements.
+    # Eight answers tell who it is and what it serves, one brings the measurements.
     # The next is lost, and lost again when asked for once more.
     line.faults.extend([Fault()] * good_answers + [LOST, LOST])
     await hass.config_entries.async_setup(entry.entry_id)
