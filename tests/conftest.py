@@ -8,14 +8,13 @@ import pytest
 # First, or Home Assistant's test package takes its own folder for ours.
 import custom_components.socomec_countis
 from custom_components.socomec_countis import coordinator
-from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.coordinator import CountisConfigEntry
-from homeassistant.config_entries import SOURCE_USER, ConfigEntryState, ConfigFlowResult
+from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from simulator import Counters, Line, Meter, line_in_thread
 
-from .common import AddMeter, Clock, unload_all
+from .common import AddMeter, Clock, open_form, unload_all
 
 
 @pytest.fixture
@@ -90,10 +89,7 @@ async def add_meter(
     """Return a function that goes through the config flow and returns its result."""
 
     async def add(**changes: Any) -> ConfigFlowResult:
-        form = await hass.config_entries.flow.async_init(
-            DOMAIN, context={"source": SOURCE_USER}
-        )
-        assert form["type"] is FlowResultType.FORM
+        form = await open_form(hass, "serial")
         result = await hass.config_entries.flow.async_configure(
             form["flow_id"], place | changes
         )

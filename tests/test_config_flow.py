@@ -22,7 +22,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.translation import async_get_translations
 from simulator import FLIPPED, Line, Meter
 
-from .common import SERIAL, AddMeter, entity_id, state
+from .common import SERIAL, AddMeter, entity_id, open_form, state
 
 SECOND_SERIAL = "1438012000002"
 
@@ -46,8 +46,10 @@ async def start_reconfigure(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> ConfigFlowResult:
     """Open the reconfigure form."""
-    return await hass.config_entries.flow.async_init(
-        DOMAIN, context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
+    return await open_form(
+        hass,
+        "reconfigure_serial",
+        context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
     )
 
 
@@ -69,6 +71,7 @@ async def test_a_meter_is_added(
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["title"] == "COUNTIS E33 #1"
     assert result["data"] == {
+        "type": "serial",
         "device": line.port,
         "address": 1,
         "baudrate": 9600,

@@ -23,7 +23,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
 from simulator import LOST, Fault, Line, Meter, line_in_thread
 
-from .common import AddMeter, state
+from .common import SERIAL, AddMeter, state, unload_all
 
 
 async def test_unloading_gives_the_port_back(
@@ -235,3 +235,33 @@ async def test_an_adapter_that_is_unplugged_and_plugged_in_again_needs_no_reload
         await entry.runtime_data.async_refresh()
         assert state(hass, "power") == "1300"
         await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_an_entry_from_before_gateways_is_brought_up_to_date(
+    hass: HomeAssistant, place: dict[str, Any]
+) -> None:
+    old = MockConfigEntry(
+        domain=DOMAIN,
+        title="COUNTIS E33 #1",
+        unique_id=SERIAL,
+        data={
+            "device": place["device"],
+            "address": 1,
+            "baudrate": 9600,
+            "parity": "none",
+            "stopbits": 1,
+            "serial_number": SERIAL,
+        },
+    )
+    old.add_to_hass(hass)
+    await hass.config_entries.async_setup(old.entry_id)
+    assert old.state is ConfigEntryState.LOADED
+    assert (old.data["type"], old.minor_version) == ("serial", 2)
+    await unload_all(hass)
+
+
+async def test_an_entry_of_a_later_version_is_left_alone(hass: HomeAssistant) -> None:
+    newer = MockConfigEntry(domain=DOMAIN, version=2, data={})
+    newer.add_to_hass(hass)
+    await hass.config_entries.async_setup(newer.entry_id)
+    assert newer.state is ConfigEntryState.MIGRATION_ERROR

@@ -24,6 +24,7 @@ from custom_components.socomec_countis.countis import (
     CountisError,
     NotACountisError,
     ResetError,
+    async_reset_partial_counters,
 )
 from custom_components.socomec_countis.countis import (
     Line as SharedLine,
@@ -295,7 +296,7 @@ async def test_a_meter_without_counters_has_none(
     assert report.updated == {"power", "measurements"}
     assert countis.variants["energies"] is None
     with pytest.raises(ResetError):
-        await countis.async_reset_partial_counters()
+        await async_reset_partial_counters(countis)
 
 
 async def test_a_frequency_is_told_apart_by_its_resolution(
@@ -368,7 +369,7 @@ async def test_a_reset_writes_the_meters_own_bits_and_reads_back(
 ) -> None:
     await countis.async_update()
     line.requests.clear()
-    values = await countis.async_reset_partial_counters()
+    values = await async_reset_partial_counters(countis)
     assert values == dict.fromkeys(PARTIAL, 0)
     assert meter.writes == [(57890, [0x000B])]
     assert [frame[:6] for frame in line.requests] == [
@@ -382,7 +383,7 @@ async def test_a_reset_leaves_out_counters_that_the_meter_lacks(
 ) -> None:
     meter.override = dict.fromkeys((50958, 50959, 50782, 50783), 0xFFFF)
     await countis.async_update()
-    await countis.async_reset_partial_counters()
+    await async_reset_partial_counters(countis)
     assert meter.writes == [(57890, [0x0009])]
 
 
@@ -394,7 +395,7 @@ async def test_a_meter_without_partial_counters_is_written_nothing(
     await countis.async_update()
     line.requests.clear()
     with pytest.raises(ResetError):
-        await countis.async_reset_partial_counters()
+        await async_reset_partial_counters(countis)
     assert line.requests == []
 
 
@@ -405,7 +406,7 @@ async def test_a_counter_that_is_not_available_after_a_reset_is_not_taken_for_ze
     meter.ignores_commands = {57890}
     meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)
     with pytest.raises(ResetError):
-        await countis.async_reset_partial_counters()
+        await async_reset_partial_counters(countis)
 
 
 async def test_a_reset_whose_answer_is_lost_is_seen_in_the_counters(
@@ -413,7 +414,7 @@ async def test_a_reset_whose_answer_is_lost_is_seen_in_the_counters(
 ) -> None:
     await countis.async_update()
     line.faults.append(LOST)
-    values = await countis.async_reset_partial_counters()
+    values = await async_reset_partial_counters(countis)
     assert [values[name] for name in PARTIAL] == [0, 0, 0]
     assert meter.writes == [(57890, [0x000B])]
 
@@ -423,7 +424,7 @@ async def test_a_meter_that_knows_function_16_only_is_reset_by_it(
 ) -> None:
     await countis.async_update()
     meter.refuses_functions = {WRITE}
-    values = await countis.async_reset_partial_counters()
+    values = await async_reset_partial_counters(countis)
     assert [values[name] for name in PARTIAL] == [0, 0, 0]
     assert line.requests[-2][:2] == b"\x01\x10"
 
@@ -439,7 +440,7 @@ async def test_an_acknowledged_reset_is_an_accepted_one(
         return answer + FramerRTU.compute_CRC(answer).to_bytes(2)
 
     line.faults.append(Fault(acknowledge))
-    values = await countis.async_reset_partial_counters()
+    values = await async_reset_partial_counters(countis)
     assert [values[name] for name in PARTIAL] == [0, 0, 0]
 
 
@@ -449,7 +450,7 @@ async def test_a_refused_reset_is_asked_for_by_the_other_command(
     meter.refuses_commands = {57890}
     meter.has_partial_energies_reset = True
     await countis.async_update()
-    values = await countis.async_reset_partial_counters()
+    values = await async_reset_partial_counters(countis)
     assert [values[name] for name in PARTIAL] == [0, 0, 0]
     assert meter.writes == [(40512, [0x20])]
 
@@ -461,7 +462,7 @@ async def test_an_ignored_reset_is_asked_for_by_the_other_command_of_an_e1x_or_e
     meter.ignores_commands = {57890}
     meter.has_partial_energies_reset = True
     await countis.async_update()
-    values = await countis.async_reset_partial_counters()
+    values = await async_reset_partial_counters(countis)
     assert [values[name] for name in PARTIAL] == [0, 0, 0]
     assert meter.writes == [(57890, [0x000B]), (40512, [0x20])]
 
@@ -473,7 +474,7 @@ async def test_an_ignored_reset_of_an_e3x_is_an_error_and_writes_nothing_else(
     meter.has_partial_energies_reset = True
     await countis.async_update()
     with pytest.raises(ResetError):
-        await countis.async_reset_partial_counters()
+        await async_reset_partial_counters(countis)
     assert meter.writes == [(57890, [0x000B])]
 
 
@@ -487,7 +488,7 @@ async def test_a_reset_that_is_refused_altogether_is_an_error(
     else:
         meter.refuses_commands = {57890, 40512}
     with pytest.raises(ResetError):
-        await countis.async_reset_partial_counters()
+        await async_reset_partial_counters(countis)
     assert meter.writes == []
 
 
@@ -497,7 +498,7 @@ async def test_a_reset_without_a_line_is_an_error_of_the_line(
     await countis.async_update()
     line.cut = True
     with pytest.raises(ModbusTimeoutError):
-        await countis.async_reset_partial_counters()
+        await async_reset_partial_counters(countis)
 
 
 async def test_the_registers_are_returned_as_read(

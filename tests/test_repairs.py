@@ -2,20 +2,26 @@
 
 from typing import Any
 
+from modbus_connection import ModbusSerialParams
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.socomec_countis import async_remove_config_entry_device
+from custom_components.socomec_countis import (
+    async_remove_config_entry_device,
+    coordinator,
+)
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.coordinator import CountisConfigEntry
 from custom_components.socomec_countis.countis import meter as countis_meter
+from homeassistant.components.modbus import async_get_unit
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
-from simulator import Meter
+from simulator import Line, Meter
 
 from .common import SERIAL, AddMeter, Clock, entity_id, state
 
@@ -29,7 +35,10 @@ async def poll(entry: CountisConfigEntry) -> None:
 
 
 async def fix(
-    hass: HomeAssistant, hass_client: ClientSessionGenerator, issue: ir.IssueEntry
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    issue: ir.IssueEntry,
+    choice: str = "confirm",
 ) -> dict[str, Any]:
     """Go through the fix flow of an issue, and return how it ended."""
     assert await async_setup_component(hass, "repairs", {})
@@ -39,6 +48,15 @@ async def fix(
         json={"handler": DOMAIN, "issue_id": issue.issue_id},
     )
     form = await begun.json()
+    if form["type"] == "menu":
+        chosen = await client.post(
+            f"/api/repairs/issues/fix/{form['flow_id']}",
+            json={"next_step_id": choice},
+        )
+        form = await chosen.json()
+    if form["type"] != "form":
+        aborted: dict[str, Any] = form
+        return aborted
     assert form["step_id"] == "confirm", form
     ended = await client.post(f"/api/repairs/issues/fix/{form['flow_id']}", json={})
     await hass.async_block_till_done()
@@ -203,4 +221,83 @@ async def test_a_partial_counter_reset_at_the_meter_is_followed_at_once(
     meter.counters.partial_consumed = 0
     await poll(entry)
     assert state(hass, "partial_energy_consumed") == "0"
+    assert ir.async_get(hass).issues == {}
+
+
+async def test_reconfigure_is_the_other_way_out_and_the_issue_stays_until_it_helps(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    second_meter: Meter,
+    place: dict[str, Any],
+    impatient: None,
+) -> None:
+    await exchange(hass, entry, meter)
+    result = await fix(hass, hass_client, only_issue(hass), "reconfigure")
+    assert (result["type"], result["reason"]) == ("abort", "reconfigure")
+    kind, flow_id = result["next_flow"]
+    assert kind == "config_flow"
+    assert only_issue(hass).translation_key == "another_meter"
+
+    second_meter.serial = (0x1438, 0x0120, 1)
+    form = await hass.config_entries.flow.async_configure(
+        flow_id, {"next_step_id": "reconfigure_serial"}
+    )
+    ended = await hass.config_entries.flow.async_configure(
+        form["flow_id"], place | {"address": 2}
+    )
+    await hass.async_block_till_done()
+    assert ended["reason"] == "reconfigure_successful"
+    assert entry.state is ConfigEntryState.LOADED
+    assert ir.async_get(hass).issues == {}
+
+
+async def test_a_meter_that_is_silent_for_an_hour_is_told_once_until_it_answers(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    impatient: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    meter.silent = True
+    await poll(entry)
+    assert ir.async_get(hass).issues == {}
+    monkeypatch.setattr(coordinator, "SILENT_SECONDS", 0)
+    await poll(entry)
+    await poll(entry)
+    issue = only_issue(hass)
+    assert issue.translation_key == "meter_silent"
+    assert issue.translation_placeholders == {
+        "name": "COUNTIS E33 #1",
+        "address": "1",
+        "device": entry.data["device"],
+    }
+    meter.silent = False
+    await poll(entry)
+    assert ir.async_get(hass).issues == {}
+
+
+async def test_line_settings_in_conflict_are_told_until_they_agree(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    other = MockConfigEntry(title="Heat pump")
+    other.add_to_hass(hass)
+    async_get_unit(hass, other, ModbusSerialParams(device=line.port, baudrate=19200), 9)
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    issue = only_issue(hass)
+    assert issue.translation_key == "line_conflict"
+    assert issue.translation_placeholders == {
+        "name": "COUNTIS E33 #1",
+        "device": line.port,
+        "settings": "9600 baud, 8N1",
+        "others": "Heat pump",
+    }
+    for release in other._on_unload or []:  # noqa: SLF001
+        if coroutine := release():
+            await coroutine
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert entry.state is ConfigEntryState.LOADED
     assert ir.async_get(hass).issues == {}

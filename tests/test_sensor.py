@@ -204,7 +204,7 @@ async def test_a_poll_is_three_reads_each_inside_its_block(
         (int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6]))
         for frame in line.requests[:3]
     ]
-    assert reads == [(50514, 54), (50946, 18), (51201, 9)]
+    assert reads == [(50514, 54), (50946, 18), (51200, 10)]
 
 
 async def test_a_block_that_fails_takes_only_its_own_quantities_along(

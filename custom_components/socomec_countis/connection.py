@@ -10,10 +10,17 @@ from modbus_connection import (
     ModbusConnectionError,
     ModbusError,
     ModbusSerialParams,
+    ModbusTcpParams,
     ModbusTimeoutError,
 )
 
-from homeassistant.const import CONF_ADDRESS, CONF_DEVICE
+from homeassistant.const import (
+    CONF_ADDRESS,
+    CONF_DEVICE,
+    CONF_HOST,
+    CONF_PORT,
+    CONF_TYPE,
+)
 from homeassistant.core import HomeAssistant
 from homeassistant.util.hass_dict import HassKey
 
@@ -23,6 +30,9 @@ from .const import (
     CONF_SERIAL_NUMBER,
     CONF_STOPBITS,
     DOMAIN,
+    RTU_OVER_TCP,
+    SERIAL,
+    TCP,
 )
 from .countis import (
     AnotherMeterError,
@@ -31,17 +41,31 @@ from .countis import (
     Line,
     NotACountisError,
     ResetError,
+    ResetTariffsError,
+    SetClockError,
+    SetTariffError,
 )
 
+# What belongs to the line, and so to all meters on it.
 LINE_SETTINGS = (CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS)
 
+# Where the line is.
+ENDPOINT = (CONF_TYPE, CONF_DEVICE, CONF_HOST, CONF_PORT)
+
 PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
+
+# What every integration takes for a line that is carried as it is over a network.
+SOCKET_BAUDRATE = 115_200
 
 # The link's own, for all who share it. A meter's line is more exact, so this one
 # only has to be longer than what any answer takes.
 REQUEST_TIMEOUT = 2.0
 
-DATA_LINES: HassKey[WeakValueDictionary[tuple[str, int], Line]] = HassKey(
+# How long an answer may take to begin, at least, where a network lies in between. A
+# gateway waits for a silent meter itself, and says so when it is over.
+SHORTEST_WAITS = {SERIAL: None, RTU_OVER_TCP: 0.5, TCP: 1.0}
+
+DATA_LINES: HassKey[WeakValueDictionary[tuple[Any, ...], Line]] = HassKey(
     f"{DOMAIN}_lines"
 )
 
@@ -54,11 +78,26 @@ OPEN_RETRY_DELAY = 0.25
 # system's, not always told as one of the connection.
 LINE_ERRORS = (ModbusError, OSError)
 
+METER_ERRORS: dict[type[CountisError], str] = {
+    NotACountisError: "not_a_countis",
+    AnotherMeterError: "another_meter",
+    ResetError: "reset_failed",
+    ResetTariffsError: "tariff_reset_failed",
+    SetTariffError: "tariff_not_set",
+    SetClockError: "clock_not_set",
+}
+
 type EntryData = Mapping[str, Any]
 
 
-def serial_params(data: EntryData) -> ModbusSerialParams:
+def modbus_params(data: EntryData) -> ModbusSerialParams | ModbusTcpParams:
     """Build the parameters that the line is shared by."""
+    if data[CONF_TYPE] == TCP:
+        return ModbusTcpParams(host=data[CONF_HOST], port=data[CONF_PORT])
+    if data[CONF_TYPE] == RTU_OVER_TCP:
+        return ModbusSerialParams(
+            device=f"socket://{endpoint_name(data)}", baudrate=SOCKET_BAUDRATE
+        )
     return ModbusSerialParams(
         device=data[CONF_DEVICE],
         baudrate=data[CONF_BAUDRATE],
@@ -67,17 +106,35 @@ def serial_params(data: EntryData) -> ModbusSerialParams:
     )
 
 
+def endpoint(data: EntryData) -> dict[str, Any]:
+    """Return what of an entry says where its line is."""
+    return {key: data[key] for key in ENDPOINT if key in data}
+
+
+def endpoint_name(data: EntryData) -> str:
+    """Return the port of the line, or the host and port of its gateway."""
+    if data[CONF_TYPE] == SERIAL:
+        return str(data[CONF_DEVICE])
+    host = data[CONF_HOST].lower()
+    # The colons of an address are no separators.
+    return f"{f'[{host}]' if ':' in host else host}:{data[CONF_PORT]}"
+
+
 def shared_line(hass: HomeAssistant, data: EntryData) -> Line:
-    """Return the line that all meters with this port and speed share."""
+    """Return the line that all meters at this endpoint with this speed share."""
     lines = hass.data.setdefault(DATA_LINES, WeakValueDictionary())
-    place = (data[CONF_DEVICE], data[CONF_BAUDRATE])
+    place = (modbus_params(data).endpoint, data[CONF_BAUDRATE])
     if (line := lines.get(place)) is None:
-        line = lines[place] = Line(data[CONF_BAUDRATE])
+        line = lines[place] = Line(
+            data[CONF_BAUDRATE], shortest_wait=SHORTEST_WAITS[data[CONF_TYPE]]
+        )
     return line
 
 
 def line_settings(data: EntryData) -> str:
     """Return the line settings as they are commonly written: 9600 baud, 8N1."""
+    if data[CONF_TYPE] != SERIAL:
+        return f"{data[CONF_BAUDRATE]} baud"
     parity = PARITIES[data[CONF_PARITY]]
     return f"{data[CONF_BAUDRATE]} baud, 8{parity}{data[CONF_STOPBITS]}"
 
@@ -104,25 +161,27 @@ def error_placeholders(data: EntryData, error: Exception) -> dict[str, str]:
     while (deeper := cause.__cause__ or cause.__context__) is not None:
         cause = deeper
     return {
-        "device": data[CONF_DEVICE],
+        "device": endpoint_name(data),
         "address": str(data[CONF_ADDRESS]),
         "settings": line_settings(data),
         "reason": str(cause) or str(error),
     }
 
 
-def error_key(error: CountisError | ModbusError | OSError) -> str:
+def is_line_down(error: Exception) -> bool:
+    """Whether the line itself could not be opened, so that nobody was asked."""
+    return isinstance(error, ModbusConnectionError | OSError) and not isinstance(
+        error, ModbusTimeoutError
+    )
+
+
+def error_key(data: EntryData, error: CountisError | ModbusError | OSError) -> str:
     """Return the translation key of the text that says what to check."""
-    match error:
-        case NotACountisError():
-            return "not_a_countis"
-        case AnotherMeterError():
-            return "another_meter"
-        case ResetError():
-            return "reset_failed"
-        case ModbusTimeoutError() | GatewayTargetError():
-            return "no_answer"
-        case ModbusConnectionError() | OSError():
-            return "cannot_open_port"
-        case _:
-            return "unusable_answer"
+    if isinstance(error, CountisError):
+        return METER_ERRORS[type(error)]
+    behind_gateway = data[CONF_TYPE] != SERIAL
+    if isinstance(error, ModbusTimeoutError | GatewayTargetError):
+        return "no_answer_behind_gateway" if behind_gateway else "no_answer"
+    if is_line_down(error):
+        return "cannot_reach_gateway" if behind_gateway else "cannot_open_port"
+    return "unusable_answer"

@@ -1,5 +1,7 @@
 """Polls one meter, once a second."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 import logging
 import math
@@ -14,7 +16,13 @@ from homeassistant.exceptions import ConfigEntryError, HomeAssistantError
 from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from .connection import LINE_ERRORS, async_identify, error_key, error_placeholders
+from .connection import (
+    LINE_ERRORS,
+    async_identify,
+    error_key,
+    error_placeholders,
+    is_line_down,
+)
 from .const import DOMAIN
 from .countis import (
     BLOCK_OF,
@@ -25,8 +33,16 @@ from .countis import (
     CountisError,
     NotACountisError,
     Values,
+    Wiring,
+    check_wiring,
 )
-from .issues import clear_another_meter, tell_another_meter, tell_correction
+from .issues import (
+    clear_another_meter,
+    clear_silence,
+    tell_another_meter,
+    tell_correction,
+    tell_silence,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,8 +55,15 @@ HOLD_SECONDS = 10
 # From one question to the next, to a meter that does not answer.
 LONGEST_PAUSE = 30.0
 
+# The user is told of a meter that does not answer for so long.
+SILENT_SECONDS = 3600
+
 # What a power cut loses makes the guard of the counters wider, not wrong.
 SAVE_SECONDS = 300
+
+# The wiring is tested by so many readings, so many seconds apart.
+WIRING_READINGS = 5
+WIRING_SECONDS = 1.0
 
 STORAGE_VERSION = 1
 
@@ -82,6 +105,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._failing_since: dict[str, float] = {}
         self._expired: frozenset[str] = frozenset()
         self._silent_since = math.inf
+        self._silence_told = False
         self._error: CountisError | ModbusError | OSError | None = None
         self._pause = PERIOD
         self._ask_at = -math.inf
@@ -98,13 +122,51 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         except (NotACountisError, AnotherMeterError) as err:
             if isinstance(err, AnotherMeterError):
                 tell_another_meter(self.hass, self.config_entry, err.found)
-            raise self._failure(ConfigEntryError, err) from err
+            raise self.failure(ConfigEntryError, err) from err
         except LINE_ERRORS as err:
             if not self.meter.quantities:
-                raise self._failure(UpdateFailed, err) from err
+                raise self.failure(UpdateFailed, err) from err
             self._fall_silent(err)
         else:
             clear_another_meter(self.hass, self.config_entry)
+
+    async def async_command(
+        self, command: Callable[[Countis], Awaitable[Values]]
+    ) -> None:
+        """Give the meter a command, and show what it returns as read back.
+
+        Raises `HomeAssistantError` that says what to check.
+        """
+        try:
+            values = await command(self.meter)
+        except (CountisError, *LINE_ERRORS) as err:
+            raise self.failure(HomeAssistantError, err) from err
+        self.async_set_updated_data(self.data | values)
+
+    async def async_reset(
+        self, command: Callable[[Countis], Awaitable[Values]]
+    ) -> None:
+        """Reset counters, having shown what they counted until now.
+
+        Raises as `async_command` does.
+        """
+        await self.async_command(Countis.async_count)
+        await self.async_command(command)
+
+    async def async_check_wiring(self) -> Wiring:
+        """Test the wiring by readings of some seconds.
+
+        Raises `HomeAssistantError` that says what to check.
+        """
+        readings: list[Values] = []
+        try:
+            for _ in range(WIRING_READINGS):
+                if readings:
+                    await asyncio.sleep(WIRING_SECONDS)
+                readings.append(await self.meter.async_measure())
+        except (CountisError, *LINE_ERRORS) as err:
+            raise self.failure(HomeAssistantError, err) from err
+        return check_wiring(readings)
 
     async def async_save(self) -> None:
         """Keep what is known of the meter for the next start."""
@@ -129,15 +191,15 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         except AnotherMeterError as err:
             # The set-up tells the user, and does not poll.
             self.hass.config_entries.async_schedule_reload(self.config_entry.entry_id)
-            raise self._failure(UpdateFailed, err) from err
+            raise self.failure(UpdateFailed, err) from err
         except (NotACountisError, *LINE_ERRORS) as err:
             if not self.meter.quantities:
-                raise self._failure(UpdateFailed, err) from err
+                raise self.failure(UpdateFailed, err) from err
             self._fall_silent(err)
             return
         if not self.meter.quantities:
             problem = next(iter(report.failed.values()))
-            raise self._failure(UpdateFailed, problem) from problem
+            raise self.failure(UpdateFailed, problem) from problem
         self._take_up(report)
 
     def _fall_silent(self, error: CountisError | ModbusError | OSError) -> None:
@@ -145,7 +207,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         now = self.hass.loop.time()
         self._silent_since = min(self._silent_since, now)
         self._error = error
-        if error_key(error) != "cannot_open_port":
+        if now - self._silent_since >= SILENT_SECONDS and not self._silence_told:
+            self._silence_told = True
+            tell_silence(self.hass, self.config_entry)
+        if not is_line_down(error):
             self._ask_at = now + min(self._pause, LONGEST_PAUSE)
             self._pause *= 2
 
@@ -155,6 +220,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._silent_since = math.inf
         self._error = None
         self._pause = PERIOD
+        if self._silence_told:
+            self._silence_told = False
+            clear_silence(self.hass, self.config_entry)
         self._readings |= self.meter.values(report)
         for block in report.updated:
             self._failing_since.pop(block, None)
@@ -185,7 +253,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """
         silent_for = self.hass.loop.time() - self._silent_since
         if self._error and self.data and silent_for >= HOLD_SECONDS:
-            raise self._failure(UpdateFailed, self._error) from self._error
+            raise self.failure(UpdateFailed, self._error) from self._error
         measured = {
             quantity: value
             for quantity, value in self._readings.items()
@@ -210,11 +278,15 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._microsecond = max(self._due, now) - int(now) - PERIOD
         super()._schedule_refresh()
 
-    def _failure[E: HomeAssistantError](
+    def failure[E: HomeAssistantError](
         self, kind: type[E], error: CountisError | ModbusError | OSError
     ) -> E:
+        """Return the error as Home Assistant tells it, with what to check."""
         return kind(
             translation_domain=DOMAIN,
-            translation_key=error_key(error),
-            translation_placeholders=error_placeholders(self.config_entry.data, error),
+            translation_key=error_key(self.config_entry.data, error),
+            translation_placeholders={
+                "name": self.config_entry.title,
+                **error_placeholders(self.config_entry.data, error),
+            },
         )

@@ -1,5 +1,6 @@
 """What a user can download and attach to an issue."""
 
+from dataclasses import asdict
 from typing import Any
 
 from homeassistant.components.diagnostics import async_redact_data
@@ -9,7 +10,7 @@ from homeassistant.core import HomeAssistant
 from .connection import LINE_ERRORS
 from .const import CONF_SERIAL_NUMBER
 from .coordinator import CountisConfigEntry
-from .countis import SERIAL_NUMBER_REGISTERS
+from .countis import SERIAL_NUMBER_REGISTERS, Line
 
 TO_REDACT = {CONF_SERIAL_NUMBER}
 SERIAL_NUMBER_PLACEHOLDERS = {"expected", "found"}
@@ -56,6 +57,17 @@ async def async_get_config_entry_diagnostics(
             "amperes": meter.guard.limits.amperes,
             "counters": meter.guard.saved(),
         },
+        "line": {
+            "meters": len(meter.line.meters),
+            "seconds": round(meter.line.seconds),
+            "answering_delay": round(meter.line.delay, 4),
+            "used": _share(meter.line, meter.line.used_seconds),
+            "traffic": {
+                str(address): asdict(traffic)
+                | {"used": _share(meter.line, traffic.seconds)}
+                for address, traffic in sorted(meter.line.traffic.items())
+            },
+        },
         "last_poll": {
             "success": coordinator.last_update_success,
             "error": str(coordinator.last_exception or ""),
@@ -67,3 +79,8 @@ async def async_get_config_entry_diagnostics(
         ),
         "read_error": read_error,
     }
+
+
+def _share(line: Line, seconds: float) -> float:
+    """Return which part of the line's time so many seconds are."""
+    return round(seconds / max(line.seconds, 1), 4)

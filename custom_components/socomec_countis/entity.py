@@ -1,5 +1,8 @@
 """What the entities of a meter have in common."""
 
+from typing import Any, override
+
+from homeassistant.core import callback
 from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
@@ -14,13 +17,18 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     """An entity of a meter."""
 
     _attr_has_entity_name = True
+    _written: Any = None
 
     def __init__(
-        self, coordinator: CountisCoordinator, description: EntityDescription
+        self,
+        coordinator: CountisCoordinator,
+        description: EntityDescription,
+        *,
+        quantity: str | None = None,
     ) -> None:
-        """Initialize the entity."""
+        """Initialize the entity for a quantity, the one that is its key if none."""
         # The context is the block that the coordinator has to read for it.
-        super().__init__(coordinator, BLOCK_OF.get(description.key))
+        super().__init__(coordinator, BLOCK_OF.get(quantity or description.key))
         self.entity_description = description
         entry = coordinator.config_entry
         meter = coordinator.meter
@@ -33,3 +41,11 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
             serial_number=meter.serial_number,
             sw_version=meter.software_version,
         )
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Publish what has changed; most polls change nothing."""
+        if (shown := (self.available, self.state)) != self._written:
+            self._written = shown
+            self.async_write_ha_state()

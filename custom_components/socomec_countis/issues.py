@@ -2,12 +2,14 @@
 
 import logging
 
+from homeassistant.components.modbus.connection import async_get_connection_info
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import Platform
+from homeassistant.const import CONF_ADDRESS, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 
+from .connection import endpoint_name, line_settings, modbus_params
 from .const import CONF_SERIAL_NUMBER, DOMAIN
 from .countis import Correction
 from .identifiers import entity_unique_id
@@ -15,6 +17,8 @@ from .identifiers import entity_unique_id
 _LOGGER = logging.getLogger(__name__)
 
 ANOTHER_METER = "another_meter"
+METER_SILENT = "meter_silent"
+LINE_CONFLICT = "line_conflict"
 STATISTICS_PAGE = "https://my.home-assistant.io/redirect/developer_statistics/"
 
 
@@ -39,6 +43,65 @@ def tell_another_meter(hass: HomeAssistant, entry: ConfigEntry, found: str) -> N
 def clear_another_meter(hass: HomeAssistant, entry: ConfigEntry) -> None:
     """Withdraw the offer: the entry's own meter is back, or the entry is gone."""
     ir.async_delete_issue(hass, DOMAIN, f"{ANOTHER_METER}_{entry.entry_id}")
+
+
+def tell_silence(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Tell that a meter has not answered for an hour, and what to check."""
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        f"{METER_SILENT}_{entry.entry_id}",
+        is_fixable=False,
+        severity=ir.IssueSeverity.WARNING,
+        translation_key=METER_SILENT,
+        translation_placeholders={
+            "name": entry.title,
+            "address": str(entry.data[CONF_ADDRESS]),
+            "device": endpoint_name(entry.data),
+        },
+    )
+
+
+def clear_silence(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Withdraw it: the meter answers, or is not polled any more."""
+    ir.async_delete_issue(hass, DOMAIN, f"{METER_SILENT}_{entry.entry_id}")
+
+
+def tell_line_conflict(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Tell that somebody else uses an entry's port with other line settings."""
+    others = [
+        other.title
+        for connection in async_get_connection_info(hass)
+        if connection.endpoint == modbus_params(entry.data).endpoint
+        for entry_id in connection.units
+        if (other := hass.config_entries.async_get_entry(entry_id)) is not None
+    ]
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        f"{LINE_CONFLICT}_{entry.entry_id}",
+        is_fixable=False,
+        severity=ir.IssueSeverity.ERROR,
+        translation_key=LINE_CONFLICT,
+        translation_placeholders={
+            "name": entry.title,
+            "device": endpoint_name(entry.data),
+            "settings": line_settings(entry.data),
+            "others": ", ".join(others) or "?",
+        },
+    )
+
+
+def clear_line_conflict(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Withdraw it: the line is the entry's, or the entry is gone."""
+    ir.async_delete_issue(hass, DOMAIN, f"{LINE_CONFLICT}_{entry.entry_id}")
+
+
+def clear_all(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Withdraw everything that was told of an entry that is removed."""
+    for domain, issue_id in list(ir.async_get(hass).issues):
+        if domain == DOMAIN and entry.entry_id in issue_id:
+            ir.async_delete_issue(hass, domain, issue_id)
 
 
 def tell_correction(

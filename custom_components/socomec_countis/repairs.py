@@ -9,6 +9,8 @@ from homeassistant.components.repairs import (
     RepairsFlow,
     RepairsFlowResult,
 )
+from homeassistant.components.repairs.const import FlowType
+from homeassistant.config_entries import SOURCE_RECONFIGURE
 from homeassistant.core import HomeAssistant
 
 from .const import CONF_SERIAL_NUMBER
@@ -27,8 +29,32 @@ class AcceptMeterFlow(RepairsFlow):
     async def async_step_init(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Begin."""
-        return await self.async_step_confirm()
+        """Ask what to do."""
+        entry = self.hass.config_entries.async_get_known_entry(self._entry_id)
+        return self.async_show_menu(
+            step_id="init",
+            menu_options=["confirm", "reconfigure"],
+            description_placeholders={
+                "name": entry.title,
+                "found": self._found,
+                "expected": entry.data[CONF_SERIAL_NUMBER],
+            },
+        )
+
+    async def async_step_reconfigure(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Go on in the entry's own dialog; the issue stays until that has helped."""
+        entry = self.hass.config_entries.async_get_known_entry(self._entry_id)
+        flow = await self.hass.config_entries.flow.async_init(
+            entry.domain,
+            context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
+        )
+        return self.async_abort(
+            reason="reconfigure",
+            description_placeholders={"name": entry.title},
+            next_flow=(FlowType.CONFIG_FLOW, flow["flow_id"]),
+        )
 
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None

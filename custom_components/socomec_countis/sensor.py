@@ -13,6 +13,7 @@ from homeassistant.components.sensor import (
     SensorStateClass,
 )
 from homeassistant.const import (
+    EntityCategory,
     UnitOfApparentPower,
     UnitOfElectricCurrent,
     UnitOfElectricPotential,
@@ -21,6 +22,7 @@ from homeassistant.const import (
     UnitOfPower,
     UnitOfReactiveEnergy,
     UnitOfReactivePower,
+    UnitOfTime,
 )
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
@@ -51,12 +53,13 @@ class CountisSensorDescription(SensorEntityDescription):
 
 
 def _sensors(
-    device_class: SensorDeviceClass,
+    device_class: SensorDeviceClass | None,
     unit: str | None,
     digits: int,
     *keys: str,
     deadband: float = 0,
-    state_class: SensorStateClass = SensorStateClass.MEASUREMENT,
+    state_class: SensorStateClass | None = SensorStateClass.MEASUREMENT,
+    category: EntityCategory | None = None,
     enabled: bool = True,
     enabled_unless_zero: bool = False,
 ) -> Iterator[CountisSensorDescription]:
@@ -70,6 +73,7 @@ def _sensors(
             native_unit_of_measurement=unit,
             suggested_display_precision=digits,
             deadband=deadband,
+            entity_category=category,
             entity_registry_enabled_default=enabled,
             enabled_unless_zero=enabled_unless_zero,
         )
@@ -145,6 +149,43 @@ FREQUENCY = partial(
     deadband=0.05,
 )
 
+PERIOD_ENERGY = partial(
+    # Without statistics: those of the totals tell the same, and are guarded.
+    _sensors,
+    SensorDeviceClass.ENERGY,
+    UnitOfEnergy.KILO_WATT_HOUR,
+    2,
+    state_class=None,
+    enabled=False,
+)
+OVERFLOWS = partial(
+    _sensors,
+    None,
+    None,
+    0,
+    state_class=None,
+    category=EntityCategory.DIAGNOSTIC,
+    enabled=False,
+)
+CT_RATIO = partial(
+    _sensors,
+    None,
+    None,
+    1,
+    state_class=None,
+    category=EntityCategory.DIAGNOSTIC,
+    enabled=False,
+)
+CLOCK_OFFSET = partial(
+    _sensors,
+    SensorDeviceClass.DURATION,
+    UnitOfTime.SECONDS,
+    0,
+    state_class=None,
+    category=EntityCategory.DIAGNOSTIC,
+    enabled=False,
+)
+
 SENSORS: tuple[CountisSensorDescription, ...] = (
     *ENERGY("energy_consumed", "energy_produced"),
     *REACTIVE_ENERGY("energy_reactive", enabled=False),
@@ -181,6 +222,31 @@ SENSORS: tuple[CountisSensorDescription, ...] = (
     *CURRENT("current_l1", "current_l2", "current_l3"),
     *CURRENT("current_neutral", enabled=False),
     *FREQUENCY("frequency"),
+    *PERIOD_ENERGY(
+        "energy_consumed_today",
+        "energy_produced_today",
+        "energy_consumed_yesterday",
+        "energy_produced_yesterday",
+        "energy_consumed_this_week",
+        "energy_produced_this_week",
+        "energy_consumed_last_week",
+        "energy_produced_last_week",
+        "energy_consumed_this_month",
+        "energy_produced_this_month",
+        "energy_consumed_last_month",
+        "energy_produced_last_month",
+    ),
+    *OVERFLOWS(
+        "overflows_consumed",
+        "overflows_reactive",
+        "overflows_produced",
+        "overflows_tariff_1",
+        "overflows_tariff_2",
+        "overflows_tariff_3",
+        "overflows_tariff_4",
+    ),
+    *CT_RATIO("ct_ratio"),
+    *CLOCK_OFFSET("clock_offset"),
 )
 
 

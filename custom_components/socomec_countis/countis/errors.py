@@ -24,5 +24,21 @@ class DoubtfulError(ModbusProtocolError):
     """An answer arrived intact, but cannot be what the meter measures."""
 
 
-class ResetError(CountisError):
+class CommandError(CountisError):
+    """The meter did not do what it was told."""
+
+
+class ResetError(CommandError):
     """The partial counters did not fall to zero."""
+
+
+class ResetTariffsError(CommandError):
+    """The tariff counters did not fall to zero."""
+
+
+class SetTariffError(CommandError):
+    """The meter counts in another tariff than it was told to."""
+
+
+class SetClockError(CommandError):
+    """The clock does not show the time that it was set to."""

@@ -1,12 +1,21 @@
 """The line that the meters of one port share."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+import time
 from typing import Any
 
-from modbus_connection import ModbusError, ModbusTimeoutError, ModbusUnit
+from modbus_connection import (
+    ModbusConnectionError,
+    ModbusError,
+    ModbusExceptionError,
+    ModbusProtocolError,
+    ModbusTimeoutError,
+    ModbusUnit,
+)
 
 BITS_PER_CHARACTER = 11
 REQUEST_CHARACTERS = 8
@@ -25,11 +34,34 @@ WEIGHT_OF_ONE_DELAY = 0.1
 REOPENING_SECONDS = 0.1
 
 
+@dataclass
+class Traffic:
+    """What was asked of one meter since the line is in use, and what went wrong."""
+
+    requests: int = 0
+    retries: int = 0
+    """Of these, what was asked once more."""
+    timeouts: int = 0
+    damaged: int = 0
+    """Answers with a wrong checksum, length or sender."""
+    refused: int = 0
+    """Answers that are Modbus exceptions."""
+    seconds: float = 0
+    """Of the line's time."""
+
+    @property
+    def errors(self) -> int:
+        """How many requests had no usable answer."""
+        return self.timeouts + self.damaged + self.refused
+
+
 @dataclass(eq=False)
 class Line:
     """What the meters on one line have in common: their turns and its seconds."""
 
     baudrate: int
+    shortest_wait: float | None = None
+    """What a meter is waited for at least, in seconds, if not the usual."""
     meters: set[object] = field(default_factory=set)
     """Those that answer, and so have a share of the line."""
     polls: int = 0
@@ -38,6 +70,11 @@ class Line:
     """What a meter takes on average to begin its answer, in seconds."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever talks: a poll from its first read to its last."""
+    traffic: defaultdict[int, Traffic] = field(
+        default_factory=lambda: defaultdict(Traffic)
+    )
+    """By address."""
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def share(self) -> float:
@@ -48,6 +85,16 @@ class Line:
     def round(self) -> int:
         """How often all meters had a poll."""
         return self.polls // max(len(self.meters), 1)
+
+    @property
+    def seconds(self) -> float:
+        """For how long the line has been in use."""
+        return time.monotonic() - self.began
+
+    @property
+    def used_seconds(self) -> float:
+        """How much of it someone was talking, or waited for."""
+        return sum(traffic.seconds for traffic in self.traffic.values())
 
     def wire_seconds(self, reads: Sequence[int]) -> float:
         """Return what the frames alone take, for reads of so many registers."""
@@ -65,6 +112,7 @@ class Line:
         reads: Sequence[int],
         exchange: Coroutine[Any, Any, T],
         *,
+        address: int = 0,
         wait: float | None = None,
     ) -> T:
         """Return what the exchange does, in a turn of its own.
@@ -73,7 +121,9 @@ class Line:
         """
         try:
             async with self.turn:
-                return await self.async_exchange(reads, exchange, wait=wait)
+                return await self.async_exchange(
+                    reads, exchange, address=address, wait=wait
+                )
         finally:
             # Who is cancelled while waiting has not begun.
             exchange.close()
@@ -83,6 +133,7 @@ class Line:
         reads: Sequence[int],
         exchange: Coroutine[Any, Any, T],
         *,
+        address: int = 0,
         wait: float | None = None,
     ) -> T:
         """Return what the exchange does, for who holds the turn.
@@ -91,18 +142,32 @@ class Line:
         least. Raises `ModbusTimeoutError` if they take longer.
         """
         wire = self.wire_seconds(reads)
-        wait = max(wait or SHORTEST_WAIT, DELAYS_WAITED_FOR * self.delay)
+        shortest = wait or self.shortest_wait or SHORTEST_WAIT
+        wait = max(shortest, DELAYS_WAITED_FOR * self.delay)
+        traffic = self.traffic[address]
+        traffic.requests += len(reads)
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(wire + len(reads) * wait):
                 result = await exchange
         except TimeoutError as err:
+            traffic.timeouts += 1
             if isinstance(err, ModbusTimeoutError):
                 raise
             msg = f"no whole answer within {wire + len(reads) * wait:.2f} s"
             raise ModbusTimeoutError(msg) from err
-        took = asyncio.get_running_loop().time() - began - wire
-        delay = max(took, 0) / len(reads)
+        except ModbusConnectionError:
+            raise
+        except ModbusProtocolError:
+            traffic.damaged += 1
+            raise
+        except ModbusExceptionError:
+            traffic.refused += 1
+            raise
+        finally:
+            took = asyncio.get_running_loop().time() - began
+            traffic.seconds += took
+        delay = max(took - wire, 0) / len(reads)
         self.delay += WEIGHT_OF_ONE_DELAY * (delay - self.delay)
         return result
 

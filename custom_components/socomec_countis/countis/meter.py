@@ -1,8 +1,16 @@
-"""A COUNTIS: who it is, what it measures, and the one command it is given."""
+"""A COUNTIS: who it is, and what it measures."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 import logging
 import math
 import re
@@ -26,30 +34,29 @@ from .errors import (
     CountisError,
     DoubtfulError,
     NotACountisError,
-    ResetError,
 )
 from .guard import Correction, CounterGuard
 from .limits import UNKNOWN_TRANSFORMER_AMPERES, Limits
 from .line import Line
 from .registers import (
-    PARTIAL_COUNTERS,
-    PARTIAL_ENERGIES,
-    PARTIAL_ENERGIES_RESET,
-    VALUE_RESET,
     Block,
+    Clock,
     Counters,
     CurrentTransformer,
     Energies,
     EnergiesInKwh,
     Identity,
     Measurements,
+    Overflows,
+    Periods,
+    PeriodsInKwh,
     Power,
     SerialNumber,
     Tariffs,
     TariffsInKwh,
     Values,
 )
-from .schedule import MEASUREMENTS, PERIOD, POWER, Schedule
+from .schedule import INTERVALS, MEASUREMENTS, PERIOD, POWER, Schedule
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,7 +64,8 @@ SIGNATURE = "SOCO"
 PRODUCT_ORDER_COUNTIS = 100
 UNNAMED_MODEL = "COUNTIS"
 
-BLOCKS = (POWER, MEASUREMENTS, "energies", "tariffs")
+COUNTERS = ("energies", "tariffs")
+BLOCKS = (POWER, MEASUREMENTS, "energies", "tariffs", *INTERVALS)
 
 # Another meter may have taken the place of this one without a gap.
 IDENTIFIED_FOR_SECONDS = 3600
@@ -75,10 +83,8 @@ GOLDEN_RATIO = 0.618
 # this, whether the meter rounds or cuts off.
 SAME_COUNTER_KWH = 1.1
 
-# What 80 kW, the most a meter for 100 A can see, count in one second.
-RESET_TO_KWH = 0.02
-RESET_CHECKS = 3
-RESET_CHECK_DELAY = 0.3
+# What not every meter has is asked for so often, and then left out.
+EXTRA_ATTEMPTS = 2
 
 
 class Countis(Device):
@@ -95,20 +101,28 @@ class Countis(Device):
         *,
         address: int = 0,
         clock: Callable[[], float] = time.time,
+        local_time: Callable[[], datetime] = datetime.now,
         serial_number: str | None = None,
         saved: Mapping[str, Any] | None = None,
     ) -> None:
         """Take the unit that the meter answers at, and the line it is on.
 
-        `clock` returns seconds since 1970. With a `serial_number`, no other meter
+        `clock` returns seconds since 1970, `local_time` what the meter's own clock
+        should show, without a time zone. With a `serial_number`, no other meter
         is accepted. `saved` is what `saved` returned before, if of this meter.
         """
         super().__init__(unit)
         self.line = line
+        self.address = address
+        self.local_time = local_time
         self.power: Block | None = None
         self.measurements: Measurements | None = None
         self.energies: Energies | None = None
         self.tariffs: Tariffs | None = None
+        self.periods: Periods | None = None
+        self.overflows: Overflows | None = None
+        self.transformer: CurrentTransformer | None = None
+        self.clock: Clock | None = None
         self.guard = CounterGuard(clock)
         self.corrections: list[Correction] = []
         """Counters that are believed at a new level, for whoever tells the user."""
@@ -177,6 +191,10 @@ class Countis(Device):
             "measurements": self.measurements,
             "energies": self.energies,
             "tariffs": self.tariffs,
+            "periods": self.periods,
+            "overflows": self.overflows,
+            "transformer": self.transformer,
+            "clock": self.clock,
         }
         return {
             name: None if block is None else block.description
@@ -190,6 +208,38 @@ class Countis(Device):
         Raises `NotACountisError` for another device, `ModbusError` for a line
         that does not carry the answers, or a meter that is not ready for them.
         """
+        await self._async_identify()
+        self.energies = await self._async_finer(Energies, EnergiesInKwh)
+        self.tariffs = await self._async_finer(Tariffs, TariffsInKwh)
+        for name, block in (
+            (MEASUREMENTS, self.measurements),
+            ("energies", self.energies),
+            ("tariffs", self.tariffs),
+        ):
+            # A meter that is starting up has what it had before.
+            expected = name == MEASUREMENTS or self._saved_variants.get(name)
+            if expected and (block is None or not block.available):
+                msg = f"the {name} are not available"
+                raise ModbusProtocolError(msg)
+        # What a meter refuses beyond its own registers says nothing about it.
+        with suppress(ModbusExceptionError):
+            self.transformer = await self._async_served(CurrentTransformer)
+        self.guard.limits = self._limits
+        if self.is_direct:
+            self.transformer = None
+        self.periods = await self._async_extra(Periods) or (
+            await self._async_extra(PeriodsInKwh)
+        )
+        self.overflows = await self._async_extra(Overflows)
+        self.clock = await self._async_extra(Clock)
+        if self.clock is not None:
+            self.clock.local_time = self.local_time
+        self._expected = self.serial_number
+        self._mark_identified()
+        self.power = Power(self.modbus_unit)
+
+    async def _async_identify(self) -> None:
+        """Read who it is, and what it measures."""
         identity = await self._async_served(Identity)
         if identity is not None:
             if not any(identity.values.values()):
@@ -217,34 +267,30 @@ class Countis(Device):
         self._identity_block = identity
         self.identity = found
         self.measurements = measurements
-        self.energies = await self._async_finer(Energies, EnergiesInKwh)
-        self.tariffs = await self._async_finer(Tariffs, TariffsInKwh)
-        for name, block in (
-            (MEASUREMENTS, self.measurements),
-            ("energies", self.energies),
-            ("tariffs", self.tariffs),
-        ):
-            # A meter that is starting up has what it had before.
-            expected = name == MEASUREMENTS or self._saved_variants.get(name)
-            if expected and (block is None or not block.available):
-                msg = f"the {name} are not available"
-                raise ModbusProtocolError(msg)
-        self.guard.limits = await self._async_limits()
-        self._expected = self.serial_number
-        self._mark_identified()
-        self.power = Power(self.modbus_unit)
 
-    async def _async_limits(self) -> Limits:
-        """Return what the meter can measure, scaled by current transformers."""
-        transformer = CurrentTransformer(self.modbus_unit)
-        # What a meter refuses beyond its own registers says nothing about it.
-        with suppress(ModbusExceptionError):
-            await self._async_read_optional(transformer)
-        if transformer.primary_current is not None:
-            return Limits.of_transformer(transformer.primary_current)
+    @property
+    def is_direct(self) -> bool:
+        """Whether the model is one without current transformers."""
+        return re.search(r"\bE[123]\d", self.model) is not None
+
+    @property
+    def _limits(self) -> Limits:
+        """What the meter can measure, scaled by current transformers."""
+        primary = self.transformer and self.transformer.primary_current
+        if primary:
+            return Limits.of_transformer(primary)
         if re.search(r"\bE4\d", self.model):
             return Limits(UNKNOWN_TRANSFORMER_AMPERES)
         return Limits()
+
+    async def _async_extra[B: Block](self, block_type: type[B]) -> B | None:
+        """Return a block that a meter is complete without, None if it has none."""
+        for _ in range(EXTRA_ATTEMPTS):
+            with suppress(
+                ModbusProtocolError, ModbusTimeoutError, ModbusExceptionError
+            ):
+                return await self._async_served(block_type)
+        return None
 
     async def _async_served[B: Block](self, block_type: type[B]) -> B | None:
         """Return the block as far as the meter serves it.
@@ -261,7 +307,7 @@ class Countis(Device):
         return None
 
     async def _async_read_optional[B: Block](self, block: B) -> B | None:
-        return await self.line.async_take_turn(
+        return await self._async_take_turn(
             block.reads, read_optional(block), wait=FIRST_WAIT
         )
 
@@ -286,6 +332,17 @@ class Countis(Device):
                 _LOGGER.debug("%s: %s in 10 Wh against %s in kWh", name, value, other)
                 return coarse
         return fine
+
+    async def _async_take_turn[T](
+        self,
+        reads: Sequence[int],
+        exchange: Coroutine[Any, Any, T],
+        *,
+        wait: float | None = None,
+    ) -> T:
+        return await self.line.async_take_turn(
+            reads, exchange, address=self.address, wait=wait
+        )
 
     async def async_update(self, wanted: Collection[str] = ()) -> UpdateReport:
         """Read what is due of the wanted blocks, of all if none are named.
@@ -347,7 +404,7 @@ class Countis(Device):
             now,
             self.line.share,
             costs,
-            wanted or costs,
+            wanted or costs.keys() - INTERVALS.keys(),
             line_round=self.line.round,
             time_left=began + PERIOD - now,
         )
@@ -363,11 +420,19 @@ class Countis(Device):
         elif MEASUREMENTS in report.failed and POWER not in report.updated:
             report.failed[POWER] = report.failed[MEASUREMENTS]
         self._failing = frozenset(report.failed)
-        if not self.quantities and report.complete:
-            self.quantities = frozenset(
-                name for name, value in self.values(report).items() if value is not None
-            )
+        if not wanted and report.complete:
+            self._take_up_quantities(report)
         return report
+
+    def _take_up_quantities(self, report: UpdateReport) -> None:
+        """Take what a whole poll found for what the meter has."""
+        # They were read at the set-up, just before.
+        report.updated |= {
+            name for name in INTERVALS if getattr(self, name) is not None
+        }
+        self.quantities |= {
+            name for name, value in self.values(report).items() if value is not None
+        }
 
     async def _async_knock(self) -> None:
         """Make sure, in one short read, that it is this meter that answers."""
@@ -375,14 +440,15 @@ class Countis(Device):
         if block is None:
             return
         try:
-            await self.line.async_take_turn(block.reads, block.async_update())
+            await self._async_take_turn(block.reads, block.async_update())
         except ModbusConnectionError:
             raise
         except ModbusError:
             # Who was silent before is not asked twice.
             if self not in self.line.meters:
                 raise
-            await self.line.async_take_turn(block.reads, block.async_update())
+            self.line.traffic[self.address].retries += 1
+            await self._async_take_turn(block.reads, block.async_update())
         if isinstance(block, SerialNumber):
             self._require_expected(_serial_number(block.values))
 
@@ -402,6 +468,7 @@ class Countis(Device):
             error = await self._async_read_block(name)
         # What failed before will most likely fail again.
         if error is not None and name not in self._failing:
+            self.line.traffic[self.address].retries += len(self._block(name).reads)
             error = await self._async_read_block(name, again=True)
         if error is None:
             report.updated.add(name)
@@ -414,9 +481,11 @@ class Countis(Device):
         self, name: str, *, again: bool = False
     ) -> ModbusError | None:
         """Read a block; return what keeps it from being believed."""
-        block: Block = getattr(self, name)
+        block = self._block(name)
         try:
-            await self.line.async_exchange(block.reads, block.async_update())
+            await self.line.async_exchange(
+                block.reads, block.async_update(), address=self.address
+            )
         except ModbusConnectionError:
             raise
         except ModbusError as err:
@@ -444,6 +513,10 @@ class Countis(Device):
                 return None
         return f"implausible: {doubts}" if doubts else None
 
+    def _block(self, name: str) -> Block:
+        block: Block = getattr(self, name)
+        return block
+
     def values(self, report: UpdateReport) -> Values:
         """Return what a poll refreshed, and every counter as last believed.
 
@@ -452,8 +525,7 @@ class Countis(Device):
         values: Values = {}
         for name in BLOCKS:
             if name in report.updated:
-                block: Block = getattr(self, name)
-                values |= block.measured(self.guard.limits)
+                values |= self._block(name).measured(self.guard.limits)
         return values | self.guard.values
 
     async def async_read_registers(self) -> dict[int, int]:
@@ -469,99 +541,88 @@ class Countis(Device):
                 self.measurements,
                 self.energies,
                 self.tariffs,
+                self.periods,
+                self.overflows,
+                self.transformer,
+                self.clock,
             ):
                 if block is None:
                     continue
-                raw = await self.line.async_take_turn(
+                raw = await self._async_take_turn(
                     block.reads, block.async_read_raw(), wait=FIRST_WAIT
                 )
                 registers |= {at: int(word) for at, word in raw["holding"].items()}
         return registers
 
-    async def async_reset_partial_counters(self) -> Values:
-        """Set the partial counters to zero and return them as read back.
+    @asynccontextmanager
+    async def exclusively(self) -> AsyncIterator[None]:
+        """Keep polls out for a command, once it is this meter that answers.
 
-        Raises `ResetError` if the meter did not, `ModbusError` if the line leaves
-        that open, and as `async_update` does for a meter that is not this one.
+        Raises as `async_update` does for a meter that is not this one.
         """
         async with self._busy:
             await self._async_find()
-            energies = self.energies
-            names = [
-                name
-                for name, value in self._partial_counters.items()
-                if value is not None
-            ]
-            if energies is None or not names:
-                msg = "the meter has no partial counters"
-                raise ResetError(msg)
-            bits = sum(PARTIAL_COUNTERS[name] for name in names)
-            accepted = await self._async_command(VALUE_RESET, bits)
-            if accepted and await self._async_are_reset(energies, names):
-                return self._believe_reset(energies)
-            # Reserved on an E3x or E4x: asked for only where it exists, or where
-            # there is nothing else left to ask for.
-            if (not accepted or re.search(r"\bE[12]\d", self.model)) and (
-                await self._async_command(PARTIAL_ENERGIES_RESET, PARTIAL_ENERGIES)
-                and await self._async_are_reset(energies, names)
-            ):
-                return self._believe_reset(energies)
-            msg = "the partial counters did not fall to zero"
-            raise ResetError(msg)
+            yield
 
-    def _believe_reset(self, energies: Energies) -> Values:
-        counters = {
-            name: value
-            for name, value in self._partial_counters.items()
-            if value is not None
-        }
-        self.guard.forget(counters)
-        self.guard.doubts("reset", counters, energies.step)
-        return dict(counters)
+    async def async_reread(self, block: Block) -> None:
+        """Read a block in a turn of its own; for who has the meter exclusively."""
+        await self._async_take_turn(block.reads, block.async_update(), wait=FIRST_WAIT)
 
-    async def _async_command(self, register: int, value: int) -> bool:
-        """Write one command register; False if the meter refuses it.
+    async def async_write(self, register: int, *values: int) -> bool:
+        """Write registers at once; False if the meter refuses it.
 
         An answer that gets lost leaves open whether the command arrived, which
-        the counters then tell.
+        reading back then tells. For who has the meter exclusively.
         """
         unit = self.modbus_unit
-        writes: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
-            lambda: unit.write_register(register, value),
-            # For a meter that knows function 16 only.
-            lambda: unit.write_registers(register, [value]),
-        )
+        writes: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            # The only one there is for several registers, and for a meter that
+            # does not know the other.
+            lambda: unit.write_registers(register, list(values))
+        ]
+        if len(values) == 1:
+            writes.insert(0, lambda: unit.write_register(register, values[0]))
         for write in writes:
             try:
-                await self.line.async_take_turn(WRITE_AS_READ, write(), wait=FIRST_WAIT)
+                await self._async_take_turn(WRITE_AS_READ, write(), wait=FIRST_WAIT)
             except IllegalFunctionError:
                 continue
             except AcknowledgeError, ModbusTimeoutError, ModbusProtocolError:
                 return True
             except ModbusExceptionError as err:
-                _LOGGER.debug("Command %s = %#06x is refused: %s", register, value, err)
+                _LOGGER.debug("%s = %s is refused: %s", register, values, err)
                 return False
             return True
         return False
 
-    @property
-    def _partial_counters(self) -> Values:
-        values = {} if self.energies is None else self.energies.values
-        return {name: values[name] for name in PARTIAL_COUNTERS if name in values}
+    async def async_measure(self) -> Values:
+        """Read all measurements now, apart from the polls.
 
-    async def _async_are_reset(self, energies: Energies, names: Iterable[str]) -> bool:
-        """Read the counters back until they stand at zero, for about a second."""
-        for attempt in range(RESET_CHECKS):
-            if attempt:
-                await asyncio.sleep(RESET_CHECK_DELAY)
-            await self.line.async_take_turn(
-                energies.reads, energies.async_update(), wait=FIRST_WAIT
-            )
-            values = [self._partial_counters[name] for name in names]
-            # A counter that reads "not available" is not known to be reset.
-            if all(value is not None and value <= RESET_TO_KWH for value in values):
-                return True
-        return False
+        Raises `ModbusError` if they cannot be read, `DoubtfulError` among them.
+        """
+        async with self.exclusively():
+            if self.measurements is None:
+                msg = "the meter serves no measurements"
+                raise DoubtfulError(msg)
+            await self.async_reread(self.measurements)
+            if problem := self.measurements.problem:
+                raise DoubtfulError(problem)
+            return self.measurements.measured(self.guard.limits)
+
+    async def async_count(self) -> Values:
+        """Read the counters now, apart from the polls, as far as they are believed.
+
+        Raises `ModbusError` if they cannot be read.
+        """
+        async with self.exclusively():
+            report = UpdateReport()
+            for name in COUNTERS:
+                if getattr(self, name) is not None:
+                    await self._async_poll_block(name, report)
+        for error in report.failed.values():
+            if not isinstance(error, DoubtfulError):
+                raise error
+        return dict(self.guard.values)
 
 
 def _serial_number(identity: Mapping[str, Any]) -> str | None:

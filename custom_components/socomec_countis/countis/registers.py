@@ -6,7 +6,8 @@ the name of the quantity everywhere else. `register_ranges` is the block as the
 table bounds it: a read never leaves it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import ClassVar, Self, override
 
@@ -29,6 +30,13 @@ from .fields import (
 from .limits import Limits
 
 type Values = dict[str, float | None]
+
+SECONDARY_CURRENTS = (1, 5)
+
+# The table leaves open whether the clock's year has two digits or four.
+CENTURY = 100
+CENTURY_BEGINS = 2000
+NO_DATE = 0xFFFF
 
 
 class Block(Component):
@@ -89,16 +97,19 @@ class Block(Component):
 
     def measured(self, limits: Limits) -> Values:
         """Return the values, None for what the meter cannot have measured."""
-        values = self.values
-        for name, field in self.declared_fields.items():
-            value = values[name]
-            if (
-                value is not None
-                and isinstance(field, NumberField)
-                and not limits.allow(field.unit, value)
-            ):
-                values[name] = None
-        return values
+
+        def is_measured(name: str, value: float | None) -> bool:
+            field = self.declared_fields.get(name)
+            return (
+                value is None
+                or not isinstance(field, NumberField)
+                or limits.allow(field.unit, value)
+            )
+
+        return {
+            name: value if is_measured(name, value) else None
+            for name, value in self.values.items()
+        }
 
 
 class SerialNumber(Block):
@@ -240,6 +251,7 @@ class Tariffs(Counters):
 
     register_ranges = ((51200, 51249),)
 
+    tariff_count = word(51200)
     tariff = word(51201)
     tariff_1_energy = kilowatt_hours(51202, 0.01)
     tariff_2_energy = kilowatt_hours(51204, 0.01)
@@ -253,11 +265,64 @@ class TariffsInKwh(Tariffs):
     register_ranges = ((50848, 50897),)
     step = 1
 
+    tariff_count = word(50848)
     tariff = word(50849)
     tariff_1_energy = kilowatt_hours(50850, 1)
     tariff_2_energy = kilowatt_hours(50852, 1)
     tariff_3_energy = kilowatt_hours(50854, 1)
     tariff_4_energy = kilowatt_hours(50856, 1)
+
+
+class Periods(Block):
+    """Temporal active index in Unit/100, block 36928: by the meter's own clock."""
+
+    register_ranges = ((36928, 36951),)
+
+    energy_consumed_yesterday = kilowatt_hours(36928, 0.01)
+    energy_produced_yesterday = kilowatt_hours(36930, 0.01)
+    energy_consumed_today = kilowatt_hours(36932, 0.01)
+    energy_produced_today = kilowatt_hours(36934, 0.01)
+    energy_consumed_last_week = kilowatt_hours(36936, 0.01)
+    energy_produced_last_week = kilowatt_hours(36938, 0.01)
+    energy_consumed_this_week = kilowatt_hours(36940, 0.01)
+    energy_produced_this_week = kilowatt_hours(36942, 0.01)
+    energy_consumed_last_month = kilowatt_hours(36944, 0.01)
+    energy_produced_last_month = kilowatt_hours(36946, 0.01)
+    energy_consumed_this_month = kilowatt_hours(36948, 0.01)
+    energy_produced_this_month = kilowatt_hours(36950, 0.01)
+
+
+class PeriodsInKwh(Periods):
+    """Temporal active index, block 36896: the same energies in whole kWh."""
+
+    register_ranges = ((36896, 36919),)
+
+    energy_consumed_yesterday = kilowatt_hours(36896, 1)
+    energy_produced_yesterday = kilowatt_hours(36898, 1)
+    energy_consumed_today = kilowatt_hours(36900, 1)
+    energy_produced_today = kilowatt_hours(36902, 1)
+    energy_consumed_last_week = kilowatt_hours(36904, 1)
+    energy_produced_last_week = kilowatt_hours(36906, 1)
+    energy_consumed_this_week = kilowatt_hours(36908, 1)
+    energy_produced_this_week = kilowatt_hours(36910, 1)
+    energy_consumed_last_month = kilowatt_hours(36912, 1)
+    energy_produced_last_month = kilowatt_hours(36914, 1)
+    energy_consumed_this_month = kilowatt_hours(36916, 1)
+    energy_produced_this_month = kilowatt_hours(36918, 1)
+
+
+class Overflows(Block):
+    """Table overflow, block 36864: how often each counter began anew."""
+
+    register_ranges = ((36864, 36874),)
+
+    overflows_consumed = word(36866)
+    overflows_reactive = word(36867)
+    overflows_produced = word(36868)
+    overflows_tariff_1 = word(36871)
+    overflows_tariff_2 = word(36872)
+    overflows_tariff_3 = word(36873)
+    overflows_tariff_4 = word(36874)
 
 
 class CurrentTransformer(Block):
@@ -271,6 +336,60 @@ class CurrentTransformer(Block):
     secondary_current = word(57345)
     primary_current = word(57346)
 
+    @property
+    @override
+    def values(self) -> Values:
+        """The ratio, None unless the secondary is one that transformers have."""
+        primary, secondary = self.primary_current, self.secondary_current
+        if not primary or secondary not in SECONDARY_CURRENTS:
+            return {"ct_ratio": None}
+        return {"ct_ratio": primary / secondary}
+
+
+class Clock(Block):
+    """Date and time, block 57600; written all six at once, with function 16."""
+
+    register_ranges = ((57600, 57605),)
+
+    day = word(57600)
+    month = word(57601)
+    year = word(57602)
+    hour = word(57603)
+    minute = word(57604)
+    second = word(57605)
+
+    local_time: Callable[[], datetime] = datetime.now
+    """Tells the time that the meter's clock should show, without a time zone."""
+
+    @property
+    def shown(self) -> datetime | None:
+        """The date and time that the clock shows, None if that is none."""
+        parts = (self.year, self.month, self.day, self.hour, self.minute, self.second)
+        year, month, day, hour, minute, second = (
+            NO_DATE if part is None else part for part in parts
+        )
+        year += CENTURY_BEGINS if year < CENTURY else 0
+        try:
+            return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001
+        except ValueError:
+            return None
+
+    def showing(self, time: datetime) -> list[int]:
+        """Return the registers that show this time, with a year as the meter has."""
+        short = self.year is not None and self.year < CENTURY
+        year = time.year - CENTURY_BEGINS if short else time.year
+        return [time.day, time.month, year, time.hour, time.minute, time.second]
+
+    @property
+    @override
+    def values(self) -> Values:
+        """How many seconds the clock is ahead of the local time."""
+        if (shown := self.shown) is None:
+            return {"clock_offset": None}
+        # It was in the middle of its second, on average.
+        ahead = shown + timedelta(seconds=0.5) - self.local_time()
+        return {"clock_offset": round(ahead.total_seconds())}
+
 
 # The block in which each quantity is read most often.
 BLOCK_OF = {
@@ -280,12 +399,23 @@ BLOCK_OF = {
         ("power", Power),
         ("energies", Energies),
         ("tariffs", Tariffs),
+        ("periods", Periods),
+        ("overflows", Overflows),
     )
     for quantity in block.declared_fields
-}
+} | {"ct_ratio": "transformer", "clock_offset": "clock"}
 
 # Commands. Nothing else is ever written: the other bits of 57890 clear averages,
 # events and load curves.
+SET_TARIFF = 40481
+SET_CLOCK = 57600
+TARIFF_RESET = 57892
+TARIFF_COUNTERS = {
+    "tariff_1_energy": 0x0001,
+    "tariff_2_energy": 0x0002,
+    "tariff_3_energy": 0x0004,
+    "tariff_4_energy": 0x0008,
+}
 VALUE_RESET = 57890
 PARTIAL_COUNTERS = {
     "partial_energy_consumed": 0x0001,

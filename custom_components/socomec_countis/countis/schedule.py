@@ -18,6 +18,9 @@ PERIOD = 1.0  # from one poll to the next, in seconds
 # rounds of all meters where they take longer.
 AGE_LIMITS = {"energies": (16, 5), MEASUREMENTS: (120, 40), "tariffs": (120, 40)}
 
+# What changes so seldom that it is read only so often, in seconds, one in a poll.
+INTERVALS = {"periods": 60, "clock": 3600, "overflows": 3600, "transformer": 3600}
+
 # A block that was read just before its turn need not be read again, and one that
 # missed its turn does not wait for the next.
 FRESH = 0.4
@@ -61,6 +64,42 @@ class Schedule:
         Power is always wanted; all measurements hold it as well, so that they take
         its place.
         """
+        regular = {name: cost for name, cost in costs.items() if name not in INTERVALS}
+        due = self._regular(
+            now, share, regular, wanted, line_round=line_round, time_left=time_left
+        )
+        time_left -= sum(costs[name] for name in due)
+        return due + self._occasional(now, costs, wanted, time_left)
+
+    def _occasional(
+        self,
+        now: float,
+        costs: Mapping[str, float],
+        wanted: Collection[str],
+        time_left: float,
+    ) -> list[str]:
+        """Return the one that is longest overdue, if there is time for it."""
+        overdue = {
+            name: (now - self._read_at.get(name, -math.inf)) / INTERVALS[name]
+            for name in INTERVALS.keys() & costs.keys() & set(wanted)
+        }
+        if not overdue:
+            return []
+        name = max(overdue, key=overdue.__getitem__)
+        in_time = costs[name] <= time_left
+        return [name] if overdue[name] >= (1 if in_time else TOO_LATE) else []
+
+    def _regular(
+        self,
+        now: float,
+        share: float,
+        costs: Mapping[str, float],
+        wanted: Collection[str],
+        *,
+        line_round: int,
+        time_left: float,
+    ) -> list[str]:
+        """Return what is due of the blocks that change all the time."""
         since = PERIOD if self._polled_at is None else now - self._polled_at
         self._polled_at = now
         budget = USED_OF_LINE * share * PERIOD
@@ -102,6 +141,9 @@ class Schedule:
         """Note that a block was read, or tried to be."""
         if block == POWER:
             return
+        if block in INTERVALS:
+            self._read_at[block] = now
+            return
         self.savings = max(self.savings - cost, 0.0)
         # The first time counts as a while ago: or all meters would wait, and then
         # be in step, instead of each having its turn.
@@ -109,5 +151,8 @@ class Schedule:
         self._read_at[block] = now - first * FIRST_AGE * self._limits.get(block, 0.0)
 
     def read_again(self, block: str) -> None:
-        """Note that a block could not be read, and is due in the next poll."""
-        self._read_at.pop(block, None)
+        """Note that a block could not be read, and is due again soon."""
+        if block in INTERVALS:
+            self._read_at[block] += min(INTERVALS.values()) - INTERVALS[block]
+        else:
+            self._read_at.pop(block, None)

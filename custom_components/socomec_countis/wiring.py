@@ -1,0 +1,118 @@
+"""What the connection test found, for an action's response and for reading."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeassistant.components import persistent_notification
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.translation import async_get_translations
+
+from .const import DOMAIN
+from .coordinator import CountisCoordinator
+from .countis import Unmet, Wiring
+from .identifiers import entity_unique_id
+
+# Where the manual's codes have their texts.
+FINDINGS = {
+    0: "no_error",
+    1: "current_reversed",
+    2: "current_reversed",
+    3: "current_reversed",
+    7: "voltage_swapped",
+    8: "voltage_swapped",
+    9: "voltage_swapped",
+}
+UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
+QUANTITIES = {"voltage": "V", "current": "A", "power": "W", "power_factor": ""}
+
+
+async def async_wiring_response(
+    hass: HomeAssistant, coordinator: CountisCoordinator
+) -> dict[str, Any]:
+    """Test the wiring of a meter; return the finding, its texts and the values.
+
+    Raises `HomeAssistantError` as the test does.
+    """
+    wiring = await coordinator.async_check_wiring()
+    texts = await _async_texts(hass)
+    return {
+        "meter": coordinator.config_entry.title,
+        "codes": list(wiring.codes),
+        "findings": [_finding(texts, code) for code in wiring.codes],
+        "unmet_conditions": [
+            {
+                "condition": str(unmet.condition),
+                "phase": unmet.phase or None,
+                "value": unmet.value,
+                "text": _unmet(texts, unmet),
+            }
+            for unmet in wiring.unmet
+        ],
+        "phases": list(wiring.phases),
+        "values": wiring.values,
+        "note": texts["note"],
+    }
+
+
+async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
+    """Test the wiring of a meter, and show the result in a notification.
+
+    Raises `HomeAssistantError` as the test does.
+    """
+    hass = coordinator.hass
+    wiring = await coordinator.async_check_wiring()
+    texts = await _async_texts(hass)
+    lines = [f"- {_finding(texts, code)}" for code in wiring.codes]
+    if wiring.unmet:
+        lines += [texts["not_concluded"], ""]
+        lines += [f"- {_unmet(texts, unmet)}" for unmet in wiring.unmet]
+    lines += ["", *_table(wiring), "", texts["note"]]
+    title = texts["title"].format(name=coordinator.config_entry.title)
+    persistent_notification.async_create(
+        hass,
+        "\n".join(lines),
+        title,
+        entity_unique_id(coordinator.config_entry, "wiring"),
+    )
+
+
+async def _async_texts(hass: HomeAssistant) -> Mapping[str, str]:
+    """Return the texts in the language of this Home Assistant."""
+    prefix = f"component.{DOMAIN}.exceptions.wiring_"
+    texts = await async_get_translations(
+        hass, hass.config.language, "exceptions", [DOMAIN]
+    )
+    return {
+        key.removeprefix(prefix).removesuffix(".message"): text
+        for key, text in texts.items()
+        if key.startswith(prefix)
+    }
+
+
+def _finding(texts: Mapping[str, str], code: int) -> str:
+    # The phase is the rest: 1 and 7 are L1.
+    return texts[FINDINGS[code]].format(code=code, phase=f"L{code % 6}")
+
+
+def _unmet(texts: Mapping[str, str], unmet: Unmet) -> str:
+    unit = UNITS[unmet.condition]
+    value = "-" if unmet.value is None else f"{unmet.value:.4g} {unit}".strip()
+    return texts[unmet.condition].format(phase=unmet.phase.upper(), value=value)
+
+
+def _table(wiring: Wiring) -> list[str]:
+    """Return the values as a table: a row a quantity, a column a phase."""
+    rows = [
+        "| | " + " | ".join(phase.upper() for phase in wiring.phases) + " |",
+        "|---|" + "---|" * len(wiring.phases),
+    ]
+    for quantity, unit in QUANTITIES.items():
+        cells = [
+            "-"
+            if (value := wiring.values.get(f"{quantity}_{phase}")) is None
+            else f"{value:.5g}"
+            for phase in wiring.phases
+        ]
+        name = unit or "cos φ"
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return rows

@@ -1,0 +1,430 @@
+"""What an electrician sets and looks at: clock, tariff counters, phases, wiring."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+
+from custom_components.socomec_countis import coordinator as coordinator_module
+from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from homeassistant.components.button.const import (
+    DOMAIN as BUTTON_DOMAIN,
+)
+from homeassistant.components.button.const import (
+    SERVICE_PRESS,
+)
+from homeassistant.const import (
+    ATTR_ENTITY_ID,
+    STATE_OFF,
+    STATE_ON,
+    STATE_UNAVAILABLE,
+    EntityCategory,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
+from homeassistant.setup import async_setup_component
+from simulator import Constant, Line, Meter, Phase
+
+from .common import SERIAL, AddMeter, Clock, entity_id, state
+
+FULL_LOAD = Phase(5000, 500)
+NOTIFICATIONS = "persistent_notification"
+
+
+async def press(hass: HomeAssistant, key: str) -> None:
+    """Press a button."""
+    await hass.services.async_call(
+        BUTTON_DOMAIN, SERVICE_PRESS, {ATTR_ENTITY_ID: entity_id(hass, key)}, True
+    )
+
+
+async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> None:
+    """Enable entities that are off by default."""
+    registry = er.async_get(hass)
+    for key in keys:
+        registered = registry.async_get(entity_id(hass, key))
+        assert registered is not None
+        assert registered.disabled_by is er.RegistryEntryDisabler.INTEGRATION, key
+        registry.async_update_entity(registered.entity_id, disabled_by=None)
+    await hass.config_entries.async_reload(entry.entry_id)
+    await entry.runtime_data.async_refresh()
+
+
+# -- tariff counters ---------------------------------------------------------------
+
+
+async def test_the_tariff_counters_are_reset_and_nothing_else(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await enable(hass, entry, "reset_tariff_counters")
+    assert state(hass, "tariff_2_energy") == "234.56"
+    await press(hass, "reset_tariff_counters")
+    assert state(hass, "tariff_1_energy") == "0"
+    assert state(hass, "tariff_2_energy") == "0"
+    assert state(hass, "energy_consumed") == "1234.56"
+    assert meter.writes == [(57892, [0x000F])]
+
+
+async def test_only_the_meters_own_tariff_counters_are_reset(
+    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
+) -> None:
+    meter.override = dict.fromkeys((*range(51206, 51210), *range(50854, 50858)), 0xFFFF)
+    entry = (await add_meter())["result"]
+    await enable(hass, entry, "reset_tariff_counters")
+    await press(hass, "reset_tariff_counters")
+    assert meter.writes == [(57892, [0x0003])]
+
+
+async def test_a_meter_that_does_not_reset_its_tariffs_is_told(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await enable(hass, entry, "reset_tariff_counters")
+    meter.ignores_commands = {57892}
+    with pytest.raises(HomeAssistantError, match="tariff counters to zero"):
+        await press(hass, "reset_tariff_counters")
+    assert state(hass, "tariff_1_energy") == "1000.0"
+
+
+# -- clock -------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def berlin(hass: HomeAssistant) -> None:
+    """Have Home Assistant in a place with daylight saving."""
+    await hass.config.async_set_time_zone("Europe/Berlin")
+
+
+async def test_the_clock_is_set_to_the_local_time_all_at_once(
+    hass: HomeAssistant, berlin: None, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await enable(hass, entry, "set_clock", "clock_offset")
+    # The simulated clock is that of the tests, months behind.
+    assert float(state(hass, "clock_offset")) < -1000
+    meter.clock = lambda: datetime.now(UTC).timestamp()
+    await press(hass, "set_clock")
+    assert abs(float(state(hass, "clock_offset"))) <= 1
+    ((register, values),) = meter.writes
+    assert register == 57600
+    day, month, year, hour, minute, second = values
+    # Local time, also where that is an hour or two ahead.
+    shown = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001
+    offset = shown.replace(tzinfo=UTC) - datetime.now(UTC)
+    assert timedelta(minutes=59) < offset < timedelta(hours=2, minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("utc", "shown"),
+    [
+        # An hour before and after the clocks go forward, and back.
+        (datetime(2026, 3, 29, 0, 30, tzinfo=UTC), (29, 3, 2026, 1, 30, 0)),
+        (datetime(2026, 3, 29, 1, 30, tzinfo=UTC), (29, 3, 2026, 3, 30, 0)),
+        (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), (25, 10, 2026, 2, 30, 0)),
+        (datetime(2026, 10, 25, 1, 30, tzinfo=UTC), (25, 10, 2026, 2, 30, 0)),
+        (datetime(2026, 10, 25, 2, 30, tzinfo=UTC), (25, 10, 2026, 3, 30, 0)),
+    ],
+)
+async def test_a_clock_that_shows_local_time_is_right_across_daylight_saving(
+    hass: HomeAssistant,
+    berlin: None,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    freezer: FrozenDateTimeFactory,
+    utc: datetime,
+    shown: tuple[int, ...],
+) -> None:
+    meter.override = {57600 + index: part for index, part in enumerate(shown)}
+    freezer.move_to(utc + timedelta(seconds=0.5))
+    await enable(hass, entry, "clock_offset")
+    assert state(hass, "clock_offset") == "0"
+
+
+async def test_a_year_of_two_digits_is_understood(
+    hass: HomeAssistant,
+    berlin: None,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    freezer: FrozenDateTimeFactory,
+) -> None:
+    shown = (23, 11, 26, 13, 0, 7)
+    meter.override = {57600 + index: part for index, part in enumerate(shown)}
+    freezer.move_to(datetime(2026, 11, 23, 12, 0, 0, 500_000, tzinfo=UTC))
+    await enable(hass, entry, "clock_offset")
+    assert state(hass, "clock_offset") == "7"
+
+
+@pytest.mark.parametrize("shown", [(0, 0, 0, 0, 0, 0), (31, 2, 2026, 1, 1, 1)])
+async def test_a_clock_that_shows_no_time_has_no_offset(
+    hass: HomeAssistant,
+    meter: Meter,
+    add_meter: AddMeter,
+    shown: tuple[int, ...],
+) -> None:
+    entry = (await add_meter())["result"]
+    meter.override = {57600 + index: part for index, part in enumerate(shown)}
+    await enable(hass, entry, "clock_offset")
+    assert state(hass, "clock_offset") == "unknown"
+
+
+async def test_a_clock_that_does_not_take_the_time_is_told(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await enable(hass, entry, "set_clock")
+    meter.ignores_commands = {57600}
+    with pytest.raises(HomeAssistantError, match="clock of COUNTIS E33 #1"):
+        await press(hass, "set_clock")
+    meter.refuses_commands = {57600}
+    with pytest.raises(HomeAssistantError, match="clock of COUNTIS E33 #1"):
+        await press(hass, "set_clock")
+
+
+async def test_a_meter_without_a_clock_has_none_to_set(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    meter: Meter,
+    add_meter: AddMeter,
+) -> None:
+    meter.refuses = {57600, 36864, 36896, 36928}
+    await add_meter()
+    ids = {each.unique_id for each in entity_registry.entities.values()}
+    for key in ("set_clock", "clock_offset", "overflows_consumed"):
+        assert f"{SERIAL}_{key}" not in ids
+    assert f"{SERIAL}_energy_consumed_today" not in ids
+
+
+async def test_the_clock_is_read_once_an_hour_and_not_at_all_if_nobody_looks(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    def reads() -> int:
+        return sum(frame[2:4] == (57600).to_bytes(2) for frame in line.requests)
+
+    line.requests.clear()
+    for _ in range(3):
+        await entry.runtime_data.async_refresh()
+    assert reads() == 0
+    await enable(hass, entry, "clock_offset")
+    line.requests.clear()
+    for _ in range(5):
+        await entry.runtime_data.async_refresh()
+    assert reads() <= 1
+
+
+# -- what the meter keeps by itself --------------------------------------------------
+
+
+async def test_the_energies_of_days_weeks_and_months_are_shown_as_the_meter_has_them(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
+) -> None:
+    meter.load = Constant(Phase(2000), Phase(1000), Phase(0))
+    await enable(
+        hass,
+        entry,
+        "energy_consumed_today",
+        "energy_consumed_yesterday",
+        "energy_produced_this_month",
+    )
+    assert state(hass, "energy_consumed_today") == "0"
+    clock.seconds += 3600
+    await hass.config_entries.async_reload(entry.entry_id)
+    await entry.runtime_data.async_refresh()
+    assert state(hass, "energy_consumed_today") == "3.0"
+    assert state(hass, "energy_consumed_yesterday") == "0"
+    assert state(hass, "energy_produced_this_month") == "0"
+    found = hass.states.get(entity_id(hass, "energy_consumed_today"))
+    assert found is not None
+    # Its statistics would be those of the total once more.
+    assert "state_class" not in found.attributes
+
+
+async def test_they_are_in_whole_kwh_where_the_meter_has_no_finer_ones(
+    hass: HomeAssistant, meter: Meter, add_meter: AddMeter, clock: Clock
+) -> None:
+    meter.refuses = {36928}
+    entry = (await add_meter())["result"]
+    assert entry.runtime_data.meter.variants["periods"] == "PeriodsInKwh"
+    meter.load = Constant(Phase(2500), Phase(1000), Phase(0))
+    clock.seconds += 3600
+    await enable(hass, entry, "energy_consumed_today")
+    assert state(hass, "energy_consumed_today") == "3.0"
+
+
+async def test_overflows_are_counted_by_the_meter(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.override = {36866: 2}
+    await enable(hass, entry, "overflows_consumed")
+    assert state(hass, "overflows_consumed") == "2"
+
+
+async def test_a_meter_behind_transformers_tells_their_ratio(
+    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
+) -> None:
+    meter.model = "Countis E44"
+    meter.settings |= {57345: 5, 57346: 250}
+    entry = (await add_meter())["result"]
+    await enable(hass, entry, "ct_ratio")
+    assert state(hass, "ct_ratio") == "50.0"
+
+
+async def test_a_direct_meter_has_no_transformer_ratio(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    entry: CountisConfigEntry,
+) -> None:
+    ids = {each.unique_id for each in entity_registry.entities.values()}
+    assert f"{SERIAL}_ct_ratio" not in ids
+
+
+# -- phases ------------------------------------------------------------------------
+
+
+async def test_a_phase_is_there_above_150_volts_with_some_hysteresis(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    seen = []
+    for volts in (230, 149, 146, 144, 149, 151):
+        meter.load = Constant(Phase(100, 0, 230), Phase(100, 0, volts), Phase(100))
+        await entry.runtime_data.async_refresh()
+        seen.append(state(hass, "phase_l2_present"))
+    assert seen == [STATE_ON] * 3 + [STATE_OFF] * 2 + [STATE_ON]
+    assert state(hass, "phase_l1_present") == STATE_ON
+    registered = er.async_get(hass).async_get(entity_id(hass, "phase_l2_present"))
+    assert registered is not None
+    assert registered.entity_category is EntityCategory.DIAGNOSTIC
+
+
+async def test_a_phase_of_a_meter_that_is_away_is_not_known(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, impatient: None
+) -> None:
+    meter.silent = True
+    await entry.runtime_data.async_refresh()
+    assert state(hass, "phase_l1_present") == STATE_UNAVAILABLE
+    meter.silent = False
+    await entry.runtime_data.async_refresh()
+    assert state(hass, "phase_l1_present") == STATE_ON
+
+
+# -- wiring ------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _quick_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the readings of the wiring check at once."""
+    monkeypatch.setattr(coordinator_module, "WIRING_SECONDS", 0)
+
+
+async def check_wiring(hass: HomeAssistant) -> dict[str, Any]:
+    """Call the action for the meter at address 1."""
+    response = await hass.services.async_call(
+        DOMAIN,
+        "check_wiring",
+        {ATTR_ENTITY_ID: entity_id(hass, "power")},
+        blocking=True,
+        return_response=True,
+    )
+    assert response is not None
+    meters: Any = response["meters"]
+    (found,) = meters
+    result: dict[str, Any] = found
+    return result
+
+
+async def test_a_right_wiring_is_found_to_be_right(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.load = Constant(FULL_LOAD, FULL_LOAD, FULL_LOAD)
+    found = await check_wiring(hass)
+    assert found["meter"] == "COUNTIS E33 #1"
+    assert found["codes"] == [0]
+    assert found["unmet_conditions"] == []
+    assert found["values"]["power_l1"] == 5000
+    assert "while nothing is produced" in found["note"]
+
+
+async def test_a_reversed_current_is_found(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.load = Constant(FULL_LOAD, Phase(-5000, -500), FULL_LOAD)
+    found = await check_wiring(hass)
+    assert found["codes"] == [2]
+    assert found["findings"] == [
+        "Err 2: the current of phase L2 is reversed. Check that L and L' are not"
+        " swapped there."
+    ]
+
+
+async def test_unmet_conditions_are_named_with_what_was_measured(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    found = await check_wiring(hass)
+    assert found["codes"] == []
+    texts = [unmet["text"] for unmet in found["unmet_conditions"]]
+    assert any("L3: there is no current, 0.87 A was measured" in text for text in texts)
+    assert any("7.391 A together" in text for text in texts)
+
+
+async def test_the_button_shows_the_result_in_a_notification(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    from homeassistant.components.persistent_notification import (  # noqa: PLC0415
+        _async_get_or_create_notifications,
+    )
+
+    await press(hass, "check_wiring")
+    (unmet,) = _async_get_or_create_notifications(hass).values()
+    assert unmet["title"] == "Wiring of COUNTIS E33 #1"
+    assert "these conditions are not met" in unmet["message"]
+    meter.load = Constant(FULL_LOAD, FULL_LOAD, Phase(-5000))
+    await press(hass, "check_wiring")
+    # The same notification, not another one.
+    (found,) = _async_get_or_create_notifications(hass).values()
+    assert "Err 3" in found["message"]
+    assert "| W | 5000 | 5000 | -5000 |" in found["message"]
+
+
+async def test_a_line_that_is_cut_during_the_check_is_told(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    line.cut = True
+    with pytest.raises(HomeAssistantError, match="No meter answers"):
+        await check_wiring(hass)
+
+
+async def test_a_meter_that_starts_up_during_the_check_is_told(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.override = {50526: 0, 50527: 0}
+    with pytest.raises(HomeAssistantError, match="not usably"):
+        await check_wiring(hass)
+
+
+# -- system health -------------------------------------------------------------------
+
+
+async def test_system_health_tells_of_meters_lines_and_errors(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    add_meter: AddMeter,
+    second_meter: Meter,
+) -> None:
+    from homeassistant.components.system_health import get_info  # noqa: PLC0415
+
+    assert await async_setup_component(hass, "system_health", {})
+    await hass.async_block_till_done()
+    await add_meter(address=2)
+
+    async def info() -> dict[str, Any]:
+        everything: dict[str, Any] = await get_info(hass)
+        found: dict[str, Any] = everything[DOMAIN]["info"]
+        return found
+
+    found = await info()
+    assert (found["meters"], found["answering"], found["lines"]) == (2, 2, 1)
+    assert found["error_rate"] == "0.00%"
+    second_meter.exception = 4
+    await hass.config_entries.async_entries(DOMAIN)[1].runtime_data.async_refresh()
+    found = await info()
+    assert float(found["error_rate"].rstrip("%")) > 0
+    assert found["answering"] == 2
