@@ -12,7 +12,9 @@ import yaml
 
 from custom_components.socomec_countis.connection import PARITIES
 from custom_components.socomec_countis.const import DOMAIN
-from custom_components.socomec_countis.schemas import METER_SCHEMAS, OPTIONS_SCHEMA, SEARCH_SCHEMAS
+from custom_components.socomec_countis.schemas import (
+    OPTIONS_SCHEMA,
+)
 from custom_components.socomec_countis.sensor import SENSORS
 
 ROOT = Path(__file__).parent.parent

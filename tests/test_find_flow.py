@@ -183,12 +183,16 @@ async def test_a_search_that_is_stopped_offers_what_it_found(
     assert {flow["context"]["source"] for flow in flows} == {
         SOURCE_INTEGRATION_DISCOVERY
     }
-    names = [flow["context"]["title_placeholders"]["name"] for flow in flows]
-    assert names == ["COUNTIS E33 #1", "COUNTIS E33 #2"]
+    offered = {
+        flow["context"]["title_placeholders"]["name"]: flow["flow_id"] for flow in flows
+    }
+    assert offered.keys() == {"COUNTIS E33 #1", "COUNTIS E33 #2"}
     # It has really come to an end.
     assert len(line.requests) == asked
 
-    result = await hass.config_entries.flow.async_configure(flows[0]["flow_id"], {})
+    result = await hass.config_entries.flow.async_configure(
+        offered["COUNTIS E33 #1"], {}
+    )
     await hass.async_block_till_done()
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert state(hass, "power") == "1300"

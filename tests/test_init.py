@@ -59,12 +59,12 @@ async def test_a_new_meter_that_is_silent_at_set_up_is_tried_again(
     assert state(hass, "power") == "1300"
 
 
-@pytest.mark.parametrize("good_answers", [8, 9])
+@pytest.mark.parametrize("good_answers", [11, 12])
 async def test_a_first_poll_that_is_not_whole_is_tried_again(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, good_answers: int
 ) -> None:
     await forget_meter(hass, entry)
-    # Eight answers tell who it is and what it serves, one brings the measurements.
+    # Ten answers tell who it is and what it serves, one brings the measurements.
     # The next is lost, and lost again when asked for once more.
     line.faults.extend([Fault()] * good_answers + [LOST, LOST])
     await hass.config_entries.async_setup(entry.entry_id)
@@ -122,6 +122,7 @@ async def test_another_meter_at_the_address_is_not_set_up(
     assert entry.state is ConfigEntryState.SETUP_ERROR
     assert entry.error_reason_translation_key == "another_meter"
     assert entry.error_reason_translation_placeholders == {
+        "name": "COUNTIS E33 #1",
         "expected": "1438012000001",
         "found": "2025000100007",
     }

@@ -323,8 +323,8 @@ class Countis(Device):
         coarse = await self._async_served(coarse_type)
         if fine is None or coarse is None:
             return fine or coarse
-        coarse_values = coarse.values
-        for name, value in fine.values.items():
+        coarse_values = coarse.counters
+        for name, value in fine.counters.items():
             other = coarse_values[name]
             if value is None or other is None:
                 continue
@@ -420,19 +420,16 @@ class Countis(Device):
         elif MEASUREMENTS in report.failed and POWER not in report.updated:
             report.failed[POWER] = report.failed[MEASUREMENTS]
         self._failing = frozenset(report.failed)
+        if not wanted:
+            # They were read at the set-up, just before.
+            report.updated |= {
+                name for name in INTERVALS if getattr(self, name) is not None
+            }
         if not wanted and report.complete:
-            self._take_up_quantities(report)
+            self.quantities |= {
+                name for name, value in self.values(report).items() if value is not None
+            }
         return report
-
-    def _take_up_quantities(self, report: UpdateReport) -> None:
-        """Take what a whole poll found for what the meter has."""
-        # They were read at the set-up, just before.
-        report.updated |= {
-            name for name in INTERVALS if getattr(self, name) is not None
-        }
-        self.quantities |= {
-            name for name, value in self.values(report).items() if value is not None
-        }
 
     async def _async_knock(self) -> None:
         """Make sure, in one short read, that it is this meter that answers."""
