@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any, Self
 
 TARIFF_COUNT = 4
+OVERFLOW_WH = 999_999_999 * 10
 
 
 @dataclass
@@ -48,11 +49,18 @@ class Counters:
         """Count this much more."""
         self.consumed += consumed
         self.partial_consumed += consumed
+        # Of more tariffs than usual, one is first counted in here.
+        missing = self.tariff - len(self.tariffs)
+        self.tariffs += [0.0] * missing
         self.tariffs[self.tariff - 1] += consumed
         self.produced += produced
         self.partial_produced += produced
         self.reactive += reactive
         self.partial_reactive += reactive
+
+    def in_tariff(self, tariff: int) -> float:
+        """Return what was consumed in this tariff, 1 being the first."""
+        return self.tariffs[tariff - 1] if tariff <= len(self.tariffs) else 0.0
 
     def turn_to(self, today: date) -> None:
         """Begin the day, week or month that this day is the first seen of."""

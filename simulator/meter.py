@@ -1,6 +1,6 @@
 """A simulated COUNTIS: counts what flows through it and serves its table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
@@ -10,8 +10,17 @@ from typing import Any
 from pymodbus.constants import ExcCodes
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from .commands import (
+    reset_partial_counters,
+    reset_partial_energies,
+    reset_tariffs,
+    set_tariff,
+)
 from .counters import TARIFF_COUNT, Counters
+from .energies import energies, energies_in_16_bits, overflows, periods, tariffs
+from .identity import communication_board, identification
 from .load import Constant, Load, Phases
+from .meter_clock import shown, understood
 from .metrology import measured, measured_currents, measured_in_16_bits
 from .table import (
     ACTION,
@@ -39,10 +48,6 @@ from .table import (
     VALUE_RESET,
     Kind,
     TableBlock,
-    text,
-    unsigned,
-    unsigned_16,
-    wide_text,
 )
 
 READ = 3
@@ -51,17 +56,7 @@ WRITE_MULTIPLE = 16
 FUNCTIONS = {READ, WRITE, WRITE_MULTIPLE}
 
 DAY_SECONDS = 86_400
-YEARS = range(2000, 2100)
-OVERFLOW_WH = 999_999_999 * 10
-MEGA = 1_000_000
-ALL_TARIFFS = 0xFFFF
 ACTIONS = (0xA1, 0xB2)  # to store the configuration, and to start anew
-PARTIAL_ENERGIES = 0x20
-PARTIAL_BITS = {
-    0x0001: "partial_consumed",
-    0x0002: "partial_reactive",
-    0x0008: "partial_produced",
-}
 
 
 @dataclass(kw_only=True)
@@ -95,6 +90,10 @@ class Meter:
     """Registers whose writes are acknowledged and not carried out."""
     has_partial_energies_reset: bool = False
     """Knows the command 40512, as an E1x or E2x does."""
+    tariff_count: int = TARIFF_COUNT
+    """How many tariffs it counts in."""
+    clock_has_short_year: bool = False
+    """Its clock shows and takes years of two digits."""
     override: dict[int, int] = field(default_factory=dict)
     """Registers that read something else than they should."""
 
@@ -165,7 +164,7 @@ class Meter:
             return [0] * count
         if block.start in self.blank:
             return [RESERVED] * count
-        registers = self._registers(block) | self.override
+        registers = self.registers(block) | self.override
         if self.refuses_reserved and not registers.keys() >= set(addresses):
             return ExcCodes.ILLEGAL_ADDRESS
         return [registers.get(address, RESERVED) for address in addresses]
@@ -178,7 +177,7 @@ class Meter:
         if address in self.ignores_commands:
             accepted = True
         elif CLOCK <= address < CLOCK + 6:
-            accepted = address == CLOCK and self._set_clock(values)
+            accepted = address == CLOCK and self.set_clock(values)
         elif address in NETWORK_SETTINGS:
             accepted = self._set(address, values)
         elif (command := self._commands().get(address)) is None or len(values) != 1:
@@ -206,137 +205,54 @@ class Meter:
 
     # -- registers -----------------------------------------------------------
 
-    def _registers(self, block: TableBlock) -> dict[int, int]:
+    def registers(self, block: TableBlock) -> dict[int, int]:
+        """Return what stands in a block now, without what it is told to play."""
         builders: dict[int, Callable[[], dict[int, int]]] = {
-            IDENTIFICATION: self._identification,
-            COMMUNICATION_BOARD: self._communication_board,
+            IDENTIFICATION: lambda: identification(
+                self.model, self.serial or (0x1438, 0x0120, self.address)
+            ),
+            COMMUNICATION_BOARD: communication_board,
             NETWORK: lambda: self.settings,
-            CLOCK: self._clock_registers,
-            METROLOGY: self._metrology,
-            METROLOGY_16_BIT: self._metrology_in_16_bits,
+            CLOCK: lambda: shown(
+                self._time(self.clock()), short_year=self.clock_has_short_year
+            ),
+            METROLOGY: lambda: measured(
+                self._phases(), 50 + int(self.clock()) % 3 / 100
+            ),
+            METROLOGY_16_BIT: lambda: (
+                measured_in_16_bits(self._phases()) | energies_in_16_bits(self.count())
+            ),
             CURRENTS: lambda: measured_currents(self._phases()),
-            ENERGIES: lambda: self._energies(ENERGIES, 1000),
-            TARIFFS: lambda: self._tariffs(TARIFFS, 1000),
-            ENERGIES_UNIT_100: lambda: self._energies(ENERGIES_UNIT_100, 10),
-            TARIFFS_UNIT_100: lambda: self._tariffs(TARIFFS_UNIT_100, 10),
-            OVERFLOW: self._overflow,
-            PERIODS: lambda: self._periods(PERIODS, 1000),
-            PERIODS_UNIT_100: lambda: self._periods(PERIODS_UNIT_100, 10),
+            ENERGIES: lambda: energies(ENERGIES, 1000, self.count()),
+            TARIFFS: lambda: tariffs(TARIFFS, 1000, self.count(), self.tariff_count),
+            ENERGIES_UNIT_100: lambda: energies(ENERGIES_UNIT_100, 10, self.count()),
+            TARIFFS_UNIT_100: lambda: tariffs(
+                TARIFFS_UNIT_100, 10, self.count(), self.tariff_count
+            ),
+            OVERFLOW: lambda: overflows(self.count(), self.tariff_count),
+            PERIODS: lambda: periods(PERIODS, 1000, self.count()),
+            PERIODS_UNIT_100: lambda: periods(PERIODS_UNIT_100, 10, self.count()),
             MID_STATUS: lambda: {40544: 0, 40545: 0},
             COM_BOARD_PRODUCT: lambda: {40608: 1},
         }
         return builders[block.start]()
 
-    def _identification(self) -> dict[int, int]:
-        year_week, site_line, order = self.serial or (0x1438, 0x0120, self.address)
-        return {
-            **wide_text(50000, "SOCO"),
-            50004: 100,
-            50005: 33,
-            50006: 200,
-            50007: 102,
-            50008: year_week,
-            50009: site_line,
-            50010: order,
-            **unsigned(50011, 0),
-            **dict.fromkeys(range(50013, 50017), 0),
-            50018: 1,
-            50019: 2,
-            **text(50030, "880100", 4),
-            **text(50042, "SOCOMEC" if self.model else "", 8),
-            **text(50050, self.model, 8),
-            **text(50058, self.model, 8),
-        }
-
-    def _communication_board(self) -> dict[int, int]:
-        return {
-            **dict.fromkeys(range(38912, 38916), 1),
-            38916: 17,
-            38917: 8,
-            38918: 2017,
-            **text(38919, "880110", 4),
-        }
-
-    def _clock_registers(self) -> dict[int, int]:
-        now = self._time(self.clock())
-        parts = (now.day, now.month, now.year, now.hour, now.minute, now.second)
-        return {CLOCK + index: part for index, part in enumerate(parts)}
-
     def _phases(self) -> Phases:
         return self.load.phases(int(self.clock()))
-
-    def _metrology(self) -> dict[int, int]:
-        return measured(self._phases(), 50 + int(self.clock()) % 3 / 100)
-
-    def _metrology_in_16_bits(self) -> dict[int, int]:
-        counters = self.count()
-        totals = (counters.consumed, counters.reactive, counters.produced)
-        registers = measured_in_16_bits(self._phases())
-        for index, total in enumerate(totals):
-            registers |= unsigned_16(METROLOGY_16_BIT + 31 + index, _steps(total, MEGA))
-        return registers
-
-    def _energies(self, start: int, step: int) -> dict[int, int]:
-        counters = self.count()
-        return {
-            **unsigned(start + 2, _steps(counters.consumed, step)),
-            **unsigned(start + 4, _steps(counters.reactive, step)),
-            **unsigned(start + 8, _steps(counters.produced, step)),
-            **unsigned(start + 12, _steps(counters.partial_consumed, step)),
-            **unsigned(start + 14, _steps(counters.partial_reactive, step)),
-            **unsigned(start + 18, _steps(counters.partial_produced, step)),
-        }
-
-    def _tariffs(self, start: int, step: int) -> dict[int, int]:
-        counters = self.count()
-        registers = {start: TARIFF_COUNT, start + 1: counters.tariff}
-        for index, energy in enumerate(counters.tariffs):
-            registers |= unsigned(start + 2 + 2 * index, _steps(energy, step))
-        return registers
-
-    def _periods(self, start: int, step: int) -> dict[int, int]:
-        counters = self.count()
-        registers: dict[int, int] = {}
-        for index, period in enumerate(counters.periods):
-            energies = (
-                period.consumed_before,
-                period.produced_before,
-                counters.consumed - period.consumed_at_start,
-                counters.produced - period.produced_at_start,
-            )
-            for place, energy in enumerate(energies):
-                registers |= unsigned(
-                    start + 8 * index + 2 * place, _steps(energy, step)
-                )
-        return registers
-
-    def _overflow(self) -> dict[int, int]:
-        counters = self.count()
-        totals = (counters.consumed, counters.reactive, counters.produced)
-        return {
-            **unsigned(36864, 999_999_999),
-            **{
-                36866 + index: int(total // OVERFLOW_WH)
-                for index, total in enumerate(totals)
-            },
-            **{
-                36871 + index: int(energy // OVERFLOW_WH)
-                for index, energy in enumerate(counters.tariffs)
-            },
-        }
 
     # -- commands ------------------------------------------------------------
 
     def _commands(self) -> dict[int, Callable[[int], bool]]:
         """Return what each command register does; false refuses the value."""
+        counters, count = self.counters, self.tariff_count
         commands: dict[int, Callable[[int], bool]] = {
             ACTION: lambda action: action in ACTIONS,
-            VALUE_RESET + 2: self._reset_partial_counters,
-            VALUE_RESET + 4: self._reset_tariffs,
-            SET_TARIFF + 1: self._set_tariff,
+            VALUE_RESET + 2: partial(reset_partial_counters, counters),
+            VALUE_RESET + 4: partial(reset_tariffs, counters, count),
+            SET_TARIFF + 1: partial(set_tariff, counters, count),
         }
         if self.has_partial_energies_reset:
-            commands[PARTIAL_ENERGIES_RESET] = self._reset_partial_energies
+            commands[PARTIAL_ENERGIES_RESET] = partial(reset_partial_energies, counters)
         return commands
 
     def _set(self, address: int, values: list[int]) -> bool:
@@ -348,50 +264,13 @@ class Meter:
         self.settings |= wanted
         return True
 
-    def _reset_partial_counters(self, bits: int) -> bool:
-        """Reset what is asked for; bits of other things are a mistake here."""
-        if not bits or bits & ~sum(PARTIAL_BITS):
-            return False
-        for bit, name in PARTIAL_BITS.items():
-            if bits & bit:
-                setattr(self.counters, name, 0.0)
-        return True
-
-    def _reset_partial_energies(self, value: int) -> bool:
-        return value == PARTIAL_ENERGIES and self._reset_partial_counters(
-            sum(PARTIAL_BITS)
-        )
-
-    def _reset_tariffs(self, bits: int) -> bool:
-        if bits != ALL_TARIFFS and (not bits or bits >> TARIFF_COUNT):
-            return False
-        for index in range(TARIFF_COUNT):
-            if bits >> index & 1:
-                self.counters.tariffs[index] = 0.0
-        return True
-
-    def _set_tariff(self, tariff: int) -> bool:
-        if not 1 <= tariff <= TARIFF_COUNT:
-            return False
-        self.counters.tariff = tariff
-        return True
-
-    def _set_clock(self, values: list[int]) -> bool:
-        try:
-            day, month, year, hour, minute, second = values
-            if year not in YEARS:
-                return False
-            wanted = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-        except ValueError:
+    def set_clock(self, values: Sequence[int]) -> bool:
+        """Have the clock go on from what these registers of block 57600 show."""
+        wanted = understood(values, short_year=self.clock_has_short_year)
+        if wanted is None:
             return False
         self._clock_offset = wanted.timestamp() - self.clock()
         return True
-
-
-def _steps(energy: float, step: int) -> int:
-    """Return a counter as its register has it, wrapped where the display does."""
-    # Thousands of additions leave a whole number a little short of itself.
-    return int((energy + 1e-6) % OVERFLOW_WH // step)
 
 
 async def _serve(

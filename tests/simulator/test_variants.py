@@ -1,0 +1,84 @@
+"""In what one meter differs from another."""
+
+from datetime import datetime
+
+from modbus_connection import ModbusExceptionError
+from modbus_connection.tmodbus import TmodbusUnit
+import pytest
+
+from custom_components.socomec_countis import countis
+from simulator import Constant, Counters, Meter, Phase
+from tests.common import Clock
+
+NOT_AVAILABLE = [0xFFFF, 0xFFFF]
+ILLEGAL_VALUE = 3
+
+
+async def refused(unit: TmodbusUnit, address: int, *values: int) -> int | None:
+    with pytest.raises(ModbusExceptionError) as refusal:
+        await unit.write_registers(address, list(values))
+    return refusal.value.exception_code
+
+
+async def test_a_clock_with_short_years_shows_and_takes_two_digits(
+    meter: Meter, unit: TmodbusUnit, clock: Clock
+) -> None:
+    meter.clock_has_short_year = True
+    assert await unit.read_holding_registers(57600, 3) == [15, 6, 25]
+    assert await refused(unit, 57600, 31, 12, 2026, 23, 59, 58) == ILLEGAL_VALUE
+    await unit.write_registers(57600, [31, 12, 99, 23, 59, 58])
+    clock.seconds += 1
+    assert await unit.read_holding_registers(57600, 6) == [31, 12, 99, 23, 59, 59]
+    assert await refused(unit, 57600, 1, 1, 100, 0, 0, 0) == ILLEGAL_VALUE
+
+
+@pytest.mark.parametrize(("short", "year"), [(False, 2026), (True, 26)])
+async def test_a_clock_is_set_in_its_own_way(
+    meter: Meter, unit: TmodbusUnit, *, short: bool, year: int
+) -> None:
+    meter.clock_has_short_year = short
+    now = datetime(2026, 11, 23, 8, 59, 59, 990_000)  # noqa: DTZ001
+    found = countis.Countis(
+        unit, countis.Line(38400), address=1, local_time=lambda: now
+    )
+    await countis.async_set_clock(found)
+    assert await unit.read_holding_registers(57600, 6) == [23, 11, year, 9, 0, 0]
+
+
+async def test_a_meter_with_two_tariffs_has_no_others(
+    meter: Meter, unit: TmodbusUnit
+) -> None:
+    meter.tariff_count = 2
+    meter.counters = Counters(tariffs=[1_000_000.0, 234_560.0, 0.0, 0.0])
+    # What is not available is no reserved register.
+    meter.refuses_reserved = True
+    assert await unit.read_holding_registers(51200, 10) == [
+        *(2, 1),
+        *(1, 100_000 & 0xFFFF),
+        *(0, 23_456),
+        *(NOT_AVAILABLE * 2),
+    ]
+    assert await unit.read_holding_registers(50848, 10) == [
+        *(2, 1, 0, 1000, 0, 234),
+        *(NOT_AVAILABLE * 2),
+    ]
+    assert await unit.read_holding_registers(36871, 4) == [0, 0, *NOT_AVAILABLE]
+    assert await refused(unit, 40481, 3) == ILLEGAL_VALUE
+    assert await refused(unit, 57892, 0x0004) == ILLEGAL_VALUE
+    await unit.write_register(40481, 2)
+    await unit.write_register(57892, 0x0003)
+    assert await unit.read_holding_registers(51201, 5) == [2, 0, 0, 0, 0]
+
+
+async def test_a_meter_with_eight_tariffs_counts_in_the_last(
+    meter: Meter, unit: TmodbusUnit, clock: Clock
+) -> None:
+    meter.tariff_count = 8
+    meter.load = Constant(Phase(36_000), Phase(0), Phase(0))
+    await unit.write_register(40481, 8)
+    clock.seconds += 10
+    assert await unit.read_holding_registers(51200, 2) == [8, 8]
+    assert await unit.read_holding_registers(51214, 4) == [0, 0, 0, 10]
+    assert await refused(unit, 40481, 9) == ILLEGAL_VALUE
+    await unit.write_register(57892, 0x0080)
+    assert await unit.read_holding_registers(51216, 2) == [0, 0]
