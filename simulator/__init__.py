@@ -16,6 +16,7 @@ from .line import (
 )
 from .load import Constant, House, Inverter, Load, Phase
 from .meter import Meter
+from .wiring import ReversedCurrent, SwappedNeutral
 
 __all__ = [
     "ANOTHER_ADDRESS",
@@ -34,6 +35,8 @@ __all__ = [
     "Load",
     "Meter",
     "Phase",
+    "ReversedCurrent",
+    "SwappedNeutral",
     "late",
     "line_in_thread",
 ]

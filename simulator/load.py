@@ -29,6 +29,10 @@ class Phase:
 
     volts: float = 230
 
+    turned: float = 0
+    """How far the voltage is ahead of its usual place, a third of a turn behind
+    the phase before, in degrees."""
+
 
 class Load(Protocol):
     """Anything that a meter can be put in front of."""

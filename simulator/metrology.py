@@ -6,6 +6,7 @@ Blocks 50512 (32 bits), 51280 (16 bits) and 40576 (currents alone).
 import math
 
 from .load import Phases
+from .phasors import currents, voltages
 from .table import (
     CURRENTS,
     METROLOGY,
@@ -23,7 +24,7 @@ def measured(phases: Phases, hertz: float) -> dict[int, int]:
     """Return the registers of block 50512."""
     registers = {
         **unsigned(METROLOGY + 14, hertz * 100),
-        **unsigned(METROLOGY + 22, _neutral(phases) * 1000),
+        **unsigned(METROLOGY + 22, abs(sum(currents(phases))) * 1000),
         **_currents(METROLOGY + 16, phases),
     }
     for index, volts in enumerate(_voltages(phases)):
@@ -51,19 +52,18 @@ def measured_currents(phases: Phases) -> dict[int, int]:
 def _currents(start: int, phases: Phases) -> dict[int, int]:
     registers: dict[int, int] = {}
     for index, phase in enumerate(phases):
-        amperes = math.hypot(phase.watts, phase.reactive) / phase.volts
+        amperes = math.hypot(phase.watts, phase.reactive) / (phase.volts or math.inf)
         registers |= unsigned(start + 2 * index, amperes * 1000)
     return registers
 
 
 def _voltages(phases: Phases) -> list[float]:
     """Return U12, U23, U31, V1, V2, V3."""
-    simple = [phase.volts for phase in phases]
-    following = [*simple[1:], simple[0]]
+    terminals = voltages(phases)
+    following = [*terminals[1:], terminals[0]]
     return [
-        (one + other) / 2 * math.sqrt(3)
-        for one, other in zip(simple, following, strict=True)
-    ] + simple
+        abs(one - other) for one, other in zip(terminals, following, strict=True)
+    ] + [phase.volts for phase in phases]
 
 
 def _powers(start: int, words: int, phases: Phases) -> dict[int, float]:
@@ -87,14 +87,3 @@ def _power(watts: float, reactive: float) -> Powers:
     apparent = math.hypot(watts, reactive)
     factor = math.copysign(abs(watts) / apparent, reactive) if apparent else 1
     return watts / 10, reactive / 10, apparent / 10, factor * 1000
-
-
-def _neutral(phases: Phases) -> float:
-    """Return the current that three phases a third of a turn apart leave over."""
-    real = imaginary = 0.0
-    for index, phase in enumerate(phases):
-        current = math.hypot(phase.watts, phase.reactive) / phase.volts
-        angle = math.atan2(phase.reactive, phase.watts) - index * 2 * math.pi / 3
-        real += current * math.cos(angle)
-        imaginary += current * math.sin(angle)
-    return math.hypot(real, imaginary)
