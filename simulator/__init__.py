@@ -1,6 +1,7 @@
 """A simulated COUNTIS on a simulated RS485 line."""
 
 from .counters import Counters
+from .gateway import Gateway, RtuGateway, TcpGateway
 from .line import (
     ANOTHER_ADDRESS,
     FLIPPED,
@@ -12,10 +13,10 @@ from .line import (
     Fault,
     Line,
     late,
-    line_in_thread,
 )
 from .load import Constant, House, Inverter, Load, Phase
 from .meter import Meter
+from .threads import gateway_in_thread, line_in_thread
 from .wiring import ReversedCurrent, SwappedNeutral
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Constant",
     "Counters",
     "Fault",
+    "Gateway",
     "House",
     "Inverter",
     "Line",
@@ -36,7 +38,10 @@ __all__ = [
     "Meter",
     "Phase",
     "ReversedCurrent",
+    "RtuGateway",
     "SwappedNeutral",
+    "TcpGateway",
+    "gateway_in_thread",
     "late",
     "line_in_thread",
 ]

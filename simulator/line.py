@@ -8,8 +8,8 @@ to answer, and disturbs frames when told to.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -55,16 +55,22 @@ NOISE_BEFORE = Fault(lambda frame: b"\x00\xff\x55" + frame)
 NOISE_AFTER = Fault(lambda frame: frame + b"\xff\x00\x55")
 
 
+def with_crc(content: bytes) -> bytes:
+    """Return a frame: its content and the check sum."""
+    return content + FramerRTU.compute_CRC(content).to_bytes(2)
+
+
+def checks(frame: bytes) -> bool:
+    """Whether a frame's check sum is that of its content."""
+    return FramerRTU.compute_CRC(frame[:-2]) == int.from_bytes(frame[-2:])
+
+
 def _from_another_address(frame: bytes) -> bytes:
-    return _with_crc(bytes([frame[0] % 247 + 1]) + frame[1:-2])
+    return with_crc(bytes([frame[0] % 247 + 1]) + frame[1:-2])
 
 
 def _zeros(frame: bytes) -> bytes:
-    return _with_crc(frame[:3] + bytes(len(frame) - 5))
-
-
-def _with_crc(frame: bytes) -> bytes:
-    return frame + FramerRTU.compute_CRC(frame).to_bytes(2)
+    return with_crc(frame[:3] + bytes(len(frame) - 5))
 
 
 ANOTHER_ADDRESS = Fault(_from_another_address)
@@ -136,6 +142,7 @@ class Line:
     ) -> None:
         """Put the meters on the line; `link` is a lasting name for its port."""
         self.meters = {meter.address: meter for meter in meters}
+        self.baudrate = baudrate
         self.character_seconds = BITS_PER_CHARACTER / baudrate
         self.answer_delay = answer_delay
         self.link = link
@@ -268,7 +275,7 @@ class Line:
     async def _deliver(self, frame: bytes, delay: float) -> None:
         """Hand a request over to the meters that understand it."""
         await asyncio.sleep(delay)
-        if FramerRTU.compute_CRC(frame[:-2]) != int.from_bytes(frame[-2:]):
+        if not checks(frame):
             return
         meter = self.meters.get(frame[0])
         if frame[0] == BROADCAST or (meter is not None and not meter.silent):
@@ -317,21 +324,3 @@ class Line:
             if not self.cut and self._client is not None:
                 with suppress(BlockingIOError):
                     self.bytes_answered += os.write(self._client.master, part)
-
-
-@contextmanager
-def line_in_thread(line: Line) -> Iterator[Line]:
-    """Run a line in a thread of its own, beside whatever the caller runs."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(line.__aenter__(), loop).result()
-        try:
-            yield line
-        finally:
-            asyncio.run_coroutine_threadsafe(line.__aexit__(), loop).result()
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()

@@ -1,0 +1,260 @@
+"""A line behind a network gateway, as clients of the network see it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from functools import partial
+import struct
+import time
+
+from modbus_connection import (
+    GatewayTargetError,
+    ModbusExceptionError,
+    ModbusSerialParams,
+    ModbusTcpParams,
+    ModbusTimeoutError,
+)
+from modbus_connection.tmodbus import ModbusConnection
+import pytest
+
+from simulator import (
+    ANOTHER_ADDRESS,
+    FLIPPED,
+    LOST,
+    NOISE_AFTER,
+    NOISE_BEFORE,
+    TRUNCATED,
+    Fault,
+    Gateway,
+    Line,
+    Meter,
+    RtuGateway,
+    TcpGateway,
+    gateway_in_thread,
+    late,
+)
+
+from .conftest import TIMEOUT
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+ORDER = 50010  # of the serial number, which is the address
+UNIT_TIMEOUT = 0.1
+
+
+@pytest.fixture
+def line(meter: Meter, second_meter: Meter) -> Line:
+    """Return a fast line with both meters, which the gateway runs."""
+    return Line([meter, second_meter], baudrate=115_200, answer_delay=0.001)
+
+
+@pytest.fixture
+def tcp_gateway(line: Line) -> Generator[TcpGateway]:
+    """Run a Modbus TCP gateway that does not wait long for a meter."""
+    with gateway_in_thread(line, partial(TcpGateway, timeout=UNIT_TIMEOUT)) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def rtu_gateway(line: Line) -> Generator[RtuGateway]:
+    """Run a gateway that carries RTU frames."""
+    with gateway_in_thread(line, RtuGateway) as gateway:
+        yield gateway
+
+
+@asynccontextmanager
+async def client_of(gateway: Gateway) -> AsyncGenerator[ModbusConnection]:
+    """Connect a client that speaks what the gateway does."""
+    params: ModbusTcpParams | ModbusSerialParams
+    params = ModbusTcpParams(host=gateway.host, port=gateway.port)
+    if isinstance(gateway, RtuGateway):
+        device = f"socket://{gateway.host}:{gateway.port}"
+        params = ModbusSerialParams(device=device, baudrate=115_200)
+    client = ModbusConnection(params, timeout=TIMEOUT)
+    yield client
+    await client.close()
+
+
+async def order(client: ModbusConnection, address: int) -> int:
+    return (await client.for_unit(address).read_holding_registers(ORDER, 1))[0]
+
+
+@pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
+async def test_meters_behind_a_gateway_answer_at_their_addresses(
+    line: Line, kind: type[Gateway]
+) -> None:
+    with gateway_in_thread(line, kind) as gateway:
+        async with client_of(gateway) as client:
+            assert [await order(client, address) for address in (1, 2, 1)] == [1, 2, 1]
+            words = await client.for_unit(2).read_holding_registers(50000, 66)
+            assert words[:5] == [0x53, 0x4F, 0x43, 0x4F, 100]
+            await client.for_unit(2).write_register(40481, 3)
+            await client.for_unit(1).write_registers(57345, [1, 100])
+    assert line.meters[2].writes == [(40481, [3])]
+    assert line.meters[1].writes == [(57345, [1, 100])]
+
+
+@pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
+async def test_a_gateway_passes_on_what_a_meter_refuses(
+    line: Line, kind: type[Gateway]
+) -> None:
+    with gateway_in_thread(line, kind) as gateway:
+        async with client_of(gateway) as client:
+            with pytest.raises(ModbusExceptionError) as refusal:
+                await client.for_unit(1).read_holding_registers(0, 1)
+            assert refusal.value.exception_code == 2
+
+
+@pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
+async def test_clients_of_a_gateway_come_one_after_another(
+    line: Line, kind: type[Gateway]
+) -> None:
+    with gateway_in_thread(line, kind) as gateway:
+        for address in (1, 2, 1):
+            async with client_of(gateway) as client:
+                assert await order(client, address) == address
+
+
+@pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
+async def test_a_gateway_finds_a_line_that_was_plugged_in_again(
+    line: Line, kind: type[Gateway]
+) -> None:
+    with gateway_in_thread(line, kind) as gateway:
+        async with client_of(gateway) as client:
+            assert await order(client, 1) == 1
+            line.unplug()
+            with pytest.raises((ModbusTimeoutError, GatewayTargetError)):
+                await order(client, 1)
+            line.replug()
+        async with client_of(gateway) as client:
+            assert await order(client, 1) == 1
+
+
+async def test_a_tcp_gateway_says_that_a_meter_is_silent(
+    second_meter: Meter, tcp_gateway: TcpGateway
+) -> None:
+    second_meter.silent = True
+    async with client_of(tcp_gateway) as client:
+        for address in (2, 200):
+            began = time.monotonic()
+            with pytest.raises(GatewayTargetError) as error:
+                await order(client, address)
+            assert UNIT_TIMEOUT <= time.monotonic() - began < TIMEOUT
+            assert error.value.exception_code == 0x0B
+        assert await order(client, 1) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [LOST, FLIPPED, TRUNCATED, NOISE_BEFORE, ANOTHER_ADDRESS, late(2 * UNIT_TIMEOUT)],
+)
+async def test_a_tcp_gateway_does_not_pass_on_what_it_cannot_use(
+    line: Line, tcp_gateway: TcpGateway, fault: Fault
+) -> None:
+    line.faults.append(fault)
+    async with client_of(tcp_gateway) as client:
+        with pytest.raises(GatewayTargetError):
+            await order(client, 1)
+        await asyncio.sleep(2 * UNIT_TIMEOUT)
+        assert await order(client, 2) == 2
+
+
+async def test_what_follows_an_answer_does_not_spoil_it(
+    line: Line, tcp_gateway: TcpGateway
+) -> None:
+    line.faults.append(NOISE_AFTER)
+    async with client_of(tcp_gateway) as client:
+        assert [await order(client, address) for address in (1, 2)] == [1, 2]
+
+
+async def test_a_tcp_gateway_asks_for_one_client_after_the_other(
+    line: Line, tcp_gateway: TcpGateway
+) -> None:
+    async def ask(client: ModbusConnection, address: int) -> list[int]:
+        return [await order(client, address) for _ in range(20)]
+
+    async with client_of(tcp_gateway) as one, client_of(tcp_gateway) as other:
+        orders = tuple(await asyncio.gather(ask(one, 1), ask(other, 2)))
+    assert orders == ([1] * 20, [2] * 20)
+    assert len(line.requests) == 40
+    # Each had its turn: neither waited for all of the other's.
+    assert [frame[0] for frame in line.requests[:20]] != [1] * 20
+
+
+async def test_requests_that_were_sent_at_once_keep_their_transactions(
+    tcp_gateway: TcpGateway,
+) -> None:
+    reader, writer = await asyncio.open_connection(tcp_gateway.host, tcp_gateway.port)
+    for transaction, unit in ((700, 2), (3, 1), (3, 99)):
+        header = struct.pack(">HHHB", transaction, 0, 6, unit)
+        writer.write(header + struct.pack(">BHH", 3, ORDER, 1))
+    answers = [await reader.readexactly(11), await reader.readexactly(11)]
+    silence = await reader.readexactly(9)
+    writer.close()
+    assert [answer.hex(" ") for answer in (*answers, silence)] == [
+        "02 bc 00 00 00 05 02 03 02 00 02",
+        "00 03 00 00 00 05 01 03 02 00 01",
+        "00 03 00 00 00 03 63 83 0b",
+    ]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"GET / HTTP/1.0\r\n\r\n", bytes(7), bytes.fromhex("0001 0000 ffff 01")],
+)
+async def test_who_speaks_something_else_is_hung_up_on(
+    line: Line, tcp_gateway: TcpGateway, header: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection(tcp_gateway.host, tcp_gateway.port)
+    writer.write(header)
+    async with asyncio.timeout(1):
+        assert await reader.read() == b""
+    writer.close()
+    assert line.requests == []
+
+
+async def test_a_broadcast_through_an_rtu_gateway_reaches_every_meter(
+    meter: Meter, second_meter: Meter, rtu_gateway: RtuGateway
+) -> None:
+    async with client_of(rtu_gateway) as client:
+        await client.for_unit(0).write_register(40481, 2)
+        assert [await order(client, address) for address in (1, 2)] == [1, 2]
+    assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
+
+
+@pytest.mark.parametrize("answers", [False, True])
+async def test_a_broadcast_through_a_tcp_gateway_is_answered_by_the_gateway_or_nobody(
+    line: Line, tcp_gateway: TcpGateway, *, answers: bool
+) -> None:
+    tcp_gateway.answers_broadcast = answers
+    async with client_of(tcp_gateway) as client:
+        if answers:
+            await client.for_unit(0).write_register(40481, 2)
+            await client.for_unit(0).write_registers(57345, [1, 100])
+        else:
+            with pytest.raises(ModbusTimeoutError):
+                await client.for_unit(0).write_register(40481, 2)
+        assert [await order(client, address) for address in (1, 2)] == [1, 2]
+    for meter in line.meters.values():
+        assert (40481, [2]) in meter.writes
+    assert len(line.requests) == 3 + answers
+
+
+async def test_clients_are_sent_away_when_the_gateway_ends(line: Line) -> None:
+    with gateway_in_thread(line, TcpGateway) as gateway:
+        reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
+        # The gateway has met this client once it has answered.
+        writer.write(bytes.fromhex("0001 0000 0006 01 03 c35a 0001"))
+        await reader.readexactly(11)
+    async with asyncio.timeout(1):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_gateway_listens_at_the_port_that_it_is_given(line: Line) -> None:
+    with gateway_in_thread(line, RtuGateway) as gateway:
+        port = gateway.port
+    with gateway_in_thread(line, partial(RtuGateway, port=port)) as gateway:
+        assert gateway.port == port
+        async with client_of(gateway) as client:
+            assert await order(client, 1) == 1
