@@ -182,7 +182,8 @@ class TcpGateway(Gateway):
         self.answers_broadcast = answers_broadcast
         """Whether a broadcast is acknowledged, which no meter does."""
         self._turn = asyncio.Lock()
-        self._answers = asyncio.StreamReader()
+        self._answers: asyncio.StreamReader | None = None
+        """While one is waited for; what comes too late is nobody's any more."""
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -203,8 +204,6 @@ class TcpGateway(Gateway):
     async def _ask(self, unit: int, request: bytes) -> bytes:
         """Return the answer to a request, both without unit and check sum."""
         frame = with_crc(bytes([unit]) + request)
-        # What came too late is nobody's answer any more.
-        self._answers = asyncio.StreamReader()
         self._serial.write(frame)
         sent = len(frame) * self._line.character_seconds
         if unit == BROADCAST:
@@ -220,15 +219,18 @@ class TcpGateway(Gateway):
     async def _receive(self, wait: float) -> bytes:
         """Return a frame that begins in time; it ends by its length or with silence."""
         frame = b""
+        self._answers = asyncio.StreamReader()
         with suppress(TimeoutError):
             while missing := _length(frame) - len(frame):
                 async with asyncio.timeout(wait):
                     frame += await self._answers.read(missing)
                 wait = END_SECONDS
+        self._answers = None
         return frame
 
     def _on_data(self, data: bytes) -> None:
-        self._answers.feed_data(data)
+        if self._answers is not None:
+            self._answers.feed_data(data)
 
 
 def _length(frame: bytes) -> int:
