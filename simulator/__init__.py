@@ -1,6 +1,7 @@
 """A simulated COUNTIS on a simulated RS485 line."""
 
 from .counters import Counters
+from .diagnostics import Diagnostics, NotDiagnosticsError
 from .gateway import Gateway, RtuGateway, TcpGateway
 from .line import (
     ANOTHER_ADDRESS,
@@ -16,6 +17,7 @@ from .line import (
 )
 from .load import Constant, House, Inverter, Load, Phase
 from .meter import Meter
+from .playback import played
 from .threads import gateway_in_thread, line_in_thread
 from .wiring import ReversedCurrent, SwappedNeutral
 
@@ -29,6 +31,7 @@ __all__ = [
     "ZEROS",
     "Constant",
     "Counters",
+    "Diagnostics",
     "Fault",
     "Gateway",
     "House",
@@ -36,6 +39,7 @@ __all__ = [
     "Line",
     "Load",
     "Meter",
+    "NotDiagnosticsError",
     "Phase",
     "ReversedCurrent",
     "RtuGateway",
@@ -44,4 +48,5 @@ __all__ = [
     "gateway_in_thread",
     "late",
     "line_in_thread",
+    "played",
 ]
