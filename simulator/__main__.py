@@ -2,16 +2,21 @@
 
 import argparse
 import asyncio
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 import json
 from pathlib import Path
 import signal
 import time
 
 from .counters import Counters
+from .diagnostics import USUAL_BAUDRATE, Diagnostics, NotDiagnosticsError
+from .gateway import LOCALHOST, Gateway, RtuGateway, TcpGateway
 from .line import Line
 from .load import House, Inverter, Load
 from .meter import Meter
+from .playback import played
+from .wiring import MISTAKES, miswired
 
 SAVE_INTERVAL = 10
 
@@ -36,9 +41,8 @@ ROOF = Counters(
 )
 
 
-def meters_at(addresses: list[int], state: Path | None) -> list[Meter]:
-    """Return a house with a roof, its inverter, and then houses."""
-    saved = json.loads(state.read_text()) if state and state.exists() else {}
+def meters_at(addresses: Sequence[int], mistakes: Sequence[str]) -> list[Meter]:
+    """Return a house with a roof, its inverter, and then houses, all wired alike."""
     # It is noon whenever the simulation starts, so that the sun shines on it.
     noon = int(time.time())
     meters = []
@@ -50,20 +54,33 @@ def meters_at(addresses: list[int], state: Path | None) -> list[Meter]:
         meters.append(
             Meter(
                 address=address,
-                load=load,
-                counters=Counters.restored(saved.get(str(address), counters.saved())),
+                load=miswired(load, mistakes),
+                counters=Counters.restored(counters.saved()),
             )
         )
     return meters
 
 
-async def async_run(line: Line, state: Path | None) -> None:
+def restore(meters: Sequence[Meter], state: Path) -> None:
+    """Have the meters go on from what they had counted when it was saved."""
+    saved = json.loads(state.read_text()) if state.exists() else {}
+    for meter in meters:
+        if (counters := saved.get(str(meter.address))) is not None:
+            meter.counters = Counters.restored(counters)
+
+
+async def async_run(line: Line, gateway: Gateway | None, state: Path | None) -> None:
     """Run the line until a signal ends it, saving the counters now and then."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with line:
-        print(f"Port: {line.port}", flush=True)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(line)
+        place = f"Port: {line.port}"
+        if gateway is not None:
+            await stack.enter_async_context(gateway)
+            place = f"{gateway.name}: {gateway.host}:{gateway.port}"
+        print(place, flush=True)
         while not stopped.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(SAVE_INTERVAL):
@@ -79,25 +96,69 @@ async def async_run(line: Line, state: Path | None) -> None:
                 written.replace(state)
 
 
-def main() -> None:
-    """Parse the command line and run."""
+def parsed() -> argparse.Namespace:
+    """Return what the command line says; `meters` are those to play."""
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
-    parser.add_argument("--address", type=int, nargs="+", default=[1], help="1 to 255")
-    parser.add_argument("--baudrate", type=int, default=9600)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--address", type=int, nargs="+", default=[1], help="1 to 255")
+    which.add_argument(
+        "--load", type=Path, help="a diagnostics file of a meter that is played"
+    )
+    parser.add_argument("--baudrate", type=int, help="9600, or as in the file")
     parser.add_argument("--answer-delay", type=float, default=0.02, help="in seconds")
+    parser.add_argument(
+        "--wiring",
+        nargs="+",
+        choices=MISTAKES,
+        default=[],
+        help="what is wrong with the wiring of every meter",
+    )
     parser.add_argument("--link", type=Path, help="a lasting name for the port")
     parser.add_argument(
         "--state", type=Path, help="a file that keeps the counters between runs"
     )
+    gateways = parser.add_mutually_exclusive_group()
+    gateways.add_argument(
+        "--tcp", type=int, metavar="PORT", help="a Modbus TCP gateway; 0 for any port"
+    )
+    gateways.add_argument(
+        "--rtu-over-tcp", type=int, metavar="PORT", help="a gateway for RTU frames"
+    )
+    parser.add_argument("--host", default=LOCALHOST, help="what the gateway listens at")
     arguments = parser.parse_args()
+    if arguments.load is None:
+        arguments.meters = meters_at(arguments.address, arguments.wiring)
+        arguments.baudrate = arguments.baudrate or USUAL_BAUDRATE
+        return arguments
+    if arguments.wiring:
+        parser.error("--wiring: a meter from a file is wired as it is")
+    try:
+        diagnostics = Diagnostics.load(arguments.load)
+    except NotDiagnosticsError as err:
+        parser.exit(2, f"{err}\n")
+    arguments.meters = [played(diagnostics)]
+    arguments.baudrate = arguments.baudrate or diagnostics.baudrate
+    return arguments
+
+
+def main() -> None:
+    """Run what the command line says."""
+    arguments = parsed()
+    if arguments.state is not None:
+        restore(arguments.meters, arguments.state)
     line = Line(
-        meters_at(arguments.address, arguments.state),
+        arguments.meters,
         baudrate=arguments.baudrate,
         answer_delay=arguments.answer_delay,
         link=arguments.link,
     )
     line.understood_baudrate = arguments.baudrate
-    asyncio.run(async_run(line, arguments.state))
+    gateway: Gateway | None = None
+    if arguments.tcp is not None:
+        gateway = TcpGateway(line, host=arguments.host, port=arguments.tcp)
+    elif arguments.rtu_over_tcp is not None:
+        gateway = RtuGateway(line, host=arguments.host, port=arguments.rtu_over_tcp)
+    asyncio.run(async_run(line, gateway, arguments.state))
 
 
 if __name__ == "__main__":

@@ -15,16 +15,19 @@ import pytest
 
 
 @asynccontextmanager
-async def running(*arguments: str) -> AsyncGenerator[tuple[Process, str]]:
-    """Run the simulation and return it with its port."""
+async def running(
+    *arguments: str, label: str = "Port"
+) -> AsyncGenerator[tuple[Process, str]]:
+    """Run the simulation and return it with the place that it says it is at."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "simulator", *arguments), stdout=PIPE
     )
     try:
         assert process.stdout is not None
-        label, port = (await process.stdout.readline()).decode().split()
-        assert label == "Port:"
-        yield process, port
+        line = (await process.stdout.readline()).decode().strip()
+        said, _, place = line.partition(": ")
+        assert said == label
+        yield process, place
     finally:
         if process.returncode is None:
             process.kill()
