@@ -34,12 +34,11 @@ from simulator import (
     late,
 )
 
-from .conftest import TIMEOUT
-
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 ORDER = 50010  # of the serial number, which is the address
 UNIT_TIMEOUT = 0.1
+TIMEOUT = 1.0
 
 
 @pytest.fixture
@@ -139,7 +138,7 @@ async def test_a_tcp_gateway_says_that_a_meter_is_silent(
             began = time.monotonic()
             with pytest.raises(GatewayTargetError) as error:
                 await order(client, address)
-            assert UNIT_TIMEOUT <= time.monotonic() - began < TIMEOUT
+            assert time.monotonic() - began >= UNIT_TIMEOUT
             assert error.value.exception_code == 0x0B
         assert await order(client, 1) == 1
 
