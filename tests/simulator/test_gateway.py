@@ -37,8 +37,8 @@ from simulator import (
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 ORDER = 50010  # of the serial number, which is the address
-UNIT_TIMEOUT = 0.1
-TIMEOUT = 1.0
+UNIT_TIMEOUT = 0.3
+TIMEOUT = 2.0
 
 
 @pytest.fixture
