@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+import math
 import os
 from pathlib import Path
 import shutil
@@ -17,6 +18,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientError, ClientSession
+
+from simulator.__main__ import load_at
+
+from . import demo_dashboard, demo_history, demo_solar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -41,24 +46,9 @@ logger:
     custom_components.socomec_countis: info
 """
 
-# How Home Assistant files the sensors that the Energy dashboard uses.
-ENERGY = {
-    "unit_of_measurement": "kWh",
-    "unit_class": "energy",
-    "has_sum": True,
-    "mean_type": 0,
-}
-POWER = {
-    "unit_of_measurement": "W",
-    "unit_class": "power",
-    "has_sum": False,
-    "mean_type": 1,
-}
-STATISTICS: dict[str, dict[str, Any]] = {
-    "energy_consumed": ENERGY,
-    "energy_produced": ENERGY,
-    "power": POWER,
-}
+# What the Energy dashboard shows of a meter.
+SHOWN = ("energy_consumed", "energy_produced", "power")
+ADDRESSES = [1, 2]
 
 # What a meter can count between a reset and the look at it.
 RESET_TO_KWH = 0.05
@@ -67,6 +57,10 @@ START_TIMEOUT = 120
 LOGIN_SECONDS = 20 * 60
 SETTLE_TIMEOUT = 30
 COUNT_TIMEOUT = 180
+IMPORT_TIMEOUT = 30
+JOIN_SECONDS = 5
+# Where the values are shown is no terminal, but a file.
+SHOW_SECONDS = 60
 
 
 class DemoError(Exception):
@@ -232,10 +226,21 @@ class HomeAssistant:
                     else {},
                 )
 
+    async def async_settle_in(self, undone: list[str]) -> None:
+        """Answer what Home Assistant would ask its user: its port, once its zone."""
+        pending = (await self.command(type="http/config"))["pending"]
+        if pending and not pending["error"]:
+            await self.command(type="http/config/promote")
+        if undone and (zone := time_zone()):
+            await self.command(type="config/core/update", time_zone=zone)
+
     async def async_add_meter(self, meter: Meter) -> None:
         """Go through the integration's config flow."""
         flows = "/api/config/config_entries/flow"
         flow = await self.request("POST", flows, json={"handler": DOMAIN})
+        flow = await self.request(
+            "POST", f"{flows}/{flow['flow_id']}", json={"next_step_id": "serial"}
+        )
         result = await self.request(
             "POST", f"{flows}/{flow['flow_id']}", json=meter.user_input
         )
@@ -291,37 +296,33 @@ class HomeAssistant:
             raise DemoError(msg) from None
         return entities
 
-    async def async_fill_energy_dashboard(self, meters: list[dict[str, str]]) -> None:
+    async def async_fill_energy_dashboard(
+        self, meters: list[dict[str, str]], pasts: list[demo_history.Past]
+    ) -> None:
         """Take the first meter for the grid and the others for solar inverters.
 
         The dashboard knows a sensor from its statistics, and these are compiled
-        every five minutes. A row for the hour before makes them known at once.
+        every five minutes. What is imported makes them known at once: the past of
+        a simulated meter, and a row for the hour before of a real one.
         """
         with suppress(DemoError):
             # There is an answer only where there are preferences already.
             await self.command(type="energy/get_prefs")
             return
         states = await self.async_states()
-        for meter in meters:
-            for key, metadata in STATISTICS.items():
+        for meter, past in zip(meters, pasts, strict=False):
+            await demo_history.async_import_past(self, past, meter, states, time.time())
+        for meter in meters[len(pasts) :]:
+            for key in SHOWN:
                 value = float(states[meter[key]])
-                await self.command(
-                    type="recorder/import_statistics",
-                    metadata={
-                        "statistic_id": meter[key],
-                        "source": "recorder",
-                        "name": None,
-                        **metadata,
-                    },
-                    stats=[
-                        {
-                            "start": hour_before().isoformat(),
-                            **(
-                                {"state": value, "sum": 0}
-                                if metadata["has_sum"]
-                                else {"mean": value, "min": value, "max": value}
-                            ),
-                        }
+                row = {"start": hour_before().isoformat()}
+                await demo_history.async_import(
+                    self,
+                    meter[key],
+                    [
+                        row | {"mean": value, "min": value, "max": value}
+                        if key == "power"
+                        else row | {"state": value, "sum": 0}
                     ],
                 )
         grid, *inverters = meters
@@ -333,10 +334,16 @@ class HomeAssistant:
                     "stat_energy_from": grid["energy_consumed"],
                     "stat_energy_to": grid["energy_produced"],
                     "stat_rate": grid["power"],
+                    "name": "Grid",
                     "cost_adjustment_day": 0,
                 },
                 *(
-                    {"type": "solar", "stat_energy_from": inverter["energy_produced"]}
+                    {
+                        "type": "solar",
+                        "stat_energy_from": inverter["energy_produced"],
+                        "stat_rate": inverter["solar_power"],
+                        "name": "Solar",
+                    }
                     for inverter in inverters
                 ),
             ],
@@ -358,6 +365,28 @@ class HomeAssistant:
         await self.request(
             "POST", "/api/services/button/press", json={"entity_id": entity_id}
         )
+
+
+def time_zone() -> str | None:
+    """Return the name of this machine's time zone, where it tells."""
+    folder, found = Path("/usr/share/zoneinfo"), Path("/etc/localtime").resolve()
+    return str(found.relative_to(folder)) if found.is_relative_to(folder) else None
+
+
+def noon_today() -> int:
+    """Return the second in which it is noon today, by the clock on the wall."""
+    noon = datetime.now().astimezone().replace(hour=12, minute=0, second=0)
+    return int(noon.timestamp())
+
+
+def pasts_before(moment: float, noon: int) -> list[demo_history.Past]:
+    """Return what the simulated meters would have seen before."""
+    return [
+        demo_history.Past.before(
+            moment, load_at(ADDRESSES, index, noon, lifelike=True), noon
+        )
+        for index in range(len(ADDRESSES))
+    ]
 
 
 def hour_before() -> datetime:
@@ -383,20 +412,34 @@ def table(entities: list[Entity], states: dict[str, str]) -> list[str]:
     ]
 
 
-async def async_show(hass: HomeAssistant, entities: list[Entity]) -> None:
-    """Show the values, every second, until Ctrl-C."""
+async def async_join(hass: HomeAssistant, counters: list[str]) -> None:
+    """Let the recorder's sums go on where the imported ones end, where it has begun."""
+    for counter in list(counters):
+        if await demo_history.async_join(hass, counter):
+            counters.remove(counter)
+
+
+async def async_show(
+    hass: HomeAssistant, entities: list[Entity], counters: list[str]
+) -> None:
+    """Show the values, every second, until Ctrl-C; `counters` have a past."""
     logged_in = time.monotonic()
+    shown = joined = -math.inf
     while True:
-        if time.monotonic() - logged_in > LOGIN_SECONDS:
+        now = time.monotonic()
+        if now - logged_in > LOGIN_SECONDS:
             await hass.async_log_in([])
-            logged_in = time.monotonic()
-        lines = table(entities, await hass.async_states())
-        print("\n".join(lines), flush=True)
-        if not sys.stdout.isatty():
-            await asyncio.sleep(60)
-            continue
+            logged_in = now
+        if now - joined > JOIN_SECONDS:
+            await async_join(hass, counters)
+            joined = now
+        if sys.stdout.isatty() or now - shown > SHOW_SECONDS:
+            lines = table(entities, await hass.async_states())
+            if sys.stdout.isatty() and shown > 0:
+                print(f"\033[{len(lines)}A", end="")
+            print("\n".join(lines), flush=True)
+            shown = now
         await asyncio.sleep(1)
-        print(f"\033[{len(lines)}A", end="")
 
 
 async def async_check_reset(hass: HomeAssistant, meter: dict[str, str]) -> None:
@@ -429,9 +472,34 @@ async def async_check_reset(hass: HomeAssistant, meter: dict[str, str]) -> None:
         raise DemoError(msg) from None
 
 
+async def async_check_statistics(hass: HomeAssistant, counters: list[str]) -> None:
+    """See two weeks of every counter, and both dashboards in order."""
+    problems = ["Nothing was looked at"]
+    with suppress(TimeoutError):
+        async with asyncio.timeout(IMPORT_TIMEOUT):
+            # The recorder imports in its own time.
+            while problems:
+                await async_join(hass, list(counters))
+                states = await hass.async_states()
+                problems = [
+                    *await hass.async_energy_problems(),
+                    *await demo_dashboard.async_problems(hass, states),
+                ]
+                for counter in counters:
+                    problems += await demo_history.async_problems(
+                        hass, counter, float(states[counter])
+                    )
+                await asyncio.sleep(0.5 if problems else 0)
+    if problems:
+        raise DemoError("\n".join(problems))
+
+
 async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
     """Start everything, set it up and show it."""
     started = time.monotonic()
+    began = time.time()
+    # A check has its own noon, so that the inverter counts by night as well.
+    noon = int(began) if arguments.check else noon_today()
     config = folder / "config"
     (config / "custom_components").mkdir(parents=True, exist_ok=True)
     link = config / "custom_components" / DOMAIN
@@ -440,6 +508,8 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
     # A check has a port of its own, so that it gets in nobody's way.
     port = free_port(0 if arguments.check else arguments.web_port)
     (config / "configuration.yaml").write_text(CONFIGURATION.format(port=port))
+    # Home Assistant takes the port over once, and then keeps to what it has stored.
+    (config / ".storage" / "http").unlink(missing_ok=True)
 
     async with AsyncExitStack() as stack:
         if arguments.port:
@@ -454,11 +524,12 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
             ]
         else:
             line = folder / "line"
-            meters = [Meter(str(line), 1), Meter(str(line), 2)]
+            meters = [Meter(str(line), address) for address in ADDRESSES]
             simulator = await stack.enter_async_context(
                 running(
                     [
-                        *(sys.executable, "-m", "simulator", "--address", "1", "2"),
+                        *(sys.executable, "-m", "simulator", "--lifelike"),
+                        *("--address", *map(str, ADDRESSES), "--noon", str(noon)),
                         *("--link", line, "--state", folder / "meters.json"),
                     ],
                     folder / "simulator.log",
@@ -478,9 +549,14 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
                 env={**os.environ, "PYTHONPATH": str(ROOT / "scripts/demo_modules")},
             )
         )
+        pasts = (
+            [] if arguments.port else await asyncio.to_thread(pasts_before, began, noon)
+        )
         session = await stack.enter_async_context(ClientSession())
         hass = HomeAssistant(session, f"http://localhost:{port}")
-        await hass.async_log_in(await hass.async_started(process))
+        undone = await hass.async_started(process)
+        await hass.async_log_in(undone)
+        await hass.async_settle_in(undone)
         for meter in meters:
             await hass.async_add_meter(meter)
         entities = await hass.async_settled()
@@ -488,7 +564,18 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
         for entity in entities:
             by_meter.setdefault(entity.entry_id, {})[entity.key] = entity.entity_id
         keyed = list(by_meter.values())
-        await hass.async_fill_energy_dashboard(keyed)
+        for roof in keyed[1:]:
+            roof["solar_power"] = await demo_solar.async_solar_power(
+                hass, roof["power"]
+            )
+        await hass.async_fill_energy_dashboard(keyed, pasts)
+        await demo_dashboard.async_create(hass, keyed)
+        counters = [
+            keys[key]
+            for keys, _ in zip(keyed, pasts, strict=False)
+            for key in demo_history.COUNTERS
+            if key in keys
+        ]
         seconds = time.monotonic() - started
         print(
             f"Home Assistant: {hass.url}  (user {USERNAME}, password {PASSWORD})\n"
@@ -497,11 +584,10 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
             flush=True,
         )
         if not arguments.check:
-            await async_show(hass, entities)
+            await async_show(hass, entities, counters)
         # The frontend stays at "Loading" without these.
         await hass.command(type="get_services")
-        if problems := await hass.async_energy_problems():
-            raise DemoError("\n".join(problems))
+        await async_check_statistics(hass, counters)
         if arguments.port:
             print("The partial counters of a real meter are not reset by a check.")
         else:

@@ -4,12 +4,14 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 import json
 from pathlib import Path
 import signal
 import time
 
 from .counters import Counters
+from .days import Moment, tariff
 from .diagnostics import USUAL_BAUDRATE, Diagnostics, NotDiagnosticsError
 from .gateway import LOCALHOST, Gateway, RtuGateway, TcpGateway
 from .line import Line
@@ -28,7 +30,7 @@ HOUSE = Counters(
     partial_consumed=345_678,
     partial_reactive=45_678,
     partial_produced=234_567,
-    tariffs=[12_345_678.0, 0.0, 0.0, 0.0],
+    tariffs=[8_212_345.0, 4_133_333.0, 0.0, 0.0],
 )
 ROOF = Counters(
     consumed=45_678,
@@ -41,16 +43,30 @@ ROOF = Counters(
 )
 
 
-def meters_at(addresses: Sequence[int], mistakes: Sequence[str]) -> list[Meter]:
-    """Return a house with a roof, its inverter, and then houses, all wired alike."""
-    # It is noon whenever the simulation starts, so that the sun shines on it.
-    noon = int(time.time())
+def load_at(addresses: Sequence[int], index: int, noon: int, *, lifelike: bool) -> Load:
+    """Return the load of a house with a roof, its inverter, and then houses."""
+    if index == 1:
+        return Inverter(addresses[0], noon=noon, lifelike=lifelike)
+    peak = 6000 if index == 0 else 0
+    return House(addresses[index], solar_peak=peak, noon=noon, lifelike=lifelike)
+
+
+def meters_at(
+    addresses: Sequence[int],
+    mistakes: Sequence[str] = (),
+    *,
+    noon: int | None = None,
+    lifelike: bool = False,
+) -> list[Meter]:
+    """Return the meters in front of these loads, all wired alike."""
+    if noon is None:
+        # It is noon when the simulation starts, so that the sun shines on it.
+        noon = int(time.time())
+    now = tariff(Moment.of(int(time.time()), noon)) if lifelike else 1
     meters = []
     for index, address in enumerate(addresses):
-        counters = ROOF if index == 1 else HOUSE
-        load: Load = House(address, solar_peak=6000 if index == 0 else 0, noon=noon)
-        if index == 1:
-            load = Inverter(addresses[0], noon=noon)
+        counters = replace(ROOF if index == 1 else HOUSE, tariff=now)
+        load = load_at(addresses, index, noon, lifelike=lifelike)
         meters.append(
             Meter(
                 address=address,
@@ -117,6 +133,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--state", type=Path, help="a file that keeps the counters between runs"
     )
+    parser.add_argument(
+        "--noon", type=int, help="when the sun stands highest, in seconds since 1970"
+    )
+    parser.add_argument(
+        "--lifelike", action="store_true", help="with weather, nights and weekends"
+    )
     gateways = parser.add_mutually_exclusive_group()
     gateways.add_argument(
         "--tcp", type=int, metavar="PORT", help="a Modbus TCP gateway; 0 for any port"
@@ -127,7 +149,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--host", default=LOCALHOST, help="what the gateway listens at")
     arguments = parser.parse_args()
     if arguments.load is None:
-        arguments.meters = meters_at(arguments.address, arguments.wiring)
+        arguments.meters = meters_at(
+            arguments.address,
+            arguments.wiring,
+            noon=arguments.noon,
+            lifelike=arguments.lifelike,
+        )
         arguments.baudrate = arguments.baudrate or USUAL_BAUDRATE
         return arguments
     if arguments.wiring:

@@ -10,6 +10,8 @@ import math
 from random import Random
 from typing import Protocol
 
+from .days import Moment, appliances, heat_pump, weather
+
 type Phases = tuple[Phase, Phase, Phase]
 
 SLOT_SECONDS = 5  # the time for which a power stays the same
@@ -97,6 +99,8 @@ class House:
     """A second in which the sun stands highest."""
     slot_seconds: int = SLOT_SECONDS
     """The time for which a power stays the same."""
+    lifelike: bool = False
+    """Has weather, nights and weekends; every hour is like another one if not."""
 
     def phases(self, second: int) -> Phases:
         """Return the three phases in this second."""
@@ -113,19 +117,24 @@ def _in_house(house: House, slot: int) -> Phases:
     fridge = 90 if minute % 30 < 12 else 0
     kettle = 2000 if minute % 20 < 3 else 0
     oven = 1600 if minute % 45 < 20 else 0
-    heat_pump = 800 if minute % 15 < 8 else 20
-    appliances = (180 + fridge, 120 + kettle, 90 + oven)
+    heating: float = 800 if minute % 15 < 8 else 20
+    running: tuple[float, float, float] = (180 + fridge, 120 + kettle, 90 + oven)
+    if house.lifelike:
+        moment = Moment.of(second, house.noon)
+        roof *= weather(house.seed, moment)
+        running = appliances(house.seed, minute, moment)
+        heating = heat_pump(minute, moment)
     l1, l2, l3 = (
         _phase(
             watts
-            + heat_pump
+            + heating
             + 15 * _drift(house.seed, index, second)
             + noise.uniform(-3, 3)
             - roof,
             0.96,
             230 + 2 * _drift(house.seed, index + 3, second) + noise.uniform(-0.2, 0.2),
         )
-        for index, watts in enumerate(appliances)
+        for index, watts in enumerate(running)
     )
     return l1, l2, l3
 
@@ -139,6 +148,8 @@ class Inverter:
     """Peak power in W."""
     noon: int = DAY_SECONDS // 2
     """A second in which the sun stands highest."""
+    lifelike: bool = False
+    """Has weather; every day is like another one if not."""
 
     def phases(self, second: int) -> Phases:
         """Return the three phases in this second."""
@@ -151,6 +162,8 @@ def _at_inverter(inverter: Inverter, slot: int) -> Phases:
     noise = _noise(inverter.seed + 500, slot)
     roof = inverter.peak * _daylight(second, inverter.noon)
     roof *= _sunshine(inverter.seed, second // MINUTE_SECONDS)
+    if inverter.lifelike:
+        roof *= weather(inverter.seed, Moment.of(second, inverter.noon))
     watts = -roof / 3 if roof else 4.0
     l1, l2, l3 = (
         _phase(watts + noise.uniform(-3, 3), 0.99, 230 + noise.uniform(-1.5, 1.5))

@@ -1,0 +1,166 @@
+"""Two weeks before the demo."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from scripts.demo_history import COUNTERS, DAYS, HOURS, Past, async_problems
+from simulator import Counters, Meter
+from simulator.__main__ import load_at
+from tests.common import Clock
+
+from .conftest import NOON, NOW, Client
+
+HOUR = 3600
+STATE = 12_345.67
+type Rows = list[dict[str, Any]]
+
+
+def hour_of(row: dict[str, Any]) -> int:
+    """Return the hour by the sun; NOON is at 12 o'clock UTC."""
+    return datetime.fromisoformat(row["start"]).hour
+
+
+def energies(rows: Rows) -> list[float]:
+    """Return what was counted in each hour but the first."""
+    return [after["sum"] - before["sum"] for before, after in pairwise(rows)]
+
+
+@pytest.mark.parametrize("key", COUNTERS)
+def test_every_hour_of_two_weeks_goes_on_from_the_one_before(
+    house: Past, key: str
+) -> None:
+    rows = house.counted(key, STATE, NOW)
+    starts = [datetime.fromisoformat(row["start"]) for row in rows]
+    assert len(rows) == HOURS == DAYS * 24
+    assert {(after - before).seconds for before, after in pairwise(starts)} == {HOUR}
+    for before, after in pairwise(rows):
+        grown = after["state"] - before["state"]
+        assert after["sum"] - before["sum"] == pytest.approx(grown, abs=1e-6)
+        assert grown >= 0
+    # The first hour stands for its own energy, not for what was counted before.
+    assert 0 <= rows[0]["sum"] < 5
+    assert starts[-1] == datetime(2026, 11, 20, 15, tzinfo=UTC)
+
+
+def test_the_last_hour_leads_to_what_the_counter_shows_now(house: Past) -> None:
+    clock = Clock(NOW - NOW % HOUR)
+    meter = Meter(load=house.load, clock=clock, counters=Counters(consumed=5e6))
+    ended = meter.count().consumed / 1000
+    clock.seconds = NOW
+    state = meter.count().consumed / 1000
+    assert state > ended + 0.1
+    rows = house.counted("energy_consumed", state, NOW)
+    # What a minute's sample misses of its seconds.
+    assert rows[-1]["state"] == pytest.approx(ended, rel=0, abs=0.05)
+
+
+def test_the_sun_shines_by_day_only(roof: Past) -> None:
+    rows = roof.counted("energy_produced", STATE, NOW)
+    by_day = dict.fromkeys(range(24), 0.0)
+    for row, energy in zip(rows[1:], energies(rows), strict=True):
+        by_day[hour_of(row)] += energy
+    dark = [hour for hour, energy in by_day.items() if energy < 1e-6]
+    assert dark == [*range(6), *range(18, 24)]
+    assert by_day[11] + by_day[12] > 2 * (by_day[7] + by_day[16])
+    measured = roof.measured("solar_power")
+    assert max(row["max"] for row in measured) > 3000
+    assert min(row["min"] for row in measured) < 0
+
+
+def test_a_weekend_is_spent_at_home() -> None:
+    past = Past.before(NOW, load_at([1, 2, 3], 2, NOON, lifelike=True), NOON)
+    rows = past.counted("energy_consumed", STATE, NOW)
+    days: dict[bool, list[float]] = {True: [], False: []}
+    for row, energy in zip(rows[1:], energies(rows), strict=True):
+        if 9 <= hour_of(row) < 16:
+            weekday = datetime.fromisoformat(row["start"]).weekday()
+            days[weekday >= 5].append(energy)
+    assert fmean(days[True]) > 1.2 * fmean(days[False])
+
+
+def test_the_tariffs_share_what_is_consumed(house: Past) -> None:
+    total, day, night = (
+        house.counted(key, STATE, NOW)
+        for key in ("energy_consumed", "tariff_1_energy", "tariff_2_energy")
+    )
+    for all_of_it, *shares in zip(total, day, night, strict=True):
+        shared = sum(row["sum"] for row in shares)
+        assert all_of_it["sum"] == pytest.approx(shared, abs=0.03)
+    for row, energy in zip(night[1:], energies(night), strict=True):
+        assert (energy > 0.01) == (hour_of(row) < 6 or hour_of(row) >= 22)
+
+
+def test_power_lies_between_its_extremes_and_fits_the_energy(house: Past) -> None:
+    rows = house.measured("power")
+    net = [
+        consumed - produced
+        for consumed, produced in zip(
+            energies(house.counted("energy_consumed", STATE, NOW)),
+            energies(house.counted("energy_produced", STATE, NOW)),
+            strict=True,
+        )
+    ]
+    for row, energy in zip(rows[1:], net, strict=True):
+        assert row["min"] <= row["mean"] <= row["max"]
+        assert row["mean"] / 1000 == pytest.approx(energy, abs=0.025)
+
+
+class Hours(Client):
+    """Home Assistant with these hours of a counter."""
+
+    def __init__(self, rows: Rows) -> None:
+        """Have these rows."""
+        self.rows = rows
+
+    async def command(self, **message: Any) -> Any:
+        """Return them."""
+        return dict.fromkeys(message["statistic_ids"], self.rows)
+
+
+def hours(count: int = HOURS) -> Rows:
+    """Return hours that are as they should be."""
+    return [
+        {"start": hour, "end": hour + 1, "change": 1.0, "state": 100.0 + hour}
+        for hour in range(count)
+    ]
+
+
+def without_one(rows: Rows) -> Rows:
+    """Leave an hour out."""
+    return [row for row in rows if row["start"] != 7]
+
+
+def with_a_jump(rows: Rows) -> Rows:
+    """Have an hour of what was counted in years."""
+    return [*rows[:-1], rows[-1] | {"change": 12_345.0}]
+
+
+def with_a_fall(rows: Rows) -> Rows:
+    """Have an hour that takes back."""
+    return [rows[0] | {"change": -464.0}, *rows[1:]]
+
+
+async def test_two_weeks_that_lead_to_the_state_are_in_order() -> None:
+    last = hours()[-1]["state"]
+    assert await async_problems(Hours(hours()), "sensor.x", last + 1) == []
+    assert await async_problems(Hours(hours()), "sensor.x", last - 1) != []
+    assert await async_problems(Hours(hours()), "sensor.x", last + 500) != []
+
+
+@pytest.mark.parametrize("spoil", [without_one, with_a_jump, with_a_fall])
+async def test_a_gap_a_jump_and_a_fall_are_noticed(
+    spoil: Callable[[Rows], Rows],
+) -> None:
+    rows = spoil(hours(HOURS + 1))
+    state = rows[-1]["state"]
+    assert len(await async_problems(Hours(rows), "sensor.x", state)) == 1
+
+
+async def test_less_than_two_weeks_are_noticed() -> None:
+    rows = hours(HOURS - 1)
+    assert await async_problems(Hours(rows), "sensor.x", rows[-1]["state"])
