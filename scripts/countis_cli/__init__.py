@@ -1,0 +1,1 @@
+"""A command line for COUNTIS meters, without Home Assistant."""

@@ -1,0 +1,153 @@
+"""Finds meters on a line."""
+
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import suppress
+import sys
+from typing import Any
+
+from .exits import Exit
+from .library import countis
+from .link import Link
+from .output import Output, table
+from .problems import ERRORS, problem
+from .stop import Stop
+
+# Who waits so many of them gives up; a line supposes more of a meter than we do.
+WAIT_IN_DELAYS = 4
+
+PERCENT_BETWEEN_LINES = 10
+CLEAR_LINE = "\r\x1b[K"
+
+
+class _StoppedError(Exception):
+    """Ends a search between two attempts."""
+
+
+class _Progress:
+    """Shows on standard error how far a search is and what it tries."""
+
+    def __init__(self, search: countis.Search, link: Link) -> None:
+        """Show nothing yet."""
+        self._search = search
+        self._has_settings = link.has_settings
+        self._is_terminal = sys.stderr.isatty()
+        self._shown: object = None
+
+    def show(self) -> None:
+        """Rewrite the line of a terminal; elsewhere, add one now and then."""
+        search = self._search
+        percent = int(100 * search.progress)
+        found = f", {len(search.found)} found" if search.found else ""
+        settings = f"{search.trying}, " if self._has_settings else ""
+        text = f"{percent:3} %  {settings}address {search.address}{found}"
+        if self._is_terminal:
+            sys.stderr.write(f"{CLEAR_LINE}{text}")
+        elif self._shown != (
+            shown := (percent // PERCENT_BETWEEN_LINES, len(search.found))
+        ):
+            self._shown = shown
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Leave the terminal's line to what follows."""
+        if self._is_terminal:
+            sys.stderr.write(CLEAR_LINE)
+            sys.stderr.flush()
+
+
+async def async_scan(entered: Namespace, output: Output) -> Exit:
+    """Look for meters, and show those that were found, however it ends."""
+    link: Link = entered.link
+    wait = entered.wait or link.wait
+    search = countis.Search(
+        lambda settings: link.open(settings, delay=wait / WAIT_IN_DELAYS),
+        settings=entered.scanned,
+        addresses=entered.addresses or countis.ADDRESSES,
+        wait=wait,
+    )
+    progress = _Progress(search, link)
+    error: Exception | None = None
+    with Stop() as stop:
+        search.on_change = _noting(progress, stop)
+        try:
+            with suppress(_StoppedError):
+                await search.async_run()
+        except ERRORS as err:
+            error = err
+    progress.clear()
+    result = _as_json(search, link) | {"complete": search.progress == 1}
+    if error is not None:
+        failure = problem(error, link)
+        output.tell(failure)
+        result["error"] = failure.as_json()
+    if error is None or output.as_json or search.found:
+        output.show(_as_text(search, link), result)
+    if error is not None:
+        return Exit.FAILED
+    return Exit.OK if search.found else Exit.FINDING
+
+
+def _noting(progress: _Progress, stop: Stop) -> Callable[[], None]:
+    def note() -> None:
+        progress.show()
+        if stop.requested:
+            raise _StoppedError
+
+    return note
+
+
+def _others(search: countis.Search) -> list[int]:
+    """Return where something else answers, each address once."""
+    return sorted({*search.others} - {meter.address for meter in search.found})
+
+
+def _as_json(search: countis.Search, link: Link) -> dict[str, Any]:
+    def settings(found: countis.FoundMeter) -> dict[str, Any]:
+        known = found.settings if link.has_settings else None
+        return {
+            "baudrate": known and known.baudrate,
+            "parity": known and known.parity,
+            "stopbits": known and known.stopbits,
+        }
+
+    return {
+        "found": [
+            {"address": found.address}
+            | settings(found)
+            | {"model": found.model, "serial_number": found.serial_number}
+            for found in search.found
+        ],
+        "others": _others(search),
+    }
+
+
+def _as_text(search: countis.Search, link: Link) -> str:
+    lines = []
+    if search.found:
+        heads = ["Address", "Settings", "Model", "Serial number"]
+        rows = [
+            [
+                str(found.address),
+                str(found.settings) if link.has_settings else "as the gateway's",
+                found.model,
+                found.serial_number or "-",
+            ]
+            for found in sorted(search.found, key=lambda found: found.address)
+        ]
+        lines.append(table([heads, *rows], left=(1, 2, 3)))
+    else:
+        lines.append(
+            "No meter was found. Check the two wires, which may be swapped; that the"
+            " display is lit;\n120 ohms at both ends of the line; and look longer at"
+            " each address: --wait 1."
+        )
+    if others := _others(search):
+        lines.append(
+            "Something else answers, or not usably, at address "
+            + ", ".join(map(str, others))
+        )
+    if search.progress < 1:
+        lines.append(f"Not complete: {search.progress:.0%} were searched.")
+    return "\n\n".join(lines)
