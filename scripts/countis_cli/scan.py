@@ -38,7 +38,7 @@ class _Progress:
         """Rewrite the line of a terminal; elsewhere, add one now and then."""
         search = self._search
         percent = int(100 * search.progress)
-        found = f", {len(search.found)} found" if search.found else ""
+        found = f", {len(_found(search))} found" if search.found else ""
         settings = f"{search.trying}, " if self._has_settings else ""
         text = f"{percent:3} %  {settings}address {search.address}{found}"
         if self._is_terminal:
@@ -98,6 +98,12 @@ def _noting(progress: _Progress, stop: Stop) -> Callable[[], None]:
     return note
 
 
+def _found(search: countis.Search) -> list[countis.FoundMeter]:
+    """Return the meters by address, each once however often it was asked."""
+    by_address = {found.address: found for found in search.found}
+    return [by_address[address] for address in sorted(by_address)]
+
+
 def _others(search: countis.Search) -> list[int]:
     """Return where something else answers, each address once."""
     return sorted({*search.others} - {meter.address for meter in search.found})
@@ -117,7 +123,7 @@ def _as_json(search: countis.Search, link: Link) -> dict[str, Any]:
             {"address": found.address}
             | settings(found)
             | {"model": found.model, "serial_number": found.serial_number}
-            for found in search.found
+            for found in _found(search)
         ],
         "others": _others(search),
     }
@@ -134,7 +140,7 @@ def _as_text(search: countis.Search, link: Link) -> str:
                 found.model,
                 found.serial_number or "-",
             ]
-            for found in sorted(search.found, key=lambda found: found.address)
+            for found in _found(search)
         ]
         lines.append(table([heads, *rows], left=(1, 2, 3)))
     else:

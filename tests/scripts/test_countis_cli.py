@@ -500,6 +500,14 @@ def test_a_scan_with_known_settings_finds_the_addresses(line: Line) -> None:
     assert {request[0] for request in line.requests} == {*range(1, 9), 20}
 
 
+def test_a_scan_with_all_known_finds_a_meter_once(line: Line) -> None:
+    code, result = told(
+        *("scan", "--port", line.port, "--address", "1", *WAIT),
+        *("--baudrate", "9600", "--parity", "n", "--stopbits", "1"),
+    )
+    assert (code, result["found"]) == (OK, [FOUND_1])
+
+
 def test_a_scan_with_nothing_known_finds_both_and_shows_how_far_it_is(
     line: Line,
 ) -> None:
