@@ -20,6 +20,7 @@ from pymodbus.server import ModbusTcpServer
 import pytest
 
 from scripts.countis_cli.arguments import parse
+from scripts.countis_cli.problems import KINDS
 from simulator import Constant, Line, Meter, Phase, line_in_thread
 from tests.common import SERIAL
 
@@ -179,6 +180,20 @@ def test_the_launcher_is_a_command_of_its_own(line: Line) -> None:
     )
     assert (result.returncode, result.stderr) == (OK, "")
     assert json.loads(result.stdout)["serial_number"] == SERIAL
+
+
+def test_what_is_missing_is_told_with_how_to_install_it() -> None:
+    # Without site-packages.
+    code, _, error = countis("read", python=("-S",))
+    assert code == FAILED
+    assert "No module named 'modbus_connection'" in error
+    assert '-m pip install "modbus-connection[pymodbus]" pyserial' in error
+
+
+def test_every_kind_of_problem_is_documented() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    for kind in ("cannot_open", *(each.kind for each in KINDS)):
+        assert f"| `{kind}` |" in text, kind
 
 
 # -- wrong usage ---
