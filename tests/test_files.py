@@ -10,16 +10,20 @@ from PIL import Image
 import pytest
 import yaml
 
+from custom_components.socomec_countis.binary_sensor import PHASES
+from custom_components.socomec_countis.button import BUTTONS
+from custom_components.socomec_countis.config_flow import CountisConfigFlow
 from custom_components.socomec_countis.connection import PARITIES
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.schemas import (
     OPTIONS_SCHEMA,
 )
+from custom_components.socomec_countis.select import TARIFF
 from custom_components.socomec_countis.sensor import SENSORS
 
 ROOT = Path(__file__).parent.parent
 INTEGRATION = ROOT / "custom_components" / DOMAIN
-SOURCES = "\n".join(path.read_text() for path in INTEGRATION.glob("*.py"))
+SOURCES = "\n".join(path.read_text() for path in INTEGRATION.rglob("*.py"))
 
 
 def load(path: Path) -> Any:
@@ -56,28 +60,75 @@ def test_the_icon_has_the_size_that_the_frontend_wants(name: str, size: int) -> 
         assert icon.mode == "RGBA"
 
 
+DESCRIPTIONS = {
+    "binary_sensor": PHASES,
+    "button": BUTTONS,
+    "select": (TARIFF,),
+    "sensor": SENSORS,
+}
+FORMS = {
+    **METER_SCHEMAS,
+    **{f"reconfigure_{kind}": schema for kind, schema in METER_SCHEMAS.items()},
+    **{f"find_{kind}": schema for kind, schema in SEARCH_SCHEMAS.items()},
+}
+
+
 def test_every_entity_has_a_name_and_no_name_is_left_over() -> None:
-    assert TEXTS["entity"]["sensor"].keys() == {sensor.key for sensor in SENSORS}
-    assert TEXTS["entity"]["button"].keys() == {"reset_partial_counters"}
-    names = [text["name"] for text in TEXTS["entity"]["sensor"].values()]
-    assert len(names) == len(set(names))
+    assert TEXTS["entity"].keys() == DESCRIPTIONS.keys()
+    for platform, descriptions in DESCRIPTIONS.items():
+        texts = TEXTS["entity"][platform]
+        assert texts.keys() == {each.key for each in descriptions}
+        names = [text["name"] for text in texts.values()]
+        assert len(names) == len(set(names))
 
 
 def test_every_field_of_the_forms_is_named_and_explained() -> None:
-    fields = {key.schema for key in METER_SCHEMA.schema}
-    for step in ("user", "reconfigure"):
+    for step, schema in FORMS.items():
+        fields = {key.schema for key in schema.schema}
         texts = TEXTS["config"]["step"][step]
-        assert texts["data"].keys() == texts["data_description"].keys() == fields
+        assert texts["data"].keys() >= fields, step
+        assert texts["data_description"].keys() == fields, step
     assert TEXTS["selector"]["parity"]["options"].keys() == PARITIES.keys()
+
+
+def test_every_step_of_the_dialogs_has_its_texts() -> None:
+    texts = TEXTS["config"]["step"]
+    steps = {
+        name.removeprefix("async_step_")
+        for name in dir(CountisConfigFlow)
+        if name.startswith("async_step_")
+    }
+    # Those that Home Assistant has for everyone, or that show nothing themselves.
+    assert texts.keys() <= steps
+    for step, text in texts.items():
+        assert text["title"], step
+        assert text["description"], step
+        for option in text.get("menu_options", {}):
+            assert option in texts, (step, option)
+
+
+def test_every_action_is_described_for_people() -> None:
+    actions = yaml.safe_load((INTEGRATION / "services.yaml").read_text())
+    icons = load(INTEGRATION / "icons.json")["services"]
+    assert TEXTS["services"].keys() == actions.keys() == icons.keys()
+    for action, schema in actions.items():
+        text = TEXTS["services"][action]
+        assert text["name"], action
+        assert text["description"], action
+        assert text.get("fields", {}).keys() == schema.get("fields", {}).keys()
 
 
 @pytest.mark.parametrize("kind", ["error", "exceptions"])
 def test_every_text_for_an_error_is_used_and_explains_what_to_check(kind: str) -> None:
     texts = TEXTS["config"]["error"] if kind == "error" else TEXTS["exceptions"]
     for key, text in texts.items():
+        if key.startswith("wiring_"):
+            # A finding, not an error.
+            assert f'"{key.removeprefix("wiring_")}"' in SOURCES, key
+            continue
         assert f'"{key}"' in SOURCES, key
         message = text if kind == "error" else text["message"]
-        assert re.search(r"Check|Reset|use the same", message), key
+        assert re.search(r"Check|Reset|use the same|Choose", message), key
         assert set(re.findall(r"{(\w+)}", message)) <= {
             "address",
             "device",
@@ -85,16 +136,22 @@ def test_every_text_for_an_error_is_used_and_explains_what_to_check(kind: str) -
             "found",
             "reason",
             "settings",
+            "errors",
+            "name",
+            "tariff",
         }
 
 
 def test_every_issue_is_told_somewhere_and_says_what_to_do() -> None:
-    placeholders = {"believed", "difference", "entity", "expected", "found", "name"}
+    placeholders = {
+        *("believed", "difference", "entity", "expected", "found", "name"),
+        *("address", "device", "others", "settings"),
+    }
     for key, issue in TEXTS["issues"].items():
         assert f'"{key}"' in SOURCES, key
-        flow = issue["fix_flow"]
+        flow = issue.get("fix_flow", {"step": {"confirm": issue}})
         text = flow["step"]["confirm"]["description"]
-        assert re.search(r"check|adjust", text), key
+        assert re.search(r"[Cc]heck|adjust", text), key
         for used in (issue["title"], text, *flow.get("abort", {}).values()):
             assert set(re.findall(r"{(\w+)}", used)) <= placeholders, key
 

@@ -298,6 +298,5 @@ async def test_line_settings_in_conflict_are_told_until_they_agree(
     for release in other._on_unload or []:  # noqa: SLF001
         if coroutine := release():
             await coroutine
-    await hass.config_entries.async_reload(entry.entry_id)
-    assert entry.state is ConfigEntryState.LOADED
+    assert await hass.config_entries.async_reload(entry.entry_id)
     assert ir.async_get(hass).issues == {}

@@ -46,7 +46,6 @@ def _custom_integrations() -> None:
     """Do without Home Assistant."""
 
 
-
 def countis(*arguments: str, python: tuple[str, ...] = ()) -> tuple[int, str, str]:
     """Run the command; return its exit code, what it says, and its problems."""
     result = subprocess.run(  # noqa: S603

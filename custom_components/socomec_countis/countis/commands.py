@@ -7,10 +7,11 @@ one it was.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 import re
 
-from modbus_connection import ModbusUnit
+from modbus_connection import ModbusTimeoutError, ModbusUnit
 
 from .errors import ResetError, ResetTariffsError, SetClockError, SetTariffError
 from .line import Line
@@ -109,7 +110,9 @@ async def async_broadcast_tariff(unit: ModbusUnit, line: Line, tariff: int) -> N
         await unit.write_register(SET_TARIFF, tariff)
         await asyncio.sleep(BROADCAST_DELAY)
 
-    await line.async_take_turn(BROADCAST_AS_READ, write(), wait=FIRST_WAIT)
+    # Some clients wait for the answer that nobody gives.
+    with suppress(ModbusTimeoutError):
+        await line.async_take_turn(BROADCAST_AS_READ, write(), wait=FIRST_WAIT)
 
 
 async def async_confirm_tariff(meter: Countis, tariff: int) -> Values:

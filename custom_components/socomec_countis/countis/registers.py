@@ -9,6 +9,7 @@ table bounds it: a read never leaves it.
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
+from time import monotonic
 from typing import ClassVar, Self, override
 
 from modbus_connection.model import Component, NumberField
@@ -360,6 +361,13 @@ class Clock(Block):
 
     local_time: Callable[[], datetime] = datetime.now
     """Tells the time that the meter's clock should show, without a time zone."""
+    _read_at: float = 0
+
+    @override
+    async def async_update(self, *, notify: bool = True) -> None:
+        """Read the clock, which goes on from then."""
+        await super().async_update(notify=notify)
+        self._read_at = monotonic()
 
     @property
     def shown(self) -> datetime | None:
@@ -387,7 +395,8 @@ class Clock(Block):
         if (shown := self.shown) is None:
             return {"clock_offset": None}
         # It was in the middle of its second, on average.
-        ahead = shown + timedelta(seconds=0.5) - self.local_time()
+        since = monotonic() - self._read_at + 0.5
+        ahead = shown + timedelta(seconds=since) - self.local_time()
         return {"clock_offset": round(ahead.total_seconds())}
 
 

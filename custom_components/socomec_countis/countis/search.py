@@ -40,6 +40,7 @@ MOST_PAUSES = 4
 # A port is let go of a moment after it was closed.
 OPEN_ATTEMPTS = 4
 OPEN_RETRY_DELAY = 0.25
+OPENING_SECONDS = 0.1
 
 QUESTION = (3,)
 
@@ -134,6 +135,8 @@ class Search:
             self.trying = settings
             async with self.open_line(settings) as line:
                 for index, address in enumerate(addresses):
+                    if address in {meter.address for meter in self.found}:
+                        continue
                     self.address = address
                     self.on_change()
                     answered = await self._async_try(line, settings, address)
@@ -198,8 +201,9 @@ class Search:
         for attempts_left in reversed(range(OPEN_ATTEMPTS)):
             block = SerialNumber(unit)
             try:
+                opening = 0 if unit.connected else OPENING_SECONDS
                 await line.async_take_turn(
-                    QUESTION, block.async_update(), wait=self.wait
+                    QUESTION, block.async_update(), wait=self.wait + opening
                 )
             except ModbusTimeoutError:
                 return False

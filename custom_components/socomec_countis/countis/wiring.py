@@ -25,6 +25,7 @@ LOAD_AMPERES = 20
 POWER_FACTORS = (0.6, 1)
 # Between two phases it is 1.73 times as much as to the neutral.
 PHASE_TO_PHASE = 1.5
+PHASE_TO_PHASE_VOLTS = 300
 
 NO_ERROR = 0
 REVERSED_CURRENT = 1  # of phase L1, and so on
@@ -127,7 +128,7 @@ def _is_swapped(phase: str, volts: Mapping[str, float]) -> bool:
     Where phase and neutral are swapped, the others are measured against the phase.
     """
     others = [value for name, value in volts.items() if name != phase]
-    return min(others) > PHASE_TO_PHASE * volts[phase]
+    return min(others) > max(PHASE_TO_PHASE * volts[phase], PHASE_TO_PHASE_VOLTS)
 
 
 def _mean(name: str, readings: Sequence[Mapping[str, float | None]]) -> float | None:
