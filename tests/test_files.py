@@ -16,7 +16,9 @@ from custom_components.socomec_countis.config_flow import CountisConfigFlow
 from custom_components.socomec_countis.connection import PARITIES
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.schemas import (
+    METER_SCHEMAS,
     OPTIONS_SCHEMA,
+    SEARCH_SCHEMAS,
 )
 from custom_components.socomec_countis.select import TARIFF
 from custom_components.socomec_countis.sensor import SENSORS
