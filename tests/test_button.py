@@ -86,7 +86,8 @@ async def test_a_meter_without_counters_has_no_button(
 ) -> None:
     meter.refuses = {50768, 50848, 50944, 51200}
     await add_meter()
-    assert hass.states.async_entity_ids(BUTTON_DOMAIN) == []
+    buttons = hass.states.async_entity_ids(BUTTON_DOMAIN)
+    assert buttons == ["button.countis_e33_1_check_wiring"]
     assert hass.states.get("sensor.countis_e33_1_power")
 
 

@@ -366,7 +366,7 @@ async def test_unmet_conditions_are_named_with_what_was_measured(
     assert any(
         "L3: there is no current, 0.869 A was measured" in text for text in texts
     )
-    assert any("7.39 A together" in text for text in texts)
+    assert any("7.389 A together" in text for text in texts)
 
 
 async def test_the_button_shows_the_result_in_a_notification(

@@ -93,6 +93,10 @@ async def test_diagnostics_of_an_entry_that_is_not_set_up_tell_why(
     assert found["entry"]["baudrate"] == 9600
     assert found["setup_error"] == {
         "key": "another_meter",
-        "placeholders": {"expected": "**REDACTED**", "found": "**REDACTED**"},
+        "placeholders": {
+            "name": "COUNTIS E33 #1",
+            "expected": "**REDACTED**",
+            "found": "**REDACTED**",
+        },
     }
     assert SERIAL not in json.dumps(found)

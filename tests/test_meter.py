@@ -85,6 +85,10 @@ async def test_a_meter_says_who_it_is(countis: Countis) -> None:
         "measurements": "Measurements",
         "energies": "Energies",
         "tariffs": "Tariffs",
+        "periods": "Periods",
+        "overflows": "Overflows",
+        "transformer": None,
+        "clock": "Clock",
     }
 
 
@@ -98,7 +102,10 @@ async def test_setting_up_happens_once(countis: Countis, line: Line) -> None:
 async def test_a_poll_reports_what_it_refreshed(countis: Countis) -> None:
     report = await countis.async_update()
     assert report.complete
-    assert report.updated == {"power", "measurements", "energies", "tariffs"}
+    assert report.updated == {
+        *("power", "measurements", "energies", "tariffs"),
+        *("periods", "overflows", "clock"),
+    }
     values = countis.values(report)
     assert values["power"] == 1300
     assert values["power_l3"] == -200
@@ -255,6 +262,10 @@ async def test_a_meter_that_refuses_reserved_registers_is_read_around_them(
         "measurements": "Measurements",
         "energies": "Energies, read apart",
         "tariffs": "Tariffs",
+        "periods": "Periods",
+        "overflows": "Overflows, read apart",
+        "transformer": None,
+        "clock": "Clock",
     }
 
 
@@ -291,7 +302,7 @@ async def test_a_counter_that_only_one_block_has_is_no_contradiction(
 async def test_a_meter_without_counters_has_none(
     countis: Countis, meter: Meter
 ) -> None:
-    meter.refuses = {50768, 50848, 50944, 51200}
+    meter.refuses = {50768, 50848, 50944, 51200, 36864, 36896, 36928, 57600}
     report = await countis.async_update()
     assert report.updated == {"power", "measurements"}
     assert countis.variants["energies"] is None

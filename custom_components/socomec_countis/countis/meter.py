@@ -138,6 +138,7 @@ class Countis(Device):
             self.guard.restore(saved["counters"])
             self._saved_variants = saved["variants"]
         self._identity_block: Identity | None = None
+        self._just_set_up = False
         self._schedule = Schedule(phase=address * GOLDEN_RATIO % 1)
         self._failing: frozenset[str] = frozenset()
         # Known from before, it may have been exchanged since.
@@ -234,6 +235,7 @@ class Countis(Device):
         self.clock = await self._async_extra(Clock)
         if self.clock is not None:
             self.clock.local_time = self.local_time
+        self._just_set_up = True
         self._expected = self.serial_number
         self._mark_identified()
         self.power = Power(self.modbus_unit)
@@ -420,8 +422,9 @@ class Countis(Device):
         elif MEASUREMENTS in report.failed and POWER not in report.updated:
             report.failed[POWER] = report.failed[MEASUREMENTS]
         self._failing = frozenset(report.failed)
-        if not wanted:
-            # They were read at the set-up, just before.
+        if self._just_set_up:
+            self._just_set_up = False
+            # They were read by that.
             report.updated |= {
                 name for name in INTERVALS if getattr(self, name) is not None
             }
@@ -549,7 +552,7 @@ class Countis(Device):
                     block.reads, block.async_read_raw(), wait=FIRST_WAIT
                 )
                 registers |= {at: int(word) for at, word in raw["holding"].items()}
-        return registers
+        return dict(sorted(registers.items()))
 
     @asynccontextmanager
     async def exclusively(self) -> AsyncIterator[None]:
