@@ -41,16 +41,16 @@ class _SerialPort:
     """The gateway's own end of the line, open whenever there is one."""
 
     def __init__(self, line: Line, on_data: Callable[[bytes], None]) -> None:
-        self._line = line
+        self.line = line
         self._on_data = on_data
         self._end: int | None = None
 
     def open(self) -> None:
         """Open the port with the line's speed."""
-        end = os.open(self._line.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        end = os.open(self.line.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         tty.setraw(end)
         attributes = termios.tcgetattr(end)
-        attributes[4:6] = [getattr(termios, f"B{self._line.baudrate}")] * 2
+        attributes[4:6] = [getattr(termios, f"B{self.line.baudrate}")] * 2
         termios.tcsetattr(end, termios.TCSANOW, attributes)
         asyncio.get_running_loop().add_reader(end, self._read, end)
         self._end = end
@@ -92,7 +92,7 @@ class Gateway(ABC):
         """Put the gateway in front of a line; port 0 is any that is free."""
         self.host = host
         self.port = port
-        self._line = line
+        self.line = line
         self._serial = _SerialPort(line, self._on_data)
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -205,13 +205,13 @@ class TcpGateway(Gateway):
         """Return the answer to a request, both without unit and check sum."""
         frame = with_crc(bytes([unit]) + request)
         self._serial.write(frame)
-        sent = len(frame) * self._line.character_seconds
+        sent = len(frame) * self.line.character_seconds
         if unit == BROADCAST:
             await asyncio.sleep(sent + TURNAROUND_SECONDS)
             echo = request[: ECHOED.get(request[0], 0)]
             return echo if self.answers_broadcast else b""
         answer = await self._receive(sent + self.timeout)
-        await asyncio.sleep(SILENT_CHARACTERS * self._line.character_seconds)
+        await asyncio.sleep(SILENT_CHARACTERS * self.line.character_seconds)
         if len(answer) > 3 and answer[0] == unit and checks(answer):
             return answer[1:-2]
         return bytes([request[0] | EXCEPTION, ExcCodes.GATEWAY_NO_RESPONSE])

@@ -261,8 +261,24 @@ async def test_an_entry_from_before_gateways_is_brought_up_to_date(
     await unload_all(hass)
 
 
-async def test_an_entry_of_a_later_version_is_left_alone(hass: HomeAssistant) -> None:
-    newer = MockConfigEntry(domain=DOMAIN, version=2, data={})
-    newer.add_to_hass(hass)
-    await hass.config_entries.async_setup(newer.entry_id)
-    assert newer.state is ConfigEntryState.MIGRATION_ERROR
+@pytest.mark.parametrize(
+    ("version", "minor_version", "state"),
+    [(2, 1, ConfigEntryState.MIGRATION_ERROR), (1, 3, ConfigEntryState.LOADED)],
+)
+async def test_an_entry_of_a_later_version_is_left_alone(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    version: int,
+    minor_version: int,
+    state: ConfigEntryState,
+) -> None:
+    added: CountisConfigEntry = (await add_meter())["result"]
+    data = dict(added.data)
+    await hass.config_entries.async_remove(added.entry_id)
+    later = MockConfigEntry(
+        domain=DOMAIN, version=version, minor_version=minor_version, data=data
+    )
+    later.add_to_hass(hass)
+    await hass.config_entries.async_setup(later.entry_id)
+    assert later.state is state
+    assert later.minor_version == minor_version

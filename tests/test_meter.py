@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 import modbus_connection
@@ -24,7 +25,13 @@ from custom_components.socomec_countis.countis import (
     CountisError,
     NotACountisError,
     ResetError,
+    ResetTariffsError,
+    SetClockError,
+    SetTariffError,
     async_reset_partial_counters,
+    async_reset_tariff_counters,
+    async_set_clock,
+    async_set_tariff,
 )
 from custom_components.socomec_countis.countis import (
     Line as SharedLine,
@@ -701,3 +708,54 @@ async def test_what_failed_on_a_crowded_line_is_read_again_in_the_next_poll(
     report = await countis.async_update()
     assert report.updated >= {"power", "energies"}
     assert (await countis.async_update()).updated == {"power"}
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        (async_reset_tariff_counters, ResetTariffsError),
+        (async_set_clock, SetClockError),
+        (partial(async_set_tariff, tariff=2), SetTariffError),
+    ],
+)
+async def test_a_command_that_a_meter_has_nothing_for_is_an_error(
+    countis: Countis, meter: Meter, command: Any, error: type[Exception]
+) -> None:
+    meter.refuses = {50848, 51200, 57600}
+    await countis.async_update()
+    with pytest.raises(error):
+        await command(countis)
+
+
+async def test_what_a_meter_keeps_beside_is_left_out_when_it_cannot_be_read(
+    countis: Countis, line: Line
+) -> None:
+    # Seven answers tell who it is and what it counts.
+    line.faults.extend([Fault()] * 7 + [LOST] * 4)
+    await countis.async_ensure_setup()
+    assert countis.periods is None
+    assert countis.clock is not None
+
+
+async def test_counters_are_read_before_they_are_reset_or_not_at_all(
+    countis: Countis, meter: Meter, line: Line
+) -> None:
+    await countis.async_update()
+    meter.counters.partial_consumed += 10
+    assert (await countis.async_count())["partial_energy_consumed"] == 45.68
+    meter.blank = {50944}
+    assert (await countis.async_count())["partial_energy_consumed"] == 45.68
+    line.faults.extend([LOST, LOST])
+    with pytest.raises(ModbusTimeoutError):
+        await countis.async_count()
+    line.faults.extend([Fault(), Fault(), LOST, LOST])
+    with pytest.raises(ModbusTimeoutError):
+        await countis.async_count()
+
+
+async def test_a_meter_without_tariffs_can_be_counted(
+    countis: Countis, meter: Meter
+) -> None:
+    meter.refuses = {50848, 51200}
+    await countis.async_update()
+    assert (await countis.async_count())["energy_consumed"] == 1234.56

@@ -168,3 +168,20 @@ def test_sixty_four_meters_at_38400_baud_show_their_power_every_three_seconds() 
     line = SimulatedLine(64, 38_400, delay=0.021)
     assert line.gap(*MEASURED) <= 3
     assert line.gap("energies") <= 15
+
+
+def test_what_is_read_seldom_and_failed_is_due_again_in_a_minute() -> None:
+    schedule = Schedule()
+    costs = {POWER: 0.1, "clock": 0.05}
+
+    def due(now: float) -> list[str]:
+        return schedule.due(now, 1, costs, costs, line_round=0, time_left=0.9)
+
+    assert due(0) == [POWER, "clock"]
+    schedule.done("clock", 0, 0.05)
+    assert due(3599) == [POWER]
+    assert due(3600) == [POWER, "clock"]
+    schedule.done("clock", 3600, 0.05)
+    schedule.read_again("clock")
+    assert due(3659) == [POWER]
+    assert due(3660) == [POWER, "clock"]

@@ -18,7 +18,7 @@ from custom_components.socomec_countis.countis import (
     Search,
 )
 from custom_components.socomec_countis.countis import Line as SharedLine
-from simulator import Line, Meter, line_in_thread
+from simulator import FLIPPED, Line, Meter, line_in_thread
 
 from .common import SERIAL
 
@@ -399,3 +399,11 @@ async def test_more_polled_meters_leave_a_search_longer_pauses(line: Line) -> No
 
     alone, crowded = await took(0), await took(3)
     assert crowded > 3 * alone
+
+
+async def test_noise_is_nobody(line: Line, port: Port) -> None:
+    line.faults.append(FLIPPED)
+    search = Search(port.open, settings=[USUAL], addresses=[1, 2], wait=WAIT)
+    search._plan = search._plan[:1]  # noqa: SLF001
+    await search.async_run()
+    assert addresses_of(search.found) == [2]

@@ -42,8 +42,6 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
 async def async_migrate_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
     """Bring an entry up to date: before 1.2, every line was a serial port."""
-    if entry.version > 1:
-        return False
     if entry.minor_version < 2:  # noqa: PLR2004
         hass.config_entries.async_update_entry(
             entry, data={CONF_TYPE: SERIAL, **entry.data}, minor_version=2

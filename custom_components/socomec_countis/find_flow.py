@@ -74,7 +74,8 @@ class FindMetersFlow(ConfigFlow):
 
     _line: dict[str, Any]
     _search: Search
-    _task: asyncio.Task[None] | None = None
+    _task: asyncio.Task[None]
+    _started = False
     _shown: tuple[object, ...] = ()
     _discovered: dict[str, Any]
     _offered = False
@@ -187,6 +188,7 @@ class FindMetersFlow(ConfigFlow):
             wait=WAITS[data[CONF_TYPE]],
             on_change=self._show_progress,
         )
+        self._started = True
         self._task = self.hass.async_create_task(self._search.async_run())
         return await self.async_step_search()
 
@@ -236,9 +238,7 @@ class FindMetersFlow(ConfigFlow):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Show what is being tried until the search has come to its end."""
-        if (task := self._task) is None:
-            return await self.async_step_find()
-        search = self._search
+        search, task = self._search, self._task
         if not task.done():
             return self.async_show_progress(
                 step_id="search",
@@ -267,10 +267,8 @@ class FindMetersFlow(ConfigFlow):
             next_step_id="found" if self._new else "nothing_found"
         )
 
-    def _settings_text(self, settings: LineSettings | None) -> str:
-        """Return the line settings that are tried, as far as there are several."""
-        if settings is None:
-            return "…"
+    def _settings_text(self, settings: LineSettings) -> str:
+        """Return the line settings that are tried."""
         return line_settings({**self._line, **settings_data(self._line, settings)})
 
     @property
@@ -376,7 +374,7 @@ class FindMetersFlow(ConfigFlow):
     @callback
     def async_remove(self) -> None:
         """Offer what was found when the dialog is closed before its end."""
-        if self._task is None or self._offered:
+        if not self._started or self._offered:
             return
         for meter in self._new:
             discovery_flow.async_create_flow(

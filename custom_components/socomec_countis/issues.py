@@ -99,9 +99,13 @@ def clear_line_conflict(hass: HomeAssistant, entry: ConfigEntry) -> None:
 
 def clear_all(hass: HomeAssistant, entry: ConfigEntry) -> None:
     """Withdraw everything that was told of an entry that is removed."""
-    for domain, issue_id in list(ir.async_get(hass).issues):
-        if domain == DOMAIN and entry.entry_id in issue_id:
-            ir.async_delete_issue(hass, domain, issue_id)
+    told = [
+        issue_id
+        for domain, issue_id in ir.async_get(hass).issues
+        if domain == DOMAIN and entry.entry_id in issue_id
+    ]
+    for issue_id in told:
+        ir.async_delete_issue(hass, DOMAIN, issue_id)
 
 
 def tell_correction(

@@ -135,12 +135,13 @@ async def _async_meters(call: ServiceCall) -> list[CountisCoordinator]:
     Raises `ServiceValidationError` if there are none, or one is not set up.
     """
     coordinators: list[CountisCoordinator] = []
-    for entry_id in sorted(await async_extract_config_entry_ids(call)):
-        entry: CountisConfigEntry | None = call.hass.config_entries.async_get_entry(
-            entry_id
-        )
-        if entry is None or entry.domain != DOMAIN:
-            continue
+    targeted = await async_extract_config_entry_ids(call)
+    entries: list[CountisConfigEntry] = [
+        entry
+        for entry in call.hass.config_entries.async_entries(DOMAIN)
+        if entry.entry_id in targeted
+    ]
+    for entry in entries:
         if entry.state is not ConfigEntryState.LOADED:
             raise ServiceValidationError(
                 translation_domain=DOMAIN,

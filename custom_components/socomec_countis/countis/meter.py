@@ -601,13 +601,11 @@ class Countis(Device):
         Raises `ModbusError` if they cannot be read, `DoubtfulError` among them.
         """
         async with self.exclusively():
-            if self.measurements is None:
-                msg = "the meter serves no measurements"
-                raise DoubtfulError(msg)
-            await self.async_reread(self.measurements)
-            if problem := self.measurements.problem:
+            block = self._block(MEASUREMENTS)
+            await self.async_reread(block)
+            if problem := block.problem:
                 raise DoubtfulError(problem)
-            return self.measurements.measured(self.guard.limits)
+            return block.measured(self.guard.limits)
 
     async def async_count(self) -> Values:
         """Read the counters now, apart from the polls, as far as they are believed.

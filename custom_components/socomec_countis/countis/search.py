@@ -110,12 +110,13 @@ class Search:
     """Addresses at which something else answered, or not usably."""
     progress: float = 0
     """From 0 to 1; never falls, and moves by what there is left to do."""
-    trying: LineSettings | None = None
+    trying: LineSettings = field(init=False)
     address: int = 0
     _plan: list[tuple[LineSettings, Sequence[int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Plan: few addresses with all settings first, then all."""
+        self.trying = self.settings[0]
         passes = [self.addresses]
         if len(self.addresses) == 1:
             passes *= ATTEMPTS_AT_ONE_ADDRESS
@@ -183,8 +184,6 @@ class Search:
             meter = Countis(unit, line, address=address)
             try:
                 await meter.async_ensure_identity()
-            except ModbusConnectionError:
-                raise
             except CountisError, ModbusError:
                 self.others.add(address)
                 return False
@@ -198,7 +197,9 @@ class Search:
 
     async def _async_answers(self, unit: ModbusUnit, line: Line) -> bool:
         """Ask for the serial number; whether anyone says anything."""
-        for attempts_left in reversed(range(OPEN_ATTEMPTS)):
+        attempts_left = OPEN_ATTEMPTS
+        while True:
+            attempts_left -= 1
             block = SerialNumber(unit)
             try:
                 opening = 0 if unit.connected else OPENING_SECONDS
@@ -221,4 +222,3 @@ class Search:
                 # Noise, or a meter that speaks with other settings.
                 return False
             return True
-        return False
