@@ -233,7 +233,9 @@ async def test_an_adapter_that_is_unplugged_and_plugged_in_again_needs_no_reload
         assert "Unexpected error" not in caplog.text
         assert "Check that the adapter is plugged in" in caplog.text
         line.replug()
-        await entry.runtime_data.async_refresh()
+        # A busy machine may miss the first one's answer.
+        for _ in range(2):
+            await entry.runtime_data.async_refresh()
         assert state(hass, "power") == "1300"
         await hass.config_entries.async_unload(entry.entry_id)
 

@@ -1,5 +1,6 @@
 """The dialogs that find meters on a line."""
 
+from abc import abstractmethod
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -134,9 +135,9 @@ class FindMetersFlow(ConfigFlow):
             description_placeholders=self._placeholders,
         )
 
+    @abstractmethod
     async def async_with_known_device(self, data: dict[str, Any]) -> dict[str, Any]:
         """Name the port as the other entries do."""
-        raise NotImplementedError
 
     async def _async_usable_settings(
         self, data: Mapping[str, Any]
