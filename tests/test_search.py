@@ -18,7 +18,7 @@ from custom_components.socomec_countis.countis import (
     Search,
 )
 from custom_components.socomec_countis.countis import Line as SharedLine
-from simulator import FLIPPED, Line, Meter, line_in_thread
+from simulator import FLIPPED, Fault, Line, Meter, line_in_thread
 
 from .common import SERIAL
 
@@ -407,3 +407,13 @@ async def test_noise_is_nobody(line: Line, port: Port) -> None:
     search._plan = search._plan[:1]  # noqa: SLF001
     await search.async_run()
     assert addresses_of(search.found) == [2]
+
+
+async def test_a_meter_that_has_answered_is_identified_in_spite_of_noise(
+    line: Line, port: Port
+) -> None:
+    line.faults.extend([Fault(), FLIPPED, Fault(), Fault(), FLIPPED])
+    search = Search(port.open, settings=[USUAL], addresses=[1], wait=WAIT)
+    await search.async_run()
+    assert addresses_of(search.found) == [1]
+    assert search.others == set()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -43,6 +43,9 @@ OPEN_RETRY_DELAY = 0.25
 OPENING_SECONDS = 0.1
 
 QUESTION = (3,)
+
+# Whoever has answered is worth some patience: identifying takes a dozen answers.
+IDENTIFY_ATTEMPTS = 3
 
 
 type Parity = Literal["N", "E", "O"]
@@ -183,12 +186,13 @@ class Search:
                 return False
             meter = Countis(unit, line, address=address)
             try:
-                await meter.async_ensure_identity()
+                await _async_identify(meter)
             except CountisError, ModbusError:
                 self.others.add(address)
                 return False
             finally:
                 meter.leave_line()
+            self.others.discard(address)
         self.found.append(
             FoundMeter(address, settings, meter.model, meter.serial_number)
         )
@@ -222,3 +226,11 @@ class Search:
                 # Noise, or a meter that speaks with other settings.
                 return False
             return True
+
+
+async def _async_identify(meter: Countis) -> None:
+    """Set a meter up, in spite of some noise."""
+    for _ in range(IDENTIFY_ATTEMPTS - 1):
+        with suppress(ModbusError):
+            return await meter.async_ensure_identity()
+    return await meter.async_ensure_identity()
