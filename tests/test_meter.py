@@ -727,6 +727,15 @@ async def test_a_command_that_a_meter_has_nothing_for_is_an_error(
         await command(countis)
 
 
+async def test_noise_while_a_meter_is_set_up_shows_nowhere(
+    countis: Countis, line: Line
+) -> None:
+    line.faults.extend([Fault(), LOST, Fault(), TRUNCATED, Fault(), Fault(), LOST])
+    await countis.async_ensure_setup()
+    assert countis.serial_number == SERIAL
+    assert countis.variants["tariffs"] == "Tariffs"
+
+
 async def test_what_a_meter_keeps_beside_is_left_out_when_it_cannot_be_read(
     countis: Countis, line: Line
 ) -> None:

@@ -4,6 +4,7 @@ from abc import abstractmethod
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from operator import attrgetter
 from typing import Any
 
 from modbus_connection import ModbusUnit
@@ -62,6 +63,10 @@ from .found_meter import entry_data, place, settings_data, title, unique_id
 from .schemas import SEARCH_SCHEMAS
 
 CONF_METERS = "meters"
+
+# A dash that is no hyphen, which would make a heading of the line before.
+NOBODY = "\u2013"
+
 CONF_MODEL = "model"
 
 # A unit that is only held, so that the line stays open from one address to the next.
@@ -279,7 +284,7 @@ class FindMetersFlow(ConfigFlow):
         places = [place(each.data) for each in self._async_current_entries()]
         return [
             meter
-            for meter in self._search.found
+            for meter in sorted(self._search.found, key=attrgetter("address"))
             if unique_id(meter.serial_number, data := entry_data(self._line, meter))
             not in known
             and place(data) not in places
@@ -288,7 +293,7 @@ class FindMetersFlow(ConfigFlow):
     def _known_text(self) -> str:
         """Return the meters on this line that are set up already, as a list."""
         entries = self._on_line(self._line)
-        return "\n".join(f"- {entry.title}" for entry in entries) or "-"
+        return "\n".join(f"- {entry.title}" for entry in entries) or NOBODY
 
     async def async_step_nothing_found(
         self, user_input: dict[str, Any] | None = None
@@ -304,7 +309,8 @@ class FindMetersFlow(ConfigFlow):
                 "addresses": _ranges(search.addresses),
                 "settings": ", ".join(self._settings_text(each) for each in tried),
                 "known": self._known_text(),
-                "others": ", ".join(str(each) for each in sorted(search.others)) or "-",
+                "others": ", ".join(str(each) for each in sorted(search.others))
+                or NOBODY,
             },
         )
 
@@ -409,7 +415,7 @@ class FindMetersFlow(ConfigFlow):
                 "model": self._discovered[CONF_MODEL],
                 "address": str(self._discovered[CONF_ADDRESS]),
                 "device": endpoint_name(self._discovered),
-                "serial_number": self._discovered[CONF_SERIAL_NUMBER] or "-",
+                "serial_number": self._discovered[CONF_SERIAL_NUMBER] or NOBODY,
             },
         )
 

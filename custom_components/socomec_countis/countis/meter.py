@@ -83,9 +83,6 @@ GOLDEN_RATIO = 0.618
 # this, whether the meter rounds or cuts off.
 SAME_COUNTER_KWH = 1.1
 
-# What not every meter has is asked for so often, and then left out.
-EXTRA_ATTEMPTS = 2
-
 
 class Countis(Device):
     """One meter on a line.
@@ -138,6 +135,7 @@ class Countis(Device):
             self.guard.restore(saved["counters"])
             self._saved_variants = saved["variants"]
         self._identity_block: Identity | None = None
+        self._heard = False
         self._just_set_up = False
         self._schedule = Schedule(phase=address * GOLDEN_RATIO % 1)
         self._failing: frozenset[str] = frozenset()
@@ -209,6 +207,7 @@ class Countis(Device):
         Raises `NotACountisError` for another device, `ModbusError` for a line
         that does not carry the answers, or a meter that is not ready for them.
         """
+        self._heard = False
         await self._async_identify()
         self.energies = await self._async_finer(Energies, EnergiesInKwh)
         self.tariffs = await self._async_finer(Tariffs, TariffsInKwh)
@@ -287,11 +286,8 @@ class Countis(Device):
 
     async def _async_extra[B: Block](self, block_type: type[B]) -> B | None:
         """Return a block that a meter is complete without, None if it has none."""
-        for _ in range(EXTRA_ATTEMPTS):
-            with suppress(
-                ModbusProtocolError, ModbusTimeoutError, ModbusExceptionError
-            ):
-                return await self._async_served(block_type)
+        with suppress(ModbusProtocolError, ModbusTimeoutError, ModbusExceptionError):
+            return await self._async_served(block_type)
         return None
 
     async def _async_served[B: Block](self, block_type: type[B]) -> B | None:
@@ -309,9 +305,25 @@ class Countis(Device):
         return None
 
     async def _async_read_optional[B: Block](self, block: B) -> B | None:
-        return await self._async_take_turn(
-            block.reads, read_optional(block), wait=FIRST_WAIT
-        )
+        """Read a block while setting up, once more if the answer is lost.
+
+        Who has not answered at all yet is not asked twice.
+        """
+        try:
+            found = await self._async_take_turn(
+                block.reads, read_optional(block), wait=FIRST_WAIT
+            )
+        except ModbusConnectionError:
+            raise
+        except ModbusProtocolError, ModbusTimeoutError:
+            if not self._heard:
+                raise
+            self.line.traffic[self.address].retries += len(block.reads)
+            found = await self._async_take_turn(
+                block.reads, read_optional(block), wait=FIRST_WAIT
+            )
+        self._heard = True
+        return found
 
     async def _async_finer[B: Counters](
         self, fine_type: type[B], coarse_type: type[B]
