@@ -1,5 +1,6 @@
 """Adding and moving a meter, as a user goes through it."""
 
+import asyncio
 import fcntl
 import os
 from pathlib import Path
@@ -20,7 +21,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.translation import async_get_translations
-from simulator import FLIPPED, Line, Meter
+from simulator import FLIPPED, Line, Meter, line_in_thread
 
 from .common import SERIAL, AddMeter, entity_id, open_form, state
 
@@ -371,3 +372,21 @@ async def test_noise_while_looking_for_a_meter_is_an_error_to_try_again(
     assert result["type"] is FlowResultType.FORM
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_new_settings_work_at_once_on_a_line_as_slow_as_a_real_one(
+    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
+) -> None:
+    with line_in_thread(Line([meter], baudrate=9600, answer_delay=0.02)) as line:
+        added: CountisConfigEntry = (await add_meter(device=line.port))["result"]
+        place = {"device": line.port, "address": 1, "baudrate": "9600"}
+        for stopbits in ("2", "1", "2"):
+            # In the middle of a poll.
+            poll = hass.async_create_task(added.runtime_data.async_refresh())
+            await asyncio.sleep(0.05)
+            result = await reconfigure(
+                hass, added, place | {"parity": "none", "stopbits": stopbits}
+            )
+            assert result["type"] is FlowResultType.ABORT, result["errors"]
+            await poll
+        await hass.config_entries.async_unload(added.entry_id)

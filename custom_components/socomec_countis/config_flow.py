@@ -1,5 +1,6 @@
 """Config flow: where a meter is, and whether it answers there."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, override
@@ -19,6 +20,7 @@ from homeassistant.exceptions import HomeAssistantError
 from .connection import (
     LINE_ERRORS,
     LINE_SETTINGS,
+    OPEN_RETRY_DELAY,
     REQUEST_TIMEOUT,
     async_identify,
     endpoint,
@@ -135,9 +137,8 @@ class CountisConfigFlow(FindMetersFlow, domain=DOMAIN):
                 self._async_abort_entries_match(place(data))
             line = self._line_to_change(entry, data)
             loaded = [each for each in line if each.state is ConfigEntryState.LOADED]
-            # They hold the port with its old settings.
-            for each in loaded:
-                await self.hass.config_entries.async_unload(each.entry_id)
+            if loaded:
+                await self._async_let_go_of_line(loaded)
             meter = await self._async_probe(data)
             if meter and meter.serial_number == entry.data[CONF_SERIAL_NUMBER]:
                 return self._async_take_over(entry, line, meter, data)
@@ -152,6 +153,17 @@ class CountisConfigFlow(FindMetersFlow, domain=DOMAIN):
         return self._async_show_meter_form(
             f"reconfigure_{kind}", kind, user_input or entry.data
         )
+
+    async def _async_let_go_of_line(self, loaded: list[ConfigEntry]) -> None:
+        """Unload the meters that hold a port with its old settings.
+
+        Not in the middle of an answer, which would come in the way of the first one
+        with the new settings.
+        """
+        async with shared_line(self.hass, loaded[0].data).turn:
+            for each in loaded:
+                await self.hass.config_entries.async_unload(each.entry_id)
+            await asyncio.sleep(OPEN_RETRY_DELAY)
 
     def _async_take_over(
         self,
@@ -175,6 +187,8 @@ class CountisConfigFlow(FindMetersFlow, domain=DOMAIN):
             unique_id=unique_id(meter.serial_number, data),
             title=title(meter.model, data) if named_by_default else entry.title,
             data=data | {CONF_SERIAL_NUMBER: meter.serial_number},
+            # Or Home Assistant's own text is shown.
+            reason="reconfigure_successful",
         )
 
     def _async_show_meter_form(
