@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from awesomeversion import AwesomeVersion
-from PIL import Image
 import pytest
 import yaml
 
@@ -53,13 +52,6 @@ def test_the_manifest_names_what_the_integration_is() -> None:
 def test_the_store_asks_for_the_home_assistant_that_is_needed() -> None:
     store = load(ROOT / "hacs.json")
     assert store == {"name": "Socomec COUNTIS", "homeassistant": "2026.10.0"}
-
-
-@pytest.mark.parametrize(("name", "size"), [("icon.png", 256), ("icon@2x.png", 512)])
-def test_the_icon_has_the_size_that_the_frontend_wants(name: str, size: int) -> None:
-    with Image.open(INTEGRATION / "brand" / name) as icon:
-        assert icon.size == (size, size)
-        assert icon.mode == "RGBA"
 
 
 DESCRIPTIONS = {

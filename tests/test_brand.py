@@ -1,0 +1,74 @@
+"""The pictures, by the rules for pictures of Home Assistant's brands."""
+
+from PIL import Image
+import pytest
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.socomec_countis.const import DOMAIN
+from homeassistant.components.brands.const import ALLOWED_IMAGES
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+from scripts.brand import pictures
+
+from .test_files import INTEGRATION
+
+BRAND = INTEGRATION / "brand"
+PICTURES = sorted(ALLOWED_IMAGES)
+
+
+def test_there_is_every_picture_that_home_assistant_asks_for() -> None:
+    assert sorted(path.name for path in BRAND.iterdir()) == PICTURES
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_has_the_size_that_is_asked_for(name: str) -> None:
+    scale = 2 if "@2x" in name else 1
+    with Image.open(BRAND / name) as picture:
+        if "icon" in name:
+            assert picture.size == (256 * scale, 256 * scale)
+        else:
+            assert 128 * scale <= min(picture.size) <= 256 * scale
+            assert picture.width > picture.height
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_transparent_and_has_no_empty_margin(name: str) -> None:
+    with Image.open(BRAND / name) as picture:
+        assert picture.format == "PNG"
+        assert picture.mode == "RGBA"
+        shown = picture.getchannel("A")
+    assert shown.getpixel((0, 0)) == 0
+    assert shown.getbbox() == (0, 0, *shown.size)
+
+
+@pytest.mark.parametrize("name", [name for name in PICTURES if "@2x" not in name])
+def test_a_large_picture_is_the_small_one_at_twice_its_size(name: str) -> None:
+    large = BRAND / name.replace(".png", "@2x.png")
+    with Image.open(BRAND / name) as one, Image.open(large) as two:
+        assert abs(two.width - 2 * one.width) <= 1
+        assert two.height == 2 * one.height
+
+
+@pytest.mark.parametrize("name", [name for name in PICTURES if "dark" in name])
+def test_a_dark_background_has_a_picture_of_its_own(name: str) -> None:
+    light = BRAND / name.removeprefix("dark_")
+    assert light.read_bytes() != (BRAND / name).read_bytes()
+
+
+def test_the_pictures_are_those_that_the_script_draws() -> None:
+    drawn = pictures()
+    assert sorted(drawn) == PICTURES
+    for name, picture in drawn.items():
+        with Image.open(BRAND / name) as kept:
+            assert kept.size == picture.size
+            assert kept.tobytes() == picture.tobytes(), name
+
+
+@pytest.mark.parametrize("name", PICTURES)
+async def test_home_assistant_serves_a_picture(
+    hass: HomeAssistant, hass_client: ClientSessionGenerator, name: str
+) -> None:
+    assert await async_setup_component(hass, "brands", {})
+    client = await hass_client()
+    answer = await client.get(f"/api/brands/integration/{DOMAIN}/{name}")
+    assert await answer.read() == (BRAND / name).read_bytes()
