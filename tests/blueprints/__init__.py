@@ -1,0 +1,1 @@
+"""Tests of the blueprints, loaded and run by Home Assistant."""

@@ -1,0 +1,84 @@
+"""A switch is on while power would be exported."""
+
+import pytest
+
+from homeassistant.core import HomeAssistant, ServiceCall
+
+from .common import Automate, Wait, become, called, record
+
+ON = ("switch.turn_on", ["switch.heater"])
+OFF = ("switch.turn_off", ["switch.heater"])
+
+
+@pytest.fixture
+async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
+    """Return what is called, little being imported at first."""
+    calls = record(hass, "switch.turn_on", "switch.turn_off")
+    await become(hass, "sensor.power", "50")
+    await become(hass, "switch.heater", "off")
+    await automate("solar_surplus", power="sensor.power", load="switch.heater")
+    return calls
+
+
+async def test_exported_power_turns_it_on_after_some_minutes(
+    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
+) -> None:
+    await become(hass, "sensor.power", "-2010")
+    await wait(290)
+    assert called(calls) == []
+    await become(hass, "sensor.power", "-4000")
+    await wait(10)
+    assert called(calls) == [ON]
+
+
+async def test_imported_power_turns_it_off_after_some_minutes(
+    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
+) -> None:
+    await become(hass, "switch.heater", "on")
+    await become(hass, "sensor.power", "110")
+    await wait(290)
+    assert called(calls) == []
+    await wait(10)
+    assert called(calls) == [OFF]
+
+
+@pytest.mark.parametrize(("switch", "power"), [("off", "-2500"), ("on", "2500")])
+async def test_a_short_cloud_changes_nothing(
+    hass: HomeAssistant,
+    calls: list[ServiceCall],
+    wait: Wait,
+    switch: str,
+    power: str,
+) -> None:
+    await become(hass, "switch.heater", switch)
+    await become(hass, "sensor.power", power)
+    await wait(200)
+    await become(hass, "sensor.power", "0")
+    await wait(200)
+    assert called(calls) == []
+
+
+@pytest.mark.parametrize(("switch", "power"), [("on", "-2500"), ("off", "2500")])
+async def test_a_switch_that_is_right_already_is_left_alone(
+    hass: HomeAssistant,
+    calls: list[ServiceCall],
+    wait: Wait,
+    switch: str,
+    power: str,
+) -> None:
+    await become(hass, "switch.heater", switch)
+    await become(hass, "sensor.power", power)
+    await wait(600)
+    assert called(calls) == []
+
+
+async def test_it_is_turned_off_when_the_meter_is_away(
+    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
+) -> None:
+    await become(hass, "sensor.power", "-3000")
+    await become(hass, "switch.heater", "on")
+    await become(hass, "sensor.power", "unavailable")
+    await wait(298)
+    assert called(calls) == []
+    await wait(2)
+    assert called(calls) == [OFF]

@@ -1,0 +1,99 @@
+"""The tariff follows a schedule."""
+
+import pytest
+
+from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
+from homeassistant.core import CoreState, HomeAssistant, ServiceCall
+
+from .common import Automate, become, called, record
+
+SELECT = "select.select_option"
+INPUTS = {"tariff": "select.tariff", "schedule": "schedule.day"}
+
+
+@pytest.fixture
+async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
+    """Return what is called, the schedule being off and tariff 2 selected."""
+    calls = record(hass, SELECT)
+    await become(hass, "schedule.day", "off")
+    await become(hass, "select.tariff", "2")
+    await automate("tariff_by_schedule", **INPUTS)
+    return calls
+
+
+def selected(calls: list[ServiceCall]) -> list[str]:
+    """Return which tariffs were selected, and forget it."""
+    tariffs = [str(call.data["option"]) for call in calls]
+    assert called(calls) == [(SELECT, ["select.tariff"])] * len(tariffs)
+    return tariffs
+
+
+async def test_the_tariff_follows_the_schedule(
+    hass: HomeAssistant, calls: list[ServiceCall]
+) -> None:
+    assert selected(calls) == []
+    await become(hass, "schedule.day", "on")
+    assert selected(calls) == ["1"]
+    await become(hass, "select.tariff", "1")
+    await become(hass, "schedule.day", "off")
+    assert selected(calls) == ["2"]
+
+
+async def test_a_block_of_the_schedule_can_name_its_tariff(
+    hass: HomeAssistant, calls: list[ServiceCall]
+) -> None:
+    await become(hass, "schedule.day", "on", tariff=3)
+    assert selected(calls) == ["3"]
+    await become(hass, "select.tariff", "3")
+    await become(hass, "schedule.day", "on", tariff="4")
+    assert selected(calls) == ["4"]
+
+
+async def test_a_tariff_that_is_selected_is_not_written_again(
+    hass: HomeAssistant, calls: list[ServiceCall]
+) -> None:
+    await become(hass, "select.tariff", "1")
+    await become(hass, "schedule.day", "on")
+    assert selected(calls) == []
+
+
+@pytest.mark.parametrize("away", ["unavailable", "unknown"])
+async def test_without_a_schedule_the_tariff_stays(
+    hass: HomeAssistant, calls: list[ServiceCall], away: str
+) -> None:
+    await become(hass, "select.tariff", "1")
+    await become(hass, "schedule.day", away)
+    assert selected(calls) == []
+
+
+async def test_a_change_while_the_meter_was_away_is_caught_up_on(
+    hass: HomeAssistant, calls: list[ServiceCall]
+) -> None:
+    await become(hass, "select.tariff", "unavailable")
+    await become(hass, "schedule.day", "on")
+    assert selected(calls) == []
+    await become(hass, "select.tariff", "2")
+    assert selected(calls) == ["1"]
+
+
+async def test_a_tariff_chosen_by_hand_stays_until_the_schedule_changes(
+    hass: HomeAssistant, calls: list[ServiceCall]
+) -> None:
+    await become(hass, "select.tariff", "4")
+    assert selected(calls) == []
+    await become(hass, "schedule.day", "on")
+    assert selected(calls) == ["1"]
+
+
+async def test_a_change_while_home_assistant_was_off_is_caught_up_on(
+    hass: HomeAssistant, automate: Automate
+) -> None:
+    calls = record(hass, SELECT)
+    await become(hass, "schedule.day", "on")
+    await become(hass, "select.tariff", "2")
+    hass.set_state(CoreState.starting)
+    await automate("tariff_by_schedule", **INPUTS)
+    assert selected(calls) == []
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
+    await hass.async_block_till_done()
+    assert selected(calls) == ["1"]
