@@ -1,0 +1,102 @@
+"""Releases a version, or checks one that was tagged.
+
+    release.py 1.2.3            writes, commits and tags it
+    release.py --check 1.2.3    checks what was tagged, and prints its notes
+
+Needs nothing but Python and git, and works in the current directory.
+"""
+
+import argparse
+from datetime import UTC, datetime
+import json
+from pathlib import Path
+import re
+import subprocess
+import sys
+
+MANIFEST = Path("custom_components/socomec_countis/manifest.json")
+CHANGELOG = Path("CHANGELOG.md")
+UNRELEASED = "Unreleased"
+VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+
+
+def git(*arguments: str) -> str:
+    """Run git and return what it prints."""
+    done = subprocess.run(  # noqa: S603
+        ["git", *arguments],  # noqa: S607
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, to compare it by."""
+    match = VERSION.fullmatch(version)
+    if match is None:
+        sys.exit(f"{version} is not a version like 1.2.3.")
+    return tuple(map(int, match.groups()))
+
+
+def current() -> str:
+    """Return the version in the manifest."""
+    return str(json.loads(MANIFEST.read_text())["version"])
+
+
+def notes(name: str) -> str:
+    """Return what the changelog says of a version."""
+    section = re.search(
+        rf"^## \[{re.escape(name)}\][^\n]*\n(.*?)(?=^## |\Z)",
+        CHANGELOG.read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    if section is None or not section[1].strip():
+        sys.exit(f"{CHANGELOG} has no section [{name}], or nothing in it.")
+    return section[1].strip()
+
+
+def release(version: str) -> None:
+    """Write, commit and tag a version; nothing is changed if it cannot be one."""
+    was = current()
+    if numbers(version) <= numbers(was):
+        sys.exit(f"{version} is not newer than {was}.")
+    if git("status", "--porcelain"):
+        sys.exit("There are changes that are not committed.")
+    if git("tag", "--list", version):
+        sys.exit(f"There is a tag {version} already.")
+    notes(UNRELEASED)
+
+    # As text, so that the rest of the file stays as it is.
+    manifest = MANIFEST.read_text()
+    MANIFEST.write_text(
+        manifest.replace(f'"version": "{was}"', f'"version": "{version}"')
+    )
+    heading = f"## [{UNRELEASED}]"
+    dated = f"{heading}\n\n## [{version}] - {datetime.now(UTC):%Y-%m-%d}"
+    CHANGELOG.write_text(CHANGELOG.read_text().replace(heading, dated, 1))
+    git("add", str(MANIFEST), str(CHANGELOG))
+    git("commit", "--message", f"Release {version}")
+    git("tag", "--annotate", "--message", f"Release {version}", version)
+    print(f"To publish it: git push origin HEAD {version}")
+
+
+def check(version: str) -> None:
+    """Print the notes of the version that the manifest names."""
+    numbers(version)
+    if (found := current()) != version:
+        sys.exit(f"The manifest says {found}, the tag {version}.")
+    print(notes(version))
+
+
+def main() -> None:
+    """Release or check."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("version")
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    arguments = parser.parse_args()
+    (check if arguments.check else release)(arguments.version)
+
+
+if __name__ == "__main__":
+    main()
