@@ -1,0 +1,133 @@
+"""Texts, icons and descriptions of actions, by the rules of hassfest."""
+
+from collections.abc import Callable, Iterator
+import copy
+from pathlib import Path
+import re
+from typing import Any
+
+import hass_frontend
+import pytest
+import voluptuous as vol
+import yaml
+
+from custom_components.socomec_countis.const import DOMAIN
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.service import async_get_all_descriptions
+from homeassistant.setup import async_setup_component
+
+from .test_files import INTEGRATION, TEXTS, load
+from .text_rules import ICONS, TRANSLATIONS
+
+LANGUAGES = sorted((INTEGRATION / "translations").glob("*.json"))
+ICON_FILE = load(INTEGRATION / "icons.json")
+ACTIONS_FILE = INTEGRATION / "services.yaml"
+ACTIONS: dict[str, Any] = (
+    yaml.safe_load(ACTIONS_FILE.read_text()) if ACTIONS_FILE.exists() else {}
+)
+
+
+def flat(texts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each text with the path to it."""
+    for key, value in texts.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def placeholders(texts: dict[str, Any]) -> dict[str, set[str]]:
+    """Return the placeholders of every text."""
+    return {path: set(re.findall(r"{(\w+)}", text)) for path, text in flat(texts)}
+
+
+@pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
+def test_the_texts_follow_the_rules(path: Path) -> None:
+    TRANSLATIONS(load(path))
+
+
+@pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
+def test_a_language_has_the_texts_and_placeholders_of_english(path: Path) -> None:
+    assert placeholders(load(path)) == placeholders(TEXTS)
+
+
+def test_the_icons_follow_the_rules() -> None:
+    ICONS(ICON_FILE)
+
+
+def test_the_frontend_has_every_icon() -> None:
+    known = {
+        f"mdi:{icon['name']}"
+        for icon in load(Path(hass_frontend.where()) / "static/mdi/iconList.json")
+    }
+    assert {icon for _, icon in flat(ICON_FILE)} <= known
+
+
+def wrong(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """Return the English texts with something wrong."""
+    texts: dict[str, Any] = copy.deepcopy(TEXTS)
+    change(texts)
+    return texts
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda texts: texts.update(titel="COUNTIS"),
+        lambda texts: texts["config"]["error"].update(no_answer="<b>Nobody</b>"),
+        lambda texts: texts["config"]["error"].update(no_answer="Nobody "),
+        lambda texts: texts["config"]["error"].update(no_answer="See https://x.org"),
+        lambda texts: texts["config"]["error"].update(no_answer="[%key:common::no%]"),
+        lambda texts: texts["config"]["error"].update(no_answer="At '{device}'"),
+        lambda texts: texts["config"]["error"].update(no_answer="At {the device}"),
+        lambda texts: texts["config"].pop("step"),
+        lambda texts: texts["config"]["step"].update(
+            new={"data_description": {"port": "Which one"}}
+        ),
+        lambda texts: texts["entity"]["sensor"].update(Power={"name": "Power"}),
+        lambda texts: texts["entity"].update(sensors={}),
+        lambda texts: texts["issues"].update(new={"title": "Without an end"}),
+        lambda texts: texts["exceptions"].update(new="Not below message"),
+        lambda texts: texts.update(services={"new": {"name": "Undescribed"}}),
+    ],
+)
+def test_the_rules_refuse_wrong_texts(
+    change: Callable[[dict[str, Any]], object],
+) -> None:
+    with pytest.raises(vol.Invalid):
+        TRANSLATIONS(wrong(change))
+
+
+@pytest.mark.parametrize(
+    "icons",
+    [
+        {"entities": {}},
+        {"entity": {"sensor": {"power": "mdi:flash"}}},
+        {"entity": {"sensor": {"power": {"default": "hass:flash"}}}},
+        {"entity": {"sensor": {"power": {"state": {"On": "mdi:flash"}}}}},
+        {"services": {"new": {"icon": "mdi:flash"}}},
+    ],
+)
+def test_the_rules_refuse_wrong_icons(icons: dict[str, Any]) -> None:
+    with pytest.raises(vol.Invalid):
+        ICONS(icons)
+
+
+async def test_actions_are_described_named_and_have_icons(hass: HomeAssistant) -> None:
+    assert await async_setup_component(hass, DOMAIN, {})
+    registered = hass.services.async_services_for_domain(DOMAIN).keys()
+    texts = TEXTS.get("services", {})
+    assert ACTIONS.keys() == registered
+    assert texts.keys() == registered
+    assert ICON_FILE.get("services", {}).keys() == registered
+    # Home Assistant has read the file only if it follows its rules.
+    read = (await async_get_all_descriptions(hass)).get(DOMAIN, {})
+    for name, action in ACTIONS.items():
+        asked = action.get("fields", {})
+        assert read[name]["fields"].keys() == asked.keys()
+        assert read[name].get("target") == action.get("target")
+        assert texts[name].get("fields", {}).keys() == asked.keys()
+        for field in asked.values():
+            for selector in field["selector"].values():
+                key = (selector or {}).get("translation_key")
+                assert key is None or key in TEXTS["selector"]

@@ -1,0 +1,153 @@
+"""The rules that hassfest has for texts, icons and descriptions of actions.
+
+Home Assistant is installed without hassfest, so they are written down here, in
+terms of what is installed: its checks for HTML, slugs and its platforms.
+"""
+
+import re
+from string import Formatter
+from typing import Any
+
+import voluptuous as vol
+
+from homeassistant.const import Platform
+from homeassistant.helpers import config_validation as cv
+
+KEY = vol.Match(r"^(?!.+[_-]{2})(?![_-])[a-z0-9-_]+(?<![_-])$")
+URL = re.compile(r"\b(?:https?|ftp|mqtt|socket)://|www\.", re.IGNORECASE)
+REFERENCE = "[%key:"
+
+
+def text(value: Any) -> str:
+    """Accept what may be shown to a user."""
+    shown: str = cv.string_with_no_html(value)
+    if shown != shown.strip():
+        msg = "spaces around it"
+        raise vol.Invalid(msg)
+    if URL.search(shown):
+        msg = "an address, which belongs into a placeholder"
+        raise vol.Invalid(msg)
+    if REFERENCE in shown:
+        msg = "a reference, which only Home Assistant's own texts may have"
+        raise vol.Invalid(msg)
+    if re.search(r"'{\w+}'", shown):
+        msg = "a placeholder in single quotes"
+        raise vol.Invalid(msg)
+    for _, name, _, _ in Formatter().parse(shown):
+        if name is not None and not name.isidentifier():
+            msg = f"a placeholder {{{name}}}"
+            raise vol.Invalid(msg)
+    return shown
+
+
+def described(value: dict[str, Any]) -> dict[str, Any]:
+    """Accept a step that describes only fields it has."""
+    left_over = value.get("data_description", {}).keys() - value.get("data", {}).keys()
+    if left_over:
+        msg = f"describes {sorted(left_over)}, which it does not name"
+        raise vol.Invalid(msg)
+    return value
+
+
+def fields(*required: str, optional: tuple[str, ...] = ()) -> dict[Any, Any]:
+    """Return a schema of texts."""
+    return {
+        **{vol.Required(key): text for key in required},
+        **{vol.Optional(key): text for key in optional},
+    }
+
+
+TEXTS = {str: text}
+FORM = {vol.Optional(key): TEXTS for key in ("data", "data_description")}
+STEP = vol.All(
+    vol.Schema(
+        {
+            **fields(optional=("title", "description", "submit")),
+            **FORM,
+            vol.Optional("menu_options"): TEXTS,
+            vol.Optional("menu_option_descriptions"): TEXTS,
+            vol.Optional("sections"): {
+                str: {**fields(optional=("name", "description")), **FORM}
+            },
+        }
+    ),
+    described,
+)
+FLOW = {
+    vol.Optional("flow_title"): text,
+    vol.Required("step"): {str: STEP},
+    **{
+        vol.Optional(key): TEXTS
+        for key in ("error", "abort", "progress", "create_entry")
+    },
+}
+NAMED = {KEY: fields("name")}
+TRANSLATIONS = vol.Schema(
+    {
+        vol.Optional("title"): text,
+        vol.Optional("common"): {KEY: text},
+        vol.Optional("config"): FLOW,
+        vol.Optional("options"): FLOW,
+        vol.Optional("issues"): {
+            str: vol.Any(
+                fields("title", "description"),
+                {**fields("title"), vol.Required("fix_flow"): FLOW},
+            )
+        },
+        vol.Optional("exceptions"): {cv.slug: fields("message")},
+        vol.Optional("selector"): {
+            cv.slug: {
+                vol.Optional(key): {KEY: text}
+                for key in ("options", "choices", "unit_of_measurement")
+            }
+        },
+        vol.Optional("device"): NAMED,
+        vol.Optional("entity"): {
+            vol.In(list(Platform)): {
+                KEY: {
+                    **fields(optional=("name", "unit_of_measurement")),
+                    vol.Optional("state"): {KEY: text},
+                    vol.Optional("state_attributes"): {
+                        KEY: {
+                            **fields(optional=("name",)),
+                            vol.Optional("state"): {KEY: text},
+                        }
+                    },
+                }
+            }
+        },
+        vol.Optional("services"): {
+            cv.slug: {
+                **fields("name", "description"),
+                vol.Optional("fields"): {
+                    KEY: fields("name", "description", optional=("example",))
+                },
+                vol.Optional("sections"): {
+                    KEY: fields("name", optional=("description",))
+                },
+            }
+        },
+    }
+)
+
+ICON = vol.All(text, vol.Match(r"^mdi:[a-z0-9-]+$"))
+BY_STATE = {
+    vol.Optional("default"): ICON,
+    vol.Optional("state"): {KEY: ICON},
+    vol.Optional("range"): {vol.All(str, vol.Coerce(float)): ICON},
+}
+ICONS = vol.Schema(
+    {
+        vol.Optional("entity"): {
+            vol.In(list(Platform)): {
+                KEY: {**BY_STATE, vol.Optional("state_attributes"): {KEY: BY_STATE}}
+            }
+        },
+        vol.Optional("services"): {
+            cv.slug: {
+                vol.Required("service"): ICON,
+                vol.Optional("sections"): {KEY: ICON},
+            }
+        },
+    }
+)
