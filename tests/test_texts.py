@@ -17,6 +17,7 @@ from homeassistant.helpers.service import async_get_all_descriptions
 from homeassistant.setup import async_setup_component
 
 from .test_files import INTEGRATION, TEXTS, load
+from .test_publishing import CORE
 from .text_rules import ICONS, TRANSLATIONS
 
 LANGUAGES = sorted((INTEGRATION / "translations").glob("*.json"))
@@ -61,6 +62,13 @@ def test_the_frontend_has_every_icon() -> None:
         for icon in load(Path(hass_frontend.where()) / "static/mdi/iconList.json")
     }
     assert {icon for _, icon in flat(ICON_FILE)} <= known
+
+
+@pytest.mark.parametrize("name", ["dsmr", "growatt_server", "modbus", "tplink"])
+def test_the_rules_accept_what_home_assistant_has_itself(name: str) -> None:
+    # Its texts as they are delivered: what hassfest has accepted.
+    TRANSLATIONS(load(CORE / name / "translations" / "en.json"))
+    ICONS(load(CORE / name / "icons.json"))
 
 
 def wrong(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from homeassistant.const import Platform
 from homeassistant.helpers import config_validation as cv
 
 KEY = vol.Match(r"^(?!.+[_-]{2})(?![_-])[a-z0-9-_]+(?<![_-])$")
-URL = re.compile(r"\b(?:https?|ftp|mqtt|socket)://|www\.", re.IGNORECASE)
+URL = re.compile(
+    r"(?:\b(?:https?|ftps?|mqtts?|scp|socket|socks5)://|www\.)[\w-]+(?:\.[\w-]+)+",
+    re.IGNORECASE,
+)
 REFERENCE = "[%key:"
 
 
@@ -144,10 +147,13 @@ ICONS = vol.Schema(
             }
         },
         vol.Optional("services"): {
-            cv.slug: {
-                vol.Required("service"): ICON,
-                vol.Optional("sections"): {KEY: ICON},
-            }
+            cv.slug: vol.Any(
+                ICON,
+                {
+                    vol.Required("service"): ICON,
+                    vol.Optional("sections"): {KEY: ICON},
+                },
+            )
         },
     }
 )
