@@ -769,3 +769,11 @@ async def test_a_meter_without_tariffs_can_be_counted(
     meter.refuses = {50848, 51200}
     await countis.async_update()
     assert (await countis.async_count())["energy_consumed"] == 1234.56
+
+
+async def test_a_command_survives_a_lost_answer_when_it_is_read_back(
+    countis: Countis, line: Line
+) -> None:
+    await countis.async_update()
+    line.faults.extend([Fault(), LOST])
+    assert await async_set_tariff(countis, 2) == {"tariff": 2}

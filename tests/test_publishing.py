@@ -22,7 +22,7 @@ from .test_files import INTEGRATION, ROOT, SOURCES, load
 CORE = Path(next(iter(homeassistant.components.__path__)))
 MANIFEST = load(INTEGRATION / "manifest.json")
 # What is set up with every Home Assistant that has an integration with such a module.
-EVERYWHERE = {*Platform, "diagnostics", "repairs"}
+EVERYWHERE = {*Platform, "diagnostics", "repairs", "system_health"}
 GITHUB = ROOT / ".github"
 TEMPLATES = sorted(
     path for path in (GITHUB / "ISSUE_TEMPLATE").iterdir() if path.name != "config.yml"

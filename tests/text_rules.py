@@ -97,6 +97,7 @@ TRANSLATIONS = vol.Schema(
                 {**fields("title"), vol.Required("fix_flow"): FLOW},
             )
         },
+        vol.Optional("system_health"): {vol.Required("info"): {KEY: text}},
         vol.Optional("exceptions"): {cv.slug: fields("message")},
         vol.Optional("selector"): {
             cv.slug: {

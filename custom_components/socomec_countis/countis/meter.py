@@ -577,8 +577,19 @@ class Countis(Device):
             yield
 
     async def async_reread(self, block: Block) -> None:
-        """Read a block in a turn of its own; for who has the meter exclusively."""
-        await self._async_take_turn(block.reads, block.async_update(), wait=FIRST_WAIT)
+        """Read a block in a turn of its own; for who has the meter exclusively.
+
+        What was lost or damaged on the line is asked for once more.
+        """
+        try:
+            await self._async_take_turn(
+                block.reads, block.async_update(), wait=FIRST_WAIT
+            )
+        except ModbusProtocolError, ModbusTimeoutError:
+            self.line.traffic[self.address].retries += len(block.reads)
+            await self._async_take_turn(
+                block.reads, block.async_update(), wait=FIRST_WAIT
+            )
 
     async def async_write(self, register: int, *values: int) -> bool:
         """Write registers at once; False if the meter refuses it.
