@@ -451,8 +451,10 @@ class Countis(Device):
         block = SerialNumber(self.modbus_unit) if self._expected else self.power
         if block is None:
             return
+        # A port that is not open yet has to be opened within the same time.
+        wait = None if self.modbus_unit.connected else FIRST_WAIT
         try:
-            await self._async_take_turn(block.reads, block.async_update())
+            await self._async_take_turn(block.reads, block.async_update(), wait=wait)
         except ModbusConnectionError:
             raise
         except ModbusError:
