@@ -21,21 +21,25 @@ class Watch:
     def __init__(self, limits: Limits | None = None) -> None:
         """Start with a guard that believes nothing yet."""
         self.clock = Clock()
-        self.guard = CounterGuard(self.clock, limits or Limits())
+        self.guard = CounterGuard(limits or Limits())
 
     def sees(
         self, after: float = 0, step: float = FINE, **readings: float | None
     ) -> set[str]:
         """Return which counters are doubted in a reading after so many seconds."""
         self.clock.seconds += after
-        return set(self.guard.doubts("block", readings, step, resettable={PARTIAL}))
+        return set(
+            self.guard.doubts(
+                "block", readings, step, self.clock(), resettable={PARTIAL}
+            )
+        )
 
     def suspects(
         self, after: float = 0, step: float = FINE, **readings: float | None
     ) -> tuple[Correction, ...]:
         """Return what a doubted reading corrects, as a poll would ask."""
         assert self.sees(after, step, **readings)
-        return self.guard.accept_lasting("block", readings, step)
+        return self.guard.accept_lasting("block", readings, step, self.clock())
 
     def value(self, counter: str = TOTAL) -> float:
         """Return the counter as it is believed."""

@@ -110,7 +110,9 @@ def test_a_partial_counter_may_fall_to_what_was_counted_since(
 
 def test_only_a_resettable_counter_may_fall(watch: Watch) -> None:
     readings = {PARTIAL: 0.0}
-    assert watch.guard.doubts("block", readings, FINE) == {PARTIAL: (50.0, 0.0)}
+    assert watch.guard.doubts("block", readings, FINE, watch.clock()) == {
+        PARTIAL: (50.0, 0.0)
+    }
     assert watch.sees(energy_consumed=0.0, partial_energy_consumed=0.0) == {TOTAL}
     assert watch.guard.values == {TOTAL: 500.0, PARTIAL: 50.0}
 
@@ -173,7 +175,7 @@ def test_what_is_believed_survives_being_saved_as_json() -> None:
     watch.sees(energy_consumed=999_999.99, energy_produced=12)
     watch.sees(1, energy_consumed=0.01, energy_produced=12)
     saved = json.loads(json.dumps(watch.guard.saved()))
-    restored = CounterGuard(watch.clock).restore(saved)
+    restored = CounterGuard().restore(saved)
     assert restored.values == {TOTAL: 1_000_000.01, OTHER: 12}
     assert restored.saved() == watch.guard.saved()
     watch.guard = restored

@@ -183,5 +183,5 @@ def _believe_reset(
 ) -> Values:
     values: Values = {name: block.values[name] for name in _counting(block, counters)}
     meter.guard.forget(values)
-    meter.guard.doubts("reset", values, block.step)
+    meter.guard.doubts("reset", values, block.step, meter.now())
     return values

@@ -5,7 +5,7 @@ beginning. So a reading is only passed on if the meter can have counted up to it
 since the last one that was believed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -39,7 +39,7 @@ class Belief:
     carried: float
     """What of it the registers no longer hold."""
     at: float
-    """Seconds since 1970."""
+    """When it was asked for, in seconds since 1970."""
     step: float
     """The resolution it was read in."""
 
@@ -99,8 +99,6 @@ class _Suspicion:
 class CounterGuard:
     """The counters of one meter as they are believed."""
 
-    clock: Callable[[], float]
-    """Returns seconds since 1970, also across a restart."""
     limits: Limits = field(default_factory=Limits)
     beliefs: dict[str, Belief] = field(default_factory=dict)
     _suspicions: dict[str, _Suspicion] = field(default_factory=dict)
@@ -129,15 +127,16 @@ class CounterGuard:
         block: str,
         readings: Mapping[str, float | None],
         step: float,
+        at: float,
         *,
         resettable: Iterable[str] = (),
     ) -> dict[str, tuple[float, float]]:
         """Believe all counters of a block, or none.
 
         Returns those that cannot be believed: counter to what was believed and
-        what was found. `resettable` are the counters that may have been reset.
+        what was found. `at` is when they were asked for, in seconds since 1970;
+        `resettable` are the counters that may have been reset.
         """
-        now = self.clock()
         resets = set(resettable)
         beliefs: dict[str, Belief] = {}
         doubts: dict[str, tuple[float, float]] = {}
@@ -145,10 +144,10 @@ class CounterGuard:
             if reading is None:
                 continue
             before = self.beliefs.get(name)
-            after = self._follow(before, reading, step, now)
+            after = self._follow(before, reading, step, at)
             if before is not None and after is None:
                 if name in resets:
-                    after = before.reset_to(reading, step, now, self.limits)
+                    after = before.reset_to(reading, step, at, self.limits)
                 if after is None:
                     doubts[name] = (before.value, reading)
             if after is not None:
@@ -159,15 +158,14 @@ class CounterGuard:
         return doubts
 
     def accept_lasting(
-        self, block: str, readings: Mapping[str, float | None], step: float
+        self, block: str, readings: Mapping[str, float | None], step: float, at: float
     ) -> tuple[Correction, ...]:
         """Believe an implausible level that has lasted, and return what it changes.
 
-        To be told every doubted reading of a block.
+        To be told every doubted reading of a block, as `doubts` was.
         """
-        now = self.clock()
-        before = self._suspicions.get(block, _Suspicion(now, 0, {}))
-        lasted = before.lasted + min(max(now - before.at, 0), COUNTED_AT_ONCE_SECONDS)
+        before = self._suspicions.get(block, _Suspicion(at, 0, {}))
+        lasted = before.lasted + min(max(at - before.at, 0), COUNTED_AT_ONCE_SECONDS)
         beliefs: dict[str, Belief] = {}
         corrections: list[Correction] = []
         for name, reading in readings.items():
@@ -175,25 +173,25 @@ class CounterGuard:
                 continue
             believed = self.beliefs.get(name)
             suspected = before.beliefs.get(name)
-            sensible = self._follow(believed, reading, step, now)
-            after = suspected and self._follow(suspected, reading, step, now)
+            sensible = self._follow(believed, reading, step, at)
+            after = suspected and self._follow(suspected, reading, step, at)
             if after is None:
-                after = sensible or Belief(reading, 0, now, step)
+                after = sensible or Belief(reading, 0, at, step)
                 if suspected is not None or sensible is None:
                     lasted = 0
             beliefs[name] = after
             if believed is not None and sensible is None:
                 corrections.append(Correction(name, believed.value, after.value))
         if lasted < BELIEVED_AFTER_SECONDS:
-            self._suspicions[block] = _Suspicion(now, lasted, beliefs)
+            self._suspicions[block] = _Suspicion(at, lasted, beliefs)
             return ()
         del self._suspicions[block]
         self.beliefs |= beliefs
         return tuple(corrections)
 
     def _follow(
-        self, before: Belief | None, reading: float, step: float, now: float
+        self, before: Belief | None, reading: float, step: float, at: float
     ) -> Belief | None:
         if before is None:
-            return Belief(reading, 0, now, step)
-        return before.followed_by(reading, step, now, self.limits)
+            return Belief(reading, 0, at, step)
+        return before.followed_by(reading, step, at, self.limits)

@@ -111,6 +111,7 @@ class Countis(Device):
         super().__init__(unit)
         self.line = line
         self.address = address
+        self.now = clock
         self.local_time = local_time
         self.power: Block | None = None
         self.measurements: Measurements | None = None
@@ -120,7 +121,7 @@ class Countis(Device):
         self.overflows: Overflows | None = None
         self.transformer: CurrentTransformer | None = None
         self.clock: Clock | None = None
-        self.guard = CounterGuard(clock)
+        self.guard = CounterGuard()
         self.corrections: list[Correction] = []
         """Counters that are believed at a new level, for whoever tells the user."""
         self.identity: Mapping[str, Any] = {}
@@ -496,6 +497,8 @@ class Countis(Device):
     ) -> ModbusError | None:
         """Read a block; return what keeps it from being believed."""
         block = self._block(name)
+        # What an answer counts may be older than the answer.
+        asked = self.now()
         try:
             await self.line.async_exchange(
                 block.reads, block.async_update(), address=self.address
@@ -506,10 +509,12 @@ class Countis(Device):
             return err
         problem = block.problem
         if problem is None and isinstance(block, Counters):
-            problem = self._doubts(name, block, again=again)
+            problem = self._doubts(name, block, asked, again=again)
         return None if problem is None else DoubtfulError(problem)
 
-    def _doubts(self, name: str, block: Counters, *, again: bool) -> str | None:
+    def _doubts(
+        self, name: str, block: Counters, asked: float, *, again: bool
+    ) -> str | None:
         """Believe the counters of a block, or return why not.
 
         A reset is believed when it is seen twice, an implausible level when it
@@ -518,10 +523,12 @@ class Countis(Device):
         again = again or name in self._failing
         resettable = block.resettable if again else ()
         doubts = self.guard.doubts(
-            name, block.counters, block.step, resettable=resettable
+            name, block.counters, block.step, asked, resettable=resettable
         )
         if doubts and again:
-            corrections = self.guard.accept_lasting(name, block.counters, block.step)
+            corrections = self.guard.accept_lasting(
+                name, block.counters, block.step, asked
+            )
             self.corrections += corrections
             if corrections:
                 return None
