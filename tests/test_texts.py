@@ -11,8 +11,13 @@ import pytest
 import voluptuous as vol
 import yaml
 
+from custom_components.socomec_countis.binary_sensor import PHASES
+from custom_components.socomec_countis.button import BUTTONS
 from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.select import TARIFF
+from custom_components.socomec_countis.sensor import SENSORS
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.service import async_get_all_descriptions
 from homeassistant.setup import async_setup_component
 
@@ -26,6 +31,13 @@ ACTIONS_FILE = INTEGRATION / "services.yaml"
 ACTIONS: dict[str, Any] = (
     yaml.safe_load(ACTIONS_FILE.read_text()) if ACTIONS_FILE.exists() else {}
 )
+
+DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
+    "binary_sensor": PHASES,
+    "button": BUTTONS,
+    "select": (TARIFF,),
+    "sensor": SENSORS,
+}
 
 
 def flat(texts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -62,6 +74,17 @@ def test_the_frontend_has_every_icon() -> None:
         for icon in load(Path(hass_frontend.where()) / "static/mdi/iconList.json")
     }
     assert {icon for _, icon in flat(ICON_FILE)} <= known
+
+
+def test_every_entity_has_a_name_and_an_icon_and_no_other_has() -> None:
+    for platform, descriptions in DESCRIPTIONS.items():
+        icons = ICON_FILE["entity"][platform]
+        keys = {description.key for description in descriptions}
+        assert TEXTS["entity"][platform].keys() == keys
+        assert icons.keys() <= keys
+        # Home Assistant has icons for its device classes.
+        for description in descriptions:
+            assert description.device_class or description.key in icons
 
 
 @pytest.mark.parametrize("name", ["dsmr", "growatt_server", "modbus", "tplink"])
