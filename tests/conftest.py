@@ -53,7 +53,7 @@ def second_meter(clock: Clock) -> Meter:
 def line(meter: Meter, second_meter: Meter) -> Generator[Line]:
     """Run a fast line with both meters on it."""
     with line_in_thread(
-        Line([meter, second_meter], baudrate=115_200, answer_delay=0.001)
+        Line([meter, second_meter], baudrate=921_600, answer_delay=0.001)
     ) as running:
         yield running
 

@@ -46,7 +46,7 @@ def third_meter() -> Meter:
 def line(meter: Meter, second_meter: Meter, third_meter: Meter) -> Generator[Line]:
     """Run a fast line with three meters on it."""
     with line_in_thread(
-        Line([meter, second_meter, third_meter], baudrate=115_200, answer_delay=0.001)
+        Line([meter, second_meter, third_meter], baudrate=921_600, answer_delay=0.001)
     ) as running:
         yield running
 

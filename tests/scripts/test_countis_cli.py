@@ -69,7 +69,7 @@ def told(*arguments: str) -> tuple[int, Any]:
 @contextmanager
 def line_of(*meters: Meter, link: Path | None = None) -> Iterator[Line]:
     """Run a fast line with these meters."""
-    line = Line(meters, baudrate=115_200, answer_delay=0.001, link=link)
+    line = Line(meters, baudrate=921_600, answer_delay=0.001, link=link)
     with line_in_thread(line) as running:
         yield running
 
