@@ -161,6 +161,13 @@ async def test_a_meter_that_does_not_follow_a_broadcast_is_named(
     meter.ignores_commands = {40481}
     with pytest.raises(HomeAssistantError, match=r"#1 did(.|\n)*#2 did"):
         await set_tariff(hass, 3)
+    # What is told within another error is in the language of Home Assistant.
+    hass.config.language = "de"
+    with pytest.raises(HomeAssistantError) as told:
+        await set_tariff(hass, 3)
+    assert "COUNTIS E33 #2 hat den Tarif nicht" in str(
+        told.value.translation_placeholders
+    )
 
 
 async def test_a_line_that_is_gone_is_told(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 
 import voluptuous as vol
@@ -31,6 +31,7 @@ from .countis import (
     async_set_tariff,
     tariffs,
 )
+from .texts import async_told
 from .wiring import async_wiring_response
 
 ATTR_TARIFF = "tariff"
@@ -79,7 +80,8 @@ async def _async_set_tariff(call: ServiceCall) -> None:
     for coordinator in coordinators:
         lines[str(endpoint(coordinator.config_entry.data))].append(coordinator)
     await _async_all(
-        _async_set_on_line(hass, meters, tariff) for meters in lines.values()
+        hass,
+        *(_async_set_on_line(hass, meters, tariff) for meters in lines.values()),
     )
 
 
@@ -100,7 +102,8 @@ async def _async_set_on_line(
             raise meters[0].failure(HomeAssistantError, err) from err
         command = async_confirm_tariff
     await _async_all(
-        meter.async_command(partial(command, tariff=tariff)) for meter in meters
+        hass,
+        *(meter.async_command(partial(command, tariff=tariff)) for meter in meters),
     )
 
 
@@ -156,10 +159,18 @@ async def _async_meters(call: ServiceCall) -> list[CountisCoordinator]:
     return coordinators
 
 
-async def _async_all(commands: Iterable[Awaitable[None]]) -> None:
+async def _async_error(command: Awaitable[None]) -> HomeAssistantError | None:
+    try:
+        await command
+    except HomeAssistantError as err:
+        return err
+    return None
+
+
+async def _async_all(hass: HomeAssistant, *commands: Awaitable[None]) -> None:
     """Do everything at once, and then tell of everything that went wrong."""
-    results = await asyncio.gather(*commands, return_exceptions=True)
-    errors = [result for result in results if isinstance(result, Exception)]
+    outcomes = await asyncio.gather(*map(_async_error, commands))
+    errors = [error for error in outcomes if error]
     if len(errors) == 1:
         raise errors[0]
     if errors:
@@ -167,6 +178,8 @@ async def _async_all(commands: Iterable[Awaitable[None]]) -> None:
             translation_domain=DOMAIN,
             translation_key="several_errors",
             translation_placeholders={
-                "errors": "\n".join(f"- {error}" for error in errors)
+                "errors": "\n".join(
+                    [f"- {await async_told(hass, error)}" for error in errors]
+                )
             },
         )

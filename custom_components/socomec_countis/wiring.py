@@ -5,22 +5,21 @@ from typing import Any
 
 from homeassistant.components import persistent_notification
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers.translation import async_get_translations
 
-from .const import DOMAIN
 from .coordinator import CountisCoordinator
 from .countis import Unmet, Wiring
 from .identifiers import entity_unique_id
+from .texts import async_messages
 
 # Where the manual's codes have their texts.
 FINDINGS = {
-    0: "no_error",
-    1: "current_reversed",
-    2: "current_reversed",
-    3: "current_reversed",
-    7: "voltage_swapped",
-    8: "voltage_swapped",
-    9: "voltage_swapped",
+    0: "wiring_no_error",
+    1: "wiring_current_reversed",
+    2: "wiring_current_reversed",
+    3: "wiring_current_reversed",
+    7: "wiring_voltage_swapped",
+    8: "wiring_voltage_swapped",
+    9: "wiring_voltage_swapped",
 }
 UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
 QUANTITIES = {"voltage": "V", "current": "A", "power": "W", "power_factor": ""}
@@ -34,7 +33,7 @@ async def async_wiring_response(
     Raises `HomeAssistantError` as the test does.
     """
     wiring = await coordinator.async_check_wiring()
-    texts = await _async_texts(hass)
+    texts = await async_messages(hass)
     return {
         "meter": coordinator.config_entry.title,
         "codes": list(wiring.codes),
@@ -50,7 +49,7 @@ async def async_wiring_response(
         ],
         "phases": list(wiring.phases),
         "values": wiring.values,
-        "note": texts["note"],
+        "note": texts["wiring_note"],
     }
 
 
@@ -61,32 +60,19 @@ async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
     """
     hass = coordinator.hass
     wiring = await coordinator.async_check_wiring()
-    texts = await _async_texts(hass)
+    texts = await async_messages(hass)
     lines = [f"- {_finding(texts, code)}" for code in wiring.codes]
     if wiring.unmet:
-        lines += [texts["not_concluded"], ""]
+        lines += [texts["wiring_not_concluded"], ""]
         lines += [f"- {_unmet(texts, unmet)}" for unmet in wiring.unmet]
-    lines += ["", *_table(wiring), "", texts["note"]]
-    title = texts["title"].format(name=coordinator.config_entry.title)
+    lines += ["", *_table(wiring), "", texts["wiring_note"]]
+    title = texts["wiring_title"].format(name=coordinator.config_entry.title)
     persistent_notification.async_create(
         hass,
         "\n".join(lines),
         title,
         entity_unique_id(coordinator.config_entry, "wiring"),
     )
-
-
-async def _async_texts(hass: HomeAssistant) -> Mapping[str, str]:
-    """Return the texts in the language of this Home Assistant."""
-    prefix = f"component.{DOMAIN}.exceptions.wiring_"
-    texts = await async_get_translations(
-        hass, hass.config.language, "exceptions", [DOMAIN]
-    )
-    return {
-        key.removeprefix(prefix).removesuffix(".message"): text
-        for key, text in texts.items()
-        if key.startswith(prefix)
-    }
 
 
 def _finding(texts: Mapping[str, str], code: int) -> str:
@@ -97,7 +83,9 @@ def _finding(texts: Mapping[str, str], code: int) -> str:
 def _unmet(texts: Mapping[str, str], unmet: Unmet) -> str:
     unit = UNITS[unmet.condition]
     value = "-" if unmet.value is None else f"{unmet.value:.4g} {unit}".strip()
-    return texts[unmet.condition].format(phase=unmet.phase.upper(), value=value)
+    return texts[f"wiring_{unmet.condition}"].format(
+        phase=unmet.phase.upper(), value=value
+    )
 
 
 def _table(wiring: Wiring) -> list[str]:

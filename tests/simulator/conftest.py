@@ -10,7 +10,7 @@ from simulator import Line, Meter
 from tests.common import Clock
 
 # Long, as an answer that comes late by the machine is not what is tested.
-TIMEOUT = 1.0
+TIMEOUT = 0.6
 
 
 @pytest.fixture

@@ -1,0 +1,32 @@
+"""Texts in the language of this Home Assistant.
+
+What is raised is put into the user's language by whoever shows it. That is not so
+for notifications, for responses, and for an error that is told within another one.
+"""
+
+from collections.abc import Mapping
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.translation import async_get_translations
+
+from .const import DOMAIN
+
+
+async def async_messages(hass: HomeAssistant) -> Mapping[str, str]:
+    """Return the messages of the integration by their keys."""
+    prefix = f"component.{DOMAIN}.exceptions."
+    texts = await async_get_translations(
+        hass, hass.config.language, "exceptions", [DOMAIN]
+    )
+    return {
+        key.removeprefix(prefix).removesuffix(".message"): text
+        for key, text in texts.items()
+    }
+
+
+async def async_told(hass: HomeAssistant, error: HomeAssistantError) -> str:
+    """Return what an error of the integration says."""
+    messages = await async_messages(hass)
+    message = messages[str(error.translation_key)]
+    return message.format(**error.translation_placeholders or {})
