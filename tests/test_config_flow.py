@@ -274,6 +274,21 @@ async def test_a_meter_moves_to_another_address(
     assert entity_id(hass, "power") == before
 
 
+async def test_a_meter_deleted_during_a_read_can_be_added_again_at_once(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, add_meter: AddMeter
+) -> None:
+    line.answer_delay = 0.1
+    poll = hass.async_create_task(entry.runtime_data.async_refresh())
+    asked = len(line.requests)
+    while len(line.requests) == asked:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await hass.config_entries.async_remove(entry.entry_id)
+    result = await add_meter()
+    assert result["type"] is FlowResultType.CREATE_ENTRY, result["errors"]
+    assert result["result"].state is ConfigEntryState.LOADED
+    await poll
+
+
 async def test_a_name_given_by_the_user_stays_when_the_meter_moves(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
@@ -367,7 +382,8 @@ async def test_a_meter_without_a_serial_number_can_move(
 async def test_noise_while_looking_for_a_meter_is_an_error_to_try_again(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
-    line.faults.append(FLIPPED)
+    # Twice, as what is damaged is asked for once more.
+    line.faults.extend([FLIPPED] * 2)
     result = await add_meter()
     assert result["type"] is FlowResultType.FORM
     result = await add_meter()

@@ -306,9 +306,9 @@ class Countis(Device):
         return None
 
     async def _async_read_optional[B: Block](self, block: B) -> B | None:
-        """Read a block while setting up, once more if the answer is lost.
+        """Read a block while setting up, once more if the answer is lost or damaged.
 
-        Who has not answered at all yet is not asked twice.
+        Who has not been heard at all yet is not asked twice.
         """
         try:
             found = await self._async_take_turn(
@@ -316,9 +316,12 @@ class Countis(Device):
             )
         except ModbusConnectionError:
             raise
-        except ModbusProtocolError, ModbusTimeoutError:
+        except (ModbusProtocolError, ModbusTimeoutError) as err:
             if not self._heard:
-                raise
+                if isinstance(err, ModbusTimeoutError):
+                    raise
+                # Who had the port before may have asked for what is answered now.
+                await asyncio.sleep(FIRST_WAIT)
             self.line.traffic[self.address].retries += len(block.reads)
             found = await self._async_take_turn(
                 block.reads, read_optional(block), wait=FIRST_WAIT
