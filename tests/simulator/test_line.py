@@ -191,7 +191,8 @@ async def test_an_adapter_can_be_pulled_and_plugged_in_again(
         line.replug()
         answer: list[int] = []
         while not answer:
-            # The client may notice only now.
+            # The client may not have noticed yet.
+            await asyncio.sleep(0.05)
             with suppress(ModbusConnectionError, OSError):
                 answer = await unit.read_holding_registers(50004, 1)
         assert answer == [100]
