@@ -181,14 +181,3 @@ def test_every_rule_of_the_quality_scale_is_answered() -> None:
             assert answer["comment"], rule
         else:
             assert answer == "done", rule
-
-
-def test_the_readme_lists_every_entity() -> None:
-    readme = (ROOT / "README.md").read_text()
-    for sensor in SENSORS:
-        family = re.sub(
-            r"_(l[123]|[234]_energy|1_energy|yesterday|(this|last)_(week|month)|[234])$",
-            "",
-            sensor.key,
-        )
-        assert f"`{sensor.key}`" in readme or f"`{family}" in readme, sensor.key
