@@ -70,7 +70,7 @@ def tables(text: str) -> Iterator[Row]:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not headings:
             headings = cells
-        elif not set(line) <= set("|-"):
+        elif not set(line) <= set("|-: "):
             yield dict(zip(headings, cells, strict=True))
 
 
@@ -100,10 +100,13 @@ def documented(key: str) -> Row:
 
 def addresses(quantity: str) -> dict[str, str]:
     """Return where a quantity is read, by the heading that this stands under."""
-    if quantity == "ct_ratio":
-        return {"Register": "57345, 57346"}
-    if quantity == "clock_offset":
-        return {"Register": "57600 … 57605"}
+    for key, several, between in (
+        ("ct_ratio", registers.CurrentTransformer, ", "),
+        ("clock_offset", registers.Clock, " … "),
+    ):
+        if quantity == key:
+            (ends,) = several.register_ranges or ()
+            return {"Register": between.join(map(str, ends))}
     found = {}
     for block in (
         registers.Measurements,
@@ -146,6 +149,15 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_table_is_whole(page: Path) -> None:
+    text = prose(page)
+    for table in re.findall(r"(?m)^\|.*(?:\n\|.*)*", text):
+        _, rule, *_ = table.splitlines()
+        assert set(rule) <= set("|-: "), table
+    assert all(tables(text))
 
 
 def test_every_picture_is_shown_somewhere() -> None:
