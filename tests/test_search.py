@@ -26,7 +26,7 @@ USUAL = LineSettings(9600, "N", 1)
 FAST = LineSettings(38400, "N", 1)
 
 # A meter on the simulated line begins its answer after a millisecond.
-WAIT = 0.03
+WAIT = 0.06
 EXPECTED_DELAY = WAIT / 4
 
 # A port is let go of a moment after it was closed.
