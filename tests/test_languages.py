@@ -1,0 +1,164 @@
+"""The languages that the meter's manual has, as texts and in Home Assistant."""
+
+from collections import Counter
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from custom_components.socomec_countis import connection, coordinator
+from custom_components.socomec_countis.const import DOMAIN
+from homeassistant.components.button.const import DOMAIN as BUTTON_DOMAIN
+from homeassistant.components.button.const import SERVICE_PRESS
+from homeassistant.components.persistent_notification import (
+    _async_get_or_create_notifications,
+)
+from homeassistant.const import ATTR_ENTITY_ID, ATTR_FRIENDLY_NAME
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.translation import async_get_translations
+
+from .common import SERIAL, AddMeter, entity_id
+from .test_files import TEXTS, load
+from .test_texts import LANGUAGES, flat
+
+# Those that the manual has side by side.
+MANUAL = {"de", "en", "es", "fr", "it", "nl", "pt"}
+
+# What is the same word, or no word, in some languages.
+INTERNATIONAL = {"{name}", "Host", "Meters", "Phase L1", "Phase L2", "Phase L3"}
+
+TRANSLATED = [path for path in LANGUAGES if path.stem != "en"]
+
+# A port that is not there is not worth waiting for.
+NO_PORT = "/dev/no-such-port"
+
+
+def test_the_languages_are_those_of_the_manual() -> None:
+    assert {path.stem for path in LANGUAGES} == MANUAL
+
+
+@pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
+def test_entities_and_options_are_told_apart_by_their_names(path: Path) -> None:
+    texts = load(path)
+    platforms = {
+        platform: [entity["name"] for entity in entities.values()]
+        for platform, entities in texts["entity"].items()
+    }
+    states = {
+        f"{platform} {key}": list(entity["state"].values())
+        for platform, entities in texts["entity"].items()
+        for key, entity in entities.items()
+        if "state" in entity
+    }
+    options = {
+        selector: list(selectable["options"].values())
+        for selector, selectable in texts["selector"].items()
+    }
+    for where, names in (platforms | states | options).items():
+        assert max(Counter(names).values()) == 1, where
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.stem)
+def test_no_text_is_left_in_english(path: Path) -> None:
+    english = dict(flat(TEXTS))
+    left = {
+        key: text
+        for key, text in flat(load(path))
+        if text == english[key] and text not in INTERNATIONAL
+    }
+    assert not left
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.stem)
+def test_a_language_can_be_read_beside_english_line_by_line(path: Path) -> None:
+    written = path.read_text(encoding="utf-8")
+    texts = load(path)
+    assert written == json.dumps(texts, ensure_ascii=False, indent=2) + "\n"
+    assert [key for key, _ in flat(texts)] == [key for key, _ in flat(TEXTS)]
+
+
+@pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
+async def test_entities_have_names_in_the_language_of_home_assistant(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    add_meter: AddMeter,
+    path: Path,
+) -> None:
+    hass.config.language = path.stem
+    entry = (await add_meter())["result"]
+    texts = load(path)["entity"]
+    shown: set[str] = set()
+    for entity in er.async_entries_for_config_entry(entity_registry, entry.entry_id):
+        key = entity.unique_id.removeprefix(f"{SERIAL}_")
+        name = texts[entity.domain][key]["name"]
+        assert entity.original_name == name
+        if (state := hass.states.get(entity.entity_id)) is not None:
+            assert state.attributes[ATTR_FRIENDLY_NAME] == f"{entry.title} {name}"
+            shown.add(key)
+    assert shown >= {"power", "energy_consumed", "tariff", "phase_l1_present"}
+
+
+@pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
+async def test_the_wiring_and_errors_are_told_in_the_language_of_home_assistant(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    monkeypatch: pytest.MonkeyPatch,
+    path: Path,
+) -> None:
+    monkeypatch.setattr(connection, "OPEN_RETRY_DELAY", 0)
+    monkeypatch.setattr(coordinator, "WIRING_SECONDS", 0)
+    hass.config.language = path.stem
+    texts = load(path)
+
+    refused = await add_meter(device=NO_PORT)
+    assert refused["errors"] == {"base": "cannot_open_port"}
+    told = await shown(
+        hass,
+        "config",
+        "error.cannot_open_port",
+        refused["description_placeholders"],
+    )
+    beginning, end = texts["config"]["error"]["cannot_open_port"].split("{reason}")
+    assert told.startswith(beginning.format(device=NO_PORT))
+    assert told.endswith(end)
+
+    title = (await add_meter())["title"]
+    with pytest.raises(ServiceValidationError) as caught:
+        await hass.services.async_call(
+            DOMAIN,
+            "set_tariff",
+            {ATTR_ENTITY_ID: entity_id(hass, "power"), "tariff": 8},
+            blocking=True,
+        )
+    assert await shown(
+        hass,
+        "exceptions",
+        f"{caught.value.translation_key}.message",
+        caught.value.translation_placeholders,
+    ) == texts["exceptions"]["no_such_tariff"]["message"].format(name=title, tariff=8)
+
+    await hass.services.async_call(
+        BUTTON_DOMAIN,
+        SERVICE_PRESS,
+        {ATTR_ENTITY_ID: entity_id(hass, "check_wiring")},
+        blocking=True,
+    )
+    (wiring,) = _async_get_or_create_notifications(hass).values()
+    findings = {
+        key.removeprefix("wiring_"): text["message"]
+        for key, text in texts["exceptions"].items()
+    }
+    assert wiring["title"] == findings["title"].format(name=title)
+    # There is less current than the test asks for.
+    assert findings["not_concluded"] in wiring["message"]
+    assert findings["load"].format(value="7.389 A") in wiring["message"]
+    assert findings["note"] in wiring["message"]
+
+
+async def shown(hass: HomeAssistant, category: str, key: str, placeholders: Any) -> str:
+    """Return a text as the frontend shows it to a user of the same language."""
+    texts = await async_get_translations(hass, hass.config.language, category, [DOMAIN])
+    return texts[f"component.{DOMAIN}.{category}.{key}"].format(**placeholders)
