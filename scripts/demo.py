@@ -494,24 +494,64 @@ async def async_check_statistics(hass: HomeAssistant, counters: list[str]) -> No
         raise DemoError("\n".join(problems))
 
 
+@asynccontextmanager
+async def simulated_line(folder: Path, noon: int) -> AsyncIterator[Path]:
+    """Run a line with a meter at each of the addresses; return its port."""
+    port = folder / "line"
+    async with running(
+        [
+            *(sys.executable, "-m", "simulator", "--lifelike"),
+            *("--address", *map(str, ADDRESSES), "--noon", str(noon)),
+            *("--link", port, "--state", folder / "meters.json"),
+        ],
+        folder / "simulator.log",
+        stdout=asyncio.subprocess.PIPE,
+    ) as simulator:
+        assert simulator.stdout is not None
+        if not await simulator.stdout.readline():
+            raise DemoError((folder / "simulator.log").read_text())
+        yield port
+
+
+@asynccontextmanager
+async def home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssistant]:
+    """Run Home Assistant with the integration in it, and log in."""
+    config = folder / "config"
+    (config / "custom_components").mkdir(parents=True, exist_ok=True)
+    link = config / "custom_components" / DOMAIN
+    if not link.is_symlink():
+        link.symlink_to(ROOT / "custom_components" / DOMAIN)
+    (config / "configuration.yaml").write_text(CONFIGURATION.format(port=port))
+    # Home Assistant takes the port over once, and then keeps to what it has stored.
+    (config / ".storage" / "http").unlink(missing_ok=True)
+    async with (
+        running(
+            [
+                *(sys.executable, "-m", "homeassistant", "--skip-pip"),
+                *("--config", config),
+            ],
+            folder / "home-assistant.log",
+            env={**os.environ, "PYTHONPATH": str(ROOT / "scripts/demo_modules")},
+        ) as process,
+        ClientSession() as session,
+    ):
+        hass = HomeAssistant(session, f"http://localhost:{port}")
+        undone = await hass.async_started(process)
+        await hass.async_log_in(undone)
+        await hass.async_settle_in(undone)
+        yield hass
+
+
 async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
     """Start everything, set it up and show it."""
     started = time.monotonic()
     began = time.time()
     # A check has its own noon, so that the inverter counts by night as well.
     noon = int(began) if arguments.check else noon_today()
-    config = folder / "config"
-    (config / "custom_components").mkdir(parents=True, exist_ok=True)
-    link = config / "custom_components" / DOMAIN
-    if not link.is_symlink():
-        link.symlink_to(ROOT / "custom_components" / DOMAIN)
     # A check has a port of its own, so that it gets in nobody's way.
     port = free_port(0 if arguments.check else arguments.web_port)
-    (config / "configuration.yaml").write_text(CONFIGURATION.format(port=port))
-    # Home Assistant takes the port over once, and then keeps to what it has stored.
-    (config / ".storage" / "http").unlink(missing_ok=True)
-
     async with AsyncExitStack() as stack:
+        pasts: list[demo_history.Past] = []
         if arguments.port:
             meters = [
                 Meter(
@@ -523,40 +563,10 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
                 )
             ]
         else:
-            line = folder / "line"
+            line = await stack.enter_async_context(simulated_line(folder, noon))
             meters = [Meter(str(line), address) for address in ADDRESSES]
-            simulator = await stack.enter_async_context(
-                running(
-                    [
-                        *(sys.executable, "-m", "simulator", "--lifelike"),
-                        *("--address", *map(str, ADDRESSES), "--noon", str(noon)),
-                        *("--link", line, "--state", folder / "meters.json"),
-                    ],
-                    folder / "simulator.log",
-                    stdout=asyncio.subprocess.PIPE,
-                )
-            )
-            assert simulator.stdout is not None
-            if not await simulator.stdout.readline():
-                raise DemoError((folder / "simulator.log").read_text())
-        process = await stack.enter_async_context(
-            running(
-                [
-                    *(sys.executable, "-m", "homeassistant", "--skip-pip"),
-                    *("--config", config),
-                ],
-                folder / "home-assistant.log",
-                env={**os.environ, "PYTHONPATH": str(ROOT / "scripts/demo_modules")},
-            )
-        )
-        pasts = (
-            [] if arguments.port else await asyncio.to_thread(pasts_before, began, noon)
-        )
-        session = await stack.enter_async_context(ClientSession())
-        hass = HomeAssistant(session, f"http://localhost:{port}")
-        undone = await hass.async_started(process)
-        await hass.async_log_in(undone)
-        await hass.async_settle_in(undone)
+            pasts = await asyncio.to_thread(pasts_before, began, noon)
+        hass = await stack.enter_async_context(home_assistant(folder, port))
         for meter in meters:
             await hass.async_add_meter(meter)
         entities = await hass.async_settled()

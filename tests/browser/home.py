@@ -1,0 +1,198 @@
+"""A running Home Assistant with a simulated line, and what the tests ask of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from pathlib import Path
+import time
+from typing import Any
+
+from scripts.demo import (
+    DOMAIN,
+    START_TIMEOUT,
+    DemoError,
+    HomeAssistant,
+    Meter,
+    free_port,
+    home_assistant,
+    simulated_line,
+)
+from scripts.demo_history import async_import
+
+# The day that the Energy dashboard shows has some hours at any time of the day.
+HOUR_OF_THE_DAY = 15
+
+ATTEMPTS = 10
+
+
+def title(address: int) -> str:
+    """Return what a meter is called."""
+    return f"COUNTIS E33 #{address}"
+
+
+@dataclass(frozen=True)
+class Home:
+    """A Home Assistant that a user is logged in to."""
+
+    hass: HomeAssistant
+    line: str
+    token: str
+    # The full hour it was started in.
+    hour: datetime
+    time_zone: str
+
+    async def entries(self) -> list[dict[str, Any]]:
+        """Return the entries of the meters."""
+        entries: list[dict[str, Any]] = await self.hass.command(
+            type="config_entries/get", domain=DOMAIN
+        )
+        return entries
+
+    async def tidy_up(self) -> None:
+        """Put away what a new Home Assistant has to say to its user."""
+        async with asyncio.timeout(START_TIMEOUT):
+            config = await self.hass.command(type="get_config")
+            while config["state"] != "RUNNING":
+                await asyncio.sleep(0.2)
+                config = await self.hass.command(type="get_config")
+        issues = await self.hass.command(type="repairs/list_issues")
+        for issue in issues["issues"]:
+            await self.hass.command(
+                type="repairs/ignore_issue",
+                domain=issue["domain"],
+                issue_id=issue["issue_id"],
+                ignore=True,
+            )
+
+    async def forget_meters(self) -> None:
+        """Delete what was set up, and dialogs that were left open."""
+        for flow in await self.hass.command(type="config_entries/flow/progress"):
+            if flow["handler"] == DOMAIN:
+                await self.hass.request(
+                    "DELETE", f"/api/config/config_entries/flow/{flow['flow_id']}"
+                )
+        for entry in await self.entries():
+            await self.hass.request(
+                "DELETE", f"/api/config/config_entries/entry/{entry['entry_id']}"
+            )
+
+    async def have_meters(
+        self, *addresses: int, language: str = "en"
+    ) -> list[dict[str, str]]:
+        """Have these meters set up, and return the ids of their entities by keys.
+
+        The entities are named in the language of Home Assistant.
+        """
+        config = await self.hass.command(type="get_config")
+        titles = [entry["title"] for entry in await self.entries()]
+        if config["language"] != language or titles != list(map(title, addresses)):
+            await self.forget_meters()
+            await self.hass.command(type="config/core/update", language=language)
+            for address in addresses:
+                await self._add(Meter(self.line, address))
+        keys: dict[str, dict[str, str]] = {
+            entry["entry_id"]: {} for entry in await self.entries()
+        }
+        for entity in await self.hass.async_settled():
+            keys[entity.entry_id][entity.key] = entity.entity_id
+        return list(keys.values())
+
+    async def _add(self, meter: Meter) -> None:
+        """Set a meter up through the API.
+
+        A port is let go of a moment after the last entry on it is deleted. Until then
+        answers get lost between two readers. No user is as fast as that.
+        """
+        for _ in range(ATTEMPTS - 1):
+            with suppress(DemoError):
+                return await self.hass.async_add_meter(meter)
+            await asyncio.sleep(1)
+        return await self.hass.async_add_meter(meter)
+
+    async def device_id(self) -> str:
+        """Return the id of the only meter's device."""
+        (entry,) = await self.entries()
+        devices = await self.hass.command(type="config/device_registry/list")
+        (device,) = [
+            device["id"]
+            for device in devices
+            if entry["entry_id"] in device["config_entries"]
+        ]
+        return str(device)
+
+    async def state(self, entity_id: str) -> float:
+        """Return what an entity shows now."""
+        return float((await self.hass.async_states())[entity_id])
+
+    async def use_for_energy(
+        self, grid: Mapping[str, str], solar: Mapping[str, str]
+    ) -> None:
+        """Set the Energy dashboard up with a meter at the grid and one at the roof."""
+        await self.hass.command(
+            type="energy/save_prefs",
+            energy_sources=[
+                {
+                    "type": "grid",
+                    "stat_energy_from": grid["energy_consumed"],
+                    "stat_energy_to": grid["energy_produced"],
+                    "cost_adjustment_day": 0,
+                },
+                {"type": "solar", "stat_energy_from": solar["energy_produced"]},
+            ],
+            device_consumption=[],
+        )
+
+    async def have_metered(self, counters: Mapping[str, Sequence[float]]) -> None:
+        """Let counters have counted this in the hours before the start, each in kWh.
+
+        Home Assistant goes on with a sum of 0.
+        """
+        for entity_id, hours in counters.items():
+            sums = list(accumulate(hours, initial=-sum(hours)))
+            counted = await self.state(entity_id)
+            await async_import(
+                self.hass,
+                entity_id,
+                [
+                    {
+                        "start": (
+                            self.hour - timedelta(hours=len(sums) - index)
+                        ).isoformat(),
+                        "state": counted + kwh,
+                        "sum": kwh,
+                    }
+                    for index, kwh in enumerate(sums)
+                ],
+            )
+
+
+def _zone_where_it_is(hour: int, now: datetime) -> str:
+    """Return the name of a time zone in which it is this hour of the day."""
+    east = (hour - now.hour + 12) % 24 - 12
+    # What POSIX counts is how far west a zone is.
+    return f"Etc/GMT{-east:+d}"
+
+
+@asynccontextmanager
+async def running_home(folder: Path) -> AsyncIterator[Home]:
+    """Start it all, and end it in order."""
+    async with (
+        simulated_line(folder, int(time.time())) as line,
+        home_assistant(folder, free_port(0)) as hass,
+    ):
+        # It outlasts the tests, unlike the login.
+        token = await hass.command(
+            type="auth/long_lived_access_token", client_name="Tests", lifespan=1
+        )
+        hass.headers["Authorization"] = f"Bearer {token}"
+        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        time_zone = _zone_where_it_is(HOUR_OF_THE_DAY, hour)
+        await hass.command(
+            type="config/core/update", time_zone=time_zone, language="en"
+        )
+        home = Home(hass, str(line), token, hour, time_zone)
+        await home.tidy_up()
+        yield home

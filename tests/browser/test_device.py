@@ -1,0 +1,45 @@
+"""The page of a meter's device."""
+
+import re
+
+from playwright.async_api import expect
+import pytest
+
+from .frontend import Frontend
+from .home import Home
+from .texts import LANGUAGES
+
+
+@pytest.mark.parametrize("language", LANGUAGES, indirect=True)
+async def test_the_device_page_shows_live_values(
+    home: Home, frontend: Frontend, language: str
+) -> None:
+    (entities,) = await home.have_meters(1, language=language)
+    await frontend.open_device(await home.device_id())
+    for key, entity_id in entities.items():
+        platform = entity_id.split(".")[0]
+        name = frontend.texts(f"entity.{platform}.{key}.name")
+        await expect(frontend.row(name)).to_be_visible()
+        if platform == "sensor":
+            await expect(frontend.row(name)).to_contain_text(re.compile(r"\d"))
+    await frontend.picture("device", height=1340)
+    power = frontend.row(frontend.texts("entity.sensor.power.name"))
+    shown = (await power.inner_text()).splitlines()[-1]
+    assert re.search(r"\d\s?W$", shown)
+    await expect(power).not_to_contain_text(shown)
+
+
+async def test_the_button_sets_the_partial_counters_to_zero(
+    home: Home, frontend: Frontend
+) -> None:
+    (entities,) = await home.have_meters(1)
+    partial = entities["partial_energy_consumed"]
+    before = await home.state(partial)
+    total = await home.state(entities["energy_consumed"])
+    await frontend.open_device(await home.device_id())
+    name = frontend.texts("entity.sensor.partial_energy_consumed.name")
+    await expect(frontend.row(name)).to_contain_text(f"{before:,.2f}")
+    await frontend.press(frontend.texts("entity.button.reset_partial_counters.name"))
+    await expect(frontend.row(name)).to_contain_text(re.compile(r"\b0(\.\d+)? kWh"))
+    assert await home.state(partial) < 1 < before
+    assert await home.state(entities["energy_consumed"]) >= total

@@ -1,0 +1,47 @@
+"""The Energy dashboard."""
+
+from playwright.async_api import Locator, expect
+
+from .frontend import Frontend
+from .home import HOUR_OF_THE_DAY, Home
+
+# The last 24 hours of a house with a roof, in kWh: what the sun gives, what the house
+# needs, and what the meter at the grid has counted of that.
+HOURS = [hour % 24 for hour in range(HOUR_OF_THE_DAY - 24, HOUR_OF_THE_DAY)]
+SUN = [max(0.0, 3.2 - abs(hour - 13) * 0.6) for hour in HOURS]
+HOUSE = [1.4 if hour > 16 else 0.4 if hour < 7 else 0.9 for hour in HOURS]
+FROM_GRID = [max(0.0, house - sun) for house, sun in zip(HOUSE, SUN, strict=True)]
+TO_GRID = [max(0.0, sun - house) for house, sun in zip(HOUSE, SUN, strict=True)]
+
+
+async def test_the_energy_dashboard_shows_what_was_metered(
+    home: Home, frontend: Frontend
+) -> None:
+    grid, solar = await home.have_meters(1, 2)
+    counted = {
+        grid["energy_consumed"]: FROM_GRID,
+        grid["energy_produced"]: TO_GRID,
+        solar["energy_produced"]: SUN,
+    }
+    await home.have_metered(counted)
+    await home.use_for_energy(grid, solar)
+    await frontend.open("/energy/electricity")
+    await expect(frontend.page.locator("ha-chart-base canvas").first).to_be_visible()
+    totals = frontend.page.locator("hui-energy-sources-table-card")
+    for name, hours, sign in (
+        ("COUNTIS E33 #1 Energy consumed", FROM_GRID, 1),
+        ("COUNTIS E33 #1 Energy produced", TO_GRID, -1),
+        ("COUNTIS E33 #2 Energy produced", SUN, 1),
+    ):
+        row = totals.get_by_role("row").filter(has_text=name)
+        # An hour that ends meanwhile adds what the meters have counted in it.
+        more = sign * await kwh(row) - sum(hours[-HOUR_OF_THE_DAY:])
+        assert -0.1 < more < 1, name
+    await frontend.picture("energy", height=1240)
+
+
+async def kwh(row: Locator) -> float:
+    """Return the energy in a row of the table."""
+    cell = row.locator("td").last
+    await expect(cell).to_contain_text("kWh")
+    return float((await cell.inner_text()).removesuffix("kWh"))

@@ -1,0 +1,55 @@
+"""The texts that a user reads, in their language."""
+
+from functools import cached_property
+import json
+import re
+from typing import Any
+
+from scripts.demo import DOMAIN, ROOT
+
+TRANSLATIONS = ROOT / "custom_components" / DOMAIN / "translations"
+
+# What the tests are run in that look at most of the texts; one that the
+# integration does not speak is skipped.
+LANGUAGES = ("en", "de")
+
+
+class Texts:
+    """The integration's texts in one language, found by their path in the file."""
+
+    def __init__(self, language: str) -> None:
+        """Look for the file."""
+        self.language = language
+        self.path = TRANSLATIONS / f"{language}.json"
+
+    @property
+    def exist(self) -> bool:
+        """Return whether the integration speaks this language."""
+        return self.path.exists()
+
+    @cached_property
+    def all(self) -> dict[str, Any]:
+        """Return everything in the file."""
+        texts: dict[str, Any] = json.loads(self.path.read_text())
+        return texts
+
+    def has(self, path: str) -> bool:
+        """Return whether there is a text at this path."""
+        return isinstance(self._at(path), str)
+
+    def __call__(self, path: str) -> str:
+        """Return the text at a path such as config.step.user.title."""
+        text = self._at(path)
+        assert isinstance(text, str), path
+        return text
+
+    def pattern(self, path: str) -> re.Pattern[str]:
+        """Return what matches the text, whatever it is filled with."""
+        parts = re.split(r"{\w+}", self(path))
+        return re.compile(".+".join(map(re.escape, parts)))
+
+    def _at(self, path: str) -> Any:
+        found: Any = self.all
+        for key in path.split("."):
+            found = found.get(key) if isinstance(found, dict) else None
+        return found
