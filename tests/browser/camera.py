@@ -33,9 +33,9 @@ class Camera:
     folder: Path
     hidden: str
 
-    async def take(self, page: Page, name: str, height: int) -> None:
+    async def take(self, page: Page, name: str, width: int, height: int) -> None:
         """Keep what is seen now."""
-        await page.set_viewport_size({"width": WIDTH, "height": height})
+        await page.set_viewport_size({"width": width, "height": height})
         # Nothing is pointed at.
         await page.mouse.move(0, 0)
         await page.evaluate(REPLACE, [self.hidden, PORT])

@@ -24,7 +24,7 @@ NO_BROWSER = (
     "there is no Chromium on this machine (./scripts/browser --install installs one)"
 )
 # For a slow machine: a page that is there is seen at once.
-PATIENCE = 60_000
+PATIENCE = 45_000
 TIMEOUT = 600
 
 

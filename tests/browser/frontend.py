@@ -12,7 +12,7 @@ from playwright.async_api import Locator, Page, expect
 
 from scripts.demo import DOMAIN
 
-from .camera import HEIGHT, Camera
+from .camera import HEIGHT, WIDTH, Camera
 from .texts import Texts
 
 PRIMARY = "ha-button[slot=primaryAction]"
@@ -34,10 +34,12 @@ class Frontend:
         """Go to a page of the frontend."""
         await self.page.goto(self.url + path)
 
-    async def picture(self, name: str, height: int = HEIGHT) -> None:
+    async def picture(
+        self, name: str, *, width: int = WIDTH, height: int = HEIGHT
+    ) -> None:
         """Keep what is seen now, if pictures are wanted."""
         if self.camera is not None:
-            await self.camera.take(self.page, name, height)
+            await self.camera.take(self.page, name, width, height)
 
     # A question
 
@@ -154,6 +156,12 @@ class Frontend:
         return self.page.locator("hui-generic-entity-row").filter(
             has=self.page.get_by_text(name, exact=True)
         )
+
+    async def show_notifications(self) -> Locator:
+        """Open the notifications, and return where they are."""
+        main = self.page.locator("home-assistant-main")
+        await main.dispatch_event("hass-show-notifications")
+        return self.page.locator("notification-drawer")
 
     async def press(self, name: str) -> None:
         """Press a button in its row."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
-import time
 from typing import Any
 
 from scripts.demo import (
@@ -18,14 +17,19 @@ from scripts.demo import (
     Meter,
     free_port,
     home_assistant,
-    simulated_line,
 )
 from scripts.demo_history import async_import
+from simulator import Constant, Line, Phase, ReversedCurrent, line_in_thread
+from simulator import Meter as SimulatedMeter
+from simulator.__main__ import meters_at
 
 # The day that the Energy dashboard shows has some hours at any time of the day.
 HOUR_OF_THE_DAY = 15
 
 ATTEMPTS = 10
+
+# The address of the meter that is wired wrong.
+WORKSHOP = 7
 
 
 def title(address: int) -> str:
@@ -38,11 +42,29 @@ class Home:
     """A Home Assistant that a user is logged in to."""
 
     hass: HomeAssistant
-    line: str
+    simulated: Line
     token: str
     # The full hour it was started in.
     hour: datetime
     time_zone: str
+
+    @property
+    def line(self) -> str:
+        """The name of the line's port."""
+        return self.simulated.port
+
+    def meter(self, address: int) -> SimulatedMeter:
+        """Return a meter of the line, to look at it or change it."""
+        return self.simulated.meters[address]
+
+    def serial_number(self, address: int) -> str:
+        """Return the serial number of a meter of the line, as it is shown."""
+        year_week, site_line, order = self.meter(address).serial or (
+            0x1438,
+            0x0120,
+            address,
+        )
+        return f"{year_week:04X}{site_line:04X}{order:05d}"
 
     async def entries(self) -> list[dict[str, Any]]:
         """Return the entries of the meters."""
@@ -176,23 +198,33 @@ def _zone_where_it_is(hour: int, now: datetime) -> str:
     return f"Etc/GMT{-east:+d}"
 
 
+def _simulated_line(folder: Path) -> Line:
+    """Return a house, its roof, and a meter that is wired wrong."""
+    workshop = SimulatedMeter(
+        address=WORKSHOP,
+        load=ReversedCurrent(Constant(Phase(5200), Phase(4700), Phase(5600)), 1),
+    )
+    return Line([*meters_at([1, 2], lifelike=True), workshop], link=folder / "line")
+
+
 @asynccontextmanager
 async def running_home(folder: Path) -> AsyncIterator[Home]:
     """Start it all, and end it in order."""
-    async with (
-        simulated_line(folder, int(time.time())) as line,
-        home_assistant(folder, free_port(0)) as hass,
-    ):
-        # It outlasts the tests, unlike the login.
-        token = await hass.command(
-            type="auth/long_lived_access_token", client_name="Tests", lifespan=1
-        )
-        hass.headers["Authorization"] = f"Bearer {token}"
-        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-        time_zone = _zone_where_it_is(HOUR_OF_THE_DAY, hour)
-        await hass.command(
-            type="config/core/update", time_zone=time_zone, language="en"
-        )
-        home = Home(hass, str(line), token, hour, time_zone)
-        await home.tidy_up()
-        yield home
+    with line_in_thread(_simulated_line(folder)) as line:
+        async with home_assistant(folder, free_port(0)) as hass:
+            yield await _settled_home(hass, line)
+
+
+async def _settled_home(hass: HomeAssistant, line: Line) -> Home:
+    """Return the home with its user logged in and nothing left to say."""
+    # It outlasts the tests, unlike the login.
+    token = await hass.command(
+        type="auth/long_lived_access_token", client_name="Tests", lifespan=1
+    )
+    hass.headers["Authorization"] = f"Bearer {token}"
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    time_zone = _zone_where_it_is(HOUR_OF_THE_DAY, hour)
+    await hass.command(type="config/core/update", time_zone=time_zone, language="en")
+    home = Home(hass, line, token, hour, time_zone)
+    await home.tidy_up()
+    return home

@@ -5,6 +5,8 @@ import re
 from playwright.async_api import expect
 import pytest
 
+from simulator import Constant, Phase
+
 from .frontend import Frontend
 from .home import Home
 from .texts import LANGUAGES
@@ -26,7 +28,11 @@ async def test_the_device_page_shows_live_values(
     power = frontend.row(frontend.texts("entity.sensor.power.name"))
     shown = (await power.inner_text()).splitlines()[-1]
     assert re.search(r"\d\s?W$", shown)
+    house = home.meter(1).load
+    # A step that is worth publishing at once.
+    home.meter(1).load = Constant(Phase(12_345), Phase(0), Phase(0))
     await expect(power).not_to_contain_text(shown)
+    home.meter(1).load = house
 
 
 async def test_the_button_sets_the_partial_counters_to_zero(

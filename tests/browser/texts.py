@@ -11,7 +11,7 @@ TRANSLATIONS = ROOT / "custom_components" / DOMAIN / "translations"
 
 # What the tests are run in that look at most of the texts; one that the
 # integration does not speak is skipped.
-LANGUAGES = ("en", "de")
+LANGUAGES = ("en", "fr")
 
 
 class Texts:
