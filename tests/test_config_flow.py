@@ -280,7 +280,7 @@ async def test_a_meter_deleted_during_a_read_can_be_added_again_at_once(
     line.answer_delay = 0.1
     poll = hass.async_create_task(entry.runtime_data.async_refresh())
     asked = len(line.requests)
-    while len(line.requests) == asked:  # noqa: ASYNC110
+    while len(line.requests) == asked:
         await asyncio.sleep(0.01)
     await hass.config_entries.async_remove(entry.entry_id)
     result = await add_meter()

@@ -99,7 +99,7 @@ async def poll(entry: CountisConfigEntry) -> None:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what the polls bring about sooner or later."""
     async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.05)
 
 

@@ -174,7 +174,7 @@ async def test_a_search_that_is_stopped_offers_what_it_found(
 ) -> None:
     result = await search_for(hass, line, **SETTINGS)
     async with asyncio.timeout(60):
-        while await shown_number(hass, result) < 2:  # noqa: ASYNC110
+        while await shown_number(hass, result) < 2:
             await asyncio.sleep(0)
     hass.config_entries.flow.async_abort(result["flow_id"])
     await hass.async_block_till_done()

@@ -8,6 +8,10 @@ from playwright.async_api import Page
 WIDTH = 1100
 HEIGHT = 800
 
+# Narrow enough for a dialog to fill the page, and for a device to have two columns.
+DIALOG = 620
+DEVICE = 820
+
 # What a reader's port is called, in place of the simulated one.
 PORT = "/dev/ttyUSB0"
 

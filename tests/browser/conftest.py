@@ -24,8 +24,8 @@ NO_BROWSER = (
     "there is no Chromium on this machine (./scripts/browser --install installs one)"
 )
 # For a slow machine: a page that is there is seen at once.
-PATIENCE = 45_000
-TIMEOUT = 600
+PATIENCE = 60_000
+TIMEOUT = 300
 
 
 def _find_browser() -> str | None:

@@ -73,6 +73,10 @@ class Home:
         )
         return entries
 
+    async def states(self) -> list[str]:
+        """Return how far the entries of the meters are set up."""
+        return [str(entry["state"]) for entry in await self.entries()]
+
     async def tidy_up(self) -> None:
         """Put away what a new Home Assistant has to say to its user."""
         async with asyncio.timeout(START_TIMEOUT):
@@ -90,7 +94,7 @@ class Home:
             )
 
     async def forget_meters(self) -> None:
-        """Delete what was set up, and dialogs that were left open."""
+        """Delete what was set up, what is remembered of it, and dialogs left open."""
         for flow in await self.hass.command(type="config_entries/flow/progress"):
             if flow["handler"] == DOMAIN:
                 await self.hass.request(
@@ -100,6 +104,11 @@ class Home:
             await self.hass.request(
                 "DELETE", f"/api/config/config_entries/entry/{entry['entry_id']}"
             )
+        await self.hass.request(
+            "POST",
+            "/api/services/recorder/purge_entities",
+            json={"entity_globs": ["*countis*"], "keep_days": 0},
+        )
 
     async def have_meters(
         self, *addresses: int, language: str = "en"

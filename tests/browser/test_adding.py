@@ -3,6 +3,7 @@
 from playwright.async_api import expect
 import pytest
 
+from .camera import DIALOG
 from .frontend import Frontend
 from .home import Home, title
 from .texts import LANGUAGES, Texts
@@ -16,10 +17,9 @@ def label(texts: Texts, field: str) -> str:
 async def start(frontend: Frontend) -> None:
     """Start to add a meter on a serial port."""
     await frontend.add_integration()
-    await expect(frontend.step("menu")).to_contain_text(
-        frontend.texts("config.step.user.menu_options.find")
-    )
-    await frontend.picture("add-meter")
+    menu = frontend.step("menu")
+    await expect(menu).to_contain_text(frontend.texts("config.step.user.description"))
+    await frontend.picture("add-meter", width=DIALOG, height=400)
     await frontend.choose(frontend.texts("config.step.user.menu_options.serial"))
 
 
@@ -37,7 +37,7 @@ async def test_a_meter_is_added_through_the_dialogs(
     await start(frontend)
     await frontend.select(label(frontend.texts, "baudrate"), "9600")
     await fill_in(frontend, home.line, 1)
-    await frontend.picture("serial-port", height=1000)
+    await frontend.picture("serial-port", width=DIALOG, height=960)
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_contain_text("COUNTIS E33")
     await frontend.submit()
@@ -57,7 +57,7 @@ async def test_a_set_up_that_fails_says_why_and_can_be_corrected(
         frontend.texts.pattern("config.error.no_answer")
     )
     await expect(frontend.error).to_contain_text(f"99 on {home.line}")
-    await frontend.picture("no-answer", height=1100)
+    await frontend.picture("no-answer", width=DIALOG, height=1060)
     assert await home.entries() == []
     await frontend.fill(label(frontend.texts, "address"), "1")
     await frontend.submit()
@@ -84,4 +84,4 @@ async def test_reconfiguring_takes_the_same_meter_and_no_other(
         frontend.texts("config.abort.reconfigure_successful")
     )
     await home.hass.async_settled()
-    assert [entry["state"] for entry in await home.entries()] == ["loaded"]
+    assert await home.states() == ["loaded"]

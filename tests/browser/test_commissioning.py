@@ -4,11 +4,11 @@ import asyncio
 
 from playwright.async_api import expect
 
-from .conftest import PATIENCE
+from .camera import DIALOG
 from .frontend import Frontend
 from .home import WORKSHOP, Home, title
 
-DIALOG = {"width": 620, "height": 470}
+SEARCH = {"width": DIALOG, "height": 470}
 
 
 async def test_the_meters_of_a_line_are_found_and_added(
@@ -35,16 +35,15 @@ async def test_the_meters_of_a_line_are_found_and_added(
         if line.endswith("{found}")
     ]
     await expect(searching).to_contain_text(f"{found}3")
-    await frontend.picture("find-meters", **DIALOG)
+    await frontend.picture("find-meters", **SEARCH)
     listed = frontend.step("form")
     for address in (1, 2, WORKSHOP):
         await expect(listed).to_contain_text(home.serial_number(address))
-    await frontend.picture("found-meters", **DIALOG)
+    await frontend.picture("found-meters", **SEARCH)
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_be_visible()
-    async with asyncio.timeout(PATIENCE / 1000):
-        while len(await home.entries()) < 3:  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
+    while len(await home.entries()) < 3:
+        await asyncio.sleep(0.2)
     assert {entry["title"] for entry in await home.entries()} == {
         title(address) for address in (1, 2, WORKSHOP)
     }
@@ -63,9 +62,8 @@ async def test_the_tariff_is_chosen_on_the_page_of_the_meter(
     await expect(option).to_be_visible()
     await frontend.picture("tariff", width=844, height=560)
     await option.click()
-    async with asyncio.timeout(PATIENCE / 1000):
-        while home.meter(WORKSHOP).counters.tariff != 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
+    while home.meter(WORKSHOP).counters.tariff != 2:
+        await asyncio.sleep(0.2)
 
 
 async def test_a_reversed_current_is_found_by_the_wiring_check(
@@ -95,12 +93,11 @@ async def test_an_exchanged_meter_is_told_and_can_be_accepted(
     names = {"name": title(WORKSHOP), "found": home.serial_number(WORKSHOP)}
     await frontend.start_repair(frontend.texts(f"{issue}.title").format(**names))
     await expect(frontend.step("menu")).to_contain_text(names["found"])
-    await frontend.picture("another-meter", width=620, height=420)
+    await frontend.picture("another-meter", width=DIALOG, height=420)
     await frontend.choose(frontend.texts(menu).format(**names))
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_be_visible()
-    await home.hass.async_settled()
-    (entry,) = await home.entries()
-    assert entry["state"] == "loaded"
+    while await home.states() != ["loaded"]:
+        await asyncio.sleep(0.2)
     home.meter(WORKSHOP).serial = before
     await home.forget_meters()
