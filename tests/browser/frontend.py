@@ -98,13 +98,12 @@ class Frontend:
         """
         field = self.field(label)
         picker = field.locator("ha-generic-picker")
-        await expect(picker.or_(field.locator("ha-input"))).to_be_visible()
-        if await picker.count():
-            await picker.locator("ha-picker-field").click()
-            items = picker.locator("ha-picker-combo-box ha-combo-box-item")
-            await items.last.click()
-            # Its search would be taken for the field.
-            await expect(picker).to_have_count(0)
+        # Until the ports are known, the field is one for text already.
+        await picker.locator("ha-picker-field").click()
+        items = picker.locator("ha-picker-combo-box ha-combo-box-item")
+        await items.last.click()
+        # Its search would be taken for the field.
+        await expect(picker).to_have_count(0)
         await field.locator("input").fill(port)
 
     async def submit(self) -> None:

@@ -46,6 +46,7 @@ async def test_a_meter_is_added_through_the_dialogs(
     assert (entry["title"], entry["state"]) == (title(1), "loaded")
 
 
+@pytest.mark.parametrize("language", LANGUAGES, indirect=True)
 async def test_a_set_up_that_fails_says_why_and_can_be_corrected(
     home: Home, frontend: Frontend
 ) -> None:
@@ -56,7 +57,8 @@ async def test_a_set_up_that_fails_says_why_and_can_be_corrected(
     await expect(frontend.error).to_have_text(
         frontend.texts.pattern("config.error.no_answer")
     )
-    await expect(frontend.error).to_contain_text(f"99 on {home.line}")
+    await expect(frontend.error).to_contain_text(home.line)
+    await expect(frontend.error).to_contain_text("99")
     await frontend.picture("no-answer", width=DIALOG, height=1060)
     assert await home.entries() == []
     await frontend.fill(label(frontend.texts, "address"), "1")
@@ -65,11 +67,12 @@ async def test_a_set_up_that_fails_says_why_and_can_be_corrected(
     assert [entry["title"] for entry in await home.entries()] == [title(1)]
 
 
+@pytest.mark.parametrize("language", LANGUAGES, indirect=True)
 async def test_reconfiguring_takes_the_same_meter_and_no_other(
     home: Home, frontend: Frontend
 ) -> None:
-    await home.have_meters(1)
     texts = frontend.texts
+    await home.have_meters(1, language=texts.language)
     step = "config.step.reconfigure"
     await frontend.start_from_menu(title(1), "reconfigure")
     await frontend.choose(texts(f"{step}.menu_options.reconfigure_serial"))

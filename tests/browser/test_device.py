@@ -36,17 +36,20 @@ async def test_the_device_page_shows_live_values(
     home.meter(1).load = house
 
 
+@pytest.mark.parametrize("language", LANGUAGES, indirect=True)
 async def test_the_button_sets_the_partial_counters_to_zero(
     home: Home, frontend: Frontend
 ) -> None:
-    (entities,) = await home.have_meters(1)
+    await home.forget_meters()
+    home.meter(1).counters.partial_consumed = 345_678
+    (entities,) = await home.have_meters(1, language=frontend.texts.language)
     partial = entities["partial_energy_consumed"]
     before = await home.state(partial)
     total = await home.state(entities["energy_consumed"])
     await frontend.open_device(await home.device_id())
     name = frontend.texts("entity.sensor.partial_energy_consumed.name")
-    await expect(frontend.row(name)).to_contain_text(f"{before:,.2f}")
+    await expect(frontend.row(name)).to_contain_text(frontend.texts.number(before))
     await frontend.press(frontend.texts("entity.button.reset_partial_counters.name"))
-    await expect(frontend.row(name)).to_contain_text(re.compile(r"\b0(\.\d+)? kWh"))
+    await expect(frontend.row(name)).to_contain_text(re.compile(r"\b0([.,]\d+)?\s?kWh"))
     assert await home.state(partial) < 1 < before
     assert await home.state(entities["energy_consumed"]) >= total

@@ -1,9 +1,11 @@
 """The Energy dashboard."""
 
 from playwright.async_api import Locator, expect
+import pytest
 
 from .frontend import Frontend
-from .home import HOUR_OF_THE_DAY, Home
+from .home import HOUR_OF_THE_DAY, Home, title
+from .texts import LANGUAGES
 
 # The last 24 hours of a house with a roof, in kWh: what the sun gives, what the house
 # needs, and what the meter at the grid has counted of that.
@@ -14,10 +16,12 @@ FROM_GRID = [max(0.0, house - sun) for house, sun in zip(HOUSE, SUN, strict=True
 TO_GRID = [max(0.0, sun - house) for house, sun in zip(HOUSE, SUN, strict=True)]
 
 
+@pytest.mark.parametrize("language", LANGUAGES, indirect=True)
 async def test_the_energy_dashboard_shows_what_was_metered(
     home: Home, frontend: Frontend
 ) -> None:
-    grid, solar = await home.have_meters(1, 2)
+    texts = frontend.texts
+    grid, solar = await home.have_meters(1, 2, language=texts.language)
     counted = {
         grid["energy_consumed"]: FROM_GRID,
         grid["energy_produced"]: TO_GRID,
@@ -28,10 +32,12 @@ async def test_the_energy_dashboard_shows_what_was_metered(
     await frontend.open("/energy/electricity")
     await expect(frontend.page.locator("ha-chart-base canvas").first).to_be_visible()
     totals = frontend.page.locator("hui-energy-sources-table-card")
+    consumed = texts("entity.sensor.energy_consumed.name")
+    produced = texts("entity.sensor.energy_produced.name")
     for name, hours, sign in (
-        ("COUNTIS E33 #1 Energy consumed", FROM_GRID, 1),
-        ("COUNTIS E33 #1 Energy produced", TO_GRID, -1),
-        ("COUNTIS E33 #2 Energy produced", SUN, 1),
+        (f"{title(1)} {consumed}", FROM_GRID, 1),
+        (f"{title(1)} {produced}", TO_GRID, -1),
+        (f"{title(2)} {produced}", SUN, 1),
     ):
         row = totals.get_by_role("row").filter(has_text=name)
         # An hour that ends meanwhile adds what the meters have counted in it.
@@ -44,4 +50,5 @@ async def kwh(row: Locator) -> float:
     """Return the energy in a row of the table."""
     cell = row.locator("td").last
     await expect(cell).to_contain_text("kWh")
-    return float((await cell.inner_text()).removesuffix("kWh"))
+    shown = (await cell.inner_text()).removesuffix("kWh")
+    return float(shown.replace(",", ".").replace("\N{MINUS SIGN}", "-"))

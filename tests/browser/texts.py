@@ -48,6 +48,11 @@ class Texts:
         parts = re.split(r"{\w+}", self(path))
         return re.compile(".+".join(map(re.escape, parts)))
 
+    @staticmethod
+    def number(value: float) -> re.Pattern[str]:
+        """Return what matches a number with two decimals, however it is written."""
+        return re.compile(f"{value:_.2f}".replace(".", "[.,]").replace("_", r"\D?"))
+
     def _at(self, path: str) -> Any:
         found: Any = self.all
         for key in path.split("."):
