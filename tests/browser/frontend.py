@@ -110,6 +110,11 @@ class Frontend:
         """Send a form, or finish what has been added."""
         await self.flow.locator(PRIMARY).click()
 
+    async def close(self) -> None:
+        """Close a flow's dialog, whatever it shows."""
+        await self.flow.locator("ha-icon-button").first.click()
+        await expect(self.flow).to_be_hidden()
+
     # What a flow starts from
 
     async def add_integration(self) -> None:
@@ -117,6 +122,13 @@ class Frontend:
         await self.open(f"/config/integrations/dashboard/add?domain={DOMAIN}")
         await self.confirm()
         await expect(self.step("form").or_(self.step("menu"))).to_be_visible()
+
+    async def add_discovered(self, title: str) -> None:
+        """Start to add a meter that has been discovered."""
+        await self.open("/config/integrations/dashboard")
+        card = self.page.locator("ha-config-flow-card").filter(has_text=title)
+        # The first one ignores it.
+        await card.locator("ha-button").nth(1).click()
 
     async def start_from_menu(self, title: str, item: str) -> None:
         """Take an item of an entry's menu: reconfigure, reload, rename, ..."""
