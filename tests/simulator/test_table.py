@@ -1,5 +1,6 @@
 """What a simulated meter lets a client read and write."""
 
+import asyncio
 from itertools import pairwise
 
 from modbus_connection import ModbusExceptionError
@@ -12,6 +13,13 @@ from tests.common import Clock
 
 READABLE = [block for block in BLOCKS if block.kind is not Kind.COMMANDS]
 FUNCTION, ADDRESS, VALUE = 1, 2, 3
+
+
+async def broadcast(connection: ModbusConnection, register: int, value: int) -> None:
+    """Write a register of all meters."""
+    await connection.for_unit(0).write_register(register, value)
+    # Nobody answers, so a master lets the frame reach its end.
+    await asyncio.sleep(0.2)
 
 
 async def word(unit: TmodbusUnit, address: int) -> int:
@@ -305,7 +313,7 @@ async def test_days_weeks_and_months_follow_the_meters_own_clock(
 async def test_a_broadcast_reaches_every_meter_and_none_answers(
     line: Line, meter: Meter, second_meter: Meter, connection: ModbusConnection
 ) -> None:
-    await connection.for_unit(0).write_register(40481, 2)
+    await broadcast(connection, 40481, 2)
     # An answer to the next request says that the one before has been heard.
     assert await word(connection.for_unit(1), 51201) == 2
     assert await word(connection.for_unit(2), 51201) == 2
@@ -316,7 +324,7 @@ async def test_a_silent_meter_hears_no_broadcast(
     meter: Meter, second_meter: Meter, connection: ModbusConnection
 ) -> None:
     second_meter.silent = True
-    await connection.for_unit(0).write_register(40481, 2)
+    await broadcast(connection, 40481, 2)
     await word(connection.for_unit(1), 51201)
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 1)
 
