@@ -677,6 +677,11 @@ async def test_on_a_crowded_line_power_alone_is_read_and_its_zeros_looked_at_clo
     assert words_asked_for(line) == [14, 54]
     assert countis.values(report)["power"] == 0
 
+    # Neither is more read of them than is wanted.
+    line.requests.clear()
+    report = await countis.async_update(["power_l1", "energy_consumed"])
+    assert words_asked_for(line) == [14, 30]
+
     meter.starting = True
     report = await countis.async_update()
     assert report.failed.keys() == {"power", "measurements"}

@@ -351,7 +351,7 @@ async def test_a_line_in_use_is_searched_without_a_poll_that_fails(
         searching = asyncio.create_task(search.async_run())
         polls = 0
         while not searching.done():
-            report = await polled.async_update(["measurements", "energies"])
+            report = await polled.async_update(["voltage_l1_l2", "energy_consumed"])
             assert report.complete, report.failed
             polls += 1
             await asyncio.sleep(0.05)

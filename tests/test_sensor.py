@@ -216,22 +216,46 @@ async def test_the_meter_is_polled_every_second_even_on_the_slowest_line(
     await poll(entry)
     line.requests.clear()
     await asyncio.sleep(5)
-    polls = sum(frame[2:4] == (50514).to_bytes(2) for frame in line.requests)
+    polls = sum(frame[2:4] == (50520).to_bytes(2) for frame in line.requests)
     assert 4 <= polls <= 6
+
+
+async def reads_of_a_poll(
+    entry: CountisConfigEntry, line: Line
+) -> list[tuple[int, int]]:
+    """Return the first register of each read, and how many it asks for."""
+    # Whatever else is under way comes to its end first.
+    await poll(entry)
+    line.requests.clear()
+    await poll(entry)
+    return [
+        (int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6]))
+        for frame in line.requests[:3]
+    ]
 
 
 async def test_a_poll_is_three_reads_each_inside_its_block(
     entry: CountisConfigEntry, line: Line
 ) -> None:
-    # Whatever else is under way comes to its end first.
+    assert await reads_of_a_poll(entry, line) == [(50520, 30), (50946, 18), (51200, 10)]
+
+
+@pytest.mark.parametrize("quantity", ["voltage_l1_l2", "power_factor_l3"])
+async def test_a_poll_reads_what_was_disabled_from_when_it_is_enabled(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    entry: CountisConfigEntry,
+    line: Line,
+    meter: Meter,
+    quantity: str,
+) -> None:
+    entity_registry.async_update_entity(entity_id(hass, quantity), disabled_by=None)
+    await hass.config_entries.async_reload(entry.entry_id)
+    before = state(hass, quantity)
+    assert await reads_of_a_poll(entry, line) == [(50514, 54), (50946, 18), (51200, 10)]
+    meter.load = Constant(Phase(100, 100, 200), Phase(0), Phase(100, 100, 200))
     await poll(entry)
-    line.requests.clear()
-    await poll(entry)
-    reads = [
-        (int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6]))
-        for frame in line.requests[:3]
-    ]
-    assert reads == [(50514, 54), (50946, 18), (51200, 10)]
+    assert state(hass, quantity) != before
 
 
 async def test_a_block_that_fails_takes_only_its_own_quantities_along(

@@ -27,7 +27,6 @@ from .const import DOMAIN
 from .countis import (
     BLOCK_OF,
     PERIOD,
-    POWER,
     AnotherMeterError,
     Countis,
     CountisError,
@@ -186,8 +185,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """Ask the meter; which entities exist is decided by a whole first poll."""
         try:
             # Without entities there is a first poll, which has to be a whole one.
-            contexts = set(self.async_contexts())
-            report = await self.meter.async_update(contexts and contexts | {POWER})
+            report = await self.meter.async_update(set(self.async_contexts()))
         except AnotherMeterError as err:
             # The set-up tells the user, and does not poll.
             self.hass.config_entries.async_schedule_reload(self.config_entry.entry_id)

@@ -27,8 +27,9 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
         quantity: str | None = None,
     ) -> None:
         """Initialize the entity for a quantity, the one that is its key if none."""
-        # The context is the block that the coordinator has to read for it.
-        super().__init__(coordinator, BLOCK_OF.get(quantity or description.key))
+        # The context is what the coordinator has to read for it.
+        context = quantity or description.key
+        super().__init__(coordinator, context if context in BLOCK_OF else None)
         self.entity_description = description
         entry = coordinator.config_entry
         meter = coordinator.meter

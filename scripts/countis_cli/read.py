@@ -33,8 +33,12 @@ WATCHED = (
     ("A L3", "current_l3", 2),
 )
 
-# Where these come from.
-WATCHED_BLOCKS = ("measurements", "energies", "tariffs")
+# What is read for it; the counters are in its JSON.
+POLLED = [
+    name
+    for name, block in countis.BLOCK_OF.items()
+    if block in ("power", "measurements", "energies", "tariffs")
+]
 
 # What is no field of a block, but made of some.
 UNITS = {"clock_offset": "s"}
@@ -126,7 +130,7 @@ async def _async_watch(
     with Stop() as stop:
         while not stop.requested:
             try:
-                report = await meter.async_update(WATCHED_BLOCKS)
+                report = await meter.async_update(POLLED)
             except countis.CountisError:
                 raise
             except ERRORS as err:

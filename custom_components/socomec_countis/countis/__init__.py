@@ -29,7 +29,7 @@ from .registers import (
     TARIFF_COUNTERS,
     Values,
 )
-from .schedule import PERIOD, POWER
+from .schedule import PERIOD
 from .search import (
     ADDRESSES,
     ALL_SETTINGS,
@@ -50,7 +50,6 @@ __all__ = [
     "LINE_WAIT",
     "PARTIAL_COUNTERS",
     "PERIOD",
-    "POWER",
     "SERIAL_NUMBER_REGISTERS",
     "TARIFF_COUNTERS",
     "AnotherMeterError",

@@ -39,6 +39,7 @@ from .guard import Correction, CounterGuard
 from .limits import UNKNOWN_TRANSFORMER_AMPERES, Limits
 from .line import Line
 from .registers import (
+    BLOCK_OF,
     Block,
     Clock,
     Counters,
@@ -46,6 +47,7 @@ from .registers import (
     Energies,
     EnergiesInKwh,
     Identity,
+    MainMeasurements,
     Measurements,
     Overflows,
     Periods,
@@ -63,6 +65,9 @@ _LOGGER = logging.getLogger(__name__)
 SIGNATURE = "SOCO"
 PRODUCT_ORDER_COUNTIS = 100
 UNNAMED_MODEL = "COUNTIS"
+
+# These make the read of the measurements so much longer.
+DETAILS = Measurements.declared_fields.keys() - MainMeasurements.declared_fields
 
 COUNTERS = ("energies", "tariffs")
 BLOCKS = (POWER, MEASUREMENTS, "energies", "tariffs", *INTERVALS)
@@ -140,6 +145,8 @@ class Countis(Device):
         self._just_set_up = False
         self._schedule = Schedule(phase=address * GOLDEN_RATIO % 1)
         self._failing: frozenset[str] = frozenset()
+        self._main_measurements = MainMeasurements(unit)
+        self._without_details = False
         # Known from before, it may have been exchanged since.
         self._identified_until = -math.inf
         # A poll that overlaps a reset would bring back the counters of before.
@@ -363,7 +370,7 @@ class Countis(Device):
         )
 
     async def async_update(self, wanted: Collection[str] = ()) -> UpdateReport:
-        """Read what is due of the wanted blocks, of all if none are named.
+        """Read what is due of the wanted quantities, of all if none are named.
 
         What was lost or damaged on the line is asked for once more. Raises
         `ModbusConnectionError` for a line that cannot be opened,
@@ -413,16 +420,17 @@ class Countis(Device):
     ) -> UpdateReport:
         now = asyncio.get_running_loop().time()
         report = UpdateReport()
+        self._without_details = bool(wanted) and DETAILS.isdisjoint(wanted)
         costs = {
-            name: self.line.cost(block.reads)
+            name: self.line.cost(self._block(name).reads)
             for name in BLOCKS
-            if (block := getattr(self, name)) is not None
+            if getattr(self, name) is not None
         }
         due = self._schedule.due(
             now,
             self.line.share,
             costs,
-            wanted or costs.keys() - INTERVALS.keys(),
+            {BLOCK_OF[name] for name in wanted} or costs.keys() - INTERVALS.keys(),
             line_round=self.line.round,
             time_left=began + PERIOD - now,
         )
@@ -538,6 +546,9 @@ class Countis(Device):
         return f"implausible: {doubts}" if doubts else None
 
     def _block(self, name: str) -> Block:
+        """Return the block, or the part of it that holds what is wanted."""
+        if name == MEASUREMENTS and self._without_details:
+            return self._main_measurements
         block: Block = getattr(self, name)
         return block
 
@@ -636,7 +647,7 @@ class Countis(Device):
         Raises `ModbusError` if they cannot be read, `DoubtfulError` among them.
         """
         async with self.exclusively():
-            block = self._block(MEASUREMENTS)
+            block = Measurements(self.modbus_unit)
             await self.async_reread(block)
             if problem := block.problem:
                 raise DoubtfulError(problem)

@@ -163,14 +163,11 @@ class Power(Block):
         return super().problem or (None if any(self.values.values()) else "all zeros")
 
 
-class Measurements(Power):
-    """Metrology affected by current and voltage transformers, block 50512."""
+class MainMeasurements(Power):
+    """The part of block 50512 that most users want, 50520 to 50549."""
 
-    register_ranges = ((50512, 50573),)
+    register_ranges = ((50520, 50549),)
 
-    voltage_l1_l2 = volts(50514)
-    voltage_l2_l3 = volts(50516)
-    voltage_l3_l1 = volts(50518)
     voltage_l1 = volts(50520)
     voltage_l2 = volts(50522)
     voltage_l3 = volts(50524)
@@ -179,6 +176,22 @@ class Measurements(Power):
     current_l2 = amperes(50530)
     current_l3 = amperes(50532)
     current_neutral = amperes(50534)
+
+    @property
+    @override
+    def problem(self) -> str | None:
+        """A meter lives on what it measures: no mains is no measurement."""
+        return None if self.frequency else "no mains frequency"
+
+
+class Measurements(MainMeasurements):
+    """Metrology affected by current and voltage transformers, block 50512."""
+
+    register_ranges = ((50512, 50573),)
+
+    voltage_l1_l2 = volts(50514)
+    voltage_l2_l3 = volts(50516)
+    voltage_l3_l1 = volts(50518)
     reactive_power_l1 = volt_amperes_reactive(50550)
     reactive_power_l2 = volt_amperes_reactive(50552)
     reactive_power_l3 = volt_amperes_reactive(50554)
@@ -188,12 +201,6 @@ class Measurements(Power):
     power_factor_l1 = ratio(50562)
     power_factor_l2 = ratio(50564)
     power_factor_l3 = ratio(50566)
-
-    @property
-    @override
-    def problem(self) -> str | None:
-        """A meter lives on what it measures: no mains is no measurement."""
-        return None if self.frequency else "no mains frequency"
 
 
 class Counters(Block):
