@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from pathlib import Path
+import selectors
 import sys
 import time
 
@@ -59,7 +60,11 @@ def main() -> None:
     parser.add_argument("--delay", type=float, required=True)
     parser.add_argument("--log", type=Path, required=True)
     args = parser.parse_args()
-    asyncio.run(async_serve(args.meters, args.baudrate, args.delay, args.log))
+    # Epoll, which is the usual one, is up to a millisecond late.
+    with asyncio.Runner(
+        loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())
+    ) as runner:
+        runner.run(async_serve(args.meters, args.baudrate, args.delay, args.log))
 
 
 if __name__ == "__main__":
