@@ -234,6 +234,23 @@ class HomeAssistant:
         if undone and (zone := time_zone()):
             await self.command(type="config/core/update", time_zone=zone)
 
+    async def async_tidy_up(self) -> None:
+        """Put away what a new Home Assistant has to say to its user."""
+        async with asyncio.timeout(START_TIMEOUT):
+            config = await self.command(type="get_config")
+            while config["state"] != "RUNNING":
+                await asyncio.sleep(0.2)
+                config = await self.command(type="get_config")
+        issues = await self.command(type="repairs/list_issues")
+        for issue in issues["issues"]:
+            if issue["domain"] != DOMAIN:
+                await self.command(
+                    type="repairs/ignore_issue",
+                    domain=issue["domain"],
+                    issue_id=issue["issue_id"],
+                    ignore=True,
+                )
+
     async def async_add_meter(self, meter: Meter) -> None:
         """Go through the integration's config flow."""
         flows = "/api/config/config_entries/flow"
@@ -297,7 +314,7 @@ class HomeAssistant:
         return entities
 
     async def async_fill_energy_dashboard(
-        self, meters: list[dict[str, str]], pasts: list[demo_history.Past]
+        self, meters: list[dict[str, str]], pasts: Sequence[demo_history.Past]
     ) -> None:
         """Take the first meter for the grid and the others for solar inverters.
 
@@ -542,6 +559,41 @@ async def home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssistant
         yield hass
 
 
+@dataclass(frozen=True)
+class House:
+    """What the demo shows of its meters."""
+
+    entities: list[Entity]
+    meters: list[dict[str, str]]
+    """The ids of the entities of each meter, by their keys."""
+    counters: list[str]
+    """Those that have a past."""
+
+
+async def async_furnish(
+    hass: HomeAssistant, meters: Sequence[Meter], pasts: Sequence[demo_history.Past]
+) -> House:
+    """Set the meters up, with their past, the Energy dashboard and one of their own."""
+    for meter in meters:
+        await hass.async_add_meter(meter)
+    entities = await hass.async_settled()
+    by_meter: dict[str, dict[str, str]] = {}
+    for entity in entities:
+        by_meter.setdefault(entity.entry_id, {})[entity.key] = entity.entity_id
+    keyed = list(by_meter.values())
+    for roof in keyed[1:]:
+        roof["solar_power"] = await demo_solar.async_solar_power(hass, roof["power"])
+    await hass.async_fill_energy_dashboard(keyed, pasts)
+    await demo_dashboard.async_create(hass, keyed)
+    counters = [
+        keys[key]
+        for keys, _ in zip(keyed, pasts, strict=False)
+        for key in demo_history.COUNTERS
+        if key in keys
+    ]
+    return House(entities, keyed, counters)
+
+
 async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
     """Start everything, set it up and show it."""
     started = time.monotonic()
@@ -567,43 +619,26 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
             meters = [Meter(str(line), address) for address in ADDRESSES]
             pasts = await asyncio.to_thread(pasts_before, began, noon)
         hass = await stack.enter_async_context(home_assistant(folder, port))
-        for meter in meters:
-            await hass.async_add_meter(meter)
-        entities = await hass.async_settled()
-        by_meter: dict[str, dict[str, str]] = {}
-        for entity in entities:
-            by_meter.setdefault(entity.entry_id, {})[entity.key] = entity.entity_id
-        keyed = list(by_meter.values())
-        for roof in keyed[1:]:
-            roof["solar_power"] = await demo_solar.async_solar_power(
-                hass, roof["power"]
-            )
-        await hass.async_fill_energy_dashboard(keyed, pasts)
-        await demo_dashboard.async_create(hass, keyed)
-        counters = [
-            keys[key]
-            for keys, _ in zip(keyed, pasts, strict=False)
-            for key in demo_history.COUNTERS
-            if key in keys
-        ]
+        await hass.async_tidy_up()
+        house = await async_furnish(hass, meters, pasts)
         seconds = time.monotonic() - started
         print(
             f"Home Assistant: {hass.url}  (user {USERNAME}, password {PASSWORD})\n"
             f"{len(meters)} meter(s) on {meters[0].device},"
-            f" {len(entities)} entities, after {seconds:.1f} s\n",
+            f" {len(house.entities)} entities, after {seconds:.1f} s\n",
             flush=True,
         )
         if not arguments.check:
-            await async_show(hass, entities, counters)
+            await async_show(hass, house.entities, house.counters)
         # The frontend stays at "Loading" without these.
         await hass.command(type="get_services")
-        await async_check_statistics(hass, counters)
+        await async_check_statistics(hass, house.counters)
         if arguments.port:
             print("The partial counters of a real meter are not reset by a check.")
         else:
-            for keys in keyed:
+            for keys in house.meters:
                 await async_check_reset(hass, keys)
-        print("\n".join(table(entities, await hass.async_states())))
+        print("\n".join(table(house.entities, await hass.async_states())))
 
 
 def free_port(wanted: int) -> int:

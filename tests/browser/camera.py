@@ -5,6 +5,10 @@ from pathlib import Path
 
 from playwright.async_api import Page
 
+from scripts.demo import ROOT
+
+IMAGES = ROOT / "docs" / "images"
+
 WIDTH = 1100
 HEIGHT = 800
 
@@ -34,8 +38,8 @@ REPLACE = """([from, to]) => {
 class Camera:
     """Takes pictures that are the same wherever the tests run."""
 
-    folder: Path
     hidden: str
+    folder: Path = IMAGES
 
     async def take(self, page: Page, name: str, width: int, height: int) -> None:
         """Keep what is seen now."""

@@ -1,10 +1,8 @@
 """One Home Assistant and one browser for all tests here, and a page for each."""
 
 from collections.abc import AsyncGenerator
-import json
 from pathlib import Path
 import subprocess
-import time
 
 from playwright.async_api import Browser, async_playwright, expect
 import pytest
@@ -13,18 +11,15 @@ import pytest_socket
 
 from scripts.demo import ROOT
 
-from .camera import HEIGHT, WIDTH, Camera
+from .camera import Camera
 from .frontend import Frontend
 from .home import Home, running_home
-from .texts import Texts
+from .visitor import PATIENCE, visit
 
 HERE = Path(__file__).parent
-IMAGES = ROOT / "docs" / "images"
 NO_BROWSER = (
     "there is no Chromium on this machine (./scripts/browser --install installs one)"
 )
-# For a slow machine: a page that is there is seen at once.
-PATIENCE = 60_000
 TIMEOUT = 300
 
 
@@ -116,8 +111,6 @@ async def browser() -> AsyncGenerator[Browser]:
 def language(request: pytest.FixtureRequest) -> str:
     """Return the user's language; a test names others as its parameter."""
     wanted: str = getattr(request, "param", "en")
-    if not Texts(wanted).exist:
-        pytest.skip(f"the integration does not speak {wanted}")
     return wanted
 
 
@@ -126,50 +119,13 @@ async def frontend(
     home: Home, browser: Browser, language: str, pytestconfig: pytest.Config
 ) -> AsyncGenerator[Frontend]:
     """Return a new page of a user who is logged in."""
-    context = await browser.new_context(
-        viewport={"width": WIDTH, "height": HEIGHT},
-        device_scale_factor=1,
-        locale=language,
-        timezone_id=home.time_zone,
-        reduced_motion="reduce",
-        # It loads all of the frontend for later, and there is no later.
-        service_workers="block",
-    )
-    context.set_default_timeout(PATIENCE)
-    stored = {
-        "hassTokens": login(home),
-        "selectedLanguage": language,
-        # A narrow one: the page is what matters.
-        "dockedSidebar": "auto",
-    }
-    await context.add_init_script(
-        "".join(
-            f"localStorage.setItem({key!r}, {json.dumps(json.dumps(value))});"
-            for key, value in stored.items()
-        )
-    )
     # Other languages are for the tests, the pictures for the documentation.
-    pictures = (
-        pytestconfig.getoption("--screenshots", default=False) and language == "en"
-    )
-    yield Frontend(
-        await context.new_page(),
-        home.hass.url,
-        Texts(language),
-        Camera(IMAGES, hidden=home.line) if pictures else None,
-    )
-    await context.close()
+    pictures = wants_pictures(pytestconfig) and language == "en"
+    camera = Camera(home.line) if pictures else None
+    async with visit(browser, home.visitor, language, camera) as page:
+        yield page
 
 
-def login(home: Home) -> dict[str, object]:
-    """Return what the frontend keeps about a user who is logged in."""
-    seconds = 24 * 60 * 60
-    return {
-        "hassUrl": home.hass.url,
-        "clientId": f"{home.hass.url}/",
-        "token_type": "Bearer",
-        "access_token": home.token,
-        "refresh_token": "",
-        "expires_in": seconds,
-        "expires": int((time.time() + seconds) * 1000),
-    }
+def wants_pictures(config: pytest.Config) -> bool:
+    """Return whether the tests take the pictures of the documentation."""
+    return bool(config.getoption("--screenshots", default=False))

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from scripts.demo import (
     DOMAIN,
-    START_TIMEOUT,
     DemoError,
     HomeAssistant,
     Meter,
@@ -23,8 +22,7 @@ from simulator import Constant, Line, Phase, ReversedCurrent, line_in_thread
 from simulator import Meter as SimulatedMeter
 from simulator.__main__ import meters_at
 
-# The day that the Energy dashboard shows has some hours at any time of the day.
-HOUR_OF_THE_DAY = 15
+from .visitor import Visitor, full_hour
 
 ATTEMPTS = 10
 
@@ -43,10 +41,9 @@ class Home:
 
     hass: HomeAssistant
     simulated: Line
-    token: str
-    # The full hour it was started in.
+    visitor: Visitor
     hour: datetime
-    time_zone: str
+    """The full hour it was started in."""
 
     @property
     def line(self) -> str:
@@ -76,22 +73,6 @@ class Home:
     async def states(self) -> list[str]:
         """Return how far the entries of the meters are set up."""
         return [str(entry["state"]) for entry in await self.entries()]
-
-    async def tidy_up(self) -> None:
-        """Put away what a new Home Assistant has to say to its user."""
-        async with asyncio.timeout(START_TIMEOUT):
-            config = await self.hass.command(type="get_config")
-            while config["state"] != "RUNNING":
-                await asyncio.sleep(0.2)
-                config = await self.hass.command(type="get_config")
-        issues = await self.hass.command(type="repairs/list_issues")
-        for issue in issues["issues"]:
-            await self.hass.command(
-                type="repairs/ignore_issue",
-                domain=issue["domain"],
-                issue_id=issue["issue_id"],
-                ignore=True,
-            )
 
     async def forget_meters(self) -> None:
         """Delete what was set up, what is remembered of it, and dialogs left open."""
@@ -200,13 +181,6 @@ class Home:
             )
 
 
-def _zone_where_it_is(hour: int, now: datetime) -> str:
-    """Return the name of a time zone in which it is this hour of the day."""
-    east = (hour - now.hour + 12) % 24 - 12
-    # What POSIX counts is how far west a zone is.
-    return f"Etc/GMT{-east:+d}"
-
-
 def _simulated_line(folder: Path) -> Line:
     """Return a house, its roof, and a meter that is wired wrong."""
     workshop = SimulatedMeter(
@@ -226,14 +200,7 @@ async def running_home(folder: Path) -> AsyncIterator[Home]:
 
 async def _settled_home(hass: HomeAssistant, line: Line) -> Home:
     """Return the home with its user logged in and nothing left to say."""
-    # It outlasts the tests, unlike the login.
-    token = await hass.command(
-        type="auth/long_lived_access_token", client_name="Tests", lifespan=1
-    )
-    hass.headers["Authorization"] = f"Bearer {token}"
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    time_zone = _zone_where_it_is(HOUR_OF_THE_DAY, hour)
-    await hass.command(type="config/core/update", time_zone=time_zone, language="en")
-    home = Home(hass, line, token, hour, time_zone)
-    await home.tidy_up()
+    hour = full_hour()
+    home = Home(hass, line, await Visitor.of(hass, hour), hour)
+    await hass.async_tidy_up()
     return home

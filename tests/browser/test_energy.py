@@ -4,8 +4,9 @@ from playwright.async_api import Locator, expect
 import pytest
 
 from .frontend import Frontend
-from .home import HOUR_OF_THE_DAY, Home, title
+from .home import Home, title
 from .texts import LANGUAGES
+from .visitor import HOUR_OF_THE_DAY
 
 # The last 24 hours of a house with a roof, in kWh: what the sun gives, what the house
 # needs, and what the meter at the grid has counted of that.

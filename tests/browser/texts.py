@@ -9,8 +9,7 @@ from scripts.demo import DOMAIN, ROOT
 
 TRANSLATIONS = ROOT / "custom_components" / DOMAIN / "translations"
 
-# What the tests are run in that look at most of the texts; one that the
-# integration does not speak is skipped.
+# What the tests are run in that look at most of the texts.
 LANGUAGES = ("en", "fr")
 
 
@@ -21,11 +20,6 @@ class Texts:
         """Look for the file."""
         self.language = language
         self.path = TRANSLATIONS / f"{language}.json"
-
-    @property
-    def exist(self) -> bool:
-        """Return whether the integration speaks this language."""
-        return self.path.exists()
 
     @cached_property
     def all(self) -> dict[str, Any]:
