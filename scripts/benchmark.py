@@ -2,21 +2,17 @@
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 import itertools
 import json
-import os
 from pathlib import Path
 import platform
-import sqlite3
 from statistics import median
 import sys
 import tempfile
 import time
-from typing import Any
 
 from modbus_connection import ModbusSerialParams
 from modbus_connection.tmodbus import ModbusConnection
@@ -29,269 +25,47 @@ from custom_components.socomec_countis.countis.registers import (
 )
 from homeassistant.const import __version__ as ha_version
 
+from . import benchmark_aims
+from .benchmark_aims import aim, table, verdict
 from .benchmark_figures import (
     BITS_PER_CHARACTER,
     COUNTERS,
     POWER,
-    Ages,
     Exchange,
     ages,
-    exchanges,
     polls,
+    silence,
 )
-from .demo import DOMAIN, ROOT, free_port, running
+from .benchmark_run import (
+    ANSWERING_DELAY,
+    KINDS,
+    Run,
+    async_entry,
+    async_run,
+    async_settle,
+    async_until,
+    home_assistant,
+    simulated_line,
+    store,
+)
+from .demo import ROOT
 
 REPORT = ROOT / "docs/benchmark.md"
-ANSWER_DELAY = 0.02
-SILENT_CHARACTERS = 3.5
 SPEEDS = (4800, 9600, 19200, 38400)
 CROWDS = (1, 2, 4, 8, 12, 16, 32, 64)
 CROWD_SPEEDS = (9600, 38400)
 SIDE_BY_SIDE = 8
-CROWDED_SECONDS = 20
-START_TIMEOUT = 180
-SETTLED_SECONDS = 10
-IDENTIFICATION = 50000
 VALUES = 37
-KINDS = ("measurements", "counters")
-STORAGE_VERSIONS = {"version": 1, "minor_version": 5}
-
-CONFIGURATION = """\
-recorder:
-  commit_interval: 1
-logger:
-  default: error
-http:
-  server_port: {port}
-"""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A simulated line that runs, and its log."""
-
-    process: asyncio.subprocess.Process
-    port: str
-    baudrate: int
-    log: Path
-
-    async def async_silence(self, *addresses: int) -> None:
-        """Have these meters silent, and all others answer."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{' '.join(map(str, addresses))}\n".encode())
-        await self.process.stdin.drain()
-
-    def reads(self, since: float, until: float = float("inf")) -> list[Exchange]:
-        """Return what was read in this time."""
-        return exchanges(self.log, self.baudrate, since, until)
-
-
-@asynccontextmanager
-async def simulated_line(
-    folder: Path, meters: int, baudrate: int
-) -> AsyncIterator[Line]:
-    """Run a line with meters 1 to `meters`."""
-    log = folder / "line"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "scripts.benchmark_line", "--log", log),
-        *("--meters", str(meters), "--baudrate", str(baudrate)),
-        *("--delay", str(ANSWER_DELAY)),
-        cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        port = (await process.stdout.readline()).decode().strip()
-        yield Line(process, port, baudrate, log)
-    finally:
-        process.stdin.close()
-        await process.wait()
-
-
-def entry(line: Line, address: int, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config entry as Home Assistant stores it."""
-    serial = f"14380120{address:05d}"
-    now = datetime.now(UTC).isoformat()
-    return {
-        "created_at": now,
-        "data": {
-            "device": line.port,
-            "address": address,
-            "baudrate": line.baudrate,
-            "parity": "none",
-            "stopbits": 1,
-            "serial_number": serial,
-        },
-        "disabled_by": None,
-        "discovery_keys": {},
-        "domain": DOMAIN,
-        "entry_id": f"{address:026d}",
-        "minor_version": 1,
-        "modified_at": now,
-        "options": dict(options),
-        "pref_disable_new_entities": False,
-        "pref_disable_polling": False,
-        "source": "user",
-        "subentries": [],
-        "title": f"COUNTIS E33 #{address}",
-        "unique_id": serial,
-        "version": 1,
-    }
-
-
-def create_config(
-    config: Path, entries: Sequence[dict[str, Any]], more: str = ""
-) -> None:
-    """Set Home Assistant up with these entries."""
-    (config / "custom_components").mkdir(parents=True)
-    (config / "custom_components" / DOMAIN).symlink_to(
-        ROOT / "custom_components" / DOMAIN
-    )
-    (config / "configuration.yaml").write_text(
-        CONFIGURATION.format(port=free_port(0)) + more
-    )
-    (config / ".storage").mkdir()
-    (config / ".storage/core.config_entries").write_text(
-        json.dumps(
-            STORAGE_VERSIONS
-            | {"key": "core.config_entries", "data": {"entries": list(entries)}}
-        )
-    )
-
-
-def enable_all(config: Path) -> None:
-    """Enable every entity that a Home Assistant before had disabled."""
-    registry = config / ".storage/core.entity_registry"
-    stored = json.loads(registry.read_text())
-    for each in stored["data"]["entities"]:
-        each["disabled_by"] = None
-    registry.write_text(json.dumps(stored))
-
-
-@asynccontextmanager
-async def home_assistant(config: Path) -> AsyncIterator[psutil.Process]:
-    """Run Home Assistant."""
-    async with running(
-        (sys.executable, "-m", "homeassistant", "--skip-pip", "--config", config),
-        config / "log",
-        env={**os.environ, "PYTHONPATH": str(ROOT / "scripts/demo_modules")},
-    ) as process:
-        yield psutil.Process(process.pid)
-
-
-async def async_until(happened: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    async with asyncio.timeout(START_TIMEOUT):
-        while not happened():  # noqa: ASYNC110
-            await asyncio.sleep(1)
-
-
-async def async_settle(line: Line, meters: int) -> None:
-    """Wait until all meters are set up and polled, from now on."""
-    began = time.monotonic()
-
-    def settled() -> bool:
-        recent = line.reads(max(time.monotonic() - SETTLED_SECONDS, began))
-        polled = {read.unit for read in recent if read.covers(POWER)}
-        setting_up = any(read.address == IDENTIFICATION for read in recent)
-        return len(polled) == meters and not setting_up
-
-    await async_until(settled)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What was seen of a line and its Home Assistant in the measured time."""
-
-    meters: int
-    reads: list[Exchange]
-    core: float
-    """The part of one core that Home Assistant took."""
-    megabytes: float
-    rows_per_hour: dict[str, float]
-    """Of counters and of measurements, of all meters together."""
-
-    def ages(self, registers: range) -> Ages | None:
-        """Return the ages over all meters; None if one was read once at most."""
-        return ages(self.reads, registers, range(1, self.meters + 1))
-
-
-async def async_run(
-    meters: int,
-    baudrate: int,
-    seconds: float,
-    options: Mapping[str, Any] | None = None,
-    *,
-    all_entities: bool = False,
-) -> Run:
-    """Poll so many meters for so long."""
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        line = await stack.enter_async_context(simulated_line(folder, meters, baudrate))
-        config = folder / "config"
-        create_config(
-            config,
-            [entry(line, address, options or {}) for address in range(1, meters + 1)],
-        )
-        if all_entities:
-            async with home_assistant(config):
-                await async_settle(line, meters)
-            enable_all(config)
-        async with home_assistant(config) as process:
-            await async_settle(line, meters)
-            # Until each meter had its turn with the counters.
-            await asyncio.sleep(min(meters, CROWDED_SECONDS))
-            began, wall, before = time.monotonic(), time.time(), process.cpu_times()
-            await asyncio.sleep(seconds)
-            after, memory = process.cpu_times(), process.memory_info().rss
-            ended, wall_ended = time.monotonic(), time.time()
-        used = after.user + after.system - before.user - before.system
-        return Run(
-            meters,
-            line.reads(began, ended),
-            used / (ended - began),
-            memory / 2**20,
-            {
-                kind: count * 3600 / (ended - began)
-                for kind, count in rows(config, wall, wall_ended).items()
-            },
-        )
-
-
-def rows(config: Path, since: float, until: float) -> dict[str, int]:
-    """Return how many states of counters and measurements were written."""
-    with sqlite3.connect(config / "home-assistant_v2.db") as database:
-        found = database.execute(
-            "SELECT states_meta.entity_id LIKE '%energy%', COUNT(*)"
-            " FROM states JOIN states_meta USING (metadata_id)"
-            " WHERE states_meta.entity_id LIKE 'sensor.countis%'"
-            " AND states.last_updated_ts BETWEEN ? AND ? GROUP BY 1",
-            (since, until),
-        )
-        return dict.fromkeys(KINDS, 0) | {
-            KINDS[is_counter]: count for is_counter, count in found
-        }
 
 
 # -- the parts -------------------------------------------------------------------
 
 
-def verdict(*, met: bool) -> str:
-    """Return how an aim came out."""
-    return "met" if met else "**missed**"
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
 async def async_one_meter(seconds: float) -> str:
     """Measure a poll at each speed, beside what the line allows."""
     lines = []
+    ratios = []
+    rates = []
     for pair in (SPEEDS[:2], SPEEDS[2:]):
         runs = await asyncio.gather(*(async_run(1, speed, seconds) for speed in pair))
         for speed, run in zip(pair, runs, strict=True):
@@ -299,9 +73,11 @@ async def async_one_meter(seconds: float) -> str:
             requests = median(poll.requests for poll in found)
             characters = median(poll.characters for poll in found)
             took = median(poll.seconds for poll in found)
-            limit = characters * BITS_PER_CHARACTER / speed + requests * ANSWER_DELAY
+            limit = characters * BITS_PER_CHARACTER / speed + requests * ANSWERING_DELAY
+            ratios.append(took / (limit + (requests - 1) * silence(speed)))
             power = run.ages(POWER)
             assert power is not None
+            rates.append(power.per_minute)
             lines.append(
                 (
                     f"{speed}",
@@ -310,25 +86,36 @@ async def async_one_meter(seconds: float) -> str:
                     f"{1000 * took:.0f} ms",
                     f"{1000 * limit:.0f} ms",
                     f"{took / limit:.2f}",
+                    f"{ratios[-1]:.2f}",
                     f"{power.per_minute:.1f}",
                     verdict(
                         met=took <= 1.15 * limit and abs(power.per_minute - 60) < 1
                     ),
                 )
             )
+    aim(
+        "one meter, 4800 to 38400 baud: line time / (bytes + answering delay +"
+        " 3.5-character silences); polls a minute",
+        "1.06; 60",
+        "≤ 1.06; 60",
+        f"{max(ratios):.2f}; {min(rates):.1f} to {max(rates):.1f}",
+        met=round(max(ratios), 2) <= 1.06
+        and all(abs(rate - 60) < 0.5 for rate in rates),
+    )
     return "\n\n".join(
         (
             "## One meter",
             (
                 "A poll of everything that the default entities of a meter"
                 " with four tariffs show. The limit is the time of the bytes"
-                " themselves and 20 ms for each answer. Aims: line time at most"
-                " 1.15 times the limit, 60 ± 1 polls a minute."
+                " themselves and 20 ms for each response. The second ratio counts"
+                " the silence of 3.5 characters between two requests as well. Aims:"
+                " line time at most 1.15 times the limit, 60 ± 1 polls a minute."
             ),
             table(
                 (
                     *("baud", "requests", "bytes", "line time", "limit", "ratio"),
-                    *("polls a minute", "aim"),
+                    *("with silences", "polls a minute", "aim"),
                 ),
                 lines,
             ),
@@ -370,11 +157,10 @@ async def async_beside_yaml(seconds: float) -> str:
 
     async def async_platform() -> list[Exchange]:
         async with AsyncExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            line = await stack.enter_async_context(simulated_line(folder, 1, 9600))
-            config = folder / "config"
-            create_config(config, [], yaml_platform(line.port, 9600))
-            await stack.enter_async_context(home_assistant(config))
+            line = await stack.enter_async_context(simulated_line(1, 9600))
+            config = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            yaml = yaml_platform(line.port, 9600)
+            await stack.enter_async_context(home_assistant(config, yaml))
             # Until each value was read twice.
             await async_until(lambda: len(line.reads(0)) > 2 * VALUES)
             began = time.monotonic()
@@ -384,13 +170,13 @@ async def async_beside_yaml(seconds: float) -> str:
     ours, theirs = await asyncio.gather(
         async_run(1, 9600, seconds, all_entities=True), async_platform()
     )
-    # As much a part of each exchange as its bytes: before it nobody else may talk.
-    silence = SILENT_CHARACTERS * BITS_PER_CHARACTER / 9600
-    poll = median(poll.seconds for poll in polls(ours.reads)) + silence
+    # A part of each transaction, because no other may begin before.
+    pause = silence(9600)
+    poll = median(poll.seconds for poll in polls(ours.reads)) + pause
     requests = median(poll.requests for poll in polls(ours.reads))
     addresses = {read.address for read in theirs}
     each = median(read.answered - read.begun for read in theirs if read.answered)
-    refresh = len(addresses) * (each + silence)
+    refresh = len(addresses) * (each + pause)
     gaps = [
         later - earlier
         for address in addresses
@@ -441,6 +227,7 @@ async def async_crowds(seconds: float) -> str:
     """Measure how old values get on a line with many meters."""
     lines = []
     load = []
+    crowds: dict[tuple[int, int], Run] = {}
     in_turn: dict[int, float] = {}
     for meters in CROWDS:
         print(f"  {meters} meters ...", file=sys.stderr, flush=True)
@@ -455,6 +242,7 @@ async def async_crowds(seconds: float) -> str:
                 for speed in CROWD_SPEEDS
             ]
         for speed, run in zip(CROWD_SPEEDS, runs, strict=True):
+            crowds[meters, speed] = run
             if meters == 1:
                 in_turn[speed] = median(poll.seconds for poll in polls(run.reads))
             power, counters = run.ages(POWER), run.ages(COUNTERS)
@@ -484,6 +272,7 @@ async def async_crowds(seconds: float) -> str:
             )
             if meters in (1, 64):
                 load.append((meters, speed, run))
+    await benchmark_aims.async_at_rest(crowds, seconds)
     return "\n\n".join(
         (
             "## Many meters on one line",
@@ -532,12 +321,9 @@ async def async_silent(seconds: float) -> str:
     lines = []
     before = 0.0
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        line = await stack.enter_async_context(simulated_line(folder, meters, baudrate))
-        config = folder / "config"
-        create_config(
-            config, [entry(line, address, {}) for address in range(1, meters + 1)]
-        )
+        line = await stack.enter_async_context(simulated_line(meters, baudrate))
+        config = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store(config, await async_entry(line, meters))
         await stack.enter_async_context(home_assistant(config))
         await async_settle(line, meters)
         for silent in ((), (3,), (3, 5, 8)):
@@ -622,13 +408,12 @@ async def async_reads(seconds: float) -> str:
     lines = []
     for speed in SPEEDS:
         async with AsyncExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            line = await stack.enter_async_context(simulated_line(folder, 1, speed))
+            line = await stack.enter_async_context(simulated_line(1, speed))
             connection = ModbusConnection(
                 ModbusSerialParams(device=line.port, baudrate=speed)
             )
             unit = connection.for_unit(1)
-            blocks = (Energies(unit), Energies(unit).apart())
+            blocks = (Energies(unit), Energies(unit, split=True))
             took: dict[int, list[float]] = {0: [], 1: []}
             until = time.monotonic() + seconds / len(SPEEDS)
             while time.monotonic() < until:
@@ -665,6 +450,9 @@ PARTS = {
     "yaml": async_beside_yaml,
     "crowds": async_crowds,
     "silent": async_silent,
+    "flapping": benchmark_aims.async_flapping,
+    "dialogs": benchmark_aims.async_dialogs,
+    "commands": benchmark_aims.async_commands,
     "database": async_database,
 }
 
@@ -682,7 +470,8 @@ async def async_main(parts: Sequence[str], seconds: float) -> str:
     texts = []
     for part in parts:
         print(f"{part} ...", file=sys.stderr, flush=True)
-        texts.append(await PARTS[part](seconds))
+        if text := await PARTS[part](seconds):
+            texts.append(text)
     return "\n\n".join(
         (
             "# Benchmark",
@@ -696,6 +485,7 @@ async def async_main(parts: Sequence[str], seconds: float) -> str:
                 " takes 20 ms to begin its answer. The times are those the line"
                 " saw."
             ),
+            *benchmark_aims.section(),
             *texts,
         )
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import median
 
 BITS_PER_CHARACTER = 11
+SILENT_CHARACTERS = 3.5  # between two frames, by the Modbus specification
+SHORTEST_SILENCE = 0.00175  # s; by the same, above 19200 baud
 READ = 3
 REQUEST_BYTES = 8
 POWER = range(50536, 50550)
@@ -15,6 +17,11 @@ COUNTERS = range(50946, 50954)
 # Between two polls of a lone meter there is more silence than within one.
 WITHIN_A_POLL_SECONDS = 0.1
 AGE_SAMPLE_SECONDS = 0.05
+
+
+def silence(baudrate: int) -> float:
+    """Return the silence between two frames in s."""
+    return max(SILENT_CHARACTERS * BITS_PER_CHARACTER / baudrate, SHORTEST_SILENCE)
 
 
 @dataclass(frozen=True)

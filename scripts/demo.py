@@ -69,20 +69,20 @@ class DemoError(Exception):
 
 @dataclass(frozen=True)
 class Meter:
-    """A meter to set up: the config flow's answers."""
+    """A meter to add: the input of a user in the dialog of its bus."""
 
     device: str
-    address: int
+    unit_id: int
     baudrate: int = 9600
     parity: str = "none"
     stopbits: int = 1
 
     @property
     def user_input(self) -> dict[str, Any]:
-        """What a user would enter in the form."""
+        """Return the input for the form of a new bus."""
         return {
             "device": self.device,
-            "address": self.address,
+            "unit_id": self.unit_id,
             "baudrate": str(self.baudrate),
             "parity": self.parity,
             "stopbits": str(self.stopbits),
@@ -95,7 +95,8 @@ class Entity:
 
     entity_id: str
     key: str
-    entry_id: str
+    subentry_id: str
+    """Of the meter."""
 
 
 @asynccontextmanager
@@ -252,27 +253,40 @@ class HomeAssistant:
                 )
 
     async def async_add_meter(self, meter: Meter) -> None:
-        """Go through the integration's config flow."""
+        """Add a meter by the dialogs: with its bus, or to the bus that is set up.
+
+        A meter that is set up already is left as it is.
+        """
+        entries = await self.command(type="config_entries/get", domain=DOMAIN)
+        handler: Any = DOMAIN
         flows = "/api/config/config_entries/flow"
-        flow = await self.request("POST", flows, json={"handler": DOMAIN})
-        flow = await self.request(
-            "POST", f"{flows}/{flow['flow_id']}", json={"next_step_id": "serial"}
-        )
-        result = await self.request(
-            "POST", f"{flows}/{flow['flow_id']}", json=meter.user_input
-        )
+        answers = [{"next_step_id": "serial"}, meter.user_input]
+        category, prefix = "config", f"component.{DOMAIN}.config"
+        if entries:
+            handler = (entries[0]["entry_id"], "meter")
+            flows = "/api/config/config_entries/subentries/flow"
+            answers = [{"unit_id": meter.unit_id}]
+            category, prefix = (f"{each}_subentries" for each in (category, prefix))
+            prefix += ".meter"
+        result = await self.request("POST", flows, json={"handler": handler})
+        for answer in answers:
+            path = f"{flows}/{result['flow_id']}"
+            result = await self.request("POST", path, json=answer)
         if result["type"] == "create_entry":
             return
-        if result.get("reason") == "already_configured":
+        if result["type"] == "abort":
+            key = f"abort.{result['reason']}"
+        else:
+            key = f"error.{next(iter(result['errors'].values()))}"
+        if key == "error.unit_id_in_use":
             return
         texts = await self.command(
             type="frontend/get_translations",
             language="en",
-            category="config",
+            category=category,
             integration=[DOMAIN],
         )
-        key = f"component.{DOMAIN}.config.error.{result['errors']['base']}"
-        text = texts["resources"][key]
+        text = texts["resources"][f"{prefix}.{key}"]
         raise DemoError(text.format(**result["description_placeholders"]))
 
     async def async_entities(self) -> list[Entity]:
@@ -280,7 +294,9 @@ class HomeAssistant:
         registry = await self.command(type="config/entity_registry/list")
         return [
             Entity(
-                entry["entity_id"], entry["translation_key"], entry["config_entry_id"]
+                entry["entity_id"],
+                entry["translation_key"],
+                entry["config_subentry_id"],
             )
             for entry in registry
             if entry["platform"] == DOMAIN and entry["disabled_by"] is None
@@ -291,9 +307,9 @@ class HomeAssistant:
         states = await self.request("GET", "/api/states")
         return {state["entity_id"]: state["state"] for state in states}
 
-    async def async_settled(self) -> list[Entity]:
-        """Wait until every enabled sensor of the meters has a value."""
-        missing = ["any entity"]
+    async def async_settled(self, meters: int = 1) -> list[Entity]:
+        """Wait until every enabled sensor of so many meters has a value."""
+        missing = [""]
         try:
             async with asyncio.timeout(SETTLE_TIMEOUT):
                 while missing:
@@ -306,7 +322,9 @@ class HomeAssistant:
                         in ("unknown", "unavailable")
                         # A button that was never pressed has no state.
                         and not entity.entity_id.startswith("button.")
-                    ] or ([] if entities else missing)
+                    ]
+                    if len({entity.subentry_id for entity in entities}) < meters:
+                        missing.append("another meter")
                     await asyncio.sleep(0.2 if missing else 0)
         except TimeoutError:
             msg = f"There is no value of {', '.join(missing)}"
@@ -414,17 +432,17 @@ def hour_before() -> datetime:
 
 def table(entities: list[Entity], states: dict[str, str]) -> list[str]:
     """Return the values as lines: a row a quantity, a column a meter."""
-    entries = list(dict.fromkeys(entity.entry_id for entity in entities))
+    meters = list(dict.fromkeys(entity.subentry_id for entity in entities))
     keys = dict.fromkeys(
         entity.key for entity in entities if entity.entity_id.startswith("sensor.")
     )
     values = {
-        (entity.key, entity.entry_id): states.get(entity.entity_id, "-")
+        (entity.key, entity.subentry_id): states.get(entity.entity_id, "-")
         for entity in entities
     }
     return [
         f"{key:26}"
-        + "".join(f"{values.get((key, entry), '-'):>14}" for entry in entries)
+        + "".join(f"{values.get((key, meter), '-'):>14}" for meter in meters)
         for key in keys
     ]
 
@@ -576,10 +594,10 @@ async def async_furnish(
     """Set the meters up, with their past, the Energy dashboard and one of their own."""
     for meter in meters:
         await hass.async_add_meter(meter)
-    entities = await hass.async_settled()
+    entities = await hass.async_settled(len(meters))
     by_meter: dict[str, dict[str, str]] = {}
     for entity in entities:
-        by_meter.setdefault(entity.entry_id, {})[entity.key] = entity.entity_id
+        by_meter.setdefault(entity.subentry_id, {})[entity.key] = entity.entity_id
     keyed = list(by_meter.values())
     for roof in keyed[1:]:
         roof["solar_power"] = await demo_solar.async_solar_power(hass, roof["power"])

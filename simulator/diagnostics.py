@@ -1,4 +1,4 @@
-"""A diagnostics file, as Home Assistant makes it of a meter."""
+"""The diagnostics file of a meter, downloaded from its device page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from .line import BAUDRATES
 from .table import NOT_AVAILABLE, RESERVED, SIGNED_NOT_AVAILABLE
 
 REDACTED = "**REDACTED**"
-READ_APART = ", read apart"
 IN_KWH = "InKwh"
 
 ADDRESSES = range(1, 256)
@@ -24,12 +23,12 @@ class NotDiagnosticsError(Exception):
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What a diagnostics file tells of a meter."""
+    """The content of a diagnostics file, as far as it describes the meter."""
 
     address: int
     baudrate: int
-    variants: Mapping[str, str | None]
-    """Which blocks the meter serves, and how they were read."""
+    blocks: Mapping[str, Mapping[str, Any]]
+    """The supported blocks by name: the class that reads each, and whether split."""
     registers: Mapping[int, int]
     """Those that the meter answered and the file does not hide."""
 
@@ -52,21 +51,24 @@ class Diagnostics:
         data = _table(content, "data")
         entry = _table(data, "entry")
         if "setup_error" in data:
-            msg = "the meter was not set up when this was made"
+            msg = "the bus was not set up when this was made"
             raise NotDiagnosticsError(msg)
-        variants = _table(_table(data, "meter"), "variants")
-        registers = _words(_table(data, "registers"))
+        meter = _table(data, "meter")
+        blocks = _table(_table(meter, "profile"), "blocks")
+        if not all(isinstance(each, dict) for each in blocks.values()):
+            msg = "a block is no table"
+            raise NotDiagnosticsError(msg)
+        registers = _words(_table(meter, "registers"))
         if not registers:
-            msg = "the meter did not answer when this was made"
+            msg = "the meter did not respond when this was made"
             raise NotDiagnosticsError(msg)
-        address, baudrate = entry.get("address"), entry.get("baudrate")
+        address, baudrate = meter.get("unit_id"), entry.get("baudrate")
         if not isinstance(address, int) or address not in ADDRESSES:
-            msg = f"no meter has the address {address}"
+            msg = f"no meter has the unit ID {address}"
             raise NotDiagnosticsError(msg)
         if not isinstance(baudrate, int) or baudrate not in BAUDRATES.values():
-            # Who asks a gateway need not know.
             baudrate = USUAL_BAUDRATE
-        return cls(address, baudrate, variants, registers)
+        return cls(address, baudrate, blocks, registers)
 
     def word(self, address: int) -> int | None:
         """Return a register, None if it is "not available"."""
@@ -90,20 +92,17 @@ class Diagnostics:
         return high << 16 | self.registers.get(address + 1, RESERVED)
 
     def is_served(self, name: str) -> bool:
-        """Whether the meter serves a block at all."""
-        return self.variants.get(name) is not None
+        """Whether the meter supports a block at all."""
+        return name in self.blocks
 
     def is_in_kwh(self, name: str) -> bool:
-        """Whether the meter serves a block in whole kWh only."""
-        return IN_KWH in (self.variants.get(name) or "")
+        """Whether the meter supports a block in steps of 1 kWh only."""
+        return str(self.blocks[name].get("type")).endswith(IN_KWH)
 
     @property
-    def is_read_apart(self) -> bool:
+    def is_split(self) -> bool:
         """Whether the meter refuses to read reserved registers."""
-        return any(
-            variant is not None and variant.endswith(READ_APART)
-            for variant in self.variants.values()
-        )
+        return any(block.get("split") for block in self.blocks.values())
 
 
 def _table(parent: Any, name: str) -> dict[str, Any]:

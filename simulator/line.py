@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 import pty
+import random
 import termios
 import threading
 import tty
@@ -35,6 +36,7 @@ BAUDRATES = {
 }
 OUTPUT_SPEED = 5  # of what termios tells
 BROADCAST = 0
+EXCEPTION = 0x80  # bit of the function code
 READ_SIZE = 4096
 # An adapter passes on what came in this often; less costs nothing but sleep.
 SLICE_SECONDS = 0.005
@@ -46,6 +48,11 @@ class Fault:
 
     change: Callable[[bytes], bytes] = bytes
     delay: float = 0
+    """s before its first byte."""
+    pause: float = 0
+    """s in the middle of it."""
+    echo: bool = False
+    """Whether the request comes back in front of a response."""
 
 
 LOST = Fault(lambda _frame: b"")
@@ -53,6 +60,12 @@ FLIPPED = Fault(lambda frame: frame[:3] + bytes([frame[3] ^ 0x10]) + frame[4:])
 TRUNCATED = Fault(lambda frame: frame[: len(frame) // 2])
 NOISE_BEFORE = Fault(lambda frame: b"\x00\xff\x55" + frame)
 NOISE_AFTER = Fault(lambda frame: frame + b"\xff\x00\x55")
+NOISE_WITHIN = Fault(lambda frame: frame[:4] + b"\xff\x00\x55" + frame[4:])
+LONGER = Fault(lambda frame: frame[:2] + bytes([frame[2] ^ 0x40]) + frame[3:])
+"""The byte count of a response to a read is another one."""
+DUPLICATED = Fault(lambda frame: 2 * frame)
+SPLIT = Fault(pause=0.05)
+ECHO = Fault(echo=True)
 
 
 def with_crc(content: bytes) -> bytes:
@@ -69,13 +82,30 @@ def _from_another_address(frame: bytes) -> bytes:
     return with_crc(bytes([frame[0] % 247 + 1]) + frame[1:-2])
 
 
-def _zeros(frame: bytes) -> bytes:
-    return with_crc(frame[:3] + bytes(len(frame) - 5))
+def _of_another_function(frame: bytes) -> bytes:
+    return with_crc(bytes([frame[0], frame[1] % 0x10 + 1]) + frame[2:-2])
+
+
+def _filled(frame: bytes, byte: int) -> bytes:
+    return with_crc(frame[:3] + bytes([byte]) * (len(frame) - 5))
+
+
+def _busy(frame: bytes) -> bytes:
+    return with_crc(bytes([frame[0], frame[1] | EXCEPTION, ExcCodes.DEVICE_BUSY]))
 
 
 ANOTHER_ADDRESS = Fault(_from_another_address)
-ZEROS = Fault(_zeros)
-"""What a meter that is starting up may answer: intact, and not true."""
+ANOTHER_FUNCTION = Fault(_of_another_function)
+ZEROS = Fault(lambda frame: _filled(frame, 0x00))
+"""An intact response with false content, as of a meter that is starting up."""
+ONES = Fault(lambda frame: _filled(frame, 0xFF))
+BUSY = Fault(_busy)
+
+
+def babble(seed: int, length: int = 300) -> Fault:
+    """Return random bytes in place of a response."""
+    noise = random.Random(seed).randbytes(length)
+    return Fault(lambda _frame: noise)
 
 
 def late(seconds: float) -> Fault:
@@ -150,6 +180,12 @@ class Line:
         self.cut = False
         self.faults: deque[Fault] = deque()
         """One for each of the next answers."""
+        self.fault: Callable[[], Fault] = Fault
+        """Makes the fault of each answer after those."""
+        self.prefix = b""
+        """What the client's adapter puts before each answer."""
+        self.echoes = False
+        """Whether the client's adapter returns each request."""
         self.request_faults: deque[Fault] = deque()
         """One for each of the next requests."""
         self.understood_baudrate: int | None = None
@@ -266,6 +302,8 @@ class Line:
             self._asked_at = self._arrival.when()
         frame, self._request, self._arrival = bytes(self._request), bytearray(), None
         self.requests.append(frame)
+        if self.echoes:
+            os.write(client.master, frame)
         if self.on_request is not None:
             self.on_request(frame)
         if not self.cut and self.understood_baudrate in (None, client.baudrate):
@@ -294,21 +332,29 @@ class Line:
 
     def _on_answer(self) -> None:
         frame = os.read(self._server_end.master, READ_SIZE)
-        fault = self.faults.popleft() if self.faults else Fault()
-        self._start(self._carry(fault.change(frame), fault.delay))
+        fault = self.faults.popleft() if self.faults else self.fault()
+        frame = self.prefix + fault.change(frame)
+        if fault.echo and self.requests:
+            frame = self.requests[-1] + frame
+        self._start(self._carry(frame, fault))
 
     def _start(self, journey: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(journey)
         self._frames.add(task)
         task.add_done_callback(self._frames.discard)
 
-    async def _carry(self, frame: bytes, delay: float) -> None:
+    async def _carry(self, frame: bytes, fault: Fault) -> None:
         """Let an answer arrive bit by bit, some bytes at a time."""
         # What the server behind takes is part of the delay.
-        begin = max(self._asked_at + self.answer_delay, self._loop.time()) + delay
+        begin = max(self._asked_at + self.answer_delay, self._loop.time()) + fault.delay
         await asyncio.sleep(begin - self._loop.time())
         self._answering = asyncio.current_task()
         try:
+            if fault.pause:
+                half = len(frame) // 2
+                await self._put(frame[:half], begin)
+                begin = self._loop.time() + fault.pause
+                frame = frame[half:]
             await self._put(frame, begin)
         finally:
             self._answering = None

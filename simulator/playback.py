@@ -78,7 +78,7 @@ class _Player:
             load=self._load(),
             counters=self._counters(),
             refuses=self._refused(),
-            refuses_reserved=self.file.is_read_apart,
+            refuses_reserved=self.file.is_split,
             tariff_count=self._tariff_count(),
             clock_has_short_year=year is not None and year < FIRST_LONG_YEAR,
         )

@@ -1,20 +1,37 @@
 """What the tests share besides fixtures."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
 
-from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
+from custom_components.socomec_countis.coordinator import CountisCoordinator
+from custom_components.socomec_countis.countis import BLOCK_OF
+from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.config_entries import (
     SOURCE_USER,
     ConfigEntryState,
     ConfigFlowContext,
     ConfigFlowResult,
+    ConfigSubentry,
+    SubentryFlowResult,
 )
-from homeassistant.core import HomeAssistant
-from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.const import EVENT_STATE_CHANGED
+from homeassistant.core import (
+    Event,
+    EventStateChangedData,
+    HomeAssistant,
+    callback,
+)
+from homeassistant.data_entry_flow import FlowManager, FlowResultType
 from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.translation import async_get_translations
+from simulator import LOST, Line
 
 SERIAL = "1438012000001"
+SECOND_SERIAL = "1438012000002"
 
 # All others are sensors.
 PLATFORMS = {
@@ -28,7 +45,8 @@ PLATFORMS = {
     "phase_l3_present": "binary_sensor",
 }
 
-type AddMeter = Callable[..., Awaitable[ConfigFlowResult]]
+type FlowResult = ConfigFlowResult | SubentryFlowResult
+type AddMeter = Callable[..., Awaitable[FlowResult]]
 
 
 @dataclass
@@ -57,6 +75,141 @@ async def open_form(
     return result
 
 
+def bus_form(line: Line, **changes: Any) -> dict[str, Any]:
+    """Return what a user enters for the meter at unit ID 1 of a line.
+
+    A field that is changed to None is left empty.
+    """
+    form = {
+        "device": line.port,
+        "unit_id": 1,
+        "baudrate": "9600",
+        "parity": "none",
+        "stopbits": "1",
+        **changes,
+    }
+    return {key: value for key, value in form.items() if value is not None}
+
+
+async def open_add_meters(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> SubentryFlowResult:
+    """Open the dialog *Add meters* of a bus."""
+    return await hass.config_entries.subentries.async_init(
+        (entry.entry_id, SUBENTRY_METER), context={"source": SOURCE_USER}
+    )
+
+
+async def shown_error(hass: HomeAssistant, result: FlowResult) -> str:
+    """Return the error of a form as the frontend shows it."""
+    assert result["type"] is FlowResultType.FORM, result
+    (key,) = (result["errors"] or {}).values()
+    is_meter = isinstance(result["handler"], tuple)
+    category = "config_subentries" if is_meter else "config"
+    section = f"{category}.{SUBENTRY_METER}" if is_meter else category
+    texts = await async_get_translations(hass, "en", category, [DOMAIN])
+    text = texts[f"component.{DOMAIN}.{section}.error.{key}"]
+    return text.format(**(result["description_placeholders"] or {}))
+
+
+async def end_of_scan(hass: HomeAssistant, result: FlowResult) -> FlowResult:
+    """Wait for the end of a scan as the frontend does, and return what it shows."""
+    assert result["type"] is FlowResultType.SHOW_PROGRESS, result
+    flow_id = result["flow_id"]
+    manager = flow_manager(hass, result)
+    await until(lambda: manager.async_get(flow_id).get("step_id") != "scan")
+    shown: FlowResult = await manager.async_configure(flow_id)
+    return shown
+
+
+def flow_manager(hass: HomeAssistant, result: FlowResult) -> FlowManager[Any, Any, Any]:
+    """Return the manager of a dialog: of a bus or of its meters."""
+    is_meter = isinstance(result["handler"], tuple)
+    entries = hass.config_entries
+    return entries.subentries if is_meter else entries.flow
+
+
+def subentry_of(entry: CountisConfigEntry, unit_id: int = 1) -> ConfigSubentry:
+    """Return the subentry of the meter at a unit ID of a bus."""
+    (found,) = (
+        each for each in entry.subentries.values() if each.data["unit_id"] == unit_id
+    )
+    return found
+
+
+def coordinator_of(entry: CountisConfigEntry, unit_id: int = 1) -> CountisCoordinator:
+    """Return the coordinator of the meter at a unit ID of a bus."""
+    subentry = subentry_of(entry, unit_id)
+    return entry.runtime_data.coordinators[subentry.subentry_id]
+
+
+def reads(requests: Iterable[bytes], unit_id: int = 1) -> list[tuple[int, int]]:
+    """Return the first register and the count of each read of a meter."""
+    return [
+        (int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6]))
+        for frame in list(requests)
+        if frame[:2] == bytes([unit_id, 3])
+    ]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that happens in the background."""
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def until_read(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
+    """Wait until all that the entities of a bus show was read once."""
+    await hass.async_block_till_done()
+
+    def is_read() -> bool:
+        return all(
+            quantity in coordinator.data
+            for coordinator in entry.runtime_data.coordinators.values()
+            for quantity in coordinator.async_contexts()
+            if quantity in coordinator.meter.profile.quantities
+        )
+
+    await until(is_read)
+    await hass.async_block_till_done()
+
+
+async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
+    """Wait until a meter was polled: from now on, each of its blocks or in vain."""
+    coordinator = coordinator_of(entry, unit_id)
+    names = {BLOCK_OF[each] for each in coordinator.async_contexts() if each}
+    blocks = {each for each in names if coordinator.meter.block(each)}
+    now = asyncio.get_running_loop().time()
+    with (
+        patch.object(coordinator, "take", wraps=coordinator.take) as take,
+        patch.object(coordinator, "fail", wraps=coordinator.fail) as fail,
+    ):
+
+        def is_polled() -> bool:
+            readings = [call.args[0] for call in take.call_args_list]
+            read = {each.block for each in readings if each.requested_at >= now}
+            failed = {call.args[1] for call in fail.call_args_list}
+            return None in failed or read | failed >= blocks
+
+        await until(is_polled)
+
+
+def lose_responses_to_writes(line: Line) -> None:
+    """Let the meters carry commands out, and lose each response to one."""
+
+    def lose(request: bytes) -> None:
+        if request[1] in (6, 16):
+            line.faults.append(LOST)
+
+    line.on_request = lose
+
+
+def writes_on(line: Line) -> list[bytes]:
+    """Return the requests that write registers, without their check sums."""
+    return [frame[:-2] for frame in line.requests if frame[1] in (6, 16)]
+
+
 async def unload_all(hass: HomeAssistant) -> None:
     """Give the ports back."""
     for entry in hass.config_entries.async_entries(DOMAIN):
@@ -78,3 +231,17 @@ def state(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
     found = hass.states.get(entity_id(hass, key, serial))
     assert found is not None, key
     return found.state
+
+
+def shown_states(hass: HomeAssistant, key: str, serial: str = SERIAL) -> list[str]:
+    """Return a list that gets each state which an entity shows from now on."""
+    states: list[str] = []
+    watched = entity_id(hass, key, serial)
+
+    @callback
+    def add(event: Event[EventStateChangedData]) -> None:
+        if event.data["entity_id"] == watched and (new := event.data["new_state"]):
+            states.append(new.state)
+
+    hass.bus.async_listen(EVENT_STATE_CHANGED, add)
+    return states

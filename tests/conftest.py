@@ -1,27 +1,38 @@
 """A simulated meter on a real serial line, and Home Assistant beside it."""
 
 from collections.abc import AsyncGenerator, Generator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-# First, or Home Assistant's test package takes its own folder for ours.
-import custom_components.socomec_countis
-from custom_components.socomec_countis import coordinator
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
-from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult
+# First, or Home Assistant's test package is imported in place of this one.
+from custom_components.socomec_countis import coordinator, runtime
+from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.countis import bus, poller, unit
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from simulator import Counters, Line, Meter, line_in_thread
 
-from .common import AddMeter, Clock, open_form, unload_all
+from .common import (
+    AddMeter,
+    Clock,
+    FlowResult,
+    bus_form,
+    open_add_meters,
+    open_form,
+    unload_all,
+    until_read,
+)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock that the meters count by, and their guards."""
+    """Return the clock of the simulated meters and of the integration."""
     clock = Clock()
-    monkeypatch.setattr(custom_components.socomec_countis, "time", clock)
+    monkeypatch.setattr(runtime, "time", SimpleNamespace(time=clock))
     return clock
 
 
@@ -65,35 +76,70 @@ def _custom_integrations(enable_custom_integrations: None) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither hold values of a meter that is away, nor ask it less often."""
+    """Neither hold values of an offline meter, nor poll it less often."""
     monkeypatch.setattr(coordinator, "HOLD_SECONDS", 0)
-    monkeypatch.setattr(coordinator, "LONGEST_PAUSE", 0)
+    monkeypatch.setattr(poller, "SHORTEST_PAUSE", 0.05)
+    monkeypatch.setattr(poller, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(poller, "REOPEN_PAUSE", 0.05)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll each meter 20 times a second.
+
+    The bus plans with the speed of the simulated line, or it would expect each read
+    to take longer than that.
+    """
+    monkeypatch.setattr(
+        poller,
+        "INTERVALS",
+        {
+            name: poller.Interval(target=each.target / 20, period=each.period / 20)
+            for name, each in poller.INTERVALS.items()
+        },
+    )
+    monkeypatch.setattr(poller, "POWER_TARGET", poller.POWER_TARGET / 20)
+    monkeypatch.setattr(bus, "BITS_PER_CHARACTER", 11 * 9600 / 921_600)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait less for a meter that does not respond in a dialog."""
+    monkeypatch.setattr(unit, "PATIENT_RESPONSE_TIMEOUT", 0)
 
 
 @pytest.fixture
 def place(line: Line) -> dict[str, Any]:
-    """Return what a user enters for the meter at address 1."""
-    return {
-        "device": line.port,
-        "address": 1,
-        "baudrate": "9600",
-        "parity": "none",
-        "stopbits": "1",
-    }
+    """Return what a user enters for the meter at unit ID 1."""
+    return bus_form(line)
 
 
 @pytest.fixture
 async def add_meter(
     hass: HomeAssistant, place: dict[str, Any]
 ) -> AsyncGenerator[AddMeter]:
-    """Return a function that goes through the config flow and returns its result."""
+    """Return a function that adds a meter, and returns the result of the dialog.
 
-    async def add(**changes: Any) -> ConfigFlowResult:
-        form = await open_form(hass, "serial")
-        result = await hass.config_entries.flow.async_configure(
-            form["flow_id"], place | changes
-        )
-        await hass.async_block_till_done()
+    It adds the bus as well, unless there is an entry for its port.
+    """
+
+    async def add(**changes: Any) -> FlowResult:
+        data = {**place, **changes}
+        result: FlowResult
+        for entry in hass.config_entries.async_loaded_entries(DOMAIN):
+            if entry.data.get("device") == data["device"]:
+                form = await open_add_meters(hass, entry)
+                result = await hass.config_entries.subentries.async_configure(
+                    form["flow_id"], {"unit_id": data["unit_id"]}
+                )
+                break
+        else:
+            first = await open_form(hass, "serial")
+            result = await hass.config_entries.flow.async_configure(
+                first["flow_id"], data
+            )
+        for entry in hass.config_entries.async_loaded_entries(DOMAIN):
+            await until_read(hass, entry)
         return result
 
     yield add
@@ -101,10 +147,10 @@ async def add_meter(
 
 
 @pytest.fixture
-async def entry(add_meter: AddMeter) -> CountisConfigEntry:
-    """Return the entry of the meter at address 1, set up."""
+async def entry(hass: HomeAssistant, add_meter: AddMeter) -> CountisConfigEntry:
+    """Return the entry of the bus with the meter at unit ID 1, set up and read."""
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
-    added: CountisConfigEntry = result["result"]
+    (added,) = hass.config_entries.async_entries(DOMAIN)
     assert added.state is ConfigEntryState.LOADED
     return added

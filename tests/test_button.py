@@ -1,23 +1,44 @@
 """The button that resets the partial counters."""
 
+from unittest.mock import patch
+
 import pytest
 
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.countis import poller
+from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.button.const import (
     DOMAIN as BUTTON_DOMAIN,
 )
 from homeassistant.components.button.const import (
     SERVICE_PRESS,
 )
-from homeassistant.const import ATTR_ENTITY_ID, EntityCategory
+from homeassistant.const import (
+    ATTR_ENTITY_ID,
+    EntityCategory,
+)
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
-from simulator import Line, Meter
+from simulator import Constant, Fault, Line, Meter, Phase
+from simulator.line import with_crc
 
-from .common import AddMeter, entity_id, state
+from .common import (
+    SERIAL,
+    AddMeter,
+    Clock,
+    coordinator_of,
+    entity_id,
+    lose_responses_to_writes,
+    shown_states,
+    state,
+    until,
+    until_polled,
+    writes_on,
+)
 
 KEY = "reset_partial_counters"
+RESET_ALL = (57890, [0x000B])
+DEVICE_FAILURE = Fault(lambda frame: with_crc(bytes([frame[0], frame[1] | 0x80, 4])))
 
 
 async def press(hass: HomeAssistant) -> None:
@@ -30,7 +51,15 @@ async def press(hass: HomeAssistant) -> None:
     )
 
 
-async def test_the_partial_counters_show_zero_at_once_and_the_totals_go_on(
+@pytest.fixture
+def no_counter_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing but commands read the counters again."""
+    interval = poller.Interval(target=3600, period=3600)
+    for block in ("energies", "tariffs"):
+        monkeypatch.setitem(poller.INTERVALS, block, interval)
+
+
+async def test_reset_shows_zero_at_once_and_totals_continue(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     assert state(hass, "partial_energy_consumed") == "45.67"
@@ -40,10 +69,28 @@ async def test_the_partial_counters_show_zero_at_once_and_the_totals_go_on(
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "energy_produced") == "7.89"
     assert state(hass, "tariff_1_energy") == "1000.0"
-    assert meter.writes == [(57890, [0x000B])]
+    assert meter.writes == [RESET_ALL]
+    await until_polled(entry)
+    assert state(hass, "partial_energy_consumed") == "0"
 
 
-async def test_a_meter_that_does_not_reset_is_told_and_nothing_changes(
+async def test_last_value_before_a_reset_is_shown_first(
+    hass: HomeAssistant,
+    no_counter_polls: None,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    clock: Clock,
+) -> None:
+    meter.load = Constant(Phase(1000), Phase(0), Phase(0))
+    clock.seconds += 72
+    partial = shown_states(hass, "partial_energy_consumed")
+    total = shown_states(hass, "energy_consumed")
+    await press(hass)
+    assert partial == ["45.69", "0"]
+    assert total == ["1234.58"]
+
+
+async def test_meter_that_does_not_reset_is_reported_and_nothing_changes(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.ignores_commands = {57890}
@@ -52,28 +99,85 @@ async def test_a_meter_that_does_not_reset_is_told_and_nothing_changes(
     assert state(hass, "partial_energy_consumed") == "45.67"
 
 
-async def test_a_line_that_is_cut_is_told_and_nothing_changes(
+async def test_reset_on_a_cut_bus_is_reported_and_nothing_changes(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, line: Line
 ) -> None:
     line.cut = True
-    with pytest.raises(HomeAssistantError, match="No meter answers at address 1"):
+    with pytest.raises(HomeAssistantError, match="No meter responds at unit ID 1"):
         await press(hass)
     line.cut = False
-    await entry.runtime_data.async_refresh()
+    await until(lambda: coordinator_of(entry).online)
     assert state(hass, "partial_energy_consumed") == "45.67"
     assert meter.writes == []
 
 
-async def test_a_poll_under_way_does_not_bring_the_old_counters_back(
+async def test_command_to_an_offline_meter_shows_nothing_of_before(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
-    poll = hass.async_create_task(entry.runtime_data.async_refresh())
+    line.cut = True
+    coordinator = coordinator_of(entry)
+    await until(lambda: not coordinator.online)
+    with (
+        patch.object(coordinator, "take") as take,
+        pytest.raises(HomeAssistantError, match="No meter responds at unit ID 1"),
+    ):
+        await press(hass)
+    take.assert_not_called()
+    assert not coordinator.online
+
+
+async def test_lost_response_to_a_reset_is_confirmed_by_the_read_back(
+    hass: HomeAssistant,
+    no_counter_polls: None,
+    entry: CountisConfigEntry,
+    line: Line,
+) -> None:
+    lose_responses_to_writes(line)
     await press(hass)
-    await poll
     assert state(hass, "partial_energy_consumed") == "0"
+    assert writes_on(line) == [b"\x01\x06\xe2\x22\x00\x0b"]
 
 
-async def test_the_button_is_a_setting(
+async def test_refused_read_back_of_a_reset_is_no_refused_reset(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    def fail_read_back(request: bytes) -> None:
+        if request[1] == 6:
+            line.faults.extend([Fault(), DEVICE_FAILURE])
+
+    line.on_request = fail_read_back
+    with pytest.raises(HomeAssistantError, match="Modbus Exception 0x04"):
+        await press(hass)
+    assert writes_on(line) == [b"\x01\x06\xe2\x22\x00\x0b"]
+    await until(lambda: state(hass, "partial_energy_consumed") == "0")
+
+
+async def test_reset_holds_the_bus_from_the_write_to_the_read_back(
+    hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter, line: Line
+) -> None:
+    await add_meter(unit_id=2)
+    line.requests.clear()
+    await press(hass)
+    written = next(i for i, frame in enumerate(line.requests) if frame[1] == 6)
+    verified, write, read_back = line.requests[written - 1 : written + 2]
+    assert [frame[:4] for frame in (verified, write, read_back)] == [
+        b"\x01\x03" + (50006).to_bytes(2),
+        b"\x01\x06" + (57890).to_bytes(2),
+        b"\x01\x03" + (50946).to_bytes(2),
+    ]
+
+
+async def test_poll_that_waits_for_a_reset_shows_no_old_counters(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    states = shown_states(hass, "partial_energy_consumed")
+    for _ in range(3):
+        await press(hass)
+        await until_polled(entry)
+    assert states == ["0"]
+
+
+async def test_button_is_a_setting(
     entity_registry: er.EntityRegistry, hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     button = entity_registry.async_get(entity_id(hass, KEY))
@@ -81,50 +185,57 @@ async def test_the_button_is_a_setting(
     assert button.entity_category is EntityCategory.CONFIG
 
 
-async def test_a_meter_without_counters_has_no_button(
-    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
+async def test_meter_without_counters_has_no_reset_buttons(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    meter: Meter,
+    add_meter: AddMeter,
 ) -> None:
     meter.refuses = {50768, 50848, 50944, 51200}
     await add_meter()
     buttons = hass.states.async_entity_ids(BUTTON_DOMAIN)
     assert buttons == ["button.countis_e33_1_check_wiring"]
     assert hass.states.get("sensor.countis_e33_1_power")
+    ids = {each.unique_id for each in entity_registry.entities.values()}
+    assert f"{SERIAL}_reset_tariff_counters" not in ids
 
 
-async def test_another_meter_in_the_place_of_a_silent_one_is_written_nothing(
+async def test_another_meter_in_place_of_an_offline_one_is_not_reset(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.silent = True
-    await entry.runtime_data.async_refresh()
-    meter.silent = False
+    await until(lambda: not coordinator_of(entry).online)
     meter.serial = (0x2025, 0x0001, 7)
+    meter.silent = False
     with pytest.raises(HomeAssistantError, match="2025000100007"):
         await press(hass)
     assert meter.writes == []
+    assert state(hass, "partial_energy_consumed") == "45.67"
 
 
-async def test_a_meter_that_was_away_at_a_restart_is_told_and_written_nothing(
+async def test_meter_that_is_offline_at_a_restart_is_reset_once_it_responds(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.silent = True
     await hass.config_entries.async_reload(entry.entry_id)
-    with pytest.raises(HomeAssistantError, match="No meter answers"):
-        await press(hass)
-    meter.silent = False
-    meter.override = {50004: 200}
-    with pytest.raises(HomeAssistantError, match="not a COUNTIS"):
+    assert state(hass, "partial_energy_consumed") == "45.67"
+    with pytest.raises(HomeAssistantError, match="No meter responds"):
         await press(hass)
     assert meter.writes == []
-    meter.override = {}
+    meter.silent = False
     await press(hass)
+    assert meter.writes == [RESET_ALL]
     assert state(hass, "partial_energy_consumed") == "0"
 
 
-async def test_a_counter_that_is_not_there_during_a_reset_keeps_its_value(
+async def test_counter_that_is_not_available_during_a_reset_keeps_its_value(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.override = {50962: 0xFFFF, 50963: 0xFFFF}
-    await entry.runtime_data.async_refresh()
-    await press(hass)
-    assert state(hass, "partial_energy_consumed") == "0"
+    await until_polled(entry)
+    with pytest.raises(HomeAssistantError, match="set all of its partial counters"):
+        await press(hass)
+    assert state(hass, "partial_energy_produced") == "0.89"
+    # The others were reset, and the next polls show it.
+    await until(lambda: state(hass, "partial_energy_consumed") == "0")
     assert state(hass, "partial_energy_produced") == "0.89"

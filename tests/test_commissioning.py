@@ -1,4 +1,4 @@
-"""What an electrician sets and looks at: clock, tariff counters, phases, wiring."""
+"""Commissioning: clock, tariff counters, phases, wiring and system health."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,13 +7,19 @@ import pytest
 
 from custom_components.socomec_countis import coordinator as coordinator_module
 from custom_components.socomec_countis.const import DOMAIN
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.countis import Reading
+from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.button.const import (
     DOMAIN as BUTTON_DOMAIN,
 )
 from homeassistant.components.button.const import (
     SERVICE_PRESS,
 )
+from homeassistant.components.modbus.connection import async_get_connection_info
+from homeassistant.components.persistent_notification import (
+    _async_get_or_create_notifications,
+)
+from homeassistant.components.system_health import get_info
 from homeassistant.const import (
     ATTR_ENTITY_ID,
     STATE_OFF,
@@ -28,10 +34,25 @@ from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 from simulator import Constant, Line, Meter, Phase
 
-from .common import SERIAL, AddMeter, Clock, entity_id, state
+from .common import (
+    SECOND_SERIAL,
+    SERIAL,
+    AddMeter,
+    Clock,
+    coordinator_of,
+    entity_id,
+    reads,
+    state,
+    until,
+    until_polled,
+    until_read,
+    writes_on,
+)
 
 FULL_LOAD = Phase(5000, 500)
-NOTIFICATIONS = "persistent_notification"
+ENERGIES = (50946, 18)
+CLOCK = (57600, 6)
+WHOLE_MEASUREMENTS = (50514, 54)
 
 
 async def press(hass: HomeAssistant, key: str) -> None:
@@ -53,13 +74,28 @@ async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> 
         assert registered.disabled_by is er.RegistryEntryDisabler.INTEGRATION, key
         registry.async_update_entity(registered.entity_id, disabled_by=None)
     await hass.config_entries.async_reload(entry.entry_id)
-    await entry.runtime_data.async_refresh()
+    await until_read(hass, entry)
+
+
+async def counter_polls(line: Line, count: int) -> None:
+    """Wait until the counters of the meter at unit ID 1 were read so many times."""
+
+    def read() -> int:
+        return reads(line.requests).count(ENERGIES)
+
+    before = read()
+    await until(lambda: read() - before >= count)
+
+
+@pytest.fixture(autouse=True)
+def _quick(quick: None) -> None:
+    """Poll often."""
 
 
 # -- tariff counters ---------------------------------------------------------------
 
 
-async def test_the_tariff_counters_are_reset_and_nothing_else(
+async def test_tariff_counters_are_reset_and_nothing_else(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "reset_tariff_counters")
@@ -71,21 +107,25 @@ async def test_the_tariff_counters_are_reset_and_nothing_else(
     assert meter.writes == [(57892, [0x000F])]
 
 
-async def test_only_the_meters_own_tariff_counters_are_reset(
+async def test_only_tariff_counters_that_the_meter_has_are_reset(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
     meter.override = dict.fromkeys((*range(51206, 51210), *range(50854, 50858)), 0xFFFF)
-    entry = (await add_meter())["result"]
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
     await enable(hass, entry, "reset_tariff_counters")
     await press(hass, "reset_tariff_counters")
     assert meter.writes == [(57892, [0x0003])]
 
 
-async def test_a_meter_that_does_not_reset_its_tariffs_is_told(
+async def test_meter_that_does_not_reset_its_tariffs_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "reset_tariff_counters")
     meter.ignores_commands = {57892}
+    with pytest.raises(HomeAssistantError, match="tariff counters to zero"):
+        await press(hass, "reset_tariff_counters")
+    meter.refuses_commands = {57892}
     with pytest.raises(HomeAssistantError, match="tariff counters to zero"):
         await press(hass, "reset_tariff_counters")
     assert state(hass, "tariff_1_energy") == "1000.0"
@@ -100,14 +140,20 @@ async def berlin(hass: HomeAssistant) -> None:
     await hass.config.async_set_time_zone("Europe/Berlin")
 
 
-async def test_the_clock_is_set_to_the_local_time_all_at_once(
-    hass: HomeAssistant, berlin: None, entry: CountisConfigEntry, meter: Meter
+async def test_clock_is_set_to_the_local_time_in_one_write(
+    hass: HomeAssistant,
+    berlin: None,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    line: Line,
 ) -> None:
     await enable(hass, entry, "set_clock", "clock_offset")
-    # The simulated clock stands still, months behind, and where it is set.
+    # The simulated clock is months behind, and stands still.
     assert float(state(hass, "clock_offset")) < -1000
     await press(hass, "set_clock")
     assert abs(float(state(hass, "clock_offset"))) <= 2
+    await counter_polls(line, 3)
+    assert float(state(hass, "clock_offset")) > -1000
     ((register, values),) = meter.writes
     assert register == 57600
     day, month, year, hour, minute, second = values
@@ -128,7 +174,7 @@ async def test_the_clock_is_set_to_the_local_time_all_at_once(
         (datetime(2026, 10, 25, 2, 30, tzinfo=UTC), (25, 10, 2026, 3, 30, 0)),
     ],
 )
-async def test_a_clock_that_shows_local_time_is_right_across_daylight_saving(
+async def test_clock_that_shows_local_time_is_right_across_daylight_saving(
     hass: HomeAssistant,
     berlin: None,
     entry: CountisConfigEntry,
@@ -144,7 +190,7 @@ async def test_a_clock_that_shows_local_time_is_right_across_daylight_saving(
     assert state(hass, "clock_offset") == "0"
 
 
-async def test_a_year_of_two_digits_is_understood(
+async def test_year_of_two_digits_is_understood(
     hass: HomeAssistant,
     berlin: None,
     entry: CountisConfigEntry,
@@ -160,19 +206,20 @@ async def test_a_year_of_two_digits_is_understood(
 
 
 @pytest.mark.parametrize("shown", [(0, 0, 0, 0, 0, 0), (31, 2, 2026, 1, 1, 1)])
-async def test_a_clock_that_shows_no_time_has_no_offset(
+async def test_clock_that_shows_no_time_has_no_offset(
     hass: HomeAssistant,
     meter: Meter,
     add_meter: AddMeter,
     shown: tuple[int, ...],
 ) -> None:
-    entry = (await add_meter())["result"]
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
     meter.override = {57600 + index: part for index, part in enumerate(shown)}
     await enable(hass, entry, "clock_offset")
     assert state(hass, "clock_offset") == "unknown"
 
 
-async def test_a_clock_that_does_not_take_the_time_is_told(
+async def test_meter_that_does_not_set_its_clock_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "set_clock")
@@ -184,7 +231,47 @@ async def test_a_clock_that_does_not_take_the_time_is_told(
         await press(hass, "set_clock")
 
 
-async def test_a_meter_without_a_clock_has_none_to_set(
+async def test_setting_the_clock_holds_the_bus_until_the_read_back(
+    hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter, line: Line
+) -> None:
+    await add_meter(unit_id=2)
+    await enable(hass, entry, "set_clock")
+    line.requests.clear()
+    await press(hass, "set_clock")
+    (written,) = (i for i, frame in enumerate(line.requests) if frame[1] == 16)
+    before, _, after = line.requests[written - 1 : written + 2]
+    assert reads([before, after]) == [(50006, 5), CLOCK]
+
+
+async def test_older_reading_does_not_replace_a_read_back(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    await enable(hass, entry, "clock_offset")
+    coordinator = coordinator_of(entry)
+    now = hass.loop.time()
+    coordinator.take(Reading("clock", {"clock_offset": 1.0}, now))
+    coordinator.take(Reading("clock", {"clock_offset": -99.0}, now - 0.1))
+    assert state(hass, "clock_offset") == "1.0"
+
+
+async def test_clock_of_another_meter_is_neither_shown_nor_set(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, line: Line
+) -> None:
+    await enable(hass, entry, "set_clock", "clock_offset")
+    meter.silent = True
+    await until(lambda: not coordinator_of(entry).online)
+    shown = state(hass, "clock_offset")
+    meter.serial = (0x2025, 0x0001, 7)
+    meter.override = {57600 + index: 1 for index in range(6)}
+    meter.silent = False
+    line.requests.clear()
+    with pytest.raises(HomeAssistantError, match="2025000100007"):
+        await press(hass, "set_clock")
+    assert state(hass, "clock_offset") == shown
+    assert writes_on(line) == []
+
+
+async def test_meter_without_a_clock_has_no_entities_for_it(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
     meter: Meter,
@@ -198,27 +285,21 @@ async def test_a_meter_without_a_clock_has_none_to_set(
     assert f"{SERIAL}_energy_consumed_today" not in ids
 
 
-async def test_the_clock_is_read_once_an_hour_and_not_at_all_if_nobody_looks(
+async def test_clock_is_read_only_if_an_entity_shows_it_and_then_rarely(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
-    def reads() -> int:
-        return sum(frame[2:4] == (57600).to_bytes(2) for frame in line.requests)
-
     line.requests.clear()
-    for _ in range(3):
-        await entry.runtime_data.async_refresh()
-    assert reads() == 0
+    await counter_polls(line, 3)
+    assert CLOCK not in reads(line.requests)
     await enable(hass, entry, "clock_offset")
-    line.requests.clear()
-    for _ in range(5):
-        await entry.runtime_data.async_refresh()
-    assert reads() <= 1
+    await counter_polls(line, 5)
+    assert reads(line.requests).count(CLOCK) == 1
 
 
-# -- what the meter keeps by itself --------------------------------------------------
+# -- what the meter records -----------------------------------------------------------
 
 
-async def test_the_energies_of_days_weeks_and_months_are_shown_as_the_meter_has_them(
+async def test_energies_of_days_weeks_and_months_are_those_of_the_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.load = Constant(Phase(2000), Phase(1000), Phase(0))
@@ -231,9 +312,7 @@ async def test_the_energies_of_days_weeks_and_months_are_shown_as_the_meter_has_
     )
     assert state(hass, "energy_consumed_today") == "0"
     clock.seconds += 3600
-    await hass.config_entries.async_reload(entry.entry_id)
-    await entry.runtime_data.async_refresh()
-    assert state(hass, "energy_consumed_today") == "3.0"
+    await until(lambda: state(hass, "energy_consumed_today") == "3.0")
     assert state(hass, "energy_consumed_yesterday") == "0"
     assert state(hass, "energy_produced_this_month") == "0"
     found = hass.states.get(entity_id(hass, "energy_consumed_today"))
@@ -242,19 +321,21 @@ async def test_the_energies_of_days_weeks_and_months_are_shown_as_the_meter_has_
     assert "state_class" not in found.attributes
 
 
-async def test_they_are_in_whole_kwh_where_the_meter_has_no_finer_ones(
+async def test_energies_of_a_day_are_in_kwh_without_a_higher_resolution(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter, clock: Clock
 ) -> None:
     meter.refuses = {36928}
-    entry = (await add_meter())["result"]
-    assert entry.runtime_data.meter.variants["periods"] == "PeriodsInKwh"
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    profile = coordinator_of(entry).meter.profile
+    assert profile.blocks["periods"].type_name == "PeriodsInKwh"
     meter.load = Constant(Phase(2500), Phase(1000), Phase(0))
     clock.seconds += 3600
     await enable(hass, entry, "energy_consumed_today")
     assert state(hass, "energy_consumed_today") == "3"
 
 
-async def test_overflows_are_counted_by_the_meter(
+async def test_overflows_are_those_of_the_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.override = {36866: 2}
@@ -262,17 +343,18 @@ async def test_overflows_are_counted_by_the_meter(
     assert state(hass, "overflows_consumed") == "2"
 
 
-async def test_a_meter_behind_transformers_tells_their_ratio(
+async def test_meter_with_current_transformers_shows_their_ratio(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
     meter.model = "Countis E44"
     meter.settings |= {57345: 5, 57346: 250}
-    entry = (await add_meter())["result"]
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
     await enable(hass, entry, "ct_ratio")
     assert state(hass, "ct_ratio") == "50.0"
 
 
-async def test_a_direct_meter_has_no_transformer_ratio(
+async def test_direct_meter_has_no_transformer_ratio(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
     entry: CountisConfigEntry,
@@ -284,13 +366,13 @@ async def test_a_direct_meter_has_no_transformer_ratio(
 # -- phases ------------------------------------------------------------------------
 
 
-async def test_a_phase_is_there_above_150_volts_with_some_hysteresis(
+async def test_phase_is_present_above_150_volts_with_some_hysteresis(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     seen = []
     for volts in (230, 149, 146, 144, 149, 151):
         meter.load = Constant(Phase(100, 0, 230), Phase(100, 0, volts), Phase(100))
-        await entry.runtime_data.async_refresh()
+        await until_polled(entry)
         seen.append(state(hass, "phase_l2_present"))
     assert seen == [STATE_ON] * 3 + [STATE_OFF] * 2 + [STATE_ON]
     assert state(hass, "phase_l1_present") == STATE_ON
@@ -299,15 +381,13 @@ async def test_a_phase_is_there_above_150_volts_with_some_hysteresis(
     assert registered.entity_category is EntityCategory.DIAGNOSTIC
 
 
-async def test_a_phase_of_a_meter_that_is_away_is_not_known(
+async def test_phase_of_an_offline_meter_is_unavailable(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, impatient: None
 ) -> None:
     meter.silent = True
-    await entry.runtime_data.async_refresh()
-    assert state(hass, "phase_l1_present") == STATE_UNAVAILABLE
+    await until(lambda: state(hass, "phase_l1_present") == STATE_UNAVAILABLE)
     meter.silent = False
-    await entry.runtime_data.async_refresh()
-    assert state(hass, "phase_l1_present") == STATE_ON
+    await until(lambda: state(hass, "phase_l1_present") == STATE_ON)
 
 
 # -- wiring ------------------------------------------------------------------------
@@ -320,7 +400,7 @@ def _quick_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def check_wiring(hass: HomeAssistant) -> dict[str, Any]:
-    """Call the action for the meter at address 1."""
+    """Call the action for the meter at unit ID 1."""
     response = await hass.services.async_call(
         DOMAIN,
         "check_wiring",
@@ -335,7 +415,7 @@ async def check_wiring(hass: HomeAssistant) -> dict[str, Any]:
     return result
 
 
-async def test_a_right_wiring_is_found_to_be_right(
+async def test_correct_wiring_has_no_error(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.load = Constant(FULL_LOAD, FULL_LOAD, FULL_LOAD)
@@ -347,7 +427,7 @@ async def test_a_right_wiring_is_found_to_be_right(
     assert "while nothing is produced" in found["note"]
 
 
-async def test_a_reversed_current_is_found(
+async def test_reversed_current_is_found(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.load = Constant(FULL_LOAD, Phase(-5000, -500), FULL_LOAD)
@@ -369,13 +449,9 @@ async def test_unmet_conditions_are_named_with_what_was_measured(
     assert any("7.389 A together" in text for text in texts)
 
 
-async def test_the_button_shows_the_result_in_a_notification(
+async def test_button_shows_the_result_in_a_notification(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    from homeassistant.components.persistent_notification import (  # noqa: PLC0415
-        _async_get_or_create_notifications,
-    )
-
     await press(hass, "check_wiring")
     (unmet,) = _async_get_or_create_notifications(hass).values()
     assert unmet["title"] == "Wiring of COUNTIS E33 #1"
@@ -388,36 +464,83 @@ async def test_the_button_shows_the_result_in_a_notification(
     assert "| W | 5000 | 5000 | -5000 |" in found["message"]
 
 
-async def test_a_line_that_is_cut_during_the_check_is_told(
+async def test_wiring_of_several_meters_is_checked_by_one_action(
+    hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter
+) -> None:
+    await add_meter(unit_id=2)
+    response = await hass.services.async_call(
+        DOMAIN,
+        "check_wiring",
+        {
+            ATTR_ENTITY_ID: [
+                entity_id(hass, "power"),
+                entity_id(hass, "power", SECOND_SERIAL),
+            ]
+        },
+        blocking=True,
+        return_response=True,
+    )
+    assert response is not None
+    meters: Any = response["meters"]
+    assert [each["meter"] for each in meters] == ["COUNTIS E33 #1", "COUNTIS E33 #2"]
+
+
+async def test_voltage_that_is_not_available_has_no_value(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.override = {50522: 0xFFFF, 50523: 0xFFFF}
+    await press(hass, "check_wiring")
+    (shown,) = _async_get_or_create_notifications(hass).values()
+    assert "L2: there is no voltage, - was measured." in shown["message"]
+    assert "| V | 230 | - | 230 |" in shown["message"]
+
+
+async def test_cut_bus_during_the_check_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     line.cut = True
-    with pytest.raises(HomeAssistantError, match="No meter answers"):
+    with pytest.raises(HomeAssistantError, match="No meter responds"):
         await check_wiring(hass)
 
 
-async def test_a_meter_that_starts_up_during_the_check_is_told(
+async def test_meter_that_starts_up_during_the_check_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.override = {50526: 0, 50527: 0}
-    with pytest.raises(HomeAssistantError, match="not usably"):
+    with pytest.raises(HomeAssistantError, match="no mains frequency"):
         await check_wiring(hass)
+
+
+async def test_check_during_a_reload_ends_with_an_error_and_no_request(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coordinator_module, "WIRING_READINGS", 1000)
+    line.requests.clear()
+    check = hass.async_create_task(check_wiring(hass))
+    await until(lambda: WHOLE_MEASUREMENTS in reads(line.requests))
+    await hass.config_entries.async_reload(entry.entry_id)
+    with pytest.raises(HomeAssistantError, match="cannot be opened"):
+        await check
+    await until_read(hass, entry)
+    await hass.config_entries.async_unload(entry.entry_id)
+    assert async_get_connection_info(hass) == []
 
 
 # -- system health -------------------------------------------------------------------
 
 
-async def test_system_health_tells_of_meters_lines_and_errors(
+async def test_system_health_shows_meters_buses_and_errors(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     add_meter: AddMeter,
     second_meter: Meter,
 ) -> None:
-    from homeassistant.components.system_health import get_info  # noqa: PLC0415
-
     assert await async_setup_component(hass, "system_health", {})
     await hass.async_block_till_done()
-    await add_meter(address=2)
+    await add_meter(unit_id=2)
 
     async def info() -> dict[str, Any]:
         everything: dict[str, Any] = await get_info(hass)
@@ -425,10 +548,16 @@ async def test_system_health_tells_of_meters_lines_and_errors(
         return found
 
     found = await info()
-    assert (found["meters"], found["answering"], found["lines"]) == (2, 2, 1)
+    assert (found["meters"], found["online"], found["buses"]) == (2, 2, 1)
     assert found["error_rate"] == "0.00%"
     second_meter.exception = 4
-    await hass.config_entries.async_entries(DOMAIN)[1].runtime_data.async_refresh()
+    traffic = entry.runtime_data.bus.traffic
+    await until(lambda: traffic[2].refused)
+    second_meter.silent = True
+    await until(lambda: not coordinator_of(entry, 2).online)
     found = await info()
+    assert (found["meters"], found["online"]) == (2, 1)
     assert float(found["error_rate"].rstrip("%")) > 0
-    assert found["answering"] == 2
+    await hass.config_entries.async_unload(entry.entry_id)
+    found = await info()
+    assert (found["meters"], found["buses"], found["error_rate"]) == (0, 0, "-")

@@ -1,124 +1,156 @@
-"""Adding and moving a meter, as a user goes through it."""
+"""Adding a bus with a meter, and reconfiguring it, as a user goes through it."""
 
 import asyncio
+from collections.abc import Generator
+from contextlib import suppress
 import fcntl
+from functools import partial
 import os
 from pathlib import Path
 from typing import Any
 
+from modbus_connection import ModbusSerialParams
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.socomec_countis import config_flow, connection, scan_flow
 from custom_components.socomec_countis.const import DOMAIN
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.countis import async_take_profile
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.components.modbus import async_get_temporary_unit
 from homeassistant.components.modbus.connection import async_get_connection_info
 from homeassistant.config_entries import (
+    SOURCE_IGNORE,
     SOURCE_RECONFIGURE,
-    ConfigEntry,
+    ConfigEntryDisabler,
     ConfigEntryState,
-    ConfigFlowResult,
 )
 from homeassistant.core import HomeAssistant
-from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.data_entry_flow import FlowResultType, InvalidData, UnknownFlow
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.translation import async_get_translations
-from simulator import FLIPPED, Line, Meter, line_in_thread
+from simulator import (
+    LOST,
+    Line,
+    Meter,
+    RtuGateway,
+    TcpGateway,
+    gateway_in_thread,
+    late,
+    line_in_thread,
+)
 
-from .common import SERIAL, AddMeter, entity_id, open_form, state
+from .common import (
+    SERIAL,
+    AddMeter,
+    FlowResult,
+    bus_form,
+    coordinator_of,
+    open_form,
+    shown_error,
+    state,
+    subentry_of,
+    unload_all,
+    until,
+    until_read,
+)
 
-SECOND_SERIAL = "1438012000002"
-
-
-async def shown_error(hass: HomeAssistant, result: ConfigFlowResult) -> str:
-    """Return the error as the frontend shows it."""
-    assert result["type"] is FlowResultType.FORM
-    errors = result["errors"]
-    assert errors is not None
-    texts = await async_get_translations(hass, "en", "config", [DOMAIN])
-    text = texts[f"component.{DOMAIN}.config.error.{errors['base']}"]
-    return text.format(**(result["description_placeholders"] or {}))
-
-
-def set_up_entries(hass: HomeAssistant) -> list[ConfigEntry[Any]]:
-    """Return the integration's entries."""
-    return hass.config_entries.async_entries(DOMAIN)
-
-
-async def start_reconfigure(
-    hass: HomeAssistant, entry: CountisConfigEntry
-) -> ConfigFlowResult:
-    """Open the reconfigure form."""
-    return await open_form(
-        hass,
-        "reconfigure_serial",
-        context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
-    )
+NO_PORT = "/dev/no-such-port"
 
 
-async def reconfigure(
-    hass: HomeAssistant, entry: CountisConfigEntry, place: dict[str, Any]
-) -> ConfigFlowResult:
-    """Go through the reconfigure flow."""
-    form = await start_reconfigure(hass, entry)
-    assert form["type"] is FlowResultType.FORM
-    result = await hass.config_entries.flow.async_configure(form["flow_id"], place)
-    await hass.async_block_till_done()
-    return result
+@pytest.fixture
+def no_reopening(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for a port that cannot be opened."""
+    monkeypatch.setattr(scan_flow, "REOPEN_SECONDS", 0)
 
 
-async def test_a_meter_is_added(
+@pytest.fixture
+def other_line() -> Generator[Line]:
+    """Run a second line, with the meter at unit ID 1 and another one at 2."""
+    meters = [Meter(address=1), Meter(address=2, serial=(0x2025, 0x0001, 7))]
+    with line_in_thread(Line(meters, baudrate=921_600, answer_delay=0.001)) as line:
+        yield line
+
+
+async def submit(hass: HomeAssistant, kind: str, entered: dict[str, Any]) -> FlowResult:
+    """Enter a bus of some kind."""
+    form = await open_form(hass, kind)
+    return await hass.config_entries.flow.async_configure(form["flow_id"], entered)
+
+
+def suggested_of(result: FlowResult) -> dict[str, Any]:
+    """Return what the fields of a form contain."""
+    schema = result["data_schema"]
+    assert schema is not None
+    return {
+        key.schema: key.description["suggested_value"]
+        for key in schema.schema
+        if key.description
+    }
+
+
+# -- a new bus ----------------------------------------------------------------
+
+
+async def test_form_suggests_what_a_meter_in_auto_mode_follows(
+    hass: HomeAssistant,
+) -> None:
+    form = await open_form(hass, "serial")
+    assert suggested_of(form) == {"baudrate": "9600", "parity": "none", "stopbits": "2"}
+    for kind, port in {"tcp": 502, "rtu_over_tcp": 8899}.items():
+        form = await open_form(hass, kind)
+        assert suggested_of(form) == {"port": port, "baudrate": "9600"}
+
+
+async def test_complete_form_adds_the_bus_with_its_meter(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert result["title"] == "COUNTIS E33 #1"
-    assert result["data"] == {
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    assert (entry.title, entry.unique_id) == (line.port, f"serial:{line.port}")
+    assert entry.data == {
         "type": "serial",
         "device": line.port,
-        "address": 1,
         "baudrate": 9600,
         "parity": "none",
         "stopbits": 1,
-        "serial_number": SERIAL,
     }
-    (entry,) = set_up_entries(hass)
-    assert entry.unique_id == SERIAL
+    (meter,) = entry.subentries.values()
+    assert (meter.title, meter.unique_id) == ("COUNTIS E33 #1", SERIAL)
+    assert (meter.data["unit_id"], meter.data["serial_number"]) == (1, SERIAL)
+    assert meter.data["profile"] == coordinator_of(entry).meter.profile.as_dict()
     assert state(hass, "power") == "1300"
 
 
-async def test_two_meters_share_a_line(
-    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry
-) -> None:
-    result = await add_meter(address=2)
-    assert result["title"] == "COUNTIS E33 #2"
-    assert [each.state for each in set_up_entries(hass)] == [
-        ConfigEntryState.LOADED,
-        ConfigEntryState.LOADED,
-    ]
-    (connection,) = async_get_connection_info(hass)
-    assert sorted(connection.units.values()) == [[1], [2]]
-    assert state(hass, "energy_consumed", SECOND_SERIAL) == "0"
-
-
-async def test_a_port_that_is_not_there_is_named(
-    hass: HomeAssistant, add_meter: AddMeter
-) -> None:
-    result = await add_meter(device="/dev/no-such-port")
-    text = await shown_error(hass, result)
-    assert "/dev/no-such-port cannot be opened" in text
+@pytest.mark.usefixtures("no_reopening")
+async def test_missing_port_is_named(hass: HomeAssistant, add_meter: AddMeter) -> None:
+    text = await shown_error(hass, await add_meter(device=NO_PORT))
+    assert f"{NO_PORT} cannot be opened" in text
     assert os.strerror(2) in text
 
 
-async def test_a_port_that_is_just_being_closed_is_waited_for(
-    hass: HomeAssistant, add_meter: AddMeter, line: Line
+async def test_port_that_is_being_closed_is_waited_for(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with Path(line.port).open("rb", buffering=0) as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        hass.loop.call_later(0.4, fcntl.flock, other, fcntl.LOCK_UN)
+
+        def unlock(error: Exception) -> bool:
+            fcntl.flock(other, fcntl.LOCK_UN)
+            return connection.is_connection_lost(error)
+
+        monkeypatch.setattr(scan_flow, "is_connection_lost", unlock)
+        monkeypatch.setattr(scan_flow, "REOPEN_SECONDS", 60)
         result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_a_port_that_another_program_holds_is_told(
+@pytest.mark.usefixtures("no_reopening")
+async def test_port_of_another_program_is_an_error(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     with Path(line.port).open("rb", buffering=0) as other:
@@ -127,30 +159,25 @@ async def test_a_port_that_another_program_holds_is_told(
     assert "no other program does" in text
 
 
-async def test_silence_names_the_settings_that_were_tried(
-    hass: HomeAssistant, add_meter: AddMeter, line: Line, meter: Meter
+@pytest.mark.usefixtures("hasty")
+async def test_meter_without_response_names_what_was_tried(
+    hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
-    result = await add_meter(address=77, baudrate="19200", stopbits="2")
+    result = await add_meter(unit_id=77, baudrate="19200", stopbits="2")
     text = await shown_error(hass, result)
-    assert f"at address 77 on {line.port} with 19200 baud, 8N2" in text
+    assert f"at unit ID 77 on {line.port} with 19200 baud, 8N2" in text
 
     # What was entered stays, and may be corrected in the same form.
-    schema = result["data_schema"]
-    assert schema is not None
-    suggested = {
-        key.schema: key.description["suggested_value"] for key in schema.schema
-    }
-    assert suggested["address"] == 77
-    assert suggested["baudrate"] == "19200"
+    entered = suggested_of(result)
+    assert entered == bus_form(line, unit_id=77, baudrate="19200", stopbits="2")
     result = await hass.config_entries.flow.async_configure(
-        result["flow_id"], suggested | {"address": 1}
+        result["flow_id"], entered | {"unit_id": 1}
     )
-    assert result["type"] is FlowResultType.CREATE_ENTRY, await shown_error(
-        hass, result
-    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY, result
 
 
-async def test_a_wrong_speed_is_silence(
+@pytest.mark.usefixtures("hasty")
+async def test_wrong_speed_is_no_response(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     line.understood_baudrate = 19200
@@ -159,7 +186,26 @@ async def test_a_wrong_speed_is_silence(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_another_device_is_told_from_a_countis(
+async def test_meter_in_auto_mode_is_found_by_its_third_request(
+    hass: HomeAssistant, add_meter: AddMeter, line: Line
+) -> None:
+    line.faults.extend([LOST, LOST])
+    result = await add_meter()
+    assert result["type"] is FlowResultType.CREATE_ENTRY, result
+
+
+async def test_meter_that_responds_late_is_found(
+    hass: HomeAssistant, add_meter: AddMeter, line: Line
+) -> None:
+    line.faults.append(late(0.6))
+    requests = len(line.requests)
+    result = await add_meter()
+    assert result["type"] is FlowResultType.CREATE_ENTRY, result
+    # Its first response was waited for.
+    assert line.requests[requests] != line.requests[requests + 1]
+
+
+async def test_another_device_is_no_countis(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
     meter.override = {50004: 300}
@@ -168,241 +214,485 @@ async def test_another_device_is_told_from_a_countis(
     assert "300" in text
 
 
-async def test_a_damaged_answer_is_told_from_silence(
+async def test_invalid_response_is_told_from_no_response(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
     meter.exception = 4
     text = await shown_error(hass, await add_meter())
-    assert "Something answers at address 1" in text
+    assert "A device responds at unit ID 1" in text
+    assert "not valid" in text
 
 
-async def test_line_settings_in_conflict_name_those_in_use(
-    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry
-) -> None:
-    result = await add_meter(address=2, baudrate="19200")
-    text = await shown_error(hass, result)
-    assert "other line settings (9600 baud, 8N1)" in text
-    assert entry.state is ConfigEntryState.LOADED
-
-
-async def test_line_settings_in_conflict_with_another_integration_are_told(
+async def test_line_settings_of_another_integration_are_named(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
-    from modbus_connection import ModbusSerialParams  # noqa: PLC0415
-
-    from homeassistant.components.modbus import (  # noqa: PLC0415
-        async_get_temporary_unit,
-    )
-
     other = ModbusSerialParams(device=line.port, baudrate=38400)
     async with async_get_temporary_unit(hass, other, 9):
         text = await shown_error(hass, await add_meter())
-    assert "already in use with other line settings" in text
-    assert "38400" in text
+    assert "already in use with other line settings (38400 baud, 8N1)" in text
 
 
-async def test_the_same_meter_is_not_added_twice(
-    hass: HomeAssistant,
-    add_meter: AddMeter,
-    entry: CountisConfigEntry,
-    second_meter: Meter,
-    line: Line,
+@pytest.mark.parametrize("unit_id", [0, 256])
+async def test_unit_id_that_no_meter_has_is_refused(
+    hass: HomeAssistant, add_meter: AddMeter, unit_id: int
 ) -> None:
-    line.requests.clear()
-    result = await add_meter()
-    assert result["reason"] == "already_configured"
-
-    # The same meter at another address, as after reprogramming it.
-    second_meter.serial = (0x1438, 0x0120, 1)
-    result = await add_meter(address=2)
-    assert result["reason"] == "already_configured"
-    assert len(set_up_entries(hass)) == 1
+    with pytest.raises(InvalidData):
+        await add_meter(unit_id=unit_id)
 
 
-async def test_a_port_is_known_under_any_of_its_names(
-    hass: HomeAssistant,
-    add_meter: AddMeter,
-    entry: CountisConfigEntry,
-    line: Line,
-    tmp_path: Path,
+async def test_meter_without_serial_number_is_added(
+    hass: HomeAssistant, add_meter: AddMeter, meter: Meter
+) -> None:
+    meter.refuses = {50000}
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    (subentry,) = entry.subentries.values()
+    assert (subentry.title, subentry.unique_id) == ("COUNTIS #1", None)
+    assert subentry.data["serial_number"] is None
+    assert state(hass, "power", subentry.subentry_id) == "1300"
+
+
+async def test_bus_that_is_set_up_is_named(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, tmp_path: Path
 ) -> None:
     alias = tmp_path / "by-id"
     alias.symlink_to(line.port)
-    result = await add_meter(device=str(alias), address=2)
-    assert result["data"]["device"] == line.port
+    for port in (line.port, str(alias)):
+        result = await submit(hass, "serial", bus_form(line, device=port, unit_id=2))
+        assert result["type"] is FlowResultType.ABORT
+        assert result["reason"] == "bus_already_configured"
+        assert result["description_placeholders"] == {"name": line.port}
     assert len(async_get_connection_info(hass)) == 1
 
 
-@pytest.mark.parametrize("address", [0, 256])
-async def test_an_address_that_no_meter_has_is_refused(
-    hass: HomeAssistant, add_meter: AddMeter, address: int
+async def test_meter_that_is_set_up_on_another_bus_is_named(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, other_line: Line
 ) -> None:
-    from homeassistant.data_entry_flow import InvalidData  # noqa: PLC0415
-
-    with pytest.raises(InvalidData):
-        await add_meter(address=address)
-
-
-async def test_a_meter_without_a_serial_number_is_known_by_its_place(
-    hass: HomeAssistant, add_meter: AddMeter, meter: Meter, line: Line
-) -> None:
-    meter.refuses = {50000}
-    result = await add_meter()
-    assert result["title"] == "COUNTIS #1"
-    (entry,) = set_up_entries(hass)
-    assert entry.unique_id == f"{line.port}#1"
-    # Its entities are not: they survive a move.
-    assert state(hass, "power", entry.entry_id) == "1300"
-    assert (await add_meter())["reason"] == "already_configured"
-
-
-async def test_a_meter_moves_to_another_address(
-    hass: HomeAssistant,
-    entry: CountisConfigEntry,
-    meter: Meter,
-    second_meter: Meter,
-    place: dict[str, Any],
-) -> None:
-    before = entity_id(hass, "power")
-    meter.silent = True
-    second_meter.serial = (0x1438, 0x0120, 1)
-    result = await reconfigure(hass, entry, place | {"address": 2})
-    assert result["reason"] == "reconfigure_successful"
-    assert (entry.data["address"], entry.title) == (2, "COUNTIS E33 #2")
-    assert entry.unique_id == SERIAL
-    assert entry.state is ConfigEntryState.LOADED
-    assert entity_id(hass, "power") == before
-
-
-async def test_a_meter_deleted_during_a_read_can_be_added_again_at_once(
-    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, add_meter: AddMeter
-) -> None:
-    line.answer_delay = 0.1
-    poll = hass.async_create_task(entry.runtime_data.async_refresh())
-    asked = len(line.requests)
-    while len(line.requests) == asked:
-        await asyncio.sleep(0.01)
-    await hass.config_entries.async_remove(entry.entry_id)
-    result = await add_meter()
-    assert result["type"] is FlowResultType.CREATE_ENTRY, result["errors"]
-    assert result["result"].state is ConfigEntryState.LOADED
-    await poll
-
-
-async def test_a_name_given_by_the_user_stays_when_the_meter_moves(
-    hass: HomeAssistant,
-    entry: CountisConfigEntry,
-    second_meter: Meter,
-    place: dict[str, Any],
-) -> None:
-    hass.config_entries.async_update_entry(entry, title="Heat pump")
-    second_meter.serial = (0x1438, 0x0120, 1)
-    await reconfigure(hass, entry, place | {"address": 2})
-    assert (entry.data["address"], entry.title) == (2, "Heat pump")
-
-
-async def test_another_meter_is_refused_and_nothing_changes(
-    hass: HomeAssistant, entry: CountisConfigEntry, place: dict[str, Any]
-) -> None:
-    result = await reconfigure(hass, entry, place | {"address": 2})
+    result = await submit(hass, "serial", bus_form(other_line))
     text = await shown_error(hass, result)
-    assert f"serial number {SECOND_SERIAL}" in text
-    assert SERIAL in text
-    assert entry.data["address"] == 1
-    assert entry.state is ConfigEntryState.LOADED
+    assert f"COUNTIS E33 #1 is already set up on the bus {line.port}" in text
 
 
-async def test_a_place_that_another_entry_has_is_refused(
-    hass: HomeAssistant,
-    add_meter: AddMeter,
-    entry: CountisConfigEntry,
-    place: dict[str, Any],
-) -> None:
-    await add_meter(address=2)
-    result = await reconfigure(hass, entry, place | {"address": 2})
-    assert result["reason"] == "already_configured"
-
-
-async def test_new_line_settings_are_taken_over_for_all_meters_on_the_line(
-    hass: HomeAssistant,
-    add_meter: AddMeter,
-    entry: CountisConfigEntry,
-    place: dict[str, Any],
-) -> None:
-    await add_meter(address=2)
-    result = await reconfigure(
-        hass, entry, place | {"baudrate": "19200", "stopbits": "2"}
-    )
-    assert result["reason"] == "reconfigure_successful"
-    for each in set_up_entries(hass):
-        assert each.state is ConfigEntryState.LOADED
-        assert (each.data["baudrate"], each.data["stopbits"]) == (19200, 2)
-    assert {each.data["address"] for each in set_up_entries(hass)} == {1, 2}
-    assert len(async_get_connection_info(hass)) == 1
-
-
-async def test_line_settings_that_do_not_work_change_nothing(
-    hass: HomeAssistant,
-    add_meter: AddMeter,
-    entry: CountisConfigEntry,
-    line: Line,
-    place: dict[str, Any],
-) -> None:
-    await add_meter(address=2)
-    line.cut = True
-    form = await start_reconfigure(hass, entry)
-    result = await hass.config_entries.flow.async_configure(
-        form["flow_id"], place | {"baudrate": "19200"}
-    )
-    assert "19200 baud, 8N1" in await shown_error(hass, result)
-    line.cut = False
-    await hass.async_block_till_done()
-    assert {each.data["baudrate"] for each in set_up_entries(hass)} == {9600}
-
-
-async def test_a_meter_without_a_serial_number_can_move(
-    hass: HomeAssistant,
-    entity_registry: er.EntityRegistry,
-    add_meter: AddMeter,
-    meter: Meter,
-    second_meter: Meter,
-    line: Line,
-    place: dict[str, Any],
-) -> None:
-    meter.refuses = {50000}
-    second_meter.refuses = {50000}
-    await add_meter()
-    (entry,) = set_up_entries(hass)
-    result = await reconfigure(hass, entry, place | {"address": 2})
-    assert result["reason"] == "reconfigure_successful"
-    assert entry.unique_id == f"{line.port}#2"
-    assert state(hass, "power", entry.entry_id) == "1300"
-
-
-async def test_noise_while_looking_for_a_meter_is_an_error_to_try_again(
+@pytest.mark.usefixtures("hasty")
+async def test_dialog_left_open_does_not_block_others(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
-    # Twice, as what is damaged is asked for once more.
-    line.faults.extend([FLIPPED] * 2)
-    result = await add_meter()
-    assert result["type"] is FlowResultType.FORM
+    left_open = await submit(hass, "serial", bus_form(line, unit_id=77))
+    assert left_open["errors"] == {"base": "no_response"}
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY
+    with pytest.raises(UnknownFlow):
+        hass.config_entries.flow.async_get(left_open["flow_id"])
 
 
-async def test_new_settings_work_at_once_on_a_line_as_slow_as_a_real_one(
+async def test_ignored_entry_does_no_harm(
+    hass: HomeAssistant, add_meter: AddMeter, line: Line
+) -> None:
+    MockConfigEntry(domain=DOMAIN, source=SOURCE_IGNORE, data={}).add_to_hass(hass)
+    result = await add_meter()
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    entry = hass.config_entries.async_loaded_entries(DOMAIN)[0]
+    result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
+    assert result["reason"] == "reconfigure_successful"
+
+
+@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.parametrize(
+    ("kind", "gateway_type", "prefix"),
+    [
+        ("tcp", partial(TcpGateway, timeout=0.2), "tcp:127.0.0.1:"),
+        ("rtu_over_tcp", RtuGateway, "serial:socket://127.0.0.1:"),
+    ],
+)
+async def test_bus_behind_a_gateway_is_added(
+    hass: HomeAssistant, kind: str, gateway_type: Any, prefix: str, clock: Any
+) -> None:
+    line = Line([Meter(clock=clock)], baudrate=921_600, answer_delay=0.001)
+    with gateway_in_thread(line, gateway_type) as gateway:
+        place = {"host": f" {gateway.host} ", "port": gateway.port, "unit_id": 1}
+        result = await submit(hass, kind, place | {"baudrate": "38400"})
+        assert result["type"] is FlowResultType.CREATE_ENTRY, result
+        (entry,) = hass.config_entries.async_entries(DOMAIN)
+        await until_read(hass, entry)
+        assert entry.data == {
+            "type": kind,
+            "host": gateway.host,
+            "port": gateway.port,
+            "baudrate": 38400,
+        }
+        assert entry.title == f"{gateway.host}:{gateway.port}"
+        assert entry.unique_id == f"{prefix}{gateway.port}"
+        assert state(hass, "power") == "1300"
+        again = await submit(hass, kind, place | {"baudrate": "9600"})
+        assert again["reason"] == "bus_already_configured"
+        await unload_all(hass)
+
+
+@pytest.mark.usefixtures("socket_enabled")
+async def test_no_response_behind_a_gateway_names_the_other_kind(
+    hass: HomeAssistant,
+) -> None:
+    line = Line([Meter()], baudrate=921_600, answer_delay=0.001)
+    with gateway_in_thread(line, partial(TcpGateway, timeout=0.05)) as gateway:
+        place = {"host": gateway.host, "port": gateway.port, "unit_id": 7}
+        result = await submit(hass, "tcp", place | {"baudrate": "9600"})
+        text = await shown_error(hass, result)
+    assert f"behind the gateway {gateway.host}:{gateway.port}" in text
+    assert "this kind of gateway" in text
+    result = await hass.config_entries.flow.async_configure(
+        result["flow_id"], place | {"baudrate": "9600"}
+    )
+    assert "cannot be reached" in await shown_error(hass, result)
+
+
+# -- a bus that is set up -----------------------------------------------------
+
+
+async def open_reconfigure(
+    hass: HomeAssistant, entry: CountisConfigEntry, kind: str = "serial"
+) -> FlowResult:
+    """Open the form that reconfigures a bus."""
+    return await open_form(
+        hass,
+        f"reconfigure_{kind}",
+        context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
+    )
+
+
+async def reconfigure(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    entered: dict[str, Any],
+    kind: str = "serial",
+) -> FlowResult:
+    """Reconfigure a bus; the unit ID is no part of its form."""
+    form = await open_reconfigure(hass, entry, kind)
+    entered = {key: value for key, value in entered.items() if key != "unit_id"}
+    result = await hass.config_entries.flow.async_configure(form["flow_id"], entered)
+    await hass.async_block_till_done()
+    return result
+
+
+async def reads_on(
+    hass: HomeAssistant, entry: CountisConfigEntry, unit_id: int
+) -> None:
+    """Wait until the meter was read on the bus as it is set up now."""
+    assert entry.state is ConfigEntryState.LOADED
+    traffic = entry.runtime_data.bus.traffic
+    await until(lambda: unit_id in traffic and traffic[unit_id].requests > 2)
+    assert coordinator_of(entry, unit_id).online
+
+
+async def test_new_line_settings_apply_to_all_meters(
+    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry, line: Line
+) -> None:
+    await add_meter(unit_id=2)
+    form = await open_reconfigure(hass, entry)
+    assert suggested_of(form) == bus_form(line, unit_id=None)
+    power = er.async_get(hass).async_get_entity_id("sensor", DOMAIN, f"{SERIAL}_power")
+    result = await reconfigure(
+        hass, entry, bus_form(line, baudrate="19200", stopbits="2")
+    )
+    assert result["reason"] == "reconfigure_successful"
+    assert (entry.data["baudrate"], entry.data["stopbits"]) == (19200, 2)
+    (connection,) = async_get_connection_info(hass)
+    assert connection.units == {entry.entry_id: [1, 2]}
+    await reads_on(hass, entry, 1)
+    await reads_on(hass, entry, 2)
+    assert power == er.async_get(hass).async_get_entity_id(
+        "sensor", DOMAIN, f"{SERIAL}_power"
+    )
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_settings_without_response_change_nothing(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    line.understood_baudrate = 9600
+    result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
+    assert "19200 baud, 8N1" in await shown_error(hass, result)
+    assert suggested_of(result)["baudrate"] == "19200"
+    assert entry.data["baudrate"] == 9600
+    await reads_on(hass, entry, 1)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_one_meter_that_responds_is_enough(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    entry: CountisConfigEntry,
+    line: Line,
+    meter: Meter,
+) -> None:
+    await add_meter(unit_id=2)
+    meter.silent = True
+    result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
+    assert result["reason"] == "reconfigure_successful"
+    await reads_on(hass, entry, 2)
+
+
+async def test_meters_that_are_online_are_verified_first(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    entry: CountisConfigEntry,
+    line: Line,
+    meter: Meter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await add_meter(unit_id=2)
+    meter.silent = True
+    await until(lambda: not coordinator_of(entry, 1).online)
+    monkeypatch.setattr(config_flow, "VERIFIED_METERS", 1)
+    result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
+    assert result["reason"] == "reconfigure_successful"
+
+
+async def test_bus_with_another_meter_is_refused(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, other_line: Line
+) -> None:
+    other_line.meters[1].serial = (0x2025, 0x0001, 8)
+    result = await reconfigure(hass, entry, bus_form(other_line))
+    text = await shown_error(hass, result)
+    assert "unit ID 1: its serial number is 2025000100008 in place of" in text
+    assert SERIAL in text
+    assert entry.data["device"] == line.port
+    await reads_on(hass, entry, 1)
+
+
+@pytest.mark.usefixtures("no_reopening")
+async def test_port_that_cannot_be_opened_is_refused(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    result = await reconfigure(hass, entry, bus_form(line, device=NO_PORT))
+    assert "cannot be opened" in await shown_error(hass, result)
+    await reads_on(hass, entry, 1)
+
+
+async def test_bus_moves_to_another_port(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, other_line: Line
+) -> None:
+    result = await reconfigure(hass, entry, bus_form(other_line))
+    assert result["reason"] == "reconfigure_successful"
+    assert (entry.title, entry.unique_id) == (
+        other_line.port,
+        f"serial:{other_line.port}",
+    )
+    await reads_on(hass, entry, 1)
+
+
+@pytest.mark.parametrize("title", [None, "Cellar"])
+async def test_lasting_name_of_the_port_is_stored(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    tmp_path: Path,
+    title: str | None,
+) -> None:
+    alias = tmp_path / "by-id"
+    alias.symlink_to(line.port)
+    if title:
+        hass.config_entries.async_update_entry(entry, title=title)
+    result = await reconfigure(hass, entry, bus_form(line, device=str(alias)))
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.data["device"] == str(alias)
+    assert entry.unique_id == f"serial:{alias}"
+    assert entry.title == title or str(alias)
+    await reads_on(hass, entry, 1)
+
+
+async def test_endpoint_of_another_entry_is_refused(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, other_line: Line
+) -> None:
+    other = await submit(hass, "serial", bus_form(other_line, unit_id=2))
+    assert other["type"] is FlowResultType.CREATE_ENTRY
+    result = await reconfigure(hass, entry, bus_form(other_line))
+    assert f"already set up as {other_line.port}" in await shown_error(hass, result)
+    await reads_on(hass, entry, 1)
+
+
+@pytest.mark.usefixtures("socket_enabled")
+async def test_bus_moves_behind_a_gateway(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    form = await open_reconfigure(hass, entry, "tcp")
+    assert suggested_of(form) == {"port": 502, "baudrate": "9600"}
+    line = Line([Meter()], baudrate=921_600, answer_delay=0.001)
+    with gateway_in_thread(line, partial(TcpGateway, timeout=0.2)) as gateway:
+        place = {"host": gateway.host, "port": gateway.port, "baudrate": "9600"}
+        result = await reconfigure(hass, entry, place, "tcp")
+        assert result["reason"] == "reconfigure_successful"
+        assert entry.data == place | {"type": "tcp", "baudrate": 9600}
+        await reads_on(hass, entry, 1)
+        await unload_all(hass)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_bus_without_meters_needs_a_port_that_opens(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, other_line: Line
+) -> None:
+    hass.config_entries.async_remove_subentry(entry, subentry_of(entry).subentry_id)
+    await hass.async_block_till_done()
+    result = await reconfigure(hass, entry, bus_form(line, device=NO_PORT))
+    assert "cannot be opened" in await shown_error(hass, result)
+    other_line.cut = True
+    result = await reconfigure(hass, entry, bus_form(other_line))
+    assert result["reason"] == "reconfigure_successful"
+    result = await reconfigure(hass, entry, bus_form(line))
+    assert result["reason"] == "reconfigure_successful"
+
+
+async def test_entry_that_is_retried_is_reconfigured(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    other = ModbusSerialParams(device=line.port, baudrate=38400)
+    async with async_get_temporary_unit(hass, other, 9):
+        await hass.config_entries.async_setup(entry.entry_id)
+        assert entry.state is ConfigEntryState.SETUP_RETRY
+        result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
+        assert "in use with other line settings" in await shown_error(hass, result)
+        assert entry.state is ConfigEntryState.SETUP_RETRY
+        result = await reconfigure(hass, entry, bus_form(line, baudrate="38400"))
+        assert result["reason"] == "reconfigure_successful"
+        await reads_on(hass, entry, 1)
+
+
+async def test_disabled_entry_and_device_are_reconfigured(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    devices = dr.async_get(hass)
+    (device,) = dr.async_entries_for_config_entry(devices, entry.entry_id)
+    devices.async_update_device(device.id, disabled_by=dr.DeviceEntryDisabler.USER)
+    result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
+    assert result["reason"] == "reconfigure_successful"
+    await hass.config_entries.async_set_disabled_by(
+        entry.entry_id, ConfigEntryDisabler.USER
+    )
+    result = await reconfigure(hass, entry, bus_form(line, baudrate="38400"))
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.state is ConfigEntryState.NOT_LOADED
+    assert entry.data["baudrate"] == 38400
+
+
+async def probe_and(monkeypatch: pytest.MonkeyPatch, event: Any) -> None:
+    """Let something happen while a bus is verified."""
+
+    async def take(*args: Any, **kwargs: Any) -> Any:
+        await event()
+        return await async_take_profile(*args, **kwargs)
+
+    monkeypatch.setattr(scan_flow, "async_take_profile", take)
+
+
+async def test_unexpected_error_leaves_the_old_settings_working(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    await probe_and(monkeypatch, fail)
+    with pytest.raises(ZeroDivisionError):
+        await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
+    assert entry.data["baudrate"] == 9600
+    await reads_on(hass, entry, 1)
+    monkeypatch.undo()
+    result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
+    assert result["reason"] == "reconfigure_successful"
+
+
+async def test_reload_during_the_verification_waits(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reloads: list[asyncio.Task[bool]] = []
+
+    async def reload() -> None:
+        reloads.append(
+            hass.async_create_task(hass.config_entries.async_reload(entry.entry_id))
+        )
+        await asyncio.sleep(0)
+
+    await probe_and(monkeypatch, reload)
+    result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
+    assert result["reason"] == "reconfigure_successful"
+    assert all([await each for each in reloads])
+    assert entry.data["baudrate"] == 19200
+    await reads_on(hass, entry, 1)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_dialog_closed_during_the_verification_loses_nothing(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
+    is_cancelled: bool,  # noqa: FBT001
+) -> None:
+    form = await open_reconfigure(hass, entry)
+
+    async def close() -> None:
+        hass.config_entries.flow.async_abort(form["flow_id"])
+        if is_cancelled:
+            submitted.cancel()
+            await asyncio.sleep(0)
+
+    await probe_and(monkeypatch, close)
+    submitted = hass.async_create_task(
+        hass.config_entries.flow.async_configure(
+            form["flow_id"], bus_form(line, unit_id=None, baudrate="19200")
+        )
+    )
+    with suppress(asyncio.CancelledError):
+        await submitted
+    assert entry.data["baudrate"] == 9600 if is_cancelled else 19200
+    await reads_on(hass, entry, 1)
+
+
+async def test_entry_that_does_not_unload_is_left_alone(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def unload(*_: Any) -> bool:
+        return False
+
+    monkeypatch.setattr(type(hass.config_entries), "async_unload_platforms", unload)
+    result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
+    assert result["reason"] == "bus_not_loaded"
+    assert entry.data["baudrate"] == 9600
+
+
+async def test_new_settings_work_at_once_on_a_real_bus(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    with line_in_thread(Line([meter], baudrate=9600, answer_delay=0.02)) as line:
-        added: CountisConfigEntry = (await add_meter(device=line.port))["result"]
-        place = {"device": line.port, "address": 1, "baudrate": "9600"}
+    line = Line([meter], baudrate=9600, answer_delay=0.02)
+    with line_in_thread(line):
+        await add_meter(device=line.port)
+        (entry,) = hass.config_entries.async_entries(DOMAIN)
         for stopbits in ("2", "1", "2"):
             # In the middle of a poll.
-            poll = hass.async_create_task(added.runtime_data.async_refresh())
-            await asyncio.sleep(0.05)
-            result = await reconfigure(
-                hass, added, place | {"parity": "none", "stopbits": stopbits}
-            )
+            line.requests.clear()
+            await until(lambda: line.requests)
+            result = await reconfigure(hass, entry, bus_form(line, stopbits=stopbits))
             assert result["type"] is FlowResultType.ABORT, result["errors"]
-            await poll
-        await hass.config_entries.async_unload(added.entry_id)
+        await unload_all(hass)
+
+
+async def test_options_apply_without_a_reload(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    runtime = entry.runtime_data
+    form = await hass.config_entries.options.async_init(entry.entry_id)
+    result = await hass.config_entries.options.async_configure(
+        form["flow_id"], {"publish_every_reading": True}
+    )
+    await hass.async_block_till_done()
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert entry.options == {"publish_every_reading": True}
+    assert entry.runtime_data is runtime

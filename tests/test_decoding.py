@@ -1,17 +1,21 @@
-"""Any sixteen-bit words at all: what becomes of them, and what is asked for."""
+"""Blocks of any 16-bit words: the values they decode to, and their requests."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from modbus_connection import ModbusUnit
 from modbus_connection.mock import MockModbusConnection, MockModbusUnit
 import pytest
 
-from custom_components.socomec_countis.countis.limits import Limits
+from custom_components.socomec_countis.countis.block import Block, Counters
+from custom_components.socomec_countis.countis.plausibility import Limits
 from custom_components.socomec_countis.countis.registers import (
-    Block,
-    Counters,
+    BLOCK_OF,
+    MAIN_MEASUREMENTS,
+    MEASURED_DETAILS,
+    Clock,
     CurrentTransformer,
     Energies,
     EnergiesInKwh,
@@ -21,15 +25,24 @@ from custom_components.socomec_countis.countis.registers import (
     Periods,
     PeriodsInKwh,
     Power,
-    SerialNumber,
+    Revision,
     Tariffs,
     TariffsInKwh,
 )
 
-BLOCKS: Sequence[type[Block]] = (
+
+def main_measurements(unit: ModbusUnit, *, split: bool = False) -> Measurements:
+    """Return the part of the measurements that is read by default."""
+    block = Measurements(unit, split=split)
+    block.restrict_to(*MAIN_MEASUREMENTS)
+    return block
+
+
+BLOCKS: Sequence[Callable[..., Block]] = (
     Identity,
-    SerialNumber,
+    Revision,
     Measurements,
+    main_measurements,
     Power,
     Energies,
     EnergiesInKwh,
@@ -39,10 +52,10 @@ BLOCKS: Sequence[type[Block]] = (
     Periods,
     PeriodsInKwh,
     Overflows,
+    Clock,
 )
-POLLED: Sequence[type[Block]] = (SerialNumber, Power, Measurements, Energies, Tariffs)
 
-# What a direct meter for 100 A can have measured, whatever the code says.
+# What a direct meter for 100 A can have measured, independent of the library.
 BOUNDS = {
     "V": (0, 600),
     "A": (0, 450),
@@ -55,7 +68,7 @@ BOUNDS = {
     "kvarh": (0, 2**32),
 }
 
-# Mostly what is special, or a word would hardly ever meet its neighbour's limits.
+# Mostly special words, or a pair of words would hardly ever meet a limit.
 WORD = st.sampled_from([0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF]) | st.integers(0, 0xFFFF)
 
 
@@ -66,7 +79,7 @@ def _custom_integrations() -> None:
 
 def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[int]:
     """Read the block from these words; return how many each request asked for."""
-    first = min(field.address for field in block.declared_fields.values())
+    first = min(field.address for field in block.resolved_fields.values())
     unit.holding.update(enumerate(words, first))
     unit.read_events.clear()
     with asyncio.Runner() as runner:
@@ -74,24 +87,25 @@ def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[i
     return [event.count for event in unit.read_events]
 
 
-def made(block_type: type[Block], *, apart: bool) -> tuple[Block, MockModbusUnit]:
-    """Return a block, and the unit that it is read from."""
+def made[B: Block](
+    block_type: Callable[..., B], *, split: bool = False
+) -> tuple[B, MockModbusUnit]:
+    """Return a block, and the unit from which it is read."""
     unit = MockModbusConnection().for_unit(1)
-    block = block_type(unit)
-    return (block.apart() if apart else block), unit
+    return block_type(unit, split=split), unit
 
 
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("block_type", BLOCKS)
 @given(words=st.lists(WORD, min_size=66, max_size=66))
 @settings(max_examples=40, deadline=None)
-def test_no_words_make_a_value_that_a_meter_cannot_measure(
-    words: list[int], block_type: type[Block], *, apart: bool
+def test_words_never_decode_to_a_value_outside_the_limits(
+    words: list[int], block_type: Callable[..., Block], *, split: bool
 ) -> None:
     limits = Limits()
-    block, unit = made(block_type, apart=apart)
+    block, unit = made(block_type, split=split)
     read(block, unit, words)
-    measured = block.measured(limits)
+    measured = block.measured(limits.allow)
     assert measured.keys() == block.values.keys()
     for name, value in measured.items():
         unit_of = getattr(block.declared_fields.get(name), "unit", None)
@@ -103,21 +117,20 @@ def test_no_words_make_a_value_that_a_meter_cannot_measure(
         elif unit_of is None:
             assert 0 <= value < 0xFFFF
         else:
-            least, most = BOUNDS[unit_of]
-            assert least <= value <= most
+            lowest, highest = BOUNDS[unit_of]
+            assert lowest <= value <= highest
             assert limits.allow(unit_of, value)
 
 
 @pytest.mark.parametrize("block_type", [Energies, EnergiesInKwh, Tariffs, TariffsInKwh])
 @given(words=st.lists(WORD, min_size=66, max_size=66))
 @settings(max_examples=40, deadline=None)
-def test_counters_are_whole_steps_and_what_has_a_unit(
+def test_counters_are_whole_steps_and_have_a_unit(
     words: list[int], block_type: type[Counters]
 ) -> None:
-    unit = MockModbusConnection().for_unit(1)
-    block = block_type(unit)
+    block, unit = made(block_type)
     read(block, unit, words)
-    assert "tariff" not in block.counters
+    assert block.counters.keys() == block.values.keys() - {"tariff", "tariff_count"}
     for value in block.counters.values():
         if value is not None:
             steps = round(value / block_type.step)
@@ -126,36 +139,111 @@ def test_counters_are_whole_steps_and_what_has_a_unit(
 
 
 @pytest.mark.parametrize("word", [0, 0xFFFF])
-@pytest.mark.parametrize("block_type", [Power, Measurements])
-def test_a_meter_that_is_starting_up_has_a_problem(
-    block_type: type[Block], word: int
+@pytest.mark.parametrize("block_type", [Power, Measurements, main_measurements])
+def test_measurements_of_a_starting_meter_are_implausible(
+    block_type: Callable[..., Block], word: int
 ) -> None:
-    block, unit = made(block_type, apart=False)
+    block, unit = made(block_type)
     read(block, unit, [word] * 66)
-    assert block.problem
+    assert block.implausible
 
 
-@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("block_type", BLOCKS)
-def test_a_block_knows_what_it_asks_for(
-    block_type: type[Block], *, apart: bool
+def test_block_of_ones_is_implausible_and_has_no_values(
+    block_type: Callable[..., Block],
 ) -> None:
-    block, unit = made(block_type, apart=apart)
-    assert list(block.reads) == read(block, unit, [1] * 66)
+    block, unit = made(block_type)
+    read(block, unit, [0xFFFF] * 66)
+    assert block.implausible
+    assert set(block.values.values()) == {None}
 
 
-def test_no_answer_can_be_taken_for_that_of_another_block() -> None:
-    asked: list[int] = []
-    for block_type in (*POLLED, Identity):
-        block, unit = made(block_type, apart=False)
-        asked += read(block, unit, [1] * 66)
-    assert sorted(asked) == [3, 10, 14, 18, 54, 66]
+def test_measurements_with_a_mains_frequency_are_plausible() -> None:
+    block, unit = made(Measurements)
+    read(block, unit, [0] * 12 + [0, 5000] + [0] * 40)
+    assert block.implausible is None
+    assert block.values["frequency"] == 50.0
 
 
-@pytest.mark.parametrize("block_type", [EnergiesInKwh, TariffsInKwh])
-def test_counters_in_kwh_are_asked_for_like_those_that_they_replace(
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("block_type", BLOCKS)
+def test_request_words_are_what_is_requested(
+    block_type: Callable[..., Block], *, split: bool
+) -> None:
+    block, unit = made(block_type, split=split)
+    assert list(block.request_words) == read(block, unit, [1] * 66)
+
+
+def test_each_block_has_a_response_length_of_its_own() -> None:
+    requested: list[int] = []
+    for block_type in BLOCKS:
+        if block_type not in (EnergiesInKwh, TariffsInKwh, PeriodsInKwh):
+            block, unit = made(block_type)
+            requested += read(block, unit, [1] * 66)
+    assert sorted(requested) == [2, 5, 6, 9, 10, 14, 18, 24, 30, 54, 66]
+
+
+@pytest.mark.parametrize("block_type", [EnergiesInKwh, TariffsInKwh, PeriodsInKwh])
+def test_low_resolution_block_is_requested_like_the_high_resolution_one(
     block_type: type[Block],
 ) -> None:
-    block, _ = made(block_type, apart=False)
-    finer, _ = made(block_type.__bases__[0], apart=False)
-    assert list(block.reads) == list(finer.reads)
+    low, _ = made(block_type)
+    high, _ = made(block_type.__bases__[0])
+    assert list(low.request_words) == list(high.request_words)
+    assert list(low.resolved_fields) == list(high.resolved_fields)
+
+
+def test_default_read_holds_all_measurements_but_the_details() -> None:
+    block, _ = made(main_measurements)
+    power, _ = made(Power)
+    every = Measurements.declared_fields.keys()
+    assert block.resolved_fields.keys() == every - MEASURED_DETAILS
+    assert block.resolved_fields.keys() >= power.resolved_fields.keys()
+    assert {BLOCK_OF[name] for name in every} == {"measurements"}
+
+
+def test_minus_ten_watts_are_not_taken_for_not_available() -> None:
+    block, unit = made(Power)
+    read(block, unit, [0xFFFF, 0xFFFF, 0, 0, 0, 1, *[0] * 8])
+    assert block.values["power"] == -10
+    assert block.implausible is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "hertz"), [(4_998, 49.98), (9_999, 99.99), (10_000, 10.0), (49_980, 49.98)]
+)
+def test_resolution_of_the_frequency_follows_from_its_size(
+    raw: int, hertz: float
+) -> None:
+    block, unit = made(Measurements)
+    read(block, unit, [0] * 12 + [0, raw] + [0] * 40)
+    assert block.frequency == hertz
+
+
+@pytest.mark.parametrize(
+    ("words", "ratio"),
+    [
+        ([5, 400], 80),
+        ([1, 100], 100),
+        ([5, 0], None),
+        ([2, 400], None),
+        ([0, 400], None),
+        ([0xFFFF, 400], None),
+        ([5, 0xFFFF], None),
+    ],
+)
+def test_transformer_ratio_needs_a_secondary_of_the_table(
+    words: list[int], ratio: float | None
+) -> None:
+    block, unit = made(CurrentTransformer)
+    read(block, unit, words)
+    assert block.values == {"ct_ratio": ratio}
+
+
+def test_texts_are_printable_characters_without_padding() -> None:
+    block, unit = made(Identity)
+    words = [0x1F, ord("S"), 0x7F, ord("~"), *[0] * 62]
+    words[50:58] = [0x2020, 0x4161, 0x7E7F, 0x1F20, 0x2162, 0x2000, 0, 0]
+    read(block, unit, words)
+    assert block.signature == "S~"
+    assert block.product_name == "Aa~ !b"

@@ -1,102 +1,283 @@
-"""What a user sends with a report."""
+"""The diagnostics and the system health that a user attaches to a report."""
 
+from collections.abc import Awaitable, Callable
 import json
+from pathlib import Path
+from typing import Any
 
+from modbus_connection import ModbusSerialParams
+import pytest
+from pytest_homeassistant_custom_component.common import get_system_health_info
 from pytest_homeassistant_custom_component.components.diagnostics import (
     get_diagnostics_for_config_entry,
+    get_diagnostics_for_device,
 )
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.components.modbus import async_get_temporary_unit
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
-from simulator import Line, Meter
+from simulator import (
+    ANOTHER_ADDRESS,
+    BUSY,
+    LOST,
+    ONES,
+    TRUNCATED,
+    ZEROS,
+    Fault,
+    Line,
+    Meter,
+    babble,
+    line_in_thread,
+)
 
-from .common import SERIAL
+from .common import (
+    SERIAL,
+    AddMeter,
+    coordinator_of,
+    subentry_of,
+    until,
+)
+
+pytestmark = pytest.mark.usefixtures("quick", "impatient")
+
+STRANGER_SERIAL = "2025000100007"
+
+type Download = Callable[..., Awaitable[dict[str, Any]]]
 
 
-async def test_diagnostics_tell_the_line_the_variants_and_the_registers(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    entry: CountisConfigEntry,
-    meter: Meter,
-) -> None:
+@pytest.fixture
+async def download(
+    hass: HomeAssistant, entry: CountisConfigEntry, hass_client: ClientSessionGenerator
+) -> Download:
+    """Return a function that downloads the diagnostics of the bus or of a device."""
     assert await async_setup_component(hass, "diagnostics", {})
-    found = await get_diagnostics_for_config_entry(hass, hass_client, entry)
-    assert isinstance(found, dict)
+
+    async def download(device: dr.DeviceEntry | None = None) -> dict[str, Any]:
+        found = await (
+            get_diagnostics_for_config_entry(hass, hass_client, entry)
+            if device is None
+            else get_diagnostics_for_device(hass, hass_client, entry, device)
+        )
+        assert isinstance(found, dict)
+        return found
+
+    return download
+
+
+@pytest.fixture
+def device(
+    device_registry: dr.DeviceRegistry, entry: CountisConfigEntry
+) -> dr.DeviceEntry:
+    """Return the device of the meter at unit ID 1."""
+    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+    return device
+
+
+async def test_diagnostics_of_a_bus_contain_its_meters_and_statistics(
+    entry: CountisConfigEntry, download: Download
+) -> None:
+    found = await download()
     assert found["entry"]["baudrate"] == 9600
-    assert found["meter"]["variants"]["energies"] == "Energies"
-    assert found["meter"]["identity"]["product_name"] == "Countis E33"
-    assert found["last_poll"]["values"]["power"] == 1300
-    assert found["registers"]["50947"] == 123_456 & 0xFFFF
-    assert found["read_error"] is None
+    assert found["options"] == {}
+    (meter,) = found["meters"]
+    assert meter["unit_id"] == 1
+    assert meter["profile"]["blocks"]["energies"]["type"] == "Energies"
+    assert found["bus"]["traffic"]["1"]["requests"] >= 4
+    assert found["bus"]["answering_delay"] > 0
+    assert 0 < found["bus"]["used"] < 1
 
 
-async def test_diagnostics_do_not_give_the_serial_number_away(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    entry: CountisConfigEntry,
+async def test_diagnostics_of_a_meter_contain_its_profile_and_registers(
+    download: Download, device: dr.DeviceEntry
 ) -> None:
-    assert await async_setup_component(hass, "diagnostics", {})
-    found = await get_diagnostics_for_config_entry(hass, hass_client, entry)
-    assert isinstance(found, dict)
-    assert SERIAL not in json.dumps(found)
-    assert found["registers"]["50008"] == "**REDACTED**"
-    assert found["meter"]["identity"]["serial_year_week"] == "**REDACTED**"
+    found = await download(device)
+    assert found["entry"]["baudrate"] == 9600
+    assert found["meter"]["model"] == "COUNTIS E33"
+    assert found["meter"]["profile"]["blocks"]["energies"]["type"] == "Energies"
+    assert found["meter"]["profile"]["identity"]["product_name"] == "Countis E33"
+    assert found["meter"]["values"]["power"] == 1300
+    assert found["meter"]["counters"]["energy_consumed"]["value"] == 1234.56
+    assert found["meter"]["registers"]["50947"] == 123_456 & 0xFFFF
+    assert found["meter"]["online"]
+    assert found["meter"]["last_error"] is None
+    assert found["meter"]["read_error"] is None
+    assert found["bus"]["traffic"]["1"]["timeouts"] == 0
 
 
-async def test_diagnostics_of_a_silent_meter_tell_what_is_known(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    entry: CountisConfigEntry,
+async def test_diagnostics_do_not_contain_the_serial_number(
+    download: Download, device: dr.DeviceEntry
+) -> None:
+    bus = await download()
+    meter = await download(device)
+    assert SERIAL not in json.dumps([bus, meter])
+    assert bus["meters"][0]["serial_number"] == "**REDACTED**"
+    identity = bus["meters"][0]["profile"]["identity"]
+    assert identity["serial_year_week"] == "**REDACTED**"
+    assert meter["meter"]["registers"]["50008"] == "**REDACTED**"
+    identity = meter["meter"]["profile"]["identity"]
+    assert identity["serial_year_week"] == "**REDACTED**"
+
+
+async def test_diagnostics_of_another_meter_do_not_contain_its_serial_number(
+    entry: CountisConfigEntry, download: Download, device: dr.DeviceEntry, meter: Meter
+) -> None:
+    meter.silent = True
+    await until(lambda: not coordinator_of(entry).online)
+    meter.serial = (0x2025, 0x0001, 7)
+    meter.silent = False
+    await entry.runtime_data.hass.config_entries.async_reload(entry.entry_id)
+    await until(lambda: not coordinator_of(entry).last_update_success)
+    bus, found = await download(), await download(device)
+    assert not found["meter"]["online"]
+    assert found["meter"]["last_error"]["key"] == "another_meter"
+    for serial in (SERIAL, STRANGER_SERIAL):
+        assert serial not in json.dumps([bus, found])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [LOST, TRUNCATED, babble(1), babble(2, 10), BUSY, ZEROS, ONES, ANOTHER_ADDRESS],
+)
+@pytest.mark.parametrize("echo", [False, True])
+async def test_diagnostics_do_not_depend_on_what_responds(
+    download: Download,
+    device: dr.DeviceEntry,
     line: Line,
+    fault: Fault,
+    echo: bool,  # noqa: FBT001
 ) -> None:
-    assert await async_setup_component(hass, "diagnostics", {})
+    line.fault = lambda: fault
+    line.echoes = echo
+    found = await download(device)
+    is_read = fault in (ZEROS, ONES) and not echo
+    assert (found["meter"]["read_error"] is None) == is_read
+    assert found["meter"]["counters"]["energy_consumed"]["value"] == 1234.56
+    assert found["bus"]["traffic"]["1"]["requests"] > 0
+
+
+async def test_diagnostics_of_an_offline_meter_contain_what_is_known(
+    entry: CountisConfigEntry, download: Download, device: dr.DeviceEntry, line: Line
+) -> None:
     line.cut = True
-    found = await get_diagnostics_for_config_entry(hass, hass_client, entry)
-    assert isinstance(found, dict)
-    assert found["read_error"]
-    assert found["registers"] == {}
-    assert found["last_poll"]["values"]["power"] == 1300
+    await until(lambda: not coordinator_of(entry).last_update_success)
+    found = await download(device)
+    assert found["meter"]["read_error"]
+    assert found["meter"]["registers"] == {}
+    assert found["meter"]["values"]["energy_consumed"] == 1234.56
+    assert not found["meter"]["online"]
+    error = found["meter"]["last_error"]
+    assert error["key"] == "no_response"
+    assert error["placeholders"]["device"] == line.port
+
+
+async def test_diagnostics_of_an_unplugged_adapter_contain_what_is_known(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    device_registry: dr.DeviceRegistry,
+    add_meter: AddMeter,
+    meter: Meter,
+    tmp_path: Path,
+) -> None:
+    # By a name of its own: another test may open a port of the same number.
+    adapter = tmp_path / "adapter"
+    with line_in_thread(Line([meter], baudrate=115_200, link=adapter)) as line:
+        await add_meter(device=str(adapter))
+        (entry,) = hass.config_entries.async_entries(DOMAIN)
+        (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+        assert await async_setup_component(hass, "diagnostics", {})
+        line.unplug()
+        await until(lambda: not coordinator_of(entry).last_update_success)
+        found = await get_diagnostics_for_device(hass, hass_client, entry, device)
+        assert isinstance(found, dict)
+        assert found["meter"]["read_error"]
+        assert found["meter"]["last_error"]["key"] == "cannot_open_port"
+        assert found["meter"]["values"]["energy_consumed"] == 1234.56
+        await hass.config_entries.async_unload(entry.entry_id)
 
 
 async def test_diagnostics_of_a_meter_without_identification(
     hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    entry: CountisConfigEntry,
     meter: Meter,
+    hass_client: ClientSessionGenerator,
+    device_registry: dr.DeviceRegistry,
+    add_meter: AddMeter,
 ) -> None:
-    hass.config_entries.async_update_entry(
-        entry, data={**entry.data, "serial_number": None}
-    )
     meter.refuses = {50000}
-    await hass.config_entries.async_reload(entry.entry_id)
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
     assert await async_setup_component(hass, "diagnostics", {})
-    found = await get_diagnostics_for_config_entry(hass, hass_client, entry)
+    found = await get_diagnostics_for_device(hass, hass_client, entry, device)
     assert isinstance(found, dict)
-    assert found["meter"]["identity"] == {}
-    assert found["meter"]["variants"]["identity"] is None
+    assert found["meter"]["profile"]["identity"] == {}
+    assert "identity" not in found["meter"]["profile"]["blocks"]
+    assert found["meter"]["registers"]["50947"] == 123_456 & 0xFFFF
 
 
-async def test_diagnostics_of_an_entry_that_is_not_set_up_tell_why(
+async def test_diagnostics_of_a_bus_that_is_not_set_up_say_why(
     hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
     entry: CountisConfigEntry,
-    meter: Meter,
+    download: Download,
+    device: dr.DeviceEntry,
+    line: Line,
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
-    meter.serial = (0x2025, 0x0001, 7)
-    await hass.config_entries.async_setup(entry.entry_id)
-    assert await async_setup_component(hass, "diagnostics", {})
-    found = await get_diagnostics_for_config_entry(hass, hass_client, entry)
-    assert isinstance(found, dict)
-    assert found["entry"]["baudrate"] == 9600
-    assert found["setup_error"] == {
-        "key": "another_meter",
-        "placeholders": {
-            "name": "COUNTIS E33 #1",
-            "expected": "**REDACTED**",
-            "found": "**REDACTED**",
-        },
+    params = ModbusSerialParams(device=line.port, baudrate=19_200)
+    async with async_get_temporary_unit(hass, params, 9):
+        await hass.config_entries.async_setup(entry.entry_id)
+        for found in (await download(), await download(device)):
+            assert found["entry"]["baudrate"] == 9600
+            assert found["setup_error"]["key"] == "line_settings_in_use"
+            assert found["setup_error"]["placeholders"]["device"] == line.port
+            assert SERIAL not in json.dumps(found)
+    await hass.config_entries.async_unload(entry.entry_id)
+    assert (await download())["setup_error"] == {"key": None, "placeholders": {}}
+
+
+async def test_diagnostics_of_an_exchanged_meter_are_those_of_its_bus(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    download: Download,
+    device: dr.DeviceEntry,
+) -> None:
+    subentry = subentry_of(entry)
+    hass.config_entries.async_update_subentry(
+        entry, subentry, data={**subentry.data, "serial_number": STRANGER_SERIAL}
+    )
+    await hass.async_block_till_done()
+    found = await download(device)
+    assert "meter" not in found
+    assert found["bus"]
+
+
+async def test_system_health_counts_meters_buses_and_errors(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    add_meter: AddMeter,
+    second_meter: Meter,
+) -> None:
+    assert await async_setup_component(hass, "system_health", {})
+    await hass.async_block_till_done()
+    await add_meter(unit_id=2)
+    assert await get_system_health_info(hass, DOMAIN) == {
+        "meters": 2,
+        "online": 2,
+        "buses": 1,
+        "error_rate": "0.00%",
     }
-    assert SERIAL not in json.dumps(found)
+    second_meter.silent = True
+    await until(lambda: not coordinator_of(entry, 2).online)
+    info = await get_system_health_info(hass, DOMAIN)
+    assert info["online"] == 1
+    assert 0 < float(info["error_rate"].removesuffix("%")) < 100
+    await hass.config_entries.async_unload(entry.entry_id)
+    assert await get_system_health_info(hass, DOMAIN) == {
+        "meters": 0,
+        "online": 0,
+        "buses": 0,
+        "error_rate": "-",
+    }

@@ -7,17 +7,25 @@ from typing import Any
 
 from awesomeversion import AwesomeVersion
 import pytest
+import voluptuous as vol
 import yaml
 
 from custom_components.socomec_countis.binary_sensor import PHASES
 from custom_components.socomec_countis.button import BUTTONS
 from custom_components.socomec_countis.config_flow import CountisConfigFlow
 from custom_components.socomec_countis.connection import PARITIES
-from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.const import (
+    CONNECTION_TYPES,
+    DOMAIN,
+    SUBENTRY_METER,
+)
+from custom_components.socomec_countis.meter_flow import MeterFlow
 from custom_components.socomec_countis.schemas import (
-    METER_SCHEMAS,
+    METER_SCHEMA,
+    METERS_SCHEMA,
     OPTIONS_SCHEMA,
-    SEARCH_SCHEMAS,
+    bus_schema,
+    found_schema,
 )
 from custom_components.socomec_countis.select import TARIFF
 from custom_components.socomec_countis.sensor import SENSORS
@@ -39,7 +47,7 @@ def test_the_manifest_names_what_the_integration_is() -> None:
     manifest = load(INTEGRATION / "manifest.json")
     assert manifest["domain"] == DOMAIN == INTEGRATION.name
     assert manifest["name"] == "Socomec COUNTIS"
-    assert manifest["integration_type"] == "device"
+    assert manifest["integration_type"] == "hub"
     assert manifest["iot_class"] == "local_polling"
     # It asks Home Assistant for nothing that the modbus integration lacks.
     assert "modbus" in manifest["dependencies"]
@@ -60,11 +68,21 @@ DESCRIPTIONS = {
     "select": (TARIFF,),
     "sensor": SENSORS,
 }
-FORMS = {
-    **METER_SCHEMAS,
-    **{f"reconfigure_{kind}": schema for kind, schema in METER_SCHEMAS.items()},
-    **{f"find_{kind}": schema for kind, schema in SEARCH_SCHEMAS.items()},
+FOUND = found_schema({}, [])
+BUS_FORMS = {
+    **{kind: bus_schema(kind, is_new=True) for kind in CONNECTION_TYPES},
+    **{
+        f"reconfigure_{kind}": bus_schema(kind, is_new=False)
+        for kind in CONNECTION_TYPES
+    },
+    "found": FOUND,
 }
+METER_FORMS = {"user": METERS_SCHEMA, "reconfigure": METER_SCHEMA, "found": FOUND}
+METER_TEXTS = TEXTS["config_subentries"][SUBENTRY_METER]
+DIALOGS = [
+    (CountisConfigFlow, BUS_FORMS, TEXTS["config"]),
+    (MeterFlow, METER_FORMS, METER_TEXTS),
+]
 
 
 def test_every_entity_has_a_name_and_no_name_is_left_over() -> None:
@@ -76,29 +94,38 @@ def test_every_entity_has_a_name_and_no_name_is_left_over() -> None:
         assert len(names) == len(set(names))
 
 
-def test_every_field_of_the_forms_is_named_and_explained() -> None:
-    for step, schema in FORMS.items():
+@pytest.mark.parametrize(("flow", "forms", "texts"), DIALOGS)
+def test_every_field_of_the_forms_is_named_and_explained(
+    flow: type, forms: dict[str, vol.Schema], texts: dict[str, Any]
+) -> None:
+    for step, schema in forms.items():
         fields = {key.schema for key in schema.schema}
-        texts = TEXTS["config"]["step"][step]
-        assert texts["data"].keys() >= fields, step
-        assert texts["data_description"].keys() == fields, step
+        named = texts["step"][step]
+        assert named["data"].keys() == named["data_description"].keys() == fields, step
+    for step, named in texts["step"].items():
+        assert step in forms or "data" not in named, step
+
+
+def test_every_parity_is_named() -> None:
     assert TEXTS["selector"]["parity"]["options"].keys() == PARITIES.keys()
 
 
-def test_every_step_of_the_dialogs_has_its_texts() -> None:
-    texts = TEXTS["config"]["step"]
+@pytest.mark.parametrize(("flow", "forms", "texts"), DIALOGS)
+def test_every_step_of_the_dialogs_has_its_texts(
+    flow: type, forms: dict[str, vol.Schema], texts: dict[str, Any]
+) -> None:
     steps = {
         name.removeprefix("async_step_")
-        for name in dir(CountisConfigFlow)
+        for name in dir(flow)
         if name.startswith("async_step_")
     }
-    # Those that Home Assistant has for everyone, or that show nothing themselves.
-    assert texts.keys() <= steps
-    for step, text in texts.items():
+    # A flow has other steps from Home Assistant, and some that show nothing.
+    assert texts["step"].keys() <= steps
+    for step, text in texts["step"].items():
         assert text["title"], step
         assert text["description"], step
         for option in text.get("menu_options", {}):
-            assert option in texts, (step, option)
+            assert option in steps, (step, option)
 
 
 def test_every_action_is_described_for_people() -> None:
@@ -112,42 +139,40 @@ def test_every_action_is_described_for_people() -> None:
         assert text.get("fields", {}).keys() == schema.get("fields", {}).keys()
 
 
-@pytest.mark.parametrize("kind", ["error", "exceptions"])
+ERRORS = {
+    "bus": TEXTS["config"]["error"],
+    "meter": METER_TEXTS["error"],
+    "exceptions": {key: text["message"] for key, text in TEXTS["exceptions"].items()},
+}
+PLACEHOLDERS = {
+    *("bus", "device", "errors", "expected", "found", "name", "reason", "settings"),
+    *("tariff", "unit_id"),
+}
+
+
+@pytest.mark.parametrize("kind", ERRORS)
 def test_every_text_for_an_error_is_used_and_explains_what_to_check(kind: str) -> None:
-    texts = TEXTS["config"]["error"] if kind == "error" else TEXTS["exceptions"]
-    for key, text in texts.items():
+    for key, message in ERRORS[kind].items():
         if key.startswith("wiring_"):
             # A finding, or a condition for it, not an error.
             names = (key, key.removeprefix("wiring_"))
             assert any(f'"{name}"' in SOURCES for name in names), key
             continue
         assert f'"{key}"' in SOURCES, key
-        message = text if kind == "error" else text["message"]
-        assert re.search(r"Check|Reset|use the same|Choose", message), key
-        assert set(re.findall(r"{(\w+)}", message)) <= {
-            "address",
-            "device",
-            "expected",
-            "found",
-            "reason",
-            "settings",
-            "errors",
-            "name",
-            "tariff",
-        }
+        assert re.search(r"Check|Close|Enter|Leave it|Select|[Uu]se th", message), key
+        assert set(re.findall(r"{(\w+)}", message)) <= PLACEHOLDERS, key
 
 
-def test_every_issue_is_told_somewhere_and_says_what_to_do() -> None:
-    placeholders = {
-        *("believed", "difference", "entity", "expected", "found", "name"),
-        *("address", "device", "others", "settings"),
-    }
+def test_every_issue_is_created_somewhere_and_says_what_to_do() -> None:
+    placeholders = PLACEHOLDERS | {"accepted", "difference", "entity"}
     for key, issue in TEXTS["issues"].items():
         assert f'"{key}"' in SOURCES, key
         flow = issue.get("fix_flow", {"step": {"confirm": issue}})
-        text = flow["step"]["confirm"]["description"]
-        assert re.search(r"[Cc]heck|adjust", text), key
-        for used in (issue["title"], text, *flow.get("abort", {}).values()):
+        (step,) = flow["step"].values()
+        assert re.search(r"[Cc]heck|adjust", step["description"]), key
+        texts = [issue["title"], step["description"]]
+        texts += [*flow.get("abort", {}).values(), *flow.get("error", {}).values()]
+        for used in texts:
             assert set(re.findall(r"{(\w+)}", used)) <= placeholders, key
 
 

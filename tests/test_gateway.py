@@ -3,26 +3,34 @@
 from collections.abc import Generator
 from contextlib import ExitStack
 from functools import partial
+from itertools import cycle
+import logging
 import socket
 from typing import Any
 
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.socomec_countis import connection
+from custom_components.socomec_countis import config_flow, connection, runtime
 from custom_components.socomec_countis.const import DOMAIN
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
-from homeassistant.config_entries import (
-    SOURCE_RECONFIGURE,
-    ConfigEntryState,
-    ConfigFlowResult,
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.components.button.const import DOMAIN as BUTTON_DOMAIN
+from homeassistant.components.button.const import SERVICE_PRESS
+from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntryState
+from homeassistant.const import (
+    ATTR_DEVICE_ID,
+    ATTR_ENTITY_ID,
+    STATE_UNAVAILABLE,
 )
-from homeassistant.const import ATTR_DEVICE_ID
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from simulator import (
+    LOST,
     Counters,
+    Fault,
     Gateway,
     Line,
     Meter,
@@ -31,8 +39,23 @@ from simulator import (
     gateway_in_thread,
 )
 
-from .common import SERIAL, open_form, state, unload_all
-from .test_find_flow import finished
+from .common import (
+    FlowResult,
+    coordinator_of,
+    end_of_scan,
+    entity_id,
+    lose_responses_to_writes,
+    open_add_meters,
+    open_form,
+    shown_error,
+    state,
+    subentry_of,
+    unload_all,
+    until,
+    until_polled,
+    until_read,
+    writes_on,
+)
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -41,15 +64,16 @@ KINDS = ["tcp", "rtu_over_tcp"]
 
 @pytest.fixture
 def remote_meter() -> Meter:
-    """Return the meter at address 1, as it is behind the gateways."""
-    return Meter(address=1, counters=Counters(consumed=5_000_000))
+    """Return the meter at unit ID 1 behind the gateways."""
+    counters = Counters(consumed=5_000_000, partial_consumed=45_670)
+    return Meter(address=1, counters=counters)
 
 
 @pytest.fixture
 def gateways(remote_meter: Meter) -> Generator[dict[str, Gateway]]:
-    """Run a gateway of each kind, each with a line of its own."""
+    """Run a gateway of each kind, each with a bus of its own."""
     kinds: dict[str, Any] = {
-        "tcp": partial(TcpGateway, timeout=0.2),
+        "tcp": partial(TcpGateway, timeout=0.1),
         "rtu_over_tcp": RtuGateway,
     }
     with ExitStack() as stack:
@@ -69,67 +93,74 @@ def gateways(remote_meter: Meter) -> Generator[dict[str, Gateway]]:
 
 
 def place_behind(gateway: Gateway, **changes: Any) -> dict[str, Any]:
-    """Return what a user enters for the meter at address 1."""
+    """Return what a user enters for the meter at unit ID 1."""
     place = {"host": gateway.host, "port": gateway.port, "baudrate": "9600"}
-    return {**place, "address": 1, **changes}
+    return {**place, "unit_id": 1, **changes}
 
 
 async def add_behind(
     hass: HomeAssistant, kind: str, place: dict[str, Any]
-) -> ConfigFlowResult:
-    """Go through the dialog for a gateway."""
+) -> FlowResult:
+    """Submit the form for a new bus behind a gateway."""
     form = await open_form(hass, kind)
-    result = await hass.config_entries.flow.async_configure(form["flow_id"], place)
-    await hass.async_block_till_done()
-    return result
+    return await hass.config_entries.flow.async_configure(form["flow_id"], place)
+
+
+async def added_entry(
+    hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, *more: int
+) -> CountisConfigEntry:
+    """Return the entry of the bus behind a gateway, with meters at these unit IDs."""
+    result = await add_behind(hass, kind, place_behind(gateways[kind]))
+    assert result["type"] is FlowResultType.CREATE_ENTRY, result
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    for unit_id in more:
+        form = await open_add_meters(hass, entry)
+        await hass.config_entries.subentries.async_configure(
+            form["flow_id"], {"unit_id": unit_id}
+        )
+    await until_read(hass, entry)
+    return entry
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_meter_behind_a_gateway_is_added_and_read(
+async def test_meters_behind_a_gateway_are_added_and_read(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str
 ) -> None:
-    gateway = gateways[kind]
-    result = await add_behind(hass, kind, place_behind(gateway))
-    assert result["type"] is FlowResultType.CREATE_ENTRY, result
-    assert result["data"] == {
-        "type": kind,
-        "host": gateway.host,
-        "port": gateway.port,
-        "address": 1,
-        "baudrate": 9600,
-        "serial_number": SERIAL,
-    }
+    entry = await added_entry(hass, gateways, kind, 3)
+    assert [each.title for each in entry.subentries.values()] == [
+        "COUNTIS E33 #1",
+        "COUNTIS E33 #3",
+    ]
     assert state(hass, "energy_consumed") == "5000.0"
-    again = await add_behind(hass, kind, place_behind(gateway))
-    assert again["reason"] == "already_configured"
+    assert state(hass, "power", "1438012000003") == "1300"
     await unload_all(hass)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_meter_that_is_not_behind_a_gateway_is_told(
+async def test_missing_meter_behind_a_gateway_is_reported(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str
 ) -> None:
-    result = await add_behind(hass, kind, place_behind(gateways[kind], address=9))
-    assert result["errors"] == {"base": "no_answer_behind_gateway"}
-    placeholders = result["description_placeholders"] or {}
-    assert placeholders["address"] == "9"
-    assert placeholders["settings"] == "9600 baud"
+    place = place_behind(gateways[kind], unit_id=9)
+    result = await add_behind(hass, kind, place)
+    assert result["errors"] == {"base": "no_response_behind_gateway"}
+    text = await shown_error(hass, result)
+    assert "at unit ID 9 behind the gateway" in text
+    assert "(9600 baud)" in text
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_gateway_that_is_not_there_is_told(
+async def test_gateway_that_is_not_there_is_reported(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = place_behind(gateways[kind], port=port)
-    result = await add_behind(hass, kind, place)
+    result = await add_behind(hass, kind, place_behind(gateways[kind], port=port))
     assert result["errors"] == {"base": "cannot_reach_gateway"}
-    assert str(port) in (result["description_placeholders"] or {})["device"]
+    assert f"The gateway 127.0.0.1:{port} cannot be" in await shown_error(hass, result)
 
 
-async def test_a_meter_moves_between_all_kinds_of_connection(
+async def test_bus_moves_between_all_kinds_of_connection(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     gateways: dict[str, Gateway],
@@ -138,6 +169,8 @@ async def test_a_meter_moves_between_all_kinds_of_connection(
 ) -> None:
     before = set(entity_registry.entities)
     places = {kind: place_behind(gateways[kind]) for kind in KINDS} | {"serial": place}
+    for entered in places.values():
+        del entered["unit_id"]
     for kind in ("tcp", "rtu_over_tcp", "serial", "rtu_over_tcp", "tcp", "serial"):
         form = await open_form(
             hass,
@@ -147,49 +180,165 @@ async def test_a_meter_moves_between_all_kinds_of_connection(
         result = await hass.config_entries.flow.async_configure(
             form["flow_id"], places[kind]
         )
-        await hass.async_block_till_done()
         assert result["reason"] == "reconfigure_successful"
         assert entry.data["type"] == kind
         assert ("host" in entry.data) == (kind != "serial")
+        assert ("parity" in entry.data) == (kind == "serial")
         assert entry.state is ConfigEntryState.LOADED
+        await until_polled(entry)
+        assert coordinator_of(entry).online
     assert set(entity_registry.entities) == before
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_meters_behind_a_gateway_are_found(
+async def test_scan_finds_meters_behind_a_gateway(
     hass: HomeAssistant,
     gateways: dict[str, Gateway],
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "custom_components.socomec_countis.find_flow.ADDRESSES", range(1, 5)
-    )
-    form = await open_form(hass, "find", f"find_{kind}")
+    monkeypatch.setattr(config_flow, "UNIT_IDS", range(1, 5))
     place = place_behind(gateways[kind])
-    del place["address"]
-    result = await hass.config_entries.flow.async_configure(form["flow_id"], place)
-    result = await finished(hass, result)
+    del place["unit_id"]
+    result = await end_of_scan(hass, await add_behind(hass, kind, place))
     assert result["step_id"] == "found"
-    result = await hass.config_entries.flow.async_configure(
+    await hass.config_entries.flow.async_configure(
         result["flow_id"], {"meters": ["1", "3"]}
     )
-    await hass.async_block_till_done()
-    entries = hass.config_entries.async_entries(DOMAIN)
-    assert sorted(entry.data["address"] for entry in entries) == [1, 3]
-    assert {entry.state for entry in entries} == {ConfigEntryState.LOADED}
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    assert entry.state is ConfigEntryState.LOADED
+    assert {each.data["unit_id"] for each in entry.subentries.values()} == {1, 3}
     await unload_all(hass)
 
 
+# -- lost responses ----------------------------------------------------------------
+
+
+async def test_lost_responses_behind_a_gateway_leave_the_profile_complete(
+    hass: HomeAssistant, gateways: dict[str, Gateway], remote_meter: Meter
+) -> None:
+    remote_meter.model = "Countis E44"
+    remote_meter.settings |= {57345: 5, 57346: 250}
+    gateways["tcp"].line.fault = partial(next, cycle([LOST, Fault()]))
+    entry = await added_entry(hass, gateways, "tcp")
+    profile = coordinator_of(entry).meter.profile
+    assert profile.primary_current == 250
+    assert profile.blocks.keys() == {
+        *("identity", "measurements", "energies", "tariffs"),
+        *("transformer", "periods", "overflows", "clock"),
+    }
+    assert not profile.outdated
+    await unload_all(hass)
+
+
+async def test_lost_response_to_a_reset_never_leads_to_the_reserved_register(
+    hass: HomeAssistant, gateways: dict[str, Gateway]
+) -> None:
+    entry = await added_entry(hass, gateways, "tcp")
+    line = gateways["tcp"].line
+    lose_responses_to_writes(line)
+    await press(hass, "reset_partial_counters")
+    assert state(hass, "partial_energy_consumed") == "0"
+    assert writes_on(line) == [b"\x01\x06\xe2\x22\x00\x0b"]
+    assert entry.runtime_data.bus.traffic[1].refused == 0
+    await unload_all(hass)
+
+
+async def test_reset_that_a_gateway_loses_is_reported_and_not_replaced(
+    hass: HomeAssistant, gateways: dict[str, Gateway]
+) -> None:
+    await added_entry(hass, gateways, "tcp")
+    line = gateways["tcp"].line
+
+    def lose(request: bytes) -> None:
+        if request[1] == 6:
+            line.request_faults.append(LOST)
+
+    line.on_request = lose
+    with pytest.raises(HomeAssistantError, match="set all of its partial counters"):
+        await press(hass, "reset_partial_counters")
+    assert state(hass, "partial_energy_consumed") == "45.67"
+    assert writes_on(line) == [b"\x01\x06\xe2\x22\x00\x0b"]
+    await unload_all(hass)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_meter_behind_a_gateway_that_is_offline_comes_back(
+    hass: HomeAssistant, gateways: dict[str, Gateway], remote_meter: Meter
+) -> None:
+    entry = await added_entry(hass, gateways, "tcp", 3)
+    remote_meter.silent = True
+    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
+    await until_polled(entry, 3)
+    assert state(hass, "power", "1438012000003") == "1300"
+    assert entry.runtime_data.bus.traffic[1].refused == 0
+    remote_meter.silent = False
+    await until(lambda: state(hass, "power") == "1300")
+    await unload_all(hass)
+
+
+# Modbus TCP has a timeout of its own for connecting, 10 s, so one attempt has to do.
+@pytest.mark.parametrize(("kind", "attempts"), [("tcp", 1), ("rtu_over_tcp", 4)])
+@pytest.mark.usefixtures("impatient")
+async def test_gateway_that_drops_packets_is_logged_without_a_traceback(
+    hass: HomeAssistant,
+    gateways: dict[str, Gateway],
+    kind: str,
+    attempts: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    entry = await added_entry(hass, gateways, kind)
+    subentry = subentry_of(entry)
+    await hass.config_entries.async_remove(entry.entry_id)
+    monkeypatch.setattr(runtime, "CONNECTION_TIMEOUT", 0.1)
+    with ExitStack() as stack:
+        listener, *fillers = [stack.enter_context(socket.socket()) for _ in range(3)]
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        # The kernel drops the packets of what does not fit into its queue.
+        for filler in fillers:
+            filler.settimeout(0)
+            filler.connect_ex(listener.getsockname())
+        host, port = listener.getsockname()
+        dropping = MockConfigEntry(
+            domain=DOMAIN,
+            data={"type": kind, "host": host, "port": port, "baudrate": 9600},
+            subentries_data=[subentry.as_dict()],
+        )
+        dropping.add_to_hass(hass)
+        caplog.clear()
+        assert await hass.config_entries.async_setup(dropping.entry_id)
+        await until(lambda: not coordinator_of(dropping).last_update_success)
+        for _ in range(attempts - 1):
+            await until_polled(dropping)
+        await unload_all(hass)
+    logged = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert [each for each in logged if each.exc_info] == []
+    (message,) = (each.getMessage() for each in logged if "custom" in each.name)
+    assert f"{port} cannot be reached" in message
+
+
+async def press(hass: HomeAssistant, key: str) -> None:
+    """Press a button of the meter at unit ID 1."""
+    await hass.services.async_call(
+        BUTTON_DOMAIN,
+        SERVICE_PRESS,
+        {ATTR_ENTITY_ID: entity_id(hass, key)},
+        blocking=True,
+    )
+
+
+# -- broadcasts --------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(("kind", "written"), [("tcp", {1, 3}), ("rtu_over_tcp", {0})])
-async def test_a_broadcast_is_left_to_lines_that_carry_it(
+async def test_tariff_is_broadcast_only_where_the_gateway_passes_it_on(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, written: set[int]
 ) -> None:
-    for address in (1, 3):
-        await add_behind(hass, kind, place_behind(gateways[kind], address=address))
+    entry = await added_entry(hass, gateways, kind, 3)
     devices = [
         device.id
-        for entry in hass.config_entries.async_entries(DOMAIN)
         for device in dr.async_entries_for_config_entry(
             dr.async_get(hass), entry.entry_id
         )
@@ -199,12 +348,26 @@ async def test_a_broadcast_is_left_to_lines_that_carry_it(
     await hass.services.async_call(
         DOMAIN, "set_tariff", {ATTR_DEVICE_ID: devices, "tariff": 2}, blocking=True
     )
-    assert {frame[0] for frame in line.requests if frame[1] == 6} == written
+    assert {frame[0] for frame in writes_on(line)} == written
     assert {meter.counters.tariff for meter in line.meters.values()} == {2}
     await unload_all(hass)
 
 
-def test_an_ipv6_address_is_bracketed() -> None:
+# -- identity of a bus --------------------------------------------------------------
+
+
+def test_ipv6_address_is_bracketed() -> None:
     data = {"type": "rtu_over_tcp", "host": "FE80::1", "port": 4001}
     params = connection.modbus_params(data)
     assert params.endpoint == ("serial", "socket://[fe80::1]:4001")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_host_in_capital_letters_and_another_speed_are_the_same_bus(kind: str) -> None:
+    one, other = [
+        connection.bus_unique_id(
+            {"type": kind, "host": host, "port": 4001, "baudrate": baudrate}
+        )
+        for host, baudrate in (("Localhost", 9600), ("localhost", 19200))
+    ]
+    assert one == other

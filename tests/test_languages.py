@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.socomec_countis import connection, coordinator
+from custom_components.socomec_countis import coordinator, scan_flow
 from custom_components.socomec_countis.const import DOMAIN
 from homeassistant.components.button.const import DOMAIN as BUTTON_DOMAIN
 from homeassistant.components.button.const import SERVICE_PRESS
@@ -32,10 +32,10 @@ WORDLESS = {"{name}"}
 PHASES = {"Phase L1", "Phase L2", "Phase L3"}
 SAME = {
     "de": {"Host"} | PHASES,
-    "es": {"Host"},
+    "es": {"Buses", "Host"},
     "fr": PHASES,
     "it": {"Host"},
-    "nl": {"Even", "Host", "Meters"},
+    "nl": {"Even", "Host", "Meter", "Meters"},
     "pt": set(),
 }
 
@@ -98,6 +98,7 @@ async def test_entities_have_names_in_the_language_of_home_assistant(
 ) -> None:
     hass.config.language = path.stem
     entry = (await add_meter())["result"]
+    (subentry,) = entry.subentries.values()
     texts = load(path)["entity"]
     shown: set[str] = set()
     for entity in er.async_entries_for_config_entry(entity_registry, entry.entry_id):
@@ -105,7 +106,7 @@ async def test_entities_have_names_in_the_language_of_home_assistant(
         name = texts[entity.domain][key]["name"]
         assert entity.original_name == name
         if (state := hass.states.get(entity.entity_id)) is not None:
-            assert state.attributes[ATTR_FRIENDLY_NAME] == f"{entry.title} {name}"
+            assert state.attributes[ATTR_FRIENDLY_NAME] == f"{subentry.title} {name}"
             shown.add(key)
     assert shown >= {"power", "energy_consumed", "tariff", "phase_l1_present"}
 
@@ -117,7 +118,7 @@ async def test_the_wiring_and_errors_are_told_in_the_language_of_home_assistant(
     monkeypatch: pytest.MonkeyPatch,
     path: Path,
 ) -> None:
-    monkeypatch.setattr(connection, "OPEN_RETRY_DELAY", 0)
+    monkeypatch.setattr(scan_flow, "REOPEN_SECONDS", 0)
     monkeypatch.setattr(coordinator, "WIRING_SECONDS", 0)
     hass.config.language = path.stem
     texts = load(path)
@@ -134,7 +135,8 @@ async def test_the_wiring_and_errors_are_told_in_the_language_of_home_assistant(
     assert told.startswith(beginning.format(device=NO_PORT))
     assert told.endswith(end)
 
-    title = (await add_meter())["title"]
+    (subentry,) = (await add_meter())["result"].subentries.values()
+    title = subentry.title
     with pytest.raises(ServiceValidationError) as caught:
         await hass.services.async_call(
             DOMAIN,

@@ -1,784 +1,627 @@
-"""The meter library alone, over a real serial line, on both client backends."""
+"""One meter of the library: its identity, its readings, and its counters."""
 
 import asyncio
 from collections.abc import AsyncGenerator
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import modbus_connection
 from modbus_connection import (
+    IllegalDataAddressError,
     ModbusConnectionError,
-    ModbusError,
     ModbusProtocolError,
     ModbusSerialParams,
     ModbusTimeoutError,
-    ModbusUnit,
 )
 import modbus_connection.pymodbus
 import modbus_connection.tmodbus
-from pymodbus.framer.rtu import FramerRTU
 import pytest
 
 from custom_components.socomec_countis.countis import (
     AnotherMeterError,
-    Countis,
-    CountisError,
-    NotACountisError,
-    ResetError,
-    ResetTariffsError,
-    SetClockError,
-    SetTariffError,
+    Bus,
+    Correction,
+    ImplausibleError,
+    Meter,
+    Reading,
+    Values,
     async_reset_partial_counters,
-    async_reset_tariff_counters,
-    async_set_clock,
-    async_set_tariff,
+    async_take_profile,
 )
-from custom_components.socomec_countis.countis import (
-    Line as SharedLine,
-)
-from custom_components.socomec_countis.countis import meter as countis_meter
-from custom_components.socomec_countis.countis.registers import Measurements
-from simulator import LOST, TRUNCATED, ZEROS, Constant, Fault, Line, Meter, Phase, late
-from simulator.meter import WRITE
+from custom_components.socomec_countis.countis.block import Block
+from simulator import FLIPPED as SERIAL_FLIPPED
+from simulator import LOST as SERIAL_LOST
+from simulator import TRUNCATED as SERIAL_TRUNCATED
+from simulator import Constant, Phase, line_in_thread
+from simulator import Fault as SerialFault
+from simulator import Line as SerialLine
+from simulator import Meter as SimulatedMeter
 
 from .common import SERIAL, Clock
-
-PARTIAL = (
-    "partial_energy_consumed",
-    "partial_energy_reactive",
-    "partial_energy_produced",
+from .library import (
+    DAMAGED,
+    LOST,
+    NO_FAULT,
+    ZEROS,
+    Fault,
+    MemoryBus,
+    async_meter,
+    exception,
+    virtual_time,
 )
-RESET = b"\x01\x06\xe2\x22\x00\x0b"
 
-
-@pytest.fixture(params=["tmodbus", "pymodbus"])
-async def connection(request: pytest.FixtureRequest, line: Line) -> AsyncGenerator[Any]:
-    """Open the line by each of the backends."""
-    backend: Any = getattr(modbus_connection, request.param)
-    opened = backend.ModbusConnection(
-        ModbusSerialParams(device=line.port, baudrate=9600), timeout=0.4
-    )
-    yield opened
-    await opened.close()
+BLOCKS = "power", "measurements", "energies", "tariffs", "periods", "overflows", "clock"
+POWER_REGISTERS = range(50536, 50550)
 
 
 @pytest.fixture
-def unit(connection: Any) -> ModbusUnit:
-    """Return the unit at address 1."""
-    found: ModbusUnit = connection.for_unit(1)
-    return found
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
 
 
 @pytest.fixture
-def countis(unit: ModbusUnit) -> Countis:
-    """Return the library's meter at address 1."""
-    return Countis(unit, SharedLine(9600))
+def line(meter: SimulatedMeter) -> MemoryBus:
+    """Return a bus in memory with the meter at unit ID 1."""
+    return MemoryBus({1: meter})
 
 
-def words_asked_for(line: Line) -> list[int]:
-    """Return how many registers each request asked for."""
-    return [int.from_bytes(frame[4:6]) for frame in line.requests]
+@virtual_time
+async def test_meter_of_a_profile_requests_nothing(line: MemoryBus) -> None:
+    meter = await async_meter(line, accepted={})
+    assert meter.profile.serial_number == SERIAL
+    assert [name for name in BLOCKS if meter.block(name) is None] == []
+    assert meter.block("transformer") is None
+    assert line.requests == []
 
 
-async def test_a_meter_says_who_it_is(countis: Countis) -> None:
-    await countis.async_ensure_setup()
-    assert (countis.model, countis.serial_number, countis.software_version) == (
-        "COUNTIS E33",
-        SERIAL,
-        "1.02",
-    )
-    assert countis.variants == {
-        "identity": "Identity",
-        "measurements": "Measurements",
-        "energies": "Energies",
-        "tariffs": "Tariffs",
-        "periods": "Periods",
-        "overflows": "Overflows",
-        "transformer": None,
-        "clock": "Clock",
-    }
-
-
-async def test_setting_up_happens_once(countis: Countis, line: Line) -> None:
-    await countis.async_ensure_setup()
-    asked = len(line.requests)
-    await countis.async_ensure_setup()
-    assert len(line.requests) == asked
-
-
-async def test_a_poll_reports_what_it_refreshed(countis: Countis) -> None:
-    report = await countis.async_update()
-    assert report.complete
-    assert report.updated == {
-        *("power", "measurements", "energies", "tariffs"),
-        *("periods", "overflows", "clock"),
-    }
-    values = countis.values(report)
+@virtual_time
+async def test_each_block_is_read_in_one_request(line: MemoryBus) -> None:
+    meter = await async_meter(line)
+    values: Values = {}
+    for name in BLOCKS:
+        reading = await meter.async_read(name)
+        assert reading.block == name
+        assert reading.corrections == ()
+        values |= reading.values
+    assert line.reads == [14, 30, 18, 10, 24, 9, 6]
     assert values["power"] == 1300
     assert values["power_l3"] == -200
     assert values["voltage_l1"] == 230.0
     assert values["energy_consumed"] == 1234.56
     assert values["tariff"] == 1
+    assert values["overflows_consumed"] == 0
+    assert values["clock_offset"] == 0
+    assert "energy_consumed_today" in values
+    assert "voltage_l1_l2" not in values
+    assert not meter.contradicts_profile
 
 
-@pytest.mark.parametrize("fault", [LOST, TRUNCATED, late(0.6)])
-@pytest.mark.parametrize("good_answers", [0, 1, 2])
-async def test_a_disturbed_answer_is_asked_for_again(
-    countis: Countis, line: Line, fault: Fault, good_answers: int
+@virtual_time
+async def test_details_are_read_with_the_measurements_if_wanted(
+    line: MemoryBus,
 ) -> None:
-    await countis.async_ensure_setup()
-    line.faults.extend([Fault()] * good_answers + [fault])
-    report = await countis.async_update()
-    assert report.complete
-    assert countis.values(report)["power"] == 1300
+    meter = await async_meter(line)
+    meter.reads_details = True
+    reading = await meter.async_read("measurements")
+    assert line.reads == [54]
+    assert reading.values["voltage_l1_l2"] == pytest.approx(398, abs=1)
+    assert reading.values.keys() == meter.measurements.resolved_fields.keys()
 
 
-async def test_a_meter_known_to_be_silent_costs_its_line_one_short_read(
-    countis: Countis, line: Line, meter: Meter
+@pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
+@pytest.mark.parametrize("good_responses", range(len(BLOCKS)))
+@virtual_time
+async def test_lost_or_damaged_response_is_requested_again(
+    line: MemoryBus, fault: Fault, good_responses: int
 ) -> None:
-    await countis.async_update()
-    meter.silent = True
-    for asked in (2, 1, 1):
-        line.requests.clear()
-        with pytest.raises(ModbusTimeoutError):
-            await countis.async_update()
-        assert len(line.requests) == asked
-    assert words_asked_for(line) == [3]
+    meter = await async_meter(line)
+    line.faults.extend([NO_FAULT] * good_responses + [fault])
+    for name in BLOCKS:
+        await meter.async_read(name)
+    assert len(line.reads) == len(BLOCKS) + 1
+    assert not meter.contradicts_profile
 
 
-async def test_a_port_that_is_not_there_is_a_connection_error() -> None:
-    connection = modbus_connection.tmodbus.ModbusConnection(
-        ModbusSerialParams(device="/dev/no-such-port")
-    )
-    countis = Countis(connection.for_unit(1), SharedLine(9600))
+@virtual_time
+async def test_lost_port_is_a_connection_error(line: MemoryBus) -> None:
+    meter = await async_meter(line)
+    line.plugged = line.connected = False
+    for name in BLOCKS:
+        with pytest.raises(ModbusConnectionError):
+            await meter.async_read(name)
     with pytest.raises(ModbusConnectionError):
-        await countis.async_update()
-    await connection.close()
+        await meter.async_verify_identity()
 
 
-async def test_a_line_that_is_lost_after_setting_up_is_a_connection_error(
-    countis: Countis, connection: Any
+@virtual_time
+async def test_reading_says_when_it_was_requested(line: MemoryBus) -> None:
+    meter = await async_meter(line)
+    began = asyncio.get_running_loop().time()
+    line.faults.append(ZEROS)
+    reading = await meter.async_read("measurements")
+    # The zeros are read again.
+    assert [each.at for each in line.requests] == [began, reading.requested_at]
+
+
+# -- the identity -----------------------------------------------------------------
+
+
+@virtual_time
+async def test_identity_is_verified_by_one_short_read(line: MemoryBus) -> None:
+    meter = await async_meter(line)
+    await meter.async_verify_identity()
+    assert line.reads == [5]
+    assert not meter.contradicts_profile
+
+
+@pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(11)])
+@virtual_time
+async def test_lost_identity_is_requested_again(line: MemoryBus, fault: Fault) -> None:
+    meter = await async_meter(line)
+    line.faults.append(fault)
+    await meter.async_verify_identity()
+    assert line.reads == [5, 5]
+
+
+@virtual_time
+async def test_another_meter_is_named_if_two_reads_agree(
+    line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    await countis.async_ensure_setup()
-    await connection.close()
-    with pytest.raises(ModbusConnectionError):
-        await countis.async_update()
+    known = await async_meter(line)
+    meter.serial = (0x2025, 0x0001, 7)
+    with pytest.raises(AnotherMeterError) as raised:
+        await known.async_verify_identity()
+    assert raised.value.found == "2025000100007"
+    assert line.reads == [5, 5]
+    meter.serial = None
+    await known.async_verify_identity()
 
 
-@pytest.mark.parametrize(
-    ("registers", "why"),
-    [
-        ({50000: ord("X")}, "another signature"),
-        ({50004: 200}, "another kind of product"),
-    ],
-)
-async def test_another_device_is_not_a_countis(
-    countis: Countis, meter: Meter, registers: dict[int, int], why: str
+def other_serial_number(order: int) -> Fault:
+    """Return the response of another meter."""
+    return Fault(lambda words: [*words[:4], order])
+
+
+@virtual_time
+async def test_one_confused_response_is_not_another_meter(line: MemoryBus) -> None:
+    meter = await async_meter(line)
+    line.faults.append(other_serial_number(7))
+    await meter.async_verify_identity()
+    line.faults.extend([other_serial_number(7), other_serial_number(8)])
+    with pytest.raises(ModbusProtocolError):
+        await meter.async_verify_identity()
+
+
+@pytest.mark.parametrize("word", [0xFFFF, 0])
+@virtual_time
+async def test_missing_serial_number_is_not_another_meter(
+    line: MemoryBus, meter: SimulatedMeter, word: int
 ) -> None:
-    meter.override = registers
-    with pytest.raises(NotACountisError):
-        await countis.async_ensure_setup()
+    known = await async_meter(line)
+    meter.override = dict.fromkeys(range(50006, 50011), word)
+    with pytest.raises(ModbusProtocolError, match="the serial number is not available"):
+        await known.async_verify_identity()
+    meter.override = {}
+    await known.async_verify_identity()
+    assert not known.contradicts_profile
 
 
-@pytest.mark.parametrize("how", ["refuses", "blank"])
-async def test_a_meter_without_identification_is_taken_for_its_measurements(
-    countis: Countis, meter: Meter, how: str
-) -> None:
-    getattr(meter, how).add(50000)
-    await countis.async_ensure_setup()
-    assert countis.model == "COUNTIS"
-    assert countis.serial_number is None
-    assert countis.software_version is None
-    assert countis.variants["identity"] is None
-
-
-@pytest.mark.parametrize(
-    "registers",
-    [
-        {50526: 0, 50527: 0},
-        {50527: 100},
-        {50526: 0xFFFF, 50527: 0xFFFF},
-        {50520 + word: 0xFFFF for word in range(6)},
-        {50520 + word: 1 for word in range(6)},
-    ],
-)
-async def test_without_identification_no_mains_is_no_countis(
-    countis: Countis, meter: Meter, registers: dict[int, int]
+@virtual_time
+async def test_meter_without_serial_number_only_has_to_respond(
+    line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refuses = {50000}
-    meter.override = registers
-    with pytest.raises(NotACountisError):
-        await countis.async_ensure_setup()
+    unnamed = await async_meter(line)
+    await unnamed.async_verify_identity()
+    assert line.reads == [14]
+    meter.silent = True
+    for requests in (2, 1):
+        line.requests.clear()
+        with pytest.raises(ModbusTimeoutError):
+            await unnamed.async_verify_identity()
+        assert line.reads == [14] * requests
+    meter.silent = False
+    await unnamed.async_verify_identity()
 
 
-async def test_a_device_that_serves_nothing_is_no_countis(
-    countis: Countis, meter: Meter
+@pytest.mark.parametrize("register", [50006, 50007])
+@virtual_time
+async def test_new_firmware_or_table_contradicts_the_profile(
+    line: MemoryBus, meter: SimulatedMeter, register: int
 ) -> None:
-    meter.refuses = {50000, 50512}
-    with pytest.raises(CountisError):
-        await countis.async_ensure_setup()
+    known = await async_meter(line)
+    meter.override = {register: 103}
+    await known.async_verify_identity()
+    assert known.contradicts_profile
 
 
-async def test_a_broken_meter_is_an_error_of_the_line(
-    countis: Countis, meter: Meter
+# -- measurements -----------------------------------------------------------------
+
+
+@virtual_time
+async def test_negative_power_is_measured(
+    line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.exception = 4
-    with pytest.raises(ModbusError):
-        await countis.async_ensure_setup()
-
-
-@pytest.mark.parametrize(
-    ("name", "extended", "model"),
-    [
-        ("", "", "COUNTIS"),
-        ("", "countis e43", "COUNTIS E43"),
-        ("DIRIS", "", "COUNTIS"),
-        ("Countis E34", "", "COUNTIS E34"),
-    ],
-)
-async def test_a_model_is_named_as_on_the_meter(
-    countis: Countis, meter: Meter, name: str, extended: str, model: str
-) -> None:
-    from simulator.table import text  # noqa: PLC0415
-
-    meter.override = text(50050, name, 8) | text(50058, extended, 8)
-    await countis.async_ensure_setup()
-    assert countis.model == model
-    assert countis.serial_number == SERIAL
-
-
-@pytest.mark.parametrize("word", [0, 0xFFFF])
-async def test_a_serial_number_that_is_not_set_is_none(
-    countis: Countis, meter: Meter, word: int
-) -> None:
-    meter.override = dict.fromkeys(range(50007, 50011), word)
-    await countis.async_ensure_setup()
-    assert countis.serial_number is None
-    assert countis.model == "COUNTIS E33"
-
-
-async def test_a_meter_that_refuses_reserved_registers_is_read_around_them(
-    countis: Countis, meter: Meter, line: Line
-) -> None:
-    meter.refuses_reserved = True
-    report = await countis.async_update()
-    assert report.complete
-    assert countis.values(report)["partial_energy_produced"] == 0.89
-    assert countis.variants == {
-        "identity": "Identity, read apart",
-        "measurements": "Measurements",
-        "energies": "Energies, read apart",
-        "tariffs": "Tariffs",
-        "periods": "Periods",
-        "overflows": "Overflows, read apart",
-        "transformer": None,
-        "clock": "Clock",
-    }
-
-
-@pytest.mark.parametrize("how", ["refuses", "blank"])
-async def test_counters_in_kwh_take_the_place_of_those_a_meter_lacks(
-    countis: Countis, meter: Meter, how: str
-) -> None:
-    setattr(meter, how, {50944, 51200})
-    values = countis.values(await countis.async_update())
-    assert values["energy_consumed"] == 1234
-    assert values["partial_energy_consumed"] == 45
-    assert values["tariff_2_energy"] == 234
-    assert countis.variants["energies"] == "EnergiesInKwh"
-    assert countis.variants["tariffs"] == "TariffsInKwh"
-
-
-async def test_counters_in_10_wh_that_tell_something_else_are_not_believed(
-    countis: Countis, meter: Meter
-) -> None:
-    meter.override = {50946: 0, 50947: 0}
-    values = countis.values(await countis.async_update())
-    assert values["energy_consumed"] == 1234
-    assert countis.variants["energies"] == "EnergiesInKwh"
-
-
-async def test_a_counter_that_only_one_block_has_is_no_contradiction(
-    countis: Countis, meter: Meter
-) -> None:
-    meter.override = {50772: 0xFFFF, 50773: 0xFFFF}
-    values = countis.values(await countis.async_update())
-    assert values["energy_reactive"] == 300.01
-
-
-async def test_a_meter_without_counters_has_none(
-    countis: Countis, meter: Meter
-) -> None:
-    meter.refuses = {50768, 50848, 50944, 51200, 36864, 36896, 36928, 57600}
-    report = await countis.async_update()
-    assert report.updated == {"power", "measurements"}
-    assert countis.variants["energies"] is None
-    with pytest.raises(ResetError):
-        await async_reset_partial_counters(countis)
-
-
-async def test_a_frequency_is_told_apart_by_its_resolution(
-    countis: Countis, meter: Meter
-) -> None:
-    meter.override = {50526: 0, 50527: 49_980}
-    values = countis.values(await countis.async_update())
-    assert values["frequency"] == 49.98
-
-
-async def test_a_total_that_falls_for_one_answer_is_read_again(
-    countis: Countis, line: Line
-) -> None:
-    await countis.async_update()
-    # A meter that starts up may answer like this, with a valid CRC.
-    line.faults.extend([Fault(), ZEROS])
-    report = await countis.async_update()
-    assert report.complete
-    assert countis.values(report)["energy_consumed"] == 1234.56
-
-
-async def test_totals_that_fell_are_withheld_until_they_make_sense(
-    countis: Countis, meter: Meter
-) -> None:
-    await countis.async_update()
-    meter.override = {50946: 0, 50947: 0}
-    for _ in range(2):
-        report = await countis.async_update()
-        assert set(report.failed) == {"energies"}
-        values = countis.values(report)
-        assert values["energy_consumed"] == 1234.56
-        assert values["power"] == 1300
-    meter.override = {}
-    report = await countis.async_update()
-    assert countis.values(report)["energy_consumed"] == 1234.56
-
-
-async def test_a_total_that_is_not_available_for_a_while_is_not_forgotten(
-    countis: Countis, meter: Meter
-) -> None:
-    await countis.async_update()
-    meter.override = {50946: 0xFFFF, 50947: 0xFFFF}
-    report = await countis.async_update()
-    assert countis.values(report)["energy_consumed"] == 1234.56
-    meter.override = {50946: 0, 50947: 0}
-    assert not (await countis.async_update()).complete
-    meter.override = {}
-    assert (await countis.async_update()).complete
-
-
-async def test_minus_ten_watts_are_not_taken_for_not_available(
-    countis: Countis, meter: Meter
-) -> None:
+    known = await async_meter(line)
     meter.load = Constant(Phase(-10), Phase(0), Phase(0))
-    values = countis.values(await countis.async_update())
+    values = (await known.async_read("power")).values
     assert values["power"] == values["power_l1"] == -10
 
 
-async def test_a_block_of_nothing_but_ones_has_no_value_at_all(
-    unit: ModbusUnit, meter: Meter
+@virtual_time
+async def test_meter_at_rest_costs_a_second_read_only_once(
+    line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.blank = {50512}
-    measurements = Measurements(unit)
-    await measurements.async_update()
-    assert set(measurements.values.values()) == {None}
-
-
-async def test_a_reset_writes_the_meters_own_bits_and_reads_back(
-    countis: Countis, meter: Meter, line: Line
-) -> None:
-    await countis.async_update()
+    known = await async_meter(line)
+    meter.override = dict.fromkeys(POWER_REGISTERS, 0)
+    first = await known.async_read("power")
+    assert line.reads == [14, 30]
+    assert first.block == "measurements"
+    assert first.values["power"] == 0
     line.requests.clear()
-    values = await async_reset_partial_counters(countis)
-    assert values == dict.fromkeys(PARTIAL, 0)
-    assert meter.writes == [(57890, [0x000B])]
-    assert [frame[:6] for frame in line.requests] == [
-        RESET,
-        b"\x01\x03\xc7\x02\x00\x12",
-    ]
+    for _ in range(10):
+        reading = await known.async_read("power")
+        assert reading.block == "power"
+        assert reading.values["power"] == 0
+    assert line.reads == [14] * 10
+    # The next time, it is checked again.
+    for override, reads in (({}, [14]), (meter.override, [14, 30])):
+        meter.override = override
+        line.requests.clear()
+        await known.async_read("power")
+        assert line.reads == reads
 
 
-async def test_a_reset_leaves_out_counters_that_the_meter_lacks(
-    countis: Countis, meter: Meter
+@virtual_time
+async def test_measurements_show_that_a_meter_is_at_rest(
+    line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.override = dict.fromkeys((50958, 50959, 50782, 50783), 0xFFFF)
-    await countis.async_update()
-    await async_reset_partial_counters(countis)
-    assert meter.writes == [(57890, [0x0009])]
+    known = await async_meter(line)
+    meter.override = dict.fromkeys(POWER_REGISTERS, 0)
+    await known.async_read("measurements")
+    await known.async_read("power")
+    assert line.reads == [30, 14]
 
 
-async def test_a_meter_without_partial_counters_is_written_nothing(
-    countis: Countis, meter: Meter, line: Line
+@pytest.mark.parametrize("how", ["starting", "blank"])
+@virtual_time
+async def test_power_of_a_starting_meter_is_implausible(
+    line: MemoryBus, meter: SimulatedMeter, how: str
 ) -> None:
-    partial = [*range(50956, 50964), *range(50780, 50788)]
-    meter.override = dict.fromkeys(partial, 0xFFFF)
-    await countis.async_update()
+    known = await async_meter(line)
+    setattr(meter, how, {50512})
+    with pytest.raises(ImplausibleError, match="no mains frequency"):
+        await known.async_read("power")
+    assert line.reads == [14, 30, 30]
+    setattr(meter, how, set())
+    assert (await known.async_read("power")).values["power"] == 1300
+
+
+@virtual_time
+async def test_value_beyond_the_limits_is_not_available(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_meter(line)
+    meter.override = {50520: 0x7FFF}
+    values = (await known.async_read("measurements")).values
+    assert values["voltage_l1"] is None
+    assert values["voltage_l2"] == 230.0
+
+
+@virtual_time
+async def test_measuring_reads_everything_after_verifying_the_identity(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_meter(line)
+    values = await known.async_measure()
+    assert line.reads == [5, 54]
+    assert values["power"] == 1300
+    assert values.keys() == known.measurements.resolved_fields.keys()
+    meter.starting = True
+    with pytest.raises(ModbusProtocolError):
+        await known.async_measure()
+    meter.starting = False
+    meter.override = {50526: 0, 50527: 0}
+    with pytest.raises(ImplausibleError, match="no mains frequency"):
+        await known.async_measure()
+    meter.serial = (0x2025, 0x0001, 7)
+    with pytest.raises(AnotherMeterError):
+        await known.async_measure()
+
+
+# -- counters ---------------------------------------------------------------------
+
+
+@virtual_time
+async def test_split_block_is_read_around_the_reserved_registers(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.refuses_reserved = True
+    known = await async_meter(line)
+    values = (await known.async_read("energies")).values
+    assert values["partial_energy_produced"] == 0.89
+    assert values["energy_consumed"] == 1234.56
+    assert line.reads == [4, 2, 4, 2]
+
+
+@virtual_time
+async def test_low_resolution_counters_are_read_in_whole_kwh(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.refuses = {50944, 51200, 36928}
+    known = await async_meter(line)
+    values = (await known.async_read("energies")).values
+    values |= (await known.async_read("tariffs")).values
+    values |= (await known.async_read("periods")).values
+    assert values["energy_consumed"] == 1234
+    assert values["partial_energy_consumed"] == 45
+    assert values["tariff_2_energy"] == 234
+    assert values["tariff"] == 1
+    assert values["energy_consumed_today"] == 0
+
+
+@virtual_time
+async def test_total_that_falls_in_one_response_is_read_again(line: MemoryBus) -> None:
+    meter = await async_meter(line)
+    await meter.async_read("energies")
+    # The intact response of a meter that is starting.
+    line.faults.append(ZEROS)
+    reading = await meter.async_read("energies")
+    assert reading.values["energy_consumed"] == 1234.56
+    assert line.reads == [18] * 3
+
+
+@virtual_time
+async def test_totals_that_fell_are_rejected_until_they_are_plausible(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_meter(line)
+    await known.async_read("energies")
+    meter.override = {50946: 0, 50947: 0}
+    # It is read again the first time, and once each time after that.
+    for requests in (2, 1, 1):
+        line.requests.clear()
+        with pytest.raises(ImplausibleError, match="energy_consumed"):
+            await known.async_read("energies")
+        assert line.reads == [18] * requests
+        assert known.counters.values["energy_consumed"] == 1234.56
+        assert (await known.async_read("power")).values["power"] == 1300
+    meter.override = {}
+    reading = await known.async_read("energies")
+    assert reading.values["energy_consumed"] == 1234.56
+    meter.override = {50946: 0, 50947: 0}
     line.requests.clear()
-    with pytest.raises(ResetError):
-        await async_reset_partial_counters(countis)
-    assert line.requests == []
+    with pytest.raises(ImplausibleError):
+        await known.async_read("energies")
+    assert line.reads == [18] * 2
 
 
-async def test_a_counter_that_is_not_available_after_a_reset_is_not_taken_for_zero(
-    countis: Countis, meter: Meter
+@virtual_time
+async def test_total_that_is_not_available_keeps_its_last_value(
+    line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    await countis.async_update()
-    meter.ignores_commands = {57890}
-    meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)
-    with pytest.raises(ResetError):
-        await async_reset_partial_counters(countis)
+    known = await async_meter(line)
+    await known.async_read("energies")
+    meter.override = {50946: 0xFFFF, 50947: 0xFFFF}
+    reading = await known.async_read("energies")
+    assert reading.values["energy_consumed"] == 1234.56
+    meter.override = {50946: 0, 50947: 0}
+    with pytest.raises(ImplausibleError):
+        await known.async_read("energies")
+    meter.override = {}
+    await known.async_read("energies")
 
 
-async def test_a_reset_whose_answer_is_lost_is_seen_in_the_counters(
-    countis: Countis, meter: Meter, line: Line
+@virtual_time
+async def test_stored_counters_are_the_last_accepted_ones(
+    line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    await countis.async_update()
-    line.faults.append(LOST)
-    values = await async_reset_partial_counters(countis)
-    assert [values[name] for name in PARTIAL] == [0, 0, 0]
-    assert meter.writes == [(57890, [0x000B])]
+    known = await async_meter(line)
+    await known.async_read("energies")
+    restored = await async_meter(line, accepted=known.counters.as_dict())
+    assert restored.counters.values == known.counters.values
+    meter.override = {50946: 0, 50947: 0}
+    with pytest.raises(ImplausibleError):
+        await restored.async_read("energies")
 
 
-async def test_a_meter_that_knows_function_16_only_is_reset_by_it(
-    countis: Countis, meter: Meter, line: Line
+@virtual_time
+async def test_partial_counter_reset_at_the_meter_is_accepted_when_read_twice(
+    line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    await countis.async_update()
-    meter.refuses_functions = {WRITE}
-    values = await async_reset_partial_counters(countis)
-    assert [values[name] for name in PARTIAL] == [0, 0, 0]
-    assert line.requests[-2][:2] == b"\x01\x10"
+    known = await async_meter(line)
+    await known.async_read("energies")
+    meter.counters.partial_consumed = 0
+    reading = await known.async_read("energies")
+    assert line.reads == [18] * 3
+    assert reading.values["partial_energy_consumed"] == 0
+    assert reading.values["energy_consumed"] == 1234.56
+    assert reading.corrections == ()
 
 
-async def test_an_acknowledged_reset_is_an_accepted_one(
-    countis: Countis, meter: Meter, line: Line
+@virtual_time
+async def test_implausible_level_that_lasts_is_accepted_and_reported(
+    line: MemoryBus, meter: SimulatedMeter, clock: Clock
 ) -> None:
-    """Exception 5 says that the command is accepted and takes its time."""
-    await countis.async_update()
+    known = await async_meter(line)
+    await known.async_read("energies")
+    meter.counters.consumed = 500_000
+    for _ in range(6):
+        with pytest.raises(ImplausibleError):
+            await known.async_read("energies")
+        clock.seconds += 10
+    reading = await known.async_read("energies")
+    (correction,) = reading.corrections
+    assert correction == Correction(
+        "energy_consumed", 1234.56, reading.values["energy_consumed"] or 0
+    )
+    assert reading.values["energy_consumed"] == pytest.approx(500, abs=0.5)
+    # From here on, it is as plausible as any.
+    assert (await known.async_read("energies")).corrections == ()
 
-    def acknowledge(frame: bytes) -> bytes:
-        answer = bytes([frame[0], frame[1] | 0x80, 5])
-        return answer + FramerRTU.compute_CRC(answer).to_bytes(2)
 
-    line.faults.append(Fault(acknowledge))
-    values = await async_reset_partial_counters(countis)
-    assert [values[name] for name in PARTIAL] == [0, 0, 0]
-
-
-async def test_a_refused_reset_is_asked_for_by_the_other_command(
-    countis: Countis, meter: Meter
+@virtual_time
+async def test_reset_is_accepted_if_all_of_its_counters_fell(
+    line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refuses_commands = {57890}
-    meter.has_partial_energies_reset = True
-    await countis.async_update()
-    values = await async_reset_partial_counters(countis)
-    assert [values[name] for name in PARTIAL] == [0, 0, 0]
-    assert meter.writes == [(40512, [0x20])]
+    known = await async_meter(line)
+    await known.async_read("energies")
+    counters = ("partial_energy_consumed", "partial_energy_produced")
+    meter.counters.partial_consumed = 0
+    began = asyncio.get_running_loop().time()
+    assert await known.async_read_reset("energies", counters, since=began) is None
+    meter.counters.partial_produced = 0
+    reading = await known.async_read_reset("energies", counters, since=began)
+    assert reading is not None
+    assert reading.values["partial_energy_consumed"] == 0
+    assert reading.values["partial_energy_reactive"] == 1.23
+    assert reading.values["energy_consumed"] == 1234.56
 
 
-async def test_an_ignored_reset_is_asked_for_by_the_other_command_of_an_e1x_or_e2x(
-    countis: Countis, meter: Meter
+# -- contradictions -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["power", "measurements", "energies", "periods", "overflows", "clock"]
+)
+@virtual_time
+async def test_refused_block_contradicts_the_profile(
+    line: MemoryBus, meter: SimulatedMeter, name: str
 ) -> None:
-    meter.model = "Countis E23"
-    meter.ignores_commands = {57890}
-    meter.has_partial_energies_reset = True
-    await countis.async_update()
-    values = await async_reset_partial_counters(countis)
-    assert [values[name] for name in PARTIAL] == [0, 0, 0]
-    assert meter.writes == [(57890, [0x000B]), (40512, [0x20])]
+    known = await async_meter(line)
+    line.faults.append(exception(4))
+    with pytest.raises(modbus_connection.ModbusExceptionError):
+        await known.async_read(name)
+    assert not known.contradicts_profile
+    meter.refuses = {50512, 50944, 36928, 36864, 57600}
+    with pytest.raises(IllegalDataAddressError):
+        await known.async_read(name)
+    assert known.contradicts_profile
 
 
-async def test_an_ignored_reset_of_an_e3x_is_an_error_and_writes_nothing_else(
-    countis: Countis, meter: Meter
+@pytest.mark.parametrize(
+    ("settings", "ratio", "contradicts"),
+    [
+        ({}, 80, False),
+        ({57346: 200}, 40, True),
+        ({57345: 1}, 400, False),
+        ({57345: 0}, None, True),
+    ],
+)
+@virtual_time
+async def test_changed_transformer_contradicts_the_profile(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    settings: dict[int, int],
+    ratio: float | None,
+    *,
+    contradicts: bool,
 ) -> None:
-    meter.ignores_commands = {57890}
-    meter.has_partial_energies_reset = True
-    await countis.async_update()
-    with pytest.raises(ResetError):
-        await async_reset_partial_counters(countis)
-    assert meter.writes == [(57890, [0x000B])]
+    meter.model = "Countis E43"
+    meter.settings |= {57345: 5, 57346: 400}
+    known = await async_meter(line)
+    meter.settings |= settings
+    reading = await known.async_read("transformer")
+    assert reading.values == {"ct_ratio": ratio}
+    assert known.contradicts_profile == contradicts
 
 
-@pytest.mark.parametrize("everything_refused", [True, False])
-async def test_a_reset_that_is_refused_altogether_is_an_error(
-    countis: Countis, meter: Meter, *, everything_refused: bool
+@virtual_time
+async def test_transformer_that_is_set_later_contradicts_the_profile(
+    line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    await countis.async_update()
-    if everything_refused:
-        meter.refuses_functions = {6, 16}
-    else:
-        meter.refuses_commands = {57890, 40512}
-    with pytest.raises(ResetError):
-        await async_reset_partial_counters(countis)
-    assert meter.writes == []
+    meter.model = "Countis E43"
+    meter.settings |= {57345: 0}
+    known = await async_meter(line)
+    await known.async_read("transformer")
+    assert not known.contradicts_profile
+    meter.settings |= {57345: 5, 57346: 400}
+    await known.async_read("transformer")
+    assert known.contradicts_profile
 
 
-async def test_a_reset_without_a_line_is_an_error_of_the_line(
-    countis: Countis, meter: Meter, line: Line
+@virtual_time
+async def test_profile_with_another_type_of_block_has_none_of_it(
+    line: MemoryBus,
 ) -> None:
-    await countis.async_update()
-    line.cut = True
-    with pytest.raises(ModbusTimeoutError):
-        await async_reset_partial_counters(countis)
+    profile = (await async_meter(line)).profile
+    blocks = {**profile.blocks, "energies": profile.blocks["clock"]}
+    meter = Meter(line.bus, 1, line.client(), replace(profile, blocks=blocks))
+    assert meter.energies is None
+    assert isinstance(meter.tariffs, Block)
 
 
-async def test_the_registers_are_returned_as_read(
-    countis: Countis, clock: Clock
+# -- diagnostics ------------------------------------------------------------------
+
+
+@virtual_time
+async def test_registers_are_returned_as_read(
+    line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    registers = await countis.async_read_registers()
+    known = await async_meter(line)
+    registers = await known.async_read_registers()
     assert registers[50000] == ord("S")
     assert (registers[50946] << 16) + registers[50947] == 123_456
+    assert registers[50514] == 0
     assert list(registers) == sorted(registers)
+    assert line.reads == [66, 54, 18, 10, 24, 9, 6]
+    meter.refuses = {57600}
+    with pytest.raises(IllegalDataAddressError):
+        await known.async_read_registers()
+
+
+# -- over a serial port, on both client backends --------------------------------------
 
 
 @pytest.fixture
-async def known(countis: Countis, unit: ModbusUnit) -> Countis:
-    """Return the meter as it is known after a restart."""
-    await countis.async_update()
-    return Countis(unit, SharedLine(9600), serial_number=SERIAL, saved=countis.saved())
+def serial_line(meter: SimulatedMeter) -> Any:
+    """Run a fast line with the meter on it."""
+    with line_in_thread(
+        SerialLine([meter], baudrate=921_600, answer_delay=0.001)
+    ) as running:
+        yield running
 
 
-async def test_a_meter_that_is_starting_up_is_not_set_up(
-    countis: Countis, meter: Meter
+@pytest.fixture(params=["tmodbus", "pymodbus"])
+async def connection(
+    request: pytest.FixtureRequest, serial_line: SerialLine
+) -> AsyncGenerator[Any]:
+    """Open the line by each of the backends."""
+    backend: Any = getattr(modbus_connection, request.param)
+    opened = backend.ModbusConnection(
+        ModbusSerialParams(device=serial_line.port, baudrate=9600), timeout=3
+    )
+    yield opened
+    await opened.close()
+
+
+@pytest.mark.parametrize("fault", [SERIAL_LOST, SERIAL_TRUNCATED, SERIAL_FLIPPED])
+async def test_meter_on_a_serial_port_is_probed_reset_and_read(
+    connection: Any, serial_line: SerialLine, meter: SimulatedMeter, fault: SerialFault
 ) -> None:
-    meter.starting = True
-    with pytest.raises(ModbusProtocolError, match="the identification is empty"):
-        await countis.async_ensure_setup()
-    meter.starting = False
-    await countis.async_ensure_setup()
-    assert countis.serial_number == SERIAL
+    bus = Bus(baudrate=9600)
+    client = connection.for_unit(1)
+    profile = await async_take_profile(bus.unit(1, client, patient=True))
+    assert profile.serial_number == SERIAL
+    known = Meter(bus, 1, client, profile, clock=meter.clock)
+    readings: list[Reading] = []
+    await async_reset_partial_counters(known, readings.append)
+    assert meter.writes == [(57890, [0x000B])]
+    assert readings[-1].values["partial_energy_consumed"] == 0
+    serial_line.faults.extend([SerialFault(), fault])
+    await known.async_verify_identity()
+    values: Values = {}
+    for name in BLOCKS:
+        values |= (await known.async_read(name)).values
+    assert values["power"] == 1300
+    assert values["energy_consumed"] == 1234.56
 
 
-async def test_a_known_meter_is_known_before_it_answers(known: Countis) -> None:
-    assert (known.model, known.serial_number) == ("COUNTIS E33", SERIAL)
-    assert known.variants["energies"] == "Energies"
-    assert known.guard.values["energy_consumed"] == 1234.56
-    assert "power" in known.quantities
-
-
-@pytest.mark.parametrize(
-    ("blocks", "why"),
-    [
-        ({50000}, "the identification"),
-        ({50512}, "the measurements"),
-        ({50944, 50768}, "the energies"),
-        ({51200, 50848}, "the tariffs"),
-    ],
-)
-async def test_a_known_meter_has_what_it_had_before(
-    known: Countis, meter: Meter, blocks: set[int], why: str
-) -> None:
-    meter.blank = blocks
-    with pytest.raises(ModbusProtocolError, match=f"{why} (is|are) not available"):
-        await known.async_ensure_setup()
-    meter.blank = set()
-    assert (await known.async_update()).complete
-
-
-async def test_another_meter_in_the_place_of_a_known_one_is_told(
-    known: Countis, meter: Meter
-) -> None:
-    meter.serial = (0x2025, 0x0001, 7)
-    with pytest.raises(AnotherMeterError) as told:
-        await known.async_update()
-    assert told.value.found == "2025000100007"
-    with pytest.raises(AnotherMeterError):
-        await known.async_ensure_setup()
-
-
-async def test_a_known_meter_whose_serial_number_is_not_there_yet_is_not_another(
-    known: Countis, meter: Meter
-) -> None:
-    meter.override = {50008: 0xFFFF}
-    with pytest.raises(ModbusProtocolError):
-        await known.async_update()
-
-
-@pytest.mark.parametrize(
-    ("model", "settings", "amperes"),
-    [
-        ("Countis E33", {57345: 5, 57346: 5}, 100),
-        ("Countis E43", {57345: 5, 57346: 400}, 480),
-        ("Countis E43", {}, 10_000),
-        ("Countis E33", {}, 100),
-    ],
-)
-async def test_current_transformers_tell_what_can_be_counted(
-    countis: Countis,
-    meter: Meter,
-    model: str,
-    settings: dict[int, int],
-    amperes: float,
-) -> None:
-    meter.model = model
-    meter.settings |= settings
-    if not settings:
-        meter.refuses = {57344}
-    await countis.async_ensure_setup()
-    assert countis.guard.limits.amperes == amperes
-
-
-async def test_a_silent_meter_without_a_serial_number_is_asked_for_its_power(
-    countis: Countis, line: Line, meter: Meter
-) -> None:
-    meter.refuses = {50000}
-    await countis.async_update()
-    meter.silent = True
-    for _ in range(2):
-        line.requests.clear()
-        with pytest.raises(ModbusTimeoutError):
-            await countis.async_update()
-    assert words_asked_for(line) == [14]
-    meter.silent = False
-    assert (await countis.async_update()).complete
-
-
-async def test_a_lost_answer_about_the_serial_number_is_asked_for_again(
-    countis: Countis, line: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(countis_meter, "IDENTIFIED_FOR_SECONDS", 0)
-    await countis.async_update()
-    line.faults.extend([LOST])
-    assert (await countis.async_update()).complete
-
-
-async def test_an_exchange_that_takes_too_long_is_a_timeout_of_the_line() -> None:
-    with pytest.raises(ModbusTimeoutError, match="no whole answer within"):
-        await SharedLine(9600).async_take_turn([2], asyncio.sleep(5), wait=0.01)
-
-
-async def test_who_is_cancelled_while_waiting_for_a_turn_asks_nothing() -> None:
-    line = SharedLine(9600)
-    asked: list[int] = []
-
-    async def ask() -> None:
-        asked.append(1)
-
-    async with line.turn:
-        waiting = asyncio.create_task(line.async_take_turn([2], ask()))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-    assert asked == []
-
-
-async def test_on_a_crowded_line_power_alone_is_read_and_its_zeros_looked_at_closer(
-    countis: Countis, line: Line, meter: Meter
-) -> None:
-    await countis.async_update()
-    countis.line.meters |= {object() for _ in range(60)}
-    line.requests.clear()
-    report = await countis.async_update()
-    assert report.updated == {"power"}
-    assert words_asked_for(line) == [14]
-
-    # A house at rest.
-    meter.override = dict.fromkeys(range(50536, 50550), 0)
-    line.requests.clear()
-    report = await countis.async_update()
-    assert words_asked_for(line) == [14, 54]
-    assert countis.values(report)["power"] == 0
-
-    # Neither is more read of them than is wanted.
-    line.requests.clear()
-    report = await countis.async_update(["power_l1", "energy_consumed"])
-    assert words_asked_for(line) == [14, 30]
-
-    meter.starting = True
-    report = await countis.async_update()
-    assert report.failed.keys() == {"power", "measurements"}
-
-
-async def test_settings_that_are_refused_for_any_reason_leave_the_meter_usable(
-    countis: Countis, line: Line
-) -> None:
-    def server_device_failure(frame: bytes) -> bytes:
-        answer = frame[:1] + b"\x83\x04"
-        return answer + FramerRTU.compute_CRC(answer).to_bytes(2)
-
-    # After six answers that settle what the meter serves.
-    line.faults.extend([Fault()] * 6 + [Fault(server_device_failure)])
-    assert (await countis.async_update()).complete
-    assert countis.guard.limits.amperes == 100
-
-
-async def test_what_failed_on_a_crowded_line_is_read_again_in_the_next_poll(
-    countis: Countis, line: Line
-) -> None:
-    await countis.async_update()
-    line.faults.extend([Fault(), LOST, LOST])
-    report = await countis.async_update()
-    assert report.failed.keys() == {"energies"}
-    countis.line.meters |= {object() for _ in range(60)}
-    # It is not the meter's turn.
-    countis.line.polls = 2 * len(countis.line.meters)
-    report = await countis.async_update()
-    assert report.updated >= {"power", "energies"}
-    assert (await countis.async_update()).updated == {"power"}
-
-
-@pytest.mark.parametrize(
-    ("command", "error"),
-    [
-        (async_reset_tariff_counters, ResetTariffsError),
-        (async_set_clock, SetClockError),
-        (partial(async_set_tariff, tariff=2), SetTariffError),
-    ],
-)
-async def test_a_command_that_a_meter_has_nothing_for_is_an_error(
-    countis: Countis, meter: Meter, command: Any, error: type[Exception]
-) -> None:
-    meter.refuses = {50848, 51200, 57600}
-    await countis.async_update()
-    with pytest.raises(error):
-        await command(countis)
-
-
-async def test_noise_while_a_meter_is_set_up_shows_nowhere(
-    countis: Countis, line: Line
-) -> None:
-    line.faults.extend([Fault(), LOST, Fault(), TRUNCATED, Fault(), Fault(), LOST])
-    await countis.async_ensure_setup()
-    assert countis.serial_number == SERIAL
-    assert countis.variants["tariffs"] == "Tariffs"
-
-
-async def test_what_a_meter_keeps_beside_is_left_out_when_it_cannot_be_read(
-    countis: Countis, line: Line
-) -> None:
-    # Seven answers tell who it is and what it counts.
-    line.faults.extend([Fault()] * 7 + [LOST] * 4)
-    await countis.async_ensure_setup()
-    assert countis.periods is None
-    assert countis.clock is not None
-
-
-async def test_counters_are_read_before_they_are_reset_or_not_at_all(
-    countis: Countis, meter: Meter, line: Line
-) -> None:
-    await countis.async_update()
-    meter.counters.partial_consumed += 10
-    assert (await countis.async_count())["partial_energy_consumed"] == 45.68
-    meter.blank = {50944}
-    assert (await countis.async_count())["partial_energy_consumed"] == 45.68
-    line.faults.extend([LOST, LOST])
-    with pytest.raises(ModbusTimeoutError):
-        await countis.async_count()
-    meter.blank = set()
-    line.faults.extend([Fault(), LOST, LOST])
-    with pytest.raises(ModbusTimeoutError):
-        await countis.async_count()
-
-
-async def test_a_meter_without_tariffs_can_be_counted(
-    countis: Countis, meter: Meter
-) -> None:
-    meter.refuses = {50848, 51200}
-    await countis.async_update()
-    assert (await countis.async_count())["energy_consumed"] == 1234.56
-
-
-async def test_a_command_survives_a_lost_answer_when_it_is_read_back(
-    countis: Countis, line: Line
-) -> None:
-    await countis.async_update()
-    line.faults.extend([Fault(), LOST])
-    assert await async_set_tariff(countis, 2) == {"tariff": 2}
+@pytest.mark.parametrize("backend", ["tmodbus", "pymodbus"])
+async def test_port_that_does_not_exist_is_a_connection_error(backend: str) -> None:
+    connection = getattr(modbus_connection, backend).ModbusConnection(
+        ModbusSerialParams(device="/dev/no-such-port")
+    )
+    with pytest.raises(ModbusConnectionError):
+        await async_take_profile(Bus(baudrate=9600).unit(1, connection.for_unit(1)))
+    await connection.close()

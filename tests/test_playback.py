@@ -11,8 +11,9 @@ from modbus_connection.tmodbus import ModbusConnection
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.socomec_countis import countis
-from homeassistant.config_entries import ConfigEntryState
+from custom_components.socomec_countis.const import DOMAIN
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
 from simulator import Diagnostics, Line, Meter, line_in_thread, played
 from simulator.counters import OVERFLOW_WH
@@ -25,12 +26,14 @@ REDACTED = "**REDACTED**"
 async def downloaded(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, add_meter: AddMeter
 ) -> dict[str, Any]:
-    """Set the meter up and return the diagnostics file that a user downloads."""
-    entry = (await add_meter())["result"]
-    assert entry.state is ConfigEntryState.LOADED
+    """Add the meter and return its diagnostics file as a user downloads it."""
+    await add_meter()
+    (entry,) = hass.config_entries.async_loaded_entries(DOMAIN)
     assert await async_setup_component(hass, "diagnostics", {})
+    devices = dr.async_get(hass)
+    (device,) = dr.async_entries_for_config_entry(devices, entry.entry_id)
     client = await hass_client()
-    url = f"/api/diagnostics/config_entry/{entry.entry_id}"
+    url = f"/api/diagnostics/config_entry/{entry.entry_id}/device/{device.id}"
     file: dict[str, Any] = await (await client.get(url)).json()
     return file
 
@@ -38,8 +41,8 @@ async def downloaded(
 @asynccontextmanager
 async def playing(
     file: dict[str, Any], clock: Clock, folder: Path
-) -> AsyncGenerator[tuple[Meter, countis.Countis]]:
-    """Play the meter on another line; return it, and as it is seen there."""
+) -> AsyncGenerator[tuple[Meter, countis.Meter]]:
+    """Play the meter on another bus; return it, and the client's view of it."""
     path = folder / "diagnostics.json"
     path.write_text(json.dumps(file))
     diagnostics = Diagnostics.load(path)
@@ -49,34 +52,43 @@ async def playing(
         connection = ModbusConnection(
             ModbusSerialParams(device=line.port, baudrate=diagnostics.baudrate)
         )
-        address = diagnostics.address
-        seen = countis.Countis(
-            connection.for_unit(address),
-            countis.Line(diagnostics.baudrate),
-            address=address,
-            clock=clock,
-        )
-        yield meter, seen
+        unit_id = diagnostics.address
+        client = connection.for_unit(unit_id)
+        bus = countis.Bus(baudrate=diagnostics.baudrate)
+        profile = await countis.async_take_profile(bus.unit(unit_id, client))
+        yield meter, countis.Meter(bus, unit_id, client, profile, clock=clock)
         await connection.close()
 
 
-def told(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
-    """Return what the file tells: the values, and the registers that it shows."""
-    values = dict(file["data"]["last_poll"]["values"])
-    # The meter's clock goes on, and not the time that it is compared with.
-    values.pop("clock_offset", None)
-    registers = file["data"]["registers"].items()
+async def async_values(meter: countis.Meter) -> countis.Values:
+    """Read all blocks."""
+    values: countis.Values = {}
+    for name in meter.profile.blocks:
+        if name != "identity":
+            values |= (await meter.async_read(name)).values
+    return values
+
+
+def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
+    """Return the values in the file, and the registers that it does not redact."""
+    meter = file["data"]["meter"]
+    # The meter's clock goes on, and the time that it is compared with does not.
+    values = {
+        name: value for name, value in meter["values"].items() if name != "clock_offset"
+    }
+    registers = meter["registers"].items()
     return values, {int(at): word for at, word in registers if word != REDACTED}
 
 
-async def assert_fits(file: dict[str, Any], seen: countis.Countis) -> None:
-    """Assert that the same is read as what the file tells."""
-    values, registers = told(file)
-    read = seen.values(await seen.async_update())
+async def assert_fits(file: dict[str, Any], seen: countis.Meter) -> None:
+    """Assert that a client reads the same from the meter as the file contains."""
+    values, registers = reported(file)
+    read = await async_values(seen)
     assert {name: read[name] for name in values} == values
-    assert read.keys() - values.keys() <= {"clock_offset"}
-    assert seen.variants == file["data"]["meter"]["variants"]
-    assert seen.model == file["data"]["meter"]["model"]
+    profile = file["data"]["meter"]["profile"]
+    assert seen.profile.as_dict()["blocks"] == profile["blocks"]
+    assert seen.profile.quantities == set(profile["quantities"])
+    assert seen.profile.model == file["data"]["meter"]["model"]
     words = await seen.async_read_registers()
     assert {at: word for at, word in words.items() if at in registers} == registers
 
@@ -93,11 +105,11 @@ async def test_a_played_meter_shows_what_the_users_meter_did(
     meter.settings |= {57346: 250}
     clock.seconds += 100_000
     file = await downloaded(hass, hass_client, add_meter)
-    values, _ = told(file)
-    assert values["energy_consumed_yesterday"] > 0
+    _, registers = reported(file)
+    assert registers[36929] > 0, "energy_consumed_yesterday"
     async with playing(file, clock, tmp_path) as (_, seen):
         await assert_fits(file, seen)
-        assert seen.serial_number == SERIAL
+        assert seen.profile.serial_number == SERIAL
 
 
 async def test_a_played_meter_goes_on_counting(
@@ -108,11 +120,11 @@ async def test_a_played_meter_goes_on_counting(
     tmp_path: Path,
 ) -> None:
     file = await downloaded(hass, hass_client, add_meter)
-    values, _ = told(file)
+    values, _ = reported(file)
     async with playing(file, clock, tmp_path) as (_, seen):
-        await seen.async_update()
+        await async_values(seen)
         clock.seconds += 3600
-        counted = await seen.async_count()
+        counted = await async_values(seen)
     for counter, more in (
         ("energy_consumed", 1.3),
         ("energy_produced", 0),
@@ -136,16 +148,15 @@ async def test_a_meter_that_refuses_much_is_played_as_it_is(
     # It has no counter of what is produced.
     meter.override = {50776: 0xFFFF, 50777: 0xFFFF}
     file = await downloaded(hass, hass_client, add_meter)
-    variants = file["data"]["meter"]["variants"]
-    assert variants["energies"] == "EnergiesInKwh, read apart"
-    assert (variants["periods"], variants["clock"]) == (None, None)
+    blocks = file["data"]["meter"]["profile"]["blocks"]
+    assert blocks["energies"] == {"type": "EnergiesInKwh", "split": True}
+    assert not blocks.keys() & {"periods", "clock"}
     async with playing(file, clock, tmp_path) as (again, seen):
         await assert_fits(file, seen)
         clock.seconds += 3600
-        counted = await seen.async_count()
-        assert (counted["energy_consumed"], counted["partial_energy_consumed"]) == (
-            *(1235, 46),
-        )
+        counted = await async_values(seen)
+        assert counted["energy_consumed"] == 1235
+        assert counted["partial_energy_consumed"] == 46
         assert again.refuses >= meter.refuses
 
 
@@ -167,9 +178,8 @@ async def test_a_meters_own_ways_are_played(
         await assert_fits(file, seen)
         assert again.counters == meter.counters
         clock.seconds += 1
-        await seen.async_read_registers()
+        await seen.async_read("clock")
         assert seen.clock is not None
-        await seen.async_reread(seen.clock)
         assert (seen.clock.year, seen.clock.second) == (25, 41)
         assert again.tariff_count == 2
 
@@ -186,4 +196,4 @@ async def test_a_meter_that_does_not_say_who_it_is_is_played(
     file = await downloaded(hass, hass_client, add_meter)
     async with playing(file, clock, tmp_path) as (_, seen):
         await assert_fits(file, seen)
-        assert seen.serial_number is None
+        assert seen.profile.serial_number is None

@@ -1,4 +1,4 @@
-"""Which readings are published, and which wait."""
+"""Which readings are published at once, and which later."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,8 +8,9 @@ from modbus_connection import ModbusUnit
 import pytest
 
 from custom_components.socomec_countis import sensor
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.countis import Profile
 from custom_components.socomec_countis.countis.registers import Measurements
+from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.sensor import SensorStateClass
 from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, EventStateChangedData, HomeAssistant
@@ -17,17 +18,19 @@ from homeassistant.data_entry_flow import FlowResultType
 from simulator import Constant, House, Meter, Phase
 from simulator.metrology import measured
 
-from .common import Clock, entity_id, state
+from .common import Clock, entity_id, state, until_polled
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 async def poll(entry: CountisConfigEntry, meter: Meter, **phase: float) -> None:
-    """Have a poll while the meter measures this on L1."""
+    """Wait for a poll while the meter measures this on L1."""
     l1 = replace(Phase(1000), **phase)
     meter.load = Constant(l1, Phase(500), Phase(-200))
-    await entry.runtime_data.async_refresh()
+    await until_polled(entry)
 
 
-async def test_a_step_of_power_is_published_at_once_and_noise_is_not(
+async def test_step_of_power_is_published_at_once_and_noise_is_not(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await poll(entry, meter, watts=1010)
@@ -38,7 +41,7 @@ async def test_a_step_of_power_is_published_at_once_and_noise_is_not(
     assert state(hass, "power_l1") == "1020"
 
 
-async def test_a_slow_drift_is_published_as_soon_as_it_adds_up(
+async def test_slow_drift_is_published_when_it_exceeds_the_deadband(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     shown = []
@@ -48,7 +51,7 @@ async def test_a_slow_drift_is_published_as_soon_as_it_adds_up(
     assert shown == ["230.0", "230.0", "231.2", "231.2"]
 
 
-async def test_what_waits_is_published_after_a_while(
+async def test_change_within_the_deadband_is_published_later(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -60,7 +63,7 @@ async def test_what_waits_is_published_after_a_while(
     assert state(hass, "power_l1") == "1110"
 
 
-async def test_counters_are_published_when_they_move(
+async def test_counters_are_published_when_they_change(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     changes: list[str] = []
@@ -76,26 +79,29 @@ async def test_counters_are_published_when_they_move(
         # 10 Wh take 36 s at 1 kW in all.
         meter.load = Constant(Phase(1000), Phase(0), Phase(0))
         clock.seconds += 18
-        await entry.runtime_data.async_refresh()
+        await until_polled(entry)
     assert changes == ["1234.57", "1234.58"]
 
 
-async def test_every_reading_is_published_for_those_who_want_it(
+async def test_every_reading_is_published_if_the_option_says_so(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
+    runtime = entry.runtime_data
     form = await hass.config_entries.options.async_init(entry.entry_id)
     assert form["type"] is FlowResultType.FORM
     await hass.config_entries.options.async_configure(
         form["flow_id"], {"publish_every_reading": True}
     )
     await hass.async_block_till_done()
+    # The entry was not reloaded.
+    assert entry.runtime_data is runtime
     await poll(entry, meter, watts=1010)
     assert state(hass, "power_l1") == "1010"
     await poll(entry, meter, volts=230.1)
     assert state(hass, "voltage_l1") == "230.1"
 
 
-async def test_no_deadband_hides_a_percent_of_what_a_class_1_meter_measures(
+async def test_no_deadband_exceeds_one_percent_of_a_typical_value(
     hass: HomeAssistant,
 ) -> None:
     # At 230 V and a tenth of the meter's 100 A.
@@ -116,21 +122,20 @@ MEASURED = tuple(
 
 
 class Day:
-    """The default sensors of a meter, through a day of readings once a second."""
+    """The sensors that are enabled by default, for a day of readings each second."""
 
     def __init__(self, *, publish_every_reading: bool) -> None:
-        """Run the day."""
+        """Take up the readings of the day."""
         self.second = 0
         coordinator: Any = SimpleNamespace(
             data={},
             last_update_success=True,
             hass=SimpleNamespace(loop=SimpleNamespace(time=lambda: self.second)),
             config_entry=SimpleNamespace(
-                data={"serial_number": "1"},
-                options={"publish_every_reading": publish_every_reading},
-                title="",
+                options={"publish_every_reading": publish_every_reading}
             ),
-            meter=SimpleNamespace(model="", serial_number="1", software_version=""),
+            subentry=SimpleNamespace(data={"serial_number": "1"}, title=""),
+            meter=SimpleNamespace(profile=Profile()),
         )
         self.rows = 0
         self.joules = 0.0
@@ -160,10 +165,10 @@ class Day:
             self.counted += sum(phase.watts for phase in phases)
 
 
-def test_a_day_of_a_household_takes_less_than_a_tenth_of_the_rows() -> None:
-    sparing = Day(publish_every_reading=False)
+def test_day_of_a_household_takes_less_than_a_tenth_of_the_rows() -> None:
+    sparse = Day(publish_every_reading=False)
     every = Day(publish_every_reading=True)
-    assert sparing.rows < every.rows / 10
-    # What is published still adds up to what the meter counted.
-    assert sparing.joules == pytest.approx(sparing.counted, rel=0.005)
-    assert abs(sparing.counted) > 1e7
+    assert sparse.rows < every.rows / 10
+    # The published values still add up to the energy that the meter counted.
+    assert sparse.joules == pytest.approx(sparse.counted, rel=0.005)
+    assert abs(sparse.counted) > 1e7

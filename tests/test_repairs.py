@@ -1,21 +1,19 @@
-"""What a user is told about a meter that is not the one it was, and can decide."""
+"""The repair issues of a meter: what they say, and what ends them."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from modbus_connection import ModbusSerialParams
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.socomec_countis import (
     async_remove_config_entry_device,
     coordinator,
 )
-from custom_components.socomec_countis.const import DOMAIN
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
-from custom_components.socomec_countis.countis import meter as countis_meter
-from homeassistant.components.modbus import async_get_unit
-from homeassistant.config_entries import ConfigEntryState
+from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
+from custom_components.socomec_countis.countis import poller
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
@@ -23,89 +21,100 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
 from simulator import Line, Meter
 
-from .common import SERIAL, AddMeter, Clock, entity_id, state
+from .common import (
+    SECOND_SERIAL,
+    SERIAL,
+    AddMeter,
+    Clock,
+    coordinator_of,
+    entity_id,
+    state,
+    subentry_of,
+    until,
+    until_polled,
+    until_read,
+)
+
+pytestmark = pytest.mark.usefixtures("quick", "impatient")
 
 STRANGER = (0x2025, 0x0001, 7)
 STRANGER_SERIAL = "2025000100007"
 
-
-async def poll(entry: CountisConfigEntry) -> None:
-    """Have the next poll now."""
-    await entry.runtime_data.async_refresh()
+type Post = Callable[..., Awaitable[dict[str, Any]]]
 
 
-async def fix(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    issue: ir.IssueEntry,
-    choice: str = "confirm",
-) -> dict[str, Any]:
-    """Go through the fix flow of an issue, and return how it ended."""
+@pytest.fixture
+async def post(
+    hass: HomeAssistant, entry: CountisConfigEntry, hass_client: ClientSessionGenerator
+) -> Post:
+    """Return a function that posts to the fix flows, as the frontend does."""
     assert await async_setup_component(hass, "repairs", {})
     client = await hass_client()
-    begun = await client.post(
-        "/api/repairs/issues/fix",
-        json={"handler": DOMAIN, "issue_id": issue.issue_id},
-    )
-    form = await begun.json()
-    if form["type"] == "menu":
-        chosen = await client.post(
-            f"/api/repairs/issues/fix/{form['flow_id']}",
-            json={"next_step_id": choice},
-        )
-        form = await chosen.json()
-    if form["type"] != "form":
-        aborted: dict[str, Any] = form
-        return aborted
-    assert form["step_id"] == "confirm", form
-    ended = await client.post(f"/api/repairs/issues/fix/{form['flow_id']}", json={})
-    await hass.async_block_till_done()
-    result: dict[str, Any] = await ended.json()
-    return result
+
+    async def post(flow_id: str = "", **content: str) -> dict[str, Any]:
+        path = f"/api/repairs/issues/fix/{flow_id}".removesuffix("/")
+        response = await client.post(path, json=content)
+        result: dict[str, Any] = await response.json()
+        await hass.async_block_till_done()
+        return result
+
+    return post
+
+
+async def open_fix(post: Post, issue: ir.IssueEntry) -> dict[str, Any]:
+    """Open the fix flow of an issue, and return its form."""
+    form = await post(handler=DOMAIN, issue_id=issue.issue_id)
+    assert form["type"] == "form", form
+    return form
+
+
+async def fix(post: Post, issue: ir.IssueEntry) -> dict[str, Any]:
+    """Confirm the fix flow of an issue, and return the result."""
+    form = await open_fix(post, issue)
+    return await post(form["flow_id"])
+
+
+def issues(hass: HomeAssistant) -> list[ir.IssueEntry]:
+    """Return all issues."""
+    return list(ir.async_get(hass).issues.values())
 
 
 def only_issue(hass: HomeAssistant) -> ir.IssueEntry:
-    """Return the one issue there is."""
-    (issue,) = ir.async_get(hass).issues.values()
+    """Return the only issue."""
+    (issue,) = issues(hass)
     return issue
+
+
+# -- another meter -------------------------------------------------------------
+
+
+def set_stranger(meter: Meter) -> None:
+    """Replace a meter by another one."""
+    meter.serial = STRANGER
+    meter.counters.consumed = 9_000_000
 
 
 async def exchange(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
-) -> None:
-    """Put another meter in the place of the entry's, after some silence."""
+) -> ir.IssueEntry:
+    """Replace a meter by another one, and return the issue."""
     meter.silent = True
-    await poll(entry)
+    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
+    set_stranger(meter)
     meter.silent = False
-    meter.serial = STRANGER
-    meter.counters.consumed = 9_000_000
-    await poll(entry)
-    await hass.async_block_till_done()
+    await until(lambda: issues(hass))
+    return only_issue(hass)
 
 
-@pytest.mark.parametrize("silence", [True, False])
-async def test_another_meter_at_the_address_is_noticed_and_nothing_of_it_shown(
-    hass: HomeAssistant,
-    entry: CountisConfigEntry,
-    meter: Meter,
-    impatient: None,
-    monkeypatch: pytest.MonkeyPatch,
-    silence: bool,  # noqa: FBT001
+async def test_another_meter_is_an_issue_and_its_values_are_not_shown(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    if not silence:
-        # The next look at the serial number is due.
-        monkeypatch.setattr(countis_meter, "IDENTIFIED_FOR_SECONDS", 0)
-        await hass.config_entries.async_reload(entry.entry_id)
-        meter.serial = STRANGER
-        meter.counters.consumed = 9_000_000
-        await poll(entry)
-        await hass.async_block_till_done()
-    else:
-        await exchange(hass, entry, meter)
-    assert entry.state is ConfigEntryState.SETUP_ERROR
-    assert entry.error_reason_translation_key == "another_meter"
-    assert state(hass, "energy_consumed") == STATE_UNAVAILABLE
-    issue = only_issue(hass)
+    issue = await exchange(hass, entry, meter)
+    assert entry.state is ConfigEntryState.LOADED
+    assert not coordinator_of(entry).online
+    assert state(hass, "power") == STATE_UNAVAILABLE
+    assert state(hass, "energy_consumed") == "1234.56"
+    assert issue.translation_key == "another_meter"
     assert issue.translation_placeholders == {
         "name": "COUNTIS E33 #1",
         "found": STRANGER_SERIAL,
@@ -113,190 +122,289 @@ async def test_another_meter_at_the_address_is_noticed_and_nothing_of_it_shown(
     }
 
 
-async def test_the_issue_goes_when_the_entrys_own_meter_is_back(
-    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, impatient: None
+async def test_another_meter_is_noticed_without_a_pause(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await exchange(hass, entry, meter)
-    meter.serial = None
-    meter.counters.consumed = 1_234_560
+    # The hourly verification of the identity.
+    monkeypatch.setitem(poller.INTERVALS, "identity", poller.INTERVALS["power"])
     await hass.config_entries.async_reload(entry.entry_id)
-    assert entry.state is ConfigEntryState.LOADED
-    assert ir.async_get(hass).issues == {}
+    await until_read(hass, entry)
+    set_stranger(meter)
+    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
+    assert only_issue(hass).translation_key == "another_meter"
     assert state(hass, "energy_consumed") == "1234.56"
 
 
-async def test_a_new_meter_that_is_accepted_gets_entities_of_its_own(
+async def test_another_meter_after_a_restart_is_an_issue(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    set_stranger(meter)
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.LOADED
+    await until(lambda: issues(hass))
+    assert only_issue(hass).translation_key == "another_meter"
+    assert state(hass, "energy_consumed") == "1234.56"
+    assert state(hass, "power") == STATE_UNAVAILABLE
+
+
+async def test_issue_ends_when_the_right_meter_is_back(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await exchange(hass, entry, meter)
+    meter.counters.consumed = 1_234_560
+    meter.serial = None
+    await until(lambda: state(hass, "power") == "1300")
+    assert issues(hass) == []
+    assert state(hass, "energy_consumed") == "1234.56"
+
+
+async def test_issues_end_when_swapped_unit_ids_are_swapped_back(
     hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
+    entry: CountisConfigEntry,
+    add_meter: AddMeter,
+    line: Line,
+    meter: Meter,
+    second_meter: Meter,
+) -> None:
+    await add_meter(unit_id=2)
+    # While the wires of both are loose, the unit IDs are exchanged.
+    line.cut = True
+    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
+    await until(lambda: state(hass, "power", SECOND_SERIAL) == STATE_UNAVAILABLE)
+    meter.serial, second_meter.serial = (0x1438, 0x0120, 2), (0x1438, 0x0120, 1)
+    line.cut = False
+    await until(lambda: len(issues(hass)) == 2)
+    assert {each.translation_key for each in issues(hass)} == {"another_meter"}
+
+    meter.serial = second_meter.serial = None
+    await until(lambda: state(hass, "power") == "1300")
+    await until(lambda: state(hass, "power", SECOND_SERIAL) == "1300")
+    assert issues(hass) == []
+
+
+async def test_meter_that_is_reconfigured_to_its_unit_id_ends_the_issue(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, second_meter: Meter
+) -> None:
+    await exchange(hass, entry, meter)
+    second_meter.serial = (0x1438, 0x0120, 1)
+    form = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, SUBENTRY_METER),
+        context={
+            "source": SOURCE_RECONFIGURE,
+            "subentry_id": subentry_of(entry).subentry_id,
+        },
+    )
+    result = await hass.config_entries.subentries.async_configure(
+        form["flow_id"], {"unit_id": 2, "take_profile": False}
+    )
+    assert result["reason"] == "reconfigure_successful"
+    await until(lambda: not issues(hass))
+    await until(lambda: state(hass, "power") == "1300")
+
+
+async def test_accepted_meter_gets_entities_of_its_own(
+    hass: HomeAssistant,
+    post: Post,
     device_registry: dr.DeviceRegistry,
     entry: CountisConfigEntry,
     meter: Meter,
-    impatient: None,
 ) -> None:
-    await exchange(hass, entry, meter)
-    result = await fix(hass, hass_client, only_issue(hass))
+    issue = await exchange(hass, entry, meter)
+    meter.model = "Countis E34"
+    meter.tariff_count = 8
+    form = await open_fix(post, issue)
+    assert form["description_placeholders"] == issue.translation_placeholders
+    assert subentry_of(entry).unique_id == SERIAL
+    result = await post(form["flow_id"])
     assert result["type"] == "create_entry"
-    assert entry.state is ConfigEntryState.LOADED
-    assert entry.unique_id == STRANGER_SERIAL
+    assert issues(hass) == []
+
+    await until_read(hass, entry)
+    assert subentry_of(entry).unique_id == STRANGER_SERIAL
+    assert coordinator_of(entry).meter.profile.tariff_count == 8
     assert state(hass, "energy_consumed", STRANGER_SERIAL) == "9000.0"
-    # The old one's are still there, with their history and without a value.
+    # The entities of the old meter remain, with their history and without a value.
     assert state(hass, "energy_consumed") == STATE_UNAVAILABLE
-    assert ir.async_get(hass).issues == {}
 
     devices = {
         device.serial_number: device
         for device in dr.async_entries_for_config_entry(device_registry, entry.entry_id)
     }
+    assert devices[STRANGER_SERIAL].model == "COUNTIS E34"
     assert await async_remove_config_entry_device(hass, entry, devices[SERIAL])
     assert not await async_remove_config_entry_device(
         hass, entry, devices[STRANGER_SERIAL]
     )
 
 
-async def test_a_meter_that_is_set_up_elsewhere_cannot_be_accepted(
+async def test_meter_that_is_set_up_elsewhere_is_not_accepted(
     hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
+    post: Post,
     entry: CountisConfigEntry,
     add_meter: AddMeter,
     meter: Meter,
-    impatient: None,
 ) -> None:
-    await add_meter(address=2)
+    await add_meter(unit_id=2)
     meter.silent = True
-    await poll(entry)
-    meter.silent = False
+    await until(lambda: not coordinator_of(entry).online)
     meter.serial = (0x1438, 0x0120, 2)
-    await poll(entry)
-    await hass.async_block_till_done()
-    result = await fix(hass, hass_client, only_issue(hass))
+    meter.silent = False
+    await until(lambda: issues(hass))
+    result = await fix(post, only_issue(hass))
     assert (result["type"], result["reason"]) == ("abort", "already_configured")
-    assert entry.unique_id == SERIAL
+    assert result["description_placeholders"] == {"name": "COUNTIS E33 #2"}
+    assert subentry_of(entry).unique_id == SERIAL
 
 
-async def test_removing_the_entry_withdraws_the_issue(
-    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, impatient: None
+async def test_meter_that_does_not_respond_is_not_accepted(
+    hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    form = await open_fix(post, await exchange(hass, entry, meter))
+    meter.silent = True
+    result = await post(form["flow_id"])
+    assert result["errors"] == {"base": "no_response"}
+    assert result["description_placeholders"]["settings"] == "9600 baud, 8N1"
+    meter.silent = False
+    result = await post(form["flow_id"])
+    assert result["type"] == "create_entry"
+    assert subentry_of(entry).unique_id == STRANGER_SERIAL
+
+
+async def test_right_meter_that_is_back_is_not_replaced(
+    hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    form = await open_fix(post, await exchange(hass, entry, meter))
+    meter.serial = None
+    result = await post(form["flow_id"])
+    assert result["errors"] == {"base": "another_meter"}
+    assert result["description_placeholders"]["found"] == SERIAL
+    assert subentry_of(entry).unique_id == SERIAL
+
+
+async def test_meter_of_a_bus_that_is_not_set_up_is_not_accepted(
+    hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    form = await open_fix(post, await exchange(hass, entry, meter))
+    await hass.config_entries.async_unload(entry.entry_id)
+    result = await post(form["flow_id"])
+    assert (result["type"], result["reason"]) == ("abort", "not_set_up")
+    assert result["description_placeholders"] == {"name": entry.title}
+
+
+@pytest.mark.parametrize("whole_bus", [True, False])
+async def test_removing_the_meter_ends_the_issue(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    whole_bus: bool,  # noqa: FBT001
 ) -> None:
     await exchange(hass, entry, meter)
-    await hass.config_entries.async_remove(entry.entry_id)
-    assert ir.async_get(hass).issues == {}
+    if whole_bus:
+        await hass.config_entries.async_remove(entry.entry_id)
+    else:
+        subentry_id = subentry_of(entry).subentry_id
+        hass.config_entries.async_remove_subentry(entry, subentry_id)
+        await hass.async_block_till_done()
+    assert issues(hass) == []
+
+
+# -- counters ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("level", "key"), [(500_000, "counter_fell"), (2_000_000, "counter_jumped")]
 )
-async def test_a_level_that_lasts_is_believed_and_told(
+async def test_level_that_lasts_is_accepted_with_an_issue(
     hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
+    post: Post,
     entry: CountisConfigEntry,
     meter: Meter,
     clock: Clock,
+    hass_storage: dict[str, Any],
     level: float,
     key: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     meter.counters.consumed = level
     for _ in range(5):
+        await until_polled(entry)
         clock.seconds += 14
-        await poll(entry)
         assert state(hass, "energy_consumed") == "1234.56"
-    clock.seconds += 14
-    await poll(entry)
+    await until(lambda: issues(hass))
     assert float(state(hass, "energy_consumed")) == pytest.approx(level / 1000, abs=0.1)
-    assert caplog.text.count("believed, as it lasts") == 1
+    assert caplog.text.count("stayed there; accepted") == 1
+    # A power cut would make the old level the last one again.
+    stored = f"{DOMAIN}.{subentry_of(entry).subentry_id}"
+    await until(
+        lambda: (
+            hass_storage[stored]["data"]["counters"]["energy_consumed"]["value"]
+            == float(state(hass, "energy_consumed"))
+        )
+    )
     issue = only_issue(hass)
     assert issue.translation_key == key
     assert issue.translation_placeholders is not None
     assert issue.translation_placeholders["entity"] == entity_id(
         hass, "energy_consumed"
     )
-    assert issue.translation_placeholders["believed"] == "1234.56"
-    result = await fix(hass, hass_client, issue)
-    assert result["type"] == "create_entry"
-    assert ir.async_get(hass).issues == {}
+    assert issue.translation_placeholders["accepted"] == "1234.56"
+    assert (await fix(post, issue))["type"] == "create_entry"
+    assert issues(hass) == []
 
 
-async def test_a_partial_counter_reset_at_the_meter_is_followed_at_once(
+async def test_removing_the_meter_deletes_the_issue_of_a_counter(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
+) -> None:
+    meter.counters.consumed = 2_000_000
+    for _ in range(6):
+        await until_polled(entry)
+        clock.seconds += 14
+    await until(lambda: issues(hass))
+    await hass.config_entries.async_unload(entry.entry_id)
+    # The counter remains corrected.
+    assert only_issue(hass).translation_key == "counter_jumped"
+    await hass.config_entries.async_setup(entry.entry_id)
+    hass.config_entries.async_remove_subentry(entry, subentry_of(entry).subentry_id)
+    await hass.async_block_till_done()
+    assert issues(hass) == []
+
+
+async def test_partial_counter_that_is_reset_at_the_meter_is_no_issue(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.counters.partial_consumed = 0
-    await poll(entry)
-    assert state(hass, "partial_energy_consumed") == "0"
-    assert ir.async_get(hass).issues == {}
+    await until(lambda: state(hass, "partial_energy_consumed") == "0")
+    assert issues(hass) == []
 
 
-async def test_reconfigure_is_the_other_way_out_and_the_issue_stays_until_it_helps(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    entry: CountisConfigEntry,
-    meter: Meter,
-    second_meter: Meter,
-    place: dict[str, Any],
-    impatient: None,
-) -> None:
-    await exchange(hass, entry, meter)
-    result = await fix(hass, hass_client, only_issue(hass), "reconfigure")
-    assert (result["type"], result["reason"]) == ("abort", "reconfigure")
-    kind, flow_id = result["next_flow"]
-    assert kind == "config_flow"
-    assert only_issue(hass).translation_key == "another_meter"
-
-    second_meter.serial = (0x1438, 0x0120, 1)
-    form = await hass.config_entries.flow.async_configure(
-        flow_id, {"next_step_id": "reconfigure_serial"}
-    )
-    ended = await hass.config_entries.flow.async_configure(
-        form["flow_id"], place | {"address": 2}
-    )
-    await hass.async_block_till_done()
-    assert ended["reason"] == "reconfigure_successful"
-    assert entry.state is ConfigEntryState.LOADED
-    assert ir.async_get(hass).issues == {}
+# -- an offline meter ------------------------------------------------------------
 
 
-async def test_a_meter_that_is_silent_for_an_hour_is_told_once_until_it_answers(
+async def test_meter_that_is_offline_for_an_hour_is_an_issue_until_it_responds(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
-    impatient: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     meter.silent = True
-    await poll(entry)
-    assert ir.async_get(hass).issues == {}
-    monkeypatch.setattr(coordinator, "SILENT_SECONDS", 0)
-    await poll(entry)
-    await poll(entry)
+    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
+    assert issues(hass) == []
+    meter.silent = False
+    await until(lambda: state(hass, "power") == "1300")
+
+    monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 0)
+    meter.silent = True
+    await until(lambda: issues(hass))
     issue = only_issue(hass)
-    assert issue.translation_key == "meter_silent"
+    assert issue.translation_key == "meter_offline"
     assert issue.translation_placeholders == {
         "name": "COUNTIS E33 #1",
-        "address": "1",
+        "unit_id": "1",
         "device": entry.data["device"],
     }
     meter.silent = False
-    await poll(entry)
-    assert ir.async_get(hass).issues == {}
-
-
-async def test_line_settings_in_conflict_are_told_until_they_agree(
-    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
-) -> None:
-    await hass.config_entries.async_unload(entry.entry_id)
-    other = MockConfigEntry(title="Heat pump")
-    other.add_to_hass(hass)
-    async_get_unit(hass, other, ModbusSerialParams(device=line.port, baudrate=19200), 9)
-    await hass.config_entries.async_setup(entry.entry_id)
-    assert entry.state is ConfigEntryState.SETUP_RETRY
-    issue = only_issue(hass)
-    assert issue.translation_key == "line_conflict"
-    assert issue.translation_placeholders == {
-        "name": "COUNTIS E33 #1",
-        "device": line.port,
-        "settings": "9600 baud, 8N1",
-        "others": "Heat pump",
-    }
-    for release in other._on_unload or []:  # noqa: SLF001
-        if coroutine := release():
-            await coroutine
-    assert await hass.config_entries.async_reload(entry.entry_id)
-    assert ir.async_get(hass).issues == {}
+    await until(lambda: not issues(hass))

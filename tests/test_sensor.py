@@ -1,11 +1,10 @@
-"""What a user sees of the quantities."""
+"""What the sensors of a meter show."""
 
-import asyncio
 import logging
 
 import pytest
 
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.runtime import CountisConfigEntry
 from custom_components.socomec_countis.sensor import SENSORS
 from homeassistant.components.sensor import ATTR_STATE_CLASS
 from homeassistant.const import (
@@ -19,30 +18,38 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from simulator import Constant, Line, Meter, Phase
 
-from .common import SERIAL, AddMeter, Clock, entity_id, state
+from .common import (
+    SERIAL,
+    AddMeter,
+    Clock,
+    entity_id,
+    reads,
+    state,
+    until,
+    until_polled,
+    until_read,
+)
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 
-async def poll(entry: CountisConfigEntry) -> None:
-    """Have the next poll now."""
-    await entry.runtime_data.async_refresh()
-
-
-async def test_every_quantity_shows_what_the_meter_measures(
-    hass: HomeAssistant,
-    entity_registry: er.EntityRegistry,
-    entry: CountisConfigEntry,
-    meter: Meter,
-) -> None:
-    sensors = [each for each in SENSORS if each.key != "ct_ratio"]
-    for description in sensors:
-        entity_registry.async_update_entity(
-            entity_id(hass, description.key), disabled_by=None
-        )
+async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> None:
+    """Enable entities of the meter at unit ID 1, and wait until they are read."""
+    registry = er.async_get(hass)
+    for key in keys:
+        registry.async_update_entity(entity_id(hass, key), disabled_by=None)
     await hass.config_entries.async_reload(entry.entry_id)
-    await hass.async_block_till_done()
+    await until_read(hass, entry)
+
+
+async def test_each_sensor_shows_what_the_meter_measures(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    sensors = [each.key for each in SENSORS if each.key != "ct_ratio"]
+    await enable(hass, entry, *sensors)
 
     # 1000 W on L1, 500 W on L2, -200 W on L3, each at 230 V.
-    shown = {description.key: state(hass, description.key) for description in sensors}
+    shown = {key: state(hass, key) for key in sensors}
     # How far the simulated clock is behind depends on today.
     assert float(shown.pop("clock_offset")) < 0
     assert shown == {
@@ -119,7 +126,7 @@ async def test_every_quantity_shows_what_the_meter_measures(
         ("frequency", "frequency", "Hz", "measurement"),
     ],
 )
-async def test_a_quantity_says_what_it_is(
+async def test_sensor_has_the_classes_and_the_unit_of_its_quantity(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     key: str,
@@ -134,7 +141,7 @@ async def test_a_quantity_says_what_it_is(
     assert shown.attributes[ATTR_STATE_CLASS] == state_class
 
 
-async def test_what_few_need_and_unused_tariffs_are_off_by_default(
+async def test_details_and_unused_tariffs_are_disabled_by_default(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
     entry: CountisConfigEntry,
@@ -172,7 +179,7 @@ async def test_what_few_need_and_unused_tariffs_are_off_by_default(
     }
 
 
-async def test_the_device_is_the_meter(
+async def test_device_describes_the_meter(
     hass: HomeAssistant, device_registry: dr.DeviceRegistry, entry: CountisConfigEntry
 ) -> None:
     (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
@@ -185,80 +192,59 @@ async def test_the_device_is_the_meter(
     assert entity_id(hass, "power") == "sensor.countis_e33_1_power"
 
 
-async def test_a_poll_follows_the_meter(
+async def test_poll_shows_what_the_meter_measures_now(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     clock.seconds += 3600
     meter.load = Constant(Phase(-50, -30), Phase(-50), Phase(-50))
-    await poll(entry)
+    await until_polled(entry)
     assert state(hass, "power") == "-150"
-    # A negative zero is no number that anyone wants to see.
     assert state(hass, "power_l1") in ("-50", "-40")
     # An hour at -150 W: the load is a function of time, past time included.
     assert state(hass, "energy_produced") == "8.04"
     assert state(hass, "energy_consumed") == "1234.56"
 
 
-async def test_a_small_leading_power_factor_is_not_a_negative_zero(
+async def test_small_leading_power_factor_is_not_a_negative_zero(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.load = Constant(Phase(1, -1000), Phase(0), Phase(0))
-    await poll(entry)
+    await until_polled(entry)
     assert state(hass, "power_factor") == "0"
 
 
-async def test_the_meter_is_polled_every_second_even_on_the_slowest_line(
-    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
-) -> None:
-    # At 4800 baud, a poll takes more than half of each second.
-    line.character_seconds = 11 / 4800
-    line.answer_delay = 0.02
-    await poll(entry)
+async def blocks_read(entry: CountisConfigEntry, line: Line) -> set[tuple[int, int]]:
+    """Return the reads of the next polls: the first register and the count."""
+    await until_polled(entry)
     line.requests.clear()
-    await asyncio.sleep(5)
-    polls = sum(frame[2:4] == (50520).to_bytes(2) for frame in line.requests)
-    assert 4 <= polls <= 6
+    await until(lambda: len(line.requests) > 8)
+    return set(reads(line.requests))
 
 
-async def reads_of_a_poll(
-    entry: CountisConfigEntry, line: Line
-) -> list[tuple[int, int]]:
-    """Return the first register of each read, and how many it asks for."""
-    # Whatever else is under way comes to its end first.
-    await poll(entry)
-    line.requests.clear()
-    await poll(entry)
-    return [
-        (int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6]))
-        for frame in line.requests[:3]
-    ]
-
-
-async def test_a_poll_is_three_reads_each_inside_its_block(
+async def test_poll_reads_each_block_in_one_request(
     entry: CountisConfigEntry, line: Line
 ) -> None:
-    assert await reads_of_a_poll(entry, line) == [(50520, 30), (50946, 18), (51200, 10)]
+    assert await blocks_read(entry, line) == {(50520, 30), (50946, 18), (51200, 10)}
 
 
 @pytest.mark.parametrize("quantity", ["voltage_l1_l2", "power_factor_l3"])
-async def test_a_poll_reads_what_was_disabled_from_when_it_is_enabled(
+async def test_poll_reads_all_measurements_once_one_of_the_rest_is_enabled(
     hass: HomeAssistant,
-    entity_registry: er.EntityRegistry,
     entry: CountisConfigEntry,
     line: Line,
     meter: Meter,
     quantity: str,
 ) -> None:
-    entity_registry.async_update_entity(entity_id(hass, quantity), disabled_by=None)
-    await hass.config_entries.async_reload(entry.entry_id)
+    await enable(hass, entry, quantity)
     before = state(hass, quantity)
-    assert await reads_of_a_poll(entry, line) == [(50514, 54), (50946, 18), (51200, 10)]
+    assert before != STATE_UNAVAILABLE
+    assert await blocks_read(entry, line) == {(50514, 54), (50946, 18), (51200, 10)}
     meter.load = Constant(Phase(100, 100, 200), Phase(0), Phase(100, 100, 200))
-    await poll(entry)
+    await until_polled(entry)
     assert state(hass, quantity) != before
 
 
-async def test_a_block_that_fails_takes_only_its_own_quantities_along(
+async def test_block_that_cannot_be_read_costs_only_its_own_quantities(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -266,20 +252,34 @@ async def test_a_block_that_fails_takes_only_its_own_quantities_along(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "custom_components.socomec_countis")
-    meter.refuses = {50512}
+    meter.blank = {50512}
     for _ in range(2):
-        await poll(entry)
+        await until_polled(entry)
     assert state(hass, "power") == STATE_UNAVAILABLE
     assert state(hass, "voltage_l1") == STATE_UNAVAILABLE
+    assert state(hass, "phase_l1_present") == STATE_UNAVAILABLE
     assert state(hass, "energy_consumed") == "1234.56"
-    assert caplog.text.count("COUNTIS E33 #1: no measurements") == 1
-    meter.refuses = set()
-    await poll(entry)
+    assert caplog.text.count("COUNTIS E33 #1: the measurements cannot be read") == 1
+    meter.blank = set()
+    await until_polled(entry)
     assert state(hass, "power") == "1300"
-    assert caplog.text.count("measurements are back") == 1
+    assert state(hass, "phase_l1_present") == "on"
+    assert caplog.text.count("the measurements can be read again") == 1
 
 
-async def test_a_quantity_that_is_not_available_at_set_up_gets_no_entity(
+async def test_phase_is_absent_below_145_volts_and_present_above_150(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    shown = []
+    for volts in (151, 146, 144, 149, 151):
+        meter.load = Constant(Phase(100), Phase(volts=volts), Phase(100))
+        await until_polled(entry)
+        shown.append(state(hass, "phase_l2_present"))
+    assert shown == ["on", "on", "off", "off", "on"]
+    assert state(hass, "phase_l1_present") == "on"
+
+
+async def test_quantity_that_is_missing_in_the_profile_gets_no_entity(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
     meter.override = {50522: 0xFFFF, 50523: 0xFFFF, 50546: 0x7FFF, 50547: 0xFFFF}
@@ -289,16 +289,16 @@ async def test_a_quantity_that_is_not_available_at_set_up_gets_no_entity(
     assert not hass.states.get("sensor.countis_e33_1_power_l2")
 
 
-async def test_a_quantity_that_is_not_available_later_is_unknown(
+async def test_quantity_that_is_not_available_later_is_unknown(
     hass: HomeAssistant, meter: Meter, entry: CountisConfigEntry
 ) -> None:
     meter.override = {50522: 0xFFFF, 50523: 0xFFFF}
-    await poll(entry)
+    await until_polled(entry)
     assert state(hass, "voltage_l2") == STATE_UNKNOWN
     assert state(hass, "voltage_l1") == "230.0"
 
 
-async def test_a_meter_without_tariff_counters_has_none(
+async def test_meter_without_tariff_counters_gets_no_entity_for_them(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
     meter.refuses = {51200, 50848}

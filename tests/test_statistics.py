@@ -1,4 +1,4 @@
-"""What the recorder makes of the counters."""
+"""The energy that the statistics of the recorder contain."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,9 +12,7 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
     get_start_time,
 )
 
-from custom_components.socomec_countis import coordinator
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
-from custom_components.socomec_countis.countis import line as shared_line
+from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.recorder.statistics import statistics_during_period
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
@@ -35,8 +33,10 @@ from simulator import (
     Phase,
 )
 
-from .common import Clock, entity_id
+from .common import Clock, coordinator_of, entity_id, until, until_polled, until_read
 from .test_button import press
+
+pytestmark = pytest.mark.usefixtures("quick", "impatient")
 
 KEYS = (
     "energy_consumed",
@@ -54,11 +54,11 @@ SEEDS = range(12)
 def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
-    """Have the real recorder, which has to be there before Home Assistant."""
+    """Set up the recorder before Home Assistant."""
 
 
 async def sums(hass: HomeAssistant) -> dict[str, float]:
-    """Compile the statistics and return the energy that they have booked."""
+    """Compile the statistics, and return the energy that they contain in kWh."""
     await async_wait_recording_done(hass)
     now = dt_util.utcnow()
     starts = {get_start_time(now - timedelta(minutes=1)), get_start_time(now)}
@@ -79,14 +79,14 @@ async def sums(hass: HomeAssistant) -> dict[str, float]:
     return {ids[id_]: round(found[-1]["sum"] or 0, 2) for id_, found in rows.items()}
 
 
-async def test_the_statistics_hold_the_energy_that_was_metered_and_no_more(
+async def test_statistics_contain_the_energy_that_was_metered(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.load = Constant(Phase(2000), Phase(1000), Phase(0))
     clock.seconds += 3600
     await press(hass)
     clock.seconds += 1800
-    await entry.runtime_data.async_refresh()
+    await until_polled(entry)
     # 3 kW for an hour, then for another half of one.
     assert await sums(hass) == {
         "energy_consumed": 4.5,
@@ -96,22 +96,23 @@ async def test_the_statistics_hold_the_energy_that_was_metered_and_no_more(
     }
 
 
-async def test_a_reload_and_a_silent_meter_book_nothing(
+async def test_offline_meter_and_a_reload_add_nothing_to_the_statistics(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.load = Constant(Phase(2000), Phase(1000), Phase(0))
     meter.silent = True
-    await entry.runtime_data.async_refresh()
+    await until(lambda: not coordinator_of(entry).online)
     clock.seconds += 3600
     meter.silent = False
-    await entry.runtime_data.async_refresh()
+    await until(lambda: coordinator_of(entry).online)
     await hass.config_entries.async_reload(entry.entry_id)
+    await until_read(hass, entry)
     assert (await sums(hass))["energy_consumed"] == 3
 
 
 @dataclass
 class BadDay:
-    """What can go wrong with a meter in the course of a day."""
+    """A meter, and what can go wrong with it in the course of a day."""
 
     hass: HomeAssistant
     entry: CountisConfigEntry
@@ -136,12 +137,12 @@ class BadDay:
         )
 
     async def poll(self, seconds: float = 1) -> None:
-        """Let some time go by, and have a poll."""
+        """Let some time pass, and wait for a poll."""
         self.clock.seconds += seconds
-        await self.entry.runtime_data.async_refresh()
+        await until_polled(self.entry)
 
     async def bad_bytes(self) -> None:
-        """Disturb some answers on their way."""
+        """Disturb some responses."""
         faults = (LOST, FLIPPED, TRUNCATED, NOISE_BEFORE, ANOTHER_ADDRESS, ZEROS)
         self.line.faults.extend(
             self.random.choice((Fault(), *faults)) for _ in range(4)
@@ -153,7 +154,7 @@ class BadDay:
         register = self.random.choice((50946, 50952, 50956, 51202))
         raw = self.random.choice((0, 1, 2**31, 2**32 - 2, self.random.randrange(2**32)))
         if register == 50956:
-            # A partial counter may well be reset, so it has to be more than that.
+            # Higher than before, because a partial counter may be reset.
             raw |= 2**30
         self.meter.override = {register: raw >> 16, register + 1: raw & 0xFFFF}
         for _ in range(self.random.randint(1, 3)):
@@ -161,41 +162,42 @@ class BadDay:
         self.meter.override = {}
 
     async def start_up(self) -> None:
-        """Start the meter anew, which then answers zeros for a while."""
+        """Restart the meter, which then responds with zeros for a while."""
         self.meter.starting = True
         for _ in range(self.random.randint(1, 3)):
             await self.poll(10)
         self.meter.starting = False
 
     async def all_ones(self) -> None:
-        """Have the counters not available for a while."""
+        """Let the counters not be available for a while."""
         self.meter.blank = {50944, 51200}
         await self.poll()
         self.meter.blank = set()
 
     async def exception(self) -> None:
-        """Have everything refused for a while."""
+        """Let the meter refuse everything for a while."""
         self.meter.exception = self.random.choice((1, 2, 3, 4, 5, 11))
         await self.poll()
         self.meter.exception = None
 
     async def cut(self) -> None:
-        """Cut the line, while energy goes on being counted."""
+        """Cut the bus while the meter goes on counting."""
         self.line.cut = True
         await self.poll(60)
         self.line.cut = False
 
     async def restart(self) -> None:
-        """Start Home Assistant anew, as far as the integration can tell."""
+        """Reload the entry, which is what a restart means to the integration."""
         await self.hass.config_entries.async_reload(self.entry.entry_id)
 
     async def restart_without_the_meter(self) -> None:
-        """Start anew while the meter is away, or not yet itself."""
-        away = self.random.choice(("silent", "starting"))
-        setattr(self.meter, away, True)
+        """Reload the entry while the meter is offline or starting."""
+        reason = self.random.choice(("silent", "starting"))
+        setattr(self.meter, reason, True)
         await self.restart()
         self.clock.seconds += 30
-        setattr(self.meter, away, False)
+        await until(lambda: not coordinator_of(self.entry).online)
+        setattr(self.meter, reason, False)
 
     async def reset_at_the_meter(self) -> None:
         """Reset the partial counters by the front panel."""
@@ -205,18 +207,14 @@ class BadDay:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_a_day_of_mishaps_books_the_energy_that_was_metered(
+async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     meter: Meter,
     clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
     seed: int,
 ) -> None:
-    monkeypatch.setattr(coordinator, "LONGEST_PAUSE", 0)
-    # The line of the tests is fast.
-    monkeypatch.setattr(shared_line, "SHORTEST_WAIT", 0.05)
     random = Random(seed)  # noqa: S311
     meter.load = House(seed=seed, solar_peak=9000)
     day = BadDay(hass, entry, line, meter, clock, random)
@@ -238,6 +236,7 @@ async def test_a_day_of_mishaps_books_the_energy_that_was_metered(
             value = float(state.state)
             assert value >= shown.get(key, 0)
             shown[key] = value
+    await until(lambda: coordinator_of(entry).online)
     for _ in range(2):
         await day.poll(1)
     counters = meter.count()
@@ -250,7 +249,7 @@ async def test_a_day_of_mishaps_books_the_energy_that_was_metered(
     assert counted["tariff_1_energy"] == pytest.approx(
         (counters.tariffs[0] - tariff) / 1000, abs=0.0101
     )
-    # Each reset cuts off less than a step of it.
+    # Each reset cuts off less than a step of the counter.
     assert counted["partial_energy_consumed"] == pytest.approx(consumed, abs=0.0301)
     assert partial > 0
     assert ir.async_get(hass).issues == {}

@@ -1,28 +1,50 @@
 """The tariff: one meter by its select, several by the action."""
 
+from collections.abc import Generator
+from typing import Any
+
 import pytest
 
 from custom_components.socomec_countis.const import DOMAIN
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.select.const import ATTR_OPTIONS
 from homeassistant.components.select.const import (
     DOMAIN as SELECT_DOMAIN,
 )
 from homeassistant.const import (
+    ATTR_AREA_ID,
     ATTR_DEVICE_ID,
     ATTR_ENTITY_ID,
     ATTR_OPTION,
     SERVICE_SELECT_OPTION,
+    STATE_UNAVAILABLE,
+    STATE_UNKNOWN,
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import area_registry as ar
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
-from simulator import LOST, Line, Meter
+from simulator import LOST, Line, Meter, line_in_thread
 
-from .common import AddMeter, entity_id, state
+from .common import (
+    SECOND_SERIAL,
+    SERIAL,
+    AddMeter,
+    Clock,
+    coordinator_of,
+    entity_id,
+    lose_responses_to_writes,
+    shown_states,
+    state,
+    until,
+    until_polled,
+    writes_on,
+)
 
-SECOND_SERIAL = "1438012000002"
+THIRD_SERIAL = "1438012000003"
+
+TARIFF_2_FOR_ALL = b"\x00\x06\x9e\x21\x00\x02"
 
 
 async def select(hass: HomeAssistant, option: str) -> None:
@@ -35,124 +57,259 @@ async def select(hass: HomeAssistant, option: str) -> None:
     )
 
 
-async def set_tariff(hass: HomeAssistant, tariff: int) -> None:
-    """Call the action for all meters there are."""
-    entries = hass.config_entries.async_entries(DOMAIN)
-    devices = [
-        device
-        for entry in entries
-        for device in dr.async_entries_for_config_entry(
-            dr.async_get(hass), entry.entry_id
-        )
-    ]
+def options(hass: HomeAssistant) -> list[str]:
+    """Return the tariffs to choose from."""
+    shown = hass.states.get(entity_id(hass, "tariff"))
+    assert shown is not None
+    found: list[str] = shown.attributes[ATTR_OPTIONS]
+    return found
+
+
+def device_id(hass: HomeAssistant, serial: str = SERIAL) -> str:
+    """Return the ID of a meter's device."""
+    entity = er.async_get(hass).async_get(entity_id(hass, "power", serial))
+    assert entity is not None
+    assert entity.device_id is not None
+    return entity.device_id
+
+
+async def set_tariff(hass: HomeAssistant, tariff: int, **target: Any) -> None:
+    """Call the action, for all meters unless there is a target."""
+    if not target:
+        devices = [
+            device.id
+            for entry in hass.config_entries.async_entries(DOMAIN)
+            for device in dr.async_entries_for_config_entry(
+                dr.async_get(hass), entry.entry_id
+            )
+        ]
+        target = {ATTR_DEVICE_ID: devices}
     await hass.services.async_call(
-        DOMAIN,
-        "set_tariff",
-        {ATTR_DEVICE_ID: [device.id for device in devices], "tariff": tariff},
-        blocking=True,
+        DOMAIN, "set_tariff", {**target, "tariff": tariff}, blocking=True
     )
 
 
-def writes_on(line: Line) -> list[bytes]:
-    """Return what was written, without the checksum."""
-    return [frame[:-2] for frame in line.requests if frame[1] in (6, 16)]
+# -- the select ------------------------------------------------------------------
 
 
-async def test_the_tariff_is_shown_and_can_be_chosen(
+async def test_tariff_is_shown_and_can_be_selected(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     assert state(hass, "tariff") == "1"
-    shown = hass.states.get(entity_id(hass, "tariff"))
-    assert shown is not None
-    assert shown.attributes[ATTR_OPTIONS] == ["1", "2", "3", "4"]
+    assert options(hass) == ["1", "2", "3", "4"]
     await select(hass, "3")
     assert state(hass, "tariff") == "3"
     assert meter.counters.tariff == 3
     assert meter.writes == [(40481, [3])]
 
 
-async def test_a_meter_has_as_many_tariffs_as_it_says(
-    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
+async def test_selected_tariff_is_not_overwritten_by_an_older_reading(
+    hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
-    meter.override = {51200: 2}
+    states = shown_states(hass, "tariff")
+    for option in ("2", "3", "4"):
+        await select(hass, option)
+        await until_polled(entry)
+    assert states == ["2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("count", "tariffs"),
+    [
+        (2, ["1", "2"]),
+        (8, ["1", "2", "3", "4", "5", "6", "7", "8"]),
+        # Nothing that a meter can have.
+        (9, ["1", "2", "3", "4"]),
+        (0xFFFF, ["1", "2", "3", "4"]),
+    ],
+)
+async def test_options_are_those_of_the_meter_also_while_it_is_offline(
+    hass: HomeAssistant,
+    meter: Meter,
+    add_meter: AddMeter,
+    impatient: None,
+    count: int,
+    tariffs: list[str],
+) -> None:
+    meter.override = {51200: count}
     await add_meter()
-    shown = hass.states.get(entity_id(hass, "tariff"))
-    assert shown is not None
-    assert shown.attributes[ATTR_OPTIONS] == ["1", "2"]
+    assert options(hass) == tariffs
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    # A restart without the meter.
+    await hass.config_entries.async_unload(entry.entry_id)
+    meter.silent = True
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: state(hass, "tariff") == STATE_UNAVAILABLE)
+    select_entity = er.async_get(hass).async_get(entity_id(hass, "tariff"))
+    assert select_entity is not None
+    assert select_entity.capabilities == {ATTR_OPTIONS: tariffs}
+    meter.silent = False
+    await until(lambda: state(hass, "tariff") == "1")
+    assert options(hass) == tariffs
 
 
-async def test_a_meter_that_does_not_follow_is_told(
+async def test_tariff_that_the_meter_does_not_have_is_unknown(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.override = {51201: 7}
+    await until(lambda: state(hass, "tariff") == STATE_UNKNOWN)
+    meter.override = {51201: 0xFFFF}
+    await until_polled(entry)
+    assert state(hass, "tariff") == STATE_UNKNOWN
+    meter.override = {}
+    await until(lambda: state(hass, "tariff") == "1")
+
+
+async def test_meter_that_does_not_change_its_tariff_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.ignores_commands = {40481}
-    with pytest.raises(HomeAssistantError, match="did not change to the tariff"):
+    with pytest.raises(HomeAssistantError, match="did not change its tariff"):
+        await select(hass, "2")
+    meter.refuses_commands = {40481}
+    with pytest.raises(HomeAssistantError, match="did not change its tariff"):
         await select(hass, "2")
     assert state(hass, "tariff") == "1"
 
 
-async def test_a_tariff_whose_answer_is_lost_is_seen_by_reading_back(
+async def test_lost_response_to_a_tariff_is_confirmed_by_the_read_back(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
-    line.faults.append(LOST)
+    lose_responses_to_writes(line)
     await select(hass, "2")
     assert state(hass, "tariff") == "2"
+    assert len(writes_on(line)) == 1
 
 
-async def test_a_meter_without_tariffs_has_no_select(
-    hass: HomeAssistant,
-    entity_registry: er.EntityRegistry,
-    meter: Meter,
-    add_meter: AddMeter,
+async def test_meter_without_tariffs_has_no_select(
+    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
     meter.refuses = {50848, 51200}
     await add_meter()
     assert not hass.states.async_entity_ids(SELECT_DOMAIN)
 
 
-async def test_all_meters_of_a_line_change_by_one_broadcast(
+# -- the action ------------------------------------------------------------------
+
+
+@pytest.fixture
+async def two_meters(
+    entry: CountisConfigEntry, add_meter: AddMeter, line: Line
+) -> CountisConfigEntry:
+    """Return the entry of a bus with two meters."""
+    await add_meter(unit_id=2)
+    line.requests.clear()
+    return entry
+
+
+async def test_all_meters_of_a_bus_change_by_one_broadcast(
     hass: HomeAssistant,
-    entry: CountisConfigEntry,
-    add_meter: AddMeter,
+    two_meters: CountisConfigEntry,
     line: Line,
     meter: Meter,
     second_meter: Meter,
 ) -> None:
-    await add_meter(address=2)
-    line.requests.clear()
     await set_tariff(hass, 2)
-    assert writes_on(line) == [b"\x00\x06\x9e\x21\x00\x02"]
+    assert writes_on(line) == [TARIFF_2_FOR_ALL]
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
     assert state(hass, "tariff") == "2"
     assert state(hass, "tariff", SECOND_SERIAL) == "2"
 
 
-async def test_some_meters_of_a_line_are_written_one_by_one(
+async def test_lost_broadcast_is_reported_for_each_meter(
+    hass: HomeAssistant, two_meters: CountisConfigEntry, line: Line
+) -> None:
+    def lose_broadcast(request: bytes) -> None:
+        if request[0] == 0:
+            line.request_faults.append(LOST)
+
+    line.on_request = lose_broadcast
+    with pytest.raises(HomeAssistantError, match=r"#1 did(.|\n)*#2 did"):
+        await set_tariff(hass, 2)
+    assert state(hass, "tariff") == "1"
+
+
+async def test_single_meter_of_a_bus_is_written_without_a_broadcast(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    line.requests.clear()
+    await set_tariff(hass, 2)
+    assert writes_on(line) == [b"\x01\x06\x9e\x21\x00\x02"]
+
+
+async def test_targeted_entity_selects_only_its_meter(
     hass: HomeAssistant,
-    entry: CountisConfigEntry,
-    add_meter: AddMeter,
+    two_meters: CountisConfigEntry,
     line: Line,
     second_meter: Meter,
 ) -> None:
-    await add_meter(address=2)
-    line.requests.clear()
-    await hass.services.async_call(
-        DOMAIN,
-        "set_tariff",
-        {ATTR_ENTITY_ID: entity_id(hass, "tariff"), "tariff": 4},
-        blocking=True,
-    )
+    await set_tariff(hass, 4, entity_id=entity_id(hass, "power"))
     assert writes_on(line) == [b"\x01\x06\x9e\x21\x00\x04"]
     assert second_meter.counters.tariff == 1
 
 
-async def test_a_meter_that_does_not_follow_a_broadcast_is_named(
+async def test_targeted_device_selects_only_its_meter(
+    hass: HomeAssistant, two_meters: CountisConfigEntry, line: Line, meter: Meter
+) -> None:
+    await set_tariff(hass, 4, device_id=device_id(hass, SECOND_SERIAL))
+    assert writes_on(line) == [b"\x02\x06\x9e\x21\x00\x04"]
+    assert meter.counters.tariff == 1
+
+
+async def test_targeted_area_selects_the_meters_in_it(
     hass: HomeAssistant,
-    entry: CountisConfigEntry,
+    area_registry: ar.AreaRegistry,
+    device_registry: dr.DeviceRegistry,
+    two_meters: CountisConfigEntry,
+    line: Line,
+    meter: Meter,
+) -> None:
+    cellar = area_registry.async_create("Cellar")
+    device = device_id(hass, SECOND_SERIAL)
+    device_registry.async_update_device(device, area_id=cellar.id)
+    await set_tariff(hass, 3, **{ATTR_AREA_ID: cellar.id})
+    assert writes_on(line) == [b"\x02\x06\x9e\x21\x00\x03"]
+    device_registry.async_update_device(device_id(hass), area_id=cellar.id)
+    await set_tariff(hass, 2, **{ATTR_AREA_ID: cellar.id})
+    assert writes_on(line)[1:] == [TARIFF_2_FOR_ALL]
+    assert meter.counters.tariff == 2
+
+
+@pytest.fixture
+def second_line(clock: Clock) -> Generator[Line]:
+    """Run another line, with meters at unit IDs 3 and 4."""
+    meters = [Meter(address=unit_id, clock=clock) for unit_id in (3, 4)]
+    with line_in_thread(Line(meters, baudrate=921_600, answer_delay=0.001)) as line:
+        yield line
+
+
+async def test_meters_of_two_buses_are_reached_by_a_broadcast_each(
+    hass: HomeAssistant,
+    two_meters: CountisConfigEntry,
     add_meter: AddMeter,
+    line: Line,
+    second_line: Line,
+) -> None:
+    for unit_id in (3, 4):
+        await add_meter(device=second_line.port, unit_id=unit_id)
+    second_line.requests.clear()
+    await set_tariff(hass, 2)
+    assert writes_on(line) == [TARIFF_2_FOR_ALL]
+    assert writes_on(second_line) == [TARIFF_2_FOR_ALL]
+    # All meters of one bus, and one of two of the other.
+    serials = (SERIAL, SECOND_SERIAL, THIRD_SERIAL)
+    await set_tariff(hass, 3, device_id=[device_id(hass, each) for each in serials])
+    assert writes_on(line)[1:] == [b"\x00\x06\x9e\x21\x00\x03"]
+    assert writes_on(second_line)[1:] == [b"\x03\x06\x9e\x21\x00\x03"]
+    assert second_line.meters[4].counters.tariff == 2
+
+
+async def test_meter_that_does_not_follow_a_broadcast_is_named(
+    hass: HomeAssistant,
+    two_meters: CountisConfigEntry,
     second_meter: Meter,
     meter: Meter,
 ) -> None:
-    await add_meter(address=2)
     second_meter.ignores_commands = {40481}
     with pytest.raises(HomeAssistantError, match=r"COUNTIS E33 #2 did not change"):
         await set_tariff(hass, 2)
@@ -161,44 +318,61 @@ async def test_a_meter_that_does_not_follow_a_broadcast_is_named(
     meter.ignores_commands = {40481}
     with pytest.raises(HomeAssistantError, match=r"#1 did(.|\n)*#2 did"):
         await set_tariff(hass, 3)
-    # What is told within another error is in the language of Home Assistant.
+    # An error within another one is in the language of Home Assistant.
     hass.config.language = "de"
-    with pytest.raises(HomeAssistantError) as told:
+    with pytest.raises(HomeAssistantError) as raised:
         await set_tariff(hass, 3)
     assert "COUNTIS E33 #2 hat den Tarif nicht" in str(
-        told.value.translation_placeholders
+        raised.value.translation_placeholders
     )
 
 
-async def test_a_line_that_is_gone_is_told(
-    hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter, line: Line
+async def test_offline_meter_is_reported_and_the_other_one_changes(
+    hass: HomeAssistant, two_meters: CountisConfigEntry, second_meter: Meter
 ) -> None:
-    await add_meter(address=2)
+    second_meter.silent = True
+    await until(lambda: not coordinator_of(two_meters, 2).online)
+    with pytest.raises(HomeAssistantError, match="No meter responds at unit ID 2"):
+        await set_tariff(hass, 2)
+    assert state(hass, "tariff") == "2"
+    assert state(hass, "tariff", SECOND_SERIAL) == "1"
+
+
+async def test_unplugged_port_is_reported(
+    hass: HomeAssistant, two_meters: CountisConfigEntry, line: Line
+) -> None:
     line.unplug()
     with pytest.raises(HomeAssistantError, match="cannot be opened"):
         await set_tariff(hass, 2)
 
 
-async def test_a_tariff_that_a_meter_does_not_have_is_refused(
-    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+async def test_tariff_that_a_targeted_meter_does_not_have_is_refused(
+    hass: HomeAssistant,
+    meter: Meter,
+    second_meter: Meter,
+    add_meter: AddMeter,
+    line: Line,
 ) -> None:
-    with pytest.raises(ServiceValidationError, match="has no tariff 5"):
+    meter.override = {51200: 8}
+    await add_meter()
+    await add_meter(unit_id=2)
+    with pytest.raises(ServiceValidationError, match="#2 has no tariff 5"):
         await set_tariff(hass, 5)
-    assert meter.writes == []
+    assert writes_on(line) == []
 
 
-async def test_an_action_without_a_meter_is_told(
+async def test_action_without_a_meter_is_refused(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     with pytest.raises(ServiceValidationError, match="No COUNTIS meter"):
-        await hass.services.async_call(
-            DOMAIN, "set_tariff", {ATTR_DEVICE_ID: [], "tariff": 1}, blocking=True
-        )
+        await set_tariff(hass, 1, device_id=[])
+    with pytest.raises(ServiceValidationError, match="No COUNTIS meter"):
+        await set_tariff(hass, 1, device_id=["gone"], entity_id=["sensor.other"])
 
 
-async def test_an_action_for_a_meter_that_is_not_set_up_names_it(
-    hass: HomeAssistant, entry: CountisConfigEntry
+async def test_action_for_a_bus_that_is_not_set_up_names_it(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
-    with pytest.raises(ServiceValidationError, match=r"COUNTIS E33 #1 is not set up"):
+    with pytest.raises(ServiceValidationError, match=f"{line.port} is not set up"):
         await set_tariff(hass, 1)

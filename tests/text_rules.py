@@ -90,6 +90,16 @@ TRANSLATIONS = vol.Schema(
         vol.Optional("title"): text,
         vol.Optional("common"): {KEY: text},
         vol.Optional("config"): FLOW,
+        vol.Optional("config_subentries"): {
+            cv.slug: {
+                **FLOW,
+                vol.Required("entry_type"): text,
+                vol.Required("initiate_flow"): {
+                    vol.Required("user"): text,
+                    vol.Optional("reconfigure"): text,
+                },
+            }
+        },
         vol.Optional("options"): FLOW,
         vol.Optional("issues"): {
             str: vol.Any(

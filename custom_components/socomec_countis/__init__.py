@@ -1,32 +1,29 @@
-"""Socomec COUNTIS electricity meters, over RS485 and Modbus RTU.
+"""Socomec COUNTIS electricity meters on an RS485 bus.
 
-The line is not opened here: the `modbus` integration shares one connection for
-each port between everything that talks over it, and lends out a unit of it.
+An entry is a bus, and each of its subentries is a meter. The `modbus` integration
+owns the connection to the bus and shares it between all integrations that use it.
 """
 
-from datetime import datetime
-from time import time
-
-from homeassistant.components.modbus import async_get_unit
-from homeassistant.const import CONF_ADDRESS, CONF_TYPE, Platform
-from homeassistant.core import HomeAssistant
+from homeassistant.config_entries import (
+    SIGNAL_CONFIG_ENTRY_CHANGED,
+    ConfigEntry,
+    ConfigEntryChange,
+    ConfigEntryState,
+)
+from homeassistant.const import Platform
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryNotReady, HomeAssistantError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.device_registry import DeviceEntry
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.typing import ConfigType
-from homeassistant.util import dt as dt_util
 
-from .connection import (
-    REQUEST_TIMEOUT,
-    error_placeholders,
-    modbus_params,
-    shared_line,
-)
-from .const import CONF_SERIAL_NUMBER, DOMAIN, SERIAL
-from .coordinator import CountisConfigEntry, CountisCoordinator, meter_store
-from .countis import Countis
+from .connection import endpoint_name
+from .const import DOMAIN
+from .coordinator import counter_store
 from .identifiers import meter_identifier
-from .issues import clear_all, clear_line_conflict, clear_silence, tell_line_conflict
+from .issues import create_line_conflict, delete_issues_of, delete_line_conflict
+from .runtime import BusRuntime, CountisConfigEntry, meter_subentries
 from .services import async_setup_services
 
 PLATFORMS = [Platform.BINARY_SENSOR, Platform.BUTTON, Platform.SELECT, Platform.SENSOR]
@@ -35,76 +32,72 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Register the actions, which are there without a meter as well."""
+    """Register the actions, which exist without a meter as well."""
     async_setup_services(hass)
+
+    @callback
+    def on_change(change: ConfigEntryChange, entry: ConfigEntry) -> None:
+        # An entry that is retried is disabled without being unloaded.
+        if entry.domain == DOMAIN and entry.state is ConfigEntryState.NOT_LOADED:
+            delete_line_conflict(hass, entry)
+
+    async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, on_change)
     return True
-
-
-async def async_migrate_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
-    """Bring an entry up to date: before 1.2, every line was a serial port."""
-    if entry.minor_version < 2:  # noqa: PLR2004
-        hass.config_entries.async_update_entry(
-            entry, data={CONF_TYPE: SERIAL, **entry.data}, minor_version=2
-        )
-    return True
-
-
-def local_time() -> datetime:
-    """Return what a clock on the wall shows, which knows no time zone."""
-    return dt_util.now().replace(tzinfo=None)
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
-    """Set up a meter from a config entry."""
+    """Set up a bus: its meters exist from their profiles, and polling begins."""
+    runtime = BusRuntime(hass, entry)
     try:
-        unit = async_get_unit(
-            hass, entry, modbus_params(entry.data), entry.data[CONF_ADDRESS]
-        )
+        await runtime.async_update()
     except HomeAssistantError as err:
-        tell_line_conflict(hass, entry)
-        # Tried again, as it is for the other user of the port to change.
+        create_line_conflict(hass, entry)
+        # Retried, because the other user of the port may change its settings.
         raise ConfigEntryNotReady(
             translation_domain=DOMAIN,
             translation_key="line_settings_in_use",
-            translation_placeholders=error_placeholders(entry.data, err),
+            translation_placeholders={
+                "device": endpoint_name(entry.data),
+                "reason": str(err),
+            },
         ) from err
-    clear_line_conflict(hass, entry)
-    unit.require_timeout(REQUEST_TIMEOUT)
-
-    store = meter_store(hass, entry.entry_id)
-    meter = Countis(
-        unit,
-        shared_line(hass, entry.data),
-        address=entry.data[CONF_ADDRESS],
-        clock=time,
-        local_time=local_time,
-        serial_number=entry.data[CONF_SERIAL_NUMBER],
-        saved=await store.async_load(),
-    )
-    entry.async_on_unload(meter.leave_line)
-    coordinator = CountisCoordinator(hass, entry, meter, store)
-    await coordinator.async_config_entry_first_refresh()
-    entry.runtime_data = coordinator
-
+    delete_line_conflict(hass, entry)
+    entry.runtime_data = runtime
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    entry.async_on_unload(entry.add_update_listener(_async_update))
+    entry.async_create_background_task(
+        hass, runtime.async_poll(), f"{DOMAIN} poller {entry.title}"
+    )
     return True
 
 
+async def _async_update(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
+    """Follow changes of the entry and its meters; most need no reload."""
+    if entry.runtime_data.is_outdated:
+        hass.config_entries.async_schedule_reload(entry.entry_id)
+    else:
+        await entry.runtime_data.async_update()
+
+
 async def async_unload_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
-    """Unload a config entry; the unit is given back by what lent it."""
+    """Unload a bus; the `modbus` integration closes the connection."""
     await entry.runtime_data.async_save()
-    clear_silence(hass, entry)
     return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Forget the meter of an entry that is removed."""
-    clear_all(hass, entry)
-    await meter_store(hass, entry.entry_id).async_remove()
+    """Remove what is stored of the meters of a bus."""
+    delete_issues_of(hass, entry.entry_id)
+    for subentry in meter_subentries(entry):
+        delete_issues_of(hass, subentry.subentry_id)
+        await counter_store(hass, subentry.subentry_id).async_remove()
 
 
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
 ) -> bool:
-    """Allow to remove the device of a meter that was exchanged for another one."""
-    return (DOMAIN, meter_identifier(entry)) not in device.identifiers
+    """Allow removing the device of a meter that was exchanged for another one."""
+    return not any(
+        (DOMAIN, meter_identifier(subentry)) in device.identifiers
+        for subentry in meter_subentries(entry)
+    )

@@ -12,8 +12,9 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import CountisConfigEntry, CountisCoordinator
+from .coordinator import CountisCoordinator
 from .entity import CountisEntity
+from .runtime import CountisConfigEntry
 
 # The coordinator reads for all entities at once.
 PARALLEL_UPDATES = 0
@@ -48,13 +49,17 @@ async def async_setup_entry(
     entry: CountisConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add a sensor for each phase that the meter measures."""
-    coordinator = entry.runtime_data
-    async_add_entities(
-        CountisPhase(coordinator, description)
-        for description in PHASES
-        if description.quantity in coordinator.meter.quantities
-    )
+    """Add a sensor for each phase that a meter measures."""
+
+    def create(coordinator: CountisCoordinator) -> list[CountisPhase]:
+        quantities = coordinator.meter.profile.quantities
+        return [
+            CountisPhase(coordinator, description)
+            for description in PHASES
+            if description.quantity in quantities
+        ]
+
+    entry.runtime_data.async_add_platform(create, async_add_entities)
 
 
 class CountisPhase(CountisEntity, BinarySensorEntity):

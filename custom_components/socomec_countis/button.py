@@ -1,4 +1,4 @@
-"""The buttons of a meter: what it is told to do without a choice."""
+"""The buttons of a meter: commands without a choice."""
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import CountisConfigEntry, CountisCoordinator
+from .coordinator import CountisCoordinator
 from .countis import (
     PARTIAL_COUNTERS,
     TARIFF_COUNTERS,
@@ -18,6 +18,7 @@ from .countis import (
     async_set_clock,
 )
 from .entity import CountisEntity
+from .runtime import CountisConfigEntry
 from .wiring import async_notify_wiring
 
 PARALLEL_UPDATES = 1
@@ -25,12 +26,12 @@ PARALLEL_UPDATES = 1
 
 @dataclass(frozen=True, kw_only=True)
 class CountisButtonDescription(ButtonEntityDescription):
-    """A command; the key is its translation."""
+    """Describe a button; the key is its translation key."""
 
     needs: Collection[str]
-    """Quantities of which a meter has at least one, or it has no such button."""
+    """The button exists for a meter with at least one of these quantities."""
 
-    press: Callable[[CountisCoordinator], Awaitable[None]]
+    press_fn: Callable[[CountisCoordinator], Awaitable[None]]
 
 
 BUTTONS = (
@@ -39,7 +40,9 @@ BUTTONS = (
         translation_key="reset_partial_counters",
         entity_category=EntityCategory.CONFIG,
         needs=PARTIAL_COUNTERS,
-        press=lambda coordinator: coordinator.async_reset(async_reset_partial_counters),
+        press_fn=lambda coordinator: coordinator.async_command(
+            async_reset_partial_counters
+        ),
     ),
     CountisButtonDescription(
         key="reset_tariff_counters",
@@ -47,7 +50,9 @@ BUTTONS = (
         entity_category=EntityCategory.CONFIG,
         entity_registry_enabled_default=False,
         needs=TARIFF_COUNTERS,
-        press=lambda coordinator: coordinator.async_reset(async_reset_tariff_counters),
+        press_fn=lambda coordinator: coordinator.async_command(
+            async_reset_tariff_counters
+        ),
     ),
     CountisButtonDescription(
         key="set_clock",
@@ -55,14 +60,14 @@ BUTTONS = (
         entity_category=EntityCategory.CONFIG,
         entity_registry_enabled_default=False,
         needs=("clock_offset",),
-        press=lambda coordinator: coordinator.async_command(async_set_clock),
+        press_fn=lambda coordinator: coordinator.async_command(async_set_clock),
     ),
     CountisButtonDescription(
         key="check_wiring",
         translation_key="check_wiring",
         entity_category=EntityCategory.DIAGNOSTIC,
         needs=("power_l1",),
-        press=async_notify_wiring,
+        press_fn=async_notify_wiring,
     ),
 )
 
@@ -72,21 +77,25 @@ async def async_setup_entry(
     entry: CountisConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the buttons for what the meter has."""
-    coordinator = entry.runtime_data
-    async_add_entities(
-        CountisButton(coordinator, description)
-        for description in BUTTONS
-        if not coordinator.meter.quantities.isdisjoint(description.needs)
-    )
+    """Add a button for each command that a meter supports."""
+
+    def create(coordinator: CountisCoordinator) -> list[CountisButton]:
+        quantities = coordinator.meter.profile.quantities
+        return [
+            CountisButton(coordinator, description)
+            for description in BUTTONS
+            if not quantities.isdisjoint(description.needs)
+        ]
+
+    entry.runtime_data.async_add_platform(create, async_add_entities)
 
 
 class CountisButton(CountisEntity, ButtonEntity):
-    """Gives a meter a command."""
+    """A button that gives a meter a command."""
 
     entity_description: CountisButtonDescription
 
     @override
     async def async_press(self) -> None:
-        """Give the command, and show what is read back."""
-        await self.entity_description.press(self.coordinator)
+        """Give the meter the command, and show what is read back."""
+        await self.entity_description.press_fn(self.coordinator)

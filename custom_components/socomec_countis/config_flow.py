@@ -1,295 +1,217 @@
-"""Config flow: where a meter is, and whether it answers there."""
+"""Config flow of a bus: its connection and line settings, and its first meters."""
 
-import asyncio
-from collections.abc import Mapping
+from functools import partialmethod
 from pathlib import Path
 from typing import Any, override
 
-from homeassistant.components.modbus import async_get_temporary_unit
 from homeassistant.config_entries import (
     ConfigEntry,
     ConfigEntryState,
+    ConfigFlow,
+    ConfigFlowContext,
     ConfigFlowResult,
+    ConfigSubentry,
+    ConfigSubentryFlow,
     OptionsFlow,
-    OptionsFlowWithReload,
 )
-from homeassistant.const import CONF_ADDRESS, CONF_DEVICE, CONF_TYPE
+from homeassistant.const import CONF_DEVICE, CONF_HOST, CONF_TYPE
 from homeassistant.core import callback
-from homeassistant.exceptions import HomeAssistantError
-
-from .connection import (
-    LINE_ERRORS,
-    LINE_SETTINGS,
-    OPEN_RETRY_DELAY,
-    REQUEST_TIMEOUT,
-    async_identify,
-    endpoint,
-    error_key,
-    error_placeholders,
-    line_settings,
-    modbus_params,
-    shared_line,
+from homeassistant.data_entry_flow import AbortFlow
+from homeassistant.helpers.schema_config_entry_flow import (
+    SchemaFlowFormStep,
+    SchemaOptionsFlowHandler,
 )
+
+from .connection import BusData, bus_unique_id, endpoint_name, settings_data
 from .const import (
     CONF_SERIAL_NUMBER,
+    CONF_UNIT_ID,
     CONNECTION_TYPES,
     DOMAIN,
     RTU_OVER_TCP,
     SERIAL,
+    SUBENTRY_METER,
     TCP,
 )
-from .countis import Countis, NotACountisError
-from .find_flow import FindMetersFlow
-from .found_meter import place, title, unique_id
-from .schemas import METER_SCHEMAS, NUMBER_CHOICES, OPTIONS_SCHEMA
+from .countis import SCAN_SETTINGS, UNIT_IDS, FoundMeter
+from .meter_flow import MeterFlow, meter_subentry
+from .runtime import CountisConfigEntry, meter_subentries
+from .scan_flow import HELD_UNIT_ID, ScanFlow, UserInput
+from .schemas import OPTIONS_SCHEMA, SUGGESTED, bus_schema
+
+# Wrong line settings silence all meters alike, so a few of them are enough to verify
+# the settings. Each that does not respond takes about 4 s.
+VERIFIED_METERS = 4
 
 
-class CountisConfigFlow(FindMetersFlow, domain=DOMAIN):
-    """Adds a meter, or moves it to another line, address or line settings."""
+def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
+    """Return the data of the entry for a bus, without what was left empty."""
+    data = {CONF_TYPE: kind, **user_input}
+    data.pop(CONF_UNIT_ID, None)
+    if CONF_HOST in data:
+        # An IPv6 address is stored without its brackets.
+        data[CONF_HOST] = data[CONF_HOST].strip(" []")
+    return data
 
-    VERSION = 1
-    MINOR_VERSION = 2
+
+def endpoint(data: BusData) -> str:
+    """Return what identifies a bus, the same for all names of a serial port."""
+    if data[CONF_TYPE] == SERIAL:
+        return str(Path(data[CONF_DEVICE]).resolve())
+    return bus_unique_id(data)
+
+
+class CountisConfigFlow(
+    ScanFlow[ConfigFlowContext, ConfigFlowResult, str], ConfigFlow, domain=DOMAIN
+):
+    """Adds a bus with its meters, or changes its connection and line settings."""
+
+    _entered: BusData | None = None
 
     @staticmethod
     @callback
     @override
     def async_get_options_flow(config_entry: ConfigEntry) -> OptionsFlow:
-        """Return the flow that changes an entry's options."""
-        return CountisOptionsFlow()
+        form = SchemaFlowFormStep(OPTIONS_SCHEMA)
+        return SchemaOptionsFlowHandler(config_entry, {"init": form})
+
+    @classmethod
+    @callback
+    @override
+    def async_get_supported_subentry_types(
+        cls, config_entry: ConfigEntry
+    ) -> dict[str, type[ConfigSubentryFlow]]:
+        return {SUBENTRY_METER: MeterFlow}
+
+    async def _async_other_entry(self) -> ConfigEntry | None:
+        """Return another entry for the same bus."""
+        entries = self.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
+        own_id = self.context.get("entry_id")
+
+        def find() -> ConfigEntry | None:
+            bus = endpoint(self.data)
+            others = (each for each in entries if each.entry_id != own_id)
+            return next((each for each in others if endpoint(each.data) == bus), None)
+
+        return await self.hass.async_add_executor_job(find)
+
+    # -- a new bus -----------------------------------------------------------
 
     @override
-    async def async_step_user(
-        self, user_input: dict[str, Any] | None = None
+    async def async_step_user(self, user_input: UserInput = None) -> ConfigFlowResult:
+        return self.async_show_menu(step_id="user", menu_options=[*CONNECTION_TYPES])
+
+    async def _async_new(
+        self, kind: str, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Ask how the meter's line is reached."""
-        return self.async_show_menu(
-            step_id="user", menu_options=[*CONNECTION_TYPES, "find"]
+        """Ask for a bus and a meter, and search for what is left empty."""
+        if user_input is not None:
+            self.form, self._entered = kind, user_input
+            known = bus_data(kind, user_input)
+            self.data = {**settings_data(known, SCAN_SETTINGS[0]), **known}
+            unique_id = bus_unique_id(self.data)
+            await self.async_set_unique_id(unique_id, raise_on_progress=False)
+            await self._async_abort_if_configured()
+            unit_id = user_input.get(CONF_UNIT_ID)
+            result = await self.async_look(known, [unit_id] if unit_id else UNIT_IDS)
+            if result is not None:
+                return result
+        entered = self._entered or SUGGESTED[kind]
+        return self.show_form(kind, bus_schema(kind, is_new=True), entered)
+
+    async_step_serial = partialmethod(_async_new, SERIAL)
+    async_step_tcp = partialmethod(_async_new, TCP)
+    async_step_rtu_over_tcp = partialmethod(_async_new, RTU_OVER_TCP)
+
+    async def _async_abort_if_configured(self) -> None:
+        if entry := await self._async_other_entry():
+            reason = "bus_already_configured"
+            raise AbortFlow(reason, {"name": entry.title})
+
+    @override
+    async def async_add(self, meters: list[FoundMeter]) -> ConfigFlowResult:
+        # Another dialog may have set up the bus during the scan.
+        await self._async_abort_if_configured()
+        return self.async_create_entry(
+            title=endpoint_name(self.data),
+            data={**self.data, **settings_data(self.data, meters[0].settings)},
+            subentries=[meter_subentry(meter).as_dict() for meter in meters],
         )
 
-    async def async_step_serial(
-        self, user_input: dict[str, Any] | None = None
-    ) -> ConfigFlowResult:
-        """Ask for a serial port, and look for the meter there."""
-        return await self._async_step_add(SERIAL, user_input)
-
-    async def async_step_tcp(
-        self, user_input: dict[str, Any] | None = None
-    ) -> ConfigFlowResult:
-        """Ask for a Modbus TCP gateway, and look for the meter behind it."""
-        return await self._async_step_add(TCP, user_input)
-
-    async def async_step_rtu_over_tcp(
-        self, user_input: dict[str, Any] | None = None
-    ) -> ConfigFlowResult:
-        """Ask for a gateway that carries RTU frames, and look for the meter."""
-        return await self._async_step_add(RTU_OVER_TCP, user_input)
-
-    async def _async_step_add(
-        self, kind: str, user_input: dict[str, Any] | None
-    ) -> ConfigFlowResult:
-        if user_input is not None:
-            data = await self.async_with_known_device({CONF_TYPE: kind, **user_input})
-            self._async_abort_entries_match(place(data))
-            if meter := await self._async_probe(data):
-                await self.async_set_unique_id(unique_id(meter.serial_number, data))
-                self._abort_if_unique_id_configured()
-                return self.async_create_entry(
-                    title=title(meter.model, data),
-                    data=data | {CONF_SERIAL_NUMBER: meter.serial_number},
-                )
-        return self._async_show_meter_form(kind, kind, user_input or {})
+    # -- a bus that is set up ------------------------------------------------
 
     async def async_step_reconfigure(
-        self, user_input: dict[str, Any] | None = None
+        self, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Ask how the meter's line is reached now."""
-        return self.async_show_menu(
-            step_id="reconfigure",
-            menu_options=[f"reconfigure_{kind}" for kind in CONNECTION_TYPES],
+        """Ask how the bus is connected now."""
+        options = [f"reconfigure_{each}" for each in CONNECTION_TYPES]
+        return self.async_show_menu(step_id="reconfigure", menu_options=options)
+
+    async def _async_change(
+        self, kind: str, user_input: UserInput = None
+    ) -> ConfigFlowResult:
+        """Ask for the connection and the line settings, and verify them."""
+        entry: CountisConfigEntry = self.hass.config_entries.async_get_known_entry(
+            self.context["entry_id"]
         )
-
-    async def async_step_reconfigure_serial(
-        self, user_input: dict[str, Any] | None = None
-    ) -> ConfigFlowResult:
-        """Move the meter to a serial port."""
-        return await self._async_step_move(SERIAL, user_input)
-
-    async def async_step_reconfigure_tcp(
-        self, user_input: dict[str, Any] | None = None
-    ) -> ConfigFlowResult:
-        """Move the meter behind a Modbus TCP gateway."""
-        return await self._async_step_move(TCP, user_input)
-
-    async def async_step_reconfigure_rtu_over_tcp(
-        self, user_input: dict[str, Any] | None = None
-    ) -> ConfigFlowResult:
-        """Move the meter behind a gateway that carries RTU frames."""
-        return await self._async_step_move(RTU_OVER_TCP, user_input)
-
-    async def _async_step_move(
-        self, kind: str, user_input: dict[str, Any] | None
-    ) -> ConfigFlowResult:
-        """Ask where the meter is now, and make sure that it is the same one."""
-        entry = self._get_reconfigure_entry()
         if user_input is not None:
-            data = await self.async_with_known_device({CONF_TYPE: kind, **user_input})
-            if place(data) != place(entry.data):
-                self._async_abort_entries_match(place(data))
-            line = self._line_to_change(entry, data)
-            loaded = [each for each in line if each.state is ConfigEntryState.LOADED]
-            if loaded:
-                await self._async_let_go_of_line(loaded)
-            meter = await self._async_probe(data)
-            if meter and meter.serial_number == entry.data[CONF_SERIAL_NUMBER]:
-                return self._async_take_over(entry, line, meter, data)
-            if meter:
-                self._errors["base"] = "another_meter"
-                self._placeholders |= {
-                    "found": meter.serial_number or "?",
-                    "expected": entry.data[CONF_SERIAL_NUMBER] or "?",
-                }
-            for each in loaded:
-                await self.hass.config_entries.async_setup(each.entry_id)
-        return self._async_show_meter_form(
-            f"reconfigure_{kind}", kind, user_input or entry.data
-        )
-
-    async def _async_let_go_of_line(self, loaded: list[ConfigEntry]) -> None:
-        """Unload the meters that hold a port with its old settings.
-
-        Not in the middle of an answer, which would come in the way of the first one
-        with the new settings.
-        """
-        async with shared_line(self.hass, loaded[0].data).turn:
-            for each in loaded:
-                await self.hass.config_entries.async_unload(each.entry_id)
-            await asyncio.sleep(OPEN_RETRY_DELAY)
-
-    def _async_take_over(
-        self,
-        entry: ConfigEntry,
-        line: list[ConfigEntry],
-        meter: Countis,
-        data: dict[str, Any],
-    ) -> ConfigFlowResult:
-        """Store where the meter is now, and what of it concerns its whole line."""
-        settings = {key: data[key] for key in LINE_SETTINGS if key in data}
-        for each in line:
-            if each is entry:
-                continue
-            self.hass.config_entries.async_update_entry(
-                each, data={**each.data, **settings}
-            )
-            self.hass.config_entries.async_schedule_reload(each.entry_id)
-        named_by_default = entry.title == title(meter.model, entry.data)
-        return self.async_update_reload_and_abort(
-            entry,
-            unique_id=unique_id(meter.serial_number, data),
-            title=title(meter.model, data) if named_by_default else entry.title,
-            data=data | {CONF_SERIAL_NUMBER: meter.serial_number},
-            # Or Home Assistant's own text is shown.
-            reason="reconfigure_successful",
-        )
-
-    def _async_show_meter_form(
-        self, step_id: str, kind: str, suggested: Mapping[str, Any]
-    ) -> ConfigFlowResult:
-        # A choice between numbers is one between their names.
-        names = {key: str(suggested[key]) for key in NUMBER_CHOICES if key in suggested}
-        return self.async_show_form(
-            step_id=step_id,
-            data_schema=self.add_suggested_values_to_schema(
-                METER_SCHEMAS[kind], {**suggested, **names}
-            ),
-            errors=self._errors,
-            description_placeholders=self._placeholders,
-        )
-
-    @override
-    async def async_with_known_device(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Name the port as the other entries do.
-
-        One port has several names, and under two of them it would be opened
-        twice.
-        """
-        if data[CONF_TYPE] != SERIAL:
-            return data
-
-        def known_device() -> str:
-            device: str = data[CONF_DEVICE]
-            port = Path(device).resolve()
-            names = (name for name in known_devices if Path(name).resolve() == port)
-            return next(names, device)
-
-        known_devices = [
-            str(entry.data[CONF_DEVICE])
-            for entry in self._async_current_entries()
-            if entry.data[CONF_TYPE] == SERIAL
-        ]
-        device = await self.hass.async_add_executor_job(known_device)
-        return data | {CONF_DEVICE: device}
-
-    def _line_to_change(
-        self, entry: ConfigEntry, data: Mapping[str, Any]
-    ) -> list[ConfigEntry]:
-        """Return the meters whose line settings change along with this one's.
-
-        Speed and format belong to the line, so all its meters share them.
-        """
-        if endpoint(data) != endpoint(entry.data) or all(
-            data[key] == entry.data[key] for key in LINE_SETTINGS if key in data
-        ):
-            return []
-        return [
-            each
-            for each in self._async_current_entries()
-            if endpoint(each.data) == endpoint(data)
-        ]
-
-    async def _async_probe(self, data: Mapping[str, Any]) -> Countis | None:
-        """Return the meter that answers, or None with the error for the form set."""
-        self._errors = {}
-        try:
-            async with async_get_temporary_unit(
-                self.hass, modbus_params(data), data[CONF_ADDRESS]
-            ) as unit:
-                unit.require_timeout(REQUEST_TIMEOUT)
-                meter = Countis(
-                    unit, shared_line(self.hass, data), address=data[CONF_ADDRESS]
-                )
+            self.errors = {}
+            self.data = bus_data(kind, user_input)
+            if other := await self._async_other_entry():
+                self.set_error("bus_already_configured", name=other.title)
+            elif self.claim():
                 try:
-                    await async_identify(meter)
+                    await self._async_verify_and_update(entry)
                 finally:
-                    meter.leave_line()
-        except (NotACountisError, *LINE_ERRORS) as err:
-            self._placeholders = error_placeholders(data, err)
-            self._errors["base"] = error_key(data, err)
-            return None
-        except HomeAssistantError as err:
-            settings = (
-                line_settings(entry.data)
-                for entry in self._async_current_entries()
-                if endpoint(entry.data) == endpoint(data)
-            )
-            self._placeholders = error_placeholders(data, err)
-            self._placeholders["reason"] = next(settings, str(err))
-            self._errors["base"] = "line_settings_in_use"
-            return None
-        return meter
+                    self.release()
+            if not self.errors:
+                return self.async_abort(reason="reconfigure_successful")
+        entered = user_input or {**SUGGESTED[kind], **entry.data}
+        schema = bus_schema(kind, is_new=False)
+        return self.show_form(f"reconfigure_{kind}", schema, entered)
 
+    async_step_reconfigure_serial = partialmethod(_async_change, SERIAL)
+    async_step_reconfigure_tcp = partialmethod(_async_change, TCP)
+    async_step_reconfigure_rtu_over_tcp = partialmethod(_async_change, RTU_OVER_TCP)
 
-class CountisOptionsFlow(OptionsFlowWithReload):
-    """Changes what of a meter's readings is published."""
+    async def _async_verify_and_update(self, entry: CountisConfigEntry) -> None:
+        """Change the entry if a known meter responds on the bus as it is now.
 
-    async def async_step_init(
-        self, user_input: dict[str, Any] | None = None
-    ) -> ConfigFlowResult:
-        """Ask for the options."""
-        if user_input is not None:
-            return self.async_create_entry(data=user_input)
-        return self.async_show_form(
-            step_id="init",
-            data_schema=self.add_suggested_values_to_schema(
-                OPTIONS_SCHEMA, self.config_entry.options
-            ),
-        )
+        The lock keeps the entry from being set up by something else in between. It is
+        set up again with its old or its new data, whatever happens.
+        """
+        meters = meter_subentries(entry)
+        if entry.state is ConfigEntryState.LOADED:
+            coordinators = entry.runtime_data.coordinators
+            online = {key for key, each in coordinators.items() if each.online}
+            meters.sort(key=lambda each: each.subentry_id not in online)
+        async with entry.setup_lock:
+            if not await entry.async_unload(self.hass):
+                reason = "bus_not_loaded"
+                raise AbortFlow(reason, {"name": entry.title})
+            try:
+                await self._async_verify(meters[:VERIFIED_METERS])
+                if not self.errors:
+                    unique_id = bus_unique_id(self.data)
+                    title = entry.title
+                    # A title that the user has given stays.
+                    if title == endpoint_name(entry.data):
+                        title = endpoint_name(self.data)
+                    self.hass.config_entries.async_update_entry(
+                        entry, data=self.data, unique_id=unique_id, title=title
+                    )
+            finally:
+                await entry.async_setup(self.hass)
+
+    async def _async_verify(self, meters: list[ConfigSubentry]) -> None:
+        """Set an error unless one of these meters responds.
+
+        Without meters, it is enough that the port or gateway can be opened.
+        """
+        known = [(m.data[CONF_UNIT_ID], m.data[CONF_SERIAL_NUMBER]) for m in meters]
+        for unit_id, serial_number in known or [(HELD_UNIT_ID, None)]:
+            profile = await self.async_probe(unit_id, serial_number)
+            if profile or (self.reached and not known):
+                self.errors = {}
+            if not self.errors or not self.reached:
+                return

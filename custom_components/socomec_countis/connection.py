@@ -1,12 +1,9 @@
-"""The line that a config entry describes, and what to tell when it fails."""
+"""The bus that an entry describes, and the texts for its errors."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
-from weakref import WeakValueDictionary
 
 from modbus_connection import (
-    GatewayTargetError,
     ModbusConnectionError,
     ModbusError,
     ModbusSerialParams,
@@ -14,20 +11,12 @@ from modbus_connection import (
     ModbusTimeoutError,
 )
 
-from homeassistant.const import (
-    CONF_ADDRESS,
-    CONF_DEVICE,
-    CONF_HOST,
-    CONF_PORT,
-    CONF_TYPE,
-)
-from homeassistant.core import HomeAssistant
-from homeassistant.util.hass_dict import HassKey
+from homeassistant.const import CONF_DEVICE, CONF_HOST, CONF_PORT, CONF_TYPE
+from homeassistant.exceptions import HomeAssistantError
 
 from .const import (
     CONF_BAUDRATE,
     CONF_PARITY,
-    CONF_SERIAL_NUMBER,
     CONF_STOPBITS,
     DOMAIN,
     RTU_OVER_TCP,
@@ -36,9 +25,9 @@ from .const import (
 )
 from .countis import (
     AnotherMeterError,
-    Countis,
+    Bus,
     CountisError,
-    Line,
+    LineSettings,
     NotACountisError,
     ResetError,
     ResetTariffsError,
@@ -46,39 +35,22 @@ from .countis import (
     SetTariffError,
 )
 
-# What belongs to the line, and so to all meters on it.
-LINE_SETTINGS = (CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS)
-
-# Where the line is.
-ENDPOINT = (CONF_TYPE, CONF_DEVICE, CONF_HOST, CONF_PORT)
-
 PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
 
-# What every integration takes for a line that is carried as it is over a network.
+# Every integration passes this speed for RTU over TCP, which has none of its own.
 SOCKET_BAUDRATE = 115_200
 
-# The link's own, for all who share it. A meter's line is more exact, so this one
-# only has to be longer than what any answer takes.
-REQUEST_TIMEOUT = 2.0
+# s; the timeout of the connection, for everyone who shares it. It bounds connecting:
+# the bus has a shorter timeout for each response.
+CONNECTION_TIMEOUT = 5.0
 
-# How long an answer may take to begin, at least, where a network lies in between. A
-# gateway waits for a silent meter itself, and says so when it is over.
-SHORTEST_WAITS = {SERIAL: None, RTU_OVER_TCP: 0.5, TCP: 1.0}
+# s until a response begins, where it takes longer than on a serial port: a network
+# lies in between. A Modbus TCP gateway waits itself, and reports a lost response.
+RESPONSE_TIMEOUTS = {RTU_OVER_TCP: 0.5, TCP: 1.5}
 
-DATA_LINES: HassKey[WeakValueDictionary[tuple[Any, ...], Line]] = HassKey(
-    f"{DOMAIN}_lines"
-)
+BUS_ERRORS = (ModbusError, OSError)
 
-# A port is let go of in the background, a moment after its last user has closed
-# it: the config flow before the set-up, or an entry that reloads.
-OPEN_ATTEMPTS = 4
-OPEN_RETRY_DELAY = 0.25
-
-# An adapter that is unplugged during a request is an error of the operating
-# system's, not always told as one of the connection.
-LINE_ERRORS = (ModbusError, OSError)
-
-METER_ERRORS: dict[type[CountisError], str] = {
+ERROR_KEYS: dict[type[CountisError], str] = {
     NotACountisError: "not_a_countis",
     AnotherMeterError: "another_meter",
     ResetError: "reset_failed",
@@ -87,11 +59,12 @@ METER_ERRORS: dict[type[CountisError], str] = {
     SetClockError: "clock_not_set",
 }
 
-type EntryData = Mapping[str, Any]
+type BusData = Mapping[str, Any]
+"""The data of an entry: the connection to a bus, and its line settings."""
 
 
-def modbus_params(data: EntryData) -> ModbusSerialParams | ModbusTcpParams:
-    """Build the parameters that the line is shared by."""
+def modbus_params(data: BusData) -> ModbusSerialParams | ModbusTcpParams:
+    """Return the parameters by which the connection is shared."""
     if data[CONF_TYPE] == TCP:
         return ModbusTcpParams(host=data[CONF_HOST], port=data[CONF_PORT])
     if data[CONF_TYPE] == RTU_OVER_TCP:
@@ -106,32 +79,42 @@ def modbus_params(data: EntryData) -> ModbusSerialParams | ModbusTcpParams:
     )
 
 
-def endpoint(data: EntryData) -> dict[str, Any]:
-    """Return what of an entry says where its line is."""
-    return {key: data[key] for key in ENDPOINT if key in data}
+def create_bus(data: BusData) -> Bus:
+    """Return the bus at the end of a connection."""
+    return Bus(
+        baudrate=data[CONF_BAUDRATE],
+        framing="tcp" if data[CONF_TYPE] == TCP else "rtu",
+        response_timeout=RESPONSE_TIMEOUTS.get(data[CONF_TYPE]),
+    )
 
 
-def endpoint_name(data: EntryData) -> str:
-    """Return the port of the line, or the host and port of its gateway."""
+def bus_unique_id(data: BusData) -> str:
+    """Return the endpoint of the connection, which no two buses share."""
+    return ":".join(map(str, modbus_params(data).endpoint))
+
+
+def endpoint_name(data: BusData) -> str:
+    """Return the serial port, or the host and port of the gateway."""
     if data[CONF_TYPE] == SERIAL:
         return str(data[CONF_DEVICE])
     host = data[CONF_HOST].lower()
-    # The colons of an address are no separators.
+    # The colons of an IPv6 address are no separators.
     return f"{f'[{host}]' if ':' in host else host}:{data[CONF_PORT]}"
 
 
-def shared_line(hass: HomeAssistant, data: EntryData) -> Line:
-    """Return the line that all meters at this endpoint with this speed share."""
-    lines = hass.data.setdefault(DATA_LINES, WeakValueDictionary())
-    place = (modbus_params(data).endpoint, data[CONF_BAUDRATE])
-    if (line := lines.get(place)) is None:
-        line = lines[place] = Line(
-            data[CONF_BAUDRATE], shortest_wait=SHORTEST_WAITS[data[CONF_TYPE]]
-        )
-    return line
+def settings_data(data: BusData, settings: LineSettings) -> dict[str, Any]:
+    """Return line settings as the data of an entry contains them."""
+    if data[CONF_TYPE] != SERIAL:
+        return {CONF_BAUDRATE: settings.baudrate}
+    words = {letter: word for word, letter in PARITIES.items()}
+    return {
+        CONF_BAUDRATE: settings.baudrate,
+        CONF_PARITY: words[settings.parity],
+        CONF_STOPBITS: settings.stopbits,
+    }
 
 
-def line_settings(data: EntryData) -> str:
+def line_settings(data: BusData) -> str:
     """Return the line settings as they are commonly written: 9600 baud, 8N1."""
     if data[CONF_TYPE] != SERIAL:
         return f"{data[CONF_BAUDRATE]} baud"
@@ -139,49 +122,63 @@ def line_settings(data: EntryData) -> str:
     return f"{data[CONF_BAUDRATE]} baud, 8{parity}{data[CONF_STOPBITS]}"
 
 
-async def async_identify(meter: Countis) -> None:
-    """Set the meter up, waiting for the port where it has just been in use.
-
-    Raises `NotACountisError`, `AnotherMeterError` or `ModbusError`.
-    """
-    for _ in range(OPEN_ATTEMPTS - 1):
-        try:
-            return await meter.async_ensure_identity()
-        except ModbusConnectionError:
-            await asyncio.sleep(OPEN_RETRY_DELAY)
-    return await meter.async_ensure_identity()
-
-
-def error_placeholders(data: EntryData, error: Exception) -> dict[str, str]:
-    """Return what the texts for `error_key` name."""
-    if isinstance(error, AnotherMeterError):
-        return {"expected": data[CONF_SERIAL_NUMBER], "found": error.found}
-    cause: BaseException = error
-    # Only the operating system's own error says why a port does not open.
-    while (deeper := cause.__cause__ or cause.__context__) is not None:
-        cause = deeper
-    return {
-        "device": endpoint_name(data),
-        "address": str(data[CONF_ADDRESS]),
-        "settings": line_settings(data),
-        "reason": str(cause) or str(error),
-    }
-
-
-def is_line_down(error: Exception) -> bool:
-    """Whether the line itself could not be opened, so that nobody was asked."""
+def is_connection_lost(error: Exception) -> bool:
+    """Whether the port or gateway could not be opened, so that no request was sent."""
     return isinstance(error, ModbusConnectionError | OSError) and not isinstance(
         error, ModbusTimeoutError
     )
 
 
-def error_key(data: EntryData, error: CountisError | ModbusError | OSError) -> str:
+def error_key(data: BusData, error: Exception) -> str:
     """Return the translation key of the text that says what to check."""
     if isinstance(error, CountisError):
-        return METER_ERRORS[type(error)]
+        return ERROR_KEYS[type(error)]
     behind_gateway = data[CONF_TYPE] != SERIAL
-    if isinstance(error, ModbusTimeoutError | GatewayTargetError):
-        return "no_answer_behind_gateway" if behind_gateway else "no_answer"
-    if is_line_down(error):
+    if isinstance(error, ModbusTimeoutError):
+        return "no_response_behind_gateway" if behind_gateway else "no_response"
+    if is_connection_lost(error):
         return "cannot_reach_gateway" if behind_gateway else "cannot_open_port"
-    return "unusable_answer"
+    return "invalid_response"
+
+
+def error_placeholders(
+    data: BusData, unit_id: int, error: Exception, serial_number: str | None = None
+) -> dict[str, str]:
+    """Return the placeholders of the text for `error_key`.
+
+    `serial_number` is that of the meter that was expected.
+    """
+    if isinstance(error, AnotherMeterError):
+        return {
+            "unit_id": str(unit_id),
+            "expected": serial_number or "?",
+            "found": error.found,
+        }
+    cause: BaseException = error
+    # Only the error of the operating system says why a port does not open.
+    while (deeper := cause.__cause__ or cause.__context__) is not None:
+        cause = deeper
+    return {
+        "device": endpoint_name(data),
+        "unit_id": str(unit_id),
+        "settings": line_settings(data),
+        "reason": str(cause) or str(error),
+    }
+
+
+def translated[E: HomeAssistantError](
+    kind: type[E],
+    data: BusData,
+    unit_id: int,
+    error: Exception,
+    *,
+    name: str,
+    serial_number: str | None = None,
+) -> E:
+    """Return an error of the bus as a translated error of Home Assistant."""
+    placeholders = error_placeholders(data, unit_id, error, serial_number)
+    return kind(
+        translation_domain=DOMAIN,
+        translation_key=error_key(data, error),
+        translation_placeholders={"name": name, **placeholders},
+    )

@@ -3,13 +3,20 @@
 DOMAIN = "socomec_countis"
 MANUFACTURER = "Socomec"
 
+SUBENTRY_METER = "meter"
+
+# Of an entry, which is a bus.
 CONF_BAUDRATE = "baudrate"
 CONF_PARITY = "parity"
-CONF_PUBLISH_EVERY_READING = "publish_every_reading"
-CONF_SERIAL_NUMBER = "serial_number"
 CONF_STOPBITS = "stopbits"
+CONF_PUBLISH_EVERY_READING = "publish_every_reading"
 
-# How the line is reached.
+# Of a subentry, which is a meter.
+CONF_UNIT_ID = "unit_id"
+CONF_SERIAL_NUMBER = "serial_number"
+CONF_PROFILE = "profile"
+
+# The kinds of connection to a bus.
 SERIAL = "serial"
 TCP = "tcp"
 RTU_OVER_TCP = "rtu_over_tcp"

@@ -1,159 +1,248 @@
-"""Polls one meter, once a second."""
+"""The values of one meter, fed by the poller of its bus."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 import logging
-import math
 from typing import Any, override
 
-from modbus_connection import ModbusError
-from modbus_connection.model import UpdateReport
-
-from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import HomeAssistant, callback
-from homeassistant.exceptions import ConfigEntryError, HomeAssistantError
+from homeassistant.config_entries import ConfigEntry, ConfigSubentry
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from .connection import (
-    LINE_ERRORS,
-    async_identify,
-    error_key,
-    error_placeholders,
-    is_line_down,
-)
-from .const import DOMAIN
+from .connection import BUS_ERRORS, translated
+from .const import CONF_SERIAL_NUMBER, DOMAIN
 from .countis import (
     BLOCK_OF,
-    PERIOD,
+    COUNTERS,
     AnotherMeterError,
-    Countis,
     CountisError,
-    NotACountisError,
+    Meter,
+    PollError,
+    Publish,
+    Reading,
     Values,
     Wiring,
     check_wiring,
 )
 from .issues import (
-    clear_another_meter,
-    clear_silence,
-    tell_another_meter,
-    tell_correction,
-    tell_silence,
+    create_another_meter,
+    create_correction,
+    create_offline,
+    delete_another_meter,
+    delete_offline,
 )
 
 _LOGGER = logging.getLogger(__name__)
 
-type CountisConfigEntry = ConfigEntry[CountisCoordinator]
-type SavedMeter = dict[str, Any]
+type AcceptedCounters = dict[str, Any]
 
-# How long a measured value is shown without a newer one.
+# s; a measured value is shown for so long without a newer one.
 HOLD_SECONDS = 10
 
-# From one question to the next, to a meter that does not answer.
-LONGEST_PAUSE = 30.0
+# s; a repair issue is created for a meter that has been offline for so long.
+OFFLINE_ISSUE_SECONDS = 3600
 
-# The user is told of a meter that does not answer for so long.
-SILENT_SECONDS = 3600
-
-# What a power cut loses makes the guard of the counters wider, not wrong.
+# s between two saves of the counters. An older value only loosens the plausibility
+# limit after a power cut; resets and corrections are saved at once.
 SAVE_SECONDS = 300
 
-# The wiring is tested by so many readings, so many seconds apart.
+# The wiring is checked by so many readings, so many s apart.
 WIRING_READINGS = 5
 WIRING_SECONDS = 1.0
 
 STORAGE_VERSION = 1
 
 
-def meter_store(hass: HomeAssistant, entry_id: str) -> Store[SavedMeter]:
-    """Return where what is known of an entry's meter is kept across a restart."""
-    return Store(hass, STORAGE_VERSION, f"{DOMAIN}.{entry_id}")
+def counter_store(hass: HomeAssistant, subentry_id: str) -> Store[AcceptedCounters]:
+    """Return the store of a meter's accepted counters."""
+    return Store(hass, STORAGE_VERSION, f"{DOMAIN}.{subentry_id}", atomic_writes=True)
+
+
+async def async_load_counters(
+    hass: HomeAssistant, subentry: ConfigSubentry
+) -> AcceptedCounters | None:
+    """Return the stored counters of a meter, None if there are none to use."""
+    stored: Any
+    try:
+        stored = await counter_store(hass, subentry.subentry_id).async_load()
+        if stored and stored[CONF_SERIAL_NUMBER] == subentry.data[CONF_SERIAL_NUMBER]:
+            counters: AcceptedCounters = stored["counters"]
+            return counters
+    except (HomeAssistantError, LookupError, TypeError) as err:
+        _LOGGER.warning("%s: the stored counters are not used: %r", subentry.title, err)
+    return None
 
 
 class CountisCoordinator(DataUpdateCoordinator[Values]):
-    """Polls one meter.
+    """The values of one meter.
 
-    The data is what is shown: quantity to value, None for "not available". What
-    is measured is left out when it could not be read for too long. A counter
-    stays as it was last believed.
+    The data is what the entities show: quantity to value, None for "not available".
+    A measured value is removed when it could not be read for `HOLD_SECONDS`. A
+    counter keeps its last accepted value.
     """
 
-    config_entry: CountisConfigEntry
+    config_entry: ConfigEntry[Any]
 
     def __init__(
         self,
         hass: HomeAssistant,
-        entry: CountisConfigEntry,
-        meter: Countis,
-        store: Store[SavedMeter],
+        entry: ConfigEntry[Any],
+        subentry: ConfigSubentry,
+        meter: Meter,
+        on_wanted: CALLBACK_TYPE,
     ) -> None:
-        """Initialize the coordinator."""
-        super().__init__(
-            hass,
-            _LOGGER,
-            config_entry=entry,
-            name=entry.title,
-            update_interval=timedelta(seconds=PERIOD),
-        )
+        """Initialize the coordinator; `on_wanted` is called when entities change."""
+        super().__init__(hass, _LOGGER, config_entry=entry, name=subentry.title)
+        self.subentry = subentry
         self.meter = meter
-        self._store = store
-        self._save_at = -math.inf
-        self._readings: Values = {}
+        self.data = dict(meter.counters.values)
+        self._on_wanted = on_wanted
+        self._store = counter_store(hass, subentry.subentry_id)
+        self._save_at = hass.loop.time()
+        self._saved_offsets: Mapping[str, float] = {}
+        self._requested_at: dict[str, float] = {}
         self._failing_since: dict[str, float] = {}
-        self._expired: frozenset[str] = frozenset()
-        self._silent_since = math.inf
-        self._silence_told = False
-        self._error: CountisError | ModbusError | OSError | None = None
-        self._pause = PERIOD
-        self._ask_at = -math.inf
-        self._due = -math.inf
+        self._expired: set[str] = set()
+        self._error: PollError | None = None
+        self._timers: list[CALLBACK_TYPE] = []
 
+    @property
+    def online(self) -> bool:
+        """Whether the meter responded to its last request."""
+        return self._error is None
+
+    @callback
+    def replace_meter(self, meter: Meter) -> None:
+        """Follow another unit ID or profile; show nothing that is unsupported now."""
+        self.meter = meter
+        shown = meter.profile.quantities | meter.counters.values.keys()
+        self.data = {
+            quantity: value
+            for quantity, value in self.data.items()
+            if quantity in shown
+        }
+        self.async_update_listeners()
+
+    # -- fed by the poller ---------------------------------------------------
+
+    @callback
+    def take(self, reading: Reading) -> None:
+        """Show a reading, unless a newer one of its block is shown."""
+        block = reading.block
+        if reading.requested_at < self._requested_at.get(block, 0):
+            return
+        self._requested_at[block] = reading.requested_at
+        self._set_online()
+        self._failing_since.pop(block, None)
+        if block in self._expired:
+            self._expired.discard(block)
+            _LOGGER.info("%s: the %s can be read again", self.name, block)
+        for correction in reading.corrections:
+            create_correction(self.hass, self, correction)
+        self.async_set_updated_data({**self.data, **reading.values})
+        self._save(reading)
+
+    @callback
+    def fail(self, error: PollError, block: str | None) -> None:
+        """Note that a block, or the whole meter if it is None, could not be read."""
+        if block is None:
+            self._set_offline(error)
+            return
+        self._set_online()
+        now = self.hass.loop.time()
+        since = self._failing_since.setdefault(block, now)
+        if now - since >= HOLD_SECONDS and block not in self._expired:
+            self._expired.add(block)
+            _LOGGER.warning("%s: the %s cannot be read: %s", self.name, block, error)
+            self._remove_measured({block})
+            self.async_update_listeners()
+
+    def _set_online(self) -> None:
+        if self._error is None:
+            return
+        self._error = None
+        if not self.last_update_success:
+            _LOGGER.info("%s responds again", self.name)
+        self._cancel_timers()
+        delete_offline(self.hass, self.subentry)
+        delete_another_meter(self.hass, self.subentry)
+
+    def _set_offline(self, error: PollError) -> None:
+        if isinstance(error, AnotherMeterError):
+            create_another_meter(self.hass, self, error.found)
+        if self._error is None:
+            self._timers = [
+                async_call_later(self.hass, HOLD_SECONDS, self._expire),
+                async_call_later(self.hass, OFFLINE_ISSUE_SECONDS, self._report),
+            ]
+        self._error = error
+
+    @callback
+    def _expire(self, now: datetime) -> None:
+        """Show that the meter is offline."""
+        assert self._error is not None  # noqa: S101
+        self._remove_measured(set(BLOCK_OF.values()))
+        self._failing_since.clear()
+        self._expired.clear()
+        self.async_set_update_error(self.failure(UpdateFailed, self._error))
+
+    @callback
+    def _report(self, now: datetime) -> None:
+        create_offline(self.hass, self)
+
+    def _remove_measured(self, blocks: set[str]) -> None:
+        """Remove the values of these blocks, except those of counters."""
+        counters = self.meter.counters.values
+        self.data = {
+            quantity: value
+            for quantity, value in self.data.items()
+            if quantity in counters or BLOCK_OF[quantity] not in blocks
+        }
+
+    def _cancel_timers(self) -> None:
+        while self._timers:
+            self._timers.pop()()
+
+    # -- what the entities show ----------------------------------------------
+
+    @callback
     @override
-    async def _async_setup(self) -> None:
-        """Make sure that it is this entry's meter that answers.
+    def async_add_listener(
+        self, update_callback: CALLBACK_TYPE, context: Any = None
+    ) -> CALLBACK_TYPE:
+        """Read the block of the entity that listens, until it stops."""
+        remove = super().async_add_listener(update_callback, context)
+        self._on_wanted()
 
-        One that is known from before may be away: its counters hold their value.
-        """
-        try:
-            await async_identify(self.meter)
-        except (NotACountisError, AnotherMeterError) as err:
-            if isinstance(err, AnotherMeterError):
-                tell_another_meter(self.hass, self.config_entry, err.found)
-            raise self.failure(ConfigEntryError, err) from err
-        except LINE_ERRORS as err:
-            if not self.meter.quantities:
-                raise self.failure(UpdateFailed, err) from err
-            self._fall_silent(err)
-        else:
-            clear_another_meter(self.hass, self.config_entry)
+        @callback
+        def remove_listener() -> None:
+            remove()
+            self._on_wanted()
+
+        return remove_listener
+
+    # -- commands ------------------------------------------------------------
 
     async def async_command(
-        self, command: Callable[[Countis], Awaitable[Values]]
+        self, command: Callable[[Meter, Publish], Awaitable[None]]
     ) -> None:
-        """Give the meter a command, and show what it returns as read back.
+        """Give the meter a command, and show what is read back.
 
         Raises `HomeAssistantError` that says what to check.
         """
         try:
-            values = await command(self.meter)
-        except (CountisError, *LINE_ERRORS) as err:
+            await command(self.meter, self.take)
+        except (CountisError, *BUS_ERRORS) as err:
             raise self.failure(HomeAssistantError, err) from err
-        self.async_set_updated_data(self.data | values)
-
-    async def async_reset(
-        self, command: Callable[[Countis], Awaitable[Values]]
-    ) -> None:
-        """Reset counters, having shown what they counted until now.
-
-        Raises as `async_command` does.
-        """
-        await self.async_command(Countis.async_count)
-        await self.async_command(command)
+        finally:
+            await self.async_save()
 
     async def async_check_wiring(self) -> Wiring:
-        """Test the wiring by readings of some seconds.
+        """Check the wiring by readings of some seconds.
 
         Raises `HomeAssistantError` that says what to check.
         """
@@ -163,128 +252,58 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
                 if readings:
                     await asyncio.sleep(WIRING_SECONDS)
                 readings.append(await self.meter.async_measure())
-        except (CountisError, *LINE_ERRORS) as err:
+        except (CountisError, *BUS_ERRORS) as err:
             raise self.failure(HomeAssistantError, err) from err
         return check_wiring(readings)
 
-    async def async_save(self) -> None:
-        """Keep what is known of the meter for the next start."""
-        await self._store.async_save(self.meter.saved())
+    def failure[E: HomeAssistantError](self, kind: type[E], error: Exception) -> E:
+        """Return a translated error that says what to check."""
+        return translated(
+            kind,
+            self.config_entry.data,
+            self.meter.unit_id,
+            error,
+            name=self.subentry.title,
+            serial_number=self.meter.profile.serial_number,
+        )
 
-    @override
-    async def _async_update_data(self) -> Values:
-        """Read what is due, and return what is shown."""
-        try:
-            if self.hass.loop.time() >= self._ask_at:
-                await self._async_ask()
-            return self._shown()
-        finally:
-            self._keep_time()
+    # -- state that survives a restart ---------------------------------------
 
-    async def _async_ask(self) -> None:
-        """Ask the meter; which entities exist is decided by a whole first poll."""
-        try:
-            # Without entities there is a first poll, which has to be a whole one.
-            report = await self.meter.async_update(set(self.async_contexts()))
-        except AnotherMeterError as err:
-            # The set-up tells the user, and does not poll.
-            self.hass.config_entries.async_schedule_reload(self.config_entry.entry_id)
-            raise self.failure(UpdateFailed, err) from err
-        except (NotACountisError, *LINE_ERRORS) as err:
-            if not self.meter.quantities:
-                raise self.failure(UpdateFailed, err) from err
-            self._fall_silent(err)
+    def _save(self, reading: Reading) -> None:
+        """Save the counters: at once what a power cut must not lose, else later."""
+        if reading.block not in COUNTERS:
             return
-        if not self.meter.quantities:
-            problem = next(iter(report.failed.values()))
-            raise self.failure(UpdateFailed, problem) from problem
-        self._take_up(report)
-
-    def _fall_silent(self, error: CountisError | ModbusError | OSError) -> None:
-        """Ask less and less often; a port that does not open costs no line time."""
         now = self.hass.loop.time()
-        self._silent_since = min(self._silent_since, now)
-        self._error = error
-        if now - self._silent_since >= SILENT_SECONDS and not self._silence_told:
-            self._silence_told = True
-            tell_silence(self.hass, self.config_entry)
-        if not is_line_down(error):
-            self._ask_at = now + min(self._pause, LONGEST_PAUSE)
-            self._pause *= 2
-
-    def _take_up(self, report: UpdateReport) -> None:
-        """Keep what a poll has read, and what it could not."""
-        now = self.hass.loop.time()
-        self._silent_since = math.inf
-        self._error = None
-        self._pause = PERIOD
-        if self._silence_told:
-            self._silence_told = False
-            clear_silence(self.hass, self.config_entry)
-        self._readings |= self.meter.values(report)
-        for block in report.updated:
-            self._failing_since.pop(block, None)
-        for block in report.failed:
-            self._failing_since.setdefault(block, now)
-        expired = frozenset(
-            block
-            for block, since in self._failing_since.items()
-            if now - since >= HOLD_SECONDS
-        )
-        for block in expired - self._expired:
-            error = report.failed.get(block, "")
-            _LOGGER.warning("%s: no %s: %s", self.name, block, error)
-        for block in self._expired - expired:
-            _LOGGER.info("%s: %s are back", self.name, block)
-        self._expired = expired
-        for correction in self.meter.corrections:
-            tell_correction(self.hass, self.config_entry, correction)
-        self.meter.corrections.clear()
-        if now >= self._save_at:
+        offsets = self.meter.counters.rollover_offsets
+        if reading.corrections or offsets != self._saved_offsets:
+            self._saved_offsets = offsets
+            self._save_at = now
+            self._store.async_delay_save(self._stored)
+        elif now >= self._save_at:
             self._save_at = now + SAVE_SECONDS
-            self._store.async_delay_save(self.meter.saved, SAVE_SECONDS)
+            self._store.async_delay_save(self._stored, SAVE_SECONDS)
 
-    def _shown(self) -> Values:
-        """Return the data, or raise `UpdateFailed` for a meter that is away.
+    async def async_save(self) -> None:
+        """Save the counters now."""
+        self._save_at = self.hass.loop.time() + SAVE_SECONDS
+        if self.meter.counters.values:
+            await self._store.async_save(self._stored())
 
-        A set-up without the meter has its counters to show.
-        """
-        silent_for = self.hass.loop.time() - self._silent_since
-        if self._error and self.data and silent_for >= HOLD_SECONDS:
-            raise self.failure(UpdateFailed, self._error) from self._error
-        measured = {
-            quantity: value
-            for quantity, value in self._readings.items()
-            if BLOCK_OF[quantity] not in self._expired
+    def _stored(self) -> AcceptedCounters:
+        return {
+            CONF_SERIAL_NUMBER: self.meter.profile.serial_number,
+            "counters": self.meter.counters.as_dict(),
         }
-        return measured | self.meter.guard.values
 
-    def _keep_time(self) -> None:
-        """Have the next poll a second after this one was due, or as soon as it can."""
-        now = self.hass.loop.time()
-        self._due = min(max(self._due + PERIOD, now), now + PERIOD)
+    async def async_remove(self) -> None:
+        """Delete what is stored of a meter that was removed."""
+        await self.async_shutdown()
+        await self._store.async_remove()
 
-    @callback
     @override
-    def _schedule_refresh(self) -> None:
-        """Schedule the next poll for when it is due.
-
-        The base class starts polls at a fixed fraction of a second, and skips a
-        second whenever a poll lasts beyond the next full one.
-        """
-        now = self.hass.loop.time()
-        self._microsecond = max(self._due, now) - int(now) - PERIOD
-        super()._schedule_refresh()
-
-    def failure[E: HomeAssistantError](
-        self, kind: type[E], error: CountisError | ModbusError | OSError
-    ) -> E:
-        """Return the error as Home Assistant tells it, with what to check."""
-        return kind(
-            translation_domain=DOMAIN,
-            translation_key=error_key(self.config_entry.data, error),
-            translation_placeholders={
-                "name": self.config_entry.title,
-                **error_placeholders(self.config_entry.data, error),
-            },
-        )
+    async def async_shutdown(self) -> None:
+        """Delete the issues of a meter that is no longer polled."""
+        self._cancel_timers()
+        delete_offline(self.hass, self.subentry)
+        delete_another_meter(self.hass, self.subentry)
+        await super().async_shutdown()

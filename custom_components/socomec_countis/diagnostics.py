@@ -1,78 +1,96 @@
-"""What a user can download and attach to an issue."""
+"""The diagnostics of a bus and of a meter, to be attached to an issue."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from homeassistant.components.diagnostics import async_redact_data
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.device_registry import DeviceEntry
 
-from .connection import LINE_ERRORS
-from .const import CONF_SERIAL_NUMBER
-from .coordinator import CountisConfigEntry
-from .countis import SERIAL_NUMBER_REGISTERS, Line
+from .connection import BUS_ERRORS
+from .const import CONF_SERIAL_NUMBER, CONF_UNIT_ID, DOMAIN
+from .coordinator import CountisCoordinator
+from .countis import SERIAL_NUMBER_REGISTERS, Bus, CountisError
+from .identifiers import meter_identifier
+from .runtime import CountisConfigEntry, meter_subentries
 
-TO_REDACT = {CONF_SERIAL_NUMBER}
-SERIAL_NUMBER_PLACEHOLDERS = {"expected", "found"}
+TO_REDACT = {
+    CONF_SERIAL_NUMBER,
+    "serial_year_week",
+    "serial_site_line",
+    "serial_order",
+    "expected",
+    "found",
+}
 REDACTED_REGISTERS = {str(address) for address in SERIAL_NUMBER_REGISTERS}
 
 
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> dict[str, Any]:
-    """Return the line, what the meter is, its registers and what was read of them.
-
-    Of an entry that is not set up, the line and the reason.
-    """
-    data = async_redact_data(dict(entry.data), TO_REDACT)
+    """Return the connection, the statistics of the bus and its meters."""
+    diagnostics: dict[str, Any] = {
+        "entry": dict(entry.data),
+        "options": dict(entry.options),
+        "meters": [
+            async_redact_data(dict(subentry.data), TO_REDACT)
+            for subentry in meter_subentries(entry)
+        ],
+    }
     if entry.state is not ConfigEntryState.LOADED:
-        placeholders = entry.error_reason_translation_placeholders or {}
-        return {
-            "entry": data,
-            "setup_error": {
-                "key": entry.error_reason_translation_key,
-                "placeholders": async_redact_data(
-                    dict(placeholders), SERIAL_NUMBER_PLACEHOLDERS
-                ),
-            },
+        return diagnostics | {
+            "setup_error": _error(
+                entry.error_reason_translation_key,
+                entry.error_reason_translation_placeholders,
+            )
         }
-    coordinator = entry.runtime_data
+    return diagnostics | {"bus": _bus(entry.runtime_data.bus)}
+
+
+async def async_get_device_diagnostics(
+    hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
+) -> dict[str, Any]:
+    """Return a meter: its profile, its registers as read now, and its values."""
+    diagnostics = await async_get_config_entry_diagnostics(hass, entry)
+    if entry.state is not ConfigEntryState.LOADED:
+        return diagnostics
+    for coordinator in entry.runtime_data.coordinators.values():
+        if (DOMAIN, meter_identifier(coordinator.subentry)) in device.identifiers:
+            return {
+                "entry": diagnostics["entry"],
+                "meter": await _async_meter(coordinator),
+                "bus": diagnostics["bus"],
+            }
+    # The device of a meter that was exchanged for another one.
+    return diagnostics
+
+
+async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
     meter = coordinator.meter
-    registers: dict[int, int] = {}
+    registers: Mapping[int, int] = {}
     read_error = None
     try:
         registers = await meter.async_read_registers()
-    except LINE_ERRORS as err:
+    except (CountisError, *BUS_ERRORS) as err:
         read_error = str(err)
+    profile = meter.profile.as_dict()
+    last_error = None
+    if isinstance(error := coordinator.last_exception, HomeAssistantError):
+        last_error = _error(error.translation_key, error.translation_placeholders)
     return {
-        "entry": data,
-        "meter": {
-            "model": meter.model,
-            "software_version": meter.software_version,
-            "identity": async_redact_data(
-                meter.identity,
-                {"serial_year_week", "serial_site_line", "serial_order"},
-            ),
-            "variants": meter.variants,
-            "amperes": meter.guard.limits.amperes,
-            "counters": meter.guard.saved(),
-        },
-        "line": {
-            "meters": len(meter.line.meters),
-            "seconds": round(meter.line.seconds),
-            "answering_delay": round(meter.line.delay, 4),
-            "used": _share(meter.line, meter.line.used_seconds),
-            "traffic": {
-                str(address): asdict(traffic)
-                | {"used": _share(meter.line, traffic.seconds)}
-                for address, traffic in sorted(meter.line.traffic.items())
-            },
-        },
-        "last_poll": {
-            "success": coordinator.last_update_success,
-            "error": str(coordinator.last_exception or ""),
-            "values": coordinator.data,
-        },
+        CONF_UNIT_ID: meter.unit_id,
+        "model": meter.profile.model,
+        "software_version": meter.profile.software_version,
+        "profile": profile
+        | {"identity": async_redact_data(profile["identity"], TO_REDACT)},
+        "amperes": meter.counters.limits.amperes,
+        "counters": meter.counters.as_dict(),
+        "online": coordinator.online,
+        "last_error": last_error,
+        "values": coordinator.data,
         "registers": async_redact_data(
             {str(address): word for address, word in registers.items()},
             REDACTED_REGISTERS,
@@ -81,6 +99,24 @@ async def async_get_config_entry_diagnostics(
     }
 
 
-def _share(line: Line, seconds: float) -> float:
-    """Return which part of the line's time so many seconds are."""
-    return round(seconds / max(line.seconds, 1), 4)
+def _error(key: str | None, placeholders: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return an error without the serial numbers that its text contains."""
+    return {
+        "key": key,
+        "placeholders": async_redact_data(dict(placeholders or {}), TO_REDACT),
+    }
+
+
+def _bus(bus: Bus) -> dict[str, Any]:
+    """Return the statistics of a bus; parts are parts of its time."""
+    seconds = max(bus.seconds, 1)
+    return {
+        "seconds": round(bus.seconds),
+        "answering_delay": round(bus.delay, 4),
+        "used": round(bus.used_seconds / seconds, 4),
+        "traffic": {
+            str(unit_id): asdict(traffic)
+            | {"used": round(traffic.seconds / seconds, 4)}
+            for unit_id, traffic in sorted(bus.traffic.items())
+        },
+    }

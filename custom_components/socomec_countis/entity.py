@@ -1,4 +1,4 @@
-"""What the entities of a meter have in common."""
+"""The base of all entities of a meter."""
 
 from typing import Any, override
 
@@ -11,6 +11,20 @@ from .const import DOMAIN, MANUFACTURER
 from .coordinator import CountisCoordinator
 from .countis import BLOCK_OF
 from .identifiers import entity_unique_id, meter_identifier
+
+
+def device_info(coordinator: CountisCoordinator) -> DeviceInfo:
+    """Describe the device of a meter, from its profile."""
+    subentry = coordinator.subentry
+    profile = coordinator.meter.profile
+    return DeviceInfo(
+        identifiers={(DOMAIN, meter_identifier(subentry))},
+        name=subentry.title,
+        manufacturer=MANUFACTURER,
+        model=profile.model,
+        serial_number=profile.serial_number,
+        sw_version=profile.software_version,
+    )
 
 
 class CountisEntity(CoordinatorEntity[CountisCoordinator]):
@@ -26,27 +40,18 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
         *,
         quantity: str | None = None,
     ) -> None:
-        """Initialize the entity for a quantity, the one that is its key if none."""
-        # The context is what the coordinator has to read for it.
+        """Initialize the entity for a quantity, by default the one of its key."""
+        # The context is the quantity that has to be read for the entity.
         context = quantity or description.key
         super().__init__(coordinator, context if context in BLOCK_OF else None)
         self.entity_description = description
-        entry = coordinator.config_entry
-        meter = coordinator.meter
-        self._attr_unique_id = entity_unique_id(entry, description.key)
-        self._attr_device_info = DeviceInfo(
-            identifiers={(DOMAIN, meter_identifier(entry))},
-            name=entry.title,
-            manufacturer=MANUFACTURER,
-            model=meter.model,
-            serial_number=meter.serial_number,
-            sw_version=meter.software_version,
-        )
+        self._attr_unique_id = entity_unique_id(coordinator.subentry, description.key)
+        self._attr_device_info = device_info(coordinator)
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Publish what has changed; most polls change nothing."""
+        """Write the state if it has changed; most polls change nothing."""
         if (shown := (self.available, self.state)) != self._written:
             self._written = shown
             self.async_write_ha_state()

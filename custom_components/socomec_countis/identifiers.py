@@ -1,20 +1,20 @@
-"""What devices and entities are known by."""
+"""The identifiers of devices and entities."""
 
-from homeassistant.config_entries import ConfigEntry
+from homeassistant.config_entries import ConfigSubentry
 
 from .const import CONF_SERIAL_NUMBER
 
 
-def meter_identifier(entry: ConfigEntry) -> str:
-    """Return what the device of an entry is known by.
+def meter_identifier(subentry: ConfigSubentry) -> str:
+    """Return the identifier of a meter's device.
 
-    A meter without a serial number is known by where it is. That may change,
-    which must not cost its entities their history.
+    A meter without a serial number has that of its subentry, because its unit ID may
+    change, and its entities have to keep their history.
     """
-    identifier: str = entry.data[CONF_SERIAL_NUMBER] or entry.entry_id
+    identifier: str = subentry.data[CONF_SERIAL_NUMBER] or subentry.subentry_id
     return identifier
 
 
-def entity_unique_id(entry: ConfigEntry, key: str) -> str:
-    """Return what the entity of a quantity or a command is known by."""
-    return f"{meter_identifier(entry)}_{key}"
+def entity_unique_id(subentry: ConfigSubentry, key: str) -> str:
+    """Return the unique ID of the entity for a quantity or a command."""
+    return f"{meter_identifier(subentry)}_{key}"

@@ -1,81 +1,84 @@
-"""What a user is told about, and has to decide."""
+"""The repair issues of the integration."""
 
 import logging
+from typing import TYPE_CHECKING, Any
 
-from homeassistant.components.modbus.connection import async_get_connection_info
-from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import CONF_ADDRESS, Platform
+from homeassistant.config_entries import ConfigEntry, ConfigSubentry
+from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 
-from .connection import endpoint_name, line_settings, modbus_params
-from .const import CONF_SERIAL_NUMBER, DOMAIN
+from .connection import endpoint_name, line_settings
+from .const import DOMAIN
 from .countis import Correction
 from .identifiers import entity_unique_id
+
+if TYPE_CHECKING:
+    from .coordinator import CountisCoordinator
 
 _LOGGER = logging.getLogger(__name__)
 
 ANOTHER_METER = "another_meter"
-METER_SILENT = "meter_silent"
+METER_OFFLINE = "meter_offline"
 LINE_CONFLICT = "line_conflict"
 STATISTICS_PAGE = "https://my.home-assistant.io/redirect/developer_statistics/"
 
 
-def tell_another_meter(hass: HomeAssistant, entry: ConfigEntry, found: str) -> None:
-    """Offer to accept the meter that has taken the place of an entry's."""
+def create_another_meter(
+    hass: HomeAssistant, coordinator: CountisCoordinator, found: str
+) -> None:
+    """Offer to accept the meter that responds in the place of another one."""
+    subentry = coordinator.subentry
     ir.async_create_issue(
         hass,
         DOMAIN,
-        f"{ANOTHER_METER}_{entry.entry_id}",
+        f"{ANOTHER_METER}_{subentry.subentry_id}",
         is_fixable=True,
         severity=ir.IssueSeverity.ERROR,
         translation_key=ANOTHER_METER,
         translation_placeholders={
-            "name": entry.title,
+            "name": subentry.title,
             "found": found,
-            "expected": entry.data[CONF_SERIAL_NUMBER],
+            "expected": coordinator.meter.profile.serial_number or "?",
         },
-        data={"entry_id": entry.entry_id, "found": found},
+        data={
+            "entry_id": coordinator.config_entry.entry_id,
+            "subentry_id": subentry.subentry_id,
+            "found": found,
+        },
     )
 
 
-def clear_another_meter(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Withdraw the offer: the entry's own meter is back, or the entry is gone."""
-    ir.async_delete_issue(hass, DOMAIN, f"{ANOTHER_METER}_{entry.entry_id}")
+def delete_another_meter(hass: HomeAssistant, subentry: ConfigSubentry) -> None:
+    """Delete the issue: the right meter responds, or it is not polled any more."""
+    ir.async_delete_issue(hass, DOMAIN, f"{ANOTHER_METER}_{subentry.subentry_id}")
 
 
-def tell_silence(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Tell that a meter has not answered for an hour, and what to check."""
+def create_offline(hass: HomeAssistant, coordinator: CountisCoordinator) -> None:
+    """Report a meter that has been offline for an hour, and what to check."""
     ir.async_create_issue(
         hass,
         DOMAIN,
-        f"{METER_SILENT}_{entry.entry_id}",
+        f"{METER_OFFLINE}_{coordinator.subentry.subentry_id}",
         is_fixable=False,
         severity=ir.IssueSeverity.WARNING,
-        translation_key=METER_SILENT,
+        translation_key=METER_OFFLINE,
         translation_placeholders={
-            "name": entry.title,
-            "address": str(entry.data[CONF_ADDRESS]),
-            "device": endpoint_name(entry.data),
+            "name": coordinator.subentry.title,
+            "unit_id": str(coordinator.meter.unit_id),
+            "device": endpoint_name(coordinator.config_entry.data),
         },
     )
 
 
-def clear_silence(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Withdraw it: the meter answers, or is not polled any more."""
-    ir.async_delete_issue(hass, DOMAIN, f"{METER_SILENT}_{entry.entry_id}")
+def delete_offline(hass: HomeAssistant, subentry: ConfigSubentry) -> None:
+    """Delete the issue: the meter responds, or it is not polled any more."""
+    ir.async_delete_issue(hass, DOMAIN, f"{METER_OFFLINE}_{subentry.subentry_id}")
 
 
-def tell_line_conflict(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Tell that somebody else uses an entry's port with other line settings."""
-    others = [
-        other.title
-        for connection in async_get_connection_info(hass)
-        if connection.endpoint == modbus_params(entry.data).endpoint
-        for entry_id in connection.units
-        if (other := hass.config_entries.async_get_entry(entry_id)) is not None
-    ]
+def create_line_conflict(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
+    """Report that another integration uses the port with other line settings."""
     ir.async_create_issue(
         hass,
         DOMAIN,
@@ -84,59 +87,58 @@ def tell_line_conflict(hass: HomeAssistant, entry: ConfigEntry) -> None:
         severity=ir.IssueSeverity.ERROR,
         translation_key=LINE_CONFLICT,
         translation_placeholders={
-            "name": entry.title,
             "device": endpoint_name(entry.data),
             "settings": line_settings(entry.data),
-            "others": ", ".join(others) or "?",
         },
     )
 
 
-def clear_line_conflict(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Withdraw it: the line is the entry's, or the entry is gone."""
+def delete_line_conflict(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
+    """Delete the issue: the port is free, or the entry is not set up any more."""
     ir.async_delete_issue(hass, DOMAIN, f"{LINE_CONFLICT}_{entry.entry_id}")
 
 
-def clear_all(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Withdraw everything that was told of an entry that is removed."""
-    told = [
-        issue_id
-        for domain, issue_id in ir.async_get(hass).issues
-        if domain == DOMAIN and entry.entry_id in issue_id
-    ]
-    for issue_id in told:
-        ir.async_delete_issue(hass, DOMAIN, issue_id)
-
-
-def tell_correction(
-    hass: HomeAssistant, entry: ConfigEntry, correction: Correction
+def create_correction(
+    hass: HomeAssistant, coordinator: CountisCoordinator, correction: Correction
 ) -> None:
-    """Tell what became of the statistics when a counter changed its level."""
+    """Report that a counter changed its level, and what to do about the statistics."""
+    subentry = coordinator.subentry
     _LOGGER.warning(
-        "%s: %s is at %s, after %s; believed, as it lasts",
-        entry.title,
+        "%s: %s changed from %s to %s kWh and stayed there; accepted",
+        subentry.title,
         correction.counter,
+        correction.accepted,
         correction.found,
-        correction.believed,
     )
-    fell = correction.found < correction.believed
+    fell = correction.found < correction.accepted
     ir.async_create_issue(
         hass,
         DOMAIN,
-        f"counter_corrected_{entry.entry_id}_{correction.counter}",
+        f"counter_corrected_{subentry.subentry_id}_{correction.counter}",
         is_fixable=True,
         is_persistent=True,
         learn_more_url=STATISTICS_PAGE,
         severity=ir.IssueSeverity.WARNING,
         translation_key="counter_fell" if fell else "counter_jumped",
         translation_placeholders={
-            "name": entry.title,
+            "name": subentry.title,
             "entity": er.async_get(hass).async_get_entity_id(
-                Platform.SENSOR, DOMAIN, entity_unique_id(entry, correction.counter)
+                Platform.SENSOR, DOMAIN, entity_unique_id(subentry, correction.counter)
             )
             or correction.counter,
-            "believed": f"{correction.believed:.2f}",
+            "accepted": f"{correction.accepted:.2f}",
             "found": f"{correction.found:.2f}",
-            "difference": f"{abs(correction.found - correction.believed):.2f}",
+            "difference": f"{abs(correction.found - correction.accepted):.2f}",
         },
     )
+
+
+def delete_issues_of(hass: HomeAssistant, identifier: str) -> None:
+    """Delete all issues of an entry or subentry that is removed, by its ID."""
+    issues = [
+        issue_id
+        for domain, issue_id in ir.async_get(hass).issues
+        if domain == DOMAIN and identifier in issue_id
+    ]
+    for issue_id in issues:
+        ir.async_delete_issue(hass, DOMAIN, issue_id)

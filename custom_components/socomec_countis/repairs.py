@@ -1,99 +1,124 @@
-"""What the user can decide about a meter that is not the one it was."""
+"""The fix flows of the repair issues."""
 
 from typing import Any
 
 import voluptuous as vol
 
+from homeassistant.components.modbus import async_get_temporary_unit
 from homeassistant.components.repairs import (
     ConfirmRepairFlow,
     RepairsFlow,
     RepairsFlowResult,
 )
-from homeassistant.components.repairs.const import FlowType
-from homeassistant.config_entries import SOURCE_RECONFIGURE
+from homeassistant.config_entries import ConfigEntryState, ConfigSubentry
 from homeassistant.core import HomeAssistant
 
-from .const import CONF_SERIAL_NUMBER
-from .coordinator import meter_store
+from .connection import BUS_ERRORS, error_key, error_placeholders, modbus_params
+from .const import (
+    CONF_PROFILE,
+    CONF_SERIAL_NUMBER,
+    CONF_UNIT_ID,
+    DOMAIN,
+)
+from .countis import CountisError, Profile, async_take_profile
 from .issues import ANOTHER_METER
+from .runtime import CountisConfigEntry, meter_subentries
 
 
 class AcceptMeterFlow(RepairsFlow):
-    """Makes the meter that answers the entry's own."""
+    """Accepts the meter that responds as the one of a subentry."""
 
-    def __init__(self, entry_id: str, found: str) -> None:
-        """Take the entry and the serial number of the meter that answers."""
-        self._entry_id = entry_id
-        self._found = found
+    def __init__(self, data: dict[str, Any]) -> None:
+        """Take the data of the issue."""
+        self._entry_id: str = data["entry_id"]
+        self._subentry_id: str = data["subentry_id"]
+        self._found: str = data["found"]
 
     async def async_step_init(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Ask what to do."""
-        entry = self.hass.config_entries.async_get_known_entry(self._entry_id)
-        return self.async_show_menu(
-            step_id="init",
-            menu_options=["confirm", "reconfigure"],
-            description_placeholders={
-                "name": entry.title,
-                "found": self._found,
-                "expected": entry.data[CONF_SERIAL_NUMBER],
-            },
-        )
-
-    async def async_step_reconfigure(
-        self, user_input: dict[str, str] | None = None
-    ) -> RepairsFlowResult:
-        """Go on in the entry's own dialog; the issue stays until that has helped."""
-        entry = self.hass.config_entries.async_get_known_entry(self._entry_id)
-        flow = await self.hass.config_entries.flow.async_init(
-            entry.domain,
-            context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
-        )
-        return self.async_abort(
-            reason="reconfigure",
-            description_placeholders={"name": entry.title},
-            next_flow=(FlowType.CONFIG_FLOW, flow["flow_id"]),
-        )
+        """Ask whether to accept the other meter; the first call has its own input."""
+        return await self.async_step_confirm()
 
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Ask, and then set the entry up anew with the other meter."""
-        entries = self.hass.config_entries
-        entry = entries.async_get_known_entry(self._entry_id)
-        if user_input is None:
-            return self.async_show_form(
-                step_id="confirm",
-                data_schema=vol.Schema({}),
-                description_placeholders={
-                    "name": entry.title,
-                    "found": self._found,
-                    "expected": entry.data[CONF_SERIAL_NUMBER],
-                },
-            )
-        known = entries.async_entry_for_domain_unique_id(entry.domain, self._found)
-        if known is not None:
-            return self.async_abort(
-                reason="already_configured",
-                description_placeholders={"name": known.title},
-            )
-        # The counters of the one are no measure of the other's.
-        await entries.async_unload(entry.entry_id)
-        await meter_store(self.hass, entry.entry_id).async_remove()
-        entries.async_update_entry(
-            entry,
-            data={**entry.data, CONF_SERIAL_NUMBER: self._found},
-            unique_id=self._found,
+        """Ask, then take the profile of the other meter and accept it."""
+        entry: CountisConfigEntry = self.hass.config_entries.async_get_known_entry(
+            self._entry_id
         )
-        entries.async_schedule_reload(entry.entry_id)
-        return self.async_create_entry(data={})
+        subentry = entry.subentries[self._subentry_id]
+        errors: dict[str, str] = {}
+        placeholders = {
+            "name": subentry.title,
+            "found": self._found,
+            "expected": subentry.data[CONF_SERIAL_NUMBER],
+        }
+        if user_input is not None:
+            if known := self._meter_with(self._found):
+                return self.async_abort(
+                    reason="already_configured",
+                    description_placeholders={"name": known.title},
+                )
+            if entry.state is not ConfigEntryState.LOADED:
+                return self.async_abort(
+                    reason="not_set_up", description_placeholders={"name": entry.title}
+                )
+            try:
+                profile = await self._async_profile(entry, subentry)
+            except (CountisError, *BUS_ERRORS) as err:
+                unit_id = subentry.data[CONF_UNIT_ID]
+                errors["base"] = error_key(entry.data, err)
+                placeholders |= error_placeholders(
+                    entry.data, unit_id, err, self._found
+                )
+            else:
+                self.hass.config_entries.async_update_subentry(
+                    entry,
+                    subentry,
+                    unique_id=self._found,
+                    data={
+                        **subentry.data,
+                        CONF_SERIAL_NUMBER: self._found,
+                        CONF_PROFILE: profile.as_dict(),
+                    },
+                )
+                return self.async_create_entry(data={})
+        return self.async_show_form(
+            step_id="confirm",
+            data_schema=vol.Schema({}),
+            errors=errors,
+            description_placeholders=placeholders,
+        )
+
+    def _meter_with(self, serial_number: str) -> ConfigSubentry | None:
+        """Return the meter that is set up with a serial number, on any bus."""
+        return next(
+            (
+                subentry
+                for entry in self.hass.config_entries.async_entries(DOMAIN)
+                for subentry in meter_subentries(entry)
+                if subentry.data[CONF_SERIAL_NUMBER] == serial_number
+            ),
+            None,
+        )
+
+    async def _async_profile(
+        self, entry: CountisConfigEntry, subentry: ConfigSubentry
+    ) -> Profile:
+        """Return the profile of the other meter. Raises as `async_take_profile`."""
+        unit_id = subentry.data[CONF_UNIT_ID]
+        async with async_get_temporary_unit(
+            self.hass, modbus_params(entry.data), unit_id
+        ) as client:
+            unit = entry.runtime_data.bus.unit(unit_id, client, patient=True)
+            return await async_take_profile(unit, expected=self._found)
 
 
 async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, Any] | None
 ) -> RepairsFlow:
-    """Return the flow for one of our issues."""
+    """Return the fix flow of an issue."""
     if data is not None and issue_id.startswith(ANOTHER_METER):
-        return AcceptMeterFlow(data["entry_id"], data["found"])
+        return AcceptMeterFlow(data)
     return ConfirmRepairFlow()

@@ -7,9 +7,10 @@ from homeassistant.components.select import SelectEntity, SelectEntityDescriptio
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import CountisConfigEntry, CountisCoordinator
+from .coordinator import CountisCoordinator
 from .countis import async_set_tariff, tariffs
 from .entity import CountisEntity
+from .runtime import CountisConfigEntry
 
 PARALLEL_UPDATES = 1
 
@@ -21,35 +22,37 @@ async def async_setup_entry(
     entry: CountisConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the select, where the meter has tariffs."""
-    coordinator = entry.runtime_data
-    if TARIFF.key in coordinator.meter.quantities:
-        async_add_entities([CountisTariff(coordinator, TARIFF)])
+    """Add the select for a meter that has tariffs."""
+
+    def create(coordinator: CountisCoordinator) -> list[CountisTariff]:
+        if TARIFF.key not in coordinator.meter.profile.quantities:
+            return []
+        return [CountisTariff(coordinator, TARIFF)]
+
+    entry.runtime_data.async_add_platform(create, async_add_entities)
 
 
 class CountisTariff(CountisEntity, SelectEntity):
     """The tariff that a meter counts in."""
 
-    def __init__(
-        self, coordinator: CountisCoordinator, description: SelectEntityDescription
-    ) -> None:
-        """Initialize the select with the tariffs that the meter says it has."""
-        super().__init__(coordinator, description)
-        self._attr_options = [
-            str(tariff) for tariff in tariffs(coordinator.data.get("tariff_count"))
-        ]
+    @property
+    @override
+    def options(self) -> list[str]:
+        """Return the tariffs that the meter has."""
+        count = self.coordinator.meter.profile.tariff_count
+        return [str(tariff) for tariff in tariffs(count)]
 
     @property
     @override
     def current_option(self) -> str | None:
-        """The tariff as last read, None for one that the meter should not have."""
+        """Return the tariff as last read, None for one that the meter does not have."""
         tariff = self.coordinator.data.get(self.entity_description.key)
         option = None if tariff is None else str(int(tariff))
         return option if option in self.options else None
 
     @override
     async def async_select_option(self, option: str) -> None:
-        """Have the meter count in another tariff."""
+        """Let the meter count in another tariff."""
         await self.coordinator.async_command(
             partial(async_set_tariff, tariff=int(option))
         )

@@ -1,10 +1,10 @@
 """The quantities of a meter, as sensors."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 import math
 from typing import override
+
+from modbus_connection.model import NumberField
 
 from homeassistant.components.sensor import (
     SensorDeviceClass,
@@ -28,225 +28,139 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import CONF_PUBLISH_EVERY_READING
-from .coordinator import CountisConfigEntry, CountisCoordinator
+from .coordinator import CountisCoordinator
+from .countis import TARIFF_COUNTERS
+from .countis.registers import Energies, Measurements, Overflows, Periods, Tariffs
 from .entity import CountisEntity
+from .runtime import CountisConfigEntry
 
-# The coordinator reads for all entities at once.
+# The poller reads for all entities.
 PARALLEL_UPDATES = 0
 
-# Changes within the deadband wait for so long at most.
+# s; a change within the deadband is published after this time at the latest.
 PUBLISHED_FOR_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the sensors of one unit have in common."""
+
+    device_class: SensorDeviceClass
+    unit: str | None
+    digits: int
+    """Decimals that a class 1 meter knows. More would be noise in the database."""
+    deadband: float = 0
+    """A smaller change is published with a delay. Our choice, see each kind."""
+    state_class: SensorStateClass = SensorStateClass.MEASUREMENT
+
+
+# By the unit of the field in the register map.
+KINDS = {
+    "kWh": Kind(
+        SensorDeviceClass.ENERGY,
+        UnitOfEnergy.KILO_WATT_HOUR,
+        2,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+    ),
+    "kvarh": Kind(
+        SensorDeviceClass.REACTIVE_ENERGY,
+        UnitOfReactiveEnergy.KILO_VOLT_AMPERE_REACTIVE_HOUR,
+        2,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+    ),
+    # Two steps of the register: one lamp. No automation needs less.
+    "W": Kind(SensorDeviceClass.POWER, UnitOfPower.WATT, 0, 20),
+    "var": Kind(
+        SensorDeviceClass.REACTIVE_POWER,
+        UnitOfReactivePower.VOLT_AMPERE_REACTIVE,
+        0,
+        20,
+    ),
+    "VA": Kind(
+        SensorDeviceClass.APPARENT_POWER, UnitOfApparentPower.VOLT_AMPERE, 0, 20
+    ),
+    # Twice the rounding: it changes all the time while the load is small.
+    "1": Kind(SensorDeviceClass.POWER_FACTOR, None, 2, 0.02),
+    # Less than half a percent of 230 V.
+    "V": Kind(SensorDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT, 1, 1),
+    # The current of the deadband of power at 230 V.
+    "A": Kind(SensorDeviceClass.CURRENT, UnitOfElectricCurrent.AMPERE, 2, 0.1),
+    # The change of a grid in quiet times; 0.2 Hz are a disturbance.
+    "Hz": Kind(SensorDeviceClass.FREQUENCY, UnitOfFrequency.HERTZ, 2, 0.05),
+}
+
+ENABLED_BY_DEFAULT = {
+    "energy_consumed",
+    "energy_produced",
+    "partial_energy_consumed",
+    "partial_energy_produced",
+    *TARIFF_COUNTERS,
+    "power_factor",
+    "frequency",
+    "power",
+    *(
+        f"{quantity}_{phase}"
+        for quantity in ("power", "voltage", "current")
+        for phase in ("l1", "l2", "l3")
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CountisSensorDescription(SensorEntityDescription):
-    """A quantity; the key is its name in the register map and its translation."""
+    """Describe a quantity; the key is its name in the register map."""
 
     suggested_display_precision: int
-    """Decimals that a class 1 meter knows. More would be noise in the database."""
-
     deadband: float = 0
-    """A smaller change is published a little later."""
-
-    enabled_unless_zero: bool = False
-    """Hides a counter that the meter has but does not use."""
 
 
-def _sensors(
-    device_class: SensorDeviceClass | None,
-    unit: str | None,
+def _description(quantity: str, kind: Kind) -> CountisSensorDescription:
+    """Describe a quantity of the register map."""
+    return CountisSensorDescription(
+        key=quantity,
+        translation_key=quantity,
+        device_class=kind.device_class,
+        state_class=kind.state_class,
+        native_unit_of_measurement=kind.unit,
+        suggested_display_precision=kind.digits,
+        deadband=kind.deadband,
+        entity_registry_enabled_default=quantity in ENABLED_BY_DEFAULT,
+    )
+
+
+def _diagnostic(
+    quantity: str,
     digits: int,
-    *keys: str,
-    deadband: float = 0,
-    state_class: SensorStateClass | None = SensorStateClass.MEASUREMENT,
-    category: EntityCategory | None = None,
-    enabled: bool = True,
-    enabled_unless_zero: bool = False,
-) -> Iterator[CountisSensorDescription]:
-    """Describe the quantities of one kind."""
-    for key in keys:
-        yield CountisSensorDescription(
-            key=key,
-            translation_key=key,
-            device_class=device_class,
-            state_class=state_class,
-            native_unit_of_measurement=unit,
-            suggested_display_precision=digits,
-            deadband=deadband,
-            entity_category=category,
-            entity_registry_enabled_default=enabled,
-            enabled_unless_zero=enabled_unless_zero,
-        )
+    device_class: SensorDeviceClass | None = None,
+    unit: str | None = None,
+) -> CountisSensorDescription:
+    """Describe a quantity that says something of the meter itself."""
+    return CountisSensorDescription(
+        key=quantity,
+        translation_key=quantity,
+        device_class=device_class,
+        native_unit_of_measurement=unit,
+        suggested_display_precision=digits,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+    )
 
-
-ENERGY = partial(
-    _sensors,
-    SensorDeviceClass.ENERGY,
-    UnitOfEnergy.KILO_WATT_HOUR,
-    2,
-    state_class=SensorStateClass.TOTAL_INCREASING,
-)
-REACTIVE_ENERGY = partial(
-    _sensors,
-    SensorDeviceClass.REACTIVE_ENERGY,
-    UnitOfReactiveEnergy.KILO_VOLT_AMPERE_REACTIVE_HOUR,
-    2,
-    state_class=SensorStateClass.TOTAL_INCREASING,
-)
-# The deadbands are what a class 1 meter does not know any better.
-POWER = partial(
-    # Two steps of the register, a lamp: less no automation can tell from noise.
-    _sensors,
-    SensorDeviceClass.POWER,
-    UnitOfPower.WATT,
-    0,
-    deadband=20,
-)
-REACTIVE_POWER = partial(
-    _sensors,
-    SensorDeviceClass.REACTIVE_POWER,
-    UnitOfReactivePower.VOLT_AMPERE_REACTIVE,
-    0,
-    deadband=20,
-)
-APPARENT_POWER = partial(
-    _sensors,
-    SensorDeviceClass.APPARENT_POWER,
-    UnitOfApparentPower.VOLT_AMPERE,
-    0,
-    deadband=20,
-)
-POWER_FACTOR = partial(
-    # Twice the rounding: at small loads it is hardly ever still.
-    _sensors,
-    SensorDeviceClass.POWER_FACTOR,
-    None,
-    2,
-    deadband=0.02,
-)
-VOLTAGE = partial(
-    # Less than half a percent of 230 V.
-    _sensors,
-    SensorDeviceClass.VOLTAGE,
-    UnitOfElectricPotential.VOLT,
-    1,
-    deadband=1,
-)
-CURRENT = partial(
-    # What the deadband of power is at 230 V.
-    _sensors,
-    SensorDeviceClass.CURRENT,
-    UnitOfElectricCurrent.AMPERE,
-    2,
-    deadband=0.1,
-)
-FREQUENCY = partial(
-    # What a grid moves by in quiet times; trouble begins at 0.2 Hz.
-    _sensors,
-    SensorDeviceClass.FREQUENCY,
-    UnitOfFrequency.HERTZ,
-    2,
-    deadband=0.05,
-)
-
-PERIOD_ENERGY = partial(
-    # Without statistics: those of the totals tell the same, and are guarded.
-    _sensors,
-    SensorDeviceClass.ENERGY,
-    UnitOfEnergy.KILO_WATT_HOUR,
-    2,
-    state_class=None,
-    enabled=False,
-)
-OVERFLOWS = partial(
-    _sensors,
-    None,
-    None,
-    0,
-    state_class=None,
-    category=EntityCategory.DIAGNOSTIC,
-    enabled=False,
-)
-CT_RATIO = partial(
-    _sensors,
-    None,
-    None,
-    1,
-    state_class=None,
-    category=EntityCategory.DIAGNOSTIC,
-    enabled=False,
-)
-CLOCK_OFFSET = partial(
-    _sensors,
-    SensorDeviceClass.DURATION,
-    UnitOfTime.SECONDS,
-    0,
-    state_class=None,
-    category=EntityCategory.DIAGNOSTIC,
-    enabled=False,
-)
 
 SENSORS: tuple[CountisSensorDescription, ...] = (
-    *ENERGY("energy_consumed", "energy_produced"),
-    *REACTIVE_ENERGY("energy_reactive", enabled=False),
-    *ENERGY("partial_energy_consumed", "partial_energy_produced"),
-    *REACTIVE_ENERGY("partial_energy_reactive", enabled=False),
-    *ENERGY(
-        "tariff_1_energy",
-        "tariff_2_energy",
-        "tariff_3_energy",
-        "tariff_4_energy",
-        enabled_unless_zero=True,
+    *(
+        _description(quantity, KINDS[field.unit])
+        for block in (Energies, Tariffs, Measurements)
+        for quantity, field in block.declared_fields.items()
+        if isinstance(field, NumberField) and field.unit
     ),
-    *POWER("power", "power_l1", "power_l2", "power_l3"),
-    *REACTIVE_POWER(
-        "reactive_power",
-        "reactive_power_l1",
-        "reactive_power_l2",
-        "reactive_power_l3",
-        enabled=False,
+    # Without statistics: those of the totals say the same, and the totals are checked.
+    *(
+        replace(_description(quantity, KINDS["kWh"]), state_class=None)
+        for quantity in Periods.declared_fields
     ),
-    *APPARENT_POWER(
-        "apparent_power",
-        "apparent_power_l1",
-        "apparent_power_l2",
-        "apparent_power_l3",
-        enabled=False,
-    ),
-    *POWER_FACTOR("power_factor"),
-    *POWER_FACTOR(
-        "power_factor_l1", "power_factor_l2", "power_factor_l3", enabled=False
-    ),
-    *VOLTAGE("voltage_l1", "voltage_l2", "voltage_l3"),
-    *VOLTAGE("voltage_l1_l2", "voltage_l2_l3", "voltage_l3_l1", enabled=False),
-    *CURRENT("current_l1", "current_l2", "current_l3"),
-    *CURRENT("current_neutral", enabled=False),
-    *FREQUENCY("frequency"),
-    *PERIOD_ENERGY(
-        "energy_consumed_today",
-        "energy_produced_today",
-        "energy_consumed_yesterday",
-        "energy_produced_yesterday",
-        "energy_consumed_this_week",
-        "energy_produced_this_week",
-        "energy_consumed_last_week",
-        "energy_produced_last_week",
-        "energy_consumed_this_month",
-        "energy_produced_this_month",
-        "energy_consumed_last_month",
-        "energy_produced_last_month",
-    ),
-    *OVERFLOWS(
-        "overflows_consumed",
-        "overflows_reactive",
-        "overflows_produced",
-        "overflows_tariff_1",
-        "overflows_tariff_2",
-        "overflows_tariff_3",
-        "overflows_tariff_4",
-    ),
-    *CT_RATIO("ct_ratio"),
-    *CLOCK_OFFSET("clock_offset"),
+    *(_diagnostic(quantity, 0) for quantity in Overflows.declared_fields),
+    _diagnostic("ct_ratio", 1),
+    _diagnostic("clock_offset", 0, SensorDeviceClass.DURATION, UnitOfTime.SECONDS),
 )
 
 
@@ -255,13 +169,17 @@ async def async_setup_entry(
     entry: CountisConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add a sensor for each quantity that the meter has."""
-    coordinator = entry.runtime_data
-    async_add_entities(
-        CountisSensor(coordinator, description)
-        for description in SENSORS
-        if description.key in coordinator.meter.quantities
-    )
+    """Add a sensor for each quantity that a meter has."""
+
+    def create(coordinator: CountisCoordinator) -> list[CountisSensor]:
+        quantities = coordinator.meter.profile.quantities
+        return [
+            CountisSensor(coordinator, description)
+            for description in SENSORS
+            if description.key in quantities
+        ]
+
+    entry.runtime_data.async_add_platform(create, async_add_entities)
 
 
 class CountisSensor(CountisEntity, SensorEntity):
@@ -276,16 +194,10 @@ class CountisSensor(CountisEntity, SensorEntity):
     ) -> None:
         """Initialize the sensor."""
         super().__init__(coordinator, description)
-        if description.enabled_unless_zero:
-            self._attr_entity_registry_enabled_default = bool(
-                coordinator.data[description.key]
-            )
-
-        self._deadband = (
-            0
-            if coordinator.config_entry.options.get(CONF_PUBLISH_EVERY_READING)
-            else description.deadband
-        )
+        if description.key in TARIFF_COUNTERS:
+            # A tariff that the meter has but does not count in.
+            unused = coordinator.meter.profile.unused
+            self._attr_entity_registry_enabled_default = description.key not in unused
         self._published_until = -math.inf
         self._take_up()
 
@@ -301,6 +213,13 @@ class CountisSensor(CountisEntity, SensorEntity):
         """Publish the reading, if it is worth it."""
         if self._take_up():
             self.async_write_ha_state()
+
+    @property
+    def _deadband(self) -> float:
+        """Return the change below which a reading is not published at once."""
+        options = self.coordinator.config_entry.options
+        every_reading = options.get(CONF_PUBLISH_EVERY_READING)
+        return 0 if every_reading else self.entity_description.deadband
 
     def _take_up(self) -> bool:
         """Take the reading over, unless it is what is published, or nearly so."""

@@ -19,23 +19,24 @@ from homeassistant.core import (
 )
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import config_validation as cv
-from homeassistant.helpers.service import async_extract_config_entry_ids
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.target import (
+    TargetSelection,
+    async_extract_referenced_entity_ids,
+)
 from homeassistant.util.json import JsonValueType
 
-from .connection import LINE_ERRORS, REQUEST_TIMEOUT, endpoint, modbus_params
+from .connection import BUS_ERRORS, modbus_params
 from .const import DOMAIN, TCP
-from .coordinator import CountisConfigEntry, CountisCoordinator
-from .countis import (
-    async_broadcast_tariff,
-    async_confirm_tariff,
-    async_set_tariff,
-    tariffs,
-)
-from .texts import async_told
+from .coordinator import CountisCoordinator
+from .countis import SET_TARIFF, async_confirm_tariff, async_set_tariff, tariffs
+from .runtime import BusRuntime, CountisConfigEntry
+from .texts import async_error_text
 from .wiring import async_wiring_response
 
 ATTR_TARIFF = "tariff"
-BROADCAST_ADDRESS = 0
+BROADCAST = 0
 
 SET_TARIFF_SCHEMA = vol.Schema(
     {
@@ -62,96 +63,94 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 
 async def _async_set_tariff(call: ServiceCall) -> None:
-    """Have meters count in a tariff, those of one line at the same moment."""
-    hass = call.hass
+    """Set the tariff of meters, at the same moment for all meters of a bus."""
     tariff: int = call.data[ATTR_TARIFF]
-    coordinators = await _async_meters(call)
+    coordinators = _targeted(call)
     for coordinator in coordinators:
-        if tariff not in tariffs(coordinator.data.get("tariff_count")):
+        if tariff not in tariffs(coordinator.meter.profile.tariff_count):
             raise ServiceValidationError(
                 translation_domain=DOMAIN,
                 translation_key="no_such_tariff",
                 translation_placeholders={
-                    "name": coordinator.config_entry.title,
+                    "name": coordinator.subentry.title,
                     "tariff": str(tariff),
                 },
             )
-    lines: dict[str, list[CountisCoordinator]] = defaultdict(list)
+    buses: dict[BusRuntime, list[CountisCoordinator]] = defaultdict(list)
     for coordinator in coordinators:
-        lines[str(endpoint(coordinator.config_entry.data))].append(coordinator)
+        buses[coordinator.config_entry.runtime_data].append(coordinator)
     await _async_all(
-        hass,
-        *(_async_set_on_line(hass, meters, tariff) for meters in lines.values()),
+        call.hass,
+        *(
+            _async_set_on_bus(runtime, meters, tariff)
+            for runtime, meters in buses.items()
+        ),
     )
 
 
-async def _async_set_on_line(
-    hass: HomeAssistant, meters: Sequence[CountisCoordinator], tariff: int
+async def _async_set_on_bus(
+    runtime: BusRuntime, meters: Sequence[CountisCoordinator], tariff: int
 ) -> None:
-    """Set the tariff of some meters on one line."""
+    """Set the tariff of some meters of one bus.
+
+    A broadcast reaches all meters of the bus at the same moment. The behaviour of a
+    Modbus TCP gateway that receives one is not defined.
+    """
+    data = runtime.entry.data
     command = async_set_tariff
-    if _is_for_all(hass, meters):
-        data = meters[0].config_entry.data
+    if 1 < len(meters) == len(runtime.coordinators) and data[CONF_TYPE] != TCP:
         try:
             async with async_get_temporary_unit(
-                hass, modbus_params(data), BROADCAST_ADDRESS
-            ) as unit:
-                unit.require_timeout(REQUEST_TIMEOUT)
-                await async_broadcast_tariff(unit, meters[0].meter.line, tariff)
-        except LINE_ERRORS as err:
+                runtime.hass, modbus_params(data), BROADCAST
+            ) as client:
+                await runtime.bus.async_broadcast(client, SET_TARIFF, tariff)
+        except BUS_ERRORS as err:
             raise meters[0].failure(HomeAssistantError, err) from err
         command = async_confirm_tariff
     await _async_all(
-        hass,
+        runtime.hass,
         *(meter.async_command(partial(command, tariff=tariff)) for meter in meters),
     )
 
 
-def _is_for_all(hass: HomeAssistant, meters: Sequence[CountisCoordinator]) -> bool:
-    """Whether a broadcast, which reaches all meters of a line, reaches only these.
-
-    What a gateway that speaks Modbus TCP makes of a broadcast is up to it.
-    """
-    data = meters[0].config_entry.data
-    on_line = [
-        entry
-        for entry in hass.config_entries.async_entries(DOMAIN)
-        if endpoint(entry.data) == endpoint(data)
-    ]
-    return 1 < len(on_line) == len(meters) and data[CONF_TYPE] != TCP
-
-
 async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
-    """Test the wiring of meters; by the name of each, what was found."""
-    coordinators = await _async_meters(call)
-    found: list[JsonValueType] = [
+    """Check the wiring of meters, and return the result of each."""
+    results: list[JsonValueType] = [
         *await asyncio.gather(
-            *(async_wiring_response(call.hass, each) for each in coordinators)
+            *(async_wiring_response(call.hass, each) for each in _targeted(call))
         )
     ]
-    return {"meters": found}
+    return {"meters": results}
 
 
-async def _async_meters(call: ServiceCall) -> list[CountisCoordinator]:
-    """Return the meters that are targeted.
+def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
+    """Return the meters whose devices or entities are targeted.
 
     Raises `ServiceValidationError` if there are none, or one is not set up.
     """
+    hass = call.hass
+    selected = async_extract_referenced_entity_ids(hass, TargetSelection(call.data))
+    entities, devices = er.async_get(hass), dr.async_get(hass)
+    subentry_ids = {
+        entity.config_subentry_id
+        for entity_id in selected.referenced | selected.indirectly_referenced
+        if (entity := entities.async_get(entity_id)) and entity.platform == DOMAIN
+    }
+    for device_id in selected.referenced_devices:
+        if device := devices.async_get(device_id):
+            for subentries in device.config_entries_subentries.values():
+                subentry_ids |= subentries
     coordinators: list[CountisCoordinator] = []
-    targeted = await async_extract_config_entry_ids(call)
-    entries: list[CountisConfigEntry] = [
-        entry
-        for entry in call.hass.config_entries.async_entries(DOMAIN)
-        if entry.entry_id in targeted
-    ]
+    entries: list[CountisConfigEntry] = hass.config_entries.async_entries(DOMAIN)
     for entry in entries:
-        if entry.state is not ConfigEntryState.LOADED:
+        targeted = [each for each in entry.subentries if each in subentry_ids]
+        if targeted and entry.state is not ConfigEntryState.LOADED:
             raise ServiceValidationError(
                 translation_domain=DOMAIN,
                 translation_key="not_set_up",
                 translation_placeholders={"name": entry.title},
             )
-        coordinators.append(entry.runtime_data)
+        coordinators += [entry.runtime_data.coordinators[each] for each in targeted]
     if not coordinators:
         raise ServiceValidationError(
             translation_domain=DOMAIN, translation_key="no_meter_targeted"
@@ -168,7 +167,7 @@ async def _async_error(command: Awaitable[None]) -> HomeAssistantError | None:
 
 
 async def _async_all(hass: HomeAssistant, *commands: Awaitable[None]) -> None:
-    """Do everything at once, and then tell of everything that went wrong."""
+    """Do everything at once, then raise what failed, all of it in one error."""
     outcomes = await asyncio.gather(*map(_async_error, commands))
     errors = [error for error in outcomes if error]
     if len(errors) == 1:
@@ -179,7 +178,7 @@ async def _async_all(hass: HomeAssistant, *commands: Awaitable[None]) -> None:
             translation_key="several_errors",
             translation_placeholders={
                 "errors": "\n".join(
-                    [f"- {await async_told(hass, error)}" for error in errors]
+                    [f"- {await async_error_text(hass, error)}" for error in errors]
                 )
             },
         )

@@ -1,4 +1,4 @@
-"""How the meters and their lines are, in Home Assistant's system health."""
+"""The state of the meters and their buses, for the system health of Home Assistant."""
 
 from typing import Any
 
@@ -7,30 +7,35 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, callback
 
 from .const import DOMAIN
-from .coordinator import CountisConfigEntry
+from .runtime import CountisConfigEntry
 
 
 @callback
 def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> None:
-    """Register what is shown."""
+    """Register the information."""
     register.async_register_info(async_info)
 
 
 async def async_info(hass: HomeAssistant) -> dict[str, Any]:
-    """Return how many meters and lines there are, and what goes wrong on them."""
+    """Return the number of meters and buses, and the rate of their errors."""
     entries: list[CountisConfigEntry] = [
         entry
         for entry in hass.config_entries.async_entries(DOMAIN)
         if entry.state is ConfigEntryState.LOADED
     ]
-    meters = [entry.runtime_data.meter for entry in entries]
-    lines = {meter.line for meter in meters}
-    traffic = [meter.line.traffic[meter.address] for meter in meters]
+    coordinators = [
+        coordinator
+        for entry in entries
+        for coordinator in entry.runtime_data.coordinators.values()
+    ]
+    traffic = [
+        each for entry in entries for each in entry.runtime_data.bus.traffic.values()
+    ]
     requests = sum(each.requests for each in traffic)
     errors = sum(each.errors for each in traffic)
     return {
-        "meters": len(meters),
-        "answering": sum(meter in meter.line.meters for meter in meters),
-        "lines": len(lines),
+        "meters": len(coordinators),
+        "online": sum(coordinator.online for coordinator in coordinators),
+        "buses": len(entries),
         "error_rate": f"{errors / requests:.2%}" if requests else "-",
     }

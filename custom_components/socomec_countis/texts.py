@@ -1,7 +1,7 @@
 """Texts in the language of this Home Assistant.
 
-What is raised is put into the user's language by whoever shows it. That is not so
-for notifications, for responses, and for an error that is told within another one.
+The frontend translates an error that is raised. It does not translate a
+notification, the response of an action, or an error within another error.
 """
 
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ async def async_messages(hass: HomeAssistant) -> Mapping[str, str]:
     }
 
 
-async def async_told(hass: HomeAssistant, error: HomeAssistantError) -> str:
-    """Return what an error of the integration says."""
+async def async_error_text(hass: HomeAssistant, error: HomeAssistantError) -> str:
+    """Return the text of an error of the integration."""
     messages = await async_messages(hass)
     message = messages[str(error.translation_key)]
     return message.format(**error.translation_placeholders or {})

@@ -35,7 +35,7 @@ async def async_wiring_response(
     wiring = await coordinator.async_check_wiring()
     texts = await async_messages(hass)
     return {
-        "meter": coordinator.config_entry.title,
+        "meter": coordinator.subentry.title,
         "codes": list(wiring.codes),
         "findings": [_finding(texts, code) for code in wiring.codes],
         "unmet_conditions": [
@@ -66,12 +66,12 @@ async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
         lines += [texts["wiring_not_concluded"], ""]
         lines += [f"- {_unmet(texts, unmet)}" for unmet in wiring.unmet]
     lines += ["", *_table(wiring), "", texts["wiring_note"]]
-    title = texts["wiring_title"].format(name=coordinator.config_entry.title)
+    title = texts["wiring_title"].format(name=coordinator.subentry.title)
     persistent_notification.async_create(
         hass,
         "\n".join(lines),
         title,
-        entity_unique_id(coordinator.config_entry, "wiring"),
+        entity_unique_id(coordinator.subentry, "wiring"),
     )
 
 

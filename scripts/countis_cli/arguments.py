@@ -45,13 +45,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     entered.scanned = [entered.settings]
     if entered.link.has_settings:
-        entered.scanned = [
-            settings
-            for settings in countis.ALL_SETTINGS
-            if entered.baudrate in (None, settings.baudrate)
-            and entered.parity in (None, settings.parity)
-            and entered.stopbits in (None, settings.stopbits)
-        ]
+        entered.scanned = countis.line_settings.settings_to_try(
+            entered.baudrate, entered.parity, entered.stopbits
+        )
+    if getattr(entered, "addresses", None):
+        entered.addresses = list(dict.fromkeys(entered.addresses))
     return entered
 
 
@@ -81,9 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         "--wait",
         type=_seconds,
         metavar="SECONDS",
-        help="how long an answer may take to begin: "
-        f"{countis.LINE_WAIT} on a port, {RtuOverTcp.wait} by RTU over TCP, "
-        f"{countis.GATEWAY_WAIT} behind a Modbus TCP gateway",
+        help="s until a response begins (default:"
+        f" {countis.probe.PROBE_TIMEOUT} on a port, {RtuOverTcp.response_timeout} by"
+        f" RTU over TCP, {Tcp.response_timeout} behind a Modbus TCP gateway)",
     )
     read = add("read", "show everything that a meter tells")
     _add_address(read)
@@ -137,11 +135,10 @@ def _add_line(command: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="a gateway that passes on what it gets",
     )
-    choices = countis.ALL_SETTINGS
     line.add_argument(
         "--baudrate",
         type=int,
-        choices=sorted({settings.baudrate for settings in choices}),
+        choices=sorted(countis.line_settings.BAUDRATES),
         help=f"as set in the meter (default: {USUAL.baudrate}, in a scan all)",
     )
     line.add_argument(
@@ -164,7 +161,7 @@ def _add_line(command: argparse.ArgumentParser) -> None:
 def _add_address(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--address",
-        type=_number(min(countis.ADDRESSES), max(countis.ADDRESSES)),
+        type=_number(min(countis.UNIT_IDS), max(countis.UNIT_IDS)),
         required=True,
         metavar="N",
         help="as set in the meter, 1 to 255",
@@ -190,7 +187,7 @@ def _add_addresses(
 
 def _addresses(text: str) -> list[int]:
     """Return the addresses of a list such as 1-3,7, each once."""
-    parse_one = _number(min(countis.ADDRESSES), max(countis.ADDRESSES))
+    parse_one = _number(min(countis.UNIT_IDS), max(countis.UNIT_IDS))
     found: dict[int, None] = {}
     for part in text.split(","):
         first, _, last = part.partition("-")

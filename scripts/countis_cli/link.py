@@ -2,36 +2,31 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 import errno
 import logging
 import os
 from pathlib import Path
 import re
-from typing import Literal, override
+from typing import ClassVar, Literal, override
 
 from modbus_connection import (
     ModbusConnectionError,
     ModbusError,
     ModbusSerialParams,
     ModbusTcpParams,
-    ModbusUnit,
 )
 from modbus_connection.pymodbus import ModbusConnection
 
 from .library import countis
 
-# Longer than any wait of the library, which knows better; and how long a gateway
-# that cannot be reached is tried.
-REQUEST_TIMEOUT = 5.0
+# s; bounds connecting. The bus has a shorter timeout for each response.
+CONNECTION_TIMEOUT = 5.0
 
 # A port, and a gateway for one client, are let go of a moment after they were closed.
 OPEN_ATTEMPTS = 3
 OPEN_RETRY_DELAY = 0.25
-
-# What is passed through a network, and collected into packets, arrives later.
-NETWORK_WAIT = 0.4
 
 PSEUDO_TERMINALS = "/dev/pts"
 
@@ -69,8 +64,9 @@ class Link:
     option = "--port"
     has_settings = True
     """Whether the line's format is ours to choose."""
-    wait = countis.LINE_WAIT
-    """How long an answer may take to begin."""
+    framing: ClassVar[Literal["rtu", "tcp"]] = "rtu"
+    response_timeout: ClassVar[float | None] = None
+    """s until a response begins; None is the default of the bus."""
 
     def params(self, settings: countis.LineSettings) -> Params:
         """Return what the connection is made with."""
@@ -91,25 +87,23 @@ class Link:
 
     @asynccontextmanager
     async def open(
-        self, settings: countis.LineSettings, delay: float | None = None
-    ) -> AsyncIterator[countis.OpenLine]:
-        """Open the line; `delay` is what a meter takes to answer, if not the usual.
+        self, settings: countis.LineSettings, response_timeout: float | None = None
+    ) -> AsyncIterator[countis.scan.OpenBus]:
+        """Open the bus; `response_timeout` is in s, by default that of the link.
 
         Raises `CannotOpenError`.
         """
-        connection = ModbusConnection(self.params(settings), timeout=REQUEST_TIMEOUT)
+        connection = ModbusConnection(self.params(settings), timeout=CONNECTION_TIMEOUT)
         try:
-            # Before the first request, whose time it would be taken from.
             await _async_connect(connection)
-            line = countis.Line(settings.baudrate)
-            if delay is not None:
-                line.delay = delay
-
-            @asynccontextmanager
-            async def unit(address: int) -> AsyncIterator[ModbusUnit]:
-                yield connection.for_unit(address)
-
-            yield countis.OpenLine(line, unit)
+            bus = countis.Bus(
+                baudrate=settings.baudrate,
+                framing=self.framing,
+                response_timeout=response_timeout or self.response_timeout,
+            )
+            yield countis.scan.OpenBus(
+                bus, lambda unit_id: nullcontext(connection.for_unit(unit_id))
+            )
         finally:
             with suppress(ModbusError, OSError):
                 await connection.close()
@@ -124,7 +118,7 @@ class RtuOverTcp(Link):
     what = "gateway"
     option = "--rtu-over-tcp"
     has_settings = False
-    wait = NETWORK_WAIT
+    response_timeout = 0.5  # a network collects bytes into packets
 
     @override
     def params(self, settings: countis.LineSettings) -> Params:
@@ -141,7 +135,8 @@ class Tcp(Link):
     what = "gateway"
     option = "--tcp"
     has_settings = False
-    wait = countis.GATEWAY_WAIT
+    framing = "tcp"
+    response_timeout = 1.5  # the gateway reports the end of its own, shorter timeout
 
     @override
     def params(self, settings: countis.LineSettings) -> Params:
@@ -190,3 +185,14 @@ async def _async_connect(connection: ModbusConnection) -> None:
                 reason = str(err) if isinstance(err, PORT_ERRORS) else reasons.text
                 raise CannotOpenError(reason, reasons.number) from err
     return None
+
+
+async def async_find_meter(opened: countis.scan.OpenBus, unit_id: int) -> countis.Meter:
+    """Return the meter that responds at a unit ID, with its profile.
+
+    Raises as `async_take_profile` does.
+    """
+    async with opened.unit(unit_id) as client:
+        unit = opened.bus.unit(unit_id, client, patient=True)
+        profile = await countis.async_take_profile(unit)
+        return countis.Meter(opened.bus, unit_id, client, profile)

@@ -1,65 +1,75 @@
 """What meters can be told: one after the other, each confirmed by reading back."""
 
 from argparse import Namespace
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
-
-from modbus_connection import GatewayTargetError, ModbusTimeoutError
 
 from .exits import Exit
 from .library import countis
+from .link import async_find_meter
 from .output import Output, number, rounded, table
 from .problems import ERRORS, problem
+from .read import identity_of
 
 BROADCAST = 0
 
 type Result = dict[str, Any]
-type Order = Callable[[countis.Countis], Awaitable[Result]]
+type Order = Callable[[countis.Meter], Awaitable[Result]]
 type Cells = Callable[[Result], list[str]]
+
+COUNTERS = tuple(countis.PARTIAL_COUNTERS)
+COUNTER_HEADS = ("Ea+ kWh", "Er+ kvarh", "Ea- kWh")
 
 
 async def async_reset_partial(entered: Namespace, output: Output) -> Exit:
-    """Set partial counters to zero; what they were is shown, too."""
+    """Set partial counters to zero; what they were is printed before the reset."""
 
-    async def order(meter: countis.Countis) -> Result:
-        counters = await meter.async_count()
-        before = {
-            name: value
-            for name, value in counters.items()
-            if name in countis.PARTIAL_COUNTERS
-        }
-        after = await countis.async_reset_partial_counters(meter)
-        return {"before": rounded(before), "after": rounded(after)}
+    async def order(meter: countis.Meter) -> Result:
+        readings: list[countis.Reading] = []
+        before: countis.Values = {}
+        if meter.energies is not None:
+            readings.append(await meter.async_read("energies"))
+            before = partial(readings[0])
+            texts = (
+                f"{head} {number(before.get(name), 2)}"
+                for head, name in zip(COUNTER_HEADS, COUNTERS, strict=True)
+            )
+            text = f"Address {meter.unit_id} before the reset: {', '.join(texts)}"
+            output.show(text, {**identity_of(meter), "before": before})
+        await countis.async_reset_partial_counters(meter, readings.append)
+        after = [each for each in readings if each.block == "energies"][-1]
+        return {"before": before, "after": partial(after)}
+
+    def partial(reading: countis.Reading) -> countis.Values:
+        values = reading.values
+        return rounded({name: values[name] for name in COUNTERS if name in values})
 
     def cells(result: Result) -> list[str]:
         before, after = result["before"], result["after"]
         return [
             f"{number(before.get(name), 2)} -> {number(after.get(name), 2)}"
-            for name in countis.PARTIAL_COUNTERS
+            for name in COUNTERS
         ]
 
-    heads = ["Ea+ kWh", "Er+ kvarh", "Ea- kWh"]
-    return await _async_each(entered, output, order, heads, cells)
+    return await _async_each(entered, output, order, COUNTER_HEADS, cells)
 
 
 async def async_set_tariff(entered: Namespace, output: Output) -> Exit:
     """Change the tariff, of each meter or of all at once."""
     tariff: int = entered.tariff
 
-    async def order(meter: countis.Countis) -> Result:
+    async def order(meter: countis.Meter) -> Result:
         if entered.all:
-            return dict(await countis.async_confirm_tariff(meter, tariff))
-        return dict(await countis.async_set_tariff(meter, tariff))
+            set_tariff = countis.async_confirm_tariff
+        else:
+            set_tariff = countis.async_set_tariff
+        await set_tariff(meter, lambda _: None, tariff=tariff)
+        return {"tariff": tariff}
 
-    async def broadcast(line: countis.OpenLine) -> None:
-        if not entered.all:
-            return
-        async with line.unit(BROADCAST) as unit:
-            # Nobody answers a broadcast. Some clients and gateways know that, and
-            # others wait for it; whether it arrived, the meters are asked.
-            with suppress(ModbusTimeoutError, GatewayTargetError):
-                await countis.async_broadcast_tariff(unit, line.line, tariff)
+    async def broadcast(opened: countis.scan.OpenBus) -> None:
+        if entered.all:
+            async with opened.unit(BROADCAST) as client:
+                await opened.bus.async_broadcast(client, countis.SET_TARIFF, tariff)
 
     return await _async_each(
         entered,
@@ -75,14 +85,11 @@ async def async_set_tariff(entered: Namespace, output: Output) -> Exit:
 async def async_set_clock(entered: Namespace, output: Output) -> Exit:
     """Set clocks to the time of this computer."""
 
-    async def order(meter: countis.Countis) -> Result:
-        before = None
-        async with meter.exclusively():
-            if meter.clock is not None:
-                await meter.async_reread(meter.clock)
-                before = meter.clock.values["clock_offset"]
-        after = await countis.async_set_clock(meter)
-        return {"before": before, "after": after["clock_offset"]}
+    async def order(meter: countis.Meter) -> Result:
+        readings: list[countis.Reading] = []
+        await countis.async_set_clock(meter, readings.append)
+        before, after = (readings[at].values["clock_offset"] for at in (0, -1))
+        return {"before": before, "after": after}
 
     def cells(result: Result) -> list[str]:
         return [number(result["before"], 0), number(result["after"], 0)]
@@ -91,7 +98,7 @@ async def async_set_clock(entered: Namespace, output: Output) -> Exit:
     return await _async_each(entered, output, order, heads, cells)
 
 
-async def _nothing(line: countis.OpenLine) -> None:
+async def _nothing(opened: countis.scan.OpenBus) -> None:
     """Do nothing first."""
 
 
@@ -99,18 +106,18 @@ async def _async_each(
     entered: Namespace,
     output: Output,
     order: Order,
-    heads: list[str],
+    heads: Sequence[str],
     cells: Cells,
     *,
-    first: Callable[[countis.OpenLine], Awaitable[None]] = _nothing,
+    first: Callable[[countis.scan.OpenBus], Awaitable[None]] = _nothing,
     common: Mapping[str, Any] | None = None,
 ) -> Exit:
     """Give an order to each meter; one that fails does not keep the others from it."""
     try:
-        async with entered.link.open(entered.settings) as line:
-            await first(line)
+        async with entered.link.open(entered.settings) as opened:
+            await first(opened)
             results = [
-                await _async_one(entered, output, line, order, address)
+                await _async_one(entered, output, opened, order, address)
                 for address in entered.addresses
             ]
     except ERRORS as err:
@@ -131,21 +138,15 @@ async def _async_each(
 async def _async_one(
     entered: Namespace,
     output: Output,
-    line: countis.OpenLine,
+    opened: countis.scan.OpenBus,
     order: Order,
     address: int,
 ) -> Result:
     try:
-        async with line.unit(address) as unit:
-            meter = countis.Countis(unit, line.line, address=address)
-            result = await order(meter)
+        meter = await async_find_meter(opened, address)
+        result = await order(meter)
     except ERRORS as err:
         failure = problem(err, entered.link, address)
         output.tell(failure)
         return {"address": address, "done": False, "error": failure.as_json()}
-    return {
-        "address": address,
-        "done": True,
-        "model": meter.model,
-        "serial_number": meter.serial_number,
-    } | result
+    return {**identity_of(meter), "done": True, **result}

@@ -6,8 +6,6 @@ import errno
 import textwrap
 
 from modbus_connection import (
-    GatewayPathUnavailableError,
-    GatewayTargetError,
     ModbusConnectionError,
     ModbusError,
     ModbusTimeoutError,
@@ -90,7 +88,7 @@ KINDS = (
         "the meter's display; it may refuse, or be slow",
     ),
     _Kind(
-        (ModbusTimeoutError, GatewayTargetError, GatewayPathUnavailableError),
+        (ModbusTimeoutError,),
         "no_answer",
         "No meter answers {where}",
         "address, speed, parity and stop bits in the meter's menu (scan finds them);"

@@ -6,11 +6,13 @@ from datetime import datetime
 import time
 from typing import Any
 
+from modbus_connection import ModbusExceptionError, ModbusProtocolError
 from modbus_connection.model import NumberField
 
 from .exits import Exit
 from .grids import text_of
 from .library import countis
+from .link import async_find_meter
 from .output import Output, number, rounded
 from .problems import ERRORS, problem
 from .stop import Stop
@@ -33,12 +35,8 @@ WATCHED = (
     ("A L3", "current_l3", 2),
 )
 
-# What is read for it; the counters are in its JSON.
-POLLED = [
-    name
-    for name, block in countis.BLOCK_OF.items()
-    if block in ("power", "measurements", "energies", "tariffs")
-]
+# The blocks that are read for it; the counters are in its JSON.
+POLLED = ("measurements", "energies", "tariffs")
 
 # What is no field of a block, but made of some.
 UNITS = {"clock_offset": "s"}
@@ -48,11 +46,9 @@ async def async_read(entered: Namespace, output: Output) -> Exit:
     """Show everything once, or the most important values every second."""
     link, address = entered.link, entered.address
     try:
-        async with (
-            link.open(entered.settings) as line,
-            line.unit(address) as unit,
-        ):
-            meter = countis.Countis(unit, line.line, address=address)
+        async with link.open(entered.settings) as opened:
+            meter = await async_find_meter(opened, address)
+            meter.reads_details = True
             if entered.watch:
                 return await _async_watch(meter, entered, output)
             values = await async_read_all(meter)
@@ -63,22 +59,16 @@ async def async_read(entered: Namespace, output: Output) -> Exit:
     return Exit.OK
 
 
-async def async_read_all(meter: countis.Countis) -> countis.Values:
-    """Read everything there is."""
-    values = await meter.async_measure()
-    values |= await meter.async_count()
-    for block in (meter.tariffs, meter.periods, meter.overflows, meter.transformer):
-        if block is not None:
-            values = block.values | values
-    async with meter.exclusively():
-        if meter.clock is not None:
-            # At last, as its offset is to the time at which it is looked at.
-            await meter.async_reread(meter.clock)
-            values |= meter.clock.values
+async def async_read_all(meter: countis.Meter) -> countis.Values:
+    """Read all blocks, the clock at last."""
+    values: countis.Values = {}
+    for name in (*POLLED, "periods", "overflows", "transformer", "clock"):
+        if meter.block(name) is not None:
+            values |= (await meter.async_read(name)).values
     return values
 
 
-def units_of(meter: countis.Countis) -> dict[str, str]:
+def units_of(meter: countis.Meter) -> dict[str, str]:
     """Return the unit of each value that has one."""
     units = dict(UNITS)
     for block in (meter.measurements, meter.energies, meter.tariffs, meter.periods):
@@ -91,25 +81,34 @@ def units_of(meter: countis.Countis) -> dict[str, str]:
     return units
 
 
-def _as_text(meter: countis.Countis, values: countis.Values) -> str:
-    head = f"{meter.model} at address {meter.address}"
-    if meter.serial_number is not None:
-        head += f", serial number {meter.serial_number}"
-    if meter.software_version is not None:
-        head += f", firmware {meter.software_version}"
+def identity_of(meter: countis.Meter) -> dict[str, Any]:
+    """Return which meter it is, as JSON content."""
+    return {
+        "address": meter.unit_id,
+        "model": meter.profile.model,
+        "serial_number": meter.profile.serial_number,
+    }
+
+
+def _as_text(meter: countis.Meter, values: countis.Values) -> str:
+    profile = meter.profile
+    head = f"{profile.model} at address {meter.unit_id}"
+    if profile.serial_number is not None:
+        head += f", serial number {profile.serial_number}"
+    if profile.software_version is not None:
+        head += f", firmware {profile.software_version}"
     return f"{head}\n\n{text_of(values, units_of(meter))}"
 
 
-def _as_json(meter: countis.Countis, values: countis.Values) -> dict[str, Any]:
+def _as_json(meter: countis.Meter, values: countis.Values) -> dict[str, Any]:
     units = units_of(meter)
+    profile = meter.profile.as_dict()
     return {
         "time": _now(),
-        "address": meter.address,
-        "model": meter.model,
-        "serial_number": meter.serial_number,
-        "software_version": meter.software_version,
-        "identity": dict(meter.identity),
-        "blocks": dict(meter.variants),
+        **identity_of(meter),
+        "software_version": meter.profile.software_version,
+        "identity": profile["identity"],
+        "blocks": profile["blocks"],
         "values": rounded(values),
         "units": {name: units[name] for name in values if name in units},
     }
@@ -120,28 +119,26 @@ def _now() -> str:
 
 
 async def _async_watch(
-    meter: countis.Countis, entered: Namespace, output: Output
+    meter: countis.Meter, entered: Namespace, output: Output
 ) -> Exit:
-    """Poll once a second, on the clock; Ctrl-C is how this ends well."""
+    """Poll once a second until Ctrl-C, also while the meter is offline."""
     rows = 0
-    # So that a wrong address ends it, and a moment's silence later does not.
-    await meter.async_ensure_identity()
+    online = True
     due = time.monotonic()
     with Stop() as stop:
         while not stop.requested:
             try:
-                report = await meter.async_update(POLLED)
+                if not online:
+                    await meter.async_verify_identity()
+                online = False
+                values, failed = await _async_poll(meter)
+                online = True
             except countis.CountisError:
                 raise
             except ERRORS as err:
-                output.tell(problem(err, entered.link, meter.address))
+                output.tell(problem(err, entered.link, meter.unit_id))
             else:
-                values = meter.values(report)
-                result = {
-                    "time": _now(),
-                    "values": rounded(values),
-                    "failed": sorted(report.failed),
-                }
+                result = {"time": _now(), "values": rounded(values), "failed": failed}
                 head = rows % ROWS_BETWEEN_HEADS == 0
                 output.show(_watched(values, head=head), result)
                 rows += 1
@@ -149,6 +146,19 @@ async def _async_watch(
             due = max(due + PERIOD, time.monotonic())
             await stop.async_wait(due - time.monotonic())
     return Exit.OK if rows else Exit.FAILED
+
+
+async def _async_poll(meter: countis.Meter) -> tuple[countis.Values, list[str]]:
+    """Return the values, and the blocks of which the response is not usable."""
+    values: countis.Values = {}
+    failed: list[str] = []
+    for name in POLLED:
+        if meter.block(name) is not None:
+            try:
+                values |= (await meter.async_read(name)).values
+            except ModbusProtocolError, ModbusExceptionError:
+                failed.append(name)
+    return values, failed
 
 
 def _watched(values: countis.Values, *, head: bool) -> str:

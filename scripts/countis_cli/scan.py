@@ -13,9 +13,6 @@ from .output import Output, table
 from .problems import ERRORS, problem
 from .stop import Stop
 
-# Who waits so many of them gives up; a line supposes more of a meter than we do.
-WAIT_IN_DELAYS = 4
-
 PERCENT_BETWEEN_LINES = 10
 CLEAR_LINE = "\r\x1b[K"
 
@@ -27,7 +24,7 @@ class _StoppedError(Exception):
 class _Progress:
     """Shows on standard error how far a search is and what it tries."""
 
-    def __init__(self, search: countis.Search, link: Link) -> None:
+    def __init__(self, search: countis.Scan, link: Link) -> None:
         """Show nothing yet."""
         self._search = search
         self._has_settings = link.has_settings
@@ -40,7 +37,7 @@ class _Progress:
         percent = int(100 * search.progress)
         found = f", {len(_found(search))} found" if search.found else ""
         settings = f"{search.trying}, " if self._has_settings else ""
-        text = f"{percent:3} %  {settings}address {search.address}{found}"
+        text = f"{percent:3} %  {settings}address {search.unit_id}{found}"
         if self._is_terminal:
             sys.stderr.write(f"{CLEAR_LINE}{text}")
         elif self._shown != (
@@ -60,12 +57,14 @@ class _Progress:
 async def async_scan(entered: Namespace, output: Output) -> Exit:
     """Look for meters, and show those that were found, however it ends."""
     link: Link = entered.link
-    wait = entered.wait or link.wait
-    search = countis.Search(
-        lambda settings: link.open(settings, delay=wait / WAIT_IN_DELAYS),
+    timeout = entered.wait
+    if timeout is not None and link.framing == "rtu":
+        # A probe waits for a shorter time than other requests do.
+        timeout += countis.bus.RESPONSE_TIMEOUT - countis.probe.PROBE_TIMEOUT
+    search = countis.Scan(
+        lambda settings: link.open(settings, timeout),
         settings=entered.scanned,
-        addresses=entered.addresses or countis.ADDRESSES,
-        wait=wait,
+        unit_ids=entered.addresses or countis.UNIT_IDS,
     )
     progress = _Progress(search, link)
     error: Exception | None = None
@@ -98,18 +97,18 @@ def _noting(progress: _Progress, stop: Stop) -> Callable[[], None]:
     return note
 
 
-def _found(search: countis.Search) -> list[countis.FoundMeter]:
+def _found(search: countis.Scan) -> list[countis.FoundMeter]:
     """Return the meters by address, each once however often it was asked."""
-    by_address = {found.address: found for found in search.found}
+    by_address = {found.unit_id: found for found in search.found}
     return [by_address[address] for address in sorted(by_address)]
 
 
-def _others(search: countis.Search) -> list[int]:
+def _others(search: countis.Scan) -> list[int]:
     """Return where something else answers, each address once."""
-    return sorted({*search.others} - {meter.address for meter in search.found})
+    return sorted(search.others - {meter.unit_id for meter in search.found})
 
 
-def _as_json(search: countis.Search, link: Link) -> dict[str, Any]:
+def _as_json(search: countis.Scan, link: Link) -> dict[str, Any]:
     def settings(found: countis.FoundMeter) -> dict[str, Any]:
         known = found.settings if link.has_settings else None
         return {
@@ -120,25 +119,28 @@ def _as_json(search: countis.Search, link: Link) -> dict[str, Any]:
 
     return {
         "found": [
-            {"address": found.address}
+            {"address": found.unit_id}
             | settings(found)
-            | {"model": found.model, "serial_number": found.serial_number}
+            | {
+                "model": found.profile.model,
+                "serial_number": found.profile.serial_number,
+            }
             for found in _found(search)
         ],
         "others": _others(search),
     }
 
 
-def _as_text(search: countis.Search, link: Link) -> str:
+def _as_text(search: countis.Scan, link: Link) -> str:
     lines = []
     if search.found:
         heads = ["Address", "Settings", "Model", "Serial number"]
         rows = [
             [
-                str(found.address),
+                str(found.unit_id),
                 str(found.settings) if link.has_settings else "as the gateway's",
-                found.model,
-                found.serial_number or "-",
+                found.profile.model,
+                found.profile.serial_number or "-",
             ]
             for found in _found(search)
         ]

@@ -8,9 +8,10 @@ from typing import Any
 from .exits import Exit
 from .grids import MEASURED
 from .library import countis
+from .link import async_find_meter
 from .output import Output, number, rounded
 from .problems import ERRORS, problem
-from .read import units_of
+from .read import identity_of, units_of
 
 PERIOD = 1.0
 
@@ -45,11 +46,8 @@ async def async_check_wiring(entered: Namespace, output: Output) -> Exit:
     """Do the connection test of the meter's manual."""
     link, address = entered.link, entered.address
     try:
-        async with (
-            link.open(entered.settings) as line,
-            line.unit(address) as unit,
-        ):
-            meter = countis.Countis(unit, line.line, address=address)
+        async with link.open(entered.settings) as opened:
+            meter = await async_find_meter(opened, address)
             readings = [await meter.async_measure()]
             while len(readings) < entered.readings:
                 await asyncio.sleep(PERIOD)
@@ -62,9 +60,9 @@ async def async_check_wiring(entered: Namespace, output: Output) -> Exit:
     return Exit.OK if wiring.codes == (0,) else Exit.FINDING
 
 
-def _as_text(wiring: countis.Wiring, meter: countis.Countis) -> str:
+def _as_text(wiring: countis.Wiring, meter: countis.Meter) -> str:
     parts = [
-        f"{meter.model} at address {meter.address}, "
+        f"{meter.profile.model} at address {meter.unit_id}, "
         + ("three phases" if len(wiring.phases) > 1 else "one phase"),
         MEASURED.text(wiring.values, units_of(meter)),
     ]
@@ -85,11 +83,9 @@ def _unmet(unmet: countis.Unmet) -> str:
     return f"{where}: {found}, wanted is {wanted}"
 
 
-def _as_json(wiring: countis.Wiring, meter: countis.Countis) -> dict[str, Any]:
+def _as_json(wiring: countis.Wiring, meter: countis.Meter) -> dict[str, Any]:
     return {
-        "address": meter.address,
-        "model": meter.model,
-        "serial_number": meter.serial_number,
+        **identity_of(meter),
         "codes": list(wiring.codes),
         "unmet": [
             {

@@ -106,6 +106,15 @@ class Frontend:
         await expect(picker).to_have_count(0)
         await field.locator("input").fill(port)
 
+    async def clear(self, label: str) -> None:
+        """Leave a field empty: one for a number, or a list."""
+        field = self.field(label)
+        clear = field.locator("ha-picker-field .clear")
+        if await clear.count():
+            await clear.click()
+        else:
+            await field.locator("input").clear()
+
     async def submit(self) -> None:
         """Send a form, or finish what has been added."""
         await self.flow.locator(PRIMARY).click()
@@ -118,25 +127,51 @@ class Frontend:
     # What a flow starts from
 
     async def add_integration(self) -> None:
-        """Start to add a meter."""
+        """Start to add a bus."""
         await self.open(f"/config/integrations/dashboard/add?domain={DOMAIN}")
         await self.confirm()
         await expect(self.step("form").or_(self.step("menu"))).to_be_visible()
 
-    async def add_discovered(self, title: str) -> None:
-        """Start to add a meter that has been discovered."""
-        await self.open("/config/integrations/dashboard")
-        card = self.page.locator("ha-config-flow-card").filter(has_text=title)
-        # The first one ignores it.
-        await card.locator("ha-button").nth(1).click()
-
-    async def start_from_menu(self, title: str, item: str) -> None:
-        """Take an item of an entry's menu: reconfigure, reload, rename, ..."""
+    async def open_integration(self) -> None:
+        """Go to the page of the integration: its buses with their meters."""
         await self.open(f"/config/integrations/integration/{DOMAIN}")
-        entry = self.page.locator("ha-config-entry-row").filter(has_text=title)
-        menu = entry.locator("ha-dropdown").first
+
+    def bus(self, title: str) -> Locator:
+        """Return the row of a bus on the integration's page."""
+        return self.page.locator("ha-config-entry-row").filter(has_text=title)
+
+    def meter(self, title: str) -> Locator:
+        """Return the row of a meter on the integration's page."""
+        return self.page.locator("ha-config-sub-entry-row").filter(has_text=title)
+
+    async def add_meters(self) -> None:
+        """Start to add meters to the only bus."""
+        await self.open_integration()
+        menu = self.page.locator("ha-config-entry-row ha-dropdown").first
         await menu.locator("ha-icon-button").first.click()
-        await menu.locator(f"ha-dropdown-item[value={item}]").click()
+        await menu.locator("ha-dropdown-item[value=subentry_meter]").click()
+        await expect(self.step("form")).to_be_visible()
+
+    async def reconfigure_bus(self, title: str) -> None:
+        """Start to change a bus."""
+        await self.open_integration()
+        menu = self.bus(title).locator("ha-dropdown").first
+        await menu.locator("ha-icon-button").first.click()
+        await menu.locator("ha-dropdown-item[value=reconfigure]").click()
+
+    async def reconfigure_meter(self, title: str) -> None:
+        """Start to change a meter, with the button in its row."""
+        await self.open_integration()
+        row = self.meter(title).locator("ha-list-item-base.sub-entry")
+        await row.locator("ha-icon-button[slot=end]").click()
+
+    async def delete_meter(self, title: str) -> None:
+        """Delete a meter with the menu of its row."""
+        await self.open_integration()
+        menu = self.meter(title).locator("ha-dropdown").first
+        await menu.locator("ha-icon-button").first.click()
+        await menu.locator("ha-dropdown-item[value=delete]").click()
+        await self.confirm()
 
     async def start_repair(self, title: str | re.Pattern[str]) -> None:
         """Open an issue from the list of repairs."""

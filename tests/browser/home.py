@@ -64,23 +64,29 @@ class Home:
         return f"{year_week:04X}{site_line:04X}{order:05d}"
 
     async def entries(self) -> list[dict[str, Any]]:
-        """Return the entries of the meters."""
+        """Return the entries of the buses."""
         entries: list[dict[str, Any]] = await self.hass.command(
             type="config_entries/get", domain=DOMAIN
         )
         return entries
 
+    async def meters(self) -> dict[str, str]:
+        """Return the subentry IDs of the meters of all buses, by their titles."""
+        subentries = [
+            each
+            for entry in await self.entries()
+            for each in await self.hass.command(
+                type="config_entries/subentries/list", entry_id=entry["entry_id"]
+            )
+        ]
+        return {each["title"]: each["subentry_id"] for each in subentries}
+
     async def states(self) -> list[str]:
-        """Return how far the entries of the meters are set up."""
+        """Return how far the entries of the buses are set up."""
         return [str(entry["state"]) for entry in await self.entries()]
 
     async def forget_meters(self) -> None:
-        """Delete what was set up, what is remembered of it, and dialogs left open."""
-        for flow in await self.hass.command(type="config_entries/flow/progress"):
-            if flow["handler"] == DOMAIN:
-                await self.hass.request(
-                    "DELETE", f"/api/config/config_entries/flow/{flow['flow_id']}"
-                )
+        """Delete the buses with their meters, and the history of their entities."""
         for entry in await self.entries():
             await self.hass.request(
                 "DELETE", f"/api/config/config_entries/entry/{entry['entry_id']}"
@@ -92,31 +98,32 @@ class Home:
         )
 
     async def have_meters(
-        self, *addresses: int, language: str = "en"
+        self, *unit_ids: int, language: str = "en"
     ) -> list[dict[str, str]]:
-        """Have these meters set up, and return the ids of their entities by keys.
+        """Set these meters up on one bus, and return their entity IDs by keys.
 
         The entities are named in the language of Home Assistant.
         """
         config = await self.hass.command(type="get_config")
-        titles = [entry["title"] for entry in await self.entries()]
-        if config["language"] != language or titles != list(map(title, addresses)):
+        titles = list(await self.meters())
+        if config["language"] != language or titles != list(map(title, unit_ids)):
             await self.forget_meters()
             await self.hass.command(type="config/core/update", language=language)
-            for address in addresses:
-                await self._add(Meter(self.line, address))
+            for unit_id in unit_ids:
+                await self._add(Meter(self.line, unit_id))
+        entities = await self.hass.async_settled(len(unit_ids))
         keys: dict[str, dict[str, str]] = {
-            entry["entry_id"]: {} for entry in await self.entries()
+            subentry_id: {} for subentry_id in (await self.meters()).values()
         }
-        for entity in await self.hass.async_settled():
-            keys[entity.entry_id][entity.key] = entity.entity_id
+        for entity in entities:
+            keys[entity.subentry_id][entity.key] = entity.entity_id
         return list(keys.values())
 
     async def _add(self, meter: Meter) -> None:
         """Set a meter up through the API.
 
-        A port is let go of a moment after the last entry on it is deleted. Until then
-        answers get lost between two readers. No user is as fast as that.
+        The port stays in use for a moment after the last entry on it is deleted. No
+        user is as fast as that.
         """
         for _ in range(ATTEMPTS - 1):
             with suppress(DemoError):
@@ -125,13 +132,15 @@ class Home:
         return await self.hass.async_add_meter(meter)
 
     async def device_id(self) -> str:
-        """Return the id of the only meter's device."""
+        """Return the ID of the only meter's device."""
+        (subentry_id,) = (await self.meters()).values()
         (entry,) = await self.entries()
         devices = await self.hass.command(type="config/device_registry/list")
         (device,) = [
             device["id"]
             for device in devices
-            if entry["entry_id"] in device["config_entries"]
+            if subentry_id
+            in device["config_entries_subentries"].get(entry["entry_id"], ())
         ]
         return str(device)
 

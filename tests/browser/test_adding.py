@@ -1,12 +1,14 @@
-"""Adding a meter through the dialogs, and moving one."""
+"""Adding, reconfiguring and deleting a bus and its meters through the dialogs."""
 
 from playwright.async_api import expect
 import pytest
 
-from .camera import DIALOG
+from .camera import DEVICE, DIALOG
 from .frontend import Frontend
 from .home import Home, title
 from .texts import LANGUAGES, Texts
+
+METER = "config_subentries.meter"
 
 
 def label(texts: Texts, field: str) -> str:
@@ -15,7 +17,7 @@ def label(texts: Texts, field: str) -> str:
 
 
 async def start(frontend: Frontend) -> None:
-    """Start to add a meter on a serial port."""
+    """Start to add a bus behind a serial port."""
     await frontend.add_integration()
     menu = frontend.step("menu")
     await expect(menu).to_contain_text(frontend.texts("config.step.user.description"))
@@ -23,31 +25,31 @@ async def start(frontend: Frontend) -> None:
     await frontend.choose(frontend.texts("config.step.user.menu_options.serial"))
 
 
-async def fill_in(frontend: Frontend, port: str, address: int) -> None:
-    """Fill in where the meter is."""
+async def fill_in(frontend: Frontend, port: str, unit_id: int) -> None:
+    """Fill in the bus and the unit ID of a meter; the line settings are suggested."""
     await frontend.fill_port(label(frontend.texts, "device"), port)
-    await frontend.fill(label(frontend.texts, "address"), str(address))
+    await frontend.fill(label(frontend.texts, "unit_id"), str(unit_id))
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_a_meter_is_added_through_the_dialogs(
+async def test_complete_form_adds_a_bus_with_its_meter(
     home: Home, frontend: Frontend
 ) -> None:
     await home.forget_meters()
     await start(frontend)
-    await frontend.select(label(frontend.texts, "baudrate"), "9600")
-    await fill_in(frontend, home.line, 1)
-    await frontend.picture("serial-port", width=DIALOG, height=960)
+    await frontend.fill_port(label(frontend.texts, "device"), home.line)
+    await frontend.picture("serial-port", width=DIALOG, height=1000)
+    await frontend.fill(label(frontend.texts, "unit_id"), "1")
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_contain_text("COUNTIS E33")
     await frontend.submit()
     await expect(frontend.flow).to_be_hidden()
-    (entry,) = await home.entries()
-    assert (entry["title"], entry["state"]) == (title(1), "loaded")
+    assert await home.states() == ["loaded"]
+    assert list(await home.meters()) == [title(1)]
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_a_set_up_that_fails_says_why_and_can_be_corrected(
+async def test_meter_that_does_not_respond_is_reported_and_can_be_corrected(
     home: Home, frontend: Frontend
 ) -> None:
     await home.forget_meters()
@@ -55,36 +57,87 @@ async def test_a_set_up_that_fails_says_why_and_can_be_corrected(
     await fill_in(frontend, home.line, 99)
     await frontend.submit()
     await expect(frontend.error).to_have_text(
-        frontend.texts.pattern("config.error.no_answer")
+        frontend.texts.pattern("config.error.no_response")
     )
     await expect(frontend.error).to_contain_text(home.line)
     await expect(frontend.error).to_contain_text("99")
-    await frontend.picture("no-answer", width=DIALOG, height=1060)
+    await frontend.picture("no-answer", width=DIALOG, height=1130)
     assert await home.entries() == []
-    await frontend.fill(label(frontend.texts, "address"), "1")
+    await frontend.fill(label(frontend.texts, "unit_id"), "1")
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_be_visible()
-    assert [entry["title"] for entry in await home.entries()] == [title(1)]
+    assert list(await home.meters()) == [title(1)]
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_reconfiguring_takes_the_same_meter_and_no_other(
+async def test_meters_are_added_to_a_bus_and_deleted(
+    home: Home, frontend: Frontend
+) -> None:
+    texts = frontend.texts
+    await home.have_meters(1, language=texts.language)
+    await frontend.add_meters()
+    unit_id = texts(f"{METER}.step.user.data.unit_id")
+    await frontend.fill(unit_id, "1")
+    await frontend.submit()
+    await expect(frontend.flow).to_contain_text(
+        texts.pattern(f"{METER}.error.unit_id_in_use")
+    )
+    await frontend.fill(unit_id, "2")
+    await frontend.submit()
+    await expect(frontend.step("create-entry")).to_be_visible()
+    await frontend.submit()
+    await expect(frontend.flow).to_be_hidden()
+    assert list(await home.meters()) == [title(1), title(2)]
+    await home.hass.async_settled(2)
+    await frontend.open_integration()
+    for each in (1, 2):
+        await expect(frontend.meter(title(each))).to_be_visible()
+    await frontend.picture("bus", width=DEVICE, height=640)
+    await frontend.delete_meter(title(2))
+    await expect(frontend.meter(title(2))).to_have_count(0)
+    await expect(frontend.meter(title(1))).to_be_visible()
+    assert list(await home.meters()) == [title(1)]
+
+
+@pytest.mark.parametrize("language", LANGUAGES, indirect=True)
+async def test_reconfiguring_a_bus_needs_a_meter_that_responds(
     home: Home, frontend: Frontend
 ) -> None:
     texts = frontend.texts
     await home.have_meters(1, language=texts.language)
     step = "config.step.reconfigure"
-    await frontend.start_from_menu(title(1), "reconfigure")
+    await frontend.reconfigure_bus(home.line)
     await frontend.choose(texts(f"{step}.menu_options.reconfigure_serial"))
-    await frontend.fill(texts(f"{step}_serial.data.address"), "2")
+    await expect(frontend.step("form")).to_be_visible()
+    home.simulated.cut = True
     await frontend.submit()
-    await expect(frontend.error).to_have_text(
-        frontend.texts.pattern("config.error.another_meter")
-    )
-    await frontend.fill(texts(f"{step}_serial.data.address"), "1")
+    await expect(frontend.error).to_have_text(texts.pattern("config.error.no_response"))
+    home.simulated.cut = False
     await frontend.submit()
     await expect(frontend.step("abort")).to_have_text(
-        frontend.texts("config.abort.reconfigure_successful")
+        texts("config.abort.reconfigure_successful")
     )
     await home.hass.async_settled()
     assert await home.states() == ["loaded"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES, indirect=True)
+async def test_reconfiguring_a_meter_takes_the_same_meter_and_no_other(
+    home: Home, frontend: Frontend
+) -> None:
+    texts = frontend.texts
+    await home.have_meters(1, language=texts.language)
+    unit_id = texts(f"{METER}.step.reconfigure.data.unit_id")
+    await frontend.reconfigure_meter(title(1))
+    await frontend.fill(unit_id, "2")
+    await frontend.submit()
+    await expect(frontend.error).to_have_text(
+        texts.pattern(f"{METER}.error.another_meter")
+    )
+    await frontend.fill(unit_id, "1")
+    await frontend.submit()
+    await expect(frontend.step("abort")).to_have_text(
+        texts(f"{METER}.abort.reconfigure_successful")
+    )
+    await home.hass.async_settled()
+    assert list(await home.meters()) == [title(1)]

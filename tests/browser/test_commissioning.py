@@ -1,70 +1,50 @@
-"""What an electrician does: find the meters of a line, check one, exchange one."""
+"""Finding the meters of a bus, checking one of them, and exchanging one."""
 
 import asyncio
 
 from playwright.async_api import expect
-import pytest
 
 from .camera import DIALOG
 from .frontend import Frontend
 from .home import WORKSHOP, Home, title
 
-SEARCH = {"width": DIALOG, "height": 470}
+SCAN = {"width": DIALOG, "height": 470}
 
 
-async def start_search(home: Home, frontend: Frontend) -> None:
-    """Search all addresses with known settings, until the meters are found."""
+async def start_scan(home: Home, frontend: Frontend) -> None:
+    """Scan all unit IDs with the suggested settings, until two meters are found."""
     await home.forget_meters()
     texts = frontend.texts
     await frontend.add_integration()
-    await frontend.choose(texts("config.step.user.menu_options.find"))
-    await frontend.choose(texts("config.step.find.menu_options.find_serial"))
-    label = "config.step.find_serial.data"
-    await frontend.fill_port(texts(f"{label}.device"), home.line)
-    await frontend.select(texts(f"{label}.baudrate"), "9600")
-    await frontend.select(
-        texts(f"{label}.parity"), texts("selector.parity.options.none")
-    )
-    await frontend.select(texts(f"{label}.stopbits"), "1")
+    await frontend.choose(texts("config.step.user.menu_options.serial"))
+    await frontend.fill_port(texts("config.step.serial.data.device"), home.line)
     await frontend.submit()
-    (found,) = [
-        line.removesuffix("{found}")
-        for line in texts("config.progress.search").splitlines()
-        if line.endswith("{found}")
-    ]
-    await expect(frontend.step("progress")).to_contain_text(f"{found}3")
+    await expect(frontend.step("progress")).to_contain_text(title(2))
 
 
-async def test_a_search_that_is_stopped_keeps_what_it_has_found(
+async def test_stopped_scan_adds_nothing_and_another_one_can_be_started(
     home: Home, frontend: Frontend
 ) -> None:
-    await start_search(home, frontend)
-    await frontend.picture("find-meters", **SEARCH)
+    await start_scan(home, frontend)
     await frontend.close()
-    await frontend.add_discovered(title(WORKSHOP))
-    await expect(frontend.step("form")).to_be_visible()
-    await frontend.submit()
-    await expect(frontend.step("create-entry")).to_be_visible()
-    assert [entry["title"] for entry in await home.entries()] == [title(WORKSHOP)]
+    assert await home.entries() == []
+    await start_scan(home, frontend)
+    await frontend.picture("find-meters", **SCAN)
+    await frontend.close()
 
 
-async def test_the_meters_of_a_line_are_found_and_added(
+async def test_found_meters_are_ticked_and_added(
     home: Home, frontend: Frontend
 ) -> None:
-    if frontend.camera is None:
-        pytest.skip("a whole search takes a minute, so only pictures are worth it")
-    await start_search(home, frontend)
+    await start_scan(home, frontend)
     listed = frontend.step("form")
-    for address in (1, 2, WORKSHOP):
-        await expect(listed).to_contain_text(home.serial_number(address))
-    await frontend.picture("found-meters", **SEARCH)
+    for unit_id in (1, 2, WORKSHOP):
+        await expect(listed).to_contain_text(home.serial_number(unit_id))
+    await frontend.picture("found-meters", **SCAN)
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_be_visible()
-    while len(await home.entries()) < 3:
-        await asyncio.sleep(0.2)
-    assert {entry["title"] for entry in await home.entries()} == {
-        title(address) for address in (1, 2, WORKSHOP)
-    }
+    assert await home.states() == ["loaded"]
+    assert list(await home.meters()) == [title(each) for each in (1, 2, WORKSHOP)]
 
 
 async def test_the_tariff_is_chosen_on_the_page_of_the_meter(
@@ -96,7 +76,7 @@ async def test_a_reversed_current_is_found_by_the_wiring_check(
     await frontend.picture("check-wiring", width=500, height=480)
 
 
-async def test_an_exchanged_meter_is_told_and_can_be_accepted(
+async def test_exchanged_meter_is_reported_and_can_be_accepted(
     home: Home, frontend: Frontend
 ) -> None:
     await home.have_meters(WORKSHOP)
@@ -107,15 +87,13 @@ async def test_an_exchanged_meter_is_told_and_can_be_accepted(
         "POST", f"/api/config/config_entries/entry/{entry['entry_id']}/reload"
     )
     issue = "issues.another_meter"
-    menu = f"{issue}.fix_flow.step.init.menu_options.confirm"
     names = {"name": title(WORKSHOP), "found": home.serial_number(WORKSHOP)}
     await frontend.start_repair(frontend.texts(f"{issue}.title").format(**names))
-    await expect(frontend.step("menu")).to_contain_text(names["found"])
-    await frontend.picture("another-meter", width=DIALOG, height=420)
-    await frontend.choose(frontend.texts(menu).format(**names))
+    await expect(frontend.step("form")).to_contain_text(names["found"])
+    await frontend.picture("another-meter", width=DIALOG, height=560)
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_be_visible()
-    while await home.states() != ["loaded"]:
-        await asyncio.sleep(0.2)
+    # The new meter has a device and entities of its own.
+    await home.hass.async_settled()
     home.meter(WORKSHOP).serial = before
     await home.forget_meters()

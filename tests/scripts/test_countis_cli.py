@@ -61,9 +61,9 @@ def countis(*arguments: str, python: tuple[str, ...] = ()) -> tuple[int, str, st
 
 
 def told(*arguments: str) -> tuple[int, Any]:
-    """Run the command with --json; return its exit code and what it says."""
+    """Run the command with --json; return its exit code and its last object."""
     code, output, _ = countis(*arguments, "--json")
-    return code, json.loads(output)
+    return code, json.loads(output.splitlines()[-1])
 
 
 @contextmanager
@@ -487,7 +487,7 @@ FOUND_1 = {
     "address": 1,
     "baudrate": 9600,
     "parity": "N",
-    "stopbits": 1,
+    "stopbits": 2,
     "model": "COUNTIS E33",
     "serial_number": SERIAL,
 }
@@ -519,7 +519,7 @@ def test_a_scan_with_all_known_finds_a_meter_once(line: Line) -> None:
         *("scan", "--port", line.port, "--address", "1", *WAIT),
         *("--baudrate", "9600", "--parity", "n", "--stopbits", "1"),
     )
-    assert (code, result["found"]) == (OK, [FOUND_1])
+    assert (code, result["found"]) == (OK, [FOUND_1 | {"stopbits": 1}])
 
 
 def test_a_scan_with_nothing_known_finds_both_and_shows_how_far_it_is(
@@ -536,15 +536,15 @@ def test_a_scan_with_nothing_known_finds_both_and_shows_how_far_it_is(
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=10)
         code = process.returncode
-    assert shown[0] == "  0 %  9600 baud, 8N1, address 1\n"
+    assert shown[0] == "  0 %  9600 baud, 8N2, address 1\n"
     percents = [int(text.split(" %")[0]) for text in shown]
     assert percents == sorted(percents)
     assert code == OK
     rows = [re.sub(r" {2,}", "|", row.strip()) for row in output.splitlines()]
     assert rows[:3] == [
         "Address|Settings|Model|Serial number",
-        f"1|38400 baud, 8N1|COUNTIS E33|{SERIAL}",
-        "2|38400 baud, 8N1|COUNTIS E33|1438012000002",
+        f"1|38400 baud, 8N2|COUNTIS E33|{SERIAL}",
+        "2|38400 baud, 8N2|COUNTIS E33|1438012000002",
     ]
     assert re.fullmatch(r"Not complete: \d+% were searched\.", rows[-1])
 
@@ -634,6 +634,30 @@ def test_a_reset_is_shown_as_a_table(line: Line) -> None:
     code, output, error = countis("reset-partial", "--port", line.port, "--address=1")
     assert (code, error) == (OK, "")
     assert "45.67 -> 0.00" in output
+
+
+def test_address_given_twice_is_reset_once(line: Line, meter: Meter) -> None:
+    arguments = ("--address", "1", "--address", "1")
+    code, result = told("reset-partial", "--port", line.port, *arguments)
+    assert (code, len(result["meters"])) == (OK, 1)
+    assert len(meter.writes) == 1
+
+
+@pytest.mark.parametrize("refused", [set(), {57890, 40512}])
+def test_readings_before_reset_are_printed_before_it(
+    line: Line, meter: Meter, refused: set[int]
+) -> None:
+    meter.refuses_commands = refused
+    arguments = ("reset-partial", "--port", line.port, "--address", "1")
+    with begun(*arguments) as process:
+        assert process.stdout is not None
+        row = process.stdout.readline()
+        assert process.poll() is None
+    expected = "Ea+ kWh 45.67, Er+ kvarh 1.23, Ea- kWh 0.89"
+    assert row == f"Address 1 before the reset: {expected}\n"
+    _, output, _ = countis(*arguments, "--json")
+    first = json.loads(output.splitlines()[0])
+    assert first["before"].keys() == set(PARTIAL)
 
 
 def test_one_meter_that_refuses_does_not_keep_the_others_from_it(

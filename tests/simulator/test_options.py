@@ -38,19 +38,20 @@ REGISTERS: dict[str, Any] = {
 
 
 def file_with(**changes: Any) -> dict[str, Any]:
-    """Return what stands in a small diagnostics file."""
-    data = {
-        "entry": {"address": 17, "baudrate": 19200},
-        "meter": {
-            "variants": {
-                "identity": "Identity",
-                "measurements": "Measurements",
-                "energies": "Energies",
-                "tariffs": None,
+    """Return the content of a small diagnostics file."""
+    meter: dict[str, Any] = {
+        "unit_id": 17,
+        "profile": {
+            "blocks": {
+                name: {"type": name.capitalize(), "split": False}
+                for name in ("identity", "measurements", "energies")
             }
         },
         "registers": REGISTERS,
     }
+    for name in meter.keys() & changes.keys():
+        meter[name] = changes.pop(name)
+    data = {"entry": {"baudrate": 19200}, "meter": meter}
     return {"home_assistant": {}, "data": data | changes}
 
 
@@ -85,14 +86,15 @@ async def test_the_meter_of_a_file_is_played_at_its_address_and_speed(
         ("", "this is no JSON"),
         ("[]", "these are no diagnostics of a COUNTIS: no 'data'"),
         ('{"data": {}}', "these are no diagnostics of a COUNTIS: no 'entry'"),
-        (file_with(setup_error={}), "the meter was not set up when this was made"),
-        (file_with(meter={}), "these are no diagnostics of a COUNTIS: no 'variants'"),
-        (file_with(registers={}), "the meter did not answer when this was made"),
+        (file_with(setup_error={}), "the bus was not set up when this was made"),
+        (file_with(meter={}), "these are no diagnostics of a COUNTIS: no 'profile'"),
+        (file_with(profile={"blocks": {"clock": ""}}), "a block is no table"),
+        (file_with(registers={}), "the meter did not respond when this was made"),
         (file_with(registers={"50000": "x"}), "register 50000 reads 'x'"),
         (file_with(registers={"50000": 65_536}), "register 50000 reads 65536"),
         (file_with(registers={"x": 1}), "register x reads 1"),
-        (file_with(entry={"address": 300}), "no meter has the address 300"),
-        (file_with(entry={}), "no meter has the address None"),
+        (file_with(unit_id=300), "no meter has the unit ID 300"),
+        (file_with(unit_id=None), "no meter has the unit ID None"),
     ],
 )
 async def test_a_file_that_no_meter_can_be_played_from_is_told_in_one_line(

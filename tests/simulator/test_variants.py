@@ -38,10 +38,10 @@ async def test_a_clock_is_set_in_its_own_way(
 ) -> None:
     meter.clock_has_short_year = short
     now = datetime(2026, 11, 23, 8, 59, 59, 990_000)  # noqa: DTZ001
-    found = countis.Countis(
-        unit, countis.Line(38400), address=1, local_time=lambda: now
-    )
-    await countis.async_set_clock(found)
+    bus = countis.Bus(baudrate=38400)
+    profile = await countis.async_take_profile(bus.unit(1, unit))
+    found = countis.Meter(bus, 1, unit, profile, local_time=lambda: now)
+    await countis.async_set_clock(found, lambda _: None)
     assert await unit.read_holding_registers(57600, 6) == [23, 11, year, 9, 0, 0]
 
 

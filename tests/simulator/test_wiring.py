@@ -6,6 +6,7 @@ from modbus_connection.tmodbus import TmodbusUnit
 import pytest
 
 from custom_components.socomec_countis import countis
+from custom_components.socomec_countis.countis.registers import Measurements
 from simulator import Constant, Meter, Phase, ReversedCurrent, SwappedNeutral
 from simulator.wiring import miswired
 from tests.common import Clock
@@ -16,7 +17,9 @@ LOADED = Constant(Phase(2300, 500), Phase(2500, 600), Phase(1900, 300))
 
 
 async def measured(unit: TmodbusUnit) -> countis.Values:
-    return await countis.Countis(unit, countis.Line(38400), address=1).async_measure()
+    block = Measurements(unit)
+    await block.async_update()
+    return block.values
 
 
 def of_phases(values: countis.Values, quantity: str) -> list[float | None]:

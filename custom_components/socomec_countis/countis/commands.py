@@ -1,21 +1,36 @@
-"""What a COUNTIS can be told: each command is confirmed by reading back.
+"""Commands to a meter, each confirmed by reading back.
 
-Each raises a `CommandError` if the meter did not follow, `ModbusError` if the line
-leaves that open, and as `Countis.async_update` does for a meter that is not the
-one it was.
+Each holds the bus from its write to its first read-back, after verifying the
+identity of the meter. Each passes what it reads to `publish` and raises a
+`CommandError` if the meter did not carry it out, `ModbusError` if the bus leaves
+that open, and as `Meter.async_verify_identity` does.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
+import logging
 import re
 
-from modbus_connection import ModbusTimeoutError, ModbusUnit
+from modbus_connection import (
+    AcknowledgeError,
+    IllegalFunctionError,
+    ModbusExceptionError,
+    ModbusProtocolError,
+    ModbusTimeoutError,
+)
 
-from .errors import ResetError, ResetTariffsError, SetClockError, SetTariffError
-from .line import Line
-from .meter import FIRST_WAIT, Countis
+from .clock import has_short_year, registers_showing
+from .errors import (
+    ImplausibleError,
+    ResetError,
+    ResetTariffsError,
+    SetClockError,
+    SetTariffError,
+)
+from .meter import Meter, Reading
+from .profile import COUNTERS
 from .registers import (
     PARTIAL_COUNTERS,
     PARTIAL_ENERGIES,
@@ -25,163 +40,219 @@ from .registers import (
     TARIFF_COUNTERS,
     TARIFF_RESET,
     VALUE_RESET,
-    Counters,
-    Values,
 )
 
-# A command takes a moment to show.
+_LOGGER = logging.getLogger(__name__)
+
+type Publish = Callable[[Reading], None]
+
+# Read-backs after a command. A command takes a moment to show, so they are some
+# time apart: 0.6 s in all.
 CHECKS = 3
-CHECK_DELAY = 0.3
+CHECK_DELAY = 0.3  # s
 
-# What 80 kW, the most a meter for 100 A can see, count in one second.
-RESET_TO_KWH = 0.02
+# s; how far a clock may be off that was just set, because it shows whole seconds.
+CLOCK_TOLERANCE = 2
+# s before a full second at which the bus is requested to set the clock: longer than
+# the transaction of the poller that may have to end first.
+CLOCK_LEAD = 0.4
+CLOCK_ATTEMPTS = 5
 
-# How far a clock may be off that was just set: it shows whole seconds.
-CLOCK_SECONDS = 2
-
-# The answer to a write is as long as that to a read of so many registers.
-BROADCAST_AS_READ = (2,)
-# Nobody answers a broadcast, so the meters are given the time for it.
-BROADCAST_DELAY = 0.2
-
-MOST_TARIFFS = 8
+MOST_TARIFFS = 8  # register 51200 of an E34 or E44
 USUAL_TARIFFS = 4
 
 
 def tariffs(count: float | None) -> range:
-    """Return the tariffs of a meter with this tariff count (51200), if it says."""
+    """Return the tariffs of a meter with this tariff count (51200)."""
     if count is None or not 1 <= count <= MOST_TARIFFS:
         count = USUAL_TARIFFS
     return range(1, int(count) + 1)
 
 
-async def async_reset_partial_counters(meter: Countis) -> Values:
-    """Set the partial counters to zero (57890); return them as read back."""
-    async with meter.exclusively():
-        energies = meter.energies
-        names = _counting(energies, PARTIAL_COUNTERS)
-        if energies is None or not names:
-            msg = "the meter has no partial counters"
-            raise ResetError(msg)
-        bits = sum(PARTIAL_COUNTERS[name] for name in names)
-        accepted = await meter.async_write(VALUE_RESET, bits)
-        if accepted and await _async_are_reset(meter, energies, names):
-            return _believe_reset(meter, energies, PARTIAL_COUNTERS)
-        # Reserved on an E3x or E4x: asked for only where it exists, or where
-        # there is nothing else left to ask for.
-        if (not accepted or re.search(r"\bE[12]\d", meter.model)) and (
-            await meter.async_write(PARTIAL_ENERGIES_RESET, PARTIAL_ENERGIES)
-            and await _async_are_reset(meter, energies, names)
-        ):
-            return _believe_reset(meter, energies, PARTIAL_COUNTERS)
-    msg = "the partial counters did not fall to zero"
-    raise ResetError(msg)
+async def async_reset_partial_counters(meter: Meter, publish: Publish) -> None:
+    """Set the partial counters to zero (57890; on an E1x or E2x also 40512)."""
+    bits = _bits(meter, PARTIAL_COUNTERS)
+    if not bits:
+        msg = "the meter has no partial counters"
+        raise ResetError(msg)
+    await _async_publish_counters(meter, publish)
+    done = await _async_reset(meter, "energies", VALUE_RESET, bits, publish)
+    # Reserved on an E3x or E4x, so it is written only where it exists, or where the
+    # meter refused the other command and nothing else is left.
+    if not done and (done is None or re.search(r"\bE[12]\d", meter.profile.model)):
+        done = await _async_reset(
+            meter, "energies", PARTIAL_ENERGIES_RESET, PARTIAL_ENERGIES, publish
+        )
+    if not done:
+        msg = "the partial counters did not fall to zero"
+        raise ResetError(msg)
 
 
-async def async_reset_tariff_counters(meter: Countis) -> Values:
-    """Set the tariff counters to zero (57892); return them as read back."""
-    async with meter.exclusively():
-        block = meter.tariffs
-        names = _counting(block, TARIFF_COUNTERS)
-        if block is not None and names:
-            bits = sum(TARIFF_COUNTERS[name] for name in names)
-            accepted = await meter.async_write(TARIFF_RESET, bits)
-            if accepted and await _async_are_reset(meter, block, names):
-                return _believe_reset(meter, block, TARIFF_COUNTERS)
-    msg = "the tariff counters did not fall to zero"
-    raise ResetTariffsError(msg)
+async def async_reset_tariff_counters(meter: Meter, publish: Publish) -> None:
+    """Set the tariff counters to zero (57892)."""
+    bits = _bits(meter, TARIFF_COUNTERS)
+    await _async_publish_counters(meter, publish)
+    if not bits or not await _async_reset(
+        meter, "tariffs", TARIFF_RESET, bits, publish
+    ):
+        msg = "the tariff counters did not fall to zero"
+        raise ResetTariffsError(msg)
 
 
-async def async_set_tariff(meter: Countis, tariff: int) -> Values:
-    """Have the meter count in this tariff (40481); return it as read back."""
-    async with meter.exclusively():
-        if await meter.async_write(SET_TARIFF, tariff) and (
-            await _async_has_tariff(meter, tariff)
-        ):
-            return {"tariff": tariff}
-    msg = f"the tariff is not {tariff}"
-    raise SetTariffError(msg)
+async def async_set_tariff(meter: Meter, publish: Publish, *, tariff: int) -> None:
+    """Let the meter count in this tariff (40481)."""
+    if not await _async_command(
+        meter, SET_TARIFF, [tariff], lambda _: _async_has_tariff(meter, publish, tariff)
+    ):
+        msg = f"the tariff is not {tariff}"
+        raise SetTariffError(msg)
 
 
-async def async_broadcast_tariff(unit: ModbusUnit, line: Line, tariff: int) -> None:
-    """Have every meter on a line count in this tariff; `unit` is address 0."""
-
-    async def write() -> None:
-        await unit.write_register(SET_TARIFF, tariff)
-        await asyncio.sleep(BROADCAST_DELAY)
-
-    # Some clients wait for the answer that nobody gives.
-    with suppress(ModbusTimeoutError):
-        await line.async_take_turn(BROADCAST_AS_READ, write(), wait=FIRST_WAIT)
+async def async_confirm_tariff(meter: Meter, publish: Publish, *, tariff: int) -> None:
+    """Make sure that the meter counts in this tariff, after a broadcast."""
+    await meter.async_verify_identity()
+    if not await _async_until(lambda: _async_has_tariff(meter, publish, tariff)):
+        msg = f"the tariff is not {tariff}"
+        raise SetTariffError(msg)
 
 
-async def async_confirm_tariff(meter: Countis, tariff: int) -> Values:
-    """Return the tariff as read back, after a broadcast."""
-    async with meter.exclusively():
-        if await _async_has_tariff(meter, tariff):
-            return {"tariff": tariff}
-    msg = f"the tariff is not {tariff}"
-    raise SetTariffError(msg)
+async def async_set_clock(meter: Meter, publish: Publish) -> None:
+    """Set the clock to the local time (57600 to 57605, in one write)."""
+    if (block := meter.clock) is not None:
+        await meter.async_verify_identity()
+        publish(await meter.async_read("clock"))
+        short_year = has_short_year(block.values)
+        done = False
 
+        async def is_set() -> bool:
+            reading = await meter.async_read("clock")
+            publish(reading)
+            offset = reading.values["clock_offset"]
+            return offset is not None and abs(offset) <= CLOCK_TOLERANCE
 
-async def async_set_clock(meter: Countis) -> Values:
-    """Set the clock to the local time (57600); return its offset as read back."""
-    async with meter.exclusively():
-        if (clock := meter.clock) is not None:
-            await meter.async_reread(clock)
-            # Its seconds begin when it is set, so they are set when one begins.
-            now = meter.local_time()
-            begins = now.replace(microsecond=0) + timedelta(seconds=1)
-            await asyncio.sleep((begins - now).total_seconds())
-            if await meter.async_write(SET_CLOCK, *clock.showing(begins)):
-                await meter.async_reread(clock)
-                offset = clock.values["clock_offset"]
-                if offset is not None and abs(offset) <= CLOCK_SECONDS:
-                    return clock.values
+        for _ in range(CLOCK_ATTEMPTS):
+            # The seconds of the clock begin when it is set, so it is set at the
+            # beginning of one. Until shortly before, other requests use the bus.
+            await asyncio.sleep(max(_until_full_second(meter) - CLOCK_LEAD, 0))
+            async with meter.bus.hold():
+                await meter.async_verify_identity()
+                left = _until_full_second(meter)
+                if left > CLOCK_LEAD:
+                    continue
+                time = meter.local_time() + timedelta(seconds=left)
+                words = registers_showing(time, short_year=short_year)
+                await asyncio.sleep(left)
+                if await _async_write(meter, SET_CLOCK, words):
+                    done = await is_set()
+            break
+        if done:
+            return
     msg = "the clock does not show the time that it was set to"
     raise SetClockError(msg)
 
 
-def _counting(block: Counters | None, counters: Mapping[str, int]) -> list[str]:
-    """Return those of the counters that the meter has."""
-    values = {} if block is None else block.values
-    return [name for name in counters if values.get(name) is not None]
+def _until_full_second(meter: Meter) -> float:
+    """Return the s until the next full second of the local time."""
+    return 1 - meter.local_time().microsecond / 1_000_000
 
 
-async def _async_until(check: Callable[[], Awaitable[bool]]) -> bool:
-    """Check until it is so, for about a second."""
-    for attempt in range(CHECKS):
+def _bits(meter: Meter, counters: Mapping[str, int]) -> int:
+    """Return the bits of those of the counters that the meter has."""
+    quantities = meter.profile.quantities
+    return sum(bit for name, bit in counters.items() if name in quantities)
+
+
+async def _async_publish_counters(meter: Meter, publish: Publish) -> None:
+    """Read all counters, so that their last values are known before a reset."""
+    async with meter.bus.hold():
+        await meter.async_verify_identity()
+        for name in COUNTERS:
+            if meter.block(name) is not None:
+                with suppress(ImplausibleError):
+                    publish(await meter.async_read(name))
+
+
+async def _async_command(
+    meter: Meter,
+    register: int,
+    words: list[int],
+    is_done: Callable[[float], Awaitable[bool]],
+) -> bool | None:
+    """Write registers, and return whether the meter carries the command out.
+
+    `is_done` is called with the time of the write, in s of the event loop's clock.
+    Returns None if the meter refuses the write.
+    """
+    async with meter.bus.hold():
+        await meter.async_verify_identity()
+        sent_at = asyncio.get_running_loop().time()
+        if not await _async_write(meter, register, words):
+            return None
+        if await is_done(sent_at):
+            return True
+    await asyncio.sleep(CHECK_DELAY)
+    return await _async_until(lambda: is_done(sent_at), checks=CHECKS - 1)
+
+
+async def _async_until(
+    is_done: Callable[[], Awaitable[bool]], *, checks: int = CHECKS
+) -> bool:
+    """Return whether a check succeeds, at the latest with its last repetition."""
+    for attempt in range(checks):
         if attempt:
             await asyncio.sleep(CHECK_DELAY)
-        if await check():
+        if await is_done():
             return True
     return False
 
 
-async def _async_are_reset(meter: Countis, block: Counters, names: list[str]) -> bool:
-    async def check() -> bool:
-        await meter.async_reread(block)
-        values = [block.values[name] for name in names]
-        # A counter that reads "not available" is not known to be reset.
-        return all(value is not None and value <= RESET_TO_KWH for value in values)
+async def _async_write(meter: Meter, register: int, words: list[int]) -> bool:
+    """Write registers in one request, with function 6 or 16.
 
-    return await _async_until(check)
+    A response that is lost leaves open whether the command arrived; the read-back
+    shows it. Returns False if the meter refuses the write.
+    """
+    unit = meter.modbus_unit
+    try:
+        if len(words) == 1:
+            try:
+                await unit.write_register(register, words[0])
+            except IllegalFunctionError:
+                await unit.write_registers(register, words)
+        else:
+            await unit.write_registers(register, words)
+    except AcknowledgeError, ModbusTimeoutError, ModbusProtocolError:
+        return True
+    except ModbusExceptionError as err:
+        _LOGGER.debug(
+            "Unit %s refuses %s = %s: %s", meter.unit_id, register, words, err
+        )
+        return False
+    return True
 
 
-async def _async_has_tariff(meter: Countis, tariff: int) -> bool:
-    async def check() -> bool:
-        if meter.tariffs is None:
-            return False
-        await meter.async_reread(meter.tariffs)
-        return meter.tariffs.tariff == tariff
+async def _async_reset(
+    meter: Meter, name: str, register: int, value: int, publish: Publish
+) -> bool | None:
+    """Reset counters of a block, and return whether they fell to zero.
 
-    return await _async_until(check)
+    Returns None if the meter refuses the command.
+    """
+    counters = PARTIAL_COUNTERS if name == "energies" else TARIFF_COUNTERS
+
+    async def is_reset(sent_at: float) -> bool:
+        reading = await meter.async_read_reset(name, counters, since=sent_at)
+        if reading is not None:
+            publish(reading)
+        return reading is not None
+
+    return await _async_command(meter, register, [value], is_reset)
 
 
-def _believe_reset(
-    meter: Countis, block: Counters, counters: Mapping[str, int]
-) -> Values:
-    values: Values = {name: block.values[name] for name in _counting(block, counters)}
-    meter.guard.forget(values)
-    meter.guard.doubts("reset", values, block.step, meter.now())
-    return values
+async def _async_has_tariff(meter: Meter, publish: Publish, tariff: int) -> bool:
+    """Read the tariff, and return whether it is this one."""
+    if meter.tariffs is None:
+        return False
+    reading = await meter.async_read("tariffs")
+    publish(reading)
+    return reading.values["tariff"] == tariff

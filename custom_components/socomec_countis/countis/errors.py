@@ -1,31 +1,35 @@
-"""What can go wrong with a meter, beyond the line it is reached over."""
+"""Errors of a meter, beyond those of the connection to it."""
 
 from modbus_connection import ModbusProtocolError
 
 
 class CountisError(Exception):
-    """Base of the errors that a meter, not its line, is the reason for."""
+    """Base of the errors that the meter causes, not the connection."""
 
 
 class NotACountisError(CountisError):
-    """Something answers at the address, but it is not a COUNTIS."""
+    """Another device than a COUNTIS responds at the unit ID."""
 
 
 class AnotherMeterError(CountisError):
-    """Another COUNTIS answers at the address; `found` is its serial number."""
+    """Another COUNTIS responds at the unit ID; `found` is its serial number."""
 
     def __init__(self, found: str) -> None:
-        """Keep the serial number."""
+        """Keep the serial number of the meter that responds."""
         super().__init__(f"the serial number is {found}")
         self.found = found
 
 
-class DoubtfulError(ModbusProtocolError):
-    """An answer arrived intact, but cannot be what the meter measures."""
+class ImplausibleError(ModbusProtocolError):
+    """A response arrived intact, but the meter cannot have measured its content."""
+
+
+class EchoError(ModbusProtocolError):
+    """The adapter returns every request, which hides the responses behind it."""
 
 
 class CommandError(CountisError):
-    """The meter did not do what it was told."""
+    """The meter did not carry out a command."""
 
 
 class ResetError(CommandError):
@@ -37,7 +41,7 @@ class ResetTariffsError(CommandError):
 
 
 class SetTariffError(CommandError):
-    """The meter counts in another tariff than it was told to."""
+    """The meter counts in another tariff than the one that was set."""
 
 
 class SetClockError(CommandError):

@@ -1,8 +1,8 @@
-"""The kinds of number a COUNTIS reports, each with its unit and "not available".
+"""Field types of a COUNTIS, each with its unit, scale and "not available".
 
-A 32-bit value stands in two registers, high word first. All ones mean "not
-available"; a signed value has its largest positive number for it, since all
-ones are also -1.
+A 32-bit value takes two registers, high word first. All ones mean "not
+available". A signed value uses the largest positive number instead, because all
+ones are also -1. (Socomec's table for the E34 and E44, edition V 200.53.)
 """
 
 from modbus_connection.decode import decode_string
@@ -12,7 +12,8 @@ WORD_NOT_AVAILABLE = 0xFFFF
 UNSIGNED_NOT_AVAILABLE = 0xFFFF_FFFF
 SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF
 
-# In steps of 0.01 Hz a mains frequency stays below this, in steps of 0.001 Hz above.
+# Raw value that separates a mains frequency in steps of 0.01 Hz (E3x and E4x, 100 Hz
+# at most) from one in steps of 0.001 Hz (E1x and E2x, 10 Hz at least).
 HERTZ_RESOLUTION_LIMIT = 10_000
 
 type Number = NumberField[float]
@@ -36,37 +37,37 @@ def _signed(address: int, scale: float, unit: str) -> Number:
 
 
 def volts(address: int) -> Number:
-    """Voltage, in steps of 0.01 V."""
+    """Return a voltage in V, in steps of 0.01 V."""
     return _unsigned(address, 0.01, "V")
 
 
 def amperes(address: int) -> Number:
-    """Electric current, in steps of 1 mA."""
+    """Return a current in A, in steps of 1 mA."""
     return _unsigned(address, 0.001, "A")
 
 
 def watts(address: int) -> Number:
-    """Active power, in steps of 10 W; consumed is positive, produced negative."""
+    """Return an active power in W, in steps of 10 W; produced power is negative."""
     return _signed(address, 10, "W")
 
 
 def volt_amperes_reactive(address: int) -> Number:
-    """Reactive power, in steps of 10 var."""
+    """Return a reactive power in var, in steps of 10 var."""
     return _signed(address, 10, "var")
 
 
 def volt_amperes(address: int) -> Number:
-    """Apparent power, in steps of 10 VA."""
+    """Return an apparent power in VA, in steps of 10 VA."""
     return _unsigned(address, 10, "VA")
 
 
 def ratio(address: int) -> Number:
-    """Power factor, in steps of 0.001; leading is negative, lagging positive."""
+    """Return a power factor in steps of 0.001; leading is negative."""
     return _signed(address, 0.001, "1")
 
 
 def hertz(address: int) -> Number:
-    """Frequency, in steps of 0.01 Hz (E3x, E4x) or 0.001 Hz (E1x, E2x)."""
+    """Return a frequency in Hz, in steps of 0.01 (E3x, E4x) or 0.001 (E1x, E2x)."""
     return NumberField(
         address,
         count=2,
@@ -78,17 +79,17 @@ def hertz(address: int) -> Number:
 
 
 def kilowatt_hours(address: int, step: float) -> Number:
-    """Active energy, in steps of 0.01 or 1 kWh."""
+    """Return an active energy in kWh, in steps of 0.01 or 1 kWh."""
     return _unsigned(address, step, "kWh")
 
 
 def kilovar_hours(address: int, step: float) -> Number:
-    """Reactive energy, in steps of 0.01 or 1 kvarh."""
+    """Return a reactive energy in kvarh, in steps of 0.01 or 1 kvarh."""
     return _unsigned(address, step, "kvarh")
 
 
 def word(address: int) -> NumberField[int]:
-    """One unsigned register."""
+    """Return an unsigned integer of one register."""
     return integer(address, signed=False, nan=WORD_NOT_AVAILABLE)
 
 

@@ -1,19 +1,17 @@
 """The register map of a COUNTIS: what is read where, and what may be written.
 
-Addresses are those on the wire. Each class is one block of Socomec's table for
-the E34 and E44 (V 200.53), which also serves the E33; the name of a field is
-the name of the quantity everywhere else. `register_ranges` is the block as the
-table bounds it: a read never leaves it.
+The source is Socomec's Modbus table for the COUNTIS E34 and E44, edition V 200.53,
+which the E33 shares; docs/meter.md says how sure each fact is. Register addresses
+are those on the wire. Each class is one block of the table, or the part of it that
+is used: `register_ranges` bounds it, and no request crosses that bound. The name of
+a field is the name of its quantity everywhere else.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from functools import cached_property
-from time import monotonic
-from typing import ClassVar, Self, override
+from typing import override
 
-from modbus_connection.model import Component, NumberField
+from modbus_connection import ModbusUnit
 
+from .block import Block, Counters, Values
 from .fields import (
     Text,
     WideString,
@@ -28,102 +26,23 @@ from .fields import (
     watts,
     word,
 )
-from .limits import Limits
 
-type Values = dict[str, float | None]
-
-SECONDARY_CURRENTS = (1, 5)
-
-# The table leaves open whether the clock's year has two digits or four.
-CENTURY = 100
-CENTURY_BEGINS = 2000
-NO_DATE = 0xFFFF
+SECONDARY_CURRENTS = (1, 5)  # A, of the current transformers that the table allows
 
 
-class Block(Component):
-    """One block of the table, read at once."""
+class Revision(Block):
+    """The part of block 50000 that tells one meter or firmware from another."""
 
-    read_apart = False
+    register_ranges = ((50006, 50010),)
 
-    def apart(self) -> Self:
-        """Read around the block's reserved registers, for a meter that refuses them."""
-        self.read_apart = True
-        self.register_ranges = None
-        self.max_gap = 1
-        return self
-
-    @cached_property
-    def reads(self) -> Sequence[int]:
-        """How many registers each read of the block asks for."""
-        reads: list[int] = []
-        end = 0
-        for field in sorted(
-            self._register_fields.values(), key=lambda field: field.address
-        ):
-            if reads and (field.address == end or not self.read_apart):
-                reads[-1] += field.address + field.count - end
-            else:
-                reads.append(field.count)
-            end = field.address + field.count
-        return reads
-
-    @property
-    def description(self) -> str:
-        """Which block of the table this is, and how it has to be read."""
-        return type(self).__name__ + (", read apart" if self.read_apart else "")
-
-    @property
-    def available(self) -> bool:
-        """Whether the block holds anything but "not available".
-
-        Signed fields have no say: in a block of nothing but ones they read -1.
-        """
-        return any(
-            getattr(self, name) not in (None, "")
-            for name, field in self._register_fields.items()
-            if not (isinstance(field, NumberField) and field.signed)
-        )
-
-    @property
-    def values(self) -> Values:
-        """The quantities as last read; None is "not available"."""
-        if not self.available:
-            return dict.fromkeys(self.declared_fields)
-        return {name: getattr(self, name) for name in self.declared_fields}
-
-    @property
-    def problem(self) -> str | None:
-        """What tells that the meter does not mean what it answers, if anything."""
-        return None if self.available else "nothing is available"
-
-    def measured(self, limits: Limits) -> Values:
-        """Return the values, None for what the meter cannot have measured."""
-
-        def is_measured(name: str, value: float | None) -> bool:
-            field = self.declared_fields.get(name)
-            return (
-                value is None
-                or not isinstance(field, NumberField)
-                or limits.allow(field.unit, value)
-            )
-
-        return {
-            name: value if is_measured(name, value) else None
-            for name, value in self.values.items()
-        }
-
-
-class SerialNumber(Block):
-    """The part of block 50000 that tells one meter from another."""
-
-    register_ranges = ((50008, 50010),)
-
+    table_version = word(50006)
+    software_version = word(50007)
     serial_year_week = word(50008)
     serial_site_line = word(50009)
     serial_order = word(50010)
 
 
-class Identity(SerialNumber):
+class Identity(Revision):
     """Product identification, block 50000, 66 words."""
 
     register_ranges = ((50000, 50065),)
@@ -131,8 +50,6 @@ class Identity(SerialNumber):
     signature = WideString(50000, count=4)
     product_order_id = word(50004)
     product_id = word(50005)
-    table_version = word(50006)
-    software_version = word(50007)
     product_version_major = word(50018)
     product_version_minor = word(50019)
     vendor_name = Text(50042, count=8)
@@ -143,31 +60,14 @@ class Identity(SerialNumber):
 SERIAL_NUMBER_REGISTERS = range(50008, 50017)
 
 
-class Power(Block):
-    """The part of block 50512 that changes fastest, 50536 to 50549."""
+class Measurements(Block):
+    """Metrology affected by current and voltage transformers, block 50512."""
 
-    register_ranges = ((50536, 50549),)
+    register_ranges = ((50512, 50573),)
 
-    power = watts(50536)
-    reactive_power = volt_amperes_reactive(50538)
-    apparent_power = volt_amperes(50540)
-    power_factor = ratio(50542)
-    power_l1 = watts(50544)
-    power_l2 = watts(50546)
-    power_l3 = watts(50548)
-
-    @property
-    @override
-    def problem(self) -> str | None:
-        """Nothing but zeros is a house at rest, or a meter that is starting up."""
-        return super().problem or (None if any(self.values.values()) else "all zeros")
-
-
-class MainMeasurements(Power):
-    """The part of block 50512 that most users want, 50520 to 50549."""
-
-    register_ranges = ((50520, 50549),)
-
+    voltage_l1_l2 = volts(50514)
+    voltage_l2_l3 = volts(50516)
+    voltage_l3_l1 = volts(50518)
     voltage_l1 = volts(50520)
     voltage_l2 = volts(50522)
     voltage_l3 = volts(50524)
@@ -176,22 +76,13 @@ class MainMeasurements(Power):
     current_l2 = amperes(50530)
     current_l3 = amperes(50532)
     current_neutral = amperes(50534)
-
-    @property
-    @override
-    def problem(self) -> str | None:
-        """A meter lives on what it measures: no mains is no measurement."""
-        return None if self.frequency else "no mains frequency"
-
-
-class Measurements(MainMeasurements):
-    """Metrology affected by current and voltage transformers, block 50512."""
-
-    register_ranges = ((50512, 50573),)
-
-    voltage_l1_l2 = volts(50514)
-    voltage_l2_l3 = volts(50516)
-    voltage_l3_l1 = volts(50518)
+    power = watts(50536)
+    reactive_power = volt_amperes_reactive(50538)
+    apparent_power = volt_amperes(50540)
+    power_factor = ratio(50542)
+    power_l1 = watts(50544)
+    power_l2 = watts(50546)
+    power_l3 = watts(50548)
     reactive_power_l1 = volt_amperes_reactive(50550)
     reactive_power_l2 = volt_amperes_reactive(50552)
     reactive_power_l3 = volt_amperes_reactive(50554)
@@ -202,24 +93,37 @@ class Measurements(MainMeasurements):
     power_factor_l2 = ratio(50564)
     power_factor_l3 = ratio(50566)
 
+    @property
+    @override
+    def implausible(self) -> str | None:
+        """The measured phases power the meter, so 0 Hz marks an invalid reading."""
+        return None if self.frequency else "no mains frequency"
 
-class Counters(Block):
-    """A block of counters, which are believed together or not at all."""
 
-    step: ClassVar[float] = 0.01
-    """The resolution, in kWh or kvarh."""
-    resettable: ClassVar[Sequence[str]] = ()
-    """Counters that may fall to zero at any time."""
+# The part that the entities show which are enabled by default, and the part that
+# changes fastest. A shorter read leaves time of the bus to other blocks.
+MAIN_MEASUREMENTS = (50520, 50549)
+POWER = (50536, 50549)
+MEASURED_DETAILS = frozenset(
+    quantity
+    for quantity, field in Measurements.declared_fields.items()
+    if not MAIN_MEASUREMENTS[0] <= field.address <= MAIN_MEASUREMENTS[1]
+)
+
+
+class Power(Measurements):
+    """The part of block 50512 that changes fastest, 50536 to 50549."""
+
+    def __init__(self, unit: ModbusUnit, *, split: bool = False) -> None:
+        """Initialize the block without the other measurements."""
+        super().__init__(unit, split=split)
+        self.restrict_to(*POWER)
 
     @property
-    def counters(self) -> Values:
-        """The values that count, without the current tariff."""
-        return {
-            name: value
-            for name, value in self.values.items()
-            if isinstance(field := self.declared_fields[name], NumberField)
-            and field.unit
-        }
+    @override
+    def implausible(self) -> str | None:
+        """Zeros alone mean that no load is connected, or that the meter starts up."""
+        return None if any(self.values.values()) else "all zeros"
 
 
 class Energies(Counters):
@@ -241,7 +145,7 @@ class Energies(Counters):
 
 
 class EnergiesInKwh(Energies):
-    """Energies, block 50768: the same counters in whole kWh."""
+    """Energies, block 50768: the same counters in steps of 1 kWh."""
 
     register_ranges = ((50768, 50832),)
     step = 1
@@ -268,7 +172,7 @@ class Tariffs(Counters):
 
 
 class TariffsInKwh(Tariffs):
-    """Energies per tariff, block 50848: the same counters in whole kWh."""
+    """Energies per tariff, block 50848: the same counters in steps of 1 kWh."""
 
     register_ranges = ((50848, 50897),)
     step = 1
@@ -301,7 +205,7 @@ class Periods(Block):
 
 
 class PeriodsInKwh(Periods):
-    """Temporal active index, block 36896: the same energies in whole kWh."""
+    """Temporal active index, block 36896: the same energies in steps of 1 kWh."""
 
     register_ranges = ((36896, 36919),)
 
@@ -320,7 +224,7 @@ class PeriodsInKwh(Periods):
 
 
 class Overflows(Block):
-    """Table overflow, block 36864: how often each counter began anew."""
+    """Table overflow, block 36864: the number of rollovers of each counter."""
 
     register_ranges = ((36864, 36874),)
 
@@ -334,9 +238,9 @@ class Overflows(Block):
 
 
 class CurrentTransformer(Block):
-    """Network settings, block 57344: a direct meter has no transformer to set.
+    """Network settings, block 57344; a direct meter has no transformer to set.
 
-    On an E1x or E2x these are speed and stop bits, which are small numbers.
+    On an E1x or E2x these registers hold the speed and the stop bits.
     """
 
     register_ranges = ((57345, 57346),)
@@ -347,7 +251,7 @@ class CurrentTransformer(Block):
     @property
     @override
     def values(self) -> Values:
-        """The ratio, None unless the secondary is one that transformers have."""
+        """Return the ratio, None for a secondary that no transformer has."""
         primary, secondary = self.primary_current, self.secondary_current
         if not primary or secondary not in SECONDARY_CURRENTS:
             return {"ct_ratio": None}
@@ -355,7 +259,7 @@ class CurrentTransformer(Block):
 
 
 class Clock(Block):
-    """Date and time, block 57600; written all six at once, with function 16."""
+    """Date and time, block 57600; all six are written at once, with function 16."""
 
     register_ranges = ((57600, 57605),)
 
@@ -366,53 +270,12 @@ class Clock(Block):
     minute = word(57604)
     second = word(57605)
 
-    local_time: Callable[[], datetime] = datetime.now
-    """Tells the time that the meter's clock should show, without a time zone."""
-    _read_at: float = 0
 
-    @override
-    async def async_update(self, *, notify: bool = True) -> None:
-        """Read the clock, which goes on from then."""
-        await super().async_update(notify=notify)
-        self._read_at = monotonic()
-
-    @property
-    def shown(self) -> datetime | None:
-        """The date and time that the clock shows, None if that is none."""
-        parts = (self.year, self.month, self.day, self.hour, self.minute, self.second)
-        year, month, day, hour, minute, second = (
-            NO_DATE if part is None else part for part in parts
-        )
-        year += CENTURY_BEGINS if year < CENTURY else 0
-        try:
-            return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001
-        except ValueError:
-            return None
-
-    def showing(self, time: datetime) -> list[int]:
-        """Return the registers that show this time, with a year as the meter has."""
-        short = self.year is not None and self.year < CENTURY
-        year = time.year - CENTURY_BEGINS if short else time.year
-        return [time.day, time.month, year, time.hour, time.minute, time.second]
-
-    @property
-    @override
-    def values(self) -> Values:
-        """How many seconds the clock is ahead of the local time."""
-        if (shown := self.shown) is None:
-            return {"clock_offset": None}
-        # It was in the middle of its second, on average.
-        since = monotonic() - self._read_at + 0.5
-        ahead = shown + timedelta(seconds=since) - self.local_time()
-        return {"clock_offset": round(ahead.total_seconds())}
-
-
-# The block in which each quantity is read most often.
+# The block that each quantity is read with.
 BLOCK_OF = {
     quantity: name
     for name, block in (
         ("measurements", Measurements),
-        ("power", Power),
         ("energies", Energies),
         ("tariffs", Tariffs),
         ("periods", Periods),
@@ -438,5 +301,5 @@ PARTIAL_COUNTERS = {
     "partial_energy_reactive": 0x0002,
     "partial_energy_produced": 0x0008,
 }
-PARTIAL_ENERGIES_RESET = 40512  # E1x and E2x only
+PARTIAL_ENERGIES_RESET = 40512  # E1x and E2x only (editions V 103.4 and V 103.8)
 PARTIAL_ENERGIES = 0x20

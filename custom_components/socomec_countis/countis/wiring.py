@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .registers import Values
+from .block import Values
 
 PHASES = ("l1", "l2", "l3")
 

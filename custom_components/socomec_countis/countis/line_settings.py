@@ -1,0 +1,64 @@
+"""The speeds and formats that a COUNTIS can be set to, and which of them to try."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+type Parity = Literal["N", "E", "O"]
+type StopBits = Literal[1, 2]
+
+
+@dataclass(frozen=True)
+class LineSettings:
+    """The speed and the format of a bus."""
+
+    baudrate: int
+    parity: Parity
+    stopbits: StopBits
+
+    def __str__(self) -> str:
+        """Return the settings as they are commonly written: 9600 baud, 8N1."""
+        return f"{self.baudrate} baud, 8{self.parity}{self.stopbits}"
+
+
+# The most likely ones first. By the manual, a meter in AUTO mode follows 9600 to 38400
+# baud with 8N2, 8E1 or 8O1, so each such meter responds to the first combination. In
+# MANUAL mode, the menu counts the presses of the button from 4800 baud and 8N1, which
+# the second combination reaches. The manual names no factory setting.
+BAUDRATES = (9600, 4800, 38400, 19200)
+PARITIES: tuple[Parity, ...] = ("N", "E", "O")
+STOPBITS: tuple[StopBits, ...] = (2, 1)
+
+ALL_SETTINGS = tuple(
+    LineSettings(baudrate, parity, stopbits)
+    for parity, baudrate, stopbits in product(PARITIES, BAUDRATES, STOPBITS)
+)
+
+
+def settings_to_try(
+    baudrate: int | None = None,
+    parity: Parity | None = None,
+    stopbits: StopBits | None = None,
+    *,
+    usable: Collection[LineSettings] = ALL_SETTINGS,
+) -> tuple[LineSettings, ...]:
+    """Return the settings to scan with; None is unknown.
+
+    `usable` are those that the port can be opened with. If the number of stop bits is
+    open, two are sent: a meter that expects one takes the second for the idle line,
+    and a receiver checks only the first one of the response.
+    """
+    tried: dict[tuple[int, Parity], LineSettings] = {}
+    for each in ALL_SETTINGS:
+        if (
+            each in usable
+            and baudrate in {None, each.baudrate}
+            and parity in {None, each.parity}
+            and stopbits in {None, each.stopbits}
+        ):
+            tried.setdefault((each.baudrate, each.parity), each)
+    return tuple(tried.values())
+
+
+SCAN_SETTINGS = settings_to_try()

@@ -1,0 +1,148 @@
+"""Scan a bus: at which unit IDs meters respond, and with which line settings."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+from modbus_connection import ModbusConnectionError, ModbusError, ModbusUnit
+
+from .bus import Bus
+from .errors import EchoError, NotACountisError
+from .line_settings import SCAN_SETTINGS, LineSettings
+from .probe import PROBE_REGISTER, UNIT_IDS, Probe, plan
+from .profile import Profile, async_take_profile
+
+PROFILE_ATTEMPTS = 2  # of a dozen requests, which the bus repeats itself
+RESERVED_UNIT_ID = 248  # by Modbus: no device responds to a test at it
+WEIGHT_OF_ONE_PROBE = 0.1  # in the moving average of the time that probes take
+
+
+@dataclass(frozen=True)
+class OpenBus:
+    """A bus that is open with some settings."""
+
+    bus: Bus
+    unit: Callable[[int], AbstractAsyncContextManager[ModbusUnit]]
+    """Lends the client unit of a unit ID."""
+
+
+@dataclass(frozen=True)
+class FoundMeter:
+    """A COUNTIS that responded."""
+
+    unit_id: int
+    settings: LineSettings
+    profile: Profile
+
+
+@dataclass
+class Scan:
+    """A scan of one bus; its results may be read while it runs."""
+
+    open_bus: Callable[[LineSettings], AbstractAsyncContextManager[OpenBus]]
+    settings: Sequence[LineSettings] = SCAN_SETTINGS
+    unit_ids: Sequence[int] = UNIT_IDS
+    on_change: Callable[[], None] = lambda: None
+    """Called before each probe, and when a meter was found."""
+
+    found: list[FoundMeter] = field(default_factory=list, init=False)
+    others: set[int] = field(default_factory=set, init=False)
+    """Unit IDs of other devices, and of meters whose profile cannot be taken."""
+    progress: float = field(default=0, init=False)
+    """From 0 to 1; never falls."""
+    trying: LineSettings = field(init=False)
+    unit_id: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Plan the probes."""
+        self._probes = deque(plan(self.settings, self.unit_ids))
+        self._seconds_left = sum(probe.seconds for probe in self._probes)
+        self._pace = 1.0
+        """The time that probes take, in proportion to what they are expected to."""
+        self._identified: set[int] = set()
+        self._echo_checked = False
+        self.trying, self.unit_id, _ = self._probes[0]
+
+    @property
+    def remaining_seconds(self) -> float:
+        """Return for how many s the scan goes on if nothing more responds."""
+        return self._seconds_left * self._pace
+
+    async def async_run(self) -> None:
+        """Scan to the end.
+
+        After a device has responded, all others are looked for with its settings only.
+        Raises `ModbusConnectionError` if the port or gateway cannot be reached,
+        `EchoError` if the adapter echoes requests, and what `open_bus` raises.
+        """
+        while self._probes:
+            settings = self._probes[0].settings
+            async with self.open_bus(settings) as opened:
+                while self._probes and self._probes[0].settings == settings:
+                    await self._async_try(opened, self._probes.popleft())
+        self._seconds_left = 0
+        self.progress = 1
+
+    async def _async_try(self, opened: OpenBus, probe: Probe) -> None:
+        """Send a probe, and identify the device that responds."""
+        self.trying, self.unit_id, _ = probe
+        self.on_change()
+        began = asyncio.get_running_loop().time()
+        async with opened.unit(probe.unit_id) as client:
+            responds = await probe.async_send(opened.bus, client)
+            took = asyncio.get_running_loop().time() - began
+            if responds:
+                await self._async_identify(opened.bus, client, probe)
+        if responds:
+            self._settle(probe.settings)
+        else:
+            self._pace += WEIGHT_OF_ONE_PROBE * (took / probe.seconds - self._pace)
+            self._seconds_left -= probe.seconds
+            await self._async_check_echo(opened)
+        part = probe.seconds / (probe.seconds + max(self._seconds_left, 0))
+        self.progress += (1 - self.progress) * part
+
+    async def _async_identify(self, bus: Bus, client: ModbusUnit, probe: Probe) -> None:
+        """Take the profile of the device that responds."""
+        unit_id = probe.unit_id
+        unit = bus.unit(unit_id, client, patient=probe.patient, background=True)
+        for _ in range(PROFILE_ATTEMPTS):
+            try:
+                profile = await async_take_profile(unit)
+            except NotACountisError:
+                self._identified.add(unit_id)
+                break
+            except ModbusConnectionError:
+                raise
+            except ModbusError:
+                continue
+            self._identified.add(unit_id)
+            self.others.discard(unit_id)
+            self.found.append(FoundMeter(unit_id, probe.settings, profile))
+            self.on_change()
+            return
+        self.others.add(unit_id)
+
+    def _settle(self, settings: LineSettings) -> None:
+        """Go on with the settings of the device that responds, and no others."""
+        self._probes = deque(
+            probe
+            for probe in self._probes
+            if probe.settings == settings and probe.unit_id not in self._identified
+        )
+        self._seconds_left = sum(probe.seconds for probe in self._probes)
+
+    async def _async_check_echo(self, opened: OpenBus) -> None:
+        """Raise `EchoError` if the adapter hides all responses; checked once."""
+        if self._echo_checked or opened.bus.responded:
+            return
+        self._echo_checked = True
+        async with opened.unit(RESERVED_UNIT_ID) as client:
+            unit = opened.bus.unit(RESERVED_UNIT_ID, client)
+            try:
+                await unit.read_holding_registers(PROBE_REGISTER, 1)
+            except ModbusError as err:
+                if isinstance(err, EchoError | ModbusConnectionError):
+                    raise

@@ -1,0 +1,56 @@
+"""The requests to one unit ID and their outcome."""
+
+from dataclasses import dataclass
+
+from modbus_connection import (
+    GatewayPathUnavailableError,
+    GatewayTargetError,
+    ModbusConnectionError,
+    ModbusError,
+    ModbusExceptionError,
+    ModbusProtocolError,
+    ModbusTimeoutError,
+)
+
+
+@dataclass
+class Traffic:
+    """The requests to one unit ID since the bus is in use, and their outcome."""
+
+    requests: int = 0
+    retries: int = 0
+    """The requests that repeat another one."""
+    timeouts: int = 0
+    damaged: int = 0
+    """Responses with a wrong CRC, length, function or unit ID."""
+    refused: int = 0
+    """Modbus exceptions of the meter."""
+    seconds: float = 0
+    """Time of the bus in s."""
+
+    @property
+    def errors(self) -> int:
+        """Return the number of requests without a usable response."""
+        return self.timeouts + self.damaged + self.refused
+
+    def count(self, err: Exception, *, connected: bool) -> ModbusError:
+        """Count an error of a client, and return the one to raise in its place."""
+        if isinstance(err, GatewayPathUnavailableError | GatewayTargetError):
+            err = ModbusTimeoutError(str(err))
+        if isinstance(err, ModbusExceptionError):
+            self.refused += 1
+            return err
+        if isinstance(err, ModbusTimeoutError) and connected:
+            self.timeouts += 1
+            return err
+        if isinstance(err, ModbusConnectionError):
+            return err
+        if isinstance(err, ModbusProtocolError):
+            self.damaged += 1
+            return err
+        # A timeout of connecting is an OSError. A client may raise anything if it does
+        # not check whether a response belongs to the request.
+        if isinstance(err, OSError) or not connected:
+            return ModbusConnectionError(str(err))
+        self.damaged += 1
+        return ModbusProtocolError(str(err))

@@ -1,0 +1,266 @@
+"""Simulated meters on a bus in memory and in virtual time, to test the library."""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+import functools
+from typing import Any, Literal, cast
+
+from modbus_connection import (
+    ModbusConnectionError,
+    ModbusExceptionError,
+    ModbusProtocolError,
+    ModbusUnit,
+)
+from pymodbus.constants import ExcCodes
+
+from custom_components.socomec_countis.countis.bus import Bus
+from custom_components.socomec_countis.countis.meter import Meter
+from custom_components.socomec_countis.countis.profile import (
+    Profile,
+    async_take_profile,
+)
+from simulator import Meter as SimulatedMeter
+
+from .virtual_bus import run
+
+BITS_PER_CHARACTER = 11
+SILENT_CHARACTERS = 3.5
+READ_REQUEST = 8  # characters, as of a write of one register and its response
+READ_RESPONSE = 5  # without two for each register
+SEVERAL_REQUEST = 9  # the same, of a write of several registers
+
+READ, WRITE, LOOPBACK, WRITE_SEVERAL = 3, 6, 8, 16
+
+BEGAN = 1_750_000_000.0  # s since 1970, at the virtual time 0
+
+
+def virtual_time[**P](
+    test: Callable[P, Coroutine[Any, Any, None]],
+) -> Callable[P, None]:
+    """Run a test in a loop of its own, in virtual time."""
+
+    @functools.wraps(test)
+    def run_test(*args: P.args, **kwargs: P.kwargs) -> None:
+        run(test(*args, **kwargs))
+
+    return run_test
+
+
+def virtual_clock() -> float:
+    """Return the s since 1970 in virtual time."""
+    return BEGAN + asyncio.get_running_loop().time()
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request that was sent."""
+
+    at: float
+    """s of the loop's clock."""
+    unit_id: int
+    function: int
+    address: int
+    content: int | tuple[int, ...]
+    """The number of registers that are read, or the values that are written."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to one response."""
+
+    change: Callable[[list[int]], list[int]] = list
+    """Changes the words that a meter responds."""
+    error: Exception | None = None
+    """Is raised in place of the response."""
+    is_lost: bool = False
+
+
+NO_FAULT = Fault()
+LOST = Fault(is_lost=True)
+DAMAGED = Fault(error=ModbusProtocolError("the CRC is wrong"))
+ZEROS = Fault(lambda words: [0] * len(words))
+
+
+def exception(code: int) -> Fault:
+    """Return a Modbus exception in place of a response."""
+    return Fault(error=ModbusExceptionError.from_code(code))
+
+
+@dataclass
+class MemoryBus:
+    """A bus in memory: its meters, and the time that bytes take on its wires."""
+
+    meters: dict[int, SimulatedMeter] = field(default_factory=dict)
+    baudrate: int = 9600
+    delay: float = 0.02
+    """s until a meter begins its response."""
+    framing: Literal["rtu", "tcp"] = "rtu"
+    connected: bool = True
+    plugged: bool = True
+    """Whether the port can be opened."""
+    opening_seconds: float = 0.01
+    requests: list[Request] = field(default_factory=list)
+    faults: deque[Fault] = field(default_factory=deque)
+    """One for each of the next responses."""
+    faults_of: defaultdict[int, deque[Fault]] = field(
+        default_factory=lambda: defaultdict(deque)
+    )
+    """The same for each unit ID."""
+    fault: Callable[[Request], Fault] = lambda _request: NO_FAULT
+    """Returns the fault of each response after those."""
+    overlaps: int = 0
+    """How many requests were sent while another one was on the wires."""
+    _busy: int = 0
+
+    def __post_init__(self) -> None:
+        """Put a bus of the library in front of the wires."""
+        self.bus = Bus(baudrate=self.baudrate, framing=self.framing)
+
+    @property
+    def reads(self) -> list[int]:
+        """Return how many registers each read asked for."""
+        return [each.content for each in self.requests if isinstance(each.content, int)]
+
+    @property
+    def writes(self) -> list[tuple[int, tuple[int, ...]]]:
+        """Return the register address and the values of each write that was sent."""
+        return [
+            (each.address, each.content)
+            for each in self.requests
+            if isinstance(each.content, tuple)
+        ]
+
+    def client(self, unit_id: int = 1) -> ModbusUnit:
+        """Return what sends requests to a unit ID."""
+        return cast(ModbusUnit, MemoryClient(self, unit_id))
+
+    def unit(self, unit_id: int = 1) -> ModbusUnit:
+        """Return the same on the bus of the library."""
+        return self.bus.unit(unit_id, self.client(unit_id))
+
+    async def async_transfer(self, request: Request) -> list[int]:
+        """Return the words that a meter responds to a request."""
+        if not self.connected:
+            await asyncio.sleep(self.opening_seconds)
+        self.connected = self.plugged
+        if not self.plugged:
+            msg = "the port cannot be opened"
+            raise ModbusConnectionError(msg)
+        self.requests.append(request)
+        self.overlaps += self._busy > 0
+        self._busy += 1
+        try:
+            return await self._async_respond(request)
+        finally:
+            self._busy -= 1
+
+    async def _async_respond(self, request: Request) -> list[int]:
+        count = request.content if isinstance(request.content, int) else 0
+        sent = received = READ_REQUEST
+        if isinstance(request.content, int):
+            received = READ_RESPONSE + 2 * count
+        elif request.function == WRITE_SEVERAL:
+            sent = SEVERAL_REQUEST + 2 * len(request.content)
+        await self._async_wire(SILENT_CHARACTERS + sent)
+        meter = self.meters.get(request.unit_id)
+        if meter is None or meter.silent:
+            await asyncio.Event().wait()
+        assert meter is not None
+        words = self._answer(meter, request)
+        queue = self.faults_of[request.unit_id] or self.faults
+        fault = queue.popleft() if queue else self.fault(request)
+        if fault.is_lost:
+            await asyncio.Event().wait()
+        await asyncio.sleep(self.delay)
+        await self._async_wire(received)
+        if fault.error is not None:
+            raise fault.error
+        if isinstance(words, ExcCodes):
+            raise ModbusExceptionError.from_code(words)
+        return fault.change(words)
+
+    async def _async_wire(self, characters: float) -> None:
+        await asyncio.sleep(characters * BITS_PER_CHARACTER / self.baudrate)
+
+    @staticmethod
+    def _answer(meter: SimulatedMeter, request: Request) -> list[int] | ExcCodes:
+        if (refusal := meter.refusal(request.function)) is not None:
+            return refusal
+        if isinstance(request.content, int):
+            return meter.read(request.address, request.content)
+        return meter.write(request.address, list(request.content)) or []
+
+
+@dataclass
+class MemoryClient:
+    """The part of a client unit that a bus uses."""
+
+    line: MemoryBus
+    unit_id: int
+
+    on_connection_lost = require_connect_delay = require_timeout = None
+    set_message_spacing = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the port is open."""
+        return self.line.connected
+
+    async def disconnect(self) -> None:
+        """Close the port; the next request opens it."""
+        self.line.connected = False
+
+    async def _async_send(
+        self, function: int, address: int, content: int | tuple[int, ...]
+    ) -> list[int]:
+        now = asyncio.get_running_loop().time()
+        request = Request(now, self.unit_id, function, address, content)
+        return await self.line.async_transfer(request)
+
+    async def read_holding_registers(self, address: int, count: int) -> list[int]:
+        """Read registers with function 3."""
+        return await self._async_send(READ, address, count)
+
+    async def write_register(self, address: int, value: int) -> None:
+        """Write one register with function 6."""
+        await self._async_send(WRITE, address, (value,))
+
+    async def write_registers(self, address: int, values: list[int]) -> None:
+        """Write several registers with function 16."""
+        await self._async_send(WRITE_SEVERAL, address, tuple(values))
+
+    async def diagnostics(self, sub_function: int, data: int) -> int:
+        """Send a loopback test; a COUNTIS refuses function 8."""
+        await self._async_send(LOOPBACK, sub_function, (data,))
+        return data
+
+
+async def async_profile_of(meter: SimulatedMeter) -> Profile:
+    """Return the profile of a meter, taken on a bus of its own."""
+    return await async_take_profile(MemoryBus({1: meter}).unit())
+
+
+async def async_meter(
+    line: MemoryBus,
+    *,
+    unit_id: int = 1,
+    accepted: Mapping[str, Any] | None = None,
+) -> Meter:
+    """Return a meter of the library with the profile that the bus responds."""
+    meter = line.meters[unit_id]
+    profile = await async_take_profile(line.unit(unit_id))
+    line.requests.clear()
+    return Meter(
+        line.bus,
+        unit_id,
+        line.client(unit_id),
+        profile,
+        accepted=accepted,
+        clock=meter.clock,
+        local_time=lambda: datetime.fromtimestamp(meter.clock(), UTC).replace(
+            tzinfo=None
+        ),
+    )

@@ -1,0 +1,81 @@
+"""What the clock of a meter shows, and by how much it is wrong."""
+
+from datetime import datetime
+
+import pytest
+
+from custom_components.socomec_countis.countis.clock import (
+    has_short_year,
+    offset,
+    registers_showing,
+    shown,
+)
+
+NOON = datetime(2026, 3, 5, 12, 0, 30)  # noqa: DTZ001
+NAMES = ("day", "month", "year", "hour", "minute", "second")
+
+type Words = tuple[float | None, ...]
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+def block(*words: float | None) -> dict[str, float | None]:
+    """Return the values of registers 57600 to 57605."""
+    return dict(zip(NAMES, words, strict=True))
+
+
+@pytest.mark.parametrize("year", [26, 2026])
+def test_year_of_two_or_four_digits_is_shown(year: int) -> None:
+    assert shown(block(5, 3, year, 12, 0, 30)) == NOON
+
+
+@pytest.mark.parametrize(("year", "is_short"), [(0, True), (99, True), (100, False)])
+def test_year_below_100_has_two_digits(year: int, is_short: bool) -> None:  # noqa: FBT001
+    assert has_short_year(block(1, 1, year, 0, 0, 0)) is is_short
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (0, 0, 0, 0, 0, 0),
+        (30, 2, 2026, 12, 0, 0),
+        (5, 13, 26, 12, 0, 0),
+        (5, 3, 26, 24, 0, 0),
+        (5, 3, 10_000, 12, 0, 0),
+        (5, 3, None, 12, 0, 30),
+        (None,) * 6,
+    ],
+)
+def test_invalid_date_shows_nothing(words: Words) -> None:
+    assert shown(block(*words)) is None
+    assert offset(block(*words), NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "age", "expected"),
+    [
+        (NOON, 0, 0),
+        # The clock shows its second from the beginning to the end.
+        (NOON.replace(microsecond=990_000), 0, 0),
+        (NOON.replace(second=29, microsecond=400_000), 0, 1),
+        (NOON.replace(second=31, microsecond=100_000), 0, -1),
+        (NOON.replace(second=35), 5, 0),
+        (NOON.replace(hour=11), 0, 3600),
+        (NOON.replace(year=2027), 0, -365 * 86_400),
+    ],
+)
+def test_offset_is_what_the_clock_is_ahead_of_the_local_time(
+    now: datetime, age: float, expected: int
+) -> None:
+    assert offset(block(5, 3, 26, 12, 0, 30), now, age=age) == expected
+
+
+@pytest.mark.parametrize(("short_year", "year"), [(True, 26), (False, 2026)])
+def test_registers_that_show_a_time_show_it(short_year: bool, year: int) -> None:  # noqa: FBT001
+    words = registers_showing(NOON, short_year=short_year)
+    assert words == [5, 3, year, 12, 0, 30]
+    assert shown(block(*words)) == NOON
+    assert has_short_year(block(*words)) is short_year

@@ -1,0 +1,720 @@
+"""Commands to a meter, each confirmed by reading back."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from modbus_connection import ModbusExceptionError, ModbusTimeoutError
+import pytest
+
+from custom_components.socomec_countis.countis import (
+    AnotherMeterError,
+    CommandError,
+    Meter,
+    Reading,
+    ResetError,
+    ResetTariffsError,
+    SetClockError,
+    SetTariffError,
+    Values,
+    async_confirm_tariff,
+    async_reset_partial_counters,
+    async_reset_tariff_counters,
+    async_set_clock,
+    async_set_tariff,
+    tariffs,
+)
+from simulator import Meter as SimulatedMeter
+
+from .library import (
+    DAMAGED,
+    LOST,
+    NO_FAULT,
+    READ,
+    WRITE,
+    WRITE_SEVERAL,
+    Fault,
+    MemoryBus,
+    async_meter,
+    exception,
+    virtual_clock,
+    virtual_time,
+)
+
+PARTIAL = (
+    "partial_energy_consumed",
+    "partial_energy_reactive",
+    "partial_energy_produced",
+)
+TARIFFS = [f"tariff_{number}_energy" for number in range(1, 5)]
+# Before the write of a reset: the identity and the counters, then the identity again.
+BEFORE_RESET = 4
+ACKNOWLEDGED = exception(5)
+
+type Command = Callable[[Meter, Callable[[Reading], None]], Coroutine[Any, Any, None]]
+
+set_tariff_2 = partial(async_set_tariff, tariff=2)
+COMMANDS: Sequence[tuple[Command, type[CommandError], int]] = (
+    (async_reset_partial_counters, ResetError, 57890),
+    (async_reset_tariff_counters, ResetTariffsError, 57892),
+    (set_tariff_2, SetTariffError, 40481),
+    (async_set_clock, SetClockError, 57600),
+)
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+@pytest.fixture
+def line(meter: SimulatedMeter) -> MemoryBus:
+    """Return a bus in memory with the meter at unit ID 1."""
+    return MemoryBus({1: meter})
+
+
+class Published:
+    """What a command passes on of what it reads."""
+
+    def __init__(self) -> None:
+        """Begin without a reading."""
+        self.readings: list[Reading] = []
+
+    def __call__(self, reading: Reading) -> None:
+        """Take a reading."""
+        self.readings.append(reading)
+
+    @property
+    def values(self) -> Values:
+        """Return the last value of each quantity."""
+        values: Values = {}
+        for reading in self.readings:
+            values |= reading.values
+        return values
+
+    def __getitem__(self, names: Sequence[str]) -> list[float | None]:
+        """Return the last values of these quantities."""
+        return [self.values[name] for name in names]
+
+
+@pytest.fixture
+def published() -> Published:
+    """Return what commands publish to."""
+    return Published()
+
+
+def functions(line: MemoryBus) -> list[int]:
+    """Return the function of each request."""
+    return [each.function for each in line.requests]
+
+
+# -- resetting the partial counters -------------------------------------------------
+
+
+@virtual_time
+async def test_reset_writes_the_bits_of_the_meter_and_reads_back(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_meter(line)
+    await async_reset_partial_counters(known, published)
+    assert published[PARTIAL] == [0, 0, 0]
+    assert published.values["energy_consumed"] == 1234.56
+    assert meter.writes == [(57890, [0x000B])]
+    assert functions(line) == [*[READ] * 4, WRITE, READ]
+    assert line.reads == [5, 18, 10, 5, 18]
+
+
+@virtual_time
+async def test_reset_publishes_the_counters_of_before(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_meter(line)
+    await known.async_read("energies")
+    meter.counters.partial_consumed += 10
+    await async_reset_partial_counters(known, published)
+    before, rates, after = published.readings
+    assert before.values["partial_energy_consumed"] == 45.68
+    assert rates.values["tariff_2_energy"] == 234.56
+    assert after.values["partial_energy_consumed"] == 0
+
+
+@virtual_time
+async def test_implausible_counters_of_before_are_not_published(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_meter(line)
+    await known.async_read("energies")
+    meter.blank = {50944}
+    with pytest.raises(ResetError):
+        await async_reset_partial_counters(known, published)
+    assert {reading.block for reading in published.readings} == {"tariffs"}
+    assert known.counters.values["partial_energy_consumed"] == 45.67
+
+
+@pytest.mark.parametrize("good_responses", [0, 1, 2])
+@virtual_time
+async def test_counters_are_read_before_they_are_reset_or_not_reset(
+    line: MemoryBus, meter: SimulatedMeter, published: Published, good_responses: int
+) -> None:
+    known = await async_meter(line)
+    line.faults.extend([NO_FAULT] * good_responses + [LOST] * 2)
+    with pytest.raises(ModbusTimeoutError):
+        await async_reset_partial_counters(known, published)
+    assert meter.writes == []
+
+
+@virtual_time
+async def test_reset_leaves_out_counters_that_the_meter_lacks(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    meter.override = dict.fromkeys((50958, 50959, 50782, 50783), 0xFFFF)
+    await async_reset_partial_counters(await async_meter(line), published)
+    assert meter.writes == [(57890, [0x0009])]
+
+
+@virtual_time
+async def test_meter_without_partial_counters_is_requested_nothing(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    partial_counters = [*range(50956, 50964), *range(50780, 50788)]
+    meter.override = dict.fromkeys(partial_counters, 0xFFFF)
+    known = await async_meter(line)
+    with pytest.raises(ResetError):
+        await async_reset_partial_counters(known, published)
+    assert line.requests == []
+
+
+@virtual_time
+async def test_counter_that_is_not_available_is_not_taken_for_reset(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_meter(line)
+    meter.ignores_commands = {57890}
+    meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)
+    with pytest.raises(ResetError):
+        await async_reset_partial_counters(known, published)
+
+
+@pytest.mark.parametrize(
+    "fault", [LOST, DAMAGED, ACKNOWLEDGED, exception(10), exception(11)]
+)
+@virtual_time
+async def test_reset_without_a_response_shows_in_the_counters(
+    line: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
+) -> None:
+    known = await async_meter(line)
+    line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
+    await async_reset_partial_counters(known, published)
+    assert published[PARTIAL] == [0, 0, 0]
+    assert meter.writes == [(57890, [0x000B])]
+
+
+@pytest.mark.parametrize(
+    "fault", [LOST, DAMAGED, ACKNOWLEDGED, exception(10), exception(11)]
+)
+@virtual_time
+async def test_lost_response_to_a_reset_never_leads_to_the_other_command(
+    line: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
+) -> None:
+    meter.ignores_commands = {57890}
+    meter.has_partial_energies_reset = True
+    known = await async_meter(line)
+    line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
+    with pytest.raises(ResetError):
+        await async_reset_partial_counters(known, published)
+    assert [register for register, _ in line.writes] == [57890]
+
+
+@pytest.mark.parametrize("fault", [LOST, exception(10), exception(11)])
+@virtual_time
+async def test_lost_read_back_of_a_reset_leaves_it_open(
+    line: MemoryBus, published: Published, fault: Fault
+) -> None:
+    known = await async_meter(line)
+    line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [fault] * 2)
+    with pytest.raises(ModbusTimeoutError):
+        await async_reset_partial_counters(known, published)
+    assert [register for register, _ in line.writes] == [57890]
+
+
+@virtual_time
+async def test_refused_read_back_of_a_reset_is_not_a_refused_reset(
+    line: MemoryBus, published: Published
+) -> None:
+    known = await async_meter(line)
+    line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [exception(4)])
+    with pytest.raises(ModbusExceptionError):
+        await async_reset_partial_counters(known, published)
+    assert [register for register, _ in line.writes] == [57890]
+
+
+@virtual_time
+async def test_meter_that_only_knows_function_16_is_reset_by_it(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_meter(line)
+    meter.refuses_functions = {WRITE}
+    await async_reset_partial_counters(known, published)
+    assert published[PARTIAL] == [0, 0, 0]
+    assert functions(line)[-3:] == [WRITE, WRITE_SEVERAL, READ]
+
+
+@virtual_time
+async def test_refused_reset_is_repeated_with_the_other_command(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    meter.refuses_commands = {57890}
+    meter.has_partial_energies_reset = True
+    await async_reset_partial_counters(await async_meter(line), published)
+    assert published[PARTIAL] == [0, 0, 0]
+    assert meter.writes == [(40512, [0x20])]
+
+
+@virtual_time
+async def test_ignored_reset_of_an_e2x_is_repeated_with_the_other_command(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    meter.model = "Countis E23"
+    meter.ignores_commands = {57890}
+    meter.has_partial_energies_reset = True
+    await async_reset_partial_counters(await async_meter(line), published)
+    assert published[PARTIAL] == [0, 0, 0]
+    assert meter.writes == [(57890, [0x000B]), (40512, [0x20])]
+
+
+@pytest.mark.parametrize("everything_refused", [True, False])
+@virtual_time
+async def test_reset_that_is_refused_altogether_is_an_error(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    published: Published,
+    *,
+    everything_refused: bool,
+) -> None:
+    known = await async_meter(line)
+    if everything_refused:
+        meter.refuses_functions = {WRITE, WRITE_SEVERAL}
+    else:
+        meter.refuses_commands = {57890, 40512}
+    with pytest.raises(ResetError):
+        await async_reset_partial_counters(known, published)
+    assert meter.writes == []
+
+
+@virtual_time
+async def test_reset_that_shows_late_is_confirmed(
+    line: MemoryBus, published: Published
+) -> None:
+    known = await async_meter(line)
+    old = await known.async_read("energies")
+    stale = Fault(lambda words: [*words[:10], 0, 4567, *words[12:]])
+    assert old.values["partial_energy_consumed"] == 45.67
+    line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [stale] * 2)
+    await async_reset_partial_counters(known, published)
+    assert published[PARTIAL] == [0, 0, 0]
+    assert line.reads[-3:] == [18] * 3
+    # An old value that was read back was not published.
+    assert [reading.block for reading in published.readings] == [
+        *("energies", "tariffs", "energies"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("primary", "residue", "is_done"),
+    [(None, 10, True), (None, 40, False), (2000, 80, True), (2000, 600, False)],
+)
+@virtual_time
+async def test_counter_after_a_reset_may_hold_what_the_meter_counts_meanwhile(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    published: Published,
+    primary: int | None,
+    residue: float,
+    *,
+    is_done: bool,
+) -> None:
+    """Check the bound of a direct meter and of one with 2 MW of transformers, in Wh."""
+    if primary is not None:
+        meter.model = "Countis E43"
+        meter.settings |= {57345: 5, 57346: primary}
+    known = await async_meter(line)
+
+    def count(words: list[int]) -> list[int]:
+        meter.counters.partial_consumed = residue
+        return [*words[:10], *divmod(round(residue / 10), 0x1_0000), *words[12:]]
+
+    line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [Fault(count)])
+    if is_done:
+        await async_reset_partial_counters(known, published)
+        assert published.values["partial_energy_consumed"] == residue / 1000
+    else:
+        with pytest.raises(ResetError):
+            await async_reset_partial_counters(known, published)
+
+
+@virtual_time
+async def test_wait_for_the_bus_does_not_make_an_ignored_reset_plausible(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    meter.model = "Countis E43"
+    meter.refuses = {57344}  # so the limit is 10 000 A: 46 kWh in 21 s
+    meter.ignores_commands = {57890}
+    known = await async_meter(line)
+
+    async def use_the_bus() -> None:
+        # Before the command, and between its reads of the counters and its write.
+        for _ in range(2):
+            async with line.bus.hold():
+                await asyncio.sleep(21)
+
+    user = asyncio.create_task(use_the_bus())
+    await asyncio.sleep(0)
+    with pytest.raises(ResetError):
+        await async_reset_partial_counters(known, published)
+    await user
+    assert [register for register, _ in line.writes] == [57890]
+
+
+# -- other counters and the tariff ---------------------------------------------------
+
+
+@virtual_time
+async def test_tariff_counters_are_reset(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_meter(line)
+    await async_reset_tariff_counters(known, published)
+    assert meter.writes == [(57892, [0x000F])]
+    assert published[TARIFFS] == [0, 0, 0, 0]
+    assert published.readings[1].values["tariff_2_energy"] == 234.56
+    assert (await known.async_read("tariffs")).values["tariff_1_energy"] == 0
+
+
+@virtual_time
+async def test_reset_of_two_tariffs_leaves_out_the_others(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    meter.tariff_count = 2
+    missing = [*range(51206, 51210), *range(50854, 50858)]
+    meter.override = dict.fromkeys(missing, 0xFFFF)
+    await async_reset_tariff_counters(await async_meter(line), published)
+    assert meter.writes == [(57892, [0x0003])]
+
+
+@virtual_time
+async def test_tariff_is_set_and_read_back(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_meter(line)
+    await async_set_tariff(known, published, tariff=3)
+    assert meter.writes == [(40481, [3])]
+    assert published.values["tariff"] == 3
+    assert published.values["tariff_2_energy"] == 234.56
+    assert line.reads == [5, 10]
+
+
+@virtual_time
+async def test_tariff_is_confirmed_after_a_lost_read_back(
+    line: MemoryBus, published: Published
+) -> None:
+    known = await async_meter(line)
+    line.faults.extend([NO_FAULT, NO_FAULT, LOST])
+    await async_set_tariff(known, published, tariff=2)
+    assert published.values["tariff"] == 2
+
+
+@virtual_time
+async def test_tariff_that_shows_late_is_confirmed(
+    line: MemoryBus, published: Published
+) -> None:
+    known = await async_meter(line)
+    stale = Fault(lambda words: [words[0], 1, *words[2:]])
+    line.faults.extend([NO_FAULT, NO_FAULT, stale, stale])
+    await async_set_tariff(known, published, tariff=2)
+    assert [reading.values["tariff"] for reading in published.readings] == [1, 1, 2]
+
+
+@virtual_time
+async def test_tariff_that_was_broadcast_is_confirmed(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_meter(line)
+    meter.counters.tariff = 2
+    await async_confirm_tariff(known, published, tariff=2)
+    assert published.values["tariff"] == 2
+    assert line.reads == [5, 10]
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(SetTariffError):
+        await async_confirm_tariff(known, published, tariff=3)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(0.6, abs=0.3)
+    assert published.values["tariff"] == 2
+    assert line.writes == []
+
+
+@pytest.mark.parametrize(
+    ("count", "last"), [(None, 4), (0, 4), (1, 1), (2, 2), (8, 8), (9, 4)]
+)
+def test_tariffs_follow_from_their_number(count: int | None, last: int) -> None:
+    assert list(tariffs(count)) == list(range(1, last + 1))
+
+
+# -- every command -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
+@virtual_time
+async def test_ignored_command_is_an_error(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    published: Published,
+    command: Command,
+    error: type[CommandError],
+    register: int,
+) -> None:
+    meter.clock = virtual_clock
+    meter.set_clock([1, 1, 2024, 0, 0, 0])
+    known = await async_meter(line)
+    meter.ignores_commands = {register}
+    with pytest.raises(error):
+        await command(known, published)
+    assert [written for written, _ in line.writes] == [register]
+
+
+@pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
+@virtual_time
+async def test_refused_command_is_an_error(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    published: Published,
+    command: Command,
+    error: type[CommandError],
+    register: int,
+) -> None:
+    meter.clock = virtual_clock
+    known = await async_meter(line)
+    meter.refuses_commands = {register}
+    with pytest.raises(error):
+        await command(known, published)
+    assert register in [written for written, _ in line.writes]
+    assert meter.writes == []
+
+
+@pytest.mark.parametrize(("command", "error", "register"), COMMANDS[1:])
+@virtual_time
+async def test_command_without_its_block_is_an_error(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    published: Published,
+    command: Command,
+    error: type[CommandError],
+    register: int,
+) -> None:
+    meter.refuses = {50848, 51200, 57600}
+    known = await async_meter(line)
+    with pytest.raises(error):
+        await command(known, published)
+    if register != 40481:
+        assert line.writes == []
+
+
+@pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
+@virtual_time
+async def test_command_to_a_silent_meter_is_a_timeout_and_publishes_nothing(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    published: Published,
+    command: Command,
+    error: type[CommandError],
+    register: int,
+) -> None:
+    known = await async_meter(line)
+    meter.silent = True
+    with pytest.raises(ModbusTimeoutError):
+        await command(known, published)
+    assert published.readings == []
+    assert line.writes == []
+
+
+@pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
+@virtual_time
+async def test_command_to_another_meter_is_not_sent(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    published: Published,
+    command: Command,
+    error: type[CommandError],
+    register: int,
+) -> None:
+    known = await async_meter(line)
+    meter.serial = (0x2025, 0x0001, 7)
+    with pytest.raises(AnotherMeterError):
+        await command(known, published)
+    assert published.readings == []
+    assert line.writes == []
+
+
+@pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
+@virtual_time
+async def test_command_holds_the_bus_from_its_write_to_the_read_back(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    published: Published,
+    command: Command,
+    error: type[CommandError],
+    register: int,
+) -> None:
+    meter.clock = virtual_clock
+    line.meters[2] = SimulatedMeter(address=2, clock=virtual_clock)
+    known, other = await async_meter(line), await async_meter(line, unit_id=2)
+
+    async def read_the_other() -> None:
+        while True:
+            await other.async_read("power")
+
+    readers = [asyncio.create_task(read_the_other()) for _ in range(3)]
+    await asyncio.sleep(1)
+    await command(known, published)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+    assert line.overlaps == 0
+    (write,) = (
+        index
+        for index, each in enumerate(line.requests)
+        if each.address == register and each.function in (WRITE, WRITE_SEVERAL)
+    )
+    assert [each.unit_id for each in line.requests[write - 1 : write + 2]] == [1] * 3
+    assert functions(line)[write - 1 : write + 2] == [
+        READ,
+        line.requests[write].function,
+        READ,
+    ]
+    # The other meter was read before and after that.
+    assert {each.unit_id for each in line.requests[:write]} == {1, 2}
+
+
+# -- the clock -----------------------------------------------------------------------
+
+
+def shown(meter: SimulatedMeter) -> datetime:
+    """Return the date and time that the clock of a meter shows."""
+    words = meter.read(57600, 6)
+    assert isinstance(words, list)
+    day, month, year, hour, minute, second = words
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+
+
+@pytest.fixture
+def clocked(meter: SimulatedMeter) -> SimulatedMeter:
+    """Return the meter with a clock that goes on in virtual time."""
+    meter.clock = virtual_clock
+    return meter
+
+
+@pytest.mark.parametrize("begin", [0, 0.2, 0.5, 0.61, 0.999])
+@virtual_time
+async def test_clock_is_set_at_the_beginning_of_a_second(
+    line: MemoryBus, clocked: SimulatedMeter, published: Published, begin: float
+) -> None:
+    known = await async_meter(line)
+    clocked.set_clock([1, 1, 2024, 0, 0, 0])
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(begin + 1 - loop.time())
+    await async_set_clock(known, published)
+    assert loop.time() - begin - 1 < 2.2
+    assert published.readings[0].values["clock_offset"] == pytest.approx(
+        -4.6e7, rel=0.1
+    )
+    assert published.values["clock_offset"] == 0
+    ((register, written),) = line.writes
+    assert register == 57600
+    await asyncio.sleep(1.5 - loop.time() % 1)
+    now = datetime.fromtimestamp(virtual_clock(), UTC)
+    assert shown(clocked) == now.replace(microsecond=0)
+    assert written[2] == now.year
+
+
+@virtual_time
+async def test_clock_with_a_year_of_two_digits_is_set(
+    line: MemoryBus, clocked: SimulatedMeter, published: Published
+) -> None:
+    clocked.clock_has_short_year = True
+    known = await async_meter(line)
+    clocked.set_clock([1, 1, 24, 0, 0, 0])
+    await async_set_clock(known, published)
+    ((_, written),) = line.writes
+    assert written[2] == 25
+    assert published.values["clock_offset"] == 0
+
+
+@pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(11)])
+@virtual_time
+async def test_clock_is_confirmed_after_a_lost_response(
+    line: MemoryBus, clocked: SimulatedMeter, published: Published, fault: Fault
+) -> None:
+    known = await async_meter(line)
+    clocked.set_clock([1, 1, 2024, 0, 0, 0])
+    line.faults.extend([NO_FAULT] * 3 + [fault])
+    await async_set_clock(known, published)
+    assert len(line.writes) == 1
+    assert published.values["clock_offset"] == 0
+
+
+@virtual_time
+async def test_clock_that_is_invalid_is_not_set(
+    line: MemoryBus, clocked: SimulatedMeter, published: Published
+) -> None:
+    known = await async_meter(line)
+    clocked.override = {57601: 13}
+    with pytest.raises(SetClockError):
+        await async_set_clock(known, published)
+    assert published.values["clock_offset"] is None
+
+
+@virtual_time
+async def test_clock_is_set_right_while_others_hold_the_bus(
+    line: MemoryBus, clocked: SimulatedMeter, published: Published
+) -> None:
+    known = await async_meter(line)
+    clocked.set_clock([1, 1, 2024, 0, 0, 0])
+    pauses = [1.3, 0.9, 0.1, 0.1]
+
+    async def use_the_bus() -> None:
+        while pauses:
+            async with line.bus.hold():
+                await asyncio.sleep(pauses.pop(0))
+            await asyncio.sleep(0.01)
+
+    user = asyncio.create_task(use_the_bus())
+    await async_set_clock(known, published)
+    await user
+    await asyncio.sleep(1.5 - asyncio.get_running_loop().time() % 1)
+    now = datetime.fromtimestamp(virtual_clock(), UTC)
+    assert shown(clocked) == now.replace(microsecond=0)
+    assert len(line.writes) == 1
+
+
+@virtual_time
+async def test_clock_is_not_set_on_a_bus_that_is_never_free_in_time(
+    line: MemoryBus, clocked: SimulatedMeter, published: Published
+) -> None:
+    known = await async_meter(line)
+    loop = asyncio.get_running_loop()
+
+    async def use_the_bus() -> None:
+        for second in range(100):
+            # Around each full second.
+            await asyncio.sleep(second + 0.55 - loop.time())
+            async with line.bus.hold():
+                await asyncio.sleep(second + 1.15 - loop.time())
+
+    user = asyncio.create_task(use_the_bus())
+    began = loop.time()
+    with pytest.raises(SetClockError):
+        await async_set_clock(known, published)
+    user.cancel()
+    await asyncio.gather(user, return_exceptions=True)
+    assert line.writes == []
+    assert loop.time() - began < 8

@@ -1,0 +1,238 @@
+"""Adding a meter to a bus by its unit ID, and reconfiguring it."""
+
+import pytest
+
+from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.components.modbus.connection import async_get_connection_info
+from homeassistant.config_entries import SOURCE_RECONFIGURE
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from simulator import LOST, Line, Meter
+from simulator.table import PERIODS, PERIODS_UNIT_100
+
+from .common import (
+    SECOND_SERIAL,
+    SERIAL,
+    AddMeter,
+    FlowResult,
+    coordinator_of,
+    entity_id,
+    open_add_meters,
+    shown_error,
+    state,
+    subentry_of,
+    until,
+    until_read,
+)
+
+
+async def reconfigure(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    unit_id: int,
+    *,
+    take_profile: bool = False,
+) -> FlowResult:
+    """Reconfigure the only meter of a bus."""
+    (subentry,) = entry.subentries.values()
+    form = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, SUBENTRY_METER),
+        context={"source": SOURCE_RECONFIGURE, "subentry_id": subentry.subentry_id},
+    )
+    if form["type"] is not FlowResultType.FORM:
+        return form
+    result = await hass.config_entries.subentries.async_configure(
+        form["flow_id"], {"unit_id": unit_id, "take_profile": take_profile}
+    )
+    await hass.async_block_till_done()
+    return result
+
+
+@pytest.fixture
+def moved_meter(meter: Meter, second_meter: Meter) -> Meter:
+    """Return the meter of unit ID 1 as it responds at unit ID 2 after a change."""
+    meter.silent = True
+    second_meter.serial = (0x1438, 0x0120, 1)
+    return second_meter
+
+
+# -- adding -------------------------------------------------------------------
+
+
+async def test_meter_is_added_while_the_others_are_polled(
+    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry
+) -> None:
+    runtime = entry.runtime_data
+    first = coordinator_of(entry, 1)
+    result = await add_meter(unit_id=2)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["title"] == "COUNTIS E33 #2"
+    subentry = subentry_of(entry, 2)
+    assert subentry.unique_id == SECOND_SERIAL
+    assert subentry.data == {
+        "unit_id": 2,
+        "serial_number": SECOND_SERIAL,
+        "profile": coordinator_of(entry, 2).meter.profile.as_dict(),
+    }
+    assert state(hass, "energy_consumed", SECOND_SERIAL) == "0"
+    # Nothing was set up anew for it.
+    assert entry.runtime_data is runtime
+    assert coordinator_of(entry, 1) is first
+    assert first.online
+    (connection,) = async_get_connection_info(hass)
+    assert connection.units == {entry.entry_id: [1, 2]}
+
+
+async def test_meter_in_auto_mode_is_found_by_its_third_request(
+    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry, line: Line
+) -> None:
+    lost = 0
+
+    def drop_first_two(request: bytes) -> None:
+        nonlocal lost
+        if request[0] == 2 and lost < 2:
+            lost += 1
+            line.faults.append(LOST)
+
+    line.on_request = drop_first_two
+    result = await add_meter(unit_id=2)
+    assert (result["type"], lost) == (FlowResultType.CREATE_ENTRY, 2)
+
+
+async def test_unit_id_in_use_names_its_meter(
+    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry
+) -> None:
+    result = await add_meter(unit_id=1)
+    assert result["errors"] == {"unit_id": "unit_id_in_use"}
+    assert "COUNTIS E33 #1 already has this unit ID" in await shown_error(hass, result)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_unit_id_without_response_is_an_error(
+    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry, line: Line
+) -> None:
+    result = await add_meter(unit_id=77)
+    assert f"at unit ID 77 on {line.port}" in await shown_error(hass, result)
+    assert coordinator_of(entry).online
+
+
+async def test_meter_that_is_set_up_is_named(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    entry: CountisConfigEntry,
+    second_meter: Meter,
+    line: Line,
+) -> None:
+    second_meter.serial = (0x1438, 0x0120, 1)
+    text = await shown_error(hass, await add_meter(unit_id=2))
+    assert f"COUNTIS E33 #1 is already set up on the bus {line.port}" in text
+
+
+async def test_bus_that_is_not_set_up_is_named(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    for result in (
+        await open_add_meters(hass, entry),
+        await reconfigure(hass, entry, 2),
+    ):
+        assert result["reason"] == "bus_not_loaded"
+        assert result["description_placeholders"] == {"name": line.port}
+
+
+# -- reconfiguring ------------------------------------------------------------
+
+
+async def test_meter_moves_to_another_unit_id(
+    hass: HomeAssistant, entry: CountisConfigEntry, moved_meter: Meter
+) -> None:
+    runtime = entry.runtime_data
+    power = entity_id(hass, "power")
+    result = await reconfigure(hass, entry, 2)
+    assert result["reason"] == "reconfigure_successful"
+    assert subentry_of(entry, 2).title == "COUNTIS E33 #2"
+    assert subentry_of(entry, 2).unique_id == SERIAL
+    assert entity_id(hass, "power") == power
+    assert entry.runtime_data is runtime
+    requests = runtime.bus.traffic[2].requests
+    await until(lambda: runtime.bus.traffic[2].requests > requests)
+    assert coordinator_of(entry, 2).online
+
+
+async def test_title_of_the_user_stays(
+    hass: HomeAssistant, entry: CountisConfigEntry, moved_meter: Meter
+) -> None:
+    hass.config_entries.async_update_subentry(
+        entry, subentry_of(entry), title="Heat pump"
+    )
+    await reconfigure(hass, entry, 2)
+    assert subentry_of(entry, 2).title == "Heat pump"
+
+
+async def test_another_meter_is_refused(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    text = await shown_error(hass, await reconfigure(hass, entry, 2))
+    assert f"its serial number is {SECOND_SERIAL} in place of {SERIAL}" in text
+    assert subentry_of(entry).data["unit_id"] == 1
+
+
+async def test_unit_id_of_another_meter_is_refused(
+    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry
+) -> None:
+    await add_meter(unit_id=2)
+    form = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, SUBENTRY_METER),
+        context={
+            "source": SOURCE_RECONFIGURE,
+            "subentry_id": subentry_of(entry, 1).subentry_id,
+        },
+    )
+    result = await hass.config_entries.subentries.async_configure(
+        form["flow_id"], {"unit_id": 2, "take_profile": False}
+    )
+    assert "COUNTIS E33 #2 already has this unit ID" in await shown_error(hass, result)
+    # What was entered stays, and its own unit ID is free for it.
+    result = await hass.config_entries.subentries.async_configure(
+        result["flow_id"], {"unit_id": 1, "take_profile": False}
+    )
+    assert result["reason"] == "reconfigure_successful"
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_meter_without_response_is_refused(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    text = await shown_error(hass, await reconfigure(hass, entry, 77))
+    assert "does not respond at unit ID 77" in text
+    assert subentry_of(entry).data["unit_id"] == 1
+
+
+async def test_meter_without_serial_number_moves(
+    hass: HomeAssistant, add_meter: AddMeter, meter: Meter, second_meter: Meter
+) -> None:
+    meter.refuses = {50000}
+    second_meter.refuses = {50000}
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    result = await reconfigure(hass, entry, 2)
+    assert result["reason"] == "reconfigure_successful"
+    assert subentry_of(entry, 2).title == "COUNTIS #2"
+
+
+async def test_profile_is_taken_anew_only_on_request(
+    hass: HomeAssistant, add_meter: AddMeter, meter: Meter
+) -> None:
+    meter.refuses = {PERIODS, PERIODS_UNIT_100}
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    before = subentry_of(entry).data["profile"]
+    meter.refuses = set()
+    await reconfigure(hass, entry, 1)
+    assert subentry_of(entry).data["profile"] == before
+    result = await reconfigure(hass, entry, 1, take_profile=True)
+    assert result["reason"] == "reconfigure_successful"
+    after = subentry_of(entry).data["profile"]
+    assert set(after["quantities"]) > set(before["quantities"])
+    await until_read(hass, entry)

@@ -1,0 +1,875 @@
+"""Polling of the meters on a bus in memory, in virtual time."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from modbus_connection import (
+    IllegalDataAddressError,
+    ModbusConnectionError,
+    ModbusTimeoutError,
+)
+import pytest
+
+from custom_components.socomec_countis.countis import (
+    AnotherMeterError,
+    ImplausibleError,
+    Meter,
+    Polled,
+    Poller,
+    PollError,
+    Profile,
+    Reading,
+    async_reset_partial_counters,
+    async_take_profile,
+)
+from custom_components.socomec_countis.countis.poller import INTERVALS
+from custom_components.socomec_countis.countis.registers import MEASURED_DETAILS
+from simulator import Meter as SimulatedMeter
+
+from .common import Clock
+from .library import (
+    LOST,
+    NO_FAULT,
+    Fault,
+    MemoryBus,
+    async_profile_of,
+    exception,
+    virtual_clock,
+    virtual_time,
+)
+from .virtual_bus import run
+
+POWER_REGISTERS = range(50536, 50550)
+MEASURED = ("power", "measurements")
+EACH_SECOND = ("measurements", "energies", "tariffs")
+SETTLED = 60.0  # s after which what was read first no longer shows
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    """Return the profile of a simulated meter."""
+    return run(async_profile_of(SimulatedMeter(clock=Clock())))
+
+
+@pytest.fixture
+def default(profile: Profile) -> Collection[str]:
+    """Return the quantities that the entities show which are enabled by default."""
+    return profile.quantities - MEASURED_DETAILS
+
+
+@dataclass
+class PolledBus:
+    """A bus in memory whose meters are polled, and what the poller reports."""
+
+    line: MemoryBus
+    profile: Profile
+    wanted: Collection[str]
+    polled: dict[int, Polled] = field(default_factory=dict)
+    """By unit ID, as the following ones."""
+    readings: defaultdict[int, list[tuple[float, Reading]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    errors: defaultdict[int, list[tuple[float, PollError, str | None]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def __post_init__(self) -> None:
+        """Poll no meter yet."""
+        self.poller = Poller(self.line.bus)
+
+    @property
+    def now(self) -> float:
+        """Return the s of the loop's clock."""
+        return asyncio.get_running_loop().time()
+
+    def add(self, unit_id: int) -> None:
+        """Poll the meter at a unit ID."""
+        # As the serial number of the simulated meter.
+        identity = {**self.profile.identity, "serial_order": unit_id}
+        meter = Meter(
+            self.line.bus,
+            unit_id,
+            self.line.client(unit_id),
+            replace(self.profile, identity=identity),
+            clock=virtual_clock,
+        )
+        self.polled[unit_id] = Polled(
+            meter,
+            lambda reading: self.readings[unit_id].append((self.now, reading)),
+            lambda err, block: self.errors[unit_id].append((self.now, err, block)),
+        )
+        self.poller.add(self.polled[unit_id])
+        self.want(unit_id, self.wanted)
+
+    def want(self, unit_id: int, quantities: Collection[str]) -> None:
+        """Show other quantities of a meter."""
+        self.polled[unit_id].want(quantities)
+        self.poller.replan()
+
+    def times(self, unit_id: int, *blocks: str, since: float = 0) -> list[float]:
+        """Return when any of the blocks of a meter was read."""
+        return [
+            at
+            for at, reading in self.readings[unit_id]
+            if reading.block in blocks and at >= since
+        ]
+
+    def longest_gap(self, unit_id: int, *blocks: str, since: float) -> float:
+        """Return for how many s a meter was without any of the blocks."""
+        times = [since, *self.times(unit_id, *blocks, since=since), self.now]
+        return max(later - earlier for earlier, later in pairwise(times))
+
+    def mean_gap(self, *blocks: str, since: float) -> float:
+        """Return the mean s between two reads of any of the blocks, of all meters."""
+        reads = sum(len(self.times(each, *blocks, since=since)) for each in self.polled)
+        return (self.now - since) * len(self.polled) / reads
+
+    def requests_to(self, unit_id: int, *, since: float = 0) -> list[float]:
+        """Return when requests to a unit ID were sent."""
+        return [
+            each.at
+            for each in self.line.requests
+            if each.unit_id == unit_id and each.at >= since
+        ]
+
+
+@asynccontextmanager
+async def polling(
+    profile: Profile,
+    wanted: Collection[str],
+    *,
+    meters: int = 1,
+    baudrate: int = 9600,
+    at_rest: Collection[int] = (),
+) -> AsyncIterator[PolledBus]:
+    """Poll so many meters on a bus."""
+    simulated = {
+        unit_id: SimulatedMeter(
+            address=unit_id,
+            clock=virtual_clock,
+            override=dict.fromkeys(POWER_REGISTERS, 0) if unit_id in at_rest else {},
+        )
+        for unit_id in range(1, meters + 1)
+    }
+    bus = PolledBus(MemoryBus(simulated, baudrate=baudrate), profile, wanted)
+    for unit_id in simulated:
+        bus.add(unit_id)
+    poller = asyncio.create_task(bus.poller.run())
+    yield bus
+    assert not poller.done()
+    poller.cancel()
+    await asyncio.gather(poller, return_exceptions=True)
+    assert bus.line.overlaps == 0
+
+
+# -- a bus with time for everything ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("meters", "baudrate"), [(1, 4800), (1, 9600), (3, 9600), (5, 19200), (7, 38400)]
+)
+@virtual_time
+async def test_bus_with_room_reads_everything_each_second_on_a_grid(
+    profile: Profile, default: Collection[str], meters: int, baudrate: int
+) -> None:
+    async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
+        await asyncio.sleep(150)
+        for unit_id in bus.polled:
+            for block in EACH_SECOND:
+                assert bus.longest_gap(unit_id, block, since=5) <= 1.15
+                times = bus.times(unit_id, block, since=10)
+                assert len(times) == pytest.approx(140, abs=1)
+                late = [(at - times[0] + 0.5) % 1 - 0.5 for at in times]
+                assert max(late) - min(late) < 0.3
+            # The measurements contain the power.
+            assert bus.times(unit_id, "power", since=5) == []
+        assert bus.errors == {}
+
+
+@virtual_time
+async def test_blocks_with_a_long_period_are_read_that_often(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default) as bus:
+        await asyncio.sleep(250)
+        times = bus.times(1, "periods")
+        assert len(times) == 5
+        assert [later - earlier for earlier, later in pairwise(times)] == [
+            pytest.approx(60, abs=0.5)
+        ] * 4
+        assert len(bus.times(1, "overflows")) == len(bus.times(1, "clock")) == 1
+        assert {reading.block for _, reading in bus.readings[1]} == {
+            *EACH_SECOND,
+            *("periods", "overflows", "clock"),
+        }
+
+
+@virtual_time
+async def test_slow_blocks_and_the_identity_are_read_once_an_hour(
+    profile: Profile,
+) -> None:
+    async with polling(profile, {"clock_offset", "overflows_consumed"}) as bus:
+        await asyncio.sleep(2 * 3600 + 10)
+        assert bus.line.reads == [5, 9, 6] * 3
+        assert [bus.now - at > 9 for at in bus.requests_to(1)] == [True] * 9
+
+
+@virtual_time
+async def test_only_the_identity_is_read_if_nothing_is_wanted(
+    profile: Profile,
+) -> None:
+    async with polling(profile, ()) as bus:
+        await asyncio.sleep(100)
+        assert bus.line.reads == [5] * 4
+        assert bus.requests_to(1) == [pytest.approx(30 * n, abs=0.01) for n in range(4)]
+        # Who shows no entity is told that the meter is online.
+        assert [reading.values for _, reading in bus.readings[1]] == [{}] * 4
+        meter = bus.line.meters[1]
+        meter.silent = True
+        await asyncio.sleep(30)
+        assert bus.errors[1][0][2] is None
+
+
+@pytest.mark.parametrize("unwanted", EACH_SECOND)
+@pytest.mark.parametrize("meters", [1, 30])
+@virtual_time
+async def test_unwanted_block_is_never_read(
+    profile: Profile, meters: int, unwanted: str
+) -> None:
+    quantities = {
+        "measurements": "voltage_l1",
+        "energies": "energy_consumed",
+        "tariffs": "tariff",
+    }
+    wanted = {name for block, name in quantities.items() if block != unwanted}
+    async with polling(profile, wanted, meters=meters) as bus:
+        await asyncio.sleep(60)
+        blocks = {
+            reading.block for each in bus.readings.values() for _, reading in each
+        }
+    assert blocks - {"power"} == quantities.keys() - {unwanted}
+    if unwanted == "measurements":
+        assert "power" not in blocks
+
+
+@pytest.mark.parametrize("meters", [1, 40])
+@virtual_time
+async def test_block_that_is_wanted_later_is_read_at_once(
+    profile: Profile, meters: int
+) -> None:
+    power = {"power"}
+    async with polling(profile, power, meters=meters) as bus:
+        await asyncio.sleep(SETTLED)
+        for quantity, block in (
+            ("energy_consumed", "energies"),
+            ("clock_offset", "clock"),
+            ("energy_consumed_today", "periods"),
+        ):
+            # A second time as well, when it was not wanted in between.
+            for _ in range(2):
+                wanted_at = bus.now
+                bus.want(1, power | {quantity})
+                await asyncio.sleep(1)
+                assert bus.times(1, block, since=wanted_at)[0] - wanted_at < 0.3
+                bus.want(1, power)
+                await asyncio.sleep(5)
+                assert bus.times(1, block, since=wanted_at + 1) == []
+
+
+@virtual_time
+async def test_details_that_are_wanted_later_are_read_at_once(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default, meters=20) as bus:
+        await asyncio.sleep(SETTLED)
+        assert 54 not in bus.line.reads
+        wanted_at = bus.now
+        bus.want(1, {*default, "voltage_l1_l2"})
+        await asyncio.sleep(1)
+        at, reading = next(
+            each
+            for each in bus.readings[1]
+            if each[0] > wanted_at and each[1].block == "measurements"
+        )
+        assert at - wanted_at < 0.4
+        assert "voltage_l1_l2" in reading.values
+        bus.want(1, default)
+        bus.line.requests.clear()
+        await asyncio.sleep(200)
+        assert 54 not in bus.line.reads
+
+
+@virtual_time
+async def test_meter_without_entities_is_read_at_once_when_one_is_enabled(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, ()) as bus:
+        await asyncio.sleep(10)
+        bus.want(1, default)
+        await asyncio.sleep(1)
+        assert {reading.block for _, reading in bus.readings[1]} >= {
+            *("measurements", "energies", "tariffs", "clock"),
+        }
+        # The identity is verified once an hour again.
+        bus.want(1, {"clock_offset"})
+        bus.line.requests.clear()
+        await asyncio.sleep(3500)
+        assert bus.line.reads.count(5) == 1
+
+
+# -- an overloaded bus ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("meters", "baudrate", "end"),
+    [(16, 9600, 600), (32, 9600, 600), (40, 4800, 1500)],
+)
+@virtual_time
+async def test_overloaded_bus_degrades_evenly_and_starves_nothing(
+    profile: Profile, default: Collection[str], meters: int, baudrate: int, end: float
+) -> None:
+    async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
+        await asyncio.sleep(end)
+        since = end / 3
+        power = bus.mean_gap(*MEASURED, since=since)
+        for block in ("energies", "tariffs", "measurements"):
+            target = INTERVALS[block].target
+            ratio = bus.mean_gap(block, since=since) / target / power
+            assert 0.75 < ratio < 1.5, block
+        for unit_id in bus.polled:
+            assert bus.longest_gap(unit_id, *MEASURED, since=since) < 1.8 * power
+            for block in ("energies", "tariffs", "measurements", "periods"):
+                limit = 1.7 * power * INTERVALS[block].target
+                assert bus.longest_gap(unit_id, block, since=since) < limit, block
+            for block in ("overflows", "clock"):
+                assert bus.times(unit_id, block)
+        assert bus.errors == {}
+
+
+@pytest.mark.parametrize(("meters", "baudrate"), [(12, 9600), (6, 4800), (30, 19200)])
+@virtual_time
+async def test_counters_get_more_of_a_full_bus_than_other_blocks(
+    profile: Profile, default: Collection[str], meters: int, baudrate: int
+) -> None:
+    async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
+        await asyncio.sleep(150)
+        reads = {
+            block: sum(len(bus.times(each, block, since=20)) for each in bus.polled)
+            for block in EACH_SECOND
+        }
+    assert reads["energies"] >= 3 * reads["tariffs"]
+    assert reads["energies"] >= 3 * reads["measurements"]
+
+
+@virtual_time
+async def test_twelve_meters_at_9600_baud_have_their_power_each_second(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default, meters=12) as bus:
+        await asyncio.sleep(240)
+        for unit_id in bus.polled:
+            reads = len(bus.times(unit_id, *MEASURED, since=SETTLED))
+            assert reads >= 0.99 * (240 - SETTLED)
+            assert bus.longest_gap(unit_id, *MEASURED, since=SETTLED) <= 1.5
+            assert bus.longest_gap(unit_id, "energies", since=SETTLED) <= 20
+
+
+@virtual_time
+async def test_64_meters_at_38400_baud_have_their_power_every_2_5_seconds(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default, meters=64, baudrate=38400) as bus:
+        await asyncio.sleep(200)
+        assert bus.mean_gap(*MEASURED, since=SETTLED) <= 2.5
+        for unit_id in bus.polled:
+            assert bus.longest_gap(unit_id, *MEASURED, since=SETTLED) <= 3
+
+
+@pytest.mark.parametrize(
+    ("meters", "baudrate", "seconds"), [(32, 9600, 5), (64, 38400, 4), (12, 9600, 2)]
+)
+@virtual_time
+async def test_restart_shows_the_power_of_all_meters_first(
+    profile: Profile,
+    default: Collection[str],
+    meters: int,
+    baudrate: int,
+    seconds: float,
+) -> None:
+    async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
+        await asyncio.sleep(seconds)
+        assert [each for each in bus.polled if not bus.times(each, *MEASURED)] == []
+        await asyncio.sleep(60 - seconds)
+        for unit_id in bus.polled:
+            assert bus.times(unit_id, "energies")
+            assert bus.times(unit_id, "clock")
+
+
+@pytest.mark.parametrize(("meters", "baudrate"), [(12, 9600), (64, 9600)])
+@virtual_time
+async def test_meters_at_rest_cost_no_second_reads(
+    profile: Profile, default: Collection[str], meters: int, baudrate: int
+) -> None:
+    gaps: list[float] = []
+    for at_rest in ((), range(1, meters + 1, 2)):
+        began = asyncio.get_running_loop().time()
+        async with polling(
+            profile, default, meters=meters, baudrate=baudrate, at_rest=at_rest
+        ) as bus:
+            await asyncio.sleep(240)
+            gaps.append(bus.mean_gap(*MEASURED, since=began + SETTLED))
+    assert gaps[1] == pytest.approx(gaps[0], rel=0.02)
+
+
+# -- meters that do not respond ------------------------------------------------------
+
+
+@virtual_time
+async def test_silent_meter_is_retried_after_1_to_30_seconds(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default) as bus:
+        await asyncio.sleep(10.5)
+        meter = bus.line.meters[1]
+        meter.silent = True
+        silent_at = bus.now
+        await asyncio.sleep(150)
+        requests = bus.requests_to(1, since=silent_at)
+        # The first one is repeated at once, the others are not.
+        lost, repeated, *retries = requests
+        assert repeated - lost < 0.6
+        pauses = [later - earlier for earlier, later in pairwise([repeated, *retries])]
+        assert (
+            pauses
+            == [
+                pytest.approx(pause + 0.3, abs=0.15)
+                for pause in (1, 2, 4, 8, 16, 30, 30, 30)
+            ][: len(pauses)]
+        )
+        assert len(pauses) >= 7
+        times, errors, blocks = zip(*bus.errors[1], strict=True)
+        assert len(times) == len(pauses) + 1
+        assert {type(err) for err in errors} == {ModbusTimeoutError}
+        assert set(blocks) == {None}
+        # The next silence begins with a short pause again.
+        meter.silent = False
+        await asyncio.sleep(31)
+        assert bus.polled[1].online
+        meter.silent = True
+        silent_at = bus.now
+        await asyncio.sleep(6)
+        assert len(bus.requests_to(1, since=silent_at)) == 4
+
+
+@virtual_time
+async def test_meter_that_returns_is_read_completely_at_once(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default) as bus:
+        await asyncio.sleep(10)
+        bus.line.meters[1].silent = True
+        await asyncio.sleep(20)
+        bus.line.meters[1].silent = False
+        bus.readings.clear()
+        await asyncio.sleep(16)
+        first = bus.readings[1][0][0]
+        at_once = {reading.block for at, reading in bus.readings[1] if at < first + 1}
+        assert at_once == {*EACH_SECOND, "periods", "overflows", "clock"}
+
+
+@virtual_time
+async def test_lost_response_does_not_make_a_meter_offline(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default) as bus:
+        await asyncio.sleep(10)
+        for fault in (LOST, exception(10), exception(11)):
+            bus.line.faults.append(fault)
+            await asyncio.sleep(5)
+        assert bus.errors == {}
+
+
+@pytest.mark.parametrize("code", [10, 11])
+@virtual_time
+async def test_gateway_exceptions_make_a_meter_offline(
+    profile: Profile, default: Collection[str], code: int
+) -> None:
+    async with polling(profile, default) as bus:
+        await asyncio.sleep(10)
+        bus.line.faults.extend([exception(code)] * 2)
+        await asyncio.sleep(0.9)
+        ((_, error, block),) = bus.errors[1]
+        assert isinstance(error, ModbusTimeoutError)
+        assert block is None
+        assert not bus.polled[1].meter.contradicts_profile
+        await asyncio.sleep(2)
+        assert bus.polled[1].online
+
+
+async def async_flap(
+    meter: SimulatedMeter, *, begin: float, silent: float, online: float
+) -> None:
+    """Let a meter fall silent again and again."""
+    await asyncio.sleep(begin)
+    while True:
+        meter.silent = True
+        await asyncio.sleep(silent)
+        meter.silent = False
+        await asyncio.sleep(online)
+
+
+@pytest.mark.parametrize(("silent", "online"), [(3, 27), (10, 10), (10, 20), (20, 40)])
+@virtual_time
+async def test_flapping_meters_cost_the_others_less_than_2_percent(
+    profile: Profile, default: Collection[str], silent: float, online: float
+) -> None:
+    async with polling(profile, default, meters=12) as bus:
+        await asyncio.sleep(SETTLED)
+        bus.line.meters[1].silent = True
+        flapping = [
+            asyncio.create_task(
+                async_flap(
+                    bus.line.meters[each], begin=2 * each, silent=silent, online=online
+                )
+            )
+            for each in (2, 3, 4)
+        ]
+        since = SETTLED + 10
+        await asyncio.sleep(300)
+        for unit_id in range(5, 13):
+            reads = len(bus.times(unit_id, *MEASURED, since=since))
+            assert reads >= 0.98 * (bus.now - since), unit_id
+            assert bus.longest_gap(unit_id, *MEASURED, since=since) < 2.7
+            assert bus.longest_gap(unit_id, "energies", since=since) < 25
+        for unit_id in (2, 3, 4):
+            assert len(bus.times(unit_id, *MEASURED, since=since)) > 60
+        for task in flapping:
+            task.cancel()
+
+
+@virtual_time
+async def test_silent_meters_leave_the_others_their_rate(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default, meters=12) as bus:
+        await asyncio.sleep(SETTLED)
+        for unit_id in (1, 2, 3, 4):
+            bus.line.meters[unit_id].silent = True
+        await asyncio.sleep(240)
+        for unit_id in range(5, 13):
+            reads = len(bus.times(unit_id, *MEASURED, since=SETTLED))
+            assert reads >= 0.98 * 240
+        for unit_id in (1, 2, 3, 4):
+            # From a retry to the next.
+            assert len(bus.requests_to(unit_id, since=SETTLED + 120)) >= 3
+
+
+@virtual_time
+async def test_block_that_is_never_answered_does_not_starve_the_others(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default, meters=2) as bus:
+        # As behind a gateway that cannot pass on one of the responses.
+        bus.line.fault = lambda request: (
+            LOST if (request.unit_id, request.content) == (1, 10) else NO_FAULT
+        )
+        await asyncio.sleep(100)
+        assert bus.times(1, "tariffs") == []
+        for block in ("energies", "periods", "overflows", "clock"):
+            assert bus.times(1, block), block
+        assert len(bus.times(1, *MEASURED)) > 30
+        assert bus.longest_gap(2, *MEASURED, since=SETTLED) < 2.1
+
+
+# -- the connection ------------------------------------------------------------------
+
+
+@virtual_time
+async def test_all_meters_are_verified_first_after_a_connection_loss(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default, meters=5) as bus:
+        await asyncio.sleep(10)
+        bus.line.plugged = bus.line.connected = False
+        await asyncio.sleep(20)
+        for unit_id in bus.polled:
+            assert {type(err) for _, err, _ in bus.errors[unit_id]} == {
+                ModbusConnectionError
+            }
+            assert {block for _, _, block in bus.errors[unit_id]} == {None}
+            # After each attempt to open the port.
+            assert len(bus.errors[unit_id]) >= 8
+            assert not bus.polled[unit_id].online
+        bus.line.plugged = True
+        plugged_at = bus.now
+        bus.line.requests.clear()
+        await asyncio.sleep(2.5)
+        first: dict[int, int] = {}
+        for request in bus.line.requests:
+            assert isinstance(request.content, int)
+            first.setdefault(request.unit_id, request.content)
+        assert first == dict.fromkeys(bus.polled, 5)
+        for unit_id in bus.polled:
+            assert bus.times(unit_id, *MEASURED, since=plugged_at)[0] < plugged_at + 2.4
+
+
+@virtual_time
+async def test_port_that_cannot_be_opened_at_the_start_is_tried_again(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default) as bus:
+        bus.line.plugged = bus.line.connected = False
+        await asyncio.sleep(60)
+        assert bus.errors[1]
+        assert bus.readings == {}
+        bus.line.plugged = True
+        await asyncio.sleep(2.2)
+        assert bus.times(1, *MEASURED)
+
+
+# -- adding and removing meters ------------------------------------------------------
+
+
+@virtual_time
+async def test_adding_a_meter_costs_the_others_no_poll(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default, meters=8) as bus:
+        await asyncio.sleep(SETTLED)
+        bus.line.meters[9] = SimulatedMeter(address=9, clock=virtual_clock)
+        added_at = bus.now
+        await async_take_profile(bus.line.unit(9))
+        bus.add(9)
+        await asyncio.sleep(added_at + 20 - bus.now)
+        for unit_id in range(1, 9):
+            assert len(bus.times(unit_id, *MEASURED, since=added_at)) >= 20
+            assert bus.longest_gap(unit_id, *MEASURED, since=added_at) < 1.6
+        assert bus.times(9, *MEASURED)[0] - added_at < 3
+
+
+@virtual_time
+async def test_meter_is_added_to_and_removed_from_an_empty_bus(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default, meters=0) as bus:
+        bus.line.meters[1] = SimulatedMeter(address=1, clock=virtual_clock)
+
+        async def add_later() -> None:
+            await asyncio.sleep(100)
+            bus.add(1)
+
+        await add_later()
+        await asyncio.sleep(5)
+        assert bus.times(1, *MEASURED)[0] == pytest.approx(100.2, abs=0.1)
+        bus.poller.remove(bus.polled[1])
+        bus.readings.clear()
+        bus.line.requests.clear()
+        await asyncio.sleep(100)
+        assert bus.readings == {}
+        assert len(bus.line.requests) <= 1
+
+
+@pytest.mark.parametrize("fault", [NO_FAULT, LOST])
+@virtual_time
+async def test_meter_removed_during_a_request_is_not_reported(
+    profile: Profile, fault: Fault
+) -> None:
+    async with polling(profile, {"power"}) as bus:
+        bus.line.meters[2] = SimulatedMeter(address=2, clock=virtual_clock)
+        bus.add(2)
+        await asyncio.sleep(10)
+        for unit_id in (1, 2):
+            while not bus.requests_to(unit_id, since=bus.now):
+                await asyncio.sleep(0.001)
+                bus.line.requests[:-1] = []
+                if bus.line.requests[0].at > bus.now - 0.002:
+                    break
+        (request,) = bus.line.requests
+        bus.line.faults.extend([fault] * 2)
+        bus.readings.clear()
+        bus.poller.remove(bus.polled[request.unit_id])
+        await asyncio.sleep(5)
+        assert bus.readings[request.unit_id] == []
+        assert bus.errors[request.unit_id] == []
+        assert bus.times(3 - request.unit_id, *MEASURED)
+
+
+# -- readings that are refused or implausible ----------------------------------------
+
+
+@virtual_time
+async def test_implausible_block_is_reported_and_the_others_are_read(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default, meters=2) as bus:
+        await asyncio.sleep(10)
+        bus.line.meters[1].override = {50946: 100}  # the high word
+        since = bus.now
+        await asyncio.sleep(30)
+        errors = bus.errors[1]
+        assert {block for _, _, block in errors} == {"energies"}
+        assert {type(err) for _, err, _ in errors} == {ImplausibleError}
+        assert 27 <= len(errors) <= 30
+        assert bus.polled[1].online
+        for unit_id, block in ((1, "measurements"), (1, "tariffs"), (2, "energies")):
+            assert len(bus.times(unit_id, block, since=since)) >= 29
+        # Only the first one is read twice.
+        energies = [
+            each
+            for each in bus.line.requests
+            if each.unit_id == 1
+            and each.address == 50946
+            and since <= each.at < errors[-1][0]
+        ]
+        assert len(energies) == len(errors) + 1
+        bus.line.meters[1].override = {}
+        await asyncio.sleep(3)
+        assert len(bus.times(1, "energies", since=since)) >= 2
+
+
+@virtual_time
+async def test_starting_meter_is_implausible_and_costs_the_others_little(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default, meters=12) as bus:
+        await asyncio.sleep(SETTLED)
+        bus.line.meters[1].override = dict.fromkeys(range(50512, 50574), 0)
+        await asyncio.sleep(120)
+        assert {block for _, _, block in bus.errors[1]} >= {"power"}
+        for unit_id in range(2, 13):
+            assert len(bus.times(unit_id, *MEASURED, since=SETTLED)) >= 0.98 * 120
+
+
+@virtual_time
+async def test_refused_block_is_read_again_after_a_minute(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default) as bus:
+        bus.line.meters[1].refuses = {57600, 36928}
+        await asyncio.sleep(100)
+        for block in ("clock", "periods"):
+            failed_at = [at for at, _, name in bus.errors[1] if name == block]
+            assert len(failed_at) == 2
+            assert failed_at[1] - failed_at[0] == pytest.approx(60, abs=1)
+        assert {type(err) for _, err, _ in bus.errors[1]} == {IllegalDataAddressError}
+        assert bus.polled[1].meter.contradicts_profile
+        bus.line.meters[1].refuses = set()
+        await asyncio.sleep(60)
+        assert len(bus.times(1, "clock")) == 1
+        assert len(bus.times(1, "periods")) == 1
+
+
+@virtual_time
+async def test_another_meter_is_reported_until_the_right_one_is_back(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default, meters=2) as bus:
+        meter = bus.line.meters[1]
+        meter.serial = (0x1438, 0x0120, 7)
+        await asyncio.sleep(20)
+        errors = [err for _, err, _ in bus.errors[1]]
+        assert {type(err) for err in errors} == {AnotherMeterError}
+        assert {block for _, _, block in bus.errors[1]} == {None}
+        assert bus.times(1, *MEASURED) == []
+        assert len(bus.times(2, "measurements")) >= 19
+        meter.serial = None
+        await asyncio.sleep(17)
+        assert bus.times(1, *MEASURED)
+
+
+@virtual_time
+async def test_meter_that_is_replaced_without_a_gap_is_noticed_within_an_hour(
+    profile: Profile,
+) -> None:
+    async with polling(profile, {"clock_offset"}) as bus:
+        await asyncio.sleep(100)
+        bus.line.meters[1].serial = (0x1438, 0x0120, 7)
+        await asyncio.sleep(3520)
+        assert isinstance(bus.errors[1][0][1], AnotherMeterError)
+
+
+@virtual_time
+async def test_identity_that_is_missing_once_is_verified_again_in_a_minute(
+    profile: Profile,
+) -> None:
+    async with polling(profile, {"clock_offset"}) as bus:
+        await asyncio.sleep(3590)
+        bus.line.meters[1].override = {50008: 0xFFFF}
+        await asyncio.sleep(20)
+        assert bus.polled[1].online
+        bus.line.meters[1].override = {}
+        await asyncio.sleep(60)
+        assert bus.errors == {}
+        assert bus.line.reads.count(5) == 4
+        await asyncio.sleep(3600)
+        assert bus.line.reads.count(5) == 5
+
+
+@virtual_time
+async def test_starting_meter_stays_offline_until_its_identity_is_back(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default) as bus:
+        bus.line.meters[1].starting = True
+        await asyncio.sleep(10)
+        assert bus.readings == {}
+        assert {block for _, _, block in bus.errors[1]} == {None}
+        bus.line.meters[1].starting = False
+        await asyncio.sleep(8)
+        assert bus.times(1, *MEASURED)
+
+
+@virtual_time
+async def test_unexpected_error_of_one_meter_leaves_the_others_polled(
+    profile: Profile, default: Collection[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with polling(profile, default, meters=2) as bus:
+        await asyncio.sleep(5)
+        errors = 0
+
+        def fail(reading: Reading) -> None:
+            nonlocal errors
+            errors += 1
+            raise ValueError(reading.block)
+
+        on_reading, bus.polled[1].on_reading = bus.polled[1].on_reading, fail
+        await asyncio.sleep(30)
+        assert errors > 5
+        assert len(bus.times(2, "measurements", since=5)) >= 29
+        assert "Polling unit ID 1 failed" in caplog.text
+        caplog.clear()
+        bus.polled[1].on_reading = on_reading
+        await asyncio.sleep(3)
+        assert bus.times(1, "measurements", since=35)
+
+
+# -- commands on a polled bus --------------------------------------------------------
+
+
+@pytest.mark.parametrize(("meters", "baudrate"), [(64, 9600), (64, 38400), (1, 9600)])
+@virtual_time
+async def test_command_on_a_full_bus_is_confirmed_within_two_seconds(
+    profile: Profile, default: Collection[str], meters: int, baudrate: int
+) -> None:
+    async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
+        await asyncio.sleep(20)
+        simulated = bus.line.meters[1]
+        simulated.counters.partial_consumed = 45_670
+        began = bus.now
+        readings: list[Reading] = []
+        await async_reset_partial_counters(bus.polled[1].meter, readings.append)
+        assert bus.now - began < 2
+        assert simulated.writes == [(57890, [0x000B])]
+        assert readings[-1].values["partial_energy_consumed"] == 0
+        await asyncio.sleep(60)
+        assert bus.errors == {}
+        assert bus.times(1, "energies", since=began)

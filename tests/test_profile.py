@@ -1,0 +1,562 @@
+"""Profiles: what one meter is and supports, found by asking it."""
+
+from dataclasses import replace
+import json
+from typing import Any
+
+from modbus_connection import (
+    ModbusConnectionError,
+    ModbusError,
+    ModbusExceptionError,
+    ModbusProtocolError,
+    ModbusTimeoutError,
+)
+import pytest
+
+from custom_components.socomec_countis.countis import (
+    AnotherMeterError,
+    NotACountisError,
+    Profile,
+    async_read_serial_number,
+    async_take_profile,
+)
+from custom_components.socomec_countis.countis.profile import PROFILE_VERSION, Variant
+from simulator import Meter as SimulatedMeter
+from simulator.table import text
+
+from .common import SERIAL
+from .library import (
+    DAMAGED,
+    LOST,
+    NO_FAULT,
+    Fault,
+    MemoryBus,
+    exception,
+    virtual_time,
+)
+
+# The requests of a profile of an E33, in their order.
+BLOCKS = [
+    *("identity", "measurements", "energies", "energies in kWh"),
+    *("tariffs", "tariffs in kWh", "periods", "overflows", "clock"),
+]
+PROFILE_WORDS = [66, 54, 18, 18, 10, 10, 24, 9, 6]
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+@pytest.fixture
+def line(meter: SimulatedMeter) -> MemoryBus:
+    """Return a bus in memory with the meter at unit ID 1."""
+    return MemoryBus({1: meter})
+
+
+def types(profile: Profile) -> dict[str, str]:
+    """Return the types of the supported blocks by name."""
+    return {name: variant.type_name for name, variant in profile.blocks.items()}
+
+
+@virtual_time
+async def test_profile_says_what_the_meter_is_and_supports(line: MemoryBus) -> None:
+    profile = await async_take_profile(line.unit())
+    assert (profile.model, profile.serial_number, profile.software_version) == (
+        "COUNTIS E33",
+        SERIAL,
+        "1.02",
+    )
+    assert profile.blocks == {
+        "identity": Variant("Identity"),
+        "measurements": Variant("Measurements"),
+        "energies": Variant("Energies"),
+        "tariffs": Variant("Tariffs"),
+        "periods": Variant("Periods"),
+        "overflows": Variant("Overflows"),
+        "clock": Variant("Clock"),
+    }
+    assert profile.quantities >= {
+        *("power", "power_l3", "voltage_l1", "energy_consumed", "tariff"),
+        *("partial_energy_produced", "energy_consumed_today", "clock_offset"),
+    }
+    assert profile.quantities.isdisjoint({"ct_ratio", "day", "signature"})
+    assert profile.unused == {"tariff_3_energy", "tariff_4_energy"}
+    assert profile.tariff_count == 4
+    assert profile.primary_current is None
+    assert not profile.undecided
+    assert not profile.outdated
+    assert line.reads == PROFILE_WORDS
+
+
+@virtual_time
+async def test_profile_survives_json(line: MemoryBus) -> None:
+    profile = await async_take_profile(line.unit())
+    assert Profile.from_dict(json.loads(json.dumps(profile.as_dict()))) == profile
+
+
+@virtual_time
+async def test_profile_of_another_version_is_outdated(line: MemoryBus) -> None:
+    profile = await async_take_profile(line.unit())
+    assert replace(profile, version=PROFILE_VERSION - 1).outdated
+    assert replace(profile, version=PROFILE_VERSION + 1).outdated
+
+
+@pytest.mark.parametrize("fault", [LOST, DAMAGED])
+@pytest.mark.parametrize("good_responses", range(len(PROFILE_WORDS)))
+@virtual_time
+async def test_lost_or_damaged_response_leaves_no_trace_in_the_profile(
+    line: MemoryBus, fault: Fault, good_responses: int
+) -> None:
+    undisturbed = await async_take_profile(line.unit())
+    line.faults.extend([NO_FAULT] * good_responses + [fault])
+    assert await async_take_profile(line.unit()) == undisturbed
+
+
+@virtual_time
+async def test_noise_leaves_no_trace_in_the_profile(line: MemoryBus) -> None:
+    undisturbed = await async_take_profile(line.unit())
+    line.faults.extend([NO_FAULT, LOST, NO_FAULT, DAMAGED, NO_FAULT, NO_FAULT, LOST])
+    assert await async_take_profile(line.unit()) == undisturbed
+
+
+@pytest.mark.parametrize("code", [10, 11])
+@pytest.mark.parametrize("good_responses", range(len(PROFILE_WORDS)))
+@virtual_time
+async def test_gateway_exception_is_a_lost_response_and_not_a_refusal(
+    line: MemoryBus, code: int, good_responses: int
+) -> None:
+    undisturbed = await async_take_profile(line.unit())
+    line.faults.extend([NO_FAULT] * good_responses + [exception(code)])
+    assert await async_take_profile(line.unit()) == undisturbed
+
+
+@pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
+@pytest.mark.parametrize("good_responses", range(6))
+@virtual_time
+async def test_response_lost_twice_ends_the_probe(
+    line: MemoryBus, fault: Fault, good_responses: int
+) -> None:
+    line.faults.extend([NO_FAULT] * good_responses + [fault] * 2)
+    with pytest.raises((ModbusTimeoutError, ModbusProtocolError)):
+        await async_take_profile(line.unit())
+
+
+@pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
+@pytest.mark.parametrize(
+    ("good_responses", "block"), [(6, "periods"), (7, "overflows"), (8, "clock")]
+)
+@virtual_time
+async def test_optional_block_that_cannot_be_read_is_undecided(
+    line: MemoryBus, fault: Fault, good_responses: int, block: str
+) -> None:
+    line.faults.extend([NO_FAULT] * good_responses + [fault] * 2)
+    profile = await async_take_profile(line.unit())
+    assert profile.undecided == {block}
+    assert block not in profile.blocks
+    assert profile.outdated
+    assert not (await async_take_profile(line.unit())).outdated
+
+
+@virtual_time
+async def test_port_that_is_lost_ends_the_probe_at_any_block(line: MemoryBus) -> None:
+    for good_responses in range(len(PROFILE_WORDS)):
+        lost = Fault(error=ModbusConnectionError())
+        line.faults.extend([NO_FAULT] * good_responses + [lost] * 2)
+        with pytest.raises(ModbusConnectionError):
+            await async_take_profile(line.unit())
+        line.faults.clear()
+    line.plugged = line.connected = False
+    with pytest.raises(ModbusConnectionError):
+        await async_take_profile(line.unit())
+
+
+@virtual_time
+async def test_silent_unit_id_is_a_timeout(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.silent = True
+    with pytest.raises(ModbusTimeoutError):
+        await async_take_profile(line.unit())
+
+
+@virtual_time
+async def test_broken_meter_is_a_bus_error(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.exception = 4
+    with pytest.raises(ModbusExceptionError):
+        await async_take_profile(line.unit())
+
+
+# -- the identity -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("registers", "reason"),
+    [
+        ({50000: ord("X")}, "the signature is 'XOCO' and the product order 100"),
+        ({50004: 200}, "the signature is 'SOCO' and the product order 200"),
+    ],
+)
+@virtual_time
+async def test_another_device_is_not_a_countis(
+    line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int], reason: str
+) -> None:
+    meter.override = registers
+    with pytest.raises(NotACountisError, match=reason):
+        await async_take_profile(line.unit())
+
+
+@pytest.mark.parametrize("how", ["refuses", "blank"])
+@virtual_time
+async def test_meter_without_identification_is_known_by_its_measurements(
+    line: MemoryBus, meter: SimulatedMeter, how: str
+) -> None:
+    getattr(meter, how).add(50000)
+    profile = await async_take_profile(line.unit())
+    assert profile.model == "COUNTIS"
+    assert profile.serial_number is None
+    assert profile.software_version is None
+    assert "identity" not in profile.blocks
+    assert profile.identity == {}
+    assert profile.limits.amperes == 100
+
+
+NO_VOLTS = [0xFFFF] * 6
+
+
+@pytest.mark.parametrize(
+    "registers",
+    [
+        {50526: 0, 50527: 0},
+        {50527: 100},
+        {50526: 0xFFFF, 50527: 0xFFFF},
+        dict(enumerate(NO_VOLTS, 50520)),
+        dict(enumerate([1] * 6, 50520)),
+        {50527: 4499},
+        {50527: 6501},
+        dict(enumerate([0, 9_999] * 3, 50520)),
+        dict(enumerate([0, 30_001] * 3, 50520)),
+    ],
+)
+@virtual_time
+async def test_device_without_identification_and_mains_is_not_a_countis(
+    line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
+) -> None:
+    meter.refuses = {50000}
+    meter.override = registers
+    with pytest.raises(NotACountisError):
+        await async_take_profile(line.unit())
+
+
+@pytest.mark.parametrize(
+    "registers",
+    [
+        {50527: 4500},
+        {50527: 6500},
+        dict(enumerate([0, 0, 0, 0, 0, 10_000], 50520)),
+        dict(enumerate([0, 0, 0, 30_000, 0, 0], 50520)),
+    ],
+)
+@virtual_time
+async def test_device_without_identification_that_measures_a_mains_is_accepted(
+    line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
+) -> None:
+    meter.refuses = {50000}
+    meter.override = registers
+    assert (await async_take_profile(line.unit())).model == "COUNTIS"
+
+
+@pytest.mark.parametrize("how", ["refuses", "blank"])
+@virtual_time
+async def test_device_that_supports_nothing_is_not_a_countis(
+    line: MemoryBus, meter: SimulatedMeter, how: str
+) -> None:
+    setattr(meter, how, {50000, 50512})
+    with pytest.raises(NotACountisError):
+        await async_take_profile(line.unit())
+
+
+@pytest.mark.parametrize(
+    ("name", "extended", "model"),
+    [
+        ("", "", "COUNTIS"),
+        ("", "countis e43", "COUNTIS E43"),
+        ("DIRIS", "", "COUNTIS"),
+        ("Countis E34", "", "COUNTIS E34"),
+        ("Countis", "Countis E34", "COUNTIS E34"),
+        ("Countis", "", "COUNTIS"),
+    ],
+)
+@virtual_time
+async def test_model_is_named_as_on_the_meter(
+    line: MemoryBus, meter: SimulatedMeter, name: str, extended: str, model: str
+) -> None:
+    meter.override = text(50050, name, 8) | text(50058, extended, 8)
+    profile = await async_take_profile(line.unit())
+    assert profile.model == model
+    assert profile.serial_number == SERIAL
+
+
+@pytest.mark.parametrize("word", [0, 0xFFFF])
+@virtual_time
+async def test_serial_number_that_is_not_set_is_none(
+    line: MemoryBus, meter: SimulatedMeter, word: int
+) -> None:
+    meter.override = dict.fromkeys(range(50007, 50011), word)
+    profile = await async_take_profile(line.unit())
+    assert profile.serial_number is None
+    assert profile.model == "COUNTIS E33"
+    assert await async_read_serial_number(line.unit()) is None
+
+
+@pytest.mark.parametrize("address", [50008, 50009, 50010])
+@virtual_time
+async def test_serial_number_needs_all_of_its_registers(
+    line: MemoryBus, meter: SimulatedMeter, address: int
+) -> None:
+    meter.override = dict.fromkeys({50008, 50009, 50010} - {address}, 0)
+    assert await async_read_serial_number(line.unit()) is not None
+    meter.override = {address: 0xFFFF}
+    assert await async_read_serial_number(line.unit()) is None
+
+
+@virtual_time
+async def test_serial_number_is_read_in_one_short_request(line: MemoryBus) -> None:
+    assert await async_read_serial_number(line.unit()) == SERIAL
+    assert line.reads == [5]
+
+
+@virtual_time
+async def test_another_meter_than_the_expected_one_is_named(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    assert (await async_take_profile(line.unit(), expected=SERIAL)).blocks
+    meter.serial = (0x2025, 0x0001, 7)
+    with pytest.raises(AnotherMeterError) as raised:
+        await async_take_profile(line.unit(), expected=SERIAL)
+    assert raised.value.found == "2025000100007"
+
+
+# -- the blocks -------------------------------------------------------------------
+
+
+@virtual_time
+async def test_meter_that_refuses_reserved_registers_is_read_around_them(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.refuses_reserved = True
+    assert (await async_take_profile(line.unit())).blocks == {
+        "identity": Variant("Identity", split=True),
+        "measurements": Variant("Measurements"),
+        "energies": Variant("Energies", split=True),
+        "tariffs": Variant("Tariffs"),
+        "periods": Variant("Periods"),
+        "overflows": Variant("Overflows", split=True),
+        "clock": Variant("Clock"),
+    }
+
+
+@pytest.mark.parametrize("how", ["refuses", "blank"])
+@virtual_time
+async def test_low_resolution_counters_replace_those_that_a_meter_lacks(
+    line: MemoryBus, meter: SimulatedMeter, how: str
+) -> None:
+    setattr(meter, how, {50944, 51200, 36928})
+    profile = await async_take_profile(line.unit())
+    assert types(profile)["energies"] == "EnergiesInKwh"
+    assert types(profile)["tariffs"] == "TariffsInKwh"
+    assert types(profile)["periods"] == "PeriodsInKwh"
+
+
+@pytest.mark.parametrize("how", ["refuses", "blank"])
+@virtual_time
+async def test_high_resolution_counters_are_enough(
+    line: MemoryBus, meter: SimulatedMeter, how: str
+) -> None:
+    setattr(meter, how, {50768, 50848, 36896})
+    profile = await async_take_profile(line.unit())
+    assert types(profile)["energies"] == "Energies"
+    assert types(profile)["tariffs"] == "Tariffs"
+    assert types(profile)["periods"] == "Periods"
+
+
+@pytest.mark.parametrize(
+    ("kwh", "block"),
+    [
+        (0, "EnergiesInKwh"),
+        (1235.09, "Energies"),
+        (1235.11, "EnergiesInKwh"),
+        (1232.91, "Energies"),
+        (1232.89, "EnergiesInKwh"),
+    ],
+)
+@virtual_time
+async def test_high_resolution_counters_have_to_agree_with_the_others(
+    line: MemoryBus, meter: SimulatedMeter, kwh: float, block: str
+) -> None:
+    low, high = divmod(round(kwh * 100), 0x1_0000)
+    meter.override = {50946: low, 50947: high, 50770: 0, 50771: 1234}
+    assert types(await async_take_profile(line.unit()))["energies"] == block
+
+
+@pytest.mark.parametrize("first", [50772, 50948])
+@virtual_time
+async def test_counter_that_only_one_block_has_is_no_contradiction(
+    line: MemoryBus, meter: SimulatedMeter, first: int
+) -> None:
+    meter.override = {first: 0xFFFF, first + 1: 0xFFFF}
+    profile = await async_take_profile(line.unit())
+    assert types(profile)["energies"] == "Energies"
+    assert ("energy_reactive" in profile.quantities) == (first == 50772)
+
+
+@virtual_time
+async def test_meter_without_counters_has_none(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.refuses = {50768, 50848, 50944, 51200, 36864, 36896, 36928, 57600}
+    profile = await async_take_profile(line.unit())
+    assert types(profile) == {"identity": "Identity", "measurements": "Measurements"}
+    assert profile.quantities.isdisjoint({"energy_consumed", "clock_offset"})
+    assert profile.unused == set()
+    assert profile.tariff_count is None
+    assert not profile.outdated
+
+
+@virtual_time
+async def test_block_refused_for_another_reason_is_not_supported(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.model = "Countis E43"
+    # After the identity, the measurements and four blocks of counters.
+    line.faults.extend([NO_FAULT] * 6 + [exception(4)])
+    profile = await async_take_profile(line.unit())
+    assert "transformer" not in profile.blocks
+    assert "periods" in profile.blocks
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "primary", "amperes"),
+    [
+        ("Countis E33", {57345: 5, 57346: 5}, None, 100),
+        ("Countis E33", None, None, 100),
+        ("Countis E43", {57345: 5, 57346: 400}, 400, 480),
+        ("Countis E43", {57345: 5, 57346: 5}, 5, 100),
+        ("Countis E43", {57345: 2, 57346: 400}, None, 10_000),
+        ("Countis E43", None, None, 10_000),
+        ("Countis", {57345: 1, 57346: 200}, 200, 240),
+        ("Countis", None, None, 100),
+    ],
+)
+@virtual_time
+async def test_current_transformers_set_the_limits(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    model: str,
+    settings: dict[int, int] | None,
+    primary: float | None,
+    amperes: float,
+) -> None:
+    meter.model = model
+    if settings is None:
+        meter.refuses = {57344}
+    meter.settings |= settings or {}
+    profile = await async_take_profile(line.unit())
+    assert profile.primary_current == primary
+    assert profile.limits.amperes == amperes
+    assert ("ct_ratio" in profile.quantities) == (primary is not None)
+
+
+@pytest.mark.parametrize("code", [10, 11])
+@virtual_time
+async def test_lost_transformer_is_not_taken_for_a_missing_one(
+    line: MemoryBus, meter: SimulatedMeter, code: int
+) -> None:
+    meter.model = "Countis E44"
+    meter.settings |= {57345: 5, 57346: 400}
+    line.faults.extend([NO_FAULT] * 6 + [exception(code)])
+    assert (await async_take_profile(line.unit())).limits.amperes == 480
+    line.faults.extend([NO_FAULT] * 6 + [exception(code)] * 2)
+    with pytest.raises(ModbusTimeoutError):
+        await async_take_profile(line.unit())
+
+
+@virtual_time
+async def test_values_beyond_the_limits_are_no_quantities(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.override = {50520: 0x7FFF, 50521: 0xFFFF}
+    profile = await async_take_profile(line.unit())
+    assert "voltage_l1" not in profile.quantities
+    assert "voltage_l2" in profile.quantities
+
+
+# -- a meter that is starting -------------------------------------------------------
+
+
+@virtual_time
+async def test_starting_meter_has_no_profile_yet(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.starting = True
+    with pytest.raises(ModbusProtocolError, match="the identification is empty"):
+        await async_take_profile(line.unit())
+    meter.starting = False
+    assert (await async_take_profile(line.unit())).serial_number == SERIAL
+
+
+@pytest.mark.parametrize(
+    ("registers", "reason"),
+    [
+        ({50000}, "the serial number is not available"),
+        ({50512}, "the measurements are not available"),
+        ({50944, 50768}, "the energies are not available"),
+        ({51200, 50848}, "the tariffs are not available"),
+    ],
+)
+@pytest.mark.parametrize("how", ["refuses", "blank"])
+@virtual_time
+async def test_block_that_was_supported_before_is_required(
+    line: MemoryBus, meter: SimulatedMeter, registers: set[int], reason: str, how: str
+) -> None:
+    previous = await async_take_profile(line.unit())
+    setattr(meter, how, registers)
+    arguments: dict[str, Any] = {"expected": SERIAL, "previous": previous}
+    with pytest.raises(ModbusProtocolError, match=reason):
+        await async_take_profile(line.unit(), **arguments)
+    setattr(meter, how, set())
+    assert await async_take_profile(line.unit(), **arguments) == previous
+
+
+@virtual_time
+async def test_block_that_was_not_supported_before_is_not_required(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.refuses = {50944, 50768, 51200, 50848}
+    previous = await async_take_profile(line.unit())
+    taken = await async_take_profile(line.unit(), expected=SERIAL, previous=previous)
+    assert taken == previous
+    meter.refuses = set()
+    taken = await async_take_profile(line.unit(), expected=SERIAL, previous=previous)
+    assert types(taken)["energies"] == "Energies"
+
+
+@virtual_time
+async def test_serial_number_that_is_missing_is_not_another_meter(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.override = {50008: 0xFFFF}
+    with pytest.raises(ModbusError, match="the serial number is not available"):
+        await async_take_profile(line.unit(), expected=SERIAL)
+
+
+@virtual_time
+async def test_unsupported_block_of_a_profile_is_none(line: MemoryBus) -> None:
+    profile = await async_take_profile(line.unit())
+    assert profile.block("transformer", line.unit()) is None
+    block = profile.block("energies", line.unit())
+    assert block is not None
+    assert type(block).__name__ == "Energies"
+    assert not block.split

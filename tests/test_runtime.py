@@ -1,0 +1,555 @@
+"""The meters of a bus: added, changed, removed and lost while the others are polled."""
+
+from collections.abc import Generator
+import logging
+import time
+from typing import Any
+from unittest.mock import patch
+
+from modbus_connection import ModbusUnit
+import pytest
+from pytest_homeassistant_custom_component.common import async_fire_time_changed
+
+from custom_components.socomec_countis import coordinator, runtime
+from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
+from custom_components.socomec_countis.countis import (
+    Profile,
+    Reading,
+    poller,
+)
+from custom_components.socomec_countis.countis.profile import PROFILE_VERSION
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.config_entries import SOURCE_RECONFIGURE
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.storage import Store
+from homeassistant.util import dt as dt_util
+from simulator import Line, Meter, line_in_thread
+
+from .common import (
+    SECOND_SERIAL,
+    SERIAL,
+    AddMeter,
+    Clock,
+    FlowResult,
+    coordinator_of,
+    entity_id,
+    reads,
+    state,
+    subentry_of,
+    until,
+    until_polled,
+    until_read,
+)
+
+# Before the test package replaces it.
+async_remove_file = Store.async_remove
+
+
+@pytest.fixture
+def third_meter(clock: Clock) -> Meter:
+    """Return the meter of unit ID 2 as it responds at unit ID 3 after a change."""
+    return Meter(address=3, clock=clock, serial=(0x1438, 0x0120, 2), silent=True)
+
+
+@pytest.fixture
+def line(meter: Meter, second_meter: Meter, third_meter: Meter) -> Generator[Line]:
+    """Run a fast line with three meters."""
+    with line_in_thread(
+        Line([meter, second_meter, third_meter], baudrate=921_600, answer_delay=0.001)
+    ) as running:
+        yield running
+
+
+async def reconfigure(
+    hass: HomeAssistant, entry: CountisConfigEntry, before: int, after: int
+) -> FlowResult:
+    """Move a meter to another unit ID."""
+    subentry_id = subentry_of(entry, before).subentry_id
+    form = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, SUBENTRY_METER),
+        context={"source": SOURCE_RECONFIGURE, "subentry_id": subentry_id},
+    )
+    result = await hass.config_entries.subentries.async_configure(
+        form["flow_id"], {"unit_id": after, "take_profile": False}
+    )
+    await hass.async_block_till_done()
+    return result
+
+
+async def remove(hass: HomeAssistant, entry: CountisConfigEntry, unit_id: int) -> None:
+    """Delete a meter."""
+    subentry_id = subentry_of(entry, unit_id).subentry_id
+    assert hass.config_entries.async_remove_subentry(entry, subentry_id)
+    await hass.async_block_till_done()
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged as an error or a warning, by anyone but tmodbus."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING
+        and record.name.startswith(("custom", "homeassistant"))
+        and "has not been tested" not in record.getMessage()
+    ]
+
+
+# -- the polls of the other meters -----------------------------------------------
+
+
+class Polls:
+    """The times at which the measurements of the meter at unit ID 1 are read."""
+
+    def __init__(self, line: Line) -> None:
+        """Begin to note the times."""
+        self.times: list[float] = []
+        line.on_request = self._note
+
+    def _note(self, frame: bytes) -> None:
+        if frame[:4] == b"\x01\x03" + (50520).to_bytes(2):
+            self.times.append(time.monotonic())
+
+    async def until_more(self, count: int) -> None:
+        """Wait for so many polls."""
+        count += len(self.times)
+        await until(lambda: len(self.times) >= count)
+
+    @property
+    def lost(self) -> int:
+        """Return the number of polls that are missing in a grid of 1 s.
+
+        A poll may be late by almost a period.
+        """
+        elapsed = self.times[-1] - self.times[0]
+        return max(0, int(elapsed + 0.1) - (len(self.times) - 1))
+
+
+async def add_second(
+    hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter
+) -> None:
+    """Remove the second meter, and add it again."""
+    await remove(hass, entry, 2)
+    await add_meter(unit_id=2)
+
+
+async def move_second(
+    hass: HomeAssistant, entry: CountisConfigEntry, second: Meter, third: Meter
+) -> None:
+    """Move the second meter to another unit ID."""
+    second.silent, third.silent = True, False
+    assert (await reconfigure(hass, entry, 2, 3))["reason"] == "reconfigure_successful"
+    await until(lambda: state(hass, "power", SECOND_SERIAL) == "1300")
+
+
+async def lose_second(entry: CountisConfigEntry, second: Meter) -> None:
+    """Lose the second meter."""
+    second.silent = True
+    await until(lambda: not coordinator_of(entry, 2).online)
+
+
+@pytest.mark.parametrize("change", ["add", "move", "lose"])
+async def test_change_of_one_meter_costs_the_others_no_poll(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    add_meter: AddMeter,
+    line: Line,
+    second_meter: Meter,
+    third_meter: Meter,
+    change: str,
+) -> None:
+    await add_meter(unit_id=2)
+    first = coordinator_of(entry)
+    polls = Polls(line)
+    await polls.until_more(2)
+    if change == "add":
+        await add_second(hass, entry, add_meter)
+    elif change == "move":
+        await move_second(hass, entry, second_meter, third_meter)
+    else:
+        await lose_second(entry, second_meter)
+    await polls.until_more(3)
+    assert polls.lost == 0
+    assert coordinator_of(entry) is first
+    assert first.online
+
+
+async def test_meter_is_polled_every_second_on_the_slowest_bus(
+    hass: HomeAssistant, line: Line, add_meter: AddMeter
+) -> None:
+    # At 4800 baud, a poll takes more than half of each second.
+    line.character_seconds = 11 / 4800
+    line.answer_delay = 0.02
+    await add_meter(baudrate="4800")
+    polls = Polls(line)
+    await polls.until_more(5)
+    assert polls.times[-1] - polls.times[0] > 3.5
+    assert polls.lost == 0
+
+
+# -- removing --------------------------------------------------------------------
+
+
+async def test_deleted_meter_leaves_nothing_behind(
+    hass: HomeAssistant,
+    device_registry: dr.DeviceRegistry,
+    entity_registry: er.EntityRegistry,
+    quick: None,
+    impatient: None,
+    entry: CountisConfigEntry,
+    add_meter: AddMeter,
+    second_meter: Meter,
+    line: Line,
+    hass_storage: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await add_meter(unit_id=2)
+    await coordinator_of(entry, 2).async_save()
+    subentry_id = subentry_of(entry, 2).subentry_id
+    assert f"{DOMAIN}.{subentry_id}" in hass_storage
+    monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 0)
+    second_meter.silent = True
+    await until(lambda: ir.async_get(hass).issues)
+
+    await remove(hass, entry, 2)
+    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+    assert device.serial_number == SERIAL
+    assert not [
+        each.entity_id
+        for each in er.async_entries_for_config_entry(entity_registry, entry.entry_id)
+        if each.config_subentry_id == subentry_id
+    ]
+    assert not [each for each in hass.states.async_entity_ids() if "e33_2" in each]
+    assert ir.async_get(hass).issues == {}
+    assert f"{DOMAIN}.{subentry_id}" not in hass_storage
+    line.requests.clear()
+    await until_polled(entry)
+    await until_polled(entry)
+    assert reads(line.requests, 2) == []
+
+
+async def test_save_that_is_due_does_not_bring_a_deleted_meter_back(
+    hass: HomeAssistant,
+    quick: None,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    clock: Clock,
+    hass_storage: dict[str, Any],
+) -> None:
+    key = f"{DOMAIN}.{subentry_of(entry).subentry_id}"
+    await until_polled(entry)
+    # The replacement of the test package does not cancel a save that is due.
+    with patch.object(Store, "async_remove", async_remove_file):
+        await remove(hass, entry, 1)
+    hass_storage.pop(key, None)
+    async_fire_time_changed(hass, dt_util.utcnow(), fire_all=True)
+    await hass.async_block_till_done()
+    assert key not in hass_storage
+
+
+async def test_meter_is_added_to_a_bus_without_meters(
+    hass: HomeAssistant,
+    quick: None,
+    entry: CountisConfigEntry,
+    add_meter: AddMeter,
+) -> None:
+    await remove(hass, entry, 1)
+    await hass.config_entries.async_reload(entry.entry_id)
+    await add_meter()
+    assert state(hass, "power") == "1300"
+
+
+# -- what is read ----------------------------------------------------------------
+
+
+async def test_only_the_identity_is_read_if_only_buttons_are_enabled(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    quick: None,
+    impatient: None,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(poller, "IDLE_PERIOD", 0.05)
+    for each in er.async_entries_for_config_entry(entity_registry, entry.entry_id):
+        if each.domain != "button":
+            entity_registry.async_update_entity(
+                each.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+            )
+    await hass.config_entries.async_unload(entry.entry_id)
+    line.requests.clear()
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: len(line.requests) > 5)
+    assert set(reads(line.requests)) == {(50006, 5)}
+
+    # It is known nevertheless whether the meter is online.
+    button = "reset_partial_counters"
+    meter.silent = True
+    await until(lambda: state(hass, button) == STATE_UNAVAILABLE)
+    meter.silent = False
+    await until(lambda: state(hass, button) != STATE_UNAVAILABLE)
+    assert coordinator_of(entry).online
+
+
+async def test_entity_that_is_enabled_later_is_read_at_once(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    quick: None,
+    entry: CountisConfigEntry,
+    line: Line,
+) -> None:
+    # Read each hour otherwise.
+    entity = entity_id(hass, "overflows_consumed")
+    entity_registry.async_update_entity(entity, disabled_by=None)
+    line.requests.clear()
+    await hass.config_entries.async_reload(entry.entry_id)
+    await until_read(hass, entry)
+    assert state(hass, "overflows_consumed") == "0"
+    assert reads(line.requests).count((36866, 9)) == 1
+
+
+async def test_reading_that_is_older_than_the_shown_one_is_not_shown(
+    hass: HomeAssistant, quick: None, entry: CountisConfigEntry
+) -> None:
+    coordinator_of(entry).take(
+        Reading("energies", {"energy_consumed": 1.0}, requested_at=0)
+    )
+    assert state(hass, "energy_consumed") == "1234.56"
+
+
+# -- the profile -----------------------------------------------------------------
+
+
+def profile_of(entry: CountisConfigEntry) -> Profile:
+    """Return the stored profile of the meter at unit ID 1."""
+    return Profile.from_dict(subentry_of(entry).data["profile"])
+
+
+@pytest.fixture
+async def without_tariffs(
+    hass: HomeAssistant, quick: None, meter: Meter, add_meter: AddMeter
+) -> CountisConfigEntry:
+    """Return the entry of a meter that has no tariffs and counts no overflows."""
+    meter.refuses = {51200, 50848, 36864}
+    await add_meter()
+    entry: CountisConfigEntry
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    assert profile_of(entry).blocks.keys().isdisjoint({"tariffs", "overflows"})
+    return entry
+
+
+async def test_other_firmware_has_the_profile_taken_anew(
+    hass: HomeAssistant,
+    device_registry: dr.DeviceRegistry,
+    without_tariffs: CountisConfigEntry,
+    meter: Meter,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    entry = without_tariffs
+    await hass.config_entries.async_unload(entry.entry_id)
+    meter.override = {50007: 200}
+    meter.refuses = set()
+    await hass.config_entries.async_setup(entry.entry_id)
+    before = entry.runtime_data
+    assert profile_of(entry).software_version == "1.02"
+    await until(lambda: profile_of(entry).software_version == "2.00")
+    await until_read(hass, entry)
+    # The new entities appear beside the old ones, without a reload.
+    assert entry.runtime_data is before
+    assert state(hass, "tariff_1_energy") == "1000.0"
+    assert state(hass, "tariff") == "1"
+    assert state(hass, "energy_consumed") == "1234.56"
+    assert state(hass, "power") == "1300"
+    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+    assert device.sw_version == "2.00"
+    assert errors(caplog) == []
+
+
+async def test_refused_block_has_the_profile_taken_anew(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    quick: None,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    line: Line,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    entity = entity_id(hass, "energy_consumed_today")
+    entity_registry.async_update_entity(entity, disabled_by=None)
+    await hass.config_entries.async_reload(entry.entry_id)
+    await until_read(hass, entry)
+    assert state(hass, "energy_consumed_today") == "0"
+    meter.refuses = {36928, 36896}
+    await until(lambda: "periods" not in profile_of(entry).blocks)
+    await until(lambda: state(hass, "energy_consumed_today") == STATE_UNAVAILABLE)
+    await until_polled(entry)
+    line.requests.clear()
+    await until(lambda: len(line.requests) > 10)
+    assert set(reads(line.requests)) == {(50520, 30), (50946, 18), (51200, 10)}
+    assert errors(caplog) == []
+
+
+async def test_profile_of_an_older_version_is_taken_anew(
+    hass: HomeAssistant,
+    quick: None,
+    entry: CountisConfigEntry,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    subentry = subentry_of(entry)
+    older = {**subentry.data["profile"], "version": PROFILE_VERSION - 1}
+    hass.config_entries.async_update_subentry(
+        entry, subentry, data={**subentry.data, "profile": older}
+    )
+    line.requests.clear()
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: not profile_of(entry).outdated)
+    await until_read(hass, entry)
+    # The meter was polled before its profile was taken.
+    assert reads(line.requests).index((50000, 66)) > reads(line.requests).index(
+        (50520, 30)
+    )
+    assert state(hass, "power") == "1300"
+
+
+async def test_other_transformers_have_the_profile_taken_anew(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    quick: None,
+    meter: Meter,
+    add_meter: AddMeter,
+) -> None:
+    meter.model = "Countis E44"
+    meter.settings[57346] = 500
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    assert coordinator_of(entry).meter.counters.limits.amperes == 600
+    entity = entity_id(hass, "ct_ratio")
+    entity_registry.async_update_entity(entity, disabled_by=None)
+    await hass.config_entries.async_reload(entry.entry_id)
+    await until_read(hass, entry)
+    assert state(hass, "ct_ratio") == "100.0"
+    meter.settings[57346] = 1000
+    await hass.config_entries.async_reload(entry.entry_id)
+    await until(lambda: profile_of(entry).primary_current == 1000)
+    await until(lambda: coordinator_of(entry).meter.counters.limits.amperes == 1200)
+    await until_read(hass, entry)
+    assert state(hass, "ct_ratio") == "200.0"
+
+
+async def test_profile_that_cannot_be_taken_is_tried_again(
+    hass: HomeAssistant,
+    quick: None,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "custom_components.socomec_countis")
+    monkeypatch.setattr(runtime, "PROFILE_PERIOD", 0)
+    await hass.config_entries.async_unload(entry.entry_id)
+    meter.override = {50007: 200}
+    # A meter that had counters has them again after its start.
+    meter.refuses = {50944, 50768}
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: "the profile cannot be taken" in caplog.text)
+    assert profile_of(entry).software_version == "1.02"
+    meter.refuses = set()
+    await until(lambda: profile_of(entry).software_version == "2.00")
+    await until_read(hass, entry)
+    assert state(hass, "energy_consumed") == "1234.56"
+
+
+async def test_profile_is_not_taken_anew_more_often_than_each_hour(
+    hass: HomeAssistant,
+    quick: None,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    line: Line,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "custom_components.socomec_countis")
+    await hass.config_entries.async_unload(entry.entry_id)
+    meter.override = {50007: 200}
+    meter.refuses = {50944, 50768}
+    line.requests.clear()
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: "the profile cannot be taken" in caplog.text)
+    for _ in range(3):
+        await until_polled(entry)
+    assert reads(line.requests).count((50000, 66)) == 1
+
+
+async def test_meter_that_is_deleted_while_its_profile_is_taken_is_no_error(
+    hass: HomeAssistant,
+    quick: None,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    taken: list[Profile] = []
+
+    async def async_take_profile(
+        unit: ModbusUnit, *, expected: str, previous: Profile
+    ) -> Profile:
+        await remove(hass, entry, 1)
+        taken.append(previous)
+        return previous
+
+    await hass.config_entries.async_unload(entry.entry_id)
+    monkeypatch.setattr(runtime, "async_take_profile", async_take_profile)
+    meter.override = {50007: 200}
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: taken)
+    await hass.async_block_till_done()
+    assert entry.subentries == {}
+    assert errors(caplog) == []
+
+
+# -- names and settings ----------------------------------------------------------
+
+
+async def test_moved_meter_keeps_its_entities_and_gets_another_name(
+    hass: HomeAssistant,
+    device_registry: dr.DeviceRegistry,
+    quick: None,
+    entry: CountisConfigEntry,
+    add_meter: AddMeter,
+    second_meter: Meter,
+    third_meter: Meter,
+    clock: Clock,
+) -> None:
+    await add_meter(unit_id=2)
+    before = coordinator_of(entry, 2)
+    accepted = before.meter.counters.values
+    await move_second(hass, entry, second_meter, third_meter)
+    after = coordinator_of(entry, 3)
+    assert after is before
+    assert after.meter.unit_id == 3
+    assert after.meter.counters.values == accepted
+    names = {
+        each.serial_number: each.name
+        for each in dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+    }
+    assert names == {SERIAL: "COUNTIS E33 #1", SECOND_SERIAL: "COUNTIS E33 #3"}
+
+
+async def test_changed_connection_is_followed_by_a_reload(
+    hass: HomeAssistant, quick: None, entry: CountisConfigEntry
+) -> None:
+    before = entry.runtime_data
+    hass.config_entries.async_update_entry(
+        entry, data={**entry.data, "baudrate": 19_200}
+    )
+    await until(lambda: entry.runtime_data is not before)
+    await hass.async_block_till_done()
+    assert entry.runtime_data.bus.baudrate == 19_200
+    await until_read(hass, entry)
+    assert state(hass, "power") == "1300"

@@ -1,0 +1,472 @@
+"""Finding meters by a scan: with a new bus, and on a bus that is set up."""
+
+import asyncio
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from modbus_connection import ModbusSerialParams
+import pytest
+
+from custom_components.socomec_countis import config_flow, meter_flow, scan_flow
+from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.countis import settings_to_try
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.components.modbus import async_get_temporary_unit
+from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntryState
+from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.data_entry_flow import (
+    EVENT_DATA_ENTRY_FLOW_PROGRESS_UPDATE,
+    EVENT_DATA_ENTRY_FLOW_PROGRESSED,
+    FlowResultType,
+    UnknownFlow,
+)
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.translation import async_get_translations
+from simulator import Line, Meter, line_in_thread
+
+from .common import (
+    SECOND_SERIAL,
+    SERIAL,
+    AddMeter,
+    FlowResult,
+    bus_form,
+    coordinator_of,
+    end_of_scan,
+    flow_manager,
+    open_add_meters,
+    open_form,
+    shown_error,
+    state,
+    unload_all,
+    until,
+    until_read,
+)
+
+UNIT_IDS = range(1, 13)
+THIRD_SERIAL = "1438012000007"
+FOUND = [
+    f"COUNTIS E33 #1 · {SERIAL} · 9600 baud, 8N1",
+    f"COUNTIS E33 #2 · {SECOND_SERIAL} · 9600 baud, 8N1",
+    f"COUNTIS E33 #7 · {THIRD_SERIAL} · 9600 baud, 8N1",
+]
+
+
+@pytest.fixture(autouse=True)
+def _few_unit_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scan few unit IDs."""
+    monkeypatch.setattr(config_flow, "UNIT_IDS", UNIT_IDS)
+    monkeypatch.setattr(meter_flow, "UNIT_IDS", UNIT_IDS)
+
+
+@pytest.fixture
+def line(meter: Meter, second_meter: Meter) -> Generator[Line]:
+    """Run a fast line with three meters on it."""
+    meters = [meter, second_meter, Meter(address=7)]
+    with line_in_thread(Line(meters, baudrate=921_600, answer_delay=0.001)) as running:
+        yield running
+
+
+async def start(hass: HomeAssistant, line: Line, **changes: Any) -> FlowResult:
+    """Submit the form for a new bus without a unit ID."""
+    form = await open_form(hass, "serial")
+    return await hass.config_entries.flow.async_configure(
+        form["flow_id"], bus_form(line, **{"unit_id": None, **changes})
+    )
+
+
+async def start_on(hass: HomeAssistant, entry: CountisConfigEntry) -> FlowResult:
+    """Submit the form for more meters on a bus without a unit ID."""
+    form = await open_add_meters(hass, entry)
+    return await hass.config_entries.subentries.async_configure(form["flow_id"], {})
+
+
+async def submit(
+    hass: HomeAssistant, result: FlowResult, entered: dict[str, Any]
+) -> FlowResult:
+    """Submit a form, or choose from a menu."""
+    shown: FlowResult = await flow_manager(hass, result).async_configure(
+        result["flow_id"], entered
+    )
+    await hass.async_block_till_done()
+    return shown
+
+
+def listed(result: FlowResult) -> dict[str, str]:
+    """Return the labels of the meters in the list, by the values to tick."""
+    assert result["step_id"] == "found", result
+    schema = result["data_schema"]
+    assert schema is not None
+    (selector,) = schema.schema.values()
+    return {each["value"]: each["label"] for each in selector.config["options"]}
+
+
+def ticked(result: FlowResult) -> list[str]:
+    """Return the values that are ticked in the list."""
+    schema = result["data_schema"]
+    assert schema is not None
+    (key,) = schema.schema
+    values: list[str] = key.default()
+    return values
+
+
+def placeholders(result: FlowResult) -> dict[str, str]:
+    """Return the placeholders of the text that is shown."""
+    return dict(result["description_placeholders"] or {})
+
+
+# -- a new bus ----------------------------------------------------------------
+
+
+async def test_ticked_meters_become_one_entry(hass: HomeAssistant, line: Line) -> None:
+    result = await end_of_scan(hass, await start(hass, line))
+    assert list(listed(result).values()) == FOUND
+    assert ticked(result) == ["1", "2", "7"]
+    result = await submit(hass, result, {"meters": ["1", "7"]})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    assert entry.state is ConfigEntryState.LOADED
+    assert (entry.title, entry.unique_id) == (line.port, f"serial:{line.port}")
+    assert [
+        (each.title, each.unique_id, each.data["unit_id"])
+        for each in entry.subentries.values()
+    ] == [("COUNTIS E33 #1", SERIAL, 1), ("COUNTIS E33 #7", THIRD_SERIAL, 7)]
+    await until_read(hass, entry)
+    assert state(hass, "power") == "1300"
+    assert state(hass, "power", THIRD_SERIAL) == "1300"
+    await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_settings_of_the_meters_are_found(
+    hass: HomeAssistant, line: Line
+) -> None:
+    line.understood_baudrate = 38400
+    unknown = dict.fromkeys(("baudrate", "parity", "stopbits"))
+    result = await end_of_scan(hass, await start(hass, line, **unknown))
+    assert {each.split(" · ")[2] for each in listed(result).values()} == {
+        "38400 baud, 8N2"
+    }
+    assert len(listed(result)) == 3
+    result = await submit(hass, result, {"meters": ["1"]})
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    assert entry.data["baudrate"] == 38400
+    assert (entry.data["parity"], entry.data["stopbits"]) == ("none", 2)
+    await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_known_unit_id_is_tried_with_all_settings_that_fit(
+    hass: HomeAssistant, line: Line
+) -> None:
+    line.understood_baudrate = 19200
+    result = await end_of_scan(
+        hass, await start(hass, line, unit_id=2, baudrate=None, stopbits=None)
+    )
+    assert list(listed(result).values()) == [
+        f"COUNTIS E33 #2 · {SECOND_SERIAL} · 19200 baud, 8N2"
+    ]
+    hass.config_entries.flow.async_abort(result["flow_id"])
+
+
+async def test_progress_lists_meters_and_time_left(
+    hass: HomeAssistant, line: Line
+) -> None:
+    told: list[float] = []
+    changes: list[str] = []
+
+    @callback
+    def note_progress(event: Event) -> None:
+        told.append(event.data["progress"])
+
+    @callback
+    def note_change(event: Event) -> None:
+        changes.append(event.data["flow_id"])
+
+    hass.bus.async_listen(EVENT_DATA_ENTRY_FLOW_PROGRESS_UPDATE, note_progress)
+    hass.bus.async_listen(EVENT_DATA_ENTRY_FLOW_PROGRESSED, note_change)
+    result = await start(hass, line)
+    flow = hass.config_entries.flow
+    seen = {}
+    while result["type"] is FlowResultType.SHOW_PROGRESS:
+        seen[placeholders(result)["found"]] = result["progress_action"]
+        minutes, seconds = placeholders(result)["time_left"].split(":")
+        assert 0 <= int(minutes) * 60 + int(seconds) < 300
+        await asyncio.sleep(0)
+        result = await flow.async_configure(result["flow_id"])
+    assert seen == {
+        "": "scan",
+        f"- {FOUND[0]}": "scan_found",
+        f"- {FOUND[0]}\n- {FOUND[1]}": "scan_found",
+        f"- {FOUND[0]}\n- {FOUND[1]}\n- {FOUND[2]}": "scan_found",
+    }
+    texts = await async_get_translations(hass, "en", "config", [DOMAIN])
+    assert {f"component.{DOMAIN}.config.progress.{each}" for each in seen.values()} <= (
+        texts.keys()
+    )
+    assert told == sorted(told)
+    assert len(told) >= len(UNIT_IDS)
+    assert set(changes) == {result["flow_id"]}
+    flow.async_abort(result["flow_id"])
+
+
+async def test_scan_does_not_delay_home_assistant(
+    hass: HomeAssistant, line: Line
+) -> None:
+    line.cut = True
+    result = await start(hass, line)
+    await hass.async_block_till_done()
+    shown = await hass.config_entries.flow.async_configure(result["flow_id"])
+    assert shown["type"] is FlowResultType.SHOW_PROGRESS
+    hass.config_entries.flow.async_abort(result["flow_id"])
+
+
+async def test_closed_dialog_ends_the_scan(hass: HomeAssistant, line: Line) -> None:
+    result = await start(hass, line)
+    await until(lambda: line.requests)
+    hass.config_entries.flow.async_abort(result["flow_id"])
+    await until(lambda: not hass.data[scan_flow.BUSES_IN_USE])
+    # Neither adding by hand nor another scan is in its way.
+    await end_of_scan(hass, await start(hass, line))
+    result = await start(hass, line, unit_id=1)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await unload_all(hass)
+
+
+async def test_dialog_closed_before_the_scan_does_not_scan(
+    hass: HomeAssistant, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = await open_form(hass, "serial")
+
+    def close(*_: Any, **__: Any) -> Any:
+        hass.config_entries.flow.async_abort(form["flow_id"])
+        return settings_to_try()
+
+    monkeypatch.setattr(scan_flow, "settings_to_try", close)
+    with pytest.raises(UnknownFlow):
+        await submit(hass, form, bus_form(line, unit_id=None))
+    assert hass.data[scan_flow.BUSES_IN_USE] == set()
+    assert line.requests == []
+
+
+async def test_second_dialog_on_the_bus_is_told(
+    hass: HomeAssistant, line: Line
+) -> None:
+    first = await start(hass, line, baudrate=None)
+    for changes in ({}, {"unit_id": 1}, {"baudrate": "4800"}):
+        second = await start(hass, line, **changes)
+        assert "Another dialog uses" in await shown_error(hass, second)
+    assert len(listed(await end_of_scan(hass, first))) == 3
+    assert hass.data[scan_flow.BUSES_IN_USE] == set()
+
+
+async def test_bus_that_was_set_up_during_the_scan_is_named(
+    hass: HomeAssistant, add_meter: AddMeter, line: Line, tmp_path: Path
+) -> None:
+    alias = tmp_path / "by-id"
+    alias.symlink_to(line.port)
+    found = await end_of_scan(hass, await start(hass, line, device=str(alias)))
+    await add_meter()
+    result = await submit(hass, found, {"meters": ["2"]})
+    assert result["reason"] == "bus_already_configured"
+    assert placeholders(result) == {"name": line.port}
+
+
+async def test_meter_on_another_bus_is_marked_and_not_ticked(
+    hass: HomeAssistant, add_meter: AddMeter, line: Line, meter: Meter
+) -> None:
+    other = Line([Meter(address=4, serial=(0x1438, 0x0120, 1))], baudrate=921_600)
+    with line_in_thread(other):
+        await add_meter(device=other.port, unit_id=4)
+        result = await end_of_scan(hass, await start(hass, line))
+        assert list(listed(result).values()) == [
+            f"{FOUND[0]} · ✓ {other.port}",
+            *FOUND[1:],
+        ]
+        assert ticked(result) == ["2", "7"]
+        result = await submit(hass, result, {"meters": ["1", "2"]})
+        text = await shown_error(hass, result)
+        assert f"COUNTIS E33 #4 is already set up on the bus {other.port}" in text
+        result = await submit(hass, result, {"meters": ["2"]})
+        assert result["type"] is FlowResultType.CREATE_ENTRY
+        await unload_all(hass)
+
+
+async def test_nothing_ticked_is_an_error(hass: HomeAssistant, line: Line) -> None:
+    result = await end_of_scan(hass, await start(hass, line))
+    result = await submit(hass, result, {"meters": []})
+    assert "Select at least one meter" in await shown_error(hass, result)
+    hass.config_entries.flow.async_abort(result["flow_id"])
+
+
+async def test_nothing_found_says_what_was_tried(
+    hass: HomeAssistant, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_flow, "UNIT_IDS", range(8, 10))
+    line.cut = True
+    result = await end_of_scan(hass, await start(hass, line, baudrate=None))
+    assert result["type"] is FlowResultType.MENU
+    assert result["step_id"] == "nothing_found"
+    assert placeholders(result) == {
+        "device": line.port,
+        "unit_ids": "8-9",
+        "settings": "9600 baud, 8N1; 4800 baud, 8N1; 38400 baud, 8N1; 19200 baud, 8N1",
+        "others": "",
+    }
+    line.cut = False
+    form = await submit(hass, result, {"next_step_id": "serial"})
+    assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "serial")
+    assert form["errors"] == {}
+
+
+async def test_scan_is_repeated(hass: HomeAssistant, line: Line) -> None:
+    line.cut = True
+    result = await end_of_scan(hass, await start(hass, line))
+    assert placeholders(result)["unit_ids"] == "1-12"
+    line.cut = False
+    other = await start(hass, line, baudrate="19200")
+    refused = await submit(hass, result, {"next_step_id": "search"})
+    assert "Another dialog uses" in await shown_error(hass, refused)
+    hass.config_entries.flow.async_abort((await end_of_scan(hass, other))["flow_id"])
+    line.cut = True
+    result = await end_of_scan(
+        hass, await submit(hass, refused, bus_form(line, unit_id=None))
+    )
+    line.cut = False
+    again = await end_of_scan(
+        hass, await submit(hass, result, {"next_step_id": "search"})
+    )
+    assert list(listed(again).values()) == FOUND
+
+
+async def test_other_device_is_named_by_its_unit_id(
+    hass: HomeAssistant, line: Line, meter: Meter
+) -> None:
+    meter.override = {50004: 300}
+    del line.meters[2], line.meters[7]
+    result = await end_of_scan(
+        hass, await start(hass, line, unit_id=1, stopbits=None, baudrate=None)
+    )
+    assert result["step_id"] == "others_found"
+    assert placeholders(result)["others"] == placeholders(result)["unit_ids"] == "1"
+    form = await submit(hass, result, {"next_step_id": "serial"})
+    assert form["step_id"] == "serial"
+
+
+async def test_missing_port_is_an_error_of_the_form(
+    hass: HomeAssistant, line: Line, tmp_path: Path
+) -> None:
+    device = str(tmp_path / "gone")
+    result = await end_of_scan(hass, await start(hass, line, device=device))
+    assert f"{device} cannot be opened" in await shown_error(hass, result)
+
+
+async def test_port_taken_with_other_settings_is_an_error_of_the_form(
+    hass: HomeAssistant, line: Line
+) -> None:
+    line.cut = True
+    result = await start(hass, line, baudrate=None)
+    other = ModbusSerialParams(device=line.port, baudrate=9600, parity="O")
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                # It is free for a moment when the scan goes on with other settings.
+                async with async_get_temporary_unit(hass, other, 9):
+                    result = await end_of_scan(hass, result)
+                    break
+            except HomeAssistantError:
+                await asyncio.sleep(0)
+    assert "(9600 baud, 8O1)" in await shown_error(hass, result)
+
+
+async def test_port_in_use_is_scanned_with_its_settings(
+    hass: HomeAssistant, line: Line
+) -> None:
+    other = ModbusSerialParams(device=line.port, baudrate=9600)
+    async with async_get_temporary_unit(hass, other, 9):
+        result = await end_of_scan(
+            hass, await start(hass, line, baudrate=None, stopbits=None)
+        )
+        assert list(listed(result).values()) == FOUND
+    hass.config_entries.flow.async_abort(result["flow_id"])
+
+
+# -- a bus that is set up -----------------------------------------------------
+
+
+async def test_more_meters_are_found_while_the_first_is_polled(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    runtime = entry.runtime_data
+    first = coordinator_of(entry)
+    failures: list[Any] = []
+    first.fail = lambda *args: failures.append(args)  # type: ignore[method-assign]
+    before = runtime.bus.traffic[1].requests
+    line.requests.clear()
+    result = await end_of_scan(hass, await start_on(hass, entry))
+    assert list(listed(result).values()) == FOUND[1:]
+    assert ticked(result) == ["2", "7"]
+    assert placeholders(result)["device"] == line.port
+    result = await submit(hass, result, {"meters": ["2", "7"]})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert [each.title for each in entry.subentries.values()] == [
+        "COUNTIS E33 #1",
+        "COUNTIS E33 #2",
+        "COUNTIS E33 #7",
+    ]
+    await until_read(hass, entry)
+    assert state(hass, "power", THIRD_SERIAL) == "1300"
+    assert entry.runtime_data is runtime
+    assert coordinator_of(entry) is first
+    assert runtime.bus.traffic[1].requests > before
+    assert failures == []
+
+
+async def test_all_meters_set_up_finds_nothing(
+    hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter
+) -> None:
+    await add_meter(unit_id=2)
+    await add_meter(unit_id=7)
+    result = await end_of_scan(hass, await start_on(hass, entry))
+    assert result["step_id"] == "nothing_found"
+    form = await submit(hass, result, {"next_step_id": "user"})
+    assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "user")
+
+
+async def test_two_scans_of_a_bus_are_told(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    first = await start_on(hass, entry)
+    text = await shown_error(hass, await start_on(hass, entry))
+    assert "Another dialog uses" in text
+    assert len(listed(await end_of_scan(hass, first))) == 2
+
+
+async def test_closed_dialog_ends_the_scan_of_a_bus(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    line.requests.clear()
+    result = await start_on(hass, entry)
+    await until(lambda: any(request[0] == 3 for request in line.requests))
+    hass.config_entries.subentries.async_abort(result["flow_id"])
+    with pytest.raises(UnknownFlow):
+        hass.config_entries.subentries.async_get(result["flow_id"])
+    await until(lambda: not hass.data[scan_flow.BUSES_IN_USE])
+    requests = len(line.requests)
+    await until(lambda: len(line.requests) > requests + 3)
+    assert {request[0] for request in line.requests[requests + 1 :]} == {1}
+
+
+async def test_bus_that_is_scanned_is_not_reconfigured(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    runtime = entry.runtime_data
+    scan = await start_on(hass, entry)
+    form = await open_form(
+        hass,
+        "reconfigure_serial",
+        context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
+    )
+    entered = bus_form(line, unit_id=None, baudrate="19200")
+    text = await shown_error(hass, await submit(hass, form, entered))
+    assert "Another dialog uses" in text
+    assert len(listed(await end_of_scan(hass, scan))) == 2
+    assert entry.runtime_data is runtime
