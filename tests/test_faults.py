@@ -1,14 +1,14 @@
-"""Bad bytes and lost lines: what entities show, and what they never show."""
+"""Faults of the line: what entities show, and what they never show."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 import logging
 
 import pytest
 
 from custom_components.socomec_countis import coordinator
-from custom_components.socomec_countis.coordinator import CountisConfigEntry
+from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import (
     EVENT_STATE_CHANGED,
@@ -32,7 +32,15 @@ from simulator import (
     late,
 )
 
-from .common import Clock, entity_id, state
+from .common import (
+    Clock,
+    coordinator_of,
+    entity_id,
+    state,
+    until,
+    until_polled,
+    until_read,
+)
 
 COUNTERS = ("energy_consumed", "partial_energy_consumed", "tariff_1_energy")
 MEASURED = ("power", "voltage_l1", "current_l2", "frequency")
@@ -51,7 +59,7 @@ ON_ITS_WAY = {
 
 @dataclass
 class Witness:
-    """Sees every state that is shown, and knows the ones that are true."""
+    """Records every state that is shown and is not true."""
 
     hass: HomeAssistant
     true: dict[str, set[str]] = field(default_factory=dict)
@@ -91,65 +99,54 @@ async def witness(
     assert witness.wrong == []
 
 
-async def poll(entry: CountisConfigEntry) -> None:
-    """Have the next poll now."""
-    await entry.runtime_data.async_refresh()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what the polls bring about sooner or later."""
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.05)
-
-
 async def assert_recovered(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Make sure that everything is shown as it is, without a reload."""
-    for _ in range(2):
-        await poll(entry)
+    """Make sure that everything is shown as the meter has it, without a reload."""
+    await until_read(hass, entry)
+    await until_polled(entry)
+    assert coordinator_of(entry).online
     assert state(hass, "power") == "1300"
     assert state(hass, "voltage_l1") == "230.0"
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "tariff_1_energy") == "1000.0"
 
 
-@pytest.mark.parametrize("good_answers", [0, 1, 2])
+@pytest.mark.parametrize("good_responses", [0, 1, 2])
 @pytest.mark.parametrize("fault", ON_ITS_WAY.values(), ids=ON_ITS_WAY)
-async def test_one_bad_answer_shows_nowhere(
+async def test_one_bad_response_is_not_shown(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     witness: Witness,
     fault: Fault,
-    good_answers: int,
+    good_responses: int,
 ) -> None:
-    line.faults.extend([Fault()] * good_answers + [fault])
-    await poll(entry)
-    assert entry.runtime_data.meter.line.meters
+    line.faults.extend([Fault()] * good_responses + [fault])
+    await until(lambda: not line.faults)
+    await until_polled(entry)
+    assert coordinator_of(entry).online
     assert witness.gaps == set()
     await assert_recovered(hass, entry)
 
 
 @pytest.mark.parametrize("fault", ON_ITS_WAY.values(), ids=ON_ITS_WAY)
-async def test_a_line_on_which_every_other_answer_is_bad_shows_nothing_wrong(
+async def test_every_other_response_bad_shows_nothing_wrong(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     witness: Witness,
-    fault: Fault,
+    impatient: None,
     monkeypatch: pytest.MonkeyPatch,
+    fault: Fault,
 ) -> None:
-    monkeypatch.setattr(coordinator, "LONGEST_PAUSE", 0)
+    monkeypatch.setattr(coordinator, "HOLD_SECONDS", 60)
     line.faults.extend([Fault(), fault] * 8)
-    for _ in range(6):
-        await poll(entry)
+    await until(lambda: not line.faults)
     assert witness.gaps == set()
-    line.faults.clear()
     await assert_recovered(hass, entry)
 
 
 @pytest.mark.parametrize("fault", ON_ITS_WAY.values(), ids=ON_ITS_WAY)
-async def test_a_line_on_which_every_answer_is_bad_shows_old_values_or_none(
+async def test_every_response_bad_shows_old_values_or_none(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -157,18 +154,17 @@ async def test_a_line_on_which_every_answer_is_bad_shows_old_values_or_none(
     impatient: None,
     fault: Fault,
 ) -> None:
-    line.faults.extend([fault] * 200)
-    for _ in range(4):
-        await poll(entry)
+    line.faults.extend([fault] * 1000)
+    for _ in range(3):
+        await until_polled(entry)
     for key in COUNTERS:
         assert entity_id(hass, key) not in witness.gaps
     line.faults.clear()
-    await asyncio.sleep(0.4)
     await assert_recovered(hass, entry)
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 11])
-async def test_exceptions_take_measurements_away_and_leave_counters(
+async def test_exceptions_remove_measurements_and_keep_counters(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -177,9 +173,7 @@ async def test_exceptions_take_measurements_away_and_leave_counters(
     code: int,
 ) -> None:
     meter.exception = code
-    for _ in range(2):
-        await poll(entry)
-    assert state(hass, "power") == STATE_UNAVAILABLE
+    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     assert state(hass, "energy_consumed") == "1234.56"
     meter.exception = None
     await assert_recovered(hass, entry)
@@ -187,7 +181,7 @@ async def test_exceptions_take_measurements_away_and_leave_counters(
 
 @pytest.mark.parametrize("block", [50512, 50944, 51200])
 @pytest.mark.parametrize("answer", ["blank", "refuses"])
-async def test_a_block_of_ones_or_none_at_all_changes_no_other(
+async def test_block_that_is_not_available_changes_no_other(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -198,14 +192,15 @@ async def test_a_block_of_ones_or_none_at_all_changes_no_other(
 ) -> None:
     setattr(meter, answer, {block})
     for _ in range(2):
-        await poll(entry)
+        await until_polled(entry)
     gone = set(MEASURED) if block == 50512 else set()
+    await until(lambda: len(witness.gaps) >= len(gone))
     assert witness.gaps == {entity_id(hass, key) for key in gone}
     setattr(meter, answer, set())
     await assert_recovered(hass, entry)
 
 
-async def test_a_meter_that_is_starting_up_shows_none_of_its_zeros(
+async def test_zeros_of_a_starting_meter_are_not_shown(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -213,19 +208,18 @@ async def test_a_meter_that_is_starting_up_shows_none_of_its_zeros(
     impatient: None,
 ) -> None:
     meter.starting = True
-    for _ in range(3):
-        await poll(entry)
-    assert state(hass, "power") == STATE_UNAVAILABLE
+    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     assert state(hass, "energy_consumed") == "1234.56"
-    # It may still be at it when Home Assistant starts.
+    # The meter may still be starting when Home Assistant starts.
     await hass.config_entries.async_reload(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
+    await until_polled(entry)
     assert state(hass, "energy_consumed") == "1234.56"
     meter.starting = False
     await assert_recovered(hass, entry)
 
 
-async def test_a_house_at_rest_is_no_meter_that_is_starting_up(
+async def test_zero_power_at_rest_is_shown(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -234,13 +228,13 @@ async def test_a_house_at_rest_is_no_meter_that_is_starting_up(
     meter.load = Constant(Phase(0), Phase(0), Phase(0))
     # Nothing but zeros, the power factor included.
     meter.override = dict.fromkeys(range(50536, 50550), 0)
-    for _ in range(2):
-        await poll(entry)
+    await until(lambda: state(hass, "power") == "0")
+    await until_polled(entry)
     assert state(hass, "power") == "0"
     assert state(hass, "voltage_l1") == "230.0"
 
 
-async def test_what_is_counted_while_an_answer_is_under_way_is_believed_next(
+async def test_energy_counted_while_a_response_is_under_way_is_accepted_next(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -249,24 +243,25 @@ async def test_what_is_counted_while_an_answer_is_under_way_is_believed_next(
 ) -> None:
     meter.load = Constant(Phase(2000), Phase(1000), Phase(0))
 
-    def go_on(answer: bytes) -> bytes:
+    def go_on(response: bytes) -> bytes:
         clock.seconds += 1200
-        return answer
+        return response
 
-    # As many as a poll reads; the first may go to one that is under way.
+    # As many as a poll reads; the first may be a response that is under way.
     line.faults.extend([Fault(go_on)] * 3)
-    while line.faults:
-        await poll(entry)
-    await poll(entry)
+    await until(lambda: not line.faults)
     counted = meter.count()
     for key, watt_hours in (
         ("energy_consumed", counted.consumed),
         ("tariff_1_energy", counted.tariffs[0]),
     ):
-        assert float(state(hass, key)) == pytest.approx(watt_hours / 1000, abs=0.01)
+        expected = pytest.approx(watt_hours / 1000, abs=0.01)
+        await until(
+            lambda key=key, expected=expected: float(state(hass, key)) == expected
+        )
 
 
-async def test_a_short_cut_of_the_line_leaves_everything_as_it_was(
+async def test_short_cut_of_the_line_shows_nowhere(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -274,71 +269,74 @@ async def test_a_short_cut_of_the_line_leaves_everything_as_it_was(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     line.cut = True
-    await asyncio.sleep(2)
+    await until(lambda: not coordinator_of(entry).online)
     line.cut = False
-    await asyncio.sleep(2.5)
+    await until(lambda: coordinator_of(entry).online)
     assert witness.gaps == set()
-    assert "No meter answers" not in caplog.text
+    assert "No meter responds" not in caplog.text
     await assert_recovered(hass, entry)
 
 
-async def test_a_long_cut_is_told_once_and_counters_hold(
+async def test_long_cut_is_logged_once_and_counters_are_kept(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     witness: Witness,
+    impatient: None,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(coordinator, "HOLD_SECONDS", 1)
+    monkeypatch.setattr(coordinator, "HOLD_SECONDS", 0.5)
     line.cut = True
     await until(lambda: state(hass, MEASURED[-1]) == STATE_UNAVAILABLE)
-    await asyncio.sleep(2)
+    for _ in range(5):
+        await until_polled(entry)
     assert witness.gaps == {entity_id(hass, key) for key in MEASURED}
-    told = [
+    logged = [
         record.getMessage()
         for record in caplog.records
         if record.levelno >= logging.WARNING and record.name.startswith("custom")
     ]
-    assert len(told) == 1
-    assert "No meter answers at address 1" in told[0]
+    assert len(logged) == 1
+    assert "No meter responds at unit ID 1" in logged[0]
     line.cut = False
     await until(lambda: state(hass, MEASURED[-1]) != STATE_UNAVAILABLE)
     await assert_recovered(hass, entry)
 
 
-async def test_a_reload_during_a_read_leaves_nothing_behind(
+async def test_reload_during_a_read_leaves_nothing_behind(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     witness: Witness,
 ) -> None:
-    for moment in (0.002, 0.01, 0.02):
-        polling = hass.async_create_task(entry.runtime_data.async_refresh())
-        await asyncio.sleep(moment)
+    for _ in range(3):
+        sent = len(line.requests)
+        await until(lambda sent=sent: len(line.requests) > sent)
         await hass.config_entries.async_reload(entry.entry_id)
-        await polling
         assert entry.state is ConfigEntryState.LOADED
+        await until_read(hass, entry)
         witness.gaps.clear()
     await assert_recovered(hass, entry)
 
 
-async def test_an_entry_unloaded_during_a_read_asks_nothing_more(
+async def test_unloaded_entry_sends_nothing_more(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     witness: Witness,
 ) -> None:
-    polling = hass.async_create_task(entry.runtime_data.async_refresh())
-    await asyncio.sleep(0.005)
+    sent = len(line.requests)
+    await until(lambda: len(line.requests) > sent)
     await hass.config_entries.async_unload(entry.entry_id)
-    await polling
+    await hass.async_block_till_done(wait_background_tasks=True)
     line.requests.clear()
+    # Longer than the period of a poll.
     await asyncio.sleep(2)
     assert line.requests == []
 
 
-async def test_counters_hold_over_a_restart_while_the_meter_is_away(
+async def test_counters_are_kept_over_a_restart_without_the_meter(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -351,18 +349,17 @@ async def test_counters_hold_over_a_restart_while_the_meter_is_away(
     assert entry.state is ConfigEntryState.LOADED
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "power") == STATE_UNAVAILABLE
-    # The first answer is measured against what was believed before.
-    meter.silent = False
+    # The first reading is checked against the stored one.
     meter.override = {50946: 0, 50947: 0}
-    for _ in range(2):
-        await poll(entry)
-    assert state(hass, "power") == "1300"
+    meter.silent = False
+    await until(lambda: state(hass, "power") == "1300")
+    await until_polled(entry)
     assert state(hass, "energy_consumed") == "1234.56"
     meter.override = {}
     await assert_recovered(hass, entry)
 
 
-async def test_a_port_that_is_not_there_at_a_restart_leaves_the_counters(
+async def test_counters_are_kept_over_a_restart_without_the_port(
     hass: HomeAssistant, entry: CountisConfigEntry, witness: Witness, impatient: None
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
@@ -373,6 +370,7 @@ async def test_a_port_that_is_not_there_at_a_restart_leaves_the_counters(
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
     assert state(hass, "energy_consumed") == "1234.56"
+    await until(lambda: not coordinator_of(entry).online)
     hass.config_entries.async_update_entry(entry, data=place)
-    await hass.config_entries.async_reload(entry.entry_id)
+    await until(lambda: entry.runtime_data.data == place)
     await assert_recovered(hass, entry)
