@@ -74,11 +74,11 @@ def _power(run: Run) -> Ages:
 
 async def async_at_rest(crowds: Mapping[tuple[int, int], Run], seconds: float) -> None:
     """Measure restarts and rates, and the same while half of the meters are at rest."""
-    for case, before, most in ((32, 9600), "40 s", 5), (AT_38400, "35 s", 4):
+    for case, text, most in ((32, 9600), "40 s", 5), (AT_38400, "35 s", 4):
         restart = crowds[case].restart
         aim(
             "{} meters at {} baud, restart until all have shown power".format(*case),
-            before,
+            text,
             f"≤ {most} s",
             f"{restart:.1f} s",
             met=restart <= most,
@@ -93,8 +93,11 @@ async def async_at_rest(crowds: Mapping[tuple[int, int], Run], seconds: float) -
             f"{now:.2f} s; {power.worst:.2f} s",
             met=now <= NO_WORSE * every and power.worst <= NO_WORSE * worst,
         )
-    for case, text in (AT_9600, "1.6 s"), (AT_38400, "not measured"), (FULL, "10.1 s"):
-        run = await async_run(*case, seconds, resting=case[0] // 2)
+    before = {AT_9600: "1.6 s", AT_38400: "not measured", FULL: "10.1 s"}
+    runs = await asyncio.gather(
+        *(async_run(*case, seconds, resting=case[0] // 2) for case in before)
+    )
+    for (case, text), run in zip(before.items(), runs, strict=True):
         limit, now = (60 / _power(each).per_minute for each in (crowds[case], run))
         aim(
             "power of {} meters at {} baud every, half of them at rest".format(*case),

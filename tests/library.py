@@ -1,7 +1,7 @@
 """Simulated meters on a bus in memory and in virtual time, to test the library."""
 
 import asyncio
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -105,10 +105,6 @@ class MemoryBus:
     requests: list[Request] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
     """One for each of the next responses."""
-    faults_of: defaultdict[int, deque[Fault]] = field(
-        default_factory=lambda: defaultdict(deque)
-    )
-    """The same for each unit ID."""
     fault: Callable[[Request], Fault] = lambda _request: NO_FAULT
     """Returns the fault of each response after those."""
     overlaps: int = 0
@@ -170,8 +166,7 @@ class MemoryBus:
             await asyncio.Event().wait()
         assert meter is not None
         words = self._answer(meter, request)
-        queue = self.faults_of[request.unit_id] or self.faults
-        fault = queue.popleft() if queue else self.fault(request)
+        fault = self.faults.popleft() if self.faults else self.fault(request)
         if fault.is_lost:
             await asyncio.Event().wait()
         await asyncio.sleep(self.delay)

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 import logging
+from pathlib import Path
 
 import pytest
 
 from custom_components.socomec_countis import coordinator
+from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import (
@@ -18,10 +20,14 @@ from homeassistant.const import (
 from homeassistant.core import Event, EventStateChangedData, HomeAssistant
 from simulator import (
     ANOTHER_ADDRESS,
+    DUPLICATED,
+    ECHO,
     FLIPPED,
     LOST,
     NOISE_AFTER,
     NOISE_BEFORE,
+    ONES,
+    SPLIT,
     TRUNCATED,
     ZEROS,
     Constant,
@@ -29,18 +35,26 @@ from simulator import (
     Line,
     Meter,
     Phase,
+    babble,
     late,
+    line_in_thread,
 )
 
 from .common import (
+    SECOND_SERIAL,
+    AddMeter,
     Clock,
     coordinator_of,
     entity_id,
+    reads,
+    shown_error,
     state,
     until,
     until_polled,
     until_read,
 )
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 COUNTERS = ("energy_consumed", "partial_energy_consumed", "tariff_1_energy")
 MEASURED = ("power", "voltage_l1", "current_l2", "frequency")
@@ -54,6 +68,11 @@ ON_ITS_WAY = {
     "another address": ANOTHER_ADDRESS,
     "late": late(0.35),
     "zeros": ZEROS,
+    "ones": ONES,
+    "echo": ECHO,
+    "split": SPLIT,
+    "duplicated": DUPLICATED,
+    "babble": babble(1),
 }
 
 
@@ -163,7 +182,7 @@ async def test_every_response_bad_shows_old_values_or_none(
     await assert_recovered(hass, entry)
 
 
-@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 11])
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 10, 11])
 async def test_exceptions_remove_measurements_and_keep_counters(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
@@ -251,14 +270,14 @@ async def test_energy_counted_while_a_response_is_under_way_is_accepted_next(
     line.faults.extend([Fault(go_on)] * 3)
     await until(lambda: not line.faults)
     counted = meter.count()
-    for key, watt_hours in (
-        ("energy_consumed", counted.consumed),
-        ("tariff_1_energy", counted.tariffs[0]),
-    ):
-        expected = pytest.approx(watt_hours / 1000, abs=0.01)
-        await until(
-            lambda key=key, expected=expected: float(state(hass, key)) == expected
-        )
+
+    def shown() -> list[float]:
+        keys = ("energy_consumed", "tariff_1_energy")
+        return [float(state(hass, key)) for key in keys]
+
+    watt_hours = [counted.consumed, counted.tariffs[0]]
+    expected = pytest.approx([each / 1000 for each in watt_hours], abs=0.01)
+    await until(lambda: shown() == expected)
 
 
 async def test_short_cut_of_the_line_shows_nowhere(
@@ -304,6 +323,118 @@ async def test_long_cut_is_logged_once_and_counters_are_kept(
     await assert_recovered(hass, entry)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [ECHO, late(0.5), late(1.5), TRUNCATED],
+    ids=["echo", "late", "very late", "truncated"],
+)
+async def test_offline_meter_comes_back_after_a_bad_response(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    add_meter: AddMeter,
+    line: Line,
+    meter: Meter,
+    witness: Witness,
+    impatient: None,
+    fault: Fault,
+) -> None:
+    await add_meter(unit_id=2)
+    meter.silent = True
+    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
+    after: list[bytes] = []
+
+    def disturb_first(request: bytes) -> None:
+        if request[0] == meter.address:
+            if not after:
+                line.faults.append(fault)
+            after.append(request)
+
+    meter.silent = False
+    line.on_request = disturb_first
+    await until(lambda: state(hass, "power") == "1300")
+    # What is left of the response costs some requests, not minutes.
+    assert 1 < len(after) < 12
+    await assert_recovered(hass, entry)
+    assert state(hass, "power", SECOND_SERIAL) == "1300"
+
+
+async def test_offline_meter_costs_the_other_one_no_value(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    add_meter: AddMeter,
+    second_meter: Meter,
+    witness: Witness,
+) -> None:
+    await add_meter(unit_id=2)
+    second_meter.silent = True
+    await until(lambda: not coordinator_of(entry, 2).online)
+    for _ in range(3):
+        await until_polled(entry)
+    second_meter.silent = False
+    await until(lambda: coordinator_of(entry, 2).online)
+    assert witness.gaps == set()
+
+
+async def test_adapter_that_is_plugged_in_again_brings_all_meters_back(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    meter: Meter,
+    second_meter: Meter,
+    impatient: None,
+    tmp_path: Path,
+) -> None:
+    adapter = tmp_path / "adapter"
+    meters = [meter, second_meter]
+    with line_in_thread(
+        Line(meters, baudrate=921_600, answer_delay=0.001, link=adapter)
+    ) as line:
+        for each in meters:
+            await add_meter(device=str(adapter), unit_id=each.address)
+        (entry,) = hass.config_entries.async_entries(DOMAIN)
+        for _ in range(2):
+            line.unplug()
+            await until(lambda: shown_powers(hass) == {STATE_UNAVAILABLE})
+            assert state(hass, "energy_consumed") == "1234.56"
+            line.replug()
+            await until(lambda: shown_powers(hass) == {"1300"})
+        await assert_recovered(hass, entry)
+        await hass.config_entries.async_unload(entry.entry_id)
+
+
+def shown_powers(hass: HomeAssistant) -> set[str]:
+    """Return the states of the power of both meters."""
+    return {state(hass, "power"), state(hass, "power", SECOND_SERIAL)}
+
+
+@pytest.mark.parametrize("prefix", [b"\x00", b"\xff"])
+async def test_byte_before_each_response_does_no_harm(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    witness: Witness,
+    prefix: bytes,
+) -> None:
+    line.prefix = prefix
+    for _ in range(3):
+        await until_polled(entry)
+    assert witness.gaps == set()
+    await assert_recovered(hass, entry)
+
+
+async def test_adapter_that_echoes_every_request_is_named_in_the_dialog(
+    hass: HomeAssistant, add_meter: AddMeter, line: Line
+) -> None:
+    line.echoes = True
+    text = await shown_error(hass, await add_meter())
+    assert "the adapter returns every request; switch off its echo" in text
+
+
+async def until_requested(line: Line) -> None:
+    """Wait until another request is on its way."""
+    sent = len(line.requests)
+    await until(lambda: len(line.requests) > sent)
+
+
 async def test_reload_during_a_read_leaves_nothing_behind(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
@@ -311,8 +442,7 @@ async def test_reload_during_a_read_leaves_nothing_behind(
     witness: Witness,
 ) -> None:
     for _ in range(3):
-        sent = len(line.requests)
-        await until(lambda sent=sent: len(line.requests) > sent)
+        await until_requested(line)
         await hass.config_entries.async_reload(entry.entry_id)
         assert entry.state is ConfigEntryState.LOADED
         await until_read(hass, entry)
@@ -326,14 +456,13 @@ async def test_unloaded_entry_sends_nothing_more(
     line: Line,
     witness: Witness,
 ) -> None:
-    sent = len(line.requests)
-    await until(lambda: len(line.requests) > sent)
+    await until_requested(line)
     await hass.config_entries.async_unload(entry.entry_id)
     await hass.async_block_till_done(wait_background_tasks=True)
     line.requests.clear()
     # Longer than the period of a poll.
-    await asyncio.sleep(2)
-    assert line.requests == []
+    await asyncio.sleep(0.5)
+    assert reads(line.requests) == []
 
 
 async def test_counters_are_kept_over_a_restart_without_the_meter(

@@ -36,6 +36,7 @@ from .library import (
     NO_FAULT,
     Fault,
     MemoryBus,
+    Request,
     async_profile_of,
     exception,
     virtual_clock,
@@ -46,7 +47,7 @@ from .virtual_bus import run
 POWER_REGISTERS = range(50536, 50550)
 MEASURED = ("power", "measurements")
 EACH_SECOND = ("measurements", "energies", "tariffs")
-SETTLED = 60.0  # s after which what was read first no longer shows
+SETTLED = 60.0  # s until the first reads of all blocks no longer take time
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ class PolledBus:
     profile: Profile
     wanted: Collection[str]
     polled: dict[int, Polled] = field(default_factory=dict)
-    """By unit ID, as the following ones."""
+    """By unit ID, as the following attributes."""
     readings: defaultdict[int, list[tuple[float, Reading]]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -93,7 +94,7 @@ class PolledBus:
 
     def add(self, unit_id: int) -> None:
         """Poll the meter at a unit ID."""
-        # As the serial number of the simulated meter.
+        # The serial number of the simulated meter ends with its unit ID.
         identity = {**self.profile.identity, "serial_order": unit_id}
         meter = Meter(
             self.line.bus,
@@ -231,7 +232,7 @@ async def test_only_the_identity_is_read_if_nothing_is_wanted(
         await asyncio.sleep(100)
         assert bus.line.reads == [5] * 4
         assert bus.requests_to(1) == [pytest.approx(30 * n, abs=0.01) for n in range(4)]
-        # Who shows no entity is told that the meter is online.
+        # Without another reading, this one reports that the meter is online.
         assert [reading.values for _, reading in bus.readings[1]] == [{}] * 4
         meter = bus.line.meters[1]
         meter.silent = True
@@ -274,7 +275,7 @@ async def test_block_that_is_wanted_later_is_read_at_once(
             ("clock_offset", "clock"),
             ("energy_consumed_today", "periods"),
         ):
-            # A second time as well, when it was not wanted in between.
+            # The second time, the block was read before and not wanted since.
             for _ in range(2):
                 wanted_at = bus.now
                 bus.want(1, power | {quantity})
@@ -444,7 +445,7 @@ async def test_silent_meter_is_retried_after_1_to_30_seconds(
         silent_at = bus.now
         await asyncio.sleep(150)
         requests = bus.requests_to(1, since=silent_at)
-        # The first one is repeated at once, the others are not.
+        # Only the first lost request is repeated at once.
         lost, repeated, *retries = requests
         assert repeated - lost < 0.6
         pauses = [later - earlier for earlier, later in pairwise([repeated, *retries])]
@@ -569,7 +570,7 @@ async def test_silent_meters_leave_the_others_their_rate(
             reads = len(bus.times(unit_id, *MEASURED, since=SETTLED))
             assert reads >= 0.98 * 240
         for unit_id in (1, 2, 3, 4):
-            # From a retry to the next.
+            # Each is still retried every 30 s.
             assert len(bus.requests_to(unit_id, since=SETTLED + 120)) >= 3
 
 
@@ -578,7 +579,7 @@ async def test_block_that_is_never_answered_does_not_starve_the_others(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default, meters=2) as bus:
-        # As behind a gateway that cannot pass on one of the responses.
+        # A gateway may be unable to pass on responses of one length.
         bus.line.fault = lambda request: (
             LOST if (request.unit_id, request.content) == (1, 10) else NO_FAULT
         )
@@ -606,7 +607,7 @@ async def test_all_meters_are_verified_first_after_a_connection_loss(
                 ModbusConnectionError
             }
             assert {block for _, _, block in bus.errors[unit_id]} == {None}
-            # After each attempt to open the port.
+            # The error is reported after each attempt to open the port.
             assert len(bus.errors[unit_id]) >= 8
             assert not bus.polled[unit_id].online
         bus.line.plugged = True
@@ -662,12 +663,8 @@ async def test_meter_is_added_to_and_removed_from_an_empty_bus(
 ) -> None:
     async with polling(profile, default, meters=0) as bus:
         bus.line.meters[1] = SimulatedMeter(address=1, clock=virtual_clock)
-
-        async def add_later() -> None:
-            await asyncio.sleep(100)
-            bus.add(1)
-
-        await add_later()
+        await asyncio.sleep(100)
+        bus.add(1)
         await asyncio.sleep(5)
         assert bus.times(1, *MEASURED)[0] == pytest.approx(100.2, abs=0.1)
         bus.poller.remove(bus.polled[1])
@@ -683,24 +680,23 @@ async def test_meter_is_added_to_and_removed_from_an_empty_bus(
 async def test_meter_removed_during_a_request_is_not_reported(
     profile: Profile, fault: Fault
 ) -> None:
-    async with polling(profile, {"power"}) as bus:
-        bus.line.meters[2] = SimulatedMeter(address=2, clock=virtual_clock)
-        bus.add(2)
+    async with polling(profile, {"power"}, meters=2) as bus:
         await asyncio.sleep(10)
-        for unit_id in (1, 2):
-            while not bus.requests_to(unit_id, since=bus.now):
-                await asyncio.sleep(0.001)
-                bus.line.requests[:-1] = []
-                if bus.line.requests[0].at > bus.now - 0.002:
-                    break
-        (request,) = bus.line.requests
-        bus.line.faults.extend([fault] * 2)
         bus.readings.clear()
-        bus.poller.remove(bus.polled[request.unit_id])
+        removed: list[int] = []
+
+        def remove(request: Request) -> Fault:
+            if not removed:
+                removed.append(request.unit_id)
+                bus.poller.remove(bus.polled[request.unit_id])
+            return fault if request.unit_id in removed else NO_FAULT
+
+        bus.line.fault = remove
         await asyncio.sleep(5)
-        assert bus.readings[request.unit_id] == []
-        assert bus.errors[request.unit_id] == []
-        assert bus.times(3 - request.unit_id, *MEASURED)
+        (unit_id,) = removed
+        assert bus.readings[unit_id] == []
+        assert bus.errors[unit_id] == []
+        assert bus.times(3 - unit_id, *MEASURED)
 
 
 # -- readings that are refused or implausible ----------------------------------------
@@ -722,7 +718,7 @@ async def test_implausible_block_is_reported_and_the_others_are_read(
         assert bus.polled[1].online
         for unit_id, block in ((1, "measurements"), (1, "tariffs"), (2, "energies")):
             assert len(bus.times(unit_id, block, since=since)) >= 29
-        # Only the first one is read twice.
+        # Only the first implausible reading is repeated at once.
         energies = [
             each
             for each in bus.line.requests

@@ -124,8 +124,9 @@ async def test_noise_leaves_no_trace_in_the_profile(line: MemoryBus) -> None:
 @pytest.mark.parametrize("good_responses", range(len(PROFILE_WORDS)))
 @virtual_time
 async def test_gateway_exception_is_a_lost_response_and_not_a_refusal(
-    line: MemoryBus, code: int, good_responses: int
+    meter: SimulatedMeter, code: int, good_responses: int
 ) -> None:
+    line = MemoryBus({1: meter}, framing="tcp")
     undisturbed = await async_take_profile(line.unit())
     line.faults.extend([NO_FAULT] * good_responses + [exception(code)])
     assert await async_take_profile(line.unit()) == undisturbed

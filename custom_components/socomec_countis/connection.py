@@ -156,7 +156,9 @@ def error_placeholders(
         }
     cause: BaseException = error
     # Only the error of the operating system says why a port does not open.
-    while (deeper := cause.__cause__ or cause.__context__) is not None:
+    while is_connection_lost(error) and (
+        deeper := cause.__cause__ or cause.__context__
+    ):
         cause = deeper
     return {
         "device": endpoint_name(data),

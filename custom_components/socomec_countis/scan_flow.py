@@ -233,7 +233,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             self._open_bus, self._settings, self._unit_ids, self._on_change
         )
         self._progress = self._progress_placeholders()
-        # Not eager, because a form may only be followed by a scan that still runs.
+        # Not eager: if the scan ended at once, `found` would get the form's input.
         self._task = self.hass.async_create_background_task(
             self._async_scan(), f"{DOMAIN} scan", eager_start=False
         )

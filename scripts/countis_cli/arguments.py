@@ -48,8 +48,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         entered.scanned = countis.line_settings.settings_to_try(
             entered.baudrate, entered.parity, entered.stopbits
         )
-    if getattr(entered, "addresses", None):
-        entered.addresses = list(dict.fromkeys(entered.addresses))
     return entered
 
 

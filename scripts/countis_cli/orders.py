@@ -59,17 +59,15 @@ async def async_set_tariff(entered: Namespace, output: Output) -> Exit:
     tariff: int = entered.tariff
 
     async def order(meter: countis.Meter) -> Result:
+        set_tariff = countis.async_set_tariff
         if entered.all:
             set_tariff = countis.async_confirm_tariff
-        else:
-            set_tariff = countis.async_set_tariff
         await set_tariff(meter, lambda _: None, tariff=tariff)
         return {"tariff": tariff}
 
     async def broadcast(opened: countis.scan.OpenBus) -> None:
-        if entered.all:
-            async with opened.unit(BROADCAST) as client:
-                await opened.bus.async_broadcast(client, countis.SET_TARIFF, tariff)
+        async with opened.unit(BROADCAST) as client:
+            await opened.bus.async_broadcast(client, countis.SET_TARIFF, tariff)
 
     return await _async_each(
         entered,
@@ -77,7 +75,7 @@ async def async_set_tariff(entered: Namespace, output: Output) -> Exit:
         order,
         ["Tariff"],
         lambda result: [str(result["tariff"])],
-        first=broadcast,
+        first=broadcast if entered.all else None,
         common={"tariff": tariff, "broadcast": entered.all},
     )
 
@@ -98,10 +96,6 @@ async def async_set_clock(entered: Namespace, output: Output) -> Exit:
     return await _async_each(entered, output, order, heads, cells)
 
 
-async def _nothing(opened: countis.scan.OpenBus) -> None:
-    """Do nothing first."""
-
-
 async def _async_each(
     entered: Namespace,
     output: Output,
@@ -109,16 +103,17 @@ async def _async_each(
     heads: Sequence[str],
     cells: Cells,
     *,
-    first: Callable[[countis.scan.OpenBus], Awaitable[None]] = _nothing,
+    first: Callable[[countis.scan.OpenBus], Awaitable[None]] | None = None,
     common: Mapping[str, Any] | None = None,
 ) -> Exit:
     """Give an order to each meter; one that fails does not keep the others from it."""
     try:
         async with entered.link.open(entered.settings) as opened:
-            await first(opened)
+            if first is not None:
+                await first(opened)
             results = [
                 await _async_one(entered, output, opened, order, address)
-                for address in entered.addresses
+                for address in dict.fromkeys(entered.addresses)
             ]
     except ERRORS as err:
         output.fail(problem(err, entered.link))

@@ -1,7 +1,7 @@
 """Shows what a meter tells."""
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 import time
 from typing import Any
@@ -37,6 +37,8 @@ WATCHED = (
 
 # The blocks that are read for it; the counters are in its JSON.
 POLLED = ("measurements", "energies", "tariffs")
+# The clock comes last, so that its offset is as recent as the output.
+ALL = (*POLLED, "periods", "overflows", "transformer", "clock")
 
 # What is no field of a block, but made of some.
 UNITS = {"clock_offset": "s"}
@@ -51,7 +53,7 @@ async def async_read(entered: Namespace, output: Output) -> Exit:
             meter.reads_details = True
             if entered.watch:
                 return await _async_watch(meter, entered, output)
-            values = await async_read_all(meter)
+            values = await _async_values(meter, ALL)
     except ERRORS as err:
         output.fail(problem(err, link, address))
         return Exit.FAILED
@@ -59,12 +61,19 @@ async def async_read(entered: Namespace, output: Output) -> Exit:
     return Exit.OK
 
 
-async def async_read_all(meter: countis.Meter) -> countis.Values:
-    """Read all blocks, the clock at last."""
+async def _async_values(
+    meter: countis.Meter, blocks: Sequence[str], failed: list[str] | None = None
+) -> countis.Values:
+    """Read these blocks; `failed` takes those without a usable response."""
     values: countis.Values = {}
-    for name in (*POLLED, "periods", "overflows", "transformer", "clock"):
-        if meter.block(name) is not None:
-            values |= (await meter.async_read(name)).values
+    for name in blocks:
+        try:
+            if meter.block(name) is not None:
+                values |= (await meter.async_read(name)).values
+        except ModbusProtocolError, ModbusExceptionError:
+            if failed is None:
+                raise
+            failed.append(name)
     return values
 
 
@@ -131,7 +140,8 @@ async def _async_watch(
                 if not online:
                     await meter.async_verify_identity()
                 online = False
-                values, failed = await _async_poll(meter)
+                failed: list[str] = []
+                values = await _async_values(meter, POLLED, failed)
                 online = True
             except countis.CountisError:
                 raise
@@ -146,19 +156,6 @@ async def _async_watch(
             due = max(due + PERIOD, time.monotonic())
             await stop.async_wait(due - time.monotonic())
     return Exit.OK if rows else Exit.FAILED
-
-
-async def _async_poll(meter: countis.Meter) -> tuple[countis.Values, list[str]]:
-    """Return the values, and the blocks of which the response is not usable."""
-    values: countis.Values = {}
-    failed: list[str] = []
-    for name in POLLED:
-        if meter.block(name) is not None:
-            try:
-                values |= (await meter.async_read(name)).values
-            except ModbusProtocolError, ModbusExceptionError:
-                failed.append(name)
-    return values, failed
 
 
 def _watched(values: countis.Values, *, head: bool) -> str:

@@ -64,7 +64,7 @@ async def async_scan(entered: Namespace, output: Output) -> Exit:
     search = countis.Scan(
         lambda settings: link.open(settings, timeout),
         settings=entered.scanned,
-        unit_ids=entered.addresses or countis.UNIT_IDS,
+        unit_ids=list(dict.fromkeys(entered.addresses or countis.UNIT_IDS)),
     )
     progress = _Progress(search, link)
     error: Exception | None = None

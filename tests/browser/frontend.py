@@ -106,15 +106,6 @@ class Frontend:
         await expect(picker).to_have_count(0)
         await field.locator("input").fill(port)
 
-    async def clear(self, label: str) -> None:
-        """Leave a field empty: one for a number, or a list."""
-        field = self.field(label)
-        clear = field.locator("ha-picker-field .clear")
-        if await clear.count():
-            await clear.click()
-        else:
-            await field.locator("input").clear()
-
     async def submit(self) -> None:
         """Send a form, or finish what has been added."""
         await self.flow.locator(PRIMARY).click()

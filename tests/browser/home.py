@@ -148,6 +148,16 @@ class Home:
         """Return what an entity shows now."""
         return float((await self.hass.async_states())[entity_id])
 
+    async def shows(self, unique_id: str) -> bool:
+        """Return whether the entity with a unique ID exists and is available."""
+        states = await self.hass.async_states()
+        registry = await self.hass.command(type="config/entity_registry/list")
+        return any(
+            states.get(entry["entity_id"], "unavailable") != "unavailable"
+            for entry in registry
+            if entry["platform"] == DOMAIN and entry["unique_id"] == unique_id
+        )
+
     async def use_for_energy(
         self, grid: Mapping[str, str], solar: Mapping[str, str]
     ) -> None:

@@ -93,7 +93,8 @@ async def test_exchanged_meter_is_reported_and_can_be_accepted(
     await frontend.picture("another-meter", width=DIALOG, height=560)
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_be_visible()
-    # The new meter has a device and entities of its own.
-    await home.hass.async_settled()
+    # The new meter has entities of its own.
+    while not await home.shows(f"{names['found']}_power"):
+        await asyncio.sleep(0.2)
     home.meter(WORKSHOP).serial = before
     await home.forget_meters()
