@@ -16,12 +16,12 @@ BRAND = INTEGRATION / "brand"
 PICTURES = sorted(ALLOWED_IMAGES)
 
 
-def test_there_is_every_picture_that_home_assistant_asks_for() -> None:
+def test_every_picture_that_home_assistant_allows_exists() -> None:
     assert sorted(path.name for path in BRAND.iterdir()) == PICTURES
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_has_the_size_that_is_asked_for(name: str) -> None:
+def test_picture_has_the_required_size(name: str) -> None:
     scale = 2 if "@2x" in name else 1
     with Image.open(BRAND / name) as picture:
         if "icon" in name:
@@ -32,7 +32,7 @@ def test_a_picture_has_the_size_that_is_asked_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_transparent_and_has_no_empty_margin(name: str) -> None:
+def test_picture_is_transparent_and_has_no_empty_margin(name: str) -> None:
     with Image.open(BRAND / name) as picture:
         assert picture.format == "PNG"
         assert picture.mode == "RGBA"
@@ -42,7 +42,7 @@ def test_a_picture_is_transparent_and_has_no_empty_margin(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PICTURES if "@2x" not in name])
-def test_a_large_picture_is_the_small_one_at_twice_its_size(name: str) -> None:
+def test_large_picture_has_twice_the_size_of_the_small_one(name: str) -> None:
     large = BRAND / name.replace(".png", "@2x.png")
     with Image.open(BRAND / name) as one, Image.open(large) as two:
         assert abs(two.width - 2 * one.width) <= 1
@@ -50,12 +50,12 @@ def test_a_large_picture_is_the_small_one_at_twice_its_size(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PICTURES if "dark" in name])
-def test_a_dark_background_has_a_picture_of_its_own(name: str) -> None:
+def test_dark_background_has_a_picture_of_its_own(name: str) -> None:
     light = BRAND / name.removeprefix("dark_")
     assert light.read_bytes() != (BRAND / name).read_bytes()
 
 
-def test_the_pictures_are_those_that_the_script_draws() -> None:
+def test_pictures_are_those_that_the_script_draws() -> None:
     drawn = pictures()
     assert sorted(drawn) == PICTURES
     for name, picture in drawn.items():
@@ -70,5 +70,5 @@ async def test_home_assistant_serves_a_picture(
 ) -> None:
     assert await async_setup_component(hass, "brands", {})
     client = await hass_client()
-    answer = await client.get(f"/api/brands/integration/{DOMAIN}/{name}")
-    assert await answer.read() == (BRAND / name).read_bytes()
+    response = await client.get(f"/api/brands/integration/{DOMAIN}/{name}")
+    assert await response.read() == (BRAND / name).read_bytes()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 import logging
+from pathlib import Path
 import socket
 
 from modbus_connection import (
@@ -84,8 +85,12 @@ def _custom_integrations() -> None:
 
 
 @pytest.fixture
-async def line() -> AsyncGenerator[Line]:
-    """Run a fast line with two meters that stand still."""
+async def line(tmp_path: Path) -> AsyncGenerator[Line]:
+    """Run a fast line with two meters that stand still.
+
+    Its port has a name of its own: another test may get the number of a
+    pseudo-terminal that is closed.
+    """
     meters = [
         Meter(
             address=address,
@@ -94,7 +99,9 @@ async def line() -> AsyncGenerator[Line]:
         )
         for address in (1, 2)
     ]
-    async with Line(meters, baudrate=115_200, answer_delay=0.005) as running:
+    async with Line(
+        meters, baudrate=115_200, answer_delay=0.005, link=tmp_path / "port"
+    ) as running:
         yield running
 
 
@@ -146,6 +153,8 @@ async def test_disturbance_never_reaches_the_next_request(
     line.faults.clear()
     # Until then, the rest of the response occupies the line.
     await asyncio.sleep(fault.delay + fault.pause)
+    # A machine that is busy with other tests responds late.
+    bus.response_timeout = 1
     await assert_clean(line, *units)
 
 
@@ -268,9 +277,9 @@ async def test_disturbance_behind_a_gateway_never_reaches_the_next_request(
         )
         if isinstance(gateway, TcpGateway):
             params = ModbusTcpParams(host=gateway.host, port=gateway.port)
-            gateway.timeout = 0.05
+            gateway.timeout = 0.1
             bus.framing = "tcp"
-            bus.response_timeout = 0.3
+            bus.response_timeout = 0.5
         connection = modbus_connection.tmodbus.ModbusConnection(params)
         units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
         line.faults += [fault] * 2
@@ -279,6 +288,9 @@ async def test_disturbance_behind_a_gateway_never_reaches_the_next_request(
             assert found == words(line, 1, SERIAL_NUMBER)
         line.faults.clear()
         await asyncio.sleep(fault.delay + fault.pause)
+        bus.response_timeout = 1.5
+        if isinstance(gateway, TcpGateway):
+            gateway.timeout = 1
         await assert_clean(line, *units)
         await connection.close()
 

@@ -45,12 +45,12 @@ TRANSLATED = [path for path in LANGUAGES if path.stem != "en"]
 NO_PORT = "/dev/no-such-port"
 
 
-def test_the_languages_are_those_of_the_manual() -> None:
+def test_languages_are_those_of_the_manual() -> None:
     assert {path.stem for path in LANGUAGES} == MANUAL
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_entities_and_options_are_told_apart_by_their_names(path: Path) -> None:
+def test_names_of_entities_and_options_are_distinct(path: Path) -> None:
     texts = load(path)
     platforms = {
         platform: [entity["name"] for entity in entities.values()]
@@ -82,7 +82,7 @@ def test_no_text_is_left_in_english(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.stem)
-def test_a_language_can_be_read_beside_english_line_by_line(path: Path) -> None:
+def test_language_has_the_lines_of_english_in_the_same_order(path: Path) -> None:
     written = path.read_text(encoding="utf-8")
     texts = load(path)
     assert written == json.dumps(texts, ensure_ascii=False, indent=2) + "\n"
@@ -97,7 +97,8 @@ async def test_entities_have_names_in_the_language_of_home_assistant(
     path: Path,
 ) -> None:
     hass.config.language = path.stem
-    entry = (await add_meter())["result"]
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
     (subentry,) = entry.subentries.values()
     texts = load(path)["entity"]
     shown: set[str] = set()
@@ -112,7 +113,7 @@ async def test_entities_have_names_in_the_language_of_home_assistant(
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-async def test_the_wiring_and_errors_are_told_in_the_language_of_home_assistant(
+async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
     hass: HomeAssistant,
     add_meter: AddMeter,
     monkeypatch: pytest.MonkeyPatch,
@@ -125,17 +126,19 @@ async def test_the_wiring_and_errors_are_told_in_the_language_of_home_assistant(
 
     refused = await add_meter(device=NO_PORT)
     assert refused["errors"] == {"base": "cannot_open_port"}
-    told = await shown(
+    text = await shown(
         hass,
         "config",
         "error.cannot_open_port",
         refused["description_placeholders"],
     )
     beginning, end = texts["config"]["error"]["cannot_open_port"].split("{reason}")
-    assert told.startswith(beginning.format(device=NO_PORT))
-    assert told.endswith(end)
+    assert text.startswith(beginning.format(device=NO_PORT))
+    assert text.endswith(end)
 
-    (subentry,) = (await add_meter())["result"].subentries.values()
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    (subentry,) = entry.subentries.values()
     title = subentry.title
     with pytest.raises(ServiceValidationError) as caught:
         await hass.services.async_call(

@@ -80,6 +80,8 @@ async def test_counters_are_published_when_they_change(
         meter.load = Constant(Phase(1000), Phase(0), Phase(0))
         clock.seconds += 18
         await until_polled(entry)
+    # The listener is no callback, so its calls may still be under way.
+    await hass.async_block_till_done()
     assert changes == ["1234.57", "1234.58"]
 
 

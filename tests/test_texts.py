@@ -55,20 +55,20 @@ def placeholders(texts: dict[str, Any]) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_the_texts_follow_the_rules(path: Path) -> None:
+def test_texts_follow_the_rules(path: Path) -> None:
     TRANSLATIONS(load(path))
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_a_language_has_the_texts_and_placeholders_of_english(path: Path) -> None:
+def test_language_has_the_texts_and_placeholders_of_english(path: Path) -> None:
     assert placeholders(load(path)) == placeholders(TEXTS)
 
 
-def test_the_icons_follow_the_rules() -> None:
+def test_icons_follow_the_rules() -> None:
     ICONS(ICON_FILE)
 
 
-def test_the_frontend_has_every_icon() -> None:
+def test_frontend_has_every_icon() -> None:
     known = {
         f"mdi:{icon['name']}"
         for icon in load(Path(hass_frontend.where()) / "static/mdi/iconList.json")
@@ -76,7 +76,7 @@ def test_the_frontend_has_every_icon() -> None:
     assert {icon for _, icon in flat(ICON_FILE)} <= known
 
 
-def test_every_entity_has_a_name_and_an_icon_and_no_other_has() -> None:
+def test_every_entity_has_a_name_and_an_icon_and_no_other_does() -> None:
     for platform, descriptions in DESCRIPTIONS.items():
         icons = ICON_FILE["entity"][platform]
         keys = {description.key for description in descriptions}
@@ -88,7 +88,7 @@ def test_every_entity_has_a_name_and_an_icon_and_no_other_has() -> None:
 
 
 @pytest.mark.parametrize("name", ["dsmr", "growatt_server", "modbus", "tplink"])
-def test_the_rules_accept_what_home_assistant_has_itself(name: str) -> None:
+def test_rules_accept_the_texts_of_home_assistant(name: str) -> None:
     # Its texts as they are delivered: what hassfest has accepted.
     TRANSLATIONS(load(CORE / name / "translations" / "en.json"))
     ICONS(load(CORE / name / "icons.json"))
@@ -105,13 +105,15 @@ def wrong(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     "change",
     [
         lambda texts: texts.update(titel="COUNTIS"),
-        lambda texts: texts["config"]["error"].update(no_answer="<b>Nobody</b>"),
-        lambda texts: texts["config"]["error"].update(no_answer="Nobody "),
-        lambda texts: texts["config"]["error"].update(no_answer="See https://x.org"),
-        lambda texts: texts["config"]["error"].update(no_answer="[%key:common::no%]"),
-        lambda texts: texts["config"]["error"].update(no_answer="At '{device}'"),
-        lambda texts: texts["config"]["error"].update(no_answer="At {the device}"),
+        lambda texts: texts["config"]["error"].update(new="<b>Nobody</b>"),
+        lambda texts: texts["config"]["error"].update(new="Nobody "),
+        lambda texts: texts["config"]["error"].update(new="See https://x.org"),
+        lambda texts: texts["config"]["error"].update(new="[%key:common::no%]"),
+        lambda texts: texts["config"]["error"].update(new="At '{device}'"),
+        lambda texts: texts["config"]["error"].update(new="At {the device}"),
         lambda texts: texts["config"].pop("step"),
+        lambda texts: texts["config_subentries"]["meter"].pop("entry_type"),
+        lambda texts: texts["config_subentries"]["meter"]["initiate_flow"].pop("user"),
         lambda texts: texts["config"]["step"].update(
             new={"data_description": {"port": "Which one"}}
         ),
@@ -122,7 +124,7 @@ def wrong(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         lambda texts: texts.update(services={"new": {"name": "Undescribed"}}),
     ],
 )
-def test_the_rules_refuse_wrong_texts(
+def test_rules_refuse_wrong_texts(
     change: Callable[[dict[str, Any]], object],
 ) -> None:
     with pytest.raises(vol.Invalid):
@@ -139,7 +141,7 @@ def test_the_rules_refuse_wrong_texts(
         {"services": {"new": {"icon": "mdi:flash"}}},
     ],
 )
-def test_the_rules_refuse_wrong_icons(icons: dict[str, Any]) -> None:
+def test_rules_refuse_wrong_icons(icons: dict[str, Any]) -> None:
     with pytest.raises(vol.Invalid):
         ICONS(icons)
 
@@ -154,11 +156,11 @@ async def test_actions_are_described_named_and_have_icons(hass: HomeAssistant) -
     # Home Assistant has read the file only if it follows its rules.
     read = (await async_get_all_descriptions(hass)).get(DOMAIN, {})
     for name, action in ACTIONS.items():
-        asked = action.get("fields", {})
-        assert read[name]["fields"].keys() == asked.keys()
+        fields = action.get("fields", {})
+        assert read[name]["fields"].keys() == fields.keys()
         assert read[name].get("target") == action.get("target")
-        assert texts[name].get("fields", {}).keys() == asked.keys()
-        for field in asked.values():
+        assert texts[name].get("fields", {}).keys() == fields.keys()
+        for field in fields.values():
             for selector in field["selector"].values():
                 key = (selector or {}).get("translation_key")
                 assert key is None or key in TEXTS["selector"]

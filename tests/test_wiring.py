@@ -54,13 +54,13 @@ def check(*readings: Mapping[str, float | None]) -> Wiring:
     return check_wiring(repeated if len(readings) > 1 else list(readings) * 3)
 
 
-def test_a_meter_that_is_connected_right_has_no_error() -> None:
+def test_correctly_connected_meter_has_no_error() -> None:
     wiring = check(right())
     assert (wiring.codes, wiring.unmet, wiring.phases) == ((0,), (), PHASES)
 
 
 @pytest.mark.parametrize(("phase", "code"), [("l1", 1), ("l2", 2), ("l3", 3)])
-def test_a_phase_with_a_negative_power_is_reversed(phase: str, code: int) -> None:
+def test_phase_with_negative_power_is_reversed(phase: str, code: int) -> None:
     assert check(right(**{f"power_{phase}": -2200.0})).codes == (code,)
 
 
@@ -70,14 +70,14 @@ def test_every_reversed_phase_has_its_code() -> None:
 
 
 @pytest.mark.parametrize(("phase", "code"), [("l1", 7), ("l2", 8), ("l3", 9)])
-def test_a_phase_that_all_others_are_measured_against_is_swapped_with_the_neutral(
+def test_phase_with_400_v_to_both_others_is_swapped_with_the_neutral(
     phase: str, code: int
 ) -> None:
     volts = {f"voltage_{each}": 400.0 for each in PHASES if each != phase}
     assert check(right(**volts)).codes == (code,)
 
 
-def test_a_swapped_neutral_tells_nothing_of_currents() -> None:
+def test_swapped_neutral_hides_reversed_currents() -> None:
     wiring = check(right(voltage_l2=400.0, voltage_l3=400.0, power_l2=-2200.0))
     assert wiring.codes == (7,)
 
@@ -99,7 +99,7 @@ def test_one_phase_of_400_v_is_no_swapped_neutral() -> None:
         ("power_factor", None, Condition.POWER_FACTOR),
     ],
 )
-def test_a_condition_that_a_phase_does_not_meet_leaves_no_code(
+def test_unmet_condition_of_a_phase_leaves_no_code(
     phase: str, quantity: str, value: float | None, condition: Condition
 ) -> None:
     changes: Reading = {f"current_{each}": 20.0 for each in PHASES}
@@ -121,28 +121,28 @@ def test_a_condition_that_a_phase_does_not_meet_leaves_no_code(
         {"current_l1": 6.0, "current_l2": 7.0, "current_l3": 7.0},
     ],
 )
-def test_what_just_meets_a_condition_is_tested(at_the_limit: Reading) -> None:
+def test_phase_that_just_meets_a_condition_is_tested(at_the_limit: Reading) -> None:
     assert check(right(**at_the_limit)).codes == (0,)
 
 
-def test_less_than_20_a_in_all_phases_together_are_no_load() -> None:
+def test_less_than_20_a_in_all_phases_together_is_no_load() -> None:
     wiring = check(right(current_l1=5.0, current_l2=5.0, current_l3=9.9))
     assert wiring.codes == ()
     assert wiring.unmet == (Unmet(Condition.LOAD, "", 19.9),)
 
 
-def test_a_power_that_changes_its_sign_is_not_steady() -> None:
+def test_power_that_changes_its_sign_is_not_steady() -> None:
     wiring = check(right(), right(power_l2=-2200.0), right())
     assert wiring.codes == ()
     assert wiring.unmet == (Unmet(Condition.STEADY, "l2", round(2200 / 3, 3)),)
 
 
-def test_a_value_that_one_reading_lacks_is_not_available() -> None:
+def test_value_that_one_reading_lacks_is_not_available() -> None:
     wiring = check(right(), right(voltage_l3=None), right())
     assert wiring.unmet == (Unmet(Condition.VOLTAGE, "l3", None),)
 
 
-def test_all_conditions_that_are_not_met_are_told() -> None:
+def test_all_unmet_conditions_are_reported() -> None:
     dead = (0.0, 0.0, 0.0, 1.0)
     wiring = check(reading((230.0, 3.0, 200.0, 0.3), (230.0, 0.2, 40.0, 1.0), dead))
     assert [(unmet.condition, unmet.phase) for unmet in wiring.unmet] == [
@@ -154,13 +154,13 @@ def test_all_conditions_that_are_not_met_are_told() -> None:
     ]
 
 
-def test_the_factors_of_a_load_around_1_do_not_cancel_out() -> None:
+def test_power_factors_of_both_signs_do_not_cancel_out() -> None:
     wiring = check(right(power_factor_l1=0.99), right(power_factor_l1=-0.99))
     assert wiring.codes == (0,)
     assert wiring.values["power_factor_l1"] == 0.99
 
 
-def test_a_single_phase_is_tested_alone() -> None:
+def test_single_phase_is_tested_alone() -> None:
     wiring = check(alone())
     assert (wiring.codes, wiring.phases) == ((0,), ("l1",))
     assert wiring.values.keys() == {
@@ -171,22 +171,22 @@ def test_a_single_phase_is_tested_alone() -> None:
     }
 
 
-def test_a_single_phase_may_be_reversed() -> None:
+def test_single_phase_may_be_reversed() -> None:
     assert check(alone(power_l1=-5500.0)).codes == (1,)
 
 
-def test_a_single_phase_has_to_carry_all_of_the_load() -> None:
+def test_single_phase_has_to_carry_all_of_the_load() -> None:
     wiring = check(alone(current_l1=19.0))
     assert wiring.unmet == (Unmet(Condition.LOAD, "", 19.0),)
 
 
-def test_phases_that_a_meter_does_not_have_are_not_connected() -> None:
+def test_phases_that_the_meter_does_not_have_are_not_tested() -> None:
     nothing = (None, None, None, None)
     wiring = check(reading((230.0, 25.0, 5500.0, 0.96), nothing, nothing))
     assert (wiring.codes, wiring.phases) == ((0,), ("l1",))
 
 
-def test_a_phase_that_is_missing_among_three_is_told() -> None:
+def test_missing_phase_among_three_is_reported() -> None:
     wiring = check(right(voltage_l2=10.0, current_l2=0.0, power_l2=0.0))
     assert wiring.phases == PHASES
     assert [(unmet.condition, unmet.phase) for unmet in wiring.unmet] == [
@@ -195,6 +195,6 @@ def test_a_phase_that_is_missing_among_three_is_told() -> None:
     ]
 
 
-def test_the_values_are_means_of_the_readings() -> None:
+def test_values_are_means_of_the_readings() -> None:
     wiring = check(right(power_l1=2000.0), right(power_l1=2400.0))
     assert wiring.values["power_l1"] == 2200

@@ -156,8 +156,8 @@ def error_placeholders(
         }
     cause: BaseException = error
     # Only the error of the operating system says why a port does not open.
-    while is_connection_lost(error) and (
-        deeper := cause.__cause__ or cause.__context__
+    while deeper := cause.__cause__ or (
+        None if cause.__suppress_context__ else cause.__context__
     ):
         cause = deeper
     return {

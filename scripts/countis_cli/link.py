@@ -188,10 +188,7 @@ async def _async_connect(connection: ModbusConnection) -> None:
 
 
 async def async_find_meter(opened: countis.scan.OpenBus, unit_id: int) -> countis.Meter:
-    """Return the meter that responds at a unit ID, with its profile.
-
-    Raises as `async_take_profile` does.
-    """
+    """Return the meter at a unit ID; raises as `async_take_profile` does."""
     async with opened.unit(unit_id) as client:
         unit = opened.bus.unit(unit_id, client, patient=True)
         profile = await countis.async_take_profile(unit)

@@ -27,12 +27,12 @@ async def test_home_assistant_loads_a_blueprint(hass: HomeAssistant, name: str) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_blueprint_stands_in_the_examples(name: str) -> None:
+def test_blueprint_is_linked_in_the_examples(name: str) -> None:
     examples = (ROOT / "docs/examples.md").read_text()
     assert f"../blueprints/automation/{FOLDER.name}/{name}" in examples
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_blueprint_is_run_by_a_test(name: str) -> None:
+def test_blueprint_is_run_by_a_test(name: str) -> None:
     test = ROOT / "tests/blueprints" / f"test_{name.removesuffix('.yaml')}.py"
     assert f'"{name.removesuffix(".yaml")}"' in test.read_text()

@@ -1,4 +1,4 @@
-"""What partial counters have counted is told once a month, then reset."""
+"""Partial counters are reported once a month, and then reset."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -14,7 +14,7 @@ from .common import Automate, Wait, become, called, record
 
 NOTIFY = "notify.persistent_notification"
 PRESS = "button.press"
-TOLD = (NOTIFY, None)
+REPORTED = (NOTIFY, None)
 RESET = (PRESS, ["button.reset"])
 
 type WaitFor = Callable[[int, int], Awaitable[None]]
@@ -65,26 +65,26 @@ async def wait_for(
     return wait_for
 
 
-async def test_the_counters_are_told_and_then_reset(
+async def test_counters_are_reported_and_then_reset(
     calls: list[ServiceCall], wait_for: WaitFor
 ) -> None:
     await wait_for(1, 0)
     message = "Flat 2 consumed: 1234.56 kWh\nFlat 2 produced: 7.8 kWh"
     assert calls[0].data["message"] == message
-    assert called(calls) == [TOLD, RESET]
+    assert called(calls) == [REPORTED, RESET]
 
 
 async def test_nothing_happens_on_other_days(
     calls: list[ServiceCall], wait_for: WaitFor
 ) -> None:
     await wait_for(1, 0)
-    assert called(calls) == [TOLD, RESET]
+    assert called(calls) == [REPORTED, RESET]
     for day in range(2, 31):
         await wait_for(day, 0)
     assert called(calls) == []
 
 
-async def test_a_meter_that_is_away_is_waited_for(
+async def test_offline_meter_is_waited_for(
     hass: HomeAssistant, calls: list[ServiceCall], wait_for: WaitFor
 ) -> None:
     await count(hass, "produced", "unavailable")
@@ -92,10 +92,10 @@ async def test_a_meter_that_is_away_is_waited_for(
     await wait_for(1, 23)
     assert called(calls) == []
     await count(hass, "produced", "8.0")
-    assert called(calls) == [TOLD, RESET]
+    assert called(calls) == [REPORTED, RESET]
 
 
-async def test_a_meter_that_is_away_for_long_keeps_its_counters(
+async def test_meter_that_is_offline_for_a_day_keeps_its_counters(
     hass: HomeAssistant, calls: list[ServiceCall], wait_for: WaitFor
 ) -> None:
     await count(hass, "produced", "unavailable")
@@ -105,7 +105,7 @@ async def test_a_meter_that_is_away_for_long_keeps_its_counters(
     assert called(calls) == []
 
 
-async def test_what_was_not_told_is_not_reset(
+async def test_counters_that_were_not_reported_are_not_reset(
     hass: HomeAssistant, calls: list[ServiceCall], wait_for: WaitFor
 ) -> None:
     @callback
@@ -116,4 +116,4 @@ async def test_what_was_not_told_is_not_reset(
 
     hass.services.async_register("notify", "persistent_notification", fail)
     await wait_for(1, 0)
-    assert called(calls) == [TOLD]
+    assert called(calls) == [REPORTED]

@@ -1,4 +1,4 @@
-"""Each phase that carries too much is warned of."""
+"""Each phase that carries too much current is reported."""
 
 import pytest
 
@@ -34,13 +34,13 @@ async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
 
 
 def warned(calls: list[ServiceCall]) -> list[str]:
-    """Return the phases that were warned of, and forget it."""
+    """Return the phases that were reported since the last call."""
     phases = [call.data["message"].partition(":")[0] for call in calls]
     calls.clear()
     return phases
 
 
-async def test_a_phase_above_the_limit_is_warned_of_after_a_while(
+async def test_phase_above_the_limit_is_reported_after_a_while(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
     await carry(hass, 2, "20.1")
@@ -52,7 +52,7 @@ async def test_a_phase_above_the_limit_is_warned_of_after_a_while(
     assert call.data["message"] == "Current L2: 24.5 A, more than 20 A."
 
 
-async def test_a_short_peak_is_no_overload(
+async def test_short_peak_is_no_overload(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
     await carry(hass, 1, "60.0")
@@ -62,7 +62,7 @@ async def test_a_short_peak_is_no_overload(
     assert calls == []
 
 
-async def test_each_phase_is_warned_of_by_itself(
+async def test_each_phase_is_reported_by_itself(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
     await carry(hass, 1, "21.0")
@@ -74,7 +74,7 @@ async def test_each_phase_is_warned_of_by_itself(
     assert warned(calls) == ["Current L3"]
 
 
-async def test_a_phase_is_warned_of_once_until_it_was_below_the_limit(
+async def test_phase_is_reported_once_until_it_was_below_the_limit(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
     await carry(hass, 1, "21.0")

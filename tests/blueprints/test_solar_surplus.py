@@ -20,7 +20,7 @@ async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
     return calls
 
 
-async def test_exported_power_turns_it_on_after_some_minutes(
+async def test_exported_power_turns_the_load_on_after_some_minutes(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
     await become(hass, "sensor.power", "-2010")
@@ -31,7 +31,7 @@ async def test_exported_power_turns_it_on_after_some_minutes(
     assert called(calls) == [ON]
 
 
-async def test_imported_power_turns_it_off_after_some_minutes(
+async def test_imported_power_turns_the_load_off_after_some_minutes(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
     await become(hass, "switch.heater", "on")
@@ -43,7 +43,7 @@ async def test_imported_power_turns_it_off_after_some_minutes(
 
 
 @pytest.mark.parametrize(("switch", "power"), [("off", "-2500"), ("on", "2500")])
-async def test_a_short_cloud_changes_nothing(
+async def test_short_cloud_changes_nothing(
     hass: HomeAssistant,
     calls: list[ServiceCall],
     wait: Wait,
@@ -59,7 +59,7 @@ async def test_a_short_cloud_changes_nothing(
 
 
 @pytest.mark.parametrize(("switch", "power"), [("on", "-2500"), ("off", "2500")])
-async def test_a_switch_that_is_right_already_is_left_alone(
+async def test_switch_in_the_right_state_is_left_alone(
     hass: HomeAssistant,
     calls: list[ServiceCall],
     wait: Wait,
@@ -72,7 +72,7 @@ async def test_a_switch_that_is_right_already_is_left_alone(
     assert called(calls) == []
 
 
-async def test_it_is_turned_off_when_the_meter_is_away(
+async def test_offline_meter_turns_the_load_off(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
     await become(hass, "sensor.power", "-3000")

@@ -28,7 +28,7 @@ def selected(calls: list[ServiceCall]) -> list[str]:
     return tariffs
 
 
-async def test_the_tariff_follows_the_schedule(
+async def test_tariff_follows_the_schedule(
     hass: HomeAssistant, calls: list[ServiceCall]
 ) -> None:
     assert selected(calls) == []
@@ -39,7 +39,7 @@ async def test_the_tariff_follows_the_schedule(
     assert selected(calls) == ["2"]
 
 
-async def test_a_block_of_the_schedule_can_name_its_tariff(
+async def test_block_of_the_schedule_can_name_its_tariff(
     hass: HomeAssistant, calls: list[ServiceCall]
 ) -> None:
     await become(hass, "schedule.day", "on", tariff=3)
@@ -49,7 +49,7 @@ async def test_a_block_of_the_schedule_can_name_its_tariff(
     assert selected(calls) == ["4"]
 
 
-async def test_a_tariff_that_is_selected_is_not_written_again(
+async def test_selected_tariff_is_not_written_again(
     hass: HomeAssistant, calls: list[ServiceCall]
 ) -> None:
     await become(hass, "select.tariff", "1")
@@ -57,16 +57,16 @@ async def test_a_tariff_that_is_selected_is_not_written_again(
     assert selected(calls) == []
 
 
-@pytest.mark.parametrize("away", ["unavailable", "unknown"])
-async def test_without_a_schedule_the_tariff_stays(
-    hass: HomeAssistant, calls: list[ServiceCall], away: str
+@pytest.mark.parametrize("missing", ["unavailable", "unknown"])
+async def test_tariff_stays_while_the_schedule_is_unavailable(
+    hass: HomeAssistant, calls: list[ServiceCall], missing: str
 ) -> None:
     await become(hass, "select.tariff", "1")
-    await become(hass, "schedule.day", away)
+    await become(hass, "schedule.day", missing)
     assert selected(calls) == []
 
 
-async def test_a_change_while_the_meter_was_away_is_caught_up_on(
+async def test_change_while_the_meter_was_offline_is_made_up_for(
     hass: HomeAssistant, calls: list[ServiceCall]
 ) -> None:
     await become(hass, "select.tariff", "unavailable")
@@ -76,7 +76,7 @@ async def test_a_change_while_the_meter_was_away_is_caught_up_on(
     assert selected(calls) == ["1"]
 
 
-async def test_a_tariff_chosen_by_hand_stays_until_the_schedule_changes(
+async def test_tariff_selected_by_hand_stays_until_the_schedule_changes(
     hass: HomeAssistant, calls: list[ServiceCall]
 ) -> None:
     await become(hass, "select.tariff", "4")
@@ -85,7 +85,7 @@ async def test_a_tariff_chosen_by_hand_stays_until_the_schedule_changes(
     assert selected(calls) == ["1"]
 
 
-async def test_a_change_while_home_assistant_was_off_is_caught_up_on(
+async def test_change_while_home_assistant_was_off_is_made_up_for(
     hass: HomeAssistant, automate: Automate
 ) -> None:
     calls = record(hass, SELECT)

@@ -176,7 +176,7 @@ class BusUnit:
                 bus.echoes = word == LOOPBACK
         if bus.echoes:
             msg = "the adapter returns every request; switch off its echo"
-            raise EchoError(msg)
+            raise EchoError(msg) from None
 
     async def write_register(self, address: int, value: int) -> None:
         """Write one register with function 6. Never repeated."""
