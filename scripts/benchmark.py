@@ -278,8 +278,9 @@ async def async_crowds(seconds: float) -> str:
             (
                 "The age of a value is counted from the moment its meter was"
                 " asked; the worst is that of the unluckiest meter at the"
-                " unluckiest moment. Aims: power of 12 meters at 9600 baud every"
-                " second; of 64 at 38400 baud, power never older than 3 s and"
+                " unluckiest moment; - is read once at most. Aims: power of 12"
+                " meters at 9600 baud every second; of 64 at 38400 baud, power never"
+                " older than 3 s and"
                 " counters never older than 15 s. The last column but one is what"
                 " polling everything of one meter after the other would take for a"
                 " round."
@@ -324,7 +325,7 @@ async def async_silent(seconds: float) -> str:
         config = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store(config, await async_entry(line, meters))
         await stack.enter_async_context(home_assistant(config))
-        await async_settle(line, meters)
+        await async_settle(line, meters, time.monotonic())
         for silent in ((), (3,), (3, 5, 8)):
             await line.async_silence(*silent)
             began = time.monotonic()

@@ -17,7 +17,7 @@ from random import Random
 import sys
 from typing import override
 
-from modbus_connection import ModbusSerialParams, ModbusUnit
+from modbus_connection import ModbusError, ModbusSerialParams, ModbusUnit
 import modbus_connection.pymodbus
 import modbus_connection.tmodbus
 
@@ -223,8 +223,11 @@ async def async_run(case: Case, seed: int) -> Outcome:
 
 
 async def _async_meter(bus: Bus, unit_id: int, client: ModbusUnit) -> Meter:
-    profile = await async_take_profile(bus.unit(unit_id, client, patient=True))
-    return Meter(bus, unit_id, client, profile)
+    unit = bus.unit(unit_id, client, patient=True)
+    while True:
+        # Nothing is disturbed yet, but the machine may be busy.
+        with suppress(ModbusError):
+            return Meter(bus, unit_id, client, await async_take_profile(unit))
 
 
 def measure(case: Case, seeds: Sequence[int]) -> list[Outcome]:

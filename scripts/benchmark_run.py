@@ -20,15 +20,15 @@ import psutil
 
 from custom_components.socomec_countis.countis import Bus, async_take_profile
 
-from .benchmark_figures import POWER, Ages, Exchange, ages, exchanges
+from .benchmark_figures import COUNTERS, POWER, Ages, Exchange, ages, exchanges
 from .demo import DOMAIN, ROOT, HomeAssistant, free_port, running
 from .demo import home_assistant as demo_home_assistant
 
 ANSWERING_DELAY = 0.02  # s; of the simulated meters
 START_TIMEOUT = 180  # s
-# s for which a run goes on before it is measured: until each meter's counters were read
-# at least once, also on a busy bus.
-LONGEST_WARM_UP = 20
+# Before a run is measured, each of these was read of all meters: a restart reads all
+# of it once, and after that each block in its turn.
+FIRST_READS = (POWER, COUNTERS, range(51200, 51202), range(50520, 50522))
 KINDS = ("measurements", "counters")
 STORAGE_VERSIONS = {"version": 1, "minor_version": 5}
 
@@ -186,13 +186,11 @@ async def home_assistant(config: Path, more: str = "") -> AsyncIterator[psutil.P
 async def dialogs(line: Line, meters: int) -> AsyncIterator[HomeAssistant]:
     """Run Home Assistant with its API, and with so many meters that are polled."""
     with tempfile.TemporaryDirectory() as folder:
-        store(
-            Path(folder) / "config",
-            *([await async_entry(line, meters)] if meters else []),
-        )
+        entries = [await async_entry(line, meters)] if meters else []
+        store(Path(folder) / "config", *entries)
+        began = time.monotonic()
         async with demo_home_assistant(Path(folder), free_port(0)) as hass:
-            await async_settle(line, meters)
-            await asyncio.sleep(min(meters, LONGEST_WARM_UP))
+            await async_settle(line, meters, began)
             yield hass
 
 
@@ -203,24 +201,28 @@ async def async_until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(1)
 
 
-def shown(reads: list[Exchange]) -> dict[int, float]:
-    """Return when the first power of each unit ID was at the client."""
+def first_reads(reads: list[Exchange], registers: range) -> dict[int, float]:
+    """Return when these registers of each unit ID were at the client first."""
     found: dict[int, float] = {}
     for read in reads:
-        if read.answered is not None and read.covers(POWER):
+        if read.answered is not None and read.covers(registers):
             found.setdefault(read.unit, read.answered)
     return found
 
 
-async def async_settle(line: Line, meters: int) -> float:
-    """Wait until all meters have shown power, and return for how many s they did not.
+async def async_settle(line: Line, meters: int, began: float) -> float:
+    """Wait until all has been read once, and return for how many s power was not.
 
-    They count from the first request on the bus.
+    These s begin with the first request on the bus.
     """
-    began = time.monotonic()
-    await async_until(lambda: len(shown(line.reads(began))) == meters)
+
+    def settled() -> bool:
+        reads = line.reads(began)
+        return all(len(first_reads(reads, each)) == meters for each in FIRST_READS)
+
+    await async_until(settled)
     reads = line.reads(began)
-    return max(shown(reads).values()) - reads[0].begun if reads else 0
+    return max(first_reads(reads, POWER).values()) - reads[0].begun if reads else 0
 
 
 @dataclass(frozen=True)
@@ -260,11 +262,10 @@ async def async_run(
         store(config, await async_entry(line, meters, options))
         if all_entities:
             async with home_assistant(config):
-                await async_settle(line, meters)
+                await async_settle(line, meters, time.monotonic())
             enable_all(config)
         async with home_assistant(config) as process:
-            restart = await async_settle(line, meters)
-            await asyncio.sleep(min(meters, LONGEST_WARM_UP))
+            restart = await async_settle(line, meters, time.monotonic())
             began, wall, before = time.monotonic(), time.time(), process.cpu_times()
             await asyncio.sleep(seconds)
             after, memory = process.cpu_times(), process.memory_info().rss

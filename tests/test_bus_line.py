@@ -254,6 +254,7 @@ async def test_byte_before_each_response_is_logged_once(
     assert len([each for each in caplog.records if each.levelno > logging.INFO]) <= 1
 
 
+@pytest.mark.parametrize("connection", ["tmodbus"], indirect=True)
 async def test_unplugged_adapter_is_a_connection_error(
     line: Line, bus: Bus, connection: Connection
 ) -> None:

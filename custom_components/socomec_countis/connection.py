@@ -155,7 +155,8 @@ def error_placeholders(
             "found": error.found,
         }
     cause: BaseException = error
-    # Only the error of the operating system says why a port does not open.
+    # Only the error of the operating system says why a port does not open. An error
+    # that was raised "from None" says more than what it hides.
     while deeper := cause.__cause__ or (
         None if cause.__suppress_context__ else cause.__context__
     ):
