@@ -237,7 +237,7 @@ async def async_crowds(seconds: float) -> str:
             )
         else:
             runs = [
-                await async_run(meters, speed, seconds + meters / 2)
+                await async_run(meters, speed, seconds + 0.7 * meters)
                 for speed in CROWD_SPEEDS
             ]
         for speed, run in zip(CROWD_SPEEDS, runs, strict=True):
@@ -276,14 +276,13 @@ async def async_crowds(seconds: float) -> str:
         (
             "## Many meters on one line",
             (
-                "The age of a value is counted from the moment its meter was"
-                " asked; the worst is that of the unluckiest meter at the"
-                " unluckiest moment; - is read once at most. Aims: power of 12"
-                " meters at 9600 baud every second; of 64 at 38400 baud, power never"
-                " older than 3 s and"
-                " counters never older than 15 s. The last column but one is what"
-                " polling everything of one meter after the other would take for a"
-                " round."
+                "The age of a value is counted from the moment at which the request"
+                " was at the meter; the worst is that of the unluckiest meter at the"
+                " unluckiest moment. A counter without an age (-) was read once at"
+                " most in the measured time. Aims: power of 12 meters at 9600 baud"
+                " every second; of 64 at 38400 baud, power never older than 3 s and"
+                " counters never older than 15 s. The last column but one is how long"
+                " a round takes that reads everything of one meter after the other."
             ),
             table(
                 (

@@ -231,6 +231,8 @@ class Run:
 
     meters: int
     reads: list[Exchange]
+    all_reads: list[Exchange]
+    """Also those from the start of Home Assistant until the measured time."""
     restart: float
     """s from the first request until all meters have shown power."""
     core: float
@@ -240,8 +242,13 @@ class Run:
     """Of counters and of measurements, of all meters together."""
 
     def ages(self, registers: range) -> Ages | None:
-        """Return the ages over all meters; None if one was read once at most."""
-        return ages(self.reads, registers, range(1, self.meters + 1))
+        """Return the ages over all meters; None if one was read once at most.
+
+        On a busy bus, counters may be read once in the measured time, so their ages
+        are counted from their first read on.
+        """
+        reads = self.all_reads if registers == COUNTERS else self.reads
+        return ages(reads, registers, range(1, self.meters + 1))
 
 
 async def async_run(
@@ -264,8 +271,9 @@ async def async_run(
             async with home_assistant(config):
                 await async_settle(line, meters, time.monotonic())
             enable_all(config)
+        started = time.monotonic()
         async with home_assistant(config) as process:
-            restart = await async_settle(line, meters, time.monotonic())
+            restart = await async_settle(line, meters, started)
             began, wall, before = time.monotonic(), time.time(), process.cpu_times()
             await asyncio.sleep(seconds)
             after, memory = process.cpu_times(), process.memory_info().rss
@@ -274,6 +282,7 @@ async def async_run(
         return Run(
             meters,
             line.reads(began, ended),
+            line.reads(started, ended),
             restart,
             used / (ended - began),
             memory / 2**20,
