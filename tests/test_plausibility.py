@@ -235,12 +235,6 @@ def test_counter_that_is_not_resettable_is_rejected_at_zero(watch: Watch) -> Non
     assert watch.counters.values == {TOTAL: 500.0, PARTIAL: 50.0}
 
 
-def test_next_reading_of_a_forgotten_counter_is_accepted(watch: Watch) -> None:
-    watch.counters.forget([PARTIAL, "counter_of_another_meter"])
-    assert not watch.rejected(partial_energy_consumed=3.0)
-    assert watch.counters.values == {TOTAL: 500.0, PARTIAL: 3.0}
-
-
 def test_reading_after_our_own_reset_is_accepted_without_its_offset() -> None:
     watch = Watch()
     watch.rejected(tariff_1_energy=999_999.99, tariff_2_energy=7, tariff_3_energy=1)

@@ -40,8 +40,9 @@ PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": 
 # Every integration passes this speed for RTU over TCP, which has none of its own.
 SOCKET_BAUDRATE = 115_200
 
-# s; the timeout of the connection, for everyone who shares it. It bounds connecting:
-# the bus has a shorter timeout for each response.
+# s; the timeout of the connection, for all integrations that share it. It bounds the
+# opening of a port (tmodbus has 10 s of its own for Modbus TCP). The bus has a shorter
+# timeout for each response.
 CONNECTION_TIMEOUT = 5.0
 
 # s until a response begins, where it takes longer than on a serial port: a network

@@ -1,4 +1,4 @@
-"""What the dialogs of a bus and of its meters share: to look for meters on the bus."""
+"""The steps that the dialogs of a bus and of its meters share: scan and select."""
 
 from abc import abstractmethod
 import asyncio

@@ -43,7 +43,7 @@ PUBLISHED_FOR_SECONDS = 30
 
 @dataclass(frozen=True)
 class Kind:
-    """What the sensors of one unit have in common."""
+    """The common attributes of the sensors of one unit."""
 
     device_class: SensorDeviceClass
     unit: str | None

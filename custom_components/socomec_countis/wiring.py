@@ -1,4 +1,4 @@
-"""What the connection test found, for an action's response and for reading."""
+"""The result of the connection test, for an action and for a notification."""
 
 from collections.abc import Mapping
 from typing import Any

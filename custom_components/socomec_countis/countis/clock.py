@@ -36,17 +36,12 @@ def shown(values: Mapping[str, float | None]) -> datetime | None:
         return None
 
 
-def offset(
-    values: Mapping[str, float | None], local_time: datetime, *, age: float = 0
-) -> int | None:
-    """Return how many s the clock is ahead of the local time, None if it is invalid.
-
-    `age` is how many s before `local_time` the meter responded.
-    """
+def offset(values: Mapping[str, float | None], local_time: datetime) -> int | None:
+    """Return how many s the clock is ahead of the local time, None if it is invalid."""
     time = shown(values)
     if time is None:
         return None
-    ahead = time + timedelta(seconds=MID_SECOND + age) - local_time
+    ahead = time + timedelta(seconds=MID_SECOND) - local_time
     return round(ahead.total_seconds())
 
 

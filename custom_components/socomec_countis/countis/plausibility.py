@@ -5,7 +5,7 @@ than a tenth, they book all of the new reading. So a reading is accepted only if
 meter can have counted up to it since the last accepted value.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 import logging
 from typing import Any, Self
@@ -15,7 +15,7 @@ from .registers import TARIFF_COUNTERS
 
 _LOGGER = logging.getLogger(__name__)
 
-# What an E33 measures (manual): 230 V + 15 % from phase to neutral, 100 A on each of
+# The range of an E33 (manual): 230 V + 15 % from phase to neutral, 100 A on each of
 # three phases continuously. Together 79.5 kW, or 22 Wh in a second.
 PHASES = 3
 VOLTS = 265
@@ -51,7 +51,7 @@ HIGH_RESOLUTION = 0.01  # kWh or kvarh, so values are rounded to two decimals
 
 @dataclass(frozen=True)
 class Limits:
-    """What a meter can measure with this continuous current in A on each phase."""
+    """The range of a meter with this continuous current in A on each phase."""
 
     amperes: float = DIRECT_AMPERES
 
@@ -82,7 +82,7 @@ class Accepted:
     value: float
     """In kWh or kvarh, with the rollover offset."""
     rollover_offset: float
-    """What the register lost by rollovers, in kWh or kvarh."""
+    """The energy that the register lost by rollovers, in kWh or kvarh."""
     at: float
     """When the reading was requested, in s since 1970."""
     step: float
@@ -176,11 +176,6 @@ class CounterCheck:
             _LOGGER.warning("Stored counters are invalid and not used: %s", err)
             self.accepted = {}
         return self
-
-    def forget(self, names: Iterable[str]) -> None:
-        """Accept the next reading of these counters, whatever it is."""
-        for name in names:
-            self.accepted.pop(name, None)
 
     def reset_limit(self, seconds: float, step: float) -> float:
         """Return the highest value of a counter so many seconds after its reset."""

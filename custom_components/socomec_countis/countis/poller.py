@@ -100,7 +100,7 @@ class Polled:
         names = {BLOCK_OF[quantity] for quantity in quantities}
         if MEASUREMENTS in names:
             names.add(POWER)
-        # What was not read until now is read at once.
+        # A block that was not read until now is due at once.
         for name in INTERVALS.keys() - self.blocks:
             self.due_at.pop(name, None)
         details = not MEASURED_DETAILS.isdisjoint(quantities)

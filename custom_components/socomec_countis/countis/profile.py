@@ -1,4 +1,4 @@
-"""What one meter is and supports, found once by asking it."""
+"""The profile of a meter: its identity and the blocks that it supports."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -87,14 +87,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Profile:
-    """What one meter is and supports."""
+    """The identity of one meter, and the blocks and quantities that it supports."""
 
     identity: Mapping[str, Any] = field(default_factory=dict)
     """The values of block 50000; empty if the meter does not support the block."""
     blocks: Mapping[str, Variant] = field(default_factory=dict)
     """The supported blocks by name."""
     quantities: frozenset[str] = frozenset()
-    """What the meter measures and counts."""
+    """The quantities that the meter measures and counts."""
     unused: frozenset[str] = frozenset()
     """Counters that read 0 when the profile was taken."""
     tariff_count: int | None = None

@@ -3,7 +3,7 @@
 Its conditions first: voltage and current on every phase that is connected, a power
 factor between 0.6 and 1, at least 20 A. Then its codes: 0 no error, 1 to 3 the
 current of phase n is reversed (L and L' swapped), 7 to 9 the voltage of phase n is
-swapped with the neutral. What is produced makes a phase negative just as a
+swapped with the neutral. Produced power makes a phase negative just as a
 reversed current does, so the test means something only while nothing is.
 """
 
@@ -33,7 +33,7 @@ SWAPPED_NEUTRAL = 7
 
 
 class Condition(StrEnum):
-    """What has to be so before the test means anything."""
+    """A condition without which the test is inconclusive."""
 
     VOLTAGE = "voltage"
     CURRENT = "current"
@@ -54,7 +54,7 @@ class Unmet:
 
 @dataclass(frozen=True)
 class Wiring:
-    """What the test found."""
+    """The result of the test."""
 
     codes: tuple[int, ...]
     """The manual's codes, (0,) for no error; empty if a condition is not met."""
