@@ -13,7 +13,7 @@ from modbus_connection import ModbusSerialParams
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.socomec_countis import config_flow, connection, scan_flow
+from custom_components.socomec_countis import config_flow, scan_flow
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import async_take_profile
 from custom_components.socomec_countis.runtime import CountisConfigEntry
@@ -136,15 +136,10 @@ async def test_port_that_is_being_closed_is_waited_for(
     line: Line,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(scan_flow, "REOPEN_SECONDS", 60)
     with Path(line.port).open("rb", buffering=0) as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-
-        def unlock(error: Exception) -> bool:
-            fcntl.flock(other, fcntl.LOCK_UN)
-            return connection.is_connection_lost(error)
-
-        monkeypatch.setattr(scan_flow, "is_connection_lost", unlock)
-        monkeypatch.setattr(scan_flow, "REOPEN_SECONDS", 60)
+        hass.loop.call_later(0.3, fcntl.flock, other, fcntl.LOCK_UN)
         result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
@@ -156,7 +151,7 @@ async def test_port_of_another_program_is_an_error(
     with Path(line.port).open("rb", buffering=0) as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         text = await shown_error(hass, await add_meter())
-    assert "no other program does" in text
+    assert "no other program uses it" in text
 
 
 @pytest.mark.usefixtures("hasty")
@@ -210,7 +205,7 @@ async def test_another_device_is_no_countis(
 ) -> None:
     meter.override = {50004: 300}
     text = await shown_error(hass, await add_meter())
-    assert "it is not a COUNTIS" in text
+    assert "is not a COUNTIS" in text
     assert "300" in text
 
 
@@ -219,8 +214,19 @@ async def test_invalid_response_is_told_from_no_response(
 ) -> None:
     meter.exception = 4
     text = await shown_error(hass, await add_meter())
-    assert "A device responds at unit ID 1" in text
+    assert "The response at unit ID 1" in text
     assert "not valid" in text
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_adapter_that_echoes_is_named(
+    hass: HomeAssistant, add_meter: AddMeter, line: Line
+) -> None:
+    line.echoes = True
+    result = await add_meter()
+    assert result["errors"] == {"base": "adapter_echoes"}
+    text = await shown_error(hass, result)
+    assert f"adapter or gateway {line.port} returns every request" in text
 
 
 async def test_line_settings_of_another_integration_are_named(
@@ -338,7 +344,7 @@ async def test_no_response_behind_a_gateway_names_the_other_kind(
         result = await submit(hass, "tcp", place | {"baudrate": "9600"})
         text = await shown_error(hass, result)
     assert f"behind the gateway {gateway.host}:{gateway.port}" in text
-    assert "this kind of gateway" in text
+    assert "gateway of the selected kind" in text
     result = await hass.config_entries.flow.async_configure(
         result["flow_id"], place | {"baudrate": "9600"}
     )

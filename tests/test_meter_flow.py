@@ -6,8 +6,10 @@ from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.modbus.connection import async_get_connection_info
 from homeassistant.config_entries import SOURCE_RECONFIGURE
+from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import issue_registry as ir
 from simulator import LOST, Line, Meter
 from simulator.table import PERIODS, PERIODS_UNIT_100
 
@@ -20,6 +22,7 @@ from .common import (
     entity_id,
     open_add_meters,
     shown_error,
+    shown_states,
     state,
     subentry_of,
     until,
@@ -32,10 +35,13 @@ async def reconfigure(
     entry: CountisConfigEntry,
     unit_id: int,
     *,
+    serial: str | None = None,
     take_profile: bool = False,
 ) -> FlowResult:
-    """Reconfigure the only meter of a bus."""
-    (subentry,) = entry.subentries.values()
+    """Reconfigure a meter of a bus, the first one unless a serial number is given."""
+    subentry = next(
+        each for each in entry.subentries.values() if serial in {None, each.unique_id}
+    )
     form = await hass.config_entries.subentries.async_init(
         (entry.entry_id, SUBENTRY_METER),
         context={"source": SOURCE_RECONFIGURE, "subentry_id": subentry.subentry_id},
@@ -178,21 +184,16 @@ async def test_another_meter_is_refused(
     assert subentry_of(entry).data["unit_id"] == 1
 
 
-async def test_unit_id_of_another_meter_is_refused(
-    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry
+async def test_unit_id_of_a_meter_without_serial_number_is_refused(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    entry: CountisConfigEntry,
+    second_meter: Meter,
 ) -> None:
+    second_meter.refuses = {50000}
     await add_meter(unit_id=2)
-    form = await hass.config_entries.subentries.async_init(
-        (entry.entry_id, SUBENTRY_METER),
-        context={
-            "source": SOURCE_RECONFIGURE,
-            "subentry_id": subentry_of(entry, 1).subentry_id,
-        },
-    )
-    result = await hass.config_entries.subentries.async_configure(
-        form["flow_id"], {"unit_id": 2, "take_profile": False}
-    )
-    assert "COUNTIS E33 #2 already has this unit ID" in await shown_error(hass, result)
+    result = await reconfigure(hass, entry, 2)
+    assert "COUNTIS #2 already has this unit ID" in await shown_error(hass, result)
     # What was entered stays, and its own unit ID is free for it.
     result = await hass.config_entries.subentries.async_configure(
         result["flow_id"], {"unit_id": 1, "take_profile": False}
@@ -200,12 +201,54 @@ async def test_unit_id_of_another_meter_is_refused(
     assert result["reason"] == "reconfigure_successful"
 
 
+@pytest.mark.usefixtures("quick", "impatient")
+async def test_meters_with_swapped_unit_ids_are_reconfigured_one_by_one(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    entry: CountisConfigEntry,
+    line: Line,
+) -> None:
+    await add_meter(unit_id=2)
+    first, second = coordinator_of(entry, 1), coordinator_of(entry, 2)
+    shown = shown_states(hass, "energy_consumed", SECOND_SERIAL)
+    line.cut = True
+    await until(lambda: not first.online and not second.online)
+    line.meters[1], line.meters[2] = line.meters[2], line.meters[1]
+    for unit_id, each in line.meters.items():
+        each.address = unit_id
+    line.cut = False
+
+    # Another meter responds at the unit ID of each, so none of them is read.
+    issues = ir.async_get(hass)
+    issue_ids = [
+        f"another_meter_{each.subentry.subentry_id}" for each in (first, second)
+    ]
+    await until(lambda: all(issues.async_get_issue(DOMAIN, each) for each in issue_ids))
+    result = await reconfigure(hass, entry, 2)
+    assert result["reason"] == "reconfigure_successful"
+    assert first.subentry.data["unit_id"] == second.subentry.data["unit_id"] == 2
+    await until(lambda: first.online)
+    requests = len(line.requests)
+    await until(lambda: len(line.requests) > requests + 20)
+    assert first.online
+    assert not second.online
+    assert issues.async_get_issue(DOMAIN, issue_ids[1])
+
+    result = await reconfigure(hass, entry, 1, serial=SECOND_SERIAL)
+    assert result["reason"] == "reconfigure_successful"
+    await until(lambda: first.online and second.online)
+    assert not any(issues.async_get_issue(DOMAIN, each) for each in issue_ids)
+    assert state(hass, "energy_consumed") == "1234.56"
+    assert state(hass, "energy_consumed", SECOND_SERIAL) == "0"
+    assert set(shown) <= {"0", STATE_UNAVAILABLE}
+
+
 @pytest.mark.usefixtures("hasty")
 async def test_meter_without_response_is_refused(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     text = await shown_error(hass, await reconfigure(hass, entry, 77))
-    assert "does not respond at unit ID 77" in text
+    assert "No meter responds at unit ID 77" in text
     assert subentry_of(entry).data["unit_id"] == 1
 
 

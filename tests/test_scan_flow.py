@@ -1,14 +1,16 @@
 """Finding meters by a scan: with a new bus, and on a bus that is set up."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+import re
 from typing import Any
 
-from modbus_connection import ModbusSerialParams
+from modbus_connection import ModbusSerialParams, ModbusUnit
 import pytest
 
-from custom_components.socomec_countis import config_flow, meter_flow, scan_flow
+from custom_components.socomec_countis import config_flow, scan_flow
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import settings_to_try
 from custom_components.socomec_countis.runtime import CountisConfigEntry
@@ -21,7 +23,6 @@ from homeassistant.data_entry_flow import (
     FlowResultType,
     UnknownFlow,
 )
-from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.translation import async_get_translations
 from simulator import Line, Meter, line_in_thread
 
@@ -56,7 +57,6 @@ FOUND = [
 def _few_unit_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scan few unit IDs."""
     monkeypatch.setattr(config_flow, "UNIT_IDS", UNIT_IDS)
-    monkeypatch.setattr(meter_flow, "UNIT_IDS", UNIT_IDS)
 
 
 @pytest.fixture
@@ -188,8 +188,9 @@ async def test_progress_lists_meters_and_time_left(
     seen = {}
     while result["type"] is FlowResultType.SHOW_PROGRESS:
         seen[placeholders(result)["found"]] = result["progress_action"]
-        minutes, seconds = placeholders(result)["time_left"].split(":")
-        assert 0 <= int(minutes) * 60 + int(seconds) < 300
+        assert re.fullmatch(
+            r"([1-4] min )?[1-5]?\d s", placeholders(result)["time_left"]
+        )
         await asyncio.sleep(0)
         result = await flow.async_configure(result["flow_id"])
     assert seen == {
@@ -323,7 +324,9 @@ async def test_scan_is_repeated(hass: HomeAssistant, line: Line) -> None:
     assert placeholders(result)["unit_ids"] == "1-12"
     line.cut = False
     other = await start(hass, line, baudrate="19200")
-    refused = await submit(hass, result, {"next_step_id": "search"})
+    refused = await end_of_scan(
+        hass, await submit(hass, result, {"next_step_id": "scan"})
+    )
     assert "Another dialog uses" in await shown_error(hass, refused)
     hass.config_entries.flow.async_abort((await end_of_scan(hass, other))["flow_id"])
     line.cut = True
@@ -332,7 +335,7 @@ async def test_scan_is_repeated(hass: HomeAssistant, line: Line) -> None:
     )
     line.cut = False
     again = await end_of_scan(
-        hass, await submit(hass, result, {"next_step_id": "search"})
+        hass, await submit(hass, result, {"next_step_id": "scan"})
     )
     assert list(listed(again).values()) == FOUND
 
@@ -360,21 +363,29 @@ async def test_missing_port_is_an_error_of_the_form(
 
 
 async def test_port_taken_with_other_settings_is_an_error_of_the_form(
-    hass: HomeAssistant, line: Line
+    hass: HomeAssistant, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line.cut = True
-    result = await start(hass, line, baudrate=None)
     other = ModbusSerialParams(device=line.port, baudrate=9600, parity="O")
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                # It is free for a moment when the scan goes on with other settings.
-                async with async_get_temporary_unit(hass, other, 9):
-                    result = await end_of_scan(hass, result)
-                    break
-            except HomeAssistantError:
-                await asyncio.sleep(0)
-    assert "(9600 baud, 8O1)" in await shown_error(hass, result)
+    async with AsyncExitStack() as stack:
+
+        @asynccontextmanager
+        async def take_port(
+            hass: HomeAssistant, params: ModbusSerialParams, unit_id: int
+        ) -> AsyncIterator[ModbusUnit]:
+            """Take the port when the scan goes on with other settings."""
+            if params.baudrate != 9600:
+                monkeypatch.undo()
+                await stack.enter_async_context(
+                    async_get_temporary_unit(hass, other, 9)
+                )
+            async with async_get_temporary_unit(hass, params, unit_id) as unit:
+                yield unit
+
+        line.cut = True
+        result = await start(hass, line, baudrate=None)
+        monkeypatch.setattr(scan_flow, "async_get_temporary_unit", take_port)
+        result = await end_of_scan(hass, result)
+        assert "(9600 baud, 8O1)" in await shown_error(hass, result)
 
 
 async def test_port_in_use_is_scanned_with_its_settings(

@@ -13,7 +13,9 @@ import yaml
 
 from custom_components.socomec_countis.binary_sensor import PHASES
 from custom_components.socomec_countis.button import BUTTONS
+from custom_components.socomec_countis.connection import ERROR_KEYS, GATEWAY_KEYS
 from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.countis import CommandError
 from custom_components.socomec_countis.select import TARIFF
 from custom_components.socomec_countis.sensor import SENSORS
 from homeassistant.core import HomeAssistant
@@ -62,6 +64,34 @@ def test_texts_follow_the_rules(path: Path) -> None:
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
 def test_language_has_the_texts_and_placeholders_of_english(path: Path) -> None:
     assert placeholders(load(path)) == placeholders(TEXTS)
+
+
+@pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
+def test_error_has_the_same_words_everywhere(path: Path) -> None:
+    texts = load(path)
+    flows = [texts["config"], *texts["config_subentries"].values()]
+    flows += [
+        each["fix_flow"] for each in texts["issues"].values() if "fix_flow" in each
+    ]
+    errors = [flow["error"] for flow in flows if "error" in flow]
+    errors.append({key: each["message"] for key, each in texts["exceptions"].items()})
+    # It says what to check, which differs.
+    differ = {"another_meter"}
+    keys = {key for each in errors for key in each} - differ
+    assert len(keys) > len(errors)
+    for key in keys:
+        assert len({each[key] for each in errors if key in each}) == 1, key
+
+
+def test_every_error_of_the_bus_has_a_text_in_each_dialog() -> None:
+    keys = {
+        key for kind, key in ERROR_KEYS.items() if not issubclass(kind, CommandError)
+    }
+    keys |= {*GATEWAY_KEYS.values()}
+    assert TEXTS["config"]["error"].keys() >= keys
+    assert TEXTS["config_subentries"]["meter"]["error"].keys() >= keys
+    assert TEXTS["issues"]["another_meter"]["fix_flow"]["error"].keys() >= keys
+    assert TEXTS["exceptions"].keys() >= keys | set(ERROR_KEYS.values())
 
 
 def test_icons_follow_the_rules() -> None:

@@ -1,5 +1,6 @@
-"""Config flow of a bus: its connection and line settings, and its first meters."""
+"""The dialogs of a bus: its connection and line settings, and its first meters."""
 
+from collections.abc import Iterable
 from functools import partialmethod
 from pathlib import Path
 from typing import Any, override
@@ -36,7 +37,7 @@ from .const import (
 from .countis import SCAN_SETTINGS, UNIT_IDS, FoundMeter
 from .meter_flow import MeterFlow, meter_subentry
 from .runtime import CountisConfigEntry, meter_subentries
-from .scan_flow import HELD_UNIT_ID, ScanFlow, UserInput
+from .scan_flow import HELD_UNIT_ID, UNREACHABLE, FormError, ScanFlow, UserInput
 from .schemas import OPTIONS_SCHEMA, SUGGESTED, bus_schema
 
 # Wrong line settings silence all meters alike, so a few of them are enough to verify
@@ -54,11 +55,16 @@ def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
     return data
 
 
-def endpoint(data: BusData) -> str:
-    """Return what identifies a bus, the same for all names of a serial port."""
-    if data[CONF_TYPE] == SERIAL:
-        return str(Path(data[CONF_DEVICE]).resolve())
-    return bus_unique_id(data)
+def same_bus(entries: Iterable[ConfigEntry], data: BusData) -> ConfigEntry | None:
+    """Return the entry for a bus, by any name of its serial port."""
+
+    def endpoint(data: BusData) -> str:
+        if data[CONF_TYPE] == SERIAL:
+            return str(Path(data[CONF_DEVICE]).resolve())
+        return bus_unique_id(data)
+
+    bus = endpoint(data)
+    return next((each for each in entries if endpoint(each.data) == bus), None)
 
 
 class CountisConfigFlow(
@@ -87,13 +93,8 @@ class CountisConfigFlow(
         """Return another entry for the same bus."""
         entries = self.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
         own_id = self.context.get("entry_id")
-
-        def find() -> ConfigEntry | None:
-            bus = endpoint(self.data)
-            others = (each for each in entries if each.entry_id != own_id)
-            return next((each for each in others if endpoint(each.data) == bus), None)
-
-        return await self.hass.async_add_executor_job(find)
+        others = [each for each in entries if each.entry_id != own_id]
+        return await self.hass.async_add_executor_job(same_bus, others, self.data)
 
     # -- a new bus -----------------------------------------------------------
 
@@ -104,7 +105,7 @@ class CountisConfigFlow(
     async def _async_new(
         self, kind: str, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Ask for a bus and a meter, and search for what is left empty."""
+        """Ask for a bus and a meter, and scan for what is left empty."""
         if user_input is not None:
             self.form, self._entered = kind, user_input
             known = bus_data(kind, user_input)
@@ -113,9 +114,10 @@ class CountisConfigFlow(
             await self.async_set_unique_id(unique_id, raise_on_progress=False)
             await self._async_abort_if_configured()
             unit_id = user_input.get(CONF_UNIT_ID)
-            result = await self.async_look(known, [unit_id] if unit_id else UNIT_IDS)
-            if result is not None:
-                return result
+            try:
+                return await self.async_look(known, [unit_id] if unit_id else UNIT_IDS)
+            except FormError as err:
+                self.error = err
         entered = self._entered or SUGGESTED[kind]
         return self.show_form(kind, bus_schema(kind, is_new=True), entered)
 
@@ -155,17 +157,13 @@ class CountisConfigFlow(
             self.context["entry_id"]
         )
         if user_input is not None:
-            self.errors = {}
             self.data = bus_data(kind, user_input)
-            if other := await self._async_other_entry():
-                self.set_error("bus_already_configured", name=other.title)
-            elif self.claim():
-                try:
+            try:
+                with self.claimed():
                     await self._async_verify_and_update(entry)
-                finally:
-                    self.release()
-            if not self.errors:
                 return self.async_abort(reason="reconfigure_successful")
+            except FormError as err:
+                self.error = err
         entered = user_input or {**SUGGESTED[kind], **entry.data}
         schema = bus_schema(kind, is_new=False)
         return self.show_form(f"reconfigure_{kind}", schema, entered)
@@ -178,8 +176,10 @@ class CountisConfigFlow(
         """Change the entry if a known meter responds on the bus as it is now.
 
         The lock keeps the entry from being set up by something else in between. It is
-        set up again with its old or its new data, whatever happens.
+        set up again with its old or its new data, whatever happens. Raises `FormError`.
         """
+        if other := await self._async_other_entry():
+            raise FormError(key="bus_already_configured", name=other.title)
         meters = meter_subentries(entry)
         if entry.state is ConfigEntryState.LOADED:
             coordinators = entry.runtime_data.coordinators
@@ -191,27 +191,31 @@ class CountisConfigFlow(
                 raise AbortFlow(reason, {"name": entry.title})
             try:
                 await self._async_verify(meters[:VERIFIED_METERS])
-                if not self.errors:
-                    unique_id = bus_unique_id(self.data)
-                    title = entry.title
-                    # A title that the user has given stays.
-                    if title == endpoint_name(entry.data):
-                        title = endpoint_name(self.data)
-                    self.hass.config_entries.async_update_entry(
-                        entry, data=self.data, unique_id=unique_id, title=title
-                    )
+                # A title that the user has given stays.
+                is_default = entry.title == endpoint_name(entry.data)
+                self.hass.config_entries.async_update_entry(
+                    entry,
+                    data=self.data,
+                    unique_id=bus_unique_id(self.data),
+                    title=endpoint_name(self.data) if is_default else entry.title,
+                )
             finally:
                 await entry.async_setup(self.hass)
 
     async def _async_verify(self, meters: list[ConfigSubentry]) -> None:
-        """Set an error unless one of these meters responds.
+        """Raise `FormError` unless one of these meters responds.
 
         Without meters, it is enough that the port or gateway can be opened.
         """
         known = [(m.data[CONF_UNIT_ID], m.data[CONF_SERIAL_NUMBER]) for m in meters]
         for unit_id, serial_number in known or [(HELD_UNIT_ID, None)]:
-            profile = await self.async_probe(unit_id, serial_number)
-            if profile or (self.reached and not known):
-                self.errors = {}
-            if not self.errors or not self.reached:
+            try:
+                await self.async_probe(unit_id, serial_number)
+            except FormError as err:
+                if err.key in UNREACHABLE:
+                    raise
+                error = err
+            else:
                 return
+        if known:
+            raise error

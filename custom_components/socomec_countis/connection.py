@@ -26,7 +26,6 @@ from .const import (
 from .countis import (
     AnotherMeterError,
     Bus,
-    CountisError,
     LineSettings,
     NotACountisError,
     ResetError,
@@ -34,6 +33,7 @@ from .countis import (
     SetClockError,
     SetTariffError,
 )
+from .countis.errors import EchoError
 
 PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
 
@@ -51,13 +51,23 @@ RESPONSE_TIMEOUTS = {RTU_OVER_TCP: 0.5, TCP: 1.5}
 
 BUS_ERRORS = (ModbusError, OSError)
 
-ERROR_KEYS: dict[type[CountisError], str] = {
+# The first class that fits an error decides which text says what to check.
+ERROR_KEYS: dict[type[Exception], str] = {
     NotACountisError: "not_a_countis",
     AnotherMeterError: "another_meter",
     ResetError: "reset_failed",
     ResetTariffsError: "tariff_reset_failed",
     SetTariffError: "tariff_not_set",
     SetClockError: "clock_not_set",
+    EchoError: "adapter_echoes",
+    ModbusTimeoutError: "no_response",
+    ModbusConnectionError: "cannot_open_port",
+    ModbusError: "invalid_response",
+    OSError: "cannot_open_port",
+}
+GATEWAY_KEYS = {
+    "no_response": "no_response_behind_gateway",
+    "cannot_open_port": "cannot_reach_gateway",
 }
 
 type BusData = Mapping[str, Any]
@@ -117,29 +127,16 @@ def settings_data(data: BusData, settings: LineSettings) -> dict[str, Any]:
 
 def line_settings(data: BusData) -> str:
     """Return the line settings as they are commonly written: 9600 baud, 8N1."""
+    speed = data[CONF_BAUDRATE]
     if data[CONF_TYPE] != SERIAL:
-        return f"{data[CONF_BAUDRATE]} baud"
-    parity = PARITIES[data[CONF_PARITY]]
-    return f"{data[CONF_BAUDRATE]} baud, 8{parity}{data[CONF_STOPBITS]}"
-
-
-def is_connection_lost(error: Exception) -> bool:
-    """Whether the port or gateway could not be opened, so that no request was sent."""
-    return isinstance(error, ModbusConnectionError | OSError) and not isinstance(
-        error, ModbusTimeoutError
-    )
+        return f"{speed} baud"
+    return str(LineSettings(speed, PARITIES[data[CONF_PARITY]], data[CONF_STOPBITS]))
 
 
 def error_key(data: BusData, error: Exception) -> str:
     """Return the translation key of the text that says what to check."""
-    if isinstance(error, CountisError):
-        return ERROR_KEYS[type(error)]
-    behind_gateway = data[CONF_TYPE] != SERIAL
-    if isinstance(error, ModbusTimeoutError):
-        return "no_response_behind_gateway" if behind_gateway else "no_response"
-    if is_connection_lost(error):
-        return "cannot_reach_gateway" if behind_gateway else "cannot_open_port"
-    return "invalid_response"
+    key = next(key for kind, key in ERROR_KEYS.items() if isinstance(error, kind))
+    return key if data[CONF_TYPE] == SERIAL else GATEWAY_KEYS.get(key, key)
 
 
 def error_placeholders(

@@ -24,8 +24,8 @@ TO_REDACT = {
     "serial_order",
     "expected",
     "found",
+    *map(str, SERIAL_NUMBER_REGISTERS),
 }
-REDACTED_REGISTERS = {str(address) for address in SERIAL_NUMBER_REGISTERS}
 
 
 async def async_get_config_entry_diagnostics(
@@ -33,77 +33,63 @@ async def async_get_config_entry_diagnostics(
 ) -> dict[str, Any]:
     """Return the connection, the statistics of the bus and its meters."""
     diagnostics: dict[str, Any] = {
-        "entry": dict(entry.data),
-        "options": dict(entry.options),
-        "meters": [
-            async_redact_data(dict(subentry.data), TO_REDACT)
-            for subentry in meter_subentries(entry)
-        ],
+        "entry": entry.data,
+        "options": entry.options,
+        "meters": [subentry.data for subentry in meter_subentries(entry)],
     }
-    if entry.state is not ConfigEntryState.LOADED:
-        return diagnostics | {
-            "setup_error": _error(
-                entry.error_reason_translation_key,
-                entry.error_reason_translation_placeholders,
-            )
+    if entry.state is ConfigEntryState.LOADED:
+        diagnostics["bus"] = _bus(entry.runtime_data.bus)
+    else:
+        diagnostics["setup_error"] = {
+            "key": entry.error_reason_translation_key,
+            "placeholders": entry.error_reason_translation_placeholders or {},
         }
-    return diagnostics | {"bus": _bus(entry.runtime_data.bus)}
+    return async_redact_data(diagnostics, TO_REDACT)
 
 
 async def async_get_device_diagnostics(
     hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
 ) -> dict[str, Any]:
-    """Return a meter: its profile, its registers as read now, and its values."""
+    """Return a meter: its profile, its registers as read now, and its values.
+
+    The device of a meter that was exchanged for another one has those of the bus.
+    """
     diagnostics = await async_get_config_entry_diagnostics(hass, entry)
-    if entry.state is not ConfigEntryState.LOADED:
-        return diagnostics
-    for coordinator in entry.runtime_data.coordinators.values():
-        if (DOMAIN, meter_identifier(coordinator.subentry)) in device.identifiers:
-            return {
-                "entry": diagnostics["entry"],
-                "meter": await _async_meter(coordinator),
-                "bus": diagnostics["bus"],
-            }
-    # The device of a meter that was exchanged for another one.
+    if entry.state is ConfigEntryState.LOADED:
+        for coordinator in entry.runtime_data.coordinators.values():
+            if (DOMAIN, meter_identifier(coordinator.subentry)) in device.identifiers:
+                meter = await _async_meter(coordinator)
+                del diagnostics["meters"]
+                diagnostics["meter"] = async_redact_data(meter, TO_REDACT)
     return diagnostics
 
 
 async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
+    """Return a meter, and its registers if they can be read."""
     meter = coordinator.meter
     registers: Mapping[int, int] = {}
-    read_error = None
+    read_error = last_error = None
     try:
         registers = await meter.async_read_registers()
     except (CountisError, *BUS_ERRORS) as err:
         read_error = str(err)
-    profile = meter.profile.as_dict()
-    last_error = None
     if isinstance(error := coordinator.last_exception, HomeAssistantError):
-        last_error = _error(error.translation_key, error.translation_placeholders)
+        last_error = {
+            "key": error.translation_key,
+            "placeholders": error.translation_placeholders,
+        }
     return {
         CONF_UNIT_ID: meter.unit_id,
         "model": meter.profile.model,
         "software_version": meter.profile.software_version,
-        "profile": profile
-        | {"identity": async_redact_data(profile["identity"], TO_REDACT)},
+        "profile": meter.profile.as_dict(),
         "amperes": meter.counters.limits.amperes,
         "counters": meter.counters.as_dict(),
         "online": coordinator.online,
         "last_error": last_error,
         "values": coordinator.data,
-        "registers": async_redact_data(
-            {str(address): word for address, word in registers.items()},
-            REDACTED_REGISTERS,
-        ),
+        "registers": {str(address): word for address, word in registers.items()},
         "read_error": read_error,
-    }
-
-
-def _error(key: str | None, placeholders: Mapping[str, str] | None) -> dict[str, Any]:
-    """Return an error without the serial numbers that its text contains."""
-    return {
-        "key": key,
-        "placeholders": async_redact_data(dict(placeholders or {}), TO_REDACT),
     }
 
 

@@ -1,5 +1,6 @@
-"""Subentry flow of a meter: to add meters to a bus, and to change one of them."""
+"""The dialogs of a meter: to add meters to a bus, and to change one of them."""
 
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import override
 
@@ -16,7 +17,7 @@ from .connection import BusData
 from .const import CONF_PROFILE, CONF_SERIAL_NUMBER, CONF_UNIT_ID, SUBENTRY_METER
 from .countis import UNIT_IDS, Bus, FoundMeter, Profile
 from .runtime import CountisConfigEntry, meter_subentries
-from .scan_flow import ScanFlow, UserInput, meter_title
+from .scan_flow import FormError, ScanFlow, UserInput, meter_title
 from .schemas import CONF_TAKE_PROFILE, METER_SCHEMA, METERS_SCHEMA
 
 
@@ -33,6 +34,13 @@ def meter_subentry(meter: FoundMeter) -> ConfigSubentry:
         title=meter_title(meter.profile, meter.unit_id),
         unique_id=meter.profile.serial_number,
     )
+
+
+def check_unit_id(unit_id: int, meters: Iterable[ConfigSubentry]) -> None:
+    """Raise `FormError` if one of these meters has this unit ID."""
+    for each in meters:
+        if each.data[CONF_UNIT_ID] == unit_id:
+            raise FormError(key="unit_id_in_use", field=CONF_UNIT_ID, name=each.title)
 
 
 class MeterFlow(
@@ -55,28 +63,21 @@ class MeterFlow(
         """Return the bus that polls the meters."""
         return self._entry.runtime_data.bus
 
-    def _is_in_use(self, unit_id: int | None, own_id: str = "") -> bool:
-        """Return whether another meter has this unit ID; the error names it."""
-        for each in meter_subentries(self._entry):
-            if each.data[CONF_UNIT_ID] == unit_id and each.subentry_id != own_id:
-                self.set_error("unit_id_in_use", CONF_UNIT_ID, name=each.title)
-                return True
-        return False
-
     async def async_step_user(self, user_input: UserInput = None) -> SubentryFlowResult:
         """Ask for the unit ID of a meter, and scan the bus if it is left empty."""
         entry = self._entry
         self.data = entry.data
         if user_input is not None:
-            unit_id = user_input.get(CONF_UNIT_ID)
-            known = {each.data[CONF_UNIT_ID] for each in meter_subentries(entry)}
-            free = [each for each in UNIT_IDS if each not in known]
-            if not self._is_in_use(unit_id) and (
-                result := await self.async_look(
-                    entry.data, [unit_id] if unit_id else free
-                )
-            ):
-                return result
+            meters = meter_subentries(entry)
+            known = {each.data[CONF_UNIT_ID] for each in meters}
+            unit_ids = [each for each in UNIT_IDS if each not in known]
+            try:
+                if unit_id := user_input.get(CONF_UNIT_ID):
+                    check_unit_id(unit_id, meters)
+                    unit_ids = [unit_id]
+                return await self.async_look(entry.data, unit_ids)
+            except FormError as err:
+                self.error = err
         return self.show_form("user", METERS_SCHEMA, user_input, own_bus=entry.title)
 
     @override
@@ -91,27 +92,39 @@ class MeterFlow(
     async def async_step_reconfigure(
         self, user_input: UserInput = None
     ) -> SubentryFlowResult:
-        """Ask for another unit ID, and verify that the meter responds there."""
+        """Ask for another unit ID, and verify that the meter responds there.
+
+        After two meters swapped their unit IDs, both are stored with the same one for
+        as long as only one of them is reconfigured. This is safe if both have serial
+        numbers, because a meter is read only after its own serial number.
+        """
         entry = self._entry
         subentry = entry.subentries[self.context["subentry_id"]]
         self.data = entry.data
         if user_input is not None:
-            self.errors = {}
             unit_id = user_input[CONF_UNIT_ID]
             serial_number = subentry.data[CONF_SERIAL_NUMBER]
-            if not self._is_in_use(unit_id, subentry.subentry_id) and (
-                profile := await self.async_probe(unit_id, serial_number)
-            ):
+            others = [
+                each
+                for each in meter_subentries(entry)
+                if each is not subentry
+                and not (serial_number and each.data[CONF_SERIAL_NUMBER])
+            ]
+            try:
+                check_unit_id(unit_id, others)
+                profile = await self.async_probe(unit_id, serial_number)
+            except FormError as err:
+                self.error = err
+            else:
                 before = Profile.from_dict(subentry.data[CONF_PROFILE])
                 after = profile if user_input[CONF_TAKE_PROFILE] else before
-                title = subentry.title
                 # A title that the user has given stays.
-                if title == meter_title(before, subentry.data[CONF_UNIT_ID]):
-                    title = meter_title(after, unit_id)
+                default = meter_title(before, subentry.data[CONF_UNIT_ID])
+                is_default = subentry.title == default
                 return self.async_update_and_abort(
                     entry,
                     subentry,
-                    title=title,
+                    title=meter_title(after, unit_id) if is_default else subentry.title,
                     data_updates={CONF_UNIT_ID: unit_id, CONF_PROFILE: after.as_dict()},
                 )
         entered = user_input or subentry.data

@@ -2,15 +2,17 @@
 
 from abc import abstractmethod
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
+from operator import attrgetter
 from typing import Any, override
 
 from modbus_connection import ModbusUnit
 import voluptuous as vol
 
 from homeassistant.components.modbus import async_get_temporary_unit
+from homeassistant.const import CONF_TYPE
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import FlowContext, FlowHandler, FlowResult
 from homeassistant.exceptions import HomeAssistantError
@@ -19,18 +21,18 @@ from homeassistant.util.hass_dict import HassKey
 from .connection import (
     BUS_ERRORS,
     CONNECTION_TIMEOUT,
+    PARITIES,
     BusData,
     bus_unique_id,
     create_bus,
     endpoint_name,
     error_key,
     error_placeholders,
-    is_connection_lost,
     line_settings,
     modbus_params,
     settings_data,
 )
-from .const import DOMAIN
+from .const import CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS, DOMAIN, SERIAL
 from .countis import (
     CountisError,
     FoundMeter,
@@ -44,7 +46,7 @@ from .countis import (
 from .countis.line_settings import ALL_SETTINGS
 from .schemas import CONF_METERS, found_schema, suggested_values
 
-# s for which a port that was just closed may be busy, and between two attempts.
+# s for which a port that was just released may be busy, and between two attempts.
 REOPEN_SECONDS = 1.0
 REOPEN_DELAY = 0.1
 
@@ -54,8 +56,21 @@ HELD_UNIT_ID = 1
 # The unique IDs of the buses that dialogs probe or scan.
 BUSES_IN_USE: HassKey[set[str]] = HassKey(f"{DOMAIN}_buses_in_use")
 
+# The errors of a port or gateway over which no request was sent.
+UNREACHABLE = {"cannot_open_port", "cannot_reach_gateway", "line_settings_in_use"}
 
 type UserInput = Mapping[str, Any] | None
+
+
+class FormError(Exception):
+    """What is wrong with the input; the form is shown again, and says what to check."""
+
+    def __init__(self, key: str, field: str = "base", **placeholders: str) -> None:
+        """Keep the translation key, the field and the placeholders of the text."""
+        super().__init__(key)
+        self.key = key
+        self.field = field
+        self.placeholders = placeholders
 
 
 def meter_title(profile: Profile, unit_id: int) -> str:
@@ -70,20 +85,15 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     """The bus; its line settings are the first ones to try."""
     form = "user"
     """The step that asks what to look for."""
-    reached = True
-    """Whether the port or gateway could be opened for the last probe."""
+    error: FormError | None = None
+    """What the next form shows."""
     _settings: Sequence[LineSettings]
     _unit_ids: Sequence[int]
     _scan: Scan
-    _task: asyncio.Task[None]
+    _task: asyncio.Task[None] | None = None
     _progress: dict[str, str]
     _shown = (0, 0)
     _is_closed = False
-
-    def __init__(self) -> None:
-        """Initialize the dialog without an error."""
-        self.errors: dict[str, str] = {}
-        self.placeholders: dict[str, str] = {}
 
     @abstractmethod
     async def async_add(self, meters: list[FoundMeter]) -> R:
@@ -100,48 +110,31 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     def show_form(
         self, step_id: str, schema: vol.Schema, entered: UserInput, **placeholders: str
     ) -> R:
-        """Show a form with what was entered, and with the error that is set."""
+        """Show a form with what was entered, and once with the error."""
+        error, self.error = self.error, None
         suggested = suggested_values(entered or {})
         return self.async_show_form(
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(schema, suggested),
-            errors=self.errors,
-            description_placeholders={**placeholders, **self.placeholders},
+            errors={error.field: error.key} if error else {},
+            description_placeholders=placeholders
+            | (error.placeholders if error else {}),
         )
-
-    def set_error(self, key: str, field: str = "base", **placeholders: str) -> None:
-        """Have the form show an error."""
-        self.errors = {field: key}
-        self.placeholders = placeholders
-
-    async def _async_set_error_of(
-        self, error: Exception, unit_id: int, serial_number: str | None = None
-    ) -> None:
-        """Have the form say what to check."""
-        if isinstance(error, HomeAssistantError):
-            key, usable = "line_settings_in_use", await self._async_usable_settings()
-            reason = ", ".join(str(each) for each in usable)
-            placeholders = {"device": endpoint_name(self.data), "reason": reason or "?"}
-        else:
-            key = error_key(self.data, error)
-            placeholders = error_placeholders(self.data, unit_id, error, serial_number)
-        self.set_error(key, **placeholders)
 
     # -- the bus -------------------------------------------------------------
 
-    def claim(self) -> bool:
-        """Keep other dialogs from the bus; set an error if one of them uses it."""
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other dialogs from the bus. Raises `FormError` if one uses it."""
         in_use = self.hass.data.setdefault(BUSES_IN_USE, set())
         unique_id = bus_unique_id(self.data)
         if unique_id in in_use:
-            self.set_error("bus_in_use", device=endpoint_name(self.data))
-            return False
+            raise FormError(key="bus_in_use", device=endpoint_name(self.data))
         in_use.add(unique_id)
-        return True
-
-    def release(self) -> None:
-        """Let other dialogs use the bus."""
-        self.hass.data[BUSES_IN_USE].remove(bus_unique_id(self.data))
+        try:
+            yield
+        finally:
+            in_use.remove(unique_id)
 
     def _with(self, settings: LineSettings) -> BusData:
         return {**self.data, **settings_data(self.data, settings)}
@@ -171,10 +164,22 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                     usable.append(each)
         return usable
 
+    async def _async_form_error(
+        self, error: Exception, unit_id: int, serial_number: str | None = None
+    ) -> FormError:
+        """Return the error of a form that says what to check."""
+        if isinstance(error, HomeAssistantError):
+            usable = await self._async_usable_settings()
+            reason = ", ".join(map(str, usable)) or "?"
+            device = endpoint_name(self.data)
+            return FormError(key="line_settings_in_use", device=device, reason=reason)
+        placeholders = error_placeholders(self.data, unit_id, error, serial_number)
+        return FormError(error_key(self.data, error), **placeholders)
+
     async def async_probe(
         self, unit_id: int, serial_number: str | None = None
-    ) -> Profile | None:
-        """Return the profile of this meter at a unit ID, None if an error is set."""
+    ) -> Profile:
+        """Return the profile of this meter at a unit ID. Raises `FormError`."""
         bus = self.create_bus(self.data)
         until = self.hass.loop.time() + REOPEN_SECONDS
         while True:
@@ -183,68 +188,71 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                     unit = bus.unit(unit_id, client, patient=True)
                     return await async_take_profile(unit, expected=serial_number)
             except (HomeAssistantError, CountisError, *BUS_ERRORS) as err:
-                lost = is_connection_lost(err)
-                if not lost or self.hass.loop.time() > until:
-                    self.reached = not (lost or isinstance(err, HomeAssistantError))
-                    await self._async_set_error_of(err, unit_id, serial_number)
-                    return None
+                error = await self._async_form_error(err, unit_id, serial_number)
+            if error.key not in UNREACHABLE or self.hass.loop.time() > until:
+                raise error
             await asyncio.sleep(REOPEN_DELAY)
 
     # -- the steps -----------------------------------------------------------
 
-    async def async_look(self, known: BusData, unit_ids: Sequence[int]) -> R | None:
+    async def async_look(self, known: BusData, unit_ids: Sequence[int]) -> R:
         """Probe the one meter that is described, or scan for all that fit.
 
-        `known` is the bus without the line settings that were left empty. Returns None
-        if an error is set.
+        `known` is the bus without the line settings that were left empty. Raises
+        `FormError`.
         """
-        self.errors = {}
-        if not self.claim():
-            return None
-        profile = None
-        try:
-            # By their text, because only the speed is of importance behind a gateway.
-            fitting = {
-                line_settings(self._with(each)): each
-                for each in await self._async_usable_settings()
-                if known.items() <= self._with(each).items()
-            }
-            self._settings = settings_to_try(usable=fitting.values())
-            self._unit_ids = unit_ids
+        with self.claimed():
+            self._settings = settings_to_try(
+                known.get(CONF_BAUDRATE),
+                PARITIES.get(known.get(CONF_PARITY, "")),
+                known.get(CONF_STOPBITS),
+                usable=await self._async_usable_settings(),
+            )
             if not self._settings:
-                await self._async_set_error_of(HomeAssistantError(), unit_ids[0])
-            elif len(self._settings) == len(unit_ids) == 1:
+                raise await self._async_form_error(HomeAssistantError(), unit_ids[0])
+            if self.data[CONF_TYPE] != SERIAL:
+                self._settings = self._settings[:1]  # they differ in parity only
+            if len(self._settings) == len(unit_ids) == 1:
                 profile = await self.async_probe(unit_ids[0])
-        finally:
-            self.release()
-        if self.errors or self._is_closed:
-            return None
-        if profile is None:
-            return await self.async_step_search()
-        meter = FoundMeter(unit_ids[0], self._settings[0], profile)
-        return await self._async_add_new([meter])
-
-    async def async_step_search(self, user_input: UserInput = None) -> R:
-        """Start a scan."""
-        if not self.claim():
-            form: R = await getattr(self, f"async_step_{self.form}")()
-            return form
-        self._scan = Scan(
-            self._open_bus, self._settings, self._unit_ids, self._on_change
-        )
-        self._progress = self._progress_placeholders()
-        # Not eager: if the scan ended at once, `found` would get the form's input.
-        self._task = self.hass.async_create_background_task(
-            self._async_scan(), f"{DOMAIN} scan", eager_start=False
-        )
-        self._task.add_done_callback(lambda _: self.release())
+                meter = FoundMeter(unit_ids[0], self._settings[0], profile)
+                return await self._async_add_new([meter])
+        self._unit_ids = unit_ids
         return await self.async_step_scan()
 
+    async def async_step_scan(self, user_input: UserInput = None) -> R:
+        """Start a scan, and show its progress until it has ended."""
+        if self._task is None:
+            self._scan = Scan(
+                self._open_bus, self._settings, self._unit_ids, self._on_change
+            )
+            self._progress = self._progress_placeholders()
+            self._task = self.hass.async_create_background_task(
+                self._async_scan(), f"{DOMAIN} scan"
+            )
+        elif self._task.done():
+            self._task.result()
+            self._task = None
+            step = "found" if self._scan.found else "nothing_found"
+            return self.async_show_progress_done(
+                next_step_id=self.form if self.error else step
+            )
+        return self.async_show_progress(
+            step_id="scan",
+            progress_action="scan_found" if self._scan.found else "scan",
+            progress_task=self._task,
+            description_placeholders=self._progress,
+        )
+
     async def _async_scan(self) -> None:
+        if self._is_closed:
+            return
         try:
-            await self._scan.async_run()
+            with self.claimed():
+                await self._scan.async_run()
+        except FormError as err:
+            self.error = err
         except (HomeAssistantError, *BUS_ERRORS) as err:
-            await self._async_set_error_of(err, self._scan.unit_id)
+            self.error = await self._async_form_error(err, self._scan.unit_id)
 
     @callback
     def _on_change(self) -> None:
@@ -262,45 +270,32 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             "device": endpoint_name(self.data),
             "unit_id": str(self._scan.unit_id),
             "settings": line_settings(self._with(self._scan.trying)),
-            "time_left": f"{minutes}:{seconds:02}",
+            "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
             "found": "\n".join(f"- {self._label(each)}" for each in self._scan.found),
         }
 
-    async def async_step_scan(self, user_input: UserInput = None) -> R:
-        """Show the progress until the scan has ended."""
-        if not self._task.done():
-            return self.async_show_progress(
-                step_id="scan",
-                progress_action="scan_found" if self._scan.found else "scan",
-                progress_task=self._task,
-                description_placeholders=self._progress,
-            )
-        self._task.result()
-        step = "found" if self._scan.found else "nothing_found"
-        return self.async_show_progress_done(
-            next_step_id=self.form if self.errors else step
-        )
-
     async def async_step_found(self, user_input: UserInput = None) -> R:
         """Ask which of the meters to add, and add them."""
-        found = sorted(self._scan.found, key=lambda each: each.unit_id)
+        found = sorted(self._scan.found, key=attrgetter("unit_id"))
         meters = {str(each.unit_id): each for each in found}
         if user_input is not None:
             ticked = [meters[key] for key in user_input[CONF_METERS]]
-            self.set_error("none_ticked")
-            if ticked and (result := await self._async_add_new(ticked)):
-                return result
+            try:
+                return await self._async_add_new(ticked)
+            except FormError as err:
+                self.error = err
         labels = {key: self._label(each) for key, each in meters.items()}
         new = [key for key, each in meters.items() if not self._configured(each)]
         schema = found_schema(labels, new)
         return self.show_form("found", schema, {}, device=endpoint_name(self.data))
 
-    async def _async_add_new(self, meters: list[FoundMeter]) -> R | None:
-        """Add these meters; None, and an error, if one of them is set up already."""
+    async def _async_add_new(self, meters: list[FoundMeter]) -> R:
+        """Add these meters. Raises `FormError` if one is set up already."""
+        if not meters:
+            raise FormError(key="none_ticked")
         for meter in meters:
             if known := self._configured(meter):
-                self.set_error("meter_already_configured", **known)
-                return None
+                raise FormError(key="meter_already_configured", **known)
         return await self.async_add(meters)
 
     def _configured(self, meter: FoundMeter) -> dict[str, str] | None:
@@ -328,12 +323,12 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         tried = [line_settings(self._with(each)) for each in self._settings]
         return self.async_show_menu(
             step_id="others_found" if self._scan.others else "nothing_found",
-            menu_options=["search", self.form],
+            menu_options=["scan", self.form],
             description_placeholders={
                 "device": endpoint_name(self.data),
                 "unit_ids": str(first) if first == last else f"{first}-{last}",
                 "settings": "; ".join(tried),
-                "others": ", ".join(str(each) for each in sorted(self._scan.others)),
+                "others": ", ".join(map(str, sorted(self._scan.others))),
             },
         )
 

@@ -29,36 +29,29 @@ def _number(most: int) -> vol.All:
     return vol.All(selector({"number": config}), vol.Coerce(int))
 
 
-def _choice(*options: str, translation_key: str = "") -> Selector[Any]:
-    config = {"options": list(options), "mode": "dropdown"}
-    if translation_key:
-        config["translation_key"] = translation_key
+def _choice(*options: str, **texts: str) -> Selector[Any]:
+    config = {"options": list(options), "mode": "dropdown", **texts}
     return selector({"select": config})
 
 
-UNIT_ID = _number(255)
-SERIAL_PORT = {vol.Required(CONF_DEVICE): selector({"serial_port": {}})}
-GATEWAY = {
-    vol.Required(CONF_HOST): selector({"text": {}}),
-    vol.Required(CONF_PORT): _number(65535),
-}
-SPEEDS = _choice("4800", "9600", "19200", "38400")
 LINE_SETTINGS = {
-    CONF_BAUDRATE: vol.All(SPEEDS, vol.Coerce(int)),
+    CONF_BAUDRATE: vol.All(_choice("4800", "9600", "19200", "38400"), vol.Coerce(int)),
     CONF_PARITY: _choice(*PARITIES, translation_key=CONF_PARITY),
     CONF_STOPBITS: vol.All(_choice("1", "2"), vol.Coerce(int)),
 }
+UNIT_ID = _number(255)
+SWITCH = selector({"boolean": {}})
 
 # A meter in AUTO mode follows these settings. One that is set to 9600 baud, 8N1
 # understands them as well: it takes the second stop bit for the idle line.
 SUGGESTED_SETTINGS = {CONF_BAUDRATE: 9600, CONF_PARITY: "none", CONF_STOPBITS: 2}
 # The port of Modbus TCP, and one that many transparent gateways are delivered with.
 SUGGESTED: Mapping[str, Mapping[str, Any]] = {
-    kind: {**SUGGESTED_SETTINGS, CONF_PORT: port}
-    for kind, port in {SERIAL: None, TCP: 502, RTU_OVER_TCP: 8899}.items()
+    SERIAL: SUGGESTED_SETTINGS,
+    TCP: {**SUGGESTED_SETTINGS, CONF_PORT: 502},
+    RTU_OVER_TCP: {**SUGGESTED_SETTINGS, CONF_PORT: 8899},
 }
 
-SWITCH = selector({"boolean": {}})
 METERS_SCHEMA = vol.Schema({vol.Optional(CONF_UNIT_ID): UNIT_ID})
 METER_SCHEMA = vol.Schema(
     {
@@ -72,20 +65,23 @@ OPTIONS_SCHEMA = vol.Schema(
 
 
 def bus_schema(kind: str, *, is_new: bool) -> vol.Schema:
-    """Return the form for a bus; what is left empty for a new one is searched for.
+    """Return the form for a bus; a new one is scanned for what is left empty.
 
-    The speed behind a gateway is required, because how long a request takes follows
-    from it. The gateway's own settings are not searched for.
+    The speed behind a gateway is required, because the duration of a request follows
+    from it. A scan does not change the settings of a gateway.
     """
-    is_serial = kind == SERIAL
-    required = vol.Optional if is_new and is_serial else vol.Required
-    settings = LINE_SETTINGS if is_serial else [CONF_BAUDRATE]
-    fields = {
-        **(SERIAL_PORT if is_serial else GATEWAY),
-        **(METERS_SCHEMA.schema if is_new else {}),
-        **{required(key): LINE_SETTINGS[key] for key in settings},
+    meter = METERS_SCHEMA.schema if is_new else {}
+    if kind == SERIAL:
+        required = vol.Optional if is_new else vol.Required
+        port = {vol.Required(CONF_DEVICE): selector({"serial_port": {}})}
+        settings = {required(key): field for key, field in LINE_SETTINGS.items()}
+        return vol.Schema({**port, **meter, **settings})
+    gateway = {
+        vol.Required(CONF_HOST): selector({"text": {}}),
+        vol.Required(CONF_PORT): _number(65535),
     }
-    return vol.Schema(fields)
+    speed = {vol.Required(CONF_BAUDRATE): LINE_SETTINGS[CONF_BAUDRATE]}
+    return vol.Schema({**gateway, **meter, **speed})
 
 
 def suggested_values(data: Mapping[str, Any]) -> dict[str, Any]:

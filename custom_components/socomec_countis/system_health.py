@@ -3,7 +3,6 @@
 from typing import Any
 
 from homeassistant.components.system_health import SystemHealthRegistration
-from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, callback
 
 from .const import DOMAIN
@@ -18,24 +17,16 @@ def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> N
 
 async def async_info(hass: HomeAssistant) -> dict[str, Any]:
     """Return the number of meters and buses, and the rate of their errors."""
-    entries: list[CountisConfigEntry] = [
-        entry
-        for entry in hass.config_entries.async_entries(DOMAIN)
-        if entry.state is ConfigEntryState.LOADED
-    ]
-    coordinators = [
-        coordinator
-        for entry in entries
-        for coordinator in entry.runtime_data.coordinators.values()
-    ]
-    traffic = [
-        each for entry in entries for each in entry.runtime_data.bus.traffic.values()
-    ]
+    entries: list[CountisConfigEntry]
+    entries = hass.config_entries.async_loaded_entries(DOMAIN)
+    runtimes = [entry.runtime_data for entry in entries]
+    meters = [each for runtime in runtimes for each in runtime.coordinators.values()]
+    traffic = [each for runtime in runtimes for each in runtime.bus.traffic.values()]
     requests = sum(each.requests for each in traffic)
     errors = sum(each.errors for each in traffic)
     return {
-        "meters": len(coordinators),
-        "online": sum(coordinator.online for coordinator in coordinators),
+        "meters": len(meters),
+        "online": sum(each.online for each in meters),
         "buses": len(entries),
         "error_rate": f"{errors / requests:.2%}" if requests else "-",
     }
