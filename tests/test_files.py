@@ -193,6 +193,16 @@ def test_the_library_knows_nothing_of_home_assistant() -> None:
         assert "homeassistant" not in path.read_text(), path
 
 
+def test_pages_named_by_the_quality_scale_exist() -> None:
+    text = (INTEGRATION / "quality_scale.yaml").read_text()
+    named = re.findall(r"((?:docs/)?[\w-]+\.md)(?:#([\w-]+))?", text)
+    assert len(named) > 10
+    for page, anchor in named:
+        headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", each).lower() for each in headings}
+        assert not anchor or anchor in {each.replace(" ", "-") for each in anchors}
+
+
 def test_every_rule_of_the_quality_scale_is_answered() -> None:
     import homeassistant.components  # noqa: PLC0415
 

@@ -18,7 +18,7 @@ from homeassistant.data_entry_flow import FlowResultType
 from simulator import Constant, House, Meter, Phase
 from simulator.metrology import measured
 
-from .common import Clock, entity_id, state, until_polled
+from .common import Clock, coordinator_of, entity_id, state, until_polled
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -39,6 +39,34 @@ async def test_step_of_power_is_published_at_once_and_noise_is_not(
     assert state(hass, "power_l1") == "1020"
     await poll(entry, meter, watts=1010)
     assert state(hass, "power_l1") == "1020"
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after", "shown"),
+    [
+        # The differences of the first three are just below the deadband as floats.
+        ("current_l1", 4.36, 4.46, "4.46"),
+        ("frequency", 49.99, 50.04, "50.04"),
+        ("power_factor_l1", 0.93, 0.95, "0.95"),
+        ("voltage_l1", 231.3, 232.3, "232.3"),
+        ("frequency", 50.01, 50.05, "50.01"),
+    ],
+)
+async def test_change_by_exactly_the_deadband_is_published_at_once(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    key: str,
+    before: float,
+    after: float,
+    shown: str,
+) -> None:
+    (description,) = (each for each in sensor.SENSORS if each.key == key)
+    coordinator = coordinator_of(entry)
+    coordinator.data[key] = before
+    found = sensor.CountisSensor(coordinator, description)
+    coordinator.data[key] = after
+    found.update_value()
+    assert str(found.native_value) == shown
 
 
 async def test_slow_drift_is_published_when_it_exceeds_the_deadband(
@@ -158,7 +186,7 @@ class Day:
                     sensor.CountisSensor(coordinator, description)
                     for description in MEASURED
                 ]
-            self.rows += sum(each._take_up() for each in sensors)  # noqa: SLF001
+            self.rows += sum(each.update_value() for each in sensors)
             (power,) = (
                 each for each in sensors if each.entity_description.key == "power"
             )

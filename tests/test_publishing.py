@@ -15,6 +15,7 @@ from custom_components.socomec_countis.const import DOMAIN
 import homeassistant.components
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.selector import TargetSelector
 from homeassistant.loader import Manifest, async_get_integration
 
 from .test_files import INTEGRATION, ROOT, SOURCES, load
@@ -55,6 +56,15 @@ def test_the_manifest_has_what_is_asked_of_a_custom_integration() -> None:
 
 def test_home_assistant_knows_every_key_of_the_manifest() -> None:
     assert MANIFEST.keys() <= Manifest.__annotations__.keys()
+
+
+def test_no_action_filters_the_devices_of_its_target() -> None:
+    # hassfest: "Services do not support device filters on target, use a device
+    # selector instead".
+    actions = yaml.safe_load((INTEGRATION / "services.yaml").read_text())
+    for action, described in actions.items():
+        assert described["target"].keys() == {"entity"}, action
+        TargetSelector(described["target"])
 
 
 def test_home_assistant_knows_the_kind_of_integration() -> None:

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from custom_components.socomec_countis import coordinator as coordinator_module
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.select.const import ATTR_OPTIONS
 from homeassistant.components.select.const import (
     DOMAIN as SELECT_DOMAIN,
 )
+from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.const import (
     ATTR_AREA_ID,
     ATTR_DEVICE_ID,
@@ -275,6 +277,40 @@ async def test_targeted_area_selects_the_meters_in_it(
     assert meter.counters.tariff == 2
 
 
+@pytest.mark.parametrize("disabled", ["device", "entry"])
+async def test_disabled_meter_in_a_targeted_area_is_left_out(
+    hass: HomeAssistant,
+    area_registry: ar.AreaRegistry,
+    device_registry: dr.DeviceRegistry,
+    two_meters: CountisConfigEntry,
+    add_meter: AddMeter,
+    line: Line,
+    second_line: Line,
+    disabled: str,
+) -> None:
+    await add_meter(device=second_line.port, unit_id=3)
+    cellar = area_registry.async_create("Cellar")
+    for serial in (SERIAL, THIRD_SERIAL):
+        device_registry.async_update_device(device_id(hass, serial), area_id=cellar.id)
+    third = device_id(hass, THIRD_SERIAL)
+    if disabled == "device":
+        device_registry.async_update_device(
+            third, disabled_by=dr.DeviceEntryDisabler.USER
+        )
+    else:
+        _, second_bus = hass.config_entries.async_entries(DOMAIN)
+        await hass.config_entries.async_set_disabled_by(
+            second_bus.entry_id, ConfigEntryDisabler.USER
+        )
+    await hass.async_block_till_done()
+    second_line.requests.clear()
+    await set_tariff(hass, 3, **{ATTR_AREA_ID: cellar.id})
+    assert writes_on(line) == [b"\x01\x06\x9e\x21\x00\x03"]
+    assert writes_on(second_line) == []
+    with pytest.raises(ServiceValidationError, match="No COUNTIS meter"):
+        await set_tariff(hass, 3, device_id=third)
+
+
 @pytest.fixture
 def second_line(clock: Clock) -> Generator[Line]:
     """Run another line, with meters at unit IDs 3 and 4."""
@@ -376,3 +412,42 @@ async def test_action_for_a_bus_that_is_not_set_up_names_it(
     await hass.config_entries.async_unload(entry.entry_id)
     with pytest.raises(ServiceValidationError, match=f"{line.port} is not set up"):
         await set_tariff(hass, 1)
+
+
+# -- the action that checks the wiring -------------------------------------------
+
+
+async def check_wiring(hass: HomeAssistant) -> list[dict[str, Any]]:
+    """Check the wiring of both meters, and return the results."""
+    response = await hass.services.async_call(
+        DOMAIN,
+        "check_wiring",
+        {ATTR_DEVICE_ID: [device_id(hass), device_id(hass, SECOND_SERIAL)]},
+        blocking=True,
+        return_response=True,
+    )
+    assert response is not None
+    meters: Any = response["meters"]
+    results: list[dict[str, Any]] = meters
+    return results
+
+
+async def test_failed_wiring_check_keeps_the_results_of_other_meters(
+    hass: HomeAssistant,
+    two_meters: CountisConfigEntry,
+    meter: Meter,
+    second_meter: Meter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coordinator_module, "WIRING_SECONDS", 0)
+    meter.silent = True
+    await until(lambda: not coordinator_of(two_meters).online)
+    failed, checked = await check_wiring(hass)
+    assert failed["meter"] == "COUNTIS E33 #1"
+    assert "No meter responds at unit ID 1" in failed["error"]
+    assert checked["meter"] == "COUNTIS E33 #2"
+    assert "codes" in checked
+    second_meter.silent = True
+    await until(lambda: not coordinator_of(two_meters, 2).online)
+    with pytest.raises(HomeAssistantError, match=r"unit ID 1(.|\n)*unit ID 2"):
+        await check_wiring(hass)

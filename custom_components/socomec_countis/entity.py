@@ -1,16 +1,33 @@
 """The base of all entities of a meter."""
 
-from typing import Any, override
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, override
 
-from homeassistant.core import callback
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity import EntityDescription
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN, MANUFACTURER
 from .coordinator import CountisCoordinator
 from .countis import BLOCK_OF
 from .identifiers import entity_unique_id, meter_identifier
+
+if TYPE_CHECKING:
+    from .runtime import CountisConfigEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountisEntityDescription(EntityDescription):
+    """Describe an entity of a meter; the key is its translation key."""
+
+    quantity: str | None = None
+    """The quantity that is read for the entity; by default the key."""
+
+    needs: Collection[str] = ()
+    """Quantities of which the meter must have one; by default the one that is read."""
 
 
 def device_info(coordinator: CountisCoordinator) -> DeviceInfo:
@@ -27,6 +44,31 @@ def device_info(coordinator: CountisCoordinator) -> DeviceInfo:
     )
 
 
+def platform_setup[D: CountisEntityDescription](
+    create: Callable[[CountisCoordinator, D], CountisEntity], descriptions: Sequence[D]
+) -> Callable[..., Awaitable[None]]:
+    """Return the `async_setup_entry` of a platform: it adds what a meter supports."""
+
+    def create_all(coordinator: CountisCoordinator) -> list[CountisEntity]:
+        quantities = coordinator.meter.profile.quantities
+        return [
+            create(coordinator, description)
+            for description in descriptions
+            if not quantities.isdisjoint(
+                description.needs or {description.quantity or description.key}
+            )
+        ]
+
+    async def async_setup_entry(
+        hass: HomeAssistant,
+        entry: CountisConfigEntry,
+        async_add_entities: AddConfigEntryEntitiesCallback,
+    ) -> None:
+        entry.runtime_data.async_add_platform(create_all, async_add_entities)
+
+    return async_setup_entry
+
+
 class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     """An entity of a meter."""
 
@@ -34,19 +76,21 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     _written: Any = None
 
     def __init__(
-        self,
-        coordinator: CountisCoordinator,
-        description: EntityDescription,
-        *,
-        quantity: str | None = None,
+        self, coordinator: CountisCoordinator, description: CountisEntityDescription
     ) -> None:
-        """Initialize the entity for a quantity, by default the one of its key."""
-        # The context is the quantity that has to be read for the entity.
-        context = quantity or description.key
-        super().__init__(coordinator, context if context in BLOCK_OF else None)
+        """Initialize the entity; its context is the quantity to read, if any."""
+        self._quantity = description.quantity or description.key
+        in_block = self._quantity in BLOCK_OF
+        super().__init__(coordinator, self._quantity if in_block else None)
         self.entity_description = description
+        self._attr_translation_key = description.key
         self._attr_unique_id = entity_unique_id(coordinator.subentry, description.key)
         self._attr_device_info = device_info(coordinator)
+
+    @property
+    def quantity_value(self) -> float | None:
+        """Return the last value of the quantity, None if it is not available."""
+        return self.coordinator.data.get(self._quantity)
 
     @callback
     @override

@@ -12,27 +12,14 @@ from homeassistant.components.sensor import (
     SensorEntityDescription,
     SensorStateClass,
 )
-from homeassistant.const import (
-    EntityCategory,
-    UnitOfApparentPower,
-    UnitOfElectricCurrent,
-    UnitOfElectricPotential,
-    UnitOfEnergy,
-    UnitOfFrequency,
-    UnitOfPower,
-    UnitOfReactiveEnergy,
-    UnitOfReactivePower,
-    UnitOfTime,
-)
-from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.const import EntityCategory, UnitOfTime
+from homeassistant.core import callback
 
 from .const import CONF_PUBLISH_EVERY_READING
 from .coordinator import CountisCoordinator
 from .countis import TARIFF_COUNTERS
 from .countis.registers import Energies, Measurements, Overflows, Periods, Tariffs
-from .entity import CountisEntity
-from .runtime import CountisConfigEntry
+from .entity import CountisEntity, CountisEntityDescription, platform_setup
 
 # The poller reads for all entities.
 PARALLEL_UPDATES = 0
@@ -41,52 +28,32 @@ PARALLEL_UPDATES = 0
 PUBLISHED_FOR_SECONDS = 30
 
 
-@dataclass(frozen=True)
-class Kind:
-    """The common attributes of the sensors of one unit."""
+@dataclass(frozen=True, kw_only=True)
+class CountisSensorDescription(CountisEntityDescription, SensorEntityDescription):
+    """Describe a sensor; the key is the name of its field in the register map."""
 
-    device_class: SensorDeviceClass
-    unit: str | None
-    digits: int
-    """Decimals that a class 1 meter knows. More would be noise in the database."""
+    suggested_display_precision: int
     deadband: float = 0
-    """A smaller change is published with a delay. Our choice, see each kind."""
-    state_class: SensorStateClass = SensorStateClass.MEASUREMENT
+    """A smaller change is published with a delay. Our choice, see `UNITS`."""
 
 
-# By the unit of the field in the register map.
-KINDS = {
-    "kWh": Kind(
-        SensorDeviceClass.ENERGY,
-        UnitOfEnergy.KILO_WATT_HOUR,
-        2,
-        state_class=SensorStateClass.TOTAL_INCREASING,
-    ),
-    "kvarh": Kind(
-        SensorDeviceClass.REACTIVE_ENERGY,
-        UnitOfReactiveEnergy.KILO_VOLT_AMPERE_REACTIVE_HOUR,
-        2,
-        state_class=SensorStateClass.TOTAL_INCREASING,
-    ),
-    # Two steps of the register: one lamp. No automation needs less.
-    "W": Kind(SensorDeviceClass.POWER, UnitOfPower.WATT, 0, 20),
-    "var": Kind(
-        SensorDeviceClass.REACTIVE_POWER,
-        UnitOfReactivePower.VOLT_AMPERE_REACTIVE,
-        0,
-        20,
-    ),
-    "VA": Kind(
-        SensorDeviceClass.APPARENT_POWER, UnitOfApparentPower.VOLT_AMPERE, 0, 20
-    ),
-    # Twice the rounding: it changes all the time while the load is small.
-    "1": Kind(SensorDeviceClass.POWER_FACTOR, None, 2, 0.02),
+# Device class, decimals and deadband by the unit of the field in the register map. The
+# decimals are those that a class 1 meter knows; more would be noise in the database.
+UNITS = {
+    "kWh": (SensorDeviceClass.ENERGY, 2, 0),
+    "kvarh": (SensorDeviceClass.REACTIVE_ENERGY, 2, 0),
+    # Two steps of the register, or one lamp. No automation needs less.
+    "W": (SensorDeviceClass.POWER, 0, 20),
+    "var": (SensorDeviceClass.REACTIVE_POWER, 0, 20),
+    "VA": (SensorDeviceClass.APPARENT_POWER, 0, 20),
+    # Twice the rounding, because it changes all the time while the load is small.
+    "1": (SensorDeviceClass.POWER_FACTOR, 2, 0.02),
     # Less than half a percent of 230 V.
-    "V": Kind(SensorDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT, 1, 1),
+    "V": (SensorDeviceClass.VOLTAGE, 1, 1),
     # The current of the deadband of power at 230 V.
-    "A": Kind(SensorDeviceClass.CURRENT, UnitOfElectricCurrent.AMPERE, 2, 0.1),
+    "A": (SensorDeviceClass.CURRENT, 2, 0.1),
     # The change of a grid in quiet times; 0.2 Hz are a disturbance.
-    "Hz": Kind(SensorDeviceClass.FREQUENCY, UnitOfFrequency.HERTZ, 2, 0.05),
+    "Hz": (SensorDeviceClass.FREQUENCY, 2, 0.05),
 }
 
 ENABLED_BY_DEFAULT = {
@@ -106,80 +73,51 @@ ENABLED_BY_DEFAULT = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class CountisSensorDescription(SensorEntityDescription):
-    """Describe a quantity; the key is its name in the register map."""
-
-    suggested_display_precision: int
-    deadband: float = 0
-
-
-def _description(quantity: str, kind: Kind) -> CountisSensorDescription:
-    """Describe a quantity of the register map."""
+def _description(
+    quantity: str, unit: str, state_class: SensorStateClass | None
+) -> CountisSensorDescription:
+    """Describe the sensor of a quantity by its unit in the register map."""
+    device_class, digits, deadband = UNITS[unit]
     return CountisSensorDescription(
         key=quantity,
-        translation_key=quantity,
-        device_class=kind.device_class,
-        state_class=kind.state_class,
-        native_unit_of_measurement=kind.unit,
-        suggested_display_precision=kind.digits,
-        deadband=kind.deadband,
+        device_class=device_class,
+        native_unit_of_measurement=None if unit == "1" else unit,
+        state_class=state_class,
+        suggested_display_precision=digits,
+        deadband=deadband,
         entity_registry_enabled_default=quantity in ENABLED_BY_DEFAULT,
     )
 
 
-def _diagnostic(
-    quantity: str,
-    digits: int,
-    device_class: SensorDeviceClass | None = None,
-    unit: str | None = None,
-) -> CountisSensorDescription:
-    """Describe a quantity that says something of the meter itself."""
-    return CountisSensorDescription(
-        key=quantity,
-        translation_key=quantity,
-        device_class=device_class,
-        native_unit_of_measurement=unit,
-        suggested_display_precision=digits,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-    )
+DIAGNOSTIC = CountisSensorDescription(
+    key="",
+    entity_category=EntityCategory.DIAGNOSTIC,
+    entity_registry_enabled_default=False,
+    suggested_display_precision=0,
+)
 
-
-SENSORS: tuple[CountisSensorDescription, ...] = (
+SENSORS = (
     *(
-        _description(quantity, KINDS[field.unit])
-        for block in (Energies, Tariffs, Measurements)
+        _description(quantity, field.unit, state_class)
+        for block, state_class in (
+            (Energies, SensorStateClass.TOTAL_INCREASING),
+            (Tariffs, SensorStateClass.TOTAL_INCREASING),
+            (Measurements, SensorStateClass.MEASUREMENT),
+        )
         for quantity, field in block.declared_fields.items()
         if isinstance(field, NumberField) and field.unit
     ),
     # Without statistics: those of the totals say the same, and the totals are checked.
-    *(
-        replace(_description(quantity, KINDS["kWh"]), state_class=None)
-        for quantity in Periods.declared_fields
+    *(_description(quantity, "kWh", None) for quantity in Periods.declared_fields),
+    *(replace(DIAGNOSTIC, key=quantity) for quantity in Overflows.declared_fields),
+    replace(DIAGNOSTIC, key="ct_ratio", suggested_display_precision=1),
+    replace(
+        DIAGNOSTIC,
+        key="clock_offset",
+        device_class=SensorDeviceClass.DURATION,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
     ),
-    *(_diagnostic(quantity, 0) for quantity in Overflows.declared_fields),
-    _diagnostic("ct_ratio", 1),
-    _diagnostic("clock_offset", 0, SensorDeviceClass.DURATION, UnitOfTime.SECONDS),
 )
-
-
-async def async_setup_entry(
-    hass: HomeAssistant,
-    entry: CountisConfigEntry,
-    async_add_entities: AddConfigEntryEntitiesCallback,
-) -> None:
-    """Add a sensor for each quantity that a meter has."""
-
-    def create(coordinator: CountisCoordinator) -> list[CountisSensor]:
-        quantities = coordinator.meter.profile.quantities
-        return [
-            CountisSensor(coordinator, description)
-            for description in SENSORS
-            if description.key in quantities
-        ]
-
-    entry.runtime_data.async_add_platform(create, async_add_entities)
 
 
 class CountisSensor(CountisEntity, SensorEntity):
@@ -187,7 +125,7 @@ class CountisSensor(CountisEntity, SensorEntity):
 
     entity_description: CountisSensorDescription
     _attr_native_value: float | None = None
-    _available = False
+    _attr_available = False
 
     def __init__(
         self, coordinator: CountisCoordinator, description: CountisSensorDescription
@@ -199,20 +137,46 @@ class CountisSensor(CountisEntity, SensorEntity):
             unused = coordinator.meter.profile.unused
             self._attr_entity_registry_enabled_default = description.key not in unused
         self._published_until = -math.inf
-        self._take_up()
+        self.update_value()
 
     @property
     @override
     def available(self) -> bool:
-        """Whether there is a value: a counter keeps the last one."""
-        return self._available
+        """Return whether there is a value: a counter keeps the last one."""
+        return self._attr_available
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Publish the reading, if it is worth it."""
-        if self._take_up():
+        """Publish the value if it has changed enough."""
+        if self.update_value():
             self.async_write_ha_state()
+
+    def update_value(self) -> bool:
+        """Update the value from the coordinator, and return whether to publish it."""
+        digits = self.entity_description.suggested_display_precision
+        available = self.entity_description.key in self.coordinator.data
+        value = self.quantity_value
+        if value is not None:
+            # "or 0" changes nothing except a negative zero.
+            value = round(value, digits) or 0
+        now = self.coordinator.hass.loop.time()
+        published = self._attr_native_value
+        if available == self._attr_available and (
+            value == published
+            or (
+                value is not None
+                and published is not None
+                # Both are rounded to these digits, but their difference is not.
+                and round(abs(value - published), digits) < self._deadband
+                and now < self._published_until
+            )
+        ):
+            return False
+        self._attr_available = available
+        self._attr_native_value = value
+        self._published_until = now + PUBLISHED_FOR_SECONDS
+        return True
 
     @property
     def _deadband(self) -> float:
@@ -221,37 +185,5 @@ class CountisSensor(CountisEntity, SensorEntity):
         every_reading = options.get(CONF_PUBLISH_EVERY_READING)
         return 0 if every_reading else self.entity_description.deadband
 
-    def _take_up(self) -> bool:
-        """Take the reading over, unless it is what is published, or nearly so."""
-        available, value = self._reading()
-        now = self.coordinator.hass.loop.time()
-        before = self._attr_native_value
-        if available == self._available and (
-            value == before
-            or (
-                value is not None
-                and before is not None
-                and abs(value - before) < self._deadband
-                and now < self._published_until
-            )
-        ):
-            return False
-        self._available = available
-        self._attr_native_value = value
-        self._published_until = now + PUBLISHED_FOR_SECONDS
-        return True
 
-    def _reading(self) -> tuple[bool, float | None]:
-        """Return whether there is a reading, and what a class 1 meter knows of it."""
-        description = self.entity_description
-        coordinator = self.coordinator
-        is_counter = description.state_class is SensorStateClass.TOTAL_INCREASING
-        if description.key not in coordinator.data or not (
-            is_counter or coordinator.last_update_success
-        ):
-            return False, None
-        value = coordinator.data[description.key]
-        if value is None:
-            return True, None
-        # "or 0" makes no difference but for a negative zero.
-        return True, round(value, description.suggested_display_precision) or 0
+async_setup_entry = platform_setup(CountisSensor, SENSORS)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 
 import voluptuous as vol
@@ -44,7 +44,6 @@ SET_TARIFF_SCHEMA = vol.Schema(
         vol.Required(ATTR_TARIFF): vol.All(vol.Coerce(int), vol.Range(min=1, max=8)),
     }
 )
-CHECK_WIRING_SCHEMA = vol.Schema(cv.TARGET_SERVICE_FIELDS)
 
 
 @callback
@@ -57,7 +56,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
         DOMAIN,
         "check_wiring",
         _async_check_wiring,
-        CHECK_WIRING_SCHEMA,
+        vol.Schema(cv.TARGET_SERVICE_FIELDS),
         supports_response=SupportsResponse.ONLY,
     )
 
@@ -65,27 +64,18 @@ def async_setup_services(hass: HomeAssistant) -> None:
 async def _async_set_tariff(call: ServiceCall) -> None:
     """Set the tariff of meters, at the same moment for all meters of a bus."""
     tariff: int = call.data[ATTR_TARIFF]
-    coordinators = _targeted(call)
-    for coordinator in coordinators:
-        if tariff not in tariffs(coordinator.meter.profile.tariff_count):
-            raise ServiceValidationError(
-                translation_domain=DOMAIN,
-                translation_key="no_such_tariff",
-                translation_placeholders={
-                    "name": coordinator.subentry.title,
-                    "tariff": str(tariff),
-                },
-            )
     buses: dict[BusRuntime, list[CountisCoordinator]] = defaultdict(list)
-    for coordinator in coordinators:
+    for coordinator in _targeted(call):
+        if tariff not in tariffs(coordinator.meter.profile.tariff_count):
+            name = coordinator.subentry.title
+            raise _error(
+                ServiceValidationError, "no_such_tariff", name=name, tariff=str(tariff)
+            )
         buses[coordinator.config_entry.runtime_data].append(coordinator)
-    await _async_all(
-        call.hass,
-        *(
-            _async_set_on_bus(runtime, meters, tariff)
-            for runtime, meters in buses.items()
-        ),
+    outcomes = await _async_outcomes(
+        _async_set_on_bus(runtime, meters, tariff) for runtime, meters in buses.items()
     )
+    await _async_raise_errors(call.hass, outcomes)
 
 
 async def _async_set_on_bus(
@@ -107,18 +97,29 @@ async def _async_set_on_bus(
         except BUS_ERRORS as err:
             raise meters[0].failure(HomeAssistantError, err) from err
         command = async_confirm_tariff
-    await _async_all(
-        runtime.hass,
-        *(meter.async_command(partial(command, tariff=tariff)) for meter in meters),
+    outcomes = await _async_outcomes(
+        meter.async_command(partial(command, tariff=tariff)) for meter in meters
     )
+    await _async_raise_errors(runtime.hass, outcomes)
 
 
 async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
-    """Check the wiring of meters, and return the result of each."""
+    """Check the wiring of meters, and return the result or the error of each.
+
+    Raises `HomeAssistantError` if no meter could be checked.
+    """
+    hass = call.hass
+    coordinators = _targeted(call)
+    outcomes = await _async_outcomes(
+        async_wiring_response(hass, each) for each in coordinators
+    )
+    if all(isinstance(each, HomeAssistantError) for each in outcomes):
+        await _async_raise_errors(hass, outcomes)
     results: list[JsonValueType] = [
-        *await asyncio.gather(
-            *(async_wiring_response(call.hass, each) for each in _targeted(call))
-        )
+        {"meter": meter.subentry.title, "error": await async_error_text(hass, outcome)}
+        if isinstance(outcome, HomeAssistantError)
+        else outcome
+        for meter, outcome in zip(coordinators, outcomes, strict=True)
     ]
     return {"meters": results}
 
@@ -126,59 +127,65 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
 def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
     """Return the meters whose devices or entities are targeted.
 
-    Raises `ServiceValidationError` if there are none, or one is not set up.
+    Disabled devices are left out, as Home Assistant does for its own actions. Raises
+    `ServiceValidationError` if no meter is left, or one is not set up.
     """
     hass = call.hass
     selected = async_extract_referenced_entity_ids(hass, TargetSelection(call.data))
     entities, devices = er.async_get(hass), dr.async_get(hass)
-    subentry_ids = {
-        entity.config_subentry_id
+    device_ids = selected.referenced_devices | {
+        entity.device_id
         for entity_id in selected.referenced | selected.indirectly_referenced
-        if (entity := entities.async_get(entity_id)) and entity.platform == DOMAIN
+        if (entity := entities.async_get(entity_id))
+        and entity.platform == DOMAIN
+        and entity.device_id
     }
-    for device_id in selected.referenced_devices:
-        if device := devices.async_get(device_id):
-            for subentries in device.config_entries_subentries.values():
-                subentry_ids |= subentries
+    subentry_ids = {
+        subentry_id
+        for device_id in device_ids
+        if (device := devices.async_get(device_id)) and not device.disabled
+        for subentries in device.config_entries_subentries.values()
+        for subentry_id in subentries
+    }
     coordinators: list[CountisCoordinator] = []
     entries: list[CountisConfigEntry] = hass.config_entries.async_entries(DOMAIN)
     for entry in entries:
         targeted = [each for each in entry.subentries if each in subentry_ids]
         if targeted and entry.state is not ConfigEntryState.LOADED:
-            raise ServiceValidationError(
-                translation_domain=DOMAIN,
-                translation_key="not_set_up",
-                translation_placeholders={"name": entry.title},
-            )
+            raise _error(ServiceValidationError, "not_set_up", name=entry.title)
         coordinators += [entry.runtime_data.coordinators[each] for each in targeted]
     if not coordinators:
-        raise ServiceValidationError(
-            translation_domain=DOMAIN, translation_key="no_meter_targeted"
-        )
+        raise _error(ServiceValidationError, "no_meter_targeted")
     return coordinators
 
 
-async def _async_error(command: Awaitable[None]) -> HomeAssistantError | None:
-    try:
-        await command
-    except HomeAssistantError as err:
-        return err
-    return None
+async def _async_outcomes[T](
+    commands: Iterable[Awaitable[T]],
+) -> list[T | HomeAssistantError]:
+    """Run all commands at once, and return the result or the error of each."""
+
+    async def outcome(command: Awaitable[T]) -> T | HomeAssistantError:
+        try:
+            return await command
+        except HomeAssistantError as err:
+            return err
+
+    return await asyncio.gather(*map(outcome, commands))
 
 
-async def _async_all(hass: HomeAssistant, *commands: Awaitable[None]) -> None:
-    """Do everything at once, then raise what failed, all of it in one error."""
-    outcomes = await asyncio.gather(*map(_async_error, commands))
-    errors = [error for error in outcomes if error]
+async def _async_raise_errors(hass: HomeAssistant, outcomes: Iterable[object]) -> None:
+    """Raise the errors among the outcomes: one as it is, several in one error."""
+    errors = [each for each in outcomes if isinstance(each, HomeAssistantError)]
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        raise HomeAssistantError(
-            translation_domain=DOMAIN,
-            translation_key="several_errors",
-            translation_placeholders={
-                "errors": "\n".join(
-                    [f"- {await async_error_text(hass, error)}" for error in errors]
-                )
-            },
-        )
+        texts = [f"- {await async_error_text(hass, error)}" for error in errors]
+        raise _error(HomeAssistantError, "several_errors", errors="\n".join(texts))
+
+
+def _error[E: HomeAssistantError](kind: type[E], key: str, **placeholders: str) -> E:
+    return kind(
+        translation_domain=DOMAIN,
+        translation_key=key,
+        translation_placeholders=placeholders,
+    )

@@ -1,21 +1,39 @@
-"""Partial counters are reported once a month, and then reset."""
+"""Partial counters are reported once a month, and then reset.
+
+Counters keep their values while the meter is offline; only the button is unavailable.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import Any
 
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
-from homeassistant.core import HomeAssistant, ServiceCall, callback
+from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
+from homeassistant.core import (
+    CoreState,
+    HomeAssistant,
+    ServiceCall,
+    State,
+    callback,
+)
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import restore_state
 from homeassistant.util import dt as dt_util
 
-from .common import Automate, Wait, become, called, record
+from .common import Automate, Wait, become, called, record, settle
 
 NOTIFY = "notify.persistent_notification"
 PRESS = "button.press"
 REPORTED = (NOTIFY, None)
 RESET = (PRESS, ["button.reset"])
+
+INPUTS = {
+    "counters": ["sensor.consumed", "sensor.produced"],
+    "reset": "button.reset",
+}
+ONLINE_SECONDS = 20
 
 type WaitFor = Callable[[int, int], Awaitable[None]]
 
@@ -33,8 +51,16 @@ async def count(hass: HomeAssistant, key: str, state: str) -> None:
 
 @pytest.fixture
 def calls(hass: HomeAssistant) -> list[ServiceCall]:
-    """Return what is called."""
-    return record(hass, NOTIFY, PRESS)
+    """Return what is called; the button resets the counters."""
+    calls = record(hass, NOTIFY)
+
+    async def press(call: ServiceCall) -> None:
+        calls.append(call)
+        await count(hass, "consumed", "0")
+        await count(hass, "produced", "0")
+
+    hass.services.async_register("button", "press", press)
+    return calls
 
 
 @pytest.fixture
@@ -52,11 +78,8 @@ async def wait_for(
     freezer.move_to(start)
     await count(hass, "consumed", "1234.56")
     await count(hass, "produced", "7.8")
-    await automate(
-        "monthly_bill",
-        counters=["sensor.consumed", "sensor.produced"],
-        reset="button.reset",
-    )
+    await become(hass, "button.reset", "unknown")
+    await automate("monthly_bill", **INPUTS)
 
     async def wait_for(day: int, hour: int) -> None:
         moment = datetime(2026, 4, day, hour, tzinfo=start.tzinfo)
@@ -66,47 +89,133 @@ async def wait_for(
 
 
 async def test_counters_are_reported_and_then_reset(
-    calls: list[ServiceCall], wait_for: WaitFor
+    calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
     await wait_for(1, 0)
+    await wait(ONLINE_SECONDS)
     message = "Flat 2 consumed: 1234.56 kWh\nFlat 2 produced: 7.8 kWh"
     assert calls[0].data["message"] == message
     assert called(calls) == [REPORTED, RESET]
 
 
 async def test_nothing_happens_on_other_days(
-    calls: list[ServiceCall], wait_for: WaitFor
+    calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
     await wait_for(1, 0)
+    await wait(ONLINE_SECONDS)
     assert called(calls) == [REPORTED, RESET]
     for day in range(2, 31):
         await wait_for(day, 0)
+        await wait(ONLINE_SECONDS)
     assert called(calls) == []
 
 
-async def test_offline_meter_is_waited_for(
-    hass: HomeAssistant, calls: list[ServiceCall], wait_for: WaitFor
+async def test_offline_meter_is_billed_once_when_it_is_online_again(
+    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
-    await count(hass, "produced", "unavailable")
+    await become(hass, "button.reset", "unavailable")
     await wait_for(1, 0)
-    await wait_for(1, 23)
+    await wait_for(3, 12)
     assert called(calls) == []
-    await count(hass, "produced", "8.0")
+    await become(hass, "button.reset", "unknown")
+    await count(hass, "consumed", "1240.0")
+    await wait(ONLINE_SECONDS)
+    assert "consumed: 1240.0 kWh" in calls[0].data["message"]
+    assert called(calls) == [REPORTED, RESET]
+    await become(hass, "button.reset", "unavailable")
+    await become(hass, "button.reset", "unknown")
+    await wait(ONLINE_SECONDS)
+    assert called(calls) == []
+
+
+async def test_meter_that_was_offline_before_the_bill_is_not_billed_early(
+    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
+) -> None:
+    await become(hass, "button.reset", "unavailable")
+    await become(hass, "button.reset", "unknown")
+    await wait(ONLINE_SECONDS)
+    assert called(calls) == []
+
+
+async def test_meter_that_goes_offline_just_before_the_bill_is_waited_for(
+    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
+) -> None:
+    # The meter is silent, but it is shown as unavailable only 10 s later.
+    await wait_for(1, 0)
+    await wait(9)
+    await become(hass, "button.reset", "unavailable")
+    await wait(3600)
+    assert called(calls) == []
+    await become(hass, "button.reset", "unknown")
+    await wait(ONLINE_SECONDS)
     assert called(calls) == [REPORTED, RESET]
 
 
-async def test_meter_that_is_offline_for_a_day_keeps_its_counters(
-    hass: HomeAssistant, calls: list[ServiceCall], wait_for: WaitFor
+@pytest.mark.parametrize("day", [1, 20])
+async def test_bill_that_was_due_while_home_assistant_was_off_is_sent_at_its_start(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    freezer: FrozenDateTimeFactory,
+    automate: Automate,
+    calls: list[ServiceCall],
+    wait: Wait,
+    day: int,
 ) -> None:
-    await count(hass, "produced", "unavailable")
+    zone = dt_util.get_default_time_zone()
+    last_run = datetime(2026, 3, day, tzinfo=zone).isoformat()
+    automation = State("automation.automation_0", "on", {"last_triggered": last_run})
+    stored = {"state": automation.as_dict(), "last_seen": last_run}
+    hass_storage[restore_state.STORAGE_KEY] = {
+        "version": restore_state.STORAGE_VERSION,
+        "data": [stored],
+    }
+    # What the test package has loaded is empty.
+    hass.data.pop(restore_state.DATA_RESTORE_STATE)
+    await restore_state.async_load(hass)
+    freezer.move_to(datetime(2026, 4, 10, 12, tzinfo=zone))
+    await count(hass, "consumed", "5.0")
+    await count(hass, "produced", "0")
+    await become(hass, "button.reset", "unknown")
+    hass.set_state(CoreState.starting)
+    await automate("monthly_bill", **INPUTS, day=day)
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
+    await settle()
+    await wait(ONLINE_SECONDS)
+    # That of the 20th of March was sent, and that of April is not due yet.
+    assert called(calls) == ([REPORTED, RESET] if day == 1 else [])
+
+
+async def test_failed_reset_is_repeated_without_another_message(
+    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
+) -> None:
+    is_silent = True
+
+    async def press(call: ServiceCall) -> None:
+        calls.append(call)
+        if is_silent:
+            msg = "No meter responds"
+            raise HomeAssistantError(msg)
+        await count(hass, "consumed", "0.01")
+        await count(hass, "produced", "0")
+
+    hass.services.async_register("button", "press", press)
     await wait_for(1, 0)
-    await wait_for(2, 1)
-    await count(hass, "produced", "8.0")
+    await wait(ONLINE_SECONDS)
+    assert called(calls) == [REPORTED, RESET]
+    await wait(60)
+    assert called(calls) == [RESET]
+    await become(hass, "button.reset", "unavailable")
+    await wait(3600)
+    assert called(calls) == []
+    is_silent = False
+    await become(hass, "button.reset", "unknown")
+    assert called(calls) == [RESET]
+    await wait(3600)
     assert called(calls) == []
 
 
 async def test_counters_that_were_not_reported_are_not_reset(
-    hass: HomeAssistant, calls: list[ServiceCall], wait_for: WaitFor
+    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
     @callback
     def fail(call: ServiceCall) -> None:
@@ -116,4 +225,5 @@ async def test_counters_that_were_not_reported_are_not_reset(
 
     hass.services.async_register("notify", "persistent_notification", fail)
     await wait_for(1, 0)
+    await wait(ONLINE_SECONDS)
     assert called(calls) == [REPORTED]

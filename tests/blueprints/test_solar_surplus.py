@@ -2,9 +2,11 @@
 
 import pytest
 
-from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.components.automation import EVENT_AUTOMATION_RELOADED
+from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
+from homeassistant.core import CoreState, HomeAssistant, ServiceCall
 
-from .common import Automate, Wait, become, called, record
+from .common import Automate, Wait, become, called, record, settle
 
 ON = ("switch.turn_on", ["switch.heater"])
 OFF = ("switch.turn_off", ["switch.heater"])
@@ -82,3 +84,42 @@ async def test_offline_meter_turns_the_load_off(
     assert called(calls) == []
     await wait(2)
     assert called(calls) == [OFF]
+
+
+@pytest.mark.parametrize(
+    ("power", "switch", "expected"),
+    [
+        ("unavailable", "on", [OFF]),
+        ("unknown", "on", [OFF]),
+        ("3000", "on", [OFF]),
+        ("-3000", "off", [ON]),
+        ("50", "on", []),
+        ("-3000", "on", []),
+        ("unavailable", "off", []),
+    ],
+)
+@pytest.mark.parametrize("start", ["home_assistant", "reload"])
+async def test_power_from_before_the_start_is_acted_on_after_some_minutes(
+    hass: HomeAssistant,
+    automate: Automate,
+    wait: Wait,
+    start: str,
+    power: str,
+    switch: str,
+    expected: list[tuple[str, list[str]]],
+) -> None:
+    calls = record(hass, "switch.turn_on", "switch.turn_off")
+    await become(hass, "sensor.power", power)
+    await become(hass, "switch.heater", switch)
+    if start == "home_assistant":
+        hass.set_state(CoreState.starting)
+    await automate("solar_surplus", power="sensor.power", load="switch.heater")
+    if start == "home_assistant":
+        hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
+    else:
+        hass.bus.async_fire(EVENT_AUTOMATION_RELOADED)
+    await settle()
+    await wait(298)
+    assert called(calls) == []
+    await wait(2)
+    assert called(calls) == expected

@@ -3,9 +3,10 @@
 import pytest
 
 from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
-from homeassistant.core import CoreState, HomeAssistant, ServiceCall
+from homeassistant.core import CoreState, HomeAssistant, ServiceCall, callback
+from homeassistant.exceptions import HomeAssistantError
 
-from .common import Automate, become, called, record
+from .common import Automate, Wait, become, called, record, settle
 
 SELECT = "select.select_option"
 INPUTS = {"tariff": "select.tariff", "schedule": "schedule.day"}
@@ -76,6 +77,46 @@ async def test_change_while_the_meter_was_offline_is_made_up_for(
     assert selected(calls) == ["1"]
 
 
+async def test_selection_that_fails_during_a_short_silence_is_repeated(
+    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
+) -> None:
+    @callback
+    def fail(call: ServiceCall) -> None:
+        calls.append(call)
+        msg = "No meter responds"
+        raise HomeAssistantError(msg)
+
+    hass.services.async_register("select", "select_option", fail)
+    await become(hass, "schedule.day", "on")
+    assert selected(calls) == ["1"]
+    await wait(9)
+    assert selected(calls) == []
+    await wait(1)
+    assert selected(calls) == ["1"]
+    await become(hass, "select.tariff", "1")
+    await wait(60)
+    assert selected(calls) == []
+
+
+async def test_selection_is_not_repeated_for_ever(
+    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
+) -> None:
+    await become(hass, "schedule.day", "on")
+    for _ in range(20):
+        await wait(10)
+    assert selected(calls) == ["1"] * 10
+
+
+async def test_change_of_the_schedule_ends_the_repeated_selection(
+    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
+) -> None:
+    await become(hass, "schedule.day", "on")
+    assert selected(calls) == ["1"]
+    await become(hass, "schedule.day", "off")
+    await wait(10)
+    assert selected(calls) == []
+
+
 async def test_tariff_selected_by_hand_stays_until_the_schedule_changes(
     hass: HomeAssistant, calls: list[ServiceCall]
 ) -> None:
@@ -95,5 +136,5 @@ async def test_change_while_home_assistant_was_off_is_made_up_for(
     await automate("tariff_by_schedule", **INPUTS)
     assert selected(calls) == []
     hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
-    await hass.async_block_till_done()
+    await settle()
     assert selected(calls) == ["1"]
