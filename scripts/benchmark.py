@@ -237,7 +237,7 @@ async def async_crowds(seconds: float) -> str:
             )
         else:
             runs = [
-                await async_run(meters, speed, seconds + 0.7 * meters)
+                await async_run(meters, speed, seconds + 0.7 * meters, restarted=True)
                 for speed in CROWD_SPEEDS
             ]
         for speed, run in zip(CROWD_SPEEDS, runs, strict=True):

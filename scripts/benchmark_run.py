@@ -258,18 +258,24 @@ async def async_run(
     options: Mapping[str, Any] | None = None,
     *,
     all_entities: bool = False,
+    restarted: bool = False,
     resting: int = 0,
 ) -> Run:
-    """Poll so many meters for so long, of which `resting` measure no power."""
+    """Poll so many meters for so long, of which `resting` measure no power.
+
+    `restarted` starts Home Assistant once before: the first start takes longer, because
+    it creates the devices and entities in their registries.
+    """
     async with AsyncExitStack() as stack:
         line = await stack.enter_async_context(
             simulated_line(meters, baudrate, "--resting", str(resting))
         )
         config = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store(config, await async_entry(line, meters, options))
-        if all_entities:
+        if restarted or all_entities:
             async with home_assistant(config):
                 await async_settle(line, meters, time.monotonic())
+        if all_entities:
             enable_all(config)
         started = time.monotonic()
         async with home_assistant(config) as process:

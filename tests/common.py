@@ -1,6 +1,7 @@
 """What the tests share besides fixtures."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from unittest.mock import patch
 
 from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
 from custom_components.socomec_countis.coordinator import CountisCoordinator
-from custom_components.socomec_countis.countis import BLOCK_OF
+from custom_components.socomec_countis.countis import BLOCK_OF, COUNTERS
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.config_entries import (
     SOURCE_USER,
@@ -176,11 +177,14 @@ async def until_read(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
 
 
 async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
-    """Wait until a meter was polled: from now on, each of its blocks or in vain."""
+    """Wait until a meter was polled: from now on, each of its blocks or in vain.
+
+    Counters are read twice, because two readings have to agree.
+    """
     coordinator = coordinator_of(entry, unit_id)
     names = {BLOCK_OF[each] for each in coordinator.async_contexts() if each}
     blocks = {each for each in names if coordinator.meter.block(each)}
-    now = asyncio.get_running_loop().time()
+    now = coordinator.meter.monotonic()
     with (
         patch.object(coordinator, "take", wraps=coordinator.take) as take,
         patch.object(coordinator, "fail", wraps=coordinator.fail) as fail,
@@ -188,9 +192,11 @@ async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
 
         def is_polled() -> bool:
             readings = [call.args[0] for call in take.call_args_list]
-            read = {each.block for each in readings if each.requested_at >= now}
+            read = Counter(each.block for each in readings if each.requested_at >= now)
             failed = {call.args[1] for call in fail.call_args_list}
-            return None in failed or read | failed >= blocks
+            return None in failed or all(
+                read[block] > (block in COUNTERS) for block in blocks - failed
+            )
 
         await until(is_polled)
 

@@ -1,6 +1,7 @@
 """A simulated meter on a real serial line, and Home Assistant beside it."""
 
 from collections.abc import AsyncGenerator, Generator
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,7 +33,13 @@ from .common import (
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the clock of the simulated meters and of the integration."""
     clock = Clock()
-    monkeypatch.setattr(runtime, "time", SimpleNamespace(time=clock))
+    began = clock.seconds
+
+    def monotonic() -> float:
+        return time.monotonic() + clock.seconds - began
+
+    clocks = SimpleNamespace(time=clock, monotonic=monotonic)
+    monkeypatch.setattr(runtime, "time", clocks)
     return clock
 
 

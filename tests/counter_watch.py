@@ -1,9 +1,12 @@
 """A counter check with a system clock that stands still, for the tests of it."""
 
+import json
+
 from custom_components.socomec_countis.countis.plausibility import (
     Correction,
     CounterCheck,
     Limits,
+    Moment,
 )
 
 from .common import Clock
@@ -24,25 +27,43 @@ class Watch:
     def __init__(self, limits: Limits | None = None) -> None:
         """Start without accepted counters."""
         self.clock = Clock()
+        self.wall_offset = 0.0
         self.counters = CounterCheck(limits or Limits())
+
+    def read(self, step: float = HIGH_RESOLUTION, **readings: float | None) -> set[str]:
+        """Return the counters that are rejected in one reading."""
+        check = self.counters
+        if check.check("block", readings, step, self.now(), resettable={PARTIAL}):
+            return set()
+        return set(check.rejected["block"])
 
     def rejected(
         self, after: float = 0, step: float = HIGH_RESOLUTION, **readings: float | None
     ) -> set[str]:
-        """Return the counters that are rejected in a reading after so many s."""
+        """Return the counters that are rejected in two readings after so many s."""
         self.clock.seconds += after
-        return set(
-            self.counters.check(
-                "block", readings, step, self.clock(), resettable={PARTIAL}
-            )
-        )
+        self.read(step, **readings)
+        return self.read(step, **readings)
 
     def correct(
         self, after: float = 0, step: float = HIGH_RESOLUTION, **readings: float | None
     ) -> tuple[Correction, ...]:
         """Return what a rejected reading after so many s corrects, as in a poll."""
         assert self.rejected(after, step, **readings)
-        return self.counters.accept_lasting("block", readings, step, self.clock())
+        check = self.counters
+        if check.lasts("block", readings, step, self.now(), resettable={PARTIAL}):
+            return check.accept_level("block")
+        return ()
+
+    def now(self) -> Moment:
+        """Return the moment of a reading."""
+        return Moment(self.clock.seconds + self.wall_offset, self.clock.seconds)
+
+    def restart(self, *, off: float = 0) -> None:
+        """Continue with what was saved, after so many s by the system clock."""
+        saved = json.loads(json.dumps(self.counters.as_dict()))
+        self.counters = CounterCheck(self.counters.limits).restore(saved)
+        self.clock.seconds += off
 
     def value(self, counter: str = TOTAL) -> float:
         """Return the last accepted value of a counter in kWh."""

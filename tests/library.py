@@ -255,6 +255,7 @@ async def async_meter(
         profile,
         accepted=accepted,
         clock=meter.clock,
+        monotonic=asyncio.get_running_loop().time,
         local_time=lambda: datetime.fromtimestamp(meter.clock(), UTC).replace(
             tzinfo=None
         ),

@@ -23,6 +23,7 @@ from custom_components.socomec_countis.countis import bus as bus_module
 from custom_components.socomec_countis.countis import unit as unit_module
 from custom_components.socomec_countis.countis.bus import Bus
 from custom_components.socomec_countis.countis.errors import EchoError
+from custom_components.socomec_countis.countis.unit import REPEATS_TIMEOUTS
 
 TIMEOUT = 0.03
 LATE = 0.2
@@ -447,26 +448,39 @@ async def test_lossy_bus_repeats_timeouts_of_offline_units(
     assert bus.traffic[5].requests == 2 + 3 + 3
 
 
-async def test_loss_is_that_of_first_requests_to_online_units(
+async def test_loss_is_the_part_of_reads_that_were_repeated(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     client.outcomes.append(None)
     await unit.read_holding_registers(7, 2)
-    assert bus.loss == 0
-    client.outcomes += [None, None, None, None]
-    for _ in range(3):
+    assert bus.loss == pytest.approx(0.05)
+    # A meter that does not respond says nothing about the bus.
+    client.outcomes += [None] * 5
+    for _ in range(4):
         with pytest.raises(ModbusTimeoutError):
             await unit.read_holding_registers(7, 2)
     assert bus.loss == pytest.approx(0.05)
+    for _ in range(2):
+        await unit.read_holding_registers(7, 2)
+        client.outcomes.append(ModbusProtocolError("CRC"))
     assert not bus.is_lossy
     await unit.read_holding_registers(7, 2)
-    for _ in range(4):
-        client.outcomes.append(ModbusProtocolError("CRC"))
-        await unit.read_holding_registers(7, 2)
     assert bus.is_lossy
     for _ in range(20):
         await unit.read_holding_registers(7, 2)
     assert not bus.is_lossy
+
+
+async def test_timeout_that_the_task_repeats_is_raised_at_once(
+    client: Client, unit: ModbusUnit
+) -> None:
+    client.outcomes += [None, ModbusProtocolError("CRC")]
+    with REPEATS_TIMEOUTS.set(False):
+        with pytest.raises(ModbusTimeoutError):
+            await unit.read_holding_registers(7, 2)
+        assert client.log.count((7, 2)) == 1
+        await unit.read_holding_registers(7, 2)
+    assert client.log.count((7, 2)) == 3
 
 
 async def test_read_waits_for_a_late_response_of_the_same_length(

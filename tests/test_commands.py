@@ -49,8 +49,9 @@ PARTIAL = (
     "partial_energy_produced",
 )
 TARIFFS = [f"tariff_{number}_energy" for number in range(1, 5)]
-# Before the write of a reset: the identity and the counters, then the identity again.
-BEFORE_RESET = 4
+# Requests before the write of a reset: the identity, each block of counters twice, and
+# the identity again.
+BEFORE_RESET = 6
 ACKNOWLEDGED = exception(5)
 
 type Command = Callable[[Meter, Callable[[Reading], None]], Coroutine[Any, Any, None]]
@@ -105,6 +106,16 @@ def published() -> Published:
     return Published()
 
 
+async def async_known(line: MemoryBus, *, unit_id: int = 1) -> Meter:
+    """Return a meter whose counters are accepted, without the requests until then."""
+    known = await async_meter(line, unit_id=unit_id)
+    for name in ("measurements", "energies", "tariffs"):
+        if known.block(name) is not None:
+            await known.async_read(name)
+    line.requests.clear()
+    return known
+
+
 def functions(line: MemoryBus) -> list[int]:
     """Return the function of each request."""
     return [each.function for each in line.requests]
@@ -117,24 +128,24 @@ def functions(line: MemoryBus) -> list[int]:
 async def test_reset_writes_the_bits_of_the_meter_and_reads_back(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     await async_reset_partial_counters(known, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert published.values["energy_consumed"] == 1234.56
     assert meter.writes == [(57890, [0x000B])]
-    assert functions(line) == [*[READ] * 4, WRITE, READ]
-    assert line.reads == [5, 18, 10, 5, 18]
+    assert functions(line) == [*[READ] * BEFORE_RESET, WRITE, READ]
+    assert line.reads == [5, 18, 10, 18, 10, 5, 18]
 
 
 @virtual_time
 async def test_reset_publishes_the_counters_of_before(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     await known.async_read("energies")
     meter.counters.partial_consumed += 10
     await async_reset_partial_counters(known, published)
-    before, rates, after = published.readings
+    _, _, before, rates, after = published.readings
     assert before.values["partial_energy_consumed"] == 45.68
     assert rates.values["tariff_2_energy"] == 234.56
     assert after.values["partial_energy_consumed"] == 0
@@ -144,7 +155,7 @@ async def test_reset_publishes_the_counters_of_before(
 async def test_implausible_counters_of_before_are_not_published(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     await known.async_read("energies")
     meter.blank = {50944}
     with pytest.raises(ResetError):
@@ -153,12 +164,12 @@ async def test_implausible_counters_of_before_are_not_published(
     assert known.counters.values["partial_energy_consumed"] == 45.67
 
 
-@pytest.mark.parametrize("good_responses", [0, 1, 2])
+@pytest.mark.parametrize("good_responses", range(BEFORE_RESET))
 @virtual_time
 async def test_counters_are_read_before_they_are_reset_or_not_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published, good_responses: int
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     line.faults.extend([NO_FAULT] * good_responses + [LOST] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(known, published)
@@ -170,8 +181,18 @@ async def test_reset_leaves_out_counters_that_the_meter_lacks(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.override = dict.fromkeys((50958, 50959, 50782, 50783), 0xFFFF)
-    await async_reset_partial_counters(await async_meter(line), published)
+    await async_reset_partial_counters(await async_known(line), published)
     assert meter.writes == [(57890, [0x0009])]
+
+
+@virtual_time
+async def test_partial_counters_of_a_meter_without_tariffs_are_reset(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    meter.refuses = {50848, 51200}
+    await async_reset_partial_counters(await async_known(line), published)
+    assert published[PARTIAL] == [0, 0, 0]
+    assert {reading.block for reading in published.readings} == {"energies"}
 
 
 @virtual_time
@@ -180,7 +201,7 @@ async def test_meter_without_partial_counters_is_requested_nothing(
 ) -> None:
     partial_counters = [*range(50956, 50964), *range(50780, 50788)]
     meter.override = dict.fromkeys(partial_counters, 0xFFFF)
-    known = await async_meter(line)
+    known = await async_known(line)
     with pytest.raises(ResetError):
         await async_reset_partial_counters(known, published)
     assert line.requests == []
@@ -190,7 +211,7 @@ async def test_meter_without_partial_counters_is_requested_nothing(
 async def test_counter_that_is_not_available_is_not_taken_for_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     meter.ignores_commands = {57890}
     meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)
     with pytest.raises(ResetError):
@@ -204,7 +225,7 @@ async def test_counter_that_is_not_available_is_not_taken_for_reset(
 async def test_reset_without_a_response_shows_in_the_counters(
     line: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
     await async_reset_partial_counters(known, published)
     assert published[PARTIAL] == [0, 0, 0]
@@ -220,7 +241,7 @@ async def test_lost_response_to_a_reset_never_leads_to_the_other_command(
 ) -> None:
     meter.ignores_commands = {57890}
     meter.has_partial_energies_reset = True
-    known = await async_meter(line)
+    known = await async_known(line)
     line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
     with pytest.raises(ResetError):
         await async_reset_partial_counters(known, published)
@@ -232,7 +253,7 @@ async def test_lost_response_to_a_reset_never_leads_to_the_other_command(
 async def test_lost_read_back_of_a_reset_leaves_it_open(
     line: MemoryBus, published: Published, fault: Fault
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [fault] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(known, published)
@@ -243,7 +264,7 @@ async def test_lost_read_back_of_a_reset_leaves_it_open(
 async def test_refused_read_back_of_a_reset_is_not_a_refused_reset(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [exception(4)])
     with pytest.raises(ModbusExceptionError):
         await async_reset_partial_counters(known, published)
@@ -254,34 +275,40 @@ async def test_refused_read_back_of_a_reset_is_not_a_refused_reset(
 async def test_meter_that_only_knows_function_16_is_reset_by_it(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     meter.refuses_functions = {WRITE}
     await async_reset_partial_counters(known, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert functions(line)[-3:] == [WRITE, WRITE_SEVERAL, READ]
 
 
+@pytest.mark.parametrize("model", ["Countis E14", "Countis E23"])
+@pytest.mark.parametrize("how", ["refuses_commands", "ignores_commands"])
 @virtual_time
-async def test_refused_reset_is_repeated_with_the_other_command(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+async def test_failed_reset_of_an_e1x_or_e2x_is_repeated_with_the_other_command(
+    line: MemoryBus, meter: SimulatedMeter, published: Published, how: str, model: str
 ) -> None:
-    meter.refuses_commands = {57890}
+    meter.model = model
+    setattr(meter, how, {57890})
     meter.has_partial_energies_reset = True
-    await async_reset_partial_counters(await async_meter(line), published)
+    await async_reset_partial_counters(await async_known(line), published)
     assert published[PARTIAL] == [0, 0, 0]
-    assert meter.writes == [(40512, [0x20])]
+    assert line.writes == [(57890, (0x000B,)), (40512, (0x20,))]
 
 
+@pytest.mark.parametrize("model", ["Countis E33", "Countis E44", "Countis"])
+@pytest.mark.parametrize("how", ["refuses_commands", "ignores_commands"])
 @virtual_time
-async def test_ignored_reset_of_an_e2x_is_repeated_with_the_other_command(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+async def test_command_of_an_e1x_or_e2x_is_never_written_to_another_meter(
+    line: MemoryBus, meter: SimulatedMeter, published: Published, how: str, model: str
 ) -> None:
-    meter.model = "Countis E23"
-    meter.ignores_commands = {57890}
+    meter.model = model
+    setattr(meter, how, {57890})
     meter.has_partial_energies_reset = True
-    await async_reset_partial_counters(await async_meter(line), published)
-    assert published[PARTIAL] == [0, 0, 0]
-    assert meter.writes == [(57890, [0x000B]), (40512, [0x20])]
+    known = await async_known(line)
+    with pytest.raises(ResetError):
+        await async_reset_partial_counters(known, published)
+    assert line.writes == [(57890, (0x000B,))]
 
 
 @pytest.mark.parametrize("everything_refused", [True, False])
@@ -293,7 +320,8 @@ async def test_reset_that_is_refused_altogether_is_an_error(
     *,
     everything_refused: bool,
 ) -> None:
-    known = await async_meter(line)
+    meter.model = "Countis E23"
+    known = await async_known(line)
     if everything_refused:
         meter.refuses_functions = {WRITE, WRITE_SEVERAL}
     else:
@@ -307,7 +335,7 @@ async def test_reset_that_is_refused_altogether_is_an_error(
 async def test_reset_that_shows_late_is_confirmed(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     old = await known.async_read("energies")
     stale = Fault(lambda words: [*words[:10], 0, 4567, *words[12:]])
     assert old.values["partial_energy_consumed"] == 45.67
@@ -317,7 +345,7 @@ async def test_reset_that_shows_late_is_confirmed(
     assert line.reads[-3:] == [18] * 3
     # An old value that was read back was not published.
     assert [reading.block for reading in published.readings] == [
-        *("energies", "tariffs", "energies"),
+        *("energies", "tariffs", "energies", "tariffs", "energies"),
     ]
 
 
@@ -339,7 +367,7 @@ async def test_counter_after_a_reset_may_hold_what_the_meter_counts_meanwhile(
     if primary is not None:
         meter.model = "Countis E43"
         meter.settings |= {57345: 5, 57346: primary}
-    known = await async_meter(line)
+    known = await async_known(line)
 
     def count(words: list[int]) -> list[int]:
         meter.counters.partial_consumed = residue
@@ -361,7 +389,7 @@ async def test_wait_for_the_bus_does_not_make_an_ignored_reset_plausible(
     meter.model = "Countis E43"
     meter.refuses = {57344}  # so the limit is 10 000 A: 46 kWh in 21 s
     meter.ignores_commands = {57890}
-    known = await async_meter(line)
+    known = await async_known(line)
 
     async def use_the_bus() -> None:
         # Before the command, and between its reads of the counters and its write.
@@ -384,7 +412,7 @@ async def test_wait_for_the_bus_does_not_make_an_ignored_reset_plausible(
 async def test_tariff_counters_are_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     await async_reset_tariff_counters(known, published)
     assert meter.writes == [(57892, [0x000F])]
     assert published[TARIFFS] == [0, 0, 0, 0]
@@ -399,7 +427,7 @@ async def test_reset_of_two_tariffs_leaves_out_the_others(
     meter.tariff_count = 2
     missing = [*range(51206, 51210), *range(50854, 50858)]
     meter.override = dict.fromkeys(missing, 0xFFFF)
-    await async_reset_tariff_counters(await async_meter(line), published)
+    await async_reset_tariff_counters(await async_known(line), published)
     assert meter.writes == [(57892, [0x0003])]
 
 
@@ -407,7 +435,7 @@ async def test_reset_of_two_tariffs_leaves_out_the_others(
 async def test_tariff_is_set_and_read_back(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     await async_set_tariff(known, published, tariff=3)
     assert meter.writes == [(40481, [3])]
     assert published.values["tariff"] == 3
@@ -419,7 +447,7 @@ async def test_tariff_is_set_and_read_back(
 async def test_tariff_is_confirmed_after_a_lost_read_back(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     line.faults.extend([NO_FAULT, NO_FAULT, LOST])
     await async_set_tariff(known, published, tariff=2)
     assert published.values["tariff"] == 2
@@ -429,7 +457,7 @@ async def test_tariff_is_confirmed_after_a_lost_read_back(
 async def test_tariff_that_shows_late_is_confirmed(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     stale = Fault(lambda words: [words[0], 1, *words[2:]])
     line.faults.extend([NO_FAULT, NO_FAULT, stale, stale])
     await async_set_tariff(known, published, tariff=2)
@@ -440,7 +468,7 @@ async def test_tariff_that_shows_late_is_confirmed(
 async def test_tariff_that_was_broadcast_is_confirmed(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     meter.counters.tariff = 2
     await async_confirm_tariff(known, published, tariff=2)
     assert published.values["tariff"] == 2
@@ -475,7 +503,7 @@ async def test_ignored_command_is_an_error(
 ) -> None:
     meter.clock = virtual_clock
     meter.set_clock([1, 1, 2024, 0, 0, 0])
-    known = await async_meter(line)
+    known = await async_known(line)
     meter.ignores_commands = {register}
     with pytest.raises(error):
         await command(known, published)
@@ -493,7 +521,7 @@ async def test_refused_command_is_an_error(
     register: int,
 ) -> None:
     meter.clock = virtual_clock
-    known = await async_meter(line)
+    known = await async_known(line)
     meter.refuses_commands = {register}
     with pytest.raises(error):
         await command(known, published)
@@ -512,7 +540,7 @@ async def test_command_without_its_block_is_an_error(
     register: int,
 ) -> None:
     meter.refuses = {50848, 51200, 57600}
-    known = await async_meter(line)
+    known = await async_known(line)
     with pytest.raises(error):
         await command(known, published)
     if register != 40481:
@@ -529,7 +557,7 @@ async def test_command_to_a_silent_meter_is_a_timeout_and_publishes_nothing(
     error: type[CommandError],
     register: int,
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     meter.silent = True
     with pytest.raises(ModbusTimeoutError):
         await command(known, published)
@@ -547,7 +575,7 @@ async def test_command_to_another_meter_is_not_sent(
     error: type[CommandError],
     register: int,
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     meter.serial = (0x2025, 0x0001, 7)
     with pytest.raises(AnotherMeterError):
         await command(known, published)
@@ -567,7 +595,7 @@ async def test_command_holds_the_bus_from_its_write_to_the_read_back(
 ) -> None:
     meter.clock = virtual_clock
     line.meters[2] = SimulatedMeter(address=2, clock=virtual_clock)
-    known, other = await async_meter(line), await async_meter(line, unit_id=2)
+    known, other = await async_known(line), await async_known(line, unit_id=2)
 
     async def read_the_other() -> None:
         while True:
@@ -618,7 +646,7 @@ def clocked(meter: SimulatedMeter) -> SimulatedMeter:
 async def test_clock_is_set_at_the_beginning_of_a_second(
     line: MemoryBus, clocked: SimulatedMeter, published: Published, begin: float
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     clocked.set_clock([1, 1, 2024, 0, 0, 0])
     loop = asyncio.get_running_loop()
     await asyncio.sleep(begin + 1 - loop.time())
@@ -641,7 +669,7 @@ async def test_clock_with_a_year_of_two_digits_is_set(
     line: MemoryBus, clocked: SimulatedMeter, published: Published
 ) -> None:
     clocked.clock_has_short_year = True
-    known = await async_meter(line)
+    known = await async_known(line)
     clocked.set_clock([1, 1, 24, 0, 0, 0])
     await async_set_clock(known, published)
     ((_, written),) = line.writes
@@ -654,7 +682,7 @@ async def test_clock_with_a_year_of_two_digits_is_set(
 async def test_clock_is_confirmed_after_a_lost_response(
     line: MemoryBus, clocked: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     clocked.set_clock([1, 1, 2024, 0, 0, 0])
     line.faults.extend([NO_FAULT] * 3 + [fault])
     await async_set_clock(known, published)
@@ -666,7 +694,7 @@ async def test_clock_is_confirmed_after_a_lost_response(
 async def test_clock_that_is_invalid_is_not_set(
     line: MemoryBus, clocked: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     clocked.override = {57601: 13}
     with pytest.raises(SetClockError):
         await async_set_clock(known, published)
@@ -677,7 +705,7 @@ async def test_clock_that_is_invalid_is_not_set(
 async def test_clock_is_set_right_while_others_hold_the_bus(
     line: MemoryBus, clocked: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     clocked.set_clock([1, 1, 2024, 0, 0, 0])
     pauses = [1.3, 0.9, 0.1, 0.1]
 
@@ -700,7 +728,7 @@ async def test_clock_is_set_right_while_others_hold_the_bus(
 async def test_clock_is_not_set_on_a_bus_that_is_never_free_in_time(
     line: MemoryBus, clocked: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_meter(line)
+    known = await async_known(line)
     loop = asyncio.get_running_loop()
 
     async def use_the_bus() -> None:

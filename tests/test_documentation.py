@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
+from custom_components.socomec_countis import coordinator
 from custom_components.socomec_countis.binary_sensor import PHASES
 from custom_components.socomec_countis.button import BUTTONS
 from custom_components.socomec_countis.const import CONNECTION_TYPES, DOMAIN
 from custom_components.socomec_countis.countis import (
     TARIFF_COUNTERS,
+    plausibility,
     registers,
+    relations,
 )
 from custom_components.socomec_countis.countis.block import Block
 from custom_components.socomec_countis.countis.line_settings import settings_to_try
@@ -437,6 +440,34 @@ def test_pages_agree_on_the_duration_of_a_poll(e44: LibraryMeter) -> None:
         text = re.sub(r"\s+", " ", (DOCS / page).read_text())
         for figure in figures:
             assert figure in text, page
+
+
+def test_guard_of_counters_has_the_documented_figures() -> None:
+    page = re.sub(r"\s+", " ", (DOCS / "counters.md").read_text())
+    limits = plausibility.Limits()
+    amperes = limits.amperes * plausibility.INRUSH * plausibility.PHASES
+    kilowatts = amperes * plausibility.HIGHEST_VOLTS / 1000
+    lowest, highest = plausibility.HERTZ
+    for text in (
+        f"{limits.kilowatts:g} kW: three phases",
+        f"with {plausibility.VOLTS} V and {limits.amperes:g} A",
+        f"{plausibility.OVERLOAD:g} times their primary current",
+        f"read at least every {plausibility.LONGEST_POWER_PAUSE} s",
+        f"adds {plausibility.TIMING_TOLERANCE} s to the time",
+        f"after {plausibility.ACCEPTED_AFTER} s, with a repair issue",
+        f"pause of more than {plausibility.LONGEST_COUNTED_PAUSE} s",
+        f"from 0 to {plausibility.LONGEST_UNCERTAIN_PAUSE // 86_400} days",
+        f"agree to {relations.SAME_COUNTER_KWH} kWh",
+        f"sum of the phases, to {relations.POWER_TOLERANCE} W",
+        f"more than {plausibility.HIGHEST_VOLTS} V, {amperes:g} A, {kilowatts:g} kW",
+        f"outside {lowest} Hz to {highest} Hz",
+    ):
+        assert text in page
+    assert plausibility.POWER_MARGIN == 2 == plausibility.STEPS_OF_TOLERANCE
+    assert plausibility.ACCEPTED_AFTER_RESTART == 600
+    assert coordinator.REJECTED_ISSUE_SECONDS == 600
+    assert coordinator.SAVE_SECONDS == 300
+    assert relations.LASTING_CONTRADICTIONS == 10
 
 
 def documented_seconds(text: str) -> float:

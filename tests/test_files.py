@@ -164,7 +164,7 @@ def test_every_text_for_an_error_is_used_and_explains_what_to_check(kind: str) -
 
 
 def test_every_issue_is_created_somewhere_and_says_what_to_do() -> None:
-    placeholders = PLACEHOLDERS | {"accepted", "difference", "entity"}
+    placeholders = PLACEHOLDERS | {"accepted", "counters", "difference", "entity"}
     for key, issue in TEXTS["issues"].items():
         assert f'"{key}"' in SOURCES, key
         flow = issue.get("fix_flow", {"step": {"confirm": issue}})

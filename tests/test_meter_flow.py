@@ -163,7 +163,7 @@ async def test_meter_moves_to_another_unit_id(
     assert entry.runtime_data is runtime
     requests = runtime.bus.traffic[2].requests
     await until(lambda: runtime.bus.traffic[2].requests > requests)
-    assert coordinator_of(entry, 2).online
+    await until(lambda: coordinator_of(entry, 2).online)
 
 
 async def test_title_of_the_user_stays(

@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
-from custom_components.socomec_countis.countis.plausibility import CounterCheck, Limits
+from custom_components.socomec_countis.countis.plausibility import (
+    CounterCheck,
+    Limits,
+    Moment,
+)
 
 from .counter_watch import (
     HIGH_RESOLUTION,
@@ -118,10 +122,137 @@ def test_partial_counter_reset_at_1_kwh_falls_to_zero_in_low_resolution() -> Non
         assert watch.value(PARTIAL) == reading
 
 
-def test_system_clock_put_back_does_not_block_a_counter(watch: Watch) -> None:
-    assert not watch.rejected(-86_400, energy_consumed=500.05)
-    assert not watch.rejected(60, energy_consumed=501.0)
+@pytest.mark.parametrize("change", [-86_400 * 365, 86_400 * 365])
+def test_system_clock_that_is_changed_neither_blocks_nor_opens_the_bound(
+    watch: Watch, change: float
+) -> None:
+    watch.wall_offset = change
+    assert watch.rejected(60, energy_consumed=505.0) == {TOTAL}
+    assert not watch.rejected(energy_consumed=501.0)
     assert watch.value() == 501.0
+
+
+def test_first_reading_is_accepted_when_the_next_one_agrees() -> None:
+    watch = Watch()
+    assert watch.read(energy_consumed=500.0) == {TOTAL}
+    assert watch.read(energy_consumed=900.0) == {TOTAL}
+    assert watch.counters.values == {}
+    assert watch.read(energy_consumed=900.01) == set()
+    assert watch.value() == 900.0
+
+
+def test_counter_rises_to_the_lower_one_of_two_readings(watch: Watch) -> None:
+    for reading, value in (
+        (500.01, 500.0),
+        (500.02, 500.01),
+        (500.06, 500.02),
+        (500.02, 500.02),
+        (500.03, 500.02),
+    ):
+        assert not watch.read(energy_consumed=reading)
+        assert watch.value() == value
+
+
+def test_single_zero_does_not_reset_a_partial_counter(watch: Watch) -> None:
+    for reading in (0.0, 50.0, 0.0, 50.01):
+        watch.read(partial_energy_consumed=reading)
+        assert watch.value(PARTIAL) == 50.0
+
+
+def test_zero_of_a_counter_that_had_counted_is_no_first_reading() -> None:
+    watch = Watch()
+    watch.counters.counted = {TOTAL}
+    for _ in range(1000):
+        assert not watch.correct(1, energy_consumed=0.0)
+    assert watch.counters.values == {}
+    assert not watch.rejected(energy_consumed=500.0)
+
+
+# -- power -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kilowatts", "rise", "accepted"),
+    [(0, 0.02, True), (0, 0.03, False), (10, 0.15, True), (10, 0.16, False)],
+)
+def test_counter_rises_no_faster_than_twice_the_power(
+    watch: Watch, kilowatts: float, rise: float, *, accepted: bool
+) -> None:
+    for _ in range(18):
+        watch.counters.note_power(kilowatts, watch.clock())
+        watch.clock.seconds += 1
+        assert not watch.rejected(energy_consumed=500.0) or kilowatts
+    for _ in range(19):
+        watch.counters.note_power(kilowatts, watch.clock())
+        watch.clock.seconds += 1
+    assert watch.rejected(energy_consumed=500 + rise) == (
+        set() if accepted else {TOTAL}
+    )
+
+
+def test_highest_power_since_the_last_reading_counts(watch: Watch) -> None:
+    watch.counters.note_power(70, watch.clock())
+    assert not watch.rejected(energy_consumed=500.0)
+    for kilowatts in (0, 40, 0):
+        watch.clock.seconds += 5
+        watch.counters.note_power(kilowatts, watch.clock())
+    assert not watch.rejected(energy_consumed=500.4)
+
+
+def test_power_that_is_not_known_all_the_time_is_no_bound(watch: Watch) -> None:
+    for seconds in (0, 1, 6, 1):
+        watch.clock.seconds += seconds
+        watch.counters.note_power(0, watch.clock())
+    assert not watch.rejected(energy_consumed=500.2)
+    assert not watch.rejected(6, energy_consumed=500.4)
+
+
+def test_rise_above_the_power_that_lasts_is_no_correction(watch: Watch) -> None:
+    watch.counters.note_power(0, watch.clock())
+    assert not watch.rejected(energy_consumed=500.0)
+    for second in range(62):
+        watch.counters.note_power(0, watch.clock())
+        assert not watch.correct(1, energy_consumed=500.1 + second // 30 / 100)
+        if watch.value() > 500:
+            break
+    assert watch.value() == 500.12
+    assert second >= 60
+
+
+# -- restarts ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("off", [60, 3600, 86_400])
+def test_pause_of_a_restart_follows_from_the_system_clock(
+    watch: Watch, off: float
+) -> None:
+    watch.restart(off=off)
+    highest = round(500 + KILOWATTS * off / 3600, 2)
+    assert watch.rejected(energy_consumed=highest + 0.5) == {TOTAL}
+    assert not watch.rejected(energy_consumed=highest)
+
+
+def test_system_clock_that_is_set_after_a_restart_explains_a_rise(
+    watch: Watch,
+) -> None:
+    watch.wall_offset = -1_000_000_000
+    watch.restart(off=3600)
+    for _ in range(30):
+        assert not watch.correct(10, energy_consumed=550.0)
+    watch.wall_offset = 0
+    assert not watch.rejected(energy_consumed=550.0)
+    assert watch.value() == 550
+
+
+def test_system_clock_in_the_future_does_not_open_the_bound(watch: Watch) -> None:
+    watch.wall_offset = 86_400 * 365 * 20
+    watch.restart()
+    highest = 500 + KILOWATTS * 24 * 90
+    assert watch.rejected(energy_consumed=highest + 1) == {TOTAL}
+    assert not watch.rejected(energy_consumed=highest)
+
+
+# -- rollovers ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", [HIGH_RESOLUTION, LOW_RESOLUTION])
@@ -227,10 +358,10 @@ def test_partial_counter_may_fall_to_what_was_counted_since(
 
 def test_counter_that_is_not_resettable_is_rejected_at_zero(watch: Watch) -> None:
     readings: dict[str, float | None] = {PARTIAL: 0.0}
-    rejected = watch.counters.check(
-        "block", readings, HIGH_RESOLUTION, watch.clock(), resettable=()
-    )
-    assert rejected == {PARTIAL: (50.0, 0.0)}
+    for _ in range(2):
+        check = watch.counters
+        assert not check.check("block", readings, HIGH_RESOLUTION, watch.now())
+        assert check.rejected == {"block": {PARTIAL: (50.0, 0.0)}}
     assert watch.rejected(energy_consumed=0.0, partial_energy_consumed=0.0) == {TOTAL}
     assert watch.counters.values == {TOTAL: 500.0, PARTIAL: 50.0}
 
@@ -241,13 +372,25 @@ def test_reading_after_our_own_reset_is_accepted_without_its_offset() -> None:
     watch.rejected(60, tariff_1_energy=0.5, tariff_2_energy=7, tariff_3_energy=1)
     assert watch.value("tariff_1_energy") == 1_000_000.5
     reset = {"tariff_1_energy": 0.01, "tariff_2_energy": 0, "tariff_3_energy": None}
-    watch.counters.accept_reset(reset, HIGH_RESOLUTION, watch.clock())
+    watch.counters.accept_reset(reset, HIGH_RESOLUTION, watch.now())
     assert watch.counters.values == {
         "tariff_1_energy": 0.01,
         "tariff_2_energy": 0,
         "tariff_3_energy": 1,
     }
     assert not watch.rejected(60, tariff_1_energy=0.02, tariff_2_energy=0.01)
+
+
+def test_reset_that_was_not_confirmed_is_accepted_without_waiting() -> None:
+    watch = Watch()
+    watch.rejected(tariff_1_energy=500, tariff_2_energy=50)
+    watch.counters.expect_reset({"tariff_1_energy"})
+    assert watch.rejected(1, tariff_1_energy=0, tariff_2_energy=0)
+    assert not watch.rejected(1, tariff_1_energy=0, tariff_2_energy=50)
+    assert watch.counters.values == {"tariff_1_energy": 0, "tariff_2_energy": 50}
+    assert not watch.rejected(60, tariff_1_energy=1, tariff_2_energy=50)
+    # It was expected once.
+    assert watch.rejected(1, tariff_1_energy=0, tariff_2_energy=50)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +453,8 @@ def test_saved_content_of_another_shape_starts_anew_with_a_warning(
     assert counters.restore(saved).values == {}
     [record] = caplog.records
     assert record.levelno == logging.WARNING
-    assert not counters.check("block", {TOTAL: 7.0}, HIGH_RESOLUTION, 0)
+    for _ in range(2):
+        counters.check("block", {TOTAL: 7.0}, HIGH_RESOLUTION, Moment(0, 0))
     assert counters.values == {TOTAL: 7.0}
 
 

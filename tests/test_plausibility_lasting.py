@@ -2,7 +2,10 @@
 
 import pytest
 
-from custom_components.socomec_countis.countis.plausibility import Correction
+from custom_components.socomec_countis.countis.plausibility import (
+    Correction,
+    Limits,
+)
 
 from .counter_watch import (
     HIGH_RESOLUTION,
@@ -26,7 +29,7 @@ def watch() -> Watch:
 
 
 def lasting(watch: Watch, **readings: float | None) -> tuple[Correction, ...]:
-    """Return what a level corrects that is read for 70 s, once every 10 s."""
+    """Return what a level corrects that is read for 70 s, every 10 s."""
     corrections: tuple[Correction, ...] = watch.correct(10, HIGH_RESOLUTION, **readings)
     for _ in range(6):
         assert not corrections
@@ -34,25 +37,22 @@ def lasting(watch: Watch, **readings: float | None) -> tuple[Correction, ...]:
     return corrections
 
 
+def confirmed(watch: Watch, **readings: float | None) -> tuple[Correction, ...]:
+    """Return what a level corrects that the user has confirmed."""
+    assert not watch.correct(1, HIGH_RESOLUTION, **readings)
+    return watch.correct(1, HIGH_RESOLUTION, **readings)
+
+
 # -- how long ----------------------------------------------------------------------
 
 
-def test_rise_while_the_system_clock_was_put_back_is_accepted_if_it_lasts(
-    watch: Watch,
-) -> None:
-    corrections: tuple[Correction, ...] = watch.correct(-86_400, energy_consumed=520.0)
+def test_rise_after_a_restart_is_accepted_after_ten_minutes(watch: Watch) -> None:
+    watch.restart()
+    corrections: tuple[Correction, ...] = watch.correct(energy_consumed=520.0)
     for _ in range(60):
         assert not corrections
-        corrections = watch.correct(1, energy_consumed=520.0)
+        corrections = watch.correct(10, energy_consumed=520.0)
     assert corrections == (Correction(TOTAL, 500.0, 520.0),)
-
-
-def test_system_clock_put_back_does_not_prolong_the_minute(watch: Watch) -> None:
-    assert not watch.correct(energy_consumed=5.0)
-    assert not watch.correct(-86_400, energy_consumed=5.0)
-    for _ in range(59):
-        assert not watch.correct(1, energy_consumed=5.0)
-    assert watch.correct(1, energy_consumed=5.0)
 
 
 @pytest.mark.parametrize("pause", [1, 4, 14])
@@ -60,19 +60,19 @@ def test_implausible_level_is_accepted_after_a_minute(
     watch: Watch, pause: float
 ) -> None:
     seen = 0.0
-    assert watch.correct(energy_consumed=5.0) == ()
+    assert watch.correct(energy_consumed=900.0) == ()
     while seen + pause < 60:
         seen += pause
-        assert watch.correct(pause, energy_consumed=5.0) == ()
+        assert watch.correct(pause, energy_consumed=900.0) == ()
         assert watch.value() == 500
-    correction = Correction(TOTAL, accepted=500.0, found=5.01)
-    assert watch.correct(pause, energy_consumed=5.01) == (correction,)
-    assert watch.value() == 5.01
-    assert not watch.rejected(60, energy_consumed=5.5)
+    correction = Correction(TOTAL, accepted=500.0, found=900.01)
+    assert watch.correct(pause, energy_consumed=900.01) == (correction,)
+    assert watch.value() == 900.01
+    assert not watch.rejected(60, energy_consumed=900.5)
 
 
 def test_another_implausible_level_starts_the_minute_anew(watch: Watch) -> None:
-    for level in (5.0, 900.0):
+    for level in (800.0, 900.0):
         assert not watch.correct(10, energy_consumed=level)
         for _ in range(5):
             assert not watch.correct(10, energy_consumed=level)
@@ -81,10 +81,10 @@ def test_another_implausible_level_starts_the_minute_anew(watch: Watch) -> None:
 
 def test_plausible_reading_starts_the_minute_anew(watch: Watch) -> None:
     for _ in range(6):
-        assert not watch.correct(10, energy_consumed=5.0)
+        assert not watch.correct(10, energy_consumed=900.0)
     assert not watch.rejected(1, energy_consumed=500.01)
     for _ in range(6):
-        assert not watch.correct(10, energy_consumed=5.0)
+        assert not watch.correct(10, energy_consumed=900.0)
     assert watch.value() == 500.01
 
 
@@ -92,9 +92,8 @@ def test_plausible_reading_starts_the_minute_anew(watch: Watch) -> None:
 def test_few_wrong_readings_with_pauses_are_not_accepted(
     watch: Watch, pause: float
 ) -> None:
-    assert not watch.correct(energy_consumed=5.0)
-    assert not watch.correct(pause, energy_consumed=5.0)
-    assert not watch.correct(pause, energy_consumed=5.0)
+    for _ in range(3):
+        assert not watch.correct(pause, energy_consumed=90_000)
     assert watch.value() == 500
 
 
@@ -103,10 +102,10 @@ def test_level_that_is_read_rarely_is_accepted_after_some_readings(
 ) -> None:
     corrections: tuple[Correction, ...] = ()
     for _ in range(6):
-        corrections += watch.correct(62, energy_consumed=5.0)
+        corrections += watch.correct(62, energy_consumed=900.0)
         if corrections:
             break
-    assert watch.value() == 5.0
+    assert watch.value() == 900.0
 
 
 # -- several counters --------------------------------------------------------------
@@ -118,19 +117,21 @@ def test_corrections_name_only_the_counters_that_changed() -> None:
     # One register rolls over, another one falls.
     watch.rejected(60, energy_consumed=0.5, energy_produced=50, energy_reactive=7)
     assert lasting(
-        watch, energy_consumed=0.7, energy_produced=3, energy_reactive=7.01
-    ) == (Correction(OTHER, accepted=50, found=3),)
+        watch, energy_consumed=0.7, energy_produced=90, energy_reactive=7.01
+    ) == (Correction(OTHER, accepted=50, found=90),)
     assert watch.counters.values == {
         TOTAL: 1_000_000.7,
-        OTHER: 3,
+        OTHER: 90,
         "energy_reactive": 7.01,
     }
 
 
 def test_counter_that_was_read_once_starts_the_minute_anew(watch: Watch) -> None:
     for _ in range(6):
-        assert not watch.correct(10, energy_consumed=5.0, partial_energy_consumed=None)
-    assert not watch.correct(10, energy_consumed=5.0, partial_energy_consumed=999.0)
+        assert not watch.correct(
+            10, energy_consumed=900.0, partial_energy_consumed=None
+        )
+    assert not watch.correct(10, energy_consumed=900.0, partial_energy_consumed=999.0)
     assert watch.counters.values == {TOTAL: 500.0, PARTIAL: 50.0}
 
 
@@ -145,7 +146,8 @@ def test_correction_keeps_the_rollover_offset(reading: float, value: float) -> N
     watch = Watch()
     watch.rejected(energy_consumed=999_999.99)
     watch.rejected(60, energy_consumed=0.5)
-    assert lasting(watch, energy_consumed=reading) == (
+    watch.counters.confirm("block")
+    assert confirmed(watch, energy_consumed=reading) == (
         Correction(TOTAL, accepted=1_000_000.5, found=value),
     )
     assert watch.value() == value
@@ -159,20 +161,55 @@ def test_fall_that_would_book_the_rollover_offset_again_drops_it() -> None:
     watch.rejected(60, energy_consumed=0.5)
     watch.rejected(86_400 * 365, energy_consumed=200_000)
     assert watch.value() == 1_200_000
-    assert lasting(watch, energy_consumed=5.5) == (
+    watch.counters.confirm("block")
+    assert confirmed(watch, energy_consumed=5.5) == (
         Correction(TOTAL, accepted=1_200_000, found=5.5),
     )
 
 
-# -- zero --------------------------------------------------------------------------
+def test_rollover_that_the_meter_counts_is_accepted_at_any_level(watch: Watch) -> None:
+    watch.counters.overflows = {TOTAL: 3}
+    assert not watch.rejected(60, energy_consumed=501)
+    # Meanwhile, the register rolled over.
+    watch.counters.limits = Limits.of_transformer(5000)
+    watch.clock.seconds += 90 * 86_400
+    assert watch.rejected(energy_consumed=400) == {TOTAL}
+    watch.counters.overflows = {TOTAL: 4}
+    assert not watch.rejected(energy_consumed=400)
+    assert watch.value() == pytest.approx(10_000_400, abs=0.01)
+    assert watch.rejected(60, energy_consumed=0.5) == {TOTAL}
 
 
-def test_total_at_zero_is_never_accepted_by_lasting(watch: Watch) -> None:
+# -- falls -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [0.0, 5.0, 499.0])
+def test_total_that_fell_is_accepted_only_if_the_user_confirms_it(
+    watch: Watch, level: float
+) -> None:
     for _ in range(1000):
-        assert not watch.correct(1, energy_consumed=0, partial_energy_consumed=None)
+        assert not watch.correct(1, energy_consumed=level)
     assert watch.value() == 500
-    assert not watch.rejected(1, energy_consumed=501.75)
-    assert watch.value() == 501.75
+    assert watch.counters.rejected == {"block": {TOTAL: (500.0, level)}}
+    watch.counters.confirm("block")
+    assert watch.correct(1, energy_consumed=level) == (
+        Correction(TOTAL, accepted=500, found=level),
+    )
+    assert watch.counters.rejected == {}
+
+
+def test_partial_counter_beside_a_total_that_fell_is_held(watch: Watch) -> None:
+    for _ in range(100):
+        assert not watch.correct(1, energy_consumed=0, partial_energy_consumed=0)
+    assert watch.counters.values == {TOTAL: 500, PARTIAL: 50}
+
+
+def test_partial_counter_at_a_lower_level_is_accepted_if_it_lasts(
+    watch: Watch,
+) -> None:
+    assert lasting(watch, energy_consumed=500, partial_energy_consumed=20) == (
+        Correction(PARTIAL, accepted=50, found=20),
+    )
 
 
 def test_total_at_zero_does_not_stop_the_other_counters() -> None:
@@ -180,15 +217,30 @@ def test_total_at_zero_does_not_stop_the_other_counters() -> None:
     watch.rejected(energy_consumed=500, energy_produced=50, energy_reactive=0)
     for second in range(70):
         produced = round(50 + second / 100, 2)
-        corrections = watch.correct(
+        assert not watch.correct(
             1, energy_consumed=0, energy_produced=produced, energy_reactive=0
         )
-        assert not corrections
     assert watch.counters.values == {
         TOTAL: 500,
-        OTHER: pytest.approx(50.6, abs=0.05),
+        OTHER: 50.69,
         "energy_reactive": 0,
     }
+
+
+def test_confirmation_ends_with_the_level_that_was_confirmed(watch: Watch) -> None:
+    assert not watch.correct(1, energy_consumed=400)
+    watch.counters.confirm("block")
+    for _ in range(100):
+        assert not watch.correct(1, energy_consumed=0)
+    assert watch.value() == 500
+
+
+def test_tariff_at_zero_beside_another_one_is_held() -> None:
+    watch = Watch()
+    watch.rejected(tariff_1_energy=500, tariff_2_energy=50)
+    for _ in range(100):
+        assert not watch.correct(1, tariff_1_energy=0, tariff_2_energy=50)
+    assert watch.counters.values == {"tariff_1_energy": 500, "tariff_2_energy": 50}
 
 
 def test_tariffs_at_zero_are_accepted_once_one_of_them_counts() -> None:
@@ -198,8 +250,8 @@ def test_tariffs_at_zero_are_accepted_once_one_of_them_counts() -> None:
         assert not watch.correct(
             1, tariff_1_energy=0, tariff_2_energy=0, tariff_3_energy=0
         )
-    assert lasting(
-        watch, tariff_1_energy=0.01, tariff_2_energy=0, tariff_3_energy=0
+    assert watch.correct(
+        1, tariff_1_energy=0.01, tariff_2_energy=0, tariff_3_energy=0
     ) == (
         Correction("tariff_1_energy", accepted=500, found=0.01),
         Correction("tariff_2_energy", accepted=50, found=0),
@@ -213,8 +265,8 @@ def test_zeros_between_two_readings_of_a_level_start_the_minute_anew(
     watch: Watch,
 ) -> None:
     for _ in range(6):
-        assert not watch.correct(10, energy_consumed=5.0)
+        assert not watch.correct(10, energy_consumed=900.0)
     assert not watch.correct(10, energy_consumed=0)
     for _ in range(6):
-        assert not watch.correct(10, energy_consumed=5.0)
-    assert watch.correct(10, energy_consumed=5.0)
+        assert not watch.correct(10, energy_consumed=900.0)
+    assert watch.correct(10, energy_consumed=900.0)

@@ -102,6 +102,29 @@ async def test_profile_of_another_version_is_outdated(line: MemoryBus) -> None:
     assert replace(profile, version=PROFILE_VERSION + 1).outdated
 
 
+@pytest.mark.parametrize("key", Profile().as_dict())
+@virtual_time
+async def test_stored_profile_without_a_key_is_outdated(
+    line: MemoryBus, key: str
+) -> None:
+    stored = (await async_take_profile(line.unit())).as_dict()
+    missing = Profile.from_dict({name: stored[name] for name in stored if name != key})
+    assert missing.outdated
+    default = Profile().as_dict()[key]
+    assert missing.as_dict() == stored | {key: default, "version": missing.version}
+
+
+@virtual_time
+async def test_unknown_content_of_a_stored_profile_is_ignored(line: MemoryBus) -> None:
+    profile = await async_take_profile(line.unit())
+    stored = profile.as_dict() | {"version": PROFILE_VERSION + 1, "new": [1]}
+    stored["blocks"]["clock"]["type"] = "Calendar"
+    newer = Profile.from_dict(stored)
+    assert newer.quantities == profile.quantities
+    assert newer.outdated
+    assert newer.block("clock", line.unit()) is None
+
+
 @pytest.mark.parametrize("fault", [LOST, DAMAGED])
 @pytest.mark.parametrize("good_responses", range(len(PROFILE_WORDS)))
 @virtual_time

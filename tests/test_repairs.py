@@ -292,7 +292,17 @@ async def test_meter_of_a_bus_that_is_not_set_up_is_not_accepted(
     await hass.config_entries.async_unload(entry.entry_id)
     result = await post(form["flow_id"])
     assert (result["type"], result["reason"]) == ("abort", "not_set_up")
-    assert result["description_placeholders"] == {"name": entry.title}
+    assert result["description_placeholders"] == {"name": "COUNTIS E33 #1"}
+
+
+async def test_meter_that_is_deleted_meanwhile_is_not_accepted(
+    hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    form = await open_fix(post, await exchange(hass, entry, meter))
+    hass.config_entries.async_remove_subentry(entry, subentry_of(entry).subentry_id)
+    await hass.async_block_till_done()
+    result = await post(form["flow_id"])
+    assert (result["type"], result["reason"]) == ("abort", "not_set_up")
 
 
 @pytest.mark.parametrize("whole_bus", [True, False])
@@ -315,9 +325,6 @@ async def test_removing_the_meter_ends_the_issue(
 # -- counters ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("level", "key"), [(500_000, "counter_fell"), (2_000_000, "counter_jumped")]
-)
 async def test_level_that_lasts_is_accepted_with_an_issue(
     hass: HomeAssistant,
     post: Post,
@@ -325,17 +332,15 @@ async def test_level_that_lasts_is_accepted_with_an_issue(
     meter: Meter,
     clock: Clock,
     hass_storage: dict[str, Any],
-    level: float,
-    key: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    meter.counters.consumed = level
+    meter.counters.consumed = 2_000_000
     for _ in range(5):
         await until_polled(entry)
         clock.seconds += 14
         assert state(hass, "energy_consumed") == "1234.56"
     await until(lambda: issues(hass))
-    assert float(state(hass, "energy_consumed")) == pytest.approx(level / 1000, abs=0.1)
+    assert float(state(hass, "energy_consumed")) == pytest.approx(2000, abs=0.1)
     assert caplog.text.count("stayed there; accepted") == 1
     # A power cut would make the old level the last one again.
     stored = f"{DOMAIN}.{subentry_of(entry).subentry_id}"
@@ -346,7 +351,7 @@ async def test_level_that_lasts_is_accepted_with_an_issue(
         )
     )
     issue = only_issue(hass)
-    assert issue.translation_key == key
+    assert issue.translation_key == "counter_jumped"
     assert issue.translation_placeholders is not None
     assert issue.translation_placeholders["entity"] == entity_id(
         hass, "energy_consumed"
@@ -408,3 +413,61 @@ async def test_meter_that_is_offline_for_an_hour_is_an_issue_until_it_responds(
     }
     meter.silent = False
     await until(lambda: not issues(hass))
+
+
+@pytest.fixture
+def reports_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Report rejected counters after a moment."""
+    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("reports_early")
+async def test_counter_that_fell_is_reported_and_the_issue_is_withdrawn(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
+) -> None:
+    meter.override = {50946: 0, 50947: 0}
+    await until(lambda: issues(hass))
+    issue = only_issue(hass)
+    assert issue.translation_key == "counters_rejected"
+    assert issue.translation_placeholders == {
+        "name": "COUNTIS E33 #1",
+        "counters": f"- `{entity_id(hass, 'energy_consumed')}`: 1234.56 → 0.00",
+    }
+    clock.seconds += 7200
+    for _ in range(3):
+        await until_polled(entry)
+    assert state(hass, "energy_consumed") == "1234.56"
+    meter.override = {}
+    await until(lambda: not issues(hass))
+    assert state(hass, "energy_consumed") == "1234.56"
+
+
+@pytest.mark.usefixtures("reports_early")
+async def test_counter_that_fell_is_accepted_when_the_user_confirms_it(
+    hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.counters.consumed = 500_000
+    await until(lambda: issues(hass))
+    form = await open_fix(post, only_issue(hass))
+    assert "1234.56 → 500.0" in form["description_placeholders"]["counters"]
+    assert state(hass, "energy_consumed") == "1234.56"
+    assert (await post(form["flow_id"]))["type"] == "create_entry"
+    await until(lambda: state(hass, "energy_consumed") != "1234.56")
+    assert float(state(hass, "energy_consumed")) == pytest.approx(500, abs=0.1)
+    issue = only_issue(hass)
+    assert issue.translation_key == "counter_fell"
+    assert (await fix(post, issue))["type"] == "create_entry"
+    assert issues(hass) == []
+
+
+@pytest.mark.usefixtures("reports_early")
+async def test_counters_of_a_meter_that_is_not_set_up_cannot_be_confirmed(
+    hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.counters.consumed = 500_000
+    await until(lambda: issues(hass))
+    form = await open_fix(post, only_issue(hass))
+    await hass.config_entries.async_unload(entry.entry_id)
+    assert issues(hass) == []
+    result = await post(form["flow_id"])
+    assert (result["type"], result["reason"]) == ("abort", "not_set_up")

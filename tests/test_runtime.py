@@ -304,13 +304,13 @@ async def test_entity_that_is_enabled_later_is_read_at_once(
     line: Line,
 ) -> None:
     # Read each hour otherwise.
-    entity = entity_id(hass, "overflows_consumed")
+    entity = entity_id(hass, "clock_offset")
     entity_registry.async_update_entity(entity, disabled_by=None)
     line.requests.clear()
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
-    assert state(hass, "overflows_consumed") == "0"
-    assert reads(line.requests).count((36866, 9)) == 1
+    assert int(state(hass, "clock_offset"))
+    assert reads(line.requests).count((57600, 6)) == 1
 
 
 async def test_reading_that_is_older_than_the_shown_one_is_not_shown(

@@ -107,6 +107,7 @@ async def test_offline_meter_and_a_reload_add_nothing_to_the_statistics(
     await until(lambda: coordinator_of(entry).online)
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
+    await until_polled(entry)
     assert (await sums(hass))["energy_consumed"] == 3
 
 

@@ -16,6 +16,7 @@ from custom_components.socomec_countis.button import BUTTONS
 from custom_components.socomec_countis.connection import ERROR_KEYS, GATEWAY_KEYS
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import CommandError
+from custom_components.socomec_countis.repairs import FLOWS
 from custom_components.socomec_countis.select import TARIFF
 from custom_components.socomec_countis.sensor import SENSORS
 from homeassistant.core import HomeAssistant
@@ -81,6 +82,17 @@ def test_error_has_the_same_words_everywhere(path: Path) -> None:
     assert len(keys) > len(errors)
     for key in keys:
         assert len({each[key] for each in errors if key in each}) == 1, key
+
+
+@pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
+def test_issues_of_meters_end_with_the_same_words(path: Path) -> None:
+    ends = [
+        each["fix_flow"]["abort"]["not_set_up"]
+        for each in load(path)["issues"].values()
+        if "abort" in each.get("fix_flow", {})
+    ]
+    assert len(ends) == len(FLOWS)
+    assert len({*ends}) == 1
 
 
 def test_every_error_of_the_bus_has_a_text_in_each_dialog() -> None:

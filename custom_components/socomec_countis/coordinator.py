@@ -1,9 +1,10 @@
 """The values of one meter, fed by the poller of its bus."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 import logging
+import math
 from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
@@ -32,8 +33,10 @@ from .issues import (
     create_another_meter,
     create_correction,
     create_offline,
+    create_rejected,
     delete_another_meter,
     delete_offline,
+    delete_rejected,
 )
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,8 +49,11 @@ HOLD_SECONDS = 10
 # s; a repair issue is created for a meter that has been offline for so long.
 OFFLINE_ISSUE_SECONDS = 3600
 
+# s; a repair issue is created for counters that have been rejected for so long.
+REJECTED_ISSUE_SECONDS = 600
+
 # s between two saves of the counters. An older value only loosens the plausibility
-# limit after a power cut; resets and corrections are saved at once.
+# limit after a power cut; what changed otherwise is saved at once.
 SAVE_SECONDS = 300
 
 # The wiring is checked by so many readings, so many s apart.
@@ -103,7 +109,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._on_wanted = on_wanted
         self._store = counter_store(hass, subentry.subentry_id)
         self._save_at = hass.loop.time()
-        self._saved_offsets: Mapping[str, float] = {}
+        self._before: tuple[dict[str, float], dict[str, float]] = ({}, {})
+        self._rejected_since: float | None = None
         self._requested_at: dict[str, float] = {}
         self._failing_since: dict[str, float] = {}
         self._expired: set[str] = set()
@@ -144,7 +151,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         for correction in reading.corrections:
             create_correction(self.hass, self, correction)
         self.async_set_updated_data({**self.data, **reading.values})
-        self._save(reading)
+        if block in COUNTERS:
+            self._save(reading)
+            self._report_rejected()
 
     @callback
     def fail(self, error: PollError, block: str | None) -> None:
@@ -153,6 +162,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             self._set_offline(error)
             return
         self._set_online()
+        self._report_rejected()
         now = self.hass.loop.time()
         since = self._failing_since.setdefault(block, now)
         if now - since >= HOLD_SECONDS and block not in self._expired:
@@ -174,6 +184,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def _set_offline(self, error: PollError) -> None:
         if isinstance(error, AnotherMeterError):
             create_another_meter(self.hass, self, error.found)
+        if self._rejected_since != math.inf:
+            self._rejected_since = None
         if self._error is None:
             self._timers = [
                 async_call_later(self.hass, HOLD_SECONDS, self._expire),
@@ -193,6 +205,25 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     @callback
     def _report(self, now: datetime) -> None:
         create_offline(self.hass, self)
+
+    def _report_rejected(self) -> None:
+        """Create or delete the issue of the counters that are rejected."""
+        now = self.hass.loop.time()
+        if not self.meter.counters.rejected:
+            if self._rejected_since is not None:
+                self._rejected_since = None
+                delete_rejected(self.hass, self.subentry)
+        elif self._rejected_since is None:
+            self._rejected_since = now
+        elif now - self._rejected_since >= REJECTED_ISSUE_SECONDS:
+            self._rejected_since = math.inf  # reported
+            create_rejected(self.hass, self)
+
+    def confirm_counters(self) -> None:
+        """Let the rejected counters continue at the level that the meter reads."""
+        for block in self.meter.counters.rejected:
+            self.meter.counters.confirm(block)
+        self._rejected_since = None
 
     def _remove_measured(self, blocks: set[str]) -> None:
         """Remove the values of these blocks, except those of counters."""
@@ -271,12 +302,15 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     def _save(self, reading: Reading) -> None:
         """Save the counters: at once what a power cut must not lose, else later."""
-        if reading.block not in COUNTERS:
-            return
         now = self.hass.loop.time()
-        offsets = self.meter.counters.rollover_offsets
-        if reading.corrections or offsets != self._saved_offsets:
-            self._saved_offsets = offsets
+        before, offsets_before = self._before
+        values, offsets = counters = (
+            self.meter.counters.values,
+            self.meter.counters.rollover_offsets,
+        )
+        self._before = counters
+        fell = any(values[name] < value for name, value in before.items())
+        if fell or reading.corrections or offsets != offsets_before:
             self._save_at = now
             self._store.async_delay_save(self._stored)
         elif now >= self._save_at:
@@ -304,6 +338,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     async def async_shutdown(self) -> None:
         """Delete the issues of a meter that is no longer polled."""
         self._cancel_timers()
+        delete_rejected(self.hass, self.subentry)
         delete_offline(self.hass, self.subentry)
         delete_another_meter(self.hass, self.subentry)
         await super().async_shutdown()

@@ -22,6 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 ANOTHER_METER = "another_meter"
 METER_OFFLINE = "meter_offline"
 LINE_CONFLICT = "line_conflict"
+COUNTERS_REJECTED = "counters_rejected"
 STATISTICS_PAGE = "https://my.home-assistant.io/redirect/developer_statistics/"
 
 
@@ -42,11 +43,7 @@ def create_another_meter(
             "found": found,
             "expected": coordinator.meter.profile.serial_number or "?",
         },
-        data={
-            "entry_id": coordinator.config_entry.entry_id,
-            "subentry_id": subentry.subentry_id,
-            "found": found,
-        },
+        data={**_meter_data(coordinator), "found": found},
     )
 
 
@@ -75,6 +72,67 @@ def create_offline(hass: HomeAssistant, coordinator: CountisCoordinator) -> None
 def delete_offline(hass: HomeAssistant, subentry: ConfigSubentry) -> None:
     """Delete the issue: the meter responds, or it is not polled any more."""
     ir.async_delete_issue(hass, DOMAIN, f"{METER_OFFLINE}_{subentry.subentry_id}")
+
+
+def create_rejected(hass: HomeAssistant, coordinator: CountisCoordinator) -> None:
+    """Report counters that have been rejected for long, and offer to accept them."""
+    subentry = coordinator.subentry
+    _LOGGER.warning(
+        "%s: implausible counters have been rejected for 10 min"
+        " (last accepted, reading): %s",
+        subentry.title,
+        coordinator.meter.counters.rejected,
+    )
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        f"{COUNTERS_REJECTED}_{subentry.subentry_id}",
+        is_fixable=True,
+        severity=ir.IssueSeverity.ERROR,
+        translation_key=COUNTERS_REJECTED,
+        translation_placeholders={
+            "name": subentry.title,
+            "counters": rejected_counters(hass, coordinator),
+        },
+        data=_meter_data(coordinator),
+    )
+
+
+def rejected_counters(hass: HomeAssistant, coordinator: CountisCoordinator) -> str:
+    """Return a list of the rejected counters: last accepted value and reading."""
+    return "\n".join(
+        f"- `{_entity(hass, coordinator.subentry, name)}`:"
+        f" {_shown(last)} → {_shown(reading)}"
+        for block in coordinator.meter.counters.rejected.values()
+        for name, (last, reading) in block.items()
+    )
+
+
+def _meter_data(coordinator: CountisCoordinator) -> dict[str, str | int | float | None]:
+    """Return what the fix flow of a meter has to know."""
+    return {
+        "entry_id": coordinator.config_entry.entry_id,
+        "subentry_id": coordinator.subentry.subentry_id,
+        "name": coordinator.subentry.title,
+    }
+
+
+def delete_rejected(hass: HomeAssistant, subentry: ConfigSubentry) -> None:
+    """Delete the issue: the counters are accepted, or not polled any more."""
+    ir.async_delete_issue(hass, DOMAIN, f"{COUNTERS_REJECTED}_{subentry.subentry_id}")
+
+
+def _entity(hass: HomeAssistant, subentry: ConfigSubentry, counter: str) -> str:
+    """Return the entity ID of a counter."""
+    unique_id = entity_unique_id(subentry, counter)
+    entity_id = er.async_get(hass).async_get_entity_id(
+        Platform.SENSOR, DOMAIN, unique_id
+    )
+    return entity_id or counter
+
+
+def _shown(value: float | None) -> str:
+    return "?" if value is None else f"{value:.2f}"
 
 
 def create_line_conflict(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
@@ -122,10 +180,7 @@ def create_correction(
         translation_key="counter_fell" if fell else "counter_jumped",
         translation_placeholders={
             "name": subentry.title,
-            "entity": er.async_get(hass).async_get_entity_id(
-                Platform.SENSOR, DOMAIN, entity_unique_id(subentry, correction.counter)
-            )
-            or correction.counter,
+            "entity": _entity(hass, subentry, correction.counter),
             "accepted": f"{correction.accepted:.2f}",
             "found": f"{correction.found:.2f}",
             "difference": f"{abs(correction.found - correction.accepted):.2f}",

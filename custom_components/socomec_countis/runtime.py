@@ -143,7 +143,9 @@ class BusRuntime:
         profile = Profile.from_dict(subentry.data[CONF_PROFILE])
         if (unit_id, profile) != (before.unit_id, before.profile):
             self.poller.remove(self._polled[subentry.subentry_id])
-            coordinator.replace_meter(self._meter(subentry, before.counters.as_dict()))
+            meter = self._meter(subentry, None)
+            meter.counters.accepted = before.counters.accepted
+            coordinator.replace_meter(meter)
             self._poll(coordinator)
             self._add_entities(coordinator)
         dr.async_get(self.hass).async_get_or_create(
@@ -187,6 +189,7 @@ class BusRuntime:
             Profile.from_dict(subentry.data[CONF_PROFILE]),
             accepted=accepted,
             clock=time.time,
+            monotonic=time.monotonic,
             local_time=local_time,
         )
 

@@ -1,28 +1,24 @@
 """The result of the connection test, for an action and for a notification."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from homeassistant.components import persistent_notification
 from homeassistant.core import HomeAssistant
 
 from .coordinator import CountisCoordinator
-from .countis import Unmet, Wiring
+from .countis import Unmet, Values
 from .identifiers import entity_unique_id
 from .texts import async_messages
 
 # Where the manual's codes have their texts.
 FINDINGS = {
     0: "wiring_no_error",
-    1: "wiring_current_reversed",
-    2: "wiring_current_reversed",
-    3: "wiring_current_reversed",
-    7: "wiring_voltage_swapped",
-    8: "wiring_voltage_swapped",
-    9: "wiring_voltage_swapped",
+    **dict.fromkeys((1, 2, 3), "wiring_current_reversed"),
+    **dict.fromkeys((7, 8, 9), "wiring_voltage_swapped"),
 }
 UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
-QUANTITIES = {"voltage": "V", "current": "A", "power": "W", "power_factor": ""}
+ROWS = {"voltage": "V", "current": "A", "power": "W", "power_factor": "cos φ"}
 
 
 async def async_wiring_response(
@@ -59,18 +55,17 @@ async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
     Raises `HomeAssistantError` as the test does.
     """
     hass = coordinator.hass
-    wiring = await coordinator.async_check_wiring()
+    response = await async_wiring_response(hass, coordinator)
     texts = await async_messages(hass)
-    lines = [f"- {_finding(texts, code)}" for code in wiring.codes]
-    if wiring.unmet:
+    lines = [f"- {finding}" for finding in response["findings"]]
+    if response["unmet_conditions"]:
         lines += [texts["wiring_not_concluded"], ""]
-        lines += [f"- {_unmet(texts, unmet)}" for unmet in wiring.unmet]
-    lines += ["", *_table(wiring), "", texts["wiring_note"]]
-    title = texts["wiring_title"].format(name=coordinator.subentry.title)
+        lines += [f"- {unmet['text']}" for unmet in response["unmet_conditions"]]
+    lines += ["", *_table(response["phases"], response["values"]), "", response["note"]]
     persistent_notification.async_create(
         hass,
         "\n".join(lines),
-        title,
+        texts["wiring_title"].format(name=response["meter"]),
         entity_unique_id(coordinator.subentry, "wiring"),
     )
 
@@ -88,19 +83,12 @@ def _unmet(texts: Mapping[str, str], unmet: Unmet) -> str:
     )
 
 
-def _table(wiring: Wiring) -> list[str]:
+def _table(phases: Sequence[str], values: Values) -> list[str]:
     """Return the values as a table: a row a quantity, a column a phase."""
-    rows = [
-        "| | " + " | ".join(phase.upper() for phase in wiring.phases) + " |",
-        "|---|" + "---|" * len(wiring.phases),
-    ]
-    for quantity, unit in QUANTITIES.items():
-        cells = [
-            "-"
-            if (value := wiring.values.get(f"{quantity}_{phase}")) is None
-            else f"{value:.5g}"
-            for phase in wiring.phases
-        ]
-        name = unit or "cos φ"
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    return rows
+    rows = [["", *map(str.upper, phases)], ["---"] * (len(phases) + 1)]
+    for quantity, heading in ROWS.items():
+        cells = [values.get(f"{quantity}_{phase}") for phase in phases]
+        rows.append(
+            [heading, *("-" if each is None else f"{each:.5g}" for each in cells)]
+        )
+    return [f"| {' | '.join(row)} |" for row in rows]

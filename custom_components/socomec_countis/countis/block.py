@@ -1,6 +1,7 @@
 """The base of all blocks: how a block of a register table is read."""
 
-from collections.abc import Callable, Sequence
+import collections
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar
 
 from modbus_connection import ModbusUnit
@@ -35,19 +36,27 @@ class Block(Component):
         )
 
     @property
-    def request_words(self) -> Sequence[int]:
+    def request_words(self) -> Collection[int]:
         """Return how many registers each request of a read asks for."""
-        words: list[int] = []
-        end = 0
-        for field in sorted(
-            self.resolved_fields.values(), key=lambda each: each.address
-        ):
-            if words and (field.address == end or not self.split):
-                words[-1] += field.address + field.count - end
-            else:
-                words.append(field.count)
-            end = field.address + field.count
-        return words
+        fields = self.resolved_fields.values()
+        read = sorted(
+            each.address + word for each in fields for word in range(each.count)
+        )
+        if not self.split:
+            return [read[-1] - read[0] + 1]
+        # Register addresses without a gap have the same distance to their position.
+        return collections.Counter(
+            address - position for position, address in enumerate(read)
+        ).values()
+
+    @property
+    def _numbers(self) -> Mapping[str, NumberField[float]]:
+        """Return the fields that hold a number."""
+        return {
+            name: each.field
+            for name, each in self.resolved_fields.items()
+            if isinstance(each.field, NumberField)
+        }
 
     @property
     def available(self) -> bool:
@@ -55,10 +64,10 @@ class Block(Component):
 
         Signed fields do not count: all ones in one of them reads -1.
         """
+        signed = {name for name, field in self._numbers.items() if field.signed}
         return any(
             getattr(self, name) not in (None, "")
-            for name, resolved in self.resolved_fields.items()
-            if not (isinstance(resolved.field, NumberField) and resolved.field.signed)
+            for name in self.resolved_fields.keys() - signed
         )
 
     @property
@@ -73,20 +82,12 @@ class Block(Component):
 
         `allow` is called with the unit of the field and the value.
         """
-
-        def is_measured(name: str, value: float | None) -> bool:
-            resolved = self.resolved_fields.get(name)
-            return (
-                value is None
-                or resolved is None
-                or not isinstance(resolved.field, NumberField)
-                or allow(resolved.field.unit, value)
-            )
-
-        return {
-            name: value if is_measured(name, value) else None
-            for name, value in self.values.items()
-        }
+        values = self.values
+        for name, field in self._numbers.items():
+            value = values.get(name)
+            if value is not None and not allow(field.unit, value):
+                values[name] = None
+        return values
 
     @property
     def implausible(self) -> str | None:
@@ -106,8 +107,4 @@ class Counters(Block):
     def counters(self) -> Values:
         """Return the counters as last read, without the tariff and their number."""
         values = self.values
-        return {
-            name: values[name]
-            for name, resolved in self.resolved_fields.items()
-            if isinstance(resolved.field, NumberField) and resolved.field.unit
-        }
+        return {name: values[name] for name, each in self._numbers.items() if each.unit}

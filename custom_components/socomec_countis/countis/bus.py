@@ -37,8 +37,8 @@ GATEWAY_RESPONSE_TIMEOUT = 1.0
 DELAYS_UNTIL_TIMEOUT = 4
 WEIGHT_OF_ONE_DELAY = 0.1
 
-# A bus is lossy if more than this part of the responses of online meters is lost or
-# damaged. Each counts by the weight, so two in a row do not make a bus lossy.
+# A bus is lossy if more than this part of the reads had to be repeated. Offline meters
+# do not count. Each read counts by the weight: two in a row do not make a bus lossy.
 LOSSY = 0.15
 WEIGHT_OF_ONE_LOSS = 0.05
 # s of silence on a lossy bus, beyond the response timeout of a disturbed transaction.
@@ -88,7 +88,7 @@ class Bus:
         self.responded = False
         """Whether any meter has responded."""
         self.loss = 0.0
-        """The part of responses that is lost or damaged, a moving average."""
+        """The part of reads that had to be repeated, a moving average."""
         self.echoes: bool | None = None
         """Whether the adapter returns the requests, None if unknown."""
         self.traffic: defaultdict[int, Traffic] = defaultdict(Traffic)
@@ -113,7 +113,7 @@ class Bus:
         return sum(traffic.seconds for traffic in self.traffic.values())
 
     def count_loss(self, *, lost: bool) -> None:
-        """Count the response to the first request of a read of an online meter."""
+        """Count a read, and whether a response was lost or damaged before."""
         self.loss += WEIGHT_OF_ONE_LOSS * (lost - self.loss)
 
     @property
@@ -202,14 +202,8 @@ class Bus:
             reopens = await self._async_recover() or probe_timeout > 0
             self._reopen_until = loop.time() + reopen_seconds * reopens
             wire = wire_seconds(self.baudrate, characters)
-            limit = wire + (
-                probe_timeout
-                or max(
-                    shortest_timeout,
-                    self.response_timeout,
-                    DELAYS_UNTIL_TIMEOUT * self.delay,
-                )
-            )
+            slowest = max(self.response_timeout, DELAYS_UNTIL_TIMEOUT * self.delay)
+            limit = wire + (probe_timeout or max(shortest_timeout, slowest))
             traffic = self.traffic[unit_id]
             traffic.requests += 1
             reconnects = not client.connected
@@ -219,8 +213,7 @@ class Bus:
             began = loop.time()
             disturbed = True
             try:
-                while not client.connected and not request.done():
-                    await asyncio.wait({request}, timeout=CONNECT_CHECK_DELAY)
+                await _async_connected(client, request)
                 began = loop.time()
                 result = await _async_response(client, request, limit)
                 disturbed = False
@@ -267,11 +260,10 @@ class Bus:
         """
 
         async def disconnect() -> None:
-            while not request.done():
-                # To cancel a client that connects would make asyncio log a traceback.
-                if client.connected:
-                    request.cancel()
-                await asyncio.wait({request}, timeout=CONNECT_CHECK_DELAY)
+            # To cancel a client that connects would make asyncio log a traceback.
+            await _async_connected(client, request)
+            request.cancel()
+            await asyncio.wait({request})
             with suppress(ModbusError):
                 await client.disconnect()
 
@@ -295,16 +287,20 @@ class Bus:
         return True
 
 
+async def _async_connected(client: ModbusUnit, request: asyncio.Task[Any]) -> None:
+    """Wait until the client is connected, or cannot be."""
+    while not client.connected and not request.done():
+        await asyncio.wait({request}, timeout=CONNECT_CHECK_DELAY)
+
+
 async def _async_response[T](
     client: ModbusUnit, request: asyncio.Task[T], limit: float
 ) -> T:
     """Return the response, for which the client has so many s while connected."""
     while not request.done():
-        connected = client.connected
-        await asyncio.wait(
-            {request}, timeout=limit if connected else CONNECT_CHECK_DELAY
-        )
-        if connected and client.connected and not request.done():
+        await _async_connected(client, request)
+        await asyncio.wait({request}, timeout=limit)
+        if client.connected and not request.done():
             msg = f"no response within {limit:.2f} s"
             raise ModbusTimeoutError(msg)
     return request.result()

@@ -7,11 +7,11 @@ that open, and as `Meter.async_verify_identity` does.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 import logging
-import re
 
 from modbus_connection import (
     AcknowledgeError,
@@ -21,6 +21,7 @@ from modbus_connection import (
     ModbusTimeoutError,
 )
 
+from . import registers
 from .clock import has_short_year, registers_showing
 from .errors import (
     ImplausibleError,
@@ -31,25 +32,15 @@ from .errors import (
 )
 from .meter import Meter, Reading
 from .profile import COUNTERS
-from .registers import (
-    PARTIAL_COUNTERS,
-    PARTIAL_ENERGIES,
-    PARTIAL_ENERGIES_RESET,
-    SET_CLOCK,
-    SET_TARIFF,
-    TARIFF_COUNTERS,
-    TARIFF_RESET,
-    VALUE_RESET,
-)
+from .registers import PARTIAL_COUNTERS, TARIFF_COUNTERS
 
 _LOGGER = logging.getLogger(__name__)
 
 type Publish = Callable[[Reading], None]
 
-# Read-backs after a command. A command takes a moment to show, so they are some
-# time apart: 0.6 s in all.
-CHECKS = 3
-CHECK_DELAY = 0.3  # s
+# A command takes a moment to show, so the read-back is repeated: 0.6 s in all.
+REPETITIONS = 2
+REPETITION_DELAY = 0.3  # s
 
 # s; how far a clock may be off that was just set, because it shows whole seconds.
 CLOCK_TOLERANCE = 2
@@ -70,31 +61,23 @@ def tariffs(count: float | None) -> range:
 
 
 async def async_reset_partial_counters(meter: Meter, publish: Publish) -> None:
-    """Set the partial counters to zero (57890; on an E1x or E2x also 40512)."""
-    bits = _bits(meter, PARTIAL_COUNTERS)
-    if not bits:
-        msg = "the meter has no partial counters"
-        raise ResetError(msg)
-    await _async_publish_counters(meter, publish)
-    done = await _async_reset(meter, "energies", VALUE_RESET, bits, publish)
-    # Reserved on an E3x or E4x, so it is written only where it exists, or where the
-    # meter refused the other command and nothing else is left.
-    if not done and (done is None or re.search(r"\bE[12]\d", meter.profile.model)):
-        done = await _async_reset(
-            meter, "energies", PARTIAL_ENERGIES_RESET, PARTIAL_ENERGIES, publish
-        )
-    if not done:
+    """Set the partial counters to zero (57890; on an E1x or E2x also 40512).
+
+    All tables name 57890. 40512 is reserved on an E3x or E4x, so it is written only
+    if the model is known to be an E1x or E2x, and if 57890 had no effect.
+    """
+    commands = [(registers.VALUE_RESET, _bits(meter, PARTIAL_COUNTERS))]
+    if meter.profile.family in registers.PARTIAL_ENERGIES_FAMILIES:
+        commands.append((registers.PARTIAL_ENERGIES_RESET, registers.PARTIAL_ENERGIES))
+    if not await _async_reset(meter, "energies", PARTIAL_COUNTERS, commands, publish):
         msg = "the partial counters did not fall to zero"
         raise ResetError(msg)
 
 
 async def async_reset_tariff_counters(meter: Meter, publish: Publish) -> None:
     """Set the tariff counters to zero (57892)."""
-    bits = _bits(meter, TARIFF_COUNTERS)
-    await _async_publish_counters(meter, publish)
-    if not bits or not await _async_reset(
-        meter, "tariffs", TARIFF_RESET, bits, publish
-    ):
+    commands = [(registers.TARIFF_RESET, _bits(meter, TARIFF_COUNTERS))]
+    if not await _async_reset(meter, "tariffs", TARIFF_COUNTERS, commands, publish):
         msg = "the tariff counters did not fall to zero"
         raise ResetTariffsError(msg)
 
@@ -102,7 +85,10 @@ async def async_reset_tariff_counters(meter: Meter, publish: Publish) -> None:
 async def async_set_tariff(meter: Meter, publish: Publish, *, tariff: int) -> None:
     """Let the meter count in this tariff (40481)."""
     if not await _async_command(
-        meter, SET_TARIFF, [tariff], lambda _: _async_has_tariff(meter, publish, tariff)
+        meter,
+        registers.SET_TARIFF,
+        tariff,
+        lambda _: _async_has_tariff(meter, publish, tariff),
     ):
         msg = f"the tariff is not {tariff}"
         raise SetTariffError(msg)
@@ -111,25 +97,18 @@ async def async_set_tariff(meter: Meter, publish: Publish, *, tariff: int) -> No
 async def async_confirm_tariff(meter: Meter, publish: Publish, *, tariff: int) -> None:
     """Make sure that the meter counts in this tariff, after a broadcast."""
     await meter.async_verify_identity()
-    if not await _async_until(lambda: _async_has_tariff(meter, publish, tariff)):
+    is_set = partial(_async_has_tariff, meter, publish, tariff)
+    if not (await is_set() or await _async_repeated(is_set)):
         msg = f"the tariff is not {tariff}"
         raise SetTariffError(msg)
 
 
 async def async_set_clock(meter: Meter, publish: Publish) -> None:
     """Set the clock to the local time (57600 to 57605, in one write)."""
-    if (block := meter.clock) is not None:
+    if meter.clock is not None:
         await meter.async_verify_identity()
         publish(await meter.async_read("clock"))
-        short_year = has_short_year(block.values)
-        done = False
-
-        async def is_set() -> bool:
-            reading = await meter.async_read("clock")
-            publish(reading)
-            offset = reading.values["clock_offset"]
-            return offset is not None and abs(offset) <= CLOCK_TOLERANCE
-
+        short_year = has_short_year(meter.clock.values)
         for _ in range(CLOCK_ATTEMPTS):
             # The seconds of the clock begin when it is set, so it is set at the
             # beginning of one. Until shortly before, other requests use the bus.
@@ -142,11 +121,13 @@ async def async_set_clock(meter: Meter, publish: Publish) -> None:
                 time = meter.local_time() + timedelta(seconds=left)
                 words = registers_showing(time, short_year=short_year)
                 await asyncio.sleep(left)
-                if await _async_write(meter, SET_CLOCK, words):
-                    done = await is_set()
+                if await _async_write(meter, registers.SET_CLOCK, words):
+                    reading = await meter.async_read("clock")
+                    publish(reading)
+                    offset = reading.values["clock_offset"]
+                    if offset is not None and abs(offset) <= CLOCK_TOLERANCE:
+                        return
             break
-        if done:
-            return
     msg = "the clock does not show the time that it was set to"
     raise SetClockError(msg)
 
@@ -158,49 +139,66 @@ def _until_full_second(meter: Meter) -> float:
 
 def _bits(meter: Meter, counters: Mapping[str, int]) -> int:
     """Return the bits of those of the counters that the meter has."""
-    quantities = meter.profile.quantities
-    return sum(bit for name, bit in counters.items() if name in quantities)
+    return sum(counters[each] for each in counters.keys() & meter.profile.quantities)
 
 
-async def _async_publish_counters(meter: Meter, publish: Publish) -> None:
-    """Read all counters, so that their last values are known before a reset."""
+async def _async_reset(
+    meter: Meter,
+    block: str,
+    counters: Collection[str],
+    commands: Sequence[tuple[int, int]],
+    publish: Publish,
+) -> bool:
+    """Reset counters by the first command that works, and return whether one did.
+
+    A command is a register address and its value.
+    """
+    if meter.profile.quantities.isdisjoint(counters):
+        return False
+    # Read all counters twice, so that their last values are accepted before the reset.
     async with meter.bus.hold():
         await meter.async_verify_identity()
-        for name in COUNTERS:
+        for name in 2 * COUNTERS:
             if meter.block(name) is not None:
                 with suppress(ImplausibleError):
                     publish(await meter.async_read(name))
+
+    async def is_reset(sent_at: float) -> bool:
+        reading = await meter.async_read_reset(block, counters, since=sent_at)
+        if reading is not None:
+            publish(reading)
+        return reading is not None
+
+    for register, value in commands:
+        if await _async_command(meter, register, value, is_reset):
+            return True
+    return False
 
 
 async def _async_command(
     meter: Meter,
     register: int,
-    words: list[int],
+    value: int,
     is_done: Callable[[float], Awaitable[bool]],
-) -> bool | None:
-    """Write registers, and return whether the meter carries the command out.
+) -> bool:
+    """Write a register, and return whether the meter carries the command out.
 
     `is_done` is called with the time of the write, in s of the event loop's clock.
-    Returns None if the meter refuses the write.
     """
     async with meter.bus.hold():
         await meter.async_verify_identity()
         sent_at = asyncio.get_running_loop().time()
-        if not await _async_write(meter, register, words):
-            return None
+        if not await _async_write(meter, register, [value]):
+            return False
         if await is_done(sent_at):
             return True
-    await asyncio.sleep(CHECK_DELAY)
-    return await _async_until(lambda: is_done(sent_at), checks=CHECKS - 1)
+    return await _async_repeated(lambda: is_done(sent_at))
 
 
-async def _async_until(
-    is_done: Callable[[], Awaitable[bool]], *, checks: int = CHECKS
-) -> bool:
-    """Return whether a check succeeds, at the latest with its last repetition."""
-    for attempt in range(checks):
-        if attempt:
-            await asyncio.sleep(CHECK_DELAY)
+async def _async_repeated(is_done: Callable[[], Awaitable[bool]]) -> bool:
+    """Repeat a check that failed, and return whether it succeeds."""
+    for _ in range(REPETITIONS):
+        await asyncio.sleep(REPETITION_DELAY)
         if await is_done():
             return True
     return False
@@ -215,38 +213,16 @@ async def _async_write(meter: Meter, register: int, words: list[int]) -> bool:
     unit = meter.modbus_unit
     try:
         if len(words) == 1:
-            try:
+            with suppress(IllegalFunctionError):
                 await unit.write_register(register, words[0])
-            except IllegalFunctionError:
-                await unit.write_registers(register, words)
-        else:
-            await unit.write_registers(register, words)
+                return True
+        await unit.write_registers(register, words)
     except AcknowledgeError, ModbusTimeoutError, ModbusProtocolError:
-        return True
+        pass
     except ModbusExceptionError as err:
-        _LOGGER.debug(
-            "Unit %s refuses %s = %s: %s", meter.unit_id, register, words, err
-        )
+        _LOGGER.debug("Unit %s refuses %s: %s", meter.unit_id, register, err)
         return False
     return True
-
-
-async def _async_reset(
-    meter: Meter, name: str, register: int, value: int, publish: Publish
-) -> bool | None:
-    """Reset counters of a block, and return whether they fell to zero.
-
-    Returns None if the meter refuses the command.
-    """
-    counters = PARTIAL_COUNTERS if name == "energies" else TARIFF_COUNTERS
-
-    async def is_reset(sent_at: float) -> bool:
-        reading = await meter.async_read_reset(name, counters, since=sent_at)
-        if reading is not None:
-            publish(reading)
-        return reading is not None
-
-    return await _async_command(meter, register, [value], is_reset)
 
 
 async def _async_has_tariff(meter: Meter, publish: Publish, tariff: int) -> bool:

@@ -16,10 +16,11 @@ from modbus_connection import (
 from modbus_connection.model import Device
 
 from . import clock as meter_clock
+from .acceptance import async_check_counters
 from .block import Block, Counters, Values
 from .bus import Bus
 from .errors import AnotherMeterError, ImplausibleError
-from .plausibility import Correction, CounterCheck
+from .plausibility import Correction, CounterCheck, Limits, Moment
 from .profile import BLOCK_TYPES, Profile, serial_number
 from .registers import (
     MAIN_MEASUREMENTS,
@@ -34,9 +35,12 @@ from .registers import (
     Revision,
     Tariffs,
 )
+from .relations import Relations, highest_power, overflow_counts
 
 # A reading that is implausible for the first time is read again once, at once.
 READ_ATTEMPTS = 2
+# The blocks that show whether the meter measures its mains.
+MEASURED = ("power", "measurements")
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,14 @@ class Meter(Device):
         *,
         accepted: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         local_time: Callable[[], datetime] = datetime.now,
     ) -> None:
         """Initialize the meter; nothing is requested.
 
         `client` is the unit of the connection, `accepted` the stored counters of the
-        same meter. `clock` returns s since 1970, `local_time` what the clock of the
-        meter should show, without a time zone.
+        same meter. `clock` returns s since 1970, `monotonic` s that pass evenly, and
+        `local_time` what the clock of the meter should show, without a time zone.
         """
         unit = bus.unit(unit_id, client)
         super().__init__(unit)
@@ -77,8 +82,12 @@ class Meter(Device):
         self.unit_id = unit_id
         self.profile = profile
         self.clock_time = clock
+        self.monotonic = monotonic
         self.local_time = local_time
-        self.counters = CounterCheck(limits=profile.limits)
+        self.counters = CounterCheck(
+            limits=profile.limits,
+            counted=profile.quantities - profile.unused,
+        )
         if accepted is not None:
             self.counters.restore(accepted)
         self.contradicts_profile = False
@@ -99,8 +108,11 @@ class Meter(Device):
         self.overflows = self._supported("overflows", Overflows)
         self.clock = self._supported("clock", Clock)
 
-        self._rejected: set[str] = set()
+        self.relations = Relations(profile.relations)
+        self._implausible: set[str] = set()
         self._at_rest = False
+        self.measures_mains = False
+        """Whether the meter measured its mains since it was offline."""
 
     def _supported[B: Block](self, name: str, kind: type[B]) -> B | None:
         block = self.profile.block(name, self.modbus_unit)
@@ -146,78 +158,93 @@ class Meter(Device):
     async def async_read(self, name: str) -> Reading:
         """Read a supported block, again if the reading is implausible.
 
-        Raises `ImplausibleError` for an implausible reading and `ModbusError`.
+        While the meter measures no mains, no other block is read. Raises
+        `ImplausibleError` for an implausible reading, `AnotherMeterError` if it is
+        one of another meter, and `ModbusError`.
         """
+        if not (self.measures_mains or name in MEASURED):
+            await self.async_read("measurements")
         block = self.block(name)
         assert block is not None  # noqa: S101
-        repeated = name in self._rejected
-        for attempt in range(1 if repeated else READ_ATTEMPTS):
-            requested_at = asyncio.get_running_loop().time()
-            # A response may be older than it looks, so the request counts.
-            at = self.clock_time()
+        is_new = name not in self._implausible
+        for attempts_left in reversed(range(READ_ATTEMPTS if is_new else 1)):
+            at = self._now()
             try:
                 await block.async_update()
             except IllegalDataAddressError, IllegalFunctionError:
                 self.contradicts_profile = True
                 raise
-            reason = block.implausible
-            if name == "power" and reason is not None:
+            corrections: tuple[Correction, ...] = ()
+            if name == "power" and block.implausible:
                 if not self._at_rest:
                     # Only the frequency tells no load from a meter that starts up.
                     return await self.async_read("measurements")
                 reason = None
-            corrections: tuple[Correction, ...] = ()
-            if reason is None and isinstance(block, Counters):
-                reason, corrections = self._check_counters(
-                    name, block, at, repeated=repeated or attempt > 0
+            elif isinstance(block, Counters):
+                reason, corrections = await async_check_counters(
+                    self, name, block, at, is_last=not attempts_left, is_new=is_new
                 )
+            else:
+                reason = block.implausible or self._contradiction(block)
             if reason is None:
-                self._rejected.discard(name)
-                return Reading(
-                    name, self._values(name, block), requested_at, corrections
-                )
-        self._rejected.add(name)
+                self._implausible.discard(name)
+                return self._reading(name, block, at, corrections)
+        self._implausible.add(name)
+        if name == "measurements":
+            self.measures_mains = False
         raise ImplausibleError(reason)
 
-    def _check_counters(
-        self, name: str, block: Counters, at: float, *, repeated: bool
-    ) -> tuple[str | None, tuple[Correction, ...]]:
-        """Accept all counters of a block, or return why they are rejected.
+    def _contradiction(self, block: Block) -> str | None:
+        """Return why measurements contradict each other, or None."""
+        if not isinstance(block, Measurements):
+            return None
+        reason = self.relations.broken_power(block.values)
+        self.contradicts_profile |= self.relations.has_changed
+        return reason
 
-        A reset is accepted when it is read twice, an implausible level when it lasts.
-        """
-        counters = block.counters
-        rejected = self.counters.check(
-            name,
-            counters,
-            block.step,
-            at,
-            resettable=block.resettable if repeated else (),
-        )
-        corrections: tuple[Correction, ...] = ()
-        if rejected and repeated:
-            corrections = self.counters.accept_lasting(name, counters, block.step, at)
-        if rejected and not corrections:
-            return f"implausible: {rejected}", ()
-        return None, corrections
+    def _now(self) -> Moment:
+        # A response may be older than it looks, so the time of the request counts.
+        return Moment(self.clock_time(), self.monotonic())
 
-    def _values(self, name: str, block: Block) -> Values:
+    def compare_transformer(self, block: CurrentTransformer) -> None:
+        """Follow other current transformers; the profile is taken anew for them."""
+        primary = block.primary_current if block.values["ct_ratio"] else None
+        if primary == self.profile.primary_current:
+            return
+        self.contradicts_profile = True
+        limits = Limits.of_transformer(primary or 0)
+        # The meter may have counted with either of them.
+        if limits.amperes > self.counters.limits.amperes:
+            self.counters.limits = limits
+
+    def _reading(
+        self,
+        name: str,
+        block: Block,
+        at: Moment,
+        corrections: tuple[Correction, ...] = (),
+    ) -> Reading:
         """Return what a block that was just read says, counters as accepted."""
+        assert at.monotonic is not None  # noqa: S101
         if isinstance(block, Clock):
-            return {"clock_offset": meter_clock.offset(block.values, self.local_time())}
+            offset = meter_clock.offset(block.values, self.local_time())
+            return Reading(name, {"clock_offset": offset}, at.monotonic)
         values = block.measured(self.counters.limits.allow)
         if isinstance(block, Measurements):
-            self._at_rest = not any(values[each] for each in self.power.resolved_fields)
+            power = [abs(values[each] or 0) for each in self.power.resolved_fields]
+            self._at_rest = not any(power)
+            self.measures_mains = True
+            self.counters.note_power(highest_power(values) / 1000, at.monotonic)
         if isinstance(block, CurrentTransformer):
-            primary = block.primary_current if values["ct_ratio"] else None
-            if primary != self.profile.primary_current:
-                self.contradicts_profile = True
+            self.compare_transformer(block)
+        if isinstance(block, Overflows):
+            self.counters.overflows = overflow_counts(values)
         if isinstance(block, Counters):
             accepted = self.counters.values
             values |= {
                 each: accepted[each] for each in block.counters if each in accepted
             }
-        return values
+        return Reading(name, values, at.monotonic, corrections)
 
     async def async_read_reset(
         self, name: str, counters: Collection[str], *, since: float
@@ -230,8 +257,8 @@ class Meter(Device):
         """
         block = self.block(name)
         assert isinstance(block, Counters)  # noqa: S101
-        requested_at = asyncio.get_running_loop().time()
-        at = self.clock_time()
+        self.counters.expect_reset(counters)
+        at = self._now()
         await block.async_update()
         values = block.values
         found = {
@@ -243,7 +270,7 @@ class Meter(Device):
         if any(value is None or value > limit for value in found.values()):
             return None
         self.counters.accept_reset(found, block.step, at)
-        return Reading(name, self._values(name, block), requested_at)
+        return self._reading(name, block, at)
 
     async def async_measure(self) -> Values:
         """Read all measurements now, after verifying the identity.

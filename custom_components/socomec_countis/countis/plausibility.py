@@ -6,8 +6,9 @@ meter can have counted up to it since the last accepted value.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 import logging
+import math
 from typing import Any, Self
 
 from .block import Values
@@ -29,7 +30,9 @@ OVERLOAD = 1.2  # times the primary current, the usual limit of a transformer
 
 # kWh or kvarh at which a register may roll over: after the six digits of the display
 # (manual), or with or after 999 999 999 steps of 10 Wh ("meter overflow", 36864).
-ROLLOVERS = (1_000_000, 9_999_999.99, 10_000_000)
+DISPLAY_ROLLOVER = 1_000_000
+COUNTED_ROLLOVERS = (9_999_999.99, 10_000_000)
+ROLLOVERS = (DISPLAY_ROLLOVER, *COUNTED_ROLLOVERS)
 REGISTER_STEPS = 2**32  # at which a register of 32 bits rolls over
 # A register below this part of a rollover does not reach it from one reading to the
 # next. Our choice: the last tenth of 1 000 000 kWh takes 52 days at 79.5 kW.
@@ -40,10 +43,22 @@ NEARLY_FULL = 0.9
 TIMING_TOLERANCE = 5
 STEPS_OF_TOLERANCE = 2  # because each of two readings is rounded to a step
 
+# A counter rises by no more than this times the highest power that was read meanwhile.
+# Our choice: a load that is on for less than a second may be missed.
+POWER_MARGIN = 2
+# s between two readings of the power, above which the highest power is unknown.
+LONGEST_POWER_PAUSE = 5
+
 # s until an implausible level that lasts is accepted. Our choice: longer than a meter
 # needs to start. So much of a pause counts, because two bad responses do not last.
 ACCEPTED_AFTER = 60
 LONGEST_COUNTED_PAUSE = 15
+# The same after a restart, when the system clock may have been wrong: a machine without
+# a clock of its own takes minutes to set it.
+ACCEPTED_AFTER_RESTART = 600
+# s that count at most of a pause which only the system clock knows. Our choice: 90 days
+# at full power are 172 MWh, more than most meters count in years.
+LONGEST_UNCERTAIN_PAUSE = 90 * 86_400
 
 NEW_BEGINNING = 0.9  # of a value; Home Assistant books all of a reading below it
 HIGH_RESOLUTION = 0.01  # kWh or kvarh, so values are rounded to two decimals
@@ -76,45 +91,72 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Accepted:
+class Moment:
+    """When a reading was requested."""
+
+    wall: float
+    """In s since 1970."""
+    monotonic: float | None = None
+    """In s of the event loop's clock, None if it was before a restart."""
+
+    def seconds_until(self, later: Moment) -> float:
+        """Return how many s have passed between two moments, as far as is certain."""
+        if self.monotonic is not None and later.monotonic is not None:
+            return later.monotonic - self.monotonic
+        return min(max(later.wall - self.wall, 0), LONGEST_UNCERTAIN_PAUSE)
+
+
+@dataclass(frozen=True)
+class CounterValue:
     """The last accepted value of a counter, or a reading that may follow it."""
 
     value: float
     """In kWh or kvarh, with the rollover offset."""
     rollover_offset: float
     """The energy that the register lost by rollovers, in kWh or kvarh."""
-    at: float
-    """When the reading was requested, in s since 1970."""
+    at: Moment
     step: float
     """The resolution of the reading in kWh or kvarh."""
+    overflows: float | None = None
+    """The meter's own number of rollovers (block 36864), None if unknown."""
 
-    def with_offset(self, offset: float) -> Accepted:
+    def with_offset(self, offset: float) -> CounterValue:
         """Return a reading of a register with this rollover offset."""
-        value, offset = round(self.value + offset, 2), round(offset, 2)
-        return Accepted(value, offset, self.at, self.step)
+        return replace(
+            self,
+            value=round(self.value + offset, 2),
+            rollover_offset=round(offset, 2),
+        )
 
-    def highest_rise(self, new: Accepted, limits: Limits) -> float:
+    def highest_rise(self, new: CounterValue, kilowatts: float) -> float:
         """Return what the meter can have counted until a new reading."""
-        # A system clock that was put back does not say how much time has passed.
-        seconds = max(new.at - self.at, 0) + TIMING_TOLERANCE
+        seconds = self.at.seconds_until(new.at) + TIMING_TOLERANCE
         tolerance = STEPS_OF_TOLERANCE * max(new.step, self.step)
-        return limits.kilowatts * seconds / 3600 + tolerance
+        return kilowatts * seconds / 3600 + tolerance
 
-    def followed_by(self, new: Accepted, limits: Limits) -> Accepted | None:
-        """Return what is accepted after a new reading, None if it is implausible."""
-        highest = self.value + self.highest_rise(new, limits)
+    def followed_by(self, new: CounterValue, kilowatts: float) -> CounterValue | None:
+        """Return what is accepted after a new reading, None if it is implausible.
+
+        `kilowatts` is the highest power since. A register rolls over if it was nearly
+        full, or if the meter counts one rollover more.
+        """
+        highest = self.value + self.highest_rise(new, kilowatts)
         # A counter that is lower by 10 Wh, or by up to 1 kWh because it is read in
         # another resolution, keeps its value until it has caught up.
         lower = HIGH_RESOLUTION if new.step == self.step else max(new.step, self.step)
         lowest = round(self.value - lower, 2)
+        rolled_over = (new.overflows or 0) > (
+            math.inf if self.overflows is None else self.overflows
+        )
         for rollover in (0, *ROLLOVERS, REGISTER_STEPS * new.step):
-            if self.value - self.rollover_offset >= NEARLY_FULL * rollover:
+            nearly_full = self.value - self.rollover_offset >= NEARLY_FULL * rollover
+            if nearly_full or (rolled_over and rollover in COUNTED_ROLLOVERS):
                 following = new.with_offset(self.rollover_offset + rollover)
                 if lowest <= following.value <= highest:
                     return self if following.value < self.value else following
         return None
 
-    def moved_to(self, new: Accepted) -> Accepted:
+    def moved_to(self, new: CounterValue) -> CounterValue:
         """Return what is accepted if the counter stands at another level now."""
         moved = new.with_offset(self.rollover_offset)
         # A lower value would make Home Assistant book the rollover offset again.
@@ -132,11 +174,14 @@ class Correction:
 
 @dataclass(frozen=True)
 class _Level:
-    """An implausible level: when it was last read and for how many s it has lasted."""
+    """An implausible level of a block: since when it is read, and its counters."""
 
-    at: float
-    lasted: float
-    counters: Mapping[str, Accepted]
+    at: Moment
+    lasted: float = 0
+    """s; of each pause, `LONGEST_COUNTED_PAUSE` counts at most."""
+    counters: Mapping[str, CounterValue] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
+    """The counters that are not accepted by lasting."""
 
 
 @dataclass
@@ -144,12 +189,31 @@ class CounterCheck:
     """The counters of one meter: which readings are accepted, and the last values.
 
     All values are in kWh or kvarh by quantity, None is "not available". `step` is the
-    resolution of readings, and `at` when they were requested, in s since 1970.
+    resolution of readings, and `at` when they were requested. Two readings in a row
+    have to agree: a counter rises to the lower one of them.
     """
 
     limits: Limits = field(default_factory=Limits)
-    accepted: dict[str, Accepted] = field(default_factory=dict)
+    counted: Collection[str] = ()
+    """The counters that were above 0 when the profile was taken."""
+    accepted: dict[str, CounterValue] = field(default_factory=dict)
+    rejected: dict[str, dict[str, tuple[float | None, float]]] = field(
+        default_factory=dict, init=False
+    )
+    """By block, the last accepted value and the reading of each rejected counter."""
+    overflows: Values = field(default_factory=dict, init=False)
+    """The meter's own number of rollovers by counter (block 36864)."""
+    _before: dict[str, CounterValue] = field(default_factory=dict, init=False)
+    """The reading before, accepted or not."""
     _levels: dict[str, _Level] = field(default_factory=dict, init=False)
+    _confirmed: set[str] = field(default_factory=set, init=False)
+    _reset: set[str] = field(default_factory=set, init=False)
+    _power: tuple[float, float] = field(default=(math.inf, -math.inf), init=False)
+    """The last power in kW, and when it was read."""
+    _highest_power: dict[str, tuple[float, float]] = field(
+        default_factory=dict, init=False
+    )
+    """By block, in kW before and since its last reading."""
 
     @property
     def values(self) -> dict[str, float]:
@@ -161,99 +225,238 @@ class CounterCheck:
         """Return what each counter lost by rollovers, in kWh or kvarh."""
         return {name: each.rollover_offset for name, each in self.accepted.items()}
 
-    def as_dict(self) -> dict[str, dict[str, float]]:
+    def as_dict(self) -> dict[str, dict[str, float | None]]:
         """Return the last accepted values as JSON content, to be read by `restore`."""
-        return {name: asdict(last) for name, last in self.accepted.items()}
+        return {
+            name: {**asdict(last), "at": last.at.wall}
+            for name, last in self.accepted.items()
+        }
 
     def restore(self, saved: Mapping[str, Any]) -> Self:
         """Continue with what `as_dict` returned; start anew if it has another shape."""
         try:
             self.accepted = {
-                name: Accepted(**{key: float(each) for key, each in last.items()})
+                name: CounterValue(
+                    value=float(last["value"]),
+                    rollover_offset=float(last["rollover_offset"]),
+                    at=Moment(float(last["at"])),
+                    step=float(last["step"]),
+                    overflows=last.get("overflows"),
+                )
                 for name, last in saved.items()
             }
-        except (AttributeError, TypeError, ValueError) as err:
-            _LOGGER.warning("Stored counters are invalid and not used: %s", err)
+        except (AttributeError, LookupError, TypeError, ValueError) as err:
+            _LOGGER.warning("Stored counters are invalid and not used: %r", err)
             self.accepted = {}
         return self
+
+    # -- what else is known of the meter -------------------------------------
+
+    def note_power(self, kilowatts: float, at: float) -> None:
+        """Note the power that the meter measures, at s of the event loop's clock."""
+        is_known = at - self._power[1] <= LONGEST_POWER_PAUSE
+        for block, (before, since) in self._highest_power.items():
+            highest = max(since, kilowatts) if is_known else math.inf
+            self._highest_power[block] = (before, highest)
+        self._power = (kilowatts, at)
+
+    def _kilowatts(self, block: str, at: Moment) -> float:
+        """Return the highest power since the last accepted values of a block."""
+        now = math.inf if at.monotonic is None else at.monotonic
+        if now - self._power[1] > LONGEST_POWER_PAUSE:
+            return self.limits.kilowatts
+        highest = self._highest_power.get(block, (math.inf, math.inf))
+        return min(self.limits.kilowatts, POWER_MARGIN * max(highest))
+
+    def confirm(self, block: str) -> None:
+        """Let the counters of a block continue at the level that was just rejected."""
+        self._confirmed.add(block)
+
+    def is_confirmed(self, block: str) -> bool:
+        """Return whether the user confirmed the level of a block."""
+        return block in self._confirmed
+
+    def expect_reset(self, counters: Collection[str]) -> None:
+        """Note that counters may read 0, because they were commanded to."""
+        self._reset |= set(counters)
 
     def reset_limit(self, seconds: float, step: float) -> float:
         """Return the highest value of a counter so many seconds after its reset."""
         return self.limits.kilowatts * seconds / 3600 + step  # it may keep part of one
 
-    def accept_reset(self, readings: Values, step: float, at: float) -> None:
+    def accept_reset(self, readings: Values, step: float, at: Moment) -> None:
         """Accept what counters read after our own reset command."""
-        self.accepted |= _readings(readings, step, at)
+        reset = self._readings(readings, step, at)
+        self._reset -= reset.keys()
+        self._before |= reset
+        self.accepted |= reset
+
+    # -- readings ------------------------------------------------------------
 
     def check(
         self,
         block: str,
         readings: Values,
         step: float,
-        at: float,
+        at: Moment,
         *,
         resettable: Collection[str] = (),
-    ) -> dict[str, tuple[float, float]]:
+    ) -> bool:
         """Accept the readings of all counters of a block, or of none.
 
-        Returns the rejected counters, each with its last accepted value and the
-        reading. `resettable` are the counters that may have been reset.
+        Returns whether they are accepted; `rejected` says which ones are not.
+        `resettable` are the counters that may be reset at the meter.
         """
-        accepted: dict[str, Accepted] = {}
-        rejected: dict[str, tuple[float, float]] = {}
-        for name, new in _readings(readings, step, at).items():
-            last = self.accepted.get(name, new)
-            rise = last.highest_rise(new, self.limits)
-            if (following := last.followed_by(new, self.limits)) is not None:
-                accepted[name] = following
-            elif name in resettable and new.value <= rise:
-                accepted[name] = new
+        kilowatts = self._kilowatts(block, at)
+        accepted: dict[str, CounterValue] = {}
+        rejected: dict[str, tuple[float | None, float]] = {}
+        for name, new in self._readings(readings, step, at).items():
+            last, before = self.accepted.get(name), self._before.get(name)
+            self._before[name] = new
+            may_fall = name in resettable or name in self._reset
+            confirmed = _confirmed(last, before, new, kilowatts, may_fall=may_fall)
+            if confirmed is None or self._is_lost(name, new, may_fall=may_fall):
+                rejected[name] = (last.value if last else None, new.value)
             else:
-                rejected[name] = (last.value, new.value)
-        if not rejected:
-            self._levels.pop(block, None)
-            self.accepted |= accepted
-        return rejected
+                accepted[name] = confirmed
+        if rejected:
+            self.rejected[block] = rejected
+            return False
+        self._accept(block, accepted)
+        return True
 
-    def accept_lasting(
-        self, block: str, readings: Values, step: float, at: float
-    ) -> tuple[Correction, ...]:
-        """Accept an implausible level that has lasted, and return what it changed.
+    def lasts(
+        self,
+        block: str,
+        readings: Values,
+        step: float,
+        at: Moment,
+        *,
+        resettable: Collection[str] = (),
+    ) -> bool:
+        """Return whether a rejected level has lasted, so that it may be accepted.
 
         Call it with every reading of a block that `check` rejected. A counter that
-        fell to 0 is left out, except for tariff counters of which one counts again.
+        fell is held, unless it can be reset, or the user confirmed its level. Tariff
+        counters may have been reset if one of those that fell counts on.
         """
-        before = self._levels.get(block, _Level(at, 0, {}))
-        lasted = before.lasted + min(max(at - before.at, 0), LONGEST_COUNTED_PAUSE)
-        accepted: dict[str, Accepted] = {}
-        corrections: list[Correction] = []
-        for name, new in _readings(readings, step, at).items():
-            last = self.accepted.get(name, new)
-            plausible = last.followed_by(new, self.limits)
-            is_reset = name in TARIFF_COUNTERS and any(readings.values())
-            if plausible is None and new.value == 0 and not is_reset:
-                continue  # a failed meter reads 0
+        before = self._levels.get(block, _Level(at))
+        pause = before.at.seconds_until(at)
+        lasted = before.lasted + min(max(pause, 0), LONGEST_COUNTED_PAUSE)
+        counters: dict[str, CounterValue] = {}
+        for name, new in self._readings(readings, step, at).items():
             at_level = before.counters.get(name)
-            following = at_level and at_level.followed_by(new, self.limits)
+            following = at_level and at_level.followed_by(new, self.limits.kilowatts)
             if following is None:
-                following = plausible or last.moved_to(new)
-                if at_level is not None or plausible is None:
-                    lasted = 0
-            accepted[name] = following
-            if plausible is None:
-                corrections.append(Correction(name, last.value, following.value))
-        if lasted < ACCEPTED_AFTER:
-            self._levels[block] = _Level(at, lasted, accepted)
-            return ()
-        del self._levels[block]
+                following = self._plausible(name, new) or self._moved(name, new)
+                lasted = 0
+            counters[name] = following
+        if before.counters and not lasted:
+            self._confirmed.discard(block)  # at another level
+        known = {name: self.accepted[name] for name in counters.keys() & self.accepted}
+        fell = {
+            name
+            for name, new in counters.items()
+            if (name in known and new.value < known[name].value)
+            or self._is_lost(name, new, may_fall=name in resettable)
+        }
+        counts_on = any(counters[name].value for name in fell & TARIFF_COUNTERS.keys())
+        may_fall = {*resettable, *(TARIFF_COUNTERS if counts_on else ())}
+        # If a total reads 0, a partial counter beside it was not reset.
+        is_confirmed = block in self._confirmed
+        held = frozenset() if is_confirmed or fell <= may_fall else frozenset(fell)
+        self._levels[block] = _Level(at, lasted, counters, held)
+        if is_confirmed:
+            return lasted > 0
+        is_restored = any(last.at.monotonic is None for last in known.values())
+        enough = ACCEPTED_AFTER_RESTART if is_restored else ACCEPTED_AFTER
+        return lasted >= enough and len(held) < len(counters)
+
+    def accept_level(self, block: str) -> tuple[Correction, ...]:
+        """Accept the level of a block that lasts, and return what it changed."""
+        level = self._levels[block]
+        accepted = {
+            name: following
+            for name, following in level.counters.items()
+            if name not in level.held
+        }
+        corrections = tuple(
+            Correction(name, self.accepted[name].value, following.value)
+            for name, following in accepted.items()
+            if name in self.accepted
+            and self._plausible(name, self._before[name]) is None
+        )
+        rejected = self.rejected[block].items()
+        self._accept(block, accepted)
+        if held := {name: each for name, each in rejected if name in level.held}:
+            self.rejected[block] = held
+            self._levels[block] = level
+        return corrections
+
+    def _accept(self, block: str, accepted: Mapping[str, CounterValue]) -> None:
+        self._reset -= {
+            name
+            for name, new in accepted.items()
+            if name in self.accepted and new.value < self.accepted[name].value
+        }
         self.accepted |= accepted
-        return tuple(corrections)
+        self.rejected.pop(block, None)
+        self._levels.pop(block, None)
+        self._confirmed.discard(block)
+        # What is accepted may have been read with the reading before.
+        _, since = self._highest_power.get(block, (math.inf, math.inf))
+        self._highest_power[block] = (since, self._power[0])
+
+    def _is_lost(self, name: str, new: CounterValue, *, may_fall: bool) -> bool:
+        """Return whether a counter reads 0 that had counted before."""
+        first = name not in self.accepted and name in self.counted
+        return first and new.value == 0 and not may_fall
+
+    def _plausible(self, name: str, new: CounterValue) -> CounterValue | None:
+        """Return what follows the last accepted value at any power of the meter."""
+        last = self.accepted.get(name)
+        return last.followed_by(new, self.limits.kilowatts) if last else new
+
+    def _moved(self, name: str, new: CounterValue) -> CounterValue:
+        last = self.accepted.get(name)
+        return last.moved_to(new) if last else new
+
+    def _readings(
+        self, values: Values, step: float, at: Moment
+    ) -> dict[str, CounterValue]:
+        """Return the available readings, without a rollover offset."""
+        return {
+            name: CounterValue(value, 0, at, step, self.overflows.get(name))
+            for name, value in values.items()
+            if value is not None
+        }
 
 
-def _readings(values: Values, step: float, at: float) -> dict[str, Accepted]:
-    """Return the available readings, without a rollover offset."""
-    return {
-        name: Accepted(value, 0, at, step)
-        for name, value in values.items()
-        if value is not None
-    }
+def _confirmed(
+    last: CounterValue | None,
+    before: CounterValue | None,
+    new: CounterValue,
+    kilowatts: float,
+    *,
+    may_fall: bool,
+) -> CounterValue | None:
+    """Return what two readings in a row, `before` and `new`, confirm.
+
+    Returns None if a reading cannot follow the last accepted value, or if it is the
+    first one of a counter or of a reset.
+    """
+    following = last and last.followed_by(new, kilowatts)
+    if last is not None and following is not None:
+        earlier = (before and last.followed_by(before, kilowatts)) or last
+        return _lower(earlier, following)
+    if before is None or before.followed_by(new, kilowatts) is None:
+        return None
+    lower = _lower(before, new)
+    if last is None or (may_fall and lower.value <= last.highest_rise(new, kilowatts)):
+        return lower
+    return None
+
+
+def _lower(before: CounterValue, new: CounterValue) -> CounterValue:
+    """Return the lower value, the newer one if they are the same."""
+    return before if before.value < new.value else new

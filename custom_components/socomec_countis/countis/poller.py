@@ -3,8 +3,8 @@
 Each block has a target age and a period. A block whose last read is older than its
 period is due. Of the blocks that are due, the poller reads the one whose age is the
 largest in proportion to its target. So a bus with time for everything reads
-everything each second, an overloaded bus reads each block less often in the same
-proportion, and no block waits for ever.
+everything each second, an overloaded bus reads each block less often, and no block
+waits for ever.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
-import math
+from operator import attrgetter
 from typing import NamedTuple, Never
 
 from modbus_connection import ModbusConnectionError, ModbusError, ModbusTimeoutError
@@ -20,7 +20,9 @@ from modbus_connection import ModbusConnectionError, ModbusError, ModbusTimeoutE
 from .bus import Bus
 from .errors import CountisError
 from .meter import Meter, Reading
+from .profile import COUNTERS
 from .registers import BLOCK_OF, MEASURED_DETAILS
+from .unit import REPEATS_TIMEOUTS
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -30,6 +32,8 @@ IDENTITY = "identity"
 MEASUREMENTS = "measurements"
 POWER = "power"
 POWER_TARGET = 1.0  # s
+# Read with the counters, because they explain what the counters read.
+EXPLAINING = {"transformer", "overflows"}
 
 
 class Interval(NamedTuple):
@@ -41,11 +45,12 @@ class Interval(NamedTuple):
     """s; it is not read more often than this."""
 
 
-# In the order in which blocks are read that are equally urgent.
+# In the order in which blocks are read that are equally urgent. Counters have the
+# shortest target with which 12 meters at 9600 baud still show their power each second.
 INTERVALS = {
     POWER: Interval(target=POWER_TARGET, period=1),
     IDENTITY: Interval(target=3600, period=3600),  # another meter may take the place
-    "energies": Interval(target=15, period=1),
+    "energies": Interval(target=10, period=1),
     MEASUREMENTS: Interval(target=60, period=1),
     "tariffs": Interval(target=60, period=1),
     "periods": Interval(target=60, period=60),
@@ -55,17 +60,25 @@ INTERVALS = {
 }
 
 # s; the target age of a block that was not read yet, longer than 32 meters at 9600 baud
-# need to show their power first. Also of a meter that did not respond: each attempt
-# takes the time of six reads of the power, so the power of the others comes first.
+# need to show their power first.
 FIRST_TARGET = 5.0
 
 # The part of the bus that reading everything each second may take. The rest is for
 # retries, commands and other integrations. Our choice.
 FULL_BUS = 0.9
 
-# s until the next request to a meter that did not respond; doubled up to the longest.
+# s until the next request to an offline meter; doubled up to the longest.
 SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
+
+# s after a retry that failed, until the next retry is as urgent as power that is due.
+# A timeout takes the time of four reads, so retries in a row would delay the others.
+RETRY_SPACING = 3.0
+LONGEST_SPACING = 5.0  # s; so that many offline meters are retried as well
+
+# s; a meter that was offline for longer is read completely when it is back. Less than
+# the time for which its values are shown.
+SHORT_SILENCE = 5.0
 
 # s until a port or gateway that could not be opened is tried again.
 REOPEN_PAUSE = 1.0
@@ -89,9 +102,12 @@ class Polled:
     """The blocks that are read, in the order of `INTERVALS`."""
     online: bool = False
     """Whether the meter responded and its identity was verified."""
-    pause: float = SHORTEST_PAUSE
+    lost_block: str | None = None
+    """The block whose response was lost; nothing else is read before its retry."""
+    pause: float = 0.0
+    """s until the next request to an offline meter."""
     retry_at: float = 0.0
-    """When an offline meter is due to be verified, in s."""
+    """When a lost block, or the identity of an offline meter, is due, in s."""
     due_at: dict[str, float] = field(default_factory=dict)
     """When each block is due again, in s; missing before its first read."""
 
@@ -100,6 +116,8 @@ class Polled:
         names = {BLOCK_OF[quantity] for quantity in quantities}
         if MEASUREMENTS in names:
             names.add(POWER)
+        if not names.isdisjoint(COUNTERS):
+            names |= EXPLAINING
         # A block that was not read until now is due at once.
         for name in INTERVALS.keys() - self.blocks:
             self.due_at.pop(name, None)
@@ -121,6 +139,7 @@ class Polled:
 
     def done(self, name: str, now: float) -> None:
         """Set when a block is due again: on a grid, if it was read on time."""
+        self.lost_block, self.pause = None, 0
         period = INTERVALS[name].period
         if name == IDENTITY and len(self.blocks) == 1:
             period = IDLE_PERIOD
@@ -130,23 +149,36 @@ class Polled:
 
     def restart(self, now: float) -> None:
         """Verify the identity at once, and read everything after that."""
-        self.online = False
-        self.pause = SHORTEST_PAUSE
+        self.online = self.meter.measures_mains = False
+        self.lost_block, self.pause = None, 0
         self.retry_at = now
         self.due_at.clear()
 
     def failed(self, name: str, now: float) -> None:
         """Set when a block that could not be read is due again."""
+        self.lost_block, self.pause = None, 0
         self.due_at[name] = now + min(INTERVALS[name].period, FAILED_PERIOD)
 
     def lost(self, name: str, now: float) -> None:
         """Verify the identity after a pause; the block that failed comes last."""
-        self.online = False
-        self.retry_at = now + self.pause
-        self.pause = min(2 * self.pause, LONGEST_PAUSE)
-        self.due_at.clear()
         if name != IDENTITY:
             self.failed(name, now)
+        self.online = self.meter.measures_mains = False
+        self.lost_block = None
+        self.pause = min(max(2 * self.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
+        self.retry_at = now + self.pause
+        if self.pause > SHORT_SILENCE:
+            self.due_at.clear()
+
+
+class Read(NamedTuple):
+    """A read that the poller may do next."""
+
+    polled: Polled
+    name: str
+    """The block."""
+    order: tuple[float, float]
+    """When it is due in s, not before now, and then the most urgent first."""
 
 
 class Poller:
@@ -158,6 +190,8 @@ class Poller:
         self._polled: list[Polled] = []
         self._changed = asyncio.Event()
         self._reads_everything = True
+        self._spaced_until = 0.0
+        """Until when retries are less urgent, in s."""
 
     def add(self, polled: Polled) -> None:
         """Poll another meter; its identity is verified first."""
@@ -174,10 +208,11 @@ class Poller:
         """Take into account which blocks of the meters are read now."""
         # The part of each second that reading everything takes.
         load = sum(
-            self._seconds(polled, name)
+            sum(map(self._bus.read_seconds, block.request_words))
             for polled in self._polled
             for name in polled.blocks
             if name != POWER and INTERVALS[name].period <= 1
+            if (block := polled.meter.block(name))
         )
         self._reads_everything = load <= FULL_BUS
         self._changed.set()
@@ -187,79 +222,59 @@ class Poller:
         loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
-            polled, name, due_at = self._next(loop.time())
-            if polled is not None and due_at <= loop.time():
-                try:
-                    await self._async_poll(polled, name)
-                except Exception:  # must not end the polling of all meters
-                    _LOGGER.exception("Polling unit ID %s failed", polled.meter.unit_id)
-                    polled.lost(name, loop.time())
+            now = loop.time()
+            following = min(self._reads(now), key=attrgetter("order"), default=None)
+            if following is None or following.order[0] > now:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(following and following.order[0]):
+                        await self._changed.wait()
                 continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(None if math.isinf(due_at) else due_at):
-                    await self._changed.wait()
+            try:
+                await self._async_poll(following)
+            except Exception:  # must not end the polling of all meters
+                unit_id = following.polled.meter.unit_id
+                _LOGGER.exception("Polling unit ID %s failed", unit_id)
+                following.polled.lost(following.name, loop.time())
 
-    def _next(self, now: float) -> tuple[Polled | None, str, float]:
-        """Return what is read next and when: the most urgent of what is due.
-
-        If nothing is due, it is what is due first. On a full bus, a block that is
-        younger than its target is not read if that would delay the next power.
-        """
-        best: tuple[Polled | None, str, float] = (None, "", math.inf)
-        first, highest, next_power = best, -math.inf, math.inf
+    def _reads(self, now: float) -> Iterator[Read]:
+        """Yield what may be read next of each meter."""
         for polled in self._polled:
-            for name, due_at, target in self._reads(polled):
-                if due_at <= now:
-                    urgency = polled.urgency(name, now, target)
-                    if urgency > highest:
-                        highest, best = urgency, (polled, name, due_at)
-                elif due_at < first[2]:
-                    first = (polled, name, due_at)
-                if due_at > now and target == POWER_TARGET:
-                    next_power = min(next_power, due_at)
-        if best[0] is None:
-            return first
-        may_wait = not self._reads_everything and highest < 1
-        if may_wait and now + self._seconds(best[0], best[1]) > next_power:
-            return first
-        return best
-
-    def _seconds(self, polled: Polled, name: str) -> float:
-        """Return how many s a read of a block is expected to take."""
-        block = polled.meter.block(name)
-        return sum(map(self._bus.read_seconds, block.request_words if block else ()))
-
-    def _reads(self, polled: Polled) -> Iterator[tuple[str, float, float]]:
-        """Yield the blocks of a meter, when each is due and its target age, in s."""
-        if not polled.online:
-            # At first as urgent as the power that cannot be read before.
-            is_first = polled.pause == SHORTEST_PAUSE
-            yield IDENTITY, polled.retry_at, POWER_TARGET if is_first else FIRST_TARGET
-            return
-        for name in polled.blocks:
-            target = INTERVALS[name].target
-            if self._reads_everything and MEASUREMENTS in polled.blocks:
-                if name == POWER:
+            if polled.lost_block or not polled.online:
+                since = polled.retry_at
+                if polled.lost_block or polled.pause:
+                    latest = since + LONGEST_SPACING
+                    since = min(max(since, self._spaced_until), latest)
+                name = polled.lost_block or IDENTITY
+                yield Read(polled, name, (max(polled.retry_at, now), since - now))
+                continue
+            together = self._reads_everything and MEASUREMENTS in polled.blocks
+            for name in polled.blocks:
+                if together and name == POWER:
                     continue  # the measurements contain it
-                if name == MEASUREMENTS:
-                    target = POWER_TARGET
-            yield name, polled.due_at.get(name, -math.inf), target
+                as_power = together and name == MEASUREMENTS
+                target = POWER_TARGET if as_power else INTERVALS[name].target
+                due_at = max(polled.due_at.get(name, now), now)
+                yield Read(
+                    polled, name, (due_at, 1 - polled.urgency(name, now, target))
+                )
 
-    async def _async_poll(self, polled: Polled, name: str) -> None:
+    async def _async_poll(self, read: Read) -> None:
         """Read one block, and report the result."""
+        polled, name, (_, less_urgent) = read
         now = asyncio.get_running_loop().time()
         try:
-            if name == IDENTITY:
-                await polled.meter.async_verify_identity()
-                polled.online, polled.pause = True, SHORTEST_PAUSE
-                self.replan()  # the measured delay of the bus may have changed
-                reading = Reading(IDENTITY, {}, now)
-            else:
-                reading = await polled.meter.async_read(name)
+            with REPEATS_TIMEOUTS.set(self._bus.is_lossy):
+                if name == IDENTITY:
+                    await polled.meter.async_verify_identity()
+                    polled.online = True
+                    self.replan()  # the measured delay of the bus may have changed
+                    reading = Reading(IDENTITY, {}, now)
+                else:
+                    reading = await polled.meter.async_read(name)
         except ModbusConnectionError as err:
             await self._async_connection_lost(err)
         except (ModbusError, CountisError) as err:
-            self._failed(polled, name, err)
+            self._failed(polled, name, err, min(less_urgent, 0))
         else:
             # The measurements contain the power, and may have been read in its place.
             both = {MEASUREMENTS, POWER} if reading.block == MEASUREMENTS else set()
@@ -268,13 +283,23 @@ class Poller:
             if polled in self._polled and (name != IDENTITY or len(polled.blocks) == 1):
                 polled.on_reading(reading)
 
-    def _failed(self, polled: Polled, name: str, err: PollError) -> None:
+    def _failed(
+        self, polled: Polled, name: str, err: PollError, less_urgent: float
+    ) -> None:
         """Report a block that could not be read, or a meter that is offline."""
         now = asyncio.get_running_loop().time()
-        is_lost = not polled.online or isinstance(
-            err, ModbusTimeoutError | CountisError
-        )
-        (polled.lost if is_lost else polled.failed)(name, now)
+        timed_out = isinstance(err, ModbusTimeoutError)
+        is_first = not polled.lost_block and not polled.pause
+        if timed_out and is_first and not self._bus.is_lossy:
+            # Repeated after what became more urgent meanwhile, so the others wait less.
+            polled.lost_block, polled.retry_at = name, now + less_urgent
+            return
+        is_lost = timed_out or not polled.online or isinstance(err, CountisError)
+        if is_lost:
+            polled.lost(name, now)
+            self._spaced_until = now + RETRY_SPACING
+        else:
+            polled.failed(name, now)
         if polled in self._polled and (is_lost or name != IDENTITY):
             polled.on_error(err, None if is_lost else name)
 

@@ -1,43 +1,29 @@
 """The profile of a meter: its identity and the blocks that it supports."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-import logging
+from dataclasses import asdict, dataclass, field, fields, replace
 import re
 from typing import Any, Self
 
 from modbus_connection import (
-    ModbusConnectionError,
-    ModbusError,
     ModbusExceptionError,
     ModbusProtocolError,
+    ModbusTimeoutError,
     ModbusUnit,
 )
 from modbus_connection.model import read_optional
 
-from .block import Block, Counters
+from . import registers
+from .block import Block, Counters, Values
 from .errors import AnotherMeterError, NotACountisError
 from .plausibility import Limits
-from .registers import (
-    Clock,
-    CurrentTransformer,
-    Energies,
-    EnergiesInKwh,
-    Identity,
-    Measurements,
-    Overflows,
-    Periods,
-    PeriodsInKwh,
-    Revision,
-    Tariffs,
-    TariffsInKwh,
-)
-
-_LOGGER = logging.getLogger(__name__)
+from .registers import BLOCK_OF, CurrentTransformer, Identity, Revision, Tariffs
+from .relations import relations_of, same_counters
 
 # Raised whenever a new version of the integration needs to know more of a meter.
 PROFILE_VERSION = 1
+INCOMPLETE = 0  # in place of the version of a stored profile that lacks something
 
 SIGNATURE = "SOCO"
 PRODUCT_ORDER_COUNTIS = 100
@@ -45,17 +31,14 @@ UNNAMED_MODEL = "COUNTIS"
 
 # Each block with the types to try, the better resolution first.
 BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
-    "identity": (Identity,),
-    "measurements": (Measurements,),
-    "energies": (Energies, EnergiesInKwh),
-    "tariffs": (Tariffs, TariffsInKwh),
-    "transformer": (CurrentTransformer,),
-    "periods": (Periods, PeriodsInKwh),
-    "overflows": (Overflows,),
-    "clock": (Clock,),
-}
-TYPES_BY_NAME = {
-    each.__name__: each for types in BLOCK_TYPES.values() for each in types
+    "identity": (registers.Identity,),
+    "measurements": (registers.Measurements,),
+    "energies": (registers.Energies, registers.EnergiesInKwh),
+    "tariffs": (registers.Tariffs, registers.TariffsInKwh),
+    "transformer": (registers.CurrentTransformer,),
+    "periods": (registers.Periods, registers.PeriodsInKwh),
+    "overflows": (registers.Overflows,),
+    "clock": (registers.Clock,),
 }
 COUNTERS = ("energies", "tariffs")
 # A meter is complete without them, so a lost response to one does not end the probe.
@@ -65,14 +48,16 @@ OPTIONAL = ("periods", "overflows", "clock")
 # up to this. Our choice: above any transformer that is built for low voltage.
 UNKNOWN_TRANSFORMER_AMPERES = 10_000
 
-# kWh; the same counter in both resolutions differs by less than this, whether the
-# meter rounds or truncates, and while it counts on between the two reads.
-SAME_COUNTER_KWH = 1.1
-
 # A device without an identification is accepted as a meter if it measures a mains:
 # 100 V to 300 V on one phase, 45 Hz to 65 Hz (230 V and 50/60 Hz with our margin).
 MAINS_VOLTS = (100, 300)
 MAINS_HERTZ = (45, 65)
+
+DIRECT_FAMILIES = (1, 2, 3)  # without current transformers
+TRANSFORMER_FAMILY = 4
+
+# The fields of a profile that are lists in JSON content.
+SETS = ("quantities", "unused", "relations", "undecided")
 
 
 @dataclass(frozen=True)
@@ -97,6 +82,8 @@ class Profile:
     """The quantities that the meter measures and counts."""
     unused: frozenset[str] = frozenset()
     """Counters that read 0 when the profile was taken."""
+    relations: frozenset[str] = frozenset()
+    """The relations between its registers that the meter satisfies."""
     tariff_count: int | None = None
     """The number of tariffs (51200), None if the meter does not report it."""
     primary_current: float | None = None
@@ -112,36 +99,32 @@ class Profile:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the profile as JSON content, to be read by `from_dict`."""
-        return {
-            "version": self.version,
-            "identity": dict(self.identity),
-            "blocks": {
-                name: {"type": variant.type_name, "split": variant.split}
-                for name, variant in self.blocks.items()
-            },
-            "quantities": sorted(self.quantities),
-            "unused": sorted(self.unused),
-            "tariff_count": self.tariff_count,
-            "primary_current": self.primary_current,
-            "undecided": sorted(self.undecided),
+        blocks = {
+            name: {"type": variant.type_name, "split": variant.split}
+            for name, variant in self.blocks.items()
         }
+        return (
+            asdict(self)
+            | {name: sorted(getattr(self, name)) for name in SETS}
+            | {"blocks": blocks}
+        )
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the profile from what `as_dict` returned."""
-        return cls(
-            version=stored["version"],
-            identity=dict(stored["identity"]),
-            blocks={
-                name: Variant(variant["type"], variant["split"])
-                for name, variant in stored["blocks"].items()
-            },
-            quantities=frozenset(stored["quantities"]),
-            unused=frozenset(stored["unused"]),
-            tariff_count=stored["tariff_count"],
-            primary_current=stored["primary_current"],
-            undecided=frozenset(stored["undecided"]),
-        )
+        """Return the profile from what `as_dict` returned.
+
+        If a key is missing, its default is used and the profile is outdated.
+        """
+        names = {each.name for each in fields(cls)}
+        content = {name: stored[name] for name in names & stored.keys()}
+        if len(content) < len(names):
+            content["version"] = INCOMPLETE
+        blocks = {
+            name: Variant(each["type"], each["split"])
+            for name, each in content.get("blocks", {}).items()
+        }
+        sets = {name: frozenset(content.get(name, ())) for name in SETS}
+        return cls(**content | sets | {"blocks": blocks})
 
     @property
     def model(self) -> str:
@@ -153,9 +136,13 @@ class Profile:
             str(self.identity.get(name) or "").upper()
             for name in ("product_name", "extended_name")
         ]
-        named = [name for name in names if UNNAMED_MODEL in name]
-        numbered = [name for name in named if re.search(r"\bE\d", name)]
-        return next(iter(numbered or named), UNNAMED_MODEL)
+        named = [name for name in names if UNNAMED_MODEL in name] or [UNNAMED_MODEL]
+        return next(filter(_family, named), named[0])
+
+    @property
+    def family(self) -> int | None:
+        """Return the first digit of the model number, such as 3 for an E33."""
+        return _family(self.model)
 
     @property
     def serial_number(self) -> str | None:
@@ -175,35 +162,34 @@ class Profile:
         return f"{major}.{minor:02d}"
 
     @property
-    def is_direct(self) -> bool:
-        """Whether the model is one without current transformers."""
-        return re.search(r"\bE[123]\d", self.model) is not None
-
-    @property
     def limits(self) -> Limits:
         """Return what the meter can measure, scaled by its current transformers."""
         if self.primary_current:
             return Limits.of_transformer(self.primary_current)
-        if re.search(r"\bE4\d", self.model):
+        if self.family == TRANSFORMER_FAMILY:
             return Limits(UNKNOWN_TRANSFORMER_AMPERES)
         return Limits()
 
     def block(self, name: str, unit: ModbusUnit) -> Block | None:
         """Return a block of the meter at this unit, None if it is not supported."""
         variant = self.blocks.get(name)
-        if variant is None:
+        types = {each.__name__: each for each in BLOCK_TYPES[name]}
+        if variant is None or variant.type_name not in types:
             return None
-        return TYPES_BY_NAME[variant.type_name](unit, split=variant.split)
+        return types[variant.type_name](unit, split=variant.split)
+
+
+def _family(model: str) -> int | None:
+    number = re.search(r"\bE(\d)\d", model)
+    return int(number[1]) if number else None
 
 
 def serial_number(values: Mapping[str, Any]) -> str | None:
     """Return the serial number from the values of 50008 to 50010, or None."""
-    year_week = values.get("serial_year_week")
-    site_line = values.get("serial_site_line")
-    order = values.get("serial_order")
-    if year_week is None or site_line is None or order is None:
-        return None
-    if not (year_week or site_line or order):
+    year_week, site_line, order = parts = [
+        values.get(f"serial_{part}") for part in ("year_week", "site_line", "order")
+    ]
+    if None in parts or not any(parts):
         return None
     return f"{year_week:04X}{site_line:04X}{order:05d}"
 
@@ -233,10 +219,10 @@ async def async_take_profile(
     carry the responses or the meter is still starting.
     """
     identity = await _async_identify(unit)
-    found = {} if identity is None else identity.values
-    _require_serial_number(expected, serial_number(found))
+    profile = Profile(identity={} if identity is None else identity.values)
+    _require_serial_number(expected, profile.serial_number)
     names = [name for name in BLOCK_TYPES if name != "identity"]
-    if Profile(identity=found).is_direct:
+    if profile.family in DIRECT_FAMILIES:
         names.remove("transformer")
     required = {"measurements"}
     if previous is not None:
@@ -246,21 +232,19 @@ async def async_take_profile(
     for name in names:
         try:
             block = await _async_find(name, unit)
-        except ModbusConnectionError:
-            raise
-        except ModbusError:
+        except ModbusTimeoutError, ModbusProtocolError:
             if name not in OPTIONAL:
                 raise
             undecided.add(name)
             continue
         if identity is None and name == "measurements":
-            _require_mains(block)
+            _require_mains({} if block is None else block.values)
         if block is not None:
             supported[name] = block
         elif name in required:
             msg = f"the {name} are not available"
             raise ModbusProtocolError(msg)
-    return _profile(found, supported, frozenset(undecided))
+    return _completed(profile, supported, undecided)
 
 
 def _require_serial_number(expected: str | None, found: str | None) -> None:
@@ -322,69 +306,55 @@ async def _async_supported[B: Block](block_type: type[B], unit: ModbusUnit) -> B
 
 def _better(fine: Block | None, coarse: Block | None) -> Block | None:
     """Return the counters in steps of 10 Wh if they agree with those in kWh."""
-    if not isinstance(fine, Counters) or not isinstance(coarse, Counters):
-        return fine or coarse
-    in_kwh = coarse.counters
-    for name, value in fine.counters.items():
-        other = in_kwh[name]
-        if value is None or other is None:
-            continue
-        if abs(value - other) > SAME_COUNTER_KWH:
-            _LOGGER.debug("%s: %s in 10 Wh against %s in kWh", name, value, other)
-            return coarse
-    return fine
-
-
-def _require_mains(measured: Block | None) -> None:
-    """Raise `NotACountisError` if the device does not measure a mains."""
-    if measured is None:
-        msg = "neither the identification nor the measurements are available"
-        raise NotACountisError(msg)
-    values = measured.values
-    voltages = [values[f"voltage_{phase}"] or 0 for phase in ("l1", "l2", "l3")]
-    hertz = values["frequency"] or 0
-    if not MAINS_HERTZ[0] <= hertz <= MAINS_HERTZ[1] or not any(
-        MAINS_VOLTS[0] <= each <= MAINS_VOLTS[1] for each in voltages
+    if (
+        isinstance(fine, Counters)
+        and isinstance(coarse, Counters)
+        and not same_counters(fine, coarse)
     ):
-        msg = f"{voltages} V at {hertz} Hz are no mains"
+        return coarse
+    return fine or coarse
+
+
+def _require_mains(values: Values) -> None:
+    """Raise `NotACountisError` if the device does not measure a mains."""
+    hertz = values.get("frequency") or 0
+    volts = [values.get(f"voltage_{phase}") or 0 for phase in ("l1", "l2", "l3")]
+    lowest, highest = MAINS_VOLTS
+    has_mains = any(lowest <= each <= highest for each in volts)
+    if not has_mains or not MAINS_HERTZ[0] <= hertz <= MAINS_HERTZ[1]:
+        msg = f"no identification, and {volts} V at {hertz} Hz are no mains"
         raise NotACountisError(msg)
 
 
-def _profile(
-    identity: Mapping[str, Any],
-    supported: Mapping[str, Block],
-    undecided: frozenset[str],
+def _completed(
+    profile: Profile, supported: Mapping[str, Block], undecided: Collection[str]
 ) -> Profile:
-    """Return the profile of a meter from the blocks as they were just read."""
-    transformer = supported.get("transformer")
-    primary = (
-        transformer.primary_current
-        if isinstance(transformer, CurrentTransformer)
-        and transformer.values["ct_ratio"] is not None
-        else None
+    """Return the profile with what was found in the blocks as they were just read."""
+    transformer, tariffs = supported.get("transformer"), supported.get("tariffs")
+    if isinstance(transformer, CurrentTransformer) and transformer.values["ct_ratio"]:
+        profile = replace(profile, primary_current=transformer.primary_current)
+    values: Values = {"clock_offset": 0} if "clock" in supported else {}
+    for block in supported.values():
+        values |= block.measured(profile.limits.allow)
+    step = max(
+        (each.step for each in supported.values() if isinstance(each, Counters)),
+        default=0,
     )
-    profile = Profile(identity=identity, primary_current=primary)
-    quantities: set[str] = set()
-    unused: set[str] = set()
-    for name, block in supported.items():
-        if name in ("identity", "clock"):
-            continue
-        values = block.measured(profile.limits.allow)
-        quantities |= {each for each, value in values.items() if value is not None}
-        if name in COUNTERS:
-            unused |= {each for each, value in values.items() if value == 0}
-    if "clock" in supported:
-        quantities.add("clock_offset")
-    tariffs = supported.get("tariffs")
-    return Profile(
-        identity=identity,
+    measured = {name: value for name, value in values.items() if value is not None}
+    quantities = measured.keys() & BLOCK_OF.keys()
+    return replace(
+        profile,
         blocks={
             name: Variant(type(block).__name__, block.split)
             for name, block in supported.items()
         },
         quantities=frozenset(quantities),
-        unused=frozenset(unused),
+        unused=frozenset(
+            each
+            for each in quantities
+            if BLOCK_OF[each] in COUNTERS and measured[each] == 0
+        ),
+        relations=frozenset(relations_of(values, step)),
         tariff_count=tariffs.tariff_count if isinstance(tariffs, Tariffs) else None,
-        primary_current=primary,
-        undecided=undecided,
+        undecided=frozenset(undecided),
     )

@@ -10,6 +10,7 @@ a field is the name of its quantity everywhere else.
 from typing import override
 
 from modbus_connection import ModbusUnit
+from modbus_connection.model import NumberField
 
 from .block import Block, Counters, Values
 from .fields import (
@@ -20,6 +21,7 @@ from .fields import (
     kilovar_hours,
     kilowatt_hours,
     ratio,
+    unsigned,
     volt_amperes,
     volt_amperes_reactive,
     volts,
@@ -28,6 +30,27 @@ from .fields import (
 )
 
 SECONDARY_CURRENTS = (1, 5)  # A, of the current transformers that the table allows
+
+# Commands. Nothing else is ever written: the other bits of 57890 clear averages,
+# events and load curves.
+SET_TARIFF = 40481
+SET_CLOCK = 57600
+TARIFF_RESET = 57892
+TARIFF_COUNTERS = {
+    "tariff_1_energy": 0x0001,
+    "tariff_2_energy": 0x0002,
+    "tariff_3_energy": 0x0004,
+    "tariff_4_energy": 0x0008,
+}
+VALUE_RESET = 57890
+PARTIAL_COUNTERS = {
+    "partial_energy_consumed": 0x0001,
+    "partial_energy_reactive": 0x0002,
+    "partial_energy_produced": 0x0008,
+}
+PARTIAL_ENERGIES_RESET = 40512
+PARTIAL_ENERGIES = 0x20
+PARTIAL_ENERGIES_FAMILIES = (1, 2)  # E1x and E2x (editions V 103.4 and V 103.8)
 
 
 class Revision(Block):
@@ -58,6 +81,9 @@ class Identity(Revision):
 
 
 SERIAL_NUMBER_REGISTERS = range(50008, 50017)
+
+
+PHASES = ("l1", "l2", "l3")
 
 
 class Measurements(Block):
@@ -92,6 +118,20 @@ class Measurements(Block):
     power_factor_l1 = ratio(50562)
     power_factor_l2 = ratio(50564)
     power_factor_l3 = ratio(50566)
+
+    @property
+    @override
+    def values(self) -> Values:
+        """Return the quantities as last read, None for those of an absent phase.
+
+        All ones in a signed register of an absent phase would be -10 W.
+        """
+        values = super().values
+        for phase in PHASES:
+            measured = (f"voltage_{phase}", f"current_{phase}")
+            if all(values.get(name, 0) is None for name in measured):
+                values |= {name: None for name in values if name.endswith(phase)}
+        return values
 
     @property
     @override
@@ -130,32 +170,14 @@ class Energies(Counters):
     """Energies in Unit/100, block 50944: Ea+, Er+ and Ea-, total and partial."""
 
     register_ranges = ((50944, 51008),)
-    resettable = (
-        "partial_energy_consumed",
-        "partial_energy_reactive",
-        "partial_energy_produced",
-    )
+    resettable = tuple(PARTIAL_COUNTERS)
 
-    energy_consumed = kilowatt_hours(50946, 0.01)
-    energy_reactive = kilovar_hours(50948, 0.01)
-    energy_produced = kilowatt_hours(50952, 0.01)
-    partial_energy_consumed = kilowatt_hours(50956, 0.01)
-    partial_energy_reactive = kilovar_hours(50958, 0.01)
-    partial_energy_produced = kilowatt_hours(50962, 0.01)
-
-
-class EnergiesInKwh(Energies):
-    """Energies, block 50768: the same counters in steps of 1 kWh."""
-
-    register_ranges = ((50768, 50832),)
-    step = 1
-
-    energy_consumed = kilowatt_hours(50770, 1)
-    energy_reactive = kilovar_hours(50772, 1)
-    energy_produced = kilowatt_hours(50776, 1)
-    partial_energy_consumed = kilowatt_hours(50780, 1)
-    partial_energy_reactive = kilovar_hours(50782, 1)
-    partial_energy_produced = kilowatt_hours(50786, 1)
+    energy_consumed = kilowatt_hours(50946)
+    energy_reactive = kilovar_hours(50948)
+    energy_produced = kilowatt_hours(50952)
+    partial_energy_consumed = kilowatt_hours(50956)
+    partial_energy_reactive = kilovar_hours(50958)
+    partial_energy_produced = kilowatt_hours(50962)
 
 
 class Tariffs(Counters):
@@ -165,24 +187,10 @@ class Tariffs(Counters):
 
     tariff_count = word(51200)
     tariff = word(51201)
-    tariff_1_energy = kilowatt_hours(51202, 0.01)
-    tariff_2_energy = kilowatt_hours(51204, 0.01)
-    tariff_3_energy = kilowatt_hours(51206, 0.01)
-    tariff_4_energy = kilowatt_hours(51208, 0.01)
-
-
-class TariffsInKwh(Tariffs):
-    """Energies per tariff, block 50848: the same counters in steps of 1 kWh."""
-
-    register_ranges = ((50848, 50897),)
-    step = 1
-
-    tariff_count = word(50848)
-    tariff = word(50849)
-    tariff_1_energy = kilowatt_hours(50850, 1)
-    tariff_2_energy = kilowatt_hours(50852, 1)
-    tariff_3_energy = kilowatt_hours(50854, 1)
-    tariff_4_energy = kilowatt_hours(50856, 1)
+    tariff_1_energy = kilowatt_hours(51202)
+    tariff_2_energy = kilowatt_hours(51204)
+    tariff_3_energy = kilowatt_hours(51206)
+    tariff_4_energy = kilowatt_hours(51208)
 
 
 class Periods(Block):
@@ -190,37 +198,39 @@ class Periods(Block):
 
     register_ranges = ((36928, 36951),)
 
-    energy_consumed_yesterday = kilowatt_hours(36928, 0.01)
-    energy_produced_yesterday = kilowatt_hours(36930, 0.01)
-    energy_consumed_today = kilowatt_hours(36932, 0.01)
-    energy_produced_today = kilowatt_hours(36934, 0.01)
-    energy_consumed_last_week = kilowatt_hours(36936, 0.01)
-    energy_produced_last_week = kilowatt_hours(36938, 0.01)
-    energy_consumed_this_week = kilowatt_hours(36940, 0.01)
-    energy_produced_this_week = kilowatt_hours(36942, 0.01)
-    energy_consumed_last_month = kilowatt_hours(36944, 0.01)
-    energy_produced_last_month = kilowatt_hours(36946, 0.01)
-    energy_consumed_this_month = kilowatt_hours(36948, 0.01)
-    energy_produced_this_month = kilowatt_hours(36950, 0.01)
+    energy_consumed_yesterday = kilowatt_hours(36928)
+    energy_produced_yesterday = kilowatt_hours(36930)
+    energy_consumed_today = kilowatt_hours(36932)
+    energy_produced_today = kilowatt_hours(36934)
+    energy_consumed_last_week = kilowatt_hours(36936)
+    energy_produced_last_week = kilowatt_hours(36938)
+    energy_consumed_this_week = kilowatt_hours(36940)
+    energy_produced_this_week = kilowatt_hours(36942)
+    energy_consumed_last_month = kilowatt_hours(36944)
+    energy_produced_last_month = kilowatt_hours(36946)
+    energy_consumed_this_month = kilowatt_hours(36948)
+    energy_produced_this_month = kilowatt_hours(36950)
 
 
-class PeriodsInKwh(Periods):
-    """Temporal active index, block 36896: the same energies in steps of 1 kWh."""
+def _in_kwh[B: Block](block: type[B], first: int) -> type[B]:
+    """Return the block in steps of 1 kWh or kvarh, which begins at `first`.
 
-    register_ranges = ((36896, 36919),)
+    The table has each block of counters in both resolutions, in the same order.
+    """
+    ((begin, end),) = block.register_ranges or ()
+    fields: dict[str, object] = {
+        name: unsigned(field.address + first - begin, unit=field.unit)
+        if isinstance(field, NumberField) and field.unit
+        else word(field.address + first - begin)
+        for name, field in block.declared_fields.items()
+    }
+    attributes = {"step": 1, "register_ranges": ((first, end + first - begin),)}
+    return type(f"{block.__name__}InKwh", (block,), fields | attributes)
 
-    energy_consumed_yesterday = kilowatt_hours(36896, 1)
-    energy_produced_yesterday = kilowatt_hours(36898, 1)
-    energy_consumed_today = kilowatt_hours(36900, 1)
-    energy_produced_today = kilowatt_hours(36902, 1)
-    energy_consumed_last_week = kilowatt_hours(36904, 1)
-    energy_produced_last_week = kilowatt_hours(36906, 1)
-    energy_consumed_this_week = kilowatt_hours(36908, 1)
-    energy_produced_this_week = kilowatt_hours(36910, 1)
-    energy_consumed_last_month = kilowatt_hours(36912, 1)
-    energy_produced_last_month = kilowatt_hours(36914, 1)
-    energy_consumed_this_month = kilowatt_hours(36916, 1)
-    energy_produced_this_month = kilowatt_hours(36918, 1)
+
+EnergiesInKwh = _in_kwh(Energies, 50768)
+TariffsInKwh = _in_kwh(Tariffs, 50848)
+PeriodsInKwh = _in_kwh(Periods, 36896)
 
 
 class Overflows(Block):
@@ -271,35 +281,9 @@ class Clock(Block):
     second = word(57605)
 
 
-# The block that each quantity is read with.
+# The block that each quantity is read with; blocks are named like their classes.
 BLOCK_OF = {
-    quantity: name
-    for name, block in (
-        ("measurements", Measurements),
-        ("energies", Energies),
-        ("tariffs", Tariffs),
-        ("periods", Periods),
-        ("overflows", Overflows),
-    )
+    quantity: block.__name__.lower()
+    for block in (Measurements, Energies, Tariffs, Periods, Overflows)
     for quantity in block.declared_fields
 } | {"ct_ratio": "transformer", "clock_offset": "clock"}
-
-# Commands. Nothing else is ever written: the other bits of 57890 clear averages,
-# events and load curves.
-SET_TARIFF = 40481
-SET_CLOCK = 57600
-TARIFF_RESET = 57892
-TARIFF_COUNTERS = {
-    "tariff_1_energy": 0x0001,
-    "tariff_2_energy": 0x0002,
-    "tariff_3_energy": 0x0004,
-    "tariff_4_energy": 0x0008,
-}
-VALUE_RESET = 57890
-PARTIAL_COUNTERS = {
-    "partial_energy_consumed": 0x0001,
-    "partial_energy_reactive": 0x0002,
-    "partial_energy_produced": 0x0008,
-}
-PARTIAL_ENERGIES_RESET = 40512  # E1x and E2x only (editions V 103.4 and V 103.8)
-PARTIAL_ENERGIES = 0x20

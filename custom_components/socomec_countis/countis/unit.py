@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from modbus_connection import (
@@ -37,6 +38,9 @@ LATE_SECONDS = 3.0
 
 LOOPBACK = 0xA55A  # any word
 
+REPEATS_TIMEOUTS = ContextVar("REPEATS_TIMEOUTS", default=True)
+"""Whether the reads of this task are repeated at once if they time out."""
+
 
 class BusUnit:
     """One unit ID: what components use of `ModbusUnit`."""
@@ -58,6 +62,8 @@ class BusUnit:
         self._background = background
         self._online: bool | None = None
         """Whether the last request had a response, None before the first one."""
+        self._lost = False
+        """Whether a response was lost or damaged since the last valid one."""
         self._late: set[tuple[int, int]] = set()
         """Reads (register address and count) whose response may still arrive."""
         self._late_until = 0.0
@@ -75,8 +81,9 @@ class BusUnit:
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
         """Read registers, again if the response is lost or damaged.
 
-        A timeout is not repeated if the last request of the unit timed out, too. On a
-        lossy bus it is, because it says little about the unit.
+        A timeout is not repeated if the last request of the unit timed out, too, or if
+        the task repeats it later. On a lossy bus it is repeated nevertheless, because
+        it says little about the unit.
         """
         bus = self._bus
         insists = self._patient or bus.is_lossy
@@ -86,19 +93,18 @@ class BusUnit:
             try:
                 words = await self._async_read(address, count)
             except (ModbusTimeoutError, ModbusProtocolError) as err:
-                if attempts == 1 and self._online:
-                    bus.count_loss(lost=True)
+                self._lost = True
                 timed_out = isinstance(err, ModbusTimeoutError)
-                is_offline = timed_out and self._online is False and not insists
-                if attempts == (MOST_ATTEMPTS if insists else ATTEMPTS) or is_offline:
+                is_final = self._online is False or not REPEATS_TIMEOUTS.get()
+                gives_up = timed_out and is_final and not insists
+                if attempts == (MOST_ATTEMPTS if insists else ATTEMPTS) or gives_up:
                     self._online = not timed_out
                     await self._async_check_echo()
                     raise
                 bus.traffic[self._unit_id].retries += 1
             else:
-                if attempts == 1 and self._online:
-                    bus.count_loss(lost=False)
-                self._online = True
+                bus.count_loss(lost=self._lost)
+                self._online, self._lost = True, False
                 return words
 
     async def _async_read(self, address: int, count: int) -> list[int]:

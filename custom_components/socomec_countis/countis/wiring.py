@@ -72,19 +72,18 @@ def check_wiring(readings: Sequence[Mapping[str, float | None]]) -> Wiring:
     alone = max(volts["l2"], volts["l3"]) < ABSENT_VOLTS
     phases = PHASES[:1] if alone else PHASES
     unmet = _unmet(phases, values, readings)
-    codes: list[int] = []
-    if not unmet:
-        codes = [
-            SWAPPED_NEUTRAL + index
-            for index, phase in enumerate(phases)
-            if not alone and _is_swapped(phase, volts)
-        ] or [
-            REVERSED_CURRENT + index
-            for index, phase in enumerate(phases)
-            if (values[f"power_{phase}"] or 0) < 0
-        ]
+    swapped = [
+        SWAPPED_NEUTRAL + index
+        for index, phase in enumerate(phases)
+        if _is_swapped(phase, volts)
+    ]
+    negative = [
+        REVERSED_CURRENT + index
+        for index, phase in enumerate(phases)
+        if (values.get(f"power_{phase}") or 0) < 0
+    ]
     return Wiring(
-        codes=() if unmet else tuple(codes or [NO_ERROR]),
+        codes=() if unmet else tuple(swapped or negative or [NO_ERROR]),
         unmet=tuple(unmet),
         phases=phases,
         values={
@@ -135,8 +134,7 @@ def _mean(name: str, readings: Sequence[Mapping[str, float | None]]) -> float | 
     values = [value for each in readings if (value := each[name]) is not None]
     if len(values) < len(readings):
         return None
-    mean = sum(values) / len(values)
     if name.startswith("power_factor"):
-        # Leading or lagging is a matter of little around 1.
-        mean = sum(abs(value) for value in values) / len(values)
-    return round(mean, 3)
+        # Around 1, leading (negative) and lagging differ only a little.
+        values = [abs(value) for value in values]
+    return round(sum(values) / len(values), 3)

@@ -1,0 +1,232 @@
+"""What the meter is asked before a reading of its counters is accepted or rejected."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from custom_components.socomec_countis.countis import (
+    COUNTERS,
+    AnotherMeterError,
+    ImplausibleError,
+    Meter,
+)
+from custom_components.socomec_countis.countis.plausibility import Moment
+from custom_components.socomec_countis.countis.relations import (
+    POWER,
+    TARIFFS,
+    Relations,
+)
+from simulator import Meter as SimulatedMeter
+
+from .library import (
+    NO_FAULT,
+    Fault,
+    MemoryBus,
+    async_meter,
+    virtual_time,
+)
+
+TOTAL = "energy_consumed"
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+@pytest.fixture
+def line(meter: SimulatedMeter) -> MemoryBus:
+    """Return a bus in memory with the meter at unit ID 1."""
+    return MemoryBus({1: meter})
+
+
+async def async_polled_meter(line: MemoryBus) -> Meter:
+    """Return a meter whose power and counters were read."""
+    meter = await async_meter(line)
+    for name in ("power", *COUNTERS):
+        await meter.async_read(name)
+    line.requests.clear()
+    return meter
+
+
+async def async_rejected(meter: Meter, seconds: int, name: str = "energies") -> None:
+    """Read a block that is rejected, every 10 s for so long."""
+    for _ in range(seconds // 10):
+        with pytest.raises(ImplausibleError):
+            await meter.async_read(name)
+        await asyncio.sleep(10)
+
+
+# -- evidence -------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_another_meter_without_a_gap_is_noticed_at_its_first_level(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_polled_meter(line)
+    meter.serial = (0x2025, 0x0001, 7)
+    meter.counters.consumed = 9_000_000
+    with pytest.raises(AnotherMeterError):
+        await known.async_read("energies")
+    assert known.counters.values[TOTAL] == 1234.56
+
+
+@virtual_time
+async def test_larger_transformer_raises_the_limits_at_once(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.model = "Countis E43"
+    meter.settings[57346] = 100
+    known = await async_polled_meter(line)
+    assert known.counters.limits.amperes == 120
+    meter.settings[57346] = 4000
+    await asyncio.sleep(10)
+    meter.counters.consumed += 5_000
+    await async_rejected(known, 10)
+    assert known.contradicts_profile
+    assert known.counters.limits.amperes == 4800
+    await known.async_read("energies")
+    assert (await known.async_read("energies")).values[TOTAL] == 1239.56
+
+
+@virtual_time
+async def test_smaller_transformer_does_not_lower_the_limits_at_once(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.model = "Countis E43"
+    meter.settings[57346] = 400
+    known = await async_polled_meter(line)
+    meter.settings[57346] = 100
+    await known.async_read("transformer")
+    assert known.contradicts_profile
+    assert known.counters.limits.amperes == 480
+
+
+@virtual_time
+async def test_rollover_that_the_meter_counts_is_followed(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_polled_meter(line)
+    await known.async_read("overflows")
+    for _ in range(2):
+        await known.async_read("energies")
+    # Meanwhile, the meter counts for years.
+    last = known.counters.accepted[TOTAL]
+    years = Moment(last.at.wall - 6e8, (last.at.monotonic or 0) - 6e8)
+    known.counters.accepted[TOTAL] = replace(last, at=years)
+    await asyncio.sleep(10)
+    meter.counters.consumed = 10_000_000_500
+    await async_rejected(known, 10)
+    for _ in range(2):
+        reading = await known.async_read("energies")
+    assert reading.values[TOTAL] == pytest.approx(10_000_000.5, abs=0.1)
+    assert reading.corrections == ()
+
+
+@virtual_time
+async def test_level_that_the_other_resolution_does_not_show_is_not_accepted(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_polled_meter(line)
+    meter.override = {50946: 100}
+    await async_rejected(known, 300)
+    meter.override = {50946: 100, 50770: 100 * 65536 // 100}
+    await async_rejected(known, 10)
+    meter.override = {}
+    assert (await known.async_read("energies")).values[TOTAL] == 1234.56
+
+
+@virtual_time
+async def test_zeros_at_the_first_reading_are_rejected(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_meter(line)
+    meter.override = dict.fromkeys(range(50946, 50954), 0)
+    await async_rejected(known, 300)
+    assert known.counters.values == {}
+    meter.override = {}
+    await async_rejected(known, 10)
+    assert (await known.async_read("energies")).values[TOTAL] == 1234.56
+
+
+# -- the mains ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["energies", "tariffs", "periods", "overflows"])
+@virtual_time
+async def test_nothing_is_read_while_the_meter_measures_no_mains(
+    line: MemoryBus, meter: SimulatedMeter, name: str
+) -> None:
+    known = await async_meter(line)
+    meter.starting = True
+    for requests in ([30, 30], [30]):
+        line.requests.clear()
+        with pytest.raises(ImplausibleError, match="no mains frequency"):
+            await known.async_read(name)
+        assert line.reads == requests
+    meter.starting = False
+    await known.async_read(name)
+
+
+# -- relations ------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_power_that_is_not_the_sum_of_its_phases_is_read_again(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_polled_meter(line)
+    known.relations = Relations({POWER})
+    line.faults.append(Fault(lambda words: [words[0], words[1] ^ 4, *words[2:]]))
+    assert (await known.async_read("power")).values["power"] == 1300
+    assert line.reads == [14, 14]
+    # A difference of 30 W is rounding.
+    line.faults.append(Fault(lambda words: [words[0], words[1] + 3, *words[2:]]))
+    assert (await known.async_read("power")).values["power"] == 1330
+
+
+@virtual_time
+async def test_relation_that_is_broken_for_long_is_not_expected_any_more(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_polled_meter(line)
+    known.relations = Relations({POWER})
+    meter.override = {50537: 1000}
+    polls = 0
+    while not known.contradicts_profile:
+        with pytest.raises(ImplausibleError, match="sum of its phases"):
+            await known.async_read("power")
+        polls += 1
+    assert polls == 9
+    assert (await known.async_read("power")).values["power"] == 10_000
+
+
+@virtual_time
+async def test_tariffs_that_are_not_the_total_are_read_again(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_polled_meter(line)
+    known.relations = Relations({TARIFFS})
+    line.faults.append(Fault(lambda words: [*words[:3], words[3] ^ 8, *words[4:]]))
+    await known.async_read("tariffs")
+    assert line.reads == [10, 10]
+    # After a reset, they are another sum.
+    known.counters.expect_reset({"tariff_1_energy"})
+    meter.counters.tariffs[0] = 0
+    with pytest.raises(ImplausibleError):
+        await known.async_read("tariffs")
+    assert (await known.async_read("tariffs")).values["tariff_1_energy"] == 0
+    line.requests.clear()
+    await known.async_read("tariffs")
+    assert line.reads == [10]
+
+
+@virtual_time
+async def test_relation_without_a_total_is_not_checked(line: MemoryBus) -> None:
+    known = await async_meter(line)
+    known.relations = Relations({TARIFFS, POWER})
+    line.faults.append(NO_FAULT)
+    await known.async_read("tariffs")
+    assert known.counters.values["tariff_1_energy"] > 0
