@@ -209,6 +209,21 @@ def test_minus_ten_watts_are_not_taken_for_not_available() -> None:
     assert block.implausible is None
 
 
+def test_absent_phase_has_no_power() -> None:
+    block, unit = made(Measurements)
+    values: dict[int, int] = {}
+    for quantity, field in Measurements.declared_fields.items():
+        absent = quantity.endswith("l3")
+        words = (0xFFFF, 0xFFFF) if absent else (0, 5000)
+        values |= dict(zip((field.address, field.address + 1), words, strict=True))
+    first, last = min(values), max(values)
+    read(block, unit, [values.get(each, 0) for each in range(first, last + 1)])
+    assert {name for name, value in block.values.items() if value is None} == {
+        name for name in Measurements.declared_fields if name.endswith("l3")
+    }
+    assert block.values["power_l2"] == 50_000
+
+
 @pytest.mark.parametrize(
     ("raw", "hertz"), [(4_998, 49.98), (9_999, 99.99), (10_000, 10.0), (49_980, 49.98)]
 )
