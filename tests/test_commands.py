@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from custom_components.socomec_countis.countis import (
     AnotherMeterError,
     CommandError,
+    ImplausibleError,
     Meter,
     Reading,
     ResetError,
@@ -35,6 +37,7 @@ from .library import (
     READ,
     WRITE,
     WRITE_SEVERAL,
+    ZEROS,
     Fault,
     MemoryBus,
     async_meter,
@@ -258,6 +261,51 @@ async def test_lost_read_back_of_a_reset_leaves_it_open(
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(known, published)
     assert [register for register, _ in line.writes] == [57890]
+
+
+@virtual_time
+async def test_zeros_long_after_an_ignored_reset_are_rejected(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_known(line)
+    meter.ignores_commands = {57892}
+    with pytest.raises(ResetTariffsError):
+        await async_reset_tariff_counters(known, published)
+    await asyncio.sleep(3600)
+    await known.async_read("measurements")
+    await known.async_read("tariffs")
+    line.fault = lambda each: ZEROS if each.address == 51200 else NO_FAULT
+    for _ in range(3):
+        with pytest.raises(ImplausibleError):
+            await known.async_read("tariffs")
+    assert known.counters.values["tariff_1_energy"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("command", "block", "counters"),
+    [
+        (async_reset_partial_counters, "energies", PARTIAL),
+        (async_reset_tariff_counters, "tariffs", TARIFFS),
+    ],
+)
+@virtual_time
+async def test_reset_whose_read_back_was_lost_is_accepted_by_two_polls(
+    line: MemoryBus,
+    published: Published,
+    command: Command,
+    block: str,
+    counters: Sequence[str],
+) -> None:
+    known = await async_known(line)
+    line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [LOST] * 2)
+    with pytest.raises(ModbusTimeoutError):
+        await command(known, published)
+    await known.async_read("measurements")
+    with suppress(ImplausibleError):
+        await known.async_read(block)
+    reading = await known.async_read(block)
+    assert [reading.values[name] for name in counters] == [0] * len(counters)
+    assert reading.corrections == ()
 
 
 @virtual_time

@@ -426,7 +426,8 @@ async def test_adapter_that_echoes_every_request_is_named_in_the_dialog(
 ) -> None:
     line.echoes = True
     text = await shown_error(hass, await add_meter())
-    assert "the adapter returns every request; switch off its echo" in text
+    assert f"{line.port} returns every request (echo)" in text
+    assert "switch off the echo" in text
 
 
 async def until_requested(line: Line) -> None:

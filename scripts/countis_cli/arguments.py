@@ -10,8 +10,9 @@ from .link import Link, RtuOverTcp, Tcp
 
 MODBUS_TCP = 502
 MOST_TARIFFS = 8
-# What the programming menu of a meter suggests.
-USUAL = countis.LineSettings(9600, "N", 1)
+# 9600 baud and 8N2, as the form of the integration suggests. A meter that is set to one
+# stop bit understands two as well.
+USUAL = countis.line_settings.SCAN_SETTINGS[0]
 
 DESCRIPTION = """\
 Finds, reads and commands Socomec COUNTIS meters on an RS485 line, without Home
@@ -143,10 +144,13 @@ def _add_line(command: argparse.ArgumentParser) -> None:
         "--parity",
         type=str.upper,
         choices=["N", "E", "O"],
-        help="none, even or odd (default: N, in a scan all)",
+        help=f"none, even or odd (default: {USUAL.parity}, in a scan all)",
     )
     line.add_argument(
-        "--stopbits", type=int, choices=[1, 2], help="(default: 1, in a scan all)"
+        "--stopbits",
+        type=int,
+        choices=[1, 2],
+        help=f"as set in the meter (default: {USUAL.stopbits})",
     )
     command.add_argument(
         "--json", action="store_true", help="JSON on standard output, one object a line"

@@ -88,6 +88,13 @@ KINDS = (
         "the meter's display; it may refuse, or be slow",
     ),
     _Kind(
+        (countis.errors.EchoError,),
+        "adapter_echoes",
+        "The adapter or gateway returns every request (echo), which hides the responses"
+        " of the meters",
+        "its settings, and switch off the echo, or use another adapter",
+    ),
+    _Kind(
         (ModbusTimeoutError,),
         "no_answer",
         "No meter answers {where}",

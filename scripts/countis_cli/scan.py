@@ -18,30 +18,30 @@ CLEAR_LINE = "\r\x1b[K"
 
 
 class _StoppedError(Exception):
-    """Ends a search between two attempts."""
+    """Ends a scan between two attempts."""
 
 
 class _Progress:
-    """Shows on standard error how far a search is and what it tries."""
+    """Shows on standard error how far a scan is and what it tries."""
 
-    def __init__(self, search: countis.Scan, link: Link) -> None:
+    def __init__(self, scan: countis.Scan, link: Link) -> None:
         """Show nothing yet."""
-        self._search = search
+        self._scan = scan
         self._has_settings = link.has_settings
         self._is_terminal = sys.stderr.isatty()
         self._shown: object = None
 
     def show(self) -> None:
         """Rewrite the line of a terminal; elsewhere, add one now and then."""
-        search = self._search
-        percent = int(100 * search.progress)
-        found = f", {len(_found(search))} found" if search.found else ""
-        settings = f"{search.trying}, " if self._has_settings else ""
-        text = f"{percent:3} %  {settings}address {search.unit_id}{found}"
+        scan = self._scan
+        percent = int(100 * scan.progress)
+        found = f", {len(_found(scan))} found" if scan.found else ""
+        settings = f"{scan.trying}, " if self._has_settings else ""
+        text = f"{percent:3} %  {settings}address {scan.unit_id}{found}"
         if self._is_terminal:
             sys.stderr.write(f"{CLEAR_LINE}{text}")
         elif self._shown != (
-            shown := (percent // PERCENT_BETWEEN_LINES, len(search.found))
+            shown := (percent // PERCENT_BETWEEN_LINES, len(scan.found))
         ):
             self._shown = shown
             sys.stderr.write(f"{text}\n")
@@ -61,31 +61,31 @@ async def async_scan(entered: Namespace, output: Output) -> Exit:
     if timeout is not None and link.framing == "rtu":
         # A probe waits for a shorter time than other requests do.
         timeout += countis.bus.RESPONSE_TIMEOUT - countis.probe.PROBE_TIMEOUT
-    search = countis.Scan(
+    scan = countis.Scan(
         lambda settings: link.open(settings, timeout),
         settings=entered.scanned,
         unit_ids=list(dict.fromkeys(entered.addresses or countis.UNIT_IDS)),
     )
-    progress = _Progress(search, link)
+    progress = _Progress(scan, link)
     error: Exception | None = None
     with Stop() as stop:
-        search.on_change = _noting(progress, stop)
+        scan.on_change = _noting(progress, stop)
         try:
             with suppress(_StoppedError):
-                await search.async_run()
+                await scan.async_run()
         except ERRORS as err:
             error = err
     progress.clear()
-    result = _as_json(search, link) | {"complete": search.progress == 1}
+    result = _as_json(scan, link) | {"complete": scan.progress == 1}
     if error is not None:
         failure = problem(error, link)
         output.tell(failure)
         result["error"] = failure.as_json()
-    if error is None or output.as_json or search.found:
-        output.show(_as_text(search, link), result)
+    if error is None or output.as_json or scan.found:
+        output.show(_as_text(scan, link), result)
     if error is not None:
         return Exit.FAILED
-    return Exit.OK if search.found else Exit.FINDING
+    return Exit.OK if scan.found else Exit.FINDING
 
 
 def _noting(progress: _Progress, stop: Stop) -> Callable[[], None]:
@@ -97,18 +97,18 @@ def _noting(progress: _Progress, stop: Stop) -> Callable[[], None]:
     return note
 
 
-def _found(search: countis.Scan) -> list[countis.FoundMeter]:
+def _found(scan: countis.Scan) -> list[countis.FoundMeter]:
     """Return the meters by address, each once however often it was asked."""
-    by_address = {found.unit_id: found for found in search.found}
+    by_address = {found.unit_id: found for found in scan.found}
     return [by_address[address] for address in sorted(by_address)]
 
 
-def _others(search: countis.Scan) -> list[int]:
+def _others(scan: countis.Scan) -> list[int]:
     """Return where something else answers, each address once."""
-    return sorted(search.others - {meter.unit_id for meter in search.found})
+    return sorted(scan.others - {meter.unit_id for meter in scan.found})
 
 
-def _as_json(search: countis.Scan, link: Link) -> dict[str, Any]:
+def _as_json(scan: countis.Scan, link: Link) -> dict[str, Any]:
     def settings(found: countis.FoundMeter) -> dict[str, Any]:
         known = found.settings if link.has_settings else None
         return {
@@ -125,15 +125,15 @@ def _as_json(search: countis.Scan, link: Link) -> dict[str, Any]:
                 "model": found.profile.model,
                 "serial_number": found.profile.serial_number,
             }
-            for found in _found(search)
+            for found in _found(scan)
         ],
-        "others": _others(search),
+        "others": _others(scan),
     }
 
 
-def _as_text(search: countis.Scan, link: Link) -> str:
+def _as_text(scan: countis.Scan, link: Link) -> str:
     lines = []
-    if search.found:
+    if scan.found:
         heads = ["Address", "Settings", "Model", "Serial number"]
         rows = [
             [
@@ -142,7 +142,7 @@ def _as_text(search: countis.Scan, link: Link) -> str:
                 found.profile.model,
                 found.profile.serial_number or "-",
             ]
-            for found in _found(search)
+            for found in _found(scan)
         ]
         lines.append(table([heads, *rows], left=(1, 2, 3)))
     else:
@@ -151,11 +151,11 @@ def _as_text(search: countis.Scan, link: Link) -> str:
             " display is lit;\n120 ohms at both ends of the line; and look longer at"
             " each address: --wait 1."
         )
-    if others := _others(search):
+    if others := _others(scan):
         lines.append(
             "Something else answers, or not usably, at address "
             + ", ".join(map(str, others))
         )
-    if search.progress < 1:
-        lines.append(f"Not complete: {search.progress:.0%} were searched.")
+    if scan.progress < 1:
+        lines.append(f"Not complete: {scan.progress:.0%} were scanned.")
     return "\n\n".join(lines)

@@ -235,6 +235,13 @@ def test_wrong_usage_is_not_taken_for_right(
     assert "error: " in capsys.readouterr().err
 
 
+def test_line_settings_are_those_of_the_form_by_default() -> None:
+    entered = parse(["read", "--port", "p", "--address", "1"])
+    assert str(entered.settings) == "9600 baud, 8N2"
+    entered = parse(["read", "--port", "p", "--address", "1", "--stopbits", "1"])
+    assert str(entered.settings) == "9600 baud, 8N1"
+
+
 def test_wrong_usage_ends_with_2_and_says_what_is_right() -> None:
     code, output, error = countis("read", "--port", "p", "--address", "256")
     assert (code, output) == (USAGE, "")
@@ -321,6 +328,16 @@ def test_a_line_with_no_meter_is_told_with_what_to_check(command: str) -> None:
     assert (code, output) == (FAILED, "")
     assert "No meter answers at address 9" in error
     assert "the two wires, which may be swapped" in " ".join(error.split())
+
+
+@pytest.mark.parametrize("command", ["read", "set-tariff 2", "scan"])
+def test_adapter_that_echoes_is_named(command: str, line: Line) -> None:
+    line.echoes = True
+    place = ("--port", line.port, "--address", "1")
+    code, output, error = countis(*command.split(), *place)
+    assert (code, output) == (FAILED, "")
+    assert "returns every request (echo)" in error
+    assert "switch off the echo" in " ".join(error.split())
 
 
 def test_another_device_is_not_read(line: Line, meter: Meter) -> None:
@@ -546,7 +563,7 @@ def test_a_scan_with_nothing_known_finds_both_and_shows_how_far_it_is(
         f"1|38400 baud, 8N2|COUNTIS E33|{SERIAL}",
         "2|38400 baud, 8N2|COUNTIS E33|1438012000002",
     ]
-    assert re.fullmatch(r"Not complete: \d+% were searched\.", rows[-1])
+    assert re.fullmatch(r"Not complete: \d+% were scanned\.", rows[-1])
 
 
 def test_a_scan_ended_before_anything_was_found_says_so() -> None:
@@ -643,7 +660,7 @@ def test_address_given_twice_is_reset_once(line: Line, meter: Meter) -> None:
     assert len(meter.writes) == 1
 
 
-@pytest.mark.parametrize("refused", [set(), {57890, 40512}])
+@pytest.mark.parametrize("refused", [set(), {57890}])
 def test_readings_before_reset_are_printed_before_it(
     line: Line, meter: Meter, refused: set[int]
 ) -> None:
@@ -663,7 +680,7 @@ def test_readings_before_reset_are_printed_before_it(
 def test_one_meter_that_refuses_does_not_keep_the_others_from_it(
     line: Line, meter: Meter, second_meter: Meter
 ) -> None:
-    meter.refuses_commands = {57890, 40512}
+    meter.refuses_commands = {57890}
     arguments = ("reset-partial", "--port", line.port, "--address", "1,2")
     code, result = told(*arguments)
     assert code == FAILED

@@ -277,7 +277,7 @@ class CounterCheck:
         return block in self._confirmed
 
     def expect_reset(self, counters: Collection[str]) -> None:
-        """Note that counters may read 0, because they were commanded to."""
+        """Let the next readings of counters be those after a reset command."""
         self._reset |= set(counters)
 
     def reset_limit(self, seconds: float, step: float) -> float:
@@ -394,11 +394,7 @@ class CounterCheck:
         return corrections
 
     def _accept(self, block: str, accepted: Mapping[str, CounterValue]) -> None:
-        self._reset -= {
-            name
-            for name, new in accepted.items()
-            if name in self.accepted and new.value < self.accepted[name].value
-        }
+        self._reset -= accepted.keys()
         self.accepted |= accepted
         self.rejected.pop(block, None)
         self._levels.pop(block, None)
