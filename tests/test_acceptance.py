@@ -230,3 +230,29 @@ async def test_relation_without_a_total_is_not_checked(line: MemoryBus) -> None:
     line.faults.append(NO_FAULT)
     await known.async_read("tariffs")
     assert known.counters.values["tariff_1_energy"] > 0
+
+
+@virtual_time
+async def test_power_that_is_not_available_is_no_bound(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_polled_meter(line)
+    meter.override = {50536: 0x7FFF, 50537: 0xFFFF}
+    for rise in (0, 0, 100, 0):
+        await known.async_read("power")
+        meter.counters.consumed += rise
+        await known.async_read("energies")
+    assert known.counters.values[TOTAL] == pytest.approx(1234.66, abs=0.01)
+
+
+@virtual_time
+async def test_single_wrong_transformer_does_not_raise_the_limits(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.model = "Countis E43"
+    meter.settings[57346] = 100
+    known = await async_polled_meter(line)
+    line.faults.append(Fault(lambda words: [words[0], words[1] | 0x1000]))
+    for _ in range(2):
+        await known.async_read("transformer")
+    assert known.counters.limits.amperes == 120

@@ -159,6 +159,15 @@ def test_single_zero_does_not_reset_a_partial_counter(watch: Watch) -> None:
         assert watch.value(PARTIAL) == 50.0
 
 
+def test_counter_at_zero_continues_after_short_zeros_of_all() -> None:
+    watch = Watch()
+    watch.rejected(energy_consumed=500.0, energy_produced=0.0)
+    for _ in range(30):
+        assert watch.rejected(1, energy_consumed=0.0, energy_produced=0.0)
+    assert not watch.rejected(1, energy_consumed=500.0, energy_produced=0.2)
+    assert watch.value(OTHER) == 0.2
+
+
 def test_zero_of_a_counter_that_had_counted_is_no_first_reading() -> None:
     watch = Watch()
     watch.counters.counted = {TOTAL}

@@ -243,6 +243,28 @@ def test_tariff_at_zero_beside_another_one_is_held() -> None:
     assert watch.counters.values == {"tariff_1_energy": 500, "tariff_2_energy": 50}
 
 
+def test_counter_at_zero_continues_after_lasting_zeros_of_all() -> None:
+    watch = Watch()
+    watch.rejected(energy_consumed=500.0, energy_produced=0.0)
+    for _ in range(100):
+        watch.correct(1, energy_consumed=0.0, energy_produced=0.0)
+    assert not watch.rejected(1, energy_consumed=500.0, energy_produced=1.0)
+    assert watch.value(OTHER) == 1.0
+
+
+def test_tariff_that_is_reset_after_a_rollover_begins_anew() -> None:
+    watch = Watch()
+    watch.rejected(tariff_1_energy=999_999.99)
+    watch.rejected(60, tariff_1_energy=0.5)
+    watch.rejected(86_400, tariff_1_energy=128)
+    assert watch.value("tariff_1_energy") == 1_000_128
+    for _ in range(100):
+        assert not watch.correct(1, tariff_1_energy=0)
+    assert watch.correct(1, tariff_1_energy=0.05) == (
+        Correction("tariff_1_energy", accepted=1_000_128, found=0.05),
+    )
+
+
 def test_tariffs_at_zero_are_accepted_once_one_of_them_counts() -> None:
     watch = Watch()
     watch.rejected(tariff_1_energy=500, tariff_2_energy=50, tariff_3_energy=0)

@@ -29,6 +29,7 @@ from .countis import (
     Wiring,
     check_wiring,
 )
+from .countis.plausibility import NEW_BEGINNING
 from .issues import (
     create_another_meter,
     create_correction,
@@ -110,6 +111,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._store = counter_store(hass, subentry.subentry_id)
         self._save_at = hass.loop.time()
         self._before: tuple[dict[str, float], dict[str, float]] = ({}, {})
+        self._saved: dict[str, float] = {}
         self._rejected_since: float | None = None
         self._requested_at: dict[str, float] = {}
         self._failing_since: dict[str, float] = {}
@@ -302,19 +304,20 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     def _save(self, reading: Reading) -> None:
         """Save the counters: at once what a power cut must not lose, else later."""
-        now = self.hass.loop.time()
+        counters = self.meter.counters
         before, offsets_before = self._before
-        values, offsets = counters = (
-            self.meter.counters.values,
-            self.meter.counters.rollover_offsets,
-        )
-        self._before = counters
+        self._before = values, offsets = counters.values, counters.rollover_offsets
         fell = any(values[name] < value for name, value in before.items())
-        if fell or reading.corrections or offsets != offsets_before:
-            self._save_at = now
-            self._store.async_delay_save(self._stored)
-        elif now >= self._save_at:
-            self._save_at = now + SAVE_SECONDS
+        # Home Assistant would book all of a value that is a tenth above the saved one.
+        outgrown = any(
+            self._saved.get(name, 0) < NEW_BEGINNING * value
+            for name, value in values.items()
+        )
+        if fell or outgrown or reading.corrections or offsets != offsets_before:
+            self._saved = values
+            self.config_entry.async_create_task(self.hass, self.async_save())
+        elif self.hass.loop.time() >= self._save_at:
+            self._save_at = self.hass.loop.time() + SAVE_SECONDS
             self._store.async_delay_save(self._stored, SAVE_SECONDS)
 
     async def async_save(self) -> None:
@@ -324,6 +327,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             await self._store.async_save(self._stored())
 
     def _stored(self) -> AcceptedCounters:
+        self._saved = self.meter.counters.values
         return {
             CONF_SERIAL_NUMBER: self.meter.profile.serial_number,
             "counters": self.meter.counters.as_dict(),

@@ -144,7 +144,7 @@ class BusRuntime:
         if (unit_id, profile) != (before.unit_id, before.profile):
             self.poller.remove(self._polled[subentry.subentry_id])
             meter = self._meter(subentry, None)
-            meter.counters.accepted = before.counters.accepted
+            meter.continue_counting(before)
             coordinator.replace_meter(meter)
             self._poll(coordinator)
             self._add_entities(coordinator)
@@ -244,6 +244,7 @@ class BusRuntime:
 
     async def _async_take_profile(self, coordinator: CountisCoordinator) -> None:
         meter = coordinator.meter
+        meter.contradicts_profile = False
         subentry = coordinator.subentry
         try:
             profile = await async_take_profile(

@@ -110,6 +110,7 @@ class Meter(Device):
 
         self.relations = Relations(profile.relations)
         self._implausible: set[str] = set()
+        self._primary_current = profile.primary_current
         self._at_rest = False
         self.measures_mains = False
         """Whether the meter measured its mains since it was offline."""
@@ -209,13 +210,20 @@ class Meter(Device):
     def compare_transformer(self, block: CurrentTransformer) -> None:
         """Follow other current transformers; the profile is taken anew for them."""
         primary = block.primary_current if block.values["ct_ratio"] else None
+        before, self._primary_current = self._primary_current, primary
         if primary == self.profile.primary_current:
             return
         self.contradicts_profile = True
         limits = Limits.of_transformer(primary or 0)
         # The meter may have counted with either of them.
-        if limits.amperes > self.counters.limits.amperes:
+        if primary == before and limits.amperes > self.counters.limits.amperes:
             self.counters.limits = limits
+
+    def continue_counting(self, before: Meter) -> None:
+        """Continue with the counters of the same meter before its profile changed."""
+        before.counters.limits = self.counters.limits
+        before.counters.counted = self.counters.counted
+        self.counters = before.counters
 
     def _reading(
         self,

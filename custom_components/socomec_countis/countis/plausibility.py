@@ -158,9 +158,10 @@ class CounterValue:
 
     def moved_to(self, new: CounterValue) -> CounterValue:
         """Return what is accepted if the counter stands at another level now."""
-        moved = new.with_offset(self.rollover_offset)
-        # A lower value would make Home Assistant book the rollover offset again.
-        return new if moved.value < NEW_BEGINNING * self.value else moved
+        # The register was reset, so Home Assistant has to see a new beginning.
+        if new.value < NEW_BEGINNING * (self.value - self.rollover_offset):
+            return new
+        return new.with_offset(self.rollover_offset)
 
 
 @dataclass(frozen=True)
@@ -314,6 +315,9 @@ class CounterCheck:
             last, before = self.accepted.get(name), self._before.get(name)
             self._before[name] = new
             may_fall = name in resettable or name in self._reset
+            if last is not None and last.followed_by(new, kilowatts):
+                # A reading of a block that was rejected confirms no rise.
+                before = None if block in self.rejected else before
             confirmed = _confirmed(last, before, new, kilowatts, may_fall=may_fall)
             if confirmed is None or self._is_lost(name, new, may_fall=may_fall):
                 rejected[name] = (last.value if last else None, new.value)
@@ -360,12 +364,15 @@ class CounterCheck:
             if (name in known and new.value < known[name].value)
             or self._is_lost(name, new, may_fall=name in resettable)
         }
-        counts_on = any(counters[name].value for name in fell & TARIFF_COUNTERS.keys())
+        counts_on = any(readings[name] for name in fell & TARIFF_COUNTERS.keys())
         may_fall = {*resettable, *(TARIFF_COUNTERS if counts_on else ())}
         # If a total reads 0, a partial counter beside it was not reset.
         is_confirmed = block in self._confirmed
-        held = frozenset() if is_confirmed or fell <= may_fall else frozenset(fell)
-        self._levels[block] = _Level(at, lasted, counters, held)
+        held: set[str] = set()
+        if not is_confirmed and not fell <= may_fall:
+            # Beside them, a counter that had not counted yet is not known to read 0.
+            held = fell | {name for name in counters if readings[name] == 0}
+        self._levels[block] = _Level(at, lasted, counters, frozenset(held))
         if is_confirmed:
             return lasted > 0
         is_restored = any(last.at.monotonic is None for last in known.values())

@@ -5,6 +5,7 @@ is read again.
 """
 
 from collections.abc import Collection
+import math
 
 from .block import Counters, Values
 from .plausibility import CounterValue, Limits, Moment
@@ -105,7 +106,12 @@ def power_sums_up(values: Values) -> bool:
 
 
 def highest_power(values: Values) -> float:
-    """Return the power in W, var or VA above which no counter of the meter rises."""
+    """Return the power in W, var or VA above which no counter of the meter rises.
+
+    It is infinite if it is not available.
+    """
+    if values.get("power") is None:
+        return math.inf
     powers = [abs(values.get(f"power_{phase}") or 0) for phase in PHASES]
     totals = [
         abs(values.get(each) or 0)

@@ -1,0 +1,740 @@
+"""A year of mishaps of one meter: Home Assistant, its clock and the meter in steps."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+import copy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+import math
+from random import Random
+from typing import Any, cast, override
+
+from modbus_connection import ModbusProtocolError, ModbusTimeoutError
+from pymodbus.constants import ExcCodes
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.socomec_countis.const import (
+    CONF_PROFILE,
+    CONF_SERIAL_NUMBER,
+    CONF_UNIT_ID,
+    DOMAIN,
+    SUBENTRY_METER,
+    TCP,
+)
+from custom_components.socomec_countis.coordinator import SAVE_SECONDS
+from custom_components.socomec_countis.countis import Correction, async_take_profile
+from homeassistant.config_entries import ConfigSubentryData
+from homeassistant.const import EVENT_STATE_CHANGED
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
+from simulator import Constant, Counters, Phase
+from simulator import Meter as SimulatedMeter
+from simulator.counters import OVERFLOW_WH
+from simulator.table import TableBlock
+
+from .common import Clock, coordinator_of, entity_id
+from .library import READ, Fault, MemoryBus, MemoryClient, Request
+
+TOTALS = {
+    "energy_consumed": "consumed",
+    "energy_produced": "produced",
+    "energy_reactive": "reactive",
+}
+PARTIALS = {f"partial_{key}": f"partial_{name}" for key, name in TOTALS.items()}
+TARIFFS = {f"tariff_{number}_energy": number for number in range(1, 5)}
+COUNTERS = (*TOTALS, *PARTIALS, *TARIFFS)
+PERIOD = "energy_consumed_this_month"
+
+INSTANTLY = cast(int, math.inf)  # baud, so that no time passes on the wires
+HOUR, DAY = 3600, 86_400
+YEAR = 365 * DAY
+STEP = 0.01  # kWh
+
+DISPLAY_WH = 1_000_000_000  # at which the registers of some meters roll over
+TARIFF_REGISTERS = {50848, 50849, 51200, 51201}
+ROUNDING = 1e-6  # kWh
+OTHER_SERIAL = "1438012000077"
+TRANSFORMER_MODEL = "Countis E43"
+# s until a meter that was offline is polled again, and has confirmed its counters.
+RECONNECT_SECONDS = 36
+TARIFF_RESET_SECONDS = 75  # until the level of counters that fell is accepted
+SETTLED_AFTER_RESTART = 64  # polls of 10 s, longer than a level has to last
+LAG_SECONDS = 4  # a value is confirmed by a second reading
+QUIET_ROUNDS = 15  # of the event loop without a request, until all is done
+ENERGY_BLOCKS = (50768, 50848, 50944, 51200)
+
+# The recorder commits states every so many s; a power cut loses the others.
+COMMIT_SECONDS = 5
+
+LOST = Fault(error=ModbusTimeoutError("no response"))
+DAMAGED = Fault(error=ModbusProtocolError("the CRC is wrong"))
+
+
+@dataclass(kw_only=True)
+class YearMeter(SimulatedMeter):
+    """A meter that counts a constant load, for any time at once."""
+
+    rollover: float = OVERFLOW_WH
+    """Wh at which the counters begin anew."""
+    zeros: bool = False
+    """Whether all counters read 0."""
+    mounted: bool = True
+    """Whether current flows through it."""
+    on_reset: Callable[[str], None] = lambda _counter: None
+    """Is called before a counter is reset."""
+    counted: dict[str, float] = field(default_factory=dict)
+    """Wh by counter, since the start and whatever was reset."""
+    unwrapped: dict[str, float] = field(default_factory=dict)
+    """Wh by counter, as if no register had rolled over."""
+    counted_until: float = 0
+
+    def __post_init__(self) -> None:
+        """Start counting now."""
+        super().__post_init__()
+        self.counted_until = self.clock()
+        self.counted = dict.fromkeys(COUNTERS, 0.0)
+        self.unwrapped = {counter: self.shown(counter) for counter in COUNTERS}
+
+    def shown(self, counter: str) -> float:
+        """Return what a counter shows, in Wh."""
+        if counter in TARIFFS:
+            return self.counters.tariffs[TARIFFS[counter] - 1]
+        value: float = getattr(self.counters, (TOTALS | PARTIALS)[counter])
+        return value
+
+    @override
+    def count(self) -> Counters:
+        """Count up to now, and return the counters."""
+        hours = (self.clock() - self.counted_until) / HOUR
+        self.counted_until = self.clock()
+        counters = self.counters
+        if self.mounted and hours:
+            phases = self.load.phases(0)
+            active = sum(phase.watts for phase in phases) * hours
+            reactive = sum(phase.reactive for phase in phases) * hours
+            before = {counter: self.shown(counter) for counter in COUNTERS}
+            counters.add(max(active, 0), max(-active, 0), reactive)
+            for counter in COUNTERS:
+                risen = self.shown(counter) - before[counter]
+                self.counted[counter] += risen
+                self.unwrapped[counter] += risen
+        for name in (*TOTALS.values(), *PARTIALS.values()):
+            setattr(counters, name, getattr(counters, name) % self.rollover)
+        counters.tariffs = [each % self.rollover for each in counters.tariffs]
+        counters.turn_to(datetime.fromtimestamp(self.clock(), UTC).date())
+        return counters
+
+    @override
+    def registers(self, block: TableBlock) -> dict[int, int]:
+        """Return what a block shows; if the counters read 0, the tariff does not."""
+        registers = super().registers(block)
+        if not self.zeros or block.start not in ENERGY_BLOCKS:
+            return registers
+        return {
+            address: word if address in TARIFF_REGISTERS else 0
+            for address, word in registers.items()
+        }
+
+    @override
+    def write(self, address: int, values: list[int]) -> ExcCodes | None:
+        """Carry out a command, and note what was reset."""
+        resets: dict[int, Iterable[str]] = {57890: PARTIALS, 57892: TARIFFS}
+        self.count()
+        for counter in resets.get(address, ()):
+            self.on_reset(counter)
+            self.unwrapped[counter] = 0
+        return super().write(address, values)
+
+    def reset(self, counters: Iterable[str]) -> None:
+        """Reset counters at the panel or by another device."""
+        self.count()
+        for counter in counters:
+            self.on_reset(counter)
+            self.unwrapped[counter] = 0
+            if counter in TARIFFS:
+                self.counters.tariffs[TARIFFS[counter] - 1] = 0
+            else:
+                setattr(self.counters, PARTIALS[counter], 0)
+
+
+def booked(values: Sequence[float]) -> float:
+    """Return the sum that statistics of a total_increasing sensor contain.
+
+    A fall below 90 % of the value before books all of the new value.
+    """
+    return sum(
+        value if value < 0.9 * before else value - before
+        for before, value in pairwise(values)
+    )
+
+
+@dataclass
+class World:
+    """One meter, the machine that polls it, and what its states say."""
+
+    hass: HomeAssistant
+    storage: dict[str, Any]
+    """What is on the disk."""
+    random: Random
+    meter: YearMeter
+    true_time: Clock
+    monotonic: Clock
+    is_recorded: bool = False
+    """Whether a recorder cannot forget states in a power cut."""
+    wall_offset: float = 0
+    """s by which the clock of the machine is wrong."""
+    fault: Callable[[Request], Fault] = lambda _request: Fault()
+    states: dict[str, list[tuple[float, float]]] = field(
+        default_factory=lambda: {counter: [] for counter in COUNTERS}
+    )
+    """By counter, when each state was written, and its value."""
+    lost: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0.0))
+    """kWh by counter that no reading showed before a reset."""
+    corrections: list[Correction] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Set the meter up as the dialog does, and read it."""
+        self.line = MemoryBus({1: self.meter}, baudrate=INSTANTLY, delay=0)
+        self.line.opening_seconds = 0
+        profile = await async_take_profile(self.line.unit())
+        self.line.fault = lambda request: self.fault(request)  # noqa: PLW0108
+        self.meter.on_reset = self._note_reset
+        subentry = ConfigSubentryData(
+            data={
+                CONF_UNIT_ID: 1,
+                CONF_SERIAL_NUMBER: profile.serial_number,
+                CONF_PROFILE: profile.as_dict(),
+            },
+            subentry_type=SUBENTRY_METER,
+            title="Meter",
+            unique_id=profile.serial_number,
+        )
+        self.entry = MockConfigEntry(
+            domain=DOMAIN,
+            title="Bus",
+            data={"type": TCP, "host": "gateway", "port": 502, "baudrate": 115_200},
+            subentries_data=[subentry],
+        )
+        self.entry.add_to_hass(self.hass)
+        self.serial_number = profile.serial_number or ""
+        registry = er.async_get(self.hass)
+        for key in (*COUNTERS, PERIOD):
+            registry.async_get_or_create(
+                "sensor", DOMAIN, f"{self.serial_number}_{key}"
+            )
+        self.period_id = entity_id(self.hass, PERIOD, self.serial_number)
+        self.ids = {
+            entity_id(self.hass, counter, self.serial_number): counter
+            for counter in COUNTERS
+        }
+        self.hass.bus.async_listen(EVENT_STATE_CHANGED, self._on_state)
+        assert await self.hass.config_entries.async_setup(self.entry.entry_id)
+        await self.poll(5)
+
+    def client(self, *_: object) -> MemoryClient:
+        """Return the client of the meter, in place of the one of `modbus`."""
+        client = MemoryClient(self.line, 1)
+        client.require_timeout = lambda _seconds: None  # type: ignore[assignment]
+        return client
+
+    def wall_time(self) -> float:
+        """Return the s since 1970 that the clock of the machine shows."""
+        return self.true_time.seconds + self.wall_offset
+
+    # -- what is shown ---------------------------------------------------------
+
+    @callback
+    def _on_state(self, event: Event[EventStateChangedData]) -> None:
+        counter = self.ids.get(event.data["entity_id"])
+        new = event.data["new_state"]
+        if counter is None or new is None or new.state in ("unavailable", "unknown"):
+            return
+        value = float(new.state)
+        self.states[counter].append((self.monotonic.seconds, value))
+        if counter in TOTALS and value > self.truth(counter) + ROUNDING:
+            self.error(f"{counter} shows {value}, which is more than the truth")
+
+    def error(self, text: str) -> None:
+        """Note what is wrong, with the mishap after which it is."""
+        self.errors.append(f"{text}; after {self.log[-3:]}")
+
+    def truth(self, counter: str) -> float:
+        """Return what a counter shows in kWh, as if it had not rolled over."""
+        self.meter.count()
+        return self.meter.unwrapped[counter] / 1000
+
+    def value(self, counter: str) -> float:
+        """Return the last state of a counter in kWh."""
+        return self.states[counter][-1][1]
+
+    def _note_reset(self, counter: str) -> None:
+        self.lost[counter] += self.truth(counter) - self.value(counter)
+
+    def check_settled(self) -> None:
+        """Note counters that do not show what the meter shows."""
+        for counter in COUNTERS:
+            truth, value = self.truth(counter), self.value(counter)
+            if not -ROUNDING <= truth - value <= STEP + self.lag + ROUNDING:
+                self.error(f"{counter} shows {value} in place of {truth:.3f}")
+
+    @property
+    def lag(self) -> float:
+        """Return what the meter counts in kWh until a reading is confirmed."""
+        phases = self.meter.load.phases(0)
+        watts = sum(abs(phase.watts) + abs(phase.reactive) for phase in phases)
+        return LAG_SECONDS * watts / 3_600_000
+
+    def issues(self) -> set[str]:
+        """Return the names of the repair issues, without corrections."""
+        return {
+            issue.translation_key or ""
+            for (domain, issue_id), issue in ir.async_get(self.hass).issues.items()
+            if domain == DOMAIN and not issue_id.startswith("counter_corrected")
+        }
+
+    def note_correction(self, correction: Correction) -> None:
+        """Note a correction, and whether it is true and had to be."""
+        self.corrections.append(correction)
+        counter = correction.counter
+        accepted, found = self.value(counter), self.truth(counter)
+        if abs(correction.accepted - accepted) > ROUNDING:
+            self.error(f"{correction} was {accepted} before")
+        if not -ROUNDING <= found - correction.found <= STEP + self.lag:
+            self.error(f"{correction} is {found} now")
+        if counter in TARIFFS and found < accepted:
+            return  # reset by another device
+        if self.log[-1] != "restart_with_a_jump":
+            self.error(f"{correction} was counted by the meter")
+
+    def rejected(self) -> object:
+        """Return the counters that are rejected now."""
+        return coordinator_of(self.entry).meter.counters.rejected
+
+    def placeholders(self, name: str) -> Mapping[str, str]:
+        """Return the texts in a repair issue, none if there is no such issue."""
+        for issue in ir.async_get(self.hass).issues.values():
+            if issue.domain == DOMAIN and issue.translation_key == name:
+                return issue.translation_placeholders or {}
+        return {}
+
+    # -- time --------------------------------------------------------------------
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass at once, and then let everything happen that is due."""
+        self.true_time.seconds += seconds
+        self.monotonic.seconds += seconds
+        quiet = 0
+        while quiet < QUIET_ROUNDS:
+            before = len(self.line.requests)
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if before == len(self.line.requests) else 0
+        self.line.requests.clear()
+
+    async def poll(self, times: int, every: float = 1) -> None:
+        """Let the meter be polled so many times."""
+        for _ in range(times):
+            await self.pass_time(every)
+
+    async def pass_quietly(self, seconds: float) -> None:
+        """Let time pass at once, as if the meter had been polled all the time."""
+        await self.pass_time(seconds)
+        for _ in range(3):
+            # After each, the counters are saved, or will be at the next one.
+            await self.pass_time(SAVE_SECONDS + 1)
+        self.set_load()
+        await self.poll(3)
+
+    def set_load(self, most: float = 9000, least: float = -6000) -> None:
+        """Let another load flow through the meter, in W."""
+        self.meter.count()
+        watts = self.random.uniform(least, most)
+        self.meter.load = Constant(
+            *(
+                Phase(watts * part, abs(watts) * part * self.random.random() / 2)
+                for part in (0.5, 0.3, 0.2)
+            )
+        )
+
+    # -- the machine ---------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Stop Home Assistant, which saves its state."""
+        await self.hass.config_entries.async_unload(self.entry.entry_id)
+
+    async def kill(self) -> None:
+        """Cut the power of the machine: what was not saved is lost."""
+        disk = copy.deepcopy(self.storage)
+        await self.stop()
+        self.storage.clear()
+        self.storage.update(disk)
+        if self.is_recorded:
+            return
+        forgotten = self.monotonic.seconds - self.random.uniform(0, COMMIT_SECONDS)
+        for states in self.states.values():
+            while len(states) > 1 and states[-1][0] > forgotten:
+                states.pop()
+
+    async def boot(self, off: float) -> None:
+        """Start Home Assistant after so many s."""
+        await self.pass_time(off)
+        assert await self.hass.config_entries.async_setup(self.entry.entry_id)
+        await self.pass_time(0)
+
+    # -- mishaps -----------------------------------------------------------------
+
+    @property
+    def mishaps(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        """Return everything that can happen."""
+        return (
+            self.power_cut,
+            self.power_cut_soon_after_the_last,
+            self.restart,
+            self.restart_without_clock,
+            self.clock_jump,
+            self.restart_with_a_jump,
+            self.zeros,
+            self.start_up,
+            self.gap,
+            self.reset_at_the_panel,
+            self.reset_in_a_gap,
+            self.tariffs_reset_by_another_device,
+            self.own_reset,
+            self.own_reset_without_confirmation,
+            self.reset_and_power_cut,
+            self.exchanged_meter,
+            self.other_transformers,
+            self.damaged_responses,
+            self.another_tariff,
+            self.gap_and_power_cut,
+            self.zeros_and_power_cut,
+            self.unconfirmed_reset_and_power_cut,
+        )
+
+    async def power_cut(self) -> None:
+        """Cut the power of the machine for up to two days."""
+        await self.poll(self.random.randint(1, 120))
+        await self.kill()
+        await self.boot(self.random.choice((0, 20, HOUR, 2 * DAY)))
+        await self.poll(5)
+
+    async def power_cut_soon_after_the_last(self) -> None:
+        """Cut the power twice, before the first state is saved."""
+        for _ in range(2):
+            await self.kill()
+            await self.boot(self.random.choice((1, 30)))
+            await self.poll(self.random.randint(0, 40))
+        await self.poll(5)
+
+    async def restart(self) -> None:
+        """Restart Home Assistant, with the meter or without."""
+        await self.stop()
+        self.meter.silent = self.random.random() < 0.3
+        await self.boot(self.random.choice((0, 60, DAY)))
+        await self.poll(self.random.randint(5, 60))
+        self.meter.silent = False
+        await self.poll(RECONNECT_SECONDS)
+
+    async def restart_without_clock(self) -> None:
+        """Start a machine without a real-time clock, in the past for some minutes."""
+        await self.poll(self.random.randint(1, 60))
+        await self.random.choice((self.stop, self.kill))()
+        off = self.random.choice((20, HOUR, 10 * DAY))
+        self.wall_offset = -off - self.random.choice((0, 600, 60 * DAY, 20 * 365 * DAY))
+        await self.boot(off)
+        await self.poll(self.random.randint(60, 300))
+        self.wall_offset = 0
+        await self.poll(5)
+
+    async def clock_jump(self) -> None:
+        """Let the clock of the machine jump in a run, and back."""
+        for _ in range(2):
+            self.wall_offset = self.random.choice((-1, 1)) * self.random.choice(
+                (30, HOUR, 40 * DAY, 400 * DAY)
+            )
+            await self.poll(self.random.randint(3, 60))
+        self.wall_offset = 0
+        await self.poll(5)
+
+    async def restart_with_a_jump(self) -> None:
+        """Save with a clock that is ahead, and start with the right one.
+
+        What the meter counts meanwhile is accepted after 10 min, with a correction.
+        """
+        self.wall_offset = self.random.choice((HOUR, 400 * DAY))
+        await self.poll(10)
+        await self.stop()
+        self.wall_offset = 0
+        await self.boot(self.random.choice((30, HOUR)))
+        await self.poll(SETTLED_AFTER_RESTART, every=10)
+        await self.poll(3)
+
+    async def zeros(self) -> None:
+        """Let all counters read 0 while the meter measures its mains."""
+        seconds = round(10 * 720 ** self.random.random())
+        self.meter.zeros = True
+        await self.poll(min(seconds, 80))
+        await self.poll((seconds - 80) // 20, every=20)
+        reported = self.placeholders("counters_rejected").get("counters", "")
+        for counter in TOTALS:
+            line = f"{self.value(counter):.2f} → 0.00"
+            if seconds > 1000 and self.value(counter) and line not in reported:
+                self.error(f"{line} of {counter} is not in {reported!r}")
+        self.meter.zeros = False
+        await self.poll(5)
+
+    async def start_up(self) -> None:
+        """Let the meter measure no mains, with all or only some registers 0."""
+        self.meter.starting = self.random.random() < 0.5
+        self.meter.zeros = True
+        self.meter.override = dict.fromkeys((50526, 50527, *range(36896, 36952)), 0)
+        period = self.hass.states.get(self.period_id)
+        for _ in range(self.random.choice((3, 20, 100))):
+            await self.pass_time(self.random.choice((1, 1, 61)))
+            now = self.hass.states.get(self.period_id)
+            if period and now and now.state == "0.0" != period.state:
+                self.error("a period reads 0 while the meter starts")
+        self.meter.starting = self.meter.zeros = False
+        self.meter.override = {}
+        await self.poll(RECONNECT_SECONDS)
+
+    async def gap(self) -> None:
+        """Let the meter be silent for up to three weeks."""
+        self.meter.silent = True
+        await self.poll(10)
+        seconds = self.random.choice((5, 60, 1800, DAY, 21 * DAY))
+        await self.pass_time(seconds)
+        if (seconds > HOUR) != ("meter_offline" in self.issues()):
+            self.error(f"after {seconds} s offline there are {self.issues()}")
+        self.meter.silent = False
+        await self.poll(RECONNECT_SECONDS)
+
+    def _high(self, counters: Iterable[str]) -> list[str]:
+        """Return the counters that are so high that their fall is a reset."""
+        return [counter for counter in counters if self.truth(counter) > 3]
+
+    async def reset_at_the_panel(self) -> None:
+        """Reset some partial counters at the panel."""
+        counters = self._high(PARTIALS)
+        self.meter.reset(
+            self.random.sample(counters, self.random.randint(0, len(counters)))
+        )
+        await self.poll(5)
+
+    async def reset_in_a_gap(self) -> None:
+        """Reset partial counters while nothing reads them."""
+        self.set_load(most=1000, least=-1000)
+        self.meter.silent = True
+        await self.poll(3)
+        await self.pass_time(self.random.choice((60, HOUR)))
+        self.meter.reset(self._high(PARTIALS))
+        await self.pass_time(60)
+        self.meter.silent = False
+        await self.poll(RECONNECT_SECONDS)
+
+    async def tariffs_reset_by_another_device(self) -> None:
+        """Reset tariff counters by another device on the bus.
+
+        That they fell is accepted when one of them counts on.
+        """
+        self.set_load(least=500)
+        high = self._high(TARIFFS)
+        self.meter.counters.tariff = TARIFFS[high[0]] if high else 1
+        self.meter.reset(high)
+        await self.poll(TARIFF_RESET_SECONDS)
+
+    async def _press(self, key: str) -> None:
+        """Press a button, and let time pass until its command is done."""
+        button = er.async_get(self.hass).async_get_entity_id(
+            "button", DOMAIN, f"{self.serial_number}_{key}"
+        )
+        task = asyncio.create_task(
+            self.hass.services.async_call(
+                "button", "press", {"entity_id": button}, blocking=True
+            )
+        )
+        while not task.done():
+            await self.pass_time(0.5)
+        with suppress(HomeAssistantError):
+            task.result()
+
+    async def own_reset(self) -> None:
+        """Reset all partial or tariff counters by a button."""
+        key, counters = self.random.choice(
+            (("reset_partial_counters", PARTIALS), ("reset_tariff_counters", TARIFFS))
+        )
+        if len(self._high(counters)) > 0:
+            await self._press(key)
+        await self.poll(5)
+
+    def _lose_responses_after_a_write(self) -> None:
+        def fault(request: Request) -> Fault:
+            if request.function != READ:
+                self.fault = lambda _request: LOST
+                return LOST
+            return Fault()
+
+        self.fault = fault
+
+    async def own_reset_without_confirmation(self) -> None:
+        """Lose all responses after the reset that a button commands."""
+        self._lose_responses_after_a_write()
+        await self.own_reset()
+        await self.poll(self.random.randint(0, 30))
+        self.fault = lambda _request: Fault()
+        await self.poll(RECONNECT_SECONDS)
+
+    async def reset_and_power_cut(self) -> None:
+        """Cut the power of the machine soon after a reset."""
+        reset = self.random.choice((self.reset_at_the_panel, self.own_reset))
+        await reset()
+        await self.poll(self.random.choice((0, 1, 10, 200)))
+        await self.kill()
+        await self.boot(self.random.choice((1, 30, HOUR)))
+        await self.poll(5)
+
+    async def exchanged_meter(self) -> None:
+        """Let another meter respond at once in the place of this one, for a while."""
+        is_off = self.random.random() < 0.3
+        if is_off:
+            await self.stop()
+        self.meter.count()
+        self.meter.mounted = False
+        shown = {counter: self.value(counter) for counter in COUNTERS}
+        other = YearMeter(
+            serial=(0x1438, 0x0120, 77),  # as in `OTHER_SERIAL`
+            clock=self.true_time,
+            model=self.meter.model,
+            load=self.meter.load,
+        )
+        for name in (*TOTALS.values(), *PARTIALS.values()):
+            setattr(other.counters, name, self.random.choice((0, 1e3, 5e6, 7e8)))
+        self.line.meters[1] = other
+        if is_off:
+            await self.boot(HOUR)
+        await self.poll(150)
+        await self.pass_time(self.random.choice((10, HOUR)))
+        await self.poll(40)
+        if self.placeholders("another_meter").get("found") != OTHER_SERIAL:
+            self.error("the other meter is not reported")
+        if shown != {counter: self.value(counter) for counter in COUNTERS}:
+            self.error("counters of the other meter are shown")
+        self.meter.count()
+        self.meter.mounted = True
+        self.line.meters[1] = self.meter
+        await self.poll(RECONNECT_SECONDS)
+
+    async def other_transformers(self) -> None:
+        """Change the transformers of an E43, and the load with them."""
+        if self.meter.model != TRANSFORMER_MODEL:
+            return
+        primary = self.random.choice((100, 400, 1000))
+        self.meter.settings = {**self.meter.settings, 57346: primary}
+        await self.poll(self.random.choice((0, 3)))
+        self.set_load(most=600 * primary)
+        await self.poll(30)
+
+    async def damaged_responses(self) -> None:
+        """Lose and damage responses, and flip bits of others."""
+
+        def flipped(words: list[int]) -> list[int]:
+            at = self.random.randrange(len(words))
+            return [
+                word ^ (1 << self.random.randrange(16)) if index == at else word
+                for index, word in enumerate(words)
+            ]
+
+        def fault(request: Request) -> Fault:
+            kind = self.random.random()
+            if kind < 0.1:
+                return LOST
+            if kind < 0.2:
+                return DAMAGED
+            return Fault(flipped) if kind < 0.25 else Fault()
+
+        self.fault = fault
+        await self.poll(60)
+        self.fault = lambda _request: Fault()
+        await self.poll(RECONNECT_SECONDS)
+
+    async def another_tariff(self) -> None:
+        """Let the meter count in another tariff."""
+        self.meter.count()
+        self.meter.counters.tariff = self.random.randint(1, 4)
+        await self.poll(5)
+
+    async def gap_and_power_cut(self) -> None:
+        """Cut the power of the machine soon after the meter responds again."""
+        self.meter.silent = True
+        await self.poll(10)
+        await self.pass_time(self.random.choice((DAY, 60 * DAY)))
+        self.meter.silent = False
+        await self.poll(RECONNECT_SECONDS)
+        await self.kill()
+        await self.boot(30)
+        await self.poll(5)
+
+    async def zeros_and_power_cut(self) -> None:
+        """Cut the power of the machine while all counters read 0."""
+        self.meter.zeros = True
+        await self.poll(self.random.choice((1, 10, 100)))
+        await self.kill()
+        await self.boot(30)
+        await self.poll(self.random.choice((1, 10, 80)), every=10)
+        self.meter.zeros = False
+        await self.poll(5)
+
+    async def unconfirmed_reset_and_power_cut(self) -> None:
+        """Cut the power of the machine before a reset is confirmed."""
+        self._lose_responses_after_a_write()
+        await self.own_reset()
+        await self.kill()
+        self.fault = lambda _request: Fault()
+        # Later, a small counter may be as high again, and nothing shows its reset.
+        await self.boot(self.random.choice((1, 30)))
+        await self.poll(SETTLED_AFTER_RESTART, every=10)
+        await self.poll(3)
+
+    # -- a year --------------------------------------------------------------------
+
+    async def live(self, mishaps: int) -> None:
+        """Let so many mishaps happen at random moments of a year."""
+        # Until some registers have rolled over, and their state was saved at once.
+        self.set_load(most=9000, least=5000)
+        await self.poll(40)
+        await self.kill()
+        await self.boot(1)
+        order = list(self.mishaps)
+        for number in range(mishaps):
+            if number % len(order) == 0:
+                self.random.shuffle(order)
+            await self.pass_quietly(self.random.expovariate(mishaps / YEAR))
+            mishap = order[number % len(order)]
+            self.log.append(mishap.__name__)
+            await mishap()
+            self.check_settled()
+            if self.issues():
+                self.error(f"there are still {self.issues()}")
+            assert self.errors == [], (self.errors, self.rejected())
+        self.meter.count()
+        self.meter.load = Constant(Phase(), Phase(), Phase())
+        await self.poll(5)
+
+    def booked(self) -> dict[str, float]:
+        """Return the energy in kWh that the statistics contain, by counter."""
+        return {
+            counter: booked([value for _, value in states])
+            for counter, states in self.states.items()
+        }
+
+    def expected(self) -> dict[str, float]:
+        """Return the energy in kWh that they should contain, by counter."""
+        return {
+            counter: counted / 1000 - self.lost[counter]
+            for counter, counted in self.meter.counted.items()
+        }
