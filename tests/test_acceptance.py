@@ -256,3 +256,52 @@ async def test_single_wrong_transformer_does_not_raise_the_limits(
     for _ in range(2):
         await known.async_read("transformer")
     assert known.counters.limits.amperes == 120
+
+
+@virtual_time
+async def test_counter_that_is_held_costs_no_further_requests(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_polled_meter(line)
+    meter.override = dict.fromkeys((50946, 50947, 50770, 50771), 0)
+    await async_rejected(known, 60)
+    await known.async_read("energies")
+    line.requests.clear()
+    meter.counters.produced += 20
+    for _ in range(3):
+        await asyncio.sleep(1)
+        reading = await known.async_read("energies")
+    assert line.reads == [18] * 3
+    assert reading.values[TOTAL] == 1234.56
+    assert reading.values["energy_produced"] == 7.91
+    # What the others read is checked as usual.
+    line.faults.append(Fault(lambda words: [*words[:7], words[7] + 9, *words[8:]]))
+    reading = await known.async_read("energies")
+    assert reading.values["energy_produced"] == 7.91
+    meter.override = {}
+    for _ in range(2):
+        reading = await known.async_read("energies")
+    assert known.counters.rejected == {}
+    assert reading.values[TOTAL] == pytest.approx(1234.56, abs=0.05)
+    assert reading.values["energy_produced"] == 7.91
+
+
+@virtual_time
+async def test_counters_that_a_command_accepted_meanwhile_are_not_rejected(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_polled_meter(line)
+    meter.override = {50946: 0, 50947: 0}
+
+    async def command() -> None:
+        while line.reads[-1:] != [5]:
+            await asyncio.sleep(0.001)
+        meter.override = {}
+        for _ in range(2):
+            await known.async_read("energies")
+
+    other = asyncio.create_task(command())
+    with pytest.raises(ImplausibleError):
+        await known.async_read("energies")
+    await other
+    assert known.counters.rejected == {}

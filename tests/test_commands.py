@@ -155,16 +155,39 @@ async def test_reset_publishes_the_counters_of_before(
 
 
 @virtual_time
-async def test_implausible_counters_of_before_are_not_published(
+async def test_counters_that_are_implausible_before_are_not_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_known(line)
-    await known.async_read("energies")
-    meter.blank = {50944}
-    with pytest.raises(ResetError):
-        await async_reset_partial_counters(known, published)
-    assert {reading.block for reading in published.readings} == {"tariffs"}
+    for failure in ({"blank": {50944}}, {"override": {50946: 0, 50947: 0}}):
+        vars(meter).update(failure)
+        with pytest.raises(ImplausibleError):
+            await async_reset_partial_counters(known, published)
+    assert line.writes == []
     assert known.counters.values["partial_energy_consumed"] == 45.67
+
+
+@virtual_time
+async def test_implausible_tariffs_do_not_stop_the_reset_of_partial_counters(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_known(line)
+    meter.blank = {51200}
+    await async_reset_partial_counters(known, published)
+    assert {reading.block for reading in published.readings} == {"energies"}
+    assert published.values["partial_energy_consumed"] == 0
+
+
+@virtual_time
+async def test_nothing_is_reset_while_the_meter_measures_no_mains(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_known(line)
+    meter.override = {50526: 0, 50527: 0}
+    known.forget_mains()
+    with pytest.raises(ImplausibleError, match="no mains frequency"):
+        await async_reset_partial_counters(known, published)
+    assert line.writes == []
 
 
 @pytest.mark.parametrize("good_responses", range(BEFORE_RESET))

@@ -947,7 +947,7 @@ async def test_command_on_a_full_bus_is_confirmed_within_two_seconds(
     async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
         await asyncio.sleep(20)
         simulated = bus.line.meters[1]
-        simulated.counters.partial_consumed = 45_670
+        simulated.counters.partial_consumed += 20
         began = bus.now
         readings: list[Reading] = []
         await async_reset_partial_counters(bus.polled[1].meter, readings.append)

@@ -17,6 +17,7 @@ from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
 from simulator import Line, Meter
@@ -471,3 +472,61 @@ async def test_counters_of_a_meter_that_is_not_set_up_cannot_be_confirmed(
     assert issues(hass) == []
     result = await post(form["flow_id"])
     assert (result["type"], result["reason"]) == ("abort", "not_set_up")
+
+
+@pytest.mark.usefixtures("reports_early")
+async def test_level_that_changed_since_the_form_was_shown_is_shown_again(
+    hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.counters.consumed = 500_000
+    await until(lambda: issues(hass))
+    form = await open_fix(post, only_issue(hass))
+    meter.counters.consumed = 0
+    for _ in range(2):
+        await until_polled(entry)
+    again = await post(form["flow_id"])
+    assert again["type"] == "form"
+    assert "1234.56 → 0.0" in again["description_placeholders"]["counters"]
+    assert state(hass, "energy_consumed") == "1234.56"
+    assert (await post(form["flow_id"]))["type"] == "create_entry"
+    await until(lambda: float(state(hass, "energy_consumed")) < 1)
+
+
+@pytest.mark.usefixtures("reports_early")
+async def test_counters_without_a_reading_are_reported_and_not_confirmed(
+    hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.override = {50526: 0, 50527: 0}
+    await until(lambda: issues(hass))
+    issue = only_issue(hass)
+    assert issue.translation_key == "counters_rejected"
+    assert issue.translation_placeholders is not None
+    listed = f"- `{entity_id(hass, 'energy_consumed')}`: 1234.56 → ?"
+    assert listed in issue.translation_placeholders["counters"]
+    result = await post(handler=DOMAIN, issue_id=issue.issue_id)
+    assert (result["type"], result["reason"]) == ("abort", "no_reading")
+    meter.override = {}
+    await until(lambda: not issues(hass))
+
+
+@pytest.mark.usefixtures("reports_early")
+async def test_issue_ends_when_the_rejected_counters_are_disabled(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    entity_registry: er.EntityRegistry,
+    meter: Meter,
+) -> None:
+    meter.override = {51202: 0, 51203: 0}
+    await until(lambda: issues(hass))
+    for tariff in (1, 2, 3, 4):
+        registered = entity_registry.async_get_entity_id(
+            "sensor", DOMAIN, f"{SERIAL}_tariff_{tariff}_energy"
+        )
+        assert registered is not None
+        entity_registry.async_update_entity(
+            registered, disabled_by=er.RegistryEntryDisabler.USER
+        )
+    entity_registry.async_update_entity(
+        entity_id(hass, "tariff"), disabled_by=er.RegistryEntryDisabler.USER
+    )
+    await until(lambda: not issues(hass))

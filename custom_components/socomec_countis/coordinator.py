@@ -29,7 +29,7 @@ from .countis import (
     Wiring,
     check_wiring,
 )
-from .countis.plausibility import NEW_BEGINNING
+from .countis.plausibility import NEW_BEGINNING, Moment
 from .issues import (
     create_another_meter,
     create_correction,
@@ -155,6 +155,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.async_set_updated_data({**self.data, **reading.values})
         if block in COUNTERS:
             self._save(reading)
+        if block in COUNTERS or self._rejected_since is not None:
             self._report_rejected()
 
     @callback
@@ -164,9 +165,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             self._set_offline(error)
             return
         self._set_online()
-        self._report_rejected()
         now = self.hass.loop.time()
         since = self._failing_since.setdefault(block, now)
+        self._report_rejected()
         if now - since >= HOLD_SECONDS and block not in self._expired:
             self._expired.add(block)
             _LOGGER.warning("%s: the %s cannot be read: %s", self.name, block, error)
@@ -186,8 +187,6 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def _set_offline(self, error: PollError) -> None:
         if isinstance(error, AnotherMeterError):
             create_another_meter(self.hass, self, error.found)
-        if self._rejected_since != math.inf:
-            self._rejected_since = None
         if self._error is None:
             self._timers = [
                 async_call_later(self.hass, HOLD_SECONDS, self._expire),
@@ -200,18 +199,43 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """Show that the meter is offline."""
         assert self._error is not None  # noqa: S101
         self._remove_measured(set(BLOCK_OF.values()))
+        if self._rejected_since != math.inf:  # not reported yet
+            self._rejected_since = None
         self._failing_since.clear()
         self._expired.clear()
         self.async_set_update_error(self.failure(UpdateFailed, self._error))
 
     @callback
     def _report(self, now: datetime) -> None:
+        if isinstance(self._error, AnotherMeterError):
+            later = async_call_later(self.hass, OFFLINE_ISSUE_SECONDS, self._report)
+            self._timers.append(later)
+            return
+        delete_another_meter(self.hass, self.subentry)
         create_offline(self.hass, self)
 
+    @property
+    def rejected_counters(self) -> dict[str, tuple[float | None, float | None]]:
+        """Return the counters that are shown and not accepted.
+
+        Each with its last accepted value, and its reading or None if it has none.
+        """
+        counters = self.meter.counters
+        wanted = {BLOCK_OF[each] for each in self.async_contexts() if each}
+        unread = (wanted & self._failing_since.keys()) - counters.rejected.keys()
+        found: dict[str, tuple[float | None, float | None]] = {
+            name: (value, None)
+            for name, value in counters.values.items()
+            if BLOCK_OF[name] in unread
+        }
+        for block in wanted & counters.rejected.keys():
+            found |= counters.rejected[block]
+        return found
+
     def _report_rejected(self) -> None:
-        """Create or delete the issue of the counters that are rejected."""
+        """Create or delete the issue of the counters that are not accepted."""
         now = self.hass.loop.time()
-        if not self.meter.counters.rejected:
+        if not self.rejected_counters:
             if self._rejected_since is not None:
                 self._rejected_since = None
                 delete_rejected(self.hass, self.subentry)
@@ -220,6 +244,12 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         elif now - self._rejected_since >= REJECTED_ISSUE_SECONDS:
             self._rejected_since = math.inf  # reported
             create_rejected(self.hass, self)
+
+    @property
+    def rejected_levels(self) -> dict[str, Moment | None]:
+        """Return since when each block reads a level that is rejected."""
+        counters = self.meter.counters
+        return {block: counters.began(block) for block in counters.rejected}
 
     def confirm_counters(self) -> None:
         """Let the rejected counters continue at the level that the meter reads."""

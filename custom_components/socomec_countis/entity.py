@@ -96,6 +96,7 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     @override
     def _handle_coordinator_update(self) -> None:
         """Write the state if it has changed; most polls change nothing."""
-        if (shown := (self.available, self.state)) != self._written:
+        shown = (self.available, self.state, self.capability_attributes)
+        if shown != self._written:
             self._written = shown
             self.async_write_ha_state()

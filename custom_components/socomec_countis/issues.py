@@ -23,7 +23,6 @@ ANOTHER_METER = "another_meter"
 METER_OFFLINE = "meter_offline"
 LINE_CONFLICT = "line_conflict"
 COUNTERS_REJECTED = "counters_rejected"
-STATISTICS_PAGE = "https://my.home-assistant.io/redirect/developer_statistics/"
 
 
 def create_another_meter(
@@ -81,7 +80,7 @@ def create_rejected(hass: HomeAssistant, coordinator: CountisCoordinator) -> Non
         "%s: implausible counters have been rejected for 10 min"
         " (last accepted, reading): %s",
         subentry.title,
-        coordinator.meter.counters.rejected,
+        coordinator.rejected_counters,
     )
     ir.async_create_issue(
         hass,
@@ -103,8 +102,7 @@ def rejected_counters(hass: HomeAssistant, coordinator: CountisCoordinator) -> s
     return "\n".join(
         f"- `{_entity(hass, coordinator.subentry, name)}`:"
         f" {_shown(last)} → {_shown(reading)}"
-        for block in coordinator.meter.counters.rejected.values()
-        for name, (last, reading) in block.items()
+        for name, (last, reading) in coordinator.rejected_counters.items()
     )
 
 
@@ -175,7 +173,6 @@ def create_correction(
         f"counter_corrected_{subentry.subentry_id}_{correction.counter}",
         is_fixable=True,
         is_persistent=True,
-        learn_more_url=STATISTICS_PAGE,
         severity=ir.IssueSeverity.WARNING,
         translation_key="counter_fell" if fell else "counter_jumped",
         translation_placeholders={

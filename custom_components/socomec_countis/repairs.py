@@ -1,5 +1,6 @@
 """The fix flows of the repair issues."""
 
+from collections.abc import Mapping
 from typing import Any, override
 
 import voluptuous as vol
@@ -22,6 +23,7 @@ from .const import (
 )
 from .coordinator import CountisCoordinator
 from .countis import CountisError, Profile, async_take_profile
+from .countis.plausibility import Moment
 from .issues import ANOTHER_METER, COUNTERS_REJECTED, rejected_counters
 from .runtime import CountisConfigEntry, meter_subentries
 
@@ -65,6 +67,9 @@ class MeterFlow(RepairsFlow):
 class ConfirmCountersFlow(MeterFlow):
     """Lets rejected counters continue at the level that the meter reads."""
 
+    _shown: Mapping[str, Moment | None] | None = None
+    """Since when each block reads the level that the form shows."""
+
     @override
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
@@ -72,9 +77,17 @@ class ConfirmCountersFlow(MeterFlow):
         """Ask, then accept the next readings of the counters."""
         if (coordinator := self._coordinator) is None:
             return self._abort_not_set_up()
-        if user_input is not None:
+        levels = coordinator.rejected_levels
+        if not levels:
+            return self.async_abort(
+                reason="no_reading",
+                description_placeholders={"name": coordinator.name},
+            )
+        # What the form shows is confirmed, and nothing else.
+        if user_input is not None and levels == self._shown:
             coordinator.confirm_counters()
             return self.async_create_entry(data={})
+        self._shown = levels
         return self.async_show_form(
             step_id="confirm",
             data_schema=vol.Schema({}),

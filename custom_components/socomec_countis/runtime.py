@@ -7,6 +7,8 @@ import logging
 import time
 from typing import Any
 
+from modbus_connection import ModbusUnit
+
 from homeassistant.components.modbus import async_get_unit
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.core import HomeAssistant, callback
@@ -66,6 +68,8 @@ class BusRuntime:
         self._platforms: list[
             tuple[CreateEntities, AddConfigEntryEntitiesCallback]
         ] = []
+        self._clients: dict[int, ModbusUnit] = {}
+        """By unit ID."""
         self._profile_at: dict[str, float] = {}
         self._updating = asyncio.Lock()
         self._wanting: set[str] = set()
@@ -178,10 +182,11 @@ class BusRuntime:
         self, subentry: ConfigSubentry, accepted: dict[str, Any] | None
     ) -> Meter:
         unit_id = subentry.data[CONF_UNIT_ID]
-        client = async_get_unit(
-            self.hass, self.entry, modbus_params(self.entry.data), unit_id
-        )
-        client.require_timeout(CONNECTION_TIMEOUT)
+        if (client := self._clients.get(unit_id)) is None:
+            client = self._clients[unit_id] = async_get_unit(
+                self.hass, self.entry, modbus_params(self.entry.data), unit_id
+            )
+            client.require_timeout(CONNECTION_TIMEOUT)
         return Meter(
             self.bus,
             unit_id,

@@ -37,17 +37,23 @@ async def async_check_counters(
         return "the tariff counters are not the sum of the total", ()
     if check.check(name, readings, block.step, at, resettable=block.resettable):
         return None, ()
+    rejected = check.rejected[name]
+    reason = f"implausible: {rejected}"
     if not is_last:
-        return f"implausible: {check.rejected[name]}", ()
+        return reason, ()
     if is_new:
         await _async_gather_evidence(meter)
-    if check.lasts(name, readings, block.step, at, resettable=block.resettable):
+    # Meanwhile, a command may have read the block and accepted its counters.
+    if check.rejected.get(name) is rejected and check.lasts(
+        name, readings, block.step, at, resettable=block.resettable
+    ):
         await _async_gather_evidence(meter)
-        if check.is_confirmed(name) or await _async_resolutions_agree(
+        agree = check.is_confirmed(name) or await _async_resolutions_agree(
             meter, name, block
-        ):
+        )
+        if agree and check.rejected.get(name) is rejected:
             return None, check.accept_level(name)
-    return f"implausible: {check.rejected[name]}", ()
+    return reason, ()
 
 
 async def _async_gather_evidence(meter: Meter) -> None:

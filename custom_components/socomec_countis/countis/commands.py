@@ -151,7 +151,8 @@ async def _async_reset(
 ) -> bool:
     """Reset counters by the first command that works, and return whether one did.
 
-    A command is a register address and its value.
+    A command is a register address and its value. Raises `ImplausibleError` if the
+    counters cannot be read before.
     """
     if meter.profile.quantities.isdisjoint(counters):
         return False
@@ -160,8 +161,11 @@ async def _async_reset(
         await meter.async_verify_identity()
         for name in 2 * COUNTERS:
             if meter.block(name) is not None:
-                with suppress(ImplausibleError):
+                try:
                     publish(await meter.async_read(name))
+                except ImplausibleError:
+                    if name == block:
+                        raise
 
     async def is_reset(sent_at: float) -> bool:
         reading = await meter.async_read_reset(block, counters, since=sent_at)

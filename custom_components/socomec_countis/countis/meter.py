@@ -113,7 +113,7 @@ class Meter(Device):
         self._primary_current = profile.primary_current
         self._at_rest = False
         self.measures_mains = False
-        """Whether the meter measured its mains since it was offline."""
+        """Whether the meter measured its mains, since it was offline."""
 
     def _supported[B: Block](self, name: str, kind: type[B]) -> B | None:
         block = self.profile.block(name, self.modbus_unit)
@@ -178,7 +178,8 @@ class Meter(Device):
             corrections: tuple[Correction, ...] = ()
             if name == "power" and block.implausible:
                 if not self._at_rest:
-                    # Only the frequency tells no load from a meter that starts up.
+                    # Without a load, all powers are 0. Only the frequency
+                    # distinguishes that from a meter that starts up.
                     return await self.async_read("measurements")
                 reason = None
             elif isinstance(block, Counters):
@@ -192,8 +193,12 @@ class Meter(Device):
                 return self._reading(name, block, at, corrections)
         self._implausible.add(name)
         if name == "measurements":
-            self.measures_mains = False
+            self.forget_mains()
         raise ImplausibleError(reason)
+
+    def forget_mains(self) -> None:
+        """Read nothing else before the measurements have a mains frequency again."""
+        self.measures_mains = self._at_rest = False
 
     def _contradiction(self, block: Block) -> str | None:
         """Return why measurements contradict each other, or None."""
@@ -241,7 +246,7 @@ class Meter(Device):
         if isinstance(block, Measurements):
             power = [abs(values[each] or 0) for each in self.power.resolved_fields]
             self._at_rest = not any(power)
-            self.measures_mains = True
+            self.measures_mains |= any(power) or not isinstance(block, Power)
             self.counters.note_power(highest_power(values) / 1000, at.monotonic)
         if isinstance(block, CurrentTransformer):
             self.compare_transformer(block)

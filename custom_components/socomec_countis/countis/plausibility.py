@@ -178,6 +178,7 @@ class _Level:
     """An implausible level of a block: since when it is read, and its counters."""
 
     at: Moment
+    began: Moment
     lasted: float = 0
     """s; of each pause, `LONGEST_COUNTED_PAUSE` counts at most."""
     counters: Mapping[str, CounterValue] = field(default_factory=dict)
@@ -207,6 +208,8 @@ class CounterCheck:
     _before: dict[str, CounterValue] = field(default_factory=dict, init=False)
     """The reading before, accepted or not."""
     _levels: dict[str, _Level] = field(default_factory=dict, init=False)
+    _held: dict[str, frozenset[str]] = field(default_factory=dict, init=False)
+    """By block, the counters without which the others are accepted."""
     _confirmed: set[str] = field(default_factory=set, init=False)
     _reset: set[str] = field(default_factory=set, init=False)
     _power: tuple[float, float] = field(default=(math.inf, -math.inf), init=False)
@@ -273,6 +276,11 @@ class CounterCheck:
         """Let the counters of a block continue at the level that was just rejected."""
         self._confirmed.add(block)
 
+    def began(self, block: str) -> Moment | None:
+        """Return since when a block reads its rejected level, None if it does not."""
+        level = self._levels.get(block)
+        return level.began if level and block in self.rejected else None
+
     def is_confirmed(self, block: str) -> bool:
         """Return whether the user confirmed the level of a block."""
         return block in self._confirmed
@@ -309,6 +317,8 @@ class CounterCheck:
         `resettable` are the counters that may be reset at the meter.
         """
         kilowatts = self._kilowatts(block, at)
+        held = self._still_held(block, readings)
+        was_rejected = block in self.rejected and not held
         accepted: dict[str, CounterValue] = {}
         rejected: dict[str, tuple[float | None, float]] = {}
         for name, new in self._readings(readings, step, at).items():
@@ -317,17 +327,28 @@ class CounterCheck:
             may_fall = name in resettable or name in self._reset
             if last is not None and last.followed_by(new, kilowatts):
                 # A reading of a block that was rejected confirms no rise.
-                before = None if block in self.rejected else before
+                before = None if was_rejected else before
             confirmed = _confirmed(last, before, new, kilowatts, may_fall=may_fall)
-            if confirmed is None or self._is_lost(name, new, may_fall=may_fall):
-                rejected[name] = (last.value if last else None, new.value)
+            is_lost = self._is_lost(name, new, may_fall=may_fall)
+            if confirmed is None or is_lost or name in held:
+                rejected[name] = self._compared(name, new)
             else:
                 accepted[name] = confirmed
-        if rejected:
-            self.rejected[block] = rejected
-            return False
-        self._accept(block, accepted)
-        return True
+        if rejected.keys() <= held:
+            self._accept(block, accepted, rejected)
+            return True
+        self.rejected[block] = rejected
+        return False
+
+    def _still_held(self, block: str, readings: Values) -> frozenset[str]:
+        """Return the counters without which the others of a block are accepted.
+
+        If one of them reads something else, the block has another level.
+        """
+        held = self._held.get(block, frozenset())
+        rejected = self.rejected.get(block, {})
+        changed = any(readings[name] != rejected[name][1] for name in held)
+        return frozenset() if changed or block in self._confirmed else held
 
     def lasts(
         self,
@@ -344,7 +365,7 @@ class CounterCheck:
         fell is held, unless it can be reset, or the user confirmed its level. Tariff
         counters may have been reset if one of those that fell counts on.
         """
-        before = self._levels.get(block, _Level(at))
+        before = self._levels.get(block, _Level(at, at))
         pause = before.at.seconds_until(at)
         lasted = before.lasted + min(max(pause, 0), LONGEST_COUNTED_PAUSE)
         counters: dict[str, CounterValue] = {}
@@ -372,7 +393,8 @@ class CounterCheck:
         if not is_confirmed and not fell <= may_fall:
             # Beside them, a counter that had not counted yet is not known to read 0.
             held = fell | {name for name in counters if readings[name] == 0}
-        self._levels[block] = _Level(at, lasted, counters, frozenset(held))
+        began = before.began if lasted else at
+        self._levels[block] = _Level(at, began, lasted, counters, frozenset(held))
         if is_confirmed:
             return lasted > 0
         is_restored = any(last.at.monotonic is None for last in known.values())
@@ -393,22 +415,35 @@ class CounterCheck:
             if name in self.accepted
             and self._plausible(name, self._before[name]) is None
         )
-        rejected = self.rejected[block].items()
-        self._accept(block, accepted)
-        if held := {name: each for name, each in rejected if name in level.held}:
-            self.rejected[block] = held
-            self._levels[block] = level
+        held = {name: self._compared(name, self._before[name]) for name in level.held}
+        self._accept(block, accepted, held)
         return corrections
 
-    def _accept(self, block: str, accepted: Mapping[str, CounterValue]) -> None:
+    def _accept(
+        self,
+        block: str,
+        accepted: Mapping[str, CounterValue],
+        held: dict[str, tuple[float | None, float]],
+    ) -> None:
+        """Accept the counters of a block, except those that are held."""
         self._reset -= accepted.keys()
         self.accepted |= accepted
-        self.rejected.pop(block, None)
-        self._levels.pop(block, None)
+        if held:
+            self.rejected[block] = held
+            self._held[block] = frozenset(held)
+        else:
+            self.rejected.pop(block, None)
+            self._levels.pop(block, None)
+            self._held.pop(block, None)
         self._confirmed.discard(block)
         # What is accepted may have been read with the reading before.
         _, since = self._highest_power.get(block, (math.inf, math.inf))
         self._highest_power[block] = (since, self._power[0])
+
+    def _compared(self, name: str, new: CounterValue) -> tuple[float | None, float]:
+        """Return the last accepted value, if there is one, and a reading."""
+        last = self.accepted.get(name)
+        return last.value if last else None, new.value
 
     def _is_lost(self, name: str, new: CounterValue, *, may_fall: bool) -> bool:
         """Return whether a counter reads 0 that had counted before."""

@@ -15,7 +15,12 @@ import logging
 from operator import attrgetter
 from typing import NamedTuple, Never
 
-from modbus_connection import ModbusConnectionError, ModbusError, ModbusTimeoutError
+from modbus_connection import (
+    ModbusConnectionError,
+    ModbusError,
+    ModbusProtocolError,
+    ModbusTimeoutError,
+)
 
 from .bus import Bus
 from .errors import CountisError
@@ -149,7 +154,8 @@ class Polled:
 
     def restart(self, now: float) -> None:
         """Verify the identity at once, and read everything after that."""
-        self.online = self.meter.measures_mains = False
+        self.online = False
+        self.meter.forget_mains()
         self.lost_block, self.pause = None, 0
         self.retry_at = now
         self.due_at.clear()
@@ -163,8 +169,8 @@ class Polled:
         """Verify the identity after a pause; the block that failed comes last."""
         if name != IDENTITY:
             self.failed(name, now)
-        self.online = self.meter.measures_mains = False
-        self.lost_block = None
+        self.online, self.lost_block = False, None
+        self.meter.forget_mains()
         self.pause = min(max(2 * self.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
         self.retry_at = now + self.pause
         if self.pause > SHORT_SILENCE:
@@ -232,9 +238,10 @@ class Poller:
             try:
                 await self._async_poll(following)
             except Exception:  # must not end the polling of all meters
-                unit_id = following.polled.meter.unit_id
-                _LOGGER.exception("Polling unit ID %s failed", unit_id)
-                following.polled.lost(following.name, loop.time())
+                polled = following.polled
+                _LOGGER.exception("Polling unit ID %s failed", polled.meter.unit_id)
+                error = ModbusProtocolError("unexpected error, see the log")
+                self._lost(polled, following.name, error)
 
     def _reads(self, now: float) -> Iterator[Read]:
         """Yield what may be read next of each meter."""
@@ -294,14 +301,20 @@ class Poller:
             # Repeated after what became more urgent meanwhile, so the others wait less.
             polled.lost_block, polled.retry_at = name, now + less_urgent
             return
-        is_lost = timed_out or not polled.online or isinstance(err, CountisError)
-        if is_lost:
-            polled.lost(name, now)
-            self._spaced_until = now + RETRY_SPACING
-        else:
-            polled.failed(name, now)
-        if polled in self._polled and (is_lost or name != IDENTITY):
-            polled.on_error(err, None if is_lost else name)
+        if timed_out or not polled.online or isinstance(err, CountisError):
+            self._lost(polled, name, err)
+            return
+        polled.failed(name, now)
+        if polled in self._polled and name != IDENTITY:
+            polled.on_error(err, name)
+
+    def _lost(self, polled: Polled, name: str, err: PollError) -> None:
+        """Report that a meter is offline."""
+        now = asyncio.get_running_loop().time()
+        polled.lost(name, now)
+        self._spaced_until = now + RETRY_SPACING
+        if polled in self._polled:
+            polled.on_error(err, None)
 
     async def _async_connection_lost(self, err: ModbusConnectionError) -> None:
         """Report all meters as offline, and wait before the port is tried again."""

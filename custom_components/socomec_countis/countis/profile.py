@@ -244,7 +244,7 @@ async def async_take_profile(
         elif name in required:
             msg = f"the {name} are not available"
             raise ModbusProtocolError(msg)
-    return _completed(profile, supported, undecided)
+    return _completed(profile, supported, undecided, previous or Profile())
 
 
 def _require_serial_number(expected: str | None, found: str | None) -> None:
@@ -327,9 +327,16 @@ def _require_mains(values: Values) -> None:
 
 
 def _completed(
-    profile: Profile, supported: Mapping[str, Block], undecided: Collection[str]
+    profile: Profile,
+    supported: Mapping[str, Block],
+    undecided: Collection[str],
+    previous: Profile,
 ) -> Profile:
-    """Return the profile with what was found in the blocks as they were just read."""
+    """Return the profile with what was found in the blocks as they were just read.
+
+    What the meter measured before is kept: a phase may be absent for a while, and a
+    meter without a load satisfies no relation.
+    """
     transformer, tariffs = supported.get("transformer"), supported.get("tariffs")
     if isinstance(transformer, CurrentTransformer) and transformer.values["ct_ratio"]:
         profile = replace(profile, primary_current=transformer.primary_current)
@@ -342,19 +349,20 @@ def _completed(
     )
     measured = {name: value for name, value in values.items() if value is not None}
     quantities = measured.keys() & BLOCK_OF.keys()
+    kept = {each for each in previous.quantities if BLOCK_OF[each] in supported}
     return replace(
         profile,
         blocks={
             name: Variant(type(block).__name__, block.split)
             for name, block in supported.items()
         },
-        quantities=frozenset(quantities),
+        quantities=frozenset(quantities | kept),
         unused=frozenset(
             each
             for each in quantities
             if BLOCK_OF[each] in COUNTERS and measured[each] == 0
         ),
-        relations=frozenset(relations_of(values, step)),
+        relations=relations_of(values, step, previous.relations),
         tariff_count=tariffs.tariff_count if isinstance(tariffs, Tariffs) else None,
         undecided=frozenset(undecided),
     )

@@ -1,4 +1,4 @@
-"""What a meter says twice: relations between its registers.
+"""Relations between registers that hold the same energy or power twice.
 
 Where a meter satisfies a relation when its profile is taken, a reading that breaks it
 is read again.
@@ -80,20 +80,23 @@ class Relations:
         return self._tariffs_broken
 
 
-def relations_of(values: Values, step: float) -> set[str]:
+def relations_of(
+    values: Values, step: float, previous: Collection[str]
+) -> frozenset[str]:
     """Return the relations that a meter satisfies, from all its values.
 
-    Where it measures or counts nothing, a relation says nothing. `step` is the
-    resolution of the counters in kWh.
+    A relation between zeros proves nothing. So without a load, that of the power is
+    expected if it was in the profile before. `step` is the resolution of the counters
+    in kWh.
     """
     relations = set()
-    if values.get("power") and power_sums_up(values):
+    if power_sums_up(values) if values.get("power") else POWER in previous:
         relations.add(POWER)
     total = values.get("energy_consumed")
     tariffs = sum(values.get(name) or 0 for name in TARIFF_COUNTERS)
     if total and abs(tariffs - total) <= TARIFF_TOLERANCE * step:
         relations.add(TARIFFS)
-    return relations
+    return frozenset(relations)
 
 
 def power_sums_up(values: Values) -> bool:
