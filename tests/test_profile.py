@@ -21,6 +21,7 @@ from custom_components.socomec_countis.countis import (
     async_take_profile,
 )
 from custom_components.socomec_countis.countis.profile import PROFILE_VERSION, Variant
+from custom_components.socomec_countis.countis.relations import POWER, TARIFFS
 from simulator import Meter as SimulatedMeter
 from simulator.table import text
 
@@ -565,6 +566,24 @@ async def test_block_that_was_not_supported_before_is_not_required(
     meter.refuses = set()
     taken = await async_take_profile(line.unit(), expected=SERIAL, previous=previous)
     assert types(taken)["energies"] == "Energies"
+
+
+@virtual_time
+async def test_profile_that_is_taken_anew_keeps_what_was_measured(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    previous = await async_take_profile(line.unit())
+    assert previous.relations == {POWER, TARIFFS}
+    # Without a load, with an absent phase, and after a reset of a tariff counter.
+    meter.override = dict.fromkeys(range(50536, 50567), 0)
+    meter.override |= dict.fromkeys((50524, 50525, 50532, 50533), 0xFFFF)
+    meter.counters.tariffs[0] += 5000
+    taken = await async_take_profile(line.unit(), previous=previous)
+    assert taken.quantities == previous.quantities
+    assert taken.relations == {POWER}
+    first = await async_take_profile(line.unit())
+    assert first.quantities < previous.quantities
+    assert first.relations == set()
 
 
 @virtual_time

@@ -8,7 +8,7 @@ from homeassistant.const import EntityCategory
 
 from .entity import CountisEntity, CountisEntityDescription, platform_setup
 
-# The coordinator reads for all entities at once.
+# The poller reads for all entities.
 PARALLEL_UPDATES = 0
 
 # The display shows a phase above 150 V. The 5 V between both limits prevent

@@ -44,13 +44,13 @@ _LOGGER = logging.getLogger(__name__)
 
 type AcceptedCounters = dict[str, Any]
 
-# s; a measured value is shown for so long without a newer one.
+# s; a measured value that is not renewed is removed after this time.
 HOLD_SECONDS = 10
 
-# s; a repair issue is created for a meter that has been offline for so long.
+# s; after this time offline, a repair issue is created.
 OFFLINE_ISSUE_SECONDS = 3600
 
-# s; a repair issue is created for counters that have been rejected for so long.
+# s; after this time without an accepted reading, a repair issue is created.
 REJECTED_ISSUE_SECONDS = 600
 
 # s between two saves of the counters. An older value only loosens the plausibility
@@ -121,7 +121,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def online(self) -> bool:
-        """Whether the meter responded to its last request."""
+        """Whether no request has failed, or the last one had a response."""
         return self._error is None
 
     @callback

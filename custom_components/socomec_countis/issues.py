@@ -77,8 +77,7 @@ def create_rejected(hass: HomeAssistant, coordinator: CountisCoordinator) -> Non
     """Report counters that have been rejected for long, and offer to accept them."""
     subentry = coordinator.subentry
     _LOGGER.warning(
-        "%s: implausible counters have been rejected for 10 min"
-        " (last accepted, reading): %s",
+        "%s: counters were not accepted for a while (last accepted, reading): %s",
         subentry.title,
         coordinator.rejected_counters,
     )
@@ -160,7 +159,7 @@ def create_correction(
     """Report that a counter changed its level, and what to do about the statistics."""
     subentry = coordinator.subentry
     _LOGGER.warning(
-        "%s: %s changed from %s to %s kWh and stayed there; accepted",
+        "%s: %s changed from %s to %s and stayed there; accepted",
         subentry.title,
         correction.counter,
         correction.accepted,

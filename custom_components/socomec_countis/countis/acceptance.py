@@ -1,4 +1,4 @@
-"""Accepts the counters of a reading, or asks the meter why they are implausible."""
+"""Accept or reject the counters of a reading, and read evidence about them."""
 
 from typing import TYPE_CHECKING
 

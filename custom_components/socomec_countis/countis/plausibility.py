@@ -50,7 +50,8 @@ POWER_MARGIN = 2
 LONGEST_POWER_PAUSE = 5
 
 # s until an implausible level that lasts is accepted. Our choice: longer than a meter
-# needs to start. So much of a pause counts, because two bad responses do not last.
+# needs to start. Of the time between two readings, at most the second figure counts,
+# because two bad responses far apart are no level that lasts.
 ACCEPTED_AFTER = 60
 LONGEST_COUNTED_PAUSE = 15
 # The same after a restart, when the system clock may have been wrong: a machine without
@@ -206,7 +207,7 @@ class CounterCheck:
     overflows: Values = field(default_factory=dict, init=False)
     """The meter's own number of rollovers by counter (block 36864)."""
     _before: dict[str, CounterValue] = field(default_factory=dict, init=False)
-    """The reading before, accepted or not."""
+    """The previous reading of each counter, accepted or rejected."""
     _levels: dict[str, _Level] = field(default_factory=dict, init=False)
     _held: dict[str, frozenset[str]] = field(default_factory=dict, init=False)
     """By block, the counters without which the others are accepted."""
@@ -379,6 +380,7 @@ class CounterCheck:
         if before.counters and not lasted:
             self._confirmed.discard(block)  # at another level
         known = {name: self.accepted[name] for name in counters.keys() & self.accepted}
+        # A partial counter beside a total that fell is held: it was not reset.
         fell = {
             name
             for name, new in counters.items()
@@ -387,7 +389,6 @@ class CounterCheck:
         }
         counts_on = any(readings[name] for name in fell & TARIFF_COUNTERS.keys())
         may_fall = {*resettable, *(TARIFF_COUNTERS if counts_on else ())}
-        # If a total reads 0, a partial counter beside it was not reset.
         is_confirmed = block in self._confirmed
         held: set[str] = set()
         if not is_confirmed and not fell <= may_fall:
@@ -436,7 +437,8 @@ class CounterCheck:
             self._levels.pop(block, None)
             self._held.pop(block, None)
         self._confirmed.discard(block)
-        # What is accepted may have been read with the reading before.
+        # The accepted value may be that of the previous reading, so the highest power
+        # before that reading counts as well.
         _, since = self._highest_power.get(block, (math.inf, math.inf))
         self._highest_power[block] = (since, self._power[0])
 

@@ -111,8 +111,8 @@ class Probe(NamedTuple):
 def plan(settings: Sequence[LineSettings], unit_ids: Sequence[int]) -> Iterator[Probe]:
     """Yield the probes of a scan that finds nothing, in their order.
 
-    Each request on the bus teaches a meter in AUTO mode, whatever its unit ID is. So
-    the first unit IDs are probed again, and by this teach the others.
+    A meter in AUTO mode adapts to any request on the bus, whatever its unit ID is. So
+    the first unit IDs are probed again, because they have adapted meanwhile.
     """
     if len(unit_ids) == 1:
         for each in settings:

@@ -44,8 +44,8 @@ COUNTERS = ("energies", "tariffs")
 # A meter is complete without them, so a lost response to one does not end the probe.
 OPTIONAL = ("periods", "overflows", "clock")
 
-# Without transformers, whose primary current is known, an E4x is assumed to measure
-# up to this. Our choice: above any transformer that is built for low voltage.
+# A. If the primary current is unknown, an E4x is assumed to measure up to this current.
+# Our choice: above any transformer that is built for low voltage.
 UNKNOWN_TRANSFORMER_AMPERES = 10_000
 
 # A device without an identification is accepted as a meter if it measures a mains:
@@ -349,7 +349,7 @@ def _completed(
     )
     measured = {name: value for name, value in values.items() if value is not None}
     quantities = measured.keys() & BLOCK_OF.keys()
-    kept = {each for each in previous.quantities if BLOCK_OF[each] in supported}
+    kept = {each for each in previous.quantities if BLOCK_OF.get(each) in supported}
     return replace(
         profile,
         blocks={

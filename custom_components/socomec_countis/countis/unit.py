@@ -83,7 +83,7 @@ class BusUnit:
 
         A timeout is not repeated if the last request of the unit timed out, too, or if
         the task repeats it later. On a lossy bus it is repeated nevertheless, because
-        it says little about the unit.
+        the loss is probably not the meter's.
         """
         bus = self._bus
         insists = self._patient or bus.is_lossy

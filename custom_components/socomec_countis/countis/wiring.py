@@ -3,8 +3,8 @@
 Its conditions first: voltage and current on every phase that is connected, a power
 factor between 0.6 and 1, at least 20 A. Then its codes: 0 no error, 1 to 3 the
 current of phase n is reversed (L and L' swapped), 7 to 9 the voltage of phase n is
-swapped with the neutral. Produced power makes a phase negative just as a
-reversed current does, so the test means something only while nothing is.
+swapped with the neutral. The test is valid only while no power is produced, because
+produced power and a reversed current look alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ PHASES = ("l1", "l2", "l3")
 PRESENT_VOLTS = 150
 # A phase that is not connected picks up less than this from its neighbours.
 ABSENT_VOLTS = 50
-# Enough to tell the sign of a power in steps of 10 W.
+# Above this, the sign of a power in steps of 10 W is certain.
 PRESENT_AMPERES = 1
 LOAD_AMPERES = 20
 POWER_FACTORS = (0.6, 1)
-# Between two phases it is 1.73 times as much as to the neutral.
+# The voltage between two phases is 1.73 times that to the neutral.
 PHASE_TO_PHASE = 1.5
 PHASE_TO_PHASE_VOLTS = 300
 
