@@ -4,6 +4,7 @@ Nothing here waits for a time: each step waits until what it needs is on the pag
 None of Home Assistant's own words is looked for, so that every language will do.
 """
 
+from datetime import datetime
 import json
 import re
 from typing import Any
@@ -181,6 +182,46 @@ class Frontend:
         await self.open("/config/tools/action")
         await self.page.locator(".card-actions ha-progress-button").click()
         return self.page.locator("ha-yaml-editor[read-only] .cm-content")
+
+    async def start_adjust_sum(self, statistic_id: str) -> None:
+        """Open the dialog that adjusts a statistic, from the table of statistics."""
+        await self.open("/config/tools/statistics")
+        # Of the two search fields, a narrow page shows the other one.
+        search = self.page.locator("tools-statistics ha-input-search input:visible")
+        await search.fill(statistic_id)
+        row = self.page.get_by_role("row").filter(has_text=statistic_id)
+        # Since 2026.11, there is a button before that clears a part of it.
+        await row.locator("ha-icon-button").last.click()
+        await expect(self.adjust_sum.locator(".stat-list")).to_be_visible()
+
+    @property
+    def adjust_sum(self) -> Locator:
+        """Return the dialog that adjusts a statistic."""
+        return self.page.locator("dialog-statistics-adjust-sum")
+
+    async def pick_time(self, moment: datetime) -> None:
+        """Let the dialog that adjusts a statistic list the rows around a time today."""
+        fields = self.adjust_sum.locator("ha-time-input input")
+        await fields.nth(0).fill(f"{moment:%I}")
+        await fields.nth(1).fill(f"{moment:%M}")
+        await fields.nth(1).blur()
+
+    async def show_outliers(self) -> None:
+        """Let the dialog that adjusts a statistic list the largest changes."""
+        await self.adjust_sum.locator("ha-button[slot=secondaryAction]").click()
+
+    async def replace_change(self, shown: float, new: float) -> None:
+        """Enter another value for a row in the dialog that adjusts a statistic."""
+        number = f"{round(shown, 2):.12g}"
+        # Since 2026.11, the list has two decimals also where they are 0.
+        change = re.compile(rf"^\s*{re.escape(number)}[.0]*\s*kWh")
+        await self.adjust_sum.locator("ha-list-item").filter(has_text=change).click()
+        value = self.adjust_sum.locator("ha-selector-number input")
+        await expect(value).to_have_value(number)
+        await value.fill(f"{new:.2f}")
+        await self.adjust_sum.locator(PRIMARY).click()
+        # The dialog closes, or lists the rows again.
+        await expect(value).to_have_count(0)
 
     # A device
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -176,10 +176,28 @@ class Home:
             device_consumption=[],
         )
 
-    async def have_metered(self, counters: Mapping[str, Sequence[float]]) -> None:
+    async def changes(
+        self, statistic_id: str, period: str, since: datetime
+    ) -> dict[datetime, float]:
+        """Return the changes of a statistic in kWh, by the starts of its rows."""
+        rows = await self.hass.command(
+            type="recorder/statistics_during_period",
+            start_time=since.isoformat(),
+            statistic_ids=[statistic_id],
+            period=period,
+            types=["change"],
+        )
+        return {
+            datetime.fromtimestamp(row["start"] / 1000, UTC): row["change"]
+            for row in rows.get(statistic_id, [])
+        }
+
+    async def have_metered(
+        self, counters: Mapping[str, Sequence[float]], *, until: float = 0
+    ) -> None:
         """Let counters have counted this in the hours before the start, each in kWh.
 
-        Home Assistant goes on with a sum of 0.
+        Home Assistant goes on with a sum of 0, whatever sum these hours lead to.
         """
         for entity_id, hours in counters.items():
             sums = list(accumulate(hours, initial=-sum(hours)))
@@ -193,7 +211,7 @@ class Home:
                             self.hour - timedelta(hours=len(sums) - index)
                         ).isoformat(),
                         "state": counted + kwh,
-                        "sum": kwh,
+                        "sum": until + kwh,
                     }
                     for index, kwh in enumerate(sums)
                 ],
@@ -214,10 +232,10 @@ async def running_home(folder: Path) -> AsyncIterator[Home]:
     """Start it all, and end it in order."""
     with line_in_thread(_simulated_line(folder)) as line:
         async with home_assistant(folder, free_port(0)) as hass:
-            yield await _settled_home(hass, line)
+            yield await settled_home(hass, line)
 
 
-async def _settled_home(hass: HomeAssistant, line: Line) -> Home:
+async def settled_home(hass: HomeAssistant, line: Line) -> Home:
     """Return the home with its user logged in and nothing left to say."""
     hour = full_hour()
     home = Home(hass, line, await Visitor.of(hass, hour), hour)

@@ -1,0 +1,196 @@
+"""*Adjust sum*, as the repair issues and the documentation advise it."""
+
+import asyncio
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+import re
+import shutil
+import sqlite3
+from zoneinfo import ZoneInfo
+
+from playwright.async_api import Browser, expect
+import pytest
+
+from scripts.demo import DOMAIN, ROOT, free_port, home_assistant
+from simulator import Constant, Counters, Line, Meter, Phase, line_in_thread
+
+from .frontend import Frontend
+from .home import Home, settled_home, title
+from .test_energy import kwh
+from .visitor import HOUR_OF_THE_DAY, visit
+
+HOUR = timedelta(hours=1)
+# How long Home Assistant is off after the counters fell.
+OFF = 2 * HOUR
+# kWh of each counter in the 24 hours before that, and in those of them on the day that
+# the Energy dashboard shows.
+HOURS = [0.5] * 24
+TODAY = sum(HOURS[: HOUR_OF_THE_DAY - OFF // HOUR])
+# 6 kW, and the kWh that a meter counts with it in five minutes.
+LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))
+MOST = 0.5
+ROUNDED = 0.01
+# kWh; the sum of a counter that was disabled for so long that the recorder does not
+# continue it.
+OLD_SUM = 321
+
+EARLIER = (
+    """UPDATE states SET
+    last_changed_ts = last_changed_ts - :seconds,
+    last_reported_ts = last_reported_ts - :seconds,
+    last_updated_ts = last_updated_ts - :seconds""",
+    "UPDATE statistics SET start_ts = start_ts - :seconds",
+    "UPDATE statistics_short_term SET start_ts = start_ts - :seconds",
+    """UPDATE statistics_runs SET
+    start = strftime('%Y-%m-%d %H:%M:%f000', start, '-' || :seconds || ' seconds')""",
+)
+
+
+async def test_adjust_sum_corrects_the_energy_dashboard(
+    tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.demo.ROOT", copy_that_reports_at_once(tmp_path))
+    grid = Meter(address=1, load=LOAD, counters=Counters(consumed=1_234_560))
+    roof = Meter(address=2, load=LOAD, counters=Counters(produced=800_000))
+    port = free_port(0)
+    with line_in_thread(Line([grid, roof], link=tmp_path / "line")) as line:
+        async with home_assistant(tmp_path, port) as hass:
+            home = await settled_home(hass, line)
+            at_grid, at_roof = await home.have_meters(1, 2)
+            fell = at_grid["energy_consumed"]
+            paused = at_grid["energy_produced"]
+            fell_little = at_roof["energy_produced"]
+            await home.have_metered({fell: HOURS, fell_little: HOURS})
+            await home.have_metered({paused: HOURS}, until=OLD_SUM)
+            grid.counters.consumed = 500_000
+            roof.counters.produced = 760_000
+            async with visit(browser, home.visitor, "en", None) as frontend:
+                await confirm_counters(frontend, title(1))
+                await confirm_counters(frontend, title(2))
+            while not {fell, fell_little} <= (issues := await falls(home)).keys():
+                await asyncio.sleep(0.2)
+        let_time_pass(tmp_path / "config" / "home-assistant_v2.db")
+        async with home_assistant(tmp_path, port) as hass:
+            home = replace(home, hass=hass)
+            await hass.async_tidy_up()
+            await home.use_for_energy(at_grid, at_roof)
+            async with visit(browser, home.visitor, "en", None) as frontend:
+                await read_issue(frontend, fell)
+                # The whole reading was booked. The time of the fall is picked.
+                await correct(
+                    home, frontend, fell, -float(issues[fell]["found"]), "5minute"
+                )
+                await read_issue(frontend, fell_little)
+                # The difference was subtracted.
+                difference = float(issues[fell_little]["difference"])
+                await correct(home, frontend, fell_little, difference, "hour")
+                # The sum was subtracted. No row of five minutes shows this.
+                five_minutes = await compiled(home, paused, "5minute")
+                assert min(five_minutes.values()) >= 0
+                await correct(home, frontend, paused, OLD_SUM, "hour")
+                await frontend.open("/energy/electricity")
+                for unit_id, name, sign in (
+                    (1, "consumed", 1),
+                    (1, "produced", -1),
+                    (2, "produced", 1),
+                ):
+                    total = await total_of(frontend, f"{title(unit_id)} Energy {name}")
+                    assert TODAY <= sign * total < TODAY + MOST
+
+
+def copy_that_reports_at_once(folder: Path) -> Path:
+    """Return a copy that does not wait ten minutes with the issue of a counter."""
+    copy = folder / "copy"
+    shutil.copytree(
+        ROOT / "custom_components",
+        copy / "custom_components",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    (copy / "scripts").symlink_to(ROOT / "scripts")
+    coordinator = copy / "custom_components" / DOMAIN / "coordinator.py"
+    code = coordinator.read_text()
+    waiting = "\nREJECTED_ISSUE_SECONDS = 600\n"
+    assert waiting in code
+    coordinator.write_text(code.replace(waiting, "\nREJECTED_ISSUE_SECONDS = 1\n"))
+    return copy
+
+
+async def confirm_counters(frontend: Frontend, name: str) -> None:
+    """Let the rejected counters of a meter continue, in their repair issue."""
+    issue = frontend.texts("issues.counters_rejected.title").format(name=name)
+    await frontend.start_repair(issue)
+    await expect(frontend.step("form")).to_contain_text(" → ")
+    await frontend.submit()
+    await expect(frontend.step("create-entry")).to_be_visible()
+
+
+async def falls(home: Home) -> dict[str, dict[str, str]]:
+    """Return what the issues of the counters that fell say, by the entity."""
+    result = await home.hass.command(type="repairs/list_issues")
+    return {
+        issue["translation_placeholders"]["entity"]: issue["translation_placeholders"]
+        for issue in result["issues"]
+        if issue["translation_key"] == "counter_fell"
+    }
+
+
+def let_time_pass(database: Path) -> None:
+    """Make all that the recorder has stored older.
+
+    When it starts, it compiles the statistics of the time that it was off.
+    """
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for statement in EARLIER:
+            connection.execute(statement, {"seconds": OFF.total_seconds()})
+
+
+async def read_issue(frontend: Frontend, statistic_id: str) -> None:
+    """Open the issue of a counter that fell, and follow its link to the statistics."""
+    issue = frontend.texts("issues.counter_fell.title").format(entity=statistic_id)
+    await frontend.start_repair(issue)
+    await expect(frontend.step("form")).to_contain_text(statistic_id)
+    await frontend.flow.locator("a").click()
+    # Since 2026.11, the page adds its sorting to its address.
+    page = re.compile(r"/config/tools/statistics(\?|$)")
+    await expect(frontend.page).to_have_url(page)
+
+
+async def correct(
+    home: Home, frontend: Frontend, statistic_id: str, by: float, period: str
+) -> None:
+    """Adjust the sum at the row with the largest change, by so many kWh.
+
+    The time of a row of five minutes is picked, one of an hour is an outlier.
+    """
+    rows = await compiled(home, statistic_id, period)
+    start = max(rows, key=lambda row: abs(rows[row]))
+    new = rows[start] + by
+    assert 0 <= round(new, 2) < MOST
+    await frontend.start_adjust_sum(statistic_id)
+    if period == "hour":
+        await frontend.show_outliers()
+    else:
+        zone = ZoneInfo(home.visitor.time_zone)
+        await frontend.pick_time(start.astimezone(zone))
+    await frontend.replace_change(rows[start], new)
+    # The recorder adjusts the sum in its own time.
+    hours = {start: by}
+    while not all(-ROUNDED < change < MOST for change in hours.values()):
+        await asyncio.sleep(0.2)
+        hours = await compiled(home, statistic_id, "hour")
+
+
+async def compiled(home: Home, statistic_id: str, period: str) -> dict[datetime, float]:
+    """Return the changes since the counters fell, when the last hour is compiled."""
+    since = home.hour - OFF
+    while home.hour - HOUR not in await home.changes(statistic_id, "hour", since):
+        await asyncio.sleep(0.2)
+    return await home.changes(statistic_id, period, since)
+
+
+async def total_of(frontend: Frontend, name: str) -> float:
+    """Return the energy of the day in a row of the Energy dashboard, in kWh."""
+    totals = frontend.page.locator("hui-energy-sources-table-card")
+    return await kwh(totals.get_by_role("row").filter(has_text=name))
