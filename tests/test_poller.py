@@ -958,3 +958,18 @@ async def test_command_on_a_full_bus_is_confirmed_within_two_seconds(
         await asyncio.sleep(60)
         assert bus.errors == {}
         assert bus.times(1, "energies", since=began)
+
+
+@virtual_time
+async def test_blocks_of_a_meter_are_read_one_right_after_the_other(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default) as bus:
+        await asyncio.sleep(10)
+        bus.line.requests.clear()
+        await asyncio.sleep(10)
+        times = [each.at for each in bus.line.requests]
+        polls = [times[index : index + 3] for index in range(0, len(times) - 2, 3)]
+        assert len(polls) >= 9
+        # The measurements and the counters take 0.2 s at 9600 baud.
+        assert all(last - first < 0.25 for first, _, last in polls)

@@ -142,15 +142,22 @@ class Polled:
             return (now - due_at + INTERVALS[name].period) / target
         return (now - self.retry_at + SHORTEST_PAUSE) / min(target, FIRST_TARGET)
 
-    def done(self, name: str, now: float) -> None:
-        """Set when a block is due again: on a grid, if it was read on time."""
+    def done(self, name: str, now: float, *, together: bool) -> None:
+        """Set when a block is due again: on a grid, if it was read on time.
+
+        If the bus has time for everything, they are due `together` with the power.
+        """
         self.lost_block, self.pause = None, 0
         period = INTERVALS[name].period
         if name == IDENTITY and len(self.blocks) == 1:
             period = IDLE_PERIOD
         due_at = self.due_at.get(name, now)
         on_time = due_at <= now < due_at + period
-        self.due_at[name] = (due_at if on_time else now) + period
+        next_at = (due_at if on_time else now) + period
+        power_at = self.due_at.get(POWER, 0)
+        if together and period <= 1 and now < power_at < next_at:
+            next_at = power_at
+        self.due_at[name] = next_at
 
     def restart(self, now: float) -> None:
         """Verify the identity at once, and read everything after that."""
@@ -286,7 +293,7 @@ class Poller:
             # The measurements contain the power, and may have been read in its place.
             both = {MEASUREMENTS, POWER} if reading.block == MEASUREMENTS else set()
             for each in {name} | both:
-                polled.done(each, now)
+                polled.done(each, now, together=self._reads_everything)
             if polled in self._polled and (name != IDENTITY or len(polled.blocks) == 1):
                 polled.on_reading(reading)
 
