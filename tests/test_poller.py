@@ -973,3 +973,19 @@ async def test_blocks_of_a_meter_are_read_one_right_after_the_other(
         assert len(polls) >= 9
         # The measurements and the counters take 0.2 s at 9600 baud.
         assert all(last - first < 0.25 for first, _, last in polls)
+
+
+@virtual_time
+async def test_meter_that_is_removed_during_its_request_reports_nothing(
+    profile: Profile, default: Collection[str]
+) -> None:
+    async with polling(profile, default) as bus:
+        bus.line.meters[1].silent = True
+        await asyncio.sleep(5)
+        requests = len(bus.line.requests)
+        while len(bus.line.requests) == requests:
+            await asyncio.sleep(0.01)
+        errors = len(bus.errors[1])
+        bus.poller.remove(bus.polled[1])
+        await asyncio.sleep(5)
+        assert len(bus.errors[1]) == errors

@@ -530,3 +530,18 @@ async def test_issue_ends_when_the_rejected_counters_are_disabled(
         entity_id(hass, "tariff"), disabled_by=er.RegistryEntryDisabler.USER
     )
     await until(lambda: not issues(hass))
+
+
+@pytest.mark.usefixtures("reports_early")
+async def test_issue_of_rejected_counters_stays_while_the_meter_is_offline(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.override = {50946: 0, 50947: 0}
+    await until(lambda: issues(hass))
+    meter.silent = True
+    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
+    assert "counters_rejected" in {each.translation_key for each in issues(hass)}
+    meter.override = {}
+    meter.silent = False
+    await until(lambda: not issues(hass))
+    assert state(hass, "energy_consumed") == "1234.56"

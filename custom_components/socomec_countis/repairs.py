@@ -1,5 +1,6 @@
 """The fix flows of the repair issues."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, override
 
@@ -57,11 +58,11 @@ class MeterFlow(RepairsFlow):
         """Ask for a confirmation; the first call has its own input."""
         return await self.async_step_confirm()
 
+    @abstractmethod
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
         """Ask, then do it."""
-        raise NotImplementedError
 
 
 class ConfirmCountersFlow(MeterFlow):
