@@ -218,6 +218,7 @@ async def test_scan_does_not_delay_home_assistant(
     shown = await hass.config_entries.flow.async_configure(result["flow_id"])
     assert shown["type"] is FlowResultType.SHOW_PROGRESS
     hass.config_entries.flow.async_abort(result["flow_id"])
+    await until(lambda: not hass.data[scan_flow.BUSES_IN_USE])
 
 
 async def test_closed_dialog_ends_the_scan(hass: HomeAssistant, line: Line) -> None:

@@ -213,7 +213,8 @@ class Bus:
             began = loop.time()
             disturbed = True
             try:
-                await _async_connected(client, request)
+                while not client.connected and not request.done():
+                    await asyncio.wait({request}, timeout=CONNECT_CHECK_DELAY)
                 began = loop.time()
                 result = await _async_response(client, request, limit)
                 disturbed = False
@@ -260,10 +261,11 @@ class Bus:
         """
 
         async def disconnect() -> None:
-            # To cancel a client that connects would make asyncio log a traceback.
-            await _async_connected(client, request)
-            request.cancel()
-            await asyncio.wait({request})
+            while not request.done():
+                # To cancel a client that connects would make asyncio log a traceback.
+                if client.connected:
+                    request.cancel()
+                await asyncio.wait({request}, timeout=CONNECT_CHECK_DELAY)
             with suppress(ModbusError):
                 await client.disconnect()
 
@@ -287,20 +289,16 @@ class Bus:
         return True
 
 
-async def _async_connected(client: ModbusUnit, request: asyncio.Task[Any]) -> None:
-    """Wait until the client is connected, or cannot be."""
-    while not client.connected and not request.done():
-        await asyncio.wait({request}, timeout=CONNECT_CHECK_DELAY)
-
-
 async def _async_response[T](
     client: ModbusUnit, request: asyncio.Task[T], limit: float
 ) -> T:
     """Return the response, for which the client has so many s while connected."""
     while not request.done():
-        await _async_connected(client, request)
-        await asyncio.wait({request}, timeout=limit)
-        if client.connected and not request.done():
+        connected = client.connected
+        await asyncio.wait(
+            {request}, timeout=limit if connected else CONNECT_CHECK_DELAY
+        )
+        if connected and client.connected and not request.done():
             msg = f"no response within {limit:.2f} s"
             raise ModbusTimeoutError(msg)
     return request.result()
