@@ -19,6 +19,7 @@ from pymodbus.constants import ExcCodes
 from custom_components.socomec_countis.countis.bus import Bus
 from custom_components.socomec_countis.countis.meter import Meter
 from custom_components.socomec_countis.countis.profile import (
+    COUNTERS,
     Profile,
     async_take_profile,
 )
@@ -260,3 +261,12 @@ async def async_meter(
             tzinfo=None
         ),
     )
+
+
+async def async_polled_meter(line: MemoryBus) -> Meter:
+    """Return a meter whose power and counters were read."""
+    meter = await async_meter(line)
+    for name in ("power", *COUNTERS):
+        await meter.async_read(name)
+    line.requests.clear()
+    return meter

@@ -1,4 +1,4 @@
-"""What the meter is asked before a reading of its counters is accepted or rejected."""
+"""The evidence that is read before a reading of counters is accepted or rejected."""
 
 import asyncio
 from dataclasses import replace
@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from custom_components.socomec_countis.countis import (
-    COUNTERS,
     AnotherMeterError,
     ImplausibleError,
     Meter,
@@ -24,6 +23,7 @@ from .library import (
     Fault,
     MemoryBus,
     async_meter,
+    async_polled_meter,
     virtual_time,
 )
 
@@ -39,15 +39,6 @@ def _custom_integrations() -> None:
 def line(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})
-
-
-async def async_polled_meter(line: MemoryBus) -> Meter:
-    """Return a meter whose power and counters were read."""
-    meter = await async_meter(line)
-    for name in ("power", *COUNTERS):
-        await meter.async_read(name)
-    line.requests.clear()
-    return meter
 
 
 async def async_rejected(meter: Meter, seconds: int, name: str = "energies") -> None:
@@ -274,7 +265,7 @@ async def test_counter_that_is_held_costs_no_further_requests(
     assert line.reads == [18] * 3
     assert reading.values[TOTAL] == 1234.56
     assert reading.values["energy_produced"] == 7.91
-    # What the others read is checked as usual.
+    # The other counters are checked as usual.
     line.faults.append(Fault(lambda words: [*words[:7], words[7] + 9, *words[8:]]))
     reading = await known.async_read("energies")
     assert reading.values["energy_produced"] == 7.91

@@ -56,7 +56,7 @@ class Accepted:
     """An accepted reading of a block beside the truth."""
 
     truth: dict[str, float]
-    """What the meter showed."""
+    """The true values of the meter."""
     lowest: dict[str, float]
     """What it showed in the first of the last two intact reads in a row."""
     values: Values

@@ -18,7 +18,6 @@ import modbus_connection.tmodbus
 import pytest
 
 from custom_components.socomec_countis.countis import (
-    COUNTERS,
     AnotherMeterError,
     Bus,
     Correction,
@@ -47,6 +46,7 @@ from .library import (
     Fault,
     MemoryBus,
     async_meter,
+    async_polled_meter,
     exception,
     virtual_time,
 )
@@ -64,15 +64,6 @@ def _custom_integrations() -> None:
 def line(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})
-
-
-async def async_polled_meter(line: MemoryBus) -> Meter:
-    """Return a meter whose power and counters were read."""
-    meter = await async_meter(line)
-    for name in ("power", *COUNTERS):
-        await meter.async_read(name)
-    line.requests.clear()
-    return meter
 
 
 @virtual_time

@@ -84,7 +84,7 @@ class ConfirmCountersFlow(MeterFlow):
                 reason="no_reading",
                 description_placeholders={"name": coordinator.name},
             )
-        # What the form shows is confirmed, and nothing else.
+        # A confirmation is valid only for the level that the form shows.
         if user_input is not None and levels == self._shown:
             coordinator.confirm_counters()
             return self.async_create_entry(data={})

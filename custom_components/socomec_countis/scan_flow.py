@@ -63,7 +63,7 @@ type UserInput = Mapping[str, Any] | None
 
 
 class FormError(Exception):
-    """What is wrong with the input; the form is shown again, and says what to check."""
+    """An error of the input: the form is shown again with what to check."""
 
     def __init__(self, key: str, field: str = "base", **placeholders: str) -> None:
         """Keep the translation key, the field and the placeholders of the text."""
@@ -86,7 +86,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     form = "user"
     """The step that asks what to look for."""
     error: FormError | None = None
-    """What the next form shows."""
+    """The error that the next form shows."""
     _settings: Sequence[LineSettings]
     _unit_ids: Sequence[int]
     _scan: Scan

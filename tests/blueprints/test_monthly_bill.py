@@ -169,7 +169,7 @@ async def test_bill_that_was_due_while_home_assistant_was_off_is_sent_at_its_sta
         "version": restore_state.STORAGE_VERSION,
         "data": [stored],
     }
-    # What the test package has loaded is empty.
+    # The test package has loaded empty content.
     hass.data.pop(restore_state.DATA_RESTORE_STATE)
     await restore_state.async_load(hass)
     freezer.move_to(datetime(2026, 4, 10, 12, tzinfo=zone))
