@@ -235,6 +235,18 @@ def test_confirmation_ends_with_the_level_that_was_confirmed(watch: Watch) -> No
     assert watch.value() == 500
 
 
+def test_held_counter_that_changes_is_still_held_with_the_total() -> None:
+    watch = Watch()
+    watch.rejected(energy_consumed=500, energy_produced=7, partial_energy_consumed=50)
+    for second in range(200):
+        # The total has failed, and the partial counter beside it begins to count.
+        partial = 0 if second < 100 else second / 100 - 1
+        watch.correct(
+            1, energy_consumed=0, energy_produced=7, partial_energy_consumed=partial
+        )
+    assert watch.counters.values == {TOTAL: 500, OTHER: 7, PARTIAL: 50}
+
+
 def test_tariff_at_zero_beside_another_one_is_held() -> None:
     watch = Watch()
     watch.rejected(tariff_1_energy=500, tariff_2_energy=50)

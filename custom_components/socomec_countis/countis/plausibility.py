@@ -348,7 +348,9 @@ class CounterCheck:
         """
         held = self._held.get(block, frozenset())
         rejected = self.rejected.get(block, {})
-        changed = any(readings[name] != rejected[name][1] for name in held)
+        changed = any(
+            name not in rejected or readings[name] != rejected[name][1] for name in held
+        )
         return frozenset() if changed or block in self._confirmed else held
 
     def lasts(
