@@ -1,70 +1,38 @@
-"""A simulated COUNTIS on a simulated RS485 line."""
+"""Simulated COUNTIS meters on simulated RS485 lines and gateways."""
 
-from .counters import Counters
-from .diagnostics import Diagnostics, NotDiagnosticsError
-from .gateway import Gateway, RtuGateway, TcpGateway
-from .line import (
-    ANOTHER_ADDRESS,
-    ANOTHER_FUNCTION,
-    BUSY,
-    DUPLICATED,
-    ECHO,
-    FLIPPED,
-    LONGER,
-    LOST,
-    NOISE_AFTER,
-    NOISE_BEFORE,
-    NOISE_WITHIN,
-    ONES,
-    SPLIT,
-    TRUNCATED,
-    ZEROS,
-    Fault,
-    Line,
-    babble,
-    late,
-)
-from .load import Constant, House, Inverter, Load, Phase
-from .meter import Meter
-from .playback import played
-from .threads import gateway_in_thread, line_in_thread
-from .wiring import ReversedCurrent, SwappedNeutral
-
-__all__ = [
-    "ANOTHER_ADDRESS",
-    "ANOTHER_FUNCTION",
-    "BUSY",
-    "DUPLICATED",
-    "ECHO",
-    "FLIPPED",
-    "LONGER",
-    "LOST",
-    "NOISE_AFTER",
-    "NOISE_BEFORE",
-    "NOISE_WITHIN",
-    "ONES",
-    "SPLIT",
-    "TRUNCATED",
-    "ZEROS",
-    "Constant",
-    "Counters",
-    "Diagnostics",
-    "Fault",
-    "Gateway",
-    "House",
-    "Inverter",
-    "Line",
-    "Load",
-    "Meter",
-    "NotDiagnosticsError",
-    "Phase",
-    "ReversedCurrent",
-    "RtuGateway",
-    "SwappedNeutral",
-    "TcpGateway",
-    "babble",
-    "gateway_in_thread",
-    "late",
-    "line_in_thread",
-    "played",
-]
+from .counters import Counters as Counters
+from .diagnostics import Diagnostics as Diagnostics
+from .gateway import Gateway as Gateway
+from .gateway import RtuGateway as RtuGateway
+from .gateway import TcpGateway as TcpGateway
+from .line import ANOTHER_FUNCTION as ANOTHER_FUNCTION
+from .line import ANOTHER_UNIT_ID as ANOTHER_UNIT_ID
+from .line import BUSY as BUSY
+from .line import DUPLICATED as DUPLICATED
+from .line import ECHO as ECHO
+from .line import FLIPPED as FLIPPED
+from .line import LOST as LOST
+from .line import NOISE_AFTER as NOISE_AFTER
+from .line import NOISE_BEFORE as NOISE_BEFORE
+from .line import NOISE_WITHIN as NOISE_WITHIN
+from .line import ONES as ONES
+from .line import SPLIT as SPLIT
+from .line import TRUNCATED as TRUNCATED
+from .line import WRONG_BYTE_COUNT as WRONG_BYTE_COUNT
+from .line import ZEROS as ZEROS
+from .line import Fault as Fault
+from .line import Line as Line
+from .line import late as late
+from .line import random_bytes as random_bytes
+from .load import Constant as Constant
+from .load import House as House
+from .load import Inverter as Inverter
+from .load import Load as Load
+from .load import Phase as Phase
+from .load_curve import LoadCurve as LoadCurve
+from .meter import Meter as Meter
+from .playback import meter_from_diagnostics as meter_from_diagnostics
+from .threads import gateway_in_thread as gateway_in_thread
+from .threads import line_in_thread as line_in_thread
+from .wiring import ReversedCurrent as ReversedCurrent
+from .wiring import SwappedNeutral as SwappedNeutral

@@ -1,191 +1,282 @@
-"""Runs simulated meters on their own: `python -m simulator --address 1 2`."""
+"""Runs simulated COUNTIS meters on a serial port or behind a gateway."""
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
 import json
+import os
 from pathlib import Path
 import signal
-import time
+import sys
+from typing import NoReturn, override
 
 from .counters import Counters
-from .days import Moment, tariff
-from .diagnostics import USUAL_BAUDRATE, Diagnostics, NotDiagnosticsError
+from .diagnostics import Diagnostics, InvalidDiagnosticsError
 from .gateway import LOCALHOST, Gateway, RtuGateway, TcpGateway
-from .line import Line
-from .load import House, Inverter, Load
-from .meter import Meter
-from .playback import played
-from .wiring import MISTAKES, miswired
+from .line import DEFAULT_BAUDRATE, Line
+from .meter import UNIT_IDS, Meter
+from .playback import meter_from_diagnostics
+from .ports import BAUDRATES
+from .site import meters_at
+from .wiring import WIRING_ERRORS
 
-SAVE_INTERVAL = 10
-
-# What a house and its roof have counted in some years.
-HOUSE = Counters(
-    consumed=12_345_678,
-    reactive=2_345_678,
-    produced=8_765_432,
-    partial_consumed=345_678,
-    partial_reactive=45_678,
-    partial_produced=234_567,
-    tariffs=[8_212_345.0, 4_133_333.0, 0.0, 0.0],
-)
-ROOF = Counters(
-    consumed=45_678,
-    reactive=12_345,
-    produced=23_456_789,
-    partial_consumed=1_234,
-    partial_reactive=567,
-    partial_produced=456_789,
-    tariffs=[45_678.0, 0.0, 0.0, 0.0],
-)
+SAVE_INTERVAL = 10  # s; a lost interval only lowers the counters by some Wh
+USAGE_ERROR = 2  # exit status, as of argparse
+TCP_PORTS = range(0x10000)
+MAX_RECORDS = 4320  # of a load curve
+MAX_RESPONSE_DELAY = 10.0  # s; longer than each client waits
 
 
-def load_at(addresses: Sequence[int], index: int, noon: int, *, lifelike: bool) -> Load:
-    """Return the load of a house with a roof, its inverter, and then houses."""
-    if index == 1:
-        return Inverter(addresses[0], noon=noon, lifelike=lifelike)
-    peak = 6000 if index == 0 else 0
-    return House(addresses[index], solar_peak=peak, noon=noon, lifelike=lifelike)
+class StartError(Exception):
+    """The simulator cannot start. The message is one sentence for the user."""
 
 
-def meters_at(
-    addresses: Sequence[int],
-    mistakes: Sequence[str] = (),
-    *,
-    noon: int | None = None,
-    lifelike: bool = False,
-) -> list[Meter]:
-    """Return the meters in front of these loads, all wired alike."""
-    if noon is None:
-        # It is noon when the simulation starts, so that the sun shines on it.
-        noon = int(time.time())
-    now = tariff(Moment.of(int(time.time()), noon)) if lifelike else 1
-    meters = []
-    for index, address in enumerate(addresses):
-        counters = replace(ROOF if index == 1 else HOUSE, tariff=now)
-        load = load_at(addresses, index, noon, lifelike=lifelike)
-        meters.append(
-            Meter(
-                address=address,
-                load=miswired(load, mistakes),
-                counters=Counters.restored(counters.saved()),
-            )
+class Parser(argparse.ArgumentParser):
+    """A parser that reports an error in one line, without the usage."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{message}\n")
+
+
+def number_in[N: (int, float)](
+    kind: Callable[[str], N], smallest: N, greatest: N, noun: str
+) -> Callable[[str], N]:
+    """Return a function that converts an argument to a number within bounds."""
+
+    def convert(text: str) -> N:
+        with suppress(ValueError):
+            number = kind(text)
+            if smallest <= number <= greatest:
+                return number
+        msg = f"{text} is not {noun} from {smallest} to {greatest}"
+        raise argparse.ArgumentTypeError(msg)
+
+    return convert
+
+
+def parsed() -> argparse.Namespace:
+    """Return the arguments of the command line."""
+    parser = Parser(prog="python -m simulator", description=__doc__)
+    tcp_port = number_in(int, TCP_PORTS[0], TCP_PORTS[-1], "a TCP port")
+    group = parser.add_argument_group("meters")
+    which = group.add_mutually_exclusive_group()
+    which.add_argument(
+        "--unit-id",
+        type=number_in(int, UNIT_IDS[0], UNIT_IDS[-1], "a unit ID"),
+        nargs="+",
+        metavar="ID",
+        help="one meter for each unit ID from 1 to 255 (default: 1)",
+    )
+    which.add_argument(
+        "--diagnostics",
+        type=Path,
+        metavar="FILE",
+        help="the meter of a diagnostics file",
+    )
+    group.add_argument(
+        "--wiring",
+        nargs="+",
+        choices=WIRING_ERRORS,
+        metavar="ERROR",
+        help=f"wiring errors of all meters: {', '.join(WIRING_ERRORS)}",
+    )
+    group.add_argument(
+        "--lifelike", action="store_true", help="weather, nights and weekends"
+    )
+    group.add_argument(
+        "--noon",
+        type=int,
+        metavar="SECONDS",
+        help="a time with the sun at its highest, in s since 1970 (default: now)",
+    )
+    group.add_argument(
+        "--load-curve",
+        type=number_in(int, 0, MAX_RECORDS, "a number of records"),
+        default=144,
+        metavar="RECORDS",
+        help="past records in each load curve, 0 for meters without one"
+        " (default: %(default)s)",
+    )
+    group.add_argument(
+        "--state", type=Path, metavar="FILE", help="keep the counters in a file"
+    )
+    group = parser.add_argument_group("line")
+    group.add_argument(
+        "--baudrate",
+        type=int,
+        choices=sorted(BAUDRATES.values()),
+        help=f"speed (default: {DEFAULT_BAUDRATE}, or as in the diagnostics file)",
+    )
+    group.add_argument(
+        "--response-delay",
+        type=number_in(float, 0.0, MAX_RESPONSE_DELAY, "a number of seconds"),
+        default=0.02,
+        metavar="SECONDS",
+        help="time from a request to its response (default: %(default)s)",
+    )
+    group.add_argument(
+        "--link", type=Path, metavar="PATH", help="create a symbolic link to the port"
+    )
+    group = parser.add_argument_group("gateway")
+    gateways = group.add_mutually_exclusive_group()
+    gateways.add_argument(
+        "--tcp",
+        type=tcp_port,
+        metavar="PORT",
+        help="a Modbus TCP gateway at a TCP port, 0 for a free one",
+    )
+    gateways.add_argument(
+        "--rtu-over-tcp",
+        type=tcp_port,
+        metavar="PORT",
+        help="a gateway for RTU frames at a TCP port, 0 for a free one",
+    )
+    group.add_argument(
+        "--host",
+        default=LOCALHOST,
+        help="address that the gateway listens at (default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    unit_ids = arguments.unit_id or []
+    if len(set(unit_ids)) < len(unit_ids):
+        parser.error("argument --unit-id: two meters cannot have the same unit ID")
+    if arguments.diagnostics is not None and (
+        arguments.wiring or arguments.lifelike or arguments.noon is not None
+    ):
+        parser.error("--wiring, --lifelike and --noon do not apply to --diagnostics")
+    return arguments
+
+
+def line_of(arguments: argparse.Namespace) -> Line:
+    """Return the line with its meters. Raises `StartError`."""
+    baudrate = DEFAULT_BAUDRATE
+    if arguments.diagnostics is None:
+        meters = meters_at(
+            arguments.unit_id or [UNIT_IDS[0]],
+            arguments.wiring or (),
+            noon=arguments.noon,
+            lifelike=arguments.lifelike,
         )
-    return meters
+    else:
+        try:
+            diagnostics = Diagnostics.load(arguments.diagnostics)
+        except InvalidDiagnosticsError as err:
+            raise StartError(str(err)) from None
+        meters = [meter_from_diagnostics(diagnostics)]
+        baudrate = diagnostics.baudrate
+    if arguments.state is not None:
+        restore(meters, arguments.state)
+    for meter in meters:
+        if arguments.load_curve:
+            meter.record_past(arguments.load_curve)
+        else:
+            meter.load_curve = None
+    line = Line(
+        meters,
+        baudrate=arguments.baudrate or baudrate,
+        response_delay=arguments.response_delay,
+        link=arguments.link,
+    )
+    line.meter_baudrate = line.baudrate
+    return line
+
+
+def gateway_of(arguments: argparse.Namespace, line: Line) -> Gateway | None:
+    """Return the gateway to a line, or None for a serial port."""
+    if arguments.tcp is not None:
+        return TcpGateway(line, host=arguments.host, port=arguments.tcp)
+    if arguments.rtu_over_tcp is not None:
+        return RtuGateway(line, host=arguments.host, port=arguments.rtu_over_tcp)
+    return None
 
 
 def restore(meters: Sequence[Meter], state: Path) -> None:
-    """Have the meters go on from what they had counted when it was saved."""
-    saved = json.loads(state.read_text()) if state.exists() else {}
-    for meter in meters:
-        if (counters := saved.get(str(meter.address))) is not None:
-            meter.counters = Counters.restored(counters)
+    """Set the counters of the meters to those in a file, if there is one.
+
+    Raises `StartError` if the file is not readable.
+    """
+    try:
+        saved = json.loads(state.read_text(encoding="utf-8"))
+        for meter in meters:
+            if (counters := saved.get(str(meter.unit_id))) is not None:
+                meter.counters = Counters.from_dict(counters)
+    except FileNotFoundError:
+        return
+    except OSError as err:
+        msg = f"{state} cannot be read: {reason(err)}"
+        raise StartError(msg) from None
+    except ValueError, TypeError, AttributeError:
+        msg = f"{state} does not contain counters"
+        raise StartError(msg) from None
+
+
+def save(meters: Sequence[Meter], state: Path) -> None:
+    """Write the counters of the meters to a file. Raises `StartError`."""
+    counters = {meter.unit_id: meter.count().as_dict() for meter in meters}
+    # Replaced as a whole, so that the file is complete at any moment.
+    written = state.with_name(f"{state.name}.new")
+    try:
+        written.write_text(json.dumps(counters), encoding="utf-8")
+        written.replace(state)
+    except OSError as err:
+        msg = f"{state} cannot be written: {reason(err)}"
+        raise StartError(msg) from None
+
+
+def reason(err: OSError) -> str:
+    """Return the text of the operating system for an error."""
+    # asyncio replaces the text of the operating system. Errors of name resolution have
+    # negative numbers, and some errors of asyncio have none.
+    if err.errno is not None and err.errno > 0:
+        return os.strerror(err.errno)
+    return err.strerror or str(err)
 
 
 async def async_run(line: Line, gateway: Gateway | None, state: Path | None) -> None:
-    """Run the line until a signal ends it, saving the counters now and then."""
+    """Run the line until SIGINT or SIGTERM, and save the counters.
+
+    Prints the port or the address of the gateway. Raises `StartError`.
+    """
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    meters = list(line.meters.values())
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(line)
+        try:
+            await stack.enter_async_context(line)
+        except OSError as err:
+            msg = f"{line.link} cannot be created: {reason(err)}"
+            raise StartError(msg) from None
         place = f"Port: {line.port}"
         if gateway is not None:
-            await stack.enter_async_context(gateway)
+            try:
+                await stack.enter_async_context(gateway)
+            except OSError as err:
+                msg = f"{gateway.host}:{gateway.port} is not available: {reason(err)}"
+                raise StartError(msg) from None
             place = f"{gateway.name}: {gateway.host}:{gateway.port}"
+        if state is not None:
+            save(meters, state)
         print(place, flush=True)
         while not stopped.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(SAVE_INTERVAL):
                     await stopped.wait()
             if state is not None:
-                counters = {
-                    address: meter.count().saved()
-                    for address, meter in line.meters.items()
-                }
-                # Put in place whole: an end at any moment leaves one of the two.
-                written = state.with_name(f"{state.name}.new")
-                written.write_text(json.dumps(counters))
-                written.replace(state)
-
-
-def parsed() -> argparse.Namespace:
-    """Return what the command line says; `meters` are those to play."""
-    parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--address", type=int, nargs="+", default=[1], help="1 to 255")
-    which.add_argument(
-        "--load", type=Path, help="a diagnostics file of a meter that is played"
-    )
-    parser.add_argument("--baudrate", type=int, help="9600, or as in the file")
-    parser.add_argument("--answer-delay", type=float, default=0.02, help="in seconds")
-    parser.add_argument(
-        "--wiring",
-        nargs="+",
-        choices=MISTAKES,
-        default=[],
-        help="what is wrong with the wiring of every meter",
-    )
-    parser.add_argument("--link", type=Path, help="a lasting name for the port")
-    parser.add_argument(
-        "--state", type=Path, help="a file that keeps the counters between runs"
-    )
-    parser.add_argument(
-        "--noon", type=int, help="when the sun stands highest, in seconds since 1970"
-    )
-    parser.add_argument(
-        "--lifelike", action="store_true", help="with weather, nights and weekends"
-    )
-    gateways = parser.add_mutually_exclusive_group()
-    gateways.add_argument(
-        "--tcp", type=int, metavar="PORT", help="a Modbus TCP gateway; 0 for any port"
-    )
-    gateways.add_argument(
-        "--rtu-over-tcp", type=int, metavar="PORT", help="a gateway for RTU frames"
-    )
-    parser.add_argument("--host", default=LOCALHOST, help="what the gateway listens at")
-    arguments = parser.parse_args()
-    if arguments.load is None:
-        arguments.meters = meters_at(
-            arguments.address,
-            arguments.wiring,
-            noon=arguments.noon,
-            lifelike=arguments.lifelike,
-        )
-        arguments.baudrate = arguments.baudrate or USUAL_BAUDRATE
-        return arguments
-    if arguments.wiring:
-        parser.error("--wiring: a meter from a file is wired as it is")
-    try:
-        diagnostics = Diagnostics.load(arguments.load)
-    except NotDiagnosticsError as err:
-        parser.exit(2, f"{err}\n")
-    arguments.meters = [played(diagnostics)]
-    arguments.baudrate = arguments.baudrate or diagnostics.baudrate
-    return arguments
+                save(meters, state)
 
 
 def main() -> None:
-    """Run what the command line says."""
+    """Run the simulator with the arguments of the command line."""
     arguments = parsed()
-    if arguments.state is not None:
-        restore(arguments.meters, arguments.state)
-    line = Line(
-        arguments.meters,
-        baudrate=arguments.baudrate,
-        answer_delay=arguments.answer_delay,
-        link=arguments.link,
-    )
-    line.understood_baudrate = arguments.baudrate
-    gateway: Gateway | None = None
-    if arguments.tcp is not None:
-        gateway = TcpGateway(line, host=arguments.host, port=arguments.tcp)
-    elif arguments.rtu_over_tcp is not None:
-        gateway = RtuGateway(line, host=arguments.host, port=arguments.rtu_over_tcp)
-    asyncio.run(async_run(line, gateway, arguments.state))
+    try:
+        line = line_of(arguments)
+        asyncio.run(async_run(line, gateway_of(arguments, line), arguments.state))
+    except StartError as err:
+        print(err, file=sys.stderr)
+        sys.exit(USAGE_ERROR)
 
 
 if __name__ == "__main__":

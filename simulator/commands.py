@@ -1,18 +1,24 @@
-"""What a meter's counters can be told: each command is false for a value it refuses."""
+"""The commands that change a meter's counters.
+
+Each function executes the value that a client writes to a command register. It returns
+False if the meter refuses the value.
+"""
 
 from .counters import Counters
 
+# Bits of register 57890. The other bits of the table clear averages, events and curves.
+# The simulated meter refuses them, because no client of this project may write them.
 PARTIAL_BITS = {
     0x0001: "partial_consumed",
     0x0002: "partial_reactive",
     0x0008: "partial_produced",
 }
-PARTIAL_ENERGIES = 0x20
-ALL_TARIFFS = 0xFFFF
+PARTIAL_ENERGIES = 0x20  # register 40512
+ALL_TARIFFS = 0xFFFF  # register 57892
 
 
 def reset_partial_counters(counters: Counters, bits: int) -> bool:
-    """Reset what is asked for; bits of other things are a mistake here."""
+    """Set the partial counters of these bits to 0 (register 57890)."""
     if not bits or bits & ~sum(PARTIAL_BITS):
         return False
     for bit, name in PARTIAL_BITS.items():
@@ -22,14 +28,14 @@ def reset_partial_counters(counters: Counters, bits: int) -> bool:
 
 
 def reset_partial_energies(counters: Counters, value: int) -> bool:
-    """Reset them all, as an E1x or E2x is told to."""
+    """Set all partial counters to 0 (register 40512 of the E1x and E2x)."""
     return value == PARTIAL_ENERGIES and reset_partial_counters(
         counters, sum(PARTIAL_BITS)
     )
 
 
 def reset_tariffs(counters: Counters, tariff_count: int, bits: int) -> bool:
-    """Reset the tariffs that are asked for."""
+    """Set the tariff counters of these bits to 0 (register 57892)."""
     if bits != ALL_TARIFFS and (not bits or bits >> tariff_count):
         return False
     for index in range(len(counters.tariffs)):
@@ -39,7 +45,7 @@ def reset_tariffs(counters: Counters, tariff_count: int, bits: int) -> bool:
 
 
 def set_tariff(counters: Counters, tariff_count: int, tariff: int) -> bool:
-    """Count in this tariff from now on."""
+    """Count in this tariff from now on (register 40481)."""
     if not 1 <= tariff <= tariff_count:
         return False
     counters.tariff = tariff

@@ -1,28 +1,31 @@
-"""What a meter has counted."""
+"""The counters of a meter."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any, Self
 
 TARIFF_COUNT = 4
+# Wh or varh at which a counter starts again at 0: register 36864, in steps of 10 Wh.
 OVERFLOW_WH = 999_999_999 * 10
 
 
 @dataclass
 class Period:
-    """A day, week or month; energies in Wh."""
+    """The current day, week or month. All energies are in Wh."""
 
     number: int
+    """Identifies the day, week or month among its kind."""
     consumed_at_start: float
+    """The total counter at the start of the period."""
     produced_at_start: float
     consumed_before: float = 0
-    """Consumed in the period before this one."""
+    """Energy of the previous period."""
     produced_before: float = 0
 
 
 @dataclass
 class Counters:
-    """The counters, in Wh and varh, as the meter keeps them without power."""
+    """The counters of a meter in Wh and varh, without rollover."""
 
     consumed: float = 0
     reactive: float = 0
@@ -31,25 +34,27 @@ class Counters:
     partial_reactive: float = 0
     partial_produced: float = 0
     tariffs: list[float] = field(default_factory=lambda: [0.0] * TARIFF_COUNT)
+    """Consumed energy by tariff. Tariff 1 is the first."""
     tariff: int = 1
+    """The tariff in progress."""
     periods: list[Period] = field(default_factory=list)
-    """The running day, week and month."""
+    """The current day, week and month. Empty until `start_periods`."""
 
     @classmethod
-    def restored(cls, saved: dict[str, Any]) -> Self:
-        """Return counters from what `asdict` made of them."""
+    def from_dict(cls, saved: dict[str, Any]) -> Self:
+        """Return the counters that `as_dict` returned."""
         periods = [Period(**period) for period in saved.get("periods", [])]
         return cls(**saved | {"periods": periods})
 
-    def saved(self) -> dict[str, Any]:
-        """Return the counters as `restored` takes them."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counters in a form that JSON can contain."""
         return asdict(self)
 
     def add(self, consumed: float, produced: float, reactive: float) -> None:
-        """Count this much more."""
+        """Count energies in Wh and varh."""
         self.consumed += consumed
         self.partial_consumed += consumed
-        # Of more tariffs than usual, one is first counted in here.
+        # `tariffs` grows if the meter has more than TARIFF_COUNT tariffs.
         missing = self.tariff - len(self.tariffs)
         self.tariffs += [0.0] * missing
         self.tariffs[self.tariff - 1] += consumed
@@ -59,13 +64,13 @@ class Counters:
         self.partial_reactive += reactive
 
     def in_tariff(self, tariff: int) -> float:
-        """Return what was consumed in this tariff, 1 being the first."""
+        """Return the consumed energy of a tariff in Wh. The first tariff is 1."""
         return self.tariffs[tariff - 1] if tariff <= len(self.tariffs) else 0.0
 
-    def turn_to(self, today: date) -> None:
-        """Begin the day, week or month that this day is the first seen of."""
+    def start_periods(self, today: date) -> None:
+        """Start a new day, week or month if `today` is in another one than before."""
         day = today.toordinal()
-        # Day 1 of the ordinals is a Monday.
+        # Weeks start on Monday, and ordinal 1 is a Monday.
         numbers = (day, (day - 1) // 7, today.year * 12 + today.month)
         if not self.periods:
             self.periods = [

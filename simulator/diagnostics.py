@@ -1,4 +1,4 @@
-"""The diagnostics file of a meter, downloaded from its device page."""
+"""The diagnostics file of a meter, which a user downloads from its device page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,82 +6,92 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from .line import BAUDRATES
+from .line import DEFAULT_BAUDRATE
+from .meter import UNIT_IDS
+from .ports import BAUDRATES
 from .table import NOT_AVAILABLE, RESERVED, SIGNED_NOT_AVAILABLE
 
 REDACTED = "**REDACTED**"
-IN_KWH = "InKwh"
+IN_KWH = "InKwh"  # ends the class name of a block in steps of 1 kWh
 
-ADDRESSES = range(1, 256)
 WORDS = range(0x10000)
-USUAL_BAUDRATE = 9600
 
 
-class NotDiagnosticsError(Exception):
-    """The file is not one that a meter can be played from."""
+class InvalidDiagnosticsError(Exception):
+    """The file does not describe a meter."""
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """The content of a diagnostics file, as far as it describes the meter."""
+    """The part of a diagnostics file that describes the meter."""
 
-    address: int
+    unit_id: int
     baudrate: int
-    blocks: Mapping[str, Mapping[str, Any]]
-    """The supported blocks by name: the class that reads each, and whether split."""
+    blocks: Mapping[str, str]
+    """The type of each supported block by name."""
+    is_split: bool
+    """Whether the meter refuses reads that include reserved registers."""
     registers: Mapping[int, int]
-    """Those that the meter answered and the file does not hide."""
+    """The registers by register address, without those that the file redacts."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a file; raises `NotDiagnosticsError`."""
+        """Read a diagnostics file.
+
+        Raises `InvalidDiagnosticsError` with the path and the reason.
+        """
         try:
-            return cls.of(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_content(json.loads(path.read_text(encoding="utf-8")))
         except OSError as err:
             msg = f"{path}: {err.strerror}"
         except ValueError:
-            msg = f"{path}: this is no JSON"
-        except NotDiagnosticsError as err:
+            msg = f"{path}: the file is not JSON"
+        except InvalidDiagnosticsError as err:
             msg = f"{path}: {err}"
-        raise NotDiagnosticsError(msg)
+        raise InvalidDiagnosticsError(msg)
 
     @classmethod
-    def of(cls, content: Any) -> Self:
-        """Take what stands in a file; raises `NotDiagnosticsError`."""
+    def from_content(cls, content: Any) -> Self:
+        """Return the diagnostics in the decoded content of a file.
+
+        Raises `InvalidDiagnosticsError` with the reason.
+        """
         data = _table(content, "data")
         entry = _table(data, "entry")
         if "setup_error" in data:
-            msg = "the bus was not set up when this was made"
-            raise NotDiagnosticsError(msg)
+            msg = "the bus was not set up when the file was made"
+            raise InvalidDiagnosticsError(msg)
         meter = _table(data, "meter")
-        blocks = _table(_table(meter, "profile"), "blocks")
-        if not all(isinstance(each, dict) for each in blocks.values()):
-            msg = "a block is no table"
-            raise NotDiagnosticsError(msg)
+        profile = _table(meter, "profile")
+        blocks = _table(profile, "blocks")
+        if not all(isinstance(each, str) for each in blocks.values()):
+            msg = "a block of the profile is not a string"
+            raise InvalidDiagnosticsError(msg)
         registers = _words(_table(meter, "registers"))
         if not registers:
-            msg = "the meter did not respond when this was made"
-            raise NotDiagnosticsError(msg)
-        address, baudrate = meter.get("unit_id"), entry.get("baudrate")
-        if not isinstance(address, int) or address not in ADDRESSES:
-            msg = f"no meter has the unit ID {address}"
-            raise NotDiagnosticsError(msg)
+            msg = "the meter did not respond when the file was made"
+            raise InvalidDiagnosticsError(msg)
+        unit_id, baudrate = meter.get("unit_id"), entry.get("baudrate")
+        if not isinstance(unit_id, int) or unit_id not in UNIT_IDS:
+            msg = f"{unit_id} is not a unit ID"
+            raise InvalidDiagnosticsError(msg)
         if not isinstance(baudrate, int) or baudrate not in BAUDRATES.values():
-            baudrate = USUAL_BAUDRATE
-        return cls(address, baudrate, blocks, registers)
+            baudrate = DEFAULT_BAUDRATE
+        is_split = bool(profile.get("split"))
+        return cls(unit_id, baudrate, blocks, is_split, registers)
 
     def word(self, address: int) -> int | None:
-        """Return a register, None if it is "not available"."""
+        """Return the register at a register address, or None if not available."""
         word = self.registers.get(address, RESERVED)
         return None if word == RESERVED else word
 
     def unsigned(self, address: int) -> int | None:
-        """Return a 32-bit value, None if it is "not available"."""
+        """Return a 32-bit value, or None if not available."""
         raw = self._double(address)
         return None if raw == NOT_AVAILABLE else raw
 
     def signed(self, address: int) -> int | None:
-        """Return a signed 32-bit value, None if it is "not available"."""
+        """Return a signed 32-bit value, or None if not available."""
         raw = self._double(address)
         if address not in self.registers or raw == SIGNED_NOT_AVAILABLE:
             return None
@@ -91,25 +101,20 @@ class Diagnostics:
         high = self.registers.get(address, RESERVED)
         return high << 16 | self.registers.get(address + 1, RESERVED)
 
-    def is_served(self, name: str) -> bool:
-        """Whether the meter supports a block at all."""
+    def supports(self, name: str) -> bool:
+        """Return whether the meter supports a block."""
         return name in self.blocks
 
     def is_in_kwh(self, name: str) -> bool:
-        """Whether the meter supports a block in steps of 1 kWh only."""
-        return str(self.blocks[name].get("type")).endswith(IN_KWH)
-
-    @property
-    def is_split(self) -> bool:
-        """Whether the meter refuses to read reserved registers."""
-        return any(block.get("split") for block in self.blocks.values())
+        """Return whether the meter supports a block in steps of 1 kWh only."""
+        return self.blocks[name].endswith(IN_KWH)
 
 
 def _table(parent: Any, name: str) -> dict[str, Any]:
     table = parent.get(name) if isinstance(parent, dict) else None
     if not isinstance(table, dict):
-        msg = f"these are no diagnostics of a COUNTIS: no {name!r}"
-        raise NotDiagnosticsError(msg)
+        msg = f"the file is not the diagnostics of a COUNTIS: {name!r} is missing"
+        raise InvalidDiagnosticsError(msg)
     return table
 
 
@@ -119,7 +124,7 @@ def _words(registers: Mapping[str, Any]) -> dict[int, int]:
         if word == REDACTED:
             continue
         if not address.isdecimal() or not isinstance(word, int) or word not in WORDS:
-            msg = f"register {address} reads {word!r}"
-            raise NotDiagnosticsError(msg)
+            msg = f"register {address} contains {word!r}, which is not a word"
+            raise InvalidDiagnosticsError(msg)
         words[int(address)] = word
     return words

@@ -1,18 +1,18 @@
-"""What a meter has counted, as its table shows it.
+"""The registers of the counters.
 
-Blocks 50768 and 50944 (energies), 50848 and 51200 (tariffs), 36896 and 36928
-(periods), each in kWh and in steps of 10 Wh; and 36864 (overflows).
+In kWh and in steps of 10 Wh: blocks 50768 and 50944 (energies), 50848 and 51200
+(tariffs), 36896 and 36928 (periods). Block 36864 contains the overflows.
 """
 
 from .counters import OVERFLOW_WH, TARIFF_COUNT, Counters
 from .table import METROLOGY_16_BIT, NOT_AVAILABLE, OVERFLOW, unsigned, unsigned_16
 
 MEGA = 1_000_000
-PERIOD_WORDS = 8
+PERIOD_WORDS = 8  # registers of one day, week or month
 
 
 def energies(start: int, step: int, counters: Counters) -> dict[int, int]:
-    """Return the registers of block 50768 or 50944."""
+    """Return the registers of block 50768 or 50944. `step` is in Wh."""
     return {
         **unsigned(start + 2, _steps(counters.consumed, step)),
         **unsigned(start + 4, _steps(counters.reactive, step)),
@@ -23,8 +23,8 @@ def energies(start: int, step: int, counters: Counters) -> dict[int, int]:
     }
 
 
-def energies_in_16_bits(counters: Counters) -> dict[int, int]:
-    """Return the counters in block 51280."""
+def energies_16_bit(counters: Counters) -> dict[int, int]:
+    """Return the registers of the counters in block 51280, in MWh and Mvarh."""
     totals = (counters.consumed, counters.reactive, counters.produced)
     registers: dict[int, int] = {}
     for index, total in enumerate(totals):
@@ -33,7 +33,11 @@ def energies_in_16_bits(counters: Counters) -> dict[int, int]:
 
 
 def tariffs(start: int, step: int, counters: Counters, count: int) -> dict[int, int]:
-    """Return the registers of block 50848 or 51200, for so many tariffs."""
+    """Return the registers of block 50848 or 51200. `step` is in Wh.
+
+    The block has room for at least four tariffs. Those above `count` read "not
+    available".
+    """
     registers = {start: count, start + 1: counters.tariff}
     for index in range(max(count, TARIFF_COUNT)):
         value = NOT_AVAILABLE
@@ -44,7 +48,7 @@ def tariffs(start: int, step: int, counters: Counters, count: int) -> dict[int, 
 
 
 def periods(start: int, step: int, counters: Counters) -> dict[int, int]:
-    """Return the registers of block 36896 or 36928."""
+    """Return the registers of block 36896 or 36928. `step` is in Wh."""
     registers: dict[int, int] = {}
     for index, period in enumerate(counters.periods):
         values = (
@@ -53,15 +57,18 @@ def periods(start: int, step: int, counters: Counters) -> dict[int, int]:
             counters.consumed - period.consumed_at_start,
             counters.produced - period.produced_at_start,
         )
-        for place, energy in enumerate(values):
-            registers |= unsigned(
-                start + PERIOD_WORDS * index + 2 * place, _steps(energy, step)
-            )
+        for position, energy in enumerate(values):
+            address = start + PERIOD_WORDS * index + 2 * position
+            registers |= unsigned(address, _steps(energy, step))
     return registers
 
 
 def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
-    """Return the registers of block 36864, which has room for four tariffs."""
+    """Return the registers of block 36864.
+
+    The block has room for four tariffs. Those above `tariff_count` read "not
+    available".
+    """
     totals = (counters.consumed, counters.reactive, counters.produced)
     registers = {
         **unsigned(OVERFLOW, OVERFLOW_WH // 10),
@@ -79,6 +86,6 @@ def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
 
 
 def _steps(energy: float, step: int) -> int:
-    """Return a counter as its register has it, wrapped where the display does."""
-    # Thousands of additions leave a whole number a little short of itself.
+    """Return an energy in Wh as a number of steps, after its rollovers."""
+    # 1e-6 Wh corrects the rounding error of many additions.
     return int((energy + 1e-6) % OVERFLOW_WH // step)

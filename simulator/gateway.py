@@ -1,6 +1,8 @@
-"""Network gateways in front of a simulated line, which is theirs alone.
+"""Simulated network gateways to a line.
 
-client - TCP - gateway - pseudo-terminal - line
+    client - TCP - gateway - pseudo-terminal - line
+
+A gateway is the only client of its line.
 """
 
 from abc import ABC, abstractmethod
@@ -15,64 +17,66 @@ from typing import ClassVar, Self
 
 from pymodbus.constants import ExcCodes
 
-from .line import BROADCAST, READ_SIZE, Line, checks, with_crc
+from .line import Line
+from .modbus import BROADCAST, EXCEPTION_FLAG, has_valid_crc, with_crc
+from .ports import READ_SIZE
 
 LOCALHOST = "127.0.0.1"
 
-MBAP = struct.Struct(">HHHB")  # transaction, protocol, what follows, unit
+# Header of Modbus TCP: transaction, protocol, length of the rest, unit ID.
+MBAP = struct.Struct(">HHHB")
 MODBUS_PROTOCOL = 0
-LONGEST_PDU = 253
+MAX_PDU = 253  # bytes of a request or response without unit ID and CRC
 
-EXCEPTION = 0x80
-EXCEPTION_CHARACTERS = 5
-# How long answers are, by function: those that say so themselves, and the echoes.
-COUNTED = frozenset({1, 2, 3, 4, 23})
-ECHOES = {5: 8, 6: 8, 15: 8, 16: 8, 22: 10}
-LONGEST_FRAME = 256
-ECHOED = {5: 5, 6: 5, 15: 5, 16: 5}  # of a write without unit and check sum
+# Lengths in bytes of RTU responses, by function code. A response to a read contains its
+# byte count. A response to a write repeats the beginning of the request.
+EXCEPTION_LENGTH = 5
+READ_FUNCTIONS = frozenset({1, 2, 3, 4, 23})
+WRITE_LENGTHS = {5: 8, 6: 8, 15: 8, 16: 8, 22: 10}
+MAX_FRAME = 256
 
-SILENT_CHARACTERS = 3.5
-# A frame of unknown length is over after this; adapters pass on bytes in bursts.
-END_SECONDS = 0.05
-TURNAROUND_SECONDS = 0.1  # what the meters have for a broadcast
+FRAME_GAP_CHARACTERS = 3.5  # the silence between two RTU frames
+# s without a byte that end a frame of unknown length. Adapters pass on bytes in bursts.
+FRAME_END_SECONDS = 0.05
+TURNAROUND_SECONDS = 0.1  # the time of the meters to execute a broadcast
 
 
 class _SerialPort:
-    """The gateway's own end of the line, open whenever there is one."""
+    """The serial port of the gateway. Each write opens it if it is closed."""
 
     def __init__(self, line: Line, on_data: Callable[[bytes], None]) -> None:
         self.line = line
         self._on_data = on_data
-        self._end: int | None = None
+        self._port: int | None = None
 
     def open(self) -> None:
-        """Open the port with the line's speed."""
-        end = os.open(self.line.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-        tty.setraw(end)
-        attributes = termios.tcgetattr(end)
+        """Open the port at the speed of the line."""
+        port = os.open(self.line.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        tty.setraw(port)
+        attributes = termios.tcgetattr(port)
         attributes[4:6] = [getattr(termios, f"B{self.line.baudrate}")] * 2
-        termios.tcsetattr(end, termios.TCSANOW, attributes)
-        asyncio.get_running_loop().add_reader(end, self._read, end)
-        self._end = end
+        termios.tcsetattr(port, termios.TCSANOW, attributes)
+        asyncio.get_running_loop().add_reader(port, self._read, port)
+        self._port = port
 
     def close(self) -> None:
         """Close the port."""
-        if self._end is not None:
-            asyncio.get_running_loop().remove_reader(self._end)
-            os.close(self._end)
-            self._end = None
+        if self._port is not None:
+            asyncio.get_running_loop().remove_reader(self._port)
+            os.close(self._port)
+            self._port = None
 
     def write(self, data: bytes) -> None:
-        """Send this, or nothing to a line that is unplugged."""
+        """Send bytes to the line. An unplugged line loses them."""
         with suppress(OSError):
-            if self._end is None:
+            if self._port is None:
                 self.open()
-            if self._end is not None:
-                os.write(self._end, data)
+            if self._port is not None:
+                os.write(self._port, data)
 
-    def _read(self, end: int) -> None:
+    def _read(self, port: int) -> None:
         try:
-            data = os.read(end, READ_SIZE)
+            data = os.read(port, READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
@@ -84,12 +88,12 @@ class _SerialPort:
 
 
 class Gateway(ABC):
-    """Listens at `host` and `port`; `async with` runs it in the line's own loop."""
+    """A gateway. `async with` runs the gateway in the event loop of its line."""
 
     name: ClassVar[str]
 
     def __init__(self, line: Line, *, host: str = LOCALHOST, port: int = 0) -> None:
-        """Put the gateway in front of a line; port 0 is any that is free."""
+        """Connect the gateway to a line. Port 0 selects a free TCP port."""
         self.host = host
         self.port = port
         self.line = line
@@ -97,7 +101,10 @@ class Gateway(ABC):
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> Self:
-        """Open the line and listen."""
+        """Open the serial port and listen.
+
+        Raises `OSError` if the host or the TCP port is not available.
+        """
         self._serial.open()
         try:
             self._server = await asyncio.start_server(
@@ -110,7 +117,7 @@ class Gateway(ABC):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Send the clients away."""
+        """Disconnect all clients and close the serial port."""
         self._server.close()
         tasks = list(self._clients)
         for task in tasks:
@@ -122,36 +129,36 @@ class Gateway(ABC):
     def _on_client(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        task = asyncio.get_running_loop().create_task(self._attend(reader, writer))
+        task = asyncio.get_running_loop().create_task(self._connection(reader, writer))
         self._clients[task] = writer
         task.add_done_callback(self._clients.pop)
 
-    async def _attend(
+    async def _connection(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._serve(reader, writer)
+                await self._transfer(reader, writer)
         finally:
             writer.close()
 
     @abstractmethod
-    async def _serve(
+    async def _transfer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Serve a client until it leaves."""
+        """Transfer the requests of a client until its connection ends."""
 
     @abstractmethod
     def _on_data(self, data: bytes) -> None:
-        """Take what came from the line."""
+        """Process bytes from the line."""
 
 
 class RtuGateway(Gateway):
-    """Carries bytes as they are; all clients hear all answers."""
+    """A gateway for RTU frames. All clients receive all bytes from the line."""
 
     name = "RTU over TCP"
 
-    async def _serve(
+    async def _transfer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         while data := await reader.read(READ_SIZE):
@@ -163,7 +170,7 @@ class RtuGateway(Gateway):
 
 
 class TcpGateway(Gateway):
-    """Speaks Modbus TCP to its clients, and asks the meters for them in turn."""
+    """A gateway that converts Modbus TCP to RTU, one request at a time."""
 
     name = "Modbus TCP"
 
@@ -174,72 +181,80 @@ class TcpGateway(Gateway):
         host: str = LOCALHOST,
         port: int = 0,
         timeout: float = 0.5,
-        answers_broadcast: bool = False,
     ) -> None:
-        """As any gateway; `timeout` is what a unit may take to begin its answer."""
+        """Connect the gateway to a line. Port 0 selects a free TCP port.
+
+        `timeout` is the time in seconds in which a meter has to begin its response.
+        """
         super().__init__(line, host=host, port=port)
         self.timeout = timeout
-        self.answers_broadcast = answers_broadcast
-        """Whether a broadcast is acknowledged, which no meter does."""
-        self._turn = asyncio.Lock()
-        self._answers: asyncio.StreamReader | None = None
-        """While one is waited for; what comes too late is nobody's any more."""
+        self._bus_lock = asyncio.Lock()
+        self._response: asyncio.StreamReader | None = None
+        """None if no response is expected. A late response is then discarded."""
 
-    async def _serve(
+    async def _transfer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         while True:
             header = await reader.readexactly(MBAP.size)
-            transaction, protocol, length, unit = MBAP.unpack(header)
-            if protocol != MODBUS_PROTOCOL or not 1 < length <= 1 + LONGEST_PDU:
+            transaction, protocol, length, unit_id = MBAP.unpack(header)
+            if protocol != MODBUS_PROTOCOL or not 1 < length <= 1 + MAX_PDU:
                 return
             request = await reader.readexactly(length - 1)
-            async with self._turn:
-                answer = await self._ask(unit, request)
-            if answer:
-                header = MBAP.pack(transaction, protocol, 1 + len(answer), unit)
-                writer.write(header + answer)
+            async with self._bus_lock:
+                response = await self._transact(unit_id, request)
+            if response:
+                header = MBAP.pack(transaction, protocol, 1 + len(response), unit_id)
+                writer.write(header + response)
                 await writer.drain()
 
-    async def _ask(self, unit: int, request: bytes) -> bytes:
-        """Return the answer to a request, both without unit and check sum."""
-        frame = with_crc(bytes([unit]) + request)
-        self._serial.write(frame)
-        sent = len(frame) * self.line.character_seconds
-        if unit == BROADCAST:
-            await asyncio.sleep(sent + TURNAROUND_SECONDS)
-            echo = request[: ECHOED.get(request[0], 0)]
-            return echo if self.answers_broadcast else b""
-        answer = await self._receive(sent + self.timeout)
-        await asyncio.sleep(SILENT_CHARACTERS * self.line.character_seconds)
-        if len(answer) > 3 and answer[0] == unit and checks(answer):
-            return answer[1:-2]
-        return bytes([request[0] | EXCEPTION, ExcCodes.GATEWAY_NO_RESPONSE])
+    async def _transact(self, unit_id: int, request: bytes) -> bytes:
+        """Return the response to a request. Both lack unit ID and CRC.
 
-    async def _receive(self, wait: float) -> bytes:
-        """Return a frame that begins in time; it ends by its length or with silence."""
+        Return b"" for a broadcast, to which no meter responds.
+        """
+        frame = with_crc(bytes([unit_id]) + request)
+        self._serial.write(frame)
+        sending = len(frame) * self.line.character_seconds
+        if unit_id == BROADCAST:
+            await asyncio.sleep(sending + TURNAROUND_SECONDS)
+            return b""
+        response = await self._receive(sending + self.timeout)
+        await asyncio.sleep(FRAME_GAP_CHARACTERS * self.line.character_seconds)
+        if response[:1] == bytes([unit_id]) and has_valid_crc(response):
+            return response[1:-2]
+        return bytes([request[0] | EXCEPTION_FLAG, ExcCodes.GATEWAY_NO_RESPONSE])
+
+    async def _receive(self, timeout: float) -> bytes:  # noqa: ASYNC109
+        """Return a frame from the line, or b"" if none begins within `timeout` seconds.
+
+        The frame ends at its length, or after FRAME_END_SECONDS without a byte.
+        """
         frame = b""
-        self._answers = asyncio.StreamReader()
+        self._response = asyncio.StreamReader()
         with suppress(TimeoutError):
             while missing := _length(frame) - len(frame):
-                async with asyncio.timeout(wait):
-                    frame += await self._answers.read(missing)
-                wait = END_SECONDS
-        self._answers = None
+                async with asyncio.timeout(timeout):
+                    frame += await self._response.read(missing)
+                timeout = FRAME_END_SECONDS
+        self._response = None
         return frame
 
     def _on_data(self, data: bytes) -> None:
-        if self._answers is not None:
-            self._answers.feed_data(data)
+        if self._response is not None:
+            self._response.feed_data(data)
 
 
 def _length(frame: bytes) -> int:
-    """Return how long a frame will be, as far as its beginning tells."""
+    """Return the length in bytes of the frame that begins so.
+
+    Return 3 for a shorter beginning, because three bytes determine the length.
+    """
     if len(frame) < 3:
         return 3
     function = frame[1]
-    if function & EXCEPTION:
-        return EXCEPTION_CHARACTERS
-    if function in COUNTED:
+    if function & EXCEPTION_FLAG:
+        return EXCEPTION_LENGTH
+    if function in READ_FUNCTIONS:
         return 5 + frame[2]
-    return ECHOES.get(function, LONGEST_FRAME)
+    return WRITE_LENGTHS.get(function, MAX_FRAME)

@@ -1,26 +1,27 @@
-"""What a meter and its communication board are, as the table shows it.
+"""The registers that identify a meter and its communication board."""
 
-Blocks 50000 and 38912.
-"""
-
-from .table import text, unsigned, wide_text
+from .table import COMMUNICATION_BOARD, IDENTIFICATION, text, unsigned, wide_text
 
 
 def identification(model: str, serial: tuple[int, int, int]) -> dict[int, int]:
-    """Return the registers of block 50000."""
-    year_week, site_line, order = serial
+    """Return the registers of block 50000.
+
+    `serial` contains the registers 50008 (year and week), 50009 (site and line) and
+    50010 (order). A meter with an empty `model` names no vendor, as early firmware.
+    """
+    year_and_week, site_and_line, order = serial
     return {
-        **wide_text(50000, "SOCO"),
-        50004: 100,
-        50005: 33,
-        50006: 200,
-        50007: 102,
-        50008: year_week,
-        50009: site_line,
+        **wide_text(IDENTIFICATION, "SOCO"),
+        50004: 100,  # product family: COUNTIS
+        50005: 33,  # product
+        50006: 200,  # edition of the table
+        50007: 102,  # version of the software: 1.02
+        50008: year_and_week,
+        50009: site_and_line,
         50010: order,
         **unsigned(50011, 0),
         **dict.fromkeys(range(50013, 50017), 0),
-        50018: 1,
+        50018: 1,  # version of the product: major, minor
         50019: 2,
         **text(50030, "880100", 4),
         **text(50042, "SOCOMEC" if model else "", 8),
@@ -30,9 +31,10 @@ def identification(model: str, serial: tuple[int, int, int]) -> dict[int, int]:
 
 
 def communication_board() -> dict[int, int]:
-    """Return the registers of block 38912."""
+    """Return the registers of block 38912: version 1.1.1.1, built on 17 August 2017."""
+    version = range(COMMUNICATION_BOARD, COMMUNICATION_BOARD + 4)
     return {
-        **dict.fromkeys(range(38912, 38916), 1),
+        **dict.fromkeys(version, 1),
         38916: 17,
         38917: 8,
         38918: 2017,

@@ -1,84 +1,62 @@
-"""A simulated RS485 line between a client and the meters on it.
+"""A simulated RS485 line between the port of a client and the meters.
 
-    client - pseudo-terminal - line - pseudo-terminal - pymodbus server
+    client - serial port - line - meters
 
-The line makes bytes take the time they take, adds the time that a meter needs
-to answer, and disturbs frames when told to.
+Bytes take the time that the speed of the line gives them. A meter begins its response
+after a delay. Faults change, delay or lose frames.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-import os
 from pathlib import Path
-import pty
 import random
-import termios
 import threading
-import tty
 from typing import Any, Self
 
 from pymodbus.constants import ExcCodes
-from pymodbus.framer.rtu import FramerRTU
-from pymodbus.pdu import ExceptionResponse, ModbusPDU
-from pymodbus.server import ModbusSerialServer
 
 from .meter import Meter
+from .modbus import EXCEPTION_FLAG, respond, with_crc
+from .ports import OnData, Port, TerminalPort
 
-BITS_PER_CHARACTER = 11
-BAUDRATES = {
-    termios.B4800: 4800,
-    termios.B9600: 9600,
-    termios.B19200: 19200,
-    termios.B38400: 38400,
-}
-OUTPUT_SPEED = 5  # of what termios tells
-BROADCAST = 0
-EXCEPTION = 0x80  # bit of the function code
-READ_SIZE = 4096
-# An adapter passes on what came in this often; less costs nothing but sleep.
+BITS_PER_CHARACTER = 11  # start, 8 data bits, parity or second stop bit, stop
+DEFAULT_BAUDRATE = 9600
+# s of a response that the client receives at once. Shorter steps cost processor time,
+# and a USB adapter also collects bytes for some ms.
 SLICE_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one frame on its way."""
+    """The change of one frame on the line."""
 
     change: Callable[[bytes], bytes] = bytes
+    """Returns the bytes that arrive in place of the frame."""
     delay: float = 0
-    """s before its first byte."""
+    """Seconds before the first byte."""
     pause: float = 0
-    """s in the middle of it."""
+    """Seconds in the middle of the frame."""
     echo: bool = False
-    """Whether the request comes back in front of a response."""
+    """Whether the client receives its request before the response."""
 
 
 LOST = Fault(lambda _frame: b"")
 FLIPPED = Fault(lambda frame: frame[:3] + bytes([frame[3] ^ 0x10]) + frame[4:])
+"""One bit is inverted."""
 TRUNCATED = Fault(lambda frame: frame[: len(frame) // 2])
 NOISE_BEFORE = Fault(lambda frame: b"\x00\xff\x55" + frame)
 NOISE_AFTER = Fault(lambda frame: frame + b"\xff\x00\x55")
 NOISE_WITHIN = Fault(lambda frame: frame[:4] + b"\xff\x00\x55" + frame[4:])
-LONGER = Fault(lambda frame: frame[:2] + bytes([frame[2] ^ 0x40]) + frame[3:])
-"""The byte count of a response to a read is another one."""
+WRONG_BYTE_COUNT = Fault(lambda frame: frame[:2] + bytes([frame[2] ^ 0x40]) + frame[3:])
+"""One bit is inverted in the byte count of a response to a read."""
 DUPLICATED = Fault(lambda frame: 2 * frame)
 SPLIT = Fault(pause=0.05)
 ECHO = Fault(echo=True)
 
 
-def with_crc(content: bytes) -> bytes:
-    """Return a frame: its content and the check sum."""
-    return content + FramerRTU.compute_CRC(content).to_bytes(2)
-
-
-def checks(frame: bytes) -> bool:
-    """Whether a frame's check sum is that of its content."""
-    return FramerRTU.compute_CRC(frame[:-2]) == int.from_bytes(frame[-2:])
-
-
-def _from_another_address(frame: bytes) -> bytes:
+def _from_another_unit_id(frame: bytes) -> bytes:
     return with_crc(bytes([frame[0] % 247 + 1]) + frame[1:-2])
 
 
@@ -91,156 +69,111 @@ def _filled(frame: bytes, byte: int) -> bytes:
 
 
 def _busy(frame: bytes) -> bytes:
-    return with_crc(bytes([frame[0], frame[1] | EXCEPTION, ExcCodes.DEVICE_BUSY]))
+    return with_crc(bytes([frame[0], frame[1] | EXCEPTION_FLAG, ExcCodes.DEVICE_BUSY]))
 
 
-ANOTHER_ADDRESS = Fault(_from_another_address)
+# Responses with a valid CRC and wrong content.
+ANOTHER_UNIT_ID = Fault(_from_another_unit_id)
 ANOTHER_FUNCTION = Fault(_of_another_function)
 ZEROS = Fault(lambda frame: _filled(frame, 0x00))
-"""An intact response with false content, as of a meter that is starting up."""
+"""All registers read 0, as while a meter starts up."""
 ONES = Fault(lambda frame: _filled(frame, 0xFF))
+"""All registers read "not available"."""
 BUSY = Fault(_busy)
+"""The response is exception 6."""
 
 
-def babble(seed: int, length: int = 300) -> Fault:
-    """Return random bytes in place of a response."""
+def random_bytes(seed: int, length: int = 300) -> Fault:
+    """Return a fault that replaces a frame by random bytes."""
     noise = random.Random(seed).randbytes(length)
     return Fault(lambda _frame: noise)
 
 
 def late(seconds: float) -> Fault:
-    """Return an answer that arrives this much later."""
+    """Return a fault that delays a frame."""
     return Fault(delay=seconds)
 
 
-@dataclass(frozen=True)
-class _Terminal:
-    """A pseudo-terminal; our own end of the port keeps it alive between clients."""
-
-    master: int
-    slave: int
-
-    @classmethod
-    def open(cls) -> Self:
-        master, slave = pty.openpty()
-        tty.setraw(slave)
-        # Bytes that nobody reads get lost in the end; the line goes on.
-        os.set_blocking(master, False)
-        return cls(master, slave)
-
-    @property
-    def port(self) -> str:
-        return os.ttyname(self.slave)
-
-    @property
-    def baudrate(self) -> int | None:
-        """The speed that a client has set; None for one that no meter knows."""
-        return BAUDRATES.get(termios.tcgetattr(self.slave)[OUTPUT_SPEED])
-
-    def close(self) -> None:
-        os.close(self.master)
-        os.close(self.slave)
-
-
-class _Refused(ModbusPDU):
-    """A request that is answered with an exception, whatever it asks for."""
-
-    def __init__(self, request: ModbusPDU, code: ExcCodes) -> None:
-        super().__init__(dev_id=request.dev_id)
-        self.function_code = request.function_code
-        self._code = code
-
-    async def datastore_update(self, context: object, device_id: int) -> ModbusPDU:
-        return ExceptionResponse(self.function_code, self._code)
-
-
 class Line:
-    """A line with meters on it; `async with` runs it in the current loop.
+    """A line with meters. `async with` runs the line in the current event loop.
 
-    `port` is what a client opens. `requests` are the frames that went out to
-    the meters. `cut`, `faults` and `request_faults` may be changed at any time,
-    from any thread.
+    Any thread may change the public attributes while the line runs.
     """
 
     def __init__(
         self,
         meters: Sequence[Meter],
         *,
-        baudrate: int = 9600,
-        answer_delay: float = 0.02,
+        baudrate: int = DEFAULT_BAUDRATE,
+        response_delay: float = 0.02,
         link: Path | None = None,
+        port_type: Callable[[OnData], Port] = TerminalPort,
     ) -> None:
-        """Put the meters on the line; `link` is a lasting name for its port."""
-        self.meters = {meter.address: meter for meter in meters}
+        """Connect the meters to a line.
+
+        `baudrate` sets the time that bytes take. `response_delay` is the time in
+        seconds from the end of a request to its response. `link` is the path of a
+        symbolic link to the port. `port_type` is `TerminalPort` or `MemoryPort`.
+        """
+        self.meters = {meter.unit_id: meter for meter in meters}
+        """The meters by unit ID."""
         self.baudrate = baudrate
         self.character_seconds = BITS_PER_CHARACTER / baudrate
-        self.answer_delay = answer_delay
+        self.response_delay = response_delay
         self.link = link
         self.port = ""
+        """Path of the port that a client opens. Empty until the line runs."""
+        self.meter_baudrate: int | None = None
+        """The speed at which the meters receive, or None for any speed."""
         self.cut = False
-        self.faults: deque[Fault] = deque()
-        """One for each of the next answers."""
-        self.fault: Callable[[], Fault] = Fault
-        """Makes the fault of each answer after those."""
-        self.prefix = b""
-        """What the client's adapter puts before each answer."""
+        """Whether the line carries no frames."""
         self.echoes = False
-        """Whether the client's adapter returns each request."""
+        """Whether the adapter of the client returns each request."""
+        self.response_prefix = b""
+        """Bytes that the adapter of the client adds before each response."""
         self.request_faults: deque[Fault] = deque()
-        """One for each of the next requests."""
-        self.understood_baudrate: int | None = None
-        """The only speed that the meters understand; any if None."""
+        """The faults of the next requests."""
+        self.faults: deque[Fault] = deque()
+        """The faults of the next responses."""
+        self.fault: Callable[[], Fault] = Fault
+        """Returns the fault of each response after those in `faults`."""
         self.on_request: Callable[[bytes], None] | None = None
-        """Told of each request when it is at the meters."""
-        self.on_answer: Callable[[bytes], None] | None = None
-        """Told of each answer when it is at the client."""
+        """Called with each request when the meters have received its last byte."""
+        self.on_response: Callable[[bytes], None] | None = None
+        """Called with each response when the client has received its last byte."""
         self.requests: list[bytes] = []
-        self.bytes_sent = 0
-        """By the client."""
-        self.bytes_answered = 0
-        """To the client, as far as they arrived."""
-        self._client: _Terminal | None = None
+        """All frames from the client."""
+        self.response_bytes = 0
+        """Number of bytes that the client has received."""
+        self._port_type = port_type
+        self._client: Port | None = None
         self._request = bytearray()
-        self._asked_at = 0.0
+        self._requested_at = 0.0
         self._arrival: asyncio.TimerHandle | None = None
         self._frames: set[asyncio.Task[None]] = set()
-        self._answering: asyncio.Task[None] | None = None
+        self._responding: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the port and serve the meters."""
+        """Open the port. Raises `OSError` if the link cannot be created."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._plug()
-        self._server_end = _Terminal.open()
-        self._server = ModbusSerialServer(
-            [meter.device for meter in self.meters.values()],
-            port=self._server_end.port,
-            broadcast_enable=True,
-            trace_pdu=self._on_pdu,
-        )
-        await self._server.serve_forever(background=True)
-        self._loop.add_reader(self._server_end.master, self._on_answer)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Close the port."""
         self._unplug()
-        self._loop.remove_reader(self._server_end.master)
-        await self._server.shutdown()  # type: ignore[no-untyped-call]
-        # The server's transport takes a turn of the loop to let go of its end.
-        await asyncio.sleep(0)
-        self._server_end.close()
 
     def unplug(self) -> None:
-        """Pull the adapter: the port is gone, for who has it open as well."""
+        """Remove the port, also for a client that has opened it."""
         self._in_loop(self._unplug)
 
     def replug(self) -> None:
-        """Plug it in again: the port is back, without a link at a new path."""
+        """Create the port again. Its path changes if there is no link."""
         self._in_loop(self._plug)
 
     def _in_loop(self, change: Callable[[], None]) -> None:
-        """Change something from any thread, and return when it is done."""
+        """Call a function in the event loop, from any thread, and wait for its end."""
 
         async def run() -> None:
             change()
@@ -251,18 +184,21 @@ class Line:
             asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     def _plug(self) -> None:
-        self._client = _Terminal.open()
-        self.port = self._client.port
-        self._loop.add_reader(self._client.master, self._on_request, self._client)
+        client = self._port_type(self._on_request)
+        self.port = client.name
         if self.link is not None:
-            self._remove_link()
-            self.link.symlink_to(self.port)
+            try:
+                self._remove_link()
+                self.link.symlink_to(self.port)
+            except OSError:
+                client.close()
+                raise
             self.port = str(self.link)
+        self._client = client
 
     def _unplug(self) -> None:
         if self._client is None:
             return
-        self._loop.remove_reader(self._client.master)
         if self._arrival is not None:
             self._arrival.cancel()
             self._arrival = None
@@ -274,17 +210,15 @@ class Line:
         self._remove_link()
 
     def _remove_link(self) -> None:
-        """Remove the link; anything else in its place is not ours."""
+        """Remove the link. Leave a file that is not a link."""
         if self.link is not None and self.link.is_symlink():
             self.link.unlink()
 
-    def _on_request(self, client: _Terminal) -> None:
-        """Collect a request; it is at the meters when its last bit is."""
-        data = os.read(client.master, READ_SIZE)
-        self.bytes_sent += len(data)
-        if self._answering is not None:
-            # Two who talk at once on two wires: neither is understood.
-            self._answering.cancel()
+    def _on_request(self, data: bytes) -> None:
+        """Collect the bytes of a request until they have passed the line."""
+        if self._responding is not None:
+            # Request and response collide on the two wires, so both are lost.
+            self._responding.cancel()
             data = bytes(len(data))
         self._request += data
         now = self._loop.time()
@@ -293,80 +227,66 @@ class Line:
             arrival = max(now, self._arrival.when())
             self._arrival.cancel()
         self._arrival = self._loop.call_at(
-            arrival + len(data) * self.character_seconds, self._on_arrival, client
+            arrival + len(data) * self.character_seconds, self._on_arrival
         )
 
-    def _on_arrival(self, client: _Terminal) -> None:
-        # When it was due: the loop calls a little later.
+    def _on_arrival(self) -> None:
+        # The due time is exact. The event loop calls a little later.
         if self._arrival is not None:
-            self._asked_at = self._arrival.when()
+            self._requested_at = self._arrival.when()
         frame, self._request, self._arrival = bytes(self._request), bytearray(), None
         self.requests.append(frame)
+        client = self._client
+        if client is None:
+            return
         if self.echoes:
-            os.write(client.master, frame)
+            client.write(frame)
         if self.on_request is not None:
             self.on_request(frame)
-        if not self.cut and self.understood_baudrate in (None, client.baudrate):
+        if not self.cut and self.meter_baudrate in (None, client.baudrate):
             fault = self.request_faults.popleft() if self.request_faults else Fault()
-            self._start(self._deliver(fault.change(frame), fault.delay))
+            self._start(self._transact(frame, fault))
 
-    async def _deliver(self, frame: bytes, delay: float) -> None:
-        """Hand a request over to the meters that understand it."""
-        await asyncio.sleep(delay)
-        if not checks(frame):
-            return
-        meter = self.meters.get(frame[0])
-        if frame[0] == BROADCAST or (meter is not None and not meter.silent):
-            # What pymodbus made nothing of before is not the start of this.
-            for connection in self._server.active_connections.values():
-                connection.recv_buffer = b""
-            os.write(self._server_end.master, frame)
-
-    def _on_pdu(self, sending: bool, pdu: ModbusPDU) -> ModbusPDU:  # noqa: FBT001
-        """Refuse what pymodbus would answer without asking the meter."""
-        meter = self.meters.get(pdu.dev_id)
-        if sending or meter is None:
-            return pdu
-        refusal = meter.refusal(pdu.function_code)
-        return pdu if refusal is None else _Refused(pdu, refusal)
-
-    def _on_answer(self) -> None:
-        frame = os.read(self._server_end.master, READ_SIZE)
-        fault = self.faults.popleft() if self.faults else self.fault()
-        frame = self.prefix + fault.change(frame)
-        if fault.echo and self.requests:
-            frame = self.requests[-1] + frame
-        self._start(self._carry(frame, fault))
-
-    def _start(self, journey: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(journey)
+    def _start(self, transfer: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(transfer)
         self._frames.add(task)
         task.add_done_callback(self._frames.discard)
 
-    async def _carry(self, frame: bytes, fault: Fault) -> None:
-        """Let an answer arrive bit by bit, some bytes at a time."""
-        # What the server behind takes is part of the delay.
-        begin = max(self._asked_at + self.answer_delay, self._loop.time()) + fault.delay
+    async def _transact(self, request: bytes, request_fault: Fault) -> None:
+        """Execute a request on the meters, and send the response to the client."""
+        await asyncio.sleep(request_fault.delay)
+        frame = respond(self.meters, request_fault.change(request))
+        if not frame:
+            return
+        fault = self.faults.popleft() if self.faults else self.fault()
+        frame = self.response_prefix + fault.change(frame)
+        if fault.echo:
+            frame = request + frame
+        begin = max(self._requested_at + self.response_delay, self._loop.time())
+        await self._send(frame, begin + fault.delay, fault.pause)
+
+    async def _send(self, frame: bytes, begin: float, pause: float) -> None:
+        """Send a response to the client, beginning at a time of the event loop."""
         await asyncio.sleep(begin - self._loop.time())
-        self._answering = asyncio.current_task()
+        self._responding = asyncio.current_task()
         try:
-            if fault.pause:
+            if pause:
                 half = len(frame) // 2
                 await self._put(frame[:half], begin)
-                begin = self._loop.time() + fault.pause
+                begin = self._loop.time() + pause
                 frame = frame[half:]
             await self._put(frame, begin)
         finally:
-            self._answering = None
-        if self.on_answer is not None:
-            self.on_answer(frame)
+            self._responding = None
+        if self.on_response is not None:
+            self.on_response(frame)
 
     async def _put(self, frame: bytes, due: float) -> None:
+        """Write bytes to the port, each slice when its last byte is due."""
         size = max(1, round(SLICE_SECONDS / self.character_seconds))
         for start in range(0, len(frame), size):
             part = frame[start : start + size]
             due += len(part) * self.character_seconds
             await asyncio.sleep(due - self._loop.time())
             if not self.cut and self._client is not None:
-                with suppress(BlockingIOError):
-                    self.bytes_answered += os.write(self._client.master, part)
+                self.response_bytes += self._client.write(part)

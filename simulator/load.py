@@ -1,7 +1,7 @@
-"""What flows through a meter: loads as functions of time.
+"""Loads: the power through a meter as a function of time.
 
-A load tells its power for each second since 1970, always the same for the same
-second and seed, so that a meter counts the same whenever it is read.
+The power of a load is the same for the same second and seed. The counters of a meter
+therefore do not depend on when they are read.
 """
 
 from dataclasses import dataclass
@@ -10,110 +10,96 @@ import math
 from random import Random
 from typing import Protocol
 
-from .days import Moment, appliances, heat_pump, weather
+from .days import (
+    DAY_SECONDS,
+    MINUTE_SECONDS,
+    Moment,
+    appliances,
+    heat_pump,
+    weather,
+)
 
 type Phases = tuple[Phase, Phase, Phase]
 
-SLOT_SECONDS = 5  # the time for which a power stays the same
-DAY_SECONDS = 86_400
-MINUTE_SECONDS = 60
+SLOT_SECONDS = 5  # a load has constant power for this time, which keeps counting fast
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase in one second."""
+    """Power and voltage of one phase."""
 
     watts: float = 0
-    """Active power: consumed is positive, produced negative."""
-
+    """Active power. Positive if consumed, negative if produced."""
     reactive: float = 0
-    """Reactive power in var: inductive is positive."""
-
+    """Reactive power in var. Positive if inductive."""
     volts: float = 230
-
-    turned: float = 0
-    """How far the voltage is ahead of its usual place, a third of a turn behind
-    the phase before, in degrees."""
+    shift: float = 0
+    """Degrees that the voltage leads its usual angle, 120 after the previous phase."""
 
 
 class Load(Protocol):
-    """Anything that a meter can be put in front of."""
+    """The power through one meter."""
 
     def phases(self, second: int) -> Phases:
-        """Return the three phases in this second."""
+        """Return the three phases in a second since 1970."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The same for ever."""
+    """A load that does not change."""
 
     l1: Phase = Phase(1000)
     l2: Phase = Phase(500)
     l3: Phase = Phase(-200)
 
     def phases(self, second: int) -> Phases:
-        """Return the three phases."""
+        """Return the three phases, which are the same in each second."""
         return self.l1, self.l2, self.l3
-
-
-def _daylight(second: int, noon: int) -> float:
-    """How much of its peak a solar roof makes without clouds, 0 to 1."""
-    return max(0.0, math.cos((second - noon) / DAY_SECONDS * 2 * math.pi))
-
-
-@lru_cache(maxsize=4096)
-def _sunshine(seed: int, minute: int) -> float:
-    """How much of that the clouds let through."""
-    return Random(seed * 7919 + minute // 3).uniform(0.25, 1.0)
-
-
-def _noise(seed: int, slot: int) -> Random:
-    return Random(seed * 1_000_003 + slot)
-
-
-@lru_cache(maxsize=4096)
-def _knot(seed: int, what: int, minute: int) -> float:
-    return Random((seed * 31 + what) * 1_000_003 + minute).uniform(-1, 1)
-
-
-def _drift(seed: int, what: int, second: int) -> float:
-    """Return a number from -1 to 1 that changes slowly, as a grid's voltage does."""
-    minute, seconds = divmod(second, MINUTE_SECONDS)
-    before, after = _knot(seed, what, minute), _knot(seed, what, minute + 1)
-    return before + (after - before) * seconds / MINUTE_SECONDS
-
-
-def _phase(watts: float, power_factor: float, volts: float) -> Phase:
-    reactive = abs(watts) * math.tan(math.acos(power_factor))
-    return Phase(watts, reactive, volts)
 
 
 @dataclass(frozen=True)
 class House:
-    """A house that consumes and, with solar, sometimes produces."""
+    """A house that consumes. With a solar roof, it produces at times."""
 
     seed: int = 1
     solar_peak: float = 0
-    """Peak power of the roof in W; 0 for a house without one."""
+    """Peak power of the solar roof in W, or 0 without a roof."""
     noon: int = DAY_SECONDS // 2
-    """A second in which the sun stands highest."""
+    """A second since 1970 with the sun at its highest, on any day."""
     slot_seconds: int = SLOT_SECONDS
-    """The time for which a power stays the same."""
+    """Time of constant power."""
     lifelike: bool = False
-    """Has weather, nights and weekends; every hour is like another one if not."""
+    """Whether there are weather, nights and weekends. If not, all hours are alike."""
 
     def phases(self, second: int) -> Phases:
-        """Return the three phases in this second."""
-        return _in_house(self, second // self.slot_seconds)
+        """Return the three phases in a second since 1970."""
+        return _house_phases(self, second // self.slot_seconds)
+
+
+@dataclass(frozen=True)
+class Inverter:
+    """A solar inverter that produces by day and consumes 12 W by night."""
+
+    seed: int = 1
+    peak: float = 6000
+    """Peak power in W."""
+    noon: int = DAY_SECONDS // 2
+    """A second since 1970 with the sun at its highest, on any day."""
+    lifelike: bool = False
+    """Whether there is weather. If not, all days are alike."""
+
+    def phases(self, second: int) -> Phases:
+        """Return the three phases in a second since 1970."""
+        return _inverter_phases(self, second // SLOT_SECONDS)
 
 
 @lru_cache
-def _in_house(house: House, slot: int) -> Phases:
+def _house_phases(house: House, slot: int) -> Phases:
     second = slot * house.slot_seconds
     noise = _noise(house.seed, slot)
     minute = second // MINUTE_SECONDS + house.seed
     roof = house.solar_peak * _daylight(second, house.noon)
-    roof *= _sunshine(house.seed, second // MINUTE_SECONDS) / 3
+    roof *= _clouds(house.seed, second // MINUTE_SECONDS) / 3
     fridge = 90 if minute % 30 < 12 else 0
     kettle = 2000 if minute % 20 < 3 else 0
     oven = 1600 if minute % 45 < 20 else 0
@@ -139,29 +125,12 @@ def _in_house(house: House, slot: int) -> Phases:
     return l1, l2, l3
 
 
-@dataclass(frozen=True)
-class Inverter:
-    """A solar inverter: produces by day and draws a little by night."""
-
-    seed: int = 1
-    peak: float = 6000
-    """Peak power in W."""
-    noon: int = DAY_SECONDS // 2
-    """A second in which the sun stands highest."""
-    lifelike: bool = False
-    """Has weather; every day is like another one if not."""
-
-    def phases(self, second: int) -> Phases:
-        """Return the three phases in this second."""
-        return _at_inverter(self, second // SLOT_SECONDS)
-
-
 @lru_cache
-def _at_inverter(inverter: Inverter, slot: int) -> Phases:
+def _inverter_phases(inverter: Inverter, slot: int) -> Phases:
     second = slot * SLOT_SECONDS
     noise = _noise(inverter.seed + 500, slot)
     roof = inverter.peak * _daylight(second, inverter.noon)
-    roof *= _sunshine(inverter.seed, second // MINUTE_SECONDS)
+    roof *= _clouds(inverter.seed, second // MINUTE_SECONDS)
     if inverter.lifelike:
         roof *= weather(inverter.seed, Moment.of(second, inverter.noon))
     watts = -roof / 3 if roof else 4.0
@@ -170,3 +139,38 @@ def _at_inverter(inverter: Inverter, slot: int) -> Phases:
         for _ in range(3)
     )
     return l1, l2, l3
+
+
+def _phase(watts: float, power_factor: float, volts: float) -> Phase:
+    reactive = abs(watts) * math.tan(math.acos(power_factor))
+    return Phase(watts, reactive, volts)
+
+
+def _daylight(second: int, noon: int) -> float:
+    """Return the part of the peak power under a clear sky: 0 to 1."""
+    return max(0.0, math.cos((second - noon) / DAY_SECONDS * 2 * math.pi))
+
+
+@lru_cache(maxsize=4096)
+def _clouds(seed: int, minute: int) -> float:
+    """Return the part of the sunshine that passing clouds let through: 0.25 to 1."""
+    return Random(seed * 7919 + minute // 3).uniform(0.25, 1.0)
+
+
+def _noise(seed: int, slot: int) -> Random:
+    return Random(seed * 1_000_003 + slot)
+
+
+def _drift(seed: int, what: int, second: int) -> float:
+    """Return a number from -1 to 1 that changes over minutes, as a mains voltage."""
+    minute, seconds = divmod(second, MINUTE_SECONDS)
+    before, after = (
+        _drift_at(seed, what, minute),
+        _drift_at(seed, what, minute + 1),
+    )
+    return before + (after - before) * seconds / MINUTE_SECONDS
+
+
+@lru_cache(maxsize=4096)
+def _drift_at(seed: int, what: int, minute: int) -> float:
+    return Random((seed * 31 + what) * 1_000_003 + minute).uniform(-1, 1)

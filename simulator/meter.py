@@ -1,14 +1,12 @@
-"""A simulated COUNTIS: counts what flows through it and serves its table."""
+"""A simulated COUNTIS meter: its load, counters and clock behind its registers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
 import time
-from typing import Any
 
 from pymodbus.constants import ExcCodes
-from pymodbus.simulator import DataType, SimData, SimDevice
 
 from .commands import (
     reset_partial_counters,
@@ -17,26 +15,33 @@ from .commands import (
     set_tariff,
 )
 from .counters import TARIFF_COUNT, Counters
-from .energies import energies, energies_in_16_bits, overflows, periods, tariffs
+from .energies import energies, energies_16_bit, overflows, periods, tariffs
 from .identity import communication_board, identification
 from .load import Constant, Load, Phases
-from .meter_clock import shown, understood
-from .metrology import measured, measured_currents, measured_in_16_bits
+from .load_curve import LoadCurve
+from .meter_clock import clock_registers, clock_time
+from .metrology import measured_currents, measurements, measurements_16_bit
 from .table import (
     ACTION,
     BLOCKS,
     CLOCK,
     COM_BOARD_PRODUCT,
     COMMUNICATION_BOARD,
+    CT_PRIMARY,
+    CT_SECONDARY,
     CURRENTS,
     ENERGIES,
     ENERGIES_UNIT_100,
     IDENTIFICATION,
+    INTEGRATION_PERIOD,
+    LOAD_CURVE,
+    LOAD_CURVE_COMMAND,
     METROLOGY,
     METROLOGY_16_BIT,
     MID_STATUS,
     NETWORK,
     NETWORK_SETTINGS,
+    NETWORK_TYPE,
     OVERFLOW,
     PARTIAL_ENERGIES_RESET,
     PERIODS,
@@ -55,74 +60,115 @@ WRITE = 6
 WRITE_MULTIPLE = 16
 FUNCTIONS = {READ, WRITE, WRITE_MULTIPLE}
 
-DAY_SECONDS = 86_400
-ACTIONS = (0xA1, 0xB2)  # to store the configuration, and to start anew
+UNIT_IDS = range(1, 256)  # as in the menu of the meter
+
+# Values of register 57856: store the configuration, and restart.
+ACTIONS = (0xA1, 0xB2)
+
+DEFAULT_PERIOD = 600  # s; integration period of a new meter, which is our choice
 
 
 @dataclass(kw_only=True)
 class Meter:
-    """One meter on a line. Everything may be changed while it runs."""
+    """A simulated meter on a line. All fields may change at any time."""
 
-    address: int = 1
+    unit_id: int = 1
     load: Load = field(default_factory=Constant)
     clock: Callable[[], float] = time.time
-    """Seconds since 1970, as the meter's energy is counted by."""
+    """Returns the seconds since 1970 at which the load is measured and counted."""
     counters: Counters = field(default_factory=Counters)
+    load_curve: LoadCurve | None = field(default_factory=LoadCurve)
+    """None for a meter without a load curve, such as an E1x or E2x."""
     model: str = "Countis E33"
     serial: tuple[int, int, int] | None = None
-    """Year and week, site and line, order; one that fits the address if None."""
+    """Year and week, site and line, order. If None, the order is the unit ID."""
 
-    silent: bool = False
-    exception: int | None = None
-    """Answers everything with this exception code."""
-    refuses: set[int] = field(default_factory=set)
-    """Starts of blocks that are refused with exception 2."""
-    blank: set[int] = field(default_factory=set)
-    """Starts of blocks that read "not available" all over."""
+    offline: bool = False
+    """Whether the meter receives no requests and sends no responses."""
+    exception_code: int | None = None
+    """Exception code of the response to every request."""
+    refused_blocks: set[int] = field(default_factory=set)
+    """First register addresses of blocks. The meter refuses reads with exception 2."""
+    blank_blocks: set[int] = field(default_factory=set)
+    """First register addresses of blocks of which all registers read RESERVED."""
     starting: bool = False
-    """Answers every read with zeros, as while it is starting up."""
+    """Whether all registers read 0, as while a meter starts up."""
     refuses_reserved: bool = False
-    """Refuses a read that touches a reserved register."""
-    refuses_functions: set[int] = field(default_factory=set)
-    refuses_commands: set[int] = field(default_factory=set)
-    """Registers whose writes are refused with exception 2."""
-    ignores_commands: set[int] = field(default_factory=set)
-    """Registers whose writes are acknowledged and not carried out."""
+    """Whether the meter refuses a read that includes a reserved register."""
+    refused_functions: set[int] = field(default_factory=set)
+    """Function codes that the meter refuses with exception 1."""
+    refused_writes: set[int] = field(default_factory=set)
+    """Register addresses of which the meter refuses writes with exception 2."""
+    ignored_writes: set[int] = field(default_factory=set)
+    """Register addresses of which the meter acknowledges writes without an effect."""
     has_partial_energies_reset: bool = False
-    """Knows the command 40512, as an E1x or E2x does."""
+    """Whether the meter supports the command 40512, as an E1x or E2x."""
     tariff_count: int = TARIFF_COUNT
-    """How many tariffs it counts in."""
+    """Number of tariffs: 1 to 8."""
     clock_has_short_year: bool = False
-    """Its clock shows and takes years of two digits."""
+    """Whether the year of the clock has two digits."""
     override: dict[int, int] = field(default_factory=dict)
-    """Registers that read something else than they should."""
+    """Values by register address that replace the simulated ones."""
 
     settings: dict[int, int] = field(
-        default_factory=lambda: {57344: 5, 57345: 5, 57346: 5, 57355: 600}
+        default_factory=lambda: {
+            NETWORK_TYPE: 5,  # three phases and neutral
+            CT_SECONDARY: 5,
+            CT_PRIMARY: 5,
+            INTEGRATION_PERIOD: DEFAULT_PERIOD,
+        }
     )
-    """Block 57344."""
+    """Registers of block 57344 by register address."""
     writes: list[tuple[int, list[int]]] = field(default_factory=list)
-    """What was written and accepted, for a test to look at."""
+    """Register address and values of each write that the meter accepted."""
 
     def __post_init__(self) -> None:
-        """Start counting now."""
+        """Start to count at the current time."""
         self._counted_until = int(self.clock())
+        # Seconds by which the meter's own clock is ahead of `clock`.
         self._clock_offset = 0.0
 
+    @property
+    def integration_period(self) -> int:
+        """Return the integration period of the load curve in seconds."""
+        period = self.settings[INTEGRATION_PERIOD]
+        is_valid = period in NETWORK_SETTINGS[INTEGRATION_PERIOD]
+        return period if is_valid else DEFAULT_PERIOD
+
     def count(self) -> Counters:
-        """Count up to now, second by second, and return the counters."""
+        """Count the load up to the current time, and return the counters."""
         now = int(self.clock())
-        self.counters.turn_to(self._today())
+        self.counters.start_periods(self._today())
         while self._counted_until < now:
-            midnight = self._counted_until + DAY_SECONDS - self._second_of_day()
-            self._count(min(now, midnight))
-            self.counters.turn_to(self._today())
+            # Midnight is always the end of an integration period.
+            start = int(self._counted_until + self._clock_offset)
+            period = self.integration_period
+            seconds = min(period - start % period, now - self._counted_until)
+            consumed = self._count(seconds)
+            if self.load_curve is not None:
+                self.load_curve.add(
+                    start, seconds, consumed, period, self._clock_offset
+                )
+            self.counters.start_periods(self._today())
         return self.counters
 
-    def _count(self, until: int) -> None:
+    def record_past(self, count: int) -> None:
+        """Fill the load curve with the last `count` integration periods."""
+        if self.load_curve is not None:
+            self.load_curve.fill(
+                self.load,
+                int(self._counted_until + self._clock_offset),
+                self.integration_period,
+                count,
+                self._clock_offset,
+            )
+
+    def _count(self, seconds: int) -> float:
+        """Count these next seconds, and return the consumed energy in Wh."""
+        before = self.counters.consumed
         seen: Phases | None = None
         energies = (0.0, 0.0, 0.0)
-        for second in range(self._counted_until, until):
+        for second in range(self._counted_until, self._counted_until + seconds):
             phases = self.load.phases(second)
             if phases is not seen:
                 seen = phases
@@ -130,51 +176,59 @@ class Meter:
                 reactive = sum(phase.reactive for phase in phases) / 3600
                 energies = (max(active, 0), max(-active, 0), max(reactive, 0))
             self.counters.add(*energies)
-        self._counted_until = until
+        self._counted_until += seconds
+        return self.counters.consumed - before
 
     def _time(self, seconds: float) -> datetime:
-        """Return what the meter's own clock shows at this moment."""
+        """Return the time of the meter's own clock at seconds since 1970."""
         return datetime.fromtimestamp(seconds + self._clock_offset, UTC)
 
     def _today(self) -> date:
         return self._time(self._counted_until).date()
 
-    def _second_of_day(self) -> int:
-        return int(self._counted_until + self._clock_offset) % DAY_SECONDS
+    # -- requests ------------------------------------------------------------
 
     def refusal(self, function: int) -> ExcCodes | None:
-        """Return the exception that refuses this function, whatever it is about."""
-        if self.exception is not None:
-            return ExcCodes(self.exception)
-        if function not in FUNCTIONS or function in self.refuses_functions:
+        """Return the exception that refuses a function code, or None."""
+        if self.exception_code is not None:
+            return ExcCodes(self.exception_code)
+        if function not in FUNCTIONS or function in self.refused_functions:
             return ExcCodes.ILLEGAL_FUNCTION
         return None
 
     def read(self, address: int, count: int) -> list[int] | ExcCodes:
-        """Return registers of one block, or the exception that refuses them."""
+        """Return the words of `count` registers, or the exception that refuses them.
+
+        The registers start at a register address, and must be in one block.
+        """
         for block in BLOCKS:
-            if block.holds(address, count):
+            if block.contains(address, count):
                 break
         else:
             return ExcCodes.ILLEGAL_ADDRESS
-        if block.kind is Kind.COMMANDS or block.start in self.refuses:
+        if block.start in self.refused_blocks or not self._can_read(block):
             return ExcCodes.ILLEGAL_ADDRESS
         addresses = range(address, address + count)
         if self.starting:
             return [0] * count
-        if block.start in self.blank:
+        if block.start in self.blank_blocks:
             return [RESERVED] * count
         registers = self.registers(block) | self.override
         if self.refuses_reserved and not registers.keys() >= set(addresses):
             return ExcCodes.ILLEGAL_ADDRESS
         return [registers.get(address, RESERVED) for address in addresses]
 
+    def _can_read(self, block: TableBlock) -> bool:
+        if block.start == LOAD_CURVE:
+            return self.load_curve is not None
+        return block.kind is not Kind.COMMANDS
+
     def write(self, address: int, values: list[int]) -> ExcCodes | None:
-        """Carry out a command or change a setting, or refuse it."""
-        if address in self.refuses_commands:
+        """Write values from a register address, or return the exception."""
+        if address in self.refused_writes:
             return ExcCodes.ILLEGAL_ADDRESS
         self.count()
-        if address in self.ignores_commands:
+        if address in self.ignored_writes:
             accepted = True
         elif CLOCK <= address < CLOCK + 6:
             accepted = address == CLOCK and self.set_clock(values)
@@ -189,38 +243,24 @@ class Meter:
         self.writes.append((address, values))
         return None
 
-    @property
-    def device(self) -> SimDevice:
-        """The meter as pymodbus serves it: every register leads back here."""
-        first = BLOCKS[0].start
-        last = first
-        for block in BLOCKS:
-            first = min(first, block.start)
-            last = max(last, block.start + block.words)
-        return SimDevice(
-            id=self.address,
-            simdata=[SimData(first, count=last - first, datatype=DataType.REGISTERS)],
-            action=partial(_serve, self),
-        )
-
     # -- registers -----------------------------------------------------------
 
     def registers(self, block: TableBlock) -> dict[int, int]:
-        """Return what stands in a block now, without what it is told to play."""
+        """Return the registers of a block by register address, without overrides."""
         builders: dict[int, Callable[[], dict[int, int]]] = {
             IDENTIFICATION: lambda: identification(
-                self.model, self.serial or (0x1438, 0x0120, self.address)
+                self.model, self.serial or (0x1438, 0x0120, self.unit_id)
             ),
             COMMUNICATION_BOARD: communication_board,
             NETWORK: lambda: self.settings,
-            CLOCK: lambda: shown(
+            CLOCK: lambda: clock_registers(
                 self._time(self.clock()), short_year=self.clock_has_short_year
             ),
-            METROLOGY: lambda: measured(
+            METROLOGY: lambda: measurements(
                 self._phases(), 50 + int(self.clock()) % 3 / 100
             ),
             METROLOGY_16_BIT: lambda: (
-                measured_in_16_bits(self._phases()) | energies_in_16_bits(self.count())
+                measurements_16_bit(self._phases()) | energies_16_bit(self.count())
             ),
             CURRENTS: lambda: measured_currents(self._phases()),
             ENERGIES: lambda: energies(ENERGIES, 1000, self.count()),
@@ -234,16 +274,27 @@ class Meter:
             PERIODS_UNIT_100: lambda: periods(PERIODS_UNIT_100, 10, self.count()),
             MID_STATUS: lambda: {40544: 0, 40545: 0},
             COM_BOARD_PRODUCT: lambda: {40608: 1},
+            LOAD_CURVE: self._load_curve_registers,
         }
         return builders[block.start]()
 
     def _phases(self) -> Phases:
         return self.load.phases(int(self.clock()))
 
+    def _load_curve_registers(self) -> dict[int, int]:
+        self.count()
+        if self.load_curve is None:
+            return {}
+        # A diagnostics file may contain a current of 0 A.
+        primary, secondary = (
+            self.settings[address] or 1 for address in (CT_PRIMARY, CT_SECONDARY)
+        )
+        return self.load_curve.registers(self.integration_period, primary / secondary)
+
     # -- commands ------------------------------------------------------------
 
     def _commands(self) -> dict[int, Callable[[int], bool]]:
-        """Return what each command register does; false refuses the value."""
+        """Return the function of each command register. It returns False to refuse."""
         counters, count = self.counters, self.tariff_count
         commands: dict[int, Callable[[int], bool]] = {
             ACTION: lambda action: action in ACTIONS,
@@ -253,46 +304,23 @@ class Meter:
         }
         if self.has_partial_energies_reset:
             commands[PARTIAL_ENERGIES_RESET] = partial(reset_partial_energies, counters)
+        if self.load_curve is not None:
+            commands[LOAD_CURVE_COMMAND] = self.load_curve.execute
         return commands
 
     def _set(self, address: int, values: list[int]) -> bool:
-        wanted = dict(enumerate(values, address))
+        settings = dict(enumerate(values, address))
         if any(
-            value not in NETWORK_SETTINGS.get(at, ()) for at, value in wanted.items()
+            value not in NETWORK_SETTINGS.get(at, ()) for at, value in settings.items()
         ):
             return False
-        self.settings |= wanted
+        self.settings |= settings
         return True
 
     def set_clock(self, values: Sequence[int]) -> bool:
-        """Have the clock go on from what these registers of block 57600 show."""
-        wanted = understood(values, short_year=self.clock_has_short_year)
-        if wanted is None:
+        """Set the clock to the six registers of block 57600. Return False to refuse."""
+        shown = clock_time(values, short_year=self.clock_has_short_year)
+        if shown is None:
             return False
-        self._clock_offset = wanted.timestamp() - self.clock()
+        self._clock_offset = shown.timestamp() - self.clock()
         return True
-
-
-async def _serve(
-    meter: Meter,
-    function: int,
-    start: int,
-    address: int,
-    count: int,
-    registers: list[int],
-    values: Any,
-) -> ExcCodes | None:
-    """Answer one request, as pymodbus passes it on."""
-    if meter.silent:
-        # This is a broadcast, to which nobody answers anyway.
-        return ExcCodes.GATEWAY_NO_RESPONSE
-    if (refusal := meter.refusal(function)) is not None:
-        return refusal
-    if function == READ:
-        words = meter.read(address, count)
-        if isinstance(words, ExcCodes):
-            return words
-        registers[address - start : address - start + count] = words
-        return None
-    # Without values, the register is read back for the answer to a write.
-    return None if values is None else meter.write(address, list(values))

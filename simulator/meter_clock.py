@@ -1,4 +1,4 @@
-"""The meter's clock, as its table shows and takes it: block 57600."""
+"""The registers of a meter's clock: block 57600."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,22 +6,29 @@ from datetime import UTC, datetime
 from .table import CLOCK
 
 CENTURY = 2000
-YEARS_OF_A_CENTURY = range(100)
+# The table gives no bound of the year. One century is our choice.
+YEARS_OF_CENTURY = range(100)
 
 
-def shown(time: datetime, *, short_year: bool) -> dict[int, int]:
-    """Return the registers that show a time."""
+def clock_registers(time: datetime, *, short_year: bool) -> dict[int, int]:
+    """Return the registers of a time: day, month, year, hour, minute, second.
+
+    With `short_year`, the year has two digits.
+    """
     year = time.year % 100 if short_year else time.year
     parts = (time.day, time.month, year, time.hour, time.minute, time.second)
     return {CLOCK + index: part for index, part in enumerate(parts)}
 
 
-def understood(values: Sequence[int], *, short_year: bool) -> datetime | None:
-    """Return the time that the registers show; None for one that the meter refuses."""
+def clock_time(values: Sequence[int], *, short_year: bool) -> datetime | None:
+    """Return the time in the six registers, or None if the meter refuses them.
+
+    The meter's clock has no time zone. The time is labelled UTC for calculations only.
+    """
     try:
         day, month, year, hour, minute, second = values
         year += CENTURY if short_year else 0
-        if year - CENTURY not in YEARS_OF_A_CENTURY:
+        if year - CENTURY not in YEARS_OF_CENTURY:
             return None
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:

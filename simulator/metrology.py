@@ -1,6 +1,6 @@
-"""What a meter measures at this moment, as its table shows it.
+"""The registers of the measured values.
 
-Blocks 50512 (32 bits), 51280 (16 bits) and 40576 (currents alone).
+Blocks 50512 (32 bits), 51280 (16 bits) and 40576 (currents).
 """
 
 import math
@@ -18,9 +18,10 @@ from .table import (
 )
 
 type Powers = tuple[float, float, float, float]
+"""P, Q and S in steps of 10 W, var and VA, and PF in thousandths."""
 
 
-def measured(phases: Phases, hertz: float) -> dict[int, int]:
+def measurements(phases: Phases, hertz: float) -> dict[int, int]:
     """Return the registers of block 50512."""
     registers = {
         **unsigned(METROLOGY + 14, hertz * 100),
@@ -34,8 +35,8 @@ def measured(phases: Phases, hertz: float) -> dict[int, int]:
     return registers
 
 
-def measured_in_16_bits(phases: Phases) -> dict[int, int]:
-    """Return the measured registers of block 51280."""
+def measurements_16_bit(phases: Phases) -> dict[int, int]:
+    """Return the registers of the measured values in block 51280."""
     registers: dict[int, int] = {}
     for index, volts in enumerate(_voltages(phases)):
         registers |= unsigned_16(METROLOGY_16_BIT + 1 + index, volts * 100)
@@ -50,6 +51,7 @@ def measured_currents(phases: Phases) -> dict[int, int]:
 
 
 def _currents(start: int, phases: Phases) -> dict[int, int]:
+    """Return I1, I2 and I3 in mA."""
     registers: dict[int, int] = {}
     for index, phase in enumerate(phases):
         amperes = math.hypot(phase.watts, phase.reactive) / (phase.volts or math.inf)
@@ -58,7 +60,7 @@ def _currents(start: int, phases: Phases) -> dict[int, int]:
 
 
 def _voltages(phases: Phases) -> list[float]:
-    """Return U12, U23, U31, V1, V2, V3."""
+    """Return U12, U23, U31, V1, V2 and V3 in V."""
     terminals = voltages(phases)
     following = [*terminals[1:], terminals[0]]
     return [
@@ -67,7 +69,11 @@ def _voltages(phases: Phases) -> list[float]:
 
 
 def _powers(start: int, words: int, phases: Phases) -> dict[int, float]:
-    """Return P, Q, S, PF in total, then P of each phase, Q of each phase, ..."""
+    """Return values by register address, with `words` registers for each value.
+
+    The order is P, Q, S and PF of all phases, then P of each phase, Q of each phase,
+    S of each phase, PF of each phase.
+    """
     total = _power(
         sum(phase.watts for phase in phases), sum(phase.reactive for phase in phases)
     )
@@ -80,10 +86,7 @@ def _powers(start: int, words: int, phases: Phases) -> dict[int, float]:
 
 
 def _power(watts: float, reactive: float) -> Powers:
-    """Return P, Q and S in steps of 10, and PF in thousandths.
-
-    The power factor has the table's sign: - leading, + lagging.
-    """
+    """Return P, Q, S and PF. As in the table, a leading PF is negative."""
     apparent = math.hypot(watts, reactive)
     factor = math.copysign(abs(watts) / apparent, reactive) if apparent else 1
     return watts / 10, reactive / 10, apparent / 10, factor * 1000

@@ -1,7 +1,6 @@
-"""Voltages and currents as phasors: complex numbers, as large as effective values.
+"""Voltages and currents as phasors: complex numbers with RMS magnitudes.
 
-A load's voltages are a third of a turn apart, the second behind the first, unless
-its phases are turned.
+Without a shift, the voltages of a load are 120 degrees apart: L2 after L1, L3 after L2.
 """
 
 import cmath
@@ -9,28 +8,28 @@ import math
 
 from .load import Phase, Phases
 
-THIRD = 2 * math.pi / 3
-DIGITS = 6
+THIRD = 2 * math.pi / 3  # rad
+DIGITS = 6  # rounds away the error of the complex arithmetic
 
 
 def voltages(phases: Phases) -> list[complex]:
-    """Return the voltages of the three terminals, from the neutral."""
+    """Return the voltages from the neutral to the three terminals in V."""
     return [
-        cmath.rect(phase.volts, math.radians(phase.turned) - index * THIRD)
+        cmath.rect(phase.volts, math.radians(phase.shift) - index * THIRD)
         for index, phase in enumerate(phases)
     ]
 
 
 def currents(phases: Phases) -> list[complex]:
-    """Return the currents in the three conductors."""
+    """Return the currents in the three conductors in A."""
     return [
         (complex(phase.watts, phase.reactive) / volts).conjugate() if volts else 0j
         for phase, volts in zip(phases, voltages(phases), strict=True)
     ]
 
 
-def between(voltages: list[complex], currents: list[complex]) -> Phases:
-    """Return the phases that have these voltages and currents."""
+def phases_of(voltages: list[complex], currents: list[complex]) -> Phases:
+    """Return the phases with these voltages in V and currents in A."""
     l1, l2, l3 = (
         _phase(index, volts, amperes)
         for index, (volts, amperes) in enumerate(zip(voltages, currents, strict=True))
@@ -40,7 +39,6 @@ def between(voltages: list[complex], currents: list[complex]) -> Phases:
 
 def _phase(index: int, volts: complex, amperes: complex) -> Phase:
     power = volts * amperes.conjugate()
-    turned = math.degrees(cmath.phase(volts * cmath.rect(1, index * THIRD)))
-    # What began as a whole number ends as one.
-    exact = (power.real, power.imag, abs(volts), turned)
-    return Phase(*(round(number, DIGITS) for number in exact))
+    shift = math.degrees(cmath.phase(volts * cmath.rect(1, index * THIRD)))
+    values = (power.real, power.imag, abs(volts), shift)
+    return Phase(*(round(value, DIGITS) for value in values))

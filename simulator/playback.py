@@ -1,7 +1,7 @@
-"""Plays the meter of a user from its diagnostics.
+"""Simulates the meter of a user from its diagnostics file.
 
-What was measured stays as it was; what was counted goes on from there. Whatever
-else a simulated meter would show otherwise is shown as it was.
+The load stays as it was measured, and the counters continue from their values. All
+registers that a simulated meter would show differently show what the file contains.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import time
 
 from .counters import OVERFLOW_WH, TARIFF_COUNT, Counters
 from .diagnostics import Diagnostics
+from .energies import PERIOD_WORDS
 from .load import Constant, Phase
 from .meter import Meter
 from .table import (
@@ -31,7 +32,8 @@ from .table import (
     TableBlock,
 )
 
-# The blocks of a variant by its name; of two, the one in whole kWh is the second.
+# The first register addresses of each block by its name in the file. Of two, the first
+# block is in steps of 10 Wh and the second in steps of 1 kWh.
 BLOCKS_OF = {
     "identity": (IDENTIFICATION,),
     "measurements": (METROLOGY,),
@@ -44,24 +46,29 @@ BLOCKS_OF = {
 }
 STEPS_WH = (10, 1000)
 
-# Where each counter stands in its block, and in block 36864 how often it began anew.
-PARTIAL_PLACES = {
+# Positions of the counters in their block. The second position of a total is that of
+# its number of overflows in block 36864.
+PARTIAL_POSITIONS = {
     "partial_consumed": 12,
     "partial_reactive": 14,
     "partial_produced": 18,
 }
-TOTAL_PLACES = {"consumed": (2, 2), "reactive": (4, 3), "produced": (8, 4)}
-TARIFF_PLACE, TARIFF_OVERFLOW_PLACE = 2, 7
-PERIOD_WORDS = 8
-MOST_TARIFFS = 8
+TOTAL_POSITIONS = {"consumed": (2, 2), "reactive": (4, 3), "produced": (8, 4)}
+TARIFF_POSITION, TARIFF_OVERFLOW_POSITION = 2, 7
+MAX_TARIFFS = 8
 
-# Where voltage, active and reactive power of the first phase stand.
+# Register addresses of voltage, active and reactive power of L1.
 VOLTS, WATTS, REACTIVE = METROLOGY + 8, METROLOGY + 32, METROLOGY + 38
-FIRST_LONG_YEAR = 100
+FIRST_LONG_YEAR = 100  # a clock that shows a smaller year has years of two digits
 
 
-def played(diagnostics: Diagnostics, clock: Callable[[], float] = time.time) -> Meter:
-    """Return the meter that the diagnostics are of, as it goes on from there."""
+def meter_from_diagnostics(
+    diagnostics: Diagnostics, clock: Callable[[], float] = time.time
+) -> Meter:
+    """Return a simulated meter that continues from the diagnostics.
+
+    `clock` returns seconds since 1970.
+    """
     return _Player(diagnostics).meter(clock)
 
 
@@ -73,11 +80,11 @@ class _Player:
         now = clock()
         year = self.file.word(CLOCK + 2)
         meter = Meter(
-            address=self.file.address,
+            unit_id=self.file.unit_id,
             clock=lambda: now,
             load=self._load(),
             counters=self._counters(),
-            refuses=self._refused(),
+            refused_blocks=self._refused_blocks(),
             refuses_reserved=self.file.is_split,
             tariff_count=self._tariff_count(),
             clock_has_short_year=year is not None and year < FIRST_LONG_YEAR,
@@ -86,19 +93,22 @@ class _Player:
             if address in self.file.registers:
                 meter.settings[address] = self.file.registers[address]
         clock_block = range(CLOCK, CLOCK + 6)
-        runs = meter.set_clock(
+        has_time = meter.set_clock(
             [self.file.registers.get(address, RESERVED) for address in clock_block]
         )
         self._set_periods(meter)
         for block in BLOCKS:
-            if block.kind is Kind.COMMANDS or (runs and block.start == CLOCK):
+            if block.kind is Kind.COMMANDS or (has_time and block.start == CLOCK):
                 continue
-            meter.override |= self._unlike(meter, block)
+            meter.override |= self._differences(meter, block)
         meter.clock = clock
         return meter
 
-    def _unlike(self, meter: Meter, block: TableBlock) -> dict[int, int]:
-        """Return what a block showed that the simulated meter does not."""
+    def _differences(self, meter: Meter, block: TableBlock) -> dict[int, int]:
+        """Return the registers of a block that the simulated meter shows differently.
+
+        The frequency changes, so all registers of the measurements are returned.
+        """
         shown = {} if block.start == METROLOGY else meter.registers(block)
         return {
             address: word
@@ -107,11 +117,10 @@ class _Player:
             and word != shown.get(address)
         }
 
-    def _refused(self) -> set[int]:
-        """Return the starts of the blocks that the meter does not serve."""
+    def _refused_blocks(self) -> set[int]:
         refused: set[int] = set()
         for name, starts in BLOCKS_OF.items():
-            if not self.file.is_served(name):
+            if not self.file.supports(name):
                 refused.update(starts)
             elif self.file.is_in_kwh(name):
                 refused.add(starts[0])
@@ -132,52 +141,56 @@ class _Player:
         counters = Counters(
             tariffs=[
                 self._total(
-                    "tariffs", TARIFF_PLACE + 2 * index, TARIFF_OVERFLOW_PLACE + index
+                    "tariffs",
+                    TARIFF_POSITION + 2 * index,
+                    TARIFF_OVERFLOW_POSITION + index,
                 )
                 for index in range(TARIFF_COUNT)
             ]
         )
-        for name, (place, overflow_place) in TOTAL_PLACES.items():
-            setattr(counters, name, self._total("energies", place, overflow_place))
-        for name, place in PARTIAL_PLACES.items():
-            setattr(counters, name, self._energy("energies", place))
+        for name, (position, overflow_position) in TOTAL_POSITIONS.items():
+            setattr(
+                counters, name, self._total("energies", position, overflow_position)
+            )
+        for name, position in PARTIAL_POSITIONS.items():
+            setattr(counters, name, self._energy("energies", position))
         counters.tariff = self._tariff_word(1, self._tariff_count(), counters.tariff)
         return counters
 
     def _tariff_count(self) -> int:
-        return self._tariff_word(0, MOST_TARIFFS, TARIFF_COUNT)
+        return self._tariff_word(0, MAX_TARIFFS, TARIFF_COUNT)
 
-    def _tariff_word(self, place: int, greatest: int, usual: int) -> int:
-        """Return a register of the tariffs, or what is usual if it makes no sense."""
+    def _tariff_word(self, position: int, greatest: int, default: int) -> int:
+        """Return a register of the tariffs, or the default if it is implausible."""
         for start in BLOCKS_OF["tariffs"]:
-            word = self.file.word(start + place)
+            word = self.file.word(start + position)
             if word is not None and 1 <= word <= greatest:
                 return word
-        return usual
+        return default
 
     def _set_periods(self, meter: Meter) -> None:
-        """Have the running day, week and month begin where they did."""
-        if not self.file.is_served("periods"):
+        """Set the energies of the current day, week and month."""
+        if not self.file.supports("periods"):
             return
         counters = meter.count()
         for index, period in enumerate(counters.periods):
             consumed_before, produced_before, consumed, produced = (
-                self._energy("periods", PERIOD_WORDS * index + 2 * place)
-                for place in range(4)
+                self._energy("periods", PERIOD_WORDS * index + 2 * position)
+                for position in range(4)
             )
             period.consumed_before = consumed_before
             period.produced_before = produced_before
             period.consumed_at_start = counters.consumed - consumed
             period.produced_at_start = counters.produced - produced
 
-    def _total(self, name: str, place: int, overflow_place: int) -> float:
-        """Return a counter in Wh with what it lost when it began anew."""
-        times = self.file.word(OVERFLOW + overflow_place) or 0
-        return self._energy(name, place) + times * OVERFLOW_WH
+    def _total(self, name: str, position: int, overflow_position: int) -> float:
+        """Return a counter in Wh, with the energy of its overflows."""
+        times = self.file.word(OVERFLOW + overflow_position) or 0
+        return self._energy(name, position) + times * OVERFLOW_WH
 
-    def _energy(self, name: str, place: int) -> float:
-        """Return a counter in Wh, from the finer block where there is one."""
+    def _energy(self, name: str, position: int) -> float:
+        """Return a counter in Wh, with the best resolution in the file."""
         for start, step in zip(BLOCKS_OF[name], STEPS_WH, strict=True):
-            if (steps := self.file.unsigned(start + place)) is not None:
+            if (steps := self.file.unsigned(start + position)) is not None:
                 return float(steps * step)
         return 0.0

@@ -1,37 +1,47 @@
-"""The blocks of Socomec's Modbus table for the E34 and E44, V 200.53."""
+"""The blocks of a COUNTIS, their register addresses and their encodings.
+
+Source of all facts about the meter in this package, if no other is named: Socomec's
+Modbus table for the COUNTIS E34 and E44, edition V 200.53, called "the table". Register
+addresses are those on the wire.
+"""
 
 from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 
+# "Not available" in 16, 32 and signed 32 bits. Reserved registers read RESERVED too.
 RESERVED = 0xFFFF
 NOT_AVAILABLE = 0xFFFF_FFFF
 SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF
 
-IDENTIFICATION = 50000
+# The first register address of each block. "Unit/100" blocks count in steps of 10 Wh,
+# the blocks of the same name without it in steps of 1 kWh.
+OVERFLOW = 36864
+PERIODS = 36896
+PERIODS_UNIT_100 = 36928
 COMMUNICATION_BOARD = 38912
-NETWORK = 57344
-CLOCK = 57600
-ACTION = 57856
-VALUE_RESET = 57888
-METROLOGY = 50512
-METROLOGY_16_BIT = 51280
+SET_TARIFF = 40480
+PARTIAL_ENERGIES_RESET = 40512  # tables of the E14 (V 103.4), E23 and E24 (V 103.8)
+MID_STATUS = 40544
 CURRENTS = 40576
+COM_BOARD_PRODUCT = 40608
+IDENTIFICATION = 50000
+METROLOGY = 50512
 ENERGIES = 50768
 TARIFFS = 50848
 ENERGIES_UNIT_100 = 50944
 TARIFFS_UNIT_100 = 51200
-OVERFLOW = 36864
-PERIODS = 36896
-PERIODS_UNIT_100 = 36928
-SET_TARIFF = 40480
-PARTIAL_ENERGIES_RESET = 40512
-MID_STATUS = 40544
-COM_BOARD_PRODUCT = 40608
+METROLOGY_16_BIT = 51280
+NETWORK = 57344
+CLOCK = 57600
+ACTION = 57856
+VALUE_RESET = 57888
+LOAD_CURVE_COMMAND = 61440
+LOAD_CURVE = 61456
 
 
 class Kind(Enum):
-    """What may be done with a block."""
+    """How a client may access a block."""
 
     INFO = "read"
     SETTINGS = "read and write"
@@ -40,79 +50,92 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class TableBlock:
-    """A run of registers; a read stays inside one block."""
+    """A block of consecutive registers. The meter refuses a read across its bounds."""
 
     start: int
+    """Register address of the first register."""
     words: int
+    """Number of registers."""
     kind: Kind = Kind.INFO
 
-    def holds(self, address: int, count: int) -> bool:
-        """Whether all of these registers stand in this block."""
+    def contains(self, address: int, count: int) -> bool:
+        """Return whether `count` registers from a register address are in the block."""
         return self.start <= address and address + count <= self.start + self.words
 
 
 BLOCKS = (
-    TableBlock(IDENTIFICATION, 66),
+    TableBlock(OVERFLOW, 11),
+    TableBlock(PERIODS, 24),
+    TableBlock(PERIODS_UNIT_100, 24),
     TableBlock(COMMUNICATION_BOARD, 11),
-    TableBlock(NETWORK, 12, Kind.SETTINGS),
-    TableBlock(CLOCK, 6, Kind.SETTINGS),
-    TableBlock(ACTION, 1, Kind.COMMANDS),
-    TableBlock(VALUE_RESET, 5, Kind.COMMANDS),
-    TableBlock(METROLOGY, 62),
-    TableBlock(METROLOGY_16_BIT, 35),
+    TableBlock(SET_TARIFF, 2, Kind.COMMANDS),
+    TableBlock(PARTIAL_ENERGIES_RESET, 1, Kind.COMMANDS),
+    TableBlock(MID_STATUS, 2),
     TableBlock(CURRENTS, 6),
+    TableBlock(COM_BOARD_PRODUCT, 1),
+    TableBlock(IDENTIFICATION, 66),
+    TableBlock(METROLOGY, 62),
     TableBlock(ENERGIES, 65),
     TableBlock(TARIFFS, 50),
     TableBlock(ENERGIES_UNIT_100, 65),
     TableBlock(TARIFFS_UNIT_100, 50),
-    TableBlock(OVERFLOW, 11),
-    TableBlock(PERIODS, 24),
-    TableBlock(PERIODS_UNIT_100, 24),
-    TableBlock(SET_TARIFF, 2, Kind.COMMANDS),
-    TableBlock(PARTIAL_ENERGIES_RESET, 1, Kind.COMMANDS),
-    TableBlock(MID_STATUS, 2),
-    TableBlock(COM_BOARD_PRODUCT, 1),
+    TableBlock(METROLOGY_16_BIT, 35),
+    TableBlock(NETWORK, 12, Kind.SETTINGS),
+    TableBlock(CLOCK, 6, Kind.SETTINGS),
+    TableBlock(ACTION, 1, Kind.COMMANDS),
+    TableBlock(VALUE_RESET, 5, Kind.COMMANDS),
+    TableBlock(LOAD_CURVE_COMMAND, 1, Kind.COMMANDS),
+    # The table lists a header of 6 words and one record of 4. The header counts at most
+    # 29 records, which follow one another.
+    TableBlock(LOAD_CURVE, 6 + 29 * 4),
 )
 
+NETWORK_TYPE = 57344
+CT_SECONDARY = 57345
+CT_PRIMARY = 57346
+INTEGRATION_PERIOD = 57355
 
-# What a setting may be, by its register in block 57344: type of network,
-# secondary and primary of the transformers in A, seconds of an average.
+# The values that the meter accepts in each register of the block NETWORK. The table
+# gives no bound of the CT primary. 9999 A is our choice.
 NETWORK_SETTINGS: dict[int, Container[int]] = {
-    57344: range(6),
-    57345: (1, 5),
-    57346: range(1, 10_000),
-    57355: (60, 300, 480, 600, 900, 1200, 1800, 3600),
+    NETWORK_TYPE: range(6),
+    CT_SECONDARY: (1, 5),  # A
+    CT_PRIMARY: range(1, 10_000),  # A
+    INTEGRATION_PERIOD: (60, 300, 480, 600, 900, 1200, 1800, 3600),  # s
 }
 
 
 def unsigned(address: int, value: float) -> dict[int, int]:
-    """Return a 32-bit value as registers, high word first."""
+    """Return a 32-bit value as two registers, high word first, rounded down."""
     raw = int(value) & 0xFFFF_FFFF
     return {address: raw >> 16, address + 1: raw & 0xFFFF}
 
 
 def signed(address: int, value: float) -> dict[int, int]:
-    """Return a signed 32-bit value as registers, rounded to the nearest step."""
+    """Return a signed 32-bit value as two registers, rounded to the nearest step."""
     return unsigned(address, round(value))
 
 
 def unsigned_16(address: int, value: float) -> dict[int, int]:
-    """Return an unsigned 16-bit value as a register."""
+    """Return a 16-bit value as one register, rounded down."""
     return {address: int(value) & 0xFFFF}
 
 
 def signed_16(address: int, value: float) -> dict[int, int]:
-    """Return a signed 16-bit value as a register, rounded to the nearest step."""
+    """Return a signed 16-bit value as one register, rounded to the nearest step."""
     return {address: round(value) & 0xFFFF}
 
 
 def wide_text(address: int, text: str) -> dict[int, int]:
-    """Return text as registers of one character each (STRING_16)."""
+    """Return text as registers of one character each (STRING_16 in the table)."""
     return {address + index: ord(char) for index, char in enumerate(text)}
 
 
 def text(address: int, value: str, words: int) -> dict[int, int]:
-    """Return text as registers of two characters each (STRING_NORM)."""
+    """Return text as registers of two characters each (STRING_NORM in the table).
+
+    NUL characters fill the rest of the `words` registers.
+    """
     raw = value.encode("ascii").ljust(2 * words, b"\0")
     return {
         address + index: int.from_bytes(raw[2 * index : 2 * index + 2])

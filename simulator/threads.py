@@ -1,4 +1,4 @@
-"""Runs a line in a thread of its own, beside whatever the caller runs."""
+"""Lines and gateways in a thread of their own, beside the event loop of the caller."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -19,7 +19,7 @@ def line_in_thread(line: Line) -> Iterator[Line]:
 
 @contextmanager
 def gateway_in_thread[G: Gateway](line: Line, kind: Callable[[Line], G]) -> Iterator[G]:
-    """Run a line and a gateway of this kind in front of it."""
+    """Run a line and the gateway that `kind` returns for this line."""
     gateway = kind(line)
     with _in_thread(line, gateway):
         yield gateway
@@ -27,7 +27,7 @@ def gateway_in_thread[G: Gateway](line: Line, kind: Callable[[Line], G]) -> Iter
 
 @contextmanager
 def _in_thread(*contexts: AbstractAsyncContextManager[object]) -> Iterator[None]:
-    """Enter them one after another in the loop of one thread."""
+    """Enter asynchronous contexts, one after another, in the loop of one thread."""
     loop = asyncio.new_event_loop()
 
     def run(work: Coroutine[Any, Any, object]) -> None:

@@ -1,73 +1,70 @@
-"""Meters that are wired wrong, as loads: what such a meter takes for the truth.
-
-Numbers of phases are those on the terminals: 1 to 3.
-"""
+"""Wiring errors: the load that a wrongly connected meter measures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from .load import Load, Phases
-from .phasors import between, currents, voltages
+from .phasors import currents, phases_of, voltages
 
 PHASES = (1, 2, 3)
 
 
 @dataclass(frozen=True)
 class ReversedCurrent:
-    """The conductor of a phase goes through the meter the wrong way."""
+    """The conductor of one phase passes the meter in the wrong direction."""
 
     load: Load
     phase: int
+    """Number of the phase on the terminals: 1 to 3."""
 
     def phases(self, second: int) -> Phases:
-        """Return the three phases as the meter sees them."""
+        """Return the three phases as the meter measures them."""
         return _reversed(self.load.phases(second), self.phase - 1)
 
 
 @dataclass(frozen=True)
 class SwappedNeutral:
-    """The voltage terminals of a phase and the neutral have changed places.
+    """The voltage terminals of one phase and of the neutral are swapped.
 
-    The meter then measures all voltages from that phase: its own is the neutral's,
-    and the other two are those from phase to phase.
+    The meter then measures all voltages against this phase. The voltage of the phase
+    itself is that of the neutral. The other two are phase-to-phase voltages.
     """
 
     load: Load
     phase: int
+    """Number of the phase on the terminals: 1 to 3."""
 
     def phases(self, second: int) -> Phases:
-        """Return the three phases as the meter sees them."""
+        """Return the three phases as the meter measures them."""
         return _swapped(self.load.phases(second), self.phase - 1)
 
 
-# Most loads stay the same for some seconds, and a meter counts each of them.
-
-
+# Cached, because most loads are constant for some seconds, and a meter counts each.
 @lru_cache
 def _reversed(phases: Phases, index: int) -> Phases:
     flowing = currents(phases)
     flowing[index] = -flowing[index]
-    return between(voltages(phases), flowing)
+    return phases_of(voltages(phases), flowing)
 
 
 @lru_cache
 def _swapped(phases: Phases, index: int) -> Phases:
     terminals = voltages(phases)
     neutral, terminals[index] = terminals[index], 0j
-    return between([volts - neutral for volts in terminals], currents(phases))
+    return phases_of([volts - neutral for volts in terminals], currents(phases))
 
 
-MISTAKES: dict[str, Callable[[Load], Load]] = {
-    f"{name}-l{phase}": partial(kind, phase=phase)
-    for name, kind in (("reversed", ReversedCurrent), ("swapped", SwappedNeutral))
+WIRING_ERRORS: dict[str, Callable[[Load], Load]] = {
+    f"{name}-l{phase}": partial(error, phase=phase)
+    for name, error in (("reversed", ReversedCurrent), ("swapped", SwappedNeutral))
     for phase in PHASES
 }
-"""By the name that the command line has for them."""
+"""Wiring errors by their name on the command line, such as `reversed-l1`."""
 
 
-def miswired(load: Load, mistakes: Sequence[str]) -> Load:
-    """Return a load as a meter with these mistakes sees it."""
-    for mistake in mistakes:
-        load = MISTAKES[mistake](load)
+def with_wiring_errors(load: Load, names: Sequence[str]) -> Load:
+    """Return the load that a meter with these wiring errors measures."""
+    for name in names:
+        load = WIRING_ERRORS[name](load)
     return load

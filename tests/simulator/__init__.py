@@ -1,1 +1,1 @@
-"""Tests of the simulated meter and its line."""
+"""Tests of the simulator."""

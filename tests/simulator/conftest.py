@@ -1,4 +1,4 @@
-"""Simulated meters on a line, and a client that reads them."""
+"""Simulated meters on a line, and a client of the line."""
 
 from collections.abc import AsyncGenerator
 
@@ -9,33 +9,32 @@ import pytest
 from simulator import Line, Meter
 from tests.common import Clock
 
-# Long, as an answer that comes late by the machine is not what is tested.
-TIMEOUT = 0.6
+TIMEOUT = 0.6  # s; long, so that a busy machine does not cause a timeout
 
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Replace the fixture that needs Home Assistant."""
 
 
 @pytest.fixture
 def meter(clock: Clock) -> Meter:
-    """Return a meter at address 1 that has counted nothing."""
+    """Return a meter at unit ID 1 of which all counters are 0."""
     return Meter(clock=clock)
 
 
 @pytest.fixture
 async def line(meter: Meter, second_meter: Meter) -> AsyncGenerator[Line]:
-    """Run a fast line with both meters in the test's own loop."""
+    """Run a fast line with both meters in the event loop of the test."""
     async with Line(
-        [meter, second_meter], baudrate=921_600, answer_delay=0.001
+        [meter, second_meter], baudrate=921_600, response_delay=0.001
     ) as running:
         yield running
 
 
 @pytest.fixture
 async def connection(line: Line) -> AsyncGenerator[ModbusConnection]:
-    """Return a client's end of the line."""
+    """Connect a client to the line."""
     client = ModbusConnection(
         ModbusSerialParams(device=line.port, baudrate=38400), timeout=TIMEOUT
     )
@@ -45,11 +44,11 @@ async def connection(line: Line) -> AsyncGenerator[ModbusConnection]:
 
 @pytest.fixture
 def unit(connection: ModbusConnection) -> TmodbusUnit:
-    """Return the meter at address 1 as a client sees it."""
+    """Return the client's access to unit ID 1."""
     return connection.for_unit(1)
 
 
 @pytest.fixture
 def second_unit(connection: ModbusConnection) -> TmodbusUnit:
-    """Return the meter at address 2 as a client sees it."""
+    """Return the client's access to unit ID 2."""
     return connection.for_unit(2)

@@ -1,4 +1,4 @@
-"""Days that differ."""
+"""Days with weather, weekends and tariffs."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,37 +13,37 @@ NOON = int(FRIDAY.timestamp())
 
 
 @pytest.mark.parametrize("zone", [-9, -5, 0, 1, 5.5, 11])
-def test_days_of_the_week_are_those_of_the_clock_on_the_wall(zone: float) -> None:
+def test_moment_has_local_hour_and_weekday(zone: float) -> None:
     noon = NOON - int(zone * 3600)
     for hours in range(24 * 7):
-        wall = FRIDAY + timedelta(hours=hours)
+        local = FRIDAY + timedelta(hours=hours)
         moment = Moment.of(noon + hours * 3600, noon)
-        assert moment.hour == wall.hour
-        assert moment.weekend == (wall.weekday() >= 5)
+        assert moment.hour == local.hour
+        assert moment.weekend == (local.weekday() >= 5)
 
 
-def test_a_moment_is_the_same_from_another_day() -> None:
+def test_moment_does_not_depend_on_day_of_noon() -> None:
     assert Moment.of(NOON + 3600, NOON) == Moment.of(NOON + 3600, NOON + 3 * DAY)
 
 
-def test_no_two_days_have_the_same_weather() -> None:
+def test_each_day_has_another_weather() -> None:
     days = [weather(1, Moment.of(NOON + day * DAY, NOON)) for day in range(14)]
     assert len(set(days)) == 14
     assert all(0.3 <= sunny <= 1 for sunny in days)
 
 
-def test_the_night_has_a_tariff_of_its_own() -> None:
+def test_tariff_2_applies_in_the_night() -> None:
     by_hour = [tariff(Moment.of(NOON + hour * 3600, NOON)) for hour in range(24)]
     assert by_hour == [1] * 10 + [2] * 8 + [1] * 6
 
 
-def test_an_inverter_makes_what_the_house_behind_it_gets_less_of() -> None:
+def test_inverter_lowers_consumption_of_its_house() -> None:
     with_roof = House(1, solar_peak=6000, noon=NOON, lifelike=True)
-    without = House(1, noon=NOON, lifelike=True)
+    without_roof = House(1, noon=NOON, lifelike=True)
     inverter = Inverter(1, noon=NOON, lifelike=True)
     for second in range(NOON, NOON + DAY // 6, 600):
         grid, house, roof = (
             sum(phase.watts for phase in load.phases(second))
-            for load in (with_roof, without, inverter)
+            for load in (with_roof, without_roof, inverter)
         )
         assert grid == pytest.approx(house + roof, abs=10)

@@ -1,4 +1,4 @@
-"""A line behind a network gateway, as clients of the network see it."""
+"""Gateways, and their clients in the network."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
@@ -18,7 +18,7 @@ from modbus_connection.tmodbus import ModbusConnection
 import pytest
 
 from simulator import (
-    ANOTHER_ADDRESS,
+    ANOTHER_UNIT_ID,
     FLIPPED,
     LOST,
     NOISE_AFTER,
@@ -36,34 +36,34 @@ from simulator import (
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
-ORDER = 50010  # of the serial number, which is the address
+ORDER = 50010  # register of the serial number that contains the unit ID
 UNIT_TIMEOUT = 0.3
 TIMEOUT = 2.0
 
 
 @pytest.fixture
 def line(meter: Meter, second_meter: Meter) -> Line:
-    """Return a fast line with both meters, which the gateway runs."""
-    return Line([meter, second_meter], baudrate=115_200, answer_delay=0.001)
+    """Return a fast line with both meters. The gateway runs the line."""
+    return Line([meter, second_meter], baudrate=115_200, response_delay=0.001)
 
 
 @pytest.fixture
 def tcp_gateway(line: Line) -> Generator[TcpGateway]:
-    """Run a Modbus TCP gateway that does not wait long for a meter."""
+    """Run a Modbus TCP gateway with a short response timeout."""
     with gateway_in_thread(line, partial(TcpGateway, timeout=UNIT_TIMEOUT)) as gateway:
         yield gateway
 
 
 @pytest.fixture
 def rtu_gateway(line: Line) -> Generator[RtuGateway]:
-    """Run a gateway that carries RTU frames."""
+    """Run a gateway for RTU frames."""
     with gateway_in_thread(line, RtuGateway) as gateway:
         yield gateway
 
 
 @asynccontextmanager
 async def client_of(gateway: Gateway) -> AsyncGenerator[ModbusConnection]:
-    """Connect a client that speaks what the gateway does."""
+    """Connect a client with the framing of the gateway."""
     params: ModbusTcpParams | ModbusSerialParams
     params = ModbusTcpParams(host=gateway.host, port=gateway.port)
     if isinstance(gateway, RtuGateway):
@@ -74,17 +74,17 @@ async def client_of(gateway: Gateway) -> AsyncGenerator[ModbusConnection]:
     await client.close()
 
 
-async def order(client: ModbusConnection, address: int) -> int:
-    return (await client.for_unit(address).read_holding_registers(ORDER, 1))[0]
+async def order(client: ModbusConnection, unit_id: int) -> int:
+    return (await client.for_unit(unit_id).read_holding_registers(ORDER, 1))[0]
 
 
 @pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
-async def test_meters_behind_a_gateway_answer_at_their_addresses(
+async def test_gateway_transfers_requests_to_each_unit_id(
     line: Line, kind: type[Gateway]
 ) -> None:
     with gateway_in_thread(line, kind) as gateway:
         async with client_of(gateway) as client:
-            assert [await order(client, address) for address in (1, 2, 1)] == [1, 2, 1]
+            assert [await order(client, unit_id) for unit_id in (1, 2, 1)] == [1, 2, 1]
             words = await client.for_unit(2).read_holding_registers(50000, 66)
             assert words[:5] == [0x53, 0x4F, 0x43, 0x4F, 100]
             await client.for_unit(2).write_register(40481, 3)
@@ -94,7 +94,7 @@ async def test_meters_behind_a_gateway_answer_at_their_addresses(
 
 
 @pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
-async def test_a_gateway_passes_on_what_a_meter_refuses(
+async def test_gateway_transfers_exception_of_meter(
     line: Line, kind: type[Gateway]
 ) -> None:
     with gateway_in_thread(line, kind) as gateway:
@@ -105,17 +105,17 @@ async def test_a_gateway_passes_on_what_a_meter_refuses(
 
 
 @pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
-async def test_clients_of_a_gateway_come_one_after_another(
+async def test_gateway_accepts_clients_one_after_another(
     line: Line, kind: type[Gateway]
 ) -> None:
     with gateway_in_thread(line, kind) as gateway:
-        for address in (1, 2, 1):
+        for unit_id in (1, 2, 1):
             async with client_of(gateway) as client:
-                assert await order(client, address) == address
+                assert await order(client, unit_id) == unit_id
 
 
 @pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
-async def test_a_gateway_finds_a_line_that_was_plugged_in_again(
+async def test_gateway_reopens_line_that_was_unplugged(
     line: Line, kind: type[Gateway]
 ) -> None:
     with gateway_in_thread(line, kind) as gateway:
@@ -129,15 +129,15 @@ async def test_a_gateway_finds_a_line_that_was_plugged_in_again(
             assert await order(client, 1) == 1
 
 
-async def test_a_tcp_gateway_says_that_a_meter_is_silent(
+async def test_tcp_gateway_reports_offline_meter_as_exception_11(
     second_meter: Meter, tcp_gateway: TcpGateway
 ) -> None:
-    second_meter.silent = True
+    second_meter.offline = True
     async with client_of(tcp_gateway) as client:
-        for address in (2, 200):
+        for unit_id in (2, 200):
             began = time.monotonic()
             with pytest.raises(GatewayTargetError) as error:
-                await order(client, address)
+                await order(client, unit_id)
             assert time.monotonic() - began >= UNIT_TIMEOUT
             assert error.value.exception_code == 0x0B
         assert await order(client, 1) == 1
@@ -145,9 +145,9 @@ async def test_a_tcp_gateway_says_that_a_meter_is_silent(
 
 @pytest.mark.parametrize(
     "fault",
-    [LOST, FLIPPED, TRUNCATED, NOISE_BEFORE, ANOTHER_ADDRESS, late(2 * UNIT_TIMEOUT)],
+    [LOST, FLIPPED, TRUNCATED, NOISE_BEFORE, ANOTHER_UNIT_ID, late(2 * UNIT_TIMEOUT)],
 )
-async def test_a_tcp_gateway_does_not_pass_on_what_it_cannot_use(
+async def test_tcp_gateway_discards_invalid_response(
     line: Line, tcp_gateway: TcpGateway, fault: Fault
 ) -> None:
     line.faults.append(fault)
@@ -158,39 +158,39 @@ async def test_a_tcp_gateway_does_not_pass_on_what_it_cannot_use(
         assert await order(client, 2) == 2
 
 
-async def test_what_follows_an_answer_does_not_spoil_it(
+async def test_tcp_gateway_ignores_noise_after_response(
     line: Line, tcp_gateway: TcpGateway
 ) -> None:
     line.faults.append(NOISE_AFTER)
     async with client_of(tcp_gateway) as client:
-        assert [await order(client, address) for address in (1, 2)] == [1, 2]
+        assert [await order(client, unit_id) for unit_id in (1, 2)] == [1, 2]
 
 
-async def test_a_tcp_gateway_asks_for_one_client_after_the_other(
+async def test_tcp_gateway_alternates_between_clients(
     line: Line, tcp_gateway: TcpGateway
 ) -> None:
-    async def ask(client: ModbusConnection, address: int) -> list[int]:
-        return [await order(client, address) for _ in range(20)]
+    async def read(client: ModbusConnection, unit_id: int) -> list[int]:
+        return [await order(client, unit_id) for _ in range(20)]
 
     async with client_of(tcp_gateway) as one, client_of(tcp_gateway) as other:
-        orders = tuple(await asyncio.gather(ask(one, 1), ask(other, 2)))
+        orders = tuple(await asyncio.gather(read(one, 1), read(other, 2)))
     assert orders == ([1] * 20, [2] * 20)
     assert len(line.requests) == 40
-    # Each had its turn: neither waited for all of the other's.
+    # The second client does not wait for all requests of the first.
     assert [frame[0] for frame in line.requests[:20]] != [1] * 20
 
 
-async def test_requests_that_were_sent_at_once_keep_their_transactions(
+async def test_tcp_gateway_returns_transaction_of_each_request(
     tcp_gateway: TcpGateway,
 ) -> None:
     reader, writer = await asyncio.open_connection(tcp_gateway.host, tcp_gateway.port)
     for transaction, unit in ((700, 2), (3, 1), (3, 99)):
         header = struct.pack(">HHHB", transaction, 0, 6, unit)
         writer.write(header + struct.pack(">BHH", 3, ORDER, 1))
-    answers = [await reader.readexactly(11), await reader.readexactly(11)]
-    silence = await reader.readexactly(9)
+    responses = [await reader.readexactly(11), await reader.readexactly(11)]
+    no_response = await reader.readexactly(9)
     writer.close()
-    assert [answer.hex(" ") for answer in (*answers, silence)] == [
+    assert [each.hex(" ") for each in (*responses, no_response)] == [
         "02 bc 00 00 00 05 02 03 02 00 02",
         "00 03 00 00 00 05 01 03 02 00 01",
         "00 03 00 00 00 03 63 83 0b",
@@ -201,7 +201,7 @@ async def test_requests_that_were_sent_at_once_keep_their_transactions(
     "header",
     [b"GET / HTTP/1.0\r\n\r\n", bytes(7), bytes.fromhex("0001 0000 ffff 01")],
 )
-async def test_who_speaks_something_else_is_hung_up_on(
+async def test_tcp_gateway_disconnects_client_of_other_protocol(
     line: Line, tcp_gateway: TcpGateway, header: bytes
 ) -> None:
     reader, writer = await asyncio.open_connection(tcp_gateway.host, tcp_gateway.port)
@@ -212,39 +212,33 @@ async def test_who_speaks_something_else_is_hung_up_on(
     assert line.requests == []
 
 
-async def test_a_broadcast_through_an_rtu_gateway_reaches_every_meter(
+async def test_rtu_gateway_transfers_broadcast_to_all_meters(
     meter: Meter, second_meter: Meter, rtu_gateway: RtuGateway
 ) -> None:
     async with client_of(rtu_gateway) as client:
         await client.for_unit(0).write_register(40481, 2)
-        # Nobody answers, so a master lets the frame reach its end.
+        # Without a response, the time of the frame and the meters has to pass.
         await asyncio.sleep(0.2)
-        assert [await order(client, address) for address in (1, 2)] == [1, 2]
+        assert [await order(client, unit_id) for unit_id in (1, 2)] == [1, 2]
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
 
 
-@pytest.mark.parametrize("answers", [False, True])
-async def test_a_broadcast_through_a_tcp_gateway_is_answered_by_the_gateway_or_nobody(
-    line: Line, tcp_gateway: TcpGateway, *, answers: bool
+async def test_tcp_gateway_transfers_broadcast_without_response(
+    line: Line, tcp_gateway: TcpGateway
 ) -> None:
-    tcp_gateway.answers_broadcast = answers
     async with client_of(tcp_gateway) as client:
-        if answers:
+        with pytest.raises(ModbusTimeoutError):
             await client.for_unit(0).write_register(40481, 2)
-            await client.for_unit(0).write_registers(57345, [1, 100])
-        else:
-            with pytest.raises(ModbusTimeoutError):
-                await client.for_unit(0).write_register(40481, 2)
-        assert [await order(client, address) for address in (1, 2)] == [1, 2]
+        assert [await order(client, unit_id) for unit_id in (1, 2)] == [1, 2]
     for meter in line.meters.values():
-        assert (40481, [2]) in meter.writes
-    assert len(line.requests) == 3 + answers
+        assert meter.writes == [(40481, [2])]
+    assert len(line.requests) == 3
 
 
-async def test_clients_are_sent_away_when_the_gateway_ends(line: Line) -> None:
+async def test_gateway_disconnects_clients_when_it_ends(line: Line) -> None:
     with gateway_in_thread(line, TcpGateway) as gateway:
         reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
-        # The gateway has met this client once it has answered.
+        # After a response, the gateway has accepted the client.
         writer.write(bytes.fromhex("0001 0000 0006 01 03 c35a 0001"))
         await reader.readexactly(11)
     async with asyncio.timeout(1):
@@ -252,7 +246,7 @@ async def test_clients_are_sent_away_when_the_gateway_ends(line: Line) -> None:
     writer.close()
 
 
-async def test_a_gateway_listens_at_the_port_that_it_is_given(line: Line) -> None:
+async def test_gateway_listens_at_given_port(line: Line) -> None:
     with gateway_in_thread(line, RtuGateway) as gateway:
         port = gateway.port
     with gateway_in_thread(line, partial(RtuGateway, port=port)) as gateway:

@@ -1,4 +1,4 @@
-"""The simulated line between a client and the meters."""
+"""The line between a client and the meters."""
 
 import asyncio
 from contextlib import suppress
@@ -13,7 +13,6 @@ from modbus_connection import (
     ModbusTimeoutError,
 )
 from modbus_connection.tmodbus import ModbusConnection, TmodbusUnit
-from pymodbus.framer.rtu import FramerRTU
 import pytest
 
 from simulator import (
@@ -26,15 +25,11 @@ from simulator import (
     late,
     line_in_thread,
 )
+from simulator.modbus import with_crc
 
 from .conftest import TIMEOUT
 
-READ_NAME = bytes.fromhex("01 03 c3 54 00 01")
-
-
-def frame(content: bytes) -> bytes:
-    """Return a request with its check sum."""
-    return content + FramerRTU.compute_CRC(content).to_bytes(2)
+READ_PRODUCT = with_crc(bytes.fromhex("01 03 c3 54 00 01"))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +41,7 @@ def frame(content: bytes) -> bytes:
         (late(2 * TIMEOUT), ModbusTimeoutError),
     ],
 )
-async def test_a_fault_happens_to_as_many_answers_as_it_is_told_to(
+async def test_fault_changes_one_response(
     line: Line, unit: TmodbusUnit, fault: Fault, error: type[Exception]
 ) -> None:
     line.faults.append(fault)
@@ -57,7 +52,7 @@ async def test_a_fault_happens_to_as_many_answers_as_it_is_told_to(
 
 
 @pytest.mark.parametrize("fault", [LOST, FLIPPED, TRUNCATED])
-async def test_a_meter_does_not_act_on_a_broken_request(
+async def test_meter_does_not_execute_damaged_request(
     line: Line, meter: Meter, unit: TmodbusUnit, fault: Fault
 ) -> None:
     line.request_faults.append(fault)
@@ -68,9 +63,7 @@ async def test_a_meter_does_not_act_on_a_broken_request(
     assert meter.counters.tariff == 2
 
 
-async def test_a_cut_line_carries_nothing_until_it_is_mended(
-    line: Line, unit: TmodbusUnit
-) -> None:
+async def test_cut_line_carries_no_frames(line: Line, unit: TmodbusUnit) -> None:
     line.cut = True
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(50000, 8)
@@ -78,14 +71,16 @@ async def test_a_cut_line_carries_nothing_until_it_is_mended(
     assert len(await unit.read_holding_registers(50000, 8)) == 8
 
 
-async def test_the_line_tells_what_was_asked(line: Line, unit: TmodbusUnit) -> None:
+async def test_line_records_requests_and_bytes_of_responses(
+    line: Line, unit: TmodbusUnit
+) -> None:
     await unit.read_holding_registers(50004, 1)
-    assert line.requests == [frame(READ_NAME)]
-    assert (line.bytes_sent, line.bytes_answered) == (8, 7)
+    assert line.requests == [READ_PRODUCT]
+    assert line.response_bytes == 7
 
 
-async def test_bytes_take_their_time() -> None:
-    line = Line([Meter()], baudrate=9600, answer_delay=0.05)
+async def test_bytes_take_time_of_line_speed() -> None:
+    line = Line([Meter()], baudrate=9600, response_delay=0.05)
     async with line:
         client = ModbusConnection(ModbusSerialParams(device=line.port, baudrate=9600))
         unit = client.for_unit(1)
@@ -98,13 +93,13 @@ async def test_bytes_take_their_time() -> None:
     assert took >= characters * 11 / 9600 + 0.05
 
 
-async def test_a_meter_answers_nobody_at_another_speed(
+async def test_meter_does_not_respond_at_another_speed(
     line: Line, unit: TmodbusUnit
 ) -> None:
-    line.understood_baudrate = 9600
+    line.meter_baudrate = 9600
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(50000, 8)
-    line.understood_baudrate = 38400
+    line.meter_baudrate = 38400
     assert len(await unit.read_holding_registers(50000, 8)) == 8
 
 
@@ -113,13 +108,13 @@ async def test_a_meter_answers_nobody_at_another_speed(
     [
         b"\x00",
         b"\xff" * 40,
-        frame(READ_NAME)[:5],
-        frame(READ_NAME)[:-1] + b"\x00",
-        frame(b"\x01\x41\x10\xff\xff\xff"),
-        frame(b"\x01\x10\xe2\x22\x00\x01\xfa\x00\x01"),
+        READ_PRODUCT[:5],
+        READ_PRODUCT[:-1] + b"\x00",
+        with_crc(b"\x01\x41\x10\xff\xff\xff"),
+        with_crc(b"\x01\x10\xe2\x22\x00\x01\xfa\x00\x01"),
     ],
 )
-async def test_noise_does_not_hold_up_the_next_request(
+async def test_meter_responds_after_noise(
     line: Line, unit: TmodbusUnit, noise: bytes
 ) -> None:
     await unit.read_holding_registers(50000, 8)
@@ -130,52 +125,52 @@ async def test_noise_does_not_hold_up_the_next_request(
     assert len(await unit.read_holding_registers(50000, 8)) == 8
 
 
-async def test_who_talks_into_an_answer_is_not_understood(
+async def test_request_during_response_destroys_both(
     meter: Meter, second_meter: Meter
 ) -> None:
-    async with Line([meter, second_meter], answer_delay=0) as line:
+    async with Line([meter, second_meter], response_delay=0) as line:
         port = os.open(line.port, os.O_RDWR | os.O_NOCTTY)
-        os.write(port, frame(bytes.fromhex("01 03 c3 50 00 40")))
+        os.write(port, with_crc(bytes.fromhex("01 03 c3 50 00 40")))
         await asyncio.sleep(0.06)
-        os.write(port, frame(READ_NAME))
+        os.write(port, READ_PRODUCT)
         await asyncio.sleep(0.3)
         assert len(line.requests) == 2
-        assert line.bytes_answered < 5 + 2 * 0x40
+        assert line.response_bytes < 5 + 2 * 0x40
         os.close(port)
 
 
-async def test_the_port_outlives_its_clients(line: Line) -> None:
+async def test_port_accepts_clients_one_after_another(line: Line) -> None:
     for _ in range(3):
         client = ModbusConnection(ModbusSerialParams(device=line.port, baudrate=9600))
         assert await client.for_unit(1).read_holding_registers(50004, 1) == [100]
         await client.close()
 
 
-async def test_nobody_has_to_read_the_answers(line: Line, unit: TmodbusUnit) -> None:
+async def test_unread_responses_do_not_block_line(
+    line: Line, unit: TmodbusUnit
+) -> None:
     port = os.open(line.port, os.O_RDWR | os.O_NOCTTY)
-    request = frame(bytes.fromhex("01 03 c3 50 00 42"))
-    while line.bytes_answered < 5000 and len(line.requests) < 50:
+    request = with_crc(bytes.fromhex("01 03 c3 50 00 42"))
+    while line.response_bytes < 5000 and len(line.requests) < 50:
         os.write(port, request)
         await asyncio.sleep(0.03)
     os.close(port)
     assert await unit.read_holding_registers(50004, 1) == [100]
 
 
-async def test_sixty_four_meters_share_a_line() -> None:
-    meters = [Meter(address=address) for address in (*range(1, 64), 255)]
-    async with Line(meters, baudrate=115_200, answer_delay=0) as line:
+async def test_64_meters_respond_on_one_line() -> None:
+    meters = [Meter(unit_id=unit_id) for unit_id in (*range(1, 64), 255)]
+    async with Line(meters, baudrate=115_200, response_delay=0) as line:
         client = ModbusConnection(ModbusSerialParams(device=line.port, baudrate=38400))
         serials = {
-            tuple(await client.for_unit(meter.address).read_holding_registers(50008, 3))
+            tuple(await client.for_unit(meter.unit_id).read_holding_registers(50008, 3))
             for meter in meters
         }
         await client.close()
     assert len(serials) == 64
 
 
-async def test_an_adapter_can_be_pulled_and_plugged_in_again(
-    meter: Meter, tmp_path: Path
-) -> None:
+async def test_client_reconnects_after_replug(meter: Meter, tmp_path: Path) -> None:
     link = tmp_path / "adapter"
     with line_in_thread(Line([meter], link=link)) as line:
         client = ModbusConnection(
@@ -185,24 +180,22 @@ async def test_an_adapter_can_be_pulled_and_plugged_in_again(
         assert await unit.read_holding_registers(50004, 1) == [100]
         line.unplug()
         assert not link.is_symlink()
-        # Which of them depends on whether the client has noticed already.
+        # The error depends on whether the client has noticed the loss.
         with pytest.raises((ModbusConnectionError, OSError)):
             await unit.read_holding_registers(50004, 1)
         line.replug()
-        answer: list[int] = []
-        while not answer:
-            # The client may not have noticed yet.
+        words: list[int] = []
+        while not words:
+            # The client may still use the old port.
             await asyncio.sleep(0.05)
             with suppress(ModbusConnectionError, OSError):
-                answer = await unit.read_holding_registers(50004, 1)
-        assert answer == [100]
+                words = await unit.read_holding_registers(50004, 1)
+        assert words == [100]
         await client.close()
     assert not link.is_symlink()
 
 
-def test_a_file_in_place_of_the_link_is_left_alone(
-    meter: Meter, tmp_path: Path
-) -> None:
+def test_file_at_path_of_link_is_not_replaced(meter: Meter, tmp_path: Path) -> None:
     link = tmp_path / "adapter"
     link.write_text("precious")
     with pytest.raises(FileExistsError), line_in_thread(Line([meter], link=link)):

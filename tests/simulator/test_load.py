@@ -1,4 +1,4 @@
-"""What flows through the simulated meters."""
+"""Loads, and the meters that count them."""
 
 import time
 
@@ -17,7 +17,7 @@ LOADS: list[Load] = [
 
 
 def counted(load: Load, *steps: int) -> Meter:
-    """Return a meter that was read after each of these steps of seconds."""
+    """Return a meter that was read after each of these steps in s."""
     clock = Clock(NOON)
     meter = Meter(load=load, clock=clock)
     for step in steps:
@@ -27,13 +27,13 @@ def counted(load: Load, *steps: int) -> Meter:
 
 
 @pytest.mark.parametrize("load", LOADS)
-def test_meters_that_are_read_at_different_moments_agree(load: Load) -> None:
+def test_counters_do_not_depend_on_when_they_are_read(load: Load) -> None:
     often = counted(load, *[7] * 1000)
     rarely = counted(load, 1, 6998, 1)
     assert often.counters == rarely.counters
 
 
-def test_a_steady_load_counts_its_power_times_the_time() -> None:
+def test_constant_load_is_counted_as_power_times_time() -> None:
     meter = counted(Constant(Phase(3600, 360), Phase(0), Phase(0)), 1000)
     assert meter.counters.consumed == pytest.approx(1000)
     assert meter.counters.partial_consumed == pytest.approx(1000)
@@ -41,39 +41,39 @@ def test_a_steady_load_counts_its_power_times_the_time() -> None:
     assert meter.counters.produced == 0
 
 
-def test_what_flows_back_is_produced() -> None:
+def test_negative_power_is_counted_as_produced() -> None:
     load = Constant(Phase(-3600), Phase(600), Phase(0, -500))
     meter = counted(load, 1000)
     assert meter.counters.produced == pytest.approx(3000 / 3.6)
     assert (meter.counters.consumed, meter.counters.reactive) == (0, 0)
 
 
-def test_an_inverter_produces_by_day_and_draws_a_little_by_night() -> None:
+def test_inverter_produces_by_day_and_consumes_by_night() -> None:
     inverter = Inverter(noon=NOON)
     assert sum(phase.watts for phase in inverter.phases(NOON)) < -1000
     night = sum(phase.watts for phase in inverter.phases(NOON + DAY // 2))
     assert 0 < night < 50
 
 
-def test_a_house_with_a_roof_consumes_and_produces_in_a_day() -> None:
+def test_house_with_solar_roof_consumes_and_produces() -> None:
     counters = counted(House(7, solar_peak=6000, noon=NOON), DAY).counters
     assert counters.consumed > 10_000
     assert counters.produced > 1_000
 
 
 @pytest.mark.parametrize("load", LOADS)
-def test_a_load_stays_within_what_a_meter_can_measure(load: Load) -> None:
+def test_load_stays_within_measuring_range_of_meter(load: Load) -> None:
     for second in range(NOON, NOON + DAY, 300):
         for phase in load.phases(second):
             assert 220 < phase.volts < 240
             assert abs(phase.watts) < 100 * phase.volts
 
 
-def test_another_seed_is_another_house() -> None:
+def test_houses_with_different_seeds_differ() -> None:
     assert House(1).phases(NOON) != House(2).phases(NOON)
 
 
-def test_a_day_is_caught_up_with_at_once() -> None:
+def test_one_day_is_counted_in_less_than_5_s() -> None:
     started = time.process_time()
     counted(House(7, solar_peak=6000), DAY)
     assert time.process_time() - started < 5

@@ -1,4 +1,4 @@
-"""The simulation on its own, as the demo runs it."""
+"""The command line of the simulator."""
 
 import asyncio
 from asyncio.subprocess import PIPE, Process
@@ -7,26 +7,35 @@ from contextlib import asynccontextmanager
 import json
 from pathlib import Path
 import signal
+import subprocess
 import sys
 
-from modbus_connection import ModbusSerialParams
+from modbus_connection import (
+    ModbusExceptionError,
+    ModbusSerialParams,
+    ModbusTcpParams,
+    ModbusTimeoutError,
+)
 from modbus_connection.tmodbus import ModbusConnection
 import pytest
+
+from .conftest import TIMEOUT
+from .test_diagnostics import diagnostics_content
 
 
 @asynccontextmanager
 async def running(
     *arguments: str, label: str = "Port"
 ) -> AsyncGenerator[tuple[Process, str]]:
-    """Run the simulation and return it with the place that it says it is at."""
+    """Run the simulator. Return its process, and the port or address it prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "simulator", *arguments), stdout=PIPE
     )
     try:
         assert process.stdout is not None
         line = (await process.stdout.readline()).decode().strip()
-        said, _, place = line.partition(": ")
-        assert said == label
+        printed_label, _, place = line.partition(": ")
+        assert printed_label == label
         yield process, place
     finally:
         if process.returncode is None:
@@ -34,36 +43,123 @@ async def running(
             await process.wait()
 
 
+@asynccontextmanager
+async def client_of(
+    port: str, baudrate: int = 9600
+) -> AsyncGenerator[ModbusConnection]:
+    """Connect a client to a serial port."""
+    client = ModbusConnection(
+        ModbusSerialParams(device=port, baudrate=baudrate), timeout=TIMEOUT
+    )
+    yield client
+    await client.close()
+
+
+async def double(client: ModbusConnection, unit_id: int, address: int) -> int:
+    """Return an unsigned 32-bit value."""
+    high, low = await client.for_unit(unit_id).read_holding_registers(address, 2)
+    return high << 16 | low
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_the_simulation_serves_meters_until_it_is_told_to_end(
+async def test_meters_respond_until_signal(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     link = tmp_path / "line"
-    async with running("--address", "1", "2", "--link", str(link)) as (process, port):
+    async with running("--unit-id", "1", "2", "--link", str(link)) as (process, port):
         assert port == str(link)
-        client = ModbusConnection(ModbusSerialParams(device=port, baudrate=9600))
-        assert await client.for_unit(1).read_holding_registers(50004, 1) == [100]
-        high, low = await client.for_unit(1).read_holding_registers(50770, 2)
-        assert high << 16 | low >= 12_345
-        # By its first light, the inverter produces.
-        high, low = await client.for_unit(2).read_holding_registers(50536, 2)
-        assert high == 0xFFFF
-        await client.close()
+        async with client_of(port) as client:
+            assert await double(client, 1, 50770) >= 12_345
+            # It is noon, so the inverter produces.
+            assert await double(client, 2, 50536) > 0x8000_0000
         process.send_signal(number)
         assert await process.wait() == 0
     assert not link.is_symlink()
 
 
-async def test_counters_outlast_the_simulation(tmp_path: Path) -> None:
+async def test_counters_are_kept_in_state_file(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     for tariff in (3, 4):
-        async with running("--address", "5", "--state", str(state)) as (process, port):
-            client = ModbusConnection(ModbusSerialParams(device=port, baudrate=9600))
-            unit = client.for_unit(5)
-            before = await unit.read_holding_registers(51201, 1)
-            assert before == [3 if tariff == 4 else 1]
-            await unit.write_register(40481, tariff)
-            await client.close()
+        arguments = ("--unit-id", "5", "--state", str(state))
+        async with running(*arguments) as (process, port):
+            async with client_of(port) as client:
+                unit = client.for_unit(5)
+                before = await unit.read_holding_registers(51201, 1)
+                assert before == [3 if tariff == 4 else 1]
+                await unit.write_register(40481, tariff)
             process.terminate()
             await process.wait()
     assert json.loads(state.read_text())["5"]["tariff"] == 4
+
+
+async def test_meter_of_diagnostics_has_its_unit_id_and_baudrate(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "diagnostics.json"
+    path.write_text(json.dumps(diagnostics_content()))
+    async with running("--diagnostics", str(path)) as (_, port):
+        async with client_of(port, 9600) as client:
+            with pytest.raises(ModbusTimeoutError):
+                await double(client, 17, 50946)
+        async with client_of(port, 19200) as client:
+            words = await client.for_unit(17).read_holding_registers(50000, 11)
+            assert words[:4] == [0x53, 0x4F, 0x43, 0x4F]
+            # The file redacts the serial number.
+            assert words[8:] == [0x1438, 0x0120, 17]
+            assert 1_234_567 <= await double(client, 17, 50946) < 1_234_569
+            assert await double(client, 17, 50770) == 12_345
+            with pytest.raises(ModbusExceptionError):
+                await double(client, 17, 51200)
+
+
+@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.parametrize(
+    ("option", "label"), [("--tcp", "Modbus TCP"), ("--rtu-over-tcp", "RTU over TCP")]
+)
+async def test_meters_respond_behind_gateway(option: str, label: str) -> None:
+    arguments = ("--unit-id", "1", "2", option, "0")
+    async with running(*arguments, label=label) as (process, place):
+        host, _, port = place.partition(":")
+        params: ModbusTcpParams | ModbusSerialParams
+        params = ModbusTcpParams(host=host, port=int(port))
+        if option == "--rtu-over-tcp":
+            params = ModbusSerialParams(device=f"socket://{place}", baudrate=115_200)
+        client = ModbusConnection(params)
+        for unit_id in (1, 2):
+            unit = client.for_unit(unit_id)
+            assert await unit.read_holding_registers(50010, 1) == [unit_id]
+        await client.close()
+        process.terminate()
+        assert await process.wait() == 0
+
+
+async def test_wiring_errors_change_measurements() -> None:
+    async with (
+        running("--wiring", "reversed-l2", "swapped-l1") as (_, port),
+        client_of(port) as client,
+    ):
+        volts = [await double(client, 1, 50520 + 2 * index) for index in range(3)]
+    assert volts == pytest.approx([23_000, 39_800, 39_800], abs=600)
+
+
+@pytest.mark.parametrize("records", [0, 5])
+async def test_load_curve_has_given_number_of_past_records(records: int) -> None:
+    async with (
+        running("--load-curve", str(records)) as (_, port),
+        client_of(port) as client,
+    ):
+        unit = client.for_unit(1)
+        if records == 0:
+            with pytest.raises(ModbusExceptionError):
+                await unit.read_holding_registers(61456, 122)
+            return
+        await unit.write_register(61440, 0x0001)
+        assert (await unit.read_holding_registers(61456, 122))[0] == records
+
+
+def test_import_of_simulator_is_light() -> None:
+    code = "import sys, simulator.__main__; print(*sys.modules)"
+    modules = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert not {"aiohttp", "homeassistant", "pymodbus.server"} & set(modules.split())

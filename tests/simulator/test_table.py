@@ -1,4 +1,4 @@
-"""What a simulated meter lets a client read and write."""
+"""Registers and commands of a simulated meter."""
 
 import asyncio
 from itertools import pairwise
@@ -18,7 +18,7 @@ FUNCTION, ADDRESS, VALUE = 1, 2, 3
 async def broadcast(connection: ModbusConnection, register: int, value: int) -> None:
     """Write a register of all meters."""
     await connection.for_unit(0).write_register(register, value)
-    # Nobody answers, so a master lets the frame reach its end.
+    # Without a response, the time of the frame and the meters has to pass.
     await asyncio.sleep(0.2)
 
 
@@ -47,14 +47,14 @@ async def refused_write(unit: TmodbusUnit, address: int, *values: int) -> int | 
     return refusal.value.exception_code
 
 
-def test_no_block_overlaps_another() -> None:
+def test_blocks_do_not_overlap() -> None:
     ordered = sorted(BLOCKS, key=lambda block: block.start)
     for block, following in pairwise(ordered):
         assert block.start + block.words <= following.start
 
 
 @pytest.mark.parametrize("block", READABLE, ids=lambda block: str(block.start))
-async def test_a_read_stays_inside_one_block(
+async def test_read_across_block_bound_is_refused(
     unit: TmodbusUnit, block: TableBlock
 ) -> None:
     end = block.start + block.words
@@ -64,22 +64,22 @@ async def test_a_read_stays_inside_one_block(
     assert await refused_read(unit, block.start - 1, 2) == ADDRESS
 
 
-async def test_nothing_stands_outside_the_blocks(unit: TmodbusUnit) -> None:
+async def test_read_outside_blocks_is_refused(unit: TmodbusUnit) -> None:
     for address in (0, 30000, 36875, 50066, 65535):
         assert await refused_read(unit, address) == ADDRESS
 
 
-async def test_commands_cannot_be_read(unit: TmodbusUnit) -> None:
-    for address in (57856, 57890, 40481, 40512):
+async def test_read_of_commands_is_refused(unit: TmodbusUnit) -> None:
+    for address in (57856, 57890, 40481, 40512, 61440):
         assert await refused_read(unit, address) == ADDRESS
 
 
-async def test_reserved_registers_read_all_ones(unit: TmodbusUnit) -> None:
+async def test_reserved_registers_read_not_available(unit: TmodbusUnit) -> None:
     assert await word(unit, 50512) == 0xFFFF
     assert await unit.read_holding_registers(50774, 2) == [0xFFFF, 0xFFFF]
 
 
-async def test_a_meter_knows_three_functions(unit: TmodbusUnit) -> None:
+async def test_functions_other_than_3_6_and_16_are_refused(unit: TmodbusUnit) -> None:
     for request in (
         unit.read_input_registers(50520, 2),
         unit.read_input_registers(0, 1),
@@ -95,7 +95,7 @@ async def test_a_meter_knows_three_functions(unit: TmodbusUnit) -> None:
         assert refusal.value.exception_code == FUNCTION
 
 
-async def test_a_meter_tells_what_it_is(
+async def test_identification_contains_model_and_serial_number(
     unit: TmodbusUnit, second_unit: TmodbusUnit
 ) -> None:
     words = await unit.read_holding_registers(50000, 66)
@@ -108,9 +108,7 @@ async def test_a_meter_tells_what_it_is(
     assert words[8:11] != await second_unit.read_holding_registers(50008, 3)
 
 
-async def test_measured_values_agree_with_each_other(
-    meter: Meter, unit: TmodbusUnit
-) -> None:
+async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> None:
     meter.load = Constant(Phase(2300, 0, 230), Phase(0, 1150, 230), Phase(-690, -920))
     assert [await double(unit, 50520 + 2 * phase) for phase in range(3)] == [23000] * 3
     assert await double(unit, 50514) == 39837
@@ -136,7 +134,7 @@ async def test_measured_values_agree_with_each_other(
         0,
         -600,
     ]
-    # The short blocks tell the same.
+    # Blocks 51280 and 40576 contain the same measurements.
     assert await unit.read_holding_registers(51281, 6) == [
         *[39837] * 3,
         *[23000] * 3,
@@ -148,7 +146,7 @@ async def test_measured_values_agree_with_each_other(
     assert await double(unit, 40576) == 10_000
 
 
-async def test_three_equal_phases_leave_no_current_in_the_neutral(
+async def test_equal_phases_have_no_neutral_current(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.load = Constant(Phase(1000), Phase(1000), Phase(1000))
@@ -157,7 +155,7 @@ async def test_three_equal_phases_leave_no_current_in_the_neutral(
     assert await double(unit, 50534) == 10_000
 
 
-async def test_counters_stand_in_both_resolutions(
+async def test_counters_are_in_blocks_of_each_resolution(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.counters = Counters(
@@ -181,7 +179,7 @@ async def test_counters_stand_in_both_resolutions(
     assert await unit.read_holding_registers(51311, 3) == [12, 2, 0]
 
 
-async def test_a_counter_starts_again_after_the_greatest_it_can_show(
+async def test_counter_rolls_over_after_999_999_999_steps(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.counters = Counters(consumed=9_999_999_990 + 1230)
@@ -200,7 +198,7 @@ async def test_a_counter_starts_again_after_the_greatest_it_can_show(
         (0x000B, [0, 0, 0]),
     ],
 )
-async def test_partial_counters_are_reset_by_their_bits(
+async def test_each_bit_resets_its_partial_counter(
     meter: Meter, unit: TmodbusUnit, bits: int, left: list[int]
 ) -> None:
     meter.counters = Counters(
@@ -216,14 +214,14 @@ async def test_partial_counters_are_reset_by_their_bits(
 
 
 @pytest.mark.parametrize("bits", [0, 0x0004, 0x0010, 0x0040, 0x0081, 0xFFFF])
-async def test_a_reset_of_anything_else_is_refused(
+async def test_reset_with_other_bits_is_refused(
     meter: Meter, unit: TmodbusUnit, bits: int
 ) -> None:
     assert await refused_write(unit, 57890, bits) == VALUE
     assert meter.writes == []
 
 
-async def test_the_older_families_reset_is_refused_unless_asked_for(
+async def test_partial_energies_reset_is_refused_without_support(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.counters = Counters(partial_consumed=100)
@@ -234,7 +232,7 @@ async def test_the_older_families_reset_is_refused_unless_asked_for(
     assert meter.counters.partial_consumed == 0
 
 
-async def test_energy_goes_to_the_tariff_in_progress(
+async def test_energy_is_counted_in_tariff_in_progress(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
     meter.load = Constant(Phase(36_000), Phase(0), Phase(0))
@@ -274,21 +272,21 @@ async def test_energy_goes_to_the_tariff_in_progress(
         (0, [0], ADDRESS),
     ],
 )
-async def test_a_write_that_makes_no_sense_is_refused(
+async def test_invalid_write_is_refused(
     meter: Meter, unit: TmodbusUnit, address: int, values: list[int], code: int
 ) -> None:
     assert await refused_write(unit, address, *values) == code
     assert meter.writes == []
 
 
-async def test_settings_keep_what_is_written(unit: TmodbusUnit) -> None:
+async def test_written_settings_are_read_back(unit: TmodbusUnit) -> None:
     await unit.write_register(57355, 900)
     await unit.write_registers(57345, [1, 100])
     assert await unit.read_holding_registers(57344, 3) == [5, 1, 100]
     assert await word(unit, 57355) == 900
 
 
-async def test_the_clock_goes_on_from_what_it_is_set_to(
+async def test_clock_continues_from_written_time(
     unit: TmodbusUnit, clock: Clock
 ) -> None:
     await unit.write_registers(57600, [31, 12, 2026, 23, 59, 58])
@@ -296,61 +294,64 @@ async def test_the_clock_goes_on_from_what_it_is_set_to(
     assert await unit.read_holding_registers(57600, 6) == [1, 1, 2027, 0, 0, 1]
 
 
-async def test_days_weeks_and_months_follow_the_meters_own_clock(
+async def test_days_weeks_and_months_follow_clock_of_meter(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
     meter.load = Constant(Phase(1000), Phase(0), Phase(0))
-    # A Saturday, the last but one day of its month.
+    # Saturday. Sunday is the last day of the month.
     await unit.write_registers(57600, [30, 5, 2026, 22, 0, 0])
     meter.counters.periods = []
     clock.seconds += 2 * 3600 + 86_400 + 3 * 3600
-    kwh = [await double(unit, 36896 + 2 * place) for place in range(12)]
+    # Outside the event loop, because a request would time out in the meantime.
+    await asyncio.to_thread(meter.count)
+    kwh = [await double(unit, 36896 + 2 * position) for position in range(12)]
     # Ea+ and Ea- of day n-1 and n, week n-1 and n, month n-1 and n.
     assert kwh == [24, 0, 3, 0, 26, 0, 3, 0, 26, 0, 3, 0]
     assert await double(unit, 36928) == 2400
 
 
-async def test_a_broadcast_reaches_every_meter_and_none_answers(
+async def test_broadcast_reaches_all_meters_without_response(
     line: Line, meter: Meter, second_meter: Meter, connection: ModbusConnection
 ) -> None:
     await broadcast(connection, 40481, 2)
-    # An answer to the next request says that the one before has been heard.
     assert await word(connection.for_unit(1), 51201) == 2
     assert await word(connection.for_unit(2), 51201) == 2
-    assert line.bytes_answered == 2 * 7
+    assert line.response_bytes == 2 * 7
 
 
-async def test_a_silent_meter_hears_no_broadcast(
+async def test_offline_meter_receives_no_broadcast(
     meter: Meter, second_meter: Meter, connection: ModbusConnection
 ) -> None:
-    second_meter.silent = True
+    second_meter.offline = True
     await broadcast(connection, 40481, 2)
     await word(connection.for_unit(1), 51201)
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 1)
 
 
-async def test_a_meter_plays_what_it_is_told(meter: Meter, unit: TmodbusUnit) -> None:
-    meter.exception = 4
+async def test_each_simulated_defect_changes_responses(
+    meter: Meter, unit: TmodbusUnit
+) -> None:
+    meter.exception_code = 4
     assert await refused_read(unit, 50000) == 4
     assert await refused_write(unit, 57890, 1) == 4
-    meter.exception = None
-    meter.refuses = {50944}
+    meter.exception_code = None
+    meter.refused_blocks = {50944}
     assert await refused_read(unit, 50946, 2) == ADDRESS
-    meter.blank = {50512}
+    meter.blank_blocks = {50512}
     assert await double(unit, 50520) == 0xFFFF_FFFF
     meter.refuses_reserved = True
     assert await refused_read(unit, 50772, 6) == ADDRESS
     meter.override = {50004: 300}
     assert await word(unit, 50004) == 300
-    meter.refuses_commands = {57890}
+    meter.refused_writes = {57890}
     assert await refused_write(unit, 57890, 1) == ADDRESS
-    meter.ignores_commands = {40481}
+    meter.ignored_writes = {40481}
     await unit.write_register(40481, 2)
     assert meter.counters.tariff == 1
 
 
-async def test_saved_counters_are_restored(meter: Meter, clock: Clock) -> None:
+async def test_counters_are_restored_from_dict(meter: Meter, clock: Clock) -> None:
     clock.seconds += 100_000
-    saved = meter.count().saved()
-    assert Counters.restored(saved) == meter.counters
+    saved = meter.count().as_dict()
+    assert Counters.from_dict(saved) == meter.counters
     assert meter.counters.periods

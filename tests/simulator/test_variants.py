@@ -1,4 +1,4 @@
-"""In what one meter differs from another."""
+"""Differences between meters."""
 
 from datetime import datetime
 
@@ -20,7 +20,7 @@ async def refused(unit: TmodbusUnit, address: int, *values: int) -> int | None:
     return refusal.value.exception_code
 
 
-async def test_a_clock_with_short_years_shows_and_takes_two_digits(
+async def test_clock_with_short_year_has_years_of_two_digits(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
     meter.clock_has_short_year = True
@@ -33,7 +33,7 @@ async def test_a_clock_with_short_years_shows_and_takes_two_digits(
 
 
 @pytest.mark.parametrize(("short", "year"), [(False, 2026), (True, 26)])
-async def test_a_clock_is_set_in_its_own_way(
+async def test_library_sets_clock_with_short_and_long_year(
     meter: Meter, unit: TmodbusUnit, *, short: bool, year: int
 ) -> None:
     meter.clock_has_short_year = short
@@ -45,12 +45,12 @@ async def test_a_clock_is_set_in_its_own_way(
     assert await unit.read_holding_registers(57600, 6) == [23, 11, year, 9, 0, 0]
 
 
-async def test_a_meter_with_two_tariffs_has_no_others(
+async def test_meter_with_two_tariffs_refuses_the_others(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.tariff_count = 2
     meter.counters = Counters(tariffs=[1_000_000.0, 234_560.0, 0.0, 0.0])
-    # What is not available is no reserved register.
+    # A register that reads "not available" is not a reserved one.
     meter.refuses_reserved = True
     assert await unit.read_holding_registers(51200, 10) == [
         *(2, 1),
@@ -70,7 +70,7 @@ async def test_a_meter_with_two_tariffs_has_no_others(
     assert await unit.read_holding_registers(51201, 5) == [2, 0, 0, 0, 0]
 
 
-async def test_a_meter_with_eight_tariffs_counts_in_the_last(
+async def test_meter_with_eight_tariffs_counts_in_tariff_8(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
     meter.tariff_count = 8

@@ -1,0 +1,209 @@
+"""The load curve of a meter: its mean power in each integration period.
+
+Source: the table, registers 61440 and 61456 to 61577. The tables of the E14 (V 103.4),
+E23 and E24 (V 103.8) have no load curve.
+
+A client writes RESET_POINTER to 61440 and reads 122 registers from 61456: a header and
+at most 29 records. The client then writes NEXT_BLOCK and reads the next records. A
+block of fewer than 29 records is the last one.
+
+The table leaves open in which order the records are, whether the unit of the period is
+seconds or minutes, and which moment the date of a record means. The fields of
+`LoadCurve` select each of them.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .load import Load
+from .table import LOAD_CURVE, RESERVED, unsigned, unsigned_16
+
+RESET_POINTER = 0x0001
+NEXT_BLOCK = 0xFFFE
+
+BLOCK_RECORDS = 29
+HEADER_WORDS = 6
+RECORD_WORDS = 4
+
+YEAR_2000 = 946_684_800  # s since 1970; the table counts dates from 2000-01-01
+TIME_ZONE_SECONDS = 900  # all time zones differ from UTC by a multiple of it
+# A value of 0xFFFF would read "not available". The limit is our choice.
+MAX_VALUE = 0xFFFE
+
+WATTS = 0
+KILOWATTS = 20
+WATTS_OF_UNIT = {WATTS: 1, KILOWATTS: 1000}
+"""W of each unit that the simulator supports, by its code in the table."""
+
+# s between two samples of a past load. All integration periods are multiples of it.
+SAMPLE_SECONDS = 60
+
+
+@dataclass
+class Record:
+    """The energy of one integration period."""
+
+    start: int
+    """Seconds since 1970 by the meter's clock, which has no time zone."""
+    period: int
+    """Length of the integration period in s."""
+    utc_offset: int
+    """Seconds by which the meter's clock is ahead of UTC, in steps of 15 minutes."""
+    seconds: int = 0
+    """Time of the period in which the meter has counted."""
+    watt_hours: float = 0
+    """Consumed active energy."""
+
+    @property
+    def end(self) -> int:
+        """Seconds since 1970 by the meter's clock."""
+        return self.start + self.period
+
+    @property
+    def watts(self) -> float:
+        """Mean consumed active power."""
+        return self.watt_hours * 3600 / self.seconds
+
+    @property
+    def complete(self) -> bool:
+        """Whether the meter has counted during all of the period."""
+        return self.seconds == self.period
+
+
+@dataclass(kw_only=True)
+class LoadCurve:
+    """The records of a meter, and the block that a client reads next."""
+
+    depth: int = 4320
+    """Number of records that the meter keeps.
+
+    The table does not give the number. The choice is 30 days of 10 minutes.
+    """
+    period_unit: Literal["s", "min"] = "s"
+    """Unit of the integration period in the header."""
+    stamp: Literal["start", "end"] = "end"
+    """The moment of the period that the date of a record means."""
+    time_base: Literal["local", "utc"] = "local"
+    """Whether a date is the time of the meter's clock, or UTC."""
+    order: Literal["oldest first", "newest first"] = "oldest first"
+    unit: int = WATTS
+    """Code of the physical unit: WATTS or KILOWATTS."""
+    numerator: int = 1
+    """The power is value * numerator / denominator * unit * transformer ratio."""
+    denominator: int = 1
+
+    records: deque[Record] = field(default_factory=deque)
+    """The oldest record is the first."""
+
+    def __post_init__(self) -> None:
+        """Start without an open period."""
+        self._open: Record | None = None
+        self._unread: list[Record] | None = None
+
+    def add(
+        self, at: int, seconds: int, watt_hours: float, period: int, offset: float
+    ) -> None:
+        """Add the energy of some seconds, all within one integration period.
+
+        The seconds begin `at` seconds since 1970 by the meter's clock. `period` is in
+        seconds. `offset` is the number of seconds by which the meter's clock is ahead
+        of UTC.
+        """
+        start = at - at % period
+        record = self._open
+        if record is None or (record.start, record.period) != (start, period):
+            # The open period does not reach its end if clock or period were set.
+            self._close()
+            utc_offset = round(offset / TIME_ZONE_SECONDS) * TIME_ZONE_SECONDS
+            record = self._open = Record(start, period, utc_offset)
+        record.seconds += seconds
+        record.watt_hours += watt_hours
+        if at + seconds == record.end:
+            self._close()
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self.records.append(self._open)
+            self._open = None
+        while len(self.records) > self.depth:
+            self.records.popleft()
+
+    def fill(
+        self, load: Load, until: int, period: int, count: int, offset: float
+    ) -> None:
+        """Record `count` periods of a load, as if the meter had measured it.
+
+        The last one ends at or before `until`, in seconds since 1970 by the meter's
+        clock. `period` and `offset` are those of `add`.
+        """
+        end = until - until % period
+        for start in range(end - count * period, end, period):
+            at = start - int(offset)
+            watt_hours = sum(
+                max(sum(phase.watts for phase in load.phases(second)), 0)
+                * (SAMPLE_SECONDS / 3600)
+                for second in range(at, at + period, SAMPLE_SECONDS)
+            )
+            self.add(start, period, watt_hours, period, offset)
+
+    def execute(self, command: int) -> bool:
+        """Execute the value written to register 61440. Return False to refuse it.
+
+        RESET_POINTER takes a copy of the records. Records of later periods therefore do
+        not move the blocks that follow. The copy is our choice.
+        """
+        if command == RESET_POINTER:
+            self._unread = self._ordered()
+        elif command == NEXT_BLOCK:
+            self._unread = self._selected()[BLOCK_RECORDS:]
+        else:
+            return False
+        return True
+
+    def _ordered(self) -> list[Record]:
+        oldest_first = list(self.records)
+        return oldest_first if self.order == "oldest first" else oldest_first[::-1]
+
+    def _selected(self) -> list[Record]:
+        """Return the records that are left to read, the current block first."""
+        return self._ordered() if self._unread is None else self._unread
+
+    def registers(self, period: int, transformer_ratio: float) -> dict[int, int]:
+        """Return the registers of block 61456.
+
+        `period` is the current integration period in seconds. `transformer_ratio` is
+        primary / secondary current. Registers without a record read "not available".
+        """
+        block = self._selected()[:BLOCK_RECORDS]
+        registers = dict.fromkeys(
+            range(LOAD_CURVE, LOAD_CURVE + HEADER_WORDS + BLOCK_RECORDS * RECORD_WORDS),
+            RESERVED,
+        )
+        header = (
+            len(block),
+            RECORD_WORDS,
+            period if self.period_unit == "s" else period // 60,
+            self.unit,
+            self.numerator,
+            self.denominator,
+        )
+        registers |= {LOAD_CURVE + index: word for index, word in enumerate(header)}
+        for index, record in enumerate(block):
+            address = LOAD_CURVE + HEADER_WORDS + RECORD_WORDS * index
+            value = self._value(record, transformer_ratio)
+            registers |= unsigned(address, self._date(record))
+            registers |= unsigned_16(address + 2, not record.complete)
+            registers |= unsigned_16(address + 3, min(value, MAX_VALUE))
+        return registers
+
+    def _date(self, record: Record) -> int:
+        """Return the date of a record in s since 2000-01-01."""
+        date = record.end if self.stamp == "end" else record.start
+        if self.time_base == "utc":
+            date -= record.utc_offset
+        return date - YEAR_2000
+
+    def _value(self, record: Record, transformer_ratio: float) -> int:
+        step = self.numerator / self.denominator * WATTS_OF_UNIT[self.unit]
+        return round(record.watts / transformer_ratio / step)

@@ -1,0 +1,98 @@
+"""Modbus RTU frames, and the meters that execute requests."""
+
+from collections.abc import Mapping
+import struct
+
+from pymodbus.constants import ExcCodes
+from pymodbus.framer import FramerRTU
+from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
+from pymodbus.pdu.register_message import (
+    ReadHoldingRegistersRequest,
+    ReadHoldingRegistersResponse,
+    WriteMultipleRegistersRequest,
+    WriteMultipleRegistersResponse,
+    WriteSingleRegisterRequest,
+    WriteSingleRegisterResponse,
+)
+
+from .meter import Meter
+
+BROADCAST = 0  # the unit ID of all meters
+EXCEPTION_FLAG = 0x80  # bit of the function code in a response
+SHORTEST_FRAME = 4  # bytes: unit ID, function code and CRC
+
+DECODER = DecodePDU(is_server=True)
+FRAMER = FramerRTU(DECODER)
+
+
+def with_crc(content: bytes) -> bytes:
+    """Return a frame: its content and the CRC."""
+    return content + FramerRTU.compute_CRC(content).to_bytes(2)
+
+
+def has_valid_crc(frame: bytes) -> bool:
+    """Return whether the CRC of a frame is the one of its content."""
+    return len(frame) >= SHORTEST_FRAME and frame == with_crc(frame[:-2])
+
+
+def respond(meters: Mapping[int, Meter], frame: bytes) -> bytes:
+    """Execute a request on the meters and return the response frame.
+
+    `meters` are by unit ID. Return b"" if no meter responds: to a damaged frame, to a
+    broadcast, and for a unit ID without a meter that is online.
+    """
+    if not has_valid_crc(frame):
+        return b""
+    unit_id, request = frame[0], frame[1:-2]
+    if unit_id == BROADCAST:
+        for meter in meters.values():
+            if not meter.offline:
+                _execute(meter, request)
+        return b""
+    addressed = meters.get(unit_id)
+    if addressed is None or addressed.offline:
+        return b""
+    response = _execute(addressed, request)
+    response.dev_id = unit_id
+    return FRAMER.buildFrame(response)
+
+
+def _execute(meter: Meter, request: bytes) -> ModbusPDU:
+    """Return the response to a request, which is a frame without unit ID and CRC."""
+    function = request[0]
+    result = meter.refusal(function) or _result(meter, request)
+    if isinstance(result, ExcCodes):
+        return ExceptionResponse(function, result)
+    return result
+
+
+def _result(meter: Meter, request: bytes) -> ModbusPDU | ExcCodes:
+    pdu = _decoded(request)
+    match pdu:
+        case ReadHoldingRegistersRequest():
+            words = meter.read(pdu.address, pdu.count)
+            if isinstance(words, ExcCodes):
+                return words
+            return ReadHoldingRegistersResponse(registers=words)
+        case WriteSingleRegisterRequest():
+            return meter.write(pdu.address, pdu.registers) or (
+                WriteSingleRegisterResponse(
+                    address=pdu.address, registers=pdu.registers
+                )
+            )
+        case WriteMultipleRegistersRequest() if pdu.registers:
+            return meter.write(pdu.address, pdu.registers) or (
+                WriteMultipleRegistersResponse(address=pdu.address, count=pdu.count)
+            )
+    return ExcCodes.ILLEGAL_VALUE
+
+
+def _decoded(request: bytes) -> ModbusPDU | None:
+    """Return a request, or None if its length or number of registers is wrong."""
+    try:
+        pdu = DECODER.decode(request)
+        if pdu is not None and pdu.encode() == request[1:]:
+            return pdu
+    except ValueError, struct.error:
+        pass
+    return None

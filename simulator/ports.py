@@ -1,0 +1,191 @@
+"""Serial ports of a simulated bus, as a client opens them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+import errno
+from itertools import count
+import os
+import pty
+import termios
+import tty
+from typing import Any, ClassVar, Protocol, override
+
+# The speeds of the meter, in baud, by the constant of the operating system.
+BAUDRATES = {
+    termios.B4800: 4800,
+    termios.B9600: 9600,
+    termios.B19200: 19200,
+    termios.B38400: 38400,
+}
+OUTPUT_SPEED = 5  # index in the attributes of a terminal
+READ_SIZE = 4096  # bytes, more than a pseudo-terminal holds
+
+type OnData = Callable[[bytes], None]
+"""Is called with the bytes that the client sent."""
+
+
+class Port(Protocol):
+    """A serial port with a client at its other end."""
+
+    name: str
+    """The path that a client opens."""
+
+    @property
+    def baudrate(self) -> int | None:
+        """Return the speed that the client has set, None if no meter supports it."""
+
+    def write(self, data: bytes) -> int:
+        """Send bytes to the client. Return how many fit into its buffer."""
+
+    def close(self) -> None:
+        """Unplug the port, also for a client that has it open."""
+
+
+class TerminalPort:
+    """A pseudo-terminal, which any program can open as a serial port.
+
+    The slave stays open, so that the terminal outlasts its clients.
+    """
+
+    def __init__(self, on_data: OnData) -> None:
+        """Open the terminal, and read it in the running loop."""
+        self._master, self._slave = pty.openpty()
+        tty.setraw(self._slave)
+        # A full buffer loses bytes. A blocking write would stop the simulation.
+        os.set_blocking(self._master, False)
+        self.name = os.ttyname(self._slave)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(
+            self._master, lambda: on_data(os.read(self._master, READ_SIZE))
+        )
+
+    @property
+    def baudrate(self) -> int | None:
+        """Return the speed that the client has set, None if no meter supports it."""
+        return BAUDRATES.get(termios.tcgetattr(self._slave)[OUTPUT_SPEED])
+
+    def write(self, data: bytes) -> int:
+        """Send bytes to the client. Return how many fit into its buffer."""
+        with suppress(BlockingIOError):
+            return os.write(self._master, data)
+        return 0
+
+    def close(self) -> None:
+        """Unplug the port, also for a client that has it open."""
+        self._loop.remove_reader(self._master)
+        os.close(self._master)
+        os.close(self._slave)
+
+
+class MemoryPort:
+    """A serial port in memory, for clients in the loop of the simulation.
+
+    A client opens it with `memory_opener`. Nothing of it depends on the speed of
+    the machine, so that it can be used in virtual time.
+    """
+
+    _ports: ClassVar[dict[str, MemoryPort]] = {}
+    _numbers: ClassVar = count()
+
+    def __init__(self, on_data: OnData) -> None:
+        """Plug the port in."""
+        self.name = f"/dev/memory{next(self._numbers)}"
+        self.baudrate: int | None = None
+        self.on_data = on_data
+        self.transport: MemoryTransport | None = None
+        self._ports[self.name] = self
+
+    @classmethod
+    def named(cls, path: str | None) -> MemoryPort | None:
+        """Return the port at a path, also at a link to it."""
+        return cls._ports.get(os.path.realpath(path or ""))
+
+    def write(self, data: bytes) -> int:
+        """Send bytes to the client. A port that is not open loses them."""
+        if self.transport is not None:
+            self.transport.receive(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Unplug the port, also for a client that has it open."""
+        del self._ports[self.name]
+        if self.transport is not None:
+            self.transport.lose(OSError(errno.EIO, "the port was unplugged"))
+
+
+class MemoryTransport(asyncio.Transport):
+    """The end of a client that has a port in memory open."""
+
+    def __init__(self, port: MemoryPort, protocol: asyncio.Protocol) -> None:
+        """Open the port."""
+        super().__init__()
+        self._port = port
+        self._protocol = protocol
+        self._loop = asyncio.get_running_loop()
+        self._closing = False
+        port.transport = self
+        self._loop.call_soon(protocol.connection_made, self)
+
+    @override
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._closing:
+            self._loop.call_soon(self._port.on_data, bytes(data))
+
+    def receive(self, data: bytes) -> None:
+        """Pass bytes of the bus to the client."""
+        self._loop.call_soon(self._pass, data)
+
+    def _pass(self, data: bytes) -> None:
+        if not self._closing:
+            self._protocol.data_received(data)
+
+    @override
+    def is_closing(self) -> bool:
+        return self._closing
+
+    @override
+    def close(self) -> None:
+        self.lose(None)
+
+    @override
+    def abort(self) -> None:
+        self.lose(None)
+
+    def lose(self, error: Exception | None) -> None:
+        """Close the port, after an error or without one."""
+        if self._closing:
+            return
+        self._closing = True
+        self._port.transport = None
+        self._loop.call_soon(self._protocol.connection_lost, error)
+
+
+def memory_opener[**P, T](
+    open_other: Callable[..., Awaitable[T]],
+) -> Callable[..., Awaitable[T | tuple[MemoryTransport, asyncio.Protocol]]]:
+    """Return a `create_serial_connection` that also opens ports in memory.
+
+    `open_other` opens the other ports. Raises `OSError` if another client has the port
+    in memory open.
+    """
+
+    async def open_port(
+        loop: asyncio.AbstractEventLoop,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        url: str,
+        baudrate: int,
+        **line_settings: Any,
+    ) -> T | tuple[MemoryTransport, asyncio.Protocol]:
+        port = MemoryPort.named(url)
+        if port is None:
+            return await open_other(
+                loop, protocol_factory, url, baudrate=baudrate, **line_settings
+            )
+        if port.transport is not None:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), url)
+        port.baudrate = baudrate if baudrate in BAUDRATES.values() else None
+        protocol = protocol_factory()
+        return MemoryTransport(port, protocol), protocol
+
+    return open_port
