@@ -18,13 +18,14 @@ from homeassistant.helpers.device_registry import DeviceEntry
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.typing import ConfigType
 
-from .connection import endpoint_name
+from .connection import endpoint_name, line_settings
 from .const import DOMAIN
 from .coordinator import counter_store
 from .identifiers import meter_identifier
-from .issues import create_line_conflict, delete_issues_of, delete_line_conflict
+from .issues import LINE_CONFLICT, create_issue, delete_all_issues, delete_issues
 from .runtime import BusRuntime, CountisConfigEntry, meter_subentries
 from .services import async_setup_services
+from .texts import translated_error
 
 PLATFORMS = [Platform.BINARY_SENSOR, Platform.BUTTON, Platform.SELECT, Platform.SENSOR]
 
@@ -32,36 +33,38 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Register the actions, which exist without a meter as well."""
+    """Register the actions, which exist without a bus as well."""
     async_setup_services(hass)
 
     @callback
     def on_change(change: ConfigEntryChange, entry: ConfigEntry) -> None:
-        # An entry that is retried is disabled without being unloaded.
+        # If an entry whose set-up is retried is disabled, it is not unloaded.
         if entry.domain == DOMAIN and entry.state is ConfigEntryState.NOT_LOADED:
-            delete_line_conflict(hass, entry)
+            delete_issues(hass, entry.entry_id, LINE_CONFLICT)
 
     async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, on_change)
     return True
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
-    """Set up a bus: its meters exist from their profiles, and polling begins."""
+    """Set up a bus: add the entities of its meters, and start to poll them.
+
+    No request is sent before, because the stored profiles describe the meters. Raises
+    `ConfigEntryNotReady` if the port is in use with other line settings.
+    """
     runtime = BusRuntime(hass, entry)
     try:
         await runtime.async_update()
     except HomeAssistantError as err:
-        create_line_conflict(hass, entry)
-        # Retried, because the other user of the port may change its settings.
-        raise ConfigEntryNotReady(
-            translation_domain=DOMAIN,
-            translation_key="line_settings_in_use",
-            translation_placeholders={
-                "device": endpoint_name(entry.data),
-                "reason": str(err),
-            },
+        device, settings = endpoint_name(entry.data), line_settings(entry.data)
+        create_issue(
+            hass, LINE_CONFLICT, entry.entry_id, device=device, settings=settings
+        )
+        # Home Assistant retries, because the other integration may be changed.
+        raise translated_error(
+            ConfigEntryNotReady, "line_settings_in_use", device=device, reason=str(err)
         ) from err
-    delete_line_conflict(hass, entry)
+    delete_issues(hass, entry.entry_id, LINE_CONFLICT)
     entry.runtime_data = runtime
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(entry.add_update_listener(_async_update))
@@ -72,7 +75,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
 
 
 async def _async_update(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Follow changes of the entry and its meters; most need no reload."""
+    """Follow changes of the entry and its meters, with a reload if it is needed."""
     if entry.runtime_data.is_outdated:
         hass.config_entries.async_schedule_reload(entry.entry_id)
     else:
@@ -80,16 +83,16 @@ async def _async_update(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
-    """Unload a bus; the `modbus` integration closes the connection."""
+    """Save the counters, and unload a bus; `modbus` closes the connection."""
     await entry.runtime_data.async_save()
     return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
     """Remove what is stored of the meters of a bus."""
-    delete_issues_of(hass, entry.entry_id)
+    delete_all_issues(hass, entry.entry_id)
     for subentry in meter_subentries(entry):
-        delete_issues_of(hass, subentry.subentry_id)
+        delete_all_issues(hass, subentry.subentry_id)
         await counter_store(hass, subentry.subentry_id).async_remove()
 
 

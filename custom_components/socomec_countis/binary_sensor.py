@@ -1,4 +1,4 @@
-"""Which phases are present, by the rule of the meter's own display."""
+"""Binary sensors: whether each phase of a meter is present."""
 
 from typing import override
 
@@ -8,14 +8,13 @@ from homeassistant.const import EntityCategory
 
 from .entity import CountisEntity, CountisEntityDescription, platform_setup
 
-# The poller reads for all entities.
+# No entity sends requests: the poller reads the values of all entities.
 PARALLEL_UPDATES = 0
 
-# The display shows a phase above 150 V. The 5 V between both limits prevent
-# changes while a voltage is close to one of them.
+# V; the display of the meter shows a phase above 150 V (manual). The hysteresis of 5 V
+# is our choice, so that a voltage close to the limit does not change the state often.
 PRESENT_VOLTS = 150
 ABSENT_VOLTS = 145
-
 
 PHASES = tuple(
     CountisEntityDescription(key=f"phase_{phase}_present", quantity=f"voltage_{phase}")
@@ -38,7 +37,7 @@ class CountisPhase(CountisEntity, BinarySensorEntity):
     @property
     @override
     def is_on(self) -> bool | None:
-        """Return whether the voltage exceeds the limit of the present state, in V."""
+        """Return whether the voltage is above the limit for the last state."""
         if (volts := self.quantity_value) is not None:
             limit = ABSENT_VOLTS if self._attr_is_on else PRESENT_VOLTS
             self._attr_is_on = volts > limit

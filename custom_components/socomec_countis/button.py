@@ -1,4 +1,4 @@
-"""The buttons of a meter: commands without a choice."""
+"""Buttons: commands to a meter."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from .countis import (
 from .entity import CountisEntity, CountisEntityDescription, platform_setup
 from .wiring import async_notify_wiring
 
-PARALLEL_UPDATES = 1
+PARALLEL_UPDATES = 1  # command at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class CountisButtonDescription(CountisEntityDescription, ButtonEntityDescription):
-    """Describe a button and its command."""
+    """Describe a button and the command that it sends."""
 
     press_fn: Callable[[CountisCoordinator], Awaitable[None]]
 
@@ -65,7 +65,10 @@ class CountisButton(CountisEntity, ButtonEntity):
 
     @override
     async def async_press(self) -> None:
-        """Send the command, and show what is read back."""
+        """Send the command, and show the values that are read back.
+
+        Raises `HomeAssistantError` if the meter does not confirm the command.
+        """
         await self.entity_description.press_fn(self.coordinator)
 
 

@@ -1,8 +1,9 @@
-"""The dialogs of a bus: its connection and line settings, and its first meters."""
+"""The dialogs of a bus and of its meters."""
 
 from collections.abc import Iterable
 from functools import partialmethod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, override
 
 from homeassistant.config_entries import (
@@ -14,6 +15,8 @@ from homeassistant.config_entries import (
     ConfigSubentry,
     ConfigSubentryFlow,
     OptionsFlow,
+    SubentryFlowContext,
+    SubentryFlowResult,
 )
 from homeassistant.const import CONF_DEVICE, CONF_HOST, CONF_TYPE
 from homeassistant.core import callback
@@ -25,6 +28,7 @@ from homeassistant.helpers.schema_config_entry_flow import (
 
 from .connection import BusData, bus_unique_id, endpoint_name, settings_data
 from .const import (
+    CONF_PROFILE,
     CONF_SERIAL_NUMBER,
     CONF_UNIT_ID,
     CONNECTION_TYPES,
@@ -34,19 +38,32 @@ from .const import (
     SUBENTRY_METER,
     TCP,
 )
-from .countis import SCAN_SETTINGS, UNIT_IDS, FoundMeter
-from .meter_flow import MeterFlow, meter_subentry
+from .countis import SCAN_SETTINGS, UNIT_IDS, Bus, FoundMeter, Profile
 from .runtime import CountisConfigEntry, meter_subentries
-from .scan_flow import HELD_UNIT_ID, UNREACHABLE, FormError, ScanFlow, UserInput
-from .schemas import OPTIONS_SCHEMA, SUGGESTED, bus_schema
+from .scan_flow import (
+    HELD_UNIT_ID,
+    UNREACHABLE,
+    FormError,
+    ScanFlow,
+    UserInput,
+    meter_title,
+)
+from .schemas import (
+    ADD_METERS_SCHEMA,
+    CONF_TAKE_PROFILE,
+    OPTIONS_SCHEMA,
+    RECONFIGURE_METER_SCHEMA,
+    SUGGESTED,
+    bus_schema,
+)
 
-# Wrong line settings silence all meters alike, so a few of them are enough to verify
-# the settings. Each that does not respond takes about 4 s.
+# Meters by which new line settings are verified, until one responds. With wrong line
+# settings, no meter responds, and each takes about 4 s.
 VERIFIED_METERS = 4
 
 
 def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
-    """Return the data of the entry for a bus, without what was left empty."""
+    """Return the data of the entry for a bus, without the unit ID of its meter."""
     data = {CONF_TYPE: kind, **user_input}
     data.pop(CONF_UNIT_ID, None)
     if CONF_HOST in data:
@@ -55,16 +72,24 @@ def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
     return data
 
 
-def same_bus(entries: Iterable[ConfigEntry], data: BusData) -> ConfigEntry | None:
-    """Return the entry for a bus, by any name of its serial port."""
+def meter_subentry(meter: FoundMeter) -> ConfigSubentry:
+    """Return the subentry for a meter that was found."""
+    data = {
+        CONF_UNIT_ID: meter.unit_id,
+        CONF_SERIAL_NUMBER: meter.profile.serial_number,
+        CONF_PROFILE: meter.profile.as_dict(),
+    }
+    return ConfigSubentry(
+        data=MappingProxyType(data),
+        subentry_type=SUBENTRY_METER,
+        title=meter_title(meter.profile, meter.unit_id),
+        unique_id=meter.profile.serial_number,
+    )
 
-    def endpoint(data: BusData) -> str:
-        if data[CONF_TYPE] == SERIAL:
-            return str(Path(data[CONF_DEVICE]).resolve())
-        return bus_unique_id(data)
 
-    bus = endpoint(data)
-    return next((each for each in entries if endpoint(each.data) == bus), None)
+def bus_not_loaded(entry: ConfigEntry) -> AbortFlow:
+    """Return the abort of a dialog that needs a loaded bus."""
+    return AbortFlow("bus_not_loaded", {"name": entry.title})
 
 
 class CountisConfigFlow(
@@ -90,11 +115,21 @@ class CountisConfigFlow(
         return {SUBENTRY_METER: MeterFlow}
 
     async def _async_other_entry(self) -> ConfigEntry | None:
-        """Return another entry for the same bus."""
+        """Return another entry for the same bus, by any path of its serial port."""
         entries = self.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
         own_id = self.context.get("entry_id")
-        others = [each for each in entries if each.entry_id != own_id]
-        return await self.hass.async_add_executor_job(same_bus, others, self.data)
+
+        def endpoint(data: BusData) -> str:
+            if data[CONF_TYPE] == SERIAL:
+                return str(Path(data[CONF_DEVICE]).resolve())
+            return bus_unique_id(data)
+
+        def find() -> ConfigEntry | None:
+            bus = endpoint(self.data)
+            others = (each for each in entries if each.entry_id != own_id)
+            return next((each for each in others if endpoint(each.data) == bus), None)
+
+        return await self.hass.async_add_executor_job(find)
 
     # -- a new bus -----------------------------------------------------------
 
@@ -105,7 +140,7 @@ class CountisConfigFlow(
     async def _async_new(
         self, kind: str, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Ask for a bus and a meter, and scan for what is left empty."""
+        """Ask for a bus and a meter, and scan for the fields that are left empty."""
         if user_input is not None:
             self.form, self._entered = kind, user_input
             known = bus_data(kind, user_input)
@@ -115,7 +150,7 @@ class CountisConfigFlow(
             await self._async_abort_if_configured()
             unit_id = user_input.get(CONF_UNIT_ID)
             try:
-                return await self.async_look(known, [unit_id] if unit_id else UNIT_IDS)
+                return await self.async_find(known, [unit_id] if unit_id else UNIT_IDS)
             except FormError as err:
                 self.error = err
         entered = self._entered or SUGGESTED[kind]
@@ -145,7 +180,7 @@ class CountisConfigFlow(
     async def async_step_reconfigure(
         self, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Ask how the bus is connected now."""
+        """Ask for the type of the new connection."""
         options = [f"reconfigure_{each}" for each in CONNECTION_TYPES]
         return self.async_show_menu(step_id="reconfigure", menu_options=options)
 
@@ -173,10 +208,10 @@ class CountisConfigFlow(
     async_step_reconfigure_rtu_over_tcp = partialmethod(_async_change, RTU_OVER_TCP)
 
     async def _async_verify_and_update(self, entry: CountisConfigEntry) -> None:
-        """Change the entry if a known meter responds on the bus as it is now.
+        """Change the entry if a known meter responds on the bus as entered.
 
-        The lock keeps the entry from being set up by something else in between. It is
-        set up again with its old or its new data, whatever happens. Raises `FormError`.
+        The entry is unloaded meanwhile, and the lock keeps Home Assistant from setting
+        it up. In any case, it is set up after that. Raises `FormError`.
         """
         if other := await self._async_other_entry():
             raise FormError(key="bus_already_configured", name=other.title)
@@ -187,8 +222,7 @@ class CountisConfigFlow(
             meters.sort(key=lambda each: each.subentry_id not in online)
         async with entry.setup_lock:
             if not await entry.async_unload(self.hass):
-                reason = "bus_not_loaded"
-                raise AbortFlow(reason, {"name": entry.title})
+                raise bus_not_loaded(entry)
             try:
                 await self._async_verify(meters[:VERIFIED_METERS])
                 # A title that the user has given stays.
@@ -219,3 +253,101 @@ class CountisConfigFlow(
                 return
         if known:
             raise error
+
+
+def check_unit_id(unit_id: int, meters: Iterable[ConfigSubentry]) -> None:
+    """Raise `FormError` if one of these meters has this unit ID."""
+    for each in meters:
+        if each.data[CONF_UNIT_ID] == unit_id:
+            raise FormError(key="unit_id_in_use", field=CONF_UNIT_ID, name=each.title)
+
+
+class MeterFlow(
+    ScanFlow[SubentryFlowContext, SubentryFlowResult, tuple[str, str]],
+    ConfigSubentryFlow,
+):
+    """Adds meters to a bus, or changes one of them, while the bus is polled."""
+
+    @property
+    def _entry(self) -> CountisConfigEntry:
+        """Return the entry of the bus. Raises `AbortFlow` if it is not loaded."""
+        entry = self.hass.config_entries.async_get_known_entry(self.handler[0])
+        if entry.state is not ConfigEntryState.LOADED:
+            raise bus_not_loaded(entry)
+        return entry
+
+    @override
+    def create_bus(self, data: BusData) -> Bus:
+        """Return the bus that polls the meters."""
+        return self._entry.runtime_data.bus
+
+    async def async_step_user(self, user_input: UserInput = None) -> SubentryFlowResult:
+        """Ask for the unit ID of a meter, and scan the bus if it is left empty."""
+        entry = self._entry
+        self.data = entry.data
+        if user_input is not None:
+            meters = meter_subentries(entry)
+            known = {each.data[CONF_UNIT_ID] for each in meters}
+            unit_ids = [each for each in UNIT_IDS if each not in known]
+            try:
+                if unit_id := user_input.get(CONF_UNIT_ID):
+                    check_unit_id(unit_id, meters)
+                    unit_ids = [unit_id]
+                return await self.async_find(entry.data, unit_ids)
+            except FormError as err:
+                self.error = err
+        return self.show_form(
+            "user", ADD_METERS_SCHEMA, user_input, own_bus=entry.title
+        )
+
+    @override
+    async def async_add(self, meters: list[FoundMeter]) -> SubentryFlowResult:
+        *others, last = map(meter_subentry, meters)
+        for subentry in others:
+            self.hass.config_entries.async_add_subentry(self._entry, subentry)
+        return self.async_create_entry(
+            title=last.title, data=last.data, unique_id=last.unique_id
+        )
+
+    async def async_step_reconfigure(
+        self, user_input: UserInput = None
+    ) -> SubentryFlowResult:
+        """Ask for the unit ID of a meter, and verify that the meter responds there.
+
+        If two meters have swapped their unit IDs, both have the same one until the
+        second is reconfigured as well. This is safe if both have serial numbers,
+        because the serial number is verified before a meter is read.
+        """
+        entry = self._entry
+        subentry = entry.subentries[self.context["subentry_id"]]
+        self.data = entry.data
+        if user_input is not None:
+            unit_id = user_input[CONF_UNIT_ID]
+            serial_number = subentry.data[CONF_SERIAL_NUMBER]
+            others = [
+                each
+                for each in meter_subentries(entry)
+                if each is not subentry
+                and not (serial_number and each.data[CONF_SERIAL_NUMBER])
+            ]
+            try:
+                check_unit_id(unit_id, others)
+                profile = await self.async_probe(unit_id, serial_number)
+            except FormError as err:
+                self.error = err
+            else:
+                before = Profile.from_dict(subentry.data[CONF_PROFILE])
+                after = profile if user_input[CONF_TAKE_PROFILE] else before
+                # A title that the user has given stays.
+                default = meter_title(before, subentry.data[CONF_UNIT_ID])
+                is_default = subentry.title == default
+                return self.async_update_and_abort(
+                    entry,
+                    subentry,
+                    title=meter_title(after, unit_id) if is_default else subentry.title,
+                    data_updates={CONF_UNIT_ID: unit_id, CONF_PROFILE: after.as_dict()},
+                )
+        entered = user_input or subentry.data
+        return self.show_form(
+            "reconfigure", RECONFIGURE_METER_SCHEMA, entered, meter=subentry.title
+        )

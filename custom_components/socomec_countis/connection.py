@@ -1,6 +1,7 @@
-"""The bus that an entry describes, and the texts for its errors."""
+"""The connection to the bus of an entry, and the texts for its errors."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from modbus_connection import (
@@ -9,56 +10,46 @@ from modbus_connection import (
     ModbusSerialParams,
     ModbusTcpParams,
     ModbusTimeoutError,
+    ModbusUnit,
 )
 
+from homeassistant.components.modbus import async_get_temporary_unit
 from homeassistant.const import CONF_DEVICE, CONF_HOST, CONF_PORT, CONF_TYPE
-from homeassistant.exceptions import HomeAssistantError
+from homeassistant.core import HomeAssistant
 
-from .const import (
-    CONF_BAUDRATE,
-    CONF_PARITY,
-    CONF_STOPBITS,
-    DOMAIN,
-    RTU_OVER_TCP,
-    SERIAL,
-    TCP,
-)
+from .const import CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS, RTU_OVER_TCP, SERIAL, TCP
 from .countis import (
     AnotherMeterError,
     Bus,
+    CommandError,
     LineSettings,
     NotACountisError,
-    ResetError,
-    ResetTariffsError,
-    SetClockError,
-    SetTariffError,
+    Profile,
+    async_take_profile,
 )
 from .countis.errors import EchoError
 
 PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
 
-# Every integration passes this speed for RTU over TCP, which has none of its own.
+# baud; a socket has no line speed, but all integrations that share a connection have to
+# pass the same one. This is the one that the modbus integration passes.
 SOCKET_BAUDRATE = 115_200
 
-# s; the timeout of the connection, for all integrations that share it. It bounds the
-# opening of a port (tmodbus has 10 s of its own for Modbus TCP). The bus has a shorter
+# s; bounds the opening of the port, except for Modbus TCP (10 s in tmodbus). All
+# integrations that share the connection share this timeout. The bus has a shorter
 # timeout for each response.
 CONNECTION_TIMEOUT = 5.0
 
-# s until a response begins, where it takes longer than on a serial port: a network
-# lies in between. A Modbus TCP gateway waits itself, and reports a lost response.
+# s until a response begins. The network adds its delay to that of a serial port. A
+# Modbus TCP gateway waits for the meter itself, and reports a lost response.
 RESPONSE_TIMEOUTS = {RTU_OVER_TCP: 0.5, TCP: 1.5}
 
 BUS_ERRORS = (ModbusError, OSError)
 
-# The first class that fits an error decides which text says what to check.
+# The translation key of the text for an error: that of the first class that fits.
 ERROR_KEYS: dict[type[Exception], str] = {
     NotACountisError: "not_a_countis",
     AnotherMeterError: "another_meter",
-    ResetError: "reset_failed",
-    ResetTariffsError: "tariff_reset_failed",
-    SetTariffError: "tariff_not_set",
-    SetClockError: "clock_not_set",
     EchoError: "adapter_echoes",
     ModbusTimeoutError: "no_response",
     ModbusConnectionError: "cannot_open_port",
@@ -75,23 +66,48 @@ type BusData = Mapping[str, Any]
 
 
 def modbus_params(data: BusData) -> ModbusSerialParams | ModbusTcpParams:
-    """Return the parameters by which the connection is shared."""
+    """Return the parameters by which integrations share the connection."""
+    if data[CONF_TYPE] == SERIAL:
+        return ModbusSerialParams(
+            device=data[CONF_DEVICE],
+            baudrate=data[CONF_BAUDRATE],
+            parity=PARITIES[data[CONF_PARITY]],
+            stopbits=data[CONF_STOPBITS],
+        )
     if data[CONF_TYPE] == TCP:
         return ModbusTcpParams(host=data[CONF_HOST], port=data[CONF_PORT])
-    if data[CONF_TYPE] == RTU_OVER_TCP:
-        return ModbusSerialParams(
-            device=f"socket://{endpoint_name(data)}", baudrate=SOCKET_BAUDRATE
-        )
     return ModbusSerialParams(
-        device=data[CONF_DEVICE],
-        baudrate=data[CONF_BAUDRATE],
-        parity=PARITIES[data[CONF_PARITY]],
-        stopbits=data[CONF_STOPBITS],
+        device=f"socket://{endpoint_name(data)}", baudrate=SOCKET_BAUDRATE
     )
 
 
+@asynccontextmanager
+async def temporary_client(
+    hass: HomeAssistant, data: BusData, unit_id: int
+) -> AsyncIterator[ModbusUnit]:
+    """Keep the connection open for the context, and return the client of a unit ID.
+
+    Raises `HomeAssistantError` if the port is in use with other line settings.
+    """
+    async with async_get_temporary_unit(hass, modbus_params(data), unit_id) as client:
+        client.require_timeout(CONNECTION_TIMEOUT)
+        yield client
+
+
+async def async_profile_at(
+    hass: HomeAssistant, data: BusData, bus: Bus, unit_id: int, expected: str | None
+) -> Profile:
+    """Return the profile of the meter at a unit ID, with the serial number expected.
+
+    Raises as `temporary_client` and `async_take_profile`.
+    """
+    async with temporary_client(hass, data, unit_id) as client:
+        unit = bus.unit(unit_id, client, patient=True)
+        return await async_take_profile(unit, expected=expected)
+
+
 def create_bus(data: BusData) -> Bus:
-    """Return the bus at the end of a connection."""
+    """Return the bus that the connection leads to."""
     return Bus(
         baudrate=data[CONF_BAUDRATE],
         framing="tcp" if data[CONF_TYPE] == TCP else "rtu",
@@ -100,7 +116,7 @@ def create_bus(data: BusData) -> Bus:
 
 
 def bus_unique_id(data: BusData) -> str:
-    """Return the endpoint of the connection, which no two buses share."""
+    """Return the endpoint of the connection; each bus has its own."""
     return ":".join(map(str, modbus_params(data).endpoint))
 
 
@@ -109,7 +125,7 @@ def endpoint_name(data: BusData) -> str:
     if data[CONF_TYPE] == SERIAL:
         return str(data[CONF_DEVICE])
     host = data[CONF_HOST].lower()
-    # The colons of an IPv6 address are no separators.
+    # An IPv6 address contains colons, so brackets separate it from the port.
     return f"{f'[{host}]' if ':' in host else host}:{data[CONF_PORT]}"
 
 
@@ -133,53 +149,33 @@ def line_settings(data: BusData) -> str:
     return str(LineSettings(speed, PARITIES[data[CONF_PARITY]], data[CONF_STOPBITS]))
 
 
-def error_key(data: BusData, error: Exception) -> str:
-    """Return the translation key of the text that says what to check."""
-    key = next(key for kind, key in ERROR_KEYS.items() if isinstance(error, kind))
-    return key if data[CONF_TYPE] == SERIAL else GATEWAY_KEYS.get(key, key)
-
-
-def error_placeholders(
+def describe_error(
     data: BusData, unit_id: int, error: Exception, serial_number: str | None = None
-) -> dict[str, str]:
-    """Return the placeholders of the text for `error_key`.
+) -> tuple[str, dict[str, str]]:
+    """Return the translation key and the placeholders of the text for an error.
 
-    `serial_number` is that of the meter that was expected.
+    `serial_number` is the one of the meter that was expected.
     """
+    if isinstance(error, CommandError):
+        key = error.key
+    else:
+        key = next(key for kind, key in ERROR_KEYS.items() if isinstance(error, kind))
+    if data[CONF_TYPE] != SERIAL:
+        key = GATEWAY_KEYS.get(key, key)
+    placeholders = {
+        "device": endpoint_name(data),
+        "unit_id": str(unit_id),
+        "settings": line_settings(data),
+    }
     if isinstance(error, AnotherMeterError):
-        return {
-            "unit_id": str(unit_id),
-            "expected": serial_number or "?",
-            "found": error.found,
-        }
+        # Diagnostics redact both serial numbers here, but not within a reason.
+        identity = {"expected": serial_number or "?", "found": error.found}
+        return key, placeholders | identity
     cause: BaseException = error
-    # Only the error of the operating system says why a port does not open. An error
-    # that was raised "from None" says more than what it hides.
+    # The first error of the chain is the most specific: if a port does not open, only
+    # the operating system knows why. `raise … from None` ends the chain.
     while deeper := cause.__cause__ or (
         None if cause.__suppress_context__ else cause.__context__
     ):
         cause = deeper
-    return {
-        "device": endpoint_name(data),
-        "unit_id": str(unit_id),
-        "settings": line_settings(data),
-        "reason": str(cause) or str(error),
-    }
-
-
-def translated[E: HomeAssistantError](
-    kind: type[E],
-    data: BusData,
-    unit_id: int,
-    error: Exception,
-    *,
-    name: str,
-    serial_number: str | None = None,
-) -> E:
-    """Return an error of the bus as a translated error of Home Assistant."""
-    placeholders = error_placeholders(data, unit_id, error, serial_number)
-    return kind(
-        translation_domain=DOMAIN,
-        translation_key=error_key(data, error),
-        translation_placeholders={"name": name, **placeholders},
-    )
+    return key, placeholders | {"reason": str(cause) or str(error)}

@@ -5,18 +5,18 @@ MANUFACTURER = "Socomec"
 
 SUBENTRY_METER = "meter"
 
-# Of an entry, which is a bus.
+# Keys in the data and options of an entry, which is a bus.
 CONF_BAUDRATE = "baudrate"
 CONF_PARITY = "parity"
 CONF_STOPBITS = "stopbits"
 CONF_PUBLISH_EVERY_READING = "publish_every_reading"
 
-# Of a subentry, which is a meter.
+# Keys in the data of a subentry, which is a meter.
 CONF_UNIT_ID = "unit_id"
 CONF_SERIAL_NUMBER = "serial_number"
 CONF_PROFILE = "profile"
 
-# The kinds of connection to a bus.
+# Values of `CONF_TYPE`: how the bus is connected.
 SERIAL = "serial"
 TCP = "tcp"
 RTU_OVER_TCP = "rtu_over_tcp"

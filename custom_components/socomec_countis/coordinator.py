@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 import logging
-import math
 from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
@@ -14,50 +13,62 @@ from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from .connection import BUS_ERRORS, translated
-from .const import CONF_SERIAL_NUMBER, DOMAIN
+from .connection import BUS_ERRORS, describe_error, endpoint_name
+from .const import CONF_PROFILE, CONF_SERIAL_NUMBER, DOMAIN
 from .countis import (
     BLOCK_OF,
     COUNTERS,
     AnotherMeterError,
     CountisError,
     Meter,
+    Polled,
     PollError,
     Publish,
     Reading,
     Values,
     Wiring,
+    async_take_profile,
     check_wiring,
 )
 from .countis.plausibility import NEW_BEGINNING, Moment
 from .issues import (
-    create_another_meter,
+    ANOTHER_METER,
+    COUNTERS_REJECTED,
+    METER_OFFLINE,
     create_correction,
-    create_offline,
+    create_meter_issue,
     create_rejected,
-    delete_another_meter,
-    delete_offline,
-    delete_rejected,
+    delete_issues,
 )
+from .texts import translated_error
 
 _LOGGER = logging.getLogger(__name__)
 
 type AcceptedCounters = dict[str, Any]
+"""As `CounterCheck.as_dict` returns them."""
 
-# s; a measured value that is not renewed is removed after this time.
+# s; a measured value is removed if it cannot be read for this time. Our choice: a few
+# lost responses do not matter, and no automation uses an old value for long.
 HOLD_SECONDS = 10
 
-# s; after this time offline, a repair issue is created.
+# s; after this time without a response, a repair issue is created. Our choice: a power
+# cut or a restart of a gateway is usually shorter.
 OFFLINE_ISSUE_SECONDS = 3600
 
-# s; after this time without an accepted reading, a repair issue is created.
+# s; after this time without an accepted reading of a counter, a repair issue is
+# created. Our choice: a level that is plausible is accepted long before.
 REJECTED_ISSUE_SECONDS = 600
 
-# s between two saves of the counters. An older value only loosens the plausibility
-# limit after a power cut; what changed otherwise is saved at once.
+# s between two saves of counters that only rise, to write less to the disk. After a
+# power cut, an older saved value only loosens the plausibility limit.
 SAVE_SECONDS = 300
 
-# The wiring is checked by so many readings, so many s apart.
+# s; if a meter contradicts its profile, the profile is taken at most this often. Our
+# choice, because a profile takes about a dozen requests.
+PROFILE_PERIOD = 3600
+
+# Number of readings in a wiring check, and s between them. Our choice: the power may
+# change its sign within seconds, and then the check is inconclusive.
 WIRING_READINGS = 5
 WIRING_SECONDS = 1.0
 
@@ -80,12 +91,17 @@ async def async_load_counters(
             counters: AcceptedCounters = stored["counters"]
             return counters
     except (HomeAssistantError, LookupError, TypeError) as err:
-        _LOGGER.warning("%s: the stored counters are not used: %r", subentry.title, err)
+        _LOGGER.warning(
+            "%s: the stored counters are not used, so the first readings are accepted"
+            " as they are: %r",
+            subentry.title,
+            err,
+        )
     return None
 
 
 class CountisCoordinator(DataUpdateCoordinator[Values]):
-    """The values of one meter.
+    """The values of one meter, its issues and its profile.
 
     The data is what the entities show: quantity to value, None for "not available".
     A measured value is removed when it could not be read for `HOLD_SECONDS`. A
@@ -100,39 +116,55 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         entry: ConfigEntry[Any],
         subentry: ConfigSubentry,
         meter: Meter,
-        on_wanted: CALLBACK_TYPE,
+        on_wanted_changed: CALLBACK_TYPE,
     ) -> None:
-        """Initialize the coordinator; `on_wanted` is called when entities change."""
+        """Initialize the coordinator.
+
+        Entities call `on_wanted_changed` when they are added or removed.
+        """
         super().__init__(hass, _LOGGER, config_entry=entry, name=subentry.title)
         self.subentry = subentry
         self.meter = meter
+        self.polled = Polled(meter, self.take, self.fail)
         self.data = dict(meter.counters.values)
-        self._on_wanted = on_wanted
-        self._store = counter_store(hass, subentry.subentry_id)
-        self._save_at = hass.loop.time()
-        self._before: tuple[dict[str, float], dict[str, float]] = ({}, {})
-        self._saved: dict[str, float] = {}
-        self._rejected_since: float | None = None
+        self.on_wanted_changed = on_wanted_changed
         self._requested_at: dict[str, float] = {}
+        """When the request of the shown reading of each block was sent, in s."""
         self._failing_since: dict[str, float] = {}
+        """Since when each block of an online meter cannot be read, in s."""
         self._expired: set[str] = set()
+        """The blocks whose measured values were removed."""
         self._error: PollError | None = None
-        self._timers: list[CALLBACK_TYPE] = []
+        """Why the meter is offline, None if it is online."""
+        self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}
+        """What a timer calls, and the function that cancels the timer."""
+        self._profile_at = 0.0
+        """When the profile may be taken anew, in s."""
+        self._store = counter_store(hass, subentry.subentry_id)
+        self._saved: tuple[dict[str, float], dict[str, float]] = ({}, {})
+        """The values and rollover offsets as saved."""
+        self._is_save_scheduled = False
 
     @property
     def online(self) -> bool:
-        """Whether no request has failed, or the last one had a response."""
+        """Return whether no request has failed, or the last one had a response."""
         return self._error is None
+
+    @property
+    def wanted_quantities(self) -> set[str]:
+        """Return the quantities that the existing entities show."""
+        return {quantity for quantity in self.async_contexts() if quantity}
 
     @callback
     def replace_meter(self, meter: Meter) -> None:
-        """Follow another unit ID or profile; show nothing that is unsupported now."""
+        """Continue with another unit ID or profile of the same meter."""
         self.meter = meter
-        shown = meter.profile.quantities | meter.counters.values.keys()
+        self.polled = Polled(meter, self.take, self.fail)
+        supported = meter.profile.quantities | meter.counters.values.keys()
         self.data = {
             quantity: value
             for quantity, value in self.data.items()
-            if quantity in shown
+            if quantity in supported
         }
         self.async_update_listeners()
 
@@ -151,12 +183,20 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             self._expired.discard(block)
             _LOGGER.info("%s: the %s can be read again", self.name, block)
         for correction in reading.corrections:
-            create_correction(self.hass, self, correction)
+            _LOGGER.warning(
+                "%s: %s (kWh or kvarh) changed from %.2f to %.2f and stayed there;"
+                " accepted, but the statistics may have to be corrected",
+                self.name,
+                correction.counter,
+                correction.accepted,
+                correction.found,
+            )
+            create_correction(self, correction)
         self.async_set_updated_data({**self.data, **reading.values})
         if block in COUNTERS:
             self._save(reading)
-        if block in COUNTERS or self._rejected_since is not None:
-            self._report_rejected()
+        self._check_rejected()
+        self._check_profile()
 
     @callback
     def fail(self, error: PollError, block: str | None) -> None:
@@ -167,61 +207,80 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._set_online()
         now = self.hass.loop.time()
         since = self._failing_since.setdefault(block, now)
-        self._report_rejected()
         if now - since >= HOLD_SECONDS and block not in self._expired:
             self._expired.add(block)
             _LOGGER.warning("%s: the %s cannot be read: %s", self.name, block, error)
-            self._remove_measured({block})
+            counters = self.meter.counters.values
+            self.data = {
+                quantity: value
+                for quantity, value in self.data.items()
+                if quantity in counters or BLOCK_OF[quantity] != block
+            }
             self.async_update_listeners()
+        self._check_rejected()
+        self._check_profile()
 
     def _set_online(self) -> None:
-        if self._error is None:
-            return
-        self._error = None
-        if not self.last_update_success:
-            _LOGGER.info("%s responds again", self.name)
-        self._cancel_timers()
-        delete_offline(self.hass, self.subentry)
-        delete_another_meter(self.hass, self.subentry)
+        if self._error is not None:
+            self._error = None
+            if not self.last_update_success:
+                _LOGGER.info("%s responds again", self.name)
+            self._cancel_timer(self._expire)
+            self._cancel_timer(self._report_offline)
+            self._delete_issues(METER_OFFLINE, ANOTHER_METER)
 
     def _set_offline(self, error: PollError) -> None:
-        if isinstance(error, AnotherMeterError):
-            create_another_meter(self.hass, self, error.found)
-        if self._error is None:
-            self._timers = [
-                async_call_later(self.hass, HOLD_SECONDS, self._expire),
-                async_call_later(self.hass, OFFLINE_ISSUE_SECONDS, self._report),
-            ]
         self._error = error
+        self._start_timer(HOLD_SECONDS, self._expire)
+        if isinstance(error, AnotherMeterError):
+            self._cancel_timer(self._report_offline)
+            expected = self.meter.profile.serial_number or "?"
+            create_meter_issue(
+                self, ANOTHER_METER, found=error.found, expected=expected
+            )
+        else:
+            self._start_timer(OFFLINE_ISSUE_SECONDS, self._report_offline)
 
     @callback
     def _expire(self, now: datetime) -> None:
-        """Show that the meter is offline."""
+        """Remove all measured values, because the meter is offline."""
         assert self._error is not None  # noqa: S101
-        self._remove_measured(set(BLOCK_OF.values()))
-        if self._rejected_since != math.inf:  # not reported yet
-            self._rejected_since = None
+        self.data = dict(self.meter.counters.values)
         self._failing_since.clear()
         self._expired.clear()
+        self._cancel_timer(self._report_rejected)
         self.async_set_update_error(self.failure(UpdateFailed, self._error))
 
     @callback
-    def _report(self, now: datetime) -> None:
-        if isinstance(self._error, AnotherMeterError):
-            later = async_call_later(self.hass, OFFLINE_ISSUE_SECONDS, self._report)
-            self._timers.append(later)
-            return
-        delete_another_meter(self.hass, self.subentry)
-        create_offline(self.hass, self)
+    def _report_offline(self, now: datetime) -> None:
+        self._delete_issues(ANOTHER_METER)
+        device = endpoint_name(self.config_entry.data)
+        unit_id = str(self.meter.unit_id)
+        create_meter_issue(self, METER_OFFLINE, unit_id=unit_id, device=device)
+
+    def _start_timer(self, seconds: float, action: Callable[[datetime], None]) -> None:
+        """Call the action once after this time, unless its timer is cancelled."""
+        if action not in self._timers:
+            self._timers[action] = async_call_later(self.hass, seconds, action)
+
+    def _cancel_timer(self, action: Callable[[datetime], None]) -> None:
+        if cancel := self._timers.pop(action, None):
+            cancel()
+
+    def _delete_issues(self, *kinds: str) -> None:
+        delete_issues(self.hass, self.subentry.subentry_id, *kinds)
+
+    # -- rejected counters ---------------------------------------------------
 
     @property
     def rejected_counters(self) -> dict[str, tuple[float | None, float | None]]:
-        """Return the counters that are shown and not accepted.
+        """Return the counters that are shown and not accepted, in kWh or kvarh.
 
-        Each with its last accepted value, and its reading or None if it has none.
+        Each counter has its last accepted value, and its reading. A value is None if
+        there is none.
         """
         counters = self.meter.counters
-        wanted = {BLOCK_OF[each] for each in self.async_contexts() if each}
+        wanted = {BLOCK_OF[quantity] for quantity in self.wanted_quantities}
         unread = (wanted & self._failing_since.keys()) - counters.rejected.keys()
         found: dict[str, tuple[float | None, float | None]] = {
             name: (value, None)
@@ -232,18 +291,24 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             found |= counters.rejected[block]
         return found
 
-    def _report_rejected(self) -> None:
-        """Create or delete the issue of the counters that are not accepted."""
-        now = self.hass.loop.time()
-        if not self.rejected_counters:
-            if self._rejected_since is not None:
-                self._rejected_since = None
-                delete_rejected(self.hass, self.subentry)
-        elif self._rejected_since is None:
-            self._rejected_since = now
-        elif now - self._rejected_since >= REJECTED_ISSUE_SECONDS:
-            self._rejected_since = math.inf  # reported
-            create_rejected(self.hass, self)
+    def _check_rejected(self) -> None:
+        """Report counters that are not accepted, unless they are accepted in time."""
+        if self.rejected_counters:
+            self._start_timer(REJECTED_ISSUE_SECONDS, self._report_rejected)
+        else:
+            self._cancel_timer(self._report_rejected)
+            self._delete_issues(COUNTERS_REJECTED)
+
+    @callback
+    def _report_rejected(self, now: datetime) -> None:
+        _LOGGER.warning(
+            "%s: no reading of these counters was accepted for %s s, so they keep their"
+            " last accepted value (last accepted, reading): %s",
+            self.name,
+            REJECTED_ISSUE_SECONDS,
+            self.rejected_counters,
+        )
+        create_rejected(self)
 
     @property
     def rejected_levels(self) -> dict[str, Moment | None]:
@@ -255,47 +320,48 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """Let the rejected counters continue at the level that the meter reads."""
         for block in self.meter.counters.rejected:
             self.meter.counters.confirm(block)
-        self._rejected_since = None
+        self._cancel_timer(self._report_rejected)
 
-    def _remove_measured(self, blocks: set[str]) -> None:
-        """Remove the values of these blocks, except those of counters."""
-        counters = self.meter.counters.values
-        self.data = {
-            quantity: value
-            for quantity, value in self.data.items()
-            if quantity in counters or BLOCK_OF[quantity] not in blocks
-        }
+    # -- the profile ---------------------------------------------------------
 
-    def _cancel_timers(self) -> None:
-        while self._timers:
-            self._timers.pop()()
+    def _check_profile(self) -> None:
+        """Take the profile anew in the background if the meter contradicts it."""
+        now = self.hass.loop.time()
+        is_wrong = self.meter.contradicts_profile or self.meter.profile.outdated
+        if is_wrong and now >= self._profile_at:
+            self._profile_at = now + PROFILE_PERIOD
+            self.config_entry.async_create_background_task(
+                self.hass, self._async_take_profile(), "take profile"
+            )
 
-    # -- what the entities show ----------------------------------------------
-
-    @callback
-    @override
-    def async_add_listener(
-        self, update_callback: CALLBACK_TYPE, context: Any = None
-    ) -> CALLBACK_TYPE:
-        """Read the block of the entity that listens, until it stops."""
-        remove = super().async_add_listener(update_callback, context)
-        self._on_wanted()
-
-        @callback
-        def remove_listener() -> None:
-            remove()
-            self._on_wanted()
-
-        return remove_listener
+    async def _async_take_profile(self) -> None:
+        meter, subentry = self.meter, self.subentry
+        meter.contradicts_profile = False
+        try:
+            profile = await async_take_profile(
+                meter.modbus_unit,
+                expected=meter.profile.serial_number,
+                previous=meter.profile,
+            )
+        except (CountisError, *BUS_ERRORS) as err:
+            _LOGGER.debug("%s: the profile cannot be taken: %s", self.name, err)
+            return
+        if subentry.subentry_id in self.config_entry.subentries:
+            _LOGGER.info("%s: the profile was taken anew", self.name)
+            self.hass.config_entries.async_update_subentry(
+                self.config_entry,
+                subentry,
+                data={**subentry.data, CONF_PROFILE: profile.as_dict()},
+            )
 
     # -- commands ------------------------------------------------------------
 
     async def async_command(
         self, command: Callable[[Meter, Publish], Awaitable[None]]
     ) -> None:
-        """Give the meter a command, and show what is read back.
+        """Send a command to the meter, and show what is read back.
 
-        Raises `HomeAssistantError` that says what to check.
+        Raises `HomeAssistantError` with a text that says what to check.
         """
         try:
             await command(self.meter, self.take)
@@ -307,7 +373,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     async def async_check_wiring(self) -> Wiring:
         """Check the wiring by readings of some seconds.
 
-        Raises `HomeAssistantError` that says what to check.
+        Raises `HomeAssistantError` with a text that says what to check.
         """
         readings: list[Values] = []
         try:
@@ -320,59 +386,64 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         return check_wiring(readings)
 
     def failure[E: HomeAssistantError](self, kind: type[E], error: Exception) -> E:
-        """Return a translated error that says what to check."""
-        return translated(
-            kind,
+        """Return an error of the meter or the bus as a translated error."""
+        key, placeholders = describe_error(
             self.config_entry.data,
             self.meter.unit_id,
             error,
-            name=self.subentry.title,
-            serial_number=self.meter.profile.serial_number,
+            self.meter.profile.serial_number,
         )
+        return translated_error(kind, key, name=self.subentry.title, **placeholders)
 
-    # -- state that survives a restart ---------------------------------------
+    # -- counters that survive a restart -------------------------------------
 
     def _save(self, reading: Reading) -> None:
-        """Save the counters: at once what a power cut must not lose, else later."""
+        """Save the counters at once if the saved ones would be wrong, or else later.
+
+        After a power cut, the entities show the saved counters first. A reading below
+        them is rejected. If they are less than 0.9 of the last recorded state, the
+        recorder takes this for a reset, and counts all of the next reading as energy.
+        """
         counters = self.meter.counters
-        before, offsets_before = self._before
-        self._before = values, offsets = counters.values, counters.rollover_offsets
-        fell = any(values[name] < value for name, value in before.items())
-        # Home Assistant would book all of a value that is a tenth above the saved one.
-        outgrown = any(
-            self._saved.get(name, 0) < NEW_BEGINNING * value
-            for name, value in values.items()
+        saved_values, saved_offsets = self._saved
+        is_close = all(
+            NEW_BEGINNING * value <= saved_values.get(name, 0) <= value
+            for name, value in counters.values.items()
         )
-        if fell or outgrown or reading.corrections or offsets != offsets_before:
-            self._saved = values
+        if (
+            not is_close
+            or reading.corrections
+            or counters.rollover_offsets != saved_offsets
+        ):
             self.config_entry.async_create_task(self.hass, self.async_save())
-        elif self.hass.loop.time() >= self._save_at:
-            self._save_at = self.hass.loop.time() + SAVE_SECONDS
+        elif not self._is_save_scheduled:
+            self._is_save_scheduled = True
             self._store.async_delay_save(self._stored, SAVE_SECONDS)
 
     async def async_save(self) -> None:
         """Save the counters now."""
-        self._save_at = self.hass.loop.time() + SAVE_SECONDS
         if self.meter.counters.values:
             await self._store.async_save(self._stored())
 
     def _stored(self) -> AcceptedCounters:
-        self._saved = self.meter.counters.values
+        """Return what is stored, and note that it is saved."""
+        counters = self.meter.counters
+        self._saved = counters.values, counters.rollover_offsets
+        self._is_save_scheduled = False
         return {
             CONF_SERIAL_NUMBER: self.meter.profile.serial_number,
-            "counters": self.meter.counters.as_dict(),
+            "counters": counters.as_dict(),
         }
 
     async def async_remove(self) -> None:
-        """Delete what is stored of a meter that was removed."""
+        """Stop the coordinator of a meter that was removed, and delete its store."""
         await self.async_shutdown()
         await self._store.async_remove()
 
     @override
     async def async_shutdown(self) -> None:
-        """Delete the issues of a meter that is no longer polled."""
-        self._cancel_timers()
-        delete_rejected(self.hass, self.subentry)
-        delete_offline(self.hass, self.subentry)
-        delete_another_meter(self.hass, self.subentry)
+        """Cancel the timers, and delete the issues of a meter that is not polled."""
+        while self._timers:
+            self._timers.popitem()[1]()
+        self._delete_issues(METER_OFFLINE, ANOTHER_METER, COUNTERS_REJECTED)
         await super().async_shutdown()

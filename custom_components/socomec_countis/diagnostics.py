@@ -1,4 +1,4 @@
-"""The diagnostics of a bus and of a meter, to be attached to an issue."""
+"""The diagnostics of a bus and of a meter, which users attach to an issue."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -50,9 +50,10 @@ async def async_get_config_entry_diagnostics(
 async def async_get_device_diagnostics(
     hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
 ) -> dict[str, Any]:
-    """Return a meter: its profile, its registers as read now, and its values.
+    """Return the diagnostics of the bus and of one of its meters.
 
-    The device of a meter that was exchanged for another one has those of the bus.
+    The registers are read now. A device whose meter was exchanged for another one has
+    only the diagnostics of the bus.
     """
     diagnostics = await async_get_config_entry_diagnostics(hass, entry)
     if entry.state is ConfigEntryState.LOADED:
@@ -65,7 +66,7 @@ async def async_get_device_diagnostics(
 
 
 async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
-    """Return a meter, and its registers if they can be read."""
+    """Return a meter with its profile, values and registers."""
     meter = coordinator.meter
     registers: Mapping[int, int] = {}
     read_error = last_error = None
@@ -94,11 +95,11 @@ async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
 
 
 def _bus(bus: Bus) -> dict[str, Any]:
-    """Return the statistics of a bus; parts are parts of its time."""
+    """Return the statistics of a bus. `used` is a part of its time, from 0 to 1."""
     seconds = max(bus.seconds, 1)
     return {
         "seconds": round(bus.seconds),
-        "answering_delay": round(bus.delay, 4),
+        "response_delay": round(bus.delay, 4),
         "used": round(bus.used_seconds / seconds, 4),
         "traffic": {
             str(unit_id): asdict(traffic)

@@ -1,4 +1,4 @@
-"""The base of all entities of a meter."""
+"""The base class of the entities of a meter."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ class CountisEntityDescription(EntityDescription):
     """Describe an entity of a meter; the key is its translation key."""
 
     quantity: str | None = None
-    """The quantity that is read for the entity; by default the key."""
+    """The quantity that the entity shows; by default the key."""
 
     needs: Collection[str] = ()
-    """Quantities of which the meter must have one; by default the one that is read."""
+    """The entity exists if the meter has one of these; by default its quantity."""
 
 
 def device_info(coordinator: CountisCoordinator) -> DeviceInfo:
-    """Describe the device of a meter, from its profile."""
+    """Return the device of a meter, as its profile describes it."""
     subentry = coordinator.subentry
     profile = coordinator.meter.profile
     return DeviceInfo(
@@ -47,7 +47,10 @@ def device_info(coordinator: CountisCoordinator) -> DeviceInfo:
 def platform_setup[D: CountisEntityDescription](
     create: Callable[[CountisCoordinator, D], CountisEntity], descriptions: Sequence[D]
 ) -> Callable[..., Awaitable[None]]:
-    """Return the `async_setup_entry` of a platform: it adds what a meter supports."""
+    """Return the `async_setup_entry` of a platform.
+
+    It adds an entity for each description whose quantities a meter supports.
+    """
 
     def create_all(coordinator: CountisCoordinator) -> list[CountisEntity]:
         quantities = coordinator.meter.profile.quantities
@@ -78,7 +81,10 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     def __init__(
         self, coordinator: CountisCoordinator, description: CountisEntityDescription
     ) -> None:
-        """Initialize the entity; its context is the quantity to read, if any."""
+        """Initialize the entity.
+
+        Its context in the coordinator is the quantity that has to be read, or None.
+        """
         self._quantity = description.quantity or description.key
         in_block = self._quantity in BLOCK_OF
         super().__init__(coordinator, self._quantity if in_block else None)
@@ -87,15 +93,22 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
         self._attr_unique_id = entity_unique_id(coordinator.subentry, description.key)
         self._attr_device_info = device_info(coordinator)
 
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Let the poller read the quantity from now on, until the entity is removed."""
+        await super().async_added_to_hass()
+        self.coordinator.on_wanted_changed()
+        self.async_on_remove(self.coordinator.on_wanted_changed)
+
     @property
     def quantity_value(self) -> float | None:
-        """Return the last value of the quantity, None if it is not available."""
+        """Return the value of the quantity, None if it is not available."""
         return self.coordinator.data.get(self._quantity)
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Write the state if it has changed; most polls change nothing."""
+        """Write the state only if it has changed, to save time at each reading."""
         shown = (self.available, self.state, self.capability_attributes)
         if shown != self._written:
             self._written = shown

@@ -6,10 +6,10 @@ from .const import CONF_SERIAL_NUMBER
 
 
 def meter_identifier(subentry: ConfigSubentry) -> str:
-    """Return the identifier of a meter's device.
+    """Return the identifier of a meter's device: its serial number.
 
-    A meter without a serial number has that of its subentry, because its unit ID may
-    change, and its entities have to keep their history.
+    Without a serial number, it is the ID of the subentry. The unit ID may change, and
+    the entities would lose their history.
     """
     identifier: str = subentry.data[CONF_SERIAL_NUMBER] or subentry.subentry_id
     return identifier

@@ -3,11 +3,8 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
-import logging
 import time
 from typing import Any
-
-from modbus_connection import ModbusUnit
 
 from homeassistant.components.modbus import async_get_unit
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
@@ -17,29 +14,21 @@ from homeassistant.helpers.entity import Entity
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import dt as dt_util
 
-from .connection import BUS_ERRORS, CONNECTION_TIMEOUT, create_bus, modbus_params
-from .const import CONF_PROFILE, CONF_SERIAL_NUMBER, CONF_UNIT_ID, SUBENTRY_METER
-from .coordinator import CountisCoordinator, async_load_counters
-from .countis import (
-    CountisError,
-    Meter,
-    Polled,
-    Poller,
-    PollError,
-    Profile,
-    Reading,
-    async_take_profile,
+from .connection import CONNECTION_TIMEOUT, create_bus, modbus_params
+from .const import (
+    CONF_PROFILE,
+    CONF_SERIAL_NUMBER,
+    CONF_UNIT_ID,
+    DOMAIN,
+    SUBENTRY_METER,
 )
+from .coordinator import AcceptedCounters, CountisCoordinator, async_load_counters
+from .countis import Meter, Poller, Profile
 from .entity import device_info
-from .issues import delete_issues_of
-
-_LOGGER = logging.getLogger(__name__)
+from .issues import delete_all_issues
 
 type CountisConfigEntry = ConfigEntry[BusRuntime]
 type CreateEntities = Callable[[CountisCoordinator], Sequence[Entity]]
-
-# s; a profile that the meter contradicts is not taken anew more often than this.
-PROFILE_PERIOD = 3600
 
 
 def local_time() -> datetime:
@@ -50,6 +39,17 @@ def local_time() -> datetime:
 def meter_subentries(entry: ConfigEntry[Any]) -> list[ConfigSubentry]:
     """Return the meters of a bus."""
     return entry.get_subentries_of_type(SUBENTRY_METER)
+
+
+def configured_meter(
+    hass: HomeAssistant, serial_number: str | None
+) -> tuple[ConfigEntry[Any], ConfigSubentry] | None:
+    """Return the bus and the meter with a serial number, None if there is no such."""
+    for entry in hass.config_entries.async_entries(DOMAIN):
+        for subentry in meter_subentries(entry):
+            if subentry.unique_id == serial_number is not None:
+                return entry, subentry
+    return None
 
 
 class BusRuntime:
@@ -64,21 +64,19 @@ class BusRuntime:
         self.poller = Poller(self.bus)
         self.coordinators: dict[str, CountisCoordinator] = {}
         """By the ID of the meter's subentry."""
-        self._polled: dict[str, Polled] = {}
         self._platforms: list[
             tuple[CreateEntities, AddConfigEntryEntitiesCallback]
         ] = []
-        self._clients: dict[int, ModbusUnit] = {}
-        """By unit ID."""
-        self._profile_at: dict[str, float] = {}
-        self._updating = asyncio.Lock()
-        self._wanting: set[str] = set()
         self._unique_ids: dict[str, set[str | None]] = {}
+        """Of the entities that exist, by the ID of the meter's subentry."""
+        self._updating = asyncio.Lock()
+        self._is_want_scheduled = False
 
     async def async_update(self) -> None:
-        """Add, remove and change meters as the subentries say; the others go on.
+        """Add, remove and change meters, so that they are those of the subentries.
 
-        Raises `HomeAssistantError` if the port is used with other line settings.
+        The other meters are polled meanwhile. Raises `HomeAssistantError` if the port
+        is in use with other line settings.
         """
         async with self._updating:
             subentries = {
@@ -94,9 +92,9 @@ class BusRuntime:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the entry has to be set up anew to follow its changes.
+        """Return whether the entry has to be set up anew to follow its changes.
 
-        It has another connection, or a meter in the place of another one.
+        This is so if it has another connection, or another meter in a subentry.
         """
         return self.data != dict(self.entry.data) or any(
             coordinator.meter.profile.serial_number != subentry.data[CONF_SERIAL_NUMBER]
@@ -105,7 +103,7 @@ class BusRuntime:
         )
 
     async def async_poll(self) -> None:
-        """Poll the meters until this is cancelled."""
+        """Poll the meters until this task is cancelled."""
         try:
             await self.poller.run()
         finally:
@@ -117,46 +115,67 @@ class BusRuntime:
             await coordinator.async_save()
 
     async def _async_add_meter(self, subentry: ConfigSubentry) -> None:
-        """Poll a meter, and add its entities."""
-        subentry_id = subentry.subentry_id
         accepted = await async_load_counters(self.hass, subentry)
+        meter = self._meter(subentry, accepted)
         coordinator = CountisCoordinator(
-            self.hass,
-            self.entry,
-            subentry,
-            self._meter(subentry, accepted),
-            lambda: self._want(subentry_id),
+            self.hass, self.entry, subentry, meter, self._schedule_want
         )
-        self.coordinators[subentry_id] = coordinator
-        self._poll(coordinator)
-        self._add_entities(coordinator)
+        self.coordinators[subentry.subentry_id] = coordinator
+        self._start(coordinator)
 
     async def _async_remove_meter(self, subentry_id: str) -> None:
-        """Stop polling a meter whose subentry was removed."""
-        self.poller.remove(self._polled.pop(subentry_id))
+        coordinator = self.coordinators.pop(subentry_id)
+        self.poller.remove(coordinator.polled)
         self._unique_ids.pop(subentry_id, None)
-        await self.coordinators.pop(subentry_id).async_remove()
-        delete_issues_of(self.hass, subentry_id)
+        await coordinator.async_remove()
+        delete_all_issues(self.hass, subentry_id)
 
     def _update_meter(self, subentry: ConfigSubentry) -> None:
-        """Poll a meter at another unit ID, or with another profile, if it has one."""
+        """Follow another unit ID, profile or title of a meter."""
         coordinator = self.coordinators[subentry.subentry_id]
         coordinator.name = subentry.title
         before = coordinator.meter
         unit_id = subentry.data[CONF_UNIT_ID]
         profile = Profile.from_dict(subentry.data[CONF_PROFILE])
         if (unit_id, profile) != (before.unit_id, before.profile):
-            self.poller.remove(self._polled[subentry.subentry_id])
+            self.poller.remove(coordinator.polled)
             meter = self._meter(subentry, None)
             meter.continue_counting(before)
             coordinator.replace_meter(meter)
-            self._poll(coordinator)
-            self._add_entities(coordinator)
+            self._start(coordinator)
         dr.async_get(self.hass).async_get_or_create(
             config_entry_id=self.entry.entry_id,
             config_subentry_id=subentry.subentry_id,
             **device_info(coordinator),
         )
+
+    def _meter(
+        self, subentry: ConfigSubentry, accepted: AcceptedCounters | None
+    ) -> Meter:
+        """Return the meter of a subentry, which continues at the accepted counters."""
+        unit_id = subentry.data[CONF_UNIT_ID]
+        client = async_get_unit(
+            self.hass, self.entry, modbus_params(self.entry.data), unit_id
+        )
+        client.require_timeout(CONNECTION_TIMEOUT)
+        return Meter(
+            self.bus,
+            unit_id,
+            client,
+            Profile.from_dict(subentry.data[CONF_PROFILE]),
+            accepted=accepted,
+            clock=time.time,
+            monotonic=time.monotonic,
+            local_time=local_time,
+        )
+
+    def _start(self, coordinator: CountisCoordinator) -> None:
+        """Poll a meter, and add its entities."""
+        self.poller.add(coordinator.polled)
+        self._schedule_want()
+        self._add_entities(coordinator)
+
+    # -- entities ------------------------------------------------------------
 
     @callback
     def async_add_platform(
@@ -178,93 +197,15 @@ class BusRuntime:
             existing |= {each.unique_id for each in new}
             add(new, config_subentry_id=subentry_id)
 
-    def _meter(
-        self, subentry: ConfigSubentry, accepted: dict[str, Any] | None
-    ) -> Meter:
-        unit_id = subentry.data[CONF_UNIT_ID]
-        if (client := self._clients.get(unit_id)) is None:
-            client = self._clients[unit_id] = async_get_unit(
-                self.hass, self.entry, modbus_params(self.entry.data), unit_id
-            )
-            client.require_timeout(CONNECTION_TIMEOUT)
-        return Meter(
-            self.bus,
-            unit_id,
-            client,
-            Profile.from_dict(subentry.data[CONF_PROFILE]),
-            accepted=accepted,
-            clock=time.time,
-            monotonic=time.monotonic,
-            local_time=local_time,
-        )
-
-    def _poll(self, coordinator: CountisCoordinator) -> None:
-        """Have the poller read a meter, and pass on what it reads."""
-        subentry_id = coordinator.subentry.subentry_id
-
-        def on_reading(reading: Reading) -> None:
-            coordinator.take(reading)
-            self._check_profile(coordinator)
-
-        def on_error(error: PollError, block: str | None) -> None:
-            coordinator.fail(error, block)
-            if block is not None:
-                self._check_profile(coordinator)
-
-        self._polled[subentry_id] = Polled(coordinator.meter, on_reading, on_error)
-        self.poller.add(self._polled[subentry_id])
-        self._want(subentry_id)
-
-    def _want(self, subentry_id: str) -> None:
-        """Have the blocks of a meter read that its enabled entities show, from now on.
-
-        Entities are added many at a time, so this is done once for all of them.
-        """
-        if not self._wanting:
-            self.hass.loop.call_soon(self._async_want)
-        self._wanting.add(subentry_id)
-
     @callback
-    def _async_want(self) -> None:
-        for subentry_id in self._wanting & self._polled.keys():
-            coordinator = self.coordinators[subentry_id]
-            quantities = {each for each in coordinator.async_contexts() if each}
-            self._polled[subentry_id].want(quantities)
-        self._wanting.clear()
+    def _schedule_want(self) -> None:
+        """Let the poller read what the entities show, once for all that are added."""
+        if not self._is_want_scheduled:
+            self._is_want_scheduled = True
+            self.hass.loop.call_soon(self._want)
+
+    def _want(self) -> None:
+        self._is_want_scheduled = False
+        for coordinator in self.coordinators.values():
+            coordinator.polled.want(coordinator.wanted_quantities)
         self.poller.replan()
-
-    def _check_profile(self, coordinator: CountisCoordinator) -> None:
-        """Take the profile anew in the background if the meter contradicts it."""
-        meter = coordinator.meter
-        subentry_id = coordinator.subentry.subentry_id
-        now = self.hass.loop.time()
-        if not (meter.contradicts_profile or meter.profile.outdated) or (
-            now < self._profile_at.get(subentry_id, 0)
-        ):
-            return
-        self._profile_at[subentry_id] = now + PROFILE_PERIOD
-        self.entry.async_create_background_task(
-            self.hass, self._async_take_profile(coordinator), "take profile"
-        )
-
-    async def _async_take_profile(self, coordinator: CountisCoordinator) -> None:
-        meter = coordinator.meter
-        meter.contradicts_profile = False
-        subentry = coordinator.subentry
-        try:
-            profile = await async_take_profile(
-                meter.modbus_unit,
-                expected=meter.profile.serial_number,
-                previous=meter.profile,
-            )
-        except (CountisError, *BUS_ERRORS) as err:
-            _LOGGER.debug("%s: the profile cannot be taken: %s", subentry.title, err)
-            return
-        if subentry.subentry_id not in self.entry.subentries:
-            return
-        _LOGGER.info("%s: the profile was taken anew", subentry.title)
-        self.hass.config_entries.async_update_subentry(
-            self.entry,
-            subentry,
-            data={**subentry.data, CONF_PROFILE: profile.as_dict()},
-        )

@@ -4,14 +4,14 @@ from abc import abstractmethod
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Any, override
 
-from modbus_connection import ModbusUnit
 import voluptuous as vol
 
-from homeassistant.components.modbus import async_get_temporary_unit
+from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.const import CONF_TYPE
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import FlowContext, FlowHandler, FlowResult
@@ -20,17 +20,16 @@ from homeassistant.util.hass_dict import HassKey
 
 from .connection import (
     BUS_ERRORS,
-    CONNECTION_TIMEOUT,
     PARITIES,
     BusData,
+    async_profile_at,
     bus_unique_id,
     create_bus,
+    describe_error,
     endpoint_name,
-    error_key,
-    error_placeholders,
     line_settings,
-    modbus_params,
     settings_data,
+    temporary_client,
 )
 from .const import CONF_BAUDRATE, CONF_PARITY, CONF_STOPBITS, DOMAIN, SERIAL
 from .countis import (
@@ -40,23 +39,23 @@ from .countis import (
     OpenBus,
     Profile,
     Scan,
-    async_take_profile,
     settings_to_try,
 )
 from .countis.line_settings import ALL_SETTINGS
+from .runtime import configured_meter
 from .schemas import CONF_METERS, found_schema, suggested_values
 
-# s for which a port that was just released may be busy, and between two attempts.
+# s for which a port may be busy after it was closed, and between attempts to open it.
 REOPEN_SECONDS = 1.0
 REOPEN_DELAY = 0.1
 
-# The unit ID of a client that only keeps the port open from one probe to the next.
+# A client at any unit ID keeps the port open from one probe to the next.
 HELD_UNIT_ID = 1
 
-# The unique IDs of the buses that dialogs probe or scan.
+# The unique IDs of the buses that dialogs probe or scan now.
 BUSES_IN_USE: HassKey[set[str]] = HassKey(f"{DOMAIN}_buses_in_use")
 
-# The errors of a port or gateway over which no request was sent.
+# The errors of a port or gateway through which no request can be sent.
 UNREACHABLE = {"cannot_open_port", "cannot_reach_gateway", "line_settings_in_use"}
 
 type UserInput = Mapping[str, Any] | None
@@ -79,16 +78,14 @@ def meter_title(profile: Profile, unit_id: int) -> str:
 
 
 class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H]):
-    """A dialog that looks for meters on a bus, and adds those that are ticked."""
+    """A dialog that scans a bus for meters, and adds those that the user selects."""
 
     data: BusData
-    """The bus; its line settings are the first ones to try."""
+    """The data of the bus. A scan tries its line settings first."""
     form = "user"
-    """The step that asks what to look for."""
+    """The step that asks what to scan for."""
     error: FormError | None = None
     """The error that the next form shows."""
-    _settings: Sequence[LineSettings]
-    _unit_ids: Sequence[int]
     _scan: Scan
     _task: asyncio.Task[None] | None = None
     _progress: dict[str, str]
@@ -104,13 +101,13 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     @callback
     @override
     def async_remove(self) -> None:
-        # Home Assistant cancels a scan that runs; no other one begins.
+        # Home Assistant cancels a running scan. After that, no other scan starts.
         self._is_closed = True
 
     def show_form(
         self, step_id: str, schema: vol.Schema, entered: UserInput, **placeholders: str
     ) -> R:
-        """Show a form with what was entered, and once with the error."""
+        """Show a form with the values entered before, and once with the error."""
         error, self.error = self.error, None
         suggested = suggested_values(entered or {})
         return self.async_show_form(
@@ -125,7 +122,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Keep other dialogs from the bus. Raises `FormError` if one uses it."""
+        """Claim the bus for this dialog. Raises `FormError` if another one uses it."""
         in_use = self.hass.data.setdefault(BUSES_IN_USE, set())
         unique_id = bus_unique_id(self.data)
         if unique_id in in_use:
@@ -136,57 +133,50 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         finally:
             in_use.remove(unique_id)
 
-    def _with(self, settings: LineSettings) -> BusData:
+    def _data_with(self, settings: LineSettings) -> BusData:
         return {**self.data, **settings_data(self.data, settings)}
 
     @asynccontextmanager
-    async def _lend_unit(
-        self, unit_id: int, data: BusData
-    ) -> AsyncIterator[ModbusUnit]:
-        """Lend a client; raise `HomeAssistantError` if the port has other settings."""
-        params = modbus_params(data)
-        async with async_get_temporary_unit(self.hass, params, unit_id) as client:
-            client.require_timeout(CONNECTION_TIMEOUT)
-            yield client
-
-    @asynccontextmanager
     async def _open_bus(self, settings: LineSettings) -> AsyncIterator[OpenBus]:
-        data = self._with(settings)
-        async with self._lend_unit(HELD_UNIT_ID, data):
-            yield OpenBus(self.create_bus(data), partial(self._lend_unit, data=data))
+        data = self._data_with(settings)
+        async with temporary_client(self.hass, data, HELD_UNIT_ID):
+            client = partial(temporary_client, self.hass, data)
+            yield OpenBus(self.create_bus(data), client)
 
     async def _async_usable_settings(self) -> list[LineSettings]:
         """Return the settings that the port is in use with, all if it is free."""
         usable = []
         for each in ALL_SETTINGS:
             with suppress(HomeAssistantError):
-                async with self._lend_unit(HELD_UNIT_ID, self._with(each)):
+                async with temporary_client(
+                    self.hass, self._data_with(each), HELD_UNIT_ID
+                ):
                     usable.append(each)
         return usable
 
     async def _async_form_error(
         self, error: Exception, unit_id: int, serial_number: str | None = None
     ) -> FormError:
-        """Return the error of a form that says what to check."""
+        """Return the error of a form with a text that says what to check."""
         if isinstance(error, HomeAssistantError):
             usable = await self._async_usable_settings()
             reason = ", ".join(map(str, usable)) or "?"
             device = endpoint_name(self.data)
             return FormError(key="line_settings_in_use", device=device, reason=reason)
-        placeholders = error_placeholders(self.data, unit_id, error, serial_number)
-        return FormError(error_key(self.data, error), **placeholders)
+        key, placeholders = describe_error(self.data, unit_id, error, serial_number)
+        return FormError(key, **placeholders)
 
     async def async_probe(
         self, unit_id: int, serial_number: str | None = None
     ) -> Profile:
-        """Return the profile of this meter at a unit ID. Raises `FormError`."""
+        """Return the profile of the meter at a unit ID. Raises `FormError`."""
         bus = self.create_bus(self.data)
         until = self.hass.loop.time() + REOPEN_SECONDS
         while True:
             try:
-                async with self._lend_unit(unit_id, self.data) as client:
-                    unit = bus.unit(unit_id, client, patient=True)
-                    return await async_take_profile(unit, expected=serial_number)
+                return await async_profile_at(
+                    self.hass, self.data, bus, unit_id, serial_number
+                )
             except (HomeAssistantError, CountisError, *BUS_ERRORS) as err:
                 error = await self._async_form_error(err, unit_id, serial_number)
             if error.key not in UNREACHABLE or self.hass.loop.time() > until:
@@ -195,36 +185,34 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     # -- the steps -----------------------------------------------------------
 
-    async def async_look(self, known: BusData, unit_ids: Sequence[int]) -> R:
-        """Probe the one meter that is described, or scan for all that fit.
+    async def async_find(self, known: BusData, unit_ids: Sequence[int]) -> R:
+        """Add the one meter that is described, or scan for all meters that fit.
 
-        `known` is the bus without the line settings that were left empty. Raises
-        `FormError`.
+        `known` is the data of the bus without the line settings that are left empty.
+        Raises `FormError`.
         """
         with self.claimed():
-            self._settings = settings_to_try(
+            settings = settings_to_try(
                 known.get(CONF_BAUDRATE),
                 PARITIES.get(known.get(CONF_PARITY, "")),
                 known.get(CONF_STOPBITS),
                 usable=await self._async_usable_settings(),
             )
-            if not self._settings:
+            if not settings:
                 raise await self._async_form_error(HomeAssistantError(), unit_ids[0])
             if self.data[CONF_TYPE] != SERIAL:
-                self._settings = self._settings[:1]  # they differ in parity only
-            if len(self._settings) == len(unit_ids) == 1:
+                settings = settings[:1]  # A gateway has its own parity and stop bits.
+            if len(settings) == len(unit_ids) == 1:
                 profile = await self.async_probe(unit_ids[0])
-                meter = FoundMeter(unit_ids[0], self._settings[0], profile)
+                meter = FoundMeter(unit_ids[0], settings[0], profile)
                 return await self._async_add_new([meter])
-        self._unit_ids = unit_ids
+        self._scan = Scan(self._open_bus, settings, unit_ids, self._on_change)
         return await self.async_step_scan()
 
     async def async_step_scan(self, user_input: UserInput = None) -> R:
-        """Start a scan, and show its progress until it has ended."""
+        """Start the scan, and show its progress until it has ended."""
         if self._task is None:
-            self._scan = Scan(
-                self._open_bus, self._settings, self._unit_ids, self._on_change
-            )
+            self._scan = replace(self._scan)  # The same scan from the beginning.
             self._progress = self._progress_placeholders()
             self._task = self.hass.async_create_background_task(
                 self._async_scan(), f"{DOMAIN} scan"
@@ -256,7 +244,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     @callback
     def _on_change(self) -> None:
-        """Show the progress at once, and each second a text that has changed."""
+        """Show the progress at once, and the text at most once a second."""
         self.async_update_progress(self._scan.progress)
         shown = (len(self._scan.found), int(self.hass.loop.time()))
         if shown != self._shown:
@@ -269,7 +257,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         return {
             "device": endpoint_name(self.data),
             "unit_id": str(self._scan.unit_id),
-            "settings": line_settings(self._with(self._scan.trying)),
+            "settings": line_settings(self._data_with(self._scan.trying)),
             "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
             "found": "\n".join(f"- {self._label(each)}" for each in self._scan.found),
         }
@@ -279,9 +267,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         found = sorted(self._scan.found, key=attrgetter("unit_id"))
         meters = {str(each.unit_id): each for each in found}
         if user_input is not None:
-            ticked = [meters[key] for key in user_input[CONF_METERS]]
+            selected = [meters[key] for key in user_input[CONF_METERS]]
             try:
-                return await self._async_add_new(ticked)
+                return await self._async_add_new(selected)
             except FormError as err:
                 self.error = err
         labels = {key: self._label(each) for key, each in meters.items()}
@@ -294,33 +282,32 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         if not meters:
             raise FormError(key="none_ticked")
         for meter in meters:
-            if known := self._configured(meter):
-                raise FormError(key="meter_already_configured", **known)
+            if configured := self._configured(meter):
+                bus, known = configured
+                key = "meter_already_configured"
+                raise FormError(key, name=known.title, bus=bus.title)
         return await self.async_add(meters)
 
-    def _configured(self, meter: FoundMeter) -> dict[str, str] | None:
-        """Return the titles of a meter that is set up already, and of its bus."""
-        for entry in self.hass.config_entries.async_entries(DOMAIN):
-            for subentry in entry.subentries.values():
-                if subentry.unique_id == meter.profile.serial_number is not None:
-                    return {"name": subentry.title, "bus": entry.title}
-        return None
+    def _configured(
+        self, meter: FoundMeter
+    ) -> tuple[ConfigEntry, ConfigSubentry] | None:
+        return configured_meter(self.hass, meter.profile.serial_number)
 
     def _label(self, meter: FoundMeter) -> str:
         """Return a meter as the list shows it, with its bus if it is set up."""
-        known = self._configured(meter)
+        configured = self._configured(meter)
         parts = (
             meter_title(meter.profile, meter.unit_id),
             meter.profile.serial_number,
-            line_settings(self._with(meter.settings)),
-            known and f"✓ {known['bus']}",
+            line_settings(self._data_with(meter.settings)),
+            configured and f"✓ {configured[0].title}",
         )
         return " · ".join(part for part in parts if part)
 
     async def async_step_nothing_found(self, user_input: UserInput = None) -> R:
-        """Say what was tried, what else responded and what to check."""
-        first, last = self._unit_ids[0], self._unit_ids[-1]
-        tried = [line_settings(self._with(each)) for each in self._settings]
+        """Show what was scanned, which other devices responded, and what to check."""
+        first, last = self._scan.unit_ids[0], self._scan.unit_ids[-1]
+        tried = [line_settings(self._data_with(each)) for each in self._scan.settings]
         return self.async_show_menu(
             step_id="others_found" if self._scan.others else "nothing_found",
             menu_options=["scan", self.form],

@@ -1,4 +1,4 @@
-"""The forms of the dialogs."""
+"""The schemas of the forms in the dialogs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,14 +24,13 @@ CONF_METERS = "meters"
 CONF_TAKE_PROFILE = "take_profile"
 
 
-def _number(most: int) -> vol.All:
-    config = {"min": 1, "max": most, "step": 1, "mode": "box"}
+def _number(highest: int) -> vol.All:
+    config = {"min": 1, "max": highest, "step": 1, "mode": "box"}
     return vol.All(selector({"number": config}), vol.Coerce(int))
 
 
-def _choice(*options: str, **texts: str) -> Selector[Any]:
-    config = {"options": list(options), "mode": "dropdown", **texts}
-    return selector({"select": config})
+def _choice(*options: str, **config: str) -> Selector[Any]:
+    return selector({"select": {"options": [*options], "mode": "dropdown", **config}})
 
 
 LINE_SETTINGS = {
@@ -42,18 +41,18 @@ LINE_SETTINGS = {
 UNIT_ID = _number(255)
 SWITCH = selector({"boolean": {}})
 
-# A meter in AUTO mode follows these settings. One that is set to 9600 baud, 8N1
-# understands them as well: it takes the second stop bit for the idle line.
+# A meter in AUTO mode follows these settings. A meter that is set to 9600 baud, 8N1
+# responds to them as well, because a second stop bit is the same as an idle line.
 SUGGESTED_SETTINGS = {CONF_BAUDRATE: 9600, CONF_PARITY: "none", CONF_STOPBITS: 2}
-# The port of Modbus TCP, and one that many transparent gateways are delivered with.
+# The standard port of Modbus TCP, and the factory setting of many transparent gateways.
 SUGGESTED: Mapping[str, Mapping[str, Any]] = {
     SERIAL: SUGGESTED_SETTINGS,
     TCP: {**SUGGESTED_SETTINGS, CONF_PORT: 502},
     RTU_OVER_TCP: {**SUGGESTED_SETTINGS, CONF_PORT: 8899},
 }
 
-METERS_SCHEMA = vol.Schema({vol.Optional(CONF_UNIT_ID): UNIT_ID})
-METER_SCHEMA = vol.Schema(
+ADD_METERS_SCHEMA = vol.Schema({vol.Optional(CONF_UNIT_ID): UNIT_ID})
+RECONFIGURE_METER_SCHEMA = vol.Schema(
     {
         vol.Required(CONF_UNIT_ID): UNIT_ID,
         vol.Required(CONF_TAKE_PROFILE, default=False): SWITCH,
@@ -65,12 +64,13 @@ OPTIONS_SCHEMA = vol.Schema(
 
 
 def bus_schema(kind: str, *, is_new: bool) -> vol.Schema:
-    """Return the form for a bus; a new one is scanned for what is left empty.
+    """Return the form for a bus.
 
-    The speed behind a gateway is required, because the duration of a request follows
-    from it. A scan does not change the settings of a gateway.
+    A scan finds the unit IDs and line settings that the user leaves empty for a new
+    bus. The speed behind a gateway is required, because the scan cannot change it and
+    the timing of requests depends on it.
     """
-    meter = METERS_SCHEMA.schema if is_new else {}
+    meter = ADD_METERS_SCHEMA.schema if is_new else {}
     if kind == SERIAL:
         required = vol.Optional if is_new else vol.Required
         port = {vol.Required(CONF_DEVICE): selector({"serial_port": {}})}
@@ -85,14 +85,14 @@ def bus_schema(kind: str, *, is_new: bool) -> vol.Schema:
 
 
 def suggested_values(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data as a form shows them: a choice between numbers is one of texts."""
+    """Return data as a form shows them: its dropdown lists contain numbers as text."""
     choices = (CONF_BAUDRATE, CONF_STOPBITS)
     return {key: str(value) if key in choices else value for key, value in data.items()}
 
 
-def found_schema(labels: Mapping[str, str], ticked: list[str]) -> vol.Schema:
-    """Return the list of the meters found, to be ticked."""
+def found_schema(labels: Mapping[str, str], selected: list[str]) -> vol.Schema:
+    """Return the form that lists the meters found, with some of them selected."""
     options = [{"value": key, "label": label} for key, label in labels.items()]
     config = {"options": options, "multiple": True, "mode": "list"}
-    field = vol.Required(CONF_METERS, default=ticked)
+    field = vol.Required(CONF_METERS, default=selected)
     return vol.Schema({field: selector({"select": config})})

@@ -1,4 +1,4 @@
-"""The tariff that a meter counts in, to select."""
+"""Selects: the current tariff of a meter."""
 
 from functools import partial
 from typing import override
@@ -8,13 +8,13 @@ from homeassistant.components.select import SelectEntity
 from .countis import async_set_tariff, tariffs
 from .entity import CountisEntity, CountisEntityDescription, platform_setup
 
-PARALLEL_UPDATES = 1
+PARALLEL_UPDATES = 1  # command at a time
 
 TARIFF = CountisEntityDescription(key="tariff")
 
 
 class CountisTariff(CountisEntity, SelectEntity):
-    """The tariff that a meter counts in."""
+    """The current tariff of a meter."""
 
     @property
     @override
@@ -26,14 +26,17 @@ class CountisTariff(CountisEntity, SelectEntity):
     @property
     @override
     def current_option(self) -> str | None:
-        """Return the tariff as last read, None for one that the meter does not have."""
+        """Return the tariff that was read, None if it is not one of the options."""
         tariff = self.quantity_value
         option = None if tariff is None else str(int(tariff))
         return option if option in self.options else None
 
     @override
     async def async_select_option(self, option: str) -> None:
-        """Set the tariff that the meter counts in."""
+        """Set the current tariff.
+
+        Raises `HomeAssistantError` if the meter does not confirm the tariff.
+        """
         await self.coordinator.async_command(
             partial(async_set_tariff, tariff=int(option))
         )

@@ -1,4 +1,4 @@
-"""The quantities of a meter, as sensors."""
+"""Sensors: the quantities of a meter."""
 
 from dataclasses import dataclass, replace
 import math
@@ -21,10 +21,11 @@ from .countis import TARIFF_COUNTERS
 from .countis.registers import Energies, Measurements, Overflows, Periods, Tariffs
 from .entity import CountisEntity, CountisEntityDescription, platform_setup
 
-# The poller reads for all entities.
+# No entity sends requests: the poller reads the values of all entities.
 PARALLEL_UPDATES = 0
 
-# s; a change within the deadband is published after this time at the latest.
+# s; a change that is smaller than the deadband is published after this time. Our
+# choice: a compromise of the age of a state and the size of the database.
 PUBLISHED_FOR_SECONDS = 30
 
 
@@ -34,25 +35,26 @@ class CountisSensorDescription(CountisEntityDescription, SensorEntityDescription
 
     suggested_display_precision: int
     deadband: float = 0
-    """A smaller change is published with a delay. Our choice, see `UNITS`."""
+    """In the unit of the quantity. A smaller change is published with a delay."""
 
 
-# Device class, decimals and deadband by the unit of the field in the register map. The
-# decimals are those that a class 1 meter knows; more would be noise in the database.
+# Device class, decimals and deadband, by the unit of a field in the register map. More
+# decimals than a class 1 meter measures would only enlarge the database. The deadbands
+# are our choice.
 UNITS = {
     "kWh": (SensorDeviceClass.ENERGY, 2, 0),
     "kvarh": (SensorDeviceClass.REACTIVE_ENERGY, 2, 0),
-    # Two steps of the register, or one lamp. No automation needs less.
+    # Two steps of the register. An automation needs no smaller change.
     "W": (SensorDeviceClass.POWER, 0, 20),
     "var": (SensorDeviceClass.REACTIVE_POWER, 0, 20),
     "VA": (SensorDeviceClass.APPARENT_POWER, 0, 20),
-    # Twice the rounding, because it changes all the time while the load is small.
+    # Two steps of the rounding, because a small load changes the power factor often.
     "1": (SensorDeviceClass.POWER_FACTOR, 2, 0.02),
-    # Less than half a percent of 230 V.
+    # Less than 0.5 % of 230 V.
     "V": (SensorDeviceClass.VOLTAGE, 1, 1),
-    # The current of the deadband of power at 230 V.
+    # About 20 W at 230 V, the deadband of the power.
     "A": (SensorDeviceClass.CURRENT, 2, 0.1),
-    # The change of a grid in quiet times; 0.2 Hz are a disturbance.
+    # The frequency of an undisturbed grid changes by this much.
     "Hz": (SensorDeviceClass.FREQUENCY, 2, 0.05),
 }
 
@@ -107,7 +109,7 @@ SENSORS = (
         for quantity, field in block.declared_fields.items()
         if isinstance(field, NumberField) and field.unit
     ),
-    # Without statistics: those of the totals say the same, and the totals are checked.
+    # No state class, because the statistics of the totals contain the same energy.
     *(_description(quantity, "kWh", None) for quantity in Periods.declared_fields),
     *(replace(DIAGNOSTIC, key=quantity) for quantity in Overflows.declared_fields),
     replace(DIAGNOSTIC, key="ct_ratio", suggested_display_precision=1),
@@ -130,10 +132,9 @@ class CountisSensor(CountisEntity, SensorEntity):
     def __init__(
         self, coordinator: CountisCoordinator, description: CountisSensorDescription
     ) -> None:
-        """Initialize the sensor."""
+        """Initialize the sensor; that of a tariff counter at 0 kWh is disabled."""
         super().__init__(coordinator, description)
         if description.key in TARIFF_COUNTERS:
-            # A tariff that the meter has but does not count in.
             unused = coordinator.meter.profile.unused
             self._attr_entity_registry_enabled_default = description.key not in unused
         self._published_until = -math.inf
@@ -142,7 +143,7 @@ class CountisSensor(CountisEntity, SensorEntity):
     @property
     @override
     def available(self) -> bool:
-        """Return whether there is a value: a counter keeps the last one."""
+        """Return whether the coordinator has the quantity, online or offline."""
         return self._attr_available
 
     @callback
@@ -153,13 +154,12 @@ class CountisSensor(CountisEntity, SensorEntity):
             self.async_write_ha_state()
 
     def update_value(self) -> bool:
-        """Update the value from the coordinator, and return whether to publish it."""
+        """Take the value of the coordinator; return False if the state remains."""
         digits = self.entity_description.suggested_display_precision
         available = self.entity_description.key in self.coordinator.data
         value = self.quantity_value
         if value is not None:
-            # "or 0" changes nothing except a negative zero.
-            value = round(value, digits) or 0
+            value = round(value, digits) or 0  # no negative zero
         now = self.coordinator.hass.loop.time()
         published = self._attr_native_value
         if available == self._attr_available and (
@@ -167,7 +167,7 @@ class CountisSensor(CountisEntity, SensorEntity):
             or (
                 value is not None
                 and published is not None
-                # Both are rounded to these digits, but their difference is not.
+                # The difference of two rounded values has a rounding error.
                 and round(abs(value - published), digits) < self._deadband
                 and now < self._published_until
             )
@@ -180,7 +180,7 @@ class CountisSensor(CountisEntity, SensorEntity):
 
     @property
     def _deadband(self) -> float:
-        """Return the change below which a reading is not published at once."""
+        """Return the deadband, 0 if the user publishes every reading."""
         options = self.coordinator.config_entry.options
         every_reading = options.get(CONF_PUBLISH_EVERY_READING)
         return 0 if every_reading else self.entity_description.deadband

@@ -7,7 +7,6 @@ from functools import partial
 
 import voluptuous as vol
 
-from homeassistant.components.modbus import async_get_temporary_unit
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_TYPE
 from homeassistant.core import (
@@ -27,16 +26,16 @@ from homeassistant.helpers.target import (
 )
 from homeassistant.util.json import JsonValueType
 
-from .connection import BUS_ERRORS, modbus_params
+from .connection import BUS_ERRORS, temporary_client
 from .const import DOMAIN, TCP
 from .coordinator import CountisCoordinator
 from .countis import SET_TARIFF, async_confirm_tariff, async_set_tariff, tariffs
 from .runtime import BusRuntime, CountisConfigEntry
-from .texts import async_error_text
+from .texts import async_error_text, translated_error
 from .wiring import async_wiring_response
 
 ATTR_TARIFF = "tariff"
-BROADCAST = 0
+BROADCAST = 0  # the unit ID at which all devices of a bus receive a request
 
 SET_TARIFF_SCHEMA = vol.Schema(
     {
@@ -62,14 +61,20 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 
 async def _async_set_tariff(call: ServiceCall) -> None:
-    """Set the tariff of meters, at the same moment for all meters of a bus."""
+    """Set the tariff of the targeted meters, on several buses at the same time.
+
+    Raises `ServiceValidationError` if a meter does not have the tariff, and
+    `HomeAssistantError` if a meter does not confirm it.
+    """
     tariff: int = call.data[ATTR_TARIFF]
     buses: dict[BusRuntime, list[CountisCoordinator]] = defaultdict(list)
     for coordinator in _targeted(call):
         if tariff not in tariffs(coordinator.meter.profile.tariff_count):
-            name = coordinator.subentry.title
-            raise _error(
-                ServiceValidationError, "no_such_tariff", name=name, tariff=str(tariff)
+            raise translated_error(
+                ServiceValidationError,
+                "no_such_tariff",
+                name=coordinator.subentry.title,
+                tariff=str(tariff),
             )
         buses[coordinator.config_entry.runtime_data].append(coordinator)
     outcomes = await _async_outcomes(
@@ -81,18 +86,16 @@ async def _async_set_tariff(call: ServiceCall) -> None:
 async def _async_set_on_bus(
     runtime: BusRuntime, meters: Sequence[CountisCoordinator], tariff: int
 ) -> None:
-    """Set the tariff of some meters of one bus.
+    """Set the tariff of meters of one bus, by a broadcast if they are all its meters.
 
-    A broadcast reaches all meters of the bus at the same moment. The behaviour of a
-    Modbus TCP gateway that receives one is not defined.
+    A broadcast reaches all meters of the bus at the same moment. A Modbus TCP gateway
+    gets none, because the standard does not define its behaviour.
     """
     data = runtime.entry.data
     command = async_set_tariff
     if 1 < len(meters) == len(runtime.coordinators) and data[CONF_TYPE] != TCP:
         try:
-            async with async_get_temporary_unit(
-                runtime.hass, modbus_params(data), BROADCAST
-            ) as client:
+            async with temporary_client(runtime.hass, data, BROADCAST) as client:
                 await runtime.bus.async_broadcast(client, SET_TARIFF, tariff)
         except BUS_ERRORS as err:
             raise meters[0].failure(HomeAssistantError, err) from err
@@ -104,7 +107,7 @@ async def _async_set_on_bus(
 
 
 async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
-    """Check the wiring of meters, and return the result or the error of each.
+    """Check the wiring of the targeted meters; return the result or error of each.
 
     Raises `HomeAssistantError` if no meter could be checked.
     """
@@ -127,8 +130,8 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
 def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
     """Return the meters whose devices or entities are targeted.
 
-    Disabled devices are left out, as Home Assistant does for its own actions. Raises
-    `ServiceValidationError` if no meter is left, or one is not set up.
+    As for the actions of Home Assistant, disabled devices are left out. Raises
+    `ServiceValidationError` if no meter is left, or if a bus is not loaded.
     """
     hass = call.hass
     selected = async_extract_referenced_entity_ids(hass, TargetSelection(call.data))
@@ -141,28 +144,28 @@ def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
         and entity.device_id
     }
     subentry_ids = {
-        subentry_id
+        device.config_subentry_id
         for device_id in device_ids
         if (device := devices.async_get(device_id)) and not device.disabled
-        for subentries in device.config_entries_subentries.values()
-        for subentry_id in subentries
     }
     coordinators: list[CountisCoordinator] = []
     entries: list[CountisConfigEntry] = hass.config_entries.async_entries(DOMAIN)
     for entry in entries:
         targeted = [each for each in entry.subentries if each in subentry_ids]
         if targeted and entry.state is not ConfigEntryState.LOADED:
-            raise _error(ServiceValidationError, "not_set_up", name=entry.title)
+            raise translated_error(
+                ServiceValidationError, "not_set_up", name=entry.title
+            )
         coordinators += [entry.runtime_data.coordinators[each] for each in targeted]
     if not coordinators:
-        raise _error(ServiceValidationError, "no_meter_targeted")
+        raise translated_error(ServiceValidationError, "no_meter_targeted")
     return coordinators
 
 
 async def _async_outcomes[T](
     commands: Iterable[Awaitable[T]],
 ) -> list[T | HomeAssistantError]:
-    """Run all commands at once, and return the result or the error of each."""
+    """Run the commands at the same time, and return the result or error of each."""
 
     async def outcome(command: Awaitable[T]) -> T | HomeAssistantError:
         try:
@@ -174,18 +177,12 @@ async def _async_outcomes[T](
 
 
 async def _async_raise_errors(hass: HomeAssistant, outcomes: Iterable[object]) -> None:
-    """Raise the errors among the outcomes: one as it is, several in one error."""
+    """Raise the error among the outcomes, or one error that contains several."""
     errors = [each for each in outcomes if isinstance(each, HomeAssistantError)]
     if len(errors) == 1:
         raise errors[0]
     if errors:
         texts = [f"- {await async_error_text(hass, error)}" for error in errors]
-        raise _error(HomeAssistantError, "several_errors", errors="\n".join(texts))
-
-
-def _error[E: HomeAssistantError](kind: type[E], key: str, **placeholders: str) -> E:
-    return kind(
-        translation_domain=DOMAIN,
-        translation_key=key,
-        translation_placeholders=placeholders,
-    )
+        raise translated_error(
+            HomeAssistantError, "several_errors", errors="\n".join(texts)
+        )

@@ -1,4 +1,4 @@
-"""The state of the meters and their buses, for the system health of Home Assistant."""
+"""The system health of Home Assistant: the state of the meters and buses."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from .runtime import CountisConfigEntry
 
 @callback
 def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> None:
-    """Register the information."""
+    """Register the function that returns the information."""
     register.async_register_info(async_info)
 
 
 async def async_info(hass: HomeAssistant) -> dict[str, Any]:
-    """Return the number of meters and buses, and the rate of their errors."""
+    """Return the number of meters and buses, and the proportion of failed requests."""
     entries: list[CountisConfigEntry]
     entries = hass.config_entries.async_loaded_entries(DOMAIN)
     runtimes = [entry.runtime_data for entry in entries]

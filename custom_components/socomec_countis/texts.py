@@ -1,7 +1,7 @@
-"""Texts in the language of this Home Assistant.
+"""Translated errors, and texts in the language of Home Assistant.
 
-The frontend translates an error that is raised. It does not translate a
-notification, the response of an action, or an error within another error.
+The frontend translates an error that is raised. A notification, the response of an
+action and an error within another error are translated here.
 """
 
 from collections.abc import Mapping
@@ -30,3 +30,14 @@ async def async_error_text(hass: HomeAssistant, error: HomeAssistantError) -> st
     messages = await async_messages(hass)
     message = messages[str(error.translation_key)]
     return message.format(**error.translation_placeholders or {})
+
+
+def translated_error[E: HomeAssistantError](
+    kind: type[E], key: str, **placeholders: str
+) -> E:
+    """Return an error with the text of a translation key."""
+    return kind(
+        translation_domain=DOMAIN,
+        translation_key=key,
+        translation_placeholders=placeholders,
+    )

@@ -1,4 +1,4 @@
-"""The result of the connection test, for an action and for a notification."""
+"""The result of the wiring check, for an action and for a notification."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,22 +11,24 @@ from .countis import Unmet, Values
 from .identifiers import entity_unique_id
 from .texts import async_messages
 
-# Where the manual's codes have their texts.
+# The translation keys of the findings, by the manual's error codes.
 FINDINGS = {
     0: "wiring_no_error",
     **dict.fromkeys((1, 2, 3), "wiring_current_reversed"),
     **dict.fromkeys((7, 8, 9), "wiring_voltage_swapped"),
 }
+# The unit of the value that does not meet a condition.
 UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
+# The quantities in the rows of the table, and their headings.
 ROWS = {"voltage": "V", "current": "A", "power": "W", "power_factor": "cos φ"}
 
 
 async def async_wiring_response(
     hass: HomeAssistant, coordinator: CountisCoordinator
 ) -> dict[str, Any]:
-    """Test the wiring of a meter; return the finding, its texts and the values.
+    """Check the wiring of a meter; return the findings, their texts and the values.
 
-    Raises `HomeAssistantError` as the test does.
+    Raises as `CountisCoordinator.async_check_wiring`.
     """
     wiring = await coordinator.async_check_wiring()
     texts = await async_messages(hass)
@@ -50,9 +52,9 @@ async def async_wiring_response(
 
 
 async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
-    """Test the wiring of a meter, and show the result in a notification.
+    """Check the wiring of a meter, and show the result in a notification.
 
-    Raises `HomeAssistantError` as the test does.
+    Raises as `CountisCoordinator.async_check_wiring`.
     """
     hass = coordinator.hass
     response = await async_wiring_response(hass, coordinator)
@@ -71,7 +73,7 @@ async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
 
 
 def _finding(texts: Mapping[str, str], code: int) -> str:
-    # The phase is the rest: 1 and 7 are L1.
+    # The codes 1 to 3 and 7 to 9 belong to the phases L1 to L3.
     return texts[FINDINGS[code]].format(code=code, phase=f"L{code % 6}")
 
 
@@ -84,7 +86,7 @@ def _unmet(texts: Mapping[str, str], unmet: Unmet) -> str:
 
 
 def _table(phases: Sequence[str], values: Values) -> list[str]:
-    """Return the values as a table: a row a quantity, a column a phase."""
+    """Return the lines of a table with a row per quantity and a column per phase."""
     rows = [["", *map(str.upper, phases)], ["---"] * (len(phases) + 1)]
     for quantity, heading in ROWS.items():
         cells = [values.get(f"{quantity}_{phase}") for phase in phases]

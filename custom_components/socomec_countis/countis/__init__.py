@@ -1,87 +1,42 @@
-"""The meter: a library for Socomec COUNTIS over Modbus, without Home Assistant."""
+"""A library for Socomec COUNTIS meters over Modbus, without Home Assistant."""
 
-from .block import Values
-from .bus import Bus
-from .commands import (
-    Publish,
-    async_confirm_tariff,
-    async_reset_partial_counters,
-    async_reset_tariff_counters,
-    async_set_clock,
-    async_set_tariff,
-    tariffs,
-)
-from .errors import (
-    AnotherMeterError,
-    CommandError,
-    CountisError,
-    ImplausibleError,
-    NotACountisError,
-    ResetError,
-    ResetTariffsError,
-    SetClockError,
-    SetTariffError,
-)
-from .line_settings import SCAN_SETTINGS, LineSettings, settings_to_try
-from .meter import Meter, Reading
-from .plausibility import Correction
-from .poller import Polled, Poller, PollError
-from .probe import UNIT_IDS
-from .profile import COUNTERS, Profile, async_read_serial_number, async_take_profile
-from .registers import (
-    BLOCK_OF,
-    PARTIAL_COUNTERS,
-    SERIAL_NUMBER_REGISTERS,
-    SET_TARIFF,
-    TARIFF_COUNTERS,
-)
-from .scan import FoundMeter, OpenBus, Scan
-from .traffic import Traffic
-from .wiring import Unmet, Wiring, check_wiring
-
-__all__ = [
-    "BLOCK_OF",
-    "COUNTERS",
-    "PARTIAL_COUNTERS",
-    "SCAN_SETTINGS",
-    "SERIAL_NUMBER_REGISTERS",
-    "SET_TARIFF",
-    "TARIFF_COUNTERS",
-    "UNIT_IDS",
-    "AnotherMeterError",
-    "Bus",
-    "CommandError",
-    "Correction",
-    "CountisError",
-    "FoundMeter",
-    "ImplausibleError",
-    "LineSettings",
-    "Meter",
-    "NotACountisError",
-    "OpenBus",
-    "PollError",
-    "Polled",
-    "Poller",
-    "Profile",
-    "Publish",
-    "Reading",
-    "ResetError",
-    "ResetTariffsError",
-    "Scan",
-    "SetClockError",
-    "SetTariffError",
-    "Traffic",
-    "Unmet",
-    "Values",
-    "Wiring",
-    "async_confirm_tariff",
-    "async_read_serial_number",
-    "async_reset_partial_counters",
-    "async_reset_tariff_counters",
-    "async_set_clock",
-    "async_set_tariff",
-    "async_take_profile",
-    "check_wiring",
-    "settings_to_try",
-    "tariffs",
-]
+from .block import Values as Values
+from .bus import Bus as Bus
+from .commands import Publish as Publish
+from .commands import async_confirm_tariff as async_confirm_tariff
+from .commands import async_reset_partial_counters as async_reset_partial_counters
+from .commands import async_reset_tariff_counters as async_reset_tariff_counters
+from .commands import async_set_clock as async_set_clock
+from .commands import async_set_tariff as async_set_tariff
+from .commands import tariffs as tariffs
+from .errors import AnotherMeterError as AnotherMeterError
+from .errors import CommandError as CommandError
+from .errors import CountisError as CountisError
+from .errors import EchoError as EchoError
+from .errors import ImplausibleError as ImplausibleError
+from .errors import NotACountisError as NotACountisError
+from .line_settings import SCAN_SETTINGS as SCAN_SETTINGS
+from .line_settings import LineSettings as LineSettings
+from .line_settings import settings_to_try as settings_to_try
+from .meter import Meter as Meter
+from .meter import Reading as Reading
+from .plausibility import Correction as Correction
+from .poller import Polled as Polled
+from .poller import Poller as Poller
+from .poller import PollError as PollError
+from .probe import UNIT_IDS as UNIT_IDS
+from .profile import COUNTERS as COUNTERS
+from .profile import Profile as Profile
+from .profile import async_take_profile as async_take_profile
+from .registers import BLOCK_OF as BLOCK_OF
+from .registers import PARTIAL_COUNTERS as PARTIAL_COUNTERS
+from .registers import SERIAL_NUMBER_REGISTERS as SERIAL_NUMBER_REGISTERS
+from .registers import SET_TARIFF as SET_TARIFF
+from .registers import TARIFF_COUNTERS as TARIFF_COUNTERS
+from .scan import FoundMeter as FoundMeter
+from .scan import OpenBus as OpenBus
+from .scan import Scan as Scan
+from .traffic import Traffic as Traffic
+from .wiring import Unmet as Unmet
+from .wiring import Wiring as Wiring
+from .wiring import check_wiring as check_wiring

@@ -1,6 +1,6 @@
-"""The base of all blocks: how a block of a register table is read."""
+"""The base of all blocks of registers: requests, values and their plausibility."""
 
-import collections
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar
 
@@ -8,27 +8,28 @@ from modbus_connection import ModbusUnit
 from modbus_connection.model import Component, NumberField
 
 type Values = dict[str, float | None]
-"""Quantity to value, in the unit of its field; None is "not available"."""
+"""Values by quantity, in the unit of the field; None is "not available"."""
 
 
 class Block(Component):
-    """One block of a register table, read in one request.
+    """One block of a register table, which is read in one request.
 
-    A second request costs as much time of the bus as 17 registers, so reserved
-    registers between two fields are read along. A `split` block is read around
-    them, for a meter that refuses a request which touches a reserved register.
+    The request includes reserved registers between two fields, because a second request
+    takes as much time of the bus as 17 registers (9600 baud). A `split` block is read
+    without them, for a meter that refuses requests with reserved registers.
     """
 
+    part: ClassVar[tuple[int, int]] = (0, 0xFFFF)
+    """First and last register address of the fields that are read."""
+
     def __init__(self, unit: ModbusUnit, *, split: bool = False) -> None:
-        """Initialize the block of the meter that answers at this unit."""
+        """Initialize the block; nothing is requested."""
         super().__init__(unit)
         self.split = split
         if split:
             self.register_ranges = None
             self.max_gap = 1  # registers; only adjacent fields share a request
-
-    def restrict_to(self, first: int, last: int) -> None:
-        """Read only the fields between two register addresses, both included."""
+        first, last = self.part
         self.restrict_fields(
             name
             for name, field in self.resolved_fields.items()
@@ -37,17 +38,15 @@ class Block(Component):
 
     @property
     def request_words(self) -> Collection[int]:
-        """Return how many registers each request of a read asks for."""
+        """Return the number of registers of each request of a read."""
         fields = self.resolved_fields.values()
         read = sorted(
             each.address + word for each in fields for word in range(each.count)
         )
         if not self.split:
             return [read[-1] - read[0] + 1]
-        # Register addresses without a gap have the same distance to their position.
-        return collections.Counter(
-            address - position for position, address in enumerate(read)
-        ).values()
+        # Adjacent register addresses have the same distance to their list index.
+        return Counter(address - index for index, address in enumerate(read)).values()
 
     @property
     def _numbers(self) -> Mapping[str, NumberField[float]]:
@@ -60,9 +59,9 @@ class Block(Component):
 
     @property
     def available(self) -> bool:
-        """Whether any field holds something else than "not available".
+        """Whether an unsigned field or a text holds more than "not available".
 
-        Signed fields do not count: all ones in one of them reads -1.
+        Signed fields do not count, because all ones in one of them are also -1.
         """
         signed = {name for name, field in self._numbers.items() if field.signed}
         return any(
@@ -72,13 +71,13 @@ class Block(Component):
 
     @property
     def values(self) -> Values:
-        """Return the quantities as last read."""
+        """Return the last read values, all None if the block is not available."""
         if not self.available:
             return dict.fromkeys(self.resolved_fields)
         return {name: getattr(self, name) for name in self.resolved_fields}
 
     def measured(self, allow: Callable[[str | None, float], bool]) -> Values:
-        """Return the values; None replaces those that `allow` refuses.
+        """Return the last read values, None for those that `allow` rejects.
 
         `allow` is called with the unit of the field and the value.
         """
@@ -91,20 +90,20 @@ class Block(Component):
 
     @property
     def implausible(self) -> str | None:
-        """Return why the block cannot hold what the meter measures, or None."""
+        """Return why the last response is implausible, or None."""
         return None if self.available else "nothing is available"
 
 
-class Counters(Block):
-    """A block of counters: a reading of it is accepted or rejected as a whole."""
+class CounterBlock(Block):
+    """A block of counters; each reading of it is accepted or rejected as a whole."""
 
     step: ClassVar[float] = 0.01
     """The resolution in kWh or kvarh."""
     resettable: ClassVar[Sequence[str]] = ()
-    """Counters that can be set to zero at the meter at any time."""
+    """Counters that a user can set to zero at the meter."""
 
     @property
     def counters(self) -> Values:
-        """Return the counters as last read, without the tariff and their number."""
+        """Return the last read counters in kWh or kvarh, without other fields."""
         values = self.values
         return {name: values[name] for name, each in self._numbers.items() if each.unit}

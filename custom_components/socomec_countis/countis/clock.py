@@ -1,4 +1,4 @@
-"""The clock of a meter: block 57600, in local time without a time zone.
+"""The clock of a meter (57600 to 57605), in local time without a time zone.
 
 Functions take the values of `registers.Clock` by field name.
 """
@@ -8,22 +8,22 @@ from datetime import datetime, timedelta
 
 FIELDS = ("year", "month", "day", "hour", "minute", "second")
 
-# The table leaves open whether register 57602 holds a year of two or of four digits.
+# The table leaves open whether 57602 holds a year of two or of four digits.
 CENTURY = 2000
 SHORT_YEARS = 100
 
-# s; the clock shows full seconds, so on average its time is half a second later.
-MID_SECOND = 0.5
+# s; the clock shows whole seconds, so its real time is half a second later on average.
+MEAN_FRACTION = 0.5
 
 
 def has_short_year(values: Mapping[str, float | None]) -> bool:
-    """Return whether the clock has a year of two digits (57602)."""
+    """Return whether the year of the clock has two digits."""
     year = values["year"]
     return year is not None and year < SHORT_YEARS
 
 
-def shown(values: Mapping[str, float | None]) -> datetime | None:
-    """Return the date and time that the clock shows, None if they are not valid."""
+def displayed_time(values: Mapping[str, float | None]) -> datetime | None:
+    """Return the date and time of the clock, None if they are invalid."""
     parts = [int(part) for name in FIELDS if (part := values[name]) is not None]
     if len(parts) < len(FIELDS):
         return None
@@ -36,16 +36,18 @@ def shown(values: Mapping[str, float | None]) -> datetime | None:
         return None
 
 
-def offset(values: Mapping[str, float | None], local_time: datetime) -> int | None:
+def clock_offset(
+    values: Mapping[str, float | None], local_time: datetime
+) -> int | None:
     """Return how many s the clock is ahead of the local time, None if it is invalid."""
-    time = shown(values)
+    time = displayed_time(values)
     if time is None:
         return None
-    ahead = time + timedelta(seconds=MID_SECOND) - local_time
+    ahead = time + timedelta(seconds=MEAN_FRACTION) - local_time
     return round(ahead.total_seconds())
 
 
-def registers_showing(time: datetime, *, short_year: bool) -> list[int]:
-    """Return the words of 57600 to 57605 that show a time."""
+def clock_words(time: datetime, *, short_year: bool) -> list[int]:
+    """Return the words of 57600 to 57605 for a time."""
     year = time.year - CENTURY if short_year else time.year
     return [time.day, time.month, year, time.hour, time.minute, time.second]

@@ -1,13 +1,13 @@
 """Commands to a meter, each confirmed by reading back.
 
-Each holds the bus from its write to its first read-back, after verifying the
-identity of the meter. Each passes what it reads to `publish` and raises a
-`CommandError` if the meter did not carry it out, `ModbusError` if the bus leaves
-that open, and as `Meter.async_verify_identity` does.
+Each command holds the bus from its write to its first read-back, after verifying the
+identity of the meter. It passes its readings to `publish`. It raises `CommandError` if
+the meter did not carry it out, `ModbusError` if the outcome is unknown, and as
+`Meter.async_verify_identity` does.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -22,15 +22,11 @@ from modbus_connection import (
 )
 
 from . import registers
-from .clock import has_short_year, registers_showing
-from .errors import (
-    ImplausibleError,
-    ResetError,
-    ResetTariffsError,
-    SetClockError,
-    SetTariffError,
-)
+from .block import CounterBlock
+from .clock import clock_words, has_short_year
+from .errors import CommandError, ImplausibleError
 from .meter import Meter, Reading
+from .plausibility import CounterReading
 from .profile import COUNTERS
 from .registers import PARTIAL_COUNTERS, TARIFF_COUNTERS
 
@@ -38,89 +34,85 @@ _LOGGER = logging.getLogger(__name__)
 
 type Publish = Callable[[Reading], None]
 
-# A command takes a moment to show, so the read-back is repeated: 0.6 s in all.
-REPETITIONS = 2
-REPETITION_DELAY = 0.3  # s
+# A meter needs a moment to carry out a command, so a read-back that does not confirm it
+# is repeated. Our choice: for 0.6 s.
+READ_BACK_DELAYS = (0.3, 0.3)  # s
 
-# s; how far a clock may be off that was just set, because it shows whole seconds.
-CLOCK_TOLERANCE = 2
-# s before a full second at which the bus is requested to set the clock: longer than
-# the transaction of the poller that may have to end first.
+CLOCK_TOLERANCE = 2  # s; of a clock that was just set, which shows whole seconds
+# s before a full second at which the command takes the bus, to write the clock at the
+# full second. Longer than a transaction of the poller, which may have to end first.
 CLOCK_LEAD = 0.4
 CLOCK_ATTEMPTS = 5
 
-MOST_TARIFFS = 8  # register 51200 of an E34 or E44
-USUAL_TARIFFS = 4
+E1X_E2X_FAMILIES = (1, 2)
+
+HIGHEST_TARIFF_COUNT = 8  # 51200
+DEFAULT_TARIFF_COUNT = 4
 
 
 def tariffs(count: float | None) -> range:
     """Return the tariffs of a meter with this tariff count (51200)."""
-    if count is None or not 1 <= count <= MOST_TARIFFS:
-        count = USUAL_TARIFFS
+    if count is None or not 1 <= count <= HIGHEST_TARIFF_COUNT:
+        count = DEFAULT_TARIFF_COUNT
     return range(1, int(count) + 1)
 
 
 async def async_reset_partial_counters(meter: Meter, publish: Publish) -> None:
     """Set the partial counters to zero (57890; on an E1x or E2x also 40512).
 
-    All tables name 57890. 40512 is reserved on an E3x or E4x, so it is written only
-    if the model is known to be an E1x or E2x, and if 57890 had no effect.
+    All tables contain 57890. Only those of E1x and E2x contain 40512, which is written
+    if 57890 had no effect.
     """
     commands = [(registers.VALUE_RESET, _bits(meter, PARTIAL_COUNTERS))]
-    if meter.profile.family in registers.PARTIAL_ENERGIES_FAMILIES:
+    if meter.profile.family in E1X_E2X_FAMILIES:
         commands.append((registers.PARTIAL_ENERGIES_RESET, registers.PARTIAL_ENERGIES))
     if not await _async_reset(meter, "energies", PARTIAL_COUNTERS, commands, publish):
-        msg = "the partial counters did not fall to zero"
-        raise ResetError(msg)
+        raise CommandError(key="reset_failed")
 
 
 async def async_reset_tariff_counters(meter: Meter, publish: Publish) -> None:
     """Set the tariff counters to zero (57892)."""
     commands = [(registers.TARIFF_RESET, _bits(meter, TARIFF_COUNTERS))]
     if not await _async_reset(meter, "tariffs", TARIFF_COUNTERS, commands, publish):
-        msg = "the tariff counters did not fall to zero"
-        raise ResetTariffsError(msg)
+        raise CommandError(key="tariff_reset_failed")
 
 
 async def async_set_tariff(meter: Meter, publish: Publish, *, tariff: int) -> None:
-    """Let the meter count in this tariff (40481)."""
+    """Set the tariff in which the meter counts (40481)."""
+    is_set = partial(_async_has_tariff, meter, publish, tariff)
     if not await _async_command(
-        meter,
-        registers.SET_TARIFF,
-        tariff,
-        lambda _: _async_has_tariff(meter, publish, tariff),
+        meter, registers.SET_TARIFF, tariff, lambda _: is_set()
     ):
-        msg = f"the tariff is not {tariff}"
-        raise SetTariffError(msg)
+        raise CommandError(key="tariff_not_set")
 
 
 async def async_confirm_tariff(meter: Meter, publish: Publish, *, tariff: int) -> None:
-    """Make sure that the meter counts in this tariff, after a broadcast."""
+    """Confirm by a read-back that a broadcast has set the tariff (51201)."""
     await meter.async_verify_identity()
     is_set = partial(_async_has_tariff, meter, publish, tariff)
-    if not (await is_set() or await _async_repeated(is_set)):
-        msg = f"the tariff is not {tariff}"
-        raise SetTariffError(msg)
+    if not (await is_set() or await _async_confirmed_later(is_set)):
+        raise CommandError(key="tariff_not_set")
 
 
 async def async_set_clock(meter: Meter, publish: Publish) -> None:
     """Set the clock to the local time (57600 to 57605, in one write)."""
-    if meter.clock is not None:
+    clock = meter.blocks.get("clock")
+    if clock is not None:
         await meter.async_verify_identity()
         publish(await meter.async_read("clock"))
-        short_year = has_short_year(meter.clock.values)
+        short_year = has_short_year(clock.values)
         for _ in range(CLOCK_ATTEMPTS):
-            # The seconds of the clock begin when it is set, so it is set at the
-            # beginning of one. Until shortly before, other requests use the bus.
+            # The clock begins a new second when it is written, so it is written at the
+            # beginning of a second. Until shortly before, the bus is free for others.
             await asyncio.sleep(max(_until_full_second(meter) - CLOCK_LEAD, 0))
             async with meter.bus.hold():
                 await meter.async_verify_identity()
-                left = _until_full_second(meter)
-                if left > CLOCK_LEAD:
-                    continue
-                time = meter.local_time() + timedelta(seconds=left)
-                words = registers_showing(time, short_year=short_year)
-                await asyncio.sleep(left)
+                seconds = _until_full_second(meter)
+                if seconds > CLOCK_LEAD:
+                    continue  # the full second has passed
+                time = meter.local_time() + timedelta(seconds=seconds)
+                words = clock_words(time, short_year=short_year)
+                await asyncio.sleep(seconds)
                 if await _async_write(meter, registers.SET_CLOCK, words):
                     reading = await meter.async_read("clock")
                     publish(reading)
@@ -128,8 +120,7 @@ async def async_set_clock(meter: Meter, publish: Publish) -> None:
                     if offset is not None and abs(offset) <= CLOCK_TOLERANCE:
                         return
             break
-    msg = "the clock does not show the time that it was set to"
-    raise SetClockError(msg)
+    raise CommandError(key="clock_not_set")
 
 
 def _until_full_second(meter: Meter) -> float:
@@ -144,34 +135,46 @@ def _bits(meter: Meter, counters: Mapping[str, int]) -> int:
 
 async def _async_reset(
     meter: Meter,
-    block: str,
-    counters: Collection[str],
+    name: str,
+    counters: Mapping[str, int],
     commands: Sequence[tuple[int, int]],
     publish: Publish,
 ) -> bool:
-    """Reset counters by the first command that works, and return whether one did.
+    """Reset counters of a block, and return whether the read-back confirms it.
 
-    A command is a register address and its value. Raises `ImplausibleError` if the
-    counters cannot be read before.
+    Each command is a register address and its value. A command is sent if the one
+    before had no effect. Raises `ImplausibleError` if the counters cannot be read
+    before.
     """
-    if meter.profile.quantities.isdisjoint(counters):
+    existing = counters.keys() & meter.profile.quantities
+    block = meter.blocks.get(name)
+    if not existing or not isinstance(block, CounterBlock):
         return False
     # Read all counters twice, so that their last values are accepted before the reset.
     async with meter.bus.hold():
         await meter.async_verify_identity()
-        for name in 2 * COUNTERS:
-            if meter.block(name) is not None:
+        for each in 2 * COUNTERS:
+            if meter.block(each) is not None:
                 try:
-                    publish(await meter.async_read(name))
+                    publish(await meter.async_read(each))
                 except ImplausibleError:
-                    if name == block:
+                    if each == name:
                         raise
 
     async def is_reset(sent_at: float) -> bool:
-        reading = await meter.async_read_reset(block, counters, since=sent_at)
-        if reading is not None:
-            publish(reading)
-        return reading is not None
+        meter.counters.expect_reset(counters)
+        at = meter.now()
+        await block.async_update()
+        values = block.values
+        found = {each: values[each] for each in existing}
+        seconds = asyncio.get_running_loop().time() - sent_at
+        limit = meter.counters.reset_limit(seconds, block.step)
+        # A counter that is not available is not known to be reset.
+        if any(value is None or value > limit for value in found.values()):
+            return False
+        meter.counters.accept_reset(CounterReading(name, found, block.step, at))
+        publish(meter.accepted_reading(name, block, at))
+        return True
 
     for register, value in commands:
         if await _async_command(meter, register, value, is_reset):
@@ -196,13 +199,13 @@ async def _async_command(
             return False
         if await is_done(sent_at):
             return True
-    return await _async_repeated(lambda: is_done(sent_at))
+    return await _async_confirmed_later(lambda: is_done(sent_at))
 
 
-async def _async_repeated(is_done: Callable[[], Awaitable[bool]]) -> bool:
-    """Repeat a check that failed, and return whether it succeeds."""
-    for _ in range(REPETITIONS):
-        await asyncio.sleep(REPETITION_DELAY)
+async def _async_confirmed_later(is_done: Callable[[], Awaitable[bool]]) -> bool:
+    """Repeat a read-back that did not confirm a command, and return if one does."""
+    for delay in READ_BACK_DELAYS:
+        await asyncio.sleep(delay)
         if await is_done():
             return True
     return False
@@ -211,8 +214,8 @@ async def _async_repeated(is_done: Callable[[], Awaitable[bool]]) -> bool:
 async def _async_write(meter: Meter, register: int, words: list[int]) -> bool:
     """Write registers in one request, with function 6 or 16.
 
-    A response that is lost leaves open whether the command arrived; the read-back
-    shows it. Returns False if the meter refuses the write.
+    If the response is lost, only the read-back shows whether the meter received the
+    command. Returns False if the meter refuses the write.
     """
     unit = meter.modbus_unit
     try:
@@ -224,14 +227,18 @@ async def _async_write(meter: Meter, register: int, words: list[int]) -> bool:
     except AcknowledgeError, ModbusTimeoutError, ModbusProtocolError:
         pass
     except ModbusExceptionError as err:
-        _LOGGER.debug("Unit %s refuses %s: %s", meter.unit_id, register, err)
+        _LOGGER.debug(
+            "The meter at unit ID %s refuses to write register %s, so the command has"
+            " no effect: %s",
+            *(meter.unit_id, register, err),
+        )
         return False
     return True
 
 
 async def _async_has_tariff(meter: Meter, publish: Publish, tariff: int) -> bool:
-    """Read the tariff, and return whether it is this one."""
-    if meter.tariffs is None:
+    """Read and publish the tariff, and return whether it is the expected one."""
+    if "tariffs" not in meter.blocks:
         return False
     reading = await meter.async_read("tariffs")
     publish(reading)

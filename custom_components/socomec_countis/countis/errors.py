@@ -1,10 +1,10 @@
-"""Errors of a meter, beyond those of the connection to it."""
+"""Errors of a meter, in addition to those of `modbus_connection`."""
 
 from modbus_connection import ModbusProtocolError
 
 
 class CountisError(Exception):
-    """Base of the errors that the meter causes, not the connection."""
+    """Base of the errors that a meter causes, not the connection to it."""
 
 
 class NotACountisError(CountisError):
@@ -12,7 +12,7 @@ class NotACountisError(CountisError):
 
 
 class AnotherMeterError(CountisError):
-    """Another COUNTIS responds at the unit ID; `found` is its serial number."""
+    """Another COUNTIS than the expected one responds at the unit ID."""
 
     def __init__(self, found: str) -> None:
         """Keep the serial number of the meter that responds."""
@@ -21,28 +21,21 @@ class AnotherMeterError(CountisError):
 
 
 class ImplausibleError(ModbusProtocolError):
-    """A response arrived intact, but the meter cannot have measured its content."""
+    """A response is undamaged, but the meter cannot have measured its content."""
 
 
 class EchoError(ModbusProtocolError):
-    """The adapter returns every request, which hides the responses behind it."""
+    """The adapter returns every request, which hides the responses after it."""
 
 
 class CommandError(CountisError):
-    """The meter did not carry out a command."""
+    """A meter did not carry out a command."""
 
+    def __init__(self, key: str) -> None:
+        """Keep the key of the failure.
 
-class ResetError(CommandError):
-    """The partial counters did not fall to zero."""
-
-
-class ResetTariffsError(CommandError):
-    """The tariff counters did not fall to zero."""
-
-
-class SetTariffError(CommandError):
-    """The meter counts in another tariff than the one that was set."""
-
-
-class SetClockError(CommandError):
-    """The clock does not show the time that it was set to."""
+        The keys are reset_failed, tariff_reset_failed, tariff_not_set and
+        clock_not_set.
+        """
+        super().__init__(key.replace("_", " "))
+        self.key = key

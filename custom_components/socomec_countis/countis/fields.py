@@ -1,8 +1,8 @@
-"""Field types of a COUNTIS, each with its unit, scale and "not available".
+"""Field types of a COUNTIS, each with its unit, its scale and its "not available".
 
-A 32-bit value takes two registers, high word first. All ones mean "not
-available". A signed value uses the largest positive number instead, because all
-ones are also -1. (Socomec's table for the E34 and E44, edition V 200.53.)
+A 32-bit value takes two registers, high word first. All ones mean "not available".
+In a signed register, all ones are also -1, so only the largest positive number means
+"not available" there.
 """
 
 from functools import partial
@@ -11,13 +11,13 @@ from typing import override
 from modbus_connection.decode import decode_string
 from modbus_connection.model import NumberField, StringField, integer
 
-# Raw value that separates a mains frequency in steps of 0.01 Hz (E3x and E4x, 100 Hz
-# at most) from one in steps of 0.001 Hz (E1x and E2x, 10 Hz at least).
-HERTZ_RESOLUTION_LIMIT = 10_000
+# E3x and E4x count 0.01 Hz, E1x and E2x 0.001 Hz. The raw values of a mains do not
+# overlap: they are below 10 000 (100 Hz) and above it (10 Hz).
+LOWEST_RAW_MILLIHERTZ = 10_000
 
 
 def _hertz(raw: int) -> float:
-    return raw / (1000 if raw >= HERTZ_RESOLUTION_LIMIT else 100)
+    return raw / (1000 if raw >= LOWEST_RAW_MILLIHERTZ else 100)
 
 
 word = partial(integer, signed=False, nan=0xFFFF)
@@ -35,8 +35,8 @@ kilowatt_hours = partial(unsigned, scale=0.01, unit="kWh")
 kilovar_hours = partial(unsigned, scale=0.01, unit="kvarh")
 
 
-class Text(StringField):
-    """Text with two characters in each register (STRING_NORM)."""
+class PackedText(StringField):
+    """Text with two characters in each register ("STRING_NORM")."""
 
     @override
     def decode(self, words: list[int], scale_exponent: int | None = None) -> str:
@@ -44,8 +44,8 @@ class Text(StringField):
         return _printable(decode_string(words))
 
 
-class WideString(StringField):
-    """Text with one character in each register (STRING_16)."""
+class WideText(StringField):
+    """Text with one character in each register ("STRING_16")."""
 
     @override
     def decode(self, words: list[int], scale_exponent: int | None = None) -> str:

@@ -1,4 +1,4 @@
-"""The speeds and formats that a COUNTIS can be set to, and which of them to try."""
+"""The line settings of a COUNTIS: speed, parity and stop bits."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ type StopBits = Literal[1, 2]
 
 @dataclass(frozen=True)
 class LineSettings:
-    """The speed and the format of a bus."""
+    """The speed in baud and the character format of a bus."""
 
     baudrate: int
     parity: Parity
     stopbits: StopBits
 
     def __str__(self) -> str:
-        """Return the settings as they are commonly written: 9600 baud, 8N1."""
+        """Return the settings in the common notation, such as "9600 baud, 8N1"."""
         return f"{self.baudrate} baud, 8{self.parity}{self.stopbits}"
 
 
-# The most likely ones first. By the manual, a meter in AUTO mode follows 9600 to 38400
-# baud with 8N2, 8E1 or 8O1, so each such meter responds to the first combination. In
-# MANUAL mode, the menu counts the presses of the button from 4800 baud and 8N1, which
-# the second combination reaches. The manual names no factory setting.
+# The most likely settings first. In AUTO mode, a meter follows 9600 to 38400 baud with
+# 8N2, 8E1 or 8O1 (manual), so each such meter responds to the first combination. In
+# MANUAL mode, the menu begins with 4800 baud and 8N1, to which a meter responds with
+# the second combination. The manual names no factory setting.
 BAUDRATES = (9600, 4800, 38400, 19200)
 PARITIES: tuple[Parity, ...] = ("N", "E", "O")
 STOPBITS: tuple[StopBits, ...] = (2, 1)
@@ -43,11 +43,11 @@ def settings_to_try(
     *,
     usable: Collection[LineSettings] = ALL_SETTINGS,
 ) -> tuple[LineSettings, ...]:
-    """Return the settings to scan with; None is unknown.
+    """Return the settings of a scan; None is an unknown speed, parity or stop bits.
 
-    `usable` are those that the port can be opened with. If the number of stop bits is
-    open, two are sent: a meter that expects one takes the second for the idle line,
-    and a receiver checks only the first one of the response.
+    `usable` are the settings that the port supports. If the number of stop bits is
+    unknown, two are sent. For a meter that expects one, the second is an idle line. A
+    receiver checks only the first stop bit of the response.
     """
     tried: dict[tuple[int, Parity], LineSettings] = {}
     for each in ALL_SETTINGS:

@@ -1,7 +1,6 @@
 """One meter on a bus: verify its identity and read its blocks."""
 
-import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 import time
@@ -13,34 +12,29 @@ from modbus_connection import (
     ModbusProtocolError,
     ModbusUnit,
 )
-from modbus_connection.model import Device
 
-from . import clock as meter_clock
 from .acceptance import async_check_counters
-from .block import Block, Counters, Values
+from .block import Block, CounterBlock, Values
 from .bus import Bus
+from .clock import clock_offset
 from .errors import AnotherMeterError, ImplausibleError
-from .plausibility import Correction, CounterCheck, Limits, Moment
+from .limits import Limits
+from .plausibility import Correction, CounterCheck, Moment
 from .profile import BLOCK_TYPES, Profile, serial_number
 from .registers import (
-    MAIN_MEASUREMENTS,
     Clock,
     CurrentTransformer,
-    Energies,
-    Identity,
+    MainMeasurements,
     Measurements,
     Overflows,
-    Periods,
     Power,
     Revision,
-    Tariffs,
 )
-from .relations import Relations, highest_power, overflow_counts
+from .relations import Relations, highest_power
 
-# A reading that is implausible for the first time is read again once, at once.
+# A block is read again at once if its reading is implausible, unless the reading before
+# was implausible as well.
 READ_ATTEMPTS = 2
-# The blocks that show whether the meter measures its mains.
-MEASURED = ("power", "measurements")
 
 
 @dataclass(frozen=True)
@@ -52,10 +46,10 @@ class Reading:
     requested_at: float
     """When its request was sent, in s of the event loop's clock."""
     corrections: tuple[Correction, ...] = ()
-    """Counters that were accepted at a level which does not follow from the last."""
+    """Counters that were accepted at another level."""
 
 
-class Meter(Device):
+class Meter:
     """One meter on a bus, with the blocks of its profile."""
 
     def __init__(
@@ -73,15 +67,15 @@ class Meter(Device):
         """Initialize the meter; nothing is requested.
 
         `client` is the unit of the connection, `accepted` the stored counters of the
-        same meter. `clock` returns s since 1970, `monotonic` s that pass evenly, and
-        `local_time` what the clock of the meter should show, without a time zone.
+        same meter. `clock` returns s since 1970, `monotonic` s of the event loop's
+        clock, and `local_time` the correct time of the meter's clock, without a time
+        zone.
         """
-        unit = bus.unit(unit_id, client)
-        super().__init__(unit)
         self.bus = bus
         self.unit_id = unit_id
+        self.modbus_unit = bus.unit(unit_id, client)
         self.profile = profile
-        self.clock_time = clock
+        self._clock = clock
         self.monotonic = monotonic
         self.local_time = local_time
         self.counters = CounterCheck(
@@ -90,86 +84,73 @@ class Meter(Device):
         )
         if accepted is not None:
             self.counters.restore(accepted)
-        self.contradicts_profile = False
-        """Whether the meter behaved in another way than its profile says."""
-        self.reads_details = False
-        """Whether the fields outside 50520 to 50549 are read with the measurements."""
-
-        self.identity = self._supported("identity", Identity)
-        self.revision = Revision(unit)
-        self.power = Power(unit)
-        self.measurements = Measurements(unit)
-        self._main_measurements = Measurements(unit)
-        self._main_measurements.restrict_to(*MAIN_MEASUREMENTS)
-        self.energies = self._supported("energies", Energies)
-        self.tariffs = self._supported("tariffs", Tariffs)
-        self.transformer = self._supported("transformer", CurrentTransformer)
-        self.periods = self._supported("periods", Periods)
-        self.overflows = self._supported("overflows", Overflows)
-        self.clock = self._supported("clock", Clock)
-
         self.relations = Relations(profile.relations)
+        self.contradicts_profile = False
+        """Whether the meter behaved in another way than its profile describes."""
+        self.reads_details = False
+        """Whether all measurements are read, not only the main ones."""
+        self.measures_mains = False
+        """Whether the meter has measured its mains since it was offline."""
+
+        self.blocks: dict[str, Block] = {
+            name: block
+            for name in BLOCK_TYPES
+            if (block := profile.block(name, self.modbus_unit))
+        }
+        """The supported blocks by name, and the power."""
+        self.blocks["power"] = self._power = Power(self.modbus_unit)
+        self.revision = Revision(self.modbus_unit)
+        self._main_measurements = MainMeasurements(self.modbus_unit)
         self._implausible: set[str] = set()
+        """The blocks whose last reading was rejected."""
         self._primary_current = profile.primary_current
         self._at_rest = False
-        self.measures_mains = False
-        """Whether the meter measured its mains, since it was offline."""
-
-    def _supported[B: Block](self, name: str, kind: type[B]) -> B | None:
-        block = self.profile.block(name, self.modbus_unit)
-        return block if isinstance(block, kind) else None
+        """Whether all powers of the last reading are 0."""
 
     def block(self, name: str) -> Block | None:
         """Return the block that a read of this name requests, None if unsupported."""
         if name == "measurements" and not self.reads_details:
             return self._main_measurements
-        block: Block | None = getattr(self, name)
-        return block
-
-    # -- reading -------------------------------------------------------------
+        return self.blocks.get(name)
 
     async def async_verify_identity(self) -> None:
-        """Make sure that this meter responds, by one short read.
+        """Verify by one short read that this meter responds.
 
         Raises `AnotherMeterError` if two reads agree on another serial number, and
         `ModbusError`. A meter without a serial number only has to respond.
         """
         expected = self.profile.serial_number
         if expected is None:
-            await self.power.async_update()
+            await self._power.async_update()
             return
-        found = None
+        revision, found = self.revision, None
         for _ in range(READ_ATTEMPTS):
-            await self.revision.async_update()
-            before, found = found, serial_number(self.revision.values)
+            await revision.async_update()
+            before, found = found, serial_number(revision.values)
             if found == expected:
-                self._compare_revision()
+                for name in ("table_version", "software_version"):
+                    if getattr(revision, name) != self.profile.identity.get(name):
+                        self.contradicts_profile = True
                 return
         if found is None or found != before:
             msg = "the serial number is not available"
             raise ModbusProtocolError(msg)
         raise AnotherMeterError(found)
 
-    def _compare_revision(self) -> None:
-        """Note a firmware or register table that the profile does not know."""
-        for name in ("table_version", "software_version"):
-            if getattr(self.revision, name) != self.profile.identity.get(name):
-                self.contradicts_profile = True
-
     async def async_read(self, name: str) -> Reading:
         """Read a supported block, again if the reading is implausible.
 
-        While the meter measures no mains, no other block is read. Raises
-        `ImplausibleError` for an implausible reading, `AnotherMeterError` if it is
-        one of another meter, and `ModbusError`.
+        The measurements are read first if the meter may be starting. Raises
+        `ImplausibleError` for an implausible reading, `AnotherMeterError` if another
+        meter causes it, and `ModbusError`.
         """
-        if not (self.measures_mains or name in MEASURED):
+        if not self.measures_mains and name not in {"power", "measurements"}:
             await self.async_read("measurements")
         block = self.block(name)
         assert block is not None  # noqa: S101
         is_new = name not in self._implausible
         for attempts_left in reversed(range(READ_ATTEMPTS if is_new else 1)):
-            at = self._now()
+            at = self.now()
             try:
                 await block.async_update()
             except IllegalDataAddressError, IllegalFunctionError:
@@ -178,11 +159,11 @@ class Meter(Device):
             corrections: tuple[Correction, ...] = ()
             if name == "power" and block.implausible:
                 if not self._at_rest:
-                    # Without a load, all powers are 0. Only the frequency
-                    # distinguishes that from a meter that starts up.
+                    # Without a load, all powers are 0 as well. Only the frequency shows
+                    # whether the meter is starting.
                     return await self.async_read("measurements")
                 reason = None
-            elif isinstance(block, Counters):
+            elif isinstance(block, CounterBlock):
                 reason, corrections = await async_check_counters(
                     self, name, block, at, is_last=not attempts_left, is_new=is_new
                 )
@@ -190,15 +171,11 @@ class Meter(Device):
                 reason = block.implausible or self._contradiction(block)
             if reason is None:
                 self._implausible.discard(name)
-                return self._reading(name, block, at, corrections)
+                return self.accepted_reading(name, block, at, corrections)
         self._implausible.add(name)
         if name == "measurements":
             self.forget_mains()
         raise ImplausibleError(reason)
-
-    def forget_mains(self) -> None:
-        """Read nothing else before the measurements have a mains frequency again."""
-        self.measures_mains = self._at_rest = False
 
     def _contradiction(self, block: Block) -> str | None:
         """Return why measurements contradict each other, or None."""
@@ -208,20 +185,56 @@ class Meter(Device):
         self.contradicts_profile |= self.relations.has_changed
         return reason
 
-    def _now(self) -> Moment:
-        # A response may be older than it looks, so the time of the request counts.
-        return Moment(self.clock_time(), self.monotonic())
+    def now(self) -> Moment:
+        """Return the moment of a request; a response may be late."""
+        return Moment(self._clock(), self.monotonic())
+
+    def accepted_reading(
+        self,
+        name: str,
+        block: Block,
+        at: Moment,
+        corrections: tuple[Correction, ...] = (),
+    ) -> Reading:
+        """Return the reading of a block that was accepted, and note its evidence."""
+        if isinstance(block, Clock):
+            offset = clock_offset(block.values, self.local_time())
+            return Reading(name, {"clock_offset": offset}, at.monotonic)
+        values = block.measured(self.counters.limits.allow)
+        if isinstance(block, Measurements):
+            powers = [values[each] for each in self._power.resolved_fields]
+            self._at_rest = not any(powers)
+            self.measures_mains |= not (self._at_rest and isinstance(block, Power))
+            self.counters.note_power(highest_power(values) / 1000, at.monotonic)
+        if isinstance(block, CurrentTransformer):
+            self.compare_transformer(block)
+        if isinstance(block, Overflows):
+            self.counters.overflows = block.by_counter
+        if isinstance(block, CounterBlock):
+            values |= {
+                counter: value
+                for counter, value in self.counters.values.items()
+                if counter in block.counters
+            }
+        return Reading(name, values, at.monotonic, corrections)
+
+    def forget_mains(self) -> None:
+        """Read no other block until the measurements have a mains frequency again."""
+        self.measures_mains = self._at_rest = False
 
     def compare_transformer(self, block: CurrentTransformer) -> None:
-        """Follow other current transformers; the profile is taken anew for them."""
-        primary = block.primary_current if block.values["ct_ratio"] else None
-        before, self._primary_current = self._primary_current, primary
-        if primary == self.profile.primary_current:
+        """Note another transformer than the one of the profile.
+
+        If two readings agree on a larger one, the limits of the counters are raised.
+        """
+        before, self._primary_current = self._primary_current, block.primary
+        if block.primary == self.profile.primary_current:
             return
         self.contradicts_profile = True
-        limits = Limits.of_transformer(primary or 0)
-        # The meter may have counted with either of them.
-        if primary == before and limits.amperes > self.counters.limits.amperes:
+        limits = Limits.of_transformer(block.primary or 0)
+        # Smaller limits wait for the new profile, because the meter may have counted
+        # with either transformer.
+        if block.primary == before and limits.amperes > self.counters.limits.amperes:
             self.counters.limits = limits
 
     def continue_counting(self, before: Meter) -> None:
@@ -230,63 +243,8 @@ class Meter(Device):
         before.counters.counted = self.counters.counted
         self.counters = before.counters
 
-    def _reading(
-        self,
-        name: str,
-        block: Block,
-        at: Moment,
-        corrections: tuple[Correction, ...] = (),
-    ) -> Reading:
-        """Return what a block that was just read says, counters as accepted."""
-        assert at.monotonic is not None  # noqa: S101
-        if isinstance(block, Clock):
-            offset = meter_clock.offset(block.values, self.local_time())
-            return Reading(name, {"clock_offset": offset}, at.monotonic)
-        values = block.measured(self.counters.limits.allow)
-        if isinstance(block, Measurements):
-            power = [abs(values[each] or 0) for each in self.power.resolved_fields]
-            self._at_rest = not any(power)
-            self.measures_mains |= any(power) or not isinstance(block, Power)
-            self.counters.note_power(highest_power(values) / 1000, at.monotonic)
-        if isinstance(block, CurrentTransformer):
-            self.compare_transformer(block)
-        if isinstance(block, Overflows):
-            self.counters.overflows = overflow_counts(values)
-        if isinstance(block, Counters):
-            accepted = self.counters.values
-            values |= {
-                each: accepted[each] for each in block.counters if each in accepted
-            }
-        return Reading(name, values, at.monotonic, corrections)
-
-    async def async_read_reset(
-        self, name: str, counters: Collection[str], *, since: float
-    ) -> Reading | None:
-        """Read a block whose counters were reset, and accept them if they were.
-
-        `since` is when the command was sent, in s of the event loop's clock. Returns
-        None if a counter is higher than it can have become since. Raises
-        `ModbusError`.
-        """
-        block = self.block(name)
-        assert isinstance(block, Counters)  # noqa: S101
-        self.counters.expect_reset(counters)
-        at = self._now()
-        await block.async_update()
-        values = block.values
-        found = {
-            each: values[each] for each in counters if each in self.profile.quantities
-        }
-        seconds = asyncio.get_running_loop().time() - since
-        limit = self.counters.reset_limit(seconds, block.step)
-        # A counter that reads "not available" is not known to be reset.
-        if any(value is None or value > limit for value in found.values()):
-            return None
-        self.counters.accept_reset(found, block.step, at)
-        return self._reading(name, block, at)
-
     async def async_measure(self) -> Values:
-        """Read all measurements now, after verifying the identity.
+        """Return all measurements, read now after verifying the identity.
 
         Raises as `async_read` and `async_verify_identity` do.
         """
@@ -299,9 +257,12 @@ class Meter(Device):
         return block.measured(self.counters.limits.allow)
 
     async def async_read_registers(self) -> dict[int, int]:
-        """Return the words of all supported blocks by register address.
+        """Return the registers of all supported blocks by register address.
 
-        Raises `ModbusError` if one of them cannot be read.
+        Raises `ModbusError` if one of the blocks cannot be read.
         """
-        raw = await self.async_read_raw(BLOCK_TYPES)
-        return {address: int(word) for address, word in raw["holding"].items()}
+        words: dict[int, int] = {}
+        for name, block in self.blocks.items():
+            if name != "power":  # because the measurements contain it
+                words |= (await block.async_read_raw())["holding"]
+        return dict(sorted(words.items()))

@@ -1,10 +1,10 @@
-"""Decides which block of which meter is read next, on a bus that they share.
+"""Decide which block of which meter on a bus is read next.
 
-Each block has a target age and a period. A block whose last read is older than its
-period is due. Of the blocks that are due, the poller reads the one whose age is the
-largest in proportion to its target. So a bus with time for everything reads
-everything each second, an overloaded bus reads each block less often, and no block
-waits for ever.
+Each block has a target age and a period. A block is due if its last read is older than
+its period. Of the blocks that are due, the poller reads the most urgent one: the block
+whose age is the largest in proportion to its target. So a bus with enough time reads
+everything each second. An overloaded bus reads each block less often, and no block is
+left out.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
-from operator import attrgetter
 from typing import NamedTuple, Never
 
 from modbus_connection import (
@@ -37,24 +36,24 @@ IDENTITY = "identity"
 MEASUREMENTS = "measurements"
 POWER = "power"
 POWER_TARGET = 1.0  # s
-# Read with the counters, because they explain what the counters read.
-EXPLAINING = {"transformer", "overflows"}
+EVIDENCE = {"transformer", "overflows"}
+"""Blocks that are read with the counters, because they explain implausible readings."""
 
 
 class Interval(NamedTuple):
     """How often a block is read."""
 
     target: float
-    """s; the age that it should not exceed on a busy bus."""
+    """In s; the age that the block should not exceed on a busy bus."""
     period: float
-    """s; it is not read more often than this."""
+    """In s between two reads on an idle bus."""
 
 
-# In the order in which blocks are read that are equally urgent. Counters have the
-# shortest target with which 12 meters at 9600 baud still show their power each second.
+# Of equally urgent blocks, the first one is read. Our choice: counters have the
+# shortest target with which 12 meters at 9600 baud show their power each second.
 INTERVALS = {
     POWER: Interval(target=POWER_TARGET, period=1),
-    IDENTITY: Interval(target=3600, period=3600),  # another meter may take the place
+    IDENTITY: Interval(target=3600, period=3600),  # the meter may be replaced
     "energies": Interval(target=10, period=1),
     MEASUREMENTS: Interval(target=60, period=1),
     "tariffs": Interval(target=60, period=1),
@@ -64,35 +63,27 @@ INTERVALS = {
     "clock": Interval(target=3600, period=3600),
 }
 
-# s; the target age of a block that was not read yet, longer than 32 meters at 9600 baud
+# The following times are our choice.
+
+# s; the target age of a block that was not read yet. Longer than 32 meters at 9600 baud
 # need to show their power first.
 FIRST_TARGET = 5.0
-
-# The part of the bus that reading everything each second may take. The rest is for
-# retries, commands and other integrations. Our choice.
+# The largest part of the time of the bus for which everything is read each second. The
+# rest is for retries, commands and other integrations.
 FULL_BUS = 0.9
-
-# s until the next request to an offline meter; doubled up to the longest.
+# s until the next request to an offline meter; doubled after each up to the longest.
 SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-
-# s after a retry that failed, until the next retry is as urgent as power that is due.
-# A timeout takes the time of four reads, so retries in a row would delay the others.
+# s after a failed retry, until the next retry is as urgent as power that is due. A
+# timeout takes the time of four reads, so retries in a row would delay other meters.
 RETRY_SPACING = 3.0
-LONGEST_SPACING = 5.0  # s; so that many offline meters are retried as well
-
-# s; a meter that was offline for longer is read completely when it is back. Less than
-# the time for which its values are shown.
-SHORT_SILENCE = 5.0
-
-# s until a port or gateway that could not be opened is tried again.
-REOPEN_PAUSE = 1.0
-
-# s until a block that could not be read is read again, if it is read less often.
-FAILED_PERIOD = 60.0
-
-# s until a meter without enabled entities is verified again, to know if it is online.
-IDLE_PERIOD = 30.0
+LONGEST_SPACING = 5.0  # s; a retry is delayed by at most this
+# s; a meter that was offline for longer is read completely when it is online again.
+# Less than the time for which its values remain shown.
+SHORT_OUTAGE = 5.0
+REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
+FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read
+IDLE_PERIOD = 30.0  # s between two requests to a meter without enabled entities
 
 
 @dataclass(eq=False)
@@ -104,26 +95,26 @@ class Polled:
     on_error: Callable[[PollError, str | None], None]
     """Called with the error and the block, None if the whole meter is offline."""
     blocks: Sequence[str] = (IDENTITY,)
-    """The blocks that are read, in the order of `INTERVALS`."""
+    """The blocks to read, in the order of `INTERVALS`."""
     online: bool = False
-    """Whether the meter responded and its identity was verified."""
+    """Whether the meter responds and its identity is verified."""
     lost_block: str | None = None
-    """The block whose response was lost; nothing else is read before its retry."""
+    """The block whose response was lost; no other block is read before its retry."""
     pause: float = 0.0
-    """s until the next request to an offline meter."""
+    """In s until the next request to an offline meter, 0 for an online meter."""
     retry_at: float = 0.0
-    """When a lost block, or the identity of an offline meter, is due, in s."""
+    """When a lost block or an offline meter is due, in s of the event loop's clock."""
     due_at: dict[str, float] = field(default_factory=dict)
-    """When each block is due again, in s; missing before its first read."""
+    """When each block is due again, in the same s; empty before its first read."""
 
     def want(self, quantities: Collection[str]) -> None:
-        """Read only the blocks that hold quantities which an entity shows."""
+        """Read only the blocks that contain these quantities."""
         names = {BLOCK_OF[quantity] for quantity in quantities}
         if MEASUREMENTS in names:
             names.add(POWER)
         if not names.isdisjoint(COUNTERS):
-            names |= EXPLAINING
-        # A block that was not read until now is due at once.
+            names |= EVIDENCE
+        # A block that was not read until now counts as never read.
         for name in INTERVALS.keys() - self.blocks:
             self.due_at.pop(name, None)
         details = not MEASURED_DETAILS.isdisjoint(quantities)
@@ -143,9 +134,10 @@ class Polled:
         return (now - self.retry_at + SHORTEST_PAUSE) / min(target, FIRST_TARGET)
 
     def done(self, name: str, now: float, *, together: bool) -> None:
-        """Set when a block is due again: on a grid, if it was read on time.
+        """Set when a block that was read is due again.
 
-        If the bus has time for everything, they are due `together` with the power.
+        A block that was read on time is due one period after it was due before. If the
+        bus has time for everything, blocks are due `together` with the power.
         """
         self.lost_block, self.pause = None, 0
         period = INTERVALS[name].period
@@ -160,7 +152,7 @@ class Polled:
         self.due_at[name] = next_at
 
     def restart(self, now: float) -> None:
-        """Verify the identity at once, and read everything after that."""
+        """Make the identity due now, and all blocks after it."""
         self.online = False
         self.meter.forget_mains()
         self.lost_block, self.pause = None, 0
@@ -173,41 +165,42 @@ class Polled:
         self.due_at[name] = now + min(INTERVALS[name].period, FAILED_PERIOD)
 
     def lost(self, name: str, now: float) -> None:
-        """Verify the identity after a pause; the block that failed comes last."""
+        """Make the identity due after a pause; the block that failed is read last."""
         if name != IDENTITY:
             self.failed(name, now)
         self.online, self.lost_block = False, None
         self.meter.forget_mains()
         self.pause = min(max(2 * self.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
         self.retry_at = now + self.pause
-        if self.pause > SHORT_SILENCE:
+        if self.pause > SHORT_OUTAGE:
             self.due_at.clear()
 
 
 class Read(NamedTuple):
     """A read that the poller may do next."""
 
+    due_at: float
+    """In s of the event loop's clock, not before now."""
+    rank: float
+    """0 for power that is due now, lower for more urgent reads."""
     polled: Polled
-    name: str
-    """The block."""
-    order: tuple[float, float]
-    """When it is due in s, not before now, and then the most urgent first."""
+    block: str
 
 
 class Poller:
-    """Reads the meters of one bus, one block after the other."""
+    """Reads the blocks of the meters on one bus, one after the other."""
 
     def __init__(self, bus: Bus) -> None:
-        """Initialize the poller; `run` does the work."""
+        """Initialize the poller without meters."""
         self._bus = bus
         self._polled: list[Polled] = []
         self._changed = asyncio.Event()
         self._reads_everything = True
         self._spaced_until = 0.0
-        """Until when retries are less urgent, in s."""
+        """Until when retries are less urgent, in s of the event loop's clock."""
 
     def add(self, polled: Polled) -> None:
-        """Poll another meter; its identity is verified first."""
+        """Poll a meter; its identity is verified first."""
         polled.restart(asyncio.get_running_loop().time())
         self._polled.append(polled)
         self.replan()
@@ -218,8 +211,7 @@ class Poller:
         self.replan()
 
     def replan(self) -> None:
-        """Take into account which blocks of the meters are read now."""
-        # The part of each second that reading everything takes.
+        """Follow a change of the blocks to read or of the measured delay of the bus."""
         load = sum(
             sum(map(self._bus.read_seconds, block.request_words))
             for polled in self._polled
@@ -231,27 +223,30 @@ class Poller:
         self._changed.set()
 
     async def run(self) -> Never:
-        """Read what is due, for ever."""
+        """Read the blocks that are due until this is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
             now = loop.time()
-            following = min(self._reads(now), key=attrgetter("order"), default=None)
-            if following is None or following.order[0] > now:
+            read = min(self._reads(now), key=lambda each: each[:2], default=None)
+            if read is None or read.due_at > now:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(following and following.order[0]):
+                    async with asyncio.timeout_at(read and read.due_at):
                         await self._changed.wait()
                 continue
             try:
-                await self._async_poll(following)
-            except Exception:  # must not end the polling of all meters
-                polled = following.polled
-                _LOGGER.exception("Polling unit ID %s failed", polled.meter.unit_id)
+                await self._async_poll(read)
+            except Exception:
+                _LOGGER.exception(
+                    "Polling unit ID %s failed while reading the %s, so the meter is"
+                    " retried like an offline one",
+                    *(read.polled.meter.unit_id, read.block),
+                )
                 error = ModbusProtocolError("unexpected error, see the log")
-                self._lost(polled, following.name, error)
+                self._lost(read.polled, read.block, error)
 
     def _reads(self, now: float) -> Iterator[Read]:
-        """Yield what may be read next of each meter."""
+        """Yield the possible next reads of each meter."""
         for polled in self._polled:
             if polled.lost_block or not polled.online:
                 since = polled.retry_at
@@ -259,7 +254,7 @@ class Poller:
                     latest = since + LONGEST_SPACING
                     since = min(max(since, self._spaced_until), latest)
                 name = polled.lost_block or IDENTITY
-                yield Read(polled, name, (max(polled.retry_at, now), since - now))
+                yield Read(max(polled.retry_at, now), since - now, polled, name)
                 continue
             together = self._reads_everything and MEASUREMENTS in polled.blocks
             for name in polled.blocks:
@@ -268,13 +263,12 @@ class Poller:
                 as_power = together and name == MEASUREMENTS
                 target = POWER_TARGET if as_power else INTERVALS[name].target
                 due_at = max(polled.due_at.get(name, now), now)
-                yield Read(
-                    polled, name, (due_at, 1 - polled.urgency(name, now, target))
-                )
+                rank = 1 - polled.urgency(name, now, target)
+                yield Read(due_at, rank, polled, name)
 
     async def _async_poll(self, read: Read) -> None:
-        """Read one block, and report the result."""
-        polled, name, (_, less_urgent) = read
+        """Read one block, and pass on the result."""
+        _, rank, polled, name = read
         now = asyncio.get_running_loop().time()
         try:
             with REPEATS_TIMEOUTS.set(self._bus.is_lossy):
@@ -288,7 +282,7 @@ class Poller:
         except ModbusConnectionError as err:
             await self._async_connection_lost(err)
         except (ModbusError, CountisError) as err:
-            self._failed(polled, name, err, min(less_urgent, 0))
+            self._failed(polled, name, err, min(rank, 0))
         else:
             # The measurements contain the power, and may have been read in its place.
             both = {MEASUREMENTS, POWER} if reading.block == MEASUREMENTS else set()
@@ -297,16 +291,17 @@ class Poller:
             if polled in self._polled and (name != IDENTITY or len(polled.blocks) == 1):
                 polled.on_reading(reading)
 
-    def _failed(
-        self, polled: Polled, name: str, err: PollError, less_urgent: float
-    ) -> None:
-        """Report a block that could not be read, or a meter that is offline."""
+    def _failed(self, polled: Polled, name: str, err: PollError, rank: float) -> None:
+        """Plan the retry of a block that could not be read, or report the error.
+
+        `rank` is that of the read.
+        """
         now = asyncio.get_running_loop().time()
         timed_out = isinstance(err, ModbusTimeoutError)
         is_first = not polled.lost_block and not polled.pause
         if timed_out and is_first and not self._bus.is_lossy:
-            # Repeated after what became more urgent meanwhile, so the others wait less.
-            polled.lost_block, polled.retry_at = name, now + less_urgent
+            # The retry is as urgent as the read. Other meters may be more urgent now.
+            polled.lost_block, polled.retry_at = name, now + rank
             return
         if timed_out or not polled.online or isinstance(err, CountisError):
             self._lost(polled, name, err)
@@ -316,7 +311,7 @@ class Poller:
             polled.on_error(err, name)
 
     def _lost(self, polled: Polled, name: str, err: PollError) -> None:
-        """Report that a meter is offline."""
+        """Plan the retry of an offline meter, and report the error."""
         now = asyncio.get_running_loop().time()
         polled.lost(name, now)
         self._spaced_until = now + RETRY_SPACING
@@ -324,7 +319,7 @@ class Poller:
             polled.on_error(err, None)
 
     async def _async_connection_lost(self, err: ModbusConnectionError) -> None:
-        """Report all meters as offline, and wait before the port is tried again."""
+        """Report the error for all meters, and wait before the port is opened again."""
         for polled in list(self._polled):
             polled.restart(asyncio.get_running_loop().time())
             polled.on_error(err, None)

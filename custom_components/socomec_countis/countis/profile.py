@@ -15,21 +15,21 @@ from modbus_connection import (
 from modbus_connection.model import read_optional
 
 from . import registers
-from .block import Block, Counters, Values
+from .block import Block, CounterBlock, Values
 from .errors import AnotherMeterError, NotACountisError
-from .plausibility import Limits
-from .registers import BLOCK_OF, CurrentTransformer, Identity, Revision, Tariffs
+from .limits import Limits
+from .registers import BLOCK_OF, PHASES, CurrentTransformer, Identity, Tariffs
 from .relations import relations_of, same_counters
 
-# Raised whenever a new version of the integration needs to know more of a meter.
+# Raised if a new version of the library needs a fact that stored profiles lack.
 PROFILE_VERSION = 1
-INCOMPLETE = 0  # in place of the version of a stored profile that lacks something
+INCOMPLETE = 0  # the version of a stored profile that lacks a key
 
-SIGNATURE = "SOCO"
-PRODUCT_ORDER_COUNTIS = 100
+SIGNATURE = "SOCO"  # 50000
+PRODUCT_ORDER_COUNTIS = 100  # 50004
 UNNAMED_MODEL = "COUNTIS"
 
-# Each block with the types to try, the better resolution first.
+# The types to probe for each block, the high resolution first.
 BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
     "identity": (registers.Identity,),
     "measurements": (registers.Measurements,),
@@ -41,33 +41,23 @@ BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
     "clock": (registers.Clock,),
 }
 COUNTERS = ("energies", "tariffs")
-# A meter is complete without them, so a lost response to one does not end the probe.
+# If a response for one of these blocks is lost, the profile is taken without it.
 OPTIONAL = ("periods", "overflows", "clock")
 
-# A. If the primary current is unknown, an E4x is assumed to measure up to this current.
-# Our choice: above any transformer that is built for low voltage.
+# A; the assumed primary current of an E4x that does not report it. Our choice: above
+# any transformer that is built for low voltage.
 UNKNOWN_TRANSFORMER_AMPERES = 10_000
 
-# A device without an identification is accepted as a meter if it measures a mains:
-# 100 V to 300 V on one phase, 45 Hz to 65 Hz (230 V and 50/60 Hz with our margin).
+# A device without an identification is accepted as a meter if one phase and the
+# frequency are in these ranges. Our choice: wider than 230 V and 50 Hz or 60 Hz.
 MAINS_VOLTS = (100, 300)
 MAINS_HERTZ = (45, 65)
 
-DIRECT_FAMILIES = (1, 2, 3)  # without current transformers
+DIRECT_FAMILIES = (1, 2, 3)  # E1x, E2x and E3x have no current transformers
 TRANSFORMER_FAMILY = 4
 
-# The fields of a profile that are lists in JSON content.
-SETS = ("quantities", "unused", "relations", "undecided")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """How a meter supports a block."""
-
-    type_name: str
-    """The class in `registers`: for counters, it decides about the resolution."""
-    split: bool = False
-    """Whether the block has to be read around its reserved registers."""
+# The fields of a profile that JSON content has as lists.
+SETS = ("split", "quantities", "unused", "relations", "undecided")
 
 
 @dataclass(frozen=True)
@@ -75,21 +65,23 @@ class Profile:
     """The identity of one meter, and the blocks and quantities that it supports."""
 
     identity: Mapping[str, Any] = field(default_factory=dict)
-    """The values of block 50000; empty if the meter does not support the block."""
-    blocks: Mapping[str, Variant] = field(default_factory=dict)
-    """The supported blocks by name."""
+    """The values of block 50000, empty if the meter does not support it."""
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    """The class in `registers` of each supported block by name."""
+    split: frozenset[str] = frozenset()
+    """The blocks that have to be read without their reserved registers."""
     quantities: frozenset[str] = frozenset()
     """The quantities that the meter measures and counts."""
     unused: frozenset[str] = frozenset()
-    """Counters that read 0 when the profile was taken."""
+    """The counters that were 0 when the profile was taken."""
     relations: frozenset[str] = frozenset()
-    """The relations between its registers that the meter satisfies."""
+    """The relations (`relations.py`) that the meter satisfies."""
     tariff_count: int | None = None
     """The number of tariffs (51200), None if the meter does not report it."""
     primary_current: float | None = None
-    """Of the current transformers in A (57346), None if unknown or without them."""
+    """In A (57346), None if it is unknown or the meter has no transformers."""
     undecided: frozenset[str] = frozenset()
-    """Optional blocks that could not be read: supported or not."""
+    """Optional blocks whose response was lost, so their support is unknown."""
     version: int = PROFILE_VERSION
 
     @property
@@ -98,39 +90,27 @@ class Profile:
         return self.version != PROFILE_VERSION or bool(self.undecided)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the profile as JSON content, to be read by `from_dict`."""
-        blocks = {
-            name: {"type": variant.type_name, "split": variant.split}
-            for name, variant in self.blocks.items()
-        }
-        return (
-            asdict(self)
-            | {name: sorted(getattr(self, name)) for name in SETS}
-            | {"blocks": blocks}
-        )
+        """Return the profile as JSON content for `from_dict`."""
+        return asdict(self) | {name: sorted(getattr(self, name)) for name in SETS}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the profile from what `as_dict` returned.
+        """Return the profile from the content that `as_dict` returned.
 
-        If a key is missing, its default is used and the profile is outdated.
+        If a key is missing, the profile has its default and is outdated.
         """
         names = {each.name for each in fields(cls)}
         content = {name: stored[name] for name in names & stored.keys()}
         if len(content) < len(names):
             content["version"] = INCOMPLETE
-        blocks = {
-            name: Variant(each["type"], each["split"])
-            for name, each in content.get("blocks", {}).items()
-        }
         sets = {name: frozenset(content.get(name, ())) for name in SETS}
-        return cls(**content | sets | {"blocks": blocks})
+        return cls(**content | sets)
 
     @property
     def model(self) -> str:
-        """Return the model as printed on the meter, "COUNTIS" if it has no name.
+        """Return the model such as "COUNTIS E33" (50050 or 50058).
 
-        Registers 50050 and 50058; a name with a model number is preferred.
+        A name with a model number is preferred. A meter without a name is a "COUNTIS".
         """
         names = [
             str(self.identity.get(name) or "").upper()
@@ -146,15 +126,12 @@ class Profile:
 
     @property
     def serial_number(self) -> str | None:
-        """Return year and week, site and line (hex digits) and order number.
-
-        Registers 50008 to 50010; None if they are not available.
-        """
+        """Return the serial number (50008 to 50010), None if it is not available."""
         return serial_number(self.identity)
 
     @property
     def software_version(self) -> str | None:
-        """Return the firmware version such as "1.00" (register 50007)."""
+        """Return the firmware version such as "1.00" (50007), None if not available."""
         version = self.identity.get("software_version")
         if version is None:
             return None
@@ -163,7 +140,7 @@ class Profile:
 
     @property
     def limits(self) -> Limits:
-        """Return what the meter can measure, scaled by its current transformers."""
+        """Return the range of the meter with its current transformers."""
         if self.primary_current:
             return Limits.of_transformer(self.primary_current)
         if self.family == TRANSFORMER_FAMILY:
@@ -172,11 +149,10 @@ class Profile:
 
     def block(self, name: str, unit: ModbusUnit) -> Block | None:
         """Return a block of the meter at this unit, None if it is not supported."""
-        variant = self.blocks.get(name)
-        types = {each.__name__: each for each in BLOCK_TYPES[name]}
-        if variant is None or variant.type_name not in types:
-            return None
-        return types[variant.type_name](unit, split=variant.split)
+        for block_type in BLOCK_TYPES[name]:
+            if block_type.__name__ == self.blocks.get(name):
+                return block_type(unit, split=name in self.split)
+        return None
 
 
 def _family(model: str) -> int | None:
@@ -185,23 +161,17 @@ def _family(model: str) -> int | None:
 
 
 def serial_number(values: Mapping[str, Any]) -> str | None:
-    """Return the serial number from the values of 50008 to 50010, or None."""
+    """Return the serial number from the values of block 50000.
+
+    It has year and week (50008) and site and line (50009) in hex digits, then the order
+    (50010). Returns None if one of them is not available, or all are 0.
+    """
     year_week, site_line, order = parts = [
         values.get(f"serial_{part}") for part in ("year_week", "site_line", "order")
     ]
     if None in parts or not any(parts):
         return None
     return f"{year_week:04X}{site_line:04X}{order:05d}"
-
-
-async def async_read_serial_number(unit: ModbusUnit) -> str | None:
-    """Return the serial number of the meter, None if it is not available.
-
-    Raises `ModbusError`.
-    """
-    revision = Revision(unit)
-    await revision.async_update()
-    return serial_number(revision.values)
 
 
 async def async_take_profile(
@@ -212,23 +182,23 @@ async def async_take_profile(
 ) -> Profile:
     """Return the profile of the meter at this unit, in about ten requests.
 
-    `expected` is the serial number of the only meter to accept. `previous` is an
-    older profile of the same meter: while the meter starts up, a block that was
-    supported is unavailable. Raises `NotACountisError` for another device,
-    `AnotherMeterError` for another meter, and `ModbusError` if the bus does not
-    carry the responses or the meter is still starting.
+    `expected` is the serial number of the only meter to accept. `previous` is an older
+    profile of the same meter. If a block of counters that was supported is unavailable
+    now, the meter is still starting. Raises `NotACountisError` for another device,
+    `AnotherMeterError` for another meter, and `ModbusError` if a response is lost or
+    the meter is still starting.
     """
     identity = await _async_identify(unit)
     profile = Profile(identity={} if identity is None else identity.values)
     _require_serial_number(expected, profile.serial_number)
-    names = [name for name in BLOCK_TYPES if name != "identity"]
-    if profile.family in DIRECT_FAMILIES:
-        names.remove("transformer")
     required = {"measurements"}
     if previous is not None:
         required |= previous.blocks.keys() & set(COUNTERS)
     supported: dict[str, Block] = {} if identity is None else {"identity": identity}
     undecided: set[str] = set()
+    names = [name for name in BLOCK_TYPES if name != "identity"]
+    if profile.family in DIRECT_FAMILIES:
+        names.remove("transformer")
     for name in names:
         try:
             block = await _async_find(name, unit)
@@ -248,7 +218,7 @@ async def async_take_profile(
 
 
 def _require_serial_number(expected: str | None, found: str | None) -> None:
-    """Raise if the meter is not the expected one, or does not report its number."""
+    """Raise if another meter responds, or one that does not report its number."""
     if expected is None or found == expected:
         return
     if found is None:
@@ -278,13 +248,18 @@ async def _async_identify(unit: ModbusUnit) -> Identity | None:
 
 
 async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
-    """Return the best variant of a block that the meter supports, None if none."""
+    """Return the best type of a block that the meter supports, None if none.
+
+    Counters in high resolution are used if they agree with those in low resolution.
+    """
     types = BLOCK_TYPES[name]
     if name in COUNTERS:
-        fine, coarse = [await _async_supported(each, unit) for each in types]
-        return _better(fine, coarse)
+        high, low = [await _async_supported(each, unit) for each in types]
+        if isinstance(high, CounterBlock) and isinstance(low, CounterBlock):
+            return high if same_counters(high, low) else low
+        return high or low
     for each in types:
-        # A refusal other than "no such register" still leaves the block unsupported.
+        # Any refusal means that the meter does not support the block.
         with suppress(ModbusExceptionError):
             if (found := await _async_supported(each, unit)) is not None:
                 return found
@@ -292,10 +267,10 @@ async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
 
 
 async def _async_supported[B: Block](block_type: type[B], unit: ModbusUnit) -> B | None:
-    """Return a block as far as the meter supports it, None if not at all.
+    """Return a block that was read, None if the meter does not support it.
 
-    The tables leave open whether a meter refuses a request that touches reserved
-    registers or answers it with ones, so the block is tried around them as well.
+    The tables leave open whether a meter refuses requests with reserved registers, so a
+    refused block is read again without them.
     """
     for split in (False, True):
         block = block_type(unit, split=split)
@@ -304,21 +279,10 @@ async def _async_supported[B: Block](block_type: type[B], unit: ModbusUnit) -> B
     return None
 
 
-def _better(fine: Block | None, coarse: Block | None) -> Block | None:
-    """Return the counters in steps of 10 Wh if they agree with those in kWh."""
-    if (
-        isinstance(fine, Counters)
-        and isinstance(coarse, Counters)
-        and not same_counters(fine, coarse)
-    ):
-        return coarse
-    return fine or coarse
-
-
 def _require_mains(values: Values) -> None:
-    """Raise `NotACountisError` if the device does not measure a mains."""
+    """Raise `NotACountisError` if the measurements are not those of a mains."""
     hertz = values.get("frequency") or 0
-    volts = [values.get(f"voltage_{phase}") or 0 for phase in ("l1", "l2", "l3")]
+    volts = [values.get(f"voltage_{phase}") or 0 for phase in PHASES]
     lowest, highest = MAINS_VOLTS
     has_mains = any(lowest <= each <= highest for each in volts)
     if not has_mains or not MAINS_HERTZ[0] <= hertz <= MAINS_HERTZ[1]:
@@ -332,19 +296,19 @@ def _completed(
     undecided: Collection[str],
     previous: Profile,
 ) -> Profile:
-    """Return the profile with what was found in the blocks as they were just read.
+    """Return the profile with the content of the blocks, which were just read.
 
-    What the meter measured before is kept: a phase may be absent for a while, and a
-    meter without a load satisfies no relation.
+    Quantities of the previous profile are kept, because a phase may be absent for a
+    while.
     """
     transformer, tariffs = supported.get("transformer"), supported.get("tariffs")
-    if isinstance(transformer, CurrentTransformer) and transformer.values["ct_ratio"]:
-        profile = replace(profile, primary_current=transformer.primary_current)
+    if isinstance(transformer, CurrentTransformer):
+        profile = replace(profile, primary_current=transformer.primary)
     values: Values = {"clock_offset": 0} if "clock" in supported else {}
     for block in supported.values():
         values |= block.measured(profile.limits.allow)
     step = max(
-        (each.step for each in supported.values() if isinstance(each, Counters)),
+        (each.step for each in supported.values() if isinstance(each, CounterBlock)),
         default=0,
     )
     measured = {name: value for name, value in values.items() if value is not None}
@@ -352,10 +316,8 @@ def _completed(
     kept = {each for each in previous.quantities if BLOCK_OF.get(each) in supported}
     return replace(
         profile,
-        blocks={
-            name: Variant(type(block).__name__, block.split)
-            for name, block in supported.items()
-        },
+        blocks={name: type(block).__name__ for name, block in supported.items()},
+        split=frozenset(name for name, block in supported.items() if block.split),
         quantities=frozenset(quantities | kept),
         unused=frozenset(
             each

@@ -1,21 +1,23 @@
-"""The register map of a COUNTIS: what is read where, and what may be written.
+"""The register map of a COUNTIS: which registers are read, and which are written.
 
-The source is Socomec's Modbus table for the COUNTIS E34 and E44, edition V 200.53,
-which the E33 shares; docs/meter.md says how sure each fact is. Register addresses
-are those on the wire. Each class is one block of the table, or the part of it that
-is used: `register_ranges` bounds it, and no request crosses that bound. The name of
-a field is the name of its quantity everywhere else.
+The source is Socomec's "Modbus table for COUNTIS E34/E44", edition V 200.53, which
+the E33 shares. The tables for COUNTIS E23/E24 (edition V 103.8) and E14 (edition
+V 103.4) differ where a comment names E1x or E2x. Other modules refer to these tables
+by register address. docs/meter.md lists how certain each fact is.
+
+Register addresses are those on the wire. Each class is one block of the table, or a
+part of it. `register_ranges` bounds the block, and no request crosses that bound. The
+name of a field is the name of its quantity everywhere else.
 """
 
 from typing import override
 
-from modbus_connection import ModbusUnit
 from modbus_connection.model import NumberField
 
-from .block import Block, Counters, Values
+from .block import Block, CounterBlock, Values
 from .fields import (
-    Text,
-    WideString,
+    PackedText,
+    WideText,
     amperes,
     hertz,
     kilovar_hours,
@@ -29,10 +31,11 @@ from .fields import (
     word,
 )
 
-SECONDARY_CURRENTS = (1, 5)  # A, of the current transformers that the table allows
+PHASES = ("l1", "l2", "l3")
+SECONDARY_CURRENTS = (1, 5)  # A; of the current transformers in the table
 
-# Commands. Nothing else is ever written: the other bits of 57890 clear averages,
-# events and load curves.
+# Commands. No other register is written, because the other bits of 57890 clear
+# averages, events and load curves.
 SET_TARIFF = 40481
 SET_CLOCK = 57600
 TARIFF_RESET = 57892
@@ -48,42 +51,37 @@ PARTIAL_COUNTERS = {
     "partial_energy_reactive": 0x0002,
     "partial_energy_produced": 0x0008,
 }
-PARTIAL_ENERGIES_RESET = 40512
+PARTIAL_ENERGIES_RESET = 40512  # E1x and E2x only, reserved in the table of E34/E44
 PARTIAL_ENERGIES = 0x20
-PARTIAL_ENERGIES_FAMILIES = (1, 2)  # E1x and E2x (editions V 103.4 and V 103.8)
 
 
-class Revision(Block):
-    """The part of block 50000 that tells one meter or firmware from another."""
+class Identity(Block):
+    """Product identification, block 50000, 66 registers."""
 
-    register_ranges = ((50006, 50010),)
+    register_ranges = ((50000, 50065),)
 
+    signature = WideText(50000, count=4)
+    product_order_id = word(50004)
+    product_id = word(50005)
     table_version = word(50006)
     software_version = word(50007)
     serial_year_week = word(50008)
     serial_site_line = word(50009)
     serial_order = word(50010)
-
-
-class Identity(Revision):
-    """Product identification, block 50000, 66 words."""
-
-    register_ranges = ((50000, 50065),)
-
-    signature = WideString(50000, count=4)
-    product_order_id = word(50004)
-    product_id = word(50005)
     product_version_major = word(50018)
     product_version_minor = word(50019)
-    vendor_name = Text(50042, count=8)
-    product_name = Text(50050, count=8)
-    extended_name = Text(50058, count=8)
+    vendor_name = PackedText(50042, count=8)
+    product_name = PackedText(50050, count=8)
+    extended_name = PackedText(50058, count=8)
+
+
+class Revision(Identity):
+    """The part of block 50000 that differs between meters and between firmwares."""
+
+    part = (50006, 50010)
 
 
 SERIAL_NUMBER_REGISTERS = range(50008, 50017)
-
-
-PHASES = ("l1", "l2", "l3")
 
 
 class Measurements(Block):
@@ -122,9 +120,9 @@ class Measurements(Block):
     @property
     @override
     def values(self) -> Values:
-        """Return the quantities as last read, None for those of an absent phase.
+        """Return the last read values, None for those of an absent phase.
 
-        All ones in a signed register of an absent phase would be -10 W.
+        In the signed registers of an absent phase, all ones would be -10 W.
         """
         values = super().values
         for phase in PHASES:
@@ -136,38 +134,47 @@ class Measurements(Block):
     @property
     @override
     def implausible(self) -> str | None:
-        """The measured phases power the meter, so 0 Hz marks an invalid reading."""
+        """Return why the last response is implausible, or None.
+
+        The measured phases power the meter, so it cannot measure 0 Hz.
+        """
         return None if self.frequency else "no mains frequency"
 
 
-# The part that the entities show which are enabled by default, and the part that
-# changes fastest. A shorter read leaves time of the bus to other blocks.
-MAIN_MEASUREMENTS = (50520, 50549)
-POWER = (50536, 50549)
-MEASURED_DETAILS = frozenset(
-    quantity
-    for quantity, field in Measurements.declared_fields.items()
-    if not MAIN_MEASUREMENTS[0] <= field.address <= MAIN_MEASUREMENTS[1]
-)
+class MainMeasurements(Measurements):
+    """The measurements of the entities that are enabled by default.
+
+    A shorter read leaves time of the bus to other blocks.
+    """
+
+    part = (50520, 50549)
 
 
 class Power(Measurements):
-    """The part of block 50512 that changes fastest, 50536 to 50549."""
+    """The measurements that change fastest."""
 
-    def __init__(self, unit: ModbusUnit, *, split: bool = False) -> None:
-        """Initialize the block without the other measurements."""
-        super().__init__(unit, split=split)
-        self.restrict_to(*POWER)
+    part = (50536, 50549)
 
     @property
     @override
     def implausible(self) -> str | None:
-        """Zeros alone mean that no load is connected, or that the meter starts up."""
+        """Return that all powers are 0, or None.
+
+        Zeros mean that no load is connected, or that the meter starts up.
+        """
         return None if any(self.values.values()) else "all zeros"
 
 
-class Energies(Counters):
-    """Energies in Unit/100, block 50944: Ea+, Er+ and Ea-, total and partial."""
+MEASURED_DETAILS = frozenset(
+    quantity
+    for quantity, field in Measurements.declared_fields.items()
+    if not MainMeasurements.part[0] <= field.address <= MainMeasurements.part[1]
+)
+"""The quantities that `MainMeasurements` leaves out."""
+
+
+class Energies(CounterBlock):
+    """Energies in Unit/100 (10 Wh), block 50944: Ea+, Er+, Ea-, total and partial."""
 
     register_ranges = ((50944, 51008),)
     resettable = tuple(PARTIAL_COUNTERS)
@@ -180,8 +187,8 @@ class Energies(Counters):
     partial_energy_produced = kilowatt_hours(50962)
 
 
-class Tariffs(Counters):
-    """Energies per tariff in Unit/100, block 51200: Ea+ in each tariff."""
+class Tariffs(CounterBlock):
+    """Energies per tariff in Unit/100 (10 Wh), block 51200: Ea+ in each tariff."""
 
     register_ranges = ((51200, 51249),)
 
@@ -194,7 +201,7 @@ class Tariffs(Counters):
 
 
 class Periods(Block):
-    """Temporal active index in Unit/100, block 36928: by the meter's own clock."""
+    """Temporal active index in Unit/100 (10 Wh), block 36928, by the meter's clock."""
 
     register_ranges = ((36928, 36951),)
 
@@ -213,19 +220,20 @@ class Periods(Block):
 
 
 def _in_kwh[B: Block](block: type[B], first: int) -> type[B]:
-    """Return the block in steps of 1 kWh or kvarh, which begins at `first`.
+    """Return the low-resolution block (1 kWh or kvarh) that begins at `first`.
 
-    The table has each block of counters in both resolutions, in the same order.
+    The table contains each block in both resolutions, with the same layout.
     """
     ((begin, end),) = block.register_ranges or ()
-    fields: dict[str, object] = {
-        name: unsigned(field.address + first - begin, unit=field.unit)
+    distance = first - begin
+    attributes: dict[str, object] = {
+        name: unsigned(field.address + distance, unit=field.unit)
         if isinstance(field, NumberField) and field.unit
-        else word(field.address + first - begin)
+        else word(field.address + distance)
         for name, field in block.declared_fields.items()
     }
-    attributes = {"step": 1, "register_ranges": ((first, end + first - begin),)}
-    return type(f"{block.__name__}InKwh", (block,), fields | attributes)
+    attributes |= {"step": 1, "register_ranges": ((first, end + distance),)}
+    return type(f"{block.__name__}InKwh", (block,), attributes)
 
 
 EnergiesInKwh = _in_kwh(Energies, 50768)
@@ -234,7 +242,10 @@ PeriodsInKwh = _in_kwh(Periods, 36896)
 
 
 class Overflows(Block):
-    """Table overflow, block 36864: the number of rollovers of each counter."""
+    """Table overflow, block 36864: the number of rollovers of each counter.
+
+    The table gives 999 999 999 steps of 10 Wh as the overflow value.
+    """
 
     register_ranges = ((36864, 36874),)
 
@@ -246,11 +257,18 @@ class Overflows(Block):
     overflows_tariff_3 = word(36873)
     overflows_tariff_4 = word(36874)
 
+    @property
+    def by_counter(self) -> Values:
+        """Return the last read numbers of rollovers by counter."""
+        totals = ("energy_consumed", "energy_reactive", "energy_produced")
+        counters = (*totals, *TARIFF_COUNTERS)
+        return dict(zip(counters, self.values.values(), strict=True))
+
 
 class CurrentTransformer(Block):
-    """Network settings, block 57344; a direct meter has no transformer to set.
+    """Network settings, block 57344, of a meter with current transformers.
 
-    On an E1x or E2x these registers hold the speed and the stop bits.
+    On an E1x or E2x, these registers hold the speed and the stop bits.
     """
 
     register_ranges = ((57345, 57346),)
@@ -259,17 +277,22 @@ class CurrentTransformer(Block):
     primary_current = word(57346)
 
     @property
+    def primary(self) -> float | None:
+        """Return the primary current in A, None if no transformer is set."""
+        is_set = self.primary_current and self.secondary_current in SECONDARY_CURRENTS
+        return self.primary_current if is_set else None
+
+    @property
     @override
     def values(self) -> Values:
-        """Return the ratio, None for a secondary that no transformer has."""
-        primary, secondary = self.primary_current, self.secondary_current
-        if not primary or secondary not in SECONDARY_CURRENTS:
+        """Return the ratio of the transformer, None if no transformer is set."""
+        if self.primary is None or self.secondary_current is None:
             return {"ct_ratio": None}
-        return {"ct_ratio": primary / secondary}
+        return {"ct_ratio": self.primary / self.secondary_current}
 
 
 class Clock(Block):
-    """Date and time, block 57600; all six are written at once, with function 16."""
+    """Date and time, block 57600; the six registers are written in one request."""
 
     register_ranges = ((57600, 57605),)
 
@@ -281,9 +304,9 @@ class Clock(Block):
     second = word(57605)
 
 
-# The block that each quantity is read with; blocks are named like their classes.
 BLOCK_OF = {
     quantity: block.__name__.lower()
     for block in (Measurements, Energies, Tariffs, Periods, Overflows)
     for quantity in block.declared_fields
 } | {"ct_ratio": "transformer", "clock_offset": "clock"}
+"""The name of the block that contains a quantity."""

@@ -1,4 +1,4 @@
-"""Scan a bus: at which unit IDs meters respond, and with which line settings."""
+"""Scan a bus for meters: their unit IDs and line settings."""
 
 import asyncio
 from collections import deque
@@ -14,18 +14,18 @@ from .line_settings import SCAN_SETTINGS, LineSettings
 from .probe import PROBE_REGISTER, UNIT_IDS, Probe, plan
 from .profile import Profile, async_take_profile
 
-PROFILE_ATTEMPTS = 2  # of a dozen requests, which the bus repeats itself
-RESERVED_UNIT_ID = 248  # by Modbus: no device responds to a test at it
-WEIGHT_OF_ONE_PROBE = 0.1  # in the moving average of the time that probes take
+PROFILE_ATTEMPTS = 2  # of a dozen requests, each of which is retried as well
+RESERVED_UNIT_ID = 248  # no device has it (Modbus specification), only an echo responds
+PACE_WEIGHT = 0.1  # of a new probe in the moving average
 
 
 @dataclass(frozen=True)
 class OpenBus:
-    """A bus that is open with some settings."""
+    """A bus that is open with some line settings."""
 
     bus: Bus
     unit: Callable[[int], AbstractAsyncContextManager[ModbusUnit]]
-    """Lends the client unit of a unit ID."""
+    """Returns the client unit of a unit ID."""
 
 
 @dataclass(frozen=True)
@@ -39,43 +39,45 @@ class FoundMeter:
 
 @dataclass
 class Scan:
-    """A scan of one bus; its results may be read while it runs."""
+    """A scan of one bus; its attributes may be read while it runs."""
 
     open_bus: Callable[[LineSettings], AbstractAsyncContextManager[OpenBus]]
     settings: Sequence[LineSettings] = SCAN_SETTINGS
     unit_ids: Sequence[int] = UNIT_IDS
     on_change: Callable[[], None] = lambda: None
-    """Called before each probe, and when a meter was found."""
+    """Called before each probe, and after a meter was found."""
 
     found: list[FoundMeter] = field(default_factory=list, init=False)
     others: set[int] = field(default_factory=set, init=False)
     """Unit IDs of other devices, and of meters whose profile cannot be taken."""
     progress: float = field(default=0, init=False)
-    """From 0 to 1; never falls."""
+    """From 0 to 1, never decreasing."""
     trying: LineSettings = field(init=False)
+    """The line settings of the last probe."""
     unit_id: int = field(init=False)
+    """The unit ID of the last probe."""
 
     def __post_init__(self) -> None:
         """Plan the probes."""
         self._probes = deque(plan(self.settings, self.unit_ids))
         self._seconds_left = sum(probe.seconds for probe in self._probes)
         self._pace = 1.0
-        """The time that probes take, in proportion to what they are expected to."""
+        """Real duration of a probe divided by the expected one, a moving average."""
         self._identified: set[int] = set()
         self._echo_checked = False
         self.trying, self.unit_id, _ = self._probes[0]
 
     @property
     def remaining_seconds(self) -> float:
-        """Return for how many s the scan goes on if nothing more responds."""
+        """Return the expected duration in s if no further device responds."""
         return self._seconds_left * self._pace
 
     async def async_run(self) -> None:
         """Scan to the end.
 
-        After a device has responded, all others are looked for with its settings only.
-        Raises `ModbusConnectionError` if the port or gateway cannot be reached,
-        `EchoError` if the adapter echoes requests, and what `open_bus` raises.
+        After a device has responded, only its line settings are probed. Raises
+        `ModbusConnectionError` if the port or gateway cannot be reached, `EchoError` if
+        the adapter echoes requests, and as `open_bus`.
         """
         while self._probes:
             settings = self._probes[0].settings
@@ -98,7 +100,7 @@ class Scan:
         if responds:
             self._settle(probe.settings)
         else:
-            self._pace += WEIGHT_OF_ONE_PROBE * (took / probe.seconds - self._pace)
+            self._pace += PACE_WEIGHT * (took / probe.seconds - self._pace)
             self._seconds_left -= probe.seconds
             await self._async_check_echo(opened)
         part = probe.seconds / (probe.seconds + max(self._seconds_left, 0))
@@ -126,7 +128,7 @@ class Scan:
         self.others.add(unit_id)
 
     def _settle(self, settings: LineSettings) -> None:
-        """Go on with the settings of the device that responds, and no others."""
+        """Leave out the probes with other settings, and those of identified devices."""
         self._probes = deque(
             probe
             for probe in self._probes
@@ -135,7 +137,7 @@ class Scan:
         self._seconds_left = sum(probe.seconds for probe in self._probes)
 
     async def _async_check_echo(self, opened: OpenBus) -> None:
-        """Raise `EchoError` if the adapter hides all responses; checked once."""
+        """Raise `EchoError` if the adapter echoes requests. This is checked once."""
         if self._echo_checked or opened.bus.responded:
             return
         self._echo_checked = True

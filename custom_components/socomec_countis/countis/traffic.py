@@ -1,4 +1,4 @@
-"""The requests to one unit ID and their outcome."""
+"""The number of requests to one unit ID, and of their errors."""
 
 from dataclasses import dataclass
 
@@ -15,18 +15,18 @@ from modbus_connection import (
 
 @dataclass
 class Traffic:
-    """The requests to one unit ID since the bus is in use, and their outcome."""
+    """The requests to one unit ID since the bus was created, and their outcome."""
 
     requests: int = 0
     retries: int = 0
-    """The requests that repeat another one."""
+    """Requests that repeat another one."""
     timeouts: int = 0
     damaged: int = 0
     """Responses with a wrong CRC, length, function or unit ID."""
     refused: int = 0
     """Modbus exceptions of the meter."""
     seconds: float = 0
-    """Time of the bus in s."""
+    """Duration of all transactions in s."""
 
     @property
     def errors(self) -> int:
@@ -34,9 +34,9 @@ class Traffic:
         return self.timeouts + self.damaged + self.refused
 
     def count(self, err: Exception, *, connected: bool) -> ModbusError:
-        """Count an error of a client, and return the one to raise in its place."""
+        """Count an error of a client, and return the error to raise instead."""
         if isinstance(err, GatewayPathUnavailableError | GatewayTargetError):
-            err = ModbusTimeoutError(str(err))
+            err = ModbusTimeoutError(str(err))  # the meter did not respond to a gateway
         if isinstance(err, ModbusExceptionError):
             self.refused += 1
             return err
@@ -48,8 +48,8 @@ class Traffic:
         if isinstance(err, ModbusProtocolError):
             self.damaged += 1
             return err
-        # A timeout of connecting is an OSError. A client may raise anything if it does
-        # not check whether a response belongs to the request.
+        # A timeout of connecting is an OSError. A client may raise any exception if it
+        # does not check whether a response belongs to the request.
         if isinstance(err, OSError) or not connected:
             return ModbusConnectionError(str(err))
         self.damaged += 1

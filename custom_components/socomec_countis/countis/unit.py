@@ -27,11 +27,11 @@ WRITE_CHARACTERS = 16  # function 6, its register included; also a loopback test
 WRITE_SEVERAL_CHARACTERS = 17  # function 16
 
 ATTEMPTS = 2
-MOST_ATTEMPTS = 3  # of a patient unit, and on a lossy bus
-# s; a meter in AUTO mode may take as long.
+PATIENT_ATTEMPTS = 3  # of a patient unit, and on a lossy bus
+# s; our choice: a meter in AUTO mode needs requests to find the line settings.
 PATIENT_RESPONSE_TIMEOUT = 1.0
 
-REOPEN_SECONDS = 1.0  # s for which a port may be busy after it was closed
+REOPEN_SECONDS = 1.0  # s; our choice: a port is busy for less after it was closed
 # s after a lost response in which it may arrive. Our choice: a radio link or a gateway
 # that is busy takes so long.
 LATE_SECONDS = 3.0
@@ -39,11 +39,11 @@ LATE_SECONDS = 3.0
 LOOPBACK = 0xA55A  # any word
 
 REPEATS_TIMEOUTS = ContextVar("REPEATS_TIMEOUTS", default=True)
-"""Whether the reads of this task are repeated at once if they time out."""
+"""Whether a read of this task that times out is retried at once."""
 
 
 class BusUnit:
-    """One unit ID: what components use of `ModbusUnit`."""
+    """One unit ID of a bus: the part of `ModbusUnit` that components use."""
 
     def __init__(
         self,
@@ -54,50 +54,40 @@ class BusUnit:
         patient: bool,
         background: bool,
     ) -> None:
-        """Initialize the unit with the client that carries its requests."""
+        """Initialize the unit with the client that sends its requests."""
         self._bus = bus
         self._unit_id = unit_id
         self._client = client
         self._patient = patient
         self._background = background
         self._online: bool | None = None
-        """Whether the last request had a response, None before the first one."""
+        """Whether the last read had a response, None before the first read."""
         self._lost = False
         """Whether a response was lost or damaged since the last valid one."""
         self._late: set[tuple[int, int]] = set()
         """Reads (register address and count) whose response may still arrive."""
         self._late_until = 0.0
-        self.disconnect = client.disconnect
-        self.on_connection_lost = client.on_connection_lost
-        self.require_connect_delay = client.require_connect_delay
-        self.require_timeout = client.require_timeout
-        self.set_message_spacing = client.set_message_spacing
-
-    @property
-    def connected(self) -> bool:
-        """Return whether the client is connected."""
-        return self._client.connected
+        """Until when these responses may arrive, in s of the event loop's clock."""
 
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
-        """Read registers, again if the response is lost or damaged.
+        """Read registers with function 3, and retry a lost or damaged response.
 
-        A timeout is not repeated if the last request of the unit timed out, too, or if
-        the task repeats it later. On a lossy bus it is repeated nevertheless, because
-        the loss is probably not the meter's.
+        A timeout is not retried if the last read of the unit timed out, too, or if the
+        task retries it later. On a lossy bus, it is always retried, because the meter
+        is probably online. Raises `ModbusError`.
         """
         bus = self._bus
-        insists = self._patient or bus.is_lossy
-        attempts = 0
+        is_patient = self._patient or bus.is_lossy
+        attempts_left = PATIENT_ATTEMPTS if is_patient else ATTEMPTS
         while True:
-            attempts += 1
+            attempts_left -= 1
             try:
                 words = await self._async_read(address, count)
             except (ModbusTimeoutError, ModbusProtocolError) as err:
                 self._lost = True
                 timed_out = isinstance(err, ModbusTimeoutError)
                 is_final = self._online is False or not REPEATS_TIMEOUTS.get()
-                gives_up = timed_out and is_final and not insists
-                if attempts == (MOST_ATTEMPTS if insists else ATTEMPTS) or gives_up:
+                if not attempts_left or (timed_out and is_final and not is_patient):
                     self._online = not timed_out
                     await self._async_check_echo()
                     raise
@@ -108,10 +98,10 @@ class BusUnit:
                 return words
 
     async def _async_read(self, address: int, count: int) -> list[int]:
-        """Read registers once, without taking the response to another read.
+        """Read registers once, and take no late response to another read.
 
-        A response only shows how many registers it holds, not which ones, and a
-        refusal not even that.
+        A response contains the number of registers, but not their address. A refusal
+        contains neither.
         """
 
         async def read() -> list[int]:
@@ -124,7 +114,7 @@ class BusUnit:
         request = (address, count)
         if self._background:
             await self._bus.async_wait_for_pause()
-        await self._async_settle(
+        await self._async_wait_for_late(
             {other for other in self._late - {request} if other[1] == count}
         )
         try:
@@ -138,20 +128,20 @@ class BusUnit:
             )
         except ModbusExceptionError:
             self._bus.responded = True
-            if not await self._async_settle(self._late - {request}):
+            if not await self._async_wait_for_late(self._late - {request}):
                 raise
             return await self._async_read(address, count)
         except BaseException:
             self._late.add(request)
             raise
         finally:
-            # If the response was a late one, that to this request is still missing.
+            # If the response is a late one, the response to this request may follow.
             if request in self._late:
                 self._late_until = asyncio.get_running_loop().time() + LATE_SECONDS
         self._bus.responded = True
         return words
 
-    async def _async_settle(self, reads: Collection[tuple[int, int]]) -> bool:
+    async def _async_wait_for_late(self, reads: Collection[tuple[int, int]]) -> bool:
         """Wait until no response to these reads can arrive, and return if one could."""
         seconds = self._late_until - asyncio.get_running_loop().time()
         if reads and seconds > 0:
@@ -162,10 +152,11 @@ class BusUnit:
         return seconds > 0
 
     async def _async_check_echo(self) -> None:
-        """Raise `EchoError` if no meter ever responded and the adapter echoes requests.
+        """Raise `EchoError` if no meter has responded and the adapter echoes requests.
 
-        An echoed read looks like the beginning of a long response, so all meters seem
-        to be offline. A loopback test (function 8) and its response are the same.
+        The client takes the echo of a read for the beginning of a longer response, so
+        all meters seem to be offline. A loopback test (function 8) and its response are
+        the same.
         """
         bus = self._bus
         if bus.responded or bus.framing == "tcp":
@@ -185,19 +176,19 @@ class BusUnit:
             raise EchoError(msg) from None
 
     async def write_register(self, address: int, value: int) -> None:
-        """Write one register with function 6. Never repeated."""
+        """Write one register with function 6, without retries. Raises `ModbusError`."""
         await self._async_write(
             lambda: self._client.write_register(address, value), WRITE_CHARACTERS
         )
 
     async def write_registers(self, address: int, values: list[int]) -> None:
-        """Write several registers with function 16. Never repeated."""
+        """Write registers with function 16, without retries. Raises `ModbusError`."""
         await self._async_write(
             lambda: self._client.write_registers(address, values),
             WRITE_SEVERAL_CHARACTERS + 2 * len(values),
         )
 
     async def _async_write(self, call: Call[None], characters: int) -> None:
-        """Write, and let no response from before be taken for the read-back."""
-        await self._async_settle(self._late)
+        """Write; the read-back takes no late response."""
+        await self._async_wait_for_late(self._late)
         await self._bus.async_request(self._unit_id, self._client, call, characters)

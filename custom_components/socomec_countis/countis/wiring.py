@@ -1,10 +1,12 @@
-"""The connection test of the E33's manual, done from what the meter measures.
+"""The connection test of the E33's manual, calculated from measurements.
 
-Its conditions first: voltage and current on every phase that is connected, a power
-factor between 0.6 and 1, at least 20 A. Then its codes: 0 no error, 1 to 3 the
-current of phase n is reversed (L and L' swapped), 7 to 9 the voltage of phase n is
-swapped with the neutral. The test is valid only while no power is produced, because
-produced power and a reversed current look alike.
+The test needs voltage and current on each connected phase, a power factor between 0.6
+and 1, and at least 20 A. It is valid only while no power is produced, because produced
+power and a reversed current are measured alike. Its codes:
+
+0       no error
+1 to 3  the current of L1, L2 or L3 is reversed (L and L' swapped)
+7 to 9  the voltage of L1, L2 or L3 is swapped with the neutral
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,24 +14,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .block import Values
+from .registers import PHASES
 
-PHASES = ("l1", "l2", "l3")
-
-# The phase symbol on the meter's display is lit above this.
-PRESENT_VOLTS = 150
-# A phase that is not connected picks up less than this from its neighbours.
-ABSENT_VOLTS = 50
-# Above this, the sign of a power in steps of 10 W is certain.
-PRESENT_AMPERES = 1
-LOAD_AMPERES = 20
-POWER_FACTORS = (0.6, 1)
-# The voltage between two phases is 1.73 times that to the neutral.
+PRESENT_VOLTS = 150  # the display shows the symbol of the phase above it (manual)
+ABSENT_VOLTS = 50  # our choice: neighbouring conductors induce less
+PRESENT_AMPERES = 1  # our choice: the sign of a power in steps of 10 W is certain
+LOAD_AMPERES = 20  # of all phases (manual)
+POWER_FACTORS = (0.6, 1)  # (manual)
+# Our choice: less than 1.73 times the voltage to the neutral and than 400 V, and more
+# than any voltage to the neutral.
 PHASE_TO_PHASE = 1.5
 PHASE_TO_PHASE_VOLTS = 300
 
 NO_ERROR = 0
-REVERSED_CURRENT = 1  # of phase L1, and so on
-SWAPPED_NEUTRAL = 7
+REVERSED_CURRENT = 1  # of L1, and so on
+SWAPPED_NEUTRAL = 7  # of L1, and so on
 
 
 class Condition(StrEnum):
@@ -44,12 +43,13 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True)
 class Unmet:
-    """A condition that is not met, with what was measured instead."""
+    """A condition that is not met, with the measured value."""
 
     condition: Condition
     phase: str
-    """`l1`, `l2`, `l3`, empty for all of them together."""
+    """`l1`, `l2`, `l3`, or empty for all phases together."""
     value: float | None
+    """In V, A or W, or a power factor."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,16 @@ class Wiring:
     """The result of the test."""
 
     codes: tuple[int, ...]
-    """The manual's codes, (0,) for no error; empty if a condition is not met."""
+    """The codes of the manual; empty if a condition is not met."""
     unmet: tuple[Unmet, ...]
     phases: tuple[str, ...]
-    """Those that are connected: all of them, or `l1` alone."""
+    """The connected phases: all of them, or `l1` alone."""
     values: Values
-    """Means of the readings, in V, A and W."""
+    """Means of the readings in V, A and W, and of the power factors."""
 
 
 def check_wiring(readings: Sequence[Mapping[str, float | None]]) -> Wiring:
-    """Test the wiring by some readings of all measurements, a second apart."""
+    """Return the result of the test for some readings of all measurements."""
     values = {name: _mean(name, readings) for name in readings[0]}
     volts = {phase: values.get(f"voltage_{phase}") or 0 for phase in PHASES}
     alone = max(volts["l2"], volts["l3"]) < ABSENT_VOLTS
@@ -122,19 +122,21 @@ def _unmet(
 
 
 def _is_swapped(phase: str, volts: Mapping[str, float]) -> bool:
-    """Whether all the others are as far from this phase as from one another.
+    """Return whether a phase is swapped with the neutral.
 
-    Where phase and neutral are swapped, the others are measured against the phase.
+    Then the other phases are measured against this phase, with the voltage between two
+    phases.
     """
     others = [value for name, value in volts.items() if name != phase]
     return min(others) > max(PHASE_TO_PHASE * volts[phase], PHASE_TO_PHASE_VOLTS)
 
 
 def _mean(name: str, readings: Sequence[Mapping[str, float | None]]) -> float | None:
+    """Return the mean of the readings, None if one of them is not available."""
     values = [value for each in readings if (value := each[name]) is not None]
     if len(values) < len(readings):
         return None
     if name.startswith("power_factor"):
-        # Around 1, leading (negative) and lagging differ only a little.
+        # Near 1, the sign changes between leading (negative) and lagging.
         values = [abs(value) for value in values]
     return round(sum(values) / len(values), 3)

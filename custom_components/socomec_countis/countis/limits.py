@@ -1,0 +1,44 @@
+"""The range of values that a meter can measure."""
+
+from dataclasses import dataclass
+
+# The specified range of an E33 (manual): 230 V + 15 % from phase to neutral, and 100 A
+# continuously on each of three phases. Together 79.5 kW, or 22 Wh per second.
+PHASE_COUNT = 3
+VOLTS = 265
+DIRECT_AMPERES = 100
+
+# The bounds of measured values. Our choice: wider than the specified range, because a
+# meter also measures what it is not specified for.
+HIGHEST_VOLTS = 600  # a phase has more than 400 V if the neutral is interrupted
+HERTZ = (40, 70)  # specified: 50 Hz or 60 Hz, +/- 5 Hz (manual)
+INRUSH = 1.5  # times the highest continuous current, for some seconds
+OVERLOAD = 1.2  # times the primary current; a common rating of current transformers
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The range of a meter whose highest continuous phase current is `amperes`."""
+
+    amperes: float = DIRECT_AMPERES
+
+    @classmethod
+    def of_transformer(cls, primary: float) -> Limits:
+        """Return the limits with transformers of this primary current in A (57346)."""
+        return cls(max(DIRECT_AMPERES, primary * OVERLOAD))
+
+    @property
+    def kilowatts(self) -> float:
+        """Return the highest power in kW that the meter counts."""
+        return PHASE_COUNT * VOLTS * self.amperes / 1000
+
+    def allow(self, unit: str | None, value: float) -> bool:
+        """Return whether the meter can have measured a value in this unit."""
+        if unit == "Hz":
+            return HERTZ[0] <= value <= HERTZ[1]
+        amperes = INRUSH * self.amperes
+        power = PHASE_COUNT * HIGHEST_VOLTS * amperes
+        # The neutral may carry the current of all phases.
+        highest = {"V": HIGHEST_VOLTS, "A": PHASE_COUNT * amperes, "1": 1}
+        highest |= {"W": power, "var": power, "VA": power}
+        return unit not in highest or abs(value) <= highest[unit]

@@ -1,0 +1,168 @@
+"""The load curve of a meter: the mean active power of each integration period.
+
+An E3x or E4x stores the load curve and returns it in pages of up to 29 records (61456
+to 61577). A command (61440) selects the first page or the next one. The stored values
+do not contain the ratio of the transformers. The header of each page has a fraction by
+which they are multiplied. Whether the fraction contains that ratio is not known: it
+does if both are equal.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from modbus_connection import (
+    AcknowledgeError,
+    ModbusExceptionError,
+    ModbusProtocolError,
+    ModbusTimeoutError,
+)
+
+from .errors import CountisError
+from .meter import Meter
+
+COMMAND = 61440
+FIRST_PAGE = 0x0001
+NEXT_PAGE = 0xFFFE
+
+PAGE = 61456
+HEADER_WORDS = 6
+RECORD_WORDS = 4
+MOST_RECORDS = 29
+PAGE_WORDS = HEADER_WORDS + MOST_RECORDS * RECORD_WORDS
+
+EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (the clock of the meter has no time zone)
+WATTS = {0: 1, 1: 1, 20: 1000}
+"""Physical units of active power (61459), each in W."""
+NO_WORD = 0xFFFF
+NO_DATE = 0xFFFF_FFFF
+
+# The response to a command may be lost, so it is repeated until the page has changed.
+COMMAND_ATTEMPTS = 3
+
+
+class NoLoadCurveError(CountisError):
+    """The meter has no load curve of its active power."""
+
+
+@dataclass(frozen=True)
+class LoadRecord:
+    """The mean active power of one integration period."""
+
+    time: datetime
+    """By the clock of the meter, without a time zone. The table leaves open whether the
+    period begins or ends then."""
+    watts: float | None
+    """Consumed power in W, None for "not available"."""
+    is_complete: bool
+    """Whether the meter measured for the whole period."""
+
+
+@dataclass(frozen=True)
+class LoadCurve:
+    """The load curve, as far as the meter stores it."""
+
+    period: timedelta
+    """The integration period."""
+    records: Sequence[LoadRecord]
+    """In the order of their time."""
+
+
+async def async_read_load_curve(
+    meter: Meter, on_page: Callable[[int], None] = lambda _: None
+) -> LoadCurve:
+    """Return the load curve of a meter, after verifying the identity.
+
+    `on_page` is called with the number of records after each page. Other tasks use the
+    bus between two pages. Raises `NoLoadCurveError`, `ModbusError`, and as
+    `Meter.async_verify_identity`.
+    """
+    await meter.async_verify_identity()
+    transformer_ratio = 1.0
+    if (transformer := meter.block("transformer")) is not None:
+        await transformer.async_update()
+        transformer_ratio = transformer.values["ct_ratio"] or 1
+    try:
+        _, page = await _async_select(meter, FIRST_PAGE)
+    except ModbusExceptionError as err:
+        msg = "the meter refuses to read the load curve"
+        raise NoLoadCurveError(msg) from err
+    header_seconds = page[2]
+    records: dict[LoadRecord, None] = {}
+    while True:
+        new = dict.fromkeys(_records(page, transformer_ratio))
+        is_last = page[0] < MOST_RECORDS or new.keys() <= records.keys()
+        records |= new
+        on_page(len(records))
+        if is_last:
+            return _curve(list(records), header_seconds)
+        page = await _async_next(meter, page)
+
+
+async def _async_select(meter: Meter, command: int) -> tuple[bool, list[int]]:
+    """Select a page, and return whether the meter confirms it, and the page."""
+    async with meter.bus.hold():
+        unit = meter.modbus_unit
+        is_confirmed = True
+        try:
+            await unit.write_register(COMMAND, command)
+        except AcknowledgeError, ModbusTimeoutError, ModbusProtocolError:
+            is_confirmed = False
+        return is_confirmed, await unit.read_holding_registers(PAGE, PAGE_WORDS)
+
+
+async def _async_next(meter: Meter, page: list[int]) -> list[int]:
+    """Return the page after this one, or the same page if there is no other.
+
+    A command whose response is lost is repeated only if the page has not changed, so
+    that no page is left out.
+    """
+    for _ in range(COMMAND_ATTEMPTS):
+        is_confirmed, following = await _async_select(meter, NEXT_PAGE)
+        if is_confirmed or following != page:
+            return following
+    msg = "the meter does not confirm the command for the next page"
+    raise ModbusTimeoutError(msg)
+
+
+def _records(page: Sequence[int], transformer_ratio: float) -> Iterator[LoadRecord]:
+    """Yield the records of a page. Raises `NoLoadCurveError` for another quantity."""
+    count, size, _, unit, numerator, denominator = page[:HEADER_WORDS]
+    if count == NO_WORD or (count and unit not in WATTS):
+        msg = f"the load curve has {count} records in unit {unit}"
+        raise NoLoadCurveError(msg)
+    if count > MOST_RECORDS or (count and size != RECORD_WORDS):
+        msg = f"a page of the load curve has {count} records of {size} registers"
+        raise ModbusProtocolError(msg)
+    factor = numerator / denominator if numerator and denominator else 1
+    if factor != transformer_ratio:
+        factor *= transformer_ratio
+    for index in range(count):
+        begin = HEADER_WORDS + index * RECORD_WORDS
+        high, low, incomplete, value = page[begin : begin + RECORD_WORDS]
+        seconds = high << 16 | low
+        if seconds == NO_DATE:
+            continue
+        watts = None if value == NO_WORD else value * factor * WATTS[unit]
+        yield LoadRecord(EPOCH + timedelta(seconds=seconds), watts, not incomplete)
+
+
+def _curve(records: Sequence[LoadRecord], header_seconds: int) -> LoadCurve:
+    """Return the curve in the order of time.
+
+    The table has the period (61458) in s, but the synchronisation of other families is
+    in min. So the most frequent distance of neighbouring records is the period. If
+    there is none, it is what the table says.
+    """
+    ordered = sorted(records, key=lambda record: record.time)
+    distances = Counter(
+        later.time - record.time
+        for record, later in pairwise(ordered)
+        if later.time > record.time
+    )
+    period = timedelta(seconds=header_seconds)
+    if distances:
+        ((period, _),) = distances.most_common(1)
+    return LoadCurve(period, ordered)
