@@ -1,0 +1,1 @@
+"""The command line `countis`: COUNTIS meters without Home Assistant."""

@@ -1,0 +1,190 @@
+"""The command line: the commands, their options and arguments."""
+
+import asyncio
+from collections.abc import Coroutine
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from socomec_countis.probe import PROBE_TIMEOUT
+
+from .commands import (
+    async_reset_partial_command,
+    async_set_clock_command,
+    async_set_tariff_command,
+    confirm_reset,
+)
+from .connection import RESPONSE_TIMEOUTS
+from .exit_codes import MEANINGS, Exit
+from .load_curve import async_load_curve
+from .options import Options, entered, with_options
+from .read import async_read
+from .report import DISTRIBUTION, async_report, version_of
+from .scan import async_scan
+from .watch import async_watch
+from .wiring import async_check_wiring
+
+HELP = """\
+Finds, reads and commands Socomec COUNTIS meters on an RS485 bus.
+
+Only one program can use a port: stop Home Assistant, or disable its bus, before.
+"""
+# A blank line is a line break in the help.
+EXIT_CODES = "\n\n".join(
+    (
+        "Exit codes:",
+        *(f"{code.value:3}  {meaning}" for code, meaning in MEANINGS.items()),
+    )
+)
+
+app = typer.Typer(
+    help=HELP, epilog=EXIT_CODES, no_args_is_help=True, rich_markup_mode="rich"
+)
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001
+    if value:
+        typer.echo(f"countis {version_of(DISTRIBUTION) or 'of a checkout'}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version),
+    ] = False,
+) -> None:
+    """Take the options before the command."""
+
+
+def _run(options: Options, command: Coroutine[Any, Any, Exit]) -> None:
+    """Run a command, and end the program with its exit code."""
+    if options.debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(message)s")
+    else:
+        # A failure is printed once, as a sentence.
+        logging.basicConfig(handlers=[logging.NullHandler()])
+    raise typer.Exit(asyncio.run(command))
+
+
+@app.command(epilog=EXIT_CODES)
+@with_options
+def scan(
+    options: Options,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            help="s until a response begins. Default:"
+            f" {PROBE_TIMEOUT} on a port, {RESPONSE_TIMEOUTS['rtu_over_tcp']} with"
+            f" --rtu-over-tcp, {RESPONSE_TIMEOUTS['tcp']} with --tcp.",
+            min=0.01,
+            max=60,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Scan a bus for meters, with any unit ID and line settings."""
+    _run(options, async_scan(entered(options, needs_unit_id=False), timeout))
+
+
+@app.command(epilog=EXIT_CODES)
+@with_options
+def read(options: Options) -> None:
+    """Print all values of meters."""
+    _run(options, async_read(entered(options)))
+
+
+@app.command(epilog=EXIT_CODES)
+@with_options
+def watch(
+    options: Options,
+    minutes: Annotated[
+        int, typer.Option(help="Minutes of power in the plot.", min=1, max=120)
+    ] = 10,
+) -> None:
+    """Show the meters of a bus live; without --unit-id, scan for them first."""
+    _run(options, async_watch(entered(options, needs_unit_id=False), minutes))
+
+
+@app.command("set-tariff", epilog=EXIT_CODES)
+@with_options
+def set_tariff(
+    options: Options,
+    tariff: Annotated[int, typer.Argument(help="Tariff, 1 to 8.", min=1, max=8)],
+    *,
+    to_all: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Set all meters of the bus by a broadcast, then read back those of"
+            " --unit-id.",
+        ),
+    ] = False,
+) -> None:
+    """Set the tariff in which meters count."""
+    _run(options, async_set_tariff_command(entered(options), tariff, to_all=to_all))
+
+
+@app.command("reset-partial", epilog=EXIT_CODES)
+@with_options
+def reset_partial(
+    options: Options,
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Reset without a question.")
+    ] = False,
+) -> None:
+    """Set partial counters to zero; their readings are printed before."""
+    command = entered(options)
+    if not yes:
+        confirm_reset(command)
+    _run(options, async_reset_partial_command(command))
+
+
+@app.command("set-clock", epilog=EXIT_CODES)
+@with_options
+def set_clock(options: Options) -> None:
+    """Set clocks to the time of this computer."""
+    _run(options, async_set_clock_command(entered(options)))
+
+
+@app.command("check-wiring", epilog=EXIT_CODES)
+@with_options
+def check_wiring(
+    options: Options,
+    readings: Annotated[
+        int, typer.Option(help="Number of readings, 1 s apart.", min=2, max=60)
+    ] = 5,
+) -> None:
+    """Find phases that are connected wrongly, by the test of the manual."""
+    _run(options, async_check_wiring(entered(options), readings))
+
+
+@app.command("load-curve", epilog=EXIT_CODES)
+@with_options
+def load_curve(
+    options: Options,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Write the records to a CSV file.", dir_okay=False),
+    ] = None,
+) -> None:
+    """Read the load curve that meters keep: the mean power of each period."""
+    _run(options, async_load_curve(entered(options), csv))
+
+
+@app.command(epilog=EXIT_CODES)
+@with_options
+def report(
+    options: Options,
+    folder: Annotated[
+        Path,
+        typer.Option(help="Folder of the files.", file_okay=False, exists=True),
+    ] = Path(),
+) -> None:
+    """Write a file about each meter, to attach to a report; without serial number."""
+    _run(options, async_report(entered(options), folder))

@@ -1,0 +1,170 @@
+"""The commands that change meters: one meter after the other, each with a read-back."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+import sys
+from typing import Any
+
+import typer
+
+from socomec_countis import (
+    PARTIAL_COUNTERS,
+    SET_TARIFF,
+    Meter,
+    OpenBus,
+    Reading,
+    Values,
+    async_confirm_tariff,
+    async_reset_partial_counters,
+    async_set_clock,
+    async_set_tariff,
+)
+
+from .connection import async_find_meter
+from .exit_codes import Exit
+from .failures import ERRORS, failure
+from .meters import fail, identity_of
+from .options import Entered
+from .output import Column, Rows, number, rounded
+
+BROADCAST = 0
+METER_COLUMNS = (Column("Unit ID", is_number=True), Column("Model", 12))
+COUNTER_COLUMNS = tuple(
+    Column(heading, 10, is_number=True)
+    for heading in ("Ea+ (kWh)", "Er+ (kvarh)", "Ea- (kWh)")
+)
+COUNTER_DECIMALS = 2  # steps of 10 Wh
+
+type Result = dict[str, Any]
+type Command = Callable[[Meter, Result], Awaitable[None]]
+"""Commands a meter, and adds to its result, which is kept if the command fails."""
+
+
+async def async_reset_partial_command(entered: Entered) -> Exit:
+    """Set the partial counters to zero; the readings before are printed first."""
+    rows = Rows(entered.output, *METER_COLUMNS, Column("", 6), *COUNTER_COLUMNS)
+
+    def show(meter: Meter, when: str, values: Values) -> None:
+        shown = [
+            number(values.get(each), COUNTER_DECIMALS) for each in PARTIAL_COUNTERS
+        ]
+        rows.add(str(meter.unit_id), meter.profile.model, when, *shown)
+
+    async def reset(meter: Meter, result: Result) -> None:
+        def publish(reading: Reading) -> None:
+            if reading.block != "energies":
+                return
+            values = rounded(
+                {each: reading.values.get(each) for each in PARTIAL_COUNTERS}
+            )
+            result["after"] = values
+            if "before" not in result:
+                result["before"] = values
+                show(meter, "before", values)
+                entered.output.write_json({**identity_of(meter), "before": values})
+
+        try:
+            await async_reset_partial_counters(meter, publish)
+        except BaseException:
+            result.pop("after", None)
+            raise
+        show(meter, "after", result["after"])
+
+    return await _async_each(entered, reset)
+
+
+def confirm_reset(entered: Entered) -> None:
+    """Ask on a terminal whether to reset the counters. Raises `typer.Abort`."""
+    if sys.stdin.isatty() and sys.stdout.isatty() and not entered.output.as_json:
+        unit_ids = ", ".join(map(str, entered.unit_ids))
+        question = f"Reset the partial counters at unit ID {unit_ids}?"
+        typer.confirm(question, abort=True)
+
+
+async def async_set_tariff_command(
+    entered: Entered, tariff: int, *, to_all: bool
+) -> Exit:
+    """Set the tariff of each meter, or of all meters of the bus by a broadcast."""
+    rows = Rows(entered.output, *METER_COLUMNS, Column("Tariff", is_number=True))
+
+    async def set_tariff(meter: Meter, result: Result) -> None:
+        command = async_confirm_tariff if to_all else async_set_tariff
+        await command(meter, lambda _: None, tariff=tariff)
+        result["tariff"] = tariff
+        rows.add(str(meter.unit_id), meter.profile.model, str(tariff))
+
+    async def broadcast(opened: OpenBus) -> None:
+        async with opened.unit(BROADCAST) as client:
+            await opened.bus.async_broadcast(client, SET_TARIFF, tariff)
+
+    return await _async_each(
+        entered,
+        set_tariff,
+        first=broadcast if to_all else None,
+        common={"tariff": tariff, "broadcast": to_all},
+    )
+
+
+async def async_set_clock_command(entered: Entered) -> Exit:
+    """Set the clocks to the time of the computer."""
+    offsets = (
+        Column("Offset before (s)", is_number=True),
+        Column("Offset after (s)", is_number=True),
+    )
+    rows = Rows(entered.output, *METER_COLUMNS, *offsets)
+
+    async def set_clock(meter: Meter, result: Result) -> None:
+        read: list[float | None] = []
+        await async_set_clock(
+            meter, lambda reading: read.append(reading.values["clock_offset"])
+        )
+        result |= {"before": read[0], "after": read[-1]}
+        shown = [number(each) for each in (read[0], read[-1])]
+        rows.add(str(meter.unit_id), meter.profile.model, *shown)
+
+    return await _async_each(entered, set_clock)
+
+
+async def _async_each(
+    entered: Entered,
+    command: Command,
+    *,
+    first: Callable[[OpenBus], Awaitable[None]] | None = None,
+    common: Mapping[str, Any] | None = None,
+) -> Exit:
+    """Command each meter, also after one that failed."""
+    try:
+        async with entered.connection.open(entered.settings) as opened:
+            if first is not None:
+                await first(opened)
+            results = [
+                await _async_one(entered, opened, command, unit_id)
+                for unit_id in entered.unit_ids
+            ]
+    except ERRORS as err:
+        return fail(entered, err)
+    entered.output.write_json({**(common or {}), "meters": results})
+    return Exit.DONE if _all_done(results) else Exit.FAILED
+
+
+def _all_done(results: Sequence[Result]) -> bool:
+    return all(result["done"] for result in results)
+
+
+async def _async_one(
+    entered: Entered, opened: OpenBus, command: Command, unit_id: int
+) -> Result:
+    result: Result = {}
+    try:
+        meter = await async_find_meter(opened, unit_id)
+        result = identity_of(meter)
+        await command(meter, result)
+    except ERRORS as err:
+        failed = failure(err, entered.connection, unit_id)
+        entered.output.fail(failed)
+        return {
+            "unit_id": unit_id,
+            **result,
+            "done": False,
+            "error": failed.as_json(),
+        }
+    return {**result, "done": True}

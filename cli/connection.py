@@ -1,0 +1,198 @@
+"""The connection to a bus: a serial port or a gateway."""
+
+from argparse import Namespace
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass
+import errno
+import os
+from typing import Literal
+
+from modbus_connection import (
+    ModbusConnectionError,
+    ModbusError,
+    ModbusTimeoutError,
+)
+from modbus_connection.cli_helper import connect_from_args
+
+from socomec_countis import (
+    Bus,
+    LineSettings,
+    Meter,
+    OpenBus,
+    Profile,
+    async_take_profile,
+)
+
+type Kind = Literal["port", "tcp", "rtu_over_tcp"]
+
+# s; bounds connecting. The bus has a shorter timeout for each response.
+CONNECTION_TIMEOUT = 5.0
+
+# Another program, or the last command, may have closed the port or the gateway just
+# before. Our choice: 0.5 s in all.
+OPEN_ATTEMPTS = 3
+OPEN_RETRY_DELAY = 0.25  # s
+# s in which the client closes the port in the background. Until then, the port is
+# locked, and the end of the event loop would leave it open.
+CLOSE_SECONDS = 0.05
+
+# s until a response begins, where it takes longer than on a serial port. A network
+# collects bytes into packets. A Modbus TCP gateway reports the end of its own timeout.
+RESPONSE_TIMEOUTS: dict[Kind, float | None] = {
+    "port": None,
+    "rtu_over_tcp": 0.5,
+    "tcp": 1.5,
+}
+SOCKET_BAUDRATE = 115_200  # of a network, which has none: no gap between frames
+
+
+class CannotOpenError(ModbusConnectionError):
+    """The port or the gateway cannot be opened."""
+
+    def __init__(self, error: BaseException) -> None:
+        """Keep the reason of the operating system, the deepest cause of an error."""
+        self.number: int | None = None
+        """The error number, None if the client does not report one."""
+        # The errors of a connection only repeat the name of the port.
+        is_connection = isinstance(error, ModbusConnectionError | ModbusTimeoutError)
+        reason = "" if is_connection else str(error)
+        cause: BaseException | None = error
+        while cause is not None:
+            match cause.args:
+                case [int(number), text, *_]:
+                    self.number = number
+                    known = number in errno.errorcode
+                    reason = os.strerror(number) if known else str(text)
+            cause = cause.__cause__ or cause.__context__
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The port or gateway at the end of a bus, as entered."""
+
+    kind: Kind
+    target: str
+    """The path of the port, or the host of the gateway."""
+    tcp_port: int = 0
+
+    def __str__(self) -> str:
+        """Return the port, or host and port of the gateway."""
+        if self.is_serial:
+            return self.target
+        host = f"[{self.target}]" if ":" in self.target else self.target
+        return f"{host}:{self.tcp_port}"
+
+    @property
+    def is_serial(self) -> bool:
+        """Return whether parity and stop bits can be chosen."""
+        return self.kind == "port"
+
+    @property
+    def framing(self) -> Literal["rtu", "tcp"]:
+        """Return the framing of the bus."""
+        return "tcp" if self.kind == "tcp" else "rtu"
+
+    def _arguments(self, settings: LineSettings) -> Namespace:
+        """Return the connection as `connect_from_args` expects it."""
+        is_tcp = self.kind == "tcp"
+        return Namespace(
+            transport="tcp" if is_tcp else "serial",
+            target=self.target if is_tcp or self.is_serial else f"socket://{self}",
+            port=self.tcp_port if is_tcp else None,
+            framer=None,
+            timeout=CONNECTION_TIMEOUT,
+            baudrate=settings.baudrate if self.is_serial else SOCKET_BAUDRATE,
+            bytesize=8,
+            parity=settings.parity if self.is_serial else "N",
+            stopbits=settings.stopbits if self.is_serial else 1,
+        )
+
+    @asynccontextmanager
+    async def open(
+        self, settings: LineSettings, response_timeout: float | None = None
+    ) -> AsyncIterator[OpenBus]:
+        """Open the bus; `response_timeout` is in s, by default that of the kind.
+
+        Raises `CannotOpenError`.
+        """
+        for attempts_left in reversed(range(OPEN_ATTEMPTS)):
+            try:
+                connection = await connect_from_args(self._arguments(settings))
+                break
+            except Exception as err:  # a client may raise any error of its port
+                error = CannotOpenError(err)
+                if not attempts_left or error.number in {errno.ENOENT, errno.EINVAL}:
+                    raise error from err
+            await asyncio.sleep(OPEN_RETRY_DELAY)
+        bus = Bus(
+            baudrate=settings.baudrate,
+            framing=self.framing,
+            response_timeout=response_timeout or RESPONSE_TIMEOUTS[self.kind],
+        )
+        try:
+            yield OpenBus(
+                bus, lambda unit_id: nullcontext(connection.for_unit(unit_id))
+            )
+        finally:
+            await bus.async_settle()
+            with suppress(ModbusError, OSError):
+                await connection.close()
+            await asyncio.sleep(CLOSE_SECONDS)
+
+    async def async_usable(
+        self, settings: Sequence[LineSettings]
+    ) -> list[LineSettings]:
+        """Return the settings whose parity and stop bits the port accepts.
+
+        Raises `CannotOpenError` if the port cannot be opened with any of them.
+        """
+        if not self.is_serial:
+            return list(settings[:1])  # the gateway has the settings of the bus
+        usable: list[LineSettings] = []
+        errors: dict[tuple[str, int], CannotOpenError | None] = {}
+        for each in settings:
+            format_ = (each.parity, each.stopbits)
+            if format_ not in errors:
+                errors[format_] = await self._async_format_error(each)
+            if errors[format_] is None:
+                usable.append(each)
+        for error in errors.values():
+            if error is not None and not usable:
+                raise error
+        return usable
+
+    async def _async_format_error(
+        self, settings: LineSettings
+    ) -> CannotOpenError | None:
+        """Return the error of a port that does not support these settings, or None.
+
+        An operating system reports a setting that a port ignores only if no other
+        setting changes. So the port is opened twice. Raises `CannotOpenError` for any
+        other reason.
+        """
+        try:
+            for _ in range(2):
+                async with self.open(settings):
+                    pass
+        except CannotOpenError as err:
+            if err.number != errno.EINVAL:
+                raise
+            return err
+        return None
+
+
+async def async_find_meter(
+    opened: OpenBus, unit_id: int, profile: Profile | None = None
+) -> Meter:
+    """Return the meter at a unit ID; its profile is taken if it is not known.
+
+    Raises as `async_take_profile`.
+    """
+    async with opened.unit(unit_id) as client:
+        if profile is None:
+            unit = opened.bus.unit(unit_id, client, patient=True)
+            profile = await async_take_profile(unit)
+        return Meter(opened.bus, unit_id, client, profile)

@@ -1,0 +1,24 @@
+"""The exit codes, which scripts depend on."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """How a command ended."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    FINDING = 3
+    INTERRUPTED = 130
+    """128 + SIGINT, as shells report it."""
+
+
+MEANINGS = {
+    Exit.DONE: "done",
+    Exit.FAILED: "an error of a meter or the bus; standard error names what to check",
+    Exit.USAGE: "wrong usage",
+    Exit.FINDING: "scan found no meter; check-wiring found an error or is inconclusive",
+    Exit.INTERRUPTED: "Ctrl-C",
+}
+"""The meaning of each code, for the help."""

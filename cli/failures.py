@@ -1,0 +1,135 @@
+"""The errors of a meter or bus as sentences that name what to check."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+import errno
+
+from modbus_connection import (
+    ModbusConnectionError,
+    ModbusError,
+    ModbusTimeoutError,
+)
+
+from socomec_countis import (
+    AnotherMeterError,
+    CommandError,
+    CountisError,
+    EchoError,
+    NotACountisError,
+)
+from socomec_countis.load_curve import NoLoadCurveError
+
+from .connection import CannotOpenError, Connection
+
+# Clients do not wrap each error of the operating system during a request.
+ERRORS = (ModbusError, CountisError, OSError)
+
+NO_RESPONSE = "no_response"
+PORT_IN_USE = "that no other program uses the port, Home Assistant included"
+BY_NUMBER: Mapping[int | None, str] = {
+    errno.ENOENT: "that the adapter is plugged in, and its name"
+    " (names in /dev/serial/by-id stay the same)",
+    errno.EACCES: "that you may use the port: on most systems, the group dialout may",
+    errno.EAGAIN: PORT_IN_USE,
+    errno.EBUSY: PORT_IN_USE,
+    errno.EINVAL: "the parity and the stop bits, which the port may not support",
+    errno.ENOTTY: "the name: this is not a serial port",
+    errno.ECONNREFUSED: "the port of the gateway, and that it accepts another client",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failure of the bus or of a meter, and its likely causes."""
+
+    kind: str
+    """A name for scripts, which never changes."""
+    message: str
+    check: str
+    """The likely causes, the most likely one first."""
+
+    def as_json(self) -> dict[str, str]:
+        """Return the failure as JSON content."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """Return the failure as one sentence."""
+        return f"{self.message}: check {self.check}."
+
+
+# The first class that fits an error decides. `{place}` is the unit ID, `{reason}` the
+# text of the error.
+FAILURES: Mapping[type[Exception], Failure] = {
+    NotACountisError: Failure(
+        "not_a_countis",
+        "The device {place} is not a COUNTIS ({reason})",
+        "the unit ID",
+    ),
+    AnotherMeterError: Failure(
+        "another_meter",
+        "Another meter responds {place} now ({reason})",
+        "that no two meters have the same unit ID",
+    ),
+    NoLoadCurveError: Failure(
+        "no_load_curve",
+        "The meter {place} has no load curve ({reason})",
+        "the model: only an E3x or E4x stores one",
+    ),
+    CommandError: Failure(
+        "command_failed",
+        "The meter {place} did not carry out the command ({reason})",
+        "the display of the meter, and repeat the command",
+    ),
+    EchoError: Failure(
+        "adapter_echoes",
+        "The adapter or gateway returns every request (echo), which hides responses",
+        "its settings, and switch off the echo, or use another adapter",
+    ),
+    ModbusTimeoutError: Failure(
+        NO_RESPONSE,
+        "No meter responds {place}",
+        "the unit ID, speed, parity and stop bits in the menu of the meter (scan finds"
+        " them), the two wires, which may be swapped, the display, which has to be lit,"
+        " and 120 ohms at both ends of the bus",
+    ),
+    ModbusConnectionError: Failure(
+        "connection_lost",
+        "The connection to the bus was lost ({reason})",
+        "the adapter or the gateway",
+    ),
+    OSError: Failure(
+        "connection_lost",
+        "The connection to the bus was lost ({reason})",
+        "the adapter or the gateway",
+    ),
+    Exception: Failure(
+        "invalid_response",
+        "The response {place} is not valid ({reason})",
+        "parity and stop bits, that no two meters have the same unit ID, and the shield"
+        " and the resistors of the bus",
+    ),
+}
+KINDS = ("cannot_open", *dict.fromkeys(each.kind for each in FAILURES.values()))
+
+
+def failure(
+    error: Exception, connection: Connection, unit_id: int | None = None
+) -> Failure:
+    """Return an error as a failure of the bus, or of the meter at a unit ID."""
+    if isinstance(error, CannotOpenError):
+        what = "port" if connection.is_serial else "gateway"
+        usual = (
+            "the adapter, and that no other program uses it"
+            if connection.is_serial
+            else "the host, the port and the network of the gateway"
+        )
+        reason = f" ({error})" if str(error) else ""
+        return Failure(
+            "cannot_open",
+            f"The {what} {connection} cannot be opened{reason}",
+            BY_NUMBER.get(error.number, usual),
+        )
+    found = next(each for kind, each in FAILURES.items() if isinstance(error, kind))
+    place = "on the bus" if unit_id is None else f"at unit ID {unit_id}"
+    message = found.message.format(place=place, reason=error)
+    return Failure(found.kind, message, found.check)

@@ -1,0 +1,40 @@
+"""Ctrl-C that ends a command with the results it has so far."""
+
+import asyncio
+import signal
+from types import FrameType
+from typing import Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """Notes the first Ctrl-C or SIGTERM; the second one ends the program."""
+
+    def __init__(self) -> None:
+        """Initialize without a request to end."""
+        self.requested = False
+
+    def __enter__(self) -> Self:
+        """Take the signals over; the event loop has to run."""
+        self._event = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        for number in SIGNALS:
+            signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Restore the handlers from before."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.requested = True
+        signal.signal(number, signal.SIG_DFL)
+        self._loop.call_soon_threadsafe(self._event.set)
+
+    async def async_wait(self) -> None:
+        """Wait until the end is requested."""
+        await self._event.wait()

@@ -1,0 +1,73 @@
+"""The meters of a command, one after the other."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from socomec_countis import Meter
+
+from .connection import async_find_meter
+from .exit_codes import Exit
+from .failures import ERRORS, failure
+from .options import Entered
+
+
+async def async_for_each(
+    entered: Entered, action: Callable[[Meter], Awaitable[Exit]]
+) -> Exit:
+    """Do the same with each meter, also after one that failed.
+
+    Prints each failure. Returns `FAILED` if there was one, otherwise the exit code of
+    the actions that is not `DONE`.
+    """
+    output = entered.output
+    exit_code = Exit.DONE
+    try:
+        async with entered.connection.open(entered.settings) as opened:
+            for unit_id in entered.unit_ids:
+                try:
+                    meter = await async_find_meter(opened, unit_id)
+                    result = await action(meter)
+                except ERRORS as err:
+                    failed = failure(err, entered.connection, unit_id)
+                    output.fail(failed)
+                    output.write_json({"unit_id": unit_id, "error": failed.as_json()})
+                    result = Exit.FAILED
+                if exit_code is not Exit.FAILED and result is not Exit.DONE:
+                    exit_code = result
+    except ERRORS as err:
+        return fail(entered, err)
+    return exit_code
+
+
+def fail(entered: Entered, error: Exception) -> Exit:
+    """Print an error that ends the whole command, and return its exit code."""
+    failed = failure(error, entered.connection)
+    entered.output.fail(failed)
+    entered.output.write_json({"error": failed.as_json()})
+    return Exit.FAILED
+
+
+def heading(meter: Meter) -> str:
+    """Return the model, unit ID, serial number and firmware of a meter."""
+    profile = meter.profile
+    parts = [profile.model, f"unit ID {meter.unit_id}"]
+    if profile.serial_number is not None:
+        parts.append(f"serial number {profile.serial_number}")
+    if profile.software_version is not None:
+        parts.append(f"firmware {profile.software_version}")
+    return ", ".join(parts)
+
+
+def identity_of(meter: Meter) -> dict[str, Any]:
+    """Return the unit ID, model and serial number of a meter as JSON content."""
+    return {
+        "unit_id": meter.unit_id,
+        "model": meter.profile.model,
+        "serial_number": meter.profile.serial_number,
+    }
+
+
+def now() -> str:
+    """Return the local time with its offset, to the millisecond."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -1,0 +1,157 @@
+"""Watches the meters of a bus: polls them, and keeps their values for a screen."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+import time
+from typing import NamedTuple
+
+from socomec_countis import (
+    Meter,
+    OpenBus,
+    Polled,
+    Poller,
+    PollError,
+    Profile,
+    Reading,
+    Traffic,
+    Values,
+)
+
+from .connection import Connection, async_find_meter
+from .failures import ERRORS, NO_RESPONSE, Failure, failure
+from .tables import PHASES
+
+# s until a meter that was never online is tried again. Each attempt takes some s of the
+# bus if the meter does not respond, which the other meters miss.
+FIND_PAUSE = 10.0
+RETRY_PAUSE = 1.0  # s; the same for a meter that responds, but not with its profile
+
+
+class Power(NamedTuple):
+    """The power of a meter at one time."""
+
+    at: float
+    """s since 1970."""
+    watts: tuple[float | None, ...]
+    """Of L1, L2 and L3."""
+
+
+@dataclass
+class Watched:
+    """A meter on the screen."""
+
+    unit_id: int
+    powers: deque[Power]
+    """The power of the last minutes."""
+    meter: Meter | None = None
+    """None until the meter was online for the first time."""
+    values: Values = field(default_factory=dict)
+    failed: Failure | None = None
+    """Why the meter is offline."""
+    failed_blocks: set[str] = field(default_factory=set)
+    """The blocks whose last read failed, while the meter is online."""
+
+    @property
+    def online(self) -> bool:
+        """Return whether the last request had a response."""
+        return bool(self.values) and self.failed is None
+
+
+class Monitor:
+    """Polls meters, and looks for those that have not responded yet."""
+
+    def __init__(
+        self,
+        opened: OpenBus,
+        connection: Connection,
+        unit_ids: Sequence[int],
+        minutes: int,
+        profiles: Mapping[int, Profile],
+    ) -> None:
+        """Initialize the monitor; `minutes` is for how long the power is kept.
+
+        `profiles` are those that a scan has taken, by unit ID.
+        """
+        self._opened = opened
+        self._connection = connection
+        self._poller = Poller(opened.bus)
+        self._kept_seconds = 60 * minutes
+        self._profiles = profiles
+        self.meters = [Watched(unit_id, deque()) for unit_id in unit_ids]
+        self._untried = set(unit_ids)
+
+    @property
+    def has_no_meter(self) -> bool:
+        """Return whether each meter had a request, and none has ever responded."""
+        return not self._untried and all(each.meter is None for each in self.meters)
+
+    @property
+    def bus_used(self) -> float:
+        """Return the part of the time that transactions take."""
+        bus = self._opened.bus
+        return bus.used_seconds / max(bus.seconds, 1)
+
+    @property
+    def delay(self) -> float:
+        """Return the measured time until a response begins, in s."""
+        return self._opened.bus.delay
+
+    def traffic(self, watched: Watched) -> Traffic:
+        """Return the statistics of the requests to a meter."""
+        return self._opened.bus.traffic[watched.unit_id]
+
+    async def async_run(self) -> None:
+        """Poll until the task is cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._poller.run())
+            tasks.create_task(self._async_find_all())
+
+    async def _async_find_all(self) -> None:
+        """Find the meters one by one, and again those that do not respond."""
+        while missing := [each for each in self.meters if each.meter is None]:
+            for watched in missing:
+                await self._async_find(watched)
+            responds = any(
+                each.failed is not None and each.failed.kind != NO_RESPONSE
+                for each in missing
+            )
+            await asyncio.sleep(RETRY_PAUSE if responds else FIND_PAUSE)
+
+    async def _async_find(self, watched: Watched) -> None:
+        try:
+            meter = await async_find_meter(
+                self._opened, watched.unit_id, self._profiles.get(watched.unit_id)
+            )
+        except ERRORS as err:
+            watched.failed = failure(err, self._connection, watched.unit_id)
+        else:
+            watched.meter = meter
+            polled = Polled(
+                meter,
+                on_reading=partial(self._on_reading, watched),
+                on_error=partial(self._on_error, watched),
+            )
+            polled.want(meter.profile.quantities)
+            self._poller.add(polled)
+        self._untried.discard(watched.unit_id)
+
+    def _on_reading(self, watched: Watched, reading: Reading) -> None:
+        watched.failed = None
+        watched.failed_blocks.discard(reading.block)
+        watched.values |= reading.values
+        if "power" not in reading.values:
+            return
+        now = time.time()
+        watts = tuple(reading.values.get(f"power_{phase}") for phase in PHASES)
+        watched.powers.append(Power(now, watts))
+        while watched.powers[0].at < now - self._kept_seconds:
+            watched.powers.popleft()
+
+    def _on_error(self, watched: Watched, error: PollError, block: str | None) -> None:
+        if block is not None:
+            watched.failed_blocks.add(block)
+            return
+        watched.failed = failure(error, self._connection, watched.unit_id)

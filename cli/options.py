@@ -1,0 +1,260 @@
+"""The options that all commands share, and what they describe."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+import functools
+import inspect
+from pathlib import Path
+import re
+from typing import Annotated, Any, get_type_hints, override
+from urllib.parse import urlsplit
+
+import typer
+
+from socomec_countis import SCAN_SETTINGS, UNIT_IDS, LineSettings, settings_to_try
+from socomec_countis.line_settings import BAUDRATES, PARITIES, STOPBITS
+
+from .connection import Connection
+from .output import Output
+
+MODBUS_TCP_PORT = 502
+# 9600 baud and 8N2. A meter in AUTO mode, or with one stop bit, responds as well.
+USUAL = SCAN_SETTINGS[0]
+UNIT_ID_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+BUS = "Bus (one of the first three)"
+
+NO_BUS = "the bus (--port, --tcp or --rtu-over-tcp)"
+NO_UNIT_ID = "the meter (--unit-id)"
+
+
+class UsageError(typer.BadParameter):
+    """Wrong usage, as one sentence."""
+
+    @override
+    def format_message(self) -> str:
+        """Return the sentence alone."""
+        return self.message
+
+
+def _ports() -> list[str]:
+    """Return the serial ports of this computer, those with lasting names first."""
+    patterns = ("serial/by-id/*", "ttyUSB*", "ttyACM*", "ttyAMA*")
+    return [str(port) for each in patterns for port in sorted(Path("/dev").glob(each))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The shared options, as entered."""
+
+    port: Annotated[
+        str | None,
+        typer.Option(
+            help="Serial port.",
+            metavar="PORT",
+            autocompletion=_ports,
+            envvar="COUNTIS_PORT",
+            rich_help_panel=BUS,
+        ),
+    ] = None
+    tcp: Annotated[
+        str | None,
+        typer.Option(
+            help="Modbus TCP gateway.",
+            metavar="HOST[:PORT]",
+            envvar="COUNTIS_TCP",
+            rich_help_panel=BUS,
+        ),
+    ] = None
+    rtu_over_tcp: Annotated[
+        str | None,
+        typer.Option(
+            help="Transparent gateway, which passes bytes on unchanged.",
+            metavar="HOST:PORT",
+            envvar="COUNTIS_RTU_OVER_TCP",
+            rich_help_panel=BUS,
+        ),
+    ] = None
+    baudrate: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Speed: {', '.join(map(str, sorted(BAUDRATES)))}."
+            f" Default: {USUAL.baudrate}; scan tries all.",
+            show_default=False,
+            autocompletion=lambda: [str(each) for each in sorted(BAUDRATES)],
+            rich_help_panel=BUS,
+        ),
+    ] = None
+    parity: Annotated[
+        str | None,
+        typer.Option(
+            help=f"N (none), E (even) or O (odd). Default: {USUAL.parity}; scan tries"
+            " all.",
+            show_default=False,
+            metavar="N|E|O",
+            autocompletion=lambda: list(PARITIES),
+            rich_help_panel=BUS,
+        ),
+    ] = None
+    stopbits: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Stop bits: 1 or 2. Default: {USUAL.stopbits}.",
+            show_default=False,
+            metavar="1|2",
+            autocompletion=lambda: [str(each) for each in sorted(STOPBITS)],
+            rich_help_panel=BUS,
+        ),
+    ] = None
+    unit_id: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unit-id",
+            "-u",
+            help="Unit IDs of the meters, 1 to 255, such as 5 or 1-3,7.",
+            show_default=False,
+            metavar="N[,N-N]",
+        ),
+    ] = None
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, one object on each line.")
+    ] = False
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Log all bytes on the bus.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class Entered:
+    """The bus and the meters of a command, and where its results go."""
+
+    connection: Connection
+    settings: LineSettings
+    """The settings of the bus, those that were not entered by default."""
+    scanned: Sequence[LineSettings]
+    """The settings that a scan tries."""
+    unit_ids: Sequence[int]
+    """Each unit ID once; empty if none was entered."""
+    output: Output
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the shared options, which it takes as its first argument.
+
+    The first parameter of the command is an `Options`.
+    """
+    hints = get_type_hints(Options, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=each.default,
+            annotation=hints[each.name],
+        )
+        for each in fields(Options)
+    ]
+    _, *own = inspect.signature(command).parameters.values()
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        options = Options(**{each.name: values.pop(each.name) for each in shared})
+        command(options, **values)
+
+    # typer reads the options of a command from its signature.
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+    signature = inspect.Signature([*parameters, *shared])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {
+        name: each.annotation for name, each in signature.parameters.items()
+    }
+    return run
+
+
+def entered(options: Options, *, needs_unit_id: bool = True) -> Entered:
+    """Return what the options describe. Raises `UsageError`."""
+    connections = _connections(options)
+    missing = [] if connections else [NO_BUS]
+    if needs_unit_id and not options.unit_id:
+        missing.append(NO_UNIT_ID)
+    if missing:
+        msg = f"Enter {' and '.join(missing)}."
+        raise UsageError(msg)
+    if len(connections) > 1:
+        msg = "Enter one of --port, --tcp and --rtu-over-tcp only."
+        raise UsageError(msg)
+    (connection,) = connections
+    for name in ("parity", "stopbits"):
+        if not connection.is_serial and getattr(options, name) is not None:
+            msg = f"The gateway has the line settings: omit --{name}."
+            raise UsageError(msg)
+    baudrate = _one_of("--baudrate", options.baudrate, BAUDRATES)
+    parity = _one_of("--parity", options.parity and options.parity.upper(), PARITIES)
+    stopbits = _one_of("--stopbits", options.stopbits, STOPBITS)
+    return Entered(
+        connection,
+        LineSettings(
+            baudrate or USUAL.baudrate,
+            parity or USUAL.parity,
+            stopbits or USUAL.stopbits,
+        ),
+        settings_to_try(baudrate, parity, stopbits),
+        _unit_ids(options.unit_id or []),
+        Output(as_json=options.json),
+    )
+
+
+def _connections(options: Options) -> list[Connection]:
+    connections = []
+    if options.port is not None:
+        connections.append(Connection("port", options.port))
+    if options.tcp is not None:
+        host, port = _host_and_port("--tcp", options.tcp)
+        connections.append(Connection("tcp", host, port or MODBUS_TCP_PORT))
+    if options.rtu_over_tcp is not None:
+        host, port = _host_and_port("--rtu-over-tcp", options.rtu_over_tcp)
+        if port is None:
+            msg = f"--rtu-over-tcp {options.rtu_over_tcp} has no port: enter HOST:PORT."
+            raise UsageError(msg)
+        connections.append(Connection("rtu_over_tcp", host, port))
+    return connections
+
+
+def _host_and_port(option: str, text: str) -> tuple[str, int | None]:
+    """Split 192.168.1.20:502, or [fe80::1]:502."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or parts.netloc != text or "@" in text:
+        msg = f"{option} {text} is not a host: enter HOST or HOST:PORT."
+        raise UsageError(msg)
+    return host, port
+
+
+def _one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
+    """Return the value as one of the values, None for None."""
+    if value is None:
+        return None
+    for each in values:
+        if each == value:
+            return each
+    choice = ", ".join(map(str, sorted(values, key=str)))
+    msg = f"{option} {value} is not possible: enter one of {choice}."
+    raise UsageError(msg)
+
+
+def _unit_ids(texts: Sequence[str]) -> list[int]:
+    """Return the unit IDs of lists such as 1-3,7, each once."""
+    unit_ids: dict[int, None] = {}
+    for part in ",".join(texts).split(",") if texts else ():
+        match = UNIT_ID_RANGE.fullmatch(part.strip())
+        first, last = (match[1], match[2] or match[1]) if match else ("0", "0")
+        ids = range(int(first), int(last) + 1)
+        if not ids or ids[0] not in UNIT_IDS or ids[-1] not in UNIT_IDS:
+            msg = (
+                f"--unit-id {part} is not possible: enter numbers from"
+                f" {min(UNIT_IDS)} to {max(UNIT_IDS)}, such as 5 or 1-3,7."
+            )
+            raise UsageError(msg)
+        unit_ids |= dict.fromkeys(ids)
+    return list(unit_ids)

@@ -1,0 +1,199 @@
+"""The output of a command: tables for people, JSON for programs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+import json
+import os
+import sys
+from typing import Any, NamedTuple, NoReturn, override
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from .exit_codes import Exit
+from .failures import Failure
+
+# Characters of a line in a pipe or a file, which no table reaches: nothing is wrapped.
+PIPE_WIDTH = 1000
+BAR_WIDTH = 16  # characters, so that the texts beside the bar fit into 80
+PERCENT_BETWEEN_LINES = 10
+
+
+class _Console(Console):
+    """A console that ends the program if its reader has closed the pipe."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+        super().__init__(
+            stderr=stderr,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            width=None if is_terminal else PIPE_WIDTH,
+        )
+
+    @override
+    def on_broken_pipe(self) -> NoReturn:
+        """End without an error: the reader, such as `head`, has all that it needs."""
+        # Python flushes the stream once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.DONE)
+
+
+class Column(NamedTuple):
+    """A column of a table whose rows are printed one by one."""
+
+    heading: str
+    width: int = 0
+    """Characters of the longest usual cell."""
+    is_number: bool = False
+
+
+class Output:
+    """Prints the results of a command on standard output, errors on standard error."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        """Initialize the output as tables or as JSON."""
+        self.as_json = as_json
+        self.console = _Console()
+        self.errors = _Console(stderr=True)
+        self._bar_console: Console | None = None
+        """The terminal on which a bar is shown at present."""
+
+    def show(self, *parts: RenderableType) -> None:
+        """Print parts for people; nothing with --json."""
+        if not self.as_json:
+            for part in parts:
+                self.console.print(part)
+
+    def write_json(self, content: Mapping[str, Any]) -> None:
+        """Print an object on a line of its own with --json; nothing without it."""
+        if self.as_json:
+            self.console.print(json.dumps(content), soft_wrap=True)
+
+    def fail(self, failed: Failure) -> None:
+        """Print a failure as one sentence on standard error."""
+        self._print_error(str(failed), "red")
+
+    def note(self, text: str) -> None:
+        """Print a sentence on standard error that is not an error."""
+        self._print_error(text, "yellow")
+
+    def _print_error(self, text: str, style: str) -> None:
+        # Only the console of a bar can print above it, if both are one terminal.
+        is_terminal = self.errors.is_terminal
+        console = (is_terminal and self._bar_console) or self.errors
+        console.print(Text(text, style=style))
+
+    def new_table(self, *headings: str, numbers: Sequence[int] = ()) -> Table:
+        """Return an empty table; the columns of `numbers` are aligned to the right."""
+        is_terminal = self.console.is_terminal
+        table = Table(
+            box=box.SIMPLE_HEAD if is_terminal else None,
+            pad_edge=False,
+            show_edge=False,
+            header_style="bold",
+        )
+        for index, heading in enumerate(headings):
+            table.add_column(
+                heading,
+                justify="right" if index in numbers else "left",
+                no_wrap=not is_terminal,
+            )
+        return table
+
+    @contextmanager
+    def progress(self) -> Iterator[Progression]:
+        """Show the progress of a command while the context is entered."""
+        # The rows that are printed meanwhile have to be on the same console.
+        on_output = self.console.is_terminal and not self.as_json
+        console = self.console if on_output else self.errors
+        progression = Progression(console)
+        self._bar_console = console if console.is_terminal else None
+        try:
+            with progression.bar:
+                yield progression
+        finally:
+            self._bar_console = None
+
+
+class Rows:
+    """A table whose rows are printed as soon as they are known."""
+
+    def __init__(self, output: Output, *columns: Column) -> None:
+        """Initialize the table; its headings are printed with the first row."""
+        self._output = output
+        self._columns = columns
+        self._has_heading = False
+
+    def add(self, *cells: str, style: str = "") -> None:
+        """Print a row."""
+        if not self._has_heading:
+            self._print([each.heading for each in self._columns], "bold")
+        self._has_heading = True
+        self._print(cells, style)
+
+    def _print(self, cells: Sequence[str], style: str) -> None:
+        row = Table.grid(padding=(0, 2, 0, 0))
+        for column in self._columns:
+            row.add_column(
+                min_width=max(column.width, len(column.heading)),
+                justify="right" if column.is_number else "left",
+                no_wrap=True,
+            )
+        row.add_row(*cells, style=style)
+        self._output.show(row)
+
+
+@dataclass
+class Progression:
+    """The progress of a command: a bar on a terminal, or a line for each 10 %."""
+
+    console: Console
+
+    def __post_init__(self) -> None:
+        """Initialize the bar without progress."""
+        self.bar = Progress(
+            TextColumn("{task.percentage:>3.0f} %"),
+            BarColumn(BAR_WIDTH),
+            TextColumn("{task.description}", markup=False),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self.bar.add_task("", total=1)
+        self._line = -1
+
+    def show(self, part: float, text: str, seconds_left: float | None = None) -> None:
+        """Show the part that is done, from 0 to 1, and the s that are left."""
+        if seconds_left is not None:
+            text = f"{text}, {duration(seconds_left)} left"
+        self.bar.update(self._task, completed=part, description=text)
+        percent = int(100 * part)
+        line = percent // PERCENT_BETWEEN_LINES
+        if not self.console.is_terminal and line != self._line:
+            self._line = line
+            self.console.print(f"{percent:3} %  {text}", soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Return s as minutes and seconds."""
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def number(value: float | None, decimals: int = 0) -> str:
+    """Return a value with its decimals, "-" for "not available"."""
+    return "-" if value is None else f"{value:.{decimals}f}"
+
+
+def rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return values without the digits that only their binary form has."""
+    return {
+        name: None if value is None else round(value, 3)
+        for name, value in values.items()
+    }

@@ -1,0 +1,19 @@
+"""The axis of the power in a plot."""
+
+from collections.abc import Iterable
+import math
+
+MOST_TICKS = 5
+# W between two ticks; the last ones are for a meter with transformers.
+STEPS = tuple(n * 10**power for power in range(1, 8) for n in (1, 2, 5))
+
+
+def ticks_of(values: Iterable[float]) -> list[float]:
+    """Return the ticks of the axis in W, from below all values to above them."""
+    watts = list(values)
+    if not watts:
+        return []
+    low, high = min(watts), max(watts)
+    step = next(each for each in STEPS if high - low <= MOST_TICKS * each)
+    first, last = math.floor(low / step), math.floor(high / step) + 1
+    return [tick * step for tick in range(first, last + 1)]

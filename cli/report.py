@@ -1,0 +1,120 @@
+"""The command `report`: a file about a meter for its developers."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+import json
+from pathlib import Path
+import platform
+from typing import Any
+
+from socomec_countis import SERIAL_NUMBER_REGISTERS, Meter, Values
+
+from .exit_codes import Exit
+from .failures import ERRORS
+from .meters import async_for_each, now
+from .options import Entered
+from .output import rounded
+from .read import async_values
+
+DISTRIBUTION = "socomec-countis"
+PACKAGES = (DISTRIBUTION, "modbus-connection", "tmodbus", "pymodbus")
+REDACTED = "**REDACTED**"
+TO_REDACT = {
+    "serial_number",
+    "serial_year_week",
+    "serial_site_line",
+    "serial_order",
+    *map(str, SERIAL_NUMBER_REGISTERS),
+}
+
+
+async def async_report(entered: Entered, folder: Path) -> Exit:
+    """Write a file about each meter into a folder, or print it as JSON.
+
+    The file has the form of the diagnostics of Home Assistant, without the serial
+    number.
+    """
+    output = entered.output
+
+    async def report(meter: Meter) -> Exit:
+        content = await _async_content(entered, meter)
+        output.write_json(content)
+        if output.as_json:
+            return Exit.DONE
+        path = folder / f"countis-unit-id-{meter.unit_id}.json"
+        try:
+            path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        except OSError as err:
+            output.note(
+                f"The file {path} cannot be written ({err.strerror}): check --folder."
+            )
+            return Exit.FAILED
+        output.show(f"{path} describes the meter at unit ID {meter.unit_id}.")
+        return Exit.DONE
+
+    return await async_for_each(entered, report)
+
+
+async def _async_content(entered: Entered, meter: Meter) -> dict[str, Any]:
+    """Return the meter, its registers and values, and the statistics of the bus."""
+    registers: Mapping[int, int] = {}
+    values: Values = {}
+    read_error: str | None = None
+    try:
+        registers = await meter.async_read_registers()
+        values = await async_values(meter)
+    except ERRORS as err:
+        read_error = str(err)
+    bus, settings = meter.bus, entered.settings
+    is_serial = entered.connection.is_serial
+    data = {
+        "entry": {
+            "type": entered.connection.kind,
+            "baudrate": settings.baudrate,
+            "parity": settings.parity if is_serial else None,
+            "stopbits": settings.stopbits if is_serial else None,
+        },
+        "bus": {
+            "seconds": round(bus.seconds),
+            "answering_delay": round(bus.delay, 4),
+            "traffic": {
+                str(unit_id): asdict(traffic)
+                for unit_id, traffic in sorted(bus.traffic.items())
+            },
+        },
+        "meter": {
+            "unit_id": meter.unit_id,
+            "model": meter.profile.model,
+            "software_version": meter.profile.software_version,
+            "profile": meter.profile.as_dict(),
+            "values": rounded(values),
+            "registers": {str(address): word for address, word in registers.items()},
+            "read_error": read_error,
+        },
+    }
+    return {
+        "time": now(),
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "packages": {name: version_of(name) for name in PACKAGES},
+        "data": _redacted(data),
+    }
+
+
+def version_of(distribution: str) -> str | None:
+    """Return the version of an installed distribution, None if it is missing."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _redacted(content: Any) -> Any:
+    """Return JSON content without serial numbers."""
+    if isinstance(content, dict):
+        return {
+            key: REDACTED if key in TO_REDACT and value else _redacted(value)
+            for key, value in content.items()
+        }
+    return content

@@ -1,0 +1,167 @@
+"""The command `scan`: the meters of a bus, and their line settings."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from socomec_countis import UNIT_IDS, FoundMeter, LineSettings, Scan
+from socomec_countis.bus import RESPONSE_TIMEOUT
+from socomec_countis.probe import PROBE_TIMEOUT
+
+from .connection import Connection
+from .exit_codes import Exit
+from .failures import ERRORS, Failure, failure
+from .interrupt import Interrupt
+from .options import Entered
+from .output import Column, Progression, Rows
+
+NOTHING_FOUND = (
+    "No meter was found: check the two wires, which may be swapped, the display, which"
+    " has to be lit, and 120 ohms at both ends of the bus, or give each meter more time"
+    " (--timeout 1)."
+)
+
+
+class _InterruptedError(Exception):
+    """Ends a scan between two probes."""
+
+
+class BusScan:
+    """A scan of a bus that prints its progress and the meters that it finds."""
+
+    def __init__(self, entered: Entered, timeout: float | None = None) -> None:
+        """Initialize the scan; `timeout` is in s until a response begins."""
+        self._entered = entered
+        self._timeout = timeout
+        if timeout is not None and entered.connection.framing == "rtu":
+            # A probe has a shorter timeout than other requests.
+            self._timeout = timeout + RESPONSE_TIMEOUT - PROBE_TIMEOUT
+        self._rows = Rows(
+            entered.output,
+            Column("Unit ID", is_number=True),
+            Column("Line settings", 16),
+            Column("Model", 16),
+            Column("Serial number", 13),
+        )
+        self._scan: Scan | None = None
+        self._shown: set[int] = set()
+        self.failed: Failure | None = None
+
+    @property
+    def found(self) -> list[FoundMeter]:
+        """Return the meters by unit ID, each once."""
+        found = self._scan.found if self._scan else []
+        by_unit_id = {each.unit_id: each for each in found}
+        return [by_unit_id[unit_id] for unit_id in sorted(by_unit_id)]
+
+    @property
+    def others(self) -> list[int]:
+        """Return the unit IDs of other devices and of responses that are not valid."""
+        others = self._scan.others if self._scan else set()
+        return sorted(others - {each.unit_id for each in self.found})
+
+    @property
+    def progress(self) -> float:
+        """Return the part of the scan that is done, from 0 to 1."""
+        return self._scan.progress if self._scan else 0
+
+    async def async_run(self) -> None:
+        """Scan until the end, an error or Ctrl-C; `failed` is the error."""
+        entered = self._entered
+        connection = entered.connection
+        with Interrupt() as interrupt, entered.output.progress() as progression:
+            try:
+                usable = await connection.async_usable(entered.scanned)
+                self._note_unusable(usable)
+                self._scan = Scan(
+                    lambda settings: connection.open(settings, self._timeout),
+                    settings=usable,
+                    unit_ids=entered.unit_ids or UNIT_IDS,
+                )
+                self._scan.on_change = self._on_change(progression, interrupt)
+                with suppress(_InterruptedError):
+                    await self._scan.async_run()
+            except ERRORS as err:
+                self.failed = failure(err, connection)
+        if self.failed is not None:
+            entered.output.fail(self.failed)
+
+    def _note_unusable(self, usable: list[LineSettings]) -> None:
+        """Print the parities that the port does not support."""
+        tried = {each.parity for each in self._entered.scanned}
+        left_out = tried - {each.parity for each in usable}
+        if self._entered.connection.is_serial and left_out:
+            self._entered.output.note(
+                f"The port cannot be set to parity {', '.join(sorted(left_out))}:"
+                " the scan omits these settings."
+            )
+
+    def _on_change(
+        self, progression: Progression, interrupt: Interrupt
+    ) -> Callable[[], None]:
+        def on_change() -> None:
+            scan = self._scan
+            assert scan is not None  # noqa: S101
+            for meter in self.found:
+                if meter.unit_id not in self._shown:
+                    self._shown.add(meter.unit_id)
+                    self._rows.add(*_cells(meter, self._entered.connection))
+            settings = f"{scan.trying}, " if self._entered.connection.is_serial else ""
+            found = f", {len(self.found)} found" if self.found else ""
+            progression.show(
+                scan.progress,
+                f"{settings}unit ID {scan.unit_id}{found}",
+                scan.remaining_seconds,
+            )
+            if interrupt.requested:
+                raise _InterruptedError
+
+        return on_change
+
+
+async def async_scan(entered: Entered, response_timeout: float | None) -> Exit:
+    """Scan a bus, and print the meters; the timeout is in s until a response begins."""
+    scan = BusScan(entered, response_timeout)
+    await scan.async_run()
+    output = entered.output
+    result: dict[str, Any] = {
+        "meters": [_as_json(each, entered.connection) for each in scan.found],
+        "others": scan.others,
+        "complete": scan.progress == 1,
+    }
+    if scan.failed is not None:
+        result["error"] = scan.failed.as_json()
+    output.write_json(result)
+    if scan.others:
+        unit_ids = ", ".join(map(str, scan.others))
+        output.show(f"Another device, or no valid response, at unit ID {unit_ids}.")
+    if scan.failed is not None:
+        return Exit.FAILED
+    if scan.progress < 1:
+        output.note(f"The scan is not complete: {scan.progress:.0%} is done.")
+    elif not scan.found:
+        output.note(NOTHING_FOUND)
+    return Exit.DONE if scan.found else Exit.FINDING
+
+
+def _cells(meter: FoundMeter, connection: Connection) -> list[str]:
+    settings = str(meter.settings) if connection.is_serial else "of the gateway"
+    profile = meter.profile
+    return [
+        str(meter.unit_id),
+        settings,
+        profile.model,
+        profile.serial_number or "-",
+    ]
+
+
+def _as_json(meter: FoundMeter, connection: Connection) -> dict[str, Any]:
+    settings = meter.settings if connection.is_serial else None
+    return {
+        "unit_id": meter.unit_id,
+        "baudrate": settings and settings.baudrate,
+        "parity": settings and settings.parity,
+        "stopbits": settings and settings.stopbits,
+        "model": meter.profile.model,
+        "serial_number": meter.profile.serial_number,
+    }

@@ -1,0 +1,147 @@
+"""The command `watch`: the meters of a bus live, on a screen or line by line."""
+
+import asyncio
+from dataclasses import replace
+import sys
+from typing import Any
+
+from socomec_countis import Profile
+
+from .exit_codes import Exit
+from .failures import ERRORS
+from .interrupt import Interrupt
+from .meters import fail, identity_of, now
+from .monitor import Monitor, Watched
+from .options import Entered
+from .output import Column, Rows, number, rounded
+from .scan import NOTHING_FOUND, BusScan
+from .tables import DECIMALS
+
+PERIOD = 1.0  # s between two lines of a meter
+TIME_OF_DAY = slice(11, 19)  # characters of an ISO time
+
+# The heading of each column, its quantity, and the unit of its decimals.
+COLUMNS = (
+    ("W", "power", "W"),
+    ("W L1", "power_l1", "W"),
+    ("W L2", "power_l2", "W"),
+    ("W L3", "power_l3", "W"),
+    ("Ea+ kWh", "energy_consumed", "kWh"),
+    ("Ea- kWh", "energy_produced", "kWh"),
+)
+
+
+async def async_watch(entered: Entered, minutes: int) -> Exit:
+    """Watch the meters until the user ends it; `minutes` of power are plotted."""
+    profiles: dict[int, Profile] = {}
+    if not entered.unit_ids:
+        scan = BusScan(entered)
+        await scan.async_run()
+        if scan.failed is not None:
+            entered.output.write_json({"error": scan.failed.as_json()})
+            return Exit.FAILED
+        if not scan.found:
+            entered.output.note(NOTHING_FOUND)
+            return Exit.FINDING
+        profiles = {each.unit_id: each.profile for each in scan.found}
+        settings = scan.found[0].settings
+        entered = replace(entered, unit_ids=list(profiles), settings=settings)
+    has_screen = sys.stdin.isatty() and sys.stdout.isatty()
+    try:
+        async with entered.connection.open(entered.settings) as opened:
+            monitor = Monitor(
+                opened, entered.connection, entered.unit_ids, minutes, profiles
+            )
+            polling = asyncio.create_task(monitor.async_run())
+            try:
+                if has_screen and not entered.output.as_json:
+                    await _async_show_screen(entered, monitor, polling, minutes)
+                    exit_code = Exit.DONE
+                else:
+                    exit_code = await _async_print(entered, monitor, polling)
+            finally:
+                polling.cancel()
+                await asyncio.wait({polling})
+            if not polling.cancelled():
+                polling.result()  # raises the unexpected error that ended it
+            return exit_code
+    except ERRORS as err:
+        return fail(entered, err)
+
+
+async def _async_show_screen(
+    entered: Entered, monitor: Monitor, polling: asyncio.Task[None], minutes: int
+) -> None:
+    from .screen import WatchApp  # noqa: PLC0415 (textual takes 0.3 s to import)
+
+    settings = f", {entered.settings}" if entered.connection.is_serial else ""
+    screen = WatchApp(monitor, f"{entered.connection}{settings}", minutes)
+    polling.add_done_callback(lambda _: screen.exit())
+    await screen.run_async()
+
+
+async def _async_print(
+    entered: Entered, monitor: Monitor, polling: asyncio.Task[None]
+) -> Exit:
+    """Print a line for each meter each second, until Ctrl-C.
+
+    If no meter responds at the start, fail.
+    """
+    output = entered.output
+    rows = Rows(
+        output,
+        Column("Time", 8),
+        Column("Unit ID", is_number=True),
+        *(Column(heading, 9, is_number=True) for heading, _, _ in COLUMNS),
+    )
+    printed: dict[int, str | None] = {}
+    with Interrupt() as interrupt:
+        ended = asyncio.create_task(interrupt.async_wait())
+        try:
+            while not ended.done() and not polling.done():
+                for watched in monitor.meters:
+                    _print_failure(entered, watched, printed)
+                    if watched.online:
+                        _print_values(entered, watched, rows)
+                if monitor.has_no_meter:
+                    return Exit.FAILED
+                await asyncio.wait({ended, polling}, timeout=PERIOD)
+        finally:
+            ended.cancel()
+    return Exit.DONE
+
+
+def _print_values(entered: Entered, watched: Watched, rows: Rows) -> None:
+    cells = [
+        number(watched.values.get(quantity), DECIMALS.get(unit, 0))
+        for _, quantity, unit in COLUMNS
+    ]
+    rows.add(now()[TIME_OF_DAY], str(watched.unit_id), *cells)
+    entered.output.write_json(_as_json(watched))
+
+
+def _print_failure(
+    entered: Entered, watched: Watched, printed: dict[int, str | None]
+) -> None:
+    """Print why a meter is offline, once for each time."""
+    kind = watched.failed.kind if watched.failed else None
+    if watched.failed is not None and printed.get(watched.unit_id) != kind:
+        entered.output.fail(watched.failed)
+        entered.output.write_json(
+            {
+                "time": now(),
+                "unit_id": watched.unit_id,
+                "error": watched.failed.as_json(),
+            }
+        )
+    printed[watched.unit_id] = kind
+
+
+def _as_json(watched: Watched) -> dict[str, Any]:
+    assert watched.meter is not None  # noqa: S101
+    return {
+        "time": now(),
+        **identity_of(watched.meter),
+        "values": rounded(watched.values),
+        "failed": sorted(watched.failed_blocks),
+    }

@@ -1,1 +1,0 @@
-"""A command line for COUNTIS meters, without Home Assistant."""

@@ -1,0 +1,68 @@
+"""Helpers of the tests of the command line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import json
+from pathlib import Path
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+from typer.testing import CliRunner
+
+from cli.app import app
+from simulator import Line, Meter, line_in_thread
+
+ROOT = Path(__file__).parents[2]
+# s until a response begins, which a busy computer needs.
+PROBE_TIMEOUT = ("--timeout", "0.1")
+ONE_SETTING = ("--baudrate", "9600", "--parity", "N", "--stopbits", "1")
+
+PARTIAL_COUNTERS = (
+    "partial_energy_consumed",
+    "partial_energy_reactive",
+    "partial_energy_produced",
+)
+
+
+class Result(NamedTuple):
+    """The result of a command."""
+
+    code: int
+    output: str
+    errors: str
+
+
+def countis(*arguments: str, given: str = "") -> Result:
+    """Run a command in this process; `given` is its standard input."""
+    result = CliRunner().invoke(app, arguments, input=given)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Result(result.exit_code, result.stdout, result.stderr)
+
+
+def countis_json(*arguments: str) -> tuple[int, Any]:
+    """Run a command with --json, and return its exit code and last object."""
+    code, output, _ = countis(*arguments, "--json")
+    return code, json.loads(output.splitlines()[-1])
+
+
+@contextmanager
+def countis_process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a command as a process, which the test ends."""
+    command = [sys.executable, "-m", "cli", *arguments]
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def line_of(*meters: Meter, link: Path | None = None) -> Iterator[Line]:
+    """Run a fast line with these meters."""
+    line = Line(meters, baudrate=921_600, response_delay=0.001, link=link)
+    with line_in_thread(line) as running:
+        yield running

@@ -1,0 +1,214 @@
+"""Tests of the commands that change meters."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from cli.exit_codes import Exit
+from simulator import Line, Meter
+from tests.common import SERIAL
+
+from .common import (
+    PARTIAL_COUNTERS,
+    ROOT,
+    countis,
+    countis_json,
+    countis_process,
+    line_of,
+)
+
+BEFORE = dict(zip(PARTIAL_COUNTERS, (45.67, 1.23, 0.89), strict=True))
+RESET = 57890
+SET_TARIFF = 40481
+
+
+def test_reset_prints_the_readings_before_and_after(
+    line: Line, meter: Meter, second_meter: Meter
+) -> None:
+    code, result = countis_json("reset-partial", "--port", line.port, "-u", "1-2")
+    assert code == Exit.DONE
+    first, second = result["meters"]
+    assert first == {
+        "unit_id": 1,
+        "done": True,
+        "model": "COUNTIS E33",
+        "serial_number": SERIAL,
+        "before": BEFORE,
+        "after": dict.fromkeys(PARTIAL_COUNTERS, 0),
+    }
+    assert (second["unit_id"], second["done"]) == (2, True)
+    assert meter.counters.partial_consumed == 0
+    assert meter.counters.consumed == 1_234_560
+    assert len(second_meter.writes) == 1
+
+
+def test_reset_is_printed_as_a_table(line: Line) -> None:
+    code, output, errors = countis("reset-partial", "--port", line.port, "-u", "1")
+    assert (code, errors) == (Exit.DONE, "")
+    assert [row.split() for row in output.splitlines()] == [
+        ["Unit", "ID", "Model", "Ea+", "(kWh)", "Er+", "(kvarh)", "Ea-", "(kWh)"],
+        ["1", "COUNTIS", "E33", "before", "45.67", "1.23", "0.89"],
+        ["1", "COUNTIS", "E33", "after", "0.00", "0.00", "0.00"],
+    ]
+
+
+def test_unit_id_entered_twice_is_reset_once(line: Line, meter: Meter) -> None:
+    unit_ids = ("-u", "1", "-u", "1,1")
+    code, result = countis_json("reset-partial", "--port", line.port, *unit_ids)
+    assert (code, len(result["meters"])) == (Exit.DONE, 1)
+    assert len(meter.writes) == 1
+
+
+def test_readings_before_reset_are_printed_before_it(line: Line, meter: Meter) -> None:
+    reset = []
+    arguments = ("reset-partial", "--port", line.port, "-u", "1-2", "--json")
+    with countis_process(*arguments) as process:
+        assert process.stdout is not None
+
+        def hold_write(request: bytes) -> None:
+            if request[1] == 6:
+                reset.append(request)
+                line.cut = True
+
+        line.on_request = hold_write
+        first = json.loads(process.stdout.readline())
+        # The first write is lost. Ctrl-C ends the command meanwhile.
+        while not reset:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == Exit.INTERRUPTED
+    assert first == {
+        "unit_id": 1,
+        "model": "COUNTIS E33",
+        "serial_number": SERIAL,
+        "before": BEFORE,
+    }
+
+
+def test_readings_before_a_reset_that_fails_are_kept(line: Line, meter: Meter) -> None:
+    meter.refused_writes = {RESET}
+    arguments = ("reset-partial", "--port", line.port, "-u", "1")
+    code, output, errors = countis(*arguments)
+    assert code == Exit.FAILED
+    assert "before" in output
+    assert "after" not in output
+    assert "45.67" in output
+    assert "did not carry out the command" in errors
+    _, result = countis_json(*arguments)
+    (failed,) = result["meters"]
+    assert failed["before"] == BEFORE
+    assert "after" not in failed
+    assert failed["error"]["kind"] == "command_failed"
+
+
+def test_other_meters_are_reset_after_one_that_refuses(
+    line: Line, meter: Meter, second_meter: Meter
+) -> None:
+    meter.refused_writes = {RESET}
+    code, result = countis_json("reset-partial", "--port", line.port, "-u", "1,2")
+    assert code == Exit.FAILED
+    assert [each["done"] for each in result["meters"]] == [False, True]
+    assert meter.counters.partial_consumed == 45_670
+    assert len(second_meter.writes) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "response", "resets"),
+    [((), b"n\n", 0), ((), b"y\n", 1), (("--yes",), b"", 1)],
+)
+def test_reset_asks_on_a_terminal(
+    options: tuple[str, ...], response: bytes, resets: int, line: Line, meter: Meter
+) -> None:
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-m", "cli", "reset-partial", "--port", line.port]
+    with subprocess.Popen(  # noqa: S603
+        [*command, "-u", "1", *options],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        cwd=ROOT,
+    ) as process:
+        os.close(terminal)
+        os.write(master, response)
+        shown = b""
+        try:
+            while data := os.read(master, 4096):
+                shown += data
+        except OSError:  # the process has closed the terminal
+            pass
+        process.wait(20)
+    os.close(master)
+    asked = b"Reset the partial counters at unit ID 1?" in shown
+    assert asked is not bool(options)
+    assert len(meter.writes) == resets
+
+
+def test_tariff_is_set_and_read_back(line: Line, meter: Meter) -> None:
+    code, result = countis_json("set-tariff", "3", "--port", line.port, "-u", "1")
+    assert code == Exit.DONE
+    assert (result["tariff"], result["broadcast"]) == (3, False)
+    assert result["meters"][0]["tariff"] == meter.counters.tariff == 3
+
+
+def test_tariff_of_several_meters_is_set_one_by_one(
+    line: Line, meter: Meter, second_meter: Meter
+) -> None:
+    code, output, _ = countis("set-tariff", "2", "--port", line.port, "-u", "1,2")
+    assert code == Exit.DONE
+    rows = [row.split() for row in output.splitlines()]
+    assert [(row[0], row[-1]) for row in rows[1:]] == [("1", "2"), ("2", "2")]
+    assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
+
+
+def test_tariff_that_the_meter_does_not_have_is_an_error(line: Line) -> None:
+    code, result = countis_json("set-tariff", "5", "--port", line.port, "-u", "1")
+    assert code == Exit.FAILED
+    assert result["meters"][0]["error"]["kind"] == "command_failed"
+
+
+def test_tariff_of_all_meters_is_set_by_one_broadcast(
+    line: Line, meter: Meter, second_meter: Meter
+) -> None:
+    code, result = countis_json(
+        "set-tariff", "4", "--port", line.port, "-u", "1,2", "--all"
+    )
+    assert code == Exit.DONE
+    assert result["broadcast"] is True
+    assert [each["tariff"] for each in result["meters"]] == [4, 4]
+    assert (meter.counters.tariff, second_meter.counters.tariff) == (4, 4)
+    writes = [request for request in line.requests if request[1] in {6, 16}]
+    assert [write[0] for write in writes] == [0]
+
+
+def test_meter_that_ignores_a_broadcast_is_reported(
+    line: Line, second_meter: Meter
+) -> None:
+    second_meter.ignored_writes = {SET_TARIFF}
+    code, result = countis_json(
+        "set-tariff", "4", "--port", line.port, "-u", "1,2", "--all"
+    )
+    assert code == Exit.FAILED
+    assert [each["done"] for each in result["meters"]] == [True, False]
+
+
+def test_clock_is_set_to_the_time_of_the_computer() -> None:
+    slow = Meter(clock=lambda: time.time() - 300)
+    with line_of(slow) as line:
+        code, output, _ = countis("set-clock", "--port", line.port, "-u", "1")
+        _, result = countis_json("set-clock", "--port", line.port, "-u", "1")
+    assert code == Exit.DONE
+    heading, row = output.splitlines()
+    assert heading.endswith("Offset before (s)  Offset after (s)")
+    before, after = map(int, row.split()[-2:])
+    assert before == pytest.approx(-300, abs=2)
+    assert abs(after) <= 2
+    meter: dict[str, Any] = result["meters"][0]
+    assert abs(meter["before"]) <= 2

@@ -1,0 +1,208 @@
+"""Tests of the distribution: the wheel in an empty environment, on both clients."""
+
+from collections.abc import Iterator
+from importlib.metadata import Distribution, PathDistribution, distribution
+import json
+from pathlib import Path
+import re
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+import pytest
+
+from simulator import Line
+from tests.common import SERIAL
+
+from .common import ROOT
+
+LIBRARY = ROOT / "custom_components" / "socomec_countis" / "countis"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel and the sdist, and return their folder."""
+    folder = tmp_path_factory.mktemp("dist")
+    # Without isolation, no package is downloaded.
+    subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    """Return the wheel."""
+    (path,) = built.glob("*.whl")
+    return path
+
+
+def required(installed: Distribution, extras: set[str]) -> Iterator[Distribution]:
+    """Yield what a distribution with these extras requires, directly or not."""
+    seen: set[tuple[str, str]] = set()
+    pending = [(installed, extra) for extra in {"", *extras}]
+    while pending:
+        current, extra = pending.pop()
+        for text in current.requires or ():
+            requirement = Requirement(text)
+            if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+                continue
+            name = canonicalize_name(requirement.name)
+            for needed in {"", *requirement.extras}:
+                if (name, needed) not in seen:
+                    seen.add((name, needed))
+                    found = distribution(name)
+                    assert requirement.specifier.contains(found.version), text
+                    pending.append((found, needed))
+                    yield found
+
+
+def install(wheel: Path, folder: Path, *extras: str) -> Path:
+    """Install the wheel with its requirements only, and return the interpreter.
+
+    The packages are those of the environment of the tests.
+    """
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(packages)  # noqa: S202 (the wheel is that of this test)
+    (metadata,) = packages.glob("socomec_countis-*.dist-info")
+    for each in required(PathDistribution(metadata), set(extras)):
+        for file in each.files or ():
+            top = file.parts[0]
+            target = packages / top
+            if top != ".." and not target.exists():
+                target.symlink_to(str(each.locate_file(top)))
+    return folder / "bin" / "python"
+
+
+def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the interpreter of an environment, apart from this one."""
+    return subprocess.run(  # noqa: S603
+        [python, "-I", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=python.parent,
+    )
+
+
+def example() -> str:
+    """Return the example of the README."""
+    text = (ROOT / "cli" / "README.md").read_text()
+    match = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert match is not None
+    return match[1]
+
+
+def test_wheel_contains_the_library_and_the_command_line(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in LIBRARY.glob("*.py"):
+        assert f"socomec_countis/{path.name}" in names
+    assert {"socomec_countis/py.typed", "countis_cli/app.py"} <= names
+    top = {name.split("/")[0] for name in names}
+    assert {each for each in top if not each.endswith("dist-info")} == {
+        "socomec_countis",
+        "countis_cli",
+    }
+
+
+def test_files_of_the_wheel_are_those_of_the_integration(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for path in LIBRARY.glob("*.py"):
+            content = archive.read(f"socomec_countis/{path.name}")
+            assert content == path.read_bytes(), path
+
+
+def test_version_is_that_of_the_integration(built: Path) -> None:
+    manifest = json.loads((LIBRARY.parent / "manifest.json").read_text())
+    names = sorted(path.name for path in built.iterdir())
+    assert names == [
+        f"socomec_countis-{manifest['version']}-py3-none-any.whl",
+        f"socomec_countis-{manifest['version']}.tar.gz",
+    ]
+
+
+def test_wheel_can_be_built_from_the_sdist(built: Path, tmp_path: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+        assert "custom_components/socomec_countis/__init__.py" not in names
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "build", "--no-isolation", "--wheel", source],
+        check=True,
+        capture_output=True,
+    )
+    assert list((source / "dist").glob("*.whl"))
+
+
+def test_description_is_the_readme(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [each for each in archive.namelist() if each.endswith("/METADATA")]
+        metadata = archive.read(name).decode()
+    assert "Name: socomec-countis\n" in metadata
+    assert (ROOT / "cli" / "README.md").read_text() in metadata
+
+
+@pytest.mark.parametrize("client", ["tmodbus", "pymodbus"])
+def test_installed_library_reads_a_meter(
+    client: str, wheel: Path, line: Line, tmp_path: Path
+) -> None:
+    python = install(wheel, tmp_path / "env", client)
+    source = (
+        example()
+        .replace("modbus_connection.tmodbus", f"modbus_connection.{client}")
+        .replace("/dev/ttyUSB0", line.port)
+        .replace("5", "1")
+    )
+    assert len([row for row in source.splitlines() if row]) == 10
+    result = run(python, "-c", source)
+    assert (result.stdout, result.returncode) == ("1300 W\n", 0), result.stderr
+    other = {"tmodbus": "pymodbus", "pymodbus": "tmodbus"}[client]
+    missing = run(python, "-c", f"import {other}")
+    assert "ModuleNotFoundError" in missing.stderr
+
+
+@pytest.mark.parametrize("client", ["tmodbus", "pymodbus"])
+def test_installed_command_line_reads_a_meter(
+    client: str, wheel: Path, line: Line, tmp_path: Path
+) -> None:
+    python = install(wheel, tmp_path / "env", "cli", client)
+    if client == "pymodbus":
+        # The command line uses the other client if tmodbus is missing.
+        (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
+        (packages / "tmodbus").unlink()
+    place = ("--port", line.port, "--unit-id", "1", "--json")
+    result = run(python, "-m", "countis_cli", "read", *place)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["serial_number"] == SERIAL
+    assert result.stderr == ""
+
+
+def test_command_line_without_its_packages_says_how_to_install_them(
+    wheel: Path, tmp_path: Path
+) -> None:
+    python = install(wheel, tmp_path / "env", "tmodbus")
+    result = run(python, "-m", "countis_cli")
+    assert result.returncode == 2
+    assert result.stderr == (
+        "The command line needs typer: install socomec-countis with its extra, [cli].\n"
+    )
+
+
+def test_release_publishes_the_wheel_and_the_sdist() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    assert "python -m build\n" in workflow
+    assert "socomec_countis.zip dist/*" in workflow
+    (version,) = re.findall(r"pip install (build==\S+)", workflow)
+    requirements = (ROOT / "requirements_test.txt").read_text().splitlines()
+    assert version in requirements

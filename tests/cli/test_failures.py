@@ -1,0 +1,122 @@
+"""Tests of a bus that does not work: one sentence that names what to check."""
+
+import errno
+from pathlib import Path
+import socket
+
+from modbus_connection import ModbusConnectionError, ModbusError
+import pytest
+
+from cli.connection import CannotOpenError, Connection
+from cli.exit_codes import Exit
+from cli.failures import failure
+from simulator import Line, Meter
+
+from .common import countis, countis_json, countis_process, line_of
+
+NEEDS_NETWORK = pytest.mark.usefixtures("socket_enabled")
+EACH_COMMAND = pytest.mark.parametrize(
+    "command",
+    [
+        *("read", "reset-partial", "set-tariff 2", "set-clock", "check-wiring"),
+        *("load-curve", "report", "watch"),
+    ],
+)
+
+
+@EACH_COMMAND
+def test_port_that_does_not_exist_is_named_in_one_sentence(command: str) -> None:
+    port = "/dev/no-such-port"
+    code, output, errors = countis(*command.split(), "--port", port, "--unit-id", "1")
+    assert (code, output) == (Exit.FAILED, "")
+    assert errors == (
+        f"The port {port} cannot be opened (No such file or directory): check that the"
+        " adapter is plugged in, and its name (names in /dev/serial/by-id stay the"
+        " same).\n"
+    )
+
+
+@EACH_COMMAND
+def test_error_is_printed_as_json(command: str) -> None:
+    code, result = countis_json(
+        *command.split(), "--port", "/dev/no-such-port", "--unit-id", "1"
+    )
+    assert code == Exit.FAILED
+    assert result["error"]["kind"] == "cannot_open"
+    assert result["error"].keys() == {"kind", "message", "check"}
+
+
+def test_file_that_is_no_port_cannot_be_opened(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    code, _, errors = countis("read", "--port", str(file), "--unit-id", "1")
+    assert code == Exit.FAILED
+    assert "Inappropriate ioctl" in errors
+    assert "this is not a serial port" in errors
+
+
+def test_port_in_use_is_reported(line: Line) -> None:
+    place = ("--port", line.port)
+    with countis_process("watch", *place, "--unit-id", "1", "--json") as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        code, _, errors = countis("read", *place, "--unit-id", "2")
+    assert code == Exit.FAILED
+    assert "no other program uses the port" in errors
+
+
+@NEEDS_NETWORK
+@pytest.mark.parametrize("option", ["--tcp", "--rtu-over-tcp"])
+def test_gateway_that_refuses_is_reported(option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    code, _, errors = countis("read", option, f"127.0.0.1:{port}", "--unit-id", "1")
+    assert code == Exit.FAILED
+    assert "Connection refused" in errors
+    assert "check the port of the gateway" in errors
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModbusError("no client"), "cannot be opened (no client): check the adapter"),
+        (ModbusConnectionError("could not open p"), "cannot be opened: check the"),
+        (PermissionError(errno.EACCES, "x"), "(Permission denied): check that you may"),
+    ],
+)
+def test_reason_is_that_of_the_deepest_error(error: Exception, message: str) -> None:
+    failed = failure(CannotOpenError(error), Connection("port", "p"))
+    assert message in str(failed)
+
+
+@EACH_COMMAND
+def test_meter_that_does_not_respond_is_reported(command: str) -> None:
+    with line_of() as line:
+        code, output, errors = countis(
+            *command.split(), "--port", line.port, "--unit-id", "9"
+        )
+    assert (code, output) == (Exit.FAILED, "")
+    assert errors.startswith("No meter responds at unit ID 9: check the unit ID")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["read", "scan"])
+def test_adapter_that_echoes_is_reported(command: str, line: Line) -> None:
+    line.echoes = True
+    place = ("--port", line.port, "--unit-id", "1")
+    code, output, errors = countis(command, *place)
+    assert (code, output) == (Exit.FAILED, "")
+    assert "returns every request (echo)" in errors
+    assert "switch off the echo" in errors
+
+
+def test_other_device_is_not_read(line: Line, meter: Meter) -> None:
+    meter.override = {50000: ord("X")}
+    code, result = countis_json("read", "--port", line.port, "--unit-id", "1")
+    assert (code, result["error"]["kind"]) == (Exit.FAILED, "not_a_countis")
+
+
+def test_other_meters_are_read_after_one_that_failed(line: Line) -> None:
+    code, result = countis_json("read", "--port", line.port, "--unit-id", "9,2")
+    assert (code, result["unit_id"]) == (Exit.FAILED, 2)
+    assert "values" in result

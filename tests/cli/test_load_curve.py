@@ -1,0 +1,89 @@
+"""Tests of the command `load-curve`."""
+
+import csv
+from datetime import datetime, timedelta
+from pathlib import Path
+import re
+
+from cli.exit_codes import Exit
+from cli.load_curve import plot
+from simulator import Constant, Meter, Phase
+from socomec_countis.load_curve import LoadRecord
+
+from .common import countis, countis_json, line_of
+
+RECORDS = 40  # more than a page of 29
+
+
+def metered(unit_id: int = 1) -> Meter:
+    """Return a meter with a constant load and its load curve."""
+    meter = Meter(unit_id=unit_id, load=Constant(Phase(1200), Phase(), Phase()))
+    meter.record_past(RECORDS)
+    return meter
+
+
+def test_records_are_printed_as_a_table() -> None:
+    with line_of(metered()) as running:
+        code, output, errors = countis("load-curve", "--port", running.port, "-u", "1")
+    assert code == Exit.DONE
+    _, summary, columns, *rows = output.splitlines()
+    assert summary == f"{RECORDS} records of 10 min"
+    assert columns.split() == ["Time", "Power", "Period"]
+    assert len(rows) == RECORDS
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d0\s+1200\s+W\s*", rows[0])
+    assert "29 records" in errors
+
+
+def test_records_are_printed_as_json() -> None:
+    with line_of(metered()) as running:
+        code, result = countis_json("load-curve", "--port", running.port, "-u", "1")
+    assert (code, result["unit_id"], result["period"]) == (Exit.DONE, 1, 600)
+    times = [datetime.fromisoformat(each["time"]) for each in result["records"]]
+    assert times == sorted(times)
+    assert {each["watts"] for each in result["records"]} == {1200}
+
+
+def test_records_are_written_to_a_csv_file(tmp_path: Path) -> None:
+    path = tmp_path / "curve.csv"
+    with line_of(metered(1), metered(2)) as running:
+        place = ("--port", running.port, "-u", "1,2")
+        code, output, _ = countis("load-curve", *place, "--csv", str(path))
+    assert code == Exit.DONE
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert f"{len(rows)} records are in {path}." in output
+    assert {row["unit_id"] for row in rows} == {"1", "2"}
+    assert rows[0].keys() == {"unit_id", "time", "watts", "complete"}
+
+
+def test_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "curve.csv"
+    with line_of(metered()) as running:
+        place = ("--port", running.port, "-u", "1")
+        code, _, errors = countis("load-curve", *place, "--csv", str(path))
+    assert code == Exit.FAILED
+    assert "cannot be written (No such file or directory): check --csv" in errors
+
+
+def test_meter_without_records_says_so() -> None:
+    with line_of(Meter()) as running:
+        code, output, _ = countis("load-curve", "--port", running.port, "-u", "1")
+    assert code == Exit.DONE
+    assert "\n0 records of" in output
+
+
+def test_meter_without_a_load_curve_is_reported() -> None:
+    with line_of(Meter(load_curve=None)) as running:
+        code, result = countis_json("load-curve", "--port", running.port, "-u", "1")
+    assert (code, result["error"]["kind"]) == (Exit.FAILED, "no_load_curve")
+
+
+def test_plot_has_the_width_of_the_terminal() -> None:
+    begin = datetime(2026, 11, 20)  # noqa: DTZ001 (by the clock of the meter)
+    records = [
+        LoadRecord(begin + timedelta(hours=n), n * 100.0, is_complete=True)
+        for n in range(24)
+    ]
+    text = re.sub(r"\x1b\[[\d;]*m", "", plot(records, 80))
+    assert max(map(len, text.splitlines())) == 80
+    assert "2026-11-20" in text

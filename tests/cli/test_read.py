@@ -1,0 +1,98 @@
+"""Tests of the command `read`."""
+
+import re
+import time
+
+import pytest
+
+from cli.exit_codes import Exit
+from simulator import Line, Meter, RtuGateway, TcpGateway, gateway_in_thread
+from tests.common import SERIAL
+
+from .common import countis, countis_json, line_of
+
+NEEDS_NETWORK = pytest.mark.usefixtures("socket_enabled")
+
+
+def test_all_values_are_printed_as_tables_with_units(line: Line) -> None:
+    code, output, errors = countis("read", "--port", line.port, "--unit-id", "1")
+    assert (code, errors) == (Exit.DONE, "")
+    rows = {re.sub(r" {2,}", "|", row.rstrip()) for row in output.splitlines()}
+    assert rows >= {
+        f"COUNTIS E33, unit ID 1, serial number {SERIAL}, firmware 1.02",
+        "|L1|L2|L3|N|total",
+        "Active power|1000|500|-200|1300|W",
+        "Voltage|230.00|230.00|230.00|V",
+        "Power factor|1.000|1.000|1.000|1.000",
+        "|total|partial|rollovers",
+        "Consumed, Ea+|1234.56|45.67|0|kWh",
+        "Reactive, Er+|300.01|1.23|0|kvarh",
+        "Ea+ in tariff 2|234.56|0|kWh",
+        "Present tariff|1",
+    }
+    assert "Clock is ahead by" in output
+
+
+def test_every_value_has_its_place_in_the_tables(line: Line) -> None:
+    _, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
+    # A value of no table is printed with its name.
+    assert "_" not in output
+
+
+def test_columns_of_numbers_are_aligned(line: Line) -> None:
+    _, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
+    rows = {row.split("  ")[0]: row for row in output.splitlines()[2:9]}
+    ends = [rows[""].index(heading) + 2 for heading in ("L1", "L2", "L3")]
+    for label in ("Active power", "Power factor", "Voltage", "Current"):
+        for end in ends:
+            assert rows[label][end - 1] != " ", (label, end)
+            assert rows[label][end] == " ", (label, end)
+
+
+def test_all_values_are_printed_as_json(line: Line) -> None:
+    code, result = countis_json("read", "--port", line.port, "--unit-id", "1")
+    assert code == Exit.DONE
+    assert result.keys() == {
+        *("time", "unit_id", "model", "serial_number", "software_version"),
+        *("identity", "blocks", "split", "values", "units"),
+    }
+    assert (result["model"], result["software_version"]) == ("COUNTIS E33", "1.02")
+    values, units = result["values"], result["units"]
+    assert values["power_l3"] == -200
+    assert values["energy_consumed"] == 1234.56
+    assert values["tariff_count"] == 4
+    assert values["energy_consumed_today"] == 0
+    assert units["power"] == "W"
+    assert units["energy_reactive"] == "kvarh"
+    assert units["clock_offset"] == "s"
+    assert units.keys() <= values.keys()
+
+
+def test_clock_offset_is_that_of_the_moment_of_reading() -> None:
+    ahead = 90
+    with line_of(Meter(clock=lambda: time.time() + ahead)) as line:
+        _, result = countis_json("read", "--port", line.port, "--unit-id", "1")
+    assert result["values"]["clock_offset"] == pytest.approx(ahead, abs=1)
+
+
+def test_blocks_that_are_not_supported_are_omitted(line: Line, meter: Meter) -> None:
+    meter.refused_blocks = {36864, 36928, 36896, 57600, 51200, 50848}
+    code, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
+    assert code == Exit.DONE
+    assert "Consumed, Ea+" in output
+    for missing in ("tariff", "Today", "rollovers", "Clock"):
+        assert missing not in output
+
+
+@NEEDS_NETWORK
+@pytest.mark.parametrize(
+    ("option", "kind"), [("--tcp", TcpGateway), ("--rtu-over-tcp", RtuGateway)]
+)
+def test_meter_behind_a_gateway_is_read(
+    option: str, kind: type[TcpGateway | RtuGateway], meter: Meter
+) -> None:
+    line = Line([meter], baudrate=921_600, response_delay=0.001)
+    with gateway_in_thread(line, kind) as gateway:
+        place = f"{gateway.host}:{gateway.port}"
+        code, result = countis_json("read", option, place, "--unit-id", "1")
+    assert (code, result["values"]["power"]) == (Exit.DONE, 1300)

@@ -1,0 +1,49 @@
+"""Tests of the command `report`."""
+
+import json
+from pathlib import Path
+
+from cli.exit_codes import Exit
+from simulator import Diagnostics, Line, meter_from_diagnostics
+from tests.common import SERIAL
+
+from .common import countis, countis_json
+
+
+def test_report_of_each_meter_is_written_into_the_folder(
+    line: Line, tmp_path: Path
+) -> None:
+    place = ("--port", line.port, "-u", "1-2")
+    code, output, _ = countis("report", *place, "--folder", str(tmp_path))
+    assert code == Exit.DONE
+    names = ["countis-unit-id-1.json", "countis-unit-id-2.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name in names:
+        assert name in output
+
+
+def test_simulator_plays_a_report(line: Line, tmp_path: Path) -> None:
+    place = ("--port", line.port, "-u", "1")
+    countis("report", *place, "--folder", str(tmp_path))
+    diagnostics = Diagnostics.load(tmp_path / "countis-unit-id-1.json")
+    assert meter_from_diagnostics(diagnostics).unit_id == 1
+
+
+def test_report_contains_no_serial_number(line: Line) -> None:
+    code, result = countis_json("report", "--port", line.port, "-u", "1")
+    assert code == Exit.DONE
+    assert SERIAL not in json.dumps(result)
+    meter = result["data"]["meter"]
+    assert meter["values"]["power"] == 1300
+    assert meter["registers"]["50004"] == 100
+    assert meter["registers"]["50008"] == "**REDACTED**"
+    assert result["data"]["bus"]["traffic"]["1"]["requests"] > 10
+    assert result["packages"]["modbus-connection"]
+
+
+def test_folder_that_cannot_be_written_is_an_error(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "countis-unit-id-1.json").mkdir()
+    place = ("--port", line.port, "-u", "1")
+    code, _, errors = countis("report", *place, "--folder", str(tmp_path))
+    assert code == Exit.FAILED
+    assert "cannot be written (Is a directory): check --folder" in errors

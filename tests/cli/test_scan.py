@@ -1,0 +1,182 @@
+"""Tests of the command `scan`."""
+
+from argparse import Namespace
+import errno
+import json
+from pathlib import Path
+import re
+import signal
+
+import pytest
+
+from cli import connection as connections
+from cli.connection import CannotOpenError, Connection
+from cli.exit_codes import Exit
+from simulator import Line, Meter, RtuGateway, gateway_in_thread
+from socomec_countis import SCAN_SETTINGS
+from tests.common import SERIAL
+
+from .common import (
+    ONE_SETTING,
+    PROBE_TIMEOUT,
+    countis,
+    countis_json,
+    countis_process,
+    line_of,
+)
+
+FOUND_1 = {
+    "unit_id": 1,
+    "baudrate": 9600,
+    "parity": "N",
+    "stopbits": 2,
+    "model": "COUNTIS E33",
+    "serial_number": SERIAL,
+}
+
+
+def test_scan_with_known_unit_id_finds_the_settings(line: Line) -> None:
+    line.meter_baudrate = 38400
+    code, result = countis_json(
+        *("scan", "--port", line.port, "--unit-id", "1", "--parity", "N"),
+        *PROBE_TIMEOUT,
+    )
+    assert code == Exit.DONE
+    assert result == {
+        "meters": [FOUND_1 | {"baudrate": 38400}],
+        "others": [],
+        "complete": True,
+    }
+
+
+def test_scan_with_known_settings_finds_the_unit_ids(line: Line) -> None:
+    code, result = countis_json(
+        *("scan", "--port", line.port, "--unit-id", "1-8,20"),
+        *ONE_SETTING,
+        *PROBE_TIMEOUT,
+    )
+    assert code == Exit.DONE
+    assert [found["unit_id"] for found in result["meters"]] == [1, 2]
+    assert {request[0] for request in line.requests} == {*range(1, 9), 20}
+
+
+def test_scan_prints_meters_as_found_and_the_time_left(line: Line) -> None:
+    line.meter_baudrate = 4800
+    arguments = ("scan", "--port", line.port, "--parity", "N", *PROBE_TIMEOUT)
+    with countis_process(*arguments) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        rows = [process.stdout.readline() for _ in range(3)]
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert [re.sub(r" {2,}", "|", row.strip()) for row in rows] == [
+        "Unit ID|Line settings|Model|Serial number",
+        f"1|4800 baud, 8N2|COUNTIS E33|{SERIAL}",
+        "2|4800 baud, 8N2|COUNTIS E33|1438012000002",
+    ]
+    first, *_, last = errors.splitlines()
+    assert re.fullmatch(r"  0 %  9600 baud, 8N2, unit ID 1, \d+ min \d\d s left", first)
+    assert re.fullmatch(r"The scan is not complete: \d+% is done\.", last)
+    assert process.returncode == Exit.DONE
+
+
+def test_scan_that_is_interrupted_without_a_meter_ends_with_3() -> None:
+    with line_of() as line:
+        arguments = ("scan", "--port", line.port, "--parity", "N", "--json")
+        with countis_process(*arguments) as process:
+            assert process.stderr is not None
+            process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=20)
+    assert process.returncode == Exit.FINDING
+    assert json.loads(output) == {"meters": [], "others": [], "complete": False}
+
+
+def test_scan_of_a_bus_without_a_meter_says_what_to_check() -> None:
+    with line_of() as line:
+        code, output, errors = countis(
+            *("scan", "--port", line.port, "--unit-id", "1-3"),
+            *ONE_SETTING,
+            *PROBE_TIMEOUT,
+        )
+    assert (code, output) == (Exit.FINDING, "")
+    assert "No meter was found: check the two wires" in errors
+
+
+def test_other_devices_are_listed(line: Line, meter: Meter) -> None:
+    meter.override = {50000: ord("X")}
+    arguments = ("scan", "--port", line.port, "--unit-id", "1,2", *ONE_SETTING)
+    code, output, _ = countis(*arguments, *PROBE_TIMEOUT)
+    assert code == Exit.DONE
+    assert "Another device, or no valid response, at unit ID 1.\n" in output
+    _, result = countis_json(*arguments, *PROBE_TIMEOUT)
+    assert result["others"] == [1]
+    assert [found["unit_id"] for found in result["meters"]] == [2]
+
+
+def test_scan_whose_port_disappears_keeps_the_meters(tmp_path: Path) -> None:
+    # The path of a pseudo-terminal may soon be that of another one, so a link is used.
+    with line_of(Meter(), link=tmp_path / "line") as line:
+        arguments = ("scan", "--port", line.port, "--parity", "N", "--json")
+        with countis_process(*arguments) as process:
+            assert process.stderr is not None
+            while "1 found" not in (text := process.stderr.readline()):
+                assert text
+            line.unplug()
+            output, _ = process.communicate(timeout=20)
+    assert process.returncode == Exit.FAILED
+    result = json.loads(output)
+    assert [found["unit_id"] for found in result["meters"]] == [1]
+    assert result["complete"] is False
+    assert result["error"]["kind"] in {"connection_lost", "cannot_open"}
+
+
+@pytest.mark.usefixtures("socket_enabled")
+def test_bus_behind_a_gateway_is_scanned_without_line_settings(meter: Meter) -> None:
+    line = Line([meter], baudrate=921_600, response_delay=0.001)
+    with gateway_in_thread(line, RtuGateway) as gateway:
+        place = f"{gateway.host}:{gateway.port}"
+        code, result = countis_json(
+            "scan", "--rtu-over-tcp", place, "--unit-id", "1-3", *PROBE_TIMEOUT
+        )
+    assert code == Exit.DONE
+    assert result["meters"] == [
+        FOUND_1 | {"baudrate": None, "parity": None, "stopbits": None}
+    ]
+
+
+async def test_parity_that_a_port_does_not_support_is_found_by_trying(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = []
+
+    class Client:
+        """A client of a port without parity."""
+
+        async def close(self) -> None:
+            """Close nothing."""
+
+    async def connect(arguments: Namespace) -> Client:
+        opened.append(arguments.target)
+        if arguments.parity != "N":
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return Client()
+
+    monkeypatch.setattr(connections, "connect_from_args", connect)
+    port = Connection("port", "/dev/ttyUSB0")
+    usable = await port.async_usable(SCAN_SETTINGS)
+    assert usable == [each for each in SCAN_SETTINGS if each.parity == "N"]
+    assert set(opened) == {"/dev/ttyUSB0"}
+    with pytest.raises(CannotOpenError):
+        await port.async_usable([each for each in SCAN_SETTINGS if each.parity == "E"])
+
+
+def test_scan_omits_a_parity_that_the_port_does_not_support(line: Line) -> None:
+    # Linux refuses a parity on a pseudo-terminal.
+    code, output, errors = countis(
+        *("scan", "--port", line.port, "--unit-id", "1", *PROBE_TIMEOUT),
+    )
+    assert code == Exit.DONE
+    assert "COUNTIS E33" in output
+    assert "The port cannot be set to parity E, O: the scan omits" in errors

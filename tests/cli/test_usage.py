@@ -1,0 +1,200 @@
+"""Tests of the options of the command line, and of its help."""
+
+from pathlib import Path
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.app import app
+from cli.exit_codes import Exit
+from cli.failures import KINDS
+from cli.options import Options, UsageError, entered
+
+from .common import ROOT, countis, countis_process
+
+
+def options(**changes: object) -> Options:
+    """Return options of a serial port and unit ID 1, with changes."""
+    values: dict[str, object] = {"port": "p", "unit_id": ["1"]}
+    return Options(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"port": None}, "Enter the bus (--port, --tcp or --rtu-over-tcp)."),
+        ({"unit_id": None}, "Enter the meter (--unit-id)."),
+        (
+            {"port": None, "unit_id": None},
+            "--rtu-over-tcp) and the meter (--unit-id).",
+        ),
+        ({"tcp": "h"}, "Enter one of --port, --tcp and --rtu-over-tcp only."),
+        ({"unit_id": ["0"]}, "--unit-id 0 is not possible"),
+        ({"unit_id": ["256"]}, "--unit-id 256 is not possible"),
+        ({"unit_id": ["5-3"]}, "--unit-id 5-3 is not possible"),
+        ({"unit_id": ["x"]}, "--unit-id x is not possible"),
+        ({"unit_id": ["1,"]}, "--unit-id  is not possible"),
+        ({"baudrate": 2400}, "--baudrate 2400 is not possible"),
+        ({"parity": "M"}, "--parity M is not possible: enter one of E, N, O."),
+        ({"stopbits": 3}, "--stopbits 3 is not possible: enter one of 1, 2."),
+        ({"port": None, "tcp": "h:x"}, "--tcp h:x is not a host"),
+        ({"port": None, "tcp": "user@h"}, "--tcp user@h is not a host"),
+        ({"port": None, "rtu_over_tcp": "h"}, "--rtu-over-tcp h has no port"),
+        ({"port": None, "tcp": "h", "parity": "E"}, "omit --parity"),
+        ({"port": None, "rtu_over_tcp": "h:1", "stopbits": 2}, "omit --stopbits"),
+    ],
+)
+def test_wrong_option_is_refused_with_what_is_possible(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        entered(options(**changes))
+    assert message in refused.value.format_message()
+
+
+def test_default_line_settings_are_those_of_the_integration() -> None:
+    assert str(entered(options()).settings) == "9600 baud, 8N2"
+    changed = entered(options(stopbits=1, parity="e"))
+    assert str(changed.settings) == "9600 baud, 8E1"
+    assert {each.parity for each in changed.scanned} == {"E"}
+
+
+@pytest.mark.parametrize(
+    ("unit_id", "expected"),
+    [
+        (["5"], [5]),
+        (["1-3,7"], [1, 2, 3, 7]),
+        (["1", "1", "2-3,1"], [1, 2, 3]),
+        (["255"], [255]),
+    ],
+)
+def test_unit_ids_are_taken_once_each(unit_id: list[str], expected: list[int]) -> None:
+    assert entered(options(unit_id=unit_id)).unit_ids == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"tcp": "h"}, "h:502"),
+        ({"tcp": "h:503"}, "h:503"),
+        ({"tcp": "[fe80::1]:503"}, "[fe80::1]:503"),
+        ({"rtu_over_tcp": "h:2000"}, "h:2000"),
+    ],
+)
+def test_gateway_is_split_into_host_and_port(
+    changes: dict[str, object], name: str
+) -> None:
+    assert str(entered(options(port=None, **changes)).connection) == name
+
+
+def test_bus_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUNTIS_PORT", "/dev/no-such-port")
+    code, _, errors = countis("read", "--unit-id", "1")
+    assert code == Exit.FAILED
+    assert "/dev/no-such-port" in errors
+
+
+def test_wrong_usage_ends_with_2_and_prints_nothing_else() -> None:
+    code, output, errors = countis("read", "--port", "p", "--unit-id", "256")
+    assert (code, output) == (Exit.USAGE, "")
+    assert "--unit-id 256 is not possible" in errors
+
+
+@pytest.mark.parametrize("command", [(), ("scan",), ("read",)])
+def test_help_explains_the_exit_codes(command: tuple[str, ...]) -> None:
+    code, output, _ = countis(*command, "--help")
+    assert code == Exit.DONE
+    for number in Exit:
+        assert re.search(rf"^ *{number.value}  \w", output, re.MULTILINE), number
+
+
+def test_version_is_printed() -> None:
+    code, output, _ = countis("--version")
+    assert code == Exit.DONE
+    assert output.startswith("countis ")
+
+
+def test_process_of_the_command_line_ends_with_its_exit_code() -> None:
+    with countis_process("read") as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == Exit.USAGE
+    assert "Enter the bus" in errors
+
+
+def test_every_kind_of_error_is_documented() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    for kind in KINDS:
+        assert f"| `{kind}` |" in text, kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("scan", "read", "watch", "set-tariff", "reset-partial", "set-clock"),
+        *("check-wiring", "load-curve", "report"),
+    ],
+)
+def test_every_command_is_documented_and_has_shared_options(name: str) -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    assert f"### {name}\n" in text
+    _, output, _ = countis(name, "--help")
+    for option in ("--port", "--tcp", "--rtu-over-tcp", "--unit-id", "--json"):
+        assert option in output, option
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion_is_offered(
+    shell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    code, output, _ = countis("--show-completion", shell)
+    assert code == Exit.DONE
+    assert "countis" in output or "COMPLETE" in output
+
+
+@pytest.mark.parametrize(
+    ("entered_text", "completed"),
+    [
+        ("countis re", ["read", "reset-partial", "report"]),
+        ("countis read --parity ", ["N", "E", "O"]),
+        ("countis read --baudrate ", ["4800", "9600", "19200", "38400"]),
+    ],
+)
+def test_shell_completes_commands_and_values(
+    entered_text: str, completed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_COUNTIS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", entered_text)
+    monkeypatch.setenv("COMP_CWORD", str(entered_text.count(" ")))
+    output = CliRunner().invoke(app, prog_name="countis").stdout
+    assert sorted(output.split()) == sorted(completed)
+
+
+def test_no_module_of_home_assistant_is_imported() -> None:
+    for path in (ROOT / "cli").glob("*.py"):
+        source = path.read_text()
+        assert "homeassistant" not in source, path
+        assert "custom_components" not in source, path
+
+
+def test_missing_package_is_named_with_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cli import __main__ as entry_point  # noqa: PLC0415
+
+    monkeypatch.setitem(__import__("sys").modules, "cli.app", None)
+    with pytest.raises(SystemExit) as ended:
+        entry_point.main()
+    assert ended.value.code == Exit.USAGE
+    assert "install socomec-countis with its extra, [cli]" in capsys.readouterr().err
+
+
+def test_sources_are_one_package_with_py_typed() -> None:
+    library = ROOT / "socomec_countis"
+    assert library.is_symlink()
+    assert library.resolve() == (
+        ROOT / "custom_components" / "socomec_countis" / "countis"
+    )
+    assert (library / "py.typed").exists()
+    assert Path(ROOT / "cli" / "py.typed").exists()

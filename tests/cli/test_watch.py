@@ -1,0 +1,239 @@
+"""Tests of the command `watch`, line by line and on its screen."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+import json
+from pathlib import Path
+import signal
+import subprocess
+
+import pytest
+from textual.widgets import DataTable, Static
+from textual_plotext import PlotextPlot
+
+from cli import monitor as monitors
+from cli.connection import Connection
+from cli.exit_codes import Exit
+from cli.monitor import Monitor
+from cli.screen import COLUMNS, WIDE_COLUMNS, WatchApp
+from simulator import Line, Meter
+from socomec_countis import LineSettings
+
+from .common import ONE_SETTING, countis, countis_process, line_of
+
+POWER = ["1300", "1000", "500", "-200", "1234.56", "7.89"]
+
+
+def stop(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """End a process with Ctrl-C, and return its exit code and the rest it prints."""
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=20)
+    return process.returncode, output, errors
+
+
+def test_watch_prints_a_line_for_each_meter_until_ctrl_c(line: Line) -> None:
+    with countis_process("watch", "--port", line.port, "-u", "1,2") as process:
+        assert process.stdout is not None
+        heading = process.stdout.readline()
+        rows: list[list[str]] = []
+        while len([row for row in rows if row[1:] == ["1", *POWER]]) < 2:
+            rows.append(process.stdout.readline().split())
+        code, _, errors = stop(process)
+    assert heading.split()[:3] == ["Time", "Unit", "ID"]
+    assert (code, errors) == (Exit.DONE, "")
+    assert {row[1] for row in rows} == {"1", "2"}
+
+
+def test_watch_continues_while_a_meter_is_offline(line: Line, meter: Meter) -> None:
+    arguments = ("watch", "--port", line.port, "-u", "1", "--json")
+    with countis_process(*arguments) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["values"]
+        meter.offline = True
+        while "error" not in (result := json.loads(process.stdout.readline())):
+            pass
+        assert result["error"]["kind"] == "no_response"
+        meter.offline = False
+        assert json.loads(process.stdout.readline())["failed"] == []
+        code, _, errors = stop(process)
+    assert code == Exit.DONE
+    assert errors.count("No meter responds") == 1
+
+
+def test_watch_without_any_meter_fails() -> None:
+    with line_of() as line:
+        code, output, errors = countis("watch", "--port", line.port, "-u", "8,9")
+    assert (code, output) == (Exit.FAILED, "")
+    assert "No meter responds at unit ID 8" in errors
+    assert "No meter responds at unit ID 9" in errors
+
+
+def test_watch_without_a_unit_id_scans_first(line: Line) -> None:
+    arguments = ("watch", "--port", line.port, *ONE_SETTING)
+    with countis_process(*arguments) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Unit ID  Line settings")
+        assert "COUNTIS E33" in process.stdout.readline()
+        while "Ea+ kWh" not in (text := process.stdout.readline()):
+            assert text
+        code, *_ = stop(process)
+    assert code == Exit.DONE
+
+
+def test_watch_of_an_empty_bus_ends_after_the_scan(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cli.scan.UNIT_IDS", range(1, 3))
+    with line_of() as line:
+        code, _, errors = countis("watch", "--port", line.port, *ONE_SETTING)
+    assert code == Exit.FINDING
+    assert "No meter was found" in errors
+    code, output, _ = countis("watch", "--port", "/dev/no-such-port", "--json")
+    assert code == Exit.FAILED
+    assert json.loads(output)["error"]["kind"] == "cannot_open"
+
+
+def test_unexpected_error_of_the_polling_ends_the_watch(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: Monitor) -> None:
+        msg = "unexpected"
+        raise ValueError(msg)
+
+    monkeypatch.setattr(Monitor, "async_run", fail)
+    with pytest.raises(ValueError, match="unexpected"):
+        countis("watch", "--port", line.port, "-u", "1")
+
+
+def test_closed_pipe_ends_the_watch_without_an_error(line: Line) -> None:
+    with countis_process("watch", "--port", line.port, "-u", "1") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) == Exit.DONE
+        assert process.stderr.read() == ""
+
+
+@asynccontextmanager
+async def monitored(line: Line, *unit_ids: int) -> AsyncIterator[Monitor]:
+    """Run a monitor of these meters."""
+    port = Connection("port", line.port)
+    async with port.open(LineSettings(9600, "N", 2)) as opened:
+        monitor = Monitor(opened, port, unit_ids, 10, {})
+        task = asyncio.create_task(monitor.async_run())
+        try:
+            yield monitor
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("width", "columns"), [(80, COLUMNS), (200, WIDE_COLUMNS)])
+async def test_screen_shows_meters_power_and_quality(
+    width: int, columns: tuple[tuple[str, str, str], ...], line: Line
+) -> None:
+    async with monitored(line, 1, 2, 9) as monitor:
+        app = WatchApp(monitor, "p, 9600 baud, 8N2", 10)
+        async with app.run_test(size=(width, 30)) as pilot:
+            await until(lambda: monitor.meters[2].failed is not None)
+            await until(lambda: "energy_consumed" in monitor.meters[0].values)
+            await pilot.pause(1.2)
+            table = app.query_one(DataTable)
+            headings = [str(each.label) for each in table.columns.values()]
+            assert headings == ["ID", *(name for name, _, _ in columns), "Valid"]
+            first = [str(cell) for cell in table.get_row("1")]
+            assert first[:7] == ["1", *POWER]
+            assert first[-1].endswith("%")
+            assert str(table.get_row("9")[-1]) == "offline"
+            bus = str(app.query_one("#bus", Static).content)
+            assert bus.startswith("p, 9600 baud, 8N2   2 of 3 online   bus ")
+            plot = app.query_one(PlotextPlot).plt.build()
+            assert "Power by phase in W, unit ID 1" in plot
+            assert "L3" in plot
+            shown = app.export_screenshot()
+            assert "1438012000001" in shown
+            assert "requests," in shown.replace("&#160;", " ")
+
+
+async def test_screen_shows_the_selected_meter_and_its_failure(line: Line) -> None:
+    async with monitored(line, 1, 9) as monitor:
+        app = WatchApp(monitor, "p", 10)
+        async with app.run_test(size=(100, 30)) as pilot:
+            await until(lambda: monitor.meters[1].failed is not None)
+            await pilot.press("down")
+            await pilot.pause(1.2)
+            shown = app.export_screenshot().replace("&#160;", " ")
+            assert "unit ID 9" in shown
+            assert "No meter responds at unit ID 9" in shown
+            await pilot.resize_terminal(160, 30)
+            await pilot.pause()
+            table = app.query_one(DataTable)
+            assert len(table.columns) == len(WIDE_COLUMNS) + 2
+            assert table.cursor_row == 1
+            await pilot.press("q")
+        assert app.return_code == 0
+
+
+async def test_meter_that_comes_online_later_is_found(
+    line: Line, meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitors, "FIND_PAUSE", 0.1)
+    meter.offline = True
+    async with monitored(line, 1) as monitor:
+        (watched,) = monitor.meters
+        await until(lambda: watched.failed is not None)
+        assert not watched.online
+        assert monitor.has_no_meter
+        meter.offline = False
+        await until(lambda: watched.online)
+        assert watched.values["power"] == 1300
+        assert not monitor.has_no_meter
+
+
+async def test_meters_are_watched_again_after_the_adapter_was_unplugged(
+    tmp_path: Path,
+) -> None:
+    with line_of(Meter(), link=tmp_path / "port") as line:
+        async with monitored(line, 1) as monitor:
+            (watched,) = monitor.meters
+            await until(lambda: watched.online)
+            line.unplug()
+            await until(lambda: watched.failed is not None)
+            assert watched.failed is not None
+            assert watched.failed.kind == "connection_lost"
+            line.replug()
+            await until(lambda: watched.online)
+
+
+async def test_power_is_kept_for_the_minutes_of_the_plot(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with monitored(line, 1) as monitor:
+        (watched,) = monitor.meters
+        await until(lambda: len(watched.powers) > 1)
+        first = watched.powers[0]
+        monkeypatch.setattr("cli.monitor.time.time", lambda: first.at + 601)
+        await until(lambda: watched.powers[0] is not first)
+        assert watched.powers[-1].watts == (1000, 500, -200)
+
+
+async def test_block_that_fails_leaves_the_meter_online(
+    line: Line, meter: Meter
+) -> None:
+    async with monitored(line, 1) as monitor:
+        (watched,) = monitor.meters
+        await until(lambda: "tariff" in watched.values)
+        meter.refused_blocks = {51200}
+        await until(lambda: watched.failed_blocks == {"tariffs"})
+        assert watched.online
+        meter.refused_blocks = set()
+        await until(lambda: not watched.failed_blocks)

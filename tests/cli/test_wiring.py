@@ -1,0 +1,87 @@
+"""Tests of the command `check-wiring`."""
+
+from collections.abc import Callable
+import re
+from typing import Any
+
+import pytest
+
+from cli.exit_codes import Exit
+from simulator import Constant, Line, Meter, Phase
+
+from .common import countis, countis_json
+
+LOADED = Phase(5000)
+REVERSED = Phase(-5000)
+# Too little current and a low power factor.
+UNLOADED = (Phase(2000), Phase(500, 1500), Phase(0))
+CHECK = ("check-wiring", "--unit-id", "1", "--readings", "2", "--port")
+
+type Check = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def check(line: Line, meter: Meter) -> Check:
+    """Return a function that checks the meter with these phases."""
+
+    def run(*phases: Phase) -> tuple[int, dict[str, Any]]:
+        meter.load = Constant(*phases)
+        return countis_json(*CHECK, line.port)
+
+    return run
+
+
+def test_correct_wiring_has_no_error(check: Check) -> None:
+    code, result = check(LOADED, LOADED, LOADED)
+    assert (code, result["codes"], result["unmet"]) == (Exit.DONE, [0], [])
+    assert result["phases"] == ["l1", "l2", "l3"]
+
+
+def test_reversed_current_has_the_code_of_its_phase(check: Check) -> None:
+    code, result = check(REVERSED, LOADED, LOADED)
+    assert (code, result["codes"]) == (Exit.FINDING, [1])
+    assert result["values"]["power_l1"] == -5000
+
+
+def test_swapped_neutral_has_the_code_of_its_phase(check: Check) -> None:
+    high = Phase(5000, volts=400)
+    code, result = check(high, LOADED, high)
+    assert (code, result["codes"]) == (Exit.FINDING, [8])
+
+
+def test_unmet_conditions_have_no_code(check: Check) -> None:
+    code, result = check(*UNLOADED)
+    assert (code, result["codes"]) == (Exit.FINDING, [])
+    assert [(each["condition"], each["phase"]) for each in result["unmet"]] == [
+        ("power_factor", "l2"),
+        ("current", "l3"),
+        ("load", None),
+    ]
+
+
+def test_single_phase_is_checked_alone(check: Check) -> None:
+    absent = Phase(volts=10)
+    code, result = check(LOADED, absent, absent)
+    assert (code, result["codes"], result["phases"]) == (Exit.DONE, [0], ["l1"])
+
+
+def test_error_is_printed_with_its_meaning(line: Line, meter: Meter) -> None:
+    meter.load = Constant(LOADED, REVERSED, LOADED)
+    code, output, errors = countis(*CHECK, line.port)
+    assert code == Exit.FINDING
+    assert "Err 2: the current of L2 is reversed" in output
+    assert "test while no power is produced" in output
+    assert "qualified persons" in output
+    assert "unit ID 1, reading 1 of 2, 2 s left" in errors
+
+
+def test_unmet_conditions_are_printed_with_what_is_needed(
+    line: Line, meter: Meter
+) -> None:
+    meter.load = Constant(*UNLOADED)
+    code, output, _ = countis(*CHECK, line.port)
+    assert code == Exit.FINDING
+    assert "L2: 0.32; a power factor from 0.6 to 1 is needed." in output
+    assert "L3: 0.00 A; at least 1 A is needed." in output
+    assert re.search(r"All phases: 15\.\d A; at least 20 A", output)
+    assert "inconclusive" in output

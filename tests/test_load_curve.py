@@ -1,0 +1,375 @@
+"""Tests of the load curve: its pages, its records, and commands that get lost."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import cast
+
+from modbus_connection import (
+    AcknowledgeError,
+    IllegalDataAddressError,
+    ModbusConnectionError,
+    ModbusProtocolError,
+    ModbusTimeoutError,
+)
+import pytest
+
+from custom_components.socomec_countis.countis.load_curve import (
+    LoadCurve,
+    LoadRecord,
+    NoLoadCurveError,
+    async_read_load_curve,
+)
+from custom_components.socomec_countis.countis.meter import Meter
+
+from .library import virtual_time
+
+COMMAND, PAGE, PAGE_WORDS = 61440, 61456, 122
+FIRST, NEXT = 0x0001, 0xFFFE
+MOST_RECORDS = 29
+BEGIN = datetime(2026, 11, 20, 12)  # noqa: DTZ001 (by the clock of the meter)
+QUARTER = timedelta(minutes=15)
+
+type Words = list[int]
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+def record(
+    index: int, watts: int, *, incomplete: int = 0, period: timedelta = QUARTER
+) -> Words:
+    """Return the registers of a record."""
+    since = BEGIN + index * period - datetime(2000, 1, 1)  # noqa: DTZ001
+    seconds = round(since.total_seconds())
+    return [seconds >> 16, seconds & 0xFFFF, incomplete, watts]
+
+
+def page(
+    *records: Words,
+    size: int = 4,
+    period: int = 900,
+    unit: int = 0,
+    ratio: tuple[int, int] = (1, 1),
+) -> Words:
+    """Return the registers of a page, with all ones after the last record."""
+    words = [len(records), size, period, unit, *ratio]
+    words += [word for each in records for word in each]
+    return words + [0xFFFF] * (PAGE_WORDS - len(words))
+
+
+@dataclass
+class FakeTransformer:
+    """The transformer settings of a meter."""
+
+    ratio: float | None
+    reads: int = 0
+
+    @property
+    def values(self) -> dict[str, float | None]:
+        """Return the ratio."""
+        return {"ct_ratio": self.ratio}
+
+    async def async_update(self) -> None:
+        """Count the reads."""
+        self.reads += 1
+
+
+@dataclass
+class FakeMeter:
+    """A meter with pages of a load curve, and its unit and bus."""
+
+    pages: Sequence[Words]
+    write_errors: deque[Exception | None] = field(default_factory=deque)
+    """Raised by the next writes, after the meter has carried them out."""
+    lost_writes: int = 0
+    """How many of the next writes do not reach the meter."""
+    read_error: Exception | None = None
+    requests: list[tuple[str, int, int]] = field(default_factory=list)
+    selected: int | None = None
+    verified: int = 0
+    is_held: bool = False
+    transformer: FakeTransformer | None = None
+
+    def block(self, name: str) -> FakeTransformer | None:
+        """Return the transformer settings."""
+        assert name == "transformer"
+        return self.transformer
+
+    @property
+    def bus(self) -> FakeMeter:
+        """Return the bus, which this object is as well."""
+        return self
+
+    @property
+    def modbus_unit(self) -> FakeMeter:
+        """Return the unit, which this object is as well."""
+        return self
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        """Note that the bus is held."""
+        assert not self.is_held
+        self.is_held = True
+        yield
+        self.is_held = False
+
+    async def async_verify_identity(self) -> None:
+        """Count the verifications."""
+        self.verified += 1
+
+    async def write_register(self, address: int, value: int) -> None:
+        """Select a page."""
+        assert self.is_held
+        self.requests.append(("write", address, value))
+        assert address == COMMAND
+        if self.lost_writes:
+            self.lost_writes -= 1
+            raise ModbusTimeoutError
+        if value == FIRST:
+            self.selected = 0
+        else:
+            assert (value, self.selected is not None) == (NEXT, True)
+            self.selected = min((self.selected or 0) + 1, len(self.pages) - 1)
+        if self.write_errors and (error := self.write_errors.popleft()):
+            raise error
+
+    async def read_holding_registers(self, address: int, count: int) -> Words:
+        """Return the page that is selected."""
+        assert self.is_held
+        self.requests.append(("read", address, count))
+        assert (address, count) == (PAGE, PAGE_WORDS)
+        if self.read_error is not None:
+            raise self.read_error
+        return list(self.pages[self.selected or 0])
+
+
+async def read(meter: FakeMeter, counts: list[int] | None = None) -> LoadCurve:
+    """Read the load curve of a meter, and note the number of records of each page."""
+    on_page = (lambda _: None) if counts is None else counts.append
+    return await async_read_load_curve(cast(Meter, meter), on_page)
+
+
+def watts(curve: LoadCurve) -> list[float | None]:
+    """Return the power of all records."""
+    return [each.watts for each in curve.records]
+
+
+def full_page(first: int) -> Words:
+    """Return a page of 29 records, whose power is their number."""
+    return page(*(record(n, n) for n in range(first, first + MOST_RECORDS)))
+
+
+@virtual_time
+async def test_record_has_its_time_power_and_completeness() -> None:
+    meter = FakeMeter([page(record(0, 1200), record(1, 800, incomplete=1))])
+    curve = await read(meter)
+    assert curve == LoadCurve(
+        QUARTER,
+        [LoadRecord(BEGIN, 1200, True), LoadRecord(BEGIN + QUARTER, 800, False)],  # noqa: FBT003
+    )
+    assert meter.verified == 1
+
+
+@virtual_time
+async def test_time_counts_from_the_year_2000() -> None:
+    words = page([0x0001, 0x5180, 0, 5])  # 86 400 s
+    curve = await read(FakeMeter([words]))
+    assert curve.records[0].time == datetime(2000, 1, 2)  # noqa: DTZ001
+
+
+@virtual_time
+async def test_pages_are_read_until_one_is_not_full() -> None:
+    counts: list[int] = []
+    meter = FakeMeter([full_page(0), full_page(29), page(record(58, 58))])
+    curve = await read(meter, counts)
+    assert watts(curve) == list(range(59))
+    assert counts == [29, 58, 59]
+    commands = [value for kind, _, value in meter.requests if kind == "write"]
+    assert commands == [FIRST, NEXT, NEXT]
+
+
+@pytest.mark.parametrize("last", [page(), full_page(29)])
+@virtual_time
+async def test_full_last_page_ends_the_curve(last: Words) -> None:
+    """A meter returns an empty page after the last one, or the last one again."""
+    meter = FakeMeter([full_page(0), full_page(29), last])
+    assert len((await read(meter)).records) == 58
+
+
+@virtual_time
+async def test_single_page_that_is_full_ends_the_curve() -> None:
+    meter = FakeMeter([full_page(0)])
+    assert len((await read(meter)).records) == MOST_RECORDS
+    assert [value for kind, _, value in meter.requests if kind == "write"] == [
+        FIRST,
+        NEXT,
+    ]
+
+
+@virtual_time
+async def test_pages_that_begin_again_end_the_curve() -> None:
+    meter = FakeMeter([full_page(0), full_page(29), full_page(0)])
+    assert len((await read(meter)).records) == 58
+
+
+@virtual_time
+async def test_records_are_in_the_order_of_time() -> None:
+    meter = FakeMeter([page(*(record(n, n) for n in (3, 2, 1, 0)))])
+    assert watts(await read(meter)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "error", [ModbusTimeoutError(), ModbusProtocolError(), AcknowledgeError()]
+)
+@virtual_time
+async def test_lost_response_to_a_command_skips_no_page(error: Exception) -> None:
+    meter = FakeMeter(
+        [full_page(0), full_page(29), page(record(58, 58))],
+        write_errors=deque([None, error]),
+    )
+    assert watts(await read(meter)) == list(range(59))
+
+
+@virtual_time
+async def test_lost_command_is_repeated() -> None:
+    meter = FakeMeter([full_page(0), page(record(29, 29))])
+
+    def lose(count: int) -> None:
+        meter.lost_writes = 2 if count == MOST_RECORDS else 0
+
+    curve = await async_read_load_curve(cast(Meter, meter), lose)
+    assert watts(curve) == list(range(30))
+
+
+@virtual_time
+async def test_command_that_is_lost_three_times_is_an_error() -> None:
+    meter = FakeMeter([full_page(0), page(record(29, 29))])
+    with pytest.raises(ModbusTimeoutError, match="next page"):
+        await async_read_load_curve(
+            cast(Meter, meter), lambda _: setattr(meter, "lost_writes", 3)
+        )
+
+
+@virtual_time
+async def test_period_is_the_distance_of_the_records() -> None:
+    """The header may have minutes, and the curve a gap."""
+    meter = FakeMeter([page(*(record(n, n) for n in (0, 1, 2, 9)), period=15)])
+    assert (await read(meter)).period == QUARTER
+
+
+@pytest.mark.parametrize("records", [(), (record(0, 5),)])
+@virtual_time
+async def test_period_of_fewer_than_two_records_is_that_of_the_header(
+    records: Sequence[Words],
+) -> None:
+    assert (await read(FakeMeter([page(*records)]))).period == QUARTER
+
+
+@virtual_time
+async def test_records_of_the_same_time_do_not_count_for_the_period() -> None:
+    """A clock that was set back repeats its times."""
+    meter = FakeMeter([page(record(0, 1), record(0, 2), record(0, 3), record(1, 4))])
+    curve = await read(meter)
+    assert (len(curve.records), curve.period) == (4, QUARTER)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [((40, 1), 4000), ((1, 2), 50), ((0, 5), 100), ((5, 0), 100), ((0, 0), 100)],
+)
+@virtual_time
+async def test_power_is_multiplied_by_the_fraction_of_the_header(
+    ratio: tuple[int, int], expected: float
+) -> None:
+    meter = FakeMeter([page(record(0, 100), ratio=ratio)])
+    assert watts(await read(meter)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("transformer", "ratio", "expected"),
+    [
+        (40, (1, 1), 4000),  # the fraction does not contain the ratio
+        (40, (200, 5), 4000),  # the fraction is the ratio
+        (40, (10, 1), 40_000),  # the fraction is a step of 10 W
+        (1, (1, 1), 100),
+        (None, (10, 1), 1000),  # not available
+    ],
+)
+@virtual_time
+async def test_power_contains_the_ratio_of_the_transformers_once(
+    transformer: float | None, ratio: tuple[int, int], expected: float
+) -> None:
+    settings = FakeTransformer(transformer)
+    meter = FakeMeter([page(record(0, 100), ratio=ratio)], transformer=settings)
+    assert watts(await read(meter)) == [expected]
+    assert settings.reads == 1
+
+
+@pytest.mark.parametrize(("unit", "expected"), [(0, 3), (1, 3), (20, 3000)])
+@virtual_time
+async def test_power_is_in_watts(unit: int, expected: float) -> None:
+    assert watts(await read(FakeMeter([page(record(0, 3), unit=unit)]))) == [expected]
+
+
+@virtual_time
+async def test_value_that_is_not_available_has_no_power() -> None:
+    meter = FakeMeter([page(record(0, 0xFFFF), record(1, 0xFFFE))])
+    assert watts(await read(meter)) == [None, 0xFFFE]
+
+
+@virtual_time
+async def test_record_without_a_date_is_omitted() -> None:
+    meter = FakeMeter([page([0xFFFF, 0xFFFF, 0, 5], record(1, 6))])
+    assert watts(await read(meter)) == [6]
+
+
+@pytest.mark.parametrize("unit", [2, 5, 22, 0xFFFF])
+@virtual_time
+async def test_curve_of_another_quantity_is_refused(unit: int) -> None:
+    with pytest.raises(NoLoadCurveError, match=f"unit {unit}"):
+        await read(FakeMeter([page(record(0, 5), unit=unit)]))
+
+
+@virtual_time
+async def test_block_of_ones_is_no_load_curve() -> None:
+    with pytest.raises(NoLoadCurveError):
+        await read(FakeMeter([[0xFFFF] * PAGE_WORDS]))
+
+
+@pytest.mark.parametrize("refused", ["write", "read"])
+@virtual_time
+async def test_meter_that_refuses_has_no_load_curve(refused: str) -> None:
+    meter = FakeMeter([page()])
+    if refused == "write":
+        meter.write_errors.append(IllegalDataAddressError())
+    else:
+        meter.read_error = IllegalDataAddressError()
+    with pytest.raises(NoLoadCurveError, match="refuses"):
+        await read(meter)
+
+
+@pytest.mark.parametrize(
+    "words", [page(record(0, 5), size=5), [30, 4, *page(record(0, 5))[2:]]]
+)
+@virtual_time
+async def test_page_of_another_form_is_an_error(words: Words) -> None:
+    with pytest.raises(ModbusProtocolError, match="a page of the load curve has"):
+        await read(FakeMeter([words]))
+
+
+@virtual_time
+async def test_empty_page_may_have_any_form() -> None:
+    curve = await read(FakeMeter([page(size=0, unit=7)]))
+    assert not curve.records
+
+
+@virtual_time
+async def test_lost_connection_is_an_error() -> None:
+    meter = FakeMeter([page()], read_error=ModbusConnectionError())
+    with pytest.raises(ModbusConnectionError):
+        await read(meter)
