@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.async_api import Page
 
-from scripts.demo import ROOT
+from tools.paths import ROOT
 
 IMAGES = ROOT / "docs" / "images"
 

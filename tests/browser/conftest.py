@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 import pytest_socket
 
-from scripts.demo import ROOT
+from tools.paths import ROOT
 
 from .camera import Camera
 from .frontend import Frontend

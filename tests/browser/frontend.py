@@ -11,7 +11,7 @@ from typing import Any
 
 from playwright.async_api import Locator, Page, expect
 
-from scripts.demo import DOMAIN
+from tools.paths import DOMAIN
 
 from .camera import HEIGHT, WIDTH, Camera
 from .texts import Texts

@@ -9,18 +9,20 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from scripts.demo import (
-    DOMAIN,
-    DemoError,
-    HomeAssistant,
-    Meter,
-    free_port,
-    home_assistant,
-)
-from scripts.demo_history import async_import
 from simulator import Constant, Line, Phase, ReversedCurrent, line_in_thread
 from simulator import Meter as SimulatedMeter
-from simulator.__main__ import meters_at
+from simulator.site import meters_at
+from tools.demo.history import async_import
+from tools.errors import ToolError
+from tools.home_assistant import (
+    HomeAssistant,
+    MeterInput,
+    async_add_meter,
+    async_wait_until_running,
+    free_port,
+    run_home_assistant,
+)
+from tools.paths import DOMAIN
 
 from .visitor import Visitor, full_hour
 
@@ -110,7 +112,7 @@ class Home:
             await self.forget_meters()
             await self.hass.command(type="config/core/update", language=language)
             for unit_id in unit_ids:
-                await self._add(Meter(self.line, unit_id))
+                await self._add(MeterInput(self.line, unit_id))
         entities = await self.hass.async_settled(len(unit_ids))
         keys: dict[str, dict[str, str]] = {
             subentry_id: {} for subentry_id in (await self.meters()).values()
@@ -119,17 +121,17 @@ class Home:
             keys[entity.subentry_id][entity.key] = entity.entity_id
         return list(keys.values())
 
-    async def _add(self, meter: Meter) -> None:
+    async def _add(self, meter: MeterInput) -> None:
         """Set a meter up through the API.
 
         The port stays in use for a moment after the last entry on it is deleted. No
         user is as fast as that.
         """
         for _ in range(ATTEMPTS - 1):
-            with suppress(DemoError):
-                return await self.hass.async_add_meter(meter)
+            with suppress(ToolError):
+                return await async_add_meter(self.hass, meter)
             await asyncio.sleep(1)
-        return await self.hass.async_add_meter(meter)
+        return await async_add_meter(self.hass, meter)
 
     async def device_id(self) -> str:
         """Return the ID of the only meter's device."""
@@ -221,7 +223,7 @@ class Home:
 def _simulated_line(folder: Path) -> Line:
     """Return a house, its roof, and a meter that is wired wrong."""
     workshop = SimulatedMeter(
-        address=WORKSHOP,
+        unit_id=WORKSHOP,
         load=ReversedCurrent(Constant(Phase(5200), Phase(4700), Phase(5600)), 1),
     )
     return Line([*meters_at([1, 2], lifelike=True), workshop], link=folder / "line")
@@ -231,7 +233,7 @@ def _simulated_line(folder: Path) -> Line:
 async def running_home(folder: Path) -> AsyncIterator[Home]:
     """Start it all, and end it in order."""
     with line_in_thread(_simulated_line(folder)) as line:
-        async with home_assistant(folder, free_port(0)) as hass:
+        async with run_home_assistant(folder, free_port(0)) as hass:
             yield await settled_home(hass, line)
 
 
@@ -239,5 +241,5 @@ async def settled_home(hass: HomeAssistant, line: Line) -> Home:
     """Return the home with its user logged in and nothing left to say."""
     hour = full_hour()
     home = Home(hass, line, await Visitor.of(hass, hour), hour)
-    await hass.async_tidy_up()
+    await async_wait_until_running(hass)
     return home

@@ -13,8 +13,13 @@ from zoneinfo import ZoneInfo
 from playwright.async_api import Browser, expect
 import pytest
 
-from scripts.demo import DOMAIN, ROOT, free_port, home_assistant
 from simulator import Constant, Counters, Line, Meter, Phase, line_in_thread
+from tools.home_assistant import (
+    async_wait_until_running,
+    free_port,
+    run_home_assistant,
+)
+from tools.paths import DOMAIN, ROOT
 
 from .frontend import Frontend
 from .home import Home, settled_home, title
@@ -51,12 +56,12 @@ EARLIER = (
 async def test_adjust_sum_corrects_the_energy_dashboard(
     tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.demo.ROOT", copy_that_reports_at_once(tmp_path))
-    grid = Meter(address=1, load=LOAD, counters=Counters(consumed=1_234_560))
-    roof = Meter(address=2, load=LOAD, counters=Counters(produced=800_000))
+    monkeypatch.setattr("tools.paths.ROOT", copy_that_reports_at_once(tmp_path))
+    grid = Meter(unit_id=1, load=LOAD, counters=Counters(consumed=1_234_560))
+    roof = Meter(unit_id=2, load=LOAD, counters=Counters(produced=800_000))
     port = free_port(0)
     with line_in_thread(Line([grid, roof], link=tmp_path / "line")) as line:
-        async with home_assistant(tmp_path, port) as hass:
+        async with run_home_assistant(tmp_path, port) as hass:
             home = await settled_home(hass, line)
             at_grid, at_roof = await home.have_meters(1, 2)
             fell = at_grid["energy_consumed"]
@@ -72,9 +77,9 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
             while not {fell, fell_little} <= (issues := await falls(home)).keys():
                 await asyncio.sleep(0.2)
         let_time_pass(tmp_path / "config" / "home-assistant_v2.db")
-        async with home_assistant(tmp_path, port) as hass:
+        async with run_home_assistant(tmp_path, port) as hass:
             home = replace(home, hass=hass)
-            await hass.async_tidy_up()
+            await async_wait_until_running(hass)
             await home.use_for_energy(at_grid, at_roof)
             async with visit(browser, home.visitor, "en", None) as frontend:
                 await read_issue(frontend, fell)
@@ -108,7 +113,6 @@ def copy_that_reports_at_once(folder: Path) -> Path:
         copy / "custom_components",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    (copy / "scripts").symlink_to(ROOT / "scripts")
     coordinator = copy / "custom_components" / DOMAIN / "coordinator.py"
     code = coordinator.read_text()
     waiting = "\nREJECTED_ISSUE_SECONDS = 600\n"

@@ -1,4 +1,4 @@
-"""What the demo shows."""
+"""The dashboard of the demo in a browser."""
 
 import asyncio
 from datetime import timedelta
@@ -9,18 +9,18 @@ import time
 from playwright.async_api import Browser, expect
 import pytest
 
-from scripts.demo import (
-    ADDRESSES,
-    Meter,
-    async_check_statistics,
-    async_furnish,
+from tools.demo.bus import UNIT_IDS, pasts_before, run_simulated_bus
+from tools.demo.check import async_check_statistics
+from tools.demo.dashboard import URL_PATH
+from tools.demo.furnish import DemoPlan, async_furnish
+from tools.demo.history import COUNTERS, Past, counted
+from tools.home_assistant import (
+    MeterInput,
+    async_wait_until_running,
     free_port,
-    home_assistant,
-    pasts_before,
-    simulated_line,
+    run_home_assistant,
 )
-from scripts.demo_dashboard import URL_PATH
-from scripts.demo_history import COUNTERS, Past, counted
+from tools.home_assistant.entries import simulated_serial_number
 
 from .camera import Camera
 from .conftest import wants_pictures
@@ -29,23 +29,27 @@ from .visitor import HOUR_OF_THE_DAY, Visitor, full_hour, visit
 NOON = 12
 
 
-async def test_the_dashboard_of_the_demo_shows_today_and_two_weeks(
+async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
     tmp_path: Path, browser: Browser, pytestconfig: pytest.Config
 ) -> None:
     hour = full_hour()
     noon = int((hour - timedelta(hours=HOUR_OF_THE_DAY - NOON)).timestamp())
     house, roof = await asyncio.to_thread(pasts_before, time.time(), noon)
     async with (
-        simulated_line(tmp_path, noon) as line,
-        home_assistant(tmp_path, free_port(0)) as hass,
+        run_simulated_bus(tmp_path, noon) as port,
+        run_home_assistant(tmp_path, free_port(0)) as hass,
     ):
         visitor = await Visitor.of(hass, hour)
-        await hass.async_tidy_up()
-        meters = [Meter(str(line), address) for address in ADDRESSES]
-        furnished = await async_furnish(hass, meters, [house, roof])
-        # The recorder imports it in its own time.
+        await async_wait_until_running(hass)
+        plan = DemoPlan(
+            [MeterInput(str(port), unit_id) for unit_id in UNIT_IDS],
+            [simulated_serial_number(unit_id) for unit_id in UNIT_IDS],
+            [house, roof],
+        )
+        furnished = await async_furnish(hass, plan, print)
+        # The recorder imports the statistics in the background.
         await async_check_statistics(hass, furnished.counters)
-        camera = Camera(str(line)) if wants_pictures(pytestconfig) else None
+        camera = Camera(str(port)) if wants_pictures(pytestconfig) else None
         async with visit(browser, visitor, "en", camera) as frontend:
             await frontend.open(f"/{URL_PATH}")
             page = frontend.page
@@ -61,7 +65,7 @@ async def test_the_dashboard_of_the_demo_shows_today_and_two_weeks(
                 shown = re.search(
                     r"([\d.]+)\s*kWh", await statistic.locator("ha-card").inner_text()
                 )
-                # The hour that has begun counts as well.
+                # The card also contains the present hour.
                 assert shown
                 assert -0.1 < float(shown[1]) - expected < 5, card
             graphs = page.locator("hui-statistics-graph-card")

@@ -5,7 +5,7 @@ import json
 import re
 from typing import Any
 
-from scripts.demo import DOMAIN, ROOT
+from tools.paths import DOMAIN, ROOT
 
 TRANSLATIONS = ROOT / "custom_components" / DOMAIN / "translations"
 

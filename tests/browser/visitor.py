@@ -10,7 +10,7 @@ from typing import Self
 
 from playwright.async_api import Browser
 
-from scripts.demo import HomeAssistant
+from tools.home_assistant import HomeAssistant
 
 from .camera import HEIGHT, WIDTH, Camera
 from .frontend import Frontend

@@ -1,0 +1,1 @@
+"""Tests of the tools for the development of this project."""

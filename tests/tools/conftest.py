@@ -1,0 +1,40 @@
+"""Fixtures of the tests of the demo."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from simulator.site import load_at
+from tools.demo.history import Past
+
+# A Friday, in the middle of an hour.
+NOON = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp())
+NOW = int(datetime(2026, 11, 20, 16, 47, 13, tzinfo=UTC).timestamp())
+
+
+class Client:
+    """A client of Home Assistant's WebSocket API."""
+
+    def __init__(self, websocket: Any) -> None:
+        """Use an open connection."""
+        self.websocket = websocket
+
+    async def command(self, **message: Any) -> Any:
+        """Return the result of a WebSocket command."""
+        await self.websocket.send_json_auto_id(message)
+        response = await self.websocket.receive_json()
+        assert response["success"], response
+        return response["result"]
+
+
+@pytest.fixture(scope="session")
+def house() -> Past:
+    """Return the past of the meter at the grid."""
+    return Past.before(NOW, load_at([1, 2], 0, NOON, lifelike=True), NOON)
+
+
+@pytest.fixture(scope="session")
+def roof() -> Past:
+    """Return the past of the meter at the inverter."""
+    return Past.before(NOW, load_at([1, 2], 1, NOON, lifelike=True), NOON)

@@ -1,0 +1,72 @@
+"""The pictures of the integration follow the rules of Home Assistant."""
+
+from PIL import Image
+import pytest
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from homeassistant.components.brands.const import ALLOWED_IMAGES
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+from tools.brand.pictures import pictures
+from tools.paths import DOMAIN, ROOT
+
+BRAND = ROOT / "custom_components" / DOMAIN / "brand"
+PICTURES = sorted(ALLOWED_IMAGES)
+
+
+def test_every_picture_that_home_assistant_allows_exists() -> None:
+    assert sorted(path.name for path in BRAND.iterdir()) == PICTURES
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_picture_has_the_required_size(name: str) -> None:
+    scale = 2 if "@2x" in name else 1
+    with Image.open(BRAND / name) as picture:
+        if "icon" in name:
+            assert picture.size == (256 * scale, 256 * scale)
+        else:
+            assert 128 * scale <= min(picture.size) <= 256 * scale
+            assert picture.width > picture.height
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_picture_is_transparent_and_has_no_empty_margin(name: str) -> None:
+    with Image.open(BRAND / name) as picture:
+        assert picture.format == "PNG"
+        assert picture.mode == "RGBA"
+        shown = picture.getchannel("A")
+    assert shown.getpixel((0, 0)) == 0
+    assert shown.getbbox() == (0, 0, *shown.size)
+
+
+@pytest.mark.parametrize("name", [name for name in PICTURES if "@2x" not in name])
+def test_large_picture_has_twice_the_size_of_the_small_one(name: str) -> None:
+    large = BRAND / name.replace(".png", "@2x.png")
+    with Image.open(BRAND / name) as one, Image.open(large) as two:
+        assert abs(two.width - 2 * one.width) <= 1
+        assert two.height == 2 * one.height
+
+
+@pytest.mark.parametrize("name", [name for name in PICTURES if "dark" in name])
+def test_picture_for_a_dark_background_is_another_one(name: str) -> None:
+    light = BRAND / name.removeprefix("dark_")
+    assert light.read_bytes() != (BRAND / name).read_bytes()
+
+
+def test_stored_pictures_are_the_drawn_ones() -> None:
+    drawn = pictures()
+    assert sorted(drawn) == PICTURES
+    for name, picture in drawn.items():
+        with Image.open(BRAND / name) as kept:
+            assert kept.size == picture.size
+            assert kept.tobytes() == picture.tobytes(), name
+
+
+@pytest.mark.parametrize("name", PICTURES)
+async def test_home_assistant_responds_with_the_picture(
+    hass: HomeAssistant, hass_client: ClientSessionGenerator, name: str
+) -> None:
+    assert await async_setup_component(hass, "brands", {})
+    client = await hass_client()
+    response = await client.get(f"/api/brands/integration/{DOMAIN}/{name}")
+    assert await response.read() == (BRAND / name).read_bytes()

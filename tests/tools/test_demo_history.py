@@ -1,0 +1,164 @@
+"""The two weeks of statistics before the demo."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from simulator import Counters, Meter
+from simulator.site import load_at
+from tests.common import Clock
+from tools.demo.history import COUNTERS, DAYS, HOURS, Past, async_problems
+
+from .conftest import NOON, NOW, Client
+
+HOUR = 3600
+STATE = 12_345.67
+type Rows = list[dict[str, Any]]
+
+
+def hour_of(row: dict[str, Any]) -> int:
+    """Return the hour of a row in UTC; `NOON` is at 12:00 UTC."""
+    return datetime.fromisoformat(row["start"]).hour
+
+
+def energies(rows: Rows) -> list[float]:
+    """Return the energy of each hour in kWh, without the first hour."""
+    return [after["sum"] - before["sum"] for before, after in pairwise(rows)]
+
+
+@pytest.mark.parametrize("key", COUNTERS)
+def test_each_hour_continues_the_hour_before(house: Past, key: str) -> None:
+    rows = house.counted(key, STATE, NOW)
+    starts = [datetime.fromisoformat(row["start"]) for row in rows]
+    assert len(rows) == HOURS == DAYS * 24
+    assert {(after - before).seconds for before, after in pairwise(starts)} == {HOUR}
+    for before, after in pairwise(rows):
+        grown = after["state"] - before["state"]
+        assert after["sum"] - before["sum"] == pytest.approx(grown, abs=1e-6)
+        assert grown >= 0
+    # The first hour contains only its own energy.
+    assert 0 <= rows[0]["sum"] < 5
+    assert starts[-1] == datetime(2026, 11, 20, 15, tzinfo=UTC)
+
+
+def test_last_hour_leads_to_the_present_value_of_the_counter(house: Past) -> None:
+    clock = Clock(NOW - NOW % HOUR)
+    meter = Meter(load=house.load, clock=clock, counters=Counters(consumed=5e6))
+    ended = meter.count().consumed / 1000
+    clock.seconds = NOW
+    state = meter.count().consumed / 1000
+    assert state > ended + 0.1
+    rows = house.counted("energy_consumed", state, NOW)
+    # kWh; a sample for each minute does not follow each second.
+    assert rows[-1]["state"] == pytest.approx(ended, rel=0, abs=0.05)
+
+
+def test_roof_produces_only_by_day(roof: Past) -> None:
+    rows = roof.counted("energy_produced", STATE, NOW)
+    by_day = dict.fromkeys(range(24), 0.0)
+    for row, energy in zip(rows[1:], energies(rows), strict=True):
+        by_day[hour_of(row)] += energy
+    dark = [hour for hour, energy in by_day.items() if energy < 1e-6]
+    assert dark == [*range(6), *range(18, 24)]
+    assert by_day[11] + by_day[12] > 2 * (by_day[7] + by_day[16])
+    measured = roof.measured("solar_power")
+    assert max(row["max"] for row in measured) > 3000
+    assert min(row["min"] for row in measured) < 0
+
+
+def test_house_consumes_more_at_a_weekend() -> None:
+    past = Past.before(NOW, load_at([1, 2, 3], 2, NOON, lifelike=True), NOON)
+    rows = past.counted("energy_consumed", STATE, NOW)
+    days: dict[bool, list[float]] = {True: [], False: []}
+    for row, energy in zip(rows[1:], energies(rows), strict=True):
+        if 9 <= hour_of(row) < 16:
+            weekday = datetime.fromisoformat(row["start"]).weekday()
+            days[weekday >= 5].append(energy)
+    assert fmean(days[True]) > 1.2 * fmean(days[False])
+
+
+def test_tariffs_add_up_to_the_consumed_energy(house: Past) -> None:
+    total, day, night = (
+        house.counted(key, STATE, NOW)
+        for key in ("energy_consumed", "tariff_1_energy", "tariff_2_energy")
+    )
+    for all_of_it, *shares in zip(total, day, night, strict=True):
+        shared = sum(row["sum"] for row in shares)
+        assert all_of_it["sum"] == pytest.approx(shared, abs=0.03)
+    for row, energy in zip(night[1:], energies(night), strict=True):
+        assert (energy > 0.01) == (hour_of(row) < 6 or hour_of(row) >= 22)
+
+
+def test_mean_power_matches_its_extremes_and_the_energy(house: Past) -> None:
+    rows = house.measured("power")
+    net = [
+        consumed - produced
+        for consumed, produced in zip(
+            energies(house.counted("energy_consumed", STATE, NOW)),
+            energies(house.counted("energy_produced", STATE, NOW)),
+            strict=True,
+        )
+    ]
+    for row, energy in zip(rows[1:], net, strict=True):
+        assert row["min"] <= row["mean"] <= row["max"]
+        assert row["mean"] / 1000 == pytest.approx(energy, abs=0.025)
+
+
+class Hours(Client):
+    """A client of a Home Assistant with these rows of a counter."""
+
+    def __init__(self, rows: Rows) -> None:
+        """Use these rows."""
+        self.rows = rows
+
+    async def command(self, **message: Any) -> Any:
+        """Return the rows of any statistic."""
+        return dict.fromkeys(message["statistic_ids"], self.rows)
+
+
+def hours(count: int = HOURS) -> Rows:
+    """Return rows of so many hours without a problem."""
+    return [
+        {"start": hour, "end": hour + 1, "change": 1.0, "state": 100.0 + hour}
+        for hour in range(count)
+    ]
+
+
+def without_one(rows: Rows) -> Rows:
+    """Return the rows without one hour."""
+    return [row for row in rows if row["start"] != 7]
+
+
+def with_a_jump(rows: Rows) -> Rows:
+    """Return rows whose last hour contains the energy of years."""
+    return [*rows[:-1], rows[-1] | {"change": 12_345.0}]
+
+
+def with_a_fall(rows: Rows) -> Rows:
+    """Return rows whose first hour has a negative energy."""
+    return [rows[0] | {"change": -464.0}, *rows[1:]]
+
+
+async def test_statistics_have_a_problem_only_if_the_state_does_not_follow() -> None:
+    last = hours()[-1]["state"]
+    assert await async_problems(Hours(hours()), "sensor.x", last + 1) == []
+    assert await async_problems(Hours(hours()), "sensor.x", last - 1) != []
+    assert await async_problems(Hours(hours()), "sensor.x", last + 500) != []
+
+
+@pytest.mark.parametrize("spoil", [without_one, with_a_jump, with_a_fall])
+async def test_gap_jump_and_fall_are_reported(
+    spoil: Callable[[Rows], Rows],
+) -> None:
+    rows = spoil(hours(HOURS + 1))
+    state = rows[-1]["state"]
+    assert len(await async_problems(Hours(rows), "sensor.x", state)) == 1
+
+
+async def test_less_than_two_weeks_are_reported() -> None:
+    rows = hours(HOURS - 1)
+    assert await async_problems(Hours(rows), "sensor.x", rows[-1]["state"])

@@ -1,0 +1,52 @@
+"""The table that the demo prints, and the entities in it."""
+
+from tools.demo.house import entities_by_meter
+from tools.demo.table import value_table
+from tools.home_assistant import Entity
+
+SERIAL, OTHER_SERIAL = "1438012000001", "1438012000002"
+
+
+def sensor(key: str, serial: str, subentry_id: str) -> Entity:
+    """Return a sensor of a meter."""
+    return Entity(f"sensor.{serial}_{key}", f"{serial}_{key}", key, subentry_id)
+
+
+ENTITIES = [
+    sensor("power", SERIAL, "a"),
+    sensor("tariff_2_energy", SERIAL, "a"),
+    sensor("power", OTHER_SERIAL, "b"),
+    Entity("button.reset", f"{SERIAL}_reset", "reset", "a"),
+]
+
+
+def test_table_has_names_units_and_a_column_for_each_meter() -> None:
+    head, *rows = value_table(
+        ENTITIES,
+        {"a": "House", "b": "Roof"},
+        {"power": "Power", "tariff_2_energy": "Tariff 2 energy"},
+        {ENTITIES[0].entity_id: "W", ENTITIES[1].entity_id: "kWh"},
+        {ENTITIES[0].entity_id: "1230", ENTITIES[2].entity_id: "-450"},
+    )
+    assert head.split() == ["House", "Roof"]
+    assert [row.split() for row in rows] == [
+        ["Power", "1230", "-450", "W"],
+        ["Tariff", "2", "energy", "-", "-", "kWh"],
+    ]
+    assert rows[0].index("W") == rows[1].index("kWh")
+
+
+def test_table_without_meters_has_no_row() -> None:
+    assert value_table([], {}, {}, {}, {}) == [""]
+
+
+def test_entities_are_found_by_the_serial_number_of_their_meter() -> None:
+    missing = "1438012000003"
+    found = entities_by_meter(ENTITIES, [OTHER_SERIAL, missing])
+    assert found == [{"power": f"sensor.{OTHER_SERIAL}_power"}, {}]
+
+
+def test_entities_of_all_meters_are_found_without_serial_numbers() -> None:
+    first, second = entities_by_meter(ENTITIES, [])
+    assert set(first) == {"power", "tariff_2_energy", "reset"}
+    assert set(second) == {"power"}

@@ -1,0 +1,29 @@
+"""The command lines of the tools."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tools.paths import ROOT
+
+TOOLS = ("benchmark", "brand", "demo", "release", "soak")
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_help_of_a_tool_needs_no_package(tool: str) -> None:
+    done = subprocess.run(  # noqa: S603
+        # Without `site`, no package can be imported.
+        [sys.executable, "-S", "-m", f"tools.{tool}", "--help"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: ./scripts/{tool} ")
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_tool_has_an_executable_script(tool: str) -> None:
+    assert (ROOT / "scripts" / tool).stat().st_mode & 0o111

@@ -1,0 +1,125 @@
+"""The mutants of the mutation test, and the tests that are run for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tools.mutate.__main__ import parsed
+from tools.mutate.mutants import mutants_of
+from tools.mutate.run import EXPLAINED, Explanations
+from tools.mutate.sandbox import Baseline, Outcome, outcome_of
+from tools.mutate.targets import LIBRARY, ROOT, TESTS
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+def changes(source: str) -> Sequence[str]:
+    """Return the added lines of each mutant, without indentation."""
+    return [
+        "\n".join(line[2:] for line in mutant.change.splitlines() if line[0] == "+")
+        for mutant in mutants_of("file.py", source)
+    ]
+
+
+def test_border_of_a_comparison_is_changed() -> None:
+    assert "return a <= 1" in changes("def f(a):\n    return a < 1\n")
+    assert "return a < 2" in changes("def f(a):\n    return a < 1\n")
+
+
+def test_condition_without_a_comparison_is_negated() -> None:
+    assert "if not (a):" in changes("if a:\n    b()\n")
+    assert "x = [a for a in b if not (a)]" in changes("x = [a for a in b if a]\n")
+
+
+def test_call_without_a_result_is_removed() -> None:
+    assert "pass" in changes("if a:\n    b()\n")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(a: int = x) -> list[int]:\n    pass\n",
+        '"""A text."""\n',
+        'class A:\n    b: int\n    """A text."""\n',
+        "@decorator(frozen=True)\nclass A:\n    pass\n",
+        "if TYPE_CHECKING:\n    a = 1\n",
+        "type A = dict[str, int]\n",
+        '_LOGGER.debug("a %s", 1 + 2)\n',
+        "def __repr__(self):\n    return 1 + 2\n",
+        'msg = "a"\nraise ValueError(msg)\n',
+        "assert a == 1\n",
+        "from a import b\n",
+    ],
+)
+def test_annotations_and_texts_are_not_changed(source: str) -> None:
+    assert changes(source) == []
+
+
+def test_text_for_a_person_is_not_changed_but_a_key_is() -> None:
+    assert changes('f("two words")\n') == ["pass", "f(None)"]
+    assert 'f("XXkeyXX")' in changes('f("key")\n')
+
+
+def test_each_mutant_compiles_and_has_the_lines_of_its_statement() -> None:
+    source = "def f(a, b):\n    if a and (\n        b\n    ):\n        return 1\n"
+    mutants = list(mutants_of("file.py", source))
+    for mutant in mutants:
+        compile(mutant.source, mutant.file, "exec")
+    lines = {mutant.change.splitlines()[-1]: mutant.lines for mutant in mutants}
+    assert lines["+ if a or ("] == range(2, 5)
+    assert lines["+ return 2"] == range(5, 6)
+
+
+def test_tests_that_execute_the_lines_are_run_the_fastest_first() -> None:
+    baseline = Baseline({"slow": 2, "fast": 1, "other": 0})
+    baseline.lines |= {"": {1}, "slow": {4}, "fast": {4, 5}, "other": {6}}
+    assert baseline.tests_of(range(4, 5)) == ["fast", "slow"]
+    assert baseline.tests_of(range(7, 8)) == []
+    # A line that is executed by the import may change the result of every test.
+    assert baseline.tests_of(range(1, 2)) == ["other", "fast", "slow"]
+    baseline.killed["slow"] = 3
+    assert baseline.tests_of(range(4, 5)) == ["slow", "fast"]
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (0x0000, Outcome.SURVIVED),
+        (0x0100, Outcome.KILLED),
+        (0x0200, Outcome.KILLED),
+        (27, Outcome.TIMEOUT),
+    ],
+)
+def test_outcome_follows_from_the_end_of_the_process(
+    status: int, outcome: Outcome
+) -> None:
+    assert outcome_of(status) is outcome
+
+
+def test_files_are_those_of_the_library() -> None:
+    assert parsed([]).names == list(TESTS)
+    assert parsed([f"{LIBRARY}/clock.py", "fields.py"]).names == [
+        "clock.py",
+        "fields.py",
+    ]
+    for name, tests in TESTS.items():
+        assert (ROOT / LIBRARY / name).is_file()
+        assert all((ROOT / "tests" / test).is_file() for test in tests)
+
+
+def test_unknown_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed(["missing.py"])
+    assert "missing.py" in capsys.readouterr().err
+
+
+def test_survivors_that_are_explained_are_in_the_library() -> None:
+    for file, change in Explanations.load(EXPLAINED).kinds:
+        source = Path(ROOT, LIBRARY, file).read_text(encoding="utf-8")
+        lines = {line.strip() for line in source.splitlines()}
+        removed = {line[2:] for line in change.splitlines() if line[0] == "-"}
+        assert removed <= lines, f"{file}:\n{change}"

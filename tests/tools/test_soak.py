@@ -1,0 +1,164 @@
+"""The clock of the soak, its mishaps, and the comparison of statistics."""
+
+import asyncio
+from pathlib import Path
+import time
+
+import pytest
+
+from simulator import Constant, Counters, Phase
+from tests.common import Clock
+from tools.soak.arguments import CHECK_HOURS
+from tools.soak.clock import SimulatedClock, SimulatedLoop
+from tools.soak.mishaps import MISHAPS, mishap_at
+from tools.soak.run import (
+    CHECK_LONGEST_MISHAP,
+    CHECK_MISHAPS,
+    CHECK_PAUSE,
+    report_result,
+)
+from tools.soak.world import KEYS, METERS, SoakMeter, World, new_counters
+
+START = 1_774_699_200.0
+HOUR = 3600
+WATTS = 6000
+
+
+def new_world() -> World:
+    """Return the world at the begin of a soak."""
+    return World(
+        seed=1,
+        speed=1,
+        true_time=START,
+        end=START + HOUR,
+        pause=300,
+        longest_mishap=HOUR,
+        most_mishaps=10,
+    )
+
+
+def run_meter(world: World, resets: tuple[str, ...] = ()) -> None:
+    """Let meter 1 count 6 kWh, and reset counters that show 5.99 kWh of it."""
+    clock = Clock(START)
+
+    def on_reset(unit_id: int, key: str, kwh: float) -> None:
+        shown = kwh - 0.01
+        world.lost[f"{unit_id} {key}"] = kwh - shown
+
+    meter = SoakMeter(
+        unit_id=1,
+        load=Constant(Phase(WATTS), Phase(0), Phase(0)),
+        clock=clock,
+        counters=Counters.from_dict(world.counters["1"]),
+        on_reset=on_reset,
+    )
+    clock.seconds += HOUR
+    meter.reset(resets)
+    world.counters["1"] = meter.count().as_dict()
+
+
+def test_time_passes_while_the_loop_waits() -> None:
+    clock = SimulatedClock(START)
+    clock.speed = 100_000
+    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(clock)) as runner:
+        runner.run(asyncio.sleep(HOUR))
+    assert clock.true_time == pytest.approx(START + HOUR, abs=0.01)
+    clock.error = 60
+    assert clock.time() == pytest.approx(START + HOUR + 60, abs=0.01)
+
+
+def test_no_time_passes_while_the_loop_is_busy() -> None:
+    clock = SimulatedClock(START)
+    clock.speed = 100_000
+
+    async def work() -> None:
+        time.sleep(0.05)  # noqa: ASYNC251
+
+    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(clock)) as runner:
+        runner.run(work())
+        assert clock.elapsed < 1
+
+
+def test_thread_wakes_the_loop() -> None:
+    clock = SimulatedClock(START)
+    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(clock)) as runner:
+        assert runner.run(asyncio.to_thread(lambda: 1)) == 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_each_mishap_happens_once_before_any_happens_again(seed: int) -> None:
+    first = [mishap_at(number, seed) for number in range(len(MISHAPS))]
+    assert set(first) == set(MISHAPS)
+    again = [mishap_at(len(MISHAPS) + number, seed) for number in range(len(MISHAPS))]
+    assert again != first
+
+
+def test_check_has_time_for_each_mishap() -> None:
+    assert len(MISHAPS) == CHECK_MISHAPS
+    # s; a mishap takes two minutes at most, and the values settle in one minute.
+    most = CHECK_MISHAPS * (2 * CHECK_PAUSE + max(CHECK_LONGEST_MISHAP, 120) + 60)
+    assert most < CHECK_HOURS * HOUR
+
+
+def test_world_is_the_same_after_it_was_saved(tmp_path: Path) -> None:
+    world = new_world()
+    run_meter(world)
+    world.save(tmp_path)
+    assert World.load(tmp_path) == world
+
+
+def test_meters_without_energy_expect_empty_statistics() -> None:
+    expected = new_world().expected()
+    assert len(expected) == METERS * len(KEYS)
+    assert set(expected.values()) == {0.0}
+    assert new_world().differences() == {}
+
+
+def test_consumed_energy_is_expected_of_its_counters() -> None:
+    world = new_world()
+    run_meter(world)
+    expected = {name: kwh for name, kwh in world.expected().items() if kwh}
+    names = ("energy_consumed", "partial_energy_consumed", "tariff_1_energy")
+    assert expected == {f"1 {name}": pytest.approx(6) for name in names}
+    assert world.differences() == {name: pytest.approx(-6) for name in expected}
+
+
+def test_energy_before_a_reset_is_expected_as_it_was_shown() -> None:
+    world = new_world()
+    run_meter(world, ("partial_energy_consumed",))
+    assert world.counters["1"]["partial_consumed"] == 0
+    expected = world.expected()
+    assert expected["1 partial_energy_consumed"] == pytest.approx(5.99)
+    assert expected["1 energy_consumed"] == pytest.approx(6)
+
+
+def test_command_that_resets_counters_reports_them() -> None:
+    resets: dict[str, float] = {}
+    meter = SoakMeter(
+        load=Constant(Phase(0), Phase(0), Phase(0)),
+        counters=Counters.from_dict(new_counters(1)),
+        on_reset=lambda _unit_id, key, kwh: resets.update({key: kwh}),
+    )
+    assert meter.write(57890, [0x000B]) is None
+    assert resets == pytest.approx(
+        {"partial_energy_consumed": 45.678, "partial_energy_produced": 34.567}
+    )
+
+
+def test_result_with_a_difference_has_the_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = new_world()
+    world.recorded["1 energy_consumed"] = 0.02
+    assert report_result(world, tmp_path, keep=False) == 1
+    assert "1 energy_consumed: 0.02 kWh in the statistics" in capsys.readouterr().out
+    assert tmp_path.exists()
+
+
+def test_result_without_a_difference_removes_the_data(tmp_path: Path) -> None:
+    folder = tmp_path / "soak"
+    folder.mkdir()
+    assert report_result(new_world(), folder, keep=True) == 0
+    assert folder.exists()
+    assert report_result(new_world(), folder, keep=False) == 0
+    assert not folder.exists()

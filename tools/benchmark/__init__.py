@@ -1,0 +1,1 @@
+"""Measures polling on a simulated bus, with the library and with Home Assistant."""

@@ -1,0 +1,59 @@
+"""The command line of the benchmark. Any Python 3 can run this file."""
+
+import argparse
+
+LIBRARY_ROWS = {
+    "one": "a poll of one meter at each speed",
+    "reads": "one read of a block, or several around its reserved registers",
+    "crowds": "the ages of the values of 1 to 64 meters",
+    "rest": "the same while half of the meters measure no power",
+    "offline": "the other meters while some are offline",
+    "flapping": "the other meters while some go offline again and again",
+}
+HOME_ASSISTANT_ROWS = {
+    "yaml": "the modbus platform of Home Assistant beside the integration",
+    "load": "the processor and memory of Home Assistant, and its restart",
+    "dialogs": "adding meters by the dialogs",
+    "commands": "a command on a full bus",
+    "database": "the rows in the database with and without deadbands",
+}
+ROWS = {**LIBRARY_ROWS, **HOME_ASSISTANT_ROWS}
+
+
+def row_help() -> str:
+    """Return a description of the rows."""
+    layers = (
+        ("With the library alone", LIBRARY_ROWS),
+        ("With Home Assistant", HOME_ASSISTANT_ROWS),
+    )
+    return "\n\n".join(
+        "\n".join([f"{title}:", *(f"  {row:10}{text}" for row, text in rows.items())])
+        for title, rows in layers
+    )
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="./scripts/benchmark",
+        description=(
+            "Measures polling on a simulated bus, in about 15 minutes, and writes"
+            " docs/benchmark.md."
+        ),
+        epilog=row_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--only",
+        choices=list(ROWS),
+        nargs="+",
+        metavar="ROW",
+        help="measure only these rows, and print them",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=15,
+        help="how long each case is measured (default: 15)",
+    )
+    return parser.parse_args()

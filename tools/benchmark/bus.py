@@ -1,0 +1,167 @@
+"""Starts a simulated bus, and waits until its meters were read."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+import sys
+import tempfile
+import time
+
+from modbus_connection import ModbusSerialParams
+from modbus_connection.tmodbus import ModbusConnection
+
+from tools.paths import ROOT
+
+from .figures import COUNTERS, POWER, Ages, Transaction, ages, transactions
+
+RESPONSE_DELAY = 0.02  # s; of the simulated meters
+START_TIMEOUT = 180  # s; 64 meters at 9600 baud need 60 s until all were read
+# Each of these was read of all meters before a case is measured. The poller reads
+# everything of a meter once after the start, and then each block by its period.
+FIRST_READS = (POWER, COUNTERS, range(51200, 51202), range(50520, 50522))
+
+
+@dataclass(frozen=True)
+class SimulatedBus:
+    """A simulated bus that runs, and its log."""
+
+    process: asyncio.subprocess.Process
+    port: str
+    baudrate: int
+    log: Path
+
+    def connection(self) -> ModbusConnection:
+        """Return a client of the bus."""
+        return ModbusConnection(
+            ModbusSerialParams(device=self.port, baudrate=self.baudrate)
+        )
+
+    async def async_set_offline(self, *unit_ids: int) -> None:
+        """Set these meters offline, and all others online."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{' '.join(map(str, unit_ids))}\n".encode())
+        await self.process.stdin.drain()
+
+    def reads(self, since: float, until: float = float("inf")) -> list[Transaction]:
+        """Return the transactions between two times of the monotonic clock in s."""
+        return transactions(self.log, self.baudrate, since, until)
+
+    async def async_settle(self, meters: int, since: float) -> float:
+        """Wait until all was read once; return when all meters had shown power.
+
+        The result is in s after the first request.
+        """
+
+        def is_settled() -> bool:
+            reads = self.reads(since)
+            return all(len(first_reads(reads, each)) == meters for each in FIRST_READS)
+
+        await async_until(is_settled)
+        reads = self.reads(since)
+        if not reads:
+            return 0
+        return max(first_reads(reads, POWER).values()) - reads[0].begun_at
+
+
+@asynccontextmanager
+async def run_bus(
+    meters: int, baudrate: int, *options: str
+) -> AsyncIterator[SimulatedBus]:
+    """Run a bus with meters 1 to `meters`; `options` are those of the process."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "bus"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tools.benchmark.bus_process", "--log", log),
+            *("--meters", str(meters), "--baudrate", str(baudrate)),
+            *("--delay", str(RESPONSE_DELAY), *options),
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            port = (await process.stdout.readline()).decode().strip()
+            yield SimulatedBus(process, port, baudrate, log)
+        finally:
+            process.stdin.close()
+            await process.wait()
+
+
+async def async_until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, for at most `START_TIMEOUT`."""
+    async with asyncio.timeout(START_TIMEOUT):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(1)
+
+
+def first_reads(reads: list[Transaction], registers: range) -> dict[int, float]:
+    """Return when these registers of each unit ID were at the client first."""
+    found: dict[int, float] = {}
+    for read in reads:
+        if read.responded_at is not None and read.covers(registers):
+            found.setdefault(read.unit_id, read.responded_at)
+    return found
+
+
+@dataclass(frozen=True)
+class PolledBus:
+    """The transactions of a bus that was polled."""
+
+    meters: int
+    reads: list[Transaction]
+    all_reads: list[Transaction]
+    """Also those from the start of the client until the measured time."""
+
+    def ages(self, registers: range) -> Ages | None:
+        """Return the ages over all meters, None if one was read less than twice.
+
+        On a busy bus, counters may be read once in the measured time, so their ages
+        are counted from their first read on.
+        """
+        reads = self.all_reads if registers == COUNTERS else self.reads
+        return ages(reads, registers, range(1, self.meters + 1))
+
+    @property
+    def power(self) -> Ages:
+        """Return the ages of the power."""
+        power = self.ages(POWER)
+        assert power is not None
+        return power
+
+
+@asynccontextmanager
+async def run_poller(bus: SimulatedBus, meters: int) -> AsyncIterator[None]:
+    """Poll meters 1 to `meters` with the library alone, and wait until all was read."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tools.benchmark.poller_process"),
+        *("--port", bus.port, "--baudrate", str(bus.baudrate)),
+        *("--meters", str(meters)),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    try:
+        await bus.async_settle(meters, time.monotonic())
+        yield
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def async_poll(
+    meters: int, baudrate: int, seconds: float, *, resting: int = 0
+) -> PolledBus:
+    """Poll a bus with the library alone for `seconds`.
+
+    Of its meters, `resting` measure no power.
+    """
+    async with run_bus(meters, baudrate, "--resting", str(resting)) as bus:
+        started = time.monotonic()
+        async with run_poller(bus, meters):
+            began = time.monotonic()
+            await asyncio.sleep(seconds)
+            ended = time.monotonic()
+        return PolledBus(meters, bus.reads(began, ended), bus.reads(started, ended))

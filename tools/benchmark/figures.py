@@ -1,0 +1,157 @@
+"""Evaluates the log of a simulated bus.
+
+All times are in s of the monotonic clock, as the bus measured them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+import itertools
+from pathlib import Path
+from statistics import median
+
+BITS_PER_CHARACTER = 11
+# Between two frames, by the Modbus specification.
+SILENT_CHARACTERS = 3.5
+SHORTEST_SILENCE = 0.00175  # s; above 19200 baud
+READ = 3
+REQUEST_CHARACTERS = 8
+POWER = range(50536, 50550)  # the powers of the block of measurements
+COUNTERS = range(50946, 50954)  # the totals of the high-resolution counters
+# s; a lone meter is polled each second, and its requests follow each other at once.
+LONGEST_PAUSE_IN_POLL = 0.1
+AGE_SAMPLE_SECONDS = 0.05  # short against the ages, which are 0.1 s and more
+
+
+def silence(baudrate: int) -> float:
+    """Return the silence between two frames in s."""
+    return max(SILENT_CHARACTERS * BITS_PER_CHARACTER / baudrate, SHORTEST_SILENCE)
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A request that reads registers, and its response."""
+
+    unit_id: int
+    address: int
+    count: int
+    begun_at: float
+    """When the first bit of the request was sent."""
+    requested_at: float
+    """When the request was at the meter."""
+    responded_at: float | None
+    """When the response was at the client, None without a response."""
+    characters: int
+    """Those of the request and the response."""
+
+    def covers(self, registers: range) -> bool:
+        """Return whether all of these registers are read."""
+        return (
+            self.address <= registers[0] and registers[-1] < self.address + self.count
+        )
+
+
+def transactions(
+    log: Path, baudrate: int, since: float, until: float = float("inf")
+) -> list[Transaction]:
+    """Return the transactions of a log between two times.
+
+    Each line of the log has a time, q (request) or a (response), the first eight bytes
+    of the frame as hexadecimal digits, and the length of the frame in bytes.
+    """
+    found: list[Transaction] = []
+    pending: tuple[float, bytes] | None = None
+
+    def close(responded_at: float | None, length: int) -> None:
+        if pending is None or pending[1][1] != READ:
+            return
+        at, frame = pending
+        character = BITS_PER_CHARACTER / baudrate
+        found.append(
+            Transaction(
+                unit_id=frame[0],
+                address=int.from_bytes(frame[2:4]),
+                count=int.from_bytes(frame[4:6]),
+                begun_at=at - REQUEST_CHARACTERS * character,
+                requested_at=at,
+                responded_at=responded_at,
+                characters=REQUEST_CHARACTERS + length,
+            )
+        )
+
+    for row in log.read_text().splitlines():
+        moment, kind, head, length = row.split()
+        at = float(moment)
+        if not since <= at <= until:
+            continue
+        if kind == "q":
+            close(None, 0)
+            pending = at, bytes.fromhex(head)
+        else:
+            close(at, int(length))
+            pending = None
+    return found
+
+
+@dataclass(frozen=True)
+class Poll:
+    """All transactions of a lone meter in one second."""
+
+    requests: int
+    characters: int
+    seconds: float
+    """From the first bit of the first request to the last bit of the last response."""
+
+
+def polls(reads: Sequence[Transaction]) -> list[Poll]:
+    """Return the polls of one meter; the first and last may be cut off, so not them."""
+    groups: list[list[Transaction]] = []
+    end = float("-inf")
+    for read in reads:
+        if read.begun_at - end > LONGEST_PAUSE_IN_POLL:
+            groups.append([])
+        groups[-1].append(read)
+        end = read.responded_at or read.requested_at
+    return [
+        Poll(
+            len(group),
+            sum(read.characters for read in group),
+            (group[-1].responded_at or group[-1].requested_at) - group[0].begun_at,
+        )
+        for group in groups[1:-1]
+    ]
+
+
+@dataclass(frozen=True)
+class Ages:
+    """The ages of the newest value in s, over all meters and times."""
+
+    median: float
+    worst: float
+    per_minute: float
+    """How often the meter that is read least is read."""
+
+
+def ages(
+    reads: Iterable[Transaction], registers: range, unit_ids: Iterable[int]
+) -> Ages | None:
+    """Return the ages of these registers, None if a meter was read less than twice."""
+    read_at: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for read in reads:
+        if read.responded_at is not None and read.covers(registers):
+            read_at[read.unit_id].append((read.requested_at, read.responded_at))
+    samples: list[float] = []
+    worst = 0.0
+    rates: list[float] = []
+    for unit_id in unit_ids:
+        known = read_at[unit_id]
+        if len(known) < 2:
+            return None
+        for (requested_at, responded_at), (_, following) in itertools.pairwise(known):
+            worst = max(worst, following - requested_at)
+            moment = responded_at
+            while moment < following:
+                samples.append(moment - requested_at)
+                moment += AGE_SAMPLE_SECONDS
+        rates.append(60 * (len(known) - 1) / (known[-1][0] - known[0][0]))
+    return Ages(median(samples), worst, min(rates))

@@ -1,0 +1,313 @@
+"""The rows that need Home Assistant."""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+import itertools
+import json
+from pathlib import Path
+from statistics import median
+import sys
+import tempfile
+import time
+
+from custom_components.socomec_countis.countis.registers import (
+    Energies,
+    Measurements,
+    Tariffs,
+)
+from tools.demo.check import RESET_KWH
+from tools.errors import ToolError
+from tools.home_assistant import HomeAssistant, MeterInput, async_add_meter
+
+from .bus import SimulatedBus, async_until, run_bus
+from .figures import POWER, Transaction, polls, silence
+from .instance import KINDS, Run, async_run, run_dialogs, run_small_home_assistant
+from .text import aim, paragraphs, table, verdict
+
+VALUES = 38  # quantities of a poll, each a sensor of the modbus platform
+COMMANDED = (1, 22, 43, 64)  # unit IDs that get a command
+FULL = (64, 9600)  # meters and baud
+# The meters and baud whose restart is measured, with the aim in s.
+RESTARTS = {(32, 9600): ("40 s", 5), (64, 38400): ("35 s", 4)}
+LOADS = ((1, 9600), (64, 38400))  # meters and baud whose load is measured
+# s before and after a meter is added, in which the polls of the others also count.
+AROUND_SECONDS = 5
+
+
+def yaml_platform(port: str, baudrate: int) -> str:
+    """Return the configuration of the modbus platform for all quantities of a meter."""
+    sensors = [
+        {
+            "name": f"{name}",
+            "slave": 1,
+            "address": field.address,
+            "input_type": "holding",
+            "data_type": "uint32" if field.count == 2 else "uint16",
+            "scan_interval": 1,
+        }
+        for block in (Measurements, Energies, Tariffs)
+        for name, field in block.declared_fields.items()
+        if name != "tariff"
+    ]
+    hub = {
+        "name": "bus",
+        "type": "serial",
+        "port": port,
+        "baudrate": baudrate,
+        "bytesize": 8,
+        "method": "rtu",
+        "parity": "N",
+        "stopbits": 1,
+        "sensors": sensors,
+    }
+    return f"modbus: {json.dumps([hub])}\n"
+
+
+async def async_beside_yaml(seconds: float) -> str:
+    """Measure the modbus platform and the integration at the same time."""
+
+    async def async_platform() -> list[Transaction]:
+        async with AsyncExitStack() as stack:
+            bus = await stack.enter_async_context(run_bus(1, 9600))
+            config = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            yaml = yaml_platform(bus.port, 9600)
+            await stack.enter_async_context(run_small_home_assistant(config, yaml))
+            # Each value was read twice.
+            await async_until(lambda: len(bus.reads(0)) > 2 * VALUES)
+            began = time.monotonic()
+            await asyncio.sleep(seconds)
+            return bus.reads(began)
+
+    ours, theirs = await asyncio.gather(
+        async_run(1, 9600, seconds, all_entities=True), async_platform()
+    )
+    # The next transaction begins after this pause, so the pause counts as well.
+    pause = silence(9600)
+    poll = median(poll.seconds for poll in polls(ours.reads)) + pause
+    requests = median(poll.requests for poll in polls(ours.reads))
+    addresses = {read.address for read in theirs}
+    each = median(
+        read.responded_at - read.begun_at for read in theirs if read.responded_at
+    )
+    refresh = len(addresses) * (each + pause)
+    gaps = [
+        later - earlier
+        for address in addresses
+        for earlier, later in itertools.pairwise(
+            [read.requested_at for read in theirs if read.address == address]
+        )
+    ]
+    return "\n\n".join(
+        (
+            "## Beside the `modbus` platform of Home Assistant",
+            (
+                "All quantities of a poll: with all entities enabled, and as YAML"
+                " sensors with `scan_interval: 1`. Both were measured at 9600 baud, at"
+                " the same time on two buses. The silence of 3.5 characters after each"
+                " transaction counts for both. Aim: at most a fifth of its line time."
+            ),
+            table(
+                ("", "requests", "line time", "each value every", "aim"),
+                (
+                    (
+                        "`modbus` platform",
+                        f"{len(addresses)}",
+                        f"{refresh:.2f} s",
+                        f"{median(gaps):.1f} s",
+                        "",
+                    ),
+                    (
+                        "this integration",
+                        f"{requests:.0f}",
+                        f"{poll:.2f} s ({poll / refresh:.0%})",
+                        f"{60 / ours.power.per_minute:.1f} s",
+                        verdict(met=poll <= refresh / 5),
+                    ),
+                ),
+            ),
+        )
+    )
+
+
+async def async_load(seconds: float) -> str:
+    """Measure the load of Home Assistant, and how long its restart takes."""
+    runs: dict[tuple[int, int], Run] = {}
+    for batch in ([(1, 9600), (32, 9600)], [(64, 38400)]):
+        runs |= zip(
+            batch,
+            await asyncio.gather(
+                *(async_run(*case, seconds, restarted=True) for case in batch)
+            ),
+            strict=True,
+        )
+    for case, (before, most) in RESTARTS.items():
+        restart = runs[case].restart
+        aim(
+            "{} meters at {} baud, restart until all have shown power".format(*case),
+            before,
+            f"≤ {most} s",
+            f"{restart:.1f} s",
+            met=restart <= most,
+        )
+    return paragraphs(
+        "## The load of Home Assistant",
+        "The part of one core of this machine, and the memory, of all of Home"
+        " Assistant with its recorder. Aim: 64 meters in less than a third of a core.",
+        table(
+            ("meters", "baud", "of a core", "memory", "aim"),
+            [
+                (
+                    f"{meters}",
+                    f"{speed}",
+                    f"{runs[meters, speed].core:.1%}",
+                    f"{runs[meters, speed].megabytes:.0f} MB",
+                    verdict(met=runs[meters, speed].core < 1 / 3)
+                    if meters == 64
+                    else "",
+                )
+                for meters, speed in LOADS
+            ],
+        ),
+    )
+
+
+async def async_database(seconds: float) -> str:
+    """Measure the rows written with and without the deadbands."""
+    # A counter changes about once in 30 s, so this row is measured six times as long.
+    default, every = await asyncio.gather(
+        async_run(1, 9600, 6 * seconds),
+        async_run(1, 9600, 6 * seconds, {"publish_every_reading": True}),
+    )
+    written = [sum(run.rows_per_hour.values()) for run in (default, every)]
+    share = written[0] / written[1]
+    return "\n\n".join(
+        (
+            "## Rows in the database",
+            (
+                "Of the default entities of one meter, in an hour. The load of the"
+                " household changes every second. Aim: less than a tenth."
+            ),
+            table(
+                ("", "rows an hour", *(f"of {kind}" for kind in KINDS), "aim"),
+                (
+                    (
+                        "every change is published",
+                        f"{written[1]:.0f}",
+                        *(f"{every.rows_per_hour[kind]:.0f}" for kind in KINDS),
+                        "",
+                    ),
+                    (
+                        "by default",
+                        f"{written[0]:.0f} ({share:.0%})",
+                        *(f"{default.rows_per_hour[kind]:.0f}" for kind in KINDS),
+                        verdict(met=share < 0.1),
+                    ),
+                ),
+            ),
+        )
+    )
+
+
+async def async_commands(_: float) -> str:
+    """Measure a command on a full bus until it is confirmed."""
+    meters, baudrate = FULL
+    durations: list[float] = []
+    failed = 0
+    async with (
+        run_bus(meters, baudrate, "--partial", "1e6") as bus,
+        run_dialogs(bus, meters) as hass,
+    ):
+        entities = {
+            (int(entity.subentry_id), entity.key): entity.entity_id
+            for entity in await hass.async_entities()
+        }
+        for unit_id in COMMANDED:
+            began = time.monotonic()
+            try:
+                button = entities[unit_id, "reset_partial_counters"]
+                await hass.async_press(button)
+            except ToolError as err:
+                print(err, file=sys.stderr)
+                failed += 1
+            durations.append(time.monotonic() - began)
+            states = await hass.async_states()
+            counter = entities[unit_id, "partial_energy_consumed"]
+            failed += float(states[counter]) > RESET_KWH
+    aim(
+        f"a command on a full bus of {meters} meters at {baudrate} baud, until"
+        f" confirmed: the slowest of {len(COMMANDED)}",
+        "fails, or 25 s",
+        "≤ 5 s, and true",
+        f"{max(durations):.1f} s" + (f", {failed} failed" if failed else ", true"),
+        met=max(durations) <= 5 and not failed,
+    )
+    return ""
+
+
+async def async_dialogs(_: float) -> str:
+    """Measure how long adding a meter takes, and which polls the others lose."""
+    async with run_bus(1, 9600) as bus, run_dialogs(bus, 0) as hass:
+        began = time.monotonic()
+        await _async_add(hass, bus, 1)
+        while not any(  # noqa: ASYNC110
+            entity_id.endswith("_power") and state.lstrip("-").isdecimal()
+            for entity_id, state in (await hass.async_states()).items()
+        ):
+            await asyncio.sleep(0.02)
+        took = time.monotonic() - began
+    aim(
+        "1 meter at 9600 baud, from submit in the dialog to the first value",
+        "not measured",
+        "≤ 2 s",
+        f"{took:.1f} s",
+        met=took <= 2,
+    )
+
+    async with run_bus(9, 9600) as bus, run_dialogs(bus, 8) as hass:
+        began = time.monotonic()
+        await asyncio.sleep(AROUND_SECONDS)
+        await _async_add(hass, bus, 9)
+        await asyncio.sleep(AROUND_SECONDS)
+        lost = _lost_polls(bus.reads(began), range(1, 9))
+    aim(
+        "adding a meter to a bus of eight at 9600 baud: polls lost by the others",
+        "not measured",
+        "0",
+        f"{lost}",
+        met=lost == 0,
+    )
+
+    async with run_bus(32, 19200) as bus, run_dialogs(bus, 0) as hass:
+        each = [await _async_add(hass, bus, unit_id) for unit_id in range(1, 33)]
+    aim(
+        "adding 32 meters at 19200 baud, one after the other: all; the slowest",
+        "653 s; 40 s",
+        "≤ 2 s each",
+        f"{sum(each):.0f} s; {max(each):.1f} s",
+        met=max(each) <= 2,
+    )
+    return ""
+
+
+async def _async_add(hass: HomeAssistant, bus: SimulatedBus, unit_id: int) -> float:
+    """Add a meter by its dialog, and return how many s it took."""
+    began = time.monotonic()
+    await async_add_meter(hass, MeterInput(bus.port, unit_id, bus.baudrate))
+    return time.monotonic() - began
+
+
+def _lost_polls(reads: Iterable[Transaction], unit_ids: Iterable[int]) -> int:
+    """Return how many of the polls, one a second, these meters have missed."""
+    requested: dict[int, list[float]] = {unit_id: [] for unit_id in unit_ids}
+    for read in reads:
+        if (
+            read.responded_at is not None
+            and read.covers(POWER)
+            and read.unit_id in requested
+        ):
+            requested[read.unit_id].append(read.requested_at)
+    return sum(
+        max(round(times[-1] - times[0]) - (len(times) - 1), 0)
+        for times in requested.values()
+    )

@@ -1,0 +1,156 @@
+"""Home Assistant that polls a simulated bus, and what it needs for that."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import sqlite3
+import tempfile
+import time
+from typing import Any
+
+import psutil
+
+from tools.home_assistant import (
+    HomeAssistant,
+    free_port,
+    run_home_assistant,
+    run_program,
+)
+from tools.home_assistant.entries import async_bus_entry, store_entries
+from tools.home_assistant.start import (
+    home_assistant_command,
+    home_assistant_environment,
+    link_integration,
+)
+
+from .bus import PolledBus, SimulatedBus, run_bus
+
+KINDS = ("measurements", "counters")
+
+CONFIGURATION = """\
+recorder:
+  commit_interval: 1
+logger:
+  default: error
+http:
+  server_port: {port}
+"""
+
+
+def enable_all(config: Path) -> None:
+    """Enable every entity; Home Assistant must not be running."""
+    registry = config / ".storage/core.entity_registry"
+    stored = json.loads(registry.read_text())
+    for each in stored["data"]["entities"]:
+        each["disabled_by"] = None
+    registry.write_text(json.dumps(stored))
+
+
+@asynccontextmanager
+async def run_small_home_assistant(
+    config: Path, more: str = ""
+) -> AsyncIterator[psutil.Process]:
+    """Run Home Assistant with few integrations; `more` is more configuration."""
+    link_integration(config)
+    (config / "configuration.yaml").write_text(
+        CONFIGURATION.format(port=free_port(0)) + more
+    )
+    async with run_program(
+        home_assistant_command(config),
+        config / "log",
+        env=home_assistant_environment(),
+    ) as process:
+        yield psutil.Process(process.pid)
+
+
+@asynccontextmanager
+async def run_dialogs(bus: SimulatedBus, meters: int) -> AsyncIterator[HomeAssistant]:
+    """Run Home Assistant with its API; it polls so many meters of the bus."""
+    with tempfile.TemporaryDirectory() as folder:
+        entries = (
+            [await async_bus_entry(bus.port, bus.baudrate, meters)] if meters else []
+        )
+        store_entries(Path(folder) / "config", *entries)
+        began = time.monotonic()
+        async with run_home_assistant(Path(folder), free_port(0)) as hass:
+            await bus.async_settle(meters, began)
+            yield hass
+
+
+@dataclass(frozen=True)
+class Run(PolledBus):
+    """The transactions of a bus, and the load of the Home Assistant that polled it."""
+
+    restart: float
+    """s from the first request until all meters have shown power."""
+    core: float
+    """The part of one processor core that Home Assistant used."""
+    megabytes: float
+    """The memory of Home Assistant in MiB."""
+    rows_per_hour: dict[str, float]
+    """The rows in the database of counters and of measurements, of all meters."""
+
+
+async def async_run(
+    meters: int,
+    baudrate: int,
+    seconds: float,
+    options: Mapping[str, Any] | None = None,
+    *,
+    all_entities: bool = False,
+    restarted: bool = False,
+) -> Run:
+    """Poll a bus with Home Assistant for `seconds`.
+
+    `restarted` starts Home Assistant once before: the first start takes longer, because
+    it creates the devices and entities in their registries.
+    """
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(run_bus(meters, baudrate))
+        config = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store_entries(
+            config, await async_bus_entry(bus.port, baudrate, meters, options)
+        )
+        if restarted or all_entities:
+            async with run_small_home_assistant(config):
+                await bus.async_settle(meters, time.monotonic())
+        if all_entities:
+            enable_all(config)
+        started = time.monotonic()
+        async with run_small_home_assistant(config) as process:
+            restart = await bus.async_settle(meters, started)
+            began, wall, before = time.monotonic(), time.time(), process.cpu_times()
+            await asyncio.sleep(seconds)
+            after, memory = process.cpu_times(), process.memory_info().rss
+            ended, wall_ended = time.monotonic(), time.time()
+        used = after.user + after.system - before.user - before.system
+        return Run(
+            meters,
+            bus.reads(began, ended),
+            bus.reads(started, ended),
+            restart,
+            used / (ended - began),
+            memory / 2**20,
+            {
+                kind: count * 3600 / (ended - began)
+                for kind, count in rows(config, wall, wall_ended).items()
+            },
+        )
+
+
+def rows(config: Path, since: float, until: float) -> dict[str, int]:
+    """Return how many states were written between two times in s since 1970."""
+    with sqlite3.connect(config / "home-assistant_v2.db") as database:
+        found = database.execute(
+            "SELECT states_meta.entity_id LIKE '%energy%', COUNT(*)"
+            " FROM states JOIN states_meta USING (metadata_id)"
+            " WHERE states_meta.entity_id LIKE 'sensor.countis%'"
+            " AND states.last_updated_ts BETWEEN ? AND ? GROUP BY 1",
+            (since, until),
+        )
+        return dict.fromkeys(KINDS, 0) | {
+            KINDS[is_counter]: count for is_counter, count in found
+        }

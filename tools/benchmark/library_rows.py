@@ -1,0 +1,306 @@
+"""The rows that need only the library: how a bus with many meters is polled."""
+
+import asyncio
+from collections.abc import Iterable
+import itertools
+from statistics import median
+import sys
+import time
+
+from custom_components.socomec_countis.countis.registers import Energies
+
+from .bus import (
+    RESPONSE_DELAY,
+    PolledBus,
+    SimulatedBus,
+    async_poll,
+    run_bus,
+    run_poller,
+)
+from .figures import (
+    BITS_PER_CHARACTER,
+    COUNTERS,
+    POWER,
+    ages,
+    polls,
+    silence,
+)
+from .text import NO_WORSE, aim, paragraphs, table, verdict
+
+SPEEDS = (4800, 9600, 19200, 38400)  # baud
+CROWDS = (1, 2, 4, 8, 12, 16, 32, 64)  # meters
+CROWD_SPEEDS = (9600, 38400)  # baud
+# Numbers of meters that are measured at the same time. More of them at once would
+# measure the processor.
+BATCHES = ((1, 2, 4), (8, 12), (16,), (32,), (64,))
+LARGE = 32  # meters; the counters of so many are read less often than once in 15 s
+EXTRA_SECONDS = 0.7  # for each of the meters of a large crowd
+AT_9600, AT_38400, FULL = (12, 9600), (64, 38400), (64, 9600)
+OFFLINE = 3
+FLAPPING = (5, 8, 11)
+# s; the flapping meters are offline for so long, and then online for so long.
+FLAPPING_SECONDS = 5
+
+MEASURED: dict[tuple[int, int], PolledBus] = {}
+"""The crowds that were measured, by their meters and baud."""
+
+
+async def async_one_meter(seconds: float) -> str:
+    """Measure a poll at each speed, and the shortest time that the bus allows."""
+    lines = []
+    ratios = []
+    rates = []
+    for pair in (SPEEDS[:2], SPEEDS[2:]):
+        runs = await asyncio.gather(*(async_poll(1, speed, seconds) for speed in pair))
+        for speed, run in zip(pair, runs, strict=True):
+            found = polls(run.reads)
+            requests = median(poll.requests for poll in found)
+            characters = median(poll.characters for poll in found)
+            took = median(poll.seconds for poll in found)
+            limit = characters * BITS_PER_CHARACTER / speed + requests * RESPONSE_DELAY
+            ratios.append(took / (limit + (requests - 1) * silence(speed)))
+            rates.append(run.power.per_minute)
+            lines.append(
+                (
+                    f"{speed}",
+                    f"{requests:.0f}",
+                    f"{characters:.0f}",
+                    f"{1000 * took:.0f} ms",
+                    f"{1000 * limit:.0f} ms",
+                    f"{took / limit:.2f}",
+                    f"{ratios[-1]:.2f}",
+                    f"{rates[-1]:.1f}",
+                    verdict(met=took <= 1.15 * limit and abs(rates[-1] - 60) < 1),
+                )
+            )
+    aim(
+        "one meter, 4800 to 38400 baud: line time / (bytes + response delay +"
+        " 3.5-character silences); polls a minute",
+        "1.06; 60",
+        "≤ 1.06; 60",
+        f"{max(ratios):.2f}; {min(rates):.1f} to {max(rates):.1f}",
+        met=round(max(ratios), 2) <= 1.06
+        and all(abs(rate - 60) < 0.5 for rate in rates),
+    )
+    return paragraphs(
+        "## One meter",
+        "A poll of everything that the default entities of a meter with four tariffs"
+        " show. The limit is the time of the bytes and 20 ms for each response. The"
+        " second ratio also counts the silence of 3.5 characters between two requests."
+        " Aims: line time at most 1.15 times the limit, 60 ± 1 polls a minute.",
+        table(
+            (
+                *("baud", "requests", "bytes", "line time", "limit", "ratio"),
+                *("with silences", "polls a minute", "aim"),
+            ),
+            lines,
+        ),
+    )
+
+
+async def async_reads(seconds: float) -> str:
+    """Measure one read of a block, and four reads around its reserved registers."""
+    lines = []
+    for speed in SPEEDS:
+        async with run_bus(1, speed) as bus:
+            connection = bus.connection()
+            unit = connection.for_unit(1)
+            blocks = (Energies(unit), Energies(unit, split=True))
+            took: tuple[list[float], list[float]] = ([], [])
+            until = time.monotonic() + seconds / len(SPEEDS)
+            while time.monotonic() < until:
+                for block, durations in zip(blocks, took, strict=True):
+                    began = time.monotonic()
+                    await block.async_update()
+                    durations.append(time.monotonic() - began)
+            await connection.close()
+        whole, split = map(median, took)
+        lines.append(
+            (
+                f"{speed}",
+                f"{1000 * whole:.0f} ms",
+                f"{1000 * split:.0f} ms",
+                f"{split / whole:.1f}",
+            )
+        )
+    return paragraphs(
+        "## One read or several",
+        "The six counters of block 50944, with the reserved registers between them in"
+        " one read of 18 registers, or without them in four reads of 12 registers"
+        " together.",
+        table(("baud", "one read", "four reads", "ratio"), lines),
+    )
+
+
+async def _async_batch(
+    cases: Iterable[tuple[int, int]], seconds: float, *, resting: bool = False
+) -> dict[tuple[int, int], PolledBus]:
+    """Poll several buses at the same time, each with so many meters at so many baud."""
+    cases = list(cases)
+    runs = await asyncio.gather(
+        *(
+            async_poll(
+                meters,
+                speed,
+                seconds + (EXTRA_SECONDS * meters if meters >= LARGE else 0),
+                resting=meters // 2 if resting else 0,
+            )
+            for meters, speed in cases
+        )
+    )
+    return dict(zip(cases, runs, strict=True))
+
+
+async def async_crowds(seconds: float) -> str:
+    """Measure the ages of the values on buses with 1 to 64 meters."""
+    lines = []
+    for batch in BATCHES:
+        print(f"  {batch} meters ...", file=sys.stderr, flush=True)
+        cases = itertools.product(batch, CROWD_SPEEDS)
+        MEASURED.update(await _async_batch(cases, seconds))
+    one_by_one = {
+        speed: median(poll.seconds for poll in polls(MEASURED[1, speed].reads))
+        for speed in CROWD_SPEEDS
+    }
+    for (meters, speed), run in MEASURED.items():
+        power, counters = run.power, run.ages(COUNTERS)
+        result = ""
+        if (meters, speed) == AT_9600:
+            result = verdict(met=power.per_minute >= 59)
+        if (meters, speed) == AT_38400:
+            result = verdict(
+                met=power.worst <= 3 and counters is not None and counters.worst <= 15
+            )
+        lines.append(
+            (
+                f"{meters}",
+                f"{speed}",
+                f"{60 / power.per_minute:.2f} s",
+                f"{power.median:.2f} s",
+                f"{power.worst:.2f} s",
+                "-" if counters is None else f"{counters.median:.1f} s",
+                "-" if counters is None else f"{counters.worst:.1f} s",
+                f"{meters * one_by_one[speed]:.1f} s",
+                result,
+            )
+        )
+    for case, every, worst in (AT_9600, 1.0, 1.37), (AT_38400, 2.82, 3.01):
+        power = MEASURED[case].power
+        now = 60 / power.per_minute
+        aim(
+            "power of {} meters at {} baud every; worst age".format(*case),
+            f"{every:.1f} s; {worst:.1f} s",
+            "no worse",
+            f"{now:.2f} s; {power.worst:.2f} s",
+            met=now <= NO_WORSE * every and power.worst <= NO_WORSE * worst,
+        )
+    return paragraphs(
+        "## Many meters on one bus",
+        "The age of a value is counted from the time at which the request was at the"
+        " meter. The worst age is the highest of all meters and times. A counter"
+        " without an age (-) was read less than twice in the measured time. Aims: power"
+        " of 12 meters at 9600 baud every second; of 64 at 38400 baud, power never"
+        " older than 3 s and counters never older than 15 s. The last column but one is"
+        " the time in which everything of one meter after the other can be read.",
+        table(
+            (
+                *("meters", "baud", "power every", "its age, median", "worst"),
+                *("counters' age, median", "worst", "one by one", "aim"),
+            ),
+            lines,
+        ),
+    )
+
+
+async def async_rest(seconds: float) -> str:
+    """Measure the rate of the power while half of the meters measure no power."""
+    before = {AT_9600: "1.6 s", AT_38400: "not measured", FULL: "10.1 s"}
+    for case in before:
+        if case not in MEASURED:
+            MEASURED.update(await _async_batch([case], seconds))
+    runs = await _async_batch(before, seconds, resting=True)
+    for case, text in before.items():
+        limit, now = (60 / run.power.per_minute for run in (MEASURED[case], runs[case]))
+        aim(
+            "power of {} meters at {} baud every, half of them at rest".format(*case),
+            text,
+            f"as without rest: {limit:.2f} s",
+            f"{now:.2f} s",
+            met=now <= NO_WORSE * limit,
+        )
+    return ""
+
+
+async def async_offline(seconds: float) -> str:
+    """Measure the rate of the other meters while some are offline."""
+    meters, baudrate = 8, 9600
+    lines = []
+    rate_before = 0.0
+    async with run_bus(meters, baudrate) as bus, run_poller(bus, meters):
+        for offline in ((), (3,), (3, 5, 8)):
+            await bus.async_set_offline(*offline)
+            began = time.monotonic()
+            await asyncio.sleep(seconds)
+            reads = bus.reads(began)
+            others = set(range(1, meters + 1)) - set(offline)
+            power = ages(reads, POWER, others)
+            assert power is not None
+            if not offline:
+                rate_before = power.per_minute
+            requests = sum(read.unit_id in offline for read in reads)
+            lines.append(
+                (
+                    f"{len(offline)}",
+                    f"{power.per_minute:.1f}",
+                    f"{power.worst:.2f} s",
+                    f"{60 * requests / (time.monotonic() - began):.1f}",
+                    verdict(met=power.per_minute >= 0.95 * rate_before)
+                    if offline
+                    else "",
+                )
+            )
+    return paragraphs(
+        "## Offline meters",
+        "Eight meters at 9600 baud, of which some go offline at the beginning of the"
+        " measured time. Aim: the slowest of the others keeps 95 % of its rate.",
+        table(
+            (
+                *("offline", "power of the others, a minute", "its worst age"),
+                *("requests to the offline ones, a minute", "aim"),
+            ),
+            lines,
+        ),
+    )
+
+
+async def async_flapping(seconds: float) -> str:
+    """Measure the rate of the others beside one offline and three flapping meters."""
+    others = set(range(1, 13)) - {OFFLINE, *FLAPPING}
+
+    async def async_rate(
+        bus: SimulatedBus, seconds: float, *, disturbed: bool
+    ) -> float:
+        began = time.monotonic()
+        for step in itertools.count():
+            flapping = FLAPPING if step % 2 == 0 else ()
+            await bus.async_set_offline(*((OFFLINE, *flapping) if disturbed else ()))
+            await asyncio.sleep(FLAPPING_SECONDS)
+            if time.monotonic() - began >= seconds:
+                break
+        power = ages(bus.reads(began), POWER, others)
+        assert power is not None
+        return power.per_minute
+
+    async with run_bus(12, 9600) as bus, run_poller(bus, 12):
+        before = await async_rate(bus, seconds, disturbed=False)
+        # Twice as long, because one poll less in a minute is 1.7 %.
+        share = await async_rate(bus, 2 * seconds, disturbed=True) / before
+    aim(
+        "one offline and three flapping meters of twelve at 9600 baud: rate of the"
+        " others",
+        "95 %",
+        "≥ 98 %",
+        f"{share:.1%}",
+        met=share >= 0.98,
+    )
+    return ""

@@ -1,0 +1,300 @@
+"""Measures how fast meters are read again after disturbances of a simulated bus.
+
+Run `python -m tools.benchmark.recovery`. Each run polls three meters on a
+pseudo-terminal, disturbs a part of the responses for a time, and waits until all meters
+are read again. The result is a Markdown table.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import pairwise
+import logging
+from random import Random
+import sys
+from typing import override
+
+from modbus_connection import ModbusError, ModbusSerialParams, ModbusUnit
+import modbus_connection.pymodbus
+import modbus_connection.tmodbus
+
+from custom_components.socomec_countis.countis.bus import Bus
+from custom_components.socomec_countis.countis.meter import Meter, Reading
+from custom_components.socomec_countis.countis.poller import Polled, Poller
+from custom_components.socomec_countis.countis.profile import async_take_profile
+from simulator import (
+    ANOTHER_FUNCTION,
+    ANOTHER_UNIT_ID,
+    BUSY,
+    DUPLICATED,
+    ECHO,
+    FLIPPED,
+    LOST,
+    NOISE_AFTER,
+    NOISE_BEFORE,
+    NOISE_WITHIN,
+    ONES,
+    SPLIT,
+    TRUNCATED,
+    WRONG_BYTE_COUNT,
+    ZEROS,
+    Constant,
+    Counters,
+    Fault,
+    Line,
+    Phase,
+    late,
+    random_bytes,
+)
+from simulator import Meter as SimulatedMeter
+
+BAUDRATE = 9600
+UNIT_IDS = (1, 2, 3)
+# Quantities that change although the values of the simulated meters do not.
+CHANGING = {"clock_offset"}
+HELD_SECONDS = 10  # the last values are shown for so long without a new reading
+SETTLING_SECONDS = 3  # until all meters were read several times
+LONGEST_RECOVERY = 90  # s; then the run ends
+AIM_SECONDS = 5
+OFFLINE_AIM_SECONDS = 30
+RATES = (0.05, 0.3, 1.0)  # the part of the responses that is disturbed
+
+FAULTS: dict[str, Callable[[Random], Fault]] = {
+    "lost": lambda _: LOST,
+    "wrong CRC": lambda _: FLIPPED,
+    "truncated": lambda _: TRUNCATED,
+    "noise before": lambda _: NOISE_BEFORE,
+    "noise after": lambda _: NOISE_AFTER,
+    "noise within": lambda _: NOISE_WITHIN,
+    "byte count changed": lambda _: WRONG_BYTE_COUNT,
+    "other unit ID": lambda _: ANOTHER_UNIT_ID,
+    "other function": lambda _: ANOTHER_FUNCTION,
+    "late 0.1 s to 3 s": lambda random: late(random.uniform(0.1, 3)),
+    "split": lambda random: Fault(pause=random.uniform(*2 * (SPLIT.pause,))),
+    "duplicated": lambda _: DUPLICATED,
+    "echo of the request": lambda _: ECHO,
+    "all zeros": lambda _: ZEROS,
+    "all ones": lambda _: ONES,
+    "busy": lambda _: BUSY,
+    "random bytes": lambda random: random_bytes(random.randrange(2**32)),
+}
+BACKENDS = {
+    "tmodbus": modbus_connection.tmodbus,
+    "pymodbus": modbus_connection.pymodbus,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of the matrix: a fault, its rate and its length in s."""
+
+    fault: str
+    rate: float
+    seconds: float
+    backend: str
+
+
+@dataclass
+class Outcome:
+    """The result of one run; each time is the longest of the meters."""
+
+    recovery: float = 0
+    """s after the end of the fault until a meter that was online is read again."""
+    offline_recovery: float = 0
+    """The same for a meter that was offline at the end of the fault."""
+    unavailable: float = 0
+    """s without a value during the fault."""
+    wrong: int = 0
+    """The number of values that a meter never had."""
+    log_lines: int = 0
+    """The number of log lines at the default level."""
+
+
+@dataclass(eq=False)
+class Watched:
+    """The accepted readings of a polled meter."""
+
+    truth: dict[str, float | None] = field(default_factory=dict)
+    read_at: list[float] = field(default_factory=list)
+    wrong: int = 0
+    is_read: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def compare(self, reading: Reading) -> None:
+        """Count the values of a reading that are not those of the first reading."""
+        for name, value in reading.values.items():
+            if value is not None and self.truth.setdefault(name, value) != value:
+                self.wrong += 1
+        if "power" in reading.values:
+            self.read_at.append(asyncio.get_running_loop().time())
+            self.is_read.set()
+
+    def recovery_after(self, end: float) -> float:
+        """Return in how many s after the time `end` the power was read."""
+        return next((at - end for at in self.read_at if at > end), LONGEST_RECOVERY)
+
+    def unavailable_seconds(self, start: float, end: float) -> float:
+        """Return for how many s between two times no value was shown."""
+        times = [start, *(at for at in self.read_at if start < at < end), end]
+        gaps = (after - before for before, after in pairwise(times))
+        return sum(max(gap - HELD_SECONDS, 0) for gap in gaps)
+
+
+class _Counter(logging.Handler):
+    """Counts the log records at the default level."""
+
+    lines = 0
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += 1
+
+
+def simulated_meter(unit_id: int) -> SimulatedMeter:
+    """Return a meter with values that no other meter has and that never change."""
+    return SimulatedMeter(
+        unit_id=unit_id,
+        clock=lambda: 1_750_000_000,
+        load=Constant(*(Phase(unit_id * 1000 + each) for each in (0, 10, 20))),
+        counters=Counters(
+            consumed=unit_id * 1e6,
+            partial_consumed=unit_id * 1e5,
+            tariffs=[unit_id * 1e4 + each for each in (0, 10, 20, 30)],
+        ),
+    )
+
+
+async def async_run(case: Case, seed: int) -> Outcome:
+    """Measure one run."""
+    random = Random(f"{case.fault} {case.rate} {seed}")  # noqa: S311
+    loop = asyncio.get_running_loop()
+    logged = _Counter(logging.WARNING)
+    logging.getLogger().addHandler(logged)
+
+    def fault() -> Fault:
+        return FAULTS[case.fault](random) if random.random() < case.rate else Fault()
+
+    async with Line(list(map(simulated_meter, UNIT_IDS)), baudrate=BAUDRATE) as line:
+        connection = BACKENDS[case.backend].ModbusConnection(
+            ModbusSerialParams(device=line.port, baudrate=BAUDRATE)
+        )
+        bus = Bus(baudrate=BAUDRATE)
+        poller = Poller(bus)
+        watched: list[tuple[Polled, Watched]] = []
+        for unit_id in UNIT_IDS:
+            meter = await _async_meter(bus, unit_id, connection.for_unit(unit_id))
+            watch = Watched()
+            polled = Polled(meter, on_reading=watch.compare, on_error=lambda *_: None)
+            polled.want(meter.profile.quantities - CHANGING)
+            poller.add(polled)
+            watched.append((polled, watch))
+        polling = loop.create_task(poller.run())
+        await asyncio.sleep(SETTLING_SECONDS + random.random())
+        logged.lines = 0
+        start = loop.time()
+        line.fault = fault
+        await asyncio.sleep(case.seconds)
+        line.fault = Fault
+        end = loop.time()
+        outcome = Outcome(log_lines=logged.lines)
+        was_online = {id(watch): polled.online for polled, watch in watched}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_RECOVERY):
+                for _, watch in watched:
+                    watch.is_read.clear()
+                    await watch.is_read.wait()
+        for _, watch in watched:
+            recovery = watch.recovery_after(end)
+            if was_online[id(watch)]:
+                outcome.recovery = max(outcome.recovery, recovery)
+            else:
+                outcome.offline_recovery = max(outcome.offline_recovery, recovery)
+            outcome.unavailable = max(
+                outcome.unavailable, watch.unavailable_seconds(start, end)
+            )
+            outcome.wrong += watch.wrong
+        polling.cancel()
+        with suppress(asyncio.CancelledError):
+            await polling
+        await connection.close()
+    logging.getLogger().removeHandler(logged)
+    return outcome
+
+
+async def _async_meter(bus: Bus, unit_id: int, client: ModbusUnit) -> Meter:
+    unit = bus.unit(unit_id, client, patient=True)
+    while True:
+        # Without a fault, only a busy machine can cause an error.
+        with suppress(ModbusError):
+            return Meter(bus, unit_id, client, await async_take_profile(unit))
+
+
+def measure(case: Case, seeds: Sequence[int]) -> list[Outcome]:
+    """Return the outcomes of one case; all runs happen at the same time."""
+    # Otherwise, log records without a handler appear on the terminal.
+    logging.lastResort = None
+
+    async def run() -> list[Outcome]:
+        return await asyncio.gather(*(async_run(case, seed) for seed in seeds))
+
+    return asyncio.run(run())
+
+
+def row(case: Case, outcomes: Sequence[Outcome]) -> str:
+    """Return the row of a case in the table."""
+    in_time = sum(
+        each.recovery <= AIM_SECONDS and each.offline_recovery <= OFFLINE_AIM_SECONDS
+        for each in outcomes
+    )
+    unavailable = [each.unavailable for each in outcomes]
+    cells = (
+        case.fault,
+        f"{case.rate:.0%}",
+        f"{in_time / len(outcomes):.0%}",
+        f"{max(each.recovery for each in outcomes):.1f} s",
+        f"{max(each.offline_recovery for each in outcomes):.1f} s",
+        f"{sum(unavailable) / len(unavailable):.1f} s",
+        f"{max(unavailable):.1f} s",
+        str(sum(each.wrong for each in outcomes)),
+        str(max(each.log_lines for each in outcomes)),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Measure the matrix and print it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.benchmark.recovery",
+        description="Measures how fast meters are read again after disturbances.",
+    )
+    parser.add_argument("--seeds", type=int, default=10, help="runs of each case")
+    parser.add_argument("--seconds", type=float, default=60, help="length of a fault")
+    parser.add_argument("--fault", nargs="*", choices=FAULTS, default=list(FAULTS))
+    parser.add_argument("--rate", nargs="*", type=float, default=RATES)
+    parser.add_argument("--backend", choices=BACKENDS, default="tmodbus")
+    parser.add_argument("--processes", type=int, default=4)
+    args = parser.parse_args()
+    cases = [
+        Case(fault, rate, args.seconds, args.backend)
+        for fault in args.fault
+        for rate in args.rate
+    ]
+    print(f"{args.backend} {version(args.backend)}, {args.seeds} runs of each case,")
+    print(f"{len(UNIT_IDS)} meters at {BAUDRATE} baud, faults for {args.seconds:g} s\n")
+    print(
+        "| fault | of the responses | read in time | slowest, online | offline"
+        " | unavailable on average | at most | wrong values | log lines |"
+    )
+    print("|---" * 9 + "|")
+    with ProcessPoolExecutor(args.processes) as pool:
+        results = pool.map(measure, cases, [range(args.seeds)] * len(cases))
+        for case, outcomes in zip(cases, results, strict=True):
+            print(row(case, outcomes))
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Measures the rows of the benchmark, and writes the report."""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+import platform
+import sys
+
+import psutil
+
+from homeassistant.const import __version__ as ha_version
+from tools.paths import ROOT
+
+from . import home_assistant_rows, library_rows
+from .arguments import ROWS
+from .text import aims_section, paragraphs
+
+REPORT = ROOT / "docs/benchmark.md"
+# The first heading of the report that is measured otherwise, and kept.
+KEPT_FROM = "## Where an aim is missed"
+MEASURE = {
+    "one": library_rows.async_one_meter,
+    "reads": library_rows.async_reads,
+    "crowds": library_rows.async_crowds,
+    "rest": library_rows.async_rest,
+    "offline": library_rows.async_offline,
+    "flapping": library_rows.async_flapping,
+    "yaml": home_assistant_rows.async_beside_yaml,
+    "load": home_assistant_rows.async_load,
+    "dialogs": home_assistant_rows.async_dialogs,
+    "commands": home_assistant_rows.async_commands,
+    "database": home_assistant_rows.async_database,
+}
+# Measured at the same time: their figures are rates, which the load of the machine
+# changes less than times.
+TOGETHER = ("offline", "flapping", "database")
+
+
+def processor() -> str:
+    """Return the name of the processor of this machine."""
+    for row in Path("/proc/cpuinfo").read_text().splitlines():
+        if row.startswith("model name"):
+            return row.split(":")[1].strip()
+    return platform.machine()
+
+
+async def async_measure(rows: Sequence[str], seconds: float) -> str:
+    """Measure rows for `seconds` each, and return the report."""
+    texts: dict[str, str] = {}
+    for row in rows:
+        if row not in TOGETHER:
+            print(f"{row} ...", file=sys.stderr, flush=True)
+            texts[row] = await MEASURE[row](seconds)
+    together = [row for row in rows if row in TOGETHER]
+    print(f"{', '.join(together)} ...", file=sys.stderr, flush=True)
+    measured = await asyncio.gather(*(MEASURE[row](seconds) for row in together))
+    texts |= zip(together, measured, strict=True)
+    return paragraphs(
+        "# Benchmark",
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} with"
+        f" `./scripts/benchmark --seconds {seconds:g}`, on"
+        f" {psutil.cpu_count()} x {processor()}, Python"
+        f" {platform.python_version()}, Home Assistant {ha_version}. The bus is"
+        " simulated, on a pseudo-terminal and in a process of its own: each byte has 11"
+        " bits, and a meter begins its response after 20 ms. The times are those of the"
+        " bus. The rows of polling are measured with the library alone.",
+        *aims_section(),
+        *filter(None, (texts[row] for row in rows)),
+    )
+
+
+def run_benchmark(arguments: argparse.Namespace) -> None:
+    """Measure the selected rows; all rows together replace the report."""
+    rows = arguments.only or list(ROWS)
+    report = asyncio.run(async_measure(rows, arguments.seconds)) + "\n"
+    print(report)
+    if not arguments.only:
+        # The rest of the page is written by hand, or by `tools.benchmark.recovery`.
+        _, heading, kept = REPORT.read_text().partition(KEPT_FROM)
+        REPORT.write_text(report + (f"\n{heading}{kept}" if heading else ""))

@@ -1,0 +1,48 @@
+"""The report's tables, and the aims with their results."""
+
+from collections.abc import Iterable, Sequence
+import sys
+
+# A figure that must not get worse may be larger by this factor, the noise of a
+# measurement.
+NO_WORSE = 1.02
+
+AIMS: list[tuple[str, ...]] = []
+
+
+def verdict(*, met: bool) -> str:
+    """Return the result of an aim."""
+    return "met" if met else "**missed**"
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def paragraphs(*texts: str) -> str:
+    """Return paragraphs of Markdown."""
+    return "\n\n".join(texts)
+
+
+def aim(what: str, before: str, aimed: str, now: str, *, met: bool) -> None:
+    """Add a row to the table of aims."""
+    AIMS.append((what, before, aimed, now, verdict(met=met)))
+    print("  " + " | ".join(AIMS[-1]), file=sys.stderr, flush=True)
+
+
+def aims_section() -> list[str]:
+    """Return the section with the table of aims, if there are any."""
+    if not AIMS:
+        return []
+    return [
+        "## Before and after the bus became the entry",
+        (
+            "Before, each meter was an entry of its own. A restart is counted from the"
+            " first request on the bus until the last meter's first power is at the"
+            " client. An age is counted from the time at which the request was at the"
+            " meter. A dialog is counted from its opening, over HTTP."
+        ),
+        table(("", "before", "aim", "now", ""), AIMS),
+    ]

@@ -1,0 +1,49 @@
+"""A picture to draw boxes and lines on."""
+
+import math
+
+from PIL import Image, ImageDraw
+
+from .strokes import Point, Stroke
+
+SIZE = 256  # pixels; the height of a picture, as Home Assistant requires it
+OVERSAMPLING = 4  # drawn larger and then reduced, so that edges are smooth
+
+
+class Canvas:
+    """A transparent picture, drawn on in pixels of the normal size."""
+
+    def __init__(self, width: float, scale: int) -> None:
+        """Create a picture; `width` is in pixels, and `scale` is 1 or 2."""
+        self._factor = scale * OVERSAMPLING
+        width = math.ceil(width * scale) * OVERSAMPLING
+        self._image = Image.new("RGBA", (width, SIZE * self._factor))
+        self._draw = ImageDraw.Draw(self._image)
+
+    def box(self, start: Point, end: Point, radius: float, fill: str) -> None:
+        """Draw a box with round corners."""
+        left, top, right, bottom = (value * self._factor for value in (*start, *end))
+        # Pillow draws the last row and column of the box as well.
+        self._draw.rounded_rectangle(
+            (left, top, right - 1, bottom - 1), radius * self._factor, fill
+        )
+
+    def stroke(self, points: Stroke, width: float, fill: str) -> None:
+        """Draw a line with round ends and corners."""
+        scaled = [(x * self._factor, y * self._factor) for x, y in points]
+        radius = width * self._factor / 2
+        self._draw.line(scaled, fill, round(2 * radius))
+        for point in scaled:
+            self._draw.circle(point, radius, fill)
+
+    def glyph(
+        self, strokes: list[Stroke], at: Point, height: float, width: float, fill: str
+    ) -> None:
+        """Draw a digit or a letter; `at` is its top left."""
+        for points in strokes:
+            moved = [(at[0] + x * height, at[1] + y * height) for x, y in points]
+            self.stroke(moved, width, fill)
+
+    def finish(self) -> Image.Image:
+        """Return the picture in its final size."""
+        return self._image.reduce(OVERSAMPLING)

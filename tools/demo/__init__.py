@@ -1,0 +1,1 @@
+"""Home Assistant with COUNTIS meters, set up and running."""

@@ -1,0 +1,54 @@
+"""The command line of the demo. Any Python 3 can run this file."""
+
+import argparse
+
+DESCRIPTION = """\
+Starts Home Assistant with two simulated meters, or with a real one, and sets them up.
+The values are shown until Ctrl-C. The next start continues with the same data, in the
+folder .demo of the checkout; delete the folder to start anew.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="./scripts/demo",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--web-port",
+        type=int,
+        default=8123,
+        metavar="PORT",
+        help="TCP port of Home Assistant (default: 8123, or a free one)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="start with new data, check that everything works, and stop",
+    )
+    meter = parser.add_argument_group("a real meter in place of the simulated ones")
+    meter.add_argument(
+        "--port", metavar="DEVICE", help="serial port, such as /dev/ttyUSB0"
+    )
+    meter.add_argument(
+        "--unit-id", type=int, default=1, metavar="ID", help="unit ID (default: 1)"
+    )
+    meter.add_argument(
+        "--baudrate", type=int, default=9600, help="in baud (default: 9600)"
+    )
+    meter.add_argument(
+        "--parity",
+        choices=["none", "even", "odd"],
+        default="none",
+        help="parity (default: none)",
+    )
+    meter.add_argument(
+        "--stopbits",
+        type=int,
+        choices=[1, 2],
+        default=1,
+        help="stop bits (default: 1)",
+    )
+    return parser.parse_args()

@@ -1,0 +1,57 @@
+"""The simulated bus of the demo: a meter of a house and one of its solar roof."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+import sys
+
+from simulator.site import load_at
+from tools.errors import ToolError
+from tools.home_assistant import run_program
+
+from .history import Past
+
+HOUSE, ROOF = UNIT_IDS = (1, 2)
+LOG_NAME = "simulator.log"
+
+
+def noon_today() -> int:
+    """Return the time of today's noon by the clock of this machine, in s since 1970."""
+    noon = datetime.now().astimezone().replace(hour=12, minute=0, second=0)
+    return int(noon.timestamp())
+
+
+def pasts_before(moment: float, noon: int) -> list[Past]:
+    """Return the past of each simulated meter before `moment`.
+
+    Both times are in s since 1970; at `noon`, the sun is highest.
+    """
+    return [
+        Past.before(moment, load_at(UNIT_IDS, index, noon, lifelike=True), noon)
+        for index in range(len(UNIT_IDS))
+    ]
+
+
+@asynccontextmanager
+async def run_simulated_bus(folder: Path, noon: int) -> AsyncIterator[Path]:
+    """Run the simulated bus, and yield the path of its serial port.
+
+    The counters are saved in `folder`. Raises `ToolError` if the simulator ends.
+    """
+    port, log = folder / "line", folder / LOG_NAME
+    async with run_program(
+        [
+            *(sys.executable, "-m", "simulator", "--lifelike"),
+            *("--unit-id", *map(str, UNIT_IDS), "--noon", str(noon)),
+            *("--link", port, "--state", folder / "meters.json"),
+        ],
+        log,
+        stdout=asyncio.subprocess.PIPE,
+    ) as simulator:
+        assert simulator.stdout is not None
+        if not await simulator.stdout.readline():
+            msg = f"The simulator ended: {log.read_text()}"
+            raise ToolError(msg)
+        yield port

@@ -1,0 +1,92 @@
+"""The Energy dashboard of the demo."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+import time
+
+from tools.errors import ToolError
+from tools.home_assistant import HomeAssistant
+
+from .history import Past, async_import, async_import_past
+from .house import MeterEntities
+
+# The quantities of a meter that the Energy dashboard shows.
+SHOWN = ("energy_consumed", "energy_produced", "power")
+
+
+async def async_has_energy_dashboard(hass: HomeAssistant) -> bool:
+    """Return whether the Energy dashboard is set up."""
+    with suppress(ToolError):
+        await hass.command(type="energy/get_prefs")
+        return True
+    return False
+
+
+async def async_import_history(
+    hass: HomeAssistant, meters: Sequence[MeterEntities], pasts: Sequence[Past]
+) -> None:
+    """Import the past of each meter, or one hour of a meter without a past.
+
+    The Energy dashboard offers a sensor only if it has statistics. The recorder
+    compiles the first ones after up to five minutes.
+    """
+    states = await hass.async_states()
+    for meter, past in zip(meters, pasts, strict=False):
+        await async_import_past(hass, past, meter, states, time.time())
+    start = {"start": _last_full_hour().isoformat()}
+    for meter in meters[len(pasts) :]:
+        for key in SHOWN:
+            value = float(states[meter[key]])
+            row = (
+                {"mean": value, "min": value, "max": value}
+                if key == "power"
+                else {"state": value, "sum": 0}
+            )
+            await async_import(hass, meter[key], [start | row])
+
+
+def _last_full_hour() -> datetime:
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    return now - timedelta(hours=1)
+
+
+async def async_set_up_energy_dashboard(
+    hass: HomeAssistant, meters: Sequence[MeterEntities]
+) -> None:
+    """Use the first meter as the grid, and the others as solar inverters."""
+    grid, *inverters = meters
+    await hass.command(
+        type="energy/save_prefs",
+        energy_sources=[
+            {
+                "type": "grid",
+                "stat_energy_from": grid["energy_consumed"],
+                "stat_energy_to": grid["energy_produced"],
+                "stat_rate": grid["power"],
+                "name": "Grid",
+                "cost_adjustment_day": 0,
+            },
+            *(
+                {
+                    "type": "solar",
+                    "stat_energy_from": inverter["energy_produced"],
+                    "stat_rate": inverter["solar_power"],
+                    "name": "Solar",
+                }
+                for inverter in inverters
+            ),
+        ],
+        device_consumption=[],
+    )
+
+
+async def async_energy_problems(hass: HomeAssistant) -> list[str]:
+    """Return what the Energy dashboard's own validation finds."""
+    result = await hass.command(type="energy/validate")
+    return [
+        f"{issue['type']}: {issue['affected_entities']}"
+        for checks in result.values()
+        for issues in checks
+        for issue in issues
+    ]

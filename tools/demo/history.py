@@ -1,0 +1,290 @@
+"""Two weeks of statistics before the start of the demo, imported into the recorder.
+
+The recorder continues a sum from its own rows of five minutes, which cannot be
+imported. Without such rows, the sum of the recorder begins at 0. The imported sum also
+begins at 0, so that the first hour contains only its own energy. `async_join` adds the
+imported sum to the rows of the recorder as soon as there are any.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import accumulate, pairwise
+from typing import Any, Protocol, Self
+
+from simulator import Load
+from simulator.days import Moment, tariff
+
+DAYS = 14
+HOUR_SECONDS = 3600
+SAMPLE_SECONDS = 60
+HOURS = DAYS * 24
+MOST_KWH = 30  # in an hour; more than the house or its solar roof can count
+ROUNDING_KWH = 0.005  # half of the last digit that a sensor shows
+
+# How the recorder describes statistics of energy and of power.
+ENERGY = {
+    "unit_of_measurement": "kWh",
+    "unit_class": "energy",
+    "has_sum": True,
+    "mean_type": 0,
+}
+POWER = {
+    "unit_of_measurement": "W",
+    "unit_class": "power",
+    "has_sum": False,
+    "mean_type": 1,
+}
+
+type Row = dict[str, Any]
+
+
+class Commands(Protocol):
+    """A client of Home Assistant's WebSocket API."""
+
+    async def command(self, **message: Any) -> Any:
+        """Return the result of a WebSocket command."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The power and the tariff at a meter at one time."""
+
+    watts: tuple[float, float, float]
+    """The power of each phase; negative if it is exported."""
+    tariff: int
+    seconds: int = SAMPLE_SECONDS
+    """The time that the sample represents."""
+
+    @property
+    def power(self) -> float:
+        """Return the power of all phases together in W, which a meter counts."""
+        return sum(self.watts)
+
+
+def _consumed(sample: Sample) -> float:
+    return max(sample.power, 0)
+
+
+def _produced(sample: Sample) -> float:
+    return max(-sample.power, 0)
+
+
+def _consumed_in(number: int) -> Callable[[Sample], float]:
+    return lambda sample: _consumed(sample) if sample.tariff == number else 0
+
+
+# The power in W that each counter counts, by its key.
+COUNTERS: dict[str, Callable[[Sample], float]] = {
+    "energy_consumed": _consumed,
+    "energy_produced": _produced,
+    "tariff_1_energy": _consumed_in(1),
+    "tariff_2_energy": _consumed_in(2),
+}
+# The power in W that each measurement shows, by its key.
+MEASUREMENTS: dict[str, Callable[[Sample], float]] = {
+    "power": lambda sample: sample.power,
+    "power_l1": lambda sample: sample.watts[0],
+    "power_l2": lambda sample: sample.watts[1],
+    "power_l3": lambda sample: sample.watts[2],
+    "solar_power": lambda sample: -sample.power,
+}
+
+
+def sampled(load: Load, noon: int, start: int, end: int) -> list[Sample]:
+    """Return a sample for each minute from `start` to `end`.
+
+    All times are in s since 1970; at `noon`, the sun is highest.
+    """
+    samples = []
+    for second in range(start, end, SAMPLE_SECONDS):
+        l1, l2, l3 = load.phases(second)
+        samples.append(
+            Sample(
+                (l1.watts, l2.watts, l3.watts),
+                tariff(Moment.of(second, noon)),
+                min(SAMPLE_SECONDS, end - second),
+            )
+        )
+    return samples
+
+
+def counted(samples: Iterable[Sample], counts: Callable[[Sample], float]) -> float:
+    """Return the energy in kWh that a counter counts in the time of these samples."""
+    joules = sum(counts(sample) * sample.seconds for sample in samples)
+    return joules / HOUR_SECONDS / 1000
+
+
+def counter_rows(
+    start: int, energies: Sequence[float], since: float, state: float
+) -> list[Row]:
+    """Return the rows of a counter, one for each hour from `start`.
+
+    `energies` are those of the hours, and `since` is the energy after the last hour.
+    The rows lead to `state`, which the counter shows now. All energies are in kWh.
+    """
+    first = state - since - sum(energies)
+    return [
+        {
+            "start": _isoformat(start + index * HOUR_SECONDS),
+            # The sensor shows two decimals.
+            "state": round(first + total, 2),
+            "sum": round(round(first + total, 2) - round(first, 2), 2),
+        }
+        for index, total in enumerate(accumulate(energies))
+    ]
+
+
+def power_rows(start: int, hours: Sequence[Sequence[float]]) -> list[Row]:
+    """Return the rows of a power; `hours` has the samples of each hour in W."""
+    return [
+        {
+            "start": _isoformat(start + index * HOUR_SECONDS),
+            "mean": round(sum(watts) / len(watts), 1),
+            "min": round(min(watts)),
+            "max": round(max(watts)),
+        }
+        for index, watts in enumerate(hours)
+    ]
+
+
+def _isoformat(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()
+
+
+@dataclass(frozen=True)
+class Past:
+    """Two weeks of samples before the demo, at one of its meters."""
+
+    load: Load
+    noon: int
+    """A time in s since 1970 at which the sun is highest."""
+    start: int
+    """The begin of the first hour in s since 1970."""
+    hours: list[list[Sample]]
+
+    @classmethod
+    def before(cls, moment: float, load: Load, noon: int) -> Self:
+        """Return the full hours before `moment`, which is in s since 1970."""
+        end = int(moment) // HOUR_SECONDS * HOUR_SECONDS
+        start = end - HOURS * HOUR_SECONDS
+        hours = [
+            sampled(load, noon, hour, hour + HOUR_SECONDS)
+            for hour in range(start, end, HOUR_SECONDS)
+        ]
+        return cls(load, noon, start, hours)
+
+    def measured(self, key: str) -> list[Row]:
+        """Return the rows of a measurement, by its key."""
+        measures = MEASUREMENTS[key]
+        return power_rows(
+            self.start, [[measures(sample) for sample in hour] for hour in self.hours]
+        )
+
+    def counted(self, key: str, state: float, now: float) -> list[Row]:
+        """Return the rows of a counter that shows `state` kWh at the time `now`."""
+        counts = COUNTERS[key]
+        end = self.start + len(self.hours) * HOUR_SECONDS
+        return counter_rows(
+            self.start,
+            [counted(hour, counts) for hour in self.hours],
+            counted(sampled(self.load, self.noon, end, int(now)), counts),
+            state,
+        )
+
+
+async def async_import(hass: Commands, statistic_id: str, rows: list[Row]) -> None:
+    """Import rows into the statistics of a sensor."""
+    await hass.command(
+        type="recorder/import_statistics",
+        metadata={
+            "statistic_id": statistic_id,
+            "source": "recorder",
+            "name": None,
+            **(ENERGY if "sum" in rows[0] else POWER),
+        },
+        stats=rows,
+    )
+
+
+async def async_import_past(
+    hass: Commands,
+    past: Past,
+    meter: dict[str, str],
+    states: dict[str, str],
+    now: float,
+) -> None:
+    """Import the past of a meter.
+
+    `meter` are its entity IDs by their keys. `states` are its present states, at the
+    time `now` in s since 1970.
+    """
+    for key in meter.keys() & COUNTERS.keys():
+        state = float(states[meter[key]])
+        await async_import(hass, meter[key], past.counted(key, state, now))
+    for key in meter.keys() & MEASUREMENTS.keys():
+        await async_import(hass, meter[key], past.measured(key))
+
+
+async def _async_rows(
+    hass: Commands, statistic_id: str, period: str, *types: str
+) -> list[Row]:
+    """Return all rows of a statistic, the oldest first."""
+    result = await hass.command(
+        type="recorder/statistics_during_period",
+        start_time=_isoformat(0),
+        statistic_ids=[statistic_id],
+        period=period,
+        types=types,
+    )
+    rows: list[Row] = result.get(statistic_id, [])
+    return rows
+
+
+async def async_join(hass: Commands, statistic_id: str) -> bool:
+    """Continue the imported sum of a counter in the rows of the recorder.
+
+    Return False as long as the recorder has no rows of its own. A second call changes
+    nothing.
+    """
+    recorded = await _async_rows(hass, statistic_id, "5minute", "state", "sum")
+    if not recorded:
+        return False
+    first = recorded[0]
+    imported = [
+        row
+        for row in await _async_rows(hass, statistic_id, "hour", "state", "sum")
+        if row["end"] <= first["start"]
+    ]
+    if not imported:
+        return True
+    last = imported[-1]
+    missing = last["sum"] + first["state"] - last["state"] - first["sum"]
+    if abs(missing) > ROUNDING_KWH:
+        await hass.command(
+            type="recorder/adjust_sum_statistics",
+            statistic_id=statistic_id,
+            start_time=_isoformat(first["start"] // 1000),
+            adjustment=round(missing, 2),
+            adjustment_unit_of_measurement="kWh",
+        )
+    return True
+
+
+async def async_problems(hass: Commands, statistic_id: str, state: float) -> list[str]:
+    """Return what is wrong with the statistics of a counter that shows `state` kWh."""
+    rows = await _async_rows(hass, statistic_id, "hour", "state", "change")
+    if len(rows) < HOURS:
+        return [f"{statistic_id} has {len(rows)} of {HOURS} hours"]
+    problems = [
+        f"{statistic_id} has a gap before {row['start']}"
+        for before, row in pairwise(rows)
+        if row["start"] != before["end"]
+    ] + [
+        f"{statistic_id} has {row['change']} kWh in the hour {row['start']}"
+        for row in rows
+        if not 0 <= row["change"] + 0.001 <= MOST_KWH
+    ]
+    if not 0 <= state - rows[-1]["state"] <= MOST_KWH:
+        problems.append(f"{statistic_id} is {state} after {rows[-1]['state']} kWh")
+    return problems

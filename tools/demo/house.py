@@ -1,0 +1,31 @@
+"""Finds the entities of the demo's meters in a running Home Assistant."""
+
+from collections.abc import Iterable, Sequence
+
+from tools.home_assistant import Entity
+
+type MeterEntities = dict[str, str]
+"""The entity IDs of a meter, by their keys."""
+
+
+def entities_by_meter(
+    entities: Iterable[Entity], serial_numbers: Sequence[str]
+) -> list[MeterEntities]:
+    """Return the entities of each meter; of all meters if no serial number is given.
+
+    The mapping of a meter without entities is empty. A user may have disabled some
+    entities, or have deleted the meter.
+    """
+    if not serial_numbers:
+        found: dict[str, MeterEntities] = {}
+        for entity in entities:
+            found.setdefault(entity.subentry_id, {})[entity.key] = entity.entity_id
+        return list(found.values())
+    return [
+        {
+            entity.key: entity.entity_id
+            for entity in entities
+            if entity.unique_id == f"{serial_number}_{entity.key}"
+        }
+        for serial_number in serial_numbers
+    ]

@@ -1,0 +1,20 @@
+"""The steps that the demo prints while it starts."""
+
+import time
+
+
+class Progress:
+    """Prints steps, each with the time since the start."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Return the s since the start."""
+        return time.monotonic() - self._started
+
+    def report(self, text: str) -> None:
+        """Print a step, or why a step is left out."""
+        print(f"{self.seconds:5.1f} s  {text}", flush=True)

@@ -1,0 +1,162 @@
+"""Starts the demo, sets it up, and shows or checks it."""
+
+import argparse
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+import fcntl
+from importlib.metadata import version
+from pathlib import Path
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+from aiohttp import ClientError
+
+from tools.errors import ToolError
+from tools.home_assistant import (
+    MeterInput,
+    async_wait_until_running,
+    free_port,
+    run_home_assistant,
+)
+from tools.home_assistant.entries import simulated_serial_number
+from tools.home_assistant.login import PASSWORD, USERNAME
+from tools.home_assistant.start import LOG_NAME
+from tools.paths import ROOT
+
+from .bus import UNIT_IDS, noon_today, pasts_before, run_simulated_bus
+from .check import async_check
+from .dashboard import URL_PATH
+from .furnish import DemoPlan, async_furnish
+from .progress import Progress
+from .watch import async_table, async_watch
+
+DEMO_FOLDER = ROOT / ".demo"
+INTERRUPTED = 130  # the exit code of a shell for SIGINT
+ERROR_LENGTH = 2000  # characters; an error of Home Assistant may contain a page
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """Run the demo until Ctrl-C or the end of its check, and return its exit code."""
+    folder = DEMO_FOLDER / ("meter" if arguments.port else "simulated")
+    if arguments.check:
+        DEMO_FOLDER.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="check-", dir=DEMO_FOLDER))
+    folder.mkdir(parents=True, exist_ok=True)
+    # A signal cancels the demo, so that all programs that it started are stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with locked(folder):
+            asyncio.run(async_demo(arguments, folder))
+    except KeyboardInterrupt:
+        if not arguments.check:
+            return 0
+        code = INTERRUPTED
+    except (ToolError, ClientError, ExceptionGroup) as error:
+        print(f"{reason(error):.{ERROR_LENGTH}}\nLogs: {folder}", file=sys.stderr)
+        if not arguments.check:
+            print(f"To start anew, delete {folder}.", file=sys.stderr)
+        return 1
+    else:
+        print("The check has passed.")
+        code = 0
+    shutil.rmtree(folder)
+    return code
+
+
+def reason(error: Exception) -> str:
+    """Return the text of an error, or those of a group."""
+    if isinstance(error, ExceptionGroup):
+        return "\n".join(map(reason, error.exceptions))
+    return str(error)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a data folder. Raises `ToolError` if another demo uses the folder."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = "The demo is already running with the same data"
+            raise ToolError(msg) from None
+        yield
+
+
+async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
+    """Run the demo in `folder`. Raises `ToolError`."""
+    async with AsyncExitStack() as stack:
+        try:
+            await _async_demo(arguments, folder, stack)
+        except asyncio.CancelledError:
+            print(
+                "\nStopping. The next start continues with the same data.", flush=True
+            )
+            raise
+
+
+async def _async_demo(
+    arguments: argparse.Namespace, folder: Path, stack: AsyncExitStack
+) -> None:
+    progress = Progress()
+    # In a check, the time of the start is noon, so that the inverter produces.
+    noon = int(time.time()) if arguments.check else noon_today()
+    port = free_port(0 if arguments.check else arguments.web_port)
+    progress.report(f"Home Assistant {version('homeassistant')} starts in {folder}")
+    if port != arguments.web_port and not arguments.check:
+        progress.report(f"Port {arguments.web_port} is in use: {port} is used instead")
+    starting = asyncio.create_task(
+        stack.enter_async_context(run_home_assistant(folder, port))
+    )
+    try:
+        # Home Assistant needs the most time, so the rest starts meanwhile.
+        plan = await async_plan(arguments, folder, stack, noon)
+        hass = await starting
+    finally:
+        starting.cancel()
+    progress.report(f"Home Assistant responds at {hass.url}")
+    await async_wait_until_running(hass)
+    house = await async_furnish(hass, plan, progress.report, is_strict=arguments.check)
+    page = URL_PATH if house.has_dashboard else ""
+    print(
+        f"\nDashboard       {hass.url}/{page}"
+        f"\nHome Assistant  {hass.url}"
+        f"\nUser            {USERNAME}, password {PASSWORD}"
+        f"\nMeters          on {plan.meters[0].device}"
+        f"\nLog             {folder / LOG_NAME}\n",
+        flush=True,
+    )
+    if not arguments.check:
+        print("Ctrl-C stops the demo.\n")
+        await async_watch(hass, house.counters)
+    if arguments.port:
+        progress.report("The counters of a real meter are not reset by a check")
+    progress.report("Checking the statistics, the dashboards and the reset of counters")
+    await async_check(hass, [] if arguments.port else house.meters, house.counters)
+    print("\n".join(["", *await async_table(hass), ""]))
+    progress.report("Stopping Home Assistant")
+
+
+async def async_plan(
+    arguments: argparse.Namespace, folder: Path, stack: AsyncExitStack, noon: int
+) -> DemoPlan:
+    """Return what to set up; simulated meters run until the end of `stack`."""
+    if arguments.port:
+        meter = MeterInput(
+            arguments.port,
+            arguments.unit_id,
+            arguments.baudrate,
+            arguments.parity,
+            arguments.stopbits,
+        )
+        return DemoPlan([meter])
+    port = await stack.enter_async_context(run_simulated_bus(folder, noon))
+    return DemoPlan(
+        [MeterInput(str(port), unit_id) for unit_id in UNIT_IDS],
+        [simulated_serial_number(unit_id) for unit_id in UNIT_IDS],
+        await asyncio.to_thread(pasts_before, time.time(), noon),
+    )

@@ -1,0 +1,70 @@
+"""Shows the values of the demo until Ctrl-C."""
+
+import asyncio
+from collections.abc import Iterable
+import math
+import sys
+import time
+
+from aiohttp import ClientConnectionError
+
+from tools.errors import ToolError
+from tools.home_assistant import HomeAssistant
+from tools.home_assistant.login import LOGIN_SECONDS, async_log_in
+
+from .history import async_join
+from .table import value_table
+
+TERMINAL_SECONDS = 1  # the period of the poller
+# In a file, each table is kept; one a minute shows the trend.
+FILE_SECONDS = 60
+# The recorder compiles the first statistics up to 300 s after the start.
+JOIN_SECONDS = 5
+
+
+async def async_table(hass: HomeAssistant) -> list[str]:
+    """Return the table of all meters that are set up now."""
+    return value_table(
+        await hass.async_entities(),
+        await hass.async_meter_titles(),
+        await hass.async_names(),
+        await hass.async_units(),
+        await hass.async_states(),
+    )
+
+
+async def async_watch(hass: HomeAssistant, counters: Iterable[str]) -> None:
+    """Print the values again and again; `counters` are statistics with a past.
+
+    Raises `ToolError` if Home Assistant ends.
+    """
+    try:
+        await _async_watch(hass, counters)
+    except ClientConnectionError:
+        msg = "Home Assistant was stopped or restarted. Start the demo again."
+        raise ToolError(msg) from None
+
+
+async def _async_watch(hass: HomeAssistant, counters: Iterable[str]) -> None:
+    logged_in = time.monotonic()
+    shown = joined = -math.inf
+    height = 0
+    not_joined = list(counters)
+    while True:
+        now = time.monotonic()
+        if now - logged_in > LOGIN_SECONDS:
+            await async_log_in(hass)
+            logged_in = now
+        if now - joined > JOIN_SECONDS:
+            not_joined = [
+                each for each in not_joined if not await async_join(hass, each)
+            ]
+            joined = now
+        is_terminal = sys.stdout.isatty()
+        if now - shown >= (TERMINAL_SECONDS if is_terminal else FILE_SECONDS):
+            lines = await async_table(hass)
+            if is_terminal and height:
+                print(f"\033[{height}A\033[J", end="")
+            print("\n".join(lines), flush=True)
+            shown, height = now, len(lines)
+        await asyncio.sleep(TERMINAL_SECONDS)

@@ -1,0 +1,173 @@
+"""A client of Home Assistant's HTTP and WebSocket API."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import ClientSession
+
+from tools.errors import ToolError
+from tools.paths import DOMAIN
+
+VALUES_TIMEOUT = 30  # s; a full bus of 64 meters has shown all values before
+POLL_SECONDS = 0.2
+NO_VALUE = ("unknown", "unavailable")
+
+
+@dataclass(frozen=True)
+class Entity:
+    """An enabled entity of a meter, as the entity registry has it."""
+
+    entity_id: str
+    unique_id: str
+    """The serial number of the meter and `key`, with an underscore between them."""
+    key: str
+    """The translation key."""
+    subentry_id: str
+    """The subentry of the meter."""
+
+
+class HomeAssistant:
+    """A running Home Assistant.
+
+    Every method raises `ToolError` if Home Assistant refuses a request.
+    """
+
+    def __init__(self, session: ClientSession, url: str) -> None:
+        """Use the instance at `url`; the login sets `headers`."""
+        self.session = session
+        self.url = url
+        self.headers: dict[str, str] = {}
+
+    async def request(self, method: str, path: str, **options: Any) -> Any:
+        """Return the JSON response to an HTTP request."""
+        async with self.session.request(
+            method, self.url + path, headers=self.headers, **options
+        ) as response:
+            if response.status >= HTTPStatus.BAD_REQUEST:
+                msg = f"{method} {path}: {response.status} {await response.text()}"
+                raise ToolError(msg)
+            return await response.json()
+
+    async def command(self, **message: Any) -> Any:
+        """Return the result of a WebSocket command."""
+        async with self.session.ws_connect(self.url + "/api/websocket") as websocket:
+            await websocket.receive_json()
+            token = self.headers["Authorization"].removeprefix("Bearer ")
+            await websocket.send_json({"type": "auth", "access_token": token})
+            await websocket.receive_json()
+            await websocket.send_json({"id": 1, **message})
+            response = await websocket.receive_json()
+        if not response.get("success"):
+            msg = f"{message['type']}: {response}"
+            raise ToolError(msg)
+        return response["result"]
+
+    async def async_text(self, category: str, key: str) -> str:
+        """Return an English text of the integration, such as category "config"."""
+        texts = await self.command(
+            type="frontend/get_translations",
+            language="en",
+            category=category,
+            integration=[DOMAIN],
+        )
+        return str(texts["resources"][f"component.{DOMAIN}.{key}"])
+
+    async def async_names(self) -> dict[str, str]:
+        """Return the English names of the sensors, by their translation keys."""
+        texts = await self.command(
+            type="frontend/get_translations",
+            language="en",
+            category="entity",
+            integration=[DOMAIN],
+        )
+        prefix, suffix = f"component.{DOMAIN}.entity.sensor.", ".name"
+        return {
+            path.removeprefix(prefix).removesuffix(suffix): text
+            for path, text in texts["resources"].items()
+            if path.startswith(prefix) and path.endswith(suffix)
+        }
+
+    async def async_entities(self) -> list[Entity]:
+        """Return the enabled entities of all meters."""
+        registry = await self.command(type="config/entity_registry/list")
+        return [
+            Entity(
+                entry["entity_id"],
+                entry["unique_id"],
+                entry["translation_key"],
+                entry["config_subentry_id"],
+            )
+            for entry in registry
+            if entry["platform"] == DOMAIN and entry["disabled_by"] is None
+        ]
+
+    async def async_meter_titles(self) -> dict[str, str]:
+        """Return the titles of all meters, by their subentry IDs."""
+        entries = await self.command(type="config_entries/get", domain=DOMAIN)
+        return {
+            subentry["subentry_id"]: subentry["title"]
+            for entry in entries
+            for subentry in await self.command(
+                type="config_entries/subentries/list", entry_id=entry["entry_id"]
+            )
+        }
+
+    async def async_states(self) -> dict[str, str]:
+        """Return the state of every entity, by its entity ID."""
+        states = await self.request("GET", "/api/states")
+        return {state["entity_id"]: state["state"] for state in states}
+
+    async def async_units(self) -> dict[str, str]:
+        """Return the units of all entities that have one, by their entity IDs."""
+        states = await self.request("GET", "/api/states")
+        return {
+            state["entity_id"]: unit
+            for state in states
+            if (unit := state["attributes"].get("unit_of_measurement"))
+        }
+
+    async def async_settled(
+        self, meters: int = 1, serial_numbers: Sequence[str] = ()
+    ) -> list[Entity]:
+        """Wait until every enabled sensor of at least `meters` meters has a value.
+
+        If serial numbers are given, only their meters count. Raises `ToolError` with
+        the entities that have no value after `VALUES_TIMEOUT`.
+        """
+        missing = [""]
+        try:
+            async with asyncio.timeout(VALUES_TIMEOUT):
+                while missing:
+                    entities = [
+                        entity
+                        for entity in await self.async_entities()
+                        if not serial_numbers
+                        or entity.unique_id.partition("_")[0] in serial_numbers
+                    ]
+                    missing = without_value(entities, await self.async_states())
+                    if len({entity.subentry_id for entity in entities}) < meters:
+                        missing.append("another meter")
+                    await asyncio.sleep(POLL_SECONDS if missing else 0)
+        except TimeoutError:
+            msg = f"There is no value of {', '.join(missing)}"
+            raise ToolError(msg) from None
+        return entities
+
+    async def async_press(self, entity_id: str) -> None:
+        """Press a button, and wait until its command is confirmed."""
+        await self.request(
+            "POST", "/api/services/button/press", json={"entity_id": entity_id}
+        )
+
+
+def without_value(entities: list[Entity], states: dict[str, str]) -> list[str]:
+    """Return the entity IDs without a value; a button has none before it is pressed."""
+    return [
+        entity.entity_id
+        for entity in entities
+        if states.get(entity.entity_id, "unknown") in NO_VALUE
+        and not entity.entity_id.startswith("button.")
+    ]

@@ -1,0 +1,141 @@
+"""Starts Home Assistant with the integration, and logs in."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+import os
+from pathlib import Path
+import sys
+
+from aiohttp import ClientSession
+
+from tools import paths
+from tools.paths import DOMAIN
+
+from .client import POLL_SECONDS, HomeAssistant
+from .login import (
+    START_TIMEOUT,
+    async_create_user,
+    async_has_user,
+    async_log_in,
+    skip_onboarding,
+)
+from .process import run_program
+
+LOG_NAME = "home-assistant.log"
+# Replace compiled packages that Home Assistant imports and the tools never use.
+STUBS = Path(__file__).parent / "stubs"
+
+# The loggers report programs and libraries that the tools do not need: for videos, for
+# pictures of cameras, and for a faster compression.
+CONFIGURATION = """\
+# Written at each start. Your own configuration belongs into the user interface.
+config:
+energy:
+frontend:
+history:
+logbook:
+automation: !include automations.yaml
+script: !include scripts.yaml
+scene: !include scenes.yaml
+http:
+  server_port: {port}
+logger:
+  default: warning
+  logs:
+    custom_components.socomec_countis: info
+    haffmpeg: critical
+    homeassistant.components.camera.img_util: critical
+    aiohttp_fast_zlib: error
+"""
+# The user interface writes into these, and shows only what they contain.
+INCLUDED = ("automations.yaml", "scripts.yaml", "scenes.yaml")
+
+
+def link_integration(config: Path) -> None:
+    """Link the integration of this checkout into a configuration folder."""
+    components = config / "custom_components"
+    components.mkdir(parents=True, exist_ok=True)
+    link = components / DOMAIN
+    if not link.is_symlink():
+        link.symlink_to(paths.ROOT / "custom_components" / DOMAIN)
+
+
+def home_assistant_command(config: Path) -> list[str | Path]:
+    """Return the command that runs Home Assistant."""
+    return [sys.executable, "-m", "homeassistant", "--skip-pip", "--config", config]
+
+
+def home_assistant_environment() -> dict[str, str]:
+    """Return the environment of that command."""
+    return {**os.environ, "PYTHONPATH": str(STUBS)}
+
+
+def write_configuration(config: Path, port: int) -> None:
+    """Create or update a configuration folder; Home Assistant listens on `port`."""
+    link_integration(config)
+    (config / "configuration.yaml").write_text(CONFIGURATION.format(port=port))
+    for name in INCLUDED:
+        path = config / name
+        if not path.exists():
+            path.write_text("")
+    skip_onboarding(config)
+    # Home Assistant copies the port once, and prefers the copy afterwards.
+    (config / ".storage" / "http").unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssistant]:
+    """Run Home Assistant in `folder` on a TCP port, and log in.
+
+    The folder gets the configuration and `LOG_NAME`. Raises `ToolError`.
+    """
+    config = folder / "config"
+    write_configuration(config, port)
+    async with (
+        run_program(
+            home_assistant_command(config),
+            folder / LOG_NAME,
+            env=home_assistant_environment(),
+        ) as process,
+        ClientSession() as session,
+    ):
+        hass = HomeAssistant(session, f"http://localhost:{port}")
+        is_new = not await async_has_user(hass, process)
+        await (async_create_user if is_new else async_log_in)(hass)
+        await _async_confirm_port(hass)
+        if is_new and (zone := time_zone()):
+            await hass.command(type="config/core/update", time_zone=zone)
+        yield hass
+
+
+async def _async_confirm_port(hass: HomeAssistant) -> None:
+    """Confirm the new port, which Home Assistant would otherwise ask its user for."""
+    pending = (await hass.command(type="http/config"))["pending"]
+    if pending and not pending["error"]:
+        await hass.command(type="http/config/promote")
+
+
+async def async_wait_until_running(hass: HomeAssistant) -> None:
+    """Wait until all integrations are set up, and ignore the issues of others."""
+    async with asyncio.timeout(START_TIMEOUT):
+        while True:
+            config = await hass.command(type="get_config")
+            if config["state"] == "RUNNING":
+                break
+            await asyncio.sleep(POLL_SECONDS)
+    issues = await hass.command(type="repairs/list_issues")
+    for issue in issues["issues"]:
+        if issue["domain"] != DOMAIN:
+            await hass.command(
+                type="repairs/ignore_issue",
+                domain=issue["domain"],
+                issue_id=issue["issue_id"],
+                ignore=True,
+            )
+
+
+def time_zone() -> str | None:
+    """Return the name of this machine's time zone, or None if it is unknown."""
+    folder, found = Path("/usr/share/zoneinfo"), Path("/etc/localtime").resolve()
+    return str(found.relative_to(folder)) if found.is_relative_to(folder) else None

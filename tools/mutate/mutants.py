@@ -1,0 +1,180 @@
+"""The mutants of a file: copies of it with one change each.
+
+The changes are those of mutmut, and two of our own: a condition is negated, and a call
+whose result is not used is removed. Mutmut itself changes only the bodies of functions,
+but the register map consists of constants and class attributes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import unified_diff
+
+import libcst as cst
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
+from mutmut.mutation.mutators import mutation_operators
+
+TEXTS = {"__repr__", "__str__", "msg", "_LOGGER"}
+"""Functions, variables and objects that make texts for the log."""
+DECLARATIONS = {"cast", "field"}
+"""Functions for the type checker, and for an attribute of a dataclass."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of a file."""
+
+    file: str
+    """The path of the file, relative to the root of the repository."""
+    source: str
+    """The text of the whole file with the change."""
+    lines: range
+    """The lines of the original statement, without the body of a compound one."""
+    diff: tuple[str, ...]
+    """The removed and added lines, each with its sign."""
+
+    @property
+    def change(self) -> str:
+        """Return the diff without indentation and line numbers."""
+        return "\n".join(f"{line[0]} {line[1:].strip()}" for line in self.diff)
+
+
+def mutants_of(file: str, source: str) -> Iterator[Mutant]:
+    """Yield the mutants of a file, from its first line to its last.
+
+    `file` is its path relative to the root, `source` its text. Changes with the same
+    text are yielded once.
+    """
+    wrapper = MetadataWrapper(cst.parse_module(source))
+    positions = wrapper.resolve(PositionProvider)
+    module = wrapper.module
+    seen = {source}
+    for node, statement in _changeable(module, module):
+        for changed in _changes(node):
+            text = _replaced(module, source, node, changed, positions.get(node))
+            if text in seen:
+                continue
+            seen.add(text)
+            yield Mutant(
+                file,
+                text,
+                _lines(statement, positions),
+                tuple(_changed_lines(source, text)),
+            )
+
+
+def _replaced(
+    module: cst.Module,
+    source: str,
+    node: cst.CSTNode,
+    changed: cst.CSTNode,
+    position: CodeRange | None,
+) -> str:
+    """Return the text of a module with a change.
+
+    To make the whole text from its nodes takes 50 ms for a long file. Most nodes are
+    replaced in the text itself.
+    """
+    if position is not None:
+        lines = source.splitlines(keepends=True)
+        begin, end = (
+            sum(map(len, lines[: each.line - 1])) + each.column
+            for each in (position.start, position.end)
+        )
+        if module.code_for_node(node).strip() == source[begin:end]:
+            return source[:begin] + module.code_for_node(changed).strip() + source[end:]
+    return cst.ensure_type(module.deep_replace(node, changed), cst.Module).code
+
+
+def _changeable(
+    node: cst.CSTNode, statement: cst.CSTNode
+) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
+    """Yield each node that is changed, with the statement that contains it."""
+    if _is_skipped(node):
+        return
+    if isinstance(node, cst.BaseStatement | cst.BaseSmallStatement | cst.ExceptHandler):
+        statement = node
+    yield node, statement
+    for child in node.children:
+        if isinstance(node, cst.FunctionDef | cst.ClassDef) and (
+            child in node.decorators
+        ):
+            continue
+        yield from _changeable(child, statement)
+
+
+def _is_skipped(node: cst.CSTNode) -> bool:
+    """Return whether a change of the node cannot change what the code does."""
+    match node:
+        case (
+            cst.Annotation()
+            | cst.TypeParameters()
+            | cst.TypeAlias()
+            | cst.Import()
+            | cst.ImportFrom()
+            | cst.Assert()  # for the type checker only
+            | cst.ConcatenatedString()
+            | cst.Expr(value=cst.SimpleString())
+            | cst.If(test=cst.Name(value="TYPE_CHECKING"))
+            | cst.Call(args=[cst.Arg(value=cst.Name(value="msg"))])
+        ):
+            return True
+        case (
+            cst.FunctionDef(name=cst.Name(value=name))
+            | cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))])
+            | cst.Call(func=cst.Attribute(value=cst.Name(value=name)))
+        ):
+            return name in TEXTS
+        case cst.Call(func=cst.Name(value=name)):
+            return name in DECLARATIONS
+        case cst.SimpleString():
+            return " " in node.value.strip("\"' ")  # a text for a person
+    return False
+
+
+def _changes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """Yield what replaces a node in its mutants."""
+    for kind, operator in mutation_operators:
+        if not isinstance(node, kind):
+            continue
+        changes = iter(operator(node))
+        if isinstance(node, cst.SimpleString):
+            # The others change only the case of the same text.
+            yield from list(changes)[:1]
+        else:
+            yield from changes
+    match node:
+        case (
+            cst.If(test=test)
+            | cst.While(test=test)
+            | cst.IfExp(test=test)
+            | cst.CompIf(test=test)
+        ) if not isinstance(test, cst.Comparison | cst.UnaryOperation):
+            yield node.with_changes(
+                test=cst.UnaryOperation(cst.Not(), _in_parentheses(test))
+            )
+        case cst.Expr(value=cst.Call() | cst.Await() as call) if not _is_skipped(call):
+            yield cst.Pass()
+
+
+def _in_parentheses(node: cst.BaseExpression) -> cst.BaseExpression:
+    return node.with_changes(
+        lpar=[cst.LeftParen(), *node.lpar], rpar=[*node.rpar, cst.RightParen()]
+    )
+
+
+def _lines(statement: cst.CSTNode, positions: Mapping[cst.CSTNode, CodeRange]) -> range:
+    """Return the lines of a statement, without the body of a compound one."""
+    position = positions[statement]
+    body = getattr(statement, "body", None)
+    last = position.end.line
+    if isinstance(body, cst.BaseSuite):
+        last = max(positions[body].start.line - 1, position.start.line)
+    return range(position.start.line, last + 1)
+
+
+def _changed_lines(before: str, after: str) -> Iterator[str]:
+    """Yield the lines that differ, those before the change first."""
+    lines = unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    for line in list(lines)[2:]:
+        if not line.startswith("@@"):
+            yield line

@@ -1,0 +1,324 @@
+"""Runs tests on a changed copy of the repository, in a process forked for each mutant.
+
+The parent imports everything that the tests import, except the repository itself. A
+child then begins its first test after about 0.2 s. The library is imported without the
+integration around it, so no test needs Home Assistant.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+import gc
+import importlib
+import math
+import os
+from pathlib import Path
+import pickle
+import shutil
+import signal
+import sys
+import time
+from types import CodeType, ModuleType
+
+import hypothesis
+import pytest
+
+from .mutants import Mutant
+from .targets import ROOT
+
+COPIED = ("custom_components", "simulator", "tests", "pyproject.toml")
+PACKAGES = ("custom_components", "custom_components.socomec_countis")
+"""Packages that a child replaces by empty ones, so that they import nothing."""
+
+IMPORT_SECONDS = 1.0  # until the first test begins
+LONGEST_TEST = 1.0  # s; a mutant that only longer tests kill counts as survived
+# A test that takes longer is in an endless loop: times its normal duration, and s more.
+# Other processes delay a test, so the limit of real time is longer.
+PROCESSOR_LIMIT = (4, 2.0)
+REAL_LIMIT = (100, 60.0)
+
+
+class Outcome(StrEnum):
+    """The result of the tests of a mutant."""
+
+    KILLED = "killed"
+    TIMEOUT = "timeout"
+    SURVIVED = "survived"
+
+
+@dataclass
+class Baseline:
+    """The tests of the unchanged file."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """The duration of each test that passes, by its node ID."""
+    lines: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """The lines of the file that each test executes; "" is the import."""
+    skipped: set[str] = field(default_factory=set)
+    """The tests that do not pass, because they need fixtures of Home Assistant."""
+    modules: list[str] = field(default_factory=list)
+    """The modules from outside the repository, in the order of their import."""
+    killed: dict[str, int] = field(default_factory=dict)
+    """The line of the last mutant that each test killed."""
+
+    def tests_of(self, lines: range) -> list[str]:
+        """Return the tests that may depend on these lines.
+
+        Those that killed a mutant nearby come first, then the fastest.
+        """
+        every = set(self.seconds)
+        if self.lines[""].isdisjoint(lines):
+            every = {test for test in every if not self.lines[test].isdisjoint(lines)}
+
+        def order(test: str) -> tuple[float, float]:
+            line = self.killed.get(test, math.inf)
+            return abs(line - lines[0]), self.seconds[test]
+
+        return sorted(every, key=order)
+
+
+class Sandbox:
+    """A copy of the repository in which one file is changed."""
+
+    def __init__(self, root: Path, directory: Path) -> None:
+        """Copy the repository at `root` into a directory that does not exist yet."""
+        self.directory = directory
+        for name in COPIED:
+            source = root / name
+            if source.is_dir():
+                shutil.copytree(
+                    source,
+                    directory / name,
+                    ignore=shutil.ignore_patterns("__pycache__"),
+                )
+            else:
+                shutil.copy2(source, directory / name)
+        self._changed: tuple[Path, str, os.stat_result] | None = None
+
+    def baseline(self, file: str, tests: Collection[str]) -> Baseline:
+        """Run test files with the unchanged file, and return the result."""
+        report = self.directory / "baseline.pickle"
+        recorder = _Recorder(self.directory / file)
+
+        def work() -> int:
+            recorder.start()
+            code = self._run_pytest(tests, recorder)
+            recorder.baseline.modules = [
+                name
+                for name, module in sys.modules.items()
+                if not str(
+                    getattr(module, "__file__", None) or self.directory
+                ).startswith(str(self.directory))
+            ]
+            report.write_bytes(pickle.dumps(recorder.baseline))
+            return int(code == pytest.ExitCode.INTERRUPTED)
+
+        if os.waitpid(self._fork(work), 0)[1]:
+            msg = f"{tests} cannot be collected:\n{self.log}"
+            raise RuntimeError(msg)
+        baseline: Baseline = pickle.loads(report.read_bytes())  # noqa: S301
+        return baseline
+
+    def start(self, mutant: Mutant, baseline: Baseline) -> int | None:
+        """Run the tests on a mutant, and return the process ID, None without tests."""
+        tests = baseline.tests_of(mutant.lines)
+        if not tests:
+            return None
+        path = self.directory / mutant.file
+        self._changed = (path, path.read_text(encoding="utf-8"), path.stat())
+        path.write_text(mutant.source, encoding="utf-8")
+        files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+        self._killer.unlink(missing_ok=True)
+        selection = _Selection(tests, baseline, self._killer)
+
+        def work() -> int:
+            _limit(IMPORT_SECONDS)
+            return self._run_pytest(files, selection)
+
+        return self._fork(work)
+
+    def finish(self, mutant: Mutant, baseline: Baseline) -> None:
+        """Undo the change, and note in the baseline which test killed the mutant.
+
+        The file gets its old time, so that its compiled file stays valid.
+        """
+        if self._killer.exists():
+            test = self._killer.read_text(encoding="utf-8")
+            baseline.killed[test] = mutant.lines[0]
+        if self._changed is not None:
+            path, text, stat = self._changed
+            path.write_text(text, encoding="utf-8")
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            self._changed = None
+
+    @property
+    def log(self) -> str:
+        """Return the output of the last run."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def _killer(self) -> Path:
+        return self.directory / "killer"
+
+    @property
+    def _log(self) -> Path:
+        return self.directory / "log"
+
+    def _fork(self, work: Callable[[], int]) -> int:
+        """Return the ID of a new process that ends with the result of `work`."""
+        if pid := os.fork():
+            return pid
+        code = 1
+        try:
+            os.chdir(self.directory)
+            with self._log.open("w", encoding="utf-8") as log:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
+            code = work()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def _run_pytest(self, files: Collection[str], plugin: object) -> int:
+        """Run test files in this process, and return pytest's exit code."""
+        root = os.fspath(self.directory)
+        sys.path[:] = [
+            root,
+            *(each for each in sys.path if each not in {"", os.fspath(ROOT)}),
+        ]
+        sys.dont_write_bytecode = isinstance(plugin, _Selection)
+        for name in PACKAGES:
+            package = ModuleType(name)
+            package.__path__ = [os.fspath(self.directory / name.replace(".", "/"))]
+            sys.modules[name] = package
+        hypothesis.settings.register_profile(
+            "mutate",
+            database=None,
+            derandomize=True,
+            deadline=None,
+            phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+        )
+        hypothesis.settings.load_profile("mutate")
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        options = ["-x"] if isinstance(plugin, _Selection) else []
+        return pytest.main(
+            [
+                "--quiet",
+                "--override-ini=addopts=",
+                "--disable-warnings",
+                "-pno:cacheprovider",
+                "-ppytest_asyncio.plugin",
+                *options,
+                *files,
+            ],
+            plugins=[plugin],
+        )
+
+
+def preload(modules: Sequence[str]) -> None:
+    """Import modules for all processes that are forked from now on."""
+    # Home Assistant replaces some modules, so it is imported before they are.
+    for name in sorted(modules, key=lambda name: not name.startswith("homeassistant")):
+        try:
+            importlib.import_module(name)
+        except Exception:  # noqa: BLE001, S112
+            continue  # made by another module, or for another platform
+    gc.collect()
+    gc.freeze()
+
+
+class _Recorder:
+    """A plugin of pytest that records the baseline of a file."""
+
+    def __init__(self, path: Path) -> None:
+        """Record which tests execute which lines of the file at this path."""
+        self.baseline = Baseline()
+        self._path = os.fspath(path)
+        self._test = ""
+        self._failed = False
+        self._tool = sys.monitoring.COVERAGE_ID
+
+    def start(self) -> None:
+        """Observe which functions start, from the first import on."""
+        monitoring = sys.monitoring
+        monitoring.use_tool_id(self._tool, "mutate")
+        events = monitoring.events
+        monitoring.register_callback(self._tool, events.PY_START, self._started)
+        monitoring.register_callback(self._tool, events.LINE, self._executed)
+        monitoring.set_events(self._tool, events.PY_START)
+
+    def _started(self, code: CodeType, _offset: int) -> object:
+        if code.co_filename == self._path:
+            events = sys.monitoring.events
+            sys.monitoring.set_local_events(self._tool, code, events.LINE)
+        return sys.monitoring.DISABLE
+
+    def _executed(self, _code: CodeType, line: int) -> object:
+        self.baseline.lines[self._test].add(line)
+        return sys.monitoring.DISABLE
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Record one test."""
+        self._test, self._failed = item.nodeid, False
+        sys.monitoring.restart_events()
+        began = time.process_time()
+        result = yield
+        seconds = time.process_time() - began
+        if self._failed:
+            self.baseline.skipped.add(item.nodeid)
+        elif seconds <= LONGEST_TEST:
+            self.baseline.seconds[item.nodeid] = seconds
+        self._test = ""
+        return result
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Record that a test does not pass."""
+        self._failed |= not report.passed
+
+
+class _Selection:
+    """A plugin of pytest that runs some tests in an order of its own."""
+
+    def __init__(self, tests: Sequence[str], baseline: Baseline, killer: Path) -> None:
+        """Run these tests, each with a limit that follows from the baseline.
+
+        The name of the test that fails is written to the file `killer`.
+        """
+        self._tests = tests
+        self._baseline = baseline
+        self._killer = killer
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Select the tests, and order them."""
+        by_id = {item.nodeid: item for item in items}
+        items[:] = [by_id[test] for test in self._tests if test in by_id]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
+        """End the process with a signal if a test takes too long."""
+        _limit(self._baseline.seconds[item.nodeid])
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write which test fails."""
+        if report.failed:
+            self._killer.write_text(report.nodeid, encoding="utf-8")
+
+
+def _limit(seconds: float) -> None:
+    """End this process with a signal after a multiple of so many s."""
+    for timer, (factor, more) in (
+        (signal.ITIMER_PROF, PROCESSOR_LIMIT),
+        (signal.ITIMER_REAL, REAL_LIMIT),
+    ):
+        signal.setitimer(timer, factor * seconds + more)
+
+
+def outcome_of(status: int) -> Outcome:
+    """Return the outcome from the status of a process that has ended."""
+    if os.WIFSIGNALED(status):
+        return Outcome.TIMEOUT
+    if os.WEXITSTATUS(status) == pytest.ExitCode.OK:
+        return Outcome.SURVIVED
+    return Outcome.KILLED

@@ -1,0 +1,40 @@
+"""The tests that are run for the mutants of each file.
+
+They are those of the library that need neither Home Assistant nor a serial port. The
+runner orders them by their duration.
+"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = "custom_components/socomec_countis/countis"
+
+DECODING = ("test_tables.py", "test_decoding.py")
+READING = (*DECODING, "test_meter.py", "test_acceptance.py", "test_profile.py")
+COUNTERS = (
+    "test_plausibility_borders.py",
+    "test_plausibility.py",
+    "test_plausibility_lasting.py",
+    "test_acceptance.py",
+    "test_meter.py",
+    "test_commands.py",
+)
+
+TESTS: dict[str, tuple[str, ...]] = {
+    "fields.py": DECODING,
+    "registers.py": (*READING, "test_commands.py"),
+    "block.py": READING,
+    "load_curve.py": ("test_load_curve.py",),
+    "clock.py": ("test_clock.py", "test_commands.py"),
+    "relations.py": ("test_relations.py", "test_meter.py", "test_profile.py"),
+    "profile.py": ("test_profile.py", "test_meter.py", "test_commands.py"),
+    "limits.py": ("test_plausibility_borders.py", "test_plausibility.py"),
+    "plausibility.py": COUNTERS,
+    "acceptance.py": ("test_acceptance.py", "test_evidence.py", "test_meter.py"),
+    "commands.py": ("test_commands.py", "test_tables.py"),
+    "meter.py": ("test_meter.py", "test_acceptance.py", "test_commands.py"),
+    "bus.py": ("test_bus.py", "test_bus_line.py", "test_scan.py"),
+    "unit.py": ("test_bus.py", "test_bus_line.py", "test_scan.py"),
+    "poller.py": ("test_poller.py",),
+}
+"""The test files by the name of the file that is changed."""

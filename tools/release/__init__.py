@@ -1,0 +1,1 @@
+"""Releases a version of the integration."""

@@ -1,0 +1,91 @@
+"""Writes, commits and tags a version. Any Python 3.11 can run this file."""
+
+from datetime import UTC, datetime
+import json
+from pathlib import Path
+import re
+import subprocess
+import sys
+
+MANIFEST = Path("custom_components/socomec_countis/manifest.json")
+CHANGELOG = Path("CHANGELOG.md")
+UNRELEASED = "Unreleased"
+VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+
+
+def git(*arguments: str) -> str:
+    """Return the output of a git command."""
+    done = subprocess.run(  # noqa: S603
+        ["git", *arguments],  # noqa: S607
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version. Ends the program if it is not one."""
+    match = VERSION.fullmatch(version)
+    if match is None:
+        sys.exit(f"{version} is not a version like 1.2.3.")
+    return tuple(map(int, match.groups()))
+
+
+def current() -> str:
+    """Return the version in the manifest."""
+    return str(json.loads(MANIFEST.read_text())["version"])
+
+
+def notes(name: str) -> str:
+    """Return the section of a version in the changelog.
+
+    Ends the program if the section is missing or empty.
+    """
+    section = re.search(
+        rf"^## \[{re.escape(name)}\][^\n]*\n(.*?)(?=^## |\Z)",
+        CHANGELOG.read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    if section is None or not section[1].strip():
+        sys.exit(f"{CHANGELOG} has no section [{name}], or nothing in it.")
+    return section[1].strip()
+
+
+def release(version: str) -> None:
+    """Write, commit and tag a version.
+
+    Ends the program without a change if the version cannot be released.
+    """
+    was = current()
+    if numbers(version) <= numbers(was):
+        sys.exit(f"{version} is not newer than {was}.")
+    if git("status", "--porcelain"):
+        sys.exit("There are changes that are not committed.")
+    if git("tag", "--list", version):
+        sys.exit(f"There is a tag {version} already.")
+    notes(UNRELEASED)
+
+    # Replaced as text, so that the format of the file remains.
+    manifest = MANIFEST.read_text()
+    MANIFEST.write_text(
+        manifest.replace(f'"version": "{was}"', f'"version": "{version}"')
+    )
+    heading = f"## [{UNRELEASED}]"
+    dated = f"{heading}\n\n## [{version}] - {datetime.now(UTC):%Y-%m-%d}"
+    CHANGELOG.write_text(CHANGELOG.read_text().replace(heading, dated, 1))
+    git("add", str(MANIFEST), str(CHANGELOG))
+    git("commit", "--message", f"Release {version}")
+    git("tag", "--annotate", "--message", f"Release {version}", version)
+    print(f"To publish it: git push origin HEAD {version}")
+
+
+def check(version: str) -> None:
+    """Print the section of the changelog of a version.
+
+    Ends the program if the manifest has another version.
+    """
+    numbers(version)
+    if (found := current()) != version:
+        sys.exit(f"The manifest has the version {found}, and the tag has {version}.")
+    print(notes(version))

@@ -1,0 +1,1 @@
+"""Compares the statistics of Home Assistant with the meters after many mishaps."""

@@ -1,0 +1,89 @@
+"""A clock that runs faster than real time, and an event loop that follows it.
+
+The time passes only while the event loop waits, so a busy machine makes the soak slower
+and does not cause timeouts. Threads wait in real time.
+"""
+
+import asyncio
+import selectors
+import time
+from typing import override
+
+real_monotonic = time.monotonic
+
+# s; a shorter wait needs more time for the system call than for the wait itself.
+SHORTEST_WAIT = 0.0002
+# s; more than the rounding errors of a sum of times.
+ROUNDING = 1e-6
+
+
+class SimulatedClock:
+    """The true time, and the time that the machine shows."""
+
+    def __init__(self, start: float) -> None:
+        """Start at `start`, in s since 1970."""
+        self._start = start
+        self.elapsed = 0.0
+        """s since the start."""
+        self.error = 0.0
+        """s by which the clock of the machine is ahead."""
+        self.speed = 1.0
+        """Simulated s in each real s."""
+
+    @property
+    def true_time(self) -> float:
+        """Return the true time in s since 1970."""
+        return self._start + self.elapsed
+
+    def time(self) -> float:
+        """Return what the clock of the machine shows, in s since 1970."""
+        return self.true_time + self.error
+
+    def monotonic(self) -> float:
+        """Return s that pass evenly."""
+        return self.elapsed
+
+    def install(self) -> None:
+        """Use this clock in all modules that are imported after this call."""
+        time.time = self.time
+        time.monotonic = self.monotonic
+
+
+class SimulatedSelector(selectors.SelectSelector):
+    """Waits shorter than it was asked to, and lets the time of a clock pass."""
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        """Use a clock."""
+        super().__init__()
+        self.clock = clock
+
+    @override
+    def select(
+        self, timeout: float | None = None
+    ) -> list[tuple[selectors.SelectorKey, int]]:
+        if events := super().select(0):
+            return events
+        if timeout is not None and timeout <= 0:
+            return events
+        began = real_monotonic()
+        wait = timeout and max(timeout / self.clock.speed, SHORTEST_WAIT)
+        events = super().select(wait)
+        passed = (real_monotonic() - began) * self.clock.speed
+        if timeout is not None:
+            # Without an event, exactly the time until the next timer passes.
+            passed = min(passed, timeout) if events else timeout + ROUNDING
+        self.clock.elapsed += passed
+        return events
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """An event loop in the time of a clock."""
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        """Use a clock."""
+        super().__init__(SimulatedSelector(clock))
+        self._simulated_clock = clock
+
+    @override
+    def time(self) -> float:
+        return self._simulated_clock.monotonic()

@@ -1,0 +1,31 @@
+"""The mishaps of one session."""
+
+import asyncio
+from pathlib import Path
+
+from .clock import SimulatedClock
+from .machine import Machine
+from .mishaps import mishap_at
+from .world import World
+
+
+async def async_live(folder: Path, clock: SimulatedClock) -> None:
+    """Let mishaps happen until one of them switches the machine off, or the end.
+
+    The process ends then.
+    """
+    world = World.load(folder)
+    machine = Machine(world, folder, clock)
+    await machine.start()
+    while clock.true_time < world.end and world.mishaps < world.most_mishaps:
+        await asyncio.sleep(machine.random.uniform(0, 2 * world.pause))
+        mishap = mishap_at(world.mishaps, world.seed)
+        world.mishaps += 1
+        what = mishap.__name__.replace("_", " ")
+        off = await mishap(machine)
+        if off is not None:
+            machine.report(f"{what}, then off for {off:.0f} s")
+            machine.leave(off)
+        machine.report(what)
+        await machine.settle(what)
+    await machine.finish()

@@ -1,0 +1,266 @@
+"""The machine: Home Assistant with the integration, and the bus with its meters."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+import os
+from pathlib import Path
+from random import Random
+import sys
+from typing import Any
+
+from homeassistant import bootstrap
+from homeassistant.components.recorder.statistics import statistics_during_period
+from homeassistant.const import EVENT_STATE_CHANGED
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.recorder import get_instance
+from homeassistant.runner import RuntimeConfig
+from simulator import Constant, Counters, Line, Phase
+from tools.home_assistant import free_port
+from tools.home_assistant.entries import (
+    async_bus_entry,
+    simulated_serial_number,
+    store_entries,
+)
+from tools.home_assistant.start import link_integration
+from tools.paths import DOMAIN
+
+from .clock import SimulatedClock
+from .world import KEYS, METERS, NO_LOAD, PARTIALS, SoakMeter, StatisticName, World
+
+BAUDRATE = 38400
+ROUNDING = 1e-6  # kWh
+STEP = 0.01  # kWh
+LAG_SECONDS = 10  # the age of a counter on this bus
+# s; an offline meter is requested each 30 s, and its counters are confirmed after that.
+SETTLE_TIMEOUT = 300
+VALUES_TIMEOUT = 120  # s until all meters have values after a start
+LOADS = (-6000.0, 9000.0)  # W
+LOAD_SECONDS = (60.0, 900.0)  # s for which a load is constant
+STATISTICS_SECONDS = 300  # s; the recorder compiles its rows so often
+COMPILED_AFTER = 40  # s after the end of a row
+
+CONFIGURATION = """\
+recorder:
+logger:
+  default: warning
+  logs:
+    custom_components.socomec_countis: info
+    haffmpeg: critical
+    homeassistant.components.camera.img_util: critical
+"""
+
+
+class Machine:
+    """A machine that runs Home Assistant in the event loop of the bus."""
+
+    hass: HomeAssistant
+
+    def __init__(self, world: World, folder: Path, clock: SimulatedClock) -> None:
+        """Connect the meters to a bus, without a load."""
+        self.world = world
+        self.folder = folder
+        self.clock = clock
+        self.random = Random(f"{world.seed} {world.mishaps} {world.sessions}")  # noqa: S311
+        self.meters = {
+            unit_id: SoakMeter(
+                unit_id=unit_id,
+                load=NO_LOAD,
+                clock=lambda: self.clock.true_time,
+                counters=Counters.from_dict(world.counters[str(unit_id)]),
+                on_reset=self._note_reset,
+            )
+            for unit_id in range(1, METERS + 1)
+        }
+        self.line = Line(
+            list(self.meters.values()), baudrate=BAUDRATE, link=folder / "line"
+        )
+        self.ids: dict[StatisticName, str] = {}
+        """The entity IDs of all counters."""
+        self._names: dict[str, StatisticName] = {}
+        self._loads: asyncio.Task[None] | None = None
+
+    def report(self, text: str) -> None:
+        """Print what happens, with the simulated time that is left."""
+        left = max(self.world.end - self.clock.true_time, 0) / 3600
+        print(f"{left:7.2f} h left  {text}", flush=True)
+
+    def error(self, text: str) -> None:
+        """Note an error of the integration."""
+        self.world.errors.append(text)
+        self.report(f"ERROR: {text}")
+
+    # -- start and end -----------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start Home Assistant in real time, and wait until all counters are shown."""
+        self.clock.speed = 1
+        self.world.sessions += 1
+        await self.line.__aenter__()
+        config = self.folder / "config"
+        if not config.exists():
+            entry = await async_bus_entry(str(self.line.port), BAUDRATE, METERS)
+            store_entries(config, entry)
+            link_integration(config)
+        (config / "configuration.yaml").write_text(CONFIGURATION)
+        # The default port of Home Assistant. Another port in its configuration would
+        # have to be confirmed within five minutes.
+        os.environ["SETUP_PORT"] = str(free_port(0))
+        hass = await bootstrap.async_setup_hass(
+            RuntimeConfig(config_dir=str(config), skip_pip=True)
+        )
+        assert hass is not None
+        self.hass = hass
+        hass.bus.async_listen(EVENT_STATE_CHANGED, self._on_state)
+        await hass.async_start()
+        registry = er.async_get(hass)
+        for unit_id in self.meters:
+            for key in KEYS:
+                unique_id = f"{simulated_serial_number(unit_id)}_{key}"
+                entity_id = registry.async_get_entity_id("sensor", DOMAIN, unique_id)
+                assert entity_id is not None, unique_id
+                self.ids[f"{unit_id} {key}"] = entity_id
+        self._names = {entity_id: name for name, entity_id in self.ids.items()}
+        await self.settle("the start", VALUES_TIMEOUT)
+        self._loads = asyncio.create_task(self._change_loads())
+        self.clock.speed = self.world.speed
+
+    async def stop(self) -> None:
+        """Stop Home Assistant in real time."""
+        self.clock.speed = 1
+        await self.hass.async_stop(force=True)
+
+    def leave(self, off: float) -> None:
+        """Save the world `off` s later, and end the process at once."""
+        for meter in self.meters.values():
+            meter.count()
+        self.clock.elapsed += off
+        self.world.counters = {
+            str(unit_id): meter.count().as_dict()
+            for unit_id, meter in self.meters.items()
+        }
+        self.world.true_time = self.clock.true_time
+        self.world.save(self.folder)
+        sys.stdout.flush()
+        os._exit(0)
+
+    async def finish(self) -> None:
+        """Read the statistics after all meters were without a load for some minutes."""
+        self.report("the end: waiting for the last statistics")
+        if self._loads is not None:
+            self._loads.cancel()
+        self.set_loads(lambda: NO_LOAD)
+        await self.settle("the end")
+        until = STATISTICS_SECONDS - self.clock.true_time % STATISTICS_SECONDS
+        await asyncio.sleep(until + COMPILED_AFTER)
+        self.clock.speed = 1
+        await self.settle("the end")
+        self.world.recorded = await self._async_sums()
+        self.world.is_finished = True
+        await self.stop()
+        self.leave(0)
+
+    async def _async_sums(self) -> dict[StatisticName, float]:
+        """Return the energy in kWh in each statistic."""
+        rows: dict[str, list[Any]] = await get_instance(
+            self.hass
+        ).async_add_executor_job(
+            statistics_during_period,
+            self.hass,
+            datetime.fromtimestamp(0, UTC),
+            None,
+            set(self.ids.values()),
+            "5minute",
+            None,
+            {"sum"},
+        )
+        return {
+            self._names[entity_id]: found[-1]["sum"] or 0.0
+            for entity_id, found in rows.items()
+        }
+
+    # -- loads -------------------------------------------------------------------
+
+    def set_loads(self, load: Callable[[], Constant]) -> None:
+        """Set another load of each meter."""
+        for meter in self.meters.values():
+            meter.count()
+            meter.load = load()
+
+    def _random_load(self) -> Constant:
+        watts = self.random.uniform(*LOADS)
+        return Constant(*(Phase(watts * part) for part in (0.5, 0.3, 0.2)))
+
+    async def _change_loads(self) -> None:
+        while True:
+            self.set_loads(self._random_load)
+            await asyncio.sleep(self.random.uniform(*LOAD_SECONDS))
+
+    # -- what is shown -----------------------------------------------------------
+
+    def state(self, name: StatisticName) -> float | None:
+        """Return the state of a counter in kWh, None if it has none."""
+        state = self.hass.states.get(self.ids[name])
+        if state is None:
+            return None
+        with suppress(ValueError):
+            return float(state.state)
+        return None
+
+    def truth(self, name: StatisticName) -> float:
+        """Return a counter of a meter in kWh, with all decimals."""
+        unit_id, key = name.split(" ")
+        return self.meters[int(unit_id)].shown(key)
+
+    @callback
+    def _on_state(self, event: Event[EventStateChangedData]) -> None:
+        name = self._names.get(event.data["entity_id"])
+        old, new = event.data["old_state"], event.data["new_state"]
+        if name is None or new is None:
+            return
+        with suppress(ValueError):
+            value = float(new.state)
+            truth = self.truth(name)
+            if value > truth + ROUNDING:
+                self.error(f"{name} shows {value} kWh, the meter has {truth:.3f} kWh")
+            if old is None or name.split(" ")[1] in PARTIALS:
+                return
+            if value < float(old.state):
+                self.error(f"{name} fell from {old.state} to {value} kWh")
+
+    def _note_reset(self, unit_id: int, key: str, kwh: float) -> None:
+        name = f"{unit_id} {key}"
+        shown = self.state(name)
+        assert shown is not None
+        self.world.lost[name] = self.world.lost.get(name, 0) + kwh - shown
+
+    def unsettled(self) -> list[StatisticName]:
+        """Return the counters that do not show what their meter has counted."""
+        found = []
+        for name in self.ids:
+            unit_id, _ = name.split(" ")
+            phases = self.meters[int(unit_id)].load.phases(0)
+            watts = abs(sum(phase.watts for phase in phases))
+            lag = LAG_SECONDS * watts / 3_600_000
+            state = self.state(name)
+            if state is None or not (
+                -ROUNDING <= self.truth(name) - state <= STEP + lag + ROUNDING
+            ):
+                found.append(name)
+        return found
+
+    async def settle(self, what: str, seconds: float = SETTLE_TIMEOUT) -> None:
+        """Wait until every counter shows what its meter has counted."""
+        deadline = self.clock.true_time + seconds
+        names = self.unsettled()
+        while names and self.clock.true_time < deadline:
+            await asyncio.sleep(1)
+            names = self.unsettled()
+        for name in names:
+            state, truth = self.state(name), self.truth(name)
+            self.error(
+                f"{seconds:.0f} s after {what}, {name} shows {state} kWh in place of"
+                f" {truth:.3f} kWh"
+            )

@@ -1,0 +1,188 @@
+"""Everything that goes wrong in a soak.
+
+A mishap returns in how many s the machine is switched on again, or None if it runs.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from random import Random
+
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
+from simulator import (
+    ANOTHER_UNIT_ID,
+    BUSY,
+    FLIPPED,
+    LOST,
+    NOISE_AFTER,
+    NOISE_BEFORE,
+    TRUNCATED,
+    Fault,
+    late,
+    random_bytes,
+)
+from tools.home_assistant.entries import simulated_serial_number
+from tools.paths import DOMAIN
+
+from .machine import Machine
+from .world import PARTIALS, SoakMeter
+
+type Mishap = Callable[[Machine], Awaitable[float | None]]
+
+FAULTS = (
+    LOST,
+    FLIPPED,
+    TRUNCATED,
+    NOISE_BEFORE,
+    NOISE_AFTER,
+    ANOTHER_UNIT_ID,
+    BUSY,
+    late(0.5),
+    random_bytes(1),
+)
+# kWh; the recorder recognises the reset of a counter by a fall of more than 10 %. After
+# the reset of a smaller counter, the next reading may be nearly as high again.
+RESETTABLE = 3.0
+LONGEST_STEP = 60.0  # s by which the clock of the machine is wrong
+MOST_FALL = 0.05  # of a counter
+LARGEST_LOAD = 9.0  # kW
+# s between a reset and the next mishap. A power cut loses states of up to 5 s.
+AFTER_RESET = 30
+DURATIONS = (5.0, 60.0, 600.0, 3600.0)  # s for which meters or the machine are off
+
+
+async def disturbed_bus(machine: Machine) -> None:
+    """Disturb a third of the responses for a minute."""
+    random = Random(machine.world.mishaps)  # noqa: S311
+    machine.line.fault = lambda: (
+        random.choice(FAULTS) if random.random() < 1 / 3 else Fault()
+    )
+    await asyncio.sleep(60)
+    machine.line.fault = Fault
+
+
+async def offline_meters(machine: Machine) -> None:
+    """Let one to three meters not respond."""
+    meters = machine.random.sample(
+        list(machine.meters.values()), machine.random.randint(1, 3)
+    )
+    for meter in meters:
+        meter.offline = True
+    await asyncio.sleep(_duration(machine))
+    for meter in meters:
+        meter.offline = False
+
+
+async def starting_meter(machine: Machine) -> None:
+    """Let a meter respond with zeros, as while it starts."""
+    meter = _meter(machine)
+    meter.starting = True
+    await asyncio.sleep(machine.random.uniform(2, 60))
+    meter.starting = False
+
+
+async def cut_bus(machine: Machine) -> None:
+    """Cut the wires of the bus."""
+    machine.line.cut = True
+    await asyncio.sleep(_duration(machine))
+    machine.line.cut = False
+
+
+async def removed_adapter(machine: Machine) -> None:
+    """Remove the adapter, and plug it in again."""
+    machine.line.unplug()
+    await asyncio.sleep(machine.random.uniform(1, 120))
+    machine.line.replug()
+
+
+async def reset_at_the_meter(machine: Machine) -> None:
+    """Reset partial counters by the buttons of a meter."""
+    meter = _meter(machine)
+    meter.reset(_resettable(meter))
+    await asyncio.sleep(AFTER_RESET)
+
+
+async def reset_by_button(machine: Machine) -> None:
+    """Reset partial counters by the button of Home Assistant."""
+    meter = _meter(machine)
+    if len(_resettable(meter)) == len(PARTIALS):
+        button = er.async_get(machine.hass).async_get_entity_id(
+            "button",
+            DOMAIN,
+            f"{simulated_serial_number(meter.unit_id)}_reset_partial_counters",
+        )
+        with suppress(HomeAssistantError):
+            await machine.hass.services.async_call(
+                "button", "press", {"entity_id": button}, blocking=True
+            )
+    await asyncio.sleep(AFTER_RESET)
+
+
+async def another_tariff(machine: Machine) -> None:
+    """Let a meter count in another tariff."""
+    meter = _meter(machine)
+    meter.count()
+    meter.counters.tariff = machine.random.randint(1, 4)
+
+
+async def changed_clock(machine: Machine) -> None:
+    """Set the clock of the machine wrong by up to a minute, and correct it.
+
+    The recorder orders states by this clock. After a step back, it finds higher states
+    before lower ones, and takes a fall of more than 10 % for a reset. So the step is
+    short while a counter is small.
+    """
+    smallest = min(
+        meter.shown(key) for meter in machine.meters.values() for key in PARTIALS
+    )
+    longest = min(LONGEST_STEP, MOST_FALL * smallest / LARGEST_LOAD * 3600)
+    machine.clock.error = machine.random.uniform(-longest, longest)
+    await asyncio.sleep(machine.random.uniform(10, 120))
+    machine.clock.error = 0
+
+
+async def restart(machine: Machine) -> float:
+    """Stop Home Assistant, and start it again."""
+    await machine.stop()
+    return _duration(machine)
+
+
+async def power_cut(machine: Machine) -> float:
+    """Cut the power of the machine."""
+    return _duration(machine)
+
+
+MISHAPS: tuple[Mishap, ...] = (
+    disturbed_bus,
+    offline_meters,
+    starting_meter,
+    cut_bus,
+    removed_adapter,
+    reset_at_the_meter,
+    reset_by_button,
+    another_tariff,
+    changed_clock,
+    restart,
+    power_cut,
+)
+
+
+def _duration(machine: Machine) -> float:
+    return min(machine.random.choice(DURATIONS), machine.world.longest_mishap)
+
+
+def _meter(machine: Machine) -> SoakMeter:
+    return machine.random.choice(list(machine.meters.values()))
+
+
+def _resettable(meter: SoakMeter) -> list[str]:
+    return [key for key in PARTIALS if meter.shown(key) > RESETTABLE]
+
+
+def mishap_at(number: int, seed: int) -> Mishap:
+    """Return a mishap by its number; each happens once before any happens again."""
+    turn, index = divmod(number, len(MISHAPS))
+    order = list(MISHAPS)
+    Random(f"{seed} {turn}").shuffle(order)  # noqa: S311
+    return order[index]

@@ -1,0 +1,31 @@
+"""One session: Home Assistant from its start to its end, in this process.
+
+Run `python -m tools.soak.session FOLDER`.
+"""
+
+import asyncio
+import json
+from pathlib import Path
+import sys
+
+from .clock import SimulatedClock, SimulatedLoop
+
+
+def main() -> None:
+    """Continue the world in a folder."""
+    folder = Path(sys.argv[1])
+    world = json.loads((folder / "world.json").read_text())
+    clock = SimulatedClock(world["true_time"])
+    # Other modules keep functions of these two, so they are imported afterwards.
+    clock.install()
+    from .use_clock import use_clock  # noqa: PLC0415
+
+    use_clock(clock)
+    from .live import async_live  # noqa: PLC0415
+
+    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(clock)) as runner:
+        runner.run(async_live(folder, clock))
+
+
+if __name__ == "__main__":
+    main()

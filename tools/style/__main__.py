@@ -1,0 +1,84 @@
+"""Check the style of files and commits: python -m tools.style [--commits BASE]."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+import subprocess
+import sys
+
+from .commits import LONGEST_SUBJECT, subjects_after, too_long
+from .rules import violated
+from .sentences import Sentence, of_hash_comments, of_markdown, of_python
+
+ADVICE = "See the section Style of CONTRIBUTING.md."
+HASH_COMMENTS = {".toml", ".yaml", ".yml", ".sh"}
+
+
+def files(paths: list[str]) -> list[Path]:
+    """Return the files of the repository below paths, or all of them without paths.
+
+    Files that are not committed yet are included, unless git ignores them. In a copy of
+    the repository without git, files in hidden folders are left out.
+    """
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    command = [*listing, "--", *paths]
+    output = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    found = [Path(name) for name in output.stdout.splitlines()]
+    if output.returncode:
+        found = sorted(
+            path
+            for folder in paths or ["."]
+            for path in Path(folder).rglob("*")
+            if not any(part.startswith(".") for part in path.parts)
+        )
+    return [path for path in found if path.is_file()]
+
+
+def sentences(path: Path) -> Iterator[Sentence]:
+    """Yield the sentences of a file. A file of another kind has none."""
+    if path.suffix == ".py":
+        yield from of_python(path.read_text())
+    elif path.suffix == ".md":
+        yield from of_markdown(path.read_text())
+    elif path.suffix in HASH_COMMENTS or (
+        not path.suffix and path.read_bytes().startswith(b"#!")
+    ):
+        yield from of_hash_comments(path.read_text())
+
+
+def problems_of_files(paths: list[Path]) -> Iterator[str]:
+    """Yield a line for each violated rule: file, line, words and advice."""
+    for path in paths:
+        for line, sentence in sentences(path):
+            for words, advice in violated(sentence):
+                yield f"{path}:{line}: '{words}': {advice}."
+
+
+def problems_of_commits(base: str) -> Iterator[str]:
+    """Yield a line for each commit after a base whose subject is too long."""
+    for subject in too_long(subjects_after(base)):
+        yield (
+            f"Commit '{subject}': {len(subject)} characters. "
+            f"Shorten the subject to {LONGEST_SUBJECT}."
+        )
+
+
+def main() -> int:
+    """Print the problems, and return the exit status: 1 if there is a problem."""
+    parser = argparse.ArgumentParser(prog="python -m tools.style", description=__doc__)
+    parser.add_argument("paths", nargs="*", help="default: all files")
+    parser.add_argument(
+        "--commits", metavar="BASE", help="check the commits after BASE, not the files"
+    )
+    arguments = parser.parse_args()
+    if arguments.commits is not None:
+        problems = list(problems_of_commits(arguments.commits))
+    else:
+        problems = list(problems_of_files(files(arguments.paths)))
+    if problems:
+        sys.stdout.write("\n".join([*problems, ADVICE, ""]))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""Check the subjects of commits."""
+
+import subprocess
+
+LONGEST_SUBJECT = 72
+"""Characters; git and GitHub cut longer subjects."""
+
+
+def too_long(subjects: list[str]) -> list[str]:
+    """Return the subjects that are longer than `LONGEST_SUBJECT`."""
+    return [subject for subject in subjects if len(subject) > LONGEST_SUBJECT]
+
+
+def subjects_after(base: str) -> list[str]:
+    """Return the subjects of the commits after a base, without merges.
+
+    If the repository does not have the base, as after the push of a new branch or a
+    forced push, return the subject of the last commit.
+    """
+    found = subprocess.run(  # noqa: S603
+        ["git", "cat-file", "-e", f"{base}^{{commit}}"],  # noqa: S607
+        check=False,
+        capture_output=True,
+    )
+    commits = ["-1", "HEAD"] if found.returncode else [f"{base}..HEAD"]
+    log = ["git", "log", "--no-merges", "--format=%s", *commits]
+    output = subprocess.run(log, check=True, capture_output=True, text=True)  # noqa: S603
+    return output.stdout.splitlines()
