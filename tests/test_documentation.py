@@ -1,94 +1,43 @@
-"""The documentation agrees with the code, the texts and the calculated figures."""
+"""The pages agree with the code and with the texts of the user interface."""
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 import re
 from typing import Any
 
+import hass_frontend
 import pytest
 import yaml
 
-from custom_components.socomec_countis import coordinator
+from custom_components.socomec_countis import sensor
 from custom_components.socomec_countis.binary_sensor import PHASES
 from custom_components.socomec_countis.button import BUTTONS
 from custom_components.socomec_countis.const import CONNECTION_TYPES, DOMAIN
 from custom_components.socomec_countis.countis import (
     TARIFF_COUNTERS,
-    plausibility,
     registers,
-    relations,
-)
-from custom_components.socomec_countis.countis.block import Block
-from custom_components.socomec_countis.countis.line_settings import settings_to_try
-from custom_components.socomec_countis.countis.meter import Meter as LibraryMeter
-from custom_components.socomec_countis.countis.poller import INTERVALS
-from custom_components.socomec_countis.countis.probe import (
-    HOST_SECONDS,
-    Probe,
-    worst_case_seconds,
 )
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from custom_components.socomec_countis.select import TARIFF
-from custom_components.socomec_countis.sensor import SENSORS
 from homeassistant.const import ATTR_ENTITY_ID
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity import EntityDescription
 from homeassistant.util import slugify
 from simulator import Constant, Meter, Phase
+from tools.demo.dashboard import dashboard
 
 from .common import entity_id
-from .library import MemoryBus, async_profile_of
-from .test_files import DESCRIPTIONS, INTEGRATION, METER_TEXTS, ROOT, TEXTS
-from .virtual_bus import run
+from .files import DESCRIPTIONS, INTEGRATION, METER_TEXTS, ROOT, SOURCES, TEXTS, load
+from .pages import DOCS, PAGES, Row, anchors, links, prose, tables, unwrapped
 
-DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
 ENTITIES = (DOCS / "entities.md").read_text()
 RULES = yaml.safe_load((INTEGRATION / "quality_scale.yaml").read_text())["rules"]
 DOCUMENTED = sorted(
     rule
-    for rule, answer in RULES.items()
+    for rule, status in RULES.items()
     if rule.startswith("docs-")
-    and not (isinstance(answer, dict) and answer["status"] == "exempt")
+    and not (isinstance(status, dict) and status["status"] == "exempt")
 )
-
-type Row = dict[str, str]
-
-
-def prose(page: Path) -> str:
-    """Return a page without its code blocks."""
-    return re.sub(r"(?ms)^ *```.*?^ *```", "", page.read_text())
-
-
-def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page: its headings, as GitHub names them."""
-    found: Counter[str] = Counter()
-    named = set()
-    for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
-        words = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        named.add(f"{words}-{found[words]}" if found[words] else words)
-        found[words] += 1
-    return named
-
-
-def links(page: Path) -> Iterator[str]:
-    """Yield the targets of the links of a page, pictures included."""
-    yield from re.findall(r"\]\(([^)\s]+)\)", prose(page))
-
-
-def tables(text: str) -> Iterator[Row]:
-    """Yield each row of each table: heading of the column to cell."""
-    headings: list[str] = []
-    for line in text.splitlines():
-        if not line.startswith("|"):
-            headings = []
-            continue
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if not headings:
-            headings = cells
-        elif not set(line) <= set("|-: "):
-            yield dict(zip(headings, cells, strict=True))
 
 
 def documented(key: str) -> Row:
@@ -135,8 +84,8 @@ def addresses(quantity: str) -> dict[str, str]:
         registers.Periods,
         registers.Overflows,
     ):
-        coarse = getattr(registers, f"{block.__name__}InKwh", None)
-        for heading, each in (("Register", block), ("In kWh", coarse)):
+        low_resolution = getattr(registers, f"{block.__name__}InKwh", None)
+        for heading, each in (("Register", block), ("In kWh", low_resolution)):
             if each and quantity in each.declared_fields:
                 found[heading] = str(each.declared_fields[quantity].address)
     return found
@@ -180,18 +129,22 @@ def test_every_row_of_a_table_has_all_cells(page: Path) -> None:
     assert all(tables(text))
 
 
-def test_every_picture_is_linked() -> None:
-    shown = {(page.parent / link).resolve() for page in PAGES for link in links(page)}
-    assert {path for path in (DOCS / "images").iterdir() if path not in shown} == set()
+def test_every_page_picture_and_copied_file_is_linked() -> None:
+    linked = {
+        (page.parent / link.partition("#")[0]).resolve()
+        for page in PAGES
+        for link in links(page)
+    }
+    files = {path for path in DOCS.rglob("*") if path.is_file()}
+    assert files - linked == set()
 
 
-def test_every_page_is_linked_from_the_readme() -> None:
-    linked = {(ROOT / link.partition("#")[0]) for link in links(ROOT / "README.md")}
-    unreached = {page.name for page in DOCS.glob("*.md") if page not in linked}
-    assert unreached == set()
+def test_readme_links_every_page() -> None:
+    linked = {ROOT / link.partition("#")[0] for link in links(ROOT / "README.md")}
+    assert {page.name for page in DOCS.glob("*.md") if page not in linked} == set()
 
 
-def test_urls_of_files_of_the_repository_exist() -> None:
+def test_addresses_of_files_of_the_repository_exist() -> None:
     templates = sorted((ROOT / ".github").rglob("*.yml"))
     found = [
         path
@@ -203,21 +156,29 @@ def test_urls_of_files_of_the_repository_exist() -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_badge_has_the_oldest_supported_home_assistant() -> None:
+    oldest = load(ROOT / "hacs.json")["homeassistant"]
+    badge = (DOCS / "images" / "badge-home-assistant.svg").read_text()
+    assert f">{oldest} or newer<" in badge
+    for page in ("README.md", "docs/installation.md", "docs/examples.md"):
+        assert f"Home Assistant {oldest} or newer" in unwrapped(ROOT / page), page
+
+
 # -- entities and actions ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("sensor", SENSORS, ids=lambda sensor: sensor.key)
+@pytest.mark.parametrize("described", sensor.SENSORS, ids=lambda each: each.key)
 def test_sensor_is_described_with_its_register_and_unit(
-    sensor: EntityDescription,
+    described: sensor.CountisSensorDescription,
 ) -> None:
-    row = documented(sensor.key)
-    where = addresses(sensor.key)
+    row = documented(described.key)
+    where = addresses(described.key)
     assert where
     assert where.items() <= row.items()
     assert ("In kWh" in row) == ("In kWh" in where)
-    assert row["Unit"] == (getattr(sensor, "native_unit_of_measurement", None) or "")
-    on = "yes" if sensor.entity_registry_enabled_default else "no"
-    if sensor.key in TARIFF_COUNTERS:
+    assert row["Unit"] == (described.native_unit_of_measurement or "")
+    on = "yes" if described.entity_registry_enabled_default else "no"
+    if described.key in TARIFF_COUNTERS:
         on = "if not 0"
     assert row["On"] == on
 
@@ -298,8 +259,8 @@ async def test_wiring_check_returns_the_documented_response(
         for block in re.findall(r"```yaml\n(.*?)```", ENTITIES, re.DOTALL)
         if block.startswith("meters:")
     )
-    load = Phase(5000, 500)
-    meter.load = Constant(load, Phase(-5000, -500), load)
+    normal, reversed_current = Phase(5000, 500), Phase(-5000, -500)
+    meter.load = Constant(normal, reversed_current, normal)
     shown: Any = yaml.safe_load(example)
     response = await hass.services.async_call(
         DOMAIN,
@@ -311,6 +272,29 @@ async def test_wiring_check_returns_the_documented_response(
     assert response == shown
     explained = {next(iter(row.values())).strip("`") for row in tables(ENTITIES)}
     assert shown["meters"][0].keys() <= explained
+
+
+# -- dashboard ---------------------------------------------------------------------
+
+
+def ids_of_sensors(number: int) -> dict[str, str]:
+    """Return the entity IDs of the sensors of "COUNTIS E33 #number", by their keys."""
+    names = TEXTS["entity"]["sensor"].items()
+    return {
+        key: f"sensor.countis_e33_{number}_{slugify(text['name'])}"
+        for key, text in names
+        # The demo uses two tariffs.
+        if key not in ("tariff_3_energy", "tariff_4_energy")
+    }
+
+
+def test_dashboard_to_copy_is_the_dashboard_of_the_demo() -> None:
+    copied = yaml.safe_load((DOCS / "dashboard.yaml").read_text())
+    roof = ids_of_sensors(2) | {"solar_power": "sensor.solar_power"}
+    assert copied == dashboard([ids_of_sensors(1), roof]), (
+        "Change docs/dashboard.yaml and tools/demo/dashboard.py in the same way"
+    )
+    assert "sensor.solar_power" in (DOCS / "examples.md").read_text()
 
 
 # -- dialogs and messages ----------------------------------------------------------
@@ -325,204 +309,127 @@ def test_every_field_and_option_is_described() -> None:
     assert described("installation.md") == fields
 
 
-def test_every_field_of_a_meter_is_named() -> None:
-    page = (DOCS / "installation.md").read_text()
-    for step in ("user", "reconfigure"):
-        for name in METER_TEXTS["step"][step]["data"].values():
-            assert f"*{name}*" in page
-
-
-def test_dialogs_of_meters_are_named_as_their_buttons() -> None:
-    page = (DOCS / "installation.md").read_text()
-    for name in METER_TEXTS["initiate_flow"].values():
-        assert f"*{name}*" in page
-
-
-def test_connections_are_named_as_in_the_dialog() -> None:
-    page = (DOCS / "installation.md").read_text()
-    for name in TEXTS["config"]["step"]["user"]["menu_options"].values():
-        assert f"*{name.partition(':')[0]}*" in page
-
-
-def test_every_error_and_issue_is_in_troubleshooting() -> None:
-    quoted = re.findall(
-        r"\*\*[\"“](.+?)[\"”]",
-        re.sub(r"\s+", " ", (DOCS / "troubleshooting.md").read_text()),
-    )
-    patterns = [pattern(each) for each in quoted]
-    # Errors that need no further explanation.
-    plain = {"none_ticked", "several_errors", "no_meter_targeted", "not_set_up"}
-    errors = [*TEXTS["config"]["error"].items(), *METER_TEXTS["error"].items()]
-    texts = [
-        *(text for key, text in errors if key not in plain),
-        *(issue["title"] for issue in TEXTS["issues"].values()),
+def test_installation_uses_the_names_of_the_dialogs() -> None:
+    page = unwrapped(DOCS / "installation.md")
+    names = [
+        *METER_TEXTS["step"]["user"]["data"].values(),
+        *METER_TEXTS["step"]["reconfigure"]["data"].values(),
+        *METER_TEXTS["initiate_flow"].values(),
         *(
-            text["message"]
-            for key, text in TEXTS["exceptions"].items()
-            if key not in plain and not key.startswith("wiring_")
+            name.partition(":")[0]
+            for name in TEXTS["config"]["step"]["user"]["menu_options"].values()
         ),
     ]
+    for name in names:
+        assert f"*{name}*" in page or f"**{name}**" in page, name
+
+
+FRONTEND = Path(hass_frontend.where()) / "static" / "translations"
+# Names of Home Assistant's sensor, of HACS, of the meter and of messages of Linux.
+OTHER_NAMES = {
+    *("addr", "bus", "custom repositories", "l2", "l3", "measurement"),
+    *("busy", "connection refused", "no such file", "permission denied"),
+    *("resource temporarily unavailable", "socomec countis"),
+}
+PAGES_OF_DIALOGS = (
+    *("README.md", "docs/commissioning.md", "docs/counters.md", "docs/energy.md"),
+    *("docs/examples.md", "docs/installation.md", "docs/meter.md"),
+    *("docs/troubleshooting.md", "docs/updating.md"),
+)
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield all texts of nested dictionaries, in lower case."""
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from texts_in(each)
+    elif isinstance(value, str):
+        yield value.strip().lower()
+
+
+@pytest.fixture(scope="module")
+def shown_names() -> set[str]:
+    """Return the English texts of the frontend and of the integration."""
+    files = [
+        path
+        for path in FRONTEND.rglob("en-*.json")
+        if not path.name.startswith("en-GB")
+    ]
+    assert files
+    return set(texts_in(TEXTS)).union(OTHER_NAMES, *(texts_in(load(p)) for p in files))
+
+
+@pytest.mark.parametrize("page", PAGES_OF_DIALOGS)
+def test_names_in_italics_are_those_of_the_user_interface(
+    page: str, shown_names: set[str]
+) -> None:
+    text = re.sub(r"`[^`]*`|\s+", " ", prose(ROOT / page))
+    paths = re.findall(r"(?<![*\w])\*([^*\s][^*]*)\*(?!\*)", text)
+    names = [name for path in paths for name in re.split(" [→>] ", path)]
+    assert [name for name in names if name.lower() not in shown_names] == []
+
+
+# Errors whose text needs no further explanation.
+PLAIN_ERRORS = {"none_ticked", "several_errors", "no_meter_targeted", "not_set_up"}
+
+
+def test_troubleshooting_quotes_every_error_and_issue_and_no_other_text() -> None:
+    headings = re.findall(r"(?m)^### (.*)$", (DOCS / "troubleshooting.md").read_text())
+    patterns = [
+        pattern(quote)
+        for heading in headings
+        for quote in re.findall(r'"(.+?)"', heading)
+    ]
+    errors = [
+        *TEXTS["config"]["error"].items(),
+        *METER_TEXTS["error"].items(),
+        *((key, text["message"]) for key, text in TEXTS["exceptions"].items()),
+    ]
+    texts = [
+        text
+        for key, text in errors
+        if key not in PLAIN_ERRORS and not key.startswith("wiring_")
+    ]
+    texts += [issue["title"] for issue in TEXTS["issues"].values()]
     for text in texts:
         assert any(each.search(text) for each in patterns), text
     for dialog in (TEXTS["config"], METER_TEXTS):
         texts += dialog["abort"].values()
         texts += [step["title"] for step in dialog["step"].values()]
+    texts.append("implausible")  # in the log
     for each in patterns:
         assert any(each.search(text) for text in texts), each.pattern
-
-
-# -- figures -----------------------------------------------------------------------
-
-BLOCKS = {
-    "power": "power",
-    "counters": "energies",
-    "measurements": "measurements",
-    "tariffs": "tariffs",
-    "energies of days, weeks and months": "periods",
-    "overflows": "overflows",
-    "current transformer": "transformer",
-    "clock": "clock",
-    "identity": "identity",
-}
-
-
-@pytest.fixture(scope="module")
-def e44() -> LibraryMeter:
-    """Return a meter that supports all blocks, on a bus at 9600 baud."""
-    bus = MemoryBus({1: Meter(address=1)})
-    profile = run(async_profile_of(Meter(address=1, model="Countis E44")))
-    return LibraryMeter(bus.bus, 1, bus.client(), profile)
-
-
-def ends(block: Block) -> tuple[int, int]:
-    """Return the first and the last register address that a block requests."""
-    fields = block.resolved_fields.values()
-    first = min(field.address for field in fields)
-    return first, max(field.address + field.count for field in fields) - 1
-
-
-def test_polling_rule_is_that_of_the_poller(e44: LibraryMeter) -> None:
-    rows = [row for row in tables((DOCS / "bus.md").read_text()) if "Target age" in row]
-    assert {BLOCKS[row["Block"]] for row in rows} == INTERVALS.keys()
-    for row in rows:
-        name = BLOCKS[row["Block"]]
-        interval = INTERVALS[name]
-        assert row["Target age"] == f"{interval.target:g} s"
-        assert row["Period"] == f"{interval.period:g} s"
-        block = e44.revision if name == "identity" else e44.block(name)
-        assert block is not None
-        first, last = ends(block)
-        assert row["Registers"] == f"{first} … {last}"
-        assert row["Requested"] == str(last - first + 1)
-
-
-def poll_seconds(meter: LibraryMeter, *, details: bool) -> float:
-    """Return how many s a poll of all blocks with a period of 1 s takes."""
-    meter.bus.delay = 0.02  # s, as the pages say
-    meter.reads_details = details
-    blocks = [meter.block(name) for name in ("measurements", "energies", "tariffs")]
-    return sum(
-        meter.bus.read_seconds(words)
-        for block in blocks
-        if block is not None
-        for words in block.request_words
-    )
-
-
-def test_pages_agree_on_the_duration_of_a_poll(e44: LibraryMeter) -> None:
-    assert round(poll_seconds(e44, details=False), 2) == 0.25
-    assert round(poll_seconds(e44, details=True), 1) == 0.3
-    for page, figures in {
-        "bus.md": ("take 0.25 s at 9600 baud", "takes 0.3 s at 9600 baud"),
-        "meter.md": ("this takes 0.25 s", "the poll takes 0.3 s"),
-        "updating.md": ("take 0.25 s of the bus at 9600 baud",),
-    }.items():
-        text = re.sub(r"\s+", " ", (DOCS / page).read_text())
-        for figure in figures:
-            assert figure in text, page
-
-
-def test_guard_of_counters_has_the_documented_figures() -> None:
-    page = re.sub(r"\s+", " ", (DOCS / "counters.md").read_text())
-    limits = plausibility.Limits()
-    amperes = limits.amperes * plausibility.INRUSH * plausibility.PHASES
-    kilowatts = amperes * plausibility.HIGHEST_VOLTS / 1000
-    lowest, highest = plausibility.HERTZ
-    for text in (
-        f"{limits.kilowatts:g} kW: three phases",
-        f"with {plausibility.VOLTS} V and {limits.amperes:g} A",
-        f"{plausibility.OVERLOAD:g} times their primary current",
-        f"read at least every {plausibility.LONGEST_POWER_PAUSE} s",
-        f"adds {plausibility.TIMING_TOLERANCE} s to the time",
-        f"after {plausibility.ACCEPTED_AFTER} s, with a repair issue",
-        f"pause of more than {plausibility.LONGEST_COUNTED_PAUSE} s",
-        f"from 0 to {plausibility.LONGEST_UNCERTAIN_PAUSE // 86_400} days",
-        f"agree to {relations.SAME_COUNTER_KWH} kWh",
-        f"sum of the phases, to {relations.POWER_TOLERANCE} W",
-        f"more than {plausibility.HIGHEST_VOLTS} V, {amperes:g} A, {kilowatts:g} kW",
-        f"outside {lowest} Hz to {highest} Hz",
-    ):
-        assert text in page
-    assert plausibility.POWER_MARGIN == 2 == plausibility.STEPS_OF_TOLERANCE
-    assert plausibility.ACCEPTED_AFTER_RESTART == 600
-    assert coordinator.REJECTED_ISSUE_SECONDS == 600
-    assert coordinator.SAVE_SECONDS == 300
-    assert relations.LASTING_CONTRADICTIONS == 10
-
-
-def documented_seconds(text: str) -> float:
-    """Return a duration such as "4 min 50 s" or "81 ms" in s."""
-    units = {"min": 60.0, "s": 1.0, "ms": 0.001}
-    parts = re.findall(r"(\d+) (min|s|ms)\b", text)
-    assert parts, text
-    return sum(int(number) * units[unit] for number, unit in parts)
-
-
-def test_durations_of_scans_are_those_of_its_probes() -> None:
-    rows = list(tables((DOCS / "commissioning.md").read_text()))
-    speeds = {row["Speed"]: list(row.values()) for row in rows if "Speed" in row}
-    at_most = {
-        row["You enter"]: list(row.values())[-1] for row in rows if "You enter" in row
-    }
-    durations = {
-        at_most["nothing but the port"]: worst_case_seconds(),
-        at_most["the unit ID"]: worst_case_seconds(unit_ids=[1]),
-    }
-    for settings in settings_to_try(parity="N"):
-        _, probe, complete = speeds.pop(f"{settings.baudrate} baud")
-        without_host = Probe(settings, 1).seconds - HOST_SECONDS
-        assert documented_seconds(probe) == pytest.approx(without_host, abs=0.001)
-        durations[complete] = worst_case_seconds([settings])
-    assert not speeds
-    for text, seconds in durations.items():
-        # Documented as "at most", rounded up.
-        assert seconds <= documented_seconds(text) <= 1.1 * seconds + 1, text
 
 
 # -- the code and the quality scale ------------------------------------------------
 
 
-def test_every_module_is_on_the_map() -> None:
+def test_map_has_every_module_and_no_other_file() -> None:
     contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    plan = contributing.partition("## Map")[2].partition("\n## ")[0]
     for path in INTEGRATION.rglob("*.py"):
         if path.name != "__init__.py":
-            assert re.search(rf"\b{path.name}", contributing), path
-
-
-def test_every_file_on_the_map_exists() -> None:
-    contributing = (ROOT / "CONTRIBUTING.md").read_text()
-    plan = contributing.partition("## Map")[2].partition("## ")[0]
+            assert re.search(rf"\b{path.name}", plan), path
     folders = (
         INTEGRATION,
-        *(ROOT / name for name in ("simulator", "tests", "scripts")),
+        *(ROOT / name for name in ("cli", "simulator", "tests", "scripts", "tools")),
     )
     names = {path.name for folder in folders for path in folder.rglob("*")}
     for name in re.findall(r"\w+\.(?:py|yaml|json)\b", plan):
         assert name in names, name
 
 
+def test_identifiers_in_contributing_exist() -> None:
+    about_the_code, _, _ = prose(ROOT / "CONTRIBUTING.md").partition("\n## Style\n")
+    names = set(re.findall(r"`(_?[A-Za-z]+(?:[_.]\w+)*)`", about_the_code))
+    files = {path.name for path in INTEGRATION.rglob("*.py")}
+    for name in names - files:
+        word = name.rpartition(".")[2]
+        assert (ROOT / name).exists() or re.search(rf"\b{word}\b", SOURCES), name
+
+
 @pytest.mark.parametrize("rule", DOCUMENTED)
-def test_documentation_rule_names_an_existing_page(rule: str) -> None:
+def test_rule_of_the_quality_scale_names_an_existing_page(rule: str) -> None:
     place = re.match(r"([\w/.-]+\.md)(?:#([\w-]+))?", RULES[rule]["comment"])
     assert place
     assert (ROOT / place[1]).is_file()

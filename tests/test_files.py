@@ -1,73 +1,111 @@
-"""The files that Home Assistant and HACS read."""
+"""The manifest, the texts of the dialogs and the quality scale agree with the code."""
 
-import json
-from pathlib import Path
+from collections.abc import Iterator
 import re
-from typing import Any
+from typing import Any, get_args, get_type_hints
+from urllib.parse import urlparse
 
-from awesomeversion import AwesomeVersion
+from awesomeversion import AwesomeVersion, AwesomeVersionStrategy
 import pytest
 import voluptuous as vol
 import yaml
 
-from custom_components.socomec_countis.binary_sensor import PHASES
-from custom_components.socomec_countis.button import BUTTONS
-from custom_components.socomec_countis.config_flow import CountisConfigFlow
+from custom_components.socomec_countis.config_flow import CountisConfigFlow, MeterFlow
 from custom_components.socomec_countis.connection import PARITIES
-from custom_components.socomec_countis.const import (
-    CONNECTION_TYPES,
-    DOMAIN,
-    SUBENTRY_METER,
-)
-from custom_components.socomec_countis.meter_flow import MeterFlow
+from custom_components.socomec_countis.const import CONNECTION_TYPES, DOMAIN
 from custom_components.socomec_countis.schemas import (
-    METER_SCHEMA,
-    METERS_SCHEMA,
+    ADD_METERS_SCHEMA,
     OPTIONS_SCHEMA,
+    RECONFIGURE_METER_SCHEMA,
     bus_schema,
     found_schema,
 )
-from custom_components.socomec_countis.select import TARIFF
-from custom_components.socomec_countis.sensor import SENSORS
+from homeassistant.const import Platform
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.selector import TargetSelector
+from homeassistant.loader import Manifest, async_get_integration
 
-ROOT = Path(__file__).parent.parent
-INTEGRATION = ROOT / "custom_components" / DOMAIN
-SOURCES = "\n".join(path.read_text() for path in INTEGRATION.rglob("*.py"))
+from .files import CORE, INTEGRATION, METER_TEXTS, SOURCES, TEXTS, load
 
-
-def load(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text())
-
-
-TEXTS = load(INTEGRATION / "translations" / "en.json")
+MANIFEST = load(INTEGRATION / "manifest.json")
+# Home Assistant sets up these integrations without a dependency.
+ALWAYS_SET_UP = {*Platform, "diagnostics", "repairs", "system_health"}
 
 
-def test_the_manifest_names_what_the_integration_is() -> None:
-    manifest = load(INTEGRATION / "manifest.json")
-    assert manifest["domain"] == DOMAIN == INTEGRATION.name
-    assert manifest["name"] == "Socomec COUNTIS"
-    assert manifest["integration_type"] == "hub"
-    assert manifest["iot_class"] == "local_polling"
-    # It asks Home Assistant for nothing that the modbus integration lacks.
-    assert "modbus" in manifest["dependencies"]
-    assert "requirements" not in manifest
-    assert AwesomeVersion(manifest["version"]).valid
-    keys = [key for key in manifest if key not in ("domain", "name")]
-    assert keys == sorted(keys)
+# -- manifest ----------------------------------------------------------------------
 
 
-def test_the_store_asks_for_the_home_assistant_that_is_needed() -> None:
-    store = load(ROOT / "hacs.json")
-    assert store == {"name": "Socomec COUNTIS", "homeassistant": "2026.10.0"}
+def iot_classes(integrations: dict[str, Any]) -> Iterator[str]:
+    """Yield each `iot_class` of the integrations of Home Assistant."""
+    for key, value in integrations.items():
+        if key == "iot_class" and value:
+            yield value
+        elif isinstance(value, dict):
+            yield from iot_classes(value)
 
 
-DESCRIPTIONS = {
-    "binary_sensor": PHASES,
-    "button": BUTTONS,
-    "select": (TARIFF,),
-    "sensor": SENSORS,
-}
+def test_manifest_has_the_keys_of_a_custom_integration_in_order() -> None:
+    required = {"codeowners", "documentation", "domain", "issue_tracker", "name"}
+    assert required | {"version"} <= MANIFEST.keys() <= Manifest.__annotations__.keys()
+    first = ["domain", "name"]
+    assert list(MANIFEST) == [*first, *sorted(MANIFEST.keys() - set(first))]
+
+
+def test_values_of_the_manifest_are_valid() -> None:
+    assert MANIFEST["domain"] == DOMAIN == INTEGRATION.name
+    assert not (CORE / DOMAIN).exists()
+    assert AwesomeVersion(MANIFEST["version"]).strategy in (
+        AwesomeVersionStrategy.SEMVER,
+        AwesomeVersionStrategy.CALVER,
+    )
+    kinds = get_args(get_type_hints(Manifest)["integration_type"])
+    assert MANIFEST["integration_type"] in kinds
+    integrations = load(CORE.parent / "generated" / "integrations.json")
+    assert MANIFEST["iot_class"] in set(iot_classes(integrations))
+    for owner in MANIFEST["codeowners"]:
+        assert re.fullmatch(r"@[\w-]+(/[\w-]+)?", owner)
+    for key in ("documentation", "issue_tracker"):
+        url = urlparse(MANIFEST[key])
+        assert (url.scheme, url.netloc) == ("https", "github.com")
+
+
+def test_imported_integrations_are_dependencies() -> None:
+    imported = set(re.findall(r"homeassistant\.components\.(\w+)", SOURCES))
+    declared = {
+        *MANIFEST.get("dependencies", []),
+        *MANIFEST.get("after_dependencies", []),
+    }
+    assert imported - ALWAYS_SET_UP <= declared
+    assert declared <= {path.name for path in CORE.iterdir()}
+
+
+async def test_home_assistant_loads_the_integration_and_its_dependencies(
+    hass: HomeAssistant,
+) -> None:
+    integration = await async_get_integration(hass, DOMAIN)
+    assert not integration.is_built_in
+    assert integration.version == MANIFEST["version"]
+    assert integration.has_branding
+    assert integration.has_translations
+    assert await integration.resolve_dependencies()
+
+
+def test_library_does_not_import_home_assistant() -> None:
+    for path in (INTEGRATION / "countis").glob("*.py"):
+        assert "homeassistant" not in path.read_text(), path
+
+
+def test_target_of_an_action_filters_only_entities() -> None:
+    # hassfest: "Services do not support device filters on target, use a device
+    # selector instead".
+    actions = yaml.safe_load((INTEGRATION / "services.yaml").read_text())
+    for action, described in actions.items():
+        assert described["target"].keys() == {"entity"}, action
+        TargetSelector(described["target"])
+
+
+# -- texts of the dialogs ----------------------------------------------------------
+
 FOUND = found_schema({}, [])
 BUS_FORMS = {
     **{kind: bus_schema(kind, is_new=True) for kind in CONNECTION_TYPES},
@@ -77,67 +115,53 @@ BUS_FORMS = {
     },
     "found": FOUND,
 }
-METER_FORMS = {"user": METERS_SCHEMA, "reconfigure": METER_SCHEMA, "found": FOUND}
-METER_TEXTS = TEXTS["config_subentries"][SUBENTRY_METER]
+METER_FORMS = {
+    "user": ADD_METERS_SCHEMA,
+    "reconfigure": RECONFIGURE_METER_SCHEMA,
+    "found": FOUND,
+}
 DIALOGS = [
-    (CountisConfigFlow, BUS_FORMS, TEXTS["config"]),
-    (MeterFlow, METER_FORMS, METER_TEXTS),
+    pytest.param(CountisConfigFlow, BUS_FORMS, TEXTS["config"], id="bus"),
+    pytest.param(MeterFlow, METER_FORMS, METER_TEXTS, id="meter"),
 ]
 
 
-def test_every_entity_has_a_name_and_no_name_is_left_over() -> None:
-    assert TEXTS["entity"].keys() == DESCRIPTIONS.keys()
-    for platform, descriptions in DESCRIPTIONS.items():
-        texts = TEXTS["entity"][platform]
-        assert texts.keys() == {each.key for each in descriptions}
-        names = [text["name"] for text in texts.values()]
-        assert len(names) == len(set(names))
+def has_texts_for(named: dict[str, Any], schema: vol.Schema) -> bool:
+    """Return whether each field of a form, and no other, has a name and a text."""
+    fields = {key.schema for key in schema.schema}
+    return bool(named["data"].keys() == named["data_description"].keys() == fields)
 
 
 @pytest.mark.parametrize(("flow", "forms", "texts"), DIALOGS)
-def test_every_field_of_the_forms_is_named_and_explained(
+def test_each_field_of_a_form_has_a_name_and_a_text(
     flow: type, forms: dict[str, vol.Schema], texts: dict[str, Any]
 ) -> None:
     for step, schema in forms.items():
-        fields = {key.schema for key in schema.schema}
-        named = texts["step"][step]
-        assert named["data"].keys() == named["data_description"].keys() == fields, step
-    for step, named in texts["step"].items():
-        assert step in forms or "data" not in named, step
+        assert has_texts_for(texts["step"][step], schema), step
+    for step, text in texts["step"].items():
+        assert step in forms or "data" not in text, step
 
 
-def test_every_parity_is_named() -> None:
+def test_each_option_and_parity_has_a_name() -> None:
+    assert has_texts_for(TEXTS["options"]["step"]["init"], OPTIONS_SCHEMA)
     assert TEXTS["selector"]["parity"]["options"].keys() == PARITIES.keys()
 
 
 @pytest.mark.parametrize(("flow", "forms", "texts"), DIALOGS)
-def test_every_step_of_the_dialogs_has_its_texts(
+def test_each_text_of_a_step_belongs_to_a_step_of_the_flow(
     flow: type, forms: dict[str, vol.Schema], texts: dict[str, Any]
 ) -> None:
-    steps = {
-        name.removeprefix("async_step_")
-        for name in dir(flow)
-        if name.startswith("async_step_")
-    }
-    # A flow has other steps from Home Assistant, and some that show nothing.
+    prefix = "async_step_"
+    steps = {name.removeprefix(prefix) for name in dir(flow) if name.startswith(prefix)}
+    # The flow also has steps of Home Assistant, and steps without a form.
     assert texts["step"].keys() <= steps
     for step, text in texts["step"].items():
         assert text["title"], step
         assert text["description"], step
-        for option in text.get("menu_options", {}):
-            assert option in steps, (step, option)
+        assert text.get("menu_options", {}).keys() <= steps, step
 
 
-def test_every_action_is_described_for_people() -> None:
-    actions = yaml.safe_load((INTEGRATION / "services.yaml").read_text())
-    icons = load(INTEGRATION / "icons.json")["services"]
-    assert TEXTS["services"].keys() == actions.keys() == icons.keys()
-    for action, schema in actions.items():
-        text = TEXTS["services"][action]
-        assert text["name"], action
-        assert text["description"], action
-        assert text.get("fields", {}).keys() == schema.get("fields", {}).keys()
-
+# -- texts of errors and issues ----------------------------------------------------
 
 ERRORS = {
     "bus": TEXTS["config"]["error"],
@@ -148,22 +172,23 @@ PLACEHOLDERS = {
     *("bus", "device", "errors", "expected", "found", "name", "reason", "settings"),
     *("tariff", "unit_id"),
 }
+ADVICE = re.compile(r"Check|Close|Enter|Leave it|Select|[Uu]se th")
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_every_text_for_an_error_is_used_and_explains_what_to_check(kind: str) -> None:
+def test_text_of_an_error_is_used_and_contains_advice(kind: str) -> None:
     for key, message in ERRORS[kind].items():
         if key.startswith("wiring_"):
-            # A finding, or a condition for it, not an error.
+            # Not an error, but a result of the wiring check.
             names = (key, key.removeprefix("wiring_"))
             assert any(f'"{name}"' in SOURCES for name in names), key
             continue
         assert f'"{key}"' in SOURCES, key
-        assert re.search(r"Check|Close|Enter|Leave it|Select|[Uu]se th", message), key
+        assert ADVICE.search(message), key
         assert set(re.findall(r"{(\w+)}", message)) <= PLACEHOLDERS, key
 
 
-def test_every_issue_is_created_somewhere_and_says_what_to_do() -> None:
+def test_text_of_an_issue_is_used_and_contains_advice() -> None:
     placeholders = PLACEHOLDERS | {"accepted", "counters", "difference", "entity"}
     for key, issue in TEXTS["issues"].items():
         assert f'"{key}"' in SOURCES, key
@@ -176,43 +201,17 @@ def test_every_issue_is_created_somewhere_and_says_what_to_do() -> None:
             assert set(re.findall(r"{(\w+)}", used)) <= placeholders, key
 
 
-def test_every_option_is_named_and_explained() -> None:
-    texts = TEXTS["options"]["step"]["init"]
-    fields = {key.schema for key in OPTIONS_SCHEMA.schema}
-    assert texts["data"].keys() == texts["data_description"].keys() == fields
+# -- quality scale -----------------------------------------------------------------
 
 
-def test_icons_belong_to_entities_that_exist() -> None:
-    icons = load(INTEGRATION / "icons.json")["entity"]
-    for platform, entities in icons.items():
-        assert entities.keys() <= TEXTS["entity"][platform].keys()
-
-
-def test_the_library_knows_nothing_of_home_assistant() -> None:
-    for path in (INTEGRATION / "countis").glob("*.py"):
-        assert "homeassistant" not in path.read_text(), path
-
-
-def test_pages_named_by_the_quality_scale_exist() -> None:
-    text = (INTEGRATION / "quality_scale.yaml").read_text()
-    named = re.findall(r"((?:docs/)?[\w-]+\.md)(?:#([\w-]+))?", text)
-    assert len(named) > 10
-    for page, anchor in named:
-        headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.MULTILINE)
-        anchors = {re.sub(r"[^\w -]", "", each).lower() for each in headings}
-        assert not anchor or anchor in {each.replace(" ", "-") for each in anchors}
-
-
-def test_every_rule_of_the_quality_scale_is_answered() -> None:
-    import homeassistant.components  # noqa: PLC0415
-
-    model = Path(next(iter(homeassistant.components.__path__))) / "solaredge_modbus"
-    wanted = yaml.safe_load((model / "quality_scale.yaml").read_text())["rules"]
-    ours = yaml.safe_load((INTEGRATION / "quality_scale.yaml").read_text())["rules"]
-    assert ours.keys() == wanted.keys()
-    for rule, answer in ours.items():
-        if isinstance(answer, dict):
-            assert answer["status"] in ("done", "exempt", "todo"), rule
-            assert answer["comment"], rule
+def test_quality_scale_has_each_rule_with_a_valid_status() -> None:
+    model = CORE / "solaredge_modbus" / "quality_scale.yaml"
+    required = yaml.safe_load(model.read_text())["rules"]
+    rules = yaml.safe_load((INTEGRATION / "quality_scale.yaml").read_text())["rules"]
+    assert rules.keys() == required.keys()
+    for rule, status in rules.items():
+        if isinstance(status, dict):
+            assert status["status"] in ("done", "exempt", "todo"), rule
+            assert status["comment"], rule
         else:
-            assert answer == "done", rule
+            assert status == "done", rule

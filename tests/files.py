@@ -1,0 +1,37 @@
+"""The files of the integration, for tests that read them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from custom_components.socomec_countis.binary_sensor import PHASES
+from custom_components.socomec_countis.button import BUTTONS
+from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
+from custom_components.socomec_countis.select import TARIFF
+from custom_components.socomec_countis.sensor import SENSORS
+import homeassistant.components
+from homeassistant.helpers.entity import EntityDescription
+
+ROOT = Path(__file__).parent.parent
+INTEGRATION = ROOT / "custom_components" / DOMAIN
+SOURCES = "\n".join(path.read_text() for path in INTEGRATION.rglob("*.py"))
+CORE = Path(next(iter(homeassistant.components.__path__)))
+"""The integrations of Home Assistant."""
+
+DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
+    "binary_sensor": PHASES,
+    "button": BUTTONS,
+    "select": (TARIFF,),
+    "sensor": SENSORS,
+}
+"""The entities by platform."""
+
+
+def load(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text())
+
+
+TEXTS = load(INTEGRATION / "translations" / "en.json")
+METER_TEXTS = TEXTS["config_subentries"][SUBENTRY_METER]
+"""The texts of the dialogs of a meter."""

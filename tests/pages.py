@@ -1,0 +1,55 @@
+"""The pages of the documentation, and the parts of a page."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+import re
+
+from .files import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    path for folder in (ROOT, DOCS, ROOT / "cli") for path in folder.glob("*.md")
+)
+
+type Row = dict[str, str]
+
+
+def prose(page: Path) -> str:
+    """Return a page without its code blocks."""
+    return re.sub(r"(?ms)^ *```.*?^ *```", "", page.read_text())
+
+
+def unwrapped(page: Path) -> str:
+    """Return a page with one space in place of each line break."""
+    return re.sub(r"\s+", " ", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page: its headings, as GitHub names them."""
+    found: Counter[str] = Counter()
+    named = set()
+    for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
+        words = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        named.add(f"{words}-{found[words]}" if found[words] else words)
+        found[words] += 1
+    return named
+
+
+def links(page: Path) -> Iterator[str]:
+    """Yield the targets of the links of a page, pictures included."""
+    yield from re.findall(r"\]\(([^)\s]+)\)", prose(page))
+
+
+def tables(text: str) -> Iterator[Row]:
+    """Yield each row of each table: heading of the column to cell."""
+    headings: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            headings = []
+            continue
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not headings:
+            headings = cells
+        elif not set(line) <= set("|-: "):
+            yield dict(zip(headings, cells, strict=True))

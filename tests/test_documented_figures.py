@@ -1,0 +1,283 @@
+"""The figures of the pages are those of the code."""
+
+import re
+
+import pytest
+
+from custom_components.socomec_countis import connection, coordinator, sensor
+from custom_components.socomec_countis.countis import (
+    limits,
+    plausibility,
+    poller,
+    relations,
+    unit,
+)
+from custom_components.socomec_countis.countis.block import Block
+from custom_components.socomec_countis.countis.bus import (
+    LOSSY,
+    LOSSY_IDLE_SECONDS,
+    RESPONSE_TIMEOUT,
+)
+from custom_components.socomec_countis.countis.line_settings import settings_to_try
+from custom_components.socomec_countis.countis.meter import Meter as LibraryMeter
+from custom_components.socomec_countis.countis.probe import (
+    HOST_SECONDS,
+    Probe,
+)
+from simulator import Meter
+
+from .files import METER_TEXTS, TEXTS
+from .library import MemoryBus, async_profile_of
+from .pages import DOCS, tables, unwrapped
+from .virtual_bus import worst_case_seconds
+from .virtual_time import run
+
+BLOCKS = {
+    "power": "power",
+    "counters": "energies",
+    "measurements": "measurements",
+    "tariffs": "tariffs",
+    "energies of days, weeks and months": "periods",
+    "overflows": "overflows",
+    "current transformer": "transformer",
+    "clock": "clock",
+    "identity": "identity",
+}
+
+
+@pytest.fixture(scope="module")
+def e44() -> LibraryMeter:
+    """Return a meter that supports all blocks, on a bus at 9600 baud."""
+    bus = MemoryBus({1: Meter(unit_id=1)})
+    profile = run(async_profile_of(Meter(unit_id=1, model="Countis E44")))
+    return LibraryMeter(bus.bus, 1, bus.client(), profile)
+
+
+def ends(block: Block) -> tuple[int, int]:
+    """Return the first and the last register address that a block requests."""
+    fields = block.resolved_fields.values()
+    first = min(field.address for field in fields)
+    return first, max(field.address + field.count for field in fields) - 1
+
+
+def test_polling_rule_is_that_of_the_poller(e44: LibraryMeter) -> None:
+    rows = [row for row in tables((DOCS / "bus.md").read_text()) if "Target age" in row]
+    assert {BLOCKS[row["Block"]] for row in rows} == poller.INTERVALS.keys()
+    for row in rows:
+        name = BLOCKS[row["Block"]]
+        interval = poller.INTERVALS[name]
+        assert row["Target age"] == f"{interval.target:g} s"
+        assert row["Period"] == f"{interval.period:g} s"
+        block = e44.revision if name == "identity" else e44.block(name)
+        assert block is not None
+        first, last = ends(block)
+        assert row["Registers"] == f"{first} … {last}"
+        assert row["Requested"] == str(last - first + 1)
+
+
+EACH_SECOND = ("measurements", "energies", "tariffs")
+"""The blocks of a poll, with a period of 1 s."""
+
+
+def read_seconds(meter: LibraryMeter, name: str, *, baudrate: int = 9600) -> float:
+    """Return how many s a read of a block takes, with a delay of 20 ms."""
+    meter.bus.baudrate = baudrate
+    meter.bus.delay = 0.02
+    block = meter.block(name)
+    assert block is not None
+    return sum(meter.bus.read_seconds(words) for words in block.request_words)
+
+
+def poll_seconds(meter: LibraryMeter, *, details: bool, baudrate: int = 9600) -> float:
+    """Return how many s a poll of all blocks with a period of 1 s takes."""
+    meter.reads_details = details
+    return sum(read_seconds(meter, name, baudrate=baudrate) for name in EACH_SECOND)
+
+
+def power_period(meter: LibraryMeter, baudrate: int) -> float:
+    """Return the time between two reads of the power on a busy bus, in s per meter.
+
+    All blocks are then read in proportion to their target ages.
+    """
+    meter.reads_details = False
+    return sum(
+        read_seconds(meter, name, baudrate=baudrate) / poller.INTERVALS[name].target
+        for name in ("power", *EACH_SECOND)
+    )
+
+
+def test_results_of_many_meters_are_those_of_the_polling_rule(
+    e44: LibraryMeter,
+) -> None:
+    rows = [row for row in tables((DOCS / "bus.md").read_text()) if "Everything" in row]
+    assert len(rows) == 4
+    for row in rows:
+        baudrate = int(row["Speed"].removesuffix(" baud"))
+        poll = poll_seconds(e44, details=False, baudrate=baudrate)
+        assert int(row["Everything"]) == int(poller.FULL_BUS / poll)
+        period = power_period(e44, baudrate)
+        # The pages leave the time of one meter for the blocks that are read hourly.
+        assert 0 <= int(1 / period) - int(row["Power"]) <= 1
+        for column, factor, unit_of_time in (
+            ("64 meters: power", 1, "s"),
+            ("counters", 10, "s"),
+            ("the rest", 1, "min"),
+        ):
+            shown = row[column].removeprefix("every ").removesuffix(f" {unit_of_time}")
+            assert float(shown) == pytest.approx(64 * factor * period, rel=0.02)
+
+
+def test_installation_has_the_same_periods_of_power(e44: LibraryMeter) -> None:
+    rows = [
+        row
+        for row in tables((DOCS / "installation.md").read_text())
+        if row.get("Meters", "").isdigit()
+    ]
+    assert len(rows) == 2
+    for row in rows:
+        for column, baudrate in (
+            ("Power is read at 9600 baud", 9600),
+            ("at 38400 baud", 38400),
+        ):
+            period = int(row["Meters"]) * power_period(e44, baudrate)
+            shown = row[column].removeprefix("every ").removesuffix(" s")
+            assert float(shown) == pytest.approx(period, rel=0.03)
+
+
+def test_pages_agree_on_the_duration_of_a_poll(e44: LibraryMeter) -> None:
+    default, with_details = (
+        f"{poll_seconds(e44, details=details):.2f} s" for details in (False, True)
+    )
+    for page, figures in {
+        "bus.md": (f"take {default} at 9600 baud", f"takes {with_details} at 9600"),
+        "meter.md": (f"this takes {default}", f"the poll takes {with_details}"),
+        "updating.md": (f"take {default} at 9600 baud",),
+    }.items():
+        for figure in figures:
+            assert figure in unwrapped(DOCS / page), page
+
+
+LIMITS = limits.Limits()
+IMPOSSIBLE_AMPERES = LIMITS.amperes * limits.INRUSH * limits.PHASE_COUNT
+IMPOSSIBLE_KILOWATTS = IMPOSSIBLE_AMPERES * limits.HIGHEST_VOLTS / 1000
+LOWEST_HERTZ, HIGHEST_HERTZ = limits.HERTZ
+NUMBERS = {2: "two", 10: "ten"}
+TIMES = {2: "twice"}
+MINUTES = {300: "five minutes", 600: "ten minutes"}
+HELD = coordinator.HOLD_SECONDS
+PUBLISHED = sensor.PUBLISHED_FOR_SECONDS
+LONGEST_PAUSE = f"{poller.LONGEST_PAUSE:g}"
+FIGURES = {
+    "counters.md": (
+        f"{LIMITS.kilowatts:g} kW: three phases",
+        f"with {limits.VOLTS} V and {LIMITS.amperes:g} A",
+        f"{TIMES[plausibility.POWER_MARGIN]} the highest power",
+        f"{NUMBERS[plausibility.STEPS_OF_TOLERANCE]} steps of the register",
+        f"{limits.OVERLOAD:g} times their primary current",
+        f"read at least every {plausibility.LONGEST_POWER_PAUSE} s",
+        f"adds {plausibility.TIMING_TOLERANCE} s to the time",
+        f"after {plausibility.ACCEPTED_AFTER} s, with a repair issue",
+        f"**{MINUTES[plausibility.ACCEPTED_AFTER_RESTART]}** take the place",
+        f"pause of more than {plausibility.LONGEST_COUNTED_PAUSE} s",
+        f"from 0 to {plausibility.LONGEST_UNCERTAIN_PAUSE // 86_400} days",
+        f"agree to {relations.SAME_COUNTER_KWH} kWh",
+        f"sum of the phases, to {relations.POWER_TOLERANCE} W",
+        f"in {NUMBERS[relations.LASTING_CONTRADICTIONS]} readings in a row",
+        f"more than {limits.HIGHEST_VOLTS} V, {IMPOSSIBLE_AMPERES:g} A",
+        f"{IMPOSSIBLE_AMPERES:g} A, {IMPOSSIBLE_KILOWATTS:g} kW",
+        f"outside {LOWEST_HERTZ} Hz to {HIGHEST_HERTZ} Hz",
+        f"rejected for {MINUTES[coordinator.REJECTED_ISSUE_SECONDS]}",
+        f"Saved every {MINUTES[coordinator.SAVE_SECONDS]}",
+    ),
+    "bus.md": (
+        f"{RESPONSE_TIMEOUT:g} s on a serial port",
+        f"{connection.RESPONSE_TIMEOUTS['rtu_over_tcp']:g} s for RTU over TCP",
+        f"{connection.RESPONSE_TIMEOUTS['tcp']:g} s for a Modbus TCP gateway",
+        f"connect to a port or gateway is {connection.CONNECTION_TIMEOUT:g} s",
+        f"more than {LOSSY:.0%}".replace("%", " %"),
+        f"waits {LOSSY_IDLE_SECONDS:g} s longer",
+        f"from this meter for {unit.LATE_SECONDS:g} s",
+        f"at most {poller.FULL_BUS:.0%}".replace("%", " %"),
+        f"target age of at most {poller.FIRST_TARGET:g} s",
+        f"then every {LONGEST_PAUSE} seconds",
+        f"there are {poller.RETRY_SPACING:g} s between",
+        f"delayed by more than {poller.LONGEST_SPACING:g} s",
+        f"identity is verified, every {poller.IDLE_PERIOD:g} s",
+        f"keep their values for {HELD} s",
+        f"published after {PUBLISHED} s",
+    ),
+    "updating.md": (
+        f"not read for {HELD} s",
+        f"published after {PUBLISHED} s",
+        f"grow to {LONGEST_PAUSE} s",
+    ),
+    "troubleshooting.md": (
+        f"back within {LONGEST_PAUSE} s",
+        f"shown within {PUBLISHED} s",
+        f"After {MINUTES[coordinator.REJECTED_ISSUE_SECONDS]}, the issue",
+    ),
+    "benchmark.md": (f"keep measured values for {HELD} s",),
+}
+
+
+@pytest.mark.parametrize("page", FIGURES)
+def test_page_has_the_figures_of_the_code(page: str) -> None:
+    text = unwrapped(DOCS / page)
+    assert [figure for figure in FIGURES[page] if figure not in text] == []
+
+
+def test_deadbands_are_those_of_the_sensors() -> None:
+    rows = [
+        row
+        for row in tables((DOCS / "bus.md").read_text())
+        if "Published at once from" in row
+    ]
+    shown = {
+        (float(amount), unit)
+        for row in rows
+        for amount, _, units in [row["Published at once from"].partition(" ")]
+        for unit in units.split(", ")
+    }
+    deadbands = {
+        (each.deadband, each.native_unit_of_measurement or "")
+        for each in sensor.SENSORS
+        if each.deadband
+    }
+    assert deadbands <= shown
+
+
+def documented_seconds(text: str) -> float:
+    """Return a duration such as "4 min 50 s" or "81 ms" in s."""
+    units = {"min": 60.0, "s": 1.0, "ms": 0.001}
+    parts = re.findall(r"(\d+) (min|s|ms)\b", text)
+    assert parts, text
+    return sum(int(number) * units[unit] for number, unit in parts)
+
+
+def test_durations_of_scans_are_those_of_its_probes() -> None:
+    rows = list(tables((DOCS / "commissioning.md").read_text()))
+    speeds = {row["Speed"]: list(row.values()) for row in rows if "Speed" in row}
+    at_most = {
+        row["You enter"]: list(row.values())[-1] for row in rows if "You enter" in row
+    }
+    durations = {
+        at_most["only the port"]: worst_case_seconds(),
+        at_most["the unit ID"]: worst_case_seconds(unit_ids=[1]),
+    }
+    for settings in settings_to_try(parity="N"):
+        _, probe, complete = speeds.pop(f"{settings.baudrate} baud")
+        without_host = Probe(settings, 1).seconds - HOST_SECONDS
+        assert documented_seconds(probe) == pytest.approx(without_host, abs=0.001)
+        durations[complete] = worst_case_seconds([settings])
+    assert not speeds
+    for text, seconds in durations.items():
+        # Documented as "at most", rounded up.
+        assert seconds <= documented_seconds(text) <= 1.1 * seconds + 1, text
+    # The dialogs have the same figure.
+    minutes = documented_seconds(at_most["only the port"]) / 60
+    for text in (
+        TEXTS["config"]["step"]["serial"]["description"],
+        TEXTS["config"]["error"]["bus_in_use"],
+        METER_TEXTS["error"]["bus_in_use"],
+    ):
+        assert f"up to {minutes:g} minutes" in text

@@ -1,0 +1,91 @@
+"""The recipes of docs/energy.md, with the energy integration of Home Assistant."""
+
+from typing import Any
+
+import pytest
+from pytest_homeassistant_custom_component.typing import WebSocketGenerator
+
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.const import ATTR_ENTITY_ID
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+from simulator import Constant, Meter, Phase
+
+from .common import Clock, entity_id, until_polled
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture(autouse=True)
+def _custom_integrations(
+    recorder_mock: object, enable_custom_integrations: None
+) -> None:
+    """Set up the recorder before Home Assistant."""
+
+
+def connection(hass: HomeAssistant, key: str, price: float) -> dict[str, Any]:
+    """Return a grid connection with the energy of a sensor and its price per kWh."""
+    return {
+        "type": "grid",
+        "stat_energy_from": entity_id(hass, key),
+        "stat_energy_to": None,
+        "stat_cost": None,
+        "stat_compensation": None,
+        "entity_energy_price": None,
+        "number_energy_price": price,
+        "entity_energy_price_export": None,
+        "number_energy_price_export": None,
+        "cost_adjustment_day": 0.0,
+    }
+
+
+async def command(client: Any, **message: Any) -> Any:
+    """Send a WebSocket command, and return its result."""
+    await client.send_json_auto_id(message)
+    response = await client.receive_json()
+    assert response["success"], response
+    return response["result"]
+
+
+async def test_each_tariff_has_costs_by_its_own_price(
+    hass: HomeAssistant,
+    hass_ws_client: WebSocketGenerator,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    clock: Clock,
+) -> None:
+    assert await async_setup_component(hass, "energy", {})
+    client = await hass_ws_client(hass)
+    prices = {"tariff_1_energy": 0.3, "tariff_2_energy": 0.2}
+    connections = [connection(hass, key, price) for key, price in prices.items()]
+    await command(client, type="energy/save_prefs", energy_sources=connections)
+    meter.load = Constant(Phase(3000), Phase(0), Phase(0))
+    for tariff in ("1", "2"):
+        await hass.services.async_call(
+            "select",
+            "select_option",
+            {ATTR_ENTITY_ID: entity_id(hass, "tariff"), "option": tariff},
+            blocking=True,
+        )
+        clock.seconds += 3600
+        # A counter is one reading behind the meter.
+        await until_polled(entry)
+        await until_polled(entry)
+    await hass.async_block_till_done()
+    costs = [hass.states.get(f"{entity_id(hass, key)}_cost") for key in prices]
+    assert [each and each.state for each in costs] == ["0.9", "0.6"]
+
+
+async def test_sensors_are_offered_before_there_are_statistics(
+    hass: HomeAssistant,
+    hass_ws_client: WebSocketGenerator,
+    entry: CountisConfigEntry,
+) -> None:
+    offered = await command(
+        await hass_ws_client(hass),
+        type="recorder/list_statistic_ids",
+        statistic_type="sum",
+    )
+    ids = {each["statistic_id"] for each in offered}
+    keys = ("energy_consumed", "energy_produced", "tariff_1_energy", "tariff_2_energy")
+    assert {entity_id(hass, key) for key in keys} <= ids
