@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -29,7 +29,8 @@ from homeassistant.core import (
 from homeassistant.data_entry_flow import FlowManager, FlowResultType
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.translation import async_get_translations
-from simulator import LOST, Line
+from simulator import LOST, Line, Meter
+from simulator.ports import MemoryPort
 
 SERIAL = "1438012000001"
 SECOND_SERIAL = "1438012000002"
@@ -59,6 +60,16 @@ class Clock:
     def __call__(self) -> float:
         """Return the time in seconds since 1970."""
         return self.seconds
+
+
+def memory_line(meters: Sequence[Meter], **options: Any) -> Line:
+    """Return a fast line in memory, which is run by `async with`."""
+    defaults: dict[str, Any] = {
+        "baudrate": 921_600,
+        "response_delay": 0.001,
+        "port_type": MemoryPort,
+    }
+    return Line(meters, **(defaults | options))
 
 
 async def open_form(
@@ -188,6 +199,8 @@ async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
     with (
         patch.object(coordinator, "take", wraps=coordinator.take) as take,
         patch.object(coordinator, "fail", wraps=coordinator.fail) as fail,
+        patch.object(coordinator.polled, "on_reading", take),
+        patch.object(coordinator.polled, "on_error", fail),
     ):
 
         def is_polled() -> bool:

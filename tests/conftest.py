@@ -1,32 +1,49 @@
 """A simulated meter on a real serial line, and Home Assistant beside it."""
 
-from collections.abc import AsyncGenerator, Generator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+import logging
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, override
 
+import pymodbus.transport.transport
 import pytest
+import serialx
 
 # First, or Home Assistant's test package is imported in place of this one.
 from custom_components.socomec_countis import coordinator, runtime
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import bus, poller, unit
 from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant import runner
+from homeassistant.components.recorder.core import Recorder
+from homeassistant.components.recorder.tasks import RecorderTask
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
-from simulator import Counters, Line, Meter, line_in_thread
+from homeassistant.helpers import event
+from homeassistant.util import dt as dt_util
+from simulator import Counters, Line, Meter
+from simulator.ports import MemoryPort, TerminalPort, memory_opener
 
 from .common import (
     AddMeter,
     Clock,
     FlowResult,
     bus_form,
+    memory_line,
     open_add_meters,
     open_form,
     unload_all,
     until_read,
 )
+from .virtual_time import VirtualLoop, is_in_real_time
+
+# The test package logs each statement, which takes more time than to run it.
+logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
 
 
 @pytest.fixture
@@ -47,7 +64,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def meter(clock: Clock) -> Meter:
     """Return a meter at address 1 that has counted something."""
     return Meter(
-        address=1,
+        unit_id=1,
         clock=clock,
         counters=Counters(
             consumed=1_234_560,
@@ -64,15 +81,16 @@ def meter(clock: Clock) -> Meter:
 @pytest.fixture
 def second_meter(clock: Clock) -> Meter:
     """Return a meter at address 2."""
-    return Meter(address=2, clock=clock)
+    return Meter(unit_id=2, clock=clock)
 
 
 @pytest.fixture
-def line(meter: Meter, second_meter: Meter) -> Generator[Line]:
-    """Run a fast line with both meters on it."""
-    with line_in_thread(
-        Line([meter, second_meter], baudrate=921_600, answer_delay=0.001)
-    ) as running:
+async def line(
+    request: pytest.FixtureRequest, meter: Meter, second_meter: Meter
+) -> AsyncGenerator[Line]:
+    """Run a fast line with both meters on it, in real time on a pseudo-terminal."""
+    port_type = TerminalPort if is_in_real_time(request.node) else MemoryPort
+    async with memory_line([meter, second_meter], port_type=port_type) as running:
         yield running
 
 
@@ -161,3 +179,116 @@ async def entry(hass: HomeAssistant, add_meter: AddMeter) -> CountisConfigEntry:
     (added,) = hass.config_entries.async_entries(DOMAIN)
     assert added.state is ConfigEntryState.LOADED
     return added
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each test in virtual time, unless it is marked."""
+    if is_in_real_time(item):
+        return {"real_time": asyncio.SelectorEventLoop}
+    return {"virtual_time": virtual_loop}
+
+
+def virtual_loop() -> VirtualLoop:
+    """Return a loop in virtual time that starts now."""
+    return VirtualLoop(time.monotonic())
+
+
+@pytest.fixture(autouse=True)
+async def _virtual_clocks() -> AsyncGenerator[None]:
+    """Let the clocks of the machine show the time of the loop."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        yield
+        return
+    offset = time.time() - loop.time()
+
+    def timestamp() -> float:
+        return loop.time() + offset
+
+    def utcnow() -> datetime:
+        return datetime.fromtimestamp(timestamp(), UTC)
+
+    def now(time_zone: tzinfo | None = None) -> datetime:
+        return utcnow().astimezone(time_zone or dt_util.get_default_time_zone())
+
+    # Not the fixture, because a test may undo what it patched.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", timestamp)
+        patch.setattr(time, "monotonic", loop.time)
+        patch.setattr(dt_util, "utcnow", utcnow)
+        patch.setattr(dt_util, "now", now)
+        patch.setattr(event, "time_tracker_utcnow", utcnow)
+        patch.setattr(event, "time_tracker_timestamp", timestamp)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _memory_ports() -> Generator[None]:
+    """Let both client backends open the ports of lines in memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (serialx, pymodbus.transport.transport):
+            open_port = memory_opener(module.create_serial_connection)
+            patch.setattr(module, "create_serial_connection", open_port)
+        yield
+
+
+@dataclass
+class RecorderBarrier(RecorderTask):
+    """Is reached when the recorder has written what happened before."""
+
+    commit_before = False
+    recorder: Recorder
+    is_queued: bool = False
+    is_done: bool = False
+
+    def is_reached(self) -> bool:
+        """Return whether the recorder is idle, and wake the loop when it is."""
+        reached = self.is_done
+        if reached:
+            self.is_queued = self.is_done = False
+        elif not self.is_queued:
+            self.is_queued = True
+            self.recorder.queue_task(self)
+        return reached
+
+    @override
+    def run(self, instance: Recorder) -> None:
+        self.is_done = True
+        instance.hass.loop.call_soon_threadsafe(lambda: None)
+
+
+@pytest.fixture
+async def recorder_mock(
+    recorder_config: dict[str, Any] | None,
+    async_test_recorder: Any,
+    hass: HomeAssistant,
+) -> AsyncGenerator[Recorder]:
+    """Run a recorder in memory, for which virtual time waits."""
+    loop = asyncio.get_running_loop()
+    recorder = async_test_recorder(hass, recorder_config)
+    if not isinstance(loop, VirtualLoop):
+        async with recorder as instance:
+            yield instance
+        return
+    with loop.standing_still():
+        instance = await recorder.__aenter__()
+    with loop.waiting_for(RecorderBarrier(instance)):
+        yield instance
+    with loop.standing_still():
+        await recorder.__aexit__(None, None, None)
+
+
+@pytest.fixture(autouse=True)
+async def enable_event_loop_debug() -> None:
+    """Do not debug the loop, which takes a third of the time of a test."""
+
+
+@pytest.fixture(autouse=True)
+async def configure_event_loop() -> None:
+    """Configure the loop as Home Assistant does, but let it keep its own time."""
+    loop = asyncio.get_running_loop()
+    runner.configure_event_loop(loop)
+    if isinstance(loop, VirtualLoop):
+        del loop.time

@@ -2,10 +2,11 @@
 
 import json
 
+from custom_components.socomec_countis.countis.limits import Limits
 from custom_components.socomec_countis.countis.plausibility import (
     Correction,
     CounterCheck,
-    Limits,
+    CounterReading,
     Moment,
 )
 
@@ -32,10 +33,15 @@ class Watch:
 
     def read(self, step: float = HIGH_RESOLUTION, **readings: float | None) -> set[str]:
         """Return the counters that are rejected in one reading."""
-        check = self.counters
-        if check.check("block", readings, step, self.now(), resettable={PARTIAL}):
+        if self.counters.check(self.reading(step, **readings)):
             return set()
-        return set(check.rejected["block"])
+        return set(self.counters.rejected["block"])
+
+    def reading(
+        self, step: float = HIGH_RESOLUTION, **readings: float | None
+    ) -> CounterReading:
+        """Return a reading whose partial counter can be reset."""
+        return CounterReading("block", readings, step, self.now(), {PARTIAL})
 
     def rejected(
         self, after: float = 0, step: float = HIGH_RESOLUTION, **readings: float | None
@@ -53,7 +59,7 @@ class Watch:
         if not self.rejected(after, step, **readings):
             assert check.rejected["block"]  # the others are accepted
             return ()
-        if check.lasts("block", readings, step, self.now(), resettable={PARTIAL}):
+        if check.lasts(self.reading(step, **readings)):
             return check.accept_level("block")
         return ()
 

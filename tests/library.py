@@ -25,7 +25,7 @@ from custom_components.socomec_countis.countis.profile import (
 )
 from simulator import Meter as SimulatedMeter
 
-from .virtual_bus import run
+from .virtual_time import run
 
 BITS_PER_CHARACTER = 11
 SILENT_CHARACTERS = 3.5
@@ -163,7 +163,7 @@ class MemoryBus:
             sent = SEVERAL_REQUEST + 2 * len(request.content)
         await self._async_wire(SILENT_CHARACTERS + sent)
         meter = self.meters.get(request.unit_id)
-        if meter is None or meter.silent:
+        if meter is None or meter.offline:
             await asyncio.Event().wait()
         assert meter is not None
         words = self._answer(meter, request)
@@ -197,13 +197,13 @@ class MemoryClient:
     line: MemoryBus
     unit_id: int
 
-    on_connection_lost = require_connect_delay = require_timeout = None
-    set_message_spacing = None
-
     @property
     def connected(self) -> bool:
         """Whether the port is open."""
         return self.line.connected
+
+    def require_timeout(self, seconds: float) -> None:
+        """Ignore the timeout of the connection."""
 
     async def disconnect(self) -> None:
         """Close the port; the next request opens it."""

@@ -302,7 +302,7 @@ async def test_counters_that_a_command_accepted_meanwhile_are_not_rejected(
 async def test_evidence_is_read_as_far_as_the_meter_has_it(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refuses = {36864}
+    meter.refused_blocks = {36864}
     known = await async_polled_meter(line)
     meter.override = {50946: 0, 50947: 0}
     with pytest.raises(ImplausibleError):

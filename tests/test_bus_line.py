@@ -23,28 +23,31 @@ from custom_components.socomec_countis.countis import unit as unit_module
 from custom_components.socomec_countis.countis.bus import Bus
 from custom_components.socomec_countis.countis.errors import EchoError
 from simulator import (
-    ANOTHER_ADDRESS,
     ANOTHER_FUNCTION,
+    ANOTHER_UNIT_ID,
     BUSY,
     DUPLICATED,
     ECHO,
     FLIPPED,
-    LONGER,
     LOST,
     NOISE_AFTER,
     NOISE_BEFORE,
     NOISE_WITHIN,
     SPLIT,
     TRUNCATED,
+    WRONG_BYTE_COUNT,
     Counters,
     Fault,
     Line,
     Meter,
     RtuGateway,
     TcpGateway,
-    babble,
     late,
+    random_bytes,
 )
+from simulator.ports import MemoryPort, TerminalPort
+
+from .virtual_time import is_in_real_time
 
 type Connection = (
     modbus_connection.tmodbus.ModbusConnection
@@ -65,17 +68,17 @@ FAULTS = {
     "noise before": NOISE_BEFORE,
     "noise after": NOISE_AFTER,
     "noise within": NOISE_WITHIN,
-    "longer": LONGER,
-    "another address": ANOTHER_ADDRESS,
+    "longer": WRONG_BYTE_COUNT,
+    "another address": ANOTHER_UNIT_ID,
     "another function": ANOTHER_FUNCTION,
-    "late": late(0.35),
+    "late": late(0.3),
     "very late": late(0.7),
     "split": SPLIT,
     "split in two": Fault(pause=0.35),
     "duplicated": DUPLICATED,
     "echo": ECHO,
     "busy": BUSY,
-    "babble": babble(1),
+    "babble": random_bytes(1),
 }
 
 
@@ -85,7 +88,7 @@ def _custom_integrations() -> None:
 
 
 @pytest.fixture
-async def line(tmp_path: Path) -> AsyncGenerator[Line]:
+async def line(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Line]:
     """Run a fast line with two meters that stand still.
 
     Its port has a name of its own: another test may get the number of a
@@ -93,14 +96,18 @@ async def line(tmp_path: Path) -> AsyncGenerator[Line]:
     """
     meters = [
         Meter(
-            address=address,
+            unit_id=address,
             clock=lambda: 1_750_000_000,
             counters=Counters(consumed=address * 1e6),
         )
         for address in (1, 2)
     ]
     async with Line(
-        meters, baudrate=115_200, answer_delay=0.005, link=tmp_path / "port"
+        meters,
+        baudrate=115_200,
+        response_delay=0.005,
+        link=tmp_path / "port",
+        port_type=TerminalPort if is_in_real_time(request.node) else MemoryPort,
     ) as running:
         yield running
 
@@ -242,7 +249,7 @@ async def test_byte_before_each_response_is_logged_once(
     line: Line, bus: Bus, prefix: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "tmodbus")
-    line.prefix = prefix
+    line.response_prefix = prefix
     connection = modbus_connection.tmodbus.ModbusConnection(
         ModbusSerialParams(device=line.port, baudrate=9600)
     )
@@ -266,6 +273,7 @@ async def test_unplugged_adapter_is_a_connection_error(
             await unit.read_holding_registers(*SERIAL_NUMBER)
 
 
+@pytest.mark.real_time
 @pytest.mark.usefixtures("socket_enabled")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
@@ -296,6 +304,7 @@ async def test_disturbance_behind_a_gateway_never_reaches_the_next_request(
         await connection.close()
 
 
+@pytest.mark.real_time
 @pytest.mark.usefixtures("socket_enabled")
 @pytest.mark.parametrize("cancels", [False, True])
 async def test_gateway_that_drops_packets_leaves_no_traceback(

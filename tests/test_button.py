@@ -20,7 +20,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from simulator import Constant, Fault, Line, Meter, Phase
-from simulator.line import with_crc
+from simulator.modbus import with_crc
 
 from .common import (
     SERIAL,
@@ -93,7 +93,7 @@ async def test_last_value_before_a_reset_is_shown_first(
 async def test_meter_that_does_not_reset_is_reported_and_nothing_changes(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.ignores_commands = {57890}
+    meter.ignored_writes = {57890}
     with pytest.raises(HomeAssistantError, match="hold the reset button"):
         await press(hass)
     assert state(hass, "partial_energy_consumed") == "45.67"
@@ -191,7 +191,7 @@ async def test_meter_without_counters_has_no_reset_buttons(
     meter: Meter,
     add_meter: AddMeter,
 ) -> None:
-    meter.refuses = {50768, 50848, 50944, 51200}
+    meter.refused_blocks = {50768, 50848, 50944, 51200}
     await add_meter()
     buttons = hass.states.async_entity_ids(BUTTON_DOMAIN)
     assert buttons == ["button.countis_e33_1_check_wiring"]
@@ -203,10 +203,10 @@ async def test_meter_without_counters_has_no_reset_buttons(
 async def test_another_meter_in_place_of_an_offline_one_is_not_reset(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.silent = True
+    meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
     meter.serial = (0x2025, 0x0001, 7)
-    meter.silent = False
+    meter.offline = False
     with pytest.raises(HomeAssistantError, match="2025000100007"):
         await press(hass)
     assert meter.writes == []
@@ -216,13 +216,13 @@ async def test_another_meter_in_place_of_an_offline_one_is_not_reset(
 async def test_meter_that_is_offline_at_a_restart_is_reset_once_it_responds(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.silent = True
+    meter.offline = True
     await hass.config_entries.async_reload(entry.entry_id)
     assert state(hass, "partial_energy_consumed") == "45.67"
     with pytest.raises(HomeAssistantError, match="No meter responds"):
         await press(hass)
     assert meter.writes == []
-    meter.silent = False
+    meter.offline = False
     await press(hass)
     assert meter.writes == [RESET_ALL]
     assert state(hass, "partial_energy_consumed") == "0"

@@ -5,10 +5,10 @@ from datetime import datetime
 import pytest
 
 from custom_components.socomec_countis.countis.clock import (
+    clock_offset,
+    clock_words,
+    displayed_time,
     has_short_year,
-    offset,
-    registers_showing,
-    shown,
 )
 
 NOON = datetime(2026, 3, 5, 12, 0, 30)  # noqa: DTZ001
@@ -29,7 +29,7 @@ def block(*words: float | None) -> dict[str, float | None]:
 
 @pytest.mark.parametrize("year", [26, 2026])
 def test_year_of_two_or_four_digits_is_shown(year: int) -> None:
-    assert shown(block(5, 3, year, 12, 0, 30)) == NOON
+    assert displayed_time(block(5, 3, year, 12, 0, 30)) == NOON
 
 
 @pytest.mark.parametrize(("year", "is_short"), [(0, True), (99, True), (100, False)])
@@ -50,8 +50,8 @@ def test_year_below_100_has_two_digits(year: int, is_short: bool) -> None:  # no
     ],
 )
 def test_invalid_date_shows_nothing(words: Words) -> None:
-    assert shown(block(*words)) is None
-    assert offset(block(*words), NOON) is None
+    assert displayed_time(block(*words)) is None
+    assert clock_offset(block(*words), NOON) is None
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_invalid_date_shows_nothing(words: Words) -> None:
 def test_offset_is_what_the_clock_is_ahead_of_the_local_time(
     now: datetime, expected: int
 ) -> None:
-    assert offset(block(5, 3, 26, 12, 0, 30), now) == expected
+    assert clock_offset(block(5, 3, 26, 12, 0, 30), now) == expected
 
 
 @pytest.mark.parametrize(("short_year", "year"), [(True, 26), (False, 2026)])
 def test_registers_that_show_a_time_show_it(short_year: bool, year: int) -> None:  # noqa: FBT001
-    words = registers_showing(NOON, short_year=short_year)
+    words = clock_words(NOON, short_year=short_year)
     assert words == [5, 3, year, 12, 0, 30]
-    assert shown(block(*words)) == NOON
+    assert displayed_time(block(*words)) == NOON
     assert has_short_year(block(*words)) is short_year

@@ -122,10 +122,10 @@ async def test_meter_that_does_not_reset_its_tariffs_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "reset_tariff_counters")
-    meter.ignores_commands = {57892}
+    meter.ignored_writes = {57892}
     with pytest.raises(HomeAssistantError, match="tariff counters to zero"):
         await press(hass, "reset_tariff_counters")
-    meter.refuses_commands = {57892}
+    meter.refused_writes = {57892}
     with pytest.raises(HomeAssistantError, match="tariff counters to zero"):
         await press(hass, "reset_tariff_counters")
     assert state(hass, "tariff_1_energy") == "1000.0"
@@ -223,10 +223,10 @@ async def test_meter_that_does_not_set_its_clock_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "set_clock")
-    meter.ignores_commands = {57600}
+    meter.ignored_writes = {57600}
     with pytest.raises(HomeAssistantError, match="clock of COUNTIS E33 #1"):
         await press(hass, "set_clock")
-    meter.refuses_commands = {57600}
+    meter.refused_writes = {57600}
     with pytest.raises(HomeAssistantError, match="clock of COUNTIS E33 #1"):
         await press(hass, "set_clock")
 
@@ -258,12 +258,12 @@ async def test_clock_of_another_meter_is_neither_shown_nor_set(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, line: Line
 ) -> None:
     await enable(hass, entry, "set_clock", "clock_offset")
-    meter.silent = True
+    meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
     shown = state(hass, "clock_offset")
     meter.serial = (0x2025, 0x0001, 7)
     meter.override = {57600 + index: 1 for index in range(6)}
-    meter.silent = False
+    meter.offline = False
     line.requests.clear()
     with pytest.raises(HomeAssistantError, match="2025000100007"):
         await press(hass, "set_clock")
@@ -277,7 +277,7 @@ async def test_meter_without_a_clock_has_no_entities_for_it(
     meter: Meter,
     add_meter: AddMeter,
 ) -> None:
-    meter.refuses = {57600, 36864, 36896, 36928}
+    meter.refused_blocks = {57600, 36864, 36896, 36928}
     await add_meter()
     ids = {each.unique_id for each in entity_registry.entities.values()}
     for key in ("set_clock", "clock_offset", "overflows_consumed"):
@@ -324,11 +324,11 @@ async def test_energies_of_days_weeks_and_months_are_those_of_the_meter(
 async def test_energies_of_a_day_are_in_kwh_without_a_higher_resolution(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter, clock: Clock
 ) -> None:
-    meter.refuses = {36928}
+    meter.refused_blocks = {36928}
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     profile = coordinator_of(entry).meter.profile
-    assert profile.blocks["periods"].type_name == "PeriodsInKwh"
+    assert profile.blocks["periods"] == "PeriodsInKwh"
     meter.load = Constant(Phase(2500), Phase(1000), Phase(0))
     clock.seconds += 3600
     await enable(hass, entry, "energy_consumed_today")
@@ -384,9 +384,9 @@ async def test_phase_is_present_above_150_volts_with_some_hysteresis(
 async def test_phase_of_an_offline_meter_is_unavailable(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, impatient: None
 ) -> None:
-    meter.silent = True
+    meter.offline = True
     await until(lambda: state(hass, "phase_l1_present") == STATE_UNAVAILABLE)
-    meter.silent = False
+    meter.offline = False
     await until(lambda: state(hass, "phase_l1_present") == STATE_ON)
 
 
@@ -424,7 +424,7 @@ async def test_correct_wiring_has_no_error(
     assert found["codes"] == [0]
     assert found["unmet_conditions"] == []
     assert found["values"]["power_l1"] == 5000
-    assert "while nothing is produced" in found["note"]
+    assert "solar inverters and batteries are off" in found["note"]
 
 
 async def test_reversed_current_is_found(
@@ -444,9 +444,9 @@ async def test_unmet_conditions_are_named_with_what_was_measured(
     assert found["codes"] == []
     texts = [unmet["text"] for unmet in found["unmet_conditions"]]
     assert any(
-        "L3: there is no current, 0.869 A was measured" in text for text in texts
+        "L3: the current is 0.869 A; at least 1 A is needed" in text for text in texts
     )
-    assert any("7.389 A together" in text for text in texts)
+    assert any("add up to 7.389 A" in text for text in texts)
 
 
 async def test_button_shows_the_result_in_a_notification(
@@ -491,7 +491,7 @@ async def test_voltage_that_is_not_available_has_no_value(
     meter.override = {50522: 0xFFFF, 50523: 0xFFFF}
     await press(hass, "check_wiring")
     (shown,) = _async_get_or_create_notifications(hass).values()
-    assert "L2: there is no voltage, - was measured." in shown["message"]
+    assert "L2: the voltage is -; more than 150 V is needed." in shown["message"]
     assert "| V | 230 | - | 230 |" in shown["message"]
 
 
@@ -550,10 +550,10 @@ async def test_system_health_shows_meters_buses_and_errors(
     found = await info()
     assert (found["meters"], found["online"], found["buses"]) == (2, 2, 1)
     assert found["error_rate"] == "0.00%"
-    second_meter.exception = 4
+    second_meter.exception_code = 4
     traffic = entry.runtime_data.bus.traffic
     await until(lambda: traffic[2].refused)
-    second_meter.silent = True
+    second_meter.offline = True
     await until(lambda: not coordinator_of(entry, 2).online)
     found = await info()
     assert (found["meters"], found["online"]) == (2, 1)

@@ -1,7 +1,7 @@
 """Adding a bus with a meter, and reconfiguring it, as a user goes through it."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 import fcntl
 from functools import partial
@@ -13,7 +13,7 @@ from modbus_connection import ModbusSerialParams
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.socomec_countis import config_flow, scan_flow
+from custom_components.socomec_countis import config_flow, connection, scan_flow
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import async_take_profile
 from custom_components.socomec_countis.runtime import CountisConfigEntry
@@ -37,7 +37,6 @@ from simulator import (
     TcpGateway,
     gateway_in_thread,
     late,
-    line_in_thread,
 )
 
 from .common import (
@@ -46,6 +45,7 @@ from .common import (
     FlowResult,
     bus_form,
     coordinator_of,
+    memory_line,
     open_form,
     shown_error,
     state,
@@ -65,10 +65,10 @@ def no_reopening(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def other_line() -> Generator[Line]:
+async def other_line() -> AsyncGenerator[Line]:
     """Run a second line, with the meter at unit ID 1 and another one at 2."""
-    meters = [Meter(address=1), Meter(address=2, serial=(0x2025, 0x0001, 7))]
-    with line_in_thread(Line(meters, baudrate=921_600, answer_delay=0.001)) as line:
+    meters = [Meter(unit_id=1), Meter(unit_id=2, serial=(0x2025, 0x0001, 7))]
+    async with memory_line(meters) as line:
         yield line
 
 
@@ -130,6 +130,7 @@ async def test_missing_port_is_named(hass: HomeAssistant, add_meter: AddMeter) -
     assert os.strerror(2) in text
 
 
+@pytest.mark.real_time
 async def test_port_that_is_being_closed_is_waited_for(
     hass: HomeAssistant,
     add_meter: AddMeter,
@@ -144,6 +145,7 @@ async def test_port_that_is_being_closed_is_waited_for(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
+@pytest.mark.real_time
 @pytest.mark.usefixtures("no_reopening")
 async def test_port_of_another_program_is_an_error(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
@@ -175,7 +177,7 @@ async def test_meter_without_response_names_what_was_tried(
 async def test_wrong_speed_is_no_response(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
-    line.understood_baudrate = 19200
+    line.meter_baudrate = 19200
     assert "9600 baud, 8N1" in await shown_error(hass, await add_meter())
     result = await add_meter(baudrate="19200")
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -212,7 +214,7 @@ async def test_another_device_is_no_countis(
 async def test_invalid_response_is_told_from_no_response(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
-    meter.exception = 4
+    meter.exception_code = 4
     text = await shown_error(hass, await add_meter())
     assert "The response at unit ID 1" in text
     assert "not valid" in text
@@ -226,7 +228,7 @@ async def test_adapter_that_echoes_is_named(
     result = await add_meter()
     assert result["errors"] == {"base": "adapter_echoes"}
     text = await shown_error(hass, result)
-    assert f"adapter or gateway {line.port} returns every request" in text
+    assert f"adapter or gateway {line.port} sends back every request" in text
 
 
 async def test_line_settings_of_another_integration_are_named(
@@ -249,7 +251,7 @@ async def test_unit_id_that_no_meter_has_is_refused(
 async def test_meter_without_serial_number_is_added(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
-    meter.refuses = {50000}
+    meter.refused_blocks = {50000}
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     (subentry,) = entry.subentries.values()
@@ -310,10 +312,11 @@ async def test_ignored_entry_does_no_harm(
         ("rtu_over_tcp", RtuGateway, "serial:socket://127.0.0.1:"),
     ],
 )
+@pytest.mark.real_time
 async def test_bus_behind_a_gateway_is_added(
     hass: HomeAssistant, kind: str, gateway_type: Any, prefix: str, clock: Any
 ) -> None:
-    line = Line([Meter(clock=clock)], baudrate=921_600, answer_delay=0.001)
+    line = Line([Meter(clock=clock)], baudrate=921_600, response_delay=0.001)
     with gateway_in_thread(line, gateway_type) as gateway:
         place = {"host": f" {gateway.host} ", "port": gateway.port, "unit_id": 1}
         result = await submit(hass, kind, place | {"baudrate": "38400"})
@@ -335,16 +338,17 @@ async def test_bus_behind_a_gateway_is_added(
 
 
 @pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.real_time
 async def test_no_response_behind_a_gateway_names_the_other_kind(
     hass: HomeAssistant,
 ) -> None:
-    line = Line([Meter()], baudrate=921_600, answer_delay=0.001)
+    line = Line([Meter()], baudrate=921_600, response_delay=0.001)
     with gateway_in_thread(line, partial(TcpGateway, timeout=0.05)) as gateway:
         place = {"host": gateway.host, "port": gateway.port, "unit_id": 7}
         result = await submit(hass, "tcp", place | {"baudrate": "9600"})
         text = await shown_error(hass, result)
     assert f"behind the gateway {gateway.host}:{gateway.port}" in text
-    assert "gateway of the selected kind" in text
+    assert "the gateway is of the selected kind" in text
     result = await hass.config_entries.flow.async_configure(
         result["flow_id"], place | {"baudrate": "9600"}
     )
@@ -414,7 +418,7 @@ async def test_new_line_settings_apply_to_all_meters(
 async def test_settings_without_response_change_nothing(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
-    line.understood_baudrate = 9600
+    line.meter_baudrate = 9600
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert "19200 baud, 8N1" in await shown_error(hass, result)
     assert suggested_of(result)["baudrate"] == "19200"
@@ -431,7 +435,7 @@ async def test_one_meter_that_responds_is_enough(
     meter: Meter,
 ) -> None:
     await add_meter(unit_id=2)
-    meter.silent = True
+    meter.offline = True
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"
     await reads_on(hass, entry, 2)
@@ -446,7 +450,7 @@ async def test_meters_that_are_online_are_verified_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await add_meter(unit_id=2)
-    meter.silent = True
+    meter.offline = True
     await until(lambda: not coordinator_of(entry, 1).online)
     monkeypatch.setattr(config_flow, "VERIFIED_METERS", 1)
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
@@ -459,7 +463,7 @@ async def test_bus_with_another_meter_is_refused(
     other_line.meters[1].serial = (0x2025, 0x0001, 8)
     result = await reconfigure(hass, entry, bus_form(other_line))
     text = await shown_error(hass, result)
-    assert "unit ID 1: its serial number is 2025000100008 in place of" in text
+    assert "unit ID 1: its serial number is 2025000100008, not" in text
     assert SERIAL in text
     assert entry.data["device"] == line.port
     await reads_on(hass, entry, 1)
@@ -517,12 +521,13 @@ async def test_endpoint_of_another_entry_is_refused(
 
 
 @pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.real_time
 async def test_bus_moves_behind_a_gateway(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     form = await open_reconfigure(hass, entry, "tcp")
     assert suggested_of(form) == {"port": 502, "baudrate": "9600"}
-    line = Line([Meter()], baudrate=921_600, answer_delay=0.001)
+    line = Line([Meter()], baudrate=921_600, response_delay=0.001)
     with gateway_in_thread(line, partial(TcpGateway, timeout=0.2)) as gateway:
         place = {"host": gateway.host, "port": gateway.port, "baudrate": "9600"}
         result = await reconfigure(hass, entry, place, "tcp")
@@ -587,7 +592,7 @@ async def probe_and(monkeypatch: pytest.MonkeyPatch, event: Any) -> None:
         await event()
         return await async_take_profile(*args, **kwargs)
 
-    monkeypatch.setattr(scan_flow, "async_take_profile", take)
+    monkeypatch.setattr(connection, "async_take_profile", take)
 
 
 async def test_unexpected_error_leaves_the_old_settings_working(
@@ -672,13 +677,16 @@ async def test_entry_that_does_not_unload_is_left_alone(
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "bus_not_loaded"
     assert entry.data["baudrate"] == 9600
+    # Only now does the poller of the entry end, and then its last request.
+    await hass.async_stop(force=True)
+    await asyncio.sleep(1)
 
 
 async def test_new_settings_work_at_once_on_a_real_bus(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    line = Line([meter], baudrate=9600, answer_delay=0.02)
-    with line_in_thread(line):
+    line = memory_line([meter], baudrate=9600, response_delay=0.02)
+    async with line:
         await add_meter(device=line.port)
         (entry,) = hass.config_entries.async_entries(DOMAIN)
         for stopbits in ("2", "1", "2"):

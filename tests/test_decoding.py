@@ -5,21 +5,20 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from modbus_connection import ModbusUnit
 from modbus_connection.mock import MockModbusConnection, MockModbusUnit
 import pytest
 
-from custom_components.socomec_countis.countis.block import Block, Counters
-from custom_components.socomec_countis.countis.plausibility import Limits
+from custom_components.socomec_countis.countis.block import Block, CounterBlock
+from custom_components.socomec_countis.countis.limits import Limits
 from custom_components.socomec_countis.countis.registers import (
     BLOCK_OF,
-    MAIN_MEASUREMENTS,
     MEASURED_DETAILS,
     Clock,
     CurrentTransformer,
     Energies,
     EnergiesInKwh,
     Identity,
+    MainMeasurements,
     Measurements,
     Overflows,
     Periods,
@@ -30,19 +29,11 @@ from custom_components.socomec_countis.countis.registers import (
     TariffsInKwh,
 )
 
-
-def main_measurements(unit: ModbusUnit, *, split: bool = False) -> Measurements:
-    """Return the part of the measurements that is read by default."""
-    block = Measurements(unit, split=split)
-    block.restrict_to(*MAIN_MEASUREMENTS)
-    return block
-
-
 BLOCKS: Sequence[Callable[..., Block]] = (
     Identity,
     Revision,
     Measurements,
-    main_measurements,
+    MainMeasurements,
     Power,
     Energies,
     EnergiesInKwh,
@@ -126,7 +117,7 @@ def test_words_never_decode_to_a_value_outside_the_limits(
 @given(words=st.lists(WORD, min_size=66, max_size=66))
 @settings(max_examples=40, deadline=None)
 def test_counters_are_whole_steps_and_have_a_unit(
-    words: list[int], block_type: type[Counters]
+    words: list[int], block_type: type[CounterBlock]
 ) -> None:
     block, unit = made(block_type)
     read(block, unit, words)
@@ -139,7 +130,7 @@ def test_counters_are_whole_steps_and_have_a_unit(
 
 
 @pytest.mark.parametrize("word", [0, 0xFFFF])
-@pytest.mark.parametrize("block_type", [Power, Measurements, main_measurements])
+@pytest.mark.parametrize("block_type", [Power, Measurements, MainMeasurements])
 def test_measurements_of_a_starting_meter_are_implausible(
     block_type: Callable[..., Block], word: int
 ) -> None:
@@ -194,7 +185,7 @@ def test_low_resolution_block_is_requested_like_the_high_resolution_one(
 
 
 def test_default_read_holds_all_measurements_but_the_details() -> None:
-    block, _ = made(main_measurements)
+    block, _ = made(MainMeasurements)
     power, _ = made(Power)
     every = Measurements.declared_fields.keys()
     assert block.resolved_fields.keys() == every - MEASURED_DETAILS

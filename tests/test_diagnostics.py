@@ -21,7 +21,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
 from simulator import (
-    ANOTHER_ADDRESS,
+    ANOTHER_UNIT_ID,
     BUSY,
     LOST,
     ONES,
@@ -30,14 +30,14 @@ from simulator import (
     Fault,
     Line,
     Meter,
-    babble,
-    line_in_thread,
+    random_bytes,
 )
 
 from .common import (
     SERIAL,
     AddMeter,
     coordinator_of,
+    memory_line,
     subentry_of,
     until,
 )
@@ -85,9 +85,9 @@ async def test_diagnostics_of_a_bus_contain_its_meters_and_statistics(
     assert found["options"] == {}
     (meter,) = found["meters"]
     assert meter["unit_id"] == 1
-    assert meter["profile"]["blocks"]["energies"]["type"] == "Energies"
+    assert meter["profile"]["blocks"]["energies"] == "Energies"
     assert found["bus"]["traffic"]["1"]["requests"] >= 4
-    assert found["bus"]["answering_delay"] > 0
+    assert found["bus"]["response_delay"] > 0
     assert 0 < found["bus"]["used"] < 1
 
 
@@ -97,7 +97,7 @@ async def test_diagnostics_of_a_meter_contain_its_profile_and_registers(
     found = await download(device)
     assert found["entry"]["baudrate"] == 9600
     assert found["meter"]["model"] == "COUNTIS E33"
-    assert found["meter"]["profile"]["blocks"]["energies"]["type"] == "Energies"
+    assert found["meter"]["profile"]["blocks"]["energies"] == "Energies"
     assert found["meter"]["profile"]["identity"]["product_name"] == "Countis E33"
     assert found["meter"]["values"]["power"] == 1300
     assert found["meter"]["counters"]["energy_consumed"]["value"] == 1234.56
@@ -125,10 +125,10 @@ async def test_diagnostics_do_not_contain_the_serial_number(
 async def test_diagnostics_of_another_meter_do_not_contain_its_serial_number(
     entry: CountisConfigEntry, download: Download, device: dr.DeviceEntry, meter: Meter
 ) -> None:
-    meter.silent = True
+    meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
     meter.serial = (0x2025, 0x0001, 7)
-    meter.silent = False
+    meter.offline = False
     await entry.runtime_data.hass.config_entries.async_reload(entry.entry_id)
     await until(lambda: not coordinator_of(entry).last_update_success)
     bus, found = await download(), await download(device)
@@ -140,7 +140,16 @@ async def test_diagnostics_of_another_meter_do_not_contain_its_serial_number(
 
 @pytest.mark.parametrize(
     "fault",
-    [LOST, TRUNCATED, babble(1), babble(2, 10), BUSY, ZEROS, ONES, ANOTHER_ADDRESS],
+    [
+        LOST,
+        TRUNCATED,
+        random_bytes(1),
+        random_bytes(2, 10),
+        BUSY,
+        ZEROS,
+        ONES,
+        ANOTHER_UNIT_ID,
+    ],
 )
 @pytest.mark.parametrize("echo", [False, True])
 async def test_diagnostics_do_not_depend_on_what_responds(
@@ -184,7 +193,7 @@ async def test_diagnostics_of_an_unplugged_adapter_contain_what_is_known(
 ) -> None:
     # By a name of its own: another test may open a port of the same number.
     adapter = tmp_path / "adapter"
-    with line_in_thread(Line([meter], baudrate=115_200, link=adapter)) as line:
+    async with memory_line([meter], baudrate=115_200, link=adapter) as line:
         await add_meter(device=str(adapter))
         (entry,) = hass.config_entries.async_entries(DOMAIN)
         (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
@@ -206,7 +215,7 @@ async def test_diagnostics_of_a_meter_without_identification(
     device_registry: dr.DeviceRegistry,
     add_meter: AddMeter,
 ) -> None:
-    meter.refuses = {50000}
+    meter.refused_blocks = {50000}
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
@@ -269,7 +278,7 @@ async def test_system_health_counts_meters_buses_and_errors(
         "buses": 1,
         "error_rate": "0.00%",
     }
-    second_meter.silent = True
+    second_meter.offline = True
     await until(lambda: not coordinator_of(entry, 2).online)
     info = await get_system_health_info(hass, DOMAIN)
     assert info["online"] == 1

@@ -19,7 +19,7 @@ from homeassistant.const import (
 )
 from homeassistant.core import Event, EventStateChangedData, HomeAssistant
 from simulator import (
-    ANOTHER_ADDRESS,
+    ANOTHER_UNIT_ID,
     DUPLICATED,
     ECHO,
     FLIPPED,
@@ -35,9 +35,8 @@ from simulator import (
     Line,
     Meter,
     Phase,
-    babble,
     late,
-    line_in_thread,
+    random_bytes,
 )
 
 from .common import (
@@ -46,6 +45,7 @@ from .common import (
     Clock,
     coordinator_of,
     entity_id,
+    memory_line,
     reads,
     shown_error,
     state,
@@ -65,14 +65,14 @@ ON_ITS_WAY = {
     "lost": LOST,
     "noise before": NOISE_BEFORE,
     "noise after": NOISE_AFTER,
-    "another address": ANOTHER_ADDRESS,
+    "another address": ANOTHER_UNIT_ID,
     "late": late(0.35),
     "zeros": ZEROS,
     "ones": ONES,
     "echo": ECHO,
     "split": SPLIT,
     "duplicated": DUPLICATED,
-    "babble": babble(1),
+    "babble": random_bytes(1),
 }
 
 
@@ -191,15 +191,15 @@ async def test_exceptions_remove_measurements_and_keep_counters(
     impatient: None,
     code: int,
 ) -> None:
-    meter.exception = code
+    meter.exception_code = code
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     assert state(hass, "energy_consumed") == "1234.56"
-    meter.exception = None
+    meter.exception_code = None
     await assert_recovered(hass, entry)
 
 
 @pytest.mark.parametrize("block", [50512, 50944, 51200])
-@pytest.mark.parametrize("answer", ["blank", "refuses"])
+@pytest.mark.parametrize("answer", ["blank_blocks", "refused_blocks"])
 async def test_block_that_is_not_available_changes_no_other(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
@@ -339,17 +339,17 @@ async def test_offline_meter_comes_back_after_a_bad_response(
     fault: Fault,
 ) -> None:
     await add_meter(unit_id=2)
-    meter.silent = True
+    meter.offline = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     after: list[bytes] = []
 
     def disturb_first(request: bytes) -> None:
-        if request[0] == meter.address:
+        if request[0] == meter.unit_id:
             if not after:
                 line.faults.append(fault)
             after.append(request)
 
-    meter.silent = False
+    meter.offline = False
     line.on_request = disturb_first
     await until(lambda: state(hass, "power") == "1300")
     # What is left of the response costs some requests, not minutes.
@@ -366,11 +366,11 @@ async def test_offline_meter_costs_the_other_one_no_value(
     witness: Witness,
 ) -> None:
     await add_meter(unit_id=2)
-    second_meter.silent = True
+    second_meter.offline = True
     await until(lambda: not coordinator_of(entry, 2).online)
     for _ in range(3):
         await until_polled(entry)
-    second_meter.silent = False
+    second_meter.offline = False
     await until(lambda: coordinator_of(entry, 2).online)
     assert witness.gaps == set()
 
@@ -385,11 +385,9 @@ async def test_adapter_that_is_plugged_in_again_brings_all_meters_back(
 ) -> None:
     adapter = tmp_path / "adapter"
     meters = [meter, second_meter]
-    with line_in_thread(
-        Line(meters, baudrate=921_600, answer_delay=0.001, link=adapter)
-    ) as line:
+    async with memory_line(meters, link=adapter) as line:
         for each in meters:
-            await add_meter(device=str(adapter), unit_id=each.address)
+            await add_meter(device=str(adapter), unit_id=each.unit_id)
         (entry,) = hass.config_entries.async_entries(DOMAIN)
         for _ in range(2):
             line.unplug()
@@ -414,7 +412,7 @@ async def test_byte_before_each_response_does_no_harm(
     witness: Witness,
     prefix: bytes,
 ) -> None:
-    line.prefix = prefix
+    line.response_prefix = prefix
     for _ in range(3):
         await until_polled(entry)
     assert witness.gaps == set()
@@ -426,7 +424,7 @@ async def test_adapter_that_echoes_every_request_is_named_in_the_dialog(
 ) -> None:
     line.echoes = True
     text = await shown_error(hass, await add_meter())
-    assert f"{line.port} returns every request (echo)" in text
+    assert f"{line.port} sends back every request (echo)" in text
     assert "switch off the echo" in text
 
 
@@ -474,14 +472,14 @@ async def test_counters_are_kept_over_a_restart_without_the_meter(
     witness: Witness,
     impatient: None,
 ) -> None:
-    meter.silent = True
+    meter.offline = True
     await hass.config_entries.async_reload(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "power") == STATE_UNAVAILABLE
     # The first reading is checked against the stored one.
     meter.override = {50946: 0, 50947: 0}
-    meter.silent = False
+    meter.offline = False
     await until(lambda: state(hass, "power") == "1300")
     await until_polled(entry)
     assert state(hass, "energy_consumed") == "1234.56"

@@ -57,7 +57,7 @@ from .common import (
     writes_on,
 )
 
-pytestmark = pytest.mark.usefixtures("socket_enabled")
+pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("socket_enabled")]
 
 KINDS = ["tcp", "rtu_over_tcp"]
 
@@ -66,7 +66,7 @@ KINDS = ["tcp", "rtu_over_tcp"]
 def remote_meter() -> Meter:
     """Return the meter at unit ID 1 behind the gateways."""
     counters = Counters(consumed=5_000_000, partial_consumed=45_670)
-    return Meter(address=1, counters=counters)
+    return Meter(unit_id=1, counters=counters)
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def gateways(remote_meter: Meter) -> Generator[dict[str, Gateway]]:
             name: stack.enter_context(
                 gateway_in_thread(
                     Line(
-                        [remote_meter, Meter(address=3)],
+                        [remote_meter, Meter(unit_id=3)],
                         baudrate=115_200,
-                        answer_delay=0.001,
+                        response_delay=0.001,
                     ),
                     kind,
                 )
@@ -267,12 +267,12 @@ async def test_meter_behind_a_gateway_that_is_offline_comes_back(
     hass: HomeAssistant, gateways: dict[str, Gateway], remote_meter: Meter
 ) -> None:
     entry = await added_entry(hass, gateways, "tcp", 3)
-    remote_meter.silent = True
+    remote_meter.offline = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     await until_polled(entry, 3)
     assert state(hass, "power", "1438012000003") == "1300"
     assert entry.runtime_data.bus.traffic[1].refused == 0
-    remote_meter.silent = False
+    remote_meter.offline = False
     await until(lambda: state(hass, "power") == "1300")
     await unload_all(hass)
 

@@ -24,14 +24,15 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
-from simulator import Fault, Line, Meter, line_in_thread
-from simulator.line import with_crc
+from simulator import Fault, Line, Meter
+from simulator.modbus import with_crc
 
 from .common import (
     SECOND_SERIAL,
     SERIAL,
     AddMeter,
     coordinator_of,
+    memory_line,
     reads,
     state,
     subentry_of,
@@ -94,7 +95,7 @@ async def test_unloading_deletes_the_issues(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 0)
-    meter.silent = True
+    meter.offline = True
     await until(lambda: ir.async_get(hass).issues)
     await hass.config_entries.async_set_disabled_by(
         entry.entry_id, ConfigEntryDisabler.USER
@@ -142,7 +143,7 @@ async def test_restart_without_the_meter_shows_its_last_counters(
 ) -> None:
     before = {each.entity_id for each in hass.states.async_all()}
     await hass.config_entries.async_unload(entry.entry_id)
-    meter.silent = True
+    meter.offline = True
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
     assert {each.entity_id for each in hass.states.async_all()} == before
@@ -153,7 +154,7 @@ async def test_restart_without_the_meter_shows_its_last_counters(
     assert state(hass, "power") == STATE_UNAVAILABLE
     assert state(hass, "phase_l1_present") == STATE_UNAVAILABLE
     assert state(hass, "reset_partial_counters") == STATE_UNAVAILABLE
-    meter.silent = False
+    meter.offline = False
     await until(lambda: state(hass, "power") == "1300")
     await until(lambda: state(hass, "phase_l1_present") == "on")
     assert state(hass, "reset_partial_counters") != STATE_UNAVAILABLE
@@ -207,7 +208,12 @@ async def test_stored_counters_of_another_version_are_not_used(
 
 @pytest.mark.parametrize(
     "confusion",
-    [{"blank": {50000}}, {"starting": True}, {"refuses": {50000}}, {"exception": 4}],
+    [
+        {"blank_blocks": {50000}},
+        {"starting": True},
+        {"refused_blocks": {50000}},
+        {"exception_code": 4},
+    ],
 )
 async def test_meter_that_is_confused_after_a_restart_is_no_issue(
     hass: HomeAssistant,
@@ -308,14 +314,14 @@ async def test_offline_meter_is_logged_once_and_comes_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "custom_components.socomec_countis")
-    meter.silent = True
+    meter.offline = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     for _ in range(2):
         await until_polled(entry)
     assert state(hass, "energy_consumed") == "1234.56"
     (warning,) = warnings(caplog)
     assert "No meter responds at unit ID 1" in warning
-    meter.silent = False
+    meter.offline = False
     await until(lambda: state(hass, "power") == "1300")
     await until_polled(entry)
     assert len(warnings(caplog)) == 1
@@ -325,10 +331,10 @@ async def test_offline_meter_is_logged_once_and_comes_back(
 async def test_short_silence_is_not_shown(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.silent = True
+    meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
     assert state(hass, "power") == "1300"
-    meter.silent = False
+    meter.offline = False
     await until(lambda: coordinator_of(entry).online)
     assert state(hass, "power") == "1300"
 
@@ -341,7 +347,7 @@ async def test_offline_meter_does_not_affect_the_other_one(
     impatient: None,
 ) -> None:
     await add_meter(unit_id=2)
-    meter.silent = True
+    meter.offline = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     await until_polled(entry, 2)
     assert coordinator_of(entry, 2).online
@@ -367,7 +373,7 @@ async def test_adapter_that_is_plugged_in_again_needs_no_reload(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     adapter = tmp_path / "adapter"
-    with line_in_thread(Line([meter], baudrate=115_200, link=adapter)) as line:
+    async with memory_line([meter], baudrate=115_200, link=adapter) as line:
         await add_meter(device=str(adapter))
         (entry,) = hass.config_entries.async_loaded_entries(DOMAIN)
         line.unplug()

@@ -1,4 +1,4 @@
-"""The languages that the meter's manual has, as texts and in Home Assistant."""
+"""The languages of the meter's manual: complete, and shown by Home Assistant."""
 
 from collections import Counter
 import json
@@ -9,26 +9,28 @@ import pytest
 
 from custom_components.socomec_countis import coordinator, scan_flow
 from custom_components.socomec_countis.const import DOMAIN
+from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
 from homeassistant.components.button.const import DOMAIN as BUTTON_DOMAIN
 from homeassistant.components.button.const import SERVICE_PRESS
 from homeassistant.components.persistent_notification import (
     _async_get_or_create_notifications,
 )
-from homeassistant.const import ATTR_ENTITY_ID, ATTR_FRIENDLY_NAME
+from homeassistant.const import ATTR_ENTITY_ID, ATTR_FRIENDLY_NAME, STATE_ON
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.translation import async_get_translations
+from homeassistant.helpers.translation import (
+    async_get_translations,
+    async_translate_state,
+)
 
 from .common import SERIAL, AddMeter, entity_id
-from .test_files import TEXTS, load
+from .files import TEXTS, load
 from .test_texts import LANGUAGES, flat
 
-# Those that the manual has side by side.
 MANUAL = {"de", "en", "es", "fr", "it", "nl", "pt"}
 
-# What happens to be the same in English, besides what has no words.
-WORDLESS = {"{name}"}
+# Texts that are the same in English and in another language.
 PHASES = {"Phase L1", "Phase L2", "Phase L3"}
 SAME = {
     "de": {"Host"} | PHASES,
@@ -41,11 +43,10 @@ SAME = {
 
 TRANSLATED = [path for path in LANGUAGES if path.stem != "en"]
 
-# A port that is not there is not worth waiting for.
 NO_PORT = "/dev/no-such-port"
 
 
-def test_languages_are_those_of_the_manual() -> None:
+def test_each_language_of_the_manual_has_a_translation() -> None:
     assert {path.stem for path in LANGUAGES} == MANUAL
 
 
@@ -76,13 +77,13 @@ def test_no_text_is_left_in_english(path: Path) -> None:
     left = {
         key: text
         for key, text in flat(load(path))
-        if text == english[key] and text not in WORDLESS | SAME[path.stem]
+        if text == english[key] and text not in SAME[path.stem]
     }
     assert not left
 
 
 @pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.stem)
-def test_language_has_the_lines_of_english_in_the_same_order(path: Path) -> None:
+def test_keys_have_the_order_of_english(path: Path) -> None:
     written = path.read_text(encoding="utf-8")
     texts = load(path)
     assert written == json.dumps(texts, ensure_ascii=False, indent=2) + "\n"
@@ -90,7 +91,7 @@ def test_language_has_the_lines_of_english_in_the_same_order(path: Path) -> None
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-async def test_entities_have_names_in_the_language_of_home_assistant(
+async def test_names_and_states_are_in_the_language_of_home_assistant(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
     add_meter: AddMeter,
@@ -110,6 +111,9 @@ async def test_entities_have_names_in_the_language_of_home_assistant(
             assert state.attributes[ATTR_FRIENDLY_NAME] == f"{subentry.title} {name}"
             shown.add(key)
     assert shown >= {"power", "energy_consumed", "tariff", "phase_l1_present"}
+    phase = ("binary_sensor", DOMAIN, "phase_l1_present", BinarySensorDeviceClass.POWER)
+    state = texts["binary_sensor"]["phase_l1_present"]["state"][STATE_ON]
+    assert async_translate_state(hass, STATE_ON, *phase) == state
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
@@ -166,13 +170,13 @@ async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
         for key, text in texts["exceptions"].items()
     }
     assert wiring["title"] == findings["title"].format(name=title)
-    # There is less current than the test asks for.
+    # The load of the simulated meter is below 20 A.
     assert findings["not_concluded"] in wiring["message"]
     assert findings["load"].format(value="7.389 A") in wiring["message"]
     assert findings["note"] in wiring["message"]
 
 
 async def shown(hass: HomeAssistant, category: str, key: str, placeholders: Any) -> str:
-    """Return a text as the frontend shows it to a user of the same language."""
+    """Return a text of the integration in the language of Home Assistant."""
     texts = await async_get_translations(hass, hass.config.language, category, [DOMAIN])
     return texts[f"component.{DOMAIN}.{category}.{key}"].format(**placeholders)

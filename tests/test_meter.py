@@ -1,4 +1,4 @@
-"""One meter of the library: its identity, its readings, and its counters."""
+"""The meter of the library: its identity, its readings and its counters."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -57,7 +57,7 @@ POWER_REGISTERS = range(50536, 50550)
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
@@ -67,7 +67,9 @@ def line(meter: SimulatedMeter) -> MemoryBus:
 
 
 @virtual_time
-async def test_meter_of_a_profile_requests_nothing(line: MemoryBus) -> None:
+async def test_new_meter_with_a_stored_profile_sends_no_request(
+    line: MemoryBus,
+) -> None:
     meter = await async_meter(line, accepted={})
     assert meter.profile.serial_number == SERIAL
     assert [name for name in BLOCKS if meter.block(name) is None] == []
@@ -106,13 +108,13 @@ async def test_details_are_read_with_the_measurements_if_wanted(
     reading = await meter.async_read("measurements")
     assert line.reads == [54]
     assert reading.values["voltage_l1_l2"] == pytest.approx(398, abs=1)
-    assert reading.values.keys() == meter.measurements.resolved_fields.keys()
+    assert reading.values.keys() == meter.blocks["measurements"].resolved_fields.keys()
 
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
 @pytest.mark.parametrize("good_responses", range(len(BLOCKS)))
 @virtual_time
-async def test_lost_or_damaged_response_is_requested_again(
+async def test_read_with_a_lost_or_damaged_response_is_retried(
     line: MemoryBus, fault: Fault, good_responses: int
 ) -> None:
     meter = await async_polled_meter(line)
@@ -124,7 +126,9 @@ async def test_lost_or_damaged_response_is_requested_again(
 
 
 @virtual_time
-async def test_lost_port_is_a_connection_error(line: MemoryBus) -> None:
+async def test_read_on_an_unplugged_port_raises_connection_error(
+    line: MemoryBus,
+) -> None:
     meter = await async_meter(line)
     line.plugged = line.connected = False
     for name in BLOCKS:
@@ -135,12 +139,12 @@ async def test_lost_port_is_a_connection_error(line: MemoryBus) -> None:
 
 
 @virtual_time
-async def test_reading_says_when_it_was_requested(line: MemoryBus) -> None:
+async def test_reading_has_the_time_of_its_last_request(line: MemoryBus) -> None:
     meter = await async_meter(line)
     began = asyncio.get_running_loop().time()
     line.faults.append(ZEROS)
     reading = await meter.async_read("measurements")
-    # The zeros are read again.
+    # The client reads a block of zeros again.
     assert [each.at for each in line.requests] == [began, reading.requested_at]
 
 
@@ -148,7 +152,7 @@ async def test_reading_says_when_it_was_requested(line: MemoryBus) -> None:
 
 
 @virtual_time
-async def test_identity_is_verified_by_one_short_read(line: MemoryBus) -> None:
+async def test_identity_is_verified_by_one_read_of_5_registers(line: MemoryBus) -> None:
     meter = await async_meter(line)
     await meter.async_verify_identity()
     assert line.reads == [5]
@@ -157,7 +161,9 @@ async def test_identity_is_verified_by_one_short_read(line: MemoryBus) -> None:
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(11)])
 @virtual_time
-async def test_lost_identity_is_requested_again(line: MemoryBus, fault: Fault) -> None:
+async def test_verification_with_a_lost_or_damaged_response_is_retried(
+    line: MemoryBus, fault: Fault
+) -> None:
     meter = await async_meter(line)
     line.faults.append(fault)
     await meter.async_verify_identity()
@@ -165,7 +171,7 @@ async def test_lost_identity_is_requested_again(line: MemoryBus, fault: Fault) -
 
 
 @virtual_time
-async def test_another_meter_is_named_if_two_reads_agree(
+async def test_other_serial_number_in_two_responses_is_reported(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
@@ -179,12 +185,14 @@ async def test_another_meter_is_named_if_two_reads_agree(
 
 
 def other_serial_number(order: int) -> Fault:
-    """Return the response of another meter."""
+    """Return a fault that replaces the last word of the serial number."""
     return Fault(lambda words: [*words[:4], order])
 
 
 @virtual_time
-async def test_one_confused_response_is_not_another_meter(line: MemoryBus) -> None:
+async def test_other_serial_number_in_one_response_is_not_reported(
+    line: MemoryBus,
+) -> None:
     meter = await async_meter(line)
     line.faults.append(other_serial_number(7))
     await meter.async_verify_identity()
@@ -195,7 +203,7 @@ async def test_one_confused_response_is_not_another_meter(line: MemoryBus) -> No
 
 @pytest.mark.parametrize("word", [0xFFFF, 0])
 @virtual_time
-async def test_missing_serial_number_is_not_another_meter(
+async def test_unavailable_serial_number_is_not_another_meter(
     line: MemoryBus, meter: SimulatedMeter, word: int
 ) -> None:
     known = await async_meter(line)
@@ -208,20 +216,20 @@ async def test_missing_serial_number_is_not_another_meter(
 
 
 @virtual_time
-async def test_meter_without_serial_number_only_has_to_respond(
+async def test_meter_without_serial_number_is_verified_by_a_response(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refuses = {50000}
+    meter.refused_blocks = {50000}
     unnamed = await async_meter(line)
     await unnamed.async_verify_identity()
     assert line.reads == [14]
-    meter.silent = True
+    meter.offline = True
     for requests in (2, 1):
         line.requests.clear()
         with pytest.raises(ModbusTimeoutError):
             await unnamed.async_verify_identity()
         assert line.reads == [14] * requests
-    meter.silent = False
+    meter.offline = False
     await unnamed.async_verify_identity()
 
 
@@ -250,7 +258,7 @@ async def test_negative_power_is_measured(
 
 
 @virtual_time
-async def test_meter_at_rest_costs_a_second_read_only_once(
+async def test_zero_power_at_rest_is_confirmed_by_a_second_read_only_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
@@ -265,7 +273,7 @@ async def test_meter_at_rest_costs_a_second_read_only_once(
         assert reading.block == "power"
         assert reading.values["power"] == 0
     assert line.reads == [14] * 10
-    # The next time, it is checked again.
+    # After another power, zero power is confirmed again.
     for override, reads in (({}, [14]), (meter.override, [14, 30])):
         meter.override = override
         line.requests.clear()
@@ -274,7 +282,7 @@ async def test_meter_at_rest_costs_a_second_read_only_once(
 
 
 @virtual_time
-async def test_measurements_show_that_a_meter_is_at_rest(
+async def test_zero_power_in_the_measurements_confirms_a_meter_at_rest(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
@@ -284,7 +292,7 @@ async def test_measurements_show_that_a_meter_is_at_rest(
     assert line.reads == [30, 14]
 
 
-@pytest.mark.parametrize("how", ["starting", "blank"])
+@pytest.mark.parametrize("how", ["starting", "blank_blocks"])
 @virtual_time
 async def test_power_of_a_starting_meter_is_implausible(
     line: MemoryBus, meter: SimulatedMeter, how: str
@@ -310,14 +318,14 @@ async def test_value_beyond_the_limits_is_not_available(
 
 
 @virtual_time
-async def test_measuring_reads_everything_after_verifying_the_identity(
+async def test_measure_verifies_the_identity_and_reads_all_measurements(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
     values = await known.async_measure()
     assert line.reads == [5, 54]
     assert values["power"] == 1300
-    assert values.keys() == known.measurements.resolved_fields.keys()
+    assert values.keys() == known.blocks["measurements"].resolved_fields.keys()
     meter.starting = True
     with pytest.raises(ModbusProtocolError):
         await known.async_measure()
@@ -349,7 +357,7 @@ async def test_split_block_is_read_around_the_reserved_registers(
 async def test_low_resolution_counters_are_read_in_whole_kwh(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refuses = {50944, 51200, 36928}
+    meter.refused_blocks = {50944, 51200, 36928}
     known = await async_meter(line)
     values = (await known.async_read("energies")).values
     values |= (await known.async_read("tariffs")).values
@@ -365,7 +373,7 @@ async def test_low_resolution_counters_are_read_in_whole_kwh(
 async def test_total_that_falls_in_one_response_is_read_again(line: MemoryBus) -> None:
     meter = await async_polled_meter(line)
     await meter.async_read("energies")
-    # The intact response of a meter that is starting.
+    # A meter that is starting responds with zeros and a correct CRC.
     line.faults.append(ZEROS)
     reading = await meter.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
@@ -373,14 +381,14 @@ async def test_total_that_falls_in_one_response_is_read_again(line: MemoryBus) -
 
 
 @virtual_time
-async def test_totals_that_fell_are_rejected_until_they_are_plausible(
+async def test_total_that_fell_is_rejected_until_it_is_plausible(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
     await known.async_read("energies")
     meter.override = {50946: 0, 50947: 0}
-    # It is read again the first time, and once each time after that.
-    # Then the identity and the number of rollovers are compared.
+    # After the first rejected reading, the client reads the counters again, then the
+    # identity and the number of rollovers. Each later poll is one read.
     for reads in ([18, 18, 5, 9], [18], [18]):
         line.requests.clear()
         with pytest.raises(ImplausibleError, match="energy_consumed"):
@@ -457,26 +465,8 @@ async def test_implausible_level_that_lasts_is_accepted_and_reported(
         "energy_consumed", 1234.56, reading.values["energy_consumed"] or 0
     )
     assert reading.values["energy_consumed"] == pytest.approx(5000, abs=0.5)
-    # From here on, it is as plausible as any.
+    # The next reading follows the accepted level.
     assert (await known.async_read("energies")).corrections == ()
-
-
-@virtual_time
-async def test_reset_is_accepted_if_all_of_its_counters_fell(
-    line: MemoryBus, meter: SimulatedMeter
-) -> None:
-    known = await async_meter(line)
-    await known.async_read("energies")
-    counters = ("partial_energy_consumed", "partial_energy_produced")
-    meter.counters.partial_consumed = 0
-    began = asyncio.get_running_loop().time()
-    assert await known.async_read_reset("energies", counters, since=began) is None
-    meter.counters.partial_produced = 0
-    reading = await known.async_read_reset("energies", counters, since=began)
-    assert reading is not None
-    assert reading.values["partial_energy_consumed"] == 0
-    assert reading.values["partial_energy_reactive"] == 1.23
-    assert reading.values["energy_consumed"] == 1234.56
 
 
 # -- contradictions -----------------------------------------------------------------
@@ -494,7 +484,7 @@ async def test_refused_block_contradicts_the_profile(
     with pytest.raises(modbus_connection.ModbusExceptionError):
         await known.async_read(name)
     assert not known.contradicts_profile
-    meter.refuses = {50512, 50944, 36928, 36864, 57600}
+    meter.refused_blocks = {50512, 50944, 36928, 36864, 57600}
     with pytest.raises(IllegalDataAddressError):
         await known.async_read(name)
     assert known.contradicts_profile
@@ -542,14 +532,14 @@ async def test_transformer_that_is_set_later_contradicts_the_profile(
 
 
 @virtual_time
-async def test_profile_with_another_type_of_block_has_none_of_it(
+async def test_block_with_the_type_of_another_block_is_not_supported(
     line: MemoryBus,
 ) -> None:
     profile = (await async_meter(line)).profile
     blocks = {**profile.blocks, "energies": profile.blocks["clock"]}
     meter = Meter(line.bus, 1, line.client(), replace(profile, blocks=blocks))
-    assert meter.energies is None
-    assert isinstance(meter.tariffs, Block)
+    assert meter.block("energies") is None
+    assert isinstance(meter.block("tariffs"), Block)
 
 
 # -- diagnostics ------------------------------------------------------------------
@@ -566,19 +556,19 @@ async def test_registers_are_returned_as_read(
     assert registers[50514] == 0
     assert list(registers) == sorted(registers)
     assert line.reads == [66, 54, 18, 10, 24, 9, 6]
-    meter.refuses = {57600}
+    meter.refused_blocks = {57600}
     with pytest.raises(IllegalDataAddressError):
         await known.async_read_registers()
 
 
-# -- over a serial port, on both client backends --------------------------------------
+# -- a serial port, with both client backends -----------------------------------------
 
 
 @pytest.fixture
 def serial_line(meter: SimulatedMeter) -> Any:
-    """Run a fast line with the meter on it."""
+    """Run a fast line with the meter on a pseudo-terminal."""
     with line_in_thread(
-        SerialLine([meter], baudrate=921_600, answer_delay=0.001)
+        SerialLine([meter], baudrate=921_600, response_delay=0.001)
     ) as running:
         yield running
 
@@ -587,7 +577,7 @@ def serial_line(meter: SimulatedMeter) -> Any:
 async def connection(
     request: pytest.FixtureRequest, serial_line: SerialLine
 ) -> AsyncGenerator[Any]:
-    """Open the line by each of the backends."""
+    """Return a connection of each client backend to the line."""
     backend: Any = getattr(modbus_connection, request.param)
     opened = backend.ModbusConnection(
         ModbusSerialParams(device=serial_line.port, baudrate=9600), timeout=3
@@ -596,6 +586,7 @@ async def connection(
     await opened.close()
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize("fault", [SERIAL_LOST, SERIAL_TRUNCATED, SERIAL_FLIPPED])
 async def test_meter_on_a_serial_port_is_probed_reset_and_read(
     connection: Any, serial_line: SerialLine, meter: SimulatedMeter, fault: SerialFault
@@ -618,8 +609,9 @@ async def test_meter_on_a_serial_port_is_probed_reset_and_read(
     assert values["energy_consumed"] == 1234.56
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize("backend", ["tmodbus", "pymodbus"])
-async def test_port_that_does_not_exist_is_a_connection_error(backend: str) -> None:
+async def test_missing_port_raises_connection_error(backend: str) -> None:
     connection = getattr(modbus_connection, backend).ModbusConnection(
         ModbusSerialParams(device="/dev/no-such-port")
     )

@@ -58,7 +58,7 @@ async def reconfigure(
 @pytest.fixture
 def moved_meter(meter: Meter, second_meter: Meter) -> Meter:
     """Return the meter of unit ID 1 as it responds at unit ID 2 after a change."""
-    meter.silent = True
+    meter.offline = True
     second_meter.serial = (0x1438, 0x0120, 1)
     return second_meter
 
@@ -180,7 +180,7 @@ async def test_another_meter_is_refused(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     text = await shown_error(hass, await reconfigure(hass, entry, 2))
-    assert f"its serial number is {SECOND_SERIAL} in place of {SERIAL}" in text
+    assert f"its serial number is {SECOND_SERIAL}, not {SERIAL}" in text
     assert subentry_of(entry).data["unit_id"] == 1
 
 
@@ -190,7 +190,7 @@ async def test_unit_id_of_a_meter_without_serial_number_is_refused(
     entry: CountisConfigEntry,
     second_meter: Meter,
 ) -> None:
-    second_meter.refuses = {50000}
+    second_meter.refused_blocks = {50000}
     await add_meter(unit_id=2)
     result = await reconfigure(hass, entry, 2)
     assert "COUNTIS #2 already has this unit ID" in await shown_error(hass, result)
@@ -215,7 +215,8 @@ async def test_meters_with_swapped_unit_ids_are_reconfigured_one_by_one(
     await until(lambda: not first.online and not second.online)
     line.meters[1], line.meters[2] = line.meters[2], line.meters[1]
     for unit_id, each in line.meters.items():
-        each.address = unit_id
+        each.serial = (0x1438, 0x0120, each.unit_id)
+        each.unit_id = unit_id
     line.cut = False
 
     # Another meter responds at the unit ID of each, so none of them is read.
@@ -255,8 +256,8 @@ async def test_meter_without_response_is_refused(
 async def test_meter_without_serial_number_moves(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter, second_meter: Meter
 ) -> None:
-    meter.refuses = {50000}
-    second_meter.refuses = {50000}
+    meter.refused_blocks = {50000}
+    second_meter.refused_blocks = {50000}
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     result = await reconfigure(hass, entry, 2)
@@ -267,11 +268,11 @@ async def test_meter_without_serial_number_moves(
 async def test_profile_is_taken_anew_only_on_request(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
-    meter.refuses = {PERIODS, PERIODS_UNIT_100}
+    meter.refused_blocks = {PERIODS, PERIODS_UNIT_100}
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     before = subentry_of(entry).data["profile"]
-    meter.refuses = set()
+    meter.refused_blocks = set()
     await reconfigure(hass, entry, 1)
     assert subentry_of(entry).data["profile"] == before
     result = await reconfigure(hass, entry, 1, take_profile=True)

@@ -1,11 +1,9 @@
-"""When an implausible level of a counter is accepted because it lasts."""
+"""Acceptance of an implausible counter level that lasts or is confirmed."""
 
 import pytest
 
-from custom_components.socomec_countis.countis.plausibility import (
-    Correction,
-    Limits,
-)
+from custom_components.socomec_countis.countis.limits import Limits
+from custom_components.socomec_countis.countis.plausibility import Correction
 
 from .counter_watch import (
     HIGH_RESOLUTION,
@@ -19,7 +17,7 @@ from .counter_watch import (
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
@@ -29,8 +27,8 @@ def watch() -> Watch:
 
 
 def lasting(watch: Watch, **readings: float | None) -> tuple[Correction, ...]:
-    """Return what a level corrects that is read for 70 s, every 10 s."""
-    corrections: tuple[Correction, ...] = watch.correct(10, HIGH_RESOLUTION, **readings)
+    """Return the corrections by a level that is read every 10 s for 70 s."""
+    corrections = watch.correct(10, HIGH_RESOLUTION, **readings)
     for _ in range(6):
         assert not corrections
         corrections = watch.correct(10, HIGH_RESOLUTION, **readings)
@@ -38,17 +36,17 @@ def lasting(watch: Watch, **readings: float | None) -> tuple[Correction, ...]:
 
 
 def confirmed(watch: Watch, **readings: float | None) -> tuple[Correction, ...]:
-    """Return what a level corrects that the user has confirmed."""
+    """Return the corrections by two readings of a level that the user confirmed."""
     assert not watch.correct(1, HIGH_RESOLUTION, **readings)
     return watch.correct(1, HIGH_RESOLUTION, **readings)
 
 
-# -- how long ----------------------------------------------------------------------
+# -- duration ----------------------------------------------------------------------
 
 
 def test_rise_after_a_restart_is_accepted_after_ten_minutes(watch: Watch) -> None:
     watch.restart()
-    corrections: tuple[Correction, ...] = watch.correct(energy_consumed=520.0)
+    corrections = watch.correct(energy_consumed=520.0)
     for _ in range(60):
         assert not corrections
         corrections = watch.correct(10, energy_consumed=520.0)
@@ -71,7 +69,7 @@ def test_implausible_level_is_accepted_after_a_minute(
     assert not watch.rejected(60, energy_consumed=900.5)
 
 
-def test_another_implausible_level_starts_the_minute_anew(watch: Watch) -> None:
+def test_another_implausible_level_restarts_the_minute(watch: Watch) -> None:
     for level in (800.0, 900.0):
         assert not watch.correct(10, energy_consumed=level)
         for _ in range(5):
@@ -79,7 +77,7 @@ def test_another_implausible_level_starts_the_minute_anew(watch: Watch) -> None:
     assert watch.correct(10, energy_consumed=900.0)
 
 
-def test_plausible_reading_starts_the_minute_anew(watch: Watch) -> None:
+def test_plausible_reading_restarts_the_minute(watch: Watch) -> None:
     for _ in range(6):
         assert not watch.correct(10, energy_consumed=900.0)
     assert not watch.rejected(1, energy_consumed=500.01)
@@ -89,7 +87,7 @@ def test_plausible_reading_starts_the_minute_anew(watch: Watch) -> None:
 
 
 @pytest.mark.parametrize("pause", [60, 300, 86_400])
-def test_few_wrong_readings_with_pauses_are_not_accepted(
+def test_three_wrong_readings_with_long_pauses_are_not_accepted(
     watch: Watch, pause: float
 ) -> None:
     for _ in range(3):
@@ -97,7 +95,7 @@ def test_few_wrong_readings_with_pauses_are_not_accepted(
     assert watch.value() == 500
 
 
-def test_level_that_is_read_rarely_is_accepted_after_some_readings(
+def test_level_read_every_62_s_is_accepted_within_six_readings(
     watch: Watch,
 ) -> None:
     corrections: tuple[Correction, ...] = ()
@@ -126,7 +124,7 @@ def test_corrections_name_only_the_counters_that_changed() -> None:
     }
 
 
-def test_counter_that_was_read_once_starts_the_minute_anew(watch: Watch) -> None:
+def test_counter_that_becomes_available_restarts_the_minute(watch: Watch) -> None:
     for _ in range(6):
         assert not watch.correct(
             10, energy_consumed=900.0, partial_energy_consumed=None
@@ -155,7 +153,7 @@ def test_correction_keeps_the_rollover_offset(reading: float, value: float) -> N
     assert watch.value() == value + 0.5
 
 
-def test_fall_that_would_book_the_rollover_offset_again_drops_it() -> None:
+def test_confirmed_fall_below_nine_tenths_drops_the_rollover_offset() -> None:
     watch = Watch()
     watch.rejected(energy_consumed=999_999.99)
     watch.rejected(60, energy_consumed=0.5)
@@ -170,7 +168,7 @@ def test_fall_that_would_book_the_rollover_offset_again_drops_it() -> None:
 def test_rollover_that_the_meter_counts_is_accepted_at_any_level(watch: Watch) -> None:
     watch.counters.overflows = {TOTAL: 3}
     assert not watch.rejected(60, energy_consumed=501)
-    # Meanwhile, the register rolled over.
+    # In 90 days at 4770 kW, the meter counts more than 10 000 000 kWh.
     watch.counters.limits = Limits.of_transformer(5000)
     watch.clock.seconds += 90 * 86_400
     assert watch.rejected(energy_consumed=400) == {TOTAL}
@@ -212,7 +210,7 @@ def test_partial_counter_at_a_lower_level_is_accepted_if_it_lasts(
     )
 
 
-def test_total_at_zero_does_not_stop_the_other_counters() -> None:
+def test_total_held_at_zero_does_not_hold_the_other_counters() -> None:
     watch = Watch()
     watch.rejected(energy_consumed=500, energy_produced=50, energy_reactive=0)
     for second in range(70):
@@ -239,7 +237,7 @@ def test_held_counter_that_changes_is_still_held_with_the_total() -> None:
     watch = Watch()
     watch.rejected(energy_consumed=500, energy_produced=7, partial_energy_consumed=50)
     for second in range(200):
-        # The total has failed, and the partial counter beside it begins to count.
+        # The total reads 0, and the partial counter beside it begins to count.
         partial = 0 if second < 100 else second / 100 - 1
         watch.correct(
             1, energy_consumed=0, energy_produced=7, partial_energy_consumed=partial
@@ -255,7 +253,7 @@ def test_tariff_at_zero_beside_another_one_is_held() -> None:
     assert watch.counters.values == {"tariff_1_energy": 500, "tariff_2_energy": 50}
 
 
-def test_counter_at_zero_continues_after_lasting_zeros_of_all() -> None:
+def test_counter_at_zero_is_accepted_after_lasting_zeros_of_all_counters() -> None:
     watch = Watch()
     watch.rejected(energy_consumed=500.0, energy_produced=0.0)
     for _ in range(100):
@@ -264,7 +262,7 @@ def test_counter_at_zero_continues_after_lasting_zeros_of_all() -> None:
     assert watch.value(OTHER) == 1.0
 
 
-def test_tariff_that_is_reset_after_a_rollover_begins_anew() -> None:
+def test_tariff_reset_after_a_rollover_drops_the_rollover_offset() -> None:
     watch = Watch()
     watch.rejected(tariff_1_energy=999_999.99)
     watch.rejected(60, tariff_1_energy=0.5)
@@ -277,7 +275,7 @@ def test_tariff_that_is_reset_after_a_rollover_begins_anew() -> None:
     )
 
 
-def test_tariffs_at_zero_are_accepted_once_one_of_them_counts() -> None:
+def test_tariffs_at_zero_are_accepted_after_one_of_them_counts() -> None:
     watch = Watch()
     watch.rejected(tariff_1_energy=500, tariff_2_energy=50, tariff_3_energy=0)
     for _ in range(100):
@@ -295,7 +293,7 @@ def test_tariffs_at_zero_are_accepted_once_one_of_them_counts() -> None:
     )
 
 
-def test_zeros_between_two_readings_of_a_level_start_the_minute_anew(
+def test_zeros_between_two_readings_of_a_level_restart_the_minute(
     watch: Watch,
 ) -> None:
     for _ in range(6):

@@ -17,10 +17,9 @@ from custom_components.socomec_countis.countis import (
     AnotherMeterError,
     NotACountisError,
     Profile,
-    async_read_serial_number,
     async_take_profile,
 )
-from custom_components.socomec_countis.countis.profile import PROFILE_VERSION, Variant
+from custom_components.socomec_countis.countis.profile import PROFILE_VERSION
 from custom_components.socomec_countis.countis.relations import POWER, TARIFFS
 from simulator import Meter as SimulatedMeter
 from simulator.table import text
@@ -55,11 +54,6 @@ def line(meter: SimulatedMeter) -> MemoryBus:
     return MemoryBus({1: meter})
 
 
-def types(profile: Profile) -> dict[str, str]:
-    """Return the types of the supported blocks by name."""
-    return {name: variant.type_name for name, variant in profile.blocks.items()}
-
-
 @virtual_time
 async def test_profile_says_what_the_meter_is_and_supports(line: MemoryBus) -> None:
     profile = await async_take_profile(line.unit())
@@ -69,13 +63,13 @@ async def test_profile_says_what_the_meter_is_and_supports(line: MemoryBus) -> N
         "1.02",
     )
     assert profile.blocks == {
-        "identity": Variant("Identity"),
-        "measurements": Variant("Measurements"),
-        "energies": Variant("Energies"),
-        "tariffs": Variant("Tariffs"),
-        "periods": Variant("Periods"),
-        "overflows": Variant("Overflows"),
-        "clock": Variant("Clock"),
+        "identity": "Identity",
+        "measurements": "Measurements",
+        "energies": "Energies",
+        "tariffs": "Tariffs",
+        "periods": "Periods",
+        "overflows": "Overflows",
+        "clock": "Clock",
     }
     assert profile.quantities >= {
         *("power", "power_l3", "voltage_l1", "energy_consumed", "tariff"),
@@ -119,7 +113,7 @@ async def test_stored_profile_without_a_key_is_outdated(
 async def test_unknown_content_of_a_stored_profile_is_ignored(line: MemoryBus) -> None:
     profile = await async_take_profile(line.unit())
     stored = profile.as_dict() | {"version": PROFILE_VERSION + 1, "new": [1]}
-    stored["blocks"]["clock"]["type"] = "Calendar"
+    stored["blocks"]["clock"] = "Calendar"
     newer = Profile.from_dict(stored)
     assert newer.quantities == profile.quantities
     assert newer.outdated
@@ -200,7 +194,7 @@ async def test_port_that_is_lost_ends_the_probe_at_any_block(line: MemoryBus) ->
 async def test_silent_unit_id_is_a_timeout(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.silent = True
+    meter.offline = True
     with pytest.raises(ModbusTimeoutError):
         await async_take_profile(line.unit())
 
@@ -209,7 +203,7 @@ async def test_silent_unit_id_is_a_timeout(
 async def test_broken_meter_is_a_bus_error(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.exception = 4
+    meter.exception_code = 4
     with pytest.raises(ModbusExceptionError):
         await async_take_profile(line.unit())
 
@@ -233,7 +227,7 @@ async def test_another_device_is_not_a_countis(
         await async_take_profile(line.unit())
 
 
-@pytest.mark.parametrize("how", ["refuses", "blank"])
+@pytest.mark.parametrize("how", ["refused_blocks", "blank_blocks"])
 @virtual_time
 async def test_meter_without_identification_is_known_by_its_measurements(
     line: MemoryBus, meter: SimulatedMeter, how: str
@@ -269,7 +263,7 @@ NO_VOLTS = [0xFFFF] * 6
 async def test_device_without_identification_and_mains_is_not_a_countis(
     line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
 ) -> None:
-    meter.refuses = {50000}
+    meter.refused_blocks = {50000}
     meter.override = registers
     with pytest.raises(NotACountisError):
         await async_take_profile(line.unit())
@@ -288,12 +282,12 @@ async def test_device_without_identification_and_mains_is_not_a_countis(
 async def test_device_without_identification_that_measures_a_mains_is_accepted(
     line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
 ) -> None:
-    meter.refuses = {50000}
+    meter.refused_blocks = {50000}
     meter.override = registers
     assert (await async_take_profile(line.unit())).model == "COUNTIS"
 
 
-@pytest.mark.parametrize("how", ["refuses", "blank"])
+@pytest.mark.parametrize("how", ["refused_blocks", "blank_blocks"])
 @virtual_time
 async def test_device_that_supports_nothing_is_not_a_countis(
     line: MemoryBus, meter: SimulatedMeter, how: str
@@ -333,7 +327,6 @@ async def test_serial_number_that_is_not_set_is_none(
     profile = await async_take_profile(line.unit())
     assert profile.serial_number is None
     assert profile.model == "COUNTIS E33"
-    assert await async_read_serial_number(line.unit()) is None
 
 
 @pytest.mark.parametrize("address", [50008, 50009, 50010])
@@ -342,15 +335,9 @@ async def test_serial_number_needs_all_of_its_registers(
     line: MemoryBus, meter: SimulatedMeter, address: int
 ) -> None:
     meter.override = dict.fromkeys({50008, 50009, 50010} - {address}, 0)
-    assert await async_read_serial_number(line.unit()) is not None
+    assert (await async_take_profile(line.unit())).serial_number is not None
     meter.override = {address: 0xFFFF}
-    assert await async_read_serial_number(line.unit()) is None
-
-
-@virtual_time
-async def test_serial_number_is_read_in_one_short_request(line: MemoryBus) -> None:
-    assert await async_read_serial_number(line.unit()) == SERIAL
-    assert line.reads == [5]
+    assert (await async_take_profile(line.unit())).serial_number is None
 
 
 @virtual_time
@@ -372,39 +359,41 @@ async def test_meter_that_refuses_reserved_registers_is_read_around_them(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refuses_reserved = True
-    assert (await async_take_profile(line.unit())).blocks == {
-        "identity": Variant("Identity", split=True),
-        "measurements": Variant("Measurements"),
-        "energies": Variant("Energies", split=True),
-        "tariffs": Variant("Tariffs"),
-        "periods": Variant("Periods"),
-        "overflows": Variant("Overflows", split=True),
-        "clock": Variant("Clock"),
+    profile = await async_take_profile(line.unit())
+    assert profile.split == {"identity", "energies", "overflows"}
+    assert profile.blocks == {
+        "identity": "Identity",
+        "measurements": "Measurements",
+        "energies": "Energies",
+        "tariffs": "Tariffs",
+        "periods": "Periods",
+        "overflows": "Overflows",
+        "clock": "Clock",
     }
 
 
-@pytest.mark.parametrize("how", ["refuses", "blank"])
+@pytest.mark.parametrize("how", ["refused_blocks", "blank_blocks"])
 @virtual_time
 async def test_low_resolution_counters_replace_those_that_a_meter_lacks(
     line: MemoryBus, meter: SimulatedMeter, how: str
 ) -> None:
     setattr(meter, how, {50944, 51200, 36928})
     profile = await async_take_profile(line.unit())
-    assert types(profile)["energies"] == "EnergiesInKwh"
-    assert types(profile)["tariffs"] == "TariffsInKwh"
-    assert types(profile)["periods"] == "PeriodsInKwh"
+    assert profile.blocks["energies"] == "EnergiesInKwh"
+    assert profile.blocks["tariffs"] == "TariffsInKwh"
+    assert profile.blocks["periods"] == "PeriodsInKwh"
 
 
-@pytest.mark.parametrize("how", ["refuses", "blank"])
+@pytest.mark.parametrize("how", ["refused_blocks", "blank_blocks"])
 @virtual_time
 async def test_high_resolution_counters_are_enough(
     line: MemoryBus, meter: SimulatedMeter, how: str
 ) -> None:
     setattr(meter, how, {50768, 50848, 36896})
     profile = await async_take_profile(line.unit())
-    assert types(profile)["energies"] == "Energies"
-    assert types(profile)["tariffs"] == "Tariffs"
-    assert types(profile)["periods"] == "Periods"
+    assert profile.blocks["energies"] == "Energies"
+    assert profile.blocks["tariffs"] == "Tariffs"
+    assert profile.blocks["periods"] == "Periods"
 
 
 @pytest.mark.parametrize(
@@ -423,7 +412,7 @@ async def test_high_resolution_counters_have_to_agree_with_the_others(
 ) -> None:
     low, high = divmod(round(kwh * 100), 0x1_0000)
     meter.override = {50946: low, 50947: high, 50770: 0, 50771: 1234}
-    assert types(await async_take_profile(line.unit()))["energies"] == block
+    assert (await async_take_profile(line.unit())).blocks["energies"] == block
 
 
 @pytest.mark.parametrize("first", [50772, 50948])
@@ -433,7 +422,7 @@ async def test_counter_that_only_one_block_has_is_no_contradiction(
 ) -> None:
     meter.override = {first: 0xFFFF, first + 1: 0xFFFF}
     profile = await async_take_profile(line.unit())
-    assert types(profile)["energies"] == "Energies"
+    assert profile.blocks["energies"] == "Energies"
     assert ("energy_reactive" in profile.quantities) == (first == 50772)
 
 
@@ -441,9 +430,9 @@ async def test_counter_that_only_one_block_has_is_no_contradiction(
 async def test_meter_without_counters_has_none(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refuses = {50768, 50848, 50944, 51200, 36864, 36896, 36928, 57600}
+    meter.refused_blocks = {50768, 50848, 50944, 51200, 36864, 36896, 36928, 57600}
     profile = await async_take_profile(line.unit())
-    assert types(profile) == {"identity": "Identity", "measurements": "Measurements"}
+    assert profile.blocks == {"identity": "Identity", "measurements": "Measurements"}
     assert profile.quantities.isdisjoint({"energy_consumed", "clock_offset"})
     assert profile.unused == set()
     assert profile.tariff_count is None
@@ -486,7 +475,7 @@ async def test_current_transformers_set_the_limits(
 ) -> None:
     meter.model = model
     if settings is None:
-        meter.refuses = {57344}
+        meter.refused_blocks = {57344}
     meter.settings |= settings or {}
     profile = await async_take_profile(line.unit())
     assert profile.primary_current == primary
@@ -541,7 +530,7 @@ async def test_starting_meter_has_no_profile_yet(
         ({51200, 50848}, "the tariffs are not available"),
     ],
 )
-@pytest.mark.parametrize("how", ["refuses", "blank"])
+@pytest.mark.parametrize("how", ["refused_blocks", "blank_blocks"])
 @virtual_time
 async def test_block_that_was_supported_before_is_required(
     line: MemoryBus, meter: SimulatedMeter, registers: set[int], reason: str, how: str
@@ -559,13 +548,13 @@ async def test_block_that_was_supported_before_is_required(
 async def test_block_that_was_not_supported_before_is_not_required(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refuses = {50944, 50768, 51200, 50848}
+    meter.refused_blocks = {50944, 50768, 51200, 50848}
     previous = await async_take_profile(line.unit())
     taken = await async_take_profile(line.unit(), expected=SERIAL, previous=previous)
     assert taken == previous
-    meter.refuses = set()
+    meter.refused_blocks = set()
     taken = await async_take_profile(line.unit(), expected=SERIAL, previous=previous)
-    assert types(taken)["energies"] == "Energies"
+    assert taken.blocks["energies"] == "Energies"
 
 
 @virtual_time

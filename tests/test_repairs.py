@@ -99,10 +99,10 @@ async def exchange(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> ir.IssueEntry:
     """Replace a meter by another one, and return the issue."""
-    meter.silent = True
+    meter.offline = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     set_stranger(meter)
-    meter.silent = False
+    meter.offline = False
     await until(lambda: issues(hass))
     return only_issue(hass)
 
@@ -250,10 +250,10 @@ async def test_meter_that_is_set_up_elsewhere_is_not_accepted(
     meter: Meter,
 ) -> None:
     await add_meter(unit_id=2)
-    meter.silent = True
+    meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
     meter.serial = (0x1438, 0x0120, 2)
-    meter.silent = False
+    meter.offline = False
     await until(lambda: issues(hass))
     result = await fix(post, only_issue(hass))
     assert (result["type"], result["reason"]) == ("abort", "already_configured")
@@ -265,11 +265,11 @@ async def test_meter_that_does_not_respond_is_not_accepted(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     form = await open_fix(post, await exchange(hass, entry, meter))
-    meter.silent = True
+    meter.offline = True
     result = await post(form["flow_id"])
     assert result["errors"] == {"base": "no_response"}
     assert result["description_placeholders"]["settings"] == "9600 baud, 8N1"
-    meter.silent = False
+    meter.offline = False
     result = await post(form["flow_id"])
     assert result["type"] == "create_entry"
     assert subentry_of(entry).unique_id == STRANGER_SERIAL
@@ -396,14 +396,14 @@ async def test_meter_that_is_offline_for_an_hour_is_an_issue_until_it_responds(
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    meter.silent = True
+    meter.offline = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     assert issues(hass) == []
-    meter.silent = False
+    meter.offline = False
     await until(lambda: state(hass, "power") == "1300")
 
     monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 0)
-    meter.silent = True
+    meter.offline = True
     await until(lambda: issues(hass))
     issue = only_issue(hass)
     assert issue.translation_key == "meter_offline"
@@ -412,7 +412,7 @@ async def test_meter_that_is_offline_for_an_hour_is_an_issue_until_it_responds(
         "unit_id": "1",
         "device": entry.data["device"],
     }
-    meter.silent = False
+    meter.offline = False
     await until(lambda: not issues(hass))
 
 
@@ -538,10 +538,10 @@ async def test_issue_of_rejected_counters_stays_while_the_meter_is_offline(
 ) -> None:
     meter.override = {50946: 0, 50947: 0}
     await until(lambda: issues(hass))
-    meter.silent = True
+    meter.offline = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     assert "counters_rejected" in {each.translation_key for each in issues(hass)}
     meter.override = {}
-    meter.silent = False
+    meter.offline = False
     await until(lambda: not issues(hass))
     assert state(hass, "energy_consumed") == "1234.56"

@@ -1,6 +1,6 @@
 """The meters of a bus: added, changed, removed and lost while the others are polled."""
 
-from collections.abc import Generator
+from collections.abc import AsyncGenerator
 import logging
 import time
 from typing import Any
@@ -10,7 +10,7 @@ from modbus_connection import ModbusUnit
 import pytest
 from pytest_homeassistant_custom_component.common import async_fire_time_changed
 
-from custom_components.socomec_countis import coordinator, runtime
+from custom_components.socomec_countis import coordinator
 from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
 from custom_components.socomec_countis.countis import (
     Profile,
@@ -27,7 +27,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
-from simulator import Line, Meter, line_in_thread
+from simulator import Line, Meter
 
 from .common import (
     SECOND_SERIAL,
@@ -37,6 +37,7 @@ from .common import (
     FlowResult,
     coordinator_of,
     entity_id,
+    memory_line,
     reads,
     state,
     subentry_of,
@@ -52,15 +53,15 @@ async_remove_file = Store.async_remove
 @pytest.fixture
 def third_meter(clock: Clock) -> Meter:
     """Return the meter of unit ID 2 as it responds at unit ID 3 after a change."""
-    return Meter(address=3, clock=clock, serial=(0x1438, 0x0120, 2), silent=True)
+    return Meter(unit_id=3, clock=clock, serial=(0x1438, 0x0120, 2), offline=True)
 
 
 @pytest.fixture
-def line(meter: Meter, second_meter: Meter, third_meter: Meter) -> Generator[Line]:
+async def line(
+    meter: Meter, second_meter: Meter, third_meter: Meter
+) -> AsyncGenerator[Line]:
     """Run a fast line with three meters."""
-    with line_in_thread(
-        Line([meter, second_meter, third_meter], baudrate=921_600, answer_delay=0.001)
-    ) as running:
+    async with memory_line([meter, second_meter, third_meter]) as running:
         yield running
 
 
@@ -140,14 +141,14 @@ async def move_second(
     hass: HomeAssistant, entry: CountisConfigEntry, second: Meter, third: Meter
 ) -> None:
     """Move the second meter to another unit ID."""
-    second.silent, third.silent = True, False
+    second.offline, third.offline = True, False
     assert (await reconfigure(hass, entry, 2, 3))["reason"] == "reconfigure_successful"
     await until(lambda: state(hass, "power", SECOND_SERIAL) == "1300")
 
 
 async def lose_second(entry: CountisConfigEntry, second: Meter) -> None:
     """Lose the second meter."""
-    second.silent = True
+    second.offline = True
     await until(lambda: not coordinator_of(entry, 2).online)
 
 
@@ -182,7 +183,7 @@ async def test_meter_is_polled_every_second_on_the_slowest_bus(
 ) -> None:
     # At 4800 baud, a poll takes more than half of each second.
     line.character_seconds = 11 / 4800
-    line.answer_delay = 0.02
+    line.response_delay = 0.02
     await add_meter(baudrate="4800")
     polls = Polls(line)
     await polls.until_more(5)
@@ -211,7 +212,7 @@ async def test_deleted_meter_leaves_nothing_behind(
     subentry_id = subentry_of(entry, 2).subentry_id
     assert f"{DOMAIN}.{subentry_id}" in hass_storage
     monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 0)
-    second_meter.silent = True
+    second_meter.offline = True
     await until(lambda: ir.async_get(hass).issues)
 
     await remove(hass, entry, 2)
@@ -291,9 +292,9 @@ async def test_only_the_identity_is_read_if_only_buttons_are_enabled(
 
     # It is known nevertheless whether the meter is online.
     button = "reset_partial_counters"
-    meter.silent = True
+    meter.offline = True
     await until(lambda: state(hass, button) == STATE_UNAVAILABLE)
-    meter.silent = False
+    meter.offline = False
     await until(lambda: state(hass, button) != STATE_UNAVAILABLE)
     assert coordinator_of(entry).online
 
@@ -337,7 +338,7 @@ async def without_tariffs(
     hass: HomeAssistant, quick: None, meter: Meter, add_meter: AddMeter
 ) -> CountisConfigEntry:
     """Return the entry of a meter that has no tariffs and counts no overflows."""
-    meter.refuses = {51200, 50848, 36864}
+    meter.refused_blocks = {51200, 50848, 36864}
     await add_meter()
     entry: CountisConfigEntry
     (entry,) = hass.config_entries.async_entries(DOMAIN)
@@ -355,7 +356,7 @@ async def test_other_firmware_has_the_profile_taken_anew(
     entry = without_tariffs
     await hass.config_entries.async_unload(entry.entry_id)
     meter.override = {50007: 200}
-    meter.refuses = set()
+    meter.refused_blocks = set()
     await hass.config_entries.async_setup(entry.entry_id)
     before = entry.runtime_data
     assert profile_of(entry).software_version == "1.02"
@@ -386,7 +387,7 @@ async def test_refused_block_has_the_profile_taken_anew(
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
     assert state(hass, "energy_consumed_today") == "0"
-    meter.refuses = {36928, 36896}
+    meter.refused_blocks = {36928, 36896}
     await until(lambda: "periods" not in profile_of(entry).blocks)
     await until(lambda: state(hass, "energy_consumed_today") == STATE_UNAVAILABLE)
     await until_polled(entry)
@@ -455,15 +456,15 @@ async def test_profile_that_cannot_be_taken_is_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "custom_components.socomec_countis")
-    monkeypatch.setattr(runtime, "PROFILE_PERIOD", 0)
+    monkeypatch.setattr(coordinator, "PROFILE_PERIOD", 0)
     await hass.config_entries.async_unload(entry.entry_id)
     meter.override = {50007: 200}
     # A meter that had counters has them again after its start.
-    meter.refuses = {50944, 50768}
+    meter.refused_blocks = {50944, 50768}
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: "the profile cannot be taken" in caplog.text)
     assert profile_of(entry).software_version == "1.02"
-    meter.refuses = set()
+    meter.refused_blocks = set()
     await until(lambda: profile_of(entry).software_version == "2.00")
     await until_read(hass, entry)
     assert state(hass, "energy_consumed") == "1234.56"
@@ -480,7 +481,7 @@ async def test_profile_is_not_taken_anew_more_often_than_each_hour(
     caplog.set_level(logging.DEBUG, "custom_components.socomec_countis")
     await hass.config_entries.async_unload(entry.entry_id)
     meter.override = {50007: 200}
-    meter.refuses = {50944, 50768}
+    meter.refused_blocks = {50944, 50768}
     line.requests.clear()
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: "the profile cannot be taken" in caplog.text)
@@ -507,7 +508,7 @@ async def test_meter_that_is_deleted_while_its_profile_is_taken_is_no_error(
         return previous
 
     await hass.config_entries.async_unload(entry.entry_id)
-    monkeypatch.setattr(runtime, "async_take_profile", async_take_profile)
+    monkeypatch.setattr(coordinator, "async_take_profile", async_take_profile)
     meter.override = {50007: 200}
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: taken)

@@ -1,7 +1,7 @@
 """The scan for meters: in virtual time, and over a real serial line."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,9 @@ from custom_components.socomec_countis.countis.line_settings import (
 )
 from custom_components.socomec_countis.countis.probe import (
     HOST_SECONDS,
-    OPEN_SECONDS,
     UNIT_IDS,
     Probe,
     plan,
-    worst_case_seconds,
 )
 from custom_components.socomec_countis.countis.scan import (
     RESERVED_UNIT_ID,
@@ -41,10 +39,17 @@ from custom_components.socomec_countis.countis.scan import (
     OpenBus,
     Scan,
 )
-from simulator import FLIPPED, Line, Meter, line_in_thread
+from simulator import FLIPPED, Line, Meter
 
-from .common import SERIAL
-from .virtual_bus import VirtualBus, VirtualMeter, run, seconds_of
+from .common import SERIAL, memory_line
+from .virtual_bus import (
+    OPEN_SECONDS,
+    VirtualBus,
+    VirtualMeter,
+    seconds_of,
+    worst_case_seconds,
+)
+from .virtual_time import run
 
 USUAL = LineSettings(9600, "N", 2)
 SLOW = LineSettings(4800, "N", 2)
@@ -64,7 +69,7 @@ def _custom_integrations() -> None:
 
 def at(unit_id: int, *settings: LineSettings, **changes: Any) -> VirtualMeter:
     """Return a meter in memory at a unit ID, with settings that it understands."""
-    return VirtualMeter(Meter(address=unit_id), settings or [USUAL], **changes)
+    return VirtualMeter(Meter(unit_id=unit_id), settings or [USUAL], **changes)
 
 
 def unit_ids_of(found: Sequence[FoundMeter]) -> list[int]:
@@ -314,7 +319,7 @@ def test_settings_of_another_device_are_those_of_the_bus() -> None:
 @pytest.mark.parametrize("exception", [1, 2, 4])
 def test_device_that_refuses_everything_is_another_one(exception: int) -> None:
     other = at(1)
-    other.meter.exception = exception
+    other.meter.exception_code = exception
     line = VirtualBus([other, at(2)])
     scan = Scan(line.open, [USUAL], [1, 2, 3])
     run(scan.async_run())
@@ -325,7 +330,7 @@ def test_device_that_refuses_everything_is_another_one(exception: int) -> None:
 @pytest.mark.parametrize("exception", [10, 11])
 def test_lost_response_behind_a_gateway_is_no_device(exception: int) -> None:
     silent = at(1)
-    silent.meter.exception = exception
+    silent.meter.exception_code = exception
     line = VirtualBus([silent, at(2)], framing="tcp")
     scan = Scan(line.open, [USUAL], [1, 2, 3])
     run(scan.async_run())
@@ -616,10 +621,10 @@ class Port:
 
 
 @pytest.fixture
-def linked_line(meter: Meter, tmp_path: Path) -> Iterator[Line]:
+async def linked_line(meter: Meter, tmp_path: Path) -> AsyncIterator[Line]:
     """Run a line whose port is gone for good when it is unplugged."""
-    line = Line([meter], baudrate=921_600, answer_delay=0.001, link=tmp_path / "port")
-    with line_in_thread(line):
+    line = memory_line([meter], link=tmp_path / "port")
+    async with line:
         yield line
 
 
@@ -627,7 +632,7 @@ async def test_settings_of_a_known_unit_id_are_found_on_a_line(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe_module, "AUTO_MODE_PROBES", 2)
-    line.understood_baudrate = 38400
+    line.meter_baudrate = 38400
     port = Port(line)
     scan = Scan(port.open, [USUAL, FAST], [1])
     await scan.async_run()

@@ -1,7 +1,7 @@
 """Finding meters by a scan: with a new bus, and on a bus that is set up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 import re
@@ -10,7 +10,7 @@ from typing import Any
 from modbus_connection import ModbusSerialParams, ModbusUnit
 import pytest
 
-from custom_components.socomec_countis import config_flow, scan_flow
+from custom_components.socomec_countis import config_flow, connection, scan_flow
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import settings_to_try
 from custom_components.socomec_countis.runtime import CountisConfigEntry
@@ -24,7 +24,7 @@ from homeassistant.data_entry_flow import (
     UnknownFlow,
 )
 from homeassistant.helpers.translation import async_get_translations
-from simulator import Line, Meter, line_in_thread
+from simulator import Line, Meter
 
 from .common import (
     SECOND_SERIAL,
@@ -35,6 +35,7 @@ from .common import (
     coordinator_of,
     end_of_scan,
     flow_manager,
+    memory_line,
     open_add_meters,
     open_form,
     shown_error,
@@ -60,10 +61,10 @@ def _few_unit_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def line(meter: Meter, second_meter: Meter) -> Generator[Line]:
+async def line(meter: Meter, second_meter: Meter) -> AsyncGenerator[Line]:
     """Run a fast line with three meters on it."""
-    meters = [meter, second_meter, Meter(address=7)]
-    with line_in_thread(Line(meters, baudrate=921_600, answer_delay=0.001)) as running:
+    meters = [meter, second_meter, Meter(unit_id=7)]
+    async with memory_line(meters) as running:
         yield running
 
 
@@ -140,7 +141,7 @@ async def test_ticked_meters_become_one_entry(hass: HomeAssistant, line: Line) -
 async def test_settings_of_the_meters_are_found(
     hass: HomeAssistant, line: Line
 ) -> None:
-    line.understood_baudrate = 38400
+    line.meter_baudrate = 38400
     unknown = dict.fromkeys(("baudrate", "parity", "stopbits"))
     result = await end_of_scan(hass, await start(hass, line, **unknown))
     assert {each.split(" · ")[2] for each in listed(result).values()} == {
@@ -157,7 +158,7 @@ async def test_settings_of_the_meters_are_found(
 async def test_known_unit_id_is_tried_with_all_settings_that_fit(
     hass: HomeAssistant, line: Line
 ) -> None:
-    line.understood_baudrate = 19200
+    line.meter_baudrate = 19200
     result = await end_of_scan(
         hass, await start(hass, line, unit_id=2, baudrate=None, stopbits=None)
     )
@@ -191,7 +192,7 @@ async def test_progress_lists_meters_and_time_left(
         assert re.fullmatch(
             r"([1-4] min )?[1-5]?\d s", placeholders(result)["time_left"]
         )
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         result = await flow.async_configure(result["flow_id"])
     assert seen == {
         "": "scan",
@@ -255,7 +256,7 @@ async def test_second_dialog_on_the_bus_is_told(
     first = await start(hass, line, baudrate=None)
     for changes in ({}, {"unit_id": 1}, {"baudrate": "4800"}):
         second = await start(hass, line, **changes)
-        assert "Another dialog uses" in await shown_error(hass, second)
+        assert "Another dialog is using" in await shown_error(hass, second)
     assert len(listed(await end_of_scan(hass, first))) == 3
     assert hass.data[scan_flow.BUSES_IN_USE] == set()
 
@@ -275,8 +276,8 @@ async def test_bus_that_was_set_up_during_the_scan_is_named(
 async def test_meter_on_another_bus_is_marked_and_not_ticked(
     hass: HomeAssistant, add_meter: AddMeter, line: Line, meter: Meter
 ) -> None:
-    other = Line([Meter(address=4, serial=(0x1438, 0x0120, 1))], baudrate=921_600)
-    with line_in_thread(other):
+    other = memory_line([Meter(unit_id=4, serial=(0x1438, 0x0120, 1))])
+    async with other:
         await add_meter(device=other.port, unit_id=4)
         result = await end_of_scan(hass, await start(hass, line))
         assert list(listed(result).values()) == [
@@ -328,7 +329,7 @@ async def test_scan_is_repeated(hass: HomeAssistant, line: Line) -> None:
     refused = await end_of_scan(
         hass, await submit(hass, result, {"next_step_id": "scan"})
     )
-    assert "Another dialog uses" in await shown_error(hass, refused)
+    assert "Another dialog is using" in await shown_error(hass, refused)
     hass.config_entries.flow.async_abort((await end_of_scan(hass, other))["flow_id"])
     line.cut = True
     result = await end_of_scan(
@@ -384,7 +385,7 @@ async def test_port_taken_with_other_settings_is_an_error_of_the_form(
 
         line.cut = True
         result = await start(hass, line, baudrate=None)
-        monkeypatch.setattr(scan_flow, "async_get_temporary_unit", take_port)
+        monkeypatch.setattr(connection, "async_get_temporary_unit", take_port)
         result = await end_of_scan(hass, result)
         assert "(9600 baud, 8O1)" in await shown_error(hass, result)
 
@@ -410,7 +411,7 @@ async def test_more_meters_are_found_while_the_first_is_polled(
     runtime = entry.runtime_data
     first = coordinator_of(entry)
     failures: list[Any] = []
-    first.fail = lambda *args: failures.append(args)  # type: ignore[method-assign]
+    first.polled.on_error = lambda *args: failures.append(args)
     before = runtime.bus.traffic[1].requests
     line.requests.clear()
     result = await end_of_scan(hass, await start_on(hass, entry))
@@ -448,7 +449,7 @@ async def test_two_scans_of_a_bus_are_told(
 ) -> None:
     first = await start_on(hass, entry)
     text = await shown_error(hass, await start_on(hass, entry))
-    assert "Another dialog uses" in text
+    assert "Another dialog is using" in text
     assert len(listed(await end_of_scan(hass, first))) == 2
 
 
@@ -479,6 +480,6 @@ async def test_bus_that_is_scanned_is_not_reconfigured(
     )
     entered = bus_form(line, unit_id=None, baudrate="19200")
     text = await shown_error(hass, await submit(hass, form, entered))
-    assert "Another dialog uses" in text
+    assert "Another dialog is using" in text
     assert len(listed(await end_of_scan(hass, scan))) == 2
     assert entry.runtime_data is runtime

@@ -252,7 +252,7 @@ async def test_block_that_cannot_be_read_costs_only_its_own_quantities(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "custom_components.socomec_countis")
-    meter.blank = {50512}
+    meter.blank_blocks = {50512}
     for _ in range(2):
         await until_polled(entry)
     assert state(hass, "power") == STATE_UNAVAILABLE
@@ -260,7 +260,7 @@ async def test_block_that_cannot_be_read_costs_only_its_own_quantities(
     assert state(hass, "phase_l1_present") == STATE_UNAVAILABLE
     assert state(hass, "energy_consumed") == "1234.56"
     assert caplog.text.count("COUNTIS E33 #1: the measurements cannot be read") == 1
-    meter.blank = set()
+    meter.blank_blocks = set()
     await until_polled(entry)
     assert state(hass, "power") == "1300"
     assert state(hass, "phase_l1_present") == "on"
@@ -301,7 +301,7 @@ async def test_quantity_that_is_not_available_later_is_unknown(
 async def test_meter_without_tariff_counters_gets_no_entity_for_them(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    meter.refuses = {51200, 50848}
+    meter.refused_blocks = {51200, 50848}
     await add_meter()
     assert hass.states.get("sensor.countis_e33_1_energy_consumed")
     assert not hass.states.get("sensor.countis_e33_1_tariff_1_energy")

@@ -19,7 +19,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.recorder import get_instance
 from homeassistant.util import dt as dt_util
 from simulator import (
-    ANOTHER_ADDRESS,
+    ANOTHER_UNIT_ID,
     FLIPPED,
     LOST,
     NOISE_BEFORE,
@@ -47,7 +47,7 @@ KEYS = (
 
 STEP_SECONDS = 1200
 DAY_STEPS = 86_400 // STEP_SECONDS
-SEEDS = range(12)
+SEEDS = range(4)
 
 
 @pytest.fixture(autouse=True)
@@ -100,10 +100,10 @@ async def test_offline_meter_and_a_reload_add_nothing_to_the_statistics(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.load = Constant(Phase(2000), Phase(1000), Phase(0))
-    meter.silent = True
+    meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
     clock.seconds += 3600
-    meter.silent = False
+    meter.offline = False
     await until(lambda: coordinator_of(entry).online)
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
@@ -144,7 +144,7 @@ class BadDay:
 
     async def bad_bytes(self) -> None:
         """Disturb some responses."""
-        faults = (LOST, FLIPPED, TRUNCATED, NOISE_BEFORE, ANOTHER_ADDRESS, ZEROS)
+        faults = (LOST, FLIPPED, TRUNCATED, NOISE_BEFORE, ANOTHER_UNIT_ID, ZEROS)
         self.line.faults.extend(
             self.random.choice((Fault(), *faults)) for _ in range(4)
         )
@@ -171,15 +171,15 @@ class BadDay:
 
     async def all_ones(self) -> None:
         """Let the counters not be available for a while."""
-        self.meter.blank = {50944, 51200}
+        self.meter.blank_blocks = {50944, 51200}
         await self.poll()
-        self.meter.blank = set()
+        self.meter.blank_blocks = set()
 
     async def exception(self) -> None:
         """Let the meter refuse everything for a while."""
-        self.meter.exception = self.random.choice((1, 2, 3, 4, 5, 11))
+        self.meter.exception_code = self.random.choice((1, 2, 3, 4, 5, 11))
         await self.poll()
-        self.meter.exception = None
+        self.meter.exception_code = None
 
     async def cut(self) -> None:
         """Cut the bus while the meter goes on counting."""
@@ -193,7 +193,7 @@ class BadDay:
 
     async def restart_without_the_meter(self) -> None:
         """Reload the entry while the meter is offline or starting."""
-        reason = self.random.choice(("silent", "starting"))
+        reason = self.random.choice(("offline", "starting"))
         setattr(self.meter, reason, True)
         await self.restart()
         self.clock.seconds += 30

@@ -1,6 +1,6 @@
 """The tariff: one meter by its select, several by the action."""
 
-from collections.abc import Generator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import area_registry as ar
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
-from simulator import LOST, Line, Meter, line_in_thread
+from simulator import LOST, Line, Meter
 
 from .common import (
     SECOND_SERIAL,
@@ -37,6 +37,7 @@ from .common import (
     coordinator_of,
     entity_id,
     lose_responses_to_writes,
+    memory_line,
     shown_states,
     state,
     until,
@@ -139,13 +140,13 @@ async def test_options_are_those_of_the_meter_also_while_it_is_offline(
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     # A restart without the meter.
     await hass.config_entries.async_unload(entry.entry_id)
-    meter.silent = True
+    meter.offline = True
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: state(hass, "tariff") == STATE_UNAVAILABLE)
     select_entity = er.async_get(hass).async_get(entity_id(hass, "tariff"))
     assert select_entity is not None
     assert select_entity.capabilities == {ATTR_OPTIONS: tariffs}
-    meter.silent = False
+    meter.offline = False
     await until(lambda: state(hass, "tariff") == "1")
     assert options(hass) == tariffs
 
@@ -165,10 +166,10 @@ async def test_tariff_that_the_meter_does_not_have_is_unknown(
 async def test_meter_that_does_not_change_its_tariff_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.ignores_commands = {40481}
+    meter.ignored_writes = {40481}
     with pytest.raises(HomeAssistantError, match="did not change its tariff"):
         await select(hass, "2")
-    meter.refuses_commands = {40481}
+    meter.refused_writes = {40481}
     with pytest.raises(HomeAssistantError, match="did not change its tariff"):
         await select(hass, "2")
     assert state(hass, "tariff") == "1"
@@ -186,7 +187,7 @@ async def test_lost_response_to_a_tariff_is_confirmed_by_the_read_back(
 async def test_meter_without_tariffs_has_no_select(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    meter.refuses = {50848, 51200}
+    meter.refused_blocks = {50848, 51200}
     await add_meter()
     assert not hass.states.async_entity_ids(SELECT_DOMAIN)
 
@@ -307,15 +308,15 @@ async def test_disabled_meter_in_a_targeted_area_is_left_out(
     await set_tariff(hass, 3, **{ATTR_AREA_ID: cellar.id})
     assert writes_on(line) == [b"\x01\x06\x9e\x21\x00\x03"]
     assert writes_on(second_line) == []
-    with pytest.raises(ServiceValidationError, match="No COUNTIS meter"):
+    with pytest.raises(ServiceValidationError, match="no COUNTIS meter"):
         await set_tariff(hass, 3, device_id=third)
 
 
 @pytest.fixture
-def second_line(clock: Clock) -> Generator[Line]:
+async def second_line(clock: Clock) -> AsyncGenerator[Line]:
     """Run another line, with meters at unit IDs 3 and 4."""
-    meters = [Meter(address=unit_id, clock=clock) for unit_id in (3, 4)]
-    with line_in_thread(Line(meters, baudrate=921_600, answer_delay=0.001)) as line:
+    meters = [Meter(unit_id=unit_id, clock=clock) for unit_id in (3, 4)]
+    async with memory_line(meters) as line:
         yield line
 
 
@@ -346,12 +347,12 @@ async def test_meter_that_does_not_follow_a_broadcast_is_named(
     second_meter: Meter,
     meter: Meter,
 ) -> None:
-    second_meter.ignores_commands = {40481}
+    second_meter.ignored_writes = {40481}
     with pytest.raises(HomeAssistantError, match=r"COUNTIS E33 #2 did not change"):
         await set_tariff(hass, 2)
     assert state(hass, "tariff") == "2"
     assert state(hass, "tariff", SECOND_SERIAL) == "1"
-    meter.ignores_commands = {40481}
+    meter.ignored_writes = {40481}
     with pytest.raises(HomeAssistantError, match=r"#1 did(.|\n)*#2 did"):
         await set_tariff(hass, 3)
     # An error within another one is in the language of Home Assistant.
@@ -366,7 +367,7 @@ async def test_meter_that_does_not_follow_a_broadcast_is_named(
 async def test_offline_meter_is_reported_and_the_other_one_changes(
     hass: HomeAssistant, two_meters: CountisConfigEntry, second_meter: Meter
 ) -> None:
-    second_meter.silent = True
+    second_meter.offline = True
     await until(lambda: not coordinator_of(two_meters, 2).online)
     with pytest.raises(HomeAssistantError, match="No meter responds at unit ID 2"):
         await set_tariff(hass, 2)
@@ -400,9 +401,9 @@ async def test_tariff_that_a_targeted_meter_does_not_have_is_refused(
 async def test_action_without_a_meter_is_refused(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
-    with pytest.raises(ServiceValidationError, match="No COUNTIS meter"):
+    with pytest.raises(ServiceValidationError, match="no COUNTIS meter"):
         await set_tariff(hass, 1, device_id=[])
-    with pytest.raises(ServiceValidationError, match="No COUNTIS meter"):
+    with pytest.raises(ServiceValidationError, match="no COUNTIS meter"):
         await set_tariff(hass, 1, device_id=["gone"], entity_id=["sensor.other"])
 
 
@@ -440,14 +441,14 @@ async def test_failed_wiring_check_keeps_the_results_of_other_meters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(coordinator_module, "WIRING_SECONDS", 0)
-    meter.silent = True
+    meter.offline = True
     await until(lambda: not coordinator_of(two_meters).online)
     failed, checked = await check_wiring(hass)
     assert failed["meter"] == "COUNTIS E33 #1"
     assert "No meter responds at unit ID 1" in failed["error"]
     assert checked["meter"] == "COUNTIS E33 #2"
     assert "codes" in checked
-    second_meter.silent = True
+    second_meter.offline = True
     await until(lambda: not coordinator_of(two_meters, 2).online)
     with pytest.raises(HomeAssistantError, match=r"unit ID 1(.|\n)*unit ID 2"):
         await check_wiring(hass)

@@ -1,4 +1,4 @@
-"""Texts, icons and descriptions of actions, by the rules of hassfest."""
+"""Texts, icons and actions: complete, and valid by the rules of hassfest."""
 
 from collections.abc import Callable, Iterator
 import copy
@@ -24,16 +24,12 @@ from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.service import async_get_all_descriptions
 from homeassistant.setup import async_setup_component
 
-from .test_files import INTEGRATION, TEXTS, load
-from .test_publishing import CORE
+from .files import CORE, INTEGRATION, TEXTS, load
 from .text_rules import ICONS, TRANSLATIONS
 
 LANGUAGES = sorted((INTEGRATION / "translations").glob("*.json"))
 ICON_FILE = load(INTEGRATION / "icons.json")
-ACTIONS_FILE = INTEGRATION / "services.yaml"
-ACTIONS: dict[str, Any] = (
-    yaml.safe_load(ACTIONS_FILE.read_text()) if ACTIONS_FILE.exists() else {}
-)
+ACTIONS: dict[str, Any] = yaml.safe_load((INTEGRATION / "services.yaml").read_text())
 
 DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
     "binary_sensor": PHASES,
@@ -44,7 +40,7 @@ DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
 
 
 def flat(texts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each text with the path to it."""
+    """Yield each text with its path, such as `config.step.user.title`."""
     for key, value in texts.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")
@@ -53,12 +49,12 @@ def flat(texts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def placeholders(texts: dict[str, Any]) -> dict[str, set[str]]:
-    """Return the placeholders of every text."""
+    """Return the placeholders of each text by its path."""
     return {path: set(re.findall(r"{(\w+)}", text)) for path, text in flat(texts)}
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_texts_follow_the_rules(path: Path) -> None:
+def test_translation_follows_the_rules_of_hassfest(path: Path) -> None:
     TRANSLATIONS(load(path))
 
 
@@ -68,7 +64,7 @@ def test_language_has_the_texts_and_placeholders_of_english(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_error_has_the_same_words_everywhere(path: Path) -> None:
+def test_error_has_the_same_text_in_each_dialog(path: Path) -> None:
     texts = load(path)
     flows = [texts["config"], *texts["config_subentries"].values()]
     flows += [
@@ -76,26 +72,25 @@ def test_error_has_the_same_words_everywhere(path: Path) -> None:
     ]
     errors = [flow["error"] for flow in flows if "error" in flow]
     errors.append({key: each["message"] for key, each in texts["exceptions"].items()})
-    # It says what to check, which differs.
-    differ = {"another_meter"}
-    keys = {key for each in errors for key in each} - differ
+    # Each dialog names other things to check for another meter.
+    keys = {key for each in errors for key in each} - {"another_meter"}
     assert len(keys) > len(errors)
     for key in keys:
         assert len({each[key] for each in errors if key in each}) == 1, key
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_issues_of_meters_end_with_the_same_words(path: Path) -> None:
-    ends = [
+def test_fix_flows_of_meters_abort_with_the_same_text(path: Path) -> None:
+    aborts = [
         each["fix_flow"]["abort"]["not_set_up"]
         for each in load(path)["issues"].values()
         if "abort" in each.get("fix_flow", {})
     ]
-    assert len(ends) == len(FLOWS)
-    assert len({*ends}) == 1
+    assert len(aborts) == len(FLOWS)
+    assert len({*aborts}) == 1
 
 
-def test_every_error_of_the_bus_has_a_text_in_each_dialog() -> None:
+def test_error_of_the_bus_has_a_text_in_each_dialog() -> None:
     keys = {
         key for kind, key in ERROR_KEYS.items() if not issubclass(kind, CommandError)
     }
@@ -106,11 +101,11 @@ def test_every_error_of_the_bus_has_a_text_in_each_dialog() -> None:
     assert TEXTS["exceptions"].keys() >= keys | set(ERROR_KEYS.values())
 
 
-def test_icons_follow_the_rules() -> None:
+def test_icons_follow_the_rules_of_hassfest() -> None:
     ICONS(ICON_FILE)
 
 
-def test_frontend_has_every_icon() -> None:
+def test_icon_exists_in_the_frontend() -> None:
     known = {
         f"mdi:{icon['name']}"
         for icon in load(Path(hass_frontend.where()) / "static/mdi/iconList.json")
@@ -118,26 +113,26 @@ def test_frontend_has_every_icon() -> None:
     assert {icon for _, icon in flat(ICON_FILE)} <= known
 
 
-def test_every_entity_has_a_name_and_an_icon_and_no_other_does() -> None:
+def test_each_entity_and_no_other_has_a_name_and_an_icon() -> None:
     for platform, descriptions in DESCRIPTIONS.items():
         icons = ICON_FILE["entity"][platform]
         keys = {description.key for description in descriptions}
         assert TEXTS["entity"][platform].keys() == keys
         assert icons.keys() <= keys
-        # Home Assistant has icons for its device classes.
+        # Home Assistant provides an icon for each device class.
         for description in descriptions:
             assert description.device_class or description.key in icons
 
 
 @pytest.mark.parametrize("name", ["dsmr", "growatt_server", "modbus", "tplink"])
-def test_rules_accept_the_texts_of_home_assistant(name: str) -> None:
-    # Its texts as they are delivered: what hassfest has accepted.
+def test_texts_and_icons_of_home_assistant_are_accepted(name: str) -> None:
+    # Hassfest has accepted these texts.
     TRANSLATIONS(load(CORE / name / "translations" / "en.json"))
     ICONS(load(CORE / name / "icons.json"))
 
 
-def wrong(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-    """Return the English texts with something wrong."""
+def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """Return a changed copy of the English texts."""
     texts: dict[str, Any] = copy.deepcopy(TEXTS)
     change(texts)
     return texts
@@ -147,30 +142,31 @@ def wrong(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     "change",
     [
         lambda texts: texts.update(titel="COUNTIS"),
-        lambda texts: texts["config"]["error"].update(new="<b>Nobody</b>"),
-        lambda texts: texts["config"]["error"].update(new="Nobody "),
+        lambda texts: texts["config"]["error"].update(new="<b>Bold</b>"),
+        lambda texts: texts["config"]["error"].update(new="Space at the end "),
         lambda texts: texts["config"]["error"].update(new="See https://x.org"),
         lambda texts: texts["config"]["error"].update(new="[%key:common::no%]"),
         lambda texts: texts["config"]["error"].update(new="At '{device}'"),
+        lambda texts: texts["config"]["error"].update(new="L'{device}"),
         lambda texts: texts["config"]["error"].update(new="At {the device}"),
         lambda texts: texts["config"].pop("step"),
         lambda texts: texts["config_subentries"]["meter"].pop("entry_type"),
         lambda texts: texts["config_subentries"]["meter"]["initiate_flow"].pop("user"),
         lambda texts: texts["config"]["step"].update(
-            new={"data_description": {"port": "Which one"}}
+            new={"data_description": {"port": "The port."}}
         ),
         lambda texts: texts["entity"]["sensor"].update(Power={"name": "Power"}),
         lambda texts: texts["entity"].update(sensors={}),
-        lambda texts: texts["issues"].update(new={"title": "Without an end"}),
-        lambda texts: texts["exceptions"].update(new="Not below message"),
-        lambda texts: texts.update(services={"new": {"name": "Undescribed"}}),
+        lambda texts: texts["issues"].update(new={"title": "Title only"}),
+        lambda texts: texts["exceptions"].update(new="Text without a key"),
+        lambda texts: texts.update(services={"new": {"name": "No description"}}),
     ],
 )
-def test_rules_refuse_wrong_texts(
+def test_invalid_texts_are_rejected(
     change: Callable[[dict[str, Any]], object],
 ) -> None:
     with pytest.raises(vol.Invalid):
-        TRANSLATIONS(wrong(change))
+        TRANSLATIONS(changed(change))
 
 
 @pytest.mark.parametrize(
@@ -183,19 +179,19 @@ def test_rules_refuse_wrong_texts(
         {"services": {"new": {"icon": "mdi:flash"}}},
     ],
 )
-def test_rules_refuse_wrong_icons(icons: dict[str, Any]) -> None:
+def test_invalid_icons_are_rejected(icons: dict[str, Any]) -> None:
     with pytest.raises(vol.Invalid):
         ICONS(icons)
 
 
-async def test_actions_are_described_named_and_have_icons(hass: HomeAssistant) -> None:
+async def test_action_has_a_description_a_name_and_an_icon(hass: HomeAssistant) -> None:
     assert await async_setup_component(hass, DOMAIN, {})
     registered = hass.services.async_services_for_domain(DOMAIN).keys()
-    texts = TEXTS.get("services", {})
+    texts = TEXTS["services"]
     assert ACTIONS.keys() == registered
     assert texts.keys() == registered
-    assert ICON_FILE.get("services", {}).keys() == registered
-    # Home Assistant has read the file only if it follows its rules.
+    assert ICON_FILE["services"].keys() == registered
+    # Home Assistant leaves out an action that its rules do not allow.
     read = (await async_get_all_descriptions(hass)).get(DOMAIN, {})
     for name, action in ACTIONS.items():
         fields = action.get("fields", {})

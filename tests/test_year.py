@@ -88,11 +88,9 @@ def world(
         runtime, "time", SimpleNamespace(time=world.wall_time, monotonic=monotonic)
     )
 
-    def note_correction(
-        hass: HomeAssistant, of: CountisCoordinator, correction: Correction
-    ) -> None:
+    def note_correction(of: CountisCoordinator, correction: Correction) -> None:
         world.note_correction(correction)
-        create_correction(hass, of, correction)
+        create_correction(of, correction)
 
     monkeypatch.setattr(coordinator, "create_correction", note_correction)
     return world
@@ -119,6 +117,7 @@ async def recorded(hass: HomeAssistant, ids: dict[str, str]) -> dict[str, float]
     return {ids[each]: found[-1]["sum"] or 0 for each, found in rows.items()}
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize("seed", range(YEARS))
 async def test_statistics_of_a_year_of_mishaps_contain_the_metered_energy(
     world: World,
@@ -129,6 +128,7 @@ async def test_statistics_of_a_year_of_mishaps_contain_the_metered_energy(
     await world.stop()
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize("seed", range(100, 100 + RECORDED_YEARS))
 async def test_recorder_books_a_year_of_mishaps_as_metered(
     recorder_mock: object, world: World

@@ -1,7 +1,7 @@
-"""The rules that hassfest has for texts, icons and descriptions of actions.
+"""Schemas for texts and icons, with the rules of hassfest.
 
-Home Assistant is installed without hassfest, so they are written down here, in
-terms of what is installed: its checks for HTML, slugs and its platforms.
+The package of Home Assistant does not contain hassfest. The schemas use the checks for
+HTML and slugs and the list of platforms that the package contains.
 """
 
 import re
@@ -22,38 +22,39 @@ REFERENCE = "[%key:"
 
 
 def text(value: Any) -> str:
-    """Accept what may be shown to a user."""
+    """Return a text that hassfest accepts. Raises `vol.Invalid`."""
     shown: str = cv.string_with_no_html(value)
     if shown != shown.strip():
-        msg = "spaces around it"
+        msg = "spaces at the start or end"
         raise vol.Invalid(msg)
     if URL.search(shown):
-        msg = "an address, which belongs into a placeholder"
+        msg = "a URL; use a placeholder"
         raise vol.Invalid(msg)
     if REFERENCE in shown:
-        msg = "a reference, which only Home Assistant's own texts may have"
+        msg = "a reference to another text; only Home Assistant resolves its own"
         raise vol.Invalid(msg)
-    if re.search(r"'{\w+}'", shown):
-        msg = "a placeholder in single quotes"
+    # The frontend shows a placeholder after a single quote as it is written.
+    if re.search(r"'[{}]", shown):
+        msg = "a single quote before a brace"
         raise vol.Invalid(msg)
     for _, name, _, _ in Formatter().parse(shown):
         if name is not None and not name.isidentifier():
-            msg = f"a placeholder {{{name}}}"
+            msg = f"an invalid placeholder {{{name}}}"
             raise vol.Invalid(msg)
     return shown
 
 
 def described(value: dict[str, Any]) -> dict[str, Any]:
-    """Accept a step that describes only fields it has."""
-    left_over = value.get("data_description", {}).keys() - value.get("data", {}).keys()
-    if left_over:
-        msg = f"describes {sorted(left_over)}, which it does not name"
+    """Return a step that names each field it describes. Raises `vol.Invalid`."""
+    unnamed = value.get("data_description", {}).keys() - value.get("data", {}).keys()
+    if unnamed:
+        msg = f"descriptions without a name: {sorted(unnamed)}"
         raise vol.Invalid(msg)
     return value
 
 
 def fields(*required: str, optional: tuple[str, ...] = ()) -> dict[Any, Any]:
-    """Return a schema of texts."""
+    """Return the keys of a schema, each with a text."""
     return {
         **{vol.Required(key): text for key in required},
         **{vol.Optional(key): text for key in optional},

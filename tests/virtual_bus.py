@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-import selectors
-from typing import Any, cast, override
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, cast
 
 from modbus_connection import (
     ModbusConnectionError,
@@ -14,8 +15,16 @@ from modbus_connection import (
 )
 from pymodbus.constants import ExcCodes
 
-from custom_components.socomec_countis.countis.bus import Bus, wire_seconds
-from custom_components.socomec_countis.countis.line_settings import LineSettings
+from custom_components.socomec_countis.countis.bus import (
+    PROBES_UNTIL_RECOVERY,
+    Bus,
+    wire_seconds,
+)
+from custom_components.socomec_countis.countis.line_settings import (
+    SCAN_SETTINGS,
+    LineSettings,
+)
+from custom_components.socomec_countis.countis.probe import UNIT_IDS, plan
 from custom_components.socomec_countis.countis.scan import OpenBus
 from simulator import Meter
 
@@ -24,40 +33,21 @@ READ = 3
 REQUEST_CHARACTERS = 8
 RESPONSE_CHARACTERS = 5
 
-
-class VirtualSelector(selectors.DefaultSelector):
-    """Passes the time that a loop would wait."""
-
-    now = 0.0
-
-    @override
-    def select(
-        self, timeout: float | None = None
-    ) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            msg = "nothing will happen any more"
-            raise RuntimeError(msg)
-        self.now += max(timeout, 0)
-        return super().select(0)
+OPEN_SECONDS = 0.2  # s until a port that was closed is open again
+ECHO_CHECK_SECONDS = 1.3  # s at 4800 baud: three requests and their recoveries
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop whose time passes when all tasks wait."""
-
-    def __init__(self) -> None:
-        """Start at 0."""
-        self._time = VirtualSelector()
-        super().__init__(self._time)
-
-    @override
-    def time(self) -> float:
-        return self._time.now
-
-
-def run[T](work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of something that happens in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(work)
+def worst_case_seconds(
+    settings: Sequence[LineSettings] = SCAN_SETTINGS, unit_ids: Sequence[int] = UNIT_IDS
+) -> float:
+    """Return the longest duration in s of a scan that finds no device."""
+    seconds = ECHO_CHECK_SECONDS
+    for _, group in groupby(plan(settings, unit_ids), key=attrgetter("settings")):
+        probes = list(group)
+        recoveries = len(probes) // PROBES_UNTIL_RECOVERY
+        seconds += (1 + recoveries) * OPEN_SECONDS
+        seconds += sum(probe.seconds for probe in probes)
+    return seconds
 
 
 async def seconds_of(work: Coroutine[Any, Any, object]) -> float:
@@ -134,9 +124,6 @@ class VirtualClient:
     settings: LineSettings
     unit_id: int
 
-    on_connection_lost = require_connect_delay = require_timeout = None
-    set_message_spacing = None
-
     @property
     def connected(self) -> bool:
         """Whether the port is open."""
@@ -168,7 +155,7 @@ class VirtualClient:
 
     def _hears(self, each: VirtualMeter) -> bool:
         """Whether a meter understands a request that is for it."""
-        if self.settings not in each.settings or self.unit_id != each.meter.address:
+        if self.settings not in each.settings or self.unit_id != each.meter.unit_id:
             return False
         since = 0
         for settings, _, _ in reversed(self.line.requests):

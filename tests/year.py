@@ -125,7 +125,7 @@ class YearMeter(SimulatedMeter):
         for name in (*TOTALS.values(), *PARTIALS.values()):
             setattr(counters, name, getattr(counters, name) % self.rollover)
         counters.tariffs = [each % self.rollover for each in counters.tariffs]
-        counters.turn_to(datetime.fromtimestamp(self.clock(), UTC).date())
+        counters.start_periods(datetime.fromtimestamp(self.clock(), UTC).date())
         return counters
 
     @override
@@ -239,9 +239,7 @@ class World:
 
     def client(self, *_: object) -> MemoryClient:
         """Return the client of the meter, in place of the one of `modbus`."""
-        client = MemoryClient(self.line, 1)
-        client.require_timeout = lambda _seconds: None  # type: ignore[assignment]
-        return client
+        return MemoryClient(self.line, 1)
 
     def wall_time(self) -> float:
         """Return the s since 1970 that the clock of the machine shows."""
@@ -434,10 +432,10 @@ class World:
     async def restart(self) -> None:
         """Restart Home Assistant, with the meter or without."""
         await self.stop()
-        self.meter.silent = self.random.random() < 0.3
+        self.meter.offline = self.random.random() < 0.3
         await self.boot(self.random.choice((0, 60, DAY)))
         await self.poll(self.random.randint(5, 60))
-        self.meter.silent = False
+        self.meter.offline = False
         await self.poll(RECONNECT_SECONDS)
 
     async def restart_without_clock(self) -> None:
@@ -505,13 +503,13 @@ class World:
 
     async def gap(self) -> None:
         """Let the meter be silent for up to three weeks."""
-        self.meter.silent = True
+        self.meter.offline = True
         await self.poll(10)
         seconds = self.random.choice((5, 60, 1800, DAY, 21 * DAY))
         await self.pass_time(seconds)
         if (seconds > HOUR) != ("meter_offline" in self.issues()):
             self.error(f"after {seconds} s offline there are {self.issues()}")
-        self.meter.silent = False
+        self.meter.offline = False
         await self.poll(RECONNECT_SECONDS)
 
     def _high(self, counters: Iterable[str]) -> list[str]:
@@ -529,12 +527,12 @@ class World:
     async def reset_in_a_gap(self) -> None:
         """Reset partial counters while nothing reads them."""
         self.set_load(most=1000, least=-1000)
-        self.meter.silent = True
+        self.meter.offline = True
         await self.poll(3)
         await self.pass_time(self.random.choice((60, HOUR)))
         self.meter.reset(self._high(PARTIALS))
         await self.pass_time(60)
-        self.meter.silent = False
+        self.meter.offline = False
         await self.poll(RECONNECT_SECONDS)
 
     async def tariffs_reset_by_another_device(self) -> None:
@@ -670,10 +668,10 @@ class World:
 
     async def gap_and_power_cut(self) -> None:
         """Cut the power of the machine soon after the meter responds again."""
-        self.meter.silent = True
+        self.meter.offline = True
         await self.poll(10)
         await self.pass_time(self.random.choice((DAY, 60 * DAY)))
-        self.meter.silent = False
+        self.meter.offline = False
         await self.poll(RECONNECT_SECONDS)
         await self.kill()
         await self.boot(30)

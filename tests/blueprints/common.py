@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from homeassistant.core import HomeAssistant, ServiceCall, callback
-from tests.test_files import ROOT
+from tests.files import ROOT
 
 FOLDER = ROOT / "blueprints/automation/socomec_countis"
 

@@ -4,7 +4,7 @@ import pytest
 
 from homeassistant.components.automation.helpers import async_get_blueprints
 from homeassistant.core import HomeAssistant
-from tests.test_files import ROOT, load
+from tests.files import ROOT, load
 
 from .common import FOLDER
 

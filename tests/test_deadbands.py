@@ -1,4 +1,4 @@
-"""Which readings are published at once, and which later."""
+"""Deadbands: readings that are published at once, and readings that are delayed."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, EventStateChangedData, HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from simulator import Constant, House, Meter, Phase
-from simulator.metrology import measured
+from simulator.metrology import measurements
 
 from .common import Clock, coordinator_of, entity_id, state, until_polled
 
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 async def poll(entry: CountisConfigEntry, meter: Meter, **phase: float) -> None:
-    """Wait for a poll while the meter measures this on L1."""
+    """Wait for a poll while the meter measures these values on L1."""
     l1 = replace(Phase(1000), **phase)
     meter.load = Constant(l1, Phase(500), Phase(-200))
     await until_polled(entry)
 
 
-async def test_step_of_power_is_published_at_once_and_noise_is_not(
+async def test_change_of_power_is_published_from_the_deadband_on(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await poll(entry, meter, watts=1010)
@@ -44,7 +44,7 @@ async def test_step_of_power_is_published_at_once_and_noise_is_not(
 @pytest.mark.parametrize(
     ("key", "before", "after", "shown"),
     [
-        # The differences of the first three are just below the deadband as floats.
+        # As floats, the first three differences are just below the deadband.
         ("current_l1", 4.36, 4.46, "4.46"),
         ("frequency", 49.99, 50.04, "50.04"),
         ("power_factor_l1", 0.93, 0.95, "0.95"),
@@ -69,7 +69,7 @@ async def test_change_by_exactly_the_deadband_is_published_at_once(
     assert str(found.native_value) == shown
 
 
-async def test_slow_drift_is_published_when_it_exceeds_the_deadband(
+async def test_drift_is_published_when_it_exceeds_the_deadband(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     shown = []
@@ -79,7 +79,7 @@ async def test_slow_drift_is_published_when_it_exceeds_the_deadband(
     assert shown == ["230.0", "230.0", "231.2", "231.2"]
 
 
-async def test_change_within_the_deadband_is_published_later(
+async def test_change_within_the_deadband_is_published_after_a_delay(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -91,7 +91,7 @@ async def test_change_within_the_deadband_is_published_later(
     assert state(hass, "power_l1") == "1110"
 
 
-async def test_counters_are_published_when_they_change(
+async def test_each_change_of_a_counter_is_published(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     changes: list[str] = []
@@ -104,16 +104,16 @@ async def test_counters_are_published_when_they_change(
 
     hass.bus.async_listen(EVENT_STATE_CHANGED, count)
     for _ in range(4):
-        # 10 Wh take 36 s at 1 kW in all.
+        # At 1 kW, a counter rises by 10 Wh in 36 s.
         meter.load = Constant(Phase(1000), Phase(0), Phase(0))
         clock.seconds += 18
         await until_polled(entry)
-    # The listener is no callback, so its calls may still be under way.
+    # The listener is not a callback, so a call may not have ended yet.
     await hass.async_block_till_done()
     assert changes == ["1234.57", "1234.58"]
 
 
-async def test_every_reading_is_published_if_the_option_says_so(
+async def test_option_publishes_every_reading_without_a_reload(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     runtime = entry.runtime_data
@@ -123,7 +123,6 @@ async def test_every_reading_is_published_if_the_option_says_so(
         form["flow_id"], {"publish_every_reading": True}
     )
     await hass.async_block_till_done()
-    # The entry was not reloaded.
     assert entry.runtime_data is runtime
     await poll(entry, meter, watts=1010)
     assert state(hass, "power_l1") == "1010"
@@ -131,10 +130,10 @@ async def test_every_reading_is_published_if_the_option_says_so(
     assert state(hass, "voltage_l1") == "230.1"
 
 
-async def test_no_deadband_exceeds_one_percent_of_a_typical_value(
+async def test_deadband_is_at_most_one_percent_of_a_typical_value(
     hass: HomeAssistant,
 ) -> None:
-    # At 230 V and a tenth of the meter's 100 A.
+    # At 230 V and 10 A, a tenth of the highest current.
     typical = {"V": 230.0, "A": 10.0, "W": 2300.0, "var": 2300.0, "VA": 2300.0}
     for description in sensor.SENSORS:
         unit = str(description.native_unit_of_measurement)
@@ -142,7 +141,7 @@ async def test_no_deadband_exceeds_one_percent_of_a_typical_value(
             assert description.deadband <= 0.01 * typical[unit], description.key
 
 
-DAY_SECONDS = 86_400
+HOUR_SECONDS = 3600
 MEASURED = tuple(
     description
     for description in sensor.SENSORS
@@ -151,11 +150,11 @@ MEASURED = tuple(
 )
 
 
-class Day:
-    """The sensors that are enabled by default, for a day of readings each second."""
+class Noon:
+    """The default sensors of measured values, with a reading each second."""
 
     def __init__(self, *, publish_every_reading: bool) -> None:
-        """Take up the readings of the day."""
+        """Publish the readings of three hours around noon."""
         self.second = 0
         coordinator: Any = SimpleNamespace(
             data={},
@@ -173,9 +172,9 @@ class Day:
         block = Measurements(cast("ModbusUnit", None))
         house = House(seed=7, solar_peak=6000, slot_seconds=1)
         sensors: list[sensor.CountisSensor] = []
-        for self.second in range(DAY_SECONDS):
+        for self.second in range(11 * HOUR_SECONDS, 14 * HOUR_SECONDS):
             phases = house.phases(self.second)
-            words = measured(phases, 50 + self.second % 3 / 100)
+            words = measurements(phases, 50 + self.second % 3 / 100)
             for description in MEASURED:
                 field = block.declared_fields[description.key]
                 coordinator.data[description.key] = field.decode(
@@ -195,10 +194,10 @@ class Day:
             self.counted += sum(phase.watts for phase in phases)
 
 
-def test_day_of_a_household_takes_less_than_a_tenth_of_the_rows() -> None:
-    sparse = Day(publish_every_reading=False)
-    every = Day(publish_every_reading=True)
+def test_deadbands_reduce_the_rows_to_less_than_a_tenth() -> None:
+    sparse = Noon(publish_every_reading=False)
+    every = Noon(publish_every_reading=True)
     assert sparse.rows < every.rows / 10
-    # The published values still add up to the energy that the meter counted.
+    # The published powers add up to the energy that the meter counted.
     assert sparse.joules == pytest.approx(sparse.counted, rel=0.005)
-    assert abs(sparse.counted) > 1e7
+    assert abs(sparse.counted) > 1e6

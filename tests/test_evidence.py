@@ -1,0 +1,84 @@
+"""The requests that read the evidence about rejected counters."""
+
+import asyncio
+
+import pytest
+
+from custom_components.socomec_countis.countis.errors import ImplausibleError
+from custom_components.socomec_countis.countis.meter import Meter
+from simulator import Meter as SimulatedMeter
+
+from .library import MemoryBus, async_polled_meter, virtual_time
+
+TOTAL = "energy_consumed"
+# The registers that each read requests.
+ENERGIES, IDENTITY, TRANSFORMER, OVERFLOWS = 18, 5, 2, 9
+
+HIGH = {50946: 0x0002, 50947: 0x0000}  # 1310.72 kWh
+LOW = {50770: 0x0000, 50771: 1310}
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+@pytest.fixture
+def line(meter: SimulatedMeter) -> MemoryBus:
+    """Return a bus in memory with the meter at unit ID 1."""
+    return MemoryBus({1: meter})
+
+
+async def async_rejected(meter: Meter, polls: int) -> None:
+    """Poll counters that are rejected, every 10 s."""
+    for _ in range(polls):
+        with pytest.raises(ImplausibleError):
+            await meter.async_read("energies")
+        await asyncio.sleep(10)
+
+
+@virtual_time
+async def test_evidence_of_a_rejected_level_is_read_once(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.model = "Countis E43"
+    known = await async_polled_meter(line)
+    meter.override = {50946: 0x0100}
+    await async_rejected(known, 1)
+    assert line.reads == [
+        *(ENERGIES, ENERGIES, IDENTITY, TRANSFORMER, TRANSFORMER, OVERFLOWS)
+    ]
+    line.requests.clear()
+    await async_rejected(known, 1)
+    assert line.reads == [ENERGIES]
+
+
+@virtual_time
+async def test_evidence_is_read_again_before_a_level_is_accepted(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_polled_meter(line)
+    meter.override = HIGH | LOW
+    await async_rejected(known, 6)
+    line.requests.clear()
+    reading = await known.async_read("energies")
+    assert reading.values[TOTAL] == 1310.72
+    (correction,) = reading.corrections
+    assert (correction.counter, correction.found) == (TOTAL, 1310.72)
+    # The last request reads the other resolution.
+    assert line.reads == [ENERGIES, IDENTITY, OVERFLOWS, ENERGIES]
+    assert line.requests[-1].address == 50770
+
+
+@virtual_time
+async def test_level_that_the_user_confirmed_needs_no_other_resolution(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    known = await async_polled_meter(line)
+    meter.override = HIGH
+    await async_rejected(known, 12)
+    known.counters.confirm("energies")
+    line.requests.clear()
+    reading = await known.async_read("energies")
+    assert reading.values[TOTAL] == 1310.72
+    assert line.reads == [ENERGIES, IDENTITY, OVERFLOWS]

@@ -1,0 +1,379 @@
+"""The exact limits of plausible counter readings and measured values.
+
+The expected figures follow from the documented constants: 79.5 kW for a direct meter, a
+tolerance of 5 s and of two steps, rollovers at 1 000 000 and 10 000 000 kWh.
+"""
+
+import math
+
+import pytest
+
+from custom_components.socomec_countis.countis.limits import Limits
+from custom_components.socomec_countis.countis.plausibility import (
+    CounterCheck,
+    CounterValue,
+    Moment,
+)
+
+from .counter_watch import (
+    HIGH_RESOLUTION,
+    KILOWATTS,
+    LOW_RESOLUTION,
+    OTHER,
+    PARTIAL,
+    TOTAL,
+    Watch,
+    accepted_watch,
+)
+
+DAY = 86_400  # s
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Run without Home Assistant."""
+
+
+def at(seconds: float) -> Moment:
+    """Return the moment of a monotonic clock in s."""
+    return Moment(1e9 + seconds, seconds)
+
+
+def counter(
+    value: float,
+    *,
+    offset: float = 0,
+    moment: Moment | None = None,
+    step: float = HIGH_RESOLUTION,
+) -> CounterValue:
+    """Return a counter value with its rollover offset and step, all in kWh."""
+    return CounterValue(value, offset, moment or at(0), step)
+
+
+def highest(last: CounterValue, moment: Moment, step: float = HIGH_RESOLUTION) -> float:
+    """Return the highest value in kWh that is accepted at a moment."""
+    first = math.floor(last.value / step)
+    accepted = [
+        value
+        for steps in range(first, first + 100 * 100)
+        if last.followed_by(
+            CounterValue(value := round(steps * step, 2), 0, moment, step), KILOWATTS
+        )
+    ]
+    return max(accepted)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "step", "expected"),
+    [
+        # 79.5 kW for 5 s more, and two steps.
+        (0, 0.01, 500.13),
+        (1, 0.01, 500.15),
+        (60, 0.01, 501.45),
+        (3600, 0.01, 579.63),
+        (0, 1.0, 502.0),
+        (40, 1.0, 502.0),
+        (41, 1.0, 503.0),
+    ],
+)
+def test_rise_has_a_tolerance_of_5_seconds_and_two_steps(
+    seconds: float, step: float, expected: float
+) -> None:
+    last = counter(500, step=step)
+    assert highest(last, at(seconds), step) == expected
+
+
+def test_tolerance_is_that_of_the_lower_resolution() -> None:
+    low, high = (counter(500, step=step) for step in (LOW_RESOLUTION, HIGH_RESOLUTION))
+    assert highest(low, at(0)) == highest(high, at(0), LOW_RESOLUTION) + 0.11 == 502.11
+
+
+@pytest.mark.parametrize(
+    ("last", "new", "seconds"),
+    [
+        (Moment(0, 10), Moment(0, 70), 60),
+        (Moment(100, 10), Moment(0, 70), 60),
+        (Moment(0, 70), Moment(100, 10), -60),
+        (Moment(100), Moment(160, 5), 60),
+        (Moment(100), Moment(160), 60),
+        (Moment(100), Moment(100, 5), 0),
+        (Moment(100), Moment(40, 5), 0),
+        (Moment(100, 5), Moment(160), 60),
+        (Moment(0), Moment(90 * DAY, 5), 90 * DAY),
+        (Moment(0), Moment(90 * DAY + 1, 5), 90 * DAY),
+    ],
+)
+def test_elapsed_time_is_monotonic_or_at_most_90_days(
+    last: Moment, new: Moment, seconds: float
+) -> None:
+    assert last.seconds_until(new) == seconds
+
+
+@pytest.mark.parametrize(
+    ("reading", "value"),
+    [(500, 500), (499.99, 500), (499.98, None), (500.01, 500.01)],
+)
+def test_counter_that_is_lower_by_one_step_keeps_its_value(
+    reading: float, value: float | None
+) -> None:
+    following = counter(500).followed_by(counter(reading), KILOWATTS)
+    assert (following and following.value) == value
+
+
+@pytest.mark.parametrize(
+    ("steps", "reading", "value"),
+    [
+        ((0.01, 1.0), 500, 500.99),
+        ((0.01, 1.0), 499, None),
+        ((1.0, 0.01), 500.0, 500.99),
+        ((1.0, 0.01), 499.99, 500.99),
+        ((1.0, 0.01), 499.98, None),
+        ((1.0, 1.0), 500.98, 500.99),
+        ((1.0, 1.0), 500.97, None),
+    ],
+)
+def test_counter_in_another_resolution_may_be_lower_by_1_kwh(
+    steps: tuple[float, float], reading: float, value: float | None
+) -> None:
+    last, new = (
+        counter(each, step=step)
+        for each, step in zip((500.99, reading), steps, strict=True)
+    )
+    following = last.followed_by(new, KILOWATTS)
+    assert (following and following.value) == value
+
+
+@pytest.mark.parametrize("offset", [0, 1_000_000])
+@pytest.mark.parametrize(
+    ("register", "is_accepted"),
+    [(900_000, True), (899_999.99, False), (850_000, False), (999_999.99, True)],
+)
+def test_rollover_is_accepted_only_if_the_register_was_nearly_full(
+    register: float, offset: float, *, is_accepted: bool
+) -> None:
+    # 60 days at 79.5 kW are 114 480 kWh, enough to reach the rollover.
+    last = counter(offset + register, offset=offset)
+    following = last.followed_by(counter(0, moment=at(60 * DAY)), KILOWATTS)
+    assert (following is not None) is is_accepted
+    if following is not None:
+        assert following.value == offset + 1_000_000
+        assert following.rollover_offset == offset + 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("reading", "moved", "offset"),
+    [
+        (449.99, 449.99, 0),
+        (450.0, 1_000_450.0, 1_000_000),
+        (0, 0, 0),
+        (600, 1_000_600, 1_000_000),
+    ],
+)
+def test_level_below_nine_tenths_drops_the_rollover_offset(
+    reading: float, moved: float, offset: float
+) -> None:
+    last = counter(1_000_500, offset=1_000_000)
+    found = last.moved_to(counter(reading))
+    assert (found.value, found.rollover_offset) == (moved, offset)
+
+
+@pytest.mark.parametrize(
+    ("primary", "amperes"), [(5, 100), (83, 100), (84, 100.8), (1000, 1200)]
+)
+def test_current_limit_is_120_percent_of_the_primary_current(
+    primary: float, amperes: float
+) -> None:
+    assert Limits.of_transformer(primary).amperes == pytest.approx(amperes)
+
+
+@pytest.mark.parametrize("primary", [600, 1000])
+def test_limits_of_measured_values_follow_from_the_primary_current(
+    primary: float,
+) -> None:
+    limits = Limits.of_transformer(primary)
+    neutral = 3 * 1.5 * 1.2 * primary
+    for unit, bound in {
+        "A": neutral,
+        "W": 600 * neutral,
+        "var": 600 * neutral,
+        "VA": 600 * neutral,
+        "V": 600,
+        "1": 1,
+    }.items():
+        assert limits.allow(unit, bound * (1 - 1e-9))
+        assert limits.allow(unit, -bound * (1 - 1e-9))
+        assert not limits.allow(unit, bound * (1 + 1e-9))
+        assert not limits.allow(unit, -bound * (1 + 1e-9))
+    hertz = (39.99, 40, 70, 70.01)
+    assert [each for each in hertz if limits.allow("Hz", each)] == [40, 70]
+
+
+# -- the check of one meter -----------------------------------------------------------
+
+TARIFF_1, TARIFF_2 = "tariff_1_energy", "tariff_2_energy"
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """Return a watch with an accepted total and partial counter."""
+    return accepted_watch()
+
+
+@pytest.mark.parametrize(
+    ("overflows", "is_accepted"), [((1, 2), True), ((1, 1), False), ((None, 2), False)]
+)
+def test_rollover_during_a_restart_is_accepted_if_the_meter_counted_it(
+    overflows: tuple[float | None, float], *, is_accepted: bool
+) -> None:
+    # 4 770 kW for 30 days are more than the 1 100 000 kWh until the rollover.
+    watch = Watch(Limits.of_transformer(5000))
+    before, after = overflows
+    watch.counters.overflows = {TOTAL: before}
+    assert not watch.rejected(energy_consumed=8_900_000.0)
+    watch.restart(off=30 * DAY)
+    watch.counters.overflows = {TOTAL: after}
+    assert (not watch.rejected(energy_consumed=100.0)) is is_accepted
+    assert watch.value() == (10_000_099.99 if is_accepted else 8_900_000)
+
+
+@pytest.mark.parametrize("pause", [5, 5.01])
+def test_power_is_unknown_after_a_pause_of_more_than_5_seconds(
+    watch: Watch, pause: float
+) -> None:
+    def measure() -> None:
+        watch.counters.note_power(1, watch.clock.seconds)
+
+    measure()
+    # Afterwards, only the power since this reading counts.
+    assert not watch.rejected(energy_consumed=500.0)
+    measure()
+    assert not watch.rejected(energy_consumed=500.0)
+    watch.clock.seconds += pause
+    measure()
+    # 10 s and the tolerance of 5 s: 0.01 kWh at 2 kW, 0.33 kWh at 79.5 kW.
+    watch.clock.seconds += 5
+    assert watch.rejected(energy_consumed=500.3) == ({TOTAL} if pause == 5 else set())
+    # The last read power is older than 5 s.
+    watch.clock.seconds += 0.01
+    assert not watch.rejected(energy_consumed=500.3)
+
+
+def test_rejected_level_began_with_its_first_reading(watch: Watch) -> None:
+    check = watch.counters
+    assert check.began("block") is None
+    assert watch.rejected(energy_consumed=900.0)
+    assert check.began("block") is None
+    first = watch.now()
+    assert not check.lasts(watch.reading(energy_consumed=900.0))
+    for _ in range(3):
+        assert not watch.correct(10, energy_consumed=900.0)
+        assert check.began("block") == first
+    assert not watch.rejected(energy_consumed=500.0)
+    assert check.began("block") is None
+
+
+def test_expected_resets_of_two_commands_are_accepted() -> None:
+    watch = Watch()
+    assert not watch.rejected(tariff_1_energy=50.0, tariff_2_energy=60.0)
+    watch.counters.expect_reset({TARIFF_1})
+    watch.counters.expect_reset({TARIFF_2})
+    assert not watch.rejected(tariff_1_energy=0.0, tariff_2_energy=0.0)
+    assert watch.value(TARIFF_1) == watch.value(TARIFF_2) == 0
+
+
+def test_accepted_reset_ends_only_the_expectation_of_its_counters() -> None:
+    watch = Watch()
+    assert not watch.rejected(tariff_1_energy=50.0, tariff_2_energy=60.0)
+    watch.counters.expect_reset({TARIFF_1, TARIFF_2})
+    watch.counters.accept_reset(watch.reading(tariff_1_energy=0.0))
+    assert not watch.rejected(3600, tariff_1_energy=5.0, tariff_2_energy=0.0)
+    assert not watch.read(tariff_1_energy=5.0, tariff_2_energy=0.0)
+    assert watch.value(TARIFF_1) == 5
+    assert watch.value(TARIFF_2) == 0
+    assert watch.rejected(tariff_1_energy=0.0) == {TARIFF_1}
+
+
+def test_accepted_reset_keeps_the_previous_reading_of_other_counters() -> None:
+    watch = Watch()
+    assert not watch.rejected(energy_consumed=500.0, partial_energy_consumed=50.0)
+    assert not watch.read(energy_consumed=500.05, partial_energy_consumed=50.05)
+    assert watch.value() == 500
+    watch.counters.expect_reset({PARTIAL})
+    watch.counters.accept_reset(watch.reading(partial_energy_consumed=0.0))
+    assert not watch.read(energy_consumed=500.05, partial_energy_consumed=0.0)
+    assert watch.value() == 500.05
+
+
+@pytest.mark.parametrize(
+    ("limits", "kilowatts"),
+    [(Limits(), KILOWATTS), (Limits.of_transformer(2400), 28.8 * KILOWATTS)],
+)
+@pytest.mark.parametrize("seconds", [0, 1, 25, 3600, 7200])
+@pytest.mark.parametrize("step", [HIGH_RESOLUTION, LOW_RESOLUTION])
+def test_reset_limit_is_the_energy_since_the_reset_and_one_step(
+    limits: Limits, kilowatts: float, seconds: float, step: float
+) -> None:
+    limit = CounterCheck(limits).reset_limit(seconds, step)
+    assert limit == pytest.approx(kilowatts * seconds / 3600 + step, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("counter_name", "is_rejected"), [(PARTIAL, False), (TOTAL, True)]
+)
+def test_first_reading_of_0_is_accepted_if_the_counter_can_be_reset(
+    counter_name: str, *, is_rejected: bool
+) -> None:
+    watch = Watch()
+    watch.counters.counted = {PARTIAL, TOTAL}
+    expected = {counter_name} if is_rejected else set()
+    assert watch.rejected(**{counter_name: 0.0}) == expected
+
+
+def test_pause_between_two_readings_counts_as_15_seconds_at_most(watch: Watch) -> None:
+    assert watch.correct(energy_consumed=900.0) == ()
+    for pause in (1000, 16, 15, 14.9):
+        assert watch.correct(pause, energy_consumed=900.0) == ()
+    assert watch.correct(0.1, energy_consumed=900.0)
+
+
+def test_readings_at_the_same_moment_do_not_make_a_level_last(watch: Watch) -> None:
+    for _ in range(100):
+        assert watch.correct(energy_consumed=900.0) == ()
+
+
+@pytest.mark.parametrize("off", [0, 3600])
+def test_level_with_a_restored_counter_is_accepted_after_ten_minutes(
+    off: float,
+) -> None:
+    watch = Watch()
+    assert not watch.rejected(energy_consumed=500.0, energy_produced=50.0)
+    watch.restart(off=off)
+    assert not watch.rejected(energy_consumed=None, energy_produced=50.0)
+    assert watch.correct(energy_consumed=5000.0, energy_produced=50.0) == ()
+    for _ in range(39):
+        assert watch.correct(15, energy_consumed=5000.0, energy_produced=50.0) == ()
+    assert watch.correct(15, energy_consumed=5000.0, energy_produced=50.0)
+
+
+def test_counter_that_fell_stays_rejected_with_its_accepted_value() -> None:
+    watch = Watch()
+    assert not watch.rejected(energy_consumed=500.0, energy_produced=50.0)
+    level = {"energy_consumed": 400.0, "energy_produced": 60.0}
+    assert watch.correct(energy_consumed=400.0, energy_produced=60.0) == ()
+    for _ in range(3):
+        assert watch.correct(15, energy_consumed=400.0, energy_produced=60.0) == ()
+    corrections = watch.correct(15, energy_consumed=400.0, energy_produced=60.0)
+    assert [each.counter for each in corrections] == [OTHER]
+    assert watch.counters.values == {**level, TOTAL: 500}
+    assert watch.counters.rejected == {"block": {TOTAL: (500, 400)}}
+
+
+@pytest.mark.parametrize(("reading", "rejected"), [(79.52, set()), (79.53, {PARTIAL})])
+def test_reset_counter_above_the_energy_counted_since_is_rejected(
+    reading: float, rejected: set[str]
+) -> None:
+    watch = Watch()
+    # 79.5 kW for 3595 s and the tolerance of 5 s, and two steps.
+    assert not watch.rejected(energy_consumed=500.0, partial_energy_consumed=500.0)
+    readings = {TOTAL: 500.0, PARTIAL: reading}
+    assert watch.rejected(3595, HIGH_RESOLUTION, **readings) == rejected

@@ -1,0 +1,106 @@
+"""The exact borders of what a device has to be, and of what its profile contains."""
+
+import pytest
+
+from custom_components.socomec_countis.countis.errors import NotACountisError
+from custom_components.socomec_countis.countis.limits import Limits
+from custom_components.socomec_countis.countis.profile import (
+    SETS,
+    Profile,
+    async_take_profile,
+)
+from simulator import Meter as SimulatedMeter
+
+from .library import MemoryBus, virtual_time
+
+TRANSFORMER = 57345
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+@pytest.fixture
+def line(meter: SimulatedMeter) -> MemoryBus:
+    """Return a bus in memory with the meter at unit ID 1."""
+    return MemoryBus({1: meter})
+
+
+@pytest.mark.parametrize(
+    ("model", "is_read"),
+    [
+        ("Countis E14", False),  # its register 57345 contains the speed
+        ("Countis E23", False),
+        ("Countis E33", False),
+        ("Countis E43", True),
+        ("Countis", True),
+    ],
+)
+@virtual_time
+async def test_transformer_is_read_if_the_model_may_have_one(
+    line: MemoryBus, meter: SimulatedMeter, model: str, *, is_read: bool
+) -> None:
+    meter.model = model
+    await async_take_profile(line.unit())
+    requested = {request.address for request in line.requests}
+    assert (TRANSFORMER in requested) is is_read
+
+
+@virtual_time
+async def test_relations_have_the_names_that_are_stored(line: MemoryBus) -> None:
+    profile = await async_take_profile(line.unit())
+    assert profile.relations == {"power", "tariffs"}
+
+
+def measured(volts: float, hertz: float) -> dict[int, int]:
+    """Return the registers of the first voltage and the frequency."""
+    return {
+        50520: 0,
+        50521: round(volts * 100),
+        **dict.fromkeys((50522, 50523, 50524, 50525), 0),
+        50526: 0,
+        50527: round(hertz * 100),
+    }
+
+
+@pytest.mark.parametrize(
+    ("volts", "hertz", "is_mains"),
+    [
+        (230, 50, True),
+        (100, 50, True),
+        (99.99, 50, False),
+        (300, 50, True),
+        (300.01, 50, False),
+        (230, 45, True),
+        (230, 44.99, False),
+        (230, 65, True),
+        (230, 65.01, False),
+    ],
+)
+@virtual_time
+async def test_device_without_an_identification_has_to_measure_a_mains(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    volts: float,
+    hertz: float,
+    *,
+    is_mains: bool,
+) -> None:
+    meter.refused_blocks = {50000}
+    meter.override = measured(volts, hertz)
+    if is_mains:
+        profile = await async_take_profile(line.unit())
+        assert profile.identity == {}
+    else:
+        with pytest.raises(NotACountisError):
+            await async_take_profile(line.unit())
+
+
+def test_profile_without_content_is_that_of_an_unknown_meter() -> None:
+    profile = Profile()
+    assert (profile.model, profile.family) == ("COUNTIS", None)
+    assert (profile.serial_number, profile.software_version) == (None, None)
+    assert profile.limits == Limits()
+    assert not profile.outdated
+    assert all(not getattr(profile, name) for name in ("identity", "blocks", *SETS))

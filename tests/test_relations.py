@@ -1,0 +1,209 @@
+"""The borders of the relations between registers that hold the same energy or power."""
+
+import asyncio
+import math
+
+from modbus_connection.mock import MockModbusConnection
+import pytest
+
+from custom_components.socomec_countis.countis.limits import Limits
+from custom_components.socomec_countis.countis.plausibility import CounterValue, Moment
+from custom_components.socomec_countis.countis.registers import (
+    Energies,
+    EnergiesInKwh,
+)
+from custom_components.socomec_countis.countis.relations import (
+    Relations,
+    highest_power,
+    power_sums_up,
+    relations_of,
+    same_counters,
+)
+
+type Values = dict[str, float | None]
+
+HOUR = 3600  # s
+KILOWATTS = 79.5
+NOTHING = 0xFFFF_FFFF
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+def powers(total: float | None, *phases: float | None) -> Values:
+    """Return measured powers in W."""
+    names = ("power_l1", "power_l2", "power_l3")
+    return {"power": total, **dict(zip(names, phases, strict=True))}
+
+
+def tariff_counters(*values: float | None) -> Values:
+    """Return tariff counters in kWh."""
+    return {f"tariff_{index}_energy": value for index, value in enumerate(values, 1)}
+
+
+@pytest.mark.parametrize(
+    ("values", "sums_up"),
+    [
+        (powers(600, 100, 200, 300), True),
+        (powers(630, 100, 200, 300), True),
+        (powers(570, 100, 200, 300), True),
+        (powers(640, 100, 200, 300), False),
+        (powers(560, 100, 200, 300), False),
+        (powers(-200, 100, 0, -300), True),
+        (powers(200, 100, 0, -300), False),
+        (powers(0, 0, 0, 0), True),
+        (powers(None, 100, 200, 300), True),
+        (powers(5000, 100, None, 300), True),
+        ({"power": 5000}, True),
+        ({}, True),
+    ],
+)
+def test_power_is_the_sum_of_the_phases_within_30_watts(
+    values: Values, *, sums_up: bool
+) -> None:
+    assert power_sums_up(values) is sums_up
+
+
+@pytest.mark.parametrize("contradictions", [9, 10])
+def test_power_is_not_expected_to_sum_up_after_ten_contradictions(
+    contradictions: int,
+) -> None:
+    relations = Relations({"power"})
+    good, bad = powers(600, 100, 200, 300), powers(900, 100, 200, 300)
+    for _ in range(9):
+        assert relations.broken_power(bad) == "the power is not the sum of its phases"
+    assert relations.broken_power(good) is None  # the ten begin anew
+    for _ in range(contradictions):
+        assert relations.broken_power(bad)
+    assert relations.has_changed is (contradictions == 10)
+    is_expected = relations.broken_power(bad) is not None
+    assert is_expected is (contradictions == 9)
+
+
+def test_relation_that_the_meter_does_not_satisfy_is_not_expected() -> None:
+    relations = Relations(())
+    assert relations.broken_power(powers(900, 100, 200, 300)) is None
+    total = CounterValue(100, 0, Moment(0, 0), 0.01)
+    assert not relations.broken_tariffs(
+        tariff_counters(1), total, Moment(0, 0), Limits()
+    )
+    assert not relations.has_changed
+
+
+@pytest.mark.parametrize("seconds", [0, HOUR, -HOUR])
+@pytest.mark.parametrize("step", [0.01, 1.0])
+def test_tariff_counters_are_the_sum_within_five_steps_and_the_rise(
+    step: float, seconds: float
+) -> None:
+    at = Moment(abs(seconds), 10_000 + seconds)
+    total = CounterValue(1000, 0, Moment(0, 10_000), step)
+    rise = KILOWATTS * abs(seconds) / HOUR
+
+    def is_broken(tariffs: float) -> bool:
+        relations = Relations({"tariffs"})
+        readings = {**tariff_counters(tariffs - 400, 400, None), "other": None}
+        return relations.broken_tariffs(readings, total, at, Limits())
+
+    if step == 1:
+        assert not is_broken(1000 - 5)
+        assert not is_broken(1000 + rise + 5)
+    assert not is_broken(1000 - 4.9 * step)
+    assert is_broken(1000 - 5.1 * step)
+    assert not is_broken(1000 + rise + 4.9 * step)
+    assert is_broken(1000 + rise + 5.1 * step)
+
+
+def test_two_contradictions_in_a_row_end_the_relation_of_the_tariffs() -> None:
+    relations = Relations({"tariffs"})
+    total = CounterValue(1000, 0, Moment(0, 0), 0.01)
+
+    def is_broken(tariffs: float) -> bool:
+        readings = tariff_counters(tariffs)
+        return relations.broken_tariffs(readings, total, Moment(0, 0), Limits())
+
+    assert [is_broken(each) for each in (900, 1000, 900, 1000)] == [
+        *(True, False, True, False)
+    ]
+    assert [is_broken(each) for each in (900, 900, 900, 1000, 900)] == [
+        *(True, False, False, False, False)
+    ]
+    relations = Relations({"tariffs"})
+    assert not relations.broken_tariffs(
+        tariff_counters(1), None, Moment(0, 0), Limits()
+    )
+
+
+@pytest.mark.parametrize("step", [0.01, 1])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_relation_of_the_tariffs_is_found_within_five_steps(
+    step: float, sign: int
+) -> None:
+    def found(distance: float) -> frozenset[str]:
+        tariffs = tariff_counters(600, 400 + sign * distance)
+        return relations_of({"energy_consumed": 1000, **tariffs}, step, ())
+
+    if step == 1:
+        assert found(5) == {"tariffs"}
+    assert found(4.9 * step) == {"tariffs"}
+    assert found(5.1 * step) == frozenset()
+    assert relations_of({"energy_consumed": 0, **tariff_counters(0)}, step, ()) == set()
+    assert relations_of({"energy_consumed": None}, step, ()) == frozenset()
+
+
+@pytest.mark.parametrize("previous", [set(), {"power"}, {"tariffs"}])
+def test_relation_of_the_power_is_found_only_with_a_load(previous: set[str]) -> None:
+    assert relations_of(powers(600, 100, 200, 300), 0.01, previous) == {"power"}
+    assert relations_of(powers(900, 100, 200, 300), 0.01, previous) == set()
+    for values in (powers(0, 0, 0, 0), powers(0, 900, 0, 0), powers(None, 0, 0, 0)):
+        assert relations_of(values, 0.01, previous) == previous & {"power"}
+
+
+@pytest.mark.parametrize(
+    ("values", "highest"),
+    [
+        (powers(600, 100, 200, 300), 600),
+        (powers(-600, -100, -200, -300), 600),
+        (powers(0, 1000, -2000, 1000), 4000),
+        ({**powers(600, 100, 200, 300), "reactive_power": -700}, 700),
+        ({**powers(600, 100, 200, 300), "apparent_power": 800}, 800),
+        ({"power": 600}, 600),
+        (powers(0, 0, 0, 0), 0),
+        (powers(None, 100, 200, 300), math.inf),
+        ({}, math.inf),
+    ],
+)
+def test_highest_power_is_that_of_any_counter(values: Values, highest: float) -> None:
+    assert highest_power(values) == highest
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "same"),
+    [
+        (100_00, 100, True),
+        (101_10, 100, True),
+        (1_10, 0, True),
+        (1_11, 0, False),
+        (101_11, 100, False),
+        (98_90, 100, True),
+        (98_89, 100, False),
+        (NOTHING, 100, True),
+        (500_00, NOTHING, True),
+    ],
+)
+def test_resolutions_differ_by_at_most_1_1_kwh(
+    high: int, low: int, *, same: bool
+) -> None:
+    unit = MockModbusConnection().for_unit(1)
+    blocks = (Energies(unit), EnergiesInKwh(unit))
+    with asyncio.Runner() as runner:
+        for block, raw in zip(blocks, (high, low), strict=True):
+            for name, number in {
+                "energy_consumed": NOTHING,
+                "energy_produced": raw,
+            }.items():
+                address = block.declared_fields[name].address
+                unit.holding |= {address: number >> 16, address + 1: number & 0xFFFF}
+            runner.run(block.async_update())
+    assert same_counters(*blocks) is same

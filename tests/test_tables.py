@@ -1,0 +1,764 @@
+"""The registers that the library uses, compared with the tables of Socomec.
+
+The files in `tests/data` contain facts of three tables: V 200.53 for the E34 and E44,
+V 103.8 for the E23 and E24, and V 103.4 for the E14. Each row is one register that is
+not reserved: the block with its length, the access, the register address, the number of
+registers and their type, a symbol, the unit, the scale (value = raw / `raw_per_unit`)
+and the meaning of its codes. They contain all blocks that the library reads or writes.
+These tests do not use the register table of the simulator.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
+import csv
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+import inspect
+from pathlib import Path
+from typing import Any, cast
+
+from modbus_connection.mock import MockModbusConnection, MockModbusUnit
+import pytest
+
+from custom_components.socomec_countis.countis import registers
+from custom_components.socomec_countis.countis.block import Block, CounterBlock
+from custom_components.socomec_countis.countis.commands import (
+    async_reset_partial_counters,
+    async_reset_tariff_counters,
+    async_set_clock,
+    async_set_tariff,
+)
+from custom_components.socomec_countis.countis.errors import CommandError
+from custom_components.socomec_countis.countis.load_curve import async_read_load_curve
+from custom_components.socomec_countis.countis.meter import Meter
+from custom_components.socomec_countis.countis.profile import BLOCK_TYPES
+from simulator import Meter as SimulatedMeter
+
+from .library import (
+    NO_FAULT,
+    READ,
+    WRITE,
+    WRITE_SEVERAL,
+    Fault,
+    MemoryBus,
+    Request,
+    async_meter,
+    exception,
+    virtual_clock,
+    virtual_time,
+)
+
+E3X_E4X = "e3x_e4x_v200_53"
+E2X = "e2x_v103_8"
+E1X = "e1x_v103_4"
+EDITIONS = (E3X_E4X, E2X, E1X)
+
+HIGHEST_WORD = 0xFFFF
+
+
+@dataclass(frozen=True)
+class Row:
+    """One register of a table."""
+
+    block: int
+    block_words: int
+    access: str
+    address: int
+    words: int
+    type: str
+    symbol: str
+    unit: str
+    raw_per_unit: float
+    codes: Mapping[str, int]
+    """The code of each meaning."""
+
+    @property
+    def end(self) -> int:
+        """Return the register address after the block."""
+        return self.block + self.block_words
+
+    def raw_words(self, raw: int) -> list[int]:
+        """Return the words that contain a raw number, the high word first."""
+        return [raw >> 16 * each & 0xFFFF for each in reversed(range(self.words))]
+
+    def value(self, raw: int) -> float:
+        """Return the value of a raw number in the unit that the library uses."""
+        value = raw / self.raw_per_unit
+        return value / 1000 if self.unit in {"Wh", "varh"} else value
+
+
+@cache
+def table(edition: str) -> Sequence[Row]:
+    """Return the rows of one edition."""
+    path = Path(__file__).parent / "data" / f"{edition}.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            Row(
+                int(row["block"]),
+                int(row["block_words"]),
+                row["access"],
+                int(row["address"]),
+                int(row["words"]),
+                row["type"],
+                row["symbol"],
+                row["unit"],
+                float(row["raw_per_unit"]),
+                {
+                    meaning: int(code, 0)
+                    for each in row["codes"].split(";")
+                    if each
+                    for code, meaning in [each.split("=")]
+                },
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def block_of(edition: str, start: int) -> Mapping[str, Row]:
+    """Return the rows of one block by symbol."""
+    return {row.symbol: row for row in table(edition) if row.block == start}
+
+
+def row_of(edition: str, symbol: str) -> Row:
+    """Return the only row with a symbol."""
+    (found,) = (row for row in table(edition) if row.symbol == symbol)
+    return found
+
+
+PHASES = (1, 2, 3)
+PERIODS = {
+    "yesterday": "day n-1",
+    "today": "day n",
+    "last_week": "week n-1",
+    "this_week": "week n",
+    "last_month": "month n-1",
+    "this_month": "month n",
+}
+
+IDENTITY = {
+    "signature": "signature",
+    "product_order_id": "product order",
+    "product_id": "product",
+    "table_version": "table version",
+    "software_version": "software version",
+    "serial_year_week": "serial year week",
+    "serial_site_line": "serial site line",
+    "serial_order": "serial order",
+    "product_version_major": "version major",
+    "product_version_minor": "version minor",
+    "vendor_name": "vendor name",
+    "product_name": "product name",
+    "extended_name": "extended name",
+}
+MEASUREMENTS = {
+    "voltage_l1_l2": "U12",
+    "voltage_l2_l3": "U23",
+    "voltage_l3_l1": "U31",
+    "frequency": "F",
+    "current_neutral": "In",
+    "power": "P",
+    "reactive_power": "Q",
+    "apparent_power": "S",
+    "power_factor": "PF",
+} | {
+    f"{quantity}_l{phase}": f"{symbol}{phase}"
+    for quantity, symbol in {
+        "voltage": "V",
+        "current": "I",
+        "power": "P",
+        "reactive_power": "Q",
+        "apparent_power": "S",
+        "power_factor": "PF",
+    }.items()
+    for phase in PHASES
+}
+ENERGIES = {
+    f"{partial}energy_{quantity}": f"{partial.replace('_', ' ')}{symbol}"
+    for partial in ("", "partial_")
+    for quantity, symbol in {
+        "consumed": "Ea+",
+        "reactive": "Er+",
+        "produced": "Ea-",
+    }.items()
+}
+TARIFFS = {"tariff_count": "tariffs", "tariff": "tariff"} | {
+    f"tariff_{number}_energy": f"Ea+ T{number}" for number in (1, 2, 3, 4)
+}
+PERIOD_ENERGIES = {
+    f"energy_{quantity}_{period}": f"{symbol} {of_table}"
+    for quantity, symbol in {"consumed": "Ea+", "produced": "Ea-"}.items()
+    for period, of_table in PERIODS.items()
+}
+
+# The block of the table that each class reads, and the symbols of its fields.
+SYMBOLS: Mapping[str, tuple[int, Mapping[str, str]]] = {
+    "Revision": (50000, IDENTITY),
+    "Identity": (50000, IDENTITY),
+    "Measurements": (50512, MEASUREMENTS),
+    "MainMeasurements": (50512, MEASUREMENTS),
+    "Power": (50512, MEASUREMENTS),
+    "Energies": (50944, ENERGIES),
+    "EnergiesInKwh": (50768, ENERGIES),
+    "Tariffs": (51200, TARIFFS),
+    "TariffsInKwh": (50848, TARIFFS),
+    "Periods": (36928, PERIOD_ENERGIES),
+    "PeriodsInKwh": (36896, PERIOD_ENERGIES),
+    "Overflows": (
+        36864,
+        {
+            "overflows_consumed": "overflows Ea+",
+            "overflows_reactive": "overflows Er+",
+            "overflows_produced": "overflows Ea-",
+        }
+        | {
+            f"overflows_tariff_{number}": f"overflows Ea+ T{number}"
+            for number in (1, 2, 3, 4)
+        },
+    ),
+    "CurrentTransformer": (
+        57344,
+        {"secondary_current": "CT secondary", "primary_current": "CT primary"},
+    ),
+    "Clock": (
+        57600,
+        {each: each for each in ("day", "month", "year", "hour", "minute", "second")},
+    ),
+}
+
+
+# The first and last symbol of the reads that are a part of their block.
+PARTS = {
+    "Revision": ("table version", "serial order"),
+    "MainMeasurements": ("V1", "P3"),
+    "Power": ("P", "P3"),
+}
+
+READS: Mapping[str, Callable[..., Block]] = {
+    name: getattr(registers, name) for name in SYMBOLS
+}
+
+
+def rows_of(read: str, edition: str = E3X_E4X) -> Mapping[str, Row]:
+    """Return the row of each field that a read returns."""
+    start, symbols = SYMBOLS[read]
+    rows = block_of(edition, start)
+    found = {name: rows[symbol] for name, symbol in symbols.items() if symbol in rows}
+    if part := PARTS.get(read):
+        first, last = (block_of(E3X_E4X, start)[symbol].address for symbol in part)
+        found = {
+            name: row for name, row in found.items() if first <= row.address <= last
+        }
+    return found
+
+
+def is_text(row: Row) -> bool:
+    """Return whether a register contains characters."""
+    return row.type.startswith("STRING")
+
+
+def is_signed(row: Row) -> bool:
+    """Return whether a register contains a signed number."""
+    return row.type.startswith("S") and not is_text(row)
+
+
+def not_available(row: Row) -> int:
+    """Return the raw number that means "not available"."""
+    return (1 << 16 * row.words - is_signed(row)) - 1
+
+
+def raw_by_address(rows: Mapping[str, Row]) -> Mapping[str, int]:
+    """Return a different raw number for each of the fields that are numbers.
+
+    The frequency is 50 Hz in the scale of the table.
+    """
+    return {
+        name: round(50 * row.raw_per_unit)
+        if row.unit == "Hz"
+        else 1000 + 7 * (row.address - row.block)
+        for name, row in rows.items()
+        if not is_text(row)
+    }
+
+
+def filled(rows: Mapping[str, Row], raw: Mapping[str, int]) -> MockModbusUnit:
+    """Return a unit whose registers contain raw numbers, and "A" in texts.
+
+    A negative number is its complement of two. Reserved registers contain all ones.
+    """
+    unit = MockModbusConnection().for_unit(1)
+    for row in rows.values():
+        unit.holding |= dict.fromkeys(range(row.block, row.end), HIGHEST_WORD)
+    for name, row in rows.items():
+        words = row.raw_words(raw[name]) if name in raw else [ord("A")] * row.words
+        unit.holding |= dict(enumerate(words, row.address))
+    unit.read_events.clear()
+    return unit
+
+
+def updated(read: str, unit: MockModbusUnit, *, split: bool = False) -> Block:
+    """Return a block that was read from the unit."""
+    block = READS[read](unit, split=split)
+    with asyncio.Runner() as runner:
+        runner.run(block.async_update())
+    return block
+
+
+def block_types() -> Iterator[type[Block]]:
+    """Yield the blocks that are defined in the register map."""
+    for _, member in inspect.getmembers(registers, inspect.isclass):
+        if issubclass(member, Block) and member not in {Block, CounterBlock}:
+            yield member
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+def test_every_block_of_the_register_map_is_compared() -> None:
+    assert {each.__name__ for each in block_types()} == SYMBOLS.keys()
+    for types in BLOCK_TYPES.values():
+        assert {each.__name__ for each in types} <= SYMBOLS.keys()
+
+
+def test_every_quantity_names_a_block_that_contains_it() -> None:
+    computed = {"ct_ratio": "transformer", "clock_offset": "clock"}
+    assert computed.items() <= registers.BLOCK_OF.items()
+    for quantity, name in registers.BLOCK_OF.items():
+        (block, *_) = BLOCK_TYPES[name]
+        assert quantity in computed or quantity in block.declared_fields
+
+
+@pytest.mark.parametrize("name", SYMBOLS)
+def test_every_field_is_in_the_table(name: str) -> None:
+    start, symbols = SYMBOLS[name]
+    fields = getattr(registers, name).declared_fields
+    assert fields.keys() == symbols.keys()
+    rows = block_of(E3X_E4X, start)
+    for field, symbol in symbols.items():
+        row = rows[symbol]
+        assert (fields[field].address, fields[field].count) == (row.address, row.words)
+        assert "read" in row.access
+        unit = {"Wh": "kWh", "varh": "kvarh", "": "1"}.get(row.unit, row.unit)
+        if row.words == 2:
+            assert fields[field].unit == unit
+            assert fields[field].signed == is_signed(row)
+
+
+@pytest.mark.parametrize("name", SYMBOLS)
+def test_range_is_the_block_of_the_table_or_the_extent_of_the_fields(name: str) -> None:
+    block_type = getattr(registers, name)
+    rows = block_of(E3X_E4X, SYMBOLS[name][0]).values()
+    fields = block_type.declared_fields.values()
+    block = {(row.block, row.end - 1) for row in rows}
+    extent = {
+        (
+            min(field.address for field in fields),
+            max(field.address + field.count - 1 for field in fields),
+        )
+    }
+    assert {*block_type.register_ranges} in (block, extent)
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("read", READS)
+def test_each_request_stays_within_its_block(read: str, *, split: bool) -> None:
+    rows = rows_of(read)
+    unit = filled(rows, raw_by_address(rows))
+    updated(read, unit, split=split)
+    (start, end), *others = {(row.block, row.end) for row in rows.values()}
+    assert not others
+    requested: set[int] = set()
+    for event in unit.read_events:
+        assert start <= event.address < event.address + event.count <= end
+        requested |= set(range(event.address, event.address + event.count))
+    used = {row.address + word for row in rows.values() for word in range(row.words)}
+    assert requested >= used
+    if split:
+        assert requested == used
+    else:
+        assert len(unit.read_events) == 1
+        assert {min(requested), max(requested)} == {min(used), max(used)}
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("read", READS)
+def test_values_are_those_of_the_table(read: str, *, split: bool) -> None:
+    rows = rows_of(read)
+    raw = raw_by_address(rows)
+    block = updated(read, filled(rows, raw), split=split)
+    assert block.resolved_fields.keys() == rows.keys()
+    for name, row in rows.items():
+        found = getattr(block, name)
+        if name in raw:
+            assert found == pytest.approx(row.value(raw[name]), abs=1e-9)
+        else:
+            assert found
+    if read != "CurrentTransformer":
+        assert block.values == {name: getattr(block, name) for name in rows}
+
+
+@pytest.mark.parametrize("edition", [E2X, E1X])
+@pytest.mark.parametrize(
+    "read", ["Identity", "Measurements", "MainMeasurements", "Power", "Energies",
+             "EnergiesInKwh", "Tariffs", "TariffsInKwh", "Overflows"]
+)  # fmt: skip
+def test_other_families_have_the_same_registers(read: str, edition: str) -> None:
+    rows = rows_of(read, edition)
+    raw = raw_by_address(rows)
+    block = updated(read, filled(rows, raw))
+    values = block.values
+    for name, row in rows.items():
+        if name in raw:
+            assert values[name] == pytest.approx(row.value(raw[name]), abs=1e-9)
+    if read != "Power":  # without voltages, an absent phase is not noticed
+        assert {values[name] for name in values.keys() - rows.keys()} <= {None}
+
+
+NUMBERS = [
+    (read, name)
+    for read in ("Identity", "Measurements", "MainMeasurements", "Power", "Energies",
+                 "EnergiesInKwh", "Tariffs", "TariffsInKwh", "Periods", "PeriodsInKwh",
+                 "Overflows", "CurrentTransformer", "Clock")
+    for name, row in rows_of(read).items()
+    if not is_text(row)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("read", "name"), NUMBERS)
+def test_borders_of_each_number_are_decoded(read: str, name: str) -> None:
+    rows = rows_of(read)
+    row = rows[name]
+    raw = dict(raw_by_address(rows))
+    last = not_available(row) - 1
+    numbers = [0, 1, last]
+    if is_signed(row):
+        numbers += [-1, -2, -last - 2]
+    if row.unit == "Hz":
+        numbers = [0, 1, 9_999]
+    for number in numbers:
+        raw[name] = number
+        value = getattr(updated(read, filled(rows, raw)), name)
+        assert value == pytest.approx(row.value(number), rel=1e-12)
+        assert isinstance(value, int) or round(value, 3) == value
+    raw[name] = not_available(row)
+    assert getattr(updated(read, filled(rows, raw)), name) is None
+    if is_signed(row):
+        # All ones are -1 in a signed number, not "not available".
+        raw[name] = (1 << 32) - 1
+        value = getattr(updated(read, filled(rows, raw)), name)
+        assert value == pytest.approx(row.value(-1))
+
+
+@pytest.mark.parametrize("read", ["Measurements", "MainMeasurements"])
+@pytest.mark.parametrize("edition", EDITIONS)
+@pytest.mark.parametrize("hertz", [45, 49.98, 50, 60, 65])
+def test_frequency_has_the_scale_of_each_table(
+    hertz: float, edition: str, read: str
+) -> None:
+    rows = rows_of(read, edition)
+    raw = {
+        **raw_by_address(rows),
+        "frequency": round(hertz * rows["frequency"].raw_per_unit),
+    }
+    assert updated(read, filled(rows, raw)).values["frequency"] == hertz
+
+
+def test_rollovers_are_those_of_the_counters() -> None:
+    rows = rows_of("Overflows")
+    raw = {name: number for number, name in enumerate(rows, 1)}
+    block = updated("Overflows", filled(rows, raw))
+    assert isinstance(block, registers.Overflows)
+    symbols = {symbol: name for name, symbol in (ENERGIES | TARIFFS).items()}
+    assert block.by_counter == {
+        symbols[row.symbol.removeprefix("overflows ")]: raw[name]
+        for name, row in rows.items()
+    }
+
+
+TEXTS = ("vendor_name", "product_name", "extended_name")
+CHARACTERS = [
+    ("A", "A"),
+    ("Countis E33", "Countis E33"),
+    ("0123456789ABCDEF", "0123456789ABCDEF"),
+    ("  padded  ", "padded"),
+    ("two  spaces", "two  spaces"),
+    ("\0end", "end"),
+    ("\x1f!~\x7f", "!~"),
+    ("\x80\xff", ""),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize(("written", "shown"), CHARACTERS)
+def test_text_has_two_characters_in_each_register(
+    written: str, shown: str, name: str
+) -> None:
+    rows = rows_of("Identity")
+    row = rows[name]
+    assert row.type == "STRING_NORM"
+    unit = filled(rows, raw_by_address(rows))
+    content = written.encode("latin-1").ljust(2 * row.words, b"\0")
+    words = [
+        content[each] << 8 | content[each + 1] for each in range(0, len(content), 2)
+    ]
+    unit.holding |= dict(enumerate(words, row.address))
+    block = updated("Identity", unit)
+    assert getattr(block, name) == shown
+    others = {each: getattr(block, each) for each in TEXTS if each != name}
+    assert set(others.values()) == {"A" * rows[name].words}
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [("SOCO", "SOCO"), (" A~ ", "A~"), ("A B\0", "A B"), ("\x1fS\x7f\xff", "S")],
+)
+def test_signature_has_one_character_in_each_register(written: str, shown: str) -> None:
+    rows = rows_of("Identity")
+    row = rows["signature"]
+    assert (row.type, row.words) == ("STRING_16", 4)
+    unit = filled(rows, raw_by_address(rows))
+    unit.holding |= dict(enumerate(map(ord, written), row.address))
+    block = updated("Identity", unit)
+    assert isinstance(block, registers.Identity)
+    assert block.signature == shown
+
+
+def test_serial_number_registers_are_those_of_the_table() -> None:
+    rows = block_of(E3X_E4X, 50000)
+    serial = {
+        row.address + word
+        for symbol, row in rows.items()
+        if symbol.startswith("serial") or symbol == "code"
+        for word in range(row.words)
+    }
+    assert set(registers.SERIAL_NUMBER_REGISTERS) == serial
+
+
+def test_secondary_currents_are_those_of_the_table() -> None:
+    codes = row_of(E3X_E4X, "CT secondary").codes
+    assert codes == {f"{each} A": each for each in registers.SECONDARY_CURRENTS}
+
+
+# -- writes ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def line(meter: SimulatedMeter) -> MemoryBus:
+    """Return a bus in memory with the meter at unit ID 1."""
+    meter.clock = virtual_clock
+    return MemoryBus({1: meter})
+
+
+type Command = Callable[[Meter], Coroutine[Any, Any, None]]
+
+
+def ignore(_: object) -> None:
+    """Take what a command passes on."""
+
+
+async def async_written(
+    line: MemoryBus, command: Command
+) -> list[tuple[int, Row, int]]:
+    """Return function, row and value of each register that a command writes."""
+    meter = await async_meter(line)
+    for name in ("measurements", "energies", "tariffs"):
+        await meter.async_read(name)
+    line.requests.clear()
+    with suppress(CommandError):
+        await command(meter)
+    edition = {1: E1X, 2: E2X}.get(meter.profile.family or 3, E3X_E4X)
+    rows = {row.address: row for row in table(edition)}
+    return [
+        (request.function, rows[request.address + offset], value)
+        for request in line.requests
+        if not isinstance(request.content, int)
+        for offset, value in enumerate(request.content)
+    ]
+
+
+def refuse_writes(request: Request) -> Fault:
+    """Return an exception in place of the response to a write."""
+    return exception(4) if request.function == WRITE else NO_FAULT
+
+
+def bits(row: Row, *meanings: str) -> int:
+    """Return the value that has the bits of these meanings."""
+    return sum(row.codes[each] for each in meanings)
+
+
+PARTIAL_BITS = ("Ea+", "Er+", "Ea-")
+
+
+@pytest.mark.parametrize(
+    ("model", "edition"),
+    [("Countis E33", E3X_E4X), ("Countis E23", E2X), ("Countis E14", E1X)],
+)
+@virtual_time
+async def test_partial_counters_are_reset_by_their_bits(
+    line: MemoryBus, meter: SimulatedMeter, model: str, edition: str
+) -> None:
+    meter.model = model
+    row = row_of(edition, "reset values")
+    written = await async_written(
+        line, lambda meter: async_reset_partial_counters(meter, ignore)
+    )
+    assert written == [(WRITE, row, bits(row, *PARTIAL_BITS))]
+    assert "write" in row.access
+
+
+@pytest.mark.parametrize(
+    ("model", "edition"), [("Countis E23", E2X), ("Countis E14", E1X)]
+)
+@virtual_time
+async def test_partial_energies_are_reset_where_the_table_has_the_command(
+    line: MemoryBus, meter: SimulatedMeter, model: str, edition: str
+) -> None:
+    meter.model = model
+    line.fault = refuse_writes
+    row = row_of(edition, "reset partial")
+    written = await async_written(
+        line, lambda meter: async_reset_partial_counters(meter, ignore)
+    )
+    assert written[1:] == [(WRITE, row, bits(row, "partial"))]
+    assert "write" in row.access
+
+
+@pytest.mark.parametrize("model", ["Countis E33", "Countis E34", "Countis E44"])
+@virtual_time
+async def test_partial_energies_are_not_reset_where_the_table_has_no_command(
+    line: MemoryBus, meter: SimulatedMeter, model: str
+) -> None:
+    meter.model = model
+    line.fault = refuse_writes
+    row = row_of(E3X_E4X, "reset values")
+    written = await async_written(
+        line, lambda meter: async_reset_partial_counters(meter, ignore)
+    )
+    assert [each for _, each, _ in written] == [row]
+    assert all(each.symbol != "reset partial" for each in table(E3X_E4X))
+
+
+@virtual_time
+async def test_tariff_counters_are_reset_by_their_bits(line: MemoryBus) -> None:
+    row = row_of(E3X_E4X, "reset tariffs")
+    written = await async_written(
+        line, lambda meter: async_reset_tariff_counters(meter, ignore)
+    )
+    assert written == [(WRITE, row, bits(row, "T1", "T2", "T3", "T4"))]
+    assert "write" in row.access
+
+
+@pytest.mark.parametrize("tariff", [1, 2, 3, 4])
+@virtual_time
+async def test_tariff_is_set_in_the_register_of_the_table(
+    line: MemoryBus, tariff: int
+) -> None:
+    row = row_of(E3X_E4X, "set tariff")
+    written = await async_written(
+        line, lambda meter: async_set_tariff(meter, ignore, tariff=tariff)
+    )
+    assert written == [(WRITE, row, tariff)]
+    assert "write" in row.access
+
+
+@virtual_time
+async def test_clock_is_set_with_one_request_in_the_order_of_the_table(
+    line: MemoryBus,
+) -> None:
+    written = await async_written(line, lambda meter: async_set_clock(meter, ignore))
+    rows = [row for _, row, _ in written]
+    assert [row.symbol for row in rows] == [
+        *("day", "month", "year", "hour", "minute", "second")
+    ]
+    assert {function for function, _, _ in written} == {WRITE_SEVERAL}
+    assert len(line.writes) == 1
+    assert all("write" in row.access for row in rows)
+    day, month, year, hour, minute, second = (value for _, _, value in written)
+    set_to = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    assert abs(set_to.timestamp() - virtual_clock()) < 2
+
+
+# -- the load curve -------------------------------------------------------------------
+
+HEADER = 61456
+RECORD = 61462
+FULL_PAGE = 29
+
+
+def load_curve_page(count: int, record: Mapping[str, int]) -> list[int]:
+    """Return the words of a page whose records have a distance of 600 s."""
+    header = block_of(E3X_E4X, HEADER)
+    fields = block_of(E3X_E4X, RECORD)
+    record_words = fields["time"].block_words
+    end = RECORD + FULL_PAGE * record_words
+    words = dict.fromkeys(range(HEADER, end), HIGHEST_WORD)
+    content = {
+        "records": count,
+        "record words": record_words,
+        "period": 60,
+        "physical unit": header["physical unit"].codes["kW"],
+        "numerator": 3,
+        "denominator": 2,
+    }
+    for symbol, raw in content.items():
+        words |= dict(enumerate(header[symbol].raw_words(raw), header[symbol].address))
+    for index in range(count):
+        for symbol, raw in record.items():
+            row = fields[symbol]
+            address = row.address + index * record_words
+            later = raw + 600 * index if symbol == "time" else raw
+            words |= dict(enumerate(row.raw_words(later), address))
+    return list(words.values())
+
+
+@pytest.mark.parametrize("incomplete", [False, True])
+@virtual_time
+async def test_load_curve_is_read_from_the_registers_of_the_table(
+    line: MemoryBus, *, incomplete: bool
+) -> None:
+    command = row_of(E3X_E4X, "load curve command")
+    codes = block_of(E3X_E4X, RECORD)["incomplete"].codes
+    record = {
+        "time": 3600,
+        "incomplete": codes["incomplete" if incomplete else "full"],
+        "value": 100,
+    }
+    pages = [load_curve_page(1, record)]
+    if not incomplete:
+        pages.insert(0, load_curve_page(FULL_PAGE, record))
+    selected = -1
+
+    def respond(request: Request) -> Fault:
+        nonlocal selected
+        if request.address == command.address:
+            (code,) = cast(tuple[int], request.content)
+            first = code == command.codes["first"]
+            assert first or code == command.codes["next"]
+            selected = 0 if first else selected + 1
+        page = pages[selected]
+        return Fault(lambda words: page if request.address == HEADER else words)
+
+    meter = await async_meter(line)
+    line.fault = respond
+    line.requests.clear()
+    curve = await async_read_load_curve(meter)
+    assert len(curve.records) == (1 if incomplete else FULL_PAGE)
+    assert curve.period == timedelta(seconds=60 if incomplete else 600)
+    for index, found in enumerate(curve.records):
+        assert found.time == datetime(2000, 1, 1, 1) + timedelta(minutes=10 * index)  # noqa: DTZ001
+        assert found.watts == 100 * 1000 * 3 / 2
+        assert found.is_complete is not incomplete
+    requests = [
+        (request.function, request.address, request.content)
+        for request in line.requests
+        if request.address >= command.address
+    ]
+    read = (READ, HEADER, RECORD + 4 * FULL_PAGE - HEADER)
+    first, following = (
+        (WRITE, command.address, (command.codes[each],)) for each in ("first", "next")
+    )
+    assert requests == [first, read, following, read][: 2 * len(pages)]
