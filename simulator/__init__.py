@@ -1,4 +1,4 @@
-"""Simulated COUNTIS meters on simulated RS485 lines and gateways."""
+"""A simulator of COUNTIS meters, RS485 lines and gateways."""
 
 from .counters import Counters as Counters
 from .diagnostics import Diagnostics as Diagnostics

@@ -1,18 +1,24 @@
 """The registers of the counters.
 
-In kWh and in steps of 10 Wh: blocks 50768 and 50944 (energies), 50848 and 51200
-(tariffs), 36896 and 36928 (periods). Block 36864 contains the overflows.
+| Counters | Steps of 1 kWh | Steps of 10 Wh |
+|---|---|---|
+| totals and partial counters | block 50768 | block 50944 |
+| tariff counters | block 50848 | block 51200 |
+| energies of days, weeks and months | block 36896 | block 36928 |
+
+Block 51280 contains the totals in MWh and Mvarh. Block 36864 contains the number of
+rollovers of each counter.
 """
 
 from .counters import OVERFLOW_WH, TARIFF_COUNT, Counters
 from .table import METROLOGY_16_BIT, NOT_AVAILABLE, OVERFLOW, unsigned, unsigned_16
 
-MEGA = 1_000_000
-PERIOD_WORDS = 8  # registers of one day, week or month
+MWH = 1_000_000  # Wh
+PERIOD_REGISTERS = 8  # number of registers of one day, week or month
 
 
 def energies(start: int, step: int, counters: Counters) -> dict[int, int]:
-    """Return the registers of block 50768 or 50944. `step` is in Wh."""
+    """Return the registers of block 50768 or 50944. `step` is in Wh or varh."""
     return {
         **unsigned(start + 2, _steps(counters.consumed, step)),
         **unsigned(start + 4, _steps(counters.reactive, step)),
@@ -24,19 +30,19 @@ def energies(start: int, step: int, counters: Counters) -> dict[int, int]:
 
 
 def energies_16_bit(counters: Counters) -> dict[int, int]:
-    """Return the registers of the counters in block 51280, in MWh and Mvarh."""
+    """Return the registers of the totals in block 51280, in MWh and Mvarh."""
     totals = (counters.consumed, counters.reactive, counters.produced)
     registers: dict[int, int] = {}
     for index, total in enumerate(totals):
-        registers |= unsigned_16(METROLOGY_16_BIT + 31 + index, _steps(total, MEGA))
+        registers |= unsigned_16(METROLOGY_16_BIT + 31 + index, _steps(total, MWH))
     return registers
 
 
 def tariffs(start: int, step: int, counters: Counters, count: int) -> dict[int, int]:
     """Return the registers of block 50848 or 51200. `step` is in Wh.
 
-    The block has room for at least four tariffs. Those above `count` read "not
-    available".
+    `count` is the number of tariffs of the meter. If it is less than four, the
+    registers of the other tariffs up to the fourth read "not available".
     """
     registers = {start: count, start + 1: counters.tariff}
     for index in range(max(count, TARIFF_COUNT)):
@@ -58,7 +64,7 @@ def periods(start: int, step: int, counters: Counters) -> dict[int, int]:
             counters.produced - period.produced_at_start,
         )
         for position, energy in enumerate(values):
-            address = start + PERIOD_WORDS * index + 2 * position
+            address = start + PERIOD_REGISTERS * index + 2 * position
             registers |= unsigned(address, _steps(energy, step))
     return registers
 
@@ -66,8 +72,8 @@ def periods(start: int, step: int, counters: Counters) -> dict[int, int]:
 def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
     """Return the registers of block 36864.
 
-    The block has room for four tariffs. Those above `tariff_count` read "not
-    available".
+    The block has registers for four tariffs. If the meter has fewer, the registers of
+    the other tariffs read "not available".
     """
     totals = (counters.consumed, counters.reactive, counters.produced)
     registers = {
@@ -78,14 +84,17 @@ def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
         },
     }
     for index in range(TARIFF_COUNT):
-        times = NOT_AVAILABLE
+        rollovers = NOT_AVAILABLE
         if index < tariff_count:
-            times = int(counters.in_tariff(index + 1) // OVERFLOW_WH)
-        registers |= unsigned_16(OVERFLOW + 7 + index, times)
+            rollovers = int(counters.in_tariff(index + 1) // OVERFLOW_WH)
+        registers |= unsigned_16(OVERFLOW + 7 + index, rollovers)
     return registers
 
 
 def _steps(energy: float, step: int) -> int:
-    """Return an energy in Wh as a number of steps, after its rollovers."""
-    # 1e-6 Wh corrects the rounding error of many additions.
+    """Return an energy in Wh or varh as a number of complete steps.
+
+    At OVERFLOW_WH, the number starts again at 0.
+    """
+    # The rounding error of many additions is less than 1e-6 Wh.
     return int((energy + 1e-6) % OVERFLOW_WH // step)

@@ -1,4 +1,4 @@
-"""Simulated network gateways to a line.
+"""Simulated gateways between a network and a line.
 
     client - TCP - gateway - pseudo-terminal - line
 
@@ -28,17 +28,18 @@ MBAP = struct.Struct(">HHHB")
 MODBUS_PROTOCOL = 0
 MAX_PDU = 253  # bytes of a request or response without unit ID and CRC
 
-# Lengths in bytes of RTU responses, by function code. A response to a read contains its
-# byte count. A response to a write repeats the beginning of the request.
-EXCEPTION_LENGTH = 5
+# The functions whose responses contain their byte count.
 READ_FUNCTIONS = frozenset({1, 2, 3, 4, 23})
-WRITE_LENGTHS = {5: 8, 6: 8, 15: 8, 16: 8, 22: 10}
+# Lengths of RTU responses in bytes, with unit ID and CRC.
+EXCEPTION_LENGTH = 5
+WRITE_LENGTHS = {5: 8, 6: 8, 15: 8, 16: 8, 22: 10}  # by function code
 MAX_FRAME = 256
 
-FRAME_GAP_CHARACTERS = 3.5  # the silence between two RTU frames
-# s without a byte that end a frame of unknown length. Adapters pass on bytes in bursts.
+FRAME_GAP_CHARACTERS = 3.5  # characters of silence between two RTU frames
+# s; a pause of this length ends a frame. Our choice: longer than the pauses between the
+# bursts in which an adapter transfers bytes.
 FRAME_END_SECONDS = 0.05
-TURNAROUND_SECONDS = 0.1  # the time of the meters to execute a broadcast
+TURNAROUND_SECONDS = 0.1  # s in which the meters carry out a broadcast; our choice
 
 
 class _SerialPort:
@@ -88,7 +89,10 @@ class _SerialPort:
 
 
 class Gateway(ABC):
-    """A gateway. `async with` runs the gateway in the event loop of its line."""
+    """A gateway to a line. `async with` runs the gateway in the current event loop.
+
+    Gateway and line have to run in the same event loop.
+    """
 
     name: ClassVar[str]
 
@@ -184,13 +188,17 @@ class TcpGateway(Gateway):
     ) -> None:
         """Connect the gateway to a line. Port 0 selects a free TCP port.
 
-        `timeout` is the time in seconds in which a meter has to begin its response.
+        `timeout` is the response timeout in s, from the last byte of the request to the
+        first byte of the response.
         """
         super().__init__(line, host=host, port=port)
         self.timeout = timeout
         self._bus_lock = asyncio.Lock()
         self._response: asyncio.StreamReader | None = None
-        """None if no response is expected. A late response is then discarded."""
+        """The bytes of the expected response.
+
+        None if the gateway expects no response. Then the gateway discards all bytes.
+        """
 
     async def _transfer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -209,9 +217,10 @@ class TcpGateway(Gateway):
                 await writer.drain()
 
     async def _transact(self, unit_id: int, request: bytes) -> bytes:
-        """Return the response to a request. Both lack unit ID and CRC.
+        """Send a request to the line, and return the response.
 
-        Return b"" for a broadcast, to which no meter responds.
+        Request and response are without unit ID and CRC. If no valid response arrives,
+        return exception 11. After a broadcast, return b"", because no meter responds.
         """
         frame = with_crc(bytes([unit_id]) + request)
         self._serial.write(frame)
@@ -226,9 +235,9 @@ class TcpGateway(Gateway):
         return bytes([request[0] | EXCEPTION_FLAG, ExcCodes.GATEWAY_NO_RESPONSE])
 
     async def _receive(self, timeout: float) -> bytes:  # noqa: ASYNC109
-        """Return a frame from the line, or b"" if none begins within `timeout` seconds.
+        """Return a frame from the line, or b"" if none begins within `timeout` s.
 
-        The frame ends at its length, or after FRAME_END_SECONDS without a byte.
+        The frame ends when it is complete, or after a pause of FRAME_END_SECONDS.
         """
         frame = b""
         self._response = asyncio.StreamReader()
@@ -246,9 +255,9 @@ class TcpGateway(Gateway):
 
 
 def _length(frame: bytes) -> int:
-    """Return the length in bytes of the frame that begins so.
+    """Return the length in bytes of a frame of which the first bytes are known.
 
-    Return 3 for a shorter beginning, because three bytes determine the length.
+    The first three bytes determine the length. If fewer are known, return 3.
     """
     if len(frame) < 3:
         return 3

@@ -216,6 +216,8 @@ class Line:
 
     def _on_request(self, data: bytes) -> None:
         """Collect the bytes of a request until they have passed the line."""
+        if self._client is None:
+            return
         if self._responding is not None:
             # Request and response collide on the two wires, so both are lost.
             self._responding.cancel()

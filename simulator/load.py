@@ -161,16 +161,16 @@ def _noise(seed: int, slot: int) -> Random:
     return Random(seed * 1_000_003 + slot)
 
 
-def _drift(seed: int, what: int, second: int) -> float:
+def _drift(seed: int, series: int, second: int) -> float:
     """Return a number from -1 to 1 that changes over minutes, as a mains voltage."""
     minute, seconds = divmod(second, MINUTE_SECONDS)
     before, after = (
-        _drift_at(seed, what, minute),
-        _drift_at(seed, what, minute + 1),
+        _drift_at(seed, series, minute),
+        _drift_at(seed, series, minute + 1),
     )
     return before + (after - before) * seconds / MINUTE_SECONDS
 
 
 @lru_cache(maxsize=4096)
-def _drift_at(seed: int, what: int, minute: int) -> float:
-    return Random((seed * 31 + what) * 1_000_003 + minute).uniform(-1, 1)
+def _drift_at(seed: int, series: int, minute: int) -> float:
+    return Random((seed * 31 + series) * 1_000_003 + minute).uniform(-1, 1)

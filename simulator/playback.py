@@ -10,7 +10,7 @@ import time
 
 from .counters import OVERFLOW_WH, TARIFF_COUNT, Counters
 from .diagnostics import Diagnostics
-from .energies import PERIOD_WORDS
+from .energies import PERIOD_REGISTERS
 from .load import Constant, Phase
 from .meter import Meter
 from .table import (
@@ -175,7 +175,7 @@ class _Player:
         counters = meter.count()
         for index, period in enumerate(counters.periods):
             consumed_before, produced_before, consumed, produced = (
-                self._energy("periods", PERIOD_WORDS * index + 2 * position)
+                self._energy("periods", PERIOD_REGISTERS * index + 2 * position)
                 for position in range(4)
             )
             period.consumed_before = consumed_before

@@ -11,18 +11,18 @@ import termios
 import tty
 from typing import Any, ClassVar, Protocol, override
 
-# The speeds of the meter, in baud, by the constant of the operating system.
+# Baud rates that a meter supports, by the constant of the operating system.
 BAUDRATES = {
     termios.B4800: 4800,
     termios.B9600: 9600,
     termios.B19200: 19200,
     termios.B38400: 38400,
 }
-OUTPUT_SPEED = 5  # index in the attributes of a terminal
+OUTPUT_SPEED = 5  # index in the list that `termios.tcgetattr` returns
 READ_SIZE = 4096  # bytes, more than a pseudo-terminal holds
 
 type OnData = Callable[[bytes], None]
-"""Is called with the bytes that the client sent."""
+"""Receives the bytes that the client sent."""
 
 
 class Port(Protocol):
@@ -33,7 +33,7 @@ class Port(Protocol):
 
     @property
     def baudrate(self) -> int | None:
-        """Return the speed that the client has set, None if no meter supports it."""
+        """Return the baud rate of the client, None if no meter supports it."""
 
     def write(self, data: bytes) -> int:
         """Send bytes to the client. Return how many fit into its buffer."""
@@ -45,7 +45,7 @@ class Port(Protocol):
 class TerminalPort:
     """A pseudo-terminal, which any program can open as a serial port.
 
-    The slave stays open, so that the terminal outlasts its clients.
+    The slave stays open, because the terminal closes with its last client.
     """
 
     def __init__(self, on_data: OnData) -> None:
@@ -62,7 +62,7 @@ class TerminalPort:
 
     @property
     def baudrate(self) -> int | None:
-        """Return the speed that the client has set, None if no meter supports it."""
+        """Return the baud rate of the client, None if no meter supports it."""
         return BAUDRATES.get(termios.tcgetattr(self._slave)[OUTPUT_SPEED])
 
     def write(self, data: bytes) -> int:
@@ -81,15 +81,15 @@ class TerminalPort:
 class MemoryPort:
     """A serial port in memory, for clients in the loop of the simulation.
 
-    A client opens it with `memory_opener`. Nothing of it depends on the speed of
-    the machine, so that it can be used in virtual time.
+    A client opens the port with `memory_opener`. The port passes bytes in the event
+    loop, without a thread or the operating system. So it works in virtual time.
     """
 
     _ports: ClassVar[dict[str, MemoryPort]] = {}
     _numbers: ClassVar = count()
 
     def __init__(self, on_data: OnData) -> None:
-        """Plug the port in."""
+        """Register the port at a path of its own."""
         self.name = f"/dev/memory{next(self._numbers)}"
         self.baudrate: int | None = None
         self.on_data = on_data
@@ -98,7 +98,7 @@ class MemoryPort:
 
     @classmethod
     def named(cls, path: str | None) -> MemoryPort | None:
-        """Return the port at a path, also at a link to it."""
+        """Return the port at a path or at a link to the path."""
         return cls._ports.get(os.path.realpath(path or ""))
 
     def write(self, data: bytes) -> int:
@@ -115,7 +115,7 @@ class MemoryPort:
 
 
 class MemoryTransport(asyncio.Transport):
-    """The end of a client that has a port in memory open."""
+    """The transport of a client that has opened a port in memory."""
 
     def __init__(self, port: MemoryPort, protocol: asyncio.Protocol) -> None:
         """Open the port."""
@@ -133,7 +133,7 @@ class MemoryTransport(asyncio.Transport):
             self._loop.call_soon(self._port.on_data, bytes(data))
 
     def receive(self, data: bytes) -> None:
-        """Pass bytes of the bus to the client."""
+        """Pass bytes to the client in the next round of the loop."""
         self._loop.call_soon(self._pass, data)
 
     def _pass(self, data: bytes) -> None:
@@ -166,8 +166,8 @@ def memory_opener[**P, T](
 ) -> Callable[..., Awaitable[T | tuple[MemoryTransport, asyncio.Protocol]]]:
     """Return a `create_serial_connection` that also opens ports in memory.
 
-    `open_other` opens the other ports. Raises `OSError` if another client has the port
-    in memory open.
+    `open_other` opens all other ports. The function raises `OSError` if another client
+    has already opened the port in memory.
     """
 
     async def open_port(

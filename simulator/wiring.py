@@ -1,4 +1,4 @@
-"""Wiring errors: the load that a wrongly connected meter measures."""
+"""Wiring errors: loads as a meter measures them that is connected incorrectly."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ PHASES = (1, 2, 3)
 
 @dataclass(frozen=True)
 class ReversedCurrent:
-    """The conductor of one phase passes the meter in the wrong direction."""
+    """The current of one phase flows through the meter in the wrong direction."""
 
     load: Load
     phase: int
-    """Number of the phase on the terminals: 1 to 3."""
+    """Number of the phase at the terminals of the meter: 1 to 3."""
 
     def phases(self, second: int) -> Phases:
         """Return the three phases as the meter measures them."""
@@ -27,25 +27,27 @@ class ReversedCurrent:
 class SwappedNeutral:
     """The voltage terminals of one phase and of the neutral are swapped.
 
-    The meter then measures all voltages against this phase. The voltage of the phase
-    itself is that of the neutral. The other two are phase-to-phase voltages.
+    The meter then measures all voltages against this phase. At the terminal of this
+    phase, the meter measures the voltage of the neutral. At the other two terminals,
+    the meter measures phase-to-phase voltages.
     """
 
     load: Load
     phase: int
-    """Number of the phase on the terminals: 1 to 3."""
+    """Number of the phase at the terminals of the meter: 1 to 3."""
 
     def phases(self, second: int) -> Phases:
         """Return the three phases as the meter measures them."""
         return _swapped(self.load.phases(second), self.phase - 1)
 
 
-# Cached, because most loads are constant for some seconds, and a meter counts each.
+# Cached, because most loads have the same power for several seconds, and a meter
+# calculates its energy for each second.
 @lru_cache
 def _reversed(phases: Phases, index: int) -> Phases:
-    flowing = currents(phases)
-    flowing[index] = -flowing[index]
-    return phases_of(voltages(phases), flowing)
+    amperes = currents(phases)
+    amperes[index] = -amperes[index]
+    return phases_of(voltages(phases), amperes)
 
 
 @lru_cache

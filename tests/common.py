@@ -1,4 +1,4 @@
-"""What the tests share besides fixtures."""
+"""Functions that many tests share: lines, dialogs, entities and waiting."""
 
 import asyncio
 from collections import Counter
@@ -35,7 +35,7 @@ from simulator.ports import MemoryPort
 SERIAL = "1438012000001"
 SECOND_SERIAL = "1438012000002"
 
-# All others are sensors.
+# By the key of the entity. The platform of all other keys is sensor.
 PLATFORMS = {
     "reset_partial_counters": "button",
     "reset_tariff_counters": "button",
@@ -53,9 +53,10 @@ type AddMeter = Callable[..., Awaitable[FlowResult]]
 
 @dataclass
 class Clock:
-    """A clock that stands still unless it is told to go on."""
+    """A clock that only a test sets."""
 
     seconds: float = 1_750_000_000
+    """In s since 1970."""
 
     def __call__(self) -> float:
         """Return the time in seconds since 1970."""
@@ -63,7 +64,7 @@ class Clock:
 
 
 def memory_line(meters: Sequence[Meter], **options: Any) -> Line:
-    """Return a fast line in memory, which is run by `async with`."""
+    """Return a line in memory, with short transactions. `async with` runs the line."""
     defaults: dict[str, Any] = {
         "baudrate": 921_600,
         "response_delay": 0.001,
@@ -75,7 +76,7 @@ def memory_line(meters: Sequence[Meter], **options: Any) -> Line:
 async def open_form(
     hass: HomeAssistant, *choices: str, context: ConfigFlowContext | None = None
 ) -> ConfigFlowResult:
-    """Open a dialog, and choose from its menus until there is a form."""
+    """Open the dialog that adds a bus, and return its form after these menu choices."""
     result = await hass.config_entries.flow.async_init(
         DOMAIN, context=context or {"source": SOURCE_USER}
     )
@@ -88,9 +89,9 @@ async def open_form(
 
 
 def bus_form(line: Line, **changes: Any) -> dict[str, Any]:
-    """Return what a user enters for the meter at unit ID 1 of a line.
+    """Return the input for the meter at unit ID 1 of a line, with some changes.
 
-    A field that is changed to None is left empty.
+    A field that is changed to None stays empty.
     """
     form = {
         "device": line.port,
@@ -113,7 +114,7 @@ async def open_add_meters(
 
 
 async def shown_error(hass: HomeAssistant, result: FlowResult) -> str:
-    """Return the error of a form as the frontend shows it."""
+    """Return the English text of the only error of a form."""
     assert result["type"] is FlowResultType.FORM, result
     (key,) = (result["errors"] or {}).values()
     is_meter = isinstance(result["handler"], tuple)
@@ -125,7 +126,7 @@ async def shown_error(hass: HomeAssistant, result: FlowResult) -> str:
 
 
 async def end_of_scan(hass: HomeAssistant, result: FlowResult) -> FlowResult:
-    """Wait for the end of a scan as the frontend does, and return what it shows."""
+    """Wait until the scan of a dialog ends, and return the next step of the dialog."""
     assert result["type"] is FlowResultType.SHOW_PROGRESS, result
     flow_id = result["flow_id"]
     manager = flow_manager(hass, result)
@@ -135,7 +136,7 @@ async def end_of_scan(hass: HomeAssistant, result: FlowResult) -> FlowResult:
 
 
 def flow_manager(hass: HomeAssistant, result: FlowResult) -> FlowManager[Any, Any, Any]:
-    """Return the manager of a dialog: of a bus or of its meters."""
+    """Return the flow manager of a dialog: of entries or of subentries."""
     is_meter = isinstance(result["handler"], tuple)
     entries = hass.config_entries
     return entries.subentries if is_meter else entries.flow
@@ -156,7 +157,7 @@ def coordinator_of(entry: CountisConfigEntry, unit_id: int = 1) -> CountisCoordi
 
 
 def reads(requests: Iterable[bytes], unit_id: int = 1) -> list[tuple[int, int]]:
-    """Return the first register and the count of each read of a meter."""
+    """Return the register address and the number of registers of each read."""
     return [
         (int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6]))
         for frame in list(requests)
@@ -165,14 +166,14 @@ def reads(requests: Iterable[bytes], unit_id: int = 1) -> list[tuple[int, int]]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that happens in the background."""
+    """Wait until a condition is true, for at most 60 s."""
     async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
 
 async def until_read(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Wait until all that the entities of a bus show was read once."""
+    """Wait until all quantities that the entities of a bus show have been read."""
     await hass.async_block_till_done()
 
     def is_read() -> bool:
@@ -188,9 +189,9 @@ async def until_read(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
 
 
 async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
-    """Wait until a meter was polled: from now on, each of its blocks or in vain.
+    """Wait until each block of a meter is read or fails, or the meter is offline.
 
-    Counters are read twice, because two readings have to agree.
+    Counters are read twice, because a second reading confirms the first one.
     """
     coordinator = coordinator_of(entry, unit_id)
     names = {BLOCK_OF[each] for each in coordinator.async_contexts() if each}
@@ -215,7 +216,7 @@ async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
 
 
 def lose_responses_to_writes(line: Line) -> None:
-    """Let the meters carry commands out, and lose each response to one."""
+    """Lose the response to each write, after the meter has executed the write."""
 
     def lose(request: bytes) -> None:
         if request[1] in (6, 16):
@@ -225,12 +226,12 @@ def lose_responses_to_writes(line: Line) -> None:
 
 
 def writes_on(line: Line) -> list[bytes]:
-    """Return the requests that write registers, without their check sums."""
+    """Return the requests that write registers, without their checksums."""
     return [frame[:-2] for frame in line.requests if frame[1] in (6, 16)]
 
 
 async def unload_all(hass: HomeAssistant) -> None:
-    """Give the ports back."""
+    """Unload all buses, which closes their ports."""
     for entry in hass.config_entries.async_entries(DOMAIN):
         if entry.state in (ConfigEntryState.LOADED, ConfigEntryState.SETUP_RETRY):
             await hass.config_entries.async_unload(entry.entry_id)
@@ -238,7 +239,7 @@ async def unload_all(hass: HomeAssistant) -> None:
 
 
 def entity_id(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the id of a meter's entity."""
+    """Return the entity ID of a key of a meter."""
     platform = PLATFORMS.get(key, "sensor")
     found = er.async_get(hass).async_get_entity_id(platform, DOMAIN, f"{serial}_{key}")
     assert found is not None, key
@@ -246,14 +247,14 @@ def entity_id(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
 
 
 def state(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the state of a meter's entity."""
+    """Return the state of the entity of a key of a meter."""
     found = hass.states.get(entity_id(hass, key, serial))
     assert found is not None, key
     return found.state
 
 
 def shown_states(hass: HomeAssistant, key: str, serial: str = SERIAL) -> list[str]:
-    """Return a list that gets each state which an entity shows from now on."""
+    """Return a list to which each new state of an entity is added."""
     states: list[str] = []
     watched = entity_id(hass, key, serial)
 

@@ -1,4 +1,4 @@
-"""A simulated meter on a real serial line, and Home Assistant beside it."""
+"""Fixtures: two simulated meters on a line, Home Assistant, and virtual time."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -8,15 +8,17 @@ import logging
 import time
 from types import SimpleNamespace
 from typing import Any, override
+from unittest.mock import AsyncMock, patch
 
 import pymodbus.transport.transport
 import pytest
 import serialx
 
-# First, or Home Assistant's test package is imported in place of this one.
+# The first import from the project. If it comes later, `tests` is the package of
+# Home Assistant.
 from custom_components.socomec_countis import coordinator, runtime
 from custom_components.socomec_countis.const import DOMAIN
-from custom_components.socomec_countis.countis import bus, poller, unit
+from custom_components.socomec_countis.countis import bus, poller
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant import runner
 from homeassistant.components.recorder.core import Recorder
@@ -42,13 +44,16 @@ from .common import (
 )
 from .virtual_time import VirtualLoop, is_in_real_time
 
-# The test package logs each statement, which takes more time than to run it.
+# The test package logs each SQL statement, which takes longer than to execute it.
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock of the simulated meters and of the integration."""
+    """Return the system clock of the simulated meters and of the integration.
+
+    When a test advances it, the monotonic clock of the integration advances, too.
+    """
     clock = Clock()
     began = clock.seconds
 
@@ -62,7 +67,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def meter(clock: Clock) -> Meter:
-    """Return a meter at address 1 that has counted something."""
+    """Return a meter at unit ID 1 whose counters are not 0."""
     return Meter(
         unit_id=1,
         clock=clock,
@@ -80,7 +85,7 @@ def meter(clock: Clock) -> Meter:
 
 @pytest.fixture
 def second_meter(clock: Clock) -> Meter:
-    """Return a meter at address 2."""
+    """Return a meter at unit ID 2."""
     return Meter(unit_id=2, clock=clock)
 
 
@@ -88,7 +93,7 @@ def second_meter(clock: Clock) -> Meter:
 async def line(
     request: pytest.FixtureRequest, meter: Meter, second_meter: Meter
 ) -> AsyncGenerator[Line]:
-    """Run a fast line with both meters on it, in real time on a pseudo-terminal."""
+    """Run a line with both meters: in memory, or in real time on a pseudo-terminal."""
     port_type = TerminalPort if is_in_real_time(request.node) else MemoryPort
     async with memory_line([meter, second_meter], port_type=port_type) as running:
         yield running
@@ -96,12 +101,25 @@ async def line(
 
 @pytest.fixture(autouse=True)
 def _custom_integrations(enable_custom_integrations: None) -> None:
-    """Let Home Assistant find the integration."""
+    """Let Home Assistant load the integration."""
+
+
+@pytest.fixture(autouse=True)
+def mock_zeroconf_resolver() -> Generator[None]:
+    """Resolve no host names.
+
+    The resolver of the test package keeps three files open after each test. Many tests
+    in one process would then exceed the limit of `select`.
+    """
+    module = "homeassistant.helpers.aiohttp_client"
+    with patch(f"{module}._async_make_resolver") as make_resolver:
+        make_resolver.return_value.real_close = AsyncMock()
+        yield
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither hold values of an offline meter, nor poll it less often."""
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold no values of an offline meter, and poll it every 0.05 s."""
     monkeypatch.setattr(coordinator, "HOLD_SECONDS", 0)
     monkeypatch.setattr(poller, "SHORTEST_PAUSE", 0.05)
     monkeypatch.setattr(poller, "LONGEST_PAUSE", 0.05)
@@ -109,11 +127,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def fast_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Poll each meter 20 times a second.
 
-    The bus plans with the speed of the simulated line, or it would expect each read
-    to take longer than that.
+    The poller also calculates with the speed of the simulated line. At 9600 baud, it
+    would plan with fewer reads, because each read takes longer than 50 ms.
     """
     monkeypatch.setattr(
         poller,
@@ -128,28 +146,22 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait less for a meter that does not respond in a dialog."""
-    monkeypatch.setattr(unit, "PATIENT_RESPONSE_TIMEOUT", 0)
-
-
-@pytest.fixture
-def place(line: Line) -> dict[str, Any]:
-    """Return what a user enters for the meter at unit ID 1."""
+def form_input(line: Line) -> dict[str, Any]:
+    """Return the input of a form for the meter at unit ID 1."""
     return bus_form(line)
 
 
 @pytest.fixture
 async def add_meter(
-    hass: HomeAssistant, place: dict[str, Any]
+    hass: HomeAssistant, form_input: dict[str, Any]
 ) -> AsyncGenerator[AddMeter]:
     """Return a function that adds a meter, and returns the result of the dialog.
 
-    It adds the bus as well, unless there is an entry for its port.
+    If no entry has the port of the meter, the function adds the bus, too.
     """
 
     async def add(**changes: Any) -> FlowResult:
-        data = {**place, **changes}
+        data = {**form_input, **changes}
         result: FlowResult
         for entry in hass.config_entries.async_loaded_entries(DOMAIN):
             if entry.data.get("device") == data["device"]:
@@ -173,7 +185,7 @@ async def add_meter(
 
 @pytest.fixture
 async def entry(hass: HomeAssistant, add_meter: AddMeter) -> CountisConfigEntry:
-    """Return the entry of the bus with the meter at unit ID 1, set up and read."""
+    """Return the entry of a bus whose meter at unit ID 1 has been read."""
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
     (added,) = hass.config_entries.async_entries(DOMAIN)
@@ -184,20 +196,15 @@ async def entry(hass: HomeAssistant, add_meter: AddMeter) -> CountisConfigEntry:
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run each test in virtual time, unless it is marked."""
+    """Run each test in virtual time, except the tests that need real time."""
     if is_in_real_time(item):
         return {"real_time": asyncio.SelectorEventLoop}
-    return {"virtual_time": virtual_loop}
-
-
-def virtual_loop() -> VirtualLoop:
-    """Return a loop in virtual time that starts now."""
-    return VirtualLoop(time.monotonic())
+    return {"virtual_time": VirtualLoop}
 
 
 @pytest.fixture(autouse=True)
 async def _virtual_clocks() -> AsyncGenerator[None]:
-    """Let the clocks of the machine show the time of the loop."""
+    """Replace the clocks of the machine by the time of the loop."""
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualLoop):
         yield
@@ -213,30 +220,30 @@ async def _virtual_clocks() -> AsyncGenerator[None]:
     def now(time_zone: tzinfo | None = None) -> datetime:
         return utcnow().astimezone(time_zone or dt_util.get_default_time_zone())
 
-    # Not the fixture, because a test may undo what it patched.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "time", timestamp)
-        patch.setattr(time, "monotonic", loop.time)
-        patch.setattr(dt_util, "utcnow", utcnow)
-        patch.setattr(dt_util, "now", now)
-        patch.setattr(event, "time_tracker_utcnow", utcnow)
-        patch.setattr(event, "time_tracker_timestamp", timestamp)
+    # The fixture `monkeypatch` would be undone together with the patches of a test.
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(time, "time", timestamp)
+        monkeypatch.setattr(time, "monotonic", loop.time)
+        monkeypatch.setattr(dt_util, "utcnow", utcnow)
+        monkeypatch.setattr(dt_util, "now", now)
+        monkeypatch.setattr(event, "time_tracker_utcnow", utcnow)
+        monkeypatch.setattr(event, "time_tracker_timestamp", timestamp)
         yield
 
 
 @pytest.fixture(autouse=True)
 def _memory_ports() -> Generator[None]:
-    """Let both client backends open the ports of lines in memory."""
-    with pytest.MonkeyPatch.context() as patch:
+    """Let both Modbus clients open the ports of lines in memory."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
         for module in (serialx, pymodbus.transport.transport):
             open_port = memory_opener(module.create_serial_connection)
-            patch.setattr(module, "create_serial_connection", open_port)
+            monkeypatch.setattr(module, "create_serial_connection", open_port)
         yield
 
 
 @dataclass
 class RecorderBarrier(RecorderTask):
-    """Is reached when the recorder has written what happened before."""
+    """A barrier that is reached when the recorder has written all earlier events."""
 
     commit_before = False
     recorder: Recorder
@@ -244,7 +251,7 @@ class RecorderBarrier(RecorderTask):
     is_done: bool = False
 
     def is_reached(self) -> bool:
-        """Return whether the recorder is idle, and wake the loop when it is."""
+        """Return whether the recorder is idle. If not, wake the loop when it is."""
         reached = self.is_done
         if reached:
             self.is_queued = self.is_done = False
@@ -265,29 +272,29 @@ async def recorder_mock(
     async_test_recorder: Any,
     hass: HomeAssistant,
 ) -> AsyncGenerator[Recorder]:
-    """Run a recorder in memory, for which virtual time waits."""
+    """Run a recorder in memory. Virtual time stops while the recorder works."""
     loop = asyncio.get_running_loop()
     recorder = async_test_recorder(hass, recorder_config)
     if not isinstance(loop, VirtualLoop):
         async with recorder as instance:
             yield instance
         return
-    with loop.standing_still():
+    with loop.time_stopped():
         instance = await recorder.__aenter__()
     with loop.waiting_for(RecorderBarrier(instance)):
         yield instance
-    with loop.standing_still():
+    with loop.time_stopped():
         await recorder.__aexit__(None, None, None)
 
 
 @pytest.fixture(autouse=True)
 async def enable_event_loop_debug() -> None:
-    """Do not debug the loop, which takes a third of the time of a test."""
+    """Run the loop without debugging, which takes a third of the time of a test."""
 
 
 @pytest.fixture(autouse=True)
 async def configure_event_loop() -> None:
-    """Configure the loop as Home Assistant does, but let it keep its own time."""
+    """Configure the loop as Home Assistant does, but keep its virtual clock."""
     loop = asyncio.get_running_loop()
     runner.configure_event_loop(loop)
     if isinstance(loop, VirtualLoop):

@@ -1,4 +1,4 @@
-"""A counter check with a system clock that stands still, for the tests of it."""
+"""A counter check with a manual clock, for the tests of `CounterCheck`."""
 
 import json
 
@@ -18,12 +18,12 @@ PARTIAL = "partial_energy_consumed"
 HIGH_RESOLUTION = 0.01  # kWh
 LOW_RESOLUTION = 1.0  # kWh
 
-KILOWATTS = 79.5  # 3 phases, 265 V, 100 A
+KILOWATTS = 79.5  # the highest power: 3 phases, 265 V, 100 A
 ROLLOVERS = (1_000_000, 9_999_999.99, 10_000_000)  # kWh
 
 
 class Watch:
-    """A counter check, and a clock that only proceeds when a test says so."""
+    """A counter check and its clock, which only a test advances."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         """Start without accepted counters."""
@@ -32,7 +32,7 @@ class Watch:
         self.counters = CounterCheck(limits or Limits())
 
     def read(self, step: float = HIGH_RESOLUTION, **readings: float | None) -> set[str]:
-        """Return the counters that are rejected in one reading."""
+        """Check one reading in kWh, and return the counters that are rejected."""
         if self.counters.check(self.reading(step, **readings)):
             return set()
         return set(self.counters.rejected["block"])
@@ -40,13 +40,16 @@ class Watch:
     def reading(
         self, step: float = HIGH_RESOLUTION, **readings: float | None
     ) -> CounterReading:
-        """Return a reading whose partial counter can be reset."""
+        """Return a reading in kWh. Only the partial counter can be reset."""
         return CounterReading("block", readings, step, self.now(), {PARTIAL})
 
     def rejected(
         self, after: float = 0, step: float = HIGH_RESOLUTION, **readings: float | None
     ) -> set[str]:
-        """Return the counters that are rejected in two readings after so many s."""
+        """Check a reading twice after `after` s, and return the rejected counters.
+
+        The first of two equal readings confirms nothing, so the second one decides.
+        """
         self.clock.seconds += after
         self.read(step, **readings)
         return self.read(step, **readings)
@@ -54,21 +57,24 @@ class Watch:
     def correct(
         self, after: float = 0, step: float = HIGH_RESOLUTION, **readings: float | None
     ) -> tuple[Correction, ...]:
-        """Return what a rejected reading after so many s corrects, as in a poll."""
+        """Check a reading after `after` s as a poll does, and return the corrections.
+
+        If the level has lasted long enough, the rejected counters are accepted.
+        """
         check = self.counters
         if not self.rejected(after, step, **readings):
-            assert check.rejected["block"]  # the others are accepted
+            assert check.rejected["block"]
             return ()
         if check.lasts(self.reading(step, **readings)):
             return check.accept_level("block")
         return ()
 
     def now(self) -> Moment:
-        """Return the moment of a reading."""
+        """Return the present time of the system clock and of the monotonic clock."""
         return Moment(self.clock.seconds + self.wall_offset, self.clock.seconds)
 
     def restart(self, *, off: float = 0) -> None:
-        """Continue with what was saved, after so many s by the system clock."""
+        """Restore the saved counters into a new check, `off` s later."""
         saved = json.loads(json.dumps(self.counters.as_dict()))
         self.counters = CounterCheck(self.counters.limits).restore(saved)
         self.clock.seconds += off

@@ -1,4 +1,4 @@
-"""The files of the integration, for tests that read them."""
+"""Paths and texts of the integration, for tests that read its files."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 INTEGRATION = ROOT / "custom_components" / DOMAIN
 SOURCES = "\n".join(path.read_text() for path in INTEGRATION.rglob("*.py"))
 CORE = Path(next(iter(homeassistant.components.__path__)))
-"""The integrations of Home Assistant."""
+"""Folder with the integrations of Home Assistant."""
 
 DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
     "binary_sensor": PHASES,
@@ -24,11 +24,11 @@ DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
     "select": (TARIFF,),
     "sensor": SENSORS,
 }
-"""The entities by platform."""
+"""By platform: the descriptions of the entities."""
 
 
 def load(path: Path) -> Any:
-    """Read a JSON file."""
+    """Return the content of a JSON file."""
     return json.loads(path.read_text())
 
 

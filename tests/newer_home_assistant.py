@@ -1,10 +1,10 @@
-"""Lets the test package, which is for the oldest Home Assistant, run with newer ones.
+"""Adapts the test package for newer versions of Home Assistant.
 
-pytest loads this before that package.
+The test package is for the oldest supported version. pytest loads this module first.
 """
 
-# What that package patches before anything of Home Assistant is imported. This also
-# imports Home Assistant before anything imports httpx, as Home Assistant 2026.11 wants.
+# The test package imports these modules before Home Assistant, because they patch Home
+# Assistant. Home Assistant 2026.11 must also be imported before httpx.
 from pytest_homeassistant_custom_component import (  # noqa: F401
     patch_json,
     patch_recorder,
@@ -14,5 +14,5 @@ from pytest_homeassistant_custom_component import (  # noqa: F401
 from homeassistant.components import logger
 from homeassistant.components.logger import helpers
 
-# Home Assistant 2026.11 has it only where it is defined.
+# In Home Assistant 2026.11, only the module `helpers` has this function.
 logger._clear_logger_overwrites = helpers._clear_logger_overwrites  # type: ignore[attr-defined]  # noqa: SLF001

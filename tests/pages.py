@@ -16,17 +16,17 @@ type Row = dict[str, str]
 
 
 def prose(page: Path) -> str:
-    """Return a page without its code blocks."""
+    """Return the text of a page without its code blocks."""
     return re.sub(r"(?ms)^ *```.*?^ *```", "", page.read_text())
 
 
 def unwrapped(page: Path) -> str:
-    """Return a page with one space in place of each line break."""
+    """Return the text of a page with a space in place of each line break."""
     return re.sub(r"\s+", " ", page.read_text())
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page: its headings, as GitHub names them."""
+    """Return the anchors that GitHub creates from the headings of a page."""
     found: Counter[str] = Counter()
     named = set()
     for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
@@ -37,12 +37,12 @@ def anchors(page: Path) -> set[str]:
 
 
 def links(page: Path) -> Iterator[str]:
-    """Yield the targets of the links of a page, pictures included."""
+    """Yield the targets of the links and pictures of a page."""
     yield from re.findall(r"\]\(([^)\s]+)\)", prose(page))
 
 
 def tables(text: str) -> Iterator[Row]:
-    """Yield each row of each table: heading of the column to cell."""
+    """Yield each row of each table: the cells by the heading of their column."""
     headings: list[str] = []
     for line in text.splitlines():
         if not line.startswith("|"):

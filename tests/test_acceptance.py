@@ -18,13 +18,12 @@ from custom_components.socomec_countis.countis.relations import (
 )
 from simulator import Meter as SimulatedMeter
 
-from .library import (
+from .memory_bus import (
     NO_FAULT,
     Fault,
     MemoryBus,
     async_meter,
     async_polled_meter,
-    virtual_time,
 )
 
 TOTAL = "energy_consumed"
@@ -42,7 +41,7 @@ def line(meter: SimulatedMeter) -> MemoryBus:
 
 
 async def async_rejected(meter: Meter, seconds: int, name: str = "energies") -> None:
-    """Read a block that is rejected, every 10 s for so long."""
+    """Read a block every 10 s for so many s, and assert that it is rejected."""
     for _ in range(seconds // 10):
         with pytest.raises(ImplausibleError):
             await meter.async_read(name)
@@ -52,8 +51,7 @@ async def async_rejected(meter: Meter, seconds: int, name: str = "energies") -> 
 # -- evidence -------------------------------------------------------------------------
 
 
-@virtual_time
-async def test_another_meter_without_a_gap_is_noticed_at_its_first_level(
+async def test_rejected_reading_of_another_meter_is_reported_at_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
@@ -64,7 +62,6 @@ async def test_another_meter_without_a_gap_is_noticed_at_its_first_level(
     assert known.counters.values[TOTAL] == 1234.56
 
 
-@virtual_time
 async def test_larger_transformer_raises_the_limits_at_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -82,7 +79,6 @@ async def test_larger_transformer_raises_the_limits_at_once(
     assert (await known.async_read("energies")).values[TOTAL] == 1239.56
 
 
-@virtual_time
 async def test_smaller_transformer_does_not_lower_the_limits_at_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -95,18 +91,16 @@ async def test_smaller_transformer_does_not_lower_the_limits_at_once(
     assert known.counters.limits.amperes == 480
 
 
-@virtual_time
-async def test_rollover_that_the_meter_counts_is_followed(
+async def test_rollover_that_the_meter_reports_is_accepted(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
     await known.async_read("overflows")
     for _ in range(2):
         await known.async_read("energies")
-    # Meanwhile, the meter counts for years.
     last = known.counters.accepted[TOTAL]
-    years = Moment(last.at.wall - 6e8, (last.at.monotonic or 0) - 6e8)
-    known.counters.accepted[TOTAL] = replace(last, at=years)
+    years_ago = Moment(last.at.wall - 6e8, last.at.monotonic - 6e8)
+    known.counters.accepted[TOTAL] = replace(last, at=years_ago)
     await asyncio.sleep(10)
     meter.counters.consumed = 10_000_000_500
     await async_rejected(known, 10)
@@ -116,8 +110,7 @@ async def test_rollover_that_the_meter_counts_is_followed(
     assert reading.corrections == ()
 
 
-@virtual_time
-async def test_level_that_the_other_resolution_does_not_show_is_not_accepted(
+async def test_level_without_the_same_level_in_other_resolution_is_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
@@ -129,7 +122,6 @@ async def test_level_that_the_other_resolution_does_not_show_is_not_accepted(
     assert (await known.async_read("energies")).values[TOTAL] == 1234.56
 
 
-@virtual_time
 async def test_zeros_at_the_first_reading_are_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -142,12 +134,11 @@ async def test_zeros_at_the_first_reading_are_rejected(
     assert (await known.async_read("energies")).values[TOTAL] == 1234.56
 
 
-# -- the mains ------------------------------------------------------------------------
+# -- mains ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["energies", "tariffs", "periods", "overflows"])
-@virtual_time
-async def test_nothing_is_read_while_the_meter_measures_no_mains(
+async def test_block_is_not_read_while_the_meter_measures_no_mains(
     line: MemoryBus, meter: SimulatedMeter, name: str
 ) -> None:
     known = await async_meter(line)
@@ -164,8 +155,7 @@ async def test_nothing_is_read_while_the_meter_measures_no_mains(
 # -- relations ------------------------------------------------------------------------
 
 
-@virtual_time
-async def test_power_that_is_not_the_sum_of_its_phases_is_read_again(
+async def test_power_that_is_not_the_sum_of_its_phases_is_retried(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
@@ -173,13 +163,12 @@ async def test_power_that_is_not_the_sum_of_its_phases_is_read_again(
     line.faults.append(Fault(lambda words: [words[0], words[1] ^ 4, *words[2:]]))
     assert (await known.async_read("power")).values["power"] == 1300
     assert line.reads == [14, 14]
-    # A difference of 30 W is rounding.
+    # A difference of 30 W may be rounding.
     line.faults.append(Fault(lambda words: [words[0], words[1] + 3, *words[2:]]))
     assert (await known.async_read("power")).values["power"] == 1330
 
 
-@virtual_time
-async def test_relation_that_is_broken_for_long_is_not_expected_any_more(
+async def test_relation_that_ten_readings_contradict_is_not_checked_again(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
@@ -194,8 +183,7 @@ async def test_relation_that_is_broken_for_long_is_not_expected_any_more(
     assert (await known.async_read("power")).values["power"] == 10_000
 
 
-@virtual_time
-async def test_tariffs_that_are_not_the_total_are_read_again(
+async def test_tariff_counters_that_are_not_the_total_are_retried(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
@@ -203,7 +191,7 @@ async def test_tariffs_that_are_not_the_total_are_read_again(
     line.faults.append(Fault(lambda words: [*words[:3], words[3] ^ 8, *words[4:]]))
     await known.async_read("tariffs")
     assert line.reads == [10, 10]
-    # After a reset, they are another sum.
+    # After a reset, another sum is accepted.
     known.counters.expect_reset({"tariff_1_energy"})
     meter.counters.tariffs[0] = 0
     with pytest.raises(ImplausibleError):
@@ -214,8 +202,9 @@ async def test_tariffs_that_are_not_the_total_are_read_again(
     assert line.reads == [10]
 
 
-@virtual_time
-async def test_relation_without_a_total_is_not_checked(line: MemoryBus) -> None:
+async def test_relation_is_not_checked_without_an_accepted_total(
+    line: MemoryBus,
+) -> None:
     known = await async_meter(line)
     known.relations = Relations({TARIFFS, POWER})
     line.faults.append(NO_FAULT)
@@ -223,8 +212,7 @@ async def test_relation_without_a_total_is_not_checked(line: MemoryBus) -> None:
     assert known.counters.values["tariff_1_energy"] > 0
 
 
-@virtual_time
-async def test_power_that_is_not_available_is_no_bound(
+async def test_power_that_is_not_available_does_not_limit_a_rise(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
@@ -236,8 +224,7 @@ async def test_power_that_is_not_available_is_no_bound(
     assert known.counters.values[TOTAL] == pytest.approx(1234.66, abs=0.01)
 
 
-@virtual_time
-async def test_single_wrong_transformer_does_not_raise_the_limits(
+async def test_single_reading_of_a_transformer_does_not_raise_the_limits(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"
@@ -249,8 +236,7 @@ async def test_single_wrong_transformer_does_not_raise_the_limits(
     assert known.counters.limits.amperes == 120
 
 
-@virtual_time
-async def test_counter_that_is_held_costs_no_further_requests(
+async def test_held_counter_causes_no_further_requests(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
@@ -265,7 +251,6 @@ async def test_counter_that_is_held_costs_no_further_requests(
     assert line.reads == [18] * 3
     assert reading.values[TOTAL] == 1234.56
     assert reading.values["energy_produced"] == 7.91
-    # The other counters are checked as usual.
     line.faults.append(Fault(lambda words: [*words[:7], words[7] + 9, *words[8:]]))
     reading = await known.async_read("energies")
     assert reading.values["energy_produced"] == 7.91
@@ -277,8 +262,7 @@ async def test_counter_that_is_held_costs_no_further_requests(
     assert reading.values["energy_produced"] == 7.91
 
 
-@virtual_time
-async def test_counters_that_a_command_accepted_meanwhile_are_not_rejected(
+async def test_counters_that_a_command_accepts_meanwhile_are_not_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
@@ -298,8 +282,7 @@ async def test_counters_that_a_command_accepted_meanwhile_are_not_rejected(
     assert known.counters.rejected == {}
 
 
-@virtual_time
-async def test_evidence_is_read_as_far_as_the_meter_has_it(
+async def test_only_supported_evidence_is_read(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {36864}

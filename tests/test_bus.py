@@ -528,7 +528,7 @@ async def test_recovery_follows_only_after_several_lost_probes(
     assert client.log.count("cancelled") == PROBES_UNTIL_RECOVERY
 
 
-async def test_wait_for_a_pause_ends_when_the_bus_is_free_or_too_late(
+async def test_wait_for_a_pause_ends_when_the_bus_is_free_or_after_1_s(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     client.outcomes.append(0.02)

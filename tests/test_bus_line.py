@@ -1,10 +1,9 @@
-"""The bus on a pseudo-terminal and behind gateways: no disturbance lasts."""
+"""The bus with both client backends: no disturbance reaches the next request."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 import logging
-from pathlib import Path
 import socket
 
 from modbus_connection import (
@@ -19,7 +18,6 @@ import modbus_connection.pymodbus
 import modbus_connection.tmodbus
 import pytest
 
-from custom_components.socomec_countis.countis import unit as unit_module
 from custom_components.socomec_countis.countis.bus import Bus
 from custom_components.socomec_countis.countis.errors import EchoError
 from simulator import (
@@ -68,8 +66,8 @@ FAULTS = {
     "noise before": NOISE_BEFORE,
     "noise after": NOISE_AFTER,
     "noise within": NOISE_WITHIN,
-    "longer": WRONG_BYTE_COUNT,
-    "another address": ANOTHER_UNIT_ID,
+    "wrong byte count": WRONG_BYTE_COUNT,
+    "another unit ID": ANOTHER_UNIT_ID,
     "another function": ANOTHER_FUNCTION,
     "late": late(0.3),
     "very late": late(0.7),
@@ -78,7 +76,7 @@ FAULTS = {
     "duplicated": DUPLICATED,
     "echo": ECHO,
     "busy": BUSY,
-    "babble": random_bytes(1),
+    "random bytes": random_bytes(1),
 }
 
 
@@ -88,25 +86,20 @@ def _custom_integrations() -> None:
 
 
 @pytest.fixture
-async def line(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Line]:
-    """Run a fast line with two meters that stand still.
-
-    Its port has a name of its own: another test may get the number of a
-    pseudo-terminal that is closed.
-    """
+async def line(request: pytest.FixtureRequest) -> AsyncGenerator[Line]:
+    """Run a line with two meters whose counters do not change."""
     meters = [
         Meter(
-            unit_id=address,
+            unit_id=unit_id,
             clock=lambda: 1_750_000_000,
-            counters=Counters(consumed=address * 1e6),
+            counters=Counters(consumed=unit_id * 1e6),
         )
-        for address in (1, 2)
+        for unit_id in (1, 2)
     ]
     async with Line(
         meters,
         baudrate=115_200,
         response_delay=0.005,
-        link=tmp_path / "port",
         port_type=TerminalPort if is_in_real_time(request.node) else MemoryPort,
     ) as running:
         yield running
@@ -116,7 +109,7 @@ async def line(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator
 async def connection(
     request: pytest.FixtureRequest, line: Line
 ) -> AsyncGenerator[Connection]:
-    """Return a client of the line, with each of the backends."""
+    """Return a client of each backend, which opens the port of the line."""
     client = BACKENDS[request.param].ModbusConnection(
         ModbusSerialParams(device=line.port, baudrate=9600)
     )
@@ -126,19 +119,30 @@ async def connection(
 
 @pytest.fixture
 def bus() -> Bus:
-    """Return the bus."""
-    return Bus(baudrate=115_200, response_timeout=0.25)
+    """Return a bus on which no meter has responded yet."""
+    return Bus(baudrate=115_200)
 
 
 def words(line: Line, unit_id: int, request: tuple[int, int]) -> list[int]:
-    """Return what a meter responds to a read."""
+    """Return the words of a meter that a read (register address, count) requests."""
     found = line.meters[unit_id].read(*request)
     assert isinstance(found, list)
     return found
 
 
+async def disturb(line: Line, units: list[ModbusUnit], fault: Fault) -> None:
+    """Read unit ID 1 with a fault, and wait until the line is idle."""
+    line.faults += [fault] * 2
+    with suppress(ModbusError):
+        found = await units[0].read_holding_registers(*SERIAL_NUMBER)
+        assert found == words(line, 1, SERIAL_NUMBER)
+    line.faults.clear()
+    # Until then, the rest of the response occupies the line.
+    await asyncio.sleep(fault.delay + fault.pause)
+
+
 async def assert_clean(line: Line, *units: ModbusUnit) -> None:
-    """Make sure that each unit responds to its first request with its own words."""
+    """Assert that reads of units 1, 2, ... return their own words without a retry."""
     sent = len(line.requests)
     for _ in range(2):
         for unit_id, unit in enumerate(units, 1):
@@ -149,23 +153,15 @@ async def assert_clean(line: Line, *units: ModbusUnit) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-async def test_disturbance_never_reaches_the_next_request(
+async def test_disturbance_does_not_reach_the_next_request(
     line: Line, bus: Bus, connection: Connection, fault: Fault
 ) -> None:
     units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
-    line.faults += [fault] * 2
-    with suppress(ModbusError):
-        found = await units[0].read_holding_registers(*SERIAL_NUMBER)
-        assert found == words(line, 1, SERIAL_NUMBER)
-    line.faults.clear()
-    # Until then, the rest of the response occupies the line.
-    await asyncio.sleep(fault.delay + fault.pause)
-    # A machine that is busy with other tests responds late.
-    bus.response_timeout = 1
+    await disturb(line, units, fault)
     await assert_clean(line, *units)
 
 
-async def test_echo_once_does_not_keep_an_offline_meter_offline(
+async def test_offline_meter_is_online_after_a_single_echo(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
@@ -178,15 +174,11 @@ async def test_echo_once_does_not_keep_an_offline_meter_offline(
     await assert_clean(line, unit)
 
 
-async def test_late_response_is_not_taken_for_another_of_its_length(
-    line: Line,
-    bus: Bus,
-    connection: Connection,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_late_response_is_not_taken_by_a_read_of_the_same_length(
+    line: Line, bus: Bus, connection: Connection
 ) -> None:
-    monkeypatch.setattr(unit_module, "LATE_SECONDS", 1)
     unit = bus.unit(1, connection.for_unit(1))
-    # The first response arrives as that to the second request, and so on.
+    # Each response arrives during the next request.
     line.faults += [late(0.4), late(0.2)]
     first = await unit.read_holding_registers(*ENERGIES)
     second = await unit.read_holding_registers(*ENERGIES_IN_KWH)
@@ -194,11 +186,11 @@ async def test_late_response_is_not_taken_for_another_of_its_length(
     assert second == words(line, 1, ENERGIES_IN_KWH)
 
 
-async def test_bytes_after_a_valid_response_cost_one_request_at_most(
+async def test_bytes_after_a_valid_response_cause_at_most_one_retry(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
-    # They look like the beginning of a response of 200 bytes.
+    # The bytes are a valid beginning of a response of 200 bytes.
     line.faults.append(Fault(lambda frame: frame + frame[:2] + b"\xc3"))
     await unit.read_holding_registers(*SERIAL_NUMBER)
     await asyncio.sleep(0.05)
@@ -207,7 +199,7 @@ async def test_bytes_after_a_valid_response_cost_one_request_at_most(
     await assert_clean(line, unit)
 
 
-async def test_cancelled_request_does_not_reach_the_next_one(
+async def test_response_to_a_cancelled_request_does_not_reach_the_next(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
@@ -222,7 +214,7 @@ async def test_cancelled_request_does_not_reach_the_next_one(
         await assert_clean(line, *units)
 
 
-async def test_echo_of_every_request_is_named(
+async def test_echo_of_every_request_is_reported(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     line.echoes = True
@@ -234,7 +226,7 @@ async def test_echo_of_every_request_is_named(
     await assert_clean(line, unit)
 
 
-async def test_loopback_test_is_harmless(
+async def test_loopback_test_does_not_disturb_the_next_request(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
@@ -262,7 +254,7 @@ async def test_byte_before_each_response_is_logged_once(
 
 
 @pytest.mark.parametrize("connection", ["tmodbus"], indirect=True)
-async def test_unplugged_adapter_is_a_connection_error(
+async def test_unplugged_adapter_raises_a_connection_error(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
@@ -277,7 +269,7 @@ async def test_unplugged_adapter_is_a_connection_error(
 @pytest.mark.usefixtures("socket_enabled")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
-async def test_disturbance_behind_a_gateway_never_reaches_the_next_request(
+async def test_disturbance_behind_a_gateway_does_not_reach_the_next(
     line: Line, bus: Bus, fault: Fault, kind: type[RtuGateway | TcpGateway]
 ) -> None:
     async with kind(line) as gateway:
@@ -291,12 +283,8 @@ async def test_disturbance_behind_a_gateway_never_reaches_the_next_request(
             bus.response_timeout = 0.5
         connection = modbus_connection.tmodbus.ModbusConnection(params)
         units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
-        line.faults += [fault] * 2
-        with suppress(ModbusError):
-            found = await units[0].read_holding_registers(*SERIAL_NUMBER)
-            assert found == words(line, 1, SERIAL_NUMBER)
-        line.faults.clear()
-        await asyncio.sleep(fault.delay + fault.pause)
+        await disturb(line, units, fault)
+        # A machine that is busy with other tests responds late.
         bus.response_timeout = 1.5
         if isinstance(gateway, TcpGateway):
             gateway.timeout = 1
@@ -307,7 +295,7 @@ async def test_disturbance_behind_a_gateway_never_reaches_the_next_request(
 @pytest.mark.real_time
 @pytest.mark.usefixtures("socket_enabled")
 @pytest.mark.parametrize("cancels", [False, True])
-async def test_gateway_that_drops_packets_leaves_no_traceback(
+async def test_gateway_that_drops_packets_causes_no_warning(
     bus: Bus, caplog: pytest.LogCaptureFixture, *, cancels: bool
 ) -> None:
     with (
@@ -317,7 +305,7 @@ async def test_gateway_that_drops_packets_leaves_no_traceback(
     ):
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        # The kernel drops the packets of what does not fit into its queue.
+        # If the queue is full, the kernel drops the packets of another connection.
         for filler in (first, second):
             filler.settimeout(0)
             filler.connect_ex(listener.getsockname())

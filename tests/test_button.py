@@ -6,16 +6,9 @@ import pytest
 
 from custom_components.socomec_countis.countis import poller
 from custom_components.socomec_countis.runtime import CountisConfigEntry
-from homeassistant.components.button.const import (
-    DOMAIN as BUTTON_DOMAIN,
-)
-from homeassistant.components.button.const import (
-    SERVICE_PRESS,
-)
-from homeassistant.const import (
-    ATTR_ENTITY_ID,
-    EntityCategory,
-)
+from homeassistant.components.button.const import DOMAIN as BUTTON_DOMAIN
+from homeassistant.components.button.const import SERVICE_PRESS
+from homeassistant.const import ATTR_ENTITY_ID, EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
@@ -37,29 +30,30 @@ from .common import (
 )
 
 KEY = "reset_partial_counters"
-RESET_ALL = (57890, [0x000B])
+RESET_ALL = (57890, [0x000B])  # register address and words of the write
+RESET_FRAME = b"\x01\x06\xe2\x22\x00\x0b"  # the same, as sent to unit ID 1
 DEVICE_FAILURE = Fault(lambda frame: with_crc(bytes([frame[0], frame[1] | 0x80, 4])))
 
 
-async def press(hass: HomeAssistant) -> None:
-    """Press the button."""
+async def press(hass: HomeAssistant, key: str = KEY) -> None:
+    """Press a button of the meter at unit ID 1."""
     await hass.services.async_call(
         BUTTON_DOMAIN,
         SERVICE_PRESS,
-        {ATTR_ENTITY_ID: entity_id(hass, KEY)},
+        {ATTR_ENTITY_ID: entity_id(hass, key)},
         blocking=True,
     )
 
 
 @pytest.fixture
 def no_counter_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing but commands read the counters again."""
+    """Poll the counters once, so that only commands read them afterwards."""
     interval = poller.Interval(target=3600, period=3600)
     for block in ("energies", "tariffs"):
         monkeypatch.setitem(poller.INTERVALS, block, interval)
 
 
-async def test_reset_shows_zero_at_once_and_totals_continue(
+async def test_reset_shows_zero_at_once_and_keeps_the_totals(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     assert state(hass, "partial_energy_consumed") == "45.67"
@@ -74,7 +68,7 @@ async def test_reset_shows_zero_at_once_and_totals_continue(
     assert state(hass, "partial_energy_consumed") == "0"
 
 
-async def test_last_value_before_a_reset_is_shown_first(
+async def test_last_value_before_a_reset_is_shown_before_zero(
     hass: HomeAssistant,
     no_counter_polls: None,
     entry: CountisConfigEntry,
@@ -90,7 +84,7 @@ async def test_last_value_before_a_reset_is_shown_first(
     assert total == ["1234.58"]
 
 
-async def test_meter_that_does_not_reset_is_reported_and_nothing_changes(
+async def test_ignored_reset_is_reported_and_keeps_the_values(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.ignored_writes = {57890}
@@ -99,7 +93,7 @@ async def test_meter_that_does_not_reset_is_reported_and_nothing_changes(
     assert state(hass, "partial_energy_consumed") == "45.67"
 
 
-async def test_reset_on_a_cut_bus_is_reported_and_nothing_changes(
+async def test_reset_on_a_cut_bus_is_reported_and_keeps_the_values(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, line: Line
 ) -> None:
     line.cut = True
@@ -111,7 +105,7 @@ async def test_reset_on_a_cut_bus_is_reported_and_nothing_changes(
     assert meter.writes == []
 
 
-async def test_command_to_an_offline_meter_shows_nothing_of_before(
+async def test_command_to_an_offline_meter_publishes_no_reading(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     line.cut = True
@@ -135,10 +129,10 @@ async def test_lost_response_to_a_reset_is_confirmed_by_the_read_back(
     lose_responses_to_writes(line)
     await press(hass)
     assert state(hass, "partial_energy_consumed") == "0"
-    assert writes_on(line) == [b"\x01\x06\xe2\x22\x00\x0b"]
+    assert writes_on(line) == [RESET_FRAME]
 
 
-async def test_refused_read_back_of_a_reset_is_no_refused_reset(
+async def test_refused_read_back_of_a_reset_reports_the_exception(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     def fail_read_back(request: bytes) -> None:
@@ -148,7 +142,7 @@ async def test_refused_read_back_of_a_reset_is_no_refused_reset(
     line.on_request = fail_read_back
     with pytest.raises(HomeAssistantError, match=r"(?i)modbus exception"):
         await press(hass)
-    assert writes_on(line) == [b"\x01\x06\xe2\x22\x00\x0b"]
+    assert writes_on(line) == [RESET_FRAME]
     await until(lambda: state(hass, "partial_energy_consumed") == "0")
 
 
@@ -158,16 +152,16 @@ async def test_reset_holds_the_bus_from_the_write_to_the_read_back(
     await add_meter(unit_id=2)
     line.requests.clear()
     await press(hass)
-    written = next(i for i, frame in enumerate(line.requests) if frame[1] == 6)
-    verified, write, read_back = line.requests[written - 1 : written + 2]
-    assert [frame[:4] for frame in (verified, write, read_back)] == [
+    write = next(i for i, frame in enumerate(line.requests) if frame[1] == 6)
+    # The identity, the write and the read-back.
+    assert [frame[:4] for frame in line.requests[write - 1 : write + 2]] == [
         b"\x01\x03" + (50006).to_bytes(2),
         b"\x01\x06" + (57890).to_bytes(2),
         b"\x01\x03" + (50946).to_bytes(2),
     ]
 
 
-async def test_poll_that_waits_for_a_reset_shows_no_old_counters(
+async def test_poll_that_waits_for_a_reset_publishes_no_old_counters(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     states = shown_states(hass, "partial_energy_consumed")
@@ -177,7 +171,7 @@ async def test_poll_that_waits_for_a_reset_shows_no_old_counters(
     assert states == ["0"]
 
 
-async def test_button_is_a_setting(
+async def test_button_has_the_category_config(
     entity_registry: er.EntityRegistry, hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     button = entity_registry.async_get(entity_id(hass, KEY))
@@ -200,7 +194,7 @@ async def test_meter_without_counters_has_no_reset_buttons(
     assert f"{SERIAL}_reset_tariff_counters" not in ids
 
 
-async def test_another_meter_in_place_of_an_offline_one_is_not_reset(
+async def test_another_meter_at_the_unit_id_is_not_reset(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.offline = True
@@ -213,7 +207,7 @@ async def test_another_meter_in_place_of_an_offline_one_is_not_reset(
     assert state(hass, "partial_energy_consumed") == "45.67"
 
 
-async def test_meter_that_is_offline_at_a_restart_is_reset_once_it_responds(
+async def test_meter_that_was_offline_at_a_restart_can_be_reset(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.offline = True
@@ -228,7 +222,7 @@ async def test_meter_that_is_offline_at_a_restart_is_reset_once_it_responds(
     assert state(hass, "partial_energy_consumed") == "0"
 
 
-async def test_counter_that_is_not_available_during_a_reset_keeps_its_value(
+async def test_counter_that_is_not_available_after_a_reset_keeps_its_value(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.override = {50962: 0xFFFF, 50963: 0xFFFF}
@@ -236,6 +230,6 @@ async def test_counter_that_is_not_available_during_a_reset_keeps_its_value(
     with pytest.raises(HomeAssistantError, match="set all of its partial counters"):
         await press(hass)
     assert state(hass, "partial_energy_produced") == "0.89"
-    # The others were reset, and the next polls show it.
+    # The other counters were reset, and the next polls accept their new values.
     await until(lambda: state(hass, "partial_energy_consumed") == "0")
     assert state(hass, "partial_energy_produced") == "0.89"

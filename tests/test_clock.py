@@ -1,4 +1,4 @@
-"""What the clock of a meter shows, and by how much it is wrong."""
+"""The time that the clock of a meter shows, and its offset from the local time."""
 
 from datetime import datetime
 
@@ -15,6 +15,7 @@ NOON = datetime(2026, 3, 5, 12, 0, 30)  # noqa: DTZ001
 NAMES = ("day", "month", "year", "hour", "minute", "second")
 
 type Words = tuple[float | None, ...]
+"""The values of registers 57600 to 57605."""
 
 
 @pytest.fixture
@@ -23,17 +24,17 @@ def _custom_integrations() -> None:
 
 
 def block(*words: float | None) -> dict[str, float | None]:
-    """Return the values of registers 57600 to 57605."""
+    """Return the values of a clock block by field."""
     return dict(zip(NAMES, words, strict=True))
 
 
 @pytest.mark.parametrize("year", [26, 2026])
-def test_year_of_two_or_four_digits_is_shown(year: int) -> None:
+def test_year_of_two_or_four_digits_is_decoded(year: int) -> None:
     assert displayed_time(block(5, 3, year, 12, 0, 30)) == NOON
 
 
 @pytest.mark.parametrize(("year", "is_short"), [(0, True), (99, True), (100, False)])
-def test_year_below_100_has_two_digits(year: int, is_short: bool) -> None:  # noqa: FBT001
+def test_year_below_100_is_short(year: int, is_short: bool) -> None:  # noqa: FBT001
     assert has_short_year(block(1, 1, year, 0, 0, 0)) is is_short
 
 
@@ -49,7 +50,7 @@ def test_year_below_100_has_two_digits(year: int, is_short: bool) -> None:  # no
         (None,) * 6,
     ],
 )
-def test_invalid_date_shows_nothing(words: Words) -> None:
+def test_invalid_date_has_neither_time_nor_offset(words: Words) -> None:
     assert displayed_time(block(*words)) is None
     assert clock_offset(block(*words), NOON) is None
 
@@ -58,7 +59,7 @@ def test_invalid_date_shows_nothing(words: Words) -> None:
     ("now", "expected"),
     [
         (NOON, 0),
-        # The clock shows its second from the beginning to the end.
+        # The clock shows whole seconds.
         (NOON.replace(microsecond=990_000), 0),
         (NOON.replace(second=29, microsecond=400_000), 1),
         (NOON.replace(second=31, microsecond=100_000), -1),
@@ -66,14 +67,14 @@ def test_invalid_date_shows_nothing(words: Words) -> None:
         (NOON.replace(year=2027), -365 * 86_400),
     ],
 )
-def test_offset_is_what_the_clock_is_ahead_of_the_local_time(
+def test_offset_is_positive_if_the_clock_is_ahead_of_the_local_time(
     now: datetime, expected: int
 ) -> None:
     assert clock_offset(block(5, 3, 26, 12, 0, 30), now) == expected
 
 
 @pytest.mark.parametrize(("short_year", "year"), [(True, 26), (False, 2026)])
-def test_registers_that_show_a_time_show_it(short_year: bool, year: int) -> None:  # noqa: FBT001
+def test_clock_words_are_decoded_to_the_same_time(short_year: bool, year: int) -> None:  # noqa: FBT001
     words = clock_words(NOON, short_year=short_year)
     assert words == [5, 3, year, 12, 0, 30]
     assert displayed_time(block(*words)) == NOON

@@ -1,4 +1,4 @@
-"""Commands to a meter, each confirmed by reading back."""
+"""Commands to a meter, each confirmed by a read-back."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -26,7 +26,7 @@ from custom_components.socomec_countis.countis import (
 )
 from simulator import Meter as SimulatedMeter
 
-from .library import (
+from .memory_bus import (
     DAMAGED,
     LOST,
     NO_FAULT,
@@ -39,7 +39,6 @@ from .library import (
     async_meter,
     exception,
     virtual_clock,
-    virtual_time,
 )
 
 PARTIAL = (
@@ -47,11 +46,13 @@ PARTIAL = (
     "partial_energy_reactive",
     "partial_energy_produced",
 )
+SIMULATED_PARTIAL = ("partial_consumed", "partial_reactive", "partial_produced")
 TARIFFS = [f"tariff_{number}_energy" for number in range(1, 5)]
 # Requests before the write of a reset: the identity, each block of counters twice, and
 # the identity again.
 BEFORE_RESET = 6
-ACKNOWLEDGED = exception(5)
+# Faults after which it is unknown whether the meter has received a request.
+LOST_RESPONSES = [LOST, DAMAGED, exception(5), exception(10), exception(11)]
 
 type Command = Callable[[Meter, Callable[[Reading], None]], Coroutine[Any, Any, None]]
 
@@ -76,14 +77,14 @@ def line(meter: SimulatedMeter) -> MemoryBus:
 
 
 class Published:
-    """What a command passes on of what it reads."""
+    """The readings that a command publishes."""
 
     def __init__(self) -> None:
-        """Begin without a reading."""
+        """Initialize without a reading."""
         self.readings: list[Reading] = []
 
     def __call__(self, reading: Reading) -> None:
-        """Take a reading."""
+        """Add a reading."""
         self.readings.append(reading)
 
     @property
@@ -95,18 +96,18 @@ class Published:
         return values
 
     def __getitem__(self, names: Sequence[str]) -> list[float | None]:
-        """Return the last values of these quantities."""
+        """Return the last value of each of these quantities."""
         return [self.values[name] for name in names]
 
 
 @pytest.fixture
 def published() -> Published:
-    """Return what commands publish to."""
+    """Return the object to which commands publish."""
     return Published()
 
 
-async def async_known(line: MemoryBus, *, unit_id: int = 1) -> Meter:
-    """Return a meter whose counters are accepted, without the requests until then."""
+async def async_accepted_meter(line: MemoryBus, *, unit_id: int = 1) -> Meter:
+    """Return a meter whose counters were accepted, on a bus without requests so far."""
     known = await async_meter(line, unit_id=unit_id)
     for name in ("measurements", "energies", "tariffs"):
         if known.block(name) is not None:
@@ -116,18 +117,27 @@ async def async_known(line: MemoryBus, *, unit_id: int = 1) -> Meter:
 
 
 def functions(line: MemoryBus) -> list[int]:
-    """Return the function of each request."""
+    """Return the Modbus function of each request."""
     return [each.function for each in line.requests]
+
+
+def zeroing(meter: SimulatedMeter, *counters: str) -> Fault:
+    """Return a fault that sets counters of the meter to 0 after a correct response."""
+
+    def change(words: list[int]) -> list[int]:
+        vars(meter.counters).update(dict.fromkeys(counters, 0))
+        return words
+
+    return Fault(change)
 
 
 # -- resetting the partial counters -------------------------------------------------
 
 
-@virtual_time
 async def test_reset_writes_the_bits_of_the_meter_and_reads_back(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     await async_reset_partial_counters(known, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert published.values["energy_consumed"] == 1234.56
@@ -136,25 +146,23 @@ async def test_reset_writes_the_bits_of_the_meter_and_reads_back(
     assert line.reads == [5, 18, 10, 18, 10, 5, 18]
 
 
-@virtual_time
-async def test_reset_publishes_the_counters_of_before(
+async def test_reset_publishes_the_last_counters_before_the_write(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     await known.async_read("energies")
     meter.counters.partial_consumed += 10
     await async_reset_partial_counters(known, published)
-    _, _, before, rates, after = published.readings
-    assert before.values["partial_energy_consumed"] == 45.68
-    assert rates.values["tariff_2_energy"] == 234.56
-    assert after.values["partial_energy_consumed"] == 0
+    _, _, energies, by_tariff, read_back = published.readings
+    assert energies.values["partial_energy_consumed"] == 45.68
+    assert by_tariff.values["tariff_2_energy"] == 234.56
+    assert read_back.values["partial_energy_consumed"] == 0
 
 
-@virtual_time
-async def test_counters_that_are_implausible_before_are_not_reset(
+async def test_implausible_counters_are_not_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     for failure in ({"blank_blocks": {50944}}, {"override": {50946: 0, 50947: 0}}):
         vars(meter).update(failure)
         with pytest.raises(ImplausibleError):
@@ -163,22 +171,20 @@ async def test_counters_that_are_implausible_before_are_not_reset(
     assert known.counters.values["partial_energy_consumed"] == 45.67
 
 
-@virtual_time
-async def test_implausible_tariffs_do_not_stop_the_reset_of_partial_counters(
+async def test_partial_counters_are_reset_beside_implausible_tariffs(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     meter.blank_blocks = {51200}
     await async_reset_partial_counters(known, published)
     assert {reading.block for reading in published.readings} == {"energies"}
     assert published.values["partial_energy_consumed"] == 0
 
 
-@virtual_time
-async def test_nothing_is_reset_while_the_meter_measures_no_mains(
+async def test_reset_is_not_sent_while_the_meter_measures_no_mains(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     meter.override = {50526: 0, 50527: 0}
     known.forget_mains()
     with pytest.raises(ImplausibleError, match="no mains frequency"):
@@ -186,84 +192,73 @@ async def test_nothing_is_reset_while_the_meter_measures_no_mains(
     assert line.writes == []
 
 
-@pytest.mark.parametrize("good_responses", range(BEFORE_RESET))
-@virtual_time
-async def test_counters_are_read_before_they_are_reset_or_not_reset(
-    line: MemoryBus, meter: SimulatedMeter, published: Published, good_responses: int
+@pytest.mark.parametrize("responses", range(BEFORE_RESET))
+async def test_reset_is_not_sent_after_a_timeout(
+    line: MemoryBus, meter: SimulatedMeter, published: Published, responses: int
 ) -> None:
-    known = await async_known(line)
-    line.faults.extend([NO_FAULT] * good_responses + [LOST] * 2)
+    known = await async_accepted_meter(line)
+    line.faults.extend([NO_FAULT] * responses + [LOST] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(known, published)
     assert meter.writes == []
 
 
-@virtual_time
-async def test_reset_leaves_out_counters_that_the_meter_lacks(
+async def test_reset_leaves_out_counters_that_the_meter_does_not_have(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.override = dict.fromkeys((50958, 50959, 50782, 50783), 0xFFFF)
-    await async_reset_partial_counters(await async_known(line), published)
+    await async_reset_partial_counters(await async_accepted_meter(line), published)
     assert meter.writes == [(57890, [0x0009])]
 
 
-@virtual_time
 async def test_partial_counters_of_a_meter_without_tariffs_are_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.refused_blocks = {50848, 51200}
-    await async_reset_partial_counters(await async_known(line), published)
+    await async_reset_partial_counters(await async_accepted_meter(line), published)
     assert published[PARTIAL] == [0, 0, 0]
     assert {reading.block for reading in published.readings} == {"energies"}
 
 
-@virtual_time
-async def test_meter_without_partial_counters_is_requested_nothing(
+async def test_reset_of_a_meter_without_partial_counters_sends_nothing(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     partial_counters = [*range(50956, 50964), *range(50780, 50788)]
     meter.override = dict.fromkeys(partial_counters, 0xFFFF)
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
     assert line.requests == []
 
 
-@virtual_time
-async def test_counter_that_is_not_available_is_not_taken_for_reset(
+async def test_counter_that_is_not_available_does_not_confirm_a_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     meter.ignored_writes = {57890}
     meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
 
 
-@pytest.mark.parametrize(
-    "fault", [LOST, DAMAGED, ACKNOWLEDGED, exception(10), exception(11)]
-)
-@virtual_time
-async def test_reset_without_a_response_shows_in_the_counters(
+@pytest.mark.parametrize("fault", LOST_RESPONSES)
+async def test_reset_with_a_lost_response_is_confirmed_by_the_counters(
     line: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
     await async_reset_partial_counters(known, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert meter.writes == [(57890, [0x000B])]
 
 
-@pytest.mark.parametrize(
-    "fault", [LOST, DAMAGED, ACKNOWLEDGED, exception(10), exception(11)]
-)
-@virtual_time
-async def test_lost_response_to_a_reset_never_leads_to_the_other_command(
+@pytest.mark.parametrize("fault", LOST_RESPONSES)
+async def test_ignored_reset_with_a_lost_response_raises_an_error(
     line: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
     meter.ignored_writes = {57890}
     meter.has_partial_energies_reset = True
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
@@ -271,22 +266,20 @@ async def test_lost_response_to_a_reset_never_leads_to_the_other_command(
 
 
 @pytest.mark.parametrize("fault", [LOST, exception(10), exception(11)])
-@virtual_time
-async def test_lost_read_back_of_a_reset_leaves_it_open(
+async def test_lost_read_back_of_a_reset_raises_a_timeout(
     line: MemoryBus, published: Published, fault: Fault
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [fault] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(known, published)
     assert [register for register, _ in line.writes] == [57890]
 
 
-@virtual_time
 async def test_zeros_long_after_an_ignored_reset_are_rejected(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     meter.ignored_writes = {57892}
     with pytest.raises(CommandError, match="tariff reset failed"):
         await async_reset_tariff_counters(known, published)
@@ -307,15 +300,14 @@ async def test_zeros_long_after_an_ignored_reset_are_rejected(
         (async_reset_tariff_counters, "tariffs", TARIFFS),
     ],
 )
-@virtual_time
-async def test_reset_whose_read_back_was_lost_is_accepted_by_two_polls(
+async def test_reset_with_a_lost_read_back_is_accepted_by_two_polls(
     line: MemoryBus,
     published: Published,
     command: Command,
     block: str,
     counters: Sequence[str],
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [LOST] * 2)
     with pytest.raises(ModbusTimeoutError):
         await command(known, published)
@@ -327,22 +319,20 @@ async def test_reset_whose_read_back_was_lost_is_accepted_by_two_polls(
     assert reading.corrections == ()
 
 
-@virtual_time
-async def test_refused_read_back_of_a_reset_is_not_a_refused_reset(
+async def test_refused_read_back_of_a_reset_raises_its_exception(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [exception(4)])
     with pytest.raises(ModbusExceptionError):
         await async_reset_partial_counters(known, published)
     assert [register for register, _ in line.writes] == [57890]
 
 
-@virtual_time
-async def test_meter_that_only_knows_function_16_is_reset_by_it(
+async def test_meter_that_supports_only_function_16_is_reset_by_it(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     meter.refused_functions = {WRITE}
     await async_reset_partial_counters(known, published)
     assert published[PARTIAL] == [0, 0, 0]
@@ -351,45 +341,42 @@ async def test_meter_that_only_knows_function_16_is_reset_by_it(
 
 @pytest.mark.parametrize("model", ["Countis E14", "Countis E23"])
 @pytest.mark.parametrize("how", ["refused_writes", "ignored_writes"])
-@virtual_time
-async def test_failed_reset_of_an_e1x_or_e2x_is_repeated_with_the_other_command(
+async def test_failed_reset_of_an_e1x_or_e2x_is_followed_by_other_command(
     line: MemoryBus, meter: SimulatedMeter, published: Published, how: str, model: str
 ) -> None:
     meter.model = model
     setattr(meter, how, {57890})
     meter.has_partial_energies_reset = True
-    await async_reset_partial_counters(await async_known(line), published)
+    await async_reset_partial_counters(await async_accepted_meter(line), published)
     assert published[PARTIAL] == [0, 0, 0]
     assert line.writes == [(57890, (0x000B,)), (40512, (0x20,))]
 
 
 @pytest.mark.parametrize("model", ["Countis E33", "Countis E44", "Countis"])
 @pytest.mark.parametrize("how", ["refused_writes", "ignored_writes"])
-@virtual_time
-async def test_command_of_an_e1x_or_e2x_is_never_written_to_another_meter(
+async def test_command_of_an_e1x_or_e2x_is_not_sent_to_another_family(
     line: MemoryBus, meter: SimulatedMeter, published: Published, how: str, model: str
 ) -> None:
     meter.model = model
     setattr(meter, how, {57890})
     meter.has_partial_energies_reset = True
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
     assert line.writes == [(57890, (0x000B,))]
 
 
-@pytest.mark.parametrize("everything_refused", [True, False])
-@virtual_time
-async def test_reset_that_is_refused_altogether_is_an_error(
+@pytest.mark.parametrize("all_writes_refused", [True, False])
+async def test_reset_with_each_command_refused_raises_an_error(
     line: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
     *,
-    everything_refused: bool,
+    all_writes_refused: bool,
 ) -> None:
     meter.model = "Countis E23"
-    known = await async_known(line)
-    if everything_refused:
+    known = await async_accepted_meter(line)
+    if all_writes_refused:
         meter.refused_functions = {WRITE, WRITE_SEVERAL}
     else:
         meter.refused_writes = {57890, 40512}
@@ -398,11 +385,10 @@ async def test_reset_that_is_refused_altogether_is_an_error(
     assert meter.writes == []
 
 
-@virtual_time
-async def test_reset_that_shows_late_is_confirmed(
+async def test_reset_that_takes_effect_late_is_confirmed(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     old = await known.async_read("energies")
     stale = Fault(lambda words: [*words[:10], 0, 4567, *words[12:]])
     assert old.values["partial_energy_consumed"] == 45.67
@@ -410,53 +396,82 @@ async def test_reset_that_shows_late_is_confirmed(
     await async_reset_partial_counters(known, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert line.reads[-3:] == [18] * 3
-    # An old value that was read back was not published.
+    # The read-backs of old values were not published.
     assert [reading.block for reading in published.readings] == [
         *("energies", "tariffs", "energies", "tariffs", "energies"),
     ]
 
 
+@pytest.mark.parametrize("kept", SIMULATED_PARTIAL)
+async def test_reset_in_which_one_counter_does_not_fall_raises_an_error(
+    line: MemoryBus, meter: SimulatedMeter, published: Published, kept: str
+) -> None:
+    known = await async_accepted_meter(line)
+    meter.ignored_writes = {57890}
+    fallen = [each for each in SIMULATED_PARTIAL if each != kept]
+    line.faults.extend([NO_FAULT] * BEFORE_RESET + [zeroing(meter, *fallen)])
+    with pytest.raises(CommandError, match=r"^reset failed"):
+        await async_reset_partial_counters(known, published)
+    assert line.reads[-3:] == [18] * 3
+    assert published[PARTIAL] == [45.67, 1.23, 0.89]
+    assert [known.counters.values[name] for name in PARTIAL] == [45.67, 1.23, 0.89]
+
+
+async def test_reset_is_confirmed_when_all_of_its_counters_fell(
+    line: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    known = await async_accepted_meter(line)
+    meter.ignored_writes = {57890}
+    # After the write, after the first read-back and after the second one.
+    falls = [zeroing(meter, counter) for counter in SIMULATED_PARTIAL]
+    line.faults.extend([NO_FAULT] * BEFORE_RESET + falls)
+    await async_reset_partial_counters(known, published)
+    assert line.reads[-3:] == [18] * 3
+    assert len(published.readings) == 5
+    assert published[PARTIAL] == [0, 0, 0]
+    assert [known.counters.values[name] for name in PARTIAL] == [0, 0, 0]
+    assert published.values["energy_consumed"] == 1234.56
+
+
+# The primary of the current transformers in A, None for a direct meter; the rise in Wh.
 @pytest.mark.parametrize(
-    ("primary", "residue", "is_done"),
+    ("ct_primary", "rise", "is_confirmed"),
     [(None, 10, True), (None, 40, False), (2000, 80, True), (2000, 600, False)],
 )
-@virtual_time
-async def test_counter_after_a_reset_may_hold_what_the_meter_counts_meanwhile(
+async def test_counter_after_a_reset_may_rise_by_the_highest_power(
     line: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
-    primary: int | None,
-    residue: float,
+    ct_primary: int | None,
+    rise: float,
     *,
-    is_done: bool,
+    is_confirmed: bool,
 ) -> None:
-    """Check the bound of a direct meter and of one with 2 MW of transformers, in Wh."""
-    if primary is not None:
+    if ct_primary is not None:
         meter.model = "Countis E43"
-        meter.settings |= {57345: 5, 57346: primary}
-    known = await async_known(line)
+        meter.settings |= {57345: 5, 57346: ct_primary}
+    known = await async_accepted_meter(line)
 
     def count(words: list[int]) -> list[int]:
-        meter.counters.partial_consumed = residue
-        return [*words[:10], *divmod(round(residue / 10), 0x1_0000), *words[12:]]
+        meter.counters.partial_consumed = rise
+        return [*words[:10], *divmod(round(rise / 10), 0x1_0000), *words[12:]]
 
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [Fault(count)])
-    if is_done:
+    if is_confirmed:
         await async_reset_partial_counters(known, published)
-        assert published.values["partial_energy_consumed"] == residue / 1000
+        assert published.values["partial_energy_consumed"] == rise / 1000
     else:
         with pytest.raises(CommandError, match=r"^reset failed"):
             await async_reset_partial_counters(known, published)
 
 
-@virtual_time
-async def test_wait_for_the_bus_does_not_make_an_ignored_reset_plausible(
+async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.model = "Countis E43"
-    meter.refused_blocks = {57344}  # so the limit is 10 000 A: 46 kWh in 21 s
+    meter.refused_blocks = {57344}  # so that the limit is 10 000 A: 46 kWh in 21 s
     meter.ignored_writes = {57890}
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
 
     async def use_the_bus() -> None:
         # Before the command, and between its reads of the counters and its write.
@@ -464,22 +479,21 @@ async def test_wait_for_the_bus_does_not_make_an_ignored_reset_plausible(
             async with line.bus.hold():
                 await asyncio.sleep(21)
 
-    user = asyncio.create_task(use_the_bus())
+    other = asyncio.create_task(use_the_bus())
     await asyncio.sleep(0)
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
-    await user
+    await other
     assert [register for register, _ in line.writes] == [57890]
 
 
 # -- other counters and the tariff ---------------------------------------------------
 
 
-@virtual_time
 async def test_tariff_counters_are_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     await async_reset_tariff_counters(known, published)
     assert meter.writes == [(57892, [0x000F])]
     assert published[TARIFFS] == [0, 0, 0, 0]
@@ -487,22 +501,20 @@ async def test_tariff_counters_are_reset(
     assert (await known.async_read("tariffs")).values["tariff_1_energy"] == 0
 
 
-@virtual_time
-async def test_reset_of_two_tariffs_leaves_out_the_others(
+async def test_reset_leaves_out_tariffs_that_the_meter_does_not_have(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.tariff_count = 2
     missing = [*range(51206, 51210), *range(50854, 50858)]
     meter.override = dict.fromkeys(missing, 0xFFFF)
-    await async_reset_tariff_counters(await async_known(line), published)
+    await async_reset_tariff_counters(await async_accepted_meter(line), published)
     assert meter.writes == [(57892, [0x0003])]
 
 
-@virtual_time
 async def test_tariff_is_set_and_read_back(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     await async_set_tariff(known, published, tariff=3)
     assert meter.writes == [(40481, [3])]
     assert published.values["tariff"] == 3
@@ -510,32 +522,29 @@ async def test_tariff_is_set_and_read_back(
     assert line.reads == [5, 10]
 
 
-@virtual_time
 async def test_tariff_is_confirmed_after_a_lost_read_back(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT, NO_FAULT, LOST])
     await async_set_tariff(known, published, tariff=2)
     assert published.values["tariff"] == 2
 
 
-@virtual_time
-async def test_tariff_that_shows_late_is_confirmed(
+async def test_tariff_that_takes_effect_late_is_confirmed(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     stale = Fault(lambda words: [words[0], 1, *words[2:]])
     line.faults.extend([NO_FAULT, NO_FAULT, stale, stale])
     await async_set_tariff(known, published, tariff=2)
     assert [reading.values["tariff"] for reading in published.readings] == [1, 1, 2]
 
 
-@virtual_time
 async def test_tariff_that_was_broadcast_is_confirmed(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     meter.counters.tariff = 2
     await async_confirm_tariff(known, published, tariff=2)
     assert published.values["tariff"] == 2
@@ -551,7 +560,9 @@ async def test_tariff_that_was_broadcast_is_confirmed(
 @pytest.mark.parametrize(
     ("count", "last"), [(None, 4), (0, 4), (1, 1), (2, 2), (8, 8), (9, 4)]
 )
-def test_tariffs_follow_from_their_number(count: int | None, last: int) -> None:
+def test_tariff_count_outside_1_to_8_means_four_tariffs(
+    count: int | None, last: int
+) -> None:
     assert list(tariffs(count)) == list(range(1, last + 1))
 
 
@@ -559,8 +570,7 @@ def test_tariffs_follow_from_their_number(count: int | None, last: int) -> None:
 
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
-@virtual_time
-async def test_ignored_command_is_an_error(
+async def test_ignored_command_raises_an_error(
     line: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
@@ -570,7 +580,7 @@ async def test_ignored_command_is_an_error(
 ) -> None:
     meter.clock = virtual_clock
     meter.set_clock([1, 1, 2024, 0, 0, 0])
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     meter.ignored_writes = {register}
     with pytest.raises(CommandError, match=error):
         await command(known, published)
@@ -578,8 +588,7 @@ async def test_ignored_command_is_an_error(
 
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
-@virtual_time
-async def test_refused_command_is_an_error(
+async def test_refused_command_raises_an_error(
     line: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
@@ -588,7 +597,7 @@ async def test_refused_command_is_an_error(
     register: int,
 ) -> None:
     meter.clock = virtual_clock
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     meter.refused_writes = {register}
     with pytest.raises(CommandError, match=error):
         await command(known, published)
@@ -597,8 +606,7 @@ async def test_refused_command_is_an_error(
 
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS[1:])
-@virtual_time
-async def test_command_without_its_block_is_an_error(
+async def test_command_without_its_block_raises_an_error(
     line: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
@@ -607,7 +615,7 @@ async def test_command_without_its_block_is_an_error(
     register: int,
 ) -> None:
     meter.refused_blocks = {50848, 51200, 57600}
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=error):
         await command(known, published)
     if register != 40481:
@@ -615,8 +623,7 @@ async def test_command_without_its_block_is_an_error(
 
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
-@virtual_time
-async def test_command_to_a_silent_meter_is_a_timeout_and_publishes_nothing(
+async def test_command_to_an_offline_meter_raises_a_timeout(
     line: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
@@ -624,7 +631,7 @@ async def test_command_to_a_silent_meter_is_a_timeout_and_publishes_nothing(
     error: str,
     register: int,
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     meter.offline = True
     with pytest.raises(ModbusTimeoutError):
         await command(known, published)
@@ -633,7 +640,6 @@ async def test_command_to_a_silent_meter_is_a_timeout_and_publishes_nothing(
 
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
-@virtual_time
 async def test_command_to_another_meter_is_not_sent(
     line: MemoryBus,
     meter: SimulatedMeter,
@@ -642,7 +648,7 @@ async def test_command_to_another_meter_is_not_sent(
     error: str,
     register: int,
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     meter.serial = (0x2025, 0x0001, 7)
     with pytest.raises(AnotherMeterError):
         await command(known, published)
@@ -651,7 +657,6 @@ async def test_command_to_another_meter_is_not_sent(
 
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
-@virtual_time
 async def test_command_holds_the_bus_from_its_write_to_the_read_back(
     line: MemoryBus,
     meter: SimulatedMeter,
@@ -662,7 +667,10 @@ async def test_command_holds_the_bus_from_its_write_to_the_read_back(
 ) -> None:
     meter.clock = virtual_clock
     line.meters[2] = SimulatedMeter(unit_id=2, clock=virtual_clock)
-    known, other = await async_known(line), await async_known(line, unit_id=2)
+    known, other = (
+        await async_accepted_meter(line),
+        await async_accepted_meter(line, unit_id=2),
+    )
 
     async def read_the_other() -> None:
         while True:
@@ -686,15 +694,15 @@ async def test_command_holds_the_bus_from_its_write_to_the_read_back(
         line.requests[write].function,
         READ,
     ]
-    # The other meter was read before and after that.
+    # The other meter was read before the write.
     assert {each.unit_id for each in line.requests[:write]} == {1, 2}
 
 
-# -- the clock -----------------------------------------------------------------------
+# -- clock ---------------------------------------------------------------------------
 
 
-def shown(meter: SimulatedMeter) -> datetime:
-    """Return the date and time that the clock of a meter shows."""
+def displayed_time(meter: SimulatedMeter) -> datetime:
+    """Return the date and time that the clock of a simulated meter shows."""
     words = meter.read(57600, 6)
     assert isinstance(words, list)
     day, month, year, hour, minute, second = words
@@ -702,19 +710,18 @@ def shown(meter: SimulatedMeter) -> datetime:
 
 
 @pytest.fixture
-def clocked(meter: SimulatedMeter) -> SimulatedMeter:
-    """Return the meter with a clock that goes on in virtual time."""
+def timed_meter(meter: SimulatedMeter) -> SimulatedMeter:
+    """Return the meter with a clock in virtual time."""
     meter.clock = virtual_clock
     return meter
 
 
 @pytest.mark.parametrize("begin", [0, 0.2, 0.5, 0.61, 0.999])
-@virtual_time
 async def test_clock_is_set_at_the_beginning_of_a_second(
-    line: MemoryBus, clocked: SimulatedMeter, published: Published, begin: float
+    line: MemoryBus, timed_meter: SimulatedMeter, published: Published, begin: float
 ) -> None:
-    known = await async_known(line)
-    clocked.set_clock([1, 1, 2024, 0, 0, 0])
+    known = await async_accepted_meter(line)
+    timed_meter.set_clock([1, 1, 2024, 0, 0, 0])
     loop = asyncio.get_running_loop()
     await asyncio.sleep(begin + 1 - loop.time())
     await async_set_clock(known, published)
@@ -727,17 +734,16 @@ async def test_clock_is_set_at_the_beginning_of_a_second(
     assert register == 57600
     await asyncio.sleep(1.5 - loop.time() % 1)
     now = datetime.fromtimestamp(virtual_clock(), UTC)
-    assert shown(clocked) == now.replace(microsecond=0)
+    assert displayed_time(timed_meter) == now.replace(microsecond=0)
     assert written[2] == now.year
 
 
-@virtual_time
 async def test_clock_with_a_year_of_two_digits_is_set(
-    line: MemoryBus, clocked: SimulatedMeter, published: Published
+    line: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
-    clocked.clock_has_short_year = True
-    known = await async_known(line)
-    clocked.set_clock([1, 1, 24, 0, 0, 0])
+    timed_meter.clock_has_short_year = True
+    known = await async_accepted_meter(line)
+    timed_meter.set_clock([1, 1, 24, 0, 0, 0])
     await async_set_clock(known, published)
     ((_, written),) = line.writes
     assert written[2] == 25
@@ -745,35 +751,32 @@ async def test_clock_with_a_year_of_two_digits_is_set(
 
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(11)])
-@virtual_time
 async def test_clock_is_confirmed_after_a_lost_response(
-    line: MemoryBus, clocked: SimulatedMeter, published: Published, fault: Fault
+    line: MemoryBus, timed_meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
-    known = await async_known(line)
-    clocked.set_clock([1, 1, 2024, 0, 0, 0])
+    known = await async_accepted_meter(line)
+    timed_meter.set_clock([1, 1, 2024, 0, 0, 0])
     line.faults.extend([NO_FAULT] * 3 + [fault])
     await async_set_clock(known, published)
     assert len(line.writes) == 1
     assert published.values["clock_offset"] == 0
 
 
-@virtual_time
-async def test_clock_that_is_invalid_is_not_set(
-    line: MemoryBus, clocked: SimulatedMeter, published: Published
+async def test_clock_that_remains_invalid_raises_an_error(
+    line: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
-    clocked.override = {57601: 13}
+    known = await async_accepted_meter(line)
+    timed_meter.override = {57601: 13}
     with pytest.raises(CommandError, match="clock not set"):
         await async_set_clock(known, published)
     assert published.values["clock_offset"] is None
 
 
-@virtual_time
-async def test_clock_is_set_right_while_others_hold_the_bus(
-    line: MemoryBus, clocked: SimulatedMeter, published: Published
+async def test_clock_is_set_while_other_tasks_hold_the_bus(
+    line: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
-    clocked.set_clock([1, 1, 2024, 0, 0, 0])
+    known = await async_accepted_meter(line)
+    timed_meter.set_clock([1, 1, 2024, 0, 0, 0])
     pauses = [1.3, 0.9, 0.1, 0.1]
 
     async def use_the_bus() -> None:
@@ -782,20 +785,19 @@ async def test_clock_is_set_right_while_others_hold_the_bus(
                 await asyncio.sleep(pauses.pop(0))
             await asyncio.sleep(0.01)
 
-    user = asyncio.create_task(use_the_bus())
+    other = asyncio.create_task(use_the_bus())
     await async_set_clock(known, published)
-    await user
+    await other
     await asyncio.sleep(1.5 - asyncio.get_running_loop().time() % 1)
     now = datetime.fromtimestamp(virtual_clock(), UTC)
-    assert shown(clocked) == now.replace(microsecond=0)
+    assert displayed_time(timed_meter) == now.replace(microsecond=0)
     assert len(line.writes) == 1
 
 
-@virtual_time
 async def test_clock_is_not_set_on_a_bus_that_is_never_free_in_time(
-    line: MemoryBus, clocked: SimulatedMeter, published: Published
+    line: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_known(line)
+    known = await async_accepted_meter(line)
     loop = asyncio.get_running_loop()
 
     async def use_the_bus() -> None:
@@ -805,11 +807,11 @@ async def test_clock_is_not_set_on_a_bus_that_is_never_free_in_time(
             async with line.bus.hold():
                 await asyncio.sleep(second + 1.15 - loop.time())
 
-    user = asyncio.create_task(use_the_bus())
+    other = asyncio.create_task(use_the_bus())
     began = loop.time()
     with pytest.raises(CommandError, match="clock not set"):
         await async_set_clock(known, published)
-    user.cancel()
-    await asyncio.gather(user, return_exceptions=True)
+    other.cancel()
+    await asyncio.gather(other, return_exceptions=True)
     assert line.writes == []
     assert loop.time() - began < 8

@@ -1,4 +1,4 @@
-"""Commissioning: clock, tariff counters, phases, wiring and system health."""
+"""Commissioning: tariff counters, clock, records, phases and wiring of a meter."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,17 +9,10 @@ from custom_components.socomec_countis import coordinator as coordinator_module
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import Reading
 from custom_components.socomec_countis.runtime import CountisConfigEntry
-from homeassistant.components.button.const import (
-    DOMAIN as BUTTON_DOMAIN,
-)
-from homeassistant.components.button.const import (
-    SERVICE_PRESS,
-)
 from homeassistant.components.modbus.connection import async_get_connection_info
 from homeassistant.components.persistent_notification import (
     _async_get_or_create_notifications,
 )
-from homeassistant.components.system_health import get_info
 from homeassistant.const import (
     ATTR_ENTITY_ID,
     STATE_OFF,
@@ -30,7 +23,6 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
-from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 from simulator import Constant, Line, Meter, Phase
 
@@ -48,6 +40,9 @@ from .common import (
     until_read,
     writes_on,
 )
+from .test_button import press
+
+pytestmark = pytest.mark.usefixtures("fast_polling")
 
 FULL_LOAD = Phase(5000, 500)
 ENERGIES = (50946, 18)
@@ -55,18 +50,8 @@ CLOCK = (57600, 6)
 WHOLE_MEASUREMENTS = (50514, 54)
 
 
-async def press(hass: HomeAssistant, key: str) -> None:
-    """Press a button."""
-    await hass.services.async_call(
-        BUTTON_DOMAIN,
-        SERVICE_PRESS,
-        {ATTR_ENTITY_ID: entity_id(hass, key)},
-        blocking=True,
-    )
-
-
 async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> None:
-    """Enable entities that are off by default."""
+    """Enable entities that are disabled by default."""
     registry = er.async_get(hass)
     for key in keys:
         registered = registry.async_get(entity_id(hass, key))
@@ -77,8 +62,8 @@ async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> 
     await until_read(hass, entry)
 
 
-async def counter_polls(line: Line, count: int) -> None:
-    """Wait until the counters of the meter at unit ID 1 were read so many times."""
+async def until_energies_read(line: Line, count: int) -> None:
+    """Wait until the energies of the meter at unit ID 1 were read so many times."""
 
     def read() -> int:
         return reads(line.requests).count(ENERGIES)
@@ -87,15 +72,10 @@ async def counter_polls(line: Line, count: int) -> None:
     await until(lambda: read() - before >= count)
 
 
-@pytest.fixture(autouse=True)
-def _quick(quick: None) -> None:
-    """Poll often."""
-
-
 # -- tariff counters ---------------------------------------------------------------
 
 
-async def test_tariff_counters_are_reset_and_nothing_else(
+async def test_reset_of_the_tariff_counters_resets_no_other_counter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "reset_tariff_counters")
@@ -118,7 +98,7 @@ async def test_only_tariff_counters_that_the_meter_has_are_reset(
     assert meter.writes == [(57892, [0x0003])]
 
 
-async def test_meter_that_does_not_reset_its_tariffs_is_reported(
+async def test_failed_reset_of_the_tariff_counters_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "reset_tariff_counters")
@@ -136,7 +116,7 @@ async def test_meter_that_does_not_reset_its_tariffs_is_reported(
 
 @pytest.fixture
 async def berlin(hass: HomeAssistant) -> None:
-    """Have Home Assistant in a place with daylight saving."""
+    """Set a time zone with daylight saving time."""
     await hass.config.async_set_time_zone("Europe/Berlin")
 
 
@@ -148,16 +128,16 @@ async def test_clock_is_set_to_the_local_time_in_one_write(
     line: Line,
 ) -> None:
     await enable(hass, entry, "set_clock", "clock_offset")
-    # The simulated clock is months behind, and stands still.
+    # The simulated clock is months behind, and does not proceed.
     assert float(state(hass, "clock_offset")) < -1000
     await press(hass, "set_clock")
     assert abs(float(state(hass, "clock_offset"))) <= 2
-    await counter_polls(line, 3)
+    await until_energies_read(line, 3)
     assert float(state(hass, "clock_offset")) > -1000
     ((register, values),) = meter.writes
     assert register == 57600
     day, month, year, hour, minute, second = values
-    # Local time, also where that is an hour or two ahead.
+    # In Berlin, the local time is one or two hours ahead of UTC.
     shown = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001
     offset = shown.replace(tzinfo=UTC) - datetime.now(UTC)
     assert timedelta(minutes=59) < offset < timedelta(hours=2, minutes=1)
@@ -166,7 +146,7 @@ async def test_clock_is_set_to_the_local_time_in_one_write(
 @pytest.mark.parametrize(
     ("utc", "shown"),
     [
-        # An hour before and after the clocks go forward, and back.
+        # Before and after the change to daylight saving time, and to standard time.
         (datetime(2026, 3, 29, 0, 30, tzinfo=UTC), (29, 3, 2026, 1, 30, 0)),
         (datetime(2026, 3, 29, 1, 30, tzinfo=UTC), (29, 3, 2026, 3, 30, 0)),
         (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), (25, 10, 2026, 2, 30, 0)),
@@ -174,7 +154,7 @@ async def test_clock_is_set_to_the_local_time_in_one_write(
         (datetime(2026, 10, 25, 2, 30, tzinfo=UTC), (25, 10, 2026, 3, 30, 0)),
     ],
 )
-async def test_clock_that_shows_local_time_is_right_across_daylight_saving(
+async def test_clock_in_local_time_has_no_offset_across_daylight_saving(
     hass: HomeAssistant,
     berlin: None,
     entry: CountisConfigEntry,
@@ -190,7 +170,7 @@ async def test_clock_that_shows_local_time_is_right_across_daylight_saving(
     assert state(hass, "clock_offset") == "0"
 
 
-async def test_year_of_two_digits_is_understood(
+async def test_clock_with_a_year_of_two_digits_has_its_offset(
     hass: HomeAssistant,
     berlin: None,
     entry: CountisConfigEntry,
@@ -206,7 +186,7 @@ async def test_year_of_two_digits_is_understood(
 
 
 @pytest.mark.parametrize("shown", [(0, 0, 0, 0, 0, 0), (31, 2, 2026, 1, 1, 1)])
-async def test_clock_that_shows_no_time_has_no_offset(
+async def test_invalid_clock_has_no_offset(
     hass: HomeAssistant,
     meter: Meter,
     add_meter: AddMeter,
@@ -219,7 +199,7 @@ async def test_clock_that_shows_no_time_has_no_offset(
     assert state(hass, "clock_offset") == "unknown"
 
 
-async def test_meter_that_does_not_set_its_clock_is_reported(
+async def test_failed_setting_of_the_clock_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "set_clock")
@@ -238,9 +218,9 @@ async def test_setting_the_clock_holds_the_bus_until_the_read_back(
     await enable(hass, entry, "set_clock")
     line.requests.clear()
     await press(hass, "set_clock")
-    (written,) = (i for i, frame in enumerate(line.requests) if frame[1] == 16)
-    before, _, after = line.requests[written - 1 : written + 2]
-    assert reads([before, after]) == [(50006, 5), CLOCK]
+    (write,) = (i for i, frame in enumerate(line.requests) if frame[1] == 16)
+    identity, _, read_back = line.requests[write - 1 : write + 2]
+    assert reads([identity, read_back]) == [(50006, 5), CLOCK]
 
 
 async def test_older_reading_does_not_replace_a_read_back(
@@ -285,21 +265,21 @@ async def test_meter_without_a_clock_has_no_entities_for_it(
     assert f"{SERIAL}_energy_consumed_today" not in ids
 
 
-async def test_clock_is_read_only_if_an_entity_shows_it_and_then_rarely(
+async def test_clock_is_read_rarely_and_only_if_an_entity_shows_it(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     line.requests.clear()
-    await counter_polls(line, 3)
+    await until_energies_read(line, 3)
     assert CLOCK not in reads(line.requests)
     await enable(hass, entry, "clock_offset")
-    await counter_polls(line, 5)
+    await until_energies_read(line, 5)
     assert reads(line.requests).count(CLOCK) == 1
 
 
-# -- what the meter records -----------------------------------------------------------
+# -- records of the meter ----------------------------------------------------------
 
 
-async def test_energies_of_days_weeks_and_months_are_those_of_the_meter(
+async def test_energies_of_days_and_months_are_those_of_the_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.load = Constant(Phase(2000), Phase(1000), Phase(0))
@@ -317,11 +297,11 @@ async def test_energies_of_days_weeks_and_months_are_those_of_the_meter(
     assert state(hass, "energy_produced_this_month") == "0"
     found = hass.states.get(entity_id(hass, "energy_consumed_today"))
     assert found is not None
-    # Its statistics would be those of the total once more.
+    # Statistics of this sensor would repeat those of the total counter.
     assert "state_class" not in found.attributes
 
 
-async def test_energies_of_a_day_are_in_kwh_without_a_higher_resolution(
+async def test_energy_of_a_day_in_low_resolution_is_in_whole_kwh(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter, clock: Clock
 ) -> None:
     meter.refused_blocks = {36928}
@@ -366,7 +346,7 @@ async def test_direct_meter_has_no_transformer_ratio(
 # -- phases ------------------------------------------------------------------------
 
 
-async def test_phase_is_present_above_150_volts_with_some_hysteresis(
+async def test_phase_is_present_from_150_v_until_below_145_v(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     seen = []
@@ -382,7 +362,7 @@ async def test_phase_is_present_above_150_volts_with_some_hysteresis(
 
 
 async def test_phase_of_an_offline_meter_is_unavailable(
-    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, impatient: None
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, short_pauses: None
 ) -> None:
     meter.offline = True
     await until(lambda: state(hass, "phase_l1_present") == STATE_UNAVAILABLE)
@@ -393,14 +373,8 @@ async def test_phase_of_an_offline_meter_is_unavailable(
 # -- wiring ------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _quick_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the readings of the wiring check at once."""
-    monkeypatch.setattr(coordinator_module, "WIRING_SECONDS", 0)
-
-
 async def check_wiring(hass: HomeAssistant) -> dict[str, Any]:
-    """Call the action for the meter at unit ID 1."""
+    """Return the response of the action for the meter at unit ID 1."""
     response = await hass.services.async_call(
         DOMAIN,
         "check_wiring",
@@ -427,7 +401,7 @@ async def test_correct_wiring_has_no_error(
     assert "solar inverters and batteries are off" in found["note"]
 
 
-async def test_reversed_current_is_found(
+async def test_reversed_current_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.load = Constant(FULL_LOAD, Phase(-5000, -500), FULL_LOAD)
@@ -437,7 +411,7 @@ async def test_reversed_current_is_found(
     assert text.startswith("Err 2: the current of phase L2 is reversed.")
 
 
-async def test_unmet_conditions_are_named_with_what_was_measured(
+async def test_unmet_conditions_are_shown_with_the_measured_values(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     found = await check_wiring(hass)
@@ -449,7 +423,7 @@ async def test_unmet_conditions_are_named_with_what_was_measured(
     assert any("add up to 7.389 A" in text for text in texts)
 
 
-async def test_button_shows_the_result_in_a_notification(
+async def test_button_replaces_the_notification_of_the_check_before(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await press(hass, "check_wiring")
@@ -458,13 +432,12 @@ async def test_button_shows_the_result_in_a_notification(
     assert "these conditions are not met" in unmet["message"]
     meter.load = Constant(FULL_LOAD, FULL_LOAD, Phase(-5000))
     await press(hass, "check_wiring")
-    # The same notification, not another one.
     (found,) = _async_get_or_create_notifications(hass).values()
     assert "Err 3" in found["message"]
     assert "| W | 5000 | 5000 | -5000 |" in found["message"]
 
 
-async def test_wiring_of_several_meters_is_checked_by_one_action(
+async def test_action_checks_the_wiring_of_several_meters(
     hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter
 ) -> None:
     await add_meter(unit_id=2)
@@ -495,7 +468,7 @@ async def test_voltage_that_is_not_available_has_no_value(
     assert "| V | 230 | - | 230 |" in shown["message"]
 
 
-async def test_cut_bus_during_the_check_is_reported(
+async def test_cut_bus_during_the_wiring_check_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     line.cut = True
@@ -503,7 +476,7 @@ async def test_cut_bus_during_the_check_is_reported(
         await check_wiring(hass)
 
 
-async def test_meter_that_starts_up_during_the_check_is_reported(
+async def test_meter_without_mains_during_the_wiring_check_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.override = {50526: 0, 50527: 0}
@@ -511,12 +484,14 @@ async def test_meter_that_starts_up_during_the_check_is_reported(
         await check_wiring(hass)
 
 
-async def test_check_during_a_reload_ends_with_an_error_and_no_request(
+async def test_wiring_check_during_a_reload_fails_and_closes_the_port(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Without pauses, the entry is reloaded during a request of the check.
+    monkeypatch.setattr(coordinator_module, "WIRING_SECONDS", 0)
     monkeypatch.setattr(coordinator_module, "WIRING_READINGS", 1000)
     line.requests.clear()
     check = hass.async_create_task(check_wiring(hass))
@@ -527,37 +502,3 @@ async def test_check_during_a_reload_ends_with_an_error_and_no_request(
     await until_read(hass, entry)
     await hass.config_entries.async_unload(entry.entry_id)
     assert async_get_connection_info(hass) == []
-
-
-# -- system health -------------------------------------------------------------------
-
-
-async def test_system_health_shows_meters_buses_and_errors(
-    hass: HomeAssistant,
-    entry: CountisConfigEntry,
-    add_meter: AddMeter,
-    second_meter: Meter,
-) -> None:
-    assert await async_setup_component(hass, "system_health", {})
-    await hass.async_block_till_done()
-    await add_meter(unit_id=2)
-
-    async def info() -> dict[str, Any]:
-        everything: dict[str, Any] = await get_info(hass)
-        found: dict[str, Any] = everything[DOMAIN]
-        return found
-
-    found = await info()
-    assert (found["meters"], found["online"], found["buses"]) == (2, 2, 1)
-    assert found["error_rate"] == "0.00%"
-    second_meter.exception_code = 4
-    traffic = entry.runtime_data.bus.traffic
-    await until(lambda: traffic[2].refused)
-    second_meter.offline = True
-    await until(lambda: not coordinator_of(entry, 2).online)
-    found = await info()
-    assert (found["meters"], found["online"]) == (2, 1)
-    assert float(found["error_rate"].rstrip("%")) > 0
-    await hass.config_entries.async_unload(entry.entry_id)
-    found = await info()
-    assert (found["meters"], found["buses"], found["error_rate"]) == (0, 0, "-")

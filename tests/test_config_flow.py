@@ -1,10 +1,9 @@
-"""Adding a bus with a meter, and reconfiguring it, as a user goes through it."""
+"""The dialogs that add a bus with a meter, and reconfigure a bus."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 import fcntl
-from functools import partial
 import os
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,6 @@ from simulator import (
     LOST,
     Line,
     Meter,
-    RtuGateway,
-    TcpGateway,
-    gateway_in_thread,
     late,
 )
 
@@ -52,34 +48,29 @@ from .common import (
     subentry_of,
     unload_all,
     until,
-    until_read,
 )
 
 NO_PORT = "/dev/no-such-port"
 
 
 @pytest.fixture
-def no_reopening(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait for a port that cannot be opened."""
-    monkeypatch.setattr(scan_flow, "REOPEN_SECONDS", 0)
-
-
-@pytest.fixture
-async def other_line() -> AsyncGenerator[Line]:
-    """Run a second line, with the meter at unit ID 1 and another one at 2."""
+async def other_line(hass: HomeAssistant) -> AsyncGenerator[Line]:
+    """Run a second line with the meter at unit ID 1, and with another meter at 2."""
     meters = [Meter(unit_id=1), Meter(unit_id=2, serial=(0x2025, 0x0001, 7))]
     async with memory_line(meters) as line:
         yield line
+        # Unload first, because no request may be on a line that closes.
+        await unload_all(hass)
 
 
-async def submit(hass: HomeAssistant, kind: str, entered: dict[str, Any]) -> FlowResult:
-    """Enter a bus of some kind."""
-    form = await open_form(hass, kind)
+async def submit(hass: HomeAssistant, entered: dict[str, Any]) -> FlowResult:
+    """Submit the form for a new bus on a serial port."""
+    form = await open_form(hass, "serial")
     return await hass.config_entries.flow.async_configure(form["flow_id"], entered)
 
 
-def suggested_of(result: FlowResult) -> dict[str, Any]:
-    """Return what the fields of a form contain."""
+def suggested_values(result: FlowResult) -> dict[str, Any]:
+    """Return the suggested values of the fields of a form."""
     schema = result["data_schema"]
     assert schema is not None
     return {
@@ -92,14 +83,18 @@ def suggested_of(result: FlowResult) -> dict[str, Any]:
 # -- a new bus ----------------------------------------------------------------
 
 
-async def test_form_suggests_what_a_meter_in_auto_mode_follows(
+async def test_form_suggests_line_settings_that_auto_mode_supports(
     hass: HomeAssistant,
 ) -> None:
     form = await open_form(hass, "serial")
-    assert suggested_of(form) == {"baudrate": "9600", "parity": "none", "stopbits": "2"}
+    assert suggested_values(form) == {
+        "baudrate": "9600",
+        "parity": "none",
+        "stopbits": "2",
+    }
     for kind, port in {"tcp": 502, "rtu_over_tcp": 8899}.items():
         form = await open_form(hass, kind)
-        assert suggested_of(form) == {"port": port, "baudrate": "9600"}
+        assert suggested_values(form) == {"port": port, "baudrate": "9600"}
 
 
 async def test_complete_form_adds_the_bus_with_its_meter(
@@ -123,15 +118,16 @@ async def test_complete_form_adds_the_bus_with_its_meter(
     assert state(hass, "power") == "1300"
 
 
-@pytest.mark.usefixtures("no_reopening")
-async def test_missing_port_is_named(hass: HomeAssistant, add_meter: AddMeter) -> None:
+async def test_missing_port_is_reported(
+    hass: HomeAssistant, add_meter: AddMeter
+) -> None:
     text = await shown_error(hass, await add_meter(device=NO_PORT))
     assert f"{NO_PORT} cannot be opened" in text
     assert os.strerror(2) in text
 
 
 @pytest.mark.real_time
-async def test_port_that_is_being_closed_is_waited_for(
+async def test_port_in_use_is_opened_after_its_release(
     hass: HomeAssistant,
     add_meter: AddMeter,
     line: Line,
@@ -146,26 +142,28 @@ async def test_port_that_is_being_closed_is_waited_for(
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("no_reopening")
 async def test_port_of_another_program_is_an_error(
-    hass: HomeAssistant, add_meter: AddMeter, line: Line
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(scan_flow, "REOPEN_SECONDS", 0)
     with Path(line.port).open("rb", buffering=0) as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         text = await shown_error(hass, await add_meter())
     assert "no other program uses it" in text
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_meter_without_response_names_what_was_tried(
+async def test_missing_meter_is_reported_with_the_entered_values(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     result = await add_meter(unit_id=77, baudrate="19200", stopbits="2")
     text = await shown_error(hass, result)
     assert f"at unit ID 77 on {line.port} with 19200 baud, 8N2" in text
 
-    # What was entered stays, and may be corrected in the same form.
-    entered = suggested_of(result)
+    # The form keeps the entered values, and the user corrects the unit ID.
+    entered = suggested_values(result)
     assert entered == bus_form(line, unit_id=77, baudrate="19200", stopbits="2")
     result = await hass.config_entries.flow.async_configure(
         result["flow_id"], entered | {"unit_id": 1}
@@ -173,8 +171,7 @@ async def test_meter_without_response_names_what_was_tried(
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_wrong_speed_is_no_response(
+async def test_wrong_speed_is_reported_as_missing_response(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     line.meter_baudrate = 19200
@@ -183,7 +180,7 @@ async def test_wrong_speed_is_no_response(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_meter_in_auto_mode_is_found_by_its_third_request(
+async def test_meter_in_auto_mode_is_added_after_two_lost_responses(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     line.faults.extend([LOST, LOST])
@@ -191,18 +188,18 @@ async def test_meter_in_auto_mode_is_found_by_its_third_request(
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
 
 
-async def test_meter_that_responds_late_is_found(
+async def test_meter_that_responds_late_is_added(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     line.faults.append(late(0.6))
     requests = len(line.requests)
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
-    # Its first response was waited for.
+    # The client sent the first request only once.
     assert line.requests[requests] != line.requests[requests + 1]
 
 
-async def test_another_device_is_no_countis(
+async def test_device_that_is_no_countis_is_rejected(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
     meter.override = {50004: 300}
@@ -211,7 +208,7 @@ async def test_another_device_is_no_countis(
     assert "300" in text
 
 
-async def test_invalid_response_is_told_from_no_response(
+async def test_invalid_response_is_reported_as_invalid(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
     meter.exception_code = 4
@@ -220,18 +217,18 @@ async def test_invalid_response_is_told_from_no_response(
     assert "not valid" in text
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_adapter_that_echoes_is_named(
+async def test_adapter_that_echoes_is_reported(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     line.echoes = True
     result = await add_meter()
     assert result["errors"] == {"base": "adapter_echoes"}
     text = await shown_error(hass, result)
-    assert f"adapter or gateway {line.port} sends back every request" in text
+    assert f"adapter or gateway {line.port} sends back every request (echo)" in text
+    assert "switch off the echo" in text
 
 
-async def test_line_settings_of_another_integration_are_named(
+async def test_line_settings_of_another_integration_are_reported(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     other = ModbusSerialParams(device=line.port, baudrate=38400)
@@ -241,7 +238,7 @@ async def test_line_settings_of_another_integration_are_named(
 
 
 @pytest.mark.parametrize("unit_id", [0, 256])
-async def test_unit_id_that_no_meter_has_is_refused(
+async def test_unit_id_outside_1_to_255_is_rejected(
     hass: HomeAssistant, add_meter: AddMeter, unit_id: int
 ) -> None:
     with pytest.raises(InvalidData):
@@ -260,32 +257,31 @@ async def test_meter_without_serial_number_is_added(
     assert state(hass, "power", subentry.subentry_id) == "1300"
 
 
-async def test_bus_that_is_set_up_is_named(
+async def test_bus_that_is_set_up_is_not_added_again(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, tmp_path: Path
 ) -> None:
     alias = tmp_path / "by-id"
     alias.symlink_to(line.port)
     for port in (line.port, str(alias)):
-        result = await submit(hass, "serial", bus_form(line, device=port, unit_id=2))
+        result = await submit(hass, bus_form(line, device=port, unit_id=2))
         assert result["type"] is FlowResultType.ABORT
         assert result["reason"] == "bus_already_configured"
         assert result["description_placeholders"] == {"name": line.port}
     assert len(async_get_connection_info(hass)) == 1
 
 
-async def test_meter_that_is_set_up_on_another_bus_is_named(
+async def test_meter_that_is_set_up_on_another_bus_is_rejected(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, other_line: Line
 ) -> None:
-    result = await submit(hass, "serial", bus_form(other_line))
+    result = await submit(hass, bus_form(other_line))
     text = await shown_error(hass, result)
     assert f"COUNTIS E33 #1 is already set up on the bus {line.port}" in text
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_dialog_left_open_does_not_block_others(
+async def test_open_dialog_does_not_block_another_dialog(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
-    left_open = await submit(hass, "serial", bus_form(line, unit_id=77))
+    left_open = await submit(hass, bus_form(line, unit_id=77))
     assert left_open["errors"] == {"base": "no_response"}
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -293,7 +289,7 @@ async def test_dialog_left_open_does_not_block_others(
         hass.config_entries.flow.async_get(left_open["flow_id"])
 
 
-async def test_ignored_entry_does_no_harm(
+async def test_bus_is_added_and_reconfigured_beside_an_ignored_entry(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     MockConfigEntry(domain=DOMAIN, source=SOURCE_IGNORE, data={}).add_to_hass(hass)
@@ -302,57 +298,6 @@ async def test_ignored_entry_does_no_harm(
     entry = hass.config_entries.async_loaded_entries(DOMAIN)[0]
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"
-
-
-@pytest.mark.usefixtures("socket_enabled")
-@pytest.mark.parametrize(
-    ("kind", "gateway_type", "prefix"),
-    [
-        ("tcp", partial(TcpGateway, timeout=0.2), "tcp:127.0.0.1:"),
-        ("rtu_over_tcp", RtuGateway, "serial:socket://127.0.0.1:"),
-    ],
-)
-@pytest.mark.real_time
-async def test_bus_behind_a_gateway_is_added(
-    hass: HomeAssistant, kind: str, gateway_type: Any, prefix: str, clock: Any
-) -> None:
-    line = Line([Meter(clock=clock)], baudrate=921_600, response_delay=0.001)
-    with gateway_in_thread(line, gateway_type) as gateway:
-        place = {"host": f" {gateway.host} ", "port": gateway.port, "unit_id": 1}
-        result = await submit(hass, kind, place | {"baudrate": "38400"})
-        assert result["type"] is FlowResultType.CREATE_ENTRY, result
-        (entry,) = hass.config_entries.async_entries(DOMAIN)
-        await until_read(hass, entry)
-        assert entry.data == {
-            "type": kind,
-            "host": gateway.host,
-            "port": gateway.port,
-            "baudrate": 38400,
-        }
-        assert entry.title == f"{gateway.host}:{gateway.port}"
-        assert entry.unique_id == f"{prefix}{gateway.port}"
-        assert state(hass, "power") == "1300"
-        again = await submit(hass, kind, place | {"baudrate": "9600"})
-        assert again["reason"] == "bus_already_configured"
-        await unload_all(hass)
-
-
-@pytest.mark.usefixtures("socket_enabled")
-@pytest.mark.real_time
-async def test_no_response_behind_a_gateway_names_the_other_kind(
-    hass: HomeAssistant,
-) -> None:
-    line = Line([Meter()], baudrate=921_600, response_delay=0.001)
-    with gateway_in_thread(line, partial(TcpGateway, timeout=0.05)) as gateway:
-        place = {"host": gateway.host, "port": gateway.port, "unit_id": 7}
-        result = await submit(hass, "tcp", place | {"baudrate": "9600"})
-        text = await shown_error(hass, result)
-    assert f"behind the gateway {gateway.host}:{gateway.port}" in text
-    assert "the gateway is of the selected kind" in text
-    result = await hass.config_entries.flow.async_configure(
-        result["flow_id"], place | {"baudrate": "9600"}
-    )
-    assert "cannot be reached" in await shown_error(hass, result)
 
 
 # -- a bus that is set up -----------------------------------------------------
@@ -373,24 +318,30 @@ async def reconfigure(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     entered: dict[str, Any],
-    kind: str = "serial",
 ) -> FlowResult:
-    """Reconfigure a bus; the unit ID is no part of its form."""
-    form = await open_reconfigure(hass, entry, kind)
+    """Reconfigure a bus. The unit ID is ignored, because the form has no such field."""
+    form = await open_reconfigure(hass, entry)
     entered = {key: value for key, value in entered.items() if key != "unit_id"}
     result = await hass.config_entries.flow.async_configure(form["flow_id"], entered)
     await hass.async_block_till_done()
     return result
 
 
-async def reads_on(
+async def assert_is_read(
     hass: HomeAssistant, entry: CountisConfigEntry, unit_id: int
 ) -> None:
-    """Wait until the meter was read on the bus as it is set up now."""
+    """Wait until a meter of the loaded bus is read."""
     assert entry.state is ConfigEntryState.LOADED
     traffic = entry.runtime_data.bus.traffic
     await until(lambda: unit_id in traffic and traffic[unit_id].requests > 2)
     assert coordinator_of(entry, unit_id).online
+
+
+async def test_form_for_a_gateway_suggests_its_default_port(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    form = await open_reconfigure(hass, entry, "tcp")
+    assert suggested_values(form) == {"port": 502, "baudrate": "9600"}
 
 
 async def test_new_line_settings_apply_to_all_meters(
@@ -398,7 +349,7 @@ async def test_new_line_settings_apply_to_all_meters(
 ) -> None:
     await add_meter(unit_id=2)
     form = await open_reconfigure(hass, entry)
-    assert suggested_of(form) == bus_form(line, unit_id=None)
+    assert suggested_values(form) == bus_form(line, unit_id=None)
     power = er.async_get(hass).async_get_entity_id("sensor", DOMAIN, f"{SERIAL}_power")
     result = await reconfigure(
         hass, entry, bus_form(line, baudrate="19200", stopbits="2")
@@ -407,27 +358,25 @@ async def test_new_line_settings_apply_to_all_meters(
     assert (entry.data["baudrate"], entry.data["stopbits"]) == (19200, 2)
     (connection,) = async_get_connection_info(hass)
     assert connection.units == {entry.entry_id: [1, 2]}
-    await reads_on(hass, entry, 1)
-    await reads_on(hass, entry, 2)
+    await assert_is_read(hass, entry, 1)
+    await assert_is_read(hass, entry, 2)
     assert power == er.async_get(hass).async_get_entity_id(
         "sensor", DOMAIN, f"{SERIAL}_power"
     )
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_settings_without_response_change_nothing(
+async def test_line_settings_without_response_are_not_stored(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     line.meter_baudrate = 9600
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert "19200 baud, 8N1" in await shown_error(hass, result)
-    assert suggested_of(result)["baudrate"] == "19200"
+    assert suggested_values(result)["baudrate"] == "19200"
     assert entry.data["baudrate"] == 9600
-    await reads_on(hass, entry, 1)
+    await assert_is_read(hass, entry, 1)
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_one_meter_that_responds_is_enough(
+async def test_line_settings_are_stored_if_one_of_two_meters_responds(
     hass: HomeAssistant,
     add_meter: AddMeter,
     entry: CountisConfigEntry,
@@ -438,7 +387,7 @@ async def test_one_meter_that_responds_is_enough(
     meter.offline = True
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"
-    await reads_on(hass, entry, 2)
+    await assert_is_read(hass, entry, 2)
 
 
 async def test_meters_that_are_online_are_verified_first(
@@ -457,7 +406,7 @@ async def test_meters_that_are_online_are_verified_first(
     assert result["reason"] == "reconfigure_successful"
 
 
-async def test_bus_with_another_meter_is_refused(
+async def test_bus_with_another_meter_is_rejected(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, other_line: Line
 ) -> None:
     other_line.meters[1].serial = (0x2025, 0x0001, 8)
@@ -466,16 +415,15 @@ async def test_bus_with_another_meter_is_refused(
     assert "unit ID 1: its serial number is 2025000100008, not" in text
     assert SERIAL in text
     assert entry.data["device"] == line.port
-    await reads_on(hass, entry, 1)
+    await assert_is_read(hass, entry, 1)
 
 
-@pytest.mark.usefixtures("no_reopening")
-async def test_port_that_cannot_be_opened_is_refused(
+async def test_port_that_cannot_be_opened_is_rejected(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     result = await reconfigure(hass, entry, bus_form(line, device=NO_PORT))
     assert "cannot be opened" in await shown_error(hass, result)
-    await reads_on(hass, entry, 1)
+    await assert_is_read(hass, entry, 1)
 
 
 async def test_bus_moves_to_another_port(
@@ -487,11 +435,11 @@ async def test_bus_moves_to_another_port(
         other_line.port,
         f"serial:{other_line.port}",
     )
-    await reads_on(hass, entry, 1)
+    await assert_is_read(hass, entry, 1)
 
 
 @pytest.mark.parametrize("title", [None, "Cellar"])
-async def test_lasting_name_of_the_port_is_stored(
+async def test_symbolic_link_to_the_port_is_stored(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -506,39 +454,21 @@ async def test_lasting_name_of_the_port_is_stored(
     assert result["reason"] == "reconfigure_successful"
     assert entry.data["device"] == str(alias)
     assert entry.unique_id == f"serial:{alias}"
-    assert entry.title == title or str(alias)
-    await reads_on(hass, entry, 1)
+    assert entry.title == (title or str(alias))
+    await assert_is_read(hass, entry, 1)
 
 
-async def test_endpoint_of_another_entry_is_refused(
+async def test_port_of_another_entry_is_rejected(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, other_line: Line
 ) -> None:
-    other = await submit(hass, "serial", bus_form(other_line, unit_id=2))
+    other = await submit(hass, bus_form(other_line, unit_id=2))
     assert other["type"] is FlowResultType.CREATE_ENTRY
     result = await reconfigure(hass, entry, bus_form(other_line))
     assert f"already set up as {other_line.port}" in await shown_error(hass, result)
-    await reads_on(hass, entry, 1)
+    await assert_is_read(hass, entry, 1)
 
 
-@pytest.mark.usefixtures("socket_enabled")
-@pytest.mark.real_time
-async def test_bus_moves_behind_a_gateway(
-    hass: HomeAssistant, entry: CountisConfigEntry
-) -> None:
-    form = await open_reconfigure(hass, entry, "tcp")
-    assert suggested_of(form) == {"port": 502, "baudrate": "9600"}
-    line = Line([Meter()], baudrate=921_600, response_delay=0.001)
-    with gateway_in_thread(line, partial(TcpGateway, timeout=0.2)) as gateway:
-        place = {"host": gateway.host, "port": gateway.port, "baudrate": "9600"}
-        result = await reconfigure(hass, entry, place, "tcp")
-        assert result["reason"] == "reconfigure_successful"
-        assert entry.data == place | {"type": "tcp", "baudrate": 9600}
-        await reads_on(hass, entry, 1)
-        await unload_all(hass)
-
-
-@pytest.mark.usefixtures("hasty")
-async def test_bus_without_meters_needs_a_port_that_opens(
+async def test_bus_without_meters_requires_a_port_that_opens(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, other_line: Line
 ) -> None:
     hass.config_entries.async_remove_subentry(entry, subentry_of(entry).subentry_id)
@@ -552,7 +482,7 @@ async def test_bus_without_meters_needs_a_port_that_opens(
     assert result["reason"] == "reconfigure_successful"
 
 
-async def test_entry_that_is_retried_is_reconfigured(
+async def test_entry_whose_setup_is_retried_is_reconfigured(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
@@ -565,7 +495,7 @@ async def test_entry_that_is_retried_is_reconfigured(
         assert entry.state is ConfigEntryState.SETUP_RETRY
         result = await reconfigure(hass, entry, bus_form(line, baudrate="38400"))
         assert result["reason"] == "reconfigure_successful"
-        await reads_on(hass, entry, 1)
+        await assert_is_read(hass, entry, 1)
 
 
 async def test_disabled_entry_and_device_are_reconfigured(
@@ -585,17 +515,19 @@ async def test_disabled_entry_and_device_are_reconfigured(
     assert entry.data["baudrate"] == 38400
 
 
-async def probe_and(monkeypatch: pytest.MonkeyPatch, event: Any) -> None:
-    """Let something happen while a bus is verified."""
+def on_verification(
+    monkeypatch: pytest.MonkeyPatch, function: Callable[[], Awaitable[None]]
+) -> None:
+    """Call a function when the dialog verifies the bus."""
 
     async def take(*args: Any, **kwargs: Any) -> Any:
-        await event()
+        await function()
         return await async_take_profile(*args, **kwargs)
 
     monkeypatch.setattr(connection, "async_take_profile", take)
 
 
-async def test_unexpected_error_leaves_the_old_settings_working(
+async def test_unexpected_error_keeps_the_old_line_settings(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -604,17 +536,17 @@ async def test_unexpected_error_leaves_the_old_settings_working(
     async def fail() -> None:
         raise ZeroDivisionError
 
-    await probe_and(monkeypatch, fail)
+    on_verification(monkeypatch, fail)
     with pytest.raises(ZeroDivisionError):
         await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert entry.data["baudrate"] == 9600
-    await reads_on(hass, entry, 1)
+    await assert_is_read(hass, entry, 1)
     monkeypatch.undo()
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"
 
 
-async def test_reload_during_the_verification_waits(
+async def test_reload_waits_for_the_end_of_the_verification(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -628,16 +560,16 @@ async def test_reload_during_the_verification_waits(
         )
         await asyncio.sleep(0)
 
-    await probe_and(monkeypatch, reload)
+    on_verification(monkeypatch, reload)
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"
     assert all([await each for each in reloads])
     assert entry.data["baudrate"] == 19200
-    await reads_on(hass, entry, 1)
+    await assert_is_read(hass, entry, 1)
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_dialog_closed_during_the_verification_loses_nothing(
+async def test_bus_is_polled_after_the_dialog_closed_during_verification(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -652,7 +584,7 @@ async def test_dialog_closed_during_the_verification_loses_nothing(
             submitted.cancel()
             await asyncio.sleep(0)
 
-    await probe_and(monkeypatch, close)
+    on_verification(monkeypatch, close)
     submitted = hass.async_create_task(
         hass.config_entries.flow.async_configure(
             form["flow_id"], bus_form(line, unit_id=None, baudrate="19200")
@@ -660,11 +592,11 @@ async def test_dialog_closed_during_the_verification_loses_nothing(
     )
     with suppress(asyncio.CancelledError):
         await submitted
-    assert entry.data["baudrate"] == 9600 if is_cancelled else 19200
-    await reads_on(hass, entry, 1)
+    assert entry.data["baudrate"] == (9600 if is_cancelled else 19200)
+    await assert_is_read(hass, entry, 1)
 
 
-async def test_entry_that_does_not_unload_is_left_alone(
+async def test_entry_that_does_not_unload_is_not_changed(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -677,12 +609,12 @@ async def test_entry_that_does_not_unload_is_left_alone(
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "bus_not_loaded"
     assert entry.data["baudrate"] == 9600
-    # Only now does the poller of the entry end, and then its last request.
+    # The poller of the entry and its last request end here.
     await hass.async_stop(force=True)
     await asyncio.sleep(1)
 
 
-async def test_new_settings_work_at_once_on_a_real_bus(
+async def test_line_settings_are_changed_during_a_poll_at_9600_baud(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
     line = memory_line([meter], baudrate=9600, response_delay=0.02)
@@ -690,9 +622,8 @@ async def test_new_settings_work_at_once_on_a_real_bus(
         await add_meter(device=line.port)
         (entry,) = hass.config_entries.async_entries(DOMAIN)
         for stopbits in ("2", "1", "2"):
-            # In the middle of a poll.
             line.requests.clear()
-            await until(lambda: line.requests)
+            await until(lambda: line.requests)  # in the middle of a poll
             result = await reconfigure(hass, entry, bus_form(line, stopbits=stopbits))
             assert result["type"] is FlowResultType.ABORT, result["errors"]
         await unload_all(hass)

@@ -1,10 +1,9 @@
-"""Deadbands: readings that are published at once, and readings that are delayed."""
+"""Deadbands: changes that are published at once, and changes that are delayed."""
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-from modbus_connection import ModbusUnit
 import pytest
 
 from custom_components.socomec_countis import sensor
@@ -12,25 +11,32 @@ from custom_components.socomec_countis.countis import Profile
 from custom_components.socomec_countis.countis.registers import Measurements
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.sensor import SensorStateClass
-from homeassistant.const import EVENT_STATE_CHANGED
-from homeassistant.core import Event, EventStateChangedData, HomeAssistant
+from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from simulator import Constant, House, Meter, Phase
 from simulator.metrology import measurements
 
-from .common import Clock, coordinator_of, entity_id, state, until_polled
+from .common import Clock, coordinator_of, shown_states, state, until_polled
 
-pytestmark = pytest.mark.usefixtures("quick")
+HOUR_SECONDS = 3600
+MEASURED = tuple(
+    description
+    for description in sensor.SENSORS
+    if description.entity_registry_enabled_default
+    and description.state_class is SensorStateClass.MEASUREMENT
+)
+
+pytestmark = pytest.mark.usefixtures("fast_polling")
 
 
 async def poll(entry: CountisConfigEntry, meter: Meter, **phase: float) -> None:
-    """Wait for a poll while the meter measures these values on L1."""
+    """Set measured values of L1, and wait until they are polled."""
     l1 = replace(Phase(1000), **phase)
     meter.load = Constant(l1, Phase(500), Phase(-200))
     await until_polled(entry)
 
 
-async def test_change_of_power_is_published_from_the_deadband_on(
+async def test_change_of_power_by_the_deadband_is_published(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await poll(entry, meter, watts=1010)
@@ -44,7 +50,7 @@ async def test_change_of_power_is_published_from_the_deadband_on(
 @pytest.mark.parametrize(
     ("key", "before", "after", "shown"),
     [
-        # As floats, the first three differences are just below the deadband.
+        # As floats, the first three differences are slightly below the deadband.
         ("current_l1", 4.36, 4.46, "4.46"),
         ("frequency", 49.99, 50.04, "50.04"),
         ("power_factor_l1", 0.93, 0.95, "0.95"),
@@ -63,10 +69,10 @@ async def test_change_by_exactly_the_deadband_is_published_at_once(
     (description,) = (each for each in sensor.SENSORS if each.key == key)
     coordinator = coordinator_of(entry)
     coordinator.data[key] = before
-    found = sensor.CountisSensor(coordinator, description)
+    entity = sensor.CountisSensor(coordinator, description)
     coordinator.data[key] = after
-    found.update_value()
-    assert str(found.native_value) == shown
+    entity.update_value()
+    assert str(entity.native_value) == shown
 
 
 async def test_drift_is_published_when_it_exceeds_the_deadband(
@@ -94,23 +100,13 @@ async def test_change_within_the_deadband_is_published_after_a_delay(
 async def test_each_change_of_a_counter_is_published(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
-    changes: list[str] = []
-
-    def count(event: Event[EventStateChangedData]) -> None:
-        if event.data["entity_id"] == entity_id(hass, "energy_consumed"):
-            new = event.data["new_state"]
-            assert new is not None
-            changes.append(new.state)
-
-    hass.bus.async_listen(EVENT_STATE_CHANGED, count)
+    states = shown_states(hass, "energy_consumed")
     for _ in range(4):
         # At 1 kW, a counter rises by 10 Wh in 36 s.
         meter.load = Constant(Phase(1000), Phase(0), Phase(0))
         clock.seconds += 18
         await until_polled(entry)
-    # The listener is not a callback, so a call may not have ended yet.
-    await hass.async_block_till_done()
-    assert changes == ["1234.57", "1234.58"]
+    assert states == ["1234.57", "1234.58"]
 
 
 async def test_option_publishes_every_reading_without_a_reload(
@@ -130,9 +126,7 @@ async def test_option_publishes_every_reading_without_a_reload(
     assert state(hass, "voltage_l1") == "230.1"
 
 
-async def test_deadband_is_at_most_one_percent_of_a_typical_value(
-    hass: HomeAssistant,
-) -> None:
+def test_deadband_is_at_most_one_percent_of_a_typical_value() -> None:
     # At 230 V and 10 A, a tenth of the highest current.
     typical = {"V": 230.0, "A": 10.0, "W": 2300.0, "var": 2300.0, "VA": 2300.0}
     for description in sensor.SENSORS:
@@ -141,20 +135,14 @@ async def test_deadband_is_at_most_one_percent_of_a_typical_value(
             assert description.deadband <= 0.01 * typical[unit], description.key
 
 
-HOUR_SECONDS = 3600
-MEASURED = tuple(
-    description
-    for description in sensor.SENSORS
-    if description.entity_registry_enabled_default
-    and description.state_class is SensorStateClass.MEASUREMENT
-)
-
-
 class Noon:
-    """The default sensors of measured values, with a reading each second."""
+    """The states that the default sensors publish in three hours around noon.
+
+    Each second has a reading.
+    """
 
     def __init__(self, *, publish_every_reading: bool) -> None:
-        """Publish the readings of three hours around noon."""
+        """Publish the readings of a simulated house with a solar roof."""
         self.second = 0
         coordinator: Any = SimpleNamespace(
             data={},
@@ -166,17 +154,18 @@ class Noon:
             subentry=SimpleNamespace(data={"serial_number": "1"}, title=""),
             meter=SimpleNamespace(profile=Profile()),
         )
-        self.rows = 0
-        self.joules = 0.0
-        self.counted = 0.0
-        block = Measurements(cast("ModbusUnit", None))
+        self.states = 0
+        """The number of published states."""
+        self.published_joules = 0.0
+        """The energy of the published powers."""
+        self.measured_joules = 0.0
         house = House(seed=7, solar_peak=6000, slot_seconds=1)
         sensors: list[sensor.CountisSensor] = []
         for self.second in range(11 * HOUR_SECONDS, 14 * HOUR_SECONDS):
             phases = house.phases(self.second)
             words = measurements(phases, 50 + self.second % 3 / 100)
             for description in MEASURED:
-                field = block.declared_fields[description.key]
+                field = Measurements.declared_fields[description.key]
                 coordinator.data[description.key] = field.decode(
                     [words[field.address], words[field.address + 1]], None
                 )
@@ -185,19 +174,18 @@ class Noon:
                     sensor.CountisSensor(coordinator, description)
                     for description in MEASURED
                 ]
-            self.rows += sum(each.update_value() for each in sensors)
+            self.states += sum(each.update_value() for each in sensors)
             (power,) = (
                 each for each in sensors if each.entity_description.key == "power"
             )
             assert power.native_value is not None
-            self.joules += float(power.native_value)  # type: ignore[arg-type]
-            self.counted += sum(phase.watts for phase in phases)
+            self.published_joules += float(power.native_value)  # type: ignore[arg-type]
+            self.measured_joules += sum(phase.watts for phase in phases)
 
 
-def test_deadbands_reduce_the_rows_to_less_than_a_tenth() -> None:
-    sparse = Noon(publish_every_reading=False)
-    every = Noon(publish_every_reading=True)
-    assert sparse.rows < every.rows / 10
-    # The published powers add up to the energy that the meter counted.
-    assert sparse.joules == pytest.approx(sparse.counted, rel=0.005)
-    assert abs(sparse.counted) > 1e6
+def test_deadbands_reduce_the_published_states_to_a_tenth() -> None:
+    noon = Noon(publish_every_reading=False)
+    every_reading = Noon(publish_every_reading=True)
+    assert noon.states < every_reading.states / 10
+    assert noon.published_joules == pytest.approx(noon.measured_joules, rel=0.005)
+    assert abs(noon.measured_joules) > 1e6

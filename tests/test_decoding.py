@@ -1,4 +1,4 @@
-"""Blocks of any 16-bit words: the values they decode to, and their requests."""
+"""The values to which a block decodes its registers, and the requests of a block."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -46,7 +46,8 @@ BLOCKS: Sequence[Callable[..., Block]] = (
     Clock,
 )
 
-# What a direct meter for 100 A can have measured, independent of the library.
+# The lowest and highest values of a direct meter for 100 A, by unit. They do not depend
+# on the limits of the library.
 BOUNDS = {
     "V": (0, 600),
     "A": (0, 450),
@@ -59,8 +60,12 @@ BOUNDS = {
     "kvarh": (0, 2**32),
 }
 
-# Mostly special words, or a pair of words would hardly ever meet a limit.
-WORD = st.sampled_from([0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF]) | st.integers(0, 0xFFFF)
+# Words at a limit are frequent, because random pairs of words rarely reach one.
+WORDS = st.lists(
+    st.sampled_from([0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF]) | st.integers(0, 0xFFFF),
+    min_size=66,
+    max_size=66,
+)
 
 
 @pytest.fixture
@@ -69,7 +74,7 @@ def _custom_integrations() -> None:
 
 
 def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[int]:
-    """Read the block from these words; return how many each request asked for."""
+    """Read a block from words, and return the number of registers of each request."""
     first = min(field.address for field in block.resolved_fields.values())
     unit.holding.update(enumerate(words, first))
     unit.read_events.clear()
@@ -78,25 +83,25 @@ def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[i
     return [event.count for event in unit.read_events]
 
 
-def made[B: Block](
+def new_block[B: Block](
     block_type: Callable[..., B], *, split: bool = False
 ) -> tuple[B, MockModbusUnit]:
-    """Return a block, and the unit from which it is read."""
+    """Return a block, and the client unit that reads it."""
     unit = MockModbusConnection().for_unit(1)
     return block_type(unit, split=split), unit
 
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("block_type", BLOCKS)
-@given(words=st.lists(WORD, min_size=66, max_size=66))
+@given(words=WORDS)
 @settings(max_examples=40, deadline=None)
-def test_words_never_decode_to_a_value_outside_the_limits(
+def test_any_words_decode_to_values_within_the_limits(
     words: list[int], block_type: Callable[..., Block], *, split: bool
 ) -> None:
     limits = Limits()
-    block, unit = made(block_type, split=split)
+    block, unit = new_block(block_type, split=split)
     read(block, unit, words)
-    measured = block.measured(limits.allow)
+    measured = block.possible_values(limits.allow)
     assert measured.keys() == block.values.keys()
     for name, value in measured.items():
         unit_of = getattr(block.declared_fields.get(name), "unit", None)
@@ -114,12 +119,12 @@ def test_words_never_decode_to_a_value_outside_the_limits(
 
 
 @pytest.mark.parametrize("block_type", [Energies, EnergiesInKwh, Tariffs, TariffsInKwh])
-@given(words=st.lists(WORD, min_size=66, max_size=66))
+@given(words=WORDS)
 @settings(max_examples=40, deadline=None)
-def test_counters_are_whole_steps_and_have_a_unit(
+def test_counters_are_multiples_of_their_step(
     words: list[int], block_type: type[CounterBlock]
 ) -> None:
-    block, unit = made(block_type)
+    block, unit = new_block(block_type)
     read(block, unit, words)
     assert block.counters.keys() == block.values.keys() - {"tariff", "tariff_count"}
     for value in block.counters.values():
@@ -134,74 +139,74 @@ def test_counters_are_whole_steps_and_have_a_unit(
 def test_measurements_of_a_starting_meter_are_implausible(
     block_type: Callable[..., Block], word: int
 ) -> None:
-    block, unit = made(block_type)
+    block, unit = new_block(block_type)
     read(block, unit, [word] * 66)
-    assert block.implausible
+    assert block.implausible_reason
 
 
 @pytest.mark.parametrize("block_type", BLOCKS)
 def test_block_of_ones_is_implausible_and_has_no_values(
     block_type: Callable[..., Block],
 ) -> None:
-    block, unit = made(block_type)
+    block, unit = new_block(block_type)
     read(block, unit, [0xFFFF] * 66)
-    assert block.implausible
+    assert block.implausible_reason
     assert set(block.values.values()) == {None}
 
 
 def test_measurements_with_a_mains_frequency_are_plausible() -> None:
-    block, unit = made(Measurements)
+    block, unit = new_block(Measurements)
     read(block, unit, [0] * 12 + [0, 5000] + [0] * 40)
-    assert block.implausible is None
+    assert block.implausible_reason is None
     assert block.values["frequency"] == 50.0
 
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("block_type", BLOCKS)
-def test_request_words_are_what_is_requested(
+def test_request_words_are_the_lengths_of_the_requests(
     block_type: Callable[..., Block], *, split: bool
 ) -> None:
-    block, unit = made(block_type, split=split)
-    assert list(block.request_words) == read(block, unit, [1] * 66)
+    block, unit = new_block(block_type, split=split)
+    assert list(block.registers_per_request) == read(block, unit, [1] * 66)
 
 
 def test_each_block_has_a_response_length_of_its_own() -> None:
     requested: list[int] = []
     for block_type in BLOCKS:
         if block_type not in (EnergiesInKwh, TariffsInKwh, PeriodsInKwh):
-            block, unit = made(block_type)
+            block, unit = new_block(block_type)
             requested += read(block, unit, [1] * 66)
     assert sorted(requested) == [2, 5, 6, 9, 10, 14, 18, 24, 30, 54, 66]
 
 
 @pytest.mark.parametrize("block_type", [EnergiesInKwh, TariffsInKwh, PeriodsInKwh])
-def test_low_resolution_block_is_requested_like_the_high_resolution_one(
+def test_low_resolution_block_has_the_same_requests_and_fields(
     block_type: type[Block],
 ) -> None:
-    low, _ = made(block_type)
-    high, _ = made(block_type.__bases__[0])
-    assert list(low.request_words) == list(high.request_words)
+    low, _ = new_block(block_type)
+    high, _ = new_block(block_type.__bases__[0])
+    assert list(low.registers_per_request) == list(high.registers_per_request)
     assert list(low.resolved_fields) == list(high.resolved_fields)
 
 
-def test_default_read_holds_all_measurements_but_the_details() -> None:
-    block, _ = made(MainMeasurements)
-    power, _ = made(Power)
+def test_main_measurements_are_all_measurements_but_the_details() -> None:
+    block, _ = new_block(MainMeasurements)
+    power, _ = new_block(Power)
     every = Measurements.declared_fields.keys()
     assert block.resolved_fields.keys() == every - MEASURED_DETAILS
     assert block.resolved_fields.keys() >= power.resolved_fields.keys()
     assert {BLOCK_OF[name] for name in every} == {"measurements"}
 
 
-def test_minus_ten_watts_are_not_taken_for_not_available() -> None:
-    block, unit = made(Power)
+def test_power_of_minus_10_w_is_available() -> None:
+    block, unit = new_block(Power)
     read(block, unit, [0xFFFF, 0xFFFF, 0, 0, 0, 1, *[0] * 8])
     assert block.values["power"] == -10
-    assert block.implausible is None
+    assert block.implausible_reason is None
 
 
-def test_absent_phase_has_no_power() -> None:
-    block, unit = made(Measurements)
+def test_absent_phase_has_no_values() -> None:
+    block, unit = new_block(Measurements)
     values: dict[int, int] = {}
     for quantity, field in Measurements.declared_fields.items():
         absent = quantity.endswith("l3")
@@ -218,10 +223,10 @@ def test_absent_phase_has_no_power() -> None:
 @pytest.mark.parametrize(
     ("raw", "hertz"), [(4_998, 49.98), (9_999, 99.99), (10_000, 10.0), (49_980, 49.98)]
 )
-def test_resolution_of_the_frequency_follows_from_its_size(
+def test_frequency_of_five_digits_has_a_resolution_of_1_mhz(
     raw: int, hertz: float
 ) -> None:
-    block, unit = made(Measurements)
+    block, unit = new_block(Measurements)
     read(block, unit, [0] * 12 + [0, raw] + [0] * 40)
     assert block.frequency == hertz
 
@@ -238,16 +243,16 @@ def test_resolution_of_the_frequency_follows_from_its_size(
         ([5, 0xFFFF], None),
     ],
 )
-def test_transformer_ratio_needs_a_secondary_of_the_table(
+def test_transformer_ratio_requires_a_secondary_of_1_or_5_a(
     words: list[int], ratio: float | None
 ) -> None:
-    block, unit = made(CurrentTransformer)
+    block, unit = new_block(CurrentTransformer)
     read(block, unit, words)
     assert block.values == {"ct_ratio": ratio}
 
 
 def test_texts_are_printable_characters_without_padding() -> None:
-    block, unit = made(Identity)
+    block, unit = new_block(Identity)
     words = [0x1F, ord("S"), 0x7F, ord("~"), *[0] * 62]
     words[50:58] = [0x2020, 0x4161, 0x7E7F, 0x1F20, 0x2162, 0x2000, 0, 0]
     read(block, unit, words)

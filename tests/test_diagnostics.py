@@ -1,8 +1,7 @@
-"""The diagnostics and the system health that a user attaches to a report."""
+"""The diagnostics and the system health, which a user attaches to a report."""
 
 from collections.abc import Awaitable, Callable
 import json
-from pathlib import Path
 from typing import Any
 
 from modbus_connection import ModbusSerialParams
@@ -37,14 +36,24 @@ from .common import (
     SERIAL,
     AddMeter,
     coordinator_of,
-    memory_line,
     subentry_of,
     until,
 )
 
-pytestmark = pytest.mark.usefixtures("quick", "impatient")
+pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 
-STRANGER_SERIAL = "2025000100007"
+OTHER_SERIAL = "2025000100007"
+
+FAULTS = {
+    "lost": LOST,
+    "truncated": TRUNCATED,
+    "random bytes": random_bytes(1),
+    "few random bytes": random_bytes(2, 10),
+    "busy": BUSY,
+    "zeros": ZEROS,
+    "ones": ONES,
+    "another unit ID": ANOTHER_UNIT_ID,
+}
 
 type Download = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -134,25 +143,13 @@ async def test_diagnostics_of_another_meter_do_not_contain_its_serial_number(
     bus, found = await download(), await download(device)
     assert not found["meter"]["online"]
     assert found["meter"]["last_error"]["key"] == "another_meter"
-    for serial in (SERIAL, STRANGER_SERIAL):
+    for serial in (SERIAL, OTHER_SERIAL):
         assert serial not in json.dumps([bus, found])
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        LOST,
-        TRUNCATED,
-        random_bytes(1),
-        random_bytes(2, 10),
-        BUSY,
-        ZEROS,
-        ONES,
-        ANOTHER_UNIT_ID,
-    ],
-)
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("echo", [False, True])
-async def test_diagnostics_do_not_depend_on_what_responds(
+async def test_diagnostics_contain_the_accepted_counters_after_a_fault(
     download: Download,
     device: dr.DeviceEntry,
     line: Line,
@@ -168,66 +165,52 @@ async def test_diagnostics_do_not_depend_on_what_responds(
     assert found["bus"]["traffic"]["1"]["requests"] > 0
 
 
-async def test_diagnostics_of_an_offline_meter_contain_what_is_known(
-    entry: CountisConfigEntry, download: Download, device: dr.DeviceEntry, line: Line
-) -> None:
+def cut(line: Line) -> None:
+    """Cut the wires of a line."""
     line.cut = True
+
+
+@pytest.mark.parametrize(
+    ("disturb", "error"), [(cut, "no_response"), (Line.unplug, "cannot_open_port")]
+)
+async def test_diagnostics_of_an_offline_meter_contain_its_last_values(
+    entry: CountisConfigEntry,
+    download: Download,
+    device: dr.DeviceEntry,
+    line: Line,
+    disturb: Callable[[Line], None],
+    error: str,
+) -> None:
+    port = line.port
+    disturb(line)
     await until(lambda: not coordinator_of(entry).last_update_success)
     found = await download(device)
     assert found["meter"]["read_error"]
     assert found["meter"]["registers"] == {}
     assert found["meter"]["values"]["energy_consumed"] == 1234.56
     assert not found["meter"]["online"]
-    error = found["meter"]["last_error"]
-    assert error["key"] == "no_response"
-    assert error["placeholders"]["device"] == line.port
+    last_error = found["meter"]["last_error"]
+    assert last_error["key"] == error
+    assert last_error["placeholders"]["device"] == port
 
 
-async def test_diagnostics_of_an_unplugged_adapter_contain_what_is_known(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    device_registry: dr.DeviceRegistry,
-    add_meter: AddMeter,
-    meter: Meter,
-    tmp_path: Path,
-) -> None:
-    # By a name of its own: another test may open a port of the same number.
-    adapter = tmp_path / "adapter"
-    async with memory_line([meter], baudrate=115_200, link=adapter) as line:
-        await add_meter(device=str(adapter))
-        (entry,) = hass.config_entries.async_entries(DOMAIN)
-        (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
-        assert await async_setup_component(hass, "diagnostics", {})
-        line.unplug()
-        await until(lambda: not coordinator_of(entry).last_update_success)
-        found = await get_diagnostics_for_device(hass, hass_client, entry, device)
-        assert isinstance(found, dict)
-        assert found["meter"]["read_error"]
-        assert found["meter"]["last_error"]["key"] == "cannot_open_port"
-        assert found["meter"]["values"]["energy_consumed"] == 1234.56
-        await hass.config_entries.async_unload(entry.entry_id)
-
-
-async def test_diagnostics_of_a_meter_without_identification(
-    hass: HomeAssistant,
-    meter: Meter,
-    hass_client: ClientSessionGenerator,
-    device_registry: dr.DeviceRegistry,
-    add_meter: AddMeter,
-) -> None:
+@pytest.fixture
+def without_identity(meter: Meter) -> None:
+    """Let the meter refuse the identity block."""
     meter.refused_blocks = {50000}
-    await add_meter()
-    (entry,) = hass.config_entries.async_entries(DOMAIN)
-    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
-    assert await async_setup_component(hass, "diagnostics", {})
-    found = await get_diagnostics_for_device(hass, hass_client, entry, device)
-    assert isinstance(found, dict)
+
+
+@pytest.mark.usefixtures("without_identity")
+async def test_diagnostics_of_a_meter_without_identity_block(
+    download: Download, device: dr.DeviceEntry
+) -> None:
+    found = await download(device)
     assert found["meter"]["profile"]["identity"] == {}
     assert "identity" not in found["meter"]["profile"]["blocks"]
     assert found["meter"]["registers"]["50947"] == 123_456 & 0xFFFF
 
 
-async def test_diagnostics_of_a_bus_that_is_not_set_up_say_why(
+async def test_diagnostics_of_a_bus_that_is_not_set_up_contain_the_error(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     download: Download,
@@ -247,7 +230,7 @@ async def test_diagnostics_of_a_bus_that_is_not_set_up_say_why(
     assert (await download())["setup_error"] == {"key": None, "placeholders": {}}
 
 
-async def test_diagnostics_of_an_exchanged_meter_are_those_of_its_bus(
+async def test_diagnostics_of_the_device_of_a_replaced_meter_show_its_bus(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     download: Download,
@@ -255,7 +238,7 @@ async def test_diagnostics_of_an_exchanged_meter_are_those_of_its_bus(
 ) -> None:
     subentry = subentry_of(entry)
     hass.config_entries.async_update_subentry(
-        entry, subentry, data={**subentry.data, "serial_number": STRANGER_SERIAL}
+        entry, subentry, data={**subentry.data, "serial_number": OTHER_SERIAL}
     )
     await hass.async_block_till_done()
     found = await download(device)
@@ -278,10 +261,13 @@ async def test_system_health_counts_meters_buses_and_errors(
         "buses": 1,
         "error_rate": "0.00%",
     }
+    second_meter.exception_code = 4
+    traffic = entry.runtime_data.bus.traffic
+    await until(lambda: traffic[2].refused)
     second_meter.offline = True
     await until(lambda: not coordinator_of(entry, 2).online)
     info = await get_system_health_info(hass, DOMAIN)
-    assert info["online"] == 1
+    assert (info["meters"], info["online"]) == (2, 1)
     assert 0 < float(info["error_rate"].removesuffix("%")) < 100
     await hass.config_entries.async_unload(entry.entry_id)
     assert await get_system_health_info(hass, DOMAIN) == {

@@ -1,4 +1,4 @@
-"""The pages agree with the code and with the texts of the user interface."""
+"""The pages agree with the code, and with the texts of the user interface."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ from .pages import DOCS, PAGES, Row, anchors, links, prose, tables, unwrapped
 
 ENTITIES = (DOCS / "entities.md").read_text()
 RULES = yaml.safe_load((INTEGRATION / "quality_scale.yaml").read_text())["rules"]
-DOCUMENTED = sorted(
+DOCUMENTATION_RULES = sorted(
     rule
     for rule, status in RULES.items()
     if rule.startswith("docs-")
@@ -40,10 +40,10 @@ DOCUMENTED = sorted(
 )
 
 
-def documented(key: str) -> Row:
-    """Return the row of an entity in entities.md.
+def entity_row(key: str) -> Row:
+    """Return the row of an entity in entities.md: heading of the column to cell.
 
-    A row that describes several entities is reduced to the cells of this one.
+    If the row describes several entities, return only the cells of this one.
     """
     (platform,) = (
         name
@@ -67,8 +67,8 @@ def documented(key: str) -> Row:
     return row | {heading: each[names.index(name)] for heading, each in own.items()}
 
 
-def addresses(quantity: str) -> dict[str, str]:
-    """Return the register addresses of a quantity by the heading of their column."""
+def register_addresses(quantity: str) -> dict[str, str]:
+    """Return the register addresses of a quantity: heading of the column to cell."""
     for key, several, between in (
         ("ct_ratio", registers.CurrentTransformer, ", "),
         ("clock_offset", registers.Clock, " … "),
@@ -91,7 +91,7 @@ def addresses(quantity: str) -> dict[str, str]:
     return found
 
 
-def described(page: str) -> set[str]:
+def bold_names(page: str) -> set[str]:
     """Return the bold cells in the first column of the tables of a page."""
     return {
         match[1]
@@ -101,7 +101,7 @@ def described(page: str) -> set[str]:
 
 
 def pattern(quoted: str) -> re.Pattern[str]:
-    """Return a pattern for a quoted text, in which "…" stands for anything."""
+    """Return a pattern for a quoted text, in which "…" matches any text."""
     return re.compile(".*".join(map(re.escape, re.split(r" ?… ?", quoted))))
 
 
@@ -144,7 +144,7 @@ def test_readme_links_every_page() -> None:
     assert {page.name for page in DOCS.glob("*.md") if page not in linked} == set()
 
 
-def test_addresses_of_files_of_the_repository_exist() -> None:
+def test_urls_of_repository_files_name_existing_files() -> None:
     templates = sorted((ROOT / ".github").rglob("*.yml"))
     found = [
         path
@@ -171,8 +171,8 @@ def test_badge_has_the_oldest_supported_home_assistant() -> None:
 def test_sensor_is_described_with_its_register_and_unit(
     described: sensor.CountisSensorDescription,
 ) -> None:
-    row = documented(described.key)
-    where = addresses(described.key)
+    row = entity_row(described.key)
+    where = register_addresses(described.key)
     assert where
     assert where.items() <= row.items()
     assert ("In kWh" in row) == ("In kWh" in where)
@@ -188,7 +188,7 @@ def test_phase_is_described_with_the_register_of_its_voltage(
     phase: EntityDescription,
 ) -> None:
     quantity: str = getattr(phase, "quantity")  # noqa: B009
-    assert documented(phase.key)["Register"] == addresses(quantity)["Register"]
+    assert entity_row(phase.key)["Register"] == register_addresses(quantity)["Register"]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_control_is_described_with_the_registers_it_writes(
     key: str, written: str
 ) -> None:
     (description,) = (each for each in (*BUTTONS, TARIFF) if each.key == key)
-    row = documented(key)
+    row = entity_row(key)
     assert row["Writes"] == written
     on = "yes" if description.entity_registry_enabled_default else "no"
     assert row["On"] == on
@@ -228,7 +228,7 @@ def test_every_described_entity_exists() -> None:
     )
 
 
-def test_key_is_the_name_or_is_listed_with_the_exceptions() -> None:
+def test_key_follows_the_name_or_is_listed_as_an_exception() -> None:
     other = {
         row["Entity"].removesuffix(", and so on"): row["Key"].strip("`")
         for row in tables(ENTITIES)
@@ -277,7 +277,7 @@ async def test_wiring_check_returns_the_documented_response(
 # -- dashboard ---------------------------------------------------------------------
 
 
-def ids_of_sensors(number: int) -> dict[str, str]:
+def sensor_ids(number: int) -> dict[str, str]:
     """Return the entity IDs of the sensors of "COUNTIS E33 #number", by their keys."""
     names = TEXTS["entity"]["sensor"].items()
     return {
@@ -288,10 +288,10 @@ def ids_of_sensors(number: int) -> dict[str, str]:
     }
 
 
-def test_dashboard_to_copy_is_the_dashboard_of_the_demo() -> None:
+def test_documented_dashboard_is_the_dashboard_of_the_demo() -> None:
     copied = yaml.safe_load((DOCS / "dashboard.yaml").read_text())
-    roof = ids_of_sensors(2) | {"solar_power": "sensor.solar_power"}
-    assert copied == dashboard([ids_of_sensors(1), roof]), (
+    roof = sensor_ids(2) | {"solar_power": "sensor.solar_power"}
+    assert copied == dashboard([sensor_ids(1), roof]), (
         "Change docs/dashboard.yaml and tools/demo/dashboard.py in the same way"
     )
     assert "sensor.solar_power" in (DOCS / "examples.md").read_text()
@@ -306,7 +306,7 @@ def test_every_field_and_option_is_described() -> None:
         *TEXTS["options"]["step"].values(),
     ]
     fields = {name for step in steps for name in step["data"].values()}
-    assert described("installation.md") == fields
+    assert bold_names("installation.md") == fields
 
 
 def test_installation_uses_the_names_of_the_dialogs() -> None:
@@ -369,7 +369,7 @@ def test_names_in_italics_are_those_of_the_user_interface(
     assert [name for name in names if name.lower() not in shown_names] == []
 
 
-# Errors whose text needs no further explanation.
+# Errors whose text contains all that a user needs.
 PLAIN_ERRORS = {"none_ticked", "several_errors", "no_meter_targeted", "not_set_up"}
 
 
@@ -404,18 +404,18 @@ def test_troubleshooting_quotes_every_error_and_issue_and_no_other_text() -> Non
 # -- the code and the quality scale ------------------------------------------------
 
 
-def test_map_has_every_module_and_no_other_file() -> None:
+def test_map_lists_every_module_and_only_existing_files() -> None:
     contributing = (ROOT / "CONTRIBUTING.md").read_text()
-    plan = contributing.partition("## Map")[2].partition("\n## ")[0]
+    module_map = contributing.partition("## Map")[2].partition("\n## ")[0]
     for path in INTEGRATION.rglob("*.py"):
         if path.name != "__init__.py":
-            assert re.search(rf"\b{path.name}", plan), path
+            assert re.search(rf"\b{path.name}", module_map), path
     folders = (
         INTEGRATION,
         *(ROOT / name for name in ("cli", "simulator", "tests", "scripts", "tools")),
     )
     names = {path.name for folder in folders for path in folder.rglob("*")}
-    for name in re.findall(r"\w+\.(?:py|yaml|json)\b", plan):
+    for name in re.findall(r"\w+\.(?:py|yaml|json)\b", module_map):
         assert name in names, name
 
 
@@ -428,7 +428,7 @@ def test_identifiers_in_contributing_exist() -> None:
         assert (ROOT / name).exists() or re.search(rf"\b{word}\b", SOURCES), name
 
 
-@pytest.mark.parametrize("rule", DOCUMENTED)
+@pytest.mark.parametrize("rule", DOCUMENTATION_RULES)
 def test_rule_of_the_quality_scale_names_an_existing_page(rule: str) -> None:
     place = re.match(r"([\w/.-]+\.md)(?:#([\w-]+))?", RULES[rule]["comment"])
     assert place

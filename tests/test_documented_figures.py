@@ -1,4 +1,4 @@
-"""The figures of the pages are those of the code."""
+"""The figures on the pages are those of the code."""
 
 import re
 
@@ -14,7 +14,7 @@ from custom_components.socomec_countis.countis import (
 )
 from custom_components.socomec_countis.countis.block import Block
 from custom_components.socomec_countis.countis.bus import (
-    LOSSY,
+    LOSSY_ABOVE,
     LOSSY_IDLE_SECONDS,
     RESPONSE_TIMEOUT,
 )
@@ -27,9 +27,9 @@ from custom_components.socomec_countis.countis.probe import (
 from simulator import Meter
 
 from .files import METER_TEXTS, TEXTS
-from .library import MemoryBus, async_profile_of
+from .memory_bus import MemoryBus, async_profile_of
 from .pages import DOCS, tables, unwrapped
-from .virtual_bus import worst_case_seconds
+from .scanned_bus import worst_case_seconds
 from .virtual_time import run
 
 BLOCKS = {
@@ -53,7 +53,7 @@ def e44() -> LibraryMeter:
     return LibraryMeter(bus.bus, 1, bus.client(), profile)
 
 
-def ends(block: Block) -> tuple[int, int]:
+def register_span(block: Block) -> tuple[int, int]:
     """Return the first and the last register address that a block requests."""
     fields = block.resolved_fields.values()
     first = min(field.address for field in fields)
@@ -70,7 +70,7 @@ def test_polling_rule_is_that_of_the_poller(e44: LibraryMeter) -> None:
         assert row["Period"] == f"{interval.period:g} s"
         block = e44.revision if name == "identity" else e44.block(name)
         assert block is not None
-        first, last = ends(block)
+        first, last = register_span(block)
         assert row["Registers"] == f"{first} … {last}"
         assert row["Requested"] == str(last - first + 1)
 
@@ -80,24 +80,24 @@ EACH_SECOND = ("measurements", "energies", "tariffs")
 
 
 def read_seconds(meter: LibraryMeter, name: str, *, baudrate: int = 9600) -> float:
-    """Return how many s a read of a block takes, with a delay of 20 ms."""
+    """Return the duration in s of a read of a block, with a delay of 20 ms."""
     meter.bus.baudrate = baudrate
     meter.bus.delay = 0.02
     block = meter.block(name)
     assert block is not None
-    return sum(meter.bus.read_seconds(words) for words in block.request_words)
+    return sum(meter.bus.read_seconds(words) for words in block.registers_per_request)
 
 
 def poll_seconds(meter: LibraryMeter, *, details: bool, baudrate: int = 9600) -> float:
-    """Return how many s a poll of all blocks with a period of 1 s takes."""
+    """Return the duration in s of a poll of all blocks with a period of 1 s."""
     meter.reads_details = details
     return sum(read_seconds(meter, name, baudrate=baudrate) for name in EACH_SECOND)
 
 
 def power_period(meter: LibraryMeter, baudrate: int) -> float:
-    """Return the time between two reads of the power on a busy bus, in s per meter.
+    """Return the period of the power on a full bus, in s per meter.
 
-    All blocks are then read in proportion to their target ages.
+    On a full bus, all blocks are read in proportion to their target ages.
     """
     meter.reads_details = False
     return sum(
@@ -106,7 +106,7 @@ def power_period(meter: LibraryMeter, baudrate: int) -> float:
     )
 
 
-def test_results_of_many_meters_are_those_of_the_polling_rule(
+def test_figures_for_many_meters_follow_from_the_polling_rule(
     e44: LibraryMeter,
 ) -> None:
     rows = [row for row in tables((DOCS / "bus.md").read_text()) if "Everything" in row]
@@ -116,7 +116,7 @@ def test_results_of_many_meters_are_those_of_the_polling_rule(
         poll = poll_seconds(e44, details=False, baudrate=baudrate)
         assert int(row["Everything"]) == int(poller.FULL_BUS / poll)
         period = power_period(e44, baudrate)
-        # The pages leave the time of one meter for the blocks that are read hourly.
+        # The page reserves the time of one meter for the blocks that are read hourly.
         assert 0 <= int(1 / period) - int(row["Power"]) <= 1
         for column, factor, unit_of_time in (
             ("64 meters: power", 1, "s"),
@@ -127,7 +127,9 @@ def test_results_of_many_meters_are_those_of_the_polling_rule(
             assert float(shown) == pytest.approx(64 * factor * period, rel=0.02)
 
 
-def test_installation_has_the_same_periods_of_power(e44: LibraryMeter) -> None:
+def test_power_periods_in_installation_follow_from_polling_rule(
+    e44: LibraryMeter,
+) -> None:
     rows = [
         row
         for row in tables((DOCS / "installation.md").read_text())
@@ -180,7 +182,7 @@ FIGURES = {
         f"**{MINUTES[plausibility.ACCEPTED_AFTER_RESTART]}** take the place",
         f"pause of more than {plausibility.LONGEST_COUNTED_PAUSE} s",
         f"from 0 to {plausibility.LONGEST_UNCERTAIN_PAUSE // 86_400} days",
-        f"agree to {relations.SAME_COUNTER_KWH} kWh",
+        f"agree to {relations.SAME_COUNTER_TOLERANCE} kWh",
         f"sum of the phases, to {relations.POWER_TOLERANCE} W",
         f"in {NUMBERS[relations.LASTING_CONTRADICTIONS]} readings in a row",
         f"more than {limits.HIGHEST_VOLTS} V, {IMPOSSIBLE_AMPERES:g} A",
@@ -194,7 +196,7 @@ FIGURES = {
         f"{connection.RESPONSE_TIMEOUTS['rtu_over_tcp']:g} s for RTU over TCP",
         f"{connection.RESPONSE_TIMEOUTS['tcp']:g} s for a Modbus TCP gateway",
         f"connect to a port or gateway is {connection.CONNECTION_TIMEOUT:g} s",
-        f"more than {LOSSY:.0%}".replace("%", " %"),
+        f"more than {LOSSY_ABOVE:.0%}".replace("%", " %"),
         f"waits {LOSSY_IDLE_SECONDS:g} s longer",
         f"from this meter for {unit.LATE_SECONDS:g} s",
         f"at most {poller.FULL_BUS:.0%}".replace("%", " %"),
@@ -254,7 +256,7 @@ def documented_seconds(text: str) -> float:
     return sum(int(number) * units[unit] for number, unit in parts)
 
 
-def test_durations_of_scans_are_those_of_its_probes() -> None:
+def test_durations_of_scans_follow_from_their_probes() -> None:
     rows = list(tables((DOCS / "commissioning.md").read_text()))
     speeds = {row["Speed"]: list(row.values()) for row in rows if "Speed" in row}
     at_most = {
@@ -273,7 +275,7 @@ def test_durations_of_scans_are_those_of_its_probes() -> None:
     for text, seconds in durations.items():
         # Documented as "at most", rounded up.
         assert seconds <= documented_seconds(text) <= 1.1 * seconds + 1, text
-    # The dialogs have the same figure.
+    # The texts of the dialogs contain the same figure.
     minutes = documented_seconds(at_most["only the port"]) / 60
     for text in (
         TEXTS["config"]["step"]["serial"]["description"],

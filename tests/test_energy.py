@@ -13,7 +13,7 @@ from simulator import Constant, Meter, Phase
 
 from .common import Clock, entity_id, until_polled
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("fast_polling")
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def _custom_integrations(
     """Set up the recorder before Home Assistant."""
 
 
-def connection(hass: HomeAssistant, key: str, price: float) -> dict[str, Any]:
+def grid_connection(hass: HomeAssistant, key: str, price: float) -> dict[str, Any]:
     """Return a grid connection with the energy of a sensor and its price per kWh."""
     return {
         "type": "grid",
@@ -47,7 +47,7 @@ async def command(client: Any, **message: Any) -> Any:
     return response["result"]
 
 
-async def test_each_tariff_has_costs_by_its_own_price(
+async def test_cost_of_each_tariff_uses_its_own_price(
     hass: HomeAssistant,
     hass_ws_client: WebSocketGenerator,
     entry: CountisConfigEntry,
@@ -57,7 +57,7 @@ async def test_each_tariff_has_costs_by_its_own_price(
     assert await async_setup_component(hass, "energy", {})
     client = await hass_ws_client(hass)
     prices = {"tariff_1_energy": 0.3, "tariff_2_energy": 0.2}
-    connections = [connection(hass, key, price) for key, price in prices.items()]
+    connections = [grid_connection(hass, key, price) for key, price in prices.items()]
     await command(client, type="energy/save_prefs", energy_sources=connections)
     meter.load = Constant(Phase(3000), Phase(0), Phase(0))
     for tariff in ("1", "2"):
@@ -68,7 +68,7 @@ async def test_each_tariff_has_costs_by_its_own_price(
             blocking=True,
         )
         clock.seconds += 3600
-        # A counter is one reading behind the meter.
+        # A counter shows the lower one of two readings.
         await until_polled(entry)
         await until_polled(entry)
     await hass.async_block_till_done()
@@ -76,16 +76,16 @@ async def test_each_tariff_has_costs_by_its_own_price(
     assert [each and each.state for each in costs] == ["0.9", "0.6"]
 
 
-async def test_sensors_are_offered_before_there_are_statistics(
+async def test_sensors_can_be_selected_before_they_have_statistics(
     hass: HomeAssistant,
     hass_ws_client: WebSocketGenerator,
     entry: CountisConfigEntry,
 ) -> None:
-    offered = await command(
+    listed = await command(
         await hass_ws_client(hass),
         type="recorder/list_statistic_ids",
         statistic_type="sum",
     )
-    ids = {each["statistic_id"] for each in offered}
+    ids = {each["statistic_id"] for each in listed}
     keys = ("energy_consumed", "energy_produced", "tariff_1_energy", "tariff_2_energy")
     assert {entity_id(hass, key) for key in keys} <= ids

@@ -8,7 +8,7 @@ from custom_components.socomec_countis.countis.errors import ImplausibleError
 from custom_components.socomec_countis.countis.meter import Meter
 from simulator import Meter as SimulatedMeter
 
-from .library import MemoryBus, async_polled_meter, virtual_time
+from .memory_bus import MemoryBus, async_polled_meter
 
 TOTAL = "energy_consumed"
 # The registers that each read requests.
@@ -37,7 +37,6 @@ async def async_rejected(meter: Meter, polls: int) -> None:
         await asyncio.sleep(10)
 
 
-@virtual_time
 async def test_evidence_of_a_rejected_level_is_read_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -53,7 +52,6 @@ async def test_evidence_of_a_rejected_level_is_read_once(
     assert line.reads == [ENERGIES]
 
 
-@virtual_time
 async def test_evidence_is_read_again_before_a_level_is_accepted(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -70,7 +68,6 @@ async def test_evidence_is_read_again_before_a_level_is_accepted(
     assert line.requests[-1].address == 50770
 
 
-@virtual_time
 async def test_level_that_the_user_confirmed_needs_no_other_resolution(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:

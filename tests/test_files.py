@@ -1,4 +1,4 @@
-"""The manifest, the texts of the dialogs and the quality scale agree with the code."""
+"""The manifest, the texts of the dialogs and the quality scale match the code."""
 
 from collections.abc import Iterator
 import re
@@ -126,10 +126,10 @@ DIALOGS = [
 ]
 
 
-def has_texts_for(named: dict[str, Any], schema: vol.Schema) -> bool:
-    """Return whether each field of a form, and no other, has a name and a text."""
+def has_texts_for(texts: dict[str, Any], schema: vol.Schema) -> bool:
+    """Return whether the fields with a name and a text are those of a form."""
     fields = {key.schema for key in schema.schema}
-    return bool(named["data"].keys() == named["data_description"].keys() == fields)
+    return bool(texts["data"].keys() == texts["data_description"].keys() == fields)
 
 
 @pytest.mark.parametrize(("flow", "forms", "texts"), DIALOGS)
@@ -153,7 +153,7 @@ def test_each_text_of_a_step_belongs_to_a_step_of_the_flow(
 ) -> None:
     prefix = "async_step_"
     steps = {name.removeprefix(prefix) for name in dir(flow) if name.startswith(prefix)}
-    # The flow also has steps of Home Assistant, and steps without a form.
+    # The flow also has the steps of Home Assistant, and steps without a form.
     assert texts["step"].keys() <= steps
     for step, text in texts["step"].items():
         assert text["title"], step
@@ -179,7 +179,7 @@ ADVICE = re.compile(r"Check|Close|Enter|Leave it|Select|[Uu]se th")
 def test_text_of_an_error_is_used_and_contains_advice(kind: str) -> None:
     for key, message in ERRORS[kind].items():
         if key.startswith("wiring_"):
-            # Not an error, but a result of the wiring check.
+            # A result of the wiring check, which needs no advice.
             names = (key, key.removeprefix("wiring_"))
             assert any(f'"{name}"' in SOURCES for name in names), key
             continue

@@ -1,4 +1,4 @@
-"""Meters behind network gateways, as a user goes through it."""
+"""Buses behind network gateways: dialogs, lost responses, broadcasts, unique IDs."""
 
 from collections.abc import Generator
 from contextlib import ExitStack
@@ -93,7 +93,7 @@ def gateways(remote_meter: Meter) -> Generator[dict[str, Gateway]]:
 
 
 def place_behind(gateway: Gateway, **changes: Any) -> dict[str, Any]:
-    """Return what a user enters for the meter at unit ID 1."""
+    """Return what a user enters for the meter at unit ID 1 behind a gateway."""
     place = {"host": gateway.host, "port": gateway.port, "baudrate": "9600"}
     return {**place, "unit_id": 1, **changes}
 
@@ -109,7 +109,7 @@ async def add_behind(
 async def added_entry(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, *more: int
 ) -> CountisConfigEntry:
-    """Return the entry of the bus behind a gateway, with meters at these unit IDs."""
+    """Add a bus with the meter at unit ID 1, and more meters. Return its entry."""
     result = await add_behind(hass, kind, place_behind(gateways[kind]))
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
     (entry,) = hass.config_entries.async_entries(DOMAIN)
@@ -120,6 +120,33 @@ async def added_entry(
         )
     await until_read(hass, entry)
     return entry
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix"),
+    [("tcp", "tcp:127.0.0.1:"), ("rtu_over_tcp", "serial:socket://127.0.0.1:")],
+)
+async def test_bus_behind_a_gateway_is_added_once(
+    hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, prefix: str
+) -> None:
+    gateway = gateways[kind]
+    place = place_behind(gateway, host=f" {gateway.host} ", baudrate="38400")
+    result = await add_behind(hass, kind, place)
+    assert result["type"] is FlowResultType.CREATE_ENTRY, result
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    await until_read(hass, entry)
+    assert entry.data == {
+        "type": kind,
+        "host": gateway.host,
+        "port": gateway.port,
+        "baudrate": 38400,
+    }
+    assert entry.title == f"{gateway.host}:{gateway.port}"
+    assert entry.unique_id == f"{prefix}{gateway.port}"
+    assert state(hass, "power") == "1300"
+    again = await add_behind(hass, kind, place | {"baudrate": "9600"})
+    assert again["reason"] == "bus_already_configured"
+    await unload_all(hass)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -140,35 +167,43 @@ async def test_meters_behind_a_gateway_are_added_and_read(
 async def test_missing_meter_behind_a_gateway_is_reported(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str
 ) -> None:
-    place = place_behind(gateways[kind], unit_id=9)
-    result = await add_behind(hass, kind, place)
+    gateway = gateways[kind]
+    result = await add_behind(hass, kind, place_behind(gateway, unit_id=9))
     assert result["errors"] == {"base": "no_response_behind_gateway"}
     text = await shown_error(hass, result)
-    assert "at unit ID 9 behind the gateway" in text
+    assert f"at unit ID 9 behind the gateway {gateway.host}:{gateway.port}" in text
     assert "(9600 baud)" in text
+    assert "the gateway is of the selected kind" in text
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_gateway_that_is_not_there_is_reported(
+async def test_gateway_that_refuses_connections_is_reported(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    result = await add_behind(hass, kind, place_behind(gateways[kind], port=port))
+    place = place_behind(gateways[kind])
+    result = await add_behind(hass, kind, place | {"port": port})
     assert result["errors"] == {"base": "cannot_reach_gateway"}
-    assert f"The gateway 127.0.0.1:{port} cannot be" in await shown_error(hass, result)
+    text = await shown_error(hass, result)
+    assert f"The gateway 127.0.0.1:{port} cannot be reached" in text
+    result = await hass.config_entries.flow.async_configure(result["flow_id"], place)
+    assert result["type"] is FlowResultType.CREATE_ENTRY, result
+    await unload_all(hass)
 
 
-async def test_bus_moves_between_all_kinds_of_connection(
+async def test_bus_moves_between_all_kinds_of_connections(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     gateways: dict[str, Gateway],
-    place: dict[str, Any],
+    form_input: dict[str, Any],
     entity_registry: er.EntityRegistry,
 ) -> None:
     before = set(entity_registry.entities)
-    places = {kind: place_behind(gateways[kind]) for kind in KINDS} | {"serial": place}
+    places = {kind: place_behind(gateways[kind]) for kind in KINDS} | {
+        "serial": form_input
+    }
     for entered in places.values():
         del entered["unit_id"]
     for kind in ("tcp", "rtu_over_tcp", "serial", "rtu_over_tcp", "tcp", "serial"):
@@ -181,9 +216,8 @@ async def test_bus_moves_between_all_kinds_of_connection(
             form["flow_id"], places[kind]
         )
         assert result["reason"] == "reconfigure_successful"
-        assert entry.data["type"] == kind
-        assert ("host" in entry.data) == (kind != "serial")
-        assert ("parity" in entry.data) == (kind == "serial")
+        expected = places[kind] | {"type": kind, "baudrate": 9600}
+        assert entry.data == expected | ({"stopbits": 1} if kind == "serial" else {})
         assert entry.state is ConfigEntryState.LOADED
         await until_polled(entry)
         assert coordinator_of(entry).online
@@ -214,7 +248,7 @@ async def test_scan_finds_meters_behind_a_gateway(
 # -- lost responses ----------------------------------------------------------------
 
 
-async def test_lost_responses_behind_a_gateway_leave_the_profile_complete(
+async def test_profile_is_complete_after_responses_lost_by_a_gateway(
     hass: HomeAssistant, gateways: dict[str, Gateway], remote_meter: Meter
 ) -> None:
     remote_meter.model = "Countis E44"
@@ -231,7 +265,7 @@ async def test_lost_responses_behind_a_gateway_leave_the_profile_complete(
     await unload_all(hass)
 
 
-async def test_lost_response_to_a_reset_never_leads_to_the_reserved_register(
+async def test_reset_with_lost_response_writes_no_reserved_register(
     hass: HomeAssistant, gateways: dict[str, Gateway]
 ) -> None:
     entry = await added_entry(hass, gateways, "tcp")
@@ -262,8 +296,8 @@ async def test_reset_that_a_gateway_loses_is_reported_and_not_replaced(
     await unload_all(hass)
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_meter_behind_a_gateway_that_is_offline_comes_back(
+@pytest.mark.usefixtures("short_pauses")
+async def test_offline_meter_behind_a_gateway_is_online_again(
     hass: HomeAssistant, gateways: dict[str, Gateway], remote_meter: Meter
 ) -> None:
     entry = await added_entry(hass, gateways, "tcp", 3)
@@ -277,9 +311,9 @@ async def test_meter_behind_a_gateway_that_is_offline_comes_back(
     await unload_all(hass)
 
 
-# Modbus TCP has a timeout of its own for connecting, 10 s, so one attempt has to do.
+# The Modbus TCP client has its own timeout of 10 s to connect, so one attempt is made.
 @pytest.mark.parametrize(("kind", "attempts"), [("tcp", 1), ("rtu_over_tcp", 4)])
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_pauses")
 async def test_gateway_that_drops_packets_is_logged_without_a_traceback(
     hass: HomeAssistant,
     gateways: dict[str, Gateway],
@@ -296,7 +330,7 @@ async def test_gateway_that_drops_packets_is_logged_without_a_traceback(
         listener, *fillers = [stack.enter_context(socket.socket()) for _ in range(3)]
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        # The kernel drops the packets of what does not fit into its queue.
+        # These connections fill the queue, so the kernel drops further packets.
         for filler in fillers:
             filler.settimeout(0)
             filler.connect_ex(listener.getsockname())
@@ -333,7 +367,7 @@ async def press(hass: HomeAssistant, key: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "written"), [("tcp", {1, 3}), ("rtu_over_tcp", {0})])
-async def test_tariff_is_broadcast_only_where_the_gateway_passes_it_on(
+async def test_tariff_is_broadcast_only_if_the_gateway_supports_it(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, written: set[int]
 ) -> None:
     entry = await added_entry(hass, gateways, kind, 3)
@@ -353,17 +387,17 @@ async def test_tariff_is_broadcast_only_where_the_gateway_passes_it_on(
     await unload_all(hass)
 
 
-# -- identity of a bus --------------------------------------------------------------
+# -- unique ID of a bus -------------------------------------------------------------
 
 
-def test_ipv6_address_is_bracketed() -> None:
+def test_ipv6_address_is_in_brackets() -> None:
     data = {"type": "rtu_over_tcp", "host": "FE80::1", "port": 4001}
     params = connection.modbus_params(data)
     assert params.endpoint == ("serial", "socket://[fe80::1]:4001")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_host_in_capital_letters_and_another_speed_are_the_same_bus(kind: str) -> None:
+def test_unique_id_ignores_the_case_of_the_host_and_the_speed(kind: str) -> None:
     one, other = [
         connection.bus_unique_id(
             {"type": kind, "host": host, "port": 4001, "baudrate": baudrate}

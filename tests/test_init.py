@@ -1,11 +1,10 @@
-"""Setting up and unloading a bus, and losing and finding its meters."""
+"""The setup, restart and unloading of a bus, and the log of an offline meter."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 import logging
-from pathlib import Path
 from typing import Any
 
 from modbus_connection import ModbusSerialParams
@@ -28,11 +27,9 @@ from simulator import Fault, Line, Meter
 from simulator.modbus import with_crc
 
 from .common import (
-    SECOND_SERIAL,
     SERIAL,
     AddMeter,
     coordinator_of,
-    memory_line,
     reads,
     state,
     subentry_of,
@@ -41,10 +38,10 @@ from .common import (
     until_read,
 )
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("fast_polling")
 
 OTHER_SERIAL = Fault(
-    # Of an identity that was read: the last of five registers is another one.
+    # Changes the last of the five registers of the serial number.
     lambda frame: with_crc(frame[:-4] + b"\x00\x07")
 )
 
@@ -59,10 +56,9 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def unload(hass: HomeAssistant, entry: CountisConfigEntry, line: Line) -> None:
-    """Unload a bus, and forget the requests until then."""
+    """Unload a bus, and clear the list of the requests on its line."""
     await hass.config_entries.async_unload(entry.entry_id)
-    # A request may be on the line still.
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # until the last request is received
     line.requests.clear()
 
 
@@ -91,7 +87,7 @@ async def test_unloading_deletes_the_issues(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
-    impatient: None,
+    short_pauses: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 0)
@@ -103,7 +99,7 @@ async def test_unloading_deletes_the_issues(
     assert ir.async_get(hass).issues == {}
 
 
-async def test_removing_a_bus_removes_everything_of_its_meters(
+async def test_removing_a_bus_removes_the_data_of_its_meters(
     hass: HomeAssistant,
     device_registry: dr.DeviceRegistry,
     entity_registry: er.EntityRegistry,
@@ -123,23 +119,23 @@ async def test_removing_a_bus_removes_everything_of_its_meters(
 # -- restarting ----------------------------------------------------------------
 
 
-async def test_polling_starts_with_the_first_request(
+async def test_setup_reads_values_without_probing_the_blocks(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     await unload(hass, entry, line)
     await hass.config_entries.async_setup(entry.entry_id)
     await until_read(hass, entry)
-    # The serial number, then what the entities show: no block is probed.
+    # The serial number, then the blocks of the entities. No block is probed.
     assert reads(line.requests)[0] == (50006, 5)
     assert sorted(reads(line.requests)[1:4]) == [(50520, 30), (50946, 18), (51200, 10)]
     assert state(hass, "power") == "1300"
 
 
-async def test_restart_without_the_meter_shows_its_last_counters(
+async def test_restart_without_the_meter_shows_the_stored_counters(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
-    impatient: None,
+    short_pauses: None,
 ) -> None:
     before = {each.entity_id for each in hass.states.async_all()}
     await hass.config_entries.async_unload(entry.entry_id)
@@ -161,26 +157,32 @@ async def test_restart_without_the_meter_shows_its_last_counters(
 
 
 @pytest.mark.parametrize(
-    "stored",
+    "changes",
     [
-        ["counters"],
-        "counters",
-        {"serial_number": SERIAL},
-        {"serial_number": SERIAL, "counters": ["energy_consumed"]},
-        {"serial_number": SERIAL, "counters": {"energy_consumed": 1234.56}},
-        {"serial_number": SERIAL, "counters": {"energy_consumed": {"value": "?"}}},
+        {"version": 7},
+        {"data": ["counters"]},
+        {"data": "counters"},
+        *(
+            {"data": {"serial_number": SERIAL} | counters}
+            for counters in (
+                {},
+                {"counters": ["energy_consumed"]},
+                {"counters": {"energy_consumed": 1234.56}},
+                {"counters": {"energy_consumed": {"value": "?"}}},
+            )
+        ),
     ],
 )
-async def test_stored_counters_of_another_shape_are_not_used(
+async def test_stored_counters_in_another_format_are_not_used(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
     hass_storage: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
-    stored: object,
+    changes: dict[str, object],
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
-    hass_storage[f"{DOMAIN}.{subentry_of(entry).subentry_id}"]["data"] = stored
+    hass_storage[f"{DOMAIN}.{subentry_of(entry).subentry_id}"] |= changes
     meter.counters.consumed = 500_000
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
@@ -190,24 +192,8 @@ async def test_stored_counters_of_another_shape_are_not_used(
     assert "not used" in warnings(caplog)[0]
 
 
-async def test_stored_counters_of_another_version_are_not_used(
-    hass: HomeAssistant,
-    entry: CountisConfigEntry,
-    hass_storage: dict[str, Any],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    await hass.config_entries.async_unload(entry.entry_id)
-    hass_storage[f"{DOMAIN}.{subentry_of(entry).subentry_id}"]["version"] = 7
-    await hass.config_entries.async_setup(entry.entry_id)
-    assert entry.state is ConfigEntryState.LOADED
-    await until_read(hass, entry)
-    assert state(hass, "energy_consumed") == "1234.56"
-    assert "tored counters are" in warnings(caplog)[0]
-    assert "not used" in warnings(caplog)[0]
-
-
 @pytest.mark.parametrize(
-    "confusion",
+    "changes",
     [
         {"blank_blocks": {50000}},
         {"starting": True},
@@ -215,17 +201,17 @@ async def test_stored_counters_of_another_version_are_not_used(
         {"exception_code": 4},
     ],
 )
-async def test_meter_that_is_confused_after_a_restart_is_no_issue(
+async def test_invalid_response_after_a_restart_creates_no_issue(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
-    impatient: None,
+    short_pauses: None,
     caplog: pytest.LogCaptureFixture,
-    confusion: dict[str, Any],
+    changes: dict[str, Any],
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
-    normal = {name: getattr(meter, name) for name in confusion}
-    for name, value in confusion.items():
+    normal = {name: getattr(meter, name) for name in changes}
+    for name, value in changes.items():
         setattr(meter, name, value)
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
@@ -239,7 +225,7 @@ async def test_meter_that_is_confused_after_a_restart_is_no_issue(
     assert len(warnings(caplog)) == 1
 
 
-async def test_one_response_of_another_meter_after_a_restart_is_no_issue(
+async def test_other_serial_number_in_one_response_creates_no_issue(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     await unload(hass, entry, line)
@@ -258,7 +244,7 @@ async def test_one_response_of_another_meter_after_a_restart_is_no_issue(
 async def conflict(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> AsyncIterator[ir.IssueEntry]:
-    """Let something else use the port with other line settings."""
+    """Use the port with other line settings, set up its bus, and yield the issue."""
     await hass.config_entries.async_unload(entry.entry_id)
     params = ModbusSerialParams(device=line.port, baudrate=19_200)
     async with async_get_temporary_unit(hass, params, 9):
@@ -269,7 +255,7 @@ async def conflict(
         yield issue
 
 
-async def test_line_settings_in_conflict_are_an_issue_until_they_agree(
+async def test_conflict_of_line_settings_is_an_issue_until_it_ends(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     async with conflict(hass, entry, line) as issue:
@@ -303,14 +289,14 @@ async def test_removing_the_bus_deletes_the_issue_of_a_conflict(
         assert ir.async_get(hass).issues == {}
 
 
-# -- losing and finding a meter --------------------------------------------------
+# -- an offline meter ------------------------------------------------------------
 
 
-async def test_offline_meter_is_logged_once_and_comes_back(
+async def test_offline_meter_and_its_return_are_logged_once(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
-    impatient: None,
+    short_pauses: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "custom_components.socomec_countis")
@@ -326,61 +312,3 @@ async def test_offline_meter_is_logged_once_and_comes_back(
     await until_polled(entry)
     assert len(warnings(caplog)) == 1
     assert caplog.text.count("COUNTIS E33 #1 responds again") == 1
-
-
-async def test_short_silence_is_not_shown(
-    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
-) -> None:
-    meter.offline = True
-    await until(lambda: not coordinator_of(entry).online)
-    assert state(hass, "power") == "1300"
-    meter.offline = False
-    await until(lambda: coordinator_of(entry).online)
-    assert state(hass, "power") == "1300"
-
-
-async def test_offline_meter_does_not_affect_the_other_one(
-    hass: HomeAssistant,
-    entry: CountisConfigEntry,
-    meter: Meter,
-    add_meter: AddMeter,
-    impatient: None,
-) -> None:
-    await add_meter(unit_id=2)
-    meter.offline = True
-    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
-    await until_polled(entry, 2)
-    assert coordinator_of(entry, 2).online
-    assert state(hass, "power", SECOND_SERIAL) == "1300"
-
-
-async def test_cut_bus_comes_back_without_a_reload(
-    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, impatient: None
-) -> None:
-    line.cut = True
-    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
-    line.cut = False
-    await until(lambda: state(hass, "power") == "1300")
-    assert state(hass, "energy_consumed") == "1234.56"
-
-
-async def test_adapter_that_is_plugged_in_again_needs_no_reload(
-    hass: HomeAssistant,
-    add_meter: AddMeter,
-    meter: Meter,
-    impatient: None,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    adapter = tmp_path / "adapter"
-    async with memory_line([meter], baudrate=115_200, link=adapter) as line:
-        await add_meter(device=str(adapter))
-        (entry,) = hass.config_entries.async_loaded_entries(DOMAIN)
-        line.unplug()
-        await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
-        (warning,) = warnings(caplog)
-        assert "Check that the adapter is plugged in" in warning
-        assert state(hass, "energy_consumed") == "1234.56"
-        line.replug()
-        await until(lambda: state(hass, "power") == "1300")
-        await hass.config_entries.async_unload(entry.entry_id)

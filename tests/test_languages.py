@@ -7,11 +7,8 @@ from typing import Any
 
 import pytest
 
-from custom_components.socomec_countis import coordinator, scan_flow
 from custom_components.socomec_countis.const import DOMAIN
 from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
-from homeassistant.components.button.const import DOMAIN as BUTTON_DOMAIN
-from homeassistant.components.button.const import SERVICE_PRESS
 from homeassistant.components.persistent_notification import (
     _async_get_or_create_notifications,
 )
@@ -26,9 +23,10 @@ from homeassistant.helpers.translation import (
 
 from .common import SERIAL, AddMeter, entity_id
 from .files import TEXTS, load
+from .test_button import press
 from .test_texts import LANGUAGES, flat
 
-MANUAL = {"de", "en", "es", "fr", "it", "nl", "pt"}
+MANUAL_LANGUAGES = {"de", "en", "es", "fr", "it", "nl", "pt"}
 
 # Texts that are the same in English and in another language.
 PHASES = {"Phase L1", "Phase L2", "Phase L3"}
@@ -47,11 +45,11 @@ NO_PORT = "/dev/no-such-port"
 
 
 def test_each_language_of_the_manual_has_a_translation() -> None:
-    assert {path.stem for path in LANGUAGES} == MANUAL
+    assert {path.stem for path in LANGUAGES} == MANUAL_LANGUAGES
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_names_of_entities_and_options_are_distinct(path: Path) -> None:
+def test_names_of_entities_and_options_are_unique(path: Path) -> None:
     texts = load(path)
     platforms = {
         platform: [entity["name"] for entity in entities.values()]
@@ -72,18 +70,18 @@ def test_names_of_entities_and_options_are_distinct(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.stem)
-def test_no_text_is_left_in_english(path: Path) -> None:
+def test_each_text_is_translated(path: Path) -> None:
     english = dict(flat(TEXTS))
-    left = {
+    untranslated = {
         key: text
         for key, text in flat(load(path))
         if text == english[key] and text not in SAME[path.stem]
     }
-    assert not left
+    assert not untranslated
 
 
 @pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.stem)
-def test_keys_have_the_order_of_english(path: Path) -> None:
+def test_keys_have_the_same_order_as_in_english(path: Path) -> None:
     written = path.read_text(encoding="utf-8")
     texts = load(path)
     assert written == json.dumps(texts, ensure_ascii=False, indent=2) + "\n"
@@ -120,21 +118,15 @@ async def test_names_and_states_are_in_the_language_of_home_assistant(
 async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
     hass: HomeAssistant,
     add_meter: AddMeter,
-    monkeypatch: pytest.MonkeyPatch,
     path: Path,
 ) -> None:
-    monkeypatch.setattr(scan_flow, "REOPEN_SECONDS", 0)
-    monkeypatch.setattr(coordinator, "WIRING_SECONDS", 0)
     hass.config.language = path.stem
     texts = load(path)
 
-    refused = await add_meter(device=NO_PORT)
-    assert refused["errors"] == {"base": "cannot_open_port"}
-    text = await shown(
-        hass,
-        "config",
-        "error.cannot_open_port",
-        refused["description_placeholders"],
+    form = await add_meter(device=NO_PORT)
+    assert form["errors"] == {"base": "cannot_open_port"}
+    text = await shown_text(
+        hass, "config", "error.cannot_open_port", form["description_placeholders"]
     )
     beginning, end = texts["config"]["error"]["cannot_open_port"].split("{reason}")
     assert text.startswith(beginning.format(device=NO_PORT))
@@ -151,32 +143,29 @@ async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
             {ATTR_ENTITY_ID: entity_id(hass, "power"), "tariff": 8},
             blocking=True,
         )
-    assert await shown(
+    assert await shown_text(
         hass,
         "exceptions",
         f"{caught.value.translation_key}.message",
         caught.value.translation_placeholders,
     ) == texts["exceptions"]["no_such_tariff"]["message"].format(name=title, tariff=8)
 
-    await hass.services.async_call(
-        BUTTON_DOMAIN,
-        SERVICE_PRESS,
-        {ATTR_ENTITY_ID: entity_id(hass, "check_wiring")},
-        blocking=True,
-    )
+    await press(hass, "check_wiring")
     (wiring,) = _async_get_or_create_notifications(hass).values()
     findings = {
         key.removeprefix("wiring_"): text["message"]
         for key, text in texts["exceptions"].items()
     }
     assert wiring["title"] == findings["title"].format(name=title)
-    # The load of the simulated meter is below 20 A.
+    # The current of the simulated meter is below 20 A.
     assert findings["not_concluded"] in wiring["message"]
     assert findings["load"].format(value="7.389 A") in wiring["message"]
     assert findings["note"] in wiring["message"]
 
 
-async def shown(hass: HomeAssistant, category: str, key: str, placeholders: Any) -> str:
+async def shown_text(
+    hass: HomeAssistant, category: str, key: str, placeholders: Any
+) -> str:
     """Return a text of the integration in the language of Home Assistant."""
     texts = await async_get_translations(hass, hass.config.language, category, [DOMAIN])
     return texts[f"component.{DOMAIN}.{category}.{key}"].format(**placeholders)

@@ -1,4 +1,4 @@
-"""Tests of the load curve: its pages, its records, and commands that get lost."""
+"""The load curve of a meter: pages, records and lost commands."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -24,12 +24,11 @@ from custom_components.socomec_countis.countis.load_curve import (
 )
 from custom_components.socomec_countis.countis.meter import Meter
 
-from .library import virtual_time
-
-COMMAND, PAGE, PAGE_WORDS = 61440, 61456, 122
-FIRST, NEXT = 0x0001, 0xFFFE
-MOST_RECORDS = 29
-BEGIN = datetime(2026, 11, 20, 12)  # noqa: DTZ001 (by the clock of the meter)
+COMMAND, PAGE = 61440, 61456  # register addresses
+FIRST, NEXT = 0x0001, 0xFFFE  # commands
+PAGE_WORDS = 122
+MOST_RECORDS = 29  # in a page
+START = datetime(2026, 11, 20, 12)  # noqa: DTZ001 (by the clock of the meter)
 QUARTER = timedelta(minutes=15)
 
 type Words = list[int]
@@ -37,14 +36,14 @@ type Words = list[int]
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 def record(
     index: int, watts: int, *, incomplete: int = 0, period: timedelta = QUARTER
 ) -> Words:
-    """Return the registers of a record."""
-    since = BEGIN + index * period - datetime(2000, 1, 1)  # noqa: DTZ001
+    """Return the registers of the record at an index, with a power in W."""
+    since = START + index * period - datetime(2000, 1, 1)  # noqa: DTZ001
     seconds = round(since.total_seconds())
     return [seconds >> 16, seconds & 0xFFFF, incomplete, watts]
 
@@ -56,7 +55,7 @@ def page(
     unit: int = 0,
     ratio: tuple[int, int] = (1, 1),
 ) -> Words:
-    """Return the registers of a page, with all ones after the last record."""
+    """Return the registers of a page, filled with all ones after the last record."""
     words = [len(records), size, period, unit, *ratio]
     words += [word for each in records for word in each]
     return words + [0xFFFF] * (PAGE_WORDS - len(words))
@@ -64,7 +63,7 @@ def page(
 
 @dataclass
 class FakeTransformer:
-    """The transformer settings of a meter."""
+    """The block of a current transformer."""
 
     ratio: float | None
     reads: int = 0
@@ -85,9 +84,9 @@ class FakeMeter:
 
     pages: Sequence[Words]
     write_errors: deque[Exception | None] = field(default_factory=deque)
-    """Raised by the next writes, after the meter has carried them out."""
+    """Errors of the next writes, which the meter has executed."""
     lost_writes: int = 0
-    """How many of the next writes do not reach the meter."""
+    """Number of the next writes that do not reach the meter."""
     read_error: Exception | None = None
     requests: list[tuple[str, int, int]] = field(default_factory=list)
     selected: int | None = None
@@ -96,23 +95,23 @@ class FakeMeter:
     transformer: FakeTransformer | None = None
 
     def block(self, name: str) -> FakeTransformer | None:
-        """Return the transformer settings."""
+        """Return the block of the current transformer."""
         assert name == "transformer"
         return self.transformer
 
     @property
     def bus(self) -> FakeMeter:
-        """Return the bus, which this object is as well."""
+        """Return this object, which is also the bus."""
         return self
 
     @property
     def modbus_unit(self) -> FakeMeter:
-        """Return the unit, which this object is as well."""
+        """Return this object, which is also the unit."""
         return self
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
-        """Note that the bus is held."""
+        """Hold the bus."""
         assert not self.is_held
         self.is_held = True
         yield
@@ -149,40 +148,37 @@ class FakeMeter:
 
 
 async def read(meter: FakeMeter, counts: list[int] | None = None) -> LoadCurve:
-    """Read the load curve of a meter, and note the number of records of each page."""
+    """Return the load curve. Append the number of records after each page to a list."""
     on_page = (lambda _: None) if counts is None else counts.append
     return await async_read_load_curve(cast(Meter, meter), on_page)
 
 
 def watts(curve: LoadCurve) -> list[float | None]:
-    """Return the power of all records."""
+    """Return the power of each record in W."""
     return [each.watts for each in curve.records]
 
 
 def full_page(first: int) -> Words:
-    """Return a page of 29 records, whose power is their number."""
+    """Return a page of 29 records, in which the power of each is its number in W."""
     return page(*(record(n, n) for n in range(first, first + MOST_RECORDS)))
 
 
-@virtual_time
 async def test_record_has_its_time_power_and_completeness() -> None:
     meter = FakeMeter([page(record(0, 1200), record(1, 800, incomplete=1))])
     curve = await read(meter)
     assert curve == LoadCurve(
         QUARTER,
-        [LoadRecord(BEGIN, 1200, True), LoadRecord(BEGIN + QUARTER, 800, False)],  # noqa: FBT003
+        [LoadRecord(START, 1200, True), LoadRecord(START + QUARTER, 800, False)],  # noqa: FBT003
     )
     assert meter.verified == 1
 
 
-@virtual_time
 async def test_time_counts_from_the_year_2000() -> None:
     words = page([0x0001, 0x5180, 0, 5])  # 86 400 s
     curve = await read(FakeMeter([words]))
     assert curve.records[0].time == datetime(2000, 1, 2)  # noqa: DTZ001
 
 
-@virtual_time
 async def test_pages_are_read_until_one_is_not_full() -> None:
     counts: list[int] = []
     meter = FakeMeter([full_page(0), full_page(29), page(record(58, 58))])
@@ -194,14 +190,12 @@ async def test_pages_are_read_until_one_is_not_full() -> None:
 
 
 @pytest.mark.parametrize("last", [page(), full_page(29)])
-@virtual_time
 async def test_full_last_page_ends_the_curve(last: Words) -> None:
-    """A meter returns an empty page after the last one, or the last one again."""
+    """After the last page, a meter returns an empty page or the last page again."""
     meter = FakeMeter([full_page(0), full_page(29), last])
     assert len((await read(meter)).records) == 58
 
 
-@virtual_time
 async def test_single_page_that_is_full_ends_the_curve() -> None:
     meter = FakeMeter([full_page(0)])
     assert len((await read(meter)).records) == MOST_RECORDS
@@ -211,13 +205,11 @@ async def test_single_page_that_is_full_ends_the_curve() -> None:
     ]
 
 
-@virtual_time
-async def test_pages_that_begin_again_end_the_curve() -> None:
+async def test_first_page_after_the_last_ends_the_curve() -> None:
     meter = FakeMeter([full_page(0), full_page(29), full_page(0)])
     assert len((await read(meter)).records) == 58
 
 
-@virtual_time
 async def test_records_are_in_the_order_of_time() -> None:
     meter = FakeMeter([page(*(record(n, n) for n in (3, 2, 1, 0)))])
     assert watts(await read(meter)) == [0, 1, 2, 3]
@@ -226,7 +218,6 @@ async def test_records_are_in_the_order_of_time() -> None:
 @pytest.mark.parametrize(
     "error", [ModbusTimeoutError(), ModbusProtocolError(), AcknowledgeError()]
 )
-@virtual_time
 async def test_lost_response_to_a_command_skips_no_page(error: Exception) -> None:
     meter = FakeMeter(
         [full_page(0), full_page(29), page(record(58, 58))],
@@ -235,8 +226,7 @@ async def test_lost_response_to_a_command_skips_no_page(error: Exception) -> Non
     assert watts(await read(meter)) == list(range(59))
 
 
-@virtual_time
-async def test_lost_command_is_repeated() -> None:
+async def test_lost_command_is_retried() -> None:
     meter = FakeMeter([full_page(0), page(record(29, 29))])
 
     def lose(count: int) -> None:
@@ -246,7 +236,6 @@ async def test_lost_command_is_repeated() -> None:
     assert watts(curve) == list(range(30))
 
 
-@virtual_time
 async def test_command_that_is_lost_three_times_is_an_error() -> None:
     meter = FakeMeter([full_page(0), page(record(29, 29))])
     with pytest.raises(ModbusTimeoutError, match="next page"):
@@ -255,23 +244,20 @@ async def test_command_that_is_lost_three_times_is_an_error() -> None:
         )
 
 
-@virtual_time
-async def test_period_is_the_distance_of_the_records() -> None:
-    """The header may have minutes, and the curve a gap."""
+async def test_period_is_the_time_between_two_records() -> None:
+    """The header may be in minutes, and the curve may have a gap."""
     meter = FakeMeter([page(*(record(n, n) for n in (0, 1, 2, 9)), period=15)])
     assert (await read(meter)).period == QUARTER
 
 
 @pytest.mark.parametrize("records", [(), (record(0, 5),)])
-@virtual_time
 async def test_period_of_fewer_than_two_records_is_that_of_the_header(
     records: Sequence[Words],
 ) -> None:
     assert (await read(FakeMeter([page(*records)]))).period == QUARTER
 
 
-@virtual_time
-async def test_records_of_the_same_time_do_not_count_for_the_period() -> None:
+async def test_records_with_the_same_time_do_not_change_the_period() -> None:
     """A clock that was set back repeats its times."""
     meter = FakeMeter([page(record(0, 1), record(0, 2), record(0, 3), record(1, 4))])
     curve = await read(meter)
@@ -282,7 +268,6 @@ async def test_records_of_the_same_time_do_not_count_for_the_period() -> None:
     ("ratio", "expected"),
     [((40, 1), 4000), ((1, 2), 50), ((0, 5), 100), ((5, 0), 100), ((0, 0), 100)],
 )
-@virtual_time
 async def test_power_is_multiplied_by_the_fraction_of_the_header(
     ratio: tuple[int, int], expected: float
 ) -> None:
@@ -300,7 +285,6 @@ async def test_power_is_multiplied_by_the_fraction_of_the_header(
         (None, (10, 1), 1000),  # not available
     ],
 )
-@virtual_time
 async def test_power_contains_the_ratio_of_the_transformers_once(
     transformer: float | None, ratio: tuple[int, int], expected: float
 ) -> None:
@@ -311,39 +295,33 @@ async def test_power_contains_the_ratio_of_the_transformers_once(
 
 
 @pytest.mark.parametrize(("unit", "expected"), [(0, 3), (1, 3), (20, 3000)])
-@virtual_time
 async def test_power_is_in_watts(unit: int, expected: float) -> None:
     assert watts(await read(FakeMeter([page(record(0, 3), unit=unit)]))) == [expected]
 
 
-@virtual_time
 async def test_value_that_is_not_available_has_no_power() -> None:
     meter = FakeMeter([page(record(0, 0xFFFF), record(1, 0xFFFE))])
     assert watts(await read(meter)) == [None, 0xFFFE]
 
 
-@virtual_time
 async def test_record_without_a_date_is_omitted() -> None:
     meter = FakeMeter([page([0xFFFF, 0xFFFF, 0, 5], record(1, 6))])
     assert watts(await read(meter)) == [6]
 
 
 @pytest.mark.parametrize("unit", [2, 5, 22, 0xFFFF])
-@virtual_time
-async def test_curve_of_another_quantity_is_refused(unit: int) -> None:
+async def test_curve_of_another_quantity_is_rejected(unit: int) -> None:
     with pytest.raises(NoLoadCurveError, match=f"unit {unit}"):
         await read(FakeMeter([page(record(0, 5), unit=unit)]))
 
 
-@virtual_time
 async def test_block_of_ones_is_no_load_curve() -> None:
     with pytest.raises(NoLoadCurveError):
         await read(FakeMeter([[0xFFFF] * PAGE_WORDS]))
 
 
 @pytest.mark.parametrize("refused", ["write", "read"])
-@virtual_time
-async def test_meter_that_refuses_has_no_load_curve(refused: str) -> None:
+async def test_meter_that_refuses_the_registers_has_no_load_curve(refused: str) -> None:
     meter = FakeMeter([page()])
     if refused == "write":
         meter.write_errors.append(IllegalDataAddressError())
@@ -356,19 +334,16 @@ async def test_meter_that_refuses_has_no_load_curve(refused: str) -> None:
 @pytest.mark.parametrize(
     "words", [page(record(0, 5), size=5), [30, 4, *page(record(0, 5))[2:]]]
 )
-@virtual_time
-async def test_page_of_another_form_is_an_error(words: Words) -> None:
+async def test_page_with_wrong_record_size_or_count_is_an_error(words: Words) -> None:
     with pytest.raises(ModbusProtocolError, match="a page of the load curve has"):
         await read(FakeMeter([words]))
 
 
-@virtual_time
-async def test_empty_page_may_have_any_form() -> None:
+async def test_empty_page_with_other_record_size_is_accepted() -> None:
     curve = await read(FakeMeter([page(size=0, unit=7)]))
     assert not curve.records
 
 
-@virtual_time
 async def test_lost_connection_is_an_error() -> None:
     meter = FakeMeter([page()], read_error=ModbusConnectionError())
     with pytest.raises(ModbusConnectionError):

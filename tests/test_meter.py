@@ -38,7 +38,7 @@ from simulator import Line as SerialLine
 from simulator import Meter as SimulatedMeter
 
 from .common import SERIAL
-from .library import (
+from .memory_bus import (
     DAMAGED,
     LOST,
     NO_FAULT,
@@ -48,7 +48,6 @@ from .library import (
     async_meter,
     async_polled_meter,
     exception,
-    virtual_time,
 )
 
 BLOCKS = "power", "measurements", "energies", "tariffs", "periods", "overflows", "clock"
@@ -66,7 +65,6 @@ def line(meter: SimulatedMeter) -> MemoryBus:
     return MemoryBus({1: meter})
 
 
-@virtual_time
 async def test_new_meter_with_a_stored_profile_sends_no_request(
     line: MemoryBus,
 ) -> None:
@@ -77,7 +75,6 @@ async def test_new_meter_with_a_stored_profile_sends_no_request(
     assert line.requests == []
 
 
-@virtual_time
 async def test_each_block_is_read_in_one_request(line: MemoryBus) -> None:
     meter = await async_polled_meter(line)
     values: Values = {}
@@ -99,7 +96,6 @@ async def test_each_block_is_read_in_one_request(line: MemoryBus) -> None:
     assert not meter.contradicts_profile
 
 
-@virtual_time
 async def test_details_are_read_with_the_measurements_if_wanted(
     line: MemoryBus,
 ) -> None:
@@ -113,7 +109,6 @@ async def test_details_are_read_with_the_measurements_if_wanted(
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
 @pytest.mark.parametrize("good_responses", range(len(BLOCKS)))
-@virtual_time
 async def test_read_with_a_lost_or_damaged_response_is_retried(
     line: MemoryBus, fault: Fault, good_responses: int
 ) -> None:
@@ -125,7 +120,6 @@ async def test_read_with_a_lost_or_damaged_response_is_retried(
     assert not meter.contradicts_profile
 
 
-@virtual_time
 async def test_read_on_an_unplugged_port_raises_connection_error(
     line: MemoryBus,
 ) -> None:
@@ -138,7 +132,6 @@ async def test_read_on_an_unplugged_port_raises_connection_error(
         await meter.async_verify_identity()
 
 
-@virtual_time
 async def test_reading_has_the_time_of_its_last_request(line: MemoryBus) -> None:
     meter = await async_meter(line)
     began = asyncio.get_running_loop().time()
@@ -151,7 +144,6 @@ async def test_reading_has_the_time_of_its_last_request(line: MemoryBus) -> None
 # -- the identity -----------------------------------------------------------------
 
 
-@virtual_time
 async def test_identity_is_verified_by_one_read_of_5_registers(line: MemoryBus) -> None:
     meter = await async_meter(line)
     await meter.async_verify_identity()
@@ -160,7 +152,6 @@ async def test_identity_is_verified_by_one_read_of_5_registers(line: MemoryBus) 
 
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(11)])
-@virtual_time
 async def test_verification_with_a_lost_or_damaged_response_is_retried(
     line: MemoryBus, fault: Fault
 ) -> None:
@@ -170,7 +161,6 @@ async def test_verification_with_a_lost_or_damaged_response_is_retried(
     assert line.reads == [5, 5]
 
 
-@virtual_time
 async def test_other_serial_number_in_two_responses_is_reported(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -189,7 +179,6 @@ def other_serial_number(order: int) -> Fault:
     return Fault(lambda words: [*words[:4], order])
 
 
-@virtual_time
 async def test_other_serial_number_in_one_response_is_not_reported(
     line: MemoryBus,
 ) -> None:
@@ -202,7 +191,6 @@ async def test_other_serial_number_in_one_response_is_not_reported(
 
 
 @pytest.mark.parametrize("word", [0xFFFF, 0])
-@virtual_time
 async def test_unavailable_serial_number_is_not_another_meter(
     line: MemoryBus, meter: SimulatedMeter, word: int
 ) -> None:
@@ -215,7 +203,6 @@ async def test_unavailable_serial_number_is_not_another_meter(
     assert not known.contradicts_profile
 
 
-@virtual_time
 async def test_meter_without_serial_number_is_verified_by_a_response(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -234,7 +221,6 @@ async def test_meter_without_serial_number_is_verified_by_a_response(
 
 
 @pytest.mark.parametrize("register", [50006, 50007])
-@virtual_time
 async def test_new_firmware_or_table_contradicts_the_profile(
     line: MemoryBus, meter: SimulatedMeter, register: int
 ) -> None:
@@ -247,7 +233,6 @@ async def test_new_firmware_or_table_contradicts_the_profile(
 # -- measurements -----------------------------------------------------------------
 
 
-@virtual_time
 async def test_negative_power_is_measured(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -257,7 +242,6 @@ async def test_negative_power_is_measured(
     assert values["power"] == values["power_l1"] == -10
 
 
-@virtual_time
 async def test_zero_power_at_rest_is_confirmed_by_a_second_read_only_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -281,7 +265,6 @@ async def test_zero_power_at_rest_is_confirmed_by_a_second_read_only_once(
         assert line.reads == reads
 
 
-@virtual_time
 async def test_zero_power_in_the_measurements_confirms_a_meter_at_rest(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -292,21 +275,19 @@ async def test_zero_power_in_the_measurements_confirms_a_meter_at_rest(
     assert line.reads == [30, 14]
 
 
-@pytest.mark.parametrize("how", ["starting", "blank_blocks"])
-@virtual_time
+@pytest.mark.parametrize("attribute", ["starting", "blank_blocks"])
 async def test_power_of_a_starting_meter_is_implausible(
-    line: MemoryBus, meter: SimulatedMeter, how: str
+    line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     known = await async_meter(line)
-    setattr(meter, how, {50512})
+    setattr(meter, attribute, {50512})
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await known.async_read("power")
     assert line.reads == [14, 30, 30]
-    setattr(meter, how, set())
+    setattr(meter, attribute, set())
     assert (await known.async_read("power")).values["power"] == 1300
 
 
-@virtual_time
 async def test_value_beyond_the_limits_is_not_available(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -317,7 +298,6 @@ async def test_value_beyond_the_limits_is_not_available(
     assert values["voltage_l2"] == 230.0
 
 
-@virtual_time
 async def test_measure_verifies_the_identity_and_reads_all_measurements(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -341,7 +321,6 @@ async def test_measure_verifies_the_identity_and_reads_all_measurements(
 # -- counters ---------------------------------------------------------------------
 
 
-@virtual_time
 async def test_split_block_is_read_around_the_reserved_registers(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -353,7 +332,6 @@ async def test_split_block_is_read_around_the_reserved_registers(
     assert line.reads == [4, 2, 4, 2]
 
 
-@virtual_time
 async def test_low_resolution_counters_are_read_in_whole_kwh(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -369,7 +347,6 @@ async def test_low_resolution_counters_are_read_in_whole_kwh(
     assert values["energy_consumed_today"] == 0
 
 
-@virtual_time
 async def test_total_that_falls_in_one_response_is_read_again(line: MemoryBus) -> None:
     meter = await async_polled_meter(line)
     await meter.async_read("energies")
@@ -380,7 +357,6 @@ async def test_total_that_falls_in_one_response_is_read_again(line: MemoryBus) -
     assert line.reads == [18] * 3
 
 
-@virtual_time
 async def test_total_that_fell_is_rejected_until_it_is_plausible(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -406,7 +382,6 @@ async def test_total_that_fell_is_rejected_until_it_is_plausible(
     assert line.reads == [18, 18, 5, 9]
 
 
-@virtual_time
 async def test_total_that_is_not_available_keeps_its_last_value(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -422,7 +397,6 @@ async def test_total_that_is_not_available_keeps_its_last_value(
     await known.async_read("energies")
 
 
-@virtual_time
 async def test_stored_counters_are_the_last_accepted_ones(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -435,7 +409,6 @@ async def test_stored_counters_are_the_last_accepted_ones(
         await restored.async_read("energies")
 
 
-@virtual_time
 async def test_partial_counter_reset_at_the_meter_is_accepted_when_read_twice(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -449,7 +422,6 @@ async def test_partial_counter_reset_at_the_meter_is_accepted_when_read_twice(
     assert reading.corrections == ()
 
 
-@virtual_time
 async def test_implausible_level_that_lasts_is_accepted_and_reported(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -475,7 +447,6 @@ async def test_implausible_level_that_lasts_is_accepted_and_reported(
 @pytest.mark.parametrize(
     "name", ["power", "measurements", "energies", "periods", "overflows", "clock"]
 )
-@virtual_time
 async def test_refused_block_contradicts_the_profile(
     line: MemoryBus, meter: SimulatedMeter, name: str
 ) -> None:
@@ -499,7 +470,6 @@ async def test_refused_block_contradicts_the_profile(
         ({57345: 0}, None, True),
     ],
 )
-@virtual_time
 async def test_changed_transformer_contradicts_the_profile(
     line: MemoryBus,
     meter: SimulatedMeter,
@@ -517,7 +487,6 @@ async def test_changed_transformer_contradicts_the_profile(
     assert known.contradicts_profile == contradicts
 
 
-@virtual_time
 async def test_transformer_that_is_set_later_contradicts_the_profile(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -531,7 +500,6 @@ async def test_transformer_that_is_set_later_contradicts_the_profile(
     assert known.contradicts_profile
 
 
-@virtual_time
 async def test_block_with_the_type_of_another_block_is_not_supported(
     line: MemoryBus,
 ) -> None:
@@ -545,7 +513,6 @@ async def test_block_with_the_type_of_another_block_is_not_supported(
 # -- diagnostics ------------------------------------------------------------------
 
 
-@virtual_time
 async def test_registers_are_returned_as_read(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:

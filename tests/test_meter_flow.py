@@ -1,4 +1,4 @@
-"""Adding a meter to a bus by its unit ID, and reconfiguring it."""
+"""The dialogs that add a meter to a bus by its unit ID, and reconfigure a meter."""
 
 import pytest
 
@@ -38,7 +38,7 @@ async def reconfigure(
     serial: str | None = None,
     take_profile: bool = False,
 ) -> FlowResult:
-    """Reconfigure a meter of a bus, the first one unless a serial number is given."""
+    """Reconfigure the meter with a serial number, or the first meter of the bus."""
     subentry = next(
         each for each in entry.subentries.values() if serial in {None, each.unique_id}
     )
@@ -57,7 +57,7 @@ async def reconfigure(
 
 @pytest.fixture
 def moved_meter(meter: Meter, second_meter: Meter) -> Meter:
-    """Return the meter of unit ID 1 as it responds at unit ID 2 after a change."""
+    """Move the meter from unit ID 1 to 2, and return it."""
     meter.offline = True
     second_meter.serial = (0x1438, 0x0120, 1)
     return second_meter
@@ -82,7 +82,7 @@ async def test_meter_is_added_while_the_others_are_polled(
         "profile": coordinator_of(entry, 2).meter.profile.as_dict(),
     }
     assert state(hass, "energy_consumed", SECOND_SERIAL) == "0"
-    # Nothing was set up anew for it.
+    # The bus was not reloaded.
     assert entry.runtime_data is runtime
     assert coordinator_of(entry, 1) is first
     assert first.online
@@ -90,23 +90,23 @@ async def test_meter_is_added_while_the_others_are_polled(
     assert connection.units == {entry.entry_id: [1, 2]}
 
 
-async def test_meter_in_auto_mode_is_found_by_its_third_request(
+async def test_meter_in_auto_mode_is_added_after_two_lost_responses(
     hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry, line: Line
 ) -> None:
     lost = 0
 
-    def drop_first_two(request: bytes) -> None:
+    def lose_first_two(request: bytes) -> None:
         nonlocal lost
         if request[0] == 2 and lost < 2:
             lost += 1
             line.faults.append(LOST)
 
-    line.on_request = drop_first_two
+    line.on_request = lose_first_two
     result = await add_meter(unit_id=2)
     assert (result["type"], lost) == (FlowResultType.CREATE_ENTRY, 2)
 
 
-async def test_unit_id_in_use_names_its_meter(
+async def test_unit_id_in_use_is_rejected(
     hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry
 ) -> None:
     result = await add_meter(unit_id=1)
@@ -114,8 +114,7 @@ async def test_unit_id_in_use_names_its_meter(
     assert "COUNTIS E33 #1 already has this unit ID" in await shown_error(hass, result)
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_unit_id_without_response_is_an_error(
+async def test_unit_id_without_response_is_rejected(
     hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry, line: Line
 ) -> None:
     result = await add_meter(unit_id=77)
@@ -123,7 +122,7 @@ async def test_unit_id_without_response_is_an_error(
     assert coordinator_of(entry).online
 
 
-async def test_meter_that_is_set_up_is_named(
+async def test_meter_that_is_set_up_is_rejected(
     hass: HomeAssistant,
     add_meter: AddMeter,
     entry: CountisConfigEntry,
@@ -135,7 +134,7 @@ async def test_meter_that_is_set_up_is_named(
     assert f"COUNTIS E33 #1 is already set up on the bus {line.port}" in text
 
 
-async def test_bus_that_is_not_set_up_is_named(
+async def test_dialogs_abort_if_the_bus_is_not_loaded(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
@@ -166,7 +165,7 @@ async def test_meter_moves_to_another_unit_id(
     await until(lambda: coordinator_of(entry, 2).online)
 
 
-async def test_title_of_the_user_stays(
+async def test_title_of_the_user_is_kept_when_the_unit_id_changes(
     hass: HomeAssistant, entry: CountisConfigEntry, moved_meter: Meter
 ) -> None:
     hass.config_entries.async_update_subentry(
@@ -176,7 +175,7 @@ async def test_title_of_the_user_stays(
     assert subentry_of(entry, 2).title == "Heat pump"
 
 
-async def test_another_meter_is_refused(
+async def test_unit_id_of_another_meter_is_rejected(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     text = await shown_error(hass, await reconfigure(hass, entry, 2))
@@ -184,7 +183,7 @@ async def test_another_meter_is_refused(
     assert subentry_of(entry).data["unit_id"] == 1
 
 
-async def test_unit_id_of_a_meter_without_serial_number_is_refused(
+async def test_unit_id_of_a_meter_without_serial_number_is_rejected(
     hass: HomeAssistant,
     add_meter: AddMeter,
     entry: CountisConfigEntry,
@@ -194,14 +193,14 @@ async def test_unit_id_of_a_meter_without_serial_number_is_refused(
     await add_meter(unit_id=2)
     result = await reconfigure(hass, entry, 2)
     assert "COUNTIS #2 already has this unit ID" in await shown_error(hass, result)
-    # What was entered stays, and its own unit ID is free for it.
+    # The same form accepts the present unit ID of the meter.
     result = await hass.config_entries.subentries.async_configure(
         result["flow_id"], {"unit_id": 1, "take_profile": False}
     )
     assert result["reason"] == "reconfigure_successful"
 
 
-@pytest.mark.usefixtures("quick", "impatient")
+@pytest.mark.usefixtures("fast_polling", "short_pauses")
 async def test_meters_with_swapped_unit_ids_are_reconfigured_one_by_one(
     hass: HomeAssistant,
     add_meter: AddMeter,
@@ -219,7 +218,7 @@ async def test_meters_with_swapped_unit_ids_are_reconfigured_one_by_one(
         each.unit_id = unit_id
     line.cut = False
 
-    # Another meter responds at the unit ID of each, so none of them is read.
+    # At each unit ID, the other meter responds, so no meter is read.
     issues = ir.async_get(hass)
     issue_ids = [
         f"another_meter_{each.subentry.subentry_id}" for each in (first, second)
@@ -244,8 +243,7 @@ async def test_meters_with_swapped_unit_ids_are_reconfigured_one_by_one(
     assert set(shown) <= {"0", STATE_UNAVAILABLE}
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_meter_without_response_is_refused(
+async def test_new_unit_id_without_response_is_rejected(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     text = await shown_error(hass, await reconfigure(hass, entry, 77))
@@ -253,7 +251,7 @@ async def test_meter_without_response_is_refused(
     assert subentry_of(entry).data["unit_id"] == 1
 
 
-async def test_meter_without_serial_number_moves(
+async def test_meter_without_serial_number_moves_to_another_unit_id(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter, second_meter: Meter
 ) -> None:
     meter.refused_blocks = {50000}
@@ -265,7 +263,7 @@ async def test_meter_without_serial_number_moves(
     assert subentry_of(entry, 2).title == "COUNTIS #2"
 
 
-async def test_profile_is_taken_anew_only_on_request(
+async def test_profile_is_taken_again_only_on_request(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
     meter.refused_blocks = {PERIODS, PERIODS_UNIT_100}

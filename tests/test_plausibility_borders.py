@@ -35,7 +35,7 @@ def _custom_integrations() -> None:
 
 
 def at(seconds: float) -> Moment:
-    """Return the moment of a monotonic clock in s."""
+    """Return the moment at so many s of the monotonic clock."""
     return Moment(1e9 + seconds, seconds)
 
 
@@ -215,7 +215,7 @@ TARIFF_1, TARIFF_2 = "tariff_1_energy", "tariff_2_energy"
 
 @pytest.fixture
 def watch() -> Watch:
-    """Return a watch with an accepted total and partial counter."""
+    """Return a watch with a total of 500 kWh and a partial counter of 50 kWh."""
     return accepted_watch()
 
 

@@ -22,7 +22,7 @@ def _custom_integrations() -> None:
 
 @pytest.fixture
 def watch() -> Watch:
-    """Return a watch with an accepted total and partial counter."""
+    """Return a watch with a total of 500 kWh and a partial counter of 50 kWh."""
     return accepted_watch()
 
 

@@ -1,4 +1,4 @@
-"""A user's meter, played from the diagnostics that Home Assistant made of it."""
+"""A simulated meter that plays a diagnostics file of Home Assistant."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -42,13 +42,15 @@ async def downloaded(
 async def playing(
     file: dict[str, Any], clock: Clock, folder: Path
 ) -> AsyncGenerator[tuple[Meter, countis.Meter]]:
-    """Play the meter on another bus; return it, and the client's view of it."""
+    """Play the meter of a file; yield it, and the meter of the library that reads it.
+
+    The diagnostics file is written into the folder.
+    """
     path = folder / "diagnostics.json"
     path.write_text(json.dumps(file))
     diagnostics = Diagnostics.load(path)
     meter = meter_from_diagnostics(diagnostics, clock)
-    fast = memory_line([meter], baudrate=115_200)
-    async with fast as line:
+    async with memory_line([meter], baudrate=115_200) as line:
         connection = ModbusConnection(
             ModbusSerialParams(device=line.port, baudrate=diagnostics.baudrate)
         )
@@ -56,15 +58,15 @@ async def playing(
         client = connection.for_unit(unit_id)
         bus = countis.Bus(baudrate=diagnostics.baudrate)
         profile = await countis.async_take_profile(bus.unit(unit_id, client))
-        seen = countis.Meter(
+        reader = countis.Meter(
             bus, unit_id, client, profile, clock=clock, monotonic=clock
         )
-        yield meter, seen
+        yield meter, reader
         await connection.close()
 
 
 async def async_values(meter: countis.Meter) -> countis.Values:
-    """Read all blocks."""
+    """Return the values of one read of all blocks."""
     values: countis.Values = {}
     for name in meter.profile.blocks:
         if name != "identity":
@@ -72,8 +74,8 @@ async def async_values(meter: countis.Meter) -> countis.Values:
     return values
 
 
-async def async_counted(meter: countis.Meter) -> countis.Values:
-    """Read all blocks twice, because a counter rises with two readings that agree."""
+async def async_values_read_twice(meter: countis.Meter) -> countis.Values:
+    """Return the values after two reads: a counter rises to the lower one of both."""
     await async_values(meter)
     return await async_values(meter)
 
@@ -81,7 +83,7 @@ async def async_counted(meter: countis.Meter) -> countis.Values:
 def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
     """Return the values in the file, and the registers that it does not redact."""
     meter = file["data"]["meter"]
-    # The meter's clock goes on, and the time that it is compared with does not.
+    # The clock of the played meter advances, but the clock of the test does not.
     values = {
         name: value for name, value in meter["values"].items() if name != "clock_offset"
     }
@@ -89,20 +91,20 @@ def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
     return values, {int(at): word for at, word in registers if word != REDACTED}
 
 
-async def assert_fits(file: dict[str, Any], seen: countis.Meter) -> None:
-    """Assert that a client reads the same from the meter as the file contains."""
+async def assert_fits(file: dict[str, Any], reader: countis.Meter) -> None:
+    """Assert that the values, blocks and registers of a meter are those of the file."""
     values, registers = reported(file)
-    read = await async_values(seen)
+    read = await async_values(reader)
     assert {name: read[name] for name in values} == values
     profile = file["data"]["meter"]["profile"]
-    assert seen.profile.as_dict()["blocks"] == profile["blocks"]
-    assert seen.profile.quantities == set(profile["quantities"])
-    assert seen.profile.model == file["data"]["meter"]["model"]
-    words = await seen.async_read_registers()
+    assert reader.profile.as_dict()["blocks"] == profile["blocks"]
+    assert reader.profile.quantities == set(profile["quantities"])
+    assert reader.profile.model == file["data"]["meter"]["model"]
+    words = await reader.async_read_registers()
     assert {at: word for at, word in words.items() if at in registers} == registers
 
 
-async def test_a_played_meter_shows_what_the_users_meter_did(
+async def test_played_meter_shows_the_values_of_the_diagnostics(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     add_meter: AddMeter,
@@ -116,12 +118,12 @@ async def test_a_played_meter_shows_what_the_users_meter_did(
     file = await downloaded(hass, hass_client, add_meter)
     _, registers = reported(file)
     assert registers[36929] > 0, "energy_consumed_yesterday"
-    async with playing(file, clock, tmp_path) as (_, seen):
-        await assert_fits(file, seen)
-        assert seen.profile.serial_number == SERIAL
+    async with playing(file, clock, tmp_path) as (_, reader):
+        await assert_fits(file, reader)
+        assert reader.profile.serial_number == SERIAL
 
 
-async def test_a_played_meter_goes_on_counting(
+async def test_played_meter_counts_from_the_values_of_the_diagnostics(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     add_meter: AddMeter,
@@ -130,10 +132,10 @@ async def test_a_played_meter_goes_on_counting(
 ) -> None:
     file = await downloaded(hass, hass_client, add_meter)
     values, _ = reported(file)
-    async with playing(file, clock, tmp_path) as (_, seen):
-        await async_values(seen)
+    async with playing(file, clock, tmp_path) as (_, reader):
+        await async_values(reader)
         clock.seconds += 3600
-        counted = await async_counted(seen)
+        counted = await async_values_read_twice(reader)
     for counter, more in (
         ("energy_consumed", 1.3),
         ("energy_produced", 0),
@@ -144,7 +146,7 @@ async def test_a_played_meter_goes_on_counting(
         assert counted[counter] == round(values[counter] + more, 2), counter
 
 
-async def test_a_meter_that_refuses_much_is_played_as_it_is(
+async def test_played_meter_refuses_the_blocks_that_the_meter_refused(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     add_meter: AddMeter,
@@ -154,7 +156,7 @@ async def test_a_meter_that_refuses_much_is_played_as_it_is(
 ) -> None:
     meter.refused_blocks = {50944, 51200, 36864, 36896, 36928, 57600}
     meter.refuses_reserved = True
-    # It has no counter of what is produced.
+    # The counter of the produced energy is not available.
     meter.override = {50776: 0xFFFF, 50777: 0xFFFF}
     file = await downloaded(hass, hass_client, add_meter)
     profile = file["data"]["meter"]["profile"]
@@ -162,16 +164,16 @@ async def test_a_meter_that_refuses_much_is_played_as_it_is(
     assert blocks["energies"] == "EnergiesInKwh"
     assert "energies" in profile["split"]
     assert not blocks.keys() & {"periods", "clock"}
-    async with playing(file, clock, tmp_path) as (again, seen):
-        await assert_fits(file, seen)
+    async with playing(file, clock, tmp_path) as (played, reader):
+        await assert_fits(file, reader)
         clock.seconds += 3600
-        counted = await async_counted(seen)
+        counted = await async_values_read_twice(reader)
         assert counted["energy_consumed"] == 1235
         assert counted["partial_energy_consumed"] == 46
-        assert again.refused_blocks >= meter.refused_blocks
+        assert played.refused_blocks >= meter.refused_blocks
 
 
-async def test_a_meters_own_ways_are_played(
+async def test_played_meter_has_the_year_tariffs_and_rollovers_of_the_meter(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     add_meter: AddMeter,
@@ -185,17 +187,17 @@ async def test_a_meters_own_ways_are_played(
     meter.counters.consumed += 3 * OVERFLOW_WH
     meter.counters.tariffs[1] += OVERFLOW_WH
     file = await downloaded(hass, hass_client, add_meter)
-    async with playing(file, clock, tmp_path) as (again, seen):
-        await assert_fits(file, seen)
-        assert again.counters == meter.counters
+    async with playing(file, clock, tmp_path) as (played, reader):
+        await assert_fits(file, reader)
+        assert played.counters == meter.counters
         clock.seconds += 1
-        await seen.async_read("clock")
-        values = seen.blocks["clock"].values
+        await reader.async_read("clock")
+        values = reader.blocks["clock"].values
         assert (values["year"], values["second"]) == (25, 41)
-        assert again.tariff_count == 2
+        assert played.tariff_count == 2
 
 
-async def test_a_meter_that_does_not_say_who_it_is_is_played(
+async def test_meter_without_identification_is_played(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     add_meter: AddMeter,
@@ -205,6 +207,6 @@ async def test_a_meter_that_does_not_say_who_it_is_is_played(
 ) -> None:
     meter.refused_blocks = {50000}
     file = await downloaded(hass, hass_client, add_meter)
-    async with playing(file, clock, tmp_path) as (_, seen):
-        await assert_fits(file, seen)
-        assert seen.profile.serial_number is None
+    async with playing(file, clock, tmp_path) as (_, reader):
+        await assert_fits(file, reader)
+        assert reader.profile.serial_number is None

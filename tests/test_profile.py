@@ -1,8 +1,8 @@
-"""Profiles: what one meter is and supports, found by asking it."""
+"""The profile of a meter: its identity, blocks and quantities."""
 
 from dataclasses import replace
 import json
-from typing import Any
+from typing import Any, Literal
 
 from modbus_connection import (
     ModbusConnectionError,
@@ -25,27 +25,32 @@ from simulator import Meter as SimulatedMeter
 from simulator.table import text
 
 from .common import SERIAL
-from .library import (
+from .memory_bus import (
     DAMAGED,
     LOST,
     NO_FAULT,
     Fault,
     MemoryBus,
     exception,
-    virtual_time,
 )
 
-# The requests of a profile of an E33, in their order.
-BLOCKS = [
-    *("identity", "measurements", "energies", "energies in kWh"),
-    *("tariffs", "tariffs in kWh", "periods", "overflows", "clock"),
-]
+# Registers of each request for a profile of an E33: identity, measurements, energies
+# and tariffs (each in 10 Wh and in 1 kWh), periods, overflows, clock.
 PROFILE_WORDS = [66, 54, 18, 18, 10, 10, 24, 9, 6]
+BLOCK_TYPES = {
+    "identity": "Identity",
+    "measurements": "Measurements",
+    "energies": "Energies",
+    "tariffs": "Tariffs",
+    "periods": "Periods",
+    "overflows": "Overflows",
+    "clock": "Clock",
+}
 
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
@@ -54,23 +59,16 @@ def line(meter: SimulatedMeter) -> MemoryBus:
     return MemoryBus({1: meter})
 
 
-@virtual_time
-async def test_profile_says_what_the_meter_is_and_supports(line: MemoryBus) -> None:
+async def test_profile_contains_the_identity_blocks_and_quantities(
+    line: MemoryBus,
+) -> None:
     profile = await async_take_profile(line.unit())
     assert (profile.model, profile.serial_number, profile.software_version) == (
         "COUNTIS E33",
         SERIAL,
         "1.02",
     )
-    assert profile.blocks == {
-        "identity": "Identity",
-        "measurements": "Measurements",
-        "energies": "Energies",
-        "tariffs": "Tariffs",
-        "periods": "Periods",
-        "overflows": "Overflows",
-        "clock": "Clock",
-    }
+    assert profile.blocks == BLOCK_TYPES
     assert profile.quantities >= {
         *("power", "power_l3", "voltage_l1", "energy_consumed", "tariff"),
         *("partial_energy_produced", "energy_consumed_today", "clock_offset"),
@@ -84,13 +82,11 @@ async def test_profile_says_what_the_meter_is_and_supports(line: MemoryBus) -> N
     assert line.reads == PROFILE_WORDS
 
 
-@virtual_time
-async def test_profile_survives_json(line: MemoryBus) -> None:
+async def test_profile_is_restored_from_json(line: MemoryBus) -> None:
     profile = await async_take_profile(line.unit())
     assert Profile.from_dict(json.loads(json.dumps(profile.as_dict()))) == profile
 
 
-@virtual_time
 async def test_profile_of_another_version_is_outdated(line: MemoryBus) -> None:
     profile = await async_take_profile(line.unit())
     assert replace(profile, version=PROFILE_VERSION - 1).outdated
@@ -98,7 +94,6 @@ async def test_profile_of_another_version_is_outdated(line: MemoryBus) -> None:
 
 
 @pytest.mark.parametrize("key", Profile().as_dict())
-@virtual_time
 async def test_stored_profile_without_a_key_is_outdated(
     line: MemoryBus, key: str
 ) -> None:
@@ -109,7 +104,6 @@ async def test_stored_profile_without_a_key_is_outdated(
     assert missing.as_dict() == stored | {key: default, "version": missing.version}
 
 
-@virtual_time
 async def test_unknown_content_of_a_stored_profile_is_ignored(line: MemoryBus) -> None:
     profile = await async_take_profile(line.unit())
     stored = profile.as_dict() | {"version": PROFILE_VERSION + 1, "new": [1]}
@@ -120,39 +114,39 @@ async def test_unknown_content_of_a_stored_profile_is_ignored(line: MemoryBus) -
     assert newer.block("clock", line.unit()) is None
 
 
-@pytest.mark.parametrize("fault", [LOST, DAMAGED])
+@pytest.mark.parametrize(
+    ("framing", "fault"),
+    [
+        ("rtu", LOST),
+        ("rtu", DAMAGED),
+        # A gateway reports a lost response by one of these exceptions.
+        ("tcp", exception(10)),
+        ("tcp", exception(11)),
+    ],
+)
 @pytest.mark.parametrize("good_responses", range(len(PROFILE_WORDS)))
-@virtual_time
-async def test_lost_or_damaged_response_leaves_no_trace_in_the_profile(
-    line: MemoryBus, fault: Fault, good_responses: int
+async def test_lost_or_damaged_response_does_not_change_the_profile(
+    meter: SimulatedMeter,
+    framing: Literal["rtu", "tcp"],
+    fault: Fault,
+    good_responses: int,
 ) -> None:
+    line = MemoryBus({1: meter}, framing=framing)
     undisturbed = await async_take_profile(line.unit())
     line.faults.extend([NO_FAULT] * good_responses + [fault])
     assert await async_take_profile(line.unit()) == undisturbed
 
 
-@virtual_time
-async def test_noise_leaves_no_trace_in_the_profile(line: MemoryBus) -> None:
+async def test_several_lost_responses_do_not_change_the_profile(
+    line: MemoryBus,
+) -> None:
     undisturbed = await async_take_profile(line.unit())
     line.faults.extend([NO_FAULT, LOST, NO_FAULT, DAMAGED, NO_FAULT, NO_FAULT, LOST])
     assert await async_take_profile(line.unit()) == undisturbed
 
 
-@pytest.mark.parametrize("code", [10, 11])
-@pytest.mark.parametrize("good_responses", range(len(PROFILE_WORDS)))
-@virtual_time
-async def test_gateway_exception_is_a_lost_response_and_not_a_refusal(
-    meter: SimulatedMeter, code: int, good_responses: int
-) -> None:
-    line = MemoryBus({1: meter}, framing="tcp")
-    undisturbed = await async_take_profile(line.unit())
-    line.faults.extend([NO_FAULT] * good_responses + [exception(code)])
-    assert await async_take_profile(line.unit()) == undisturbed
-
-
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
 @pytest.mark.parametrize("good_responses", range(6))
-@virtual_time
 async def test_response_lost_twice_ends_the_probe(
     line: MemoryBus, fault: Fault, good_responses: int
 ) -> None:
@@ -165,7 +159,6 @@ async def test_response_lost_twice_ends_the_probe(
 @pytest.mark.parametrize(
     ("good_responses", "block"), [(6, "periods"), (7, "overflows"), (8, "clock")]
 )
-@virtual_time
 async def test_optional_block_that_cannot_be_read_is_undecided(
     line: MemoryBus, fault: Fault, good_responses: int, block: str
 ) -> None:
@@ -177,7 +170,6 @@ async def test_optional_block_that_cannot_be_read_is_undecided(
     assert not (await async_take_profile(line.unit())).outdated
 
 
-@virtual_time
 async def test_port_that_is_lost_ends_the_probe_at_any_block(line: MemoryBus) -> None:
     for good_responses in range(len(PROFILE_WORDS)):
         lost = Fault(error=ModbusConnectionError())
@@ -190,8 +182,7 @@ async def test_port_that_is_lost_ends_the_probe_at_any_block(line: MemoryBus) ->
         await async_take_profile(line.unit())
 
 
-@virtual_time
-async def test_silent_unit_id_is_a_timeout(
+async def test_offline_meter_raises_timeout(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.offline = True
@@ -199,8 +190,7 @@ async def test_silent_unit_id_is_a_timeout(
         await async_take_profile(line.unit())
 
 
-@virtual_time
-async def test_broken_meter_is_a_bus_error(
+async def test_meter_that_refuses_everything_raises_its_exception(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.exception_code = 4
@@ -218,7 +208,6 @@ async def test_broken_meter_is_a_bus_error(
         ({50004: 200}, "the signature is 'SOCO' and the product order 200"),
     ],
 )
-@virtual_time
 async def test_another_device_is_not_a_countis(
     line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int], reason: str
 ) -> None:
@@ -227,12 +216,11 @@ async def test_another_device_is_not_a_countis(
         await async_take_profile(line.unit())
 
 
-@pytest.mark.parametrize("how", ["refused_blocks", "blank_blocks"])
-@virtual_time
-async def test_meter_without_identification_is_known_by_its_measurements(
-    line: MemoryBus, meter: SimulatedMeter, how: str
+@pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
+async def test_meter_without_identification_is_found_by_its_measurements(
+    line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    getattr(meter, how).add(50000)
+    getattr(meter, attribute).add(50000)
     profile = await async_take_profile(line.unit())
     assert profile.model == "COUNTIS"
     assert profile.serial_number is None
@@ -242,16 +230,13 @@ async def test_meter_without_identification_is_known_by_its_measurements(
     assert profile.limits.amperes == 100
 
 
-NO_VOLTS = [0xFFFF] * 6
-
-
 @pytest.mark.parametrize(
     "registers",
     [
         {50526: 0, 50527: 0},
         {50527: 100},
         {50526: 0xFFFF, 50527: 0xFFFF},
-        dict(enumerate(NO_VOLTS, 50520)),
+        dict.fromkeys(range(50520, 50526), 0xFFFF),
         dict(enumerate([1] * 6, 50520)),
         {50527: 4499},
         {50527: 6501},
@@ -259,7 +244,6 @@ NO_VOLTS = [0xFFFF] * 6
         dict(enumerate([0, 30_001] * 3, 50520)),
     ],
 )
-@virtual_time
 async def test_device_without_identification_and_mains_is_not_a_countis(
     line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
 ) -> None:
@@ -278,8 +262,7 @@ async def test_device_without_identification_and_mains_is_not_a_countis(
         dict(enumerate([0, 0, 0, 30_000, 0, 0], 50520)),
     ],
 )
-@virtual_time
-async def test_device_without_identification_that_measures_a_mains_is_accepted(
+async def test_device_without_identification_that_measures_mains_is_accepted(
     line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
 ) -> None:
     meter.refused_blocks = {50000}
@@ -287,12 +270,11 @@ async def test_device_without_identification_that_measures_a_mains_is_accepted(
     assert (await async_take_profile(line.unit())).model == "COUNTIS"
 
 
-@pytest.mark.parametrize("how", ["refused_blocks", "blank_blocks"])
-@virtual_time
-async def test_device_that_supports_nothing_is_not_a_countis(
-    line: MemoryBus, meter: SimulatedMeter, how: str
+@pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
+async def test_device_without_supported_blocks_is_not_a_countis(
+    line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    setattr(meter, how, {50000, 50512})
+    setattr(meter, attribute, {50000, 50512})
     with pytest.raises(NotACountisError):
         await async_take_profile(line.unit())
 
@@ -308,8 +290,7 @@ async def test_device_that_supports_nothing_is_not_a_countis(
         ("Countis", "", "COUNTIS"),
     ],
 )
-@virtual_time
-async def test_model_is_named_as_on_the_meter(
+async def test_model_is_taken_from_the_names_of_the_meter(
     line: MemoryBus, meter: SimulatedMeter, name: str, extended: str, model: str
 ) -> None:
     meter.override = text(50050, name, 8) | text(50058, extended, 8)
@@ -319,7 +300,6 @@ async def test_model_is_named_as_on_the_meter(
 
 
 @pytest.mark.parametrize("word", [0, 0xFFFF])
-@virtual_time
 async def test_serial_number_that_is_not_set_is_none(
     line: MemoryBus, meter: SimulatedMeter, word: int
 ) -> None:
@@ -330,7 +310,6 @@ async def test_serial_number_that_is_not_set_is_none(
 
 
 @pytest.mark.parametrize("address", [50008, 50009, 50010])
-@virtual_time
 async def test_serial_number_needs_all_of_its_registers(
     line: MemoryBus, meter: SimulatedMeter, address: int
 ) -> None:
@@ -340,8 +319,7 @@ async def test_serial_number_needs_all_of_its_registers(
     assert (await async_take_profile(line.unit())).serial_number is None
 
 
-@virtual_time
-async def test_another_meter_than_the_expected_one_is_named(
+async def test_other_serial_number_than_expected_is_reported(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     assert (await async_take_profile(line.unit(), expected=SERIAL)).blocks
@@ -354,42 +332,31 @@ async def test_another_meter_than_the_expected_one_is_named(
 # -- the blocks -------------------------------------------------------------------
 
 
-@virtual_time
-async def test_meter_that_refuses_reserved_registers_is_read_around_them(
+async def test_blocks_with_refused_reserved_registers_have_split_reads(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refuses_reserved = True
     profile = await async_take_profile(line.unit())
     assert profile.split == {"identity", "energies", "overflows"}
-    assert profile.blocks == {
-        "identity": "Identity",
-        "measurements": "Measurements",
-        "energies": "Energies",
-        "tariffs": "Tariffs",
-        "periods": "Periods",
-        "overflows": "Overflows",
-        "clock": "Clock",
-    }
+    assert profile.blocks == BLOCK_TYPES
 
 
-@pytest.mark.parametrize("how", ["refused_blocks", "blank_blocks"])
-@virtual_time
-async def test_low_resolution_counters_replace_those_that_a_meter_lacks(
-    line: MemoryBus, meter: SimulatedMeter, how: str
+@pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
+async def test_low_resolution_counters_replace_unsupported_ones(
+    line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    setattr(meter, how, {50944, 51200, 36928})
+    setattr(meter, attribute, {50944, 51200, 36928})
     profile = await async_take_profile(line.unit())
     assert profile.blocks["energies"] == "EnergiesInKwh"
     assert profile.blocks["tariffs"] == "TariffsInKwh"
     assert profile.blocks["periods"] == "PeriodsInKwh"
 
 
-@pytest.mark.parametrize("how", ["refused_blocks", "blank_blocks"])
-@virtual_time
-async def test_high_resolution_counters_are_enough(
-    line: MemoryBus, meter: SimulatedMeter, how: str
+@pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
+async def test_high_resolution_counters_need_no_low_resolution_ones(
+    line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    setattr(meter, how, {50768, 50848, 36896})
+    setattr(meter, attribute, {50768, 50848, 36896})
     profile = await async_take_profile(line.unit())
     assert profile.blocks["energies"] == "Energies"
     assert profile.blocks["tariffs"] == "Tariffs"
@@ -406,8 +373,7 @@ async def test_high_resolution_counters_are_enough(
         (1232.89, "EnergiesInKwh"),
     ],
 )
-@virtual_time
-async def test_high_resolution_counters_have_to_agree_with_the_others(
+async def test_high_resolution_counters_that_contradict_are_not_used(
     line: MemoryBus, meter: SimulatedMeter, kwh: float, block: str
 ) -> None:
     low, high = divmod(round(kwh * 100), 0x1_0000)
@@ -416,8 +382,7 @@ async def test_high_resolution_counters_have_to_agree_with_the_others(
 
 
 @pytest.mark.parametrize("first", [50772, 50948])
-@virtual_time
-async def test_counter_that_only_one_block_has_is_no_contradiction(
+async def test_counter_in_only_one_resolution_is_no_contradiction(
     line: MemoryBus, meter: SimulatedMeter, first: int
 ) -> None:
     meter.override = {first: 0xFFFF, first + 1: 0xFFFF}
@@ -426,8 +391,7 @@ async def test_counter_that_only_one_block_has_is_no_contradiction(
     assert ("energy_reactive" in profile.quantities) == (first == 50772)
 
 
-@virtual_time
-async def test_meter_without_counters_has_none(
+async def test_meter_without_counters_has_a_profile_without_them(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {50768, 50848, 50944, 51200, 36864, 36896, 36928, 57600}
@@ -439,12 +403,12 @@ async def test_meter_without_counters_has_none(
     assert not profile.outdated
 
 
-@virtual_time
-async def test_block_refused_for_another_reason_is_not_supported(
+async def test_block_refused_with_exception_4_is_not_supported(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"
-    # After the identity, the measurements and four blocks of counters.
+    # The transformer is read after the identity, the measurements and four blocks of
+    # counters.
     line.faults.extend([NO_FAULT] * 6 + [exception(4)])
     profile = await async_take_profile(line.unit())
     assert "transformer" not in profile.blocks
@@ -464,7 +428,6 @@ async def test_block_refused_for_another_reason_is_not_supported(
         ("Countis", None, None, 100),
     ],
 )
-@virtual_time
 async def test_current_transformers_set_the_limits(
     line: MemoryBus,
     meter: SimulatedMeter,
@@ -484,8 +447,7 @@ async def test_current_transformers_set_the_limits(
 
 
 @pytest.mark.parametrize("code", [10, 11])
-@virtual_time
-async def test_lost_transformer_is_not_taken_for_a_missing_one(
+async def test_transformer_with_a_lost_response_is_read_again(
     line: MemoryBus, meter: SimulatedMeter, code: int
 ) -> None:
     meter.model = "Countis E44"
@@ -497,7 +459,6 @@ async def test_lost_transformer_is_not_taken_for_a_missing_one(
         await async_take_profile(line.unit())
 
 
-@virtual_time
 async def test_values_beyond_the_limits_are_no_quantities(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -510,7 +471,6 @@ async def test_values_beyond_the_limits_are_no_quantities(
 # -- a meter that is starting -------------------------------------------------------
 
 
-@virtual_time
 async def test_starting_meter_has_no_profile_yet(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -530,21 +490,23 @@ async def test_starting_meter_has_no_profile_yet(
         ({51200, 50848}, "the tariffs are not available"),
     ],
 )
-@pytest.mark.parametrize("how", ["refused_blocks", "blank_blocks"])
-@virtual_time
+@pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
 async def test_block_that_was_supported_before_is_required(
-    line: MemoryBus, meter: SimulatedMeter, registers: set[int], reason: str, how: str
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    registers: set[int],
+    reason: str,
+    attribute: str,
 ) -> None:
     previous = await async_take_profile(line.unit())
-    setattr(meter, how, registers)
+    setattr(meter, attribute, registers)
     arguments: dict[str, Any] = {"expected": SERIAL, "previous": previous}
     with pytest.raises(ModbusProtocolError, match=reason):
         await async_take_profile(line.unit(), **arguments)
-    setattr(meter, how, set())
+    setattr(meter, attribute, set())
     assert await async_take_profile(line.unit(), **arguments) == previous
 
 
-@virtual_time
 async def test_block_that_was_not_supported_before_is_not_required(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
@@ -557,8 +519,7 @@ async def test_block_that_was_not_supported_before_is_not_required(
     assert taken.blocks["energies"] == "Energies"
 
 
-@virtual_time
-async def test_profile_that_is_taken_anew_keeps_what_was_measured(
+async def test_profile_that_is_taken_again_keeps_measured_quantities(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     previous = await async_take_profile(line.unit())
@@ -575,8 +536,7 @@ async def test_profile_that_is_taken_anew_keeps_what_was_measured(
     assert first.relations == set()
 
 
-@virtual_time
-async def test_serial_number_that_is_missing_is_not_another_meter(
+async def test_unavailable_serial_number_is_not_another_meter(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.override = {50008: 0xFFFF}
@@ -584,7 +544,6 @@ async def test_serial_number_that_is_missing_is_not_another_meter(
         await async_take_profile(line.unit(), expected=SERIAL)
 
 
-@virtual_time
 async def test_unsupported_block_of_a_profile_is_none(line: MemoryBus) -> None:
     profile = await async_take_profile(line.unit())
     assert profile.block("transformer", line.unit()) is None

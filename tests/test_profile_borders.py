@@ -5,13 +5,14 @@ import pytest
 from custom_components.socomec_countis.countis.errors import NotACountisError
 from custom_components.socomec_countis.countis.limits import Limits
 from custom_components.socomec_countis.countis.profile import (
+    BLOCK_TYPES,
     SETS,
     Profile,
     async_take_profile,
 )
 from simulator import Meter as SimulatedMeter
 
-from .library import MemoryBus, virtual_time
+from .memory_bus import LOST, NO_FAULT, Fault, MemoryBus, Request
 
 TRANSFORMER = 57345
 
@@ -37,7 +38,6 @@ def line(meter: SimulatedMeter) -> MemoryBus:
         ("Countis", True),
     ],
 )
-@virtual_time
 async def test_transformer_is_read_if_the_model_may_have_one(
     line: MemoryBus, meter: SimulatedMeter, model: str, *, is_read: bool
 ) -> None:
@@ -47,7 +47,6 @@ async def test_transformer_is_read_if_the_model_may_have_one(
     assert (TRANSFORMER in requested) is is_read
 
 
-@virtual_time
 async def test_relations_have_the_names_that_are_stored(line: MemoryBus) -> None:
     profile = await async_take_profile(line.unit())
     assert profile.relations == {"power", "tariffs"}
@@ -78,7 +77,6 @@ def measured(volts: float, hertz: float) -> dict[int, int]:
         (230, 65.01, False),
     ],
 )
-@virtual_time
 async def test_device_without_an_identification_has_to_measure_a_mains(
     line: MemoryBus,
     meter: SimulatedMeter,
@@ -97,10 +95,44 @@ async def test_device_without_an_identification_has_to_measure_a_mains(
             await async_take_profile(line.unit())
 
 
+@pytest.mark.parametrize("lost", [36928, 36864, 57600])
+async def test_block_whose_response_is_lost_does_not_end_the_probes(
+    line: MemoryBus, lost: int
+) -> None:
+    complete = await async_take_profile(line.unit())
+    (name,) = (
+        name
+        for name, (block_type, *_) in BLOCK_TYPES.items()
+        if block_type.register_ranges and block_type.register_ranges[0][0] == lost
+    )
+
+    def fault(request: Request) -> Fault:
+        is_lost = lost <= request.address < lost + 20
+        return LOST if is_lost else NO_FAULT
+
+    line.fault = fault
+    profile = await async_take_profile(line.unit())
+    assert profile.undecided == {name}
+    assert profile.outdated
+    assert profile.blocks.keys() == complete.blocks.keys() - {name}
+
+
 def test_profile_without_content_is_that_of_an_unknown_meter() -> None:
     profile = Profile()
     assert (profile.model, profile.family) == ("COUNTIS", None)
     assert (profile.serial_number, profile.software_version) == (None, None)
     assert profile.limits == Limits()
     assert not profile.outdated
+    assert profile.tariff_count is None
+    assert profile.primary_current is None
     assert all(not getattr(profile, name) for name in ("identity", "blocks", *SETS))
+
+
+@pytest.mark.parametrize(("steps", "relations"), [(4, {"tariffs"}), (6, set())])
+async def test_relation_of_the_tariffs_has_the_tolerance_of_the_resolution(
+    line: MemoryBus, meter: SimulatedMeter, steps: int, relations: set[str]
+) -> None:
+    tariff_2 = round(meter.counters.tariffs[1] / 10)
+    meter.override = {51204: 0, 51205: tariff_2 + steps}
+    profile = await async_take_profile(line.unit())
+    assert profile.relations - {"power"} == relations

@@ -73,23 +73,26 @@ def test_power_is_not_expected_to_sum_up_after_ten_contradictions(
     relations = Relations({"power"})
     good, bad = powers(600, 100, 200, 300), powers(900, 100, 200, 300)
     for _ in range(9):
-        assert relations.broken_power(bad) == "the power is not the sum of its phases"
-    assert relations.broken_power(good) is None  # the ten begin anew
+        assert (
+            relations.power_contradiction(bad)
+            == "the power is not the sum of its phases"
+        )
+    assert relations.power_contradiction(good) is None  # the ten begin anew
     for _ in range(contradictions):
-        assert relations.broken_power(bad)
-    assert relations.has_changed is (contradictions == 10)
-    is_expected = relations.broken_power(bad) is not None
+        assert relations.power_contradiction(bad)
+    assert relations.contradicts_profile is (contradictions == 10)
+    is_expected = relations.power_contradiction(bad) is not None
     assert is_expected is (contradictions == 9)
 
 
 def test_relation_that_the_meter_does_not_satisfy_is_not_expected() -> None:
     relations = Relations(())
-    assert relations.broken_power(powers(900, 100, 200, 300)) is None
+    assert relations.power_contradiction(powers(900, 100, 200, 300)) is None
     total = CounterValue(100, 0, Moment(0, 0), 0.01)
-    assert not relations.broken_tariffs(
+    assert not relations.tariffs_contradict_total(
         tariff_counters(1), total, Moment(0, 0), Limits()
     )
-    assert not relations.has_changed
+    assert not relations.contradicts_profile
 
 
 @pytest.mark.parametrize("seconds", [0, HOUR, -HOUR])
@@ -104,7 +107,7 @@ def test_tariff_counters_are_the_sum_within_five_steps_and_the_rise(
     def is_broken(tariffs: float) -> bool:
         relations = Relations({"tariffs"})
         readings = {**tariff_counters(tariffs - 400, 400, None), "other": None}
-        return relations.broken_tariffs(readings, total, at, Limits())
+        return relations.tariffs_contradict_total(readings, total, at, Limits())
 
     if step == 1:
         assert not is_broken(1000 - 5)
@@ -121,7 +124,9 @@ def test_two_contradictions_in_a_row_end_the_relation_of_the_tariffs() -> None:
 
     def is_broken(tariffs: float) -> bool:
         readings = tariff_counters(tariffs)
-        return relations.broken_tariffs(readings, total, Moment(0, 0), Limits())
+        return relations.tariffs_contradict_total(
+            readings, total, Moment(0, 0), Limits()
+        )
 
     assert [is_broken(each) for each in (900, 1000, 900, 1000)] == [
         *(True, False, True, False)
@@ -130,7 +135,7 @@ def test_two_contradictions_in_a_row_end_the_relation_of_the_tariffs() -> None:
         *(True, False, False, False, False)
     ]
     relations = Relations({"tariffs"})
-    assert not relations.broken_tariffs(
+    assert not relations.tariffs_contradict_total(
         tariff_counters(1), None, Moment(0, 0), Limits()
     )
 

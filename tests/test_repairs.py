@@ -1,4 +1,4 @@
-"""The repair issues of a meter: what they say, and what ends them."""
+"""The repair issues of a meter, and the dialogs that fix them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -36,10 +36,19 @@ from .common import (
     until_read,
 )
 
-pytestmark = pytest.mark.usefixtures("quick", "impatient")
+pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 
-STRANGER = (0x2025, 0x0001, 7)
-STRANGER_SERIAL = "2025000100007"
+# The three registers of a serial number, and the serial number as it is shown.
+OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
+OTHER_SERIAL = "2025000100007"
+
+# s; a longer pause between two readings does not count completely.
+COUNTED_PAUSE = 14
+
+# Registers that read 0, by register address.
+NO_ENERGY_CONSUMED = {50946: 0, 50947: 0}
+NO_TARIFF_1_ENERGY = {51202: 0, 51203: 0}
+NO_FREQUENCY = {50526: 0, 50527: 0}
 
 type Post = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -48,7 +57,7 @@ type Post = Callable[..., Awaitable[dict[str, Any]]]
 async def post(
     hass: HomeAssistant, entry: CountisConfigEntry, hass_client: ClientSessionGenerator
 ) -> Post:
-    """Return a function that posts to the fix flows, as the frontend does."""
+    """Return a function that posts to the fix flows and returns the JSON response."""
     assert await async_setup_component(hass, "repairs", {})
     client = await hass_client()
 
@@ -86,31 +95,37 @@ def only_issue(hass: HomeAssistant) -> ir.IssueEntry:
     return issue
 
 
-# -- another meter -------------------------------------------------------------
+# -- another meter ---------------------------------------------------------------
 
 
-def set_stranger(meter: Meter) -> None:
-    """Replace a meter by another one."""
-    meter.serial = STRANGER
+def replace_meter(meter: Meter) -> None:
+    """Let a meter with another serial number respond at the same unit ID."""
+    meter.serial = OTHER_SERIAL_WORDS
     meter.counters.consumed = 9_000_000
 
 
-async def exchange(
+def restore_meter(meter: Meter) -> None:
+    """Let the expected meter respond again, with its own serial number."""
+    meter.serial = None
+    meter.counters.consumed = 1_234_560
+
+
+async def replaced_meter_issue(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> ir.IssueEntry:
-    """Replace a meter by another one, and return the issue."""
+    """Replace a meter during an outage, and return the issue."""
     meter.offline = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
-    set_stranger(meter)
+    replace_meter(meter)
     meter.offline = False
     await until(lambda: issues(hass))
     return only_issue(hass)
 
 
-async def test_another_meter_is_an_issue_and_its_values_are_not_shown(
+async def test_another_meter_creates_an_issue_and_its_values_are_not_shown(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    issue = await exchange(hass, entry, meter)
+    issue = await replaced_meter_issue(hass, entry, meter)
     assert entry.state is ConfigEntryState.LOADED
     assert not coordinator_of(entry).online
     assert state(hass, "power") == STATE_UNAVAILABLE
@@ -118,32 +133,32 @@ async def test_another_meter_is_an_issue_and_its_values_are_not_shown(
     assert issue.translation_key == "another_meter"
     assert issue.translation_placeholders == {
         "name": "COUNTIS E33 #1",
-        "found": STRANGER_SERIAL,
+        "found": OTHER_SERIAL,
         "expected": SERIAL,
     }
 
 
-async def test_another_meter_is_noticed_without_a_pause(
+async def test_meter_replaced_without_an_outage_creates_an_issue(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # The hourly verification of the identity.
+    # The identity is then verified as often as the power is read, not once an hour.
     monkeypatch.setitem(poller.INTERVALS, "identity", poller.INTERVALS["power"])
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
-    set_stranger(meter)
+    replace_meter(meter)
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     assert only_issue(hass).translation_key == "another_meter"
     assert state(hass, "energy_consumed") == "1234.56"
 
 
-async def test_another_meter_after_a_restart_is_an_issue(
+async def test_another_meter_after_a_restart_creates_an_issue(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
-    set_stranger(meter)
+    replace_meter(meter)
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
     await until(lambda: issues(hass))
@@ -152,18 +167,17 @@ async def test_another_meter_after_a_restart_is_an_issue(
     assert state(hass, "power") == STATE_UNAVAILABLE
 
 
-async def test_issue_ends_when_the_right_meter_is_back(
+async def test_issue_is_deleted_when_the_expected_meter_responds(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    await exchange(hass, entry, meter)
-    meter.counters.consumed = 1_234_560
-    meter.serial = None
+    await replaced_meter_issue(hass, entry, meter)
+    restore_meter(meter)
     await until(lambda: state(hass, "power") == "1300")
     assert issues(hass) == []
     assert state(hass, "energy_consumed") == "1234.56"
 
 
-async def test_issues_end_when_swapped_unit_ids_are_swapped_back(
+async def test_issues_are_deleted_when_swapped_unit_ids_are_swapped_back(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     add_meter: AddMeter,
@@ -172,7 +186,7 @@ async def test_issues_end_when_swapped_unit_ids_are_swapped_back(
     second_meter: Meter,
 ) -> None:
     await add_meter(unit_id=2)
-    # While the wires of both are loose, the unit IDs are exchanged.
+    # The two meters swap their unit IDs while the line is cut.
     line.cut = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     await until(lambda: state(hass, "power", SECOND_SERIAL) == STATE_UNAVAILABLE)
@@ -181,16 +195,17 @@ async def test_issues_end_when_swapped_unit_ids_are_swapped_back(
     await until(lambda: len(issues(hass)) == 2)
     assert {each.translation_key for each in issues(hass)} == {"another_meter"}
 
+    # Each meter has its own serial number again.
     meter.serial = second_meter.serial = None
     await until(lambda: state(hass, "power") == "1300")
     await until(lambda: state(hass, "power", SECOND_SERIAL) == "1300")
     assert issues(hass) == []
 
 
-async def test_meter_that_is_reconfigured_to_its_unit_id_ends_the_issue(
+async def test_issue_is_deleted_when_the_unit_id_of_the_meter_is_reconfigured(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, second_meter: Meter
 ) -> None:
-    await exchange(hass, entry, meter)
+    await replaced_meter_issue(hass, entry, meter)
     second_meter.serial = (0x1438, 0x0120, 1)
     form = await hass.config_entries.subentries.async_init(
         (entry.entry_id, SUBENTRY_METER),
@@ -214,7 +229,7 @@ async def test_accepted_meter_gets_entities_of_its_own(
     entry: CountisConfigEntry,
     meter: Meter,
 ) -> None:
-    issue = await exchange(hass, entry, meter)
+    issue = await replaced_meter_issue(hass, entry, meter)
     meter.model = "Countis E34"
     meter.tariff_count = 8
     form = await open_fix(post, issue)
@@ -225,9 +240,9 @@ async def test_accepted_meter_gets_entities_of_its_own(
     assert issues(hass) == []
 
     await until_read(hass, entry)
-    assert subentry_of(entry).unique_id == STRANGER_SERIAL
+    assert subentry_of(entry).unique_id == OTHER_SERIAL
     assert coordinator_of(entry).meter.profile.tariff_count == 8
-    assert state(hass, "energy_consumed", STRANGER_SERIAL) == "9000.0"
+    assert state(hass, "energy_consumed", OTHER_SERIAL) == "9000.0"
     # The entities of the old meter remain, with their history and without a value.
     assert state(hass, "energy_consumed") == STATE_UNAVAILABLE
 
@@ -235,14 +250,14 @@ async def test_accepted_meter_gets_entities_of_its_own(
         device.serial_number: device
         for device in dr.async_entries_for_config_entry(device_registry, entry.entry_id)
     }
-    assert devices[STRANGER_SERIAL].model == "COUNTIS E34"
+    assert devices[OTHER_SERIAL].model == "COUNTIS E34"
     assert await async_remove_config_entry_device(hass, entry, devices[SERIAL])
     assert not await async_remove_config_entry_device(
-        hass, entry, devices[STRANGER_SERIAL]
+        hass, entry, devices[OTHER_SERIAL]
     )
 
 
-async def test_meter_that_is_set_up_elsewhere_is_not_accepted(
+async def test_meter_that_is_already_configured_is_not_accepted(
     hass: HomeAssistant,
     post: Post,
     entry: CountisConfigEntry,
@@ -264,7 +279,7 @@ async def test_meter_that_is_set_up_elsewhere_is_not_accepted(
 async def test_meter_that_does_not_respond_is_not_accepted(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    form = await open_fix(post, await exchange(hass, entry, meter))
+    form = await open_fix(post, await replaced_meter_issue(hass, entry, meter))
     meter.offline = True
     result = await post(form["flow_id"])
     assert result["errors"] == {"base": "no_response"}
@@ -272,13 +287,13 @@ async def test_meter_that_does_not_respond_is_not_accepted(
     meter.offline = False
     result = await post(form["flow_id"])
     assert result["type"] == "create_entry"
-    assert subentry_of(entry).unique_id == STRANGER_SERIAL
+    assert subentry_of(entry).unique_id == OTHER_SERIAL
 
 
-async def test_right_meter_that_is_back_is_not_replaced(
+async def test_expected_meter_that_responds_again_is_not_replaced(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    form = await open_fix(post, await exchange(hass, entry, meter))
+    form = await open_fix(post, await replaced_meter_issue(hass, entry, meter))
     meter.serial = None
     result = await post(form["flow_id"])
     assert result["errors"] == {"base": "another_meter"}
@@ -286,20 +301,20 @@ async def test_right_meter_that_is_back_is_not_replaced(
     assert subentry_of(entry).unique_id == SERIAL
 
 
-async def test_meter_of_a_bus_that_is_not_set_up_is_not_accepted(
+async def test_other_meter_is_not_accepted_while_its_bus_is_not_set_up(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    form = await open_fix(post, await exchange(hass, entry, meter))
+    form = await open_fix(post, await replaced_meter_issue(hass, entry, meter))
     await hass.config_entries.async_unload(entry.entry_id)
     result = await post(form["flow_id"])
     assert (result["type"], result["reason"]) == ("abort", "not_set_up")
     assert result["description_placeholders"] == {"name": "COUNTIS E33 #1"}
 
 
-async def test_meter_that_is_deleted_meanwhile_is_not_accepted(
+async def test_meter_deleted_while_its_form_is_open_is_not_accepted(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    form = await open_fix(post, await exchange(hass, entry, meter))
+    form = await open_fix(post, await replaced_meter_issue(hass, entry, meter))
     hass.config_entries.async_remove_subentry(entry, subentry_of(entry).subentry_id)
     await hass.async_block_till_done()
     result = await post(form["flow_id"])
@@ -307,13 +322,13 @@ async def test_meter_that_is_deleted_meanwhile_is_not_accepted(
 
 
 @pytest.mark.parametrize("whole_bus", [True, False])
-async def test_removing_the_meter_ends_the_issue(
+async def test_removed_meter_or_bus_deletes_the_issue_of_another_meter(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
     whole_bus: bool,  # noqa: FBT001
 ) -> None:
-    await exchange(hass, entry, meter)
+    await replaced_meter_issue(hass, entry, meter)
     if whole_bus:
         await hass.config_entries.async_remove(entry.entry_id)
     else:
@@ -323,7 +338,7 @@ async def test_removing_the_meter_ends_the_issue(
     assert issues(hass) == []
 
 
-# -- counters ------------------------------------------------------------------
+# -- accepted levels -------------------------------------------------------------
 
 
 async def test_level_that_lasts_is_accepted_with_an_issue(
@@ -338,12 +353,13 @@ async def test_level_that_lasts_is_accepted_with_an_issue(
     meter.counters.consumed = 2_000_000
     for _ in range(5):
         await until_polled(entry)
-        clock.seconds += 14
+        clock.seconds += COUNTED_PAUSE
         assert state(hass, "energy_consumed") == "1234.56"
     await until(lambda: issues(hass))
     assert float(state(hass, "energy_consumed")) == pytest.approx(2000, abs=0.1)
     assert caplog.text.count("stayed there; accepted") == 1
-    # A power cut would make the old level the last one again.
+    # The accepted level is saved at once. Otherwise Home Assistant would have the old
+    # level after a power cut.
     stored = f"{DOMAIN}.{subentry_of(entry).subentry_id}"
     await until(
         lambda: (
@@ -362,16 +378,16 @@ async def test_level_that_lasts_is_accepted_with_an_issue(
     assert issues(hass) == []
 
 
-async def test_removing_the_meter_deletes_the_issue_of_a_counter(
+async def test_removed_meter_deletes_the_issue_of_a_counter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.counters.consumed = 2_000_000
     for _ in range(6):
         await until_polled(entry)
-        clock.seconds += 14
+        clock.seconds += COUNTED_PAUSE
     await until(lambda: issues(hass))
     await hass.config_entries.async_unload(entry.entry_id)
-    # The counter remains corrected.
+    # The issue remains, because the user still has to correct the statistics.
     assert only_issue(hass).translation_key == "counter_jumped"
     await hass.config_entries.async_setup(entry.entry_id)
     hass.config_entries.async_remove_subentry(entry, subentry_of(entry).subentry_id)
@@ -379,7 +395,7 @@ async def test_removing_the_meter_deletes_the_issue_of_a_counter(
     assert issues(hass) == []
 
 
-async def test_partial_counter_that_is_reset_at_the_meter_is_no_issue(
+async def test_partial_counter_reset_at_the_meter_creates_no_issue(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.counters.partial_consumed = 0
@@ -390,7 +406,7 @@ async def test_partial_counter_that_is_reset_at_the_meter_is_no_issue(
 # -- an offline meter ------------------------------------------------------------
 
 
-async def test_meter_that_is_offline_for_an_hour_is_an_issue_until_it_responds(
+async def test_meter_offline_for_an_hour_has_an_issue_until_it_responds(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -416,17 +432,20 @@ async def test_meter_that_is_offline_for_an_hour_is_an_issue_until_it_responds(
     await until(lambda: not issues(hass))
 
 
+# -- rejected counters -----------------------------------------------------------
+
+
 @pytest.fixture
-def reports_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Report rejected counters after a moment."""
+def early_issue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Create the issue of rejected counters after 0.1 s."""
     monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 0.1)
 
 
-@pytest.mark.usefixtures("reports_early")
-async def test_counter_that_fell_is_reported_and_the_issue_is_withdrawn(
+@pytest.mark.usefixtures("early_issue")
+async def test_issue_of_a_counter_that_fell_is_deleted_at_a_plausible_reading(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = NO_ENERGY_CONSUMED
     await until(lambda: issues(hass))
     issue = only_issue(hass)
     assert issue.translation_key == "counters_rejected"
@@ -443,7 +462,7 @@ async def test_counter_that_fell_is_reported_and_the_issue_is_withdrawn(
     assert state(hass, "energy_consumed") == "1234.56"
 
 
-@pytest.mark.usefixtures("reports_early")
+@pytest.mark.usefixtures("early_issue")
 async def test_counter_that_fell_is_accepted_when_the_user_confirms_it(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
@@ -461,7 +480,7 @@ async def test_counter_that_fell_is_accepted_when_the_user_confirms_it(
     assert issues(hass) == []
 
 
-@pytest.mark.usefixtures("reports_early")
+@pytest.mark.usefixtures("early_issue")
 async def test_counters_of_a_meter_that_is_not_set_up_cannot_be_confirmed(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
@@ -474,7 +493,7 @@ async def test_counters_of_a_meter_that_is_not_set_up_cannot_be_confirmed(
     assert (result["type"], result["reason"]) == ("abort", "not_set_up")
 
 
-@pytest.mark.usefixtures("reports_early")
+@pytest.mark.usefixtures("early_issue")
 async def test_level_that_changed_since_the_form_was_shown_is_shown_again(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
@@ -492,11 +511,12 @@ async def test_level_that_changed_since_the_form_was_shown_is_shown_again(
     await until(lambda: float(state(hass, "energy_consumed")) < 1)
 
 
-@pytest.mark.usefixtures("reports_early")
-async def test_counters_without_a_reading_are_reported_and_not_confirmed(
+@pytest.mark.usefixtures("early_issue")
+async def test_counters_without_a_plausible_reading_cannot_be_confirmed(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {50526: 0, 50527: 0}
+    # Without a frequency, each reading is implausible.
+    meter.override = NO_FREQUENCY
     await until(lambda: issues(hass))
     issue = only_issue(hass)
     assert issue.translation_key == "counters_rejected"
@@ -509,14 +529,14 @@ async def test_counters_without_a_reading_are_reported_and_not_confirmed(
     await until(lambda: not issues(hass))
 
 
-@pytest.mark.usefixtures("reports_early")
-async def test_issue_ends_when_the_rejected_counters_are_disabled(
+@pytest.mark.usefixtures("early_issue")
+async def test_issue_is_deleted_when_the_rejected_counters_are_disabled(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     entity_registry: er.EntityRegistry,
     meter: Meter,
 ) -> None:
-    meter.override = {51202: 0, 51203: 0}
+    meter.override = NO_TARIFF_1_ENERGY
     await until(lambda: issues(hass))
     for tariff in (1, 2, 3, 4):
         registered = entity_registry.async_get_entity_id(
@@ -532,11 +552,11 @@ async def test_issue_ends_when_the_rejected_counters_are_disabled(
     await until(lambda: not issues(hass))
 
 
-@pytest.mark.usefixtures("reports_early")
+@pytest.mark.usefixtures("early_issue")
 async def test_issue_of_rejected_counters_stays_while_the_meter_is_offline(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = NO_ENERGY_CONSUMED
     await until(lambda: issues(hass))
     meter.offline = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)

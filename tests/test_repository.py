@@ -18,7 +18,7 @@ TEMPLATES = sorted(
 
 
 def workflow(name: str) -> Any:
-    """Read a workflow."""
+    """Return the content of a workflow file."""
     return yaml.safe_load((GITHUB / "workflows" / name).read_text())
 
 
@@ -38,7 +38,7 @@ def test_oldest_supported_home_assistant_is_tested() -> None:
     assert tested.rpartition(".")[0] == oldest.rpartition(".")[0]
 
 
-def test_modbus_packages_are_those_of_home_assistant() -> None:
+def test_modbus_packages_have_the_versions_of_home_assistant() -> None:
     required = {
         match[1]: match[3]
         for requirement in load(CORE / "modbus" / "manifest.json")["requirements"]
@@ -48,7 +48,7 @@ def test_modbus_packages_are_those_of_home_assistant() -> None:
     assert {package: version(package) for package in required} == required
 
 
-def test_workflow_tests_each_home_assistant_with_requirements() -> None:
+def test_workflow_tests_each_version_with_a_requirements_file() -> None:
     prefix = "requirements_test"
     versions = {
         path.stem.removeprefix(prefix).removeprefix("_")

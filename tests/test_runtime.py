@@ -1,4 +1,4 @@
-"""The meters of a bus: added, changed, removed and lost while the others are polled."""
+"""Meters that are added, changed, removed or offline while the others are polled."""
 
 from collections.abc import AsyncGenerator
 import logging
@@ -46,13 +46,13 @@ from .common import (
     until_read,
 )
 
-# Before the test package replaces it.
+# The method of Home Assistant, before the test package replaces it.
 async_remove_file = Store.async_remove
 
 
 @pytest.fixture
 def third_meter(clock: Clock) -> Meter:
-    """Return the meter of unit ID 2 as it responds at unit ID 3 after a change."""
+    """Return an offline meter at unit ID 3 with the serial number of unit ID 2."""
     return Meter(unit_id=3, clock=clock, serial=(0x1438, 0x0120, 2), offline=True)
 
 
@@ -68,7 +68,7 @@ async def line(
 async def reconfigure(
     hass: HomeAssistant, entry: CountisConfigEntry, before: int, after: int
 ) -> FlowResult:
-    """Move a meter to another unit ID."""
+    """Reconfigure a meter to another unit ID, and return the result of the dialog."""
     subentry_id = subentry_of(entry, before).subentry_id
     form = await hass.config_entries.subentries.async_init(
         (entry.entry_id, SUBENTRY_METER),
@@ -82,14 +82,14 @@ async def reconfigure(
 
 
 async def remove(hass: HomeAssistant, entry: CountisConfigEntry, unit_id: int) -> None:
-    """Delete a meter."""
+    """Delete the subentry of a meter."""
     subentry_id = subentry_of(entry, unit_id).subentry_id
     assert hass.config_entries.async_remove_subentry(entry, subentry_id)
     await hass.async_block_till_done()
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was logged as an error or a warning, by anyone but tmodbus."""
+    """Return the warnings and errors that Home Assistant and the integration logged."""
     return [
         record.getMessage()
         for record in caplog.records
@@ -106,7 +106,7 @@ class Polls:
     """The times at which the measurements of the meter at unit ID 1 are read."""
 
     def __init__(self, line: Line) -> None:
-        """Begin to note the times."""
+        """Note the time of each request in s."""
         self.times: list[float] = []
         line.on_request = self._note
 
@@ -115,21 +115,21 @@ class Polls:
             self.times.append(time.monotonic())
 
     async def until_more(self, count: int) -> None:
-        """Wait for so many polls."""
+        """Wait for so many more polls."""
         count += len(self.times)
         await until(lambda: len(self.times) >= count)
 
     @property
-    def lost(self) -> int:
+    def missed(self) -> int:
         """Return the number of polls that are missing in a grid of 1 s.
 
-        A poll may be late by almost a period.
+        A poll may be late by up to 0.9 s.
         """
         elapsed = self.times[-1] - self.times[0]
         return max(0, int(elapsed + 0.1) - (len(self.times) - 1))
 
 
-async def add_second(
+async def add_second_again(
     hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter
 ) -> None:
     """Remove the second meter, and add it again."""
@@ -137,22 +137,22 @@ async def add_second(
     await add_meter(unit_id=2)
 
 
-async def move_second(
+async def change_second_unit_id(
     hass: HomeAssistant, entry: CountisConfigEntry, second: Meter, third: Meter
 ) -> None:
-    """Move the second meter to another unit ID."""
+    """Change the unit ID of the second meter from 2 to 3."""
     second.offline, third.offline = True, False
     assert (await reconfigure(hass, entry, 2, 3))["reason"] == "reconfigure_successful"
     await until(lambda: state(hass, "power", SECOND_SERIAL) == "1300")
 
 
-async def lose_second(entry: CountisConfigEntry, second: Meter) -> None:
-    """Lose the second meter."""
+async def set_second_offline(entry: CountisConfigEntry, second: Meter) -> None:
+    """Wait until the second meter is offline."""
     second.offline = True
     await until(lambda: not coordinator_of(entry, 2).online)
 
 
-@pytest.mark.parametrize("change", ["add", "move", "lose"])
+@pytest.mark.parametrize("change", ["add", "unit ID", "offline"])
 async def test_change_of_one_meter_costs_the_others_no_poll(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
@@ -167,13 +167,13 @@ async def test_change_of_one_meter_costs_the_others_no_poll(
     polls = Polls(line)
     await polls.until_more(2)
     if change == "add":
-        await add_second(hass, entry, add_meter)
-    elif change == "move":
-        await move_second(hass, entry, second_meter, third_meter)
+        await add_second_again(hass, entry, add_meter)
+    elif change == "unit ID":
+        await change_second_unit_id(hass, entry, second_meter, third_meter)
     else:
-        await lose_second(entry, second_meter)
+        await set_second_offline(entry, second_meter)
     await polls.until_more(3)
-    assert polls.lost == 0
+    assert polls.missed == 0
     assert coordinator_of(entry) is first
     assert first.online
 
@@ -188,18 +188,18 @@ async def test_meter_is_polled_every_second_on_the_slowest_bus(
     polls = Polls(line)
     await polls.until_more(5)
     assert polls.times[-1] - polls.times[0] > 3.5
-    assert polls.lost == 0
+    assert polls.missed == 0
 
 
-# -- removing --------------------------------------------------------------------
+# -- removed and added meters ----------------------------------------------------
 
 
-async def test_deleted_meter_leaves_nothing_behind(
+async def test_deleted_meter_has_no_device_issue_stored_counters_or_requests(
     hass: HomeAssistant,
     device_registry: dr.DeviceRegistry,
     entity_registry: er.EntityRegistry,
-    quick: None,
-    impatient: None,
+    fast_polling: None,
+    short_pauses: None,
     entry: CountisConfigEntry,
     add_meter: AddMeter,
     second_meter: Meter,
@@ -232,17 +232,15 @@ async def test_deleted_meter_leaves_nothing_behind(
     assert reads(line.requests, 2) == []
 
 
-async def test_save_that_is_due_does_not_bring_a_deleted_meter_back(
+async def test_pending_save_does_not_store_the_counters_of_a_deleted_meter(
     hass: HomeAssistant,
-    quick: None,
+    fast_polling: None,
     entry: CountisConfigEntry,
-    meter: Meter,
-    clock: Clock,
     hass_storage: dict[str, Any],
 ) -> None:
     key = f"{DOMAIN}.{subentry_of(entry).subentry_id}"
     await until_polled(entry)
-    # The replacement of the test package does not cancel a save that is due.
+    # The replacement in the test package does not cancel a pending save.
     with patch.object(Store, "async_remove", async_remove_file):
         await remove(hass, entry, 1)
     hass_storage.pop(key, None)
@@ -253,7 +251,7 @@ async def test_save_that_is_due_does_not_bring_a_deleted_meter_back(
 
 async def test_meter_is_added_to_a_bus_without_meters(
     hass: HomeAssistant,
-    quick: None,
+    fast_polling: None,
     entry: CountisConfigEntry,
     add_meter: AddMeter,
 ) -> None:
@@ -263,14 +261,14 @@ async def test_meter_is_added_to_a_bus_without_meters(
     assert state(hass, "power") == "1300"
 
 
-# -- what is read ----------------------------------------------------------------
+# -- reads -----------------------------------------------------------------------
 
 
 async def test_only_the_identity_is_read_if_only_buttons_are_enabled(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
-    quick: None,
-    impatient: None,
+    fast_polling: None,
+    short_pauses: None,
     entry: CountisConfigEntry,
     meter: Meter,
     line: Line,
@@ -284,13 +282,13 @@ async def test_only_the_identity_is_read_if_only_buttons_are_enabled(
             )
     await hass.config_entries.async_unload(entry.entry_id)
     await hass.config_entries.async_setup(entry.entry_id)
-    # A request of before may be on the line still.
+    # The last request before the reload may still be on the line.
     await until(lambda: reads(line.requests)[-1] == (50006, 5))
     line.requests.clear()
     await until(lambda: len(line.requests) > 5)
     assert set(reads(line.requests)) == {(50006, 5)}
 
-    # It is known nevertheless whether the meter is online.
+    # The reads of the identity still show whether the meter is online.
     button = "reset_partial_counters"
     meter.offline = True
     await until(lambda: state(hass, button) == STATE_UNAVAILABLE)
@@ -302,11 +300,11 @@ async def test_only_the_identity_is_read_if_only_buttons_are_enabled(
 async def test_entity_that_is_enabled_later_is_read_at_once(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
-    quick: None,
+    fast_polling: None,
     entry: CountisConfigEntry,
     line: Line,
 ) -> None:
-    # Read each hour otherwise.
+    # The period of this block is an hour.
     entity = entity_id(hass, "clock_offset")
     entity_registry.async_update_entity(entity, disabled_by=None)
     line.requests.clear()
@@ -317,7 +315,7 @@ async def test_entity_that_is_enabled_later_is_read_at_once(
 
 
 async def test_reading_that_is_older_than_the_shown_one_is_not_shown(
-    hass: HomeAssistant, quick: None, entry: CountisConfigEntry
+    hass: HomeAssistant, fast_polling: None, entry: CountisConfigEntry
 ) -> None:
     coordinator_of(entry).take(
         Reading("energies", {"energy_consumed": 1.0}, requested_at=0)
@@ -335,9 +333,9 @@ def profile_of(entry: CountisConfigEntry) -> Profile:
 
 @pytest.fixture
 async def without_tariffs(
-    hass: HomeAssistant, quick: None, meter: Meter, add_meter: AddMeter
+    hass: HomeAssistant, fast_polling: None, meter: Meter, add_meter: AddMeter
 ) -> CountisConfigEntry:
-    """Return the entry of a meter that has no tariffs and counts no overflows."""
+    """Return the entry of a meter whose tariffs and overflows are not supported."""
     meter.refused_blocks = {51200, 50848, 36864}
     await add_meter()
     entry: CountisConfigEntry
@@ -346,7 +344,7 @@ async def without_tariffs(
     return entry
 
 
-async def test_other_firmware_has_the_profile_taken_anew(
+async def test_profile_is_taken_again_after_a_change_of_the_firmware(
     hass: HomeAssistant,
     device_registry: dr.DeviceRegistry,
     without_tariffs: CountisConfigEntry,
@@ -362,7 +360,7 @@ async def test_other_firmware_has_the_profile_taken_anew(
     assert profile_of(entry).software_version == "1.02"
     await until(lambda: profile_of(entry).software_version == "2.00")
     await until_read(hass, entry)
-    # The new entities appear beside the old ones, without a reload.
+    # The new entities are added without a reload.
     assert entry.runtime_data is before
     assert state(hass, "tariff_1_energy") == "1000.0"
     assert state(hass, "tariff") == "1"
@@ -373,10 +371,10 @@ async def test_other_firmware_has_the_profile_taken_anew(
     assert errors(caplog) == []
 
 
-async def test_refused_block_has_the_profile_taken_anew(
+async def test_profile_is_taken_again_after_a_refused_block(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
-    quick: None,
+    fast_polling: None,
     entry: CountisConfigEntry,
     meter: Meter,
     line: Line,
@@ -398,12 +396,11 @@ async def test_refused_block_has_the_profile_taken_anew(
     assert errors(caplog) == []
 
 
-async def test_profile_of_an_older_version_is_taken_anew(
+async def test_profile_of_an_older_version_is_taken_again(
     hass: HomeAssistant,
-    quick: None,
+    fast_polling: None,
     entry: CountisConfigEntry,
     line: Line,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
     subentry = subentry_of(entry)
@@ -422,10 +419,10 @@ async def test_profile_of_an_older_version_is_taken_anew(
     assert state(hass, "power") == "1300"
 
 
-async def test_other_transformers_have_the_profile_taken_anew(
+async def test_profile_is_taken_again_after_a_change_of_the_transformers(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
-    quick: None,
+    fast_polling: None,
     meter: Meter,
     add_meter: AddMeter,
 ) -> None:
@@ -447,9 +444,9 @@ async def test_other_transformers_have_the_profile_taken_anew(
     assert state(hass, "ct_ratio") == "200.0"
 
 
-async def test_profile_that_cannot_be_taken_is_tried_again(
+async def test_profile_that_cannot_be_taken_is_retried(
     hass: HomeAssistant,
-    quick: None,
+    fast_polling: None,
     entry: CountisConfigEntry,
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
@@ -459,7 +456,7 @@ async def test_profile_that_cannot_be_taken_is_tried_again(
     monkeypatch.setattr(coordinator, "PROFILE_PERIOD", 0)
     await hass.config_entries.async_unload(entry.entry_id)
     meter.override = {50007: 200}
-    # A meter that had counters has them again after its start.
+    # Supported counters that are refused mark a meter that is starting.
     meter.refused_blocks = {50944, 50768}
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: "the profile cannot be taken" in caplog.text)
@@ -470,9 +467,9 @@ async def test_profile_that_cannot_be_taken_is_tried_again(
     assert state(hass, "energy_consumed") == "1234.56"
 
 
-async def test_profile_is_not_taken_anew_more_often_than_each_hour(
+async def test_profile_that_cannot_be_taken_is_not_retried_within_an_hour(
     hass: HomeAssistant,
-    quick: None,
+    fast_polling: None,
     entry: CountisConfigEntry,
     meter: Meter,
     line: Line,
@@ -490,9 +487,9 @@ async def test_profile_is_not_taken_anew_more_often_than_each_hour(
     assert reads(line.requests).count((50000, 66)) == 1
 
 
-async def test_meter_that_is_deleted_while_its_profile_is_taken_is_no_error(
+async def test_meter_deleted_while_its_profile_is_taken_logs_no_error(
     hass: HomeAssistant,
-    quick: None,
+    fast_polling: None,
     entry: CountisConfigEntry,
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
@@ -520,10 +517,10 @@ async def test_meter_that_is_deleted_while_its_profile_is_taken_is_no_error(
 # -- names and settings ----------------------------------------------------------
 
 
-async def test_moved_meter_keeps_its_entities_and_gets_another_name(
+async def test_meter_with_another_unit_id_keeps_its_entities_and_is_renamed(
     hass: HomeAssistant,
     device_registry: dr.DeviceRegistry,
-    quick: None,
+    fast_polling: None,
     entry: CountisConfigEntry,
     add_meter: AddMeter,
     second_meter: Meter,
@@ -533,7 +530,7 @@ async def test_moved_meter_keeps_its_entities_and_gets_another_name(
     await add_meter(unit_id=2)
     before = coordinator_of(entry, 2)
     accepted = before.meter.counters.values
-    await move_second(hass, entry, second_meter, third_meter)
+    await change_second_unit_id(hass, entry, second_meter, third_meter)
     after = coordinator_of(entry, 3)
     assert after is before
     assert after.meter.unit_id == 3
@@ -545,8 +542,8 @@ async def test_moved_meter_keeps_its_entities_and_gets_another_name(
     assert names == {SERIAL: "COUNTIS E33 #1", SECOND_SERIAL: "COUNTIS E33 #3"}
 
 
-async def test_changed_connection_is_followed_by_a_reload(
-    hass: HomeAssistant, quick: None, entry: CountisConfigEntry
+async def test_changed_connection_reloads_the_entry(
+    hass: HomeAssistant, fast_polling: None, entry: CountisConfigEntry
 ) -> None:
     before = entry.runtime_data
     hass.config_entries.async_update_entry(

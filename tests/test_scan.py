@@ -1,4 +1,4 @@
-"""The scan for meters: in virtual time, and over a real serial line."""
+"""The scan for meters, on a bus in memory and through a client on a line."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -14,7 +14,6 @@ from modbus_connection import (
 from modbus_connection.tmodbus import ModbusConnection
 import pytest
 
-from custom_components.socomec_countis.countis import probe as probe_module
 from custom_components.socomec_countis.countis.bus import (
     LONGEST_WAIT,
     PROBES_UNTIL_RECOVERY,
@@ -42,49 +41,49 @@ from custom_components.socomec_countis.countis.scan import (
 from simulator import FLIPPED, Line, Meter
 
 from .common import SERIAL, memory_line
-from .virtual_bus import (
+from .scanned_bus import (
     OPEN_SECONDS,
-    VirtualBus,
-    VirtualMeter,
-    seconds_of,
+    ScannedBus,
+    ScannedMeter,
+    duration_of,
     worst_case_seconds,
 )
-from .virtual_time import run
 
 USUAL = LineSettings(9600, "N", 2)
 SLOW = LineSettings(4800, "N", 2)
 FAST = LineSettings(38400, "N", 2)
 LAST = SCAN_SETTINGS[-1]
 
-# By the manual: 9600 to 38400 baud, 8N2, 8E1 and 8O1, for which 8E2 and 8O2 do.
+# The manual lists 9600 to 38400 baud with 8N2, 8E1 and 8O1. A meter also follows 8E2
+# and 8O2, because the second stop bit is an idle line.
 AUTO_MODE = [each for each in SCAN_SETTINGS if each.baudrate > 4800]
 
-PROFILE_SECONDS = 2.0  # more than what a profile takes at 4800 baud
+PROFILE_SECONDS = 2.0  # to take a profile at 4800 baud, rounded up
 
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
-def at(unit_id: int, *settings: LineSettings, **changes: Any) -> VirtualMeter:
-    """Return a meter in memory at a unit ID, with settings that it understands."""
-    return VirtualMeter(Meter(unit_id=unit_id), settings or [USUAL], **changes)
+def at(unit_id: int, *settings: LineSettings, **changes: Any) -> ScannedMeter:
+    """Return a meter on the bus with its line settings, by default the usual ones."""
+    return ScannedMeter(Meter(unit_id=unit_id), settings or [USUAL], **changes)
 
 
 def unit_ids_of(found: Sequence[FoundMeter]) -> list[int]:
-    """Return where meters were found."""
+    """Return the unit IDs of meters that were found."""
     return [each.unit_id for each in found]
 
 
-# -- which settings, and in which order ------------------------------------------------
+# -- settings, and the order of the probes ---------------------------------------------
 
 
-def test_line_settings_are_written_as_usual() -> None:
+def test_line_settings_have_the_common_notation() -> None:
     assert str(LineSettings(9600, "N", 1)) == "9600 baud, 8N1"
 
 
-def test_settings_of_a_meter_are_all_combinations() -> None:
+def test_all_settings_contain_each_combination_once() -> None:
     assert len(ALL_SETTINGS) == len(set(ALL_SETTINGS)) == 4 * 3 * 2
 
 
@@ -114,7 +113,7 @@ def test_scan_tries_each_speed_and_parity_once_with_2_stop_bits() -> None:
         ({"baudrate": 57600}, []),
     ],
 )
-def test_known_settings_restrict_those_to_try(
+def test_known_settings_restrict_the_settings_to_try(
     known: dict[str, Any], tried: list[str]
 ) -> None:
     assert [str(each) for each in settings_to_try(**known)] == tried
@@ -141,7 +140,7 @@ def test_first_unit_ids_are_probed_again_with_known_settings() -> None:
     assert [each.unit_id for each in probes] == [*range(1, 256), *range(1, 17)]
 
 
-def test_single_unit_id_is_probed_patiently_at_last() -> None:
+def test_single_unit_id_is_probed_patiently_at_the_end() -> None:
     probes = list(plan(SCAN_SETTINGS, [7]))
     assert probes[:11] == [Probe(USUAL, 7)] * 10 + [Probe(SLOW, 7)]
     patient = [each for each in probes if each.patient]
@@ -163,16 +162,16 @@ def test_single_unit_id_is_probed_patiently_at_last() -> None:
         ([USUAL], [1], 6),
     ],
 )
-def test_scan_without_a_meter_ends_in_time(
+async def test_scan_without_a_meter_ends_within_the_worst_case(
     settings: Sequence[LineSettings], unit_ids: Sequence[int], seconds: float
 ) -> None:
-    line = VirtualBus(opening_seconds=OPEN_SECONDS)
-    scan = Scan(line.open, settings, unit_ids)
-    took = run(seconds_of(scan.async_run()))
-    # Two more check once whether the adapter echoes.
-    probes = len(line.unit_ids()) - 2
+    bus = ScannedBus(opening_seconds=OPEN_SECONDS)
+    scan = Scan(bus.open, settings, unit_ids)
+    took = await duration_of(scan.async_run())
+    # The echo check sends two more requests.
+    probes = len(bus.unit_ids()) - 2
     assert probes == len(list(plan(settings, unit_ids)))
-    # Virtual time knows neither a host nor how long a port takes to open again.
+    # On a bus in memory, the host and the recoveries take no time.
     reserve = (HOST_SECONDS + OPEN_SECONDS / PROBES_UNTIL_RECOVERY) * probes
     assert took <= worst_case_seconds(settings, unit_ids) < seconds
     assert took >= worst_case_seconds(settings, unit_ids) - reserve - 0.5
@@ -180,209 +179,202 @@ def test_scan_without_a_meter_ends_in_time(
     assert scan.remaining_seconds == 0
 
 
-def test_scan_of_unknown_bus_ends_in_time_wherever_the_meter_is() -> None:
-    for unit_id in (17, 255):
-        line = VirtualBus([at(unit_id, LAST)], opening_seconds=OPEN_SECONDS)
-        scan = Scan(line.open)
-        took = run(seconds_of(scan.async_run()))
-        assert unit_ids_of(scan.found) == [unit_id]
-        assert scan.found[0].settings == LAST
-        assert took < worst_case_seconds() + PROFILE_SECONDS < 300
+@pytest.mark.parametrize("unit_id", [17, 255])
+async def test_scan_with_all_settings_ends_within_300_s(unit_id: int) -> None:
+    bus = ScannedBus([at(unit_id, LAST)], opening_seconds=OPEN_SECONDS)
+    scan = Scan(bus.open)
+    took = await duration_of(scan.async_run())
+    assert unit_ids_of(scan.found) == [unit_id]
+    assert scan.found[0].settings == LAST
+    assert took < worst_case_seconds() + PROFILE_SECONDS < 300
 
 
-def test_likely_meter_is_found_at_once() -> None:
-    async def check() -> None:
-        loop = asyncio.get_running_loop()
-        found_at: dict[int, float] = {}
-        scan = Scan(VirtualBus([at(1), at(2)], opening_seconds=OPEN_SECONDS).open)
+async def test_meters_at_first_unit_ids_are_found_within_4_s() -> None:
+    loop = asyncio.get_running_loop()
+    found_at: dict[int, float] = {}
+    scan = Scan(ScannedBus([at(1), at(2)], opening_seconds=OPEN_SECONDS).open)
 
-        def look() -> None:
-            found_at.setdefault(len(scan.found), loop.time())
+    def on_change() -> None:
+        found_at.setdefault(len(scan.found), loop.time())
 
-        scan.on_change = look
-        await scan.async_run()
-        assert found_at[2] < 2 * PROFILE_SECONDS
-
-    run(check())
+    scan.on_change = on_change
+    await scan.async_run()
+    assert found_at[2] < 2 * PROFILE_SECONDS
 
 
-def test_remaining_seconds_follow_what_probes_take() -> None:
-    async def check() -> None:
-        loop = asyncio.get_running_loop()
-        remaining: list[float] = []
-        # A gateway waits for a second and a half, not for 60 ms.
-        line = VirtualBus(framing="tcp", response_timeout=1.5)
-        scan = Scan(line.open, [USUAL], range(1, 101))
-        scan.on_change = lambda: remaining.append(loop.time() + scan.remaining_seconds)
-        await scan.async_run()
-        assert remaining[0] == pytest.approx(116 * 0.085, rel=0.05)
-        assert all(
-            each == pytest.approx(loop.time(), rel=0.1) for each in remaining[50:]
-        )
-
-    run(check())
+async def test_remaining_seconds_follow_the_duration_of_the_probes() -> None:
+    loop = asyncio.get_running_loop()
+    remaining: list[float] = []
+    # Behind this gateway, a probe takes 1.5 s, not the expected 85 ms.
+    bus = ScannedBus(framing="tcp", response_timeout=1.5)
+    scan = Scan(bus.open, [USUAL], range(1, 101))
+    scan.on_change = lambda: remaining.append(loop.time() + scan.remaining_seconds)
+    await scan.async_run()
+    assert remaining[0] == pytest.approx(116 * 0.085, rel=0.05)
+    assert all(each == pytest.approx(loop.time(), rel=0.1) for each in remaining[50:])
 
 
-def test_network_extends_the_response_timeout_of_probes() -> None:
-    line = VirtualBus([at(20, delay=0.2)], response_timeout=0.5)
-    scan = Scan(line.open, [USUAL], range(1, 31))
-    run(scan.async_run())
+async def test_longer_timeout_of_the_bus_extends_the_timeout_of_probes() -> None:
+    bus = ScannedBus([at(20, delay=0.2)], response_timeout=0.5)
+    scan = Scan(bus.open, [USUAL], range(1, 31))
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [20]
 
 
-def test_measured_delay_of_the_bus_extends_the_response_timeout() -> None:
-    async def found(delay: float) -> list[int]:
-        line = VirtualBus([at(20, delay=0.09)], bus=Bus(baudrate=9600))
-        assert line.bus is not None
-        line.bus.delay = delay
-        scan = Scan(line.open, [USUAL], range(1, 31))
-        await scan.async_run()
-        return unit_ids_of(scan.found)
-
-    assert run(found(0.03)) == []
-    assert run(found(0.05)) == [20]
+@pytest.mark.parametrize(("delay", "found"), [(0.03, []), (0.05, [20])])
+async def test_measured_delay_of_the_bus_extends_the_response_timeout(
+    delay: float, found: list[int]
+) -> None:
+    bus = ScannedBus([at(20, delay=0.09)], bus=Bus(baudrate=9600))
+    assert bus.bus is not None
+    bus.bus.delay = delay
+    scan = Scan(bus.open, [USUAL], range(1, 31))
+    await scan.async_run()
+    assert unit_ids_of(scan.found) == found
 
 
 # -- what is found ---------------------------------------------------------------------
 
 
-def test_settings_are_found_for_a_known_unit_id() -> None:
-    line = VirtualBus([at(7, FAST)])
-    scan = Scan(line.open, unit_ids=[7])
-    run(scan.async_run())
+async def test_settings_are_found_for_a_known_unit_id() -> None:
+    bus = ScannedBus([at(7, FAST)])
+    scan = Scan(bus.open, unit_ids=[7])
+    await scan.async_run()
     (found,) = scan.found
     assert (found.unit_id, found.settings) == (7, FAST)
     assert found.profile.serial_number == "1438012000007"
     assert found.profile.model == "COUNTIS E33"
-    assert line.opened == list(SCAN_SETTINGS[: SCAN_SETTINGS.index(FAST) + 1])
+    assert bus.opened == list(SCAN_SETTINGS[: SCAN_SETTINGS.index(FAST) + 1])
 
 
 @pytest.mark.parametrize("settings", [[USUAL], SCAN_SETTINGS])
-def test_meter_that_takes_a_second_is_found_at_a_known_unit_id(
+async def test_meter_with_delay_of_990_ms_is_found_at_a_known_unit_id(
     settings: Sequence[LineSettings],
 ) -> None:
-    line = VirtualBus([at(7, USUAL, delay=0.99)])
-    scan = Scan(line.open, settings, [7])
-    run(scan.async_run())
+    bus = ScannedBus([at(7, USUAL, delay=0.99)])
+    scan = Scan(bus.open, settings, [7])
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [7]
     assert scan.others == set()
 
 
 @pytest.mark.parametrize("settings", [[FAST], SCAN_SETTINGS])
-def test_meter_in_auto_mode_is_found_at_a_known_unit_id(
+async def test_meter_in_auto_mode_is_found_at_a_known_unit_id(
     settings: Sequence[LineSettings],
 ) -> None:
-    line = VirtualBus([at(7, *AUTO_MODE, requests_needed=9)])
-    scan = Scan(line.open, settings, [7])
-    run(scan.async_run())
+    bus = ScannedBus([at(7, *AUTO_MODE, requests_needed=9)])
+    scan = Scan(bus.open, settings, [7])
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [7]
     assert scan.found[0].settings == settings[0]
 
 
 @pytest.mark.parametrize("settings", [[USUAL], SCAN_SETTINGS])
-def test_meters_in_auto_mode_are_found_at_unknown_unit_ids(
+async def test_meters_in_auto_mode_are_found_at_unknown_unit_ids(
     settings: Sequence[LineSettings],
 ) -> None:
     needed = 9
-    line = VirtualBus(
+    bus = ScannedBus(
         [at(each, *AUTO_MODE, requests_needed=needed) for each in (1, 16, 20, 200)]
     )
-    scan = Scan(line.open, settings)
-    took = run(seconds_of(scan.async_run()))
+    scan = Scan(bus.open, settings)
+    took = await duration_of(scan.async_run())
     assert sorted(unit_ids_of(scan.found)) == [1, 16, 20, 200]
     assert {each.settings for each in scan.found} == {USUAL}
     assert took < 30 + 4 * PROFILE_SECONDS
 
 
-def test_after_a_response_others_are_looked_for_with_its_settings_only() -> None:
-    line = VirtualBus([at(3, FAST), at(5, FAST), at(30, FAST)])
-    scan = Scan(line.open, unit_ids=range(1, 41))
-    run(scan.async_run())
+async def test_only_the_settings_of_the_first_response_are_probed() -> None:
+    bus = ScannedBus([at(3, FAST), at(5, FAST), at(30, FAST)])
+    scan = Scan(bus.open, unit_ids=range(1, 41))
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [3, 5, 30]
-    assert line.opened == [USUAL, SLOW, FAST]
+    assert bus.opened == [USUAL, SLOW, FAST]
     assert scan.trying == FAST
-    probed = [unit_id for settings, unit_id, _ in line.requests if settings == FAST]
+    probed = [unit_id for settings, unit_id, _ in bus.requests if settings == FAST]
     assert list(dict.fromkeys(probed[::-1]))[::-1] == [3, 5, 1, 2, 4, *range(6, 41)]
 
 
-def test_settings_of_another_device_are_those_of_the_bus() -> None:
+async def test_response_of_another_device_determines_the_settings() -> None:
     other = at(3, FAST)
     other.meter.override = {50000: ord("X")}
-    line = VirtualBus([other, at(5, FAST)])
-    scan = Scan(line.open, unit_ids=range(1, 21))
-    run(scan.async_run())
+    bus = ScannedBus([other, at(5, FAST)])
+    scan = Scan(bus.open, unit_ids=range(1, 21))
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [5]
     assert scan.others == {3}
-    assert line.opened[-1] == FAST
+    assert bus.opened[-1] == FAST
 
 
 @pytest.mark.parametrize("exception", [1, 2, 4])
-def test_device_that_refuses_everything_is_another_one(exception: int) -> None:
+async def test_device_that_refuses_all_requests_is_another_device(
+    exception: int,
+) -> None:
     other = at(1)
     other.meter.exception_code = exception
-    line = VirtualBus([other, at(2)])
-    scan = Scan(line.open, [USUAL], [1, 2, 3])
-    run(scan.async_run())
+    bus = ScannedBus([other, at(2)])
+    scan = Scan(bus.open, [USUAL], [1, 2, 3])
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [2]
     assert scan.others == {1}
 
 
 @pytest.mark.parametrize("exception", [10, 11])
-def test_lost_response_behind_a_gateway_is_no_device(exception: int) -> None:
-    silent = at(1)
-    silent.meter.exception_code = exception
-    line = VirtualBus([silent, at(2)], framing="tcp")
-    scan = Scan(line.open, [USUAL], [1, 2, 3])
-    run(scan.async_run())
+async def test_gateway_exception_without_response_is_no_device(exception: int) -> None:
+    offline = at(1)
+    offline.meter.exception_code = exception
+    bus = ScannedBus([offline, at(2)], framing="tcp")
+    scan = Scan(bus.open, [USUAL], [1, 2, 3])
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [2]
     assert scan.others == set()
 
 
-def test_meter_that_starts_up_is_found_when_it_is_probed_again() -> None:
+async def test_meter_that_starts_up_is_found_by_its_next_probe() -> None:
     starting = at(1)
     starting.meter.starting = True
-    line = VirtualBus([starting])
-    scan = Scan(line.open, [USUAL], range(1, 40))
+    bus = ScannedBus([starting])
+    scan = Scan(bus.open, [USUAL], range(1, 40))
     others: list[set[int]] = []
 
-    def look() -> None:
+    def on_change() -> None:
         others.append(set(scan.others))
         starting.meter.starting = scan.unit_id == 1 and len(others) < 30
 
-    scan.on_change = look
-    run(scan.async_run())
+    scan.on_change = on_change
+    await scan.async_run()
     assert {1} in others
     assert unit_ids_of(scan.found) == [1]
     assert scan.others == set()
 
 
-def test_damaged_response_to_a_probe_is_requested_again() -> None:
+async def test_damaged_response_to_a_probe_is_retried() -> None:
     damaged = ModbusProtocolError("wrong CRC")
-    line = VirtualBus([at(1), at(20)], errors={20: [damaged]})
-    scan = Scan(line.open, [USUAL], range(1, 31))
-    run(scan.async_run())
+    bus = ScannedBus([at(1), at(20)], errors={20: [damaged]})
+    scan = Scan(bus.open, [USUAL], range(1, 31))
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [1, 20]
-    assert line.disconnects == 1
+    assert bus.disconnects == 1
 
 
-def test_noise_is_no_device() -> None:
+async def test_two_damaged_responses_are_no_device() -> None:
     damaged = ModbusProtocolError("wrong CRC")
-    line = VirtualBus([at(2)], errors={1: [damaged, damaged]})
-    scan = Scan(line.open, [USUAL, FAST], [1, 2])
-    run(scan.async_run())
+    bus = ScannedBus([at(2)], errors={1: [damaged, damaged]})
+    scan = Scan(bus.open, [USUAL, FAST], [1, 2])
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [2]
     assert scan.others == set()
 
 
-def test_profile_is_taken_again_after_disturbances() -> None:
+async def test_profile_is_taken_again_after_damaged_responses() -> None:
     damaged = ModbusProtocolError("wrong CRC")
-    line = VirtualBus([at(1)], errors={1: [None, damaged, damaged]})
-    scan = Scan(line.open, [USUAL], [1, 2])
-    run(scan.async_run())
+    bus = ScannedBus([at(1)], errors={1: [None, damaged, damaged]})
+    scan = Scan(bus.open, [USUAL], [1, 2])
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [1]
 
 
-# -- what can be seen, and how it ends -------------------------------------------------
+# -- progress, and the end of a scan ---------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -396,41 +388,40 @@ def test_profile_is_taken_again_after_disturbances() -> None:
         (SCAN_SETTINGS, range(1, 40), at(99)),
     ],
 )
-def test_progress_never_falls_and_ends_at_1(
-    settings: Sequence[LineSettings], unit_ids: Sequence[int], present: VirtualMeter
+async def test_progress_never_decreases_and_ends_at_1(
+    settings: Sequence[LineSettings], unit_ids: Sequence[int], present: ScannedMeter
 ) -> None:
     seen: list[float] = []
-    line = VirtualBus([present])
-    scan = Scan(line.open, settings, unit_ids)
+    bus = ScannedBus([present])
+    scan = Scan(bus.open, settings, unit_ids)
     scan.on_change = lambda: seen.append(scan.progress)
-    run(scan.async_run())
+    await scan.async_run()
     assert seen[0] == 0
     assert seen == sorted(seen)
     assert len(set(seen)) > 1
     assert seen[-1] < scan.progress == 1
 
 
-def test_progress_of_a_scan_without_a_meter_is_steady() -> None:
-    async def check() -> None:
-        loop = asyncio.get_running_loop()
-        seen: list[tuple[float, float]] = []
-        scan = Scan(VirtualBus().open)
-        scan.on_change = lambda: seen.append((loop.time(), scan.progress))
-        await scan.async_run()
-        for time, progress in seen:
-            assert progress == pytest.approx(time / loop.time(), abs=0.02)
-
-    run(check())
+async def test_progress_without_a_meter_is_proportional_to_time() -> None:
+    loop = asyncio.get_running_loop()
+    seen: list[tuple[float, float]] = []
+    scan = Scan(ScannedBus().open)
+    scan.on_change = lambda: seen.append((loop.time(), scan.progress))
+    await scan.async_run()
+    for time, progress in seen:
+        assert progress == pytest.approx(time / loop.time(), abs=0.02)
 
 
-def test_change_is_reported_before_each_probe_and_for_each_meter() -> None:
-    told: list[tuple[LineSettings, int, int]] = []
-    line = VirtualBus([at(1)])
-    scan = Scan(line.open, [USUAL], [3, 1, 4])
+async def test_change_is_reported_before_each_probe_and_for_each_meter() -> None:
+    changes: list[tuple[LineSettings, int, int]] = []
+    bus = ScannedBus([at(1)])
+    scan = Scan(bus.open, [USUAL], [3, 1, 4])
     assert (scan.trying, scan.unit_id) == (USUAL, 3)
-    scan.on_change = lambda: told.append((scan.trying, scan.unit_id, len(scan.found)))
-    run(scan.async_run())
-    assert told == [
+    scan.on_change = lambda: changes.append(
+        (scan.trying, scan.unit_id, len(scan.found))
+    )
+    await scan.async_run()
+    assert changes == [
         (USUAL, 3, 0),
         (USUAL, 1, 0),
         (USUAL, 1, 1),
@@ -440,81 +431,81 @@ def test_change_is_reported_before_each_probe_and_for_each_meter() -> None:
     ]
 
 
-def test_lost_connection_ends_the_scan_and_leaves_what_was_found() -> None:
+async def test_lost_connection_ends_the_scan_and_keeps_found_meters() -> None:
     gone = ModbusConnectionError("unplugged")
-    line = VirtualBus([at(1)], errors={5: [gone] * 99})
-    scan = Scan(line.open, [USUAL])
+    bus = ScannedBus([at(1)], errors={5: [gone] * 99})
+    scan = Scan(bus.open, [USUAL])
     with pytest.raises(ModbusConnectionError, match="unplugged"):
-        run(scan.async_run())
+        await scan.async_run()
     assert unit_ids_of(scan.found) == [1]
     assert scan.unit_id == 5
     assert scan.progress < 1
 
 
-def test_connection_that_is_lost_during_a_profile_ends_the_scan() -> None:
+async def test_connection_lost_during_a_profile_ends_the_scan() -> None:
     gone = ModbusConnectionError("unplugged")
-    line = VirtualBus([at(1)], errors={1: [None, *[gone] * 99]})
-    scan = Scan(line.open, [USUAL])
+    bus = ScannedBus([at(1)], errors={1: [None, *[gone] * 99]})
+    scan = Scan(bus.open, [USUAL])
     with pytest.raises(ModbusConnectionError, match="unplugged"):
-        run(scan.async_run())
+        await scan.async_run()
     assert scan.others == set()
 
 
-def test_port_that_was_just_closed_is_opened_again() -> None:
+async def test_port_that_was_just_closed_is_opened_again() -> None:
     busy = ModbusConnectionError("the port is busy")
-    line = VirtualBus([at(1)], errors={1: [busy, busy, None]}, connected=False)
-    scan = Scan(line.open, [USUAL], [1, 2])
-    run(scan.async_run())
+    bus = ScannedBus([at(1)], errors={1: [busy, busy, None]}, connected=False)
+    scan = Scan(bus.open, [USUAL], [1, 2])
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [1]
 
 
-def test_error_of_the_opening_ends_the_scan() -> None:
-    line = VirtualBus([at(1, USUAL)])
+async def test_error_of_an_opening_ends_the_scan() -> None:
+    bus = ScannedBus([at(1, USUAL)])
 
     @asynccontextmanager
     async def open_usual(settings: LineSettings) -> AsyncIterator[OpenBus]:
         if settings != USUAL:
             msg = "in use with other settings"
             raise PermissionError(msg)
-        async with line.open(settings) as opened:
+        async with bus.open(settings) as opened:
             yield opened
 
     scan = Scan(open_usual, [USUAL, FAST], range(2, 9))
     with pytest.raises(PermissionError):
-        run(scan.async_run())
+        await scan.async_run()
 
 
-def test_adapter_that_echoes_ends_the_scan_with_its_cause() -> None:
-    scan = Scan(VirtualBus(echoes=True).open)
+async def test_adapter_that_echoes_ends_the_scan_with_an_echo_error() -> None:
+    scan = Scan(ScannedBus(echoes=True).open)
     with pytest.raises(EchoError):
-        run(scan.async_run())
+        await scan.async_run()
 
 
-def test_noise_during_the_echo_check_does_not_end_the_scan() -> None:
+async def test_noise_during_the_echo_check_does_not_end_the_scan() -> None:
     damaged = ModbusProtocolError("wrong CRC")
-    line = VirtualBus([at(5)], errors={RESERVED_UNIT_ID: [damaged, damaged]})
-    scan = Scan(line.open, [USUAL], range(1, 9))
-    run(scan.async_run())
+    bus = ScannedBus([at(5)], errors={RESERVED_UNIT_ID: [damaged, damaged]})
+    scan = Scan(bus.open, [USUAL], range(1, 9))
+    await scan.async_run()
     assert unit_ids_of(scan.found) == [5]
-    assert line.unit_ids().count(RESERVED_UNIT_ID) == 2
+    assert bus.unit_ids().count(RESERVED_UNIT_ID) == 2
 
 
-def test_connection_that_is_lost_during_the_echo_check_ends_the_scan() -> None:
+async def test_connection_lost_during_the_echo_check_ends_the_scan() -> None:
     gone = ModbusConnectionError("unplugged")
-    line = VirtualBus(errors={RESERVED_UNIT_ID: [gone] * 99})
+    bus = ScannedBus(errors={RESERVED_UNIT_ID: [gone] * 99})
     with pytest.raises(ModbusConnectionError, match="unplugged"):
-        run(Scan(line.open).async_run())
+        await Scan(bus.open).async_run()
 
 
-# -- beside other requests -------------------------------------------------------------
+# -- while meters of the bus are polled ------------------------------------------------
 
 
-async def async_poll(line: VirtualBus, meters: int, words: int) -> list[float]:
-    """Read each meter once a second, and return when each round ended, in s."""
+async def async_poll(bus: ScannedBus, meters: int, words: int) -> list[float]:
+    """Read each meter once a second until cancelled. Return the ends of the rounds."""
     loop = asyncio.get_running_loop()
-    assert line.bus is not None
+    assert bus.bus is not None
     units = [
-        line.bus.unit(each, line.client(USUAL, each)) for each in range(1, meters + 1)
+        bus.bus.unit(each, bus.client(USUAL, each)) for each in range(1, meters + 1)
     ]
     ends: list[float] = []
     try:
@@ -531,109 +522,94 @@ async def async_poll(line: VirtualBus, meters: int, words: int) -> list[float]:
 async def async_scan_beside_polls(
     meters: int, words: int, scanned: range
 ) -> tuple[Scan, list[float], float]:
-    """Return a scan, the ends of all rounds of polls and how long it took in s."""
-    line = VirtualBus(
+    """Return a scan, the ends of all rounds of polls in s, and its duration in s."""
+    bus = ScannedBus(
         [at(each, delay=0.02) for each in range(1, meters + 1)]
         + [at(scanned[-1], delay=0.02)],
         bus=Bus(baudrate=9600),
     )
-    polling = asyncio.create_task(async_poll(line, meters, words))
+    polling = asyncio.create_task(async_poll(bus, meters, words))
     await asyncio.sleep(1.5)
-    scan = Scan(line.open, [USUAL], scanned)
-    took = await seconds_of(scan.async_run())
+    scan = Scan(bus.open, [USUAL], scanned)
+    took = await duration_of(scan.async_run())
     polling.cancel()
     return scan, await polling, took
 
 
-def test_scan_costs_the_meters_of_a_bus_no_poll() -> None:
-    # 8 meters and 30 registers: 0.88 s of each second.
-    async def check() -> None:
-        loop = asyncio.get_running_loop()
-        scan, ends, took = await async_scan_beside_polls(8, 30, range(9, 256))
-        assert unit_ids_of(scan.found) == [255]
-        assert 100 < took < 280
-        # No round is left out, and each is late by one request at most.
-        assert len(ends) >= int(loop.time())
-        assert all(end < second + 1.2 for second, end in enumerate(ends))
-
-    run(check())
+async def test_scan_delays_a_poll_by_at_most_one_request() -> None:
+    # The polls of 8 meters with 30 registers take 0.88 s of each second.
+    loop = asyncio.get_running_loop()
+    scan, ends, took = await async_scan_beside_polls(8, 30, range(9, 256))
+    assert unit_ids_of(scan.found) == [255]
+    assert 100 < took < 280
+    # No round is omitted, and each is late by at most one request.
+    assert len(ends) >= int(loop.time())
+    assert all(end < second + 1.2 for second, end in enumerate(ends))
 
 
-def test_scan_uses_the_time_that_polls_leave() -> None:
-    # 4 meters: 0.44 s of each second.
-    async def check() -> None:
-        scan, ends, took = await async_scan_beside_polls(4, 30, range(9, 256))
-        assert unit_ids_of(scan.found) == [255]
-        assert took < 60
-        assert all(end < second + 1 for second, end in enumerate(ends))
-
-    run(check())
+async def test_scan_uses_the_time_between_polls() -> None:
+    # The polls of 4 meters take 0.44 s of each second.
+    scan, ends, took = await async_scan_beside_polls(4, 30, range(9, 256))
+    assert unit_ids_of(scan.found) == [255]
+    assert took < 60
+    assert all(end < second + 1 for second, end in enumerate(ends))
 
 
-def test_scan_on_an_overloaded_bus_takes_a_tenth_of_it() -> None:
-    async def check() -> None:
-        scan, _, took = await async_scan_beside_polls(20, 30, range(30, 60))
-        assert unit_ids_of(scan.found) == [59]
-        requests = 30 + 16 + 20
-        assert took == pytest.approx(requests * (LONGEST_WAIT + 0.1), rel=0.2)
-
-    run(check())
+async def test_scan_uses_a_tenth_of_the_time_of_an_overloaded_bus() -> None:
+    scan, _, took = await async_scan_beside_polls(20, 30, range(30, 60))
+    assert unit_ids_of(scan.found) == [59]
+    requests = 30 + 16 + 20
+    assert took == pytest.approx(requests * (LONGEST_WAIT + 0.1), rel=0.2)
 
 
-def test_recovery_follows_few_of_the_probes_that_time_out() -> None:
-    line = VirtualBus([at(1)])
-    run(Scan(line.open, [USUAL]).async_run())
-    timeouts = len(line.unit_ids()) - 1
-    assert line.disconnects == timeouts // PROBES_UNTIL_RECOVERY
+async def test_bus_recovers_after_64_probes_that_time_out() -> None:
+    bus = ScannedBus([at(1)])
+    await Scan(bus.open, [USUAL]).async_run()
+    timeouts = len(bus.unit_ids()) - 1
+    assert bus.disconnects == timeouts // PROBES_UNTIL_RECOVERY
 
 
-# -- over a real serial line -----------------------------------------------------------
+# -- through a client on a simulated line ----------------------------------------------
 
 
-class Port:
-    """Opens the line as a scan wants it; a pseudo-terminal has no parity."""
-
-    # s. What the machine is busy with may delay a response; silent units cost this.
-    RESPONSE_TIMEOUT = 0.5
+class ClientPort:
+    """The port of a simulated line, which has a speed but no parity."""
 
     def __init__(self, line: Line) -> None:
-        """Take the line; note each opening."""
+        """Use the port of a line."""
         self.line = line
         self.opened: list[LineSettings] = []
+        """The settings of each opening, in their order."""
 
     @asynccontextmanager
     async def open(self, settings: LineSettings) -> AsyncIterator[OpenBus]:
-        """Open the line with these settings."""
+        """Open the port with a client, as a scan does."""
         self.opened.append(settings)
         connection = ModbusConnection(
             ModbusSerialParams(device=self.line.port, baudrate=settings.baudrate)
         )
 
         @asynccontextmanager
-        async def lend(unit_id: int) -> AsyncIterator[Any]:
+        async def open_unit(unit_id: int) -> AsyncIterator[Any]:
             yield connection.for_unit(unit_id)
 
-        bus = Bus(baudrate=settings.baudrate, response_timeout=self.RESPONSE_TIMEOUT)
         try:
-            yield OpenBus(bus, lend)
+            yield OpenBus(Bus(baudrate=settings.baudrate), open_unit)
         finally:
             await connection.close()
 
 
 @pytest.fixture
 async def linked_line(meter: Meter, tmp_path: Path) -> AsyncIterator[Line]:
-    """Run a line whose port is gone for good when it is unplugged."""
+    """Run a line with one meter, and with a link that is removed when unplugged."""
     line = memory_line([meter], link=tmp_path / "port")
     async with line:
         yield line
 
 
-async def test_settings_of_a_known_unit_id_are_found_on_a_line(
-    line: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probe_module, "AUTO_MODE_PROBES", 2)
+async def test_settings_are_found_through_a_client(line: Line) -> None:
     line.meter_baudrate = 38400
-    port = Port(line)
+    port = ClientPort(line)
     scan = Scan(port.open, [USUAL, FAST], [1])
     await scan.async_run()
     (found,) = scan.found
@@ -642,33 +618,30 @@ async def test_settings_of_a_known_unit_id_are_found_on_a_line(
     assert port.opened == [USUAL, FAST]
 
 
-async def test_meters_are_found_on_a_line_with_silent_unit_ids_between(
-    line: Line, second_meter: Meter
-) -> None:
-    # Silent unit IDs are probed before, between and after the meters.
-    scan = Scan(Port(line).open, [USUAL], [9, 8, 1, 7, 2, 6])
+async def test_meters_are_found_between_unit_ids_without_a_device(line: Line) -> None:
+    scan = Scan(ClientPort(line).open, [USUAL], [9, 8, 1, 7, 2, 6])
     await scan.async_run()
     assert unit_ids_of(scan.found) == [1, 2]
     assert scan.others == set()
 
 
-async def test_damaged_responses_on_a_line_cost_no_meter(line: Line) -> None:
+async def test_meter_with_a_damaged_response_is_found(line: Line) -> None:
     line.faults.append(FLIPPED)
-    scan = Scan(Port(line).open, [USUAL], [1, 2])
+    scan = Scan(ClientPort(line).open, [USUAL], [1, 2])
     await scan.async_run()
     assert unit_ids_of(scan.found) == [1, 2]
 
 
 async def test_port_that_does_not_exist_ends_the_scan(linked_line: Line) -> None:
     linked_line.unplug()
-    scan = Scan(Port(linked_line).open, [USUAL], [1])
+    scan = Scan(ClientPort(linked_line).open, [USUAL], [1])
     with pytest.raises(ModbusConnectionError):
         await scan.async_run()
     assert scan.found == []
 
 
 async def test_port_that_is_unplugged_ends_the_scan(linked_line: Line) -> None:
-    scan = Scan(Port(linked_line).open, [USUAL], [1, 9, 8, 7])
+    scan = Scan(ClientPort(linked_line).open, [USUAL], [1, 9, 8, 7])
 
     def unplug() -> None:
         if scan.unit_id == 9:
@@ -680,19 +653,19 @@ async def test_port_that_is_unplugged_ends_the_scan(linked_line: Line) -> None:
     assert unit_ids_of(scan.found) == [1]
 
 
-async def test_scan_that_is_ended_by_its_observer_gives_the_port_back(
+async def test_scan_ended_by_its_observer_closes_the_port(
     line: Line,
 ) -> None:
-    class EnoughError(Exception):
-        """One is enough."""
+    class EndScanError(Exception):
+        """Ends the scan after the first meter."""
 
     def end() -> None:
         if scan.found:
-            raise EnoughError
+            raise EndScanError
 
-    port = Port(line)
+    port = ClientPort(line)
     scan = Scan(port.open, [USUAL], [1, 2], on_change=end)
-    with pytest.raises(EnoughError):
+    with pytest.raises(EndScanError):
         await scan.async_run()
     again = Scan(port.open, [USUAL], [2, 1])
     await again.async_run()

@@ -1,4 +1,4 @@
-"""Finding meters by a scan: with a new bus, and on a bus that is set up."""
+"""The dialogs that scan a bus for meters: a new bus, and a bus that is set up."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -56,28 +56,28 @@ FOUND = [
 
 @pytest.fixture(autouse=True)
 def _few_unit_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scan few unit IDs."""
+    """Scan only the first unit IDs, so that a scan ends after few probes."""
     monkeypatch.setattr(config_flow, "UNIT_IDS", UNIT_IDS)
 
 
 @pytest.fixture
 async def line(meter: Meter, second_meter: Meter) -> AsyncGenerator[Line]:
-    """Run a fast line with three meters on it."""
+    """Run a fast line with three meters."""
     meters = [meter, second_meter, Meter(unit_id=7)]
     async with memory_line(meters) as running:
         yield running
 
 
-async def start(hass: HomeAssistant, line: Line, **changes: Any) -> FlowResult:
-    """Submit the form for a new bus without a unit ID."""
+async def start_scan(hass: HomeAssistant, line: Line, **changes: Any) -> FlowResult:
+    """Submit the form for a new bus without a unit ID, which starts a scan."""
     form = await open_form(hass, "serial")
     return await hass.config_entries.flow.async_configure(
         form["flow_id"], bus_form(line, **{"unit_id": None, **changes})
     )
 
 
-async def start_on(hass: HomeAssistant, entry: CountisConfigEntry) -> FlowResult:
-    """Submit the form for more meters on a bus without a unit ID."""
+async def start_scan_on(hass: HomeAssistant, entry: CountisConfigEntry) -> FlowResult:
+    """Submit the form for meters of a bus without a unit ID, which starts a scan."""
     form = await open_add_meters(hass, entry)
     return await hass.config_entries.subentries.async_configure(form["flow_id"], {})
 
@@ -94,7 +94,7 @@ async def submit(
 
 
 def listed(result: FlowResult) -> dict[str, str]:
-    """Return the labels of the meters in the list, by the values to tick."""
+    """Return the labels of the meters that a user can select, by their values."""
     assert result["step_id"] == "found", result
     schema = result["data_schema"]
     assert schema is not None
@@ -102,8 +102,8 @@ def listed(result: FlowResult) -> dict[str, str]:
     return {each["value"]: each["label"] for each in selector.config["options"]}
 
 
-def ticked(result: FlowResult) -> list[str]:
-    """Return the values that are ticked in the list."""
+def selected(result: FlowResult) -> list[str]:
+    """Return the values of the meters that are selected at first."""
     schema = result["data_schema"]
     assert schema is not None
     (key,) = schema.schema
@@ -112,17 +112,19 @@ def ticked(result: FlowResult) -> list[str]:
 
 
 def placeholders(result: FlowResult) -> dict[str, str]:
-    """Return the placeholders of the text that is shown."""
+    """Return the placeholders of the text of a step."""
     return dict(result["description_placeholders"] or {})
 
 
 # -- a new bus ----------------------------------------------------------------
 
 
-async def test_ticked_meters_become_one_entry(hass: HomeAssistant, line: Line) -> None:
-    result = await end_of_scan(hass, await start(hass, line))
+async def test_selected_meters_are_added_in_one_entry(
+    hass: HomeAssistant, line: Line
+) -> None:
+    result = await end_of_scan(hass, await start_scan(hass, line))
     assert list(listed(result).values()) == FOUND
-    assert ticked(result) == ["1", "2", "7"]
+    assert selected(result) == ["1", "2", "7"]
     result = await submit(hass, result, {"meters": ["1", "7"]})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     (entry,) = hass.config_entries.async_entries(DOMAIN)
@@ -138,12 +140,12 @@ async def test_ticked_meters_become_one_entry(hass: HomeAssistant, line: Line) -
     await hass.config_entries.async_unload(entry.entry_id)
 
 
-async def test_settings_of_the_meters_are_found(
+async def test_line_settings_that_are_not_entered_are_found(
     hass: HomeAssistant, line: Line
 ) -> None:
     line.meter_baudrate = 38400
     unknown = dict.fromkeys(("baudrate", "parity", "stopbits"))
-    result = await end_of_scan(hass, await start(hass, line, **unknown))
+    result = await end_of_scan(hass, await start_scan(hass, line, **unknown))
     assert {each.split(" · ")[2] for each in listed(result).values()} == {
         "38400 baud, 8N2"
     }
@@ -155,12 +157,12 @@ async def test_settings_of_the_meters_are_found(
     await hass.config_entries.async_unload(entry.entry_id)
 
 
-async def test_known_unit_id_is_tried_with_all_settings_that_fit(
+async def test_entered_unit_id_is_probed_with_all_possible_settings(
     hass: HomeAssistant, line: Line
 ) -> None:
     line.meter_baudrate = 19200
     result = await end_of_scan(
-        hass, await start(hass, line, unit_id=2, baudrate=None, stopbits=None)
+        hass, await start_scan(hass, line, unit_id=2, baudrate=None, stopbits=None)
     )
     assert list(listed(result).values()) == [
         f"COUNTIS E33 #2 · {SECOND_SERIAL} · 19200 baud, 8N2"
@@ -171,41 +173,40 @@ async def test_known_unit_id_is_tried_with_all_settings_that_fit(
 async def test_progress_lists_meters_and_time_left(
     hass: HomeAssistant, line: Line
 ) -> None:
-    told: list[float] = []
+    progress: list[float] = []
     changes: list[str] = []
 
     @callback
-    def note_progress(event: Event) -> None:
-        told.append(event.data["progress"])
+    def add_progress(event: Event) -> None:
+        progress.append(event.data["progress"])
 
     @callback
-    def note_change(event: Event) -> None:
+    def add_change(event: Event) -> None:
         changes.append(event.data["flow_id"])
 
-    hass.bus.async_listen(EVENT_DATA_ENTRY_FLOW_PROGRESS_UPDATE, note_progress)
-    hass.bus.async_listen(EVENT_DATA_ENTRY_FLOW_PROGRESSED, note_change)
-    result = await start(hass, line)
+    hass.bus.async_listen(EVENT_DATA_ENTRY_FLOW_PROGRESS_UPDATE, add_progress)
+    hass.bus.async_listen(EVENT_DATA_ENTRY_FLOW_PROGRESSED, add_change)
+    result = await start_scan(hass, line)
     flow = hass.config_entries.flow
-    seen = {}
+    actions = {}
     while result["type"] is FlowResultType.SHOW_PROGRESS:
-        seen[placeholders(result)["found"]] = result["progress_action"]
+        actions[placeholders(result)["found"]] = result["progress_action"]
         assert re.fullmatch(
             r"([1-4] min )?[1-5]?\d s", placeholders(result)["time_left"]
         )
         await asyncio.sleep(0.01)
         result = await flow.async_configure(result["flow_id"])
-    assert seen == {
+    assert actions == {
         "": "scan",
         f"- {FOUND[0]}": "scan_found",
         f"- {FOUND[0]}\n- {FOUND[1]}": "scan_found",
         f"- {FOUND[0]}\n- {FOUND[1]}\n- {FOUND[2]}": "scan_found",
     }
     texts = await async_get_translations(hass, "en", "config", [DOMAIN])
-    assert {f"component.{DOMAIN}.config.progress.{each}" for each in seen.values()} <= (
-        texts.keys()
-    )
-    assert told == sorted(told)
-    assert len(told) >= len(UNIT_IDS)
+    shown = {f"component.{DOMAIN}.config.progress.{each}" for each in actions.values()}
+    assert shown <= texts.keys()
+    assert progress == sorted(progress)
+    assert len(progress) >= len(UNIT_IDS)
     assert set(changes) == {result["flow_id"]}
     flow.async_abort(result["flow_id"])
 
@@ -214,7 +215,7 @@ async def test_scan_does_not_delay_home_assistant(
     hass: HomeAssistant, line: Line
 ) -> None:
     line.cut = True
-    result = await start(hass, line)
+    result = await start_scan(hass, line)
     await hass.async_block_till_done()
     shown = await hass.config_entries.flow.async_configure(result["flow_id"])
     assert shown["type"] is FlowResultType.SHOW_PROGRESS
@@ -223,18 +224,18 @@ async def test_scan_does_not_delay_home_assistant(
 
 
 async def test_closed_dialog_ends_the_scan(hass: HomeAssistant, line: Line) -> None:
-    result = await start(hass, line)
+    result = await start_scan(hass, line)
     await until(lambda: line.requests)
     hass.config_entries.flow.async_abort(result["flow_id"])
     await until(lambda: not hass.data[scan_flow.BUSES_IN_USE])
-    # Neither adding by hand nor another scan is in its way.
-    await end_of_scan(hass, await start(hass, line))
-    result = await start(hass, line, unit_id=1)
+    # Then another dialog can scan the bus, or add a meter.
+    await end_of_scan(hass, await start_scan(hass, line))
+    result = await start_scan(hass, line, unit_id=1)
     assert result["type"] is FlowResultType.CREATE_ENTRY
     await unload_all(hass)
 
 
-async def test_dialog_closed_before_the_scan_does_not_scan(
+async def test_dialog_closed_before_the_scan_sends_no_request(
     hass: HomeAssistant, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     form = await open_form(hass, "serial")
@@ -250,41 +251,41 @@ async def test_dialog_closed_before_the_scan_does_not_scan(
     assert line.requests == []
 
 
-async def test_second_dialog_on_the_bus_is_told(
+async def test_second_dialog_for_a_new_bus_is_rejected_during_a_scan(
     hass: HomeAssistant, line: Line
 ) -> None:
-    first = await start(hass, line, baudrate=None)
+    first = await start_scan(hass, line, baudrate=None)
     for changes in ({}, {"unit_id": 1}, {"baudrate": "4800"}):
-        second = await start(hass, line, **changes)
+        second = await start_scan(hass, line, **changes)
         assert "Another dialog is using" in await shown_error(hass, second)
     assert len(listed(await end_of_scan(hass, first))) == 3
     assert hass.data[scan_flow.BUSES_IN_USE] == set()
 
 
-async def test_bus_that_was_set_up_during_the_scan_is_named(
+async def test_bus_that_was_set_up_during_the_scan_is_not_added_again(
     hass: HomeAssistant, add_meter: AddMeter, line: Line, tmp_path: Path
 ) -> None:
     alias = tmp_path / "by-id"
     alias.symlink_to(line.port)
-    found = await end_of_scan(hass, await start(hass, line, device=str(alias)))
+    found = await end_of_scan(hass, await start_scan(hass, line, device=str(alias)))
     await add_meter()
     result = await submit(hass, found, {"meters": ["2"]})
     assert result["reason"] == "bus_already_configured"
     assert placeholders(result) == {"name": line.port}
 
 
-async def test_meter_on_another_bus_is_marked_and_not_ticked(
+async def test_meter_of_another_bus_is_marked_and_not_selected(
     hass: HomeAssistant, add_meter: AddMeter, line: Line, meter: Meter
 ) -> None:
     other = memory_line([Meter(unit_id=4, serial=(0x1438, 0x0120, 1))])
     async with other:
         await add_meter(device=other.port, unit_id=4)
-        result = await end_of_scan(hass, await start(hass, line))
+        result = await end_of_scan(hass, await start_scan(hass, line))
         assert list(listed(result).values()) == [
             f"{FOUND[0]} · ✓ {other.port}",
             *FOUND[1:],
         ]
-        assert ticked(result) == ["2", "7"]
+        assert selected(result) == ["2", "7"]
         result = await submit(hass, result, {"meters": ["1", "2"]})
         text = await shown_error(hass, result)
         assert f"COUNTIS E33 #4 is already set up on the bus {other.port}" in text
@@ -293,19 +294,19 @@ async def test_meter_on_another_bus_is_marked_and_not_ticked(
         await unload_all(hass)
 
 
-async def test_nothing_ticked_is_an_error(hass: HomeAssistant, line: Line) -> None:
-    result = await end_of_scan(hass, await start(hass, line))
+async def test_empty_selection_is_rejected(hass: HomeAssistant, line: Line) -> None:
+    result = await end_of_scan(hass, await start_scan(hass, line))
     result = await submit(hass, result, {"meters": []})
     assert "Select at least one meter" in await shown_error(hass, result)
     hass.config_entries.flow.async_abort(result["flow_id"])
 
 
-async def test_nothing_found_says_what_was_tried(
+async def test_scan_without_meters_lists_what_was_probed(
     hass: HomeAssistant, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config_flow, "UNIT_IDS", range(8, 10))
     line.cut = True
-    result = await end_of_scan(hass, await start(hass, line, baudrate=None))
+    result = await end_of_scan(hass, await start_scan(hass, line, baudrate=None))
     assert result["type"] is FlowResultType.MENU
     assert result["step_id"] == "nothing_found"
     assert placeholders(result) == {
@@ -320,20 +321,22 @@ async def test_nothing_found_says_what_was_tried(
     assert form["errors"] == {}
 
 
-async def test_scan_is_repeated(hass: HomeAssistant, line: Line) -> None:
+async def test_scan_is_repeated_from_the_menu_and_from_the_form(
+    hass: HomeAssistant, line: Line
+) -> None:
     line.cut = True
-    result = await end_of_scan(hass, await start(hass, line))
+    result = await end_of_scan(hass, await start_scan(hass, line))
     assert placeholders(result)["unit_ids"] == "1-12"
     line.cut = False
-    other = await start(hass, line, baudrate="19200")
-    refused = await end_of_scan(
+    other = await start_scan(hass, line, baudrate="19200")
+    rejected = await end_of_scan(
         hass, await submit(hass, result, {"next_step_id": "scan"})
     )
-    assert "Another dialog is using" in await shown_error(hass, refused)
+    assert "Another dialog is using" in await shown_error(hass, rejected)
     hass.config_entries.flow.async_abort((await end_of_scan(hass, other))["flow_id"])
     line.cut = True
     result = await end_of_scan(
-        hass, await submit(hass, refused, bus_form(line, unit_id=None))
+        hass, await submit(hass, rejected, bus_form(line, unit_id=None))
     )
     line.cut = False
     again = await end_of_scan(
@@ -342,13 +345,13 @@ async def test_scan_is_repeated(hass: HomeAssistant, line: Line) -> None:
     assert list(listed(again).values()) == FOUND
 
 
-async def test_other_device_is_named_by_its_unit_id(
+async def test_other_device_is_listed_with_its_unit_id(
     hass: HomeAssistant, line: Line, meter: Meter
 ) -> None:
     meter.override = {50004: 300}
     del line.meters[2], line.meters[7]
     result = await end_of_scan(
-        hass, await start(hass, line, unit_id=1, stopbits=None, baudrate=None)
+        hass, await start_scan(hass, line, unit_id=1, stopbits=None, baudrate=None)
     )
     assert result["step_id"] == "others_found"
     assert placeholders(result)["others"] == placeholders(result)["unit_ids"] == "1"
@@ -360,11 +363,11 @@ async def test_missing_port_is_an_error_of_the_form(
     hass: HomeAssistant, line: Line, tmp_path: Path
 ) -> None:
     device = str(tmp_path / "gone")
-    result = await end_of_scan(hass, await start(hass, line, device=device))
+    result = await end_of_scan(hass, await start_scan(hass, line, device=device))
     assert f"{device} cannot be opened" in await shown_error(hass, result)
 
 
-async def test_port_taken_with_other_settings_is_an_error_of_the_form(
+async def test_port_opened_with_other_settings_during_a_scan_is_an_error(
     hass: HomeAssistant, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = ModbusSerialParams(device=line.port, baudrate=9600, parity="O")
@@ -374,7 +377,7 @@ async def test_port_taken_with_other_settings_is_an_error_of_the_form(
         async def take_port(
             hass: HomeAssistant, params: ModbusSerialParams, unit_id: int
         ) -> AsyncIterator[ModbusUnit]:
-            """Take the port when the scan goes on with other settings."""
+            """Open the port for another client when the scan changes its settings."""
             if params.baudrate != 9600:
                 monkeypatch.undo()
                 await stack.enter_async_context(
@@ -384,7 +387,7 @@ async def test_port_taken_with_other_settings_is_an_error_of_the_form(
                 yield unit
 
         line.cut = True
-        result = await start(hass, line, baudrate=None)
+        result = await start_scan(hass, line, baudrate=None)
         monkeypatch.setattr(connection, "async_get_temporary_unit", take_port)
         result = await end_of_scan(hass, result)
         assert "(9600 baud, 8O1)" in await shown_error(hass, result)
@@ -396,7 +399,7 @@ async def test_port_in_use_is_scanned_with_its_settings(
     other = ModbusSerialParams(device=line.port, baudrate=9600)
     async with async_get_temporary_unit(hass, other, 9):
         result = await end_of_scan(
-            hass, await start(hass, line, baudrate=None, stopbits=None)
+            hass, await start_scan(hass, line, baudrate=None, stopbits=None)
         )
         assert list(listed(result).values()) == FOUND
     hass.config_entries.flow.async_abort(result["flow_id"])
@@ -414,9 +417,9 @@ async def test_more_meters_are_found_while_the_first_is_polled(
     first.polled.on_error = lambda *args: failures.append(args)
     before = runtime.bus.traffic[1].requests
     line.requests.clear()
-    result = await end_of_scan(hass, await start_on(hass, entry))
+    result = await end_of_scan(hass, await start_scan_on(hass, entry))
     assert list(listed(result).values()) == FOUND[1:]
-    assert ticked(result) == ["2", "7"]
+    assert selected(result) == ["2", "7"]
     assert placeholders(result)["device"] == line.port
     result = await submit(hass, result, {"meters": ["2", "7"]})
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -433,31 +436,31 @@ async def test_more_meters_are_found_while_the_first_is_polled(
     assert failures == []
 
 
-async def test_all_meters_set_up_finds_nothing(
+async def test_scan_lists_no_meter_that_is_set_up(
     hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter
 ) -> None:
     await add_meter(unit_id=2)
     await add_meter(unit_id=7)
-    result = await end_of_scan(hass, await start_on(hass, entry))
+    result = await end_of_scan(hass, await start_scan_on(hass, entry))
     assert result["step_id"] == "nothing_found"
     form = await submit(hass, result, {"next_step_id": "user"})
     assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "user")
 
 
-async def test_two_scans_of_a_bus_are_told(
+async def test_second_scan_of_a_loaded_bus_is_rejected(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
-    first = await start_on(hass, entry)
-    text = await shown_error(hass, await start_on(hass, entry))
+    first = await start_scan_on(hass, entry)
+    text = await shown_error(hass, await start_scan_on(hass, entry))
     assert "Another dialog is using" in text
     assert len(listed(await end_of_scan(hass, first))) == 2
 
 
-async def test_closed_dialog_ends_the_scan_of_a_bus(
+async def test_closed_dialog_ends_the_scan_of_a_loaded_bus(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     line.requests.clear()
-    result = await start_on(hass, entry)
+    result = await start_scan_on(hass, entry)
     await until(lambda: any(request[0] == 3 for request in line.requests))
     hass.config_entries.subentries.async_abort(result["flow_id"])
     with pytest.raises(UnknownFlow):
@@ -468,11 +471,11 @@ async def test_closed_dialog_ends_the_scan_of_a_bus(
     assert {request[0] for request in line.requests[requests + 1 :]} == {1}
 
 
-async def test_bus_that_is_scanned_is_not_reconfigured(
+async def test_bus_is_not_reconfigured_during_a_scan(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     runtime = entry.runtime_data
-    scan = await start_on(hass, entry)
+    scan = await start_scan_on(hass, entry)
     form = await open_form(
         hass,
         "reconfigure_serial",

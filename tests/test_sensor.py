@@ -1,4 +1,4 @@
-"""What the sensors of a meter show."""
+"""The states of the sensors of a meter."""
 
 import logging
 
@@ -30,7 +30,7 @@ from .common import (
     until_read,
 )
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("fast_polling")
 
 
 async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> None:
@@ -42,7 +42,7 @@ async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> 
     await until_read(hass, entry)
 
 
-async def test_each_sensor_shows_what_the_meter_measures(
+async def test_each_sensor_shows_the_value_of_the_meter(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     sensors = [each.key for each in SENSORS if each.key != "ct_ratio"]
@@ -50,7 +50,7 @@ async def test_each_sensor_shows_what_the_meter_measures(
 
     # 1000 W on L1, 500 W on L2, -200 W on L3, each at 230 V.
     shown = {key: state(hass, key) for key in sensors}
-    # How far the simulated clock is behind depends on today.
+    # The simulated clock has a fixed date, so its offset depends on today's date.
     assert float(shown.pop("clock_offset")) < 0
     assert shown == {
         **dict.fromkeys(
@@ -192,7 +192,7 @@ async def test_device_describes_the_meter(
     assert entity_id(hass, "power") == "sensor.countis_e33_1_power"
 
 
-async def test_poll_shows_what_the_meter_measures_now(
+async def test_state_follows_the_meter_at_each_poll(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     clock.seconds += 3600
@@ -200,7 +200,7 @@ async def test_poll_shows_what_the_meter_measures_now(
     await until_polled(entry)
     assert state(hass, "power") == "-150"
     assert state(hass, "power_l1") in ("-50", "-40")
-    # An hour at -150 W: the load is a function of time, past time included.
+    # The new load also applies to the past hour: 1 h at -150 W.
     assert state(hass, "energy_produced") == "8.04"
     assert state(hass, "energy_consumed") == "1234.56"
 
@@ -214,7 +214,7 @@ async def test_small_leading_power_factor_is_not_a_negative_zero(
 
 
 async def blocks_read(entry: CountisConfigEntry, line: Line) -> set[tuple[int, int]]:
-    """Return the reads of the next polls: the first register and the count."""
+    """Return the first register and the count of each read of the next polls."""
     await until_polled(entry)
     line.requests.clear()
     await until(lambda: len(line.requests) > 8)
@@ -228,7 +228,7 @@ async def test_poll_reads_each_block_in_one_request(
 
 
 @pytest.mark.parametrize("quantity", ["voltage_l1_l2", "power_factor_l3"])
-async def test_poll_reads_all_measurements_once_one_of_the_rest_is_enabled(
+async def test_enabled_detail_extends_the_read_of_the_measurements(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -244,11 +244,11 @@ async def test_poll_reads_all_measurements_once_one_of_the_rest_is_enabled(
     assert state(hass, quantity) != before
 
 
-async def test_block_that_cannot_be_read_costs_only_its_own_quantities(
+async def test_unreadable_block_makes_only_its_own_quantities_unavailable(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
-    impatient: None,
+    short_pauses: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "custom_components.socomec_countis")

@@ -36,7 +36,7 @@ from simulator import (
 from .common import Clock, coordinator_of, entity_id, until, until_polled, until_read
 from .test_button import press
 
-pytestmark = pytest.mark.usefixtures("quick", "impatient")
+pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 
 KEYS = (
     "energy_consumed",
@@ -57,15 +57,16 @@ def _custom_integrations(
     """Set up the recorder before Home Assistant."""
 
 
-async def sums(hass: HomeAssistant) -> dict[str, float]:
-    """Compile the statistics, and return the energy that they contain in kWh."""
+async def recorded_energy(hass: HomeAssistant, ids: dict[str, str]) -> dict[str, float]:
+    """Compile the statistics, and return the sum in kWh of each counter.
+
+    `ids` contains the name of each counter by the ID of its entity.
+    """
     await async_wait_recording_done(hass)
     now = dt_util.utcnow()
-    starts = {get_start_time(now - timedelta(minutes=1)), get_start_time(now)}
-    for start in sorted(starts):
+    for start in (get_start_time(now - timedelta(minutes=5)), get_start_time(now)):
         do_adhoc_statistics(hass, start=start)
     await async_wait_recording_done(hass)
-    ids = {entity_id(hass, key): key for key in KEYS}
     rows = await get_instance(hass).async_add_executor_job(
         statistics_during_period,
         hass,
@@ -76,7 +77,13 @@ async def sums(hass: HomeAssistant) -> dict[str, float]:
         None,
         {"sum"},
     )
-    return {ids[id_]: round(found[-1]["sum"] or 0, 2) for id_, found in rows.items()}
+    return {ids[each]: found[-1]["sum"] or 0 for each, found in rows.items()}
+
+
+async def sums(hass: HomeAssistant) -> dict[str, float]:
+    """Return the recorded energy of the meter at unit ID 1, rounded to 10 Wh."""
+    recorded = await recorded_energy(hass, {entity_id(hass, key): key for key in KEYS})
+    return {key: round(energy, 2) for key, energy in recorded.items()}
 
 
 async def test_statistics_contain_the_energy_that_was_metered(
@@ -87,7 +94,7 @@ async def test_statistics_contain_the_energy_that_was_metered(
     await press(hass)
     clock.seconds += 1800
     await until_polled(entry)
-    # 3 kW for an hour, then for another half of one.
+    # 3 kW for an hour and a half.
     assert await sums(hass) == {
         "energy_consumed": 4.5,
         "energy_produced": 0,
@@ -96,7 +103,7 @@ async def test_statistics_contain_the_energy_that_was_metered(
     }
 
 
-async def test_offline_meter_and_a_reload_add_nothing_to_the_statistics(
+async def test_energy_counted_while_offline_is_added_once_despite_a_reload(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.load = Constant(Phase(2000), Phase(1000), Phase(0))
@@ -112,8 +119,8 @@ async def test_offline_meter_and_a_reload_add_nothing_to_the_statistics(
 
 
 @dataclass
-class BadDay:
-    """A meter, and what can go wrong with it in the course of a day."""
+class DayOfMishaps:
+    """A meter and its bus, with the mishaps of a day in steps of the clock."""
 
     hass: HomeAssistant
     entry: CountisConfigEntry
@@ -124,78 +131,78 @@ class BadDay:
 
     @property
     def mishaps(self) -> tuple[Callable[[], Awaitable[None]], ...]:
-        """Return everything that can go wrong."""
+        """Return a function for each kind of mishap."""
         return (
-            self.bad_bytes,
-            self.wrong_counters,
-            self.start_up,
-            self.all_ones,
-            self.exception,
-            self.cut,
-            self.restart,
-            self.restart_without_the_meter,
+            self.disturb_responses,
+            self.override_a_counter,
+            self.restart_the_meter,
+            self.make_counters_unavailable,
+            self.refuse_requests,
+            self.cut_the_line,
+            self.reload,
+            self.reload_without_the_meter,
             self.reset_at_the_meter,
         )
 
     async def poll(self, seconds: float = 1) -> None:
-        """Let some time pass, and wait for a poll."""
+        """Advance the clock by so many s, and wait for a poll."""
         self.clock.seconds += seconds
         await until_polled(self.entry)
 
-    async def bad_bytes(self) -> None:
-        """Disturb some responses."""
+    async def disturb_responses(self) -> None:
+        """Lose, damage or replace some of the next four responses."""
         faults = (LOST, FLIPPED, TRUNCATED, NOISE_BEFORE, ANOTHER_UNIT_ID, ZEROS)
         self.line.faults.extend(
             self.random.choice((Fault(), *faults)) for _ in range(4)
         )
         await self.poll()
 
-    async def wrong_counters(self) -> None:
-        """Read counters that the meter does not have, intact and for some polls."""
+    async def override_a_counter(self) -> None:
+        """Replace the registers of a counter for one to three polls."""
         register = self.random.choice((50946, 50952, 50956, 51202))
         raw = self.random.choice((0, 1, 2**31, 2**32 - 2, self.random.randrange(2**32)))
         if register == 50956:
-            # Higher than before, because a partial counter may be reset.
+            # A lower value of a partial counter would be accepted as a reset.
             raw |= 2**30
         self.meter.override = {register: raw >> 16, register + 1: raw & 0xFFFF}
         for _ in range(self.random.randint(1, 3)):
             await self.poll()
         self.meter.override = {}
 
-    async def start_up(self) -> None:
-        """Restart the meter, which then responds with zeros for a while."""
+    async def restart_the_meter(self) -> None:
+        """Restart the meter, which responds with zeros for one to three polls."""
         self.meter.starting = True
         for _ in range(self.random.randint(1, 3)):
             await self.poll(10)
         self.meter.starting = False
 
-    async def all_ones(self) -> None:
-        """Let the counters not be available for a while."""
+    async def make_counters_unavailable(self) -> None:
+        """Make the counters not available for one poll."""
         self.meter.blank_blocks = {50944, 51200}
         await self.poll()
         self.meter.blank_blocks = set()
 
-    async def exception(self) -> None:
-        """Let the meter refuse everything for a while."""
+    async def refuse_requests(self) -> None:
+        """Let the meter refuse all requests for one poll."""
         self.meter.exception_code = self.random.choice((1, 2, 3, 4, 5, 11))
         await self.poll()
         self.meter.exception_code = None
 
-    async def cut(self) -> None:
-        """Cut the bus while the meter goes on counting."""
+    async def cut_the_line(self) -> None:
+        """Cut the line for a minute, while the meter counts."""
         self.line.cut = True
         await self.poll(60)
         self.line.cut = False
 
-    async def restart(self) -> None:
-        """Reload the entry, which is what a restart means to the integration."""
+    async def reload(self) -> None:
+        """Reload the entry."""
         await self.hass.config_entries.async_reload(self.entry.entry_id)
 
-    async def restart_without_the_meter(self) -> None:
+    async def reload_without_the_meter(self) -> None:
         """Reload the entry while the meter is offline or starting."""
         reason = self.random.choice(("offline", "starting"))
         setattr(self.meter, reason, True)
-        await self.restart()
+        await self.reload()
         self.clock.seconds += 30
         await until(lambda: not coordinator_of(self.entry).online)
         setattr(self.meter, reason, False)
@@ -218,7 +225,7 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
 ) -> None:
     random = Random(seed)  # noqa: S311
     meter.load = House(seed=seed, solar_peak=9000)
-    day = BadDay(hass, entry, line, meter, clock, random)
+    day = DayOfMishaps(hass, entry, line, meter, clock, random)
     partial = meter.counters.partial_consumed
     tariff = meter.counters.tariffs[0]
     before = (meter.counters.consumed, meter.counters.produced)
@@ -229,7 +236,7 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
     for step in range(DAY_STEPS):
         await day.poll(STEP_SECONDS)
         if step % 6 == 2:
-            # Each of them once a day, and three of them twice.
+            # Each mishap once a day, and three of them twice.
             await mishaps[step // 6 % len(mishaps)]()
         for key in ("energy_consumed", "energy_produced"):
             state = hass.states.get(entity_id(hass, key))
@@ -250,7 +257,7 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
     assert counted["tariff_1_energy"] == pytest.approx(
         (counters.tariffs[0] - tariff) / 1000, abs=0.0101
     )
-    # Each reset cuts off less than a step of the counter.
+    # Each reset drops less than a step of the counter.
     assert counted["partial_energy_consumed"] == pytest.approx(consumed, abs=0.0301)
     assert partial > 0
     assert ir.async_get(hass).issues == {}

@@ -36,7 +36,7 @@ from custom_components.socomec_countis.countis.meter import Meter
 from custom_components.socomec_countis.countis.profile import BLOCK_TYPES
 from simulator import Meter as SimulatedMeter
 
-from .library import (
+from .memory_bus import (
     NO_FAULT,
     READ,
     WRITE,
@@ -47,7 +47,6 @@ from .library import (
     async_meter,
     exception,
     virtual_clock,
-    virtual_time,
 )
 
 E3X_E4X = "e3x_e4x_v200_53"
@@ -228,7 +227,7 @@ SYMBOLS: Mapping[str, tuple[int, Mapping[str, str]]] = {
 }
 
 
-# The first and last symbol of the reads that are a part of their block.
+# The first and last symbol of each read of only a part of its block.
 PARTS = {
     "Revision": ("table version", "serial order"),
     "MainMeasurements": ("V1", "P3"),
@@ -268,8 +267,8 @@ def not_available(row: Row) -> int:
     return (1 << 16 * row.words - is_signed(row)) - 1
 
 
-def raw_by_address(rows: Mapping[str, Row]) -> Mapping[str, int]:
-    """Return a different raw number for each of the fields that are numbers.
+def raw_numbers(rows: Mapping[str, Row]) -> Mapping[str, int]:
+    """Return a different raw number for each field with a number, by its name.
 
     The frequency is 50 Hz in the scale of the table.
     """
@@ -282,10 +281,10 @@ def raw_by_address(rows: Mapping[str, Row]) -> Mapping[str, int]:
     }
 
 
-def filled(rows: Mapping[str, Row], raw: Mapping[str, int]) -> MockModbusUnit:
-    """Return a unit whose registers contain raw numbers, and "A" in texts.
+def unit_with(rows: Mapping[str, Row], raw: Mapping[str, int]) -> MockModbusUnit:
+    """Return a unit whose registers contain raw numbers, and texts of "A".
 
-    A negative number is its complement of two. Reserved registers contain all ones.
+    A negative number is in two's complement. Reserved registers contain all ones.
     """
     unit = MockModbusConnection().for_unit(1)
     for row in rows.values():
@@ -297,8 +296,8 @@ def filled(rows: Mapping[str, Row], raw: Mapping[str, int]) -> MockModbusUnit:
     return unit
 
 
-def updated(read: str, unit: MockModbusUnit, *, split: bool = False) -> Block:
-    """Return a block that was read from the unit."""
+def read_block(read: str, unit: MockModbusUnit, *, split: bool = False) -> Block:
+    """Read a block from the unit, and return it."""
     block = READS[read](unit, split=split)
     with asyncio.Runner() as runner:
         runner.run(block.async_update())
@@ -314,7 +313,7 @@ def block_types() -> Iterator[type[Block]]:
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 def test_every_block_of_the_register_map_is_compared() -> None:
@@ -348,7 +347,7 @@ def test_every_field_is_in_the_table(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SYMBOLS)
-def test_range_is_the_block_of_the_table_or_the_extent_of_the_fields(name: str) -> None:
+def test_range_is_the_table_block_or_the_extent_of_the_fields(name: str) -> None:
     block_type = getattr(registers, name)
     rows = block_of(E3X_E4X, SYMBOLS[name][0]).values()
     fields = block_type.declared_fields.values()
@@ -366,8 +365,8 @@ def test_range_is_the_block_of_the_table_or_the_extent_of_the_fields(name: str) 
 @pytest.mark.parametrize("read", READS)
 def test_each_request_stays_within_its_block(read: str, *, split: bool) -> None:
     rows = rows_of(read)
-    unit = filled(rows, raw_by_address(rows))
-    updated(read, unit, split=split)
+    unit = unit_with(rows, raw_numbers(rows))
+    read_block(read, unit, split=split)
     (start, end), *others = {(row.block, row.end) for row in rows.values()}
     assert not others
     requested: set[int] = set()
@@ -383,12 +382,23 @@ def test_each_request_stays_within_its_block(read: str, *, split: bool) -> None:
         assert {min(requested), max(requested)} == {min(used), max(used)}
 
 
+@pytest.mark.parametrize("read", READS)
+def test_block_is_read_in_one_request_by_default(read: str) -> None:
+    rows = rows_of(read)
+    unit = unit_with(rows, raw_numbers(rows))
+    block = READS[read](unit)
+    assert not block.split
+    with asyncio.Runner() as runner:
+        runner.run(block.async_update())
+    assert len(unit.read_events) == 1
+
+
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("read", READS)
 def test_values_are_those_of_the_table(read: str, *, split: bool) -> None:
     rows = rows_of(read)
-    raw = raw_by_address(rows)
-    block = updated(read, filled(rows, raw), split=split)
+    raw = raw_numbers(rows)
+    block = read_block(read, unit_with(rows, raw), split=split)
     assert block.resolved_fields.keys() == rows.keys()
     for name, row in rows.items():
         found = getattr(block, name)
@@ -407,13 +417,13 @@ def test_values_are_those_of_the_table(read: str, *, split: bool) -> None:
 )  # fmt: skip
 def test_other_families_have_the_same_registers(read: str, edition: str) -> None:
     rows = rows_of(read, edition)
-    raw = raw_by_address(rows)
-    block = updated(read, filled(rows, raw))
+    raw = raw_numbers(rows)
+    block = read_block(read, unit_with(rows, raw))
     values = block.values
     for name, row in rows.items():
         if name in raw:
             assert values[name] == pytest.approx(row.value(raw[name]), abs=1e-9)
-    if read != "Power":  # without voltages, an absent phase is not noticed
+    if read != "Power":  # it contains no voltage that shows an absent phase
         assert {values[name] for name in values.keys() - rows.keys()} <= {None}
 
 
@@ -431,7 +441,7 @@ NUMBERS = [
 def test_borders_of_each_number_are_decoded(read: str, name: str) -> None:
     rows = rows_of(read)
     row = rows[name]
-    raw = dict(raw_by_address(rows))
+    raw = dict(raw_numbers(rows))
     last = not_available(row) - 1
     numbers = [0, 1, last]
     if is_signed(row):
@@ -440,15 +450,15 @@ def test_borders_of_each_number_are_decoded(read: str, name: str) -> None:
         numbers = [0, 1, 9_999]
     for number in numbers:
         raw[name] = number
-        value = getattr(updated(read, filled(rows, raw)), name)
+        value = getattr(read_block(read, unit_with(rows, raw)), name)
         assert value == pytest.approx(row.value(number), rel=1e-12)
         assert isinstance(value, int) or round(value, 3) == value
     raw[name] = not_available(row)
-    assert getattr(updated(read, filled(rows, raw)), name) is None
+    assert getattr(read_block(read, unit_with(rows, raw)), name) is None
     if is_signed(row):
         # All ones are -1 in a signed number, not "not available".
         raw[name] = (1 << 32) - 1
-        value = getattr(updated(read, filled(rows, raw)), name)
+        value = getattr(read_block(read, unit_with(rows, raw)), name)
         assert value == pytest.approx(row.value(-1))
 
 
@@ -460,16 +470,16 @@ def test_frequency_has_the_scale_of_each_table(
 ) -> None:
     rows = rows_of(read, edition)
     raw = {
-        **raw_by_address(rows),
+        **raw_numbers(rows),
         "frequency": round(hertz * rows["frequency"].raw_per_unit),
     }
-    assert updated(read, filled(rows, raw)).values["frequency"] == hertz
+    assert read_block(read, unit_with(rows, raw)).values["frequency"] == hertz
 
 
 def test_rollovers_are_those_of_the_counters() -> None:
     rows = rows_of("Overflows")
     raw = {name: number for number, name in enumerate(rows, 1)}
-    block = updated("Overflows", filled(rows, raw))
+    block = read_block("Overflows", unit_with(rows, raw))
     assert isinstance(block, registers.Overflows)
     symbols = {symbol: name for name, symbol in (ENERGIES | TARIFFS).items()}
     assert block.by_counter == {
@@ -500,13 +510,13 @@ def test_text_has_two_characters_in_each_register(
     rows = rows_of("Identity")
     row = rows[name]
     assert row.type == "STRING_NORM"
-    unit = filled(rows, raw_by_address(rows))
+    unit = unit_with(rows, raw_numbers(rows))
     content = written.encode("latin-1").ljust(2 * row.words, b"\0")
     words = [
         content[each] << 8 | content[each + 1] for each in range(0, len(content), 2)
     ]
     unit.holding |= dict(enumerate(words, row.address))
-    block = updated("Identity", unit)
+    block = read_block("Identity", unit)
     assert getattr(block, name) == shown
     others = {each: getattr(block, each) for each in TEXTS if each != name}
     assert set(others.values()) == {"A" * rows[name].words}
@@ -520,9 +530,9 @@ def test_signature_has_one_character_in_each_register(written: str, shown: str) 
     rows = rows_of("Identity")
     row = rows["signature"]
     assert (row.type, row.words) == ("STRING_16", 4)
-    unit = filled(rows, raw_by_address(rows))
+    unit = unit_with(rows, raw_numbers(rows))
     unit.holding |= dict(enumerate(map(ord, written), row.address))
-    block = updated("Identity", unit)
+    block = read_block("Identity", unit)
     assert isinstance(block, registers.Identity)
     assert block.signature == shown
 
@@ -557,13 +567,13 @@ type Command = Callable[[Meter], Coroutine[Any, Any, None]]
 
 
 def ignore(_: object) -> None:
-    """Take what a command passes on."""
+    """Ignore the reading that a command returns."""
 
 
 async def async_written(
     line: MemoryBus, command: Command
 ) -> list[tuple[int, Row, int]]:
-    """Return function, row and value of each register that a command writes."""
+    """Return the function, row and value of each register that a command writes."""
     meter = await async_meter(line)
     for name in ("measurements", "energies", "tariffs"):
         await meter.async_read(name)
@@ -597,7 +607,6 @@ PARTIAL_BITS = ("Ea+", "Er+", "Ea-")
     ("model", "edition"),
     [("Countis E33", E3X_E4X), ("Countis E23", E2X), ("Countis E14", E1X)],
 )
-@virtual_time
 async def test_partial_counters_are_reset_by_their_bits(
     line: MemoryBus, meter: SimulatedMeter, model: str, edition: str
 ) -> None:
@@ -613,8 +622,7 @@ async def test_partial_counters_are_reset_by_their_bits(
 @pytest.mark.parametrize(
     ("model", "edition"), [("Countis E23", E2X), ("Countis E14", E1X)]
 )
-@virtual_time
-async def test_partial_energies_are_reset_where_the_table_has_the_command(
+async def test_partial_energies_are_reset_if_the_table_has_the_command(
     line: MemoryBus, meter: SimulatedMeter, model: str, edition: str
 ) -> None:
     meter.model = model
@@ -628,8 +636,7 @@ async def test_partial_energies_are_reset_where_the_table_has_the_command(
 
 
 @pytest.mark.parametrize("model", ["Countis E33", "Countis E34", "Countis E44"])
-@virtual_time
-async def test_partial_energies_are_not_reset_where_the_table_has_no_command(
+async def test_partial_energies_are_not_reset_without_the_command(
     line: MemoryBus, meter: SimulatedMeter, model: str
 ) -> None:
     meter.model = model
@@ -642,7 +649,6 @@ async def test_partial_energies_are_not_reset_where_the_table_has_no_command(
     assert all(each.symbol != "reset partial" for each in table(E3X_E4X))
 
 
-@virtual_time
 async def test_tariff_counters_are_reset_by_their_bits(line: MemoryBus) -> None:
     row = row_of(E3X_E4X, "reset tariffs")
     written = await async_written(
@@ -653,7 +659,6 @@ async def test_tariff_counters_are_reset_by_their_bits(line: MemoryBus) -> None:
 
 
 @pytest.mark.parametrize("tariff", [1, 2, 3, 4])
-@virtual_time
 async def test_tariff_is_set_in_the_register_of_the_table(
     line: MemoryBus, tariff: int
 ) -> None:
@@ -665,8 +670,7 @@ async def test_tariff_is_set_in_the_register_of_the_table(
     assert "write" in row.access
 
 
-@virtual_time
-async def test_clock_is_set_with_one_request_in_the_order_of_the_table(
+async def test_clock_is_set_by_one_request_in_the_order_of_the_table(
     line: MemoryBus,
 ) -> None:
     written = await async_written(line, lambda meter: async_set_clock(meter, ignore))
@@ -690,7 +694,7 @@ FULL_PAGE = 29
 
 
 def load_curve_page(count: int, record: Mapping[str, int]) -> list[int]:
-    """Return the words of a page whose records have a distance of 600 s."""
+    """Return the words of a page with a record every 600 s."""
     header = block_of(E3X_E4X, HEADER)
     fields = block_of(E3X_E4X, RECORD)
     record_words = fields["time"].block_words
@@ -716,7 +720,6 @@ def load_curve_page(count: int, record: Mapping[str, int]) -> list[int]:
 
 
 @pytest.mark.parametrize("incomplete", [False, True])
-@virtual_time
 async def test_load_curve_is_read_from_the_registers_of_the_table(
     line: MemoryBus, *, incomplete: bool
 ) -> None:

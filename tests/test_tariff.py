@@ -1,11 +1,10 @@
-"""The tariff: one meter by its select, several by the action."""
+"""The tariff of one meter by its select, and of several meters by the action."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from custom_components.socomec_countis import coordinator as coordinator_module
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.select.const import ATTR_OPTIONS
@@ -51,7 +50,7 @@ TARIFF_2_FOR_ALL = b"\x00\x06\x9e\x21\x00\x02"
 
 
 async def select(hass: HomeAssistant, option: str) -> None:
-    """Choose a tariff."""
+    """Select a tariff for the meter at unit ID 1."""
     await hass.services.async_call(
         SELECT_DOMAIN,
         SERVICE_SELECT_OPTION,
@@ -61,7 +60,7 @@ async def select(hass: HomeAssistant, option: str) -> None:
 
 
 def options(hass: HomeAssistant) -> list[str]:
-    """Return the tariffs to choose from."""
+    """Return the options of the select."""
     shown = hass.states.get(entity_id(hass, "tariff"))
     assert shown is not None
     found: list[str] = shown.attributes[ATTR_OPTIONS]
@@ -121,16 +120,16 @@ async def test_selected_tariff_is_not_overwritten_by_an_older_reading(
     [
         (2, ["1", "2"]),
         (8, ["1", "2", "3", "4", "5", "6", "7", "8"]),
-        # Nothing that a meter can have.
+        # Numbers of tariffs that no meter has.
         (9, ["1", "2", "3", "4"]),
         (0xFFFF, ["1", "2", "3", "4"]),
     ],
 )
-async def test_options_are_those_of_the_meter_also_while_it_is_offline(
+async def test_options_are_the_tariffs_of_the_meter_even_while_it_is_offline(
     hass: HomeAssistant,
     meter: Meter,
     add_meter: AddMeter,
-    impatient: None,
+    short_pauses: None,
     count: int,
     tariffs: list[str],
 ) -> None:
@@ -205,7 +204,7 @@ async def two_meters(
     return entry
 
 
-async def test_all_meters_of_a_bus_change_by_one_broadcast(
+async def test_tariff_of_all_meters_of_a_bus_is_set_by_one_broadcast(
     hass: HomeAssistant,
     two_meters: CountisConfigEntry,
     line: Line,
@@ -314,13 +313,13 @@ async def test_disabled_meter_in_a_targeted_area_is_left_out(
 
 @pytest.fixture
 async def second_line(clock: Clock) -> AsyncGenerator[Line]:
-    """Run another line, with meters at unit IDs 3 and 4."""
+    """Run a second line with meters at unit IDs 3 and 4."""
     meters = [Meter(unit_id=unit_id, clock=clock) for unit_id in (3, 4)]
     async with memory_line(meters) as line:
         yield line
 
 
-async def test_meters_of_two_buses_are_reached_by_a_broadcast_each(
+async def test_tariff_of_the_meters_of_two_buses_is_set_by_a_broadcast_each(
     hass: HomeAssistant,
     two_meters: CountisConfigEntry,
     add_meter: AddMeter,
@@ -341,7 +340,7 @@ async def test_meters_of_two_buses_are_reached_by_a_broadcast_each(
     assert second_line.meters[4].counters.tariff == 2
 
 
-async def test_meter_that_does_not_follow_a_broadcast_is_named(
+async def test_meter_that_ignores_a_broadcast_is_reported(
     hass: HomeAssistant,
     two_meters: CountisConfigEntry,
     second_meter: Meter,
@@ -407,7 +406,7 @@ async def test_action_without_a_meter_is_refused(
         await set_tariff(hass, 1, device_id=["gone"], entity_id=["sensor.other"])
 
 
-async def test_action_for_a_bus_that_is_not_set_up_names_it(
+async def test_action_for_a_bus_that_is_not_set_up_is_refused(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
@@ -438,9 +437,7 @@ async def test_failed_wiring_check_keeps_the_results_of_other_meters(
     two_meters: CountisConfigEntry,
     meter: Meter,
     second_meter: Meter,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coordinator_module, "WIRING_SECONDS", 0)
     meter.offline = True
     await until(lambda: not coordinator_of(two_meters).online)
     failed, checked = await check_wiring(hass)

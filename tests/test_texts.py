@@ -11,32 +11,20 @@ import pytest
 import voluptuous as vol
 import yaml
 
-from custom_components.socomec_countis.binary_sensor import PHASES
-from custom_components.socomec_countis.button import BUTTONS
 from custom_components.socomec_countis.connection import ERROR_KEYS, GATEWAY_KEYS
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import CommandError
 from custom_components.socomec_countis.repairs import FLOWS
-from custom_components.socomec_countis.select import TARIFF
-from custom_components.socomec_countis.sensor import SENSORS
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.service import async_get_all_descriptions
 from homeassistant.setup import async_setup_component
 
-from .files import CORE, INTEGRATION, TEXTS, load
+from .files import CORE, DESCRIPTIONS, INTEGRATION, METER_TEXTS, TEXTS, load
 from .text_rules import ICONS, TRANSLATIONS
 
 LANGUAGES = sorted((INTEGRATION / "translations").glob("*.json"))
 ICON_FILE = load(INTEGRATION / "icons.json")
 ACTIONS: dict[str, Any] = yaml.safe_load((INTEGRATION / "services.yaml").read_text())
-
-DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
-    "binary_sensor": PHASES,
-    "button": BUTTONS,
-    "select": (TARIFF,),
-    "sensor": SENSORS,
-}
 
 
 def flat(texts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -59,12 +47,12 @@ def test_translation_follows_the_rules_of_hassfest(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_language_has_the_texts_and_placeholders_of_english(path: Path) -> None:
+def test_translation_has_the_same_keys_and_placeholders_as_english(path: Path) -> None:
     assert placeholders(load(path)) == placeholders(TEXTS)
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_error_has_the_same_text_in_each_dialog(path: Path) -> None:
+def test_error_has_the_same_text_in_all_dialogs(path: Path) -> None:
     texts = load(path)
     flows = [texts["config"], *texts["config_subentries"].values()]
     flows += [
@@ -72,7 +60,7 @@ def test_error_has_the_same_text_in_each_dialog(path: Path) -> None:
     ]
     errors = [flow["error"] for flow in flows if "error" in flow]
     errors.append({key: each["message"] for key, each in texts["exceptions"].items()})
-    # Each dialog names other things to check for another meter.
+    # The advice about another meter depends on the dialog.
     keys = {key for each in errors for key in each} - {"another_meter"}
     assert len(keys) > len(errors)
     for key in keys:
@@ -80,7 +68,7 @@ def test_error_has_the_same_text_in_each_dialog(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_fix_flows_of_meters_abort_with_the_same_text(path: Path) -> None:
+def test_fix_flows_of_a_bus_that_is_not_set_up_have_the_same_text(path: Path) -> None:
     aborts = [
         each["fix_flow"]["abort"]["not_set_up"]
         for each in load(path)["issues"].values()
@@ -90,13 +78,13 @@ def test_fix_flows_of_meters_abort_with_the_same_text(path: Path) -> None:
     assert len({*aborts}) == 1
 
 
-def test_error_of_the_bus_has_a_text_in_each_dialog() -> None:
+def test_each_error_of_a_bus_has_a_text_in_all_dialogs() -> None:
     keys = {
         key for kind, key in ERROR_KEYS.items() if not issubclass(kind, CommandError)
     }
     keys |= {*GATEWAY_KEYS.values()}
     assert TEXTS["config"]["error"].keys() >= keys
-    assert TEXTS["config_subentries"]["meter"]["error"].keys() >= keys
+    assert METER_TEXTS["error"].keys() >= keys
     assert TEXTS["issues"]["another_meter"]["fix_flow"]["error"].keys() >= keys
     assert TEXTS["exceptions"].keys() >= keys | set(ERROR_KEYS.values())
 
@@ -105,7 +93,7 @@ def test_icons_follow_the_rules_of_hassfest() -> None:
     ICONS(ICON_FILE)
 
 
-def test_icon_exists_in_the_frontend() -> None:
+def test_each_icon_exists_in_the_frontend() -> None:
     known = {
         f"mdi:{icon['name']}"
         for icon in load(Path(hass_frontend.where()) / "static/mdi/iconList.json")
@@ -113,7 +101,7 @@ def test_icon_exists_in_the_frontend() -> None:
     assert {icon for _, icon in flat(ICON_FILE)} <= known
 
 
-def test_each_entity_and_no_other_has_a_name_and_an_icon() -> None:
+def test_names_and_icons_are_those_of_the_entities() -> None:
     for platform, descriptions in DESCRIPTIONS.items():
         icons = ICON_FILE["entity"][platform]
         keys = {description.key for description in descriptions}
@@ -125,13 +113,13 @@ def test_each_entity_and_no_other_has_a_name_and_an_icon() -> None:
 
 
 @pytest.mark.parametrize("name", ["dsmr", "growatt_server", "modbus", "tplink"])
-def test_texts_and_icons_of_home_assistant_are_accepted(name: str) -> None:
-    # Hassfest has accepted these texts.
+def test_texts_and_icons_of_home_assistant_are_valid(name: str) -> None:
+    # These files are valid by hassfest.
     TRANSLATIONS(load(CORE / name / "translations" / "en.json"))
     ICONS(load(CORE / name / "icons.json"))
 
 
-def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+def changed_texts(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     """Return a changed copy of the English texts."""
     texts: dict[str, Any] = copy.deepcopy(TEXTS)
     change(texts)
@@ -166,7 +154,7 @@ def test_invalid_texts_are_rejected(
     change: Callable[[dict[str, Any]], object],
 ) -> None:
     with pytest.raises(vol.Invalid):
-        TRANSLATIONS(changed(change))
+        TRANSLATIONS(changed_texts(change))
 
 
 @pytest.mark.parametrize(
@@ -184,14 +172,16 @@ def test_invalid_icons_are_rejected(icons: dict[str, Any]) -> None:
         ICONS(icons)
 
 
-async def test_action_has_a_description_a_name_and_an_icon(hass: HomeAssistant) -> None:
+async def test_each_action_has_a_description_a_name_and_an_icon(
+    hass: HomeAssistant,
+) -> None:
     assert await async_setup_component(hass, DOMAIN, {})
     registered = hass.services.async_services_for_domain(DOMAIN).keys()
     texts = TEXTS["services"]
     assert ACTIONS.keys() == registered
     assert texts.keys() == registered
     assert ICON_FILE["services"].keys() == registered
-    # Home Assistant leaves out an action that its rules do not allow.
+    # Home Assistant returns no description of an action that is invalid.
     read = (await async_get_all_descriptions(hass)).get(DOMAIN, {})
     for name, action in ACTIONS.items():
         fields = action.get("fields", {})

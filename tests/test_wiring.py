@@ -1,4 +1,4 @@
-"""The connection test of the manual: its conditions, and then its codes."""
+"""The connection test of the manual: its conditions and its codes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ type Reading = dict[str, float | None]
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 def reading(
@@ -36,36 +36,36 @@ def reading(
     return values
 
 
-def right(**changes: float | None) -> Reading:
-    """Return a reading of a meter that is connected as it should be."""
+def three_phases(**changes: float | None) -> Reading:
+    """Return a reading of a meter with three phases that is connected correctly."""
     phase = (230.0, 10.0, 2200.0, 0.96)
     return reading(phase, phase, phase) | changes
 
 
-def alone(**changes: float | None) -> Reading:
-    """Return a reading of a meter with one phase, which the others pick up."""
-    nothing = (12.0, 0.0, 0.0, 1.0)
-    return reading((230.0, 25.0, 5500.0, 0.96), nothing, nothing) | changes
+def single_phase(**changes: float | None) -> Reading:
+    """Return a reading of a meter with one phase; the others have a stray voltage."""
+    stray = (12.0, 0.0, 0.0, 1.0)
+    return reading((230.0, 25.0, 5500.0, 0.96), stray, stray) | changes
 
 
 def check(*readings: Mapping[str, float | None]) -> Wiring:
-    """Test by these readings, or by three of the only one."""
+    """Return the result of these readings, or of three equal ones."""
     repeated: Sequence[Mapping[str, float | None]] = readings
     return check_wiring(repeated if len(readings) > 1 else list(readings) * 3)
 
 
 def test_correctly_connected_meter_has_no_error() -> None:
-    wiring = check(right())
+    wiring = check(three_phases())
     assert (wiring.codes, wiring.unmet, wiring.phases) == ((0,), (), PHASES)
 
 
 @pytest.mark.parametrize(("phase", "code"), [("l1", 1), ("l2", 2), ("l3", 3)])
 def test_phase_with_negative_power_is_reversed(phase: str, code: int) -> None:
-    assert check(right(**{f"power_{phase}": -2200.0})).codes == (code,)
+    assert check(three_phases(**{f"power_{phase}": -2200.0})).codes == (code,)
 
 
 def test_every_reversed_phase_has_its_code() -> None:
-    wiring = check(right(power_l1=-2200.0, power_l3=-2200.0))
+    wiring = check(three_phases(power_l1=-2200.0, power_l3=-2200.0))
     assert wiring.codes == (1, 3)
 
 
@@ -74,16 +74,16 @@ def test_phase_with_400_v_to_both_others_is_swapped_with_the_neutral(
     phase: str, code: int
 ) -> None:
     volts = {f"voltage_{each}": 400.0 for each in PHASES if each != phase}
-    assert check(right(**volts)).codes == (code,)
+    assert check(three_phases(**volts)).codes == (code,)
 
 
-def test_swapped_neutral_hides_reversed_currents() -> None:
-    wiring = check(right(voltage_l2=400.0, voltage_l3=400.0, power_l2=-2200.0))
+def test_swapped_neutral_leaves_reversed_currents_without_a_code() -> None:
+    wiring = check(three_phases(voltage_l2=400.0, voltage_l3=400.0, power_l2=-2200.0))
     assert wiring.codes == (7,)
 
 
 def test_one_phase_of_400_v_is_no_swapped_neutral() -> None:
-    assert check(right(voltage_l2=400.0)).codes == (0,)
+    assert check(three_phases(voltage_l2=400.0)).codes == (0,)
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -99,11 +99,11 @@ def test_one_phase_of_400_v_is_no_swapped_neutral() -> None:
         ("power_factor", None, Condition.POWER_FACTOR),
     ],
 )
-def test_unmet_condition_of_a_phase_leaves_no_code(
+def test_unmet_condition_of_a_phase_gives_no_code(
     phase: str, quantity: str, value: float | None, condition: Condition
 ) -> None:
     changes: Reading = {f"current_{each}": 20.0 for each in PHASES}
-    wiring = check(right(**changes | {f"{quantity}_{phase}": value}))
+    wiring = check(three_phases(**changes | {f"{quantity}_{phase}": value}))
     assert wiring.codes == ()
     [unmet] = wiring.unmet
     assert (unmet.condition, unmet.phase) == (condition, phase)
@@ -122,23 +122,23 @@ def test_unmet_condition_of_a_phase_leaves_no_code(
     ],
 )
 def test_phase_that_just_meets_a_condition_is_tested(at_the_limit: Reading) -> None:
-    assert check(right(**at_the_limit)).codes == (0,)
+    assert check(three_phases(**at_the_limit)).codes == (0,)
 
 
 def test_less_than_20_a_in_all_phases_together_is_no_load() -> None:
-    wiring = check(right(current_l1=5.0, current_l2=5.0, current_l3=9.9))
+    wiring = check(three_phases(current_l1=5.0, current_l2=5.0, current_l3=9.9))
     assert wiring.codes == ()
     assert wiring.unmet == (Unmet(Condition.LOAD, "", 19.9),)
 
 
 def test_power_that_changes_its_sign_is_not_steady() -> None:
-    wiring = check(right(), right(power_l2=-2200.0), right())
+    wiring = check(three_phases(), three_phases(power_l2=-2200.0), three_phases())
     assert wiring.codes == ()
     assert wiring.unmet == (Unmet(Condition.STEADY, "l2", round(2200 / 3, 3)),)
 
 
 def test_value_that_one_reading_lacks_is_not_available() -> None:
-    wiring = check(right(), right(voltage_l3=None), right())
+    wiring = check(three_phases(), three_phases(voltage_l3=None), three_phases())
     assert wiring.unmet == (Unmet(Condition.VOLTAGE, "l3", None),)
 
 
@@ -155,13 +155,15 @@ def test_all_unmet_conditions_are_reported() -> None:
 
 
 def test_power_factors_of_both_signs_do_not_cancel_out() -> None:
-    wiring = check(right(power_factor_l1=0.99), right(power_factor_l1=-0.99))
+    wiring = check(
+        three_phases(power_factor_l1=0.99), three_phases(power_factor_l1=-0.99)
+    )
     assert wiring.codes == (0,)
     assert wiring.values["power_factor_l1"] == 0.99
 
 
 def test_single_phase_is_tested_alone() -> None:
-    wiring = check(alone())
+    wiring = check(single_phase())
     assert (wiring.codes, wiring.phases) == ((0,), ("l1",))
     assert wiring.values.keys() == {
         "voltage_l1",
@@ -171,23 +173,23 @@ def test_single_phase_is_tested_alone() -> None:
     }
 
 
-def test_single_phase_may_be_reversed() -> None:
-    assert check(alone(power_l1=-5500.0)).codes == (1,)
+def test_reversed_single_phase_has_its_code() -> None:
+    assert check(single_phase(power_l1=-5500.0)).codes == (1,)
 
 
-def test_single_phase_has_to_carry_all_of_the_load() -> None:
-    wiring = check(alone(current_l1=19.0))
+def test_single_phase_with_less_than_20_a_is_no_load() -> None:
+    wiring = check(single_phase(current_l1=19.0))
     assert wiring.unmet == (Unmet(Condition.LOAD, "", 19.0),)
 
 
 def test_phases_that_the_meter_does_not_have_are_not_tested() -> None:
-    nothing = (None, None, None, None)
-    wiring = check(reading((230.0, 25.0, 5500.0, 0.96), nothing, nothing))
+    missing = (None, None, None, None)
+    wiring = check(reading((230.0, 25.0, 5500.0, 0.96), missing, missing))
     assert (wiring.codes, wiring.phases) == ((0,), ("l1",))
 
 
 def test_missing_phase_among_three_is_reported() -> None:
-    wiring = check(right(voltage_l2=10.0, current_l2=0.0, power_l2=0.0))
+    wiring = check(three_phases(voltage_l2=10.0, current_l2=0.0, power_l2=0.0))
     assert wiring.phases == PHASES
     assert [(unmet.condition, unmet.phase) for unmet in wiring.unmet] == [
         (Condition.VOLTAGE, "l2"),
@@ -196,5 +198,5 @@ def test_missing_phase_among_three_is_reported() -> None:
 
 
 def test_values_are_means_of_the_readings() -> None:
-    wiring = check(right(power_l1=2000.0), right(power_l1=2400.0))
+    wiring = check(three_phases(power_l1=2000.0), three_phases(power_l1=2400.0))
     assert wiring.values["power_l1"] == 2200

@@ -1,39 +1,30 @@
 """A year of mishaps: the statistics contain the energy that the meter counted."""
 
-from datetime import timedelta
 import os
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pytest_homeassistant_custom_component.components.recorder.common import (
-    async_wait_recording_done,
-    do_adhoc_statistics,
-    get_start_time,
-)
 
 from custom_components.socomec_countis import coordinator, runtime
 from custom_components.socomec_countis.coordinator import CountisCoordinator
 from custom_components.socomec_countis.countis import Correction
-from custom_components.socomec_countis.issues import create_correction
-from homeassistant.components.recorder.statistics import statistics_during_period
+from custom_components.socomec_countis.issues import create_correction_issue
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers.recorder import get_instance
-from homeassistant.util import dt as dt_util
 from simulator import Counters
 from simulator.counters import OVERFLOW_WH
 
 from .common import Clock
+from .test_statistics import recorded_energy
 from .year import DISPLAY_WH, TRANSFORMER_MODEL, World, YearMeter
 
-# YEARS=50 ./scripts/test tests/test_year.py
+# The number of seeds; for more, use YEARS=50 ./scripts/test tests/test_year.py.
 YEARS = int(os.environ.get("YEARS", "3"))
 RECORDED_YEARS = max(1, YEARS // 10)
 MISHAPS = 44
 
-# kWh; the first and the last state are truncated to a step.
-TOLERANCE = 0.0101
+TOLERANCE = 0.0101  # kWh; the first and last state are truncated to a step
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +42,7 @@ def world(
     monkeypatch: pytest.MonkeyPatch,
     seed: int,
 ) -> World:
-    """Return the meter of a seed, and a Home Assistant whose time stands still."""
+    """Return the meter of a seed, and Home Assistant with clocks that the test sets."""
     random = Random(seed)  # noqa: S311
     true_time = Clock()
     monotonic = Clock(1000)
@@ -81,7 +72,7 @@ def world(
         true_time,
         monotonic,
     )
-    hass.loop.set_debug(enabled=False)  # it would log that callbacks take long
+    hass.loop.set_debug(enabled=False)  # it would log callbacks with a duration
     monkeypatch.setattr(hass.loop, "time", monotonic)
     monkeypatch.setattr(runtime, "async_get_unit", world.client)
     monkeypatch.setattr(
@@ -90,31 +81,10 @@ def world(
 
     def note_correction(of: CountisCoordinator, correction: Correction) -> None:
         world.note_correction(correction)
-        create_correction(of, correction)
+        create_correction_issue(of, correction)
 
-    monkeypatch.setattr(coordinator, "create_correction", note_correction)
+    monkeypatch.setattr(coordinator, "create_correction_issue", note_correction)
     return world
-
-
-async def recorded(hass: HomeAssistant, ids: dict[str, str]) -> dict[str, float]:
-    """Compile the statistics, and return the energy that they contain in kWh."""
-    await async_wait_recording_done(hass)
-    now = dt_util.utcnow()
-    periods = {get_start_time(now - timedelta(minutes=5)), get_start_time(now)}
-    for start in sorted(periods):
-        do_adhoc_statistics(hass, start=start)
-    await async_wait_recording_done(hass)
-    rows = await get_instance(hass).async_add_executor_job(
-        statistics_during_period,
-        hass,
-        now - timedelta(hours=1),
-        None,
-        set(ids),
-        "5minute",
-        None,
-        {"sum"},
-    )
-    return {ids[each]: found[-1]["sum"] or 0 for each, found in rows.items()}
 
 
 @pytest.mark.real_time
@@ -123,20 +93,22 @@ async def test_statistics_of_a_year_of_mishaps_contain_the_metered_energy(
     world: World,
 ) -> None:
     await world.start()
-    await world.live(MISHAPS)
-    assert world.booked() == pytest.approx(world.expected(), abs=TOLERANCE)
+    await world.run_year(MISHAPS)
+    assert world.energy_in_statistics() == pytest.approx(
+        world.metered_energy(), abs=TOLERANCE
+    )
     await world.stop()
 
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("seed", range(100, 100 + RECORDED_YEARS))
-async def test_recorder_books_a_year_of_mishaps_as_metered(
+async def test_recorded_sums_of_a_year_of_mishaps_are_the_metered_energy(
     recorder_mock: object, world: World
 ) -> None:
     world.is_recorded = True
     await world.start()
-    await world.live(MISHAPS // 2)
-    found = await recorded(world.hass, world.ids)
-    assert found == pytest.approx(world.booked(), abs=0.001)
-    assert found == pytest.approx(world.expected(), abs=TOLERANCE)
+    await world.run_year(MISHAPS // 2)
+    energy = await recorded_energy(world.hass, world.ids)
+    assert energy == pytest.approx(world.energy_in_statistics(), abs=0.001)
+    assert energy == pytest.approx(world.metered_energy(), abs=TOLERANCE)
     await world.stop()

@@ -1,7 +1,7 @@
 """Schemas for texts and icons, with the rules of hassfest.
 
-The package of Home Assistant does not contain hassfest. The schemas use the checks for
-HTML and slugs and the list of platforms that the package contains.
+The package of Home Assistant does not contain hassfest. It contains the checks for HTML
+and slugs, and the list of platforms, which the schemas use.
 """
 
 import re
@@ -22,7 +22,7 @@ REFERENCE = "[%key:"
 
 
 def text(value: Any) -> str:
-    """Return a text that hassfest accepts. Raises `vol.Invalid`."""
+    """Validate a text as hassfest does, and return it. Raises `vol.Invalid`."""
     shown: str = cv.string_with_no_html(value)
     if shown != shown.strip():
         msg = "spaces at the start or end"
@@ -33,7 +33,7 @@ def text(value: Any) -> str:
     if REFERENCE in shown:
         msg = "a reference to another text; only Home Assistant resolves its own"
         raise vol.Invalid(msg)
-    # The frontend shows a placeholder after a single quote as it is written.
+    # After a single quote, the frontend does not replace a placeholder.
     if re.search(r"'[{}]", shown):
         msg = "a single quote before a brace"
         raise vol.Invalid(msg)
@@ -45,7 +45,10 @@ def text(value: Any) -> str:
 
 
 def described(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a step that names each field it describes. Raises `vol.Invalid`."""
+    """Validate that a step names each field that it describes, and return the step.
+
+    Raises `vol.Invalid`.
+    """
     unnamed = value.get("data_description", {}).keys() - value.get("data", {}).keys()
     if unnamed:
         msg = f"descriptions without a name: {sorted(unnamed)}"

@@ -1,36 +1,39 @@
-"""An event loop in virtual time, which does not depend on the speed of the machine."""
+"""An event loop in virtual time: results do not depend on the speed of the machine."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 import selectors
-import time
 from typing import Any, Protocol, override
 
 import pytest
 
-REAL_MONOTONIC = time.monotonic
-REAL_TIME_FOLDERS = {"blueprints", "browser", "cli", "scripts", "simulator", "tools"}
-THREAD_SECONDS = 20  # of real time, after which a thread may itself wait for time
+REAL_TIME_FOLDERS = {"blueprints", "browser", "cli", "simulator", "tools"}
+# s of real time that the loop waits for a thread. After that, virtual time advances,
+# because the thread itself may wait for the loop.
+THREAD_SECONDS = 20
 
 
 class Barrier(Protocol):
-    """Is reached when a thread has done what it was given before."""
+    """A point that a thread reaches when it has done all its earlier work."""
 
     def is_reached(self) -> bool:
-        """Return whether it is, and wake the loop when that changes."""
+        """Return whether the thread is idle. If not, wake the loop when it is."""
 
 
 class VirtualSelector(selectors.DefaultSelector):
-    """Passes the time for which a loop would wait, unless threads are at work."""
+    """A selector that advances virtual time in place of waiting.
+
+    While a thread works, the selector waits for the thread in real time.
+    """
 
     now = 0.0
-    """s of virtual time."""
+    """In s of virtual time."""
     threads = 0
-    """How many things are done in other threads, for which time has to wait."""
+    """Number of calls in other threads, during which virtual time stops."""
     barrier: Barrier | None = None
-    """A thread that has to be idle before time goes on."""
+    """Thread that has to be idle before virtual time advances."""
 
     @override
     def select(
@@ -39,7 +42,7 @@ class VirtualSelector(selectors.DefaultSelector):
         if ready := super().select(0):
             return ready
         if timeout is None:
-            # Nothing is due, so that only another thread can wake the loop.
+            # Without a timer, only another thread can wake the loop.
             return super().select(None)
         if timeout <= 0:
             return ready
@@ -53,16 +56,14 @@ class VirtualSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop whose time proceeds to the next timer when all tasks wait.
+    """A loop whose time advances to the next timer when all tasks wait.
 
-    The time stands still while an executor is at work, so that what threads do takes
-    no time at all.
+    The time stops while an executor works. So work in threads takes no virtual time.
     """
 
-    def __init__(self, start: float = 0) -> None:
-        """Start at so many s."""
+    def __init__(self) -> None:
+        """Create a loop whose clock shows 0 s."""
         self._virtual = VirtualSelector()
-        self._virtual.now = start
         super().__init__(self._virtual)
 
     @override
@@ -80,7 +81,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     @override
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        with self.standing_still():
+        with self.time_stopped():
             await super().shutdown_default_executor(timeout)
 
     def _on_executed(self, _future: asyncio.Future[Any]) -> None:
@@ -88,7 +89,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     @contextmanager
     def waiting_for(self, barrier: Barrier) -> Iterator[None]:
-        """Let time go on only when a thread is idle."""
+        """Advance virtual time only while the thread of a barrier is idle."""
         self._virtual.barrier = barrier
         try:
             yield
@@ -96,8 +97,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._virtual.barrier = None
 
     @contextmanager
-    def standing_still(self) -> Iterator[None]:
-        """Let no time pass while a thread without an executor is at work."""
+    def time_stopped(self) -> Iterator[None]:
+        """Stop virtual time, for work in a thread without an executor."""
         self._virtual.threads += 1
         try:
             yield
@@ -106,12 +107,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run[T](work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of something that happens in virtual time."""
+    """Run a coroutine in a new loop in virtual time, and return its result."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(work)
 
 
 def is_in_real_time(item: pytest.Item) -> bool:
-    """Return whether a test runs in the time of the machine."""
+    """Return whether a test runs in real time."""
     marked = item.get_closest_marker("real_time") is not None
     return marked or item.path.parent.name in REAL_TIME_FOLDERS

@@ -1,4 +1,7 @@
-"""A year of mishaps of one meter: Home Assistant, its clock and the meter in steps."""
+"""A simulated year with outages and faults of one meter, in steps of virtual time.
+
+The test sets all clocks: of Home Assistant, of the machine and of the meter.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -37,7 +40,7 @@ from simulator.counters import OVERFLOW_WH
 from simulator.table import TableBlock
 
 from .common import Clock, coordinator_of, entity_id
-from .library import READ, Fault, MemoryBus, MemoryClient, Request
+from .memory_bus import READ, Fault, MemoryBus, MemoryClient, Request
 
 TOTALS = {
     "energy_consumed": "consumed",
@@ -49,26 +52,25 @@ TARIFFS = {f"tariff_{number}_energy": number for number in range(1, 5)}
 COUNTERS = (*TOTALS, *PARTIALS, *TARIFFS)
 PERIOD = "energy_consumed_this_month"
 
-INSTANTLY = cast(int, math.inf)  # baud, so that no time passes on the wires
+INSTANTLY = cast(int, math.inf)  # baud at which a transaction takes no time
 HOUR, DAY = 3600, 86_400
 YEAR = 365 * DAY
-STEP = 0.01  # kWh
+STEP = 0.01  # kWh, the resolution of the counters
 
-DISPLAY_WH = 1_000_000_000  # at which the registers of some meters roll over
+DISPLAY_WH = 1_000_000_000  # Wh; the registers of some meters roll over here
 TARIFF_REGISTERS = {50848, 50849, 51200, 51201}
-ROUNDING = 1e-6  # kWh
+ROUNDING = 1e-6  # kWh, of floating-point numbers
 OTHER_SERIAL = "1438012000077"
 TRANSFORMER_MODEL = "Countis E43"
-# s until a meter that was offline is polled again, and has confirmed its counters.
+# s until a meter that was offline is polled again, and its counters are confirmed.
 RECONNECT_SECONDS = 36
-TARIFF_RESET_SECONDS = 75  # until the level of counters that fell is accepted
-SETTLED_AFTER_RESTART = 64  # polls of 10 s, longer than a level has to last
-LAG_SECONDS = 4  # a value is confirmed by a second reading
-QUIET_ROUNDS = 15  # of the event loop without a request, until all is done
+TARIFF_RESET_SECONDS = 75  # s, longer than `ACCEPTED_AFTER` for counters that fell
+SETTLED_AFTER_RESTART = 64  # polls each 10 s, longer than `ACCEPTED_AFTER_RESTART`
+LAG_SECONDS = 4  # s until a second reading confirms a value, at most
+QUIET_ROUNDS = 15  # rounds of the event loop without a request, until all tasks wait
 ENERGY_BLOCKS = (50768, 50848, 50944, 51200)
 
-# The recorder commits states every so many s; a power cut loses the others.
-COMMIT_SECONDS = 5
+COMMIT_SECONDS = 5  # s between two commits of the recorder by default
 
 LOST = Fault(error=ModbusTimeoutError("no response"))
 DAMAGED = Fault(error=ModbusProtocolError("the CRC is wrong"))
@@ -76,31 +78,32 @@ DAMAGED = Fault(error=ModbusProtocolError("the CRC is wrong"))
 
 @dataclass(kw_only=True)
 class YearMeter(SimulatedMeter):
-    """A meter that counts a constant load, for any time at once."""
+    """A meter that counts a constant load over any duration in one step."""
 
     rollover: float = OVERFLOW_WH
-    """Wh at which the counters begin anew."""
+    """In Wh: the rollover of the counters."""
     zeros: bool = False
     """Whether all counters read 0."""
     mounted: bool = True
-    """Whether current flows through it."""
+    """Whether current flows through the meter."""
     on_reset: Callable[[str], None] = lambda _counter: None
-    """Is called before a counter is reset."""
+    """Receives each counter before its reset."""
     counted: dict[str, float] = field(default_factory=dict)
-    """Wh by counter, since the start and whatever was reset."""
+    """In Wh by counter: the energy since the start. A reset does not change it."""
     unwrapped: dict[str, float] = field(default_factory=dict)
-    """Wh by counter, as if no register had rolled over."""
+    """In Wh by counter: the value of a register without rollovers."""
     counted_until: float = 0
+    """In s since 1970."""
 
     def __post_init__(self) -> None:
-        """Start counting now."""
+        """Start all counters at the present time."""
         super().__post_init__()
         self.counted_until = self.clock()
         self.counted = dict.fromkeys(COUNTERS, 0.0)
         self.unwrapped = {counter: self.shown(counter) for counter in COUNTERS}
 
     def shown(self, counter: str) -> float:
-        """Return what a counter shows, in Wh."""
+        """Return the register value of a counter in Wh."""
         if counter in TARIFFS:
             return self.counters.tariffs[TARIFFS[counter] - 1]
         value: float = getattr(self.counters, (TOTALS | PARTIALS)[counter])
@@ -130,7 +133,7 @@ class YearMeter(SimulatedMeter):
 
     @override
     def registers(self, block: TableBlock) -> dict[int, int]:
-        """Return what a block shows; if the counters read 0, the tariff does not."""
+        """Return the registers of a block. `zeros` clears only the counters."""
         registers = super().registers(block)
         if not self.zeros or block.start not in ENERGY_BLOCKS:
             return registers
@@ -141,7 +144,7 @@ class YearMeter(SimulatedMeter):
 
     @override
     def write(self, address: int, values: list[int]) -> ExcCodes | None:
-        """Carry out a command, and note what was reset."""
+        """Execute a command, and record which counters it resets."""
         resets: dict[int, Iterable[str]] = {57890: PARTIALS, 57892: TARIFFS}
         self.count()
         for counter in resets.get(address, ()):
@@ -150,7 +153,7 @@ class YearMeter(SimulatedMeter):
         return super().write(address, values)
 
     def reset(self, counters: Iterable[str]) -> None:
-        """Reset counters at the panel or by another device."""
+        """Reset counters as a user at the panel or another device does."""
         self.count()
         for counter in counters:
             self.on_reset(counter)
@@ -161,10 +164,10 @@ class YearMeter(SimulatedMeter):
                 setattr(self.counters, PARTIALS[counter], 0)
 
 
-def booked(values: Sequence[float]) -> float:
-    """Return the sum that statistics of a total_increasing sensor contain.
+def statistics_sum(values: Sequence[float]) -> float:
+    """Return the sum in the statistics of a total_increasing sensor.
 
-    A fall below 90 % of the value before books all of the new value.
+    If a value is below 90 % of the value before, the recorder adds the whole value.
     """
     return sum(
         value if value < 0.9 * before else value - before
@@ -174,32 +177,32 @@ def booked(values: Sequence[float]) -> float:
 
 @dataclass
 class World:
-    """One meter, the machine that polls it, and what its states say."""
+    """One meter, the machine that polls it, and the states of its counters."""
 
     hass: HomeAssistant
     storage: dict[str, Any]
-    """What is on the disk."""
+    """Files of Home Assistant on the disk, by name."""
     random: Random
     meter: YearMeter
     true_time: Clock
     monotonic: Clock
     is_recorded: bool = False
-    """Whether a recorder cannot forget states in a power cut."""
+    """Whether a real recorder keeps all states, also in a power cut."""
     wall_offset: float = 0
-    """s by which the clock of the machine is wrong."""
+    """In s: the error of the system clock."""
     fault: Callable[[Request], Fault] = lambda _request: Fault()
     states: dict[str, list[tuple[float, float]]] = field(
         default_factory=lambda: {counter: [] for counter in COUNTERS}
     )
-    """By counter, when each state was written, and its value."""
+    """By counter: the time in s of each state, and its value in kWh."""
     lost: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0.0))
-    """kWh by counter that no reading showed before a reset."""
+    """In kWh by counter: the energy between the last reading and a reset."""
     corrections: list[Correction] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     async def start(self) -> None:
-        """Set the meter up as the dialog does, and read it."""
+        """Add the bus with its meter as the dialog does, and read the meter."""
         self.line = MemoryBus({1: self.meter}, baudrate=INSTANTLY, delay=0)
         self.line.opening_seconds = 0
         profile = await async_take_profile(self.line.unit())
@@ -238,14 +241,14 @@ class World:
         await self.poll(5)
 
     def client(self, *_: object) -> MemoryClient:
-        """Return the client of the meter, in place of the one of `modbus`."""
+        """Return the client of the meter. It replaces `async_get_unit`."""
         return MemoryClient(self.line, 1)
 
     def wall_time(self) -> float:
-        """Return the s since 1970 that the clock of the machine shows."""
+        """Return the system time in s since 1970."""
         return self.true_time.seconds + self.wall_offset
 
-    # -- what is shown ---------------------------------------------------------
+    # -- states and errors -----------------------------------------------------
 
     @callback
     def _on_state(self, event: Event[EventStateChangedData]) -> None:
@@ -256,14 +259,14 @@ class World:
         value = float(new.state)
         self.states[counter].append((self.monotonic.seconds, value))
         if counter in TOTALS and value > self.truth(counter) + ROUNDING:
-            self.error(f"{counter} shows {value}, which is more than the truth")
+            self.error(f"{counter} shows {value}, more than the meter counted")
 
     def error(self, text: str) -> None:
-        """Note what is wrong, with the mishap after which it is."""
+        """Record an error together with the last mishaps."""
         self.errors.append(f"{text}; after {self.log[-3:]}")
 
     def truth(self, counter: str) -> float:
-        """Return what a counter shows in kWh, as if it had not rolled over."""
+        """Return the true value of a counter in kWh, without rollovers."""
         self.meter.count()
         return self.meter.unwrapped[counter] / 1000
 
@@ -275,7 +278,7 @@ class World:
         self.lost[counter] += self.truth(counter) - self.value(counter)
 
     def check_settled(self) -> None:
-        """Note counters that do not show what the meter shows."""
+        """Record an error for each state that differs from its counter."""
         for counter in COUNTERS:
             truth, value = self.truth(counter), self.value(counter)
             if not -ROUNDING <= truth - value <= STEP + self.lag + ROUNDING:
@@ -283,13 +286,13 @@ class World:
 
     @property
     def lag(self) -> float:
-        """Return what the meter counts in kWh until a reading is confirmed."""
+        """Return the energy in kWh that the meter counts in `LAG_SECONDS`."""
         phases = self.meter.load.phases(0)
         watts = sum(abs(phase.watts) + abs(phase.reactive) for phase in phases)
         return LAG_SECONDS * watts / 3_600_000
 
     def issues(self) -> set[str]:
-        """Return the names of the repair issues, without corrections."""
+        """Return the translation keys of the repair issues, without corrections."""
         return {
             issue.translation_key or ""
             for (domain, issue_id), issue in ir.async_get(self.hass).issues.items()
@@ -297,25 +300,25 @@ class World:
         }
 
     def note_correction(self, correction: Correction) -> None:
-        """Note a correction, and whether it is true and had to be."""
+        """Record a correction, and an error if it is false or not necessary."""
         self.corrections.append(correction)
         counter = correction.counter
         accepted, found = self.value(counter), self.truth(counter)
         if abs(correction.accepted - accepted) > ROUNDING:
-            self.error(f"{correction} was {accepted} before")
+            self.error(f"{correction}, but the state was {accepted}")
         if not -ROUNDING <= found - correction.found <= STEP + self.lag:
-            self.error(f"{correction} is {found} now")
+            self.error(f"{correction}, but the counter is {found}")
         if counter in TARIFFS and found < accepted:
             return  # reset by another device
         if self.log[-1] != "restart_with_a_jump":
-            self.error(f"{correction} was counted by the meter")
+            self.error(f"{correction}, but no clock was wrong")
 
     def rejected(self) -> object:
-        """Return the counters that are rejected now."""
+        """Return the rejected counters by block."""
         return coordinator_of(self.entry).meter.counters.rejected
 
     def placeholders(self, name: str) -> Mapping[str, str]:
-        """Return the texts in a repair issue, none if there is no such issue."""
+        """Return the placeholders of a repair issue, none if there is no such issue."""
         for issue in ir.async_get(self.hass).issues.values():
             if issue.domain == DOMAIN and issue.translation_key == name:
                 return issue.translation_placeholders or {}
@@ -324,7 +327,7 @@ class World:
     # -- time --------------------------------------------------------------------
 
     async def pass_time(self, seconds: float) -> None:
-        """Let time pass at once, and then let everything happen that is due."""
+        """Advance all clocks in one step, and wait until all due tasks are done."""
         self.true_time.seconds += seconds
         self.monotonic.seconds += seconds
         quiet = 0
@@ -335,21 +338,21 @@ class World:
         self.line.requests.clear()
 
     async def poll(self, times: int, every: float = 1) -> None:
-        """Let the meter be polled so many times."""
+        """Advance the clocks `times` times by `every` s, and let the poller read."""
         for _ in range(times):
             await self.pass_time(every)
 
-    async def pass_quietly(self, seconds: float) -> None:
-        """Let time pass at once, as if the meter had been polled all the time."""
+    async def pass_long_time(self, seconds: float) -> None:
+        """Advance all clocks by a long time in a few steps, with a poll after each."""
         await self.pass_time(seconds)
         for _ in range(3):
-            # After each, the counters are saved, or will be at the next one.
+            # In each step, the coordinator saves the counters or schedules a save.
             await self.pass_time(SAVE_SECONDS + 1)
         self.set_load()
         await self.poll(3)
 
     def set_load(self, most: float = 9000, least: float = -6000) -> None:
-        """Let another load flow through the meter, in W."""
+        """Set a random load of the meter between `least` and `most` W."""
         self.meter.count()
         watts = self.random.uniform(least, most)
         self.meter.load = Constant(
@@ -362,11 +365,11 @@ class World:
     # -- the machine ---------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Stop Home Assistant, which saves its state."""
+        """Unload the bus, which saves its counters."""
         await self.hass.config_entries.async_unload(self.entry.entry_id)
 
     async def kill(self) -> None:
-        """Cut the power of the machine: what was not saved is lost."""
+        """Cut the power of the machine: all unsaved data is lost."""
         disk = copy.deepcopy(self.storage)
         await self.stop()
         self.storage.clear()
@@ -379,7 +382,7 @@ class World:
                 states.pop()
 
     async def boot(self, off: float) -> None:
-        """Start Home Assistant after so many s."""
+        """Start Home Assistant after `off` s."""
         await self.pass_time(off)
         assert await self.hass.config_entries.async_setup(self.entry.entry_id)
         await self.pass_time(0)
@@ -388,7 +391,7 @@ class World:
 
     @property
     def mishaps(self) -> tuple[Callable[[], Awaitable[None]], ...]:
-        """Return everything that can happen."""
+        """Return all mishaps."""
         return (
             self.power_cut,
             self.power_cut_soon_after_the_last,
@@ -430,7 +433,7 @@ class World:
         await self.poll(5)
 
     async def restart(self) -> None:
-        """Restart Home Assistant, with the meter or without."""
+        """Restart Home Assistant, while the meter is online or offline."""
         await self.stop()
         self.meter.offline = self.random.random() < 0.3
         await self.boot(self.random.choice((0, 60, DAY)))
@@ -439,7 +442,7 @@ class World:
         await self.poll(RECONNECT_SECONDS)
 
     async def restart_without_clock(self) -> None:
-        """Start a machine without a real-time clock, in the past for some minutes."""
+        """Start a machine without a real-time clock: its time is wrong for minutes."""
         await self.poll(self.random.randint(1, 60))
         await self.random.choice((self.stop, self.kill))()
         off = self.random.choice((20, HOUR, 10 * DAY))
@@ -450,7 +453,7 @@ class World:
         await self.poll(5)
 
     async def clock_jump(self) -> None:
-        """Let the clock of the machine jump in a run, and back."""
+        """Set a wrong system time in a run, and later the right one."""
         for _ in range(2):
             self.wall_offset = self.random.choice((-1, 1)) * self.random.choice(
                 (30, HOUR, 40 * DAY, 400 * DAY)
@@ -460,9 +463,9 @@ class World:
         await self.poll(5)
 
     async def restart_with_a_jump(self) -> None:
-        """Save with a clock that is ahead, and start with the right one.
+        """Save with a system clock that is ahead, and start with the right time.
 
-        What the meter counts meanwhile is accepted after 10 min, with a correction.
+        The energy of the pause is accepted after 10 min, with a correction.
         """
         self.wall_offset = self.random.choice((HOUR, 400 * DAY))
         await self.poll(10)
@@ -473,7 +476,7 @@ class World:
         await self.poll(3)
 
     async def zeros(self) -> None:
-        """Let all counters read 0 while the meter measures its mains."""
+        """Let all counters read 0 while the meter measures the mains."""
         seconds = round(10 * 720 ** self.random.random())
         self.meter.zeros = True
         await self.poll(min(seconds, 80))
@@ -487,7 +490,7 @@ class World:
         await self.poll(5)
 
     async def start_up(self) -> None:
-        """Let the meter measure no mains, with all or only some registers 0."""
+        """Start the meter: without mains, with all or only some registers 0."""
         self.meter.starting = self.random.random() < 0.5
         self.meter.zeros = True
         self.meter.override = dict.fromkeys((50526, 50527, *range(36896, 36952)), 0)
@@ -502,7 +505,7 @@ class World:
         await self.poll(RECONNECT_SECONDS)
 
     async def gap(self) -> None:
-        """Let the meter be silent for up to three weeks."""
+        """Let the meter be offline for up to three weeks."""
         self.meter.offline = True
         await self.poll(10)
         seconds = self.random.choice((5, 60, 1800, DAY, 21 * DAY))
@@ -513,7 +516,7 @@ class World:
         await self.poll(RECONNECT_SECONDS)
 
     def _high(self, counters: Iterable[str]) -> list[str]:
-        """Return the counters that are so high that their fall is a reset."""
+        """Return the counters above 3 kWh, whose fall to 0 is certainly a reset."""
         return [counter for counter in counters if self.truth(counter) > 3]
 
     async def reset_at_the_panel(self) -> None:
@@ -525,7 +528,7 @@ class World:
         await self.poll(5)
 
     async def reset_in_a_gap(self) -> None:
-        """Reset partial counters while nothing reads them."""
+        """Reset partial counters while the meter is offline."""
         self.set_load(most=1000, least=-1000)
         self.meter.offline = True
         await self.poll(3)
@@ -536,9 +539,9 @@ class World:
         await self.poll(RECONNECT_SECONDS)
 
     async def tariffs_reset_by_another_device(self) -> None:
-        """Reset tariff counters by another device on the bus.
+        """Reset the tariff counters by another device on the bus.
 
-        That they fell is accepted when one of them counts on.
+        The lower values are accepted when one of the counters counts again.
         """
         self.set_load(least=500)
         high = self._high(TARIFFS)
@@ -547,7 +550,7 @@ class World:
         await self.poll(TARIFF_RESET_SECONDS)
 
     async def _press(self, key: str) -> None:
-        """Press a button, and let time pass until its command is done."""
+        """Press a button, and advance the clocks until the command is done."""
         button = er.async_get(self.hass).async_get_entity_id(
             "button", DOMAIN, f"{self.serial_number}_{key}"
         )
@@ -562,7 +565,7 @@ class World:
             task.result()
 
     async def own_reset(self) -> None:
-        """Reset all partial or tariff counters by a button."""
+        """Reset all partial counters or all tariff counters by a button."""
         key, counters = self.random.choice(
             (("reset_partial_counters", PARTIALS), ("reset_tariff_counters", TARIFFS))
         )
@@ -580,7 +583,7 @@ class World:
         self.fault = fault
 
     async def own_reset_without_confirmation(self) -> None:
-        """Lose all responses after the reset that a button commands."""
+        """Lose all responses after the reset command of a button."""
         self._lose_responses_after_a_write()
         await self.own_reset()
         await self.poll(self.random.randint(0, 30))
@@ -597,7 +600,7 @@ class World:
         await self.poll(5)
 
     async def exchanged_meter(self) -> None:
-        """Let another meter respond at once in the place of this one, for a while."""
+        """Replace the meter by another one without an outage, and later undo this."""
         is_off = self.random.random() < 0.3
         if is_off:
             await self.stop()
@@ -628,7 +631,7 @@ class World:
         await self.poll(RECONNECT_SECONDS)
 
     async def other_transformers(self) -> None:
-        """Change the transformers of an E43, and the load with them."""
+        """Change the current transformers of an E43 and its load."""
         if self.meter.model != TRANSFORMER_MODEL:
             return
         primary = self.random.choice((100, 400, 1000))
@@ -638,7 +641,7 @@ class World:
         await self.poll(30)
 
     async def damaged_responses(self) -> None:
-        """Lose and damage responses, and flip bits of others."""
+        """Lose some responses, damage some, and flip bits of some."""
 
         def flipped(words: list[int]) -> list[int]:
             at = self.random.randrange(len(words))
@@ -661,7 +664,7 @@ class World:
         await self.poll(RECONNECT_SECONDS)
 
     async def another_tariff(self) -> None:
-        """Let the meter count in another tariff."""
+        """Change the tariff in which the meter counts."""
         self.meter.count()
         self.meter.counters.tariff = self.random.randint(1, 4)
         await self.poll(5)
@@ -693,16 +696,17 @@ class World:
         await self.own_reset()
         await self.kill()
         self.fault = lambda _request: Fault()
-        # Later, a small counter may be as high again, and nothing shows its reset.
+        # After a longer pause, a low counter may be as high again as before its reset.
+        # No reading then shows the reset.
         await self.boot(self.random.choice((1, 30)))
         await self.poll(SETTLED_AFTER_RESTART, every=10)
         await self.poll(3)
 
     # -- a year --------------------------------------------------------------------
 
-    async def live(self, mishaps: int) -> None:
-        """Let so many mishaps happen at random moments of a year."""
-        # Until some registers have rolled over, and their state was saved at once.
+    async def run_year(self, mishaps: int) -> None:
+        """Run a year with this number of mishaps at random times."""
+        # Some registers roll over first, which saves their state immediately.
         self.set_load(most=9000, least=5000)
         await self.poll(40)
         await self.kill()
@@ -711,27 +715,27 @@ class World:
         for number in range(mishaps):
             if number % len(order) == 0:
                 self.random.shuffle(order)
-            await self.pass_quietly(self.random.expovariate(mishaps / YEAR))
+            await self.pass_long_time(self.random.expovariate(mishaps / YEAR))
             mishap = order[number % len(order)]
             self.log.append(mishap.__name__)
             await mishap()
             self.check_settled()
             if self.issues():
-                self.error(f"there are still {self.issues()}")
+                self.error(f"the issues {self.issues()} are not deleted")
             assert self.errors == [], (self.errors, self.rejected())
         self.meter.count()
         self.meter.load = Constant(Phase(), Phase(), Phase())
         await self.poll(5)
 
-    def booked(self) -> dict[str, float]:
-        """Return the energy in kWh that the statistics contain, by counter."""
+    def energy_in_statistics(self) -> dict[str, float]:
+        """Return the energy in the statistics in kWh, by counter."""
         return {
-            counter: booked([value for _, value in states])
+            counter: statistics_sum([value for _, value in states])
             for counter, states in self.states.items()
         }
 
-    def expected(self) -> dict[str, float]:
-        """Return the energy in kWh that they should contain, by counter."""
+    def metered_energy(self) -> dict[str, float]:
+        """Return the energy that the statistics have to contain in kWh, by counter."""
         return {
             counter: counted / 1000 - self.lost[counter]
             for counter, counted in self.meter.counted.items()

@@ -33,12 +33,13 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Register the actions, which exist without a bus as well."""
+    """Register the actions, which are available before a bus is added."""
     async_setup_services(hass)
 
     @callback
     def on_change(change: ConfigEntryChange, entry: ConfigEntry) -> None:
-        # If an entry whose set-up is retried is disabled, it is not unloaded.
+        # The set-up of an entry with this issue has failed. If the user disables such
+        # an entry, Home Assistant does not call `async_unload_entry`.
         if entry.domain == DOMAIN and entry.state is ConfigEntryState.NOT_LOADED:
             delete_issues(hass, entry.entry_id, LINE_CONFLICT)
 
@@ -49,8 +50,8 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
     """Set up a bus: add the entities of its meters, and start to poll them.
 
-    No request is sent before, because the stored profiles describe the meters. Raises
-    `ConfigEntryNotReady` if the port is in use with other line settings.
+    The set-up waits for no response, because the stored profiles describe the meters.
+    Raises `ConfigEntryNotReady` if the port is in use with other line settings.
     """
     runtime = BusRuntime(hass, entry)
     try:
@@ -60,7 +61,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
         create_issue(
             hass, LINE_CONFLICT, entry.entry_id, device=device, settings=settings
         )
-        # Home Assistant retries, because the other integration may be changed.
+        # Home Assistant retries the set-up. Meanwhile, the user may change the line
+        # settings of the other integration.
         raise translated_error(
             ConfigEntryNotReady, "line_settings_in_use", device=device, reason=str(err)
         ) from err
@@ -75,7 +77,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
 
 
 async def _async_update(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Follow changes of the entry and its meters, with a reload if it is needed."""
+    """Apply changes of the entry and its meters, with a reload if necessary."""
     if entry.runtime_data.is_outdated:
         hass.config_entries.async_schedule_reload(entry.entry_id)
     else:
@@ -83,13 +85,13 @@ async def _async_update(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
-    """Save the counters, and unload a bus; `modbus` closes the connection."""
+    """Save the counters, and unload a bus. `modbus` closes the connection."""
     await entry.runtime_data.async_save()
     return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Remove what is stored of the meters of a bus."""
+    """Delete the issues of a bus and its meters, and their stored counters."""
     delete_all_issues(hass, entry.entry_id)
     for subentry in meter_subentries(entry):
         delete_all_issues(hass, subentry.subentry_id)
@@ -99,7 +101,10 @@ async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> 
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
 ) -> bool:
-    """Allow removing the device of a meter that was exchanged for another one."""
+    """Return whether a device can be removed: it belongs to none of the meters.
+
+    A device without a meter remains after the meter was replaced by another one.
+    """
     return not any(
         (DOMAIN, meter_identifier(subentry)) in device.identifiers
         for subentry in meter_subentries(entry)

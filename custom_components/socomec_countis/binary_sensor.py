@@ -37,7 +37,10 @@ class CountisPhase(CountisEntity, BinarySensorEntity):
     @property
     @override
     def is_on(self) -> bool | None:
-        """Return whether the voltage is above the limit for the last state."""
+        """Return whether the voltage is above the limit, which the last state selects.
+
+        The last state remains if the voltage is not available.
+        """
         if (volts := self.quantity_value) is not None:
             limit = ABSENT_VOLTS if self._attr_is_on else PRESENT_VOLTS
             self._attr_is_on = volts > limit

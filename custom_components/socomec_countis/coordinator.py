@@ -1,4 +1,4 @@
-"""The values of one meter, fed by the poller of its bus."""
+"""The values of one meter, which the poller of its bus reads."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -30,14 +30,14 @@ from .countis import (
     async_take_profile,
     check_wiring,
 )
-from .countis.plausibility import NEW_BEGINNING, Moment
+from .countis.plausibility import RESET_RATIO, Moment
 from .issues import (
     ANOTHER_METER,
     COUNTERS_REJECTED,
     METER_OFFLINE,
-    create_correction,
+    create_correction_issue,
     create_meter_issue,
-    create_rejected,
+    create_rejected_issue,
     delete_issues,
 )
 from .texts import translated_error
@@ -45,7 +45,9 @@ from .texts import translated_error
 _LOGGER = logging.getLogger(__name__)
 
 type AcceptedCounters = dict[str, Any]
-"""As `CounterCheck.as_dict` returns them."""
+"""The content that `CounterCheck.as_dict` returns."""
+type StoredCounters = dict[str, Any]
+"""The serial number of the meter, and its `AcceptedCounters` as "counters"."""
 
 # s; a measured value is removed if it cannot be read for this time. Our choice: a few
 # lost responses do not matter, and no automation uses an old value for long.
@@ -56,11 +58,11 @@ HOLD_SECONDS = 10
 OFFLINE_ISSUE_SECONDS = 3600
 
 # s; after this time without an accepted reading of a counter, a repair issue is
-# created. Our choice: a level that is plausible is accepted long before.
+# created. Our choice: a plausible level is accepted long before this time.
 REJECTED_ISSUE_SECONDS = 600
 
-# s between two saves of counters that only rise, to write less to the disk. After a
-# power cut, an older saved value only loosens the plausibility limit.
+# s between two saves of counters that only rise, to write less to the disk. If a power
+# cut loses newer values, the older ones only loosen the plausibility limit.
 SAVE_SECONDS = 300
 
 # s; if a meter contradicts its profile, the profile is taken at most this often. Our
@@ -75,7 +77,7 @@ WIRING_SECONDS = 1.0
 STORAGE_VERSION = 1
 
 
-def counter_store(hass: HomeAssistant, subentry_id: str) -> Store[AcceptedCounters]:
+def counter_store(hass: HomeAssistant, subentry_id: str) -> Store[StoredCounters]:
     """Return the store of a meter's accepted counters."""
     return Store(hass, STORAGE_VERSION, f"{DOMAIN}.{subentry_id}", atomic_writes=True)
 
@@ -83,7 +85,10 @@ def counter_store(hass: HomeAssistant, subentry_id: str) -> Store[AcceptedCounte
 async def async_load_counters(
     hass: HomeAssistant, subentry: ConfigSubentry
 ) -> AcceptedCounters | None:
-    """Return the stored counters of a meter, None if there are none to use."""
+    """Return the stored counters of a meter.
+
+    Returns None if nothing is stored, or if it is invalid or of another meter.
+    """
     stored: Any
     try:
         stored = await counter_store(hass, subentry.subentry_id).async_load()
@@ -103,8 +108,8 @@ async def async_load_counters(
 class CountisCoordinator(DataUpdateCoordinator[Values]):
     """The values of one meter, its issues and its profile.
 
-    The data is what the entities show: quantity to value, None for "not available".
-    A measured value is removed when it could not be read for `HOLD_SECONDS`. A
+    `data` contains the values that the entities show, by quantity; None is "not
+    available". If a measured value cannot be read for `HOLD_SECONDS`, it is removed. A
     counter keeps its last accepted value.
     """
 
@@ -129,30 +134,30 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.data = dict(meter.counters.values)
         self.on_wanted_changed = on_wanted_changed
         self._requested_at: dict[str, float] = {}
-        """When the request of the shown reading of each block was sent, in s."""
+        """By block: when the request for the shown reading was sent, in s."""
         self._failing_since: dict[str, float] = {}
-        """Since when each block of an online meter cannot be read, in s."""
+        """By block: since when the online meter does not return it, in s."""
         self._expired: set[str] = set()
         """The blocks whose measured values were removed."""
         self._error: PollError | None = None
         """Why the meter is offline, None if it is online."""
         self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}
-        """What a timer calls, and the function that cancels the timer."""
+        """The action of each timer, and the function that cancels the timer."""
         self._profile_at = 0.0
-        """When the profile may be taken anew, in s."""
+        """When the profile may be taken again, in s."""
         self._store = counter_store(hass, subentry.subentry_id)
         self._saved: tuple[dict[str, float], dict[str, float]] = ({}, {})
-        """The values and rollover offsets as saved."""
+        """The counters and rollover offsets that were saved last."""
         self._is_save_scheduled = False
 
     @property
     def online(self) -> bool:
-        """Return whether no request has failed, or the last one had a response."""
+        """Return whether the meter is online; True before its first poll."""
         return self._error is None
 
     @property
     def wanted_quantities(self) -> set[str]:
-        """Return the quantities that the existing entities show."""
+        """Return the quantities that the enabled entities show."""
         return {quantity for quantity in self.async_contexts() if quantity}
 
     @callback
@@ -168,11 +173,11 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         }
         self.async_update_listeners()
 
-    # -- fed by the poller ---------------------------------------------------
+    # -- called by the poller ------------------------------------------------
 
     @callback
     def take(self, reading: Reading) -> None:
-        """Show a reading, unless a newer one of its block is shown."""
+        """Show a reading, unless a newer reading of its block is shown."""
         block = reading.block
         if reading.requested_at < self._requested_at.get(block, 0):
             return
@@ -191,7 +196,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
                 correction.accepted,
                 correction.found,
             )
-            create_correction(self, correction)
+            create_correction_issue(self, correction)
         self.async_set_updated_data({**self.data, **reading.values})
         if block in COUNTERS:
             self._save(reading)
@@ -200,7 +205,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @callback
     def fail(self, error: PollError, block: str | None) -> None:
-        """Note that a block, or the whole meter if it is None, could not be read."""
+        """Note that a block could not be read.
+
+        If `block` is None, the whole meter is offline.
+        """
         if block is None:
             self._set_offline(error)
             return
@@ -259,7 +267,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         create_meter_issue(self, METER_OFFLINE, unit_id=unit_id, device=device)
 
     def _start_timer(self, seconds: float, action: Callable[[datetime], None]) -> None:
-        """Call the action once after this time, unless its timer is cancelled."""
+        """Call the action once after this time. A running timer is not restarted."""
         if action not in self._timers:
             self._timers[action] = async_call_later(self.hass, seconds, action)
 
@@ -274,10 +282,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def rejected_counters(self) -> dict[str, tuple[float | None, float | None]]:
-        """Return the counters that are shown and not accepted, in kWh or kvarh.
+        """Return the shown counters without an accepted reading, in kWh or kvarh.
 
-        Each counter has its last accepted value, and its reading. A value is None if
-        there is none.
+        Each counter has its last accepted value, or None, and its rejected reading. The
+        reading is None if the block of the counter cannot be read.
         """
         counters = self.meter.counters
         wanted = {BLOCK_OF[quantity] for quantity in self.wanted_quantities}
@@ -292,7 +300,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         return found
 
     def _check_rejected(self) -> None:
-        """Report counters that are not accepted, unless they are accepted in time."""
+        """Start the timer of the issue for rejected counters, or delete the issue."""
         if self.rejected_counters:
             self._start_timer(REJECTED_ISSUE_SECONDS, self._report_rejected)
         else:
@@ -308,16 +316,16 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             REJECTED_ISSUE_SECONDS,
             self.rejected_counters,
         )
-        create_rejected(self)
+        create_rejected_issue(self)
 
     @property
-    def rejected_levels(self) -> dict[str, Moment | None]:
-        """Return since when each block reads a level that is rejected."""
+    def rejected_since(self) -> dict[str, Moment | None]:
+        """Return since when each block has its rejected level, None without a level."""
         counters = self.meter.counters
         return {block: counters.began(block) for block in counters.rejected}
 
     def confirm_counters(self) -> None:
-        """Let the rejected counters continue at the level that the meter reads."""
+        """Accept the level of the rejected counters with their next readings."""
         for block in self.meter.counters.rejected:
             self.meter.counters.confirm(block)
         self._cancel_timer(self._report_rejected)
@@ -325,7 +333,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     # -- the profile ---------------------------------------------------------
 
     def _check_profile(self) -> None:
-        """Take the profile anew in the background if the meter contradicts it."""
+        """Take the profile again if it is outdated or the meter contradicts it.
+
+        The profile is taken in the background, once in `PROFILE_PERIOD` at most.
+        """
         now = self.hass.loop.time()
         is_wrong = self.meter.contradicts_profile or self.meter.profile.outdated
         if is_wrong and now >= self._profile_at:
@@ -347,7 +358,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             _LOGGER.debug("%s: the profile cannot be taken: %s", self.name, err)
             return
         if subentry.subentry_id in self.config_entry.subentries:
-            _LOGGER.info("%s: the profile was taken anew", self.name)
+            _LOGGER.info("%s: the profile was taken again", self.name)
             self.hass.config_entries.async_update_subentry(
                 self.config_entry,
                 subentry,
@@ -359,7 +370,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     async def async_command(
         self, command: Callable[[Meter, Publish], Awaitable[None]]
     ) -> None:
-        """Send a command to the meter, and show what is read back.
+        """Send a command to the meter, and show the values that are read back.
 
         Raises `HomeAssistantError` with a text that says what to check.
         """
@@ -371,7 +382,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             await self.async_save()
 
     async def async_check_wiring(self) -> Wiring:
-        """Check the wiring by readings of some seconds.
+        """Check the wiring with `WIRING_READINGS` readings of the meter.
 
         Raises `HomeAssistantError` with a text that says what to check.
         """
@@ -398,16 +409,17 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     # -- counters that survive a restart -------------------------------------
 
     def _save(self, reading: Reading) -> None:
-        """Save the counters at once if the saved ones would be wrong, or else later.
+        """Save the counters at once if the saved ones must not be shown, or else later.
 
-        After a power cut, the entities show the saved counters first. A reading below
-        them is rejected. If they are less than 0.9 of the last recorded state, the
-        recorder takes this for a reset, and counts all of the next reading as energy.
+        After a power cut, the entities show the saved counters first. If a saved
+        counter is too high, the first readings are rejected. If a saved counter is less
+        than `RESET_RATIO` of the last recorded state, the recorder assumes a reset. The
+        recorder then counts the whole next reading as energy.
         """
         counters = self.meter.counters
         saved_values, saved_offsets = self._saved
         is_close = all(
-            NEW_BEGINNING * value <= saved_values.get(name, 0) <= value
+            RESET_RATIO * value <= saved_values.get(name, 0) <= value
             for name, value in counters.values.items()
         )
         if (
@@ -425,8 +437,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         if self.meter.counters.values:
             await self._store.async_save(self._stored())
 
-    def _stored(self) -> AcceptedCounters:
-        """Return what is stored, and note that it is saved."""
+    def _stored(self) -> StoredCounters:
+        """Return the content for the store, and note that it is saved."""
         counters = self.meter.counters
         self._saved = counters.values, counters.rollover_offsets
         self._is_save_scheduled = False

@@ -45,14 +45,17 @@ def create_issue(
 def create_meter_issue(
     coordinator: CountisCoordinator, kind: str, **placeholders: str
 ) -> None:
-    """Create or update an issue of a meter; its title is the placeholder `name`."""
+    """Create or update an issue of a meter.
+
+    The title of the meter is added to the placeholders, as `name`.
+    """
     subentry = coordinator.subentry
     placeholders["name"] = subentry.title
     create_issue(coordinator.hass, kind, subentry.subentry_id, **placeholders)
 
 
-def create_rejected(coordinator: CountisCoordinator) -> None:
-    """Report the rejected counters, and offer to accept their readings."""
+def create_rejected_issue(coordinator: CountisCoordinator) -> None:
+    """Create the issue for rejected counters, whose fix flow accepts the readings."""
     lines = [
         f"- `{_entity_id(coordinator, name)}`: {_decimal(last)} → {_decimal(reading)}"
         for name, (last, reading) in coordinator.rejected_counters.items()
@@ -60,8 +63,10 @@ def create_rejected(coordinator: CountisCoordinator) -> None:
     create_meter_issue(coordinator, COUNTERS_REJECTED, counters="\n".join(lines))
 
 
-def create_correction(coordinator: CountisCoordinator, correction: Correction) -> None:
-    """Report a counter that changed its level, and how to correct the statistics."""
+def create_correction_issue(
+    coordinator: CountisCoordinator, correction: Correction
+) -> None:
+    """Create the issue for a counter that was accepted at another level."""
     change = correction.found - correction.accepted
     subentry = coordinator.subentry
     ir.async_create_issue(

@@ -18,7 +18,7 @@ from .const import CONF_PROFILE, CONF_SERIAL_NUMBER, CONF_UNIT_ID, DOMAIN
 from .coordinator import CountisCoordinator
 from .countis import CountisError
 from .countis.plausibility import Moment
-from .issues import ANOTHER_METER, COUNTERS_REJECTED, create_rejected
+from .issues import ANOTHER_METER, COUNTERS_REJECTED, create_rejected_issue
 from .runtime import CountisConfigEntry, configured_meter
 
 
@@ -55,7 +55,7 @@ class ConfirmCountersFlow(MeterFlow):
     ) -> RepairsFlowResult:
         """Ask, then accept the next readings of the counters."""
         coordinator = self.coordinator
-        levels = coordinator.rejected_levels
+        levels = coordinator.rejected_since
         if not levels:
             placeholders = {"name": coordinator.name}
             return self.async_abort(
@@ -66,7 +66,8 @@ class ConfirmCountersFlow(MeterFlow):
             coordinator.confirm_counters()
             return self.async_create_entry(data={})
         self._shown = levels
-        create_rejected(coordinator)  # The form shows the placeholders of the issue.
+        # The form shows the placeholders of the issue.
+        create_rejected_issue(coordinator)
         return await super().async_step_confirm()
 
 

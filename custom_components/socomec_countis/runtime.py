@@ -92,9 +92,9 @@ class BusRuntime:
 
     @property
     def is_outdated(self) -> bool:
-        """Return whether the entry has to be set up anew to follow its changes.
+        """Return whether the entry has to be set up again to apply its changes.
 
-        This is so if it has another connection, or another meter in a subentry.
+        That is necessary for another connection, or another meter in a subentry.
         """
         return self.data != dict(self.entry.data) or any(
             coordinator.meter.profile.serial_number != subentry.data[CONF_SERIAL_NUMBER]

@@ -45,14 +45,14 @@ from .countis.line_settings import ALL_SETTINGS
 from .runtime import configured_meter
 from .schemas import CONF_METERS, found_schema, suggested_values
 
-# s for which a port may be busy after it was closed, and between attempts to open it.
-REOPEN_SECONDS = 1.0
-REOPEN_DELAY = 0.1
+REOPEN_SECONDS = 1.0  # s; our choice: a port is busy for less after it was closed
+REOPEN_DELAY = 0.1  # s between two attempts to open the port
 
-# A client at any unit ID keeps the port open from one probe to the next.
+# The unit ID of the client that keeps the port open between two probes. The client
+# sends no request, so any unit ID is possible.
 HELD_UNIT_ID = 1
 
-# The unique IDs of the buses that dialogs probe or scan now.
+# The unique IDs of the buses that a dialog is probing or scanning.
 BUSES_IN_USE: HassKey[set[str]] = HassKey(f"{DOMAIN}_buses_in_use")
 
 # The errors of a port or gateway through which no request can be sent.
@@ -62,7 +62,7 @@ type UserInput = Mapping[str, Any] | None
 
 
 class FormError(Exception):
-    """An error of the input: the form is shown again with what to check."""
+    """An error that a form shows, with a text that says what to check."""
 
     def __init__(self, key: str, field: str = "base", **placeholders: str) -> None:
         """Keep the translation key, the field and the placeholders of the text."""
@@ -81,16 +81,19 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     """A dialog that scans a bus for meters, and adds those that the user selects."""
 
     data: BusData
-    """The data of the bus. A scan tries its line settings first."""
+    """The data of the bus."""
     form = "user"
-    """The step that asks what to scan for."""
+    """The ID of the step that asks for the connection or the meter to scan for."""
     error: FormError | None = None
     """The error that the next form shows."""
     _scan: Scan
     _task: asyncio.Task[None] | None = None
     _progress: dict[str, str]
+    """The placeholders of the text that shows the progress."""
     _shown = (0, 0)
+    """The number of meters and the full second for which the text was made."""
     _is_closed = False
+    """Whether Home Assistant has ended the dialog."""
 
     @abstractmethod
     async def async_add(self, meters: list[FoundMeter]) -> R:
@@ -101,13 +104,16 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     @callback
     @override
     def async_remove(self) -> None:
-        # Home Assistant cancels a running scan. After that, no other scan starts.
+        # Home Assistant cancels a running scan. No other scan must start after that.
         self._is_closed = True
 
     def show_form(
         self, step_id: str, schema: vol.Schema, entered: UserInput, **placeholders: str
     ) -> R:
-        """Show a form with the values entered before, and once with the error."""
+        """Show a form with the values that the user entered, and with the error.
+
+        The error is shown once.
+        """
         error, self.error = self.error, None
         suggested = suggested_values(entered or {})
         return self.async_show_form(
@@ -122,7 +128,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Claim the bus for this dialog. Raises `FormError` if another one uses it."""
+        """Reserve the bus for this dialog.
+
+        Raises `FormError` if another dialog uses the bus.
+        """
         in_use = self.hass.data.setdefault(BUSES_IN_USE, set())
         unique_id = bus_unique_id(self.data)
         if unique_id in in_use:
@@ -144,7 +153,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             yield OpenBus(self.create_bus(data), client)
 
     async def _async_usable_settings(self) -> list[LineSettings]:
-        """Return the settings that the port is in use with, all if it is free."""
+        """Return the settings with which the port can be used now.
+
+        If the port is free, these are all settings. If other integrations use the port,
+        only their settings can be used.
+        """
         usable = []
         for each in ALL_SETTINGS:
             with suppress(HomeAssistantError):
@@ -157,7 +170,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def _async_form_error(
         self, error: Exception, unit_id: int, serial_number: str | None = None
     ) -> FormError:
-        """Return the error of a form with a text that says what to check."""
+        """Return an error of the bus or a meter as the error of a form."""
         if isinstance(error, HomeAssistantError):
             usable = await self._async_usable_settings()
             reason = ", ".join(map(str, usable)) or "?"
@@ -186,10 +199,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     # -- the steps -----------------------------------------------------------
 
     async def async_find(self, known: BusData, unit_ids: Sequence[int]) -> R:
-        """Add the one meter that is described, or scan for all meters that fit.
+        """Add the meter at these line settings and this unit ID, or scan for meters.
 
-        `known` is the data of the bus without the line settings that are left empty.
-        Raises `FormError`.
+        If there is more than one unit ID or more than one combination of line settings,
+        all of them are scanned. `known` is the data of the bus without the line
+        settings that the user left empty. Raises `FormError`.
         """
         with self.claimed():
             settings = settings_to_try(
@@ -201,7 +215,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             if not settings:
                 raise await self._async_form_error(HomeAssistantError(), unit_ids[0])
             if self.data[CONF_TYPE] != SERIAL:
-                settings = settings[:1]  # A gateway has its own parity and stop bits.
+                settings = settings[:1]  # The gateway sets the parity and stop bits.
             if len(settings) == len(unit_ids) == 1:
                 profile = await self.async_probe(unit_ids[0])
                 meter = FoundMeter(unit_ids[0], settings[0], profile)
@@ -212,7 +226,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_step_scan(self, user_input: UserInput = None) -> R:
         """Start the scan, and show its progress until it has ended."""
         if self._task is None:
-            self._scan = replace(self._scan)  # The same scan from the beginning.
+            self._scan = replace(self._scan)  # A new scan with the same parameters.
             self._progress = self._progress_placeholders()
             self._task = self.hass.async_create_background_task(
                 self._async_scan(), f"{DOMAIN} scan"
@@ -244,7 +258,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     @callback
     def _on_change(self) -> None:
-        """Show the progress at once, and the text at most once a second."""
+        """Show the progress.
+
+        The text changes once a second, and when a meter is found.
+        """
         self.async_update_progress(self._scan.progress)
         shown = (len(self._scan.found), int(self.hass.loop.time()))
         if shown != self._shown:
@@ -263,7 +280,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         }
 
     async def async_step_found(self, user_input: UserInput = None) -> R:
-        """Ask which of the meters to add, and add them."""
+        """Ask which of the found meters to add, and add these meters."""
         found = sorted(self._scan.found, key=attrgetter("unit_id"))
         meters = {str(each.unit_id): each for each in found}
         if user_input is not None:
@@ -278,7 +295,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         return self.show_form("found", schema, {}, device=endpoint_name(self.data))
 
     async def _async_add_new(self, meters: list[FoundMeter]) -> R:
-        """Add these meters. Raises `FormError` if one is set up already."""
+        """Add these meters.
+
+        Raises `FormError` if there are none, or if one of them is already configured.
+        """
         if not meters:
             raise FormError(key="none_ticked")
         for meter in meters:
@@ -294,7 +314,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         return configured_meter(self.hass, meter.profile.serial_number)
 
     def _label(self, meter: FoundMeter) -> str:
-        """Return a meter as the list shows it, with its bus if it is set up."""
+        """Return the label of a found meter, with its bus if it is configured."""
         configured = self._configured(meter)
         parts = (
             meter_title(meter.profile, meter.unit_id),
@@ -305,7 +325,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         return " · ".join(part for part in parts if part)
 
     async def async_step_nothing_found(self, user_input: UserInput = None) -> R:
-        """Show what was scanned, which other devices responded, and what to check."""
+        """Show the scanned settings, the other devices that responded, and advice."""
         first, last = self._scan.unit_ids[0], self._scan.unit_ids[-1]
         tried = [line_settings(self._data_with(each)) for each in self._scan.settings]
         return self.async_show_menu(

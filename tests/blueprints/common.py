@@ -1,4 +1,4 @@
-"""What the tests of blueprints share besides fixtures."""
+"""Functions that all tests of blueprints use: states, waiting and recorded actions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,24 +14,24 @@ type Wait = Callable[[float], Awaitable[None]]
 
 
 async def settle() -> None:
-    """Let automations act.
+    """Wait until the automations have reacted to an event.
 
-    Home Assistant itself would wait for those that wait for something.
+    `async_block_till_done` would also wait for automations that wait for a time.
     """
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def become(
+async def set_state(
     hass: HomeAssistant, entity_id: str, state: str, **attributes: Any
 ) -> None:
-    """Give an entity a state, and let automations act on it."""
+    """Set the state of an entity, and wait until the automations have reacted."""
     hass.states.async_set(entity_id, state, attributes)
     await settle()
 
 
-def record(hass: HomeAssistant, *actions: str) -> list[ServiceCall]:
-    """Fake actions, and return the list that their calls will be in."""
+def record_calls(hass: HomeAssistant, *actions: str) -> list[ServiceCall]:
+    """Replace actions, and return the list to which their calls are added."""
     calls: list[ServiceCall] = []
 
     @callback
@@ -44,8 +44,8 @@ def record(hass: HomeAssistant, *actions: str) -> list[ServiceCall]:
     return calls
 
 
-def called(calls: list[ServiceCall]) -> list[tuple[str, Any]]:
-    """Return which action was called for which entities, and forget it."""
+def take_calls(calls: list[ServiceCall]) -> list[tuple[str, Any]]:
+    """Return the action and the entity IDs of each call, and clear the list."""
     found = [
         (f"{call.domain}.{call.service}", call.data.get("entity_id")) for call in calls
     ]

@@ -1,4 +1,4 @@
-"""Automations that are made of blueprints, and time that passes."""
+"""Fixtures: automations from blueprints, and a manual clock."""
 
 from collections.abc import AsyncGenerator
 from datetime import timedelta
@@ -18,14 +18,14 @@ from .common import FOLDER, Automate, Wait, settle
 
 @pytest.fixture
 def hass_config_dir(tmp_path: Path) -> str:
-    """Return a configuration with the blueprints, as a user has it."""
+    """Return the folder of a configuration that contains the blueprints."""
     shutil.copytree(FOLDER, tmp_path / "blueprints/automation" / FOLDER.name)
     return str(tmp_path)
 
 
 @pytest.fixture
 async def automate(hass: HomeAssistant) -> AsyncGenerator[Automate]:
-    """Return a function that makes an automation of a blueprint."""
+    """Return a function that creates an automation from a blueprint."""
 
     async def automate(name: str, **inputs: Any) -> None:
         blueprint = {"path": f"{FOLDER.name}/{name}.yaml", "input": inputs}
@@ -43,7 +43,7 @@ async def automate(hass: HomeAssistant) -> AsyncGenerator[Automate]:
 
 @pytest.fixture
 def wait(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> Wait:
-    """Return a function that lets seconds pass."""
+    """Return a function that advances the clock by some s."""
 
     async def wait(seconds: float) -> None:
         freezer.tick(timedelta(seconds=seconds))

@@ -1,4 +1,4 @@
-"""The files, as Home Assistant reads them."""
+"""The files of the blueprints: metadata, links and tests."""
 
 import pytest
 
@@ -12,18 +12,18 @@ NAMES = sorted(path.name for path in FOLDER.iterdir())
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_home_assistant_loads_a_blueprint(hass: HomeAssistant, name: str) -> None:
+async def test_blueprint_is_valid_and_complete(hass: HomeAssistant, name: str) -> None:
     path = f"{FOLDER.name}/{name}"
     blueprint = await async_get_blueprints(hass).async_get_blueprint(path)
     assert blueprint.validate() is None
     metadata = blueprint.metadata
     assert metadata["description"]
     assert metadata["source_url"].endswith(f"/main/blueprints/automation/{path}")
-    needed = load(ROOT / "hacs.json")["homeassistant"]
-    assert metadata["homeassistant"]["min_version"] == needed
-    for key, described in blueprint.inputs.items():
-        assert described["name"], key
-        assert described["selector"], key
+    oldest = load(ROOT / "hacs.json")["homeassistant"]
+    assert metadata["homeassistant"]["min_version"] == oldest
+    for key, description in blueprint.inputs.items():
+        assert description["name"], key
+        assert description["selector"], key
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,6 +1,6 @@
-"""Partial counters are reported once a month, and then reset.
+"""The blueprint *Monthly bill* reports partial counters once a month, and resets them.
 
-Counters keep their values while the meter is offline; only the button is unavailable.
+While the meter is offline, the button is unavailable. The counters keep their values.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import restore_state
 from homeassistant.util import dt as dt_util
 
-from .common import Automate, Wait, become, called, record, settle
+from .common import Automate, Wait, record_calls, set_state, settle, take_calls
 
 NOTIFY = "notify.persistent_notification"
 PRESS = "button.press"
@@ -33,14 +33,14 @@ INPUTS = {
     "counters": ["sensor.consumed", "sensor.produced"],
     "reset": "button.reset",
 }
-ONLINE_SECONDS = 20
+ONLINE_SECONDS = 20  # s for which the meter has to be online before the bill
 
 type WaitFor = Callable[[int, int], Awaitable[None]]
 
 
 async def count(hass: HomeAssistant, key: str, state: str) -> None:
-    """Let a counter report."""
-    await become(
+    """Set the state of a counter in kWh."""
+    await set_state(
         hass,
         f"sensor.{key}",
         state,
@@ -51,8 +51,8 @@ async def count(hass: HomeAssistant, key: str, state: str) -> None:
 
 @pytest.fixture
 def calls(hass: HomeAssistant) -> list[ServiceCall]:
-    """Return what is called; the button resets the counters."""
-    calls = record(hass, NOTIFY)
+    """Return the recorded calls. The button resets the counters."""
+    calls = record_calls(hass, NOTIFY)
 
     async def press(call: ServiceCall) -> None:
         calls.append(call)
@@ -70,15 +70,15 @@ async def wait_for(
     automate: Automate,
     wait: Wait,
 ) -> WaitFor:
-    """Return a function that waits for a day and hour of April.
+    """Return a function that waits until a day and hour of April.
 
-    It is noon on the last day of March, and there are two partial counters.
+    The clock starts at noon on the last day of March. There are two partial counters.
     """
     start = datetime(2026, 3, 31, 12, tzinfo=dt_util.get_default_time_zone())
     freezer.move_to(start)
     await count(hass, "consumed", "1234.56")
     await count(hass, "produced", "7.8")
-    await become(hass, "button.reset", "unknown")
+    await set_state(hass, "button.reset", "unknown")
     await automate("monthly_bill", **INPUTS)
 
     async def wait_for(day: int, hour: int) -> None:
@@ -95,64 +95,64 @@ async def test_counters_are_reported_and_then_reset(
     await wait(ONLINE_SECONDS)
     message = "Flat 2 consumed: 1234.56 kWh\nFlat 2 produced: 7.8 kWh"
     assert calls[0].data["message"] == message
-    assert called(calls) == [REPORTED, RESET]
+    assert take_calls(calls) == [REPORTED, RESET]
 
 
-async def test_nothing_happens_on_other_days(
+async def test_no_bill_is_sent_on_other_days(
     calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
     await wait_for(1, 0)
     await wait(ONLINE_SECONDS)
-    assert called(calls) == [REPORTED, RESET]
+    assert take_calls(calls) == [REPORTED, RESET]
     for day in range(2, 31):
         await wait_for(day, 0)
         await wait(ONLINE_SECONDS)
-    assert called(calls) == []
+    assert take_calls(calls) == []
 
 
-async def test_offline_meter_is_billed_once_when_it_is_online_again(
+async def test_bill_of_an_offline_meter_is_sent_once_when_it_is_online(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
-    await become(hass, "button.reset", "unavailable")
+    await set_state(hass, "button.reset", "unavailable")
     await wait_for(1, 0)
     await wait_for(3, 12)
-    assert called(calls) == []
-    await become(hass, "button.reset", "unknown")
+    assert take_calls(calls) == []
+    await set_state(hass, "button.reset", "unknown")
     await count(hass, "consumed", "1240.0")
     await wait(ONLINE_SECONDS)
     assert "consumed: 1240.0 kWh" in calls[0].data["message"]
-    assert called(calls) == [REPORTED, RESET]
-    await become(hass, "button.reset", "unavailable")
-    await become(hass, "button.reset", "unknown")
+    assert take_calls(calls) == [REPORTED, RESET]
+    await set_state(hass, "button.reset", "unavailable")
+    await set_state(hass, "button.reset", "unknown")
     await wait(ONLINE_SECONDS)
-    assert called(calls) == []
+    assert take_calls(calls) == []
 
 
-async def test_meter_that_was_offline_before_the_bill_is_not_billed_early(
+async def test_meter_that_is_online_again_before_the_bill_is_not_billed_early(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
-    await become(hass, "button.reset", "unavailable")
-    await become(hass, "button.reset", "unknown")
+    await set_state(hass, "button.reset", "unavailable")
+    await set_state(hass, "button.reset", "unknown")
     await wait(ONLINE_SECONDS)
-    assert called(calls) == []
+    assert take_calls(calls) == []
 
 
-async def test_meter_that_goes_offline_just_before_the_bill_is_waited_for(
+async def test_bill_waits_for_a_meter_that_goes_offline_shortly_before_it(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
-    # The meter is silent, but it is shown as unavailable only 10 s later.
+    # The button of an offline meter is unavailable after 10 s.
     await wait_for(1, 0)
     await wait(9)
-    await become(hass, "button.reset", "unavailable")
+    await set_state(hass, "button.reset", "unavailable")
     await wait(3600)
-    assert called(calls) == []
-    await become(hass, "button.reset", "unknown")
+    assert take_calls(calls) == []
+    await set_state(hass, "button.reset", "unknown")
     await wait(ONLINE_SECONDS)
-    assert called(calls) == [REPORTED, RESET]
+    assert take_calls(calls) == [REPORTED, RESET]
 
 
 @pytest.mark.parametrize("day", [1, 20])
-async def test_bill_that_was_due_while_home_assistant_was_off_is_sent_at_its_start(
+async def test_bill_that_was_due_while_home_assistant_was_off_is_sent(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     freezer: FrozenDateTimeFactory,
@@ -169,30 +169,30 @@ async def test_bill_that_was_due_while_home_assistant_was_off_is_sent_at_its_sta
         "version": restore_state.STORAGE_VERSION,
         "data": [stored],
     }
-    # The test package has loaded empty content.
+    # The test package has already loaded an empty store.
     hass.data.pop(restore_state.DATA_RESTORE_STATE)
     await restore_state.async_load(hass)
     freezer.move_to(datetime(2026, 4, 10, 12, tzinfo=zone))
     await count(hass, "consumed", "5.0")
     await count(hass, "produced", "0")
-    await become(hass, "button.reset", "unknown")
+    await set_state(hass, "button.reset", "unknown")
     hass.set_state(CoreState.starting)
     await automate("monthly_bill", **INPUTS, day=day)
     hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
     await settle()
     await wait(ONLINE_SECONDS)
-    # That of the 20th of March was sent, and that of April is not due yet.
-    assert called(calls) == ([REPORTED, RESET] if day == 1 else [])
+    # The bill of 20 March was sent. The bill of 20 April is not due yet.
+    assert take_calls(calls) == ([REPORTED, RESET] if day == 1 else [])
 
 
-async def test_failed_reset_is_repeated_without_another_message(
+async def test_failed_reset_is_retried_without_another_message(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
-    is_silent = True
+    is_offline = True
 
     async def press(call: ServiceCall) -> None:
         calls.append(call)
-        if is_silent:
+        if is_offline:
             msg = "No meter responds"
             raise HomeAssistantError(msg)
         await count(hass, "consumed", "0.01")
@@ -201,29 +201,29 @@ async def test_failed_reset_is_repeated_without_another_message(
     hass.services.async_register("button", "press", press)
     await wait_for(1, 0)
     await wait(ONLINE_SECONDS)
-    assert called(calls) == [REPORTED, RESET]
+    assert take_calls(calls) == [REPORTED, RESET]
     await wait(60)
-    assert called(calls) == [RESET]
-    await become(hass, "button.reset", "unavailable")
+    assert take_calls(calls) == [RESET]
+    await set_state(hass, "button.reset", "unavailable")
     await wait(3600)
-    assert called(calls) == []
-    is_silent = False
-    await become(hass, "button.reset", "unknown")
-    assert called(calls) == [RESET]
+    assert take_calls(calls) == []
+    is_offline = False
+    await set_state(hass, "button.reset", "unknown")
+    assert take_calls(calls) == [RESET]
     await wait(3600)
-    assert called(calls) == []
+    assert take_calls(calls) == []
 
 
-async def test_counters_that_were_not_reported_are_not_reset(
+async def test_counters_are_not_reset_if_the_notification_fails(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
     @callback
     def fail(call: ServiceCall) -> None:
         calls.append(call)
-        msg = "Nobody listens"
+        msg = "The notification failed"
         raise HomeAssistantError(msg)
 
     hass.services.async_register("notify", "persistent_notification", fail)
     await wait_for(1, 0)
     await wait(ONLINE_SECONDS)
-    assert called(calls) == [REPORTED]
+    assert take_calls(calls) == [REPORTED]

@@ -1,15 +1,15 @@
-"""Each phase that carries too much current is reported."""
+"""The blueprint *Overload warning* reports each phase with too much current."""
 
 import pytest
 
 from homeassistant.core import HomeAssistant, ServiceCall
 
-from .common import Automate, Wait, become, record
+from .common import Automate, Wait, record_calls, set_state
 
 
-async def carry(hass: HomeAssistant, phase: int, amperes: str) -> None:
-    """Let a phase carry a current."""
-    await become(
+async def set_current(hass: HomeAssistant, phase: int, amperes: str) -> None:
+    """Set the state of the current sensor of a phase, in A."""
+    await set_state(
         hass,
         f"sensor.current_l{phase}",
         amperes,
@@ -20,10 +20,10 @@ async def carry(hass: HomeAssistant, phase: int, amperes: str) -> None:
 
 @pytest.fixture
 async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
-    """Return what is called, all phases being below the limit."""
-    calls = record(hass, "notify.persistent_notification")
+    """Return the recorded notifications. All phases are below the limit of 20 A."""
+    calls = record_calls(hass, "notify.persistent_notification")
     for phase in (1, 2, 3):
-        await carry(hass, phase, "12.0")
+        await set_current(hass, phase, "12.0")
     await automate(
         "overload_warning",
         currents=[f"sensor.current_l{phase}" for phase in (1, 2, 3)],
@@ -33,57 +33,57 @@ async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
     return calls
 
 
-def warned(calls: list[ServiceCall]) -> list[str]:
-    """Return the phases that were reported since the last call."""
+def take_reported_phases(calls: list[ServiceCall]) -> list[str]:
+    """Return the phase of each recorded notification, and clear the list."""
     phases = [call.data["message"].partition(":")[0] for call in calls]
     calls.clear()
     return phases
 
 
-async def test_phase_above_the_limit_is_reported_after_a_while(
+async def test_phase_above_the_limit_is_reported_after_30_seconds(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
-    await carry(hass, 2, "20.1")
+    await set_current(hass, 2, "20.1")
     await wait(28)
     assert calls == []
-    await carry(hass, 2, "24.5")
+    await set_current(hass, 2, "24.5")
     await wait(2)
     (call,) = calls
     assert call.data["message"] == "Current L2: 24.5 A, more than 20 A."
 
 
-async def test_short_peak_is_no_overload(
+async def test_short_peak_is_not_reported(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
-    await carry(hass, 1, "60.0")
+    await set_current(hass, 1, "60.0")
     await wait(20)
-    await carry(hass, 1, "19.0")
+    await set_current(hass, 1, "19.0")
     await wait(60)
     assert calls == []
 
 
-async def test_each_phase_is_reported_by_itself(
+async def test_each_phase_is_reported_separately(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
-    await carry(hass, 1, "21.0")
+    await set_current(hass, 1, "21.0")
     await wait(15)
-    await carry(hass, 3, "22.0")
+    await set_current(hass, 3, "22.0")
     await wait(15)
-    assert warned(calls) == ["Current L1"]
+    assert take_reported_phases(calls) == ["Current L1"]
     await wait(15)
-    assert warned(calls) == ["Current L3"]
+    assert take_reported_phases(calls) == ["Current L3"]
 
 
-async def test_phase_is_reported_once_until_it_was_below_the_limit(
+async def test_phase_is_reported_again_only_after_it_was_below_the_limit(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
-    await carry(hass, 1, "21.0")
+    await set_current(hass, 1, "21.0")
     await wait(30)
-    assert warned(calls) == ["Current L1"]
-    await carry(hass, 1, "23.0")
+    assert take_reported_phases(calls) == ["Current L1"]
+    await set_current(hass, 1, "23.0")
     await wait(120)
-    assert warned(calls) == []
-    await carry(hass, 1, "19.0")
-    await carry(hass, 1, "21.0")
+    assert take_reported_phases(calls) == []
+    await set_current(hass, 1, "19.0")
+    await set_current(hass, 1, "21.0")
     await wait(30)
-    assert warned(calls) == ["Current L1"]
+    assert take_reported_phases(calls) == ["Current L1"]

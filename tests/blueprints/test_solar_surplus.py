@@ -1,4 +1,4 @@
-"""A switch is on while power would be exported."""
+"""The blueprint *Solar surplus* turns a switch on while power would be exported."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from homeassistant.components.automation import EVENT_AUTOMATION_RELOADED
 from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
 from homeassistant.core import CoreState, HomeAssistant, ServiceCall
 
-from .common import Automate, Wait, become, called, record, settle
+from .common import Automate, Wait, record_calls, set_state, settle, take_calls
 
 ON = ("switch.turn_on", ["switch.heater"])
 OFF = ("switch.turn_off", ["switch.heater"])
@@ -14,76 +14,76 @@ OFF = ("switch.turn_off", ["switch.heater"])
 
 @pytest.fixture
 async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
-    """Return what is called, little being imported at first."""
-    calls = record(hass, "switch.turn_on", "switch.turn_off")
-    await become(hass, "sensor.power", "50")
-    await become(hass, "switch.heater", "off")
+    """Return the recorded calls. The meter imports 50 W, and the switch is off."""
+    calls = record_calls(hass, "switch.turn_on", "switch.turn_off")
+    await set_state(hass, "sensor.power", "50")
+    await set_state(hass, "switch.heater", "off")
     await automate("solar_surplus", power="sensor.power", load="switch.heater")
     return calls
 
 
-async def test_exported_power_turns_the_load_on_after_some_minutes(
+async def test_exported_power_turns_the_load_on_after_5_minutes(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
-    await become(hass, "sensor.power", "-2010")
+    await set_state(hass, "sensor.power", "-2010")
     await wait(290)
-    assert called(calls) == []
-    await become(hass, "sensor.power", "-4000")
+    assert take_calls(calls) == []
+    await set_state(hass, "sensor.power", "-4000")
     await wait(10)
-    assert called(calls) == [ON]
+    assert take_calls(calls) == [ON]
 
 
-async def test_imported_power_turns_the_load_off_after_some_minutes(
+async def test_imported_power_turns_the_load_off_after_5_minutes(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
-    await become(hass, "switch.heater", "on")
-    await become(hass, "sensor.power", "110")
+    await set_state(hass, "switch.heater", "on")
+    await set_state(hass, "sensor.power", "110")
     await wait(290)
-    assert called(calls) == []
+    assert take_calls(calls) == []
     await wait(10)
-    assert called(calls) == [OFF]
+    assert take_calls(calls) == [OFF]
 
 
 @pytest.mark.parametrize(("switch", "power"), [("off", "-2500"), ("on", "2500")])
-async def test_short_cloud_changes_nothing(
+async def test_short_change_of_the_power_does_not_switch_the_load(
     hass: HomeAssistant,
     calls: list[ServiceCall],
     wait: Wait,
     switch: str,
     power: str,
 ) -> None:
-    await become(hass, "switch.heater", switch)
-    await become(hass, "sensor.power", power)
+    await set_state(hass, "switch.heater", switch)
+    await set_state(hass, "sensor.power", power)
     await wait(200)
-    await become(hass, "sensor.power", "0")
+    await set_state(hass, "sensor.power", "0")
     await wait(200)
-    assert called(calls) == []
+    assert take_calls(calls) == []
 
 
 @pytest.mark.parametrize(("switch", "power"), [("on", "-2500"), ("off", "2500")])
-async def test_switch_in_the_right_state_is_left_alone(
+async def test_switch_in_the_right_state_is_not_switched_again(
     hass: HomeAssistant,
     calls: list[ServiceCall],
     wait: Wait,
     switch: str,
     power: str,
 ) -> None:
-    await become(hass, "switch.heater", switch)
-    await become(hass, "sensor.power", power)
+    await set_state(hass, "switch.heater", switch)
+    await set_state(hass, "sensor.power", power)
     await wait(600)
-    assert called(calls) == []
+    assert take_calls(calls) == []
 
 
-async def test_offline_meter_turns_the_load_off(
+async def test_offline_meter_turns_the_load_off_after_5_minutes(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
-    await become(hass, "sensor.power", "-3000")
-    await become(hass, "switch.heater", "on")
-    await become(hass, "sensor.power", "unavailable")
+    await set_state(hass, "sensor.power", "-3000")
+    await set_state(hass, "switch.heater", "on")
+    await set_state(hass, "sensor.power", "unavailable")
     await wait(298)
-    assert called(calls) == []
+    assert take_calls(calls) == []
     await wait(2)
-    assert called(calls) == [OFF]
+    assert take_calls(calls) == [OFF]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ async def test_offline_meter_turns_the_load_off(
     ],
 )
 @pytest.mark.parametrize("start", ["home_assistant", "reload"])
-async def test_power_from_before_the_start_is_acted_on_after_some_minutes(
+async def test_power_from_before_the_start_switches_the_load_after_5_minutes(
     hass: HomeAssistant,
     automate: Automate,
     wait: Wait,
@@ -108,9 +108,9 @@ async def test_power_from_before_the_start_is_acted_on_after_some_minutes(
     switch: str,
     expected: list[tuple[str, list[str]]],
 ) -> None:
-    calls = record(hass, "switch.turn_on", "switch.turn_off")
-    await become(hass, "sensor.power", power)
-    await become(hass, "switch.heater", switch)
+    calls = record_calls(hass, "switch.turn_on", "switch.turn_off")
+    await set_state(hass, "sensor.power", power)
+    await set_state(hass, "switch.heater", switch)
     if start == "home_assistant":
         hass.set_state(CoreState.starting)
     await automate("solar_surplus", power="sensor.power", load="switch.heater")
@@ -120,6 +120,6 @@ async def test_power_from_before_the_start_is_acted_on_after_some_minutes(
         hass.bus.async_fire(EVENT_AUTOMATION_RELOADED)
     await settle()
     await wait(298)
-    assert called(calls) == []
+    assert take_calls(calls) == []
     await wait(2)
-    assert called(calls) == expected
+    assert take_calls(calls) == expected

@@ -1,1 +1,1 @@
-"""Tests in a real browser, against Home Assistant's real frontend."""
+"""Tests of Home Assistant and its frontend in a real browser."""

@@ -1,4 +1,4 @@
-"""Pictures for the documentation, of what the tests see."""
+"""Pictures of the frontend for the documentation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +9,16 @@ from tools.paths import ROOT
 
 IMAGES = ROOT / "docs" / "images"
 
+# Size of the page in pixels.
 WIDTH = 1100
 HEIGHT = 800
 
-# Narrow enough for a dialog to fill the page, and for a device to have two columns.
-DIALOG = 620
-DEVICE = 820
+DIALOG = 620  # width in pixels at which a dialog fills the page
+DEVICE = 820  # width in pixels at which the page of a device has two columns
 
-# What a reader's port is called, in place of the simulated one.
-PORT = "/dev/ttyUSB0"
+PORT = "/dev/ttyUSB0"  # in pictures, in place of the path of the simulated port
 
-# Replaces a text everywhere on the page, also in its shadows and fields.
+# Replaces a text everywhere on the page, also in shadow roots and input fields.
 REPLACE = """([from, to]) => {
     const replace = (node) => {
         if (node.nodeType === Node.TEXT_NODE && node.data.includes(from)) {
@@ -36,15 +35,16 @@ REPLACE = """([from, to]) => {
 
 @dataclass(frozen=True)
 class Camera:
-    """Takes pictures that are the same wherever the tests run."""
+    """Takes pictures that do not depend on the machine."""
 
     hidden: str
+    """Path of the simulated port, which `PORT` replaces."""
     folder: Path = IMAGES
 
     async def take(self, page: Page, name: str, width: int, height: int) -> None:
-        """Keep what is seen now."""
+        """Save a picture of the page with a width and a height in pixels."""
         await page.set_viewport_size({"width": width, "height": height})
-        # Nothing is pointed at.
+        # An element below the mouse pointer would be highlighted.
         await page.mouse.move(0, 0)
         await page.evaluate(REPLACE, [self.hidden, PORT])
         await page.screenshot(

@@ -1,4 +1,4 @@
-"""One Home Assistant and one browser for all tests here, and a page for each."""
+"""Fixtures: a Home Assistant and a browser for all tests, and a page for each test."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -14,13 +14,13 @@ from tools.paths import ROOT
 from .camera import Camera
 from .frontend import Frontend
 from .home import Home, running_home
-from .visitor import PATIENCE, visit
+from .visitor import PAGE_TIMEOUT, visit
 
 HERE = Path(__file__).parent
 NO_BROWSER = (
     "there is no Chromium on this machine (./scripts/browser --install installs one)"
 )
-TIMEOUT = 300
+TEST_TIMEOUT = 300  # s; longer than for other tests, because pages load slowly
 
 
 def _find_browser() -> str | None:
@@ -34,60 +34,60 @@ BROWSER = _find_browser()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option for pictures."""
+    """Add the option that takes the pictures of the documentation."""
     parser.addoption(
         "--screenshots",
         action="store_true",
-        help="let the tests in the browser renew the pictures in docs/images",
+        help="take the pictures in docs/images with the tests in the browser",
     )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is here: on one worker, with patience, and only with a browser."""
+    """Run these tests in one worker, with a longer timeout, and only with a browser."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.xdist_group("browser"))
-            item.add_marker(pytest.mark.timeout(TIMEOUT))
-            # Home Assistant, the browser and the tests share one loop.
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT))
+            # The session fixtures `home` and `browser` need one loop for all tests.
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
             if BROWSER is None:
                 item.add_marker(pytest.mark.skip(reason=NO_BROWSER))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was left out."""
+    """Report the tests that are skipped without a browser."""
     if BROWSER is None:
-        terminalreporter.section("Left out")
-        terminalreporter.line(f"The tests in a browser, as {NO_BROWSER}:")
-        terminalreporter.line("./scripts/test tests/browser runs them.")
+        terminalreporter.section("Skipped tests")
+        terminalreporter.line(f"The tests in a browser, because {NO_BROWSER}.")
+        terminalreporter.line("To run them: ./scripts/test tests/browser")
 
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without a Home Assistant in the test's own process."""
+    """Start no Home Assistant in the process of the test."""
 
 
 @pytest.fixture(autouse=True)
 def verify_cleanup() -> None:
-    """Let Home Assistant and the browser run on when a test ends."""
+    """Keep Home Assistant and the browser running after a test."""
 
 
 def open_network() -> None:
-    """Undo what Home Assistant's test tools close before each test."""
+    """Allow local connections, which the test package forbids before each test."""
     pytest_socket.enable_socket()
     pytest_socket.socket_allow_hosts(["127.0.0.1", "::1"])
 
 
 @pytest.fixture(autouse=True)
 def _network() -> None:
-    """Let a test reach Home Assistant."""
+    """Allow a test to connect to Home Assistant."""
     open_network()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def home(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Home]:
-    """Return a Home Assistant beside a line with two meters."""
+    """Return a running Home Assistant with a simulated line."""
     open_network()
     async with running_home(tmp_path_factory.mktemp("home")) as running:
         yield running
@@ -96,11 +96,11 @@ async def home(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Home]
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncGenerator[Browser]:
     """Return a headless Chromium."""
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=PAGE_TIMEOUT)
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(
             executable_path=BROWSER,
-            # It does not work for root, nor in most containers.
+            # The sandbox works neither for root nor in most containers.
             args=["--no-sandbox"],
         )
         yield chromium
@@ -109,17 +109,17 @@ async def browser() -> AsyncGenerator[Browser]:
 
 @pytest.fixture
 def language(request: pytest.FixtureRequest) -> str:
-    """Return the user's language; a test names others as its parameter."""
-    wanted: str = getattr(request, "param", "en")
-    return wanted
+    """Return the language of the user: English, or the parameter of the test."""
+    code: str = getattr(request, "param", "en")
+    return code
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def frontend(
     home: Home, browser: Browser, language: str, pytestconfig: pytest.Config
 ) -> AsyncGenerator[Frontend]:
-    """Return a new page of a user who is logged in."""
-    # Other languages are for the tests, the pictures for the documentation.
+    """Return a new page with a user who is logged in."""
+    # The documentation is in English.
     pictures = wants_pictures(pytestconfig) and language == "en"
     camera = Camera(home.line) if pictures else None
     async with visit(browser, home.visitor, language, camera) as page:

@@ -1,7 +1,7 @@
-"""Home Assistant's frontend, as a user drives it.
+"""The actions of a user in the frontend of Home Assistant.
 
-Nothing here waits for a time: each step waits until what it needs is on the page.
-None of Home Assistant's own words is looked for, so that every language will do.
+Each action waits for the elements that it needs, not for a time. No action depends on
+a text of Home Assistant, so that all actions work in each language.
 """
 
 from datetime import datetime
@@ -20,35 +20,35 @@ PRIMARY = "ha-button[slot=primaryAction]"
 
 
 class Frontend:
-    """A page of a user who is logged in."""
+    """A page of the frontend with a user who is logged in."""
 
     def __init__(
         self, page: Page, url: str, texts: Texts, camera: Camera | None
     ) -> None:
-        """Show nothing yet; there is a camera if pictures are wanted."""
+        """Use an empty page. The camera is None if no pictures are taken."""
         self.page = page
         self.url = url
         self.texts = texts
         self.camera = camera
 
     async def open(self, path: str) -> None:
-        """Go to a page of the frontend."""
+        """Open a page of the frontend by its path."""
         await self.page.goto(self.url + path)
 
     async def picture(
         self, name: str, *, width: int = WIDTH, height: int = HEIGHT
     ) -> None:
-        """Keep what is seen now, if pictures are wanted."""
+        """Take a picture with a width and a height in pixels, if there is a camera."""
         if self.camera is not None:
             await self.camera.take(self.page, name, width, height)
 
-    # A question
+    # -- confirmation ----------------------------------------------------------
 
     async def confirm(self) -> None:
-        """Agree to what is asked."""
+        """Confirm the dialog box."""
         await self.page.locator("dialog-box").locator(PRIMARY).click()
 
-    # A flow: of setting up, reconfiguring, options or repairing
+    # -- flows: setup, reconfiguration and repairs -----------------------------
 
     @property
     def flow(self) -> Locator:
@@ -56,21 +56,21 @@ class Frontend:
         return self.page.locator("dialog-data-entry-flow ha-dialog")
 
     def step(self, kind: str) -> Locator:
-        """Return its step: form, menu, progress, abort or create-entry."""
+        """Return the step of the flow: form, menu, progress, abort or create-entry."""
         return self.flow.locator(f"step-flow-{kind}")
 
     @property
     def error(self) -> Locator:
-        """Return what is wrong with the whole of a form."""
+        """Return the error of a whole form."""
         return self.step("form").locator("ha-alert")
 
     async def choose(self, option: str) -> None:
-        """Take an option of a menu."""
+        """Choose an option of a menu."""
         await self.step("menu").get_by_text(option, exact=True).click()
 
     def field(self, label: str) -> Locator:
         """Return a field of a form."""
-        # One that has to be filled has a star behind its label.
+        # A required field has a star after its label.
         exactly = re.compile(rf"^\s*{re.escape(label)}\s*\*?\s*$")
         return (
             self.step("form")
@@ -79,11 +79,11 @@ class Frontend:
         )
 
     async def fill(self, label: str, value: str) -> None:
-        """Write into a field for text or a number."""
+        """Enter a value into a field for text or a number."""
         await self.field(label).locator("input").fill(value)
 
     async def select(self, label: str, option: str) -> None:
-        """Choose from a field's list."""
+        """Choose an option of a field with a list."""
         await self.field(label).locator("ha-picker-field").click()
         await (
             self.field(label)
@@ -93,51 +93,51 @@ class Frontend:
         )
 
     async def fill_port(self, label: str, port: str) -> None:
-        """Write into a field for a serial port.
+        """Enter the path of a serial port.
 
-        It is a list whose last item makes it a field for text.
+        The field is a list. Its last item replaces the list by a field for text.
         """
         field = self.field(label)
         picker = field.locator("ha-generic-picker")
-        # Until the ports are known, the field is one for text already.
+        # Until the frontend has the list of ports, the field is a field for text.
         await picker.locator("ha-picker-field").click()
         items = picker.locator("ha-picker-combo-box ha-combo-box-item")
         await items.last.click()
-        # Its search would be taken for the field.
+        # The list has a search field, which is an input, too.
         await expect(picker).to_have_count(0)
         await field.locator("input").fill(port)
 
     async def submit(self) -> None:
-        """Send a form, or finish what has been added."""
+        """Submit a form, or finish a flow that has added a bus or a meter."""
         await self.flow.locator(PRIMARY).click()
 
     async def close(self) -> None:
-        """Close a flow's dialog, whatever it shows."""
+        """Close the dialog of a flow at any step."""
         await self.flow.locator("ha-icon-button").first.click()
         await expect(self.flow).to_be_hidden()
 
-    # What a flow starts from
+    # -- start of a flow -------------------------------------------------------
 
     async def add_integration(self) -> None:
-        """Start to add a bus."""
+        """Start the flow that adds a bus."""
         await self.open(f"/config/integrations/dashboard/add?domain={DOMAIN}")
         await self.confirm()
         await expect(self.step("form").or_(self.step("menu"))).to_be_visible()
 
     async def open_integration(self) -> None:
-        """Go to the page of the integration: its buses with their meters."""
+        """Open the page of the integration: its buses with their meters."""
         await self.open(f"/config/integrations/integration/{DOMAIN}")
 
     def bus(self, title: str) -> Locator:
-        """Return the row of a bus on the integration's page."""
+        """Return the row of a bus on the page of the integration."""
         return self.page.locator("ha-config-entry-row").filter(has_text=title)
 
     def meter(self, title: str) -> Locator:
-        """Return the row of a meter on the integration's page."""
+        """Return the row of a meter on the page of the integration."""
         return self.page.locator("ha-config-sub-entry-row").filter(has_text=title)
 
     async def add_meters(self) -> None:
-        """Start to add meters to the only bus."""
+        """Start the flow that adds meters to the only bus."""
         await self.open_integration()
         menu = self.page.locator("ha-config-entry-row ha-dropdown").first
         await menu.locator("ha-icon-button").first.click()
@@ -145,14 +145,14 @@ class Frontend:
         await expect(self.step("form")).to_be_visible()
 
     async def reconfigure_bus(self, title: str) -> None:
-        """Start to change a bus."""
+        """Start the flow that changes a bus."""
         await self.open_integration()
         menu = self.bus(title).locator("ha-dropdown").first
         await menu.locator("ha-icon-button").first.click()
         await menu.locator("ha-dropdown-item[value=reconfigure]").click()
 
     async def reconfigure_meter(self, title: str) -> None:
-        """Start to change a meter, with the button in its row."""
+        """Start the flow that changes a meter, with the button in its row."""
         await self.open_integration()
         row = self.meter(title).locator("ha-list-item-base.sub-entry")
         await row.locator("ha-icon-button[slot=end]").click()
@@ -170,10 +170,10 @@ class Frontend:
         await self.open("/config/repairs")
         await self.page.locator("ha-config-repairs").get_by_text(title).click()
 
-    # Tools
+    # -- tools -----------------------------------------------------------------
 
     async def perform(self, action: str, **data: Any) -> Locator:
-        """Perform an action in the tools, and return the response that they show."""
+        """Perform an action in the tools, and return the editor with its response."""
         filled_in = json.dumps({"action": action, "data": data})
         await self.page.add_init_script(
             "localStorage.setItem('panel-dev-action-state-service-data',"
@@ -186,11 +186,11 @@ class Frontend:
     async def start_adjust_sum(self, statistic_id: str) -> None:
         """Open the dialog that adjusts a statistic, from the table of statistics."""
         await self.open("/config/tools/statistics")
-        # Of the two search fields, a narrow page shows the other one.
+        # The table has two search fields. The width of the page selects one of them.
         search = self.page.locator("tools-statistics ha-input-search input:visible")
         await search.fill(statistic_id)
         row = self.page.get_by_role("row").filter(has_text=statistic_id)
-        # Since 2026.11, there is a button before that clears a part of it.
+        # Since 2026.11, the row begins with a button that clears a part of its data.
         await row.locator("ha-icon-button").last.click()
         await expect(self.adjust_sum.locator(".stat-list")).to_be_visible()
 
@@ -200,20 +200,20 @@ class Frontend:
         return self.page.locator("dialog-statistics-adjust-sum")
 
     async def pick_time(self, moment: datetime) -> None:
-        """Let the dialog that adjusts a statistic list the rows around a time today."""
+        """List the rows around a time today, in the dialog that adjusts a statistic."""
         fields = self.adjust_sum.locator("ha-time-input input")
         await fields.nth(0).fill(f"{moment:%I}")
         await fields.nth(1).fill(f"{moment:%M}")
         await fields.nth(1).blur()
 
     async def show_outliers(self) -> None:
-        """Let the dialog that adjusts a statistic list the largest changes."""
+        """List the largest changes, in the dialog that adjusts a statistic."""
         await self.adjust_sum.locator("ha-button[slot=secondaryAction]").click()
 
     async def replace_change(self, shown: float, new: float) -> None:
-        """Enter another value for a row in the dialog that adjusts a statistic."""
+        """Replace the change of a row, in kWh, in the dialog of a statistic."""
         number = f"{round(shown, 2):.12g}"
-        # Since 2026.11, the list has two decimals also where they are 0.
+        # Since 2026.11, the list has two decimals even if they are 0.
         change = re.compile(rf"^\s*{re.escape(number)}[.0]*\s*kWh")
         await self.adjust_sum.locator("ha-list-item").filter(has_text=change).click()
         value = self.adjust_sum.locator("ha-selector-number input")
@@ -223,26 +223,26 @@ class Frontend:
         # The dialog closes, or lists the rows again.
         await expect(value).to_have_count(0)
 
-    # A device
+    # -- devices and notifications ---------------------------------------------
 
     async def open_device(self, device_id: str) -> None:
-        """Go to a device's page."""
+        """Open the page of a device."""
         await self.open(f"/config/devices/device/{device_id}")
 
     def row(self, name: str) -> Locator:
-        """Return an entity's row, on a device's page or in a card."""
+        """Return the row of an entity, on the page of a device or in a card."""
         return self.page.locator("hui-generic-entity-row").filter(
             has=self.page.get_by_text(name, exact=True)
         )
 
     async def show_notifications(self) -> Locator:
-        """Open the notifications, and return where they are."""
+        """Open the notifications, and return their drawer."""
         main = self.page.locator("home-assistant-main")
         await main.dispatch_event("hass-show-notifications")
         return self.page.locator("notification-drawer")
 
     async def press(self, name: str) -> None:
-        """Press a button in its row."""
+        """Press the button of a button entity in its row."""
         await self.row(name).locator("ha-button").click()
 
     async def select_in_row(self, name: str, option: str) -> None:

@@ -1,4 +1,4 @@
-"""A running Home Assistant with a simulated line, and what the tests ask of it."""
+"""A running Home Assistant with a simulated line, and its API for the tests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -26,15 +26,14 @@ from tools.paths import DOMAIN
 
 from .visitor import Visitor, full_hour
 
-ATTEMPTS = 10
+ATTEMPTS = 10  # to add a meter, one per second
 
-# The address of the meter that is wired wrong.
-WORKSHOP = 7
+WORKSHOP = 7  # unit ID of a meter with a wrong wiring
 
 
-def title(address: int) -> str:
-    """Return what a meter is called."""
-    return f"COUNTIS E33 #{address}"
+def title(unit_id: int) -> str:
+    """Return the title of the meter at a unit ID."""
+    return f"COUNTIS E33 #{unit_id}"
 
 
 @dataclass(frozen=True)
@@ -45,23 +44,23 @@ class Home:
     simulated: Line
     visitor: Visitor
     hour: datetime
-    """The full hour it was started in."""
+    """Start of the hour in which Home Assistant started."""
 
     @property
     def line(self) -> str:
-        """The name of the line's port."""
+        """Path of the port of the line."""
         return self.simulated.port
 
-    def meter(self, address: int) -> SimulatedMeter:
-        """Return a meter of the line, to look at it or change it."""
-        return self.simulated.meters[address]
+    def meter(self, unit_id: int) -> SimulatedMeter:
+        """Return the simulated meter at a unit ID."""
+        return self.simulated.meters[unit_id]
 
-    def serial_number(self, address: int) -> str:
-        """Return the serial number of a meter of the line, as it is shown."""
-        year_week, site_line, order = self.meter(address).serial or (
+    def serial_number(self, unit_id: int) -> str:
+        """Return the serial number of a meter, as the frontend shows it."""
+        year_week, site_line, order = self.meter(unit_id).serial or (
             0x1438,
             0x0120,
-            address,
+            unit_id,
         )
         return f"{year_week:04X}{site_line:04X}{order:05d}"
 
@@ -84,10 +83,10 @@ class Home:
         return {each["title"]: each["subentry_id"] for each in subentries}
 
     async def states(self) -> list[str]:
-        """Return how far the entries of the buses are set up."""
+        """Return the states of the entries of the buses, such as loaded."""
         return [str(entry["state"]) for entry in await self.entries()]
 
-    async def forget_meters(self) -> None:
+    async def delete_buses(self) -> None:
         """Delete the buses with their meters, and the history of their entities."""
         for entry in await self.entries():
             await self.hass.request(
@@ -99,17 +98,18 @@ class Home:
             json={"entity_globs": ["*countis*"], "keep_days": 0},
         )
 
-    async def have_meters(
+    async def set_up_meters(
         self, *unit_ids: int, language: str = "en"
     ) -> list[dict[str, str]]:
-        """Set these meters up on one bus, and return their entity IDs by keys.
+        """Set up these meters on one bus, and return their entity IDs by key.
 
-        The entities are named in the language of Home Assistant.
+        Home Assistant names the entities in this language. If the meters are already
+        set up in this language, they stay.
         """
         config = await self.hass.command(type="get_config")
         titles = list(await self.meters())
         if config["language"] != language or titles != list(map(title, unit_ids)):
-            await self.forget_meters()
+            await self.delete_buses()
             await self.hass.command(type="config/core/update", language=language)
             for unit_id in unit_ids:
                 await self._add(MeterInput(self.line, unit_id))
@@ -122,10 +122,10 @@ class Home:
         return list(keys.values())
 
     async def _add(self, meter: MeterInput) -> None:
-        """Set a meter up through the API.
+        """Set up a meter with the API.
 
-        The port stays in use for a moment after the last entry on it is deleted. No
-        user is as fast as that.
+        After the last entry of a port is deleted, the port is in use for a moment. The
+        API is faster than a user, so the first attempts may fail.
         """
         for _ in range(ATTEMPTS - 1):
             with suppress(ToolError):
@@ -134,7 +134,7 @@ class Home:
         return await async_add_meter(self.hass, meter)
 
     async def device_id(self) -> str:
-        """Return the ID of the only meter's device."""
+        """Return the device ID of the only meter."""
         (subentry_id,) = (await self.meters()).values()
         (entry,) = await self.entries()
         devices = await self.hass.command(type="config/device_registry/list")
@@ -147,11 +147,11 @@ class Home:
         return str(device)
 
     async def state(self, entity_id: str) -> float:
-        """Return what an entity shows now."""
+        """Return the state of an entity as a number."""
         return float((await self.hass.async_states())[entity_id])
 
-    async def shows(self, unique_id: str) -> bool:
-        """Return whether the entity with a unique ID exists and is available."""
+    async def is_available(self, unique_id: str) -> bool:
+        """Return whether an entity with this unique ID exists and is available."""
         states = await self.hass.async_states()
         registry = await self.hass.command(type="config/entity_registry/list")
         return any(
@@ -163,7 +163,7 @@ class Home:
     async def use_for_energy(
         self, grid: Mapping[str, str], solar: Mapping[str, str]
     ) -> None:
-        """Set the Energy dashboard up with a meter at the grid and one at the roof."""
+        """Set up the Energy dashboard with a meter of the grid and one of the roof."""
         await self.hass.command(
             type="energy/save_prefs",
             energy_sources=[
@@ -181,7 +181,7 @@ class Home:
     async def changes(
         self, statistic_id: str, period: str, since: datetime
     ) -> dict[datetime, float]:
-        """Return the changes of a statistic in kWh, by the starts of its rows."""
+        """Return the changes of a statistic in kWh, by the start of each row."""
         rows = await self.hass.command(
             type="recorder/statistics_during_period",
             start_time=since.isoformat(),
@@ -194,12 +194,13 @@ class Home:
             for row in rows.get(statistic_id, [])
         }
 
-    async def have_metered(
+    async def import_statistics(
         self, counters: Mapping[str, Sequence[float]], *, until: float = 0
     ) -> None:
-        """Let counters have counted this in the hours before the start, each in kWh.
+        """Import the energy of the hours before the start, in kWh by entity ID.
 
-        Home Assistant goes on with a sum of 0, whatever sum these hours lead to.
+        The sum of each statistic ends at `until` kWh. The recorder continues its own
+        sum, which is 0.
         """
         for entity_id, hours in counters.items():
             sums = list(accumulate(hours, initial=-sum(hours)))
@@ -221,7 +222,7 @@ class Home:
 
 
 def _simulated_line(folder: Path) -> Line:
-    """Return a house, its roof, and a meter that is wired wrong."""
+    """Return a line with the meters of a house and its roof, and one wired wrongly."""
     workshop = SimulatedMeter(
         unit_id=WORKSHOP,
         load=ReversedCurrent(Constant(Phase(5200), Phase(4700), Phase(5600)), 1),
@@ -231,14 +232,14 @@ def _simulated_line(folder: Path) -> Line:
 
 @asynccontextmanager
 async def running_home(folder: Path) -> AsyncIterator[Home]:
-    """Start it all, and end it in order."""
+    """Run a simulated line and a Home Assistant."""
     with line_in_thread(_simulated_line(folder)) as line:
         async with run_home_assistant(folder, free_port(0)) as hass:
             yield await settled_home(hass, line)
 
 
 async def settled_home(hass: HomeAssistant, line: Line) -> Home:
-    """Return the home with its user logged in and nothing left to say."""
+    """Return the home when its user is logged in and Home Assistant is running."""
     hour = full_hour()
     home = Home(hass, line, await Visitor.of(hass, hour), hour)
     await async_wait_until_running(hass)

@@ -1,4 +1,4 @@
-"""Adding, reconfiguring and deleting a bus and its meters through the dialogs."""
+"""The dialogs that add, change and delete a bus and its meters."""
 
 from playwright.async_api import expect
 import pytest
@@ -16,8 +16,8 @@ def label(texts: Texts, field: str) -> str:
     return texts(f"config.step.serial.data.{field}")
 
 
-async def start(frontend: Frontend) -> None:
-    """Start to add a bus behind a serial port."""
+async def start_adding(frontend: Frontend) -> None:
+    """Start the dialog for a bus with a serial port."""
     await frontend.add_integration()
     menu = frontend.step("menu")
     await expect(menu).to_contain_text(frontend.texts("config.step.user.description"))
@@ -26,7 +26,7 @@ async def start(frontend: Frontend) -> None:
 
 
 async def fill_in(frontend: Frontend, port: str, unit_id: int) -> None:
-    """Fill in the bus and the unit ID of a meter; the line settings are suggested."""
+    """Enter the port and the unit ID of a meter. Keep the suggested line settings."""
     await frontend.fill_port(label(frontend.texts, "device"), port)
     await frontend.fill(label(frontend.texts, "unit_id"), str(unit_id))
 
@@ -35,8 +35,8 @@ async def fill_in(frontend: Frontend, port: str, unit_id: int) -> None:
 async def test_complete_form_adds_a_bus_with_its_meter(
     home: Home, frontend: Frontend
 ) -> None:
-    await home.forget_meters()
-    await start(frontend)
+    await home.delete_buses()
+    await start_adding(frontend)
     await frontend.fill_port(label(frontend.texts, "device"), home.line)
     await frontend.picture("serial-port", width=DIALOG, height=1000)
     await frontend.fill(label(frontend.texts, "unit_id"), "1")
@@ -49,11 +49,11 @@ async def test_complete_form_adds_a_bus_with_its_meter(
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_meter_that_does_not_respond_is_reported_and_can_be_corrected(
+async def test_form_with_an_unused_unit_id_shows_an_error_and_accepts_another(
     home: Home, frontend: Frontend
 ) -> None:
-    await home.forget_meters()
-    await start(frontend)
+    await home.delete_buses()
+    await start_adding(frontend)
     await fill_in(frontend, home.line, 99)
     await frontend.submit()
     await expect(frontend.error).to_have_text(
@@ -74,7 +74,7 @@ async def test_meters_are_added_to_a_bus_and_deleted(
     home: Home, frontend: Frontend
 ) -> None:
     texts = frontend.texts
-    await home.have_meters(1, language=texts.language)
+    await home.set_up_meters(1, language=texts.language)
     await frontend.add_meters()
     unit_id = texts(f"{METER}.step.user.data.unit_id")
     await frontend.fill(unit_id, "1")
@@ -100,11 +100,11 @@ async def test_meters_are_added_to_a_bus_and_deleted(
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_reconfiguring_a_bus_needs_a_meter_that_responds(
+async def test_bus_is_reconfigured_only_if_a_meter_responds(
     home: Home, frontend: Frontend
 ) -> None:
     texts = frontend.texts
-    await home.have_meters(1, language=texts.language)
+    await home.set_up_meters(1, language=texts.language)
     step = "config.step.reconfigure"
     await frontend.reconfigure_bus(home.line)
     await frontend.choose(texts(f"{step}.menu_options.reconfigure_serial"))
@@ -122,11 +122,11 @@ async def test_reconfiguring_a_bus_needs_a_meter_that_responds(
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_reconfiguring_a_meter_takes_the_same_meter_and_no_other(
+async def test_meter_is_reconfigured_only_if_the_same_meter_responds(
     home: Home, frontend: Frontend
 ) -> None:
     texts = frontend.texts
-    await home.have_meters(1, language=texts.language)
+    await home.set_up_meters(1, language=texts.language)
     unit_id = texts(f"{METER}.step.reconfigure.data.unit_id")
     await frontend.reconfigure_meter(title(1))
     await frontend.fill(unit_id, "2")
@@ -136,7 +136,7 @@ async def test_reconfiguring_a_meter_takes_the_same_meter_and_no_other(
     )
     await frontend.fill(unit_id, "1")
     await frontend.submit()
-    # The text is one of Home Assistant's own.
+    # The text is a text of Home Assistant.
     await expect(frontend.step("abort")).to_be_visible()
     await home.hass.async_settled()
     assert list(await home.meters()) == [title(1)]

@@ -1,4 +1,4 @@
-"""*Adjust sum*, as the repair issues and the documentation advise it."""
+"""*Adjust sum* of the frontend, as the repair issues and the pages describe it."""
 
 import asyncio
 from contextlib import closing
@@ -27,21 +27,19 @@ from .test_energy import kwh
 from .visitor import HOUR_OF_THE_DAY, visit
 
 HOUR = timedelta(hours=1)
-# How long Home Assistant is off after the counters fell.
-OFF = 2 * HOUR
-# kWh of each counter in the 24 hours before that, and in those of them on the day that
-# the Energy dashboard shows.
+OFF = 2 * HOUR  # for which Home Assistant is off after the counters fell
+# kWh of each counter in the 24 hours before that, and their part in the day that the
+# Energy dashboard shows.
 HOURS = [0.5] * 24
 TODAY = sum(HOURS[: HOUR_OF_THE_DAY - OFF // HOUR])
-# 6 kW, and the kWh that a meter counts with it in five minutes.
-LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))
-MOST = 0.5
-ROUNDED = 0.01
-# kWh; the sum of a counter that was disabled for so long that the recorder does not
-# continue it.
+LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
+MOST = 0.5  # kWh that a meter counts in five minutes at 6 kW
+ROUNDED = 0.01  # kWh
+# kWh; the sum of a counter that was disabled for so long that the recorder starts a new
+# sum.
 OLD_SUM = 321
 
-EARLIER = (
+MOVE_BACK = (
     """UPDATE states SET
     last_changed_ts = last_changed_ts - :seconds,
     last_reported_ts = last_reported_ts - :seconds,
@@ -56,19 +54,19 @@ EARLIER = (
 async def test_adjust_sum_corrects_the_energy_dashboard(
     tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.paths.ROOT", copy_that_reports_at_once(tmp_path))
+    monkeypatch.setattr("tools.paths.ROOT", copy_with_early_issues(tmp_path))
     grid = Meter(unit_id=1, load=LOAD, counters=Counters(consumed=1_234_560))
     roof = Meter(unit_id=2, load=LOAD, counters=Counters(produced=800_000))
     port = free_port(0)
     with line_in_thread(Line([grid, roof], link=tmp_path / "line")) as line:
         async with run_home_assistant(tmp_path, port) as hass:
             home = await settled_home(hass, line)
-            at_grid, at_roof = await home.have_meters(1, 2)
+            at_grid, at_roof = await home.set_up_meters(1, 2)
             fell = at_grid["energy_consumed"]
             paused = at_grid["energy_produced"]
             fell_little = at_roof["energy_produced"]
-            await home.have_metered({fell: HOURS, fell_little: HOURS})
-            await home.have_metered({paused: HOURS}, until=OLD_SUM)
+            await home.import_statistics({fell: HOURS, fell_little: HOURS})
+            await home.import_statistics({paused: HOURS}, until=OLD_SUM)
             grid.counters.consumed = 500_000
             roof.counters.produced = 760_000
             async with visit(browser, home.visitor, "en", None) as frontend:
@@ -76,22 +74,22 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
                 await confirm_counters(frontend, title(2))
             while not {fell, fell_little} <= (issues := await falls(home)).keys():
                 await asyncio.sleep(0.2)
-        let_time_pass(tmp_path / "config" / "home-assistant_v2.db")
+        move_back_recordings(tmp_path / "config" / "home-assistant_v2.db")
         async with run_home_assistant(tmp_path, port) as hass:
             home = replace(home, hass=hass)
             await async_wait_until_running(hass)
             await home.use_for_energy(at_grid, at_roof)
             async with visit(browser, home.visitor, "en", None) as frontend:
                 await read_issue(frontend, fell)
-                # The whole reading was booked. The time of the fall is picked.
+                # The recorder added the whole reading. Pick the time of the fall.
                 await correct(
                     home, frontend, fell, -float(issues[fell]["found"]), "5minute"
                 )
                 await read_issue(frontend, fell_little)
-                # The difference was subtracted.
+                # The recorder subtracted the difference.
                 difference = float(issues[fell_little]["difference"])
                 await correct(home, frontend, fell_little, difference, "hour")
-                # The sum was subtracted. No row of five minutes shows this.
+                # The recorder subtracted the sum. No row of five minutes shows this.
                 five_minutes = await compiled(home, paused, "5minute")
                 assert min(five_minutes.values()) >= 0
                 await correct(home, frontend, paused, OLD_SUM, "hour")
@@ -105,8 +103,8 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
                     assert TODAY <= sign * total < TODAY + MOST
 
 
-def copy_that_reports_at_once(folder: Path) -> Path:
-    """Return a copy that does not wait ten minutes with the issue of a counter."""
+def copy_with_early_issues(folder: Path) -> Path:
+    """Return a copy that creates the issue of rejected counters after 1 s."""
     copy = folder / "copy"
     shutil.copytree(
         ROOT / "custom_components",
@@ -115,14 +113,14 @@ def copy_that_reports_at_once(folder: Path) -> Path:
     )
     coordinator = copy / "custom_components" / DOMAIN / "coordinator.py"
     code = coordinator.read_text()
-    waiting = "\nREJECTED_ISSUE_SECONDS = 600\n"
-    assert waiting in code
-    coordinator.write_text(code.replace(waiting, "\nREJECTED_ISSUE_SECONDS = 1\n"))
+    delay = "\nREJECTED_ISSUE_SECONDS = 600\n"
+    assert delay in code
+    coordinator.write_text(code.replace(delay, "\nREJECTED_ISSUE_SECONDS = 1\n"))
     return copy
 
 
 async def confirm_counters(frontend: Frontend, name: str) -> None:
-    """Let the rejected counters of a meter continue, in their repair issue."""
+    """Confirm the rejected counters of a meter in their repair issue."""
     issue = frontend.texts("issues.counters_rejected.title").format(name=name)
     await frontend.start_repair(issue)
     await expect(frontend.step("form")).to_contain_text(" → ")
@@ -131,7 +129,7 @@ async def confirm_counters(frontend: Frontend, name: str) -> None:
 
 
 async def falls(home: Home) -> dict[str, dict[str, str]]:
-    """Return what the issues of the counters that fell say, by the entity."""
+    """Return the placeholders of the issues of counters that fell, by entity ID."""
     result = await home.hass.command(type="repairs/list_issues")
     return {
         issue["translation_placeholders"]["entity"]: issue["translation_placeholders"]
@@ -140,13 +138,13 @@ async def falls(home: Home) -> dict[str, dict[str, str]]:
     }
 
 
-def let_time_pass(database: Path) -> None:
-    """Make all that the recorder has stored older.
+def move_back_recordings(database: Path) -> None:
+    """Move all recorded states and statistics back by `OFF`.
 
-    When it starts, it compiles the statistics of the time that it was off.
+    When the recorder starts, it then compiles the statistics of this time.
     """
     with closing(sqlite3.connect(database)) as connection, connection:
-        for statement in EARLIER:
+        for statement in MOVE_BACK:
             connection.execute(statement, {"seconds": OFF.total_seconds()})
 
 
@@ -156,7 +154,7 @@ async def read_issue(frontend: Frontend, statistic_id: str) -> None:
     await frontend.start_repair(issue)
     await expect(frontend.step("form")).to_contain_text(statistic_id)
     await frontend.flow.locator("a").click()
-    # Since 2026.11, the page adds its sorting to its address.
+    # Since 2026.11, the page adds its sort order to the URL.
     page = re.compile(r"/config/tools/statistics(\?|$)")
     await expect(frontend.page).to_have_url(page)
 
@@ -164,9 +162,9 @@ async def read_issue(frontend: Frontend, statistic_id: str) -> None:
 async def correct(
     home: Home, frontend: Frontend, statistic_id: str, by: float, period: str
 ) -> None:
-    """Adjust the sum at the row with the largest change, by so many kWh.
+    """Adjust the sum at the row with the largest change, by `by` kWh.
 
-    The time of a row of five minutes is picked, one of an hour is an outlier.
+    For rows of five minutes, pick the time. For rows of an hour, list the outliers.
     """
     rows = await compiled(home, statistic_id, period)
     start = max(rows, key=lambda row: abs(rows[row]))
@@ -179,7 +177,7 @@ async def correct(
         zone = ZoneInfo(home.visitor.time_zone)
         await frontend.pick_time(start.astimezone(zone))
     await frontend.replace_change(rows[start], new)
-    # The recorder adjusts the sum in its own time.
+    # The recorder adjusts the sum in the background.
     hours = {start: by}
     while not all(-ROUNDED < change < MOST for change in hours.values()):
         await asyncio.sleep(0.2)
@@ -187,7 +185,7 @@ async def correct(
 
 
 async def compiled(home: Home, statistic_id: str, period: str) -> dict[datetime, float]:
-    """Return the changes since the counters fell, when the last hour is compiled."""
+    """Wait for the last hour, and return the changes since the counters fell."""
     since = home.hour - OFF
     while home.hour - HOUR not in await home.changes(statistic_id, "hour", since):
         await asyncio.sleep(0.2)
@@ -195,6 +193,6 @@ async def compiled(home: Home, statistic_id: str, period: str) -> dict[datetime,
 
 
 async def total_of(frontend: Frontend, name: str) -> float:
-    """Return the energy of the day in a row of the Energy dashboard, in kWh."""
+    """Return the energy of the day in a row of the Energy dashboard in kWh."""
     totals = frontend.page.locator("hui-energy-sources-table-card")
     return await kwh(totals.get_by_role("row").filter(has_text=name))

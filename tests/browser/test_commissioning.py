@@ -1,4 +1,4 @@
-"""Finding the meters of a bus, checking one of them, and exchanging one."""
+"""The scan of a bus, the wiring check, the tariff, and a meter that was replaced."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ SCAN = {"width": DIALOG, "height": 470}
 
 async def start_scan(home: Home, frontend: Frontend) -> None:
     """Scan all unit IDs with the suggested settings, until two meters are found."""
-    await home.forget_meters()
+    await home.delete_buses()
     texts = frontend.texts
     await frontend.add_integration()
     await frontend.choose(texts("config.step.user.menu_options.serial"))
@@ -22,7 +22,7 @@ async def start_scan(home: Home, frontend: Frontend) -> None:
     await expect(frontend.step("progress")).to_contain_text(title(2))
 
 
-async def test_stopped_scan_adds_nothing_and_another_one_can_be_started(
+async def test_closed_scan_adds_nothing_and_can_be_started_again(
     home: Home, frontend: Frontend
 ) -> None:
     await start_scan(home, frontend)
@@ -33,7 +33,7 @@ async def test_stopped_scan_adds_nothing_and_another_one_can_be_started(
     await frontend.close()
 
 
-async def test_found_meters_are_ticked_and_added(
+async def test_found_meters_are_selected_and_added(
     home: Home, frontend: Frontend
 ) -> None:
     await start_scan(home, frontend)
@@ -47,10 +47,10 @@ async def test_found_meters_are_ticked_and_added(
     assert list(await home.meters()) == [title(each) for each in (1, 2, WORKSHOP)]
 
 
-async def test_the_tariff_is_chosen_on_the_page_of_the_meter(
+async def test_tariff_is_selected_on_the_page_of_the_meter(
     home: Home, frontend: Frontend
 ) -> None:
-    await home.have_meters(WORKSHOP)
+    await home.set_up_meters(WORKSHOP)
     await frontend.open_device(await home.device_id())
     tariff = frontend.row(frontend.texts("entity.select.tariff.name"))
     await tariff.locator("ha-select").click()
@@ -64,10 +64,10 @@ async def test_the_tariff_is_chosen_on_the_page_of_the_meter(
         await asyncio.sleep(0.2)
 
 
-async def test_a_reversed_current_is_found_by_the_wiring_check(
+async def test_wiring_check_reports_a_reversed_current(
     home: Home, frontend: Frontend
 ) -> None:
-    await home.have_meters(WORKSHOP)
+    await home.set_up_meters(WORKSHOP)
     await frontend.open_device(await home.device_id())
     await frontend.press(frontend.texts("entity.button.check_wiring.name"))
     notifications = await frontend.show_notifications()
@@ -76,10 +76,10 @@ async def test_a_reversed_current_is_found_by_the_wiring_check(
     await frontend.picture("check-wiring", width=500, height=480)
 
 
-async def test_exchanged_meter_is_reported_and_can_be_accepted(
+async def test_replaced_meter_is_reported_and_can_be_accepted(
     home: Home, frontend: Frontend
 ) -> None:
-    await home.have_meters(WORKSHOP)
+    await home.set_up_meters(WORKSHOP)
     before = home.meter(WORKSHOP).serial
     home.meter(WORKSHOP).serial = (0x1526, 0x0120, 42)
     (entry,) = await home.entries()
@@ -93,8 +93,8 @@ async def test_exchanged_meter_is_reported_and_can_be_accepted(
     await frontend.picture("another-meter", width=DIALOG, height=560)
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_be_visible()
-    # The new meter has entities of its own.
-    while not await home.shows(f"{names['found']}_power"):
+    # The new meter has its own entities.
+    while not await home.is_available(f"{names['found']}_power"):
         await asyncio.sleep(0.2)
     home.meter(WORKSHOP).serial = before
-    await home.forget_meters()
+    await home.delete_buses()

@@ -1,4 +1,4 @@
-"""The page of a meter's device."""
+"""The page of the device of a meter."""
 
 import re
 
@@ -14,10 +14,10 @@ from .texts import LANGUAGES
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_the_device_page_shows_live_values(
+async def test_device_page_shows_present_values(
     home: Home, frontend: Frontend, language: str
 ) -> None:
-    (entities,) = await home.have_meters(1, language=language)
+    (entities,) = await home.set_up_meters(1, language=language)
     await frontend.open_device(await home.device_id())
     for key, entity_id in entities.items():
         platform = entity_id.split(".")[0]
@@ -30,19 +30,19 @@ async def test_the_device_page_shows_live_values(
     shown = (await power.inner_text()).splitlines()[-1]
     assert re.search(r"\d\s?W$", shown)
     house = home.meter(1).load
-    # A step that is worth publishing at once.
+    # The change is larger than the deadband.
     home.meter(1).load = Constant(Phase(12_345), Phase(0), Phase(0))
     await expect(power).not_to_contain_text(shown)
     home.meter(1).load = house
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_the_button_sets_the_partial_counters_to_zero(
+async def test_button_resets_the_partial_counters_and_no_total(
     home: Home, frontend: Frontend
 ) -> None:
-    await home.forget_meters()
+    await home.delete_buses()
     home.meter(1).counters.partial_consumed = 345_678
-    (entities,) = await home.have_meters(1, language=frontend.texts.language)
+    (entities,) = await home.set_up_meters(1, language=frontend.texts.language)
     partial = entities["partial_energy_consumed"]
     before = await home.state(partial)
     total = await home.state(entities["energy_consumed"])

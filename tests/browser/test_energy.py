@@ -8,8 +8,8 @@ from .home import Home, title
 from .texts import LANGUAGES
 from .visitor import HOUR_OF_THE_DAY
 
-# The last 24 hours of a house with a roof, in kWh: what the sun gives, what the house
-# needs, and what the meter at the grid has counted of that.
+# kWh in each of the last 24 hours: production of the roof, consumption of the house,
+# and the energy from and to the grid.
 HOURS = [hour % 24 for hour in range(HOUR_OF_THE_DAY - 24, HOUR_OF_THE_DAY)]
 SUN = [max(0.0, 3.2 - abs(hour - 13) * 0.6) for hour in HOURS]
 HOUSE = [1.4 if hour > 16 else 0.4 if hour < 7 else 0.9 for hour in HOURS]
@@ -18,17 +18,17 @@ TO_GRID = [max(0.0, sun - house) for house, sun in zip(HOUSE, SUN, strict=True)]
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_the_energy_dashboard_shows_what_was_metered(
+async def test_energy_dashboard_shows_the_metered_energy(
     home: Home, frontend: Frontend
 ) -> None:
     texts = frontend.texts
-    grid, solar = await home.have_meters(1, 2, language=texts.language)
+    grid, solar = await home.set_up_meters(1, 2, language=texts.language)
     counted = {
         grid["energy_consumed"]: FROM_GRID,
         grid["energy_produced"]: TO_GRID,
         solar["energy_produced"]: SUN,
     }
-    await home.have_metered(counted)
+    await home.import_statistics(counted)
     await home.use_for_energy(grid, solar)
     await frontend.open("/energy/electricity")
     await expect(frontend.page.locator("ha-chart-base canvas").first).to_be_visible()
@@ -41,14 +41,14 @@ async def test_the_energy_dashboard_shows_what_was_metered(
         (f"{title(2)} {produced}", SUN, 1),
     ):
         row = totals.get_by_role("row").filter(has_text=name)
-        # An hour that ends meanwhile adds what the meters have counted in it.
+        # If an hour ends during the test, its energy is added.
         more = sign * await kwh(row) - sum(hours[-HOUR_OF_THE_DAY:])
         assert -0.1 < more < 1, name
     await frontend.picture("energy", height=1240)
 
 
 async def kwh(row: Locator) -> float:
-    """Return the energy in a row of the table."""
+    """Return the energy in a row of the table in kWh."""
     cell = row.locator("td").last
     await expect(cell).to_contain_text("kWh")
     shown = (await cell.inner_text()).removesuffix("kWh")

@@ -1,4 +1,4 @@
-"""The texts that a user reads, in their language."""
+"""The texts of the integration in the language of a user."""
 
 from functools import cached_property
 import json
@@ -9,21 +9,21 @@ from tools.paths import DOMAIN, ROOT
 
 TRANSLATIONS = ROOT / "custom_components" / DOMAIN / "translations"
 
-# What the tests are run in that look at most of the texts.
+# Languages of the tests that compare most of the texts.
 LANGUAGES = ("en", "fr")
 
 
 class Texts:
-    """The integration's texts in one language, found by their path in the file."""
+    """The texts of the integration in one language, by their path in the file."""
 
     def __init__(self, language: str) -> None:
-        """Look for the file."""
+        """Use the file of a language."""
         self.language = language
         self.path = TRANSLATIONS / f"{language}.json"
 
     @cached_property
     def all(self) -> dict[str, Any]:
-        """Return everything in the file."""
+        """Return the content of the file."""
         texts: dict[str, Any] = json.loads(self.path.read_text())
         return texts
 
@@ -38,13 +38,13 @@ class Texts:
         return text
 
     def pattern(self, path: str) -> re.Pattern[str]:
-        """Return what matches the text, whatever it is filled with."""
+        """Return a pattern of the text with any values for its placeholders."""
         parts = re.split(r"{\w+}", self(path))
         return re.compile(".+".join(map(re.escape, parts)))
 
     @staticmethod
     def number(value: float) -> re.Pattern[str]:
-        """Return what matches a number with two decimals, however it is written."""
+        """Return a pattern of a number with two decimals, with any separators."""
         return re.compile(f"{value:_.2f}".replace(".", "[.,]").replace("_", r"\D?"))
 
     def _at(self, path: str) -> Any:

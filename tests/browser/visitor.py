@@ -1,4 +1,4 @@
-"""Somebody who is logged in to a Home Assistant."""
+"""A user who is logged in to Home Assistant, with a page of the frontend."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,15 +16,15 @@ from .camera import HEIGHT, WIDTH, Camera
 from .frontend import Frontend
 from .texts import Texts
 
-# The day that the Energy dashboard shows has some hours at any time of the day.
+# The local hour of the user. In the afternoon, the Energy dashboard shows several hours
+# of the day. So the tests do not depend on the time at which they run.
 HOUR_OF_THE_DAY = 15
-# For a slow machine, in milliseconds: a page that is there is seen at once.
-PATIENCE = 60_000
+PAGE_TIMEOUT = 60_000  # ms; a slow machine needs long to load a page of the frontend
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """A user who comes in the afternoon, wherever that is."""
+    """A user in a time zone in which it is `HOUR_OF_THE_DAY`."""
 
     url: str
     token: str
@@ -32,26 +32,26 @@ class Visitor:
 
     @classmethod
     async def of(cls, hass: HomeAssistant, hour: datetime) -> Self:
-        """Return one of a Home Assistant that was just started, in its time zone."""
-        # It outlasts the tests, unlike the login.
+        """Create the user of a new Home Assistant, and set its time zone."""
+        # The access token of the login expires before the end of the tests.
         token = await hass.command(
             type="auth/long_lived_access_token", client_name="Tests", lifespan=1
         )
         hass.headers["Authorization"] = f"Bearer {token}"
-        zone = _zone_where_it_is(HOUR_OF_THE_DAY, hour)
+        zone = _time_zone_at(HOUR_OF_THE_DAY, hour)
         await hass.command(type="config/core/update", time_zone=zone, language="en")
         return cls(hass.url, token, zone)
 
 
 def full_hour() -> datetime:
-    """Return when this hour began."""
+    """Return the start of the present hour."""
     return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def _zone_where_it_is(hour: int, now: datetime) -> str:
-    """Return the name of a time zone in which it is this hour of the day."""
+def _time_zone_at(hour: int, now: datetime) -> str:
+    """Return the name of a time zone with this local hour."""
     east = (hour - now.hour + 12) % 24 - 12
-    # What POSIX counts is how far west a zone is.
+    # The sign is that of POSIX: hours to the west.
     return f"Etc/GMT{-east:+d}"
 
 
@@ -66,14 +66,14 @@ async def visit(
         locale=language,
         timezone_id=visitor.time_zone,
         reduced_motion="reduce",
-        # It loads all of the frontend for later, and there is no later.
+        # The service worker would load all files of the frontend in advance.
         service_workers="block",
     )
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(PAGE_TIMEOUT)
     stored = {
-        "hassTokens": login(visitor),
+        "hassTokens": stored_login(visitor),
         "selectedLanguage": language,
-        # A narrow one: the page is what matters.
+        # The narrow sidebar leaves more space for the page.
         "dockedSidebar": "auto",
     }
     await context.add_init_script(
@@ -86,8 +86,8 @@ async def visit(
     await context.close()
 
 
-def login(visitor: Visitor) -> dict[str, object]:
-    """Return what the frontend keeps about a user who is logged in."""
+def stored_login(visitor: Visitor) -> dict[str, object]:
+    """Return the data that the frontend stores after a login."""
     seconds = 24 * 60 * 60
     return {
         "hassUrl": visitor.url,

@@ -1,6 +1,10 @@
 """Fixtures of the tests of the command line."""
 
+from collections.abc import Generator
+
 import pytest
+
+from simulator import Line, Meter, line_in_thread
 
 
 @pytest.fixture
@@ -14,3 +18,12 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COUNTIS_PORT", "COUNTIS_TCP", "COUNTIS_RTU_OVER_TCP"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TZ", "UTC")
+
+
+@pytest.fixture
+def line(meter: Meter, second_meter: Meter) -> Generator[Line]:
+    """Run a fast line in a thread, because the command line has a loop of its own."""
+    with line_in_thread(
+        Line([meter, second_meter], baudrate=921_600, response_delay=0.001)
+    ) as running:
+        yield running

@@ -1,4 +1,4 @@
-"""Gateways, and their clients in the network."""
+"""Simulated gateways, with one or more clients."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
@@ -36,21 +36,25 @@ from simulator import (
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
-ORDER = 50010  # register of the serial number that contains the unit ID
-UNIT_TIMEOUT = 0.3
-TIMEOUT = 2.0
+# The last register of a serial number. In a simulated meter, it contains the unit ID.
+UNIT_ID_REGISTER = 50010
+TARIFF_REGISTER = 40481
+GATEWAY_TIMEOUT = 0.3  # s in which a meter has to begin its response
+CLIENT_TIMEOUT = 2.0  # s, longer than the timeout of the gateway
 
 
 @pytest.fixture
 def line(meter: Meter, second_meter: Meter) -> Line:
-    """Return a fast line with both meters. The gateway runs the line."""
+    """Return a fast line with both meters. The fixture of a gateway starts the line."""
     return Line([meter, second_meter], baudrate=115_200, response_delay=0.001)
 
 
 @pytest.fixture
 def tcp_gateway(line: Line) -> Generator[TcpGateway]:
     """Run a Modbus TCP gateway with a short response timeout."""
-    with gateway_in_thread(line, partial(TcpGateway, timeout=UNIT_TIMEOUT)) as gateway:
+    with gateway_in_thread(
+        line, partial(TcpGateway, timeout=GATEWAY_TIMEOUT)
+    ) as gateway:
         yield gateway
 
 
@@ -69,13 +73,16 @@ async def client_of(gateway: Gateway) -> AsyncGenerator[ModbusConnection]:
     if isinstance(gateway, RtuGateway):
         device = f"socket://{gateway.host}:{gateway.port}"
         params = ModbusSerialParams(device=device, baudrate=115_200)
-    client = ModbusConnection(params, timeout=TIMEOUT)
+    client = ModbusConnection(params, timeout=CLIENT_TIMEOUT)
     yield client
     await client.close()
 
 
-async def order(client: ModbusConnection, unit_id: int) -> int:
-    return (await client.for_unit(unit_id).read_holding_registers(ORDER, 1))[0]
+async def read_unit_id(client: ModbusConnection, unit_id: int) -> int:
+    """Return the unit ID that a meter has in its serial number."""
+    return (await client.for_unit(unit_id).read_holding_registers(UNIT_ID_REGISTER, 1))[
+        0
+    ]
 
 
 @pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
@@ -84,12 +91,16 @@ async def test_gateway_transfers_requests_to_each_unit_id(
 ) -> None:
     with gateway_in_thread(line, kind) as gateway:
         async with client_of(gateway) as client:
-            assert [await order(client, unit_id) for unit_id in (1, 2, 1)] == [1, 2, 1]
+            assert [await read_unit_id(client, unit_id) for unit_id in (1, 2, 1)] == [
+                1,
+                2,
+                1,
+            ]
             words = await client.for_unit(2).read_holding_registers(50000, 66)
             assert words[:5] == [0x53, 0x4F, 0x43, 0x4F, 100]
-            await client.for_unit(2).write_register(40481, 3)
+            await client.for_unit(2).write_register(TARIFF_REGISTER, 3)
             await client.for_unit(1).write_registers(57345, [1, 100])
-    assert line.meters[2].writes == [(40481, [3])]
+    assert line.meters[2].writes == [(TARIFF_REGISTER, [3])]
     assert line.meters[1].writes == [(57345, [1, 100])]
 
 
@@ -111,7 +122,7 @@ async def test_gateway_accepts_clients_one_after_another(
     with gateway_in_thread(line, kind) as gateway:
         for unit_id in (1, 2, 1):
             async with client_of(gateway) as client:
-                assert await order(client, unit_id) == unit_id
+                assert await read_unit_id(client, unit_id) == unit_id
 
 
 @pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
@@ -120,13 +131,13 @@ async def test_gateway_reopens_line_that_was_unplugged(
 ) -> None:
     with gateway_in_thread(line, kind) as gateway:
         async with client_of(gateway) as client:
-            assert await order(client, 1) == 1
+            assert await read_unit_id(client, 1) == 1
             line.unplug()
             with pytest.raises((ModbusTimeoutError, GatewayTargetError)):
-                await order(client, 1)
+                await read_unit_id(client, 1)
             line.replug()
         async with client_of(gateway) as client:
-            assert await order(client, 1) == 1
+            assert await read_unit_id(client, 1) == 1
 
 
 async def test_tcp_gateway_reports_offline_meter_as_exception_11(
@@ -137,15 +148,22 @@ async def test_tcp_gateway_reports_offline_meter_as_exception_11(
         for unit_id in (2, 200):
             began = time.monotonic()
             with pytest.raises(GatewayTargetError) as error:
-                await order(client, unit_id)
-            assert time.monotonic() - began >= UNIT_TIMEOUT
+                await read_unit_id(client, unit_id)
+            assert time.monotonic() - began >= GATEWAY_TIMEOUT
             assert error.value.exception_code == 0x0B
-        assert await order(client, 1) == 1
+        assert await read_unit_id(client, 1) == 1
 
 
 @pytest.mark.parametrize(
     "fault",
-    [LOST, FLIPPED, TRUNCATED, NOISE_BEFORE, ANOTHER_UNIT_ID, late(2 * UNIT_TIMEOUT)],
+    [
+        LOST,
+        FLIPPED,
+        TRUNCATED,
+        NOISE_BEFORE,
+        ANOTHER_UNIT_ID,
+        late(2 * GATEWAY_TIMEOUT),
+    ],
 )
 async def test_tcp_gateway_discards_invalid_response(
     line: Line, tcp_gateway: TcpGateway, fault: Fault
@@ -153,9 +171,9 @@ async def test_tcp_gateway_discards_invalid_response(
     line.faults.append(fault)
     async with client_of(tcp_gateway) as client:
         with pytest.raises(GatewayTargetError):
-            await order(client, 1)
-        await asyncio.sleep(2 * UNIT_TIMEOUT)
-        assert await order(client, 2) == 2
+            await read_unit_id(client, 1)
+        await asyncio.sleep(2 * GATEWAY_TIMEOUT)
+        assert await read_unit_id(client, 2) == 2
 
 
 async def test_tcp_gateway_ignores_noise_after_response(
@@ -163,30 +181,30 @@ async def test_tcp_gateway_ignores_noise_after_response(
 ) -> None:
     line.faults.append(NOISE_AFTER)
     async with client_of(tcp_gateway) as client:
-        assert [await order(client, unit_id) for unit_id in (1, 2)] == [1, 2]
+        assert [await read_unit_id(client, unit_id) for unit_id in (1, 2)] == [1, 2]
 
 
 async def test_tcp_gateway_alternates_between_clients(
     line: Line, tcp_gateway: TcpGateway
 ) -> None:
     async def read(client: ModbusConnection, unit_id: int) -> list[int]:
-        return [await order(client, unit_id) for _ in range(20)]
+        return [await read_unit_id(client, unit_id) for _ in range(20)]
 
     async with client_of(tcp_gateway) as one, client_of(tcp_gateway) as other:
-        orders = tuple(await asyncio.gather(read(one, 1), read(other, 2)))
-    assert orders == ([1] * 20, [2] * 20)
+        unit_ids = tuple(await asyncio.gather(read(one, 1), read(other, 2)))
+    assert unit_ids == ([1] * 20, [2] * 20)
     assert len(line.requests) == 40
     # The second client does not wait for all requests of the first.
     assert [frame[0] for frame in line.requests[:20]] != [1] * 20
 
 
-async def test_tcp_gateway_returns_transaction_of_each_request(
+async def test_tcp_gateway_returns_transaction_id_of_each_request(
     tcp_gateway: TcpGateway,
 ) -> None:
     reader, writer = await asyncio.open_connection(tcp_gateway.host, tcp_gateway.port)
     for transaction, unit in ((700, 2), (3, 1), (3, 99)):
         header = struct.pack(">HHHB", transaction, 0, 6, unit)
-        writer.write(header + struct.pack(">BHH", 3, ORDER, 1))
+        writer.write(header + struct.pack(">BHH", 3, UNIT_ID_REGISTER, 1))
     responses = [await reader.readexactly(11), await reader.readexactly(11)]
     no_response = await reader.readexactly(9)
     writer.close()
@@ -216,10 +234,10 @@ async def test_rtu_gateway_transfers_broadcast_to_all_meters(
     meter: Meter, second_meter: Meter, rtu_gateway: RtuGateway
 ) -> None:
     async with client_of(rtu_gateway) as client:
-        await client.for_unit(0).write_register(40481, 2)
-        # Without a response, the time of the frame and the meters has to pass.
+        await client.for_unit(0).write_register(TARIFF_REGISTER, 2)
+        # A broadcast has no response. Wait until the meters have carried it out.
         await asyncio.sleep(0.2)
-        assert [await order(client, unit_id) for unit_id in (1, 2)] == [1, 2]
+        assert [await read_unit_id(client, unit_id) for unit_id in (1, 2)] == [1, 2]
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
 
 
@@ -228,17 +246,17 @@ async def test_tcp_gateway_transfers_broadcast_without_response(
 ) -> None:
     async with client_of(tcp_gateway) as client:
         with pytest.raises(ModbusTimeoutError):
-            await client.for_unit(0).write_register(40481, 2)
-        assert [await order(client, unit_id) for unit_id in (1, 2)] == [1, 2]
+            await client.for_unit(0).write_register(TARIFF_REGISTER, 2)
+        assert [await read_unit_id(client, unit_id) for unit_id in (1, 2)] == [1, 2]
     for meter in line.meters.values():
-        assert meter.writes == [(40481, [2])]
+        assert meter.writes == [(TARIFF_REGISTER, [2])]
     assert len(line.requests) == 3
 
 
 async def test_gateway_disconnects_clients_when_it_ends(line: Line) -> None:
     with gateway_in_thread(line, TcpGateway) as gateway:
         reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
-        # After a response, the gateway has accepted the client.
+        # The response shows that the gateway has accepted the connection.
         writer.write(bytes.fromhex("0001 0000 0006 01 03 c35a 0001"))
         await reader.readexactly(11)
     async with asyncio.timeout(1):
@@ -252,4 +270,4 @@ async def test_gateway_listens_at_given_port(line: Line) -> None:
     with gateway_in_thread(line, partial(RtuGateway, port=port)) as gateway:
         assert gateway.port == port
         async with client_of(gateway) as client:
-            assert await order(client, 1) == 1
+            assert await read_unit_id(client, 1) == 1

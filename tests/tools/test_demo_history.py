@@ -1,4 +1,4 @@
-"""The two weeks of statistics before the demo."""
+"""The statistics of the two weeks before the start of the demo."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,13 +15,13 @@ from tools.demo.history import COUNTERS, DAYS, HOURS, Past, async_problems
 
 from .conftest import NOON, NOW, Client
 
-HOUR = 3600
-STATE = 12_345.67
+HOUR_SECONDS = 3600
+STATE = 12_345.67  # kWh; the present state of a counter
 type Rows = list[dict[str, Any]]
 
 
 def hour_of(row: dict[str, Any]) -> int:
-    """Return the hour of a row in UTC; `NOON` is at 12:00 UTC."""
+    """Return the hour of a row in UTC, 0 to 23. At hour 12, the sun is highest."""
     return datetime.fromisoformat(row["start"]).hour
 
 
@@ -35,26 +35,31 @@ def test_each_hour_continues_the_hour_before(house: Past, key: str) -> None:
     rows = house.counted(key, STATE, NOW)
     starts = [datetime.fromisoformat(row["start"]) for row in rows]
     assert len(rows) == HOURS == DAYS * 24
-    assert {(after - before).seconds for before, after in pairwise(starts)} == {HOUR}
+    assert {(after - before).seconds for before, after in pairwise(starts)} == {
+        HOUR_SECONDS
+    }
     for before, after in pairwise(rows):
-        grown = after["state"] - before["state"]
-        assert after["sum"] - before["sum"] == pytest.approx(grown, abs=1e-6)
-        assert grown >= 0
+        rise = after["state"] - before["state"]
+        assert after["sum"] - before["sum"] == pytest.approx(rise, abs=1e-6)
+        assert rise >= 0
     # The first hour contains only its own energy.
     assert 0 <= rows[0]["sum"] < 5
     assert starts[-1] == datetime(2026, 11, 20, 15, tzinfo=UTC)
 
 
-def test_last_hour_leads_to_the_present_value_of_the_counter(house: Past) -> None:
-    clock = Clock(NOW - NOW % HOUR)
+def test_last_full_hour_ends_at_the_value_that_the_counter_had_then(
+    house: Past,
+) -> None:
+    clock = Clock(NOW - NOW % HOUR_SECONDS)
     meter = Meter(load=house.load, clock=clock, counters=Counters(consumed=5e6))
-    ended = meter.count().consumed / 1000
+    at_end_of_hour = meter.count().consumed / 1000
     clock.seconds = NOW
     state = meter.count().consumed / 1000
-    assert state > ended + 0.1
+    assert state > at_end_of_hour + 0.1
     rows = house.counted("energy_consumed", state, NOW)
-    # kWh; a sample for each minute does not follow each second.
-    assert rows[-1]["state"] == pytest.approx(ended, rel=0, abs=0.05)
+    # The statistics have a sample for each minute, and the meter counts each second. So
+    # they may differ by 0.05 kWh.
+    assert rows[-1]["state"] == pytest.approx(at_end_of_hour, rel=0, abs=0.05)
 
 
 def test_roof_produces_only_by_day(roof: Past) -> None:
@@ -86,9 +91,9 @@ def test_tariffs_add_up_to_the_consumed_energy(house: Past) -> None:
         house.counted(key, STATE, NOW)
         for key in ("energy_consumed", "tariff_1_energy", "tariff_2_energy")
     )
-    for all_of_it, *shares in zip(total, day, night, strict=True):
-        shared = sum(row["sum"] for row in shares)
-        assert all_of_it["sum"] == pytest.approx(shared, abs=0.03)
+    for in_total, by_day, by_night in zip(total, day, night, strict=True):
+        tariff_sum = by_day["sum"] + by_night["sum"]
+        assert in_total["sum"] == pytest.approx(tariff_sum, abs=0.03)
     for row, energy in zip(night[1:], energies(night), strict=True):
         assert (energy > 0.01) == (hour_of(row) < 6 or hour_of(row) >= 22)
 
@@ -108,57 +113,57 @@ def test_mean_power_matches_its_extremes_and_the_energy(house: Past) -> None:
         assert row["mean"] / 1000 == pytest.approx(energy, abs=0.025)
 
 
-class Hours(Client):
-    """A client of a Home Assistant with these rows of a counter."""
+class ClientWithRows(Client):
+    """A client of a Home Assistant whose counters all have the same statistics."""
 
     def __init__(self, rows: Rows) -> None:
-        """Use these rows."""
+        """Create a client that receives these rows for each counter."""
         self.rows = rows
 
     async def command(self, **message: Any) -> Any:
-        """Return the rows of any statistic."""
+        """Return the rows for each statistic ID of the message."""
         return dict.fromkeys(message["statistic_ids"], self.rows)
 
 
 def hours(count: int = HOURS) -> Rows:
-    """Return rows of so many hours without a problem."""
+    """Return valid rows of `count` hours, with 1 kWh in each hour."""
     return [
         {"start": hour, "end": hour + 1, "change": 1.0, "state": 100.0 + hour}
         for hour in range(count)
     ]
 
 
-def without_one(rows: Rows) -> Rows:
-    """Return the rows without one hour."""
+def with_a_gap(rows: Rows) -> Rows:
+    """Return the rows without hour 7."""
     return [row for row in rows if row["start"] != 7]
 
 
 def with_a_jump(rows: Rows) -> Rows:
-    """Return rows whose last hour contains the energy of years."""
+    """Return the rows with 12 345 kWh in the last hour."""
     return [*rows[:-1], rows[-1] | {"change": 12_345.0}]
 
 
 def with_a_fall(rows: Rows) -> Rows:
-    """Return rows whose first hour has a negative energy."""
+    """Return the rows with a negative energy in the first hour."""
     return [rows[0] | {"change": -464.0}, *rows[1:]]
 
 
-async def test_statistics_have_a_problem_only_if_the_state_does_not_follow() -> None:
+async def test_state_that_does_not_follow_the_statistics_is_reported() -> None:
     last = hours()[-1]["state"]
-    assert await async_problems(Hours(hours()), "sensor.x", last + 1) == []
-    assert await async_problems(Hours(hours()), "sensor.x", last - 1) != []
-    assert await async_problems(Hours(hours()), "sensor.x", last + 500) != []
+    assert await async_problems(ClientWithRows(hours()), "sensor.x", last + 1) == []
+    assert await async_problems(ClientWithRows(hours()), "sensor.x", last - 1) != []
+    assert await async_problems(ClientWithRows(hours()), "sensor.x", last + 500) != []
 
 
-@pytest.mark.parametrize("spoil", [without_one, with_a_jump, with_a_fall])
+@pytest.mark.parametrize("damage", [with_a_gap, with_a_jump, with_a_fall])
 async def test_gap_jump_and_fall_are_reported(
-    spoil: Callable[[Rows], Rows],
+    damage: Callable[[Rows], Rows],
 ) -> None:
-    rows = spoil(hours(HOURS + 1))
+    rows = damage(hours(HOURS + 1))
     state = rows[-1]["state"]
-    assert len(await async_problems(Hours(rows), "sensor.x", state)) == 1
+    assert len(await async_problems(ClientWithRows(rows), "sensor.x", state)) == 1
 
 
-async def test_less_than_two_weeks_are_reported() -> None:
+async def test_statistics_of_less_than_two_weeks_are_reported() -> None:
     rows = hours(HOURS - 1)
-    assert await async_problems(Hours(rows), "sensor.x", rows[-1]["state"])
+    assert await async_problems(ClientWithRows(rows), "sensor.x", rows[-1]["state"])

@@ -1,10 +1,11 @@
-"""The table that the demo prints, and the entities in it."""
+"""The table of values that the demo prints, and the entities of its meters."""
 
 from tools.demo.house import entities_by_meter
 from tools.demo.table import value_table
 from tools.home_assistant import Entity
 
 SERIAL, OTHER_SERIAL = "1438012000001", "1438012000002"
+SUBENTRY, OTHER_SUBENTRY = "a", "b"
 
 
 def sensor(key: str, serial: str, subentry_id: str) -> Entity:
@@ -13,20 +14,20 @@ def sensor(key: str, serial: str, subentry_id: str) -> Entity:
 
 
 ENTITIES = [
-    sensor("power", SERIAL, "a"),
-    sensor("tariff_2_energy", SERIAL, "a"),
-    sensor("power", OTHER_SERIAL, "b"),
-    Entity("button.reset", f"{SERIAL}_reset", "reset", "a"),
+    sensor("power", SERIAL, SUBENTRY),
+    sensor("tariff_2_energy", SERIAL, SUBENTRY),
+    sensor("power", OTHER_SERIAL, OTHER_SUBENTRY),
+    Entity("button.reset", f"{SERIAL}_reset", "reset", SUBENTRY),
 ]
 
 
 def test_table_has_names_units_and_a_column_for_each_meter() -> None:
     head, *rows = value_table(
         ENTITIES,
-        {"a": "House", "b": "Roof"},
-        {"power": "Power", "tariff_2_energy": "Tariff 2 energy"},
-        {ENTITIES[0].entity_id: "W", ENTITIES[1].entity_id: "kWh"},
-        {ENTITIES[0].entity_id: "1230", ENTITIES[2].entity_id: "-450"},
+        titles={SUBENTRY: "House", OTHER_SUBENTRY: "Roof"},
+        names={"power": "Power", "tariff_2_energy": "Tariff 2 energy"},
+        units={ENTITIES[0].entity_id: "W", ENTITIES[1].entity_id: "kWh"},
+        states={ENTITIES[0].entity_id: "1230", ENTITIES[2].entity_id: "-450"},
     )
     assert head.split() == ["House", "Roof"]
     assert [row.split() for row in rows] == [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools.mutate.__main__ import parsed
-from tools.mutate.mutants import mutants_of
+from tools.mutate.mutants import mutants_of, without_comment
 from tools.mutate.run import EXPLAINED, Explanations
 from tools.mutate.sandbox import Baseline, Outcome, outcome_of
 from tools.mutate.targets import LIBRARY, ROOT, TESTS
@@ -62,6 +62,11 @@ def test_annotations_and_texts_are_not_changed(source: str) -> None:
 def test_text_for_a_person_is_not_changed_but_a_key_is() -> None:
     assert changes('f("two words")\n') == ["pass", "f(None)"]
     assert 'f("XXkeyXX")' in changes('f("key")\n')
+
+
+def test_comment_is_no_part_of_a_change() -> None:
+    (mutant, *_) = mutants_of("file.py", "a = 1  # s; a comment\n")
+    assert mutant.change == "- a = 1\n+ a = None"
 
 
 def test_each_mutant_compiles_and_has_the_lines_of_its_statement() -> None:
@@ -120,6 +125,6 @@ def test_unknown_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
 def test_survivors_that_are_explained_are_in_the_library() -> None:
     for file, change in Explanations.load(EXPLAINED).kinds:
         source = Path(ROOT, LIBRARY, file).read_text(encoding="utf-8")
-        lines = {line.strip() for line in source.splitlines()}
+        lines = {without_comment(line) for line in source.splitlines()}
         removed = {line[2:] for line in change.splitlines() if line[0] == "-"}
         assert removed <= lines, f"{file}:\n{change}"

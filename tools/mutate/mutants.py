@@ -34,8 +34,13 @@ class Mutant:
 
     @property
     def change(self) -> str:
-        """Return the diff without indentation and line numbers."""
-        return "\n".join(f"{line[0]} {line[1:].strip()}" for line in self.diff)
+        """Return the diff without indentation, line numbers and comments."""
+        return "\n".join(f"{line[0]} {without_comment(line[1:])}" for line in self.diff)
+
+
+def without_comment(line: str) -> str:
+    """Return a line of code without indentation and the comment at its end."""
+    return line.partition("  # ")[0].strip()
 
 
 def mutants_of(file: str, source: str) -> Iterator[Mutant]:

@@ -95,6 +95,10 @@ def _outcomes(
     tests = [test for test in tests if (ROOT / test).exists()]
     began = time.monotonic()
     baseline = sandboxes[0].baseline(file, tests)
+    if not baseline.seconds:
+        sys.exit(
+            f"no test of {file} passes without Home Assistant:\n{sandboxes[0].log}"
+        )
     preload(baseline.modules)
     _show(
         f"{file}: {len(mutants)} mutants, {len(baseline.seconds)} tests in"

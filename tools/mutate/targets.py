@@ -20,21 +20,28 @@ COUNTERS = (
     "test_commands.py",
 )
 
+BUS = ("test_bus_times.py", "test_bus.py", "test_scan.py")
+
 TESTS: dict[str, tuple[str, ...]] = {
     "fields.py": DECODING,
     "registers.py": (*READING, "test_commands.py"),
-    "block.py": READING,
-    "load_curve.py": ("test_load_curve.py",),
+    "block.py": (*DECODING, "test_meter.py", "test_profile.py"),
+    "load_curve.py": ("test_load_curve.py", "test_tables.py"),
     "clock.py": ("test_clock.py", "test_commands.py"),
     "relations.py": ("test_relations.py", "test_meter.py", "test_profile.py"),
-    "profile.py": ("test_profile.py", "test_meter.py", "test_commands.py"),
+    "profile.py": (
+        "test_profile.py",
+        "test_profile_borders.py",
+        "test_meter.py",
+        "test_commands.py",
+    ),
     "limits.py": ("test_plausibility_borders.py", "test_plausibility.py"),
     "plausibility.py": COUNTERS,
     "acceptance.py": ("test_acceptance.py", "test_evidence.py", "test_meter.py"),
-    "commands.py": ("test_commands.py", "test_tables.py"),
+    "commands.py": ("test_command_borders.py", "test_commands.py", "test_tables.py"),
     "meter.py": ("test_meter.py", "test_acceptance.py", "test_commands.py"),
-    "bus.py": ("test_bus.py", "test_bus_line.py", "test_scan.py"),
-    "unit.py": ("test_bus.py", "test_bus_line.py", "test_scan.py"),
-    "poller.py": ("test_poller.py",),
+    "bus.py": BUS,
+    "unit.py": BUS,
+    "poller.py": ("test_poller_plan.py", "test_poller.py"),
 }
 """The test files by the name of the file that is changed."""

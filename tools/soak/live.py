@@ -22,10 +22,10 @@ async def async_live(folder: Path, clock: SimulatedClock) -> None:
         mishap = mishap_at(world.mishaps, world.seed)
         world.mishaps += 1
         what = mishap.__name__.replace("_", " ")
+        machine.report(what)
         off = await mishap(machine)
         if off is not None:
-            machine.report(f"{what}, then off for {off:.0f} s")
+            machine.report(f"Home Assistant is off for {off:.0f} s")
             machine.leave(off)
-        machine.report(what)
         await machine.settle(what)
     await machine.finish()

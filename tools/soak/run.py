@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,8 @@ def run_soak(arguments: argparse.Namespace) -> int:
         f" data and log: {folder}",
         flush=True,
     )
+    # An end by a signal also ends the session.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while not (world := World.load(folder)).is_finished:
             if not run_session(folder):

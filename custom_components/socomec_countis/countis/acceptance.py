@@ -30,10 +30,10 @@ async def async_check_counters(
     at once. `is_new` is whether the reading before was accepted. Raises as
     `Meter.async_read`.
     """
-    if block.implausible:
-        return block.implausible, ()
+    if block.implausible_reason:
+        return block.implausible_reason, ()
     check, counters = meter.counters, block.counters
-    if name == "tariffs" and meter.relations.broken_tariffs(
+    if name == "tariffs" and meter.relations.tariffs_contradict_total(
         counters, check.accepted.get("energy_consumed"), at, check.limits
     ):
         return "the tariff counters are not the sum of the total", ()

@@ -15,15 +15,15 @@ class Block(Component):
     """One block of a register table, which is read in one request.
 
     The request includes reserved registers between two fields, because a second request
-    takes as much time of the bus as 17 registers (9600 baud). A `split` block is read
-    without them, for a meter that refuses requests with reserved registers.
+    takes as much bus time as 17 registers (9600 baud). If a meter refuses requests with
+    reserved registers, its block is `split`: several requests read only the fields.
     """
 
     part: ClassVar[tuple[int, int]] = (0, 0xFFFF)
     """First and last register address of the fields that are read."""
 
     def __init__(self, unit: ModbusUnit, *, split: bool = False) -> None:
-        """Initialize the block; nothing is requested."""
+        """Initialize the block, without a request."""
         super().__init__(unit)
         self.split = split
         if split:
@@ -37,19 +37,20 @@ class Block(Component):
         )
 
     @property
-    def request_words(self) -> Collection[int]:
-        """Return the number of registers of each request of a read."""
+    def registers_per_request(self) -> Collection[int]:
+        """Return the number of registers in each request that reads the block."""
         fields = self.resolved_fields.values()
         read = sorted(
             each.address + word for each in fields for word in range(each.count)
         )
         if not self.split:
             return [read[-1] - read[0] + 1]
-        # Adjacent register addresses have the same distance to their list index.
+        # Only fields at adjacent register addresses share a request. In a sorted list,
+        # adjacent addresses have the same difference between address and index.
         return Counter(address - index for index, address in enumerate(read)).values()
 
     @property
-    def _numbers(self) -> Mapping[str, NumberField[float]]:
+    def _number_fields(self) -> Mapping[str, NumberField[float]]:
         """Return the fields that hold a number."""
         return {
             name: each.field
@@ -59,11 +60,11 @@ class Block(Component):
 
     @property
     def available(self) -> bool:
-        """Whether an unsigned field or a text holds more than "not available".
+        """Return whether a text or an unsigned field is available.
 
-        Signed fields do not count, because all ones in one of them are also -1.
+        Signed fields do not count, because all ones in a signed field are also -1.
         """
-        signed = {name for name, field in self._numbers.items() if field.signed}
+        signed = {name for name, field in self._number_fields.items() if field.signed}
         return any(
             getattr(self, name) not in (None, "")
             for name in self.resolved_fields.keys() - signed
@@ -76,26 +77,27 @@ class Block(Component):
             return dict.fromkeys(self.resolved_fields)
         return {name: getattr(self, name) for name in self.resolved_fields}
 
-    def measured(self, allow: Callable[[str | None, float], bool]) -> Values:
-        """Return the last read values, None for those that `allow` rejects.
+    def possible_values(self, allow: Callable[[str | None, float], bool]) -> Values:
+        """Return the last read values, None for those that the meter cannot measure.
 
-        `allow` is called with the unit of the field and the value.
+        `allow` is called with the unit of a field and its value. It returns whether the
+        meter can measure the value.
         """
         values = self.values
-        for name, field in self._numbers.items():
+        for name, field in self._number_fields.items():
             value = values.get(name)
             if value is not None and not allow(field.unit, value):
                 values[name] = None
         return values
 
     @property
-    def implausible(self) -> str | None:
+    def implausible_reason(self) -> str | None:
         """Return why the last response is implausible, or None."""
         return None if self.available else "nothing is available"
 
 
 class CounterBlock(Block):
-    """A block of counters; each reading of it is accepted or rejected as a whole."""
+    """A block of counters, whose readings are accepted or rejected as a whole."""
 
     step: ClassVar[float] = 0.01
     """The resolution in kWh or kvarh."""
@@ -106,4 +108,8 @@ class CounterBlock(Block):
     def counters(self) -> Values:
         """Return the last read counters in kWh or kvarh, without other fields."""
         values = self.values
-        return {name: values[name] for name, each in self._numbers.items() if each.unit}
+        return {
+            name: values[name]
+            for name, each in self._number_fields.items()
+            if each.unit
+        }

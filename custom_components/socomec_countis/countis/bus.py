@@ -1,9 +1,10 @@
 """One RS485 line behind one port or gateway. All requests are sent here.
 
-A transaction is disturbed if it ends without a valid response: by a timeout, a damaged
-response or a cancelled task. Then the bus recovers, so that no late or partial response
-reaches the next transaction: it disconnects the client, which discards the received
-bytes, and waits until the line is idle. The next request connects the client again.
+A transaction is disturbed by a timeout, a damaged response or a cancelled task. Its
+response may still arrive, as a whole or in part. The recovery of the bus keeps this
+response from the next transaction. The recovery disconnects the client, which discards
+the received bytes, and waits until the line is idle. The next request connects the
+client again.
 """
 
 import asyncio
@@ -25,31 +26,35 @@ from .noise import limit_warnings
 from .traffic import Traffic
 from .unit import READ_CHARACTERS, WRITE_CHARACTERS, BusUnit, Call
 
-BITS_PER_CHARACTER = 11  # start bit, 8 data bits, parity, stop bit; or 2 stop bits
+BITS_PER_CHARACTER = 11  # start bit, 8 data bits, parity or second stop bit, stop bit
 SILENT_CHARACTERS = 3.5  # between two frames (Modbus specification)
-SHORTEST_SILENCE = 0.00175  # s; between two frames above 19200 baud (the same)
+SHORTEST_SILENCE = 0.00175  # s; the same above 19200 baud (Modbus specification)
 
 INITIAL_DELAY = 0.03  # s until a response begins; assumed until it is measured
 RESPONSE_TIMEOUT = 0.25  # s; our choice: several times the delay of meter and adapter
-GATEWAY_RESPONSE_TIMEOUT = 1.0  # s; our choice: a gateway reports its own timeout
-DELAYS_UNTIL_TIMEOUT = 4  # the timeout on a slower bus, in measured delays; our choice
+# s; our choice: a gateway has a timeout of its own, after which it reports an error.
+GATEWAY_RESPONSE_TIMEOUT = 1.0
+# The response timeout of a slow bus, in measured delays. Our choice.
+DELAYS_UNTIL_TIMEOUT = 4
 DELAY_WEIGHT = 0.1  # of a new delay in the moving average
 
-# A bus is lossy if more than this part of the reads was repeated. Our choice: with this
-# weight of a read in the moving average, two lost responses do not make a bus lossy.
-LOSSY = 0.15
+# A bus is lossy if more than this part of the reads was retried.
+LOSSY_ABOVE = 0.15
+# Weight of a read in the moving average of that part. Our choice: two lost responses do
+# not make a bus lossy.
 LOSS_WEIGHT = 0.05
-# s; a recovery of a lossy bus waits so much longer than the response timeout, because
-# late bytes are frequent there. Our choice.
+# s; added to the response timeout in a recovery of a lossy bus. Our choice, because
+# late bytes are frequent on a lossy bus.
 LOSSY_IDLE_SECONDS = 0.15
 REOPEN_DELAY = 0.05  # s between two attempts to open a port that was just closed
 CONNECT_CHECK_DELAY = 0.01  # s between two checks of a client that connects
-# s that a scan waits for a bus that is never free. Our choice: then each second, one
-# probe delays the poller.
+# s for which a background request, such as a probe, waits for a free bus. Our choice:
+# if the bus is never free, one probe per second delays the poller.
 LONGEST_WAIT = 1.0
 LOCK_CHECK_DELAY = 0.005  # s between two checks of the bus lock
-# Timeouts of probes until a recovery. Our choice: noise hides at most so many unit IDs,
-# and the recoveries take 11 s of a scan of all settings.
+# After this number of timeouts of probes, the bus recovers. Our choice: if the client
+# has received noise, the scan misses at most this number of unit IDs. The recoveries
+# take 11 s of a scan of all settings.
 PROBES_UNTIL_RECOVERY = 64
 
 BROADCAST = 0
@@ -73,7 +78,7 @@ class Bus:
         framing: Literal["rtu", "tcp"] = "rtu",
         response_timeout: float | None = None,
     ) -> None:
-        """Initialize the bus; nothing is opened or sent.
+        """Initialize the bus, without opening the port.
 
         `framing` is "rtu" for a serial port and RTU over TCP, "tcp" for a Modbus TCP
         gateway. `response_timeout` is the time in s until a response has to begin.
@@ -87,11 +92,11 @@ class Bus:
         self.responded = False
         """Whether a meter has responded."""
         self.loss = 0.0
-        """Moving average of the part of the reads that were repeated, from 0 to 1."""
+        """Moving average of the part of the reads that were retried, from 0 to 1."""
         self.echoes: bool | None = None
         """Whether the adapter returns the requests, None if unknown."""
         self.traffic: defaultdict[int, Traffic] = defaultdict(Traffic)
-        """By unit ID."""
+        """The numbers of requests and errors, by unit ID."""
         self._began = time.monotonic()
         self._lock = asyncio.Lock()
         self._holder: asyncio.Task[Any] | None = None
@@ -99,13 +104,13 @@ class Bus:
         self._idle_at = 0.0
         """When the line is idle after a recovery, in s of the event loop's clock."""
         self._reopen_until = 0.0
-        """Until when a port that cannot be opened is tried again, in the same s."""
+        """Until when opening the port is retried, in s of the event loop's clock."""
         self._probe_timeouts = 0
         limit_warnings()
 
     @property
     def seconds(self) -> float:
-        """Return the age of the bus in s."""
+        """Return the time since this object was created, in s."""
         return time.monotonic() - self._began
 
     @property
@@ -114,17 +119,21 @@ class Bus:
         return sum(traffic.seconds for traffic in self.traffic.values())
 
     def count_loss(self, *, lost: bool) -> None:
-        """Count a read, and whether a response to it was lost or damaged before."""
+        """Count a read with a valid response.
+
+        `lost` is whether a response was lost or damaged since the last valid one.
+        """
         self.loss += LOSS_WEIGHT * (lost - self.loss)
 
     @property
     def is_lossy(self) -> bool:
         """Return whether many responses of online meters are lost or damaged."""
-        return self.loss > LOSSY
+        return self.loss > LOSSY_ABOVE
 
-    def read_seconds(self, words: int) -> float:
-        """Return the expected duration of a read of so many registers in s."""
-        return wire_seconds(self.baudrate, READ_CHARACTERS + 2 * words) + self.delay
+    def read_seconds(self, registers: int) -> float:
+        """Return the expected duration of a read of this number of registers, in s."""
+        characters = READ_CHARACTERS + 2 * registers
+        return wire_seconds(self.baudrate, characters) + self.delay
 
     def unit(
         self,
@@ -134,7 +143,7 @@ class Bus:
         patient: bool = False,
         background: bool = False,
     ) -> ModbusUnit:
-        """Return a unit ID for components to read and write.
+        """Return one unit ID, through which components read and write registers.
 
         A `patient` unit has longer timeouts and more attempts, for a meter that may
         respond slowly. Requests of a `background` unit wait until no other task uses
@@ -145,7 +154,7 @@ class Bus:
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
-        """Lock the bus for several requests of this task; may be nested."""
+        """Lock the bus for several requests of this task. Locks may be nested."""
         task = asyncio.current_task()
         if self._holder is task:
             yield
@@ -161,7 +170,8 @@ class Bus:
         """Wait until no other task uses the bus, for `LONGEST_WAIT` at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT):
-                await asyncio.sleep(0)  # lets a task that waits for the lock take it
+                # If a task waits for a lock that was just released, it takes the lock.
+                await asyncio.sleep(0)
                 while self._lock.locked():  # noqa: ASYNC110
                     await asyncio.sleep(LOCK_CHECK_DELAY)
 
@@ -173,7 +183,7 @@ class Bus:
         No meter responds to a broadcast.
         """
         async with self.hold():
-            # Some clients wait for a response.
+            # Some clients wait for a response to a broadcast, until the timeout.
             with suppress(ModbusTimeoutError):
                 await self.async_request(
                     BROADCAST,
@@ -181,8 +191,9 @@ class Bus:
                     lambda: client.write_register(register, value),
                     WRITE_CHARACTERS,
                 )
-            sent = wire_seconds(self.baudrate, WRITE_CHARACTERS / 2)
-            await asyncio.sleep(sent + TURNAROUND_SECONDS)
+            # The request has half of the characters of request and response.
+            sending = wire_seconds(self.baudrate, WRITE_CHARACTERS / 2)
+            await asyncio.sleep(sending + TURNAROUND_SECONDS)
 
     async def async_request[T](
         self,
@@ -198,23 +209,24 @@ class Bus:
         """Return the response to one request, in one transaction.
 
         `characters` is the length of request and response together. `shortest_timeout`
-        is the least response timeout in s, and `probe_timeout` the exact one of a
-        probe. Most probes time out, so only some of them begin a recovery. After a
-        recovery, a port that cannot be opened is tried again for `reopen_seconds`.
-        Raises `ModbusError`.
+        is a lower limit of the response timeout in s. A probe has exactly the response
+        timeout `probe_timeout` in s. Most probes time out, so only one of
+        `PROBES_UNTIL_RECOVERY` timeouts begins a recovery. In a probe and after a
+        recovery, the client retries to open the port for `reopen_seconds`. Raises
+        `ModbusError`.
         """
         loop = asyncio.get_running_loop()
         async with self.hold():
-            reopens = await self._async_recover() or probe_timeout > 0
-            self._reopen_until = loop.time() + reopen_seconds * reopens
+            retries_open = await self._async_recover() or probe_timeout > 0
+            self._reopen_until = loop.time() + reopen_seconds * retries_open
             wire = wire_seconds(self.baudrate, characters)
             slowest = max(self.response_timeout, DELAYS_UNTIL_TIMEOUT * self.delay)
             limit = wire + (probe_timeout or max(shortest_timeout, slowest))
             traffic = self.traffic[unit_id]
             traffic.requests += 1
             reconnects = not client.connected
-            request = loop.create_task(self._async_open(client, call))
-            # asyncio logs an error that no task retrieves.
+            request = loop.create_task(self._async_call(client, call))
+            # Retrieve the error, because asyncio logs an error that no task retrieves.
             request.add_done_callback(lambda done: done.cancelled() or done.exception())
             began = loop.time()
             disturbed = True
@@ -225,9 +237,12 @@ class Bus:
                 disturbed = False
             except Exception as err:
                 error = traffic.count(err, connected=client.connected)
-                # A refusal is a valid response, and a lost connection holds no bytes.
-                lost = isinstance(error, ModbusConnectionError) and not client.connected
-                disturbed = not (lost or isinstance(err, ModbusExceptionError))
+                # A client that has lost its connection has discarded all bytes. A
+                # Modbus exception is a valid response.
+                disconnected = (
+                    isinstance(error, ModbusConnectionError) and not client.connected
+                )
+                disturbed = not (disconnected or isinstance(err, ModbusExceptionError))
                 if probe_timeout and isinstance(err, ModbusTimeoutError):
                     self._probe_timeouts += 1
                     disturbed = self._probe_timeouts % PROBES_UNTIL_RECOVERY == 0
@@ -246,14 +261,17 @@ class Bus:
                 self.delay += DELAY_WEIGHT * (delay - self.delay)
             return result
 
-    async def _async_open[T](self, client: ModbusUnit, call: Call[T]) -> T:
-        """Call, and repeat the call while a port that was closed cannot be opened."""
+    async def _async_call[T](self, client: ModbusUnit, call: Call[T]) -> T:
+        """Send a request with `call`, and retry while the port cannot be opened.
+
+        The retries end at `_reopen_until`.
+        """
         while True:
             try:
                 return await call()
             except ModbusConnectionError:
-                is_late = asyncio.get_running_loop().time() >= self._reopen_until
-                if client.connected or is_late:
+                is_final = asyncio.get_running_loop().time() >= self._reopen_until
+                if client.connected or is_final:
                     raise
             await asyncio.sleep(REOPEN_DELAY)
 
@@ -268,14 +286,15 @@ class Bus:
 
         async def disconnect() -> None:
             while not request.done():
-                # If a client that connects is cancelled, asyncio logs a traceback.
+                # If a request is cancelled while the client connects, asyncio logs a
+                # traceback. So this loop waits until the client is connected.
                 if client.connected:
                     request.cancel()
                 await asyncio.wait({request}, timeout=CONNECT_CHECK_DELAY)
             with suppress(ModbusError):
                 await client.disconnect()
 
-        self._reopen_until = 0  # the disturbed request does not open the port again
+        self._reopen_until = 0  # the disturbed request must not open the port again
         end += LOSSY_IDLE_SECONDS * self.is_lossy
         self._idle_at = end if self.framing == "rtu" else 0
         self._recovery = asyncio.create_task(disconnect())
@@ -286,7 +305,7 @@ class Bus:
             await asyncio.wait({self._recovery})
 
     async def _async_recover(self) -> bool:
-        """Wait for the end of a recovery, and return whether there was one."""
+        """Wait until a recovery has ended, and return whether there was a recovery."""
         if self._recovery is None:
             return False
         await self.async_settle()
@@ -296,7 +315,7 @@ class Bus:
 
 
 async def _async_connected(client: ModbusUnit, request: asyncio.Task[Any]) -> None:
-    """Wait until the client is connected, or the request has ended without."""
+    """Wait until the client is connected, or the request has ended."""
     while not client.connected and not request.done():
         await asyncio.wait({request}, timeout=CONNECT_CHECK_DELAY)
 
@@ -306,7 +325,7 @@ async def _async_response[T](
 ) -> T:
     """Return the response, or raise `ModbusTimeoutError` after `limit` s.
 
-    The time in which the client connects does not count.
+    The time in which the client connects is not part of the `limit`.
     """
     while not request.done():
         await asyncio.wait({request}, timeout=limit)

@@ -62,7 +62,7 @@ class LoadRecord:
 
 @dataclass(frozen=True)
 class LoadCurve:
-    """The load curve, as far as the meter stores it."""
+    """The records of the load curve that the meter stores."""
 
     period: timedelta
     """The integration period."""

@@ -64,7 +64,7 @@ class Meter:
         monotonic: Callable[[], float] = time.monotonic,
         local_time: Callable[[], datetime] = datetime.now,
     ) -> None:
-        """Initialize the meter; nothing is requested.
+        """Initialize the meter, without a request.
 
         `client` is the unit of the connection, `accepted` the stored counters of the
         same meter. `clock` returns s since 1970, `monotonic` s of the event loop's
@@ -157,7 +157,7 @@ class Meter:
                 self.contradicts_profile = True
                 raise
             corrections: tuple[Correction, ...] = ()
-            if name == "power" and block.implausible:
+            if name == "power" and block.implausible_reason:
                 if not self._at_rest:
                     # Without a load, all powers are 0 as well. Only the frequency shows
                     # whether the meter is starting.
@@ -168,7 +168,7 @@ class Meter:
                     self, name, block, at, is_last=not attempts_left, is_new=is_new
                 )
             else:
-                reason = block.implausible or self._contradiction(block)
+                reason = block.implausible_reason or self._contradiction(block)
             if reason is None:
                 self._implausible.discard(name)
                 return self.accepted_reading(name, block, at, corrections)
@@ -181,8 +181,8 @@ class Meter:
         """Return why measurements contradict each other, or None."""
         if not isinstance(block, Measurements):
             return None
-        reason = self.relations.broken_power(block.values)
-        self.contradicts_profile |= self.relations.has_changed
+        reason = self.relations.power_contradiction(block.values)
+        self.contradicts_profile |= self.relations.contradicts_profile
         return reason
 
     def now(self) -> Moment:
@@ -200,7 +200,7 @@ class Meter:
         if isinstance(block, Clock):
             offset = clock_offset(block.values, self.local_time())
             return Reading(name, {"clock_offset": offset}, at.monotonic)
-        values = block.measured(self.counters.limits.allow)
+        values = block.possible_values(self.counters.limits.allow)
         if isinstance(block, Measurements):
             powers = [values[each] for each in self._power.resolved_fields]
             self._at_rest = not any(powers)
@@ -252,9 +252,9 @@ class Meter:
             await self.async_verify_identity()
             block = Measurements(self.modbus_unit)
             await block.async_update()
-        if block.implausible:
-            raise ImplausibleError(block.implausible)
-        return block.measured(self.counters.limits.allow)
+        if block.implausible_reason:
+            raise ImplausibleError(block.implausible_reason)
+        return block.possible_values(self.counters.limits.allow)
 
     async def async_read_registers(self) -> dict[int, int]:
         """Return the registers of all supported blocks by register address.

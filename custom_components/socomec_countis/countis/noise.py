@@ -1,32 +1,33 @@
-"""Limit the warnings that noise on the bus causes in the log.
+"""Limit the warnings in the log that noise on the bus causes.
 
-tmodbus logs a warning for each noise byte. Some adapters put one before each response.
+tmodbus logs a warning for each noise byte. Some adapters add a noise byte before each
+response.
 """
 
 import logging
 
 LOGGER = "tmodbus.transport.async_rtu"
-REPEATED_SECONDS = 3600
+REPEAT_SECONDS = 3600  # s between two logs of the same warning; our choice
 
 _logged_at: dict[str, float] = {}
-"""When each warning was logged, in s since 1970."""
+"""When each warning was logged last, in s since 1970, by its text without values."""
 
 
 def limit_warnings() -> None:
     """Log each warning of tmodbus about serial ports at most once an hour.
 
-    At debug level, all of them are logged.
+    If the logger has the debug level, all warnings are logged.
     """
-    logging.getLogger(LOGGER).addFilter(_is_new)
+    logging.getLogger(LOGGER).addFilter(_is_logged)
 
 
-def _is_new(record: logging.LogRecord) -> bool:
-    """Return whether a record is no warning, or was not logged for an hour."""
+def _is_logged(record: logging.LogRecord) -> bool:
+    """Return whether to log a record: not a warning that was logged within an hour."""
     is_debug = logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
     if record.levelno != logging.WARNING or is_debug:
         return True
     text = str(record.msg)
-    if record.created - _logged_at.get(text, 0) < REPEATED_SECONDS:
+    if record.created - _logged_at.get(text, 0) < REPEAT_SECONDS:
         return False
     _logged_at[text] = record.created
     return True

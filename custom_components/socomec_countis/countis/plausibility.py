@@ -34,8 +34,8 @@ NEARLY_FULL = 0.9
 TIMING_TOLERANCE = 5
 STEPS_OF_TOLERANCE = 2  # because each of two readings is rounded to a step
 
-# A counter rises by at most this times the highest power that was read meanwhile. Our
-# choice: a load that is on for less than a second may be missed.
+# A counter may rise at this multiple of the highest power that was read since its last
+# reading. Our choice: the readings may miss a load that is on for less than a second.
 POWER_MARGIN = 2
 # s; after a longer pause between two readings of the power, the highest power is
 # unknown. Our choice: five times the period of the power.
@@ -44,8 +44,8 @@ LONGEST_POWER_PAUSE = 5
 # s until an implausible level that lasts is accepted. Our choice: longer than a meter
 # needs to start.
 ACCEPTED_AFTER = 60
-# s; a longer pause between two readings counts as this, because two damaged responses
-# far apart are no level that lasts.
+# s; a longer pause between two readings counts as this time, because two damaged
+# responses far apart in time are not a level that lasts.
 LONGEST_COUNTED_PAUSE = 15
 # s; the same after a restart, when the system clock may have been wrong. A machine
 # without a clock of its own takes minutes to set it.
@@ -54,7 +54,9 @@ ACCEPTED_AFTER_RESTART = 600
 # full power, a meter counts 172 MWh, more than most meters count in years.
 LONGEST_UNCERTAIN_PAUSE = 90 * 86_400
 
-NEW_BEGINNING = 0.9  # of a value; Home Assistant adds the whole of a lower reading
+# Part of the last value. If a reading is lower, Home Assistant assumes a reset and adds
+# the whole reading.
+RESET_RATIO = 0.9
 HIGH_RESOLUTION = 0.01  # kWh or kvarh
 
 
@@ -68,7 +70,11 @@ class Moment:
     """In s of the event loop's clock, minus infinity before a restart."""
 
     def seconds_until(self, later: Moment) -> float:
-        """Return the s between two moments, as far as they are certain."""
+        """Return the s between two moments.
+
+        After a restart, the clock of the event loop is another one. Then the system
+        clock shows the time, up to `LONGEST_UNCERTAIN_PAUSE`.
+        """
         if math.isfinite(later.monotonic - self.monotonic):
             return later.monotonic - self.monotonic
         return min(max(later.wall - self.wall, 0), LONGEST_UNCERTAIN_PAUSE)
@@ -144,7 +150,7 @@ class CounterValue:
         If the register is much lower, it was reset. Then the value has no offset, so
         that Home Assistant adds the new reading.
         """
-        if new.value < NEW_BEGINNING * (self.value - self.rollover_offset):
+        if new.value < RESET_RATIO * (self.value - self.rollover_offset):
             return new
         return new.with_offset(self.rollover_offset)
 
@@ -308,7 +314,7 @@ class CounterCheck:
         self.accepted |= reset
 
     def reset_limit(self, seconds: float, step: float) -> float:
-        """Return the highest value of a counter so many s after its reset.
+        """Return the highest value of a counter at this number of s after its reset.
 
         The meter may keep a part of a `step` in kWh or kvarh.
         """

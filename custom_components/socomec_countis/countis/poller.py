@@ -68,8 +68,8 @@ INTERVALS = {
 # s; the target age of a block that was not read yet. Longer than 32 meters at 9600 baud
 # need to show their power first.
 FIRST_TARGET = 5.0
-# The largest part of the time of the bus for which everything is read each second. The
-# rest is for retries, commands and other integrations.
+# If reading everything each second takes at most this part of the bus time, everything
+# is read each second. The rest is for retries, commands and other integrations.
 FULL_BUS = 0.9
 # s until the next request to an offline meter; doubled after each up to the longest.
 SHORTEST_PAUSE = 1.0
@@ -105,7 +105,10 @@ class Polled:
     retry_at: float = 0.0
     """When a lost block or an offline meter is due, in s of the event loop's clock."""
     due_at: dict[str, float] = field(default_factory=dict)
-    """When each block is due again, in the same s; empty before its first read."""
+    """When each block is due again, in s of the event loop's clock.
+
+    A block that was not read yet has no such time.
+    """
 
     def want(self, quantities: Collection[str]) -> None:
         """Read only the blocks that contain these quantities."""
@@ -213,7 +216,7 @@ class Poller:
     def replan(self) -> None:
         """Follow a change of the blocks to read or of the measured delay of the bus."""
         load = sum(
-            sum(map(self._bus.read_seconds, block.request_words))
+            sum(map(self._bus.read_seconds, block.registers_per_request))
             for polled in self._polled
             for name in polled.blocks
             if name != POWER and INTERVALS[name].period <= 1

@@ -86,7 +86,7 @@ class Profile:
 
     @property
     def outdated(self) -> bool:
-        """Whether the profile has to be taken anew."""
+        """Return whether the profile has to be taken again."""
         return self.version != PROFILE_VERSION or bool(self.undecided)
 
     def as_dict(self) -> dict[str, Any]:
@@ -306,7 +306,7 @@ def _completed(
         profile = replace(profile, primary_current=transformer.primary)
     values: Values = {"clock_offset": 0} if "clock" in supported else {}
     for block in supported.values():
-        values |= block.measured(profile.limits.allow)
+        values |= block.possible_values(profile.limits.allow)
     step = max(
         (each.step for each in supported.values() if isinstance(each, CounterBlock)),
         default=0,

@@ -1,13 +1,15 @@
 """The register map of a COUNTIS: which registers are read, and which are written.
 
-The source is Socomec's "Modbus table for COUNTIS E34/E44", edition V 200.53, which
-the E33 shares. The tables for COUNTIS E23/E24 (edition V 103.8) and E14 (edition
-V 103.4) differ where a comment names E1x or E2x. Other modules refer to these tables
-by register address. docs/meter.md lists how certain each fact is.
+The source is Socomec's "Modbus table for COUNTIS E34/E44", edition V 200.53. The E33
+has the same communication board. If the tables for COUNTIS E23/E24 (edition V 103.8)
+and E14 (edition V 103.4) differ, a comment names E1x or E2x. A register address in a
+comment of another module refers to these tables. docs/meter.md lists how certain each
+fact is.
 
-Register addresses are those on the wire. Each class is one block of the table, or a
-part of it. `register_ranges` bounds the block, and no request crosses that bound. The
-name of a field is the name of its quantity everywhere else.
+A request contains the register addresses unchanged. Each class is one block of the
+table, or a part of it. `register_ranges` contains the first and the last register of
+the block. No request reads beyond them. The other modules use the name of a field as
+the name of its quantity.
 """
 
 from typing import override
@@ -32,27 +34,27 @@ from .fields import (
 )
 
 PHASES = ("l1", "l2", "l3")
-SECONDARY_CURRENTS = (1, 5)  # A; of the current transformers in the table
+SECONDARY_CURRENTS = (1, 5)  # A; the two values of 57345 in the table
 
-# Commands. No other register is written, because the other bits of 57890 clear
-# averages, events and load curves.
+# The registers of the commands, and the bits to write. No other bit of 57890 is
+# written, because the other bits clear averages, events and load curves.
 SET_TARIFF = 40481
 SET_CLOCK = 57600
 TARIFF_RESET = 57892
-TARIFF_COUNTERS = {
+TARIFF_COUNTERS = {  # each with the bit of 57892 that resets the counter
     "tariff_1_energy": 0x0001,
     "tariff_2_energy": 0x0002,
     "tariff_3_energy": 0x0004,
     "tariff_4_energy": 0x0008,
 }
 VALUE_RESET = 57890
-PARTIAL_COUNTERS = {
+PARTIAL_COUNTERS = {  # each with the bit of 57890 that resets the counter
     "partial_energy_consumed": 0x0001,
     "partial_energy_reactive": 0x0002,
     "partial_energy_produced": 0x0008,
 }
 PARTIAL_ENERGIES_RESET = 40512  # E1x and E2x only, reserved in the table of E34/E44
-PARTIAL_ENERGIES = 0x20
+PARTIAL_ENERGIES = 0x20  # the bit of 40512 that resets all partial counters
 
 
 class Identity(Block):
@@ -82,10 +84,14 @@ class Revision(Identity):
 
 
 SERIAL_NUMBER_REGISTERS = range(50008, 50017)
+"""All registers of the serial number in the table; `Identity` decodes three of them."""
 
 
 class Measurements(Block):
-    """Metrology affected by current and voltage transformers, block 50512."""
+    """Voltages, currents, powers and power factors, block 50512.
+
+    The table calls the block "Metrology affected by current and voltage transformers".
+    """
 
     register_ranges = ((50512, 50573),)
 
@@ -122,18 +128,19 @@ class Measurements(Block):
     def values(self) -> Values:
         """Return the last read values, None for those of an absent phase.
 
-        In the signed registers of an absent phase, all ones would be -10 W.
+        If the registers of an absent phase are all ones, the fields of its signed
+        registers are -10 W or -10 var.
         """
         values = super().values
         for phase in PHASES:
-            measured = (f"voltage_{phase}", f"current_{phase}")
-            if all(values.get(name, 0) is None for name in measured):
+            unsigned_fields = (f"voltage_{phase}", f"current_{phase}")
+            if all(values.get(name, 0) is None for name in unsigned_fields):
                 values |= {name: None for name in values if name.endswith(phase)}
         return values
 
     @property
     @override
-    def implausible(self) -> str | None:
+    def implausible_reason(self) -> str | None:
         """Return why the last response is implausible, or None.
 
         The measured phases power the meter, so it cannot measure 0 Hz.
@@ -144,7 +151,7 @@ class Measurements(Block):
 class MainMeasurements(Measurements):
     """The measurements of the entities that are enabled by default.
 
-    A shorter read leaves time of the bus to other blocks.
+    A request for fewer registers leaves more bus time for other blocks.
     """
 
     part = (50520, 50549)
@@ -157,10 +164,11 @@ class Power(Measurements):
 
     @property
     @override
-    def implausible(self) -> str | None:
-        """Return that all powers are 0, or None.
+    def implausible_reason(self) -> str | None:
+        """Return a reason if all powers are 0 or not available, else None.
 
-        Zeros mean that no load is connected, or that the meter starts up.
+        If all are 0, no load is connected, or the meter is starting. The frequency in
+        `Measurements` shows which.
         """
         return None if any(self.values.values()) else "all zeros"
 
@@ -170,11 +178,11 @@ MEASURED_DETAILS = frozenset(
     for quantity, field in Measurements.declared_fields.items()
     if not MainMeasurements.part[0] <= field.address <= MainMeasurements.part[1]
 )
-"""The quantities that `MainMeasurements` leaves out."""
+"""The quantities of `Measurements` that are not in `MainMeasurements`."""
 
 
 class Energies(CounterBlock):
-    """Energies in Unit/100 (10 Wh), block 50944: Ea+, Er+, Ea-, total and partial."""
+    """Total and partial Ea+, Er+ and Ea- in steps of 10 Wh, block 50944."""
 
     register_ranges = ((50944, 51008),)
     resettable = tuple(PARTIAL_COUNTERS)
@@ -188,7 +196,7 @@ class Energies(CounterBlock):
 
 
 class Tariffs(CounterBlock):
-    """Energies per tariff in Unit/100 (10 Wh), block 51200: Ea+ in each tariff."""
+    """Ea+ in each tariff in steps of 10 Wh, block 51200."""
 
     register_ranges = ((51200, 51249),)
 
@@ -201,7 +209,11 @@ class Tariffs(CounterBlock):
 
 
 class Periods(Block):
-    """Temporal active index in Unit/100 (10 Wh), block 36928, by the meter's clock."""
+    """Ea+ and Ea- of days, weeks and months in steps of 10 Wh, block 36928.
+
+    The periods begin and end by the clock of the meter. The table calls the block
+    "Temporal active index".
+    """
 
     register_ranges = ((36928, 36951),)
 
@@ -222,7 +234,8 @@ class Periods(Block):
 def _in_kwh[B: Block](block: type[B], first: int) -> type[B]:
     """Return the low-resolution block (1 kWh or kvarh) that begins at `first`.
 
-    The table contains each block in both resolutions, with the same layout.
+    `block` is the high-resolution one. The table contains each block of energies in
+    both resolutions, with the same layout.
     """
     ((begin, end),) = block.register_ranges or ()
     distance = first - begin
@@ -242,9 +255,9 @@ PeriodsInKwh = _in_kwh(Periods, 36896)
 
 
 class Overflows(Block):
-    """Table overflow, block 36864: the number of rollovers of each counter.
+    """The number of rollovers of each counter, block 36864 ("Table overflow").
 
-    The table gives 999 999 999 steps of 10 Wh as the overflow value.
+    The Modbus table gives 999 999 999 steps of 10 Wh as the overflow value.
     """
 
     register_ranges = ((36864, 36874),)
@@ -259,7 +272,7 @@ class Overflows(Block):
 
     @property
     def by_counter(self) -> Values:
-        """Return the last read numbers of rollovers by counter."""
+        """Return the number of rollovers of each counter, as last read."""
         totals = ("energy_consumed", "energy_reactive", "energy_produced")
         counters = (*totals, *TARIFF_COUNTERS)
         return dict(zip(counters, self.values.values(), strict=True))
@@ -268,7 +281,7 @@ class Overflows(Block):
 class CurrentTransformer(Block):
     """Network settings, block 57344, of a meter with current transformers.
 
-    On an E1x or E2x, these registers hold the speed and the stop bits.
+    In the tables of E1x and E2x, these registers are the baud rate and the stop bits.
     """
 
     register_ranges = ((57345, 57346),)
@@ -278,21 +291,21 @@ class CurrentTransformer(Block):
 
     @property
     def primary(self) -> float | None:
-        """Return the primary current in A, None if no transformer is set."""
-        is_set = self.primary_current and self.secondary_current in SECONDARY_CURRENTS
-        return self.primary_current if is_set else None
+        """Return the primary current in A, None if no transformer is configured."""
+        has_secondary = self.secondary_current in SECONDARY_CURRENTS
+        return (self.primary_current or None) if has_secondary else None
 
     @property
     @override
     def values(self) -> Values:
-        """Return the ratio of the transformer, None if no transformer is set."""
+        """Return the ratio of primary to secondary current, None if not configured."""
         if self.primary is None or self.secondary_current is None:
             return {"ct_ratio": None}
         return {"ct_ratio": self.primary / self.secondary_current}
 
 
 class Clock(Block):
-    """Date and time, block 57600; the six registers are written in one request."""
+    """Date and time, block 57600. A command writes the six registers in one request."""
 
     register_ranges = ((57600, 57605),)
 
@@ -309,4 +322,4 @@ BLOCK_OF = {
     for block in (Measurements, Energies, Tariffs, Periods, Overflows)
     for quantity in block.declared_fields
 } | {"ct_ratio": "transformer", "clock_offset": "clock"}
-"""The name of the block that contains a quantity."""
+"""The name of the block of each quantity, the same in both resolutions."""

@@ -1,7 +1,7 @@
-"""Relations between registers that hold the same energy or power twice.
+"""Relations between the registers of one meter, such as a total and its parts.
 
-If a meter satisfies a relation when its profile is taken, a reading that contradicts
-the relation is read again.
+If a meter satisfies a relation when its profile is taken, each reading has to satisfy
+the relation. A block whose reading contradicts a relation is read again.
 """
 
 from collections.abc import Collection
@@ -19,12 +19,13 @@ TARIFFS = "tariffs"
 
 POWER_TOLERANCE = 30  # W; each of four powers is rounded or truncated to 10 W
 TARIFF_TOLERANCE = 5  # steps; each of five counters is rounded or truncated to a step
-# kWh; a low-resolution counter is rounded or truncated to 1 kWh. It may rise by less
-# than 0.1 kWh until the high-resolution counter is read.
-SAME_COUNTER_KWH = 1.1
+# kWh; a low-resolution counter is rounded or truncated to 1 kWh. Between the reads of
+# both resolutions, the energy may rise by less than 0.1 kWh.
+SAME_COUNTER_TOLERANCE = 1.1
 
-# Consecutive readings after which a relation is not expected any more. Our choice: five
-# polls of two readings, which is less than the 10 s for which values remain shown.
+# Consecutive contradictions after which the relation of the power is not expected any
+# more. Our choice: these are five polls with two readings each. They take less than the
+# 10 s after which values that cannot be read are removed.
 LASTING_CONTRADICTIONS = 10
 
 
@@ -35,11 +36,11 @@ class Relations:
         """Expect the relations that the profile of the meter names."""
         self._names = set(names)
         self._contradictions = 0
-        self._tariffs_broken = False
-        self.has_changed = False
-        """Whether the power was not the sum of its phases for many readings."""
+        self._tariffs_contradicted = False
+        self.contradicts_profile = False
+        """Whether `LASTING_CONTRADICTIONS` readings contradicted the power relation."""
 
-    def broken_power(self, values: Values) -> str | None:
+    def power_contradiction(self, values: Values) -> str | None:
         """Return why the powers in W contradict each other, or None."""
         if POWER not in self._names:
             return None
@@ -49,41 +50,43 @@ class Relations:
         self._contradictions += 1
         if self._contradictions >= LASTING_CONTRADICTIONS:
             self._names.discard(POWER)
-            self.has_changed = True
+            self.contradicts_profile = True
         return "the power is not the sum of its phases"
 
-    def broken_tariffs(
+    def tariffs_contradict_total(
         self, readings: Values, total: CounterValue | None, at: Moment, limits: Limits
     ) -> bool:
         """Return whether the tariff counters in kWh contradict the `total` (Ea+).
 
-        After two consecutive contradictions, a tariff counter was reset. From then on,
-        the relation is not expected any more.
+        `total` is the last accepted value, which may be older than the `readings`. Two
+        consecutive contradictions mean that a tariff counter was reset. Then the
+        relation is not expected any more.
         """
         if TARIFFS not in self._names or total is None:
             return False
         rise = limits.kilowatts * abs(total.at.seconds_until(at)) / 3600
         difference = sum(filter(None, readings.values())) - total.value
         tolerance = TARIFF_TOLERANCE * total.step
-        is_broken = not -tolerance <= difference <= rise + tolerance
-        if is_broken and self._tariffs_broken:
+        contradicted = not -tolerance <= difference <= rise + tolerance
+        if contradicted and self._tariffs_contradicted:
             self._names.discard(TARIFFS)
             return False
-        self._tariffs_broken = is_broken
-        return is_broken
+        self._tariffs_contradicted = contradicted
+        return contradicted
 
 
 def relations_of(
     values: Values, step: float, previous: Collection[str]
 ) -> frozenset[str]:
-    """Return the relations that all values of a meter satisfy.
+    """Return the relations that the values of all blocks of a meter satisfy.
 
-    Values of 0 prove no relation. So without a load, the relation of the power is
-    expected if the `previous` profile contains it. `step` is the resolution of the
-    counters in kWh.
+    `step` is the resolution of the counters in kWh, and `previous` the relations of the
+    older profile. If the power is 0, the values do not show whether the meter satisfies
+    the relation of the power. Then that of the older profile remains.
     """
     relations = set()
-    if power_sums_up(values) if values.get("power") else POWER in previous:
+    has_load = bool(values.get("power"))
+    if (has_load and power_sums_up(values)) or (not has_load and POWER in previous):
         relations.add(POWER)
     total = values.get("energy_consumed")
     tariffs = sum(values.get(name) or 0 for name in TARIFF_COUNTERS)
@@ -93,7 +96,10 @@ def relations_of(
 
 
 def power_sums_up(values: Values) -> bool:
-    """Return whether the power in W is the sum of the phases, as far as available."""
+    """Return whether the power in W is the sum of its phases.
+
+    Returns True if one of the powers is not available.
+    """
     phases = [values.get(f"power_{phase}") for phase in PHASES]
     total = values.get("power")
     if total is None or None in phases:
@@ -102,9 +108,10 @@ def power_sums_up(values: Values) -> bool:
 
 
 def highest_power(values: Values) -> float:
-    """Return the power in W, var or VA above which no counter of the meter rises.
+    """Return the highest power in W, var or VA at which a counter may rise now.
 
-    The power is infinite if it is not available.
+    This is the highest total, or the sum of the absolute powers of the phases if that
+    is higher. Returns infinity if the active power is not available.
     """
     if values.get("power") is None:
         return math.inf
@@ -114,11 +121,14 @@ def highest_power(values: Values) -> float:
 
 
 def same_counters(one: CounterBlock, other: CounterBlock) -> bool:
-    """Return whether both resolutions agree, as far as they are available."""
+    """Return whether the counters agree in the two resolutions of a block.
+
+    A counter that is not available in one of the resolutions is not compared.
+    """
     for name, value in one.counters.items():
-        same = other.counters[name]
-        if value is None or same is None:
+        other_value = other.counters[name]
+        if value is None or other_value is None:
             continue
-        if abs(value - same) > SAME_COUNTER_KWH:
+        if abs(value - other_value) > SAME_COUNTER_TOLERANCE:
             return False
     return True

@@ -32,8 +32,8 @@ PATIENT_ATTEMPTS = 3  # of a patient unit, and on a lossy bus
 PATIENT_RESPONSE_TIMEOUT = 1.0
 
 REOPEN_SECONDS = 1.0  # s; our choice: a port is busy for less after it was closed
-# s after a lost response in which it may arrive. Our choice: a radio link or a gateway
-# that is busy takes so long.
+# s; after a timeout, the response may still arrive within this time. Our choice: a
+# radio link or a busy gateway delays responses by up to this time.
 LATE_SECONDS = 3.0
 
 LOOPBACK = 0xA55A  # any word

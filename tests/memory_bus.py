@@ -1,11 +1,10 @@
-"""Simulated meters on a bus in memory and in virtual time, to test the library."""
+"""A bus in memory and in virtual time with simulated meters, to test the library."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-import functools
 from typing import Any, Literal, cast
 
 from modbus_connection import (
@@ -25,42 +24,29 @@ from custom_components.socomec_countis.countis.profile import (
 )
 from simulator import Meter as SimulatedMeter
 
-from .virtual_time import run
-
 BITS_PER_CHARACTER = 11
-SILENT_CHARACTERS = 3.5
-READ_REQUEST = 8  # characters, as of a write of one register and its response
-READ_RESPONSE = 5  # without two for each register
-SEVERAL_REQUEST = 9  # the same, of a write of several registers
+SILENT_CHARACTERS = 3.5  # before a request
+# The length of frames. A response to a write is as long as a request to read.
+REQUEST_CHARACTERS = 8
+READ_RESPONSE_CHARACTERS = 5  # and two for each register
+WRITE_SEVERAL_CHARACTERS = 9  # and two for each register
 
 READ, WRITE, LOOPBACK, WRITE_SEVERAL = 3, 6, 8, 16
 
-BEGAN = 1_750_000_000.0  # s since 1970, at the virtual time 0
-
-
-def virtual_time[**P](
-    test: Callable[P, Coroutine[Any, Any, None]],
-) -> Callable[P, None]:
-    """Run a test in a loop of its own, in virtual time."""
-
-    @functools.wraps(test)
-    def run_test(*args: P.args, **kwargs: P.kwargs) -> None:
-        run(test(*args, **kwargs))
-
-    return run_test
+START_TIME = 1_750_000_000.0  # s since 1970, at the virtual time 0
 
 
 def virtual_clock() -> float:
-    """Return the s since 1970 in virtual time."""
-    return BEGAN + asyncio.get_running_loop().time()
+    """Return the virtual time in s since 1970."""
+    return START_TIME + asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request that was sent."""
+    """A request that a client has sent."""
 
     at: float
-    """s of the loop's clock."""
+    """In s of the loop's clock."""
     unit_id: int
     function: int
     address: int
@@ -70,12 +56,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one response."""
+    """A fault of one response."""
 
     change: Callable[[list[int]], list[int]] = list
-    """Changes the words that a meter responds."""
+    """Changes the words of the response."""
     error: Exception | None = None
-    """Is raised in place of the response."""
+    """The client raises this error in place of the response."""
     is_lost: bool = False
 
 
@@ -90,14 +76,28 @@ def exception(code: int) -> Fault:
     return Fault(error=ModbusExceptionError.from_code(code))
 
 
+async def async_transmit(characters: float, baudrate: int) -> None:
+    """Wait as long as characters take on the wires."""
+    await asyncio.sleep(characters * BITS_PER_CHARACTER / baudrate)
+
+
+def response_of(meter: SimulatedMeter, request: Request) -> list[int] | ExcCodes:
+    """Return the words or the Modbus exception with which a meter responds."""
+    if (refusal := meter.refusal(request.function)) is not None:
+        return refusal
+    if isinstance(request.content, int):
+        return meter.read(request.address, request.content)
+    return meter.write(request.address, list(request.content)) or []
+
+
 @dataclass
 class MemoryBus:
-    """A bus in memory: its meters, and the time that bytes take on its wires."""
+    """A bus in memory: its meters, and the duration of a transaction."""
 
     meters: dict[int, SimulatedMeter] = field(default_factory=dict)
     baudrate: int = 9600
     delay: float = 0.02
-    """s until a meter begins its response."""
+    """In s: the time until a meter begins its response."""
     framing: Literal["rtu", "tcp"] = "rtu"
     connected: bool = True
     plugged: bool = True
@@ -105,25 +105,25 @@ class MemoryBus:
     opening_seconds: float = 0.01
     requests: list[Request] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
-    """One for each of the next responses."""
+    """One fault for each of the next responses."""
     fault: Callable[[Request], Fault] = lambda _request: NO_FAULT
-    """Returns the fault of each response after those."""
+    """Returns the fault of each response when `faults` is empty."""
     overlaps: int = 0
-    """How many requests were sent while another one was on the wires."""
+    """Number of requests that were sent during another transaction."""
     _busy: int = 0
 
     def __post_init__(self) -> None:
-        """Put a bus of the library in front of the wires."""
+        """Create the bus of the library."""
         self.bus = Bus(baudrate=self.baudrate, framing=self.framing)
 
     @property
     def reads(self) -> list[int]:
-        """Return how many registers each read asked for."""
+        """Return the number of registers of each read."""
         return [each.content for each in self.requests if isinstance(each.content, int)]
 
     @property
     def writes(self) -> list[tuple[int, tuple[int, ...]]]:
-        """Return the register address and the values of each write that was sent."""
+        """Return the register address and the values of each write."""
         return [
             (each.address, each.content)
             for each in self.requests
@@ -131,15 +131,18 @@ class MemoryBus:
         ]
 
     def client(self, unit_id: int = 1) -> ModbusUnit:
-        """Return what sends requests to a unit ID."""
+        """Return a client of a unit ID, without the bus of the library."""
         return cast(ModbusUnit, MemoryClient(self, unit_id))
 
     def unit(self, unit_id: int = 1) -> ModbusUnit:
-        """Return the same on the bus of the library."""
+        """Return a unit of the bus of the library."""
         return self.bus.unit(unit_id, self.client(unit_id))
 
     async def async_transfer(self, request: Request) -> list[int]:
-        """Return the words that a meter responds to a request."""
+        """Send a request, and return the words of the response.
+
+        Raises the error of a fault, `ModbusConnectionError` and `ModbusExceptionError`.
+        """
         if not self.connected:
             await asyncio.sleep(self.opening_seconds)
         self.connected = self.plugged
@@ -155,44 +158,32 @@ class MemoryBus:
             self._busy -= 1
 
     async def _async_respond(self, request: Request) -> list[int]:
-        count = request.content if isinstance(request.content, int) else 0
-        sent = received = READ_REQUEST
+        sent = received = REQUEST_CHARACTERS
         if isinstance(request.content, int):
-            received = READ_RESPONSE + 2 * count
+            received = READ_RESPONSE_CHARACTERS + 2 * request.content
         elif request.function == WRITE_SEVERAL:
-            sent = SEVERAL_REQUEST + 2 * len(request.content)
-        await self._async_wire(SILENT_CHARACTERS + sent)
+            sent = WRITE_SEVERAL_CHARACTERS + 2 * len(request.content)
+        await async_transmit(SILENT_CHARACTERS + sent, self.baudrate)
         meter = self.meters.get(request.unit_id)
         if meter is None or meter.offline:
             await asyncio.Event().wait()
         assert meter is not None
-        words = self._answer(meter, request)
+        words = response_of(meter, request)
         fault = self.faults.popleft() if self.faults else self.fault(request)
         if fault.is_lost:
             await asyncio.Event().wait()
         await asyncio.sleep(self.delay)
-        await self._async_wire(received)
+        await async_transmit(received, self.baudrate)
         if fault.error is not None:
             raise fault.error
         if isinstance(words, ExcCodes):
             raise ModbusExceptionError.from_code(words)
         return fault.change(words)
 
-    async def _async_wire(self, characters: float) -> None:
-        await asyncio.sleep(characters * BITS_PER_CHARACTER / self.baudrate)
-
-    @staticmethod
-    def _answer(meter: SimulatedMeter, request: Request) -> list[int] | ExcCodes:
-        if (refusal := meter.refusal(request.function)) is not None:
-            return refusal
-        if isinstance(request.content, int):
-            return meter.read(request.address, request.content)
-        return meter.write(request.address, list(request.content)) or []
-
 
 @dataclass
 class MemoryClient:
-    """The part of a client unit that a bus uses."""
+    """The part of a `ModbusUnit` that the library uses."""
 
     line: MemoryBus
     unit_id: int
@@ -203,10 +194,10 @@ class MemoryClient:
         return self.line.connected
 
     def require_timeout(self, seconds: float) -> None:
-        """Ignore the timeout of the connection."""
+        """Ignore the timeout of the client: the bus of the library has its own."""
 
     async def disconnect(self) -> None:
-        """Close the port; the next request opens it."""
+        """Close the port. The next request opens the port."""
         self.line.connected = False
 
     async def _async_send(
@@ -229,13 +220,13 @@ class MemoryClient:
         await self._async_send(WRITE_SEVERAL, address, tuple(values))
 
     async def diagnostics(self, sub_function: int, data: int) -> int:
-        """Send a loopback test; a COUNTIS refuses function 8."""
+        """Send a loopback test. A COUNTIS refuses function 8."""
         await self._async_send(LOOPBACK, sub_function, (data,))
         return data
 
 
 async def async_profile_of(meter: SimulatedMeter) -> Profile:
-    """Return the profile of a meter, taken on a bus of its own."""
+    """Return the profile of a meter, which is read on a new bus."""
     return await async_take_profile(MemoryBus({1: meter}).unit())
 
 
@@ -245,7 +236,7 @@ async def async_meter(
     unit_id: int = 1,
     accepted: Mapping[str, Any] | None = None,
 ) -> Meter:
-    """Return a meter of the library with the profile that the bus responds."""
+    """Return a meter of the library after its profile is read from the bus."""
     meter = line.meters[unit_id]
     profile = await async_take_profile(line.unit(unit_id))
     line.requests.clear()
@@ -264,7 +255,7 @@ async def async_meter(
 
 
 async def async_polled_meter(line: MemoryBus) -> Meter:
-    """Return a meter whose power and counters were read."""
+    """Return a meter of the library after its power and counters are read."""
     meter = await async_meter(line)
     for name in ("power", *COUNTERS):
         await meter.async_read(name)

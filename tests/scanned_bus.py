@@ -1,4 +1,4 @@
-"""Meters on a bus in memory, in a virtual time that does not depend on the machine."""
+"""A bus in memory and in virtual time that a scan opens with several settings."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -18,7 +18,6 @@ from pymodbus.constants import ExcCodes
 from custom_components.socomec_countis.countis.bus import (
     PROBES_UNTIL_RECOVERY,
     Bus,
-    wire_seconds,
 )
 from custom_components.socomec_countis.countis.line_settings import (
     SCAN_SETTINGS,
@@ -28,13 +27,20 @@ from custom_components.socomec_countis.countis.probe import UNIT_IDS, plan
 from custom_components.socomec_countis.countis.scan import OpenBus
 from simulator import Meter
 
-METER_DELAY = 0.03  # s until a meter begins its response
-READ = 3
-REQUEST_CHARACTERS = 8
-RESPONSE_CHARACTERS = 5
+from .memory_bus import (
+    READ,
+    READ_RESPONSE_CHARACTERS,
+    REQUEST_CHARACTERS,
+    SILENT_CHARACTERS,
+    Request,
+    async_transmit,
+    response_of,
+)
 
-OPEN_SECONDS = 0.2  # s until a port that was closed is open again
-ECHO_CHECK_SECONDS = 1.3  # s at 4800 baud: three requests and their recoveries
+METER_DELAY = 0.03  # s until a meter begins its response
+OPEN_SECONDS = 0.2  # s until a closed port is open again
+# s for the three requests of the echo check and their recoveries at 4800 baud.
+ECHO_CHECK_SECONDS = 1.3
 
 
 def worst_case_seconds(
@@ -50,53 +56,55 @@ def worst_case_seconds(
     return seconds
 
 
-async def seconds_of(work: Coroutine[Any, Any, object]) -> float:
-    """Return how many s of the virtual time something takes."""
+async def duration_of(work: Coroutine[Any, Any, object]) -> float:
+    """Run a coroutine, and return its duration in s of virtual time."""
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    start = loop.time()
     await work
-    return loop.time() - began
+    return loop.time() - start
 
 
 @dataclass
-class VirtualMeter:
-    """A meter and how it responds."""
+class ScannedMeter:
+    """A meter on a bus that is scanned, and the conditions of its responses."""
 
     meter: Meter
     settings: Sequence[LineSettings]
-    """Those of the client that the meter understands."""
+    """Settings of a client that the meter understands."""
     delay: float = METER_DELAY
+    """In s: the time until the meter begins its response."""
     requests_needed: int = 0
-    """In AUTO mode, to the bus with the same settings, before it understands them."""
+    """In AUTO mode: the requests with the same settings before the meter responds."""
 
 
 @dataclass
-class VirtualBus:
-    """A bus in memory: opened by a scan, with meters that respond in virtual time."""
+class ScannedBus:
+    """A bus in memory that a scan opens, with meters of different settings."""
 
-    meters: Sequence[VirtualMeter] = ()
+    meters: Sequence[ScannedMeter] = ()
     opening_seconds: float = 0
     response_timeout: float | None = None
     framing: Any = "rtu"
     bus: Bus | None = None
-    """One that other tasks use as well, in place of a new one for each opening."""
+    """Bus that other tasks use, too. Without it, each opening creates a bus."""
     errors: dict[int, list[Exception | None]] = field(default_factory=dict)
-    """By unit ID: what the next requests end with, None for the response."""
+    """By unit ID: the errors of the next requests, None for a response."""
     connected: bool = True
     echoes: bool = False
-    """Whether the adapter returns every request."""
+    """Whether the adapter echoes each request."""
     opened: list[LineSettings] = field(default_factory=list)
     requests: list[tuple[LineSettings, int, int]] = field(default_factory=list)
-    """Settings, unit ID and number of registers."""
+    """By request: settings, unit ID and number of registers."""
     disconnects: int = 0
+    """Number of recoveries."""
 
     def unit_ids(self) -> list[int]:
-        """Return which unit IDs were probed, in their order."""
+        """Return the unit IDs that were probed, in this order."""
         return [unit_id for _, unit_id, count in self.requests if count == 1]
 
     @asynccontextmanager
     async def open(self, settings: LineSettings) -> AsyncIterator[OpenBus]:
-        """Open the bus, as a scan does."""
+        """Open the bus with the settings of a probe."""
         self.opened.append(settings)
         await asyncio.sleep(self.opening_seconds)
 
@@ -112,53 +120,56 @@ class VirtualBus:
         yield OpenBus(bus, lend)
 
     def client(self, settings: LineSettings, unit_id: int) -> ModbusUnit:
-        """Return what reads from one unit ID."""
-        return cast(ModbusUnit, VirtualClient(self, settings, unit_id))
+        """Return a client of a unit ID, without the bus of the library."""
+        return cast(ModbusUnit, ScannedClient(self, settings, unit_id))
 
 
 @dataclass
-class VirtualClient:
-    """The part of a client unit that a bus uses."""
+class ScannedClient:
+    """The part of a `ModbusUnit` that a scan uses."""
 
-    line: VirtualBus
+    bus: ScannedBus
     settings: LineSettings
     unit_id: int
 
     @property
     def connected(self) -> bool:
         """Whether the port is open."""
-        return self.line.connected
+        return self.bus.connected
 
     async def disconnect(self) -> None:
         """Count the recoveries."""
-        self.line.disconnects += 1
+        self.bus.disconnects += 1
 
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
-        """Return what a meter responds, or wait for ever."""
-        line = self.line
-        line.requests.append((self.settings, self.unit_id, count))
-        if (errors := line.errors.get(self.unit_id)) and (error := errors.pop(0)):
-            line.connected = not isinstance(error, ModbusConnectionError)
+        """Return the words of a meter. Without a response, wait for ever."""
+        bus = self.bus
+        bus.requests.append((self.settings, self.unit_id, count))
+        if (errors := bus.errors.get(self.unit_id)) and (error := errors.pop(0)):
+            bus.connected = not isinstance(error, ModbusConnectionError)
             raise error
-        line.connected = True
-        for each in line.meters:
-            if self._hears(each):
-                characters = REQUEST_CHARACTERS + RESPONSE_CHARACTERS + 2 * count
-                wire = wire_seconds(self.settings.baudrate, characters)
-                await asyncio.sleep(wire + each.delay)
-                words = each.meter.refusal(READ) or each.meter.read(address, count)
+        bus.connected = True
+        now = asyncio.get_running_loop().time()
+        request = Request(now, self.unit_id, READ, address, count)
+        for each in bus.meters:
+            if self._is_understood_by(each):
+                sent = SILENT_CHARACTERS + REQUEST_CHARACTERS
+                received = READ_RESPONSE_CHARACTERS + 2 * count
+                await async_transmit(sent + received, self.settings.baudrate)
+                await asyncio.sleep(each.delay)
+                words = response_of(each.meter, request)
                 if isinstance(words, ExcCodes):
                     raise ModbusExceptionError.from_code(words)
                 return words
         await asyncio.Event().wait()
         raise AssertionError
 
-    def _hears(self, each: VirtualMeter) -> bool:
-        """Whether a meter understands a request that is for it."""
+    def _is_understood_by(self, each: ScannedMeter) -> bool:
+        """Return whether a meter with this unit ID understands the settings."""
         if self.settings not in each.settings or self.unit_id != each.meter.unit_id:
             return False
         since = 0
-        for settings, _, _ in reversed(self.line.requests):
+        for settings, _, _ in reversed(self.bus.requests):
             if settings != self.settings:
                 break
             since += 1
@@ -166,6 +177,6 @@ class VirtualClient:
 
     async def diagnostics(self, sub_function: int, data: int) -> int:
         """Return the word of a loopback test if the adapter echoes."""
-        if not self.line.echoes:
+        if not self.bus.echoes:
             await asyncio.Event().wait()
         return data

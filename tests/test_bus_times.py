@@ -1,0 +1,504 @@
+"""The exact times of a bus: durations on the wires, timeouts, and pauses.
+
+The expected figures do not use the constants of the library.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+import gc
+from typing import Literal, cast
+
+from modbus_connection import (
+    IllegalDataAddressError,
+    ModbusConnectionError,
+    ModbusError,
+    ModbusTimeoutError,
+    ModbusUnit,
+)
+import pytest
+
+from custom_components.socomec_countis.countis.bus import Bus, wire_seconds
+from custom_components.socomec_countis.countis.unit import REPEATS_TIMEOUTS
+from simulator import Meter as SimulatedMeter
+
+from .memory_bus import DAMAGED, LOST, MemoryBus, exception
+
+CHARACTER = 11 / 9600  # s
+SILENCE = 3.5 * CHARACTER
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+@pytest.fixture
+def line(meter: SimulatedMeter) -> MemoryBus:
+    """Return a bus in memory with the meter at unit ID 1."""
+    return MemoryBus({1: meter})
+
+
+def now() -> float:
+    """Return the s of the loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
+def wire(characters: float) -> float:
+    """Return the s that characters take at 9600 baud, with the silence after them."""
+    return characters * CHARACTER + SILENCE
+
+
+def close(seconds: float) -> object:
+    """Return what equals a duration in s."""
+    return pytest.approx(seconds, abs=1e-6)
+
+
+# -- on the wires ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("baudrate", "characters", "seconds"),
+    [
+        (4800, 8, 11.5 * 11 / 4800),
+        (9600, 8, 11.5 * 11 / 9600),
+        (19_200, 100, 103.5 * 11 / 19_200),
+        # Above 19200 baud, the silence is 1.75 ms.
+        (38_400, 0, 0.00175),
+        (38_400, 100, 100 * 11 / 38_400 + 0.00175),
+    ],
+)
+def test_characters_have_11_bits_and_a_silence_after_them(
+    baudrate: int, characters: int, seconds: float
+) -> None:
+    assert wire_seconds(baudrate, characters) == close(seconds)
+
+
+async def test_delay_is_a_moving_average_of_a_tenth(line: MemoryBus) -> None:
+    line.delay = 0.02
+    assert line.bus.delay == 0.03
+    assert line.bus.read_seconds(10) == close(wire(33) + 0.03)
+    await line.unit().read_holding_registers(50004, 1)
+    assert line.bus.delay == close(0.029)
+    assert line.bus.traffic[1].seconds == close(wire(15) + 0.02)
+    await line.unit().read_holding_registers(50004, 2)
+    assert line.bus.delay == close(0.0281)
+    assert line.bus.used_seconds == close(wire(15) + wire(17) + 0.04)
+    # The time until the port is open is no delay of the meter.
+    line.connected = False
+    await line.unit().read_holding_registers(50004, 1)
+    assert line.bus.delay == close(0.0281)
+
+
+def test_bus_is_lossy_after_four_lost_reads() -> None:
+    bus = Bus(baudrate=9600)
+    assert bus.loss == 0
+    for loss, is_lossy in ((0.05, False), (0.0975, False), (0.142625, False)):
+        bus.count_loss(lost=True)
+        assert bus.loss == close(loss)
+        assert bus.is_lossy is is_lossy
+    bus.count_loss(lost=True)
+    assert bus.is_lossy
+    bus.count_loss(lost=False)
+    assert bus.loss == close((1 - 0.95**4) * 0.95)
+    bus.loss = 0.15
+    assert not bus.is_lossy
+    bus.loss = 0.151
+    assert bus.is_lossy
+
+
+async def test_first_response_is_no_loss(line: MemoryBus) -> None:
+    unit = line.unit()
+    await unit.read_holding_registers(50004, 1)
+    assert line.bus.loss == 0
+    line.faults.append(LOST)
+    await unit.read_holding_registers(50004, 1)
+    assert line.bus.loss == close(0.05)
+    await unit.read_holding_registers(50004, 1)
+    assert line.bus.loss == close(0.0475)
+
+
+# -- timeouts -------------------------------------------------------------------------
+
+type Request = Callable[[ModbusUnit], Awaitable[object]]
+
+
+def read_ten(unit: ModbusUnit) -> Awaitable[object]:
+    """Read ten registers."""
+    return unit.read_holding_registers(50000, 10)
+
+
+def write_one(unit: ModbusUnit) -> Awaitable[object]:
+    """Write one register."""
+    return unit.write_register(40481, 1)
+
+
+def write_six(unit: ModbusUnit) -> Awaitable[object]:
+    """Write six registers."""
+    return unit.write_registers(57600, [1] * 6)
+
+
+@pytest.mark.parametrize(
+    ("request_of", "characters", "attempts"),
+    [(read_ten, 33, 2), (write_one, 16, 1), (write_six, 29, 1)],
+)
+@pytest.mark.parametrize(
+    ("framing", "delay", "response_timeout"),
+    [
+        ("rtu", 0.03, 0.25),
+        ("rtu", 0.0625, 0.25),
+        ("rtu", 0.1, 0.4),
+        ("tcp", 0.03, 1.0),
+        ("tcp", 0.5, 2.0),
+    ],
+)
+async def test_timeout_begins_after_the_characters(
+    request_of: Request,
+    characters: int,
+    attempts: int,
+    framing: Literal["rtu", "tcp"],
+    delay: float,
+    response_timeout: float,
+) -> None:
+    line = MemoryBus(framing=framing)
+    line.bus.delay = delay
+    line.bus.responded = True
+    with pytest.raises(ModbusTimeoutError):
+        await request_of(line.unit())
+    traffic = line.bus.traffic[1]
+    assert (traffic.requests, traffic.timeouts) == (attempts, attempts)
+    assert traffic.seconds == close(attempts * (wire(characters) + response_timeout))
+
+
+async def test_patient_unit_waits_a_second_in_each_of_three_attempts() -> None:
+    line = MemoryBus()
+    line.bus.responded = True
+    unit = line.bus.unit(1, line.client(), patient=True)
+    with pytest.raises(ModbusTimeoutError):
+        await unit.read_holding_registers(50000, 10)
+    assert line.bus.traffic[1].requests == 3
+    assert line.bus.traffic[1].seconds == close(3 * (wire(33) + 1))
+
+
+@pytest.mark.parametrize("responds", [True, False])
+async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
+    meter: SimulatedMeter, *, responds: bool
+) -> None:
+    line = MemoryBus({0: meter} if responds else {})
+    await line.bus.async_broadcast(line.client(0), 40481, 1)
+    transaction = wire(16) + (line.delay if responds else 0.25)
+    assert now() == close(transaction + wire(8) + 0.1)
+    assert line.bus.delay == 0.03
+    assert line.writes == [(40481, (1,))]
+
+
+# -- recovery -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("framing", "loss", "seconds"),
+    [
+        ("rtu", 0.0, wire(15) + 0.25),
+        ("rtu", 0.5, wire(15) + 0.25 + 0.15),
+        ("tcp", 0.0, wire(15) + 0.02),
+    ],
+)
+async def test_damaged_response_is_followed_by_the_rest_of_its_timeout(
+    meter: SimulatedMeter,
+    framing: Literal["rtu", "tcp"],
+    loss: float,
+    seconds: float,
+) -> None:
+    line = MemoryBus({1: meter}, framing=framing)
+    line.bus.loss = loss
+    line.faults.append(DAMAGED)
+    await line.unit().read_holding_registers(50004, 1)
+    first, second = (request.at for request in line.requests)
+    assert second - first == close(seconds)
+
+
+@pytest.mark.parametrize(
+    ("address", "count", "pause"),
+    [(50006, 5, 3.0), (50000, 5, 0.0), (50006, 6, 0.0)],
+)
+async def test_late_response_may_arrive_for_3_seconds(
+    line: MemoryBus, address: int, count: int, pause: float
+) -> None:
+    unit = line.unit()
+    await unit.read_holding_registers(50004, 1)
+    line.faults.append(LOST)
+    token = REPEATS_TIMEOUTS.set(False)
+    with pytest.raises(ModbusTimeoutError):
+        await unit.read_holding_registers(50000, 5)
+    REPEATS_TIMEOUTS.reset(token)
+    ended = now()
+    await unit.read_holding_registers(address, count)
+    assert line.requests[-1].at - ended == close(pause)
+
+
+@pytest.mark.parametrize("pause", [2.9, 3.0])
+async def test_refusal_may_belong_to_a_late_response_for_3_seconds(
+    line: MemoryBus, pause: float
+) -> None:
+    unit = line.unit()
+    await unit.read_holding_registers(50004, 1)
+    line.faults.append(LOST)
+    token = REPEATS_TIMEOUTS.set(False)
+    with pytest.raises(ModbusTimeoutError):
+        await unit.read_holding_registers(50000, 5)
+    REPEATS_TIMEOUTS.reset(token)
+    ended = now()
+    await asyncio.sleep(pause)
+    line.requests.clear()
+    line.faults.append(exception(2))
+    if pause < 3:
+        await unit.read_holding_registers(50006, 6)
+        assert line.requests[-1].at - ended == close(3)
+    else:
+        with pytest.raises(IllegalDataAddressError):
+            await unit.read_holding_registers(50006, 6)
+    assert len(line.requests) == (2 if pause < 3 else 1)
+
+
+@pytest.mark.parametrize("probes", [63, 64, 128])
+async def test_every_64th_timeout_of_a_probe_disconnects(probes: int) -> None:
+    line = MemoryBus()
+    client = line.client(9)
+    for number in range(1, probes + 1):
+        line.connected = True
+        with pytest.raises(ModbusTimeoutError):
+            await line.bus.async_request(
+                9,
+                client,
+                lambda: client.read_holding_registers(50004, 1),
+                15,
+                probe_timeout=0.06,
+            )
+        await line.bus.async_settle()
+        assert line.connected is (number % 64 != 0)
+    assert line.bus.traffic[9].seconds == close(probes * (wire(15) + 0.06))
+
+
+class BusyPort:
+    """A client whose port cannot be opened."""
+
+    def __init__(self) -> None:
+        """Begin with an open port."""
+        self.connected = True
+        self.attempts: list[float] = []
+        """The s of the loop's clock of each attempt to open the port."""
+
+    async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
+        """Send nothing."""
+        if self.connected:
+            await asyncio.Event().wait()
+        self.attempts.append(now())
+        raise ModbusConnectionError
+
+    async def write_register(self, _address: int, _value: int) -> None:
+        """Send nothing."""
+        await self.read_holding_registers(0, 0)
+
+    async def disconnect(self) -> None:
+        """Close the port."""
+        self.connected = False
+
+
+async def test_port_that_was_closed_is_opened_for_a_second() -> None:
+    bus, port = Bus(baudrate=9600), BusyPort()
+    bus.responded = True
+    client = cast(ModbusUnit, port)
+    for name in ("on_connection_lost", "require_connect_delay", "require_timeout"):
+        setattr(port, name, None)
+    with pytest.raises(ModbusConnectionError):
+        await bus.unit(1, client).read_holding_registers(50004, 1)
+    first = port.attempts[0]
+    assert first == close(wire(15) + 0.25)
+    assert [at - first for at in port.attempts] == [
+        close(0.05 * number) for number in range(21)
+    ]
+    # Without a recovery before, the port was not closed by this bus.
+    port.attempts.clear()
+    with pytest.raises(ModbusConnectionError):
+        await bus.unit(1, client).read_holding_registers(50004, 1)
+    assert len(port.attempts) == 1
+
+
+async def test_port_is_opened_once_for_a_write() -> None:
+    bus, port = Bus(baudrate=9600), BusyPort()
+    bus.responded = True
+    for name in ("on_connection_lost", "require_connect_delay", "require_timeout"):
+        setattr(port, name, None)
+    unit = bus.unit(1, cast(ModbusUnit, port))
+    token = REPEATS_TIMEOUTS.set(False)
+    with pytest.raises(ModbusTimeoutError):
+        await unit.read_holding_registers(50004, 1)
+    REPEATS_TIMEOUTS.reset(token)
+    with pytest.raises(ModbusConnectionError):
+        await unit.write_register(40481, 1)
+    assert len(port.attempts) == 1
+
+
+# -- pauses ---------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def held(bus: Bus, seconds: float) -> AsyncIterator[None]:
+    """Hold the bus in another task for so long."""
+
+    async def hold() -> None:
+        async with bus.hold():
+            await asyncio.sleep(seconds)
+
+    holder = asyncio.create_task(hold())
+    await asyncio.sleep(0)
+    yield
+    await holder
+
+
+@pytest.mark.parametrize(
+    ("seconds", "waited"), [(0.5, 0.5), (0.501, 0.505), (0.996, 1.0), (5, 1.0)]
+)
+async def test_background_request_waits_for_a_pause_of_at_most_a_second(
+    seconds: float, waited: float
+) -> None:
+    bus = Bus(baudrate=9600)
+    async with held(bus, seconds):
+        began = now()
+        await bus.async_wait_for_pause()
+        assert now() - began == pytest.approx(waited, abs=0.0051)
+    began = now()
+    await bus.async_wait_for_pause()
+    assert now() == began
+
+
+async def test_lock_is_checked_every_5_milliseconds() -> None:
+    bus = Bus(baudrate=9600)
+    async with held(bus, 0.0112):
+        began = now()
+        await bus.async_wait_for_pause()
+        assert now() - began == close(0.015)
+
+
+async def test_error_of_a_request_leaves_the_bus_free() -> None:
+    line = MemoryBus()
+    with suppress(ModbusError):
+        await line.unit().read_holding_registers(50004, 1)
+    await asyncio.wait_for(line.bus.async_wait_for_pause(), 1)
+    async with line.bus.hold(), line.bus.hold():
+        assert line.bus._lock.locked()  # noqa: SLF001
+    assert not line.bus._lock.locked()  # noqa: SLF001
+
+
+async def test_time_until_the_port_is_open_is_no_time_of_the_transaction(
+    line: MemoryBus,
+) -> None:
+    line.connected = False
+    line.opening_seconds = 0.2
+    await line.unit().read_holding_registers(50004, 1)
+    # The client is checked every 10 ms.
+    seconds = wire(15) + 0.02
+    assert line.bus.traffic[1].seconds == pytest.approx(seconds, abs=0.0101)
+    assert now() == close(0.2 + seconds)
+
+
+def test_age_of_the_bus_begins_with_its_creation() -> None:
+    assert 0 <= Bus(baudrate=9600).seconds < 60
+
+
+class LateError:
+    """A client whose requests end with an error when they are cancelled."""
+
+    connected = True
+    on_connection_lost = require_connect_delay = require_timeout = None
+
+    async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
+        """Send nothing."""
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ModbusConnectionError from None
+        return []
+
+    async def disconnect(self) -> None:
+        """Close the port."""
+
+
+async def test_error_after_a_timeout_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bus = Bus(baudrate=9600)
+    bus.responded = True
+    with pytest.raises(ModbusTimeoutError):
+        await bus.unit(1, cast(ModbusUnit, LateError())).read_holding_registers(1, 1)
+    await bus.async_settle()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
+class SlowEnd:
+    """A client that needs 0.1 s to end a request that is cancelled."""
+
+    connected = True
+    active = 0
+
+    async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
+        """Send nothing."""
+        self.active += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)
+            self.active -= 1
+        return []
+
+
+async def test_probe_ends_with_its_request() -> None:
+    bus, slow = Bus(baudrate=9600), SlowEnd()
+    client = cast(ModbusUnit, slow)
+    for number in (1, 2):
+        with pytest.raises(ModbusTimeoutError):
+            await bus.async_request(
+                1,
+                client,
+                lambda: client.read_holding_registers(50004, 1),
+                15,
+                probe_timeout=0.06,
+            )
+        assert slow.active == 0
+        assert now() == close(number * (wire(15) + 0.16))
+
+
+class SlowOpening:
+    """A client that needs 0.5 s to connect, and whose port cannot be closed."""
+
+    connected = False
+    on_connection_lost = require_connect_delay = require_timeout = None
+
+    async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
+        """Send nothing."""
+        await asyncio.sleep(0.5)
+        self.connected = True
+        await asyncio.Event().wait()
+        return []
+
+    async def disconnect(self) -> None:
+        """Fail."""
+        raise ModbusConnectionError
+
+
+async def test_cancelled_request_ends_when_its_client_is_connected(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bus = Bus(baudrate=9600)
+    unit = bus.unit(1, cast(ModbusUnit, SlowOpening()))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await unit.read_holding_registers(50004, 1)
+    assert now() == close(0.1)
+    await bus.async_settle()
+    assert now() == pytest.approx(0.5, abs=0.0201)
+    # The error of closing the port is expected.
+    bus._recovery = None  # noqa: SLF001
+    gc.collect()
+    assert "never retrieved" not in caplog.text

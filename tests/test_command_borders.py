@@ -1,0 +1,212 @@
+"""The errors of commands, and the exact borders of what confirms them."""
+
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from custom_components.socomec_countis.countis.commands import (
+    async_confirm_tariff,
+    async_reset_partial_counters,
+    async_reset_tariff_counters,
+    async_set_clock,
+    async_set_tariff,
+    tariffs,
+)
+from custom_components.socomec_countis.countis.errors import CommandError
+from custom_components.socomec_countis.countis.meter import Meter
+from simulator import Meter as SimulatedMeter
+
+from .memory_bus import (
+    LOST,
+    NO_FAULT,
+    READ,
+    WRITE,
+    WRITE_SEVERAL,
+    Fault,
+    MemoryBus,
+    Request,
+    async_polled_meter,
+    exception,
+    virtual_clock,
+)
+
+CLOCK = 57600
+PARTIAL_CONSUMED = "partial_energy_consumed"
+
+type Command = Callable[[Meter, Any], Coroutine[Any, Any, None]]
+
+COMMANDS = [
+    (async_reset_partial_counters, "reset_failed"),
+    (async_reset_tariff_counters, "tariff_reset_failed"),
+    (partial(async_set_tariff, tariff=2), "tariff_not_set"),
+    (partial(async_confirm_tariff, tariff=2), "tariff_not_set"),
+    (async_set_clock, "clock_not_set"),
+]
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+@pytest.fixture
+def line(meter: SimulatedMeter) -> MemoryBus:
+    """Return a bus in memory with the meter at unit ID 1."""
+    meter.clock = virtual_clock
+    return MemoryBus({1: meter})
+
+
+def ignore(_: object) -> None:
+    """Take what a command publishes."""
+
+
+def shown(offset: float) -> list[int]:
+    """Return the words of a clock that is so many s ahead."""
+    time = datetime.fromtimestamp(virtual_clock(), UTC) + timedelta(seconds=offset)
+    return [*(time.day, time.month, time.year), *(time.hour, time.minute, time.second)]
+
+
+def refuse_writes(request: Request) -> Fault:
+    """Return an exception in place of the response to a write."""
+    return NO_FAULT if request.function == READ else exception(4)
+
+
+@pytest.mark.parametrize(("command", "key"), COMMANDS)
+async def test_each_command_has_an_error_of_its_own(
+    line: MemoryBus, command: Command, key: str
+) -> None:
+    known = await async_polled_meter(line)
+    line.fault = refuse_writes
+    with pytest.raises(CommandError) as raised:
+        await command(known, ignore)
+    assert raised.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("count", "last"),
+    [(1, 1), (2, 2), (8, 8), (9, 4), (0, 4), (None, 4), (4, 4)],
+)
+def test_meter_has_at_most_eight_tariffs(count: float | None, last: int) -> None:
+    assert list(tariffs(count)) == list(range(1, last + 1))
+
+
+@pytest.mark.parametrize(
+    ("offset", "is_set"), [(2.5, True), (-1.5, True), (3.5, False), (-3.5, False)]
+)
+async def test_clock_may_differ_by_two_seconds(
+    line: MemoryBus, offset: float, *, is_set: bool
+) -> None:
+    known = await async_polled_meter(line)
+
+    def show(request: Request) -> Fault:
+        words = shown(offset)
+        return Fault(lambda _: words) if request.address == CLOCK else NO_FAULT
+
+    def fault(request: Request) -> Fault:
+        return show(request) if request.function == READ else NO_FAULT
+
+    line.fault = fault
+    if is_set:
+        await async_set_clock(known, ignore)
+    else:
+        with pytest.raises(CommandError):
+            await async_set_clock(known, ignore)
+    assert len(line.writes) == 1
+
+
+async def test_clock_is_written_at_a_full_second_after_the_bus_was_taken(
+    line: MemoryBus,
+) -> None:
+    known = await async_polled_meter(line)
+    await async_set_clock(known, ignore)
+    (write,) = (each for each in line.requests if each.function == WRITE_SEVERAL)
+    assert write.at == pytest.approx(round(write.at), abs=1e-3)
+    # The request before is the identity, 0.4 s before the full second.
+    before = line.requests[line.requests.index(write) - 1]
+    assert before.at == pytest.approx(write.at - 0.4, abs=1e-3)
+
+
+async def test_clock_is_tried_at_five_full_seconds(line: MemoryBus) -> None:
+    known = await async_polled_meter(line)
+    taken = []
+
+    def fault(request: Request) -> Fault:
+        if request.content == 5:
+            taken.append(request.at)
+        return NO_FAULT
+
+    line.fault = fault
+    # The identity takes longer than the 0.4 s until each full second.
+    line.delay = 0.24
+    line.bus.baudrate = line.baudrate = 1200
+    with pytest.raises(CommandError):
+        await async_set_clock(known, ignore)
+    assert line.writes == []
+    assert len(taken) == 1 + 5
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2, 3])
+async def test_read_back_is_repeated_twice_after_0_3_seconds(
+    line: MemoryBus, lost: int
+) -> None:
+    known = await async_polled_meter(line)
+    times: list[float] = []
+
+    def fault(request: Request) -> Fault:
+        if request.function == READ and request.address == 51200 and line.writes:
+            times.append(request.at)
+            if len(times) <= lost:
+                return Fault(lambda words: [*words[:1], 1, *words[2:]])
+        return NO_FAULT
+
+    line.fault = fault
+    command = async_set_tariff(known, ignore, tariff=2)
+    if lost < 3:
+        await command
+    else:
+        with pytest.raises(CommandError):
+            await command
+    assert len(times) == min(lost + 1, 3)
+    duration = 0.02 + (3.5 + 8 + 5 + 20) * 11 / 9600
+    for earlier, later in pairwise(times):
+        assert later - earlier == pytest.approx(0.3 + duration, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("error", "functions"),
+    [
+        (LOST, [WRITE]),
+        (exception(1), [WRITE, WRITE_SEVERAL]),
+        (exception(5), [WRITE]),
+    ],
+)
+async def test_response_to_a_write_that_is_lost_leaves_the_read_back_to_decide(
+    line: MemoryBus, error: Fault, functions: list[int]
+) -> None:
+    known = await async_polled_meter(line)
+    line.fault = lambda request: error if request.function == WRITE else NO_FAULT
+    await async_set_tariff(known, ignore, tariff=2)
+    written = [each.function for each in line.requests if each.function != READ]
+    assert written == functions
+
+
+@pytest.mark.parametrize(("steps", "is_reset"), [(1, True), (100, False)])
+async def test_counter_that_was_reset_may_have_kept_one_step(
+    line: MemoryBus, steps: int, *, is_reset: bool
+) -> None:
+    known = await async_polled_meter(line)
+    line.fault = lambda request: (
+        Fault(lambda words: [*words[:10], 0, steps, *words[12:]])
+        if line.writes and request.address == 50946
+        else NO_FAULT
+    )
+    if is_reset:
+        await async_reset_partial_counters(known, ignore)
+        assert known.counters.values[PARTIAL_CONSUMED] == 0.01
+    else:
+        with pytest.raises(CommandError):
+            await async_reset_partial_counters(known, ignore)

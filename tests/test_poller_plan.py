@@ -1,0 +1,404 @@
+"""When each block of one meter is due, without a bus."""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import cast
+
+from modbus_connection import (
+    ModbusConnectionError,
+    ModbusProtocolError,
+    ModbusTimeoutError,
+)
+import pytest
+
+from custom_components.socomec_countis.countis.bus import Bus
+from custom_components.socomec_countis.countis.meter import Meter
+from custom_components.socomec_countis.countis.poller import INTERVALS, Polled, Poller
+
+EVERY_BLOCK = frozenset(INTERVALS)
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Do without Home Assistant."""
+
+
+@dataclass
+class PlannedMeter:
+    """The part of a meter that its plan uses."""
+
+    supported: Collection[str] = EVERY_BLOCK
+    registers_per_request: Collection[int] = (1,)
+    """Those of each block."""
+    reads_details: bool = False
+    forgotten: int = 0
+    """How often the mains frequency has to be verified again."""
+
+    verified: list[float] = field(default_factory=list)
+    """The s of the loop's clock at which the identity was requested."""
+
+    async def async_verify_identity(self) -> None:
+        """Fail, because the port cannot be opened."""
+        self.verified.append(asyncio.get_running_loop().time())
+        raise ModbusConnectionError
+
+    def block(self, name: str) -> object:
+        """Return the part of a block that its plan uses, if it is supported."""
+        return self if name in self.supported else None
+
+    def forget_mains(self) -> None:
+        """Count the calls."""
+        self.forgotten += 1
+
+
+def planned(
+    meter: PlannedMeter | None = None, *, blocks: Collection[str] = ()
+) -> Polled:
+    """Return the plan of a meter that is online."""
+    polled = Polled(
+        cast(Meter, meter or PlannedMeter()), lambda _: None, lambda _, __: None
+    )
+    polled.online = True
+    polled.blocks = ["identity", *blocks]
+    return polled
+
+
+def assert_nothing_lost(polled: Polled) -> None:
+    """Check that neither a block nor the meter waits for a retry."""
+    assert polled.lost_block is None
+    assert polled.pause == 0
+
+
+def test_intervals_are_those_of_the_documentation() -> None:
+    hourly = (3600, 3600)
+    assert list(INTERVALS.items()) == [
+        ("power", (1, 1)),
+        ("identity", hourly),
+        ("energies", (10, 1)),
+        ("measurements", (60, 1)),
+        ("tariffs", (60, 1)),
+        ("periods", (60, 60)),
+        ("overflows", hourly),
+        ("transformer", hourly),
+        ("clock", hourly),
+    ]
+
+
+# -- urgency --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("block", "now", "target", "urgency"),
+    [
+        ("energies", 100, 10, 0.1),
+        ("energies", 105, 10, 0.6),
+        ("energies", 99, 10, 0),
+        ("periods", 100, 60, 1),
+        ("clock", 100, 3600, 1),
+    ],
+)
+def test_urgency_is_the_age_in_proportion_to_the_target(
+    block: str, now: float, target: float, urgency: float
+) -> None:
+    polled = planned()
+    polled.due_at = {block: 100}
+    assert polled.urgency(block, now, target) == pytest.approx(urgency)
+
+
+@pytest.mark.parametrize(
+    ("now", "target", "urgency"),
+    [(50, 60, 0.2), (54, 60, 1), (54, 5, 1), (54, 4, 1.25), (50, 1, 1)],
+)
+def test_block_that_was_never_read_has_a_target_of_at_most_5_seconds(
+    now: float, target: float, urgency: float
+) -> None:
+    polled = planned()
+    polled.retry_at = 50
+    assert polled.urgency("measurements", now, target) == pytest.approx(urgency)
+
+
+# -- after a read ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("now", "next_at"),
+    [(100, 101), (100.9, 101), (101, 102), (103.5, 104.5), (99.5, 100.5)],
+)
+def test_block_that_was_read_on_time_stays_on_its_grid(
+    now: float, next_at: float
+) -> None:
+    polled = planned(blocks=["energies"])
+    polled.due_at = {"energies": 100}
+    polled.lost_block, polled.pause = "energies", 4
+    polled.done("energies", now, together=False)
+    assert polled.due_at == {"energies": next_at}
+    assert_nothing_lost(polled)
+
+
+@pytest.mark.parametrize(
+    ("block", "next_at"), [("energies", 101), ("periods", 160), ("clock", 3700)]
+)
+def test_first_read_begins_the_grid(block: str, next_at: float) -> None:
+    polled = planned(blocks=["energies"])
+    polled.done(block, 100, together=False)
+    assert polled.due_at == {block: next_at}
+
+
+@pytest.mark.parametrize(
+    ("power_at", "together", "next_at"),
+    [
+        (100.5, True, 100.5),
+        (100.5, False, 101),
+        (100, True, 101),
+        (99, True, 101),
+        (100.999, True, 100.999),
+        (101.5, True, 101),
+    ],
+)
+def test_block_becomes_due_together_with_the_power(
+    power_at: float, next_at: float, *, together: bool
+) -> None:
+    polled = planned(blocks=["power", "energies"])
+    polled.due_at = {"power": power_at, "energies": 100}
+    polled.done("energies", 100, together=together)
+    assert polled.due_at["energies"] == next_at
+
+
+def test_block_with_a_long_period_is_not_due_together_with_the_power() -> None:
+    polled = planned(blocks=["power", "periods"])
+    polled.due_at = {"power": 100.5}
+    polled.done("periods", 100, together=True)
+    assert polled.due_at["periods"] == 160
+
+
+@pytest.mark.parametrize(("blocks", "next_at"), [([], 130), (["energies"], 3700)])
+def test_meter_without_entities_is_verified_every_30_seconds(
+    blocks: Collection[str], next_at: float
+) -> None:
+    polled = planned(blocks=blocks)
+    polled.done("identity", 100, together=True)
+    assert polled.due_at["identity"] == next_at
+
+
+# -- errors ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("block", "due_at"), [("energies", 101), ("periods", 160), ("clock", 160)]
+)
+def test_block_that_failed_is_due_within_a_minute(block: str, due_at: float) -> None:
+    polled = planned(blocks=[block])
+    polled.lost_block, polled.pause = block, 4
+    polled.failed(block, 100)
+    assert polled.due_at == {block: due_at}
+    assert_nothing_lost(polled)
+
+
+def test_offline_meter_is_retried_after_1_to_30_seconds() -> None:
+    meter = PlannedMeter()
+    polled = planned(meter)
+    pauses = []
+    for number in range(1, 8):
+        polled.lost_block = "energies"
+        polled.lost("identity", 100)
+        pauses.append(polled.pause)
+        assert polled.retry_at == 100 + polled.pause
+        assert polled.lost_block is None
+        assert not polled.online
+        assert meter.forgotten == number
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+
+
+@pytest.mark.parametrize(("outages", "is_complete"), [(3, False), (4, True)])
+def test_meter_is_read_completely_after_5_seconds_offline(
+    outages: int, *, is_complete: bool
+) -> None:
+    polled = planned()
+    polled.due_at = {"clock": 500}
+    for _ in range(outages):
+        polled.lost("identity", 100)
+    assert polled.due_at == ({} if is_complete else {"clock": 500})
+
+
+def test_block_that_made_the_meter_offline_is_read_last() -> None:
+    polled = planned()
+    polled.lost("clock", 100)
+    assert polled.due_at == {"clock": 160}
+    assert polled.pause == 1
+    polled = planned()
+    polled.lost("identity", 100)
+    assert polled.due_at == {}
+
+
+def test_restart_makes_the_identity_due() -> None:
+    meter = PlannedMeter()
+    polled = planned(meter, blocks=["energies"])
+    polled.due_at = {"energies": 100}
+    polled.lost_block, polled.pause, polled.retry_at = "energies", 4, 7
+    polled.restart(50)
+    assert not polled.online
+    assert_nothing_lost(polled)
+    assert (polled.retry_at, polled.due_at, meter.forgotten) == (50, {}, 1)
+
+
+# -- the blocks that are wanted -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("quantities", "blocks"),
+    [
+        ((), ["identity"]),
+        (["power"], ["power", "identity", "measurements"]),
+        (["tariff"], ["identity", "tariffs", "overflows", "transformer"]),
+        (["energy_consumed"], ["identity", "energies", "overflows", "transformer"]),
+        (["clock_offset"], ["identity", "clock"]),
+        (["ct_ratio"], ["identity", "transformer"]),
+        (["energy_consumed_today"], ["identity", "periods"]),
+    ],
+)
+def test_blocks_are_those_of_the_quantities_and_their_evidence(
+    quantities: Collection[str], blocks: Collection[str]
+) -> None:
+    polled = planned()
+    polled.want(quantities)
+    assert polled.blocks == blocks
+
+
+def test_block_that_the_meter_does_not_support_is_not_read() -> None:
+    polled = planned(PlannedMeter(supported={"energies"}))
+    polled.want(["tariff", "energy_consumed", "power"])
+    assert polled.blocks == ["identity", "energies"]
+
+
+def test_block_that_was_not_wanted_counts_as_never_read() -> None:
+    polled = planned(blocks=["energies", "clock"])
+    polled.due_at = {"energies": 100, "clock": 200, "tariffs": 300}
+    polled.want(["energy_consumed", "tariff", "clock_offset"])
+    assert polled.due_at == {"energies": 100, "clock": 200}
+
+
+def test_measurements_are_read_at_once_when_details_are_wanted() -> None:
+    meter = PlannedMeter()
+    polled = planned(meter, blocks=["power", "measurements"])
+
+    def due_after(quantities: Collection[str]) -> object:
+        polled.due_at = {"measurements": 100, "power": 100}
+        polled.want(quantities)
+        return polled.due_at.get("measurements")
+
+    assert due_after(["power"]) == 100
+    assert not meter.reads_details
+    assert due_after(["power", "power_factor_l3"]) is None
+    assert meter.reads_details
+    assert due_after(["power_factor_l3"]) == 100
+    assert due_after(["power"]) == 100
+    assert not meter.reads_details
+    assert polled.due_at["power"] == 100
+
+
+# -- the order of the meters ----------------------------------------------------------
+
+
+async def test_retries_of_offline_meters_have_a_distance_of_3_seconds() -> None:
+    poller = Poller(Bus(baudrate=9600))
+    first, second, third = (planned() for _ in range(3))
+    for polled in (first, second, third):
+        poller.add(polled)
+        polled.lost("identity", 0)
+    await asyncio.sleep(100)
+    third.retry_at = 98.5
+    second.retry_at = 90
+    poller._lost(first, "identity", ModbusTimeoutError())  # noqa: SLF001
+    reads = {id(read.polled): read for read in poller._reads(100)}  # noqa: SLF001
+    # Less urgent for 3 s, but not later than 5 s after it was due.
+    assert reads[id(third)].rank == pytest.approx(3)
+    assert reads[id(second)].rank == pytest.approx(-5)
+    assert reads[id(first)].due_at == pytest.approx(102)
+    assert {read.block for read in reads.values()} == {"identity"}
+
+
+async def test_port_is_opened_again_after_a_second() -> None:
+    meter = PlannedMeter()
+    poller = Poller(Bus(baudrate=9600))
+    poller.add(planned(meter))
+    running = asyncio.create_task(poller.run())
+    await asyncio.sleep(3.5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert meter.verified == [pytest.approx(seconds) for seconds in range(4)]
+
+
+def test_details_may_be_wanted_before_the_first_read() -> None:
+    meter = PlannedMeter()
+    polled = planned(meter)
+    polled.want(["power_factor_l3"])
+    assert meter.reads_details
+    assert polled.due_at == {}
+
+
+async def test_added_meter_is_read_at_once() -> None:
+    meter = PlannedMeter()
+    poller = Poller(Bus(baudrate=9600))
+    running = asyncio.create_task(poller.run())
+    await asyncio.sleep(10)
+    poller.add(planned(meter))
+    await asyncio.sleep(0.5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert meter.verified == [pytest.approx(10)]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "registers_per_request", "is_full"),
+    [
+        # 100 registers take 0.278 s at 9600 baud, with the delay of 30 ms.
+        (["measurements", "energies", "tariffs"], (100,), False),
+        (["measurements", "energies", "tariffs"], (108,), False),
+        (["measurements", "energies", "tariffs"], (112,), True),
+        (["measurements", "energies"], (100, 100), True),
+        (["measurements", "energies"], (60, 60), False),
+        # The measurements contain the power, and the others are read seldom.
+        (["power", "measurements", "energies", "tariffs"], (100,), False),
+        (["measurements", "energies", "tariffs", "periods", "clock"], (100,), False),
+    ],
+)
+async def test_bus_with_more_reads_than_0_9_seconds_is_full(
+    blocks: Collection[str], registers_per_request: Collection[int], *, is_full: bool
+) -> None:
+    bus = Bus(baudrate=9600)
+    poller = Poller(bus)
+    polled = planned(
+        PlannedMeter(registers_per_request=registers_per_request), blocks=blocks
+    )
+    poller.add(polled)
+    assert poller._reads_everything is not is_full  # noqa: SLF001
+    another = planned(
+        PlannedMeter(registers_per_request=(100,)), blocks=["energies"] * 4
+    )
+    poller.add(another)
+    assert not poller._reads_everything  # noqa: SLF001
+    poller.remove(another)
+    assert poller._reads_everything is not is_full  # noqa: SLF001
+
+
+async def test_unexpected_error_is_reported_as_a_damaged_response() -> None:
+    class BrokenMeter(PlannedMeter):
+        unit_id = 1
+
+        async def async_verify_identity(self) -> None:
+            raise ValueError
+
+    errors: list[object] = []
+    polled = planned(BrokenMeter())
+    polled.on_error = lambda err, block: errors.extend((err, block))
+    poller = Poller(Bus(baudrate=9600))
+    poller.add(polled)
+    running = asyncio.create_task(poller.run())
+    await asyncio.sleep(0.5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    error, block = errors
+    assert isinstance(error, ModbusProtocolError)
+    assert str(error) == "unexpected error, see the log"
+    assert block is None
