@@ -170,7 +170,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def entered(options: Options, *, needs_unit_id: bool = True) -> Entered:
-    """Return what the options describe. Raises `UsageError`."""
+    """Return the bus, unit IDs and output of the options. Raises `UsageError`."""
     connections = _connections(options)
     missing = [] if connections else [NO_BUS]
     if needs_unit_id and not options.unit_id:

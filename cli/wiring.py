@@ -26,7 +26,7 @@ CODES: Mapping[int, str] = {
 }
 """The meaning of the codes of the manual."""
 
-# Each condition to what is needed, the unit of the measured value, and its decimals.
+# By condition: the text of the requirement, and the unit and decimals of the value.
 CONDITIONS: Mapping[str, tuple[str, str, int]] = {
     "voltage": ("more than 150 V is needed", " V", 1),
     "current": ("at least 1 A is needed", " A", 2),
@@ -44,7 +44,7 @@ QUALIFIED = "Only qualified persons may change the wiring, with the power off."
 
 
 async def async_check_wiring(entered: Entered, readings: int) -> Exit:
-    """Do the connection test of the manual with so many readings of each meter."""
+    """Do the connection test of the manual with some readings of each meter."""
 
     async def check(meter: Meter) -> Exit:
         wiring = await _async_check(entered, meter, readings)

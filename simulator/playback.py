@@ -1,7 +1,8 @@
 """Simulates the meter of a user from its diagnostics file.
 
-The load stays as it was measured, and the counters continue from their values. All
-registers that a simulated meter would show differently show what the file contains.
+The load keeps the measured power, and the counters continue from their values. If
+another register of the simulated meter differs from the file, it has the value of the
+file.
 """
 
 from collections.abc import Callable

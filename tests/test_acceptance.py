@@ -41,7 +41,7 @@ def line(meter: SimulatedMeter) -> MemoryBus:
 
 
 async def async_rejected(meter: Meter, seconds: int, name: str = "energies") -> None:
-    """Read a block every 10 s for so many s, and assert that it is rejected."""
+    """Read a block every 10 s for `seconds`, and assert that it is rejected."""
     for _ in range(seconds // 10):
         with pytest.raises(ImplausibleError):
             await meter.async_read(name)

@@ -502,3 +502,47 @@ async def test_cancelled_request_ends_when_its_client_is_connected(
     bus._recovery = None  # noqa: SLF001
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+# -- the statistics of a unit ---------------------------------------------------------
+
+
+async def test_each_retry_is_counted(line: MemoryBus) -> None:
+    unit = line.unit()
+    for number in (1, 2, 3):
+        line.faults.append(DAMAGED)
+        await unit.read_holding_registers(50004, 1)
+        assert line.bus.traffic[1].retries == number
+
+
+async def test_refusal_is_a_response_of_a_meter(line: MemoryBus) -> None:
+    line.faults.append(exception(2))
+    with pytest.raises(IllegalDataAddressError):
+        await line.unit().read_holding_registers(50004, 1)
+    assert line.bus.responded is True
+
+
+async def test_late_response_is_forgotten_after_3_seconds(line: MemoryBus) -> None:
+    unit = line.unit()
+    await unit.read_holding_registers(50004, 1)
+    token = REPEATS_TIMEOUTS.set(False)
+    for address, count in ((50000, 5), (50000, 7)):
+        await asyncio.sleep(10)
+        await unit.read_holding_registers(50004, 1)
+        line.faults.append(LOST)
+        with pytest.raises(ModbusTimeoutError):
+            await unit.read_holding_registers(address, count)
+    REPEATS_TIMEOUTS.reset(token)
+    ended = now()
+    await unit.read_holding_registers(50006, 5)
+    assert line.requests[-1].at == close(ended)
+
+
+async def test_echo_is_found_by_a_loopback_test_of_the_unit() -> None:
+    line = MemoryBus()
+    with pytest.raises(ModbusTimeoutError):
+        await line.unit(7).read_holding_registers(50004, 1)
+    loopback = line.requests[-1]
+    assert (loopback.function, loopback.address) == (8, 0)
+    assert {request.unit_id for request in line.requests} == {7}
+    assert line.bus.traffic[7].requests == len(line.requests) == 3

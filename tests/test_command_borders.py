@@ -61,11 +61,11 @@ def line(meter: SimulatedMeter) -> MemoryBus:
 
 
 def ignore(_: object) -> None:
-    """Take what a command publishes."""
+    """Ignore a reading that a command publishes."""
 
 
 def shown(offset: float) -> list[int]:
-    """Return the words of a clock that is so many s ahead."""
+    """Return the registers of a clock that is `offset` s ahead."""
     time = datetime.fromtimestamp(virtual_clock(), UTC) + timedelta(seconds=offset)
     return [*(time.day, time.month, time.year), *(time.hour, time.minute, time.second)]
 

@@ -63,7 +63,7 @@ async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> 
 
 
 async def until_energies_read(line: Line, count: int) -> None:
-    """Wait until the energies of the meter at unit ID 1 were read so many times."""
+    """Wait until the energies of the meter at unit ID 1 were read `count` times."""
 
     def read() -> int:
         return reads(line.requests).count(ENERGIES)

@@ -71,8 +71,8 @@ def test_polling_rule_is_that_of_the_poller(e44: LibraryMeter) -> None:
         block = e44.revision if name == "identity" else e44.block(name)
         assert block is not None
         first, last = register_span(block)
-        assert row["Registers"] == f"{first} … {last}"
-        assert row["Requested"] == str(last - first + 1)
+        assert row["Register addresses"] == f"{first} … {last}"
+        assert row["Number"] == str(last - first + 1)
 
 
 EACH_SECOND = ("measurements", "energies", "tariffs")
@@ -120,8 +120,8 @@ def test_figures_for_many_meters_follow_from_the_polling_rule(
         assert 0 <= int(1 / period) - int(row["Power"]) <= 1
         for column, factor, unit_of_time in (
             ("64 meters: power", 1, "s"),
-            ("counters", 10, "s"),
-            ("the rest", 1, "min"),
+            ("64 meters: counters", 10, "s"),
+            ("64 meters: other blocks", 1, "min"),
         ):
             shown = row[column].removeprefix("every ").removesuffix(f" {unit_of_time}")
             assert float(shown) == pytest.approx(64 * factor * period, rel=0.02)

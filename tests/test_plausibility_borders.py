@@ -35,7 +35,7 @@ def _custom_integrations() -> None:
 
 
 def at(seconds: float) -> Moment:
-    """Return the moment at so many s of the monotonic clock."""
+    """Return the moment at which the monotonic clock shows `seconds`."""
     return Moment(1e9 + seconds, seconds)
 
 

@@ -154,7 +154,7 @@ async def polling(
     baudrate: int = 9600,
     at_rest: Collection[int] = (),
 ) -> AsyncIterator[PolledBus]:
-    """Poll so many simulated meters, with unit IDs from 1.
+    """Poll a number of simulated meters, with unit IDs from 1.
 
     The power of the meters `at_rest` is 0. At the end, the poller is stopped.
     """
@@ -522,7 +522,10 @@ async def test_gateway_exceptions_make_a_meter_offline(
 async def async_flap(
     meter: SimulatedMeter, *, begin: float, offline: float, online: float
 ) -> None:
-    """After `begin` s, set a meter offline and online in turn, for so many s each."""
+    """Set a meter offline and online in turn, beginning after `begin` s.
+
+    `offline` and `online` are the durations of each outage and each pause in s.
+    """
     await asyncio.sleep(begin)
     while True:
         meter.offline = True

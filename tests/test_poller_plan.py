@@ -13,8 +13,14 @@ from modbus_connection import (
 import pytest
 
 from custom_components.socomec_countis.countis.bus import Bus
-from custom_components.socomec_countis.countis.meter import Meter
-from custom_components.socomec_countis.countis.poller import INTERVALS, Polled, Poller
+from custom_components.socomec_countis.countis.meter import Meter, Reading
+from custom_components.socomec_countis.countis.poller import (
+    INTERVALS,
+    Polled,
+    Poller,
+    Read,
+)
+from custom_components.socomec_countis.countis.unit import REPEATS_TIMEOUTS
 
 EVERY_BLOCK = frozenset(INTERVALS)
 
@@ -402,3 +408,65 @@ async def test_unexpected_error_is_reported_as_a_damaged_response() -> None:
     assert isinstance(error, ModbusProtocolError)
     assert str(error) == "unexpected error, see the log"
     assert block is None
+
+
+@pytest.mark.parametrize(("loss", "repeats"), [(0.0, False), (0.5, True)])
+async def test_timeout_is_retried_at_once_on_a_lossy_bus(
+    loss: float, *, repeats: bool
+) -> None:
+    found: list[object] = []
+
+    class LossyMeter(PlannedMeter):
+        async def async_verify_identity(self) -> None:
+            found.append(REPEATS_TIMEOUTS.get())
+            raise ModbusConnectionError
+
+    bus = Bus(baudrate=9600)
+    bus.loss = loss
+    poller = Poller(bus)
+    poller.add(planned(LossyMeter()))
+    running = asyncio.create_task(poller.run())
+    await asyncio.sleep(0.5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert found == [repeats]
+
+
+class VerifiedMeter(PlannedMeter):
+    """A meter whose identity can be verified."""
+
+    async def async_verify_identity(self) -> None:
+        """Succeed after 0.1 s."""
+        await asyncio.sleep(0.1)
+
+
+class LostMeter(PlannedMeter):
+    """A meter that does not respond."""
+
+    async def async_verify_identity(self) -> None:
+        """Fail."""
+        raise ModbusTimeoutError
+
+
+async def test_meter_without_entities_reports_when_it_was_verified() -> None:
+    readings: list[Reading] = []
+    polled = planned(VerifiedMeter())
+    polled.on_reading = readings.append
+    poller = Poller(Bus(baudrate=9600))
+    await asyncio.sleep(5)
+    poller.add(polled)
+    await poller._async_poll(Read(5, 0, polled, "identity"))  # noqa: SLF001
+    (reading,) = readings
+    assert (reading.block, reading.values) == ("identity", {})
+    assert reading.requested_at == pytest.approx(5)
+
+
+@pytest.mark.parametrize(("rank", "retry_at"), [(-3, 97), (0, 100), (0.8, 100)])
+async def test_retry_is_as_urgent_as_the_read(rank: float, retry_at: float) -> None:
+    polled = planned(LostMeter())
+    poller = Poller(Bus(baudrate=9600))
+    poller.add(polled)
+    await asyncio.sleep(100)
+    await poller._async_poll(Read(100, rank, polled, "identity"))  # noqa: SLF001
+    assert polled.lost_block == "identity"
+    assert polled.retry_at == pytest.approx(retry_at)

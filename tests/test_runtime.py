@@ -115,7 +115,7 @@ class Polls:
             self.times.append(time.monotonic())
 
     async def until_more(self, count: int) -> None:
-        """Wait for so many more polls."""
+        """Wait for `count` more polls."""
         count += len(self.times)
         await until(lambda: len(self.times) >= count)
 

@@ -145,7 +145,7 @@ class DayOfMishaps:
         )
 
     async def poll(self, seconds: float = 1) -> None:
-        """Advance the clock by so many s, and wait for a poll."""
+        """Advance the clock by `seconds`, and wait for a poll."""
         self.clock.seconds += seconds
         await until_polled(self.entry)
 

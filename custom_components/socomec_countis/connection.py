@@ -46,7 +46,8 @@ RESPONSE_TIMEOUTS = {RTU_OVER_TCP: 0.5, TCP: 1.5}
 
 BUS_ERRORS = (ModbusError, OSError)
 
-# The translation key of the text for an error: that of the first class that fits.
+# The translation keys of the texts for errors. The first class of which an error is an
+# instance selects the text.
 ERROR_KEYS: dict[type[Exception], str] = {
     NotACountisError: "not_a_countis",
     AnotherMeterError: "another_meter",

@@ -44,7 +44,7 @@ def meter_subentries(entry: ConfigEntry[Any]) -> list[ConfigSubentry]:
 def configured_meter(
     hass: HomeAssistant, serial_number: str | None
 ) -> tuple[ConfigEntry[Any], ConfigSubentry] | None:
-    """Return the bus and the meter with a serial number, None if there is no such."""
+    """Return the bus and the meter with this serial number, None if not configured."""
     for entry in hass.config_entries.async_entries(DOMAIN):
         for subentry in meter_subentries(entry):
             if subentry.unique_id == serial_number is not None:
@@ -131,7 +131,7 @@ class BusRuntime:
         delete_all_issues(self.hass, subentry_id)
 
     def _update_meter(self, subentry: ConfigSubentry) -> None:
-        """Follow another unit ID, profile or title of a meter."""
+        """Apply another unit ID, profile or title of a meter."""
         coordinator = self.coordinators[subentry.subentry_id]
         coordinator.name = subentry.title
         before = coordinator.meter

@@ -17,7 +17,7 @@ class Client:
     """A client of Home Assistant's WebSocket API."""
 
     def __init__(self, websocket: Any) -> None:
-        """Use an open connection."""
+        """Create a client with an open connection."""
         self.websocket = websocket
 
     async def command(self, **message: Any) -> Any:

@@ -36,7 +36,7 @@ LONGEST_TEST = 1.0  # s; a mutant that only longer tests kill counts as survived
 # A test that takes longer is in an endless loop: times its normal duration, and s more.
 # Other processes delay a test, so the limit of real time is longer.
 PROCESSOR_LIMIT = (4, 2.0)
-REAL_LIMIT = (100, 60.0)
+REAL_LIMIT = (50, 30.0)
 
 
 class Outcome(StrEnum):

@@ -124,7 +124,7 @@ async def async_set_clock(meter: Meter, publish: Publish) -> None:
 
 
 def _until_full_second(meter: Meter) -> float:
-    """Return the s until the next full second of the local time."""
+    """Return the time until the next full second of the local time, in s."""
     return 1 - meter.local_time().microsecond / 1_000_000
 
 

@@ -9,7 +9,7 @@ VOLTS = 265
 DIRECT_AMPERES = 100
 
 # The bounds of measured values. Our choice: wider than the specified range, because a
-# meter also measures what it is not specified for.
+# meter also measures values outside that range.
 HIGHEST_VOLTS = 600  # a phase has more than 400 V if the neutral is interrupted
 HERTZ = (40, 70)  # specified: 50 Hz or 60 Hz, +/- 5 Hz (manual)
 INRUSH = 1.5  # times the highest continuous current, for some seconds

@@ -214,7 +214,7 @@ class Poller:
         self.replan()
 
     def replan(self) -> None:
-        """Follow a change of the blocks to read or of the measured delay of the bus."""
+        """Apply a change of the blocks to read or of the measured delay of the bus."""
         load = sum(
             sum(map(self._bus.read_seconds, block.registers_per_request))
             for polled in self._polled
