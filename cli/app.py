@@ -31,7 +31,7 @@ Finds, reads and commands Socomec COUNTIS meters on an RS485 bus.
 
 Only one program can use a port: stop Home Assistant, or disable its bus, before.
 """
-# A blank line is a line break in the help.
+# In the help, a blank line is shown as a line break.
 EXIT_CODES = "\n\n".join(
     (
         "Exit codes:",
@@ -66,7 +66,7 @@ def _run(options: Options, command: Coroutine[Any, Any, Exit]) -> None:
     if options.debug:
         logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(message)s")
     else:
-        # A failure is printed once, as a sentence.
+        # Log nothing, because each failure is printed as a sentence.
         logging.basicConfig(handlers=[logging.NullHandler()])
     raise typer.Exit(asyncio.run(command))
 

@@ -36,11 +36,14 @@ COUNTER_DECIMALS = 2  # steps of 10 Wh
 
 type Result = dict[str, Any]
 type Command = Callable[[Meter, Result], Awaitable[None]]
-"""Commands a meter, and adds to its result, which is kept if the command fails."""
+"""Sends a command to a meter, and adds entries to the result of the meter.
+
+If the command fails, the entries added so far are kept.
+"""
 
 
 async def async_reset_partial_command(entered: Entered) -> Exit:
-    """Set the partial counters to zero; the readings before are printed first."""
+    """Set the partial counters to zero, and print their readings before and after."""
     rows = Rows(entered.output, *METER_COLUMNS, Column("", 6), *COUNTER_COLUMNS)
 
     def show(meter: Meter, when: str, values: Values) -> None:
@@ -65,6 +68,7 @@ async def async_reset_partial_command(entered: Entered) -> Exit:
         try:
             await async_reset_partial_counters(meter, publish)
         except BaseException:
+            # The last reading does not confirm the reset.
             result.pop("after", None)
             raise
         show(meter, "after", result["after"])
@@ -131,7 +135,11 @@ async def _async_each(
     first: Callable[[OpenBus], Awaitable[None]] | None = None,
     common: Mapping[str, Any] | None = None,
 ) -> Exit:
-    """Command each meter, also after one that failed."""
+    """Send the command to each meter, also after a failure of another meter.
+
+    `first` is called once before that. `common` is the part of the JSON output that is
+    the same for all meters.
+    """
     try:
         async with entered.connection.open(entered.settings) as opened:
             if first is not None:

@@ -27,35 +27,38 @@ from socomec_countis import (
 
 type Kind = Literal["port", "tcp", "rtu_over_tcp"]
 
-# s; bounds connecting. The bus has a shorter timeout for each response.
+# s until the client is connected. The bus has a shorter timeout for each response.
 CONNECTION_TIMEOUT = 5.0
 
-# Another program, or the last command, may have closed the port or the gateway just
-# before. Our choice: 0.5 s in all.
+# A port or gateway that was just closed by another program or by the last command may
+# be busy, so opening it is retried. Our choice: 0.5 s in total.
 OPEN_ATTEMPTS = 3
 OPEN_RETRY_DELAY = 0.25  # s
-# s in which the client closes the port in the background. Until then, the port is
-# locked, and the end of the event loop would leave it open.
+# s; the client closes the port in the background within this time. If the event loop
+# ended earlier, the client would not close the port. An open port is locked.
 CLOSE_SECONDS = 0.05
 
-# s until a response begins, where it takes longer than on a serial port. A network
-# collects bytes into packets. A Modbus TCP gateway reports the end of its own timeout.
+# s until a response begins; None is the default of a serial port. A network adds its
+# delay. A Modbus TCP gateway has a timeout of its own, after which it reports a lost
+# response.
 RESPONSE_TIMEOUTS: dict[Kind, float | None] = {
     "port": None,
     "rtu_over_tcp": 0.5,
     "tcp": 1.5,
 }
-SOCKET_BAUDRATE = 115_200  # of a network, which has none: no gap between frames
+# baud; a socket has no line speed, but the client derives the gap between frames from
+# this value. The gap is shortest at a high speed.
+SOCKET_BAUDRATE = 115_200
 
 
 class CannotOpenError(ModbusConnectionError):
     """The port or the gateway cannot be opened."""
 
     def __init__(self, error: BaseException) -> None:
-        """Keep the reason of the operating system, the deepest cause of an error."""
+        """Keep the reason of the operating system, from the causes of `error`."""
         self.number: int | None = None
         """The error number, None if the client does not report one."""
-        # The errors of a connection only repeat the name of the port.
+        # The texts of these errors only repeat the name of the port.
         is_connection = isinstance(error, ModbusConnectionError | ModbusTimeoutError)
         reason = "" if is_connection else str(error)
         cause: BaseException | None = error
@@ -71,7 +74,7 @@ class CannotOpenError(ModbusConnectionError):
 
 @dataclass(frozen=True)
 class Connection:
-    """The port or gateway at the end of a bus, as entered."""
+    """The port or gateway of a bus, as the user entered it."""
 
     kind: Kind
     target: str
@@ -87,7 +90,7 @@ class Connection:
 
     @property
     def is_serial(self) -> bool:
-        """Return whether parity and stop bits can be chosen."""
+        """Return whether the bus is on a serial port, so that parity is set here."""
         return self.kind == "port"
 
     @property
@@ -122,7 +125,7 @@ class Connection:
             try:
                 connection = await connect_from_args(self._arguments(settings))
                 break
-            except Exception as err:  # a client may raise any error of its port
+            except Exception as err:  # a client may raise errors of any class
                 error = CannotOpenError(err)
                 if not attempts_left or error.number in {errno.ENOENT, errno.EINVAL}:
                     raise error from err
@@ -150,7 +153,7 @@ class Connection:
         Raises `CannotOpenError` if the port cannot be opened with any of them.
         """
         if not self.is_serial:
-            return list(settings[:1])  # the gateway has the settings of the bus
+            return list(settings[:1])  # the gateway sets parity and stop bits
         usable: list[LineSettings] = []
         errors: dict[tuple[str, int], CannotOpenError | None] = {}
         for each in settings:
@@ -169,9 +172,10 @@ class Connection:
     ) -> CannotOpenError | None:
         """Return the error of a port that does not support these settings, or None.
 
-        An operating system reports a setting that a port ignores only if no other
-        setting changes. So the port is opened twice. Raises `CannotOpenError` for any
-        other reason.
+        The operating system reports an unsupported setting only if no other setting
+        changes at the same time. The first opening may change others, so the port is
+        opened twice. Raises `CannotOpenError` if the port does not open for any other
+        reason.
         """
         try:
             for _ in range(2):

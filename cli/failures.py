@@ -21,11 +21,13 @@ from socomec_countis.load_curve import NoLoadCurveError
 
 from .connection import CannotOpenError, Connection
 
-# Clients do not wrap each error of the operating system during a request.
+# During a request, clients do not convert each `OSError` to a `ModbusError`.
 ERRORS = (ModbusError, CountisError, OSError)
 
 NO_RESPONSE = "no_response"
 PORT_IN_USE = "that no other program uses the port, Home Assistant included"
+# The likely causes if a port or gateway cannot be opened, by error number. Each text
+# continues a sentence after "check".
 BY_NUMBER: Mapping[int | None, str] = {
     errno.ENOENT: "that the adapter is plugged in, and its name"
     " (names in /dev/serial/by-id stay the same)",
@@ -46,7 +48,7 @@ class Failure:
     """A name for scripts, which never changes."""
     message: str
     check: str
-    """The likely causes, the most likely one first."""
+    """The likely causes, the most likely one first, as words after "check"."""
 
     def as_json(self) -> dict[str, str]:
         """Return the failure as JSON content."""
@@ -57,8 +59,9 @@ class Failure:
         return f"{self.message}: check {self.check}."
 
 
-# The first class that fits an error decides. `{place}` is the unit ID, `{reason}` the
-# text of the error.
+# The first class of which an error is an instance selects the failure, so the order
+# matters. `{place}` is "at unit ID 5" or "on the bus", `{reason}` is the text of the
+# error.
 FAILURES: Mapping[type[Exception], Failure] = {
     NotACountisError: Failure(
         "not_a_countis",

@@ -16,7 +16,7 @@ class Interrupt:
         self.requested = False
 
     def __enter__(self) -> Self:
-        """Take the signals over; the event loop has to run."""
+        """Replace the handlers of the signals; the event loop has to be running."""
         self._event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
@@ -25,7 +25,7 @@ class Interrupt:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Restore the handlers from before."""
+        """Restore the previous handlers of the signals."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 

@@ -18,7 +18,7 @@ from .plots import ticks_of
 
 TIME = "%Y-%m-%d %H:%M"
 CSV_COLUMNS = ("unit_id", "time", "watts", "complete")
-PLOT_HEIGHT = 16  # lines, which leave room for a few rows on a terminal of 24
+PLOT_HEIGHT = 16  # lines; leaves room for other output on a terminal of 24 lines
 
 
 async def async_load_curve(entered: Entered, path: Path | None) -> Exit:
@@ -57,7 +57,7 @@ async def _async_read(entered: Entered, meter: Meter) -> LoadCurve:
 
 
 def _show(entered: Entered, meter: Meter, curve: LoadCurve) -> None:
-    """Print the records, or plot them on a terminal, for which they are too many."""
+    """Print the records; plot them on a terminal, where a table would be too long."""
     output = entered.output
     if output.as_json:
         return
@@ -80,7 +80,7 @@ def _show(entered: Entered, meter: Meter, curve: LoadCurve) -> None:
 
 def plot(records: Sequence[LoadRecord], width: int) -> str:
     """Return a plot of the power, with colours as escape sequences."""
-    import plotext  # noqa: PLC0415 (0.2 s, which the other commands do not need)
+    import plotext  # noqa: PLC0415 (plotext takes 0.2 s to import)
 
     known = [record for record in records if record.watts is not None]
     plotext.clear_figure()

@@ -1,4 +1,4 @@
-"""The meters of a command, one after the other."""
+"""Runs an action for each meter of a command, one meter after the other."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -15,10 +15,10 @@ from .options import Entered
 async def async_for_each(
     entered: Entered, action: Callable[[Meter], Awaitable[Exit]]
 ) -> Exit:
-    """Do the same with each meter, also after one that failed.
+    """Run the action for each meter, also after a failure of another meter.
 
-    Prints each failure. Returns `FAILED` if there was one, otherwise the exit code of
-    the actions that is not `DONE`.
+    Prints each failure. Returns `FAILED` if there was one. Otherwise, returns the last
+    exit code of an action other than `DONE`, or `DONE`.
     """
     output = entered.output
     exit_code = Exit.DONE

@@ -1,4 +1,4 @@
-"""Watches the meters of a bus: polls them, and keeps their values for a screen."""
+"""Polls the meters of a bus, and keeps their values for the command `watch`."""
 
 import asyncio
 from collections import deque
@@ -24,10 +24,10 @@ from .connection import Connection, async_find_meter
 from .failures import ERRORS, NO_RESPONSE, Failure, failure
 from .tables import PHASES
 
-# s until a meter that was never online is tried again. Each attempt takes some s of the
-# bus if the meter does not respond, which the other meters miss.
+# s until a meter that was never online is tried again. If the meter does not respond,
+# each attempt takes several seconds, in which the other meters are not read.
 FIND_PAUSE = 10.0
-RETRY_PAUSE = 1.0  # s; the same for a meter that responds, but not with its profile
+RETRY_PAUSE = 1.0  # s; the same if a meter responds, but its profile cannot be taken
 
 
 class Power(NamedTuple):
@@ -41,7 +41,7 @@ class Power(NamedTuple):
 
 @dataclass
 class Watched:
-    """A meter on the screen."""
+    """A meter of the command `watch`, with its values."""
 
     unit_id: int
     powers: deque[Power]
@@ -56,12 +56,12 @@ class Watched:
 
     @property
     def online(self) -> bool:
-        """Return whether the last request had a response."""
+        """Return whether the meter has been read, and is not offline now."""
         return bool(self.values) and self.failed is None
 
 
 class Monitor:
-    """Polls meters, and looks for those that have not responded yet."""
+    """Polls meters, and keeps trying those that have not responded yet."""
 
     def __init__(
         self,
@@ -71,9 +71,10 @@ class Monitor:
         minutes: int,
         profiles: Mapping[int, Profile],
     ) -> None:
-        """Initialize the monitor; `minutes` is for how long the power is kept.
+        """Initialize the monitor.
 
-        `profiles` are those that a scan has taken, by unit ID.
+        The power of the last `minutes` is kept. `profiles` are those that a scan has
+        taken, by unit ID.
         """
         self._opened = opened
         self._connection = connection
@@ -85,12 +86,12 @@ class Monitor:
 
     @property
     def has_no_meter(self) -> bool:
-        """Return whether each meter had a request, and none has ever responded."""
+        """Return whether each meter was tried at least once, and none was found."""
         return not self._untried and all(each.meter is None for each in self.meters)
 
     @property
     def bus_used(self) -> float:
-        """Return the part of the time that transactions take."""
+        """Return the part of the time that transactions take, from 0 to 1."""
         bus = self._opened.bus
         return bus.used_seconds / max(bus.seconds, 1)
 
@@ -110,7 +111,7 @@ class Monitor:
             tasks.create_task(self._async_find_all())
 
     async def _async_find_all(self) -> None:
-        """Find the meters one by one, and again those that do not respond."""
+        """Find the meters one by one, and try those again that were not found."""
         while missing := [each for each in self.meters if each.meter is None]:
             for watched in missing:
                 await self._async_find(watched)

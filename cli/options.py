@@ -18,7 +18,8 @@ from .connection import Connection
 from .output import Output
 
 MODBUS_TCP_PORT = 502
-# 9600 baud and 8N2. A meter in AUTO mode, or with one stop bit, responds as well.
+# 9600 baud and 8N2. A meter in AUTO mode responds to these settings, and also a meter
+# that is set to 9600 baud and 8N1.
 USUAL = SCAN_SETTINGS[0]
 UNIT_ID_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 BUS = "Bus (one of the first three)"
@@ -129,7 +130,7 @@ class Entered:
 
     connection: Connection
     settings: LineSettings
-    """The settings of the bus, those that were not entered by default."""
+    """The settings of the bus; those that the user did not enter have their default."""
     scanned: Sequence[LineSettings]
     """The settings that a scan tries."""
     unit_ids: Sequence[int]
@@ -138,9 +139,9 @@ class Entered:
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the shared options, which it takes as its first argument.
+    """Add the shared options to a command.
 
-    The first parameter of the command is an `Options`.
+    The command receives them as its first argument, an `Options`.
     """
     hints = get_type_hints(Options, include_extras=True)
     shared = [
@@ -219,7 +220,7 @@ def _connections(options: Options) -> list[Connection]:
 
 
 def _host_and_port(option: str, text: str) -> tuple[str, int | None]:
-    """Split 192.168.1.20:502, or [fe80::1]:502."""
+    """Split text such as 192.168.1.20:502 or [fe80::1]:502. Raises `UsageError`."""
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
@@ -232,7 +233,10 @@ def _host_and_port(option: str, text: str) -> tuple[str, int | None]:
 
 
 def _one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
-    """Return the value as one of the values, None for None."""
+    """Return the one of `values` that equals `value`, None if `value` is None.
+
+    Raises `UsageError` if none of them does.
+    """
     if value is None:
         return None
     for each in values:

@@ -17,9 +17,9 @@ from rich.text import Text
 from .exit_codes import Exit
 from .failures import Failure
 
-# Characters of a line in a pipe or a file, which no table reaches: nothing is wrapped.
+# Characters of a line in a pipe or a file. Tables are narrower, so no line is wrapped.
 PIPE_WIDTH = 1000
-BAR_WIDTH = 16  # characters, so that the texts beside the bar fit into 80
+BAR_WIDTH = 16  # characters; the bar and the text beside it fit into 80
 PERCENT_BETWEEN_LINES = 10
 
 
@@ -38,8 +38,8 @@ class _Console(Console):
 
     @override
     def on_broken_pipe(self) -> NoReturn:
-        """End without an error: the reader, such as `head`, has all that it needs."""
-        # Python flushes the stream once more at its end.
+        """End without an error: a reader such as `head` needs no more output."""
+        # Python flushes standard output again at exit, which must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.DONE)
 
@@ -84,7 +84,8 @@ class Output:
         self._print_error(text, "yellow")
 
     def _print_error(self, text: str, style: str) -> None:
-        # Only the console of a bar can print above it, if both are one terminal.
+        # If standard error and the bar are on the same terminal, only the console of
+        # the bar can print above the bar.
         is_terminal = self.errors.is_terminal
         console = (is_terminal and self._bar_console) or self.errors
         console.print(Text(text, style=style))
@@ -109,7 +110,7 @@ class Output:
     @contextmanager
     def progress(self) -> Iterator[Progression]:
         """Show the progress of a command while the context is entered."""
-        # The rows that are printed meanwhile have to be on the same console.
+        # The rows that are printed above the bar have to be on the same console.
         on_output = self.console.is_terminal and not self.as_json
         console = self.console if on_output else self.errors
         progression = Progression(console)
@@ -169,7 +170,7 @@ class Progression:
         self._line = -1
 
     def show(self, part: float, text: str, seconds_left: float | None = None) -> None:
-        """Show the part that is done, from 0 to 1, and the s that are left."""
+        """Show the part that is done, from 0 to 1, and the remaining time in s."""
         if seconds_left is not None:
             text = f"{text}, {duration(seconds_left)} left"
         self.bar.update(self._task, completed=part, description=text)
@@ -181,7 +182,7 @@ class Progression:
 
 
 def duration(seconds: float) -> str:
-    """Return s as minutes and seconds."""
+    """Return a duration in s as text in minutes and seconds."""
     minutes, rest = divmod(round(max(seconds, 0)), 60)
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
@@ -192,7 +193,7 @@ def number(value: float | None, decimals: int = 0) -> str:
 
 
 def rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Return values without the digits that only their binary form has."""
+    """Return values with 3 decimals, without rounding errors of binary fractions."""
     return {
         name: None if value is None else round(value, 3)
         for name, value in values.items()

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 import math
 
+# Highest number of steps between the lowest and the highest value; our choice.
 MOST_TICKS = 5
-# W between two ticks; the last ones are for a meter with transformers.
+# W between two ticks; the largest ones are for a meter with current transformers.
 STEPS = tuple(n * 10**power for power in range(1, 8) for n in (1, 2, 5))
 
 

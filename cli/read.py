@@ -50,7 +50,10 @@ async def async_read(entered: Entered) -> Exit:
 
 
 async def async_values(meter: Meter, blocks: Iterable[str] = BLOCKS) -> Values:
-    """Return the values of all supported blocks. Raises as `Meter.async_read`."""
+    """Return the values of those blocks that the meter supports.
+
+    Raises as `Meter.async_read`.
+    """
     meter.reads_details = True
     values: Values = {}
     for name in blocks:

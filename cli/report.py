@@ -1,4 +1,4 @@
-"""The command `report`: a file about a meter for its developers."""
+"""The command `report`: a file about a meter, for the developers of this project."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -77,7 +77,7 @@ async def _async_content(entered: Entered, meter: Meter) -> dict[str, Any]:
         },
         "bus": {
             "seconds": round(bus.seconds),
-            "answering_delay": round(bus.delay, 4),
+            "response_delay": round(bus.delay, 4),
             "traffic": {
                 str(unit_id): asdict(traffic)
                 for unit_id, traffic in sorted(bus.traffic.items())

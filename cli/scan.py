@@ -34,7 +34,7 @@ class BusScan:
         self._entered = entered
         self._timeout = timeout
         if timeout is not None and entered.connection.framing == "rtu":
-            # A probe has a shorter timeout than other requests.
+            # `Probe.async_send` subtracts this difference from the response timeout.
             self._timeout = timeout + RESPONSE_TIMEOUT - PROBE_TIMEOUT
         self._rows = Rows(
             entered.output,
@@ -49,14 +49,14 @@ class BusScan:
 
     @property
     def found(self) -> list[FoundMeter]:
-        """Return the meters by unit ID, each once."""
+        """Return the meters sorted by unit ID, each once."""
         found = self._scan.found if self._scan else []
         by_unit_id = {each.unit_id: each for each in found}
         return [by_unit_id[unit_id] for unit_id in sorted(by_unit_id)]
 
     @property
     def others(self) -> list[int]:
-        """Return the unit IDs of other devices and of responses that are not valid."""
+        """Return the unit IDs of other devices, and those with invalid responses."""
         others = self._scan.others if self._scan else set()
         return sorted(others - {each.unit_id for each in self.found})
 
@@ -66,7 +66,10 @@ class BusScan:
         return self._scan.progress if self._scan else 0
 
     async def async_run(self) -> None:
-        """Scan until the end, an error or Ctrl-C; `failed` is the error."""
+        """Scan until the end, an error or Ctrl-C.
+
+        An error is printed, and kept in `failed`.
+        """
         entered = self._entered
         connection = entered.connection
         with Interrupt() as interrupt, entered.output.progress() as progression:

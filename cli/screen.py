@@ -19,8 +19,8 @@ from .output import number
 from .plots import ticks_of
 from .tables import DECIMALS, PHASES
 
-PERIOD = 1.0  # s between two updates, as meters measure
-WIDE = 120  # characters from which the table has the columns of `WIDE_COLUMNS`
+PERIOD = 1.0  # s between two updates; a meter measures once in this time
+WIDE = 120  # characters; a terminal of at least this width shows `WIDE_COLUMNS`
 
 # Each column: its heading, its quantity, and the unit that decides its decimals.
 COLUMNS = (
@@ -42,6 +42,7 @@ WIDE_COLUMNS = (
     ("L3 A", "current_l3", "A"),
 )
 COLOURS = ("red", "green", "blue")
+# Each line below the phases: its label, its quantity and its unit.
 OTHERS = (
     ("power", "power", "W"),
     ("frequency", "frequency", "Hz"),
@@ -53,7 +54,8 @@ OTHERS = (
     ("Er+ partial", "partial_energy_reactive", "kvarh"),
     *((f"Ea+ tariff {n}", f"tariff_{n}_energy", "kWh") for n in range(1, 5)),
 )
-# The plot begins with a short time, so that it is not empty.
+# min; length of the time axis at the start. The axis grows with the points, so that the
+# plot is not almost empty at first.
 SHORTEST_MINUTES = 1
 POOR = 0.98  # part of valid responses below which the quality is marked; our choice
 
@@ -161,7 +163,7 @@ class WatchApp(App[None]):
         return [*cells, self._quality(watched)]
 
     def _quality(self, watched: Watched) -> Text:
-        """Return the part of valid responses, or that the meter is offline."""
+        """Return the part of valid responses, "starting" or "offline"."""
         if not watched.online:
             is_new = watched.failed is None
             return Text(

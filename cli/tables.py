@@ -10,6 +10,7 @@ from socomec_countis import Values
 
 from .output import Output, number
 
+# Decimals by unit; values with other units have none.
 DECIMALS = {"V": 2, "A": 3, "Hz": 2, "1": 3, "kWh": 2, "kvarh": 2}
 PHASES = ("l1", "l2", "l3")
 PERIODS = ("today", "yesterday", "this week", "last week", "this month", "last month")
@@ -136,7 +137,7 @@ QUANTITIES = {
 
 
 def tables_of(output: Output, values: Values, units: Units) -> Iterator[Table]:
-    """Yield the tables of all values; a quantity of no layout comes last."""
+    """Yield the tables of all values; quantities without a layout come last."""
     others = [Line(name, [name]) for name in values if name not in QUANTITIES]
     for layout in (*LAYOUTS, Layout([""], others)):
         if (table := layout.table(output, values, units)) is not None:

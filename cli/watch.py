@@ -20,7 +20,7 @@ from .tables import DECIMALS
 PERIOD = 1.0  # s between two lines of a meter
 TIME_OF_DAY = slice(11, 19)  # characters of an ISO time
 
-# The heading of each column, its quantity, and the unit of its decimals.
+# Each column: its heading, its quantity, and the unit that decides its decimals.
 COLUMNS = (
     ("W", "power", "W"),
     ("W L1", "power_l1", "W"),
@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 async def async_watch(entered: Entered, minutes: int) -> Exit:
-    """Watch the meters until the user ends it; `minutes` of power are plotted."""
+    """Show the meters until the user quits; `minutes` of power are plotted."""
     profiles: dict[int, Profile] = {}
     if not entered.unit_ids:
         scan = BusScan(entered)
@@ -85,7 +85,7 @@ async def _async_print(
 ) -> Exit:
     """Print a line for each meter each second, until Ctrl-C.
 
-    If no meter responds at the start, fail.
+    Returns `FAILED` if no meter responds at the start.
     """
     output = entered.output
     rows = Rows(
@@ -123,7 +123,7 @@ def _print_values(entered: Entered, watched: Watched, rows: Rows) -> None:
 def _print_failure(
     entered: Entered, watched: Watched, printed: dict[int, str | None]
 ) -> None:
-    """Print why a meter is offline, once for each time."""
+    """Print why a meter is offline, when it goes offline or the reason changes."""
     kind = watched.failed.kind if watched.failed else None
     if watched.failed is not None and printed.get(watched.unit_id) != kind:
         entered.output.fail(watched.failed)

@@ -25,7 +25,7 @@ SAVE_INTERVAL = 10  # s; a lost interval only lowers the counters by some Wh
 USAGE_ERROR = 2  # exit status, as of argparse
 TCP_PORTS = range(0x10000)
 MAX_RECORDS = 4320  # of a load curve
-MAX_RESPONSE_DELAY = 10.0  # s; longer than each client waits
+MAX_RESPONSE_DELAY = 10.0  # s; longer than any response timeout
 
 
 class StartError(Exception):
@@ -215,7 +215,7 @@ def restore(meters: Sequence[Meter], state: Path) -> None:
 def save(meters: Sequence[Meter], state: Path) -> None:
     """Write the counters of the meters to a file. Raises `StartError`."""
     counters = {meter.unit_id: meter.count().as_dict() for meter in meters}
-    # Replaced as a whole, so that the file is complete at any moment.
+    # Replace the file as a whole, so that it is complete at any moment.
     written = state.with_name(f"{state.name}.new")
     try:
         written.write_text(json.dumps(counters), encoding="utf-8")
@@ -227,8 +227,9 @@ def save(meters: Sequence[Meter], state: Path) -> None:
 
 def reason(err: OSError) -> str:
     """Return the text of the operating system for an error."""
-    # asyncio replaces the text of the operating system. Errors of name resolution have
-    # negative numbers, and some errors of asyncio have none.
+    # asyncio replaces `strerror` by a text of its own, so the error number selects the
+    # text. Errors of name resolution have negative numbers, and some errors of asyncio
+    # have none.
     if err.errno is not None and err.errno > 0:
         return os.strerror(err.errno)
     return err.strerror or str(err)

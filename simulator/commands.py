@@ -45,7 +45,7 @@ def reset_tariffs(counters: Counters, tariff_count: int, bits: int) -> bool:
 
 
 def set_tariff(counters: Counters, tariff_count: int, tariff: int) -> bool:
-    """Count in this tariff from now on (register 40481)."""
+    """Select the tariff in which the meter counts (register 40481)."""
     if not 1 <= tariff <= tariff_count:
         return False
     counters.tariff = tariff

@@ -5,7 +5,8 @@ from datetime import date
 from typing import Any, Self
 
 TARIFF_COUNT = 4
-# Wh or varh at which a counter starts again at 0: register 36864, in steps of 10 Wh.
+# In Wh or varh: a counter rolls over to 0 at this value. Register 36864 contains the
+# value in steps of 10 Wh.
 OVERFLOW_WH = 999_999_999 * 10
 
 
@@ -14,7 +15,7 @@ class Period:
     """The current day, week or month. All energies are in Wh."""
 
     number: int
-    """Identifies the day, week or month among its kind."""
+    """Number of the day, week or month. The next one has the next number."""
     consumed_at_start: float
     """The total counter at the start of the period."""
     produced_at_start: float
@@ -42,7 +43,7 @@ class Counters:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Self:
-        """Return the counters that `as_dict` returned."""
+        """Return the counters from a result of `as_dict`."""
         periods = [Period(**period) for period in saved.get("periods", [])]
         return cls(**saved | {"periods": periods})
 

@@ -15,9 +15,9 @@ SATURDAY = 5
 type DayTable = tuple[tuple[int, float], ...]
 """Pairs of an hour and a value. The value applies from this hour to the next pair."""
 
-# The values that follow, and those in the functions, are our choice.
+# The values for the house and the weather are our choice, not measurements.
 
-# Which part of the lights and appliances of a house is in use: 0 to 1.
+# The part of the lights and appliances of a house that is in use: 0 to 1.
 IN_USE_ON_WEEKDAY: DayTable = (
     (0, 0.0),
     (6, 0.9),
@@ -41,7 +41,7 @@ LIGHTS_WATTS = 240
 # How many minutes of each 15 minutes the heat pump runs.
 HEATING_MINUTES: DayTable = ((0, 3), (5, 9), (9, 6), (16, 8), (22, 3))
 
-# Tariff 1 applies from 6 to 22 o'clock, tariff 2 in the night.
+# Tariff 1 applies from 06:00 to 22:00, tariff 2 at night.
 DAY_TARIFF_HOURS = (6, 22)
 
 # The part of the sunshine that reaches the ground on the darkest day.
@@ -60,8 +60,8 @@ class Moment:
     def of(cls, second: int, noon: int) -> Moment:
         """Return the moment of a second since 1970.
 
-        `noon` is a second since 1970 with the sun at its highest, on any day. Its date
-        is that of the nearest 12:00 UTC.
+        `noon` is a solar noon in s since 1970, of any day. The date of this noon is
+        that of the nearest 12:00 UTC.
         """
         date_of_noon = round((noon - DAY_SECONDS / 2) / DAY_SECONDS)
         since_midnight = second - noon + DAY_SECONDS // 2
@@ -80,7 +80,7 @@ class Moment:
 
 @lru_cache(maxsize=64)
 def _random(seed: int, series: int, index: int) -> float:
-    """Return a number of a series of random numbers from 0 to 1."""
+    """Return the number at an index of a series of random numbers from 0 to 1."""
     return Random((seed * 131 + series) * 1_000_003 + index).random()
 
 
@@ -92,11 +92,12 @@ def weather(seed: int, moment: Moment) -> float:
 def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, float]:
     """Return the power of the appliances on each phase in W.
 
-    `minute` counts minutes from any moment, which shifts the runs of the appliances.
+    `minute` counts minutes from any moment. Another moment only shifts the times at
+    which the appliances run.
     """
     in_use = moment.of_table(IN_USE_AT_WEEKEND if moment.weekend else IN_USE_ON_WEEKDAY)
-    # The kettle may run once in 20 minutes, the oven once in 45 minutes. One random
-    # number decides about a whole run.
+    # The kettle may run once in 20 minutes, the oven once in 45 minutes. For each of
+    # these intervals, one random number determines whether the appliance runs.
     kettle_runs = _random(seed, 1, minute // 20) < in_use
     oven_runs = _random(seed, 2, minute // 45) < in_use * 0.7
     fridge = 90 if minute % 30 < 12 else 0
@@ -108,7 +109,8 @@ def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, fl
 def heat_pump(minute: int, moment: Moment) -> float:
     """Return the power of the heat pump on each phase in W.
 
-    `minute` counts minutes from any moment, which shifts the runs of the heat pump.
+    `minute` counts minutes from any moment. Another moment only shifts the times at
+    which the heat pump runs.
     """
     return 800 if minute % 15 < moment.of_table(HEATING_MINUTES) else 20
 

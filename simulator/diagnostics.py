@@ -81,7 +81,7 @@ class Diagnostics:
         return cls(unit_id, baudrate, blocks, is_split, registers)
 
     def word(self, address: int) -> int | None:
-        """Return the register at a register address, or None if not available."""
+        """Return the value of a register, or None if not available."""
         word = self.registers.get(address, RESERVED)
         return None if word == RESERVED else word
 

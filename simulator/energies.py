@@ -94,7 +94,8 @@ def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
 def _steps(energy: float, step: int) -> int:
     """Return an energy in Wh or varh as a number of complete steps.
 
-    At OVERFLOW_WH, the number starts again at 0.
+    The number rolls over to 0 at OVERFLOW_WH.
     """
-    # The rounding error of many additions is less than 1e-6 Wh.
+    # Add 1e-6 Wh, because the smaller rounding error of many additions could otherwise
+    # remove a complete step.
     return int((energy + 1e-6) % OVERFLOW_WH // step)

@@ -43,7 +43,7 @@ TURNAROUND_SECONDS = 0.1  # s in which the meters carry out a broadcast; our cho
 
 
 class _SerialPort:
-    """The serial port of the gateway. Each write opens it if it is closed."""
+    """The serial port of the gateway. If the port is closed, a write opens it."""
 
     def __init__(self, line: Line, on_data: Callable[[bytes], None]) -> None:
         self.line = line
@@ -68,7 +68,7 @@ class _SerialPort:
             self._port = None
 
     def write(self, data: bytes) -> None:
-        """Send bytes to the line. An unplugged line loses them."""
+        """Send bytes to the line. If the line is unplugged, the bytes are lost."""
         with suppress(OSError):
             if self._port is None:
                 self.open()

@@ -7,7 +7,7 @@ def identification(model: str, serial: tuple[int, int, int]) -> dict[int, int]:
     """Return the registers of block 50000.
 
     `serial` contains the registers 50008 (year and week), 50009 (site and line) and
-    50010 (order). A meter with an empty `model` names no vendor, as early firmware.
+    50010 (order). With an empty `model`, the vendor is empty too, as in early firmware.
     """
     year_and_week, site_and_line, order = serial
     return {

@@ -2,7 +2,7 @@
 
     client - serial port - line - meters
 
-Bytes take the time that the speed of the line gives them. A meter begins its response
+The speed of the line determines the time of each byte. A meter begins its response
 after a delay. Faults change, delay or lose frames.
 """
 
@@ -23,8 +23,8 @@ from .ports import OnData, Port, TerminalPort
 
 BITS_PER_CHARACTER = 11  # start, 8 data bits, parity or second stop bit, stop
 DEFAULT_BAUDRATE = 9600
-# s of a response that the client receives at once. Shorter steps cost processor time,
-# and a USB adapter also collects bytes for some ms.
+# s; the client receives the bytes of this time in one write. Shorter times cost
+# processor time, and a USB adapter also collects bytes for some ms.
 SLICE_SECONDS = 0.005
 
 
@@ -78,7 +78,7 @@ ANOTHER_FUNCTION = Fault(_of_another_function)
 ZEROS = Fault(lambda frame: _filled(frame, 0x00))
 """All registers read 0, as while a meter starts up."""
 ONES = Fault(lambda frame: _filled(frame, 0xFF))
-"""All registers read "not available"."""
+"""All registers read 0xFFFF."""
 BUSY = Fault(_busy)
 """The response is exception 6."""
 
@@ -111,7 +111,7 @@ class Line:
     ) -> None:
         """Connect the meters to a line.
 
-        `baudrate` sets the time that bytes take. `response_delay` is the time in
+        `baudrate` sets the time of each byte. `response_delay` is the time in
         seconds from the end of a request to its response. `link` is the path of a
         symbolic link to the port. `port_type` is `TerminalPort` or `MemoryPort`.
         """
@@ -126,7 +126,7 @@ class Line:
         self.meter_baudrate: int | None = None
         """The speed at which the meters receive, or None for any speed."""
         self.cut = False
-        """Whether the line carries no frames."""
+        """Whether the line is interrupted, so that no frame arrives."""
         self.echoes = False
         """Whether the adapter of the client returns each request."""
         self.response_prefix = b""
@@ -136,9 +136,9 @@ class Line:
         self.faults: deque[Fault] = deque()
         """The faults of the next responses."""
         self.fault: Callable[[], Fault] = Fault
-        """Returns the fault of each response after those in `faults`."""
+        """Returns the fault of each response while `faults` is empty."""
         self.on_request: Callable[[bytes], None] | None = None
-        """Called with each request when the meters have received its last byte."""
+        """Called with each request when its last byte is due, also on a cut line."""
         self.on_response: Callable[[bytes], None] | None = None
         """Called with each response when the client has received its last byte."""
         self.requests: list[bytes] = []
@@ -215,7 +215,7 @@ class Line:
             self.link.unlink()
 
     def _on_request(self, data: bytes) -> None:
-        """Collect the bytes of a request until they have passed the line."""
+        """Collect bytes of a request, and calculate when the last one arrives."""
         if self._client is None:
             return
         if self._responding is not None:
@@ -233,7 +233,7 @@ class Line:
         )
 
     def _on_arrival(self) -> None:
-        # The due time is exact. The event loop calls a little later.
+        # The event loop calls this method a little late. The due time is exact.
         if self._arrival is not None:
             self._requested_at = self._arrival.when()
         frame, self._request, self._arrival = bytes(self._request), bytearray(), None
@@ -271,13 +271,12 @@ class Line:
         """Send a response to the client, beginning at a time of the event loop."""
         await asyncio.sleep(begin - self._loop.time())
         self._responding = asyncio.current_task()
+        half = len(frame) // 2 if pause else 0
         try:
             if pause:
-                half = len(frame) // 2
                 await self._put(frame[:half], begin)
                 begin = self._loop.time() + pause
-                frame = frame[half:]
-            await self._put(frame, begin)
+            await self._put(frame[half:], begin)
         finally:
             self._responding = None
         if self.on_response is not None:

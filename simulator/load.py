@@ -21,7 +21,7 @@ from .days import (
 
 type Phases = tuple[Phase, Phase, Phase]
 
-SLOT_SECONDS = 5  # a load has constant power for this time, which keeps counting fast
+SLOT_SECONDS = 5  # s of constant power, so that a meter counts fast
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class Phase:
     """Reactive power in var. Positive if inductive."""
     volts: float = 230
     shift: float = 0
-    """Degrees that the voltage leads its usual angle, 120 after the previous phase."""
+    """Degrees by which the voltage leads its usual angle.
+
+    The usual angle is 120 degrees behind the previous phase.
+    """
 
 
 class Load(Protocol):
@@ -65,11 +68,14 @@ class House:
     solar_peak: float = 0
     """Peak power of the solar roof in W, or 0 without a roof."""
     noon: int = DAY_SECONDS // 2
-    """A second since 1970 with the sun at its highest, on any day."""
+    """A solar noon in s since 1970, of any day."""
     slot_seconds: int = SLOT_SECONDS
-    """Time of constant power."""
+    """Seconds for which the power is constant."""
     lifelike: bool = False
-    """Whether there are weather, nights and weekends. If not, all hours are alike."""
+    """Whether there are weather, nights and weekends.
+
+    If not, the consumption is similar at all hours.
+    """
 
     def phases(self, second: int) -> Phases:
         """Return the three phases in a second since 1970."""
@@ -84,9 +90,9 @@ class Inverter:
     peak: float = 6000
     """Peak power in W."""
     noon: int = DAY_SECONDS // 2
-    """A second since 1970 with the sun at its highest, on any day."""
+    """A solar noon in s since 1970, of any day."""
     lifelike: bool = False
-    """Whether there is weather. If not, all days are alike."""
+    """Whether there is weather. If not, all days are equally sunny."""
 
     def phases(self, second: int) -> Phases:
         """Return the three phases in a second since 1970."""
@@ -162,7 +168,7 @@ def _noise(seed: int, slot: int) -> Random:
 
 
 def _drift(seed: int, series: int, second: int) -> float:
-    """Return a number from -1 to 1 that changes over minutes, as a mains voltage."""
+    """Return a number from -1 to 1 that changes slowly, as a mains voltage does."""
     minute, seconds = divmod(second, MINUTE_SECONDS)
     before, after = (
         _drift_at(seed, series, minute),

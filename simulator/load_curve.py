@@ -27,8 +27,9 @@ HEADER_WORDS = 6
 RECORD_WORDS = 4
 
 YEAR_2000 = 946_684_800  # s since 1970; the table counts dates from 2000-01-01
-TIME_ZONE_SECONDS = 900  # all time zones differ from UTC by a multiple of it
-# A value of 0xFFFF would read "not available". The limit is our choice.
+TIME_ZONE_SECONDS = 900  # all time zones differ from UTC by a multiple of 15 min
+# A higher mean power reads as this value, because 0xFFFF means "not available". The
+# table gives no limit, so this one is our choice.
 MAX_VALUE = 0xFFFE
 
 WATTS = 0
@@ -51,18 +52,18 @@ class Record:
     utc_offset: int
     """Seconds by which the meter's clock is ahead of UTC, in steps of 15 minutes."""
     seconds: int = 0
-    """Time of the period in which the meter has counted."""
+    """Seconds of the period during which the meter has counted."""
     watt_hours: float = 0
     """Consumed active energy."""
 
     @property
     def end(self) -> int:
-        """Seconds since 1970 by the meter's clock."""
+        """The end of the period in s since 1970 by the meter's clock."""
         return self.start + self.period
 
     @property
     def watts(self) -> float:
-        """Mean consumed active power."""
+        """Mean consumed active power in W while the meter has counted."""
         return self.watt_hours * 3600 / self.seconds
 
     @property
@@ -78,12 +79,12 @@ class LoadCurve:
     depth: int = 4320
     """Number of records that the meter keeps.
 
-    The table does not give the number. The choice is 30 days of 10 minutes.
+    The table does not give the number. Our choice is 30 days of 10-minute periods.
     """
     period_unit: Literal["s", "min"] = "s"
     """Unit of the integration period in the header."""
     stamp: Literal["start", "end"] = "end"
-    """The moment of the period that the date of a record means."""
+    """Whether the date of a record is the start or the end of its period."""
     time_base: Literal["local", "utc"] = "local"
     """Whether a date is the time of the meter's clock, or UTC."""
     order: Literal["oldest first", "newest first"] = "oldest first"
@@ -106,14 +107,14 @@ class LoadCurve:
     ) -> None:
         """Add the energy of some seconds, all within one integration period.
 
-        The seconds begin `at` seconds since 1970 by the meter's clock. `period` is in
-        seconds. `offset` is the number of seconds by which the meter's clock is ahead
-        of UTC.
+        The first of these seconds is `at`, in s since 1970 by the meter's clock.
+        `period` is in seconds. `offset` is the number of seconds by which the meter's
+        clock is ahead of UTC.
         """
         start = at - at % period
         record = self._open
         if record is None or (record.start, record.period) != (start, period):
-            # The open period does not reach its end if clock or period were set.
+            # If the clock or the period was set, the open period ends early.
             self._close()
             utc_offset = round(offset / TIME_ZONE_SECONDS) * TIME_ZONE_SECONDS
             record = self._open = Record(start, period, utc_offset)
@@ -150,8 +151,8 @@ class LoadCurve:
     def execute(self, command: int) -> bool:
         """Execute the value written to register 61440. Return False to refuse it.
 
-        RESET_POINTER takes a copy of the records. Records of later periods therefore do
-        not move the blocks that follow. The copy is our choice.
+        RESET_POINTER copies the records. A record that the meter adds later therefore
+        does not shift the blocks that are still to be read. The copy is our choice.
         """
         if command == RESET_POINTER:
             self._unread = self._ordered()

@@ -75,7 +75,10 @@ class Meter:
     unit_id: int = 1
     load: Load = field(default_factory=Constant)
     clock: Callable[[], float] = time.time
-    """Returns the seconds since 1970 at which the load is measured and counted."""
+    """Returns the true time in s since 1970, for which the load is calculated.
+
+    The meter's own clock may differ from this time.
+    """
     counters: Counters = field(default_factory=Counters)
     load_curve: LoadCurve | None = field(default_factory=LoadCurve)
     """None for a meter without a load curve, such as an E1x or E2x."""
@@ -102,7 +105,7 @@ class Meter:
     ignored_writes: set[int] = field(default_factory=set)
     """Register addresses of which the meter acknowledges writes without an effect."""
     has_partial_energies_reset: bool = False
-    """Whether the meter supports the command 40512, as an E1x or E2x."""
+    """Whether the meter supports the command 40512, as an E1x or E2x does."""
     tariff_count: int = TARIFF_COUNT
     """Number of tariffs: 1 to 8."""
     clock_has_short_year: bool = False
@@ -140,7 +143,7 @@ class Meter:
         now = int(self.clock())
         self.counters.start_periods(self._today())
         while self._counted_until < now:
-            # Midnight is always the end of an integration period.
+            # Each midnight ends an integration period, so no step crosses midnight.
             start = int(self._counted_until + self._clock_offset)
             period = self.integration_period
             seconds = min(period - start % period, now - self._counted_until)
@@ -164,7 +167,7 @@ class Meter:
             )
 
     def _count(self, seconds: int) -> float:
-        """Count these next seconds, and return the consumed energy in Wh."""
+        """Count the next `seconds` s, and return the consumed energy in Wh."""
         before = self.counters.consumed
         seen: Phases | None = None
         energies = (0.0, 0.0, 0.0)
@@ -224,7 +227,7 @@ class Meter:
         return block.kind is not Kind.COMMANDS
 
     def write(self, address: int, values: list[int]) -> ExcCodes | None:
-        """Write values from a register address, or return the exception."""
+        """Write values from a register address on. Return the exception, or None."""
         if address in self.refused_writes:
             return ExcCodes.ILLEGAL_ADDRESS
         self.count()
@@ -294,7 +297,10 @@ class Meter:
     # -- commands ------------------------------------------------------------
 
     def _commands(self) -> dict[int, Callable[[int], bool]]:
-        """Return the function of each command register. It returns False to refuse."""
+        """Return a function for each command register.
+
+        The function executes the written value, or returns False to refuse the value.
+        """
         counters, count = self.counters, self.tariff_count
         commands: dict[int, Callable[[int], bool]] = {
             ACTION: lambda action: action in ACTIONS,

@@ -69,7 +69,7 @@ def _voltages(phases: Phases) -> list[float]:
 
 
 def _powers(start: int, words: int, phases: Phases) -> dict[int, float]:
-    """Return values by register address, with `words` registers for each value.
+    """Return the powers by register address, with `words` registers for each value.
 
     The order is P, Q, S and PF of all phases, then P of each phase, Q of each phase,
     S of each phase, PF of each phase.

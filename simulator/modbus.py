@@ -1,4 +1,4 @@
-"""Modbus RTU frames, and the meters that execute requests."""
+"""Modbus RTU frames, and the execution of requests on the meters."""
 
 from collections.abc import Mapping
 import struct
@@ -31,15 +31,15 @@ def with_crc(content: bytes) -> bytes:
 
 
 def has_valid_crc(frame: bytes) -> bool:
-    """Return whether the CRC of a frame is the one of its content."""
+    """Return whether the CRC of a frame matches its content."""
     return len(frame) >= SHORTEST_FRAME and frame == with_crc(frame[:-2])
 
 
 def respond(meters: Mapping[int, Meter], frame: bytes) -> bytes:
     """Execute a request on the meters and return the response frame.
 
-    `meters` are by unit ID. Return b"" if no meter responds: to a damaged frame, to a
-    broadcast, and for a unit ID without a meter that is online.
+    `meters` are by unit ID. No meter responds to a damaged frame, to a broadcast, or to
+    the unit ID of an offline or missing meter. In these cases, return b"".
     """
     if not has_valid_crc(frame):
         return b""

@@ -1,8 +1,7 @@
 """Simulates the meter of a user from its diagnostics file.
 
-The load keeps the measured power, and the counters continue from their values. If
-another register of the simulated meter differs from the file, it has the value of the
-file.
+The load keeps the measured power. The counters and the clock continue from their
+values. All other registers in the file keep the value of the file.
 """
 
 from collections.abc import Callable
@@ -48,7 +47,7 @@ BLOCKS_OF = {
 STEPS_WH = (10, 1000)
 
 # Positions of the counters in their block. The second position of a total is that of
-# its number of overflows in block 36864.
+# its number of rollovers in block 36864.
 PARTIAL_POSITIONS = {
     "partial_consumed": 12,
     "partial_reactive": 14,
@@ -106,9 +105,10 @@ class _Player:
         return meter
 
     def _differences(self, meter: Meter, block: TableBlock) -> dict[int, int]:
-        """Return the registers of a block that the simulated meter shows differently.
+        """Return the registers of a block that differ from the simulated meter.
 
-        The frequency changes, so all registers of the measurements are returned.
+        The values are those of the file. The block of the measurements is returned as a
+        whole, because the simulated frequency changes.
         """
         shown = {} if block.start == METROLOGY else meter.registers(block)
         return {
@@ -170,7 +170,7 @@ class _Player:
         return default
 
     def _set_periods(self, meter: Meter) -> None:
-        """Set the energies of the current day, week and month."""
+        """Set the energies of the current and the previous day, week and month."""
         if not self.file.supports("periods"):
             return
         counters = meter.count()
@@ -185,7 +185,7 @@ class _Player:
             period.produced_at_start = counters.produced - produced
 
     def _total(self, name: str, position: int, overflow_position: int) -> float:
-        """Return a counter in Wh, with the energy of its overflows."""
+        """Return a counter in Wh, with the energy of its rollovers."""
         times = self.file.word(OVERFLOW + overflow_position) or 0
         return self._energy(name, position) + times * OVERFLOW_WH
 

@@ -45,14 +45,16 @@ class Port(Protocol):
 class TerminalPort:
     """A pseudo-terminal, which any program can open as a serial port.
 
-    The slave stays open, because the terminal closes with its last client.
+    This class also opens the slave. Otherwise, the terminal would close when the last
+    client closes the port.
     """
 
     def __init__(self, on_data: OnData) -> None:
         """Open the terminal, and read it in the running loop."""
         self._master, self._slave = pty.openpty()
         tty.setraw(self._slave)
-        # A full buffer loses bytes. A blocking write would stop the simulation.
+        # If the buffer is full, the bytes are lost, because a blocking write would stop
+        # the simulation.
         os.set_blocking(self._master, False)
         self.name = os.ttyname(self._slave)
         self._loop = asyncio.get_running_loop()
@@ -102,7 +104,7 @@ class MemoryPort:
         return cls._ports.get(os.path.realpath(path or ""))
 
     def write(self, data: bytes) -> int:
-        """Send bytes to the client. A port that is not open loses them."""
+        """Send bytes to the client. If no client is connected, the bytes are lost."""
         if self.transport is not None:
             self.transport.receive(data)
         return len(data)
@@ -166,8 +168,8 @@ def memory_opener[**P, T](
 ) -> Callable[..., Awaitable[T | tuple[MemoryTransport, asyncio.Protocol]]]:
     """Return a `create_serial_connection` that also opens ports in memory.
 
-    `open_other` opens all other ports. The function raises `OSError` if another client
-    has already opened the port in memory.
+    `open_other` opens all other ports. The returned function raises `OSError` if a
+    client has already opened the port in memory.
     """
 
     async def open_port(

@@ -37,8 +37,7 @@ def load_at(unit_ids: Sequence[int], index: int, noon: int, *, lifelike: bool) -
     """Return the load of the meter at `unit_ids[index]`.
 
     The first load is a house with a solar roof, the second is the inverter of this
-    roof, and all others are houses. `noon` is a second since 1970 with the sun at its
-    highest.
+    roof, and all others are houses. `noon` is a solar noon in s since 1970.
     """
     if index == 1:
         return Inverter(unit_ids[0], SOLAR_PEAK, noon=noon, lifelike=lifelike)
@@ -55,8 +54,8 @@ def meters_at(
 ) -> list[Meter]:
     """Return a meter for each unit ID, all with the same wiring errors.
 
-    `noon` is a second since 1970 with the sun at its highest. The default is the
-    current second, so that the roof produces at once.
+    `noon` is a solar noon in s since 1970. The default is the current time, so that the
+    roof produces at once.
     """
     now = int(time.time())
     if noon is None:

@@ -9,7 +9,8 @@ from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 
-# "Not available" in 16, 32 and signed 32 bits. Reserved registers read RESERVED too.
+# The values that mean "not available" in 16 bits, 32 bits and signed 32 bits. Reserved
+# registers read RESERVED too.
 RESERVED = 0xFFFF
 NOT_AVAILABLE = 0xFFFF_FFFF
 SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF

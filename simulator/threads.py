@@ -12,14 +12,14 @@ from .line import Line
 
 @contextmanager
 def line_in_thread(line: Line) -> Iterator[Line]:
-    """Run a line."""
+    """Run a line in a thread."""
     with _in_thread(line):
         yield line
 
 
 @contextmanager
 def gateway_in_thread[G: Gateway](line: Line, kind: Callable[[Line], G]) -> Iterator[G]:
-    """Run a line and the gateway that `kind` returns for this line."""
+    """Run a line, and the gateway that `kind` returns for this line, in a thread."""
     gateway = kind(line)
     with _in_thread(line, gateway):
         yield gateway

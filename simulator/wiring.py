@@ -1,4 +1,4 @@
-"""Wiring errors: loads as a meter measures them that is connected incorrectly."""
+"""Wiring errors: loads as an incorrectly connected meter measures them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -53,7 +53,7 @@ type AddMeter = Callable[..., Awaitable[FlowResult]]
 
 @dataclass
 class Clock:
-    """A clock that only a test sets."""
+    """A clock whose time changes only when a test sets it."""
 
     seconds: float = 1_750_000_000
     """In s since 1970."""
@@ -157,7 +157,7 @@ def coordinator_of(entry: CountisConfigEntry, unit_id: int = 1) -> CountisCoordi
 
 
 def reads(requests: Iterable[bytes], unit_id: int = 1) -> list[tuple[int, int]]:
-    """Return the register address and the number of registers of each read."""
+    """Return the register address and the count of each read of one unit ID."""
     return [
         (int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6]))
         for frame in list(requests)
@@ -173,7 +173,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def until_read(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Wait until all quantities that the entities of a bus show have been read."""
+    """Wait until each quantity that an entity of the bus shows is read."""
     await hass.async_block_till_done()
 
     def is_read() -> bool:
@@ -189,9 +189,9 @@ async def until_read(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
 
 
 async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
-    """Wait until each block of a meter is read or fails, or the meter is offline.
+    """Wait until each polled block is read again or fails, or the meter is offline.
 
-    Counters are read twice, because a second reading confirms the first one.
+    Wait for two readings of counters, because the second one confirms the first one.
     """
     coordinator = coordinator_of(entry, unit_id)
     names = {BLOCK_OF[each] for each in coordinator.async_contexts() if each}
@@ -239,7 +239,7 @@ async def unload_all(hass: HomeAssistant) -> None:
 
 
 def entity_id(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the entity ID of a key of a meter."""
+    """Return the ID of the entity of a meter with this key."""
     platform = PLATFORMS.get(key, "sensor")
     found = er.async_get(hass).async_get_entity_id(platform, DOMAIN, f"{serial}_{key}")
     assert found is not None, key
@@ -247,7 +247,7 @@ def entity_id(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
 
 
 def state(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the state of the entity of a key of a meter."""
+    """Return the state of the entity of a meter with this key."""
     found = hass.states.get(entity_id(hass, key, serial))
     assert found is not None, key
     return found.state

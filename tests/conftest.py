@@ -14,8 +14,8 @@ import pymodbus.transport.transport
 import pytest
 import serialx
 
-# The first import from the project. If it comes later, `tests` is the package of
-# Home Assistant.
+# Keep this import before the others from the project. If it comes later, the name
+# `tests` refers to the package of Home Assistant.
 from custom_components.socomec_countis import coordinator, runtime
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import bus, poller
@@ -44,7 +44,7 @@ from .common import (
 )
 from .virtual_time import VirtualLoop, is_in_real_time
 
-# The test package logs each SQL statement, which takes longer than to execute it.
+# The test package logs each SQL statement. Logging takes longer than the statement.
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
 
 
@@ -109,7 +109,7 @@ def mock_zeroconf_resolver() -> Generator[None]:
     """Resolve no host names.
 
     The resolver of the test package keeps three files open after each test. Many tests
-    in one process would then exceed the limit of `select`.
+    in one process would then open more files than `select` supports.
     """
     module = "homeassistant.helpers.aiohttp_client"
     with patch(f"{module}._async_make_resolver") as make_resolver:
@@ -130,8 +130,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def fast_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Poll each meter 20 times a second.
 
-    The poller also calculates with the speed of the simulated line. At 9600 baud, it
-    would plan with fewer reads, because each read takes longer than 50 ms.
+    The poller also calculates with the speed of the simulated line, 921 600 baud. With
+    9600 baud, it would plan fewer reads, because each would take longer than 50 ms.
     """
     monkeypatch.setattr(
         poller,
@@ -220,7 +220,8 @@ async def _virtual_clocks() -> AsyncGenerator[None]:
     def now(time_zone: tzinfo | None = None) -> datetime:
         return utcnow().astimezone(time_zone or dt_util.get_default_time_zone())
 
-    # The fixture `monkeypatch` would be undone together with the patches of a test.
+    # Do not use the fixture `monkeypatch`. A test that calls its `undo` would restore
+    # the clocks of the machine.
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(time, "time", timestamp)
         monkeypatch.setattr(time, "monotonic", loop.time)
@@ -251,7 +252,10 @@ class RecorderBarrier(RecorderTask):
     is_done: bool = False
 
     def is_reached(self) -> bool:
-        """Return whether the recorder is idle. If not, wake the loop when it is."""
+        """Return whether the recorder is idle.
+
+        If the recorder is not idle, wake the loop as soon as the recorder is idle.
+        """
         reached = self.is_done
         if reached:
             self.is_queued = self.is_done = False
@@ -289,7 +293,7 @@ async def recorder_mock(
 
 @pytest.fixture(autouse=True)
 async def enable_event_loop_debug() -> None:
-    """Run the loop without debugging, which takes a third of the time of a test."""
+    """Leave the debug mode off, because it takes a third of the time of a test."""
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,7 @@ class Watch:
     ) -> set[str]:
         """Check a reading twice after `after` s, and return the rejected counters.
 
-        The first of two equal readings confirms nothing, so the second one decides.
+        The second reading decides, because a single reading is not confirmed.
         """
         self.clock.seconds += after
         self.read(step, **readings)
@@ -59,7 +59,7 @@ class Watch:
     ) -> tuple[Correction, ...]:
         """Check a reading after `after` s as a poll does, and return the corrections.
 
-        If the level has lasted long enough, the rejected counters are accepted.
+        If the rejected level has lasted long enough, it is accepted.
         """
         check = self.counters
         if not self.rejected(after, step, **readings):
@@ -85,7 +85,7 @@ class Watch:
 
 
 def accepted_watch() -> Watch:
-    """Return a watch with an accepted total of 500 kWh and partial of 50 kWh."""
+    """Return a watch that has accepted 500 kWh (total) and 50 kWh (partial counter)."""
     watch = Watch()
     assert not watch.rejected(energy_consumed=500.0, partial_energy_consumed=50.0)
     return watch

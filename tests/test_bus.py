@@ -40,24 +40,25 @@ UNIT_ID = 5
 NOISY_LOGGER = "tmodbus.transport.async_rtu"
 
 type Outcome = list[int] | Exception | float | None
-"""The words of the response, the error to raise, s until the right response, or None
-for no response."""
+"""The words of the response, the error to raise, the time in s until the correct
+response, or None for no response."""
 
 
 class Client:
-    """A client of one unit ID in memory, which ends each request with an outcome."""
+    """A client in memory for one unit ID. A test sets the outcome of each request."""
 
     def __init__(self) -> None:
-        """Initialize a client that is connected and gets the right responses."""
+        """Initialize a client that is connected and gets correct responses."""
         self.connected = True
         self.connect_seconds = 0.0
-        """s until the client is connected."""
+        """The time in s until the client is connected."""
         self.on_connect: Callable[[], None] = lambda: None
         """Is called when the client connects, and may raise an error."""
         self.outcomes: deque[Outcome] = deque()
-        """Those of the next requests, of the right responses after those."""
+        """The outcomes of the next requests. If empty, each response is correct."""
         self.loopback: int | None = None
-        """The bits that a loopback test changes, None if there is no response."""
+        """The bits that the response to a loopback test changes: 0 for an echo, None
+        for no response."""
         self.disconnect_error: ModbusError | None = None
         self.log: list[object] = []
         """The reads (register address and count), the writes (register address and
@@ -83,7 +84,7 @@ class Client:
         return outcome if isinstance(outcome, list) else words
 
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
-        """Return the register address in each word."""
+        """Return words that each contain the register address."""
         return await self._respond((address, count), [address] * count)
 
     async def write_register(self, address: int, value: int) -> None:
@@ -116,7 +117,7 @@ def _custom_integrations() -> None:
 
 @pytest.fixture
 def bus() -> Bus:
-    """Return a bus on which a meter has responded, with short times on its wires."""
+    """Return a bus on which a meter has responded, at a speed with short frames."""
     bus = Bus(baudrate=921_600)
     bus.responded = True
     return bus
@@ -130,7 +131,7 @@ def client() -> Client:
 
 @pytest.fixture
 def unit(bus: Bus, client: Client) -> ModbusUnit:
-    """Return the unit ID of the bus."""
+    """Return the unit of the bus, through which the tests send requests."""
     return bus.unit(UNIT_ID, cast(ModbusUnit, client))
 
 
@@ -308,7 +309,7 @@ async def test_port_that_is_busy_after_a_recovery_is_opened_again(
     client.on_connect = fail
     client.outcomes.append(ModbusProtocolError("CRC"))
     assert await unit.read_holding_registers(7, 2) == [7, 7]
-    # Without a recovery before the request, the port is opened once.
+    # Without a recovery before the request, the bus makes only one attempt.
     await asyncio.sleep(2 * REOPEN_SECONDS)
     attempts = iter(("busy", "free"))
     client.connected = False
@@ -489,7 +490,7 @@ async def test_request_refused_after_a_lost_response_is_retried(
     client.outcomes += [IllegalDataAddressError(), IllegalDataAddressError()]
     with pytest.raises(IllegalDataAddressError):
         await unit.read_holding_registers(8, 3)
-    # The refusal of the same request cannot belong to another one.
+    # If the response to the same request was lost, the refusal is for this request.
     client.outcomes += [None, IllegalDataAddressError()]
     with pytest.raises(IllegalDataAddressError):
         await unit.read_holding_registers(7, 2)

@@ -124,7 +124,7 @@ def bus() -> Bus:
 
 
 def words(line: Line, unit_id: int, request: tuple[int, int]) -> list[int]:
-    """Return the words of a meter that a read (register address, count) requests."""
+    """Return the words in the meter that a read (register address, count) requests."""
     found = line.meters[unit_id].read(*request)
     assert isinstance(found, list)
     return found
@@ -137,7 +137,7 @@ async def disturb(line: Line, units: list[ModbusUnit], fault: Fault) -> None:
         found = await units[0].read_holding_registers(*SERIAL_NUMBER)
         assert found == words(line, 1, SERIAL_NUMBER)
     line.faults.clear()
-    # Until then, the rest of the response occupies the line.
+    # For this time, the rest of the response occupies the line.
     await asyncio.sleep(fault.delay + fault.pause)
 
 
@@ -284,7 +284,7 @@ async def test_disturbance_behind_a_gateway_does_not_reach_the_next(
         connection = modbus_connection.tmodbus.ModbusConnection(params)
         units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
         await disturb(line, units, fault)
-        # A machine that is busy with other tests responds late.
+        # If the machine is busy with other tests, the gateway responds late.
         bus.response_timeout = 1.5
         if isinstance(gateway, TcpGateway):
             gateway.timeout = 1

@@ -40,17 +40,17 @@ def line(meter: SimulatedMeter) -> MemoryBus:
 
 
 def now() -> float:
-    """Return the s of the loop's clock."""
+    """Return the time of the loop's clock in s."""
     return asyncio.get_running_loop().time()
 
 
 def wire(characters: float) -> float:
-    """Return the s that characters take at 9600 baud, with the silence after them."""
+    """Return the duration in s of characters and a silence after them, at 9600 baud."""
     return characters * CHARACTER + SILENCE
 
 
 def close(seconds: float) -> object:
-    """Return what equals a duration in s."""
+    """Return an expected number, such as a duration in s, with a tolerance of 1e-6."""
     return pytest.approx(seconds, abs=1e-6)
 
 
@@ -84,7 +84,7 @@ async def test_delay_is_a_moving_average_of_a_tenth(line: MemoryBus) -> None:
     await line.unit().read_holding_registers(50004, 2)
     assert line.bus.delay == close(0.0281)
     assert line.bus.used_seconds == close(wire(15) + wire(17) + 0.04)
-    # The time until the port is open is no delay of the meter.
+    # The time until the port is open does not count as a delay of the meter.
     line.connected = False
     await line.unit().read_holding_registers(50004, 1)
     assert line.bus.delay == close(0.0281)
@@ -280,23 +280,23 @@ async def test_every_64th_timeout_of_a_probe_disconnects(probes: int) -> None:
 
 
 class BusyPort:
-    """A client whose port cannot be opened."""
+    """A client whose port cannot be opened again after it was closed."""
 
     def __init__(self) -> None:
         """Begin with an open port."""
         self.connected = True
         self.attempts: list[float] = []
-        """The s of the loop's clock of each attempt to open the port."""
+        """The time of each attempt to open the port, in s of the loop's clock."""
 
     async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
-        """Send nothing."""
+        """Wait for ever, or fail to open the port."""
         if self.connected:
             await asyncio.Event().wait()
         self.attempts.append(now())
         raise ModbusConnectionError
 
     async def write_register(self, _address: int, _value: int) -> None:
-        """Send nothing."""
+        """Behave as in a read."""
         await self.read_holding_registers(0, 0)
 
     async def disconnect(self) -> None:
@@ -317,7 +317,7 @@ async def test_port_that_was_closed_is_opened_for_a_second() -> None:
     assert [at - first for at in port.attempts] == [
         close(0.05 * number) for number in range(21)
     ]
-    # Without a recovery before, the port was not closed by this bus.
+    # Without a recovery before the request, the bus makes only one attempt.
     port.attempts.clear()
     with pytest.raises(ModbusConnectionError):
         await bus.unit(1, client).read_holding_registers(50004, 1)
@@ -344,7 +344,7 @@ async def test_port_is_opened_once_for_a_write() -> None:
 
 @asynccontextmanager
 async def held(bus: Bus, seconds: float) -> AsyncIterator[None]:
-    """Hold the bus in another task for so long."""
+    """Hold the bus in another task for this number of seconds."""
 
     async def hold() -> None:
         async with bus.hold():
@@ -396,7 +396,7 @@ async def test_time_until_the_port_is_open_is_no_time_of_the_transaction(
     line.connected = False
     line.opening_seconds = 0.2
     await line.unit().read_holding_registers(50004, 1)
-    # The client is checked every 10 ms.
+    # The bus checks every 10 ms whether the client is connected.
     seconds = wire(15) + 0.02
     assert line.bus.traffic[1].seconds == pytest.approx(seconds, abs=0.0101)
     assert now() == close(0.2 + seconds)
@@ -413,7 +413,7 @@ class LateError:
     on_connection_lost = require_connect_delay = require_timeout = None
 
     async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
-        """Send nothing."""
+        """Wait until the request is cancelled, and raise an error."""
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -443,7 +443,7 @@ class SlowEnd:
     active = 0
 
     async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
-        """Send nothing."""
+        """Wait until the request is cancelled, and 0.1 s longer."""
         self.active += 1
         try:
             await asyncio.Event().wait()
@@ -476,14 +476,14 @@ class SlowOpening:
     on_connection_lost = require_connect_delay = require_timeout = None
 
     async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
-        """Send nothing."""
+        """Connect, and wait for ever."""
         await asyncio.sleep(0.5)
         self.connected = True
         await asyncio.Event().wait()
         return []
 
     async def disconnect(self) -> None:
-        """Fail."""
+        """Raise an error."""
         raise ModbusConnectionError
 
 
@@ -498,7 +498,7 @@ async def test_cancelled_request_ends_when_its_client_is_connected(
     assert now() == close(0.1)
     await bus.async_settle()
     assert now() == pytest.approx(0.5, abs=0.0201)
-    # The error of closing the port is expected.
+    # If the recovery has an error, asyncio logs it when its task is deleted.
     bus._recovery = None  # noqa: SLF001
     gc.collect()
     assert "never retrieved" not in caplog.text
@@ -546,3 +546,31 @@ async def test_echo_is_found_by_a_loopback_test_of_the_unit() -> None:
     assert (loopback.function, loopback.address) == (8, 0)
     assert {request.unit_id for request in line.requests} == {7}
     assert line.bus.traffic[7].requests == len(line.requests) == 3
+
+
+class Reconnecting:
+    """A client that is disconnected from 0.1 s to 0.6 s, and has no response."""
+
+    connected = True
+
+    async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
+        """Send nothing."""
+        await asyncio.sleep(0.1)
+        self.connected = False
+        await asyncio.sleep(0.5)
+        self.connected = True
+        await asyncio.Event().wait()
+        return []
+
+    async def disconnect(self) -> None:
+        """Close the port."""
+
+
+async def test_timeout_begins_anew_when_the_client_is_connected_again() -> None:
+    bus = Bus(baudrate=9600)
+    client = cast(ModbusUnit, Reconnecting())
+    with pytest.raises(ModbusTimeoutError):
+        await bus.async_request(
+            1, client, lambda: client.read_holding_registers(50004, 1), 15
+        )
+    assert now() == pytest.approx(0.6 + wire(15) + 0.25, abs=0.0101)

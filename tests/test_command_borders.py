@@ -1,4 +1,4 @@
-"""The errors of commands, and the exact borders of what confirms them."""
+"""The errors of commands, and the exact limits within which they are confirmed."""
 
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -125,7 +125,7 @@ async def test_clock_is_written_at_a_full_second_after_the_bus_was_taken(
     await async_set_clock(known, ignore)
     (write,) = (each for each in line.requests if each.function == WRITE_SEVERAL)
     assert write.at == pytest.approx(round(write.at), abs=1e-3)
-    # The request before is the identity, 0.4 s before the full second.
+    # The previous request reads the identity, 0.4 s before the full second.
     before = line.requests[line.requests.index(write) - 1]
     assert before.at == pytest.approx(write.at - 0.4, abs=1e-3)
 
@@ -140,7 +140,7 @@ async def test_clock_is_tried_at_five_full_seconds(line: MemoryBus) -> None:
         return NO_FAULT
 
     line.fault = fault
-    # The identity takes longer than the 0.4 s until each full second.
+    # Reading the identity takes longer than the 0.4 s until each full second.
     line.delay = 0.24
     line.bus.baudrate = line.baudrate = 1200
     with pytest.raises(CommandError):

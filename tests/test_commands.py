@@ -51,7 +51,7 @@ TARIFFS = [f"tariff_{number}_energy" for number in range(1, 5)]
 # Requests before the write of a reset: the identity, each block of counters twice, and
 # the identity again.
 BEFORE_RESET = 6
-# Faults after which it is unknown whether the meter has received a request.
+# Faults after which only a read-back shows whether the meter executed a command.
 LOST_RESPONSES = [LOST, DAMAGED, exception(5), exception(10), exception(11)]
 
 type Command = Callable[[Meter, Callable[[Reading], None]], Coroutine[Any, Any, None]]
@@ -107,7 +107,7 @@ def published() -> Published:
 
 
 async def async_accepted_meter(line: MemoryBus, *, unit_id: int = 1) -> Meter:
-    """Return a meter whose counters were accepted, on a bus without requests so far."""
+    """Return a meter whose counters are accepted, and clear the requests of the bus."""
     known = await async_meter(line, unit_id=unit_id)
     for name in ("measurements", "energies", "tariffs"):
         if known.block(name) is not None:
@@ -396,7 +396,7 @@ async def test_reset_that_takes_effect_late_is_confirmed(
     await async_reset_partial_counters(known, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert line.reads[-3:] == [18] * 3
-    # The read-backs of old values were not published.
+    # The two read-backs with old values were not published.
     assert [reading.block for reading in published.readings] == [
         *("energies", "tariffs", "energies", "tariffs", "energies"),
     ]
@@ -422,7 +422,7 @@ async def test_reset_is_confirmed_when_all_of_its_counters_fell(
 ) -> None:
     known = await async_accepted_meter(line)
     meter.ignored_writes = {57890}
-    # After the write, after the first read-back and after the second one.
+    # One counter falls after the write, and one after each of two read-backs.
     falls = [zeroing(meter, counter) for counter in SIMULATED_PARTIAL]
     line.faults.extend([NO_FAULT] * BEFORE_RESET + falls)
     await async_reset_partial_counters(known, published)
@@ -469,12 +469,13 @@ async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.model = "Countis E43"
-    meter.refused_blocks = {57344}  # so that the limit is 10 000 A: 46 kWh in 21 s
+    # Without the transformer block, the limit is 10 000 A: 46 kWh in 21 s.
+    meter.refused_blocks = {57344}
     meter.ignored_writes = {57890}
     known = await async_accepted_meter(line)
 
     async def use_the_bus() -> None:
-        # Before the command, and between its reads of the counters and its write.
+        # Before the command, and between its reads of counters and its write.
         for _ in range(2):
             async with line.bus.hold():
                 await asyncio.sleep(21)
@@ -802,7 +803,7 @@ async def test_clock_is_not_set_on_a_bus_that_is_never_free_in_time(
 
     async def use_the_bus() -> None:
         for second in range(100):
-            # Around each full second.
+            # Hold the bus around each full second.
             await asyncio.sleep(second + 0.55 - loop.time())
             async with line.bus.hold():
                 await asyncio.sleep(second + 1.15 - loop.time())

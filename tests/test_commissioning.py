@@ -128,7 +128,7 @@ async def test_clock_is_set_to_the_local_time_in_one_write(
     line: Line,
 ) -> None:
     await enable(hass, entry, "set_clock", "clock_offset")
-    # The simulated clock is months behind, and does not proceed.
+    # The simulated clock is months behind the local time, and does not advance.
     assert float(state(hass, "clock_offset")) < -1000
     await press(hass, "set_clock")
     assert abs(float(state(hass, "clock_offset"))) <= 2
@@ -146,7 +146,7 @@ async def test_clock_is_set_to_the_local_time_in_one_write(
 @pytest.mark.parametrize(
     ("utc", "shown"),
     [
-        # Before and after the change to daylight saving time, and to standard time.
+        # Around the change to daylight saving time, and around the change back.
         (datetime(2026, 3, 29, 0, 30, tzinfo=UTC), (29, 3, 2026, 1, 30, 0)),
         (datetime(2026, 3, 29, 1, 30, tzinfo=UTC), (29, 3, 2026, 3, 30, 0)),
         (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), (25, 10, 2026, 2, 30, 0)),
@@ -374,7 +374,7 @@ async def test_phase_of_an_offline_meter_is_unavailable(
 
 
 async def check_wiring(hass: HomeAssistant) -> dict[str, Any]:
-    """Return the response of the action for the meter at unit ID 1."""
+    """Check the wiring of the meter at unit ID 1, and return the response."""
     response = await hass.services.async_call(
         DOMAIN,
         "check_wiring",

@@ -55,7 +55,7 @@ NO_PORT = "/dev/no-such-port"
 
 @pytest.fixture
 async def other_line(hass: HomeAssistant) -> AsyncGenerator[Line]:
-    """Run a second line with the meter at unit ID 1, and with another meter at 2."""
+    """Run a second line: at unit ID 1 the same meter, at unit ID 2 another meter."""
     meters = [Meter(unit_id=1), Meter(unit_id=2, serial=(0x2025, 0x0001, 7))]
     async with memory_line(meters) as line:
         yield line
@@ -609,7 +609,7 @@ async def test_entry_that_does_not_unload_is_not_changed(
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "bus_not_loaded"
     assert entry.data["baudrate"] == 9600
-    # The poller of the entry and its last request end here.
+    # Wait until the poller of the entry and its last request have ended.
     await hass.async_stop(force=True)
     await asyncio.sleep(1)
 

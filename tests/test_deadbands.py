@@ -127,7 +127,7 @@ async def test_option_publishes_every_reading_without_a_reload(
 
 
 def test_deadband_is_at_most_one_percent_of_a_typical_value() -> None:
-    # At 230 V and 10 A, a tenth of the highest current.
+    # Values at 230 V and 10 A, which is a tenth of the highest current.
     typical = {"V": 230.0, "A": 10.0, "W": 2300.0, "var": 2300.0, "VA": 2300.0}
     for description in sensor.SENSORS:
         unit = str(description.native_unit_of_measurement)
@@ -136,7 +136,7 @@ def test_deadband_is_at_most_one_percent_of_a_typical_value() -> None:
 
 
 class Noon:
-    """The states that the default sensors publish in three hours around noon.
+    """The states that the enabled sensors publish in three hours around noon.
 
     Each second has a reading.
     """

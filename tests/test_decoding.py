@@ -60,7 +60,7 @@ BOUNDS = {
     "kvarh": (0, 2**32),
 }
 
-# Words at a limit are frequent, because random pairs of words rarely reach one.
+# Words at a limit are drawn often, because random words are rarely at a limit.
 WORDS = st.lists(
     st.sampled_from([0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF]) | st.integers(0, 0xFFFF),
     min_size=66,

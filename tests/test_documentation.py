@@ -41,7 +41,7 @@ DOCUMENTATION_RULES = sorted(
 
 
 def entity_row(key: str) -> Row:
-    """Return the row of an entity in entities.md: heading of the column to cell.
+    """Return the row of an entity in entities.md: its cells by column heading.
 
     If the row describes several entities, return only the cells of this one.
     """
@@ -68,7 +68,7 @@ def entity_row(key: str) -> Row:
 
 
 def register_addresses(quantity: str) -> dict[str, str]:
-    """Return the register addresses of a quantity: heading of the column to cell."""
+    """Return the register addresses of a quantity: the cells by column heading."""
     for key, several, between in (
         ("ct_ratio", registers.CurrentTransformer, ", "),
         ("clock_offset", registers.Clock, " … "),
@@ -325,7 +325,7 @@ def test_installation_uses_the_names_of_the_dialogs() -> None:
 
 
 FRONTEND = Path(hass_frontend.where()) / "static" / "translations"
-# Names of Home Assistant's sensor, of HACS, of the meter and of messages of Linux.
+# Names of a Home Assistant sensor, of HACS, of the meter, and in messages of Linux.
 OTHER_NAMES = {
     *("addr", "bus", "custom repositories", "l2", "l3", "measurement"),
     *("busy", "connection refused", "no such file", "permission denied"),

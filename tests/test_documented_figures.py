@@ -95,9 +95,9 @@ def poll_seconds(meter: LibraryMeter, *, details: bool, baudrate: int = 9600) ->
 
 
 def power_period(meter: LibraryMeter, baudrate: int) -> float:
-    """Return the period of the power on a full bus, in s per meter.
+    """Return the period of the power on a full bus, in s for each meter of the bus.
 
-    On a full bus, all blocks are read in proportion to their target ages.
+    On a full bus, all periods are in proportion to the target ages of the blocks.
     """
     meter.reads_details = False
     return sum(

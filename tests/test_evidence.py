@@ -11,10 +11,11 @@ from simulator import Meter as SimulatedMeter
 from .memory_bus import MemoryBus, async_polled_meter
 
 TOTAL = "energy_consumed"
-# The registers that each read requests.
+# The number of registers that each read requests.
 ENERGIES, IDENTITY, TRANSFORMER, OVERFLOWS = 18, 5, 2, 9
 
-HIGH = {50946: 0x0002, 50947: 0x0000}  # 1310.72 kWh
+# The same total in high resolution (1310.72 kWh) and in low resolution.
+HIGH = {50946: 0x0002, 50947: 0x0000}
 LOW = {50770: 0x0000, 50771: 1310}
 
 
@@ -30,7 +31,7 @@ def line(meter: SimulatedMeter) -> MemoryBus:
 
 
 async def async_rejected(meter: Meter, polls: int) -> None:
-    """Poll counters that are rejected, every 10 s."""
+    """Poll the counters every 10 s, and assert that they are rejected."""
     for _ in range(polls):
         with pytest.raises(ImplausibleError):
             await meter.async_read("energies")

@@ -83,7 +83,7 @@ class ShownStates:
     allowed: dict[str, set[str]] = field(default_factory=dict)
     """The correct states by entity ID."""
     wrong: list[tuple[str, str]] = field(default_factory=list)
-    """The entity ID and the state of each change to another state."""
+    """The entity ID and the state of each change to a state that is not allowed."""
     gaps: set[str] = field(default_factory=set)
     """The entities that were unavailable or unknown."""
 
@@ -477,7 +477,7 @@ async def test_counters_are_kept_after_a_restart_without_the_meter(
     assert entry.state is ConfigEntryState.LOADED
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "power") == STATE_UNAVAILABLE
-    # The stored counters reject a first reading of 0.
+    # Because of the stored counters, a first reading of 0 is rejected.
     meter.override = {50946: 0, 50947: 0}
     meter.offline = False
     await until(lambda: state(hass, "power") == "1300")

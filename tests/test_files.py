@@ -127,7 +127,7 @@ DIALOGS = [
 
 
 def has_texts_for(texts: dict[str, Any], schema: vol.Schema) -> bool:
-    """Return whether the fields with a name and a text are those of a form."""
+    """Return whether each field of a form, and no other, has a name and a text."""
     fields = {key.schema for key in schema.schema}
     return bool(texts["data"].keys() == texts["data_description"].keys() == fields)
 

@@ -1,4 +1,4 @@
-"""Responses with one flipped bit under a valid checksum, for an hour."""
+"""An hour of polling: some responses have a flipped bit, but a valid checksum."""
 
 import asyncio
 from collections import defaultdict
@@ -35,7 +35,7 @@ BLOCKS = ("measurements", *COUNTERS)
 
 POWER_TOLERANCE = 40  # W between the accepted and the true power
 POWERS = {"power", "power_l1", "power_l2", "power_l3"}
-# No relation contains these values, so a wrong value is accepted.
+# No relation contains these values, so a wrong value may be accepted.
 UNRELATED = {
     *("voltage_l1", "voltage_l2", "voltage_l3", "frequency"),
     *("current_l1", "current_l2", "current_l3", "current_neutral"),
@@ -56,7 +56,8 @@ class Accepted:
     true_values: dict[str, float]
     """The values in the registers during the last read of the block."""
     lowest: dict[str, float]
-    """The values in the first of the last two intact reads in a row."""
+    """The values in the registers during the earlier read of the last two consecutive
+    intact reads. An accepted counter is not lower."""
     values: Values
 
 
@@ -79,7 +80,7 @@ class FlippedBits:
     last: dict[str, Read] = field(default_factory=dict)
     """The last read of each block."""
     lowest: dict[str, dict[str, float]] = field(default_factory=dict)
-    """As in `Accepted`, by block."""
+    """The present value of `Accepted.lowest`, by block."""
     accepted: defaultdict[str, list[Accepted]] = field(
         default_factory=lambda: defaultdict(list)
     )

@@ -311,7 +311,7 @@ async def test_offline_meter_behind_a_gateway_is_online_again(
     await unload_all(hass)
 
 
-# The Modbus TCP client has its own timeout of 10 s to connect, so one attempt is made.
+# The connection timeout of the Modbus TCP client is 10 s, so one attempt is made.
 @pytest.mark.parametrize(("kind", "attempts"), [("tcp", 1), ("rtu_over_tcp", 4)])
 @pytest.mark.usefixtures("short_pauses")
 async def test_gateway_that_drops_packets_is_logged_without_a_traceback(
@@ -330,7 +330,8 @@ async def test_gateway_that_drops_packets_is_logged_without_a_traceback(
         listener, *fillers = [stack.enter_context(socket.socket()) for _ in range(3)]
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        # These connections fill the queue, so the kernel drops further packets.
+        # These connections fill the queue of the listener. So the kernel drops the
+        # packets of further connections.
         for filler in fillers:
             filler.settimeout(0)
             filler.connect_ex(listener.getsockname())

@@ -41,7 +41,8 @@ from .common import (
 pytestmark = pytest.mark.usefixtures("fast_polling")
 
 OTHER_SERIAL = Fault(
-    # Changes the last of the five registers of the serial number.
+    # Replaces the last of the five registers with which the identity is verified. This
+    # register is a part of the serial number.
     lambda frame: with_crc(frame[:-4] + b"\x00\x07")
 )
 
@@ -125,7 +126,7 @@ async def test_setup_reads_values_without_probing_the_blocks(
     await unload(hass, entry, line)
     await hass.config_entries.async_setup(entry.entry_id)
     await until_read(hass, entry)
-    # The serial number, then the blocks of the entities. No block is probed.
+    # The client verifies the identity, and then reads the blocks of the entities.
     assert reads(line.requests)[0] == (50006, 5)
     assert sorted(reads(line.requests)[1:4]) == [(50520, 30), (50946, 18), (51200, 10)]
     assert state(hass, "power") == "1300"

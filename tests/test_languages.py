@@ -157,7 +157,7 @@ async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
         for key, text in texts["exceptions"].items()
     }
     assert wiring["title"] == findings["title"].format(name=title)
-    # The current of the simulated meter is below 20 A.
+    # The check needs 20 A in all phases together. The simulated meter has 7.389 A.
     assert findings["not_concluded"] in wiring["message"]
     assert findings["load"].format(value="7.389 A") in wiring["message"]
     assert findings["note"] in wiring["message"]

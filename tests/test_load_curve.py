@@ -80,11 +80,11 @@ class FakeTransformer:
 
 @dataclass
 class FakeMeter:
-    """A meter with pages of a load curve, and its unit and bus."""
+    """A meter with pages of a load curve. The object is also its own unit and bus."""
 
     pages: Sequence[Words]
     write_errors: deque[Exception | None] = field(default_factory=deque)
-    """Errors of the next writes, which the meter has executed."""
+    """Error that each of the next writes raises after the meter has executed it."""
     lost_writes: int = 0
     """Number of the next writes that do not reach the meter."""
     read_error: Exception | None = None
@@ -159,7 +159,7 @@ def watts(curve: LoadCurve) -> list[float | None]:
 
 
 def full_page(first: int) -> Words:
-    """Return a page of 29 records, in which the power of each is its number in W."""
+    """Return a page of 29 records from index `first`. The power in W is the index."""
     return page(*(record(n, n) for n in range(first, first + MOST_RECORDS)))
 
 

@@ -257,7 +257,7 @@ async def test_zero_power_at_rest_is_confirmed_by_a_second_read_only_once(
         assert reading.block == "power"
         assert reading.values["power"] == 0
     assert line.reads == [14] * 10
-    # After another power, zero power is confirmed again.
+    # After a power other than 0, the next power of 0 is confirmed again.
     for override, reads in (({}, [14]), (meter.override, [14, 30])):
         meter.override = override
         line.requests.clear()

@@ -35,7 +35,7 @@ def _custom_integrations() -> None:
 
 @pytest.fixture
 def watch() -> Watch:
-    """Return a watch with a total of 500 kWh and a partial counter of 50 kWh."""
+    """Return a check with accepted counters: a total of 500, a partial of 50 kWh."""
     return accepted_watch()
 
 
@@ -282,10 +282,11 @@ def test_counter_continues_to_rise_after_rollovers_of_its_register(
             assert not watch.rejected(60, step, energy_consumed=round(shown, 2))
             assert accepted <= watch.value() <= counted / 100
             accepted = watch.value()
-            # Two of the rollovers differ by 10 Wh, so each round may lose 10 Wh.
+            # Two of the possible rollovers differ by 10 Wh. So the value may lose 10 Wh
+            # at each rollover.
             assert accepted >= counted / 100 - step - 3 * 0.01
             counted += 51
-        # The register counts the rest of the round at the highest power.
+        # The register counts up to just below its next rollover, at the highest power.
         rest = hundredths - 10 * 51
         counted += rest
         watch.clock.seconds += rest / 100 / KILOWATTS * 3600
@@ -298,7 +299,7 @@ def test_each_rollover_to_zero_adds_a_rollover_offset(rollover: float) -> None:
         assert not watch.rejected(energy_consumed=round(rollover - 0.01, 2))
         assert not watch.rejected(60, energy_consumed=0)
         assert not watch.rejected(60, energy_consumed=0)
-        # A rollover at 10 000 000 kWh is taken for one at 9 999 999.99 kWh.
+        # The check takes a rollover at 10 000 000 kWh for one at 9 999 999.99 kWh.
         assert watch.value() == pytest.approx(rounds * rollover, abs=0.011 * rounds)
         watch.clock.seconds += rollover / KILOWATTS * 3600
 
@@ -337,7 +338,7 @@ def test_low_resolution_neither_lowers_nor_stops_a_counter() -> None:
 
 def test_high_resolution_after_low_neither_lowers_nor_stops_a_counter() -> None:
     watch = Watch()
-    # Both resolutions differ by at most 1 kWh, if the meter rounds or truncates.
+    # The resolutions differ by at most 1 kWh, whether the meter rounds or truncates.
     watch.rejected(energy_consumed=1235, step=LOW_RESOLUTION)
     for reading in (1234.56, 1234.57, 1234.99, 1235.01, 1235.5):
         assert not watch.rejected(60, energy_consumed=reading)

@@ -1,7 +1,8 @@
 """The exact limits of plausible counter readings and measured values.
 
-The expected figures follow from the documented constants: 79.5 kW for a direct meter, a
-tolerance of 5 s and of two steps, rollovers at 1 000 000 and 10 000 000 kWh.
+The expected figures follow from the documented constants: 79.5 kW for a meter without
+current transformers, a tolerance of 5 s and of two steps, and rollovers at 1 000 000
+and 10 000 000 kWh.
 """
 
 import math
@@ -66,7 +67,7 @@ def highest(last: CounterValue, moment: Moment, step: float = HIGH_RESOLUTION) -
 @pytest.mark.parametrize(
     ("seconds", "step", "expected"),
     [
-        # 79.5 kW for 5 s more, and two steps.
+        # The energy of 79.5 kW in 5 s more than the elapsed time, and two steps.
         (0, 0.01, 500.13),
         (1, 0.01, 500.15),
         (60, 0.01, 501.45),
@@ -151,7 +152,7 @@ def test_counter_in_another_resolution_may_be_lower_by_1_kwh(
 def test_rollover_is_accepted_only_if_the_register_was_nearly_full(
     register: float, offset: float, *, is_accepted: bool
 ) -> None:
-    # 60 days at 79.5 kW are 114 480 kWh, enough to reach the rollover.
+    # 60 days at 79.5 kW are 114 480 kWh, more than from 899 999.99 kWh to the rollover.
     last = counter(offset + register, offset=offset)
     following = last.followed_by(counter(0, moment=at(60 * DAY)), KILOWATTS)
     assert (following is not None) is is_accepted
@@ -215,7 +216,7 @@ TARIFF_1, TARIFF_2 = "tariff_1_energy", "tariff_2_energy"
 
 @pytest.fixture
 def watch() -> Watch:
-    """Return a watch with a total of 500 kWh and a partial counter of 50 kWh."""
+    """Return a check with accepted counters: a total of 500, a partial of 50 kWh."""
     return accepted_watch()
 
 
@@ -250,10 +251,10 @@ def test_power_is_unknown_after_a_pause_of_more_than_5_seconds(
     assert not watch.rejected(energy_consumed=500.0)
     watch.clock.seconds += pause
     measure()
-    # 10 s and the tolerance of 5 s: 0.01 kWh at 2 kW, 0.33 kWh at 79.5 kW.
+    # In 10 s and the tolerance of 5 s: 0.01 kWh at 2 kW, 0.33 kWh at 79.5 kW.
     watch.clock.seconds += 5
     assert watch.rejected(energy_consumed=500.3) == ({TOTAL} if pause == 5 else set())
-    # The last read power is older than 5 s.
+    # Now the last reading of the power is older than 5 s.
     watch.clock.seconds += 0.01
     assert not watch.rejected(energy_consumed=500.3)
 

@@ -22,12 +22,12 @@ def _custom_integrations() -> None:
 
 @pytest.fixture
 def watch() -> Watch:
-    """Return a watch with a total of 500 kWh and a partial counter of 50 kWh."""
+    """Return a check with accepted counters: a total of 500, a partial of 50 kWh."""
     return accepted_watch()
 
 
 def lasting(watch: Watch, **readings: float | None) -> tuple[Correction, ...]:
-    """Return the corrections by a level that is read every 10 s for 70 s."""
+    """Return the corrections after a level was read every 10 s for 70 s."""
     corrections = watch.correct(10, HIGH_RESOLUTION, **readings)
     for _ in range(6):
         assert not corrections
@@ -36,7 +36,7 @@ def lasting(watch: Watch, **readings: float | None) -> tuple[Correction, ...]:
 
 
 def confirmed(watch: Watch, **readings: float | None) -> tuple[Correction, ...]:
-    """Return the corrections by two readings of a level that the user confirmed."""
+    """Return the corrections after two readings of a level that the user confirmed."""
     assert not watch.correct(1, HIGH_RESOLUTION, **readings)
     return watch.correct(1, HIGH_RESOLUTION, **readings)
 
@@ -112,7 +112,7 @@ def test_level_read_every_62_s_is_accepted_within_six_readings(
 def test_corrections_name_only_the_counters_that_changed() -> None:
     watch = Watch()
     watch.rejected(energy_consumed=999_999.99, energy_produced=50, energy_reactive=7)
-    # One register rolls over, another one falls.
+    # One register rolls over. Then another one jumps to 90 kWh.
     watch.rejected(60, energy_consumed=0.5, energy_produced=50, energy_reactive=7)
     assert lasting(
         watch, energy_consumed=0.7, energy_produced=90, energy_reactive=7.01

@@ -75,7 +75,7 @@ async def async_values(meter: countis.Meter) -> countis.Values:
 
 
 async def async_values_read_twice(meter: countis.Meter) -> countis.Values:
-    """Return the values after two reads: a counter rises to the lower one of both."""
+    """Return the values after two reads, because a counter rises to the lower one."""
     await async_values(meter)
     return await async_values(meter)
 

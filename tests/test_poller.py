@@ -46,7 +46,7 @@ from .virtual_time import run
 POWER_REGISTERS = range(50536, 50550)
 MEASURED = ("power", "measurements")
 EACH_SECOND = ("measurements", "energies", "tariffs")
-SETTLED = 60.0  # s until each block of each meter was read once
+SETTLED = 60.0  # s until each block of each meter has been read once
 
 
 @pytest.fixture
@@ -68,21 +68,21 @@ def default(profile: Profile) -> Collection[str]:
 
 @dataclass
 class PolledBus:
-    """A bus in memory, its poller, and the readings and errors that it reports."""
+    """A bus in memory with its poller, and the readings and errors of the poller."""
 
     line: MemoryBus
     profile: Profile
     wanted: Collection[str]
     polled: dict[int, Polled] = field(default_factory=dict)
-    """By unit ID, as the following attributes."""
+    """By unit ID, like the following attributes."""
     readings: defaultdict[int, list[tuple[float, Reading]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    """Each with the s of the loop's clock."""
+    """Each with its time in s by the clock of the loop."""
     errors: defaultdict[int, list[tuple[float, PollError, str | None]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    """Each with the s of the loop's clock and the block."""
+    """Each with its time in s by the clock of the loop, and the block."""
 
     def __post_init__(self) -> None:
         """Create a poller without meters."""
@@ -127,12 +127,12 @@ class PolledBus:
         ]
 
     def longest_gap(self, unit_id: int, *blocks: str, since: float) -> float:
-        """Return the longest s between two reads of any of the blocks of a meter."""
+        """Return the longest time in s between two reads of any of these blocks."""
         times = [since, *self.times(unit_id, *blocks, since=since), self.now]
         return max(later - earlier for earlier, later in pairwise(times))
 
     def mean_gap(self, *blocks: str, since: float) -> float:
-        """Return the mean s between two reads of any of the blocks, of all meters."""
+        """Return the mean time in s between two reads of these blocks of a meter."""
         reads = sum(len(self.times(each, *blocks, since=since)) for each in self.polled)
         return (self.now - since) * len(self.polled) / reads
 
@@ -275,7 +275,7 @@ async def test_block_that_is_wanted_later_is_read_at_once(
             ("clock_offset", "clock"),
             ("energy_consumed_today", "periods"),
         ):
-            # In the second round, the block was read before, but not wanted since.
+            # The second time, the block was read before, but not wanted for 5 s.
             for _ in range(2):
                 wanted_at = bus.now
                 bus.want(1, power | {quantity})
@@ -318,7 +318,7 @@ async def test_meter_without_entities_is_read_at_once_when_one_is_enabled(
         assert {reading.block for _, reading in bus.readings[1]} >= {
             *("measurements", "energies", "tariffs", "clock"),
         }
-        # The identity is verified once an hour again.
+        # From now on, the identity is again verified only once an hour.
         bus.want(1, {"clock_offset"})
         bus.line.requests.clear()
         await asyncio.sleep(3500)
@@ -524,7 +524,8 @@ async def async_flap(
 ) -> None:
     """Set a meter offline and online in turn, beginning after `begin` s.
 
-    `offline` and `online` are the durations of each outage and each pause in s.
+    `offline` is the duration of each outage in s, and `online` is the time in s until
+    the next outage.
     """
     await asyncio.sleep(begin)
     while True:
@@ -657,7 +658,7 @@ async def test_offline_meters_cost_the_others_less_than_2_percent_of_reads(
             reads = len(bus.times(unit_id, *MEASURED, since=SETTLED))
             assert reads >= 0.98 * 240
         for unit_id in (1, 2, 3, 4):
-            # Each is still retried every 30 s.
+            # Each offline meter is still retried every 30 s.
             assert len(bus.requests_to(unit_id, since=SETTLED + 120)) >= 3
 
 

@@ -1,4 +1,4 @@
-"""When each block of one meter is due, without a bus."""
+"""The plan of the poller, without requests: when each block of a meter is due."""
 
 import asyncio
 from collections.abc import Collection
@@ -27,7 +27,7 @@ EVERY_BLOCK = frozenset(INTERVALS)
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @dataclass
@@ -36,13 +36,13 @@ class PlannedMeter:
 
     supported: Collection[str] = EVERY_BLOCK
     registers_per_request: Collection[int] = (1,)
-    """Those of each block."""
+    """Number of registers in each request of a block."""
     reads_details: bool = False
     forgotten: int = 0
-    """How often the mains frequency has to be verified again."""
+    """Number of calls of `forget_mains`."""
 
     verified: list[float] = field(default_factory=list)
-    """The s of the loop's clock at which the identity was requested."""
+    """Times in s, by the clock of the loop, at which the identity was requested."""
 
     async def async_verify_identity(self) -> None:
         """Fail, because the port cannot be opened."""
@@ -50,7 +50,7 @@ class PlannedMeter:
         raise ModbusConnectionError
 
     def block(self, name: str) -> object:
-        """Return the part of a block that its plan uses, if it is supported."""
+        """Return this object as the block, or None if the block is not supported."""
         return self if name in self.supported else None
 
     def forget_mains(self) -> None:
@@ -317,7 +317,7 @@ async def test_retries_of_offline_meters_have_a_distance_of_3_seconds() -> None:
     second.retry_at = 90
     poller._lost(first, "identity", ModbusTimeoutError())  # noqa: SLF001
     reads = {id(read.polled): read for read in poller._reads(100)}  # noqa: SLF001
-    # Less urgent for 3 s, but not later than 5 s after it was due.
+    # After a retry, the others are delayed for 3 s, but each by at most 5 s.
     assert reads[id(third)].rank == pytest.approx(3)
     assert reads[id(second)].rank == pytest.approx(-5)
     assert reads[id(first)].due_at == pytest.approx(102)
@@ -364,7 +364,7 @@ async def test_added_meter_is_read_at_once() -> None:
         (["measurements", "energies", "tariffs"], (112,), True),
         (["measurements", "energies"], (100, 100), True),
         (["measurements", "energies"], (60, 60), False),
-        # The measurements contain the power, and the others are read seldom.
+        # The measurements contain the power. The periods and the clock are read rarely.
         (["power", "measurements", "energies", "tariffs"], (100,), False),
         (["measurements", "energies", "tariffs", "periods", "clock"], (100,), False),
     ],

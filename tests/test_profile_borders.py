@@ -1,4 +1,4 @@
-"""The exact borders of what a device has to be, and of what its profile contains."""
+"""The exact limits for a device to be a COUNTIS, and for the content of its profile."""
 
 import pytest
 
@@ -19,7 +19,7 @@ TRANSFORMER = 57345
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def test_relations_have_the_names_that_are_stored(line: MemoryBus) -> None
 
 
 def measured(volts: float, hertz: float) -> dict[int, int]:
-    """Return the registers of the first voltage and the frequency."""
+    """Return the registers of the frequency, and of a voltage that only L1 has."""
     return {
         50520: 0,
         50521: round(volts * 100),

@@ -1,4 +1,4 @@
-"""The borders of the relations between registers that hold the same energy or power."""
+"""The exact limits of relations between registers, such as a total and its parts."""
 
 import asyncio
 import math
@@ -29,7 +29,7 @@ NOTHING = 0xFFFF_FFFF
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 def powers(total: float | None, *phases: float | None) -> Values:
@@ -77,7 +77,7 @@ def test_power_is_not_expected_to_sum_up_after_ten_contradictions(
             relations.power_contradiction(bad)
             == "the power is not the sum of its phases"
         )
-    assert relations.power_contradiction(good) is None  # the ten begin anew
+    assert relations.power_contradiction(good) is None  # restarts the count of ten
     for _ in range(contradictions):
         assert relations.power_contradiction(bad)
     assert relations.contradicts_profile is (contradictions == 10)

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
 OTHER_SERIAL = "2025000100007"
 
-# s; a longer pause between two readings does not count completely.
+# s between two readings; just below the longest pause that counts completely, 15 s.
 COUNTED_PAUSE = 14
 
 # Registers that read 0, by register address.
@@ -144,7 +144,7 @@ async def test_meter_replaced_without_an_outage_creates_an_issue(
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # The identity is then verified as often as the power is read, not once an hour.
+    # Verify the identity as often as the power is read, not only once an hour.
     monkeypatch.setitem(poller.INTERVALS, "identity", poller.INTERVALS["power"])
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)

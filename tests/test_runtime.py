@@ -147,7 +147,7 @@ async def change_second_unit_id(
 
 
 async def set_second_offline(entry: CountisConfigEntry, second: Meter) -> None:
-    """Wait until the second meter is offline."""
+    """Set the second meter offline, and wait until its coordinator is offline."""
     second.offline = True
     await until(lambda: not coordinator_of(entry, 2).online)
 
@@ -240,7 +240,7 @@ async def test_pending_save_does_not_store_the_counters_of_a_deleted_meter(
 ) -> None:
     key = f"{DOMAIN}.{subentry_of(entry).subentry_id}"
     await until_polled(entry)
-    # The replacement in the test package does not cancel a pending save.
+    # Unlike this method, its replacement in the test package cancels no pending save.
     with patch.object(Store, "async_remove", async_remove_file):
         await remove(hass, entry, 1)
     hass_storage.pop(key, None)
@@ -456,7 +456,7 @@ async def test_profile_that_cannot_be_taken_is_retried(
     monkeypatch.setattr(coordinator, "PROFILE_PERIOD", 0)
     await hass.config_entries.async_unload(entry.entry_id)
     meter.override = {50007: 200}
-    # Supported counters that are refused mark a meter that is starting.
+    # If the meter refuses counters that its profile contains, the meter is starting.
     meter.refused_blocks = {50944, 50768}
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: "the profile cannot be taken" in caplog.text)

@@ -54,8 +54,8 @@ SLOW = LineSettings(4800, "N", 2)
 FAST = LineSettings(38400, "N", 2)
 LAST = SCAN_SETTINGS[-1]
 
-# The manual lists 9600 to 38400 baud with 8N2, 8E1 and 8O1. A meter also follows 8E2
-# and 8O2, because the second stop bit is an idle line.
+# For the AUTO mode, the manual lists 9600 to 38400 baud with 8N2, 8E1 and 8O1. A meter
+# also receives 8E2 and 8O2, because a second stop bit is the same as an idle line.
 AUTO_MODE = [each for each in SCAN_SETTINGS if each.baudrate > 4800]
 
 PROFILE_SECONDS = 2.0  # to take a profile at 4800 baud, rounded up
@@ -501,7 +501,10 @@ async def test_connection_lost_during_the_echo_check_ends_the_scan() -> None:
 
 
 async def async_poll(bus: ScannedBus, meters: int, words: int) -> list[float]:
-    """Read each meter once a second until cancelled. Return the ends of the rounds."""
+    """Read each meter once a second until cancelled.
+
+    Return the time in s at the end of each round.
+    """
     loop = asyncio.get_running_loop()
     assert bus.bus is not None
     units = [
@@ -522,7 +525,11 @@ async def async_poll(bus: ScannedBus, meters: int, words: int) -> list[float]:
 async def async_scan_beside_polls(
     meters: int, words: int, scanned: range
 ) -> tuple[Scan, list[float], float]:
-    """Return a scan, the ends of all rounds of polls in s, and its duration in s."""
+    """Scan a bus while its meters are polled.
+
+    Return the scan, the time in s at the end of each round of polls, and the duration
+    of the scan in s.
+    """
     bus = ScannedBus(
         [at(each, delay=0.02) for each in range(1, meters + 1)]
         + [at(scanned[-1], delay=0.02)],
@@ -601,7 +608,7 @@ class ClientPort:
 
 @pytest.fixture
 async def linked_line(meter: Meter, tmp_path: Path) -> AsyncIterator[Line]:
-    """Run a line with one meter, and with a link that is removed when unplugged."""
+    """Run a line with one meter, and with a link that `unplug` removes."""
     line = memory_line([meter], link=tmp_path / "port")
     async with line:
         yield line

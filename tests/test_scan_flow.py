@@ -103,7 +103,7 @@ def listed(result: FlowResult) -> dict[str, str]:
 
 
 def selected(result: FlowResult) -> list[str]:
-    """Return the values of the meters that are selected at first."""
+    """Return the values of the meters that are selected by default."""
     schema = result["data_schema"]
     assert schema is not None
     (key,) = schema.schema

@@ -214,7 +214,7 @@ async def test_small_leading_power_factor_is_not_a_negative_zero(
 
 
 async def blocks_read(entry: CountisConfigEntry, line: Line) -> set[tuple[int, int]]:
-    """Return the first register and the count of each read of the next polls."""
+    """Return the register address and the length of each read of the next polls."""
     await until_polled(entry)
     line.requests.clear()
     await until(lambda: len(line.requests) > 8)

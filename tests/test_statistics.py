@@ -120,7 +120,7 @@ async def test_energy_counted_while_offline_is_added_once_despite_a_reload(
 
 @dataclass
 class DayOfMishaps:
-    """A meter and its bus, with the mishaps of a day in steps of the clock."""
+    """A meter and its bus, with a method for each mishap of a day."""
 
     hass: HomeAssistant
     entry: CountisConfigEntry
@@ -257,7 +257,7 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
     assert counted["tariff_1_energy"] == pytest.approx(
         (counters.tariffs[0] - tariff) / 1000, abs=0.0101
     )
-    # Each reset drops less than a step of the counter.
+    # At each reset, less than one step of the counter is lost.
     assert counted["partial_energy_consumed"] == pytest.approx(consumed, abs=0.0301)
     assert partial > 0
     assert ir.async_get(hass).issues == {}

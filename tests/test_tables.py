@@ -4,7 +4,7 @@ The files in `tests/data` contain facts of three tables: V 200.53 for the E34 an
 V 103.8 for the E23 and E24, and V 103.4 for the E14. Each row is one register that is
 not reserved: the block with its length, the access, the register address, the number of
 registers and their type, a symbol, the unit, the scale (value = raw / `raw_per_unit`)
-and the meaning of its codes. They contain all blocks that the library reads or writes.
+and the meaning of its codes. The files contain all blocks that the library uses.
 These tests do not use the register table of the simulator.
 """
 
@@ -227,7 +227,7 @@ SYMBOLS: Mapping[str, tuple[int, Mapping[str, str]]] = {
 }
 
 
-# The first and last symbol of each read of only a part of its block.
+# For each class that reads only a part of its block: the first and the last symbol.
 PARTS = {
     "Revision": ("table version", "serial order"),
     "MainMeasurements": ("V1", "P3"),
@@ -567,7 +567,7 @@ type Command = Callable[[Meter], Coroutine[Any, Any, None]]
 
 
 def ignore(_: object) -> None:
-    """Ignore the reading that a command returns."""
+    """Ignore the reading that a command passes on."""
 
 
 async def async_written(

@@ -332,7 +332,7 @@ async def test_tariff_of_the_meters_of_two_buses_is_set_by_a_broadcast_each(
     await set_tariff(hass, 2)
     assert writes_on(line) == [TARIFF_2_FOR_ALL]
     assert writes_on(second_line) == [TARIFF_2_FOR_ALL]
-    # All meters of one bus, and one of two of the other.
+    # All meters of one bus, and one of the two meters of the other bus.
     serials = (SERIAL, SECOND_SERIAL, THIRD_SERIAL)
     await set_tariff(hass, 3, device_id=[device_id(hass, each) for each in serials])
     assert writes_on(line)[1:] == [b"\x00\x06\x9e\x21\x00\x03"]
@@ -354,7 +354,7 @@ async def test_meter_that_ignores_a_broadcast_is_reported(
     meter.ignored_writes = {40481}
     with pytest.raises(HomeAssistantError, match=r"#1 did(.|\n)*#2 did"):
         await set_tariff(hass, 3)
-    # An error within another one is in the language of Home Assistant.
+    # One error contains the errors of both meters in the language of Home Assistant.
     hass.config.language = "de"
     with pytest.raises(HomeAssistantError) as raised:
         await set_tariff(hass, 3)

@@ -114,7 +114,7 @@ def test_names_and_icons_are_those_of_the_entities() -> None:
 
 @pytest.mark.parametrize("name", ["dsmr", "growatt_server", "modbus", "tplink"])
 def test_texts_and_icons_of_home_assistant_are_valid(name: str) -> None:
-    # These files are valid by hassfest.
+    # hassfest accepts these files of Home Assistant.
     TRANSLATIONS(load(CORE / name / "translations" / "en.json"))
     ICONS(load(CORE / name / "icons.json"))
 
@@ -181,7 +181,7 @@ async def test_each_action_has_a_description_a_name_and_an_icon(
     assert ACTIONS.keys() == registered
     assert texts.keys() == registered
     assert ICON_FILE["services"].keys() == registered
-    # Home Assistant returns no description of an action that is invalid.
+    # If the description of an action is invalid, Home Assistant returns none.
     read = (await async_get_all_descriptions(hass)).get(DOMAIN, {})
     for name, action in ACTIONS.items():
         fields = action.get("fields", {})

@@ -29,7 +29,7 @@ TOLERANCE = 0.0101  # kWh; the first and last state are truncated to a step
 
 @pytest.fixture(autouse=True)
 def _custom_integrations(request: pytest.FixtureRequest) -> None:
-    """Set up the recorder before Home Assistant, if the test has one."""
+    """Set up the recorder before Home Assistant, if the test uses the recorder."""
     if "recorder_mock" in request.fixturenames:
         request.getfixturevalue("recorder_mock")
     request.getfixturevalue("enable_custom_integrations")
@@ -72,7 +72,8 @@ def world(
         true_time,
         monotonic,
     )
-    hass.loop.set_debug(enabled=False)  # it would log callbacks with a duration
+    # In debug mode, the loop logs a callback as slow if its clock advances meanwhile.
+    hass.loop.set_debug(enabled=False)
     monkeypatch.setattr(hass.loop, "time", monotonic)
     monkeypatch.setattr(runtime, "async_get_unit", world.client)
     monkeypatch.setattr(

@@ -59,15 +59,17 @@ STEP = 0.01  # kWh, the resolution of the counters
 
 DISPLAY_WH = 1_000_000_000  # Wh; the registers of some meters roll over here
 TARIFF_REGISTERS = {50848, 50849, 51200, 51201}
-ROUNDING = 1e-6  # kWh, of floating-point numbers
+ROUNDING = 1e-6  # kWh, the rounding error of floating-point numbers
 OTHER_SERIAL = "1438012000077"
 TRANSFORMER_MODEL = "Countis E43"
 # s until a meter that was offline is polled again, and its counters are confirmed.
 RECONNECT_SECONDS = 36
 TARIFF_RESET_SECONDS = 75  # s, longer than `ACCEPTED_AFTER` for counters that fell
-SETTLED_AFTER_RESTART = 64  # polls each 10 s, longer than `ACCEPTED_AFTER_RESTART`
+# Number of polls, one every 10 s: together longer than `ACCEPTED_AFTER_RESTART`.
+SETTLED_AFTER_RESTART = 64
 LAG_SECONDS = 4  # s until a second reading confirms a value, at most
-QUIET_ROUNDS = 15  # rounds of the event loop without a request, until all tasks wait
+# Number of rounds of the event loop without a request, after which all tasks wait.
+QUIET_ROUNDS = 15
 ENERGY_BLOCKS = (50768, 50848, 50944, 51200)
 
 COMMIT_SECONDS = 5  # s between two commits of the recorder by default
@@ -91,7 +93,7 @@ class YearMeter(SimulatedMeter):
     counted: dict[str, float] = field(default_factory=dict)
     """In Wh by counter: the energy since the start. A reset does not change it."""
     unwrapped: dict[str, float] = field(default_factory=dict)
-    """In Wh by counter: the value of a register without rollovers."""
+    """In Wh by counter: the value that its register would have without rollovers."""
     counted_until: float = 0
     """In s since 1970."""
 
@@ -318,7 +320,7 @@ class World:
         return coordinator_of(self.entry).meter.counters.rejected
 
     def placeholders(self, name: str) -> Mapping[str, str]:
-        """Return the placeholders of a repair issue, none if there is no such issue."""
+        """Return the placeholders of a repair issue, or an empty mapping without it."""
         for issue in ir.async_get(self.hass).issues.values():
             if issue.domain == DOMAIN and issue.translation_key == name:
                 return issue.translation_placeholders or {}
@@ -343,7 +345,7 @@ class World:
             await self.pass_time(every)
 
     async def pass_long_time(self, seconds: float) -> None:
-        """Advance all clocks by a long time in a few steps, with a poll after each."""
+        """Advance all clocks by a long time, wait for a save, and set a new load."""
         await self.pass_time(seconds)
         for _ in range(3):
             # In each step, the coordinator saves the counters or schedules a save.
@@ -425,7 +427,7 @@ class World:
         await self.poll(5)
 
     async def power_cut_soon_after_the_last(self) -> None:
-        """Cut the power twice, before the first state is saved."""
+        """Cut the power twice, the second time before the counters are saved."""
         for _ in range(2):
             await self.kill()
             await self.boot(self.random.choice((1, 30)))
@@ -453,7 +455,7 @@ class World:
         await self.poll(5)
 
     async def clock_jump(self) -> None:
-        """Set a wrong system time in a run, and later the right one."""
+        """Set two wrong system times while Home Assistant runs, then the right one."""
         for _ in range(2):
             self.wall_offset = self.random.choice((-1, 1)) * self.random.choice(
                 (30, HOUR, 40 * DAY, 400 * DAY)
@@ -490,7 +492,7 @@ class World:
         await self.poll(5)
 
     async def start_up(self) -> None:
-        """Start the meter: without mains, with all or only some registers 0."""
+        """Start the meter: the frequency and all or some other registers read 0."""
         self.meter.starting = self.random.random() < 0.5
         self.meter.zeros = True
         self.meter.override = dict.fromkeys((50526, 50527, *range(36896, 36952)), 0)

@@ -1,4 +1,4 @@
-"""Buttons: commands to a meter."""
+"""Buttons: commands to a meter, and the wiring check."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ PARALLEL_UPDATES = 1  # command at a time
 
 @dataclass(frozen=True, kw_only=True)
 class CountisButtonDescription(CountisEntityDescription, ButtonEntityDescription):
-    """Describe a button and the command that it sends."""
+    """Describe a button and the function that it calls."""
 
     press_fn: Callable[[CountisCoordinator], Awaitable[None]]
 
@@ -59,15 +59,16 @@ BUTTONS = (
 
 
 class CountisButton(CountisEntity, ButtonEntity):
-    """A button that sends a command to a meter."""
+    """A button that sends a command to a meter, or checks its wiring."""
 
     entity_description: CountisButtonDescription
 
     @override
     async def async_press(self) -> None:
-        """Send the command, and show the values that are read back.
+        """Send the command and show the values that are read back, or check the wiring.
 
-        Raises `HomeAssistantError` if the meter does not confirm the command.
+        Raises `HomeAssistantError` if the meter does not confirm the command, or if the
+        measurements cannot be read.
         """
         await self.entity_description.press_fn(self.coordinator)
 

@@ -57,8 +57,8 @@ from .schemas import (
     bus_schema,
 )
 
-# Meters by which new line settings are verified, until one responds. With wrong line
-# settings, no meter responds, and each takes about 4 s.
+# The highest number of meters that are probed to verify new line settings. The first
+# response ends the verification. With wrong line settings, each probe takes about 4 s.
 VERIFIED_METERS = 4
 
 
@@ -88,7 +88,7 @@ def meter_subentry(meter: FoundMeter) -> ConfigSubentry:
 
 
 def bus_not_loaded(entry: ConfigEntry) -> AbortFlow:
-    """Return the abort of a dialog that needs a loaded bus."""
+    """Return the abort of a dialog: the bus is not loaded, or cannot be unloaded."""
     return AbortFlow("bus_not_loaded", {"name": entry.title})
 
 
@@ -115,7 +115,10 @@ class CountisConfigFlow(
         return {SUBENTRY_METER: MeterFlow}
 
     async def _async_other_entry(self) -> ConfigEntry | None:
-        """Return another entry for the same bus, by any path of its serial port."""
+        """Return another entry for the same bus, None if there is none.
+
+        A serial port may have several paths, so symbolic links are resolved.
+        """
         entries = self.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
         own_id = self.context.get("entry_id")
 
@@ -208,10 +211,11 @@ class CountisConfigFlow(
     async_step_reconfigure_rtu_over_tcp = partialmethod(_async_change, RTU_OVER_TCP)
 
     async def _async_verify_and_update(self, entry: CountisConfigEntry) -> None:
-        """Change the entry if a known meter responds on the bus as entered.
+        """Verify the entered bus, and update the entry if one of its meters responds.
 
-        The entry is unloaded meanwhile, and the lock keeps Home Assistant from setting
-        it up. In any case, it is set up after that. Raises `FormError`.
+        During the verification, the entry is unloaded, and the setup lock keeps Home
+        Assistant from setting it up. Afterwards, the entry is set up again, also after
+        an error. Raises `FormError`, and `AbortFlow` if the entry cannot be unloaded.
         """
         if other := await self._async_other_entry():
             raise FormError(key="bus_already_configured", name=other.title)
@@ -225,7 +229,7 @@ class CountisConfigFlow(
                 raise bus_not_loaded(entry)
             try:
                 await self._async_verify(meters[:VERIFIED_METERS])
-                # A title that the user has given stays.
+                # Keep a title that the user has entered.
                 is_default = entry.title == endpoint_name(entry.data)
                 self.hass.config_entries.async_update_entry(
                     entry,
@@ -278,7 +282,7 @@ class MeterFlow(
 
     @override
     def create_bus(self, data: BusData) -> Bus:
-        """Return the bus that polls the meters."""
+        """Return the bus of the loaded entry, which the scan shares with the poller."""
         return self._entry.runtime_data.bus
 
     async def async_step_user(self, user_input: UserInput = None) -> SubentryFlowResult:
@@ -314,9 +318,9 @@ class MeterFlow(
     ) -> SubentryFlowResult:
         """Ask for the unit ID of a meter, and verify that the meter responds there.
 
-        If two meters have swapped their unit IDs, both have the same one until the
-        second is reconfigured as well. This is safe if both have serial numbers,
-        because the serial number is verified before a meter is read.
+        If two meters have swapped their unit IDs, both subentries have the same unit ID
+        until the second one is reconfigured as well. This is safe if both have serial
+        numbers, because the serial number is verified before a meter is read.
         """
         entry = self._entry
         subentry = entry.subentries[self.context["subentry_id"]]
@@ -338,7 +342,7 @@ class MeterFlow(
             else:
                 before = Profile.from_dict(subentry.data[CONF_PROFILE])
                 after = profile if user_input[CONF_TAKE_PROFILE] else before
-                # A title that the user has given stays.
+                # Keep a title that the user has entered.
                 default = meter_title(before, subentry.data[CONF_UNIT_ID])
                 is_default = subentry.title == default
                 return self.async_update_and_abort(

@@ -32,7 +32,7 @@ from .countis.errors import EchoError
 PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
 
 # baud; a socket has no line speed, but all integrations that share a connection have to
-# pass the same one. This is the one that the modbus integration passes.
+# pass the same value. The modbus integration passes this value.
 SOCKET_BAUDRATE = 115_200
 
 # s; bounds the opening of the port, except for Modbus TCP (10 s in tmodbus). All
@@ -41,13 +41,13 @@ SOCKET_BAUDRATE = 115_200
 CONNECTION_TIMEOUT = 5.0
 
 # s until a response begins. The network adds its delay to that of a serial port. A
-# Modbus TCP gateway waits for the meter itself, and reports a lost response.
+# Modbus TCP gateway has a timeout of its own, after which it reports a lost response.
 RESPONSE_TIMEOUTS = {RTU_OVER_TCP: 0.5, TCP: 1.5}
 
 BUS_ERRORS = (ModbusError, OSError)
 
 # The translation keys of the texts for errors. The first class of which an error is an
-# instance selects the text.
+# instance selects the text, so the order matters.
 ERROR_KEYS: dict[type[Exception], str] = {
     NotACountisError: "not_a_countis",
     AnotherMeterError: "another_meter",
@@ -57,6 +57,7 @@ ERROR_KEYS: dict[type[Exception], str] = {
     ModbusError: "invalid_response",
     OSError: "cannot_open_port",
 }
+# The keys that replace others if the bus is behind a gateway.
 GATEWAY_KEYS = {
     "no_response": "no_response_behind_gateway",
     "cannot_open_port": "cannot_reach_gateway",
@@ -98,9 +99,10 @@ async def temporary_client(
 async def async_profile_at(
     hass: HomeAssistant, data: BusData, bus: Bus, unit_id: int, expected: str | None
 ) -> Profile:
-    """Return the profile of the meter at a unit ID, with the serial number expected.
+    """Return the profile of the meter at a unit ID.
 
-    Raises as `temporary_client` and `async_take_profile`.
+    `expected` is the serial number that the meter has to have, None for any. Raises as
+    `temporary_client` and `async_take_profile`.
     """
     async with temporary_client(hass, data, unit_id) as client:
         unit = bus.unit(unit_id, client, patient=True)
@@ -108,7 +110,7 @@ async def async_profile_at(
 
 
 def create_bus(data: BusData) -> Bus:
-    """Return the bus that the connection leads to."""
+    """Return the bus behind the connection, without opening the connection."""
     return Bus(
         baudrate=data[CONF_BAUDRATE],
         framing="tcp" if data[CONF_TYPE] == TCP else "rtu",
@@ -117,7 +119,7 @@ def create_bus(data: BusData) -> Bus:
 
 
 def bus_unique_id(data: BusData) -> str:
-    """Return the endpoint of the connection; each bus has its own."""
+    """Return the unique ID of a bus: the endpoint of its connection."""
     return ":".join(map(str, modbus_params(data).endpoint))
 
 
@@ -155,7 +157,7 @@ def describe_error(
 ) -> tuple[str, dict[str, str]]:
     """Return the translation key and the placeholders of the text for an error.
 
-    `serial_number` is the one of the meter that was expected.
+    `serial_number` is the serial number of the expected meter.
     """
     if isinstance(error, CommandError):
         key = error.key
@@ -169,12 +171,13 @@ def describe_error(
         "settings": line_settings(data),
     }
     if isinstance(error, AnotherMeterError):
-        # Diagnostics redact both serial numbers here, but not within a reason.
+        # Diagnostics redact these two placeholders. They would not redact a serial
+        # number within `reason`.
         identity = {"expected": serial_number or "?", "found": error.found}
         return key, placeholders | identity
     cause: BaseException = error
-    # The first error of the chain is the most specific: if a port does not open, only
-    # the operating system knows why. `raise … from None` ends the chain.
+    # The innermost error is the most specific: if a port does not open, only the error
+    # of the operating system contains the reason. `raise … from None` ends the chain.
     while deeper := cause.__cause__ or (
         None if cause.__suppress_context__ else cause.__context__
     ):

@@ -52,8 +52,8 @@ async def async_get_device_diagnostics(
 ) -> dict[str, Any]:
     """Return the diagnostics of the bus and of one of its meters.
 
-    The registers are read now. A device whose meter was exchanged for another one has
-    only the diagnostics of the bus.
+    The registers are read from the meter. If no meter of the bus belongs to the device
+    any more, because it was exchanged, the diagnostics are those of the bus.
     """
     diagnostics = await async_get_config_entry_diagnostics(hass, entry)
     if entry.state is ConfigEntryState.LOADED:
@@ -95,7 +95,10 @@ async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
 
 
 def _bus(bus: Bus) -> dict[str, Any]:
-    """Return the statistics of a bus. `used` is a part of its time, from 0 to 1."""
+    """Return the statistics of a bus.
+
+    `used` is the part of the time that transactions take, from 0 to 1.
+    """
     seconds = max(bus.seconds, 1)
     return {
         "seconds": round(bus.seconds),

@@ -27,7 +27,10 @@ class CountisEntityDescription(EntityDescription):
     """The quantity that the entity shows; by default the key."""
 
     needs: Collection[str] = ()
-    """The entity exists if the meter has one of these; by default its quantity."""
+    """The entity is created if the meter supports one of these quantities.
+
+    By default, this is the quantity that the entity shows.
+    """
 
 
 def device_info(coordinator: CountisCoordinator) -> DeviceInfo:
@@ -49,7 +52,8 @@ def platform_setup[D: CountisEntityDescription](
 ) -> Callable[..., Awaitable[None]]:
     """Return the `async_setup_entry` of a platform.
 
-    It adds an entity for each description whose quantities a meter supports.
+    For each meter, that function adds the entities of the descriptions of which the
+    meter supports at least one quantity.
     """
 
     def create_all(coordinator: CountisCoordinator) -> list[CountisEntity]:
@@ -83,7 +87,8 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     ) -> None:
         """Initialize the entity.
 
-        Its context in the coordinator is the quantity that has to be read, or None.
+        Its context in the coordinator is the quantity that the poller has to read, or
+        None if the entity shows no quantity.
         """
         self._quantity = description.quantity or description.key
         in_block = self._quantity in BLOCK_OF

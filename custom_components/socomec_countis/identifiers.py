@@ -8,8 +8,8 @@ from .const import CONF_SERIAL_NUMBER
 def meter_identifier(subentry: ConfigSubentry) -> str:
     """Return the identifier of a meter's device: its serial number.
 
-    Without a serial number, it is the ID of the subentry. The unit ID may change, and
-    the entities would lose their history.
+    Without a serial number, the identifier is the ID of the subentry. It is not the
+    unit ID, because the entities would lose their history if the unit ID changed.
     """
     identifier: str = subentry.data[CONF_SERIAL_NUMBER] or subentry.subentry_id
     return identifier

@@ -26,7 +26,7 @@ class MeterFlow(ConfirmRepairFlow):
     """The fix flow of an issue of one meter."""
 
     data: dict[str, Any]
-    """The placeholders of the issue, and the ID of the meter's subentry: `owner_id`."""
+    """The placeholders of the issue, and `owner_id`: the ID of the meter's subentry."""
 
     @property
     def coordinator(self) -> CountisCoordinator:
@@ -44,16 +44,16 @@ class MeterFlow(ConfirmRepairFlow):
 
 
 class ConfirmCountersFlow(MeterFlow):
-    """Accepts the level that the meter reads for the rejected counters."""
+    """The fix flow that accepts the present level of the rejected counters."""
 
     _shown: Mapping[str, Moment | None] | None = None
-    """Since when each block reads the level that the form shows."""
+    """When the level that the form shows began, by block; None without a level."""
 
     @override
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Ask, then accept the next readings of the counters."""
+        """Ask the user, then accept the next readings of the counters."""
         coordinator = self.coordinator
         levels = coordinator.rejected_since
         if not levels:
@@ -61,24 +61,24 @@ class ConfirmCountersFlow(MeterFlow):
             return self.async_abort(
                 reason="no_reading", description_placeholders=placeholders
             )
-        # If the level has changed, the form is shown again.
+        # If the level has changed since the form was shown, show the form again.
         if user_input is not None and levels == self._shown:
             coordinator.confirm_counters()
             return self.async_create_entry(data={})
         self._shown = levels
-        # The form shows the placeholders of the issue.
+        # The form shows the placeholders of the issue, so update them.
         create_rejected_issue(coordinator)
         return await super().async_step_confirm()
 
 
 class AcceptMeterFlow(MeterFlow):
-    """Accepts the meter that responds in the place of a configured one."""
+    """The fix flow that accepts the meter found in place of the configured one."""
 
     @override
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Ask, then store the serial number and the profile of the other meter."""
+        """Ask the user, then store the serial number and profile of the other meter."""
         if user_input is None:
             return await super().async_step_confirm()
         coordinator, found = self.coordinator, self.data["found"]

@@ -63,17 +63,17 @@ class BusRuntime:
         self.bus = create_bus(entry.data)
         self.poller = Poller(self.bus)
         self.coordinators: dict[str, CountisCoordinator] = {}
-        """By the ID of the meter's subentry."""
+        """The coordinator of each meter, by the ID of the meter's subentry."""
         self._platforms: list[
             tuple[CreateEntities, AddConfigEntryEntitiesCallback]
         ] = []
         self._unique_ids: dict[str, set[str | None]] = {}
-        """Of the entities that exist, by the ID of the meter's subentry."""
+        """The unique IDs of the added entities, by the ID of the meter's subentry."""
         self._updating = asyncio.Lock()
         self._is_want_scheduled = False
 
     async def async_update(self) -> None:
-        """Add, remove and change meters, so that they are those of the subentries.
+        """Add, remove and change meters to match the subentries of the entry.
 
         The other meters are polled meanwhile. Raises `HomeAssistantError` if the port
         is in use with other line settings.
@@ -94,7 +94,8 @@ class BusRuntime:
     def is_outdated(self) -> bool:
         """Return whether the entry has to be set up again to apply its changes.
 
-        That is necessary for another connection, or another meter in a subentry.
+        That is necessary if its connection has changed, or if a subentry has another
+        meter.
         """
         return self.data != dict(self.entry.data) or any(
             coordinator.meter.profile.serial_number != subentry.data[CONF_SERIAL_NUMBER]
@@ -131,7 +132,7 @@ class BusRuntime:
         delete_all_issues(self.hass, subentry_id)
 
     def _update_meter(self, subentry: ConfigSubentry) -> None:
-        """Apply another unit ID, profile or title of a meter."""
+        """Apply a changed unit ID, profile or title of a meter."""
         coordinator = self.coordinators[subentry.subentry_id]
         coordinator.name = subentry.title
         before = coordinator.meter
@@ -152,7 +153,10 @@ class BusRuntime:
     def _meter(
         self, subentry: ConfigSubentry, accepted: AcceptedCounters | None
     ) -> Meter:
-        """Return the meter of a subentry, which continues at the accepted counters."""
+        """Return the meter of a subentry, with the accepted counters if there are any.
+
+        The next readings are compared with the accepted counters.
+        """
         unit_id = subentry.data[CONF_UNIT_ID]
         client = async_get_unit(
             self.hass, self.entry, modbus_params(self.entry.data), unit_id
@@ -181,7 +185,7 @@ class BusRuntime:
     def async_add_platform(
         self, create: CreateEntities, add: AddConfigEntryEntitiesCallback
     ) -> None:
-        """Add the entities of a platform for each meter, now and later."""
+        """Add the entities of a platform for each meter, those added later included."""
         self._platforms.append((create, add))
         for coordinator in self.coordinators.values():
             self._add_entities(coordinator)
@@ -199,7 +203,10 @@ class BusRuntime:
 
     @callback
     def _schedule_want(self) -> None:
-        """Let the poller read what the entities show, once for all that are added."""
+        """Schedule an update of the quantities that the poller reads.
+
+        Entities are added one by one. One update is enough for all of them.
+        """
         if not self._is_want_scheduled:
             self._is_want_scheduled = True
             self.hass.loop.call_soon(self._want)

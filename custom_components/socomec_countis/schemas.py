@@ -44,7 +44,8 @@ SWITCH = selector({"boolean": {}})
 # A meter in AUTO mode follows these settings. A meter that is set to 9600 baud, 8N1
 # responds to them as well, because a second stop bit is the same as an idle line.
 SUGGESTED_SETTINGS = {CONF_BAUDRATE: 9600, CONF_PARITY: "none", CONF_STOPBITS: 2}
-# The standard port of Modbus TCP, and the factory setting of many transparent gateways.
+# 502 is the standard port of Modbus TCP. 8899 is the factory setting of many
+# transparent gateways.
 SUGGESTED: Mapping[str, Mapping[str, Any]] = {
     SERIAL: SUGGESTED_SETTINGS,
     TCP: {**SUGGESTED_SETTINGS, CONF_PORT: 502},

@@ -25,7 +25,7 @@ from .entity import CountisEntity, CountisEntityDescription, platform_setup
 PARALLEL_UPDATES = 0
 
 # s; a change that is smaller than the deadband is published after this time. Our
-# choice: a compromise of the age of a state and the size of the database.
+# choice: a compromise between the age of a state and the size of the database.
 PUBLISHED_FOR_SECONDS = 30
 
 
@@ -54,7 +54,7 @@ UNITS = {
     "V": (SensorDeviceClass.VOLTAGE, 1, 1),
     # About 20 W at 230 V, the deadband of the power.
     "A": (SensorDeviceClass.CURRENT, 2, 0.1),
-    # The frequency of an undisturbed grid changes by this much.
+    # The frequency of an undisturbed grid normally varies by this much.
     "Hz": (SensorDeviceClass.FREQUENCY, 2, 0.05),
 }
 
@@ -132,7 +132,11 @@ class CountisSensor(CountisEntity, SensorEntity):
     def __init__(
         self, coordinator: CountisCoordinator, description: CountisSensorDescription
     ) -> None:
-        """Initialize the sensor; that of a tariff counter at 0 kWh is disabled."""
+        """Initialize the sensor.
+
+        The sensor of a tariff counter is disabled by default if the counter was 0 kWh
+        when the profile was taken.
+        """
         super().__init__(coordinator, description)
         if description.key in TARIFF_COUNTERS:
             unused = coordinator.meter.profile.unused
@@ -143,7 +147,10 @@ class CountisSensor(CountisEntity, SensorEntity):
     @property
     @override
     def available(self) -> bool:
-        """Return whether the coordinator has the quantity, online or offline."""
+        """Return whether the coordinator has the quantity.
+
+        A counter stays available while the meter is offline.
+        """
         return self._attr_available
 
     @callback
@@ -154,7 +161,7 @@ class CountisSensor(CountisEntity, SensorEntity):
             self.async_write_ha_state()
 
     def update_value(self) -> bool:
-        """Take the value of the coordinator; return False if the state remains."""
+        """Take the value of the coordinator; return whether to publish it."""
         digits = self.entity_description.suggested_display_precision
         available = self.entity_description.key in self.coordinator.data
         value = self.quantity_value
@@ -180,7 +187,7 @@ class CountisSensor(CountisEntity, SensorEntity):
 
     @property
     def _deadband(self) -> float:
-        """Return the deadband, 0 if the user publishes every reading."""
+        """Return the deadband, 0 if the option to publish every reading is on."""
         options = self.coordinator.config_entry.options
         every_reading = options.get(CONF_PUBLISH_EVERY_READING)
         return 0 if every_reading else self.entity_description.deadband

@@ -88,8 +88,8 @@ async def _async_set_on_bus(
 ) -> None:
     """Set the tariff of meters of one bus, by a broadcast if they are all its meters.
 
-    A broadcast reaches all meters of the bus at the same moment. A Modbus TCP gateway
-    gets none, because the standard does not define its behaviour.
+    A broadcast reaches all meters of the bus at the same moment. No broadcast is sent
+    to a Modbus TCP gateway, because the standard does not define how it handles one.
     """
     data = runtime.entry.data
     command = async_set_tariff

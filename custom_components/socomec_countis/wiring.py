@@ -17,7 +17,7 @@ FINDINGS = {
     **dict.fromkeys((1, 2, 3), "wiring_current_reversed"),
     **dict.fromkeys((7, 8, 9), "wiring_voltage_swapped"),
 }
-# The unit of the value that does not meet a condition.
+# The unit of the measured value, by the condition that the value does not meet.
 UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
 # The quantities in the rows of the table, and their headings.
 ROWS = {"voltage": "V", "current": "A", "power": "W", "power_factor": "cos φ"}

@@ -43,7 +43,7 @@ async def automate(hass: HomeAssistant) -> AsyncGenerator[Automate]:
 
 @pytest.fixture
 def wait(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> Wait:
-    """Return a function that advances the clock by some s."""
+    """Return a function that advances the clock by a time in s."""
 
     async def wait(seconds: float) -> None:
         freezer.tick(timedelta(seconds=seconds))

@@ -199,8 +199,8 @@ class Home:
     ) -> None:
         """Import the energy of the hours before the start, in kWh by entity ID.
 
-        The sum of each statistic ends at `until` kWh. The recorder continues its own
-        sum, which is 0.
+        The sum of each statistic ends at `until` kWh. The recorder does not continue
+        this sum. Its own sum begins at 0.
         """
         for entity_id, hours in counters.items():
             sums = list(accumulate(hours, initial=-sum(hours)))
@@ -222,7 +222,7 @@ class Home:
 
 
 def _simulated_line(folder: Path) -> Line:
-    """Return a line with the meters of a house and its roof, and one wired wrongly."""
+    """Return a line with meters of a house, a roof and a wrongly wired workshop."""
     workshop = SimulatedMeter(
         unit_id=WORKSHOP,
         load=ReversedCurrent(Constant(Phase(5200), Phase(4700), Phase(5600)), 1),

@@ -28,13 +28,13 @@ from .visitor import HOUR_OF_THE_DAY, visit
 
 HOUR = timedelta(hours=1)
 OFF = 2 * HOUR  # for which Home Assistant is off after the counters fell
-# kWh of each counter in the 24 hours before that, and their part in the day that the
-# Energy dashboard shows.
+# kWh of each counter in each of the 24 hours before the fall, and the sum of the hours
+# in the day that the Energy dashboard shows.
 HOURS = [0.5] * 24
 TODAY = sum(HOURS[: HOUR_OF_THE_DAY - OFF // HOUR])
 LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
 MOST = 0.5  # kWh that a meter counts in five minutes at 6 kW
-ROUNDED = 0.01  # kWh
+ROUNDED = 0.01  # kWh, to which a dialog rounds a change
 # kWh; the sum of a counter that was disabled for so long that the recorder starts a new
 # sum.
 OLD_SUM = 321
@@ -104,7 +104,7 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
 
 
 def copy_with_early_issues(folder: Path) -> Path:
-    """Return a copy that creates the issue of rejected counters after 1 s."""
+    """Return a copy in which rejected counters create their issue after 1 s."""
     copy = folder / "copy"
     shutil.copytree(
         ROOT / "custom_components",
@@ -185,7 +185,7 @@ async def correct(
 
 
 async def compiled(home: Home, statistic_id: str, period: str) -> dict[datetime, float]:
-    """Wait for the last hour, and return the changes since the counters fell."""
+    """Wait for the row of the last hour, and return the changes since the fall."""
     since = home.hour - OFF
     while home.hour - HOUR not in await home.changes(statistic_id, "hour", since):
         await asyncio.sleep(0.2)

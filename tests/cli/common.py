@@ -14,7 +14,7 @@ from cli.app import app
 from simulator import Line, Meter, line_in_thread
 
 ROOT = Path(__file__).parents[2]
-# s until a response begins, which a busy computer needs.
+# In s; longer than the default, because a busy computer needs more time to respond.
 PROBE_TIMEOUT = ("--timeout", "0.1")
 ONE_SETTING = ("--baudrate", "9600", "--parity", "N", "--stopbits", "1")
 

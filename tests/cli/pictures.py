@@ -46,10 +46,10 @@ FOLDER = ROOT / "docs" / "images"
 WIDTH = 80
 OFFLINE = 9
 MINUTES = 10
-SCANNED_PART = 0.15  # of the scan at which its picture is taken
+SCANNED_PART = 0.15  # part of the scan that is done when its picture is drawn
 NAME = "/dev/ttyUSB0"
 
-# The colours of a dark terminal; the pictures are the same in both modes of a reader.
+# The colours of a dark terminal; a page in light or dark mode has the same pictures.
 THEME = TerminalTheme(
     (24, 26, 31),
     (214, 216, 222),
@@ -68,7 +68,7 @@ FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 class PictureOutput(Output):
-    """An output whose parts are drawn."""
+    """An output that is drawn on a picture."""
 
     picture: Console
 
@@ -80,7 +80,7 @@ class PictureOutput(Output):
     @override
     @contextmanager
     def progress(self) -> Iterator[Progression]:
-        """Draw the progress when the scan has done a part."""
+        """Yield a progress bar that is drawn after a part of the scan."""
         yield PictureProgression(Console(file=io.StringIO(), force_terminal=True))
 
 
@@ -89,7 +89,7 @@ class PictureProgression(Progression):
 
     @override
     def show(self, part: float, text: str, seconds_left: float | None = None) -> None:
-        """Draw the bar, and end the drawing, when the scan has done a part."""
+        """After a part of the scan, draw the bar, and end the command."""
         super().show(part, text, seconds_left)
         if "baud" in text and part > SCANNED_PART:
             PictureOutput.picture.print(self.bar.get_renderable())

@@ -79,7 +79,7 @@ def test_readings_before_reset_are_printed_before_it(line: Line, meter: Meter) -
 
         line.on_request = hold_write
         first = json.loads(process.stdout.readline())
-        # The first write is lost. Ctrl-C ends the command meanwhile.
+        # The first write is lost. Ctrl-C ends the command while it awaits a response.
         while not reset:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)

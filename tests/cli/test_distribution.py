@@ -44,7 +44,7 @@ def wheel(built: Path) -> Path:
 
 
 def required(installed: Distribution, extras: set[str]) -> Iterator[Distribution]:
-    """Yield what a distribution with these extras requires, directly or not."""
+    """Yield the direct and indirect requirements of a distribution with extras."""
     seen: set[tuple[str, str]] = set()
     pending = [(installed, extra) for extra in {"", *extras}]
     while pending:
@@ -83,7 +83,7 @@ def install(wheel: Path, folder: Path, *extras: str) -> Path:
 
 
 def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the interpreter of an environment, apart from this one."""
+    """Run the interpreter of an environment, isolated from that of the tests."""
     return subprocess.run(  # noqa: S603
         [python, "-I", *arguments],
         capture_output=True,
@@ -95,7 +95,7 @@ def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def example() -> str:
-    """Return the example of the README."""
+    """Return the Python example of cli/README.md."""
     text = (ROOT / "cli" / "README.md").read_text()
     match = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert match is not None

@@ -35,7 +35,7 @@ def test_all_values_are_printed_as_tables_with_units(line: Line) -> None:
 
 def test_every_value_has_its_place_in_the_tables(line: Line) -> None:
     _, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
-    # A value of no table is printed with its name.
+    # If a value is in no table, its name is printed, which contains an underscore.
     assert "_" not in output
 
 

@@ -116,7 +116,7 @@ def test_other_devices_are_listed(line: Line, meter: Meter) -> None:
 
 
 def test_scan_whose_port_disappears_keeps_the_meters(tmp_path: Path) -> None:
-    # The path of a pseudo-terminal may soon be that of another one, so a link is used.
+    # The system may reuse the path of a pseudo-terminal, so the test uses a link.
     with line_of(Meter(), link=tmp_path / "line") as line:
         arguments = ("scan", "--port", line.port, "--parity", "N", "--json")
         with countis_process(*arguments) as process:

@@ -70,7 +70,7 @@ async def test_meters_respond_until_signal(
         assert port == str(link)
         async with client_of(port) as client:
             assert await double(client, 1, 50770) >= 12_345
-            # It is noon, so the inverter produces.
+            # By default, solar noon is at the start. So the inverter produces.
             assert await double(client, 2, 50536) > 0x8000_0000
         process.send_signal(number)
         assert await process.wait() == 0
@@ -104,7 +104,7 @@ async def test_meter_of_diagnostics_has_its_unit_id_and_baudrate(
         async with client_of(port, 19200) as client:
             words = await client.for_unit(17).read_holding_registers(50000, 11)
             assert words[:4] == [0x53, 0x4F, 0x43, 0x4F]
-            # The file redacts the serial number.
+            # The file redacts the serial number. The simulator uses its own.
             assert words[8:] == [0x1438, 0x0120, 17]
             assert 1_234_567 <= await double(client, 17, 50946) < 1_234_569
             assert await double(client, 17, 50770) == 12_345

@@ -18,7 +18,7 @@ FUNCTION, ADDRESS, VALUE = 1, 2, 3
 async def broadcast(connection: ModbusConnection, register: int, value: int) -> None:
     """Write a register of all meters."""
     await connection.for_unit(0).write_register(register, value)
-    # Without a response, the time of the frame and the meters has to pass.
+    # A broadcast has no response. Wait until the meters have carried it out.
     await asyncio.sleep(0.2)
 
 
@@ -302,7 +302,7 @@ async def test_days_weeks_and_months_follow_clock_of_meter(
     await unit.write_registers(57600, [30, 5, 2026, 22, 0, 0])
     meter.counters.periods = []
     clock.seconds += 2 * 3600 + 86_400 + 3 * 3600
-    # Outside the event loop, because a request would time out in the meantime.
+    # Count in a thread: in the event loop, a long count would cause a timeout.
     await asyncio.to_thread(meter.count)
     kwh = [await double(unit, 36896 + 2 * position) for position in range(12)]
     # Ea+ and Ea- of day n-1 and n, week n-1 and n, month n-1 and n.

@@ -14,7 +14,7 @@ from tools.mutate.targets import LIBRARY, ROOT, TESTS
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 def changes(source: str) -> Sequence[str]:

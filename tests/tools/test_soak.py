@@ -25,7 +25,7 @@ WATTS = 6000
 
 
 def new_world() -> World:
-    """Return the world at the begin of a soak."""
+    """Return the world at the start of a soak."""
     return World(
         seed=1,
         speed=1,
@@ -38,7 +38,7 @@ def new_world() -> World:
 
 
 def run_meter(world: World, resets: tuple[str, ...] = ()) -> None:
-    """Let meter 1 count 6 kWh, and reset counters that show 5.99 kWh of it."""
+    """Let meter 1 count 6 kWh, then reset counters of which 5.99 kWh were shown."""
     clock = Clock(START)
 
     def on_reset(unit_id: int, key: str, kwh: float) -> None:

@@ -18,8 +18,8 @@ from .figures import COUNTERS, POWER, Ages, Transaction, ages, transactions
 
 RESPONSE_DELAY = 0.02  # s; of the simulated meters
 START_TIMEOUT = 180  # s; 64 meters at 9600 baud need 60 s until all were read
-# Each of these was read of all meters before a case is measured. The poller reads
-# everything of a meter once after the start, and then each block by its period.
+# Before a case is measured, the poller has read these ranges from all meters.
+# After its start, the poller reads all blocks once, and then each block at its period.
 FIRST_READS = (POWER, COUNTERS, range(51200, 51202), range(50520, 50522))
 
 
@@ -49,9 +49,9 @@ class SimulatedBus:
         return transactions(self.log, self.baudrate, since, until)
 
     async def async_settle(self, meters: int, since: float) -> float:
-        """Wait until all was read once; return when all meters had shown power.
+        """Wait for the first reads. Return the time until all meters had shown power.
 
-        The result is in s after the first request.
+        The result is in s from the first request, and 0 without a request.
         """
 
         def is_settled() -> bool:
@@ -69,7 +69,7 @@ class SimulatedBus:
 async def run_bus(
     meters: int, baudrate: int, *options: str
 ) -> AsyncIterator[SimulatedBus]:
-    """Run a bus with meters 1 to `meters`; `options` are those of the process."""
+    """Run a bus with meters 1 to `meters`; `options` are passed to `bus_process`."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "bus"
         process = await asyncio.create_subprocess_exec(
@@ -98,7 +98,7 @@ async def async_until(condition: Callable[[], bool]) -> None:
 
 
 def first_reads(reads: list[Transaction], registers: range) -> dict[int, float]:
-    """Return when these registers of each unit ID were at the client first."""
+    """Return when the client first received these registers, by unit ID."""
     found: dict[int, float] = {}
     for read in reads:
         if read.responded_at is not None and read.covers(registers):
@@ -113,13 +113,13 @@ class PolledBus:
     meters: int
     reads: list[Transaction]
     all_reads: list[Transaction]
-    """Also those from the start of the client until the measured time."""
+    """`reads`, and the transactions before them since the start of the client."""
 
     def ages(self, registers: range) -> Ages | None:
         """Return the ages over all meters, None if one was read less than twice.
 
-        On a busy bus, counters may be read once in the measured time, so their ages
-        are counted from their first read on.
+        On a busy bus, counters may be read only once in the measured time. Their ages
+        are therefore those of `all_reads`.
         """
         reads = self.all_reads if registers == COUNTERS else self.reads
         return ages(reads, registers, range(1, self.meters + 1))
@@ -134,7 +134,7 @@ class PolledBus:
 
 @asynccontextmanager
 async def run_poller(bus: SimulatedBus, meters: int) -> AsyncIterator[None]:
-    """Poll meters 1 to `meters` with the library alone, and wait until all was read."""
+    """Poll meters 1 to `meters` with the library alone. Wait for the first reads."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tools.benchmark.poller_process"),
         *("--port", bus.port, "--baudrate", str(bus.baudrate)),
@@ -156,7 +156,7 @@ async def async_poll(
 ) -> PolledBus:
     """Poll a bus with the library alone for `seconds`.
 
-    Of its meters, `resting` measure no power.
+    `resting` is the number of meters that measure no power.
     """
     async with run_bus(meters, baudrate, "--resting", str(resting)) as bus:
         started = time.monotonic()

@@ -11,16 +11,17 @@ from pathlib import Path
 from statistics import median
 
 BITS_PER_CHARACTER = 11
-# Between two frames, by the Modbus specification.
+# Characters of silence between two frames, as the Modbus specification requires.
 SILENT_CHARACTERS = 3.5
 SHORTEST_SILENCE = 0.00175  # s; above 19200 baud
 READ = 3
 REQUEST_CHARACTERS = 8
 POWER = range(50536, 50550)  # the powers of the block of measurements
 COUNTERS = range(50946, 50954)  # the totals of the high-resolution counters
-# s; a lone meter is polled each second, and its requests follow each other at once.
+# s; a longer pause separates two polls. A lone meter is polled each second, and the
+# requests of one poll follow each other at once.
 LONGEST_PAUSE_IN_POLL = 0.1
-AGE_SAMPLE_SECONDS = 0.05  # short against the ages, which are 0.1 s and more
+AGE_SAMPLE_SECONDS = 0.05  # short compared with the ages, which are at least 0.1 s
 
 
 def silence(baudrate: int) -> float:
@@ -38,14 +39,14 @@ class Transaction:
     begun_at: float
     """When the first bit of the request was sent."""
     requested_at: float
-    """When the request was at the meter."""
+    """When the meter had received the request."""
     responded_at: float | None
-    """When the response was at the client, None without a response."""
+    """When the client had received the response, None without a response."""
     characters: int
-    """Those of the request and the response."""
+    """Number of characters of the request and the response."""
 
     def covers(self, registers: range) -> bool:
-        """Return whether all of these registers are read."""
+        """Return whether the transaction reads all of these registers."""
         return (
             self.address <= registers[0] and registers[-1] < self.address + self.count
         )
@@ -104,7 +105,10 @@ class Poll:
 
 
 def polls(reads: Sequence[Transaction]) -> list[Poll]:
-    """Return the polls of one meter; the first and last may be cut off, so not them."""
+    """Return the polls of one meter, without the first and the last.
+
+    The log may contain only a part of these two.
+    """
     groups: list[list[Transaction]] = []
     end = float("-inf")
     for read in reads:
@@ -129,7 +133,7 @@ class Ages:
     median: float
     worst: float
     per_minute: float
-    """How often the meter that is read least is read."""
+    """Reads per minute of the meter that is read least often."""
 
 
 def ages(

@@ -28,10 +28,10 @@ from .text import aim, paragraphs, table, verdict
 VALUES = 38  # quantities of a poll, each a sensor of the modbus platform
 COMMANDED = (1, 22, 43, 64)  # unit IDs that get a command
 FULL = (64, 9600)  # meters and baud
-# The meters and baud whose restart is measured, with the aim in s.
+# The meters and baud whose restart is measured, with the earlier time and the aim in s.
 RESTARTS = {(32, 9600): ("40 s", 5), (64, 38400): ("35 s", 4)}
 LOADS = ((1, 9600), (64, 38400))  # meters and baud whose load is measured
-# s before and after a meter is added, in which the polls of the others also count.
+# s before and after a meter is added, in which lost polls of the others also count.
 AROUND_SECONDS = 5
 
 
@@ -73,7 +73,7 @@ async def async_beside_yaml(seconds: float) -> str:
             config = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             yaml = yaml_platform(bus.port, 9600)
             await stack.enter_async_context(run_small_home_assistant(config, yaml))
-            # Each value was read twice.
+            # Wait until each value was read twice.
             await async_until(lambda: len(bus.reads(0)) > 2 * VALUES)
             began = time.monotonic()
             await asyncio.sleep(seconds)
@@ -298,7 +298,7 @@ async def _async_add(hass: HomeAssistant, bus: SimulatedBus, unit_id: int) -> fl
 
 
 def _lost_polls(reads: Iterable[Transaction], unit_ids: Iterable[int]) -> int:
-    """Return how many of the polls, one a second, these meters have missed."""
+    """Return how many polls these meters have missed. One poll a second is due."""
     requested: dict[int, list[float]] = {unit_id: [] for unit_id in unit_ids}
     for read in reads:
         if (

@@ -1,4 +1,4 @@
-"""Home Assistant that polls a simulated bus, and what it needs for that."""
+"""Home Assistant that polls a simulated bus, and the resources that it uses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -53,7 +53,7 @@ def enable_all(config: Path) -> None:
 async def run_small_home_assistant(
     config: Path, more: str = ""
 ) -> AsyncIterator[psutil.Process]:
-    """Run Home Assistant with few integrations; `more` is more configuration."""
+    """Run Home Assistant with few integrations; `more` extends its configuration."""
     link_integration(config)
     (config / "configuration.yaml").write_text(
         CONFIGURATION.format(port=free_port(0)) + more
@@ -68,7 +68,7 @@ async def run_small_home_assistant(
 
 @asynccontextmanager
 async def run_dialogs(bus: SimulatedBus, meters: int) -> AsyncIterator[HomeAssistant]:
-    """Run Home Assistant with its API; it polls so many meters of the bus."""
+    """Run Home Assistant with its API. It polls meters 1 to `meters` of the bus."""
     with tempfile.TemporaryDirectory() as folder:
         entries = (
             [await async_bus_entry(bus.port, bus.baudrate, meters)] if meters else []
@@ -91,7 +91,7 @@ class Run(PolledBus):
     megabytes: float
     """The memory of Home Assistant in MiB."""
     rows_per_hour: dict[str, float]
-    """The rows in the database of counters and of measurements, of all meters."""
+    """The rows of all meters in the database per hour, by `KINDS`."""
 
 
 async def async_run(
@@ -142,7 +142,7 @@ async def async_run(
 
 
 def rows(config: Path, since: float, until: float) -> dict[str, int]:
-    """Return how many states were written between two times in s since 1970."""
+    """Return the number of states between two times in s since 1970, by `KINDS`."""
     with sqlite3.connect(config / "home-assistant_v2.db") as database:
         found = database.execute(
             "SELECT states_meta.entity_id LIKE '%energy%', COUNT(*)"

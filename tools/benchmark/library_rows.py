@@ -30,15 +30,15 @@ from .text import NO_WORSE, aim, paragraphs, table, verdict
 SPEEDS = (4800, 9600, 19200, 38400)  # baud
 CROWDS = (1, 2, 4, 8, 12, 16, 32, 64)  # meters
 CROWD_SPEEDS = (9600, 38400)  # baud
-# Numbers of meters that are measured at the same time. More of them at once would
-# measure the processor.
+# Numbers of meters whose buses are measured at the same time. With more buses at once,
+# the processor would limit the results.
 BATCHES = ((1, 2, 4), (8, 12), (16,), (32,), (64,))
-LARGE = 32  # meters; the counters of so many are read less often than once in 15 s
-EXTRA_SECONDS = 0.7  # for each of the meters of a large crowd
+LARGE = 32  # meters; on such a bus, counters are read less often than once in 15 s
+EXTRA_SECONDS = 0.7  # added to the measured time for each meter of a large bus
 AT_9600, AT_38400, FULL = (12, 9600), (64, 38400), (64, 9600)
 OFFLINE = 3
 FLAPPING = (5, 8, 11)
-# s; the flapping meters are offline for so long, and then online for so long.
+# s; the flapping meters are alternately offline and online for this time.
 FLAPPING_SECONDS = 5
 
 MEASURED: dict[tuple[int, int], PolledBus] = {}
@@ -46,7 +46,7 @@ MEASURED: dict[tuple[int, int], PolledBus] = {}
 
 
 async def async_one_meter(seconds: float) -> str:
-    """Measure a poll at each speed, and the shortest time that the bus allows."""
+    """Measure a poll at each speed, and calculate the shortest possible time."""
     lines = []
     ratios = []
     rates = []
@@ -135,7 +135,7 @@ async def async_reads(seconds: float) -> str:
 async def _async_batch(
     cases: Iterable[tuple[int, int]], seconds: float, *, resting: bool = False
 ) -> dict[tuple[int, int], PolledBus]:
-    """Poll several buses at the same time, each with so many meters at so many baud."""
+    """Poll several buses at the same time. Each case is meters and baud."""
     cases = list(cases)
     runs = await asyncio.gather(
         *(
@@ -293,7 +293,7 @@ async def async_flapping(seconds: float) -> str:
 
     async with run_bus(12, 9600) as bus, run_poller(bus, 12):
         before = await async_rate(bus, seconds, disturbed=False)
-        # Twice as long, because one poll less in a minute is 1.7 %.
+        # Measure twice as long, because one lost poll in a minute is already 1.7 %.
         share = await async_rate(bus, 2 * seconds, disturbed=True) / before
     aim(
         "one offline and three flapping meters of twelve at 9600 baud: rate of the"

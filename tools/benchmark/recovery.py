@@ -56,7 +56,7 @@ BAUDRATE = 9600
 UNIT_IDS = (1, 2, 3)
 # Quantities that change although the values of the simulated meters do not.
 CHANGING = {"clock_offset"}
-HELD_SECONDS = 10  # the last values are shown for so long without a new reading
+HELD_SECONDS = 10  # s; without a new reading, the last values are shown for this time
 SETTLING_SECONDS = 3  # until all meters were read several times
 LONGEST_RECOVERY = 90  # s; then the run ends
 AIM_SECONDS = 5
@@ -133,7 +133,7 @@ class Watched:
             self.is_read.set()
 
     def recovery_after(self, end: float) -> float:
-        """Return in how many s after the time `end` the power was read."""
+        """Return the time in s from `end` to the next read of the power."""
         return next((at - end for at in self.read_at if at > end), LONGEST_RECOVERY)
 
     def unavailable_seconds(self, start: float, end: float) -> float:
@@ -227,7 +227,7 @@ async def async_run(case: Case, seed: int) -> Outcome:
 async def _async_meter(bus: Bus, unit_id: int, client: ModbusUnit) -> Meter:
     unit = bus.unit(unit_id, client, patient=True)
     while True:
-        # Without a fault, only a busy machine can cause an error.
+        # Retry after an error. Without a fault, only a busy machine can cause one.
         with suppress(ModbusError):
             return Meter(bus, unit_id, client, await async_take_profile(unit))
 

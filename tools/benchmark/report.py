@@ -18,8 +18,8 @@ from .arguments import ROWS
 from .text import aims_section, paragraphs
 
 REPORT = ROOT / "docs/benchmark.md"
-# The first heading of the report that is measured otherwise, and kept.
-KEPT_FROM = "## Where an aim is missed"
+# The first heading of the part of the page that this tool keeps.
+KEPT_FROM = "## Missed aims"
 MEASURE = {
     "one": library_rows.async_one_meter,
     "reads": library_rows.async_reads,
@@ -33,8 +33,8 @@ MEASURE = {
     "commands": home_assistant_rows.async_commands,
     "database": home_assistant_rows.async_database,
 }
-# Measured at the same time: their figures are rates, which the load of the machine
-# changes less than times.
+# These rows are measured at the same time. Their figures are rates, which depend less
+# on the load of the machine than times do.
 TOGETHER = ("offline", "flapping", "database")
 
 
@@ -72,7 +72,7 @@ async def async_measure(rows: Sequence[str], seconds: float) -> str:
 
 
 def run_benchmark(arguments: argparse.Namespace) -> None:
-    """Measure the selected rows; all rows together replace the report."""
+    """Measure and print the selected rows. Without a selection, write the report."""
     rows = arguments.only or list(ROWS)
     report = asyncio.run(async_measure(rows, arguments.seconds)) + "\n"
     print(report)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 import sys
 
-# A figure that must not get worse may be larger by this factor, the noise of a
-# measurement.
+# A figure that must not get worse may be larger by this factor, because measurements
+# are noisy.
 NO_WORSE = 1.02
 
 AIMS: list[tuple[str, ...]] = []

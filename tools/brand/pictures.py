@@ -2,7 +2,7 @@
 
 The icon is the front of a three-phase meter: a display with the numbers of the phases,
 and below it the phases as waves, a third of a period apart. The logo adds the word on
-the front of the meters. Neither is or resembles a trademark of their maker.
+the front of the meters. Neither contains or resembles the logo of their maker.
 """
 
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ def noon_today() -> int:
 def pasts_before(moment: float, noon: int) -> list[Past]:
     """Return the past of each simulated meter before `moment`.
 
-    Both times are in s since 1970; at `noon`, the sun is highest.
+    Both times are in s since 1970. `noon` is a solar noon.
     """
     return [
         Past.before(moment, load_at(UNIT_IDS, index, noon, lifelike=True), noon)

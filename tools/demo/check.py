@@ -25,9 +25,9 @@ async def async_check(
 ) -> None:
     """Check the services, the statistics and the reset of every meter.
 
-    Raises `ToolError` with everything that is wrong.
+    Raises `ToolError`, or an `ExceptionGroup` of them, with the reasons.
     """
-    # The frontend shows "Loading" until it has these.
+    # The frontend shows "Loading" until it has the services.
     await hass.command(type="get_services")
     # A counter needs some s for its next step, so both checks run at once.
     async with asyncio.TaskGroup() as group:
@@ -60,7 +60,7 @@ async def async_check_statistics(hass: HomeAssistant, counters: Sequence[str]) -
 async def async_check_resets(
     hass: HomeAssistant, meters: Sequence[MeterEntities]
 ) -> None:
-    """Reset the partial counters of all meters, and check that the totals continue."""
+    """Reset all partial counters. Check that a total rises, and that none falls."""
     before = await hass.async_states()
     for meter in meters:
         await async_check_reset(hass, meter)

@@ -24,7 +24,7 @@ class DemoPlan:
     meters: Sequence[MeterInput]
     """The meter at the grid, and those of solar inverters."""
     serial_numbers: Sequence[str] = ()
-    """Those of the meters, if they are known before."""
+    """The serial numbers of the meters, if they are known in advance."""
     pasts: Sequence[Past] = ()
     """The past of each simulated meter."""
 
@@ -35,7 +35,7 @@ class House:
 
     meters: list[MeterEntities]
     counters: list[str]
-    """The statistics that have a past."""
+    """The entity IDs of the counters whose statistics have a past."""
     has_dashboard: bool
 
 
@@ -48,8 +48,8 @@ async def async_furnish(
 ) -> House:
     """Add everything that is missing, and wait until the meters have values.
 
-    A user may have changed or deleted anything in the demo. If `is_strict`, every part
-    has to be there, or `ToolError` is raised. Otherwise, the others are reported.
+    A user may have changed or deleted anything in the demo. If `is_strict`, a part that
+    cannot be added raises `ToolError`. Otherwise, this part is reported and left out.
     """
 
     def left_out(what: str, reason: object) -> None:

@@ -94,7 +94,7 @@ MEASUREMENTS: dict[str, Callable[[Sample], float]] = {
 def sampled(load: Load, noon: int, start: int, end: int) -> list[Sample]:
     """Return a sample for each minute from `start` to `end`.
 
-    All times are in s since 1970; at `noon`, the sun is highest.
+    All times are in s since 1970. `noon` is a solar noon.
     """
     samples = []
     for second in range(start, end, SAMPLE_SECONDS):
@@ -120,8 +120,8 @@ def counter_rows(
 ) -> list[Row]:
     """Return the rows of a counter, one for each hour from `start`.
 
-    `energies` are those of the hours, and `since` is the energy after the last hour.
-    The rows lead to `state`, which the counter shows now. All energies are in kWh.
+    `energies` are those of the hours. `since` is the energy from the end of the last
+    hour until now, and the counter shows `state` now. All energies are in kWh.
     """
     first = state - since - sum(energies)
     return [
@@ -158,9 +158,9 @@ class Past:
 
     load: Load
     noon: int
-    """A time in s since 1970 at which the sun is highest."""
+    """A solar noon in s since 1970."""
     start: int
-    """The begin of the first hour in s since 1970."""
+    """The start of the first hour in s since 1970."""
     hours: list[list[Sample]]
 
     @classmethod

@@ -14,14 +14,14 @@ FLOWS = "/api/config/config_entries/flow"
 
 
 class Api(Commands, Protocol):
-    """A client of the HTTP API as well."""
+    """A client of Home Assistant's WebSocket and HTTP API."""
 
     async def request(self, method: str, path: str, **kwargs: Any) -> Any:
         """Return the JSON response to an HTTP request."""
 
 
 async def async_solar_power(hass: Api, power: str) -> str:
-    """Return the entity ID of the helper, which is created if it is missing.
+    """Return the entity ID of the helper. Create the helper if it is missing.
 
     `power` is the entity ID of the power of the inverter.
     """

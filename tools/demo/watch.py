@@ -15,10 +15,10 @@ from tools.home_assistant.login import LOGIN_SECONDS, async_log_in
 from .history import async_join
 from .table import value_table
 
-TERMINAL_SECONDS = 1  # the period of the poller
-# In a file, each table is kept; one a minute shows the trend.
+TERMINAL_SECONDS = 1  # s; the period of the poller
+# s; a file keeps each table, and one table a minute shows the trend.
 FILE_SECONDS = 60
-# The recorder compiles the first statistics up to 300 s after the start.
+# s; the recorder compiles the first statistics up to 300 s after the start.
 JOIN_SECONDS = 5
 
 
@@ -34,7 +34,7 @@ async def async_table(hass: HomeAssistant) -> list[str]:
 
 
 async def async_watch(hass: HomeAssistant, counters: Iterable[str]) -> None:
-    """Print the values again and again; `counters` are statistics with a past.
+    """Print the values repeatedly; `counters` are statistics with a past.
 
     Raises `ToolError` if Home Assistant ends.
     """

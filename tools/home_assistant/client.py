@@ -11,7 +11,7 @@ from aiohttp import ClientSession
 from tools.errors import ToolError
 from tools.paths import DOMAIN
 
-VALUES_TIMEOUT = 30  # s; a full bus of 64 meters has shown all values before
+VALUES_TIMEOUT = 30  # s; longer than the few meters of a tool need to show all values
 POLL_SECONDS = 0.2
 NO_VALUE = ("unknown", "unavailable")
 

@@ -14,17 +14,17 @@ from .client import POLL_SECONDS, HomeAssistant
 
 USERNAME = PASSWORD = "demo"  # noqa: S105
 START_TIMEOUT = 120  # s; a first start on a slow machine compiles all modules
-LOGIN_SECONDS = 20 * 60  # an access token is valid for 30 min
+LOGIN_SECONDS = 20 * 60  # s between two logins; an access token is valid for 30 min
 
-# Home Assistant counts these steps of its onboarding as done. Otherwise, the step
-# core_config would set up integrations that the tools do not need: weather, radio
-# stations and spoken texts.
+# The steps of the onboarding that are stored as done. Otherwise, the step core_config
+# would set up integrations that the tools do not need: weather, radio stations and
+# spoken texts.
 SKIPPED_STEPS = ["core_config", "analytics", "integration"]
 ONBOARDING_VERSION = 4  # the first one that has these steps
 
 
 def skip_onboarding(config: Path) -> None:
-    """Store in a new configuration folder that only the user has to be created."""
+    """Store as done, in a new configuration, all steps but the creation of the user."""
     storage = config / ".storage"
     storage.mkdir(parents=True, exist_ok=True)
     onboarding = storage / "onboarding"

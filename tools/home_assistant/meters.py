@@ -36,10 +36,10 @@ class MeterInput:
 
 
 async def async_add_meter(hass: HomeAssistant, meter: MeterInput) -> None:
-    """Add a meter with its bus, or to its bus if that is set up.
+    """Add a meter, and its bus as well if the bus is not set up.
 
-    A meter that is set up remains as it is. Raises `ToolError` with the text that the
-    dialog shows.
+    A meter that is already set up does not change. Raises `ToolError` with the text
+    that the dialog shows.
     """
     entries = await hass.command(type="config_entries/get", domain=DOMAIN)
     by_title = {each["title"]: each["entry_id"] for each in entries}

@@ -26,8 +26,8 @@ LOG_NAME = "home-assistant.log"
 # Replace compiled packages that Home Assistant imports and the tools never use.
 STUBS = Path(__file__).parent / "stubs"
 
-# The loggers report programs and libraries that the tools do not need: for videos, for
-# pictures of cameras, and for a faster compression.
+# The levels `critical` and `error` suppress reports of missing programs and libraries
+# that the tools do not need: for videos, pictures of cameras, and faster compression.
 CONFIGURATION = """\
 # Written at each start. Your own configuration belongs into the user interface.
 config:
@@ -48,7 +48,7 @@ logger:
     homeassistant.components.camera.img_util: critical
     aiohttp_fast_zlib: error
 """
-# The user interface writes into these, and shows only what they contain.
+# The user interface stores automations, scripts and scenes in these files.
 INCLUDED = ("automations.yaml", "scripts.yaml", "scenes.yaml")
 
 
@@ -110,14 +110,14 @@ async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssis
 
 
 async def _async_confirm_port(hass: HomeAssistant) -> None:
-    """Confirm the new port, which Home Assistant would otherwise ask its user for."""
+    """Confirm the new port. Otherwise, Home Assistant would ask its user to do so."""
     pending = (await hass.command(type="http/config"))["pending"]
     if pending and not pending["error"]:
         await hass.command(type="http/config/promote")
 
 
 async def async_wait_until_running(hass: HomeAssistant) -> None:
-    """Wait until all integrations are set up, and ignore the issues of others."""
+    """Wait until Home Assistant runs. Ignore the issues of other integrations."""
     async with asyncio.timeout(START_TIMEOUT):
         while True:
             config = await hass.command(type="get_config")

@@ -76,8 +76,8 @@ def _replaced(
 ) -> str:
     """Return the text of a module with a change.
 
-    To make the whole text from its nodes takes 50 ms for a long file. Most nodes are
-    replaced in the text itself.
+    For a long file, it takes 50 ms to generate the whole text from its nodes. So for
+    most nodes, this function replaces only the text of the node.
     """
     if position is not None:
         lines = source.splitlines(keepends=True)
@@ -108,7 +108,7 @@ def _changeable(
 
 
 def _is_skipped(node: cst.CSTNode) -> bool:
-    """Return whether a change of the node cannot change what the code does."""
+    """Return whether no mutant changes this node, such as an annotation or text."""
     match node:
         case (
             cst.Annotation()
@@ -137,7 +137,7 @@ def _is_skipped(node: cst.CSTNode) -> bool:
 
 
 def _changes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """Yield what replaces a node in its mutants."""
+    """Yield the nodes that replace a node in its mutants."""
     for kind, operator in mutation_operators:
         if not isinstance(node, kind):
             continue

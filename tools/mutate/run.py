@@ -19,7 +19,7 @@ from .targets import LIBRARY, ROOT, TESTS
 
 EXPLAINED = Path(__file__).parent / "survivors.toml"
 
-AIM = 95  # percent of the mutants that change the behaviour
+AIM = 95  # percent of killed mutants, among those that change the behaviour
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Explanations:
 
     kinds: Mapping[tuple[str, str], str]
     """The kind of each survivor by file name and change: "equivalent" if the mutant
-    behaves as the original, "accepted" if no test has to notice it."""
+    behaves like the original, "accepted" if no test has to notice it."""
 
     @classmethod
     def load(cls, path: Path = EXPLAINED) -> Explanations:

@@ -31,10 +31,11 @@ COPIED = ("custom_components", "simulator", "tests", "pyproject.toml")
 PACKAGES = ("custom_components", "custom_components.socomec_countis")
 """Packages that a child replaces by empty ones, so that they import nothing."""
 
-IMPORT_SECONDS = 1.0  # until the first test begins
+IMPORT_SECONDS = 1.0  # s; normal time until the first test begins, with a margin
 LONGEST_TEST = 1.0  # s; a mutant that only longer tests kill counts as survived
-# A test that takes longer is in an endless loop: times its normal duration, and s more.
-# Other processes delay a test, so the limit of real time is longer.
+# The limits of a test: a factor of its normal duration, and s that are added. A test
+# that takes longer is in an endless loop. Other processes delay a test, so the limit of
+# real time is longer than the limit of processor time.
 PROCESSOR_LIMIT = (4, 2.0)
 REAL_LIMIT = (50, 30.0)
 
@@ -54,7 +55,7 @@ class Baseline:
     seconds: dict[str, float] = field(default_factory=dict)
     """The duration of each test that passes, by its node ID."""
     lines: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    """The lines of the file that each test executes; "" is the import."""
+    """The lines of the file that each test executes. The key "" is the import."""
     skipped: set[str] = field(default_factory=set)
     """The tests that do not pass, because they need fixtures of Home Assistant."""
     modules: list[str] = field(default_factory=list)
@@ -307,7 +308,7 @@ class _Selection:
 
 
 def _limit(seconds: float) -> None:
-    """End this process with a signal after a multiple of so many s."""
+    """End this process with a signal at the limits of a test that takes `seconds`."""
     for timer, (factor, more) in (
         (signal.ITIMER_PROF, PROCESSOR_LIMIT),
         (signal.ITIMER_REAL, REAL_LIMIT),

@@ -1,7 +1,7 @@
 """The tests that are run for the mutants of each file.
 
-They are those of the library that need neither Home Assistant nor a serial port. The
-runner orders them by their duration.
+These tests of the library need neither Home Assistant nor a serial port. The runner
+orders them by their results for other mutants, and by their duration.
 """
 
 from pathlib import Path

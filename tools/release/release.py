@@ -66,7 +66,7 @@ def release(version: str) -> None:
         sys.exit(f"There is a tag {version} already.")
     notes(UNRELEASED)
 
-    # Replaced as text, so that the format of the file remains.
+    # Replace the version as text, so that the format of the file remains.
     manifest = MANIFEST.read_text()
     MANIFEST.write_text(
         manifest.replace(f'"version": "{was}"', f'"version": "{version}"')

@@ -40,7 +40,7 @@ class SimulatedClock:
         return self.true_time + self.error
 
     def monotonic(self) -> float:
-        """Return s that pass evenly."""
+        """Return the simulated s since the start, without the error of the clock."""
         return self.elapsed
 
     def install(self) -> None:
@@ -50,7 +50,7 @@ class SimulatedClock:
 
 
 class SimulatedSelector(selectors.SelectSelector):
-    """Waits shorter than it was asked to, and lets the time of a clock pass."""
+    """A selector that waits for a shorter real time, and advances a clock."""
 
     def __init__(self, clock: SimulatedClock) -> None:
         """Use a clock."""

@@ -10,9 +10,9 @@ from .world import World
 
 
 async def async_live(folder: Path, clock: SimulatedClock) -> None:
-    """Let mishaps happen until one of them switches the machine off, or the end.
+    """Let mishaps happen until one switches the machine off, or until the soak ends.
 
-    The process ends then.
+    In both cases, this process ends.
     """
     world = World.load(folder)
     machine = Machine(world, folder, clock)

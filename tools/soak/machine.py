@@ -34,13 +34,13 @@ BAUDRATE = 38400
 ROUNDING = 1e-6  # kWh
 STEP = 0.01  # kWh
 LAG_SECONDS = 10  # the age of a counter on this bus
-# s; an offline meter is requested each 30 s, and its counters are confirmed after that.
+# s; the poller reads an offline meter each 30 s, and then confirms its counters.
 SETTLE_TIMEOUT = 300
 VALUES_TIMEOUT = 120  # s until all meters have values after a start
-LOADS = (-6000.0, 9000.0)  # W
-LOAD_SECONDS = (60.0, 900.0)  # s for which a load is constant
-STATISTICS_SECONDS = 300  # s; the recorder compiles its rows so often
-COMPILED_AFTER = 40  # s after the end of a row
+LOADS = (-6000.0, 9000.0)  # W; the range of a load
+LOAD_SECONDS = (60.0, 900.0)  # s; the range of the time for which a load is constant
+STATISTICS_SECONDS = 300  # s; the period in which the recorder compiles a row
+COMPILED_AFTER = 40  # s after the end of the period of a row
 
 CONFIGURATION = """\
 recorder:
@@ -105,8 +105,8 @@ class Machine:
             store_entries(config, entry)
             link_integration(config)
         (config / "configuration.yaml").write_text(CONFIGURATION)
-        # The default port of Home Assistant. Another port in its configuration would
-        # have to be confirmed within five minutes.
+        # This variable sets the default port of Home Assistant. A new port in its
+        # configuration would have to be confirmed within five minutes.
         os.environ["SETUP_PORT"] = str(free_port(0))
         hass = await bootstrap.async_setup_hass(
             RuntimeConfig(config_dir=str(config), skip_pip=True)
@@ -133,7 +133,7 @@ class Machine:
         await self.hass.async_stop(force=True)
 
     def leave(self, off: float) -> None:
-        """Save the world `off` s later, and end the process at once."""
+        """Let the meters count for `off` s, save the world, and end the process."""
         for meter in self.meters.values():
             meter.count()
         self.clock.elapsed += off

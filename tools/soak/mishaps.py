@@ -1,6 +1,6 @@
 """Everything that goes wrong in a soak.
 
-A mishap returns in how many s the machine is switched on again, or None if it runs.
+A mishap returns for how many s the machine is then off, or None if it stays on.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ FAULTS = (
 # the reset of a smaller counter, the next reading may be nearly as high again.
 RESETTABLE = 3.0
 LONGEST_STEP = 60.0  # s by which the clock of the machine is wrong
-MOST_FALL = 0.05  # of a counter
+MOST_FALL = 0.05  # as a part of a counter; half of these 10 %
 LARGEST_LOAD = 9.0  # kW
 # s between a reset and the next mishap. A power cut loses states of up to 5 s.
 AFTER_RESET = 30
@@ -63,7 +63,7 @@ async def disturbed_bus(machine: Machine) -> None:
 
 
 async def offline_meters(machine: Machine) -> None:
-    """Let one to three meters not respond."""
+    """Set one to three meters offline for a time."""
     meters = machine.random.sample(
         list(machine.meters.values()), machine.random.randint(1, 3)
     )
@@ -75,7 +75,7 @@ async def offline_meters(machine: Machine) -> None:
 
 
 async def starting_meter(machine: Machine) -> None:
-    """Let a meter respond with zeros, as while it starts."""
+    """Let a meter respond with zeros, as a meter does while it starts."""
     meter = _meter(machine)
     meter.starting = True
     await asyncio.sleep(machine.random.uniform(2, 60))

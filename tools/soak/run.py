@@ -45,7 +45,7 @@ def run_soak(arguments: argparse.Namespace) -> int:
         f" data and log: {folder}",
         flush=True,
     )
-    # An end by a signal also ends the session.
+    # SIGTERM interrupts this function as Ctrl-C does, so that the session also ends.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while not (world := World.load(folder)).is_finished:
@@ -66,7 +66,7 @@ def run_soak(arguments: argparse.Namespace) -> int:
 
 
 def run_session(folder: Path) -> bool:
-    """Run Home Assistant until its next end, and return whether it ended in order."""
+    """Run Home Assistant until its next end. Return whether it ended without error."""
     with (folder / "home-assistant.log").open("ab") as log:
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-m", "tools.soak.session", folder],

@@ -40,7 +40,7 @@ class SoakMeter(Meter):
 
     @override
     def write(self, address: int, values: list[int]) -> ExcCodes | None:
-        """Carry out a command, and report what was reset."""
+        """Carry out a command, and report the counters that it reset."""
         before = {key: self.shown(key) for key in PARTIALS}
         result = super().write(address, values)
         for key, kwh in before.items():
@@ -118,7 +118,7 @@ class World:
             last = Counters.from_dict(self.counters[str(unit_id)])
             for key in KEYS:
                 name = f"{unit_id} {key}"
-                # Without resets, a partial counter rises as its total.
+                # Without resets, a partial counter rises as its total does.
                 total = key.removeprefix("partial_")
                 if key in TARIFFS:
                     index = TARIFFS[key] - 1

@@ -1,4 +1,4 @@
-"""Accept or reject the counters of a reading, and read the evidence for it."""
+"""Accept or reject the counters of a reading, with evidence of other blocks."""
 
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,12 @@ async def async_check_counters(
     is_last: bool,
     is_new: bool,
 ) -> tuple[str | None, tuple[Correction, ...]]:
-    """Accept all counters of a block that was read at a moment, or reject them.
+    """Accept or reject the counters of a block that was read at a moment.
 
-    Returns why they are rejected, or None with the corrections. A level that lasts is
-    accepted if the meter confirms it. `is_last` is whether the block is not read again
-    at once. `is_new` is whether the reading before was accepted. Raises as
-    `Meter.async_read`.
+    Returns the reason for a rejection, or None, and the corrections. A level that lasts
+    is accepted if the user confirmed it, or if the counters in the other resolution
+    agree. `is_last` is True if the block is not read again at once. `is_new` is True if
+    the previous reading was accepted. Raises the errors of `Meter.async_read`.
     """
     if block.implausible_reason:
         return block.implausible_reason, ()
@@ -57,15 +57,15 @@ async def async_check_counters(
 
 
 async def _async_gather_evidence(meter: Meter) -> None:
-    """Read what explains an implausible reading.
+    """Read the blocks that may explain an implausible reading.
 
-    That is another meter (`AnotherMeterError`), another current transformer, or a
-    rollover.
+    The explanation may be another meter (raises `AnotherMeterError`), another current
+    transformer, or a rollover.
     """
     await meter.async_verify_identity()
     transformer = meter.blocks.get("transformer")
     if isinstance(transformer, CurrentTransformer):
-        for _ in range(2):  # because a change counts if two readings agree
+        for _ in range(2):  # a change counts only if two readings agree
             await read_optional(transformer)
             meter.compare_transformer(transformer)
     overflows = meter.blocks.get("overflows")
@@ -77,7 +77,10 @@ async def _async_gather_evidence(meter: Meter) -> None:
 async def _async_resolutions_agree(
     meter: Meter, name: str, block: CounterBlock
 ) -> bool:
-    """Return whether the other resolution of a block has the same counters."""
+    """Return whether the other resolution of a block has the same counters.
+
+    Returns True if the meter does not support the other resolution.
+    """
     for block_type in BLOCK_TYPES[name]:
         other = block_type(meter.modbus_unit)
         if isinstance(other, CounterBlock) and type(block) is not block_type:

@@ -1,9 +1,9 @@
 """Commands to a meter, each confirmed by reading back.
 
-Each command holds the bus from its write to its first read-back, after verifying the
-identity of the meter. It passes its readings to `publish`. It raises `CommandError` if
-the meter did not carry it out, `ModbusError` if the outcome is unknown, and as
-`Meter.async_verify_identity` does.
+Each command verifies the identity of the meter, writes, and reads back for the first
+time while it holds the bus. A command passes its readings to `publish`. It raises
+`CommandError` if the meter did not carry out the command, `ModbusError` if the outcome
+is unknown, and the errors of `Meter.async_verify_identity`.
 """
 
 import asyncio
@@ -34,19 +34,19 @@ _LOGGER = logging.getLogger(__name__)
 
 type Publish = Callable[[Reading], None]
 
-# A meter needs a moment to carry out a command, so a read-back that does not confirm it
-# is repeated. Our choice: for 0.6 s.
+# A meter needs a moment to carry out a command, so a read-back that does not confirm
+# the command is repeated after each of these delays. Our choice: 0.6 s in total.
 READ_BACK_DELAYS = (0.3, 0.3)  # s
 
-CLOCK_TOLERANCE = 2  # s; of a clock that was just set, which shows whole seconds
-# s before a full second at which the command takes the bus, to write the clock at the
-# full second. Longer than a transaction of the poller, which may have to end first.
+CLOCK_TOLERANCE = 2  # s; offset of a clock that was just set, in whole seconds
+# s; the command locks the bus this long before the full second at which it writes the
+# clock. Longer than a transaction of the poller, which may have to end first.
 CLOCK_LEAD = 0.4
-CLOCK_ATTEMPTS = 5
+CLOCK_ATTEMPTS = 5  # to lock the bus before the full second
 
 E1X_E2X_FAMILIES = (1, 2)
 
-HIGHEST_TARIFF_COUNT = 8  # 51200
+HIGHEST_TARIFF_COUNT = 8  # in the table (51200)
 DEFAULT_TARIFF_COUNT = 4
 
 
@@ -103,7 +103,7 @@ async def async_set_clock(meter: Meter, publish: Publish) -> None:
         short_year = has_short_year(clock.values)
         for _ in range(CLOCK_ATTEMPTS):
             # The clock begins a new second when it is written, so it is written at the
-            # beginning of a second. Until shortly before, the bus is free for others.
+            # beginning of a second. Until shortly before, other tasks can use the bus.
             await asyncio.sleep(max(_until_full_second(meter) - CLOCK_LEAD, 0))
             async with meter.bus.hold():
                 await meter.async_verify_identity()
@@ -129,7 +129,7 @@ def _until_full_second(meter: Meter) -> float:
 
 
 def _bits(meter: Meter, counters: Mapping[str, int]) -> int:
-    """Return the bits of those of the counters that the meter has."""
+    """Return the reset bits of those counters that the meter has."""
     return sum(counters[each] for each in counters.keys() & meter.profile.quantities)
 
 
@@ -142,15 +142,16 @@ async def _async_reset(
 ) -> bool:
     """Reset counters of a block, and return whether the read-back confirms it.
 
-    Each command is a register address and its value. A command is sent if the one
-    before had no effect. Raises `ImplausibleError` if the counters cannot be read
-    before.
+    Each command is a register address and its value. A command is sent only if the
+    previous one had no effect. Raises `ImplausibleError` if the block is implausible
+    before the reset.
     """
     existing = counters.keys() & meter.profile.quantities
     block = meter.blocks.get(name)
     if not existing or not isinstance(block, CounterBlock):
         return False
-    # Read all counters twice, so that their last values are accepted before the reset.
+    # A counter rises to the lower one of two consecutive readings. So read all counters
+    # twice, to accept their last values before the reset.
     async with meter.bus.hold():
         await meter.async_verify_identity()
         for each in 2 * COUNTERS:
@@ -203,7 +204,7 @@ async def _async_command(
 
 
 async def _async_confirmed_later(is_done: Callable[[], Awaitable[bool]]) -> bool:
-    """Repeat a read-back that did not confirm a command, and return if one does."""
+    """Repeat a read-back, and return whether one confirms the command."""
     for delay in READ_BACK_DELAYS:
         await asyncio.sleep(delay)
         if await is_done():
@@ -212,10 +213,11 @@ async def _async_confirmed_later(is_done: Callable[[], Awaitable[bool]]) -> bool
 
 
 async def _async_write(meter: Meter, register: int, words: list[int]) -> bool:
-    """Write registers in one request, with function 6 or 16.
+    """Write one register with function 6, or several with function 16.
 
-    If the response is lost, only the read-back shows whether the meter received the
-    command. Returns False if the meter refuses the write.
+    If the meter does not support function 6, one register is written with function 16.
+    Returns False if the meter refuses the write. Returns True if the response is lost,
+    because only the read-back shows whether the meter received the command.
     """
     unit = meter.modbus_unit
     try:

@@ -4,15 +4,15 @@ from modbus_connection import ModbusProtocolError
 
 
 class CountisError(Exception):
-    """Base of the errors that a meter causes, not the connection to it."""
+    """Base of the errors that a meter causes, in contrast to connection errors."""
 
 
 class NotACountisError(CountisError):
-    """Another device than a COUNTIS responds at the unit ID."""
+    """A device that is not a COUNTIS responds at the unit ID."""
 
 
 class AnotherMeterError(CountisError):
-    """Another COUNTIS than the expected one responds at the unit ID."""
+    """A COUNTIS other than the expected one responds at the unit ID."""
 
     def __init__(self, found: str) -> None:
         """Keep the serial number of the meter that responds."""
@@ -25,7 +25,7 @@ class ImplausibleError(ModbusProtocolError):
 
 
 class EchoError(ModbusProtocolError):
-    """The adapter returns every request, which hides the responses after it."""
+    """The adapter echoes every request, and the echo hides the response after it."""
 
 
 class CommandError(CountisError):

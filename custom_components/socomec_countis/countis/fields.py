@@ -1,4 +1,4 @@
-"""Field types of a COUNTIS, each with its unit, its scale and its "not available".
+"""Field types of a COUNTIS: unit, scale and the raw value for "not available".
 
 A 32-bit value takes two registers, high word first. All ones mean "not available".
 In a signed register, all ones are also -1, so only the largest positive number means
@@ -11,8 +11,9 @@ from typing import override
 from modbus_connection.decode import decode_string
 from modbus_connection.model import NumberField, StringField, integer
 
-# E3x and E4x count 0.01 Hz, E1x and E2x 0.001 Hz. The raw values of a mains do not
-# overlap: they are below 10 000 (100 Hz) and above it (10 Hz).
+# E3x and E4x count 0.01 Hz, E1x and E2x 0.001 Hz. The raw value shows which, because a
+# mains frequency is between 10 Hz and 100 Hz. The threshold is 100 Hz in the first unit
+# and 10 Hz in the second.
 LOWEST_RAW_MILLIHERTZ = 10_000
 
 

@@ -10,7 +10,7 @@ DIRECT_AMPERES = 100
 
 # The bounds of measured values. Our choice: wider than the specified range, because a
 # meter also measures values outside that range.
-HIGHEST_VOLTS = 600  # a phase has more than 400 V if the neutral is interrupted
+HIGHEST_VOLTS = 600  # above 400 V is possible if the neutral is interrupted
 HERTZ = (40, 70)  # specified: 50 Hz or 60 Hz, +/- 5 Hz (manual)
 INRUSH = 1.5  # times the highest continuous current, for some seconds
 OVERLOAD = 1.2  # times the primary current; a common rating of current transformers
@@ -29,7 +29,7 @@ class Limits:
 
     @property
     def kilowatts(self) -> float:
-        """Return the highest power in kW that the meter counts."""
+        """Return the highest power in kW that the meter can count."""
         return PHASE_COUNT * VOLTS * self.amperes / 1000
 
     def allow(self, unit: str | None, value: float) -> bool:

@@ -22,10 +22,11 @@ class LineSettings:
         return f"{self.baudrate} baud, 8{self.parity}{self.stopbits}"
 
 
-# The most likely settings first. In AUTO mode, a meter follows 9600 to 38400 baud with
-# 8N2, 8E1 or 8O1 (manual), so each such meter responds to the first combination. In
-# MANUAL mode, the menu begins with 4800 baud and 8N1, to which a meter responds with
-# the second combination. The manual names no factory setting.
+# The most likely settings first. In AUTO mode, a meter adapts to 9600 to 38400 baud
+# with 8N2, 8E1 or 8O1 (manual), so each such meter responds to 9600 baud and 8N2, the
+# first of `SCAN_SETTINGS`. In MANUAL mode, the menu begins with 4800 baud and 8N1. A
+# meter with these settings responds to 4800 baud and 8N2, the second of `SCAN_SETTINGS`
+# (see `settings_to_try`). The manual names no factory setting.
 BAUDRATES = (9600, 4800, 38400, 19200)
 PARITIES: tuple[Parity, ...] = ("N", "E", "O")
 STOPBITS: tuple[StopBits, ...] = (2, 1)
@@ -45,9 +46,10 @@ def settings_to_try(
 ) -> tuple[LineSettings, ...]:
     """Return the settings of a scan; None is an unknown speed, parity or stop bits.
 
-    `usable` are the settings that the port supports. If the number of stop bits is
-    unknown, two are sent. For a meter that expects one, the second is an idle line. A
-    receiver checks only the first stop bit of the response.
+    `usable` contains the settings that the port supports. If the number of stop bits is
+    unknown, two are sent, because a meter with either setting accepts two. For a meter
+    that expects one stop bit, the second is an idle line. In the response, the receiver
+    of the client checks only the first stop bit.
     """
     tried: dict[tuple[int, Parity], LineSettings] = {}
     for each in ALL_SETTINGS:

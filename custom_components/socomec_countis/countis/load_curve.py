@@ -2,9 +2,10 @@
 
 An E3x or E4x stores the load curve and returns it in pages of up to 29 records (61456
 to 61577). A command (61440) selects the first page or the next one. The stored values
-do not contain the ratio of the transformers. The header of each page has a fraction by
-which they are multiplied. Whether the fraction contains that ratio is not known: it
-does if both are equal.
+do not contain the ratio of the current transformers. The header of each page has a
+fraction by which the values are multiplied. The table leaves open whether the fraction
+contains the ratio. If the fraction is equal to the ratio, this module assumes that it
+does. Otherwise, the values are also multiplied by the ratio.
 """
 
 from collections import Counter
@@ -39,7 +40,8 @@ WATTS = {0: 1, 1: 1, 20: 1000}
 NO_WORD = 0xFFFF
 NO_DATE = 0xFFFF_FFFF
 
-# The response to a command may be lost, so it is repeated until the page has changed.
+# If the response to a command is lost and the page has not changed, the command is
+# repeated.
 COMMAND_ATTEMPTS = 3
 
 
@@ -53,7 +55,7 @@ class LoadRecord:
 
     time: datetime
     """By the clock of the meter, without a time zone. The table leaves open whether the
-    period begins or ends then."""
+    period begins or ends at this time."""
     watts: float | None
     """Consumed power in W, None for "not available"."""
     is_complete: bool
@@ -76,7 +78,7 @@ async def async_read_load_curve(
     """Return the load curve of a meter, after verifying the identity.
 
     `on_page` is called with the number of records after each page. Other tasks use the
-    bus between two pages. Raises `NoLoadCurveError`, `ModbusError`, and as
+    bus between two pages. Raises `NoLoadCurveError`, `ModbusError`, and the errors of
     `Meter.async_verify_identity`.
     """
     await meter.async_verify_identity()
@@ -102,7 +104,7 @@ async def async_read_load_curve(
 
 
 async def _async_select(meter: Meter, command: int) -> tuple[bool, list[int]]:
-    """Select a page, and return whether the meter confirms it, and the page."""
+    """Select a page. Return whether the meter confirms the command, and the page."""
     async with meter.bus.hold():
         unit = meter.modbus_unit
         is_confirmed = True
@@ -128,7 +130,11 @@ async def _async_next(meter: Meter, page: list[int]) -> list[int]:
 
 
 def _records(page: Sequence[int], transformer_ratio: float) -> Iterator[LoadRecord]:
-    """Yield the records of a page. Raises `NoLoadCurveError` for another quantity."""
+    """Yield the records of a page.
+
+    Raises `NoLoadCurveError` for another quantity, and `ModbusProtocolError` for an
+    invalid header.
+    """
     count, size, _, unit, numerator, denominator = page[:HEADER_WORDS]
     if count == NO_WORD or (count and unit not in WATTS):
         msg = f"the load curve has {count} records in unit {unit}"
@@ -152,9 +158,9 @@ def _records(page: Sequence[int], transformer_ratio: float) -> Iterator[LoadReco
 def _curve(records: Sequence[LoadRecord], header_seconds: int) -> LoadCurve:
     """Return the curve in the order of time.
 
-    The table has the period (61458) in s, but the synchronisation of other families is
-    in min. So the most frequent distance of neighbouring records is the period. If
-    there is none, it is what the table says.
+    The table gives the period (61458) in s, but the synchronisation of other families
+    is in min. Because the unit is uncertain, the period is the most frequent time
+    between neighbouring records. Without neighbours, the header is taken in s.
     """
     ordered = sorted(records, key=lambda record: record.time)
     distances = Counter(

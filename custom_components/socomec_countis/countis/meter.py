@@ -32,8 +32,8 @@ from .registers import (
 )
 from .relations import Relations, highest_power
 
-# A block is read again at once if its reading is implausible, unless the reading before
-# was implausible as well.
+# A block is read again at once if its reading is implausible, unless its previous
+# reading was implausible as well.
 READ_ATTEMPTS = 2
 
 
@@ -46,7 +46,7 @@ class Reading:
     requested_at: float
     """When its request was sent, in s of the event loop's clock."""
     corrections: tuple[Correction, ...] = ()
-    """Counters that were accepted at another level."""
+    """Counters whose implausible level was accepted with this reading."""
 
 
 class Meter:
@@ -66,10 +66,10 @@ class Meter:
     ) -> None:
         """Initialize the meter, without a request.
 
-        `client` is the unit of the connection, `accepted` the stored counters of the
-        same meter. `clock` returns s since 1970, `monotonic` s of the event loop's
-        clock, and `local_time` the correct time of the meter's clock, without a time
-        zone.
+        `client` sends the requests to the unit ID. `accepted` is the stored content of
+        `CounterCheck.as_dict` of the same meter. `clock` returns s since 1970, and
+        `monotonic` s of the event loop's clock. `local_time` returns the time that the
+        meter's clock should show, without a time zone.
         """
         self.bus = bus
         self.unit_id = unit_id
@@ -86,18 +86,18 @@ class Meter:
             self.counters.restore(accepted)
         self.relations = Relations(profile.relations)
         self.contradicts_profile = False
-        """Whether the meter behaved in another way than its profile describes."""
+        """Whether the meter has behaved differently from what its profile describes."""
         self.reads_details = False
         """Whether all measurements are read, not only the main ones."""
         self.measures_mains = False
-        """Whether the meter has measured its mains since it was offline."""
+        """Whether the meter has measured its mains since it was last offline."""
 
         self.blocks: dict[str, Block] = {
             name: block
             for name in BLOCK_TYPES
             if (block := profile.block(name, self.modbus_unit))
         }
-        """The supported blocks by name, and the power."""
+        """The supported blocks by name, and "power", a part of the measurements."""
         self.blocks["power"] = self._power = Power(self.modbus_unit)
         self.revision = Revision(self.modbus_unit)
         self._main_measurements = MainMeasurements(self.modbus_unit)
@@ -105,7 +105,7 @@ class Meter:
         """The blocks whose last reading was rejected."""
         self._primary_current = profile.primary_current
         self._at_rest = False
-        """Whether all powers of the last reading are 0."""
+        """Whether all powers in the last accepted measurements are 0."""
 
     def block(self, name: str) -> Block | None:
         """Return the block that a read of this name requests, None if unsupported."""
@@ -114,9 +114,10 @@ class Meter:
         return self.blocks.get(name)
 
     async def async_verify_identity(self) -> None:
-        """Verify by one short read that this meter responds.
+        """Verify by a short read that this meter responds, and not another one.
 
-        Raises `AnotherMeterError` if two reads agree on another serial number, and
+        If the serial number differs, it is read a second time. Raises
+        `AnotherMeterError` if both reads return the same serial number, and
         `ModbusError`. A meter without a serial number only has to respond.
         """
         expected = self.profile.serial_number
@@ -138,11 +139,12 @@ class Meter:
         raise AnotherMeterError(found)
 
     async def async_read(self, name: str) -> Reading:
-        """Read a supported block, again if the reading is implausible.
+        """Read a supported block, and read it again if the reading is implausible.
 
-        The measurements are read first if the meter may be starting. Raises
-        `ImplausibleError` for an implausible reading, `AnotherMeterError` if another
-        meter causes it, and `ModbusError`.
+        If the meter may be starting, the measurements are read first. If all powers
+        have become 0, the reading of the measurements is returned in place of them.
+        Raises `ImplausibleError` for an implausible reading, `AnotherMeterError` if
+        another meter causes it, and `ModbusError`.
         """
         if not self.measures_mains and name not in {"power", "measurements"}:
             await self.async_read("measurements")
@@ -159,8 +161,8 @@ class Meter:
             corrections: tuple[Correction, ...] = ()
             if name == "power" and block.implausible_reason:
                 if not self._at_rest:
-                    # Without a load, all powers are 0 as well. Only the frequency shows
-                    # whether the meter is starting.
+                    # All powers are 0 without a load, and while the meter is starting.
+                    # Only the frequency in the measurements shows which.
                     return await self.async_read("measurements")
                 reason = None
             elif isinstance(block, CounterBlock):
@@ -186,7 +188,7 @@ class Meter:
         return reason
 
     def now(self) -> Moment:
-        """Return the moment of a request; a response may be late."""
+        """Return the present moment, to be taken before a request is sent."""
         return Moment(self._clock(), self.monotonic())
 
     def accepted_reading(
@@ -196,7 +198,10 @@ class Meter:
         at: Moment,
         corrections: tuple[Correction, ...] = (),
     ) -> Reading:
-        """Return the reading of a block that was accepted, and note its evidence."""
+        """Return the reading of an accepted block.
+
+        Its power, current transformer or rollovers are noted for later readings.
+        """
         if isinstance(block, Clock):
             offset = clock_offset(block.values, self.local_time())
             return Reading(name, {"clock_offset": offset}, at.monotonic)
@@ -219,26 +224,27 @@ class Meter:
         return Reading(name, values, at.monotonic, corrections)
 
     def forget_mains(self) -> None:
-        """Read no other block until the measurements have a mains frequency again."""
+        """Read other blocks only after the meter has measured its mains again."""
         self.measures_mains = self._at_rest = False
 
     def compare_transformer(self, block: CurrentTransformer) -> None:
-        """Note another transformer than the one of the profile.
+        """Note a current transformer that differs from that of the profile.
 
-        If two readings agree on a larger one, the limits of the counters are raised.
+        If two readings agree on a larger primary current, the limits of the counters
+        are raised.
         """
         before, self._primary_current = self._primary_current, block.primary
         if block.primary == self.profile.primary_current:
             return
         self.contradicts_profile = True
         limits = Limits.of_transformer(block.primary or 0)
-        # Smaller limits wait for the new profile, because the meter may have counted
-        # with either transformer.
+        # Smaller limits apply only with the new profile, because until then the meter
+        # may have counted with either transformer.
         if block.primary == before and limits.amperes > self.counters.limits.amperes:
             self.counters.limits = limits
 
     def continue_counting(self, before: Meter) -> None:
-        """Continue with the counters of the same meter before its profile changed."""
+        """Take over the counters of `before`, the same meter with its old profile."""
         before.counters.limits = self.counters.limits
         before.counters.counted = self.counters.counted
         self.counters = before.counters

@@ -1,8 +1,10 @@
-"""Which counter readings of a meter are plausible.
+"""Decide which counter readings of a meter are plausible.
 
-Home Assistant's statistics add what a counter rises by. If a counter falls by more than
-a tenth, they add the whole new reading. So a reading is accepted only if the meter can
-have counted up to it since the last accepted value. docs/counters.md has the reasons.
+The statistics of Home Assistant add each rise of a counter. If a counter falls by more
+than a tenth, they add the whole new reading. So a reading is accepted only if the meter
+can have counted up to it since the last accepted value. If consecutive readings agree
+with each other, but not with the accepted values, the block is at another level.
+docs/counters.md has the reasons.
 """
 
 from collections import defaultdict
@@ -20,7 +22,7 @@ from .registers import TARIFF_COUNTERS
 _LOGGER = logging.getLogger(__name__)
 
 # kWh or kvarh at which a register may roll over: after the six digits of the display
-# (manual), or with or after 999 999 999 steps of 10 Wh (overflow value, 36864).
+# (manual), or at 999 999 999 steps of 10 Wh or one step later (overflow value, 36864).
 DISPLAY_ROLLOVER = 1_000_000
 COUNTED_ROLLOVERS = (9_999_999.99, 10_000_000)
 ROLLOVERS = (DISPLAY_ROLLOVER, *COUNTED_ROLLOVERS)
@@ -47,15 +49,16 @@ ACCEPTED_AFTER = 60
 # s; a longer pause between two readings counts as this time, because two damaged
 # responses far apart in time are not a level that lasts.
 LONGEST_COUNTED_PAUSE = 15
-# s; the same after a restart, when the system clock may have been wrong. A machine
-# without a clock of its own takes minutes to set it.
+# s; in place of `ACCEPTED_AFTER` after a restart, because the system clock may have
+# been wrong. A machine without a real-time clock takes minutes to set its system clock.
 ACCEPTED_AFTER_RESTART = 600
-# s; the longest pause that the system clock alone proves. Our choice: in 90 days at
-# full power, a meter counts 172 MWh, more than most meters count in years.
+# s; a pause across a restart counts as at most this time, because the system clock may
+# be wrong. Our choice: in 90 days at full power, a meter counts 172 MWh, more than most
+# meters count in years.
 LONGEST_UNCERTAIN_PAUSE = 90 * 86_400
 
-# Part of the last value. If a reading is lower, Home Assistant assumes a reset and adds
-# the whole reading.
+# Part of the last value. Below this part, Home Assistant assumes a reset, and adds the
+# whole reading.
 RESET_RATIO = 0.9
 HIGH_RESOLUTION = 0.01  # kWh or kvarh
 
@@ -70,10 +73,10 @@ class Moment:
     """In s of the event loop's clock, minus infinity before a restart."""
 
     def seconds_until(self, later: Moment) -> float:
-        """Return the s between two moments.
+        """Return the time from this moment to a later one, in s.
 
-        After a restart, the clock of the event loop is another one. Then the system
-        clock shows the time, up to `LONGEST_UNCERTAIN_PAUSE`.
+        The clocks of the event loop before and after a restart cannot be compared. Then
+        the system clock is used, for `LONGEST_UNCERTAIN_PAUSE` at most.
         """
         if math.isfinite(later.monotonic - self.monotonic):
             return later.monotonic - self.monotonic
@@ -109,7 +112,7 @@ class CounterValue:
     """The number of rollovers that the meter reports (36864), None if unknown."""
 
     def with_offset(self, offset: float) -> CounterValue:
-        """Return a reading of a register with this rollover offset in kWh or kvarh."""
+        """Return this register reading plus a rollover offset in kWh or kvarh."""
         return replace(
             self,
             value=round(self.value + offset, 2),
@@ -117,7 +120,7 @@ class CounterValue:
         )
 
     def highest_rise(self, new: CounterValue, kilowatts: float) -> float:
-        """Return the most energy in kWh that the meter counts until a new reading."""
+        """Return the most energy in kWh that can be counted until a new reading."""
         seconds = self.at.seconds_until(new.at) + TIMING_TOLERANCE
         tolerance = STEPS_OF_TOLERANCE * max(new.step, self.step)
         return kilowatts * seconds / 3600 + tolerance
@@ -125,12 +128,12 @@ class CounterValue:
     def followed_by(self, new: CounterValue, kilowatts: float) -> CounterValue | None:
         """Return the value after a new reading, None if the reading is implausible.
 
-        `kilowatts` is the highest power since this value. A register has rolled over if
-        it was nearly full, or if the meter reports one rollover more.
+        `kilowatts` is the highest power since this value. A register may have rolled
+        over if it was nearly full, or if the meter reports more rollovers than before.
         """
         highest = self.value + self.highest_rise(new, kilowatts)
-        # A counter that reads lower by 10 Wh, or by up to 1 kWh because it is read in
-        # another resolution, keeps its value until it has caught up.
+        # If a reading is lower by up to 10 Wh, or by up to 1 kWh in another resolution,
+        # the counter keeps its value until a reading is higher.
         lower = HIGH_RESOLUTION if new.step == self.step else max(new.step, self.step)
         lowest = round(self.value - lower, 2)
         rolled_over = (new.overflows or 0) > (
@@ -147,8 +150,8 @@ class CounterValue:
     def moved_to(self, new: CounterValue) -> CounterValue:
         """Return the value after a reading of another level.
 
-        If the register is much lower, it was reset. Then the value has no offset, so
-        that Home Assistant adds the new reading.
+        If the register is much lower, it was reset. Then the value has no rollover
+        offset, so that Home Assistant adds the new reading.
         """
         if new.value < RESET_RATIO * (self.value - self.rollover_offset):
             return new
@@ -157,7 +160,7 @@ class CounterValue:
 
 @dataclass(frozen=True)
 class Correction:
-    """A counter whose accepted value was replaced by the found one, in kWh or kvarh."""
+    """A counter whose accepted value was replaced by a new one, in kWh or kvarh."""
 
     counter: str
     accepted: float
@@ -170,10 +173,10 @@ type Rejected = dict[str, tuple[float | None, float]]
 
 @dataclass(frozen=True)
 class _Level:
-    """An implausible level at which a block is read."""
+    """An implausible level of a block, with which consecutive readings agree."""
 
     at: Moment
-    """When it was read last."""
+    """When the level was last read."""
     began: Moment
     lasted: float = 0
     """In s; of each pause, `LONGEST_COUNTED_PAUSE` counts at most."""
@@ -184,7 +187,7 @@ class _Level:
 
 @dataclass
 class _BlockState:
-    """The last readings of one block."""
+    """The rejected counters, the level and the power of one block."""
 
     rejected: Rejected = field(default_factory=dict)
     held: frozenset[str] = frozenset()
@@ -193,7 +196,7 @@ class _BlockState:
     is_confirmed: bool = False
     """Whether the user confirmed the level."""
     power_before: float = math.inf
-    """The highest power in kW before the last accepted reading."""
+    """The highest power in kW between the last two accepted readings."""
     power_since: float = math.inf
 
 
@@ -215,11 +218,11 @@ class CounterCheck:
     _before: dict[str, CounterValue] = field(default_factory=dict, init=False)
     """The previous reading of each counter, accepted or rejected."""
     _reset: set[str] = field(default_factory=set, init=False)
-    """The counters of a reset command that was sent."""
+    """The counters that a command was sent to reset."""
     _states: defaultdict[str, _BlockState] = field(
         default_factory=lambda: defaultdict(_BlockState), init=False
     )
-    """By block."""
+    """The state of each block by name."""
     _power: float = field(default=math.inf, init=False)
     """The last read power in kW."""
     _power_at: float = field(default=-math.inf, init=False)
@@ -275,7 +278,7 @@ class CounterCheck:
     # -- evidence ------------------------------------------------------------
 
     def note_power(self, kilowatts: float, at: float) -> None:
-        """Note the measured power in kW, at s of the event loop's clock."""
+        """Note the measured power in kW. `at` is in s of the event loop's clock."""
         is_known = at - self._power_at <= LONGEST_POWER_PAUSE
         for state in self._states.values():
             highest = max(state.power_since, kilowatts)
@@ -283,14 +286,14 @@ class CounterCheck:
         self._power, self._power_at = kilowatts, at
 
     def _highest_power(self, state: _BlockState, at: Moment) -> float:
-        """Return the highest power in kW since the last accepted values of a block."""
+        """Return the highest power in kW at which a block may have counted."""
         if at.monotonic - self._power_at > LONGEST_POWER_PAUSE:
             return self.limits.kilowatts
         highest = max(state.power_before, state.power_since)
         return min(self.limits.kilowatts, POWER_MARGIN * highest)
 
     def confirm(self, block: str) -> None:
-        """Accept the rejected level of a block with its next readings."""
+        """Accept the next readings at the rejected level, as the user confirmed it."""
         self._states[block].is_confirmed = True
 
     def is_confirmed(self, block: str) -> bool:
@@ -298,12 +301,12 @@ class CounterCheck:
         return self._states[block].is_confirmed
 
     def began(self, block: str) -> Moment | None:
-        """Return since when a block has its rejected level, None without one."""
+        """Return when the rejected level of a block began, None without a level."""
         state = self._states[block]
         return state.level.began if state.level and state.rejected else None
 
     def expect_reset(self, counters: Collection[str]) -> None:
-        """Accept two lower readings of counters, because a command resets them."""
+        """Accept lower counters in two readings, because a command resets them."""
         self._reset |= set(counters)
 
     def accept_reset(self, reading: CounterReading) -> None:
@@ -316,16 +319,17 @@ class CounterCheck:
     def reset_limit(self, seconds: float, step: float) -> float:
         """Return the highest value of a counter at this number of s after its reset.
 
-        The meter may keep a part of a `step` in kWh or kvarh.
+        A reset may leave a part of a `step` in the counter, in kWh or kvarh.
         """
         return self.limits.kilowatts * seconds / 3600 + step
 
     # -- readings ------------------------------------------------------------
 
     def check(self, reading: CounterReading) -> bool:
-        """Accept all counters of a reading or none, and return whether they are.
+        """Accept all counters of a reading or none. Return whether they are accepted.
 
-        Afterwards, `rejected` contains the counters that are not accepted.
+        Counters that an accepted level holds may be rejected while the others are
+        accepted. Afterwards, `rejected` contains the counters that are not accepted.
         """
         state = self._states[reading.block]
         kilowatts = self._highest_power(state, reading.at)
@@ -354,9 +358,10 @@ class CounterCheck:
     def _still_held(
         self, state: _BlockState, reading: CounterReading
     ) -> frozenset[str]:
-        """Return the counters without which the others are accepted.
+        """Return the held counters, without which the others are accepted.
 
-        If one of them reads something else, the block has another level.
+        If the reading of a held counter has changed, the block is at another level.
+        Then, or if the user confirmed the level, no counter is held.
         """
         changed = any(
             name not in state.rejected
@@ -370,7 +375,7 @@ class CounterCheck:
 
         The caller passes every reading that `check` rejected. A counter that fell is
         held, unless it can be reset or the user confirmed the level. If one of the
-        tariff counters that fell counts on, the tariff counters may have been reset.
+        tariff counters that fell is above 0, the tariff counters may have been reset.
         """
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)
@@ -395,12 +400,12 @@ class CounterCheck:
             is_restored |= last is not None and math.isinf(last.at.monotonic)
         if before.counters and not lasted:
             state.is_confirmed = False  # because the user confirmed another level
-        # A partial counter beside a total that fell is held: it was not reset.
+        # A partial counter that fell together with a total is held: it was not reset.
         counts_on = any(reading.values[name] for name in fell & TARIFF_COUNTERS.keys())
         may_have_fallen = {*reading.resettable, *(TARIFF_COUNTERS if counts_on else ())}
         held: set[str] = set()
         if not state.is_confirmed and not fell <= may_have_fallen:
-            # Beside them, a first reading of 0 may be wrong as well.
+            # If counters fell, a first reading of 0 in this block may be wrong as well.
             held = fell | {name for name in counters if reading.values[name] == 0}
         began = before.began if lasted else reading.at
         state.level = _Level(reading.at, began, lasted, counters, frozenset(held))
@@ -410,7 +415,7 @@ class CounterCheck:
         return lasted >= enough and len(held) < len(counters)
 
     def accept_level(self, block: str) -> tuple[Correction, ...]:
-        """Accept the level of a block that lasts, and return its corrections."""
+        """Accept the level of a block after it lasted, and return the corrections."""
         state = self._states[block]
         assert state.level is not None  # noqa: S101
         level, held = state.level, state.level.held
@@ -441,22 +446,22 @@ class CounterCheck:
         if not held:
             state.level = None
         state.is_confirmed = False
-        # The accepted value may be that of the previous reading, so the highest power
-        # before that reading counts as well.
+        # The accepted value may be that of the previous reading. So the power between
+        # that reading and this one remains, for the check of the next reading.
         state.power_before, state.power_since = state.power_since, self._power
 
     def _compared(self, name: str, new: CounterValue) -> tuple[float | None, float]:
-        """Return the last accepted value, if there is one, and a reading."""
+        """Return the last accepted value, None without one, and the new reading."""
         last = self.accepted.get(name)
         return last.value if last else None, new.value
 
     def _is_lost(self, name: str, new: CounterValue, *, may_fall: bool) -> bool:
-        """Return whether the first reading of a counter that had counted is 0."""
+        """Return whether a counter of `counted` is 0 in its first reading."""
         first = name not in self.accepted and name in self.counted
         return first and new.value == 0 and not may_fall
 
     def _plausible(self, name: str, new: CounterValue) -> CounterValue | None:
-        """Return the value after a reading, None if it is implausible at any power."""
+        """Return the value after a reading, None if no possible power explains it."""
         last = self.accepted.get(name)
         return last.followed_by(new, self.limits.kilowatts) if last else new
 
@@ -481,8 +486,9 @@ def _confirmed(
 ) -> CounterValue | None:
     """Return the value that two consecutive readings, `before` and `new`, confirm.
 
-    That is the lower one of both. Returns None if a reading cannot follow the last
-    accepted value, or if a first reading or a reset has no second reading yet.
+    The lower one of both is confirmed. If only `new` can follow the last accepted
+    value, the last accepted value remains. Returns None if `new` cannot follow that
+    value, or if a first reading or a reset has no second reading yet.
     """
     following = last and last.followed_by(new, kilowatts)
     if last is not None and following is not None:

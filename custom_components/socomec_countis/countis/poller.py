@@ -3,8 +3,8 @@
 Each block has a target age and a period. A block is due if its last read is older than
 its period. Of the blocks that are due, the poller reads the most urgent one: the block
 whose age is the largest in proportion to its target. So a bus with enough time reads
-everything each second. An overloaded bus reads each block less often, and no block is
-left out.
+each block once per period. An overloaded bus reads each block less often, and no block
+is left out.
 """
 
 import asyncio
@@ -65,21 +65,23 @@ INTERVALS = {
 
 # The following times are our choice.
 
-# s; the target age of a block that was not read yet. Longer than 32 meters at 9600 baud
-# need to show their power first.
+# s; the target age of a block that was not read yet. Long enough for 32 meters at 9600
+# baud to show their power before other blocks are read.
 FIRST_TARGET = 5.0
 # If reading everything each second takes at most this part of the bus time, everything
 # is read each second. The rest is for retries, commands and other integrations.
 FULL_BUS = 0.9
-# s until the next request to an offline meter; doubled after each up to the longest.
+# s until the next request to an offline meter; doubled each time, up to the longest.
 SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 # s after a failed retry, until the next retry is as urgent as power that is due. A
 # timeout takes the time of four reads, so retries in a row would delay other meters.
 RETRY_SPACING = 3.0
-LONGEST_SPACING = 5.0  # s; a retry is delayed by at most this
-# s; a meter that was offline for longer is read completely when it is online again.
-# Less than the time for which its values remain shown.
+# s; a retry that has been due for this time is as urgent as power that is due, whatever
+# the spacing is.
+LONGEST_SPACING = 5.0
+# s; if the pause of an offline meter is longer, all its blocks are due when the meter
+# is online again. The pause exceeds this before the values of the meter are removed.
 SHORT_OUTAGE = 5.0
 REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
 FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read
@@ -93,7 +95,7 @@ class Polled:
     meter: Meter
     on_reading: Callable[[Reading], None]
     on_error: Callable[[PollError, str | None], None]
-    """Called with the error and the block, None if the whole meter is offline."""
+    """Called with the error, and the block or None if the whole meter is offline."""
     blocks: Sequence[str] = (IDENTITY,)
     """The blocks to read, in the order of `INTERVALS`."""
     online: bool = False
@@ -117,7 +119,7 @@ class Polled:
             names.add(POWER)
         if not names.isdisjoint(COUNTERS):
             names |= EVIDENCE
-        # A block that was not read until now counts as never read.
+        # A block that was not polled until now counts as never read.
         for name in INTERVALS.keys() - self.blocks:
             self.due_at.pop(name, None)
         details = not MEASURED_DETAILS.isdisjoint(quantities)
@@ -131,7 +133,10 @@ class Polled:
         ]
 
     def urgency(self, name: str, now: float, target: float) -> float:
-        """Return the age of a block in proportion to its target age."""
+        """Return the age of a block in proportion to its target age, both in s.
+
+        The age of a block that was never read counts from 1 s before `retry_at`.
+        """
         if (due_at := self.due_at.get(name)) is not None:
             return (now - due_at + INTERVALS[name].period) / target
         return (now - self.retry_at + SHORTEST_PAUSE) / min(target, FIRST_TARGET)
@@ -139,8 +144,9 @@ class Polled:
     def done(self, name: str, now: float, *, together: bool) -> None:
         """Set when a block that was read is due again.
 
-        A block that was read on time is due one period after it was due before. If the
-        bus has time for everything, blocks are due `together` with the power.
+        A block that was read on time is due one period after it was due before. If
+        `together` is True, blocks with a period of 1 s are due at the same time as the
+        power.
         """
         self.lost_block, self.pause = None, 0
         period = INTERVALS[name].period
@@ -168,7 +174,7 @@ class Polled:
         self.due_at[name] = now + min(INTERVALS[name].period, FAILED_PERIOD)
 
     def lost(self, name: str, now: float) -> None:
-        """Make the identity due after a pause; the block that failed is read last."""
+        """Make the identity due after a pause, the failed block after its period."""
         if name != IDENTITY:
             self.failed(name, now)
         self.online, self.lost_block = False, None
@@ -185,7 +191,7 @@ class Read(NamedTuple):
     due_at: float
     """In s of the event loop's clock, not before now."""
     rank: float
-    """0 for power that is due now, lower for more urgent reads."""
+    """0 for power that has just become due, lower for more urgent reads."""
     polled: Polled
     block: str
 
@@ -226,7 +232,7 @@ class Poller:
         self._changed.set()
 
     async def run(self) -> Never:
-        """Read the blocks that are due until this is cancelled."""
+        """Read the blocks that are due, until the task is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
@@ -297,13 +303,13 @@ class Poller:
     def _failed(self, polled: Polled, name: str, err: PollError, rank: float) -> None:
         """Plan the retry of a block that could not be read, or report the error.
 
-        `rank` is that of the read.
+        `rank` is the rank of the failed read, at most 0.
         """
         now = asyncio.get_running_loop().time()
         timed_out = isinstance(err, ModbusTimeoutError)
         is_first = not polled.lost_block and not polled.pause
         if timed_out and is_first and not self._bus.is_lossy:
-            # The retry is as urgent as the read. Other meters may be more urgent now.
+            # The retry is as urgent as the failed read. Other reads may be more urgent.
             polled.lost_block, polled.retry_at = name, now + rank
             return
         if timed_out or not polled.online or isinstance(err, CountisError):

@@ -3,9 +3,9 @@
 A probe without a response takes 15 characters of request and response and 3.5 of
 silence, of 11 bits each, and the response timeout of 60 ms. That is 102, 81, 71 and
 66 ms at 4800, 9600, 19200 and 38400 baud. With 3 parities and 255 unit IDs, these
-speeds take 78, 62, 54 and 51 s: 245 s. The first unit IDs are probed twice. With this,
-recoveries of the bus and the time of the host, a scan of an unknown bus takes at most
-285 s.
+speeds take 78, 62, 54 and 51 s: 245 s in total. The first unit IDs are probed twice.
+With the second probes, the recoveries of the bus and the time of the host, a scan of an
+unknown bus takes at most 285 s.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from .line_settings import LineSettings
 from .unit import PATIENT_RESPONSE_TIMEOUT, READ_CHARACTERS, REOPEN_SECONDS
 
 # The product order code. Any response shows that a device is there. No other read
-# requests one register, so a late response to a probe is not taken for another.
+# requests one register, so a late response to a probe is not taken for that to a read.
 PROBE_REGISTER = 50004
 PROBE_CHARACTERS = READ_CHARACTERS + 2
 
@@ -33,19 +33,21 @@ PROBE_TIMEOUT = 0.06
 DELAYS_UNTIL_PROBE_TIMEOUT = 2
 DAMAGED_ATTEMPTS = 2  # a damaged response is retried, a timeout is not
 
-# The menu of a meter counts to 255. Modbus ends at 247, so the others come last.
+# The menu of a meter offers 1 to 255. Modbus allows 1 to 247, so the rest comes last.
 UNIT_IDS = range(1, 256)
-# Our choice: most installations count from 1. With 12 settings, each of these unit IDs
-# delays the others by 1 s.
+# This number of unit IDs is probed first, with all settings. Our choice: most
+# installations count from 1. With 12 settings, each of these unit IDs delays the others
+# by 1 s.
 FIRST_UNIT_IDS = 16
 
-# Probes of a single unit ID, our choice. A meter in AUTO mode needs requests to find
-# the first settings, undocumented how many. Patient probes wait 1 s for a slow meter.
+# Probes with each setting if only one unit ID is scanned. Our choice: a meter in AUTO
+# mode needs several requests to find the first settings, but their number is not
+# documented. Patient probes have a timeout of 1 s, for a slow meter.
 AUTO_MODE_PROBES = 10
 QUICK_PROBES = 2
 PATIENT_PROBES = 3
 
-HOST_SECONDS = 0.003  # s of a probe; 0.8 ms were measured, a small host needs more
+HOST_SECONDS = 0.003  # s per probe; measured: 0.8 ms, but a slow host needs more
 
 
 class Probe(NamedTuple):
@@ -63,13 +65,14 @@ class Probe(NamedTuple):
         return wire + timeout + HOST_SECONDS
 
     async def async_send(self, bus: Bus, client: ModbusUnit) -> bool:
-        """Return whether a device responds; a refusal is a response, too.
+        """Send the probe, and return whether a device responds or refuses.
 
         Raises `ModbusConnectionError`.
         """
         timeout = bus.response_timeout
         if bus.framing == "rtu":
-            # A network adds its delay. A Modbus TCP gateway has a timeout of its own.
+            # Replace the timeout of a read by that of a probe, and keep the time that
+            # is added for a network. A Modbus TCP gateway has a timeout of its own.
             timeout += PROBE_TIMEOUT - RESPONSE_TIMEOUT
         timeout = max(timeout, DELAYS_UNTIL_PROBE_TIMEOUT * bus.delay)
         if self.patient:
@@ -99,8 +102,9 @@ class Probe(NamedTuple):
 def plan(settings: Sequence[LineSettings], unit_ids: Sequence[int]) -> Iterator[Probe]:
     """Yield the probes of a scan that finds no device, in their order.
 
-    A meter in AUTO mode adapts to any request on the bus, whatever its unit ID is. So
-    the first unit IDs are probed again, because they have adapted meanwhile.
+    A meter in AUTO mode adapts to the requests on the bus, to whichever unit ID they
+    are sent. So the first unit IDs are probed again, because their meters may have
+    adapted meanwhile.
     """
     if len(unit_ids) == 1:
         for each in settings:

@@ -21,7 +21,7 @@ from .limits import Limits
 from .registers import BLOCK_OF, PHASES, CurrentTransformer, Identity, Tariffs
 from .relations import relations_of, same_counters
 
-# Raised if a new version of the library needs a fact that stored profiles lack.
+# Increased if a new version of the library needs a fact that stored profiles lack.
 PROFILE_VERSION = 1
 INCOMPLETE = 0  # the version of a stored profile that lacks a key
 
@@ -29,7 +29,7 @@ SIGNATURE = "SOCO"  # 50000
 PRODUCT_ORDER_COUNTIS = 100  # 50004
 UNNAMED_MODEL = "COUNTIS"
 
-# The types to probe for each block, the high resolution first.
+# The classes to probe for each block name, the high resolution first.
 BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
     "identity": (registers.Identity,),
     "measurements": (registers.Measurements,),
@@ -41,22 +41,22 @@ BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
     "clock": (registers.Clock,),
 }
 COUNTERS = ("energies", "tariffs")
-# If a response for one of these blocks is lost, the profile is taken without it.
+# If a response for one of these blocks is lost, the profile is taken without the block.
 OPTIONAL = ("periods", "overflows", "clock")
 
 # A; the assumed primary current of an E4x that does not report it. Our choice: above
-# any transformer that is built for low voltage.
+# the primary current of any transformer that is built for low voltage.
 UNKNOWN_TRANSFORMER_AMPERES = 10_000
 
 # A device without an identification is accepted as a meter if one phase and the
-# frequency are in these ranges. Our choice: wider than 230 V and 50 Hz or 60 Hz.
+# frequency are in these ranges. Our choice: wide ranges around 230 V and 50 or 60 Hz.
 MAINS_VOLTS = (100, 300)
 MAINS_HERTZ = (45, 65)
 
 DIRECT_FAMILIES = (1, 2, 3)  # E1x, E2x and E3x have no current transformers
 TRANSFORMER_FAMILY = 4
 
-# The fields of a profile that JSON content has as lists.
+# The fields that are sets in a profile, and lists in its JSON content.
 SETS = ("split", "quantities", "unused", "relations", "undecided")
 
 
@@ -67,7 +67,7 @@ class Profile:
     identity: Mapping[str, Any] = field(default_factory=dict)
     """The values of block 50000, empty if the meter does not support it."""
     blocks: Mapping[str, str] = field(default_factory=dict)
-    """The class in `registers` of each supported block by name."""
+    """By name of each supported block, the name of its class in `registers`."""
     split: frozenset[str] = frozenset()
     """The blocks that have to be read without their reserved registers."""
     quantities: frozenset[str] = frozenset()
@@ -79,7 +79,7 @@ class Profile:
     tariff_count: int | None = None
     """The number of tariffs (51200), None if the meter does not report it."""
     primary_current: float | None = None
-    """In A (57346), None if it is unknown or the meter has no transformers."""
+    """In A (57346), None if unknown or without current transformers."""
     undecided: frozenset[str] = frozenset()
     """Optional blocks whose response was lost, so their support is unknown."""
     version: int = PROFILE_VERSION
@@ -97,7 +97,7 @@ class Profile:
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Return the profile from the content that `as_dict` returned.
 
-        If a key is missing, the profile has its default and is outdated.
+        If a key is missing, its field has the default, and the profile is outdated.
         """
         names = {each.name for each in fields(cls)}
         content = {name: stored[name] for name in names & stored.keys()}
@@ -140,7 +140,7 @@ class Profile:
 
     @property
     def limits(self) -> Limits:
-        """Return the range of the meter with its current transformers."""
+        """Return what the meter can measure with its current transformers."""
         if self.primary_current:
             return Limits.of_transformer(self.primary_current)
         if self.family == TRANSFORMER_FAMILY:
@@ -163,8 +163,9 @@ def _family(model: str) -> int | None:
 def serial_number(values: Mapping[str, Any]) -> str | None:
     """Return the serial number from the values of block 50000.
 
-    It has year and week (50008) and site and line (50009) in hex digits, then the order
-    (50010). Returns None if one of them is not available, or all are 0.
+    The serial number consists of year and week (50008) and site and line (50009) in hex
+    digits, and of the order (50010) in decimal digits. Returns None if one of these
+    registers is not available, or all are 0.
     """
     year_week, site_line, order = parts = [
         values.get(f"serial_{part}") for part in ("year_week", "site_line", "order")
@@ -183,10 +184,10 @@ async def async_take_profile(
     """Return the profile of the meter at this unit, in about ten requests.
 
     `expected` is the serial number of the only meter to accept. `previous` is an older
-    profile of the same meter. If a block of counters that was supported is unavailable
-    now, the meter is still starting. Raises `NotACountisError` for another device,
-    `AnotherMeterError` for another meter, and `ModbusError` if a response is lost or
-    the meter is still starting.
+    profile of the same meter. If a counter block of `previous` is not available now,
+    the meter is still starting. Raises `NotACountisError` for another device,
+    `AnotherMeterError` for another meter, and `ModbusError` if the response for a block
+    that is not `OPTIONAL` is lost, or if the meter is still starting.
     """
     identity = await _async_identify(unit)
     profile = Profile(identity={} if identity is None else identity.values)
@@ -248,9 +249,10 @@ async def _async_identify(unit: ModbusUnit) -> Identity | None:
 
 
 async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
-    """Return the best type of a block that the meter supports, None if none.
+    """Return the block of this name, in the best class that the meter supports.
 
     Counters in high resolution are used if they agree with those in low resolution.
+    Returns None if the meter supports none of the classes.
     """
     types = BLOCK_TYPES[name]
     if name in COUNTERS:
@@ -259,7 +261,7 @@ async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
             return high if same_counters(high, low) else low
         return high or low
     for each in types:
-        # Any refusal means that the meter does not support the block.
+        # Any Modbus exception means that the meter does not support the block.
         with suppress(ModbusExceptionError):
             if (found := await _async_supported(each, unit)) is not None:
                 return found
@@ -270,7 +272,8 @@ async def _async_supported[B: Block](block_type: type[B], unit: ModbusUnit) -> B
     """Return a block that was read, None if the meter does not support it.
 
     The tables leave open whether a meter refuses requests with reserved registers, so a
-    refused block is read again without them.
+    refused block is read again without these registers. If all content of a block is
+    "not available", the block is not supported.
     """
     for split in (False, True):
         block = block_type(unit, split=split)
@@ -280,7 +283,7 @@ async def _async_supported[B: Block](block_type: type[B], unit: ModbusUnit) -> B
 
 
 def _require_mains(values: Values) -> None:
-    """Raise `NotACountisError` if the measurements are not those of a mains."""
+    """Raise `NotACountisError` if the values are not those of a mains supply."""
     hertz = values.get("frequency") or 0
     volts = [values.get(f"voltage_{phase}") or 0 for phase in PHASES]
     lowest, highest = MAINS_VOLTS
@@ -298,8 +301,8 @@ def _completed(
 ) -> Profile:
     """Return the profile with the content of the blocks, which were just read.
 
-    Quantities of the previous profile are kept, because a phase may be absent for a
-    while.
+    Quantities of the previous profile are kept if their block is still supported,
+    because a phase may be absent for a while.
     """
     transformer, tariffs = supported.get("transformer"), supported.get("tariffs")
     if isinstance(transformer, CurrentTransformer):

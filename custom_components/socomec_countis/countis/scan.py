@@ -14,18 +14,18 @@ from .line_settings import SCAN_SETTINGS, LineSettings
 from .probe import PROBE_REGISTER, UNIT_IDS, Probe, plan
 from .profile import Profile, async_take_profile
 
-PROFILE_ATTEMPTS = 2  # of a dozen requests, each of which is retried as well
-RESERVED_UNIT_ID = 248  # no device has it (Modbus specification), only an echo responds
+PROFILE_ATTEMPTS = 2  # each with about ten requests, which are retried as well
+RESERVED_UNIT_ID = 248  # reserved (Modbus specification); hardly any device has it
 PACE_WEIGHT = 0.1  # of a new probe in the moving average
 
 
 @dataclass(frozen=True)
 class OpenBus:
-    """A bus that is open with some line settings."""
+    """A bus that was opened with certain line settings."""
 
     bus: Bus
     unit: Callable[[int], AbstractAsyncContextManager[ModbusUnit]]
-    """Returns the client unit of a unit ID."""
+    """Returns the client of a unit ID, as a context manager."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Scan:
 
     found: list[FoundMeter] = field(default_factory=list, init=False)
     others: set[int] = field(default_factory=set, init=False)
-    """Unit IDs of other devices, and of meters whose profile cannot be taken."""
+    """Unit IDs of other devices, and of meters whose profile could not be taken."""
     progress: float = field(default=0, init=False)
     """From 0 to 1, never decreasing."""
     trying: LineSettings = field(init=False)
@@ -73,11 +73,11 @@ class Scan:
         return self._seconds_left * self._pace
 
     async def async_run(self) -> None:
-        """Scan to the end.
+        """Send all probes of the scan.
 
         After a device has responded, only its line settings are probed. Raises
         `ModbusConnectionError` if the port or gateway cannot be reached, `EchoError` if
-        the adapter echoes requests, and as `open_bus`.
+        the adapter echoes requests, and the errors of `open_bus`.
         """
         while self._probes:
             settings = self._probes[0].settings
@@ -137,7 +137,7 @@ class Scan:
         self._seconds_left = sum(probe.seconds for probe in self._probes)
 
     async def _async_check_echo(self, opened: OpenBus) -> None:
-        """Raise `EchoError` if the adapter echoes requests. This is checked once."""
+        """Raise `EchoError` if the adapter echoes requests, in one check per scan."""
         if self._echo_checked or opened.bus.responded:
             return
         self._echo_checked = True

@@ -36,7 +36,7 @@ class Traffic:
     def count(self, err: Exception, *, connected: bool) -> ModbusError:
         """Count an error of a client, and return the error to raise instead."""
         if isinstance(err, GatewayPathUnavailableError | GatewayTargetError):
-            err = ModbusTimeoutError(str(err))  # the meter did not respond to a gateway
+            err = ModbusTimeoutError(str(err))  # no response to the gateway
         if isinstance(err, ModbusExceptionError):
             self.refused += 1
             return err
@@ -48,8 +48,8 @@ class Traffic:
         if isinstance(err, ModbusProtocolError):
             self.damaged += 1
             return err
-        # A timeout of connecting is an OSError. A client may raise any exception if it
-        # does not check whether a response belongs to the request.
+        # A timeout while connecting is an OSError. A client may raise any exception if
+        # it does not check whether a response belongs to the request.
         if isinstance(err, OSError) or not connected:
             return ModbusConnectionError(str(err))
         self.damaged += 1

@@ -1,4 +1,4 @@
-"""The requests to one unit ID of a bus, as components send them."""
+"""The requests to one unit ID of a bus: retries, late responses and echoes."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 
 type Call[T] = Callable[[], Coroutine[Any, Any, T]]
 
-# Characters of request and response together, without two for each register.
+# Characters of request and response together, without the two of each register.
 READ_CHARACTERS = 13
-WRITE_CHARACTERS = 16  # function 6, its register included; also a loopback test
+WRITE_CHARACTERS = 16  # function 6 with its register, or a loopback test
 WRITE_SEVERAL_CHARACTERS = 17  # function 16
 
 ATTEMPTS = 2
 PATIENT_ATTEMPTS = 3  # of a patient unit, and on a lossy bus
-# s; our choice: a meter in AUTO mode needs requests to find the line settings.
-PATIENT_RESPONSE_TIMEOUT = 1.0
+PATIENT_RESPONSE_TIMEOUT = 1.0  # s; our choice, for a meter that responds slowly
 
-REOPEN_SECONDS = 1.0  # s; our choice: a port is busy for less after it was closed
+# s in which opening a port is retried. Our choice: a port that was closed is busy for a
+# shorter time.
+REOPEN_SECONDS = 1.0
 # s; after a timeout, the response may still arrive within this time. Our choice: a
 # radio link or a busy gateway delays responses by up to this time.
 LATE_SECONDS = 3.0
@@ -43,7 +44,7 @@ REPEATS_TIMEOUTS = ContextVar("REPEATS_TIMEOUTS", default=True)
 
 
 class BusUnit:
-    """One unit ID of a bus: the part of `ModbusUnit` that components use."""
+    """One unit ID of a bus: the part of `ModbusUnit` that blocks and commands use."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class BusUnit:
         self._patient = patient
         self._background = background
         self._online: bool | None = None
-        """Whether the last read had a response, None before the first read."""
+        """Whether the last unrefused read had a response, None before the first."""
         self._lost = False
         """Whether a response was lost or damaged since the last valid one."""
         self._late: set[tuple[int, int]] = set()
@@ -73,8 +74,9 @@ class BusUnit:
         """Read registers with function 3, and retry a lost or damaged response.
 
         A timeout is not retried if the last read of the unit timed out, too, or if the
-        task retries it later. On a lossy bus, it is always retried, because the meter
-        is probably online. Raises `ModbusError`.
+        task retries the read later (`REPEATS_TIMEOUTS`). A patient unit always retries
+        a timeout. On a lossy bus, each unit does, because the meter is probably online.
+        Raises `ModbusError`.
         """
         bus = self._bus
         is_patient = self._patient or bus.is_lossy
@@ -98,10 +100,11 @@ class BusUnit:
                 return words
 
     async def _async_read(self, address: int, count: int) -> list[int]:
-        """Read registers once, and take no late response to another read.
+        """Read registers once, and do not accept a late response to another read.
 
-        A response contains the number of registers, but not their address. A refusal
-        contains neither.
+        A response contains the number of registers, but not their address. So a request
+        is sent only when no late response with the same number can arrive. A refusal
+        contains neither, so the read is repeated if the refusal may have been late.
         """
 
         async def read() -> list[int]:
@@ -135,14 +138,15 @@ class BusUnit:
             self._late.add(request)
             raise
         finally:
-            # If the response is a late one, the response to this request may follow.
+            # Without a response, the response may be late. If an equal request was lost
+            # before, the response may be that of the lost request, and another follow.
             if request in self._late:
                 self._late_until = asyncio.get_running_loop().time() + LATE_SECONDS
         self._bus.responded = True
         return words
 
     async def _async_wait_for_late(self, reads: Collection[tuple[int, int]]) -> bool:
-        """Wait until no response to these reads can arrive, and return if one could."""
+        """Wait for late responses to these reads; return whether one could arrive."""
         seconds = self._late_until - asyncio.get_running_loop().time()
         if reads and seconds > 0:
             await asyncio.sleep(seconds)
@@ -155,8 +159,8 @@ class BusUnit:
         """Raise `EchoError` if no meter has responded and the adapter echoes requests.
 
         The client takes the echo of a read for the beginning of a longer response, so
-        all meters seem to be offline. A loopback test (function 8) and its response are
-        the same.
+        all meters seem to be offline. The response to a loopback test (function 8) is
+        equal to its request, so the client accepts the echo as the response.
         """
         bus = self._bus
         if bus.responded or bus.framing == "tcp":
@@ -189,6 +193,6 @@ class BusUnit:
         )
 
     async def _async_write(self, call: Call[None], characters: int) -> None:
-        """Write; the read-back takes no late response."""
+        """Write when no late response can arrive, which the read-back could take."""
         await self._async_wait_for_late(self._late)
         await self._bus.async_request(self._unit_id, self._client, call, characters)

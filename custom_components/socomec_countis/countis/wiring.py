@@ -16,19 +16,19 @@ from enum import StrEnum
 from .block import Values
 from .registers import PHASES
 
-PRESENT_VOLTS = 150  # the display shows the symbol of the phase above it (manual)
+PRESENT_VOLTS = 150  # above it, the display shows the symbol of the phase (manual)
 ABSENT_VOLTS = 50  # our choice: neighbouring conductors induce less
-PRESENT_AMPERES = 1  # our choice: the sign of a power in steps of 10 W is certain
-LOAD_AMPERES = 20  # of all phases (manual)
+PRESENT_AMPERES = 1  # our choice: enough for a certain sign of power (10 W steps)
+LOAD_AMPERES = 20  # sum of all phases (manual)
 POWER_FACTORS = (0.6, 1)  # (manual)
-# Our choice: less than 1.73 times the voltage to the neutral and than 400 V, and more
-# than any voltage to the neutral.
+# A voltage between two phases is 1.73 times the voltage to the neutral, about 400 V.
+# Our choice: bounds below both, and above any voltage to the neutral.
 PHASE_TO_PHASE = 1.5
 PHASE_TO_PHASE_VOLTS = 300
 
 NO_ERROR = 0
-REVERSED_CURRENT = 1  # of L1, and so on
-SWAPPED_NEUTRAL = 7  # of L1, and so on
+REVERSED_CURRENT = 1  # the code of L1; those of L2 and L3 follow
+SWAPPED_NEUTRAL = 7  # the code of L1; those of L2 and L3 follow
 
 
 class Condition(StrEnum):
@@ -38,7 +38,7 @@ class Condition(StrEnum):
     CURRENT = "current"
     LOAD = "load"
     POWER_FACTOR = "power_factor"
-    STEADY = "steady"
+    STEADY = "steady"  # the sign of a power is the same in all readings
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Wiring:
     """The codes of the manual; empty if a condition is not met."""
     unmet: tuple[Unmet, ...]
     phases: tuple[str, ...]
-    """The connected phases: all of them, or `l1` alone."""
+    """The connected phases: all three, or `l1` alone."""
     values: Values
     """Means of the readings in V, A and W, and of the power factors."""
 
 
 def check_wiring(readings: Sequence[Mapping[str, float | None]]) -> Wiring:
-    """Return the result of the test for some readings of all measurements."""
+    """Return the result of the test for several readings of all measurements."""
     values = {name: _mean(name, readings) for name in readings[0]}
     volts = {phase: values.get(f"voltage_{phase}") or 0 for phase in PHASES}
     alone = max(volts["l2"], volts["l3"]) < ABSENT_VOLTS
@@ -124,8 +124,8 @@ def _unmet(
 def _is_swapped(phase: str, volts: Mapping[str, float]) -> bool:
     """Return whether a phase is swapped with the neutral.
 
-    Then the other phases are measured against this phase, with the voltage between two
-    phases.
+    If it is, the meter measures the other phases against this phase. Their voltages are
+    then those between two phases.
     """
     others = [value for name, value in volts.items() if name != phase]
     return min(others) > max(PHASE_TO_PHASE * volts[phase], PHASE_TO_PHASE_VOLTS)
