@@ -78,12 +78,12 @@ class Counters:
                 Period(number, self.consumed, self.produced) for number in numbers
             ]
         for index, number in enumerate(numbers):
-            ended = self.periods[index]
-            if number != ended.number:
+            current = self.periods[index]
+            if number != current.number:
                 self.periods[index] = Period(
                     number,
                     self.consumed,
                     self.produced,
-                    self.consumed - ended.consumed_at_start,
-                    self.produced - ended.produced_at_start,
+                    self.consumed - current.consumed_at_start,
+                    self.produced - current.produced_at_start,
                 )

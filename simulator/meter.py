@@ -62,7 +62,7 @@ FUNCTIONS = {READ, WRITE, WRITE_MULTIPLE}
 
 UNIT_IDS = range(1, 256)  # as in the menu of the meter
 
-# Values of register 57856: store the configuration, and restart.
+# The values that register 57856 accepts.
 ACTIONS = (0xA1, 0xB2)
 
 DEFAULT_PERIOD = 600  # s; integration period of a new meter, which is our choice
@@ -84,14 +84,17 @@ class Meter:
     """None for a meter without a load curve, such as an E1x or E2x."""
     model: str = "Countis E33"
     serial: tuple[int, int, int] | None = None
-    """Year and week, site and line, order. If None, the order is the unit ID."""
+    """The registers 50008 (year and week), 50009 (site and line), 50010 (order).
+
+    If None, the order is the unit ID.
+    """
 
     offline: bool = False
     """Whether the meter receives no requests and sends no responses."""
     exception_code: int | None = None
     """Exception code of the response to every request."""
     refused_blocks: set[int] = field(default_factory=set)
-    """First register addresses of blocks. The meter refuses reads with exception 2."""
+    """First register addresses of blocks that are refused with exception 2."""
     blank_blocks: set[int] = field(default_factory=set)
     """First register addresses of blocks of which all registers read RESERVED."""
     starting: bool = False
@@ -101,9 +104,9 @@ class Meter:
     refused_functions: set[int] = field(default_factory=set)
     """Function codes that the meter refuses with exception 1."""
     refused_writes: set[int] = field(default_factory=set)
-    """Register addresses of which the meter refuses writes with exception 2."""
+    """Register addresses. The meter refuses writes to them with exception 2."""
     ignored_writes: set[int] = field(default_factory=set)
-    """Register addresses of which the meter acknowledges writes without an effect."""
+    """Register addresses. The meter acknowledges writes to them without an effect."""
     has_partial_energies_reset: bool = False
     """Whether the meter supports the command 40512, as an E1x or E2x does."""
     tariff_count: int = TARIFF_COUNT
@@ -183,7 +186,7 @@ class Meter:
         return self.counters.consumed - before
 
     def _time(self, seconds: float) -> datetime:
-        """Return the time of the meter's own clock at seconds since 1970."""
+        """Return what the clock of the meter shows at a true time in s since 1970."""
         return datetime.fromtimestamp(seconds + self._clock_offset, UTC)
 
     def _today(self) -> date:
@@ -288,7 +291,7 @@ class Meter:
         self.count()
         if self.load_curve is None:
             return {}
-        # A diagnostics file may contain a current of 0 A.
+        # A diagnostics file may contain a current of 0 A, by which nothing is divided.
         primary, secondary = (
             self.settings[address] or 1 for address in (CT_PRIMARY, CT_SECONDARY)
         )
@@ -301,12 +304,12 @@ class Meter:
 
         The function executes the written value, or returns False to refuse the value.
         """
-        counters, count = self.counters, self.tariff_count
+        counters, tariff_count = self.counters, self.tariff_count
         commands: dict[int, Callable[[int], bool]] = {
             ACTION: lambda action: action in ACTIONS,
             VALUE_RESET + 2: partial(reset_partial_counters, counters),
-            VALUE_RESET + 4: partial(reset_tariffs, counters, count),
-            SET_TARIFF + 1: partial(set_tariff, counters, count),
+            VALUE_RESET + 4: partial(reset_tariffs, counters, tariff_count),
+            SET_TARIFF + 1: partial(set_tariff, counters, tariff_count),
         }
         if self.has_partial_energies_reset:
             commands[PARTIAL_ENERGIES_RESET] = partial(reset_partial_energies, counters)

@@ -38,8 +38,9 @@ def has_valid_crc(frame: bytes) -> bool:
 def respond(meters: Mapping[int, Meter], frame: bytes) -> bytes:
     """Execute a request on the meters and return the response frame.
 
-    `meters` are by unit ID. No meter responds to a damaged frame, to a broadcast, or to
-    the unit ID of an offline or missing meter. In these cases, return b"".
+    `meters` maps each unit ID to its meter. No meter responds to a damaged frame, to a
+    broadcast, or to the unit ID of an offline or missing meter. In these cases, return
+    b"".
     """
     if not has_valid_crc(frame):
         return b""
@@ -88,7 +89,7 @@ def _result(meter: Meter, request: bytes) -> ModbusPDU | ExcCodes:
 
 
 def _decoded(request: bytes) -> ModbusPDU | None:
-    """Return a request, or None if its length or number of registers is wrong."""
+    """Decode a request. Return None if its length or number of registers is wrong."""
     try:
         pdu = DECODER.decode(request)
         if pdu is not None and pdu.encode() == request[1:]:

@@ -19,7 +19,7 @@ BAUDRATES = {
     termios.B38400: 38400,
 }
 OUTPUT_SPEED = 5  # index in the list that `termios.tcgetattr` returns
-READ_SIZE = 4096  # bytes, more than a pseudo-terminal holds
+READ_SIZE = 4096  # bytes, more than one read of a pseudo-terminal returns
 
 type OnData = Callable[[bytes], None]
 """Receives the bytes that the client sent."""

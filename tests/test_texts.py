@@ -68,7 +68,7 @@ def test_error_has_the_same_text_in_all_dialogs(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_fix_flows_of_a_bus_that_is_not_set_up_have_the_same_text(path: Path) -> None:
+def test_fix_flows_have_one_abort_text_for_a_bus_that_is_not_set_up(path: Path) -> None:
     aborts = [
         each["fix_flow"]["abort"]["not_set_up"]
         for each in load(path)["issues"].values()
@@ -181,7 +181,7 @@ async def test_each_action_has_a_description_a_name_and_an_icon(
     assert ACTIONS.keys() == registered
     assert texts.keys() == registered
     assert ICON_FILE["services"].keys() == registered
-    # If the description of an action is invalid, Home Assistant returns none.
+    # If services.yaml is invalid, Home Assistant returns actions without fields.
     read = (await async_get_all_descriptions(hass)).get(DOMAIN, {})
     for name, action in ACTIONS.items():
         fields = action.get("fields", {})

@@ -33,21 +33,25 @@ BUTTONS = (
         key="reset_partial_counters",
         entity_category=EntityCategory.CONFIG,
         needs=PARTIAL_COUNTERS,
-        press_fn=lambda meter: meter.async_command(async_reset_partial_counters),
+        press_fn=lambda coordinator: coordinator.async_command(
+            async_reset_partial_counters
+        ),
     ),
     CountisButtonDescription(
         key="reset_tariff_counters",
         entity_category=EntityCategory.CONFIG,
         entity_registry_enabled_default=False,
         needs=TARIFF_COUNTERS,
-        press_fn=lambda meter: meter.async_command(async_reset_tariff_counters),
+        press_fn=lambda coordinator: coordinator.async_command(
+            async_reset_tariff_counters
+        ),
     ),
     CountisButtonDescription(
         key="set_clock",
         entity_category=EntityCategory.CONFIG,
         entity_registry_enabled_default=False,
         needs=("clock_offset",),
-        press_fn=lambda meter: meter.async_command(async_set_clock),
+        press_fn=lambda coordinator: coordinator.async_command(async_set_clock),
     ),
     CountisButtonDescription(
         key="check_wiring",

@@ -47,7 +47,7 @@ class ConfirmCountersFlow(MeterFlow):
     """The fix flow that accepts the present level of the rejected counters."""
 
     _shown: Mapping[str, Moment | None] | None = None
-    """When the level that the form shows began, by block; None without a level."""
+    """By block: since when it reads the level in the form, None without a level."""
 
     @override
     async def async_step_confirm(

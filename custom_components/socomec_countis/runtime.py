@@ -70,7 +70,7 @@ class BusRuntime:
         self._unique_ids: dict[str, set[str | None]] = {}
         """The unique IDs of the added entities, by the ID of the meter's subentry."""
         self._updating = asyncio.Lock()
-        self._is_want_scheduled = False
+        self._is_update_scheduled = False
 
     async def async_update(self) -> None:
         """Add, remove and change meters to match the subentries of the entry.
@@ -117,9 +117,9 @@ class BusRuntime:
 
     async def _async_add_meter(self, subentry: ConfigSubentry) -> None:
         accepted = await async_load_counters(self.hass, subentry)
-        meter = self._meter(subentry, accepted)
+        meter = self._create_meter(subentry, accepted)
         coordinator = CountisCoordinator(
-            self.hass, self.entry, subentry, meter, self._schedule_want
+            self.hass, self.entry, subentry, meter, self._schedule_wanted_update
         )
         self.coordinators[subentry.subentry_id] = coordinator
         self._start(coordinator)
@@ -140,7 +140,7 @@ class BusRuntime:
         profile = Profile.from_dict(subentry.data[CONF_PROFILE])
         if (unit_id, profile) != (before.unit_id, before.profile):
             self.poller.remove(coordinator.polled)
-            meter = self._meter(subentry, None)
+            meter = self._create_meter(subentry, None)
             meter.continue_counting(before)
             coordinator.replace_meter(meter)
             self._start(coordinator)
@@ -150,10 +150,10 @@ class BusRuntime:
             **device_info(coordinator),
         )
 
-    def _meter(
+    def _create_meter(
         self, subentry: ConfigSubentry, accepted: AcceptedCounters | None
     ) -> Meter:
-        """Return the meter of a subentry, with the accepted counters if there are any.
+        """Create the meter of a subentry, with the accepted counters if there are any.
 
         The next readings are compared with the accepted counters.
         """
@@ -176,7 +176,7 @@ class BusRuntime:
     def _start(self, coordinator: CountisCoordinator) -> None:
         """Poll a meter, and add its entities."""
         self.poller.add(coordinator.polled)
-        self._schedule_want()
+        self._schedule_wanted_update()
         self._add_entities(coordinator)
 
     # -- entities ------------------------------------------------------------
@@ -202,17 +202,17 @@ class BusRuntime:
             add(new, config_subentry_id=subentry_id)
 
     @callback
-    def _schedule_want(self) -> None:
+    def _schedule_wanted_update(self) -> None:
         """Schedule an update of the quantities that the poller reads.
 
         Entities are added one by one. One update is enough for all of them.
         """
-        if not self._is_want_scheduled:
-            self._is_want_scheduled = True
-            self.hass.loop.call_soon(self._want)
+        if not self._is_update_scheduled:
+            self._is_update_scheduled = True
+            self.hass.loop.call_soon(self._update_wanted)
 
-    def _want(self) -> None:
-        self._is_want_scheduled = False
+    def _update_wanted(self) -> None:
+        self._is_update_scheduled = False
         for coordinator in self.coordinators.values():
             coordinator.polled.want(coordinator.wanted_quantities)
         self.poller.replan()

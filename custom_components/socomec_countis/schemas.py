@@ -73,9 +73,9 @@ def bus_schema(kind: str, *, is_new: bool) -> vol.Schema:
     """
     meter = ADD_METERS_SCHEMA.schema if is_new else {}
     if kind == SERIAL:
-        required = vol.Optional if is_new else vol.Required
+        marker = vol.Optional if is_new else vol.Required
         port = {vol.Required(CONF_DEVICE): selector({"serial_port": {}})}
-        settings = {required(key): field for key, field in LINE_SETTINGS.items()}
+        settings = {marker(key): field for key, field in LINE_SETTINGS.items()}
         return vol.Schema({**port, **meter, **settings})
     gateway = {
         vol.Required(CONF_HOST): selector({"text": {}}),

@@ -86,7 +86,7 @@ async def _async_set_tariff(call: ServiceCall) -> None:
 async def _async_set_on_bus(
     runtime: BusRuntime, meters: Sequence[CountisCoordinator], tariff: int
 ) -> None:
-    """Set the tariff of meters of one bus, by a broadcast if they are all its meters.
+    """Set the tariff of meters of one bus, by a broadcast if these are all meters.
 
     A broadcast reaches all meters of the bus at the same moment. No broadcast is sent
     to a Modbus TCP gateway, because the standard does not define how it handles one.
@@ -130,7 +130,7 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
 def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
     """Return the meters whose devices or entities are targeted.
 
-    As for the actions of Home Assistant, disabled devices are left out. Raises
+    As in Home Assistant's own actions, disabled devices are left out. Raises
     `ServiceValidationError` if no meter is left, or if a bus is not loaded.
     """
     hass = call.hass

@@ -9,10 +9,10 @@ import time
 from playwright.async_api import Browser, expect
 import pytest
 
-from tools.demo.bus import UNIT_IDS, pasts_before, run_simulated_bus
+from tools.demo.bus import UNIT_IDS, histories_before, run_simulated_bus
 from tools.demo.check import async_check_statistics
 from tools.demo.dashboard import URL_PATH
-from tools.demo.furnish import DemoPlan, async_furnish
+from tools.demo.furnish import DemoPlan, async_set_up_demo
 from tools.demo.history import COUNTERS, Past, counted
 from tools.home_assistant import (
     MeterInput,
@@ -32,9 +32,10 @@ NOON = 12
 async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
     tmp_path: Path, browser: Browser, pytestconfig: pytest.Config
 ) -> None:
+    # In the time zone of the visitor, this hour is HOUR_OF_THE_DAY.
     hour = full_hour()
     noon = int((hour - timedelta(hours=HOUR_OF_THE_DAY - NOON)).timestamp())
-    house, roof = await asyncio.to_thread(pasts_before, time.time(), noon)
+    house, roof = await asyncio.to_thread(histories_before, time.time(), noon)
     async with (
         run_simulated_bus(tmp_path, noon) as port,
         run_home_assistant(tmp_path, free_port(0)) as hass,
@@ -46,9 +47,9 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
             [simulated_serial_number(unit_id) for unit_id in UNIT_IDS],
             [house, roof],
         )
-        furnished = await async_furnish(hass, plan, print)
+        demo = await async_set_up_demo(hass, plan, print)
         # The recorder imports the statistics in the background.
-        await async_check_statistics(hass, furnished.counters)
+        await async_check_statistics(hass, demo.counters)
         camera = Camera(str(port)) if wants_pictures(pytestconfig) else None
         async with visit(browser, visitor, "en", camera) as frontend:
             await frontend.open(f"/{URL_PATH}")

@@ -1,4 +1,4 @@
-"""Tests of a bus that does not work: one sentence that names what to check."""
+"""Tests of bus failures: an error is one sentence that names what to check."""
 
 import errno
 from pathlib import Path
@@ -15,7 +15,7 @@ from simulator import Line, Meter
 from .common import countis, countis_json, countis_process, line_of
 
 NEEDS_NETWORK = pytest.mark.usefixtures("socket_enabled")
-EACH_COMMAND = pytest.mark.parametrize(
+EACH_METER_COMMAND = pytest.mark.parametrize(
     "command",
     [
         *("read", "reset-partial", "set-tariff 2", "set-clock", "check-wiring"),
@@ -24,7 +24,7 @@ EACH_COMMAND = pytest.mark.parametrize(
 )
 
 
-@EACH_COMMAND
+@EACH_METER_COMMAND
 def test_port_that_does_not_exist_is_named_in_one_sentence(command: str) -> None:
     port = "/dev/no-such-port"
     code, output, errors = countis(*command.split(), "--port", port, "--unit-id", "1")
@@ -36,7 +36,7 @@ def test_port_that_does_not_exist_is_named_in_one_sentence(command: str) -> None
     )
 
 
-@EACH_COMMAND
+@EACH_METER_COMMAND
 def test_error_is_printed_as_json(command: str) -> None:
     code, result = countis_json(
         *command.split(), "--port", "/dev/no-such-port", "--unit-id", "1"
@@ -84,12 +84,14 @@ def test_gateway_that_refuses_is_reported(option: str) -> None:
         (PermissionError(errno.EACCES, "x"), "(Permission denied): check that you may"),
     ],
 )
-def test_reason_is_that_of_the_deepest_error(error: Exception, message: str) -> None:
+def test_reason_and_advice_follow_from_the_error(
+    error: Exception, message: str
+) -> None:
     failed = failure(CannotOpenError(error), Connection("port", "p"))
     assert message in str(failed)
 
 
-@EACH_COMMAND
+@EACH_METER_COMMAND
 def test_meter_that_does_not_respond_is_reported(command: str) -> None:
     with line_of() as line:
         code, output, errors = countis(

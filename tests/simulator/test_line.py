@@ -71,7 +71,7 @@ async def test_cut_line_carries_no_frames(line: Line, unit: TmodbusUnit) -> None
     assert len(await unit.read_holding_registers(50000, 8)) == 8
 
 
-async def test_line_records_requests_and_bytes_of_responses(
+async def test_line_records_requests_and_counts_response_bytes(
     line: Line, unit: TmodbusUnit
 ) -> None:
     await unit.read_holding_registers(50004, 1)
@@ -79,7 +79,7 @@ async def test_line_records_requests_and_bytes_of_responses(
     assert line.response_bytes == 7
 
 
-async def test_bytes_take_time_of_line_speed() -> None:
+async def test_speed_of_the_line_sets_the_time_of_a_byte() -> None:
     line = Line([Meter()], baudrate=9600, response_delay=0.05)
     async with line:
         client = ModbusConnection(ModbusSerialParams(device=line.port, baudrate=9600))

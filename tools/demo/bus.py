@@ -23,7 +23,7 @@ def noon_today() -> int:
     return int(noon.timestamp())
 
 
-def pasts_before(moment: float, noon: int) -> list[Past]:
+def histories_before(moment: float, noon: int) -> list[Past]:
     """Return the past of each simulated meter before `moment`.
 
     Both times are in s since 1970. `noon` is a solar noon.

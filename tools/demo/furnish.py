@@ -39,7 +39,7 @@ class House:
     has_dashboard: bool
 
 
-async def async_furnish(
+async def async_set_up_demo(
     hass: HomeAssistant,
     plan: DemoPlan,
     report: Callable[[str], None],

@@ -27,10 +27,10 @@ from tools.home_assistant.login import PASSWORD, USERNAME
 from tools.home_assistant.start import LOG_NAME
 from tools.paths import ROOT
 
-from .bus import UNIT_IDS, noon_today, pasts_before, run_simulated_bus
+from .bus import UNIT_IDS, histories_before, noon_today, run_simulated_bus
 from .check import async_check
 from .dashboard import URL_PATH
-from .furnish import DemoPlan, async_furnish
+from .furnish import DemoPlan, async_set_up_demo
 from .progress import Progress
 from .watch import async_table, async_watch
 
@@ -120,7 +120,9 @@ async def _async_demo(
         starting.cancel()
     progress.report(f"Home Assistant responds at {hass.url}")
     await async_wait_until_running(hass)
-    house = await async_furnish(hass, plan, progress.report, is_strict=arguments.check)
+    house = await async_set_up_demo(
+        hass, plan, progress.report, is_strict=arguments.check
+    )
     page = URL_PATH if house.has_dashboard else ""
     print(
         f"\nDashboard       {hass.url}/{page}"
@@ -158,5 +160,5 @@ async def async_plan(
     return DemoPlan(
         [MeterInput(str(port), unit_id) for unit_id in UNIT_IDS],
         [simulated_serial_number(unit_id) for unit_id in UNIT_IDS],
-        await asyncio.to_thread(pasts_before, time.time(), noon),
+        await asyncio.to_thread(histories_before, time.time(), noon),
     )

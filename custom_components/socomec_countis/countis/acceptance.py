@@ -1,4 +1,4 @@
-"""Accept or reject the counters of a reading, with evidence of other blocks."""
+"""Accept or reject the counters of a reading, with evidence from other blocks."""
 
 from typing import TYPE_CHECKING
 
@@ -21,14 +21,16 @@ async def async_check_counters(
     at: Moment,
     *,
     is_last: bool,
-    is_new: bool,
+    was_accepted: bool,
 ) -> tuple[str | None, tuple[Correction, ...]]:
-    """Accept or reject the counters of a block that was read at a moment.
+    """Accept or reject the counters of a block whose request was sent at `at`.
 
-    Returns the reason for a rejection, or None, and the corrections. A level that lasts
-    is accepted if the user confirmed it, or if the counters in the other resolution
-    agree. `is_last` is True if the block is not read again at once. `is_new` is True if
-    the previous reading was accepted. Raises the errors of `Meter.async_read`.
+    Returns the reason for a rejection, or None, and the corrections. If consecutive
+    readings stay at an implausible level (see `plausibility`), the level is accepted if
+    the user confirmed it, or if the counters in the other resolution have the same
+    values. `is_last` is True if the block is not read again at once. `was_accepted` is
+    True if the reading before this read of the block was not rejected; the read may
+    have two attempts. Raises `AnotherMeterError` and `ModbusError`.
     """
     if block.implausible_reason:
         return block.implausible_reason, ()
@@ -36,16 +38,16 @@ async def async_check_counters(
     if name == "tariffs" and meter.relations.tariffs_contradict_total(
         counters, check.accepted.get("energy_consumed"), at, check.limits
     ):
-        return "the tariff counters are not the sum of the total", ()
+        return "the tariff counters do not add up to the total", ()
     reading = CounterReading(name, counters, block.step, at, block.resettable)
     if check.check(reading):
         return None, ()
     rejected = check.rejected[name]
     if not is_last:
         return f"implausible: {rejected}", ()
-    if is_new:
+    if was_accepted:
         await _async_gather_evidence(meter)
-    # Meanwhile, a command may have read the block, and its counters may be accepted.
+    # Meanwhile, a command may have read the block and accepted its counters.
     if check.rejected.get(name) is rejected and check.lasts(reading):
         await _async_gather_evidence(meter)
         agree = check.is_confirmed(name) or await _async_resolutions_agree(
@@ -77,7 +79,7 @@ async def _async_gather_evidence(meter: Meter) -> None:
 async def _async_resolutions_agree(
     meter: Meter, name: str, block: CounterBlock
 ) -> bool:
-    """Return whether the other resolution of a block has the same counters.
+    """Return whether the counters of a block agree with its other resolution.
 
     Returns True if the meter does not support the other resolution.
     """

@@ -1,9 +1,10 @@
 """Commands to a meter, each confirmed by reading back.
 
 Each command verifies the identity of the meter, writes, and reads back for the first
-time while it holds the bus. A command passes its readings to `publish`. It raises
-`CommandError` if the meter did not carry out the command, `ModbusError` if the outcome
-is unknown, and the errors of `Meter.async_verify_identity`.
+time while it holds the bus. `async_confirm_tariff` only reads back. A command passes
+its readings to `publish`. It raises `CommandError` if the meter did not carry out the
+command, `ModbusError` if the outcome is unknown, and the errors of
+`Meter.async_verify_identity`.
 """
 
 import asyncio
@@ -35,12 +36,14 @@ _LOGGER = logging.getLogger(__name__)
 type Publish = Callable[[Reading], None]
 
 # A meter needs a moment to carry out a command, so a read-back that does not confirm
-# the command is repeated after each of these delays. Our choice: 0.6 s in total.
+# the command is repeated after each of these delays. The read-back of the clock is not
+# repeated. Our choice: 0.6 s in total.
 READ_BACK_DELAYS = (0.3, 0.3)  # s
 
-CLOCK_TOLERANCE = 2  # s; offset of a clock that was just set, in whole seconds
-# s; the command locks the bus this long before the full second at which it writes the
-# clock. Longer than a transaction of the poller, which may have to end first.
+# s; the largest offset of a clock that was just set. The clock shows whole seconds.
+CLOCK_TOLERANCE = 2
+# s before the full second at which the command starts to lock the bus. Longer than a
+# normal transaction of the poller, which may have to end first.
 CLOCK_LEAD = 0.4
 CLOCK_ATTEMPTS = 5  # to lock the bus before the full second
 
@@ -150,8 +153,8 @@ async def _async_reset(
     block = meter.blocks.get(name)
     if not existing or not isinstance(block, CounterBlock):
         return False
-    # A counter rises to the lower one of two consecutive readings. So read all counters
-    # twice, to accept their last values before the reset.
+    # The accepted value of a counter rises only to the lower of two consecutive
+    # readings. So read all counters twice, to accept their latest values.
     async with meter.bus.hold():
         await meter.async_verify_identity()
         for each in 2 * COUNTERS:

@@ -47,9 +47,9 @@ def settings_to_try(
     """Return the settings of a scan; None is an unknown speed, parity or stop bits.
 
     `usable` contains the settings that the port supports. If the number of stop bits is
-    unknown, two are sent, because a meter with either setting accepts two. For a meter
-    that expects one stop bit, the second is an idle line. In the response, the receiver
-    of the client checks only the first stop bit.
+    unknown, two are sent if the port supports them, because a meter with either setting
+    accepts two. For a meter that expects one stop bit, the second is an idle line. In
+    the response, the UART of the client's port checks only the first stop bit.
     """
     tried: dict[tuple[int, Parity], LineSettings] = {}
     for each in ALL_SETTINGS:

@@ -90,7 +90,10 @@ class Meter:
         self.reads_details = False
         """Whether all measurements are read, not only the main ones."""
         self.measures_mains = False
-        """Whether the meter has measured its mains since it was last offline."""
+        """Whether the meter has measured its mains since it was last offline.
+
+        Also False after a reading of the measurements was rejected.
+        """
 
         self.blocks: dict[str, Block] = {
             name: block
@@ -108,7 +111,7 @@ class Meter:
         """Whether all powers in the last accepted measurements are 0."""
 
     def block(self, name: str) -> Block | None:
-        """Return the block that a read of this name requests, None if unsupported."""
+        """Return the block to read under this name, None if it is unsupported."""
         if name == "measurements" and not self.reads_details:
             return self._main_measurements
         return self.blocks.get(name)
@@ -116,8 +119,8 @@ class Meter:
     async def async_verify_identity(self) -> None:
         """Verify by a short read that this meter responds, and not another one.
 
-        If the serial number differs, it is read a second time. Raises
-        `AnotherMeterError` if both reads return the same serial number, and
+        If the serial number is not the expected one, it is read again. Raises
+        `AnotherMeterError` if both reads return the same unexpected serial number, and
         `ModbusError`. A meter without a serial number only has to respond.
         """
         expected = self.profile.serial_number
@@ -141,8 +144,9 @@ class Meter:
     async def async_read(self, name: str) -> Reading:
         """Read a supported block, and read it again if the reading is implausible.
 
-        If the meter may be starting, the measurements are read first. If all powers
-        have become 0, the reading of the measurements is returned in place of them.
+        If the meter may be starting, the measurements are read first. If a read of
+        "power" finds that all powers have become 0, the measurements are read, and
+        their reading is returned instead.
         Raises `ImplausibleError` for an implausible reading, `AnotherMeterError` if
         another meter causes it, and `ModbusError`.
         """
@@ -150,8 +154,8 @@ class Meter:
             await self.async_read("measurements")
         block = self.block(name)
         assert block is not None  # noqa: S101
-        is_new = name not in self._implausible
-        for attempts_left in reversed(range(READ_ATTEMPTS if is_new else 1)):
+        was_accepted = name not in self._implausible
+        for attempts_left in reversed(range(READ_ATTEMPTS if was_accepted else 1)):
             at = self.now()
             try:
                 await block.async_update()
@@ -167,7 +171,12 @@ class Meter:
                 reason = None
             elif isinstance(block, CounterBlock):
                 reason, corrections = await async_check_counters(
-                    self, name, block, at, is_last=not attempts_left, is_new=is_new
+                    self,
+                    name,
+                    block,
+                    at,
+                    is_last=not attempts_left,
+                    was_accepted=was_accepted,
                 )
             else:
                 reason = block.implausible_reason or self._contradiction(block)
@@ -224,7 +233,7 @@ class Meter:
         return Reading(name, values, at.monotonic, corrections)
 
     def forget_mains(self) -> None:
-        """Read other blocks only after the meter has measured its mains again."""
+        """Require a reading of the measurements or the power before other blocks."""
         self.measures_mains = self._at_rest = False
 
     def compare_transformer(self, block: CurrentTransformer) -> None:
@@ -244,7 +253,10 @@ class Meter:
             self.counters.limits = limits
 
     def continue_counting(self, before: Meter) -> None:
-        """Take over the counters of `before`, the same meter with its old profile."""
+        """Take over the counters of `before`.
+
+        `before` is the same meter with its previous unit ID or profile.
+        """
         before.counters.limits = self.counters.limits
         before.counters.counted = self.counters.counted
         self.counters = before.counters

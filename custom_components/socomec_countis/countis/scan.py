@@ -53,14 +53,14 @@ class Scan:
     progress: float = field(default=0, init=False)
     """From 0 to 1, never decreasing."""
     trying: LineSettings = field(init=False)
-    """The line settings of the last probe."""
+    """The line settings of the latest probe."""
     unit_id: int = field(init=False)
-    """The unit ID of the last probe."""
+    """The unit ID of the latest probe."""
 
     def __post_init__(self) -> None:
         """Plan the probes."""
         self._probes = deque(plan(self.settings, self.unit_ids))
-        self._seconds_left = sum(probe.seconds for probe in self._probes)
+        self._planned_seconds_left = sum(probe.seconds for probe in self._probes)
         self._pace = 1.0
         """Real duration of a probe divided by the expected one, a moving average."""
         self._identified: set[int] = set()
@@ -69,8 +69,8 @@ class Scan:
 
     @property
     def remaining_seconds(self) -> float:
-        """Return the expected duration in s if no further device responds."""
-        return self._seconds_left * self._pace
+        """Return the expected remaining time in s, if no further device responds."""
+        return self._planned_seconds_left * self._pace
 
     async def async_run(self) -> None:
         """Send all probes of the scan.
@@ -84,7 +84,7 @@ class Scan:
             async with self.open_bus(settings) as opened:
                 while self._probes and self._probes[0].settings == settings:
                     await self._async_try(opened, self._probes.popleft())
-        self._seconds_left = 0
+        self._planned_seconds_left = 0
         self.progress = 1
 
     async def _async_try(self, opened: OpenBus, probe: Probe) -> None:
@@ -98,12 +98,12 @@ class Scan:
             if responds:
                 await self._async_identify(opened.bus, client, probe)
         if responds:
-            self._settle(probe.settings)
+            self._drop_probes(probe.settings)
         else:
             self._pace += PACE_WEIGHT * (took / probe.seconds - self._pace)
-            self._seconds_left -= probe.seconds
+            self._planned_seconds_left -= probe.seconds
             await self._async_check_echo(opened)
-        part = probe.seconds / (probe.seconds + max(self._seconds_left, 0))
+        part = probe.seconds / (probe.seconds + max(self._planned_seconds_left, 0))
         self.progress += (1 - self.progress) * part
 
     async def _async_identify(self, bus: Bus, client: ModbusUnit, probe: Probe) -> None:
@@ -127,17 +127,20 @@ class Scan:
             return
         self.others.add(unit_id)
 
-    def _settle(self, settings: LineSettings) -> None:
-        """Leave out the probes with other settings, and those of identified devices."""
+    def _drop_probes(self, settings: LineSettings) -> None:
+        """Drop the probes with other settings, and those to identified devices."""
         self._probes = deque(
             probe
             for probe in self._probes
             if probe.settings == settings and probe.unit_id not in self._identified
         )
-        self._seconds_left = sum(probe.seconds for probe in self._probes)
+        self._planned_seconds_left = sum(probe.seconds for probe in self._probes)
 
     async def _async_check_echo(self, opened: OpenBus) -> None:
-        """Raise `EchoError` if the adapter echoes requests, in one check per scan."""
+        """Check once per scan whether the adapter echoes requests.
+
+        Raises `EchoError` if it does, and `ModbusConnectionError`.
+        """
         if self._echo_checked or opened.bus.responded:
             return
         self._echo_checked = True
