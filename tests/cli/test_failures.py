@@ -7,12 +7,12 @@ import socket
 from modbus_connection import ModbusConnectionError, ModbusError
 import pytest
 
-from cli.connection import CannotOpenError, Connection
+from cli.connection import RESPONSE_TIMEOUTS, CannotOpenError, Connection
 from cli.exit_codes import Exit
 from cli.failures import failure
 from simulator import Line, Meter
 
-from .common import countis, countis_json, countis_process, line_of
+from .common import ONE_SETTING, countis, countis_json, countis_process, line_of
 
 NEEDS_NETWORK = pytest.mark.usefixtures("socket_enabled")
 EACH_METER_COMMAND = pytest.mark.parametrize(
@@ -103,9 +103,13 @@ def test_meter_that_does_not_respond_is_reported(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["read", "scan"])
-def test_adapter_that_echoes_is_reported(command: str, line: Line) -> None:
+def test_adapter_that_echoes_is_reported(
+    command: str, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # s; long enough for the echo on a busy computer.
+    monkeypatch.setitem(RESPONSE_TIMEOUTS, "port", 1.0)
     line.echoes = True
-    place = ("--port", line.port, "--unit-id", "1")
+    place = ("--port", line.port, "--unit-id", "1", *ONE_SETTING)
     code, output, errors = countis(command, *place)
     assert (code, output) == (Exit.FAILED, "")
     assert "returns every request (echo)" in errors
