@@ -217,13 +217,8 @@ async def test_damaged_response_is_followed_by_the_rest_of_its_timeout(
     assert second - first == close(seconds)
 
 
-@pytest.mark.parametrize(
-    ("address", "count", "pause"),
-    [(50006, 5, 3.0), (50000, 5, 0.0), (50006, 6, 0.0)],
-)
-async def test_late_response_may_arrive_for_3_seconds(
-    line: MemoryBus, address: int, count: int, pause: float
-) -> None:
+async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
+    """Return a unit whose read of five registers timed out, and when, in s."""
     unit = line.unit()
     await unit.read_holding_registers(50004, 1)
     line.faults.append(LOST)
@@ -231,7 +226,17 @@ async def test_late_response_may_arrive_for_3_seconds(
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(50000, 5)
     REPEATS_TIMEOUTS.reset(token)
-    ended = now()
+    return unit, now()
+
+
+@pytest.mark.parametrize(
+    ("address", "count", "pause"),
+    [(50006, 5, 3.0), (50000, 5, 0.0), (50006, 6, 0.0)],
+)
+async def test_late_response_may_arrive_for_3_seconds(
+    line: MemoryBus, address: int, count: int, pause: float
+) -> None:
+    unit, ended = await async_unit_after_timeout(line)
     await unit.read_holding_registers(address, count)
     assert line.requests[-1].at - ended == close(pause)
 
@@ -240,14 +245,7 @@ async def test_late_response_may_arrive_for_3_seconds(
 async def test_refusal_may_belong_to_a_late_response_for_3_seconds(
     line: MemoryBus, pause: float
 ) -> None:
-    unit = line.unit()
-    await unit.read_holding_registers(50004, 1)
-    line.faults.append(LOST)
-    token = REPEATS_TIMEOUTS.set(False)
-    with pytest.raises(ModbusTimeoutError):
-        await unit.read_holding_registers(50000, 5)
-    REPEATS_TIMEOUTS.reset(token)
-    ended = now()
+    unit, ended = await async_unit_after_timeout(line)
     await asyncio.sleep(pause)
     line.requests.clear()
     line.faults.append(exception(2))
