@@ -8,7 +8,7 @@ from custom_components.socomec_countis.countis import poller
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.button.const import DOMAIN as BUTTON_DOMAIN
 from homeassistant.components.button.const import SERVICE_PRESS
-from homeassistant.const import ATTR_ENTITY_ID, EntityCategory
+from homeassistant.const import ATTR_ENTITY_ID
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
@@ -169,14 +169,6 @@ async def test_poll_that_waits_for_a_reset_publishes_no_old_counters(
         await press(hass)
         await until_polled(entry)
     assert states == ["0"]
-
-
-async def test_button_has_the_category_config(
-    entity_registry: er.EntityRegistry, hass: HomeAssistant, entry: CountisConfigEntry
-) -> None:
-    button = entity_registry.async_get(entity_id(hass, KEY))
-    assert button is not None
-    assert button.entity_category is EntityCategory.CONFIG
 
 
 async def test_meter_without_counters_has_no_reset_buttons(

@@ -18,7 +18,6 @@ from homeassistant.const import (
     STATE_OFF,
     STATE_ON,
     STATE_UNAVAILABLE,
-    EntityCategory,
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
@@ -356,9 +355,6 @@ async def test_phase_is_present_from_150_v_until_below_145_v(
         seen.append(state(hass, "phase_l2_present"))
     assert seen == [STATE_ON] * 3 + [STATE_OFF] * 2 + [STATE_ON]
     assert state(hass, "phase_l1_present") == STATE_ON
-    registered = er.async_get(hass).async_get(entity_id(hass, "phase_l2_present"))
-    assert registered is not None
-    assert registered.entity_category is EntityCategory.DIAGNOSTIC
 
 
 async def test_phase_of_an_offline_meter_is_unavailable(

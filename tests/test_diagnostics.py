@@ -86,35 +86,13 @@ def device(
     return device
 
 
-async def test_diagnostics_of_a_bus_contain_its_meters_and_statistics(
+async def test_diagnostics_of_a_bus_contain_its_statistics(
     entry: CountisConfigEntry, download: Download
 ) -> None:
     found = await download()
-    assert found["entry"]["baudrate"] == 9600
-    assert found["options"] == {}
-    (meter,) = found["meters"]
-    assert meter["unit_id"] == 1
-    assert meter["profile"]["blocks"]["energies"] == "Energies"
     assert found["bus"]["traffic"]["1"]["requests"] >= 4
     assert found["bus"]["response_delay"] > 0
     assert 0 < found["bus"]["used"] < 1
-
-
-async def test_diagnostics_of_a_meter_contain_its_profile_and_registers(
-    download: Download, device: dr.DeviceEntry
-) -> None:
-    found = await download(device)
-    assert found["entry"]["baudrate"] == 9600
-    assert found["meter"]["model"] == "COUNTIS E33"
-    assert found["meter"]["profile"]["blocks"]["energies"] == "Energies"
-    assert found["meter"]["profile"]["identity"]["product_name"] == "Countis E33"
-    assert found["meter"]["values"]["power"] == 1300
-    assert found["meter"]["counters"]["energy_consumed"]["value"] == 1234.56
-    assert found["meter"]["registers"]["50947"] == 123_456 & 0xFFFF
-    assert found["meter"]["online"]
-    assert found["meter"]["last_error"] is None
-    assert found["meter"]["read_error"] is None
-    assert found["bus"]["traffic"]["1"]["timeouts"] == 0
 
 
 async def test_diagnostics_do_not_contain_the_serial_number(

@@ -5,21 +5,15 @@ import logging
 import pytest
 
 from custom_components.socomec_countis.runtime import CountisConfigEntry
-from custom_components.socomec_countis.sensor import SENSORS
-from homeassistant.components.sensor import ATTR_STATE_CLASS
 from homeassistant.const import (
-    ATTR_DEVICE_CLASS,
-    ATTR_UNIT_OF_MEASUREMENT,
     STATE_UNAVAILABLE,
     STATE_UNKNOWN,
 )
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from simulator import Constant, Line, Meter, Phase
 
 from .common import (
-    SERIAL,
     AddMeter,
     Clock,
     entity_id,
@@ -40,156 +34,6 @@ async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> 
         registry.async_update_entity(entity_id(hass, key), disabled_by=None)
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
-
-
-async def test_each_sensor_shows_the_value_of_the_meter(
-    hass: HomeAssistant, entry: CountisConfigEntry
-) -> None:
-    sensors = [each.key for each in SENSORS if each.key != "ct_ratio"]
-    await enable(hass, entry, *sensors)
-
-    # 1000 W on L1, 500 W on L2, -200 W on L3, each at 230 V.
-    shown = {key: state(hass, key) for key in sensors}
-    # The simulated clock has a fixed date, so its offset depends on today's date.
-    assert float(shown.pop("clock_offset")) < 0
-    assert shown == {
-        **dict.fromkeys(
-            (
-                f"energy_{what}_{when}_{period}"
-                for what in ("consumed", "produced")
-                for when in ("this", "last")
-                for period in ("week", "month")
-            ),
-            "0",
-        ),
-        "energy_consumed_today": "0",
-        "energy_consumed_yesterday": "0",
-        "energy_produced_today": "0",
-        "energy_produced_yesterday": "0",
-        "overflows_consumed": "0",
-        "overflows_reactive": "0",
-        "overflows_produced": "0",
-        "overflows_tariff_1": "0",
-        "overflows_tariff_2": "0",
-        "overflows_tariff_3": "0",
-        "overflows_tariff_4": "0",
-        "energy_consumed": "1234.56",
-        "energy_produced": "7.89",
-        "energy_reactive": "300.01",
-        "partial_energy_consumed": "45.67",
-        "partial_energy_produced": "0.89",
-        "partial_energy_reactive": "1.23",
-        "tariff_1_energy": "1000.0",
-        "tariff_2_energy": "234.56",
-        "tariff_3_energy": "0",
-        "tariff_4_energy": "0",
-        "power": "1300",
-        "power_l1": "1000",
-        "power_l2": "500",
-        "power_l3": "-200",
-        "reactive_power": "0",
-        "reactive_power_l1": "0",
-        "reactive_power_l2": "0",
-        "reactive_power_l3": "0",
-        "apparent_power": "1300",
-        "apparent_power_l1": "1000",
-        "apparent_power_l2": "500",
-        "apparent_power_l3": "200",
-        "power_factor": "1.0",
-        "power_factor_l1": "1.0",
-        "power_factor_l2": "1.0",
-        "power_factor_l3": "1.0",
-        "voltage_l1": "230.0",
-        "voltage_l2": "230.0",
-        "voltage_l3": "230.0",
-        "voltage_l1_l2": "398.4",
-        "voltage_l2_l3": "398.4",
-        "voltage_l3_l1": "398.4",
-        "current_l1": "4.35",
-        "current_l2": "2.17",
-        "current_l3": "0.87",
-        "current_neutral": "4.54",
-        "frequency": "50.01",
-    }
-
-
-@pytest.mark.parametrize(
-    ("key", "device_class", "unit", "state_class"),
-    [
-        ("energy_consumed", "energy", "kWh", "total_increasing"),
-        ("partial_energy_produced", "energy", "kWh", "total_increasing"),
-        ("tariff_2_energy", "energy", "kWh", "total_increasing"),
-        ("power", "power", "W", "measurement"),
-        ("power_factor", "power_factor", None, "measurement"),
-        ("voltage_l3", "voltage", "V", "measurement"),
-        ("current_l2", "current", "A", "measurement"),
-        ("frequency", "frequency", "Hz", "measurement"),
-    ],
-)
-async def test_sensor_has_the_classes_and_the_unit_of_its_quantity(
-    hass: HomeAssistant,
-    entry: CountisConfigEntry,
-    key: str,
-    device_class: str,
-    unit: str | None,
-    state_class: str,
-) -> None:
-    shown = hass.states.get(entity_id(hass, key))
-    assert shown is not None
-    assert shown.attributes[ATTR_DEVICE_CLASS] == device_class
-    assert shown.attributes.get(ATTR_UNIT_OF_MEASUREMENT) == unit
-    assert shown.attributes[ATTR_STATE_CLASS] == state_class
-
-
-async def test_details_and_unused_tariffs_are_disabled_by_default(
-    hass: HomeAssistant,
-    entity_registry: er.EntityRegistry,
-    entry: CountisConfigEntry,
-) -> None:
-    enabled = {
-        entity.unique_id.removeprefix(f"{SERIAL}_")
-        for entity in er.async_entries_for_config_entry(entity_registry, entry.entry_id)
-        if entity.disabled_by is None
-    }
-    assert enabled == {
-        "energy_consumed",
-        "energy_produced",
-        "partial_energy_consumed",
-        "partial_energy_produced",
-        "tariff_1_energy",
-        "tariff_2_energy",
-        "power",
-        "power_l1",
-        "power_l2",
-        "power_l3",
-        "power_factor",
-        "voltage_l1",
-        "voltage_l2",
-        "voltage_l3",
-        "current_l1",
-        "current_l2",
-        "current_l3",
-        "frequency",
-        "reset_partial_counters",
-        "check_wiring",
-        "tariff",
-        "phase_l1_present",
-        "phase_l2_present",
-        "phase_l3_present",
-    }
-
-
-async def test_device_describes_the_meter(
-    hass: HomeAssistant, device_registry: dr.DeviceRegistry, entry: CountisConfigEntry
-) -> None:
-    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
-    assert (device.manufacturer, device.model, device.name) == (
-        "Socomec",
-        "COUNTIS E33",
-        "COUNTIS E33 #1",
-    )
-    assert (device.serial_number, device.sw_version) == (SERIAL, "1.02")
-    assert entity_id(hass, "power") == "sensor.countis_e33_1_power"
 
 
 async def test_state_follows_the_meter_at_each_poll(
