@@ -383,9 +383,18 @@ async def test_error_of_a_request_leaves_the_bus_free() -> None:
     with suppress(ModbusError):
         await line.unit().read_holding_registers(50004, 1)
     await asyncio.wait_for(line.bus.async_wait_for_pause(), 1)
-    async with line.bus.hold(), line.bus.hold():
-        assert line.bus._lock.locked()  # noqa: SLF001
-    assert not line.bus._lock.locked()  # noqa: SLF001
+
+
+async def test_bus_is_free_after_the_outer_of_two_nested_locks() -> None:
+    bus = Bus(baudrate=9600)
+    async with bus.hold():
+        async with bus.hold():
+            pass
+        # The wait for a free bus ends after 1 s.
+        await bus.async_wait_for_pause()
+        assert now() == close(1)
+    await bus.async_wait_for_pause()
+    assert now() == close(1)
 
 
 async def test_time_until_the_port_is_open_is_no_time_of_the_transaction(
@@ -497,7 +506,7 @@ async def test_cancelled_request_ends_when_its_client_is_connected(
     await bus.async_settle()
     assert now() == pytest.approx(0.5, abs=0.0201)
     # If the recovery has an error, asyncio logs it when its task is deleted.
-    bus._recovery = None  # noqa: SLF001
+    del bus, unit
     gc.collect()
     assert "never retrieved" not in caplog.text
 

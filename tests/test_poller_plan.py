@@ -18,7 +18,6 @@ from custom_components.socomec_countis.countis.poller import (
     INTERVALS,
     Polled,
     Poller,
-    Read,
 )
 from custom_components.socomec_countis.countis.unit import REPEATS_TIMEOUTS
 
@@ -58,6 +57,36 @@ class PlannedMeter:
         self.forgotten += 1
 
 
+@dataclass
+class ReadableMeter(PlannedMeter):
+    """A meter that responds to all requests."""
+
+    read_seconds: float = 0
+    """Duration of the read of a block in s."""
+    read: list[str] = field(default_factory=list)
+    """The blocks that were read."""
+
+    async def async_verify_identity(self) -> None:
+        """Succeed after 0.1 s."""
+        await asyncio.sleep(0.1)
+
+    async def async_read(self, name: str) -> Reading:
+        """Return an empty reading of a block."""
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(self.read_seconds)
+        self.read.append(name)
+        return Reading(name, {}, began)
+
+
+class LostMeter(PlannedMeter):
+    """A meter that does not respond."""
+
+    async def async_verify_identity(self) -> None:
+        """Fail after the request."""
+        self.verified.append(asyncio.get_running_loop().time())
+        raise ModbusTimeoutError
+
+
 def planned(
     meter: PlannedMeter | None = None, *, blocks: Collection[str] = ()
 ) -> Polled:
@@ -74,6 +103,14 @@ def assert_nothing_lost(polled: Polled) -> None:
     """Check that neither a block nor the meter waits for a retry."""
     assert polled.lost_block is None
     assert polled.pause == 0
+
+
+async def async_run(poller: Poller, seconds: float) -> None:
+    """Let the poller run for this number of seconds."""
+    running = asyncio.create_task(poller.run())
+    await asyncio.sleep(seconds)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 def test_intervals_are_those_of_the_documentation() -> None:
@@ -308,30 +345,33 @@ def test_measurements_are_read_at_once_when_details_are_wanted() -> None:
 
 async def test_retries_of_offline_meters_have_a_distance_of_3_seconds() -> None:
     poller = Poller(Bus(baudrate=9600))
-    first, second, third = (planned() for _ in range(3))
-    for polled in (first, second, third):
+    meters = [LostMeter(), LostMeter(), LostMeter()]
+    offline = [planned(meter) for meter in meters]
+    for polled in offline:
         poller.add(polled)
         polled.lost("identity", 0)
+    # The power of this meter is always due.
+    busy = planned(ReadableMeter(read_seconds=1), blocks=["power"])
+    poller.add(busy)
+    busy.online = True
+    busy.due_at = {"identity": 4000, "power": 100}
     await asyncio.sleep(100)
-    third.retry_at = 98.5
-    second.retry_at = 90
-    poller._lost(first, "identity", ModbusTimeoutError())  # noqa: SLF001
-    reads = {id(read.polled): read for read in poller._reads(100)}  # noqa: SLF001
+    for polled, retry_at in zip(offline, (80, 90, 98.5), strict=True):
+        polled.retry_at = retry_at
+    await async_run(poller, 4.5)
     # After a retry, the others are delayed for 3 s, but each by at most 5 s.
-    assert reads[id(third)].rank == pytest.approx(3)
-    assert reads[id(second)].rank == pytest.approx(-5)
-    assert reads[id(first)].due_at == pytest.approx(102)
-    assert {read.block for read in reads.values()} == {"identity"}
+    assert [meter.verified for meter in meters] == [
+        pytest.approx([100, 103]),  # due at 80 s and 102 s
+        pytest.approx([100]),  # due at 90 s
+        pytest.approx([104]),  # due at 98.5 s
+    ]
 
 
 async def test_port_is_opened_again_after_a_second() -> None:
     meter = PlannedMeter()
     poller = Poller(Bus(baudrate=9600))
     poller.add(planned(meter))
-    running = asyncio.create_task(poller.run())
-    await asyncio.sleep(3.5)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await async_run(poller, 3.5)
     assert meter.verified == [pytest.approx(seconds) for seconds in range(4)]
 
 
@@ -364,28 +404,31 @@ async def test_added_meter_is_read_at_once() -> None:
         (["measurements", "energies", "tariffs"], (112,), True),
         (["measurements", "energies"], (100, 100), True),
         (["measurements", "energies"], (60, 60), False),
-        # The measurements contain the power. The periods and the clock are read rarely.
-        (["power", "measurements", "energies", "tariffs"], (100,), False),
+        # The periods and the clock are read rarely.
         (["measurements", "energies", "tariffs", "periods", "clock"], (100,), False),
     ],
 )
 async def test_bus_with_more_reads_than_0_9_seconds_is_full(
     blocks: Collection[str], registers_per_request: Collection[int], *, is_full: bool
 ) -> None:
-    bus = Bus(baudrate=9600)
-    poller = Poller(bus)
-    polled = planned(
-        PlannedMeter(registers_per_request=registers_per_request), blocks=blocks
-    )
-    poller.add(polled)
-    assert poller._reads_everything is not is_full  # noqa: SLF001
+    poller = Poller(Bus(baudrate=9600))
+    meter = ReadableMeter(registers_per_request=registers_per_request)
+
+    async def reads_power() -> bool:
+        meter.read.clear()
+        await async_run(poller, 3)
+        return "power" in meter.read
+
+    # A bus that is not full reads the measurements, which contain the power.
+    poller.add(planned(meter, blocks=["power", *blocks]))
+    assert await reads_power() is is_full
     another = planned(
-        PlannedMeter(registers_per_request=(100,)), blocks=["energies"] * 4
+        ReadableMeter(registers_per_request=(100,)), blocks=["energies"] * 4
     )
     poller.add(another)
-    assert not poller._reads_everything  # noqa: SLF001
+    assert await reads_power()
     poller.remove(another)
-    assert poller._reads_everything is not is_full  # noqa: SLF001
+    assert await reads_power() is is_full
 
 
 async def test_unexpected_error_is_reported_as_a_damaged_response() -> None:
@@ -400,10 +443,7 @@ async def test_unexpected_error_is_reported_as_a_damaged_response() -> None:
     polled.on_error = lambda err, block: errors.extend((err, block))
     poller = Poller(Bus(baudrate=9600))
     poller.add(polled)
-    running = asyncio.create_task(poller.run())
-    await asyncio.sleep(0.5)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await async_run(poller, 0.5)
     error, block = errors
     assert isinstance(error, ModbusProtocolError)
     assert str(error) == "unexpected error, see the log"
@@ -425,48 +465,40 @@ async def test_timeout_is_retried_at_once_on_a_lossy_bus(
     bus.loss = loss
     poller = Poller(bus)
     poller.add(planned(LossyMeter()))
-    running = asyncio.create_task(poller.run())
-    await asyncio.sleep(0.5)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await async_run(poller, 0.5)
     assert found == [repeats]
-
-
-class VerifiedMeter(PlannedMeter):
-    """A meter whose identity can be verified."""
-
-    async def async_verify_identity(self) -> None:
-        """Succeed after 0.1 s."""
-        await asyncio.sleep(0.1)
-
-
-class LostMeter(PlannedMeter):
-    """A meter that does not respond."""
-
-    async def async_verify_identity(self) -> None:
-        """Fail."""
-        raise ModbusTimeoutError
 
 
 async def test_meter_without_entities_reports_when_it_was_verified() -> None:
     readings: list[Reading] = []
-    polled = planned(VerifiedMeter())
+    polled = planned(ReadableMeter())
     polled.on_reading = readings.append
     poller = Poller(Bus(baudrate=9600))
     await asyncio.sleep(5)
     poller.add(polled)
-    await poller._async_poll(Read(5, 0, polled, "identity"))  # noqa: SLF001
+    await async_run(poller, 0.5)
     (reading,) = readings
     assert (reading.block, reading.values) == ("identity", {})
     assert reading.requested_at == pytest.approx(5)
 
 
-@pytest.mark.parametrize(("rank", "retry_at"), [(-3, 97), (0, 100), (0.8, 100)])
-async def test_retry_is_as_urgent_as_the_read(rank: float, retry_at: float) -> None:
-    polled = planned(LostMeter())
+@pytest.mark.parametrize(("due_at", "retry_at"), [(61, 97), (91, 100), (99, 100)])
+async def test_retry_is_as_urgent_as_the_read(due_at: float, retry_at: float) -> None:
+    plans: list[tuple[str | None, float]] = []
+
+    class LosingMeter(PlannedMeter):
+        async def async_read(self, name: str) -> Reading:
+            plans.append((polled.lost_block, polled.retry_at))
+            raise ModbusTimeoutError
+
+    polled = planned(LosingMeter(), blocks=["energies"])
     poller = Poller(Bus(baudrate=9600))
     poller.add(polled)
+    polled.online = True
+    # At 100 s, the ranks of the read are -3, 0 and 0.8.
+    polled.due_at = {"identity": 4000, "energies": due_at}
     await asyncio.sleep(100)
-    await poller._async_poll(Read(100, rank, polled, "identity"))  # noqa: SLF001
-    assert polled.lost_block == "identity"
-    assert polled.retry_at == pytest.approx(retry_at)
+    await async_run(poller, 0.5)
+    _, (lost_block, planned_at) = plans
+    assert lost_block == "energies"
+    assert planned_at == pytest.approx(retry_at)
