@@ -1,6 +1,8 @@
 """The command line of the demo. Any Python 3 can run this file."""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 DESCRIPTION = """\
 Starts Home Assistant with two simulated meters, or with a real one, and sets them up.
@@ -9,8 +11,11 @@ folder .demo of the checkout; delete the folder to start anew.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Return the parsed command line."""
+def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the parsed arguments, by default those of the command line.
+
+    A wrong argument ends the program with a sentence that says what to check.
+    """
     parser = argparse.ArgumentParser(
         prog="./scripts/demo",
         description=DESCRIPTION,
@@ -32,23 +37,35 @@ def parse_arguments() -> argparse.Namespace:
     meter.add_argument(
         "--port", metavar="DEVICE", help="serial port, such as /dev/ttyUSB0"
     )
-    meter.add_argument(
-        "--unit-id", type=int, default=1, metavar="ID", help="unit ID (default: 1)"
-    )
-    meter.add_argument(
-        "--baudrate", type=int, default=9600, help="in baud (default: 9600)"
-    )
-    meter.add_argument(
-        "--parity",
-        choices=["none", "even", "odd"],
-        default="none",
-        help="parity (default: none)",
-    )
-    meter.add_argument(
-        "--stopbits",
-        type=int,
-        choices=[1, 2],
-        default=1,
-        help="stop bits (default: 1)",
-    )
-    return parser.parse_args()
+    of_meter = [
+        meter.add_argument(
+            "--unit-id", type=int, default=1, metavar="ID", help="unit ID (default: 1)"
+        ),
+        meter.add_argument(
+            "--baudrate", type=int, default=9600, help="in baud (default: 9600)"
+        ),
+        meter.add_argument(
+            "--parity",
+            choices=["none", "even", "odd"],
+            default="none",
+            help="parity (default: none)",
+        ),
+        meter.add_argument(
+            "--stopbits",
+            type=int,
+            choices=[1, 2],
+            default=1,
+            help="stop bits (default: 1)",
+        ),
+    ]
+    arguments = parser.parse_args(given)
+    for each in of_meter:
+        if arguments.port is None and getattr(arguments, each.dest) != each.default:
+            name = each.option_strings[0]
+            parser.error(f"{name} is for a real meter: add its port with --port")
+    if arguments.port is not None and not Path(arguments.port).is_char_device():
+        parser.error(
+            f"{arguments.port} is not a serial port: check that the adapter is plugged"
+            " in, and its name"
+        )
+    return arguments
