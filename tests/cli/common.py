@@ -48,9 +48,15 @@ def countis_json(*arguments: str) -> tuple[int, Any]:
 
 
 @contextmanager
-def countis_process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a command as a process, which the test ends."""
-    command = [sys.executable, "-m", "cli", *arguments]
+def countis_process(
+    *arguments: str, code: str | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a command as a process, which the test ends.
+
+    `code` replaces the entry point of the command line.
+    """
+    entry_point = ("-m", "cli") if code is None else ("-c", code)
+    command = [sys.executable, *entry_point, *arguments]
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     ) as process:

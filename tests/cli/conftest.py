@@ -4,7 +4,9 @@ from collections.abc import Generator
 
 import pytest
 
+from cli.connection import RESPONSE_TIMEOUTS
 from simulator import Line, Meter, line_in_thread
+from socomec_countis import unit
 
 
 @pytest.fixture
@@ -18,6 +20,14 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COUNTIS_PORT", "COUNTIS_TCP", "COUNTIS_RTU_OVER_TCP"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TZ", "UTC")
+
+
+@pytest.fixture
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait 0.05 s for each response. Use it only if no meter responds."""
+    monkeypatch.setitem(RESPONSE_TIMEOUTS, "port", 0.05)
+    monkeypatch.setattr(unit, "PATIENT_RESPONSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(unit, "LATE_SECONDS", 0.05)
 
 
 @pytest.fixture

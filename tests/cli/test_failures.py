@@ -92,6 +92,7 @@ def test_reason_and_advice_follow_from_the_error(
 
 
 @EACH_METER_COMMAND
+@pytest.mark.usefixtures("short_timeouts")
 def test_meter_that_does_not_respond_is_reported(command: str) -> None:
     with line_of() as line:
         code, output, errors = countis(

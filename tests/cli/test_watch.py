@@ -22,6 +22,15 @@ from socomec_countis import LineSettings
 
 from .common import ONE_SETTING, countis, countis_process, line_of
 
+# The command, with a scan of three unit IDs in place of 255, which takes 25 s.
+SHORT_SCAN = """
+from cli import scan
+from cli.__main__ import main
+
+scan.UNIT_IDS = range(1, 4)
+main()
+"""
+SPACE = ("&#160;", " ")  # to replace in a picture of the screen
 POWER = ["1300", "1000", "500", "-200", "1234.56", "7.89"]
 
 
@@ -61,6 +70,7 @@ def test_watch_continues_while_a_meter_is_offline(line: Line, meter: Meter) -> N
     assert errors.count("No meter responds") == 1
 
 
+@pytest.mark.usefixtures("short_timeouts")
 def test_watch_without_any_meter_fails() -> None:
     with line_of() as line:
         code, output, errors = countis("watch", "--port", line.port, "-u", "8,9")
@@ -71,7 +81,7 @@ def test_watch_without_any_meter_fails() -> None:
 
 def test_watch_without_a_unit_id_scans_first(line: Line) -> None:
     arguments = ("watch", "--port", line.port, *ONE_SETTING)
-    with countis_process(*arguments) as process:
+    with countis_process(*arguments, code=SHORT_SCAN) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("Unit ID  Line settings")
         assert "COUNTIS E33" in process.stdout.readline()
@@ -146,8 +156,10 @@ async def test_screen_shows_meters_power_and_quality(
         async with app.run_test(size=(width, 30)) as pilot:
             await until(lambda: monitor.meters[2].failed is not None)
             await until(lambda: "energy_consumed" in monitor.meters[0].values)
-            await pilot.pause(1.2)
             table = app.query_one(DataTable)
+            await until(lambda: str(table.get_row("9")[-1]) == "offline")
+            await until(lambda: str(table.get_row("1")[1]) == POWER[0])
+            await pilot.pause()
             headings = [str(each.label) for each in table.columns.values()]
             assert headings == ["ID", *(name for name, _, _ in columns), "Valid"]
             first = [str(cell) for cell in table.get_row("1")]
@@ -161,7 +173,7 @@ async def test_screen_shows_meters_power_and_quality(
             assert "L3" in plot
             shown = app.export_screenshot()
             assert "1438012000001" in shown
-            assert "requests," in shown.replace("&#160;", " ")
+            assert "requests," in shown.replace(*SPACE)
 
 
 async def test_screen_shows_the_selected_meter_and_its_failure(line: Line) -> None:
@@ -170,10 +182,8 @@ async def test_screen_shows_the_selected_meter_and_its_failure(line: Line) -> No
         async with app.run_test(size=(100, 30)) as pilot:
             await until(lambda: monitor.meters[1].failed is not None)
             await pilot.press("down")
-            await pilot.pause(1.2)
-            shown = app.export_screenshot().replace("&#160;", " ")
-            assert "unit ID 9" in shown
-            assert "No meter responds at unit ID 9" in shown
+            sentence = "No meter responds at unit ID 9"
+            await until(lambda: sentence in app.export_screenshot().replace(*SPACE))
             await pilot.resize_terminal(160, 30)
             await pilot.pause()
             table = app.query_one(DataTable)
