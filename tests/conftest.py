@@ -293,6 +293,14 @@ async def recorder_mock(
         await recorder.__aexit__(None, None, None)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def configure_session_event_loop() -> None:
+    """Create no loop of the session, because no fixture of a session needs one.
+
+    The fixture of the test package would create this loop again for each test.
+    """
+
+
 @pytest.fixture(autouse=True)
 async def enable_event_loop_debug() -> None:
     """Leave the debug mode off, because it takes a third of the time of a test."""
