@@ -110,7 +110,11 @@ COUNTERS = Layout(
         *(
             Line(
                 f"Ea+ in tariff {n}",
-                [f"tariff_{n}_energy", "", f"overflows_tariff_{n}"],
+                [
+                    f"tariff_{n}_energy",
+                    f"partial_tariff_{n}_energy",
+                    f"overflows_tariff_{n}",
+                ],
             )
             for n in range(1, 5)
         ),

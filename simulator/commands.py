@@ -24,7 +24,14 @@ def reset_partial_counters(counters: Counters, bits: int) -> bool:
     for bit, name in PARTIAL_BITS.items():
         if bits & bit:
             setattr(counters, name, 0.0)
+            if name == "partial_consumed":
+                counters.partial_tariffs = [0.0] * len(counters.partial_tariffs)
     return True
+
+
+def press_reset(counters: Counters) -> None:
+    """Set all partial counters to 0, as the reset button of the meter does."""
+    reset_partial_counters(counters, sum(PARTIAL_BITS))
 
 
 def reset_partial_energies(counters: Counters, value: int) -> bool:

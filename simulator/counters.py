@@ -36,6 +36,8 @@ class Counters:
     partial_produced: float = 0
     tariffs: list[float] = field(default_factory=lambda: [0.0] * TARIFF_COUNT)
     """Consumed energy by tariff. Tariff 1 is the first."""
+    partial_tariffs: list[float] = field(default_factory=lambda: [0.0] * TARIFF_COUNT)
+    """Consumed energy by tariff since the last reset of the partial counters."""
     tariff: int = 1
     """The tariff in progress."""
     periods: list[Period] = field(default_factory=list)
@@ -55,10 +57,10 @@ class Counters:
         """Count energies in Wh and varh."""
         self.consumed += consumed
         self.partial_consumed += consumed
-        # `tariffs` grows if the meter has more than TARIFF_COUNT tariffs.
-        missing = self.tariff - len(self.tariffs)
-        self.tariffs += [0.0] * missing
-        self.tariffs[self.tariff - 1] += consumed
+        for tariffs in (self.tariffs, self.partial_tariffs):
+            # The lists grow if the meter has more than TARIFF_COUNT tariffs.
+            tariffs.extend([0.0] * (self.tariff - len(tariffs)))
+            tariffs[self.tariff - 1] += consumed
         self.produced += produced
         self.partial_produced += produced
         self.reactive += reactive

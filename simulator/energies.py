@@ -7,11 +7,19 @@
 | energies of days, weeks and months | block 36896 | block 36928 |
 
 Block 51280 contains the totals in MWh and Mvarh. Block 36864 contains the number of
-rollovers of each counter.
+rollovers of each counter. Block 32768 contains the partial counters by tariff in kWh,
+each with a residual in steps of 0.1 Wh.
 """
 
 from .counters import OVERFLOW_WH, TARIFF_COUNT, Counters
-from .table import METROLOGY_16_BIT, NOT_AVAILABLE, OVERFLOW, unsigned, unsigned_16
+from .table import (
+    METROLOGY_16_BIT,
+    NOT_AVAILABLE,
+    OVERFLOW,
+    PARTIAL_TARIFFS,
+    unsigned,
+    unsigned_16,
+)
 
 MWH = 1_000_000  # Wh
 PERIOD_REGISTERS = 8  # number of registers of one day, week or month
@@ -50,6 +58,17 @@ def tariffs(start: int, step: int, counters: Counters, count: int) -> dict[int, 
         if index < count:
             value = _steps(counters.in_tariff(index + 1), step)
         registers |= unsigned(start + 2 + 2 * index, value)
+    return registers
+
+
+def partial_tariffs(counters: Counters, count: int) -> dict[int, int]:
+    """Return the registers of block 32768 for `count` tariffs."""
+    registers: dict[int, int] = {}
+    for index, energy in enumerate(counters.partial_tariffs[:count]):
+        address = PARTIAL_TARIFFS + 3 * index
+        residual = (energy + 1e-6) % 1000 * 10
+        registers |= unsigned(address, _steps(energy, 1000))
+        registers |= unsigned_16(address + 2, residual)
     return registers
 
 

@@ -9,13 +9,21 @@ import time
 from pymodbus.constants import ExcCodes
 
 from .commands import (
+    press_reset,
     reset_partial_counters,
     reset_partial_energies,
     reset_tariffs,
     set_tariff,
 )
 from .counters import TARIFF_COUNT, Counters
-from .energies import energies, energies_16_bit, overflows, periods, tariffs
+from .energies import (
+    energies,
+    energies_16_bit,
+    overflows,
+    partial_tariffs,
+    periods,
+    tariffs,
+)
 from .identity import communication_board, identification
 from .load import Constant, Load, Phases
 from .load_curve import LoadCurve
@@ -44,6 +52,7 @@ from .table import (
     NETWORK_TYPE,
     OVERFLOW,
     PARTIAL_ENERGIES_RESET,
+    PARTIAL_TARIFFS,
     PERIODS,
     PERIODS_UNIT_100,
     RESERVED,
@@ -109,6 +118,8 @@ class Meter:
     """Register addresses. The meter acknowledges writes to them without an effect."""
     has_partial_energies_reset: bool = False
     """Whether the meter supports the command 40512, as an E1x or E2x does."""
+    has_partial_tariffs: bool = False
+    """Whether the meter has block 32768, as an E1x or E2x does."""
     tariff_count: int = TARIFF_COUNT
     """Number of tariffs: 1 to 8."""
     clock_has_short_year: bool = False
@@ -157,6 +168,10 @@ class Meter:
                 )
             self.counters.start_periods(self._today())
         return self.counters
+
+    def press_reset(self) -> None:
+        """Reset the partial counters by the button of the meter."""
+        press_reset(self.count())
 
     def record_past(self, count: int) -> None:
         """Fill the load curve with the last `count` integration periods."""
@@ -227,6 +242,8 @@ class Meter:
     def _can_read(self, block: TableBlock) -> bool:
         if block.start == LOAD_CURVE:
             return self.load_curve is not None
+        if block.start == PARTIAL_TARIFFS:
+            return self.has_partial_tariffs
         return block.kind is not Kind.COMMANDS
 
     def write(self, address: int, values: list[int]) -> ExcCodes | None:
@@ -275,6 +292,7 @@ class Meter:
             TARIFFS_UNIT_100: lambda: tariffs(
                 TARIFFS_UNIT_100, 10, self.count(), self.tariff_count
             ),
+            PARTIAL_TARIFFS: lambda: partial_tariffs(self.count(), self.tariff_count),
             OVERFLOW: lambda: overflows(self.count(), self.tariff_count),
             PERIODS: lambda: periods(PERIODS, 1000, self.count()),
             PERIODS_UNIT_100: lambda: periods(PERIODS_UNIT_100, 10, self.count()),

@@ -23,6 +23,7 @@ from .table import (
     NETWORK,
     NETWORK_SETTINGS,
     OVERFLOW,
+    PARTIAL_TARIFFS,
     PERIODS,
     PERIODS_UNIT_100,
     RESERVED,
@@ -39,6 +40,7 @@ BLOCKS_OF = {
     "measurements": (METROLOGY,),
     "energies": (ENERGIES_UNIT_100, ENERGIES),
     "tariffs": (TARIFFS_UNIT_100, TARIFFS),
+    "partial_tariffs": (PARTIAL_TARIFFS,),
     "periods": (PERIODS_UNIT_100, PERIODS),
     "overflows": (OVERFLOW,),
     "transformer": (NETWORK,),
@@ -86,6 +88,7 @@ class _Player:
             counters=self._counters(),
             refused_blocks=self._refused_blocks(),
             refuses_reserved=self.file.is_split,
+            has_partial_tariffs=self.file.supports("partial_tariffs"),
             tariff_count=self._tariff_count(),
             clock_has_short_year=year is not None and year < FIRST_LONG_YEAR,
         )
@@ -155,6 +158,12 @@ class _Player:
             )
         for name, position in PARTIAL_POSITIONS.items():
             setattr(counters, name, self._energy("energies", position))
+        for index in range(TARIFF_COUNT):
+            address = PARTIAL_TARIFFS + 3 * index
+            counters.partial_tariffs[index] = (
+                1000 * (self.file.unsigned(address) or 0)
+                + (self.file.word(address + 2) or 0) / 10
+            )
         counters.tariff = self._tariff_word(1, self._tariff_count(), counters.tariff)
         return counters
 

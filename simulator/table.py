@@ -17,12 +17,13 @@ SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF
 
 # The first register address of each block. "Unit/100" blocks count in steps of 10 Wh,
 # the blocks of the same name without it in steps of 1 kWh.
+PARTIAL_TARIFFS = 32768  # tables of the E14 (V 103.4), E23 and E24 (V 103.8)
 OVERFLOW = 36864
 PERIODS = 36896
 PERIODS_UNIT_100 = 36928
 COMMUNICATION_BOARD = 38912
 SET_TARIFF = 40480
-PARTIAL_ENERGIES_RESET = 40512  # tables of the E14 (V 103.4), E23 and E24 (V 103.8)
+PARTIAL_ENERGIES_RESET = 40512  # the same tables as PARTIAL_TARIFFS
 MID_STATUS = 40544
 CURRENTS = 40576
 COM_BOARD_PRODUCT = 40608
@@ -65,6 +66,7 @@ class TableBlock:
 
 
 BLOCKS = (
+    TableBlock(PARTIAL_TARIFFS, 48),
     TableBlock(OVERFLOW, 11),
     TableBlock(PERIODS, 24),
     TableBlock(PERIODS_UNIT_100, 24),

@@ -258,6 +258,7 @@ async def async_polled_meter(line: MemoryBus) -> Meter:
     """Return a meter of the library after its power and counters are read."""
     meter = await async_meter(line)
     for name in ("power", *COUNTERS):
-        await meter.async_read(name)
+        if meter.block(name) is not None:
+            await meter.async_read(name)
     line.requests.clear()
     return meter

@@ -14,6 +14,7 @@ from custom_components.socomec_countis.binary_sensor import PHASES
 from custom_components.socomec_countis.button import BUTTONS
 from custom_components.socomec_countis.const import CONNECTION_TYPES, DOMAIN
 from custom_components.socomec_countis.countis import (
+    PARTIAL_TARIFF_COUNTERS,
     TARIFF_COUNTERS,
     registers,
 )
@@ -81,6 +82,7 @@ def register_addresses(quantity: str) -> dict[str, str]:
         registers.Measurements,
         registers.Energies,
         registers.Tariffs,
+        registers.PartialTariffs,
         registers.Periods,
         registers.Overflows,
     ):
@@ -173,12 +175,12 @@ def test_sensor_is_described_with_its_register_and_unit(
 ) -> None:
     row = entity_row(described.key)
     where = register_addresses(described.key)
-    assert where
+    assert where or described.key in PARTIAL_TARIFF_COUNTERS
     assert where.items() <= row.items()
     assert ("In kWh" in row) == ("In kWh" in where)
     assert row["Unit"] == (described.native_unit_of_measurement or "")
     on = "yes" if described.entity_registry_enabled_default else "no"
-    if described.key in TARIFF_COUNTERS:
+    if described.key in {*TARIFF_COUNTERS, *PARTIAL_TARIFF_COUNTERS}:
         on = "if not 0"
     assert row["On"] == on
 

@@ -37,6 +37,7 @@ BLOCKS = {
     "counters": "energies",
     "measurements": "measurements",
     "tariffs": "tariffs",
+    "partial counters by tariff, E1x and E2x only": "partial_tariffs",
     "energies of days, weeks and months": "periods",
     "overflows": "overflows",
     "current transformer": "transformer",
@@ -49,7 +50,9 @@ BLOCKS = {
 def e44() -> LibraryMeter:
     """Return a meter that supports all blocks, on a bus at 9600 baud."""
     bus = MemoryBus({1: Meter(unit_id=1)})
-    profile = run(async_profile_of(Meter(unit_id=1, model="Countis E44")))
+    # Only a meter without a model name is probed for all blocks.
+    meter = Meter(unit_id=1, model="Countis", has_partial_tariffs=True)
+    profile = run(async_profile_of(meter))
     return LibraryMeter(bus.bus, 1, bus.client(), profile)
 
 

@@ -197,6 +197,24 @@ async def test_played_meter_has_the_year_tariffs_and_rollovers_of_the_meter(
         assert played.tariff_count == 2
 
 
+async def test_played_meter_has_the_partial_counters_by_tariff(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    add_meter: AddMeter,
+    meter: Meter,
+    clock: Clock,
+    tmp_path: Path,
+) -> None:
+    meter.model = "Countis E23"
+    meter.tariff_count = 2
+    meter.has_partial_tariffs = True
+    meter.counters.partial_tariffs[:2] = [40_000, 5_670]
+    file = await downloaded(hass, hass_client, add_meter)
+    async with playing(file, clock, tmp_path) as (played, reader):
+        await assert_fits(file, reader)
+        assert played.counters == meter.counters
+
+
 async def test_meter_without_identification_is_played(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,

@@ -121,6 +121,7 @@ def test_intervals_are_those_of_the_documentation() -> None:
         ("energies", (10, 1)),
         ("measurements", (60, 1)),
         ("tariffs", (60, 1)),
+        ("partial_tariffs", (60, 1)),
         ("periods", (60, 60)),
         ("overflows", hourly),
         ("transformer", hourly),

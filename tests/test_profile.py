@@ -75,6 +75,10 @@ async def test_profile_contains_the_identity_blocks_and_quantities(
     }
     assert profile.quantities.isdisjoint({"ct_ratio", "day", "signature"})
     assert profile.unused == {"tariff_3_energy", "tariff_4_energy"}
+    assert profile.kept_counters == {
+        f"partial_tariff_{number}_energy": f"tariff_{number}_energy"
+        for number in (1, 2, 3, 4)
+    }
     assert profile.tariff_count == 4
     assert profile.primary_current is None
     assert not profile.undecided
@@ -505,6 +509,50 @@ async def test_block_that_was_supported_before_is_required(
         await async_take_profile(line.unit(), **arguments)
     setattr(meter, attribute, set())
     assert await async_take_profile(line.unit(), **arguments) == previous
+
+
+async def test_partial_counters_by_tariff_are_read_if_the_meter_has_their_block(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.model = "Countis E23"
+    meter.has_partial_tariffs = True
+    meter.tariff_count = 2
+    meter.counters.partial_tariffs[0] = 45_670
+    profile = await async_take_profile(line.unit())
+    assert profile.blocks["partial_tariffs"] == "PartialTariffs"
+    assert profile.quantities >= {"partial_tariff_1_energy", "partial_tariff_2_energy"}
+    assert "partial_tariff_2_energy" in profile.unused
+    assert profile.kept_counters == {}
+
+
+@pytest.mark.parametrize("fault", [LOST, exception(2)])
+async def test_partial_counters_by_tariff_that_were_read_before_are_required(
+    line: MemoryBus, meter: SimulatedMeter, fault: Fault
+) -> None:
+    meter.model = "Countis E14"
+    meter.has_partial_tariffs = True
+    previous = await async_take_profile(line.unit())
+    line.faults.extend([NO_FAULT] * len(PROFILE_WORDS) + [fault] * 2)
+    with pytest.raises(ModbusError):
+        await async_take_profile(line.unit(), previous=previous)
+
+
+async def test_partial_counters_by_tariff_with_a_lost_response_are_undecided(
+    line: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.model = "Countis E14"
+    meter.has_partial_tariffs = True
+    line.faults.extend([NO_FAULT] * len(PROFILE_WORDS) + [LOST] * 2)
+    profile = await async_take_profile(line.unit())
+    assert profile.undecided == {"partial_tariffs"}
+
+
+@pytest.mark.parametrize("refused", [{50944, 50768}, {51200, 50848}])
+async def test_no_partial_counters_by_tariff_are_kept_without_their_counters(
+    line: MemoryBus, meter: SimulatedMeter, refused: set[int]
+) -> None:
+    meter.refused_blocks = refused
+    assert (await async_take_profile(line.unit())).kept_counters == {}
 
 
 async def test_block_that_was_not_supported_before_is_not_required(

@@ -227,6 +227,9 @@ SYMBOLS: Mapping[str, tuple[int, Mapping[str, str]]] = {
 }
 
 
+# The class of a block that the table of the E3x and E4x does not contain.
+OTHER_FAMILIES = "PartialTariffs"
+
 # For each class that reads only a part of its block: the first and the last symbol.
 PARTS = {
     "Revision": ("table version", "serial order"),
@@ -317,13 +320,16 @@ def _custom_integrations() -> None:
 
 
 def test_every_block_of_the_register_map_is_compared() -> None:
-    assert {each.__name__ for each in block_types()} == SYMBOLS.keys()
+    compared = {*SYMBOLS, OTHER_FAMILIES}
+    assert {each.__name__ for each in block_types()} == compared
     for types in BLOCK_TYPES.values():
-        assert {each.__name__ for each in types} <= SYMBOLS.keys()
+        assert {each.__name__ for each in types} <= compared
 
 
 def test_every_quantity_names_a_block_that_contains_it() -> None:
-    computed = {"ct_ratio": "transformer", "clock_offset": "clock"}
+    computed = {"ct_ratio": "transformer", "clock_offset": "clock"} | {
+        f"partial_tariff_{number}_energy": "partial_tariffs" for number in (3, 4)
+    }
     assert computed.items() <= registers.BLOCK_OF.items()
     for quantity, name in registers.BLOCK_OF.items():
         (block, *_) = BLOCK_TYPES[name]
@@ -486,6 +492,59 @@ def test_rollovers_are_those_of_the_counters() -> None:
         symbols[row.symbol.removeprefix("overflows ")]: raw[name]
         for name, row in rows.items()
     }
+
+
+PARTIAL_TARIFFS = 32768
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("edition", [E2X, E1X])
+def test_partial_tariff_counters_are_those_of_the_table(
+    edition: str, *, split: bool
+) -> None:
+    rows = block_of(edition, PARTIAL_TARIFFS)
+    unit = unit_with(rows, dict.fromkeys(rows, 12_345))
+    for number, kwh, residual in ((1, 70_000, 9_999), (2, 2**32 - 2, 0)):
+        for symbol, raw in (("partial", kwh), ("partial residual", residual)):
+            row = rows[f"{symbol} Ea+ T{number}"]
+            unit.holding |= dict(enumerate(row.raw_words(raw), row.address))
+    block = registers.PartialTariffs(unit, split=split)
+    with asyncio.Runner() as runner:
+        runner.run(block.async_update())
+    first, last = rows["partial Ea+ T1"], rows["partial residual Ea+ T2"]
+    assert [(event.address, event.count) for event in unit.read_events] == [
+        (first.address, last.address + last.words - first.address)
+    ]
+    assert registers.PartialTariffs.register_ranges == ((first.block, first.end - 1),)
+    assert block.values == {
+        "partial_tariff_1_energy": 70_000.99,
+        "partial_tariff_2_energy": 2**32 - 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "kwh"),
+    [
+        ((0, 0, 0), 0),
+        ((0, 0, 99), 0),
+        ((0, 0, 100), 0.01),
+        ((0, 1, 1234), 1.12),
+        ((1, 0, 9_999), 65_536.99),
+        ((0, 5, 10_000), 5),  # a residual of 1 kWh or more is not available
+        ((0, 5, 0xFFFF), 5),
+        ((0xFFFF, 0xFFFF, 0xFFFF), None),
+    ],
+)
+def test_partial_tariff_counter_has_a_residual(
+    words: Sequence[int], kwh: float | None
+) -> None:
+    rows = block_of(E1X, PARTIAL_TARIFFS)
+    unit = unit_with(rows, dict.fromkeys(rows, 0))
+    unit.holding |= dict(enumerate(words, PARTIAL_TARIFFS))
+    block = registers.PartialTariffs(unit)
+    with asyncio.Runner() as runner:
+        runner.run(block.async_update())
+    assert block.partial_tariff_1_energy == kwh
 
 
 TEXTS = ("vendor_name", "product_name", "extended_name")

@@ -89,3 +89,29 @@ async def test_meter_with_eight_tariffs_counts_in_tariff_8(
     assert await exception_code_of_write(unit, 40481, 9) == ILLEGAL_VALUE
     await unit.write_register(57892, 0x0080)
     assert await unit.read_holding_registers(51216, 2) == [0, 0]
+
+
+async def test_partial_counters_by_tariff_are_counted_and_reset(
+    meter: Meter, unit: TmodbusUnit, clock: Clock
+) -> None:
+    with pytest.raises(ModbusExceptionError):
+        await unit.read_holding_registers(32768, 6)
+    meter.has_partial_tariffs = True
+    meter.tariff_count = 2
+    meter.load = Constant(Phase(36_000), Phase(0), Phase(0))
+    clock.seconds += 101
+    await unit.write_register(40481, 2)
+    clock.seconds += 1
+    reserved = [0xFFFF] * 2
+    # 1010 Wh in tariff 1, and 10 Wh in tariff 2
+    counted = [0, 1, 100, 0, 0, 100, *reserved]
+    assert await unit.read_holding_registers(32768, 8) == counted
+    await unit.write_register(57890, 0x0002)
+    assert await unit.read_holding_registers(32768, 8) == counted
+    meter.press_reset()
+    assert meter.counters.partial_consumed == 0
+    assert await unit.read_holding_registers(32768, 8) == [*[0] * 6, *reserved]
+    clock.seconds += 1
+    assert await unit.read_holding_registers(32768, 6) == [0, 0, 0, 0, 0, 100]
+    await unit.write_register(57890, 0x0001)
+    assert await unit.read_holding_registers(32768, 6) == [0] * 6

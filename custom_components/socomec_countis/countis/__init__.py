@@ -20,6 +20,8 @@ from .line_settings import LineSettings as LineSettings
 from .line_settings import settings_to_try as settings_to_try
 from .meter import Meter as Meter
 from .meter import Reading as Reading
+from .partial_tariffs import KeptCounters as KeptCounters
+from .partial_tariffs import PartialReset as PartialReset
 from .plausibility import Correction as Correction
 from .poller import Polled as Polled
 from .poller import Poller as Poller
@@ -30,6 +32,8 @@ from .profile import Profile as Profile
 from .profile import async_take_profile as async_take_profile
 from .registers import BLOCK_OF as BLOCK_OF
 from .registers import PARTIAL_COUNTERS as PARTIAL_COUNTERS
+from .registers import PARTIAL_TARIFF_COUNTERS as PARTIAL_TARIFF_COUNTERS
+from .registers import PARTIAL_TOTAL as PARTIAL_TOTAL
 from .registers import SERIAL_NUMBER_REGISTERS as SERIAL_NUMBER_REGISTERS
 from .registers import SET_TARIFF as SET_TARIFF
 from .registers import TARIFF_COUNTERS as TARIFF_COUNTERS

@@ -16,9 +16,22 @@ from modbus_connection.model import NumberField, StringField, integer
 # and 10 Hz in the second.
 LOWEST_RAW_MILLIHERTZ = 10_000
 
+RESIDUAL_PER_KWH = 10_000  # a residual energy (32770 of E1x and E2x) counts 0.1 Wh
+
 
 def _hertz(raw: int) -> float:
     return raw / (1000 if raw >= LOWEST_RAW_MILLIHERTZ else 100)
+
+
+def _with_residual(raw: int) -> float:
+    """Return kWh in steps of 10 Wh from 32 bits of kWh and 16 bits of 0.1 Wh.
+
+    A residual of 1 kWh or more is not available.
+    """
+    residual = raw & 0xFFFF
+    if residual >= RESIDUAL_PER_KWH:
+        residual = 0
+    return (raw >> 16) + residual // 100 / 100
 
 
 word = partial(integer, signed=False, nan=0xFFFF)
@@ -34,6 +47,14 @@ volt_amperes = partial(unsigned, scale=10, unit="VA")
 ratio = partial(signed, scale=0.001, unit="1")  # a leading power factor is negative
 kilowatt_hours = partial(unsigned, scale=0.01, unit="kWh")
 kilovar_hours = partial(unsigned, scale=0.01, unit="kvarh")
+kilowatt_hours_and_residual = partial(
+    NumberField[float],
+    count=3,
+    signed=False,
+    nan=0xFFFF_FFFF_FFFF,
+    convert=_with_residual,
+    unit="kWh",
+)
 
 
 class PackedText(StringField):

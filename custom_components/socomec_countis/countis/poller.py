@@ -57,6 +57,7 @@ INTERVALS = {
     "energies": Interval(target=10, period=1),
     MEASUREMENTS: Interval(target=60, period=1),
     "tariffs": Interval(target=60, period=1),
+    "partial_tariffs": Interval(target=60, period=1),
     "periods": Interval(target=60, period=60),
     "overflows": Interval(target=3600, period=3600),
     "transformer": Interval(target=3600, period=3600),

@@ -18,11 +18,19 @@ from . import registers
 from .block import Block, CounterBlock, Values
 from .errors import AnotherMeterError, NotACountisError
 from .limits import Limits
-from .registers import BLOCK_OF, PHASES, CurrentTransformer, Identity, Tariffs
+from .registers import (
+    BLOCK_OF,
+    PARTIAL_TARIFF_COUNTERS,
+    PARTIAL_TOTAL,
+    PHASES,
+    CurrentTransformer,
+    Identity,
+    Tariffs,
+)
 from .relations import relations_of, same_counters
 
 # Increased if a new version of the library needs a fact that stored profiles lack.
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 INCOMPLETE = 0  # the version of a stored profile that lacks a key
 
 SIGNATURE = "SOCO"  # 50000
@@ -39,10 +47,11 @@ BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
     "periods": (registers.Periods, registers.PeriodsInKwh),
     "overflows": (registers.Overflows,),
     "clock": (registers.Clock,),
+    "partial_tariffs": (registers.PartialTariffs,),
 }
-COUNTERS = ("energies", "tariffs")
+COUNTERS = ("energies", "tariffs", "partial_tariffs")
 # If a response for one of these blocks is lost, the profile is taken without the block.
-OPTIONAL = ("periods", "overflows", "clock")
+OPTIONAL = ("periods", "overflows", "clock", "partial_tariffs")
 
 # A; the assumed primary current of an E4x that does not report it. Our choice: above
 # the primary current of any transformer that is built for low voltage.
@@ -55,6 +64,7 @@ MAINS_HERTZ = (45, 65)
 
 DIRECT_FAMILIES = (1, 2, 3)  # E1x, E2x and E3x have no current transformers
 TRANSFORMER_FAMILY = 4
+E3X_E4X_FAMILIES = (3, 4)  # their table does not contain block 32768
 
 # The fields that are sets in a profile, and lists in its JSON content.
 SETS = ("split", "quantities", "unused", "relations", "undecided")
@@ -147,6 +157,20 @@ class Profile:
             return Limits(UNKNOWN_TRANSFORMER_AMPERES)
         return Limits()
 
+    @property
+    def kept_counters(self) -> Mapping[str, str]:
+        """Return the tariff counter of each partial counter that has no register.
+
+        `KeptCounters` calculates these partial counters by tariff.
+        """
+        if "partial_tariffs" in self.blocks or PARTIAL_TOTAL not in self.quantities:
+            return {}
+        return {
+            partial: tariff
+            for partial, tariff in PARTIAL_TARIFF_COUNTERS.items()
+            if tariff in self.quantities
+        }
+
     def block(self, name: str, unit: ModbusUnit) -> Block | None:
         """Return a block of the meter at this unit, None if it is not supported."""
         for block_type in BLOCK_TYPES[name]:
@@ -200,11 +224,13 @@ async def async_take_profile(
     names = [name for name in BLOCK_TYPES if name != "identity"]
     if profile.family in DIRECT_FAMILIES:
         names.remove("transformer")
+    if profile.family in E3X_E4X_FAMILIES:
+        names.remove("partial_tariffs")
     for name in names:
         try:
             block = await _async_find(name, unit)
         except ModbusTimeoutError, ModbusProtocolError:
-            if name not in OPTIONAL:
+            if name not in OPTIONAL or name in required:
                 raise
             undecided.add(name)
             continue
@@ -255,7 +281,7 @@ async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
     Returns None if the meter supports none of the classes.
     """
     types = BLOCK_TYPES[name]
-    if name in COUNTERS:
+    if name not in OPTIONAL and name in COUNTERS:
         high, low = [await _async_supported(each, unit) for each in types]
         if isinstance(high, CounterBlock) and isinstance(low, CounterBlock):
             return high if same_counters(high, low) else low

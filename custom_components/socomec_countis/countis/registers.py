@@ -24,6 +24,7 @@ from .fields import (
     hertz,
     kilovar_hours,
     kilowatt_hours,
+    kilowatt_hours_and_residual,
     ratio,
     unsigned,
     volt_amperes,
@@ -52,6 +53,10 @@ PARTIAL_COUNTERS = {  # each with the bit of 57890 that resets the counter
     "partial_energy_consumed": 0x0001,
     "partial_energy_reactive": 0x0002,
     "partial_energy_produced": 0x0008,
+}
+PARTIAL_TOTAL = "partial_energy_consumed"
+PARTIAL_TARIFF_COUNTERS = {  # each with the counter of the same tariff
+    f"partial_{counter}": counter for counter in TARIFF_COUNTERS
 }
 PARTIAL_ENERGIES_RESET = 40512  # E1x and E2x only, reserved in the table of E34/E44
 PARTIAL_ENERGIES = 0x20  # the bit of 40512 that resets all partial counters
@@ -208,6 +213,20 @@ class Tariffs(CounterBlock):
     tariff_4_energy = kilowatt_hours(51208)
 
 
+class PartialTariffs(CounterBlock):
+    """Partial Ea+ in each tariff, block 32768 of E1x and E2x.
+
+    These meters have two tariffs. Each counter is a number of kWh, followed by the
+    residual energy in steps of 0.1 Wh.
+    """
+
+    register_ranges = ((32768, 32815),)
+    resettable = ("partial_tariff_1_energy", "partial_tariff_2_energy")
+
+    partial_tariff_1_energy = kilowatt_hours_and_residual(32768)
+    partial_tariff_2_energy = kilowatt_hours_and_residual(32771)
+
+
 class Periods(Block):
     """Ea+ and Ea- of days, weeks and months in steps of 10 Wh, block 36928.
 
@@ -321,5 +340,9 @@ BLOCK_OF = {
     quantity: block.__name__.lower()
     for block in (Measurements, Energies, Tariffs, Periods, Overflows)
     for quantity in block.declared_fields
-} | {"ct_ratio": "transformer", "clock_offset": "clock"}
+} | {
+    "ct_ratio": "transformer",
+    "clock_offset": "clock",
+    **dict.fromkeys(PARTIAL_TARIFF_COUNTERS, "partial_tariffs"),
+}
 """The name of the block of each quantity, the same in both resolutions."""

@@ -1,0 +1,374 @@
+"""Partial counters by tariff that are calculated, as the display would show them."""
+
+from collections.abc import Mapping
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+
+from custom_components.socomec_countis.countis import (
+    PARTIAL_TOTAL,
+    TARIFF_COUNTERS,
+    KeptCounters,
+    PartialReset,
+)
+from custom_components.socomec_countis.countis.plausibility import (
+    CounterCheck,
+    CounterReading,
+    Moment,
+)
+from simulator import Counters
+
+from .common import Clock
+
+HIGH_RESOLUTION = 0.01  # kWh
+LOW_RESOLUTION = 1.0  # kWh
+TARIFFS = tuple(TARIFF_COUNTERS)
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Run without Home Assistant."""
+
+
+class Display:
+    """A meter whose display shows partial counters by tariff, and a client of it."""
+
+    def __init__(self, step: float = HIGH_RESOLUTION, partial: float = 45.67) -> None:
+        """Start with a partial total in kWh since an unknown reset."""
+        self.step = step
+        self.clock = Clock()
+        self.counters = Counters(
+            consumed=1_234_560,
+            partial_consumed=partial * 1000,
+            tariffs=[1_000_000.0, 234_560.0, 0.0, 0.0],
+        )
+        self.check = CounterCheck()
+        self.kept = KeptCounters()
+        self.reasons: list[str] = []
+        self.shown: dict[str, float] = {}
+        """The partial counters that the display shows after the first reset, in kWh."""
+
+    def read(self, block: str) -> None:
+        """Read one of the two blocks."""
+        readings: Mapping[str, float] = {PARTIAL_TOTAL: self.counters.partial_consumed}
+        if block == "tariffs":
+            readings = dict(zip(TARIFFS, self.counters.tariffs, strict=True))
+        reading = CounterReading(
+            block,
+            {
+                name: round((energy + 1e-6) // (1000 * self.step) * self.step, 2)
+                for name, energy in readings.items()
+            },
+            self.step,
+            Moment(self.clock.seconds, self.clock.seconds),
+            {PARTIAL_TOTAL},
+        )
+        if not self.check.check(reading) and self.check.lasts(reading):
+            self.check.accept_level(block)
+        self.take()
+
+    def take(self) -> None:
+        """Pass the accepted values on, as after each reading."""
+        accepted = self.check.accepted
+        if accepted.keys() >= {PARTIAL_TOTAL, *TARIFFS}:
+            tariffs = {name: accepted[name] for name in TARIFFS}
+            reason = self.kept.take(accepted[PARTIAL_TOTAL], tariffs)
+            if reason is not None:
+                self.reasons.append(reason)
+
+    def count(self, kilowatts: float, seconds: float, tariff: int = 1) -> None:
+        """Count energy in a tariff, without a read."""
+        self.counters.tariff = tariff
+        self.clock.seconds += seconds
+        self.counters.add(kilowatts * seconds / 3.6, 0, 0)
+        if self.shown:
+            self.shown[TARIFFS[tariff - 1]] += kilowatts * seconds / 3600
+
+    def poll(self, kilowatts: float = 0, polls: int = 4, tariff: int = 1) -> None:
+        """Read both blocks each second, with 0.5 s between them."""
+        for _ in range(polls):
+            for block in ("energies", "tariffs"):
+                self.count(kilowatts, 0.5, tariff)
+                self.read(block)
+
+    def reset(self) -> None:
+        """Reset the partial counters by the buttons of the meter."""
+        self.counters.partial_consumed = 0
+        self.shown = dict.fromkeys(TARIFFS, 0.0)
+
+    def restart(self) -> None:
+        """Restart the client with the counters and the reset that it has stored."""
+        counters = json.loads(json.dumps(self.check.as_dict()))
+        self.check = CounterCheck().restore(counters)
+        reset = self.kept.reset
+        if reset is not None:
+            reset = PartialReset.from_dict(json.loads(json.dumps(reset.as_dict())))
+        self.kept = KeptCounters(reset)
+        self.take()
+
+    @property
+    def values(self) -> dict[str, float | None]:
+        """Return the calculated counters in kWh by tariff counter."""
+        accepted = self.check.values
+        return self.kept.values({name: accepted[name] for name in TARIFFS})
+
+    def kept_values(self) -> list[float | None]:
+        """Return the calculated counters in kWh, those of tariff 1 first."""
+        return list(self.values.values())
+
+
+@pytest.fixture
+def display() -> Display:
+    """Return a meter whose counters were read for some seconds."""
+    display = Display()
+    display.poll(kilowatts=3.6)
+    return display
+
+
+UNKNOWN = [None] * 4
+
+
+def test_counters_are_unknown_before_a_reset(display: Display) -> None:
+    display.poll(kilowatts=10, polls=60)
+    assert display.kept_values() == UNKNOWN
+    assert display.reasons == []
+
+
+def test_counters_count_from_a_reset_at_the_meter(display: Display) -> None:
+    display.reset()
+    display.poll()
+    assert display.kept_values() == [0, 0, 0, 0]
+    display.count(10, 3600, tariff=2)
+    display.count(5, 3600, tariff=1)
+    display.poll()
+    assert display.kept_values() == [5, 10, 0, 0]
+    display.reset()
+    display.poll()
+    assert display.kept_values() == [0, 0, 0, 0]
+    assert display.reasons == []
+
+
+def test_energy_counted_since_a_late_seen_reset_is_in_the_only_tariff(
+    display: Display,
+) -> None:
+    display.count(10, 3600, tariff=2)
+    display.reset()
+    display.count(5, 3600, tariff=2)
+    display.poll()
+    assert display.kept_values() == [0, 5, 0, 0]
+
+
+def test_reset_is_ambiguous_if_two_tariffs_have_counted_since_then(
+    display: Display,
+) -> None:
+    display.reset()
+    display.poll()
+    display.count(10, 3600, tariff=1)
+    display.poll()
+    display.reset()
+    display.count(2, 3600, tariff=1)
+    display.count(3, 3600, tariff=2)
+    display.poll()
+    assert display.kept_values() == UNKNOWN
+    assert display.reasons == [
+        "their reset was seen late, after several tariffs had counted"
+    ]
+    display.reset()
+    display.poll()
+    assert display.kept_values() == [0, 0, 0, 0]
+
+
+def test_missed_reset_makes_counters_unknown_until_the_next_one(
+    display: Display,
+) -> None:
+    display.reset()
+    display.poll()
+    display.count(10, 3600)
+    display.poll()
+    display.reset()
+    display.count(15, 3600)
+    display.poll(polls=60)
+    assert display.kept_values() == UNKNOWN
+    (reason,) = display.reasons
+    assert reason == (
+        "their sum is 25.00 kWh, but the partial total is 15.00 kWh, so a reset was"
+        " not seen"
+    )
+    display.reset()
+    display.poll()
+    assert display.kept_values() == [0, 0, 0, 0]
+    assert display.reasons == [reason]
+
+
+def test_counters_that_were_never_reset_are_the_tariff_counters() -> None:
+    display = Display(partial=1234.56)
+    display.poll()
+    assert display.kept_values() == [1000, 234.56, 0, 0]
+
+
+def test_counters_are_known_if_the_partial_total_is_0() -> None:
+    display = Display(partial=0)
+    display.poll()
+    assert display.kept_values() == [0, 0, 0, 0]
+
+
+def test_counters_continue_after_a_restart(display: Display) -> None:
+    display.reset()
+    display.poll()
+    display.count(10, 3600, tariff=2)
+    display.poll()
+    display.restart()
+    assert display.kept_values() == [0, 10, 0, 0]
+    display.count(10, 3600, tariff=1)
+    display.poll()
+    assert display.kept_values() == [10, 10, 0, 0]
+
+
+def test_reset_during_a_restart_is_seen(display: Display) -> None:
+    display.restart()
+    display.count(10, 3600)
+    display.reset()
+    display.count(1, 3600)
+    display.poll()
+    assert display.kept_values() == [1, 0, 0, 0]
+
+
+def test_second_reset_before_the_first_one_is_evaluated(display: Display) -> None:
+    display.reset()
+    for _ in range(3):
+        display.count(3.6, 1)
+        display.read("energies")
+    display.count(36, 10)
+    for _ in range(3):
+        display.read("energies")
+    display.reset()
+    display.poll()
+    assert display.kept_values() == [0, 0, 0, 0]
+
+
+def test_reset_is_evaluated_when_the_partial_total_is_known_closely(
+    display: Display,
+) -> None:
+    display.reset()
+    for _ in range(2):
+        display.count(3.6, 1)
+        display.read("energies")
+    for _ in range(3):
+        display.count(3.6, 1)
+        display.read("tariffs")
+    display.count(50, 3600)
+    display.read("energies")
+    display.count(0, 1)
+    display.read("energies")
+    assert display.kept_values() == UNKNOWN
+    display.poll()
+    assert display.kept_values() == [pytest.approx(50, abs=0.02), 0, 0, 0]
+
+
+def test_reset_to_an_impossible_value_makes_counters_unknown(display: Display) -> None:
+    display.reset()
+    display.poll()
+    display.count(40, 3600)
+    display.poll()
+    display.counters.partial_consumed -= 10_000
+    display.poll(kilowatts=3.6, polls=80)
+    assert display.kept_values() == UNKNOWN
+    assert len(display.reasons) == 1
+
+
+def test_partial_counter_continues_after_its_tariff_counter_is_reset(
+    display: Display,
+) -> None:
+    display.reset()
+    display.poll()
+    display.count(10, 3600)
+    display.poll()
+    display.check.expect_reset(TARIFFS)
+    display.counters.tariffs = [0.0] * 4
+    display.poll()
+    assert display.kept_values() == [10, 0, 0, 0]
+    display.count(10, 3600)
+    display.poll()
+    assert display.kept_values() == [20, 0, 0, 0]
+    assert display.reasons == []
+
+
+def test_both_kinds_of_counters_are_reset_at_the_same_time(display: Display) -> None:
+    display.check.expect_reset(TARIFFS)
+    display.reset()
+    display.counters.tariffs = [0.0] * 4
+    display.poll()
+    assert display.kept_values() == [0, 0, 0, 0]
+    display.count(10, 3600, tariff=3)
+    display.poll()
+    assert display.kept_values() == [0, 0, 10, 0]
+
+
+def test_other_tariffs_make_counters_unknown(display: Display) -> None:
+    display.reset()
+    display.poll()
+    accepted = display.check.accepted
+    two = {name: accepted[name] for name in TARIFFS[:2]}
+    assert display.kept.take(accepted[PARTIAL_TOTAL], two) is None
+    assert display.kept.values(dict.fromkeys(two, 1)) == dict.fromkeys(two)
+    assert KeptCounters(PartialReset({"tariff_1_energy": 1}, 0)).values(
+        dict.fromkeys(two, 2)
+    ) == dict.fromkeys(two)
+
+
+def test_idle_tariff_in_the_other_resolution_delays_nothing(display: Display) -> None:
+    display.counters.tariffs[2] = 500
+    display.counters.consumed += 500
+    display.poll(kilowatts=3.6)
+    display.step = LOW_RESOLUTION
+    display.poll(kilowatts=3.6)
+    display.count(30, 3600)
+    display.poll(kilowatts=3.6)
+    display.reset()
+    display.poll(kilowatts=3.6)
+    assert display.kept_values() == [0, 0, 0, 0]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ("count", "count", "offline", "reset", "reset offline", "restart")
+        ),
+        st.sampled_from((0, 0.05, 1.5, 11, 70)),  # kW
+        st.sampled_from((1, 3, 20, 3600, 86_400)),  # s
+        st.integers(1, 4),
+    ),
+    min_size=3,
+    max_size=25,
+)
+
+
+@given(steps=STEPS, step=st.sampled_from((HIGH_RESOLUTION, LOW_RESOLUTION)))
+@settings(max_examples=300, deadline=None)
+def test_known_counters_are_those_of_the_display(
+    steps: list[tuple[str, float, int, int]], step: float
+) -> None:
+    display = Display(step)
+    display.poll()
+    for action, kilowatts, seconds, tariff in steps:
+        if action == "restart":
+            display.restart()
+        if action == "reset offline":
+            display.count(kilowatts, seconds, tariff)
+        if action.startswith("reset"):
+            display.reset()
+        if action == "count":
+            display.poll(kilowatts, 5, tariff)
+        else:
+            display.count(kilowatts, seconds, tariff)
+        # A partial total that fell by 10 Wh keeps its value until it rises again.
+        display.poll(7.2, 12, tariff)
+        reset = display.kept.reset
+        if reset is not None:
+            for name, value in display.values.items():
+                assert value is not None
+                if display.shown:
+                    error = abs(value - display.shown[name])
+                    assert error <= reset.tolerance + 2 * step
