@@ -132,6 +132,8 @@ class FlippedBits:
 async def async_poll_for_an_hour(seed: int) -> FlippedBits:
     """Poll a meter for an hour, with one flipped bit in 5 % of the responses."""
     simulated = SimulatedMeter(
+        model="Countis E23",
+        has_partial_tariffs=True,
         clock=virtual_clock,
         load=House(seed=seed, solar_peak=6000),
         counters=SimulatedCounters(
@@ -140,6 +142,7 @@ async def async_poll_for_an_hour(seed: int) -> FlippedBits:
             produced=200_000,
             partial_consumed=50_000,
             tariffs=[600_000.0, 400_000.0, 0.0, 0.0],
+            partial_tariffs=[30_000.0, 20_000.0, 0.0, 0.0],
         ),
     )
     profile = await async_profile_of(simulated)

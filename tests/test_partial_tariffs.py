@@ -16,6 +16,7 @@ from custom_components.socomec_countis.countis import (
 from custom_components.socomec_countis.countis.plausibility import (
     CounterCheck,
     CounterReading,
+    CounterValue,
     Moment,
 )
 from simulator import Counters
@@ -329,6 +330,25 @@ def test_idle_tariff_in_the_other_resolution_delays_nothing(display: Display) ->
     display.reset()
     display.poll(kilowatts=3.6)
     assert display.kept_values() == [0, 0, 0, 0]
+
+
+def value(kwh: float, at: float) -> CounterValue:
+    """Return an accepted value that was read at a time in s."""
+    return CounterValue(kwh, 0, Moment(at, at), HIGH_RESOLUTION)
+
+
+def test_resets_before_the_second_reading_are_noticed() -> None:
+    kept = KeptCounters()
+    for total, total_at, tariff, tariff_at in (
+        (45, 1, 1000, 2),  # the tariff counter is newer than the total
+        (45, 1, 0, 3),  # the tariff counter is reset
+        (0, 4, 0, 3),  # the partial counters are reset
+        (0, 4, 0, 5),
+        (0, 6, 0, 5),
+    ):
+        counters = {"tariff_1_energy": value(tariff, tariff_at)}
+        assert kept.take(value(total, total_at), counters) is None
+    assert kept.values({"tariff_1_energy": 5}) == {"tariff_1_energy": 5}
 
 
 STEPS = st.lists(

@@ -11,7 +11,11 @@ from custom_components.socomec_countis import (
     coordinator,
 )
 from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
-from custom_components.socomec_countis.countis import poller
+from custom_components.socomec_countis.countis import (
+    PARTIAL_TARIFF_COUNTERS,
+    TARIFF_COUNTERS,
+    poller,
+)
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
@@ -538,9 +542,9 @@ async def test_issue_is_deleted_when_the_rejected_counters_are_disabled(
 ) -> None:
     meter.override = NO_TARIFF_1_ENERGY
     await until(lambda: issues(hass))
-    for tariff in (1, 2, 3, 4):
+    for key in (*TARIFF_COUNTERS, *PARTIAL_TARIFF_COUNTERS):
         registered = entity_registry.async_get_entity_id(
-            "sensor", DOMAIN, f"{SERIAL}_tariff_{tariff}_energy"
+            "sensor", DOMAIN, f"{SERIAL}_{key}"
         )
         assert registered is not None
         entity_registry.async_update_entity(

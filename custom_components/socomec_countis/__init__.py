@@ -23,6 +23,7 @@ from .const import DOMAIN
 from .coordinator import counter_store
 from .identifiers import meter_identifier
 from .issues import LINE_CONFLICT, create_issue, delete_all_issues, delete_issues
+from .partial_tariffs import PartialTariffs
 from .runtime import BusRuntime, CountisConfigEntry, meter_subentries
 from .services import async_setup_services
 from .texts import translated_error
@@ -96,6 +97,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> 
     for subentry in meter_subentries(entry):
         delete_all_issues(hass, subentry.subentry_id)
         await counter_store(hass, subentry.subentry_id).async_remove()
+        await PartialTariffs(hass, entry, subentry).async_remove()
 
 
 async def async_remove_config_entry_device(

@@ -18,6 +18,7 @@ from .const import CONF_PROFILE, CONF_SERIAL_NUMBER, DOMAIN
 from .countis import (
     BLOCK_OF,
     COUNTERS,
+    PARTIAL_TOTAL,
     AnotherMeterError,
     CountisError,
     Meter,
@@ -40,6 +41,7 @@ from .issues import (
     create_rejected_issue,
     delete_issues,
 )
+from .partial_tariffs import PartialTariffs
 from .texts import translated_error
 
 _LOGGER = logging.getLogger(__name__)
@@ -121,6 +123,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         entry: ConfigEntry[Any],
         subentry: ConfigSubentry,
         meter: Meter,
+        partial_tariffs: PartialTariffs,
+        *,
         on_wanted_changed: CALLBACK_TYPE,
     ) -> None:
         """Initialize the coordinator.
@@ -130,8 +134,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         super().__init__(hass, _LOGGER, config_entry=entry, name=subentry.title)
         self.subentry = subentry
         self.meter = meter
+        self.partial_tariffs = partial_tariffs
         self.polled = Polled(meter, self.take, self.fail)
-        self.data = dict(meter.counters.values)
+        self.data = self.counters
         self.on_wanted_changed = on_wanted_changed
         self._requested_at: dict[str, float] = {}
         """By block: when the request for the shown reading was sent, in s."""
@@ -157,15 +162,24 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def wanted_quantities(self) -> set[str]:
-        """Return the quantities that the enabled entities show."""
-        return {quantity for quantity in self.async_contexts() if quantity}
+        """Return the quantities that the enabled entities show, or need."""
+        wanted = {quantity for quantity in self.async_contexts() if quantity}
+        kept = self.meter.profile.kept_counters
+        return wanted | (
+            {PARTIAL_TOTAL, *kept.values()} if wanted & kept.keys() else set()
+        )
+
+    @property
+    def counters(self) -> Values:
+        """Return the accepted counters, and those that the integration keeps."""
+        return {**self.meter.counters.values, **self.partial_tariffs.update(self.meter)}
 
     @callback
     def replace_meter(self, meter: Meter) -> None:
         """Continue with another unit ID or profile of the same meter."""
         self.meter = meter
         self.polled = Polled(meter, self.take, self.fail)
-        supported = meter.profile.quantities | meter.counters.values.keys()
+        supported = meter.profile.quantities | self.counters.keys()
         self.data = {
             quantity: value
             for quantity, value in self.data.items()
@@ -197,9 +211,11 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
                 correction.found,
             )
             create_correction_issue(self, correction)
-        self.async_set_updated_data({**self.data, **reading.values})
+        values = reading.values
         if block in COUNTERS:
+            values = {**values, **self.partial_tariffs.update(self.meter)}
             self._save(reading)
+        self.async_set_updated_data({**self.data, **values})
         self._check_rejected()
         self._check_profile()
 
@@ -218,7 +234,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         if now - since >= HOLD_SECONDS and block not in self._expired:
             self._expired.add(block)
             _LOGGER.warning("%s: the %s cannot be read: %s", self.name, block, error)
-            counters = self.meter.counters.values
+            counters = self.counters
             self.data = {
                 quantity: value
                 for quantity, value in self.data.items()
@@ -253,7 +269,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def _expire(self, now: datetime) -> None:
         """Remove all measured values, because the meter is offline."""
         assert self._error is not None  # noqa: S101
-        self.data = dict(self.meter.counters.values)
+        self.data = self.counters
         self._failing_since.clear()
         self._expired.clear()
         self._cancel_timer(self._report_rejected)
@@ -448,9 +464,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         }
 
     async def async_remove(self) -> None:
-        """Stop the coordinator of a meter that was removed, and delete its store."""
+        """Stop the coordinator of a meter that was removed, and delete its stores."""
         await self.async_shutdown()
         await self._store.async_remove()
+        await self.partial_tariffs.async_remove()
 
     @override
     async def async_shutdown(self) -> None:

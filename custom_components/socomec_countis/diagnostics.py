@@ -68,6 +68,7 @@ async def async_get_device_diagnostics(
 async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
     """Return a meter with its profile, values and registers."""
     meter = coordinator.meter
+    reset = coordinator.partial_tariffs.reset
     registers: Mapping[int, int] = {}
     read_error = last_error = None
     try:
@@ -86,6 +87,7 @@ async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
         "profile": meter.profile.as_dict(),
         "amperes": meter.counters.limits.amperes,
         "counters": meter.counters.as_dict(),
+        "partial_reset": reset and reset.as_dict(),
         "online": coordinator.online,
         "last_error": last_error,
         "values": coordinator.data,

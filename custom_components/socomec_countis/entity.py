@@ -57,7 +57,8 @@ def platform_setup[D: CountisEntityDescription](
     """
 
     def create_all(coordinator: CountisCoordinator) -> list[CountisEntity]:
-        quantities = coordinator.meter.profile.quantities
+        profile = coordinator.meter.profile
+        quantities = profile.quantities | profile.kept_counters.keys()
         return [
             create(coordinator, description)
             for description in descriptions

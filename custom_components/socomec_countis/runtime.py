@@ -26,6 +26,7 @@ from .coordinator import AcceptedCounters, CountisCoordinator, async_load_counte
 from .countis import Meter, Poller, Profile
 from .entity import device_info
 from .issues import delete_all_issues
+from .partial_tariffs import PartialTariffs
 
 type CountisConfigEntry = ConfigEntry[BusRuntime]
 type CreateEntities = Callable[[CountisCoordinator], Sequence[Entity]]
@@ -118,8 +119,15 @@ class BusRuntime:
     async def _async_add_meter(self, subentry: ConfigSubentry) -> None:
         accepted = await async_load_counters(self.hass, subentry)
         meter = self._create_meter(subentry, accepted)
+        partial_tariffs = PartialTariffs(self.hass, self.entry, subentry)
+        await partial_tariffs.async_load()
         coordinator = CountisCoordinator(
-            self.hass, self.entry, subentry, meter, self._schedule_wanted_update
+            self.hass,
+            self.entry,
+            subentry,
+            meter,
+            partial_tariffs,
+            on_wanted_changed=self._schedule_wanted_update,
         )
         self.coordinators[subentry.subentry_id] = coordinator
         self._start(coordinator)

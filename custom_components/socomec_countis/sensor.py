@@ -17,7 +17,7 @@ from homeassistant.core import callback
 
 from .const import CONF_PUBLISH_EVERY_READING
 from .coordinator import CountisCoordinator
-from .countis import TARIFF_COUNTERS
+from .countis import PARTIAL_TARIFF_COUNTERS, TARIFF_COUNTERS
 from .countis.registers import Energies, Measurements, Overflows, Periods, Tariffs
 from .entity import CountisEntity, CountisEntityDescription, platform_setup
 
@@ -64,6 +64,7 @@ ENABLED_BY_DEFAULT = {
     "partial_energy_consumed",
     "partial_energy_produced",
     *TARIFF_COUNTERS,
+    *PARTIAL_TARIFF_COUNTERS,
     "power_factor",
     "frequency",
     "power",
@@ -109,6 +110,10 @@ SENSORS = (
         for quantity, field in block.declared_fields.items()
         if isinstance(field, NumberField) and field.unit
     ),
+    *(
+        _description(quantity, "kWh", SensorStateClass.TOTAL_INCREASING)
+        for quantity in PARTIAL_TARIFF_COUNTERS
+    ),
     # No state class, because the statistics of the totals contain the same energy.
     *(_description(quantity, "kWh", None) for quantity in Periods.declared_fields),
     *(replace(DIAGNOSTIC, key=quantity) for quantity in Overflows.declared_fields),
@@ -135,12 +140,17 @@ class CountisSensor(CountisEntity, SensorEntity):
         """Initialize the sensor.
 
         The sensor of a tariff counter is disabled by default if the counter was 0 kWh
-        when the profile was taken.
+        when the profile was taken. Its partial counter is also disabled if no other
+        tariff is used, because the partial counter is then the partial total.
         """
         super().__init__(coordinator, description)
-        if description.key in TARIFF_COUNTERS:
-            unused = coordinator.meter.profile.unused
-            self._attr_entity_registry_enabled_default = description.key not in unused
+        key = description.key
+        if (tariff := PARTIAL_TARIFF_COUNTERS.get(key, key)) in TARIFF_COUNTERS:
+            profile = coordinator.meter.profile
+            used = TARIFF_COUNTERS.keys() & profile.quantities - profile.unused
+            self._attr_entity_registry_enabled_default = tariff in used and (
+                key == tariff or len(used) > 1
+            )
         self._published_until = -math.inf
         self.update_value()
 

@@ -1,0 +1,97 @@
+"""The partial counters by tariff of a meter that has no registers for them."""
+
+import logging
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntry, ConfigSubentry
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.storage import Store
+
+from .const import CONF_SERIAL_NUMBER, DOMAIN
+from .countis import PARTIAL_TOTAL, KeptCounters, Meter, PartialReset, Values
+
+_LOGGER = logging.getLogger(__name__)
+
+STORAGE_VERSION = 1
+
+
+class PartialTariffs:
+    """The partial counters by tariff of a meter, with the store of their last reset."""
+
+    def __init__(
+        self, hass: HomeAssistant, entry: ConfigEntry[Any], subentry: ConfigSubentry
+    ) -> None:
+        """Initialize unknown counters, without access to the store."""
+        self._hass = hass
+        self._entry = entry
+        self._subentry = subentry
+        self._store: Store[dict[str, Any]] = Store(
+            hass,
+            STORAGE_VERSION,
+            f"{DOMAIN}.{subentry.subentry_id}.partial_tariffs",
+            atomic_writes=True,
+        )
+        self._counters = KeptCounters()
+
+    @property
+    def reset(self) -> PartialReset | None:
+        """Return the last reset of the partial counters, None if it is unknown."""
+        return self._counters.reset
+
+    async def async_load(self) -> None:
+        """Load the last reset, unless it is invalid or of another meter."""
+        try:
+            stored = await self._store.async_load()
+            serial_number = self._subentry.data[CONF_SERIAL_NUMBER]
+            if stored and stored[CONF_SERIAL_NUMBER] == serial_number:
+                reset = stored["reset"]
+                self._counters.reset = reset and PartialReset.from_dict(reset)
+        except (
+            *(HomeAssistantError, AttributeError, LookupError),
+            *(TypeError, ValueError),
+        ) as err:
+            _LOGGER.warning(
+                "%s: the stored reset of the partial counters is not used: %r",
+                self._subentry.title,
+                err,
+            )
+
+    @callback
+    def update(self, meter: Meter) -> Values:
+        """Take the accepted counters of the meter, and return its kept counters in kWh.
+
+        A reset is saved at once.
+        """
+        kept = meter.profile.kept_counters
+        accepted = meter.counters.accepted
+        tariffs = {name: accepted[name] for name in kept.values() if name in accepted}
+        if not tariffs or len(tariffs) < len(kept) or PARTIAL_TOTAL not in accepted:
+            return dict.fromkeys(kept)
+        before = self.reset
+        reason = self._counters.take(accepted[PARTIAL_TOTAL], tariffs)
+        if reason is not None:
+            _LOGGER.warning(
+                "%s: the partial counters by tariff are unknown until their next"
+                " reset: %s",
+                self._subentry.title,
+                reason,
+            )
+        if self.reset is not before:
+            self._entry.async_create_task(self._hass, self._async_save(meter))
+        values = self._counters.values(
+            {name: counter.value for name, counter in tariffs.items()}
+        )
+        return {partial: values[tariff] for partial, tariff in kept.items()}
+
+    async def _async_save(self, meter: Meter) -> None:
+        await self._store.async_save(
+            {
+                CONF_SERIAL_NUMBER: meter.profile.serial_number,
+                "reset": self.reset and self.reset.as_dict(),
+            }
+        )
+
+    async def async_remove(self) -> None:
+        """Delete the store."""
+        await self._store.async_remove()

@@ -1,0 +1,261 @@
+"""The sensors of the partial counters by tariff, as the display shows them."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.countis import (
+    BLOCK_OF,
+    PARTIAL_TARIFF_COUNTERS,
+)
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.const import STATE_UNKNOWN
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
+from simulator import Constant, Line, Meter, Phase
+
+from .common import (
+    SERIAL,
+    AddMeter,
+    Clock,
+    coordinator_of,
+    reads,
+    state,
+    subentry_of,
+    until,
+    until_polled,
+    until_read,
+)
+from .test_button import press
+
+pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
+
+T1P, T2P = list(PARTIAL_TARIFF_COUNTERS)[:2]
+
+
+@pytest.fixture(autouse=True)
+def _no_load(meter: Meter) -> None:
+    """Count nothing, unless a test advances the clock with another load."""
+    meter.load = Constant(Phase(0), Phase(0), Phase(0))
+
+
+def shown(hass: HomeAssistant) -> tuple[str, str]:
+    """Return the states of T1P and T2P."""
+    return state(hass, T1P), state(hass, T2P)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the warnings of the integration."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if DOMAIN in record.name and record.levelno >= logging.WARNING
+    ]
+
+
+async def poll(entry: CountisConfigEntry) -> None:
+    """Wait until a reset that was read is evaluated."""
+    for _ in range(3):
+        await until_polled(entry)
+
+
+async def count(
+    entry: CountisConfigEntry, meter: Meter, clock: Clock, kwh: float, tariff: int
+) -> None:
+    """Count energy in a tariff within an hour, and wait until it is read."""
+    meter.counters.tariff = tariff
+    meter.load = Constant(Phase(1000 * kwh), Phase(0), Phase(0))
+    clock.seconds += 3600
+    meter.count()
+    meter.load = Constant(Phase(0), Phase(0), Phase(0))
+    await poll(entry)
+
+
+def stored_reset(
+    hass_storage: dict[str, Any], entry: CountisConfigEntry
+) -> dict[str, Any]:
+    """Return the stored reset of the meter at unit ID 1."""
+    key = f"{DOMAIN}.{subentry_of(entry).subentry_id}.partial_tariffs"
+    reset: dict[str, Any] = hass_storage[key]["data"]["reset"]
+    return reset
+
+
+async def test_counters_are_unknown_until_a_reset_at_the_meter(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
+) -> None:
+    await count(entry, meter, clock, 5, tariff=1)
+    assert shown(hass) == (STATE_UNKNOWN, STATE_UNKNOWN)
+    meter.press_reset()
+    await poll(entry)
+    assert shown(hass) == ("0", "0")
+    await count(entry, meter, clock, 5, tariff=1)
+    await count(entry, meter, clock, 7.5, tariff=2)
+    assert shown(hass) == ("5.0", "7.5")
+    assert state(hass, "partial_energy_consumed") == "12.5"
+
+
+async def test_reset_button_resets_the_counters(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
+) -> None:
+    for _ in range(2):
+        await press(hass)
+        await poll(entry)
+        assert shown(hass) == ("0", "0")
+        await count(entry, meter, clock, 5, tariff=2)
+        assert shown(hass) == ("0", "5.0")
+
+
+async def test_reset_is_stored_at_once_and_survives_a_restart(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    entry: CountisConfigEntry,
+    meter: Meter,
+    clock: Clock,
+) -> None:
+    meter.press_reset()
+    await poll(entry)
+    await hass.async_block_till_done()
+    assert stored_reset(hass_storage, entry)["tariffs"] == {
+        "tariff_1_energy": 1000,
+        "tariff_2_energy": 234.56,
+        "tariff_3_energy": 0,
+        "tariff_4_energy": 0,
+    }
+    await count(entry, meter, clock, 5, tariff=1)
+    meter.offline = True
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert shown(hass) == ("5.0", "0")
+    await until(lambda: not coordinator_of(entry).online)
+    assert shown(hass) == ("5.0", "0")
+    meter.offline = False
+    await until(lambda: coordinator_of(entry).online)
+    await count(entry, meter, clock, 5, tariff=1)
+    assert shown(hass) == ("10.0", "0")
+
+
+async def test_missed_reset_makes_the_counters_unknown_with_one_message(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    entry: CountisConfigEntry,
+    meter: Meter,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    meter.press_reset()
+    await poll(entry)
+    await count(entry, meter, clock, 5, tariff=1)
+    meter.offline = True
+    await until(lambda: not coordinator_of(entry).online)
+    meter.press_reset()
+    meter.load = Constant(Phase(10_000), Phase(0), Phase(0))
+    clock.seconds += 3600
+    meter.offline = False
+    await until(lambda: coordinator_of(entry).online)
+    meter.load = Constant(Phase(0), Phase(0), Phase(0))
+    await poll(entry)
+    await until(lambda: shown(hass) == (STATE_UNKNOWN, STATE_UNKNOWN))
+    await poll(entry)
+    await hass.async_block_till_done()
+    (message,) = (each for each in warnings(caplog) if "by tariff" in each)
+    assert message == (
+        "COUNTIS E33 #1: the partial counters by tariff are unknown until their next"
+        " reset: their sum is 15.00 kWh, but the partial total is 10.00 kWh, so a"
+        " reset was not seen"
+    )
+    assert stored_reset(hass_storage, entry) is None
+    await hass.config_entries.async_reload(entry.entry_id)
+    await until_read(hass, entry)
+    assert shown(hass) == (STATE_UNKNOWN, STATE_UNKNOWN)
+    meter.press_reset()
+    await poll(entry)
+    assert shown(hass) == ("0", "0")
+
+
+@pytest.mark.parametrize(
+    ("content", "warned"),
+    [
+        ({"serial_number": SERIAL, "reset": {"tariffs": 1, "tolerance": 0}}, True),
+        ({"serial_number": SERIAL, "reset": {"tariffs": {}}}, True),
+        ({"serial_number": SERIAL}, True),
+        ([1], True),
+        ({"serial_number": "1", "reset": {"tariffs": {}, "tolerance": 0}}, False),
+    ],
+)
+async def test_unusable_stored_reset_is_not_used(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    entry: CountisConfigEntry,
+    meter: Meter,
+    caplog: pytest.LogCaptureFixture,
+    content: Any,
+    *,
+    warned: bool,
+) -> None:
+    meter.press_reset()
+    await poll(entry)
+    await hass.async_block_till_done()
+    await hass.config_entries.async_unload(entry.entry_id)
+    meter.counters.partial_consumed = 5000
+    key = f"{DOMAIN}.{subentry_of(entry).subentry_id}.partial_tariffs"
+    hass_storage[key]["data"] = content
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until_read(hass, entry)
+    assert shown(hass) == (STATE_UNKNOWN, STATE_UNKNOWN)
+    assert any("reset of the partial" in each for each in warnings(caplog)) is warned
+
+
+async def test_counters_are_read_if_the_meter_has_registers_for_them(
+    hass: HomeAssistant, add_meter: AddMeter, meter: Meter, clock: Clock
+) -> None:
+    meter.model = "Countis E23"
+    meter.has_partial_tariffs = True
+    meter.counters.partial_tariffs = [40_000, 5_670, 0, 0]
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    assert shown(hass) == ("40.0", "5.67")
+    await count(entry, meter, clock, 5, tariff=2)
+    assert shown(hass) == ("40.0", "10.67")
+    await press(hass)
+    await poll(entry)
+    assert shown(hass) == ("0", "0")
+
+
+async def test_counters_are_disabled_if_only_one_tariff_is_used(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    meter: Meter,
+    entity_registry: er.EntityRegistry,
+) -> None:
+    meter.counters.tariffs = [1_234_560.0, 0, 0, 0]
+    await add_meter()
+    for key in PARTIAL_TARIFF_COUNTERS:
+        registered = entity_registry.async_get_entity_id(
+            "sensor", DOMAIN, f"{SERIAL}_{key}"
+        )
+        assert registered is not None
+        found = entity_registry.async_get(registered)
+        assert found is not None
+        assert found.disabled_by is er.RegistryEntryDisabler.INTEGRATION
+
+
+async def test_counter_that_is_enabled_alone_is_calculated(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    meter: Meter,
+    entity_registry: er.EntityRegistry,
+) -> None:
+    for each in er.async_entries_for_config_entry(entity_registry, entry.entry_id):
+        key = each.unique_id.removeprefix(f"{SERIAL}_")
+        if key in BLOCK_OF and key != T1P:
+            entity_registry.async_update_entity(
+                each.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+            )
+    await hass.config_entries.async_reload(entry.entry_id)
+    meter.press_reset()
+    await until(lambda: state(hass, T1P) == "0")
+    line.requests.clear()
+    await until(lambda: {50946, 51200} <= {first for first, _ in reads(line.requests)})
