@@ -42,7 +42,7 @@ async def count(hass: HomeAssistant, key: str, state: str) -> None:
     """Set the state of a counter in kWh."""
     await set_state(
         hass,
-        f"sensor.{key}",
+        f"sensor.{key.replace(' ', '_')}",
         state,
         friendly_name=f"Flat 2 {key}",
         unit_of_measurement="kWh",
@@ -95,6 +95,35 @@ async def test_counters_are_reported_and_then_reset(
     await wait(ONLINE_SECONDS)
     message = "Flat 2 consumed: 1234.56 kWh\nFlat 2 produced: 7.8 kWh"
     assert calls[0].data["message"] == message
+    assert take_calls(calls) == [REPORTED, RESET]
+
+
+async def test_bill_contains_the_partial_counters_by_tariff(
+    hass: HomeAssistant,
+    freezer: FrozenDateTimeFactory,
+    automate: Automate,
+    calls: list[ServiceCall],
+    wait: Wait,
+) -> None:
+    zone = dt_util.get_default_time_zone()
+    freezer.move_to(datetime(2026, 3, 31, 23, 59, tzinfo=zone))
+    await count(hass, "consumed", "1234.56")
+    await count(hass, "tariff 1", "1000.5")
+    await count(hass, "tariff 2", "unknown")
+    await set_state(hass, "button.reset", "unknown")
+    inputs = {
+        "counters": ["sensor.consumed"],
+        "by_tariff": ["sensor.tariff_1", "sensor.tariff_2"],
+        "reset": "button.reset",
+    }
+    await automate("monthly_bill", **inputs)
+    await wait(60)
+    await wait(ONLINE_SECONDS)
+    assert calls[0].data["message"].splitlines() == [
+        "Flat 2 consumed: 1234.56 kWh",
+        "Flat 2 tariff 1: 1000.5 kWh",
+        "Flat 2 tariff 2: unknown",
+    ]
     assert take_calls(calls) == [REPORTED, RESET]
 
 
