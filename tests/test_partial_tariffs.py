@@ -351,6 +351,36 @@ def test_resets_before_the_second_reading_are_noticed() -> None:
     assert kept.values({"tariff_1_energy": 5}) == {"tariff_1_energy": 5}
 
 
+def take_all(*moments: tuple[float, float, float, float]) -> list[float | None]:
+    """Take totals and tariff counters, each with its time; return the counters."""
+    kept = KeptCounters()
+    shown: list[float | None] = []
+    for total, total_at, tariff, tariff_at in moments:
+        counters = {"tariff_1_energy": value(tariff, tariff_at)}
+        kept.take(value(total, total_at), counters)
+        shown += kept.values({"tariff_1_energy": tariff}).values()
+    return shown
+
+
+def test_total_of_the_same_moment_is_compared() -> None:
+    reset = (45, 1, 1000, 1), (0, 2, 1000, 1), (0, 2, 1000, 3)
+    assert take_all(*reset, (0, 2.9, 1000, 3))[-1] is None
+    assert take_all(*reset, (0, 3, 1000, 3))[-1] == 0
+
+
+def test_tariff_counters_that_are_read_more_often_delay_nothing() -> None:
+    reset = (45, 1, 1000, 1), (0, 2, 1000, 1), (0, 2, 1000, 3)
+    assert take_all(*reset, (0, 2, 1000, 9), (0, 4, 1000, 9))[-1] == 0
+
+
+@pytest.mark.parametrize(("total", "shown"), [(0.05, 0), (0.06, None)])
+def test_reset_is_evaluated_if_the_total_is_known_to_five_steps(
+    total: float, shown: float | None
+) -> None:
+    reset = (45, 1, 1000, 1), (0, 2, 1000, 1), (0, 2, 1000, 3)
+    assert take_all(*reset, (total, 4, 1000, 3))[-1] == shown
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(

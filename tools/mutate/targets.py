@@ -29,6 +29,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "load_curve.py": ("test_load_curve.py", "test_tables.py"),
     "clock.py": ("test_clock.py", "test_commands.py"),
     "relations.py": ("test_relations.py", "test_meter.py", "test_profile.py"),
+    "partial_tariffs.py": ("test_partial_tariffs.py",),
     "profile.py": (
         "test_profile.py",
         "test_profile_borders.py",

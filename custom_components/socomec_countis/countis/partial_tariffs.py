@@ -226,25 +226,31 @@ class KeptCounters:
 
     def _compare(self, found: _Comparison) -> str | None:
         """Evaluate a reset that was seen, or compare the sum with the partial total."""
-        known = self.reset
-        reason = None
         if self._before_reset is not None:
-            if found.uncertainty > TOLERANCE * found.step:
-                return None  # the next comparison is between two newer totals
-            self.reset = found.reset_after(self._before_reset)
-            self._before_reset = None
-            reason = "their reset was seen late, after several tariffs had counted"
-        elif known is None:
+            return self._evaluate_reset(found, self._before_reset)
+        if self.reset is None:
             self.reset = found.reset_without_fall()
-        elif found.agrees_with(known):
             return None
-        else:
-            self.reset = None
-            reason = (
-                f"their sum is {found.sum_since(known):.2f} kWh, but the partial total"
-                f" is {found.highest:.2f} kWh, so a reset was not seen"
-            )
-        return reason if known is not None and self.reset is None else None
+        if found.agrees_with(self.reset):
+            return None
+        energy = found.sum_since(self.reset)
+        self.reset = None
+        return (
+            f"their sum is {energy:.2f} kWh, but the partial total is"
+            f" {found.highest:.2f} kWh, so a reset was not seen"
+        )
+
+    def _evaluate_reset(
+        self, found: _Comparison, before: Mapping[str, float]
+    ) -> str | None:
+        if found.uncertainty > TOLERANCE * found.step:
+            return None  # the next comparison is between two newer totals
+        was_known = self.reset is not None
+        self.reset = found.reset_after(before)
+        self._before_reset = None
+        if was_known and self.reset is None:
+            return "their reset was seen late, after several tariffs had counted"
+        return None
 
 
 def _lowered(
