@@ -13,6 +13,13 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 )
 
 from custom_components.socomec_countis.countis import poller
+from homeassistant.components.energy.const import DOMAIN as ENERGY_DOMAIN
+from homeassistant.components.energy.data import (
+    EnergyPreferencesUpdate,
+    GridSourceType,
+    SourceType,
+    async_get_manager,
+)
 from homeassistant.components.modbus.const import DOMAIN as MODBUS_DOMAIN
 from homeassistant.components.recorder.statistics import (
     get_metadata,
@@ -126,13 +133,15 @@ async def end_hour(hass: HomeAssistant) -> None:
     await async_wait_recording_done(hass)
 
 
-async def sums(hass: HomeAssistant, start: datetime) -> list[float]:
-    """Return the sum in kWh at the end of each hour under the old entity ID."""
+async def sums(
+    hass: HomeAssistant, start: datetime, statistic_id: str = OLD
+) -> list[float]:
+    """Return the sum in kWh at the end of each hour, by default of the old ID."""
     rows = await get_instance(hass).async_add_executor_job(
-        *(statistics_during_period, hass, start, None, {OLD}),
+        *(statistics_during_period, hass, start, None, {statistic_id}),
         *("hour", {"energy": "kWh"}, {"sum"}),
     )
-    return [row["sum"] or 0 for row in rows[OLD]]
+    return [row["sum"] or 0 for row in rows[statistic_id]]
 
 
 def count(meter: Meter, clock: Clock, kwh: float) -> None:
@@ -202,6 +211,71 @@ async def test_statistics_of_a_yaml_sensor_continue_under_the_new_entity(
     state = hass.states.get(OLD)
     assert state is not None
     assert (state.state, state.attributes["unit_of_measurement"]) == ("1248.56", "kWh")
+
+
+async def set_grid(hass: HomeAssistant, *statistic_ids: str) -> None:
+    """Let the Energy dashboard use these grid connections, at 0.50 for a kWh."""
+    manager = await async_get_manager(hass)
+    grids: list[SourceType] = [
+        GridSourceType(
+            type="grid",
+            stat_energy_from=each,
+            stat_energy_to=None,
+            stat_cost=None,
+            entity_energy_price=None,
+            number_energy_price=0.5,
+            stat_compensation=None,
+            entity_energy_price_export=None,
+            number_energy_price_export=None,
+            cost_adjustment_day=0,
+        )
+        for each in statistic_ids
+    ]
+    await manager.async_update(
+        EnergyPreferencesUpdate(energy_sources=grids, device_consumption=[])
+    )
+    await hass.async_block_till_done()
+    await asyncio.sleep(1)  # because two states at the same moment have no order
+
+
+async def test_costs_continue_if_the_new_cost_entity_takes_the_old_id(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    line: Line,
+    meter: Meter,
+    clock: Clock,
+    add_meter: AddMeter,
+) -> None:
+    meter.load = Constant(Phase(0), Phase(0), Phase(0))
+    start = dt_util.utcnow() - timedelta(hours=1)
+    yaml = modbus_yaml(line, **SENSORS["kWh"])
+    assert await async_setup_component(hass, MODBUS_DOMAIN, yaml)
+    assert await async_setup_component(hass, ENERGY_DOMAIN, {})
+    await hass.async_block_till_done()
+    await set_grid(hass, OLD)
+    await end_hour(hass)
+    count(meter, clock, 6)
+    await end_hour(hass)
+    await remove_modbus_yaml(hass)
+    await add_meter()
+    new = entity_id(hass, "energy_consumed")
+    entity_registry.async_update_entity(new, new_entity_id=OLD)
+    await asyncio.sleep(1)
+    # Removing and adding the grid connection creates the cost entity anew, as a restart
+    # of Home Assistant does.
+    await set_grid(hass)
+    await set_grid(hass, OLD)
+    assert hass.states.get(f"{OLD}_cost_2") is not None
+    entity_registry.async_remove(f"{OLD}_cost")
+    entity_registry.async_update_entity(f"{OLD}_cost_2", new_entity_id=f"{OLD}_cost")
+    await hass.async_block_till_done()
+    await end_hour(hass)
+    count(meter, clock, 4)
+    await end_hour(hass)
+    costs = await sums(hass, start, f"{OLD}_cost")
+    # 0.28 is the price of 0.56 kWh, which a sensor in steps of 1 kWh does not show.
+    assert costs == pytest.approx([0, 3, 3.28, 5.28])
+    assert hass.data[ENERGY_DOMAIN]["cost_sensors"] == {OLD: f"{OLD}_cost"}
 
 
 async def test_statistics_move_with_the_old_entity_if_it_is_renamed(
