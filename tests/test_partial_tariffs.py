@@ -227,6 +227,19 @@ def test_counters_continue_after_a_restart(display: Display) -> None:
     assert display.kept_values() == [10, 10, 0, 0]
 
 
+def test_restart_on_a_busy_bus_keeps_the_counters(display: Display) -> None:
+    display.reset()
+    display.poll()
+    # The partial total is read for a minute before the tariff counters are read again.
+    for _ in range(6):
+        display.count(20, 10)
+        display.read("energies")
+    display.restart()
+    display.poll(kilowatts=20)
+    assert display.reasons == []
+    assert display.kept_values()[0] == pytest.approx(0.35, abs=0.02)
+
+
 def test_reset_during_a_restart_is_seen(display: Display) -> None:
     display.restart()
     display.count(10, 3600)
