@@ -28,6 +28,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "block.py": (*DECODING, "test_meter.py", "test_profile.py"),
     "load_curve.py": ("test_load_curve.py", "test_tables.py"),
     "clock.py": ("test_clock.py", "test_commands.py"),
+    "demand.py": ("test_demand.py",),
     "relations.py": ("test_relations.py", "test_meter.py", "test_profile.py"),
     "partial_tariffs.py": ("test_partial_tariffs.py",),
     "profile.py": (

@@ -1,0 +1,297 @@
+"""The demand of a meter: its mean consumed power in periods that follow the clock.
+
+Tariffs for power bill the highest demand of a month. The demand is calculated from the
+accepted counter, so it agrees with the energy of the meter. The counter at the begin of
+a period is interpolated between the readings before and after it. If these readings are
+too far apart, or the clock was set between them, the energy of the period is unknown.
+Such a period is no peak.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+import logging
+from typing import Any, Self
+
+from .plausibility import Moment
+
+_LOGGER = logging.getLogger(__name__)
+
+# min; each of them divides an hour, so that the periods follow the clock.
+PERIODS = (5, 10, 15, 30, 60)
+USUAL_PERIOD = 15  # min; most tariffs for power use the quarter-hour
+
+# s; the longest pause between the readings before and after the begin of a period. Our
+# choice: on a bus with 64 meters, a counter is read every 26 s. If the load changes
+# within 30 s, the interpolation is wrong by the load of 7.5 s at most.
+LONGEST_PAUSE = 30
+
+# s; if the system clock and the clock of the event loop differ by more between two
+# readings, the system clock was set. Our choice: 0.2 % of a quarter-hour.
+CLOCK_TOLERANCE = 2
+
+# s; the forecast uses the mean power of this time. Our choice: a shorter time would
+# follow each short load, and a longer time would delay the reaction to a new load.
+RECENT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The highest demand of a month."""
+
+    minutes: int
+    """The length of its period."""
+    begin: float
+    """The begin of its period, in s since 1970."""
+    watts: float
+
+    @property
+    def end(self) -> float:
+        """Return the end of its period, in s since 1970."""
+        return self.begin + 60 * self.minutes
+
+
+@dataclass(frozen=True)
+class _Counter:
+    """The counter of consumed energy at a moment."""
+
+    at: Moment
+    kilowatt_hours: float
+
+    def power_until(self, later: _Counter) -> float:
+        """Return the mean power from this moment to a later one, in W."""
+        seconds = self.at.seconds_until(later.at)
+        return (later.kilowatt_hours - self.kilowatt_hours) * 3_600_000 / seconds
+
+
+@dataclass(frozen=True)
+class _Period:
+    """The running period."""
+
+    begin: float
+    """In s since 1970."""
+    kilowatt_hours: float | None
+    """The counter at the begin, None if it is unknown."""
+
+
+class Demand:
+    """The demand of the running period, its forecast, and the highest demands."""
+
+    def __init__(self, to_local: Callable[[float], datetime]) -> None:
+        """Initialize the demand without a reading.
+
+        `to_local` returns the local time, with its time zone, from s since 1970.
+        """
+        self._to_local = to_local
+        self._minutes = USUAL_PERIOD
+        self._last: _Counter | None = None
+        self._period: _Period | None = None
+        self._first: _Counter | None = None
+        """The first reading after the last long pause."""
+        self._rises: list[_Counter] = []
+        """The readings in which the counter had risen, of `RECENT_SECONDS`."""
+        self._peaks: list[Peak] = []
+        """One for each month and length of the period."""
+
+    # -- readings ------------------------------------------------------------
+
+    def add(self, at: Moment, kilowatt_hours: float) -> bool:
+        """Add an accepted reading of the counter. Return whether a period began.
+
+        A reading that is not later than the last one is ignored.
+        """
+        new = _Counter(at, kilowatt_hours)
+        if self._last is not None:
+            if at.monotonic <= self._last.at.monotonic:
+                return False
+            if _is_clock_set(self._last.at, at) or (
+                kilowatt_hours < self._last.kilowatt_hours
+            ):
+                self.interrupt()
+        self._note_rise(new)
+        begin = self._begin_of(at.wall)
+        is_begin = self._period is None or begin != self._period.begin
+        if is_begin:
+            self._begin_period(_Period(begin, self._counter_at(begin, new)))
+        self._last = new
+        return is_begin
+
+    def interrupt(self) -> None:
+        """Forget the running period, because its energy is not known.
+
+        Call this before `add` if the accepted value of the counter was corrected.
+        """
+        self._last = self._period = None
+
+    def _note_rise(self, new: _Counter) -> None:
+        """Note a reading if the counter has risen, and forget older readings."""
+        last, rises = self._last, self._rises
+        if (
+            last is None
+            or self._first is None
+            or last.at.seconds_until(new.at) > LONGEST_PAUSE
+        ):
+            self._first = new
+            rises.clear()
+        elif new.kilowatt_hours > last.kilowatt_hours:
+            rises.append(new)
+        # Two rises are kept in any case, because a small load counts slowly.
+        while rises[2:] and rises[0].at.seconds_until(new.at) > RECENT_SECONDS:
+            del rises[0]
+
+    def _begin_of(self, at: float) -> float:
+        """Return the begin of the period at a time, both in s since 1970."""
+        offset = self._to_local(at).utcoffset()
+        assert offset is not None  # noqa: S101
+        ahead, seconds = offset.total_seconds(), 60 * self._minutes
+        return (at + ahead) // seconds * seconds - ahead
+
+    def _counter_at(self, begin: float, new: _Counter) -> float | None:
+        """Return the counter in kWh at the begin of a period, None if unknown."""
+        last = self._last
+        if last is None or begin < last.at.wall:
+            return None
+        pause = new.at.wall - last.at.wall
+        if pause > LONGEST_PAUSE:
+            return None
+        rise = new.kilowatt_hours - last.kilowatt_hours
+        return last.kilowatt_hours + rise * (begin - last.at.wall) / pause
+
+    def _begin_period(self, new: _Period) -> None:
+        """Begin a period, and note the demand of the previous one if it is known."""
+        previous, self._period = self._period, new
+        if (
+            previous is not None
+            and previous.kilowatt_hours is not None
+            and new.kilowatt_hours is not None
+            and new.begin == previous.begin + 60 * self._minutes
+        ):
+            watts = self._watts(new.kilowatt_hours - previous.kilowatt_hours)
+            self._note_peak(Peak(self._minutes, previous.begin, watts))
+
+    def _note_peak(self, new: Peak) -> None:
+        """Keep the highest demand of this month and of the last one."""
+        month = self._month(new.begin)
+        before = self._highest(month)
+        self._peaks = [
+            each
+            for each in self._peaks
+            if each is not before and month - 1 <= self._month(each.begin) <= month
+        ]
+        self._peaks.append(before if before and before.watts >= new.watts else new)
+
+    # -- results -------------------------------------------------------------
+
+    @property
+    def minutes(self) -> int:
+        """Return the length of the periods in min, one of `PERIODS`.
+
+        If the length is changed, the highest demands of the previous length are kept,
+        and are returned when that length is set again.
+        """
+        return self._minutes
+
+    @minutes.setter
+    def minutes(self, minutes: int) -> None:
+        if minutes != self._minutes:
+            self._minutes, self._period = minutes, None
+
+    @property
+    def watts(self) -> float | None:
+        """Return the energy of the running period divided by its whole length, in W.
+
+        The value rises from 0 to the demand of the period. None if it is unknown.
+        """
+        last, period = self._last, self._period
+        if last is None or period is None or period.kilowatt_hours is None:
+            return None
+        return self._watts(last.kilowatt_hours - period.kilowatt_hours)
+
+    @property
+    def forecast(self) -> float | None:
+        """Return the demand of the running period if the power stays as it is, in W.
+
+        None if it is unknown.
+        """
+        last, period, watts = self._last, self._period, self.watts
+        power = self._recent_power()
+        if last is None or period is None or watts is None or power is None:
+            return None
+        passed = (last.at.wall - period.begin) / (60 * self._minutes)
+        return watts + power * (1 - passed)
+
+    def highest(self, at: float, *, months_ago: int = 0) -> Peak | None:
+        """Return the highest demand of a month, None if no period was complete.
+
+        The month contains `at`, in s since 1970, or is `months_ago` months before. A
+        period belongs to the month of its begin.
+        """
+        return self._highest(self._month(at) - months_ago)
+
+    def _highest(self, month: int) -> Peak | None:
+        for peak in self._peaks:
+            if (self._month(peak.begin), peak.minutes) == (month, self._minutes):
+                return peak
+        return None
+
+    def _month(self, at: float) -> int:
+        """Return the number of a month, one more than that of the month before."""
+        local = self._to_local(at)
+        return 12 * local.year + local.month
+
+    def _watts(self, kilowatt_hours: float) -> float:
+        """Return the mean power in W of an energy that a whole period takes."""
+        return kilowatt_hours * 60_000 / self._minutes
+
+    def _recent_power(self) -> float | None:
+        """Return the mean power of about `RECENT_SECONDS` in W, None if unknown."""
+        first, last, rises = self._first, self._last, self._rises
+        if first is None or last is None:
+            return None
+        if rises[1:]:
+            # Between two rises, the energy is exact. After the last rise, the meter has
+            # counted less than one more rise.
+            power = rises[0].power_until(rises[-1])
+            silence = rises[-1].at.seconds_until(last.at)
+            step = rises[-1].kilowatt_hours - rises[-2].kilowatt_hours
+            return min(power, step * 3_600_000 / silence) if silence else power
+        if first.at.seconds_until(last.at) < RECENT_SECONDS:
+            return None
+        return first.power_until(last)
+
+    # -- storage -------------------------------------------------------------
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the state as JSON content for `restore`."""
+        last = self._last
+        return {
+            "minutes": self._minutes,
+            "last": last and [last.at.wall, last.kilowatt_hours],
+            "period": self._period and asdict(self._period),
+            "peaks": [asdict(peak) for peak in self._peaks],
+        }
+
+    def restore(self, stored: Mapping[str, Any]) -> Self:
+        """Continue with the content that `as_dict` returned.
+
+        Content of another shape is logged and not used.
+        """
+        try:
+            minutes = PERIODS[PERIODS.index(stored["minutes"])]
+            last = stored["last"] and _Counter(
+                Moment(float(stored["last"][0])), float(stored["last"][1])
+            )
+            period = stored["period"] and _Period(**stored["period"])
+            peaks = [Peak(**each) for each in stored["peaks"]]
+        except (LookupError, TypeError, ValueError) as err:
+            _LOGGER.warning("The stored demand is invalid and not used: %r", err)
+        else:
+            self._minutes, self._last = minutes, last
+            self._period, self._peaks = period, peaks
+        return self
+
+
+def _is_clock_set(before: Moment, after: Moment) -> bool:
+    """Return whether the system clock was set between two readings."""
+    passed = after.wall - before.wall
+    return abs(passed - before.seconds_until(after)) > CLOCK_TOLERANCE
