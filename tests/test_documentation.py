@@ -174,7 +174,7 @@ def test_sensor_is_described_with_its_register_and_unit(
     described: sensor.CountisSensorDescription,
 ) -> None:
     row = entity_row(described.key)
-    where = register_addresses(described.key)
+    where = register_addresses(described.quantity or described.key)
     assert where or described.key in PARTIAL_TARIFF_COUNTERS
     assert where.items() <= row.items()
     assert ("In kWh" in row) == ("In kWh" in where)
@@ -182,6 +182,8 @@ def test_sensor_is_described_with_its_register_and_unit(
     on = "yes" if described.entity_registry_enabled_default else "no"
     if described.key in {*TARIFF_COUNTERS, *PARTIAL_TARIFF_COUNTERS}:
         on = "if not 0"
+    if described in sensor.ONE_DIRECTION:
+        on = "if producing"
     assert row["On"] == on
 
 
@@ -292,11 +294,9 @@ def sensor_ids(number: int) -> dict[str, str]:
 
 def test_documented_dashboard_is_the_dashboard_of_the_demo() -> None:
     copied = yaml.safe_load((DOCS / "dashboard.yaml").read_text())
-    roof = sensor_ids(2) | {"solar_power": "sensor.solar_power"}
-    assert copied == dashboard([sensor_ids(1), roof]), (
+    assert copied == dashboard([sensor_ids(1), sensor_ids(2)]), (
         "Change docs/dashboard.yaml and tools/demo/dashboard.py in the same way"
     )
-    assert "sensor.solar_power" in (DOCS / "examples.md").read_text()
 
 
 # -- dialogs and messages ----------------------------------------------------------
@@ -327,8 +327,10 @@ def test_installation_uses_the_names_of_the_dialogs() -> None:
 
 
 FRONTEND = Path(hass_frontend.where()) / "static" / "translations"
-# Names of a Home Assistant sensor, of HACS, of the meter, and in messages of Linux.
+# Names of a Home Assistant sensor, of Home Assistant 2026.11, of HACS, of the meter,
+# and in messages of Linux.
 OTHER_NAMES = {
+    *("home consumption", "home energy", "home power"),
     *("addr", "bus", "custom repositories", "l2", "l3", "measurement"),
     *("busy", "connection refused", "no such file", "permission denied"),
     *("resource temporarily unavailable", "socomec countis"),

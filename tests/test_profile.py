@@ -407,6 +407,37 @@ async def test_meter_without_counters_has_a_profile_without_them(
     assert not profile.outdated
 
 
+@pytest.mark.parametrize(
+    ("consumed", "produced", "is_producer"),
+    [(0, 0, False), (10_000, 10_000, False), (10_000, 10_010, True)],
+)
+async def test_meter_that_produced_more_than_it_consumed_is_a_producer(
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    consumed: float,
+    produced: float,
+    *,
+    is_producer: bool,
+) -> None:
+    meter.counters.consumed, meter.counters.produced = consumed, produced
+    profile = await async_take_profile(line.unit())
+    assert profile.is_producer is is_producer
+
+
+@pytest.mark.parametrize(
+    ("missing", "is_producer"), [("consumed", True), ("produced", False)]
+)
+async def test_missing_counter_counts_as_0_for_a_producer(
+    line: MemoryBus, meter: SimulatedMeter, missing: str, *, is_producer: bool
+) -> None:
+    first, second = {"consumed": (50946, 50770), "produced": (50952, 50776)}[missing]
+    meter.override = {
+        register + word: 0xFFFF for register in (first, second) for word in (0, 1)
+    }
+    profile = await async_take_profile(line.unit())
+    assert profile.is_producer is is_producer
+
+
 async def test_block_refused_with_exception_4_is_not_supported(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:

@@ -49,6 +49,29 @@ async def test_state_follows_the_meter_at_each_poll(
     assert state(hass, "energy_consumed") == "1234.56"
 
 
+async def test_powers_of_one_direction_are_never_negative(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await enable(hass, entry, "power_consumed", "power_produced")
+    shown = []
+    for watts in (-2000, 0, 500):
+        meter.load = Constant(Phase(watts), Phase(0), Phase(0))
+        await until_polled(entry)
+        shown.append((state(hass, "power_consumed"), state(hass, "power_produced")))
+    assert shown == [("0", "2000"), ("0", "0"), ("500", "0")]
+
+
+async def test_meter_that_mainly_produces_shows_the_power_of_each_direction(
+    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
+) -> None:
+    meter.counters.consumed, meter.counters.produced = 40_000, 7_000_000
+    meter.load = Constant(Phase(-1500), Phase(0), Phase(0))
+    await add_meter()
+    assert state(hass, "power") == "-1500"
+    assert state(hass, "power_produced") == "1500"
+    assert state(hass, "power_consumed") == "0"
+
+
 async def test_small_leading_power_factor_is_not_a_negative_zero(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:

@@ -1,5 +1,6 @@
 """Sensors: the quantities of a meter."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
 from typing import override
@@ -36,6 +37,8 @@ class CountisSensorDescription(CountisEntityDescription, SensorEntityDescription
     suggested_display_precision: int
     deadband: float = 0
     """In the unit of the quantity. A smaller change is published with a delay."""
+    value_fn: Callable[[float], float] | None = None
+    """Return the shown value from the value of the quantity."""
 
 
 # Device class, decimals and deadband, by the unit of a field in the register map. More
@@ -99,6 +102,26 @@ DIAGNOSTIC = CountisSensorDescription(
     suggested_display_precision=0,
 )
 
+POWER = _description("power", "W", SensorStateClass.MEASUREMENT)
+
+# The Energy dashboard needs a positive power for solar panels.
+ONE_DIRECTION = (
+    replace(
+        POWER,
+        key="power_consumed",
+        quantity="power",
+        value_fn=lambda watts: max(watts, 0),
+        entity_registry_enabled_default=False,
+    ),
+    replace(
+        POWER,
+        key="power_produced",
+        quantity="power",
+        value_fn=lambda watts: max(-watts, 0),
+        entity_registry_enabled_default=False,
+    ),
+)
+
 SENSORS = (
     *(
         _description(quantity, field.unit, state_class)
@@ -114,6 +137,7 @@ SENSORS = (
         _description(quantity, "kWh", SensorStateClass.TOTAL_INCREASING)
         for quantity in PARTIAL_TARIFF_COUNTERS
     ),
+    *ONE_DIRECTION,
     # No state class, because the statistics of the totals contain the same energy.
     *(_description(quantity, "kWh", None) for quantity in Periods.declared_fields),
     *(replace(DIAGNOSTIC, key=quantity) for quantity in Overflows.declared_fields),
@@ -139,18 +163,21 @@ class CountisSensor(CountisEntity, SensorEntity):
     ) -> None:
         """Initialize the sensor.
 
-        The sensor of a tariff counter is disabled by default if the counter was 0 kWh
-        when the profile was taken. Its partial counter is also disabled if no other
-        tariff is used, because the partial counter is then the partial total.
+        The profile was taken when the meter was added. The sensor of a tariff counter
+        is disabled by default if the counter was 0 kWh then. Its partial counter is
+        also disabled if no other tariff is used, because the partial counter is then
+        the partial total. The powers of one direction are enabled by default if the
+        meter had produced more energy than it had consumed.
         """
         super().__init__(coordinator, description)
-        key = description.key
+        profile, key = coordinator.meter.profile, description.key
         if (tariff := PARTIAL_TARIFF_COUNTERS.get(key, key)) in TARIFF_COUNTERS:
-            profile = coordinator.meter.profile
             used = TARIFF_COUNTERS.keys() & profile.quantities - profile.unused
             self._attr_entity_registry_enabled_default = tariff in used and (
                 key == tariff or len(used) > 1
             )
+        if description in ONE_DIRECTION:
+            self._attr_entity_registry_enabled_default = profile.is_producer
         self._published_until = -math.inf
         self.update_value()
 
@@ -173,9 +200,11 @@ class CountisSensor(CountisEntity, SensorEntity):
     def update_value(self) -> bool:
         """Take the value of the coordinator; return whether to publish it."""
         digits = self.entity_description.suggested_display_precision
-        available = self.entity_description.key in self.coordinator.data
+        available = self._quantity in self.coordinator.data
         value = self.quantity_value
         if value is not None:
+            if (value_fn := self.entity_description.value_fn) is not None:
+                value = value_fn(value)
             value = round(value, digits) or 0  # no negative zero
         now = self.coordinator.hass.loop.time()
         published = self._attr_native_value

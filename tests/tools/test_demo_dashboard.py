@@ -22,7 +22,10 @@ HOUSE = {
     for sensor in SENSORS
     if sensor.entity_registry_enabled_default and sensor.key not in HIDDEN
 }
-ROOF = {"energy_produced": "sensor.roof_energy", "solar_power": "sensor.solar_power"}
+ROOF = {
+    "energy_produced": "sensor.roof_energy",
+    "power_produced": "sensor.roof_power",
+}
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ async def test_entity_without_a_state_is_reported(client: Client) -> None:
     await async_create(client, [HOUSE, ROOF])
     states = dict.fromkeys([*HOUSE.values(), *ROOF.values()], "1")
     assert await async_problems(client, states) == []
-    del states[ROOF["solar_power"]]
+    del states[ROOF["power_produced"]]
     assert await async_problems(client, states) == [
-        "sensor.solar_power on the dashboard has no state"
+        "sensor.roof_power on the dashboard has no state"
     ]

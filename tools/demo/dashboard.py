@@ -54,7 +54,7 @@ def _today(entity: str, name: str, icon: str) -> Card:
 def _now(house: Meter, roofs: list[Meter]) -> Card:
     powers = [
         (house["power"], "Grid"),
-        *((roof["solar_power"], "Solar") for roof in roofs),
+        *((roof["power_produced"], "Solar") for roof in roofs),
     ]
     return _section(
         "Power now",
@@ -175,7 +175,10 @@ def _two_weeks(house: Meter, roofs: list[Meter]) -> Card:
                     "title": "Power, hour by hour",
                     "entities": [
                         {"entity": house["power"], "name": "Grid"},
-                        *({"entity": r["solar_power"], "name": "Solar"} for r in roofs),
+                        *(
+                            {"entity": roof["power_produced"], "name": "Solar"}
+                            for roof in roofs
+                        ),
                     ],
                     "stat_types": ["mean"],
                     "chart_type": "line",

@@ -11,8 +11,8 @@ from tools.home_assistant import HomeAssistant
 from .history import Past, async_import, async_import_past
 from .house import MeterEntities
 
-# The quantities of a meter that the Energy dashboard shows.
-SHOWN = ("energy_consumed", "energy_produced", "power")
+COUNTERS = ("energy_consumed", "energy_produced")
+POWERS = ("power", "power_produced")
 
 
 async def async_has_energy_dashboard(hass: HomeAssistant) -> bool:
@@ -36,11 +36,11 @@ async def async_import_history(
         await async_import_past(hass, past, meter, states, time.time())
     start = {"start": _last_full_hour().isoformat()}
     for meter in meters[len(pasts) :]:
-        for key in SHOWN:
+        for key in meter.keys() & {*COUNTERS, *POWERS}:
             value = float(states[meter[key]])
             row = (
                 {"mean": value, "min": value, "max": value}
-                if key == "power"
+                if key in POWERS
                 else {"state": value, "sum": 0}
             )
             await async_import(hass, meter[key], [start | row])
@@ -71,7 +71,7 @@ async def async_set_up_energy_dashboard(
                 {
                     "type": "solar",
                     "stat_energy_from": inverter["energy_produced"],
-                    "stat_rate": inverter["solar_power"],
+                    "stat_rate": inverter["power_produced"],
                     "name": "Solar",
                 }
                 for inverter in inverters

@@ -14,7 +14,6 @@ from .energy import (
 )
 from .history import COUNTERS, Past
 from .house import MeterEntities, entities_by_meter
-from .solar import async_solar_power
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,6 @@ async def async_set_up_demo(
     report("Setting up the dashboards")
     has_dashboard = False
     try:
-        for roof in meters[1:]:
-            roof["solar_power"] = await async_solar_power(hass, roof["power"])
         if not await async_has_energy_dashboard(hass):
             await async_import_history(hass, meters, plan.pasts)
             await async_set_up_energy_dashboard(hass, meters)

@@ -87,7 +87,7 @@ MEASUREMENTS: dict[str, Callable[[Sample], float]] = {
     "power_l1": lambda sample: sample.watts[0],
     "power_l2": lambda sample: sample.watts[1],
     "power_l3": lambda sample: sample.watts[2],
-    "solar_power": lambda sample: -sample.power,
+    "power_produced": _produced,
 }
 
 

@@ -84,6 +84,8 @@ class Profile:
     """The quantities that the meter measures and counts."""
     unused: frozenset[str] = frozenset()
     """The counters that were 0 when the profile was taken."""
+    is_producer: bool = False
+    """Whether more energy was produced than consumed when the profile was taken."""
     relations: frozenset[str] = frozenset()
     """The relations (`relations.py`) that the meter satisfies."""
     tariff_count: int | None = None
@@ -341,6 +343,7 @@ def _completed(
         default=0,
     )
     measured = {name: value for name, value in values.items() if value is not None}
+    produced = measured.get("energy_produced", 0)
     quantities = measured.keys() & BLOCK_OF.keys()
     kept = {each for each in previous.quantities if BLOCK_OF.get(each) in supported}
     return replace(
@@ -353,6 +356,7 @@ def _completed(
             for each in quantities
             if BLOCK_OF[each] in COUNTERS and measured[each] == 0
         ),
+        is_producer=produced > measured.get("energy_consumed", 0),
         relations=relations_of(values, step, previous.relations),
         tariff_count=tariffs.tariff_count if isinstance(tariffs, Tariffs) else None,
         undecided=frozenset(undecided),
