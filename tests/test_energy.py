@@ -3,15 +3,22 @@
 from typing import Any
 
 import pytest
+from pytest_homeassistant_custom_component.components.recorder.common import (
+    async_wait_recording_done,
+    do_adhoc_statistics,
+    get_start_time,
+)
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.components.energy import data
 from homeassistant.const import ATTR_ENTITY_ID
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 from simulator import Constant, Meter, Phase
 
-from .common import Clock, entity_id, until_polled
+from .common import AddMeter, Clock, entity_id, until_polled
 
 pytestmark = pytest.mark.usefixtures("fast_polling")
 
@@ -89,3 +96,55 @@ async def test_sensors_can_be_selected_before_they_have_statistics(
     ids = {each["statistic_id"] for each in listed}
     keys = ("energy_consumed", "energy_produced", "tariff_1_energy", "tariff_2_energy")
     assert {entity_id(hass, key) for key in keys} <= ids
+
+
+async def test_each_section_accepts_the_documented_sensors(
+    hass: HomeAssistant,
+    hass_ws_client: WebSocketGenerator,
+    meter: Meter,
+    add_meter: AddMeter,
+) -> None:
+    meter.counters.produced = 2 * meter.counters.consumed
+    await add_meter()
+    assert await async_setup_component(hass, "energy", {})
+    consumed, produced, power, power_produced = (
+        entity_id(hass, key)
+        for key in ("energy_consumed", "energy_produced", "power", "power_produced")
+    )
+    sources = [
+        grid_connection(hass, "energy_consumed", 0.3) | {"stat_rate": power},
+        {
+            "type": "solar",
+            "stat_energy_from": produced,
+            "stat_rate": power_produced,
+            "config_entry_solar_forecast": None,
+        },
+        {
+            "type": "battery",
+            "stat_energy_from": produced,
+            "stat_energy_to": consumed,
+            "power_config": {"stat_rate_inverted": power},
+        },
+    ]
+    if hasattr(data, "HomeSourceType"):  # since Home Assistant 2026.11
+        sources.append({"type": "home", "stat_energy_to": consumed, "stat_rate": power})
+    devices = [
+        {"stat_consumption": consumed, "stat_rate": power},
+        {
+            "stat_consumption": entity_id(hass, "tariff_1_energy"),
+            "included_in_stat": consumed,
+        },
+    ]
+    client = await hass_ws_client(hass)
+    await command(
+        client,
+        type="energy/save_prefs",
+        energy_sources=sources,
+        device_consumption=devices,
+    )
+    await hass.async_block_till_done()
+    await async_wait_recording_done(hass)
+    do_adhoc_statistics(hass, start=get_start_time(dt_util.utcnow()))
+    await async_wait_recording_done(hass)
+    found = await command(client, type="energy/validate")
+    assert [each for issues in found.values() for each in issues if each] == []
