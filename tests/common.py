@@ -42,6 +42,7 @@ PLATFORMS = {
     "set_clock": "button",
     "check_wiring": "button",
     "tariff": "select",
+    "demand_period": "select",
     "phase_l1_present": "binary_sensor",
     "phase_l2_present": "binary_sensor",
     "phase_l3_present": "binary_sensor",

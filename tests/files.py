@@ -7,8 +7,12 @@ from typing import Any
 from custom_components.socomec_countis.binary_sensor import PHASES
 from custom_components.socomec_countis.button import BUTTONS
 from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
-from custom_components.socomec_countis.select import TARIFF
-from custom_components.socomec_countis.sensor import SENSORS
+from custom_components.socomec_countis.select import DEMAND_PERIOD, TARIFF
+from custom_components.socomec_countis.sensor import (
+    PEAK_DEMANDS,
+    RUNNING_DEMAND,
+    SENSORS,
+)
 import homeassistant.components
 from homeassistant.helpers.entity import EntityDescription
 
@@ -21,8 +25,8 @@ CORE = Path(next(iter(homeassistant.components.__path__)))
 DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
     "binary_sensor": PHASES,
     "button": BUTTONS,
-    "select": (TARIFF,),
-    "sensor": SENSORS,
+    "select": (TARIFF, DEMAND_PERIOD),
+    "sensor": (*SENSORS, *RUNNING_DEMAND, *PEAK_DEMANDS),
 }
 """By platform: the descriptions of the entities."""
 

@@ -78,6 +78,16 @@ class Watched:
         self.demand = Demand(in_zone(self.zone)).restore(stored)
         self.monotonic = 5.0
 
+    @property
+    def watts(self) -> float | None:
+        """Return the demand of the running period in W."""
+        return self.demand.watts(self.wall)
+
+    @property
+    def forecast(self) -> float | None:
+        """Return the forecast of the demand in W."""
+        return self.demand.forecast(self.wall)
+
     def peak(self, months_ago: int = 0) -> Peak | None:
         """Return the highest demand of a month."""
         return self.demand.highest(self.wall, months_ago=months_ago)
@@ -94,22 +104,22 @@ class Watched:
 def test_demand_is_unknown_until_a_period_begins() -> None:
     watched = Watched(NOON - 100)
     watched.pass_time(99, watts=3000)
-    assert watched.demand.watts is None
-    assert watched.demand.forecast is None
+    assert watched.watts is None
+    assert watched.forecast is None
     watched.pass_time(2, watts=3000)
-    assert watched.demand.watts == pytest.approx(0, abs=40)
-    assert watched.demand.forecast == pytest.approx(3000, abs=100)
+    assert watched.watts == pytest.approx(0, abs=40)
+    assert watched.forecast == pytest.approx(3000, abs=100)
 
 
 def test_demand_rises_to_the_mean_power_of_the_period() -> None:
     watched = Watched(NOON - 1)
     watched.pass_time(1 + 300, watts=6000)
-    assert watched.demand.watts == pytest.approx(2000, abs=40)
+    assert watched.watts == pytest.approx(2000, abs=40)
     watched.pass_time(599, watts=0)
-    assert watched.demand.watts == pytest.approx(2000, abs=40)
+    assert watched.watts == pytest.approx(2000, abs=40)
     assert watched.peak() is None
     watched.pass_time(1, watts=0)
-    assert watched.demand.watts == 0
+    assert watched.watts == 0
     assert watched.peak_watts() == pytest.approx(2000, abs=40)
 
 
@@ -144,11 +154,11 @@ def test_hour_begins_by_the_local_clock(zone: tzinfo, past_hour: int) -> None:
 def test_reading_that_is_not_later_is_ignored() -> None:
     watched = Watched(NOON - 1)
     watched.pass_time(61, watts=36_000)
-    before = watched.demand.watts
+    before = watched.watts
     at = Moment(watched.wall - 5, watched.monotonic - 5)
     assert not watched.demand.add(at, watched.counter - 0.05)
     assert not watched.demand.add(Moment(watched.wall + 5), watched.counter + 5)
-    assert watched.demand.watts == before
+    assert watched.watts == before
 
 
 @pytest.mark.parametrize("every", [1, 7, 26])
@@ -158,41 +168,50 @@ def test_slow_readings_measure_the_same_energy(every: float) -> None:
     assert watched.peak_watts() == pytest.approx(4000, abs=45)
 
 
+def test_demand_is_unknown_without_a_reading_for_30_seconds() -> None:
+    watched = Watched(NOON - 1)
+    watched.pass_time(61, watts=1000)
+    watched.advance(30, watts=1000)
+    assert None not in (watched.watts, watched.forecast)
+    watched.advance(1, watts=1000)
+    assert (watched.watts, watched.forecast) == (None, None)
+    watched.read()
+    assert watched.watts == pytest.approx(102, abs=40)
+
+
 # -- the forecast ------------------------------------------------------------------
 
 
 def test_forecast_assumes_that_the_present_power_continues() -> None:
     watched = Watched(NOON - 600)
     watched.pass_time(600 + 300, watts=1000)
-    assert watched.demand.forecast == pytest.approx(1000, abs=60)
+    assert watched.forecast == pytest.approx(1000, abs=60)
     watched.pass_time(60, watts=9000)
     passed = (300 * 1000 + 60 * 9000) / 900
-    assert watched.demand.forecast == pytest.approx(passed + 9000 * 0.6, rel=0.05)
+    assert watched.forecast == pytest.approx(passed + 9000 * 0.6, rel=0.05)
     watched.pass_time(539, watts=9000)
-    assert watched.demand.forecast == pytest.approx(
-        (300 * 1000 + 600 * 9000) / 900, abs=50
-    )
+    assert watched.forecast == pytest.approx((300 * 1000 + 600 * 9000) / 900, abs=50)
 
 
 def test_forecast_falls_soon_after_a_load_is_off() -> None:
     watched = Watched(NOON - 600)
     watched.pass_time(600 + 300, watts=9000)
     watched.pass_time(60, watts=0)
-    assert watched.demand.forecast == pytest.approx(3000 + 600 * 0.6, abs=50)
+    assert watched.forecast == pytest.approx(3000 + 600 * 0.6, abs=50)
     watched.pass_time(120, watts=0)
-    assert watched.demand.forecast == pytest.approx(3000 + 200 * 0.47, abs=50)
+    assert watched.forecast == pytest.approx(3000 + 200 * 0.47, abs=50)
 
 
 def test_forecast_of_a_small_load_is_exact() -> None:
     watched = Watched(NOON - 1800)
     watched.pass_time(1800 + 60, watts=120)
-    assert watched.demand.forecast == pytest.approx(120, abs=45)
+    assert watched.forecast == pytest.approx(120, abs=45)
 
 
 def test_forecast_without_a_load_is_zero() -> None:
     watched = Watched(NOON - 61)
     watched.pass_time(62, watts=0)
-    assert watched.demand.forecast == 0
+    assert watched.forecast == 0
 
 
 def test_forecast_after_a_restart_is_unknown_until_the_power_is_known() -> None:
@@ -203,10 +222,31 @@ def test_forecast_after_a_restart_is_unknown_until_the_power_is_known() -> None:
     forecasts = []
     for _ in range(30):
         watched.pass_time(1, watts=3000)
-        forecasts.append(watched.demand.forecast)
+        forecasts.append(watched.forecast)
     unknown = sum(each is None for each in forecasts)
     assert 12 <= unknown <= 25
     assert all(each == pytest.approx(3000, rel=0.07) for each in forecasts[unknown:])
+
+
+def test_forecast_uses_the_mean_power_of_a_minute() -> None:
+    watched = Watched(NOON - 600)
+    watched.pass_time(600 + 300, watts=3600)
+    for _ in range(4):
+        watched.pass_time(10, watts=7200)
+        watched.pass_time(10, watts=3600)
+    left = (900 - 380) / 900
+    so_far = (340 * 3600 + 40 * 7200) / 900
+    assert watched.forecast == pytest.approx(so_far + 5400 * left, rel=0.05)
+
+
+def test_forecast_after_a_long_pause_ignores_the_power_before() -> None:
+    watched = Watched(NOON - 600)
+    watched.pass_time(600 + 60, watts=9000)
+    watched.advance(31, watts=0)
+    watched.read()
+    assert watched.forecast is None
+    watched.pass_time(60, watts=0)
+    assert watched.forecast == pytest.approx(600, abs=40)
 
 
 # -- periods that are not complete ---------------------------------------------------
@@ -217,7 +257,7 @@ def test_energy_of_a_gap_is_in_no_peak() -> None:
     watched.pass_time(1 + 1800, watts=500)
     watched.advance(3 * 3600, watts=500)
     watched.pass_time(600, watts=500)
-    assert watched.demand.watts is None
+    assert watched.watts is None
     watched.pass_time(1801, watts=500)
     assert watched.peak_watts() == pytest.approx(500, abs=40)
 
@@ -238,7 +278,7 @@ def test_period_counts_if_the_pause_at_its_begin_is_short(
     watched = Watched(NOON - pause + 5)
     watched.advance(pause, watts=1000)
     watched.read()
-    assert (watched.demand.watts is not None) == is_known
+    assert (watched.watts is not None) == is_known
     watched.pass_time(900, watts=1000)
     assert (watched.peak() is not None) == is_known
 
@@ -267,8 +307,8 @@ def test_period_with_a_corrected_counter_is_no_peak() -> None:
     watched.pass_time(1 + 300, watts=1000)
     watched.energy += 500
     watched.demand.interrupt()
-    assert watched.demand.watts is None
-    assert watched.demand.forecast is None
+    assert watched.watts is None
+    assert watched.forecast is None
     watched.pass_time(600, watts=1000)
     assert watched.peak() is None
     watched.pass_time(900, watts=1000)
@@ -281,7 +321,7 @@ def test_period_in_which_the_counter_falls_is_no_peak() -> None:
     watched.energy -= 500
     watched.pass_time(600, watts=1000)
     assert watched.peak() is None
-    assert watched.demand.watts == pytest.approx(0, abs=40)
+    assert watched.watts == pytest.approx(0, abs=40)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +405,7 @@ def test_highest_demands_of_different_lengths_are_separate() -> None:
     watched = Watched(NOON - 1)
     watched.pass_time(1 + 900, watts=3000)
     watched.demand.minutes = 5
-    assert watched.demand.watts is None
+    assert watched.watts is None
     assert watched.peak() is None
     watched.pass_time(600, watts=1000)
     assert watched.peak_watts() == pytest.approx(1000, abs=120)
@@ -376,10 +416,10 @@ def test_highest_demands_of_different_lengths_are_separate() -> None:
 def test_length_that_is_set_again_does_not_end_the_period() -> None:
     watched = Watched(NOON - 1)
     watched.pass_time(301, watts=3000)
-    before = watched.demand.watts
+    before = watched.watts
     watched.demand.minutes = 15
     assert before is not None
-    assert watched.demand.watts == before
+    assert watched.watts == before
 
 
 # -- restarts ----------------------------------------------------------------------
@@ -517,7 +557,7 @@ def test_no_course_of_events_invents_a_peak(
         assert peak.watts == pytest.approx(
             truth[peak.begin], abs=1.01 * (resolution + interpolation)
         )
-    demand = watched.demand.watts
+    demand = watched.watts
     assert demand is None or demand >= 0
 
 
@@ -553,4 +593,4 @@ def test_stored_demand_is_restored_unchanged(
         before = watched.demand
         watched.restart()
         assert watched.demand.as_dict() == before.as_dict()
-        assert watched.demand.watts == before.watts
+        assert watched.watts == before.watts(watched.wall)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.countis.demand import PERIODS
 from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
 from homeassistant.components.persistent_notification import (
     _async_get_or_create_notifications,
@@ -33,7 +34,7 @@ PHASES = {"Phase L1", "Phase L2", "Phase L3"}
 SAME = {
     "de": {"Host"} | PHASES,
     "es": {"Buses", "Host"},
-    "fr": PHASES,
+    "fr": PHASES | {f"{minutes} minutes" for minutes in PERIODS},
     "it": {"Host"},
     "nl": {"Even", "Host", "Meter", "Meters"},
     "pt": set(),

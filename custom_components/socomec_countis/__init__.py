@@ -21,6 +21,7 @@ from homeassistant.helpers.typing import ConfigType
 from .connection import endpoint_name, line_settings
 from .const import DOMAIN
 from .coordinator import counter_store
+from .demand import demand_store
 from .identifiers import meter_identifier
 from .issues import LINE_CONFLICT, create_issue, delete_all_issues, delete_issues
 from .partial_tariffs import PartialTariffs
@@ -86,17 +87,18 @@ async def _async_update(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
-    """Save the counters, and unload a bus. `modbus` closes the connection."""
+    """Save the meters, and unload a bus. `modbus` closes the connection."""
     await entry.runtime_data.async_save()
     return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Delete the issues of a bus and its meters, and their stored counters."""
+    """Delete the issues of a bus and its meters, and the stores of the meters."""
     delete_all_issues(hass, entry.entry_id)
     for subentry in meter_subentries(entry):
         delete_all_issues(hass, subentry.subentry_id)
-        await counter_store(hass, subentry.subentry_id).async_remove()
+        for store in (counter_store, demand_store):
+            await store(hass, subentry.subentry_id).async_remove()
         await PartialTariffs(hass, entry, subentry).async_remove()
 
 

@@ -32,6 +32,7 @@ from .countis import (
     check_wiring,
 )
 from .countis.plausibility import RESET_RATIO, Moment
+from .demand import MeterDemand
 from .issues import (
     ANOTHER_METER,
     COUNTERS_REJECTED,
@@ -125,6 +126,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         meter: Meter,
         partial_tariffs: PartialTariffs,
         *,
+        demand: MeterDemand,
         on_wanted_changed: CALLBACK_TYPE,
     ) -> None:
         """Initialize the coordinator.
@@ -135,6 +137,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.subentry = subentry
         self.meter = meter
         self.partial_tariffs = partial_tariffs
+        self.demand = demand
         self.polled = Polled(meter, self.take, self.fail)
         self.data = self.counters
         self.on_wanted_changed = on_wanted_changed
@@ -212,6 +215,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             )
             create_correction_issue(self, correction)
         values = reading.values
+        self.demand.take(self.meter, reading)
         if block in COUNTERS:
             values = {**values, **self.partial_tariffs.update(self.meter)}
             self._save(reading)
@@ -468,6 +472,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         await self.async_shutdown()
         await self._store.async_remove()
         await self.partial_tariffs.async_remove()
+        await self.demand.async_remove()
 
     @override
     async def async_shutdown(self) -> None:

@@ -88,6 +88,7 @@ async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
         "amperes": meter.counters.limits.amperes,
         "counters": meter.counters.as_dict(),
         "partial_reset": reset and reset.as_dict(),
+        "demand": coordinator.demand.demand.as_dict(),
         "online": coordinator.online,
         "last_error": last_error,
         "values": coordinator.data,

@@ -32,6 +32,9 @@ class CountisEntityDescription(EntityDescription):
     By default, this is the quantity that the entity shows.
     """
 
+    needs_high_resolution: bool = False
+    """Whether the entity is created only if the total counters have steps of 10 Wh."""
+
 
 def device_info(coordinator: CountisCoordinator) -> DeviceInfo:
     """Return the device of a meter, as its profile describes it."""
@@ -65,6 +68,10 @@ def platform_setup[D: CountisEntityDescription](
             if not quantities.isdisjoint(
                 description.needs or {description.quantity or description.key}
             )
+            and (
+                profile.counts_in_high_resolution
+                or not description.needs_high_resolution
+            )
         ]
 
     async def async_setup_entry(
@@ -73,6 +80,22 @@ def platform_setup[D: CountisEntityDescription](
         async_add_entities: AddConfigEntryEntitiesCallback,
     ) -> None:
         entry.runtime_data.async_add_platform(create_all, async_add_entities)
+
+    return async_setup_entry
+
+
+def combined_setup(
+    *setups: Callable[..., Awaitable[None]],
+) -> Callable[..., Awaitable[None]]:
+    """Return the `async_setup_entry` of a platform with several kinds of entities."""
+
+    async def async_setup_entry(
+        hass: HomeAssistant,
+        entry: CountisConfigEntry,
+        async_add_entities: AddConfigEntryEntitiesCallback,
+    ) -> None:
+        for setup in setups:
+            await setup(hass, entry, async_add_entities)
 
     return async_setup_entry
 

@@ -24,6 +24,7 @@ from .const import (
 )
 from .coordinator import AcceptedCounters, CountisCoordinator, async_load_counters
 from .countis import Meter, Poller, Profile
+from .demand import async_load_demand
 from .entity import device_info
 from .issues import delete_all_issues
 from .partial_tariffs import PartialTariffs
@@ -112,9 +113,10 @@ class BusRuntime:
             await self.bus.async_settle()
 
     async def async_save(self) -> None:
-        """Save the counters of all meters."""
+        """Save the counters and the demand of all meters."""
         for coordinator in self.coordinators.values():
             await coordinator.async_save()
+            await coordinator.demand.async_save()
 
     async def _async_add_meter(self, subentry: ConfigSubentry) -> None:
         accepted = await async_load_counters(self.hass, subentry)
@@ -127,6 +129,7 @@ class BusRuntime:
             subentry,
             meter,
             partial_tariffs,
+            demand=await async_load_demand(self.hass, subentry),
             on_wanted_changed=self._schedule_wanted_update,
         )
         self.coordinators[subentry.subentry_id] = coordinator

@@ -1,16 +1,31 @@
-"""Selects: the current tariff of a meter."""
+"""Selects: the current tariff of a meter, and the length of its demand periods."""
 
 from functools import partial
 from typing import override
 
 from homeassistant.components.select import SelectEntity
+from homeassistant.const import EntityCategory
 
 from .countis import async_set_tariff, tariffs
-from .entity import CountisEntity, CountisEntityDescription, platform_setup
+from .countis.demand import PERIODS
+from .demand import COUNTER
+from .entity import (
+    CountisEntity,
+    CountisEntityDescription,
+    combined_setup,
+    platform_setup,
+)
 
 PARALLEL_UPDATES = 1  # command at a time
 
 TARIFF = CountisEntityDescription(key="tariff")
+DEMAND_PERIOD = CountisEntityDescription(
+    key="demand_period",
+    entity_category=EntityCategory.CONFIG,
+    entity_registry_enabled_default=False,
+    needs={COUNTER},
+    needs_high_resolution=True,
+)
 
 
 class CountisTariff(CountisEntity, SelectEntity):
@@ -42,4 +57,35 @@ class CountisTariff(CountisEntity, SelectEntity):
         )
 
 
-async_setup_entry = platform_setup(CountisTariff, [TARIFF])
+class CountisDemandPeriod(CountisEntity, SelectEntity):
+    """The length of the demand periods of a meter, in min."""
+
+    @property
+    @override
+    def options(self) -> list[str]:
+        """Return the possible lengths."""
+        return [str(minutes) for minutes in PERIODS]
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return True, because the length can be set while the meter is offline."""
+        return True
+
+    @property
+    @override
+    def current_option(self) -> str:
+        """Return the length that is set."""
+        return str(self.coordinator.demand.demand.minutes)
+
+    @override
+    async def async_select_option(self, option: str) -> None:
+        """Set the length. The running period then has no demand."""
+        self.coordinator.demand.set_minutes(int(option))
+        self.coordinator.async_update_listeners()
+
+
+async_setup_entry = combined_setup(
+    platform_setup(CountisTariff, [TARIFF]),
+    platform_setup(CountisDemandPeriod, [DEMAND_PERIOD]),
+)

@@ -1,7 +1,8 @@
-"""Sensors: the quantities of a meter."""
+"""Sensors: the quantities of a meter, and its demand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 import math
 from typing import override
 
@@ -13,14 +14,22 @@ from homeassistant.components.sensor import (
     SensorEntityDescription,
     SensorStateClass,
 )
-from homeassistant.const import EntityCategory, UnitOfTime
+from homeassistant.const import EntityCategory, UnitOfPower, UnitOfTime
 from homeassistant.core import callback
+from homeassistant.helpers.event import async_track_time_change
 
 from .const import CONF_PUBLISH_EVERY_READING
 from .coordinator import CountisCoordinator
 from .countis import PARTIAL_TARIFF_COUNTERS, TARIFF_COUNTERS
+from .countis.demand import Demand, Peak
 from .countis.registers import Energies, Measurements, Overflows, Periods, Tariffs
-from .entity import CountisEntity, CountisEntityDescription, platform_setup
+from .demand import COUNTER, local_time_of
+from .entity import (
+    CountisEntity,
+    CountisEntityDescription,
+    combined_setup,
+    platform_setup,
+)
 
 # No entity sends requests: the poller reads the values of all entities.
 PARALLEL_UPDATES = 0
@@ -190,6 +199,11 @@ class CountisSensor(CountisEntity, SensorEntity):
         """
         return self._attr_available
 
+    @property
+    def is_known(self) -> bool:
+        """Return whether the coordinator has the quantity."""
+        return self._quantity in self.coordinator.data
+
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
@@ -200,7 +214,7 @@ class CountisSensor(CountisEntity, SensorEntity):
     def update_value(self) -> bool:
         """Take the value of the coordinator; return whether to publish it."""
         digits = self.entity_description.suggested_display_precision
-        available = self._quantity in self.coordinator.data
+        available = self.is_known
         value = self.quantity_value
         if value is not None:
             if (value_fn := self.entity_description.value_fn) is not None:
@@ -232,4 +246,111 @@ class CountisSensor(CountisEntity, SensorEntity):
         return 0 if every_reading else self.entity_description.deadband
 
 
-async_setup_entry = platform_setup(CountisSensor, SENSORS)
+@dataclass(frozen=True, kw_only=True)
+class CountisDemandDescription(CountisSensorDescription):
+    """Describe a sensor of the demand, which is calculated from a counter."""
+
+    quantity: str | None = COUNTER
+    needs_high_resolution: bool = True
+    device_class: SensorDeviceClass | None = SensorDeviceClass.POWER
+    native_unit_of_measurement: str | None = UnitOfPower.WATT
+    suggested_display_precision: int = 0
+    entity_registry_enabled_default: bool = False
+    deadband: float = POWER.deadband
+    demand_fn: Callable[[Demand, float], float | Peak | None]
+    """Return the value at a time in s since 1970."""
+
+
+RUNNING_DEMAND = (
+    CountisDemandDescription(
+        key="demand",
+        state_class=SensorStateClass.MEASUREMENT,
+        demand_fn=Demand.watts,
+    ),
+    # No state class, because the mean of a forecast has no meaning.
+    CountisDemandDescription(key="demand_forecast", demand_fn=Demand.forecast),
+)
+PEAK_DEMANDS = (
+    CountisDemandDescription(
+        key="peak_demand_this_month",
+        state_class=SensorStateClass.MEASUREMENT,
+        demand_fn=Demand.highest,
+    ),
+    # No state class, because the statistics of the sensor above contain the same value.
+    CountisDemandDescription(
+        key="peak_demand_last_month",
+        demand_fn=lambda demand, at: demand.highest(at, months_ago=1),
+    ),
+)
+
+
+class CountisDemand(CountisSensor):
+    """The demand of the running period, or its forecast."""
+
+    entity_description: CountisDemandDescription
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Calculate the demand until the entity is removed."""
+        await super().async_added_to_hass()
+        self.async_on_remove(self.coordinator.demand.use())
+
+    @property
+    @override
+    def is_known(self) -> bool:
+        """Return whether the meter is online."""
+        return self.coordinator.last_update_success
+
+    @property
+    def shown(self) -> float | Peak | None:
+        """Return what the demand has for this sensor at present."""
+        now = self.coordinator.meter.now().wall
+        return self.entity_description.demand_fn(self.coordinator.demand.demand, now)
+
+    @property
+    @override
+    def quantity_value(self) -> float | None:
+        """Return the demand in W, None if it is unknown."""
+        shown = self.shown
+        return shown.watts if isinstance(shown, Peak) else shown
+
+
+class CountisPeakDemand(CountisDemand):
+    """The highest demand of a month."""
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Show another month when a month begins, also while the meter is offline."""
+        await super().async_added_to_hass()
+
+        @callback
+        def on_midnight(now: datetime) -> None:
+            self._handle_coordinator_update()
+
+        self.async_on_remove(
+            async_track_time_change(self.hass, on_midnight, hour=0, minute=0, second=0)
+        )
+
+    @property
+    @override
+    def is_known(self) -> bool:
+        """Return True, because the value is kept while the meter is offline."""
+        return True
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, datetime] | None:
+        """Return the period of the highest demand, None without one."""
+        if not isinstance(peak := self.shown, Peak):
+            return None
+        return {
+            "period_begin": local_time_of(peak.begin),
+            "period_end": local_time_of(peak.end),
+        }
+
+
+async_setup_entry = combined_setup(
+    platform_setup(CountisSensor, SENSORS),
+    platform_setup(CountisDemand, RUNNING_DEMAND),
+    platform_setup(CountisPeakDemand, PEAK_DEMANDS),
+)

@@ -196,25 +196,29 @@ class Demand:
         if minutes != self._minutes:
             self._minutes, self._period = minutes, None
 
-    @property
-    def watts(self) -> float | None:
+    def watts(self, at: float) -> float | None:
         """Return the energy of the running period divided by its whole length, in W.
 
-        The value rises from 0 to the demand of the period. None if it is unknown.
+        The value rises from 0 to the demand of the period. None if it is unknown, or if
+        the last reading was long before `at`, in s since 1970.
         """
         last, period = self._last, self._period
-        if last is None or period is None or period.kilowatt_hours is None:
+        if (
+            last is None
+            or period is None
+            or period.kilowatt_hours is None
+            or at - last.at.wall > LONGEST_PAUSE
+        ):
             return None
         return self._watts(last.kilowatt_hours - period.kilowatt_hours)
 
-    @property
-    def forecast(self) -> float | None:
+    def forecast(self, at: float) -> float | None:
         """Return the demand of the running period if the power stays as it is, in W.
 
-        None if it is unknown.
+        None as for `watts`, or if the power is not known yet.
         """
-        last, period, watts = self._last, self._period, self.watts
-        power = self._recent_power()
+        last, period = self._last, self._period
+        watts, power = self.watts(at), self._recent_power()
         if last is None or period is None or watts is None or power is None:
             return None
         passed = (last.at.wall - period.begin) / (60 * self._minutes)

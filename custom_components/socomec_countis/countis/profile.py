@@ -151,6 +151,11 @@ class Profile:
         return f"{major}.{minor:02d}"
 
     @property
+    def counts_in_high_resolution(self) -> bool:
+        """Return whether the total counters have steps of 10 Wh."""
+        return self.blocks.get("energies") == registers.Energies.__name__
+
+    @property
     def limits(self) -> Limits:
         """Return what the meter can measure with its current transformers."""
         if self.primary_current:

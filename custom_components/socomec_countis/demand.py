@@ -1,0 +1,121 @@
+"""The demand of one meter, which is kept over restarts."""
+
+from datetime import datetime
+import logging
+from typing import Any
+
+from homeassistant.config_entries import ConfigSubentry
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.storage import Store
+from homeassistant.util import dt as dt_util
+
+from .const import CONF_SERIAL_NUMBER, DOMAIN
+from .countis import BLOCK_OF, Meter, Reading
+from .countis.demand import Demand
+
+_LOGGER = logging.getLogger(__name__)
+
+type StoredDemand = dict[str, Any]
+"""The serial number of the meter, and the content of `Demand.as_dict` as "demand"."""
+
+COUNTER = "energy_consumed"
+
+# s between two saves within a period, to write less to the disk. A restart within a
+# period needs only the counter at its begin, which is saved at once.
+SAVE_SECONDS = 300
+SAVE_BEGIN_SECONDS = 1  # s; the store then writes the meters of a bus together
+
+STORAGE_VERSION = 1
+
+
+def demand_store(hass: HomeAssistant, subentry_id: str) -> Store[StoredDemand]:
+    """Return the store of a meter's demand."""
+    key = f"{DOMAIN}.{subentry_id}.demand"
+    return Store(hass, STORAGE_VERSION, key, atomic_writes=True)
+
+
+def local_time_of(at: float) -> datetime:
+    """Return the local time with its time zone, from s since 1970."""
+    return dt_util.as_local(dt_util.utc_from_timestamp(at))
+
+
+async def async_load_demand(
+    hass: HomeAssistant, subentry: ConfigSubentry
+) -> MeterDemand:
+    """Return the demand of a meter, with the stored content if it is of this meter."""
+    demand = Demand(local_time_of)
+    store = demand_store(hass, subentry.subentry_id)
+    serial_number = subentry.data[CONF_SERIAL_NUMBER]
+    try:
+        stored: Any = await store.async_load()
+        if stored and stored[CONF_SERIAL_NUMBER] == serial_number:
+            demand.restore(stored["demand"])
+    except (HomeAssistantError, LookupError, TypeError) as err:
+        _LOGGER.warning("%s: the stored demand is not used: %r", subentry.title, err)
+    return MeterDemand(store, demand, serial_number)
+
+
+class MeterDemand:
+    """The demand of one meter, calculated while an enabled entity shows it."""
+
+    def __init__(
+        self, store: Store[StoredDemand], demand: Demand, serial_number: str | None
+    ) -> None:
+        """Initialize the demand, which no entity shows yet."""
+        self.demand = demand
+        self._store = store
+        self._serial_number = serial_number
+        self._users = 0
+        self._is_save_scheduled = False
+
+    @callback
+    def use(self) -> CALLBACK_TYPE:
+        """Calculate the demand until the returned function is called."""
+        self._users += 1
+
+        @callback
+        def release() -> None:
+            self._users -= 1
+
+        return release
+
+    @callback
+    def take(self, meter: Meter, reading: Reading) -> None:
+        """Add the accepted counter of a reading, if the reading contains it."""
+        accepted = meter.counters.accepted.get(COUNTER)
+        if not self._users or reading.block != BLOCK_OF[COUNTER] or accepted is None:
+            return
+        if any(each.counter == COUNTER for each in reading.corrections):
+            self.demand.interrupt()
+        if self.demand.add(accepted.at, accepted.value):
+            self._schedule_save(SAVE_BEGIN_SECONDS)
+        elif not self._is_save_scheduled:
+            self._schedule_save(SAVE_SECONDS)
+
+    @callback
+    def set_minutes(self, minutes: int) -> None:
+        """Set the length of the periods, and save it."""
+        self.demand.minutes = minutes
+        self._schedule_save(SAVE_BEGIN_SECONDS)
+
+    def _schedule_save(self, seconds: float) -> None:
+        self._is_save_scheduled = True
+        self._store.async_delay_save(self._stored, seconds)
+
+    async def async_save(self) -> None:
+        """Save the demand now, if it has changed."""
+        if self._is_save_scheduled:
+            await self._store.async_save(self._stored())
+
+    def _stored(self) -> StoredDemand:
+        """Return the content for the store, and note that it is saved."""
+        self._is_save_scheduled = False
+        return {
+            CONF_SERIAL_NUMBER: self._serial_number,
+            "demand": self.demand.as_dict(),
+        }
+
+    async def async_remove(self) -> None:
+        """Delete the store of a meter that was removed."""
+        await self._store.async_remove()

@@ -1,0 +1,438 @@
+"""The entities of the demand: their states over hours, restarts and a month change."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+import time
+from typing import Any
+
+import pytest
+
+from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.countis import poller
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import event
+from homeassistant.util import dt as dt_util
+from simulator import LOST, Constant, Fault, Line, Meter, Phase
+
+from .common import (
+    SERIAL,
+    AddMeter,
+    coordinator_of,
+    entity_id,
+    reads,
+    state,
+    subentry_of,
+    until_read,
+)
+from .test_sensor import enable
+
+SENSORS = (
+    "demand",
+    "demand_forecast",
+    "peak_demand_this_month",
+    "peak_demand_last_month",
+)
+# The time zone of the tests is US/Pacific.
+START = datetime(2026, 6, 10, 11, 58, tzinfo=dt_util.get_time_zone("US/Pacific"))
+
+
+@pytest.fixture(autouse=True)
+def slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll each meter every 5 s, because the tests take hours of virtual time."""
+    intervals = {
+        name: each._replace(period=max(each.period, 5))
+        for name, each in poller.INTERVALS.items()
+    }
+    monkeypatch.setattr(poller, "INTERVALS", intervals)
+
+
+@pytest.fixture
+def start() -> datetime:
+    """Return the time of Home Assistant at the start of the test."""
+    return START
+
+
+class SetClock:
+    """A clock that runs with the loop, and can be set."""
+
+    def __init__(self, start: datetime) -> None:
+        """Start at this time."""
+        self.loop = asyncio.get_running_loop()
+        self.offset = start.timestamp() - self.loop.time()
+
+    def __call__(self) -> float:
+        """Return the time in s since 1970."""
+        return self.loop.time() + self.offset
+
+    def utcnow(self) -> datetime:
+        """Return the time in UTC."""
+        return datetime.fromtimestamp(self(), UTC)
+
+
+@pytest.fixture
+async def clock(start: datetime) -> AsyncGenerator[SetClock]:
+    """Let the clocks of Home Assistant and of the meter begin at a given time."""
+    clock = SetClock(start)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(time, "time", clock)
+        monkeypatch.setattr(dt_util, "utcnow", clock.utcnow)
+        monkeypatch.setattr(event, "time_tracker_utcnow", clock.utcnow)
+        monkeypatch.setattr(event, "time_tracker_timestamp", clock)
+        yield clock
+
+
+@pytest.fixture
+async def demand_entry(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    entry: CountisConfigEntry,
+    meter: Meter,
+) -> CountisConfigEntry:
+    """Return the entry of a bus whose meter has the entities of the demand."""
+    set_load(meter, 3000)
+    await enable(hass, entry, *SENSORS, "demand_period")
+    return entry
+
+
+def set_load(meter: Meter, watts: float) -> None:
+    """Let the meter measure this power."""
+    meter.load = Constant(Phase(watts), Phase(0), Phase(0))
+
+
+async def sleep_until(hass: HomeAssistant, clock: SetClock, at: str) -> None:
+    """Wait until the next time at which the local clock shows `at`."""
+    local = dt_util.as_local(clock.utcnow())
+    hour, minute, second = map(int, at.split(":"))
+    target = local.replace(hour=hour, minute=minute, second=second, microsecond=0)
+    if target < local:
+        target += timedelta(days=1)
+    await asyncio.sleep((target - local).total_seconds())
+    await hass.async_block_till_done()
+
+
+def watts(hass: HomeAssistant, key: str) -> float:
+    """Return the state of a sensor in W."""
+    return float(state(hass, key))
+
+
+async def test_demand_follows_the_periods_of_the_clock(
+    hass: HomeAssistant,
+    demand_entry: CountisConfigEntry,
+    clock: SetClock,
+    meter: Meter,
+) -> None:
+    await sleep_until(hass, clock, "11:59:30")
+    assert [state(hass, key) for key in SENSORS] == [STATE_UNKNOWN] * 4
+    await sleep_until(hass, clock, "12:05:00")
+    assert watts(hass, "demand") == pytest.approx(1000, abs=50)
+    assert watts(hass, "demand_forecast") == pytest.approx(3000, abs=100)
+    set_load(meter, 9000)
+    await sleep_until(hass, clock, "12:10:00")
+    assert watts(hass, "demand") == pytest.approx(4000, abs=80)
+    assert watts(hass, "demand_forecast") == pytest.approx(7000, abs=150)
+    await sleep_until(hass, clock, "12:15:12")
+    assert watts(hass, "demand") == pytest.approx(100, abs=100)
+    assert watts(hass, "demand_forecast") == pytest.approx(9000, abs=200)
+    assert watts(hass, "peak_demand_this_month") == pytest.approx(7000, abs=40)
+    set_load(meter, 1000)
+    await sleep_until(hass, clock, "12:45:10")
+    assert watts(hass, "peak_demand_this_month") == pytest.approx(7000, abs=40)
+    peak = hass.states.get(entity_id(hass, "peak_demand_this_month"))
+    assert peak is not None
+    assert peak.attributes["period_begin"] == START.replace(hour=12, minute=0)
+    assert peak.attributes["period_end"] == START.replace(hour=12, minute=15)
+    assert state(hass, "peak_demand_last_month") == STATE_UNKNOWN
+
+
+@pytest.mark.parametrize("start", [START.replace(month=6, day=30, hour=23, minute=28)])
+async def test_highest_demand_becomes_that_of_the_last_month_at_midnight(
+    hass: HomeAssistant,
+    demand_entry: CountisConfigEntry,
+    clock: SetClock,
+    meter: Meter,
+    line: Line,
+) -> None:
+    await sleep_until(hass, clock, "23:59:50")
+    assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
+    # The meter is offline at midnight.
+    line.fault = lambda: LOST
+    await asyncio.sleep(15)
+    await hass.async_block_till_done()
+    assert state(hass, "demand") == STATE_UNAVAILABLE
+    assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
+    assert watts(hass, "peak_demand_last_month") == pytest.approx(3000, abs=40)
+    line.fault = Fault
+    set_load(meter, 1000)
+    await sleep_until(hass, clock, "00:31:00")
+    assert watts(hass, "peak_demand_this_month") == pytest.approx(1000, abs=40)
+    assert watts(hass, "peak_demand_last_month") == pytest.approx(3000, abs=40)
+
+
+async def restart(hass: HomeAssistant, entry: CountisConfigEntry, pause: float) -> None:
+    """Unload the bus, and set it up after a pause in s."""
+    await hass.config_entries.async_unload(entry.entry_id)
+    await asyncio.sleep(pause)
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until_read(hass, entry)
+
+
+async def test_restart_within_a_period_continues_it(
+    hass: HomeAssistant,
+    demand_entry: CountisConfigEntry,
+    clock: SetClock,
+    meter: Meter,
+) -> None:
+    await sleep_until(hass, clock, "12:05:00")
+    set_load(meter, 6000)
+    await restart(hass, demand_entry, 120)
+    assert state(hass, "demand_forecast") == STATE_UNKNOWN
+    set_load(meter, 3000)
+    await sleep_until(hass, clock, "12:08:30")
+    assert watts(hass, "demand") == pytest.approx(2100, abs=100)
+    await sleep_until(hass, clock, "12:15:10")
+    assert watts(hass, "peak_demand_this_month") == pytest.approx(3400, abs=100)
+
+
+async def test_energy_of_a_long_pause_is_in_no_peak(
+    hass: HomeAssistant,
+    demand_entry: CountisConfigEntry,
+    clock: SetClock,
+    meter: Meter,
+) -> None:
+    await sleep_until(hass, clock, "12:15:10")
+    set_load(meter, 9000)
+    await restart(hass, demand_entry, 3600)
+    set_load(meter, 1000)
+    await asyncio.sleep(60)
+    assert state(hass, "demand") == STATE_UNKNOWN
+    await sleep_until(hass, clock, "13:45:10")
+    assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
+
+
+async def test_meter_that_was_offline_at_the_end_of_a_period_has_no_peak(
+    hass: HomeAssistant,
+    demand_entry: CountisConfigEntry,
+    clock: SetClock,
+    line: Line,
+) -> None:
+    await sleep_until(hass, clock, "12:14:30")
+    line.fault = lambda: LOST
+    await asyncio.sleep(90)
+    await hass.async_block_till_done()
+    assert state(hass, "demand") == STATE_UNAVAILABLE
+    assert state(hass, "demand_forecast") == STATE_UNAVAILABLE
+    line.fault = Fault
+    await sleep_until(hass, clock, "12:20:00")
+    assert state(hass, "demand") == STATE_UNKNOWN
+    await sleep_until(hass, clock, "12:30:10")
+    assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
+    await sleep_until(hass, clock, "12:45:10")
+    assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
+
+
+async def test_period_in_which_the_counter_jumped_is_no_peak(
+    hass: HomeAssistant,
+    demand_entry: CountisConfigEntry,
+    clock: SetClock,
+    meter: Meter,
+) -> None:
+    await sleep_until(hass, clock, "12:05:00")
+    meter.counters.consumed += 500_000
+    await sleep_until(hass, clock, "12:15:10")
+    assert float(state(hass, "energy_consumed")) > 1700
+    assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
+    await sleep_until(hass, clock, "12:30:10")
+    assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
+
+
+async def select_period(hass: HomeAssistant, minutes: int) -> None:
+    """Select the length of the periods."""
+    await hass.services.async_call(
+        "select",
+        "select_option",
+        {"entity_id": entity_id(hass, "demand_period"), "option": str(minutes)},
+        blocking=True,
+    )
+
+
+async def test_selected_period_applies_at_once_and_after_a_restart(
+    hass: HomeAssistant,
+    demand_entry: CountisConfigEntry,
+    clock: SetClock,
+) -> None:
+    assert state(hass, "demand_period") == "15"
+    await sleep_until(hass, clock, "12:16:00")
+    assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
+    await select_period(hass, 5)
+    assert state(hass, "demand_period") == "5"
+    assert state(hass, "demand") == STATE_UNKNOWN
+    assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
+    await restart(hass, demand_entry, 1)
+    assert state(hass, "demand_period") == "5"
+    await sleep_until(hass, clock, "12:25:10")
+    peak = hass.states.get(entity_id(hass, "peak_demand_this_month"))
+    assert peak is not None
+    assert float(peak.state) == pytest.approx(3000, abs=120)
+    assert peak.attributes["period_begin"] == START.replace(hour=12, minute=20)
+    await select_period(hass, 15)
+    assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
+
+
+async def test_period_can_be_selected_while_the_meter_is_offline(
+    hass: HomeAssistant, demand_entry: CountisConfigEntry, line: Line
+) -> None:
+    line.fault = lambda: LOST
+    await asyncio.sleep(60)
+    assert state(hass, "energy_consumed") != STATE_UNAVAILABLE
+    await select_period(hass, 30)
+    assert state(hass, "demand_period") == "30"
+
+
+async def test_demand_reads_the_counter_without_other_entities(
+    hass: HomeAssistant,
+    demand_entry: CountisConfigEntry,
+    entity_registry: er.EntityRegistry,
+    line: Line,
+) -> None:
+    kept = {f"{SERIAL}_{key}" for key in SENSORS}
+    for each in er.async_entries_for_config_entry(
+        entity_registry, demand_entry.entry_id
+    ):
+        if each.unique_id not in kept:
+            entity_registry.async_update_entity(
+                each.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+            )
+    # Home Assistant reloads the entry 30 s after an entity was disabled.
+    await asyncio.sleep(60)
+    line.requests.clear()
+    await asyncio.sleep(60)
+    counters = [read for read in reads(line.requests) if read == (50946, 18)]
+    assert len(counters) in (12, 13)
+    assert len(line.requests) == len(counters)
+
+
+async def test_demand_is_disabled_by_default_and_not_stored(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    entry: CountisConfigEntry,
+    entity_registry: er.EntityRegistry,
+) -> None:
+    for key in (*SENSORS, "demand_period"):
+        registered = entity_registry.async_get(entity_id(hass, key))
+        assert registered is not None
+        assert registered.disabled_by is er.RegistryEntryDisabler.INTEGRATION
+    await asyncio.sleep(1000)
+    await hass.config_entries.async_unload(entry.entry_id)
+    assert not [key for key in hass_storage if key.endswith(".demand")]
+
+
+async def test_demand_is_not_calculated_after_its_sensors_are_disabled(
+    hass: HomeAssistant,
+    demand_entry: CountisConfigEntry,
+    entity_registry: er.EntityRegistry,
+    clock: SetClock,
+) -> None:
+    for key in SENSORS:
+        entity_registry.async_update_entity(
+            entity_id(hass, key), disabled_by=er.RegistryEntryDisabler.USER
+        )
+    await hass.async_block_till_done()
+    await sleep_until(hass, clock, "12:31:00")
+    demand = coordinator_of(demand_entry).demand.demand
+    assert demand.highest(clock()) is None
+
+
+async def test_meter_without_high_resolution_has_no_demand(
+    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
+) -> None:
+    meter.refused_blocks = {50944}
+    await add_meter()
+    registry = er.async_get(hass)
+    found = {each.unique_id for each in registry.entities.values()}
+    assert f"{SERIAL}_energy_consumed" in found
+    assert not {f"{SERIAL}_{key}" for key in (*SENSORS, "demand_period")} & found
+
+
+def stored_key(entry: CountisConfigEntry) -> str:
+    """Return the key of the stored demand of the meter."""
+    return f"{DOMAIN}.{subentry_of(entry).subentry_id}.demand"
+
+
+async def test_begin_of_a_period_is_stored_at_once(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    demand_entry: CountisConfigEntry,
+    clock: SetClock,
+) -> None:
+    await sleep_until(hass, clock, "12:00:20")
+    stored = hass_storage[stored_key(demand_entry)]["data"]
+    assert stored["serial_number"] == SERIAL
+    begin = START.replace(hour=12, minute=0).timestamp()
+    assert stored["demand"]["period"]["begin"] == begin
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_warned"),
+    [
+        ({"serial_number": "another"}, False),
+        ({"demand": {"minutes": 7}}, True),
+        ({"demand": None}, True),
+    ],
+)
+async def test_stored_demand_that_is_not_valid_is_not_used(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    demand_entry: CountisConfigEntry,
+    clock: SetClock,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    *,
+    is_warned: bool,
+) -> None:
+    await sleep_until(hass, clock, "12:16:00")
+    await hass.config_entries.async_unload(demand_entry.entry_id)
+    hass_storage[stored_key(demand_entry)]["data"] |= changes
+    await hass.config_entries.async_setup(demand_entry.entry_id)
+    await until_read(hass, demand_entry)
+    assert demand_entry.state is ConfigEntryState.LOADED
+    assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
+    assert ("stored demand is" in caplog.text) == is_warned
+
+
+async def test_stored_demand_without_a_serial_number_is_not_used(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    demand_entry: CountisConfigEntry,
+    clock: SetClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await sleep_until(hass, clock, "12:16:00")
+    await hass.config_entries.async_unload(demand_entry.entry_id)
+    del hass_storage[stored_key(demand_entry)]["data"]["serial_number"]
+    await hass.config_entries.async_setup(demand_entry.entry_id)
+    assert "the stored demand is not used" in caplog.text
+
+
+@pytest.mark.parametrize("removed", ["bus", "meter"])
+async def test_stored_demand_is_deleted_with_the_meter(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    demand_entry: CountisConfigEntry,
+    clock: SetClock,
+    removed: str,
+) -> None:
+    await sleep_until(hass, clock, "12:00:20")
+    key = stored_key(demand_entry)
+    assert key in hass_storage
+    if removed == "bus":
+        await hass.config_entries.async_remove(demand_entry.entry_id)
+    else:
+        subentry = subentry_of(demand_entry)
+        hass.config_entries.async_remove_subentry(demand_entry, subentry.subentry_id)
+    await hass.async_block_till_done()
+    assert key not in hass_storage
