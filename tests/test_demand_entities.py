@@ -131,6 +131,10 @@ async def test_demand_follows_the_periods_of_the_clock(
     await sleep_until(hass, clock, "12:05:00")
     assert watts(hass, "demand") == pytest.approx(1000, abs=50)
     assert watts(hass, "demand_forecast") == pytest.approx(3000, abs=100)
+    forecast = hass.states.get(entity_id(hass, "demand_forecast"))
+    assert forecast is not None
+    assert forecast.attributes["period_begin"] == START.replace(hour=12, minute=0)
+    assert forecast.attributes["period_end"] == START.replace(hour=12, minute=15)
     set_load(meter, 9000)
     await sleep_until(hass, clock, "12:10:00")
     assert watts(hass, "demand") == pytest.approx(4000, abs=80)

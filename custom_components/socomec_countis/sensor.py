@@ -314,6 +314,19 @@ class CountisDemand(CountisSensor):
         shown = self.shown
         return shown.watts if isinstance(shown, Peak) else shown
 
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, datetime] | None:
+        """Return the period to which the demand belongs, None without a demand."""
+        demand, shown = self.coordinator.demand.demand, self.shown
+        begin = shown.begin if isinstance(shown, Peak) else demand.begin
+        if shown is None or begin is None:
+            return None
+        return {
+            "period_begin": local_time_of(begin),
+            "period_end": local_time_of(begin + 60 * demand.minutes),
+        }
+
 
 class CountisPeakDemand(CountisDemand):
     """The highest demand of a month."""
@@ -336,17 +349,6 @@ class CountisPeakDemand(CountisDemand):
     def is_known(self) -> bool:
         """Return True, because the value is kept while the meter is offline."""
         return True
-
-    @property
-    @override
-    def extra_state_attributes(self) -> dict[str, datetime] | None:
-        """Return the period of the highest demand, None without one."""
-        if not isinstance(peak := self.shown, Peak):
-            return None
-        return {
-            "period_begin": local_time_of(peak.begin),
-            "period_end": local_time_of(peak.end),
-        }
 
 
 async_setup_entry = combined_setup(

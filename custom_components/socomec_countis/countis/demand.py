@@ -45,11 +45,6 @@ class Peak:
     """The begin of its period, in s since 1970."""
     watts: float
 
-    @property
-    def end(self) -> float:
-        """Return the end of its period, in s since 1970."""
-        return self.begin + 60 * self.minutes
-
 
 @dataclass(frozen=True)
 class _Counter:
@@ -195,6 +190,11 @@ class Demand:
     def minutes(self, minutes: int) -> None:
         if minutes != self._minutes:
             self._minutes, self._period = minutes, None
+
+    @property
+    def begin(self) -> float | None:
+        """Return the begin of the running period in s since 1970, None if unknown."""
+        return None if self._period is None else self._period.begin
 
     def watts(self, at: float) -> float | None:
         """Return the energy of the running period divided by its whole length, in W.
