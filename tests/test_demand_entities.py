@@ -2,22 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime, timedelta
-import time
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from custom_components.socomec_countis.const import DOMAIN
-from custom_components.socomec_countis.countis import poller
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers import event
-from homeassistant.util import dt as dt_util
-from simulator import LOST, Constant, Fault, Line, Meter, Phase
+from simulator import LOST, Fault, Line, Meter
 
 from .common import (
     SERIAL,
@@ -29,26 +25,22 @@ from .common import (
     subentry_of,
     until_read,
 )
-from .test_sensor import enable
-
-SENSORS = (
-    "demand",
-    "demand_forecast",
-    "peak_demand_this_month",
-    "peak_demand_last_month",
+from .demand_hours import (
+    SENSORS,
+    START,
+    RunningClock,
+    poll_slowly,
+    running_clock,
+    set_load,
+    sleep_until,
+    watts,
 )
-# The time zone of the tests is US/Pacific.
-START = datetime(2026, 6, 10, 11, 58, tzinfo=dt_util.get_time_zone("US/Pacific"))
+from .test_sensor import enable
 
 
 @pytest.fixture(autouse=True)
-def slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll each meter every 5 s, because the tests take hours of virtual time."""
-    intervals = {
-        name: each._replace(period=max(each.period, 5))
-        for name, each in poller.INTERVALS.items()
-    }
-    monkeypatch.setattr(poller, "INTERVALS", intervals)
+def _slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    poll_slowly(monkeypatch)
 
 
 @pytest.fixture
@@ -57,32 +49,10 @@ def start() -> datetime:
     return START
 
 
-class SetClock:
-    """A clock that runs with the loop, and can be set."""
-
-    def __init__(self, start: datetime) -> None:
-        """Start at this time."""
-        self.loop = asyncio.get_running_loop()
-        self.offset = start.timestamp() - self.loop.time()
-
-    def __call__(self) -> float:
-        """Return the time in s since 1970."""
-        return self.loop.time() + self.offset
-
-    def utcnow(self) -> datetime:
-        """Return the time in UTC."""
-        return datetime.fromtimestamp(self(), UTC)
-
-
 @pytest.fixture
-async def clock(start: datetime) -> AsyncGenerator[SetClock]:
+async def clock(start: datetime) -> AsyncGenerator[RunningClock]:
     """Let the clocks of Home Assistant and of the meter begin at a given time."""
-    clock = SetClock(start)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(time, "time", clock)
-        monkeypatch.setattr(dt_util, "utcnow", clock.utcnow)
-        monkeypatch.setattr(event, "time_tracker_utcnow", clock.utcnow)
-        monkeypatch.setattr(event, "time_tracker_timestamp", clock)
+    with running_clock(start) as clock:
         yield clock
 
 
@@ -99,31 +69,10 @@ async def demand_entry(
     return entry
 
 
-def set_load(meter: Meter, watts: float) -> None:
-    """Let the meter measure this power."""
-    meter.load = Constant(Phase(watts), Phase(0), Phase(0))
-
-
-async def sleep_until(hass: HomeAssistant, clock: SetClock, at: str) -> None:
-    """Wait until the next time at which the local clock shows `at`."""
-    local = dt_util.as_local(clock.utcnow())
-    hour, minute, second = map(int, at.split(":"))
-    target = local.replace(hour=hour, minute=minute, second=second, microsecond=0)
-    if target < local:
-        target += timedelta(days=1)
-    await asyncio.sleep((target - local).total_seconds())
-    await hass.async_block_till_done()
-
-
-def watts(hass: HomeAssistant, key: str) -> float:
-    """Return the state of a sensor in W."""
-    return float(state(hass, key))
-
-
 async def test_demand_follows_the_periods_of_the_clock(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
-    clock: SetClock,
+    clock: RunningClock,
     meter: Meter,
 ) -> None:
     await sleep_until(hass, clock, "11:59:30")
@@ -157,7 +106,7 @@ async def test_demand_follows_the_periods_of_the_clock(
 async def test_highest_demand_becomes_that_of_the_last_month_at_midnight(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
-    clock: SetClock,
+    clock: RunningClock,
     meter: Meter,
     line: Line,
 ) -> None:
@@ -188,7 +137,7 @@ async def restart(hass: HomeAssistant, entry: CountisConfigEntry, pause: float) 
 async def test_restart_within_a_period_continues_it(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
-    clock: SetClock,
+    clock: RunningClock,
     meter: Meter,
 ) -> None:
     await sleep_until(hass, clock, "12:05:00")
@@ -205,7 +154,7 @@ async def test_restart_within_a_period_continues_it(
 async def test_energy_of_a_long_pause_is_in_no_peak(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
-    clock: SetClock,
+    clock: RunningClock,
     meter: Meter,
 ) -> None:
     await sleep_until(hass, clock, "12:15:10")
@@ -221,7 +170,7 @@ async def test_energy_of_a_long_pause_is_in_no_peak(
 async def test_meter_that_was_offline_at_the_end_of_a_period_has_no_peak(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
-    clock: SetClock,
+    clock: RunningClock,
     line: Line,
 ) -> None:
     await sleep_until(hass, clock, "12:14:30")
@@ -242,7 +191,7 @@ async def test_meter_that_was_offline_at_the_end_of_a_period_has_no_peak(
 async def test_period_in_which_the_counter_jumped_is_no_peak(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
-    clock: SetClock,
+    clock: RunningClock,
     meter: Meter,
 ) -> None:
     await sleep_until(hass, clock, "12:05:00")
@@ -267,7 +216,7 @@ async def select_period(hass: HomeAssistant, minutes: int) -> None:
 async def test_selected_period_applies_at_once_and_after_a_restart(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
-    clock: SetClock,
+    clock: RunningClock,
 ) -> None:
     assert state(hass, "demand_period") == "15"
     await sleep_until(hass, clock, "12:16:00")
@@ -339,7 +288,7 @@ async def test_demand_is_not_calculated_after_its_sensors_are_disabled(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
     entity_registry: er.EntityRegistry,
-    clock: SetClock,
+    clock: RunningClock,
 ) -> None:
     for key in SENSORS:
         entity_registry.async_update_entity(
@@ -371,7 +320,7 @@ async def test_begin_of_a_period_is_stored_at_once(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     demand_entry: CountisConfigEntry,
-    clock: SetClock,
+    clock: RunningClock,
 ) -> None:
     await sleep_until(hass, clock, "12:00:20")
     stored = hass_storage[stored_key(demand_entry)]["data"]
@@ -392,7 +341,7 @@ async def test_stored_demand_that_is_not_valid_is_not_used(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     demand_entry: CountisConfigEntry,
-    clock: SetClock,
+    clock: RunningClock,
     caplog: pytest.LogCaptureFixture,
     changes: dict[str, Any],
     *,
@@ -412,7 +361,7 @@ async def test_stored_demand_without_a_serial_number_is_not_used(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     demand_entry: CountisConfigEntry,
-    clock: SetClock,
+    clock: RunningClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     await sleep_until(hass, clock, "12:16:00")
@@ -427,7 +376,7 @@ async def test_stored_demand_is_deleted_with_the_meter(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     demand_entry: CountisConfigEntry,
-    clock: SetClock,
+    clock: RunningClock,
     removed: str,
 ) -> None:
     await sleep_until(hass, clock, "12:00:20")

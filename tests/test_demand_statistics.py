@@ -1,0 +1,81 @@
+"""The demand in the statistics of the recorder."""
+
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+
+import pytest
+from pytest_homeassistant_custom_component.components.recorder.common import (
+    async_wait_recording_done,
+    do_adhoc_statistics,
+    get_start_time,
+)
+
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.components.recorder.statistics import statistics_during_period
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.recorder import get_instance
+from simulator import Meter
+
+from .common import entity_id, state
+from .demand_hours import (
+    SENSORS,
+    START,
+    RunningClock,
+    poll_slowly,
+    running_clock,
+    set_load,
+    sleep_until,
+)
+from .test_sensor import enable
+
+# W; the demand of the quarter-hours from 12:00.
+DEMANDS = {"12:15": 3000, "12:30": 9000, "12:45": 0, "13:00": 500}
+
+
+@pytest.fixture(autouse=True)
+def _custom_integrations(
+    recorder_mock: object, enable_custom_integrations: None
+) -> None:
+    """Set up the recorder before Home Assistant."""
+
+
+@pytest.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[RunningClock]:
+    """Let the clocks of Home Assistant and of the meter begin at noon."""
+    poll_slowly(monkeypatch)
+    with running_clock(START) as clock:
+        yield clock
+
+
+async def test_highest_value_of_the_statistics_is_the_demand(
+    hass: HomeAssistant, clock: RunningClock, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await enable(hass, entry, *SENSORS)
+    await sleep_until(hass, clock, "12:00:01")
+    for end, watts in DEMANDS.items():
+        set_load(meter, watts)
+        await sleep_until(hass, clock, f"{end}:01")
+    await async_wait_recording_done(hass)
+    begin = clock.utcnow().replace(minute=0, second=0, microsecond=0)
+    begin -= timedelta(hours=1)
+    for minutes in range(0, 60, 5):
+        start = get_start_time(begin + timedelta(minutes=minutes + 5))
+        do_adhoc_statistics(hass, start=start)
+    await async_wait_recording_done(hass)
+    demand = entity_id(hass, "demand")
+    rows = await get_instance(hass).async_add_executor_job(
+        statistics_during_period,
+        hass,
+        begin,
+        begin + timedelta(hours=1),
+        {demand},
+        "5minute",
+        None,
+        {"max"},
+    )
+    highest = [row["max"] or 0 for row in rows[demand]]
+    by_quarter = [max(highest[index : index + 3]) for index in range(0, 12, 3)]
+    # The last value of a period is up to 10 s older than its end, and the load changes
+    # after the first reading of the next one.
+    assert by_quarter == pytest.approx(list(DEMANDS.values()), abs=200)
+    assert float(state(hass, "peak_demand_this_month")) == pytest.approx(9000, abs=60)
