@@ -17,6 +17,7 @@ from custom_components.socomec_countis.countis.demand import (
     PERIODS,
     Demand,
     Peak,
+    PowerIntegral,
 )
 from custom_components.socomec_countis.countis.plausibility import Moment
 
@@ -164,6 +165,8 @@ def test_reading_that_is_not_later_is_ignored() -> None:
     at = Moment(watched.wall - 5, watched.monotonic - 5)
     assert not watched.demand.add(at, watched.counter - 0.05)
     assert not watched.demand.add(Moment(watched.wall + 5), watched.counter + 5)
+    at = Moment(watched.wall, watched.monotonic)
+    assert not watched.demand.add(at, watched.counter + 0.05)
     assert watched.watts == before
 
 
@@ -253,6 +256,14 @@ def test_forecast_after_a_long_pause_ignores_the_power_before() -> None:
     assert watched.forecast is None
     watched.pass_time(60, watts=0)
     assert watched.forecast == pytest.approx(600, abs=40)
+
+
+def test_forecast_is_known_again_after_a_short_restart() -> None:
+    watched = Watched(NOON - 60)
+    watched.pass_time(60 + 300, watts=3000)
+    watched.restart()
+    watched.pass_time(70, watts=3000, every=10)
+    assert watched.forecast == pytest.approx(3000, rel=0.05)
 
 
 # -- periods that are not complete ---------------------------------------------------
@@ -501,6 +512,42 @@ def test_invalid_stored_demand_is_not_used(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "The stored demand is invalid and not used" in caplog.text
+
+
+# -- the integral of the power ------------------------------------------------------
+
+
+def test_integral_of_the_power_is_the_consumed_energy() -> None:
+    integral = PowerIntegral()
+    assert not integral.add(100, 9000)
+    for at in range(101, 3701):
+        assert integral.add(at, 3600)
+    assert integral.kilowatt_hours == pytest.approx(3.6, abs=0.001)
+
+
+def test_produced_power_consumes_no_energy() -> None:
+    integral = PowerIntegral()
+    for at in range(0, 3600, 10):
+        integral.add(at, -3600)
+    assert integral.kilowatt_hours == 0
+
+
+def test_integral_uses_the_mean_of_two_readings() -> None:
+    integral = PowerIntegral()
+    integral.add(0, 3600)
+    integral.add(10, 7200)
+    integral.add(20, -7200)
+    assert integral.kilowatt_hours == pytest.approx((54_000 + 36_000) / 3_600_000)
+
+
+@pytest.mark.parametrize(("pause", "is_known"), [(10, True), (10.1, False)])
+def test_energy_of_a_pause_is_known_if_the_pause_is_short(
+    pause: float, *, is_known: bool
+) -> None:
+    integral = PowerIntegral()
+    integral.add(0, 3600)
+    assert integral.add(pause, 3600) is is_known
+    assert (integral.kilowatt_hours > 0) is is_known
 
 
 # -- any course of events ----------------------------------------------------------

@@ -218,7 +218,10 @@ async def test_selected_period_applies_at_once_and_after_a_restart(
     demand_entry: CountisConfigEntry,
     clock: RunningClock,
 ) -> None:
-    assert state(hass, "demand_period") == "15"
+    period = hass.states.get(entity_id(hass, "demand_period"))
+    assert period is not None
+    assert period.state == "15"
+    assert period.attributes["options"] == ["5", "10", "15", "30", "60"]
     await sleep_until(hass, clock, "12:16:00")
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
     await select_period(hass, 5)
@@ -300,15 +303,103 @@ async def test_demand_is_not_calculated_after_its_sensors_are_disabled(
     assert demand.highest(clock()) is None
 
 
-async def test_meter_without_high_resolution_has_no_demand(
-    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
+async def test_meter_without_high_resolution_integrates_its_power(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    meter: Meter,
+    add_meter: AddMeter,
+    clock: RunningClock,
+    line: Line,
 ) -> None:
     meter.refused_blocks = {50944}
+    set_load(meter, 3000)
     await add_meter()
-    registry = er.async_get(hass)
-    found = {each.unique_id for each in registry.entities.values()}
-    assert f"{SERIAL}_energy_consumed" in found
-    assert not {f"{SERIAL}_{key}" for key in (*SENSORS, "demand_period")} & found
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    await enable(hass, entry, *SENSORS)
+    await sleep_until(hass, clock, "12:05:00")
+    assert watts(hass, "demand") == pytest.approx(1000, abs=40)
+    assert watts(hass, "demand_forecast") == pytest.approx(3000, abs=40)
+    set_load(meter, -3000)
+    await sleep_until(hass, clock, "12:10:00")
+    set_load(meter, 1000)
+    await sleep_until(hass, clock, "12:15:12")
+    expected = pytest.approx((3000 + 1000) / 3, abs=40)
+    assert watts(hass, "peak_demand_this_month") == expected
+    # The energy of a pause is not known, so the period is no peak.
+    set_load(meter, 9000)
+    line.fault = lambda: LOST
+    await asyncio.sleep(30)
+    line.fault = Fault
+    await asyncio.sleep(60)
+    await hass.async_block_till_done()
+    assert state(hass, "demand") == STATE_UNKNOWN
+    await restart(hass, entry, 1)
+    set_load(meter, 500)
+    await sleep_until(hass, clock, "12:45:12")
+    assert watts(hass, "peak_demand_this_month") == expected
+
+
+async def test_period_in_which_the_resolution_changes_is_no_peak(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    meter: Meter,
+    add_meter: AddMeter,
+    clock: RunningClock,
+) -> None:
+    meter.refused_blocks = {50944}
+    set_load(meter, 3000)
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    await enable(hass, entry, *SENSORS)
+    await sleep_until(hass, clock, "12:05:00")
+    assert watts(hass, "demand") == pytest.approx(1000, abs=40)
+    subentry = subentry_of(entry)
+    meter.refused_blocks = set()
+    profile = {**subentry.data["profile"]}
+    profile["blocks"] = {**profile["blocks"], "energies": "Energies"}
+    hass.config_entries.async_update_subentry(
+        entry, subentry, data={**subentry.data, "profile": profile}
+    )
+    await restart(hass, entry, 1)
+    await asyncio.sleep(60)
+    assert state(hass, "demand") == STATE_UNKNOWN
+    await sleep_until(hass, clock, "12:30:12")
+    assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=60)
+
+
+async def test_demand_is_unknown_while_the_counter_is_not_available(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    demand_entry: CountisConfigEntry,
+    clock: RunningClock,
+    meter: Meter,
+) -> None:
+    await hass.config_entries.async_unload(demand_entry.entry_id)
+    del hass_storage[f"{DOMAIN}.{subentry_of(demand_entry).subentry_id}"]
+    meter.override = {50946: 0xFFFF, 50947: 0xFFFF}
+    await hass.config_entries.async_setup(demand_entry.entry_id)
+    await sleep_until(hass, clock, "12:16:00")
+    assert state(hass, "power") == "3000"
+    assert state(hass, "demand") == STATE_UNKNOWN
+
+
+async def test_power_that_is_not_available_is_not_integrated(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    meter: Meter,
+    add_meter: AddMeter,
+    clock: RunningClock,
+) -> None:
+    meter.refused_blocks = {50944}
+    set_load(meter, 3000)
+    await add_meter()
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    await enable(hass, entry, *SENSORS)
+    await sleep_until(hass, clock, "12:05:00")
+    meter.override = {50536: 0x7FFF, 50537: 0xFFFF}
+    await asyncio.sleep(60)
+    assert state(hass, "power") == STATE_UNKNOWN
+    assert state(hass, "demand") == STATE_UNKNOWN
 
 
 def stored_key(entry: CountisConfigEntry) -> str:

@@ -11,15 +11,18 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 
 from .const import CONF_SERIAL_NUMBER, DOMAIN
-from .countis import BLOCK_OF, Meter, Reading
-from .countis.demand import Demand
+from .countis import BLOCK_OF, Meter, Profile, Reading
+from .countis.demand import Demand, PowerIntegral
+from .countis.plausibility import Moment
 
 _LOGGER = logging.getLogger(__name__)
 
 type StoredDemand = dict[str, Any]
-"""The serial number of the meter, and the content of `Demand.as_dict` as "demand"."""
+"""The serial number of the meter, the content of `Demand.as_dict` as "demand", and the
+quantity from which it was calculated as "quantity"."""
 
 COUNTER = "energy_consumed"
+POWER = "power"
 
 # s between two saves within a period, to write less to the disk. A restart within a
 # period needs only the counter at its begin, which is saved at once.
@@ -40,34 +43,47 @@ def local_time_of(at: float) -> datetime:
     return dt_util.as_local(dt_util.utc_from_timestamp(at))
 
 
+def demand_quantity(profile: Profile) -> str:
+    """Return the quantity from which the demand of a meter is calculated."""
+    return COUNTER if profile.counts_in_high_resolution else POWER
+
+
 async def async_load_demand(
     hass: HomeAssistant, subentry: ConfigSubentry
 ) -> MeterDemand:
     """Return the demand of a meter, with the stored content if it is of this meter."""
-    demand = Demand(local_time_of)
     store = demand_store(hass, subentry.subentry_id)
-    serial_number = subentry.data[CONF_SERIAL_NUMBER]
+    demand = MeterDemand(store, subentry.data[CONF_SERIAL_NUMBER])
     try:
-        stored: Any = await store.async_load()
-        if stored and stored[CONF_SERIAL_NUMBER] == serial_number:
-            demand.restore(stored["demand"])
+        if stored := await store.async_load():
+            demand.restore(stored)
     except (HomeAssistantError, LookupError, TypeError) as err:
         _LOGGER.warning("%s: the stored demand is not used: %r", subentry.title, err)
-    return MeterDemand(store, demand, serial_number)
+    return demand
 
 
 class MeterDemand:
     """The demand of one meter, calculated while an enabled entity shows it."""
 
-    def __init__(
-        self, store: Store[StoredDemand], demand: Demand, serial_number: str | None
-    ) -> None:
+    def __init__(self, store: Store[StoredDemand], serial_number: str | None) -> None:
         """Initialize the demand, which no entity shows yet."""
-        self.demand = demand
+        self.demand = Demand(local_time_of)
         self._store = store
         self._serial_number = serial_number
+        self._quantity: str | None = None
+        """The quantity from which the demand was calculated last."""
+        self._integral = PowerIntegral()
         self._users = 0
         self._is_save_scheduled = False
+
+    def restore(self, stored: StoredDemand) -> None:
+        """Continue with stored content, if it is of this meter.
+
+        Raises `LookupError` or `TypeError` for content of another shape.
+        """
+        if stored[CONF_SERIAL_NUMBER] == self._serial_number:
+            self._quantity = stored["quantity"]
+            self.demand.restore(stored["demand"])
 
     @callback
     def use(self) -> CALLBACK_TYPE:
@@ -82,13 +98,37 @@ class MeterDemand:
 
     @callback
     def take(self, meter: Meter, reading: Reading) -> None:
-        """Add the accepted counter of a reading, if the reading contains it."""
-        accepted = meter.counters.accepted.get(COUNTER)
-        if not self._users or reading.block != BLOCK_OF[COUNTER] or accepted is None:
+        """Add the energy of a reading, if the reading contains it.
+
+        The energy is the accepted counter in high resolution, or the integral of the
+        power if the meter does not support this counter.
+        """
+        if not self._users:
             return
-        if any(each.counter == COUNTER for each in reading.corrections):
+        quantity = demand_quantity(meter.profile)
+        if quantity != self._quantity:
+            # The integral of the power does not continue the counter.
             self.demand.interrupt()
-        if self.demand.add(accepted.at, accepted.value):
+            self._quantity = quantity
+        if quantity == POWER:
+            self._take_power(meter, reading)
+        elif reading.block == BLOCK_OF[COUNTER]:
+            if any(each.counter == COUNTER for each in reading.corrections):
+                self.demand.interrupt()
+            if accepted := meter.counters.accepted.get(COUNTER):
+                self._add(accepted.at, accepted.value)
+
+    def _take_power(self, meter: Meter, reading: Reading) -> None:
+        if (watts := reading.values.get(POWER)) is None:
+            return
+        if not self._integral.add(reading.requested_at, watts):
+            self.demand.interrupt()
+        now = meter.now()
+        wall = now.wall - (now.monotonic - reading.requested_at)
+        self._add(Moment(wall, reading.requested_at), self._integral.kilowatt_hours)
+
+    def _add(self, at: Moment, kilowatt_hours: float) -> None:
+        if self.demand.add(at, kilowatt_hours):
             self._schedule_save(SAVE_BEGIN_SECONDS)
         elif not self._is_save_scheduled:
             self._schedule_save(SAVE_SECONDS)
@@ -113,6 +153,7 @@ class MeterDemand:
         self._is_save_scheduled = False
         return {
             CONF_SERIAL_NUMBER: self._serial_number,
+            "quantity": self._quantity,
             "demand": self.demand.as_dict(),
         }
 

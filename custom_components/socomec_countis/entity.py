@@ -32,9 +32,6 @@ class CountisEntityDescription(EntityDescription):
     By default, this is the quantity that the entity shows.
     """
 
-    needs_high_resolution: bool = False
-    """Whether the entity is created only if the total counters have steps of 10 Wh."""
-
 
 def device_info(coordinator: CountisCoordinator) -> DeviceInfo:
     """Return the device of a meter, as its profile describes it."""
@@ -67,10 +64,6 @@ def platform_setup[D: CountisEntityDescription](
             for description in descriptions
             if not quantities.isdisjoint(
                 description.needs or {description.quantity or description.key}
-            )
-            and (
-                profile.counts_in_high_resolution
-                or not description.needs_high_resolution
             )
         ]
 

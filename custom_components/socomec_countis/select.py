@@ -8,7 +8,7 @@ from homeassistant.const import EntityCategory
 
 from .countis import async_set_tariff, tariffs
 from .countis.demand import PERIODS
-from .demand import COUNTER
+from .demand import COUNTER, POWER
 from .entity import (
     CountisEntity,
     CountisEntityDescription,
@@ -23,8 +23,7 @@ DEMAND_PERIOD = CountisEntityDescription(
     key="demand_period",
     entity_category=EntityCategory.CONFIG,
     entity_registry_enabled_default=False,
-    needs={COUNTER},
-    needs_high_resolution=True,
+    needs={COUNTER, POWER},
 )
 
 

@@ -1,6 +1,6 @@
 """Sensors: the quantities of a meter, and its demand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 import math
@@ -23,7 +23,7 @@ from .coordinator import CountisCoordinator
 from .countis import PARTIAL_TARIFF_COUNTERS, TARIFF_COUNTERS
 from .countis.demand import Demand, Peak
 from .countis.registers import Energies, Measurements, Overflows, Periods, Tariffs
-from .demand import COUNTER, local_time_of
+from .demand import COUNTER, demand_quantity, local_time_of
 from .entity import (
     CountisEntity,
     CountisEntityDescription,
@@ -248,10 +248,9 @@ class CountisSensor(CountisEntity, SensorEntity):
 
 @dataclass(frozen=True, kw_only=True)
 class CountisDemandDescription(CountisSensorDescription):
-    """Describe a sensor of the demand, which is calculated from a counter."""
+    """Describe a sensor of the demand."""
 
-    quantity: str | None = COUNTER
-    needs_high_resolution: bool = True
+    needs: Collection[str] = (COUNTER, POWER.key)
     device_class: SensorDeviceClass | None = SensorDeviceClass.POWER
     native_unit_of_measurement: str | None = UnitOfPower.WATT
     suggested_display_precision: int = 0
@@ -288,6 +287,13 @@ class CountisDemand(CountisSensor):
     """The demand of the running period, or its forecast."""
 
     entity_description: CountisDemandDescription
+
+    def __init__(
+        self, coordinator: CountisCoordinator, description: CountisDemandDescription
+    ) -> None:
+        """Initialize the sensor; the poller reads the quantity that it needs."""
+        quantity = demand_quantity(coordinator.meter.profile)
+        super().__init__(coordinator, replace(description, quantity=quantity))
 
     @override
     async def async_added_to_hass(self) -> None:

@@ -5,12 +5,16 @@ accepted counter, so it agrees with the energy of the meter. The counter at the 
 a period is interpolated between the readings before and after it. If these readings are
 too far apart, or the clock was set between them, the energy of the period is unknown.
 Such a period is no peak.
+
+A counter in steps of 1 kWh is too coarse for a quarter-hour. The energy of such a meter
+is the integral of its measured power.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 import logging
+import math
 from typing import Any, Self
 
 from .plausibility import Moment
@@ -33,6 +37,10 @@ CLOCK_TOLERANCE = 2
 # s; the forecast uses the mean power of this time. Our choice: a shorter time would
 # follow each short load, and a longer time would delay the reaction to a new load.
 RECENT_SECONDS = 60
+
+# s; a longer pause between two readings of the power ends the integral. Our choice: a
+# measured value is shown for this time, and a new load in it is wrong by 5 s at most.
+LONGEST_POWER_PAUSE = 10
 
 
 @dataclass(frozen=True)
@@ -293,6 +301,32 @@ class Demand:
             self._minutes, self._last = minutes, last
             self._period, self._peaks = period, peaks
         return self
+
+
+class PowerIntegral:
+    """The consumed energy of a meter, as the integral of its measured power."""
+
+    def __init__(self) -> None:
+        """Initialize the integral without a reading."""
+        self.kilowatt_hours = 0.0
+        """The energy since the first reading."""
+        self._at = -math.inf
+        self._watts = 0.0
+
+    def add(self, at: float, watts: float) -> bool:
+        """Add a reading of the power in W. `at` is in s of the event loop's clock.
+
+        Return False if the energy before this reading is unknown. Produced power is
+        negative, and consumes no energy.
+        """
+        pause = at - self._at
+        watts = max(watts, 0)
+        mean = (self._watts + watts) / 2
+        self._at, self._watts = at, watts
+        if pause > LONGEST_POWER_PAUSE:
+            return False
+        self.kilowatt_hours += mean * pause / 3_600_000
+        return True
 
 
 def _is_clock_set(before: Moment, after: Moment) -> bool:

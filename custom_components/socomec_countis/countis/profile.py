@@ -152,8 +152,9 @@ class Profile:
 
     @property
     def counts_in_high_resolution(self) -> bool:
-        """Return whether the total counters have steps of 10 Wh."""
-        return self.blocks.get("energies") == registers.Energies.__name__
+        """Return whether the counter of the total Ea+ has steps of 10 Wh."""
+        has_block = self.blocks.get("energies") == registers.Energies.__name__
+        return has_block and "energy_consumed" in self.quantities
 
     @property
     def limits(self) -> Limits:
