@@ -436,6 +436,15 @@ def test_length_that_is_set_again_does_not_end_the_period() -> None:
     assert watched.watts == before
 
 
+def test_first_one_of_equal_demands_is_the_highest() -> None:
+    demand = Demand(in_zone(UTC))
+    # The counter rises by 2 ** -7 kWh with each reading: exactly 2812.5 W.
+    for step in range(-1, 271):
+        demand.add(Moment(NOON + 10 * step, 10 * step), 512 + step / 128)
+    assert demand.highest(NOON) == Peak(15, NOON, 2812.5)
+    assert demand.forecast(NOON + 2700) == 2812.5
+
+
 # -- restarts ----------------------------------------------------------------------
 
 
@@ -480,11 +489,12 @@ def test_highest_demands_are_kept_over_a_restart() -> None:
     assert None not in before
 
 
-def test_length_of_the_periods_is_kept_over_a_restart() -> None:
+@pytest.mark.parametrize("minutes", [5, 10, 15, 30, 60])
+def test_length_of_the_periods_is_kept_over_a_restart(minutes: int) -> None:
     watched = Watched()
-    watched.demand.minutes = 30
+    watched.demand.minutes = minutes
     watched.restart()
-    assert watched.demand.minutes == 30
+    assert watched.demand.minutes == minutes
 
 
 def test_demand_without_a_reading_can_be_stored() -> None:

@@ -27,7 +27,7 @@ POWER = "power"
 # s between two saves within a period, to write less to the disk. A restart within a
 # period needs only the counter at its begin, which is saved at once.
 SAVE_SECONDS = 300
-SAVE_BEGIN_SECONDS = 1  # s; the store then writes the meters of a bus together
+SAVE_BEGIN_SECONDS = 1  # s; a power cut within this time loses the period
 
 STORAGE_VERSION = 1
 
