@@ -258,6 +258,12 @@ def test_forecast_after_a_long_pause_ignores_the_power_before() -> None:
     assert watched.forecast == pytest.approx(600, abs=40)
 
 
+def test_forecast_with_a_reading_every_30_seconds_is_known() -> None:
+    watched = Watched(NOON - 600)
+    watched.pass_time(600 + 300, watts=3000, every=30)
+    assert watched.forecast == pytest.approx(3000, rel=0.05)
+
+
 def test_forecast_is_known_again_after_a_short_restart() -> None:
     watched = Watched(NOON - 60)
     watched.pass_time(60 + 300, watts=3000)
@@ -425,6 +431,14 @@ def test_highest_demands_of_different_lengths_are_separate() -> None:
     assert watched.peak_watts() == pytest.approx(1000, abs=120)
     watched.demand.minutes = 15
     assert watched.peak_watts() == pytest.approx(3000, abs=50)
+
+
+def test_length_that_is_set_at_the_begin_of_a_period_begins_one() -> None:
+    watched = Watched(NOON - 1)
+    watched.pass_time(1, watts=3600)
+    watched.demand.minutes = 5
+    watched.pass_time(100, watts=3600)
+    assert watched.watts == pytest.approx(1200, abs=120)
 
 
 def test_length_that_is_set_again_does_not_end_the_period() -> None:
