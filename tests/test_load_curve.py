@@ -169,6 +169,8 @@ async def test_record_has_its_time_power_and_completeness() -> None:
     assert curve == LoadCurve(
         QUARTER,
         [LoadRecord(START, 1200, True), LoadRecord(START + QUARTER, 800, False)],  # noqa: FBT003
+        header_period=900,
+        is_newest_first=False,
     )
     assert meter.verified == 1
 
@@ -348,3 +350,58 @@ async def test_lost_connection_is_an_error() -> None:
     meter = FakeMeter([page()], read_error=ModbusConnectionError())
     with pytest.raises(ModbusConnectionError):
         await read(meter)
+
+
+async def test_header_period_is_that_of_the_first_page() -> None:
+    first = [*full_page(0)[:2], 15, *full_page(0)[3:]]
+    curve = await read(FakeMeter([first, page(record(29, 29), period=16)]))
+    assert curve.header_period == 15
+
+
+@pytest.mark.parametrize(
+    ("indices", "expected"),
+    [((), False), ((1,), False), ((1, 2), False), ((2, 1), True), ((2, 3, 2), False)],
+)
+async def test_order_of_the_first_and_last_record_is_noted(
+    indices: Sequence[int],
+    expected: bool,  # noqa: FBT001
+) -> None:
+    records = (record(index, number) for number, index in enumerate(indices))
+    curve = await read(FakeMeter([page(*records)]))
+    assert curve.is_newest_first is expected
+
+
+async def test_records_with_the_same_time_are_in_the_order_of_recording() -> None:
+    """A clock that was set back repeats its times."""
+    records = [record(index, number) for number, index in enumerate((0, 1, 1, 2))]
+    oldest_first = await read(FakeMeter([page(*records)]))
+    newest_first = await read(FakeMeter([page(*reversed(records))]))
+    assert watts(oldest_first) == watts(newest_first) == [0, 1, 2, 3]
+
+
+def newest_first_page(last: int) -> Words:
+    """Return a page of 29 records from index `last` down. The power is the index."""
+    return page(*(record(n, n) for n in range(last, last - MOST_RECORDS, -1)))
+
+
+@pytest.mark.parametrize(
+    ("since", "pages"), [(72, 1), (71.5, 1), (71, 2), (43, 2), (42, 3), (0, 4)]
+)
+async def test_newest_records_are_read_until_one_is_before_a_time(
+    since: float, pages: int
+) -> None:
+    """The pages end with the records 71, 42 and 13."""
+    full = [newest_first_page(last) for last in (99, 70, 41)]
+    meter = FakeMeter([*full, page(*(record(n, n) for n in range(12, -1, -1)))])
+    curve = await async_read_load_curve(
+        cast(Meter, meter), since=START + since * QUARTER
+    )
+    assert len(curve.records) == min(pages * MOST_RECORDS, 100)
+    assert curve.is_newest_first
+
+
+async def test_oldest_records_before_a_time_are_read_to_reach_the_newest() -> None:
+    meter = FakeMeter([full_page(0), full_page(29), page(record(58, 58))])
+    since = START + 1000 * QUARTER
+    curve = await async_read_load_curve(cast(Meter, meter), since=since)
+    assert watts(curve) == list(range(59))

@@ -69,17 +69,26 @@ class LoadCurve:
     period: timedelta
     """The integration period."""
     records: Sequence[LoadRecord]
-    """In the order of their time."""
+    """In the order of their time. Records with the same time, which a clock repeats
+    after it was set back, are in the order in which the meter stored them."""
+    header_period: int
+    """The integration period in the header (61458), whose unit is uncertain."""
+    is_newest_first: bool
+    """Whether the meter returned the newest record first."""
 
 
 async def async_read_load_curve(
-    meter: Meter, on_page: Callable[[int], None] = lambda _: None
+    meter: Meter,
+    on_page: Callable[[int], None] = lambda _: None,
+    *,
+    since: datetime | None = None,
 ) -> LoadCurve:
     """Return the load curve of a meter, after verifying the identity.
 
     `on_page` is called with the number of records after each page. Other tasks use the
-    bus between two pages. Raises `NoLoadCurveError`, `ModbusError`, and the errors of
-    `Meter.async_verify_identity`.
+    bus between two pages. If the meter returns the newest record first, pages before
+    `since` (by the clock of the meter) are not read. Raises `NoLoadCurveError`,
+    `ModbusError`, and the errors of `Meter.async_verify_identity`.
     """
     await meter.async_verify_identity()
     transformer_ratio = 1.0
@@ -91,15 +100,18 @@ async def async_read_load_curve(
     except ModbusExceptionError as err:
         msg = "the meter refuses to read the load curve"
         raise NoLoadCurveError(msg) from err
-    header_seconds = page[2]
+    header_period = page[2]
     records: dict[LoadRecord, None] = {}
     while True:
         new = dict.fromkeys(_records(page, transformer_ratio))
         is_last = page[0] < MOST_RECORDS or new.keys() <= records.keys()
         records |= new
         on_page(len(records))
+        times = [record.time for record in records]
+        if since and _is_newest_first(times) and times[-1] < since:
+            is_last = True
         if is_last:
-            return _curve(list(records), header_seconds)
+            return _curve(list(records), header_period)
         page = await _async_next(meter, page)
 
 
@@ -155,20 +167,27 @@ def _records(page: Sequence[int], transformer_ratio: float) -> Iterator[LoadReco
         yield LoadRecord(EPOCH + timedelta(seconds=seconds), watts, not incomplete)
 
 
-def _curve(records: Sequence[LoadRecord], header_seconds: int) -> LoadCurve:
-    """Return the curve in the order of time.
+def _is_newest_first(times: Sequence[datetime]) -> bool:
+    """Return whether the first record is newer than the last one."""
+    return len(times) > 1 and times[0] > times[-1]
+
+
+def _curve(records: Sequence[LoadRecord], header_period: int) -> LoadCurve:
+    """Return the curve of records that are in the order in which the meter sent them.
 
     The table gives the period (61458) in s, but the synchronisation of other families
     is in min. Because the unit is uncertain, the period is the most frequent time
     between neighbouring records. Without neighbours, the header is taken in s.
     """
-    ordered = sorted(records, key=lambda record: record.time)
+    is_newest_first = _is_newest_first([record.time for record in records])
+    stored = reversed(records) if is_newest_first else records
+    ordered = sorted(stored, key=lambda record: record.time)
     distances = Counter(
         later.time - record.time
         for record, later in pairwise(ordered)
         if later.time > record.time
     )
-    period = timedelta(seconds=header_seconds)
+    period = timedelta(seconds=header_period)
     if distances:
         ((period, _),) = distances.most_common(1)
-    return LoadCurve(period, ordered)
+    return LoadCurve(period, ordered, header_period, is_newest_first)

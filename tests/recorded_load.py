@@ -1,0 +1,166 @@
+"""A simulated meter that has recorded a load whose power shows the time."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
+from itertools import product
+from typing import Literal
+
+from custom_components.socomec_countis.countis.clock import clock_words
+from custom_components.socomec_countis.countis.load_curve import (
+    LoadCurve,
+    LoadRecord,
+    async_read_load_curve,
+)
+from custom_components.socomec_countis.countis.meter import Meter
+from simulator import Counters, Phase
+from simulator import LoadCurve as SimulatedLoadCurve
+from simulator import Meter as SimulatedMeter
+from simulator.load import Phases
+
+from .memory_bus import MemoryBus, async_meter
+
+STEP_SECONDS = 300  # of constant power
+FIRST_WATTS = 100
+STEP_WATTS = 10
+JOULES_PER_KWH = 3_600_000
+
+INTEGRATION_PERIOD = 57355  # register address
+
+HOUR = 3600  # s
+
+STAMPS: tuple[Literal["start", "end"], ...] = ("start", "end")
+TIME_BASES: tuple[Literal["local", "utc"], ...] = ("local", "utc")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A load whose power rises by 10 W every five minutes."""
+
+    start: int
+    """In s since 1970."""
+
+    def phases(self, second: int) -> Phases:
+        """Return the three phases in a second since 1970."""
+        return _step_phases((second - self.start) // STEP_SECONDS)
+
+    def energy(self, begin: float, end: float) -> float:
+        """Return the consumed energy in kWh between two multiples of a step."""
+        first, last = ((at - self.start) / STEP_SECONDS for at in (begin, end))
+        steps = last - first
+        watts = FIRST_WATTS + STEP_WATTS * (first + last - 1) / 2
+        return watts * steps * STEP_SECONDS / JOULES_PER_KWH
+
+    def begin(self, record: LoadRecord, period: int) -> float:
+        """Return the begin of the period of a record, in s since 1970.
+
+        `period` is in s. The record is complete.
+        """
+        assert record.watts is not None
+        steps = period / STEP_SECONDS
+        first = (record.watts - FIRST_WATTS) / STEP_WATTS - (steps - 1) / 2
+        return self.start + first * STEP_SECONDS
+
+
+@lru_cache(maxsize=4096)
+def _step_phases(step: int) -> Phases:
+    return Phase(FIRST_WATTS + STEP_WATTS * step), Phase(), Phase()
+
+
+def offset_of(zone: tzinfo, at: float) -> float:
+    """Return by how many s a time zone is ahead of UTC at a time in s since 1970."""
+    offset = datetime.fromtimestamp(at, zone).utcoffset()
+    assert offset is not None
+    return offset.total_seconds()
+
+
+@dataclass
+class RecordedLoad:
+    """A simulated meter from its start on. Its clock begins with the local time."""
+
+    start: int
+    """In s since 1970."""
+    zone: tzinfo
+    period: int
+    """Integration period in s."""
+    clock_error: float = 0
+    """By how many s the clock of the meter is ahead of the local time at the start."""
+    load_curve: SimulatedLoadCurve = field(default_factory=SimulatedLoadCurve)
+
+    def __post_init__(self) -> None:
+        """Create the meter and set its clock."""
+        self.now = float(self.start)
+        self.load = Steps(self.start)
+        self.meter = self._powered_meter(Counters())
+        self.set_clock(self.clock_error)
+
+    def _powered_meter(self, counters: Counters) -> SimulatedMeter:
+        """Return a meter that begins to count now."""
+        meter = SimulatedMeter(
+            clock=lambda: self.now,
+            load=self.load,
+            load_curve=self.load_curve,
+            counters=counters,
+        )
+        meter.settings[INTEGRATION_PERIOD] = self.period
+        return meter
+
+    def set_clock(self, error: float = 0) -> None:
+        """Set the clock of the meter to the local time, or by an error ahead of it."""
+        self.meter.count()
+        self._set_offset(offset_of(self.zone, self.now) + error)
+
+    def _set_offset(self, offset: float) -> None:
+        """Set by how many s the clock of the meter is ahead of UTC."""
+        self.offset = offset
+        self.meter.set_clock(clock_words(self.displayed, short_year=False))
+
+    @property
+    def displayed(self) -> datetime:
+        """Return what the clock of the meter displays, without a time zone."""
+        shown = datetime.fromtimestamp(self.now + self.offset, UTC)
+        return shown.replace(tzinfo=None)
+
+    def run(self, seconds: float) -> None:
+        """Record the next seconds."""
+        self.now += seconds
+        self.meter.count()
+
+    def run_without_power(self, seconds: float) -> None:
+        """Let the meter have no power for the next seconds. Its clock runs on."""
+        self.meter.count()
+        self.now += seconds
+        self.meter = self._powered_meter(self.meter.counters)
+        self._set_offset(self.offset)
+
+    @property
+    def consumed(self) -> float:
+        """Return the exact consumed energy in kWh."""
+        return self.meter.count().consumed / 1000
+
+    @property
+    def date_is_end(self) -> bool:
+        """Return whether the dates are the ends of the periods."""
+        return self.load_curve.stamp == "end"
+
+    @property
+    def is_utc(self) -> bool:
+        """Return whether the dates are in UTC, and not by a clock that shows UTC."""
+        return self.load_curve.time_base == "utc" and self.offset != 0
+
+    async def read(self) -> LoadCurve:
+        """Return the load curve, read with the commands of the table."""
+        return await async_read_load_curve(await self.library_meter())
+
+    async def read_each(self) -> AsyncIterator[LoadCurve]:
+        """Yield the load curve with each possible meaning of its dates."""
+        meter = await self.library_meter()
+        for stamp, time_base in product(STAMPS, TIME_BASES):
+            self.load_curve.stamp = stamp
+            self.load_curve.time_base = time_base
+            yield await async_read_load_curve(meter)
+
+    async def library_meter(self) -> Meter:
+        """Return the meter of the library, on a bus in memory."""
+        return await async_meter(MemoryBus({1: self.meter}))
