@@ -1,0 +1,60 @@
+"""How energy is distributed over a gap.
+
+A gap is a time without readings, such as an outage. The counters of a meter give the
+energy of the whole gap. An energy curve gives the part of it at each moment.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """The origin of an energy curve, the best one first."""
+
+    LOAD_CURVE = "load_curve"
+    """The load curve of the meter."""
+    PERIODS = "periods"
+    """The energies of days and weeks that the meter counts (36928)."""
+    EVEN = "even"
+    """The mean power of the gap."""
+
+
+@dataclass(frozen=True)
+class EnergyCurve:
+    """The part of a gap's energy that was counted until each moment."""
+
+    source: Source
+    times: Sequence[float]
+    """In s since 1970, rising, from the begin to the end of the gap."""
+    parts: Sequence[float]
+    """For each of the times, from 0 to 1."""
+
+    @classmethod
+    def of_energies(
+        cls, source: Source, points: Iterable[tuple[float, float]]
+    ) -> EnergyCurve:
+        """Return the curve through points of time and counted energy.
+
+        The energy is in any unit. The energy of the last point is larger than that of
+        the first one.
+        """
+        times, energies = zip(*points, strict=True)
+        first, last = energies[0], energies[-1]
+        parts = [(energy - first) / (last - first) for energy in energies]
+        return cls(source, times, parts)
+
+    def part(self, time: float) -> float:
+        """Return the part of the energy until a time in s since 1970, from 0 to 1.
+
+        Between two points, the power is constant.
+        """
+        after = bisect_right(self.times, time)
+        if after == 0:
+            return 0
+        if after == len(self.times):
+            return 1
+        begin, end = self.times[after - 1 : after + 1]
+        low, high = self.parts[after - 1 : after + 1]
+        return low + (high - low) * (time - begin) / (end - begin)

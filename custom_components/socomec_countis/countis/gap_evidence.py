@@ -1,0 +1,286 @@
+"""The evidence of a meter about a gap: a time in which its counters were not read.
+
+The load curve is the best source of an energy curve. The energies of days and weeks are
+the second one. Each source is used only if it agrees with the counters. Without a
+source, the energy is distributed evenly.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, tzinfo
+from operator import itemgetter
+from typing import Any
+
+from modbus_connection import ModbusError
+
+from .block import Values
+from .energy_curve import EnergyCurve, Source
+from .errors import CountisError
+from .load_curve import LoadCurve, async_read_load_curve
+from .load_times import LoadTimes, possible_times
+from .meter import Meter
+from .registers import TARIFF_COUNTERS
+
+# Part of the energy of a gap by which the load curve may differ from the counters. Our
+# choice: a missing or shifted record of a short gap differs by more.
+LOAD_CURVE_TOLERANCE = 0.05
+STEPS_OF_TOLERANCE = 2  # because each of two readings of a counter is rounded
+
+# Records before a gap that are kept to recognise a changed clock. Our choice.
+BEFORE_GAP = timedelta(days=2)
+
+DAY = timedelta(days=1)
+WEEK = timedelta(days=7)
+
+CONSUMED = "energy_consumed"
+
+type Point = tuple[float, float]
+"""A time in s since 1970, and an energy in kWh or kvarh."""
+
+
+def total_of(counter: str) -> str:
+    """Return the total counter that counts the energy of a counter, too."""
+    total = counter.removeprefix("partial_")
+    return CONSUMED if total in TARIFF_COUNTERS else total
+
+
+@dataclass(frozen=True)
+class CounterGap:
+    """The values of a counter around a gap.
+
+    The begin and the end are full hours, because most integration periods of a load
+    curve begin and end with an hour.
+    """
+
+    begin: float
+    """In s since 1970; before the gap."""
+    end: float
+    """In s since 1970; after the gap."""
+    before: float
+    """The value of the counter at `begin`, in kWh or kvarh."""
+    after: float
+    """The value of the counter at `end`, in kWh or kvarh."""
+    step: float
+    """The resolution of the counter, in kWh or kvarh."""
+    readings: Sequence[Point] = ()
+    """The last reading before the gap and the first one after it, if they are known."""
+
+    @property
+    def energy(self) -> float:
+        """Return the energy from `begin` to `end`, in kWh or kvarh."""
+        return self.after - self.before
+
+    @property
+    def tolerance(self) -> float:
+        """Return the error of a difference of two readings, in kWh or kvarh."""
+        return STEPS_OF_TOLERANCE * self.step
+
+
+@dataclass(frozen=True)
+class LoadCurveUse:
+    """How well a load curve agrees with the counters, for diagnostics."""
+
+    times: LoadTimes
+    energy: float
+    """The consumed energy of the gap by the load curve, in kWh."""
+    counted: float
+    """The same energy by the counter, in kWh."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The facts that a meter reported after a gap."""
+
+    at: float
+    """In s since 1970."""
+    displayed: datetime
+    """The time that the meter displayed at `at`, without a time zone."""
+    load_curve: LoadCurve | None
+    periods: Values
+    """The energies of days and weeks in kWh, empty if they are not supported."""
+    counters: Mapping[str, float]
+    """The counters at `at`, in kWh or kvarh."""
+
+    def curve(self, counter: str, gap: CounterGap, zone: tzinfo) -> EnergyCurve:
+        """Return the best energy curve of a gap, in which the counter rose.
+
+        `counter` is a total counter. `zone` is the time zone of the user.
+        """
+        if counter == CONSUMED and (use := self.load_curve_use(gap, zone)):
+            tolerance = max(LOAD_CURVE_TOLERANCE * gap.energy, gap.tolerance)
+            if use.energy > 0 and abs(use.energy - use.counted) <= tolerance:
+                points = self._load_points(gap, use.times)
+                return EnergyCurve.of_energies(Source.LOAD_CURVE, points)
+        midnights = sorted(self._midnights(counter, gap.tolerance))
+        if points := _possible(midnights, gap):
+            points = sorted([*gap.readings, *points])
+            return EnergyCurve.of_energies(
+                Source.PERIODS, _between(_possible(points, gap), gap)
+            )
+        return EnergyCurve.of_energies(
+            Source.EVEN, _between(_possible(gap.readings, gap), gap)
+        )
+
+    def load_curve_use(self, gap: CounterGap, zone: tzinfo) -> LoadCurveUse | None:
+        """Return the meaning of the load curve that agrees best with the counter.
+
+        `gap` is that of the consumed energy. Returns None if the meter has no load
+        curve, or if its newest record disagrees with the clock of the meter.
+        """
+        if self.load_curve is None:
+            return None
+        curve = replace(
+            self.load_curve,
+            records=[
+                record
+                for record in self.load_curve.records
+                if record.time >= self._displayed_at(gap.begin) - BEFORE_GAP
+            ],
+        )
+        uses = [
+            LoadCurveUse(times, self._load_points(gap, times)[-1][1], gap.energy)
+            for times in possible_times(curve, self.displayed, self.at, zone)
+        ]
+        return min(uses, key=lambda use: abs(use.energy - use.counted), default=None)
+
+    def findings(self, gap: CounterGap, zone: tzinfo) -> dict[str, Any] | None:
+        """Return the facts that the table leaves open about a load curve.
+
+        Diagnostics contain them. `gap` is that of the consumed energy. Returns None if
+        the meter has no load curve.
+        """
+        if (curve := self.load_curve) is None:
+            return None
+        use = self.load_curve_use(gap, zone)
+        return {
+            "records": len(curve.records),
+            "first": curve.records[0].time.isoformat() if curve.records else None,
+            "last": curve.records[-1].time.isoformat() if curve.records else None,
+            "displayed": self.displayed.isoformat(),
+            "period_seconds": curve.period.total_seconds(),
+            "header_period": curve.header_period,
+            "is_newest_first": curve.is_newest_first,
+            "date_is_end": use and use.times.date_is_end,
+            "is_utc": use and use.times.is_utc,
+            "follows_zone": use and use.times.follows_zone,
+            "energy": use and round(use.energy, 3),
+            "counted": use and round(use.counted, 3),
+        }
+
+    def _load_points(
+        self, gap: CounterGap, times: LoadTimes
+    ) -> list[tuple[float, float]]:
+        """Return the consumed energy in kWh since the begin of a gap, by time."""
+        assert self.load_curve is not None  # noqa: S101
+        seconds = self.load_curve.period.total_seconds()
+        energy = 0.0
+        points = [(gap.begin, energy)]
+        records = self.load_curve.records[-len(times.begins) :]
+        periods = zip(times.begins, records, strict=True)
+        for period_begin, record in sorted(periods, key=itemgetter(0)):
+            begin = max(period_begin, points[-1][0])
+            end = min(period_begin + seconds, gap.end)
+            if begin < end:
+                points.append((begin, energy))
+                energy += (record.watts or 0) * (end - begin) / 3_600_000
+                points.append((end, energy))
+        return [*points, (gap.end, energy)]
+
+    def _midnights(self, counter: str, tolerance: float) -> Iterator[Point]:
+        """Yield the midnights at which the periods give the value of a counter.
+
+        The table leaves open on which day a week begins. A week that begins on Monday
+        is assumed if the energies of the days do not contradict it.
+        """
+
+        def energy(period: str) -> float | None:
+            return self.periods.get(f"{counter}_{period}")
+
+        value = self.counters.get(counter)
+        today, yesterday = energy("today"), energy("yesterday")
+        if value is None or today is None or yesterday is None:
+            return
+        day = self.displayed.replace(hour=0, minute=0, second=0, microsecond=0)
+        yield self._seconds(day), value - today
+        yield self._seconds(day - DAY), value - today - yesterday
+        week, last_week = energy("this_week"), energy("last_week")
+        monday = day - day.weekday() * DAY
+        known = [(day, today), (day - DAY, today + yesterday)]
+        if week is None or last_week is None:
+            return
+        is_monday = all(
+            week >= since - tolerance
+            and (monday < midnight or week <= since + tolerance)
+            for midnight, since in known
+            if monday <= midnight
+        )
+        if is_monday:
+            yield self._seconds(monday), value - week
+            yield self._seconds(monday - WEEK), value - week - last_week
+
+    def _displayed_at(self, time: float) -> datetime:
+        """Return the display of the clock of the meter at a time in s since 1970.
+
+        The clock of the meter is assumed to run on.
+        """
+        return self.displayed - timedelta(seconds=self.at - time)
+
+    def _seconds(self, displayed: datetime) -> float:
+        """Return the time in s since 1970 at which the meter displayed a time."""
+        return self.at - (self.displayed - displayed).total_seconds()
+
+
+def _possible(points: Iterable[Point], gap: CounterGap) -> list[Point]:
+    """Return the points within a gap, without those that contradict the counter."""
+    time, value = gap.begin, gap.before
+    possible: list[Point] = []
+    for new_time, new_value in points:
+        corrected = min(max(new_value, value), gap.after)
+        is_possible = abs(new_value - corrected) <= gap.tolerance
+        if time < new_time < gap.end and is_possible:
+            time, value = new_time, corrected
+            possible.append((time, value))
+    return possible
+
+
+def _between(points: Iterable[Point], gap: CounterGap) -> list[Point]:
+    """Return points with the begin and the end of a gap before and after them."""
+    return [(gap.begin, gap.before), *points, (gap.end, gap.after)]
+
+
+async def async_read_evidence(meter: Meter, since: float) -> Evidence:
+    """Read the report of a meter about a gap that began at `since`, in s since 1970.
+
+    A block that cannot be read is left out. Before the load curve is read, its read
+    pointer is written (61440). This changes no other data of the meter.
+    """
+    async with meter.bus.hold():
+        offset = await _async_values(meter, "clock")
+        at = meter.now().wall
+        displayed = meter.local_time() + timedelta(
+            seconds=offset.get("clock_offset") or 0
+        )
+        periods = await _async_values(meter, "periods")
+        # The second reading confirms the first one.
+        for _ in range(2):
+            await _async_values(meter, "energies")
+        counters = meter.counters.values
+    load_curve = None
+    # Only the meters with these periods have a load curve (E3x and E4x).
+    if meter.block("periods"):
+        begin = displayed - timedelta(seconds=at - since) - BEFORE_GAP
+        try:
+            load_curve = await async_read_load_curve(meter, since=begin)
+        except CountisError, ModbusError:
+            load_curve = None
+    return Evidence(at, displayed, load_curve, periods, counters)
+
+
+async def _async_values(meter: Meter, block: str) -> Values:
+    """Return the values of a block, empty if it is not supported or cannot be read."""
+    if meter.block(block) is None:
+        return {}
+    try:
+        return (await meter.async_read(block)).values
+    except CountisError, ModbusError:
+        return {}

@@ -1,0 +1,599 @@
+"""The reports of a meter about a gap, and the energy curve that is chosen."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from custom_components.socomec_countis.countis.energy_curve import EnergyCurve, Source
+from custom_components.socomec_countis.countis.gap_evidence import (
+    CONSUMED,
+    CounterGap,
+    Evidence,
+    async_read_evidence,
+    total_of,
+)
+from custom_components.socomec_countis.countis.load_curve import LoadCurve, LoadRecord
+from custom_components.socomec_countis.countis.meter import Meter
+from simulator import LoadCurve as SimulatedLoadCurve
+
+from .memory_bus import MemoryBus, async_meter
+from .recorded_load import HOUR, RecordedLoad
+
+PARIS = ZoneInfo("Europe/Paris")
+KOLKATA = ZoneInfo("Asia/Kolkata")
+LOS_ANGELES = ZoneInfo("America/Los_Angeles")
+UTC_ZONE = ZoneInfo("UTC")
+
+CLOCK, PERIODS, PERIODS_IN_KWH, LOAD_CURVE = 57600, 36928, 36896, 61456  # registers
+
+QUARTER = timedelta(minutes=15)
+DAY = 86_400  # s
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Run without Home Assistant."""
+
+
+def utc(text: str) -> float:
+    """Return a time of January 2026 in s since 1970, from its day, hour and minute."""
+    return datetime.fromisoformat(f"2026-01-{text}+00:00").timestamp()
+
+
+def day(number: int) -> float:
+    """Return a midnight of January 2026 in s since 1970. The 12th is a Monday."""
+    return utc(f"{number:02}T00:00")
+
+
+@pytest.mark.parametrize(
+    ("counter", "expected"),
+    [
+        ("energy_consumed", "energy_consumed"),
+        ("energy_produced", "energy_produced"),
+        ("tariff_1_energy", "energy_consumed"),
+        ("tariff_4_energy", "energy_consumed"),
+        ("partial_energy_consumed", "energy_consumed"),
+        ("partial_energy_reactive", "energy_reactive"),
+    ],
+)
+def test_total_counts_the_energy_of_a_counter(counter: str, expected: str) -> None:
+    assert total_of(counter) == expected
+
+
+# -- the recorded load curve -------------------------------------------------
+
+
+def exact_gap(load: RecordedLoad, begin: float, end: float) -> CounterGap:
+    """Return a gap between two hours after the start, by an exact counter."""
+    times = load.start + begin * HOUR, load.start + end * HOUR
+    return CounterGap(*times, 0, load.load.energy(*times), 0.01)
+
+
+def evidence_of(load: RecordedLoad, curve: LoadCurve) -> Evidence:
+    """Return the report of a load curve only."""
+    return Evidence(load.now, load.displayed, curve, {}, {})
+
+
+@pytest.mark.parametrize("period", [300, 600, 900, 1800, 3600])
+@pytest.mark.parametrize("zone", [PARIS, UTC_ZONE, LOS_ANGELES, KOLKATA], ids=str)
+async def test_counter_chooses_the_meaning_of_the_load_curve(
+    zone: tzinfo, period: int
+) -> None:
+    """Within a minute of the end of a period, two meanings are possible."""
+    start = datetime(2026, 1, 14, 6, tzinfo=zone)
+    load = RecordedLoad(round(start.timestamp()), zone, period)
+    gap = exact_gap(load, 1, 3)
+    middle = load.start + 2 * HOUR
+    part = load.load.energy(gap.begin, middle) / gap.energy
+    for after in (-59, -1, 1, 59):
+        load.run(load.start + 4 * HOUR + after - load.now)
+        async for curve in load.read_each():
+            evidence = evidence_of(load, curve)
+            use = evidence.load_curve_use(gap, zone)
+            assert use is not None
+            begins = [load.load.begin(each, period) for each in curve.records]
+            assert use.times.begins == begins
+            assert use.energy == pytest.approx(use.counted)
+            energy_curve = evidence.curve(CONSUMED, gap, zone)
+            assert energy_curve.source is Source.LOAD_CURVE
+            assert energy_curve.part(middle) == pytest.approx(part)
+
+
+@pytest.mark.parametrize("follows", [True, False])
+@pytest.mark.parametrize("change", ["2026-03-29T01:00", "2026-10-25T01:00"])
+async def test_gap_over_a_change_of_the_zone_has_the_energy_of_each_hour(
+    change: str,
+    follows: bool,  # noqa: FBT001
+) -> None:
+    at = datetime.fromisoformat(f"{change}+00:00").timestamp()
+    load = RecordedLoad(round(at) - 6 * HOUR, PARIS, 1800)
+    load.run(6 * HOUR)
+    if follows:
+        load.set_clock()
+    load.run(6 * HOUR + 900)
+    gap = exact_gap(load, 1, 11)
+    async for curve in load.read_each():
+        energy_curve = evidence_of(load, curve).curve(CONSUMED, gap, PARIS)
+        assert energy_curve.source is Source.LOAD_CURVE
+        for hour in range(1, 12):
+            end = load.start + hour * HOUR
+            part = load.load.energy(gap.begin, end) / gap.energy
+            assert energy_curve.part(end) == pytest.approx(part)
+
+
+async def test_time_without_power_has_no_energy() -> None:
+    load = RecordedLoad(round(utc("14T06:00")), UTC_ZONE, 900)
+    load.run(2 * HOUR)
+    load.run_without_power(HOUR)
+    load.run(2 * HOUR + 450)
+    begin, end = load.start + HOUR, load.start + 4 * HOUR
+    gap = CounterGap(begin, end, 0, load.consumed, 1)
+    async for curve in load.read_each():
+        energy_curve = evidence_of(load, curve).curve(CONSUMED, gap, UTC_ZONE)
+        cut, restored = (energy_curve.part(begin + hours * HOUR) for hours in (1, 2))
+        assert 0 < cut == restored < 1
+
+
+# -- single records ----------------------------------------------------------
+
+AT = utc("14T12:05")
+GAP = CounterGap(utc("14T09:00"), utc("14T11:00"), 100, 102, 0.01)
+
+
+def curve_of(
+    powers: Sequence[float | None],
+    *,
+    end: str = "14T12:00",
+    repeated: float | None = None,
+) -> LoadCurve:
+    """Return a load curve with the power of each quarter of an hour until an end.
+
+    With `repeated`, the last record is followed by one of the same time.
+    """
+    last = datetime.fromtimestamp(utc(end), UTC).replace(tzinfo=None)
+    times = [last - index * QUARTER for index in reversed(range(len(powers)))]
+    records = [
+        LoadRecord(time, watts, is_complete=True)
+        for time, watts in zip(times, powers, strict=True)
+    ]
+    if repeated is not None:
+        records.append(LoadRecord(last, repeated, is_complete=True))
+    return LoadCurve(QUARTER, records, 900, is_newest_first=False)
+
+
+def displayed(at: float) -> datetime:
+    """Return the display of a clock that shows UTC."""
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
+
+
+def evidence(
+    curve: LoadCurve | None = None,
+    periods: Mapping[str, float | None] | None = None,
+    counters: Mapping[str, float] | None = None,
+    at: float = AT,
+) -> Evidence:
+    """Return the report of a meter whose clock shows UTC."""
+    return Evidence(at, displayed(at), curve, dict(periods or {}), counters or {})
+
+
+def source(curve: LoadCurve, after: float, step: float, key: str = CONSUMED) -> Source:
+    """Return the source for a gap of a counter that was 0 before."""
+    gap = CounterGap(GAP.begin, GAP.end, 0, after, step)
+    return evidence(curve).curve(key, gap, UTC_ZONE).source
+
+
+@pytest.mark.parametrize(
+    ("counted", "step", "is_used"),
+    [
+        (2, 0.01, True),
+        (2.105, 0.01, True),  # 5 % of the counted energy
+        (2.106, 0.01, False),
+        (1.905, 0.01, True),
+        (1.904, 0.01, False),
+        (4, 1, True),  # two steps
+        (4.001, 1, False),
+        (0.5, 0.75, True),
+        (0.499, 0.75, False),
+    ],
+)
+def test_load_curve_is_used_if_it_agrees_with_the_counter(
+    counted: float,
+    step: float,
+    is_used: bool,  # noqa: FBT001
+) -> None:
+    found = source(curve_of([1000] * 20), counted, step)
+    assert found is (Source.LOAD_CURVE if is_used else Source.EVEN)
+
+
+def test_load_curve_without_energy_is_not_used() -> None:
+    assert source(curve_of([0] * 20), 0.01, 0.01) is Source.EVEN
+
+
+def test_load_curve_with_little_energy_is_used() -> None:
+    assert source(curve_of([1] * 20), 0.01, 0.01) is Source.LOAD_CURVE
+
+
+def test_load_curve_is_not_used_for_produced_energy() -> None:
+    assert source(curve_of([1000] * 20), 2, 0.01, "energy_produced") is Source.EVEN
+
+
+def test_load_curve_that_has_ended_is_not_used() -> None:
+    curve = curve_of([1000] * 20, end="14T11:00")
+    assert evidence(curve).load_curve_use(GAP, UTC_ZONE) is None
+    assert source(curve, 2, 0.01) is Source.EVEN
+
+
+def test_load_curve_has_the_energy_within_the_gap() -> None:
+    """The records until 09:00 and after 11:00 are not within the gap."""
+    powers = [5000.0] * 8 + [1000, None, 3000, 0, 400, 400, 400, 2800] + [9000.0] * 4
+    use = evidence(curve_of(powers)).load_curve_use(GAP, UTC_ZONE)
+    assert use is not None
+    assert use.energy == pytest.approx(2)
+    assert use.counted == 2
+    curve = evidence(curve_of(powers)).curve(CONSUMED, GAP, UTC_ZONE)
+    times = [GAP.begin + minutes * 60 for minutes in (0, 15, 30, 45, 60, 105, 120)]
+    assert [curve.part(time) for time in times] == pytest.approx(
+        [0, 0.125, 0.125, 0.5, 0.5, 0.65, 1]
+    )
+
+
+def test_record_across_the_border_of_a_gap_counts_in_part() -> None:
+    gap = CounterGap(GAP.begin + 300, GAP.end - 600, 0, 1.75, 0.01)
+    powers = [0.0] * 8 + [1200] + [0] * 6 + [600] + [0] * 4
+    use = evidence(curve_of(powers)).load_curve_use(gap, UTC_ZONE)
+    assert use is not None
+    assert use.energy == pytest.approx(0.2 + 0.05)
+
+
+def test_second_record_of_the_same_time_has_no_energy() -> None:
+    gap = CounterGap(GAP.begin, utc("14T12:00"), 0, 3, 0.01)
+    curve = curve_of([1000] * 20, repeated=60_000)
+    use = evidence(curve).load_curve_use(gap, UTC_ZONE)
+    assert use is not None
+    assert use.energy == pytest.approx(3)
+
+
+def test_records_from_two_days_before_the_gap_on_are_used() -> None:
+    curve = curve_of([1000] * 400)
+    use = evidence(curve).load_curve_use(GAP, UTC_ZONE)
+    assert use is not None
+    first = GAP.begin - 2 * DAY - QUARTER.total_seconds()
+    assert use.times.begins[0] == first
+    assert use.energy == pytest.approx(2)
+
+
+def test_clock_that_is_wrong_selects_the_records_before_the_gap() -> None:
+    curve = curve_of([1000] * 400, end="14T12:30")
+    shown = displayed(AT + 1800)
+    use = Evidence(AT, shown, curve, {}, {}).load_curve_use(GAP, UTC_ZONE)
+    assert use is not None
+    assert use.times.begins[0] == GAP.begin - 2 * DAY - QUARTER.total_seconds()
+
+
+def test_meter_without_a_load_curve_has_neither_use_nor_findings() -> None:
+    assert evidence().load_curve_use(GAP, UTC_ZONE) is None
+    assert evidence().findings(GAP, UTC_ZONE) is None
+
+
+def test_findings_contain_the_facts_that_the_table_leaves_open() -> None:
+    gap = CounterGap(GAP.begin, GAP.end, 100, 102.0004, 0.01)
+    assert evidence(curve_of([1000.2] * 20)).findings(gap, UTC_ZONE) == {
+        "records": 20,
+        "first": "2026-01-14T07:15:00",
+        "last": "2026-01-14T12:00:00",
+        "displayed": "2026-01-14T12:05:00",
+        "period_seconds": 900,
+        "header_period": 900,
+        "is_newest_first": False,
+        "date_is_end": True,
+        "is_utc": False,
+        "follows_zone": False,
+        "energy": 2,
+        "counted": 2,
+    }
+
+
+@pytest.mark.parametrize("records", [0, 1])
+def test_findings_without_a_meaning_leave_it_out(records: int) -> None:
+    curve = curve_of([1000] * records, end="10T12:00")
+    found = evidence(curve).findings(GAP, UTC_ZONE)
+    assert found is not None
+    shown = "2026-01-10T12:00:00" if records else None
+    assert (found["first"], found["last"]) == (shown, shown)
+    for key in ("date_is_end", "is_utc", "follows_zone", "energy", "counted"):
+        assert found[key] is None
+
+
+# -- the energies of days and weeks ------------------------------------------
+
+WEDNESDAY = utc("14T10:30")
+ENERGIES: dict[str, float | None] = {
+    "today": 3,
+    "yesterday": 8,
+    "this_week": 18,
+    "last_week": 50,
+}
+STEP = 0.25  # kWh; two steps are 0.5 kWh, which has no rounding error
+
+
+def points_of(
+    gap: CounterGap,
+    at: float = WEDNESDAY,
+    value: float = 100,
+    counter: str = CONSUMED,
+    shift: float = 0,
+    changes: dict[str, float | None] | None = None,
+) -> tuple[Source, list[tuple[float, float]]]:
+    """Return the source of the curve, and its points in kWh within the gap.
+
+    `value` is the value of the counter. `shift` is by how many s the clock is ahead of
+    UTC. `changes` replace values of ENERGIES.
+    """
+    periods = {
+        f"{counter}_{name}": energy
+        for name, energy in (ENERGIES | (changes or {})).items()
+    }
+    meter = Evidence(at, displayed(at + shift), None, periods, {counter: value})
+    return points(meter.curve(counter, gap, UTC_ZONE), gap)
+
+
+def points(
+    curve: EnergyCurve, gap: CounterGap
+) -> tuple[Source, list[tuple[float, float]]]:
+    """Return the source of a curve, and its points in kWh within a gap."""
+    assert (curve.times[0], curve.times[-1]) == (gap.begin, gap.end)
+    assert (curve.parts[0], curve.parts[-1]) == (0, 1)
+    values = [round(gap.before + part * gap.energy, 6) for part in curve.parts]
+    return curve.source, list(zip(curve.times, values, strict=True))[1:-1]
+
+
+@pytest.mark.parametrize("counter", [CONSUMED, "energy_produced"])
+def test_periods_split_a_gap_at_each_known_midnight(counter: str) -> None:
+    gap = CounterGap(utc("02T12:00"), utc("14T10:00"), 20, 99.5, STEP)
+    assert points_of(gap, counter=counter) == (
+        Source.PERIODS,
+        [(day(5), 32), (day(12), 82), (day(13), 89), (day(14), 97)],
+    )
+
+
+def test_midnight_is_that_of_the_clock_of_the_meter() -> None:
+    gap = CounterGap(utc("13T12:00"), utc("14T10:00"), 93, 99.5, STEP)
+    assert points_of(gap, shift=HOUR)[1] == [(day(14) - HOUR, 97)]
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_midnight_at_the_border_of_a_gap_does_not_split_it(seconds: int) -> None:
+    """The midnights are the begin and the end of the gap, or just within it."""
+    gap = CounterGap(day(13) - seconds, day(14) + seconds, 89, 97, STEP)
+    expected = [(day(13), 89), (day(14), 97)] if seconds else []
+    assert points_of(gap)[1] == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (89.5, 99.5, [(day(13), 89.5), (day(14), 97)]),  # two steps
+        (89.51, 99.5, [(day(14), 97)]),
+        (87, 96.5, [(day(13), 89), (day(14), 96.5)]),
+        (87, 96.49, [(day(13), 89)]),
+    ],
+)
+def test_midnight_that_contradicts_the_counter_is_dropped(
+    before: float, after: float, expected: list[tuple[float, float]]
+) -> None:
+    gap = CounterGap(utc("12T18:00"), utc("14T10:00"), before, after, STEP)
+    assert points_of(gap) == (Source.PERIODS, expected)
+
+
+@pytest.mark.parametrize(
+    ("yesterday", "expected"),
+    [(-0.5, [(day(13), 97.5), (day(14), 97.5)]), (-0.51, [(day(13), 97.51)])],
+)
+def test_midnight_below_the_previous_one_by_two_steps_is_rounding(
+    yesterday: float, expected: list[tuple[float, float]]
+) -> None:
+    gap = CounterGap(utc("12T18:00"), utc("14T10:00"), 87, 99.5, STEP)
+    assert points_of(gap, changes={"yesterday": yesterday})[1] == expected
+
+
+def test_midnights_outside_a_gap_leave_its_energy_even() -> None:
+    gap = CounterGap(utc("14T02:00"), utc("14T10:00"), 97, 99.5, STEP)
+    assert points_of(gap) == (Source.EVEN, [])
+
+
+@pytest.mark.parametrize("missing", ["today", "yesterday"])
+def test_unknown_day_leaves_the_energy_even(missing: str) -> None:
+    gap = CounterGap(utc("02T12:00"), utc("14T10:00"), 20, 99.5, STEP)
+    assert points_of(gap, changes={missing: None}) == (Source.EVEN, [])
+
+
+@pytest.mark.parametrize("missing", ["this_week", "last_week"])
+def test_unknown_week_leaves_the_days(missing: str) -> None:
+    gap = CounterGap(utc("02T12:00"), utc("14T10:00"), 20, 99.5, STEP)
+    found = points_of(gap, changes={missing: None})
+    assert found == (Source.PERIODS, [(day(13), 89), (day(14), 97)])
+
+
+def test_counter_that_was_not_read_leaves_the_energy_even() -> None:
+    periods = {f"{CONSUMED}_{name}": energy for name, energy in ENERGIES.items()}
+    gap = CounterGap(utc("02T12:00"), utc("14T10:00"), 20, 99.5, STEP)
+    meter = evidence(periods=periods, counters={"energy_produced": 100}, at=WEDNESDAY)
+    assert meter.curve(CONSUMED, gap, UTC_ZONE).source is Source.EVEN
+
+
+@pytest.mark.parametrize(
+    ("date", "week", "is_monday"),
+    [
+        (12, 3, True),  # a Monday
+        (12, 3.5, True),
+        (12, 3.51, False),
+        (12, 2.5, True),
+        (12, 2.49, False),
+        (13, 11, True),  # a Tuesday
+        (13, 11.5, True),
+        (13, 11.51, False),
+        (13, 10.5, True),
+        (13, 10.49, False),
+        (14, 40, True),  # a Wednesday, whose week contains a third day
+        (14, 10.5, True),
+        (14, 10.49, False),
+        (18, 40, True),  # a Sunday
+        (18, 3, False),
+    ],
+)
+def test_week_that_contradicts_the_days_does_not_begin_on_monday(
+    date: int,
+    week: float,
+    is_monday: bool,  # noqa: FBT001
+) -> None:
+    """The begin of the last week shows whether the weeks are used."""
+    at = day(date) + 10 * HOUR
+    gap = CounterGap(utc("02T12:00"), at, 20, 99.5, STEP)
+    changes: dict[str, float | None] = {"this_week": week, "last_week": 70 - week}
+    found = points_of(gap, at, changes=changes)
+    assert found[0] is Source.PERIODS
+    assert ((day(5), 30) in found[1]) is is_monday
+
+
+def test_week_from_sunday_that_contradicts_the_counter_is_dropped() -> None:
+    """The meter counted 5 kWh on Sunday, so its value on Monday was 82, not 77."""
+    gap = CounterGap(utc("11T18:00"), utc("14T10:00"), 81, 99.5, STEP)
+    found = points_of(gap, changes={"this_week": 23})[1]
+    assert found == [(day(13), 89), (day(14), 97)]
+
+
+# -- the readings around a gap -----------------------------------------------
+
+
+def test_readings_limit_an_even_distribution() -> None:
+    readings = [(utc("14T09:20"), 100.5), (utc("14T10:40"), 101.5)]
+    gap = CounterGap(GAP.begin, GAP.end, 100, 102, 0.01, readings)
+    found = points(evidence().curve(CONSUMED, gap, UTC_ZONE), gap)
+    assert found == (Source.EVEN, readings)
+
+
+def test_readings_outside_the_gap_are_ignored() -> None:
+    readings = [(GAP.begin, 100.5), (GAP.end, 101.5), (GAP.end + 60, 101.5)]
+    gap = CounterGap(GAP.begin, GAP.end, 100, 102, 0.01, readings)
+    assert points(evidence().curve(CONSUMED, gap, UTC_ZONE), gap)[1] == []
+
+
+def test_readings_and_midnights_are_in_the_order_of_time() -> None:
+    readings = [(utc("12T18:20"), 87.5), (utc("14T09:40"), 99)]
+    gap = CounterGap(utc("12T18:00"), utc("14T10:00"), 87, 99.5, STEP, readings)
+    assert points_of(gap) == (
+        Source.PERIODS,
+        [readings[0], (day(13), 89), (day(14), 97), readings[1]],
+    )
+
+
+# -- read from the meter -----------------------------------------------------
+
+
+@pytest.fixture
+def load() -> RecordedLoad:
+    """Return a meter with 72 hourly records, the newest first, and a clock in UTC-1."""
+    load = RecordedLoad(
+        round(utc("11T06:00")),
+        UTC_ZONE,
+        3600,
+        -HOUR,
+        SimulatedLoadCurve(order="newest first"),
+    )
+    load.run(72 * HOUR + 600)
+    return load
+
+
+async def polled(line: MemoryBus) -> Meter:
+    """Return the meter of the library after its counters are read."""
+    meter = await async_meter(line)
+    await meter.async_read("energies")
+    line.requests.clear()
+    return meter
+
+
+async def test_evidence_contains_all_reports_of_the_meter(load: RecordedLoad) -> None:
+    meter = await polled(MemoryBus({1: load.meter}))
+    found = await async_read_evidence(meter, load.now - 100 * HOUR)
+    assert found.at == load.now
+    assert abs(found.displayed - load.displayed) < timedelta(seconds=1)
+    assert found.load_curve is not None
+    assert len(found.load_curve.records) == 72
+    today = load.load.energy(day(14) + HOUR, load.now)
+    assert found.periods["energy_consumed_today"] == pytest.approx(today, abs=0.02)
+    assert found.counters[CONSUMED] == pytest.approx(load.consumed, abs=0.01)
+
+
+@pytest.mark.parametrize(("hours", "records"), [(9, 58), (10.5, 72)])
+async def test_records_are_read_from_two_days_before_the_gap_on(
+    load: RecordedLoad, hours: float, records: int
+) -> None:
+    """The second page of 29 records ends 57 h before the newest record."""
+    meter = await polled(MemoryBus({1: load.meter}))
+    found = await async_read_evidence(meter, load.now - hours * HOUR)
+    assert found.load_curve is not None
+    assert len(found.load_curve.records) == records
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_clock_that_cannot_be_read_is_assumed_to_be_right(
+    load: RecordedLoad,
+    is_known: bool,  # noqa: FBT001
+) -> None:
+    line = MemoryBus({1: load.meter})
+    if not is_known:
+        load.meter.refused_blocks.add(CLOCK)
+    meter = await polled(line)
+    load.meter.refused_blocks.add(CLOCK)
+    found = await async_read_evidence(meter, load.now - HOUR)
+    assert found.displayed == displayed(load.now)
+    assert found.load_curve is not None
+
+
+async def test_invalid_clock_is_assumed_to_be_right(load: RecordedLoad) -> None:
+    meter = await polled(MemoryBus({1: load.meter}))
+    load.meter.override |= dict.fromkeys(range(CLOCK, CLOCK + 6), 0)
+    found = await async_read_evidence(meter, load.now - HOUR)
+    assert found.displayed == displayed(load.now)
+
+
+async def test_periods_that_cannot_be_read_are_left_out(load: RecordedLoad) -> None:
+    meter = await polled(MemoryBus({1: load.meter}))
+    load.meter.refused_blocks |= {PERIODS, PERIODS_IN_KWH}
+    found = await async_read_evidence(meter, load.now - HOUR)
+    assert found.periods == {}
+    assert found.load_curve is not None
+
+
+async def test_load_curve_that_the_meter_refuses_is_left_out(
+    load: RecordedLoad,
+) -> None:
+    meter = await polled(MemoryBus({1: load.meter}))
+    load.meter.refused_blocks.add(LOAD_CURVE)
+    found = await async_read_evidence(meter, load.now - HOUR)
+    assert found.load_curve is None
+    assert found.periods
+
+
+async def test_offline_meter_has_only_its_last_counters(load: RecordedLoad) -> None:
+    meter = await polled(MemoryBus({1: load.meter}))
+    load.meter.offline = True
+    found = await async_read_evidence(meter, load.now - HOUR)
+    counters = {CONSUMED: pytest.approx(load.consumed, abs=0.01)}
+    assert found.counters.items() >= counters.items()
+    assert (found.displayed, found.load_curve) == (displayed(load.now), None)
+    assert found.periods == {}
+
+
+async def test_read_pointer_of_a_meter_without_periods_is_not_written(
+    load: RecordedLoad,
+) -> None:
+    """A meter without these blocks, such as an E1x or E2x, has no load curve."""
+    line = MemoryBus({1: load.meter})
+    load.meter.refused_blocks |= {PERIODS, PERIODS_IN_KWH}
+    meter = await polled(line)
+    found = await async_read_evidence(meter, load.now - HOUR)
+    assert found.load_curve is None
+    assert line.writes == []

@@ -1,0 +1,429 @@
+"""The times of a load curve: begin or end, local time or UTC, daylight saving."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta, tzinfo
+import time
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from custom_components.socomec_countis.countis.load_curve import LoadCurve, LoadRecord
+from custom_components.socomec_countis.countis.load_times import (
+    LoadTimes,
+    possible_times,
+)
+from simulator import LoadCurve as SimulatedLoadCurve
+
+from .recorded_load import HOUR, STEP_SECONDS, RecordedLoad
+
+PARIS = ZoneInfo("Europe/Paris")
+KOLKATA = ZoneInfo("Asia/Kolkata")
+LOS_ANGELES = ZoneInfo("America/Los_Angeles")
+ADELAIDE = ZoneInfo("Australia/Adelaide")
+LORD_HOWE = ZoneInfo("Australia/Lord_Howe")
+UTC = ZoneInfo("UTC")
+PERIODS = (300, 600, 900, 1800, 3600)  # s
+QUARTER = timedelta(minutes=15)
+HALF_HOUR = timedelta(minutes=30)
+NOON = datetime(2026, 1, 14, 12)  # noqa: DTZ001 (as the meter displays it)
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Run without Home Assistant."""
+
+
+def seconds(local: str, zone: tzinfo, fold: int = 0) -> int:
+    """Return a local time in s since 1970."""
+    return round(at(datetime.fromisoformat(local), zone, fold))
+
+
+def meanings(load: RecordedLoad, curve: LoadCurve) -> list[LoadTimes]:
+    """Return the possible meanings of the dates of a curve that is read now."""
+    return list(possible_times(curve, load.displayed, load.now, load.zone))
+
+
+def true_meaning(load: RecordedLoad, found: list[LoadTimes]) -> LoadTimes:
+    """Return the only meaning that is the simulated one."""
+    (true,) = (
+        each
+        for each in found
+        if (each.date_is_end, each.is_utc) == (load.date_is_end, load.is_utc)
+    )
+    return true
+
+
+def true_begins(load: RecordedLoad, curve: LoadCurve) -> list[float]:
+    """Return the begins of complete records, by their power."""
+    return [load.load.begin(each, load.period) for each in curve.records]
+
+
+def assert_certain(load: RecordedLoad, curve: LoadCurve) -> LoadTimes:
+    """Assert that all possible meanings have the true begins. Return the true one."""
+    found = meanings(load, curve)
+    for each in found:
+        assert each.begins == true_begins(load, curve)
+    return true_meaning(load, found)
+
+
+def curve_of(
+    dates: Iterable[datetime], period: timedelta = HALF_HOUR, incomplete: int = 0
+) -> LoadCurve:
+    """Return a load curve, of whose records the last ones are incomplete."""
+    ordered = sorted(dates)
+    count = len(ordered) - incomplete
+    records = [
+        LoadRecord(date, 1000, index < count) for index, date in enumerate(ordered)
+    ]
+    return LoadCurve(period, records, 0, is_newest_first=False)
+
+
+def at(displayed: datetime, zone: tzinfo = UTC, fold: int = 0) -> float:
+    """Return the time at which a correct clock displays a time, in s since 1970."""
+    return displayed.replace(tzinfo=zone, fold=fold).timestamp()
+
+
+# -- one time zone offset ----------------------------------------------------
+
+ZONES = pytest.mark.parametrize("zone", [PARIS, UTC, LOS_ANGELES, KOLKATA], ids=str)
+
+
+@pytest.mark.parametrize("day", ["2026-01-14T06:00", "2026-07-14T06:00"])
+@pytest.mark.parametrize("period", PERIODS)
+@ZONES
+async def test_middle_of_a_period_gives_the_true_begins(
+    zone: tzinfo, period: int, day: str
+) -> None:
+    load = RecordedLoad(seconds(day, zone), zone, period)
+    load.run(4 * HOUR + period / 2)
+    async for curve in load.read_each():
+        assert len(curve.records) == 4 * HOUR / period
+        assert not assert_certain(load, curve).follows_zone
+
+
+@pytest.mark.parametrize("period", PERIODS)
+@ZONES
+async def test_end_of_a_period_leaves_the_true_begins_possible(
+    zone: tzinfo, period: int
+) -> None:
+    load = RecordedLoad(seconds("2026-01-14T06:00", zone), zone, period)
+    for after in (-59, -1, 1, 59):
+        load.run(load.start + 4 * HOUR + after - load.now)
+        async for curve in load.read_each():
+            true = true_meaning(load, meanings(load, curve))
+            assert true.begins == true_begins(load, curve)
+
+
+@pytest.mark.parametrize("order", ["oldest first", "newest first"])
+@pytest.mark.parametrize("unit", ["s", "min"])
+async def test_order_and_unit_of_the_period_do_not_matter(
+    order: Literal["oldest first", "newest first"], unit: Literal["s", "min"]
+) -> None:
+    load = RecordedLoad(
+        seconds("2026-01-14T06:00", PARIS),
+        PARIS,
+        600,
+        load_curve=SimulatedLoadCurve(order=order, period_unit=unit),
+    )
+    load.run(9 * HOUR + 300)
+    async for curve in load.read_each():
+        assert len(curve.records) == 54
+        assert_certain(load, curve)
+
+
+@pytest.mark.parametrize("error", [-400, 70, 400])
+async def test_wrong_clock_gives_the_true_begins(error: int) -> None:
+    """The simulated UTC is wrong by the same time, if it is less than 7.5 minutes."""
+    start = seconds("2026-01-14T06:00", PARIS) - error
+    load = RecordedLoad(start, PARIS, 1800, error)
+    load.run(4 * HOUR + 900)
+    async for curve in load.read_each():
+        assert len(meanings(load, curve)) == 1
+        assert_certain(load, curve)
+
+
+@pytest.mark.parametrize("zone", [PARIS, LOS_ANGELES, UTC], ids=str)
+@pytest.mark.parametrize("error", [-HOUR, HOUR])
+async def test_utc_of_a_clock_that_is_wrong_by_an_hour_is_right(
+    error: int, zone: tzinfo
+) -> None:
+    load = RecordedLoad(seconds("2026-07-14T06:00", zone), zone, 900, error)
+    load.run(4 * HOUR + 450)
+    async for curve in load.read_each():
+        assert len(meanings(load, curve)) == 1
+        assert_certain(load, curve)
+
+
+def test_utc_may_be_wrong_by_the_same_hours_as_the_display() -> None:
+    now = at(NOON + QUARTER)
+    dates = [NOON + timedelta(hours=2) - index * HALF_HOUR for index in range(9)]
+    displayed = NOON + QUARTER + timedelta(hours=3)
+    (found,) = possible_times(curve_of(dates), displayed, now, PARIS)
+    assert (found.date_is_end, found.is_utc) == (True, True)
+    assert found.begins[-1] == at(NOON - HALF_HOUR)
+
+
+# -- daylight saving ---------------------------------------------------------
+
+CHANGES = pytest.mark.parametrize(
+    ("zone", "local", "fold"),  # the local time after the change
+    [
+        (PARIS, "2026-03-29T03:00", 0),
+        (PARIS, "2026-10-25T02:00", 1),
+        (LOS_ANGELES, "2026-03-08T03:00", 0),
+        (LOS_ANGELES, "2026-11-01T01:00", 1),
+        (ADELAIDE, "2026-10-04T03:00", 0),
+        (ADELAIDE, "2026-04-05T02:00", 1),
+    ],
+)
+
+
+def across_change(
+    zone: tzinfo, change: int, period: int, *, follows: bool
+) -> RecordedLoad:
+    """Return a load from 6 hours before a change on, which ends within a period."""
+    load = RecordedLoad(change - 6 * HOUR, zone, period)
+    load.run(6 * HOUR)
+    if follows:
+        load.set_clock()
+    load.run(4 * HOUR + period / 2)
+    return load
+
+
+@pytest.mark.parametrize("period", PERIODS)
+@pytest.mark.parametrize("follows", [True, False])
+@CHANGES
+async def test_change_of_the_zone_gives_the_true_begins(
+    zone: tzinfo,
+    local: str,
+    fold: int,
+    follows: bool,  # noqa: FBT001
+    period: int,
+) -> None:
+    change = seconds(local, zone, fold)
+    load = across_change(zone, change, period, follows=follows)
+    load.load_curve.order = "newest first" if period == 600 else "oldest first"
+    async for curve in load.read_each():
+        assert len(curve.records) == 10 * HOUR / period
+        true = assert_certain(load, curve)
+        assert true.follows_zone is (follows and not load.is_utc)
+
+
+async def test_power_cut_leaves_the_true_begins() -> None:
+    load = RecordedLoad(seconds("2026-10-25T00:00", PARIS), PARIS, 900)
+    load.run(2 * HOUR)
+    load.run_without_power(HOUR / 2)
+    load.run(HOUR / 2)
+    load.set_clock()
+    load.run(HOUR)
+    load.run_without_power(HOUR)
+    load.run(HOUR + 450)
+    async for curve in load.read_each():
+        assert len(curve.records) == 4 * 4 + 2
+        assert_certain(load, curve)
+
+
+async def test_clock_with_a_period_that_divides_no_hour_follows_the_zone() -> None:
+    load = across_change(PARIS, seconds("2026-03-29T03:00", PARIS), 480, follows=True)
+    curve = await load.read()
+    (found,) = meanings(load, curve)
+    assert found.follows_zone
+    for begin, record in zip(found.begins, curve.records, strict=True):
+        if record.is_complete:
+            assert abs(begin - load.load.begin(record, 480)) < STEP_SECONDS
+
+
+# -- single records ----------------------------------------------------------
+
+
+def possible_ends(curve: LoadCurve, displayed: datetime) -> list[bool]:
+    """Return whether the dates are ends, by each possible meaning, for UTC."""
+    found = possible_times(curve, displayed, at(displayed), UTC)
+    return [each.date_is_end for each in found]
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        ("11:58:59", []),
+        ("11:59:00", [True]),
+        ("12:28:59", [True]),
+        ("12:29:00", [True, False]),
+        ("12:30:59", [True, False]),
+        ("12:31:00", [False]),
+        ("13:00:59", [False]),
+        ("13:01:00", []),
+    ],
+)
+def test_newest_record_is_at_most_a_minute_early_or_late(
+    shown: str, expected: list[bool]
+) -> None:
+    curve = curve_of([NOON - HALF_HOUR, NOON])
+    displayed = datetime.fromisoformat(f"2026-01-14T{shown}")
+    assert possible_ends(curve, displayed) == expected
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_newest_record_of_another_day_has_no_meaning(days: int) -> None:
+    curve = curve_of([NOON - HALF_HOUR, NOON])
+    for minute in range(60):
+        displayed = NOON + timedelta(days=days, minutes=minute)
+        assert possible_ends(curve, displayed) == []
+
+
+def test_incomplete_record_does_not_show_the_meaning() -> None:
+    curve = curve_of([NOON - HALF_HOUR, NOON, NOON + 9 * HALF_HOUR], incomplete=1)
+    displayed = NOON + QUARTER
+    (found,) = possible_times(curve, displayed, at(displayed), UTC)
+    assert found.begins == [at(each.time - HALF_HOUR) for each in curve.records]
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        curve_of([]),
+        curve_of([NOON - HALF_HOUR, NOON], incomplete=2),
+        curve_of([NOON], timedelta()),
+    ],
+    ids=["empty", "incomplete", "without period"],
+)
+def test_curve_without_complete_record_or_period_has_no_meaning(
+    curve: LoadCurve,
+) -> None:
+    assert possible_ends(curve, NOON) == []
+
+
+def test_shortest_period_has_a_meaning() -> None:
+    second = timedelta(seconds=1)
+    assert possible_ends(curve_of([NOON], second), NOON) == [True, False]
+
+
+def in_zone(begins: Iterable[float], zone: tzinfo) -> list[datetime]:
+    """Return the local time of each begin, as a clock displays it."""
+    return [datetime.fromtimestamp(each, zone).replace(tzinfo=None) for each in begins]
+
+
+def quarters(begin: float, count: int) -> list[float]:
+    """Return the begins of quarters of an hour."""
+    return [begin + index * 900 for index in range(count)]
+
+
+def local_meaning(begins: Sequence[float], zone: tzinfo, now: float) -> LoadTimes:
+    """Return the only meaning of records whose dates are begins by the local time."""
+    curve = curve_of(in_zone(begins, zone), QUARTER)
+    (displayed,) = in_zone([now], zone)
+    (found,) = possible_times(curve, displayed, now, zone)
+    return found
+
+
+def by_date(begins: Iterable[float], zone: tzinfo) -> list[float]:
+    """Return the begins in the order of the dates that a local clock displays."""
+    return sorted(begins, key=lambda begin: in_zone([begin], zone))
+
+
+def test_two_changes_that_the_dates_show_are_followed() -> None:
+    spring, autumn = at(datetime(2026, 3, 29, 1)), at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
+    begins = quarters(spring - 3 * HOUR, 24) + quarters(autumn - 3 * HOUR, 24)
+    found = local_meaning(begins, PARIS, begins[-1] + 1350)
+    assert found.begins == by_date(begins, PARIS)
+    assert found.follows_zone
+
+
+@pytest.mark.parametrize("change", ["2026-10-03T15:30", "2026-04-04T15:00"])
+def test_change_by_half_an_hour_is_followed(change: str) -> None:
+    begins = quarters(at(datetime.fromisoformat(change)) - 3 * HOUR, 30)
+    found = local_meaning(begins, LORD_HOWE, begins[-1] + 1350)
+    assert found.begins == by_date(begins, LORD_HOWE)
+    assert found.follows_zone
+
+
+@pytest.mark.parametrize("change", ["2026-03-29T01:00", "2026-10-25T01:00"])
+def test_change_that_has_not_come_yet_is_not_followed(change: str) -> None:
+    begins = quarters(at(datetime.fromisoformat(change)) - 9 * HOUR - 900, 36)
+    found = local_meaning(begins, PARIS, begins[-1] + 1350)
+    assert found.begins == begins
+    assert not found.follows_zone
+
+
+def test_time_zone_of_the_machine_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begins = quarters(at(datetime(2026, 3, 29, 1)) - 3 * HOUR, 24)  # noqa: DTZ001
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        found = local_meaning(begins, PARIS, begins[-1] + 1350)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found.begins == begins
+
+
+def test_repeated_hour_without_identical_records_is_recognised() -> None:
+    """Two records with the same date and power are read as one record."""
+    change = at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
+    begins = quarters(change - 3 * HOUR, 24)
+    begins.remove(change - HOUR)
+    begins.remove(change - HOUR + 1800)
+    found = local_meaning(begins, PARIS, begins[-1] + 1350)
+    assert found.begins == by_date(begins, PARIS)
+
+
+@pytest.mark.parametrize("missing", [range(11, 13), range(8, 12), range(12, 18)])
+def test_missing_records_are_not_taken_for_a_change(missing: range) -> None:
+    """The clock runs on over the change at the 12th quarter of an hour."""
+    change = at(datetime(2026, 3, 29, 1))  # noqa: DTZ001
+    begins = quarters(change - 3 * HOUR, 24)
+    dates = [
+        datetime.fromtimestamp(begin + HOUR, UTC).replace(tzinfo=None)
+        for index, begin in enumerate(begins)
+        if index not in missing
+    ]
+    displayed = dates[-1] + timedelta(seconds=1350)
+    found = possible_times(
+        curve_of(dates, QUARTER), displayed, begins[-1] + 1350, PARIS
+    )
+    assert [each.follows_zone for each in found] == [False]
+
+
+@pytest.mark.parametrize(
+    ("repeated", "is_followed"),
+    [("01:45", False), ("02:00", True), ("02:45", True), ("03:00", False)],
+)
+def test_repeated_record_within_the_repeated_hour_shows_the_change(
+    repeated: str,
+    is_followed: bool,  # noqa: FBT001
+) -> None:
+    dates = [datetime(2026, 10, 25) + index * QUARTER for index in range(24)]  # noqa: DTZ001
+    dates.append(datetime.fromisoformat(f"2026-10-25T{repeated}"))
+    displayed = datetime(2026, 10, 25, 6, 7)  # noqa: DTZ001
+    found = possible_times(
+        curve_of(dates, QUARTER), displayed, at(displayed, PARIS), PARIS
+    )
+    assert [each.follows_zone for each in found] == [is_followed]
+
+
+@pytest.mark.parametrize("minutes", [15, 60])
+def test_end_by_the_changed_clock_is_after_the_change(minutes: int) -> None:
+    """The date of the record before the change is 03:00, not 02:00."""
+    period = timedelta(minutes=minutes)
+    step = period.total_seconds()
+    ends = [at(datetime(2026, 3, 29, 1)) + index * step for index in range(-6, 6)]  # noqa: DTZ001
+    now = ends[-1] + step / 2
+    curve = curve_of(in_zone(ends, PARIS), period)
+    (found,) = possible_times(curve, in_zone([now], PARIS)[0], now, PARIS)
+    assert found.begins == [end - step for end in ends]
+    assert (found.date_is_end, found.follows_zone) == (True, True)
+
+
+def test_curve_that_begins_with_a_change_does_not_show_it() -> None:
+    """The clock runs on, and the second of the hourly records is missing."""
+    hours = (2, 4, 5)
+    dates = [datetime(2026, 3, 29, hour) for hour in hours]  # noqa: DTZ001
+    displayed = datetime(2026, 3, 29, 6, 30)  # noqa: DTZ001
+    curve = curve_of(dates, timedelta(hours=1))
+    now = at(displayed) - HOUR
+    (found,) = possible_times(curve, displayed, now, PARIS)
+    assert found.begins == [at(date) - HOUR for date in dates]
+    assert not found.follows_zone
