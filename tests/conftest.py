@@ -26,7 +26,7 @@ from homeassistant.components.recorder.tasks import RecorderTask
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
-from homeassistant.helpers import event
+from homeassistant.helpers import entity, event
 from homeassistant.util import dt as dt_util
 from simulator import Counters, Line, Meter
 from simulator.ports import MemoryPort, TerminalPort, memory_opener
@@ -205,13 +205,17 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture(autouse=True)
-async def _virtual_clocks() -> AsyncGenerator[None]:
-    """Replace the clocks of the machine by the time of the loop."""
+async def _virtual_clocks(request: pytest.FixtureRequest) -> AsyncGenerator[None]:
+    """Replace the clocks of the machine by the time of the loop.
+
+    A test that is marked `starts_at` begins at this time, in s since 1970.
+    """
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualLoop):
         yield
         return
-    offset = time.time() - loop.time()
+    marker = request.node.get_closest_marker("starts_at")
+    offset = (marker.args[0] if marker else time.time()) - loop.time()
 
     def timestamp() -> float:
         return loop.time() + offset
@@ -229,6 +233,7 @@ async def _virtual_clocks() -> AsyncGenerator[None]:
         monkeypatch.setattr(time, "monotonic", loop.time)
         monkeypatch.setattr(dt_util, "utcnow", utcnow)
         monkeypatch.setattr(dt_util, "now", now)
+        monkeypatch.setattr(entity, "timer", timestamp)
         monkeypatch.setattr(event, "time_tracker_utcnow", utcnow)
         monkeypatch.setattr(event, "time_tracker_timestamp", timestamp)
         yield
@@ -277,6 +282,7 @@ async def recorder_mock(
     recorder_config: dict[str, Any] | None,
     async_test_recorder: Any,
     hass: HomeAssistant,
+    _virtual_clocks: None,
 ) -> AsyncGenerator[Recorder]:
     """Run a recorder in memory. Virtual time stops while the recorder works."""
     loop = asyncio.get_running_loop()
