@@ -337,7 +337,7 @@ OTHER_NAMES = {
 }
 PAGES_OF_DIALOGS = (
     *("README.md", "docs/commissioning.md", "docs/counters.md", "docs/energy.md"),
-    *("docs/examples.md", "docs/installation.md", "docs/meter.md"),
+    *("docs/examples.md", "docs/gaps.md", "docs/installation.md", "docs/meter.md"),
     *("docs/troubleshooting.md", "docs/updating.md"),
 )
 
@@ -392,7 +392,7 @@ def test_troubleshooting_quotes_every_error_and_issue_and_no_other_text() -> Non
     texts = [
         text
         for key, text in errors
-        if key not in PLAIN_ERRORS and not key.startswith("wiring_")
+        if key not in PLAIN_ERRORS and not key.startswith(("gap_source_", "wiring_"))
     ]
     texts += [issue["title"] for issue in TEXTS["issues"].values()]
     for text in texts:

@@ -4,8 +4,15 @@ import re
 
 import pytest
 
-from custom_components.socomec_countis import connection, coordinator, sensor
+from custom_components.socomec_countis import (
+    connection,
+    coordinator,
+    gap_texts,
+    gaps,
+    sensor,
+)
 from custom_components.socomec_countis.countis import (
+    gap_evidence,
     limits,
     plausibility,
     poller,
@@ -166,7 +173,8 @@ LIMITS = limits.Limits()
 IMPOSSIBLE_AMPERES = LIMITS.amperes * limits.INRUSH * limits.PHASE_COUNT
 IMPOSSIBLE_KILOWATTS = IMPOSSIBLE_AMPERES * limits.HIGHEST_VOLTS / 1000
 LOWEST_HERTZ, HIGHEST_HERTZ = limits.HERTZ
-NUMBERS = {2: "two", 10: "ten"}
+NUMBERS = {2: "two", 3: "three", 10: "ten"}
+WEEKS = {7 * 86_400: "a week"}
 TIMES = {2: "twice"}
 MINUTES = {300: "five minutes", 600: "ten minutes"}
 HELD = coordinator.HOLD_SECONDS
@@ -210,6 +218,13 @@ FIGURES = {
         f"identity is verified, every {poller.IDLE_PERIOD:g} s",
         f"keep their values for {HELD} s",
         f"published after {PUBLISHED} s",
+    ),
+    "gaps.md": (
+        f"by at most {gap_evidence.LOAD_CURVE_TOLERANCE:.0%}".replace("%", " %"),
+        f"or {NUMBERS[gap_evidence.STEPS_OF_TOLERANCE]} steps of the counter",
+        f"about {NUMBERS[round(gaps.COMPILED_AFTER / 60)]} minutes later",
+        f"longer than {NUMBERS[gap_texts.MOST_HOURS // 24]} days",
+        f"overwrites for {WEEKS[gaps.KEPT_SECONDS]}",
     ),
     "updating.md": (
         f"not read for {HELD} s",

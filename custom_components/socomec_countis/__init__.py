@@ -22,6 +22,7 @@ from .connection import endpoint_name, line_settings
 from .const import DOMAIN
 from .coordinator import counter_store
 from .demand import demand_store
+from .gap import gap_store
 from .identifiers import meter_identifier
 from .issues import LINE_CONFLICT, create_issue, delete_all_issues, delete_issues
 from .partial_tariffs import PartialTariffs
@@ -97,7 +98,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> 
     delete_all_issues(hass, entry.entry_id)
     for subentry in meter_subentries(entry):
         delete_all_issues(hass, subentry.subentry_id)
-        for store in (counter_store, demand_store):
+        for store in (counter_store, demand_store, gap_store):
             await store(hass, subentry.subentry_id).async_remove()
         await PartialTariffs(hass, entry, subentry).async_remove()
 

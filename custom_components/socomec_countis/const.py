@@ -9,6 +9,7 @@ SUBENTRY_METER = "meter"
 CONF_BAUDRATE = "baudrate"
 CONF_PARITY = "parity"
 CONF_STOPBITS = "stopbits"
+CONF_FILL_GAPS = "fill_gaps"
 CONF_PUBLISH_EVERY_READING = "publish_every_reading"
 
 # Keys in the data of a subentry, which is a meter.

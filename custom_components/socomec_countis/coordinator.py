@@ -33,6 +33,7 @@ from .countis import (
 )
 from .countis.plausibility import RESET_RATIO, Moment
 from .demand import MeterDemand
+from .gaps import MeterGaps
 from .issues import (
     ANOTHER_METER,
     COUNTERS_REJECTED,
@@ -140,6 +141,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.demand = demand
         self.polled = Polled(meter, self.take, self.fail)
         self.data = self.counters
+        self.gaps = MeterGaps(self)
         self.on_wanted_changed = on_wanted_changed
         self._requested_at: dict[str, float] = {}
         """By block: when the request for the shown reading was sent, in s."""
@@ -219,6 +221,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         if block in COUNTERS:
             values = {**values, **self.partial_tariffs.update(self.meter)}
             self._save(reading)
+            self.gaps.note(block, {each.counter for each in reading.corrections})
         self.async_set_updated_data({**self.data, **values})
         self._check_rejected()
         self._check_profile()
@@ -473,11 +476,13 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         await self._store.async_remove()
         await self.partial_tariffs.async_remove()
         await self.demand.async_remove()
+        await self.gaps.async_remove()
 
     @override
     async def async_shutdown(self) -> None:
         """Cancel the timers, and delete the issues of a meter that is not polled."""
         while self._timers:
             self._timers.popitem()[1]()
+        self.gaps.shutdown()
         self._delete_issues(METER_OFFLINE, ANOTHER_METER, COUNTERS_REJECTED)
         await super().async_shutdown()

@@ -92,6 +92,8 @@ async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
         "online": coordinator.online,
         "last_error": last_error,
         "values": coordinator.data,
+        "gaps": [gap.as_dict() for gap in coordinator.gaps.gaps],
+        "load_curve": coordinator.gaps.load_curve,
         "registers": {str(address): word for address, word in registers.items()},
         "read_error": read_error,
     }

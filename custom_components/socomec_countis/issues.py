@@ -1,5 +1,6 @@
 """The repair issues of the integration."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from homeassistant.const import Platform
@@ -9,6 +10,7 @@ from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
 from .countis import Correction
+from .gap import Gap
 from .identifiers import entity_unique_id
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ ANOTHER_METER = "another_meter"
 METER_OFFLINE = "meter_offline"
 LINE_CONFLICT = "line_conflict"
 COUNTERS_REJECTED = "counters_rejected"
+GAP = "gap"
 
 FIXABLE = {ANOTHER_METER, COUNTERS_REJECTED}
 
@@ -85,6 +88,37 @@ def create_correction_issue(
             "difference": _decimal(abs(change)),
         },
     )
+
+
+def create_gap_issue(
+    coordinator: CountisCoordinator, gap: Gap, placeholders: Mapping[str, str]
+) -> None:
+    """Create the issue for a gap, whose fix flow fills it."""
+    subentry_id = coordinator.subentry.subentry_id
+    ir.async_create_issue(
+        coordinator.hass,
+        DOMAIN,
+        _gap_issue_id(coordinator, gap),
+        is_fixable=True,
+        severity=ir.IssueSeverity.WARNING,
+        translation_key=GAP,
+        translation_placeholders=dict(placeholders),
+        data={
+            "owner_id": subentry_id,
+            "name": coordinator.subentry.title,
+            "begin": gap.begin,
+        },
+    )
+
+
+def delete_gap_issue(coordinator: CountisCoordinator, gap: Gap) -> None:
+    """Delete the issue for a gap that was filled or left."""
+    issue_id = _gap_issue_id(coordinator, gap)
+    ir.async_delete_issue(coordinator.hass, DOMAIN, issue_id)
+
+
+def _gap_issue_id(coordinator: CountisCoordinator, gap: Gap) -> str:
+    return f"{GAP}_{coordinator.subentry.subentry_id}_{gap.begin:.0f}"
 
 
 def _entity_id(coordinator: CountisCoordinator, counter: str) -> str:

@@ -12,13 +12,16 @@ from homeassistant.components.repairs import (
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import AbortFlow
+from homeassistant.exceptions import HomeAssistantError
 
 from .connection import BUS_ERRORS, async_profile_at, describe_error
 from .const import CONF_PROFILE, CONF_SERIAL_NUMBER, CONF_UNIT_ID, DOMAIN
 from .coordinator import CountisCoordinator
 from .countis import CountisError
 from .countis.plausibility import Moment
-from .issues import ANOTHER_METER, COUNTERS_REJECTED, create_rejected_issue
+from .gap import Gap
+from .gap_texts import async_gap_placeholders
+from .issues import ANOTHER_METER, COUNTERS_REJECTED, GAP, create_rejected_issue
 from .runtime import CountisConfigEntry, configured_meter
 
 
@@ -112,9 +115,68 @@ class AcceptMeterFlow(MeterFlow):
         return self.async_create_entry(data={})
 
 
+class FillGapFlow(MeterFlow):
+    """The fix flow that fills a gap, or leaves the energy where it is."""
+
+    @property
+    def gap(self) -> Gap:
+        """Return the gap of the issue.
+
+        Raises `AbortFlow` if the gap was filled or left meanwhile.
+        """
+        for gap in self.coordinator.gaps.gaps:
+            if gap.begin == self.data["begin"] and gap.filled_at is None:
+                return gap
+        reason = "no_gap"
+        raise AbortFlow(reason)
+
+    @override
+    async def async_step_init(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Show the energy of each hour, at present and as proposed."""
+        gap = self.gap
+        try:
+            plans = await self.coordinator.gaps.async_plan(gap)
+        except HomeAssistantError as err:
+            return self._abort(err)
+        texts = await async_gap_placeholders(self.hass, gap, plans)
+        return self.async_show_menu(
+            step_id="init",
+            menu_options=["fill", "leave"],
+            description_placeholders={"name": self.coordinator.name, **texts},
+        )
+
+    async def async_step_fill(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Fill the gap."""
+        gap = self.gap
+        try:
+            await self.coordinator.gaps.async_fill(gap)
+        except HomeAssistantError as err:
+            return self._abort(err)
+        return self.async_create_entry(data={})
+
+    async def async_step_leave(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Leave the energy where it is."""
+        await self.coordinator.gaps.async_leave(self.gap)
+        return self.async_create_entry(data={})
+
+    def _abort(self, error: HomeAssistantError) -> RepairsFlowResult:
+        """End the dialog with the text of an error."""
+        return self.async_abort(
+            reason=str(error.translation_key),
+            description_placeholders=error.translation_placeholders,
+        )
+
+
 FLOWS: dict[str, type[MeterFlow]] = {
     ANOTHER_METER: AcceptMeterFlow,
     COUNTERS_REJECTED: ConfirmCountersFlow,
+    GAP: FillGapFlow,
 }
 
 

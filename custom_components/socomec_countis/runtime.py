@@ -132,6 +132,7 @@ class BusRuntime:
             demand=await async_load_demand(self.hass, subentry),
             on_wanted_changed=self._schedule_wanted_update,
         )
+        await coordinator.gaps.async_load()
         self.coordinators[subentry.subentry_id] = coordinator
         self._start(coordinator)
 

@@ -11,6 +11,7 @@ from homeassistant.helpers.selector import Selector, selector
 from .connection import PARITIES
 from .const import (
     CONF_BAUDRATE,
+    CONF_FILL_GAPS,
     CONF_PARITY,
     CONF_PUBLISH_EVERY_READING,
     CONF_STOPBITS,
@@ -60,7 +61,10 @@ RECONFIGURE_METER_SCHEMA = vol.Schema(
     }
 )
 OPTIONS_SCHEMA = vol.Schema(
-    {vol.Required(CONF_PUBLISH_EVERY_READING, default=False): SWITCH}
+    {
+        vol.Required(CONF_PUBLISH_EVERY_READING, default=False): SWITCH,
+        vol.Required(CONF_FILL_GAPS, default=False): SWITCH,
+    }
 )
 
 

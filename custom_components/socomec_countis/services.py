@@ -1,4 +1,4 @@
-"""The actions of the integration: set a tariff, check the wiring."""
+"""The actions of the integration: set a tariff, check the wiring, fill a gap."""
 
 import asyncio
 from collections import defaultdict
@@ -24,23 +24,37 @@ from homeassistant.helpers.target import (
     TargetSelection,
     async_extract_referenced_entity_ids,
 )
+from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonValueType
 
 from .connection import BUS_ERRORS, temporary_client
 from .const import DOMAIN, TCP
 from .coordinator import CountisCoordinator
 from .countis import SET_TARIFF, async_confirm_tariff, async_set_tariff, tariffs
+from .gap_texts import gap_response
 from .runtime import BusRuntime, CountisConfigEntry
 from .texts import async_error_text, translated_error
 from .wiring import async_wiring_response
 
 ATTR_TARIFF = "tariff"
+ATTR_BEGIN = "begin"
+ATTR_END = "end"
+ATTR_RESTORE = "restore"
 BROADCAST = 0  # the unit ID at which all devices of a bus receive a request
 
 SET_TARIFF_SCHEMA = vol.Schema(
     {
         **cv.TARGET_SERVICE_FIELDS,
         vol.Required(ATTR_TARIFF): vol.All(vol.Coerce(int), vol.Range(min=1, max=8)),
+    }
+)
+
+FILL_GAP_SCHEMA = vol.Schema(
+    {
+        **cv.TARGET_SERVICE_FIELDS,
+        vol.Required(ATTR_BEGIN): cv.datetime,
+        vol.Required(ATTR_END): cv.datetime,
+        vol.Optional(ATTR_RESTORE, default=False): cv.boolean,
     }
 )
 
@@ -57,6 +71,13 @@ def async_setup_services(hass: HomeAssistant) -> None:
         _async_check_wiring,
         vol.Schema(cv.TARGET_SERVICE_FIELDS),
         supports_response=SupportsResponse.ONLY,
+    )
+    hass.services.async_register(
+        DOMAIN,
+        "fill_gap",
+        _async_fill_gap,
+        FILL_GAP_SCHEMA,
+        supports_response=SupportsResponse.OPTIONAL,
     )
 
 
@@ -125,6 +146,29 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
         for meter, outcome in zip(coordinators, outcomes, strict=True)
     ]
     return {"meters": results}
+
+
+async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
+    """Fill a past gap in the statistics of the targeted meters, or restore it.
+
+    Returns the energy of each hour. Raises `ServiceValidationError` without a recorder,
+    and `HomeAssistantError` if the gap of a meter cannot be filled or restored.
+    """
+    hass = call.hass
+    coordinators = _targeted(call)
+    if "recorder" not in hass.config.components:
+        raise translated_error(ServiceValidationError, "no_recorder")
+    begin, end = (
+        dt_util.as_utc(call.data[key]).timestamp() for key in (ATTR_BEGIN, ATTR_END)
+    )
+    meters: list[JsonValueType] = []
+    for coordinator in coordinators:
+        if call.data[ATTR_RESTORE]:
+            await coordinator.gaps.async_restore(begin, end)
+        else:
+            gap, plans = await coordinator.gaps.async_fill_between(begin, end)
+            meters.append(gap_response(coordinator.subentry.title, gap, plans))
+    return {"meters": meters}
 
 
 def _targeted(call: ServiceCall) -> list[CountisCoordinator]:

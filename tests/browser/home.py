@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
+import shutil
 from typing import Any
 
 from simulator import Constant, Line, Phase, ReversedCurrent, line_in_thread
@@ -22,7 +23,7 @@ from tools.home_assistant import (
     free_port,
     run_home_assistant,
 )
-from tools.paths import DOMAIN
+from tools.paths import DOMAIN, ROOT
 
 from .visitor import Visitor, full_hour
 
@@ -244,3 +245,19 @@ async def settled_home(hass: HomeAssistant, line: Line) -> Home:
     home = Home(hass, line, await Visitor.of(hass, hour), hour)
     await async_wait_until_running(hass)
     return home
+
+
+def copy_with_constant(folder: Path, file: str, name: str, old: int, new: int) -> Path:
+    """Return a copy of the integration in which a constant has another value."""
+    copy = folder / "copy"
+    shutil.copytree(
+        ROOT / "custom_components",
+        copy / "custom_components",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    module = copy / "custom_components" / DOMAIN / file
+    code = module.read_text()
+    assignment = f"\n{name} = {old}\n"
+    assert assignment in code
+    module.write_text(code.replace(assignment, f"\n{name} = {new}\n"))
+    return copy

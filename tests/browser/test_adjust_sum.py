@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 import re
-import shutil
 import sqlite3
 from zoneinfo import ZoneInfo
 
@@ -19,10 +18,9 @@ from tools.home_assistant import (
     free_port,
     run_home_assistant,
 )
-from tools.paths import DOMAIN, ROOT
 
 from .frontend import Frontend
-from .home import Home, settled_home, title
+from .home import Home, copy_with_constant, settled_home, title
 from .test_energy import kwh
 from .visitor import HOUR_OF_THE_DAY, visit
 
@@ -54,7 +52,10 @@ MOVE_BACK = (
 async def test_adjust_sum_corrects_the_energy_dashboard(
     tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.paths.ROOT", copy_with_early_issues(tmp_path))
+    copy = copy_with_constant(
+        tmp_path, "coordinator.py", "REJECTED_ISSUE_SECONDS", 600, 1
+    )
+    monkeypatch.setattr("tools.paths.ROOT", copy)
     grid = Meter(unit_id=1, load=LOAD, counters=Counters(consumed=1_234_560))
     roof = Meter(unit_id=2, load=LOAD, counters=Counters(produced=800_000))
     port = free_port(0)
@@ -101,22 +102,6 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
                 ):
                     total = await total_of(frontend, f"{title(unit_id)} Energy {name}")
                     assert TODAY <= sign * total < TODAY + MOST
-
-
-def copy_with_early_issues(folder: Path) -> Path:
-    """Return a copy in which rejected counters create their issue after 1 s."""
-    copy = folder / "copy"
-    shutil.copytree(
-        ROOT / "custom_components",
-        copy / "custom_components",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    coordinator = copy / "custom_components" / DOMAIN / "coordinator.py"
-    code = coordinator.read_text()
-    delay = "\nREJECTED_ISSUE_SECONDS = 600\n"
-    assert delay in code
-    coordinator.write_text(code.replace(delay, "\nREJECTED_ISSUE_SECONDS = 1\n"))
-    return copy
 
 
 async def confirm_counters(frontend: Frontend, name: str) -> None:

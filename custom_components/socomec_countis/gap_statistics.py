@@ -1,0 +1,299 @@
+"""The rows of a gap in the long-term statistics: read, plan, write.
+
+A row of the statistics contains the sum of all energy until the end of its hour. After
+a gap, the row of the hour in which the meter came back already contains the energy. The
+rows of the hours before it are written with sums that rise to this row. So energy moves
+from one hour to others, and neither the total nor any later row changes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+
+from homeassistant.components.recorder.models import (
+    StatisticData,
+    StatisticMetaData,
+)
+from homeassistant.components.recorder.statistics import (
+    StatisticsRow,
+    async_import_statistics,
+    get_metadata,
+    statistics_during_period,
+)
+from homeassistant.const import UnitOfEnergy, UnitOfReactiveEnergy
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.recorder import get_instance
+from homeassistant.util import dt as dt_util
+from homeassistant.util.unit_conversion import EnergyConverter, ReactiveEnergyConverter
+
+from .texts import translated_error
+
+HOUR = 3600  # s
+
+# Rows that are read before a gap, in s. The last one of them is the base of the plan.
+# Our choice: a day, because an hour without a valid state has no row.
+BEFORE_GAP = 24 * HOUR
+
+# kWh or kvarh; sums that differ by less are the same. Our choice: a step of a counter,
+# and the rounding of a statistic in MWh.
+SUM_TOLERANCE = 0.02
+
+# The Energy dashboard adds an entity with one of these suffixes to an energy entity
+# whose costs it calculates.
+COST_SUFFIXES = ("cost", "compensation")
+
+CONVERTERS = {
+    EnergyConverter.UNIT_CLASS: (EnergyConverter, UnitOfEnergy.KILO_WATT_HOUR),
+    ReactiveEnergyConverter.UNIT_CLASS: (
+        ReactiveEnergyConverter,
+        UnitOfReactiveEnergy.KILO_VOLT_AMPERE_REACTIVE_HOUR,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One hour of a statistic."""
+
+    start: float
+    """In s since 1970."""
+    state: float | None
+    """The counter at the end of the hour, in kWh or kvarh; or a cost."""
+    sum: float
+    """The energy until the end of the hour, in kWh or kvarh; or a cost."""
+    last_reset: float | None = None
+    """In s since 1970; costs only."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A statistic with its rows before, within and after a gap."""
+
+    metadata: StatisticMetaData
+    rows: Mapping[float, Row]
+    """By their start, in s since 1970."""
+    factor: float = 1
+    """The unit of the statistic in kWh or kvarh."""
+
+    def base(self, hours: Sequence[float]) -> Row | None:
+        """Return the last row before `hours`, None if there is none."""
+        starts = [start for start in self.rows if start < hours[0]]
+        return self.rows[max(starts)] if starts else None
+
+    def after(self, hours: Sequence[float]) -> Row | None:
+        """Return the row of the hour after `hours`, None if it is not compiled."""
+        return self.rows.get(hours[-1] + HOUR)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rows of one statistic for the hours of a gap."""
+
+    statistic: Statistic
+    rows: Sequence[Row]
+    """The proposed rows."""
+    replaced: Sequence[Row]
+    """The present rows of the same hours.
+
+    For an hour without a row, this is a row without energy.
+    """
+    base: Row
+    after: Row
+    """The row of the hour in which the meter came back."""
+
+    @property
+    def statistic_id(self) -> str:
+        """Return the ID of the statistic."""
+        return self.statistic.metadata["statistic_id"]
+
+    @property
+    def energies(self) -> list[tuple[float, float, float]]:
+        """Return the start of each hour, and its present and its proposed energy.
+
+        The last hour is the one in which the meter came back.
+        """
+        present = [self.base, *self.replaced, self.after]
+        proposed = [self.base, *self.rows, self.after]
+        return [
+            (row.start, row.sum - last.sum, new.sum - last_new.sum)
+            for (last, row), (last_new, new) in zip(
+                pairwise(present), pairwise(proposed), strict=True
+            )
+        ]
+
+
+async def async_statistic(
+    hass: HomeAssistant, statistic_id: str, first: float, last: float
+) -> Statistic | None:
+    """Return a statistic with the rows from a day before `first` until `last`.
+
+    Both are the start of an hour in s since 1970. Returns None if the statistic does
+    not exist, has no sums, or has a unit that cannot be converted.
+    """
+    return await get_instance(hass).async_add_executor_job(
+        _statistic, hass, statistic_id, first, last
+    )
+
+
+def _statistic(
+    hass: HomeAssistant, statistic_id: str, first: float, last: float
+) -> Statistic | None:
+    stored = get_metadata(hass, statistic_ids={statistic_id})
+    if statistic_id not in stored:
+        return None
+    metadata = stored[statistic_id][1]
+    unit_class, unit = metadata["unit_class"], metadata["unit_of_measurement"]
+    factor = 1.0
+    if unit_class in CONVERTERS:
+        converter, own_unit = CONVERTERS[unit_class]
+        factor = converter.convert(1, unit, own_unit)
+    rows = statistics_during_period(
+        hass,
+        dt_util.utc_from_timestamp(first - BEFORE_GAP),
+        dt_util.utc_from_timestamp(last + HOUR),
+        {statistic_id},
+        "hour",
+        # Without a unit, the rows would be in the unit that the entity shows.
+        {unit_class: unit} if unit_class and unit else None,
+        {"last_reset", "state", "sum"},
+    ).get(statistic_id, [])
+    return Statistic(
+        metadata,
+        {row["start"]: _row(row, factor) for row in rows if row.get("sum") is not None},
+        factor,
+    )
+
+
+def _row(row: StatisticsRow, factor: float) -> Row:
+    state = row.get("state")
+    return Row(
+        row["start"],
+        None if state is None else state * factor,
+        (row.get("sum") or 0) * factor,
+        row.get("last_reset"),
+    )
+
+
+def plan_counter(
+    statistic: Statistic,
+    hours: Sequence[float],
+    before: float,
+    parts: Sequence[float],
+    total: float,
+) -> Plan | None:
+    """Return the rows of a counter for the hours of a gap.
+
+    `hours` are the starts of the hours in s since 1970; the meter came back in the hour
+    after them. `before` is the counter before the gap, in kWh or kvarh. `parts` are the
+    parts of the energy until the end of each hour. `total` is the energy of the total
+    counter, in kWh or kvarh. Returns None if the statistic has no row before the gap or
+    none of the hour after it, or if a counter was reset more than once. Raises
+    `HomeAssistantError` if the sums are not those of the counter.
+    """
+    base, after = statistic.base(hours), statistic.after(hours)
+    if base is None or base.state is None or after is None or after.state is None:
+        return None
+    # After a reset, the statistics contain the whole new value of the counter.
+    is_reset = after.state < before
+    begin = before if is_reset else base.state
+    energy = after.state if is_reset else after.state - begin
+    first_sum = base.sum + begin - base.state
+    if abs(after.sum - first_sum - energy) > SUM_TOLERANCE:
+        if is_reset:
+            return None
+        raise _unexpected(statistic)
+    rows: list[Row] = []
+    present = base
+    for hour, part in zip(hours, parts, strict=True):
+        present = statistic.rows.get(hour, present)
+        if is_reset:
+            # The last energy of the total is that since the reset.
+            counted = max(energy - total * (1 - part), 0)
+            rows.append(Row(hour, counted or begin, first_sum + counted))
+        else:
+            # The counter had reached its present value before the gap.
+            counted = max(energy * part, present.sum - first_sum)
+            rows.append(Row(hour, begin + counted, first_sum + counted))
+    return _plan(statistic, rows, base, after)
+
+
+def plan_costs(statistic: Statistic, counter: Plan) -> Plan | None:
+    """Return the rows of the costs of a counter, distributed as its energy.
+
+    Returns None if the statistic of the costs has no row before or after the gap, or if
+    the counter did not rise.
+    """
+    hours = [row.start for row in counter.rows]
+    base, after = statistic.base(hours), statistic.after(hours)
+    energy = counter.after.sum - counter.base.sum
+    if base is None or after is None or energy <= 0:
+        return None
+    rows = [
+        replace(
+            statistic.rows.get(row.start, base),
+            start=row.start,
+            sum=base.sum
+            + (after.sum - base.sum) * (row.sum - counter.base.sum) / energy,
+        )
+        for row in counter.rows
+    ]
+    return _plan(statistic, rows, base, after)
+
+
+def _plan(statistic: Statistic, rows: Sequence[Row], base: Row, after: Row) -> Plan:
+    """Return a plan with the rows that it replaces.
+
+    Raises `HomeAssistantError` if their sums do not rise from `base` to `after`.
+    """
+    replaced: list[Row] = []
+    previous = base
+    for row in rows:
+        previous = replace(statistic.rows.get(row.start, previous), start=row.start)
+        replaced.append(previous)
+    sums = [base.sum, *(row.sum for row in replaced), after.sum]
+    low, high = sorted((base.sum, after.sum))
+    if not all(low - SUM_TOLERANCE <= each <= high + SUM_TOLERANCE for each in sums):
+        raise _unexpected(statistic)
+    return Plan(statistic, rows, replaced, base, after)
+
+
+def _unexpected(statistic: Statistic) -> HomeAssistantError:
+    return translated_error(
+        HomeAssistantError,
+        "unexpected_sums",
+        entity=statistic.metadata["statistic_id"],
+    )
+
+
+async def async_write(hass: HomeAssistant, rows: Mapping[str, Sequence[Row]]) -> None:
+    """Write rows by the ID of their statistic, and wait until they are stored.
+
+    A statistic that was deleted meanwhile is left out.
+    """
+    for statistic_id, new in rows.items():
+        first = new[0].start
+        statistic = await async_statistic(hass, statistic_id, first, first)
+        if statistic is None:
+            continue
+        async_import_statistics(
+            hass,
+            statistic.metadata,
+            [_data(row, statistic.factor) for row in new],
+        )
+    await get_instance(hass).async_block_till_done()
+
+
+def _data(row: Row, factor: float) -> StatisticData:
+    """Return a row in the unit of its statistic."""
+    data = StatisticData(start=_time(row.start), sum=row.sum / factor)
+    if row.state is not None:
+        data["state"] = row.state / factor
+    if row.last_reset is not None:
+        data["last_reset"] = _time(row.last_reset)
+    return data
+
+
+def _time(seconds: float) -> datetime:
+    return dt_util.utc_from_timestamp(seconds)

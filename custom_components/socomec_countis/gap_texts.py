@@ -1,0 +1,99 @@
+"""The texts about a gap: its times, its counters and the energy of its hours."""
+
+from collections.abc import Mapping
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
+from homeassistant.util import dt as dt_util
+from homeassistant.util.json import JsonValueType
+
+from .countis.gap_evidence import total_of
+from .gap import Gap
+from .gap_statistics import Plan
+from .texts import async_messages
+
+# Rows of a table with a row for each hour; a longer table has one for each day. Our
+# choice: three days, because a longer table has to be scrolled for long.
+MOST_HOURS = 73
+
+
+def local_text(seconds: float, pattern: str = "%Y-%m-%d %H:%M") -> str:
+    """Return a time in s since 1970 as local time, by default with its date."""
+    return dt_util.as_local(dt_util.utc_from_timestamp(seconds)).strftime(pattern)
+
+
+def gap_period(gap: Gap) -> dict[str, str]:
+    """Return the begin and the end of a gap as placeholders of a text."""
+    return {"begin": local_text(gap.begin), "end": local_text(gap.end)}
+
+
+async def async_gap_placeholders(
+    hass: HomeAssistant, gap: Gap, plans: Mapping[str, Plan]
+) -> dict[str, str]:
+    """Return the placeholders of the dialog that fills a gap.
+
+    These are its period, the energy of each counter with the source of its
+    distribution, and a table of the energy of each hour, at present and as proposed.
+    """
+    messages = await async_messages(hass)
+    lines = [
+        f"- `{plan.statistic_id}`: {gap.energy(name):.2f} {_unit(name)},"
+        f" {messages[f'gap_source_{gap.sources[total_of(name)]}']}"
+        for name, plan in plans.items()
+    ]
+    totals = {name: plan for name, plan in plans.items() if total_of(name) == name}
+    return {
+        **gap_period(gap),
+        "counters": "\n".join(lines),
+        "hours": _table(hass, totals or plans),
+    }
+
+
+def gap_response(
+    title: str, gap: Gap, plans: Mapping[str, Plan]
+) -> dict[str, JsonValueType]:
+    """Return the filled hours of a gap as the response of an action."""
+    return {
+        "meter": title,
+        "counters": {
+            plan.statistic_id: {
+                "source": gap.sources[total_of(name)],
+                "energy": round(gap.energy(name), 2),
+                "hours": [
+                    {
+                        "start": dt_util.utc_from_timestamp(start).isoformat(),
+                        "before": round(present, 3),
+                        "after": round(proposed, 3),
+                    }
+                    for start, present, proposed in plan.energies
+                ],
+            }
+            for name, plan in plans.items()
+        },
+    }
+
+
+def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
+    """Return a table with a row for each hour or day, and a column for each counter."""
+    entities = er.async_get(hass)
+    headings = [""]
+    rows: dict[str, list[tuple[float, float]]] = {}
+    for column, (name, plan) in enumerate(plans.items()):
+        entity = entities.async_get(plan.statistic_id)
+        title = entity and (entity.name or entity.original_name)
+        headings.append(f"{title or plan.statistic_id} ({_unit(name)})")
+        energies = plan.energies
+        pattern = "%Y-%m-%d %H:%M" if len(energies) <= MOST_HOURS else "%Y-%m-%d"
+        for start, present, proposed in energies:
+            row = rows.setdefault(local_text(start, pattern), [(0, 0)] * len(plans))
+            row[column] = (row[column][0] + present, row[column][1] + proposed)
+    lines = [headings, ["---"] * len(headings)]
+    lines += [
+        [time, *(f"{present:.2f} → {proposed:.2f}" for present, proposed in row)]
+        for time, row in rows.items()
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _unit(counter: str) -> str:
+    return "kvarh" if "reactive" in counter else "kWh"

@@ -1,0 +1,157 @@
+"""An outage of Home Assistant or of a meter, and the statistics around it.
+
+The meter, Home Assistant and the recorder run for hours of virtual time.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+import time
+
+from pytest_homeassistant_custom_component.components.recorder.common import (
+    async_wait_recording_done,
+)
+
+from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.components.recorder.statistics import statistics_during_period
+from homeassistant.components.repairs import (
+    RepairsFlowManager,
+    RepairsFlowResult,
+    repairs_flow_manager,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.recorder import get_instance
+from homeassistant.util import dt as dt_util
+from simulator import Meter
+
+from .common import coordinator_of, entity_id, until
+
+HOUR = 3600
+COMPILED = 3  # minutes of an hour until the last hour is compiled and gaps are proposed
+SOME_POLLS = 300  # s, in which the meter is polled several times
+
+type Hours = dict[float, float]
+"""The energy in kWh of each hour, by its start in s since 1970."""
+
+
+@dataclass
+class Outage:
+    """A meter whose counters are noted at each hour."""
+
+    hass: HomeAssistant
+    entry: CountisConfigEntry
+    meter: Meter
+    counted: dict[float, tuple[float, float]] = field(default_factory=dict)
+    """The consumed and the produced energy in kWh, by the end of the hour."""
+    started: float = field(default_factory=lambda: time.time())  # noqa: PLW0108
+
+    @asynccontextmanager
+    async def noting(self) -> AsyncIterator[None]:
+        """Note the counters of the meter at each hour."""
+
+        async def note() -> None:
+            while True:
+                now = time.time()
+                hour = (now // HOUR + 1) * HOUR
+                await asyncio.sleep(hour - now)
+                counted = self.meter.count()
+                self.counted[hour] = counted.consumed / 1000, counted.produced / 1000
+
+        task = asyncio.create_task(note())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def run_until(self, minute: float, hours: float = 0) -> None:
+        """Run until a minute of the hour, and a number of hours longer."""
+        await asyncio.sleep((minute * 60 - time.time()) % HOUR + hours * HOUR)
+
+    async def until_proposed(self) -> None:
+        """Run until the present hour is compiled, and its gaps are proposed."""
+        await self.run_until(COMPILED)
+        gaps = coordinator_of(self.entry).gaps
+        await until(lambda: all(gap.sources for gap in gaps.gaps))
+        await self.hass.async_block_till_done()
+
+    def outage(self, kind: str) -> AbstractAsyncContextManager[None]:
+        """Return an outage of "Home Assistant" or of the "meter"."""
+        return self._meter_offline() if kind == "meter" else self._home_assistant_off()
+
+    @asynccontextmanager
+    async def _home_assistant_off(self) -> AsyncIterator[None]:
+        """Unload the entry, as while Home Assistant is off."""
+        await self.hass.config_entries.async_unload(self.entry.entry_id)
+        yield
+        await self.hass.config_entries.async_setup(self.entry.entry_id)
+        await asyncio.sleep(SOME_POLLS)
+
+    @asynccontextmanager
+    async def _meter_offline(self) -> AsyncIterator[None]:
+        """Let the meter receive no requests."""
+        self.meter.offline = True
+        yield
+        self.meter.offline = False
+        await asyncio.sleep(SOME_POLLS)
+
+    @property
+    def issues(self) -> list[ir.IssueEntry]:
+        """Return the issues of gaps."""
+        issues = ir.async_get(self.hass).issues.values()
+        return [issue for issue in issues if issue.translation_key == "gap"]
+
+    @property
+    def fix_flows(self) -> RepairsFlowManager:
+        """Return the manager of the fix flows."""
+        manager = repairs_flow_manager(self.hass)
+        assert manager is not None
+        return manager
+
+    async def open_fix(self, issue: ir.IssueEntry | None = None) -> RepairsFlowResult:
+        """Open the fix flow of a gap, by default of the only one."""
+        if issue is None:
+            (issue,) = self.issues
+        return await self.fix_flows.async_init(
+            DOMAIN, context={"issue_id": issue.issue_id}
+        )
+
+    async def choose(self, choice: str) -> RepairsFlowResult:
+        """Choose to "fill" or to "leave" the only gap, and return the result."""
+        menu = await self.open_fix()
+        assert menu["type"] is FlowResultType.MENU, menu
+        return await self.fix_flows.async_configure(
+            menu["flow_id"], {"next_step_id": choice}
+        )
+
+    async def hours(self, key: str = "energy_consumed") -> Hours:
+        """Return the energy of each hour in the statistics."""
+        return await self.changes(entity_id(self.hass, key))
+
+    async def changes(self, statistic_id: str) -> Hours:
+        """Return the change of a statistic in each hour, in kWh or in its unit."""
+        await async_wait_recording_done(self.hass)
+        rows = await get_instance(self.hass).async_add_executor_job(
+            statistics_during_period,
+            self.hass,
+            dt_util.utc_from_timestamp(self.started - HOUR),
+            None,
+            {statistic_id},
+            "hour",
+            {"energy": "kWh"},
+            {"change"},
+        )
+        return {row["start"]: row["change"] or 0 for row in rows[statistic_id]}
+
+    def truth(self, *, produced: bool = False) -> Hours:
+        """Return the consumed or produced energy of the meter in each hour."""
+        return {
+            begin: self.counted[end][produced] - self.counted[begin][produced]
+            for begin, end in pairwise(sorted(self.counted))
+        }

@@ -1,0 +1,494 @@
+"""Gaps in the statistics: found, proposed, filled and restored."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+import os
+import time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from custom_components.socomec_countis import gaps
+from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.countis import poller
+from custom_components.socomec_countis.runtime import CountisConfigEntry
+from homeassistant.components.energy.data import async_get_manager
+from homeassistant.components.recorder.statistics import async_change_statistics_unit
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.recorder import get_instance
+from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
+from simulator import House, Meter
+
+from .common import coordinator_of, entity_id
+from .outage import HOUR, Hours, Outage
+
+pytestmark = pytest.mark.starts_at(
+    datetime(2026, 6, 15, 11, 50, tzinfo=UTC).timestamp()
+)
+
+PARIS = "Europe/Paris"
+TOTALS = ("energy_consumed", "energy_produced")
+# GAP_SEEDS=20 before the test command runs the long gaps with 20 houses.
+SEEDS = range(int(os.environ.get("GAP_SEEDS", "1")))
+
+
+@pytest.fixture(autouse=True)
+def _custom_integrations(
+    recorder_mock: object, enable_custom_integrations: None
+) -> None:
+    """Set up the recorder before Home Assistant."""
+
+
+@pytest.fixture
+def enable_statistics() -> bool:
+    """Compile the statistics every five minutes."""
+    return True
+
+
+@pytest.fixture
+def recorder_config() -> dict[str, Any]:
+    """Commit at once, because a timer for each second would take real time."""
+    return {"commit_interval": 0}
+
+
+@pytest.fixture
+def clock() -> Callable[[], float]:
+    """Return the clock of the meter, which runs in virtual time."""
+    return lambda: time.time()  # noqa: PLW0108 (virtual time replaces the function)
+
+
+@pytest.fixture(autouse=True)
+async def _time_zone(hass: HomeAssistant) -> None:
+    await hass.config.async_set_time_zone(PARIS)
+
+
+@pytest.fixture(autouse=True)
+def _slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll the meter once a minute, so that hours of virtual time pass quickly."""
+    intervals = {
+        name: poller.Interval(target=each.target * 60, period=each.period * 60)
+        for name, each in poller.INTERVALS.items()
+    }
+    monkeypatch.setattr(poller, "INTERVALS", intervals)
+    monkeypatch.setattr(poller, "POWER_TARGET", 60)
+
+
+def set_clock(meter: Meter, zone: str = PARIS) -> None:
+    """Set the clock of a meter to the local time of a time zone."""
+    now = datetime.fromtimestamp(time.time(), ZoneInfo(zone))
+    meter.set_clock([now.day, now.month, now.year, now.hour, now.minute, now.second])
+
+
+@pytest.fixture
+async def outage(
+    hass: HomeAssistant, meter: Meter, entry: CountisConfigEntry
+) -> AsyncIterator[Outage]:
+    """Return the meter of a house with a solar roof, some minutes after an hour."""
+    meter.load = House(slot_seconds=60, solar_peak=6000)
+    set_clock(meter)
+    assert await async_setup_component(hass, "repairs", {})
+    outage = Outage(hass, entry, meter)
+    async with outage.noting():
+        await outage.run_until(5)
+        await outage.run_until(50)
+        yield outage
+
+
+def assert_unchanged_total(before: Hours, after: Hours) -> None:
+    """Assert that the energy was only moved to other hours."""
+    assert sum(after.values()) == pytest.approx(sum(before.values()), abs=0.01)
+    assert min(after.values()) > -1e-6
+
+
+def assert_close(filled: Hours, truth: Hours) -> None:
+    """Assert that each hour is within 10 % of the truth, or within two steps."""
+    assert filled.keys() >= truth.keys()
+    for hour, energy in truth.items():
+        assert filled[hour] == pytest.approx(energy, rel=0.1, abs=0.021), hour
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("kind", "hours"),
+    [("Home Assistant", 1), ("meter", 5), ("Home Assistant", 30), ("meter", 72)],
+)
+async def test_filled_gap_has_the_energy_of_each_hour(
+    outage: Outage, kind: str, hours: int, seed: int
+) -> None:
+    outage.meter.load = House(seed=seed, slot_seconds=60, solar_peak=6000)
+    async with outage.outage(kind):
+        await outage.run_until(20, hours)
+    await outage.until_proposed()
+    before = {key: await outage.hours(key) for key in TOTALS}
+    result = await outage.choose("fill")
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert outage.issues == []
+    for key in TOTALS:
+        assert_unchanged_total(before[key], await outage.hours(key))
+    assert_close(await outage.hours(), outage.truth())
+
+
+async def propose(outage: Outage, kind: str = "Home Assistant", hours: int = 1) -> None:
+    """Run an outage of one to two full hours or longer, until it is proposed."""
+    async with outage.outage(kind):
+        await outage.run_until(20, hours)
+    await outage.until_proposed()
+
+
+async def test_energy_of_production_is_split_at_midnight(outage: Outage) -> None:
+    await propose(outage, hours=24)
+    await outage.choose("fill")
+    filled, truth = await outage.hours("energy_produced"), outage.truth(produced=True)
+    midnight = datetime(2026, 6, 16, tzinfo=ZoneInfo(PARIS)).timestamp()
+    first_day = {hour for hour in truth if hour < midnight}
+    assert sum(filled[hour] for hour in first_day) == pytest.approx(
+        sum(truth[hour] for hour in first_day),
+        abs=0.1,  # the states of the counters are up to two minutes old
+    )
+
+
+async def test_meter_without_a_load_curve_gets_an_even_distribution(
+    outage: Outage,
+) -> None:
+    outage.meter.load_curve = None
+    await propose(outage, hours=3)
+    before = await outage.hours()
+    await outage.choose("fill")
+    filled = await outage.hours()
+    assert_unchanged_total(before, filled)
+    begin, *inner, _ = sorted(outage.truth())
+    even = [filled[hour] for hour in inner]
+    assert even == pytest.approx([even[0]] * len(inner), abs=0.001)
+    assert filled[begin] > even[0] / 6
+
+
+SPRING = datetime(2026, 3, 28, 20, 50, tzinfo=UTC)
+AUTUMN = datetime(2026, 10, 24, 20, 50, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("follows", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(when, marks=pytest.mark.starts_at(when.timestamp()), id=name)
+        for when, name in ((SPRING, "spring"), (AUTUMN, "autumn"))
+    ],
+)
+async def test_gap_over_a_change_of_daylight_saving_is_filled_by_the_hour(
+    outage: Outage, change: datetime, *, follows: bool
+) -> None:
+    async with outage.outage("Home Assistant"):
+        await outage.run_until(0, hours=3)
+        if follows:
+            set_clock(outage.meter)
+        await outage.run_until(20, hours=4)
+    await outage.until_proposed()
+    before = await outage.hours()
+    await outage.choose("fill")
+    filled = await outage.hours()
+    assert_unchanged_total(before, filled)
+    assert_close(filled, outage.truth())
+    findings = coordinator_of(outage.entry).gaps.load_curve
+    assert findings is not None
+    assert findings["follows_zone"] is follows
+
+
+async def test_partial_counter_reset_within_a_gap_is_filled_after_its_reset(
+    outage: Outage,
+) -> None:
+    async with outage.outage("Home Assistant"):
+        await outage.run_until(20, hours=2)
+        outage.meter.count().partial_consumed = 0
+        await outage.run_until(20, hours=2)
+    await outage.until_proposed()
+    key = "partial_energy_consumed"
+    before = await outage.hours(key)
+    await outage.choose("fill")
+    filled = await outage.hours(key)
+    assert_unchanged_total(before, filled)
+    truth = outage.truth()
+    hours = sorted(truth)
+    # The reset was in the fourth hour, 17:20. The energy before it is not counted.
+    assert [filled[hour] for hour in hours[1:3]] == [0, 0]
+    assert 0 < filled[hours[3]] < truth[hours[3]]
+    assert_close(filled, {hour: truth[hour] for hour in hours[4:]})
+
+
+async def test_two_outages_with_less_than_an_hour_between_are_one_gap(
+    outage: Outage,
+) -> None:
+    async with outage.outage("Home Assistant"):
+        await outage.run_until(20, hours=2)
+    async with outage.outage("meter"):
+        await outage.run_until(10, hours=2)
+    await outage.until_proposed()
+    before = await outage.hours()
+    await outage.choose("fill")
+    filled = await outage.hours()
+    assert_unchanged_total(before, filled)
+    assert_close(filled, outage.truth())
+
+
+async def test_second_gap_is_filled_after_the_first_one(outage: Outage) -> None:
+    for kind in ("meter", "Home Assistant"):
+        await propose(outage, kind, hours=2)
+        before = await outage.hours()
+        await outage.choose("fill")
+        assert_unchanged_total(before, await outage.hours())
+    assert_close(await outage.hours(), outage.truth())
+
+
+async def test_option_fills_a_gap_without_asking(outage: Outage) -> None:
+    outage.hass.config_entries.async_update_entry(
+        outage.entry, options={"publish_every_reading": False, "fill_gaps": True}
+    )
+    await propose(outage)
+    assert outage.issues == []
+    assert_close(await outage.hours(), outage.truth())
+
+
+async def test_gap_that_the_user_leaves_stays_as_it_is(outage: Outage) -> None:
+    await propose(outage)
+    before = await outage.hours()
+    result = await outage.choose("leave")
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert outage.issues == []
+    assert await outage.hours() == before
+    await outage.hass.config_entries.async_reload(outage.entry.entry_id)
+    assert outage.issues == []
+
+
+async def test_outage_without_a_full_hour_is_no_gap(outage: Outage) -> None:
+    async with outage.outage("meter"):
+        await outage.run_until(55)
+    await outage.until_proposed()
+    assert coordinator_of(outage.entry).gaps.gaps == []
+
+
+async def test_gap_survives_a_restart_before_and_after_its_proposal(
+    outage: Outage,
+) -> None:
+    async with outage.outage("meter"):
+        await outage.run_until(20, hours=1)
+    reload = outage.hass.config_entries.async_reload
+    await reload(outage.entry.entry_id)
+    await outage.until_proposed()
+    assert len(outage.issues) == 1
+    await reload(outage.entry.entry_id)
+    await outage.choose("fill")
+    assert_close(await outage.hours(), outage.truth())
+
+
+async def test_gap_is_proposed_when_the_meter_is_online_again(outage: Outage) -> None:
+    async with outage.outage("meter"):
+        await outage.run_until(20, hours=1)
+    async with outage.outage("meter"):
+        await outage.run_until(8)
+        assert outage.issues == []
+    await outage.run_until(20)
+    await outage.hass.async_block_till_done()
+    assert len(outage.issues) == 1
+
+
+async def test_gap_of_disabled_counters_is_dropped(outage: Outage) -> None:
+    entities = er.async_get(outage.hass)
+    async with outage.outage("Home Assistant"):
+        await outage.run_until(20, hours=1)
+    for entity in list(entities.entities.values()):
+        if "energy" in entity.entity_id:
+            entities.async_update_entity(
+                entity.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+            )
+    await outage.run_until(30, hours=8)
+    assert coordinator_of(outage.entry).gaps.gaps == []
+
+
+async def test_sums_that_the_user_adjusted_are_not_changed(outage: Outage) -> None:
+    await propose(outage, hours=2)
+    get_instance(outage.hass).async_adjust_statistics(
+        entity_id(outage.hass, "energy_consumed"),
+        dt_util.utc_from_timestamp(sorted(outage.truth())[1]),
+        100,
+        "kWh",
+    )
+    before = await outage.hours()
+    result = await outage.open_fix()
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "unexpected_sums"
+    assert await outage.hours() == before
+
+
+async def test_option_reports_adjusted_sums_as_an_issue(
+    outage: Outage, caplog: pytest.LogCaptureFixture
+) -> None:
+    outage.hass.config_entries.async_update_entry(
+        outage.entry, options={"publish_every_reading": False, "fill_gaps": True}
+    )
+    hour = time.time() // HOUR * HOUR
+    async with outage.outage("Home Assistant"):
+        await outage.run_until(20, hours=1)
+        get_instance(outage.hass).async_adjust_statistics(
+            entity_id(outage.hass, "energy_consumed"),
+            dt_util.utc_from_timestamp(hour),
+            100,
+            "kWh",
+        )
+    await outage.until_proposed()
+    assert len(outage.issues) == 1
+    assert "is not filled" in caplog.text
+
+
+async def test_statistics_in_another_unit_are_filled(outage: Outage) -> None:
+    await propose(outage)
+    await async_change_statistics_unit(
+        outage.hass,
+        entity_id(outage.hass, "energy_consumed"),
+        new_unit_of_measurement="MWh",
+        old_unit_of_measurement="kWh",
+    )
+    before = await outage.hours()
+    await outage.choose("fill")
+    assert_unchanged_total(before, await outage.hours())
+    assert_close(await outage.hours(), outage.truth())
+
+
+async def test_gap_filled_meanwhile_ends_the_dialog(outage: Outage) -> None:
+    await propose(outage)
+    menu = await outage.open_fix()
+    await outage.choose("fill")
+    result = await outage.fix_flows.async_configure(
+        menu["flow_id"], {"next_step_id": "fill"}
+    )
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "no_gap"
+
+
+async def test_dialog_shows_the_energy_of_each_hour_before_and_after(
+    outage: Outage,
+) -> None:
+    await propose(outage)
+    menu = await outage.open_fix()
+    shown = menu["description_placeholders"]
+    assert shown is not None
+    assert shown["begin"] == "2026-06-15 14:49"
+    assert shown["end"] == "2026-06-15 16:20"
+    assert "by the load curve of the meter" in shown["counters"]
+    lines = shown["hours"].splitlines()
+    assert lines[0] == "|  | Energy consumed (kWh) | Energy produced (kWh) |"
+    assert [line[2:18] for line in lines[2:]] == [
+        f"2026-06-15 {hour}:00" for hour in (14, 15, 16)
+    ]
+
+
+async def test_table_of_a_long_gap_has_a_row_for_each_day(outage: Outage) -> None:
+    await propose(outage, hours=75)
+    shown = (await outage.open_fix())["description_placeholders"]
+    assert shown is not None
+    assert [line[2:12] for line in shown["hours"].splitlines()[2:]] == [
+        f"2026-06-{day}" for day in (15, 16, 17, 18)
+    ]
+
+
+# -- costs -----------------------------------------------------------------------
+
+
+async def test_costs_move_with_the_energy(outage: Outage) -> None:
+    manager = await async_get_manager(outage.hass)
+    source = {
+        "type": "grid",
+        "stat_energy_from": entity_id(outage.hass, "energy_consumed"),
+        "stat_cost": None,
+        "entity_energy_price": None,
+        "number_energy_price": 0.3,
+        "cost_adjustment_day": 0,
+    }
+    await manager.async_update({"energy_sources": [source]})  # type: ignore[typeddict-item]
+    assert await async_setup_component(outage.hass, "energy", {})
+    await outage.run_until(5)
+    await outage.run_until(50)
+    await propose(outage)
+    await outage.choose("fill")
+    energy = await outage.hours()
+    costs = await outage.changes(f"{source['stat_energy_from']}_cost")
+    for hour in sorted(costs)[1:]:
+        assert costs[hour] == pytest.approx(0.3 * energy[hour], abs=0.01)
+
+
+# -- action ----------------------------------------------------------------------
+
+
+def fill_gap(
+    outage: Outage, begin: float, end: float, **data: object
+) -> Awaitable[Any]:
+    """Call the action for a gap between two times in s since 1970."""
+    return outage.hass.services.async_call(
+        DOMAIN,
+        "fill_gap",
+        {
+            "entity_id": entity_id(outage.hass, "power"),
+            "begin": dt_util.utc_from_timestamp(begin).isoformat(),
+            "end": dt_util.utc_from_timestamp(end).isoformat(),
+            **data,
+        },
+        blocking=True,
+        return_response=True,
+    )
+
+
+async def test_action_fills_a_past_gap_and_restores_it(outage: Outage) -> None:
+    begin = time.time()
+    await propose(outage, hours=2)
+    await outage.choose("leave")
+    await outage.run_until(50)
+    before = await outage.hours()
+    end = begin + 2.5 * HOUR
+    response = await fill_gap(outage, begin, end)
+    filled = await outage.hours()
+    assert_unchanged_total(before, filled)
+    assert_close(filled, outage.truth())
+    (shown,) = response["meters"]
+    counter = shown["counters"][entity_id(outage.hass, "energy_consumed")]
+    assert counter["source"] == "load_curve"
+    assert [hour["after"] for hour in counter["hours"]] == pytest.approx(
+        [filled[hour] for hour in sorted(outage.truth())[:4]], abs=0.001
+    )
+    await fill_gap(outage, begin, end, restore=True)
+    restored = await outage.hours()
+    assert {hour: energy for hour, energy in restored.items() if energy} == {
+        hour: pytest.approx(energy) for hour, energy in before.items() if energy
+    }
+    with pytest.raises(HomeAssistantError) as error:
+        await fill_gap(outage, begin, end, restore=True)
+    assert error.value.translation_key == "nothing_to_restore"
+
+
+async def test_action_refuses_a_time_without_a_full_hour(outage: Outage) -> None:
+    now = time.time()
+    for begin, end in ((now - 7200, now), (now - 7000, now - 6900)):
+        with pytest.raises(HomeAssistantError) as error:
+            await fill_gap(outage, begin, end)
+        assert error.value.translation_key == "no_full_hour"
+
+
+async def test_action_refuses_a_time_without_statistics(outage: Outage) -> None:
+    now = time.time()
+    with pytest.raises(HomeAssistantError) as error:
+        await fill_gap(outage, now - 80 * HOUR, now - 70 * HOUR)
+    assert error.value.translation_key == "nothing_to_fill"
+
+
+async def test_overwritten_rows_are_kept_for_a_time(
+    outage: Outage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gaps, "KEPT_SECONDS", HOUR)
+    begin = time.time()
+    for _ in range(2):
+        await propose(outage, hours=2)
+        await outage.choose("fill")
+    (kept,) = coordinator_of(outage.entry).gaps.gaps
+    assert kept.begin > begin + HOUR
