@@ -74,14 +74,17 @@ FAMILIES: dict[str, dict[str, Any]] = {
 # An example for each placeholder of an error or issue.
 EXAMPLES = {
     "accepted": "1234.56",
+    "begin": "2026-11-20 14:49",
     "code": "2",
     "counters": "- `sensor.countis_e33_1_energy_consumed`: 1234.56 → 0.00",
     "device": "/dev/ttyUSB0",
     "difference": "765.44",
+    "end": "2026-11-20 16:20",
     "entity": "sensor.countis_e33_1_energy_consumed",
     "errors": "- first error\n- second error",
     "expected": "1438012000001",
     "found": "2025000100007",
+    "hours": "| | Energy consumed (kWh) |\n| --- | --- |\n| 15:00 | 0.00 → 1.23 |",
     "name": "COUNTIS E33 #1",
     "phase": "L2",
     "reason": "permission denied",
