@@ -567,6 +567,14 @@ async def test_periods_that_cannot_be_read_are_left_out(load: RecordedLoad) -> N
     assert found.load_curve is not None
 
 
+async def test_load_curve_that_is_not_needed_is_not_read(load: RecordedLoad) -> None:
+    meter = await polled(MemoryBus({1: load.meter}))
+    since = load.now - HOUR
+    found = await async_read_evidence(meter, since, with_load_curve=False)
+    assert found.load_curve is None
+    assert load.meter.writes == []
+
+
 async def test_load_curve_that_the_meter_refuses_is_left_out(
     load: RecordedLoad,
 ) -> None:

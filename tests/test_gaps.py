@@ -22,7 +22,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.recorder import get_instance
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
-from simulator import House, Meter
+from simulator import Constant, House, Meter
 
 from .common import coordinator_of, entity_id
 from .outage import HOUR, Hours, Outage
@@ -308,6 +308,23 @@ async def test_gap_of_disabled_counters_is_dropped(outage: Outage) -> None:
     assert coordinator_of(outage.entry).gaps.gaps == []
 
 
+async def test_gap_with_only_a_reset_counter_is_dropped(outage: Outage) -> None:
+    entities = er.async_get(outage.hass)
+    for entity in list(entities.entities.values()):
+        if "energy" in entity.entity_id and "partial" not in entity.entity_id:
+            entities.async_update_entity(
+                entity.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+            )
+    outage.meter.load = Constant()
+    await outage.run_until(50, hours=1)
+    async with outage.outage("Home Assistant"):
+        await outage.run_until(20, hours=1)
+        outage.meter.count().partial_consumed = 0
+    await outage.until_proposed()
+    assert coordinator_of(outage.entry).gaps.gaps == []
+    assert outage.issues == []
+
+
 async def test_sums_that_the_user_adjusted_are_not_changed(outage: Outage) -> None:
     await propose(outage, hours=2)
     get_instance(outage.hass).async_adjust_statistics(
@@ -457,6 +474,8 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: Outage) -> None:
     assert [hour["after"] for hour in counter["hours"]] == pytest.approx(
         [filled[hour] for hour in sorted(outage.truth())[:4]], abs=0.001
     )
+    await fill_gap(outage, begin, end)
+    assert await outage.hours() == pytest.approx(filled, abs=0.001)
     await fill_gap(outage, begin, end, restore=True)
     restored = await outage.hours()
     assert {hour: energy for hour, energy in restored.items() if energy} == {

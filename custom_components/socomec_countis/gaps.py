@@ -199,7 +199,12 @@ class MeterGaps:
             if now > compiled_at + GIVEN_UP_AFTER:
                 self.gaps.remove(gap)
             return
-        await self._async_ask_meter(gap, statistics)
+        # One meter at a time is asked, so that all meters of the bus are still polled.
+        async with self.coordinator.config_entry.runtime_data.asking_meter:
+            await self._async_ask_meter(gap, statistics)
+        if not gap.sources:
+            self.gaps.remove(gap)
+            return
         if not self.coordinator.config_entry.options.get(CONF_FILL_GAPS):
             return
         try:
@@ -219,9 +224,15 @@ class MeterGaps:
 
         A block that cannot be read is left out.
         """
-        evidence = await async_read_evidence(self.coordinator.meter, gap.begin)
+        totals = {total_of(name) for name in statistics}
+        evidence = await async_read_evidence(
+            self.coordinator.meter,
+            gap.begin,
+            self.coordinator.take,
+            with_load_curve=CONSUMED in totals,
+        )
         zone = dt_util.get_default_time_zone()
-        for total in {total_of(name) for name in statistics}:
+        for total in totals:
             counted = self._counted(gap, statistics, total)
             if counted is None:
                 continue
@@ -350,10 +361,13 @@ class MeterGaps:
     ) -> tuple[Gap, dict[str, Plan]]:
         """Fill a past gap between two times in s since 1970.
 
-        The hour of `end` is the one in which the meter came back. Returns the gap and
-        the plan of each counter. Raises `HomeAssistantError` if the statistics do not
+        The hour of `end` is the one in which the meter came back. If a gap in this time
+        was filled in the last week, it is restored first. Returns the gap and the plan
+        of each counter. Raises `HomeAssistantError` if the statistics do not
         allow it.
         """
+        if self._filled(begin, end):
+            await self.async_restore(begin, end)
         gap = Gap(begin, (end // HOUR + 1) * HOUR, {})
         if not gap.hours or dt_util.utcnow().timestamp() < gap.end + COMPILED_AFTER:
             raise translated_error(HomeAssistantError, "no_full_hour")
@@ -377,12 +391,7 @@ class MeterGaps:
 
         Raises `HomeAssistantError` if no gap was filled in this time.
         """
-        filled = [
-            gap
-            for gap in self.gaps
-            if gap.filled_at is not None and gap.begin < end and begin < gap.end
-        ]
-        if not filled:
+        if not (filled := self._filled(begin, end)):
             raise translated_error(
                 HomeAssistantError, "nothing_to_restore", name=self.coordinator.name
             )
@@ -390,6 +399,14 @@ class MeterGaps:
             await async_write(self.hass, gap.overwritten)
             self.gaps.remove(gap)
         await self._store.async_save(self._stored())
+
+    def _filled(self, begin: float, end: float) -> list[Gap]:
+        """Return the gaps between two times in s since 1970 that were filled."""
+        return [
+            gap
+            for gap in self.gaps
+            if gap.filled_at is not None and gap.begin < end and begin < gap.end
+        ]
 
     # -- store ---------------------------------------------------------------
 

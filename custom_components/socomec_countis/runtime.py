@@ -71,6 +71,8 @@ class BusRuntime:
         ] = []
         self._unique_ids: dict[str, set[str | None]] = {}
         """The unique IDs of the added entities, by the ID of the meter's subentry."""
+        self.asking_meter = asyncio.Lock()
+        """Held while a meter is asked about a gap, which may take a minute."""
         self._updating = asyncio.Lock()
         self._is_update_scheduled = False
 

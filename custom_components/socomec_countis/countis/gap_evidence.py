@@ -14,6 +14,7 @@ from typing import Any
 from modbus_connection import ModbusError
 
 from .block import Values
+from .commands import Publish
 from .energy_curve import EnergyCurve, Source
 from .errors import CountisError
 from .load_curve import LoadCurve, async_read_load_curve
@@ -248,26 +249,33 @@ def _between(points: Iterable[Point], gap: CounterGap) -> list[Point]:
     return [(gap.begin, gap.before), *points, (gap.end, gap.after)]
 
 
-async def async_read_evidence(meter: Meter, since: float) -> Evidence:
+async def async_read_evidence(
+    meter: Meter,
+    since: float,
+    publish: Publish = lambda _: None,
+    *,
+    with_load_curve: bool = True,
+) -> Evidence:
     """Read the report of a meter about a gap that began at `since`, in s since 1970.
 
-    A block that cannot be read is left out. Before the load curve is read, its read
-    pointer is written (61440). This changes no other data of the meter.
+    `publish` is called with each accepted reading. A block that cannot be read is left
+    out. Before the load curve is read, its read pointer is written (61440). This
+    changes no other data of the meter.
     """
     async with meter.bus.hold():
-        offset = await _async_values(meter, "clock")
+        offset = await _async_values(meter, "clock", publish)
         at = meter.now().wall
         displayed = meter.local_time() + timedelta(
             seconds=offset.get("clock_offset") or 0
         )
-        periods = await _async_values(meter, "periods")
+        periods = await _async_values(meter, "periods", publish)
         # The second reading confirms the first one.
         for _ in range(2):
-            await _async_values(meter, "energies")
+            await _async_values(meter, "energies", publish)
         counters = meter.counters.values
     load_curve = None
     # Only the meters with these periods have a load curve (E3x and E4x).
-    if meter.block("periods"):
+    if with_load_curve and meter.block("periods"):
         begin = displayed - timedelta(seconds=at - since) - BEFORE_GAP
         try:
             load_curve = await async_read_load_curve(meter, since=begin)
@@ -276,11 +284,13 @@ async def async_read_evidence(meter: Meter, since: float) -> Evidence:
     return Evidence(at, displayed, load_curve, periods, counters)
 
 
-async def _async_values(meter: Meter, block: str) -> Values:
+async def _async_values(meter: Meter, block: str, publish: Publish) -> Values:
     """Return the values of a block, empty if it is not supported or cannot be read."""
     if meter.block(block) is None:
         return {}
     try:
-        return (await meter.async_read(block)).values
+        reading = await meter.async_read(block)
     except CountisError, ModbusError:
         return {}
+    publish(reading)
+    return reading.values
