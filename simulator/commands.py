@@ -1,20 +1,21 @@
 """The commands that change a meter's counters.
 
-Each function executes the value that a client writes to a command register. It returns
-False if the meter refuses the value.
+A client writes a value to a command register. The function for this register executes
+the command, or returns False if the meter refuses the value. `press_reset` is for the
+button of the meter, and does not belong to a register.
 """
 
 from .counters import Counters
 
-# Bits of register 57890. The other bits of the table clear averages, events and curves.
-# The simulated meter refuses them, because no client of this project may write them.
+# Bits of register 57890. Its other bits clear averages, events and curves. The
+# simulated meter refuses these bits: no client of this project may write them.
 PARTIAL_BITS = {
     0x0001: "partial_consumed",
     0x0002: "partial_reactive",
     0x0008: "partial_produced",
 }
-PARTIAL_ENERGIES = 0x20  # register 40512
-ALL_TARIFFS = 0xFFFF  # register 57892
+PARTIAL_ENERGIES = 0x20  # the value for register 40512
+ALL_TARIFFS = 0xFFFF  # the value for register 57892
 
 
 def reset_partial_counters(counters: Counters, bits: int) -> bool:

@@ -12,7 +12,7 @@ from .ports import BAUDRATES
 from .table import NOT_AVAILABLE, RESERVED, SIGNED_NOT_AVAILABLE
 
 REDACTED = "**REDACTED**"
-IN_KWH = "InKwh"  # ends the class name of a block in steps of 1 kWh
+IN_KWH = "InKwh"  # the end of the class name of a block in steps of 1 kWh
 
 WORDS = range(0x10000)
 
@@ -28,8 +28,8 @@ class Diagnostics:
     unit_id: int
     baudrate: int
     blocks: Mapping[str, str]
-    """The type of each supported block by name."""
-    is_split: bool
+    """The class name of each supported block, by the name of the block."""
+    refuses_reserved: bool
     """Whether the meter refuses reads that include reserved registers."""
     registers: Mapping[int, int]
     """The registers by register address, without those that the file redacts."""
@@ -56,18 +56,18 @@ class Diagnostics:
 
         Raises `InvalidDiagnosticsError` with the reason.
         """
-        data = _table(content, "data")
-        entry = _table(data, "entry")
+        data = _object(content, "data")
+        entry = _object(data, "entry")
         if "setup_error" in data:
             msg = "the bus was not set up when the file was made"
             raise InvalidDiagnosticsError(msg)
-        meter = _table(data, "meter")
-        profile = _table(meter, "profile")
-        blocks = _table(profile, "blocks")
+        meter = _object(data, "meter")
+        profile = _object(meter, "profile")
+        blocks = _object(profile, "blocks")
         if not all(isinstance(each, str) for each in blocks.values()):
             msg = "a block of the profile is not a string"
             raise InvalidDiagnosticsError(msg)
-        registers = _words(_table(meter, "registers"))
+        registers = _words(_object(meter, "registers"))
         if not registers:
             msg = "the meter did not respond when the file was made"
             raise InvalidDiagnosticsError(msg)
@@ -77,8 +77,8 @@ class Diagnostics:
             raise InvalidDiagnosticsError(msg)
         if not isinstance(baudrate, int) or baudrate not in BAUDRATES.values():
             baudrate = DEFAULT_BAUDRATE
-        is_split = bool(profile.get("split"))
-        return cls(unit_id, baudrate, blocks, is_split, registers)
+        refuses_reserved = bool(profile.get("split"))
+        return cls(unit_id, baudrate, blocks, refuses_reserved, registers)
 
     def word(self, address: int) -> int | None:
         """Return the value of a register, or None if not available."""
@@ -87,17 +87,17 @@ class Diagnostics:
 
     def unsigned(self, address: int) -> int | None:
         """Return a 32-bit value, or None if not available."""
-        raw = self._double(address)
+        raw = self._two_words(address)
         return None if raw == NOT_AVAILABLE else raw
 
     def signed(self, address: int) -> int | None:
         """Return a signed 32-bit value, or None if not available."""
-        raw = self._double(address)
+        raw = self._two_words(address)
         if address not in self.registers or raw == SIGNED_NOT_AVAILABLE:
             return None
         return (raw ^ 0x8000_0000) - 0x8000_0000
 
-    def _double(self, address: int) -> int:
+    def _two_words(self, address: int) -> int:
         high = self.registers.get(address, RESERVED)
         return high << 16 | self.registers.get(address + 1, RESERVED)
 
@@ -106,11 +106,11 @@ class Diagnostics:
         return name in self.blocks
 
     def is_in_kwh(self, name: str) -> bool:
-        """Return whether the meter supports a block in steps of 1 kWh only."""
+        """Return whether a supported block has steps of 1 kWh, and not of 10 Wh."""
         return self.blocks[name].endswith(IN_KWH)
 
 
-def _table(parent: Any, name: str) -> dict[str, Any]:
+def _object(parent: Any, name: str) -> dict[str, Any]:
     table = parent.get(name) if isinstance(parent, dict) else None
     if not isinstance(table, dict):
         msg = f"the file is not the diagnostics of a COUNTIS: {name!r} is missing"
@@ -124,7 +124,7 @@ def _words(registers: Mapping[str, Any]) -> dict[int, int]:
         if word == REDACTED:
             continue
         if not address.isdecimal() or not isinstance(word, int) or word not in WORDS:
-            msg = f"register {address} contains {word!r}, which is not a word"
+            msg = f"register {address} contains {word!r}, which is not a 16-bit value"
             raise InvalidDiagnosticsError(msg)
         words[int(address)] = word
     return words

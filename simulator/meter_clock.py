@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from .table import CLOCK
 
 CENTURY = 2000
-# The table gives no bound of the year. One century is our choice.
+# The table does not limit the year. The limit of one century is our choice.
 YEARS_OF_CENTURY = range(100)
 
 

@@ -1,7 +1,7 @@
 """Simulates the meter of a user from its diagnostics file.
 
 The load keeps the measured power. The counters and the clock continue from their
-values. All other registers in the file keep the value of the file.
+values in the file. All other registers in the file do not change.
 """
 
 from collections.abc import Callable
@@ -33,9 +33,9 @@ from .table import (
     TableBlock,
 )
 
-# The first register addresses of each block by its name in the file. Of two, the first
-# block is in steps of 10 Wh and the second in steps of 1 kWh.
-BLOCKS_OF = {
+# By the name of a block in the file: the first register address of that block. If the
+# meter has two such blocks, the first is in steps of 10 Wh, the second of 1 kWh.
+BLOCK_STARTS = {
     "identity": (IDENTIFICATION,),
     "measurements": (METROLOGY,),
     "energies": (ENERGIES_UNIT_100, ENERGIES),
@@ -48,8 +48,8 @@ BLOCKS_OF = {
 }
 STEPS_WH = (10, 1000)
 
-# Positions of the counters in their block. The second position of a total is that of
-# its number of rollovers in block 36864.
+# Positions of the counters in their block. A total has a second position, which is in
+# block 36864. This register contains how often the total has rolled over.
 PARTIAL_POSITIONS = {
     "partial_consumed": 12,
     "partial_reactive": 14,
@@ -61,7 +61,7 @@ MAX_TARIFFS = 8
 
 # Register addresses of voltage, active and reactive power of L1.
 VOLTS, WATTS, REACTIVE = METROLOGY + 8, METROLOGY + 32, METROLOGY + 38
-FIRST_LONG_YEAR = 100  # a clock that shows a smaller year has years of two digits
+FIRST_LONG_YEAR = 100  # if a clock shows a smaller year, its years have two digits
 
 
 def meter_from_diagnostics(
@@ -87,7 +87,7 @@ class _Player:
             load=self._load(),
             counters=self._counters(),
             refused_blocks=self._refused_blocks(),
-            refuses_reserved=self.file.is_split,
+            refuses_reserved=self.file.refuses_reserved,
             has_partial_tariffs=self.file.supports("partial_tariffs"),
             tariff_count=self._tariff_count(),
             clock_has_short_year=year is not None and year < FIRST_LONG_YEAR,
@@ -110,8 +110,8 @@ class _Player:
     def _differences(self, meter: Meter, block: TableBlock) -> dict[int, int]:
         """Return the registers of a block that differ from the simulated meter.
 
-        The values are those of the file. The block of the measurements is returned as a
-        whole, because the simulated frequency changes.
+        The values are those of the file. All measurements in the file are returned,
+        because the simulated frequency changes. If it is equal now, it differs later.
         """
         shown = {} if block.start == METROLOGY else meter.registers(block)
         return {
@@ -123,7 +123,7 @@ class _Player:
 
     def _refused_blocks(self) -> set[int]:
         refused: set[int] = set()
-        for name, starts in BLOCKS_OF.items():
+        for name, starts in BLOCK_STARTS.items():
             if not self.file.supports(name):
                 refused.update(starts)
             elif self.file.is_in_kwh(name):
@@ -172,7 +172,7 @@ class _Player:
 
     def _tariff_word(self, position: int, greatest: int, default: int) -> int:
         """Return a register of the tariffs, or the default if it is implausible."""
-        for start in BLOCKS_OF["tariffs"]:
+        for start in BLOCK_STARTS["tariffs"]:
             word = self.file.word(start + position)
             if word is not None and 1 <= word <= greatest:
                 return word
@@ -200,7 +200,7 @@ class _Player:
 
     def _energy(self, name: str, position: int) -> float:
         """Return a counter in Wh, with the best resolution in the file."""
-        for start, step in zip(BLOCKS_OF[name], STEPS_WH, strict=True):
+        for start, step in zip(BLOCK_STARTS[name], STEPS_WH, strict=True):
             if (steps := self.file.unsigned(start + position)) is not None:
                 return float(steps * step)
         return 0.0

@@ -1,10 +1,11 @@
-"""Adapts the test package for newer versions of Home Assistant.
+"""Adapts pytest-homeassistant-custom-component for newer versions of Home Assistant.
 
-The test package is for the oldest supported version. pytest loads this module first.
+This test package is for the oldest supported version. pytest loads this module first.
 """
 
-# The test package imports these modules before Home Assistant, because they patch Home
-# Assistant. Home Assistant 2026.11 must also be imported before httpx.
+# These modules patch Home Assistant. So they must be imported before all other modules
+# that import Home Assistant. They also import Home Assistant itself. Home Assistant
+# 2026.11 needs this, because it must be imported before httpx.
 from pytest_homeassistant_custom_component import (  # noqa: F401
     patch_json,
     patch_recorder,

@@ -223,7 +223,7 @@ FIGURES = {
         f"by at most {gap_evidence.LOAD_CURVE_TOLERANCE:.0%}".replace("%", " %"),
         f"or {NUMBERS[gap_evidence.STEPS_OF_TOLERANCE]} steps of the counter",
         f"about {NUMBERS[round(gaps.COMPILED_AFTER / 60)]} minutes later",
-        f"longer than {NUMBERS[gap_texts.MOST_HOURS // 24]} days",
+        f"longer than {NUMBERS[gap_texts.MAX_HOURLY_ROWS // 24]} days",
         f"overwrites for {WEEKS[gaps.KEPT_SECONDS]}",
     ),
     "updating.md": (

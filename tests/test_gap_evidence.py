@@ -91,7 +91,7 @@ async def test_counter_chooses_the_meaning_of_the_load_curve(
         load.run(load.start + 4 * HOUR + after - load.now)
         async for curve in load.read_each():
             evidence = evidence_of(load, curve)
-            use = evidence.load_curve_use(gap, zone)
+            use = evidence.best_match(gap, zone)
             assert use is not None
             begins = [load.load.begin(each, period) for each in curve.records]
             assert use.times.begins == begins
@@ -221,14 +221,14 @@ def test_load_curve_is_not_used_for_produced_energy() -> None:
 
 def test_load_curve_that_has_ended_is_not_used() -> None:
     curve = curve_of([1000] * 20, end="14T11:00")
-    assert evidence(curve).load_curve_use(GAP, UTC_ZONE) is None
+    assert evidence(curve).best_match(GAP, UTC_ZONE) is None
     assert source(curve, 2, 0.01) is Source.EVEN
 
 
 def test_load_curve_has_the_energy_within_the_gap() -> None:
     """The records until 09:00 and after 11:00 are not within the gap."""
     powers = [5000.0] * 8 + [1000, None, 3000, 0, 400, 400, 400, 2800] + [9000.0] * 4
-    use = evidence(curve_of(powers)).load_curve_use(GAP, UTC_ZONE)
+    use = evidence(curve_of(powers)).best_match(GAP, UTC_ZONE)
     assert use is not None
     assert use.energy == pytest.approx(2)
     assert use.counted == 2
@@ -242,7 +242,7 @@ def test_load_curve_has_the_energy_within_the_gap() -> None:
 def test_record_across_the_border_of_a_gap_counts_in_part() -> None:
     gap = CounterGap(GAP.begin + 300, GAP.end - 600, 0, 1.75, 0.01)
     powers = [0.0] * 8 + [1200] + [0] * 6 + [600] + [0] * 4
-    use = evidence(curve_of(powers)).load_curve_use(gap, UTC_ZONE)
+    use = evidence(curve_of(powers)).best_match(gap, UTC_ZONE)
     assert use is not None
     assert use.energy == pytest.approx(0.2 + 0.05)
 
@@ -250,14 +250,14 @@ def test_record_across_the_border_of_a_gap_counts_in_part() -> None:
 def test_second_record_of_the_same_time_has_no_energy() -> None:
     gap = CounterGap(GAP.begin, utc("14T12:00"), 0, 3, 0.01)
     curve = curve_of([1000] * 20, repeated=60_000)
-    use = evidence(curve).load_curve_use(gap, UTC_ZONE)
+    use = evidence(curve).best_match(gap, UTC_ZONE)
     assert use is not None
     assert use.energy == pytest.approx(3)
 
 
 def test_records_from_two_days_before_the_gap_on_are_used() -> None:
     curve = curve_of([1000] * 400)
-    use = evidence(curve).load_curve_use(GAP, UTC_ZONE)
+    use = evidence(curve).best_match(GAP, UTC_ZONE)
     assert use is not None
     first = GAP.begin - 2 * DAY - QUARTER.total_seconds()
     assert use.times.begins[0] == first
@@ -267,13 +267,13 @@ def test_records_from_two_days_before_the_gap_on_are_used() -> None:
 def test_clock_that_is_wrong_selects_the_records_before_the_gap() -> None:
     curve = curve_of([1000] * 400, end="14T12:30")
     shown = displayed(AT + 1800)
-    use = Evidence(AT, shown, curve, {}, {}).load_curve_use(GAP, UTC_ZONE)
+    use = Evidence(AT, shown, curve, {}, {}).best_match(GAP, UTC_ZONE)
     assert use is not None
     assert use.times.begins[0] == GAP.begin - 2 * DAY - QUARTER.total_seconds()
 
 
 def test_meter_without_a_load_curve_has_neither_use_nor_findings() -> None:
-    assert evidence().load_curve_use(GAP, UTC_ZONE) is None
+    assert evidence().best_match(GAP, UTC_ZONE) is None
     assert evidence().findings(GAP, UTC_ZONE) is None
 
 
@@ -424,7 +424,7 @@ def test_counter_that_was_not_read_leaves_the_energy_even() -> None:
 
 
 @pytest.mark.parametrize(
-    ("date", "week", "is_monday"),
+    ("date", "week", "begins_on_monday"),
     [
         (12, 3, True),  # a Monday
         (12, 3.5, True),
@@ -446,7 +446,7 @@ def test_counter_that_was_not_read_leaves_the_energy_even() -> None:
 def test_week_that_contradicts_the_days_does_not_begin_on_monday(
     date: int,
     week: float,
-    is_monday: bool,  # noqa: FBT001
+    begins_on_monday: bool,  # noqa: FBT001
 ) -> None:
     """The begin of the last week shows whether the weeks are used."""
     at = day(date) + 10 * HOUR
@@ -454,7 +454,7 @@ def test_week_that_contradicts_the_days_does_not_begin_on_monday(
     changes: dict[str, float | None] = {"this_week": week, "last_week": 70 - week}
     found = points_of(gap, at, changes=changes)
     assert found[0] is Source.PERIODS
-    assert ((day(5), 30) in found[1]) is is_monday
+    assert ((day(5), 30) in found[1]) is begins_on_monday
 
 
 def test_week_from_sunday_that_contradicts_the_counter_is_dropped() -> None:

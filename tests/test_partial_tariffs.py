@@ -66,7 +66,7 @@ class Display:
             Moment(self.clock.seconds, self.clock.seconds),
             {PARTIAL_TOTAL},
         )
-        if not self.check.check(reading) and self.check.lasts(reading):
+        if not self.check.check(reading) and self.check.has_lasted(reading):
             self.check.accept_level(block)
         self.take()
 

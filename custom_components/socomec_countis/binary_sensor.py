@@ -11,8 +11,9 @@ from .entity import CountisEntity, CountisEntityDescription, platform_setup
 # No entity sends requests: the poller reads the values of all entities.
 PARALLEL_UPDATES = 0
 
-# V; the display of the meter shows a phase above 150 V (manual). The hysteresis of 5 V
-# is our choice, so that a voltage close to the limit does not change the state often.
+# In V. If the voltage of a phase is above 150 V, the display of the meter shows the
+# symbol of the phase (manual). The hysteresis of 5 V is our choice, so that a voltage
+# close to the limit does not change the state often.
 PRESENT_VOLTS = 150
 ABSENT_VOLTS = 145
 
@@ -37,9 +38,10 @@ class CountisPhase(CountisEntity, BinarySensorEntity):
     @property
     @override
     def is_on(self) -> bool | None:
-        """Return whether the voltage is above the limit, which the last state selects.
+        """Return whether the voltage is above the limit.
 
-        The last state remains if the voltage is not available.
+        While the phase is present, the lower limit applies. If the voltage is not
+        available, the last state remains.
         """
         if (volts := self.quantity_value) is not None:
             limit = ABSENT_VOLTS if self._attr_is_on else PRESENT_VOLTS

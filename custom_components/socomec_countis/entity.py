@@ -52,8 +52,8 @@ def platform_setup[D: CountisEntityDescription](
 ) -> Callable[..., Awaitable[None]]:
     """Return the `async_setup_entry` of a platform.
 
-    For each meter, that function adds the entities of the descriptions of which the
-    meter supports at least one quantity.
+    That function checks each description for each meter. If the meter supports at least
+    one of the quantities that the description needs, the function adds the entity.
     """
 
     def create_all(coordinator: CountisCoordinator) -> list[CountisEntity]:
@@ -97,15 +97,16 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     """An entity of a meter."""
 
     _attr_has_entity_name = True
-    _written: Any = None
+    _last_written: Any = None
 
     def __init__(
         self, coordinator: CountisCoordinator, description: CountisEntityDescription
     ) -> None:
         """Initialize the entity.
 
-        Its context in the coordinator is the quantity that the poller has to read, or
-        None if the entity shows no quantity.
+        If a block contains the quantity of the entity, this quantity is the context of
+        the entity in the coordinator, so that the poller reads it. Otherwise, as for a
+        button, the context is None.
         """
         self._quantity = description.quantity or description.key
         in_block = self._quantity in BLOCK_OF
@@ -132,6 +133,6 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     def _handle_coordinator_update(self) -> None:
         """Write the state only if it has changed, to save time at each reading."""
         shown = (self.available, self.state, self.capability_attributes)
-        if shown != self._written:
-            self._written = shown
+        if shown != self._last_written:
+            self._last_written = shown
             self.async_write_ha_state()

@@ -12,9 +12,10 @@ from .gap import Gap
 from .gap_statistics import Plan
 from .texts import async_messages
 
-# Rows of a table with a row for each hour; a longer table has one for each day. Our
-# choice: three days, because a longer table has to be scrolled for long.
-MOST_HOURS = 73
+# A table of up to this number of hours has a row for each hour. A table of more hours
+# has a row for each day. Our choice: three days, because a longer table needs much
+# scrolling. A gap of three days can have 73 hours, because it begins within an hour.
+MAX_HOURLY_ROWS = 73
 
 
 def local_text(seconds: float, pattern: str = "%Y-%m-%d %H:%M") -> str:
@@ -23,7 +24,7 @@ def local_text(seconds: float, pattern: str = "%Y-%m-%d %H:%M") -> str:
 
 
 def gap_period(gap: Gap) -> dict[str, str]:
-    """Return the begin and the end of a gap as placeholders of a text."""
+    """Return the times at which a gap begins and ends, as placeholders of a text."""
     return {"begin": local_text(gap.begin), "end": local_text(gap.end)}
 
 
@@ -32,8 +33,9 @@ async def async_gap_placeholders(
 ) -> dict[str, str]:
     """Return the placeholders of the dialog that fills a gap.
 
-    These are its period, the energy of each counter with the source of its
-    distribution, and a table of the energy of each hour, at present and as proposed.
+    These are the period of the gap, a list and a table. The list contains the energy of
+    each counter, and shows how this energy is distributed. The table contains the
+    present and the proposed energy of each hour or day.
     """
     messages = await async_messages(hass)
     lines = [
@@ -83,7 +85,7 @@ def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
         title = entity and (entity.name or entity.original_name)
         headings.append(f"{title or plan.statistic_id} ({_unit(name)})")
         energies = plan.energies
-        pattern = "%Y-%m-%d %H:%M" if len(energies) <= MOST_HOURS else "%Y-%m-%d"
+        pattern = "%Y-%m-%d %H:%M" if len(energies) <= MAX_HOURLY_ROWS else "%Y-%m-%d"
         for start, present, proposed in energies:
             row = rows.setdefault(local_text(start, pattern), [(0, 0)] * len(plans))
             row[column] = (row[column][0] + present, row[column][1] + proposed)

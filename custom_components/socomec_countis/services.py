@@ -107,10 +107,11 @@ async def _async_set_tariff(call: ServiceCall) -> None:
 async def _async_set_on_bus(
     runtime: BusRuntime, meters: Sequence[CountisCoordinator], tariff: int
 ) -> None:
-    """Set the tariff of meters of one bus, by a broadcast if these are all meters.
+    """Set the tariff of the given meters of one bus.
 
-    A broadcast reaches all meters of the bus at the same moment. No broadcast is sent
-    to a Modbus TCP gateway, because the standard does not define how it handles one.
+    If the bus has several meters and all of them are given, a broadcast sets their
+    tariff at the same moment. A Modbus TCP gateway gets no broadcast, because the
+    standard does not define how a gateway handles a broadcast.
     """
     data = runtime.entry.data
     command = async_set_tariff
@@ -149,10 +150,11 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
 
 
 async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
-    """Fill a past gap in the statistics of the targeted meters, or restore it.
+    """Fill a past gap in the statistics of the targeted meters, or undo the filling.
 
-    Returns the energy of each hour. Raises `ServiceValidationError` without a recorder,
-    and `HomeAssistantError` if the gap of a meter cannot be filled or restored.
+    Returns the energy of each filled hour. Raises `ServiceValidationError` without a
+    recorder. Raises `HomeAssistantError` if the gap of a meter cannot be filled,
+    or if there is no filling to undo.
     """
     hass = call.hass
     coordinators = _targeted(call)
@@ -221,7 +223,10 @@ async def _async_outcomes[T](
 
 
 async def _async_raise_errors(hass: HomeAssistant, outcomes: Iterable[object]) -> None:
-    """Raise the error among the outcomes, or one error that contains several."""
+    """Raise the errors among the outcomes, if there are any.
+
+    If there are several errors, one error with the texts of all of them is raised.
+    """
     errors = [each for each in outcomes if isinstance(each, HomeAssistantError)]
     if len(errors) == 1:
         raise errors[0]

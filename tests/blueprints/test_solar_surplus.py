@@ -1,4 +1,4 @@
-"""The blueprint *Solar surplus* turns a switch on while power would be exported."""
+"""The blueprint *Solar surplus* uses exported power for a load."""
 
 import pytest
 
@@ -99,7 +99,7 @@ async def test_offline_meter_turns_the_load_off_after_5_minutes(
     ],
 )
 @pytest.mark.parametrize("start", ["home_assistant", "reload"])
-async def test_power_from_before_the_start_switches_the_load_after_5_minutes(
+async def test_power_is_checked_5_minutes_after_a_start(
     hass: HomeAssistant,
     automate: Automate,
     wait: Wait,

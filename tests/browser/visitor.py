@@ -16,8 +16,8 @@ from .camera import HEIGHT, WIDTH, Camera
 from .frontend import Frontend
 from .texts import Texts
 
-# The local hour of the user. In the afternoon, the Energy dashboard shows several hours
-# of the day. So the tests do not depend on the time at which they run.
+# The local hour of the user, at any time at which the tests run. In the afternoon, the
+# Energy dashboard always shows several hours of the day.
 HOUR_OF_THE_DAY = 15
 PAGE_TIMEOUT = 60_000  # ms; a slow machine needs long to load a page of the frontend
 
@@ -33,7 +33,8 @@ class Visitor:
     @classmethod
     async def of(cls, hass: HomeAssistant, hour: datetime) -> Self:
         """Create the user of a new Home Assistant, and set its time zone."""
-        # The access token of the login expires before the end of the tests.
+        # The access token of the login expires before the end of the tests. The token
+        # below expires after one day.
         token = await hass.command(
             type="auth/long_lived_access_token", client_name="Tests", lifespan=1
         )

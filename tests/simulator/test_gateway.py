@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 # The last register of a serial number. In a simulated meter, it contains the unit ID.
 UNIT_ID_REGISTER = 50010
 TARIFF_REGISTER = 40481
-GATEWAY_TIMEOUT = 0.3  # s in which a meter has to begin its response
+GATEWAY_TIMEOUT = 0.3  # s; a meter must begin its response in this time
 CLIENT_TIMEOUT = 2.0  # s, longer than the timeout of the gateway
 
 

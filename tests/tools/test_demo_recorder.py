@@ -1,4 +1,4 @@
-"""Imported statistics and those of a real recorder, joined."""
+"""The demo joins the imported statistics with those of a real recorder."""
 
 from datetime import timedelta
 import time
@@ -26,7 +26,7 @@ from .conftest import Client
 
 COUNTER = "sensor.energy_consumed"
 HOURS = 14 * 24
-SINCE = 0.25
+KWH_SINCE_HOUR = 0.25
 """kWh since the last full hour."""
 STATE = 12_345.67
 
@@ -40,18 +40,18 @@ def _custom_integrations(
 
 @pytest.fixture
 async def client(hass: HomeAssistant, hass_ws_client: WebSocketGenerator) -> Client:
-    """Return a client of a Home Assistant with two weeks of a counter."""
+    """Import the statistics of a counter for two weeks, and return a client."""
     await async_setup_component(hass, "sensor", {})
-    show(hass, STATE)
+    set_counter(hass, STATE)
     client = Client(await hass_ws_client())
     end = int(time.time()) // 3600 * 3600
-    rows = counter_rows(end - HOURS * 3600, [1.5] * HOURS, SINCE, STATE)
+    rows = counter_rows(end - HOURS * 3600, [1.5] * HOURS, KWH_SINCE_HOUR, STATE)
     await async_import(client, COUNTER, rows)
     await async_wait_recording_done(hass)
     return client
 
 
-def show(hass: HomeAssistant, state: float) -> None:
+def set_counter(hass: HomeAssistant, state: float) -> None:
     """Set the state of the counter to `state` kWh."""
     hass.states.async_set(
         COUNTER,
@@ -65,7 +65,7 @@ def show(hass: HomeAssistant, state: float) -> None:
 
 
 async def compile_statistics(hass: HomeAssistant) -> None:
-    """Compile the present rows of five minutes."""
+    """Compile the five-minute statistics of now and of one minute ago."""
     await async_wait_recording_done(hass)
     now = dt_util.utcnow()
     starts = {get_start_time(now - timedelta(minutes=1)), get_start_time(now)}
@@ -74,7 +74,7 @@ async def compile_statistics(hass: HomeAssistant) -> None:
     await async_wait_recording_done(hass)
 
 
-async def last(client: Client, period: str) -> dict[str, Any]:
+async def last_row(client: Client, period: str) -> dict[str, Any]:
     """Return the last row of the counter; `period` is "5minute" or "hour"."""
     rows = await client.command(
         type="recorder/statistics_during_period",
@@ -100,17 +100,17 @@ async def test_sums_are_not_joined_before_the_recorder_has_rows(
 async def test_joined_sum_continues_the_imported_sum(
     hass: HomeAssistant, client: Client
 ) -> None:
-    imported = await last(client, "hour")
+    imported = await last_row(client, "hour")
     assert imported["sum"] == HOURS * 1.5
-    show(hass, STATE + 0.1)
+    set_counter(hass, STATE + 0.1)
     await compile_statistics(hass)
     # The recorder continues only its own rows, so its sum begins at 0.
-    assert (await last(client, "5minute"))["sum"] < 1
+    assert (await last_row(client, "5minute"))["sum"] < 1
     assert await async_join(client, COUNTER)
     await async_wait_recording_done(hass)
-    joined = await last(client, "5minute")
+    joined = await last_row(client, "5minute")
     assert joined["state"] == STATE + 0.1
-    assert joined["sum"] - imported["sum"] == pytest.approx(SINCE + 0.1)
+    assert joined["sum"] - imported["sum"] == pytest.approx(KWH_SINCE_HOUR + 0.1)
 
 
 async def test_second_join_changes_nothing(hass: HomeAssistant, client: Client) -> None:
@@ -119,20 +119,20 @@ async def test_second_join_changes_nothing(hass: HomeAssistant, client: Client) 
     for _ in range(3):
         assert await async_join(client, COUNTER)
         await async_wait_recording_done(hass)
-        sums.append((await last(client, "5minute"))["sum"])
-    assert sums == [pytest.approx(HOURS * 1.5 + SINCE)] * 3
+        sums.append((await last_row(client, "5minute"))["sum"])
+    assert sums == [pytest.approx(HOURS * 1.5 + KWH_SINCE_HOUR)] * 3
 
 
-async def test_joined_sum_continues_with_the_counter(
+async def test_joined_sum_increases_with_the_counter(
     hass: HomeAssistant, client: Client
 ) -> None:
     await compile_statistics(hass)
     await async_join(client, COUNTER)
-    show(hass, STATE + 2)
+    set_counter(hass, STATE + 2)
     start = get_start_time(dt_util.utcnow()) + timedelta(minutes=5)
     await async_wait_recording_done(hass)
     do_adhoc_statistics(hass, start=start)
     await async_wait_recording_done(hass)
-    assert (await last(client, "5minute"))["sum"] == pytest.approx(
-        HOURS * 1.5 + SINCE + 2
+    assert (await last_row(client, "5minute"))["sum"] == pytest.approx(
+        HOURS * 1.5 + KWH_SINCE_HOUR + 2
     )

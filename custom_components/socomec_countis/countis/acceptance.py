@@ -28,33 +28,38 @@ async def async_check_counters(
     Returns the reason for a rejection, or None, and the corrections. If consecutive
     readings stay at an implausible level (see `plausibility`), the level is accepted if
     the user confirmed it, or if the counters in the other resolution have the same
-    values. `is_last` is True if the block is not read again at once. `was_accepted` is
-    True if the reading before this read of the block was not rejected; the read may
-    have two attempts. Raises `AnotherMeterError` and `ModbusError`.
+    values. A read of a block may have two attempts. `is_last` is True for the last
+    attempt. `was_accepted` is True if the previous read of the block was not rejected.
+    Raises `AnotherMeterError` and `ModbusError`.
     """
     if block.implausible_reason:
         return block.implausible_reason, ()
-    check, counters = meter.counters, block.counters
+    counter_check, counters = meter.counters, block.counters
     if name == "tariffs" and meter.relations.tariffs_contradict_total(
-        counters, check.accepted.get("energy_consumed"), at, check.limits
+        counters,
+        counter_check.accepted.get("energy_consumed"),
+        at,
+        counter_check.limits,
     ):
         return "the tariff counters do not add up to the total", ()
     reading = CounterReading(name, counters, block.step, at, block.resettable)
-    if check.check(reading):
+    if counter_check.check(reading):
         return None, ()
-    rejected = check.rejected[name]
+    rejected = counter_check.rejected[name]
     if not is_last:
         return f"implausible: {rejected}", ()
     if was_accepted:
         await _async_gather_evidence(meter)
     # Meanwhile, a command may have read the block and accepted its counters.
-    if check.rejected.get(name) is rejected and check.lasts(reading):
+    if counter_check.rejected.get(name) is rejected and counter_check.has_lasted(
+        reading
+    ):
         await _async_gather_evidence(meter)
-        agree = check.is_confirmed(name) or await _async_resolutions_agree(
+        agree = counter_check.is_confirmed(name) or await _async_resolutions_agree(
             meter, name, block
         )
-        if agree and check.rejected.get(name) is rejected:
-            return None, check.accept_level(name)
+        if agree and counter_check.rejected.get(name) is rejected:
+            return None, counter_check.accept_level(name)
     return f"implausible: {rejected}", ()
 
 

@@ -1,6 +1,6 @@
 """The demand of a meter: its mean consumed power in periods that follow the clock.
 
-Tariffs for power bill the highest demand of a month. The demand is calculated from the
+Some tariffs charge for the highest demand of a month. The demand is calculated from the
 accepted counter, so it agrees with the energy of the meter. The counter at the begin of
 a period is interpolated between the readings before and after it. If these readings are
 too far apart, or the clock was set between them, the energy of the period is unknown.
@@ -27,19 +27,23 @@ USUAL_PERIOD = 15  # min; most tariffs for power use the quarter-hour
 
 # s; the longest pause between the readings before and after the begin of a period. Our
 # choice: on a bus with 64 meters, a counter is read every 26 s. If the load changes
-# within 30 s, the interpolation is wrong by the load of 7.5 s at most.
+# once within a pause of 30 s, the error of the interpolation is at most the energy that
+# the changed part of the load takes in 7.5 s.
 LONGEST_PAUSE = 30
 
-# s; if the system clock and the clock of the event loop differ by more between two
-# readings, the system clock was set. Our choice: 0.2 % of a quarter-hour.
+# s; if the time between two readings differs by more than this in the system clock and
+# in the clock of the event loop, the system clock was set. Our choice: 0.2 % of a
+# quarter-hour.
 CLOCK_TOLERANCE = 2
 
 # s; the forecast uses the mean power of this time. Our choice: a shorter time would
 # follow each short load, and a longer time would delay the reaction to a new load.
 RECENT_SECONDS = 60
 
-# s; a longer pause between two readings of the power ends the integral. Our choice: a
-# measured value is shown for this time, and a new load in it is wrong by 5 s at most.
+# s; if the pause between two readings of the power is longer, its energy is unknown.
+# Our choice: if a measured value cannot be read, it is shown for this time, too. If the
+# load changes once in this pause, the error of the energy is at most the energy that
+# the changed part of the load takes in 5 s.
 LONGEST_POWER_PAUSE = 10
 
 
@@ -92,9 +96,9 @@ class Demand:
         self._first: _Counter | None = None
         """The first reading after the last long pause."""
         self._rises: list[_Counter] = []
-        """The readings in which the counter had risen, of `RECENT_SECONDS`."""
+        """The readings of the last `RECENT_SECONDS` in which the counter had risen."""
         self._peaks: list[Peak] = []
-        """One for each month and length of the period."""
+        """At most one for each combination of a month and a length of the periods."""
 
     # -- readings ------------------------------------------------------------
 
@@ -169,7 +173,7 @@ class Demand:
             and new.kilowatt_hours is not None
             and new.begin == previous.begin + 60 * self._minutes
         ):
-            watts = self._watts(new.kilowatt_hours - previous.kilowatt_hours)
+            watts = self._mean_watts(new.kilowatt_hours - previous.kilowatt_hours)
             self._note_peak(Peak(self._minutes, previous.begin, watts))
 
     def _note_peak(self, new: Peak) -> None:
@@ -207,8 +211,9 @@ class Demand:
     def watts(self, at: float) -> float | None:
         """Return the energy of the running period divided by its whole length, in W.
 
-        The value rises from 0 to the demand of the period. None if it is unknown, or if
-        the last reading was long before `at`, in s since 1970.
+        The value rises from 0 to the demand of the period. Returns None if it is
+        unknown, or if the last reading was more than `LONGEST_PAUSE` before `at`. `at`
+        is in s since 1970.
         """
         last, period = self._last, self._period
         if (
@@ -218,7 +223,7 @@ class Demand:
             or at - last.at.wall > LONGEST_PAUSE
         ):
             return None
-        return self._watts(last.kilowatt_hours - period.kilowatt_hours)
+        return self._mean_watts(last.kilowatt_hours - period.kilowatt_hours)
 
     def forecast(self, at: float) -> float | None:
         """Return the demand of the running period if the power stays as it is, in W.
@@ -235,8 +240,8 @@ class Demand:
     def highest(self, at: float, *, months_ago: int = 0) -> Peak | None:
         """Return the highest demand of a month, None if no period was complete.
 
-        The month contains `at`, in s since 1970, or is `months_ago` months before. A
-        period belongs to the month of its begin.
+        The month is `months_ago` months before the one that contains `at`. `at` is in s
+        since 1970. A period belongs to the month of its begin.
         """
         return self._highest(self._month(at) - months_ago)
 
@@ -247,12 +252,12 @@ class Demand:
         return None
 
     def _month(self, at: float) -> int:
-        """Return the number of a month, one more than that of the month before."""
+        """Return the month of a time as a number that rises by 1 each month."""
         local = self._to_local(at)
         return 12 * local.year + local.month
 
-    def _watts(self, kilowatt_hours: float) -> float:
-        """Return the mean power in W of an energy that a whole period takes."""
+    def _mean_watts(self, kilowatt_hours: float) -> float:
+        """Return the mean power in W if this energy is consumed in a whole period."""
         return kilowatt_hours * 60_000 / self._minutes
 
     def _recent_power(self) -> float | None:
@@ -261,8 +266,8 @@ class Demand:
         if first is None or last is None:
             return None
         if rises[1:]:
-            # Between two rises, the energy is exact. After the last rise, the meter has
-            # counted less than one more rise.
+            # The energy between two rises is exact. Since the last rise, the meter has
+            # measured less than one step. So this step limits the mean power.
             power = rises[0].power_until(rises[-1])
             silence = rises[-1].at.seconds_until(last.at)
             step = rises[-1].kilowatt_hours - rises[-2].kilowatt_hours

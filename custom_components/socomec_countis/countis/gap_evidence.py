@@ -23,11 +23,12 @@ from .meter import Meter
 from .registers import TARIFF_COUNTERS
 
 # Part of the energy of a gap by which the load curve may differ from the counters. Our
-# choice: a missing or shifted record of a short gap differs by more.
+# choice: if a record of a short gap is missing or shifted, the load curve differs more.
 LOAD_CURVE_TOLERANCE = 0.05
 STEPS_OF_TOLERANCE = 2  # because each of two readings of a counter is rounded
 
-# Records before a gap that are kept to recognise a changed clock. Our choice.
+# The records of this time before a gap are kept, too. They show whether the clock of
+# the meter was changed. Our choice.
 BEFORE_GAP = timedelta(days=2)
 
 DAY = timedelta(days=1)
@@ -40,7 +41,7 @@ type Point = tuple[float, float]
 
 
 def total_of(counter: str) -> str:
-    """Return the total counter that counts the energy of a counter, too."""
+    """Return the total counter whose energy includes that of `counter`."""
     total = counter.removeprefix("partial_")
     return CONSUMED if total in TARIFF_COUNTERS else total
 
@@ -78,14 +79,14 @@ class CounterGap:
 
 
 @dataclass(frozen=True)
-class LoadCurveUse:
+class LoadCurveMatch:
     """How well a load curve agrees with the counters, for diagnostics."""
 
     times: LoadTimes
     energy: float
-    """The consumed energy of the gap by the load curve, in kWh."""
+    """The consumed energy of the gap according to the load curve, in kWh."""
     counted: float
-    """The same energy by the counter, in kWh."""
+    """The same energy according to the counter, in kWh."""
 
 
 @dataclass(frozen=True)
@@ -103,30 +104,31 @@ class Evidence:
     """The counters at `at`, in kWh or kvarh."""
 
     def curve(self, counter: str, gap: CounterGap, zone: tzinfo) -> EnergyCurve:
-        """Return the best energy curve of a gap, in which the counter rose.
+        """Return the best energy curve of a gap.
 
-        `counter` is a total counter. `zone` is the time zone of the user.
+        The counter must have risen in the gap. `counter` is a total counter. `zone` is
+        the time zone of the user.
         """
-        if counter == CONSUMED and (use := self.load_curve_use(gap, zone)):
+        if counter == CONSUMED and (match := self.best_match(gap, zone)):
             tolerance = max(LOAD_CURVE_TOLERANCE * gap.energy, gap.tolerance)
-            if use.energy > 0 and abs(use.energy - use.counted) <= tolerance:
-                points = self._load_points(gap, use.times)
+            if match.energy > 0 and abs(match.energy - match.counted) <= tolerance:
+                points = self._load_points(gap, match.times)
                 return EnergyCurve.of_energies(Source.LOAD_CURVE, points)
         midnights = sorted(self._midnights(counter, gap.tolerance))
         if points := _possible(midnights, gap):
             points = sorted([*gap.readings, *points])
             return EnergyCurve.of_energies(
-                Source.PERIODS, _between(_possible(points, gap), gap)
+                Source.PERIODS, _with_ends(_possible(points, gap), gap)
             )
         return EnergyCurve.of_energies(
-            Source.EVEN, _between(_possible(gap.readings, gap), gap)
+            Source.EVEN, _with_ends(_possible(gap.readings, gap), gap)
         )
 
-    def load_curve_use(self, gap: CounterGap, zone: tzinfo) -> LoadCurveUse | None:
-        """Return the meaning of the load curve that agrees best with the counter.
+    def best_match(self, gap: CounterGap, zone: tzinfo) -> LoadCurveMatch | None:
+        """Return the interpretation of the load curve that fits the counter best.
 
-        `gap` is that of the consumed energy. Returns None if the meter has no load
-        curve, or if its newest record disagrees with the clock of the meter.
+        `gap` is the gap of the counter `CONSUMED`. Returns None if the meter has no
+        load curve, or if its newest record disagrees with the clock of the meter.
         """
         if self.load_curve is None:
             return None
@@ -138,21 +140,23 @@ class Evidence:
                 if record.time >= self._displayed_at(gap.begin) - BEFORE_GAP
             ],
         )
-        uses = [
-            LoadCurveUse(times, self._load_points(gap, times)[-1][1], gap.energy)
+        matches = [
+            LoadCurveMatch(times, self._load_points(gap, times)[-1][1], gap.energy)
             for times in possible_times(curve, self.displayed, self.at, zone)
         ]
-        return min(uses, key=lambda use: abs(use.energy - use.counted), default=None)
+        return min(
+            matches, key=lambda match: abs(match.energy - match.counted), default=None
+        )
 
     def findings(self, gap: CounterGap, zone: tzinfo) -> dict[str, Any] | None:
-        """Return the facts that the table leaves open about a load curve.
+        """Return facts about the load curve that the Modbus table does not specify.
 
-        Diagnostics contain them. `gap` is that of the consumed energy. Returns None if
-        the meter has no load curve.
+        Diagnostics contain them. `gap` is the gap of the counter `CONSUMED`. Returns
+        None if the meter has no load curve.
         """
         if (curve := self.load_curve) is None:
             return None
-        use = self.load_curve_use(gap, zone)
+        match = self.best_match(gap, zone)
         return {
             "records": len(curve.records),
             "first": curve.records[0].time.isoformat() if curve.records else None,
@@ -161,11 +165,11 @@ class Evidence:
             "period_seconds": curve.period.total_seconds(),
             "header_period": curve.header_period,
             "is_newest_first": curve.is_newest_first,
-            "date_is_end": use and use.times.date_is_end,
-            "is_utc": use and use.times.is_utc,
-            "follows_zone": use and use.times.follows_zone,
-            "energy": use and round(use.energy, 3),
-            "counted": use and round(use.counted, 3),
+            "date_is_end": match and match.times.date_is_end,
+            "is_utc": match and match.times.is_utc,
+            "follows_zone": match and match.times.follows_zone,
+            "energy": match and round(match.energy, 3),
+            "counted": match and round(match.counted, 3),
         }
 
     def _load_points(
@@ -188,7 +192,10 @@ class Evidence:
         return [*points, (gap.end, energy)]
 
     def _midnights(self, counter: str, tolerance: float) -> Iterator[Point]:
-        """Yield the midnights at which the periods give the value of a counter.
+        """Yield midnights, each with the value that a counter had at that time.
+
+        The values are calculated from the present value and the energies of the
+        periods.
 
         The table leaves open on which day a week begins. A week that begins on Monday
         is assumed if the energies of the days do not contradict it.
@@ -209,20 +216,21 @@ class Evidence:
         known = [(day, today), (day - DAY, today + yesterday)]
         if week is None or last_week is None:
             return
-        is_monday = all(
+        begins_on_monday = all(
             week >= since - tolerance
             and (monday < midnight or week <= since + tolerance)
             for midnight, since in known
             if monday <= midnight
         )
-        if is_monday:
+        if begins_on_monday:
             yield self._seconds(monday), value - week
             yield self._seconds(monday - WEEK), value - week - last_week
 
     def _displayed_at(self, time: float) -> datetime:
-        """Return the display of the clock of the meter at a time in s since 1970.
+        """Return the time that the meter displayed at `time`, in s since 1970.
 
-        The clock of the meter is assumed to run on.
+        The assumption is that the clock of the meter was not set between `time` and
+        the reading of the clock.
         """
         return self.displayed - timedelta(seconds=self.at - time)
 
@@ -244,8 +252,8 @@ def _possible(points: Iterable[Point], gap: CounterGap) -> list[Point]:
     return possible
 
 
-def _between(points: Iterable[Point], gap: CounterGap) -> list[Point]:
-    """Return points with the begin and the end of a gap before and after them."""
+def _with_ends(points: Iterable[Point], gap: CounterGap) -> list[Point]:
+    """Return the begin of a gap, the points, and the end of the gap."""
     return [(gap.begin, gap.before), *points, (gap.end, gap.after)]
 
 

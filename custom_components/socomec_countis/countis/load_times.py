@@ -27,7 +27,7 @@ class LoadTimes:
     date_is_end: bool
     """Whether the date of a record is the end of its period."""
     is_utc: bool
-    """Whether the dates are in UTC, not by the clock that the meter displays."""
+    """Whether the dates are in UTC, instead of the time that the meter displays."""
     follows_zone: bool
     """Whether the meter changed its clock with the time zone, and the dates show it."""
     begins: Sequence[float]
@@ -61,7 +61,7 @@ def possible_times(
             continue  # UTC neither leaves out an hour nor repeats it
         for date_is_end, times in shown.items():
             begins = [_seconds(each) - offset for each in times]
-            begins = _in_zone(begins, times, followed[date_is_end])
+            begins = _corrected_begins(begins, times, followed[date_is_end])
             age = now - (begins[complete[-1]] + period)
             if -NEWEST_TOLERANCE <= age < period + NEWEST_TOLERANCE:
                 follows_zone = bool(followed[date_is_end])
@@ -69,13 +69,13 @@ def possible_times(
 
 
 def _offsets(display: float, zone: float) -> Iterator[tuple[bool, float]]:
-    """Yield whether the dates are in UTC, and by how many s they are ahead of UTC.
+    """Yield each possible `is_utc`, with the s that the dates are ahead of true UTC.
 
-    `display` is by how many s the display of the meter is ahead of UTC, and `zone` is
-    the same for the local time of the user. If the display is wrong, UTC is assumed to
-    be wrong by the same time, or by this time without full hours. The reason is a clock
-    that does not follow the time zone: its display is wrong by an hour, but its UTC is
-    right.
+    `display` is the number of s that the displayed time is ahead of true UTC. `zone` is
+    the same number for the local time of the user. If the clock of the meter is wrong,
+    its dates in UTC may be wrong by the same time. If the clock does not follow the
+    time zone, the displayed time is wrong by an hour, but the dates in UTC are right.
+    So the other possible error is the same time without its full hours.
     """
     yield False, display
     error = display - zone
@@ -120,8 +120,9 @@ def _is_followed(
     """Return whether the clock of the meter was changed with the time zone.
 
     `shown` are the displayed begins of the periods. If the clock is put forward, they
-    leave out an hour. If it is put back, they repeat an hour. A change within
-    a period moves the begin of the next period by less than a period.
+    leave out an hour. If it is put back, they repeat an hour. If the
+    clock is put forward within a period, the time that they leave out differs from the
+    change by less than a period.
     """
     for earlier, later in pairwise(shown):
         if change.ahead < timedelta():
@@ -134,13 +135,13 @@ def _is_followed(
     return False
 
 
-def _in_zone(
+def _corrected_begins(
     begins: Sequence[float], shown: Sequence[datetime], changes: Sequence[_ZoneChange]
 ) -> list[float]:
-    """Return the begins if the clock was changed with the time zone.
+    """Return the begins of the periods, corrected for changes of the time zone.
 
-    `begins` assume the present offset from UTC at all times. `shown` are the same
-    begins as the meter displayed them.
+    The clock of the meter followed the `changes`. `begins` assume the present offset
+    from UTC at all times. `shown` are the same begins as the meter displayed them.
     """
     moved: list[float] = []
     for begin, date, following in zip(begins, shown, [*shown[1:], None], strict=True):

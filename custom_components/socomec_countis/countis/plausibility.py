@@ -370,7 +370,7 @@ class CounterCheck:
         )
         return frozenset() if changed or state.is_confirmed else state.held
 
-    def lasts(self, reading: CounterReading) -> bool:
+    def has_lasted(self, reading: CounterReading) -> bool:
         """Return whether a rejected level has lasted, so that it may be accepted.
 
         The caller passes every reading that `check` rejected. A counter that fell is

@@ -1,15 +1,15 @@
 """The register map of a COUNTIS: which registers are read, and which are written.
 
 The source is Socomec's "Modbus table for COUNTIS E34/E44", edition V 200.53. The E33
-has the same communication board. If the tables for COUNTIS E23/E24 (edition V 103.8)
-and E14 (edition V 103.4) differ, a comment names E1x or E2x. A register address in a
-comment of another module refers to these tables. docs/meter.md lists how certain each
-fact is.
+has the same communication board. If the table for COUNTIS E23/E24 (edition V 103.8)
+or E14 (edition V 103.4) differs from this source, a comment names E2x or E1x. A
+register address in a comment of another module refers to these tables. docs/meter.md
+lists how certain each fact is.
 
-A request contains the register addresses unchanged. Each class is one block of the
-table, or a part of it. `register_ranges` contains the first and the last register of
-the block. No request reads beyond them. The other modules use the name of a field as
-the name of its quantity.
+A request contains the register addresses of the table, without an offset. Each class is
+one block of the table, or a part of it. `register_ranges` contains the first and the
+last register of the block. No request reads beyond them. The other modules use the name
+of a field as the name of its quantity.
 """
 
 from typing import override
@@ -133,8 +133,8 @@ class Measurements(Block):
     def values(self) -> Values:
         """Return the last read values, None for those of an absent phase.
 
-        If the registers of an absent phase are all ones, the fields of its signed
-        registers are -10 W or -10 var.
+        In the registers of an absent phase, all bits may be 1. Then, the values of its
+        signed power registers would be -10 W or -10 var.
         """
         values = super().values
         for phase in PHASES:
@@ -187,7 +187,11 @@ MEASURED_DETAILS = frozenset(
 
 
 class Energies(CounterBlock):
-    """Total and partial Ea+, Er+ and Ea- in steps of 10 Wh, block 50944."""
+    """Total and partial Ea+, Er+ and Ea- in steps of 10 Wh, block 50944.
+
+    Ea+ is the consumed energy, Er+ is the reactive energy, and Ea- is the produced
+    energy.
+    """
 
     register_ranges = ((50944, 51008),)
     resettable = tuple(PARTIAL_COUNTERS)
