@@ -81,15 +81,15 @@ def test_invalid_baudrate_is_replaced_by_9600(baudrate: Any) -> None:
         ),
         (
             diagnostics_content(registers={"50000": "x"}),
-            "register 50000 contains 'x', which is not a word",
+            "register 50000 contains 'x', which is not a 16-bit value",
         ),
         (
             diagnostics_content(registers={"50000": 65_536}),
-            "register 50000 contains 65536, which is not a word",
+            "register 50000 contains 65536, which is not a 16-bit value",
         ),
         (
             diagnostics_content(registers={"x": 1}),
-            "register x contains 1, which is not a word",
+            "register x contains 1, which is not a 16-bit value",
         ),
         (diagnostics_content(unit_id=300), "300 is not a unit ID"),
         (diagnostics_content(unit_id=None), "None is not a unit ID"),
