@@ -149,7 +149,7 @@ def cut(line: Line) -> None:
 
 
 @pytest.mark.parametrize(
-    ("disturb", "error"), [(cut, "no_response"), (Line.unplug, "cannot_open_port")]
+    ("disturb", "error"), [(cut, "no_response"), (Line.unplug, "port_not_found")]
 )
 async def test_diagnostics_of_an_offline_meter_contain_its_last_values(
     entry: CountisConfigEntry,

@@ -364,7 +364,7 @@ async def test_missing_port_is_an_error_of_the_form(
 ) -> None:
     device = str(tmp_path / "gone")
     result = await end_of_scan(hass, await start_scan(hass, line, device=device))
-    assert f"{device} cannot be opened" in await shown_error(hass, result)
+    assert f"The port {device} does not exist" in await shown_error(hass, result)
 
 
 async def test_port_opened_with_other_settings_during_a_scan_is_an_error(

@@ -378,7 +378,7 @@ async def test_unplugged_port_is_reported(
     hass: HomeAssistant, two_meters: CountisConfigEntry, line: Line
 ) -> None:
     line.unplug()
-    with pytest.raises(HomeAssistantError, match="cannot be opened"):
+    with pytest.raises(HomeAssistantError, match="does not exist"):
         await set_tariff(hass, 2)
 
 

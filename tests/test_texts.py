@@ -15,6 +15,7 @@ from custom_components.socomec_countis.connection import ERROR_KEYS, GATEWAY_KEY
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import CommandError
 from custom_components.socomec_countis.repairs import FLOWS
+from custom_components.socomec_countis.system_errors import KEYS as SYSTEM_ERROR_KEYS
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.service import async_get_all_descriptions
 from homeassistant.setup import async_setup_component
@@ -82,7 +83,7 @@ def test_each_error_of_a_bus_has_a_text_in_all_dialogs() -> None:
     keys = {
         key for kind, key in ERROR_KEYS.items() if not issubclass(kind, CommandError)
     }
-    keys |= {*GATEWAY_KEYS.values()}
+    keys |= {*GATEWAY_KEYS.values(), *SYSTEM_ERROR_KEYS}
     assert TEXTS["config"]["error"].keys() >= keys
     assert METER_TEXTS["error"].keys() >= keys
     assert TEXTS["issues"]["another_meter"]["fix_flow"]["error"].keys() >= keys

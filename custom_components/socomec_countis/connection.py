@@ -28,6 +28,8 @@ from .countis import (
     async_take_profile,
 )
 from .countis.errors import EchoError
+from .system_errors import GATEWAY_KEYS as GATEWAY_ERROR_KEYS
+from .system_errors import PORT_KEYS, reason, system_error
 
 PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
 
@@ -163,7 +165,11 @@ def describe_error(
         key = error.key
     else:
         key = next(key for kind, key in ERROR_KEYS.items() if isinstance(error, kind))
-    if data[CONF_TYPE] != SERIAL:
+    is_serial = data[CONF_TYPE] == SERIAL
+    if key == "cannot_open_port":
+        keys = PORT_KEYS if is_serial else GATEWAY_ERROR_KEYS
+        key = keys.get(system_error(error), key)
+    if not is_serial:
         key = GATEWAY_KEYS.get(key, key)
     placeholders = {
         "device": endpoint_name(data),
@@ -175,11 +181,4 @@ def describe_error(
         # number within `reason`.
         identity = {"expected": serial_number or "?", "found": error.found}
         return key, placeholders | identity
-    cause: BaseException = error
-    # The innermost error is the most specific: if a port does not open, only the error
-    # of the operating system contains the reason. `raise … from None` ends the chain.
-    while deeper := cause.__cause__ or (
-        None if cause.__suppress_context__ else cause.__context__
-    ):
-        cause = deeper
-    return key, placeholders | {"reason": str(cause) or str(error)}
+    return key, placeholders | {"reason": reason(error)}

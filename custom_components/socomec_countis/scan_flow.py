@@ -44,6 +44,7 @@ from .countis import (
 from .countis.line_settings import ALL_SETTINGS
 from .runtime import configured_meter
 from .schemas import CONF_METERS, found_schema, suggested_values
+from .system_errors import KEYS as SYSTEM_ERROR_KEYS
 
 REOPEN_SECONDS = 1.0  # s; our choice: a port is busy for less after it was closed
 REOPEN_DELAY = 0.1  # s between two attempts to open the port
@@ -56,7 +57,11 @@ HELD_UNIT_ID = 1
 BUSES_IN_USE: HassKey[set[str]] = HassKey(f"{DOMAIN}_buses_in_use")
 
 # The errors of a port or gateway through which no request can be sent.
-UNREACHABLE = {"cannot_open_port", "cannot_reach_gateway", "line_settings_in_use"}
+UNREACHABLE = SYSTEM_ERROR_KEYS | {
+    "cannot_open_port",
+    "cannot_reach_gateway",
+    "line_settings_in_use",
+}
 
 type UserInput = Mapping[str, Any] | None
 
