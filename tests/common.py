@@ -43,6 +43,7 @@ PLATFORMS = {
     "check_wiring": "button",
     "tariff": "select",
     "demand_period": "select",
+    "online": "binary_sensor",
     "phase_l1_present": "binary_sensor",
     "phase_l2_present": "binary_sensor",
     "phase_l3_present": "binary_sensor",

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from custom_components.socomec_countis.binary_sensor import PHASES
+from custom_components.socomec_countis.binary_sensor import ONLINE, PHASES
 from custom_components.socomec_countis.button import BUTTONS
 from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
 from custom_components.socomec_countis.select import DEMAND_PERIOD, TARIFF
@@ -23,7 +23,7 @@ CORE = Path(next(iter(homeassistant.components.__path__)))
 """Folder with the integrations of Home Assistant."""
 
 DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
-    "binary_sensor": PHASES,
+    "binary_sensor": (ONLINE, *PHASES),
     "button": BUTTONS,
     "select": (TARIFF, DEMAND_PERIOD),
     "sensor": (*SENSORS, *RUNNING_DEMAND, *PEAK_DEMANDS),

@@ -161,7 +161,7 @@ async def test_diagnostics_of_an_offline_meter_contain_its_last_values(
 ) -> None:
     port = line.port
     disturb(line)
-    await until(lambda: not coordinator_of(entry).last_update_success)
+    await until(lambda: coordinator_of(entry).offline_reason == error)
     found = await download(device)
     assert found["meter"]["read_error"]
     assert found["meter"]["registers"] == {}

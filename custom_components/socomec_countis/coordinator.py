@@ -166,6 +166,29 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         return self._error is None
 
     @property
+    def connected(self) -> bool | None:
+        """Return whether the entities show values that the meter sent.
+
+        None before the first response. If the meter goes offline, the value changes
+        after `HOLD_SECONDS`, when the measured values are removed.
+        """
+        if not self.last_update_success:
+            return False
+        return True if self._requested_at else None
+
+    @property
+    def offline_reason(self) -> str | None:
+        """Return the translation key of the latest error, None if the meter is online.
+
+        It is also None while the entities still show held values.
+        """
+        if self.last_update_success or self._error is None:
+            return None
+        data, unit_id = self.config_entry.data, self.meter.unit_id
+        key, _ = describe_error(data, unit_id, self._error)
+        return key
+
+    @property
     def wanted_quantities(self) -> set[str]:
         """Return the quantities that the enabled entities show, or need."""
         wanted = {quantity for quantity in self.async_contexts() if quantity}
@@ -262,6 +285,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     def _set_offline(self, error: PollError) -> None:
         self._error = error
+        if not self.last_update_success:
+            self.last_exception = self.failure(UpdateFailed, error)
+            self.async_update_listeners()
         self._start_timer(HOLD_SECONDS, self._expire)
         if isinstance(error, AnotherMeterError):
             self._cancel_timer(self._report_offline)

@@ -47,9 +47,15 @@ def device_info(coordinator: CountisCoordinator) -> DeviceInfo:
     )
 
 
+type PlatformSetup = Callable[
+    [HomeAssistant, CountisConfigEntry, AddConfigEntryEntitiesCallback], Awaitable[None]
+]
+"""The `async_setup_entry` of a platform."""
+
+
 def platform_setup[D: CountisEntityDescription](
     create: Callable[[CountisCoordinator, D], CountisEntity], descriptions: Sequence[D]
-) -> Callable[..., Awaitable[None]]:
+) -> PlatformSetup:
     """Return the `async_setup_entry` of a platform.
 
     That function checks each description for each meter. If the meter supports at least
@@ -77,10 +83,8 @@ def platform_setup[D: CountisEntityDescription](
     return async_setup_entry
 
 
-def combined_setup(
-    *setups: Callable[..., Awaitable[None]],
-) -> Callable[..., Awaitable[None]]:
-    """Return the `async_setup_entry` of a platform with several kinds of entities."""
+def platform_setups(*setups: PlatformSetup) -> PlatformSetup:
+    """Return the `async_setup_entry` of a platform with several classes of entities."""
 
     async def async_setup_entry(
         hass: HomeAssistant,
@@ -132,7 +136,12 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     @override
     def _handle_coordinator_update(self) -> None:
         """Write the state only if it has changed, to save time at each reading."""
-        shown = (self.available, self.state, self.capability_attributes)
+        shown = (
+            self.available,
+            self.state,
+            self.capability_attributes,
+            self.extra_state_attributes,
+        )
         if shown != self._last_written:
             self._last_written = shown
             self.async_write_ha_state()

@@ -12,7 +12,7 @@ from .demand import COUNTER, POWER
 from .entity import (
     CountisEntity,
     CountisEntityDescription,
-    combined_setup,
+    platform_setups,
     platform_setup,
 )
 
@@ -84,7 +84,7 @@ class CountisDemandPeriod(CountisEntity, SelectEntity):
         self.coordinator.async_update_listeners()
 
 
-async_setup_entry = combined_setup(
+async_setup_entry = platform_setups(
     platform_setup(CountisTariff, [TARIFF]),
     platform_setup(CountisDemandPeriod, [DEMAND_PERIOD]),
 )

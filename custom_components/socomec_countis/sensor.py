@@ -27,7 +27,7 @@ from .demand import COUNTER, demand_quantity, local_time_of
 from .entity import (
     CountisEntity,
     CountisEntityDescription,
-    combined_setup,
+    platform_setups,
     platform_setup,
 )
 
@@ -357,7 +357,7 @@ class CountisPeakDemand(CountisDemand):
         return True
 
 
-async_setup_entry = combined_setup(
+async_setup_entry = platform_setups(
     platform_setup(CountisSensor, SENSORS),
     platform_setup(CountisDemand, RUNNING_DEMAND),
     platform_setup(CountisPeakDemand, PEAK_DEMANDS),
