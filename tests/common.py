@@ -27,6 +27,7 @@ from homeassistant.core import (
     callback,
 )
 from homeassistant.data_entry_flow import FlowManager, FlowResultType
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.translation import async_get_translations
 from simulator import LOST, Line, Meter
@@ -245,6 +246,19 @@ def entity_id(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
     platform = PLATFORMS.get(key, "sensor")
     found = er.async_get(hass).async_get_entity_id(platform, DOMAIN, f"{serial}_{key}")
     assert found is not None, key
+    return found
+
+
+def meter_device(hass: HomeAssistant, unit_id: int = 1) -> dr.DeviceEntry:
+    """Return the device of the meter at a unit ID of the only bus."""
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    subentry_id = subentry_of(entry, unit_id).subentry_id
+    devices = dr.async_get(hass)
+    (found,) = (
+        each
+        for each in dr.async_entries_for_config_entry(devices, entry.entry_id)
+        if each.config_subentry_id == subentry_id
+    )
     return found
 
 

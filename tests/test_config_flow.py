@@ -41,6 +41,7 @@ from .common import (
     bus_form,
     coordinator_of,
     memory_line,
+    meter_device,
     open_form,
     shown_error,
     state,
@@ -500,7 +501,7 @@ async def test_disabled_entry_and_device_are_reconfigured(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     devices = dr.async_get(hass)
-    (device,) = dr.async_entries_for_config_entry(devices, entry.entry_id)
+    device = meter_device(hass)
     devices.async_update_device(device.id, disabled_by=dr.DeviceEntryDisabler.USER)
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"

@@ -36,6 +36,7 @@ from .common import (
     SERIAL,
     AddMeter,
     coordinator_of,
+    meter_device,
     subentry_of,
     until,
 )
@@ -78,12 +79,9 @@ async def download(
 
 
 @pytest.fixture
-def device(
-    device_registry: dr.DeviceRegistry, entry: CountisConfigEntry
-) -> dr.DeviceEntry:
+def device(hass: HomeAssistant, entry: CountisConfigEntry) -> dr.DeviceEntry:
     """Return the device of the meter at unit ID 1."""
-    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
-    return device
+    return meter_device(hass)
 
 
 async def test_diagnostics_of_a_bus_contain_its_statistics(

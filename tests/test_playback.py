@@ -14,12 +14,11 @@ from custom_components.socomec_countis import countis
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import Profile
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
 from simulator import Diagnostics, Meter, meter_from_diagnostics
 from simulator.counters import OVERFLOW_WH
 
-from .common import SERIAL, AddMeter, Clock, memory_line
+from .common import SERIAL, AddMeter, Clock, memory_line, meter_device
 
 REDACTED = "**REDACTED**"
 
@@ -31,8 +30,7 @@ async def downloaded(
     await add_meter()
     (entry,) = hass.config_entries.async_loaded_entries(DOMAIN)
     assert await async_setup_component(hass, "diagnostics", {})
-    devices = dr.async_get(hass)
-    (device,) = dr.async_entries_for_config_entry(devices, entry.entry_id)
+    device = meter_device(hass)
     client = await hass_client()
     url = f"/api/diagnostics/config_entry/{entry.entry_id}/device/{device.id}"
     file: dict[str, Any] = await (await client.get(url)).json()

@@ -256,9 +256,8 @@ async def test_accepted_meter_gets_entities_of_its_own(
     }
     assert devices[OTHER_SERIAL].model == "COUNTIS E34"
     assert await async_remove_config_entry_device(hass, entry, devices[SERIAL])
-    assert not await async_remove_config_entry_device(
-        hass, entry, devices[OTHER_SERIAL]
-    )
+    for used in (OTHER_SERIAL, None):  # the new meter, and the bus
+        assert not await async_remove_config_entry_device(hass, entry, devices[used])
 
 
 async def test_meter_that_is_already_configured_is_not_accepted(

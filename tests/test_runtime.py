@@ -38,6 +38,7 @@ from .common import (
     coordinator_of,
     entity_id,
     memory_line,
+    meter_device,
     reads,
     state,
     subentry_of,
@@ -216,8 +217,8 @@ async def test_deleted_meter_has_no_device_issue_stored_counters_or_requests(
     await until(lambda: ir.async_get(hass).issues)
 
     await remove(hass, entry, 2)
-    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
-    assert device.serial_number == SERIAL
+    bus, device = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+    assert (bus.serial_number, device.serial_number) == (None, SERIAL)
     assert not [
         each.entity_id
         for each in er.async_entries_for_config_entry(entity_registry, entry.entry_id)
@@ -366,8 +367,7 @@ async def test_profile_is_taken_again_after_a_change_of_the_firmware(
     assert state(hass, "tariff") == "1"
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "power") == "1300"
-    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
-    assert device.sw_version == "2.00"
+    assert meter_device(hass).sw_version == "2.00"
     assert errors(caplog) == []
 
 
@@ -538,6 +538,7 @@ async def test_meter_with_another_unit_id_keeps_its_entities_and_is_renamed(
     names = {
         each.serial_number: each.name
         for each in dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+        if each.config_subentry_id
     }
     assert names == {SERIAL: "COUNTIS E33 #1", SECOND_SERIAL: "COUNTIS E33 #3"}
 

@@ -17,6 +17,7 @@ from .common import (
     AddMeter,
     Clock,
     entity_id,
+    meter_device,
     reads,
     state,
     until,

@@ -23,7 +23,7 @@ from .const import DOMAIN
 from .coordinator import counter_store
 from .demand import demand_store
 from .gap import gap_store
-from .identifiers import meter_identifier
+from .identifiers import bus_identifier, meter_identifier
 from .issues import LINE_CONFLICT, create_issue, delete_all_issues, delete_issues
 from .partial_tariffs import PartialTariffs
 from .runtime import BusRuntime, CountisConfigEntry, meter_subentries
@@ -106,11 +106,9 @@ async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> 
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
 ) -> bool:
-    """Return whether a device can be removed: it belongs to none of the meters.
+    """Return whether a device can be removed: it is not the bus, and no meter's.
 
     A device without a meter remains after the meter was replaced by another one.
     """
-    return not any(
-        (DOMAIN, meter_identifier(subentry)) in device.identifiers
-        for subentry in meter_subentries(entry)
-    )
+    used = {bus_identifier(entry), *map(meter_identifier, meter_subentries(entry))}
+    return used.isdisjoint(identifier for _, identifier in device.identifiers)

@@ -44,6 +44,7 @@ def device_info(coordinator: CountisCoordinator) -> DeviceInfo:
         model=profile.model,
         serial_number=profile.serial_number,
         sw_version=profile.software_version,
+        via_device_id=coordinator.config_entry.runtime_data.device_id,
     )
 
 

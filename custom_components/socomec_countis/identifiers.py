@@ -1,8 +1,15 @@
 """The identifiers of devices and entities."""
 
-from homeassistant.config_entries import ConfigSubentry
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 
 from .const import CONF_SERIAL_NUMBER
+
+
+def bus_identifier(entry: ConfigEntry[Any]) -> str:
+    """Return the identifier of a bus's device: the ID of its entry."""
+    return entry.entry_id
 
 
 def meter_identifier(subentry: ConfigSubentry) -> str:

@@ -26,6 +26,7 @@ from .coordinator import AcceptedCounters, CountisCoordinator, async_load_counte
 from .countis import Meter, Poller, Profile
 from .demand import async_load_demand
 from .entity import device_info
+from .identifiers import bus_identifier
 from .issues import delete_all_issues
 from .partial_tariffs import PartialTariffs
 
@@ -64,6 +65,8 @@ class BusRuntime:
         self.data = dict(entry.data)
         self.bus = create_bus(entry.data)
         self.poller = Poller(self.bus)
+        self.device_id = ""
+        """The ID of the device of the bus, which the devices of its meters name."""
         self.coordinators: dict[str, CountisCoordinator] = {}
         """The coordinator of each meter, by the ID of the meter's subentry."""
         self._platforms: list[
@@ -83,6 +86,7 @@ class BusRuntime:
         is in use with other line settings.
         """
         async with self._updating:
+            self.device_id = self._register_device()
             subentries = {
                 each.subentry_id: each for each in meter_subentries(self.entry)
             }
@@ -119,6 +123,19 @@ class BusRuntime:
         for coordinator in self.coordinators.values():
             await coordinator.async_save()
             await coordinator.demand.async_save()
+
+    def _register_device(self) -> str:
+        """Create or rename the device of the bus, and return its ID.
+
+        The device has the title of the entry, which a user can change.
+        """
+        device = dr.async_get(self.hass).async_get_or_create(
+            config_entry_id=self.entry.entry_id,
+            identifiers={(DOMAIN, bus_identifier(self.entry))},
+            translation_key="bus",
+            translation_placeholders={"name": self.entry.title},
+        )
+        return device.id
 
     async def _async_add_meter(self, subentry: ConfigSubentry) -> None:
         accepted = await async_load_counters(self.hass, subentry)
