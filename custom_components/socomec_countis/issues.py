@@ -12,6 +12,7 @@ from .const import DOMAIN
 from .countis import Correction
 from .gap import Gap
 from .identifiers import entity_unique_id
+from .texts import localized
 
 if TYPE_CHECKING:
     from .coordinator import CountisCoordinator
@@ -59,8 +60,10 @@ def create_meter_issue(
 
 def create_rejected_issue(coordinator: CountisCoordinator) -> None:
     """Create the issue for rejected counters, whose fix flow accepts the readings."""
+    language = coordinator.hass.config.language
     lines = [
-        f"- `{_entity_id(coordinator, name)}`: {_decimal(last)} → {_decimal(reading)}"
+        f"- `{_entity_id(coordinator, name)}`:"
+        f" {_decimal(last, language)} → {_decimal(reading, language)}"
         for name, (last, reading) in coordinator.rejected_counters.items()
     ]
     create_meter_issue(coordinator, COUNTERS_REJECTED, counters="\n".join(lines))
@@ -72,6 +75,7 @@ def create_correction_issue(
     """Create the issue for a counter that was accepted at another level."""
     change = correction.found - correction.accepted
     subentry = coordinator.subentry
+    language = coordinator.hass.config.language
     ir.async_create_issue(
         coordinator.hass,
         DOMAIN,
@@ -83,9 +87,9 @@ def create_correction_issue(
         translation_placeholders={
             "name": subentry.title,
             "entity": _entity_id(coordinator, correction.counter),
-            "accepted": _decimal(correction.accepted),
-            "found": _decimal(correction.found),
-            "difference": _decimal(abs(change)),
+            "accepted": _decimal(correction.accepted, language),
+            "found": _decimal(correction.found, language),
+            "difference": _decimal(abs(change), language),
         },
     )
 
@@ -128,8 +132,8 @@ def _entity_id(coordinator: CountisCoordinator, counter: str) -> str:
     return entities.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id) or counter
 
 
-def _decimal(value: float | None) -> str:
-    return "?" if value is None else f"{value:.2f}"
+def _decimal(value: float | None, language: str) -> str:
+    return "?" if value is None else localized(f"{value:.2f}", language)
 
 
 def delete_issues(hass: HomeAssistant, owner_id: str, *kinds: str) -> None:

@@ -12,6 +12,15 @@ from homeassistant.helpers.translation import async_get_translations
 
 from .const import DOMAIN
 
+# The languages of the integration in which a number has a decimal comma. If Home
+# Assistant uses a language without a translation, the texts are in English.
+COMMA_LANGUAGES = {"de", "es", "fr", "it", "nl", "pt"}
+
+
+def localized(number: str, language: str) -> str:
+    """Return a number without thousands separators as a language writes it."""
+    return number.replace(".", ",") if language in COMMA_LANGUAGES else number
+
 
 async def async_messages(hass: HomeAssistant) -> Mapping[str, str]:
     """Return the messages of the integration by their keys."""
