@@ -13,6 +13,7 @@ from custom_components.socomec_countis.sensor import (
     RUNNING_DEMAND,
     SENSORS,
 )
+from custom_components.socomec_countis.wiring_sensor import WIRING
 import homeassistant.components
 from homeassistant.helpers.entity import EntityDescription
 
@@ -26,7 +27,7 @@ DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
     "binary_sensor": (ONLINE, *PHASES),
     "button": BUTTONS,
     "select": (TARIFF, DEMAND_PERIOD),
-    "sensor": (*SENSORS, *RUNNING_DEMAND, *PEAK_DEMANDS),
+    "sensor": (*SENSORS, *RUNNING_DEMAND, *PEAK_DEMANDS, WIRING),
 }
 """By platform: the descriptions of the entities."""
 

@@ -4,11 +4,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pytest_homeassistant_custom_component.common import mock_restore_cache
 
 from custom_components.socomec_countis import coordinator as coordinator_module
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import Reading
 from custom_components.socomec_countis.runtime import CountisConfigEntry
+from custom_components.socomec_countis.wiring_sensor import ATTRIBUTES
 from homeassistant.components.modbus.connection import async_get_connection_info
 from homeassistant.components.persistent_notification import (
     _async_get_or_create_notifications,
@@ -18,8 +20,9 @@ from homeassistant.const import (
     STATE_OFF,
     STATE_ON,
     STATE_UNAVAILABLE,
+    STATE_UNKNOWN,
 )
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, State
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util import dt as dt_util
@@ -33,6 +36,7 @@ from .common import (
     coordinator_of,
     entity_id,
     reads,
+    shown_states,
     state,
     until,
     until_polled,
@@ -385,6 +389,13 @@ async def check_wiring(hass: HomeAssistant) -> dict[str, Any]:
     return result
 
 
+def wiring_attributes(hass: HomeAssistant) -> dict[str, Any]:
+    """Return the attributes that the sensor of the wiring has after a check."""
+    shown = hass.states.get(entity_id(hass, "wiring"))
+    assert shown is not None
+    return {key: shown.attributes[key] for key in ATTRIBUTES}
+
+
 async def test_correct_wiring_has_no_error(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
@@ -431,6 +442,70 @@ async def test_button_replaces_the_notification_of_the_check_before(
     (found,) = _async_get_or_create_notifications(hass).values()
     assert "Err 3" in found["message"]
     assert "| W | 5000 | 5000 | -5000 |" in found["message"]
+
+
+async def test_wiring_is_unknown_before_the_first_check(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    assert state(hass, "wiring") == STATE_UNKNOWN
+
+
+async def test_check_is_shown_at_once_and_then_its_result(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    shown = shown_states(hass, "wiring")
+    check = hass.async_create_task(press(hass, "check_wiring"))
+    await until(lambda: shown)
+    (notification,) = _async_get_or_create_notifications(hass).values()
+    assert "read for about 4 seconds" in notification["message"]
+    await check
+    assert shown == ["checking", "inconclusive"]
+    attributes = wiring_attributes(hass)
+    assert attributes["codes"] == attributes["findings"] == []
+    assert any("add up to 7.389 A" in text for text in attributes["missing"])
+    assert dt_util.parse_datetime(attributes["checked_at"])
+    meter.load = Constant(FULL_LOAD, FULL_LOAD, FULL_LOAD)
+    await check_wiring(hass)
+    meter.load = Constant(FULL_LOAD, FULL_LOAD, Phase(-5000))
+    await check_wiring(hass)
+    assert shown[2:] == ["checking", "correct", "checking", "faulty"]
+    assert wiring_attributes(hass)["codes"] == [3]
+
+
+async def test_failed_check_keeps_the_result_of_the_check_before(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, line: Line
+) -> None:
+    meter.load = Constant(FULL_LOAD, FULL_LOAD, FULL_LOAD)
+    await press(hass, "check_wiring")
+    before = wiring_attributes(hass)
+    line.cut = True
+    with pytest.raises(HomeAssistantError, match="No meter responds"):
+        await press(hass, "check_wiring")
+    assert (state(hass, "wiring"), wiring_attributes(hass)) == ("correct", before)
+    assert not _async_get_or_create_notifications(hass)
+
+
+async def test_wiring_survives_a_restart_and_an_offline_meter(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.load = Constant(FULL_LOAD, FULL_LOAD, FULL_LOAD)
+    await check_wiring(hass)
+    before = wiring_attributes(hass)
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert (state(hass, "wiring"), wiring_attributes(hass)) == ("correct", before)
+    meter.offline = True
+    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
+    assert state(hass, "wiring") == "correct"
+
+
+async def test_check_that_a_restart_has_ended_has_no_result(
+    hass: HomeAssistant, add_meter: AddMeter, entity_registry: er.EntityRegistry
+) -> None:
+    unit = "sensor.countis_e33_1_wiring"
+    mock_restore_cache(hass, [State(unit, "checking")])
+    await add_meter()
+    assert entity_id(hass, "wiring") == unit
+    assert state(hass, "wiring") == STATE_UNKNOWN
 
 
 async def test_action_checks_the_wiring_of_several_meters(

@@ -158,7 +158,12 @@ async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
     assert wiring["title"] == findings["title"].format(name=title)
     # The check needs 20 A in all phases together. The simulated meter has 7.389 A.
     assert findings["not_concluded"] in wiring["message"]
-    assert findings["load"].format(value="7.389 A") in wiring["message"]
+    value = "7.389 A" if path.stem == "en" else "7,389 A"
+    assert findings["load"].format(value=value) in wiring["message"]
+    assert f"| A | {value[:-4]}" not in wiring["message"]
+    shown = hass.states.get(entity_id(hass, "wiring"))
+    assert shown is not None
+    assert findings["load"].format(value=value) in shown.attributes["missing"]
     assert findings["note"] in wiring["message"]
 
 

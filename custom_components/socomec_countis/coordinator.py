@@ -1,7 +1,7 @@
 """The values of one meter, which the poller of its bus reads."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 import logging
 from typing import Any, override
@@ -143,6 +143,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.data = self.counters
         self.gaps = MeterGaps(self)
         self.on_wanted_changed = on_wanted_changed
+        self.is_checking_wiring = False
+        self.wiring: Mapping[str, Any] | None = None
+        """The result of the latest wiring check, None without one since the start."""
         self._requested_at: dict[str, float] = {}
         """By block: when the request for the shown reading was sent, in s."""
         self._failing_since: dict[str, float] = {}
@@ -444,6 +447,15 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         except (CountisError, *BUS_ERRORS) as err:
             raise self.failure(HomeAssistantError, err) from err
         return check_wiring(readings)
+
+    @callback
+    def show_wiring(
+        self, result: Mapping[str, Any] | None, *, is_checking: bool
+    ) -> None:
+        """Show that a wiring check has begun or ended, with its result if any."""
+        self.is_checking_wiring = is_checking
+        self.wiring = result or self.wiring
+        self.async_update_listeners()
 
     def failure[E: HomeAssistantError](self, kind: type[E], error: Exception) -> E:
         """Return an error of the meter or the bus as a translated error."""

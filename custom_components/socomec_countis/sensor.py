@@ -27,9 +27,10 @@ from .demand import COUNTER, demand_quantity, local_time_of
 from .entity import (
     CountisEntity,
     CountisEntityDescription,
-    platform_setups,
     platform_setup,
+    platform_setups,
 )
+from .wiring_sensor import WIRING, CountisWiring
 
 # No entity sends requests: the poller reads the values of all entities.
 PARALLEL_UPDATES = 0
@@ -361,4 +362,5 @@ async_setup_entry = platform_setups(
     platform_setup(CountisSensor, SENSORS),
     platform_setup(CountisDemand, RUNNING_DEMAND),
     platform_setup(CountisPeakDemand, PEAK_DEMANDS),
+    platform_setup(CountisWiring, [WIRING]),
 )

@@ -5,11 +5,13 @@ from typing import Any
 
 from homeassistant.components import persistent_notification
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.util import dt as dt_util
 
-from .coordinator import CountisCoordinator
+from .coordinator import WIRING_READINGS, WIRING_SECONDS, CountisCoordinator
 from .countis import Unmet, Values
 from .identifiers import entity_unique_id
-from .texts import async_messages
+from .texts import async_messages, localized
 
 # The translation keys of the findings, by the manual's error codes.
 FINDINGS = {
@@ -21,6 +23,8 @@ FINDINGS = {
 UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
 # The quantities in the rows of the table, and their headings.
 ROWS = {"voltage": "V", "current": "A", "power": "W", "power_factor": "cos φ"}
+# s between the first and the last reading.
+WIRING_DURATION = (WIRING_READINGS - 1) * WIRING_SECONDS
 
 
 async def async_wiring_response(
@@ -30,20 +34,32 @@ async def async_wiring_response(
 
     Raises as `CountisCoordinator.async_check_wiring`.
     """
-    wiring = await coordinator.async_check_wiring()
     texts = await async_messages(hass)
+    language = hass.config.language
+    result: dict[str, Any] | None = None
+    coordinator.show_wiring(None, is_checking=True)
+    try:
+        wiring = await coordinator.async_check_wiring()
+        result = {
+            "checked_at": dt_util.now().isoformat(timespec="seconds"),
+            "codes": list(wiring.codes),
+            "findings": [_finding(texts, code) for code in wiring.codes],
+            "missing": [_unmet(texts, unmet, language) for unmet in wiring.unmet],
+        }
+    finally:
+        coordinator.show_wiring(result, is_checking=False)
     return {
         "meter": coordinator.subentry.title,
-        "codes": list(wiring.codes),
-        "findings": [_finding(texts, code) for code in wiring.codes],
+        "codes": result["codes"],
+        "findings": result["findings"],
         "unmet_conditions": [
             {
                 "condition": str(unmet.condition),
                 "phase": unmet.phase or None,
                 "value": unmet.value,
-                "text": _unmet(texts, unmet),
+                "text": text,
             }
-            for unmet in wiring.unmet
+            for unmet, text in zip(wiring.unmet, result["missing"], strict=True)
         ],
         "phases": list(wiring.phases),
         "values": wiring.values,
@@ -54,22 +70,29 @@ async def async_wiring_response(
 async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
     """Check the wiring of a meter, and show the result in a notification.
 
-    Raises as `CountisCoordinator.async_check_wiring`.
+    A notification is shown at once, because the check takes some seconds. Raises as
+    `CountisCoordinator.async_check_wiring`.
     """
     hass = coordinator.hass
-    response = await async_wiring_response(hass, coordinator)
     texts = await async_messages(hass)
+    notification_id = entity_unique_id(coordinator.subentry, "wiring")
+
+    def notify(message: str) -> None:
+        title = texts["wiring_title"].format(name=coordinator.subentry.title)
+        persistent_notification.async_create(hass, message, title, notification_id)
+
+    notify(texts["wiring_checking"].format(seconds=round(WIRING_DURATION)))
+    try:
+        response = await async_wiring_response(hass, coordinator)
+    except HomeAssistantError:
+        persistent_notification.async_dismiss(hass, notification_id)
+        raise
     lines = [f"- {finding}" for finding in response["findings"]]
     if response["unmet_conditions"]:
         lines += [texts["wiring_not_concluded"], ""]
         lines += [f"- {unmet['text']}" for unmet in response["unmet_conditions"]]
-    lines += ["", *_table(response["phases"], response["values"]), "", response["note"]]
-    persistent_notification.async_create(
-        hass,
-        "\n".join(lines),
-        texts["wiring_title"].format(name=response["meter"]),
-        entity_unique_id(coordinator.subentry, "wiring"),
-    )
+    table = _table(response["phases"], response["values"], hass.config.language)
+    notify("\n".join([*lines, "", *table, "", response["note"]]))
 
 
 def _finding(texts: Mapping[str, str], code: int) -> str:
@@ -77,20 +100,21 @@ def _finding(texts: Mapping[str, str], code: int) -> str:
     return texts[FINDINGS[code]].format(code=code, phase=f"L{code % 6}")
 
 
-def _unmet(texts: Mapping[str, str], unmet: Unmet) -> str:
-    unit = UNITS[unmet.condition]
-    value = "-" if unmet.value is None else f"{unmet.value:.4g} {unit}".strip()
+def _unmet(texts: Mapping[str, str], unmet: Unmet, language: str) -> str:
+    value = "-"
+    if unmet.value is not None:
+        number = localized(f"{unmet.value:.4g}", language)
+        value = f"{number} {UNITS[unmet.condition]}".strip()
     return texts[f"wiring_{unmet.condition}"].format(
         phase=unmet.phase.upper(), value=value
     )
 
 
-def _table(phases: Sequence[str], values: Values) -> list[str]:
+def _table(phases: Sequence[str], values: Values, language: str) -> list[str]:
     """Return the lines of a table with a row per quantity and a column per phase."""
     rows = [["", *map(str.upper, phases)], ["---"] * (len(phases) + 1)]
     for quantity, heading in ROWS.items():
         cells = [values.get(f"{quantity}_{phase}") for phase in phases]
-        rows.append(
-            [heading, *("-" if each is None else f"{each:.5g}" for each in cells)]
-        )
+        shown = ["-" if each is None else f"{each:.5g}" for each in cells]
+        rows.append([heading, *(localized(each, language) for each in shown)])
     return [f"| {' | '.join(row)} |" for row in rows]

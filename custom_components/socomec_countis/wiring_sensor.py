@@ -1,0 +1,89 @@
+"""The sensor that keeps the result of the latest wiring check of a meter."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, override
+
+from homeassistant.components.sensor import (
+    SensorDeviceClass,
+    SensorEntity,
+    SensorEntityDescription,
+)
+from homeassistant.const import EntityCategory
+from homeassistant.core import callback
+from homeassistant.helpers.restore_state import RestoreEntity
+
+from .entity import CountisEntity, CountisEntityDescription
+
+CHECKING = "checking"
+CORRECT = "correct"
+FAULTY = "faulty"
+INCONCLUSIVE = "inconclusive"
+RESULTS = (CORRECT, FAULTY, INCONCLUSIVE)
+
+# The parts of the result that are attributes of the sensor.
+ATTRIBUTES = ("checked_at", "codes", "findings", "missing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WiringSensorDescription(CountisEntityDescription, SensorEntityDescription):
+    """Describe the sensor of the wiring check."""
+
+
+WIRING = WiringSensorDescription(
+    key="wiring",
+    needs=("power_l1",),
+    device_class=SensorDeviceClass.ENUM,
+    options=[*RESULTS, CHECKING],
+    entity_category=EntityCategory.DIAGNOSTIC,
+)
+
+
+class CountisWiring(CountisEntity, SensorEntity, RestoreEntity):
+    """The result of the latest wiring check, which survives a restart.
+
+    The state is unknown before the first check, and `CHECKING` during a check.
+    """
+
+    entity_description: WiringSensorDescription
+    _result: str | None = None
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Restore the result of a check before the start."""
+        last = await self.async_get_last_state()
+        if last and last.state in RESULTS:
+            self._show(last.state, last.attributes)
+        self._update()
+        await super().async_added_to_hass()
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return True, because the result stays valid while the meter is offline."""
+        return True
+
+    @property
+    @override
+    def native_value(self) -> str | None:
+        """Return the result, or that a check is running."""
+        return CHECKING if self.coordinator.is_checking_wiring else self._result
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        self._update()
+        super()._handle_coordinator_update()
+
+    def _update(self) -> None:
+        """Take the result of the latest check, if there was one since the start."""
+        if (wiring := self.coordinator.wiring) is not None:
+            codes = wiring["codes"]
+            result = CORRECT if codes == [0] else FAULTY if codes else INCONCLUSIVE
+            self._show(result, wiring)
+
+    def _show(self, result: str, values: Mapping[str, Any]) -> None:
+        self._result = result
+        self._attr_extra_state_attributes = {
+            key: values[key] for key in ATTRIBUTES if key in values
+        }
