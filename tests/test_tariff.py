@@ -105,6 +105,51 @@ async def test_tariff_is_shown_and_can_be_selected(
     assert meter.writes == [(40481, [3])]
 
 
+async def test_first_selected_tariff_has_its_counter_after_a_reload(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    counter = entity_id(hass, "tariff_3_energy")
+    assert hass.states.get(counter) is None
+    await select(hass, "3")
+    # Home Assistant reloads the bus 30 s after an entity was enabled.
+    await until(lambda: hass.states.get(counter) and state(hass, "tariff_3_energy"))
+    assert state(hass, "tariff_3_energy") in {"0", STATE_UNAVAILABLE}
+
+
+async def test_action_enables_the_counter_of_the_tariff(
+    hass: HomeAssistant, entity_registry: er.EntityRegistry, entry: CountisConfigEntry
+) -> None:
+    await set_tariff(hass, 4)
+    counter = entity_registry.async_get(entity_id(hass, "tariff_4_energy"))
+    assert counter is not None
+    assert counter.disabled_by is None
+
+
+@pytest.mark.parametrize("option", ["2", "3"])
+async def test_counter_that_the_user_has_disabled_stays_disabled(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    entry: CountisConfigEntry,
+    option: str,
+) -> None:
+    counter = entity_id(hass, f"tariff_{option}_energy")
+    by_user = er.RegistryEntryDisabler.USER
+    entity_registry.async_update_entity(counter, disabled_by=by_user)
+    await select(hass, option)
+    registered = entity_registry.async_get(counter)
+    assert registered is not None
+    assert registered.disabled_by is by_user
+
+
+async def test_tariff_without_a_counter_can_be_selected(
+    hass: HomeAssistant, meter: Meter, add_meter: AddMeter
+) -> None:
+    meter.override = dict.fromkeys((*range(51206, 51210), *range(50854, 50858)), 0xFFFF)
+    await add_meter()
+    await select(hass, "4")
+    assert meter.counters.tariff == 4
+
+
 async def test_selected_tariff_is_not_overwritten_by_an_older_reading(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 import logging
 from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
+from homeassistant.const import Platform
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
@@ -28,12 +31,14 @@ from .countis import (
     Reading,
     Values,
     Wiring,
+    async_set_tariff,
     async_take_profile,
     check_wiring,
 )
 from .countis.plausibility import RESET_RATIO, Moment
 from .demand import MeterDemand
 from .gaps import MeterGaps
+from .identifiers import entity_unique_id
 from .issues import (
     ANOTHER_METER,
     COUNTERS_REJECTED,
@@ -432,6 +437,23 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             raise self.failure(HomeAssistantError, err) from err
         finally:
             await self.async_save()
+
+    async def async_change_tariff(
+        self, tariff: int, command: Callable[..., Awaitable[None]] = async_set_tariff
+    ) -> None:
+        """Set the tariff, and enable the entity of its counter.
+
+        `command` sets and confirms the tariff, or only confirms it. The entity of an
+        unused counter is disabled by default. Raises as `async_command`.
+        """
+        await self.async_command(partial(command, tariff=tariff))
+        entities = er.async_get(self.hass)
+        unique_id = entity_unique_id(self.subentry, f"tariff_{tariff}_energy")
+        entity_id = entities.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id)
+        entity = entity_id and entities.async_get(entity_id)
+        if entity and entity.disabled_by is er.RegistryEntryDisabler.INTEGRATION:
+            # Home Assistant reloads the bus after 30 s, which adds the entity.
+            entities.async_update_entity(entity.entity_id, disabled_by=None)
 
     async def async_check_wiring(self) -> Wiring:
         """Check the wiring with `WIRING_READINGS` readings of the meter.

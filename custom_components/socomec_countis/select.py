@@ -1,19 +1,18 @@
 """Selects: the current tariff of a meter, and the length of its demand periods."""
 
-from functools import partial
 from typing import override
 
 from homeassistant.components.select import SelectEntity
 from homeassistant.const import EntityCategory
 
-from .countis import async_set_tariff, tariffs
+from .countis import tariffs
 from .countis.demand import PERIODS
 from .demand import COUNTER, POWER
 from .entity import (
     CountisEntity,
     CountisEntityDescription,
-    platform_setups,
     platform_setup,
+    platform_setups,
 )
 
 PARALLEL_UPDATES = 1  # command at a time
@@ -51,9 +50,7 @@ class CountisTariff(CountisEntity, SelectEntity):
 
         Raises `HomeAssistantError` if the meter does not confirm the tariff.
         """
-        await self.coordinator.async_command(
-            partial(async_set_tariff, tariff=int(option))
-        )
+        await self.coordinator.async_change_tariff(int(option))
 
 
 class CountisDemandPeriod(CountisEntity, SelectEntity):

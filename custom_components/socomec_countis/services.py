@@ -3,7 +3,6 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
-from functools import partial
 
 import voluptuous as vol
 
@@ -123,7 +122,7 @@ async def _async_set_on_bus(
             raise meters[0].failure(HomeAssistantError, err) from err
         command = async_confirm_tariff
     outcomes = await _async_outcomes(
-        meter.async_command(partial(command, tariff=tariff)) for meter in meters
+        meter.async_change_tariff(tariff, command) for meter in meters
     )
     await _async_raise_errors(runtime.hass, outcomes)
 
