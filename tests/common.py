@@ -117,14 +117,21 @@ async def open_add_meters(
 
 
 async def shown_error(hass: HomeAssistant, result: FlowResult) -> str:
-    """Return the English text of the only error of a form."""
-    assert result["type"] is FlowResultType.FORM, result
-    (key,) = (result["errors"] or {}).values()
+    """Return the English text of the only error of a form, or of a menu.
+
+    The menu is that of a meter that does not respond.
+    """
+    if result["type"] is FlowResultType.MENU:
+        text_of_error = f"step.{result['step_id']}.description"
+    else:
+        assert result["type"] is FlowResultType.FORM, result
+        (key,) = (result["errors"] or {}).values()
+        text_of_error = f"error.{key}"
     is_meter = isinstance(result["handler"], tuple)
     category = "config_subentries" if is_meter else "config"
     section = f"{category}.{SUBENTRY_METER}" if is_meter else category
     texts = await async_get_translations(hass, "en", category, [DOMAIN])
-    text = texts[f"component.{DOMAIN}.{section}.error.{key}"]
+    text = texts[f"component.{DOMAIN}.{section}.{text_of_error}"]
     return text.format(**(result["description_placeholders"] or {}))
 
 

@@ -162,6 +162,9 @@ async def test_missing_meter_is_reported_with_the_entered_values(
     assert f"at unit ID 77 on {line.port} with 19200 baud, 8N2" in text
 
     # The form keeps the entered values, and the user corrects the unit ID.
+    result = await hass.config_entries.flow.async_configure(
+        result["flow_id"], {"next_step_id": "change"}
+    )
     entered = suggested_values(result)
     assert entered == bus_form(line, unit_id=77, baudrate="19200", stopbits="2")
     result = await hass.config_entries.flow.async_configure(
@@ -281,7 +284,7 @@ async def test_open_dialog_does_not_block_another_dialog(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     left_open = await submit(hass, bus_form(line, unit_id=77))
-    assert left_open["errors"] == {"base": "no_response"}
+    assert left_open["step_id"] == "no_response"
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY
     with pytest.raises(UnknownFlow):

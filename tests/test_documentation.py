@@ -319,7 +319,8 @@ def test_installation_uses_the_names_of_the_dialogs() -> None:
         *METER_TEXTS["initiate_flow"].values(),
         *(
             name.partition(":")[0]
-            for name in TEXTS["config"]["step"]["user"]["menu_options"].values()
+            for key, name in TEXTS["config"]["step"]["user"]["menu_options"].items()
+            if key != "resume"
         ),
     ]
     for name in names:

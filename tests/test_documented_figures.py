@@ -297,7 +297,7 @@ def test_durations_of_scans_follow_from_their_probes() -> None:
     minutes = documented_seconds(at_most["only the port"]) / 60
     for text in (
         TEXTS["config"]["step"]["serial"]["description"],
-        TEXTS["config"]["error"]["bus_in_use"],
-        METER_TEXTS["error"]["bus_in_use"],
+        TEXTS["config"]["step"]["no_response"]["menu_options"]["scan_bus"],
+        METER_TEXTS["step"]["no_response"]["menu_options"]["scan_bus"],
     ):
         assert f"up to {minutes:g} minutes" in text

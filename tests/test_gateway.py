@@ -169,11 +169,13 @@ async def test_missing_meter_behind_a_gateway_is_reported(
 ) -> None:
     gateway = gateways[kind]
     result = await add_behind(hass, kind, place_behind(gateway, unit_id=9))
-    assert result["errors"] == {"base": "no_response_behind_gateway"}
+    assert result["step_id"] == "no_response_behind_gateway"
     text = await shown_error(hass, result)
     assert f"at unit ID 9 behind the gateway {gateway.host}:{gateway.port}" in text
-    assert "(9600 baud)" in text
-    assert "the gateway is of the selected kind" in text
+    # The gateway is the first thing to check, and the resistors are the last.
+    checks = [line for line in text.splitlines() if line.startswith("- ")]
+    assert "the gateway is of the selected kind" in checks[0]
+    assert "120 Ω" in checks[-1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -185,10 +187,51 @@ async def test_gateway_that_refuses_connections_is_reported(
         port = free.getsockname()[1]
     place = place_behind(gateways[kind])
     result = await add_behind(hass, kind, place | {"port": port})
-    assert result["errors"] == {"base": "cannot_reach_gateway"}
     text = await shown_error(hass, result)
-    assert f"The gateway 127.0.0.1:{port} cannot be reached" in text
+    assert f"The gateway 127.0.0.1:{port} refuses or closes" in text
     result = await hass.config_entries.flow.async_configure(result["flow_id"], place)
+    assert result["type"] is FlowResultType.CREATE_ENTRY, result
+    await unload_all(hass)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_bus_behind_a_gateway_is_scanned_after_no_response(
+    hass: HomeAssistant,
+    gateways: dict[str, Gateway],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(config_flow, "UNIT_IDS", range(1, 3))
+    place = place_behind(gateways[kind], unit_id=9)
+    result = await add_behind(hass, kind, place)
+    flow = hass.config_entries.flow
+    choice = {"next_step_id": "scan_bus"}
+    result = await flow.async_configure(result["flow_id"], choice)
+    result = await end_of_scan(hass, result)
+    assert result["step_id"] == "found"
+    flow.async_abort(result["flow_id"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_other_kind_of_gateway_is_offered_with_the_entered_address(
+    hass: HomeAssistant, gateways: dict[str, Gateway], kind: str
+) -> None:
+    other = next(each for each in KINDS if each != kind)
+    place = place_behind(gateways[kind], unit_id=9)
+    result = await add_behind(hass, kind, place)
+    flow = hass.config_entries.flow
+    result = await flow.async_configure(result["flow_id"], {"next_step_id": other})
+    assert result["step_id"] == other
+    schema = result["data_schema"]
+    assert schema is not None
+    shown = {
+        str(key): key.description["suggested_value"]
+        for key in schema.schema
+        if key.description
+    }
+    assert shown == place
+    right = place_behind(gateways[other])
+    result = await flow.async_configure(result["flow_id"], right)
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
     await unload_all(hass)
 
@@ -351,7 +394,7 @@ async def test_gateway_that_drops_packets_is_logged_without_a_traceback(
     logged = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert [each for each in logged if each.exc_info] == []
     (message,) = (each.getMessage() for each in logged if "custom" in each.name)
-    assert f"{port} cannot be reached" in message
+    assert f"Nothing responds at {host}:{port}" in message
 
 
 async def press(hass: HomeAssistant, key: str) -> None:

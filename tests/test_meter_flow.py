@@ -1,11 +1,14 @@
 """The dialogs that add a meter to a bus by its unit ID, and reconfigure a meter."""
 
+from collections.abc import Iterable
+from types import MappingProxyType
+
 import pytest
 
 from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.modbus.connection import async_get_connection_info
-from homeassistant.config_entries import SOURCE_RECONFIGURE
+from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigSubentry
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -120,6 +123,47 @@ async def test_unit_id_without_response_is_rejected(
     result = await add_meter(unit_id=77)
     assert f"at unit ID 77 on {line.port}" in await shown_error(hass, result)
     assert coordinator_of(entry).online
+
+
+@pytest.mark.parametrize(
+    ("used", "suggested"),
+    [((1,), 2), ((1, 2), 3), ((1, 5), 6), ((1, 255), 2), (range(1, 256), None)],
+)
+async def test_next_free_unit_id_is_suggested(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    used: Iterable[int],
+    suggested: int | None,
+) -> None:
+    subentry = subentry_of(entry)
+    for unit_id in set(used) - {1}:
+        data = MappingProxyType({**subentry.data, "unit_id": unit_id})
+        other = ConfigSubentry(
+            data=data, subentry_type="meter", title="", unique_id=str(unit_id)
+        )
+        entry.subentries = MappingProxyType(
+            {**entry.subentries, other.subentry_id: other}
+        )
+    form = await open_add_meters(hass, entry)
+    schema = form["data_schema"]
+    assert schema is not None
+    (unit_id_field,) = schema.schema
+    assert unit_id_field.description == {"suggested_value": suggested}
+
+
+async def test_unit_id_of_another_meter_is_rejected_with_its_name(
+    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry, line: Line
+) -> None:
+    await add_meter(unit_id=2)
+    result = await reconfigure(hass, entry, 2)
+    assert result["errors"] == {"unit_id": "unit_id_in_use"}
+    assert "COUNTIS E33 #2 already has this unit ID" in await shown_error(hass, result)
+    line.meters[2].offline = True
+    result = await reconfigure(hass, entry, 2)
+    assert result["errors"] == {"unit_id": "unit_id_in_use"}
+    line.unplug()
+    result = await reconfigure(hass, entry, 2)
+    assert result["errors"] == {"base": "port_not_found"}
 
 
 async def test_meter_that_is_set_up_is_rejected(

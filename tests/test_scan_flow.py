@@ -10,7 +10,12 @@ from typing import Any
 from modbus_connection import ModbusSerialParams, ModbusUnit
 import pytest
 
-from custom_components.socomec_countis import config_flow, connection, scan_flow
+from custom_components.socomec_countis import (
+    bus_scan,
+    config_flow,
+    connection,
+    scan_flow,
+)
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import settings_to_try
 from custom_components.socomec_countis.runtime import CountisConfigEntry
@@ -40,12 +45,18 @@ from .common import (
     open_form,
     shown_error,
     state,
+    subentry_of,
     unload_all,
     until,
     until_read,
 )
 
 UNIT_IDS = range(1, 13)
+
+RESUME = {"next_step_id": "resume"}
+SCAN_BUS = {"next_step_id": "scan_bus"}
+SCAN_AGAIN = {"next_step_id": "scan_again"}
+CHANGE = {"next_step_id": "change"}
 THIRD_SERIAL = "1438012000007"
 FOUND = [
     f"COUNTIS E33 #1 · {SERIAL} · 9600 baud, 8N1",
@@ -58,6 +69,15 @@ FOUND = [
 def _few_unit_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scan only the first unit IDs, so that a scan ends after few probes."""
     monkeypatch.setattr(config_flow, "UNIT_IDS", UNIT_IDS)
+
+
+@pytest.fixture(autouse=True)
+async def _scans_end(hass: HomeAssistant) -> AsyncGenerator[None]:
+    """Stop the scans that continue after the test."""
+    yield
+    for scan in bus_scan.scans(hass).values():
+        await scan.async_stop()
+    await asyncio.sleep(5)  # virtual s, until the bus has ended its last request
 
 
 @pytest.fixture
@@ -220,19 +240,73 @@ async def test_scan_does_not_delay_home_assistant(
     shown = await hass.config_entries.flow.async_configure(result["flow_id"])
     assert shown["type"] is FlowResultType.SHOW_PROGRESS
     hass.config_entries.flow.async_abort(result["flow_id"])
-    await until(lambda: not hass.data[scan_flow.BUSES_IN_USE])
 
 
-async def test_closed_dialog_ends_the_scan(hass: HomeAssistant, line: Line) -> None:
+async def test_scan_continues_after_its_dialog_is_closed(
+    hass: HomeAssistant, line: Line
+) -> None:
     result = await start_scan(hass, line)
     await until(lambda: line.requests)
     hass.config_entries.flow.async_abort(result["flow_id"])
-    await until(lambda: not hass.data[scan_flow.BUSES_IN_USE])
-    # Then another dialog can scan the bus, or add a meter.
-    await end_of_scan(hass, await start_scan(hass, line))
-    result = await start_scan(hass, line, unit_id=1)
+    await until(lambda: any(request[0] == 7 for request in line.requests))
+    menu = await open_form(hass)
+    assert menu["menu_options"] == ["resume", "serial", "tcp", "rtu_over_tcp"]
+    assert placeholders(menu) == {"device": line.port}
+    result = await end_of_scan(hass, await submit(hass, menu, RESUME))
+    assert list(listed(result).values()) == FOUND
+    result = await submit(hass, result, {"meters": ["1"]})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     await unload_all(hass)
+
+
+async def test_ended_scan_is_shown_once_by_a_later_dialog(
+    hass: HomeAssistant, line: Line
+) -> None:
+    await start_scan(hass, line, baudrate=None)  # the page is reloaded
+    (scan,) = bus_scan.scans(hass).values()
+    await scan.async_wait()
+    await asyncio.sleep(bus_scan.KEPT_SECONDS - 60)
+    menu = await open_form(hass)
+    result = await end_of_scan(hass, await submit(hass, menu, RESUME))
+    assert list(listed(result).values()) == FOUND
+    menu = await open_form(hass)
+    assert menu["menu_options"] == ["serial", "tcp", "rtu_over_tcp"]
+
+
+async def test_result_that_no_dialog_showed_is_forgotten_after_half_an_hour(
+    hass: HomeAssistant, line: Line
+) -> None:
+    await start_scan(hass, line)
+    (scan,) = bus_scan.scans(hass).values()
+    await scan.async_wait()
+    await asyncio.sleep(bus_scan.KEPT_SECONDS)
+    menu = await open_form(hass)
+    assert menu["menu_options"] == ["serial", "tcp", "rtu_over_tcp"]
+
+
+async def test_same_input_in_a_later_dialog_continues_the_scan(
+    hass: HomeAssistant, line: Line
+) -> None:
+    first = await start_scan(hass, line, baudrate=None)
+    second = await start_scan(hass, line, baudrate=None)
+    for result in (first, second):
+        assert len(listed(await end_of_scan(hass, result))) == 3
+    assert bus_scan.scans(hass).keys() == {f"serial:{line.port}"}
+
+
+async def test_later_dialog_suggests_the_input_of_the_running_scan(
+    hass: HomeAssistant, line: Line
+) -> None:
+    await start_scan(hass, line, stopbits="2")
+    form = await open_form(hass, "serial")
+    schema = form["data_schema"]
+    assert schema is not None
+    suggested = {
+        str(key): key.description["suggested_value"]
+        for key in schema.schema
+        if key.description
+    }
+    assert suggested == bus_form(line, unit_id=None, stopbits="2")
 
 
 async def test_dialog_closed_before_the_scan_sends_no_request(
@@ -251,15 +325,64 @@ async def test_dialog_closed_before_the_scan_sends_no_request(
     assert line.requests == []
 
 
-async def test_second_dialog_for_a_new_bus_is_rejected_during_a_scan(
-    hass: HomeAssistant, line: Line
+@pytest.mark.parametrize("changes", [{}, {"unit_id": 9}, {"baudrate": "4800"}])
+async def test_other_input_in_a_later_dialog_stops_the_scan(
+    hass: HomeAssistant, line: Line, changes: dict[str, Any]
 ) -> None:
     first = await start_scan(hass, line, baudrate=None)
-    for changes in ({}, {"unit_id": 1}, {"baudrate": "4800"}):
-        second = await start_scan(hass, line, **changes)
-        assert "Another dialog is using" in await shown_error(hass, second)
-    assert len(listed(await end_of_scan(hass, first))) == 3
+    await start_scan(hass, line, **changes)
+    stopped = await end_of_scan(hass, first)
+    text = await shown_error(hass, stopped)
+    assert f"The scan of {line.port} was stopped" in text
+
+
+async def test_dialog_is_rejected_while_another_one_probes_the_meter(
+    hass: HomeAssistant, line: Line
+) -> None:
+    probing = hass.async_create_task(start_scan(hass, line, unit_id=9))
+    await until(lambda: line.requests)
+    text = await shown_error(hass, await start_scan(hass, line))
+    assert "Another dialog is using" in text
+    assert (await probing)["step_id"] == "no_response"
     assert hass.data[scan_flow.BUSES_IN_USE] == set()
+
+
+async def test_bus_is_scanned_after_a_meter_did_not_respond(
+    hass: HomeAssistant, line: Line
+) -> None:
+    result = await start_scan(hass, line, unit_id=9, baudrate="38400")
+    assert result["step_id"] == "no_response"
+    text = await shown_error(hass, result)
+    assert f"at unit ID 9 on {line.port} with 38400 baud" in text
+    result = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    # All line settings are tried, so the meters at 9600 baud are found.
+    assert [each[:14] for each in listed(result).values()] == [
+        "COUNTIS E33 #1",
+        "COUNTIS E33 #2",
+        "COUNTIS E33 #7",
+    ]
+
+
+async def test_menu_of_a_missing_meter_stays_if_it_is_opened_again(
+    hass: HomeAssistant, line: Line
+) -> None:
+    result = await start_scan(hass, line, unit_id=9)
+    shown = await hass.config_entries.flow.async_configure(result["flow_id"])
+    assert (shown["step_id"], placeholders(shown)) == (
+        "no_response",
+        placeholders(result),
+    )
+
+
+async def test_scan_offered_after_no_response_shows_an_error_in_the_form(
+    hass: HomeAssistant, line: Line, add_meter: AddMeter
+) -> None:
+    result = await start_scan(hass, line, unit_id=9)
+    other = ModbusSerialParams(device=line.port, baudrate=57600)
+    async with async_get_temporary_unit(hass, other, 9):
+        result = await submit(hass, result, SCAN_BUS)
+        text = await shown_error(hass, result)
+        assert "is already in use with other line settings" in text
 
 
 async def test_bus_that_was_set_up_during_the_scan_is_not_added_again(
@@ -316,7 +439,7 @@ async def test_scan_without_meters_lists_what_was_probed(
         "others": "",
     }
     line.cut = False
-    form = await submit(hass, result, {"next_step_id": "serial"})
+    form = await submit(hass, result, CHANGE)
     assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "serial")
     assert form["errors"] == {}
 
@@ -328,20 +451,17 @@ async def test_scan_is_repeated_from_the_menu_and_from_the_form(
     result = await end_of_scan(hass, await start_scan(hass, line))
     assert placeholders(result)["unit_ids"] == "1-12"
     line.cut = False
-    other = await start_scan(hass, line, baudrate="19200")
-    rejected = await end_of_scan(
-        hass, await submit(hass, result, {"next_step_id": "scan"})
-    )
+    probing = hass.async_create_task(start_scan(hass, line, unit_id=9))
+    await until(lambda: hass.data[scan_flow.BUSES_IN_USE])
+    rejected = await submit(hass, result, SCAN_AGAIN)
     assert "Another dialog is using" in await shown_error(hass, rejected)
-    hass.config_entries.flow.async_abort((await end_of_scan(hass, other))["flow_id"])
+    await probing
     line.cut = True
     result = await end_of_scan(
         hass, await submit(hass, rejected, bus_form(line, unit_id=None))
     )
     line.cut = False
-    again = await end_of_scan(
-        hass, await submit(hass, result, {"next_step_id": "scan"})
-    )
+    again = await end_of_scan(hass, await submit(hass, result, SCAN_AGAIN))
     assert list(listed(again).values()) == FOUND
 
 
@@ -355,7 +475,7 @@ async def test_other_device_is_listed_with_its_unit_id(
     )
     assert result["step_id"] == "others_found"
     assert placeholders(result)["others"] == placeholders(result)["unit_ids"] == "1"
-    form = await submit(hass, result, {"next_step_id": "serial"})
+    form = await submit(hass, result, CHANGE)
     assert form["step_id"] == "serial"
 
 
@@ -443,20 +563,110 @@ async def test_scan_lists_no_meter_that_is_set_up(
     await add_meter(unit_id=7)
     result = await end_of_scan(hass, await start_scan_on(hass, entry))
     assert result["step_id"] == "nothing_found"
-    form = await submit(hass, result, {"next_step_id": "user"})
+    form = await submit(hass, result, CHANGE)
     assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "user")
 
 
-async def test_second_scan_of_a_loaded_bus_is_rejected(
+async def test_later_dialog_continues_the_scan_of_a_loaded_bus(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    first = await start_scan_on(hass, entry)
+    hass.config_entries.subentries.async_abort(first["flow_id"])
+    menu = await open_add_meters(hass, entry)
+    assert (menu["type"], menu["step_id"]) == (FlowResultType.MENU, "resume_scan")
+    assert placeholders(menu) == {"device": line.port}
+    result = await end_of_scan(hass, await submit(hass, menu, RESUME))
+    assert len(listed(result)) == 2
+
+
+async def test_unit_id_can_be_entered_while_the_loaded_bus_is_scanned(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     first = await start_scan_on(hass, entry)
-    text = await shown_error(hass, await start_scan_on(hass, entry))
-    assert "Another dialog is using" in text
-    assert len(listed(await end_of_scan(hass, first))) == 2
+    menu = await open_add_meters(hass, entry)
+    shown = await hass.config_entries.subentries.async_configure(menu["flow_id"])
+    assert shown["step_id"] == "resume_scan"
+    form = await submit(hass, menu, {"next_step_id": "enter"})
+    result = await submit(hass, form, {"unit_id": 7})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    text = await shown_error(hass, await end_of_scan(hass, first))
+    assert "was stopped" in text
 
 
-async def test_closed_dialog_ends_the_scan_of_a_loaded_bus(
+async def test_loaded_bus_is_scanned_after_a_meter_did_not_respond(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    form = await open_add_meters(hass, entry)
+    result = await submit(hass, form, {"unit_id": 9})
+    assert result["step_id"] == "no_response"
+    result = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert list(listed(result).values()) == FOUND[1:]
+
+
+async def test_scan_of_a_loaded_bus_is_rejected_while_another_dialog_probes(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    result = await submit(hass, await open_add_meters(hass, entry), {"unit_id": 9})
+    other = await open_add_meters(hass, entry)
+    probing = hass.async_create_task(submit(hass, other, {"unit_id": 10}))
+    await until(lambda: hass.data[scan_flow.BUSES_IN_USE])
+    result = await submit(hass, result, SCAN_BUS)
+    assert "Another dialog is using" in await shown_error(hass, result)
+    assert (await probing)["step_id"] == "no_response"
+
+
+async def test_meter_with_another_unit_id_is_found_while_it_is_reconfigured(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
+) -> None:
+    del line.meters[1]
+    meter.serial = (0x1438, 0x0120, 1)
+    meter.unit_id = 5
+    line.meters[5] = meter
+    subentry_id = subentry_of(entry).subentry_id
+    form = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, "meter"),
+        context={"source": SOURCE_RECONFIGURE, "subentry_id": subentry_id},
+    )
+    result = await submit(hass, form, {"unit_id": 9, "take_profile": False})
+    assert result["step_id"] == "no_response"
+    changed = await submit(hass, result, CHANGE)
+    assert changed["step_id"] == "reconfigure"
+    result = await submit(hass, changed, {"unit_id": 9, "take_profile": False})
+    found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert (found["step_id"], found["errors"]) == ("reconfigure", {})
+    schema = found["data_schema"]
+    assert schema is not None
+    unit_id = next(key for key in schema.schema if key == "unit_id")
+    assert unit_id.description == {"suggested_value": 5}
+    result = await submit(hass, found, {"unit_id": 5, "take_profile": False})
+    assert result["reason"] == "reconfigure_successful"
+
+
+async def test_scan_for_a_reconfigured_meter_that_is_missing_finds_nothing(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.offline = True
+    subentry_id = subentry_of(entry).subentry_id
+    form = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, "meter"),
+        context={"source": SOURCE_RECONFIGURE, "subentry_id": subentry_id},
+    )
+    result = await submit(hass, form, {"unit_id": 9, "take_profile": False})
+    result = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert result["step_id"] == "nothing_found"
+
+
+async def test_unloaded_bus_ends_its_scan(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    await start_scan_on(hass, entry)
+    (scan,) = bus_scan.scans(hass).values()
+    await hass.config_entries.async_unload(entry.entry_id)
+    await scan.async_wait()
+    assert scan.is_stopped
+
+
+async def test_scan_of_a_loaded_bus_continues_after_its_dialog_is_closed(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     line.requests.clear()
@@ -465,16 +675,13 @@ async def test_closed_dialog_ends_the_scan_of_a_loaded_bus(
     hass.config_entries.subentries.async_abort(result["flow_id"])
     with pytest.raises(UnknownFlow):
         hass.config_entries.subentries.async_get(result["flow_id"])
-    await until(lambda: not hass.data[scan_flow.BUSES_IN_USE])
-    requests = len(line.requests)
-    await until(lambda: len(line.requests) > requests + 3)
-    assert {request[0] for request in line.requests[requests + 1 :]} == {1}
+    await until(lambda: any(request[0] == 12 for request in line.requests))
+    assert coordinator_of(entry).online
 
 
-async def test_bus_is_not_reconfigured_during_a_scan(
+async def test_reconfiguration_of_the_bus_stops_the_scan(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
-    runtime = entry.runtime_data
     scan = await start_scan_on(hass, entry)
     form = await open_form(
         hass,
@@ -482,7 +689,7 @@ async def test_bus_is_not_reconfigured_during_a_scan(
         context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
     )
     entered = bus_form(line, unit_id=None, baudrate="19200")
-    text = await shown_error(hass, await submit(hass, form, entered))
-    assert "Another dialog is using" in text
-    assert len(listed(await end_of_scan(hass, scan))) == 2
-    assert entry.runtime_data is runtime
+    result = await submit(hass, form, entered)
+    assert result["reason"] == "reconfigure_successful"
+    text = await shown_error(hass, await end_of_scan(hass, scan))
+    assert "was stopped" in text

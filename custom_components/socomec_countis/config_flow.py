@@ -1,6 +1,7 @@
 """The dialogs of a bus and of its meters."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from functools import partialmethod
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from homeassistant.config_entries import (
     SubentryFlowContext,
     SubentryFlowResult,
 )
-from homeassistant.const import CONF_DEVICE, CONF_HOST, CONF_TYPE
+from homeassistant.const import CONF_DEVICE, CONF_HOST, CONF_PORT, CONF_TYPE
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers.schema_config_entry_flow import (
@@ -26,8 +27,10 @@ from homeassistant.helpers.schema_config_entry_flow import (
     SchemaOptionsFlowHandler,
 )
 
+from .bus_scan import ScanRequest, scans
 from .connection import BusData, bus_unique_id, endpoint_name, settings_data
 from .const import (
+    CONF_BAUDRATE,
     CONF_PROFILE,
     CONF_SERIAL_NUMBER,
     CONF_UNIT_ID,
@@ -42,6 +45,7 @@ from .countis import SCAN_SETTINGS, UNIT_IDS, Bus, FoundMeter, Profile
 from .runtime import CountisConfigEntry, meter_subentries
 from .scan_flow import (
     HELD_UNIT_ID,
+    NO_RESPONSE,
     UNREACHABLE,
     FormError,
     ScanFlow,
@@ -51,6 +55,7 @@ from .scan_flow import (
 from .schemas import (
     ADD_METERS_SCHEMA,
     CONF_TAKE_PROFILE,
+    LINE_SETTINGS,
     OPTIONS_SCHEMA,
     RECONFIGURE_METER_SCHEMA,
     SUGGESTED,
@@ -98,6 +103,7 @@ class CountisConfigFlow(
     """Adds a bus with its meters, or changes its connection and line settings."""
 
     _entered: BusData | None = None
+    """The input of the form for a new bus."""
 
     @staticmethod
     @callback
@@ -138,6 +144,15 @@ class CountisConfigFlow(
 
     @override
     async def async_step_user(self, user_input: UserInput = None) -> ConfigFlowResult:
+        for scan in reversed(scans(self.hass).values()):
+            if scan.request.form in CONNECTION_TYPES and scan.can_be_continued:
+                self.shown_scan = scan
+                self.form, self._entered = scan.request.form, scan.request.entered
+                return self.async_show_menu(
+                    step_id="user",
+                    menu_options=["resume", *CONNECTION_TYPES],
+                    description_placeholders={"device": endpoint_name(scan.data)},
+                )
         return self.async_show_menu(step_id="user", menu_options=[*CONNECTION_TYPES])
 
     async def _async_new(
@@ -146,18 +161,65 @@ class CountisConfigFlow(
         """Ask for a bus and a meter, and scan for the fields that are left empty."""
         if user_input is not None:
             self.form, self._entered = kind, user_input
-            known = bus_data(kind, user_input)
-            self.data = {**settings_data(known, SCAN_SETTINGS[0]), **known}
-            unique_id = bus_unique_id(self.data)
-            await self.async_set_unique_id(unique_id, raise_on_progress=False)
-            await self._async_abort_if_configured()
             unit_id = user_input.get(CONF_UNIT_ID)
             try:
-                return await self.async_find(known, [unit_id] if unit_id else UNIT_IDS)
+                return await self._async_find(
+                    user_input, [unit_id] if unit_id else UNIT_IDS
+                )
             except FormError as err:
+                if err.key in NO_RESPONSE:
+                    return self.show_no_response(err)
                 self.error = err
-        entered = self._entered or SUGGESTED[kind]
-        return self.show_form(kind, bus_schema(kind, is_new=True), entered)
+        schema = bus_schema(kind, is_new=True)
+        return self.show_form(kind, schema, self._suggested(kind))
+
+    def _suggested(self, kind: str) -> BusData:
+        """Return the values that the form of a connection shows.
+
+        If the user tries another kind of connection, these are the suggested values,
+        but with the address and the unit ID that the user has entered.
+        """
+        entered = self._entered or {}
+        if entered and kind == self.form:
+            return entered
+        kept = (CONF_HOST, CONF_PORT, CONF_UNIT_ID, CONF_BAUDRATE)
+        return {
+            **SUGGESTED[kind],
+            **{key: entered[key] for key in kept if key in entered},
+        }
+
+    async def _async_find(
+        self, entered: BusData, unit_ids: Sequence[int]
+    ) -> ConfigFlowResult:
+        """Add a bus that is not set up yet, as `async_find`."""
+        known = bus_data(self.form, entered)
+        self.data = {**settings_data(known, SCAN_SETTINGS[0]), **known}
+        unique_id = bus_unique_id(self.data)
+        await self.async_set_unique_id(unique_id, raise_on_progress=False)
+        await self._async_abort_if_configured()
+        return await self.async_find(ScanRequest(self.form, entered, known, unit_ids))
+
+    async def async_step_scan_bus(
+        self, user_input: UserInput = None
+    ) -> ConfigFlowResult:
+        """Scan all unit IDs, and on a serial port all line settings."""
+        assert self._entered is not None  # noqa: S101
+        searched = {CONF_UNIT_ID, *(LINE_SETTINGS if self.form == SERIAL else ())}
+        entered = {
+            key: value for key, value in self._entered.items() if key not in searched
+        }
+        try:
+            return await self._async_find(entered, UNIT_IDS)
+        except FormError as err:
+            self.error = err
+        return await self.async_step_change()
+
+    @override
+    def other_kinds(self) -> list[str]:
+        kinds = (TCP, RTU_OVER_TCP)
+        return (
+            [each for each in kinds if each != self.form] if self.form in kinds else []
+        )
 
     async_step_serial = partialmethod(_async_new, SERIAL)
     async_step_tcp = partialmethod(_async_new, TCP)
@@ -172,6 +234,7 @@ class CountisConfigFlow(
     async def async_add(self, meters: list[FoundMeter]) -> ConfigFlowResult:
         # Another dialog may have set up the bus during the scan.
         await self._async_abort_if_configured()
+        scans(self.hass).pop(bus_unique_id(self.data), None)
         return self.async_create_entry(
             title=endpoint_name(self.data),
             data={**self.data, **settings_data(self.data, meters[0].settings)},
@@ -197,7 +260,7 @@ class CountisConfigFlow(
         if user_input is not None:
             self.data = bus_data(kind, user_input)
             try:
-                with self.claimed():
+                async with self.claimed():
                     await self._async_verify_and_update(entry)
                 return self.async_abort(reason="reconfigure_successful")
             except FormError as err:
@@ -259,11 +322,21 @@ class CountisConfigFlow(
             raise error
 
 
-def check_unit_id(unit_id: int, meters: Iterable[ConfigSubentry]) -> None:
-    """Raise `FormError` if one of these meters has this unit ID."""
+def unit_id_in_use(unit_id: int, meters: Iterable[ConfigSubentry]) -> FormError | None:
+    """Return the error that names the meter with this unit ID, if there is one."""
     for each in meters:
         if each.data[CONF_UNIT_ID] == unit_id:
-            raise FormError(key="unit_id_in_use", field=CONF_UNIT_ID, name=each.title)
+            return FormError("unit_id_in_use", CONF_UNIT_ID, name=each.title)
+    return None
+
+
+def next_unit_id(used: Collection[int]) -> int | None:
+    """Return the unit ID after the highest one in use, or the lowest free one.
+
+    None if all unit IDs are in use. Installers usually number the meters of a bus.
+    """
+    after = range(max(used, default=0) + 1, UNIT_IDS[-1] + 1)
+    return next((each for each in (*after, *UNIT_IDS) if each not in used), None)
 
 
 class MeterFlow(
@@ -271,6 +344,10 @@ class MeterFlow(
     ConfigSubentryFlow,
 ):
     """Adds meters to a bus, or changes one of them, while the bus is polled."""
+
+    form = "enter"
+    _entered: UserInput = None
+    """The input of the form."""
 
     @property
     def _entry(self) -> CountisConfigEntry:
@@ -280,32 +357,99 @@ class MeterFlow(
             raise bus_not_loaded(entry)
         return entry
 
+    @property
+    def _subentry(self) -> ConfigSubentry:
+        """Return the meter that is reconfigured."""
+        return self._entry.subentries[self.context["subentry_id"]]
+
     @override
     def create_bus(self, data: BusData) -> Bus:
         """Return the bus of the loaded entry, which the scan shares with the poller."""
         return self._entry.runtime_data.bus
 
+    @override
+    def start_task(
+        self, work: Coroutine[Any, Any, None], name: str
+    ) -> asyncio.Task[None]:
+        """Start the task of a scan, which ends when the bus is unloaded."""
+        return self._entry.async_create_background_task(self.hass, work, name)
+
     async def async_step_user(self, user_input: UserInput = None) -> SubentryFlowResult:
+        """Continue the scan of the bus, or ask for the unit ID of a meter."""
+        scan = scans(self.hass).get(bus_unique_id(self._entry.data))
+        if user_input is None and scan and scan.can_be_continued:
+            self.shown_scan = scan
+            return self.async_show_menu(
+                step_id="resume_scan",
+                menu_options=["resume", "enter"],
+                description_placeholders={"device": endpoint_name(scan.data)},
+            )
+        return await self.async_step_enter(user_input)
+
+    async_step_resume_scan = async_step_user
+
+    async def async_step_enter(
+        self, user_input: UserInput = None
+    ) -> SubentryFlowResult:
         """Ask for the unit ID of a meter, and scan the bus if it is left empty."""
         entry = self._entry
         self.data = entry.data
+        meters = meter_subentries(entry)
         if user_input is not None:
-            meters = meter_subentries(entry)
-            known = {each.data[CONF_UNIT_ID] for each in meters}
-            unit_ids = [each for each in UNIT_IDS if each not in known]
+            self._entered = user_input
+            unit_id = user_input.get(CONF_UNIT_ID)
             try:
-                if unit_id := user_input.get(CONF_UNIT_ID):
-                    check_unit_id(unit_id, meters)
-                    unit_ids = [unit_id]
-                return await self.async_find(entry.data, unit_ids)
+                if unit_id and (in_use := unit_id_in_use(unit_id, meters)):
+                    raise in_use
+                return await self._async_find([unit_id] if unit_id else None)
             except FormError as err:
+                if err.key in NO_RESPONSE:
+                    return self.show_no_response(err)
                 self.error = err
-        return self.show_form(
-            "user", ADD_METERS_SCHEMA, user_input, own_bus=entry.title
-        )
+        used = {each.data[CONF_UNIT_ID] for each in meters}
+        entered = self._entered
+        if entered is None:
+            entered = {CONF_UNIT_ID: next_unit_id(used)}
+        return self.show_form("user", ADD_METERS_SCHEMA, entered, own_bus=entry.title)
+
+    async def _async_find(self, unit_ids: Sequence[int] | None) -> SubentryFlowResult:
+        """Add meters as `async_find`; None are all unit IDs that are not in use."""
+        entry = self._entry
+        used = {each.data[CONF_UNIT_ID] for each in meter_subentries(entry)}
+        free = [each for each in UNIT_IDS if each not in used]
+        entered = self._entered or {}
+        request = ScanRequest(self.form, entered, entry.data, unit_ids or free)
+        return await self.async_find(request)
+
+    async def async_step_scan_bus(
+        self, user_input: UserInput = None
+    ) -> SubentryFlowResult:
+        """Scan all unit IDs that are not in use."""
+        self._entered = {}
+        try:
+            return await self._async_find(None)
+        except FormError as err:
+            self.error = err
+        return await self.async_step_change()
+
+    @override
+    async def async_step_found(
+        self, user_input: UserInput = None
+    ) -> SubentryFlowResult:
+        """Ask which meters to add, or enter the unit ID of the reconfigured meter."""
+        if self.form != "reconfigure":
+            return await super().async_step_found(user_input)
+        assert self.shown_scan is not None  # noqa: S101
+        serial_number = self._subentry.data[CONF_SERIAL_NUMBER]
+        for meter in self.shown_scan.scan.found:
+            if meter.profile.serial_number == serial_number:
+                self._entered = {CONF_UNIT_ID: meter.unit_id}
+                return await self.async_step_reconfigure()
+        return await self.async_step_nothing_found()
 
     @override
     async def async_add(self, meters: list[FoundMeter]) -> SubentryFlowResult:
+        scans(self.hass).pop(bus_unique_id(self.data), None)
         *others, last = map(meter_subentry, meters)
         for subentry in others:
             self.hass.config_entries.async_add_subentry(self._entry, subentry)
@@ -322,23 +466,28 @@ class MeterFlow(
         until the second one is reconfigured as well. This is safe if both have serial
         numbers, because the serial number is verified before a meter is read.
         """
-        entry = self._entry
-        subentry = entry.subentries[self.context["subentry_id"]]
+        entry, subentry = self._entry, self._subentry
+        self.form = "reconfigure"
         self.data = entry.data
         if user_input is not None:
             unit_id = user_input[CONF_UNIT_ID]
             serial_number = subentry.data[CONF_SERIAL_NUMBER]
-            others = [
+            others = [each for each in meter_subentries(entry) if each is not subentry]
+            unverified = [
                 each
-                for each in meter_subentries(entry)
-                if each is not subentry
-                and not (serial_number and each.data[CONF_SERIAL_NUMBER])
+                for each in others
+                if not (serial_number and each.data[CONF_SERIAL_NUMBER])
             ]
             try:
-                check_unit_id(unit_id, others)
+                if in_use := unit_id_in_use(unit_id, unverified):
+                    raise in_use
                 profile = await self.async_probe(unit_id, serial_number)
             except FormError as err:
-                self.error = err
+                in_use = unit_id_in_use(unit_id, others)
+                self.error = in_use if in_use and err.key not in UNREACHABLE else err
+                if self.error.key in NO_RESPONSE:
+                    self.error, self._entered = None, user_input
+                    return self.show_no_response(err)
             else:
                 before = Profile.from_dict(subentry.data[CONF_PROFILE])
                 after = profile if user_input[CONF_TAKE_PROFILE] else before
@@ -351,7 +500,7 @@ class MeterFlow(
                     title=meter_title(after, unit_id) if is_default else subentry.title,
                     data_updates={CONF_UNIT_ID: unit_id, CONF_PROFILE: after.as_dict()},
                 )
-        entered = user_input or subentry.data
+        entered = user_input or self._entered or subentry.data
         return self.show_form(
             "reconfigure", RECONFIGURE_METER_SCHEMA, entered, meter=subentry.title
         )

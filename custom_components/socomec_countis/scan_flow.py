@@ -2,9 +2,8 @@
 
 from abc import abstractmethod
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from operator import attrgetter
 from typing import Any, override
@@ -18,6 +17,7 @@ from homeassistant.data_entry_flow import FlowContext, FlowHandler, FlowResult
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.util.hass_dict import HassKey
 
+from .bus_scan import BusScan, ScanRequest, async_stop_scan, scans
 from .connection import (
     BUS_ERRORS,
     PARITIES,
@@ -53,7 +53,7 @@ REOPEN_DELAY = 0.1  # s between two attempts to open the port
 # sends no request, so any unit ID is possible.
 HELD_UNIT_ID = 1
 
-# The unique IDs of the buses that a dialog is probing or scanning.
+# The unique IDs of the buses to whose meters a dialog sends requests now.
 BUSES_IN_USE: HassKey[set[str]] = HassKey(f"{DOMAIN}_buses_in_use")
 
 # The errors of a port or gateway through which no request can be sent.
@@ -62,6 +62,9 @@ UNREACHABLE = SYSTEM_ERROR_KEYS | {
     "cannot_reach_gateway",
     "line_settings_in_use",
 }
+
+# The errors of a meter that may have another unit ID, or other line settings.
+NO_RESPONSE = {"no_response", "no_response_behind_gateway"}
 
 type UserInput = Mapping[str, Any] | None
 
@@ -91,8 +94,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     """The ID of the step that asks for the connection or the meter to scan for."""
     error: FormError | None = None
     """The error that the next form shows."""
-    _scan: Scan
-    _task: asyncio.Task[None] | None = None
+    shown_scan: BusScan | None = None
+    """The scan whose progress or result the dialog shows."""
+    _waiting: asyncio.Task[None] | None = None
+    """Waits for the end of the scan, until the dialog is closed."""
     _progress: dict[str, str]
     """The placeholders of the text that shows the progress."""
     _shown = (0, 0)
@@ -106,11 +111,19 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     create_bus = staticmethod(create_bus)
 
+    def start_task(
+        self, work: Coroutine[Any, Any, None], name: str
+    ) -> asyncio.Task[None]:
+        """Start the task of a scan, which does not end with the dialog."""
+        return self.hass.async_create_background_task(work, name)
+
     @callback
     @override
     def async_remove(self) -> None:
-        # Home Assistant cancels a running scan. No other scan must start after that.
+        # No scan must start after that. A running scan continues.
         self._is_closed = True
+        if self.shown_scan is not None:
+            self.shown_scan.listeners.discard(self._on_change)
 
     def show_form(
         self, step_id: str, schema: vol.Schema, entered: UserInput, **placeholders: str
@@ -131,11 +144,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     # -- the bus -------------------------------------------------------------
 
-    @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Reserve the bus for this dialog.
+    @asynccontextmanager
+    async def claimed(self) -> AsyncIterator[None]:
+        """Reserve the bus for this dialog, and stop a scan of the bus.
 
-        Raises `FormError` if another dialog uses the bus.
+        Raises `FormError` if another dialog sends requests to a meter of the bus.
         """
         in_use = self.hass.data.setdefault(BUSES_IN_USE, set())
         unique_id = bus_unique_id(self.data)
@@ -143,6 +156,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             raise FormError(key="bus_in_use", device=endpoint_name(self.data))
         in_use.add(unique_id)
         try:
+            await async_stop_scan(self.hass, self.data)
             yield
         finally:
             in_use.remove(unique_id)
@@ -203,18 +217,22 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     # -- the steps -----------------------------------------------------------
 
-    async def async_find(self, known: BusData, unit_ids: Sequence[int]) -> R:
+    async def async_find(self, request: ScanRequest) -> R:
         """Add the meter at these line settings and this unit ID, or scan for meters.
 
         If there is more than one unit ID or more than one combination of line settings,
-        all of them are scanned. `known` is the data of the bus without the line
-        settings that the user left empty. Raises `FormError`.
+        all of them are scanned. A scan that another dialog has started with the same
+        request is continued. Raises `FormError`.
         """
-        with self.claimed():
+        running = scans(self.hass).get(bus_unique_id(self.data))
+        if running and running.request == request and running.can_be_continued:
+            return await self.async_continue(running)
+        unit_ids = request.unit_ids
+        async with self.claimed():
             settings = settings_to_try(
-                known.get(CONF_BAUDRATE),
-                PARITIES.get(known.get(CONF_PARITY, "")),
-                known.get(CONF_STOPBITS),
+                request.known.get(CONF_BAUDRATE),
+                PARITIES.get(request.known.get(CONF_PARITY, "")),
+                request.known.get(CONF_STOPBITS),
                 usable=await self._async_usable_settings(),
             )
             if not settings:
@@ -225,41 +243,78 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                 profile = await self.async_probe(unit_ids[0])
                 meter = FoundMeter(unit_ids[0], settings[0], profile)
                 return await self._async_add_new([meter])
-        self._scan = Scan(self._open_bus, settings, unit_ids, self._on_change)
+        scan = Scan(self._open_bus, settings, unit_ids)
+        scan_of_bus = BusScan(self.hass, request, self.data, scan, self.start_task)
+        if not self._is_closed:
+            scan_of_bus.start()
+        return await self.async_continue(scan_of_bus)
+
+    async def async_continue(self, scan: BusScan) -> R:
+        """Show the progress of a scan, or its result if it has ended."""
+        self.shown_scan, self.data = scan, scan.data
         return await self.async_step_scan()
 
+    async def async_step_resume(self, user_input: UserInput = None) -> R:
+        """Continue the scan that the user chose in a menu."""
+        assert self.shown_scan is not None  # noqa: S101
+        return await self.async_continue(self.shown_scan)
+
+    async def async_step_scan_again(self, user_input: UserInput = None) -> R:
+        """Start a new scan with the parameters of the scan that has ended."""
+        assert self.shown_scan is not None  # noqa: S101
+        try:
+            async with self.claimed():
+                again = self.shown_scan.again()
+            again.start()
+        except FormError as err:
+            self.error = err
+            return await self.async_step_change()
+        return await self.async_continue(again)
+
+    async def async_step_change(self, user_input: UserInput = None) -> R:
+        """Show the form with the values that the user entered."""
+        self._note_shown()
+        step: Callable[[], Awaitable[R]] = getattr(self, f"async_step_{self.form}")
+        return await step()
+
     async def async_step_scan(self, user_input: UserInput = None) -> R:
-        """Start the scan, and show its progress until it has ended."""
-        if self._task is None:
-            self._scan = replace(self._scan)  # A new scan with the same parameters.
-            self._progress = self._progress_placeholders()
-            self._task = self.hass.async_create_background_task(
-                self._async_scan(), f"{DOMAIN} scan"
+        """Show the progress of the scan until it has ended."""
+        scan = self.shown_scan
+        assert scan is not None  # noqa: S101
+        if self._waiting is None:
+            self._progress = self._progress_placeholders(scan)
+            scan.listeners.add(self._on_change)
+            # Home Assistant cancels this task when the dialog is closed.
+            self._waiting = self.hass.async_create_background_task(
+                scan.async_wait(), f"{DOMAIN} wait for a scan"
             )
-        elif self._task.done():
-            self._task.result()
-            self._task = None
-            step = "found" if self._scan.found else "nothing_found"
+        elif self._waiting.done():
+            self._waiting = None
+            scan.listeners.discard(self._on_change)
+            if scan.is_stopped:
+                device = endpoint_name(self.data)
+                self.error = FormError(key="scan_stopped", device=device)
+            elif scan.error is not None:
+                unit_id = scan.scan.unit_id
+                self.error = await self._async_form_error(scan.error, unit_id)
+            step = "found" if scan.scan.found else "nothing_found"
             return self.async_show_progress_done(
-                next_step_id=self.form if self.error else step
+                next_step_id="change" if self.error else step
             )
         return self.async_show_progress(
             step_id="scan",
-            progress_action="scan_found" if self._scan.found else "scan",
-            progress_task=self._task,
+            progress_action="scan_found" if scan.scan.found else "scan",
+            progress_task=self._waiting,
             description_placeholders=self._progress,
         )
 
-    async def _async_scan(self) -> None:
-        if self._is_closed:
-            return
-        try:
-            with self.claimed():
-                await self._scan.async_run()
-        except FormError as err:
-            self.error = err
-        except (HomeAssistantError, *BUS_ERRORS) as err:
-            self.error = await self._async_form_error(err, self._scan.unit_id)
+    def _note_shown(self) -> None:
+        """Note that the user sees the result of the scan.
+
+        Home Assistant calls a step like this one only if a page shows the dialog.
+        """
+        if self.shown_scan is not None:
+            self.shown_scan.is_shown = True
 
     @callback
     def _on_change(self) -> None:
@@ -267,26 +322,31 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
         The text changes once a second, and when a meter is found.
         """
-        self.async_update_progress(self._scan.progress)
-        shown = (len(self._scan.found), int(self.hass.loop.time()))
+        assert self.shown_scan is not None  # noqa: S101
+        scan = self.shown_scan.scan
+        self.async_update_progress(scan.progress)
+        shown = (len(scan.found), int(self.hass.loop.time()))
         if shown != self._shown:
             self._shown = shown
-            self._progress = self._progress_placeholders()
+            self._progress = self._progress_placeholders(self.shown_scan)
             self.async_notify_flow_changed()
 
-    def _progress_placeholders(self) -> dict[str, str]:
-        minutes, seconds = divmod(round(self._scan.remaining_seconds), 60)
+    def _progress_placeholders(self, shown: BusScan) -> dict[str, str]:
+        scan = shown.scan
+        minutes, seconds = divmod(round(scan.remaining_seconds), 60)
         return {
             "device": endpoint_name(self.data),
-            "unit_id": str(self._scan.unit_id),
-            "settings": line_settings(self._data_with(self._scan.trying)),
+            "unit_id": str(scan.unit_id),
+            "settings": line_settings(self._data_with(scan.trying)),
             "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
-            "found": "\n".join(f"- {self._label(each)}" for each in self._scan.found),
+            "found": "\n".join(f"- {self._label(each)}" for each in scan.found),
         }
 
     async def async_step_found(self, user_input: UserInput = None) -> R:
         """Ask which of the found meters to add, and add these meters."""
-        found = sorted(self._scan.found, key=attrgetter("unit_id"))
+        assert self.shown_scan is not None  # noqa: S101
+        self._note_shown()
+        found = sorted(self.shown_scan.scan.found, key=attrgetter("unit_id"))
         meters = {str(each.unit_id): each for each in found}
         if user_input is not None:
             selected = [meters[key] for key in user_input[CONF_METERS]]
@@ -331,17 +391,46 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     async def async_step_nothing_found(self, user_input: UserInput = None) -> R:
         """Show the scanned settings, the other devices that responded, and advice."""
-        first, last = self._scan.unit_ids[0], self._scan.unit_ids[-1]
-        tried = [line_settings(self._data_with(each)) for each in self._scan.settings]
+        assert self.shown_scan is not None  # noqa: S101
+        self._note_shown()
+        scan = self.shown_scan.scan
+        first, last = scan.unit_ids[0], scan.unit_ids[-1]
+        tried = [line_settings(self._data_with(each)) for each in scan.settings]
+        step, other_kinds = "nothing_found", self.other_kinds()
+        if scan.others:
+            # The connection works, because a device responds.
+            step, other_kinds = "others_found", []
+        elif self.data[CONF_TYPE] != SERIAL:
+            step = "nothing_found_behind_gateway"
         return self.async_show_menu(
-            step_id="others_found" if self._scan.others else "nothing_found",
-            menu_options=["scan", self.form],
+            step_id=step,
+            menu_options=["scan_again", "change", *other_kinds],
             description_placeholders={
                 "device": endpoint_name(self.data),
                 "unit_ids": str(first) if first == last else f"{first}-{last}",
                 "settings": "; ".join(tried),
-                "others": ", ".join(map(str, sorted(self._scan.others))),
+                "others": ", ".join(map(str, sorted(scan.others))),
             },
         )
 
     async_step_others_found = async_step_nothing_found
+    async_step_nothing_found_behind_gateway = async_step_nothing_found
+
+    def other_kinds(self) -> list[str]:
+        """Return the steps for other kinds of the same gateway."""
+        return []
+
+    def show_no_response(self, error: FormError) -> R:
+        """Show that a meter does not respond, with the offer to scan its bus."""
+        self._no_response = error
+        return self.async_show_menu(
+            step_id=error.key,
+            menu_options=["scan_bus", "change", *self.other_kinds()],
+            description_placeholders=error.placeholders,
+        )
+
+    async def async_step_no_response(self, user_input: UserInput = None) -> R:
+        """Show the menu again."""
+        return self.show_no_response(self._no_response)
+
+    async_step_no_response_behind_gateway = async_step_no_response
