@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 import errno
+import re
 
 from modbus_connection import (
     ModbusConnectionError,
@@ -134,5 +135,7 @@ def failure(
         )
     found = next(each for kind, each in FAILURES.items() if isinstance(error, kind))
     place = "on the bus" if unit_id is None else f"at unit ID {unit_id}"
-    message = found.message.format(place=place, reason=error)
+    # The number of an error of the operating system only repeats its text.
+    reason = re.sub(r"\[Errno -?\d+\] ", "", str(error))
+    message = found.message.format(place=place, reason=reason)
     return Failure(found.kind, message, found.check)

@@ -46,6 +46,19 @@ def test_error_is_printed_as_json(command: str) -> None:
     assert result["error"].keys() == {"kind", "message", "check"}
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        ModbusConnectionError("lost: [Errno 5] Input/output error"),
+    ],
+)
+def test_lost_connection_is_reported_without_an_error_number(error: Exception) -> None:
+    text = str(failure(error, Connection("port", "/dev/ttyUSB0")))
+    assert "Input/output error)" in text
+    assert "Errno" not in text
+
+
 def test_file_that_is_no_port_cannot_be_opened(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
