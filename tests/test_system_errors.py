@@ -69,7 +69,7 @@ def test_error_of_a_port_has_a_text(number: int, text: str) -> None:
             socket.gaierror(socket.EAI_MEMORY, "no memory"),
             "cannot be reached (no memory)",
         ),
-        (OSError("text of a client"), "cannot be reached (text of a client)"),
+        (ModbusConnectionError("Connection lost"), "refuses or closes"),
     ],
 )
 def test_error_of_a_gateway_has_a_text(error: Exception, text: str) -> None:
@@ -87,6 +87,10 @@ def test_hidden_error_does_not_select_the_text() -> None:
     error.__context__ = OSError(errno.EACCES, "[raw text]")
     error.__suppress_context__ = True
     assert "Another program" in shown(PORT, error)
+
+
+def test_error_without_a_number_shows_the_text_of_the_innermost_error() -> None:
+    assert "(text of a client)" in shown(PORT, OSError("text of a client"))
 
 
 def test_error_without_a_text_shows_the_text_of_the_client() -> None:

@@ -25,7 +25,9 @@ PORT_KEYS: Mapping[int | None, str] = {
 # The same for a gateway. The numbers of `getaddrinfo` are negative on Linux, and no
 # other error has one of them.
 GATEWAY_KEYS: Mapping[int | None, str] = {
-    # A gateway without a free connection refuses or closes the new one.
+    # A gateway without a free connection refuses or closes the new one. If the gateway
+    # closes a connection, no error of the operating system is reported.
+    None: GATEWAY_REFUSES,
     **dict.fromkeys(
         (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE), GATEWAY_REFUSES
     ),
