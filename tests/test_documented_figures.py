@@ -33,7 +33,7 @@ from custom_components.socomec_countis.countis.probe import (
 )
 from simulator import Meter
 
-from .files import METER_TEXTS, TEXTS
+from .files import TEXTS
 from .memory_bus import MemoryBus, async_profile_of
 from .pages import DOCS, tables, unwrapped
 from .scanned_bus import worst_case_seconds
@@ -297,7 +297,6 @@ def test_durations_of_scans_follow_from_their_probes() -> None:
     minutes = documented_seconds(at_most["only the port"]) / 60
     for text in (
         TEXTS["config"]["step"]["serial"]["description"],
-        TEXTS["config"]["step"]["no_response"]["menu_options"]["scan_bus"],
-        METER_TEXTS["step"]["no_response"]["menu_options"]["scan_bus"],
+        TEXTS["config"]["step"]["no_response"]["menu_option_descriptions"]["scan_bus"],
     ):
         assert f"up to {minutes:g} minutes" in text

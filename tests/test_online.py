@@ -106,8 +106,9 @@ async def test_device_of_a_meter_is_connected_via_the_device_of_its_bus(
     bus_id = meter_device(hass).via_device_id
     assert bus_id is not None
     bus = device_registry.async_get(bus_id)
-    assert bus is not None
+    assert isinstance(bus, dr.DeviceEntry)
     assert bus.identifiers == {(DOMAIN, entry.entry_id)}
+    assert bus.model == "Modbus RTU"
     assert bus.name == f"RS485 bus {line.port}"
     hass.config_entries.async_update_entry(entry, title="Cellar")
     await hass.async_block_till_done()

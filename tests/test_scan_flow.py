@@ -58,6 +58,7 @@ SCAN_BUS = {"next_step_id": "scan_bus"}
 SCAN_AGAIN = {"next_step_id": "scan_again"}
 CHANGE = {"next_step_id": "change"}
 THIRD_SERIAL = "1438012000007"
+TITLES = ["COUNTIS E33 #1", "COUNTIS E33 #2", "COUNTIS E33 #7"]
 FOUND = [
     f"COUNTIS E33 #1 · {SERIAL} · 9600 baud, 8N1",
     f"COUNTIS E33 #2 · {SECOND_SERIAL} · 9600 baud, 8N1",
@@ -218,9 +219,9 @@ async def test_progress_lists_meters_and_time_left(
         result = await flow.async_configure(result["flow_id"])
     assert actions == {
         "": "scan",
-        f"- {FOUND[0]}": "scan_found",
-        f"- {FOUND[0]}\n- {FOUND[1]}": "scan_found",
-        f"- {FOUND[0]}\n- {FOUND[1]}\n- {FOUND[2]}": "scan_found",
+        f"- {TITLES[0]}": "scan_found",
+        f"- {TITLES[0]}\n- {TITLES[1]}": "scan_found",
+        f"- {TITLES[0]}\n- {TITLES[1]}\n- {TITLES[2]}": "scan_found",
     }
     texts = await async_get_translations(hass, "en", "config", [DOMAIN])
     shown = {f"component.{DOMAIN}.config.progress.{each}" for each in actions.values()}
@@ -356,11 +357,7 @@ async def test_bus_is_scanned_after_a_meter_did_not_respond(
     assert f"at unit ID 9 on {line.port} with 38400 baud" in text
     result = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
     # All line settings are tried, so the meters at 9600 baud are found.
-    assert [each[:14] for each in listed(result).values()] == [
-        "COUNTIS E33 #1",
-        "COUNTIS E33 #2",
-        "COUNTIS E33 #7",
-    ]
+    assert [each[:14] for each in listed(result).values()] == TITLES
 
 
 async def test_menu_of_a_missing_meter_stays_if_it_is_opened_again(

@@ -8,6 +8,7 @@ from typing import Any
 
 from homeassistant.components.modbus import async_get_unit
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
+from homeassistant.const import CONF_TYPE
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.entity import Entity
@@ -20,7 +21,10 @@ from .const import (
     CONF_SERIAL_NUMBER,
     CONF_UNIT_ID,
     DOMAIN,
+    RTU_OVER_TCP,
+    SERIAL,
     SUBENTRY_METER,
+    TCP,
 )
 from .coordinator import AcceptedCounters, CountisCoordinator, async_load_counters
 from .countis import Meter, Poller, Profile
@@ -29,6 +33,13 @@ from .entity import device_info
 from .identifiers import bus_identifier
 from .issues import delete_all_issues
 from .partial_tariffs import PartialTariffs
+
+# The model of the device of a bus: its protocol.
+BUS_MODELS = {
+    SERIAL: "Modbus RTU",
+    TCP: "Modbus TCP",
+    RTU_OVER_TCP: "Modbus RTU over TCP",
+}
 
 type CountisConfigEntry = ConfigEntry[BusRuntime]
 type CreateEntities = Callable[[CountisCoordinator], Sequence[Entity]]
@@ -132,6 +143,7 @@ class BusRuntime:
         device = dr.async_get(self.hass).async_get_or_create(
             config_entry_id=self.entry.entry_id,
             identifiers={(DOMAIN, bus_identifier(self.entry))},
+            model=BUS_MODELS[self.entry.data[CONF_TYPE]],
             translation_key="bus",
             translation_placeholders={"name": self.entry.title},
         )

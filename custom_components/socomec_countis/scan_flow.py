@@ -339,7 +339,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             "unit_id": str(scan.unit_id),
             "settings": line_settings(self._data_with(scan.trying)),
             "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
-            "found": "\n".join(f"- {self._label(each)}" for each in scan.found),
+            # The frontend shows this text in a narrow column.
+            "found": "\n".join(
+                f"- {meter_title(each.profile, each.unit_id)}" for each in scan.found
+            ),
         }
 
     async def async_step_found(self, user_input: UserInput = None) -> R:

@@ -49,20 +49,23 @@ async def test_complete_form_adds_a_bus_with_its_meter(
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_form_with_an_unused_unit_id_shows_an_error_and_accepts_another(
+async def test_unused_unit_id_is_reported_with_a_menu_to_change_it(
     home: Home, frontend: Frontend
 ) -> None:
     await home.delete_buses()
     await start_adding(frontend)
     await fill_in(frontend, home.line, 99)
     await frontend.submit()
-    await expect(frontend.error).to_have_text(
-        frontend.texts.pattern("config.error.no_response")
+    menu = frontend.step("menu")
+    step = "config.step.no_response"
+    await expect(menu).to_contain_text(
+        frontend.texts(f"{step}.menu_option_descriptions.scan_bus")
     )
-    await expect(frontend.error).to_contain_text(home.line)
-    await expect(frontend.error).to_contain_text("99")
-    await frontend.picture("no-answer", width=DIALOG, height=1130)
+    await expect(menu).to_contain_text(home.line)
+    await expect(menu).to_contain_text("99")
+    await frontend.picture("no-answer", width=DIALOG, height=520)
     assert await home.entries() == []
+    await frontend.choose(frontend.texts(f"{step}.menu_options.change"))
     await frontend.fill(label(frontend.texts, "unit_id"), "1")
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_be_visible()

@@ -22,14 +22,21 @@ async def start_scan(home: Home, frontend: Frontend) -> None:
     await expect(frontend.step("progress")).to_contain_text(title(2))
 
 
-async def test_closed_scan_adds_nothing_and_can_be_started_again(
+async def test_scan_continues_after_its_dialog_is_closed_and_after_a_reload(
     home: Home, frontend: Frontend
 ) -> None:
     await start_scan(home, frontend)
-    await frontend.close()
-    assert await home.entries() == []
-    await start_scan(home, frontend)
     await frontend.picture("find-meters", **SCAN)
+    resume = frontend.texts("config.step.user.menu_options.resume")
+    await frontend.close()
+    await frontend.add_integration()
+    await frontend.choose(resume)
+    await expect(frontend.step("progress")).to_contain_text(title(2))
+    await frontend.page.reload()
+    await frontend.add_integration()
+    await frontend.choose(resume)
+    await expect(frontend.step("form")).to_contain_text(home.serial_number(2))
+    assert await home.entries() == []
     await frontend.close()
 
 
@@ -70,6 +77,10 @@ async def test_wiring_check_reports_a_reversed_current(
     await home.set_up_meters(WORKSHOP)
     await frontend.open_device(await home.device_id())
     await frontend.press(frontend.texts("entity.button.check_wiring.name"))
+    sensor = "entity.sensor.wiring"
+    wiring = frontend.row(frontend.texts(f"{sensor}.name"))
+    for state in ("checking", "faulty"):
+        await expect(wiring).to_contain_text(frontend.texts(f"{sensor}.state.{state}"))
     notifications = await frontend.show_notifications()
     finding = frontend.texts("exceptions.wiring_current_reversed.message")
     await expect(notifications).to_contain_text(finding.format(code=1, phase="L1"))
