@@ -164,10 +164,14 @@ class HomeAssistant:
 
 
 def without_value(entities: list[Entity], states: dict[str, str]) -> list[str]:
-    """Return the entity IDs without a value; a button has none before it is pressed."""
+    """Return the entity IDs without a value.
+
+    A button has none before it is pressed, and *Wiring* has none before a check.
+    """
     return [
         entity.entity_id
         for entity in entities
         if states.get(entity.entity_id, "unknown") in NO_VALUE
         and not entity.entity_id.startswith("button.")
+        and entity.key != "wiring"
     ]
