@@ -10,9 +10,10 @@ import pytest
 import voluptuous as vol
 import yaml
 
-from custom_components.socomec_countis.config_flow import CountisConfigFlow, MeterFlow
+from custom_components.socomec_countis.config_flow import CountisConfigFlow
 from custom_components.socomec_countis.connection import PARITIES
 from custom_components.socomec_countis.const import CONNECTION_TYPES, DOMAIN
+from custom_components.socomec_countis.meter_flow import MeterFlow
 from custom_components.socomec_countis.schemas import (
     ADD_METERS_SCHEMA,
     OPTIONS_SCHEMA,

@@ -14,6 +14,7 @@ from custom_components.socomec_countis import (
     bus_scan,
     config_flow,
     connection,
+    meter_flow,
     scan_flow,
 )
 from custom_components.socomec_countis.const import DOMAIN
@@ -69,7 +70,8 @@ FOUND = [
 @pytest.fixture(autouse=True)
 def _few_unit_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scan only the first unit IDs, so that a scan ends after few probes."""
-    monkeypatch.setattr(config_flow, "UNIT_IDS", UNIT_IDS)
+    for module in (config_flow, meter_flow):
+        monkeypatch.setattr(module, "UNIT_IDS", UNIT_IDS)
 
 
 @pytest.fixture(autouse=True)
