@@ -149,7 +149,8 @@ class Noon:
             last_update_success=True,
             hass=SimpleNamespace(loop=SimpleNamespace(time=lambda: self.second)),
             config_entry=SimpleNamespace(
-                options={"publish_every_reading": publish_every_reading}
+                options={"publish_every_reading": publish_every_reading},
+                runtime_data=SimpleNamespace(device_id=""),
             ),
             subentry=SimpleNamespace(data={"serial_number": "1"}, title=""),
             meter=SimpleNamespace(profile=Profile()),

@@ -212,6 +212,19 @@ async def test_bus_behind_a_gateway_is_scanned_after_no_response(
     flow.async_abort(result["flow_id"])
 
 
+async def test_empty_scan_behind_a_gateway_offers_the_other_kind(
+    hass: HomeAssistant,
+    gateways: dict[str, Gateway],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(config_flow, "UNIT_IDS", range(8, 10))
+    place = place_behind(gateways["tcp"])
+    del place["unit_id"]
+    result = await end_of_scan(hass, await add_behind(hass, "tcp", place))
+    assert result["step_id"] == "nothing_found_behind_gateway"
+    assert result["menu_options"] == ["scan_again", "change", "rtu_over_tcp"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_other_kind_of_gateway_is_offered_with_the_entered_address(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str
