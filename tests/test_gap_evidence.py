@@ -278,20 +278,21 @@ def test_meter_without_a_load_curve_has_neither_use_nor_findings() -> None:
 
 
 def test_findings_contain_the_facts_that_the_table_leaves_open() -> None:
-    gap = CounterGap(GAP.begin, GAP.end, 100, 102.0004, 0.01)
-    assert evidence(curve_of([1000.2] * 20)).findings(gap, UTC_ZONE) == {
+    gap = CounterGap(GAP.begin, GAP.end, 100, 102.0042, 0.01)
+    meter = Evidence(AT, displayed(AT + HOUR), curve_of([1001.7] * 20), {}, {})
+    assert meter.findings(gap, PARIS) == {
         "records": 20,
         "first": "2026-01-14T07:15:00",
         "last": "2026-01-14T12:00:00",
-        "displayed": "2026-01-14T12:05:00",
+        "displayed": "2026-01-14T13:05:00",
         "period_seconds": 900,
         "header_period": 900,
         "is_newest_first": False,
         "date_is_end": True,
-        "is_utc": False,
+        "is_utc": True,
         "follows_zone": False,
-        "energy": 2,
-        "counted": 2,
+        "energy": 2.003,
+        "counted": 2.004,
     }
 
 

@@ -346,11 +346,12 @@ def test_change_that_has_not_come_yet_is_not_followed(change: str) -> None:
     assert not found.follows_zone
 
 
+@pytest.mark.parametrize("machine", ["Asia/Tokyo", "Europe/Paris"])
 def test_time_zone_of_the_machine_does_not_matter(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, machine: str
 ) -> None:
     begins = quarters(at(datetime(2026, 3, 29, 1)) - 3 * HOUR, 24)  # noqa: DTZ001
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("TZ", machine)
     time.tzset()
     try:
         found = local_meaning(begins, PARIS, begins[-1] + 1350)
@@ -427,3 +428,10 @@ def test_curve_that_begins_with_a_change_does_not_show_it() -> None:
     (found,) = possible_times(curve, displayed, now, PARIS)
     assert found.begins == [at(date) - HOUR for date in dates]
     assert not found.follows_zone
+
+
+def test_repeated_record_after_the_repeated_hour_is_after_the_change() -> None:
+    change = at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
+    begins = [*quarters(change - 3 * HOUR, 24), change + HOUR]
+    found = local_meaning(begins, PARIS, max(begins) + 1350)
+    assert found.begins == by_date(begins, PARIS)
