@@ -309,7 +309,7 @@ def test_findings_without_a_meaning_leave_it_out(records: int) -> None:
 
 # -- the energies of days and weeks ------------------------------------------
 
-WEDNESDAY = utc("14T10:30")
+WEDNESDAY = utc("14T10:30") + 20.5
 ENERGIES: dict[str, float | None] = {
     "today": 3,
     "yesterday": 8,
