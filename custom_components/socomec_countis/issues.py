@@ -106,7 +106,7 @@ def create_gap_issue(
         is_fixable=True,
         severity=ir.IssueSeverity.WARNING,
         translation_key=GAP,
-        translation_placeholders=dict(placeholders),
+        translation_placeholders={"name": coordinator.subentry.title, **placeholders},
         data={
             "owner_id": subentry_id,
             "name": coordinator.subentry.title,
