@@ -17,7 +17,6 @@ from .common import (
     AddMeter,
     Clock,
     entity_id,
-    meter_device,
     reads,
     state,
     until,
