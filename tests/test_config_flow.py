@@ -641,5 +641,5 @@ async def test_options_apply_without_a_reload(
     )
     await hass.async_block_till_done()
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert entry.options == {"publish_every_reading": True}
+    assert entry.options == {"publish_every_reading": True, "fill_gaps": False}
     assert entry.runtime_data is runtime

@@ -213,6 +213,7 @@ async def test_partial_counter_reset_within_a_gap_is_filled_after_its_reset(
     assert_unchanged_total(before, filled)
     truth = outage.truth()
     hours = sorted(truth)
+    assert_close(await outage.hours(), truth)
     # The reset was in the fourth hour, 17:20. The energy before it is not counted.
     assert [filled[hour] for hour in hours[1:3]] == [0, 0]
     assert 0 < filled[hours[3]] < truth[hours[3]]
@@ -385,6 +386,16 @@ async def test_gap_filled_meanwhile_ends_the_dialog(outage: Outage) -> None:
     assert result["reason"] == "no_gap"
 
 
+async def test_dialog_for_counters_without_statistics_ends(outage: Outage) -> None:
+    await propose(outage)
+    entities = er.async_get(outage.hass)
+    for key in coordinator_of(outage.entry).meter.counters.values:
+        entities.async_remove(entity_id(outage.hass, key))
+    result = await outage.open_fix()
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "nothing_to_fill"
+
+
 async def test_dialog_shows_the_energy_of_each_hour_before_and_after(
     outage: Outage,
 ) -> None:
@@ -448,7 +459,7 @@ def fill_gap(
         "fill_gap",
         {
             "entity_id": entity_id(outage.hass, "power"),
-            "begin": dt_util.utc_from_timestamp(begin).isoformat(),
+            "start": dt_util.utc_from_timestamp(begin).isoformat(),
             "end": dt_util.utc_from_timestamp(end).isoformat(),
             **data,
         },

@@ -18,9 +18,15 @@ from .texts import async_messages
 MAX_HOURLY_ROWS = 73
 
 
-def local_text(seconds: float, pattern: str = "%Y-%m-%d %H:%M") -> str:
-    """Return a time in s since 1970 as local time, by default with its date."""
-    return dt_util.as_local(dt_util.utc_from_timestamp(seconds)).strftime(pattern)
+def local_text(seconds: float) -> str:
+    """Return the local date and time of a time in s since 1970."""
+    local = dt_util.as_local(dt_util.utc_from_timestamp(seconds))
+    return f"{local:%Y-%m-%d %H:%M}"
+
+
+def local_day(seconds: float) -> str:
+    """Return the local date of a time in s since 1970."""
+    return f"{dt_util.as_local(dt_util.utc_from_timestamp(seconds)):%Y-%m-%d}"
 
 
 def gap_period(gap: Gap) -> dict[str, str]:
@@ -79,20 +85,23 @@ def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
     """Return a table with a row for each hour or day, and a column for each counter."""
     entities = er.async_get(hass)
     headings = [""]
-    rows: dict[str, list[tuple[float, float]]] = {}
+    rows: dict[tuple[str, float], list[tuple[float, float]]] = {}
+    """By the text and the start of an hour, or by the text of a day and 0."""
     for column, (name, plan) in enumerate(plans.items()):
         entity = entities.async_get(plan.statistic_id)
         title = entity and (entity.name or entity.original_name)
         headings.append(f"{title or plan.statistic_id} ({_unit(name)})")
         energies = plan.energies
-        pattern = "%Y-%m-%d %H:%M" if len(energies) <= MAX_HOURLY_ROWS else "%Y-%m-%d"
+        is_hourly = len(energies) <= MAX_HOURLY_ROWS
         for start, present, proposed in energies:
-            row = rows.setdefault(local_text(start, pattern), [(0, 0)] * len(plans))
+            # At the end of daylight saving, two hours have the same text.
+            key = (local_text(start), start) if is_hourly else (local_day(start), 0)
+            row = rows.setdefault(key, [(0, 0)] * len(plans))
             row[column] = (row[column][0] + present, row[column][1] + proposed)
     lines = [headings, ["---"] * len(headings)]
     lines += [
         [time, *(f"{present:.2f} → {proposed:.2f}" for present, proposed in row)]
-        for time, row in rows.items()
+        for (time, _), row in rows.items()
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -140,6 +140,11 @@ class FillGapFlow(MeterFlow):
             plans = await self.coordinator.gaps.async_plan(gap)
         except HomeAssistantError as err:
             return self._abort(err)
+        if not plans:
+            placeholders = {"name": self.coordinator.name}
+            return self.async_abort(
+                reason="nothing_to_fill", description_placeholders=placeholders
+            )
         texts = await async_gap_placeholders(self.hass, gap, plans)
         return self.async_show_menu(
             step_id="init",

@@ -36,7 +36,7 @@ from .texts import async_error_text, translated_error
 from .wiring import async_wiring_response
 
 ATTR_TARIFF = "tariff"
-ATTR_BEGIN = "begin"
+ATTR_START = "start"
 ATTR_END = "end"
 ATTR_RESTORE = "restore"
 BROADCAST = 0  # the unit ID at which all devices of a bus receive a request
@@ -51,7 +51,7 @@ SET_TARIFF_SCHEMA = vol.Schema(
 FILL_GAP_SCHEMA = vol.Schema(
     {
         **cv.TARGET_SERVICE_FIELDS,
-        vol.Required(ATTR_BEGIN): cv.datetime,
+        vol.Required(ATTR_START): cv.datetime,
         vol.Required(ATTR_END): cv.datetime,
         vol.Optional(ATTR_RESTORE, default=False): cv.boolean,
     }
@@ -160,7 +160,7 @@ async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
     if "recorder" not in hass.config.components:
         raise translated_error(ServiceValidationError, "no_recorder")
     begin, end = (
-        dt_util.as_utc(call.data[key]).timestamp() for key in (ATTR_BEGIN, ATTR_END)
+        dt_util.as_utc(call.data[key]).timestamp() for key in (ATTR_START, ATTR_END)
     )
     meters: list[JsonValueType] = []
     for coordinator in coordinators:

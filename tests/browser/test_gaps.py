@@ -214,7 +214,7 @@ async def repair(hass: HomeAssistant, frontend: Frontend, past: Past) -> None:
     response = await frontend.perform(
         f"{DOMAIN}.fill_gap",
         entity_id=statistic("energy_consumed"),
-        begin=f"{begin:%Y-%m-%d %H:%M:%S}",
+        start=f"{begin:%Y-%m-%d %H:%M:%S}",
         end=f"{begin + END - BEGIN:%Y-%m-%d %H:%M:%S}",
         restore=True,
     )
