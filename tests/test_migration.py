@@ -311,7 +311,7 @@ async def test_yaml_hub_and_bus_cannot_use_the_same_port(
     result = await hass.config_entries.flow.async_configure(
         form["flow_id"], bus_form(line)
     )
-    assert "that no other program uses it" in await shown_error(hass, result)
+    assert "Another program uses the port" in await shown_error(hass, result)
     await remove_modbus_yaml(hass)
     result = await hass.config_entries.flow.async_configure(
         form["flow_id"], bus_form(line)
