@@ -34,7 +34,7 @@ pytestmark = pytest.mark.starts_at(
 PARIS = "Europe/Paris"
 TOTALS = ("energy_consumed", "energy_produced")
 LENGTHS = [("Home Assistant", 1), ("meter", 5), ("Home Assistant", 30)]
-# GAP_SEEDS=20 before the test command takes 20 houses, and adds an outage of three days.
+# With GAP_SEEDS=20, there are 20 houses, and also an outage of three days.
 SEEDS = range(int(os.environ.get("GAP_SEEDS", "1")))
 if len(SEEDS) > 1:
     LENGTHS.append(("meter", 72))
