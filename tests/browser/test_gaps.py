@@ -35,6 +35,7 @@ NOON = 12  # local hour of the solar noon
 BEGIN = timedelta(hours=5, minutes=40)
 END = timedelta(hours=13, minutes=20)
 KEYS = ("energy_consumed", "energy_produced")
+GRAPH_HEIGHT = 480  # pixels, for the graph of a day
 TOLERANCE = 0.1  # part of the energy of an hour
 
 
@@ -254,9 +255,10 @@ async def changes(hass: HomeAssistant, past: Past) -> dict[str, dict[datetime, f
 async def picture_of_the_day(frontend: Frontend, name: str) -> None:
     """Take a picture of the day in the Energy dashboard."""
     await frontend.open("/energy/electricity")
-    chart = frontend.page.locator("ha-chart-base canvas").first
+    graph = frontend.page.locator("hui-energy-usage-graph-card")
     totals = frontend.page.locator("hui-energy-sources-table-card")
     await expect(totals).to_contain_text("kWh")
     # The cards move until all of them are loaded.
-    await chart.hover(trial=True)
-    await frontend.picture(name, height=560)
+    await graph.locator("canvas").first.hover(trial=True)
+    await graph.evaluate("card => card.scrollIntoView({block: 'center'})")
+    await frontend.picture(name, height=GRAPH_HEIGHT)
