@@ -63,14 +63,16 @@ async def recorded_energy(hass: HomeAssistant, ids: dict[str, str]) -> dict[str,
     `ids` contains the name of each counter by the ID of its entity.
     """
     await async_wait_recording_done(hass)
-    now = dt_util.utcnow()
-    for start in (get_start_time(now - timedelta(minutes=5)), get_start_time(now)):
+    recorder = get_instance(hass)
+    begin = start = get_start_time(recorder.recorder_runs_manager.recording_start)
+    while start <= dt_util.utcnow():
         do_adhoc_statistics(hass, start=start)
+        start += timedelta(minutes=5)
     await async_wait_recording_done(hass)
-    rows = await get_instance(hass).async_add_executor_job(
+    rows = await recorder.async_add_executor_job(
         statistics_during_period,
         hass,
-        now - timedelta(hours=1),
+        begin,
         None,
         set(ids),
         "5minute",
