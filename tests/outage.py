@@ -147,7 +147,7 @@ class Outage:
             {"energy": "kWh"},
             {"change"},
         )
-        return {row["start"]: row["change"] or 0 for row in rows[statistic_id]}
+        return {row["start"]: row["change"] or 0 for row in rows.get(statistic_id, ())}
 
     def truth(self, *, produced: bool = False) -> Hours:
         """Return the consumed or produced energy of the meter in each hour."""

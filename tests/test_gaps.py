@@ -389,6 +389,52 @@ async def test_gap_filled_meanwhile_ends_the_dialog(outage: Outage) -> None:
     assert result["reason"] == "no_gap"
 
 
+async def test_sums_adjusted_while_the_dialog_is_open_are_not_changed(
+    outage: Outage,
+) -> None:
+    await propose(outage)
+    menu = await outage.open_fix()
+    get_instance(outage.hass).async_adjust_statistics(
+        entity_id(outage.hass, "energy_consumed"),
+        dt_util.utc_from_timestamp(sorted(outage.truth())[1]),
+        100,
+        "kWh",
+    )
+    before = await outage.hours()
+    result = await outage.fix_flows.async_configure(
+        menu["flow_id"], {"next_step_id": "fill"}
+    )
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "unexpected_sums"
+    assert await outage.hours() == before
+
+
+async def test_counter_without_statistics_before_the_gap_is_left_out(
+    outage: Outage,
+) -> None:
+    async with outage.outage("Home Assistant"):
+        await outage.run_until(20, hours=1)
+        deleted = entity_id(outage.hass, "energy_consumed")
+        get_instance(outage.hass).async_clear_statistics([deleted])
+    await outage.until_proposed()
+    before = await outage.hours()
+    await outage.choose("fill")
+    assert await outage.hours() == before
+    assert_close(await outage.hours("partial_energy_consumed"), outage.truth())
+
+
+async def test_deleted_statistics_are_not_restored(outage: Outage) -> None:
+    begin = time.time()
+    await propose(outage)
+    await outage.choose("fill")
+    deleted = entity_id(outage.hass, "energy_produced")
+    get_instance(outage.hass).async_clear_statistics([deleted])
+    await outage.hours()
+    await fill_gap(outage, begin, begin + HOUR, restore=True)
+    assert coordinator_of(outage.entry).gaps.gaps == []
+    assert await outage.changes(deleted) == {}
+
+
 async def test_dialog_for_counters_without_statistics_ends(outage: Outage) -> None:
     await propose(outage)
     entities = er.async_get(outage.hass)

@@ -19,6 +19,7 @@ from homeassistant.components.modbus.connection import async_get_connection_info
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
@@ -30,6 +31,7 @@ from .common import (
     SERIAL,
     AddMeter,
     coordinator_of,
+    entity_id,
     reads,
     state,
     subentry_of,
@@ -313,3 +315,16 @@ async def test_offline_meter_and_its_return_are_logged_once(
     await until_polled(entry)
     assert len(warnings(caplog)) == 1
     assert caplog.text.count("COUNTIS E33 #1 responds again") == 1
+
+
+async def test_gap_cannot_be_filled_without_a_recorder(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    data = {
+        "entity_id": entity_id(hass, "power"),
+        "start": "2026-11-20 14:00:00",
+        "end": "2026-11-20 19:00:00",
+    }
+    with pytest.raises(ServiceValidationError) as error:
+        await hass.services.async_call(DOMAIN, "fill_gap", data, blocking=True)
+    assert error.value.translation_key == "no_recorder"

@@ -287,12 +287,12 @@ async def async_write(hass: HomeAssistant, rows: Mapping[str, Sequence[Row]]) ->
 
 def _data(row: Row, factor: float) -> StatisticData:
     """Return a row in the unit of its statistic."""
-    data = StatisticData(start=_time(row.start), sum=row.sum / factor)
-    if row.state is not None:
-        data["state"] = row.state / factor
-    if row.last_reset is not None:
-        data["last_reset"] = _time(row.last_reset)
-    return data
+    return StatisticData(
+        start=_time(row.start),
+        state=(row.state or 0) / factor,  # the recorder writes no sum without a state
+        sum=row.sum / factor,
+        last_reset=None if row.last_reset is None else _time(row.last_reset),
+    )
 
 
 def _time(seconds: float) -> datetime:

@@ -1,0 +1,126 @@
+"""The planned rows of a gap, at the limits of what the statistics allow."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from custom_components.socomec_countis.gap_statistics import (
+    HOUR,
+    SUM_TOLERANCE,
+    Plan,
+    Row,
+    Statistic,
+    plan_costs,
+    plan_counter,
+)
+from homeassistant.components.recorder.models import (
+    StatisticMeanType,
+    StatisticMetaData,
+)
+from homeassistant.exceptions import HomeAssistantError
+
+HOURS = [1 * HOUR, 2 * HOUR]  # the hours of the gap; the meter came back in hour 3
+PARTS = [0.25, 0.75]
+
+
+@pytest.fixture
+def _custom_integrations() -> None:
+    """Run without Home Assistant."""
+
+
+def statistic(rows: Iterable[tuple[float, float | None, float]]) -> Statistic:
+    """Return a statistic from the hour, the state and the sum of each row."""
+    metadata = StatisticMetaData(
+        mean_type=StatisticMeanType.NONE,
+        has_sum=True,
+        name=None,
+        source="recorder",
+        statistic_id="sensor.energy",
+        unit_class="energy",
+        unit_of_measurement="kWh",
+    )
+    return Statistic(
+        metadata,
+        {hour * HOUR: Row(hour * HOUR, state, total) for hour, state, total in rows},
+    )
+
+
+def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Plan:
+    """Return the plan for a counter, which must exist."""
+    plan = plan_counter(statistic(rows), HOURS, before, PARTS, 4)
+    assert plan is not None
+    return plan
+
+
+def test_energy_rises_from_the_row_before_the_gap_to_the_row_after_it() -> None:
+    plan = planned((0, 100, 10), (3, 104, 14))
+    assert plan.rows == [Row(HOUR, 101, 11), Row(2 * HOUR, 103, 13)]
+    # There is no row of these hours, so a row without energy restores them.
+    assert plan.replaced == [Row(HOUR, 100, 10), Row(2 * HOUR, 100, 10)]
+    assert plan.energies == [
+        (HOUR, 0, 1),
+        (2 * HOUR, 0, 2),
+        (3 * HOUR, 4, 1),
+    ]
+
+
+def test_energy_before_the_gap_stays_in_its_hour() -> None:
+    plan = planned((0, 100, 10), (1, 102, 12), (3, 104, 14), before=102)
+    assert [row.sum for row in plan.rows] == [12, 13]
+
+
+def test_reset_counter_rises_after_its_reset() -> None:
+    plan = planned((0, 100, 10), (1, 102, 12), (3, 2, 14), before=102)
+    # Of the 4 kWh of the total, the last 2 were counted after the reset.
+    assert plan.rows == [Row(HOUR, 102, 12), Row(2 * HOUR, 1, 13)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [(3, 104, 14)],
+        [(0, None, 10), (3, 104, 14)],
+        [(0, 100, 10)],
+        [(0, 100, 10), (3, None, 14)],
+        # Two resets.
+        [(0, 100, 10), (3, 2, 30)],
+    ],
+)
+def test_counter_without_comparable_rows_has_no_plan(
+    rows: list[tuple[float, float | None, float]],
+) -> None:
+    assert plan_counter(statistic(rows), HOURS, 100, PARTS, 4) is None
+
+
+@pytest.mark.parametrize("error", [-1, 1])
+def test_sums_that_are_not_those_of_the_counter_are_refused(error: int) -> None:
+    wrong = error * (SUM_TOLERANCE + 0.001)
+    planned((0, 100, 10), (3, 104, 14 + 0.99 * error * SUM_TOLERANCE))
+    with pytest.raises(HomeAssistantError):
+        planned((0, 100, 10), (3, 104, 14 + wrong))
+
+
+@pytest.mark.parametrize("energy", [-0.021, 4.021])
+def test_sums_within_the_gap_that_do_not_rise_are_refused(energy: float) -> None:
+    with pytest.raises(HomeAssistantError):
+        planned((0, 100, 10), (2, 100, 10 + energy), (3, 104, 14))
+
+
+def test_costs_are_distributed_as_the_energy() -> None:
+    counter = planned((0, 100, 10), (3, 104, 14))
+    costs = plan_costs(statistic([(0, None, 1), (3, None, 3)]), counter)
+    assert costs is not None
+    assert [row.sum for row in costs.rows] == [1.5, 2.5]
+
+
+@pytest.mark.parametrize("rows", [[(3, None, 3)], [(0, None, 1)]])
+def test_costs_without_rows_around_the_gap_have_no_plan(
+    rows: list[tuple[float, float | None, float]],
+) -> None:
+    counter = planned((0, 100, 10), (3, 104, 14))
+    assert plan_costs(statistic(rows), counter) is None
+
+
+def test_costs_of_a_counter_that_did_not_rise_have_no_plan() -> None:
+    counter = planned((0, 100, 10), (3, 100, 10))
+    assert plan_costs(statistic([(0, None, 1), (3, None, 3)]), counter) is None
