@@ -30,6 +30,7 @@ async def downloaded(
     await add_meter()
     (entry,) = hass.config_entries.async_loaded_entries(DOMAIN)
     assert await async_setup_component(hass, "diagnostics", {})
+    await hass.async_block_till_done()
     device = meter_device(hass)
     client = await hass_client()
     url = f"/api/diagnostics/config_entry/{entry.entry_id}/device/{device.id}"

@@ -4,6 +4,7 @@ If Home Assistant was off or a meter was offline for a full hour, the statistics
 the energy of the whole gap in the hour in which the meter came back.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -86,6 +87,10 @@ class MeterGaps:
             self._read_at[block] = max(self._read_at.get(block, 0), each.at.wall)
         self._unconfirmed: dict[str, Gap] = {}
         """The gap before the last reading of a block, with the counters before it."""
+        self._proposing: Gap | None = None
+        """The gap about which the meter is asked, and which does not change then."""
+        self._one_proposal = asyncio.Lock()
+        """Held while gaps are proposed: a gap found then may start the timer again."""
         self._cancel_timer: CALLBACK_TYPE | None = None
 
     async def async_load(self) -> None:
@@ -119,7 +124,7 @@ class MeterGaps:
         """
         if "recorder" not in self.hass.config.components:
             return
-        begin, now = self._read_at.get(block), dt_util.utcnow().timestamp()
+        begin, now = self._read_at.get(block), self.coordinator.meter.now().wall
         before = self._values.get(block, {})
         values = {
             name: value
@@ -142,7 +147,8 @@ class MeterGaps:
     def _add(self, new: Gap) -> None:
         """Add a gap, or add it to one that ends in the hour in which it begins."""
         for gap in self.gaps:
-            if not gap.sources and gap.end // HOUR >= new.begin // HOUR:
+            is_open = not gap.sources and gap is not self._proposing
+            if is_open and gap.end // HOUR >= new.begin // HOUR:
                 gap.add(new)
                 break
         else:
@@ -184,9 +190,12 @@ class MeterGaps:
 
     async def _async_propose(self, now: float) -> None:
         """Ask the meter about the compiled gaps; fill them, or create their issues."""
-        for gap in [each for each in self.gaps if not each.sources]:
-            if self.coordinator.online:
-                await self._async_propose_gap(gap, now)
+        async with self._one_proposal:
+            for gap in [each for each in self.gaps if not each.sources]:
+                if self.coordinator.online:
+                    self._proposing = gap
+                    await self._async_propose_gap(gap, now)
+            self._proposing = None
         self._save()
         self._schedule(RETRY_SECONDS)
 
@@ -251,10 +260,9 @@ class MeterGaps:
         Without statistics of the total, those of a counter of the same energy are used.
         Returns None if none of them rose.
         """
-        names = [total, *(each for each in statistics if total_of(each) == total)]
-        for name in names:
-            if (statistic := statistics.get(name)) is None:
-                continue
+        names = [name for name in statistics if total_of(name) == total]
+        for name in sorted(names, key=total.__ne__):  # the total first
+            statistic = statistics[name]
             base, after = statistic.base(gap.hours), statistic.after(gap.hours)
             if base is None or base.state is None or after is None:
                 continue
@@ -275,7 +283,7 @@ class MeterGaps:
         """Return the statistic of each counter of a gap that has one."""
         found: dict[str, Statistic] = {}
         counters = gap.readings or self.coordinator.meter.counters.values
-        for name in counters:
+        for name in list(counters):
             unique_id = entity_unique_id(self.coordinator.subentry, name)
             entities = er.async_get(self.hass)
             entity_id = entities.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id)

@@ -121,7 +121,7 @@ def test_adapter_that_echoes_is_reported(
     command: str, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # s; long enough for the echo on a busy computer.
-    monkeypatch.setitem(RESPONSE_TIMEOUTS, "port", 1.0)
+    monkeypatch.setitem(RESPONSE_TIMEOUTS, "port", 3.0)
     line.echoes = True
     place = ("--port", line.port, "--unit-id", "1", *ONE_SETTING)
     code, output, errors = countis(command, *place)

@@ -5,6 +5,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 import json
+import os
 from pathlib import Path
 import signal
 import subprocess
@@ -53,6 +54,16 @@ async def client_of(
     )
     yield client
     await client.close()
+    # The client releases the port some time after `close` has returned.
+    async with asyncio.timeout(10):
+        while is_open(port):
+            await asyncio.sleep(0.01)
+
+
+def is_open(port: str) -> bool:
+    """Return whether this process has a file open."""
+    files = Path("/proc/self/fd").iterdir()
+    return port in [os.path.realpath(each) for each in files]
 
 
 async def double(client: ModbusConnection, unit_id: int, address: int) -> int:
