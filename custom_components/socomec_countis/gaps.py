@@ -200,12 +200,10 @@ class MeterGaps:
         self._schedule(RETRY_SECONDS)
 
     async def _async_propose_gap(self, gap: Gap, now: float) -> None:
-        compiled_at = gap.hours[-1] + 2 * HOUR
-        if now < compiled_at:
-            return
         statistics = await self._async_statistics(gap)
         if not any(each.after(gap.hours) for each in statistics.values()):
-            if now > compiled_at + GIVEN_UP_AFTER:
+            # The hour in which the meter came back is not compiled.
+            if now > gap.hours[-1] + 2 * HOUR + GIVEN_UP_AFTER:
                 self.gaps.remove(gap)
             return
         # One meter at a time is asked, so that all meters of the bus are still polled.
