@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import datetime, timedelta
-import time
 from typing import Any
 from unittest.mock import patch
 
@@ -70,12 +69,6 @@ def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
     """Set up the recorder before Home Assistant."""
-
-
-@pytest.fixture(autouse=True)
-def _virtual_time_of_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let also the states of entities have the virtual time."""
-    monkeypatch.setattr("homeassistant.helpers.entity.timer", lambda: time.time())  # noqa: PLW0108
 
 
 @pytest.fixture(autouse=True)
