@@ -14,6 +14,9 @@ from tools.paths import DOMAIN
 VALUES_TIMEOUT = 30  # s; longer than the few meters of a tool need to show all values
 POLL_SECONDS = 0.2
 NO_VALUE = ("unknown", "unavailable")
+# The beginnings of the keys of entities without a value: before the first wiring check,
+# and before the first reset of the partial counters.
+UNKNOWN_AT_FIRST = ("wiring", "partial_tariff_")
 
 
 @dataclass(frozen=True)
@@ -166,12 +169,13 @@ class HomeAssistant:
 def without_value(entities: list[Entity], states: dict[str, str]) -> list[str]:
     """Return the entity IDs without a value.
 
-    A button has none before it is pressed, and *Wiring* has none before a check.
+    A button has none before it is pressed, and entities of `UNKNOWN_AT_FIRST` may have
+    none.
     """
     return [
         entity.entity_id
         for entity in entities
         if states.get(entity.entity_id, "unknown") in NO_VALUE
         and not entity.entity_id.startswith("button.")
-        and entity.key != "wiring"
+        and not entity.key.startswith(UNKNOWN_AT_FIRST)
     ]
