@@ -192,10 +192,13 @@ class MeterGaps:
         """Ask the meter about the compiled gaps; fill them, or create their issues."""
         async with self._one_proposal:
             for gap in [each for each in self.gaps if not each.sources]:
-                if self.coordinator.online:
-                    self._proposing = gap
+                if not self.coordinator.online:
+                    continue
+                self._proposing = gap
+                try:
                     await self._async_propose_gap(gap, now)
-            self._proposing = None
+                finally:
+                    self._proposing = None
         self._save()
         self._schedule(RETRY_SECONDS)
 
