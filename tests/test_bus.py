@@ -633,6 +633,47 @@ async def test_echo_is_reported_if_no_meter_has_responded(
     assert await unit.read_holding_registers(7, 2) == [7, 7]
 
 
+async def test_echo_is_found_although_the_port_is_busy(
+    bus: Bus, client: Client, unit: ModbusUnit
+) -> None:
+    def fail() -> None:
+        if next(attempts) == "busy":
+            msg = "busy"
+            raise ModbusConnectionError(msg)
+
+    bus.responded = False
+    client.loopback = 0
+    client.on_connect = fail
+    # The second read opens the port at once, and the loopback test after a retry.
+    attempts = iter(("free", "busy", "free"))
+    client.outcomes += [None, None]
+    with pytest.raises(EchoError):
+        await unit.read_holding_registers(7, 2)
+
+
+async def test_loopback_test_that_was_not_sent_is_sent_later(
+    bus: Bus, client: Client, unit: ModbusUnit
+) -> None:
+    def fail() -> None:
+        if client.outcomes or is_free:
+            return
+        msg = "busy"
+        raise ModbusConnectionError(msg)
+
+    bus.responded = False
+    client.loopback = 0
+    client.on_connect = fail
+    is_free = False
+    client.outcomes += [None, None]
+    with pytest.raises(ModbusTimeoutError):
+        await unit.read_holding_registers(7, 2)
+    assert "loopback" not in client.log
+    is_free = True
+    client.outcomes.append(None)
+    with pytest.raises(EchoError):
+        await unit.read_holding_registers(7, 2)
+
+
 @pytest.mark.parametrize("loopback", [None, 1])
 async def test_loopback_test_without_an_echo_is_sent_once(
     bus: Bus, client: Client, unit: ModbusUnit, loopback: int | None

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from modbus_connection import (
+    ModbusConnectionError,
     ModbusError,
     ModbusExceptionError,
     ModbusProtocolError,
@@ -166,15 +166,19 @@ class BusUnit:
         if bus.responded or bus.framing == "tcp":
             return
         if bus.echoes is None:
-            bus.echoes = False
-            with suppress(ModbusError):
+            try:
                 word = await bus.async_request(
                     self._unit_id,
                     self._client,
                     lambda: self._client.diagnostics(0, LOOPBACK),
                     WRITE_CHARACTERS,
+                    reopen_seconds=REOPEN_SECONDS,
                 )
                 bus.echoes = word == LOOPBACK
+            except ModbusConnectionError:
+                return  # the test was not sent, so the next failure repeats it
+            except ModbusError:
+                bus.echoes = False
         if bus.echoes:
             msg = "the adapter returns every request; switch off its echo"
             raise EchoError(msg) from None
