@@ -135,7 +135,7 @@ class Monitor:
                 on_reading=partial(self._on_reading, watched),
                 on_error=partial(self._on_error, watched),
             )
-            polled.want(meter.profile.quantities)
+            polled.select_quantities(meter.profile.quantities)
             self._poller.add(polled)
         self._untried.discard(watched.unit_id)
 

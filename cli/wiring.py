@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from socomec_countis import Meter, Unmet, Values, Wiring, check_wiring
+from socomec_countis import Meter, UnmetCondition, Values, Wiring, check_wiring
 
 from .exit_codes import Exit
 from .meters import async_for_each, heading, identity_of
@@ -88,7 +88,7 @@ def _show(entered: Entered, meter: Meter, wiring: Wiring) -> None:
         output.show(PRODUCTION, QUALIFIED)
 
 
-def _unmet(unmet: Unmet) -> str:
+def _unmet(unmet: UnmetCondition) -> str:
     needed, unit, decimals = CONDITIONS[unmet.condition]
     phase = unmet.phase.upper() or "All phases"
     value = "not available" if unmet.value is None else number(unmet.value, decimals)

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
 from custom_components.socomec_countis.coordinator import CountisCoordinator
-from custom_components.socomec_countis.countis import BLOCK_OF, COUNTERS
+from custom_components.socomec_countis.countis import BLOCK_OF, COUNTER_BLOCKS
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.config_entries import (
     SOURCE_USER,
@@ -219,7 +219,7 @@ async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
             read = Counter(each.block for each in readings if each.requested_at >= now)
             failed = {call.args[1] for call in fail.call_args_list}
             return None in failed or all(
-                read[block] > (block in COUNTERS) for block in blocks - failed
+                read[block] > (block in COUNTER_BLOCKS) for block in blocks - failed
             )
 
         await until(is_polled)

@@ -18,7 +18,7 @@ from pymodbus.constants import ExcCodes
 from custom_components.socomec_countis.countis.bus import Bus
 from custom_components.socomec_countis.countis.meter import Meter
 from custom_components.socomec_countis.countis.profile import (
-    COUNTERS,
+    COUNTER_BLOCKS,
     Profile,
     async_take_profile,
 )
@@ -257,7 +257,7 @@ async def async_meter(
 async def async_polled_meter(line: MemoryBus) -> Meter:
     """Return a meter of the library after its power and counters are read."""
     meter = await async_meter(line)
-    for name in ("power", *COUNTERS):
+    for name in ("power", *COUNTER_BLOCKS):
         if meter.block(name) is not None:
             await meter.async_read(name)
     line.requests.clear()

@@ -23,7 +23,7 @@ from custom_components.socomec_countis.countis.line_settings import (
     SCAN_SETTINGS,
     LineSettings,
 )
-from custom_components.socomec_countis.countis.probe import UNIT_IDS, plan
+from custom_components.socomec_countis.countis.probe import UNIT_IDS, planned_probes
 from custom_components.socomec_countis.countis.scan import OpenBus
 from simulator import Meter
 
@@ -48,7 +48,9 @@ def worst_case_seconds(
 ) -> float:
     """Return the longest duration in s of a scan that finds no device."""
     seconds = ECHO_CHECK_SECONDS
-    for _, group in groupby(plan(settings, unit_ids), key=attrgetter("settings")):
+    for _, group in groupby(
+        planned_probes(settings, unit_ids), key=attrgetter("settings")
+    ):
         probes = list(group)
         recoveries = len(probes) // PROBES_UNTIL_RECOVERY
         seconds += (1 + recoveries) * OPEN_SECONDS

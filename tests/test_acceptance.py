@@ -59,7 +59,7 @@ async def test_rejected_reading_of_another_meter_is_reported_at_once(
     meter.counters.consumed = 9_000_000
     with pytest.raises(AnotherMeterError):
         await known.async_read("energies")
-    assert known.counters.values[TOTAL] == 1234.56
+    assert known.counter_check.values[TOTAL] == 1234.56
 
 
 async def test_larger_transformer_raises_the_limits_at_once(
@@ -68,13 +68,13 @@ async def test_larger_transformer_raises_the_limits_at_once(
     meter.model = "Countis E43"
     meter.settings[57346] = 100
     known = await async_polled_meter(line)
-    assert known.counters.limits.amperes == 120
+    assert known.counter_check.limits.amperes == 120
     meter.settings[57346] = 4000
     await asyncio.sleep(10)
     meter.counters.consumed += 5_000
     await async_rejected(known, 10)
     assert known.contradicts_profile
-    assert known.counters.limits.amperes == 4800
+    assert known.counter_check.limits.amperes == 4800
     await known.async_read("energies")
     assert (await known.async_read("energies")).values[TOTAL] == 1239.56
 
@@ -88,7 +88,7 @@ async def test_smaller_transformer_does_not_lower_the_limits_at_once(
     meter.settings[57346] = 100
     await known.async_read("transformer")
     assert known.contradicts_profile
-    assert known.counters.limits.amperes == 480
+    assert known.counter_check.limits.amperes == 480
 
 
 async def test_rollover_that_the_meter_reports_is_accepted(
@@ -98,9 +98,9 @@ async def test_rollover_that_the_meter_reports_is_accepted(
     await known.async_read("overflows")
     for _ in range(2):
         await known.async_read("energies")
-    last = known.counters.accepted[TOTAL]
+    last = known.counter_check.accepted[TOTAL]
     years_ago = Moment(last.at.wall - 6e8, last.at.monotonic - 6e8)
-    known.counters.accepted[TOTAL] = replace(last, at=years_ago)
+    known.counter_check.accepted[TOTAL] = replace(last, at=years_ago)
     await asyncio.sleep(10)
     meter.counters.consumed = 10_000_000_500
     await async_rejected(known, 10)
@@ -128,7 +128,7 @@ async def test_zeros_at_the_first_reading_are_rejected(
     known = await async_meter(line)
     meter.override = dict.fromkeys(range(50946, 50954), 0)
     await async_rejected(known, 300)
-    assert known.counters.values == {}
+    assert known.counter_check.values == {}
     meter.override = {}
     await async_rejected(known, 10)
     assert (await known.async_read("energies")).values[TOTAL] == 1234.56
@@ -192,7 +192,7 @@ async def test_tariff_counters_that_are_not_the_total_are_retried(
     await known.async_read("tariffs")
     assert line.reads == [10, 10]
     # After a reset, another sum is accepted.
-    known.counters.expect_reset({"tariff_1_energy"})
+    known.counter_check.expect_reset({"tariff_1_energy"})
     meter.counters.tariffs[0] = 0
     with pytest.raises(ImplausibleError):
         await known.async_read("tariffs")
@@ -209,7 +209,7 @@ async def test_relation_is_not_checked_without_an_accepted_total(
     known.relations = Relations({TARIFFS, POWER})
     line.faults.append(NO_FAULT)
     await known.async_read("tariffs")
-    assert known.counters.values["tariff_1_energy"] > 0
+    assert known.counter_check.values["tariff_1_energy"] > 0
 
 
 async def test_power_that_is_not_available_does_not_limit_a_rise(
@@ -221,7 +221,7 @@ async def test_power_that_is_not_available_does_not_limit_a_rise(
         await known.async_read("power")
         meter.counters.consumed += rise
         await known.async_read("energies")
-    assert known.counters.values[TOTAL] == pytest.approx(1234.66, abs=0.01)
+    assert known.counter_check.values[TOTAL] == pytest.approx(1234.66, abs=0.01)
 
 
 async def test_single_reading_of_a_transformer_does_not_raise_the_limits(
@@ -233,7 +233,7 @@ async def test_single_reading_of_a_transformer_does_not_raise_the_limits(
     line.faults.append(Fault(lambda words: [words[0], words[1] | 0x1000]))
     for _ in range(2):
         await known.async_read("transformer")
-    assert known.counters.limits.amperes == 120
+    assert known.counter_check.limits.amperes == 120
 
 
 async def test_held_counter_causes_no_further_requests(
@@ -257,7 +257,7 @@ async def test_held_counter_causes_no_further_requests(
     meter.override = {}
     for _ in range(2):
         reading = await known.async_read("energies")
-    assert known.counters.rejected == {}
+    assert known.counter_check.rejected == {}
     assert reading.values[TOTAL] == pytest.approx(1234.56, abs=0.05)
     assert reading.values["energy_produced"] == 7.91
 
@@ -279,7 +279,7 @@ async def test_counters_that_a_command_accepts_meanwhile_are_not_rejected(
     with pytest.raises(ImplausibleError):
         await known.async_read("energies")
     await other
-    assert known.counters.rejected == {}
+    assert known.counter_check.rejected == {}
 
 
 async def test_only_supported_evidence_is_read(

@@ -21,7 +21,7 @@ import pytest
 
 from custom_components.socomec_countis.countis.bus import (
     INITIAL_DELAY,
-    LONGEST_WAIT,
+    LONGEST_BACKGROUND_WAIT,
     LOSSY_IDLE_SECONDS,
     PROBES_UNTIL_RECOVERY,
     REOPEN_DELAY,
@@ -33,7 +33,7 @@ from custom_components.socomec_countis.countis.unit import (
     LATE_SECONDS,
     PATIENT_RESPONSE_TIMEOUT,
     REOPEN_SECONDS,
-    REPEATS_TIMEOUTS,
+    RETRY_TIMEOUTS_AT_ONCE,
 )
 
 UNIT_ID = 5
@@ -454,7 +454,7 @@ async def test_timeout_that_the_task_retries_later_is_raised_at_once(
     client: Client, unit: ModbusUnit
 ) -> None:
     client.outcomes += [None, ModbusProtocolError("CRC")]
-    with REPEATS_TIMEOUTS.set(False):
+    with RETRY_TIMEOUTS_AT_ONCE.set(False):
         with pytest.raises(ModbusTimeoutError):
             await unit.read_holding_registers(7, 2)
         assert client.log.count((7, 2)) == 1
@@ -540,7 +540,7 @@ async def test_wait_for_a_pause_ends_when_the_bus_is_free_or_after_1_s(
     async with bus.hold():
         began = seconds()
         await bus.async_wait_for_pause()
-    assert seconds() - began == pytest.approx(LONGEST_WAIT)
+    assert seconds() - began == pytest.approx(LONGEST_BACKGROUND_WAIT)
 
 
 # -- bus lock -----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from modbus_connection import (
 import pytest
 
 from custom_components.socomec_countis.countis.bus import Bus, wire_seconds
-from custom_components.socomec_countis.countis.unit import REPEATS_TIMEOUTS
+from custom_components.socomec_countis.countis.unit import RETRY_TIMEOUTS_AT_ONCE
 from simulator import Meter as SimulatedMeter
 
 from .memory_bus import DAMAGED, LOST, MemoryBus, exception
@@ -222,10 +222,10 @@ async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
     unit = line.unit()
     await unit.read_holding_registers(50004, 1)
     line.faults.append(LOST)
-    token = REPEATS_TIMEOUTS.set(False)
+    token = RETRY_TIMEOUTS_AT_ONCE.set(False)
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(50000, 5)
-    REPEATS_TIMEOUTS.reset(token)
+    RETRY_TIMEOUTS_AT_ONCE.reset(token)
     return unit, now()
 
 
@@ -328,10 +328,10 @@ async def test_port_is_opened_once_for_a_write() -> None:
     for name in ("on_connection_lost", "require_connect_delay", "require_timeout"):
         setattr(port, name, None)
     unit = bus.unit(1, cast(ModbusUnit, port))
-    token = REPEATS_TIMEOUTS.set(False)
+    token = RETRY_TIMEOUTS_AT_ONCE.set(False)
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(50004, 1)
-    REPEATS_TIMEOUTS.reset(token)
+    RETRY_TIMEOUTS_AT_ONCE.reset(token)
     with pytest.raises(ModbusConnectionError):
         await unit.write_register(40481, 1)
     assert len(port.attempts) == 1
@@ -532,14 +532,14 @@ async def test_refusal_is_a_response_of_a_meter(line: MemoryBus) -> None:
 async def test_late_response_is_forgotten_after_3_seconds(line: MemoryBus) -> None:
     unit = line.unit()
     await unit.read_holding_registers(50004, 1)
-    token = REPEATS_TIMEOUTS.set(False)
+    token = RETRY_TIMEOUTS_AT_ONCE.set(False)
     for address, count in ((50000, 5), (50000, 7)):
         await asyncio.sleep(10)
         await unit.read_holding_registers(50004, 1)
         line.faults.append(LOST)
         with pytest.raises(ModbusTimeoutError):
             await unit.read_holding_registers(address, count)
-    REPEATS_TIMEOUTS.reset(token)
+    RETRY_TIMEOUTS_AT_ONCE.reset(token)
     ended = now()
     await unit.read_holding_registers(50006, 5)
     assert line.requests[-1].at == close(ended)

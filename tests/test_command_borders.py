@@ -206,7 +206,7 @@ async def test_counter_that_was_reset_may_have_kept_one_step(
     )
     if is_reset:
         await async_reset_partial_counters(known, ignore)
-        assert known.counters.values[PARTIAL_CONSUMED] == 0.01
+        assert known.counter_check.values[PARTIAL_CONSUMED] == 0.01
     else:
         with pytest.raises(CommandError):
             await async_reset_partial_counters(known, ignore)

@@ -168,7 +168,7 @@ async def test_implausible_counters_are_not_reset(
         with pytest.raises(ImplausibleError):
             await async_reset_partial_counters(known, published)
     assert line.writes == []
-    assert known.counters.values["partial_energy_consumed"] == 45.67
+    assert known.counter_check.values["partial_energy_consumed"] == 45.67
 
 
 async def test_partial_counters_are_reset_beside_implausible_tariffs(
@@ -290,7 +290,7 @@ async def test_zeros_long_after_an_ignored_reset_are_rejected(
     for _ in range(3):
         with pytest.raises(ImplausibleError):
             await known.async_read("tariffs")
-    assert known.counters.values["tariff_1_energy"] == 1000
+    assert known.counter_check.values["tariff_1_energy"] == 1000
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ async def test_reset_in_which_one_counter_does_not_fall_raises_an_error(
         await async_reset_partial_counters(known, published)
     assert line.reads[-3:] == [18] * 3
     assert published[PARTIAL] == [45.67, 1.23, 0.89]
-    assert [known.counters.values[name] for name in PARTIAL] == [45.67, 1.23, 0.89]
+    assert [known.counter_check.values[name] for name in PARTIAL] == [45.67, 1.23, 0.89]
 
 
 async def test_reset_is_confirmed_when_all_of_its_counters_fell(
@@ -429,7 +429,7 @@ async def test_reset_is_confirmed_when_all_of_its_counters_fell(
     assert line.reads[-3:] == [18] * 3
     assert len(published.readings) == 5
     assert published[PARTIAL] == [0, 0, 0]
-    assert [known.counters.values[name] for name in PARTIAL] == [0, 0, 0]
+    assert [known.counter_check.values[name] for name in PARTIAL] == [0, 0, 0]
     assert published.values["energy_consumed"] == 1234.56
 
 

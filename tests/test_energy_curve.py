@@ -43,13 +43,13 @@ def test_curve_has_the_source_times_and_parts_of_its_points(curve: EnergyCurve) 
 def test_part_of_the_energy_rises_evenly_between_two_points(
     curve: EnergyCurve, time: float, expected: float
 ) -> None:
-    assert curve.part(time) == pytest.approx(expected, abs=1e-12)
+    assert curve.fraction(time) == pytest.approx(expected, abs=1e-12)
 
 
 def test_last_of_two_points_at_the_same_time_applies() -> None:
     points = [(0, 0), (10, 1), (10, 3), (20, 4)]
     curve = EnergyCurve.of_energies(Source.LOAD_CURVE, points)
-    assert [curve.part(time) for time in (9, 10, 11)] == pytest.approx(
+    assert [curve.fraction(time) for time in (9, 10, 11)] == pytest.approx(
         [0.225, 0.75, 0.775]
     )
 

@@ -75,7 +75,7 @@ async def test_level_that_the_user_confirmed_needs_no_other_resolution(
     known = await async_polled_meter(line)
     meter.override = HIGH
     await async_rejected(known, 12)
-    known.counters.confirm("energies")
+    known.counter_check.confirm("energies")
     line.requests.clear()
     reading = await known.async_read("energies")
     assert reading.values[TOTAL] == 1310.72

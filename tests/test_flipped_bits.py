@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from custom_components.socomec_countis.countis import (
-    COUNTERS,
+    COUNTER_BLOCKS,
     Meter,
     Polled,
     Poller,
@@ -31,7 +31,7 @@ from .memory_bus import (
 SEEDS = range(3)
 SECONDS = 3600
 FLIPPED_PART = 0.05  # of the responses
-BLOCKS = ("measurements", *COUNTERS)
+BLOCKS = ("measurements", *COUNTER_BLOCKS)
 
 POWER_TOLERANCE = 40  # W between the accepted and the true power
 POWERS = {"power", "power_l1", "power_l2", "power_l3"}
@@ -151,7 +151,7 @@ async def async_poll_for_an_hour(seed: int) -> FlippedBits:
     flipped = FlippedBits(meter, Random(seed))  # noqa: S311
     line.fault = flipped.fault
     polled = Polled(meter, flipped.take, lambda *_: None)
-    polled.want(profile.quantities - MEASURED_DETAILS)
+    polled.select_quantities(profile.quantities - MEASURED_DETAILS)
     poller = Poller(line.bus)
     poller.add(polled)
     task = asyncio.create_task(poller.run())
@@ -165,7 +165,7 @@ async def async_poll_for_an_hour(seed: int) -> FlippedBits:
 async def test_flipped_bits_change_only_values_without_a_relation(seed: int) -> None:
     flipped = await async_poll_for_an_hour(seed)
     assert flipped.count > SECONDS * FLIPPED_PART
-    for block in COUNTERS:
+    for block in COUNTER_BLOCKS:
         accepted = flipped.accepted[block]
         assert len(accepted) > 0.8 * SECONDS
         for each in accepted:

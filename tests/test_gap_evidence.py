@@ -98,7 +98,7 @@ async def test_counter_chooses_the_meaning_of_the_load_curve(
             assert use.energy == pytest.approx(use.counted)
             energy_curve = evidence.curve(CONSUMED, gap, zone)
             assert energy_curve.source is Source.LOAD_CURVE
-            assert energy_curve.part(middle) == pytest.approx(part)
+            assert energy_curve.fraction(middle) == pytest.approx(part)
 
 
 @pytest.mark.parametrize("follows", [True, False])
@@ -120,7 +120,7 @@ async def test_gap_over_a_change_of_the_zone_has_the_energy_of_each_hour(
         for hour in range(1, 12):
             end = load.start + hour * HOUR
             part = load.load.energy(gap.begin, end) / gap.energy
-            assert energy_curve.part(end) == pytest.approx(part)
+            assert energy_curve.fraction(end) == pytest.approx(part)
 
 
 async def test_time_without_power_has_no_energy() -> None:
@@ -132,7 +132,9 @@ async def test_time_without_power_has_no_energy() -> None:
     gap = CounterGap(begin, end, 0, load.consumed, 1)
     async for curve in load.read_each():
         energy_curve = evidence_of(load, curve).curve(CONSUMED, gap, UTC_ZONE)
-        cut, restored = (energy_curve.part(begin + hours * HOUR) for hours in (1, 2))
+        cut, restored = (
+            energy_curve.fraction(begin + hours * HOUR) for hours in (1, 2)
+        )
         assert 0 < cut == restored < 1
 
 
@@ -234,7 +236,7 @@ def test_load_curve_has_the_energy_within_the_gap() -> None:
     assert use.counted == 2
     curve = evidence(curve_of(powers)).curve(CONSUMED, GAP, UTC_ZONE)
     times = [GAP.begin + minutes * 60 for minutes in (0, 15, 30, 45, 60, 105, 120)]
-    assert [curve.part(time) for time in times] == pytest.approx(
+    assert [curve.fraction(time) for time in times] == pytest.approx(
         [0, 0.125, 0.125, 0.5, 0.5, 0.65, 1]
     )
 
@@ -345,8 +347,8 @@ def points(
 ) -> tuple[Source, list[tuple[float, float]]]:
     """Return the source of a curve, and its points in kWh within a gap."""
     assert (curve.times[0], curve.times[-1]) == (gap.begin, gap.end)
-    assert (curve.parts[0], curve.parts[-1]) == (0, 1)
-    values = [round(gap.before + part * gap.energy, 6) for part in curve.parts]
+    assert (curve.fractions[0], curve.fractions[-1]) == (0, 1)
+    values = [round(gap.before + part * gap.energy, 6) for part in curve.fractions]
     return curve.source, list(zip(curve.times, values, strict=True))[1:-1]
 
 

@@ -449,7 +449,7 @@ async def test_deleted_statistics_are_not_restored(outage: Outage) -> None:
 async def test_dialog_for_counters_without_statistics_ends(outage: Outage) -> None:
     await propose(outage)
     entities = er.async_get(outage.hass)
-    for key in coordinator_of(outage.entry).meter.counters.values:
+    for key in coordinator_of(outage.entry).meter.counter_check.values:
         entities.async_remove(entity_id(outage.hass, key))
     result = await outage.open_fix()
     assert result["type"] is FlowResultType.ABORT

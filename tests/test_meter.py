@@ -370,7 +370,7 @@ async def test_total_that_fell_is_rejected_until_it_is_plausible(
         with pytest.raises(ImplausibleError, match="energy_consumed"):
             await known.async_read("energies")
         assert line.reads == reads
-        assert known.counters.values["energy_consumed"] == 1234.56
+        assert known.counter_check.values["energy_consumed"] == 1234.56
         assert (await known.async_read("power")).values["power"] == 1300
     meter.override = {}
     reading = await known.async_read("energies")
@@ -402,8 +402,8 @@ async def test_stored_counters_are_the_last_accepted_ones(
 ) -> None:
     known = await async_meter(line)
     await known.async_read("energies")
-    restored = await async_meter(line, accepted=known.counters.as_dict())
-    assert restored.counters.values == known.counters.values
+    restored = await async_meter(line, accepted=known.counter_check.as_dict())
+    assert restored.counter_check.values == known.counter_check.values
     meter.override = {50946: 0, 50947: 0}
     with pytest.raises(ImplausibleError):
         await restored.async_read("energies")

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 import pytest
 
 from custom_components.socomec_countis.countis import (
-    PARTIAL_TOTAL,
+    PARTIAL_CONSUMED,
     TARIFF_COUNTERS,
-    KeptCounters,
+    CalculatedCounters,
     PartialReset,
 )
 from custom_components.socomec_countis.countis.plausibility import (
@@ -46,14 +46,16 @@ class Display:
             tariffs=[1_000_000.0, 234_560.0, 0.0, 0.0],
         )
         self.check = CounterCheck()
-        self.kept = KeptCounters()
+        self.calculated = CalculatedCounters()
         self.reasons: list[str] = []
         self.shown: dict[str, float] = {}
         """The partial counters that the display shows after the first reset, in kWh."""
 
     def read(self, block: str) -> None:
         """Read one of the two blocks."""
-        readings: Mapping[str, float] = {PARTIAL_TOTAL: self.counters.partial_consumed}
+        readings: Mapping[str, float] = {
+            PARTIAL_CONSUMED: self.counters.partial_consumed
+        }
         if block == "tariffs":
             readings = dict(zip(TARIFFS, self.counters.tariffs, strict=True))
         reading = CounterReading(
@@ -64,7 +66,7 @@ class Display:
             },
             self.step,
             Moment(self.clock.seconds, self.clock.seconds),
-            {PARTIAL_TOTAL},
+            {PARTIAL_CONSUMED},
         )
         if not self.check.check(reading) and self.check.has_lasted(reading):
             self.check.accept_level(block)
@@ -73,9 +75,9 @@ class Display:
     def take(self) -> None:
         """Pass the accepted values on, as after each reading."""
         accepted = self.check.accepted
-        if accepted.keys() >= {PARTIAL_TOTAL, *TARIFFS}:
+        if accepted.keys() >= {PARTIAL_CONSUMED, *TARIFFS}:
             tariffs = {name: accepted[name] for name in TARIFFS}
-            reason = self.kept.take(accepted[PARTIAL_TOTAL], tariffs)
+            reason = self.calculated.take(accepted[PARTIAL_CONSUMED], tariffs)
             if reason is not None:
                 self.reasons.append(reason)
 
@@ -103,17 +105,17 @@ class Display:
         """Restart the client with the counters and the reset that it has stored."""
         counters = json.loads(json.dumps(self.check.as_dict()))
         self.check = CounterCheck().restore(counters)
-        reset = self.kept.reset
+        reset = self.calculated.reset
         if reset is not None:
             reset = PartialReset.from_dict(json.loads(json.dumps(reset.as_dict())))
-        self.kept = KeptCounters(reset)
+        self.calculated = CalculatedCounters(reset)
         self.take()
 
     @property
     def values(self) -> dict[str, float | None]:
         """Return the calculated counters in kWh by tariff counter."""
         accepted = self.check.values
-        return self.kept.values({name: accepted[name] for name in TARIFFS})
+        return self.calculated.values({name: accepted[name] for name in TARIFFS})
 
     def kept_values(self) -> list[float | None]:
         """Return the calculated counters in kWh, those of tariff 1 first."""
@@ -325,9 +327,9 @@ def test_other_tariffs_make_counters_unknown(display: Display) -> None:
     display.poll()
     accepted = display.check.accepted
     two = {name: accepted[name] for name in TARIFFS[:2]}
-    assert display.kept.take(accepted[PARTIAL_TOTAL], two) is None
-    assert display.kept.values(dict.fromkeys(two, 1)) == dict.fromkeys(two)
-    assert KeptCounters(PartialReset({"tariff_1_energy": 1}, 0)).values(
+    assert display.calculated.take(accepted[PARTIAL_CONSUMED], two) is None
+    assert display.calculated.values(dict.fromkeys(two, 1)) == dict.fromkeys(two)
+    assert CalculatedCounters(PartialReset({"tariff_1_energy": 1}, 0)).values(
         dict.fromkeys(two, 2)
     ) == dict.fromkeys(two)
 
@@ -351,7 +353,7 @@ def value(kwh: float, at: float) -> CounterValue:
 
 
 def test_resets_before_the_second_reading_are_noticed() -> None:
-    kept = KeptCounters()
+    calculated = CalculatedCounters()
     for total, total_at, tariff, tariff_at in (
         (45, 1, 1000, 2),  # the tariff counter is newer than the total
         (45, 1, 0, 3),  # the tariff counter is reset
@@ -360,18 +362,18 @@ def test_resets_before_the_second_reading_are_noticed() -> None:
         (0, 6, 0, 5),
     ):
         counters = {"tariff_1_energy": value(tariff, tariff_at)}
-        assert kept.take(value(total, total_at), counters) is None
-    assert kept.values({"tariff_1_energy": 5}) == {"tariff_1_energy": 5}
+        assert calculated.take(value(total, total_at), counters) is None
+    assert calculated.values({"tariff_1_energy": 5}) == {"tariff_1_energy": 5}
 
 
 def take_all(*moments: tuple[float, float, float, float]) -> list[float | None]:
     """Take totals and tariff counters, each with its time; return the counters."""
-    kept = KeptCounters()
+    calculated = CalculatedCounters()
     shown: list[float | None] = []
     for total, total_at, tariff, tariff_at in moments:
         counters = {"tariff_1_energy": value(tariff, tariff_at)}
-        kept.take(value(total, total_at), counters)
-        shown += kept.values({"tariff_1_energy": tariff}).values()
+        calculated.take(value(total, total_at), counters)
+        shown += calculated.values({"tariff_1_energy": tariff}).values()
     return shown
 
 
@@ -428,7 +430,7 @@ def test_known_counters_are_those_of_the_display(
             display.count(kilowatts, seconds, tariff)
         # A partial total that fell by 10 Wh keeps its value until it rises again.
         display.poll(7.2, 12, tariff)
-        reset = display.kept.reset
+        reset = display.calculated.reset
         if reset is not None:
             for name, value in display.values.items():
                 assert value is not None

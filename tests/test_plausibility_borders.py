@@ -261,16 +261,16 @@ def test_power_is_unknown_after_a_pause_of_more_than_5_seconds(
 
 def test_rejected_level_began_with_its_first_reading(watch: Watch) -> None:
     check = watch.counters
-    assert check.began("block") is None
+    assert check.rejected_since("block") is None
     assert watch.rejected(energy_consumed=900.0)
-    assert check.began("block") is None
+    assert check.rejected_since("block") is None
     first = watch.now()
     assert not check.has_lasted(watch.reading(energy_consumed=900.0))
     for _ in range(3):
         assert not watch.correct(10, energy_consumed=900.0)
-        assert check.began("block") == first
+        assert check.rejected_since("block") == first
     assert not watch.rejected(energy_consumed=500.0)
-    assert check.began("block") is None
+    assert check.rejected_since("block") is None
 
 
 def test_expected_resets_of_two_commands_are_accepted() -> None:

@@ -85,11 +85,11 @@ def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
     meter = file["data"]["meter"]
     # The clock of the played meter advances, but the clock of the test does not. The
     # library alone keeps no counters.
-    kept = Profile.from_dict(meter["profile"]).kept_counters
+    calculated = Profile.from_dict(meter["profile"]).calculated_counters
     values = {
         name: value
         for name, value in meter["values"].items()
-        if name not in {"clock_offset", *kept}
+        if name not in {"clock_offset", *calculated}
     }
     registers = meter["registers"].items()
     return values, {int(at): word for at, word in registers if word != REDACTED}

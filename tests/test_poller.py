@@ -115,7 +115,7 @@ class PolledBus:
 
     def want(self, unit_id: int, quantities: Collection[str]) -> None:
         """Poll the blocks that contain these quantities of a meter."""
-        self.polled[unit_id].want(quantities)
+        self.polled[unit_id].select_quantities(quantities)
         self.poller.replan()
 
     def times(self, unit_id: int, *blocks: str, since: float = 0) -> list[float]:

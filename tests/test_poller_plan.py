@@ -19,7 +19,7 @@ from custom_components.socomec_countis.countis.poller import (
     Polled,
     Poller,
 )
-from custom_components.socomec_countis.countis.unit import REPEATS_TIMEOUTS
+from custom_components.socomec_countis.countis.unit import RETRY_TIMEOUTS_AT_ONCE
 
 EVERY_BLOCK = frozenset(INTERVALS)
 
@@ -305,20 +305,20 @@ def test_blocks_are_those_of_the_quantities_and_their_evidence(
     quantities: Collection[str], blocks: Collection[str]
 ) -> None:
     polled = planned()
-    polled.want(quantities)
+    polled.select_quantities(quantities)
     assert polled.blocks == blocks
 
 
 def test_block_that_the_meter_does_not_support_is_not_read() -> None:
     polled = planned(PlannedMeter(supported={"energies"}))
-    polled.want(["tariff", "energy_consumed", "power"])
+    polled.select_quantities(["tariff", "energy_consumed", "power"])
     assert polled.blocks == ["identity", "energies"]
 
 
 def test_block_that_was_not_wanted_counts_as_never_read() -> None:
     polled = planned(blocks=["energies", "clock"])
     polled.due_at = {"energies": 100, "clock": 200, "tariffs": 300}
-    polled.want(["energy_consumed", "tariff", "clock_offset"])
+    polled.select_quantities(["energy_consumed", "tariff", "clock_offset"])
     assert polled.due_at == {"energies": 100, "clock": 200}
 
 
@@ -328,7 +328,7 @@ def test_measurements_are_read_at_once_when_details_are_wanted() -> None:
 
     def due_after(quantities: Collection[str]) -> object:
         polled.due_at = {"measurements": 100, "power": 100}
-        polled.want(quantities)
+        polled.select_quantities(quantities)
         return polled.due_at.get("measurements")
 
     assert due_after(["power"]) == 100
@@ -379,7 +379,7 @@ async def test_port_is_opened_again_after_a_second() -> None:
 def test_details_may_be_wanted_before_the_first_read() -> None:
     meter = PlannedMeter()
     polled = planned(meter)
-    polled.want(["power_factor_l3"])
+    polled.select_quantities(["power_factor_l3"])
     assert meter.reads_details
     assert polled.due_at == {}
 
@@ -459,7 +459,7 @@ async def test_timeout_is_retried_at_once_on_a_lossy_bus(
 
     class LossyMeter(PlannedMeter):
         async def async_verify_identity(self) -> None:
-            found.append(REPEATS_TIMEOUTS.get())
+            found.append(RETRY_TIMEOUTS_AT_ONCE.get())
             raise ModbusConnectionError
 
     bus = Bus(baudrate=9600)

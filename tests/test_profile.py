@@ -75,7 +75,7 @@ async def test_profile_contains_the_identity_blocks_and_quantities(
     }
     assert profile.quantities.isdisjoint({"ct_ratio", "day", "signature"})
     assert profile.unused == {"tariff_3_energy", "tariff_4_energy"}
-    assert profile.kept_counters == {
+    assert profile.calculated_counters == {
         f"partial_tariff_{number}_energy": f"tariff_{number}_energy"
         for number in (1, 2, 3, 4)
     }
@@ -553,7 +553,7 @@ async def test_partial_counters_by_tariff_are_read_if_the_meter_has_their_block(
     assert profile.blocks["partial_tariffs"] == "PartialTariffs"
     assert profile.quantities >= {"partial_tariff_1_energy", "partial_tariff_2_energy"}
     assert "partial_tariff_2_energy" in profile.unused
-    assert profile.kept_counters == {}
+    assert profile.calculated_counters == {}
 
 
 @pytest.mark.parametrize("fault", [LOST, exception(2)])
@@ -583,7 +583,7 @@ async def test_no_partial_counters_by_tariff_are_kept_without_their_counters(
     line: MemoryBus, meter: SimulatedMeter, refused: set[int]
 ) -> None:
     meter.refused_blocks = refused
-    assert (await async_take_profile(line.unit())).kept_counters == {}
+    assert (await async_take_profile(line.unit())).calculated_counters == {}
 
 
 async def test_block_that_was_not_supported_before_is_not_required(

@@ -6,7 +6,7 @@ from custom_components.socomec_countis.countis.errors import NotACountisError
 from custom_components.socomec_countis.countis.limits import Limits
 from custom_components.socomec_countis.countis.profile import (
     BLOCK_TYPES,
-    SETS,
+    SET_FIELDS,
     Profile,
     async_take_profile,
 )
@@ -125,7 +125,9 @@ def test_profile_without_content_is_that_of_an_unknown_meter() -> None:
     assert not profile.outdated
     assert profile.tariff_count is None
     assert profile.primary_current is None
-    assert all(not getattr(profile, name) for name in ("identity", "blocks", *SETS))
+    assert all(
+        not getattr(profile, name) for name in ("identity", "blocks", *SET_FIELDS)
+    )
 
 
 @pytest.mark.parametrize(("steps", "relations"), [(4, {"tariffs"}), (6, set())])

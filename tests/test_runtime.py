@@ -430,7 +430,7 @@ async def test_profile_is_taken_again_after_a_change_of_the_transformers(
     meter.settings[57346] = 500
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
-    assert coordinator_of(entry).meter.counters.limits.amperes == 600
+    assert coordinator_of(entry).meter.counter_check.limits.amperes == 600
     entity = entity_id(hass, "ct_ratio")
     entity_registry.async_update_entity(entity, disabled_by=None)
     await hass.config_entries.async_reload(entry.entry_id)
@@ -439,7 +439,9 @@ async def test_profile_is_taken_again_after_a_change_of_the_transformers(
     meter.settings[57346] = 1000
     await hass.config_entries.async_reload(entry.entry_id)
     await until(lambda: profile_of(entry).primary_current == 1000)
-    await until(lambda: coordinator_of(entry).meter.counters.limits.amperes == 1200)
+    await until(
+        lambda: coordinator_of(entry).meter.counter_check.limits.amperes == 1200
+    )
     await until_read(hass, entry)
     assert state(hass, "ct_ratio") == "200.0"
 
@@ -529,12 +531,12 @@ async def test_meter_with_another_unit_id_keeps_its_entities_and_is_renamed(
 ) -> None:
     await add_meter(unit_id=2)
     before = coordinator_of(entry, 2)
-    accepted = before.meter.counters.values
+    accepted = before.meter.counter_check.values
     await change_second_unit_id(hass, entry, second_meter, third_meter)
     after = coordinator_of(entry, 3)
     assert after is before
     assert after.meter.unit_id == 3
-    assert after.meter.counters.values == accepted
+    assert after.meter.counter_check.values == accepted
     names = {
         each.serial_number: each.name
         for each in dr.async_entries_for_config_entry(device_registry, entry.entry_id)

@@ -15,7 +15,7 @@ from modbus_connection.tmodbus import ModbusConnection
 import pytest
 
 from custom_components.socomec_countis.countis.bus import (
-    LONGEST_WAIT,
+    LONGEST_BACKGROUND_WAIT,
     PROBES_UNTIL_RECOVERY,
     Bus,
 )
@@ -30,7 +30,7 @@ from custom_components.socomec_countis.countis.probe import (
     HOST_SECONDS,
     UNIT_IDS,
     Probe,
-    plan,
+    planned_probes,
 )
 from custom_components.socomec_countis.countis.scan import (
     RESERVED_UNIT_ID,
@@ -126,7 +126,7 @@ def test_port_in_use_with_1_stop_bit_is_scanned_with_it() -> None:
 
 
 def test_first_unit_ids_are_probed_with_all_settings_first() -> None:
-    probes = list(plan(SCAN_SETTINGS, UNIT_IDS))
+    probes = list(planned_probes(SCAN_SETTINGS, UNIT_IDS))
     first = probes[: 13 * 16]
     assert {each.unit_id for each in first} == set(range(1, 17))
     assert {each.settings for each in first} == set(SCAN_SETTINGS)
@@ -136,12 +136,12 @@ def test_first_unit_ids_are_probed_with_all_settings_first() -> None:
 
 
 def test_first_unit_ids_are_probed_again_with_known_settings() -> None:
-    probes = list(plan([USUAL], UNIT_IDS))
+    probes = list(planned_probes([USUAL], UNIT_IDS))
     assert [each.unit_id for each in probes] == [*range(1, 256), *range(1, 17)]
 
 
 def test_single_unit_id_is_probed_patiently_at_the_end() -> None:
-    probes = list(plan(SCAN_SETTINGS, [7]))
+    probes = list(planned_probes(SCAN_SETTINGS, [7]))
     assert probes[:11] == [Probe(USUAL, 7)] * 10 + [Probe(SLOW, 7)]
     patient = [each for each in probes if each.patient]
     assert probes[-36:] == patient
@@ -170,7 +170,7 @@ async def test_scan_without_a_meter_ends_within_the_worst_case(
     took = await duration_of(scan.async_run())
     # The echo check sends two more requests.
     probes = len(bus.unit_ids()) - 2
-    assert probes == len(list(plan(settings, unit_ids)))
+    assert probes == len(list(planned_probes(settings, unit_ids)))
     # On a bus in memory, the host and the recoveries take no time.
     reserve = (HOST_SECONDS + OPEN_SECONDS / PROBES_UNTIL_RECOVERY) * probes
     assert took <= worst_case_seconds(settings, unit_ids) < seconds
@@ -566,7 +566,7 @@ async def test_scan_uses_a_tenth_of_the_time_of_an_overloaded_bus() -> None:
     scan, _, took = await async_scan_beside_polls(20, 30, range(30, 60))
     assert unit_ids_of(scan.found) == [59]
     requests = 30 + 16 + 20
-    assert took == pytest.approx(requests * (LONGEST_WAIT + 0.1), rel=0.2)
+    assert took == pytest.approx(requests * (LONGEST_BACKGROUND_WAIT + 0.1), rel=0.2)
 
 
 async def test_bus_recovers_after_64_probes_that_time_out() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from custom_components.socomec_countis.countis.wiring import (
     Condition,
-    Unmet,
+    UnmetCondition,
     Wiring,
     check_wiring,
 )
@@ -128,18 +128,18 @@ def test_phase_that_just_meets_a_condition_is_tested(at_the_limit: Reading) -> N
 def test_less_than_20_a_in_all_phases_together_is_no_load() -> None:
     wiring = check(three_phases(current_l1=5.0, current_l2=5.0, current_l3=9.9))
     assert wiring.codes == ()
-    assert wiring.unmet == (Unmet(Condition.LOAD, "", 19.9),)
+    assert wiring.unmet == (UnmetCondition(Condition.LOAD, "", 19.9),)
 
 
 def test_power_that_changes_its_sign_is_not_steady() -> None:
     wiring = check(three_phases(), three_phases(power_l2=-2200.0), three_phases())
     assert wiring.codes == ()
-    assert wiring.unmet == (Unmet(Condition.STEADY, "l2", round(2200 / 3, 3)),)
+    assert wiring.unmet == (UnmetCondition(Condition.STEADY, "l2", round(2200 / 3, 3)),)
 
 
 def test_value_that_one_reading_lacks_is_not_available() -> None:
     wiring = check(three_phases(), three_phases(voltage_l3=None), three_phases())
-    assert wiring.unmet == (Unmet(Condition.VOLTAGE, "l3", None),)
+    assert wiring.unmet == (UnmetCondition(Condition.VOLTAGE, "l3", None),)
 
 
 def test_all_unmet_conditions_are_reported() -> None:
@@ -179,7 +179,7 @@ def test_reversed_single_phase_has_its_code() -> None:
 
 def test_single_phase_with_less_than_20_a_is_no_load() -> None:
     wiring = check(single_phase(current_l1=19.0))
-    assert wiring.unmet == (Unmet(Condition.LOAD, "", 19.0),)
+    assert wiring.unmet == (UnmetCondition(Condition.LOAD, "", 19.0),)
 
 
 def test_phases_that_the_meter_does_not_have_are_not_tested() -> None:

@@ -317,7 +317,7 @@ class World:
 
     def rejected(self) -> object:
         """Return the rejected counters by block."""
-        return coordinator_of(self.entry).meter.counters.rejected
+        return coordinator_of(self.entry).meter.counter_check.rejected
 
     def placeholders(self, name: str) -> Mapping[str, str]:
         """Return the placeholders of a repair issue, or an empty mapping without it."""

@@ -20,8 +20,8 @@ from .connection import BUS_ERRORS, describe_error, endpoint_name
 from .const import CONF_PROFILE, CONF_SERIAL_NUMBER, DOMAIN
 from .countis import (
     BLOCK_OF,
-    COUNTERS,
-    PARTIAL_TOTAL,
+    COUNTER_BLOCKS,
+    PARTIAL_CONSUMED,
     AnotherMeterError,
     CountisError,
     Meter,
@@ -200,15 +200,20 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def wanted_quantities(self) -> set[str]:
         """Return the quantities that the enabled entities show, or need."""
         wanted = {quantity for quantity in self.async_contexts() if quantity}
-        kept = self.meter.profile.kept_counters
+        calculated = self.meter.profile.calculated_counters
         return wanted | (
-            {PARTIAL_TOTAL, *kept.values()} if wanted & kept.keys() else set()
+            {PARTIAL_CONSUMED, *calculated.values()}
+            if wanted & calculated.keys()
+            else set()
         )
 
     @property
     def counters(self) -> Values:
-        """Return the accepted counters, and those that the integration keeps."""
-        return {**self.meter.counters.values, **self.partial_tariffs.update(self.meter)}
+        """Return the accepted counters, and those that the integration calculates."""
+        return {
+            **self.meter.counter_check.values,
+            **self.partial_tariffs.update(self.meter),
+        }
 
     @callback
     def replace_meter(self, meter: Meter) -> None:
@@ -249,7 +254,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             create_correction_issue(self, correction)
         values = reading.values
         self.demand.take(self.meter, reading)
-        if block in COUNTERS:
+        if block in COUNTER_BLOCKS:
             values = {**values, **self.partial_tariffs.update(self.meter)}
             self._save(reading)
             self.gaps.note(block, {each.counter for each in reading.corrections})
@@ -344,7 +349,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         Each counter has its last accepted value, or None, and its rejected reading. The
         reading is None if the block of the counter cannot be read.
         """
-        counters = self.meter.counters
+        counters = self.meter.counter_check
         wanted = {BLOCK_OF[quantity] for quantity in self.wanted_quantities}
         unread = (wanted & self._failing_since.keys()) - counters.rejected.keys()
         found: dict[str, tuple[float | None, float | None]] = {
@@ -378,13 +383,13 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     @property
     def rejected_since(self) -> dict[str, Moment | None]:
         """Return since when each block has its rejected level, None without a level."""
-        counters = self.meter.counters
-        return {block: counters.began(block) for block in counters.rejected}
+        counters = self.meter.counter_check
+        return {block: counters.rejected_since(block) for block in counters.rejected}
 
     def confirm_counters(self) -> None:
         """Accept the level of the rejected counters with their next readings."""
-        for block in self.meter.counters.rejected:
-            self.meter.counters.confirm(block)
+        for block in self.meter.counter_check.rejected:
+            self.meter.counter_check.confirm(block)
         self._cancel_timer(self._report_rejected)
 
     # -- the profile ---------------------------------------------------------
@@ -499,7 +504,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         than `RESET_RATIO` of the last recorded state, the recorder assumes a reset. The
         recorder then counts the whole next reading as energy.
         """
-        counters = self.meter.counters
+        counters = self.meter.counter_check
         saved_values, saved_offsets = self._saved
         is_close = all(
             RESET_RATIO * value <= saved_values.get(name, 0) <= value
@@ -517,12 +522,12 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     async def async_save(self) -> None:
         """Save the counters now."""
-        if self.meter.counters.values:
+        if self.meter.counter_check.values:
             await self._store.async_save(self._stored())
 
     def _stored(self) -> StoredCounters:
         """Return the content for the store, and note that it is saved."""
-        counters = self.meter.counters
+        counters = self.meter.counter_check
         self._saved = counters.values, counters.rollover_offsets
         self._is_save_scheduled = False
         return {

@@ -115,7 +115,7 @@ class MeterDemand:
         elif reading.block == BLOCK_OF[COUNTER]:
             if any(each.counter == COUNTER for each in reading.corrections):
                 self.demand.interrupt()
-            if accepted := meter.counters.accepted.get(COUNTER):
+            if accepted := meter.counter_check.accepted.get(COUNTER):
                 self._add(accepted.at, accepted.value)
 
     def _take_power(self, meter: Meter, reading: Reading) -> None:

@@ -65,7 +65,7 @@ def platform_setup[D: CountisEntityDescription](
 
     def create_all(coordinator: CountisCoordinator) -> list[CountisEntity]:
         profile = coordinator.meter.profile
-        quantities = profile.quantities | profile.kept_counters.keys()
+        quantities = profile.quantities | profile.calculated_counters.keys()
         return [
             create(coordinator, description)
             for description in descriptions

@@ -80,7 +80,7 @@ class MeterGaps:
         """The last accepted values by block and counter, in kWh or kvarh."""
         self._read_at: dict[str, float] = {}
         """When each block of counters was read last, in s since 1970."""
-        for name, each in coordinator.meter.counters.accepted.items():
+        for name, each in coordinator.meter.counter_check.accepted.items():
             block = BLOCK_OF[name]
             self._values[block][name] = each.value
             # A counter whose reading is slightly lower keeps its value and its time.
@@ -128,7 +128,7 @@ class MeterGaps:
         before = self._values.get(block, {})
         values = {
             name: value
-            for name, value in self.coordinator.meter.counters.values.items()
+            for name, value in self.coordinator.meter.counter_check.values.items()
             if BLOCK_OF[name] == block
         }
         self._read_at[block], self._values[block] = now, values
@@ -248,7 +248,7 @@ class MeterGaps:
                 continue
             curve = evidence.curve(total, counted, zone)
             gap.sources[total] = curve.source
-            gap.parts[total] = [curve.part(hour + HOUR) for hour in gap.hours]
+            gap.parts[total] = [curve.fraction(hour + HOUR) for hour in gap.hours]
             gap.energies[total] = counted.energy
             if total == CONSUMED:
                 self.load_curve = evidence.findings(counted, zone)
@@ -273,7 +273,7 @@ class MeterGaps:
                     after.start + HOUR,
                     base.state,
                     after.state,
-                    self.coordinator.meter.counters.accepted[name].step,
+                    self.coordinator.meter.counter_check.accepted[name].step,
                     gap.readings[name],
                 )
         return None
@@ -283,7 +283,7 @@ class MeterGaps:
     async def _async_statistics(self, gap: Gap) -> dict[str, Statistic]:
         """Return the statistic of each counter of a gap that has one."""
         found: dict[str, Statistic] = {}
-        counters = gap.readings or self.coordinator.meter.counters.values
+        counters = gap.readings or self.coordinator.meter.counter_check.values
         for name in list(counters):
             unique_id = entity_unique_id(self.coordinator.subentry, name)
             entities = er.async_get(self.hass)

@@ -9,7 +9,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import Store
 
 from .const import CONF_SERIAL_NUMBER, DOMAIN
-from .countis import PARTIAL_TOTAL, KeptCounters, Meter, PartialReset, Values
+from .countis import PARTIAL_CONSUMED, CalculatedCounters, Meter, PartialReset, Values
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class PartialTariffs:
             f"{DOMAIN}.{subentry.subentry_id}.partial_tariffs",
             atomic_writes=True,
         )
-        self._counters = KeptCounters()
+        self._counters = CalculatedCounters()
 
     @property
     def reset(self) -> PartialReset | None:
@@ -59,17 +59,23 @@ class PartialTariffs:
 
     @callback
     def update(self, meter: Meter) -> Values:
-        """Take the accepted counters of the meter, and return its kept counters in kWh.
+        """Return the partial counters by tariff in kWh, from the accepted counters.
 
-        A reset is saved at once.
+        A reset of the partial counters is saved at once.
         """
-        kept = meter.profile.kept_counters
-        accepted = meter.counters.accepted
-        tariffs = {name: accepted[name] for name in kept.values() if name in accepted}
-        if not tariffs or len(tariffs) < len(kept) or PARTIAL_TOTAL not in accepted:
-            return dict.fromkeys(kept)
+        calculated = meter.profile.calculated_counters
+        accepted = meter.counter_check.accepted
+        tariffs = {
+            name: accepted[name] for name in calculated.values() if name in accepted
+        }
+        if (
+            not tariffs
+            or len(tariffs) < len(calculated)
+            or PARTIAL_CONSUMED not in accepted
+        ):
+            return dict.fromkeys(calculated)
         before = self.reset
-        reason = self._counters.take(accepted[PARTIAL_TOTAL], tariffs)
+        reason = self._counters.take(accepted[PARTIAL_CONSUMED], tariffs)
         if reason is not None:
             _LOGGER.warning(
                 "%s: the partial counters by tariff are unknown until their next"
@@ -82,7 +88,7 @@ class PartialTariffs:
         values = self._counters.values(
             {name: counter.value for name, counter in tariffs.items()}
         )
-        return {partial: values[tariff] for partial, tariff in kept.items()}
+        return {partial: values[tariff] for partial, tariff in calculated.items()}
 
     async def _async_save(self, meter: Meter) -> None:
         await self._store.async_save(

@@ -257,5 +257,5 @@ class BusRuntime:
     def _update_wanted(self) -> None:
         self._is_update_scheduled = False
         for coordinator in self.coordinators.values():
-            coordinator.polled.want(coordinator.wanted_quantities)
+            coordinator.polled.select_quantities(coordinator.wanted_quantities)
         self.poller.replan()

@@ -9,7 +9,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.util import dt as dt_util
 
 from .coordinator import WIRING_READINGS, WIRING_SECONDS, CountisCoordinator
-from .countis import Unmet, Values
+from .countis import UnmetCondition, Values
 from .identifiers import entity_unique_id
 from .texts import async_messages, localized
 
@@ -100,7 +100,7 @@ def _finding(texts: Mapping[str, str], code: int) -> str:
     return texts[FINDINGS[code]].format(code=code, phase=f"L{code % 6}")
 
 
-def _unmet(texts: Mapping[str, str], unmet: Unmet, language: str) -> str:
+def _unmet(texts: Mapping[str, str], unmet: UnmetCondition, language: str) -> str:
     value = "-"
     if unmet.value is not None:
         number = localized(f"{unmet.value:.4g}", language)

@@ -46,7 +46,7 @@ async def async_run(arguments: argparse.Namespace) -> None:
             replace(profile, identity=identity),
         )
         polled = Polled(meter, on_reading=lambda _: None, on_error=lambda *_: None)
-        polled.want(DEFAULT_QUANTITIES)
+        polled.select_quantities(DEFAULT_QUANTITIES)
         poller.add(polled)
     polling = asyncio.create_task(poller.run())
     await asyncio.to_thread(sys.stdin.read)

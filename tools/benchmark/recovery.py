@@ -188,7 +188,7 @@ async def async_run(case: Case, seed: int) -> Outcome:
             meter = await _async_meter(bus, unit_id, connection.for_unit(unit_id))
             watch = Watched()
             polled = Polled(meter, on_reading=watch.compare, on_error=lambda *_: None)
-            polled.want(meter.profile.quantities - CHANGING)
+            polled.select_quantities(meter.profile.quantities - CHANGING)
             poller.add(polled)
             watched.append((polled, watch))
         polling = loop.create_task(poller.run())

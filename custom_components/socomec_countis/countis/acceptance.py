@@ -34,7 +34,7 @@ async def async_check_counters(
     """
     if block.implausible_reason:
         return block.implausible_reason, ()
-    counter_check, counters = meter.counters, block.counters
+    counter_check, counters = meter.counter_check, block.counters
     if name == "tariffs" and meter.relations.tariffs_contradict_total(
         counters,
         counter_check.accepted.get("energy_consumed"),
@@ -78,7 +78,7 @@ async def _async_gather_evidence(meter: Meter) -> None:
     overflows = meter.blocks.get("overflows")
     if isinstance(overflows, Overflows):
         await read_optional(overflows)
-        meter.counters.overflows = overflows.by_counter
+        meter.counter_check.overflows = overflows.by_counter
 
 
 async def _async_resolutions_agree(

@@ -50,7 +50,7 @@ REOPEN_DELAY = 0.05  # s between two attempts to open a port that was just close
 CONNECT_CHECK_DELAY = 0.01  # s between two checks of a client that connects
 # s for which a background request, such as a probe, waits for a free bus. Our choice:
 # if the bus is never free, one probe per second delays the poller.
-LONGEST_WAIT = 1.0
+LONGEST_BACKGROUND_WAIT = 1.0
 LOCK_CHECK_DELAY = 0.005  # s between two checks of the bus lock
 # After this number of timeouts of probes, the bus recovers. Our choice: if the client
 # has received noise, the scan misses at most this number of unit IDs. The recoveries
@@ -97,7 +97,7 @@ class Bus:
         """Whether the adapter returns the requests, None if unknown."""
         self.traffic: defaultdict[int, Traffic] = defaultdict(Traffic)
         """The numbers of requests and errors, by unit ID."""
-        self._began = time.monotonic()
+        self._created_at = time.monotonic()
         self._lock = asyncio.Lock()
         self._holder: asyncio.Task[Any] | None = None
         self._recovery: asyncio.Task[None] | None = None
@@ -111,7 +111,7 @@ class Bus:
     @property
     def seconds(self) -> float:
         """Return the time since this object was created, in s."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self._created_at
 
     @property
     def used_seconds(self) -> float:
@@ -147,7 +147,7 @@ class Bus:
 
         A `patient` unit has longer timeouts and more attempts, for a meter that may
         respond slowly. Requests of a `background` unit wait until no other task uses
-        the bus, for `LONGEST_WAIT` at most.
+        the bus, for `LONGEST_BACKGROUND_WAIT` at most.
         """
         unit = BusUnit(self, unit_id, client, patient=patient, background=background)
         return cast(ModbusUnit, unit)
@@ -167,9 +167,12 @@ class Bus:
                 self._holder = None
 
     async def async_wait_for_pause(self) -> None:
-        """Wait until no other task uses the bus, for `LONGEST_WAIT` at most."""
+        """Wait until no other task uses the bus.
+
+        After `LONGEST_BACKGROUND_WAIT`, return in any case.
+        """
         with suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_WAIT):
+            async with asyncio.timeout(LONGEST_BACKGROUND_WAIT):
                 # If a task waits for a lock that was just released, it takes the lock.
                 await asyncio.sleep(0)
                 while self._lock.locked():  # noqa: ASYNC110

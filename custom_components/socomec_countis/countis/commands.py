@@ -28,7 +28,7 @@ from .clock import clock_words, has_short_year
 from .errors import CommandError, ImplausibleError
 from .meter import Meter, Reading
 from .plausibility import CounterReading
-from .profile import COUNTERS
+from .profile import COUNTER_BLOCKS
 from .registers import PARTIAL_COUNTERS, TARIFF_COUNTERS
 
 _LOGGER = logging.getLogger(__name__)
@@ -68,7 +68,9 @@ async def async_reset_partial_counters(meter: Meter, publish: Publish) -> None:
     """
     commands = [(registers.VALUE_RESET, _bits(meter, PARTIAL_COUNTERS))]
     if meter.profile.family in E1X_E2X_FAMILIES:
-        commands.append((registers.PARTIAL_ENERGIES_RESET, registers.PARTIAL_ENERGIES))
+        commands.append(
+            (registers.PARTIAL_ENERGIES_RESET, registers.PARTIAL_ENERGIES_BIT)
+        )
     if not await _async_reset(meter, "energies", PARTIAL_COUNTERS, commands, publish):
         raise CommandError(key="reset_failed")
 
@@ -157,7 +159,7 @@ async def _async_reset(
     # readings. So read all counters twice, to accept their latest values.
     async with meter.bus.hold():
         await meter.async_verify_identity()
-        for each in 2 * COUNTERS:
+        for each in 2 * COUNTER_BLOCKS:
             if meter.block(each) is not None:
                 try:
                     publish(await meter.async_read(each))
@@ -166,17 +168,17 @@ async def _async_reset(
                         raise
 
     async def is_reset(sent_at: float) -> bool:
-        meter.counters.expect_reset(counters)
+        meter.counter_check.expect_reset(counters)
         at = meter.now()
         await block.async_update()
         values = block.values
         found = {each: values[each] for each in existing}
         seconds = asyncio.get_running_loop().time() - sent_at
-        limit = meter.counters.reset_limit(seconds, block.step)
+        limit = meter.counter_check.reset_limit(seconds, block.step)
         # A counter that is not available is not known to be reset.
         if any(value is None or value > limit for value in found.values()):
             return False
-        meter.counters.accept_reset(CounterReading(name, found, block.step, at))
+        meter.counter_check.accept_reset(CounterReading(name, found, block.step, at))
         publish(meter.accepted_reading(name, block, at))
         return True
 

@@ -28,7 +28,7 @@ class EnergyCurve:
     source: Source
     times: Sequence[float]
     """In s since 1970, rising, from the begin to the end of the gap."""
-    parts: Sequence[float]
+    fractions: Sequence[float]
     """For each of the times, from 0 to 1."""
 
     @classmethod
@@ -42,10 +42,10 @@ class EnergyCurve:
         """
         times, energies = zip(*points, strict=True)
         first, last = energies[0], energies[-1]
-        parts = [(energy - first) / (last - first) for energy in energies]
-        return cls(source, times, parts)
+        fractions = [(energy - first) / (last - first) for energy in energies]
+        return cls(source, times, fractions)
 
-    def part(self, time: float) -> float:
+    def fraction(self, time: float) -> float:
         """Return the part of the energy until a time in s since 1970, from 0 to 1.
 
         Between two points, the power is constant.
@@ -56,5 +56,5 @@ class EnergyCurve:
         if after == len(self.times):
             return 1
         begin, end = self.times[after - 1 : after + 1]
-        low, high = self.parts[after - 1 : after + 1]
+        low, high = self.fractions[after - 1 : after + 1]
         return low + (high - low) * (time - begin) / (end - begin)

@@ -280,7 +280,7 @@ async def async_read_evidence(
         # The second reading confirms the first one.
         for _ in range(2):
             await _async_values(meter, "energies", publish)
-        counters = meter.counters.values
+        counters = meter.counter_check.values
     load_curve = None
     # Only the meters with these periods have a load curve (E3x and E4x).
     if with_load_curve and meter.block("periods"):

@@ -31,8 +31,8 @@ NEXT_PAGE = 0xFFFE
 PAGE = 61456
 HEADER_WORDS = 6
 RECORD_WORDS = 4
-MOST_RECORDS = 29
-PAGE_WORDS = HEADER_WORDS + MOST_RECORDS * RECORD_WORDS
+HIGHEST_RECORD_COUNT = 29
+PAGE_WORDS = HEADER_WORDS + HIGHEST_RECORD_COUNT * RECORD_WORDS
 
 EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (the clock of the meter has no time zone)
 WATTS = {0: 1, 1: 1, 20: 1000}
@@ -104,7 +104,7 @@ async def async_read_load_curve(
     records: dict[LoadRecord, None] = {}
     while True:
         new = dict.fromkeys(_records(page, transformer_ratio))
-        is_last = page[0] < MOST_RECORDS or new.keys() <= records.keys()
+        is_last = page[0] < HIGHEST_RECORD_COUNT or new.keys() <= records.keys()
         records |= new
         on_page(len(records))
         times = [record.time for record in records]
@@ -151,7 +151,7 @@ def _records(page: Sequence[int], transformer_ratio: float) -> Iterator[LoadReco
     if count == NO_WORD or (count and unit not in WATTS):
         msg = f"the load curve has {count} records in unit {unit}"
         raise NoLoadCurveError(msg)
-    if count > MOST_RECORDS or (count and size != RECORD_WORDS):
+    if count > HIGHEST_RECORD_COUNT or (count and size != RECORD_WORDS):
         msg = f"a page of the load curve has {count} records of {size} registers"
         raise ModbusProtocolError(msg)
     factor = numerator / denominator if numerator and denominator else 1

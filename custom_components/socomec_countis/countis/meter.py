@@ -78,12 +78,12 @@ class Meter:
         self._clock = clock
         self.monotonic = monotonic
         self.local_time = local_time
-        self.counters = CounterCheck(
+        self.counter_check = CounterCheck(
             limits=profile.limits,
             counted=profile.quantities - profile.unused,
         )
         if accepted is not None:
-            self.counters.restore(accepted)
+            self.counter_check.restore(accepted)
         self.relations = Relations(profile.relations)
         self.contradicts_profile = False
         """Whether the meter has behaved differently from what its profile describes."""
@@ -107,7 +107,7 @@ class Meter:
         self._implausible: set[str] = set()
         """The blocks whose last reading was rejected."""
         self._primary_current = profile.primary_current
-        self._at_rest = False
+        self._has_no_power = False
         """Whether all powers in the last accepted measurements are 0."""
 
     def block(self, name: str) -> Block | None:
@@ -164,7 +164,7 @@ class Meter:
                 raise
             corrections: tuple[Correction, ...] = ()
             if name == "power" and block.implausible_reason:
-                if not self._at_rest:
+                if not self._has_no_power:
                     # All powers are 0 without a load, and while the meter is starting.
                     # Only the frequency in the measurements shows which.
                     return await self.async_read("measurements")
@@ -214,27 +214,27 @@ class Meter:
         if isinstance(block, Clock):
             offset = clock_offset(block.values, self.local_time())
             return Reading(name, {"clock_offset": offset}, at.monotonic)
-        values = block.possible_values(self.counters.limits.allow)
+        values = block.possible_values(self.counter_check.limits.allow)
         if isinstance(block, Measurements):
             powers = [values[each] for each in self._power.resolved_fields]
-            self._at_rest = not any(powers)
-            self.measures_mains |= not (self._at_rest and isinstance(block, Power))
-            self.counters.note_power(highest_power(values) / 1000, at.monotonic)
+            self._has_no_power = not any(powers)
+            self.measures_mains |= not (self._has_no_power and isinstance(block, Power))
+            self.counter_check.note_power(highest_power(values) / 1000, at.monotonic)
         if isinstance(block, CurrentTransformer):
             self.compare_transformer(block)
         if isinstance(block, Overflows):
-            self.counters.overflows = block.by_counter
+            self.counter_check.overflows = block.by_counter
         if isinstance(block, CounterBlock):
             values |= {
                 counter: value
-                for counter, value in self.counters.values.items()
+                for counter, value in self.counter_check.values.items()
                 if counter in block.counters
             }
         return Reading(name, values, at.monotonic, corrections)
 
     def forget_mains(self) -> None:
         """Require a reading of the measurements or the power before other blocks."""
-        self.measures_mains = self._at_rest = False
+        self.measures_mains = self._has_no_power = False
 
     def compare_transformer(self, block: CurrentTransformer) -> None:
         """Note a current transformer that differs from that of the profile.
@@ -249,17 +249,20 @@ class Meter:
         limits = Limits.of_transformer(block.primary or 0)
         # Smaller limits apply only with the new profile, because until then the meter
         # may have counted with either transformer.
-        if block.primary == before and limits.amperes > self.counters.limits.amperes:
-            self.counters.limits = limits
+        if (
+            block.primary == before
+            and limits.amperes > self.counter_check.limits.amperes
+        ):
+            self.counter_check.limits = limits
 
     def continue_counting(self, before: Meter) -> None:
         """Take over the counters of `before`.
 
         `before` is the same meter with its previous unit ID or profile.
         """
-        before.counters.limits = self.counters.limits
-        before.counters.counted = self.counters.counted
-        self.counters = before.counters
+        before.counter_check.limits = self.counter_check.limits
+        before.counter_check.counted = self.counter_check.counted
+        self.counter_check = before.counter_check
 
     async def async_measure(self) -> Values:
         """Return all measurements, read now after verifying the identity.
@@ -272,7 +275,7 @@ class Meter:
             await block.async_update()
         if block.implausible_reason:
             raise ImplausibleError(block.implausible_reason)
-        return block.possible_values(self.counters.limits.allow)
+        return block.possible_values(self.counter_check.limits.allow)
 
     async def async_read_registers(self) -> dict[int, int]:
         """Return the registers of all supported blocks by register address.

@@ -132,7 +132,7 @@ class _Comparison(NamedTuple):
 
 
 @dataclass
-class KeptCounters:
+class CalculatedCounters:
     """Calculates partial counters by tariff from the accepted values of a meter.
 
     The counters are unknown until a reset was seen, or until the partial total shows

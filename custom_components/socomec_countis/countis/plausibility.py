@@ -195,9 +195,9 @@ class _BlockState:
     level: _Level | None = None
     is_confirmed: bool = False
     """Whether the user confirmed the level."""
-    power_before: float = math.inf
+    power_until_last: float = math.inf
     """The highest power in kW between the last two accepted readings."""
-    power_since: float = math.inf
+    power_since_last: float = math.inf
 
 
 @dataclass
@@ -215,7 +215,7 @@ class CounterCheck:
     """The last accepted values by counter."""
     overflows: Values = field(default_factory=dict, init=False)
     """The number of rollovers that the meter reports, by counter (36864)."""
-    _before: dict[str, CounterValue] = field(default_factory=dict, init=False)
+    _previous: dict[str, CounterValue] = field(default_factory=dict, init=False)
     """The previous reading of each counter, accepted or rejected."""
     _reset: set[str] = field(default_factory=set, init=False)
     """The counters that a command was sent to reset."""
@@ -281,15 +281,15 @@ class CounterCheck:
         """Note the measured power in kW. `at` is in s of the event loop's clock."""
         is_known = at - self._power_at <= LONGEST_POWER_PAUSE
         for state in self._states.values():
-            highest = max(state.power_since, kilowatts)
-            state.power_since = highest if is_known else math.inf
+            highest = max(state.power_since_last, kilowatts)
+            state.power_since_last = highest if is_known else math.inf
         self._power, self._power_at = kilowatts, at
 
     def _highest_power(self, state: _BlockState, at: Moment) -> float:
         """Return the highest power in kW at which a block may have counted."""
         if at.monotonic - self._power_at > LONGEST_POWER_PAUSE:
             return self.limits.kilowatts
-        highest = max(state.power_before, state.power_since)
+        highest = max(state.power_until_last, state.power_since_last)
         return min(self.limits.kilowatts, POWER_MARGIN * highest)
 
     def confirm(self, block: str) -> None:
@@ -300,7 +300,7 @@ class CounterCheck:
         """Return whether the user confirmed the level of a block."""
         return self._states[block].is_confirmed
 
-    def began(self, block: str) -> Moment | None:
+    def rejected_since(self, block: str) -> Moment | None:
         """Return when the rejected level of a block began, None without a level."""
         state = self._states[block]
         return state.level.began if state.level and state.rejected else None
@@ -313,7 +313,7 @@ class CounterCheck:
         """Accept the read-back of a reset command."""
         reset = self._counters(reading)
         self._reset -= reset.keys()
-        self._before |= reset
+        self._previous |= reset
         self.accepted |= reset
 
     def reset_limit(self, seconds: float, step: float) -> float:
@@ -338,8 +338,8 @@ class CounterCheck:
         accepted: dict[str, CounterValue] = {}
         rejected: Rejected = {}
         for name, new in self._counters(reading).items():
-            last, before = self.accepted.get(name), self._before.get(name)
-            self._before[name] = new
+            last, before = self.accepted.get(name), self._previous.get(name)
+            self._previous[name] = new
             may_fall = name in reading.resettable or name in self._reset
             if was_rejected and last is not None and last.followed_by(new, kilowatts):
                 before = None  # because a rejected reading confirms no rise
@@ -427,9 +427,9 @@ class CounterCheck:
         corrections = tuple(
             Correction(name, self.accepted[name].value, following.value)
             for name, following in accepted.items()
-            if self._plausible(name, self._before[name]) is None
+            if self._plausible(name, self._previous[name]) is None
         )
-        rejected = {name: self._compared(name, self._before[name]) for name in held}
+        rejected = {name: self._compared(name, self._previous[name]) for name in held}
         self._accept(state, accepted, rejected)
         return corrections
 
@@ -448,7 +448,10 @@ class CounterCheck:
         state.is_confirmed = False
         # The accepted value may be that of the previous reading. So the power between
         # that reading and this one remains, for the check of the next reading.
-        state.power_before, state.power_since = state.power_since, self._power
+        state.power_until_last, state.power_since_last = (
+            state.power_since_last,
+            self._power,
+        )
 
     def _compared(self, name: str, new: CounterValue) -> tuple[float | None, float]:
         """Return the last accepted value, None without one, and the new reading."""

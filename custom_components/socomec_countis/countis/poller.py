@@ -24,9 +24,9 @@ from modbus_connection import (
 from .bus import Bus
 from .errors import CountisError
 from .meter import Meter, Reading
-from .profile import COUNTERS
+from .profile import COUNTER_BLOCKS
 from .registers import BLOCK_OF, MEASURED_DETAILS
-from .unit import REPEATS_TIMEOUTS
+from .unit import RETRY_TIMEOUTS_AT_ONCE
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ IDENTITY = "identity"
 MEASUREMENTS = "measurements"
 POWER = "power"
 POWER_TARGET = 1.0  # s
-EVIDENCE = {"transformer", "overflows"}
+EVIDENCE_BLOCKS = {"transformer", "overflows"}
 """Blocks that are read with the counters, because they explain implausible readings."""
 
 
@@ -83,7 +83,7 @@ RETRY_SPACING = 3.0
 LONGEST_SPACING = 5.0
 # s; if the pause of an offline meter is longer, all its blocks are due when the meter
 # is online again. The pause exceeds this before the values of the meter are removed.
-SHORT_OUTAGE = 5.0
+LONGEST_PAUSE_KEEPING_DUE_TIMES = 5.0
 REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
 FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read
 IDLE_PERIOD = 30.0  # s between two requests to a meter without enabled entities
@@ -113,13 +113,13 @@ class Polled:
     A block that was not read yet has no such time.
     """
 
-    def want(self, quantities: Collection[str]) -> None:
+    def select_quantities(self, quantities: Collection[str]) -> None:
         """Read only the blocks that contain these quantities."""
         names = {BLOCK_OF[quantity] for quantity in quantities}
         if MEASUREMENTS in names:
             names.add(POWER)
-        if not names.isdisjoint(COUNTERS):
-            names |= EVIDENCE
+        if not names.isdisjoint(COUNTER_BLOCKS):
+            names |= EVIDENCE_BLOCKS
         # A block that was not polled until now counts as never read.
         for name in INTERVALS.keys() - self.blocks:
             self.due_at.pop(name, None)
@@ -182,7 +182,7 @@ class Polled:
         self.meter.forget_mains()
         self.pause = min(max(2 * self.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
         self.retry_at = now + self.pause
-        if self.pause > SHORT_OUTAGE:
+        if self.pause > LONGEST_PAUSE_KEEPING_DUE_TIMES:
             self.due_at.clear()
 
 
@@ -281,7 +281,7 @@ class Poller:
         _, rank, polled, name = read
         now = asyncio.get_running_loop().time()
         try:
-            with REPEATS_TIMEOUTS.set(self._bus.is_lossy):
+            with RETRY_TIMEOUTS_AT_ONCE.set(self._bus.is_lossy):
                 if name == IDENTITY:
                     await polled.meter.async_verify_identity()
                     polled.online = True

@@ -99,7 +99,9 @@ class Probe(NamedTuple):
         return False
 
 
-def plan(settings: Sequence[LineSettings], unit_ids: Sequence[int]) -> Iterator[Probe]:
+def planned_probes(
+    settings: Sequence[LineSettings], unit_ids: Sequence[int]
+) -> Iterator[Probe]:
     """Yield the probes of a scan that finds no device, in their order.
 
     A meter in AUTO mode adapts to the requests on the bus, to whichever unit ID they

@@ -20,8 +20,8 @@ from .errors import AnotherMeterError, NotACountisError
 from .limits import Limits
 from .registers import (
     BLOCK_OF,
+    PARTIAL_CONSUMED,
     PARTIAL_TARIFF_COUNTERS,
-    PARTIAL_TOTAL,
     PHASES,
     CurrentTransformer,
     Identity,
@@ -31,7 +31,7 @@ from .relations import relations_of, same_counters
 
 # Increased if a new version of the library needs a fact that stored profiles lack.
 PROFILE_VERSION = 2
-INCOMPLETE = 0  # the version of a stored profile that lacks a key
+INCOMPLETE_VERSION = 0  # the version of a stored profile that lacks a key
 
 SIGNATURE = "SOCO"  # 50000
 PRODUCT_ORDER_COUNTIS = 100  # 50004
@@ -49,9 +49,9 @@ BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
     "clock": (registers.Clock,),
     "partial_tariffs": (registers.PartialTariffs,),
 }
-COUNTERS = ("energies", "tariffs", "partial_tariffs")
+COUNTER_BLOCKS = ("energies", "tariffs", "partial_tariffs")
 # If a response for one of these blocks is lost, the profile is taken without the block.
-OPTIONAL = ("periods", "overflows", "clock", "partial_tariffs")
+OPTIONAL_BLOCKS = ("periods", "overflows", "clock", "partial_tariffs")
 
 # A; the assumed primary current of an E4x that does not report it. Our choice: above
 # the primary current of any transformer that is built for low voltage.
@@ -67,7 +67,7 @@ TRANSFORMER_FAMILY = 4
 E3X_E4X_FAMILIES = (3, 4)  # their table does not contain block 32768
 
 # The fields that are sets in a profile, and lists in its JSON content.
-SETS = ("split", "quantities", "unused", "relations", "undecided")
+SET_FIELDS = ("split", "quantities", "unused", "relations", "undecided")
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Profile:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the profile as JSON content for `from_dict`."""
-        return asdict(self) | {name: sorted(getattr(self, name)) for name in SETS}
+        return asdict(self) | {name: sorted(getattr(self, name)) for name in SET_FIELDS}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -114,8 +114,8 @@ class Profile:
         names = {each.name for each in fields(cls)}
         content = {name: stored[name] for name in names & stored.keys()}
         if len(content) < len(names):
-            content["version"] = INCOMPLETE
-        sets = {name: frozenset(content.get(name, ())) for name in SETS}
+            content["version"] = INCOMPLETE_VERSION
+        sets = {name: frozenset(content.get(name, ())) for name in SET_FIELDS}
         return cls(**content | sets)
 
     @property
@@ -166,12 +166,12 @@ class Profile:
         return Limits()
 
     @property
-    def kept_counters(self) -> Mapping[str, str]:
+    def calculated_counters(self) -> Mapping[str, str]:
         """Return the tariff counter of each partial counter that has no register.
 
-        `KeptCounters` calculates these partial counters by tariff.
+        `CalculatedCounters` calculates these partial counters by tariff.
         """
-        if "partial_tariffs" in self.blocks or PARTIAL_TOTAL not in self.quantities:
+        if "partial_tariffs" in self.blocks or PARTIAL_CONSUMED not in self.quantities:
             return {}
         return {
             partial: tariff
@@ -219,14 +219,14 @@ async def async_take_profile(
     profile of the same meter. If a counter block of `previous` is not available now,
     the meter is still starting. Raises `NotACountisError` for another device,
     `AnotherMeterError` for another meter, and `ModbusError` if the response for a block
-    that is not `OPTIONAL` is lost, or if the meter is still starting.
+    that is not `OPTIONAL_BLOCKS` is lost, or if the meter is still starting.
     """
     identity = await _async_identify(unit)
     profile = Profile(identity={} if identity is None else identity.values)
     _require_serial_number(expected, profile.serial_number)
     required = {"measurements"}
     if previous is not None:
-        required |= previous.blocks.keys() & set(COUNTERS)
+        required |= previous.blocks.keys() & set(COUNTER_BLOCKS)
     supported: dict[str, Block] = {} if identity is None else {"identity": identity}
     undecided: set[str] = set()
     names = [name for name in BLOCK_TYPES if name != "identity"]
@@ -238,7 +238,7 @@ async def async_take_profile(
         try:
             block = await _async_find(name, unit)
         except ModbusTimeoutError, ModbusProtocolError:
-            if name not in OPTIONAL or name in required:
+            if name not in OPTIONAL_BLOCKS or name in required:
                 raise
             undecided.add(name)
             continue
@@ -289,7 +289,7 @@ async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
     Returns None if the meter supports none of the classes.
     """
     types = BLOCK_TYPES[name]
-    if name not in OPTIONAL and name in COUNTERS:
+    if name not in OPTIONAL_BLOCKS and name in COUNTER_BLOCKS:
         high, low = [await _async_supported(each, unit) for each in types]
         if isinstance(high, CounterBlock) and isinstance(low, CounterBlock):
             return high if same_counters(high, low) else low
@@ -360,7 +360,7 @@ def _completed(
         unused=frozenset(
             each
             for each in quantities
-            if BLOCK_OF[each] in COUNTERS and measured[each] == 0
+            if BLOCK_OF[each] in COUNTER_BLOCKS and measured[each] == 0
         ),
         is_producer=produced > measured.get("energy_consumed", 0),
         relations=relations_of(values, step, previous.relations),

@@ -54,12 +54,12 @@ PARTIAL_COUNTERS = {  # each with the bit of 57890 that resets the counter
     "partial_energy_reactive": 0x0002,
     "partial_energy_produced": 0x0008,
 }
-PARTIAL_TOTAL = "partial_energy_consumed"
+PARTIAL_CONSUMED = "partial_energy_consumed"
 PARTIAL_TARIFF_COUNTERS = {  # each with the counter of the same tariff
     f"partial_{counter}": counter for counter in TARIFF_COUNTERS
 }
 PARTIAL_ENERGIES_RESET = 40512  # E1x and E2x only, reserved in the table of E34/E44
-PARTIAL_ENERGIES = 0x20  # the bit of 40512 that resets all partial counters
+PARTIAL_ENERGIES_BIT = 0x20  # the bit of 40512 that resets all partial counters
 
 
 class Identity(Block):

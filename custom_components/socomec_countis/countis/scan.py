@@ -11,7 +11,7 @@ from modbus_connection import ModbusConnectionError, ModbusError, ModbusUnit
 from .bus import Bus
 from .errors import EchoError, NotACountisError
 from .line_settings import SCAN_SETTINGS, LineSettings
-from .probe import PROBE_REGISTER, UNIT_IDS, Probe, plan
+from .probe import PROBE_REGISTER, UNIT_IDS, Probe, planned_probes
 from .profile import Profile, async_take_profile
 
 PROFILE_ATTEMPTS = 2  # each with about ten requests, which are retried as well
@@ -59,7 +59,7 @@ class Scan:
 
     def __post_init__(self) -> None:
         """Plan the probes."""
-        self._probes = deque(plan(self.settings, self.unit_ids))
+        self._probes = deque(planned_probes(self.settings, self.unit_ids))
         self._planned_seconds_left = sum(probe.seconds for probe in self._probes)
         self._pace = 1.0
         """Real duration of a probe divided by the expected one, a moving average."""

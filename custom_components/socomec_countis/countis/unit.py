@@ -39,7 +39,7 @@ LATE_SECONDS = 3.0
 
 LOOPBACK = 0xA55A  # any word
 
-REPEATS_TIMEOUTS = ContextVar("REPEATS_TIMEOUTS", default=True)
+RETRY_TIMEOUTS_AT_ONCE = ContextVar("RETRY_TIMEOUTS_AT_ONCE", default=True)
 """Whether a read of this task that times out is retried at once."""
 
 
@@ -73,10 +73,10 @@ class BusUnit:
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
         """Read registers with function 3, and retry a lost or damaged response.
 
-        A timeout is not retried if the last read of the unit timed out, too, or if the
-        task retries the read later (`REPEATS_TIMEOUTS`). A patient unit always retries
-        a timeout. On a lossy bus, each unit does, because the meter is probably online.
-        Raises `ModbusError`.
+        A timeout is not retried if the previous read of the unit timed out as well, or
+        if the task retries the read itself (`RETRY_TIMEOUTS_AT_ONCE` is False). A
+        patient unit always retries a timeout. On a lossy bus, each unit does, because
+        the meter is probably online. Raises `ModbusError`.
         """
         bus = self._bus
         is_patient = self._patient or bus.is_lossy
@@ -88,7 +88,7 @@ class BusUnit:
             except (ModbusTimeoutError, ModbusProtocolError) as err:
                 self._lost = True
                 timed_out = isinstance(err, ModbusTimeoutError)
-                is_final = self._online is False or not REPEATS_TIMEOUTS.get()
+                is_final = self._online is False or not RETRY_TIMEOUTS_AT_ONCE.get()
                 if not attempts_left or (timed_out and is_final and not is_patient):
                     self._online = not timed_out
                     await self._async_check_echo()

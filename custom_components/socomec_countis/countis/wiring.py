@@ -42,7 +42,7 @@ class Condition(StrEnum):
 
 
 @dataclass(frozen=True)
-class Unmet:
+class UnmetCondition:
     """A condition that is not met, with the measured value."""
 
     condition: Condition
@@ -58,7 +58,7 @@ class Wiring:
 
     codes: tuple[int, ...]
     """The codes of the manual; empty if a condition is not met."""
-    unmet: tuple[Unmet, ...]
+    unmet: tuple[UnmetCondition, ...]
     phases: tuple[str, ...]
     """The connected phases: all three, or `l1` alone."""
     values: Values
@@ -99,25 +99,27 @@ def _unmet(
     phases: Sequence[str],
     values: Values,
     readings: Sequence[Mapping[str, float | None]],
-) -> list[Unmet]:
+) -> list[UnmetCondition]:
     """Return the conditions that are not met."""
-    unmet: list[Unmet] = []
+    unmet: list[UnmetCondition] = []
     total = 0.0
     for phase in phases:
         volts, amperes = values.get(f"voltage_{phase}"), values.get(f"current_{phase}")
         factor = values.get(f"power_factor_{phase}")
         total += amperes or 0
         if (volts or 0) <= PRESENT_VOLTS:
-            unmet.append(Unmet(Condition.VOLTAGE, phase, volts))
+            unmet.append(UnmetCondition(Condition.VOLTAGE, phase, volts))
         if (amperes or 0) < PRESENT_AMPERES:
-            unmet.append(Unmet(Condition.CURRENT, phase, amperes))
+            unmet.append(UnmetCondition(Condition.CURRENT, phase, amperes))
             continue
         if factor is None or not POWER_FACTORS[0] <= abs(factor) <= POWER_FACTORS[1]:
-            unmet.append(Unmet(Condition.POWER_FACTOR, phase, factor))
+            unmet.append(UnmetCondition(Condition.POWER_FACTOR, phase, factor))
         if len({(each[f"power_{phase}"] or 0) < 0 for each in readings}) > 1:
-            unmet.append(Unmet(Condition.STEADY, phase, values[f"power_{phase}"]))
+            unmet.append(
+                UnmetCondition(Condition.STEADY, phase, values[f"power_{phase}"])
+            )
     if total < LOAD_AMPERES:
-        unmet.append(Unmet(Condition.LOAD, "", total))
+        unmet.append(UnmetCondition(Condition.LOAD, "", total))
     return unmet
 
 
