@@ -65,7 +65,7 @@ class Watch:
         if not self.rejected(after, step, **readings):
             assert check.rejected["block"]
             return ()
-        if check.has_lasted(self.reading(step, **readings)):
+        if check.extend_level(self.reading(step, **readings)):
             return check.accept_level("block")
         return ()
 

@@ -186,7 +186,7 @@ async def test_reset_is_not_sent_while_the_meter_measures_no_mains(
 ) -> None:
     known = await async_accepted_meter(line)
     meter.override = {50526: 0, 50527: 0}
-    known.forget_mains()
+    known.assume_starting()
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await async_reset_partial_counters(known, published)
     assert line.writes == []

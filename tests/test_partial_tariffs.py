@@ -68,7 +68,7 @@ class Display:
             Moment(self.clock.seconds, self.clock.seconds),
             {PARTIAL_CONSUMED},
         )
-        if not self.check.check(reading) and self.check.has_lasted(reading):
+        if not self.check.check(reading) and self.check.extend_level(reading):
             self.check.accept_level(block)
         self.take()
 

@@ -265,7 +265,7 @@ def test_rejected_level_began_with_its_first_reading(watch: Watch) -> None:
     assert watch.rejected(energy_consumed=900.0)
     assert check.rejected_since("block") is None
     first = watch.now()
-    assert not check.has_lasted(watch.reading(energy_consumed=900.0))
+    assert not check.extend_level(watch.reading(energy_consumed=900.0))
     for _ in range(3):
         assert not watch.correct(10, energy_consumed=900.0)
         assert check.rejected_since("block") == first

@@ -38,7 +38,7 @@ class PlannedMeter:
     """Number of registers in each request of a block."""
     reads_details: bool = False
     forgotten: int = 0
-    """Number of calls of `forget_mains`."""
+    """Number of calls of `assume_starting`."""
 
     verified: list[float] = field(default_factory=list)
     """Times in s, by the clock of the loop, at which the identity was requested."""
@@ -52,7 +52,7 @@ class PlannedMeter:
         """Return this object as the block, or None if the block is not supported."""
         return self if name in self.supported else None
 
-    def forget_mains(self) -> None:
+    def assume_starting(self) -> None:
         """Count the calls."""
         self.forgotten += 1
 

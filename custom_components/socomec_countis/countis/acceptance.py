@@ -1,4 +1,4 @@
-"""Accept or reject the counters of a reading, with evidence from other blocks."""
+"""Accept or reject the counters of a block, with evidence from other blocks."""
 
 from typing import TYPE_CHECKING
 
@@ -23,14 +23,15 @@ async def async_check_counters(
     is_last: bool,
     was_accepted: bool,
 ) -> tuple[str | None, tuple[Correction, ...]]:
-    """Accept or reject the counters of a block whose request was sent at `at`.
+    """Accept or reject the counters of a block that was just read.
 
-    Returns the reason for a rejection, or None, and the corrections. If consecutive
-    readings stay at an implausible level (see `plausibility`), the level is accepted if
-    the user confirmed it, or if the counters in the other resolution have the same
-    values. A read of a block may have two attempts. `is_last` is True for the last
-    attempt. `was_accepted` is True if the previous read of the block was not rejected.
-    Raises `AnotherMeterError` and `ModbusError`.
+    The request was sent at `at`. `is_last` is False if a rejected block is read again
+    at once. `was_accepted` is True if the previous reading of the block was accepted.
+
+    Returns the reason for a rejection, or None, and the corrections. A correction
+    happens if consecutive readings stay at an implausible level (see `plausibility`).
+    The level is accepted if the user confirmed it, or if the counters have the same
+    values in the other resolution. Raises `AnotherMeterError` and `ModbusError`.
     """
     if block.implausible_reason:
         return block.implausible_reason, ()
@@ -50,8 +51,8 @@ async def async_check_counters(
         return f"implausible: {rejected}", ()
     if was_accepted:
         await _async_gather_evidence(meter)
-    # Meanwhile, a command may have read the block and accepted its counters.
-    if counter_check.rejected.get(name) is rejected and counter_check.has_lasted(
+    # During these reads, a command may have read the block and accepted its counters.
+    if counter_check.rejected.get(name) is rejected and counter_check.extend_level(
         reading
     ):
         await _async_gather_evidence(meter)
@@ -72,7 +73,7 @@ async def _async_gather_evidence(meter: Meter) -> None:
     await meter.async_verify_identity()
     transformer = meter.blocks.get("transformer")
     if isinstance(transformer, CurrentTransformer):
-        for _ in range(2):  # a change counts only if two readings agree
+        for _ in range(2):  # `compare_transformer` needs two equal readings
             await read_optional(transformer)
             meter.compare_transformer(transformer)
     overflows = meter.blocks.get("overflows")
@@ -84,9 +85,9 @@ async def _async_gather_evidence(meter: Meter) -> None:
 async def _async_resolutions_agree(
     meter: Meter, name: str, block: CounterBlock
 ) -> bool:
-    """Return whether the counters of a block agree with its other resolution.
+    """Return whether the counters have the same values in the other resolution.
 
-    Returns True if the meter does not support the other resolution.
+    Returns True if the meter does not support the other resolution of the block.
     """
     for block_type in BLOCK_TYPES[name]:
         other = block_type(meter.modbus_unit)

@@ -62,7 +62,7 @@ class Block(Component):
     def available(self) -> bool:
         """Return whether a text or an unsigned field is available.
 
-        Signed fields do not count, because all ones in a signed field are also -1.
+        Signed fields do not count, because all ones may also be the value -1 there.
         """
         signed = {name for name, field in self._number_fields.items() if field.signed}
         return any(
@@ -78,10 +78,10 @@ class Block(Component):
         return {name: getattr(self, name) for name in self.resolved_fields}
 
     def possible_values(self, allow: Callable[[str | None, float], bool]) -> Values:
-        """Return the last read values, None for those that the meter cannot measure.
+        """Return the last read values, None for each that the meter cannot measure.
 
-        `allow` is called with the unit of a field and its value. It returns whether the
-        meter can measure the value.
+        `allow` returns whether the meter can measure a value. Its arguments are the
+        unit of the field and the value.
         """
         values = self.values
         for name, field in self._number_fields.items():

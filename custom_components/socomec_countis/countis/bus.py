@@ -1,10 +1,10 @@
 """One RS485 line behind one port or gateway. All requests are sent here.
 
-A transaction is disturbed by a timeout, a damaged response or a cancelled task. Its
-response may still arrive, as a whole or in part. The recovery of the bus keeps this
-response from the next transaction. The recovery disconnects the client, which discards
-the received bytes, and waits until the line is idle. The next request connects the
-client again.
+A timeout, a damaged response or a cancelled task disturbs a transaction: the response
+may still arrive, as a whole or in part. A recovery follows, so that the next
+transaction does not receive this response. The recovery disconnects the client, which
+discards the received bytes, and waits until the line is idle. The next request connects
+the client again.
 """
 
 import asyncio
@@ -28,33 +28,35 @@ from .unit import READ_CHARACTERS, WRITE_CHARACTERS, BusUnit, Call
 
 BITS_PER_CHARACTER = 11  # start bit, 8 data bits, parity or second stop bit, stop bit
 SILENT_CHARACTERS = 3.5  # between two frames (Modbus specification)
-SHORTEST_SILENCE = 0.00175  # s; the same above 19200 baud (Modbus specification)
+# s between two frames above 19200 baud (Modbus specification)
+SHORTEST_SILENCE = 0.00175
 
-INITIAL_DELAY = 0.03  # s until a response begins; assumed until it is measured
+# s until a response begins; assumed until the first response. The delay of a meter.
+INITIAL_DELAY = 0.03
 RESPONSE_TIMEOUT = 0.25  # s; our choice: several times the delay of meter and adapter
-# s; our choice: a gateway has a timeout of its own, after which it reports an error.
+# s; our choice: a gateway waits for the meter itself, and then reports a timeout.
 GATEWAY_RESPONSE_TIMEOUT = 1.0
-# The response timeout of a slow bus, in measured delays. Our choice.
+# The response timeout of a slow bus is this multiple of the measured delay. Our choice.
 DELAYS_UNTIL_TIMEOUT = 4
 DELAY_WEIGHT = 0.1  # of a new delay in the moving average
 
-# A bus is lossy if more than this part of the reads was retried.
+# A bus is lossy if more than this fraction of the reads was retried. Our choice.
 LOSSY_ABOVE = 0.15
-# Weight of a read in the moving average of that part. Our choice: two lost responses do
-# not make a bus lossy.
+# Weight of a read in the moving average of this fraction. Our choice: two lost
+# responses do not make a bus lossy.
 LOSS_WEIGHT = 0.05
-# s; added to the response timeout in a recovery of a lossy bus. Our choice, because
-# late bytes are frequent on a lossy bus.
+# s; the recovery of a lossy bus waits longer by this time. Our choice, because late
+# bytes are frequent on a lossy bus.
 LOSSY_IDLE_SECONDS = 0.15
 REOPEN_DELAY = 0.05  # s between two attempts to open a port that was just closed
 CONNECT_CHECK_DELAY = 0.01  # s between two checks of a client that connects
-# s for which a background request, such as a probe, waits for a free bus. Our choice:
-# if the bus is never free, one probe per second delays the poller.
+# s; a background request, such as a probe, waits for a free bus at most this time. Our
+# choice: if the bus is never free, one probe per second delays the poller.
 LONGEST_BACKGROUND_WAIT = 1.0
 LOCK_CHECK_DELAY = 0.005  # s between two checks of the bus lock
-# After this number of timeouts of probes, the bus recovers. Our choice: if the client
-# has received noise, the scan misses at most this number of unit IDs. The recoveries
-# take 11 s of a scan of all settings.
+# The bus recovers after this number of probes without a response, because noise in the
+# client may hide responses. Our choice: then noise hides at most this number of unit
+# IDs, and the recoveries of a scan of all settings take 11 s together.
 PROBES_UNTIL_RECOVERY = 64
 
 BROADCAST = 0
@@ -90,9 +92,9 @@ class Bus:
         self.delay = INITIAL_DELAY
         """Moving average of the time until a response begins, in s."""
         self.responded = False
-        """Whether a meter has responded."""
+        """Whether any meter has responded."""
         self.loss = 0.0
-        """Moving average of the part of the reads that were retried, from 0 to 1."""
+        """Moving average of the fraction of the reads that were retried."""
         self.echoes: bool | None = None
         """Whether the adapter returns the requests, None if unknown."""
         self.traffic: defaultdict[int, Traffic] = defaultdict(Traffic)
@@ -119,9 +121,10 @@ class Bus:
         return sum(traffic.seconds for traffic in self.traffic.values())
 
     def count_loss(self, *, lost: bool) -> None:
-        """Count a read with a valid response.
+        """Update `loss` after the valid response to a read.
 
-        `lost` is whether a response was lost or damaged since the last valid one.
+        `lost` is whether a response of this meter was lost or damaged since the
+        previous valid one.
         """
         self.loss += LOSS_WEIGHT * (lost - self.loss)
 
@@ -143,18 +146,21 @@ class Bus:
         patient: bool = False,
         background: bool = False,
     ) -> ModbusUnit:
-        """Return one unit ID, through which components read and write registers.
+        """Return the unit through which blocks and commands use one unit ID.
 
-        A `patient` unit has longer timeouts and more attempts, for a meter that may
-        respond slowly. Requests of a `background` unit wait until no other task uses
-        the bus, for `LONGEST_BACKGROUND_WAIT` at most.
+        `client` sends the requests. A `patient` unit has longer timeouts and more
+        attempts, for a meter that may respond slowly. Requests of a `background` unit
+        wait until no other task uses the bus, for `LONGEST_BACKGROUND_WAIT` at most.
         """
         unit = BusUnit(self, unit_id, client, patient=patient, background=background)
         return cast(ModbusUnit, unit)
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
-        """Lock the bus for several requests of this task. Locks may be nested."""
+        """Lock the bus for several requests of this task.
+
+        A task that has locked the bus may call this method again.
+        """
         task = asyncio.current_task()
         if self._holder is task:
             yield
@@ -167,13 +173,10 @@ class Bus:
                 self._holder = None
 
     async def async_wait_for_pause(self) -> None:
-        """Wait until no other task uses the bus.
-
-        After `LONGEST_BACKGROUND_WAIT`, return in any case.
-        """
+        """Wait until no task uses the bus, or until `LONGEST_BACKGROUND_WAIT`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_BACKGROUND_WAIT):
-                # If a task waits for a lock that was just released, it takes the lock.
+                # If the lock was just released, the next waiting task takes it first.
                 await asyncio.sleep(0)
                 while self._lock.locked():  # noqa: ASYNC110
                     await asyncio.sleep(LOCK_CHECK_DELAY)
@@ -194,7 +197,7 @@ class Bus:
                     lambda: client.write_register(register, value),
                     WRITE_CHARACTERS,
                 )
-            # The request has half of the characters of request and response.
+            # `WRITE_CHARACTERS` are those of request and response, of equal length.
             sending = wire_seconds(self.baudrate, WRITE_CHARACTERS / 2)
             await asyncio.sleep(sending + TURNAROUND_SECONDS)
 
@@ -209,14 +212,14 @@ class Bus:
         probe_timeout: float = 0,
         reopen_seconds: float = 0,
     ) -> T:
-        """Return the response to one request, in one transaction.
+        """Send one request with `call`, and return the response.
 
         `characters` is the length of request and response together. `shortest_timeout`
-        is a lower limit of the response timeout in s. A probe has exactly the response
-        timeout `probe_timeout` in s. Most probes time out, so only one of
-        `PROBES_UNTIL_RECOVERY` timeouts begins a recovery. In a probe and after a
-        recovery, the client retries to open the port for `reopen_seconds`. Raises
-        `ModbusError`.
+        is a lower limit of the response timeout in s. If `probe_timeout` is not 0, the
+        request is a probe, and `probe_timeout` is its exact response timeout in s. Most
+        probes have no response, so the bus recovers only after each
+        `PROBES_UNTIL_RECOVERY` timeouts. In a probe and after a recovery, opening the
+        port is retried for `reopen_seconds`. Raises `ModbusError`.
         """
         loop = asyncio.get_running_loop()
         async with self.hold():
@@ -229,7 +232,7 @@ class Bus:
             traffic.requests += 1
             reconnects = not client.connected
             request = loop.create_task(self._async_call(client, call))
-            # Retrieve the error, because asyncio logs an error that no task retrieves.
+            # Retrieve the error, because asyncio logs each error that is not retrieved.
             request.add_done_callback(lambda done: done.cancelled() or done.exception())
             began = loop.time()
             disturbed = True
@@ -240,8 +243,9 @@ class Bus:
                 disturbed = False
             except Exception as err:
                 error = traffic.count(err, connected=client.connected)
-                # A client that has lost its connection has discarded all bytes. A
-                # Modbus exception is a valid response.
+                # Two errors do not disturb the bus: a client that has lost its
+                # connection has discarded all bytes, and a Modbus exception is a valid
+                # response.
                 disconnected = (
                     isinstance(error, ModbusConnectionError) and not client.connected
                 )
@@ -267,7 +271,7 @@ class Bus:
     async def _async_call[T](self, client: ModbusUnit, call: Call[T]) -> T:
         """Send a request with `call`, and retry while the port cannot be opened.
 
-        The retries end at `_reopen_until`.
+        No attempt begins after `_reopen_until`, except the first one.
         """
         while True:
             try:
@@ -281,16 +285,16 @@ class Bus:
     def _begin_recovery(
         self, client: ModbusUnit, request: asyncio.Task[Any], end: float
     ) -> None:
-        """Disconnect the client in the background.
+        """Disconnect the client of a disturbed transaction in the background.
 
-        The response to the disturbed transaction may arrive until `end`, in s of the
-        event loop's clock.
+        `request` is the task that waits for the response. The response may arrive until
+        `end`, in s of the event loop's clock.
         """
 
         async def disconnect() -> None:
             while not request.done():
-                # If a request is cancelled while the client connects, asyncio logs a
-                # traceback. So this loop waits until the client is connected.
+                # Do not cancel the request while the client connects, because asyncio
+                # would log a traceback.
                 if client.connected:
                     request.cancel()
                 await asyncio.wait({request}, timeout=CONNECT_CHECK_DELAY)
@@ -303,12 +307,12 @@ class Bus:
         self._recovery = asyncio.create_task(disconnect())
 
     async def async_settle(self) -> None:
-        """Wait until no disturbed transaction uses the port."""
+        """Wait until the client of a disturbed transaction has disconnected."""
         if self._recovery is not None:
             await asyncio.wait({self._recovery})
 
     async def _async_recover(self) -> bool:
-        """Wait until a recovery has ended, and return whether there was a recovery."""
+        """Wait until the recovery has ended, and return whether there was one."""
         if self._recovery is None:
             return False
         await self.async_settle()

@@ -1,6 +1,6 @@
 """The clock of a meter (57600 to 57605), in local time without a time zone.
 
-Functions take the values of `registers.Clock` by field name.
+`values` are those of the block `registers.Clock`, by field name.
 """
 
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 
 FIELDS = ("year", "month", "day", "hour", "minute", "second")
 
-# The table leaves open whether 57602 holds a year of two or of four digits.
-CENTURY = 2000
-SHORT_YEARS = 100
+# The table leaves open whether the year (57602) has two or four digits.
+CENTURY = 2000  # added to a year of two digits
+SHORT_YEARS = 100  # a year below this number has two digits
 
-# s; the clock shows whole seconds, so its real time is half a second later on average.
+# s; the clock shows whole seconds, so its exact time is half a second later on average.
 MEAN_FRACTION = 0.5
 
 
@@ -39,7 +39,10 @@ def displayed_time(values: Mapping[str, float | None]) -> datetime | None:
 def clock_offset(
     values: Mapping[str, float | None], local_time: datetime
 ) -> int | None:
-    """Return how many s the clock is ahead of the local time, None if it is invalid."""
+    """Return how many s the clock is ahead of `local_time`.
+
+    Returns None if the date or the time of the clock is invalid.
+    """
     time = displayed_time(values)
     if time is None:
         return None
@@ -48,6 +51,6 @@ def clock_offset(
 
 
 def clock_words(time: datetime, *, short_year: bool) -> list[int]:
-    """Return the words of 57600 to 57605 for a time."""
+    """Return the words that set the registers 57600 to 57605 to a time."""
     year = time.year - CENTURY if short_year else time.year
     return [time.day, time.month, year, time.hour, time.minute, time.second]

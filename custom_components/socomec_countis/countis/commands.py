@@ -1,9 +1,9 @@
-"""Commands to a meter, each confirmed by reading back.
+"""Commands to a meter, each confirmed by a read-back.
 
-Each command verifies the identity of the meter, writes, and reads back for the first
-time while it holds the bus. `async_confirm_tariff` only reads back. A command passes
-its readings to `publish`. It raises `CommandError` if the meter did not carry out the
-command, `ModbusError` if the outcome is unknown, and the errors of
+While a command holds the bus, it verifies the identity of the meter, writes, and reads
+back for the first time. `async_confirm_tariff` only reads back. Each command passes its
+readings to `publish`. Each command raises `CommandError` if the meter did not carry the
+command out, `ModbusError` if the outcome is unknown, and the errors of
 `Meter.async_verify_identity`.
 """
 
@@ -40,17 +40,18 @@ type Publish = Callable[[Reading], None]
 # repeated. Our choice: 0.6 s in total.
 READ_BACK_DELAYS = (0.3, 0.3)  # s
 
-# s; the largest offset of a clock that was just set. The clock shows whole seconds.
+# s; the largest offset of a clock that was just set. Our choice: larger than the error
+# of the offset, which is up to 1 s because the clock shows whole seconds.
 CLOCK_TOLERANCE = 2
-# s before the full second at which the command starts to lock the bus. Longer than a
-# normal transaction of the poller, which may have to end first.
+# s; before a full second, the command starts to lock the bus this time ahead. Our
+# choice: longer than a normal transaction of the poller, which may have to end first.
 CLOCK_LEAD = 0.4
-CLOCK_ATTEMPTS = 5  # to lock the bus before the full second
+CLOCK_ATTEMPTS = 5  # to lock the bus before a full second
 
 E1X_E2X_FAMILIES = (1, 2)
 
 HIGHEST_TARIFF_COUNT = 8  # in the table (51200)
-DEFAULT_TARIFF_COUNT = 4
+DEFAULT_TARIFF_COUNT = 4  # the number of tariff counters in the table
 
 
 def tariffs(count: float | None) -> range:
@@ -107,8 +108,8 @@ async def async_set_clock(meter: Meter, publish: Publish) -> None:
         publish(await meter.async_read("clock"))
         short_year = has_short_year(clock.values)
         for _ in range(CLOCK_ATTEMPTS):
-            # The clock begins a new second when it is written, so it is written at the
-            # beginning of a second. Until shortly before, other tasks can use the bus.
+            # A meter begins a new second when its clock is written, so the command
+            # writes at a full second. Other tasks can use the bus until `CLOCK_LEAD`.
             await asyncio.sleep(max(_until_full_second(meter) - CLOCK_LEAD, 0))
             async with meter.bus.hold():
                 await meter.async_verify_identity()
@@ -134,7 +135,7 @@ def _until_full_second(meter: Meter) -> float:
 
 
 def _bits(meter: Meter, counters: Mapping[str, int]) -> int:
-    """Return the reset bits of those counters that the meter has."""
+    """Return the bits that reset those of the `counters` that the meter has."""
     return sum(counters[each] for each in counters.keys() & meter.profile.quantities)
 
 
@@ -175,7 +176,7 @@ async def _async_reset(
         found = {each: values[each] for each in existing}
         seconds = asyncio.get_running_loop().time() - sent_at
         limit = meter.counter_check.reset_limit(seconds, block.step)
-        # A counter that is not available is not known to be reset.
+        # A counter that is not available does not confirm its reset.
         if any(value is None or value > limit for value in found.values()):
             return False
         meter.counter_check.accept_reset(CounterReading(name, found, block.step, at))
@@ -196,7 +197,8 @@ async def _async_command(
 ) -> bool:
     """Write a register, and return whether the meter carries the command out.
 
-    `is_done` is called with the time of the write, in s of the event loop's clock.
+    `is_done` reads back, and returns whether the read-back confirms the command. Its
+    argument is the time of the write, in s of the event loop's clock.
     """
     async with meter.bus.hold():
         await meter.async_verify_identity()
@@ -209,7 +211,10 @@ async def _async_command(
 
 
 async def _async_confirmed_later(is_done: Callable[[], Awaitable[bool]]) -> bool:
-    """Repeat a read-back, and return whether one confirms the command."""
+    """Read back after each delay, until a read-back confirms the command.
+
+    Returns whether a read-back confirmed the command.
+    """
     for delay in READ_BACK_DELAYS:
         await asyncio.sleep(delay)
         if await is_done():
@@ -244,7 +249,7 @@ async def _async_write(meter: Meter, register: int, words: list[int]) -> bool:
 
 
 async def _async_has_tariff(meter: Meter, publish: Publish, tariff: int) -> bool:
-    """Read and publish the tariff, and return whether it is the expected one."""
+    """Read and publish the tariff (51201), and return whether it is `tariff`."""
     if "tariffs" not in meter.blocks:
         return False
     reading = await meter.async_read("tariffs")

@@ -1,10 +1,10 @@
-"""The demand of a meter: its mean consumed power in periods that follow the clock.
+"""The demand of a meter: the mean consumed power of each quarter-hour, for example.
 
 Some tariffs charge for the highest demand of a month. The demand is calculated from the
-accepted counter, so it agrees with the energy of the meter. The counter at the begin of
-a period is interpolated between the readings before and after it. If these readings are
-too far apart, or the clock was set between them, the energy of the period is unknown.
-Such a period is no peak.
+accepted counter, so the demand agrees with the energy of the meter. The counter at the
+beginning of a period is interpolated between the last reading before and the first one
+after that time. If these readings are too far apart, or the clock was set between them,
+the energy of the period is unknown. Such a period has no demand.
 
 A counter in steps of 1 kWh is too coarse for a quarter-hour. The energy of such a meter
 is the integral of its measured power.
@@ -21,29 +21,29 @@ from .plausibility import Moment
 
 _LOGGER = logging.getLogger(__name__)
 
-# min; each of them divides an hour, so that the periods follow the clock.
+# min; each of these lengths divides an hour, so a period begins at each full hour.
 PERIODS = (5, 10, 15, 30, 60)
 USUAL_PERIOD = 15  # min; most tariffs for power use the quarter-hour
 
-# s; the longest pause between the readings before and after the begin of a period. Our
-# choice: on a bus with 64 meters, a counter is read every 26 s. If the load changes
+# s; the longest pause between the readings before and after the beginning of a period.
+# Our choice: on a bus with 64 meters, a counter is read every 26 s. If the load changes
 # once within a pause of 30 s, the error of the interpolation is at most the energy that
 # the changed part of the load takes in 7.5 s.
 LONGEST_PAUSE = 30
 
-# s; if the time between two readings differs by more than this in the system clock and
-# in the clock of the event loop, the system clock was set. Our choice: 0.2 % of a
-# quarter-hour.
+# s; the system clock and the event loop's clock both measure the time between two
+# readings. If the results differ by more than this, the system clock was set. Our
+# choice: 0.2 % of a quarter-hour.
 CLOCK_TOLERANCE = 2
 
 # s; the forecast uses the mean power of this time. Our choice: a shorter time would
 # follow each short load, and a longer time would delay the reaction to a new load.
 RECENT_SECONDS = 60
 
-# s; if the pause between two readings of the power is longer, its energy is unknown.
-# Our choice: if a measured value cannot be read, it is shown for this time, too. If the
-# load changes once in this pause, the error of the energy is at most the energy that
-# the changed part of the load takes in 5 s.
+# s; if the pause between two readings of the power is longer, the energy of the pause
+# is unknown. Our choice: a sensor whose value cannot be read also shows the last value
+# for this time. If the load changes once in the pause, the error of the energy is at
+# most the energy that the changed part of the load takes in 5 s.
 LONGEST_POWER_PAUSE = 10
 
 
@@ -52,21 +52,21 @@ class Peak:
     """The highest demand of a month."""
 
     minutes: int
-    """The length of its period."""
+    """The length of the period."""
     begin: float
-    """The begin of its period, in s since 1970."""
+    """The beginning of the period, in s since 1970."""
     watts: float
 
 
 @dataclass(frozen=True)
-class _Counter:
-    """The counter of consumed energy at a moment."""
+class _Reading:
+    """A reading of the counter of consumed energy."""
 
     at: Moment
     kilowatt_hours: float
 
-    def power_until(self, later: _Counter) -> float:
-        """Return the mean power from this moment to a later one, in W."""
+    def power_until(self, later: _Reading) -> float:
+        """Return the mean power from this reading to a later one, in W."""
         seconds = self.at.seconds_until(later.at)
         return (later.kilowatt_hours - self.kilowatt_hours) * 3_600_000 / seconds
 
@@ -78,24 +78,24 @@ class _Period:
     begin: float
     """In s since 1970."""
     kilowatt_hours: float | None
-    """The counter at the begin, None if it is unknown."""
+    """The counter at the beginning of the period, None if unknown."""
 
 
 class Demand:
-    """The demand of the running period, its forecast, and the highest demands."""
+    """The demand of the running period, the forecast of it, and the highest demands."""
 
     def __init__(self, to_local: Callable[[float], datetime]) -> None:
         """Initialize the demand without a reading.
 
-        `to_local` returns the local time, with its time zone, from s since 1970.
+        `to_local` converts s since 1970 to the local time, with its time zone.
         """
         self._to_local = to_local
         self._minutes = USUAL_PERIOD
-        self._last: _Counter | None = None
+        self._last: _Reading | None = None
         self._period: _Period | None = None
-        self._first: _Counter | None = None
+        self._first: _Reading | None = None
         """The first reading after the last long pause."""
-        self._rises: list[_Counter] = []
+        self._rises: list[_Reading] = []
         """The readings of the last `RECENT_SECONDS` in which the counter had risen."""
         self._peaks: list[Peak] = []
         """At most one for each combination of a month and a length of the periods."""
@@ -105,9 +105,9 @@ class Demand:
     def add(self, at: Moment, kilowatt_hours: float) -> bool:
         """Add an accepted reading of the counter. Return whether a period began.
 
-        A reading that is not later than the last one is ignored.
+        A reading that is not later than the last reading is ignored.
         """
-        new = _Counter(at, kilowatt_hours)
+        new = _Reading(at, kilowatt_hours)
         if self._last is not None:
             if at.monotonic <= self._last.at.monotonic:
                 return False
@@ -130,8 +130,8 @@ class Demand:
         """
         self._last = self._period = None
 
-    def _note_rise(self, new: _Counter) -> None:
-        """Note a reading if the counter has risen, and forget older readings."""
+    def _note_rise(self, new: _Reading) -> None:
+        """Add a reading to `_rises` if the counter has risen. Remove old readings."""
         last, rises = self._last, self._rises
         if (
             last is None
@@ -142,19 +142,19 @@ class Demand:
             rises.clear()
         elif new.kilowatt_hours > last.kilowatt_hours:
             rises.append(new)
-        # Two rises are kept in any case, because a small load counts slowly.
+        # The last two rises are kept, because the counter rises rarely at a small load.
         while rises[2:] and rises[0].at.seconds_until(new.at) > RECENT_SECONDS:
             del rises[0]
 
     def _begin_of(self, at: float) -> float:
-        """Return the begin of the period at a time, both in s since 1970."""
+        """Return the beginning of the period at the time `at`, both in s since 1970."""
         offset = self._to_local(at).utcoffset()
         assert offset is not None  # noqa: S101
         ahead, seconds = offset.total_seconds(), 60 * self._minutes
         return (at + ahead) // seconds * seconds - ahead
 
-    def _counter_at(self, begin: float, new: _Counter) -> float | None:
-        """Return the counter in kWh at the begin of a period, None if unknown."""
+    def _counter_at(self, begin: float, new: _Reading) -> float | None:
+        """Return the counter in kWh at the beginning of a period, None if unknown."""
         last = self._last
         if last is None or begin < last.at.wall:
             return None
@@ -177,15 +177,15 @@ class Demand:
             self._note_peak(Peak(self._minutes, previous.begin, watts))
 
     def _note_peak(self, new: Peak) -> None:
-        """Keep the highest demand of this month and of the last one."""
+        """Note a demand if it is the highest of its month, and remove old months."""
         month = self._month(new.begin)
-        before = self._highest(month)
+        highest = self._highest(month)
         self._peaks = [
             each
             for each in self._peaks
-            if each is not before and month - 1 <= self._month(each.begin) <= month
+            if each is not highest and month - 1 <= self._month(each.begin) <= month
         ]
-        self._peaks.append(before if before and before.watts >= new.watts else new)
+        self._peaks.append(highest if highest and highest.watts >= new.watts else new)
 
     # -- results -------------------------------------------------------------
 
@@ -193,8 +193,8 @@ class Demand:
     def minutes(self) -> int:
         """Return the length of the periods in min, one of `PERIODS`.
 
-        If the length is changed, the highest demands of the previous length are kept,
-        and are returned when that length is set again.
+        If the length is changed, the highest demands of the previous length remain
+        stored. `highest` returns these demands when that length is set again.
         """
         return self._minutes
 
@@ -205,15 +205,15 @@ class Demand:
 
     @property
     def begin(self) -> float | None:
-        """Return the begin of the running period in s since 1970, None if unknown."""
+        """Return when the running period began in s since 1970, None if unknown."""
         return None if self._period is None else self._period.begin
 
     def watts(self, at: float) -> float | None:
         """Return the energy of the running period divided by its whole length, in W.
 
-        The value rises from 0 to the demand of the period. Returns None if it is
-        unknown, or if the last reading was more than `LONGEST_PAUSE` before `at`. `at`
-        is in s since 1970.
+        So the result rises from 0 to the demand of the period. Returns None if the
+        energy is unknown, or if the last reading was more than `LONGEST_PAUSE` before
+        `at`, in s since 1970.
         """
         last, period = self._last, self._period
         if (
@@ -226,9 +226,9 @@ class Demand:
         return self._mean_watts(last.kilowatt_hours - period.kilowatt_hours)
 
     def forecast(self, at: float) -> float | None:
-        """Return the demand of the running period if the power stays as it is, in W.
+        """Return the demand of the running period if the power does not change, in W.
 
-        None as for `watts`, or if the power is not known yet.
+        Returns None if `watts` returns None, or if the power is not known yet.
         """
         last, period = self._last, self._period
         watts, power = self.watts(at), self._recent_power()
@@ -238,10 +238,10 @@ class Demand:
         return watts + power * (1 - passed)
 
     def highest(self, at: float, *, months_ago: int = 0) -> Peak | None:
-        """Return the highest demand of a month, None if no period was complete.
+        """Return the highest demand of a month, None if no demand is known.
 
-        The month is `months_ago` months before the one that contains `at`. `at` is in s
-        since 1970. A period belongs to the month of its begin.
+        The month is `months_ago` months before the month that contains `at`, in s since
+        1970. A period belongs to the month in which the period begins.
         """
         return self._highest(self._month(at) - months_ago)
 
@@ -266,12 +266,12 @@ class Demand:
         if first is None or last is None:
             return None
         if rises[1:]:
-            # The energy between two rises is exact. Since the last rise, the meter has
-            # measured less than one step. So this step limits the mean power.
+            # The energy between two rises is exact. Since the last rise, the counter
+            # has not risen by a step. So the step limits the mean power since then.
             power = rises[0].power_until(rises[-1])
-            silence = rises[-1].at.seconds_until(last.at)
+            seconds = rises[-1].at.seconds_until(last.at)
             step = rises[-1].kilowatt_hours - rises[-2].kilowatt_hours
-            return min(power, step * 3_600_000 / silence) if silence else power
+            return min(power, step * 3_600_000 / seconds) if seconds else power
         if first.at.seconds_until(last.at) < RECENT_SECONDS:
             return None
         return first.power_until(last)
@@ -279,7 +279,7 @@ class Demand:
     # -- storage -------------------------------------------------------------
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the state as JSON content for `restore`."""
+        """Return the state of the demand as JSON content for `restore`."""
         last = self._last
         return {
             "minutes": self._minutes,
@@ -295,7 +295,7 @@ class Demand:
         """
         try:
             minutes = PERIODS[PERIODS.index(stored["minutes"])]
-            last = stored["last"] and _Counter(
+            last = stored["last"] and _Reading(
                 Moment(float(stored["last"][0])), float(stored["last"][1])
             )
             period = stored["period"] and _Period(**stored["period"])
@@ -321,8 +321,8 @@ class PowerIntegral:
     def add(self, at: float, watts: float) -> bool:
         """Add a reading of the power in W. `at` is in s of the event loop's clock.
 
-        Return False if the energy before this reading is unknown. Produced power is
-        negative, and consumes no energy.
+        Returns False if the energy since the previous reading is unknown. Produced
+        power is negative, and counts as 0.
         """
         pause = at - self._at
         watts = max(watts, 0)

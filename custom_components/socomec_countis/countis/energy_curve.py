@@ -1,7 +1,8 @@
-"""How energy is distributed over a gap.
+"""The distribution of energy over a gap.
 
 A gap is a time without readings, such as an outage. The counters of a meter give the
-energy of the whole gap. An energy curve gives the part of it at each moment.
+energy of the whole gap. An energy curve gives the fraction of this energy that was
+counted until each moment.
 """
 
 from bisect import bisect_right
@@ -11,7 +12,7 @@ from enum import StrEnum
 
 
 class Source(StrEnum):
-    """The origin of an energy curve, the best one first."""
+    """The source of an energy curve, the best source first."""
 
     LOAD_CURVE = "load_curve"
     """The load curve of the meter."""
@@ -23,22 +24,22 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class EnergyCurve:
-    """The part of a gap's energy that was counted until each moment."""
+    """The fraction of a gap's energy that was counted until each of several times."""
 
     source: Source
     times: Sequence[float]
-    """In s since 1970, rising, from the begin to the end of the gap."""
+    """In s since 1970, rising, from the beginning to the end of the gap."""
     fractions: Sequence[float]
-    """For each of the times, from 0 to 1."""
+    """The fraction at each of `times`, from 0 to 1."""
 
     @classmethod
     def of_energies(
         cls, source: Source, points: Iterable[tuple[float, float]]
     ) -> EnergyCurve:
-        """Return the curve through points of time and counted energy.
+        """Return the curve through `points`, each a time and a counted energy.
 
-        The energy is in any unit. The energy of the last point is larger than that of
-        the first one.
+        All energies are in the same unit. The last energy has to be larger than the
+        first one.
         """
         times, energies = zip(*points, strict=True)
         first, last = energies[0], energies[-1]
@@ -46,9 +47,9 @@ class EnergyCurve:
         return cls(source, times, fractions)
 
     def fraction(self, time: float) -> float:
-        """Return the part of the energy until a time in s since 1970, from 0 to 1.
+        """Return the fraction of the energy that was counted until `time`.
 
-        Between two points, the power is constant.
+        `time` is in s since 1970. Between two points, the power is constant.
         """
         after = bisect_right(self.times, time)
         if after == 0:

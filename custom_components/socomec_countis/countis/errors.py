@@ -25,7 +25,7 @@ class ImplausibleError(ModbusProtocolError):
 
 
 class EchoError(ModbusProtocolError):
-    """The adapter echoes every request, and the echo hides the response after it."""
+    """The adapter echoes every request, so the client receives no valid response."""
 
 
 class CommandError(CountisError):

@@ -1,8 +1,8 @@
 """Field types of a COUNTIS: unit, scale and the raw value for "not available".
 
-A 32-bit value takes two registers, high word first. All ones mean "not available".
-In a signed register, all ones are also -1, so only the largest positive number means
-"not available" there.
+A 32-bit value takes two registers, high word first. In an unsigned value, all ones mean
+"not available". In a signed value, all ones may also mean -1, so only the largest
+positive number means "not available".
 """
 
 from functools import partial
@@ -11,12 +11,12 @@ from typing import override
 from modbus_connection.decode import decode_string
 from modbus_connection.model import NumberField, StringField, integer
 
-# E3x and E4x count 0.01 Hz, E1x and E2x 0.001 Hz. The raw value shows which, because a
-# mains frequency is between 10 Hz and 100 Hz. The threshold is 100 Hz in the first unit
-# and 10 Hz in the second.
+# The frequency of E3x and E4x is in steps of 0.01 Hz, that of E1x and E2x in steps of
+# 0.001 Hz. A mains frequency is between 10 Hz and 100 Hz. So a raw value from 10 000 is
+# in steps of 0.001 Hz, where it means 10 Hz. In steps of 0.01 Hz, it would mean 100 Hz.
 LOWEST_RAW_MILLIHERTZ = 10_000
 
-RESIDUAL_PER_KWH = 10_000  # a residual energy (32770 of E1x and E2x) counts 0.1 Wh
+RESIDUAL_PER_KWH = 10_000  # a residual energy (32770 of E1x and E2x) is in 0.1 Wh
 
 
 def _hertz(raw: int) -> float:
@@ -26,7 +26,7 @@ def _hertz(raw: int) -> float:
 def _with_residual(raw: int) -> float:
     """Return kWh in steps of 10 Wh from 32 bits of kWh and 16 bits of 0.1 Wh.
 
-    A residual of 1 kWh or more is not available.
+    A residual of 1 kWh or more means "not available", and is taken as 0.
     """
     residual = raw & 0xFFFF
     if residual >= RESIDUAL_PER_KWH:

@@ -1,7 +1,7 @@
 """The evidence of a meter about a gap: a time in which its counters were not read.
 
 The load curve is the best source of an energy curve. The energies of days and weeks are
-the second one. Each source is used only if it agrees with the counters. Without a
+the second-best source. A source is used only if it agrees with the counters. Without a
 source, the energy is distributed evenly.
 """
 
@@ -22,13 +22,13 @@ from .load_times import LoadTimes, possible_times
 from .meter import Meter
 from .registers import TARIFF_COUNTERS
 
-# Part of the energy of a gap by which the load curve may differ from the counters. Our
-# choice: if a record of a short gap is missing or shifted, the load curve differs more.
+# Fraction of the energy of a gap by which the load curve may differ from the counters.
+# Our choice: if a record of a short gap is missing or shifted, the curve differs more.
 LOAD_CURVE_TOLERANCE = 0.05
 STEPS_OF_TOLERANCE = 2  # because each of two readings of a counter is rounded
 
-# The records of this time before a gap are kept, too. They show whether the clock of
-# the meter was changed. Our choice.
+# The records of this time before a gap are used, too, because they show whether the
+# clock of the meter was set. Our choice.
 BEFORE_GAP = timedelta(days=2)
 
 DAY = timedelta(days=1)
@@ -50,14 +50,14 @@ def total_of(counter: str) -> str:
 class CounterGap:
     """The values of a counter around a gap.
 
-    The begin and the end are full hours, because most integration periods of a load
-    curve begin and end with an hour.
+    `begin` and `end` are full hours, because integration periods of a load curve begin
+    and end at full hours in most cases.
     """
 
     begin: float
-    """In s since 1970; before the gap."""
+    """A full hour before the gap, in s since 1970."""
     end: float
-    """In s since 1970; after the gap."""
+    """A full hour after the gap, in s since 1970."""
     before: float
     """The value of the counter at `begin`, in kWh or kvarh."""
     after: float
@@ -65,7 +65,7 @@ class CounterGap:
     step: float
     """The resolution of the counter, in kWh or kvarh."""
     readings: Sequence[Point] = ()
-    """The last reading before the gap and the first one after it, if they are known."""
+    """The last reading before and the first one after the gap, if they are known."""
 
     @property
     def energy(self) -> float:
@@ -74,24 +74,24 @@ class CounterGap:
 
     @property
     def tolerance(self) -> float:
-        """Return the error of a difference of two readings, in kWh or kvarh."""
+        """Return the largest error of a difference of two readings, in kWh or kvarh."""
         return STEPS_OF_TOLERANCE * self.step
 
 
 @dataclass(frozen=True)
 class LoadCurveMatch:
-    """How well a load curve agrees with the counters, for diagnostics."""
+    """The energy of a gap, by one meaning of the dates of the load curve."""
 
     times: LoadTimes
     energy: float
-    """The consumed energy of the gap according to the load curve, in kWh."""
+    """The consumed energy of the gap by the load curve, in kWh."""
     counted: float
-    """The same energy according to the counter, in kWh."""
+    """The consumed energy of the gap by the counter, in kWh."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The facts that a meter reported after a gap."""
+    """The values that a meter reported after a gap."""
 
     at: float
     """In s since 1970."""
@@ -106,8 +106,8 @@ class Evidence:
     def curve(self, counter: str, gap: CounterGap, zone: tzinfo) -> EnergyCurve:
         """Return the best energy curve of a gap.
 
-        The counter must have risen in the gap. `counter` is a total counter. `zone` is
-        the time zone of the user.
+        `counter` is a total counter, which must have risen in the gap. `zone` is the
+        time zone of the user.
         """
         if counter == CONSUMED and (match := self.best_match(gap, zone)):
             tolerance = max(LOAD_CURVE_TOLERANCE * gap.energy, gap.tolerance)
@@ -125,10 +125,11 @@ class Evidence:
         )
 
     def best_match(self, gap: CounterGap, zone: tzinfo) -> LoadCurveMatch | None:
-        """Return the interpretation of the load curve that fits the counter best.
+        """Return the meaning of the dates with which the load curve fits best.
 
+        This is the meaning that gives the energy closest to that of the counter.
         `gap` is the gap of the counter `CONSUMED`. Returns None if the meter has no
-        load curve, or if its newest record disagrees with the clock of the meter.
+        load curve, or if the newest record disagrees with the clock of the meter.
         """
         if self.load_curve is None:
             return None
@@ -149,10 +150,10 @@ class Evidence:
         )
 
     def findings(self, gap: CounterGap, zone: tzinfo) -> dict[str, Any] | None:
-        """Return facts about the load curve that the Modbus table does not specify.
+        """Return facts for diagnostics that the Modbus table does not specify.
 
-        Diagnostics contain them. `gap` is the gap of the counter `CONSUMED`. Returns
-        None if the meter has no load curve.
+        They describe the load curve. `gap` is the gap of the counter `CONSUMED`.
+        Returns None if the meter has no load curve.
         """
         if (curve := self.load_curve) is None:
             return None
@@ -175,7 +176,7 @@ class Evidence:
     def _load_points(
         self, gap: CounterGap, times: LoadTimes
     ) -> list[tuple[float, float]]:
-        """Return the consumed energy in kWh since the begin of a gap, by time."""
+        """Return points of the consumed energy in kWh since the beginning of a gap."""
         assert self.load_curve is not None  # noqa: S101
         seconds = self.load_curve.period.total_seconds()
         energy = 0.0
@@ -192,13 +193,12 @@ class Evidence:
         return [*points, (gap.end, energy)]
 
     def _midnights(self, counter: str, tolerance: float) -> Iterator[Point]:
-        """Yield midnights, each with the value that a counter had at that time.
+        """Yield midnights of the meter's clock, each with the value of a counter.
 
-        The values are calculated from the present value and the energies of the
-        periods.
-
-        The table leaves open on which day a week begins. A week that begins on Monday
-        is assumed if the energies of the days do not contradict it.
+        The values are calculated from the present value of the counter, and from the
+        energies of the days and weeks. The table leaves open on which day a week
+        begins. The weeks are used if the energies of the days do not contradict the
+        assumption that a week begins on Monday.
         """
 
         def energy(period: str) -> float | None:
@@ -229,8 +229,7 @@ class Evidence:
     def _displayed_at(self, time: float) -> datetime:
         """Return the time that the meter displayed at `time`, in s since 1970.
 
-        The assumption is that the clock of the meter was not set between `time` and
-        the reading of the clock.
+        The assumption is that the clock of the meter was not set since `time`.
         """
         return self.displayed - timedelta(seconds=self.at - time)
 
@@ -240,7 +239,7 @@ class Evidence:
 
 
 def _possible(points: Iterable[Point], gap: CounterGap) -> list[Point]:
-    """Return the points within a gap, without those that contradict the counter."""
+    """Return the points within a gap that agree with the counter of the gap."""
     time, value = gap.begin, gap.before
     possible: list[Point] = []
     for new_time, new_value in points:
@@ -253,7 +252,7 @@ def _possible(points: Iterable[Point], gap: CounterGap) -> list[Point]:
 
 
 def _with_ends(points: Iterable[Point], gap: CounterGap) -> list[Point]:
-    """Return the begin of a gap, the points, and the end of the gap."""
+    """Return the points, with the beginning and the end of the gap added."""
     return [(gap.begin, gap.before), *points, (gap.end, gap.after)]
 
 
@@ -264,11 +263,11 @@ async def async_read_evidence(
     *,
     with_load_curve: bool = True,
 ) -> Evidence:
-    """Read the report of a meter about a gap that began at `since`, in s since 1970.
+    """Read the evidence of a meter about a gap that began at `since`, in s since 1970.
 
     `publish` is called with each accepted reading. A block that cannot be read is left
-    out. Before the load curve is read, its read pointer is written (61440). This
-    changes no other data of the meter.
+    out. A read of the load curve writes the read pointer of the meter (61440), and no
+    other data.
     """
     async with meter.bus.hold():
         offset = await _async_values(meter, "clock", publish)
@@ -277,12 +276,11 @@ async def async_read_evidence(
             seconds=offset.get("clock_offset") or 0
         )
         periods = await _async_values(meter, "periods", publish)
-        # The second reading confirms the first one.
-        for _ in range(2):
+        for _ in range(2):  # the second reading confirms the first one
             await _async_values(meter, "energies", publish)
         counters = meter.counter_check.values
     load_curve = None
-    # Only the meters with these periods have a load curve (E3x and E4x).
+    # Only meters with the block "periods" have a load curve (E3x and E4x).
     if with_load_curve and meter.block("periods"):
         begin = displayed - timedelta(seconds=at - since) - BEFORE_GAP
         try:

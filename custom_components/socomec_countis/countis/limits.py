@@ -10,7 +10,7 @@ DIRECT_AMPERES = 100
 
 # The bounds of measured values. Our choice: wider than the specified range, because a
 # meter also measures values outside that range.
-HIGHEST_VOLTS = 600  # above 400 V is possible if the neutral is interrupted
+HIGHEST_VOLTS = 600  # more than 400 V are possible if the neutral is interrupted
 HERTZ = (40, 70)  # specified: 50 Hz or 60 Hz, +/- 5 Hz (manual)
 INRUSH = 1.5  # times the highest continuous current, for some seconds
 OVERLOAD = 1.2  # times the primary current; a common rating of current transformers
@@ -18,13 +18,17 @@ OVERLOAD = 1.2  # times the primary current; a common rating of current transfor
 
 @dataclass(frozen=True)
 class Limits:
-    """The range of a meter whose highest continuous phase current is `amperes`."""
+    """The range of values that one meter can measure."""
 
     amperes: float = DIRECT_AMPERES
+    """The highest continuous current of a phase, in A."""
 
     @classmethod
     def of_transformer(cls, primary: float) -> Limits:
-        """Return the limits with transformers of this primary current in A (57346)."""
+        """Return the limits with current transformers.
+
+        `primary` is their primary current in A (57346).
+        """
         return cls(max(DIRECT_AMPERES, primary * OVERLOAD))
 
     @property

@@ -1,11 +1,10 @@
 """The load curve of a meter: the mean active power of each integration period.
 
 An E3x or E4x stores the load curve and returns it in pages of up to 29 records (61456
-to 61577). A command (61440) selects the first page or the next one. The stored values
-do not contain the ratio of the current transformers. The header of each page has a
-fraction by which the values are multiplied. The table leaves open whether the fraction
-contains the ratio. If the fraction is equal to the ratio, this module assumes that it
-does. Otherwise, the values are also multiplied by the ratio.
+to 61577). A command (61440) selects the first page or the next page. A stored value is
+multiplied by the fraction in the header of the page, and by the ratio of the current
+transformers. The table leaves open whether the fraction already contains this ratio.
+This module assumes so if the fraction is equal to the ratio.
 """
 
 from collections import Counter
@@ -24,25 +23,23 @@ from modbus_connection import (
 from .errors import CountisError
 from .meter import Meter
 
-COMMAND = 61440
+COMMAND = 61440  # the register for `FIRST_PAGE` and `NEXT_PAGE`
 FIRST_PAGE = 0x0001
 NEXT_PAGE = 0xFFFE
 
-PAGE = 61456
+PAGE = 61456  # the first register of the selected page
 HEADER_WORDS = 6
 RECORD_WORDS = 4
-HIGHEST_RECORD_COUNT = 29
+HIGHEST_RECORD_COUNT = 29  # in one page
 PAGE_WORDS = HEADER_WORDS + HIGHEST_RECORD_COUNT * RECORD_WORDS
 
 EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (the clock of the meter has no time zone)
 WATTS = {0: 1, 1: 1, 20: 1000}
-"""Physical units of active power (61459), each in W."""
-NO_WORD = 0xFFFF
-NO_DATE = 0xFFFF_FFFF
+"""The codes of the units of active power (61459), each with the unit in W."""
+NO_WORD = 0xFFFF  # "not available"
+NO_DATE = 0xFFFF_FFFF  # "not available"
 
-# If the response to a command is lost and the page has not changed, the command is
-# repeated.
-COMMAND_ATTEMPTS = 3
+COMMAND_ATTEMPTS = 3  # to select the next page; our choice
 
 
 class NoLoadCurveError(CountisError):
@@ -69,8 +66,8 @@ class LoadCurve:
     period: timedelta
     """The integration period."""
     records: Sequence[LoadRecord]
-    """In the order of their time. Records with the same time, which a clock repeats
-    after it was set back, are in the order in which the meter stored them."""
+    """Sorted by time. Records with the same time, after the clock was set back, are in
+    the order in which the meter stored them."""
     header_period: int
     """The integration period in the header (61458), whose unit is uncertain."""
     is_newest_first: bool
@@ -85,10 +82,10 @@ async def async_read_load_curve(
 ) -> LoadCurve:
     """Return the load curve of a meter, after verifying the identity.
 
-    `on_page` is called with the number of records after each page. Other tasks use the
-    bus between two pages. If the meter returns the newest record first, pages before
-    `since` (by the clock of the meter) are not read. Raises `NoLoadCurveError`,
-    `ModbusError`, and the errors of `Meter.async_verify_identity`.
+    After each page, `on_page` is called with the number of records read until then.
+    Other tasks can use the bus between two pages. If the meter returns the newest
+    record first, pages before `since` (by the clock of the meter) are not read. Raises
+    `NoLoadCurveError`, `ModbusError`, and the errors of `Meter.async_verify_identity`.
     """
     await meter.async_verify_identity()
     transformer_ratio = 1.0
@@ -116,7 +113,10 @@ async def async_read_load_curve(
 
 
 async def _async_select(meter: Meter, command: int) -> tuple[bool, list[int]]:
-    """Select a page. Return whether the meter confirms the command, and the page."""
+    """Send a command that selects a page, and read the page.
+
+    Returns whether the meter confirmed the command, and the registers of the page.
+    """
     async with meter.bus.hold():
         unit = meter.modbus_unit
         is_confirmed = True
@@ -128,10 +128,10 @@ async def _async_select(meter: Meter, command: int) -> tuple[bool, list[int]]:
 
 
 async def _async_next(meter: Meter, page: list[int]) -> list[int]:
-    """Return the page after this one, or the same page if there is no other.
+    """Return the page after `page`, or `page` again if there is no other page.
 
-    A command whose response is lost is repeated only if the page has not changed, so
-    that no page is left out.
+    If the response to the command is lost, the command is repeated only if the page has
+    not changed, so that no page is left out.
     """
     for _ in range(COMMAND_ATTEMPTS):
         is_confirmed, following = await _async_select(meter, NEXT_PAGE)
@@ -168,16 +168,17 @@ def _records(page: Sequence[int], transformer_ratio: float) -> Iterator[LoadReco
 
 
 def _is_newest_first(times: Sequence[datetime]) -> bool:
-    """Return whether the first record is newer than the last one."""
+    """Return whether the first record is newer than the last record."""
     return len(times) > 1 and times[0] > times[-1]
 
 
 def _curve(records: Sequence[LoadRecord], header_period: int) -> LoadCurve:
-    """Return the curve of records that are in the order in which the meter sent them.
+    """Return the load curve of records in the order in which the meter sent them.
 
-    The table gives the period (61458) in s, but the synchronisation of other families
-    is in min. Because the unit is uncertain, the period is the most frequent time
-    between neighbouring records. Without neighbours, the header is taken in s.
+    The unit of the period in the header (61458) is uncertain. The table for E34/E44
+    gives s, but a similar register of other families is in min. So the period is the
+    most frequent time between successive records. If there are no successive
+    records, the period is that of the header in s.
     """
     is_newest_first = _is_newest_first([record.time for record in records])
     stored = reversed(records) if is_newest_first else records

@@ -32,8 +32,8 @@ from .registers import (
 )
 from .relations import Relations, highest_power
 
-# A block is read again at once if its reading is implausible, unless its previous
-# reading was implausible as well.
+# An implausible block is read again at once, unless the previous reading of the block
+# was implausible as well.
 READ_ATTEMPTS = 2
 
 
@@ -44,7 +44,7 @@ class Reading:
     block: str
     values: Values
     requested_at: float
-    """When its request was sent, in s of the event loop's clock."""
+    """When the request was sent, in s of the event loop's clock."""
     corrections: tuple[Correction, ...] = ()
     """Counters whose implausible level was accepted with this reading."""
 
@@ -66,10 +66,10 @@ class Meter:
     ) -> None:
         """Initialize the meter, without a request.
 
-        `client` sends the requests to the unit ID. `accepted` is the stored content of
-        `CounterCheck.as_dict` of the same meter. `clock` returns s since 1970, and
-        `monotonic` s of the event loop's clock. `local_time` returns the time that the
-        meter's clock should show, without a time zone.
+        `client` sends the requests to the unit ID. `accepted` is the stored result of
+        `CounterCheck.as_dict` for the same meter. `clock` returns s since 1970, and
+        `monotonic` returns s of the event loop's clock. `local_time` returns the time
+        that the meter's clock should show, without a time zone.
         """
         self.bus = bus
         self.unit_id = unit_id
@@ -86,13 +86,14 @@ class Meter:
             self.counter_check.restore(accepted)
         self.relations = Relations(profile.relations)
         self.contradicts_profile = False
-        """Whether the meter has behaved differently from what its profile describes."""
+        """Whether a response of the meter contradicted its profile."""
         self.reads_details = False
-        """Whether all measurements are read, not only the main ones."""
-        self.measures_mains = False
-        """Whether the meter has measured its mains since it was last offline.
+        """Whether all measurements are read, not only `MainMeasurements`."""
+        self.has_started = False
+        """Whether a reading has shown that the meter is not starting any more.
 
-        Also False after a reading of the measurements was rejected.
+        Such a reading has a mains frequency, or a power that is not 0. The attribute is
+        False again after the meter was offline or its measurements were rejected.
         """
 
         self.blocks: dict[str, Block] = {
@@ -100,7 +101,7 @@ class Meter:
             for name in BLOCK_TYPES
             if (block := profile.block(name, self.modbus_unit))
         }
-        """The supported blocks by name, and "power", a part of the measurements."""
+        """The supported blocks by name, and "power", a part of "measurements"."""
         self.blocks["power"] = self._power = Power(self.modbus_unit)
         self.revision = Revision(self.modbus_unit)
         self._main_measurements = MainMeasurements(self.modbus_unit)
@@ -108,20 +109,20 @@ class Meter:
         """The blocks whose last reading was rejected."""
         self._primary_current = profile.primary_current
         self._has_no_power = False
-        """Whether all powers in the last accepted measurements are 0."""
+        """Whether all powers were 0 in the last accepted reading of them."""
 
     def block(self, name: str) -> Block | None:
-        """Return the block to read under this name, None if it is unsupported."""
+        """Return the block that is read for a name, None if it is not supported."""
         if name == "measurements" and not self.reads_details:
             return self._main_measurements
         return self.blocks.get(name)
 
     async def async_verify_identity(self) -> None:
-        """Verify by a short read that this meter responds, and not another one.
+        """Verify with a short read that this meter responds, not another meter.
 
-        If the serial number is not the expected one, it is read again. Raises
-        `AnotherMeterError` if both reads return the same unexpected serial number, and
-        `ModbusError`. A meter without a serial number only has to respond.
+        An unexpected serial number is read again. A meter whose profile has no serial
+        number only has to respond. Raises `AnotherMeterError` if both reads return the
+        same unexpected serial number, and `ModbusError`.
         """
         expected = self.profile.serial_number
         if expected is None:
@@ -145,12 +146,11 @@ class Meter:
         """Read a supported block, and read it again if the reading is implausible.
 
         If the meter may be starting, the measurements are read first. If a read of
-        "power" finds that all powers have become 0, the measurements are read, and
-        their reading is returned instead.
-        Raises `ImplausibleError` for an implausible reading, `AnotherMeterError` if
-        another meter causes it, and `ModbusError`.
+        "power" returns that all powers have become 0, the result is a reading of the
+        measurements instead. Raises `ImplausibleError` for an implausible reading,
+        `AnotherMeterError` if another meter has responded, and `ModbusError`.
         """
-        if not self.measures_mains and name not in {"power", "measurements"}:
+        if not self.has_started and name not in {"power", "measurements"}:
             await self.async_read("measurements")
         block = self.block(name)
         assert block is not None  # noqa: S101
@@ -165,8 +165,8 @@ class Meter:
             corrections: tuple[Correction, ...] = ()
             if name == "power" and block.implausible_reason:
                 if not self._has_no_power:
-                    # All powers are 0 without a load, and while the meter is starting.
-                    # Only the frequency in the measurements shows which.
+                    # Either there is no load, or the meter is starting. Only the
+                    # frequency in the measurements shows which.
                     return await self.async_read("measurements")
                 reason = None
             elif isinstance(block, CounterBlock):
@@ -185,7 +185,7 @@ class Meter:
                 return self.accepted_reading(name, block, at, corrections)
         self._implausible.add(name)
         if name == "measurements":
-            self.forget_mains()
+            self.assume_starting()
         raise ImplausibleError(reason)
 
     def _contradiction(self, block: Block) -> str | None:
@@ -197,7 +197,7 @@ class Meter:
         return reason
 
     def now(self) -> Moment:
-        """Return the present moment, to be taken before a request is sent."""
+        """Return the present moment. Call this just before a request is sent."""
         return Moment(self._clock(), self.monotonic())
 
     def accepted_reading(
@@ -207,9 +207,10 @@ class Meter:
         at: Moment,
         corrections: tuple[Correction, ...] = (),
     ) -> Reading:
-        """Return the reading of an accepted block.
+        """Return the reading of a block whose content was accepted.
 
-        Its power, current transformer or rollovers are noted for later readings.
+        The checks of later readings use the powers, the current transformer and the
+        rollovers of this reading.
         """
         if isinstance(block, Clock):
             offset = clock_offset(block.values, self.local_time())
@@ -218,7 +219,7 @@ class Meter:
         if isinstance(block, Measurements):
             powers = [values[each] for each in self._power.resolved_fields]
             self._has_no_power = not any(powers)
-            self.measures_mains |= not (self._has_no_power and isinstance(block, Power))
+            self.has_started |= not (self._has_no_power and isinstance(block, Power))
             self.counter_check.note_power(highest_power(values) / 1000, at.monotonic)
         if isinstance(block, CurrentTransformer):
             self.compare_transformer(block)
@@ -232,23 +233,23 @@ class Meter:
             }
         return Reading(name, values, at.monotonic, corrections)
 
-    def forget_mains(self) -> None:
-        """Require a reading of the measurements or the power before other blocks."""
-        self.measures_mains = self._has_no_power = False
+    def assume_starting(self) -> None:
+        """Assume that the meter may be starting, until a reading shows otherwise."""
+        self.has_started = self._has_no_power = False
 
     def compare_transformer(self, block: CurrentTransformer) -> None:
         """Note a current transformer that differs from that of the profile.
 
-        If two readings agree on a larger primary current, the limits of the counters
-        are raised.
+        If two consecutive readings have the same larger primary current, the limits of
+        the counters are raised.
         """
         before, self._primary_current = self._primary_current, block.primary
         if block.primary == self.profile.primary_current:
             return
         self.contradicts_profile = True
         limits = Limits.of_transformer(block.primary or 0)
-        # Smaller limits apply only with the new profile, because until then the meter
-        # may have counted with either transformer.
+        # Lower limits apply only with a new profile, because until then the meter may
+        # have counted with either transformer.
         if (
             block.primary == before
             and limits.amperes > self.counter_check.limits.amperes
@@ -256,7 +257,7 @@ class Meter:
             self.counter_check.limits = limits
 
     def continue_counting(self, before: Meter) -> None:
-        """Take over the counters of `before`.
+        """Use the counter check of `before`, with the limits of this meter.
 
         `before` is the same meter with its previous unit ID or profile.
         """
@@ -284,6 +285,6 @@ class Meter:
         """
         words: dict[int, int] = {}
         for name, block in self.blocks.items():
-            if name != "power":  # because the measurements contain it
+            if name != "power":  # because the measurements contain the power
                 words |= (await block.async_read_raw())["holding"]
         return dict(sorted(words.items()))

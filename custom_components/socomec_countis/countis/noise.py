@@ -22,7 +22,7 @@ def limit_warnings() -> None:
 
 
 def _is_logged(record: logging.LogRecord) -> bool:
-    """Return whether to log a record: not a warning that was logged within an hour."""
+    """Return False for a warning that was already logged in the last hour."""
     is_debug = logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
     if record.levelno != logging.WARNING or is_debug:
         return True

@@ -1,9 +1,9 @@
 """The partial counters by tariff of a meter that has no registers for them.
 
-The display of an E3x or E4x shows these counters (T1P to T4P in the manual), but its
-table contains no registers for them. Each one is the tariff counter minus the value of
-the tariff counter at the last reset of the partial counters. At a reset, the partial
-total (50956) falls.
+The display of an E3x or E4x shows these counters (T1P to T4P in the manual), but no
+register contains them. Such a partial counter is the tariff counter minus the value of
+the tariff counter at the last reset of the partial counters. A fall of the partial
+total (50956) shows a reset.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Self
 from .block import Values
 from .plausibility import CounterValue
 
-# Steps by which the sum may differ from the partial total: the total and the rises of
-# up to four tariff counters are each rounded or truncated to a step.
+# Steps by which the sum of the partial counters may differ from the partial total. The
+# partial total and the rises of up to four tariff counters are each rounded or
+# truncated to a step.
 TOLERANCE = 5
 
 
@@ -25,7 +26,7 @@ class PartialReset:
     tariffs: Mapping[str, float]
     """The tariff counters at the reset, in kWh."""
     tolerance: float
-    """In kWh; the largest difference between the sum and the partial total."""
+    """The largest difference in kWh of the sum from the partial total since then."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the reset as JSON content for `from_dict`."""
@@ -50,13 +51,14 @@ class _Tariffs:
     at: float
     """In s of the event loop's clock, minus infinity before a restart."""
     step: float
+    """The resolution in kWh."""
 
     @classmethod
     def of(cls, counters: Mapping[str, CounterValue]) -> Self:
-        """Return accepted counters with the moment at which they had these values.
+        """Return accepted tariff counters, with the moment of the oldest value.
 
-        A counter that does not count may keep a value from the other resolution, whose
-        moment does not count.
+        A tariff that is not in use may keep a value from the other resolution. The
+        moment of such a value is ignored.
         """
         newest = max(counters.values(), key=lambda each: each.at.monotonic)
         return cls(
@@ -71,17 +73,17 @@ class _Tariffs:
 
 
 class _Comparison(NamedTuple):
-    """Tariff counters, and the partial total before and after them, in kWh."""
+    """Tariff counters, and the partial totals read before and after them, in kWh."""
 
     tariffs: Mapping[str, float]
-    lowest: float
-    highest: float
+    total_before: float
+    total_after: float
     step: float
 
     @property
     def uncertainty(self) -> float:
-        """Return the energy in kWh that was counted between both partial totals."""
-        return self.highest - self.lowest
+        """Return the energy in kWh that was counted between the two partial totals."""
+        return self.total_after - self.total_before
 
     def sum_since(self, reset: PartialReset) -> float:
         """Return the energy in kWh of all tariffs since a reset."""
@@ -91,36 +93,38 @@ class _Comparison(NamedTuple):
         """Return whether the energy since a reset is the partial total."""
         tolerance = max(reset.tolerance, TOLERANCE * self.step)
         energy = self.sum_since(reset)
-        return self.lowest - tolerance <= energy <= self.highest + tolerance
+        return self.total_before - tolerance <= energy <= self.total_after + tolerance
 
     def reset_after(self, before: Mapping[str, float]) -> PartialReset | None:
-        """Return the reset that was seen, None if the energy since then is ambiguous.
+        """Return a reset that was seen, None if the tariff counters at it are unknown.
 
-        `before` contains tariff counters before the reset, or nothing if unknown.
+        `before` contains tariff counters from before the reset, and is empty if they
+        are unknown. The partial total is the energy that was counted since the reset.
         """
         rises = {
             name: rise
             for name, value in self.tariffs.items()
             if (rise := value - before.get(name, value)) > 0
         }
-        resets = dict(self.tariffs)
+        at_reset = dict(self.tariffs)
         if len(rises) == 1:
-            # Only one tariff has counted, so all energy since the reset is in it.
+            # Only one tariff has counted, so it has all energy since the reset.
             ((name, rise),) = rises.items()
-            if self.lowest > rise + TOLERANCE * self.step:
+            if self.total_before > rise + TOLERANCE * self.step:
                 return None
-            resets[name] = round(resets[name] - self.lowest, 2)
-        elif self.lowest > self.step:
+            at_reset[name] = round(at_reset[name] - self.total_before, 2)
+        elif self.total_before > self.step:
             return None
-        return self._reset_at(resets)
+        return self._reset_at(at_reset)
 
     def reset_without_fall(self) -> PartialReset | None:
-        """Return the last reset if the partial total shows it, else None.
+        """Return the last reset if the partial total shows the reset without a fall.
 
-        The partial total is 0, or it is the sum of the tariff counters because no
-        counter was ever reset.
+        If the partial total is 0, no energy was counted since the reset. If the partial
+        total is the sum of the tariff counters, no counter was ever reset. Returns None
+        in all other cases.
         """
-        if self.highest <= self.step and not self.lowest:
+        if self.total_after <= self.step and not self.total_before:
             return self._reset_at(self.tariffs)
         never = self._reset_at(dict.fromkeys(self.tariffs, 0.0))
         is_close = self.uncertainty <= TOLERANCE * self.step
@@ -133,32 +137,35 @@ class _Comparison(NamedTuple):
 
 @dataclass
 class CalculatedCounters:
-    """Calculates partial counters by tariff from the accepted values of a meter.
+    """Calculates the partial counters by tariff from the accepted values of a meter.
 
-    The counters are unknown until a reset was seen, or until the partial total shows
-    the reset, see `reset_without_fall`. They become unknown if their sum contradicts
-    the partial total.
+    The partial counters by tariff are unknown until a reset is seen, or until the
+    partial total shows the last reset without a fall (see `reset_without_fall`). They
+    become unknown if their sum contradicts the partial total.
     """
 
     reset: PartialReset | None = None
-    """The last reset, None while the counters are unknown."""
+    """The last reset, None while the partial counters by tariff are unknown."""
     _total: CounterValue | None = None
+    """The last partial total."""
     _earlier_total: CounterValue | None = None
+    """The partial total before `_total`, None if a reset was seen between them."""
     _tariffs: _Tariffs | None = None
+    """The last tariff counters."""
     _earlier_tariffs: _Tariffs | None = None
     """Tariff counters that are not newer than `_total`."""
     _before_reset: Mapping[str, float] | None = None
     """Tariff counters before a reset that was seen but not evaluated, else None."""
     _waiting: tuple[_Tariffs, float] | None = None
-    """Tariff counters that wait for a newer partial total, and the total before."""
+    """Tariff counters to compare with the next partial total, and the previous one."""
 
     def values(self, tariffs: Mapping[str, float]) -> Values:
         """Return the partial counter in kWh of each tariff counter, None if unknown."""
         if self.reset is None or self.reset.tariffs.keys() != tariffs.keys():
             return dict.fromkeys(tariffs)
-        resets = self.reset.tariffs
+        at_reset = self.reset.tariffs
         return {
-            name: max(round(value - resets[name], 2), 0)
+            name: max(round(value - at_reset[name], 2), 0)
             for name, value in tariffs.items()
         }
 
@@ -167,8 +174,8 @@ class CalculatedCounters:
     ) -> str | None:
         """Take the accepted partial total and the accepted tariff counters.
 
-        Returns why the partial counters by tariff, which were known, have become
-        unknown. Returns None if this has not changed.
+        If the partial counters by tariff were known and have become unknown, the reason
+        is returned, else None.
         """
         tariffs = _Tariffs.of(counters)
         if self._tariffs and self._tariffs.values.keys() != counters.keys():
@@ -191,7 +198,7 @@ class CalculatedCounters:
                     break
 
     def _continue_after_tariff_reset(self, name: str, fall: float) -> None:
-        """Continue a partial counter whose tariff counter fell by kWh."""
+        """Continue a partial counter after its tariff counter fell by `fall` kWh."""
         self._waiting = None
         if self.reset is not None:
             self.reset = replace(
@@ -213,12 +220,12 @@ class CalculatedCounters:
                 self._before_reset = earlier.values if earlier else {}
             self._waiting = self._earlier_total = None
         elif self._waiting is not None:
-            tariffs, lowest = self._waiting
+            tariffs, total_before = self._waiting
             if total.at.monotonic >= tariffs.at:
                 self._waiting = None
                 step = max(tariffs.step, total.step)
                 reason = self._compare(
-                    _Comparison(tariffs.values, lowest, total.value, step)
+                    _Comparison(tariffs.values, total_before, total.value, step)
                 )
         if self._tariffs is not None and self._tariffs.at <= total.at.monotonic:
             self._earlier_tariffs = self._tariffs
@@ -237,14 +244,14 @@ class CalculatedCounters:
         self.reset = None
         return (
             f"their sum is {energy:.2f} kWh, but the partial total is"
-            f" {found.highest:.2f} kWh, so a reset was not seen"
+            f" {found.total_after:.2f} kWh, so a reset was not seen"
         )
 
     def _evaluate_reset(
         self, found: _Comparison, before: Mapping[str, float]
     ) -> str | None:
         if found.uncertainty > TOLERANCE * found.step:
-            return None  # the next comparison is between two newer totals
+            return None  # too uncertain, so the next comparison evaluates the reset
         was_known = self.reset is not None
         self.reset = found.reset_after(before)
         self._before_reset = None
@@ -256,5 +263,5 @@ class CalculatedCounters:
 def _lowered(
     tariffs: Mapping[str, float], name: str, fall: float
 ) -> Mapping[str, float]:
-    """Return tariff counters with one of them lowered by kWh."""
+    """Return tariff counters with the counter `name` lowered by `fall` kWh."""
     return {**tariffs, name: round(tariffs[name] - fall, 2)}

@@ -2,9 +2,9 @@
 
 The statistics of Home Assistant add each rise of a counter. If a counter falls by more
 than a tenth, they add the whole new reading. So a reading is accepted only if the meter
-can have counted up to it since the last accepted value. If consecutive readings agree
-with each other, but not with the accepted values, the block is at another level.
-docs/counters.md has the reasons.
+can have counted the difference since the last accepted value. If consecutive readings
+of a block agree with each other, but not with the accepted values, the block is at
+another level. docs/counters.md has the reasons.
 """
 
 from collections import defaultdict
@@ -21,14 +21,15 @@ from .registers import TARIFF_COUNTERS
 
 _LOGGER = logging.getLogger(__name__)
 
-# kWh or kvarh at which a register may roll over: after the six digits of the display
-# (manual), or at 999 999 999 steps of 10 Wh or one step later (overflow value, 36864).
+# kWh or kvarh at which a register may roll over. The display has six digits (manual).
 DISPLAY_ROLLOVER = 1_000_000
+# kWh or kvarh; the rollovers that the meter counts (36864). The overflow value of the
+# table is 999 999 999 steps of 10 Wh. The rollover may be there or one step later.
 COUNTED_ROLLOVERS = (9_999_999.99, 10_000_000)
 ROLLOVERS = (DISPLAY_ROLLOVER, *COUNTED_ROLLOVERS)
 REGISTER_STEPS = 2**32  # steps at which a register of 32 bits rolls over
-# A register below this part of a rollover cannot reach the rollover between two
-# readings. Our choice: the last tenth of 1 000 000 kWh takes 52 days at 79.5 kW.
+# Fraction of a rollover below which a register cannot roll over between two readings.
+# Our choice: the last tenth of 1 000 000 kWh takes 52 days at 79.5 kW.
 NEARLY_FULL = 0.9
 
 # s; added to the time between two requests, because a meter may update its registers
@@ -36,29 +37,29 @@ NEARLY_FULL = 0.9
 TIMING_TOLERANCE = 5
 STEPS_OF_TOLERANCE = 2  # because each of two readings is rounded to a step
 
-# A counter may rise at this multiple of the highest power that was read since its last
-# reading. Our choice: the readings may miss a load that is on for less than a second.
+# Between two readings, a counter may rise at this multiple of the highest power that
+# was read. Our choice: a load that is on for less than a second may be missed.
 POWER_MARGIN = 2
 # s; after a longer pause between two readings of the power, the highest power is
 # unknown. Our choice: five times the period of the power.
 LONGEST_POWER_PAUSE = 5
 
-# s until an implausible level that lasts is accepted. Our choice: longer than a meter
-# needs to start.
+# s; an implausible level is accepted if it lasts for this time. Our choice: longer than
+# a meter needs to start.
 ACCEPTED_AFTER = 60
-# s; a longer pause between two readings counts as this time, because two damaged
-# responses far apart in time are not a level that lasts.
+# s; for the duration of a level, a longer pause between two readings counts as this
+# time, because two damaged responses far apart in time are not a level that lasts.
 LONGEST_COUNTED_PAUSE = 15
-# s; in place of `ACCEPTED_AFTER` after a restart, because the system clock may have
-# been wrong. A machine without a real-time clock takes minutes to set its system clock.
+# s; the same time for a level that follows values from before a restart. Our choice: a
+# machine without a real-time clock takes minutes to set its system clock.
 ACCEPTED_AFTER_RESTART = 600
 # s; a pause across a restart counts as at most this time, because the system clock may
 # be wrong. Our choice: in 90 days at full power, a meter counts 172 MWh, more than most
 # meters count in years.
 LONGEST_UNCERTAIN_PAUSE = 90 * 86_400
 
-# Part of the last value. Below this part, Home Assistant assumes a reset, and adds the
-# whole reading.
+# Fraction of the last value; below this fraction, Home Assistant assumes a reset, and
+# adds the whole reading.
 RESET_RATIO = 0.9
 HIGH_RESOLUTION = 0.01  # kWh or kvarh
 
@@ -120,7 +121,7 @@ class CounterValue:
         )
 
     def highest_rise(self, new: CounterValue, kilowatts: float) -> float:
-        """Return the most energy in kWh that can be counted until a new reading."""
+        """Return the most energy in kWh or kvarh that can be counted until `new`."""
         seconds = self.at.seconds_until(new.at) + TIMING_TOLERANCE
         tolerance = STEPS_OF_TOLERANCE * max(new.step, self.step)
         return kilowatts * seconds / 3600 + tolerance
@@ -148,10 +149,10 @@ class CounterValue:
         return None
 
     def moved_to(self, new: CounterValue) -> CounterValue:
-        """Return the value after a reading of another level.
+        """Return the value after a reading `new` of another level.
 
-        If the register is much lower, it was reset. Then the value has no rollover
-        offset, so that Home Assistant adds the new reading.
+        If the register is much lower, the register was reset. Then the value has no
+        rollover offset, so that Home Assistant adds the whole new reading.
         """
         if new.value < RESET_RATIO * (self.value - self.rollover_offset):
             return new
@@ -160,29 +161,32 @@ class CounterValue:
 
 @dataclass(frozen=True)
 class Correction:
-    """A counter whose accepted value was replaced by a new one, in kWh or kvarh."""
+    """The replacement of an accepted value by an implausible reading."""
 
     counter: str
     accepted: float
+    """The value before, in kWh or kvarh."""
     found: float
+    """The value after, in kWh or kvarh."""
 
 
 type Rejected = dict[str, tuple[float | None, float]]
-"""The last accepted value and the reading of each rejected counter."""
+"""The last accepted value and the rejected reading, by counter."""
 
 
 @dataclass(frozen=True)
 class _Level:
-    """An implausible level of a block, with which consecutive readings agree."""
+    """The implausible level of a block: values with which several readings agree."""
 
     at: Moment
     """When the level was last read."""
     began: Moment
     lasted: float = 0
-    """In s; of each pause, `LONGEST_COUNTED_PAUSE` counts at most."""
+    """In s; each pause counts as `LONGEST_COUNTED_PAUSE` at most."""
     counters: Mapping[str, CounterValue] = field(default_factory=dict)
+    """The values to accept if the level lasts."""
     held: frozenset[str] = frozenset()
-    """Counters that keep their accepted value, however long the level lasts."""
+    """Counters that keep their accepted value, even if the level lasts."""
 
 
 @dataclass
@@ -191,21 +195,22 @@ class _BlockState:
 
     rejected: Rejected = field(default_factory=dict)
     held: frozenset[str] = frozenset()
-    """Rejected counters without which the others were accepted."""
+    """Counters that stayed rejected when the level of the others was accepted."""
     level: _Level | None = None
     is_confirmed: bool = False
     """Whether the user confirmed the level."""
     power_until_last: float = math.inf
     """The highest power in kW between the last two accepted readings."""
     power_since_last: float = math.inf
+    """The highest power in kW since the last accepted reading."""
 
 
 @dataclass
 class CounterCheck:
     """Accepts or rejects the counter readings of one meter.
 
-    Values are in kWh or kvarh. A counter rises to the lower one of two consecutive
-    readings, so that a single wrong reading never raises it.
+    Values are in kWh or kvarh. An accepted value rises to the lower one of two
+    consecutive readings, so that a single wrong reading never raises the value.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -217,8 +222,8 @@ class CounterCheck:
     """The number of rollovers that the meter reports, by counter (36864)."""
     _previous: dict[str, CounterValue] = field(default_factory=dict, init=False)
     """The previous reading of each counter, accepted or rejected."""
-    _reset: set[str] = field(default_factory=set, init=False)
-    """The counters that a command was sent to reset."""
+    _expected_resets: set[str] = field(default_factory=set, init=False)
+    """The counters for which a reset command was sent."""
     _states: defaultdict[str, _BlockState] = field(
         default_factory=lambda: defaultdict(_BlockState), init=False
     )
@@ -293,7 +298,10 @@ class CounterCheck:
         return min(self.limits.kilowatts, POWER_MARGIN * highest)
 
     def confirm(self, block: str) -> None:
-        """Accept the next readings at the rejected level, as the user confirmed it."""
+        """Accept the rejected level of a block, as soon as a next reading agrees.
+
+        The user confirmed this level.
+        """
         self._states[block].is_confirmed = True
 
     def is_confirmed(self, block: str) -> bool:
@@ -306,20 +314,21 @@ class CounterCheck:
         return state.level.began if state.level and state.rejected else None
 
     def expect_reset(self, counters: Collection[str]) -> None:
-        """Accept lower counters in two readings, because a command resets them."""
-        self._reset |= set(counters)
+        """Accept a fall of these counters in two readings, as a command resets them."""
+        self._expected_resets |= set(counters)
 
     def accept_reset(self, reading: CounterReading) -> None:
         """Accept the read-back of a reset command."""
         reset = self._counters(reading)
-        self._reset -= reset.keys()
+        self._expected_resets -= reset.keys()
         self._previous |= reset
         self.accepted |= reset
 
     def reset_limit(self, seconds: float, step: float) -> float:
-        """Return the highest value of a counter at this number of s after its reset.
+        """Return the highest possible value of a counter after its reset.
 
-        A reset may leave a part of a `step` in the counter, in kWh or kvarh.
+        The reset was `seconds` ago. After a reset, the counter may still contain less
+        than a `step` (in kWh or kvarh).
         """
         return self.limits.kilowatts * seconds / 3600 + step
 
@@ -328,8 +337,9 @@ class CounterCheck:
     def check(self, reading: CounterReading) -> bool:
         """Accept all counters of a reading or none. Return whether they are accepted.
 
-        Counters that an accepted level holds may be rejected while the others are
-        accepted. Afterwards, `rejected` contains the counters that are not accepted.
+        There is one exception: the counters that an accepted level holds are rejected,
+        while the others are accepted. Afterwards, `rejected` contains the counters that
+        are not accepted.
         """
         state = self._states[reading.block]
         kilowatts = self._highest_power(state, reading.at)
@@ -338,12 +348,12 @@ class CounterCheck:
         accepted: dict[str, CounterValue] = {}
         rejected: Rejected = {}
         for name, new in self._counters(reading).items():
-            last, before = self.accepted.get(name), self._previous.get(name)
+            last, previous = self.accepted.get(name), self._previous.get(name)
             self._previous[name] = new
-            may_fall = name in reading.resettable or name in self._reset
+            may_fall = name in reading.resettable or name in self._expected_resets
             if was_rejected and last is not None and last.followed_by(new, kilowatts):
-                before = None  # because a rejected reading confirms no rise
-            confirmed = _confirmed(last, before, new, kilowatts, may_fall=may_fall)
+                previous = None  # because a rejected reading confirms no rise
+            confirmed = _confirmed(last, previous, new, kilowatts, may_fall=may_fall)
             is_lost = self._is_lost(name, new, may_fall=may_fall)
             if confirmed is None or is_lost or name in held:
                 rejected[name] = self._compared(name, new)
@@ -358,10 +368,10 @@ class CounterCheck:
     def _still_held(
         self, state: _BlockState, reading: CounterReading
     ) -> frozenset[str]:
-        """Return the held counters, without which the others are accepted.
+        """Return the counters that are still held, while the others are accepted.
 
-        If the reading of a held counter has changed, the block is at another level.
-        Then, or if the user confirmed the level, no counter is held.
+        No counter is held any more if the user confirmed the level, or if the reading
+        of a held counter has changed, because then the block is at another level.
         """
         changed = any(
             name not in state.rejected
@@ -370,12 +380,16 @@ class CounterCheck:
         )
         return frozenset() if changed or state.is_confirmed else state.held
 
-    def has_lasted(self, reading: CounterReading) -> bool:
-        """Return whether a rejected level has lasted, so that it may be accepted.
+    def extend_level(self, reading: CounterReading) -> bool:
+        """Add a rejected reading to the level of its block.
 
-        The caller passes every reading that `check` rejected. A counter that fell is
-        held, unless it can be reset or the user confirmed the level. If one of the
-        tariff counters that fell is above 0, the tariff counters may have been reset.
+        Returns whether the level has lasted, so that the level may be accepted. The
+        caller passes each reading that `check` rejected, except one that is read again
+        at once.
+
+        If a counter fell that cannot have been reset, all counters that fell are held,
+        unless the user confirmed the level. A tariff counter can have been reset if one
+        of the tariff counters that fell is above 0.
         """
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)
@@ -400,12 +414,12 @@ class CounterCheck:
             is_restored |= last is not None and math.isinf(last.at.monotonic)
         if before.counters and not lasted:
             state.is_confirmed = False  # because the user confirmed another level
-        # A partial counter that fell together with a total is held: it was not reset.
         counts_on = any(reading.values[name] for name in fell & TARIFF_COUNTERS.keys())
         may_have_fallen = {*reading.resettable, *(TARIFF_COUNTERS if counts_on else ())}
         held: set[str] = set()
         if not state.is_confirmed and not fell <= may_have_fallen:
-            # If counters fell, a first reading of 0 in this block may be wrong as well.
+            # A partial counter that fell together with a total was not reset. A counter
+            # that reads 0 for the first time may be wrong as well.
             held = fell | {name for name in counters if reading.values[name] == 0}
         began = before.began if lasted else reading.at
         state.level = _Level(reading.at, began, lasted, counters, frozenset(held))
@@ -415,7 +429,7 @@ class CounterCheck:
         return lasted >= enough and len(held) < len(counters)
 
     def accept_level(self, block: str) -> tuple[Correction, ...]:
-        """Accept the level of a block after it lasted, and return the corrections."""
+        """Accept the level of a block that has lasted, and return the corrections."""
         state = self._states[block]
         assert state.level is not None  # noqa: S101
         level, held = state.level, state.level.held
@@ -440,31 +454,34 @@ class CounterCheck:
         held: Rejected,
     ) -> None:
         """Accept the counters of a block, except those that are held."""
-        self._reset -= accepted.keys()
+        self._expected_resets -= accepted.keys()
         self.accepted |= accepted
         state.rejected, state.held = held, frozenset(held)
         if not held:
             state.level = None
         state.is_confirmed = False
-        # The accepted value may be that of the previous reading. So the power between
-        # that reading and this one remains, for the check of the next reading.
+        # The accepted value may be that of the previous reading. So the next check also
+        # needs the highest power between the previous reading and this one.
         state.power_until_last, state.power_since_last = (
             state.power_since_last,
             self._power,
         )
 
     def _compared(self, name: str, new: CounterValue) -> tuple[float | None, float]:
-        """Return the last accepted value, None without one, and the new reading."""
+        """Return the last accepted value, or None, and the new reading."""
         last = self.accepted.get(name)
         return last.value if last else None, new.value
 
     def _is_lost(self, name: str, new: CounterValue, *, may_fall: bool) -> bool:
-        """Return whether a counter of `counted` is 0 in its first reading."""
+        """Return whether the first reading of a counter is 0, which was above 0 before.
+
+        `counted` contains the counters that were above 0 before.
+        """
         first = name not in self.accepted and name in self.counted
         return first and new.value == 0 and not may_fall
 
     def _plausible(self, name: str, new: CounterValue) -> CounterValue | None:
-        """Return the value after a reading, None if no possible power explains it."""
+        """Return the value after a reading, None if implausible at any power."""
         last = self.accepted.get(name)
         return last.followed_by(new, self.limits.kilowatts) if last else new
 
@@ -481,25 +498,25 @@ class CounterCheck:
 
 def _confirmed(
     last: CounterValue | None,
-    before: CounterValue | None,
+    previous: CounterValue | None,
     new: CounterValue,
     kilowatts: float,
     *,
     may_fall: bool,
 ) -> CounterValue | None:
-    """Return the value that two consecutive readings, `before` and `new`, confirm.
+    """Return the value that two consecutive readings, `previous` and `new`, confirm.
 
-    The lower one of both is confirmed. If only `new` can follow the last accepted
-    value, the last accepted value remains. Returns None if `new` cannot follow that
-    value, or if a first reading or a reset has no second reading yet.
+    `last` is the last accepted value. The two readings confirm the lower one of them.
+    If only `new` can follow `last`, the result is `last`. Returns None if `new` cannot
+    follow `last`, or if a first reading or a reset has no second reading yet.
     """
     following = last and last.followed_by(new, kilowatts)
     if last is not None and following is not None:
-        earlier = (before and last.followed_by(before, kilowatts)) or last
+        earlier = (previous and last.followed_by(previous, kilowatts)) or last
         return min(following, earlier, key=attrgetter("value"))
-    if before is None or before.followed_by(new, kilowatts) is None:
+    if previous is None or previous.followed_by(new, kilowatts) is None:
         return None
-    lower = min(new, before, key=attrgetter("value"))
+    lower = min(new, previous, key=attrgetter("value"))
     if last is None or (may_fall and lower.value <= last.highest_rise(new, kilowatts)):
         return lower
     return None

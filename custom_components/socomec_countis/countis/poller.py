@@ -2,9 +2,9 @@
 
 Each block has a target age and a period. A block is due if its last read is older than
 its period. Of the blocks that are due, the poller reads the most urgent one: the block
-whose age is the largest in proportion to its target. So a bus with enough time reads
-each block once per period. An overloaded bus reads each block less often, and no block
-is left out.
+with the largest ratio of age to target age. So a bus with enough time reads each block
+once per period. An overloaded bus reads each block less often, and no block is left
+out.
 """
 
 import asyncio
@@ -37,14 +37,14 @@ MEASUREMENTS = "measurements"
 POWER = "power"
 POWER_TARGET = 1.0  # s
 EVIDENCE_BLOCKS = {"transformer", "overflows"}
-"""Blocks that are read with the counters, because they explain implausible readings."""
+"""Blocks that explain implausible counters. They are read if counters are read."""
 
 
 class Interval(NamedTuple):
     """How often a block is read."""
 
     target: float
-    """In s; the age that the block should not exceed on a busy bus."""
+    """In s; the age that the block should not exceed, even on a busy bus."""
     period: float
     """In s between two reads on an idle bus."""
 
@@ -69,20 +69,22 @@ INTERVALS = {
 # s; the target age of a block that was not read yet. Long enough for 32 meters at 9600
 # baud to show their power before other blocks are read.
 FIRST_TARGET = 5.0
-# If reading everything each second takes at most this part of the bus time, everything
-# is read each second. The rest is for retries, commands and other integrations.
+# If one read of all blocks takes at most this fraction of a second, all blocks are read
+# each second. The rest is for retries, commands and other integrations.
 FULL_BUS = 0.9
-# s until the next request to an offline meter; doubled each time, up to the longest.
+# s until the next request to an offline meter. The first pause is the shortest one, and
+# each further pause is twice as long, up to the longest one.
 SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-# s after a failed retry, until the next retry is as urgent as power that is due. A
-# timeout takes the time of four reads, so retries in a row would delay other meters.
+# s; for this time after a failed retry, retries are less urgent than power that is due,
+# because a timeout takes the time of four reads, and delays the other meters.
 RETRY_SPACING = 3.0
-# s; a retry that has been due for this time is as urgent as power that is due, whatever
-# the spacing is.
+# s; a retry that has been due for this time is as urgent as power that is due, even if
+# other retries have failed meanwhile.
 LONGEST_SPACING = 5.0
-# s; if the pause of an offline meter is longer, all its blocks are due when the meter
-# is online again. The pause exceeds this before the values of the meter are removed.
+# s; if the pause of an offline meter is longer, the due times of all its blocks are
+# cleared, so that all blocks are due when the meter is online again. Such a pause
+# begins before the values of the meter are removed.
 LONGEST_PAUSE_KEEPING_DUE_TIMES = 5.0
 REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
 FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read
@@ -96,13 +98,13 @@ class Polled:
     meter: Meter
     on_reading: Callable[[Reading], None]
     on_error: Callable[[PollError, str | None], None]
-    """Called with the error, and the block or None if the whole meter is offline."""
+    """Called with the error and the block, or with None if the meter is offline."""
     blocks: Sequence[str] = (IDENTITY,)
     """The blocks to read, in the order of `INTERVALS`."""
     online: bool = False
     """Whether the meter responds and its identity is verified."""
     lost_block: str | None = None
-    """The block whose response was lost; no other block is read before its retry."""
+    """The block whose response was lost. It is retried before other blocks are read."""
     pause: float = 0.0
     """In s until the next request to an offline meter, 0 for an online meter."""
     retry_at: float = 0.0
@@ -110,11 +112,11 @@ class Polled:
     due_at: dict[str, float] = field(default_factory=dict)
     """When each block is due again, in s of the event loop's clock.
 
-    A block that was not read yet has no such time.
+    A block that was not read yet is not contained.
     """
 
     def select_quantities(self, quantities: Collection[str]) -> None:
-        """Read only the blocks that contain these quantities."""
+        """Limit polling to the blocks that these quantities need."""
         names = {BLOCK_OF[quantity] for quantity in quantities}
         if MEASUREMENTS in names:
             names.add(POWER)
@@ -134,9 +136,9 @@ class Polled:
         ]
 
     def urgency(self, name: str, now: float, target: float) -> float:
-        """Return the age of a block in proportion to its target age, both in s.
+        """Return the ratio of the age of a block to its target age, both in s.
 
-        The age of a block that was never read counts from 1 s before `retry_at`.
+        A block that was never read counts as read 1 s before `retry_at`.
         """
         if (due_at := self.due_at.get(name)) is not None:
             return (now - due_at + INTERVALS[name].period) / target
@@ -145,7 +147,7 @@ class Polled:
     def done(self, name: str, now: float, *, together: bool) -> None:
         """Set when a block that was read is due again.
 
-        A block that was read on time is due one period after it was due before. If
+        A block that was read on time is due one period after its previous due time. If
         `together` is True, blocks with a period of 1 s are due at the same time as the
         power.
         """
@@ -162,9 +164,9 @@ class Polled:
         self.due_at[name] = next_at
 
     def restart(self, now: float) -> None:
-        """Make the identity due now, and all blocks after it."""
+        """Make the identity due now, and all blocks after the identity."""
         self.online = False
-        self.meter.forget_mains()
+        self.meter.assume_starting()
         self.lost_block, self.pause = None, 0
         self.retry_at = now
         self.due_at.clear()
@@ -175,11 +177,14 @@ class Polled:
         self.due_at[name] = now + min(INTERVALS[name].period, FAILED_PERIOD)
 
     def lost(self, name: str, now: float) -> None:
-        """Make the identity due after a pause, the failed block after its period."""
+        """Set the meter offline, and make its identity due after a pause.
+
+        The block that could not be read is due after its period.
+        """
         if name != IDENTITY:
             self.failed(name, now)
         self.online, self.lost_block = False, None
-        self.meter.forget_mains()
+        self.meter.assume_starting()
         self.pause = min(max(2 * self.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
         self.retry_at = now + self.pause
         if self.pause > LONGEST_PAUSE_KEEPING_DUE_TIMES:
@@ -192,7 +197,7 @@ class Read(NamedTuple):
     due_at: float
     """In s of the event loop's clock, not before now."""
     rank: float
-    """0 for power that has just become due, lower for more urgent reads."""
+    """0 for power that has just become due, lower for a more urgent read."""
     polled: Polled
     block: str
 
@@ -207,10 +212,10 @@ class Poller:
         self._changed = asyncio.Event()
         self._reads_everything = True
         self._spaced_until = 0.0
-        """Until when retries are less urgent, in s of the event loop's clock."""
+        """Until when `RETRY_SPACING` lasts, in s of the event loop's clock."""
 
     def add(self, polled: Polled) -> None:
-        """Poll a meter; its identity is verified first."""
+        """Poll a meter, and verify its identity first."""
         polled.restart(asyncio.get_running_loop().time())
         self._polled.append(polled)
         self.replan()
@@ -221,7 +226,7 @@ class Poller:
         self.replan()
 
     def replan(self) -> None:
-        """Apply a change of the blocks to read or of the measured delay of the bus."""
+        """Plan again after a change of the blocks to read, or of the bus delay."""
         load = sum(
             sum(map(self._bus.read_seconds, block.registers_per_request))
             for polled in self._polled
@@ -259,17 +264,17 @@ class Poller:
         """Yield the possible next reads of each meter."""
         for polled in self._polled:
             if polled.lost_block or not polled.online:
-                since = polled.retry_at
+                urgent_at = polled.retry_at
                 if polled.lost_block or polled.pause:
-                    latest = since + LONGEST_SPACING
-                    since = min(max(since, self._spaced_until), latest)
+                    latest = urgent_at + LONGEST_SPACING
+                    urgent_at = min(max(urgent_at, self._spaced_until), latest)
                 name = polled.lost_block or IDENTITY
-                yield Read(max(polled.retry_at, now), since - now, polled, name)
+                yield Read(max(polled.retry_at, now), urgent_at - now, polled, name)
                 continue
             together = self._reads_everything and MEASUREMENTS in polled.blocks
             for name in polled.blocks:
                 if together and name == POWER:
-                    continue  # the measurements contain it
+                    continue  # the measurements contain the power
                 as_power = together and name == MEASUREMENTS
                 target = POWER_TARGET if as_power else INTERVALS[name].target
                 due_at = max(polled.due_at.get(name, now), now)
@@ -277,7 +282,7 @@ class Poller:
                 yield Read(due_at, rank, polled, name)
 
     async def _async_poll(self, read: Read) -> None:
-        """Read one block, and pass on the result."""
+        """Read one block, and call `on_reading` or `on_error`."""
         _, rank, polled, name = read
         now = asyncio.get_running_loop().time()
         try:
@@ -294,7 +299,7 @@ class Poller:
         except (ModbusError, CountisError) as err:
             self._failed(polled, name, err, min(rank, 0))
         else:
-            # The measurements contain the power, and may have been read in its place.
+            # The measurements may have been read instead of the power. They contain it.
             both = {MEASUREMENTS, POWER} if reading.block == MEASUREMENTS else set()
             for each in {name} | both:
                 polled.done(each, now, together=self._reads_everything)

@@ -1,11 +1,11 @@
 """The probes of a scan: their requests, their order and their duration.
 
-A probe without a response takes 15 characters of request and response and 3.5 of
-silence, of 11 bits each, and the response timeout of 60 ms. That is 102, 81, 71 and
-66 ms at 4800, 9600, 19200 and 38400 baud. With 3 parities and 255 unit IDs, these
-speeds take 78, 62, 54 and 51 s: 245 s in total. The first unit IDs are probed twice.
-With the second probes, the recoveries of the bus and the time of the host, a scan of an
-unknown bus takes at most 285 s.
+A probe without a response takes the time of 18.5 characters and the response timeout of
+60 ms. The characters are 15 of request and response and 3.5 of silence, with 11 bits
+each. So a probe takes 102, 81, 71 or 66 ms at 4800, 9600, 19200 or 38400 baud. With 3
+parities and 255 unit IDs, these speeds take 78, 62, 54 and 51 s: 245 s in total. The
+first unit IDs are probed twice. With the second probes, the recoveries of the bus and
+the time of the host, a scan of an unknown bus takes at most 285 s.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,30 +22,31 @@ from .bus import RESPONSE_TIMEOUT, Bus, wire_seconds
 from .line_settings import LineSettings
 from .unit import PATIENT_RESPONSE_TIMEOUT, READ_CHARACTERS, REOPEN_SECONDS
 
-# The product order code. Any response shows that a device is there. No other read
-# requests one register, so a late response to a probe is not taken for that to a read.
+# The product order code. Any response shows that a device responds. No other read is of
+# one register, so a late response to a probe is not accepted as the response to a read.
 PROBE_REGISTER = 50004
 PROBE_CHARACTERS = READ_CHARACTERS + 2
 
 # s until the response begins. Our choice: 30 ms for the meter, 20 ms for the adapter
-# and 10 ms for the host. On a slower bus, the timeout is twice the measured delay.
+# and 10 ms for the host.
 PROBE_TIMEOUT = 0.06
+# The probe timeout of a slow bus is this multiple of the measured delay. Our choice.
 DELAYS_UNTIL_PROBE_TIMEOUT = 2
 DAMAGED_ATTEMPTS = 2  # a damaged response is retried, a timeout is not
 
-# The menu of a meter offers 1 to 255. Modbus allows 1 to 247, so the rest comes last.
+# The menu of a meter offers 1 to 255. Modbus allows only 1 to 247.
 UNIT_IDS = range(1, 256)
-# This number of unit IDs is probed first, with all settings. Our choice: most
-# installations count from 1. With 12 settings, each of these unit IDs delays the others
-# by 1 s.
+# This number of unit IDs is probed first, with all settings. Our choice: most unit IDs
+# of an installation begin at 1. With 12 settings, each of these unit IDs delays the
+# probes of the others by 1 s.
 FIRST_UNIT_IDS = 16
 
-# Probes with each setting if only one unit ID is scanned. Our choice: a meter in AUTO
-# mode needs several requests to find the first settings, but their number is not
+# Probes with each of the settings if only one unit ID is scanned. Our choice: a meter
+# in AUTO mode needs several requests to find the first settings, but how many is not
 # documented. Patient probes have a timeout of 1 s, for a slow meter.
-AUTO_MODE_PROBES = 10
-QUICK_PROBES = 2
-PATIENT_PROBES = 3
+AUTO_MODE_PROBES = 10  # with the first settings
+QUICK_PROBES = 2  # with the other settings
+PATIENT_PROBES = 3  # with each of all settings, after the other probes
 
 HOST_SECONDS = 0.003  # s per probe; measured: 0.8 ms, but a slow host needs more
 
@@ -59,20 +60,21 @@ class Probe(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Return the duration on a serial port without a response, in s."""
+        """Return the duration in s on a serial port, without a response."""
         timeout = PATIENT_RESPONSE_TIMEOUT if self.patient else PROBE_TIMEOUT
         wire = wire_seconds(self.settings.baudrate, PROBE_CHARACTERS)
         return wire + timeout + HOST_SECONDS
 
     async def async_send(self, bus: Bus, client: ModbusUnit) -> bool:
-        """Send the probe, and return whether a device responds or refuses.
+        """Send the probe, and return whether a device responds, also with a refusal.
 
         Raises `ModbusConnectionError`.
         """
         timeout = bus.response_timeout
         if bus.framing == "rtu":
-            # Replace the timeout of a read by that of a probe, and keep the time that
-            # is added for a network. A Modbus TCP gateway has a timeout of its own.
+            # The response timeout of the bus may contain additional time for a network.
+            # Keep this time, and replace only the timeout of a read by that of a probe.
+            # A Modbus TCP gateway has its own timeout, so nothing is replaced there.
             timeout += PROBE_TIMEOUT - RESPONSE_TIMEOUT
         timeout = max(timeout, DELAYS_UNTIL_PROBE_TIMEOUT * bus.delay)
         if self.patient:
@@ -104,8 +106,8 @@ def planned_probes(
 ) -> Iterator[Probe]:
     """Yield the probes of a scan that finds no device, in their order.
 
-    A meter in AUTO mode adapts to the requests on the bus, to whichever unit ID they
-    are sent. So the first unit IDs are probed again, because their meters may have
+    A meter in AUTO mode adapts to all requests on the bus, including requests to other
+    unit IDs. So the first unit IDs are probed again, because their meters may have
     adapted meanwhile.
     """
     if len(unit_ids) == 1:
@@ -120,5 +122,5 @@ def planned_probes(
     passes += [(each, unit_ids) for each in settings]
     if len(settings) == 1:
         passes = [(settings[0], unit_ids), (settings[0], first)]
-    for each, of_pass in passes:
-        yield from (Probe(each, unit_id) for unit_id in of_pass)
+    for each, ids_of_pass in passes:
+        yield from (Probe(each, unit_id) for unit_id in ids_of_pass)

@@ -31,13 +31,13 @@ from .relations import relations_of, same_counters
 
 # Increased if a new version of the library needs a fact that stored profiles lack.
 PROFILE_VERSION = 2
-INCOMPLETE_VERSION = 0  # the version of a stored profile that lacks a key
+INCOMPLETE_VERSION = 0  # assigned to a stored profile that lacks a key
 
 SIGNATURE = "SOCO"  # 50000
 PRODUCT_ORDER_COUNTIS = 100  # 50004
 UNNAMED_MODEL = "COUNTIS"
 
-# The classes to probe for each block name, the high resolution first.
+# The classes to try for each block name, the high resolution first.
 BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
     "identity": (registers.Identity,),
     "measurements": (registers.Measurements,),
@@ -64,7 +64,7 @@ MAINS_HERTZ = (45, 65)
 
 DIRECT_FAMILIES = (1, 2, 3)  # E1x, E2x and E3x have no current transformers
 TRANSFORMER_FAMILY = 4
-E3X_E4X_FAMILIES = (3, 4)  # their table does not contain block 32768
+E3X_E4X_FAMILIES = (3, 4)  # their table does not contain the partial tariffs (32768)
 
 # The fields that are sets in a profile, and lists in its JSON content.
 SET_FIELDS = ("split", "quantities", "unused", "relations", "undecided")
@@ -77,9 +77,9 @@ class Profile:
     identity: Mapping[str, Any] = field(default_factory=dict)
     """The values of block 50000, empty if the meter does not support it."""
     blocks: Mapping[str, str] = field(default_factory=dict)
-    """By name of each supported block, the name of its class in `registers`."""
+    """The supported blocks: the name of the class in `registers`, by block name."""
     split: frozenset[str] = frozenset()
-    """The blocks that have to be read without their reserved registers."""
+    """The names of blocks whose reserved registers cannot be read."""
     quantities: frozenset[str] = frozenset()
     """The quantities that the meter measures and counts."""
     unused: frozenset[str] = frozenset()
@@ -158,7 +158,7 @@ class Profile:
 
     @property
     def limits(self) -> Limits:
-        """Return what the meter can measure with its current transformers."""
+        """Return the limits of the meter, with its current transformers if any."""
         if self.primary_current:
             return Limits.of_transformer(self.primary_current)
         if self.family == TRANSFORMER_FAMILY:
@@ -167,9 +167,10 @@ class Profile:
 
     @property
     def calculated_counters(self) -> Mapping[str, str]:
-        """Return the tariff counter of each partial counter that has no register.
+        """Return the partial counters by tariff that have no register.
 
-        `CalculatedCounters` calculates these partial counters by tariff.
+        The value for each is the tariff counter from which `CalculatedCounters`
+        calculates the partial counter.
         """
         if "partial_tariffs" in self.blocks or PARTIAL_CONSUMED not in self.quantities:
             return {}
@@ -180,7 +181,7 @@ class Profile:
         }
 
     def block(self, name: str, unit: ModbusUnit) -> Block | None:
-        """Return a block of the meter at this unit, None if it is not supported."""
+        """Return a block that uses `unit`, None if the meter does not support it."""
         for block_type in BLOCK_TYPES[name]:
             if block_type.__name__ == self.blocks.get(name):
                 return block_type(unit, split=name in self.split)
@@ -218,8 +219,8 @@ async def async_take_profile(
     `expected` is the serial number of the only meter to accept. `previous` is an older
     profile of the same meter. If a counter block of `previous` is not available now,
     the meter is still starting. Raises `NotACountisError` for another device,
-    `AnotherMeterError` for another meter, and `ModbusError` if the response for a block
-    that is not `OPTIONAL_BLOCKS` is lost, or if the meter is still starting.
+    `AnotherMeterError` for another meter, and `ModbusError` if the meter is still
+    starting, or if a response is lost, except those for `OPTIONAL_BLOCKS`.
     """
     identity = await _async_identify(unit)
     profile = Profile(identity={} if identity is None else identity.values)
@@ -253,7 +254,7 @@ async def async_take_profile(
 
 
 def _require_serial_number(expected: str | None, found: str | None) -> None:
-    """Raise if another meter responds, or one that does not report its number."""
+    """Raise an error if the serial number is not the expected one."""
     if expected is None or found == expected:
         return
     if found is None:
@@ -285,8 +286,8 @@ async def _async_identify(unit: ModbusUnit) -> Identity | None:
 async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
     """Return the block of this name, in the best class that the meter supports.
 
-    Counters in high resolution are used if they agree with those in low resolution.
-    Returns None if the meter supports none of the classes.
+    Counters in high resolution are used only if they agree with the counters in low
+    resolution. Returns None if the meter supports none of the classes.
     """
     types = BLOCK_TYPES[name]
     if name not in OPTIONAL_BLOCKS and name in COUNTER_BLOCKS:
@@ -303,10 +304,10 @@ async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
 
 
 async def _async_supported[B: Block](block_type: type[B], unit: ModbusUnit) -> B | None:
-    """Return a block that was read, None if the meter does not support it.
+    """Read a block and return it, None if the meter does not support the block.
 
     The tables leave open whether a meter refuses requests with reserved registers, so a
-    refused block is read again without these registers. If all content of a block is
+    refused block is read again without these registers. If all fields of a block are
     "not available", the block is not supported.
     """
     for split in (False, True):
@@ -333,10 +334,10 @@ def _completed(
     undecided: Collection[str],
     previous: Profile,
 ) -> Profile:
-    """Return the profile with the content of the blocks, which were just read.
+    """Return `profile` with the content of the `supported` blocks, just read.
 
-    Quantities of the previous profile are kept if their block is still supported,
-    because a phase may be absent for a while.
+    Quantities of the previous profile remain if their block is still supported, because
+    a phase may be absent for a while.
     """
     transformer, tariffs = supported.get("transformer"), supported.get("tariffs")
     if isinstance(transformer, CurrentTransformer):

@@ -2,14 +2,14 @@
 
 The source is Socomec's "Modbus table for COUNTIS E34/E44", edition V 200.53. The E33
 has the same communication board. If the table for COUNTIS E23/E24 (edition V 103.8)
-or E14 (edition V 103.4) differs from this source, a comment names E2x or E1x. A
-register address in a comment of another module refers to these tables. docs/meter.md
-lists how certain each fact is.
+or E14 (edition V 103.4) differs from this source, a comment names E2x or E1x. The
+comments of all modules use the register addresses of these tables. docs/meter.md lists
+how certain each fact is.
 
 A request contains the register addresses of the table, without an offset. Each class is
-one block of the table, or a part of it. `register_ranges` contains the first and the
-last register of the block. No request reads beyond them. The other modules use the name
-of a field as the name of its quantity.
+one block of the table, or a part of the block. `register_ranges` contains the first and
+the last register of the block. No request reads registers outside this range. The other
+modules use the name of a field as the name of the quantity.
 """
 
 from typing import override
@@ -37,8 +37,8 @@ from .fields import (
 PHASES = ("l1", "l2", "l3")
 SECONDARY_CURRENTS = (1, 5)  # A; the two values of 57345 in the table
 
-# The registers of the commands, and the bits to write. No other bit of 57890 is
-# written, because the other bits clear averages, events and load curves.
+# The registers of the commands, and the bits to write. The other bits of 57890 are not
+# written, because they clear averages, events and load curves.
 SET_TARIFF = 40481
 SET_CLOCK = 57600
 TARIFF_RESET = 57892
@@ -83,7 +83,7 @@ class Identity(Block):
 
 
 class Revision(Identity):
-    """The part of block 50000 that differs between meters and between firmwares."""
+    """The part of block 50000 that shows another meter or another firmware."""
 
     part = (50006, 50010)
 
@@ -131,10 +131,10 @@ class Measurements(Block):
     @property
     @override
     def values(self) -> Values:
-        """Return the last read values, None for those of an absent phase.
+        """Return the last read values, None for each value of an absent phase.
 
-        In the registers of an absent phase, all bits may be 1. Then, the values of its
-        signed power registers would be -10 W or -10 var.
+        In the registers of an absent phase, all bits may be 1. In its signed power
+        registers, this would be -10 W or -10 var.
         """
         values = super().values
         for phase in PHASES:
@@ -148,7 +148,7 @@ class Measurements(Block):
     def implausible_reason(self) -> str | None:
         """Return why the last response is implausible, or None.
 
-        The measured phases power the meter, so it cannot measure 0 Hz.
+        The measured phases power the meter, so 0 Hz cannot be a measured value.
         """
         return None if self.frequency else "no mains frequency"
 
@@ -172,8 +172,8 @@ class Power(Measurements):
     def implausible_reason(self) -> str | None:
         """Return a reason if all powers are 0 or not available, else None.
 
-        If all are 0, no load is connected, or the meter is starting. The frequency in
-        `Measurements` shows which.
+        All powers are 0 if no load is connected, or if the meter is starting. Only the
+        frequency in `Measurements` shows which is the case.
         """
         return None if any(self.values.values()) else "all zeros"
 
@@ -220,8 +220,8 @@ class Tariffs(CounterBlock):
 class PartialTariffs(CounterBlock):
     """Partial Ea+ in each tariff, block 32768 of E1x and E2x.
 
-    These meters have two tariffs. Each counter is a number of kWh, followed by the
-    residual energy in steps of 0.1 Wh.
+    These meters have two tariffs. The registers of a counter are a number of kWh,
+    followed by the residual energy in steps of 0.1 Wh.
     """
 
     register_ranges = ((32768, 32815),)
@@ -257,7 +257,7 @@ class Periods(Block):
 def _in_kwh[B: Block](block: type[B], first: int) -> type[B]:
     """Return the low-resolution block (1 kWh or kvarh) that begins at `first`.
 
-    `block` is the high-resolution one. The table contains each block of energies in
+    `block` is the high-resolution block. The table contains each block of energies in
     both resolutions, with the same layout.
     """
     ((begin, end),) = block.register_ranges or ()
@@ -349,4 +349,4 @@ BLOCK_OF = {
     "clock_offset": "clock",
     **dict.fromkeys(PARTIAL_TARIFF_COUNTERS, "partial_tariffs"),
 }
-"""The name of the block of each quantity, the same in both resolutions."""
+"""The block name of each quantity. The name is the same in both resolutions."""

@@ -20,12 +20,12 @@ TARIFFS = "tariffs"
 POWER_TOLERANCE = 30  # W; each of four powers is rounded or truncated to 10 W
 TARIFF_TOLERANCE = 5  # steps; each of five counters is rounded or truncated to a step
 # kWh; a low-resolution counter is rounded or truncated to 1 kWh. Between the reads of
-# both resolutions, the energy may rise by less than 0.1 kWh.
+# both resolutions, the counter may rise by less than 0.1 kWh.
 SAME_COUNTER_TOLERANCE = 1.1
 
-# Consecutive contradictions after which the relation of the power is not expected any
-# more. Our choice: these are five polls with two readings each. They take less than the
-# 10 s after which values that cannot be read are removed.
+# After this number of consecutive contradictions, the relation of the power is not
+# expected any more. Our choice: five polls with two readings each take less than 10 s.
+# After 10 s, the integration removes values that cannot be read.
 LASTING_CONTRADICTIONS = 10
 
 
@@ -33,7 +33,7 @@ class Relations:
     """The relations that the readings of one meter have to satisfy."""
 
     def __init__(self, names: Collection[str]) -> None:
-        """Expect the relations that the profile of the meter names."""
+        """Expect the relations with these names, which are those of the profile."""
         self._names = set(names)
         self._contradictions = 0
         self._tariffs_contradicted = False
@@ -58,9 +58,9 @@ class Relations:
     ) -> bool:
         """Return whether the tariff counters in kWh contradict the `total` (Ea+).
 
-        `total` is the last accepted value, which may be older than the `readings`. Two
-        consecutive contradictions mean that a tariff counter was reset. Then the
-        relation is not expected any more.
+        `readings` are tariff counters read at `at`. `total` is the last accepted value,
+        which may be older. Two consecutive contradictions mean that a tariff counter
+        was reset. Then the relation is not expected any more.
         """
         if TARIFFS not in self._names or total is None:
             return False
@@ -80,9 +80,9 @@ def relations_of(
 ) -> frozenset[str]:
     """Return the relations that the values of all blocks of a meter satisfy.
 
-    `step` is the resolution of the counters in kWh, and `previous` the relations of the
+    `step` is the resolution of the counters in kWh. `previous` are the relations of an
     older profile. If the power is 0, the values do not show whether the meter satisfies
-    the relation of the power. Then that of the older profile remains.
+    the relation of the power. Then the older profile decides.
     """
     relations = set()
     has_load = bool(values.get("power"))
@@ -110,8 +110,8 @@ def power_sums_up(values: Values) -> bool:
 def highest_power(values: Values) -> float:
     """Return the highest power in W, var or VA at which a counter may rise now.
 
-    This is the highest total, or the sum of the absolute powers of the phases if that
-    is higher. Returns infinity if the active power is not available.
+    This is the highest of the total powers, or the sum of the absolute powers of the
+    phases if the sum is higher. Returns infinity if the active power is not available.
     """
     if values.get("power") is None:
         return math.inf
@@ -121,7 +121,7 @@ def highest_power(values: Values) -> float:
 
 
 def same_counters(one: CounterBlock, other: CounterBlock) -> bool:
-    """Return whether the counters agree in the two resolutions of a block.
+    """Return whether two resolutions of a block contain the same counter values.
 
     A counter that is not available in one of the resolutions is not compared.
     """

@@ -14,18 +14,18 @@ from .line_settings import SCAN_SETTINGS, LineSettings
 from .probe import PROBE_REGISTER, UNIT_IDS, Probe, planned_probes
 from .profile import Profile, async_take_profile
 
-PROFILE_ATTEMPTS = 2  # each with about ten requests, which are retried as well
+PROFILE_ATTEMPTS = 2  # each has about ten requests, which are retried as well
 RESERVED_UNIT_ID = 248  # reserved (Modbus specification); hardly any device has it
-PACE_WEIGHT = 0.1  # of a new probe in the moving average
+PACE_WEIGHT = 0.1  # of a new probe in the moving average of the pace
 
 
 @dataclass(frozen=True)
 class OpenBus:
-    """A bus that was opened with certain line settings."""
+    """A bus whose port was opened with the line settings to try."""
 
     bus: Bus
     unit: Callable[[int], AbstractAsyncContextManager[ModbusUnit]]
-    """Returns the client of a unit ID, as a context manager."""
+    """Returns the client for a unit ID, as a context manager."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ class Scan:
 
     found: list[FoundMeter] = field(default_factory=list, init=False)
     others: set[int] = field(default_factory=set, init=False)
-    """Unit IDs of other devices, and of meters whose profile could not be taken."""
+    """Unit IDs of devices that are not in `found`.
+
+    They are not a COUNTIS, or their profile could not be taken.
+    """
     progress: float = field(default=0, init=False)
     """From 0 to 1, never decreasing."""
     trying: LineSettings = field(init=False)
@@ -62,7 +65,7 @@ class Scan:
         self._probes = deque(planned_probes(self.settings, self.unit_ids))
         self._planned_seconds_left = sum(probe.seconds for probe in self._probes)
         self._pace = 1.0
-        """Real duration of a probe divided by the expected one, a moving average."""
+        """Moving average of the ratio of real to expected duration of a probe."""
         self._identified: set[int] = set()
         self._echo_checked = False
         self.trying, self.unit_id, _ = self._probes[0]
@@ -75,7 +78,7 @@ class Scan:
     async def async_run(self) -> None:
         """Send all probes of the scan.
 
-        After a device has responded, only its line settings are probed. Raises
+        After a device has responded, only the same line settings are probed. Raises
         `ModbusConnectionError` if the port or gateway cannot be reached, `EchoError` if
         the adapter echoes requests, and the errors of `open_bus`.
         """
@@ -107,7 +110,7 @@ class Scan:
         self.progress += (1 - self.progress) * part
 
     async def _async_identify(self, bus: Bus, client: ModbusUnit, probe: Probe) -> None:
-        """Take the profile of the device that responds."""
+        """Take the profile of a device, and add it to `found` or `others`."""
         unit_id = probe.unit_id
         unit = bus.unit(unit_id, client, patient=probe.patient, background=True)
         for _ in range(PROFILE_ATTEMPTS):
@@ -137,9 +140,9 @@ class Scan:
         self._planned_seconds_left = sum(probe.seconds for probe in self._probes)
 
     async def _async_check_echo(self, opened: OpenBus) -> None:
-        """Check once per scan whether the adapter echoes requests.
+        """Check once per scan that the adapter does not echo requests.
 
-        Raises `EchoError` if it does, and `ModbusConnectionError`.
+        Raises `EchoError` if the adapter echoes, and `ModbusConnectionError`.
         """
         if self._echo_checked or opened.bus.responded:
             return

@@ -34,9 +34,12 @@ class Traffic:
         return self.timeouts + self.damaged + self.refused
 
     def count(self, err: Exception, *, connected: bool) -> ModbusError:
-        """Count an error of a client, and return the error to raise instead."""
+        """Count an error of a client, and return the `ModbusError` to raise for it.
+
+        `connected` is whether the client is connected after the error.
+        """
         if isinstance(err, GatewayPathUnavailableError | GatewayTargetError):
-            err = ModbusTimeoutError(str(err))  # no response to the gateway
+            err = ModbusTimeoutError(str(err))  # the meter did not respond
         if isinstance(err, ModbusExceptionError):
             self.refused += 1
             return err

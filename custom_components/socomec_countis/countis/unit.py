@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 type Call[T] = Callable[[], Coroutine[Any, Any, T]]
 
-# Characters of request and response together, without the two of each register.
+# Characters of request and response together, without two characters per register.
 READ_CHARACTERS = 13
-WRITE_CHARACTERS = 16  # function 6 with its register, or a loopback test
+WRITE_CHARACTERS = 16  # function 6, including its register; also a loopback test
 WRITE_SEVERAL_CHARACTERS = 17  # function 16
 
-ATTEMPTS = 2
-PATIENT_ATTEMPTS = 3  # of a patient unit, and on a lossy bus
+ATTEMPTS = 2  # to read registers
+PATIENT_ATTEMPTS = 3  # to read registers from a patient unit, or on a lossy bus
 PATIENT_RESPONSE_TIMEOUT = 1.0  # s; our choice, for a meter that responds slowly
 
-# s in which opening a port is retried. Our choice: a port that was closed is busy for a
-# shorter time.
+# s; opening a port is retried for this time. Our choice: a port that was just closed is
+# busy for a shorter time.
 REOPEN_SECONDS = 1.0
 # s; after a timeout, the response may still arrive within this time. Our choice: a
 # radio link or a busy gateway delays responses by up to this time.
@@ -40,7 +40,10 @@ LATE_SECONDS = 3.0
 LOOPBACK = 0xA55A  # any word
 
 RETRY_TIMEOUTS_AT_ONCE = ContextVar("RETRY_TIMEOUTS_AT_ONCE", default=True)
-"""Whether a read of this task that times out is retried at once."""
+"""Whether a read that times out is retried at once, in the current task.
+
+On a bus that is not lossy, the poller sets the variable to False, and plans the retry.
+"""
 
 
 class BusUnit:
@@ -62,9 +65,12 @@ class BusUnit:
         self._patient = patient
         self._background = background
         self._online: bool | None = None
-        """Whether the last unrefused read had a response, None before the first."""
+        """Whether the last read had a response, None before the first read.
+
+        A refused read does not change this.
+        """
         self._lost = False
-        """Whether a response was lost or damaged since the last valid one."""
+        """Whether a response to a read was lost or damaged since the last valid one."""
         self._late: set[tuple[int, int]] = set()
         """Reads (register address and count) whose response may still arrive."""
         self._late_until = 0.0
@@ -104,7 +110,8 @@ class BusUnit:
 
         A response contains the number of registers, but not their address. So a request
         is sent only when no late response with the same number can arrive. A refusal
-        contains neither, so the read is repeated if the refusal may have been late.
+        contains neither the number nor the address. So a refused read is repeated if
+        the refusal may have been a late response to another read.
         """
 
         async def read() -> list[int]:
@@ -138,15 +145,18 @@ class BusUnit:
             self._late.add(request)
             raise
         finally:
-            # Without a response, the response may be late. If an equal request was lost
-            # before, the response may be that of the lost request, and another follow.
+            # A lost response may still arrive. If an equal request was lost before, the
+            # received response may be the late one, and a second one may follow.
             if request in self._late:
                 self._late_until = asyncio.get_running_loop().time() + LATE_SECONDS
         self._bus.responded = True
         return words
 
     async def _async_wait_for_late(self, reads: Collection[tuple[int, int]]) -> bool:
-        """Wait for late responses to these reads; return whether one could arrive."""
+        """Wait until no late response to `reads` can arrive any more.
+
+        Returns whether a late response could arrive.
+        """
         seconds = self._late_until - asyncio.get_running_loop().time()
         if reads and seconds > 0:
             await asyncio.sleep(seconds)
@@ -197,6 +207,6 @@ class BusUnit:
         )
 
     async def _async_write(self, call: Call[None], characters: int) -> None:
-        """Write when no late response can arrive, which the read-back could take."""
+        """Write after all late responses, which a read-back could accept as its own."""
         await self._async_wait_for_late(self._late)
         await self._bus.async_request(self._unit_id, self._client, call, characters)

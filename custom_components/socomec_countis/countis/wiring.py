@@ -1,8 +1,8 @@
 """The connection test of the E33's manual, calculated from measurements.
 
 The test needs voltage and current on each connected phase, a power factor between 0.6
-and 1, and at least 20 A. It is valid only while no power is produced, because produced
-power and a reversed current are measured alike. Its codes:
+and 1, and at least 20 A in total. The test is valid only while no power is produced,
+because produced power and a reversed current have the same sign. The codes:
 
 0       no error
 1 to 3  the current of L1, L2 or L3 is reversed (L and L' swapped)
@@ -16,13 +16,14 @@ from enum import StrEnum
 from .block import Values
 from .registers import PHASES
 
-PRESENT_VOLTS = 150  # above it, the display shows the symbol of the phase (manual)
-ABSENT_VOLTS = 50  # our choice: neighbouring conductors induce less
-PRESENT_AMPERES = 1  # our choice: enough for a certain sign of power (10 W steps)
+PRESENT_VOLTS = 150  # above this, the display shows the symbol of the phase (manual)
+ABSENT_VOLTS = 50  # our choice: neighbouring conductors induce a lower voltage
+# Our choice: enough to make the sign of the power certain, which is in steps of 10 W.
+PRESENT_AMPERES = 1
 LOAD_AMPERES = 20  # sum of all phases (manual)
 POWER_FACTORS = (0.6, 1)  # (manual)
 # A voltage between two phases is 1.73 times the voltage to the neutral, about 400 V.
-# Our choice: bounds below both, and above any voltage to the neutral.
+# Our choice: limits below these values, and above any voltage to the neutral.
 PHASE_TO_PHASE = 1.5
 PHASE_TO_PHASE_VOLTS = 300
 
@@ -38,7 +39,7 @@ class Condition(StrEnum):
     CURRENT = "current"
     LOAD = "load"
     POWER_FACTOR = "power_factor"
-    STEADY = "steady"  # the sign of a power is the same in all readings
+    STEADY = "steady"  # the power of a phase has the same sign in all readings
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class UnmetCondition:
 
 @dataclass(frozen=True)
 class Wiring:
-    """The result of the test."""
+    """The result of the connection test."""
 
     codes: tuple[int, ...]
     """The codes of the manual; empty if a condition is not met."""
@@ -62,15 +63,15 @@ class Wiring:
     phases: tuple[str, ...]
     """The connected phases: all three, or `l1` alone."""
     values: Values
-    """Means of the readings in V, A and W, and of the power factors."""
+    """The means of the readings in V, A and W, and the means of the power factors."""
 
 
 def check_wiring(readings: Sequence[Mapping[str, float | None]]) -> Wiring:
     """Return the result of the test for several readings of all measurements."""
     values = {name: _mean(name, readings) for name in readings[0]}
     volts = {phase: values.get(f"voltage_{phase}") or 0 for phase in PHASES}
-    alone = max(volts["l2"], volts["l3"]) < ABSENT_VOLTS
-    phases = PHASES[:1] if alone else PHASES
+    is_single_phase = max(volts["l2"], volts["l3"]) < ABSENT_VOLTS
+    phases = PHASES[:1] if is_single_phase else PHASES
     unmet = _unmet(phases, values, readings)
     swapped = [
         SWAPPED_NEUTRAL + index
@@ -126,8 +127,8 @@ def _unmet(
 def _is_swapped(phase: str, volts: Mapping[str, float]) -> bool:
     """Return whether a phase is swapped with the neutral.
 
-    If it is, the meter measures the other phases against this phase. Their voltages are
-    then those between two phases.
+    Then the meter measures the other phases against this phase, so their voltages are
+    those between two phases.
     """
     others = [value for name, value in volts.items() if name != phase]
     return min(others) > max(PHASE_TO_PHASE * volts[phase], PHASE_TO_PHASE_VOLTS)
