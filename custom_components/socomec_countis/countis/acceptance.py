@@ -28,10 +28,11 @@ async def async_check_counters(
     The request was sent at `at`. `is_last` is False if a rejected block is read again
     at once. `was_accepted` is True if the previous reading of the block was accepted.
 
-    Returns the reason for a rejection, or None, and the corrections. A correction
-    happens if consecutive readings stay at an implausible level (see `plausibility`).
-    The level is accepted if the user confirmed it, or if the counters have the same
-    values in the other resolution. Raises `AnotherMeterError` and `ModbusError`.
+    Returns the reason for a rejection, or None, and the corrections. If readings stay
+    at an implausible level (see `plausibility`), the level is accepted if the user
+    confirmed it, or if the counters have the same values in the other resolution. The
+    corrections are the accepted values that the level replaces. Raises
+    `AnotherMeterError` and `ModbusError`.
     """
     if block.implausible_reason:
         return block.implausible_reason, ()

@@ -40,14 +40,15 @@ class Block(Component):
     def registers_per_request(self) -> Collection[int]:
         """Return the number of registers in each request that reads the block."""
         fields = self.resolved_fields.values()
-        read = sorted(
+        addresses = sorted(
             each.address + word for each in fields for word in range(each.count)
         )
         if not self.split:
-            return [read[-1] - read[0] + 1]
+            return [addresses[-1] - addresses[0] + 1]
         # Only fields at adjacent register addresses share a request. In a sorted list,
         # adjacent addresses have the same difference between address and index.
-        return Counter(address - index for index, address in enumerate(read)).values()
+        indexed = enumerate(addresses)
+        return Counter(address - index for index, address in indexed).values()
 
     @property
     def _number_fields(self) -> Mapping[str, NumberField[float]]:
@@ -60,9 +61,9 @@ class Block(Component):
 
     @property
     def available(self) -> bool:
-        """Return whether a text or an unsigned field is available.
+        """Return whether any text or unsigned field is available.
 
-        Signed fields do not count, because all ones may also be the value -1 there.
+        In a signed field, all ones may be the value -1, so signed fields do not count.
         """
         signed = {name for name, field in self._number_fields.items() if field.signed}
         return any(

@@ -31,7 +31,7 @@ SILENT_CHARACTERS = 3.5  # between two frames (Modbus specification)
 # s between two frames above 19200 baud (Modbus specification)
 SHORTEST_SILENCE = 0.00175
 
-# s until a response begins; assumed until the first response. The delay of a meter.
+# s until a response begins, before the first measurement. Our choice, for the meter.
 INITIAL_DELAY = 0.03
 RESPONSE_TIMEOUT = 0.25  # s; our choice: several times the delay of meter and adapter
 # s; our choice: a gateway waits for the meter itself, and then reports a timeout.
@@ -83,7 +83,7 @@ class Bus:
         """Initialize the bus, without opening the port.
 
         `framing` is "rtu" for a serial port and RTU over TCP, "tcp" for a Modbus TCP
-        gateway. `response_timeout` is the time in s until a response has to begin.
+        gateway. `response_timeout` is the longest time in s until a response begins.
         """
         self.baudrate = baudrate
         self.framing = framing
@@ -102,7 +102,9 @@ class Bus:
         self._created_at = time.monotonic()
         self._lock = asyncio.Lock()
         self._holder: asyncio.Task[Any] | None = None
+        """The task that has locked the bus."""
         self._recovery: asyncio.Task[None] | None = None
+        """The task that disconnects the client after a disturbed transaction."""
         self._idle_at = 0.0
         """When the line is idle after a recovery, in s of the event loop's clock."""
         self._reopen_until = 0.0
@@ -112,7 +114,7 @@ class Bus:
 
     @property
     def seconds(self) -> float:
-        """Return the time since this object was created, in s."""
+        """Return the time since the `Bus` was created, in s."""
         return time.monotonic() - self._created_at
 
     @property
@@ -197,7 +199,7 @@ class Bus:
                     lambda: client.write_register(register, value),
                     WRITE_CHARACTERS,
                 )
-            # `WRITE_CHARACTERS` are those of request and response, of equal length.
+            # `WRITE_CHARACTERS` counts request and response, which have equal lengths.
             sending = wire_seconds(self.baudrate, WRITE_CHARACTERS / 2)
             await asyncio.sleep(sending + TURNAROUND_SECONDS)
 
@@ -226,8 +228,8 @@ class Bus:
             retries_open = await self._async_recover() or probe_timeout > 0
             self._reopen_until = loop.time() + reopen_seconds * retries_open
             wire = wire_seconds(self.baudrate, characters)
-            slowest = max(self.response_timeout, DELAYS_UNTIL_TIMEOUT * self.delay)
-            limit = wire + (probe_timeout or max(shortest_timeout, slowest))
+            timeout = max(self.response_timeout, DELAYS_UNTIL_TIMEOUT * self.delay)
+            limit = wire + (probe_timeout or max(shortest_timeout, timeout))
             traffic = self.traffic[unit_id]
             traffic.requests += 1
             reconnects = not client.connected

@@ -1,6 +1,6 @@
 """The clock of a meter (57600 to 57605), in local time without a time zone.
 
-`values` are those of the block `registers.Clock`, by field name.
+The functions take the values of the block `registers.Clock`, by field name.
 """
 
 from collections.abc import Mapping

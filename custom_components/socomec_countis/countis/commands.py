@@ -43,8 +43,8 @@ READ_BACK_DELAYS = (0.3, 0.3)  # s
 # s; the largest offset of a clock that was just set. Our choice: larger than the error
 # of the offset, which is up to 1 s because the clock shows whole seconds.
 CLOCK_TOLERANCE = 2
-# s; before a full second, the command starts to lock the bus this time ahead. Our
-# choice: longer than a normal transaction of the poller, which may have to end first.
+# s; the command starts to lock the bus this time before a full second. Our choice:
+# longer than a normal transaction of the poller, which may have to end first.
 CLOCK_LEAD = 0.4
 CLOCK_ATTEMPTS = 5  # to lock the bus before a full second
 
@@ -109,7 +109,7 @@ async def async_set_clock(meter: Meter, publish: Publish) -> None:
         short_year = has_short_year(clock.values)
         for _ in range(CLOCK_ATTEMPTS):
             # A meter begins a new second when its clock is written, so the command
-            # writes at a full second. Other tasks can use the bus until `CLOCK_LEAD`.
+            # writes at a full second. Until shortly before, other tasks use the bus.
             await asyncio.sleep(max(_until_full_second(meter) - CLOCK_LEAD, 0))
             async with meter.bus.hold():
                 await meter.async_verify_identity()

@@ -1,10 +1,10 @@
-"""The demand of a meter: the mean consumed power of each quarter-hour, for example.
+"""The demand of a meter: the mean consumed power of a period, such as a quarter-hour.
 
 Some tariffs charge for the highest demand of a month. The demand is calculated from the
 accepted counter, so the demand agrees with the energy of the meter. The counter at the
-beginning of a period is interpolated between the last reading before and the first one
-after that time. If these readings are too far apart, or the clock was set between them,
-the energy of the period is unknown. Such a period has no demand.
+beginning of a period is interpolated between the nearest readings before and after this
+time. If these readings are too far apart, or the clock was set between them, the energy
+and the demand of the period are unknown.
 
 A counter in steps of 1 kWh is too coarse for a quarter-hour. The energy of such a meter
 is the integral of its measured power.
@@ -94,7 +94,7 @@ class Demand:
         self._last: _Reading | None = None
         self._period: _Period | None = None
         self._first: _Reading | None = None
-        """The first reading after the last long pause."""
+        """The first reading after the last pause longer than `LONGEST_PAUSE`."""
         self._rises: list[_Reading] = []
         """The readings of the last `RECENT_SECONDS` in which the counter had risen."""
         self._peaks: list[Peak] = []

@@ -150,10 +150,10 @@ class Evidence:
         )
 
     def findings(self, gap: CounterGap, zone: tzinfo) -> dict[str, Any] | None:
-        """Return facts for diagnostics that the Modbus table does not specify.
+        """Return facts about the load curve, for diagnostics.
 
-        They describe the load curve. `gap` is the gap of the counter `CONSUMED`.
-        Returns None if the meter has no load curve.
+        The Modbus table does not specify these facts. `gap` is the gap of the counter
+        `CONSUMED`. Returns None if the meter has no load curve.
         """
         if (curve := self.load_curve) is None:
             return None

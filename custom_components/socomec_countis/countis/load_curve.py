@@ -3,8 +3,8 @@
 An E3x or E4x stores the load curve and returns it in pages of up to 29 records (61456
 to 61577). A command (61440) selects the first page or the next page. A stored value is
 multiplied by the fraction in the header of the page, and by the ratio of the current
-transformers. The table leaves open whether the fraction already contains this ratio.
-This module assumes so if the fraction is equal to the ratio.
+transformers. The table leaves open whether the fraction already contains the ratio. If
+both are equal, this module assumes that the fraction contains the ratio.
 """
 
 from collections import Counter

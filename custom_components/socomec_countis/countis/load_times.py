@@ -51,6 +51,7 @@ def possible_times(
         return
     dates = [record.time for record in curve.records]
     changes = _zone_changes(zone, dates[0] - timedelta(days=1), now)
+    # The beginning of each period by the dates of the records, for each `date_is_end`.
     dated_begins = {True: [date - curve.period for date in dates], False: dates}
     followed = {
         date_is_end: [
@@ -88,7 +89,7 @@ def _offsets(display: float, zone: float) -> Iterator[tuple[bool, float]]:
 
 @dataclass(frozen=True)
 class _ZoneChange:
-    """A change of the local time, such as the begin of daylight saving."""
+    """A change of the local time, such as the beginning of daylight saving."""
 
     before: datetime
     """The local time just before the change, without a time zone."""

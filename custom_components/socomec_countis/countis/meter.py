@@ -46,7 +46,7 @@ class Reading:
     requested_at: float
     """When the request was sent, in s of the event loop's clock."""
     corrections: tuple[Correction, ...] = ()
-    """Counters whose implausible level was accepted with this reading."""
+    """The accepted values that this reading has replaced."""
 
 
 class Meter:
@@ -109,7 +109,7 @@ class Meter:
         """The blocks whose last reading was rejected."""
         self._primary_current = profile.primary_current
         self._has_no_power = False
-        """Whether all powers were 0 in the last accepted reading of them."""
+        """Whether all powers were 0 when the power was last accepted."""
 
     def block(self, name: str) -> Block | None:
         """Return the block that is read for a name, None if it is not supported."""

@@ -26,7 +26,7 @@ class PartialReset:
     tariffs: Mapping[str, float]
     """The tariff counters at the reset, in kWh."""
     tolerance: float
-    """The largest difference in kWh of the sum from the partial total since then."""
+    """In kWh; how much the sum of the counters may differ from the partial total."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the reset as JSON content for `from_dict`."""
@@ -49,7 +49,10 @@ class _Tariffs:
 
     values: Mapping[str, float]
     at: float
-    """In s of the event loop's clock, minus infinity before a restart."""
+    """When the oldest value was read, in s of the event loop's clock.
+
+    Minus infinity for a value from before a restart.
+    """
     step: float
     """The resolution in kWh."""
 
@@ -96,7 +99,7 @@ class _Comparison(NamedTuple):
         return self.total_before - tolerance <= energy <= self.total_after + tolerance
 
     def reset_after(self, before: Mapping[str, float]) -> PartialReset | None:
-        """Return a reset that was seen, None if the tariff counters at it are unknown.
+        """Return the reset, None if the tariff counters at the reset are unknown.
 
         `before` contains tariff counters from before the reset, and is empty if they
         are unknown. The partial total is the energy that was counted since the reset.
@@ -108,7 +111,7 @@ class _Comparison(NamedTuple):
         }
         at_reset = dict(self.tariffs)
         if len(rises) == 1:
-            # Only one tariff has counted, so it has all energy since the reset.
+            # Only this tariff has counted, so all energy since the reset is in it.
             ((name, rise),) = rises.items()
             if self.total_before > rise + TOLERANCE * self.step:
                 return None
@@ -157,7 +160,10 @@ class CalculatedCounters:
     _before_reset: Mapping[str, float] | None = None
     """Tariff counters before a reset that was seen but not evaluated, else None."""
     _waiting: tuple[_Tariffs, float] | None = None
-    """Tariff counters to compare with the next partial total, and the previous one."""
+    """Tariff counters and the partial total before them, for the next comparison.
+
+    The comparison waits for the partial total after these tariff counters.
+    """
 
     def values(self, tariffs: Mapping[str, float]) -> Values:
         """Return the partial counter in kWh of each tariff counter, None if unknown."""
@@ -186,6 +192,7 @@ class CalculatedCounters:
         return None if total == self._total else self._take_total(total)
 
     def _take_tariffs(self, tariffs: _Tariffs) -> None:
+        """Take newer tariff counters, and begin a comparison if none is waiting."""
         before = self._tariffs.values if self._tariffs else {}
         for name, value in tariffs.values.items():
             if (fall := before.get(name, value) - value) > 0:
@@ -211,6 +218,7 @@ class CalculatedCounters:
             self._before_reset = _lowered(self._before_reset, name, fall)
 
     def _take_total(self, total: CounterValue) -> str | None:
+        """Take a newer partial total, and end the comparison that is waiting."""
         before, self._total = self._total, total
         self._earlier_total = before
         reason = None
@@ -250,6 +258,10 @@ class CalculatedCounters:
     def _evaluate_reset(
         self, found: _Comparison, before: Mapping[str, float]
     ) -> str | None:
+        """Set `reset` after a fall of the partial total.
+
+        `before` contains tariff counters from before the reset.
+        """
         if found.uncertainty > TOLERANCE * found.step:
             return None  # too uncertain, so the next comparison evaluates the reset
         was_known = self.reset is not None

@@ -38,7 +38,7 @@ TIMING_TOLERANCE = 5
 STEPS_OF_TOLERANCE = 2  # because each of two readings is rounded to a step
 
 # Between two readings, a counter may rise at this multiple of the highest power that
-# was read. Our choice: a load that is on for less than a second may be missed.
+# was read. Our choice: a load that is on for less than a second may not be read.
 POWER_MARGIN = 2
 # s; after a longer pause between two readings of the power, the highest power is
 # unknown. Our choice: five times the period of the power.
@@ -47,12 +47,12 @@ LONGEST_POWER_PAUSE = 5
 # s; an implausible level is accepted if it lasts for this time. Our choice: longer than
 # a meter needs to start.
 ACCEPTED_AFTER = 60
+# s; replaces `ACCEPTED_AFTER` if an accepted value is from before a restart. Our
+# choice: a machine without a real-time clock takes minutes to set its system clock.
+ACCEPTED_AFTER_RESTART = 600
 # s; for the duration of a level, a longer pause between two readings counts as this
 # time, because two damaged responses far apart in time are not a level that lasts.
 LONGEST_COUNTED_PAUSE = 15
-# s; the same time for a level that follows values from before a restart. Our choice: a
-# machine without a real-time clock takes minutes to set its system clock.
-ACCEPTED_AFTER_RESTART = 600
 # s; a pause across a restart counts as at most this time, because the system clock may
 # be wrong. Our choice: in 90 days at full power, a meter counts 172 MWh, more than most
 # meters count in years.

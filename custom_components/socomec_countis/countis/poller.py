@@ -69,8 +69,9 @@ INTERVALS = {
 # s; the target age of a block that was not read yet. Long enough for 32 meters at 9600
 # baud to show their power before other blocks are read.
 FIRST_TARGET = 5.0
-# If one read of all blocks takes at most this fraction of a second, all blocks are read
-# each second. The rest is for retries, commands and other integrations.
+# If one read of all blocks with a period of 1 s takes at most this fraction of 1 s, all
+# of them are read each second. The rest of each second is for retries, commands and
+# other integrations.
 FULL_BUS = 0.9
 # s until the next request to an offline meter. The first pause is the shortest one, and
 # each further pause is twice as long, up to the longest one.
@@ -98,13 +99,13 @@ class Polled:
     meter: Meter
     on_reading: Callable[[Reading], None]
     on_error: Callable[[PollError, str | None], None]
-    """Called with the error and the block, or with None if the meter is offline."""
+    """Called with the error and the block, which is None if the meter is offline."""
     blocks: Sequence[str] = (IDENTITY,)
     """The blocks to read, in the order of `INTERVALS`."""
     online: bool = False
     """Whether the meter responds and its identity is verified."""
     lost_block: str | None = None
-    """The block whose response was lost. It is retried before other blocks are read."""
+    """The block whose response was lost. No other block is read before its retry."""
     pause: float = 0.0
     """In s until the next request to an offline meter, 0 for an online meter."""
     retry_at: float = 0.0
@@ -125,10 +126,10 @@ class Polled:
         # A block that was not polled until now counts as never read.
         for name in INTERVALS.keys() - self.blocks:
             self.due_at.pop(name, None)
-        details = not MEASURED_DETAILS.isdisjoint(quantities)
-        if details and not self.meter.reads_details:
+        needs_details = not MEASURED_DETAILS.isdisjoint(quantities)
+        if needs_details and not self.meter.reads_details:
             self.due_at.pop(MEASUREMENTS, None)
-        self.meter.reads_details = details
+        self.meter.reads_details = needs_details
         self.blocks = [
             name
             for name in INTERVALS
@@ -299,7 +300,7 @@ class Poller:
         except (ModbusError, CountisError) as err:
             self._failed(polled, name, err, min(rank, 0))
         else:
-            # The measurements may have been read instead of the power. They contain it.
+            # The measurements contain the power, and may have been read instead of it.
             both = {MEASUREMENTS, POWER} if reading.block == MEASUREMENTS else set()
             for each in {name} | both:
                 polled.done(each, now, together=self._reads_everything)

@@ -22,8 +22,8 @@ from .bus import RESPONSE_TIMEOUT, Bus, wire_seconds
 from .line_settings import LineSettings
 from .unit import PATIENT_RESPONSE_TIMEOUT, READ_CHARACTERS, REOPEN_SECONDS
 
-# The product order code. Any response shows that a device responds. No other read is of
-# one register, so a late response to a probe is not accepted as the response to a read.
+# The product order code, whose value does not matter to a probe. No other read has a
+# length of one register, so no other read accepts a late response to a probe.
 PROBE_REGISTER = 50004
 PROBE_CHARACTERS = READ_CHARACTERS + 2
 
@@ -36,9 +36,9 @@ DAMAGED_ATTEMPTS = 2  # a damaged response is retried, a timeout is not
 
 # The menu of a meter offers 1 to 255. Modbus allows only 1 to 247.
 UNIT_IDS = range(1, 256)
-# This number of unit IDs is probed first, with all settings. Our choice: most unit IDs
-# of an installation begin at 1. With 12 settings, each of these unit IDs delays the
-# probes of the others by 1 s.
+# This number of unit IDs is probed first, with all settings. Our choice: most
+# installations number the meters from 1. With 12 settings, each of these unit IDs
+# delays the probes of the others by 1 s.
 FIRST_UNIT_IDS = 16
 
 # Probes with each of the settings if only one unit ID is scanned. Our choice: a meter
@@ -66,9 +66,9 @@ class Probe(NamedTuple):
         return wire + timeout + HOST_SECONDS
 
     async def async_send(self, bus: Bus, client: ModbusUnit) -> bool:
-        """Send the probe, and return whether a device responds, also with a refusal.
+        """Send the probe, and return whether a device responds.
 
-        Raises `ModbusConnectionError`.
+        A refusal is a response, too. Raises `ModbusConnectionError`.
         """
         timeout = bus.response_timeout
         if bus.framing == "rtu":
@@ -104,7 +104,7 @@ class Probe(NamedTuple):
 def planned_probes(
     settings: Sequence[LineSettings], unit_ids: Sequence[int]
 ) -> Iterator[Probe]:
-    """Yield the probes of a scan that finds no device, in their order.
+    """Yield the probes of a scan in their order, as long as no device responds.
 
     A meter in AUTO mode adapts to all requests on the bus, including requests to other
     unit IDs. So the first unit IDs are probed again, because their meters may have

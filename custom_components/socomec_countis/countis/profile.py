@@ -33,9 +33,9 @@ from .relations import relations_of, same_counters
 PROFILE_VERSION = 2
 INCOMPLETE_VERSION = 0  # assigned to a stored profile that lacks a key
 
-SIGNATURE = "SOCO"  # 50000
-PRODUCT_ORDER_COUNTIS = 100  # 50004
-UNNAMED_MODEL = "COUNTIS"
+SIGNATURE = "SOCO"  # at 50000 of each COUNTIS
+PRODUCT_ORDER_COUNTIS = 100  # at 50004 of each COUNTIS
+UNNAMED_MODEL = "COUNTIS"  # the model of a meter without a name
 
 # The classes to try for each block name, the high resolution first.
 BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
@@ -77,7 +77,7 @@ class Profile:
     identity: Mapping[str, Any] = field(default_factory=dict)
     """The values of block 50000, empty if the meter does not support it."""
     blocks: Mapping[str, str] = field(default_factory=dict)
-    """The supported blocks: the name of the class in `registers`, by block name."""
+    """The name of the class in `registers` of each supported block, by block name."""
     split: frozenset[str] = frozenset()
     """The names of blocks whose reserved registers cannot be read."""
     quantities: frozenset[str] = frozenset()

@@ -54,7 +54,7 @@ PARTIAL_COUNTERS = {  # each with the bit of 57890 that resets the counter
     "partial_energy_reactive": 0x0002,
     "partial_energy_produced": 0x0008,
 }
-PARTIAL_CONSUMED = "partial_energy_consumed"
+PARTIAL_CONSUMED = "partial_energy_consumed"  # the "partial total"
 PARTIAL_TARIFF_COUNTERS = {  # each with the counter of the same tariff
     f"partial_{counter}": counter for counter in TARIFF_COUNTERS
 }

@@ -51,7 +51,7 @@ class Scan:
     others: set[int] = field(default_factory=set, init=False)
     """Unit IDs of devices that are not in `found`.
 
-    They are not a COUNTIS, or their profile could not be taken.
+    These devices are not a COUNTIS, or their profile could not be taken.
     """
     progress: float = field(default=0, init=False)
     """From 0 to 1, never decreasing."""
@@ -67,6 +67,7 @@ class Scan:
         self._pace = 1.0
         """Moving average of the ratio of real to expected duration of a probe."""
         self._identified: set[int] = set()
+        """Unit IDs that need no further probes."""
         self._echo_checked = False
         self.trying, self.unit_id, _ = self._probes[0]
 

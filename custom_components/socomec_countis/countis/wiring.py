@@ -24,7 +24,7 @@ LOAD_AMPERES = 20  # sum of all phases (manual)
 POWER_FACTORS = (0.6, 1)  # (manual)
 # A voltage between two phases is 1.73 times the voltage to the neutral, about 400 V.
 # Our choice: limits below these values, and above any voltage to the neutral.
-PHASE_TO_PHASE = 1.5
+PHASE_TO_PHASE = 1.5  # times the voltage to the neutral
 PHASE_TO_PHASE_VOLTS = 300
 
 NO_ERROR = 0
