@@ -146,11 +146,11 @@ async def _async_reset(
     commands: Sequence[tuple[int, int]],
     publish: Publish,
 ) -> bool:
-    """Reset counters of a block, and return whether the read-back confirms it.
+    """Reset counters of a block, and return whether a read-back confirms the reset.
 
     Each command is a register address and its value. A command is sent only if the
-    previous one had no effect. Raises `ImplausibleError` if the block is implausible
-    before the reset.
+    previous command had no effect. Raises `ImplausibleError` if the block is
+    implausible before the reset.
     """
     existing = counters.keys() & meter.profile.quantities
     block = meter.blocks.get(name)

@@ -291,7 +291,7 @@ async def async_read_evidence(
 
 
 async def _async_values(meter: Meter, block: str, publish: Publish) -> Values:
-    """Return the values of a block, empty if it is not supported or cannot be read."""
+    """Return the values of a block, empty if the block cannot be read."""
     if meter.block(block) is None:
         return {}
     try:

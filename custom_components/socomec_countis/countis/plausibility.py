@@ -337,9 +337,9 @@ class CounterCheck:
     def check(self, reading: CounterReading) -> bool:
         """Accept all counters of a reading or none. Return whether they are accepted.
 
-        There is one exception: the counters that an accepted level holds are rejected,
-        while the others are accepted. Afterwards, `rejected` contains the counters that
-        are not accepted.
+        There is one exception: held counters (see `extend_level`) stay rejected, while
+        the others are accepted. Afterwards, `rejected` contains the counters that are
+        not accepted.
         """
         state = self._states[reading.block]
         kilowatts = self._highest_power(state, reading.at)
@@ -388,8 +388,8 @@ class CounterCheck:
         at once.
 
         If a counter fell that cannot have been reset, all counters that fell are held,
-        unless the user confirmed the level. A tariff counter can have been reset if one
-        of the tariff counters that fell is above 0.
+        unless the user confirmed the level: they keep their accepted values. A tariff
+        counter can have been reset if one of the tariff counters that fell is above 0.
         """
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)

@@ -33,7 +33,7 @@ class Relations:
     """The relations that the readings of one meter have to satisfy."""
 
     def __init__(self, names: Collection[str]) -> None:
-        """Expect the relations with these names, which are those of the profile."""
+        """Expect the relations with these names, which the profile contains."""
         self._names = set(names)
         self._contradictions = 0
         self._tariffs_contradicted = False

@@ -39,7 +39,7 @@ class FoundMeter:
 
 @dataclass
 class Scan:
-    """A scan of one bus; its attributes may be read while it runs."""
+    """A scan of one bus. The attributes may be read while the scan runs."""
 
     open_bus: Callable[[LineSettings], AbstractAsyncContextManager[OpenBus]]
     settings: Sequence[LineSettings] = SCAN_SETTINGS

@@ -146,7 +146,7 @@ class BusUnit:
             raise
         finally:
             # A lost response may still arrive. If an equal request was lost before, the
-            # received response may be the late one, and a second one may follow.
+            # received response may be that of the lost request, and another may follow.
             if request in self._late:
                 self._late_until = asyncio.get_running_loop().time() + LATE_SECONDS
         self._bus.responded = True
