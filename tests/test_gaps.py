@@ -204,7 +204,7 @@ async def test_gap_over_a_change_of_daylight_saving_is_filled_by_the_hour(
     filled = await outage.hours()
     assert_unchanged_total(before, filled)
     assert_close(filled, outage.truth())
-    findings = coordinator_of(outage.entry).meter_gaps.load_curve
+    findings = coordinator_of(outage.entry).meter_gaps.load_curve_findings
     assert findings is not None
     assert findings["follows_zone"] is follows
 

@@ -41,8 +41,8 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
     @callback
     def on_change(change: ConfigEntryChange, entry: ConfigEntry) -> None:
-        # An entry with this issue was never loaded. So Home Assistant does not call
-        # `async_unload_entry` when the user disables the entry.
+        # An entry with a line conflict was never loaded. So Home Assistant does not
+        # call `async_unload_entry` when the user disables the entry.
         if entry.domain == DOMAIN and entry.state is ConfigEntryState.NOT_LOADED:
             delete_issues(hass, entry.entry_id, LINE_CONFLICT)
 
@@ -64,8 +64,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
         create_issue(
             hass, LINE_CONFLICT, entry.entry_id, device=device, settings=settings
         )
-        # Home Assistant retries the set-up, because the user may change the line
-        # settings of the other integration.
+        # `ConfigEntryNotReady` lets Home Assistant retry the set-up, because the user
+        # may change the line settings of the other integration.
         raise translated_error(
             ConfigEntryNotReady, "line_settings_in_use", device=device, reason=str(err)
         ) from err
@@ -109,10 +109,10 @@ async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> 
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
 ) -> bool:
-    """Return whether a user may delete a device: if it has neither bus nor meter.
+    """Return whether a user may delete a device: if no bus and no meter has it.
 
     Such a device remains after a meter was replaced by a meter with another serial
     number.
     """
-    used = {bus_identifier(entry), *map(meter_identifier, meter_subentries(entry))}
-    return used.isdisjoint(identifier for _, identifier in device.identifiers)
+    in_use = {bus_identifier(entry), *map(meter_identifier, meter_subentries(entry))}
+    return in_use.isdisjoint(identifier for _, identifier in device.identifiers)

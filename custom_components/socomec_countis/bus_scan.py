@@ -62,13 +62,13 @@ class BusScan:
     """When the scan ended, in s of the event loop's clock."""
 
     def start(self) -> None:
-        """Start the scan. It replaces an ended scan of the same bus in `scans`."""
+        """Start the scan, which replaces an ended scan of the same bus in `scans`."""
         self.scan.on_change = self._on_change
         scans(self.hass)[bus_unique_id(self.data)] = self
         self._task = self.start_task(self._async_run(), f"{DOMAIN} scan")
 
     def again(self) -> BusScan:
-        """Return a scan with the same request, which is not started yet."""
+        """Return a scan with the same request, without starting it."""
         scan = replace(self.scan)
         return replace(self, scan=scan)
 
@@ -84,7 +84,7 @@ class BusScan:
 
     @property
     def can_be_continued(self) -> bool:
-        """Return whether the scan is running, or no dialog has shown its new result."""
+        """Return whether the scan is running, or has a result that is still new."""
         if self.is_running:
             return True
         age = self.hass.loop.time() - self._ended_at

@@ -283,7 +283,7 @@ class CountisConfigFlow(
     async def _async_verify(self, meters: list[ConfigSubentry]) -> None:
         """Raise `FormError` unless one of `meters` responds.
 
-        Without meters, the port or gateway only has to be open for a request.
+        Without meters, an open port or gateway is enough.
         """
         known = [(m.data[CONF_UNIT_ID], m.data[CONF_SERIAL_NUMBER]) for m in meters]
         for unit_id, serial_number in known or [(HELD_UNIT_ID, None)]:

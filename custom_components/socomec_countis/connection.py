@@ -70,7 +70,7 @@ type BusData = Mapping[str, Any]
 
 
 def modbus_params(data: BusData) -> ModbusSerialParams | ModbusTcpParams:
-    """Return the parameters of the connection, which are equal if it is shared."""
+    """Return the parameters of the connection; equal parameters share a connection."""
     if data[CONF_TYPE] == SERIAL:
         return ModbusSerialParams(
             device=data[CONF_DEVICE],
@@ -89,7 +89,7 @@ def modbus_params(data: BusData) -> ModbusSerialParams | ModbusTcpParams:
 async def temporary_client(
     hass: HomeAssistant, data: BusData, unit_id: int
 ) -> AsyncIterator[ModbusUnit]:
-    """Keep the connection open in the context, which gets the client of a unit ID.
+    """Open the connection for the context, and yield the client of a unit ID.
 
     Raises `HomeAssistantError` if the port is in use with other line settings.
     """

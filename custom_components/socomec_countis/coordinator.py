@@ -95,7 +95,10 @@ def counter_store(hass: HomeAssistant, subentry_id: str) -> Store[StoredCounters
 async def async_load_counters(
     hass: HomeAssistant, subentry: ConfigSubentry
 ) -> AcceptedCounters | None:
-    """Return the stored counters of a meter, None without valid ones of this meter."""
+    """Return the stored counters of a meter, or None.
+
+    Counters that are invalid or belong to another meter are not returned.
+    """
     stored: Any
     try:
         stored = await counter_store(hass, subentry.subentry_id).async_load()
@@ -153,7 +156,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._requested_at: dict[str, float] = {}
         """By block: when the request for its latest reading was sent."""
         self._failing_since: dict[str, float] = {}
-        """By block that cannot be read from an online meter: the first error's time."""
+        """By block that an online meter does not return: when the errors began."""
         self._expired: set[str] = set()
         """The blocks of an online meter whose measured values were removed."""
         self._error: PollError | None = None
@@ -199,7 +202,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def wanted_quantities(self) -> set[str]:
         """Return the quantities that the poller has to read for the enabled entities.
 
-        A partial counter by tariff is calculated from other counters.
+        These include the counters from which partial counters are calculated.
         """
         wanted = {quantity for quantity in self.async_contexts() if quantity}
         kept = self.meter.profile.kept_counters
@@ -232,7 +235,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @callback
     def on_reading(self, reading: Reading) -> None:
-        """Show an accepted reading, unless a newer one of its block is shown."""
+        """Show an accepted reading, unless a newer reading of its block is shown."""
         block = reading.block
         if reading.requested_at < self._requested_at.get(block, 0):
             return
@@ -265,9 +268,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @callback
     def on_error(self, error: PollError, block: str | None) -> None:
-        """Remove the measured values of a block that is not read for `HOLD_SECONDS`.
+        """Remove the values of a block that cannot be read for `HOLD_SECONDS`.
 
-        If `block` is None, the whole meter is offline.
+        Counters keep their values. If `block` is None, the whole meter is offline.
         """
         if block is None:
             self._set_offline(error)
@@ -345,10 +348,11 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def rejected_counters(self) -> dict[str, tuple[float | None, float | None]]:
-        """Return the counters of enabled entities whose latest reading is not accepted.
+        """Return the counters whose latest reading is rejected or missing.
 
-        The pair of a counter is its last accepted value, or None, and the rejected
-        reading, or None if its block cannot be read. Both are in kWh or kvarh.
+        By counter: the last accepted value, or None, and the rejected reading, or None
+        if the block cannot be read. Both are in kWh or kvarh. Blocks that no enabled
+        entity needs are left out.
         """
         counters = self.meter.counters
         wanted = {BLOCK_OF[quantity] for quantity in self.wanted_quantities}
@@ -383,7 +387,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def rejected_since(self) -> dict[str, Moment | None]:
-        """Return by block when its rejected level began, None without a level."""
+        """Return when the rejected level of each block began, None without a level.
+
+        Only blocks with rejected counters are included.
+        """
         counters = self.meter.counters
         return {block: counters.began(block) for block in counters.rejected}
 
@@ -502,7 +509,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     # -- counters that survive a restart -------------------------------------
 
     def _save(self, reading: Reading) -> None:
-        """Save the counters within `SAVE_SECONDS`, or at once if the saved ones differ.
+        """Save the counters: within `SAVE_SECONDS`, or at once after a large change.
 
         After a power cut, the entities show the saved counters first. If a saved
         counter is too high, the first readings are rejected. If a saved counter is less

@@ -57,7 +57,7 @@ def demand_quantity(profile: Profile) -> str:
 async def async_load_demand(
     hass: HomeAssistant, subentry: ConfigSubentry
 ) -> MeterDemand:
-    """Return the demand of a meter. It continues with the stored demand, if valid."""
+    """Return the demand of a meter, continued from the stored demand if possible."""
     store = demand_store(hass, subentry.subentry_id)
     demand = MeterDemand(store, subentry.data[CONF_SERIAL_NUMBER])
     try:
@@ -79,8 +79,8 @@ class MeterDemand:
         self._quantity: str | None = None
         """The quantity from which the demand was calculated last."""
         self._integral = PowerIntegral()
-        self._users = 0
-        """The number of entities that show the demand."""
+        self._entity_count = 0
+        """The number of enabled entities that show the demand."""
         self._is_save_scheduled = False
 
     def restore(self, stored: StoredDemand) -> None:
@@ -95,11 +95,11 @@ class MeterDemand:
     @callback
     def use(self) -> CALLBACK_TYPE:
         """Calculate the demand until the returned function is called."""
-        self._users += 1
+        self._entity_count += 1
 
         @callback
         def release() -> None:
-            self._users -= 1
+            self._entity_count -= 1
 
         return release
 
@@ -109,7 +109,7 @@ class MeterDemand:
 
         A reading without `demand_quantity` is ignored.
         """
-        if not self._users:
+        if not self._entity_count:
             return
         quantity = demand_quantity(meter.profile)
         if quantity != self._quantity:

@@ -17,7 +17,7 @@ from .countis import SERIAL_NUMBER_REGISTERS, Bus, CountisError
 from .identifiers import meter_identifier
 from .runtime import CountisConfigEntry, meter_subentries
 
-# The keys whose values are parts of a serial number.
+# The keys of serial numbers, and of registers that contain a part of one.
 TO_REDACT = {
     CONF_SERIAL_NUMBER,
     "serial_year_week",
@@ -94,7 +94,7 @@ async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
         "last_error": last_error,
         "values": coordinator.data,
         "gaps": [gap.as_dict() for gap in coordinator.meter_gaps.gaps],
-        "load_curve": coordinator.meter_gaps.load_curve,
+        "load_curve": coordinator.meter_gaps.load_curve_findings,
         "registers": {str(address): word for address, word in registers.items()},
         "read_error": read_error,
     }

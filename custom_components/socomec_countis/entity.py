@@ -59,8 +59,8 @@ def platform_setup[D: CountisEntityDescription](
 ) -> PlatformSetup:
     """Return the `async_setup_entry` of a platform with one class of entities.
 
-    For each meter, the platform has the entities of those `descriptions` whose `needs`
-    the meter supports. `create` returns the entity of a description.
+    For each meter, the platform adds the entities of `descriptions` whose `needs` the
+    meter supports. `create` returns the entity of a description.
     """
 
     def create_entities(coordinator: CountisCoordinator) -> list[CountisEntity]:

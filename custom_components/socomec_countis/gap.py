@@ -45,8 +45,8 @@ class Gap:
     energies: dict[str, float] = field(default_factory=dict)
     """By total counter: the energy to distribute, in kWh or kvarh.
 
-    This is the energy from the begin of the first of `hours` to the end of the hour
-    that contains `end`.
+    This is the energy from the begin of the first of `hours` to the end of the end
+    hour.
     """
     overwritten: dict[str, list[Row]] = field(default_factory=dict)
     """By statistic ID: the rows that were replaced when the gap was filled."""
@@ -54,19 +54,23 @@ class Gap:
     """When the gap was filled, in s since 1970; None if it was not filled."""
 
     @property
+    def end_hour(self) -> int:
+        """Return the start of the hour of `end`, in s since 1970."""
+        return (math.ceil(self.end / HOUR) - 1) * HOUR
+
+    @property
     def hours(self) -> list[float]:
         """Return the start of each hour whose row is written, in s since 1970.
 
-        The hour that contains `end` is left out, because its row has the right sum.
+        The end hour is left out, because the sum of its row is right.
         """
-        last = math.ceil(self.end / HOUR) - 1
-        return [hour * HOUR for hour in range(int(self.begin // HOUR), last)]
+        return [*range(int(self.begin // HOUR) * HOUR, self.end_hour, HOUR)]
 
     def energy(self, counter: str) -> float:
         """Return the energy that a counter counted in the gap, in kWh or kvarh.
 
-        If the counter is lower after the gap, it was reset. Its value after the gap is
-        then the energy.
+        If the counter is lower after the gap, the counter was reset. The energy is then
+        the value after the gap.
         """
         before, after = (self.readings[counter][index][1] for index in (0, -1))
         return after - before if after >= before else after

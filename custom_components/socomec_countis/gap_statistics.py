@@ -1,13 +1,12 @@
 """The rows of a gap in the long-term statistics: read, plan, write.
 
 A row of the statistics contains the sum of all energy until the end of its hour. The
-last hour of a gap contains the first reading after the gap, so the row of this hour
+end hour of a gap contains the first reading after the gap, so the row of the end hour
 already includes the energy of the gap. The rows of the earlier hours are written with
-sums that rise up to this row. So energy moves from the last hour to the earlier hours,
+sums that rise up to this row. So energy moves from the end hour to the earlier hours,
 and neither the total nor a later row changes.
 
-In this file, `hours` are the starts of the hours of a gap in s since 1970, without the
-last hour.
+In this file, `hours` are the starts of the hours before the end hour, in s since 1970.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,8 +39,8 @@ HOUR = 3600  # s
 # before the gap. Our choice: a day, because an hour without a valid state has no row.
 BEFORE_GAP = 24 * HOUR
 
-# kWh or kvarh; sums that differ by at most this are equal. Our choice: it covers a step
-# of a counter, and the rounding of a statistic in MWh.
+# kWh or kvarh; sums that differ by at most this are equal. Our choice: a step of a
+# counter, and the rounding of a statistic in MWh.
 SUM_TOLERANCE = 0.02
 
 # For an energy entity with costs, the Energy dashboard creates an entity whose ID has
@@ -88,7 +87,7 @@ class Statistic:
         return self.rows[max(starts)] if starts else None
 
     def after(self, hours: Sequence[float]) -> Row | None:
-        """Return the row of the hour after `hours`, None if it is not compiled."""
+        """Return the row of the end hour, None if the hour is not compiled."""
         return self.rows.get(hours[-1] + HOUR)
 
 
@@ -107,7 +106,7 @@ class Plan:
     base: Row
     """The last row before the gap."""
     after: Row
-    """The row of the last hour of the gap."""
+    """The row of the end hour."""
 
     @property
     def statistic_id(self) -> str:
@@ -118,7 +117,7 @@ class Plan:
     def energies(self) -> list[tuple[float, float, float]]:
         """Return the start of each hour, with the present and the proposed energy.
 
-        The last hour of the gap is included.
+        The end hour is included.
         """
         present = [self.base, *self.replaced, self.after]
         proposed = [self.base, *self.rows, self.after]
@@ -193,7 +192,7 @@ def plan_counter(
 
     `before` is the counter before the gap. `total` is the energy of the total counter,
     of which `parts` was counted until the end of each of `hours`. Values are in kWh or
-    kvarh. A gap cannot be filled if the row before the gap or the row of the last hour
+    kvarh. A gap cannot be filled if the row before the gap or the row of the end hour
     is missing, or if the counter was reset more than once. Raises `HomeAssistantError`
     if the sums do not agree with the counter.
     """
@@ -218,7 +217,7 @@ def plan_counter(
             counted = max(energy - total * (1 - part), 0)
             rows.append(Row(hour, counted or begin, first_sum + counted))
         else:
-            # The present sum was counted before the gap, so it is the lowest sum.
+            # `present.sum` was counted before the gap, so the new sum is not lower.
             counted = max(energy * part, present.sum - first_sum)
             rows.append(Row(hour, begin + counted, first_sum + counted))
     return _plan(statistic, rows, base, after)
@@ -227,8 +226,8 @@ def plan_counter(
 def plan_costs(statistic: Statistic, counter: Plan) -> Plan | None:
     """Return the proposed rows of costs, in proportion to the energy of `counter`.
 
-    `statistic` is the statistic of the costs. Returns None if it has no row before the
-    gap or none of the last hour, or if the counter did not rise.
+    `statistic` is that of the costs. Returns None if the row before the gap or the row
+    of the end hour is missing, or if the counter did not rise.
     """
     hours = [row.start for row in counter.rows]
     base, after = statistic.base(hours), statistic.after(hours)
@@ -248,7 +247,7 @@ def plan_costs(statistic: Statistic, counter: Plan) -> Plan | None:
 
 
 def _plan(statistic: Statistic, rows: Sequence[Row], base: Row, after: Row) -> Plan:
-    """Return a plan, with the rows that the proposed `rows` replace.
+    """Return the plan for the proposed `rows`, with the present rows of their hours.
 
     Raises `HomeAssistantError` if the sum of a replaced row is not between the sums of
     `base` and `after`.

@@ -1,4 +1,4 @@
-"""The texts about a gap: its times, its counters and the energy of its hours."""
+"""The texts about a gap: times, counters, and the energy of each hour."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ from .gap import Gap
 from .gap_statistics import Plan
 from .texts import async_messages
 
-# The table of a gap has a row for each hour up to this number of hours. The table of a
-# longer gap has a row for each day. Our choice: three days, because a longer table needs
-# much scrolling. A gap of three days touches up to 73 hours.
+# The table of a gap with up to this number of hours has a row for each hour. A longer
+# gap has a table with a row for each day. Our choice: three days, because a longer
+# table needs much scrolling. A gap of three days touches up to 73 hours.
 MAX_HOURLY_ROWS = 73
 
 

@@ -2,7 +2,7 @@
 
 A gap is a time without readings that contains a full hour, because Home Assistant was
 off or the meter was offline. The statistics contain the energy of the whole gap in the
-hour of the first reading after the gap, which is the last hour of the gap.
+hour of the first reading after the gap, which is the end hour of the gap.
 """
 
 import asyncio
@@ -54,12 +54,12 @@ _LOGGER = logging.getLogger(__name__)
 # hour. The recorder begins 10 s after the hour. Our choice: enough for a large database
 # on a small machine.
 COMPILED_AFTER = 90
-# s between two attempts to propose a gap, if the last hour is not compiled or the meter
+# s between two attempts to propose a gap, if the end hour is not compiled or the meter
 # is offline again. Our choice: the period of the short-term statistics.
 RETRY_SECONDS = 300
 
-# s after the end of the last hour of a gap. If this hour is not compiled by then, the
-# gap is discarded. Our choice: a disabled entity never has compiled hours.
+# s after the end of the end hour of a gap. If the hour is not compiled by then, the gap
+# is discarded. Our choice: a disabled entity never has compiled hours.
 DISCARDED_AFTER = 6 * HOUR
 
 # s after a gap was filled, until the overwritten rows are deleted. Our choice: enough
@@ -76,8 +76,8 @@ class MeterGaps:
         self.hass = coordinator.hass
         self.gaps: list[Gap] = []
         """Gaps to propose to the user, and gaps that were filled in the last week."""
-        self.load_curve: dict[str, Any] | None = None
-        """The result of `Evidence.findings`, for diagnostics."""
+        self.load_curve_findings: dict[str, Any] | None = None
+        """The result of `Evidence.findings` for the latest gap, for diagnostics."""
         self._store = gap_store(self.hass, coordinator.subentry.subentry_id)
         self._values: dict[str, dict[str, float]] = defaultdict(dict)
         """By block and counter: the last accepted values, in kWh or kvarh."""
@@ -90,7 +90,7 @@ class MeterGaps:
             # the newest time of a counter is that of the block.
             self._read_at[block] = max(self._read_at.get(block, 0), each.at.wall)
         self._unconfirmed: dict[str, Gap] = {}
-        """By block: the gap before the last reading, until the next reading."""
+        """By block: a gap for which the second reading is still missing."""
         self._proposed_now: Gap | None = None
         """The gap whose evidence is read now, so no other gap is merged into it."""
         self._proposal_lock = asyncio.Lock()
@@ -122,12 +122,10 @@ class MeterGaps:
     def check_reading(self, block: str, corrected: Collection[str]) -> None:
         """Find a gap before the latest accepted reading of `block`.
 
-        `corrected` contains the counters whose accepted value was corrected. A
-        correction is not the energy of a gap.
-
         The first reading after a gap raises no counter, because the second reading has
-        to confirm the first one. So the counters after the gap are those of the second
-        reading.
+        to confirm the first reading. So the counters after the gap are those of the
+        second reading. `corrected` contains the counters whose accepted value was
+        corrected, because a correction is not the energy of a gap.
         """
         if "recorder" not in self.hass.config.components:
             return
@@ -152,7 +150,7 @@ class MeterGaps:
             self._unconfirmed[block] = Gap(begin, now, readings)
 
     def _add(self, new: Gap) -> None:
-        """Add a gap, or merge it into a gap that ends in the hour of its begin."""
+        """Add `new`, or merge it into a gap that ends in the hour of its begin."""
         for gap in self.gaps:
             can_change = not gap.sources and gap is not self._proposed_now
             if can_change and gap.end // HOUR >= new.begin // HOUR:
@@ -175,8 +173,8 @@ class MeterGaps:
     def _schedule(self, seconds: float = 0) -> None:
         """Create the issues of proposed gaps, and start the timer for new gaps.
 
-        The timer ends when the recorder has compiled the last hour of a gap, but not
-        before `seconds`.
+        The timer ends when the recorder has compiled the end hour of a gap, but not
+        before `seconds` have passed.
         """
         self.shutdown()
         open_gaps = [gap for gap in self.gaps if gap.filled_at is None]
@@ -184,9 +182,7 @@ class MeterGaps:
             if gap.sources:
                 create_gap_issue(self.coordinator, gap, gap_period(gap))
         compiled_at = [
-            gap.hours[-1] + 2 * HOUR + COMPILED_AFTER
-            for gap in open_gaps
-            if not gap.sources
+            gap.end_hour + HOUR + COMPILED_AFTER for gap in open_gaps if not gap.sources
         ]
         if compiled_at:
             wait = max(min(compiled_at) - dt_util.utcnow().timestamp(), seconds)
@@ -220,8 +216,8 @@ class MeterGaps:
         """
         statistics = await self._async_statistics(gap)
         if not any(each.after(gap.hours) for each in statistics.values()):
-            # The last hour is not compiled.
-            if now > gap.hours[-1] + 2 * HOUR + DISCARDED_AFTER:
+            # The end hour is not compiled.
+            if now > gap.end_hour + HOUR + DISCARDED_AFTER:
                 self.gaps.remove(gap)
             return
         # One meter at a time reports its evidence, so that the other meters of the bus
@@ -267,15 +263,15 @@ class MeterGaps:
             gap.parts[total] = [curve.part(hour + HOUR) for hour in gap.hours]
             gap.energies[total] = counted.energy
             if total == CONSUMED:
-                self.load_curve = evidence.findings(counted, zone)
+                self.load_curve_findings = evidence.findings(counted, zone)
 
     def _counted(
         self, gap: Gap, statistics: Mapping[str, Statistic], total: str
     ) -> CounterGap | None:
         """Return the values of a total counter around a gap, from the statistics.
 
-        Without statistics of the total counter, those of a counter of the same energy
-        are used. Returns None if the statistics of no such counter rose.
+        Without statistics of the total counter, those of another counter of the same
+        energy are used. Returns None if none of these counters rose.
         """
         names = [name for name in statistics if total_of(name) == total]
         for name in sorted(names, key=total.__ne__):  # the total first
@@ -312,8 +308,9 @@ class MeterGaps:
         return found
 
     async def _async_statistic(self, gap: Gap, statistic_id: str) -> Statistic | None:
-        first, last = gap.hours[0], gap.hours[-1] + HOUR
-        return await async_statistic(self.hass, statistic_id, first, last)
+        return await async_statistic(
+            self.hass, statistic_id, gap.hours[0], gap.end_hour
+        )
 
     async def async_plan(self, gap: Gap) -> dict[str, Plan]:
         """Return the proposed rows by counter.
@@ -378,8 +375,8 @@ class MeterGaps:
         )
         return plans
 
-    async def async_leave(self, gap: Gap) -> None:
-        """Discard a gap, so that its energy stays in the last hour."""
+    async def async_discard(self, gap: Gap) -> None:
+        """Discard a gap, so that the energy stays in the end hour."""
         self.gaps.remove(gap)
         delete_gap_issue(self.coordinator, gap)
         await self._store.async_save(self._data_to_save())
@@ -389,7 +386,7 @@ class MeterGaps:
     ) -> tuple[Gap, dict[str, Plan]]:
         """Fill a past gap between two times in s since 1970.
 
-        The last hour of the gap contains `end`. Gaps in this time that were filled in
+        The end hour of the gap contains `end`. Gaps in this time that were filled in
         the last week are restored first. Returns the gap, and the plan by counter.
         Raises `HomeAssistantError` if the time contains no full hour, or as
         `async_fill`.

@@ -23,6 +23,7 @@ LINE_CONFLICT = "line_conflict"
 COUNTERS_REJECTED = "counters_rejected"
 GAP = "gap"
 
+# The kinds for `create_issue` that have a fix flow.
 FIXABLE = {ANOTHER_METER, COUNTERS_REJECTED}
 
 
@@ -129,7 +130,7 @@ def _gap_issue_id(coordinator: CountisCoordinator, gap: Gap) -> str:
 
 
 def _entity_id(coordinator: CountisCoordinator, counter: str) -> str:
-    """Return the entity ID of a counter, or the counter if it has no entity."""
+    """Return the entity ID of a counter, or its name if it has no entity."""
     unique_id = entity_unique_id(coordinator.subentry, counter)
     entities = er.async_get(coordinator.hass)
     return entities.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id) or counter
@@ -140,7 +141,7 @@ def _decimal(value: float | None, language: str) -> str:
 
 
 def delete_issues(hass: HomeAssistant, owner_id: str, *kinds: str) -> None:
-    """Delete the issues of an entry or subentry whose kind is one of `kinds`."""
+    """Delete the issues with one of `kinds` that belong to an entry or subentry."""
     for kind in kinds:
         ir.async_delete_issue(hass, DOMAIN, f"{kind}_{owner_id}")
 

@@ -47,7 +47,7 @@ def meter_subentry(meter: FoundMeter) -> ConfigSubentry:
 
 
 def bus_not_loaded(entry: ConfigEntry) -> AbortFlow:
-    """Return the error that ends a dialog whose bus is not loaded, or not unloaded."""
+    """Return the error that ends a dialog: the bus is not loaded, or stays loaded."""
     return AbortFlow("bus_not_loaded", {"name": entry.title})
 
 
@@ -60,10 +60,10 @@ def unit_id_in_use(unit_id: int, meters: Iterable[ConfigSubentry]) -> FormError 
 
 
 def next_unit_id(used: Collection[int]) -> int | None:
-    """Return the unit ID to suggest for a new meter, None if all are in use.
+    """Return the unit ID to suggest for a new meter, None if none is free.
 
-    This is the unit ID after the highest used one, because installers usually number
-    the meters of a bus. If that does not exist, this is the lowest free unit ID.
+    Installers usually number the meters of a bus. So this is the unit ID after the
+    highest used unit ID, or else the lowest free unit ID.
     """
     after = range(max(used, default=0) + 1, UNIT_IDS[-1] + 1)
     return next((each for each in (*after, *UNIT_IDS) if each not in used), None)
@@ -77,7 +77,7 @@ class MeterFlow(
 
     form = "enter"
     _entered: UserInput = None
-    """The input of the form."""
+    """The input of the latest form."""
 
     @property
     def _entry(self) -> CountisConfigEntry:
@@ -101,7 +101,7 @@ class MeterFlow(
     def start_task(
         self, work: Coroutine[Any, Any, None], name: str
     ) -> asyncio.Task[None]:
-        """Start the task of a scan, which ends when the bus is unloaded."""
+        """Start the task of a scan. The task ends when the bus is unloaded."""
         return self._entry.async_create_background_task(self.hass, work, name)
 
     async def async_step_user(self, user_input: UserInput = None) -> SubentryFlowResult:
@@ -143,7 +143,7 @@ class MeterFlow(
         return self.show_form("user", ADD_METERS_SCHEMA, entered, own_bus=entry.title)
 
     async def _async_find(self, unit_ids: Sequence[int] | None) -> SubentryFlowResult:
-        """Continue with `async_find`; None as `unit_ids` means all that are free."""
+        """Continue with `async_find`. None means all free unit IDs."""
         entry = self._entry
         used = {each.data[CONF_UNIT_ID] for each in meter_subentries(entry)}
         free = [each for each in UNIT_IDS if each not in used]
@@ -168,7 +168,7 @@ class MeterFlow(
     ) -> SubentryFlowResult:
         """Ask which found meters to add.
 
-        If a meter is reconfigured, show the form with the unit ID found for this meter.
+        If a meter is reconfigured, show its form with the unit ID that was found.
         """
         if self.form != "reconfigure":
             return await super().async_step_found(user_input)

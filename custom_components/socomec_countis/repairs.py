@@ -169,8 +169,8 @@ class FillGapFlow(MeterFixFlow):
     async def async_step_leave(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Discard the gap, so that the energy stays in the last hour."""
-        await self.coordinator.meter_gaps.async_leave(self.gap)
+        """Discard the gap, so that the energy stays in the end hour."""
+        await self.coordinator.meter_gaps.async_discard(self.gap)
         return self.async_create_entry(data={})
 
     def _abort(self, error: HomeAssistantError) -> RepairsFlowResult:
@@ -181,6 +181,7 @@ class FillGapFlow(MeterFixFlow):
         )
 
 
+# By kind of issue, with which the issue ID begins.
 FLOWS: dict[str, type[MeterFixFlow]] = {
     ANOTHER_METER: AcceptMeterFlow,
     COUNTERS_REJECTED: AcceptCountersFlow,
@@ -195,4 +196,4 @@ async def async_create_fix_flow(
     for kind, flow in FLOWS.items():
         if issue_id.startswith(kind):
             return flow()
-    return ConfirmRepairFlow()
+    return ConfirmRepairFlow()  # for an issue that only informs

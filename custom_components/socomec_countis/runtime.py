@@ -47,7 +47,7 @@ type CreateEntities = Callable[[CountisCoordinator], Sequence[Entity]]
 
 
 def local_time() -> datetime:
-    """Return the local time without a time zone, as a meter's clock shows it."""
+    """Return the local time without a time zone, like the clock of a meter."""
     return dt_util.now().replace(tzinfo=None)
 
 
@@ -62,7 +62,7 @@ def configured_meter(
     """Return the entry and subentry of the meter with this serial number, or None."""
     for entry in hass.config_entries.async_entries(DOMAIN):
         for subentry in meter_subentries(entry):
-            if subentry.unique_id == serial_number is not None:
+            if serial_number is not None and subentry.unique_id == serial_number:
                 return entry, subentry
     return None
 
@@ -254,9 +254,10 @@ class BusRuntime:
 
     @callback
     def _schedule_wanted_update(self) -> None:
-        """Let the poller read the wanted quantities, once this callback has returned.
+        """Update the quantities that the poller reads, once for several changes.
 
-        Home Assistant adds entities one by one. One update follows all of them.
+        Home Assistant adds entities one by one, so the update waits for the next
+        iteration of the event loop.
         """
         if not self._is_wanted_update_scheduled:
             self._is_wanted_update_scheduled = True

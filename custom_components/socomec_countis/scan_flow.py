@@ -49,7 +49,9 @@ from .runtime import configured_meter
 from .schemas import CONF_METERS, found_schema, suggested_values
 from .system_errors import KEYS as SYSTEM_ERROR_KEYS
 
-REOPEN_SECONDS = 1.0  # s; our choice: a closed port is busy for a shorter time
+# s; attempts to open a busy port are repeated for this time. Our choice: if the port
+# was closed just before, it is free earlier.
+REOPEN_SECONDS = 1.0
 REOPEN_DELAY = 0.1  # s between two attempts to open the port
 
 # The unit ID of a client that only keeps the port open. The client sends no request, so
@@ -107,7 +109,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     _shown = (0, 0)
     """The number of found meters and the full second of the progress text."""
     _is_closed = False
-    """Whether Home Assistant has ended the dialog."""
+    """Whether the dialog was closed."""
 
     @abstractmethod
     async def async_add(self, meters: list[FoundMeter]) -> R:
@@ -150,7 +152,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     @asynccontextmanager
     async def claimed(self) -> AsyncIterator[None]:
-        """Reserve the bus for this dialog in the context, and stop a scan of the bus.
+        """Reserve the bus for this dialog during the context; stop a scan of the bus.
 
         Raises `FormError` if another dialog has reserved the bus.
         """
@@ -166,10 +168,12 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             in_use.remove(unique_id)
 
     def _data_with(self, settings: LineSettings) -> BusData:
+        """Return the data of the bus with other line settings."""
         return {**self.data, **settings_data(self.data, settings)}
 
     @asynccontextmanager
     async def _open_bus(self, settings: LineSettings) -> AsyncIterator[OpenBus]:
+        """Keep the port open for the context, and yield the bus for a scan."""
         data = self._data_with(settings)
         async with temporary_client(self.hass, data, HELD_UNIT_ID):
             client = partial(temporary_client, self.hass, data)
@@ -210,7 +214,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     ) -> Profile:
         """Return the profile of the meter at a unit ID. Raises `FormError`.
 
-        If the port is busy, it is opened again for `REOPEN_SECONDS`.
+        If the port is busy, the attempt is repeated for `REOPEN_SECONDS`.
         """
         bus = self.create_bus(self.data)
         until = self.hass.loop.time() + REOPEN_SECONDS
@@ -228,11 +232,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     # -- the steps -----------------------------------------------------------
 
     async def async_find(self, request: ScanRequest) -> R:
-        """Probe and add the requested meter, or scan for meters.
+        """Probe and add a meter, or scan for meters.
 
-        A meter is probed if the request has one unit ID and one combination of line
-        settings. Otherwise, all combinations are scanned. If another dialog has started
-        a scan with the same request, this scan is shown. Raises `FormError`.
+        If the request has one unit ID and one combination of line settings, the meter
+        is probed. Otherwise, all combinations are scanned. If another dialog has
+        started a scan with the same request, that scan is shown. Raises `FormError`.
         """
         running = scans(self.hass).get(bus_unique_id(self.data))
         if running and running.request == request and running.can_be_continued:

@@ -90,7 +90,7 @@ def bus_schema(kind: str, *, is_new: bool) -> vol.Schema:
 
 
 def suggested_values(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data for a form, in whose dropdown lists numbers are texts."""
+    """Return data as suggested values of a form, whose dropdown lists contain text."""
     choices = (CONF_BAUDRATE, CONF_STOPBITS)
     return {key: str(value) if key in choices else value for key, value in data.items()}
 

@@ -47,7 +47,7 @@ BROADCAST_ID = 0  # all devices of a bus receive a request to this unit ID
 SET_TARIFF_SCHEMA = vol.Schema(
     {
         **cv.TARGET_SERVICE_FIELDS,
-        # No meter has more than 8 tariffs.
+        # No meter has more than 8 tariffs (51200).
         vol.Required(ATTR_TARIFF): vol.All(vol.Coerce(int), vol.Range(min=1, max=8)),
     }
 )
@@ -102,31 +102,33 @@ async def _async_set_tariff(call: ServiceCall) -> None:
             )
         buses[coordinator.config_entry.runtime_data].append(coordinator)
     outcomes = await _async_outcomes(
-        _async_set_on_bus(runtime, meters, tariff) for runtime, meters in buses.items()
+        _async_set_on_bus(runtime, coordinators, tariff)
+        for runtime, coordinators in buses.items()
     )
     await _async_raise_errors(call.hass, outcomes)
 
 
 async def _async_set_on_bus(
-    runtime: BusRuntime, meters: Sequence[CountisCoordinator], tariff: int
+    runtime: BusRuntime, coordinators: Sequence[CountisCoordinator], tariff: int
 ) -> None:
-    """Set the tariff of `meters`, which are on one bus.
+    """Set the tariff of the targeted meters of one bus.
 
-    If the bus has several meters and `meters` contains all of them, a broadcast sets
-    their tariffs at the same moment. A Modbus TCP gateway gets no broadcast, because
-    the standard does not define how a gateway handles a broadcast.
+    If the bus has several meters and all of them are targeted, a broadcast sets their
+    tariffs at the same moment. A Modbus TCP gateway gets no broadcast, because the
+    standard does not define how a gateway handles a broadcast.
     """
     data = runtime.entry.data
     command = async_set_tariff
-    if 1 < len(meters) == len(runtime.coordinators) and data[CONF_TYPE] != TCP:
+    are_all_targeted = len(coordinators) == len(runtime.coordinators)
+    if are_all_targeted and len(coordinators) > 1 and data[CONF_TYPE] != TCP:
         try:
             async with temporary_client(runtime.hass, data, BROADCAST_ID) as client:
                 await runtime.bus.async_broadcast(client, SET_TARIFF, tariff)
         except BUS_ERRORS as err:
-            raise meters[0].failure(HomeAssistantError, err) from err
+            raise coordinators[0].failure(HomeAssistantError, err) from err
         command = async_confirm_tariff
     outcomes = await _async_outcomes(
-        meter.async_change_tariff(tariff, command) for meter in meters
+        each.async_change_tariff(tariff, command) for each in coordinators
     )
     await _async_raise_errors(runtime.hass, outcomes)
 
@@ -144,10 +146,10 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
     if all(isinstance(each, HomeAssistantError) for each in outcomes):
         await _async_raise_errors(hass, outcomes)
     results: list[JsonValueType] = [
-        {"meter": meter.subentry.title, "error": await async_error_text(hass, outcome)}
+        {"meter": each.subentry.title, "error": await async_error_text(hass, outcome)}
         if isinstance(outcome, HomeAssistantError)
         else outcome
-        for meter, outcome in zip(coordinators, outcomes, strict=True)
+        for each, outcome in zip(coordinators, outcomes, strict=True)
     ]
     return {"meters": results}
 
@@ -157,7 +159,7 @@ async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
 
     Returns the energy of each filled hour. Raises `ServiceValidationError` without a
     recorder. Raises `HomeAssistantError` if the gap of a meter cannot be filled, or if
-    no gap was filled that can be restored.
+    there is no filled gap to restore.
     """
     hass = call.hass
     coordinators = _targeted(call)
@@ -166,21 +168,21 @@ async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
     begin, end = (
         dt_util.as_utc(call.data[key]).timestamp() for key in (ATTR_START, ATTR_END)
     )
-    meters: list[JsonValueType] = []
+    results: list[JsonValueType] = []
     for coordinator in coordinators:
         if call.data[ATTR_RESTORE]:
             await coordinator.meter_gaps.async_restore(begin, end)
         else:
             gap, plans = await coordinator.meter_gaps.async_fill_between(begin, end)
-            meters.append(gap_response(coordinator.subentry.title, gap, plans))
-    return {"meters": meters}
+            results.append(gap_response(coordinator.subentry.title, gap, plans))
+    return {"meters": results}
 
 
 def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
     """Return the meters whose devices or entities are targeted.
 
     Disabled devices are left out, as in the actions of Home Assistant. Raises
-    `ServiceValidationError` if no meter remains, or if the bus of one is not loaded.
+    `ServiceValidationError` if no meter remains, or if a bus is not loaded.
     """
     hass = call.hass
     selected = async_extract_referenced_entity_ids(hass, TargetSelection(call.data))
