@@ -109,7 +109,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> 
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
 ) -> bool:
-    """Return whether a user may delete a device: if no bus and no meter has it.
+    """Allow a user to delete a device that belongs to neither a bus nor a meter.
 
     Such a device remains after a meter was replaced by a meter with another serial
     number.

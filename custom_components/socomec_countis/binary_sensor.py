@@ -20,9 +20,10 @@ from .entity import (
 
 PARALLEL_UPDATES = 0  # no limit, because binary sensors send no requests
 
-PRESENT_VOLTS = 150  # above it, the display shows the symbol of the phase (manual)
-# Our choice: 5 V below `PRESENT_VOLTS`, so that the state does not change often if the
-# voltage is close to this limit.
+# V; above this voltage, the display shows the symbol of the phase (manual).
+PRESENT_VOLTS = 150
+# V; our choice: lower than `PRESENT_VOLTS`, so that a voltage near this limit does not
+# change the state often.
 ABSENT_VOLTS = 145
 
 PHASES = tuple(

@@ -1,4 +1,4 @@
-"""The scan of a bus as a task, which continues after its dialog was closed.
+"""The scan of a bus as a task, which continues if the dialog is closed.
 
 `countis/scan.py` scans the bus. `scan_flow.py` has the steps of the dialog that starts
 and shows a scan.
@@ -84,7 +84,11 @@ class BusScan:
 
     @property
     def can_be_continued(self) -> bool:
-        """Return whether the scan is running, or has a result that is still new."""
+        """Return whether a dialog can continue to show the scan.
+
+        The scan is running, or no dialog has shown the result, which is not older than
+        `KEPT_SECONDS`.
+        """
         if self.is_running:
             return True
         age = self.hass.loop.time() - self._ended_at

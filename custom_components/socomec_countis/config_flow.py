@@ -1,4 +1,4 @@
-"""The dialogs of a bus: add it with its meters, change its connection, options."""
+"""The dialogs of a bus: add a bus with meters, change its connection, options."""
 
 from collections.abc import Sequence
 from functools import partialmethod
@@ -55,7 +55,7 @@ from .schemas import (
 )
 
 # The highest number of meters that are probed to verify new line settings, until one of
-# them responds. Our choice: with wrong line settings, each probe takes about 4 s.
+# them responds. Our choice, because a probe with wrong line settings takes about 4 s.
 VERIFIED_METERS = 4
 
 
@@ -283,7 +283,7 @@ class CountisConfigFlow(
     async def _async_verify(self, meters: list[ConfigSubentry]) -> None:
         """Raise `FormError` unless one of `meters` responds.
 
-        Without meters, an open port or gateway is enough.
+        If `meters` is empty, it is enough that the port or gateway can be opened.
         """
         known = [(m.data[CONF_UNIT_ID], m.data[CONF_SERIAL_NUMBER]) for m in meters]
         for unit_id, serial_number in known or [(HELD_UNIT_ID, None)]:

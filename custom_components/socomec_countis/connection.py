@@ -135,7 +135,10 @@ def endpoint_name(data: BusData) -> str:
 
 
 def settings_data(data: BusData, settings: LineSettings) -> dict[str, Any]:
-    """Return line settings as data of an entry whose connection is that of `data`."""
+    """Return line settings as data of an entry with the connection of `data`.
+
+    Behind a gateway, only the speed is stored.
+    """
     if data[CONF_TYPE] != SERIAL:
         return {CONF_BAUDRATE: settings.baudrate}
     words = {letter: word for word, letter in PARITIES.items()}

@@ -70,9 +70,9 @@ class DeadbandSensor(CountisEntity, SensorEntity):
             self.async_write_ha_state()
 
     def update_state(self) -> bool:
-        """Take the state from the coordinator if it has changed enough.
+        """Take the state from the coordinator, unless the change is too small.
 
-        Returns whether it has changed enough.
+        Returns whether the state was taken, so that it has to be published.
         """
         digits = self.entity_description.suggested_display_precision
         available = self.is_available_now

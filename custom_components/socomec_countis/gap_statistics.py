@@ -47,7 +47,7 @@ SUM_TOLERANCE = 0.02
 # one of these suffixes.
 COST_SUFFIXES = ("cost", "compensation")
 
-# The converter and our unit, by the unit class of a statistic.
+# The converter and the unit of `Row`, by the unit class of a statistic.
 CONVERTERS = {
     EnergyConverter.UNIT_CLASS: (EnergyConverter, UnitOfEnergy.KILO_WATT_HOUR),
     ReactiveEnergyConverter.UNIT_CLASS: (
@@ -101,7 +101,7 @@ class Plan:
     replaced: Sequence[Row]
     """The present rows of the same hours.
 
-    An hour without a row has a row without energy here.
+    An hour without a present row is replaced by a row without energy.
     """
     base: Row
     """The last row before the gap."""

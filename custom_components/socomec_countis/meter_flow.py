@@ -47,7 +47,10 @@ def meter_subentry(meter: FoundMeter) -> ConfigSubentry:
 
 
 def bus_not_loaded(entry: ConfigEntry) -> AbortFlow:
-    """Return the error that ends a dialog: the bus is not loaded, or stays loaded."""
+    """Return the error that ends a dialog without access to the bus.
+
+    The bus is not loaded, or cannot be unloaded to verify a new connection.
+    """
     return AbortFlow("bus_not_loaded", {"name": entry.title})
 
 

@@ -49,8 +49,8 @@ from .runtime import configured_meter
 from .schemas import CONF_METERS, found_schema, suggested_values
 from .system_errors import KEYS as SYSTEM_ERROR_KEYS
 
-# s; attempts to open a busy port are repeated for this time. Our choice: if the port
-# was closed just before, it is free earlier.
+# s; attempts to open a busy port are repeated for this time. Our choice: a port
+# that was just closed is free sooner.
 REOPEN_SECONDS = 1.0
 REOPEN_DELAY = 0.1  # s between two attempts to open the port
 
