@@ -208,8 +208,8 @@ async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
     blocks = {each for each in names if coordinator.meter.block(each)}
     now = coordinator.meter.monotonic()
     with (
-        patch.object(coordinator, "take", wraps=coordinator.take) as take,
-        patch.object(coordinator, "fail", wraps=coordinator.fail) as fail,
+        patch.object(coordinator, "on_reading", wraps=coordinator.on_reading) as take,
+        patch.object(coordinator, "on_error", wraps=coordinator.on_error) as fail,
         patch.object(coordinator.polled, "on_reading", take),
         patch.object(coordinator.polled, "on_error", fail),
     ):

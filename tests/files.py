@@ -7,12 +7,12 @@ from typing import Any
 from custom_components.socomec_countis.binary_sensor import ONLINE, PHASES
 from custom_components.socomec_countis.button import BUTTONS
 from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
-from custom_components.socomec_countis.select import DEMAND_PERIOD, TARIFF
-from custom_components.socomec_countis.sensor import (
+from custom_components.socomec_countis.demand_sensor import (
     PEAK_DEMANDS,
     RUNNING_DEMAND,
-    SENSORS,
 )
+from custom_components.socomec_countis.select import DEMAND_PERIOD, TARIFF
+from custom_components.socomec_countis.sensor import SENSORS
 from custom_components.socomec_countis.wiring_sensor import WIRING
 import homeassistant.components
 from homeassistant.helpers.entity import EntityDescription

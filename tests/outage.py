@@ -77,7 +77,7 @@ class Outage:
     async def until_proposed(self) -> None:
         """Run until the present hour is compiled, and its gaps are proposed."""
         await self.run_until(COMPILED)
-        gaps = coordinator_of(self.entry).gaps
+        gaps = coordinator_of(self.entry).meter_gaps
         await until(lambda: all(gap.sources for gap in gaps.gaps))
         await self.hass.async_block_till_done()
 

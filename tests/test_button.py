@@ -112,11 +112,11 @@ async def test_command_to_an_offline_meter_publishes_no_reading(
     coordinator = coordinator_of(entry)
     await until(lambda: not coordinator.online)
     with (
-        patch.object(coordinator, "take") as take,
+        patch.object(coordinator, "on_reading") as on_reading,
         pytest.raises(HomeAssistantError, match="No meter responds at unit ID 1"),
     ):
         await press(hass)
-    take.assert_not_called()
+    on_reading.assert_not_called()
     assert not coordinator.online
 
 

@@ -232,8 +232,8 @@ async def test_older_reading_does_not_replace_a_read_back(
     await enable(hass, entry, "clock_offset")
     coordinator = coordinator_of(entry)
     now = hass.loop.time()
-    coordinator.take(Reading("clock", {"clock_offset": 1.0}, now))
-    coordinator.take(Reading("clock", {"clock_offset": -99.0}, now - 0.1))
+    coordinator.on_reading(Reading("clock", {"clock_offset": 1.0}, now))
+    coordinator.on_reading(Reading("clock", {"clock_offset": -99.0}, now - 0.1))
     assert state(hass, "clock_offset") == "1.0"
 
 

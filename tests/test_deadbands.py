@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.socomec_countis import sensor
+from custom_components.socomec_countis import deadband_sensor, sensor
 from custom_components.socomec_countis.countis import Profile
 from custom_components.socomec_countis.countis.registers import Measurements
 from custom_components.socomec_countis.runtime import CountisConfigEntry
@@ -71,7 +71,7 @@ async def test_change_by_exactly_the_deadband_is_published_at_once(
     coordinator.data[key] = before
     entity = sensor.CountisSensor(coordinator, description)
     coordinator.data[key] = after
-    entity.update_value()
+    entity.update_state()
     assert str(entity.native_value) == shown
 
 
@@ -91,7 +91,7 @@ async def test_change_within_the_deadband_is_published_after_a_delay(
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sensor, "PUBLISHED_FOR_SECONDS", 0)
+    monkeypatch.setattr(deadband_sensor, "PUBLISHED_FOR_SECONDS", 0)
     await poll(entry, meter, watts=1100)
     await poll(entry, meter, watts=1110)
     assert state(hass, "power_l1") == "1110"
@@ -175,7 +175,7 @@ class Noon:
                     sensor.CountisSensor(coordinator, description)
                     for description in MEASURED
                 ]
-            self.states += sum(each.update_value() for each in sensors)
+            self.states += sum(each.update_state() for each in sensors)
             (power,) = (
                 each for each in sensors if each.entity_description.key == "power"
             )

@@ -299,7 +299,7 @@ async def test_demand_is_not_calculated_after_its_sensors_are_disabled(
         )
     await hass.async_block_till_done()
     await sleep_until(hass, clock, "12:31:00")
-    demand = coordinator_of(demand_entry).demand.demand
+    demand = coordinator_of(demand_entry).meter_demand.demand
     assert demand.highest(clock()) is None
 
 

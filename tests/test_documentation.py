@@ -18,6 +18,9 @@ from custom_components.socomec_countis.countis import (
     TARIFF_COUNTERS,
     registers,
 )
+from custom_components.socomec_countis.deadband_sensor import (
+    DeadbandSensorDescription,
+)
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from custom_components.socomec_countis.select import TARIFF
 from homeassistant.const import ATTR_ENTITY_ID
@@ -171,7 +174,7 @@ def test_badge_has_the_oldest_supported_home_assistant() -> None:
 
 @pytest.mark.parametrize("described", sensor.SENSORS, ids=lambda each: each.key)
 def test_sensor_is_described_with_its_register_and_unit(
-    described: sensor.CountisSensorDescription,
+    described: DeadbandSensorDescription,
 ) -> None:
     row = entity_row(described.key)
     where = register_addresses(described.quantity or described.key)

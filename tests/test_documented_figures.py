@@ -7,6 +7,7 @@ import pytest
 from custom_components.socomec_countis import (
     connection,
     coordinator,
+    deadband_sensor,
     gap_texts,
     gaps,
     sensor,
@@ -178,7 +179,7 @@ WEEKS = {7 * 86_400: "a week"}
 TIMES = {2: "twice"}
 MINUTES = {300: "five minutes", 600: "ten minutes"}
 HELD = coordinator.HOLD_SECONDS
-PUBLISHED = sensor.PUBLISHED_FOR_SECONDS
+PUBLISHED = deadband_sensor.PUBLISHED_FOR_SECONDS
 LONGEST_PAUSE = f"{poller.LONGEST_PAUSE:g}"
 FIGURES = {
     "counters.md": (

@@ -503,5 +503,5 @@ async def test_counters_are_kept_after_a_restart_without_the_port(
     assert state(hass, "energy_consumed") == "1234.56"
     await until(lambda: not coordinator_of(entry).online)
     hass.config_entries.async_update_entry(entry, data=place)
-    await until(lambda: entry.runtime_data.data == place)
+    await until(lambda: entry.runtime_data.data_in_use == place)
     await assert_recovered(hass, entry)

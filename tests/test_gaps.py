@@ -204,7 +204,7 @@ async def test_gap_over_a_change_of_daylight_saving_is_filled_by_the_hour(
     filled = await outage.hours()
     assert_unchanged_total(before, filled)
     assert_close(filled, outage.truth())
-    findings = coordinator_of(outage.entry).gaps.load_curve
+    findings = coordinator_of(outage.entry).meter_gaps.load_curve_findings
     assert findings is not None
     assert findings["follows_zone"] is follows
 
@@ -279,7 +279,7 @@ async def test_outage_without_a_full_hour_is_no_gap(outage: Outage) -> None:
     async with outage.outage("meter"):
         await outage.run_until(55)
     await outage.until_proposed()
-    assert coordinator_of(outage.entry).gaps.gaps == []
+    assert coordinator_of(outage.entry).meter_gaps.gaps == []
 
 
 async def test_gap_survives_a_restart_before_and_after_its_proposal(
@@ -310,7 +310,7 @@ async def test_gap_is_proposed_when_the_meter_is_online_again(outage: Outage) ->
 async def test_gap_of_disabled_counters_is_dropped(
     outage: Outage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gaps, "GIVEN_UP_AFTER", HOUR)
+    monkeypatch.setattr(gaps, "DISCARDED_AFTER", HOUR)
     entities = er.async_get(outage.hass)
     async with outage.outage("Home Assistant"):
         await outage.run_until(20, hours=1)
@@ -320,7 +320,7 @@ async def test_gap_of_disabled_counters_is_dropped(
                 entity.entity_id, disabled_by=er.RegistryEntryDisabler.USER
             )
     await outage.run_until(30, hours=2)
-    assert coordinator_of(outage.entry).gaps.gaps == []
+    assert coordinator_of(outage.entry).meter_gaps.gaps == []
 
 
 async def test_gap_with_only_a_reset_counter_is_dropped(outage: Outage) -> None:
@@ -336,7 +336,7 @@ async def test_gap_with_only_a_reset_counter_is_dropped(outage: Outage) -> None:
         await outage.run_until(20, hours=1)
         outage.meter.count().partial_consumed = 0
     await outage.until_proposed()
-    assert coordinator_of(outage.entry).gaps.gaps == []
+    assert coordinator_of(outage.entry).meter_gaps.gaps == []
     assert outage.issues == []
 
 
@@ -442,7 +442,7 @@ async def test_deleted_statistics_are_not_restored(outage: Outage) -> None:
     get_instance(outage.hass).async_clear_statistics([deleted])
     await outage.hours()
     await fill_gap(outage, begin, begin + HOUR, restore=True)
-    assert coordinator_of(outage.entry).gaps.gaps == []
+    assert coordinator_of(outage.entry).meter_gaps.gaps == []
     assert await outage.changes(deleted) == {}
 
 
@@ -583,5 +583,5 @@ async def test_overwritten_rows_are_kept_for_a_time(
     for _ in range(2):
         await propose(outage, hours=2)
         await outage.choose("fill")
-    (kept,) = coordinator_of(outage.entry).gaps.gaps
+    (kept,) = coordinator_of(outage.entry).meter_gaps.gaps
     assert kept.begin > begin + HOUR

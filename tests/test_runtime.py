@@ -318,7 +318,7 @@ async def test_entity_that_is_enabled_later_is_read_at_once(
 async def test_reading_that_is_older_than_the_shown_one_is_not_shown(
     hass: HomeAssistant, fast_polling: None, entry: CountisConfigEntry
 ) -> None:
-    coordinator_of(entry).take(
+    coordinator_of(entry).on_reading(
         Reading("energies", {"energy_consumed": 1.0}, requested_at=0)
     )
     assert state(hass, "energy_consumed") == "1234.56"

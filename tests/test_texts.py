@@ -11,7 +11,7 @@ import pytest
 import voluptuous as vol
 import yaml
 
-from custom_components.socomec_countis.connection import ERROR_KEYS, GATEWAY_KEYS
+from custom_components.socomec_countis.connection import ERROR_KEYS, KEYS_BEHIND_GATEWAY
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import CommandError
 from custom_components.socomec_countis.repairs import FLOWS
@@ -83,7 +83,7 @@ def test_each_error_of_a_bus_has_a_text_in_all_dialogs() -> None:
     keys = {
         key for kind, key in ERROR_KEYS.items() if not issubclass(kind, CommandError)
     }
-    keys |= {*GATEWAY_KEYS.values(), *SYSTEM_ERROR_KEYS}
+    keys |= {*KEYS_BEHIND_GATEWAY.values(), *SYSTEM_ERROR_KEYS}
     assert TEXTS["config"]["error"].keys() >= keys
     assert METER_TEXTS["error"].keys() >= keys
     assert TEXTS["issues"]["another_meter"]["fix_flow"]["error"].keys() >= keys

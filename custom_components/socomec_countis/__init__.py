@@ -41,8 +41,8 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
     @callback
     def on_change(change: ConfigEntryChange, entry: ConfigEntry) -> None:
-        # The set-up of an entry with this issue has failed. If the user disables such
-        # an entry, Home Assistant does not call `async_unload_entry`.
+        # An entry with a line conflict was never loaded. So Home Assistant does not
+        # call `async_unload_entry` when the user disables the entry.
         if entry.domain == DOMAIN and entry.state is ConfigEntryState.NOT_LOADED:
             delete_issues(hass, entry.entry_id, LINE_CONFLICT)
 
@@ -51,9 +51,9 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
-    """Set up a bus: add the entities of its meters, and start to poll them.
+    """Set up a bus: add the entities of its meters, and start to poll the meters.
 
-    The set-up waits for no response, because the stored profiles describe the meters.
+    The entities depend only on the stored profiles, so the set-up sends no request.
     Raises `ConfigEntryNotReady` if the port is in use with other line settings.
     """
     runtime = BusRuntime(hass, entry)
@@ -64,8 +64,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
         create_issue(
             hass, LINE_CONFLICT, entry.entry_id, device=device, settings=settings
         )
-        # Home Assistant retries the set-up. Meanwhile, the user may change the line
-        # settings of the other integration.
+        # `ConfigEntryNotReady` lets Home Assistant retry the set-up, because the user
+        # may change the line settings of the other integration.
         raise translated_error(
             ConfigEntryNotReady, "line_settings_in_use", device=device, reason=str(err)
         ) from err
@@ -80,21 +80,24 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
 
 
 async def _async_update(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Apply changes of the entry and its meters, with a reload if necessary."""
-    if entry.runtime_data.is_outdated:
+    """Apply changes of the entry and its subentries to the running bus."""
+    if entry.runtime_data.needs_reload:
         hass.config_entries.async_schedule_reload(entry.entry_id)
     else:
         await entry.runtime_data.async_update()
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> bool:
-    """Save the meters, and unload a bus. `modbus` closes the connection."""
+    """Save the data of the meters, and unload a bus.
+
+    The `modbus` integration closes the connection.
+    """
     await entry.runtime_data.async_save()
     return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Delete the issues of a bus and its meters, and the stores of the meters."""
+    """Delete the issues of a bus and its meters, and the stored data of the meters."""
     delete_all_issues(hass, entry.entry_id)
     for subentry in meter_subentries(entry):
         delete_all_issues(hass, subentry.subentry_id)
@@ -106,9 +109,10 @@ async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> 
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
 ) -> bool:
-    """Return whether a device can be removed: it is not the bus, and no meter's.
+    """Allow a user to delete a device that belongs to neither a bus nor a meter.
 
-    A device without a meter remains after the meter was replaced by another one.
+    Such a device remains after a meter was replaced by a meter with another serial
+    number.
     """
-    used = {bus_identifier(entry), *map(meter_identifier, meter_subentries(entry))}
-    return used.isdisjoint(identifier for _, identifier in device.identifiers)
+    in_use = {bus_identifier(entry), *map(meter_identifier, meter_subentries(entry))}
+    return in_use.isdisjoint(identifier for _, identifier in device.identifiers)

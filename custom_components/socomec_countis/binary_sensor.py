@@ -14,17 +14,16 @@ from .countis import BLOCK_OF
 from .entity import (
     CountisEntity,
     CountisEntityDescription,
+    combined_setup,
     platform_setup,
-    platform_setups,
 )
 
-# No entity sends requests: the poller reads the values of all entities.
-PARALLEL_UPDATES = 0
+PARALLEL_UPDATES = 0  # no limit, because binary sensors send no requests
 
-# In V. If the voltage of a phase is above 150 V, the display of the meter shows the
-# symbol of the phase (manual). The hysteresis of 5 V is our choice, so that a voltage
-# close to the limit does not change the state often.
+# V; above this voltage, the display shows the symbol of the phase (manual).
 PRESENT_VOLTS = 150
+# V; our choice: lower than `PRESENT_VOLTS`, so that a voltage near this limit does not
+# change the state often.
 ABSENT_VOLTS = 145
 
 PHASES = tuple(
@@ -35,42 +34,36 @@ PHASES = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineDescription(CountisEntityDescription, BinarySensorEntityDescription):
-    """Describe the binary sensor of the connection to a meter."""
+    """Describe the binary sensor `online`."""
 
 
 ONLINE = OnlineDescription(
     key="online",
-    # Each meter supports at least one quantity, so each meter has this entity.
-    needs=BLOCK_OF,
+    needs=BLOCK_OF,  # all quantities, so each meter has this entity
     device_class=BinarySensorDeviceClass.CONNECTIVITY,
     entity_category=EntityCategory.DIAGNOSTIC,
 )
 
 
 class CountisOnline(CountisEntity, BinarySensorEntity):
-    """Whether a meter is online, with the reason if it is offline.
+    """Whether a meter is online, with the reason if the meter is offline.
 
     The state changes when the measured values become unavailable.
     """
 
     entity_description: OnlineDescription
-
-    @property
-    @override
-    def available(self) -> bool:
-        """Return True, because an offline meter is a state of this entity."""
-        return True
+    _is_available_offline = True
 
     @property
     @override
     def is_on(self) -> bool | None:
         """Return whether the meter is online, None before its first response."""
-        return self.coordinator.connected
+        return self.coordinator.shown_online
 
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Return the reason, of which the frontend shows the translation."""
+        """Return the translation key of the reason, which the frontend translates."""
         reason = self.coordinator.offline_reason
         return {"reason": reason} if reason else {}
 
@@ -92,7 +85,7 @@ class CountisPhase(CountisEntity, BinarySensorEntity):
     def is_on(self) -> bool | None:
         """Return whether the voltage is above the limit.
 
-        While the phase is present, the lower limit applies. If the voltage is not
+        While the phase is present, the limit is `ABSENT_VOLTS`. If the voltage is not
         available, the last state remains.
         """
         if (volts := self.quantity_value) is not None:
@@ -101,6 +94,6 @@ class CountisPhase(CountisEntity, BinarySensorEntity):
         return self._attr_is_on
 
 
-async_setup_entry = platform_setups(
+async_setup_entry = combined_setup(
     platform_setup(CountisOnline, [ONLINE]), platform_setup(CountisPhase, PHASES)
 )

@@ -1,4 +1,8 @@
-"""The scan of a bus, which continues while no dialog shows it."""
+"""The scan of a bus as a task, which continues if the dialog is closed.
+
+`countis/scan.py` scans the bus. `scan_flow.py` has the steps of the dialog that starts
+and shows a scan.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -14,75 +18,84 @@ from .connection import BUS_ERRORS, BusData, bus_unique_id
 from .const import DOMAIN
 from .countis import Scan
 
-# s; the result of a scan that no dialog has shown is kept for this time. Our choice:
-# the user has closed the dialog or the page, and comes back to see the result.
+# s; for this time, a dialog offers the result of a scan whose dialog was closed before
+# the end. Our choice: the user does something else during a scan, and returns.
 KEPT_SECONDS = 1800
 
 type StartTask = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+"""Starts a task with a name."""
 
 
 @dataclass(frozen=True)
 class ScanRequest:
-    """The input that starts a scan. Equal requests share one scan."""
+    """The input for a scan. A dialog with an equal request shows the same scan."""
 
     form: str
-    """The ID of the step with the form."""
+    """The step ID of the form in which the user entered the input."""
     entered: BusData
-    """The input of the form."""
+    """The input as the user entered it."""
     known: BusData
-    """The data of the bus without the line settings that were left empty."""
+    """The data of the bus, without the line settings that the scan has to find."""
     unit_ids: Sequence[int]
 
 
 @dataclass(eq=False)
 class BusScan:
-    """A scan of one bus: its request, its progress and its result."""
+    """A scan of one bus, with its request and its task.
+
+    `scan` has the progress and the result.
+    """
 
     hass: HomeAssistant
     request: ScanRequest
     data: BusData
-    """The data of the bus."""
+    """The data of the bus. The scan also tries other line settings."""
     scan: Scan
     start_task: StartTask
     listeners: set[Callable[[], None]] = field(default_factory=set, init=False)
-    """Called at each change, by the dialogs that show this scan."""
+    """The functions to call at each change of the progress."""
     error: Exception | None = field(default=None, init=False)
+    """The error that ended the scan, if there was one."""
     is_shown: bool = field(default=False, init=False)
     """Whether a dialog has shown the result."""
     _ended_at: float = field(default=0, init=False)
-    """In s: when the scan ended."""
+    """When the scan ended, in s of the event loop's clock."""
 
     def start(self) -> None:
-        """Start the scan, in place of an ended scan of the same bus."""
+        """Start the scan, which replaces an ended scan of the same bus in `scans`."""
         self.scan.on_change = self._on_change
         scans(self.hass)[bus_unique_id(self.data)] = self
         self._task = self.start_task(self._async_run(), f"{DOMAIN} scan")
 
     def again(self) -> BusScan:
-        """Return a new scan with the same parameters."""
+        """Return a scan with the same request, without starting it."""
         scan = replace(self.scan)
         return replace(self, scan=scan)
 
     @property
     def is_running(self) -> bool:
-        """Return whether the scan has not ended yet."""
+        """Return whether the task has not ended yet."""
         return not self._task.done()
 
     @property
     def is_stopped(self) -> bool:
-        """Return whether the scan was stopped before its end."""
+        """Return whether the task was cancelled before the end of the scan."""
         return self._task.cancelled()
 
     @property
     def can_be_continued(self) -> bool:
-        """Return whether a dialog can show the progress or a result that is new."""
+        """Return whether a dialog can continue to show the scan.
+
+        The scan is running, or no dialog has shown the result, which is not older than
+        `KEPT_SECONDS`.
+        """
         if self.is_running:
             return True
         age = self.hass.loop.time() - self._ended_at
         return not (self.is_shown or self.is_stopped) and age < KEPT_SECONDS
 
     async def async_wait(self) -> None:
-        """Wait for the end. If the waiting task is cancelled, the scan continues."""
+        """Wait for the end of the scan. A cancelled caller does not stop the scan."""
         await asyncio.wait([self._task])
 
     async def async_stop(self) -> None:
@@ -113,6 +126,6 @@ def scans(hass: HomeAssistant) -> dict[str, BusScan]:
 
 
 async def async_stop_scan(hass: HomeAssistant, data: BusData) -> None:
-    """Stop the scan of a bus, if there is one, and forget its result."""
+    """Stop the scan of a bus if there is one, and forget the result."""
     with suppress(KeyError):
         await scans(hass).pop(bus_unique_id(data)).async_stop()

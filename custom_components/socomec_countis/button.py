@@ -18,7 +18,7 @@ from .countis import (
 from .entity import CountisEntity, CountisEntityDescription, platform_setup
 from .wiring import async_notify_wiring
 
-PARALLEL_UPDATES = 1  # command at a time
+PARALLEL_UPDATES = 1  # one command at a time
 
 
 @dataclass(frozen=True, kw_only=True)

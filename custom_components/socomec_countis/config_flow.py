@@ -1,4 +1,4 @@
-"""The dialogs of a bus."""
+"""The dialogs of a bus: add a bus with meters, change its connection, options."""
 
 from collections.abc import Sequence
 from functools import partialmethod
@@ -54,13 +54,17 @@ from .schemas import (
     bus_schema,
 )
 
-# The highest number of meters that are probed to verify new line settings. The first
-# response ends the verification. With wrong line settings, each probe takes about 4 s.
+# The highest number of meters that are probed to verify new line settings, until one of
+# them responds. Our choice, because a probe with wrong line settings takes about 4 s.
 VERIFIED_METERS = 4
 
 
 def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
-    """Return the data of the entry for a bus, without the unit ID of its meter."""
+    """Return the data of an entry from the input of a form for a bus.
+
+    The input may contain a unit ID, but the data does not. `kind` is the connection
+    type.
+    """
     data = {CONF_TYPE: kind, **user_input}
     data.pop(CONF_UNIT_ID, None)
     if CONF_HOST in data:
@@ -72,7 +76,7 @@ def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
 class CountisConfigFlow(
     ScanFlow[ConfigFlowContext, ConfigFlowResult, str], ConfigFlow, domain=DOMAIN
 ):
-    """Adds a bus with its meters, or changes its connection and line settings."""
+    """Adds a bus with its meters, or changes the connection of a bus."""
 
     _entered: BusData | None = None
     """The input of the form for a new bus."""
@@ -93,9 +97,9 @@ class CountisConfigFlow(
         return {SUBENTRY_METER: MeterFlow}
 
     async def _async_other_entry(self) -> ConfigEntry | None:
-        """Return another entry for the same bus, None if there is none.
+        """Return another entry with the bus of `data`, None if there is none.
 
-        A serial port may have several paths, so symbolic links are resolved.
+        Symbolic links are resolved, because a serial port may have several paths.
         """
         entries = self.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
         own_id = self.context.get("entry_id")
@@ -130,7 +134,7 @@ class CountisConfigFlow(
     async def _async_new(
         self, kind: str, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Ask for a bus and a meter, and scan for the fields that are left empty."""
+        """Ask for a bus and a unit ID, and scan for the fields that are left empty."""
         if user_input is not None:
             self.form, self._entered = kind, user_input
             unit_id = user_input.get(CONF_UNIT_ID)
@@ -146,10 +150,10 @@ class CountisConfigFlow(
         return self.show_form(kind, schema, self._suggested(kind))
 
     def _suggested(self, kind: str) -> BusData:
-        """Return the values that the form of a connection shows.
+        """Return the values that the form for a connection type shows.
 
-        If the user tries another kind of connection, these are the suggested values,
-        but with the address and the unit ID that the user has entered.
+        If the user entered another connection type before, the entered address, unit ID
+        and speed are kept.
         """
         entered = self._entered or {}
         if entered and kind == self.form:
@@ -163,7 +167,7 @@ class CountisConfigFlow(
     async def _async_find(
         self, entered: BusData, unit_ids: Sequence[int]
     ) -> ConfigFlowResult:
-        """Add a bus that is not set up yet, as `async_find`."""
+        """Continue with `async_find`, unless another entry has the same bus."""
         known = bus_data(self.form, entered)
         self.data = {**settings_data(known, SCAN_SETTINGS[0]), **known}
         unique_id = bus_unique_id(self.data)
@@ -218,7 +222,7 @@ class CountisConfigFlow(
     async def async_step_reconfigure(
         self, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Ask for the type of the new connection."""
+        """Ask for the connection type."""
         options = [f"reconfigure_{each}" for each in CONNECTION_TYPES]
         return self.async_show_menu(step_id="reconfigure", menu_options=options)
 
@@ -246,11 +250,12 @@ class CountisConfigFlow(
     async_step_reconfigure_rtu_over_tcp = partialmethod(_async_change, RTU_OVER_TCP)
 
     async def _async_verify_and_update(self, entry: CountisConfigEntry) -> None:
-        """Verify the entered bus, and update the entry if one of its meters responds.
+        """Verify the entered connection, and update the entry if a meter responds.
 
-        During the verification, the entry is unloaded, and the setup lock keeps Home
-        Assistant from setting it up. Afterwards, the entry is set up again, also after
-        an error. Raises `FormError`, and `AbortFlow` if the entry cannot be unloaded.
+        The entry is unloaded during the verification. Meanwhile, the setup lock keeps
+        Home Assistant from setting up the entry. Afterwards, the entry is set up again,
+        also after an error. Raises `FormError`, and `AbortFlow` if the entry cannot be
+        unloaded.
         """
         if other := await self._async_other_entry():
             raise FormError(key="bus_already_configured", name=other.title)
@@ -276,9 +281,9 @@ class CountisConfigFlow(
                 await entry.async_setup(self.hass)
 
     async def _async_verify(self, meters: list[ConfigSubentry]) -> None:
-        """Raise `FormError` unless one of these meters responds.
+        """Raise `FormError` unless one of `meters` responds.
 
-        Without meters, it is enough that the port or gateway can be opened.
+        If `meters` is empty, it is enough that the port or gateway can be opened.
         """
         known = [(m.data[CONF_UNIT_ID], m.data[CONF_SERIAL_NUMBER]) for m in meters]
         for unit_id, serial_number in known or [(HELD_UNIT_ID, None)]:

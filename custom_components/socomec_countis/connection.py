@@ -28,28 +28,28 @@ from .countis import (
     async_take_profile,
 )
 from .countis.errors import EchoError
-from .system_errors import GATEWAY_KEYS as GATEWAY_ERROR_KEYS
-from .system_errors import PORT_KEYS, reason, system_error
+from .system_errors import GATEWAY_KEYS, PORT_KEYS, error_number, reason
 
 PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
 
-# baud; a socket has no line speed, but all integrations that share a connection have to
-# pass the same value. The modbus integration passes this value.
+# baud; a socket ignores the speed, but integrations share a connection only if all of
+# them pass the same speed. The `modbus` integration passes this speed.
 SOCKET_BAUDRATE = 115_200
 
-# s; bounds the opening of the port, except for Modbus TCP (10 s in tmodbus). All
-# integrations that share the connection share this timeout. The bus has a shorter
-# timeout for each response.
+# s until a port or RTU-over-TCP gateway is open; tmodbus waits 10 s for a Modbus TCP
+# gateway. Integrations that share the connection share this timeout, also for their
+# responses. `Bus` has a shorter timeout for the responses of a meter.
 CONNECTION_TIMEOUT = 5.0
 
-# s until a response begins. The network adds its delay to that of a serial port. A
-# Modbus TCP gateway has a timeout of its own, after which it reports a lost response.
+# s until a response begins; for a serial port, `Bus` has a default. Our choice: the
+# network adds a delay, and a Modbus TCP gateway reports a lost response only after the
+# gateway's own timeout.
 RESPONSE_TIMEOUTS = {RTU_OVER_TCP: 0.5, TCP: 1.5}
 
 BUS_ERRORS = (ModbusError, OSError)
 
-# The translation keys of the texts for errors. The first class of which an error is an
-# instance selects the text, so the order matters.
+# The translation keys of the texts for errors. The first class that matches selects the
+# text, so a subclass is before its base class.
 ERROR_KEYS: dict[type[Exception], str] = {
     NotACountisError: "not_a_countis",
     AnotherMeterError: "another_meter",
@@ -59,8 +59,8 @@ ERROR_KEYS: dict[type[Exception], str] = {
     ModbusError: "invalid_response",
     OSError: "cannot_open_port",
 }
-# The keys that replace others if the bus is behind a gateway.
-GATEWAY_KEYS = {
+# For a bus behind a gateway: the key that replaces a key of `ERROR_KEYS`.
+KEYS_BEHIND_GATEWAY = {
     "no_response": "no_response_behind_gateway",
     "cannot_open_port": "cannot_reach_gateway",
 }
@@ -70,7 +70,7 @@ type BusData = Mapping[str, Any]
 
 
 def modbus_params(data: BusData) -> ModbusSerialParams | ModbusTcpParams:
-    """Return the parameters by which integrations share the connection."""
+    """Return the parameters of the connection; equal parameters share a connection."""
     if data[CONF_TYPE] == SERIAL:
         return ModbusSerialParams(
             device=data[CONF_DEVICE],
@@ -89,7 +89,7 @@ def modbus_params(data: BusData) -> ModbusSerialParams | ModbusTcpParams:
 async def temporary_client(
     hass: HomeAssistant, data: BusData, unit_id: int
 ) -> AsyncIterator[ModbusUnit]:
-    """Keep the connection open for the context, and return the client of a unit ID.
+    """Open the connection for the context, and yield the client of a unit ID.
 
     Raises `HomeAssistantError` if the port is in use with other line settings.
     """
@@ -101,9 +101,9 @@ async def temporary_client(
 async def async_profile_at(
     hass: HomeAssistant, data: BusData, bus: Bus, unit_id: int, expected: str | None
 ) -> Profile:
-    """Return the profile of the meter at a unit ID.
+    """Take and return the profile of the meter at a unit ID.
 
-    `expected` is the serial number that the meter has to have, None for any. Raises as
+    The meter must have the serial number `expected`, unless that is None. Raises as
     `temporary_client` and `async_take_profile`.
     """
     async with temporary_client(hass, data, unit_id) as client:
@@ -135,7 +135,10 @@ def endpoint_name(data: BusData) -> str:
 
 
 def settings_data(data: BusData, settings: LineSettings) -> dict[str, Any]:
-    """Return line settings as the data of an entry contains them."""
+    """Return line settings as data of an entry with the connection of `data`.
+
+    Behind a gateway, only the speed is stored.
+    """
     if data[CONF_TYPE] != SERIAL:
         return {CONF_BAUDRATE: settings.baudrate}
     words = {letter: word for word, letter in PARITIES.items()}
@@ -147,7 +150,7 @@ def settings_data(data: BusData, settings: LineSettings) -> dict[str, Any]:
 
 
 def line_settings(data: BusData) -> str:
-    """Return the line settings as they are commonly written: 9600 baud, 8N1."""
+    """Return the line settings as text, such as "9600 baud, 8N1"."""
     speed = data[CONF_BAUDRATE]
     if data[CONF_TYPE] != SERIAL:
         return f"{speed} baud"
@@ -167,18 +170,18 @@ def describe_error(
         key = next(key for kind, key in ERROR_KEYS.items() if isinstance(error, kind))
     is_serial = data[CONF_TYPE] == SERIAL
     if key == "cannot_open_port":
-        keys = PORT_KEYS if is_serial else GATEWAY_ERROR_KEYS
-        key = keys.get(system_error(error), key)
+        keys = PORT_KEYS if is_serial else GATEWAY_KEYS
+        key = keys.get(error_number(error), key)
     if not is_serial:
-        key = GATEWAY_KEYS.get(key, key)
+        key = KEYS_BEHIND_GATEWAY.get(key, key)
     placeholders = {
         "device": endpoint_name(data),
         "unit_id": str(unit_id),
         "settings": line_settings(data),
     }
     if isinstance(error, AnotherMeterError):
-        # Diagnostics redact these two placeholders. They would not redact a serial
-        # number within `reason`.
+        # Diagnostics redact the serial numbers in these two placeholders, but not in
+        # `reason`.
         identity = {"expected": serial_number or "?", "found": error.found}
         return key, placeholders | identity
     return key, placeholders | {"reason": reason(error)}

@@ -1,4 +1,4 @@
-"""The values of one meter, which the poller of its bus reads."""
+"""The coordinator of a meter: the values that the poller reads, commands and issues."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -54,12 +54,12 @@ from .texts import translated_error
 _LOGGER = logging.getLogger(__name__)
 
 type AcceptedCounters = dict[str, Any]
-"""The content that `CounterCheck.as_dict` returns."""
+"""The last accepted counters, as `CounterCheck.as_dict` returns them."""
 type StoredCounters = dict[str, Any]
 """The serial number of the meter, and its `AcceptedCounters` as "counters"."""
 
-# s; a measured value is removed if it cannot be read for this time. Our choice: a few
-# lost responses do not matter, and no automation uses an old value for long.
+# s; a measured value that cannot be read is shown for this time. Our choice: a few lost
+# responses change no state, and no automation uses an old value for long.
 HOLD_SECONDS = 10
 
 # s; after this time without a response, a repair issue is created. Our choice: a power
@@ -67,19 +67,20 @@ HOLD_SECONDS = 10
 OFFLINE_ISSUE_SECONDS = 3600
 
 # s; after this time without an accepted reading of a counter, a repair issue is
-# created. Our choice: a plausible level is accepted long before this time.
+# created. Our choice: rejected readings that stay at one plausible level are accepted
+# long before this time.
 REJECTED_ISSUE_SECONDS = 600
 
-# s between two saves of counters that only rise, to write less to the disk. If a power
-# cut loses newer values, the older ones only loosen the plausibility limit.
+# s between two saves of counters that only rise, to write less to the disk. After a
+# power cut, older saved values only loosen the plausibility limit.
 SAVE_SECONDS = 300
 
-# s; if a meter contradicts its profile, the profile is taken at most this often. Our
-# choice, because a profile takes about a dozen requests.
+# s between two attempts to take the profile of a meter that contradicts its profile.
+# Our choice, because an attempt needs about a dozen requests.
 PROFILE_PERIOD = 3600
 
-# Number of readings in a wiring check, and s between them. Our choice: the power may
-# change its sign within seconds, and then the check is inconclusive.
+# The number of readings in a wiring check, and the s between two readings. Our choice:
+# if the sign of the power changes in these seconds, the check is inconclusive.
 WIRING_READINGS = 5
 WIRING_SECONDS = 1.0
 
@@ -94,9 +95,9 @@ def counter_store(hass: HomeAssistant, subentry_id: str) -> Store[StoredCounters
 async def async_load_counters(
     hass: HomeAssistant, subentry: ConfigSubentry
 ) -> AcceptedCounters | None:
-    """Return the stored counters of a meter.
+    """Return the stored counters of a meter, or None.
 
-    Returns None if nothing is stored, or if it is invalid or of another meter.
+    Counters that are invalid or belong to another meter are not returned.
     """
     stored: Any
     try:
@@ -117,9 +118,9 @@ async def async_load_counters(
 class CountisCoordinator(DataUpdateCoordinator[Values]):
     """The values of one meter, its issues and its profile.
 
-    `data` contains the values that the entities show, by quantity; None is "not
-    available". If a measured value cannot be read for `HOLD_SECONDS`, it is removed. A
-    counter keeps its last accepted value.
+    `data` contains the values that the entities show, by quantity. The value None means
+    "not available". A measured value is removed if it cannot be read for
+    `HOLD_SECONDS`. A counter keeps its last accepted value.
     """
 
     config_entry: ConfigEntry[Any]
@@ -135,7 +136,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         demand: MeterDemand,
         on_wanted_changed: CALLBACK_TYPE,
     ) -> None:
-        """Initialize the coordinator.
+        """Initialize the coordinator with the stored data of the meter.
 
         Entities call `on_wanted_changed` when they are added or removed.
         """
@@ -143,42 +144,46 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.subentry = subentry
         self.meter = meter
         self.partial_tariffs = partial_tariffs
-        self.demand = demand
-        self.polled = Polled(meter, self.take, self.fail)
+        self.meter_demand = demand
+        self.polled = Polled(meter, self.on_reading, self.on_error)
         self.data = self.counters
-        self.gaps = MeterGaps(self)
+        self.meter_gaps = MeterGaps(self)
         self.on_wanted_changed = on_wanted_changed
         self.is_checking_wiring = False
         self.wiring: Mapping[str, Any] | None = None
-        """The result of the latest wiring check, None without one since the start."""
+        """The result of the latest wiring check, None before the first one."""
+        # Times are in s of the event loop's clock.
         self._requested_at: dict[str, float] = {}
-        """By block: when the request for the shown reading was sent, in s."""
+        """By block: when the request for its latest reading was sent."""
         self._failing_since: dict[str, float] = {}
-        """By block: since when the online meter does not return it, in s."""
+        """By block that an online meter does not return: when the errors began."""
         self._expired: set[str] = set()
-        """The blocks whose measured values were removed."""
+        """The blocks of an online meter whose measured values were removed."""
         self._error: PollError | None = None
         """Why the meter is offline, None if it is online."""
         self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}
-        """The action of each timer, and the function that cancels the timer."""
-        self._profile_at = 0.0
-        """When the profile may be taken again, in s."""
+        """By action of a running timer: the function that cancels the timer."""
+        self._next_profile_at = 0.0
+        """When the profile may be taken again."""
         self._store = counter_store(hass, subentry.subentry_id)
         self._saved: tuple[dict[str, float], dict[str, float]] = ({}, {})
-        """The counters and rollover offsets that were saved last."""
+        """The counters that were saved last, and their rollover offsets."""
         self._is_save_scheduled = False
 
     @property
     def online(self) -> bool:
-        """Return whether the meter is online; True before its first poll."""
+        """Return whether the meter responds to the poller; True before the first poll.
+
+        Unlike `shown_online`, this property changes at once.
+        """
         return self._error is None
 
     @property
-    def connected(self) -> bool | None:
-        """Return whether the entities show values that the meter sent.
+    def shown_online(self) -> bool | None:
+        """Return whether the entities show the meter as online.
 
-        None before the first response. If the meter goes offline, the value changes
-        after `HOLD_SECONDS`, when the measured values are removed.
+        None before the first response. If the meter goes offline, this stays True for
+        `HOLD_SECONDS`, because the measured values are shown until then.
         """
         if not self.last_update_success:
             return False
@@ -186,10 +191,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def offline_reason(self) -> str | None:
-        """Return the translation key of the latest error, None if the meter is online.
-
-        It is also None while the entities still show held values.
-        """
+        """Return the translation key of the latest error, None while shown online."""
         if self.last_update_success or self._error is None:
             return None
         data, unit_id = self.config_entry.data, self.meter.unit_id
@@ -198,7 +200,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def wanted_quantities(self) -> set[str]:
-        """Return the quantities that the enabled entities show, or need."""
+        """Return the quantities that the poller has to read for the enabled entities.
+
+        These include the counters from which partial counters are calculated.
+        """
         wanted = {quantity for quantity in self.async_contexts() if quantity}
         calculated = self.meter.profile.calculated_counters
         return wanted | (
@@ -209,7 +214,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def counters(self) -> Values:
-        """Return the accepted counters, and those that the integration calculates."""
+        """Return the accepted counters, and the partial counters by tariff.
+
+        All of them are in kWh or kvarh.
+        """
         return {
             **self.meter.counter_check.values,
             **self.partial_tariffs.update(self.meter),
@@ -217,9 +225,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @callback
     def replace_meter(self, meter: Meter) -> None:
-        """Continue with another unit ID or profile of the same meter."""
+        """Use `meter` from now on: the same meter with another unit ID or profile."""
         self.meter = meter
-        self.polled = Polled(meter, self.take, self.fail)
+        self.polled = Polled(meter, self.on_reading, self.on_error)
         supported = meter.profile.quantities | self.counters.keys()
         self.data = {
             quantity: value
@@ -231,8 +239,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     # -- called by the poller ------------------------------------------------
 
     @callback
-    def take(self, reading: Reading) -> None:
-        """Show a reading, unless a newer reading of its block is shown."""
+    def on_reading(self, reading: Reading) -> None:
+        """Show an accepted reading, unless a newer reading of its block is shown."""
         block = reading.block
         if reading.requested_at < self._requested_at.get(block, 0):
             return
@@ -253,20 +261,21 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             )
             create_correction_issue(self, correction)
         values = reading.values
-        self.demand.take(self.meter, reading)
+        self.meter_demand.add_reading(self.meter, reading)
         if block in COUNTER_BLOCKS:
             values = {**values, **self.partial_tariffs.update(self.meter)}
             self._save(reading)
-            self.gaps.note(block, {each.counter for each in reading.corrections})
+            corrected = {each.counter for each in reading.corrections}
+            self.meter_gaps.check_reading(block, corrected)
         self.async_set_updated_data({**self.data, **values})
         self._check_rejected()
         self._check_profile()
 
     @callback
-    def fail(self, error: PollError, block: str | None) -> None:
-        """Note that a block could not be read.
+    def on_error(self, error: PollError, block: str | None) -> None:
+        """Remove the values of a block that cannot be read for `HOLD_SECONDS`.
 
-        If `block` is None, the whole meter is offline.
+        Counters keep their values. If `block` is None, the whole meter is offline.
         """
         if block is None:
             self._set_offline(error)
@@ -329,7 +338,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         create_meter_issue(self, METER_OFFLINE, unit_id=unit_id, device=device)
 
     def _start_timer(self, seconds: float, action: Callable[[datetime], None]) -> None:
-        """Call the action once after this time. A running timer is not restarted."""
+        """Call `action` once after this time, unless its timer is already running."""
         if action not in self._timers:
             self._timers[action] = async_call_later(self.hass, seconds, action)
 
@@ -344,10 +353,11 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def rejected_counters(self) -> dict[str, tuple[float | None, float | None]]:
-        """Return the shown counters without an accepted reading, in kWh or kvarh.
+        """Return the counters whose latest reading is rejected or missing.
 
-        Each counter has its last accepted value, or None, and its rejected reading. The
-        reading is None if the block of the counter cannot be read.
+        By counter: the last accepted value, or None, and the rejected reading, or None
+        if the block cannot be read. Both are in kWh or kvarh. Blocks that no enabled
+        entity needs are left out.
         """
         counters = self.meter.counter_check
         wanted = {BLOCK_OF[quantity] for quantity in self.wanted_quantities}
@@ -382,12 +392,15 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def rejected_since(self) -> dict[str, Moment | None]:
-        """Return since when each block has its rejected level, None without a level."""
+        """Return when the rejected level of each block began, None without a level.
+
+        Only blocks with rejected counters are included.
+        """
         counters = self.meter.counter_check
         return {block: counters.rejected_since(block) for block in counters.rejected}
 
     def confirm_counters(self) -> None:
-        """Accept the level of the rejected counters with their next readings."""
+        """Accept the next readings of the rejected counters at their present level."""
         for block in self.meter.counter_check.rejected:
             self.meter.counter_check.confirm(block)
         self._cancel_timer(self._report_rejected)
@@ -401,8 +414,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """
         now = self.hass.loop.time()
         is_wrong = self.meter.contradicts_profile or self.meter.profile.outdated
-        if is_wrong and now >= self._profile_at:
-            self._profile_at = now + PROFILE_PERIOD
+        if is_wrong and now >= self._next_profile_at:
+            self._next_profile_at = now + PROFILE_PERIOD
             self.config_entry.async_create_background_task(
                 self.hass, self._async_take_profile(), "take profile"
             )
@@ -437,7 +450,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         Raises `HomeAssistantError` with a text that says what to check.
         """
         try:
-            await command(self.meter, self.take)
+            await command(self.meter, self.on_reading)
         except (CountisError, *BUS_ERRORS) as err:
             raise self.failure(HomeAssistantError, err) from err
         finally:
@@ -448,8 +461,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     ) -> None:
         """Set the tariff, and enable the entity of its counter.
 
-        `command` sets and confirms the tariff, or only confirms it. The entity of an
-        unused counter is disabled by default. Raises as `async_command`.
+        The entity of an unused counter is disabled by default. `command` is
+        `async_confirm_tariff` if a broadcast has already set the tariff. Raises as
+        `async_command`.
         """
         await self.async_command(partial(command, tariff=tariff))
         entities = er.async_get(self.hass)
@@ -461,7 +475,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             entities.async_update_entity(entity.entity_id, disabled_by=None)
 
     async def async_check_wiring(self) -> Wiring:
-        """Check the wiring with `WIRING_READINGS` readings of the meter.
+        """Return the result of a wiring check with `WIRING_READINGS` readings.
 
         Raises `HomeAssistantError` with a text that says what to check.
         """
@@ -479,13 +493,16 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def show_wiring(
         self, result: Mapping[str, Any] | None, *, is_checking: bool
     ) -> None:
-        """Show that a wiring check has begun or ended, with its result if any."""
+        """Update the entities when a wiring check has begun or ended.
+
+        `result` is None if the check has just begun, or has failed.
+        """
         self.is_checking_wiring = is_checking
         self.wiring = result or self.wiring
         self.async_update_listeners()
 
     def failure[E: HomeAssistantError](self, kind: type[E], error: Exception) -> E:
-        """Return an error of the meter or the bus as a translated error."""
+        """Return an error of the meter or the bus as a translated error of `kind`."""
         key, placeholders = describe_error(
             self.config_entry.data,
             self.meter.unit_id,
@@ -497,12 +514,12 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     # -- counters that survive a restart -------------------------------------
 
     def _save(self, reading: Reading) -> None:
-        """Save the counters at once if the saved ones must not be shown, or else later.
+        """Save the counters: within `SAVE_SECONDS`, or at once after a large change.
 
         After a power cut, the entities show the saved counters first. If a saved
         counter is too high, the first readings are rejected. If a saved counter is less
-        than `RESET_RATIO` of the last recorded state, the recorder assumes a reset. The
-        recorder then counts the whole next reading as energy.
+        than `RESET_RATIO` of the last recorded state, the recorder assumes a reset, and
+        counts the whole next reading as energy.
         """
         counters = self.meter.counter_check
         saved_values, saved_offsets = self._saved
@@ -518,15 +535,15 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             self.config_entry.async_create_task(self.hass, self.async_save())
         elif not self._is_save_scheduled:
             self._is_save_scheduled = True
-            self._store.async_delay_save(self._stored, SAVE_SECONDS)
+            self._store.async_delay_save(self._data_to_save, SAVE_SECONDS)
 
     async def async_save(self) -> None:
         """Save the counters now."""
         if self.meter.counter_check.values:
-            await self._store.async_save(self._stored())
+            await self._store.async_save(self._data_to_save())
 
-    def _stored(self) -> StoredCounters:
-        """Return the content for the store, and note that it is saved."""
+    def _data_to_save(self) -> StoredCounters:
+        """Return the counters for the store, and note that they are saved."""
         counters = self.meter.counter_check
         self._saved = counters.values, counters.rollover_offsets
         self._is_save_scheduled = False
@@ -536,18 +553,18 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         }
 
     async def async_remove(self) -> None:
-        """Stop the coordinator of a meter that was removed, and delete its stores."""
+        """Stop the coordinator of a removed meter, and delete its stored data."""
         await self.async_shutdown()
         await self._store.async_remove()
         await self.partial_tariffs.async_remove()
-        await self.demand.async_remove()
-        await self.gaps.async_remove()
+        await self.meter_demand.async_remove()
+        await self.meter_gaps.async_remove()
 
     @override
     async def async_shutdown(self) -> None:
         """Cancel the timers, and delete the issues of a meter that is not polled."""
         while self._timers:
             self._timers.popitem()[1]()
-        self.gaps.shutdown()
+        self.meter_gaps.shutdown()
         self._delete_issues(METER_OFFLINE, ANOTHER_METER, COUNTERS_REJECTED)
         await super().async_shutdown()

@@ -1,4 +1,7 @@
-"""The demand of one meter, which is kept over restarts."""
+"""The demand of one meter, with a store that keeps it over restarts.
+
+`countis/demand.py` calculates the demand, `demand_sensor.py` shows it.
+"""
 
 from datetime import datetime
 import logging
@@ -18,16 +21,19 @@ from .countis.plausibility import Moment
 _LOGGER = logging.getLogger(__name__)
 
 type StoredDemand = dict[str, Any]
-"""The serial number of the meter, the content of `Demand.as_dict` as "demand", and the
-quantity from which it was calculated as "quantity"."""
+"""The serial number of the meter, the result of `Demand.as_dict` as "demand", and as
+"quantity" the quantity from which the demand was calculated."""
 
+# The quantities from which a demand can be calculated.
 COUNTER = "energy_consumed"
 POWER = "power"
 
-# s between two saves within a period, to write less to the disk. A restart within a
-# period needs only the counter at its begin, which is saved at once.
+# s between two saves within a demand period, to write less to the disk. A restart needs
+# only the counter at the begin of the period, which is saved early.
 SAVE_SECONDS = 300
-SAVE_BEGIN_SECONDS = 1  # s; a power cut within this time loses the period
+# s from the begin of a period until its counter is saved. A power cut within this time
+# makes the demand of the period unknown.
+SAVE_BEGIN_SECONDS = 1
 
 STORAGE_VERSION = 1
 
@@ -39,7 +45,7 @@ def demand_store(hass: HomeAssistant, subentry_id: str) -> Store[StoredDemand]:
 
 
 def local_time_of(at: float) -> datetime:
-    """Return the local time with its time zone, from s since 1970."""
+    """Return a time in s since 1970 as local time with its time zone."""
     return dt_util.as_local(dt_util.utc_from_timestamp(at))
 
 
@@ -51,7 +57,7 @@ def demand_quantity(profile: Profile) -> str:
 async def async_load_demand(
     hass: HomeAssistant, subentry: ConfigSubentry
 ) -> MeterDemand:
-    """Return the demand of a meter, with the stored content if it is of this meter."""
+    """Return the demand of a meter, continued from the stored demand if possible."""
     store = demand_store(hass, subentry.subentry_id)
     demand = MeterDemand(store, subentry.data[CONF_SERIAL_NUMBER])
     try:
@@ -63,21 +69,22 @@ async def async_load_demand(
 
 
 class MeterDemand:
-    """The demand of one meter, calculated while an enabled entity shows it."""
+    """The demand of one meter, calculated while an enabled entity shows the demand."""
 
     def __init__(self, store: Store[StoredDemand], serial_number: str | None) -> None:
-        """Initialize the demand, which no entity shows yet."""
+        """Initialize the demand without readings and entities."""
         self.demand = Demand(local_time_of)
         self._store = store
         self._serial_number = serial_number
         self._quantity: str | None = None
         """The quantity from which the demand was calculated last."""
         self._integral = PowerIntegral()
-        self._users = 0
+        self._entity_count = 0
+        """The number of enabled entities that show the demand."""
         self._is_save_scheduled = False
 
     def restore(self, stored: StoredDemand) -> None:
-        """Continue with stored content, if it is of this meter.
+        """Continue with the stored demand, if it belongs to this meter.
 
         Raises `LookupError` or `TypeError` for content of another shape.
         """
@@ -88,43 +95,42 @@ class MeterDemand:
     @callback
     def use(self) -> CALLBACK_TYPE:
         """Calculate the demand until the returned function is called."""
-        self._users += 1
+        self._entity_count += 1
 
         @callback
         def release() -> None:
-            self._users -= 1
+            self._entity_count -= 1
 
         return release
 
     @callback
-    def take(self, meter: Meter, reading: Reading) -> None:
-        """Add the energy of a reading, if the reading contains it.
+    def add_reading(self, meter: Meter, reading: Reading) -> None:
+        """Continue the demand with an accepted reading, if an entity shows the demand.
 
-        The energy is the accepted counter in high resolution, or the integral of the
-        power if the meter does not support this counter.
+        A reading without `demand_quantity` is ignored.
         """
-        if not self._users:
+        if not self._entity_count:
             return
         quantity = demand_quantity(meter.profile)
         if quantity != self._quantity:
-            # The integral of the power does not continue the counter.
+            # The new quantity does not continue the energy of the previous one.
             self.demand.interrupt()
             self._quantity = quantity
         if quantity == POWER:
-            self._take_power(meter, reading)
+            self._add_power(meter, reading)
         elif reading.block == BLOCK_OF[COUNTER]:
             if any(each.counter == COUNTER for each in reading.corrections):
                 self.demand.interrupt()
             if accepted := meter.counter_check.accepted.get(COUNTER):
                 self._add(accepted.at, accepted.value)
 
-    def _take_power(self, meter: Meter, reading: Reading) -> None:
+    def _add_power(self, meter: Meter, reading: Reading) -> None:
         if (watts := reading.values.get(POWER)) is None:
             return
         if not self._integral.add(reading.requested_at, watts):
             self.demand.interrupt()
         now = meter.now()
-        wall = now.wall - (now.monotonic - reading.requested_at)
+        wall = now.wall - (now.monotonic - reading.requested_at)  # of the request
         self._add(Moment(wall, reading.requested_at), self._integral.kilowatt_hours)
 
     def _add(self, at: Moment, kilowatt_hours: float) -> None:
@@ -135,21 +141,21 @@ class MeterDemand:
 
     @callback
     def set_minutes(self, minutes: int) -> None:
-        """Set the length of the periods, and save it."""
+        """Set and save the length of the demand periods."""
         self.demand.minutes = minutes
         self._schedule_save(SAVE_BEGIN_SECONDS)
 
     def _schedule_save(self, seconds: float) -> None:
         self._is_save_scheduled = True
-        self._store.async_delay_save(self._stored, seconds)
+        self._store.async_delay_save(self._data_to_save, seconds)
 
     async def async_save(self) -> None:
         """Save the demand now, if it has changed."""
         if self._is_save_scheduled:
-            await self._store.async_save(self._stored())
+            await self._store.async_save(self._data_to_save())
 
-    def _stored(self) -> StoredDemand:
-        """Return the content for the store, and note that it is saved."""
+    def _data_to_save(self) -> StoredDemand:
+        """Return the demand for the store, and note that it is saved."""
         self._is_save_scheduled = False
         return {
             CONF_SERIAL_NUMBER: self._serial_number,

@@ -1,4 +1,4 @@
-"""The diagnostics of a bus and of a meter, which users attach to an issue."""
+"""The diagnostics of a bus and of a meter, which users attach to a bug report."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,6 +17,7 @@ from .countis import SERIAL_NUMBER_REGISTERS, Bus, CountisError
 from .identifiers import meter_identifier
 from .runtime import CountisConfigEntry, meter_subentries
 
+# The keys of serial numbers, and of registers that contain a part of one.
 TO_REDACT = {
     CONF_SERIAL_NUMBER,
     "serial_year_week",
@@ -50,10 +51,10 @@ async def async_get_config_entry_diagnostics(
 async def async_get_device_diagnostics(
     hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
 ) -> dict[str, Any]:
-    """Return the diagnostics of the bus and of one of its meters.
+    """Return the diagnostics of a device: a meter with its bus, or only the bus.
 
-    The registers are read from the meter. If no meter of the bus belongs to the device
-    any more, because it was exchanged, the diagnostics are those of the bus.
+    The registers are read from the meter. If the meter of the device was replaced by
+    another one, the diagnostics are those of the bus.
     """
     diagnostics = await async_get_config_entry_diagnostics(hass, entry)
     if entry.state is ConfigEntryState.LOADED:
@@ -66,7 +67,7 @@ async def async_get_device_diagnostics(
 
 
 async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
-    """Return a meter with its profile, values and registers."""
+    """Return the profile, the values and the registers of a meter."""
     meter = coordinator.meter
     reset = coordinator.partial_tariffs.reset
     registers: Mapping[int, int] = {}
@@ -88,12 +89,12 @@ async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
         "amperes": meter.counter_check.limits.amperes,
         "counters": meter.counter_check.as_dict(),
         "partial_reset": reset and reset.as_dict(),
-        "demand": coordinator.demand.demand.as_dict(),
+        "demand": coordinator.meter_demand.demand.as_dict(),
         "online": coordinator.online,
         "last_error": last_error,
         "values": coordinator.data,
-        "gaps": [gap.as_dict() for gap in coordinator.gaps.gaps],
-        "load_curve": coordinator.gaps.load_curve,
+        "gaps": [gap.as_dict() for gap in coordinator.meter_gaps.gaps],
+        "load_curve": coordinator.meter_gaps.load_curve_findings,
         "registers": {str(address): word for address, word in registers.items()},
         "read_error": read_error,
     }
@@ -102,7 +103,8 @@ async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
 def _bus(bus: Bus) -> dict[str, Any]:
     """Return the statistics of a bus.
 
-    `used` is the part of the time that transactions take, from 0 to 1.
+    `seconds` is the length of the statistics, `response_delay` is in s, and `used` is
+    the part of the time that transactions take, from 0 to 1.
     """
     seconds = max(bus.seconds, 1)
     return {

@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CountisEntityDescription(EntityDescription):
-    """Describe an entity of a meter; the key is its translation key."""
+    """Describe an entity of a meter. The key is also the translation key."""
 
     quantity: str | None = None
-    """The quantity that the entity shows; by default the key."""
+    """The quantity that the entity shows; None means the key."""
 
     needs: Collection[str] = ()
     """The entity is created if the meter supports one of these quantities.
 
-    By default, this is the quantity that the entity shows.
+    Empty means the quantity that the entity shows.
     """
 
 
 def device_info(coordinator: CountisCoordinator) -> DeviceInfo:
-    """Return the device of a meter, as its profile describes it."""
+    """Return the device information of a meter, from its subentry and profile."""
     subentry = coordinator.subentry
     profile = coordinator.meter.profile
     return DeviceInfo(
@@ -57,13 +57,13 @@ type PlatformSetup = Callable[
 def platform_setup[D: CountisEntityDescription](
     create: Callable[[CountisCoordinator, D], CountisEntity], descriptions: Sequence[D]
 ) -> PlatformSetup:
-    """Return the `async_setup_entry` of a platform.
+    """Return the `async_setup_entry` of a platform with one class of entities.
 
-    That function checks each description for each meter. If the meter supports at least
-    one of the quantities that the description needs, the function adds the entity.
+    For each meter, the platform adds the entities of `descriptions` whose `needs` the
+    meter supports. `create` returns the entity of a description.
     """
 
-    def create_all(coordinator: CountisCoordinator) -> list[CountisEntity]:
+    def create_entities(coordinator: CountisCoordinator) -> list[CountisEntity]:
         profile = coordinator.meter.profile
         quantities = profile.quantities | profile.calculated_counters.keys()
         return [
@@ -79,13 +79,16 @@ def platform_setup[D: CountisEntityDescription](
         entry: CountisConfigEntry,
         async_add_entities: AddConfigEntryEntitiesCallback,
     ) -> None:
-        entry.runtime_data.async_add_platform(create_all, async_add_entities)
+        entry.runtime_data.async_add_platform(create_entities, async_add_entities)
 
     return async_setup_entry
 
 
-def platform_setups(*setups: PlatformSetup) -> PlatformSetup:
-    """Return the `async_setup_entry` of a platform with several classes of entities."""
+def combined_setup(*setups: PlatformSetup) -> PlatformSetup:
+    """Return the `async_setup_entry` of a platform with several classes of entities.
+
+    `setups` contains the result of `platform_setup` for each class.
+    """
 
     async def async_setup_entry(
         hass: HomeAssistant,
@@ -102,16 +105,19 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     """An entity of a meter."""
 
     _attr_has_entity_name = True
+    _is_available_offline = False
+    """Whether the entity is available while the meter is offline."""
     _last_written: Any = None
+    """The state that was written last, with its attributes and availability."""
 
     def __init__(
         self, coordinator: CountisCoordinator, description: CountisEntityDescription
     ) -> None:
         """Initialize the entity.
 
-        If a block contains the quantity of the entity, this quantity is the context of
-        the entity in the coordinator, so that the poller reads it. Otherwise, as for a
-        button, the context is None.
+        The context of the entity in the coordinator is the quantity that the poller
+        reads for the entity. For an entity without such a quantity, like a button, the
+        context is None.
         """
         self._quantity = description.quantity or description.key
         in_block = self._quantity in BLOCK_OF
@@ -123,10 +129,16 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Let the poller read the quantity from now on, until the entity is removed."""
+        """Let the poller read the quantity until the entity is removed."""
         await super().async_added_to_hass()
         self.coordinator.on_wanted_changed()
         self.async_on_remove(self.coordinator.on_wanted_changed)
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return whether the meter is online; for some entities, always True."""
+        return self._is_available_offline or super().available
 
     @property
     def quantity_value(self) -> float | None:
@@ -136,13 +148,13 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Write the state only if it has changed, to save time at each reading."""
-        shown = (
+        """Write the state only if it has changed, because most readings change none."""
+        new = (
             self.available,
             self.state,
             self.capability_attributes,
             self.extra_state_attributes,
         )
-        if shown != self._last_written:
-            self._last_written = shown
+        if new != self._last_written:
+            self._last_written = new
             self.async_write_ha_state()

@@ -1,4 +1,7 @@
-"""A gap in the readings of a meter, and the store of a meter's gaps."""
+"""A gap in the readings of a meter, and the store of the gaps of a meter.
+
+`gaps.py` finds and fills the gaps of a meter.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,47 +21,62 @@ STORAGE_VERSION = 1
 
 @dataclass
 class Gap:
-    """A gap in the readings of a meter, with all that is known about it."""
+    """A gap in the readings of a meter, from its discovery until it is filled.
+
+    `total_of` returns the total counter of a counter.
+    """
 
     begin: float
-    """In s since 1970; the time of the last reading before the gap."""
+    """The time of the last reading before the gap, in s since 1970."""
     end: float
-    """In s since 1970; the time of the first reading after the gap."""
+    """The time of the first reading after the gap, in s since 1970."""
     readings: dict[str, list[Point]]
-    """The readings before and after the gap by counter, in kWh or kvarh.
+    """By counter: the readings before and after the gap, in kWh or kvarh.
 
-    A gap of two outages also has the readings between them.
+    If two outages are one gap, the readings between the outages are included.
     """
     sources: dict[str, Source] = field(default_factory=dict)
-    """The origin of `parts`, by total counter. Empty until the meter was asked."""
+    """By total counter: the origin of `parts`. Empty until the evidence is read."""
     parts: dict[str, Sequence[float]] = field(default_factory=dict)
-    """The part of the energy until the end of each hour, by total counter.
+    """By total counter: the part of `energies` until the end of each of `hours`.
 
-    The energy is that from the begin of the first hour to the end of the last one.
+    Parts are from 0 to 1.
     """
     energies: dict[str, float] = field(default_factory=dict)
-    """This energy in kWh or kvarh, by total counter."""
+    """By total counter: the energy to distribute, in kWh or kvarh.
+
+    This is the energy from the begin of the first of `hours` to the end of the end
+    hour.
+    """
     overwritten: dict[str, list[Row]] = field(default_factory=dict)
-    """The rows before the gap was filled, by the ID of their statistic."""
+    """By statistic ID: the rows that were replaced when the gap was filled."""
     filled_at: float | None = None
-    """In s since 1970, None if the gap was not filled."""
+    """When the gap was filled, in s since 1970; None if it was not filled."""
+
+    @property
+    def end_hour(self) -> int:
+        """Return the start of the hour of `end`, in s since 1970."""
+        return (math.ceil(self.end / HOUR) - 1) * HOUR
 
     @property
     def hours(self) -> list[float]:
-        """Return the start of each hour to be written, in s since 1970.
+        """Return the start of each hour whose row is written, in s since 1970.
 
-        The hour in which the meter came back is not one of them.
+        The end hour is left out, because the sum of its row is right.
         """
-        last = math.ceil(self.end / HOUR) - 1
-        return [hour * HOUR for hour in range(int(self.begin // HOUR), last)]
+        return [*range(int(self.begin // HOUR) * HOUR, self.end_hour, HOUR)]
 
     def energy(self, counter: str) -> float:
-        """Return what a counter counted, in kWh or kvarh; after a reset, its value."""
+        """Return the energy that a counter counted in the gap, in kWh or kvarh.
+
+        If the counter is lower after the gap, the counter was reset. The energy is then
+        the value after the gap.
+        """
         before, after = (self.readings[counter][index][1] for index in (0, -1))
         return after - before if after >= before else after
 
-    def add(self, other: Gap) -> None:
-        """Add the counters of another block, or an outage that follows at once."""
+    def merge(self, other: Gap) -> None:
+        """Merge the gap of another block, or of an outage that follows immediately."""
         self.begin = min(self.begin, other.begin)
         self.end = max(self.end, other.end)
         for name, points in other.readings.items():
@@ -90,6 +108,6 @@ class Gap:
 
 
 def gap_store(hass: HomeAssistant, subentry_id: str) -> Store[list[dict[str, Any]]]:
-    """Return the store of a meter's gaps."""
+    """Return the store of the gaps of a meter."""
     key = f"{DOMAIN}.gaps.{subentry_id}"
     return Store(hass, STORAGE_VERSION, key, atomic_writes=True)

@@ -1,9 +1,12 @@
 """The rows of a gap in the long-term statistics: read, plan, write.
 
-A row of the statistics contains the sum of all energy until the end of its hour. After
-a gap, the row of the hour in which the meter came back already contains the energy. The
-rows of the hours before it are written with sums that rise to this row. So energy moves
-from one hour to others, and neither the total nor any later row changes.
+A row of the statistics contains the sum of all energy until the end of its hour. The
+end hour of a gap contains the first reading after the gap, so the row of the end hour
+already includes the energy of the gap. The rows of the earlier hours are written with
+sums that rise up to this row. So energy moves from the end hour to the earlier hours,
+and neither the total nor a later row changes.
+
+In this file, `hours` are the starts of the hours before the end hour, in s since 1970.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,18 +35,19 @@ from .texts import translated_error
 
 HOUR = 3600  # s
 
-# Rows that are read before a gap, in s. The last one of them is the base of the plan.
-# Our choice: a day, because an hour without a valid state has no row.
+# s; rows are read from this time before a gap, because a plan begins with the last row
+# before the gap. Our choice: a day, because an hour without a valid state has no row.
 BEFORE_GAP = 24 * HOUR
 
-# kWh or kvarh; sums that differ by less are the same. Our choice: a step of a counter,
-# and the rounding of a statistic in MWh.
+# kWh or kvarh; sums that differ by at most this are equal. Our choice: a step of a
+# counter, and the rounding of a statistic in MWh.
 SUM_TOLERANCE = 0.02
 
-# The Energy dashboard adds an entity with one of these suffixes to an energy entity
-# whose costs it calculates.
+# For an energy entity with costs, the Energy dashboard creates an entity whose ID has
+# one of these suffixes.
 COST_SUFFIXES = ("cost", "compensation")
 
+# The converter and the unit of `Row`, by the unit class of a statistic.
 CONVERTERS = {
     EnergyConverter.UNIT_CLASS: (EnergyConverter, UnitOfEnergy.KILO_WATT_HOUR),
     ReactiveEnergyConverter.UNIT_CLASS: (
@@ -62,7 +66,7 @@ class Row:
     state: float | None
     """The counter at the end of the hour, in kWh or kvarh; or a cost."""
     sum: float
-    """The energy until the end of the hour, in kWh or kvarh; or a cost."""
+    """The energy until the end of the hour, in kWh or kvarh; or the costs."""
     last_reset: float | None = None
     """In s since 1970; costs only."""
 
@@ -73,9 +77,9 @@ class Statistic:
 
     metadata: StatisticMetaData
     rows: Mapping[float, Row]
-    """By their start, in s since 1970."""
+    """By start of the hour, in s since 1970."""
     factor: float = 1
-    """The unit of the statistic in kWh or kvarh."""
+    """One unit of the statistic, in kWh or kvarh."""
 
     def base(self, hours: Sequence[float]) -> Row | None:
         """Return the last row before `hours`, None if there is none."""
@@ -83,7 +87,7 @@ class Statistic:
         return self.rows[max(starts)] if starts else None
 
     def after(self, hours: Sequence[float]) -> Row | None:
-        """Return the row of the hour after `hours`, None if it is not compiled."""
+        """Return the row of the end hour, None if the hour is not compiled."""
         return self.rows.get(hours[-1] + HOUR)
 
 
@@ -97,11 +101,12 @@ class Plan:
     replaced: Sequence[Row]
     """The present rows of the same hours.
 
-    For an hour without a row, this is a row without energy.
+    An hour without a present row is replaced by a row without energy.
     """
     base: Row
+    """The last row before the gap."""
     after: Row
-    """The row of the hour in which the meter came back."""
+    """The row of the end hour."""
 
     @property
     def statistic_id(self) -> str:
@@ -110,9 +115,9 @@ class Plan:
 
     @property
     def energies(self) -> list[tuple[float, float, float]]:
-        """Return the start of each hour, and its present and its proposed energy.
+        """Return the start of each hour, with the present and the proposed energy.
 
-        The last hour is the one in which the meter came back.
+        The end hour is included.
         """
         present = [self.base, *self.replaced, self.after]
         proposed = [self.base, *self.rows, self.after]
@@ -127,10 +132,10 @@ class Plan:
 async def async_statistic(
     hass: HomeAssistant, statistic_id: str, first: float, last: float
 ) -> Statistic | None:
-    """Return a statistic with the rows from a day before `first` until `last`.
+    """Return a statistic with its rows from `BEFORE_GAP` before `first` until `last`.
 
-    Both are the start of an hour in s since 1970. Returns None if the statistic does
-    not exist, has no sums, or has a unit that cannot be converted.
+    `first` and `last` are starts of hours in s since 1970. Returns None if the
+    statistic does not exist.
     """
     return await get_instance(hass).async_add_executor_job(
         _statistic, hass, statistic_id, first, last
@@ -155,7 +160,7 @@ def _statistic(
         dt_util.utc_from_timestamp(last + HOUR),
         {statistic_id},
         "hour",
-        # Without a unit, the rows would be in the unit that the entity shows.
+        # By default, the rows would be in the unit that the entity shows.
         {unit_class: unit} if unit_class and unit else None,
         {"last_reset", "state", "sum"},
     ).get(statistic_id, [])
@@ -183,19 +188,18 @@ def plan_counter(
     parts: Sequence[float],
     total: float,
 ) -> Plan | None:
-    """Return the rows of a counter for the hours of a gap.
+    """Return the proposed rows of a counter, None if the gap cannot be filled.
 
-    `hours` are the starts of the hours in s since 1970; the meter came back in the hour
-    after them. `before` is the counter before the gap, in kWh or kvarh. `parts` are the
-    parts of the energy until the end of each hour. `total` is the energy of the total
-    counter, in kWh or kvarh. Returns None if the statistic has no row before the gap or
-    none of the hour after it, or if a counter was reset more than once. Raises
-    `HomeAssistantError` if the sums are not those of the counter.
+    `before` is the counter before the gap. `total` is the energy of the total counter,
+    of which `parts` was counted until the end of each of `hours`. Values are in kWh or
+    kvarh. A gap cannot be filled if the row before the gap or the row of the end hour
+    is missing, or if the counter was reset more than once. Raises `HomeAssistantError`
+    if the sums do not agree with the counter.
     """
     base, after = statistic.base(hours), statistic.after(hours)
     if base is None or base.state is None or after is None or after.state is None:
         return None
-    # After a reset, the statistics contain the whole new value of the counter.
+    # After a reset, the recorder has added the whole new value of the counter.
     is_reset = after.state < before
     begin = before if is_reset else base.state
     energy = after.state if is_reset else after.state - begin
@@ -209,21 +213,21 @@ def plan_counter(
     for hour, part in zip(hours, parts, strict=True):
         present = statistic.rows.get(hour, present)
         if is_reset:
-            # The last energy of the total is that since the reset.
+            # Since the reset, the counter has risen as the total counter has.
             counted = max(energy - total * (1 - part), 0)
             rows.append(Row(hour, counted or begin, first_sum + counted))
         else:
-            # The counter had reached its present value before the gap.
+            # `present.sum` was counted before the gap, so the new sum is not lower.
             counted = max(energy * part, present.sum - first_sum)
             rows.append(Row(hour, begin + counted, first_sum + counted))
     return _plan(statistic, rows, base, after)
 
 
 def plan_costs(statistic: Statistic, counter: Plan) -> Plan | None:
-    """Return the rows of the costs of a counter, distributed as its energy.
+    """Return the proposed rows of costs, in proportion to the energy of `counter`.
 
-    Returns None if the statistic of the costs has no row before or after the gap, or if
-    the counter did not rise.
+    `statistic` is that of the costs. Returns None if the row before the gap or the row
+    of the end hour is missing, or if the counter did not rise.
     """
     hours = [row.start for row in counter.rows]
     base, after = statistic.base(hours), statistic.after(hours)
@@ -243,9 +247,10 @@ def plan_costs(statistic: Statistic, counter: Plan) -> Plan | None:
 
 
 def _plan(statistic: Statistic, rows: Sequence[Row], base: Row, after: Row) -> Plan:
-    """Return a plan with the rows that it replaces.
+    """Return the plan for the proposed `rows`, with the present rows of their hours.
 
-    Raises `HomeAssistantError` if their sums do not rise from `base` to `after`.
+    Raises `HomeAssistantError` if the sum of a replaced row is not between the sums of
+    `base` and `after`.
     """
     replaced: list[Row] = []
     previous = base
@@ -268,9 +273,9 @@ def _unexpected(statistic: Statistic) -> HomeAssistantError:
 
 
 async def async_write(hass: HomeAssistant, rows: Mapping[str, Sequence[Row]]) -> None:
-    """Write rows by the ID of their statistic, and wait until they are stored.
+    """Write rows by statistic ID, and wait until the recorder has stored them.
 
-    A statistic that was deleted meanwhile is left out.
+    A statistic that does not exist any more is left out.
     """
     for statistic_id, new in rows.items():
         first = new[0].start
@@ -286,7 +291,7 @@ async def async_write(hass: HomeAssistant, rows: Mapping[str, Sequence[Row]]) ->
 
 
 def _data(row: Row, factor: float) -> StatisticData:
-    """Return a row in the unit of its statistic."""
+    """Return a row in the unit of the statistic."""
     return StatisticData(
         start=_time(row.start),
         state=(row.state or 0) / factor,  # the recorder writes no sum without a state

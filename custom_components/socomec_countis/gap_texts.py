@@ -1,4 +1,4 @@
-"""The texts about a gap: its times, its counters and the energy of its hours."""
+"""The texts about a gap: times, counters, and the energy of each hour."""
 
 from collections.abc import Mapping
 
@@ -12,26 +12,26 @@ from .gap import Gap
 from .gap_statistics import Plan
 from .texts import async_messages
 
-# A table of up to this number of hours has a row for each hour. A table of more hours
-# has a row for each day. Our choice: three days, because a longer table needs much
-# scrolling. A gap of three days can have 73 hours, because it begins within an hour.
+# The table of a gap with up to this number of hours has a row for each hour. A longer
+# gap has a table with a row for each day. Our choice: three days, because a longer
+# table needs much scrolling. A gap of three days touches up to 73 hours.
 MAX_HOURLY_ROWS = 73
 
 
-def local_text(seconds: float) -> str:
-    """Return the local date and time of a time in s since 1970."""
+def time_text(seconds: float) -> str:
+    """Return a time in s since 1970 as text, with local date and time."""
     local = dt_util.as_local(dt_util.utc_from_timestamp(seconds))
     return f"{local:%Y-%m-%d %H:%M}"
 
 
-def local_day(seconds: float) -> str:
-    """Return the local date of a time in s since 1970."""
+def day_text(seconds: float) -> str:
+    """Return the local date of a time in s since 1970, as text."""
     return f"{dt_util.as_local(dt_util.utc_from_timestamp(seconds)):%Y-%m-%d}"
 
 
 def gap_period(gap: Gap) -> dict[str, str]:
-    """Return the times at which a gap begins and ends, as placeholders of a text."""
-    return {"begin": local_text(gap.begin), "end": local_text(gap.end)}
+    """Return the begin and end of a gap, as placeholders of a text."""
+    return {"begin": time_text(gap.begin), "end": time_text(gap.end)}
 
 
 async def async_gap_placeholders(
@@ -39,9 +39,9 @@ async def async_gap_placeholders(
 ) -> dict[str, str]:
     """Return the placeholders of the dialog that fills a gap.
 
-    These are the period of the gap, a list and a table. The list contains the energy of
-    each counter, and shows how this energy is distributed. The table contains the
-    present and the proposed energy of each hour or day.
+    The placeholders are the begin and end of the gap, a list and a table. The list
+    contains the energy of each counter, and the origin of the distribution. The table
+    contains the present and the proposed energy of each hour or day.
     """
     messages = await async_messages(hass)
     lines = [
@@ -86,7 +86,10 @@ def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
     entities = er.async_get(hass)
     headings = [""]
     rows: dict[tuple[str, float], list[tuple[float, float]]] = {}
-    """By the text and the start of an hour, or by the text of a day and 0."""
+    """The present and proposed energy of each counter in an hour or a day.
+
+    The key is the text and the start of the hour, or the text of the day and 0.
+    """
     for column, (name, plan) in enumerate(plans.items()):
         entity = entities.async_get(plan.statistic_id)
         title = entity and (entity.name or entity.original_name)
@@ -95,7 +98,7 @@ def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
         is_hourly = len(energies) <= MAX_HOURLY_ROWS
         for start, present, proposed in energies:
             # At the end of daylight saving, two hours have the same text.
-            key = (local_text(start), start) if is_hourly else (local_day(start), 0)
+            key = (time_text(start), start) if is_hourly else (day_text(start), 0)
             row = rows.setdefault(key, [(0, 0)] * len(plans))
             row[column] = (row[column][0] + present, row[column][1] + proposed)
     lines = [headings, ["---"] * len(headings)]

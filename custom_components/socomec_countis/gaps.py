@@ -1,7 +1,8 @@
-"""The gaps of a meter: found in its readings, proposed to the user, filled, restored.
+"""The gaps of a meter: found in the readings, proposed to the user, filled, restored.
 
-If Home Assistant was off or a meter was offline for a full hour, the statistics contain
-the energy of the whole gap in the hour in which the meter came back.
+A gap is a time without readings that contains a full hour, because Home Assistant was
+off or the meter was offline. The statistics contain the energy of the whole gap in the
+hour of the first reading after the gap, which is the end hour of the gap.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ from .gap_statistics import (
     plan_costs,
     plan_counter,
 )
-from .gap_texts import gap_period, local_text
+from .gap_texts import gap_period, time_text
 from .identifiers import entity_unique_id
 from .issues import create_gap_issue, delete_gap_issue
 from .texts import translated_error
@@ -49,52 +50,55 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# s after an hour until the recorder has compiled it. The recorder begins 10 s after the
-# hour. Our choice: enough for a large database on a small machine.
+# s after the end of an hour; after this time, the recorder has compiled the row of the
+# hour. The recorder begins 10 s after the hour. Our choice: enough for a large database
+# on a small machine.
 COMPILED_AFTER = 90
-# s between two attempts to propose a gap, if the hour is not compiled or the meter is
-# offline again. Our choice: the period of the short-term statistics.
+# s between two attempts to propose a gap, if the end hour is not compiled or the meter
+# is offline again. Our choice: the period of the short-term statistics.
 RETRY_SECONDS = 300
 
-# s; after this time, a gap whose hour has not been compiled is not filled. Our choice:
-# the recorder does not compile a disabled entity.
-GIVEN_UP_AFTER = 6 * HOUR
+# s after the end of the end hour of a gap. If the hour is not compiled by then, the gap
+# is discarded. Our choice: a disabled entity never has compiled hours.
+DISCARDED_AFTER = 6 * HOUR
 
-# s; for this time, the rows that were overwritten are kept.
+# s after a gap was filled, until the overwritten rows are deleted. Our choice: enough
+# time to see a wrong result in the Energy dashboard.
 KEPT_SECONDS = 7 * 86_400
 
 
 class MeterGaps:
-    """Finds and fills the gaps of one meter."""
+    """Finds, proposes, fills and restores the gaps of one meter."""
 
     def __init__(self, coordinator: CountisCoordinator) -> None:
-        """Initialize without gaps; `async_load` loads the stored ones."""
+        """Initialize without gaps; `async_load` loads the stored gaps."""
         self.coordinator = coordinator
         self.hass = coordinator.hass
         self.gaps: list[Gap] = []
         """Gaps to propose to the user, and gaps that were filled in the last week."""
-        self.load_curve: dict[str, Any] | None = None
-        """The findings about the load curve, for diagnostics."""
+        self.load_curve_findings: dict[str, Any] | None = None
+        """The result of `Evidence.findings` for the latest gap, for diagnostics."""
         self._store = gap_store(self.hass, coordinator.subentry.subentry_id)
         self._values: dict[str, dict[str, float]] = defaultdict(dict)
-        """The last accepted values by block and counter, in kWh or kvarh."""
+        """By block and counter: the last accepted values, in kWh or kvarh."""
         self._read_at: dict[str, float] = {}
-        """When each block of counters was read last, in s since 1970."""
+        """By block of counters: the time of the last reading, in s since 1970."""
         for name, each in coordinator.meter.counter_check.accepted.items():
             block = BLOCK_OF[name]
             self._values[block][name] = each.value
-            # A counter whose reading is slightly lower keeps its value and its time.
+            # A counter with a slightly lower reading keeps its old value and time, so
+            # the newest time of a counter is that of the block.
             self._read_at[block] = max(self._read_at.get(block, 0), each.at.wall)
         self._unconfirmed: dict[str, Gap] = {}
-        """The gap before the last reading of a block, with the counters before it."""
-        self._proposing: Gap | None = None
-        """The gap about which the meter is asked, and which does not change then."""
-        self._one_proposal = asyncio.Lock()
-        """Held while gaps are proposed: a gap found then may start the timer again."""
+        """By block: a gap for which the second reading is still missing."""
+        self._proposed_now: Gap | None = None
+        """The gap whose evidence is read now, so no other gap is merged into it."""
+        self._proposal_lock = asyncio.Lock()
+        """Held while gaps are proposed, because a new gap may start the timer then."""
         self._cancel_timer: CALLBACK_TYPE | None = None
 
     async def async_load(self) -> None:
-        """Load the stored gaps, and continue with those that are not filled."""
+        """Load the stored gaps, and propose those that are not filled."""
         with suppress(HomeAssistantError, LookupError, TypeError, ValueError):
             self.gaps = [
                 Gap.from_dict(each) for each in await self._store.async_load() or ()
@@ -115,12 +119,13 @@ class MeterGaps:
     # -- find ----------------------------------------------------------------
 
     @callback
-    def note(self, block: str, corrected: Collection[str]) -> None:
-        """Compare the counters of an accepted reading with those before a gap.
+    def check_reading(self, block: str, corrected: Collection[str]) -> None:
+        """Find a gap before the latest accepted reading of `block`.
 
-        The first reading after a gap raises no counter, because the next one has to
-        confirm it. So the counters are compared at the next reading. `corrected` are
-        the counters whose change is not the energy of the gap.
+        The first reading after a gap raises no counter, because the second reading has
+        to confirm the first reading. So the counters after the gap are those of the
+        second reading. `corrected` contains the counters whose accepted value was
+        corrected, because a correction is not the energy of a gap.
         """
         if "recorder" not in self.hass.config.components:
             return
@@ -145,11 +150,11 @@ class MeterGaps:
             self._unconfirmed[block] = Gap(begin, now, readings)
 
     def _add(self, new: Gap) -> None:
-        """Add a gap, or add it to one that ends in the hour in which it begins."""
+        """Add `new`, or merge it into a gap that ends in the hour of its begin."""
         for gap in self.gaps:
-            is_open = not gap.sources and gap is not self._proposing
-            if is_open and gap.end // HOUR >= new.begin // HOUR:
-                gap.add(new)
+            can_change = not gap.sources and gap is not self._proposed_now
+            if can_change and gap.end // HOUR >= new.begin // HOUR:
+                gap.merge(new)
                 break
         else:
             self.gaps.append(new)
@@ -157,8 +162,8 @@ class MeterGaps:
                 "%s was not read from %s until %s; the statistics contain the energy"
                 " of this time in its last hour",
                 self.coordinator.name,
-                local_text(new.begin),
-                local_text(new.end),
+                time_text(new.begin),
+                time_text(new.end),
             )
         self._save()
         self._schedule()
@@ -166,19 +171,21 @@ class MeterGaps:
     # -- propose -------------------------------------------------------------
 
     def _schedule(self, seconds: float = 0) -> None:
-        """Propose the new gaps as soon as the recorder has compiled their hours."""
+        """Create the issues of proposed gaps, and start the timer for new gaps.
+
+        The timer ends when the recorder has compiled the end hour of a gap, but not
+        before `seconds` have passed.
+        """
         self.shutdown()
         open_gaps = [gap for gap in self.gaps if gap.filled_at is None]
         for gap in open_gaps:
             if gap.sources:
                 create_gap_issue(self.coordinator, gap, gap_period(gap))
-        compiled = [
-            gap.hours[-1] + 2 * HOUR + COMPILED_AFTER
-            for gap in open_gaps
-            if not gap.sources
+        compiled_at = [
+            gap.end_hour + HOUR + COMPILED_AFTER for gap in open_gaps if not gap.sources
         ]
-        if compiled:
-            wait = max(min(compiled) - dt_util.utcnow().timestamp(), seconds)
+        if compiled_at:
+            wait = max(min(compiled_at) - dt_util.utcnow().timestamp(), seconds)
             self._cancel_timer = async_call_later(self.hass, wait, self._propose)
 
     @callback
@@ -189,29 +196,34 @@ class MeterGaps:
         )
 
     async def _async_propose(self, now: float) -> None:
-        """Ask the meter about the compiled gaps; fill them, or create their issues."""
-        async with self._one_proposal:
+        """Propose all new gaps, unless the meter is offline."""
+        async with self._proposal_lock:
             for gap in [each for each in self.gaps if not each.sources]:
                 if not self.coordinator.online:
                     continue
-                self._proposing = gap
+                self._proposed_now = gap
                 try:
                     await self._async_propose_gap(gap, now)
                 finally:
-                    self._proposing = None
+                    self._proposed_now = None
         self._save()
         self._schedule(RETRY_SECONDS)
 
     async def _async_propose_gap(self, gap: Gap, now: float) -> None:
+        """Read the evidence of a gap, and fill the gap if the option is on.
+
+        Discards a gap that cannot be filled.
+        """
         statistics = await self._async_statistics(gap)
         if not any(each.after(gap.hours) for each in statistics.values()):
-            # The hour in which the meter came back is not compiled.
-            if now > gap.hours[-1] + 2 * HOUR + GIVEN_UP_AFTER:
+            # The end hour is not compiled.
+            if now > gap.end_hour + HOUR + DISCARDED_AFTER:
                 self.gaps.remove(gap)
             return
-        # One meter at a time is asked, so that all meters of the bus are still polled.
-        async with self.coordinator.config_entry.runtime_data.asking_meter:
-            await self._async_ask_meter(gap, statistics)
+        # One meter at a time reports its evidence, so that the other meters of the bus
+        # are still polled.
+        async with self.coordinator.config_entry.runtime_data.evidence_lock:
+            await self._async_read_evidence(gap, statistics)
         if not gap.sources:
             self.gaps.remove(gap)
             return
@@ -223,14 +235,14 @@ class MeterGaps:
             _LOGGER.warning(
                 "%s: the gap from %s is not filled: %s",
                 self.coordinator.name,
-                local_text(gap.begin),
+                time_text(gap.begin),
                 err,
             )
 
-    async def _async_ask_meter(
+    async def _async_read_evidence(
         self, gap: Gap, statistics: Mapping[str, Statistic]
     ) -> None:
-        """Read from the meter how the energy of a gap is distributed.
+        """Read from the meter how the energy is distributed, and store this in the gap.
 
         A block that cannot be read is left out.
         """
@@ -238,7 +250,7 @@ class MeterGaps:
         evidence = await async_read_evidence(
             self.coordinator.meter,
             gap.begin,
-            self.coordinator.take,
+            self.coordinator.on_reading,
             with_load_curve=CONSUMED in totals,
         )
         zone = dt_util.get_default_time_zone()
@@ -251,15 +263,15 @@ class MeterGaps:
             gap.parts[total] = [curve.fraction(hour + HOUR) for hour in gap.hours]
             gap.energies[total] = counted.energy
             if total == CONSUMED:
-                self.load_curve = evidence.findings(counted, zone)
+                self.load_curve_findings = evidence.findings(counted, zone)
 
     def _counted(
         self, gap: Gap, statistics: Mapping[str, Statistic], total: str
     ) -> CounterGap | None:
-        """Return what the statistics contain about a total counter around a gap.
+        """Return the values of a total counter around a gap, from the statistics.
 
-        Without statistics of the total, those of a counter of the same energy are used.
-        Returns None if none of them rose.
+        Without statistics of the total counter, those of another counter of the same
+        energy are used. Returns None if none of these counters rose.
         """
         names = [name for name in statistics if total_of(name) == total]
         for name in sorted(names, key=total.__ne__):  # the total first
@@ -281,7 +293,10 @@ class MeterGaps:
     # -- fill ----------------------------------------------------------------
 
     async def _async_statistics(self, gap: Gap) -> dict[str, Statistic]:
-        """Return the statistic of each counter of a gap that has one."""
+        """Return the statistics of the counters of a gap, by counter.
+
+        A counter without a statistic is left out.
+        """
         found: dict[str, Statistic] = {}
         counters = gap.readings or self.coordinator.meter.counter_check.values
         for name in list(counters):
@@ -293,14 +308,15 @@ class MeterGaps:
         return found
 
     async def _async_statistic(self, gap: Gap, statistic_id: str) -> Statistic | None:
-        first, last = gap.hours[0], gap.hours[-1] + HOUR
-        return await async_statistic(self.hass, statistic_id, first, last)
+        return await async_statistic(
+            self.hass, statistic_id, gap.hours[0], gap.end_hour
+        )
 
     async def async_plan(self, gap: Gap) -> dict[str, Plan]:
-        """Return the proposed rows of each counter.
+        """Return the proposed rows by counter.
 
         A counter without statistics is left out. Raises `HomeAssistantError` if the
-        sums are not those of the counters.
+        sums of the statistics do not agree with the counters.
         """
         plans: dict[str, Plan] = {}
         for name, statistic in (await self._async_statistics(gap)).items():
@@ -316,7 +332,7 @@ class MeterGaps:
     async def _async_plan_costs(self, gap: Gap, plan: Plan) -> list[Plan]:
         """Return the proposed rows of the costs of a counter.
 
-        Costs with unexpected sums stay as they are.
+        Costs whose sums do not agree with their energy are left out.
         """
         plans: list[Plan] = []
         for suffix in COST_SUFFIXES:
@@ -327,10 +343,10 @@ class MeterGaps:
         return plans
 
     async def async_fill(self, gap: Gap) -> dict[str, Plan]:
-        """Write the proposed rows, and keep those that are overwritten for a week.
+        """Write the proposed rows, and keep the overwritten rows for a week.
 
-        Returns the plan of each counter. Raises `HomeAssistantError` if no counter has
-        statistics to fill, or if the sums are not those of the counters.
+        Returns the plan by counter. Raises `HomeAssistantError` if no counter has
+        statistics to fill, or as `async_plan`.
         """
         plans = await self.async_plan(gap)
         if not plans:
@@ -344,14 +360,14 @@ class MeterGaps:
         gap.filled_at = dt_util.utcnow().timestamp()
         if gap not in self.gaps:
             self.gaps.append(gap)
-        await self._store.async_save(self._stored())
+        await self._store.async_save(self._data_to_save())
         await async_write(self.hass, {plan.statistic_id: plan.rows for plan in written})
         delete_gap_issue(self.coordinator, gap)
         _LOGGER.info(
             "%s: the gap from %s until %s was filled: %s",
             self.coordinator.name,
-            local_text(gap.begin),
-            local_text(gap.end),
+            time_text(gap.begin),
+            time_text(gap.end),
             ", ".join(
                 f"{name} {gap.energy(name):.2f} ({gap.sources[total_of(name)]})"
                 for name in plans
@@ -359,21 +375,21 @@ class MeterGaps:
         )
         return plans
 
-    async def async_leave(self, gap: Gap) -> None:
-        """Leave the energy of a gap where it is."""
+    async def async_discard(self, gap: Gap) -> None:
+        """Discard a gap, so that the energy stays in the end hour."""
         self.gaps.remove(gap)
         delete_gap_issue(self.coordinator, gap)
-        await self._store.async_save(self._stored())
+        await self._store.async_save(self._data_to_save())
 
     async def async_fill_between(
         self, begin: float, end: float
     ) -> tuple[Gap, dict[str, Plan]]:
         """Fill a past gap between two times in s since 1970.
 
-        The hour of `end` is the one in which the meter came back. If a gap in this time
-        was filled in the last week, it is restored first. Returns the gap and the plan
-        of each counter. Raises `HomeAssistantError` if the statistics do not
-        allow it.
+        The end hour of the gap contains `end`. Gaps in this time that were filled in
+        the last week are restored first. Returns the gap, and the plan by counter.
+        Raises `HomeAssistantError` if the time contains no full hour, or as
+        `async_fill`.
         """
         if self._filled(begin, end):
             await self.async_restore(begin, end)
@@ -392,11 +408,11 @@ class MeterGaps:
             if points[0][1] != points[1][1]
         }
         statistics = {name: statistics[name] for name in gap.readings}
-        await self._async_ask_meter(gap, statistics)
+        await self._async_read_evidence(gap, statistics)
         return gap, await self.async_fill(gap)
 
     async def async_restore(self, begin: float, end: float) -> None:
-        """Write back what was overwritten between two times in s since 1970.
+        """Restore the overwritten rows of gaps between two times in s since 1970.
 
         Raises `HomeAssistantError` if no gap was filled in this time.
         """
@@ -407,10 +423,10 @@ class MeterGaps:
         for gap in reversed(filled):
             await async_write(self.hass, gap.overwritten)
             self.gaps.remove(gap)
-        await self._store.async_save(self._stored())
+        await self._store.async_save(self._data_to_save())
 
     def _filled(self, begin: float, end: float) -> list[Gap]:
-        """Return the gaps between two times in s since 1970 that were filled."""
+        """Return the filled gaps between two times in s since 1970."""
         return [
             gap
             for gap in self.gaps
@@ -421,11 +437,11 @@ class MeterGaps:
 
     def _save(self) -> None:
         self.coordinator.config_entry.async_create_task(
-            self.hass, self._store.async_save(self._stored())
+            self.hass, self._store.async_save(self._data_to_save())
         )
 
-    def _stored(self) -> list[dict[str, Any]]:
-        """Return the content of the store, without gaps that were filled long ago."""
+    def _data_to_save(self) -> list[dict[str, Any]]:
+        """Return the gaps for the store, and forget those filled long ago."""
         now = dt_util.utcnow().timestamp()
         self.gaps = [
             gap

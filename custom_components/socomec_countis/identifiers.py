@@ -8,20 +8,20 @@ from .const import CONF_SERIAL_NUMBER
 
 
 def bus_identifier(entry: ConfigEntry[Any]) -> str:
-    """Return the identifier of a bus's device: the ID of its entry."""
+    """Return the identifier of the device of a bus: the ID of the entry."""
     return entry.entry_id
 
 
 def meter_identifier(subentry: ConfigSubentry) -> str:
-    """Return the identifier of a meter's device: its serial number.
+    """Return the identifier of the device of a meter: the serial number of the meter.
 
-    Without a serial number, the identifier is the ID of the subentry. It is not the
-    unit ID, because the entities would lose their history if the unit ID changed.
+    Without a serial number, the identifier is the ID of the subentry. The unit ID is
+    not used, because the entities would lose their history if the unit ID changed.
     """
     identifier: str = subentry.data[CONF_SERIAL_NUMBER] or subentry.subentry_id
     return identifier
 
 
 def entity_unique_id(subentry: ConfigSubentry, key: str) -> str:
-    """Return the unique ID of the entity for a quantity or a command."""
+    """Return the unique ID of an entity; `key` is the key of its description."""
     return f"{meter_identifier(subentry)}_{key}"

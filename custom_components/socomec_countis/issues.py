@@ -1,4 +1,4 @@
-"""The repair issues of the integration."""
+"""The repair issues of the integration. `repairs.py` has their fix flows."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ LINE_CONFLICT = "line_conflict"
 COUNTERS_REJECTED = "counters_rejected"
 GAP = "gap"
 
+# The kinds for `create_issue` that have a fix flow.
 FIXABLE = {ANOTHER_METER, COUNTERS_REJECTED}
 
 
@@ -31,7 +32,7 @@ def create_issue(
 ) -> None:
     """Create or update an issue of the entry or subentry with the ID `owner_id`.
 
-    The placeholders of its texts are also the data of its fix flow.
+    The placeholders of the texts are also data of the fix flow.
     """
     severity = ir.IssueSeverity
     ir.async_create_issue(
@@ -59,7 +60,7 @@ def create_meter_issue(
 
 
 def create_rejected_issue(coordinator: CountisCoordinator) -> None:
-    """Create the issue for rejected counters, whose fix flow accepts the readings."""
+    """Create or update the issue of a meter whose counters are rejected."""
     language = coordinator.hass.config.language
     lines = [
         f"- `{_entity_id(coordinator, name)}`:"
@@ -72,7 +73,7 @@ def create_rejected_issue(coordinator: CountisCoordinator) -> None:
 def create_correction_issue(
     coordinator: CountisCoordinator, correction: Correction
 ) -> None:
-    """Create the issue for a counter that was accepted at another level."""
+    """Create the issue for a counter whose accepted value was corrected."""
     change = correction.found - correction.accepted
     subentry = coordinator.subentry
     language = coordinator.hass.config.language
@@ -97,7 +98,10 @@ def create_correction_issue(
 def create_gap_issue(
     coordinator: CountisCoordinator, gap: Gap, placeholders: Mapping[str, str]
 ) -> None:
-    """Create the issue for a gap, whose fix flow fills it."""
+    """Create the issue that proposes to fill a gap.
+
+    `placeholders` contains the begin and the end of the gap as text.
+    """
     subentry_id = coordinator.subentry.subentry_id
     ir.async_create_issue(
         coordinator.hass,
@@ -116,7 +120,7 @@ def create_gap_issue(
 
 
 def delete_gap_issue(coordinator: CountisCoordinator, gap: Gap) -> None:
-    """Delete the issue for a gap that was filled or left."""
+    """Delete the issue for a gap that was filled or discarded."""
     issue_id = _gap_issue_id(coordinator, gap)
     ir.async_delete_issue(coordinator.hass, DOMAIN, issue_id)
 
@@ -137,13 +141,13 @@ def _decimal(value: float | None, language: str) -> str:
 
 
 def delete_issues(hass: HomeAssistant, owner_id: str, *kinds: str) -> None:
-    """Delete the issues of these kinds of an entry or subentry."""
+    """Delete the issues with one of `kinds` that belong to an entry or subentry."""
     for kind in kinds:
         ir.async_delete_issue(hass, DOMAIN, f"{kind}_{owner_id}")
 
 
 def delete_all_issues(hass: HomeAssistant, owner_id: str) -> None:
-    """Delete all issues of an entry or subentry that is removed."""
+    """Delete all issues of a removed entry or subentry."""
     issues = ir.async_get(hass).issues
     for key in [key for key in issues if key[0] == DOMAIN and owner_id in key[1]]:
         ir.async_delete_issue(hass, *key)

@@ -1,4 +1,4 @@
-"""The dialogs that add meters to a bus, and reconfigure one of them."""
+"""The dialogs that add meters to a bus that is set up, or reconfigure a meter."""
 
 import asyncio
 from collections.abc import Collection, Coroutine, Iterable, Sequence
@@ -47,12 +47,15 @@ def meter_subentry(meter: FoundMeter) -> ConfigSubentry:
 
 
 def bus_not_loaded(entry: ConfigEntry) -> AbortFlow:
-    """Return the abort of a dialog: the bus is not loaded, or cannot be unloaded."""
+    """Return the error that ends a dialog without access to the bus.
+
+    The bus is not loaded, or cannot be unloaded to verify a new connection.
+    """
     return AbortFlow("bus_not_loaded", {"name": entry.title})
 
 
 def unit_id_in_use(unit_id: int, meters: Iterable[ConfigSubentry]) -> FormError | None:
-    """Return the error that names the meter with this unit ID, if there is one."""
+    """Return an error if one of `meters` has this unit ID, else None."""
     for each in meters:
         if each.data[CONF_UNIT_ID] == unit_id:
             return FormError("unit_id_in_use", CONF_UNIT_ID, name=each.title)
@@ -60,9 +63,10 @@ def unit_id_in_use(unit_id: int, meters: Iterable[ConfigSubentry]) -> FormError 
 
 
 def next_unit_id(used: Collection[int]) -> int | None:
-    """Return the unit ID after the highest one in use, or the lowest free one.
+    """Return the unit ID to suggest for a new meter, None if none is free.
 
-    None if all unit IDs are in use. Installers usually number the meters of a bus.
+    Installers usually number the meters of a bus. So this is the unit ID after the
+    highest used unit ID, or else the lowest free unit ID.
     """
     after = range(max(used, default=0) + 1, UNIT_IDS[-1] + 1)
     return next((each for each in (*after, *UNIT_IDS) if each not in used), None)
@@ -72,15 +76,15 @@ class MeterFlow(
     ScanFlow[SubentryFlowContext, SubentryFlowResult, tuple[str, str]],
     ConfigSubentryFlow,
 ):
-    """Adds meters to a bus, or changes one of them, while the bus is polled."""
+    """Adds meters to a bus, or reconfigures a meter, while the bus is polled."""
 
     form = "enter"
     _entered: UserInput = None
-    """The input of the form."""
+    """The input of the latest form."""
 
     @property
     def _entry(self) -> CountisConfigEntry:
-        """Return the entry of the bus. Raises `AbortFlow` if it is not loaded."""
+        """Return the entry of the bus. Raises `AbortFlow` if the bus is not loaded."""
         entry = self.hass.config_entries.async_get_known_entry(self.handler[0])
         if entry.state is not ConfigEntryState.LOADED:
             raise bus_not_loaded(entry)
@@ -93,14 +97,14 @@ class MeterFlow(
 
     @override
     def create_bus(self, data: BusData) -> Bus:
-        """Return the bus of the loaded entry, which the scan shares with the poller."""
+        """Return the bus of the loaded entry, which the poller also uses."""
         return self._entry.runtime_data.bus
 
     @override
     def start_task(
         self, work: Coroutine[Any, Any, None], name: str
     ) -> asyncio.Task[None]:
-        """Start the task of a scan, which ends when the bus is unloaded."""
+        """Start the task of a scan. The task ends when the bus is unloaded."""
         return self._entry.async_create_background_task(self.hass, work, name)
 
     async def async_step_user(self, user_input: UserInput = None) -> SubentryFlowResult:
@@ -120,7 +124,7 @@ class MeterFlow(
     async def async_step_enter(
         self, user_input: UserInput = None
     ) -> SubentryFlowResult:
-        """Ask for the unit ID of a meter, and scan the bus if it is left empty."""
+        """Ask for the unit ID of a meter, and scan the bus if the field is empty."""
         entry = self._entry
         self.data = entry.data
         meters = meter_subentries(entry)
@@ -142,7 +146,7 @@ class MeterFlow(
         return self.show_form("user", ADD_METERS_SCHEMA, entered, own_bus=entry.title)
 
     async def _async_find(self, unit_ids: Sequence[int] | None) -> SubentryFlowResult:
-        """Add meters as `async_find`; None are all unit IDs that are not in use."""
+        """Continue with `async_find`. None means all free unit IDs."""
         entry = self._entry
         used = {each.data[CONF_UNIT_ID] for each in meter_subentries(entry)}
         free = [each for each in UNIT_IDS if each not in used]
@@ -165,7 +169,10 @@ class MeterFlow(
     async def async_step_found(
         self, user_input: UserInput = None
     ) -> SubentryFlowResult:
-        """Ask which meters to add, or enter the unit ID of the reconfigured meter."""
+        """Ask which found meters to add.
+
+        If a meter is reconfigured, show its form with the unit ID that was found.
+        """
         if self.form != "reconfigure":
             return await super().async_step_found(user_input)
         assert self.shown_scan is not None  # noqa: S101
@@ -192,7 +199,7 @@ class MeterFlow(
         """Ask for the unit ID of a meter, and verify that the meter responds there.
 
         If two meters have swapped their unit IDs, both subentries have the same unit ID
-        until the second one is reconfigured as well. This is safe if both have serial
+        until the second subentry is reconfigured. This is allowed if both have serial
         numbers, because the serial number is verified before a meter is read.
         """
         entry, subentry = self._entry, self._subentry

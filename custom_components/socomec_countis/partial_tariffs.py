@@ -1,4 +1,8 @@
-"""The partial counters by tariff of a meter that has no registers for them."""
+"""The partial counters by tariff of one meter, kept over restarts.
+
+`countis/partial_tariffs.py` calculates these counters. This file saves the last reset
+of the partial counters.
+"""
 
 import logging
 from typing import Any
@@ -17,12 +21,15 @@ STORAGE_VERSION = 1
 
 
 class PartialTariffs:
-    """The partial counters by tariff of a meter, with the store of their last reset."""
+    """The partial counters by tariff of one meter, with the store of the last reset.
+
+    For a meter with registers for these counters, `update` returns no counters.
+    """
 
     def __init__(
         self, hass: HomeAssistant, entry: ConfigEntry[Any], subentry: ConfigSubentry
     ) -> None:
-        """Initialize unknown counters, without access to the store."""
+        """Initialize the counters as unknown; `async_load` loads the last reset."""
         self._hass = hass
         self._entry = entry
         self._subentry = subentry
@@ -40,7 +47,7 @@ class PartialTariffs:
         return self._counters.reset
 
     async def async_load(self) -> None:
-        """Load the last reset, unless it is invalid or of another meter."""
+        """Load the last reset, unless it is invalid or belongs to another meter."""
         try:
             stored = await self._store.async_load()
             serial_number = self._subentry.data[CONF_SERIAL_NUMBER]
@@ -48,8 +55,11 @@ class PartialTariffs:
                 reset = stored["reset"]
                 self._counters.reset = reset and PartialReset.from_dict(reset)
         except (
-            *(HomeAssistantError, AttributeError, LookupError),
-            *(TypeError, ValueError),
+            HomeAssistantError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
         ) as err:
             _LOGGER.warning(
                 "%s: the stored reset of the partial counters is not used: %r",
@@ -61,9 +71,11 @@ class PartialTariffs:
     def update(self, meter: Meter) -> Values:
         """Return the partial counters by tariff in kWh, from the accepted counters.
 
-        A reset of the partial counters is saved at once.
+        A value is None if it is unknown. A new reset of the partial counters is saved.
         """
-        calculated = meter.profile.calculated_counters
+        calculated = (
+            meter.profile.calculated_counters
+        )  # the tariff counter of each partial counter
         accepted = meter.counter_check.accepted
         tariffs = {
             name: accepted[name] for name in calculated.values() if name in accepted
@@ -99,5 +111,5 @@ class PartialTariffs:
         )
 
     async def async_remove(self) -> None:
-        """Delete the store."""
+        """Delete the stored reset."""
         await self._store.async_remove()

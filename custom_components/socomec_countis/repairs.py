@@ -25,17 +25,17 @@ from .issues import ANOTHER_METER, COUNTERS_REJECTED, GAP, create_rejected_issue
 from .runtime import CountisConfigEntry, configured_meter
 
 
-class MeterFlow(ConfirmRepairFlow):
-    """The fix flow of an issue of one meter."""
+class MeterFixFlow(ConfirmRepairFlow):
+    """The base class of the fix flows for the issues of one meter."""
 
     data: dict[str, Any]
-    """The placeholders of the issue, and `owner_id`: the ID of the meter's subentry."""
+    """The data of the issue: placeholders, and the subentry ID as `owner_id`."""
 
     @property
     def coordinator(self) -> CountisCoordinator:
         """Return the coordinator of the meter.
 
-        Raises `AbortFlow` if the meter is not set up any more.
+        Raises `AbortFlow` if the meter was removed or its bus is not loaded.
         """
         entries: list[CountisConfigEntry]
         entries = self.hass.config_entries.async_loaded_entries(DOMAIN)
@@ -46,17 +46,17 @@ class MeterFlow(ConfirmRepairFlow):
         raise AbortFlow(reason, {"name": self.data["name"]})
 
 
-class ConfirmCountersFlow(MeterFlow):
+class AcceptCountersFlow(MeterFixFlow):
     """The fix flow that accepts the present level of the rejected counters."""
 
     _shown: Mapping[str, Moment | None] | None = None
-    """By block: since when it reads the level in the form, None without a level."""
+    """The `rejected_since` for which the form was shown, None before the form."""
 
     @override
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Ask the user, then accept the next readings of the counters."""
+        """Ask the user, then accept the next readings of the rejected counters."""
         coordinator = self.coordinator
         levels = coordinator.rejected_since
         if not levels:
@@ -69,19 +69,22 @@ class ConfirmCountersFlow(MeterFlow):
             coordinator.confirm_counters()
             return self.async_create_entry(data={})
         self._shown = levels
-        # The form shows the placeholders of the issue, so update them.
+        # The form shows the placeholders of the issue, so update the issue.
         create_rejected_issue(coordinator)
         return await super().async_step_confirm()
 
 
-class AcceptMeterFlow(MeterFlow):
-    """The fix flow that accepts the meter found in place of the configured one."""
+class AcceptMeterFlow(MeterFixFlow):
+    """The fix flow that accepts another meter at the unit ID of a configured meter."""
 
     @override
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Ask the user, then store the serial number and profile of the other meter."""
+        """Ask the user, then store the serial number and profile of the other meter.
+
+        The subentry, the unit ID and the title stay the same.
+        """
         if user_input is None:
             return await super().async_step_confirm()
         coordinator, found = self.coordinator, self.data["found"]
@@ -115,16 +118,16 @@ class AcceptMeterFlow(MeterFlow):
         return self.async_create_entry(data={})
 
 
-class FillGapFlow(MeterFlow):
-    """The fix flow that fills a gap, or leaves the energy where it is."""
+class FillGapFlow(MeterFixFlow):
+    """The fix flow that fills or discards a gap."""
 
     @property
     def gap(self) -> Gap:
         """Return the gap of the issue.
 
-        Raises `AbortFlow` if the gap was filled or left meanwhile.
+        Raises `AbortFlow` if the gap was filled or discarded meanwhile.
         """
-        for gap in self.coordinator.gaps.gaps:
+        for gap in self.coordinator.meter_gaps.gaps:
             if gap.begin == self.data["begin"] and gap.filled_at is None:
                 return gap
         reason = "no_gap"
@@ -134,10 +137,10 @@ class FillGapFlow(MeterFlow):
     async def async_step_init(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Show the energy of each hour, at present and as proposed."""
+        """Show the present and the proposed energy of each hour, and ask the user."""
         gap = self.gap
         try:
-            plans = await self.coordinator.gaps.async_plan(gap)
+            plans = await self.coordinator.meter_gaps.async_plan(gap)
         except HomeAssistantError as err:
             return self._abort(err)
         if not plans:
@@ -158,7 +161,7 @@ class FillGapFlow(MeterFlow):
         """Fill the gap."""
         gap = self.gap
         try:
-            await self.coordinator.gaps.async_fill(gap)
+            await self.coordinator.meter_gaps.async_fill(gap)
         except HomeAssistantError as err:
             return self._abort(err)
         return self.async_create_entry(data={})
@@ -166,8 +169,8 @@ class FillGapFlow(MeterFlow):
     async def async_step_leave(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Leave the energy where it is."""
-        await self.coordinator.gaps.async_leave(self.gap)
+        """Discard the gap, so that the energy stays in the end hour."""
+        await self.coordinator.meter_gaps.async_discard(self.gap)
         return self.async_create_entry(data={})
 
     def _abort(self, error: HomeAssistantError) -> RepairsFlowResult:
@@ -178,9 +181,10 @@ class FillGapFlow(MeterFlow):
         )
 
 
-FLOWS: dict[str, type[MeterFlow]] = {
+# By kind of issue, with which the issue ID begins.
+FLOWS: dict[str, type[MeterFixFlow]] = {
     ANOTHER_METER: AcceptMeterFlow,
-    COUNTERS_REJECTED: ConfirmCountersFlow,
+    COUNTERS_REJECTED: AcceptCountersFlow,
     GAP: FillGapFlow,
 }
 
@@ -192,4 +196,4 @@ async def async_create_fix_flow(
     for kind, flow in FLOWS.items():
         if issue_id.startswith(kind):
             return flow()
-    return ConfirmRepairFlow()
+    return ConfirmRepairFlow()  # for an issue that only informs

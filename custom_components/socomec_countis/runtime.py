@@ -1,4 +1,4 @@
-"""The bus of a loaded entry, and its meters."""
+"""The running bus of a loaded entry, with its meters and their entities."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ from .identifiers import bus_identifier
 from .issues import delete_all_issues
 from .partial_tariffs import PartialTariffs
 
-# The model of the device of a bus: its protocol.
+# The protocol by connection type, shown as the model of the device of a bus.
 BUS_MODELS = {
     SERIAL: "Modbus RTU",
     TCP: "Modbus TCP",
@@ -43,41 +43,46 @@ BUS_MODELS = {
 
 type CountisConfigEntry = ConfigEntry[BusRuntime]
 type CreateEntities = Callable[[CountisCoordinator], Sequence[Entity]]
+"""Returns the entities of one platform for a meter."""
 
 
 def local_time() -> datetime:
-    """Return the local time without a time zone, as a meter's clock shows it."""
+    """Return the local time without a time zone, like the clock of a meter."""
     return dt_util.now().replace(tzinfo=None)
 
 
 def meter_subentries(entry: ConfigEntry[Any]) -> list[ConfigSubentry]:
-    """Return the meters of a bus."""
+    """Return the subentries of a bus, each of which is a meter."""
     return entry.get_subentries_of_type(SUBENTRY_METER)
 
 
 def configured_meter(
     hass: HomeAssistant, serial_number: str | None
 ) -> tuple[ConfigEntry[Any], ConfigSubentry] | None:
-    """Return the bus and the meter with this serial number, None if not configured."""
+    """Return the entry and subentry of the meter with this serial number, or None."""
     for entry in hass.config_entries.async_entries(DOMAIN):
         for subentry in meter_subentries(entry):
-            if subentry.unique_id == serial_number is not None:
+            if serial_number is not None and subentry.unique_id == serial_number:
                 return entry, subentry
     return None
 
 
 class BusRuntime:
-    """The bus of a loaded entry: its meters are added and removed while it runs."""
+    """The running bus of a loaded entry.
+
+    Meters are added and removed while the other meters are polled.
+    """
 
     def __init__(self, hass: HomeAssistant, entry: CountisConfigEntry) -> None:
         """Initialize the bus without meters."""
         self.hass = hass
         self.entry = entry
-        self.data = dict(entry.data)
+        self.data_in_use = dict(entry.data)
+        """The data of the entry with which the bus was created."""
         self.bus = create_bus(entry.data)
         self.poller = Poller(self.bus)
         self.device_id = ""
-        """The ID of the device of the bus, which the devices of its meters name."""
+        """The ID of the device of the bus in the device registry."""
         self.coordinators: dict[str, CountisCoordinator] = {}
         """The coordinator of each meter, by the ID of the meter's subentry."""
         self._platforms: list[
@@ -85,18 +90,18 @@ class BusRuntime:
         ] = []
         self._unique_ids: dict[str, set[str | None]] = {}
         """The unique IDs of the added entities, by the ID of the meter's subentry."""
-        self.asking_meter = asyncio.Lock()
-        """Held while a meter is asked about a gap, which may take a minute."""
-        self._updating = asyncio.Lock()
-        self._is_update_scheduled = False
+        self.evidence_lock = asyncio.Lock()
+        """Held while the evidence of a gap is read, which may take a minute."""
+        self._update_lock = asyncio.Lock()
+        """Held while meters are added, removed and changed."""
+        self._is_wanted_update_scheduled = False
 
     async def async_update(self) -> None:
-        """Add, remove and change meters to match the subentries of the entry.
+        """Add, remove and change meters so that they match the subentries of the entry.
 
-        The other meters are polled meanwhile. Raises `HomeAssistantError` if the port
-        is in use with other line settings.
+        Raises `HomeAssistantError` if the port is in use with other line settings.
         """
-        async with self._updating:
+        async with self._update_lock:
             self.device_id = self._register_device()
             subentries = {
                 each.subentry_id: each for each in meter_subentries(self.entry)
@@ -110,13 +115,12 @@ class BusRuntime:
                     await self._async_add_meter(subentry)
 
     @property
-    def is_outdated(self) -> bool:
-        """Return whether the entry has to be set up again to apply its changes.
+    def needs_reload(self) -> bool:
+        """Return whether the changes of the entry are applied by a reload.
 
-        That is necessary if its connection has changed, or if a subentry has another
-        meter.
+        These changes are another connection, and another meter in a subentry.
         """
-        return self.data != dict(self.entry.data) or any(
+        return self.data_in_use != dict(self.entry.data) or any(
             coordinator.meter.profile.serial_number != subentry.data[CONF_SERIAL_NUMBER]
             for subentry in meter_subentries(self.entry)
             if (coordinator := self.coordinators.get(subentry.subentry_id))
@@ -133,12 +137,12 @@ class BusRuntime:
         """Save the counters and the demand of all meters."""
         for coordinator in self.coordinators.values():
             await coordinator.async_save()
-            await coordinator.demand.async_save()
+            await coordinator.meter_demand.async_save()
 
     def _register_device(self) -> str:
-        """Create or rename the device of the bus, and return its ID.
+        """Create or rename the device of the bus, and return the ID of the device.
 
-        The device has the title of the entry, which a user can change.
+        The name of the device is the title of the entry, which a user can change.
         """
         device = dr.async_get(self.hass).async_get_or_create(
             config_entry_id=self.entry.entry_id,
@@ -163,7 +167,7 @@ class BusRuntime:
             demand=await async_load_demand(self.hass, subentry),
             on_wanted_changed=self._schedule_wanted_update,
         )
-        await coordinator.gaps.async_load()
+        await coordinator.meter_gaps.async_load()
         self.coordinators[subentry.subentry_id] = coordinator
         self._start(coordinator)
 
@@ -196,9 +200,10 @@ class BusRuntime:
     def _create_meter(
         self, subentry: ConfigSubentry, accepted: AcceptedCounters | None
     ) -> Meter:
-        """Create the meter of a subentry, with the accepted counters if there are any.
+        """Return the meter of a subentry.
 
-        The next readings are compared with the accepted counters.
+        The first readings are compared with the last accepted counters, unless
+        `accepted` is None.
         """
         unit_id = subentry.data[CONF_UNIT_ID]
         client = async_get_unit(
@@ -217,7 +222,7 @@ class BusRuntime:
         )
 
     def _start(self, coordinator: CountisCoordinator) -> None:
-        """Poll a meter, and add its entities."""
+        """Poll a meter from now on, and add its entities."""
         self.poller.add(coordinator.polled)
         self._schedule_wanted_update()
         self._add_entities(coordinator)
@@ -228,13 +233,16 @@ class BusRuntime:
     def async_add_platform(
         self, create: CreateEntities, add: AddConfigEntryEntitiesCallback
     ) -> None:
-        """Add the entities of a platform for each meter, those added later included."""
+        """Add the entities of a platform, now and for each meter that is added later.
+
+        `create` returns the entities of a meter, and `add` adds them to Home Assistant.
+        """
         self._platforms.append((create, add))
         for coordinator in self.coordinators.values():
             self._add_entities(coordinator)
 
     def _add_entities(self, coordinator: CountisCoordinator) -> None:
-        """Add those entities of a meter that do not exist yet."""
+        """Add the entities of a meter that do not exist yet."""
         subentry_id = coordinator.subentry.subentry_id
         existing = self._unique_ids.setdefault(subentry_id, set())
         for create, add in self._platforms:
@@ -246,16 +254,17 @@ class BusRuntime:
 
     @callback
     def _schedule_wanted_update(self) -> None:
-        """Schedule an update of the quantities that the poller reads.
+        """Update the quantities that the poller reads, once for several changes.
 
-        Entities are added one by one. One update is enough for all of them.
+        Home Assistant adds entities one by one, so the update waits for the next
+        iteration of the event loop.
         """
-        if not self._is_update_scheduled:
-            self._is_update_scheduled = True
+        if not self._is_wanted_update_scheduled:
+            self._is_wanted_update_scheduled = True
             self.hass.loop.call_soon(self._update_wanted)
 
     def _update_wanted(self) -> None:
-        self._is_update_scheduled = False
+        self._is_wanted_update_scheduled = False
         for coordinator in self.coordinators.values():
             coordinator.polled.select_quantities(coordinator.wanted_quantities)
         self.poller.replan()

@@ -1,4 +1,7 @@
-"""The steps that the dialogs of a bus and of its meters share: scan and select."""
+"""The steps that the dialogs of a bus and of its meters share: scan and select.
+
+`bus_scan.py` has the scan itself, which continues if the dialog is closed.
+"""
 
 from abc import abstractmethod
 import asyncio
@@ -46,31 +49,34 @@ from .runtime import configured_meter
 from .schemas import CONF_METERS, found_schema, suggested_values
 from .system_errors import KEYS as SYSTEM_ERROR_KEYS
 
-REOPEN_SECONDS = 1.0  # s; our choice: a port is busy for less after it was closed
+# s; attempts to open a busy port are repeated for this time. Our choice: a port
+# that was just closed is free sooner.
+REOPEN_SECONDS = 1.0
 REOPEN_DELAY = 0.1  # s between two attempts to open the port
 
-# The unit ID of the client that keeps the port open between two probes. The client
-# sends no request, so any unit ID is possible.
+# The unit ID of a client that only keeps the port open. The client sends no request, so
+# any unit ID is possible.
 HELD_UNIT_ID = 1
 
-# The unique IDs of the buses to whose meters a dialog sends requests now.
+# The unique IDs of the buses on which a dialog sends requests at present.
 BUSES_IN_USE: HassKey[set[str]] = HassKey(f"{DOMAIN}_buses_in_use")
 
-# The errors of a port or gateway through which no request can be sent.
+# The error keys of a port or gateway that cannot be opened.
 UNREACHABLE = SYSTEM_ERROR_KEYS | {
     "cannot_open_port",
     "cannot_reach_gateway",
     "line_settings_in_use",
 }
 
-# The errors of a meter that may have another unit ID, or other line settings.
+# The error keys after which the dialog offers a scan, because the unit ID or the line
+# settings may be wrong.
 NO_RESPONSE = {"no_response", "no_response_behind_gateway"}
 
 type UserInput = Mapping[str, Any] | None
 
 
 class FormError(Exception):
-    """An error that a form shows, with a text that says what to check."""
+    """An error that a form shows. The text contains advice."""
 
     def __init__(self, key: str, field: str = "base", **placeholders: str) -> None:
         """Keep the translation key, the field and the placeholders of the text."""
@@ -86,41 +92,41 @@ def meter_title(profile: Profile, unit_id: int) -> str:
 
 
 class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H]):
-    """A dialog that scans a bus for meters, and adds those that the user selects."""
+    """A dialog that scans a bus for meters, and adds the selected meters."""
 
     data: BusData
     """The data of the bus."""
     form = "user"
-    """The ID of the step that asks for the connection or the meter to scan for."""
+    """The step ID of the form in which the user enters the bus or unit ID."""
     error: FormError | None = None
     """The error that the next form shows."""
     shown_scan: BusScan | None = None
     """The scan whose progress or result the dialog shows."""
     _waiting: asyncio.Task[None] | None = None
-    """Waits for the end of the scan, until the dialog is closed."""
+    """The task that waits for the end of the scan, until the dialog is closed."""
     _progress: dict[str, str]
-    """The placeholders of the text that shows the progress."""
+    """The placeholders of the progress text."""
     _shown = (0, 0)
-    """The number of meters and the full second for which the text was made."""
+    """The number of found meters and the full second of the progress text."""
     _is_closed = False
-    """Whether Home Assistant has ended the dialog."""
+    """Whether the dialog was closed."""
 
     @abstractmethod
     async def async_add(self, meters: list[FoundMeter]) -> R:
-        """Add these meters, and end the dialog."""
+        """Add `meters`, and end the dialog."""
 
     create_bus = staticmethod(create_bus)
 
     def start_task(
         self, work: Coroutine[Any, Any, None], name: str
     ) -> asyncio.Task[None]:
-        """Start the task of a scan, which does not end with the dialog."""
+        """Start the task of a scan. The task does not end with the dialog."""
         return self.hass.async_create_background_task(work, name)
 
     @callback
     @override
     def async_remove(self) -> None:
-        # No scan must start after that. A running scan continues.
+        # A running scan continues, but no scan may start in a closed dialog.
         self._is_closed = True
         if self.shown_scan is not None:
             self.shown_scan.listeners.discard(self._on_change)
@@ -128,9 +134,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     def show_form(
         self, step_id: str, schema: vol.Schema, entered: UserInput, **placeholders: str
     ) -> R:
-        """Show a form with the values that the user entered, and with the error.
+        """Show a form with the values that the user entered, and with `self.error`.
 
-        The error is shown once.
+        The next form does not show this error again.
         """
         error, self.error = self.error, None
         suggested = suggested_values(entered or {})
@@ -146,9 +152,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     @asynccontextmanager
     async def claimed(self) -> AsyncIterator[None]:
-        """Reserve the bus for this dialog, and stop a scan of the bus.
+        """Reserve the bus for this dialog during the context; stop a scan of the bus.
 
-        Raises `FormError` if another dialog sends requests to a meter of the bus.
+        Raises `FormError` if another dialog has reserved the bus.
         """
         in_use = self.hass.data.setdefault(BUSES_IN_USE, set())
         unique_id = bus_unique_id(self.data)
@@ -162,10 +168,12 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             in_use.remove(unique_id)
 
     def _data_with(self, settings: LineSettings) -> BusData:
+        """Return the data of the bus with other line settings."""
         return {**self.data, **settings_data(self.data, settings)}
 
     @asynccontextmanager
     async def _open_bus(self, settings: LineSettings) -> AsyncIterator[OpenBus]:
+        """Keep the port open for the context, and yield the bus for a scan."""
         data = self._data_with(settings)
         async with temporary_client(self.hass, data, HELD_UNIT_ID):
             client = partial(temporary_client, self.hass, data)
@@ -189,7 +197,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def _async_form_error(
         self, error: Exception, unit_id: int, serial_number: str | None = None
     ) -> FormError:
-        """Return an error of the bus or a meter as the error of a form."""
+        """Return an error of the bus or a meter as `FormError`.
+
+        A `HomeAssistantError` means that the port is in use with other line settings.
+        """
         if isinstance(error, HomeAssistantError):
             usable = await self._async_usable_settings()
             reason = ", ".join(map(str, usable)) or "?"
@@ -201,7 +212,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_probe(
         self, unit_id: int, serial_number: str | None = None
     ) -> Profile:
-        """Return the profile of the meter at a unit ID. Raises `FormError`."""
+        """Return the profile of the meter at a unit ID. Raises `FormError`.
+
+        If the port is busy, the attempt is repeated for `REOPEN_SECONDS`.
+        """
         bus = self.create_bus(self.data)
         until = self.hass.loop.time() + REOPEN_SECONDS
         while True:
@@ -218,11 +232,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     # -- the steps -----------------------------------------------------------
 
     async def async_find(self, request: ScanRequest) -> R:
-        """Add the meter at these line settings and this unit ID, or scan for meters.
+        """Probe and add a meter, or scan for meters.
 
-        If there is more than one unit ID or more than one combination of line settings,
-        all of them are scanned. A scan that another dialog has started with the same
-        request is continued. Raises `FormError`.
+        If the request has one unit ID and one combination of line settings, the meter
+        is probed. Otherwise, all combinations are scanned. If another dialog has
+        started a scan with the same request, that scan is shown. Raises `FormError`.
         """
         running = scans(self.hass).get(bus_unique_id(self.data))
         if running and running.request == request and running.can_be_continued:
@@ -260,7 +274,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         return await self.async_continue(self.shown_scan)
 
     async def async_step_scan_again(self, user_input: UserInput = None) -> R:
-        """Start a new scan with the parameters of the scan that has ended."""
+        """Start a new scan with the request of the scan that has ended."""
         assert self.shown_scan is not None  # noqa: S101
         try:
             async with self.claimed():
@@ -309,18 +323,18 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         )
 
     def _note_shown(self) -> None:
-        """Note that the user sees the result of the scan.
+        """Note that a dialog has shown the result of the scan.
 
-        Home Assistant calls a step like this one only if a page shows the dialog.
+        Home Assistant calls the step with the result only if a page shows the dialog.
         """
         if self.shown_scan is not None:
             self.shown_scan.is_shown = True
 
     @callback
     def _on_change(self) -> None:
-        """Show the progress.
+        """Update the progress bar, and at most once a second the progress text.
 
-        The text changes once a second, and when a meter is found.
+        If a meter is found, the text is updated at once.
         """
         assert self.shown_scan is not None  # noqa: S101
         scan = self.shown_scan.scan
@@ -339,14 +353,14 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             "unit_id": str(scan.unit_id),
             "settings": line_settings(self._data_with(scan.trying)),
             "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
-            # The frontend shows this text in a narrow column.
+            # One short line for each meter, because the column is narrow.
             "found": "\n".join(
                 f"- {meter_title(each.profile, each.unit_id)}" for each in scan.found
             ),
         }
 
     async def async_step_found(self, user_input: UserInput = None) -> R:
-        """Ask which of the found meters to add, and add these meters."""
+        """Ask which of the found meters to add, and add the selected meters."""
         assert self.shown_scan is not None  # noqa: S101
         self._note_shown()
         found = sorted(self.shown_scan.scan.found, key=attrgetter("unit_id"))
@@ -363,9 +377,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         return self.show_form("found", schema, {}, device=endpoint_name(self.data))
 
     async def _async_add_new(self, meters: list[FoundMeter]) -> R:
-        """Add these meters.
+        """Add `meters`.
 
-        Raises `FormError` if there are none, or if one of them is already configured.
+        Raises `FormError` if there is no meter, or if a meter is already configured.
         """
         if not meters:
             raise FormError(key="none_ticked")
@@ -382,7 +396,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         return configured_meter(self.hass, meter.profile.serial_number)
 
     def _label(self, meter: FoundMeter) -> str:
-        """Return the label of a found meter, with its bus if it is configured."""
+        """Return the label of a found meter, with the bus of a configured meter."""
         configured = self._configured(meter)
         parts = (
             meter_title(meter.profile, meter.unit_id),
@@ -420,7 +434,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async_step_nothing_found_behind_gateway = async_step_nothing_found
 
     def other_kinds(self) -> list[str]:
-        """Return the steps for other kinds of the same gateway."""
+        """Return the steps for the other connection types of the same gateway."""
         return []
 
     def show_no_response(self, error: FormError) -> R:
@@ -433,7 +447,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         )
 
     async def async_step_no_response(self, user_input: UserInput = None) -> R:
-        """Show the menu again."""
+        """Show the menu of the latest `show_no_response` again."""
         return self.show_no_response(self._no_response)
 
     async_step_no_response_behind_gateway = async_step_no_response

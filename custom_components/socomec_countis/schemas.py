@@ -42,8 +42,8 @@ LINE_SETTINGS = {
 UNIT_ID = _number(255)
 SWITCH = selector({"boolean": {}})
 
-# A meter in AUTO mode follows these settings. A meter that is set to 9600 baud, 8N1
-# responds to them as well, because a second stop bit is the same as an idle line.
+# A meter in AUTO mode adopts these settings. A meter that is set to 9600 baud, 8N1 also
+# responds to requests with them, because a second stop bit is the same as an idle line.
 SUGGESTED_SETTINGS = {CONF_BAUDRATE: 9600, CONF_PARITY: "none", CONF_STOPBITS: 2}
 # 502 is the standard port of Modbus TCP. 8899 is the factory setting of many
 # transparent gateways.
@@ -69,11 +69,11 @@ OPTIONS_SCHEMA = vol.Schema(
 
 
 def bus_schema(kind: str, *, is_new: bool) -> vol.Schema:
-    """Return the form for a bus.
+    """Return the form for a bus whose connection type is `kind`.
 
-    A scan finds the unit IDs and line settings that the user leaves empty for a new
-    bus. The speed behind a gateway is required, because the scan cannot change it and
-    the timing of requests depends on it.
+    For a new bus, a scan finds the unit IDs and line settings that the user leaves
+    empty. The speed behind a gateway is required, because a scan cannot change that
+    speed, and the timing of requests depends on the speed.
     """
     meter = ADD_METERS_SCHEMA.schema if is_new else {}
     if kind == SERIAL:
@@ -90,13 +90,16 @@ def bus_schema(kind: str, *, is_new: bool) -> vol.Schema:
 
 
 def suggested_values(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data as a form shows them: its dropdown lists contain numbers as text."""
+    """Return data as suggested values of a form, whose dropdown lists contain text."""
     choices = (CONF_BAUDRATE, CONF_STOPBITS)
     return {key: str(value) if key in choices else value for key, value in data.items()}
 
 
 def found_schema(labels: Mapping[str, str], selected: list[str]) -> vol.Schema:
-    """Return the form that lists the meters found, with some of them selected."""
+    """Return the form that lists found meters.
+
+    `labels` and `selected` contain the keys of the meters, and of those selected.
+    """
     options = [{"value": key, "label": label} for key, label in labels.items()]
     config = {"options": options, "multiple": True, "mode": "list"}
     field = vol.Required(CONF_METERS, default=selected)

@@ -11,11 +11,11 @@ from .demand import COUNTER, POWER
 from .entity import (
     CountisEntity,
     CountisEntityDescription,
+    combined_setup,
     platform_setup,
-    platform_setups,
 )
 
-PARALLEL_UPDATES = 1  # command at a time
+PARALLEL_UPDATES = 1  # one command at a time
 
 TARIFF = CountisEntityDescription(key="tariff")
 DEMAND_PERIOD = CountisEntityDescription(
@@ -39,7 +39,7 @@ class CountisTariff(CountisEntity, SelectEntity):
     @property
     @override
     def current_option(self) -> str | None:
-        """Return the tariff that was read, None if it is not one of the options."""
+        """Return the tariff that was read, None unless it is one of the options."""
         tariff = self.quantity_value
         option = None if tariff is None else str(int(tariff))
         return option if option in self.options else None
@@ -54,7 +54,12 @@ class CountisTariff(CountisEntity, SelectEntity):
 
 
 class CountisDemandPeriod(CountisEntity, SelectEntity):
-    """The length of the demand periods of a meter, in min."""
+    """The length of the demand periods of a meter, in min.
+
+    The integration calculates the demand, so the meter does not store this length.
+    """
+
+    _is_available_offline = True
 
     @property
     @override
@@ -64,24 +69,18 @@ class CountisDemandPeriod(CountisEntity, SelectEntity):
 
     @property
     @override
-    def available(self) -> bool:
-        """Return True, because the length can be set while the meter is offline."""
-        return True
-
-    @property
-    @override
     def current_option(self) -> str:
         """Return the length that is set."""
-        return str(self.coordinator.demand.demand.minutes)
+        return str(self.coordinator.meter_demand.demand.minutes)
 
     @override
     async def async_select_option(self, option: str) -> None:
-        """Set the length. The running period then has no demand."""
-        self.coordinator.demand.set_minutes(int(option))
+        """Set the length. The demand of the running period is then unknown."""
+        self.coordinator.meter_demand.set_minutes(int(option))
         self.coordinator.async_update_listeners()
 
 
-async_setup_entry = platform_setups(
+async_setup_entry = combined_setup(
     platform_setup(CountisTariff, [TARIFF]),
     platform_setup(CountisDemandPeriod, [DEMAND_PERIOD]),
 )

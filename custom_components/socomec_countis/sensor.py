@@ -1,73 +1,44 @@
-"""Sensors: the quantities of a meter, and its demand."""
+"""Sensors of the quantities of a meter, and the set-up of all sensors."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
-from datetime import datetime
-import math
-from typing import override
+from dataclasses import replace
 
 from modbus_connection.model import NumberField
 
-from homeassistant.components.sensor import (
-    SensorDeviceClass,
-    SensorEntity,
-    SensorEntityDescription,
-    SensorStateClass,
-)
-from homeassistant.const import EntityCategory, UnitOfPower, UnitOfTime
-from homeassistant.core import callback
-from homeassistant.helpers.event import async_track_time_change
+from homeassistant.components.sensor import SensorDeviceClass, SensorStateClass
+from homeassistant.const import EntityCategory, UnitOfTime
 
-from .const import CONF_PUBLISH_EVERY_READING
 from .coordinator import CountisCoordinator
 from .countis import PARTIAL_TARIFF_COUNTERS, TARIFF_COUNTERS
-from .countis.demand import Demand, Peak
 from .countis.registers import Energies, Measurements, Overflows, Periods, Tariffs
-from .demand import COUNTER, demand_quantity, local_time_of
-from .entity import (
-    CountisEntity,
-    CountisEntityDescription,
-    platform_setup,
-    platform_setups,
+from .deadband_sensor import DeadbandSensor, DeadbandSensorDescription
+from .demand_sensor import (
+    PEAK_DEMANDS,
+    RUNNING_DEMAND,
+    DemandSensor,
+    PeakDemandSensor,
 )
-from .wiring_sensor import WIRING, CountisWiring
+from .entity import combined_setup, platform_setup
+from .wiring_sensor import WIRING, WiringSensor
 
-# No entity sends requests: the poller reads the values of all entities.
-PARALLEL_UPDATES = 0
-
-# s; a change that is smaller than the deadband is published after this time. Our
-# choice: a compromise between the age of a state and the size of the database.
-PUBLISHED_FOR_SECONDS = 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class CountisSensorDescription(CountisEntityDescription, SensorEntityDescription):
-    """Describe a sensor; the key is the name of its field in the register map."""
-
-    suggested_display_precision: int
-    deadband: float = 0
-    """In the unit of the quantity. A smaller change is published with a delay."""
-    value_fn: Callable[[float], float] | None = None
-    """Return the shown value from the value of the quantity."""
-
+PARALLEL_UPDATES = 0  # no limit, because sensors send no requests
 
 # Device class, decimals and deadband, by the unit of a field in the register map. More
 # decimals than a class 1 meter measures would only enlarge the database. The deadbands
 # are our choice.
-UNITS = {
+BY_UNIT = {
     "kWh": (SensorDeviceClass.ENERGY, 2, 0),
     "kvarh": (SensorDeviceClass.REACTIVE_ENERGY, 2, 0),
-    # Two steps of the register. An automation needs no smaller change.
+    # 20 W is two steps of the register. No automation needs a smaller change.
     "W": (SensorDeviceClass.POWER, 0, 20),
     "var": (SensorDeviceClass.REACTIVE_POWER, 0, 20),
     "VA": (SensorDeviceClass.APPARENT_POWER, 0, 20),
-    # Two steps of the rounding, because a small load changes the power factor often.
+    # 0.02 is two steps of the last decimal, which a small load changes often.
     "1": (SensorDeviceClass.POWER_FACTOR, 2, 0.02),
-    # Less than 0.5 % of 230 V.
+    # 1 V is less than 0.5 % of 230 V.
     "V": (SensorDeviceClass.VOLTAGE, 1, 1),
-    # About 20 W at 230 V, the deadband of the power.
+    # 0.1 A is about 20 W at 230 V.
     "A": (SensorDeviceClass.CURRENT, 2, 0.1),
-    # The frequency of an undisturbed grid normally varies by this much.
+    # 0.05 Hz is the normal variation of the frequency of an undisturbed grid.
     "Hz": (SensorDeviceClass.FREQUENCY, 2, 0.05),
 }
 
@@ -91,10 +62,10 @@ ENABLED_BY_DEFAULT = {
 
 def _description(
     quantity: str, unit: str, state_class: SensorStateClass | None
-) -> CountisSensorDescription:
+) -> DeadbandSensorDescription:
     """Describe the sensor of a quantity by its unit in the register map."""
-    device_class, digits, deadband = UNITS[unit]
-    return CountisSensorDescription(
+    device_class, digits, deadband = BY_UNIT[unit]
+    return DeadbandSensorDescription(
         key=quantity,
         device_class=device_class,
         native_unit_of_measurement=None if unit == "1" else unit,
@@ -105,7 +76,8 @@ def _description(
     )
 
 
-DIAGNOSTIC = CountisSensorDescription(
+# The template of the diagnostic sensors, each of which has its own key.
+DIAGNOSTIC = DeadbandSensorDescription(
     key="",
     entity_category=EntityCategory.DIAGNOSTIC,
     entity_registry_enabled_default=False,
@@ -114,7 +86,8 @@ DIAGNOSTIC = CountisSensorDescription(
 
 POWER = _description("power", "W", SensorStateClass.MEASUREMENT)
 
-# The Energy dashboard needs a positive power for solar panels.
+# The power of each direction is positive or 0, because the Energy dashboard needs a
+# positive power for solar panels.
 ONE_DIRECTION = (
     replace(
         POWER,
@@ -161,23 +134,19 @@ SENSORS = (
 )
 
 
-class CountisSensor(CountisEntity, SensorEntity):
+class CountisSensor(DeadbandSensor):
     """A quantity of a meter."""
 
-    entity_description: CountisSensorDescription
-    _attr_native_value: float | None = None
-    _attr_available = False
-
     def __init__(
-        self, coordinator: CountisCoordinator, description: CountisSensorDescription
+        self, coordinator: CountisCoordinator, description: DeadbandSensorDescription
     ) -> None:
-        """Initialize the sensor.
+        """Initialize the sensor, and choose whether it is enabled by default.
 
-        The profile was taken when the meter was added. The sensor of a tariff counter
-        is disabled by default if the counter was 0 kWh then. Its partial counter is
-        also disabled if no other tariff is used, because the partial counter is then
-        the partial total. The powers of one direction are enabled by default if the
-        meter had produced more energy than it had consumed.
+        This depends on the profile. A tariff counter is enabled if it was above 0 kWh
+        when the profile was taken. The partial counter of this tariff is also enabled
+        if another tariff is used. Otherwise, the partial counter equals the partial
+        total. The powers of one direction are enabled if the meter had produced more
+        energy than it had consumed.
         """
         super().__init__(coordinator, description)
         profile, key = coordinator.meter.profile, description.key
@@ -188,179 +157,11 @@ class CountisSensor(CountisEntity, SensorEntity):
             )
         if description in ONE_DIRECTION:
             self._attr_entity_registry_enabled_default = profile.is_producer
-        self._published_until = -math.inf
-        self.update_value()
-
-    @property
-    @override
-    def available(self) -> bool:
-        """Return whether the coordinator has the quantity.
-
-        A counter stays available while the meter is offline.
-        """
-        return self._attr_available
-
-    @property
-    def is_known(self) -> bool:
-        """Return whether the coordinator has the quantity."""
-        return self._quantity in self.coordinator.data
-
-    @callback
-    @override
-    def _handle_coordinator_update(self) -> None:
-        """Publish the value if it has changed enough."""
-        if self.update_value():
-            self.async_write_ha_state()
-
-    def update_value(self) -> bool:
-        """Take the value of the coordinator; return whether to publish it."""
-        digits = self.entity_description.suggested_display_precision
-        available = self.is_known
-        value = self.quantity_value
-        if value is not None:
-            if (value_fn := self.entity_description.value_fn) is not None:
-                value = value_fn(value)
-            value = round(value, digits) or 0  # no negative zero
-        now = self.coordinator.hass.loop.time()
-        published = self._attr_native_value
-        if available == self._attr_available and (
-            value == published
-            or (
-                value is not None
-                and published is not None
-                # The difference of two rounded values has a rounding error.
-                and round(abs(value - published), digits) < self._deadband
-                and now < self._published_until
-            )
-        ):
-            return False
-        self._attr_available = available
-        self._attr_native_value = value
-        self._published_until = now + PUBLISHED_FOR_SECONDS
-        return True
-
-    @property
-    def _deadband(self) -> float:
-        """Return the deadband, 0 if the option to publish every reading is on."""
-        options = self.coordinator.config_entry.options
-        every_reading = options.get(CONF_PUBLISH_EVERY_READING)
-        return 0 if every_reading else self.entity_description.deadband
 
 
-@dataclass(frozen=True, kw_only=True)
-class CountisDemandDescription(CountisSensorDescription):
-    """Describe a sensor of the demand."""
-
-    needs: Collection[str] = (COUNTER, POWER.key)
-    device_class: SensorDeviceClass | None = SensorDeviceClass.POWER
-    native_unit_of_measurement: str | None = UnitOfPower.WATT
-    suggested_display_precision: int = 0
-    entity_registry_enabled_default: bool = False
-    deadband: float = POWER.deadband
-    demand_fn: Callable[[Demand, float], float | Peak | None]
-    """Return the value at a time in s since 1970."""
-
-
-RUNNING_DEMAND = (
-    CountisDemandDescription(
-        key="demand",
-        state_class=SensorStateClass.MEASUREMENT,
-        demand_fn=Demand.watts,
-    ),
-    # No state class, because the mean of a forecast has no meaning.
-    CountisDemandDescription(key="demand_forecast", demand_fn=Demand.forecast),
-)
-PEAK_DEMANDS = (
-    CountisDemandDescription(
-        key="peak_demand_this_month",
-        state_class=SensorStateClass.MEASUREMENT,
-        demand_fn=Demand.highest,
-    ),
-    # No state class, because the statistics of the sensor above contain the same value.
-    CountisDemandDescription(
-        key="peak_demand_last_month",
-        demand_fn=lambda demand, at: demand.highest(at, months_ago=1),
-    ),
-)
-
-
-class CountisDemand(CountisSensor):
-    """The demand of the running period, or its forecast."""
-
-    entity_description: CountisDemandDescription
-
-    def __init__(
-        self, coordinator: CountisCoordinator, description: CountisDemandDescription
-    ) -> None:
-        """Initialize the sensor; the poller reads the quantity that it needs."""
-        quantity = demand_quantity(coordinator.meter.profile)
-        super().__init__(coordinator, replace(description, quantity=quantity))
-
-    @override
-    async def async_added_to_hass(self) -> None:
-        """Calculate the demand until the entity is removed."""
-        await super().async_added_to_hass()
-        self.async_on_remove(self.coordinator.demand.use())
-
-    @property
-    @override
-    def is_known(self) -> bool:
-        """Return whether the meter is online."""
-        return self.coordinator.last_update_success
-
-    @property
-    def shown(self) -> float | Peak | None:
-        """Return what the demand has for this sensor at present."""
-        now = self.coordinator.meter.now().wall
-        return self.entity_description.demand_fn(self.coordinator.demand.demand, now)
-
-    @property
-    @override
-    def quantity_value(self) -> float | None:
-        """Return the demand in W, None if it is unknown."""
-        shown = self.shown
-        return shown.watts if isinstance(shown, Peak) else shown
-
-    @property
-    @override
-    def extra_state_attributes(self) -> dict[str, datetime] | None:
-        """Return the period to which the demand belongs, None without a demand."""
-        demand, shown = self.coordinator.demand.demand, self.shown
-        begin = shown.begin if isinstance(shown, Peak) else demand.begin
-        if shown is None or begin is None:
-            return None
-        return {
-            "period_begin": local_time_of(begin),
-            "period_end": local_time_of(begin + 60 * demand.minutes),
-        }
-
-
-class CountisPeakDemand(CountisDemand):
-    """The highest demand of a month."""
-
-    @override
-    async def async_added_to_hass(self) -> None:
-        """Show another month when a month begins, also while the meter is offline."""
-        await super().async_added_to_hass()
-
-        @callback
-        def on_midnight(now: datetime) -> None:
-            self._handle_coordinator_update()
-
-        self.async_on_remove(
-            async_track_time_change(self.hass, on_midnight, hour=0, minute=0, second=0)
-        )
-
-    @property
-    @override
-    def is_known(self) -> bool:
-        """Return True, because the value is kept while the meter is offline."""
-        return True
-
-
-async_setup_entry = platform_setups(
+async_setup_entry = combined_setup(
     platform_setup(CountisSensor, SENSORS),
-    platform_setup(CountisDemand, RUNNING_DEMAND),
-    platform_setup(CountisPeakDemand, PEAK_DEMANDS),
-    platform_setup(CountisWiring, [WIRING]),
+    platform_setup(DemandSensor, RUNNING_DEMAND),
+    platform_setup(PeakDemandSensor, PEAK_DEMANDS),
+    platform_setup(WiringSensor, [WIRING]),
 )

@@ -1,4 +1,7 @@
-"""The actions of the integration: set a tariff, check the wiring, fill a gap."""
+"""The actions of the integration: set a tariff, check the wiring, fill a gap.
+
+Each action has meters as targets.
+"""
 
 import asyncio
 from collections import defaultdict
@@ -39,11 +42,12 @@ ATTR_TARIFF = "tariff"
 ATTR_START = "start"
 ATTR_END = "end"
 ATTR_RESTORE = "restore"
-BROADCAST = 0  # the unit ID at which all devices of a bus receive a request
+BROADCAST_ID = 0  # all devices of a bus receive a request to this unit ID
 
 SET_TARIFF_SCHEMA = vol.Schema(
     {
         **cv.TARGET_SERVICE_FIELDS,
+        # No meter has more than 8 tariffs (51200).
         vol.Required(ATTR_TARIFF): vol.All(vol.Coerce(int), vol.Range(min=1, max=8)),
     }
 )
@@ -81,7 +85,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 
 async def _async_set_tariff(call: ServiceCall) -> None:
-    """Set the tariff of the targeted meters, on several buses at the same time.
+    """Set the tariff of the targeted meters, on all their buses at the same time.
 
     Raises `ServiceValidationError` if a meter does not have the tariff, and
     `HomeAssistantError` if a meter does not confirm it.
@@ -98,37 +102,39 @@ async def _async_set_tariff(call: ServiceCall) -> None:
             )
         buses[coordinator.config_entry.runtime_data].append(coordinator)
     outcomes = await _async_outcomes(
-        _async_set_on_bus(runtime, meters, tariff) for runtime, meters in buses.items()
+        _async_set_on_bus(runtime, coordinators, tariff)
+        for runtime, coordinators in buses.items()
     )
     await _async_raise_errors(call.hass, outcomes)
 
 
 async def _async_set_on_bus(
-    runtime: BusRuntime, meters: Sequence[CountisCoordinator], tariff: int
+    runtime: BusRuntime, coordinators: Sequence[CountisCoordinator], tariff: int
 ) -> None:
-    """Set the tariff of the given meters of one bus.
+    """Set the tariff of the targeted meters of one bus.
 
-    If the bus has several meters and all of them are given, a broadcast sets their
-    tariff at the same moment. A Modbus TCP gateway gets no broadcast, because the
+    If the bus has several meters and all of them are targeted, a broadcast sets their
+    tariffs at the same moment. A Modbus TCP gateway gets no broadcast, because the
     standard does not define how a gateway handles a broadcast.
     """
     data = runtime.entry.data
     command = async_set_tariff
-    if 1 < len(meters) == len(runtime.coordinators) and data[CONF_TYPE] != TCP:
+    are_all_targeted = len(coordinators) == len(runtime.coordinators)
+    if are_all_targeted and len(coordinators) > 1 and data[CONF_TYPE] != TCP:
         try:
-            async with temporary_client(runtime.hass, data, BROADCAST) as client:
+            async with temporary_client(runtime.hass, data, BROADCAST_ID) as client:
                 await runtime.bus.async_broadcast(client, SET_TARIFF, tariff)
         except BUS_ERRORS as err:
-            raise meters[0].failure(HomeAssistantError, err) from err
+            raise coordinators[0].failure(HomeAssistantError, err) from err
         command = async_confirm_tariff
     outcomes = await _async_outcomes(
-        meter.async_change_tariff(tariff, command) for meter in meters
+        each.async_change_tariff(tariff, command) for each in coordinators
     )
     await _async_raise_errors(runtime.hass, outcomes)
 
 
 async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
-    """Check the wiring of the targeted meters; return the result or error of each.
+    """Check the wiring of the targeted meters; return a result or error for each meter.
 
     Raises `HomeAssistantError` if no meter could be checked.
     """
@@ -140,20 +146,20 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
     if all(isinstance(each, HomeAssistantError) for each in outcomes):
         await _async_raise_errors(hass, outcomes)
     results: list[JsonValueType] = [
-        {"meter": meter.subentry.title, "error": await async_error_text(hass, outcome)}
+        {"meter": each.subentry.title, "error": await async_error_text(hass, outcome)}
         if isinstance(outcome, HomeAssistantError)
         else outcome
-        for meter, outcome in zip(coordinators, outcomes, strict=True)
+        for each, outcome in zip(coordinators, outcomes, strict=True)
     ]
     return {"meters": results}
 
 
 async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
-    """Fill a past gap in the statistics of the targeted meters, or undo the filling.
+    """Fill or restore a past gap in the statistics of the targeted meters.
 
     Returns the energy of each filled hour. Raises `ServiceValidationError` without a
-    recorder. Raises `HomeAssistantError` if the gap of a meter cannot be filled,
-    or if there is no filling to undo.
+    recorder. Raises `HomeAssistantError` if the gap of a meter cannot be filled, or if
+    there is no filled gap to restore.
     """
     hass = call.hass
     coordinators = _targeted(call)
@@ -162,21 +168,21 @@ async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
     begin, end = (
         dt_util.as_utc(call.data[key]).timestamp() for key in (ATTR_START, ATTR_END)
     )
-    meters: list[JsonValueType] = []
+    results: list[JsonValueType] = []
     for coordinator in coordinators:
         if call.data[ATTR_RESTORE]:
-            await coordinator.gaps.async_restore(begin, end)
+            await coordinator.meter_gaps.async_restore(begin, end)
         else:
-            gap, plans = await coordinator.gaps.async_fill_between(begin, end)
-            meters.append(gap_response(coordinator.subentry.title, gap, plans))
-    return {"meters": meters}
+            gap, plans = await coordinator.meter_gaps.async_fill_between(begin, end)
+            results.append(gap_response(coordinator.subentry.title, gap, plans))
+    return {"meters": results}
 
 
 def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
     """Return the meters whose devices or entities are targeted.
 
-    As in Home Assistant's own actions, disabled devices are left out. Raises
-    `ServiceValidationError` if no meter is left, or if a bus is not loaded.
+    Disabled devices are left out, as in the actions of Home Assistant. Raises
+    `ServiceValidationError` if no meter remains, or if a bus is not loaded.
     """
     hass = call.hass
     selected = async_extract_referenced_entity_ids(hass, TargetSelection(call.data))
@@ -210,7 +216,7 @@ def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
 async def _async_outcomes[T](
     commands: Iterable[Awaitable[T]],
 ) -> list[T | HomeAssistantError]:
-    """Run the commands at the same time, and return the result or error of each."""
+    """Run `commands` at the same time; return a result or error for each command."""
 
     async def outcome(command: Awaitable[T]) -> T | HomeAssistantError:
         try:
@@ -222,9 +228,9 @@ async def _async_outcomes[T](
 
 
 async def _async_raise_errors(hass: HomeAssistant, outcomes: Iterable[object]) -> None:
-    """Raise the errors among the outcomes, if there are any.
+    """Raise the error among `outcomes`, if there is one.
 
-    If there are several errors, one error with the texts of all of them is raised.
+    If there are several errors, the raised error contains the texts of all of them.
     """
     errors = [each for each in outcomes if isinstance(each, HomeAssistantError)]
     if len(errors) == 1:

@@ -22,11 +22,11 @@ PORT_KEYS: Mapping[int | None, str] = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), PORT_NOT_PERMITTED),
     **dict.fromkeys((errno.EINVAL, errno.ENOTTY, errno.EISDIR), PORT_NOT_USABLE),
 }
-# The same for a gateway. The numbers of `getaddrinfo` are negative on Linux, and no
-# other error has one of them.
+# The translation keys by error number, for a gateway. The error numbers of
+# `getaddrinfo` are negative on Linux, so they differ from those of other errors.
 GATEWAY_KEYS: Mapping[int | None, str] = {
-    # A gateway without a free connection refuses or closes the new one. If the gateway
-    # closes a connection, no error of the operating system is reported.
+    # A gateway with too many connections refuses a new one, or closes it. If it closes
+    # the connection, there is no error of the operating system.
     None: GATEWAY_REFUSES,
     **dict.fromkeys(
         (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE), GATEWAY_REFUSES
@@ -44,7 +44,7 @@ KEYS = {*PORT_KEYS.values(), *GATEWAY_KEYS.values()}
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes. `raise … from None` ends the chain."""
+    """Yield an error and its causes, until an error that was raised `from None`."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -53,10 +53,10 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         )
 
 
-def system_error(error: BaseException) -> int | None:
-    """Return the error number of the innermost error of the operating system.
+def error_number(error: BaseException) -> int | None:
+    """Return the number of the innermost error of the operating system, or None.
 
-    None if there is no such error among the causes.
+    For a `TimeoutError` without a number, the number is `ETIMEDOUT`.
     """
     numbers = [
         each.errno or errno.ETIMEDOUT
@@ -73,7 +73,7 @@ def reason(error: BaseException) -> str:
 
 
 def _text(error: BaseException) -> str:
-    """Return the text of an error, without the number that `OSError` writes first."""
+    """Return the text of an error, without the error number that `OSError` adds."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)
     known = error.errno in errno.errorcode

@@ -1,4 +1,4 @@
-"""The system health of Home Assistant: the state of the meters and buses."""
+"""The information of the integration in the system health of Home Assistant."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> N
 
 
 async def async_info(hass: HomeAssistant) -> dict[str, Any]:
-    """Return the number of meters and buses, and the proportion of failed requests."""
+    """Return the numbers of meters and buses, and the part of requests that failed."""
     entries: list[CountisConfigEntry]
     entries = hass.config_entries.async_loaded_entries(DOMAIN)
     runtimes = [entry.runtime_data for entry in entries]

@@ -1,7 +1,7 @@
 """Translated errors, and texts in the language of Home Assistant.
 
-The frontend translates an error that is raised. A notification, the response of an
-action and an error within another error are translated here.
+The frontend translates a raised error. This file translates the texts of notifications,
+of responses of actions, and of an error within another error.
 """
 
 from collections.abc import Mapping
@@ -12,18 +12,21 @@ from homeassistant.helpers.translation import async_get_translations
 
 from .const import DOMAIN
 
-# The languages of the integration in which a number has a decimal comma. If Home
-# Assistant uses a language without a translation, the texts are in English.
+# The languages of the translations in which a number has a decimal comma. In a language
+# without a translation, the texts are English and have a decimal point.
 COMMA_LANGUAGES = {"de", "es", "fr", "it", "nl", "pt"}
 
 
 def localized(number: str, language: str) -> str:
-    """Return a number without thousands separators as a language writes it."""
+    """Return a number with the decimal mark of a language.
+
+    `number` has a decimal point, and no thousands separators.
+    """
     return number.replace(".", ",") if language in COMMA_LANGUAGES else number
 
 
 async def async_messages(hass: HomeAssistant) -> Mapping[str, str]:
-    """Return the messages of the integration by their keys."""
+    """Return the texts of errors and notifications, by translation key."""
     prefix = f"component.{DOMAIN}.exceptions."
     texts = await async_get_translations(
         hass, hass.config.language, "exceptions", [DOMAIN]
@@ -44,7 +47,7 @@ async def async_error_text(hass: HomeAssistant, error: HomeAssistantError) -> st
 def translated_error[E: HomeAssistantError](
     kind: type[E], key: str, **placeholders: str
 ) -> E:
-    """Return an error with the text of a translation key."""
+    """Return an error of `kind` whose text has the translation key `key`."""
     return kind(
         translation_domain=DOMAIN,
         translation_key=key,

@@ -1,4 +1,8 @@
-"""The result of the wiring check, for an action and for a notification."""
+"""The wiring check of a meter, with its result as texts.
+
+`countis/wiring.py` calculates the result. An action returns the result, a button shows
+it in a notification, and the sensor of `wiring_sensor.py` keeps it.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,26 +17,27 @@ from .countis import UnmetCondition, Values
 from .identifiers import entity_unique_id
 from .texts import async_messages, localized
 
-# The translation keys of the findings, by the manual's error codes.
+# The translation keys of the findings, by error code of the manual.
 FINDINGS = {
     0: "wiring_no_error",
     **dict.fromkeys((1, 2, 3), "wiring_current_reversed"),
     **dict.fromkeys((7, 8, 9), "wiring_voltage_swapped"),
 }
-# The unit of the measured value, by the condition that the value does not meet.
+# The unit of the measured value, by the condition that is not met.
 UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
-# The quantities in the rows of the table, and their headings.
+# The headings of the rows of the table, by quantity.
 ROWS = {"voltage": "V", "current": "A", "power": "W", "power_factor": "cos φ"}
-# s between the first and the last reading.
+# s from the first to the last reading.
 WIRING_DURATION = (WIRING_READINGS - 1) * WIRING_SECONDS
 
 
 async def async_wiring_response(
     hass: HomeAssistant, coordinator: CountisCoordinator
 ) -> dict[str, Any]:
-    """Check the wiring of a meter; return the findings, their texts and the values.
+    """Check the wiring of a meter; return the result as the response of an action.
 
-    Raises as `CountisCoordinator.async_check_wiring`.
+    The sensor `wiring` also gets the result. Raises as
+    `CountisCoordinator.async_check_wiring`.
     """
     texts = await async_messages(hass)
     language = hass.config.language
@@ -43,8 +48,8 @@ async def async_wiring_response(
         result = {
             "checked_at": dt_util.now().isoformat(timespec="seconds"),
             "codes": list(wiring.codes),
-            "findings": [_finding(texts, code) for code in wiring.codes],
-            "missing": [_unmet(texts, unmet, language) for unmet in wiring.unmet],
+            "findings": [_finding_text(texts, code) for code in wiring.codes],
+            "missing": [_unmet_text(texts, unmet, language) for unmet in wiring.unmet],
         }
     finally:
         coordinator.show_wiring(result, is_checking=False)
@@ -70,7 +75,7 @@ async def async_wiring_response(
 async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
     """Check the wiring of a meter, and show the result in a notification.
 
-    A notification is shown at once, because the check takes some seconds. Raises as
+    The check takes some seconds, so a first notification shows that it runs. Raises as
     `CountisCoordinator.async_check_wiring`.
     """
     hass = coordinator.hass
@@ -95,12 +100,12 @@ async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
     notify("\n".join([*lines, "", *table, "", response["note"]]))
 
 
-def _finding(texts: Mapping[str, str], code: int) -> str:
-    # The codes 1 to 3 and 7 to 9 belong to the phases L1 to L3.
+def _finding_text(texts: Mapping[str, str], code: int) -> str:
+    # L1 has the codes 1 and 7, L2 has 2 and 8, L3 has 3 and 9.
     return texts[FINDINGS[code]].format(code=code, phase=f"L{code % 6}")
 
 
-def _unmet(texts: Mapping[str, str], unmet: UnmetCondition, language: str) -> str:
+def _unmet_text(texts: Mapping[str, str], unmet: UnmetCondition, language: str) -> str:
     value = "-"
     if unmet.value is not None:
         number = localized(f"{unmet.value:.4g}", language)

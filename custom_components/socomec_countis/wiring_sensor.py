@@ -1,4 +1,7 @@
-"""The sensor that keeps the result of the latest wiring check of a meter."""
+"""The sensor with the result of the latest wiring check of a meter.
+
+`wiring.py` runs the check.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,13 +24,13 @@ FAULTY = "faulty"
 INCONCLUSIVE = "inconclusive"
 RESULTS = (CORRECT, FAULTY, INCONCLUSIVE)
 
-# The parts of the result that are attributes of the sensor.
+# The keys of the result that are attributes of the sensor.
 ATTRIBUTES = ("checked_at", "codes", "findings", "missing")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WiringSensorDescription(CountisEntityDescription, SensorEntityDescription):
-    """Describe the sensor of the wiring check."""
+    """Describe the sensor `wiring`."""
 
 
 WIRING = WiringSensorDescription(
@@ -39,18 +42,20 @@ WIRING = WiringSensorDescription(
 )
 
 
-class CountisWiring(CountisEntity, SensorEntity, RestoreEntity):
+class WiringSensor(CountisEntity, SensorEntity, RestoreEntity):
     """The result of the latest wiring check, which survives a restart.
 
     The state is unknown before the first check, and `CHECKING` during a check.
     """
 
     entity_description: WiringSensorDescription
+    _is_available_offline = True
     _result: str | None = None
+    """One of `RESULTS`, None before the first check."""
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Restore the result of a check before the start."""
+        """Restore the result of a check that ended before the start."""
         last = await self.async_get_last_state()
         if last and last.state in RESULTS:
             self._show(last.state, last.attributes)
@@ -59,14 +64,8 @@ class CountisWiring(CountisEntity, SensorEntity, RestoreEntity):
 
     @property
     @override
-    def available(self) -> bool:
-        """Return True, because the result stays valid while the meter is offline."""
-        return True
-
-    @property
-    @override
     def native_value(self) -> str | None:
-        """Return the result, or that a check is running."""
+        """Return the result, or `CHECKING` while a check is running."""
         return CHECKING if self.coordinator.is_checking_wiring else self._result
 
     @callback
@@ -76,7 +75,7 @@ class CountisWiring(CountisEntity, SensorEntity, RestoreEntity):
         super()._handle_coordinator_update()
 
     def _update(self) -> None:
-        """Take the result of the latest check, if there was one since the start."""
+        """Show the result of the latest check, if there was one since the start."""
         if (wiring := self.coordinator.wiring) is not None:
             codes = wiring["codes"]
             result = CORRECT if codes == [0] else FAULTY if codes else INCONCLUSIVE

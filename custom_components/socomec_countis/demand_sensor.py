@@ -1,0 +1,132 @@
+"""The sensors of the demand of a meter: demand, forecast, and highest demands."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import override
+
+from homeassistant.components.sensor import SensorDeviceClass, SensorStateClass
+from homeassistant.const import UnitOfPower
+from homeassistant.core import callback
+from homeassistant.helpers.event import async_track_time_change
+
+from .coordinator import CountisCoordinator
+from .countis.demand import Demand, Peak
+from .deadband_sensor import DeadbandSensor, DeadbandSensorDescription
+from .demand import COUNTER, POWER, demand_quantity, local_time_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemandDescription(DeadbandSensorDescription):
+    """Describe a sensor of the demand."""
+
+    needs: Collection[str] = (COUNTER, POWER)
+    device_class: SensorDeviceClass | None = SensorDeviceClass.POWER
+    native_unit_of_measurement: str | None = UnitOfPower.WATT
+    suggested_display_precision: int = 0
+    entity_registry_enabled_default: bool = False
+    deadband: float = 20  # W, as for the power
+    demand_fn: Callable[[Demand, float], float | Peak | None]
+    """Returns the demand in W or the peak, for a time in s since 1970."""
+
+
+RUNNING_DEMAND = (
+    DemandDescription(
+        key="demand",
+        state_class=SensorStateClass.MEASUREMENT,
+        demand_fn=Demand.watts,
+    ),
+    # No state class, because the mean of a forecast has no meaning.
+    DemandDescription(key="demand_forecast", demand_fn=Demand.forecast),
+)
+PEAK_DEMANDS = (
+    DemandDescription(
+        key="peak_demand_this_month",
+        state_class=SensorStateClass.MEASUREMENT,
+        demand_fn=Demand.highest,
+    ),
+    # No state class, because the statistics of `peak_demand_this_month` contain the
+    # same value.
+    DemandDescription(
+        key="peak_demand_last_month",
+        demand_fn=lambda demand, at: demand.highest(at, months_ago=1),
+    ),
+)
+
+
+class DemandSensor(DeadbandSensor):
+    """The demand of the running period, or the forecast of this demand."""
+
+    entity_description: DemandDescription
+
+    def __init__(
+        self, coordinator: CountisCoordinator, description: DemandDescription
+    ) -> None:
+        """Initialize the sensor.
+
+        The poller reads the quantity from which the demand is calculated.
+        """
+        quantity = demand_quantity(coordinator.meter.profile)
+        super().__init__(coordinator, replace(description, quantity=quantity))
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Let the integration calculate the demand until the entity is removed."""
+        await super().async_added_to_hass()
+        self.async_on_remove(self.coordinator.meter_demand.use())
+
+    @property
+    @override
+    def is_available_now(self) -> bool:
+        """Return whether the meter is online."""
+        return self.coordinator.last_update_success
+
+    @property
+    def demand_now(self) -> float | Peak | None:
+        """Return the present demand in W or the peak, None if unknown."""
+        now = self.coordinator.meter.now().wall
+        demand = self.coordinator.meter_demand.demand
+        return self.entity_description.demand_fn(demand, now)
+
+    @property
+    @override
+    def quantity_value(self) -> float | None:
+        """Return the demand in W, None if it is unknown."""
+        demand = self.demand_now
+        return demand.watts if isinstance(demand, Peak) else demand
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, datetime] | None:
+        """Return the begin and end of the period with this demand."""
+        calculated, demand = self.coordinator.meter_demand.demand, self.demand_now
+        begin = demand.begin if isinstance(demand, Peak) else calculated.begin
+        if demand is None or begin is None:
+            return None
+        return {
+            "period_begin": local_time_of(begin),
+            "period_end": local_time_of(begin + 60 * calculated.minutes),
+        }
+
+
+class PeakDemandSensor(DemandSensor):
+    """The highest demand of this month or of the last one."""
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Update the state when a month begins, even if the meter is offline."""
+        await super().async_added_to_hass()
+
+        @callback
+        def on_midnight(now: datetime) -> None:
+            self._handle_coordinator_update()
+
+        self.async_on_remove(
+            async_track_time_change(self.hass, on_midnight, hour=0, minute=0, second=0)
+        )
+
+    @property
+    @override
+    def is_available_now(self) -> bool:
+        """Return True, because the peaks stay valid while the meter is offline."""
+        return True
