@@ -136,17 +136,18 @@ class LoadCurve:
         """Record `count` periods of a load, as if the meter had measured it.
 
         The last one ends at or before `until`, in seconds since 1970 by the meter's
-        clock. `period` and `offset` are those of `add`.
+        clock. The period that contains `until` is recorded up to `until`, so that it
+        is complete at its end. `period` and `offset` are those of `add`.
         """
         end = until - until % period
-        for start in range(end - count * period, end, period):
-            at = start - int(offset)
+        for start in range(end - count * period, until, period):
+            stop = min(start + period, until)
             watt_hours = sum(
-                max(sum(phase.watts for phase in load.phases(second)), 0)
-                * (SAMPLE_SECONDS / 3600)
-                for second in range(at, at + period, SAMPLE_SECONDS)
+                max(sum(phase.watts for phase in load.phases(second - int(offset))), 0)
+                * (min(SAMPLE_SECONDS, stop - second) / 3600)
+                for second in range(start, stop, SAMPLE_SECONDS)
             )
-            self.add(start, period, watt_hours, period, offset)
+            self.add(start, stop - start, watt_hours, period, offset)
 
     def execute(self, command: int) -> bool:
         """Execute the value written to register 61440. Return False to refuse it.

@@ -1,8 +1,7 @@
 """The repair of a gap in the statistics, and its effect on the Energy dashboard."""
 
-from dataclasses import dataclass
+import asyncio
 from datetime import UTC, datetime, timedelta
-import json
 from pathlib import Path
 import time
 from zoneinfo import ZoneInfo
@@ -10,16 +9,18 @@ from zoneinfo import ZoneInfo
 from playwright.async_api import Browser, expect
 import pytest
 
-from custom_components.socomec_countis.gap import STORAGE_VERSION, Gap
 from simulator import Counters, House, Line, Meter, line_in_thread
-from tools.demo.history import async_import
+from tools.demo.gap import gap_of
+from tools.demo.history import Past, async_hours, async_import_past
 from tools.home_assistant import (
     HomeAssistant,
     async_wait_until_running,
     free_port,
     run_home_assistant,
 )
+from tools.home_assistant.client import POLL_SECONDS
 from tools.home_assistant.entries import async_bus_entry, store_entries
+from tools.home_assistant.gaps import store_gap
 from tools.paths import DOMAIN
 
 from .camera import DIALOG, Camera
@@ -29,94 +30,44 @@ from .home import copy_with_constant, title
 from .visitor import HOUR_OF_THE_DAY, Visitor, full_hour, visit
 
 HOUR = timedelta(hours=1)
-HOURS = 48  # that the meter has counted before the test
 NOON = 12  # local hour of the solar noon
 # The local times of the last reading before the outage, and of the first one after it.
 BEGIN = timedelta(hours=5, minutes=40)
 END = timedelta(hours=13, minutes=20)
-KEYS = ("energy_consumed", "energy_produced")
+METER = {
+    key: f"sensor.countis_e33_1_{key}" for key in ("energy_consumed", "energy_produced")
+}
+"""The statistics of the meter by the keys of its counters."""
+LOAD_CURVE_RECORDS = 144  # a day of 10 minutes
 GRAPH_HEIGHT = 480  # pixels, for the graph of a day
 TOLERANCE = 0.1  # part of the energy of an hour
 
 
-@dataclass
-class Past:
-    """The counters of a meter at each hour before the test."""
-
-    meter: Meter
-    hour: datetime
-    """The start of the present hour, which is `HOUR_OF_THE_DAY` at the visitor."""
-
-    def __post_init__(self) -> None:
-        """Note the counters at each hour."""
-        midnight = self.hour - HOUR_OF_THE_DAY * HOUR
-        self.begin, self.end = midnight + BEGIN, midnight + END
-        """The times of the last reading before the gap and of the first one after."""
-        hours = (self.hour - index * HOUR for index in range(HOURS, -1, -1))
-        self.counted = {
-            at: self._count(at) for at in sorted([*hours, self.begin, self.end])
-        }
-        """The energy of each counter in kWh, by time."""
-        self.meter.clock = time.time
-
-    def _count(self, at: datetime) -> dict[str, float]:
-        self.meter.clock = at.timestamp
-        counters = self.meter.count()
-        energies = (counters.consumed, counters.produced)
-        return {
-            key: round(energy / 1000, 2)
-            for key, energy in zip(KEYS, energies, strict=True)
-        }
-
-    def energy(self, key: str, begin: datetime) -> float:
-        """Return the energy of an hour in kWh."""
-        return self.counted[begin + HOUR][key] - self.counted[begin][key]
-
-    @property
-    def gap(self) -> Gap:
-        """Return the gap, as the integration stores it after the outage."""
-        readings = {
-            key: [
-                (at.timestamp(), self.counted[at][key]) for at in (self.begin, self.end)
-            ]
-            for key in KEYS
-        }
-        return Gap(self.begin.timestamp(), self.end.timestamp(), readings)
-
-    def rows(self, key: str) -> list[dict[str, object]]:
-        """Return the rows that the recorder wrote around the outage.
-
-        There is no row of an hour in which Home Assistant was off.
-        """
-        last = self.counted[self.hour][key]
-        rows = []
-        for index in range(HOURS, 0, -1):
-            start = self.hour - index * HOUR
-            if self.begin < start and start + HOUR < self.end:
-                continue
-            at = self.begin if start < self.begin < start + HOUR else start + HOUR
-            state = self.counted[at][key]
-            rows.append(
-                {"start": start.isoformat(), "state": state, "sum": state - last}
-            )
-        return rows
-
-
 def past_before(hour: datetime) -> Past:
-    """Return the past of a meter in a house with a solar roof."""
-    noon = int((hour - (HOUR_OF_THE_DAY - NOON) * HOUR).timestamp())
-    begin = hour - HOURS * HOUR
+    """Return the past of a meter in a house with a solar roof.
+
+    `hour` is `HOUR_OF_THE_DAY` at the visitor.
+    """
+    midnight = hour - HOUR_OF_THE_DAY * HOUR
+    begin, end, noon = (
+        int((midnight + at).timestamp()) for at in (BEGIN, END, NOON * HOUR)
+    )
+    load = House(1, solar_peak=6000, noon=noon, slot_seconds=60, lifelike=True)
+    return Past.before(hour.timestamp(), load, noon, range(begin, end))
+
+
+def meter_after(past: Past, hour: datetime) -> Meter:
+    """Return the meter, with the past in its load curve."""
     meter = Meter(
-        load=House(1, solar_peak=6000, noon=noon, slot_seconds=60, lifelike=True),
-        counters=Counters(consumed=12_345_678, produced=8_765_432),
-        clock=begin.timestamp,
+        load=past.load, counters=Counters(consumed=12_345_678, produced=8_765_432)
     )
     # The meter displays the local time of the visitor.
-    shown = begin + (HOUR_OF_THE_DAY - hour.hour) * HOUR
+    shown = datetime.now(UTC) + (HOUR_OF_THE_DAY - hour.hour) * HOUR
     meter.set_clock(
         [shown.day, shown.month, shown.year, shown.hour, shown.minute, shown.second]
     )
-    return Past(meter, hour)
+    meter.record_past(LOAD_CURVE_RECORDS)
+    return meter
 
 
 async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
@@ -127,18 +78,26 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
 ) -> None:
     copy = copy_with_constant(tmp_path, "gaps.py", "RETRY_SECONDS", 300, 1)
     monkeypatch.setattr("tools.paths.ROOT", copy)
-    past = past_before(full_hour())
-    with line_in_thread(Line([past.meter], link=tmp_path / "line")) as line:
+    hour = full_hour()
+    past = past_before(hour)
+    meter = meter_after(past, hour)
+    now, counters = time.time(), meter.count()
+    states = {
+        METER["energy_consumed"]: f"{counters.consumed / 1000:.2f}",
+        METER["energy_produced"]: f"{counters.produced / 1000:.2f}",
+    }
+    gap = gap_of(past, METER, states, now)
+    with line_in_thread(Line([meter], link=tmp_path / "line")) as line:
         entry = await async_bus_entry(str(line.port), 9600, 1)
         config = tmp_path / "config"
         # The gap is proposed as soon as the entry is enabled.
         store_entries(config, entry | {"disabled_by": "user"})
-        store_gap(config, entry["subentries"][0]["subentry_id"], past.gap)
+        store_gap(config, entry["subentries"][0]["subentry_id"], gap)
         async with run_home_assistant(tmp_path, free_port(0)) as hass:
-            visitor = await Visitor.of(hass, past.hour)
+            visitor = await Visitor.of(hass, hour)
             await async_wait_until_running(hass)
-            for key in KEYS:
-                await async_import(hass, statistic(key), past.rows(key))
+            await async_import_past(hass, past, METER, states, now)
+            await imported(hass)
             await hass.command(
                 type="config_entries/disable",
                 entry_id=entry["entry_id"],
@@ -147,24 +106,14 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
             await use_for_energy(hass)
             camera = Camera(str(line.port)) if wants_pictures(pytestconfig) else None
             async with visit(browser, visitor, "en", camera) as frontend:
-                await repair(hass, frontend, past)
+                await repair(hass, frontend, past, hour)
 
 
-def store_gap(config: Path, subentry_id: str, gap: Gap) -> None:
-    """Store a gap of a meter, in the configuration of a Home Assistant that is off."""
-    key = f"{DOMAIN}.gaps.{subentry_id}"
-    content = {
-        "version": STORAGE_VERSION,
-        "minor_version": 1,
-        "key": key,
-        "data": [gap.as_dict()],
-    }
-    (config / ".storage" / key).write_text(json.dumps(content))
-
-
-def statistic(key: str) -> str:
-    """Return the ID of the statistic of a counter."""
-    return f"sensor.countis_e33_1_{key}"
+async def imported(hass: HomeAssistant) -> None:
+    """Wait until the recorder has imported the past of all counters."""
+    for statistic_id in METER.values():
+        while not await async_hours(hass, statistic_id):
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def use_for_energy(hass: HomeAssistant) -> None:
@@ -174,8 +123,8 @@ async def use_for_energy(hass: HomeAssistant) -> None:
         energy_sources=[
             {
                 "type": "grid",
-                "stat_energy_from": statistic("energy_consumed"),
-                "stat_energy_to": statistic("energy_produced"),
+                "stat_energy_from": METER["energy_consumed"],
+                "stat_energy_to": METER["energy_produced"],
                 "cost_adjustment_day": 0,
             }
         ],
@@ -183,13 +132,18 @@ async def use_for_energy(hass: HomeAssistant) -> None:
     )
 
 
-async def repair(hass: HomeAssistant, frontend: Frontend, past: Past) -> None:
+async def repair(
+    hass: HomeAssistant, frontend: Frontend, past: Past, hour: datetime
+) -> None:
     """Fill the gap with the dialog of its issue, then restore it with the action."""
-    before = await changes(hass, past)
-    assert before["energy_consumed"][past.end.replace(minute=0)] > 5
+    before = await changes(hass, hour)
+    zone = ZoneInfo(await zone_of(hass))
+    begin, end = (
+        datetime.fromtimestamp(at, zone) for at in (past.outage.start, past.outage.stop)
+    )
+    assert before["energy_consumed"][end.replace(minute=0)] > 5
     await picture_of_the_day(frontend, "gap-before")
 
-    begin = past.begin.astimezone(ZoneInfo(await zone_of(hass)))
     issue = frontend.texts("issues.gap.title").format(
         name=title(1), begin=f"{begin:%Y-%m-%d %H:%M}"
     )
@@ -204,27 +158,28 @@ async def repair(hass: HomeAssistant, frontend: Frontend, past: Past) -> None:
     )
     await expect(frontend.step("create-entry")).to_be_visible()
 
-    filled = await changes(hass, past)
-    for key in KEYS:
+    filled = await changes(hass, hour)
+    for key in METER:
         assert sum(filled[key].values()) == pytest.approx(sum(before[key].values()))
-    for hour, energy in filled["energy_consumed"].items():
-        truth = past.energy("energy_consumed", hour)
-        assert energy == pytest.approx(truth, rel=TOLERANCE, abs=0.03), hour
+    for start, energy in filled["energy_consumed"].items():
+        second = int(start.timestamp())
+        truth = past.energy("energy_consumed", second, second + 3600)
+        assert energy == pytest.approx(truth, rel=TOLERANCE, abs=0.03), start
     await picture_of_the_day(frontend, "gap-after")
 
     response = await frontend.perform(
         f"{DOMAIN}.fill_gap",
-        entity_id=statistic("energy_consumed"),
+        entity_id=METER["energy_consumed"],
         start=f"{begin:%Y-%m-%d %H:%M:%S}",
-        end=f"{begin + END - BEGIN:%Y-%m-%d %H:%M:%S}",
+        end=f"{end:%Y-%m-%d %H:%M:%S}",
         restore=True,
     )
     await expect(response).to_contain_text("meters")
-    restored = await changes(hass, past)
-    for key in KEYS:
+    restored = await changes(hass, hour)
+    for key in METER:
         # A restored hour that had no row has a row without energy.
-        energies = {hour: kwh for hour, kwh in restored[key].items() if kwh}
-        had = {hour: kwh for hour, kwh in before[key].items() if kwh}
+        energies = {start: kwh for start, kwh in restored[key].items() if kwh}
+        had = {start: kwh for start, kwh in before[key].items() if kwh}
         assert energies == pytest.approx(had)
 
 
@@ -233,22 +188,27 @@ async def zone_of(hass: HomeAssistant) -> str:
     return str((await hass.command(type="get_config"))["time_zone"])
 
 
-async def changes(hass: HomeAssistant, past: Past) -> dict[str, dict[datetime, float]]:
-    """Return the energy of each full hour of the day in kWh, by counter."""
+async def changes(
+    hass: HomeAssistant, end: datetime
+) -> dict[str, dict[datetime, float]]:
+    """Return the energy of each hour of the day until `end` in kWh, by counter.
+
+    `end` is `HOUR_OF_THE_DAY` at the visitor.
+    """
     rows = await hass.command(
         type="recorder/statistics_during_period",
-        start_time=(past.hour - HOUR_OF_THE_DAY * HOUR).isoformat(),
-        end_time=past.hour.isoformat(),
-        statistic_ids=[statistic(key) for key in KEYS],
+        start_time=(end - HOUR_OF_THE_DAY * HOUR).isoformat(),
+        end_time=end.isoformat(),
+        statistic_ids=list(METER.values()),
         period="hour",
         types=["change"],
     )
     return {
         key: {
             datetime.fromtimestamp(row["start"] / 1000, UTC): row["change"]
-            for row in rows[statistic(key)]
+            for row in rows[METER[key]]
         }
-        for key in KEYS
+        for key in METER
     }
 
 

@@ -270,3 +270,12 @@ def test_past_of_load_is_recorded_as_if_measured() -> None:
     meter = Meter(clock=past, load=load)
     meter.record_past(3)
     assert curve_of(meter) == curve_of(measuring)
+
+
+def test_period_of_the_start_is_complete_after_recorded_past() -> None:
+    load = Constant(Phase(900), Phase(300), Phase(-100))
+    clock = Clock(START + 3 * PERIOD + 95)
+    meter = Meter(clock=clock, load=load)
+    meter.record_past(3)
+    clock.seconds = START + 4 * PERIOD
+    assert [row[1:] for row in curve_of(meter)] == 4 * [(0, 1100)]

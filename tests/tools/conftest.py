@@ -1,5 +1,6 @@
 """Fixtures of the tests of the demo."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,11 @@ from tools.demo.history import Past
 # A Friday, in the middle of an hour.
 NOON = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp())
 NOW = int(datetime(2026, 11, 20, 16, 47, 13, tzinfo=UTC).timestamp())
+# In this outage, the tariff changes, and the roof begins to produce.
+OUTAGE = range(
+    int(datetime(2026, 11, 19, 1, 40, tzinfo=UTC).timestamp()),
+    int(datetime(2026, 11, 19, 8, 20, tzinfo=UTC).timestamp()),
+)
 
 
 class Client:
@@ -32,6 +38,12 @@ class Client:
 def house() -> Past:
     """Return the past of the meter at the grid."""
     return Past.before(NOW, load_at([1, 2], 0, NOON, lifelike=True), NOON)
+
+
+@pytest.fixture(scope="session")
+def house_with_outage(house: Past) -> Past:
+    """Return the same past, with an outage."""
+    return replace(house, outage=OUTAGE)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from simulator.site import load_at
 from tests.common import Clock
 from tools.demo.history import COUNTERS, DAYS, HOURS, Past, async_problems
 
-from .conftest import NOON, NOW, Client
+from .conftest import NOON, NOW, OUTAGE, Client
 
 HOUR_SECONDS = 3600
 STATE = 12_345.67  # kWh; the present state of a counter
@@ -113,6 +113,53 @@ def test_mean_power_matches_its_extremes_and_the_energy(house: Past) -> None:
         assert row["mean"] / 1000 == pytest.approx(energy, abs=0.025)
 
 
+def by_start(rows: Rows) -> dict[int, dict[str, Any]]:
+    """Return the rows by their start in s since 1970."""
+    return {int(datetime.fromisoformat(row["start"]).timestamp()): row for row in rows}
+
+
+BEGIN_HOUR, END_HOUR = (
+    second // HOUR_SECONDS * HOUR_SECONDS for second in (OUTAGE.start, OUTAGE.stop)
+)
+FULL_HOURS = range(BEGIN_HOUR + HOUR_SECONDS, END_HOUR, HOUR_SECONDS)
+
+
+@pytest.mark.parametrize("key", COUNTERS)
+def test_hour_after_an_outage_contains_its_energy(
+    house: Past, house_with_outage: Past, key: str
+) -> None:
+    rows = by_start(house_with_outage.counted(key, STATE, NOW))
+    always_read = by_start(house.counted(key, STATE, NOW))
+    assert len(FULL_HOURS) == 6
+    assert always_read.keys() - rows.keys() == set(FULL_HOURS)
+    begin = rows.pop(BEGIN_HOUR)
+    assert rows.items() <= always_read.items()
+    until_begin = house.energy(key, BEGIN_HOUR, OUTAGE.start)
+    before = always_read[BEGIN_HOUR - HOUR_SECONDS]
+    for value in ("state", "sum"):
+        assert begin[value] == pytest.approx(before[value] + until_begin, abs=0.02)
+
+
+def test_power_has_no_samples_of_an_outage(
+    house: Past, house_with_outage: Past
+) -> None:
+    rows = by_start(house_with_outage.measured("power"))
+    always_read = by_start(house.measured("power"))
+    assert always_read.keys() - rows.keys() == set(FULL_HOURS)
+    for start, read in (
+        (BEGIN_HOUR, range(BEGIN_HOUR, OUTAGE.start)),
+        (END_HOUR, range(OUTAGE.stop, END_HOUR + HOUR_SECONDS)),
+    ):
+        consumed, produced = (
+            house.energy(key, read.start, read.stop)
+            for key in ("energy_consumed", "energy_produced")
+        )
+        hours = len(read) / HOUR_SECONDS
+        mean = (consumed - produced) / hours * 1000
+        assert rows.pop(start)["mean"] == pytest.approx(mean, abs=0.1)
+    assert rows.items() <= always_read.items()
+
+
 class ClientWithRows(Client):
     """A client of a Home Assistant whose counters all have the same statistics."""
 
@@ -136,6 +183,23 @@ def hours(count: int = HOURS) -> Rows:
 def with_a_gap(rows: Rows) -> Rows:
     """Return the rows without hour 7."""
     return [row for row in rows if row["start"] != 7]
+
+
+async def test_only_the_expected_gap_is_no_problem() -> None:
+    rows = [
+        row | {"start": row["start"] * 3_600_000, "end": row["end"] * 3_600_000}
+        for row in hours()
+    ]
+    outage = range(7 * HOUR_SECONDS - 1200, 9 * HOUR_SECONDS + 1200)
+    state = rows[-1]["state"]
+
+    async def problems(rows: Rows) -> list[str]:
+        return await async_problems(ClientWithRows(rows), "sensor.x", state, outage)
+
+    assert await problems(rows[:7] + rows[9:]) == []
+    assert len(await problems(rows)) == 1
+    assert len(await problems(rows[:8] + rows[10:])) == 1
+    assert len(await problems(rows[:7] + rows[9:20] + rows[21:])) == 1
 
 
 def with_a_jump(rows: Rows) -> Rows:

@@ -11,10 +11,13 @@ from simulator.site import load_at
 from tools.errors import ToolError
 from tools.home_assistant import run_program
 
+from .gap import outage_yesterday
 from .history import Past
 
 HOUSE, ROOF = UNIT_IDS = (1, 2)
 LOG_NAME = "simulator.log"
+# Three days of 10 minutes, so that the load curve contains the outage of yesterday.
+LOAD_CURVE_RECORDS = 432
 
 
 def noon_today() -> int:
@@ -26,11 +29,13 @@ def noon_today() -> int:
 def histories_before(moment: float, noon: int) -> list[Past]:
     """Return the past of each simulated meter before `moment`.
 
-    Both times are in s since 1970. `noon` is a solar noon.
+    Both times are in s since 1970. `noon` is a solar noon. The meter of the house was
+    not read for some hours.
     """
+    outages = [outage_yesterday(moment), range(0)]
     return [
-        Past.before(moment, load_at(UNIT_IDS, index, noon, lifelike=True), noon)
-        for index in range(len(UNIT_IDS))
+        Past.before(moment, load_at(UNIT_IDS, index, noon, lifelike=True), noon, outage)
+        for index, outage in enumerate(outages)
     ]
 
 
@@ -45,6 +50,7 @@ async def run_simulated_bus(folder: Path, noon: int) -> AsyncIterator[Path]:
         [
             *(sys.executable, "-m", "simulator", "--lifelike"),
             *("--unit-id", *map(str, UNIT_IDS), "--noon", str(noon)),
+            *("--load-curve", str(LOAD_CURVE_RECORDS)),
             *("--link", port, "--state", folder / "meters.json"),
         ],
         log,

@@ -1,14 +1,19 @@
 """Checks a demo that was set up."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 
+from custom_components.socomec_countis.countis.energy_curve import Source
 from tools.errors import ToolError
 from tools.home_assistant import HomeAssistant
+from tools.paths import DOMAIN
 
 from . import dashboard, history
 from .energy import async_energy_problems
+from .furnish import House
+from .history import COUNTERS, Past
 from .house import MeterEntities
 
 # kWh; more than a house counts between a reset and the next reading.
@@ -17,13 +22,17 @@ RESET_KWH = 0.05
 COUNT_TIMEOUT = 180  # s
 IMPORT_TIMEOUT = 30  # s; the recorder imports the past in the background
 POLL_SECONDS = 0.5
+# kWh; the energy of an hour according to the load curve may differ by the rounding of
+# each record to 1 W, and of two readings to 0.01 kWh.
+LOAD_CURVE_TOLERANCE = 0.03
 TOTALS = ("energy_consumed", "energy_produced")
 
 
-async def async_check(
-    hass: HomeAssistant, meters: Sequence[MeterEntities], counters: Sequence[str]
-) -> None:
-    """Check the services, the statistics and the reset of every meter.
+async def async_check(hass: HomeAssistant, house: House) -> None:
+    """Check the services, the statistics, the gaps and the reset of every meter.
+
+    The gaps of the statistics are filled. The counters of a meter without a past, which
+    is a real one, are not reset.
 
     Raises `ToolError`, or an `ExceptionGroup` of them, with the reasons.
     """
@@ -31,12 +40,27 @@ async def async_check(
     await hass.command(type="get_services")
     # A counter needs some s for its next step, so both checks run at once.
     async with asyncio.TaskGroup() as group:
-        group.create_task(async_check_statistics(hass, counters))
-        group.create_task(async_check_resets(hass, meters))
+        group.create_task(async_check_history(hass, house))
+        simulated = house.meters[: len(house.pasts)]
+        group.create_task(async_check_resets(hass, simulated))
 
 
-async def async_check_statistics(hass: HomeAssistant, counters: Sequence[str]) -> None:
-    """Check two weeks of every counter, and both dashboards."""
+async def async_check_history(hass: HomeAssistant, house: House) -> None:
+    """Check the statistics, and then fill the gap of each meter that has one."""
+    await async_check_statistics(hass, house.counters)
+    for meter, past in zip(house.meters, house.pasts, strict=False):
+        if past.outage:
+            await async_check_stored_gap(hass, meter, past.outage)
+            await async_check_filled_gap(hass, meter, past)
+
+
+async def async_check_statistics(
+    hass: HomeAssistant, counters: Mapping[str, Past]
+) -> None:
+    """Check two weeks of every counter, and both dashboards.
+
+    `counters` is the past of each counter by its entity ID.
+    """
     problems = ["The statistics were not read"]
     with suppress(TimeoutError):
         async with asyncio.timeout(IMPORT_TIMEOUT):
@@ -48,13 +72,99 @@ async def async_check_statistics(hass: HomeAssistant, counters: Sequence[str]) -
                     *await async_energy_problems(hass),
                     *await dashboard.async_problems(hass, states),
                 ]
-                for counter in counters:
+                for counter, past in counters.items():
                     problems += await history.async_problems(
-                        hass, counter, float(states[counter])
+                        hass, counter, float(states[counter]), past.outage
                     )
                 await asyncio.sleep(POLL_SECONDS if problems else 0)
     if problems:
         raise ToolError("\n".join(problems))
+
+
+async def async_check_stored_gap(
+    hass: HomeAssistant, meter: MeterEntities, outage: range
+) -> None:
+    """Check that the integration has loaded the gap of a meter.
+
+    The integration offers to fill it some minutes after its start.
+    """
+    entity = await hass.command(
+        type="config/entity_registry/get", entity_id=meter["energy_consumed"]
+    )
+    diagnostics = await hass.request(
+        "GET",
+        f"/api/diagnostics/config_entry/{entity['config_entry_id']}"
+        f"/device/{entity['device_id']}",
+    )
+    gaps = [(gap["begin"], gap["end"]) for gap in diagnostics["data"]["meter"]["gaps"]]
+    if gaps != [(outage.start, outage.stop)]:
+        msg = f"The gaps in the readings are {gaps}, not {outage}"
+        raise ToolError(msg)
+
+
+async def async_check_filled_gap(
+    hass: HomeAssistant, meter: MeterEntities, past: Past
+) -> None:
+    """Fill the gap of a meter. Check its hours, and that the totals do not change."""
+    consumed = meter["energy_consumed"]
+    counters = [meter[key] for key in COUNTERS if key in meter]
+    before = await async_totals(hass, counters)
+    filled = await async_fill(hass, consumed, past.outage)
+    if filled.get(consumed) != Source.LOAD_CURVE:
+        msg = f"The sources of the filled counters are {filled}"
+        raise ToolError(msg)
+    after = await async_totals(hass, counters)
+    problems = [
+        f"{counter} has {after[counter]} kWh, not {before[counter]} kWh"
+        for counter in counters
+        if abs(after[counter] - before[counter]) > history.ROUNDING_KWH
+    ]
+    states = await hass.async_states()
+    for counter in counters:
+        # A counter that did not rise in the outage is not filled.
+        outage = range(0) if counter in filled else past.outage
+        state = float(states[counter])
+        problems += await history.async_problems(hass, counter, state, outage)
+    for hour in await history.async_hours(hass, consumed):
+        start = hour["start"] // 1000
+        true = past.energy("energy_consumed", start, start + history.HOUR_SECONDS)
+        if start in past.outage and abs(hour["change"] - true) > LOAD_CURVE_TOLERANCE:
+            problems.append(f"Hour {start} has {hour['change']} kWh, not {true} kWh")
+    if problems:
+        raise ToolError("\n".join(problems))
+
+
+async def async_fill(
+    hass: HomeAssistant, counter: str, outage: range
+) -> dict[str, str]:
+    """Fill the gap of a meter with the action, and return the source of each counter.
+
+    `counter` is the entity ID of one of its counters.
+    """
+    begin, end = (
+        datetime.fromtimestamp(at, UTC).isoformat()
+        for at in (outage.start, outage.stop)
+    )
+    result = await hass.request(
+        "POST",
+        f"/api/services/{DOMAIN}/fill_gap?return_response",
+        json={"entity_id": counter, "start": begin, "end": end},
+    )
+    (filled,) = result["service_response"]["meters"]
+    return {
+        counter: filled_counter["source"]
+        for counter, filled_counter in filled["counters"].items()
+    }
+
+
+async def async_totals(
+    hass: HomeAssistant, counters: Sequence[str]
+) -> dict[str, float]:
+    """Return the energy of each counter before the present hour, in kWh."""
+    return {
+        counter: sum(row["change"] for row in await history.async_hours(hass, counter))
+        for counter in counters
+    }
 
 
 async def async_check_resets(

@@ -1,9 +1,8 @@
 """The Energy dashboard of the demo."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-import time
 
 from tools.errors import ToolError
 from tools.home_assistant import HomeAssistant
@@ -24,16 +23,21 @@ async def async_has_energy_dashboard(hass: HomeAssistant) -> bool:
 
 
 async def async_import_history(
-    hass: HomeAssistant, meters: Sequence[MeterEntities], pasts: Sequence[Past]
+    hass: HomeAssistant,
+    meters: Sequence[MeterEntities],
+    pasts: Sequence[Past],
+    states: Mapping[str, str],
+    now: float,
 ) -> None:
     """Import the past of each meter, or one hour of a meter without a past.
+
+    `states` are the present states, at the time `now` in s since 1970.
 
     The Energy dashboard offers a sensor only if it has statistics. The recorder
     compiles the first ones after up to five minutes.
     """
-    states = await hass.async_states()
     for meter, past in zip(meters, pasts, strict=False):
-        await async_import_past(hass, past, meter, states, time.time())
+        await async_import_past(hass, past, meter, states, now)
     start = {"start": _last_full_hour().isoformat()}
     for meter in meters[len(pasts) :]:
         for key in meter.keys() & {*COUNTERS, *POWERS}:

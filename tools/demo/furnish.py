@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+import time
 
+from custom_components.socomec_countis.gap import Gap
 from tools.errors import ToolError
 from tools.home_assistant import HomeAssistant, MeterInput, async_add_meter
 
@@ -12,6 +14,7 @@ from .energy import (
     async_import_history,
     async_set_up_energy_dashboard,
 )
+from .gap import gap_of
 from .history import COUNTERS, Past
 from .house import MeterEntities, entities_by_meter
 
@@ -33,9 +36,24 @@ class House:
     """The parts of a plan that are set up."""
 
     meters: list[MeterEntities]
-    counters: list[str]
-    """The entity IDs of the counters whose statistics have a past."""
+    pasts: Sequence[Past]
+    """The past of each simulated meter."""
     has_dashboard: bool
+    new_gaps: dict[str, Gap]
+    """The gaps of the history that was imported now, by the subentry of their meter.
+
+    They are not stored.
+    """
+
+    @property
+    def counters(self) -> dict[str, Past]:
+        """Return the past of each counter that has one, by its entity ID."""
+        return {
+            meter[key]: past
+            for meter, past in zip(self.meters, self.pasts, strict=False)
+            for key in COUNTERS
+            if key in meter
+        }
 
 
 async def async_set_up_demo(
@@ -72,18 +90,20 @@ async def async_set_up_demo(
     meters = entities_by_meter(entities, plan.serial_numbers)[: len(plan.meters)]
     report("Setting up the dashboards")
     has_dashboard = False
+    new_gaps: dict[str, Gap] = {}
     try:
         if not await async_has_energy_dashboard(hass):
-            await async_import_history(hass, meters, plan.pasts)
+            states, now = await hass.async_states(), time.time()
+            await async_import_history(hass, meters, plan.pasts, states, now)
             await async_set_up_energy_dashboard(hass, meters)
+            subentries = {each.entity_id: each.subentry_id for each in entities}
+            new_gaps = {
+                subentries[meter["energy_consumed"]]: gap_of(past, meter, states, now)
+                for meter, past in zip(meters, plan.pasts, strict=False)
+                if past.outage
+            }
         await async_create(hass, meters)
         has_dashboard = True
     except (LookupError, ToolError, ValueError) as err:
         left_out("a dashboard, because an entity is missing or disabled", err)
-    counters = [
-        meter[key]
-        for meter, _ in zip(meters, plan.pasts, strict=False)
-        for key in COUNTERS
-        if key in meter
-    ]
-    return House(meters, counters, has_dashboard)
+    return House(meters, plan.pasts, has_dashboard, new_gaps)

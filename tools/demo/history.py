@@ -6,10 +6,10 @@ begins at 0, so that the first hour contains only its own energy. `async_join` a
 imported sum to the rows of the recorder as soon as there are any.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 from typing import Any, Protocol, Self
 
 from simulator import Load
@@ -136,7 +136,10 @@ def counter_rows(
 
 
 def power_rows(start: int, hours: Sequence[Sequence[float]]) -> list[Row]:
-    """Return the rows of a power; `hours` has the samples of each hour in W."""
+    """Return the rows of a power; `hours` has the samples of each hour in W.
+
+    An hour without a sample has no row.
+    """
     return [
         {
             "start": _isoformat(start + index * HOUR_SECONDS),
@@ -145,7 +148,17 @@ def power_rows(start: int, hours: Sequence[Sequence[float]]) -> list[Row]:
             "max": round(max(watts)),
         }
         for index, watts in enumerate(hours)
+        if watts
     ]
+
+
+def missing_hours(outage: range) -> range:
+    """Return the starts of the hours that have no row: the full hours of an outage.
+
+    All times are in s since 1970.
+    """
+    first, end = -(-outage.start // HOUR_SECONDS), outage.stop // HOUR_SECONDS
+    return range(first * HOUR_SECONDS, end * HOUR_SECONDS, HOUR_SECONDS)
 
 
 def _isoformat(second: int) -> str:
@@ -162,9 +175,16 @@ class Past:
     start: int
     """The start of the first hour in s since 1970."""
     hours: list[list[Sample]]
+    outage: range = range(0)
+    """The s since 1970 in which the meter was not read, from minute to minute.
+
+    Empty if there was no outage.
+    """
 
     @classmethod
-    def before(cls, moment: float, load: Load, noon: int) -> Self:
+    def before(
+        cls, moment: float, load: Load, noon: int, outage: range = range(0)
+    ) -> Self:
         """Return the full hours before `moment`, which is in s since 1970."""
         end = int(moment) // HOUR_SECONDS * HOUR_SECONDS
         start = end - HOURS * HOUR_SECONDS
@@ -172,25 +192,56 @@ class Past:
             sampled(load, noon, hour, hour + HOUR_SECONDS)
             for hour in range(start, end, HOUR_SECONDS)
         ]
-        return cls(load, noon, start, hours)
+        return cls(load, noon, start, hours, outage)
+
+    @property
+    def read_hours(self) -> list[list[Sample]]:
+        """Return the samples of each hour without those of the outage."""
+        return [
+            [
+                sample
+                for minute, sample in enumerate(samples)
+                if start + minute * SAMPLE_SECONDS not in self.outage
+            ]
+            for start, samples in zip(
+                count(self.start, HOUR_SECONDS), self.hours, strict=False
+            )
+        ]
 
     def measured(self, key: str) -> list[Row]:
         """Return the rows of a measurement, by its key."""
         measures = MEASUREMENTS[key]
         return power_rows(
-            self.start, [[measures(sample) for sample in hour] for hour in self.hours]
+            self.start,
+            [[measures(sample) for sample in hour] for hour in self.read_hours],
         )
 
     def counted(self, key: str, state: float, now: float) -> list[Row]:
-        """Return the rows of a counter that shows `state` kWh at the time `now`."""
+        """Return the rows of a counter that shows `state` kWh at the time `now`.
+
+        The hour in which the outage ended contains the energy of the whole outage.
+        """
         counts = COUNTERS[key]
         end = self.start + len(self.hours) * HOUR_SECONDS
-        return counter_rows(
-            self.start,
-            [counted(hour, counts) for hour in self.hours],
-            counted(sampled(self.load, self.noon, end, int(now)), counts),
-            state,
-        )
+        energies = [counted(hour, counts) for hour in self.read_hours]
+        if self.outage:
+            last = (self.outage.stop - self.start) // HOUR_SECONDS
+            energies[last] += self.energy(key, self.outage.start, self.outage.stop)
+        missing = set(map(_isoformat, missing_hours(self.outage)))
+        return [
+            row
+            for row in counter_rows(
+                self.start, energies, self.energy(key, end, int(now)), state
+            )
+            if row["start"] not in missing
+        ]
+
+    def energy(self, key: str, start: int, end: int) -> float:
+        """Return what a counter counts from `start` to `end` in kWh.
+
+        Both times are in s since 1970.
+        """
+        return counted(sampled(self.load, self.noon, start, end), COUNTERS[key])
 
 
 async def async_import(hass: Commands, statistic_id: str, rows: list[Row]) -> None:
@@ -211,7 +262,7 @@ async def async_import_past(
     hass: Commands,
     past: Past,
     meter: dict[str, str],
-    states: dict[str, str],
+    states: Mapping[str, str],
     now: float,
 ) -> None:
     """Import the past of a meter.
@@ -271,20 +322,39 @@ async def async_join(hass: Commands, statistic_id: str) -> bool:
     return True
 
 
-async def async_problems(hass: Commands, statistic_id: str, state: float) -> list[str]:
-    """Return what is wrong with the statistics of a counter that shows `state` kWh."""
-    rows = await _async_rows(hass, statistic_id, "hour", "state", "change")
-    if len(rows) < HOURS:
-        return [f"{statistic_id} has {len(rows)} of {HOURS} hours"]
-    problems = [
-        f"{statistic_id} has a gap before {row['start']}"
+async def async_problems(
+    hass: Commands, statistic_id: str, state: float, outage: range = range(0)
+) -> list[str]:
+    """Return what is wrong with the statistics of a counter that shows `state` kWh.
+
+    `outage` is the time before now in which its meter was not read, in s since 1970.
+    """
+    rows = await async_hours(hass, statistic_id)
+    missing = missing_hours(outage)
+    expected_hours = HOURS - len(missing)
+    if len(rows) < expected_hours:
+        return [f"{statistic_id} has {len(rows)} of {expected_hours} hours"]
+    gaps = [
+        (before["end"], row["start"])
         for before, row in pairwise(rows)
         if row["start"] != before["end"]
-    ] + [
+    ]
+    expected_gaps = [(missing.start * 1000, missing.stop * 1000)] if missing else []
+    problems = [
         f"{statistic_id} has {row['change']} kWh in the hour {row['start']}"
         for row in rows
         if not 0 <= row["change"] + 0.001 <= MOST_KWH
     ]
+    if gaps != expected_gaps:
+        problems.append(f"{statistic_id} has the gaps {gaps}, not {expected_gaps}")
     if not 0 <= state - rows[-1]["state"] <= MOST_KWH:
         problems.append(f"{statistic_id} is {state} after {rows[-1]['state']} kWh")
     return problems
+
+
+async def async_hours(hass: Commands, statistic_id: str) -> list[Row]:
+    """Return all hours of a counter with their energy, the oldest first.
+
+    Their `start` and `end` are in ms since 1970.
+    """
+    return await _async_rows(hass, statistic_id, "hour", "state", "change")

@@ -15,6 +15,7 @@ import time
 
 from aiohttp import ClientError
 
+from custom_components.socomec_countis.gaps import RETRY_SECONDS
 from tools.errors import ToolError
 from tools.home_assistant import (
     MeterInput,
@@ -23,6 +24,7 @@ from tools.home_assistant import (
     run_home_assistant,
 )
 from tools.home_assistant.entries import simulated_serial_number
+from tools.home_assistant.gaps import store_gap
 from tools.home_assistant.login import PASSWORD, USERNAME
 from tools.home_assistant.start import LOG_NAME
 from tools.paths import ROOT
@@ -31,11 +33,14 @@ from .bus import UNIT_IDS, histories_before, noon_today, run_simulated_bus
 from .check import async_check
 from .dashboard import URL_PATH
 from .furnish import DemoPlan, async_set_up_demo
+from .gap import gap_text
 from .progress import Progress
 from .watch import async_table, async_watch
 
 DEMO_FOLDER = ROOT / ".demo"
 INTERRUPTED = 130  # the exit code of a shell for SIGINT
+# The integration offers to fill a stored gap this long after its start.
+GAP_MINUTES = RETRY_SECONDS // 60
 ERROR_LENGTH = 2000  # characters; an error of Home Assistant may contain a page
 
 
@@ -109,8 +114,9 @@ async def _async_demo(
     progress.report(f"Home Assistant {version('homeassistant')} starts in {folder}")
     if port != arguments.web_port and not arguments.check:
         progress.report(f"Port {arguments.web_port} is in use: {port} is used instead")
+    running = await stack.enter_async_context(AsyncExitStack())
     starting = asyncio.create_task(
-        stack.enter_async_context(run_home_assistant(folder, port))
+        running.enter_async_context(run_home_assistant(folder, port))
     )
     try:
         # Home Assistant needs the most time, so the rest starts meanwhile.
@@ -123,22 +129,40 @@ async def _async_demo(
     house = await async_set_up_demo(
         hass, plan, progress.report, is_strict=arguments.check
     )
+    new_gaps = house.new_gaps
+    if new_gaps:
+        for subentry_id, gap in new_gaps.items():
+            store_gap(folder / "config", subentry_id, gap)
+        progress.report("Restarting Home Assistant, which loads the gap of the history")
+        await running.aclose()
+        hass = await running.enter_async_context(run_home_assistant(folder, port))
+        await async_wait_until_running(hass)
+        house = await async_set_up_demo(
+            hass, plan, progress.report, is_strict=arguments.check
+        )
     page = URL_PATH if house.has_dashboard else ""
     print(
         f"\nDashboard       {hass.url}/{page}"
         f"\nHome Assistant  {hass.url}"
         f"\nUser            {USERNAME}, password {PASSWORD}"
         f"\nMeters          on {plan.meters[0].device}"
-        f"\nLog             {folder / LOG_NAME}\n",
-        flush=True,
+        f"\nLog             {folder / LOG_NAME}",
     )
+    for gap in new_gaps.values():
+        print(
+            f"Gap             {gap_text(gap)}: in {GAP_MINUTES} minutes,"
+            f" {hass.url}/config/repairs offers to fill it"
+        )
+    print(flush=True)
     if not arguments.check:
         print("Ctrl-C stops the demo.\n")
         await async_watch(hass, house.counters)
     if arguments.port:
         progress.report("The counters of a real meter are not reset by a check")
-    progress.report("Checking the statistics, the dashboards and the reset of counters")
-    await async_check(hass, [] if arguments.port else house.meters, house.counters)
+    progress.report(
+        "Checking the statistics, the dashboards, the gap and the reset of counters"
+    )
+    await async_check(hass, house)
     print("\n".join(["", *await async_table(hass), ""]))
     progress.report("Stopping Home Assistant")
 

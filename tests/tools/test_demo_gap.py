@@ -1,0 +1,81 @@
+"""The gap in the history of the demo."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from custom_components.socomec_countis.gap import Gap
+from simulator import Meter
+from tests.common import Clock
+from tools.demo.bus import LOAD_CURVE_RECORDS, histories_before
+from tools.demo.gap import gap_of, gap_text, outage_yesterday
+from tools.demo.history import COUNTERS, HOUR_SECONDS, Past, missing_hours
+
+from .conftest import NOON, NOW, OUTAGE
+
+STATE = 12_345.67  # kWh; the present state of each counter
+METER = {key: f"sensor.{key}" for key in (*COUNTERS, "power")}
+STATES = dict.fromkeys(METER.values(), str(STATE))
+MIDNIGHT = datetime(2026, 11, 20).astimezone()
+
+
+@pytest.mark.parametrize("age", [timedelta(), timedelta(hours=23, minutes=59)])
+def test_outage_is_in_the_night_of_yesterday(age: timedelta) -> None:
+    outage = outage_yesterday((MIDNIGHT + age).timestamp())
+    begin, end = (
+        datetime.fromtimestamp(at, UTC).astimezone()
+        for at in (outage.start, outage.stop)
+    )
+    assert f"{begin:%d %H:%M}" == "19 00:40"
+    assert f"{end:%d %H:%M}" == "19 06:20"
+    assert len(missing_hours(outage)) >= 4
+
+
+def test_only_the_meter_of_the_house_has_an_outage() -> None:
+    house, roof = histories_before(NOW, NOON)
+    assert house.outage == outage_yesterday(NOW)
+    assert not roof.outage
+
+
+def test_readings_of_the_gap_are_in_the_statistics(house_with_outage: Past) -> None:
+    gap = gap_of(house_with_outage, METER, STATES, NOW)
+    assert (gap.begin, gap.end) == (OUTAGE.start, OUTAGE.stop)
+    assert gap.readings.keys() == COUNTERS.keys()
+    for key, ((begin, before), (end, after)) in gap.readings.items():
+        rows = house_with_outage.counted(key, STATE, NOW)
+        starts = [datetime.fromisoformat(row["start"]).timestamp() for row in rows]
+        last = starts.index(begin // HOUR_SECONDS * HOUR_SECONDS)
+        assert before == rows[last]["state"]
+        since_end = house_with_outage.energy(
+            key, OUTAGE.stop, int(starts[last + 1]) + HOUR_SECONDS
+        )
+        assert after == pytest.approx(rows[last + 1]["state"] - since_end, abs=0.011)
+        assert end == OUTAGE.stop
+
+
+def test_counter_that_did_not_rise_is_not_in_the_gap(house: Past) -> None:
+    by_night = replace(house, outage=range(OUTAGE.start, OUTAGE.start + 7200))
+    readings = gap_of(by_night, METER, STATES, NOW).readings
+    assert readings.keys() == {"energy_consumed", "tariff_2_energy"}
+
+
+def test_load_curve_agrees_with_the_history(house_with_outage: Past) -> None:
+    meter = Meter(load=house_with_outage.load, clock=Clock(NOW))
+    meter.record_past(LOAD_CURVE_RECORDS)
+    assert meter.load_curve is not None
+    for hour in missing_hours(OUTAGE):
+        recorded = sum(
+            record.watt_hours
+            for record in meter.load_curve.records
+            if hour <= record.start < hour + HOUR_SECONDS
+        )
+        energy = house_with_outage.energy("energy_consumed", hour, hour + HOUR_SECONDS)
+        assert recorded / 1000 == pytest.approx(energy)
+        assert energy > 0.3
+
+
+def test_text_of_a_gap_has_local_times() -> None:
+    outage = outage_yesterday(MIDNIGHT.timestamp())
+    gap = Gap(outage.start, outage.stop, {})
+    assert gap_text(gap) == "2026-11-19 00:40 to 06:20"

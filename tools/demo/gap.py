@@ -1,0 +1,61 @@
+"""The gap in the history of the demo, which a repair issue offers to fill.
+
+The meter at the grid was not read for some hours of yesterday. After this outage, the
+integration of a real Home Assistant stores the gap. The demo stores the same gap.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, time, timedelta
+
+from custom_components.socomec_countis.gap import Gap
+
+from .history import COUNTERS, Past
+from .house import MeterEntities
+
+# The local times of the last reading before the outage, and of the first one after it.
+# Our choice: five full hours of a night. The outage ends before the solar roof exports,
+# because the load curve contains no produced power.
+BEGIN, END = time(0, 40), time(6, 20)
+
+
+def outage_yesterday(moment: float) -> range:
+    """Return the s since 1970 in which the meter was not read before `moment`.
+
+    The day is that of the clock of this machine.
+    """
+    today = datetime.fromtimestamp(moment, UTC).astimezone().date()
+    begin, end = (
+        int(datetime.combine(today - timedelta(days=1), at).astimezone().timestamp())
+        for at in (BEGIN, END)
+    )
+    return range(begin, end)
+
+
+def gap_of(
+    past: Past, meter: MeterEntities, states: Mapping[str, str], now: float
+) -> Gap:
+    """Return the outage of a meter, as the integration stores it.
+
+    `meter` are its entity IDs by their keys. `states` are its present states, at the
+    time `now` in s since 1970. A counter that did not rise is left out.
+    """
+    begin, end = past.outage.start, past.outage.stop
+    readings = {}
+    for key in COUNTERS:
+        if key not in meter:
+            continue
+        before, after = (
+            round(float(states[meter[key]]) - past.energy(key, at, int(now)), 2)
+            for at in (begin, end)
+        )
+        if after > before:
+            readings[key] = [(float(begin), before), (float(end), after)]
+    return Gap(begin, end, readings)
+
+
+def gap_text(gap: Gap) -> str:
+    """Return the local times of a gap as a text."""
+    begin, end = (
+        datetime.fromtimestamp(at, UTC).astimezone() for at in (gap.begin, gap.end)
+    )
+    return f"{begin:%Y-%m-%d %H:%M} to {end:%H:%M}"

@@ -1,0 +1,23 @@
+"""Stored gaps of meters, which the integration loads when Home Assistant starts."""
+
+import json
+from pathlib import Path
+
+from custom_components.socomec_countis.gap import STORAGE_VERSION, Gap
+from tools.paths import DOMAIN
+
+
+def store_gap(config: Path, subentry_id: str, gap: Gap) -> None:
+    """Store a gap of a meter that has no other gaps, in a configuration folder.
+
+    A running Home Assistant does not load the file, because it knows only the files
+    that were stored before its start.
+    """
+    key = f"{DOMAIN}.gaps.{subentry_id}"
+    content = {
+        "version": STORAGE_VERSION,
+        "minor_version": 1,
+        "key": key,
+        "data": [gap.as_dict()],
+    }
+    (config / ".storage" / key).write_text(json.dumps(content))
