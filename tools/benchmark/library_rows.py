@@ -33,16 +33,18 @@ CROWD_SPEEDS = (9600, 38400)  # baud
 # Numbers of meters whose buses are measured at the same time. With more buses at once,
 # the processor would limit the results.
 BATCHES = ((1, 2, 4), (8, 12), (16,), (32,), (64,))
-LARGE = 32  # meters; on such a bus, counters are read less often than once in 15 s
-EXTRA_SECONDS = 0.7  # added to the measured time for each meter of a large bus
+# Meters; on a bus with so many meters, counters may be read less often than in 15 s.
+LARGE = 32
+# s for each meter of a large bus, added to the measured time.
+EXTRA_SECONDS = 0.7
+# Meters and baud of the buses with an aim. FULL is a bus that is always busy.
 AT_9600, AT_38400, FULL = (12, 9600), (64, 38400), (64, 9600)
-OFFLINE = 3
-FLAPPING = (5, 8, 11)
-# s; the flapping meters are alternately offline and online for this time.
-FLAPPING_SECONDS = 5
+OFFLINE = 3  # unit ID
+FLAPPING = (5, 8, 11)  # unit IDs of meters that alternate between offline and online
+FLAPPING_SECONDS = 5  # s for which a flapping meter is offline, and then online
 
 MEASURED: dict[tuple[int, int], PolledBus] = {}
-"""The crowds that were measured, by their meters and baud."""
+"""The buses that `async_crowds` has measured, by number of meters and baud."""
 
 
 async def async_one_meter(seconds: float) -> str:
@@ -135,7 +137,7 @@ async def async_reads(seconds: float) -> str:
 async def _async_batch(
     cases: Iterable[tuple[int, int]], seconds: float, *, resting: bool = False
 ) -> dict[tuple[int, int], PolledBus]:
-    """Poll several buses at the same time. Each case is meters and baud."""
+    """Poll several buses at the same time. A case is a number of meters and a baud."""
     cases = list(cases)
     runs = await asyncio.gather(
         *(

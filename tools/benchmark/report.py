@@ -18,7 +18,7 @@ from .arguments import ROWS
 from .text import aims_section, paragraphs
 
 REPORT = ROOT / "docs/benchmark.md"
-# The first heading of the part of the page that this tool keeps.
+# The first heading of the part of the page that this tool does not overwrite.
 KEPT_FROM = "## Missed aims"
 MEASURE = {
     "one": library_rows.async_one_meter,

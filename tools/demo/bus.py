@@ -26,7 +26,7 @@ def noon_today() -> int:
 def histories_before(moment: float, noon: int) -> list[Past]:
     """Return the past of each simulated meter before `moment`.
 
-    Both times are in s since 1970. `noon` is a solar noon.
+    Both times are in s since 1970. `noon` is the solar noon of any day.
     """
     return [
         Past.before(moment, load_at(UNIT_IDS, index, noon, lifelike=True), noon)
@@ -38,7 +38,8 @@ def histories_before(moment: float, noon: int) -> list[Past]:
 async def run_simulated_bus(folder: Path, noon: int) -> AsyncIterator[Path]:
     """Run the simulated bus, and yield the path of its serial port.
 
-    The counters are saved in `folder`. Raises `ToolError` if the simulator ends.
+    The simulator saves the counters in `folder`. Raises `ToolError` if the simulator
+    does not start.
     """
     port, log = folder / "line", folder / LOG_NAME
     async with run_program(

@@ -28,8 +28,8 @@ async def async_import_history(
 ) -> None:
     """Import the past of each meter, or one hour of a meter without a past.
 
-    The Energy dashboard offers a sensor only if it has statistics. The recorder
-    compiles the first ones after up to five minutes.
+    The Energy dashboard offers a sensor only if the sensor has statistics. Without an
+    import, the recorder compiles the first ones after up to five minutes.
     """
     states = await hass.async_states()
     for meter, past in zip(meters, pasts, strict=False):
@@ -82,7 +82,7 @@ async def async_set_up_energy_dashboard(
 
 
 async def async_energy_problems(hass: HomeAssistant) -> list[str]:
-    """Return what the Energy dashboard's own validation finds."""
+    """Return the problems that the validation of the Energy dashboard finds."""
     result = await hass.command(type="energy/validate")
     return [
         f"{issue['type']}: {issue['affected_entities']}"
