@@ -28,8 +28,8 @@ from .text import aim, paragraphs, table, verdict
 VALUES = 38  # sensors of the modbus platform, one for each quantity of a poll
 COMMANDED = (1, 22, 43, 64)  # unit IDs of the meters that receive a command
 FULL = (64, 9600)  # meters and baud of a bus that is always busy
-# For each number of meters and baud whose restart is measured: the time before the bus
-# became the entry, and the aim in s.
+# For each number of meters and baud whose restart is measured: the time with one entry
+# for each meter, and the aim in s.
 RESTARTS = {(32, 9600): ("40 s", 5), (64, 38400): ("35 s", 4)}
 LOADS = ((1, 9600), (64, 38400))  # meters and baud whose load is measured
 # s before and after a meter is added; polls that are lost in this time also count.
@@ -103,10 +103,11 @@ async def async_beside_yaml(seconds: float) -> str:
         (
             "## Beside the `modbus` platform of Home Assistant",
             (
-                "All quantities of a poll: with all entities enabled, and as YAML"
-                " sensors with `scan_interval: 1`. Both were measured at 9600 baud, at"
-                " the same time on two buses. The silence of 3.5 characters after each"
-                " transaction counts for both. Aim: at most a fifth of its line time."
+                "All quantities of a poll, once with all entities of this integration"
+                " enabled, and once as YAML sensors with `scan_interval: 1`. Both were"
+                " measured at 9600 baud, at the same time on two buses. Line time"
+                " includes the pause of 3.5 characters after each transaction. Aim: at"
+                " most a fifth of the line time of the platform."
             ),
             table(
                 ("", "requests", "line time", "each value every", "aim"),
@@ -186,8 +187,9 @@ async def async_database(seconds: float) -> str:
         (
             "## Rows in the database",
             (
-                "Of the default entities of one meter, in an hour. The load of the"
-                " household changes every second. Aim: less than a tenth."
+                "Rows for the default entities of one meter, in an hour, with the load"
+                " of a household that changes every second. Aim: with the limits for"
+                " small changes, less than a tenth of the rows."
             ),
             table(
                 ("", "rows an hour", *(f"of {kind}" for kind in KINDS), "aim"),

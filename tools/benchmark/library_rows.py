@@ -86,14 +86,16 @@ async def async_one_meter(seconds: float) -> str:
     )
     return paragraphs(
         "## One meter",
-        "A poll of everything that the default entities of a meter with four tariffs"
-        " show. The limit is the time of the bytes and 20 ms for each response. The"
-        " second ratio also counts the silence of 3.5 characters between two requests."
-        " Aims: line time at most 1.15 times the limit, 60 ± 1 polls a minute.",
+        "A poll of all blocks that the default entities of a meter with four tariffs"
+        " show. *Line time* is the time for which the poll occupies the bus. *Limit*"
+        " is the shortest possible time: that of the bytes, and 20 ms for each"
+        " response. *Ratio* is line time / limit. *With pauses* is the same, but the"
+        " limit includes the pause of 3.5 characters between two requests. Aims: ratio"
+        " at most 1.15, and 60 ± 1 polls a minute.",
         table(
             (
                 *("baud", "requests", "bytes", "line time", "limit", "ratio"),
-                *("with silences", "polls a minute", "aim"),
+                *("with pauses", "polls a minute", "aim"),
             ),
             lines,
         ),
@@ -127,9 +129,9 @@ async def async_reads(seconds: float) -> str:
         )
     return paragraphs(
         "## One read or several",
-        "The six counters of block 50944, with the reserved registers between them in"
-        " one read of 18 registers, or without them in four reads of 12 registers"
-        " together.",
+        "The six counters of block 50944, read in two ways: in one read of 18"
+        " registers, which include reserved registers, or in four reads of 12"
+        " registers together, without reserved registers.",
         table(("baud", "one read", "four reads", "ratio"), lines),
     )
 
@@ -198,12 +200,12 @@ async def async_crowds(seconds: float) -> str:
         )
     return paragraphs(
         "## Many meters on one bus",
-        "The age of a value is counted from the time at which the request was at the"
-        " meter. The worst age is the highest of all meters and times. A counter"
-        " without an age (-) was read less than twice in the measured time. Aims: power"
-        " of 12 meters at 9600 baud every second; of 64 at 38400 baud, power never"
-        " older than 3 s and counters never older than 15 s. The last column but one is"
-        " the time in which everything of one meter after the other can be read.",
+        "The age of a value is counted from the time at which the meter receives the"
+        " request. *Worst* is the highest age of all meters. A counter without an age"
+        " (-) was read less than twice in the measured time. *One by one* is the time"
+        " to read all blocks of all meters once. Aims: power of 12 meters at 9600 baud"
+        " every second; of 64 meters at 38400 baud, power never older than 3 s and"
+        " counters never older than 15 s.",
         table(
             (
                 *("meters", "baud", "power every", "its age, median", "worst"),
@@ -268,7 +270,7 @@ async def async_offline(seconds: float) -> str:
         table(
             (
                 *("offline", "power of the others, a minute", "its worst age"),
-                *("requests to the offline ones, a minute", "aim"),
+                *("requests to the offline meters, a minute", "aim"),
             ),
             lines,
         ),
@@ -298,8 +300,8 @@ async def async_flapping(seconds: float) -> str:
         # Measure twice as long, because one lost poll in a minute is already 1.7 %.
         share = await async_rate(bus, 2 * seconds, disturbed=True) / before
     aim(
-        "one offline and three flapping meters of twelve at 9600 baud: rate of the"
-        " others",
+        "one offline meter and three that alternate between online and offline, of"
+        " twelve at 9600 baud: rate of the others",
         "95 %",
         "≥ 98 %",
         f"{share:.1%}",
