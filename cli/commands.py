@@ -68,7 +68,7 @@ async def async_reset_partial_command(entered: Entered) -> Exit:
         try:
             await async_reset_partial_counters(meter, publish)
         except BaseException:
-            # Without a confirmed reset, the last reading is not the one after it.
+            # The command failed, so the last reading does not show a completed reset.
             result.pop("after", None)
             raise
         show(meter, "after", result["after"])

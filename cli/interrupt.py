@@ -1,4 +1,4 @@
-"""Ctrl-C that ends a command with the results it has so far."""
+"""Lets Ctrl-C end a command that still prints the results it has so far."""
 
 import asyncio
 import signal

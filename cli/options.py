@@ -239,7 +239,7 @@ def _host_and_port(option: str, text: str) -> tuple[str, int | None]:
 def _one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
     """Return `value` if it is one of `values`, or None if it is None.
 
-    Raises `UsageError` for any other value. `option` is its name in the message.
+    Raises `UsageError` for any other value. `option` is the name of the option.
     """
     if value is None:
         return None

@@ -43,7 +43,10 @@ class Parser(argparse.ArgumentParser):
 def number_in[N: (int, float)](
     kind: Callable[[str], N], smallest: N, greatest: N, noun: str
 ) -> Callable[[str], N]:
-    """Return a function that converts an argument to a number within bounds."""
+    """Return a function that converts an argument to a number and checks its bounds.
+
+    `noun` names the number in the error message.
+    """
 
     def convert(text: str) -> N:
         with suppress(ValueError):
@@ -193,7 +196,7 @@ def gateway_of(arguments: argparse.Namespace, line: Line) -> Gateway | None:
 
 
 def restore(meters: Sequence[Meter], state: Path) -> None:
-    """Set the counters of the meters to those in a file, if there is one.
+    """Set the counters of the meters to those in a file, if the file exists.
 
     Raises `StartError` if the file is not readable.
     """

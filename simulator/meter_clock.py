@@ -23,7 +23,8 @@ def clock_registers(time: datetime, *, short_year: bool) -> dict[int, int]:
 def clock_time(values: Sequence[int], *, short_year: bool) -> datetime | None:
     """Return the time in the six registers, or None if the meter refuses the values.
 
-    The meter's clock has no time zone. The result has UTC, only for calculations.
+    The meter's clock has no time zone. The result has UTC as its time zone, but only
+    because calculations need one.
     """
     try:
         day, month, year, hour, minute, second = values

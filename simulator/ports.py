@@ -155,7 +155,7 @@ class MemoryTransport(asyncio.Transport):
         self.lose(None)
 
     def lose(self, error: Exception | None) -> None:
-        """Close the port because of an error, or None if the client closes the port."""
+        """Close the port. `error` is the reason, or None if the client closed it."""
         if self._closing:
             return
         self._closing = True

@@ -60,7 +60,7 @@ HELD_SECONDS = 10  # s; Home Assistant shows the last values for this time
 SETTLING_SECONDS = 3  # s until all meters were read several times
 LONGEST_RECOVERY = 90  # s after the end of the fault; the run then ends
 AIM_SECONDS = 5  # s; aim for the recovery of a meter that is online
-OFFLINE_AIM_SECONDS = 30  # s; the longest pause between two requests to it
+OFFLINE_AIM_SECONDS = 30  # s; aim for an offline meter, with a request every 30 s
 RATES = (0.05, 0.3, 1.0)  # the part of the responses that is disturbed
 
 FAULTS: dict[str, Callable[[Random], Fault]] = {

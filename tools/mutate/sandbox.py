@@ -313,7 +313,10 @@ class _Selection:
 
 
 def _limit(seconds: float) -> None:
-    """End this process with a signal at the limits of a test that takes `seconds`."""
+    """Set the timers that end this process with a signal if a test takes too long.
+
+    The test normally takes `seconds`.
+    """
     for timer, (factor, more) in (
         (signal.ITIMER_PROF, PROCESSOR_LIMIT),
         (signal.ITIMER_REAL, REAL_LIMIT),
