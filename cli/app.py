@@ -19,7 +19,7 @@ from .commands import (
 from .connection import RESPONSE_TIMEOUTS
 from .exit_codes import MEANINGS, Exit
 from .load_curve import async_load_curve
-from .options import Options, entered, with_options
+from .options import Options, parse_options, with_options
 from .read import async_read
 from .report import DISTRIBUTION, async_report, version_of
 from .scan import async_scan
@@ -29,7 +29,7 @@ from .wiring import async_check_wiring
 HELP = """\
 Finds, reads and commands Socomec COUNTIS meters on an RS485 bus.
 
-Only one program can use a port: stop Home Assistant, or disable its bus, before.
+Only one program can use a port. First stop Home Assistant, or disable the bus there.
 """
 # In the help, a blank line is shown as a line break.
 EXIT_CODES = "\n\n".join(
@@ -58,11 +58,11 @@ def _main(
         typer.Option("--version", help="Print the version.", callback=_show_version),
     ] = False,
 ) -> None:
-    """Take the options before the command."""
+    """Accept the options that come before the command."""
 
 
 def _run(options: Options, command: Coroutine[Any, Any, Exit]) -> None:
-    """Run a command, and end the program with its exit code."""
+    """Run a command, and end the program with the exit code of the command."""
     if options.debug:
         logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(message)s")
     else:
@@ -88,14 +88,14 @@ def scan(
     ] = None,
 ) -> None:
     """Scan a bus for meters, with any unit ID and line settings."""
-    _run(options, async_scan(entered(options, needs_unit_id=False), timeout))
+    _run(options, async_scan(parse_options(options, needs_unit_id=False), timeout))
 
 
 @app.command(epilog=EXIT_CODES)
 @with_options
 def read(options: Options) -> None:
     """Print all values of meters."""
-    _run(options, async_read(entered(options)))
+    _run(options, async_read(parse_options(options)))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -107,7 +107,7 @@ def watch(
     ] = 10,
 ) -> None:
     """Show the meters of a bus live; without --unit-id, scan for them first."""
-    _run(options, async_watch(entered(options, needs_unit_id=False), minutes))
+    _run(options, async_watch(parse_options(options, needs_unit_id=False), minutes))
 
 
 @app.command("set-tariff", epilog=EXIT_CODES)
@@ -126,7 +126,8 @@ def set_tariff(
     ] = False,
 ) -> None:
     """Set the tariff in which meters count."""
-    _run(options, async_set_tariff_command(entered(options), tariff, to_all=to_all))
+    entered = parse_options(options)
+    _run(options, async_set_tariff_command(entered, tariff, to_all=to_all))
 
 
 @app.command("reset-partial", epilog=EXIT_CODES)
@@ -139,17 +140,17 @@ def reset_partial(
     ] = False,
 ) -> None:
     """Set partial counters to zero; their readings are printed before."""
-    command = entered(options)
+    entered = parse_options(options)
     if not yes:
-        confirm_reset(command)
-    _run(options, async_reset_partial_command(command))
+        confirm_reset(entered)
+    _run(options, async_reset_partial_command(entered))
 
 
 @app.command("set-clock", epilog=EXIT_CODES)
 @with_options
 def set_clock(options: Options) -> None:
     """Set clocks to the time of this computer."""
-    _run(options, async_set_clock_command(entered(options)))
+    _run(options, async_set_clock_command(parse_options(options)))
 
 
 @app.command("check-wiring", epilog=EXIT_CODES)
@@ -161,7 +162,7 @@ def check_wiring(
     ] = 5,
 ) -> None:
     """Find phases that are connected wrongly, by the test of the manual."""
-    _run(options, async_check_wiring(entered(options), readings))
+    _run(options, async_check_wiring(parse_options(options), readings))
 
 
 @app.command("load-curve", epilog=EXIT_CODES)
@@ -174,7 +175,7 @@ def load_curve(
     ] = None,
 ) -> None:
     """Read the load curve that meters keep: the mean power of each period."""
-    _run(options, async_load_curve(entered(options), csv))
+    _run(options, async_load_curve(parse_options(options), csv))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -187,4 +188,4 @@ def report(
     ] = Path(),
 ) -> None:
     """Write a file about each meter, to attach to a report; without serial number."""
-    _run(options, async_report(entered(options), folder))
+    _run(options, async_report(parse_options(options), folder))

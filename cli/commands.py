@@ -68,7 +68,7 @@ async def async_reset_partial_command(entered: Entered) -> Exit:
         try:
             await async_reset_partial_counters(meter, publish)
         except BaseException:
-            # The last reading does not confirm the reset.
+            # The command failed, so the last reading does not show a completed reset.
             result.pop("after", None)
             raise
         show(meter, "after", result["after"])
@@ -137,8 +137,8 @@ async def _async_each(
 ) -> Exit:
     """Send the command to each meter, also after a failure of another meter.
 
-    `first` is called once before that. `common` is the part of the JSON output that is
-    the same for all meters.
+    `first` is called once, before the first meter. `common` is the part of the JSON
+    output that is the same for all meters.
     """
     try:
         async with entered.connection.open(entered.settings) as opened:

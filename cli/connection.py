@@ -34,13 +34,13 @@ CONNECTION_TIMEOUT = 5.0
 # be busy, so opening it is retried. Our choice: 0.5 s in total.
 OPEN_ATTEMPTS = 3
 OPEN_RETRY_DELAY = 0.25  # s
-# s; the client closes the port in the background within this time. If the event loop
-# ended earlier, the client would not close the port. An open port is locked.
+# s; after `close`, the client closes the port in the background within this time. The
+# event loop has to run until then. Otherwise the port stays open and locked.
 CLOSE_SECONDS = 0.05
 
-# s until a response begins; None is the default of a serial port. A network adds its
-# delay. A Modbus TCP gateway has a timeout of its own, after which it reports a lost
-# response.
+# s until a response begins; None selects the default of the library for a serial port.
+# A network adds its delay. A Modbus TCP gateway reports a lost response after its own
+# timeout, for which the client has to wait.
 RESPONSE_TIMEOUTS: dict[Kind, float | None] = {
     "port": None,
     "rtu_over_tcp": 0.5,
@@ -55,10 +55,10 @@ class CannotOpenError(ModbusConnectionError):
     """The port or the gateway cannot be opened."""
 
     def __init__(self, error: BaseException) -> None:
-        """Keep the reason of the operating system, from the causes of `error`."""
+        """Find the reason of the operating system in `error` and its causes."""
         self.number: int | None = None
-        """The error number, None if the client does not report one."""
-        # The texts of these errors only repeat the name of the port.
+        """The error number, or None if the client does not report one."""
+        # The text of an error of these classes only repeats the name of the port.
         is_connection = isinstance(error, ModbusConnectionError | ModbusTimeoutError)
         reason = "" if is_connection else str(error)
         cause: BaseException | None = error
@@ -90,7 +90,7 @@ class Connection:
 
     @property
     def is_serial(self) -> bool:
-        """Return whether the bus is on a serial port, so that parity is set here."""
+        """Return whether the bus is on a serial port. A gateway has its own parity."""
         return self.kind == "port"
 
     @property
@@ -117,9 +117,9 @@ class Connection:
     async def open(
         self, settings: LineSettings, response_timeout: float | None = None
     ) -> AsyncIterator[OpenBus]:
-        """Open the bus; `response_timeout` is in s, by default that of the kind.
+        """Open the bus. Raises `CannotOpenError`.
 
-        Raises `CannotOpenError`.
+        `response_timeout` is in s. The default depends on the kind of connection.
         """
         for attempts_left in reversed(range(OPEN_ATTEMPTS)):
             try:
@@ -145,7 +145,7 @@ class Connection:
                 await connection.close()
             await asyncio.sleep(CLOSE_SECONDS)
 
-    async def async_usable(
+    async def async_usable_settings(
         self, settings: Sequence[LineSettings]
     ) -> list[LineSettings]:
         """Return the settings whose parity and stop bits the port accepts.
@@ -191,9 +191,9 @@ class Connection:
 async def async_find_meter(
     opened: OpenBus, unit_id: int, profile: Profile | None = None
 ) -> Meter:
-    """Return the meter at a unit ID; its profile is taken if it is not known.
+    """Return the meter at a unit ID. Without `profile`, take the profile of the meter.
 
-    Raises as `async_take_profile`.
+    Raises the errors of `async_take_profile`.
     """
     async with opened.unit(unit_id) as client:
         if profile is None:

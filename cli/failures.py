@@ -22,14 +22,14 @@ from socomec_countis.load_curve import NoLoadCurveError
 
 from .connection import CannotOpenError, Connection
 
-# During a request, clients do not convert each `OSError` to a `ModbusError`.
+# The errors of a bus or a meter. A client may also raise an `OSError` in a request.
 ERRORS = (ModbusError, CountisError, OSError)
 
 NO_RESPONSE = "no_response"
 PORT_IN_USE = "that no other program uses the port, Home Assistant included"
 # The likely causes if a port or gateway cannot be opened, by error number. Each text
 # continues a sentence after "check".
-BY_NUMBER: Mapping[int | None, str] = {
+CHECK_BY_NUMBER: Mapping[int | None, str] = {
     errno.ENOENT: "that the adapter is plugged in, and its name"
     " (names in /dev/serial/by-id stay the same)",
     errno.EACCES: "that you may use the port: on most systems, the group dialout may",
@@ -119,9 +119,9 @@ KINDS = ("cannot_open", *dict.fromkeys(each.kind for each in FAILURES.values()))
 def failure(
     error: Exception, connection: Connection, unit_id: int | None = None
 ) -> Failure:
-    """Return an error as a failure of the bus, or of the meter at a unit ID."""
+    """Return the failure that describes an error of the bus, or of a meter."""
     if isinstance(error, CannotOpenError):
-        what = "port" if connection.is_serial else "gateway"
+        device = "port" if connection.is_serial else "gateway"
         usual = (
             "the adapter, and that no other program uses it"
             if connection.is_serial
@@ -130,8 +130,8 @@ def failure(
         reason = f" ({error})" if str(error) else ""
         return Failure(
             "cannot_open",
-            f"The {what} {connection} cannot be opened{reason}",
-            BY_NUMBER.get(error.number, usual),
+            f"The {device} {connection} cannot be opened{reason}",
+            CHECK_BY_NUMBER.get(error.number, usual),
         )
     found = next(each for kind, each in FAILURES.items() if isinstance(error, kind))
     place = "on the bus" if unit_id is None else f"at unit ID {unit_id}"

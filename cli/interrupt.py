@@ -1,4 +1,4 @@
-"""Ctrl-C that ends a command with the results it has so far."""
+"""Lets Ctrl-C end a command that still prints the results it has so far."""
 
 import asyncio
 import signal
@@ -9,14 +9,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """Notes the first Ctrl-C or SIGTERM; the second one ends the program."""
+    """Records the first Ctrl-C or SIGTERM. The second one ends the program."""
 
     def __init__(self) -> None:
-        """Initialize without a request to end."""
+        """Initialize without a signal."""
         self.requested = False
 
     def __enter__(self) -> Self:
-        """Replace the handlers of the signals; the event loop has to be running."""
+        """Replace the handlers of the signals. The event loop has to be running."""
         self._event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
@@ -36,5 +36,5 @@ class Interrupt:
         self._loop.call_soon_threadsafe(self._event.set)
 
     async def async_wait(self) -> None:
-        """Wait until the end is requested."""
+        """Wait for the first signal."""
         await self._event.wait()

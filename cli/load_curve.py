@@ -57,7 +57,7 @@ async def _async_read(entered: Entered, meter: Meter) -> LoadCurve:
 
 
 def _show(entered: Entered, meter: Meter, curve: LoadCurve) -> None:
-    """Print the records; plot them on a terminal, where a table would be too long."""
+    """Print the records, on a terminal as a plot, because a table would be too long."""
     output = entered.output
     if output.as_json:
         return

@@ -24,10 +24,11 @@ from .connection import Connection, async_find_meter
 from .failures import ERRORS, NO_RESPONSE, Failure, failure
 from .tables import PHASES
 
-# s until a meter that was never online is tried again. If the meter does not respond,
-# each attempt takes several seconds, in which the other meters are not read.
+# s between two attempts to find the meters that were never online. If a meter does not
+# respond, an attempt takes several seconds, in which no other meter is read.
 FIND_PAUSE = 10.0
-RETRY_PAUSE = 1.0  # s; the same if a meter responds, but its profile cannot be taken
+# s; used instead if one of these meters responds, but its profile cannot be taken.
+RETRY_PAUSE = 1.0
 
 
 class Power(NamedTuple):
@@ -36,7 +37,7 @@ class Power(NamedTuple):
     at: float
     """s since 1970."""
     watts: tuple[float | None, ...]
-    """Of L1, L2 and L3."""
+    """Of L1, L2 and L3, None if not available."""
 
 
 @dataclass
@@ -45,9 +46,9 @@ class Watched:
 
     unit_id: int
     powers: deque[Power]
-    """The power of the last minutes."""
+    """The power of the last minutes, the oldest first."""
     meter: Meter | None = None
-    """None until the meter was online for the first time."""
+    """None until the meter has responded for the first time."""
     values: Values = field(default_factory=dict)
     failed: Failure | None = None
     """Why the meter is offline."""
@@ -61,7 +62,7 @@ class Watched:
 
 
 class Monitor:
-    """Polls meters, and keeps trying those that have not responded yet."""
+    """Polls meters, and repeatedly tries to find meters that have never responded."""
 
     def __init__(
         self,
@@ -73,8 +74,8 @@ class Monitor:
     ) -> None:
         """Initialize the monitor.
 
-        The power of the last `minutes` is kept. `profiles` are those that a scan has
-        taken, by unit ID.
+        The monitor keeps the power of the last `minutes`. `profiles` contains the
+        profiles that a scan has taken, by unit ID.
         """
         self._opened = opened
         self._connection = connection
@@ -111,7 +112,7 @@ class Monitor:
             tasks.create_task(self._async_find_all())
 
     async def _async_find_all(self) -> None:
-        """Find the meters one by one, and try those again that were not found."""
+        """Find the meters one by one. Repeat this until all of them are found."""
         while missing := [each for each in self.meters if each.meter is None]:
             for watched in missing:
                 await self._async_find(watched)

@@ -1,4 +1,4 @@
-"""The options that all commands share, and what they describe."""
+"""The options that all commands share, and the bus and meters that they select."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -20,12 +20,13 @@ from .output import Output
 MODBUS_TCP_PORT = 502
 # 9600 baud and 8N2. A meter in AUTO mode responds to these settings, and also a meter
 # that is set to 9600 baud and 8N1.
-USUAL = SCAN_SETTINGS[0]
+DEFAULT_SETTINGS = SCAN_SETTINGS[0]
 UNIT_ID_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
-BUS = "Bus (one of the first three)"
+BUS_PANEL = "Bus (one of the first three)"
 
-NO_BUS = "the bus (--port, --tcp or --rtu-over-tcp)"
-NO_UNIT_ID = "the meter (--unit-id)"
+# Each text continues the error message "Enter ...".
+MISSING_BUS = "the bus (--port, --tcp or --rtu-over-tcp)"
+MISSING_UNIT_ID = "the meter (--unit-id)"
 
 
 class UsageError(typer.BadParameter):
@@ -33,12 +34,12 @@ class UsageError(typer.BadParameter):
 
     @override
     def format_message(self) -> str:
-        """Return the sentence alone."""
+        """Return only the sentence, without the text that typer adds."""
         return self.message
 
 
 def _ports() -> list[str]:
-    """Return the serial ports of this computer, those with lasting names first."""
+    """Return the serial ports of this computer. Names that never change come first."""
     patterns = ("serial/by-id/*", "ttyUSB*", "ttyACM*", "ttyAMA*")
     return [str(port) for each in patterns for port in sorted(Path("/dev").glob(each))]
 
@@ -54,7 +55,7 @@ class Options:
             metavar="PORT",
             autocompletion=_ports,
             envvar="COUNTIS_PORT",
-            rich_help_panel=BUS,
+            rich_help_panel=BUS_PANEL,
         ),
     ] = None
     tcp: Annotated[
@@ -63,7 +64,7 @@ class Options:
             help="Modbus TCP gateway.",
             metavar="HOST[:PORT]",
             envvar="COUNTIS_TCP",
-            rich_help_panel=BUS,
+            rich_help_panel=BUS_PANEL,
         ),
     ] = None
     rtu_over_tcp: Annotated[
@@ -72,38 +73,38 @@ class Options:
             help="Transparent gateway, which passes bytes on unchanged.",
             metavar="HOST:PORT",
             envvar="COUNTIS_RTU_OVER_TCP",
-            rich_help_panel=BUS,
+            rich_help_panel=BUS_PANEL,
         ),
     ] = None
     baudrate: Annotated[
         int | None,
         typer.Option(
             help=f"Speed: {', '.join(map(str, sorted(BAUDRATES)))}."
-            f" Default: {USUAL.baudrate}; scan tries all.",
+            f" Default: {DEFAULT_SETTINGS.baudrate}; scan tries all.",
             show_default=False,
             autocompletion=lambda: [str(each) for each in sorted(BAUDRATES)],
-            rich_help_panel=BUS,
+            rich_help_panel=BUS_PANEL,
         ),
     ] = None
     parity: Annotated[
         str | None,
         typer.Option(
-            help=f"N (none), E (even) or O (odd). Default: {USUAL.parity}; scan tries"
-            " all.",
+            help="N (none), E (even) or O (odd)."
+            f" Default: {DEFAULT_SETTINGS.parity}; scan tries all.",
             show_default=False,
             metavar="N|E|O",
             autocompletion=lambda: list(PARITIES),
-            rich_help_panel=BUS,
+            rich_help_panel=BUS_PANEL,
         ),
     ] = None
     stopbits: Annotated[
         int | None,
         typer.Option(
-            help=f"Stop bits: 1 or 2. Default: {USUAL.stopbits}.",
+            help=f"Stop bits: 1 or 2. Default: {DEFAULT_SETTINGS.stopbits}.",
             show_default=False,
             metavar="1|2",
             autocompletion=lambda: [str(each) for each in sorted(STOPBITS)],
-            rich_help_panel=BUS,
+            rich_help_panel=BUS_PANEL,
         ),
     ] = None
     unit_id: Annotated[
@@ -126,11 +127,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Entered:
-    """The bus and the meters of a command, and where its results go."""
+    """The bus and the meters that the user entered, and the output of the command."""
 
     connection: Connection
     settings: LineSettings
-    """The settings of the bus; those that the user did not enter have their default."""
+    """The settings of the bus, with the default for those that were not entered."""
     scanned: Sequence[LineSettings]
     """The settings that a scan tries."""
     unit_ids: Sequence[int]
@@ -170,12 +171,15 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def entered(options: Options, *, needs_unit_id: bool = True) -> Entered:
-    """Return the bus, unit IDs and output of the options. Raises `UsageError`."""
+def parse_options(options: Options, *, needs_unit_id: bool = True) -> Entered:
+    """Return the bus, unit IDs and output that the options select.
+
+    Raises `UsageError`.
+    """
     connections = _connections(options)
-    missing = [] if connections else [NO_BUS]
+    missing = [] if connections else [MISSING_BUS]
     if needs_unit_id and not options.unit_id:
-        missing.append(NO_UNIT_ID)
+        missing.append(MISSING_UNIT_ID)
     if missing:
         msg = f"Enter {' and '.join(missing)}."
         raise UsageError(msg)
@@ -193,9 +197,9 @@ def entered(options: Options, *, needs_unit_id: bool = True) -> Entered:
     return Entered(
         connection,
         LineSettings(
-            baudrate or USUAL.baudrate,
-            parity or USUAL.parity,
-            stopbits or USUAL.stopbits,
+            baudrate or DEFAULT_SETTINGS.baudrate,
+            parity or DEFAULT_SETTINGS.parity,
+            stopbits or DEFAULT_SETTINGS.stopbits,
         ),
         settings_to_try(baudrate, parity, stopbits),
         _unit_ids(options.unit_id or []),
@@ -233,9 +237,9 @@ def _host_and_port(option: str, text: str) -> tuple[str, int | None]:
 
 
 def _one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
-    """Return the one of `values` that equals `value`, None if `value` is None.
+    """Return `value` if it is one of `values`, or None if it is None.
 
-    Raises `UsageError` if none of them does.
+    Raises `UsageError` for any other value. `option` is the name of the option.
     """
     if value is None:
         return None
@@ -248,7 +252,10 @@ def _one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
 
 
 def _unit_ids(texts: Sequence[str]) -> list[int]:
-    """Return the unit IDs of lists such as 1-3,7, each once."""
+    """Return the unit IDs in texts such as "1-3,7", each once.
+
+    Raises `UsageError`.
+    """
     unit_ids: dict[int, None] = {}
     for part in ",".join(texts).split(",") if texts else ():
         match = UNIT_ID_RANGE.fullmatch(part.strip())

@@ -17,9 +17,9 @@ from rich.text import Text
 from .exit_codes import Exit
 from .failures import Failure
 
-# Characters of a line in a pipe or a file. Tables are narrower, so no line is wrapped.
+# Characters in a line of a pipe or a file. Tables are narrower, so no line is wrapped.
 PIPE_WIDTH = 1000
-BAR_WIDTH = 16  # characters; the bar and the text beside it fit into 80
+BAR_WIDTH = 16  # characters; the bar and the text beside it fit into 80 characters
 PERCENT_BETWEEN_LINES = 10
 
 
@@ -65,13 +65,13 @@ class Output:
         """The terminal on which a bar is shown at present."""
 
     def show(self, *parts: RenderableType) -> None:
-        """Print parts for people; nothing with --json."""
+        """Print parts for people. With --json, print nothing."""
         if not self.as_json:
             for part in parts:
                 self.console.print(part)
 
     def write_json(self, content: Mapping[str, Any]) -> None:
-        """Print an object on a line of its own with --json; nothing without it."""
+        """With --json, print an object on one line. Without --json, print nothing."""
         if self.as_json:
             self.console.print(json.dumps(content), soft_wrap=True)
 
@@ -80,7 +80,7 @@ class Output:
         self._print_error(str(failed), "red")
 
     def note(self, text: str) -> None:
-        """Print a sentence on standard error that is not an error."""
+        """Print a sentence that is not an error on standard error."""
         self._print_error(text, "yellow")
 
     def _print_error(self, text: str, style: str) -> None:
@@ -91,7 +91,7 @@ class Output:
         console.print(Text(text, style=style))
 
     def new_table(self, *headings: str, numbers: Sequence[int] = ()) -> Table:
-        """Return an empty table; the columns of `numbers` are aligned to the right."""
+        """Return an empty table. `numbers` are the columns to align to the right."""
         is_terminal = self.console.is_terminal
         table = Table(
             box=box.SIMPLE_HEAD if is_terminal else None,
@@ -126,7 +126,7 @@ class Rows:
     """A table whose rows are printed as soon as they are known."""
 
     def __init__(self, output: Output, *columns: Column) -> None:
-        """Initialize the table; its headings are printed with the first row."""
+        """Initialize the table. The headings are printed before the first row."""
         self._output = output
         self._columns = columns
         self._has_heading = False
@@ -170,7 +170,7 @@ class Progression:
         self._line = -1
 
     def show(self, part: float, text: str, seconds_left: float | None = None) -> None:
-        """Show the part that is done, from 0 to 1, and the remaining time in s."""
+        """Show the part that is done (0 to 1), a text and the remaining time in s."""
         if seconds_left is not None:
             text = f"{text}, {duration(seconds_left)} left"
         self.bar.update(self._task, completed=part, description=text)
@@ -188,12 +188,12 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float | None, decimals: int = 0) -> str:
-    """Return a value with its decimals, "-" for "not available"."""
+    """Return a value as text, or "-" if the value is not available."""
     return "-" if value is None else f"{value:.{decimals}f}"
 
 
 def rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Return values with 3 decimals, without rounding errors of binary fractions."""
+    """Return values rounded to 3 decimals, which removes errors of binary fractions."""
     return {
         name: None if value is None else round(value, 3)
         for name, value in values.items()

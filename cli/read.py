@@ -15,7 +15,7 @@ from .options import Entered
 from .output import rounded
 from .tables import tables_of
 
-# The clock comes last, so that its offset is as recent as the output.
+# The clock is read last, so that its offset is valid at the time of the output.
 BLOCKS = (
     "measurements",
     "energies",
@@ -52,7 +52,7 @@ async def async_read(entered: Entered) -> Exit:
 async def async_values(meter: Meter, blocks: Iterable[str] = BLOCKS) -> Values:
     """Return the values of those blocks that the meter supports.
 
-    Raises as `Meter.async_read`.
+    Raises the errors of `Meter.async_read`.
     """
     meter.reads_details = True
     values: Values = {}

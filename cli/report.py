@@ -103,7 +103,7 @@ async def _async_content(entered: Entered, meter: Meter) -> dict[str, Any]:
 
 
 def version_of(distribution: str) -> str | None:
-    """Return the version of an installed distribution, None if it is missing."""
+    """Return the version of a distribution, or None if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:

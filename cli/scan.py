@@ -30,11 +30,11 @@ class BusScan:
     """A scan of a bus that prints its progress and the meters that it finds."""
 
     def __init__(self, entered: Entered, timeout: float | None = None) -> None:
-        """Initialize the scan; `timeout` is in s until a response begins."""
+        """Initialize the scan. `timeout` is the time in s until a response begins."""
         self._entered = entered
         self._timeout = timeout
         if timeout is not None and entered.connection.framing == "rtu":
-            # `Probe.async_send` subtracts this difference from the response timeout.
+            # `Probe.async_send` subtracts the added difference again.
             self._timeout = timeout + RESPONSE_TIMEOUT - PROBE_TIMEOUT
         self._rows = Rows(
             entered.output,
@@ -74,7 +74,7 @@ class BusScan:
         connection = entered.connection
         with Interrupt() as interrupt, entered.output.progress() as progression:
             try:
-                usable = await connection.async_usable(entered.scanned)
+                usable = await connection.async_usable_settings(entered.scanned)
                 self._note_unusable(usable)
                 self._scan = Scan(
                     lambda settings: connection.open(settings, self._timeout),
@@ -123,7 +123,10 @@ class BusScan:
 
 
 async def async_scan(entered: Entered, response_timeout: float | None) -> Exit:
-    """Scan a bus, and print the meters; the timeout is in s until a response begins."""
+    """Scan a bus, and print the meters.
+
+    `response_timeout` is the time in s until a response begins.
+    """
     scan = BusScan(entered, response_timeout)
     await scan.async_run()
     output = entered.output

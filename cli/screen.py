@@ -57,7 +57,8 @@ OTHERS = (
 # min; length of the time axis at the start. The axis grows with the points, so that the
 # plot is not almost empty at first.
 SHORTEST_MINUTES = 1
-POOR = 0.98  # part of valid responses below which the quality is marked; our choice
+# Part of valid responses; a lower part is shown in yellow. Our choice.
+POOR_QUALITY = 0.98
 
 
 class WatchApp(App[None]):
@@ -73,7 +74,7 @@ class WatchApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(self, monitor: Monitor, bus_name: str, minutes: int) -> None:
-        """Initialize the screen; `minutes` of power are plotted."""
+        """Initialize the screen. The plot shows the power of the last `minutes`."""
         super().__init__()
         self._monitor = monitor
         self._bus_name = bus_name
@@ -172,7 +173,9 @@ class WatchApp(App[None]):
         traffic = self._monitor.traffic(watched)
         valid = 1 - traffic.errors / max(traffic.requests, 1)
         return Text(
-            f"{valid:.1%}", "yellow" if valid < POOR else "green", justify="right"
+            f"{valid:.1%}",
+            "yellow" if valid < POOR_QUALITY else "green",
+            justify="right",
         )
 
     def _update_details(self) -> None:
@@ -230,7 +233,7 @@ def _value(watched: Watched, quantity: str, unit: str) -> str:
 
 
 def _heading(watched: Watched) -> Text:
-    """Return the model and serial number of a meter, as far as they are known."""
+    """Return the unit ID of a meter, and its model and serial number if known."""
     parts = [f"Unit ID {watched.unit_id}"]
     if watched.meter is not None:
         profile = watched.meter.profile

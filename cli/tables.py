@@ -21,10 +21,11 @@ type Units = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a table: the quantity in each column, "" for an empty cell."""
+    """A line of a table."""
 
     label: str
     quantities: Sequence[str]
+    """The quantity in each column, "" for an empty cell."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Layout:
     lines: Sequence[Line]
 
     def table(self, output: Output, values: Values, units: Units) -> Table | None:
-        """Return the table of the values, None if it is empty."""
+        """Return a table of the values, or None if there is no value for it."""
         lines = [
             (line.label, cells, units.get(line.quantities[0], ""))
             for line in self.lines
@@ -141,7 +142,7 @@ QUANTITIES = {
 
 
 def tables_of(output: Output, values: Values, units: Units) -> Iterator[Table]:
-    """Yield the tables of all values; quantities without a layout come last."""
+    """Yield the tables of all values. The last one has quantities without a layout."""
     others = [Line(name, [name]) for name in values if name not in QUANTITIES]
     for layout in (*LAYOUTS, Layout([""], others)):
         if (table := layout.table(output, values, units)) is not None:

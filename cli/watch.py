@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 async def async_watch(entered: Entered, minutes: int) -> Exit:
-    """Show the meters until the user quits; `minutes` of power are plotted."""
+    """Show the meters until the user quits. The plot shows the last `minutes`."""
     profiles: dict[int, Profile] = {}
     if not entered.unit_ids:
         scan = BusScan(entered)

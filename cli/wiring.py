@@ -15,7 +15,7 @@ from .output import number, rounded
 from .read import UNITS
 from .tables import MEASURED
 
-PERIOD = 1.0  # s between two readings, in which the meter measures anew
+PERIOD = 1.0  # s between two readings; the meter updates its values in this time
 
 REVERSED = "the current of {phase} is reversed: its conductor passes the wrong way"
 SWAPPED = "neutral and {phase} are swapped"
@@ -26,7 +26,7 @@ CODES: Mapping[int, str] = {
 }
 """The meaning of the codes of the manual."""
 
-# By condition: the text of the requirement, and the unit and decimals of the value.
+# For each condition: its text, and the unit and decimals of the measured value.
 CONDITIONS: Mapping[str, tuple[str, str, int]] = {
     "voltage": ("more than 150 V is needed", " V", 1),
     "current": ("at least 1 A is needed", " A", 2),
@@ -78,7 +78,7 @@ def _show(entered: Entered, meter: Meter, wiring: Wiring) -> None:
     if (table := MEASURED.table(output, wiring.values, UNITS)) is not None:
         output.show(table, "")
     for unmet in wiring.unmet:
-        output.show(Text(_unmet(unmet), "yellow"))
+        output.show(Text(_unmet_text(unmet), "yellow"))
     if wiring.unmet:
         output.show(INCONCLUSIVE)
         return
@@ -88,7 +88,7 @@ def _show(entered: Entered, meter: Meter, wiring: Wiring) -> None:
         output.show(PRODUCTION, QUALIFIED)
 
 
-def _unmet(unmet: UnmetCondition) -> str:
+def _unmet_text(unmet: UnmetCondition) -> str:
     needed, unit, decimals = CONDITIONS[unmet.condition]
     phase = unmet.phase.upper() or "All phases"
     value = "not available" if unmet.value is None else number(unmet.value, decimals)

@@ -21,10 +21,10 @@ from .ports import BAUDRATES
 from .site import meters_at
 from .wiring import WIRING_ERRORS
 
-SAVE_INTERVAL = 10  # s; a lost interval only lowers the counters by some Wh
+SAVE_INTERVAL = 10  # s; after a crash, the counters lack the energy of this time
 USAGE_ERROR = 2  # exit status, as of argparse
 TCP_PORTS = range(0x10000)
-MAX_RECORDS = 4320  # of a load curve
+MAX_RECORDS = 4320  # the default of `LoadCurve.depth`
 MAX_RESPONSE_DELAY = 10.0  # s; longer than any response timeout
 
 
@@ -43,7 +43,10 @@ class Parser(argparse.ArgumentParser):
 def number_in[N: (int, float)](
     kind: Callable[[str], N], smallest: N, greatest: N, noun: str
 ) -> Callable[[str], N]:
-    """Return a function that converts an argument to a number within bounds."""
+    """Return a function that converts an argument to a number and checks its bounds.
+
+    `noun` names the number in the error message.
+    """
 
     def convert(text: str) -> N:
         with suppress(ValueError):
@@ -56,20 +59,20 @@ def number_in[N: (int, float)](
     return convert
 
 
-def parsed() -> argparse.Namespace:
-    """Return the arguments of the command line."""
+def parse_arguments() -> argparse.Namespace:
+    """Return the arguments of the command line. Exit if they are not valid."""
     parser = Parser(prog="python -m simulator", description=__doc__)
     tcp_port = number_in(int, TCP_PORTS[0], TCP_PORTS[-1], "a TCP port")
     group = parser.add_argument_group("meters")
-    which = group.add_mutually_exclusive_group()
-    which.add_argument(
+    sources = group.add_mutually_exclusive_group()
+    sources.add_argument(
         "--unit-id",
         type=number_in(int, UNIT_IDS[0], UNIT_IDS[-1], "a unit ID"),
         nargs="+",
         metavar="ID",
         help="one meter for each unit ID from 1 to 255 (default: 1)",
     )
-    which.add_argument(
+    sources.add_argument(
         "--diagnostics",
         type=Path,
         metavar="FILE",
@@ -193,7 +196,7 @@ def gateway_of(arguments: argparse.Namespace, line: Line) -> Gateway | None:
 
 
 def restore(meters: Sequence[Meter], state: Path) -> None:
-    """Set the counters of the meters to those in a file, if there is one.
+    """Set the counters of the meters to those in a file, if the file exists.
 
     Raises `StartError` if the file is not readable.
     """
@@ -227,9 +230,9 @@ def save(meters: Sequence[Meter], state: Path) -> None:
 
 def reason(err: OSError) -> str:
     """Return the text of the operating system for an error."""
-    # asyncio replaces `strerror` by a text of its own, so the error number selects the
-    # text. Errors of name resolution have negative numbers, and some errors of asyncio
-    # have none.
+    # asyncio writes its own text to `strerror`, so look up the text of the error
+    # number. Errors of name resolution have a negative number, and some errors of
+    # asyncio have no number.
     if err.errno is not None and err.errno > 0:
         return os.strerror(err.errno)
     return err.strerror or str(err)
@@ -250,17 +253,17 @@ async def async_run(line: Line, gateway: Gateway | None, state: Path | None) -> 
         except OSError as err:
             msg = f"{line.link} cannot be created: {reason(err)}"
             raise StartError(msg) from None
-        place = f"Port: {line.port}"
+        announcement = f"Port: {line.port}"
         if gateway is not None:
             try:
                 await stack.enter_async_context(gateway)
             except OSError as err:
                 msg = f"{gateway.host}:{gateway.port} is not available: {reason(err)}"
                 raise StartError(msg) from None
-            place = f"{gateway.name}: {gateway.host}:{gateway.port}"
+            announcement = f"{gateway.name}: {gateway.host}:{gateway.port}"
         if state is not None:
             save(meters, state)
-        print(place, flush=True)
+        print(announcement, flush=True)
         while not stopped.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(SAVE_INTERVAL):
@@ -271,7 +274,7 @@ async def async_run(line: Line, gateway: Gateway | None, state: Path | None) -> 
 
 def main() -> None:
     """Run the simulator with the arguments of the command line."""
-    arguments = parsed()
+    arguments = parse_arguments()
     try:
         line = line_of(arguments)
         asyncio.run(async_run(line, gateway_of(arguments, line), arguments.state))

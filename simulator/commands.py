@@ -1,8 +1,8 @@
 """The commands that change a meter's counters.
 
-A client writes a value to a command register. The function for this register executes
-the command, or returns False if the meter refuses the value. `press_reset` is for the
-button of the meter, and does not belong to a register.
+A client sends a command by writing a value to a command register. Each function that
+names its register executes this value. The function returns False if the meter refuses
+the value.
 """
 
 from .counters import Counters
@@ -19,7 +19,7 @@ ALL_TARIFFS = 0xFFFF  # the value for register 57892
 
 
 def reset_partial_counters(counters: Counters, bits: int) -> bool:
-    """Set the partial counters of these bits to 0 (register 57890)."""
+    """Set the partial counters that `bits` selects to 0 (register 57890)."""
     if not bits or bits & ~sum(PARTIAL_BITS):
         return False
     for bit, name in PARTIAL_BITS.items():
@@ -43,7 +43,10 @@ def reset_partial_energies(counters: Counters, value: int) -> bool:
 
 
 def reset_tariffs(counters: Counters, tariff_count: int, bits: int) -> bool:
-    """Set the tariff counters of these bits to 0 (register 57892)."""
+    """Set the tariff counters that `bits` selects to 0 (register 57892).
+
+    Bit 0 selects tariff 1. The meter refuses the bits of tariffs that it does not have.
+    """
     if bits != ALL_TARIFFS and (not bits or bits >> tariff_count):
         return False
     for index in range(len(counters.tariffs)):

@@ -5,8 +5,8 @@ from datetime import date
 from typing import Any, Self
 
 TARIFF_COUNT = 4
-# In Wh or varh: a counter rolls over to 0 at this value. Register 36864 contains the
-# value in steps of 10 Wh.
+# Wh or varh; a counter that reaches this energy rolls over to 0. Register 36864
+# contains this energy in steps of 10 Wh.
 OVERFLOW_WH = 999_999_999 * 10
 
 
@@ -15,13 +15,15 @@ class Period:
     """The current day, week or month. All energies are in Wh."""
 
     number: int
-    """Number of the day, week or month. The next one has the next number."""
+    """Number of the day, week or month, counted from any start."""
     consumed_at_start: float
-    """The total counter at the start of the period."""
+    """The counter of the consumed energy at the start of the period."""
     produced_at_start: float
+    """The counter of the produced energy at the start of the period."""
     consumed_before: float = 0
-    """Energy of the previous period."""
+    """Energy that was consumed in the previous period."""
     produced_before: float = 0
+    """Energy that was produced in the previous period."""
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Counters:
     tariff: int = 1
     """The tariff in progress."""
     periods: list[Period] = field(default_factory=list)
-    """The current day, week and month. Empty until `start_periods`."""
+    """The current day, week and month. Empty until the first `start_periods`."""
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Self:
@@ -71,7 +73,7 @@ class Counters:
         return self.tariffs[tariff - 1] if tariff <= len(self.tariffs) else 0.0
 
     def start_periods(self, today: date) -> None:
-        """Start a new day, week or month if `today` is in another one than before."""
+        """Start a new day, week or month if `today` is not in the current one."""
         day = today.toordinal()
         # Weeks start on Monday, and ordinal 1 is a Monday.
         numbers = (day, (day - 1) // 7, today.year * 12 + today.month)

@@ -17,7 +17,7 @@ type DayTable = tuple[tuple[int, float], ...]
 
 # The values for the house and the weather are our choice, not measurements.
 
-# The part of the lights and appliances of a house that is in use: 0 to 1.
+# The use of lights and appliances, from 0 (all are off) to 1 (all may be on).
 IN_USE_ON_WEEKDAY: DayTable = (
     (0, 0.0),
     (6, 0.9),
@@ -36,9 +36,9 @@ IN_USE_AT_WEEKEND: DayTable = (
     (18, 0.9),
     (23, 0.3),
 )
-LIGHTS_WATTS = 240
+LIGHTS_WATTS = 240  # W if all lights are on
 
-# How many minutes of each 15 minutes the heat pump runs.
+# Minutes for which the heat pump runs in every 15 minutes.
 HEATING_MINUTES: DayTable = ((0, 3), (5, 9), (9, 6), (16, 8), (22, 3))
 
 # Tariff 1 applies from 06:00 to 22:00, tariff 2 at night.
@@ -50,7 +50,7 @@ DARKEST = 0.3
 
 @dataclass(frozen=True)
 class Moment:
-    """A date and an hour by the solar time of a site: the sun is highest at hour 12."""
+    """A date and an hour in the solar time of a site. The sun is highest at hour 12."""
 
     day: int
     """Days since 1970-01-01."""
@@ -60,8 +60,8 @@ class Moment:
     def of(cls, second: int, noon: int) -> Moment:
         """Return the moment of a second since 1970.
 
-        `noon` is a solar noon in s since 1970, of any day. The date of this noon is
-        that of the nearest 12:00 UTC.
+        `noon` is the solar noon of any day, in s since 1970. The date of this noon is
+        the date of the nearest 12:00 UTC.
         """
         date_of_noon = round((noon - DAY_SECONDS / 2) / DAY_SECONDS)
         since_midnight = second - noon + DAY_SECONDS // 2
@@ -73,14 +73,17 @@ class Moment:
         """Whether the day is a Saturday or Sunday. 1970-01-01 was a Thursday."""
         return (self.day + 3) % 7 >= SATURDAY
 
-    def of_table(self, table: DayTable) -> float:
+    def value_in(self, table: DayTable) -> float:
         """Return the value of a table at this hour."""
         return [value for hour, value in table if hour <= self.hour][-1]
 
 
 @lru_cache(maxsize=64)
 def _random(seed: int, series: int, index: int) -> float:
-    """Return the number at an index of a series of random numbers from 0 to 1."""
+    """Return a random number from 0 to 1, the same for the same arguments.
+
+    `series` separates the numbers for different purposes.
+    """
     return Random((seed * 131 + series) * 1_000_003 + index).random()
 
 
@@ -92,10 +95,10 @@ def weather(seed: int, moment: Moment) -> float:
 def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, float]:
     """Return the power of the appliances on each phase in W.
 
-    `minute` counts minutes from any moment. Another moment only shifts the times at
-    which the appliances run.
+    `minute` is counted from any start. Another start only shifts the times at which the
+    appliances run.
     """
-    in_use = moment.of_table(IN_USE_AT_WEEKEND if moment.weekend else IN_USE_ON_WEEKDAY)
+    in_use = moment.value_in(IN_USE_AT_WEEKEND if moment.weekend else IN_USE_ON_WEEKDAY)
     # The kettle may run once in 20 minutes, the oven once in 45 minutes. For each of
     # these intervals, one random number determines whether the appliance runs.
     kettle_runs = _random(seed, 1, minute // 20) < in_use
@@ -109,10 +112,10 @@ def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, fl
 def heat_pump(minute: int, moment: Moment) -> float:
     """Return the power of the heat pump on each phase in W.
 
-    `minute` counts minutes from any moment. Another moment only shifts the times at
-    which the heat pump runs.
+    `minute` is counted from any start. Another start only shifts the times at which the
+    heat pump runs.
     """
-    return 800 if minute % 15 < moment.of_table(HEATING_MINUTES) else 20
+    return 800 if minute % 15 < moment.value_in(HEATING_MINUTES) else 20
 
 
 def tariff(moment: Moment) -> int:

@@ -12,9 +12,9 @@ from .ports import BAUDRATES
 from .table import NOT_AVAILABLE, RESERVED, SIGNED_NOT_AVAILABLE
 
 REDACTED = "**REDACTED**"
-IN_KWH = "InKwh"  # the end of the class name of a block in steps of 1 kWh
+IN_KWH = "InKwh"  # end of the class name of a block with steps of 1 kWh
 
-WORDS = range(0x10000)
+WORDS = range(0x10000)  # the values that a register can have
 
 
 class InvalidDiagnosticsError(Exception):
@@ -28,11 +28,11 @@ class Diagnostics:
     unit_id: int
     baudrate: int
     blocks: Mapping[str, str]
-    """The class name of each supported block, by the name of the block."""
+    """The class name of each supported block, by block name."""
     refuses_reserved: bool
     """Whether the meter refuses reads that include reserved registers."""
     registers: Mapping[int, int]
-    """The registers by register address, without those that the file redacts."""
+    """The values of the registers by register address, without redacted registers."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -106,19 +106,27 @@ class Diagnostics:
         return name in self.blocks
 
     def is_in_kwh(self, name: str) -> bool:
-        """Return whether a supported block has steps of 1 kWh, and not of 10 Wh."""
+        """Return whether a supported block has steps of 1 kWh instead of 10 Wh."""
         return self.blocks[name].endswith(IN_KWH)
 
 
 def _object(parent: Any, name: str) -> dict[str, Any]:
-    table = parent.get(name) if isinstance(parent, dict) else None
-    if not isinstance(table, dict):
+    """Return the object with a name in decoded JSON content.
+
+    Raises `InvalidDiagnosticsError` if the object is missing.
+    """
+    found = parent.get(name) if isinstance(parent, dict) else None
+    if not isinstance(found, dict):
         msg = f"the file is not the diagnostics of a COUNTIS: {name!r} is missing"
         raise InvalidDiagnosticsError(msg)
-    return table
+    return found
 
 
 def _words(registers: Mapping[str, Any]) -> dict[int, int]:
+    """Return the values of the registers by register address, without redacted ones.
+
+    Raises `InvalidDiagnosticsError` if a register cannot have its value.
+    """
     words: dict[int, int] = {}
     for address, word in registers.items():
         if word == REDACTED:

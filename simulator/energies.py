@@ -22,6 +22,7 @@ from .table import (
 )
 
 MWH = 1_000_000  # Wh
+ROUNDING_ERROR = 1e-6  # Wh; more than the error of the sum of many additions
 PERIOD_REGISTERS = 8  # number of registers of one day, week or month
 
 
@@ -66,7 +67,7 @@ def partial_tariffs(counters: Counters, count: int) -> dict[int, int]:
     registers: dict[int, int] = {}
     for index, energy in enumerate(counters.partial_tariffs[:count]):
         address = PARTIAL_TARIFFS + 3 * index
-        residual = (energy + 1e-6) % 1000 * 10
+        residual = (energy + ROUNDING_ERROR) % 1000 * 10  # in steps of 0.1 Wh
         registers |= unsigned(address, _steps(energy, 1000))
         registers |= unsigned_16(address + 2, residual)
     return registers
@@ -115,6 +116,5 @@ def _steps(energy: float, step: int) -> int:
 
     The number rolls over to 0 at OVERFLOW_WH.
     """
-    # Add 1e-6 Wh, because the smaller rounding error of many additions could otherwise
-    # remove a complete step.
-    return int((energy + 1e-6) % OVERFLOW_WH // step)
+    # Without this addition, a sum that is slightly too small would lose a whole step.
+    return int((energy + ROUNDING_ERROR) % OVERFLOW_WH // step)

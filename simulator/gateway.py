@@ -19,7 +19,7 @@ from pymodbus.constants import ExcCodes
 
 from .line import Line
 from .modbus import BROADCAST, EXCEPTION_FLAG, has_valid_crc, with_crc
-from .ports import READ_SIZE
+from .ports import INPUT_SPEED, OUTPUT_SPEED, READ_SIZE
 
 LOCALHOST = "127.0.0.1"
 
@@ -36,8 +36,8 @@ WRITE_LENGTHS = {5: 8, 6: 8, 15: 8, 16: 8, 22: 10}  # by function code
 MAX_FRAME = 256
 
 FRAME_GAP_CHARACTERS = 3.5  # characters of silence between two RTU frames
-# s; a pause of this length ends a frame. Our choice: longer than the pauses between the
-# bursts in which an adapter transfers bytes.
+# s; a pause of this length ends a frame. Our choice: an adapter transfers bytes in
+# bursts, and the pauses between these bursts are shorter.
 FRAME_END_SECONDS = 0.05
 TURNAROUND_SECONDS = 0.1  # s in which the meters carry out a broadcast; our choice
 
@@ -55,7 +55,8 @@ class _SerialPort:
         port = os.open(self.line.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         tty.setraw(port)
         attributes = termios.tcgetattr(port)
-        attributes[4:6] = [getattr(termios, f"B{self.line.baudrate}")] * 2
+        speed = getattr(termios, f"B{self.line.baudrate}")
+        attributes[INPUT_SPEED] = attributes[OUTPUT_SPEED] = speed
         termios.tcsetattr(port, termios.TCSANOW, attributes)
         asyncio.get_running_loop().add_reader(port, self._read, port)
         self._port = port
@@ -242,7 +243,7 @@ class TcpGateway(Gateway):
         frame = b""
         self._response = asyncio.StreamReader()
         with suppress(TimeoutError):
-            while missing := _length(frame) - len(frame):
+            while missing := _expected_length(frame) - len(frame):
                 async with asyncio.timeout(timeout):
                     frame += await self._response.read(missing)
                 timeout = FRAME_END_SECONDS
@@ -254,10 +255,10 @@ class TcpGateway(Gateway):
             self._response.feed_data(data)
 
 
-def _length(frame: bytes) -> int:
-    """Return the length in bytes of a frame of which the first bytes are known.
+def _expected_length(frame: bytes) -> int:
+    """Return the complete length in bytes of a frame that begins with these bytes.
 
-    The first three bytes determine the length. If fewer are known, return 3.
+    The first three bytes determine the length. If there are fewer, return 3.
     """
     if len(frame) < 3:
         return 3

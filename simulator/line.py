@@ -30,10 +30,10 @@ SLICE_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class Fault:
-    """The change of one frame on the line."""
+    """A disturbance of one frame on the line."""
 
     change: Callable[[bytes], bytes] = bytes
-    """Returns the bytes that arrive in place of the frame."""
+    """Returns the bytes that arrive instead of the frame."""
     delay: float = 0
     """Seconds before the first byte."""
     pause: float = 0
@@ -215,7 +215,7 @@ class Line:
             self.link.unlink()
 
     def _on_request(self, data: bytes) -> None:
-        """Collect bytes of a request, and calculate when the last one arrives."""
+        """Collect bytes of a request, and calculate when its last byte arrives."""
         if self._client is None:
             return
         if self._responding is not None:
@@ -233,7 +233,7 @@ class Line:
         )
 
     def _on_arrival(self) -> None:
-        # The event loop calls this method a little late. The due time is exact.
+        # The event loop calls this method a little late. The planned time is exact.
         if self._arrival is not None:
             self._requested_at = self._arrival.when()
         frame, self._request, self._arrival = bytes(self._request), bytearray(), None
@@ -268,7 +268,11 @@ class Line:
         await self._send(frame, begin + fault.delay, fault.pause)
 
     async def _send(self, frame: bytes, begin: float, pause: float) -> None:
-        """Send a response to the client, beginning at a time of the event loop."""
+        """Send a response to the client.
+
+        `begin` is a time of the event loop. `pause` is the time in s between the two
+        halves of the response.
+        """
         await asyncio.sleep(begin - self._loop.time())
         self._responding = asyncio.current_task()
         half = len(frame) // 2 if pause else 0
@@ -283,7 +287,10 @@ class Line:
             self.on_response(frame)
 
     async def _put(self, frame: bytes, due: float) -> None:
-        """Write bytes to the port, each slice when its last byte is due."""
+        """Write bytes to the port, each slice at the time of its last byte.
+
+        `due` is the time of the event loop at which the first byte begins.
+        """
         size = max(1, round(SLICE_SECONDS / self.character_seconds))
         for start in range(0, len(frame), size):
             part = frame[start : start + size]

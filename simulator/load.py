@@ -21,7 +21,8 @@ from .days import (
 
 type Phases = tuple[Phase, Phase, Phase]
 
-SLOT_SECONDS = 5  # s of constant power, so that a meter counts fast
+# s; the power is constant for this time, because a meter calculates each new power.
+SLOT_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,17 @@ class Constant:
 
 @dataclass(frozen=True)
 class House:
-    """A house that consumes. With a solar roof, it produces at times."""
+    """A house. If it has a solar roof, it sometimes produces more than it consumes."""
 
     seed: int = 1
     solar_peak: float = 0
     """Peak power of the solar roof in W, or 0 without a roof."""
     noon: int = DAY_SECONDS // 2
-    """A solar noon in s since 1970, of any day."""
+    """The solar noon of any day, in s since 1970."""
     slot_seconds: int = SLOT_SECONDS
     """Seconds for which the power is constant."""
     lifelike: bool = False
-    """Whether there are weather, nights and weekends.
+    """Whether the power depends on weather, hour and weekday.
 
     If not, the consumption is similar at all hours.
     """
@@ -90,9 +91,9 @@ class Inverter:
     peak: float = 6000
     """Peak power in W."""
     noon: int = DAY_SECONDS // 2
-    """A solar noon in s since 1970, of any day."""
+    """The solar noon of any day, in s since 1970."""
     lifelike: bool = False
-    """Whether there is weather. If not, all days are equally sunny."""
+    """Whether the power depends on the weather. If not, all days are equally sunny."""
 
     def phases(self, second: int) -> Phases:
         """Return the three phases in a second since 1970."""
@@ -153,7 +154,7 @@ def _phase(watts: float, power_factor: float, volts: float) -> Phase:
 
 
 def _daylight(second: int, noon: int) -> float:
-    """Return the part of the peak power under a clear sky: 0 to 1."""
+    """Return the part of the peak power that a clear sky allows: 0 to 1."""
     return max(0.0, math.cos((second - noon) / DAY_SECONDS * 2 * math.pi))
 
 
@@ -168,7 +169,10 @@ def _noise(seed: int, slot: int) -> Random:
 
 
 def _drift(seed: int, series: int, second: int) -> float:
-    """Return a number from -1 to 1 that changes slowly, as a mains voltage does."""
+    """Return a number from -1 to 1 that changes slowly, as a mains voltage does.
+
+    `series` separates the numbers for different purposes.
+    """
     minute, seconds = divmod(second, MINUTE_SECONDS)
     before, after = (
         _drift_at(seed, series, minute),

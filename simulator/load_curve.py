@@ -7,9 +7,9 @@ A client writes RESET_POINTER to 61440 and reads 122 registers from 61456: a hea
 at most 29 records. The client then writes NEXT_BLOCK and reads the next records. A
 block of fewer than 29 records is the last one.
 
-The table leaves open in which order the records are, whether the unit of the period is
-seconds or minutes, and which moment the date of a record means. The fields of
-`LoadCurve` select each of them.
+The table does not define the order of the records, the unit of the period (seconds or
+minutes), or the moment that the date of a record means. Fields of `LoadCurve` select
+each of these.
 """
 
 from collections import deque
@@ -28,8 +28,8 @@ RECORD_WORDS = 4
 
 YEAR_2000 = 946_684_800  # s since 1970; the table counts dates from 2000-01-01
 TIME_ZONE_SECONDS = 900  # all time zones differ from UTC by a multiple of 15 min
-# A higher mean power reads as this value, because 0xFFFF means "not available". The
-# table gives no limit, so this one is our choice.
+# The greatest value of a record. A higher mean power reads as this value, because
+# 0xFFFF means "not available". The table gives no limit. This limit is our choice.
 MAX_VALUE = 0xFFFE
 
 WATTS = 0
@@ -37,7 +37,7 @@ KILOWATTS = 20
 WATTS_OF_UNIT = {WATTS: 1, KILOWATTS: 1000}
 """W of each unit that the simulator supports, by its code in the table."""
 
-# s between two samples of a past load. All integration periods are multiples of it.
+# s between two samples of a past load. All integration periods are multiples of 60 s.
 SAMPLE_SECONDS = 60
 
 
@@ -74,7 +74,7 @@ class Record:
 
 @dataclass(kw_only=True)
 class LoadCurve:
-    """The records of a meter, and the block that a client reads next."""
+    """The records of a meter, and the position of the client that reads them."""
 
     depth: int = 4320
     """Number of records that the meter keeps.
@@ -98,7 +98,7 @@ class LoadCurve:
     """The oldest record is the first."""
 
     def __post_init__(self) -> None:
-        """Start without an open period."""
+        """Start without a record in progress, and without a client."""
         self._open: Record | None = None
         self._unread: list[Record] | None = None
 
@@ -114,7 +114,7 @@ class LoadCurve:
         start = at - at % period
         record = self._open
         if record is None or (record.start, record.period) != (start, period):
-            # If the clock or the period was set, the open period ends early.
+            # If the clock or the period was set, the record in progress ends early.
             self._close()
             utc_offset = round(offset / TIME_ZONE_SECONDS) * TIME_ZONE_SECONDS
             record = self._open = Record(start, period, utc_offset)
@@ -135,9 +135,9 @@ class LoadCurve:
     ) -> None:
         """Record `count` periods of a load, as if the meter had measured it.
 
-        The last one ends at or before `until`, in seconds since 1970 by the meter's
-        clock. The period that contains `until` is recorded up to `until`, so that it
-        is complete at its end. `period` and `offset` are those of `add`.
+        The last complete period ends at or before `until`, in s since 1970 by the
+        meter's clock. The period that contains `until` is recorded up to `until`, so
+        that it is complete at its end. `period` and `offset` are the same as in `add`.
         """
         end = until - until % period
         for start in range(end - count * period, until, period):
@@ -150,7 +150,7 @@ class LoadCurve:
             self.add(start, stop - start, watt_hours, period, offset)
 
     def execute(self, command: int) -> bool:
-        """Execute the value written to register 61440. Return False to refuse it.
+        """Execute a value written to register 61440. Return False if it is refused.
 
         RESET_POINTER copies the records. A record that the meter adds later therefore
         does not shift the blocks that are still to be read. The copy is our choice.
@@ -207,5 +207,6 @@ class LoadCurve:
         return date - YEAR_2000
 
     def _value(self, record: Record, transformer_ratio: float) -> int:
+        """Return the mean power of a record in the unit of the header."""
         step = self.numerator / self.denominator * WATTS_OF_UNIT[self.unit]
         return round(record.watts / transformer_ratio / step)

@@ -71,7 +71,7 @@ FUNCTIONS = {READ, WRITE, WRITE_MULTIPLE}
 
 UNIT_IDS = range(1, 256)  # as in the menu of the meter
 
-# The values that register 57856 accepts.
+# The values that the command register 57856 accepts. The simulator ignores them.
 ACTIONS = (0xA1, 0xB2)
 
 DEFAULT_PERIOD = 600  # s; integration period of a new meter, which is our choice
@@ -105,9 +105,9 @@ class Meter:
     refused_blocks: set[int] = field(default_factory=set)
     """First register addresses of blocks that are refused with exception 2."""
     blank_blocks: set[int] = field(default_factory=set)
-    """First register addresses of blocks of which all registers read RESERVED."""
+    """First register addresses of blocks in which all registers read RESERVED."""
     starting: bool = False
-    """Whether all registers read 0, as while a meter starts up."""
+    """Whether the meter is starting up, so that all registers read 0."""
     refuses_reserved: bool = False
     """Whether the meter refuses a read that includes a reserved register."""
     refused_functions: set[int] = field(default_factory=set)
@@ -115,9 +115,9 @@ class Meter:
     refused_writes: set[int] = field(default_factory=set)
     """Register addresses. The meter refuses writes to them with exception 2."""
     ignored_writes: set[int] = field(default_factory=set)
-    """Register addresses. The meter acknowledges writes to them without an effect."""
+    """Register addresses. The meter acknowledges writes to them, but does nothing."""
     has_partial_energies_reset: bool = False
-    """Whether the meter supports the command 40512, as an E1x or E2x does."""
+    """Whether the meter has the command register 40512, as an E1x or E2x does."""
     has_partial_tariffs: bool = False
     """Whether the meter has block 32768, as an E1x or E2x does."""
     tariff_count: int = TARIFF_COUNT
@@ -135,7 +135,7 @@ class Meter:
             INTEGRATION_PERIOD: DEFAULT_PERIOD,
         }
     )
-    """Registers of block 57344 by register address."""
+    """Values of the registers of block 57344 by register address."""
     writes: list[tuple[int, list[int]]] = field(default_factory=list)
     """Register address and values of each write that the meter accepted."""
 
@@ -185,8 +185,10 @@ class Meter:
             )
 
     def _count(self, seconds: int) -> float:
-        """Count the next `seconds` s, and return the consumed energy in Wh."""
+        """Count the load of the next `seconds` s. Return the consumed energy in Wh."""
         before = self.counters.consumed
+        # Most loads return the same phases for several seconds, so calculate the
+        # energies only if the phases change.
         seen: Phases | None = None
         energies = (0.0, 0.0, 0.0)
         for second in range(self._counted_until, self._counted_until + seconds):
@@ -201,7 +203,7 @@ class Meter:
         return self.counters.consumed - before
 
     def _time(self, seconds: float) -> datetime:
-        """Return what the clock of the meter shows at a true time in s since 1970."""
+        """Return the time on the meter's clock at a true time in s since 1970."""
         return datetime.fromtimestamp(seconds + self._clock_offset, UTC)
 
     def _today(self) -> date:
@@ -210,7 +212,7 @@ class Meter:
     # -- requests ------------------------------------------------------------
 
     def refusal(self, function: int) -> ExcCodes | None:
-        """Return the exception that refuses a function code, or None."""
+        """Return the exception for a refused function code, or None if accepted."""
         if self.exception_code is not None:
             return ExcCodes(self.exception_code)
         if function not in FUNCTIONS or function in self.refused_functions:
@@ -218,9 +220,9 @@ class Meter:
         return None
 
     def read(self, address: int, count: int) -> list[int] | ExcCodes:
-        """Return the words of `count` registers, or the exception that refuses them.
+        """Return the values of `count` registers, or an exception.
 
-        The registers start at a register address, and must be in one block.
+        `address` is the address of the first register. All must be in one block.
         """
         for block in BLOCKS:
             if block.contains(address, count):
@@ -247,7 +249,10 @@ class Meter:
         return block.kind is not Kind.COMMANDS
 
     def write(self, address: int, values: list[int]) -> ExcCodes | None:
-        """Write values from a register address on. Return the exception, or None."""
+        """Write values. `address` is the address of the first register.
+
+        Return an exception if the meter refuses the write, else None.
+        """
         if address in self.refused_writes:
             return ExcCodes.ILLEGAL_ADDRESS
         self.count()
@@ -309,7 +314,7 @@ class Meter:
         self.count()
         if self.load_curve is None:
             return {}
-        # A diagnostics file may contain a current of 0 A, by which nothing is divided.
+        # A diagnostics file may contain a current of 0 A. Avoid a division by 0.
         primary, secondary = (
             self.settings[address] or 1 for address in (CT_PRIMARY, CT_SECONDARY)
         )
@@ -336,6 +341,7 @@ class Meter:
         return commands
 
     def _set(self, address: int, values: list[int]) -> bool:
+        """Write settings of block 57344. Return False if one of them is refused."""
         settings = dict(enumerate(values, address))
         if any(
             value not in NETWORK_SETTINGS.get(at, ()) for at, value in settings.items()
@@ -345,7 +351,7 @@ class Meter:
         return True
 
     def set_clock(self, values: Sequence[int]) -> bool:
-        """Set the clock to the six registers of block 57600. Return False to refuse."""
+        """Set the clock to the values of block 57600. Return False if refused."""
         shown = clock_time(values, short_year=self.clock_has_short_year)
         if shown is None:
             return False

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from .table import CLOCK
 
 CENTURY = 2000
-# The table does not limit the year. The limit of one century is our choice.
+# Years after 2000. The table does not limit the year. One century is our choice.
 YEARS_OF_CENTURY = range(100)
 
 
@@ -21,9 +21,10 @@ def clock_registers(time: datetime, *, short_year: bool) -> dict[int, int]:
 
 
 def clock_time(values: Sequence[int], *, short_year: bool) -> datetime | None:
-    """Return the time in the six registers, or None if the meter refuses them.
+    """Return the time in the six registers, or None if the meter refuses the values.
 
-    The meter's clock has no time zone. The time is labelled UTC for calculations only.
+    The meter's clock has no time zone. The result has UTC as its time zone, but only
+    because calculations need one.
     """
     try:
         day, month, year, hour, minute, second = values

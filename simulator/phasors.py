@@ -1,6 +1,6 @@
 """Voltages and currents as phasors: complex numbers with RMS magnitudes.
 
-Without a shift, the voltages of a load are 120 degrees apart: L2 after L1, L3 after L2.
+Without a shift, each voltage is 120 degrees behind the previous one: L1, L2, L3.
 """
 
 import cmath
@@ -9,7 +9,7 @@ import math
 from .load import Phase, Phases
 
 THIRD = 2 * math.pi / 3  # rad
-DIGITS = 6  # rounds away the error of the complex arithmetic
+DIGITS = 6  # decimals; a result is rounded, because complex arithmetic is not exact
 
 
 def voltages(phases: Phases) -> list[complex]:

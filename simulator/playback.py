@@ -1,7 +1,7 @@
 """Simulates the meter of a user from its diagnostics file.
 
-The load keeps the measured power. The counters and the clock continue from their
-values in the file. All other registers in the file do not change.
+The load has the measured power at all times. The counters and the clock continue from
+their values in the file. All other registers keep their values in the file.
 """
 
 from collections.abc import Callable
@@ -33,8 +33,8 @@ from .table import (
     TableBlock,
 )
 
-# By the name of a block in the file: the first register address of that block. If the
-# meter has two such blocks, the first is in steps of 10 Wh, the second of 1 kWh.
+# The first register address of each block, by the name of the block in the file. If
+# there are two, the first block has steps of 10 Wh, the second has steps of 1 kWh.
 BLOCK_STARTS = {
     "identity": (IDENTIFICATION,),
     "measurements": (METROLOGY,),
@@ -48,8 +48,8 @@ BLOCK_STARTS = {
 }
 STEPS_WH = (10, 1000)
 
-# Positions of the counters in their block. A total has a second position, which is in
-# block 36864. This register contains how often the total has rolled over.
+# The position of each counter in its block. For a total, the second number is the
+# position of the number of its rollovers in block 36864.
 PARTIAL_POSITIONS = {
     "partial_consumed": 12,
     "partial_reactive": 14,
@@ -59,9 +59,11 @@ TOTAL_POSITIONS = {"consumed": (2, 2), "reactive": (4, 3), "produced": (8, 4)}
 TARIFF_POSITION, TARIFF_OVERFLOW_POSITION = 2, 7
 MAX_TARIFFS = 8
 
-# Register addresses of voltage, active and reactive power of L1.
-VOLTS, WATTS, REACTIVE = METROLOGY + 8, METROLOGY + 32, METROLOGY + 38
-FIRST_LONG_YEAR = 100  # if a clock shows a smaller year, its years have two digits
+# The registers of L1. Those of L2 and L3 follow.
+VOLTS_ADDRESS = METROLOGY + 8
+WATTS_ADDRESS = METROLOGY + 32
+REACTIVE_ADDRESS = METROLOGY + 38
+FIRST_LONG_YEAR = 100  # a clock with a smaller year shows years of two digits
 
 
 def meter_from_diagnostics(
@@ -79,6 +81,7 @@ class _Player:
     file: Diagnostics
 
     def meter(self, clock: Callable[[], float]) -> Meter:
+        # The time of the meter stands still until the meter has the values of the file.
         now = clock()
         year = self.file.word(CLOCK + 2)
         meter = Meter(
@@ -108,10 +111,10 @@ class _Player:
         return meter
 
     def _differences(self, meter: Meter, block: TableBlock) -> dict[int, int]:
-        """Return the registers of a block that differ from the simulated meter.
+        """Return the registers of a block that differ between file and simulated meter.
 
-        The values are those of the file. All measurements in the file are returned,
-        because the simulated frequency changes. If it is equal now, it differs later.
+        The returned values are those of the file. For the measurements, return all
+        registers, because the simulated frequency changes with time.
         """
         shown = {} if block.start == METROLOGY else meter.registers(block)
         return {
@@ -133,9 +136,9 @@ class _Player:
     def _load(self) -> Constant:
         l1, l2, l3 = (
             Phase(
-                watts=(self.file.signed(WATTS + 2 * index) or 0) * 10,
-                reactive=(self.file.signed(REACTIVE + 2 * index) or 0) * 10,
-                volts=(self.file.unsigned(VOLTS + 2 * index) or 0) / 100,
+                watts=(self.file.signed(WATTS_ADDRESS + 2 * index) or 0) * 10,
+                reactive=(self.file.signed(REACTIVE_ADDRESS + 2 * index) or 0) * 10,
+                volts=(self.file.unsigned(VOLTS_ADDRESS + 2 * index) or 0) / 100,
             )
             for index in range(3)
         )
@@ -171,7 +174,10 @@ class _Player:
         return self._tariff_word(0, MAX_TARIFFS, TARIFF_COUNT)
 
     def _tariff_word(self, position: int, greatest: int, default: int) -> int:
-        """Return a register of the tariffs, or the default if it is implausible."""
+        """Return a register of the tariff block.
+
+        If the value is not from 1 to `greatest`, return the default.
+        """
         for start in BLOCK_STARTS["tariffs"]:
             word = self.file.word(start + position)
             if word is not None and 1 <= word <= greatest:
@@ -194,12 +200,12 @@ class _Player:
             period.produced_at_start = counters.produced - produced
 
     def _total(self, name: str, position: int, overflow_position: int) -> float:
-        """Return a counter in Wh, with the energy of its rollovers."""
+        """Return a total counter in Wh, including the energy of its rollovers."""
         times = self.file.word(OVERFLOW + overflow_position) or 0
         return self._energy(name, position) + times * OVERFLOW_WH
 
     def _energy(self, name: str, position: int) -> float:
-        """Return a counter in Wh, with the best resolution in the file."""
+        """Return a counter in Wh, with the higher resolution if the file has both."""
         for start, step in zip(BLOCK_STARTS[name], STEPS_WH, strict=True):
             if (steps := self.file.unsigned(start + position)) is not None:
                 return float(steps * step)

@@ -18,7 +18,7 @@ BAUDRATES = {
     termios.B19200: 19200,
     termios.B38400: 38400,
 }
-OUTPUT_SPEED = 5  # index in the list that `termios.tcgetattr` returns
+INPUT_SPEED, OUTPUT_SPEED = 4, 5  # indices in the list that `termios.tcgetattr` returns
 READ_SIZE = 4096  # bytes, more than one read of a pseudo-terminal returns
 
 type OnData = Callable[[bytes], None]
@@ -33,10 +33,10 @@ class Port(Protocol):
 
     @property
     def baudrate(self) -> int | None:
-        """Return the baud rate of the client, None if no meter supports it."""
+        """Return the baud rate of the client, or None if no meter supports it."""
 
     def write(self, data: bytes) -> int:
-        """Send bytes to the client. Return how many fit into its buffer."""
+        """Send bytes to the client. Return how many of them its buffer accepts."""
 
     def close(self) -> None:
         """Unplug the port, also for a client that has it open."""
@@ -45,16 +45,16 @@ class Port(Protocol):
 class TerminalPort:
     """A pseudo-terminal, which any program can open as a serial port.
 
-    This class also opens the slave. Otherwise, the terminal would close when the last
-    client closes the port.
+    This class also opens the end of the client (the slave). Otherwise, the terminal
+    would close when the last client closes the port.
     """
 
     def __init__(self, on_data: OnData) -> None:
         """Open the terminal, and read it in the running loop."""
         self._master, self._slave = pty.openpty()
         tty.setraw(self._slave)
-        # If the buffer is full, the bytes are lost, because a blocking write would stop
-        # the simulation.
+        # A blocking write to a full buffer would stop the simulation. Lose the bytes
+        # instead.
         os.set_blocking(self._master, False)
         self.name = os.ttyname(self._slave)
         self._loop = asyncio.get_running_loop()
@@ -64,11 +64,11 @@ class TerminalPort:
 
     @property
     def baudrate(self) -> int | None:
-        """Return the baud rate of the client, None if no meter supports it."""
+        """Return the baud rate of the client, or None if no meter supports it."""
         return BAUDRATES.get(termios.tcgetattr(self._slave)[OUTPUT_SPEED])
 
     def write(self, data: bytes) -> int:
-        """Send bytes to the client. Return how many fit into its buffer."""
+        """Send bytes to the client. Return how many of them its buffer accepts."""
         with suppress(BlockingIOError):
             return os.write(self._master, data)
         return 0
@@ -83,15 +83,15 @@ class TerminalPort:
 class MemoryPort:
     """A serial port in memory, for clients in the loop of the simulation.
 
-    A client opens the port with `memory_opener`. The port passes bytes in the event
-    loop, without a thread or the operating system. So it works in virtual time.
+    A client opens the port with `memory_opener`. The port passes the bytes in the event
+    loop, without a thread or the operating system, so the port works in virtual time.
     """
 
     _ports: ClassVar[dict[str, MemoryPort]] = {}
     _numbers: ClassVar = count()
 
     def __init__(self, on_data: OnData) -> None:
-        """Register the port at a path of its own."""
+        """Create the port at a new path."""
         self.name = f"/dev/memory{next(self._numbers)}"
         self.baudrate: int | None = None
         self.on_data = on_data
@@ -155,7 +155,7 @@ class MemoryTransport(asyncio.Transport):
         self.lose(None)
 
     def lose(self, error: Exception | None) -> None:
-        """Close the port, after an error or without one."""
+        """Close the port. `error` is the reason, or None if the client closed it."""
         if self._closing:
             return
         self._closing = True
@@ -166,10 +166,10 @@ class MemoryTransport(asyncio.Transport):
 def memory_opener[**P, T](
     open_other: Callable[..., Awaitable[T]],
 ) -> Callable[..., Awaitable[T | tuple[MemoryTransport, asyncio.Protocol]]]:
-    """Return a `create_serial_connection` that also opens ports in memory.
+    """Return a replacement of `create_serial_connection` that opens ports in memory.
 
-    `open_other` opens all other ports. The returned function raises `OSError` if a
-    client has already opened the port in memory.
+    The replacement opens all other ports with `open_other`. The replacement raises
+    `OSError` if a client has already opened the port in memory.
     """
 
     async def open_port(

@@ -12,7 +12,7 @@ from .wiring import with_wiring_errors
 
 SOLAR_PEAK = 6000  # W
 
-# Wh and varh after some years of use.
+# The counters after some years of use, in Wh and varh.
 HOUSE = Counters(
     consumed=12_345_678,
     reactive=2_345_678,
@@ -37,7 +37,8 @@ def load_at(unit_ids: Sequence[int], index: int, noon: int, *, lifelike: bool) -
     """Return the load of the meter at `unit_ids[index]`.
 
     The first load is a house with a solar roof, the second is the inverter of this
-    roof, and all others are houses. `noon` is a solar noon in s since 1970.
+    roof, and all others are houses. `noon` is the solar noon of any day, in s since
+    1970.
     """
     if index == 1:
         return Inverter(unit_ids[0], SOLAR_PEAK, noon=noon, lifelike=lifelike)
@@ -54,8 +55,8 @@ def meters_at(
 ) -> list[Meter]:
     """Return a meter for each unit ID, all with the same wiring errors.
 
-    `noon` is a solar noon in s since 1970. The default is the current time, so that the
-    roof produces at once.
+    `noon` is the solar noon of any day, in s since 1970. The default is the current
+    time, so that the roof produces at once.
     """
     now = int(time.time())
     if noon is None:

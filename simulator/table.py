@@ -15,8 +15,8 @@ RESERVED = 0xFFFF
 NOT_AVAILABLE = 0xFFFF_FFFF
 SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF
 
-# The first register address of each block. "Unit/100" blocks count in steps of 10 Wh,
-# the blocks of the same name without it in steps of 1 kWh.
+# The first register address of each block. The blocks named UNIT_100 have steps of
+# 10 Wh. The blocks of the same name without UNIT_100 have steps of 1 kWh.
 PARTIAL_TARIFFS = 32768  # tables of the E14 (V 103.4), E23 and E24 (V 103.8)
 OVERFLOW = 36864
 PERIODS = 36896
@@ -99,7 +99,7 @@ CT_PRIMARY = 57346
 INTEGRATION_PERIOD = 57355
 
 # The values that the meter accepts in each register of the block NETWORK. The table
-# gives no bound of the CT primary. 9999 A is our choice.
+# does not limit CT_PRIMARY. 9999 A is our choice.
 NETWORK_SETTINGS: dict[int, Container[int]] = {
     NETWORK_TYPE: range(6),
     CT_SECONDARY: (1, 5),  # A

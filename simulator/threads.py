@@ -1,4 +1,4 @@
-"""Lines and gateways in a thread of their own, beside the event loop of the caller."""
+"""Run lines and gateways in a separate thread, which has its own event loop."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator

@@ -41,8 +41,8 @@ class SwappedNeutral:
         return _swapped(self.load.phases(second), self.phase - 1)
 
 
-# Cached, because most loads have the same power for several seconds, and a meter
-# calculates its energy for each second.
+# Cached, because a meter calculates its energy for each second, but most loads have the
+# same power for several seconds.
 @lru_cache
 def _reversed(phases: Phases, index: int) -> Phases:
     amperes = currents(phases)

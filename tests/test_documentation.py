@@ -64,7 +64,7 @@ def entity_row(key: str) -> Row:
         return row
     own = {
         heading: row[heading].split(", ")
-        for heading in ("Register", "In kWh")
+        for heading in ("Register", "Register (1 kWh)")
         if heading in row
     }
     assert all(len(each) == len(names) for each in own.values()), name
@@ -90,7 +90,10 @@ def register_addresses(quantity: str) -> dict[str, str]:
         registers.Overflows,
     ):
         low_resolution = getattr(registers, f"{block.__name__}InKwh", None)
-        for heading, each in (("Register", block), ("In kWh", low_resolution)):
+        for heading, each in (
+            ("Register", block),
+            ("Register (1 kWh)", low_resolution),
+        ):
             if each and quantity in each.declared_fields:
                 found[heading] = str(each.declared_fields[quantity].address)
     return found
@@ -180,7 +183,7 @@ def test_sensor_is_described_with_its_register_and_unit(
     where = register_addresses(described.quantity or described.key)
     assert where or described.key in PARTIAL_TARIFF_COUNTERS
     assert where.items() <= row.items()
-    assert ("In kWh" in row) == ("In kWh" in where)
+    assert ("Register (1 kWh)" in row) == ("Register (1 kWh)" in where)
     assert row["Unit"] == (described.native_unit_of_measurement or "")
     on = "yes" if described.entity_registry_enabled_default else "no"
     if described.key in {*TARIFF_COUNTERS, *PARTIAL_TARIFF_COUNTERS}:

@@ -83,7 +83,7 @@ def test_polling_rule_is_that_of_the_poller(e44: LibraryMeter) -> None:
         assert block is not None
         first, last = register_span(block)
         assert row["Register addresses"] == f"{first} … {last}"
-        assert row["Number"] == str(last - first + 1)
+        assert row["Registers"] == str(last - first + 1)
 
 
 EACH_SECOND = ("measurements", "energies", "tariffs")

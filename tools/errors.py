@@ -2,4 +2,4 @@
 
 
 class ToolError(Exception):
-    """The tool cannot continue; the text is the reason."""
+    """The tool cannot continue. The text of the error is the reason."""

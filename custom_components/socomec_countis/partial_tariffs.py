@@ -73,19 +73,13 @@ class PartialTariffs:
 
         A value is None if it is unknown. A new reset of the partial counters is saved.
         """
-        calculated = (
-            meter.profile.calculated_counters
-        )  # the tariff counter of each partial counter
+        # The tariff counter of each partial counter.
+        calculated = meter.profile.calculated_counters
         accepted = meter.counter_check.accepted
-        tariffs = {
-            name: accepted[name] for name in calculated.values() if name in accepted
-        }
-        if (
-            not tariffs
-            or len(tariffs) < len(calculated)
-            or PARTIAL_CONSUMED not in accepted
-        ):
+        needed = {PARTIAL_CONSUMED, *calculated.values()}
+        if not calculated or not needed <= accepted.keys():
             return dict.fromkeys(calculated)
+        tariffs = {name: accepted[name] for name in calculated.values()}
         before = self.reset
         reason = self._counters.take(accepted[PARTIAL_CONSUMED], tariffs)
         if reason is not None:

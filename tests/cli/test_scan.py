@@ -165,11 +165,13 @@ async def test_parity_that_a_port_does_not_support_is_found_by_trying(
 
     monkeypatch.setattr(connections, "connect_from_args", connect)
     port = Connection("port", "/dev/ttyUSB0")
-    usable = await port.async_usable(SCAN_SETTINGS)
+    usable = await port.async_usable_settings(SCAN_SETTINGS)
     assert usable == [each for each in SCAN_SETTINGS if each.parity == "N"]
     assert set(opened) == {"/dev/ttyUSB0"}
     with pytest.raises(CannotOpenError):
-        await port.async_usable([each for each in SCAN_SETTINGS if each.parity == "E"])
+        await port.async_usable_settings(
+            [each for each in SCAN_SETTINGS if each.parity == "E"]
+        )
 
 
 def test_scan_omits_a_parity_that_the_port_does_not_support(line: Line) -> None:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from cli.app import app
 from cli.exit_codes import Exit
 from cli.failures import KINDS
-from cli.options import Options, UsageError, entered
+from cli.options import Options, UsageError, parse_options
 
 from .common import ROOT, countis, countis_process
 
@@ -49,13 +49,13 @@ def test_wrong_option_is_refused_with_what_is_possible(
     changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
-        entered(options(**changes))
+        parse_options(options(**changes))
     assert message in refused.value.format_message()
 
 
 def test_default_line_settings_are_those_of_the_integration() -> None:
-    assert str(entered(options()).settings) == "9600 baud, 8N2"
-    changed = entered(options(stopbits=1, parity="e"))
+    assert str(parse_options(options()).settings) == "9600 baud, 8N2"
+    changed = parse_options(options(stopbits=1, parity="e"))
     assert str(changed.settings) == "9600 baud, 8E1"
     assert {each.parity for each in changed.scanned} == {"E"}
 
@@ -70,7 +70,7 @@ def test_default_line_settings_are_those_of_the_integration() -> None:
     ],
 )
 def test_unit_ids_are_taken_once_each(unit_id: list[str], expected: list[int]) -> None:
-    assert entered(options(unit_id=unit_id)).unit_ids == expected
+    assert parse_options(options(unit_id=unit_id)).unit_ids == expected
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_unit_ids_are_taken_once_each(unit_id: list[str], expected: list[int]) -
 def test_gateway_is_split_into_host_and_port(
     changes: dict[str, object], name: str
 ) -> None:
-    assert str(entered(options(port=None, **changes)).connection) == name
+    assert str(parse_options(options(port=None, **changes)).connection) == name
 
 
 def test_bus_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.mutate.__main__ import parsed
+from tools.mutate.__main__ import parse_arguments
 from tools.mutate.mutants import mutants_of, without_comment
 from tools.mutate.run import EXPLAINED, Explanations
 from tools.mutate.sandbox import Baseline, Outcome, outcome_of
@@ -106,8 +106,8 @@ def test_outcome_follows_from_the_end_of_the_process(
 
 
 def test_files_are_those_of_the_library() -> None:
-    assert parsed([]).names == list(TESTS)
-    assert parsed([f"{LIBRARY}/clock.py", "fields.py"]).names == [
+    assert parse_arguments([]).names == list(TESTS)
+    assert parse_arguments([f"{LIBRARY}/clock.py", "fields.py"]).names == [
         "clock.py",
         "fields.py",
     ]
@@ -118,7 +118,7 @@ def test_files_are_those_of_the_library() -> None:
 
 def test_unknown_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parsed(["missing.py"])
+        parse_arguments(["missing.py"])
     assert "missing.py" in capsys.readouterr().err
 
 

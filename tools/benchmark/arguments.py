@@ -5,8 +5,8 @@ import argparse
 LIBRARY_ROWS = {
     "one": "a poll of one meter at each speed",
     "reads": "one read of a block, or several around its reserved registers",
-    "crowds": "the ages of the values of 1 to 64 meters",
-    "rest": "the same while half of the meters measure no power",
+    "crowds": "how old the values of 1 to 64 meters become",
+    "rest": "the rate of the power while half of the meters measure no power",
     "offline": "the other meters while some are offline",
     "flapping": "the other meters while some go offline again and again",
 }

@@ -18,14 +18,15 @@ from .figures import COUNTERS, POWER, Ages, Transaction, ages, transactions
 
 RESPONSE_DELAY = 0.02  # s; of the simulated meters
 START_TIMEOUT = 180  # s; 64 meters at 9600 baud need 60 s until all were read
-# Before a case is measured, the poller has read these ranges from all meters.
-# After its start, the poller reads all blocks once, and then each block at its period.
+# Ranges of registers: power, counters, tariff and voltage. A measurement begins when
+# these were read from all meters. Until then, the poller reads each block once, also
+# blocks that it then reads only once an hour.
 FIRST_READS = (POWER, COUNTERS, range(51200, 51202), range(50520, 50522))
 
 
 @dataclass(frozen=True)
 class SimulatedBus:
-    """A simulated bus that runs, and its log."""
+    """A simulated bus in another process, and the log of its frames."""
 
     process: asyncio.subprocess.Process
     port: str
@@ -49,9 +50,10 @@ class SimulatedBus:
         return transactions(self.log, self.baudrate, since, until)
 
     async def async_settle(self, meters: int, since: float) -> float:
-        """Wait for the first reads. Return the time until all meters had shown power.
+        """Wait for the first reads of `meters` meters, which begin at `since`.
 
-        The result is in s from the first request, and 0 without a request.
+        Return the time in s from the first request until the power of all meters was
+        read, or 0 without a request.
         """
 
         def is_settled() -> bool:
@@ -69,7 +71,7 @@ class SimulatedBus:
 async def run_bus(
     meters: int, baudrate: int, *options: str
 ) -> AsyncIterator[SimulatedBus]:
-    """Run a bus with meters 1 to `meters`; `options` are passed to `bus_process`."""
+    """Run a bus with meters 1 to `meters`. `bus_process` receives the `options`."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "bus"
         process = await asyncio.create_subprocess_exec(
@@ -116,7 +118,7 @@ class PolledBus:
     """`reads`, and the transactions before them since the start of the client."""
 
     def ages(self, registers: range) -> Ages | None:
-        """Return the ages over all meters, None if one was read less than twice.
+        """Return the ages over all meters, or None if a meter was read less than twice.
 
         On a busy bus, counters may be read only once in the measured time. Their ages
         are therefore those of `all_reads`.

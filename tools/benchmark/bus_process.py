@@ -15,8 +15,8 @@ AT_REST = Constant(Phase(), Phase(), Phase())
 async def async_run(arguments: argparse.Namespace) -> None:
     """Run meters 1 to `arguments.meters` until the end of the input.
 
-    Prints the path of the port. Each line of the input has the unit IDs of the meters
-    that are offline from then on. `figures.transactions` reads the log.
+    Prints the path of the port. Each line of the input contains the unit IDs of the
+    meters that are offline from now on. `figures.transactions` reads the log.
     """
     line = Line(
         [
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--resting", type=int, default=0, help="meters without load")
     parser.add_argument("--partial", type=float, default=0, help="in Wh")
     arguments = parser.parse_args()
-    # Epoll, which is the default, is up to 1 ms late.
+    # The default selector, epoll, ends each wait up to 1 ms late.
     with asyncio.Runner(
         loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())
     ) as runner:

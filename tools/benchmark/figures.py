@@ -16,16 +16,16 @@ SILENT_CHARACTERS = 3.5
 SHORTEST_SILENCE = 0.00175  # s; above 19200 baud
 READ = 3
 REQUEST_CHARACTERS = 8
-POWER = range(50536, 50550)  # the powers of the block of measurements
-COUNTERS = range(50946, 50954)  # the totals of the high-resolution counters
-# s; a longer pause separates two polls. A lone meter is polled each second, and the
-# requests of one poll follow each other at once.
+POWER = range(50536, 50550)  # registers of the powers
+COUNTERS = range(50946, 50954)  # registers of the totals in high resolution
+# s; a longer pause separates two polls. The only meter of a bus is polled each second,
+# and there is no pause between the requests of a poll.
 LONGEST_PAUSE_IN_POLL = 0.1
-AGE_SAMPLE_SECONDS = 0.05  # short compared with the ages, which are at least 0.1 s
+AGE_SAMPLE_SECONDS = 0.05  # s; short compared with the ages, which are 0.1 s or more
 
 
 def silence(baudrate: int) -> float:
-    """Return the silence between two frames in s."""
+    """Return the shortest silence between two frames in s."""
     return max(SILENT_CHARACTERS * BITS_PER_CHARACTER / baudrate, SHORTEST_SILENCE)
 
 
@@ -96,7 +96,7 @@ def transactions(
 
 @dataclass(frozen=True)
 class Poll:
-    """All transactions of a lone meter in one second."""
+    """All transactions of the only meter of a bus in one second."""
 
     requests: int
     characters: int
@@ -139,7 +139,10 @@ class Ages:
 def ages(
     reads: Iterable[Transaction], registers: range, unit_ids: Iterable[int]
 ) -> Ages | None:
-    """Return the ages of these registers, None if a meter was read less than twice."""
+    """Return the ages of these registers, or None if a meter was read less than twice.
+
+    The age of a value is the time since the meter received the request.
+    """
     read_at: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for read in reads:
         if read.responded_at is not None and read.covers(registers):

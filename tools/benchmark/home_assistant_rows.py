@@ -25,13 +25,14 @@ from .figures import POWER, Transaction, polls, silence
 from .instance import KINDS, Run, async_run, run_dialogs, run_small_home_assistant
 from .text import aim, paragraphs, table, verdict
 
-VALUES = 38  # quantities of a poll, each a sensor of the modbus platform
-COMMANDED = (1, 22, 43, 64)  # unit IDs that get a command
-FULL = (64, 9600)  # meters and baud
-# The meters and baud whose restart is measured, with the earlier time and the aim in s.
+VALUES = 38  # sensors of the modbus platform, one for each quantity of a poll
+COMMANDED = (1, 22, 43, 64)  # unit IDs of the meters that receive a command
+FULL = (64, 9600)  # meters and baud of a bus that is always busy
+# For each number of meters and baud whose restart is measured: the time with one entry
+# for each meter, and the aim in s.
 RESTARTS = {(32, 9600): ("40 s", 5), (64, 38400): ("35 s", 4)}
 LOADS = ((1, 9600), (64, 38400))  # meters and baud whose load is measured
-# s before and after a meter is added, in which lost polls of the others also count.
+# s before and after a meter is added; polls that are lost in this time also count.
 AROUND_SECONDS = 5
 
 
@@ -102,10 +103,11 @@ async def async_beside_yaml(seconds: float) -> str:
         (
             "## Beside the `modbus` platform of Home Assistant",
             (
-                "All quantities of a poll: with all entities enabled, and as YAML"
-                " sensors with `scan_interval: 1`. Both were measured at 9600 baud, at"
-                " the same time on two buses. The silence of 3.5 characters after each"
-                " transaction counts for both. Aim: at most a fifth of its line time."
+                "All quantities of a poll, once with all entities of this integration"
+                " enabled, and once as YAML sensors with `scan_interval: 1`. Both were"
+                " measured at 9600 baud, at the same time on two buses. Line time"
+                " includes the pause of 3.5 characters after each transaction. Aim: at"
+                " most a fifth of the line time of the platform."
             ),
             table(
                 ("", "requests", "line time", "each value every", "aim"),
@@ -173,7 +175,7 @@ async def async_load(seconds: float) -> str:
 
 
 async def async_database(seconds: float) -> str:
-    """Measure the rows written with and without the deadbands."""
+    """Measure the database rows that are written with and without the deadbands."""
     # A counter changes about once in 30 s, so this row is measured six times as long.
     default, every = await asyncio.gather(
         async_run(1, 9600, 6 * seconds),
@@ -185,8 +187,9 @@ async def async_database(seconds: float) -> str:
         (
             "## Rows in the database",
             (
-                "Of the default entities of one meter, in an hour. The load of the"
-                " household changes every second. Aim: less than a tenth."
+                "Rows for the default entities of one meter, in an hour, with the load"
+                " of a household that changes every second. Aim: with the limits for"
+                " small changes, less than a tenth of the rows."
             ),
             table(
                 ("", "rows an hour", *(f"of {kind}" for kind in KINDS), "aim"),
@@ -246,7 +249,7 @@ async def async_commands(_: float) -> str:
 
 
 async def async_dialogs(_: float) -> str:
-    """Measure how long adding a meter takes, and which polls the others lose."""
+    """Measure how long it takes to add a meter, and how many polls the others lose."""
     async with run_bus(1, 9600) as bus, run_dialogs(bus, 0) as hass:
         began = time.monotonic()
         await _async_add(hass, bus, 1)
@@ -298,7 +301,7 @@ async def _async_add(hass: HomeAssistant, bus: SimulatedBus, unit_id: int) -> fl
 
 
 def _lost_polls(reads: Iterable[Transaction], unit_ids: Iterable[int]) -> int:
-    """Return how many polls these meters have missed. One poll a second is due."""
+    """Return how many polls of these meters are missing, at one poll per second."""
     requested: dict[int, list[float]] = {unit_id: [] for unit_id in unit_ids}
     for read in reads:
         if (

@@ -41,7 +41,7 @@ http:
 
 
 def enable_all(config: Path) -> None:
-    """Enable every entity; Home Assistant must not be running."""
+    """Enable every entity in the registry of a Home Assistant that is not running."""
     registry = config / ".storage/core.entity_registry"
     stored = json.loads(registry.read_text())
     for each in stored["data"]["entities"]:
@@ -53,7 +53,7 @@ def enable_all(config: Path) -> None:
 async def run_small_home_assistant(
     config: Path, more: str = ""
 ) -> AsyncIterator[psutil.Process]:
-    """Run Home Assistant with few integrations; `more` extends its configuration."""
+    """Run Home Assistant with few integrations. `more` is additional configuration."""
     link_integration(config)
     (config / "configuration.yaml").write_text(
         CONFIGURATION.format(port=free_port(0)) + more
@@ -68,7 +68,7 @@ async def run_small_home_assistant(
 
 @asynccontextmanager
 async def run_dialogs(bus: SimulatedBus, meters: int) -> AsyncIterator[HomeAssistant]:
-    """Run Home Assistant with its API. It polls meters 1 to `meters` of the bus."""
+    """Run Home Assistant with its API, and with meters 1 to `meters` of the bus."""
     with tempfile.TemporaryDirectory() as folder:
         entries = (
             [await async_bus_entry(bus.port, bus.baudrate, meters)] if meters else []
@@ -105,8 +105,8 @@ async def async_run(
 ) -> Run:
     """Poll a bus with Home Assistant for `seconds`.
 
-    `restarted` starts Home Assistant once before: the first start takes longer, because
-    it creates the devices and entities in their registries.
+    `all_entities` enables every entity. `restarted` measures the second start, because
+    the first start takes longer: it creates the devices and entities.
     """
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(run_bus(meters, baudrate))

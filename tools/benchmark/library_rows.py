@@ -33,16 +33,18 @@ CROWD_SPEEDS = (9600, 38400)  # baud
 # Numbers of meters whose buses are measured at the same time. With more buses at once,
 # the processor would limit the results.
 BATCHES = ((1, 2, 4), (8, 12), (16,), (32,), (64,))
-LARGE = 32  # meters; on such a bus, counters are read less often than once in 15 s
-EXTRA_SECONDS = 0.7  # added to the measured time for each meter of a large bus
+# Meters; on a bus with so many meters, counters may be read less often than in 15 s.
+LARGE = 32
+# s for each meter of a large bus, added to the measured time.
+EXTRA_SECONDS = 0.7
+# Meters and baud of the buses with an aim. FULL is a bus that is always busy.
 AT_9600, AT_38400, FULL = (12, 9600), (64, 38400), (64, 9600)
-OFFLINE = 3
-FLAPPING = (5, 8, 11)
-# s; the flapping meters are alternately offline and online for this time.
-FLAPPING_SECONDS = 5
+OFFLINE = 3  # unit ID
+FLAPPING = (5, 8, 11)  # unit IDs of meters that alternate between offline and online
+FLAPPING_SECONDS = 5  # s for which a flapping meter is offline, and then online
 
 MEASURED: dict[tuple[int, int], PolledBus] = {}
-"""The crowds that were measured, by their meters and baud."""
+"""The buses that `async_crowds` has measured, by number of meters and baud."""
 
 
 async def async_one_meter(seconds: float) -> str:
@@ -84,14 +86,16 @@ async def async_one_meter(seconds: float) -> str:
     )
     return paragraphs(
         "## One meter",
-        "A poll of everything that the default entities of a meter with four tariffs"
-        " show. The limit is the time of the bytes and 20 ms for each response. The"
-        " second ratio also counts the silence of 3.5 characters between two requests."
-        " Aims: line time at most 1.15 times the limit, 60 ± 1 polls a minute.",
+        "A poll of all blocks that the default entities of a meter with four tariffs"
+        " show. *Line time* is the time for which the poll occupies the bus. *Limit*"
+        " is the shortest possible time: that of the bytes, and 20 ms for each"
+        " response. *Ratio* is line time / limit. *With pauses* is the same, but the"
+        " limit includes the pause of 3.5 characters between two requests. Aims: ratio"
+        " at most 1.15, and 60 ± 1 polls a minute.",
         table(
             (
                 *("baud", "requests", "bytes", "line time", "limit", "ratio"),
-                *("with silences", "polls a minute", "aim"),
+                *("with pauses", "polls a minute", "aim"),
             ),
             lines,
         ),
@@ -125,9 +129,9 @@ async def async_reads(seconds: float) -> str:
         )
     return paragraphs(
         "## One read or several",
-        "The six counters of block 50944, with the reserved registers between them in"
-        " one read of 18 registers, or without them in four reads of 12 registers"
-        " together.",
+        "The six counters of block 50944, read in two ways: in one read of 18"
+        " registers, which include reserved registers, or in four reads of 12"
+        " registers together, without reserved registers.",
         table(("baud", "one read", "four reads", "ratio"), lines),
     )
 
@@ -135,7 +139,7 @@ async def async_reads(seconds: float) -> str:
 async def _async_batch(
     cases: Iterable[tuple[int, int]], seconds: float, *, resting: bool = False
 ) -> dict[tuple[int, int], PolledBus]:
-    """Poll several buses at the same time. Each case is meters and baud."""
+    """Poll several buses at the same time. A case is a number of meters and a baud."""
     cases = list(cases)
     runs = await asyncio.gather(
         *(
@@ -196,12 +200,12 @@ async def async_crowds(seconds: float) -> str:
         )
     return paragraphs(
         "## Many meters on one bus",
-        "The age of a value is counted from the time at which the request was at the"
-        " meter. The worst age is the highest of all meters and times. A counter"
-        " without an age (-) was read less than twice in the measured time. Aims: power"
-        " of 12 meters at 9600 baud every second; of 64 at 38400 baud, power never"
-        " older than 3 s and counters never older than 15 s. The last column but one is"
-        " the time in which everything of one meter after the other can be read.",
+        "The age of a value is counted from the time at which the meter receives the"
+        " request. *Worst* is the highest age of all meters. A counter without an age"
+        " (-) was read less than twice in the measured time. *One by one* is the time"
+        " to read all blocks of all meters once. Aims: power of 12 meters at 9600 baud"
+        " every second; of 64 meters at 38400 baud, power never older than 3 s and"
+        " counters never older than 15 s.",
         table(
             (
                 *("meters", "baud", "power every", "its age, median", "worst"),
@@ -266,7 +270,7 @@ async def async_offline(seconds: float) -> str:
         table(
             (
                 *("offline", "power of the others, a minute", "its worst age"),
-                *("requests to the offline ones, a minute", "aim"),
+                *("requests to the offline meters, a minute", "aim"),
             ),
             lines,
         ),
@@ -296,8 +300,8 @@ async def async_flapping(seconds: float) -> str:
         # Measure twice as long, because one lost poll in a minute is already 1.7 %.
         share = await async_rate(bus, 2 * seconds, disturbed=True) / before
     aim(
-        "one offline and three flapping meters of twelve at 9600 baud: rate of the"
-        " others",
+        "one offline meter and three that alternate between online and offline, of"
+        " twelve at 9600 baud: rate of the others",
         "95 %",
         "≥ 98 %",
         f"{share:.1%}",

@@ -54,13 +54,13 @@ from simulator import Meter as SimulatedMeter
 
 BAUDRATE = 9600
 UNIT_IDS = (1, 2, 3)
-# Quantities that change although the values of the simulated meters do not.
+# The simulated meters do not change their values, but these quantities change.
 CHANGING = {"clock_offset"}
-HELD_SECONDS = 10  # s; without a new reading, the last values are shown for this time
-SETTLING_SECONDS = 3  # until all meters were read several times
-LONGEST_RECOVERY = 90  # s; then the run ends
-AIM_SECONDS = 5
-OFFLINE_AIM_SECONDS = 30
+HELD_SECONDS = 10  # s; Home Assistant shows the last values for this time
+SETTLING_SECONDS = 3  # s until all meters were read several times
+LONGEST_RECOVERY = 90  # s after the end of the fault; the run then ends
+AIM_SECONDS = 5  # s; aim for the recovery of a meter that is online
+OFFLINE_AIM_SECONDS = 30  # s; aim for an offline meter, with a request every 30 s
 RATES = (0.05, 0.3, 1.0)  # the part of the responses that is disturbed
 
 FAULTS: dict[str, Callable[[Random], Fault]] = {
@@ -103,13 +103,13 @@ class Outcome:
     """The result of one run; each time is the longest of the meters."""
 
     recovery: float = 0
-    """s after the end of the fault until a meter that was online is read again."""
+    """s from the end of the fault until a meter that was online is read again."""
     offline_recovery: float = 0
     """The same for a meter that was offline at the end of the fault."""
     unavailable: float = 0
     """s without a value during the fault."""
     wrong: int = 0
-    """The number of values that a meter never had."""
+    """The number of accepted values that the meter never had."""
     log_lines: int = 0
     """The number of log lines at the default level."""
 
@@ -119,7 +119,9 @@ class Watched:
     """The accepted readings of a polled meter."""
 
     truth: dict[str, float | None] = field(default_factory=dict)
+    """The first value of each quantity, which the meter never changes."""
     read_at: list[float] = field(default_factory=list)
+    """When the power was read, in s of the event loop."""
     wrong: int = 0
     is_read: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -137,7 +139,7 @@ class Watched:
         return next((at - end for at in self.read_at if at > end), LONGEST_RECOVERY)
 
     def unavailable_seconds(self, start: float, end: float) -> float:
-        """Return for how many s between two times no value was shown."""
+        """Return the s between `start` and `end` without a shown value."""
         times = [start, *(at for at in self.read_at if start < at < end), end]
         gaps = (after - before for before, after in pairwise(times))
         return sum(max(gap - HELD_SECONDS, 0) for gap in gaps)
@@ -154,7 +156,7 @@ class _Counter(logging.Handler):
 
 
 def simulated_meter(unit_id: int) -> SimulatedMeter:
-    """Return a meter with values that no other meter has and that never change."""
+    """Return a meter whose values never change, and differ from those of others."""
     return SimulatedMeter(
         unit_id=unit_id,
         clock=lambda: 1_750_000_000,
@@ -233,8 +235,8 @@ async def _async_meter(bus: Bus, unit_id: int, client: ModbusUnit) -> Meter:
 
 
 def measure(case: Case, seeds: Sequence[int]) -> list[Outcome]:
-    """Return the outcomes of one case; all runs happen at the same time."""
-    # Otherwise, log records without a handler appear on the terminal.
+    """Return the outcomes of one case, with all runs at the same time."""
+    # By default, log records without a handler appear on the terminal.
     logging.lastResort = None
 
     async def run() -> list[Outcome]:

@@ -18,7 +18,7 @@ from .arguments import ROWS
 from .text import aims_section, paragraphs
 
 REPORT = ROOT / "docs/benchmark.md"
-# The first heading of the part of the page that this tool keeps.
+# The first heading of the part of the page that this tool does not overwrite.
 KEPT_FROM = "## Missed aims"
 MEASURE = {
     "one": library_rows.async_one_meter,
@@ -59,13 +59,15 @@ async def async_measure(rows: Sequence[str], seconds: float) -> str:
     texts |= zip(together, measured, strict=True)
     return paragraphs(
         "# Benchmark",
+        "Use this page to find out how fast values are updated on a bus with many"
+        " meters, and how the integration recovers from disturbances.",
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with"
         f" `./scripts/benchmark --seconds {seconds:g}`, on"
         f" {psutil.cpu_count()} x {processor()}, Python"
         f" {platform.python_version()}, Home Assistant {ha_version}. The bus is"
-        " simulated, on a pseudo-terminal and in a process of its own: each byte has 11"
-        " bits, and a meter begins its response after 20 ms. The times are those of the"
-        " bus. The rows of polling are measured with the library alone.",
+        " simulated, on a pseudo-terminal and in a process of its own: each byte takes"
+        " the time of 11 bits, and a meter begins its response after 20 ms. The"
+        " simulated bus measures the times.",
         *aims_section(),
         *filter(None, (texts[row] for row in rows)),
     )

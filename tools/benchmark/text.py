@@ -37,12 +37,13 @@ def aims_section() -> list[str]:
     if not AIMS:
         return []
     return [
-        "## Before and after the bus became the entry",
+        "## Aims",
         (
-            "Before, each meter was an entry of its own. A restart is counted from the"
-            " first request on the bus until the last meter's first power is at the"
-            " client. An age is counted from the time at which the request was at the"
-            " meter. A dialog is counted from its opening, over HTTP."
+            "*Before* is an earlier version, in which each meter was an entry of its"
+            " own. A restart is the time from the first request on the bus until Home"
+            " Assistant has the power of all meters. The age of a value is counted"
+            " from the time at which the meter receives the request. A dialog is"
+            " counted from its opening."
         ),
         table(("", "before", "aim", "now", ""), AIMS),
     ]

@@ -1,4 +1,4 @@
-"""A picture to draw boxes and lines on."""
+"""A picture on which boxes and lines are drawn."""
 
 import math
 
@@ -7,14 +7,15 @@ from PIL import Image, ImageDraw
 from .strokes import Point, Stroke
 
 SIZE = 256  # pixels; the height of a picture, as Home Assistant requires it
-OVERSAMPLING = 4  # drawn larger and then reduced, so that edges are smooth
+# The picture is drawn larger by this factor and then reduced, so that edges are smooth.
+OVERSAMPLING = 4
 
 
 class Canvas:
-    """A transparent picture, drawn on in pixels of the normal size."""
+    """A transparent picture. All lengths are in pixels at scale 1."""
 
     def __init__(self, width: float, scale: int) -> None:
-        """Create a picture; `width` is in pixels, and `scale` is 1 or 2."""
+        """Create a picture. `scale` is 1 or 2."""
         self._factor = scale * OVERSAMPLING
         width = math.ceil(width * scale) * OVERSAMPLING
         self._image = Image.new("RGBA", (width, SIZE * self._factor))

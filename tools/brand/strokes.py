@@ -19,7 +19,7 @@ def arc(centre: Point, radii: Point, start: float, end: float) -> Stroke:
     ]
 
 
-# x and y from the top left of a box with the height 1.
+# Points are x and y from the top left of the digit or letter, whose height is 1.
 DIGITS: dict[str, list[Stroke]] = {
     "1": [[(0.6, 0), (0.6, 1)]],
     "2": [[(0, 0), (0.6, 0), (0.6, 0.5), (0, 0.5), (0, 1), (0.6, 1)]],

@@ -14,7 +14,7 @@ folder .demo of the checkout; delete the folder to start anew.
 def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the parsed arguments, by default those of the command line.
 
-    A wrong argument ends the program with a sentence that says what to check.
+    If an argument is wrong, the program ends with a sentence that names what to check.
     """
     parser = argparse.ArgumentParser(
         prog="./scripts/demo",

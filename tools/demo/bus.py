@@ -29,8 +29,8 @@ def noon_today() -> int:
 def histories_before(moment: float, noon: int) -> list[Past]:
     """Return the past of each simulated meter before `moment`.
 
-    Both times are in s since 1970. `noon` is a solar noon. The meter of the house was
-    not read for some hours.
+    Both times are in s since 1970. `noon` is the solar noon of any day. The meter of
+    the house was not read for some hours.
     """
     outages = [outage_yesterday(moment), range(0)]
     return [
@@ -43,7 +43,8 @@ def histories_before(moment: float, noon: int) -> list[Past]:
 async def run_simulated_bus(folder: Path, noon: int) -> AsyncIterator[Path]:
     """Run the simulated bus, and yield the path of its serial port.
 
-    The counters are saved in `folder`. Raises `ToolError` if the simulator ends.
+    The simulator saves the counters in `folder`. Raises `ToolError` if the simulator
+    does not start.
     """
     port, log = folder / "line", folder / LOG_NAME
     async with run_program(

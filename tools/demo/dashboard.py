@@ -194,7 +194,7 @@ def _two_weeks(house: Meter, roofs: list[Meter]) -> Card:
 def dashboard(meters: list[Meter]) -> Card:
     """Return the dashboard of a house and its solar roofs.
 
-    Raises `KeyError` if a meter has not all of the entities.
+    Raises `KeyError` if a meter lacks one of the entities.
     """
     house, *roofs = meters
     return {
@@ -227,7 +227,7 @@ def entities_of(config: Any) -> Iterator[str]:
 
 
 async def async_create(hass: Commands, meters: list[Meter]) -> None:
-    """Create the dashboard if it is missing; an existing one remains as it is."""
+    """Create the dashboard if it is missing. Do not change an existing dashboard."""
     for panel in await hass.command(type="lovelace/dashboards/list"):
         if panel["url_path"] == URL_PATH:
             return
@@ -238,7 +238,7 @@ async def async_create(hass: Commands, meters: list[Meter]) -> None:
 
 
 async def async_problems(hass: Commands, states: dict[str, str]) -> list[str]:
-    """Return which entities of the dashboard have no state."""
+    """Return a sentence for each entity of the dashboard that has no state."""
     config = await hass.command(type="lovelace/config", url_path=URL_PATH)
     shown = set(entities_of(config))
     if not shown:

@@ -33,8 +33,8 @@ async def async_import_history(
 
     `states` are the present states, at the time `now` in s since 1970.
 
-    The Energy dashboard offers a sensor only if it has statistics. The recorder
-    compiles the first ones after up to five minutes.
+    The Energy dashboard offers a sensor only if the sensor has statistics. Without an
+    import, the recorder compiles the first ones after up to five minutes.
     """
     for meter, past in zip(meters, pasts, strict=False):
         await async_import_past(hass, past, meter, states, now)
@@ -86,7 +86,7 @@ async def async_set_up_energy_dashboard(
 
 
 async def async_energy_problems(hass: HomeAssistant) -> list[str]:
-    """Return what the Energy dashboard's own validation finds."""
+    """Return the problems that the validation of the Energy dashboard finds."""
     result = await hass.command(type="energy/validate")
     return [
         f"{issue['type']}: {issue['affected_entities']}"

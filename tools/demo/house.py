@@ -11,10 +11,10 @@ type MeterEntities = dict[str, str]
 def entities_by_meter(
     entities: Iterable[Entity], serial_numbers: Sequence[str]
 ) -> list[MeterEntities]:
-    """Return the entities of each meter; of all meters if no serial number is given.
+    """Return the entities of the meters with these serial numbers, or of all meters.
 
-    The mapping of a meter without entities is empty. A user may have disabled some
-    entities, or have deleted the meter.
+    A user may have disabled entities, or have deleted a meter. The mapping of a meter
+    without entities is empty.
     """
     if not serial_numbers:
         found: dict[str, MeterEntities] = {}

@@ -16,5 +16,5 @@ class Progress:
         return time.monotonic() - self._started
 
     def report(self, text: str) -> None:
-        """Print a step, or why a step is left out."""
+        """Print a step, or the reason why a step is left out."""
         print(f"{self.seconds:5.1f} s  {text}", flush=True)

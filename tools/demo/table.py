@@ -17,8 +17,8 @@ def value_table(
 ) -> list[str]:
     """Return the lines of a table: a row for each quantity, a column for each meter.
 
-    `titles` are the titles of the meters by their subentry IDs, `names` those of the
-    quantities by their keys. `units` and `states` are by entity ID.
+    `titles` contains the titles of the meters by subentry ID, and `names` contains the
+    names of the quantities by key. `units` and `states` are by entity ID.
     """
     sensors = [each for each in entities if each.entity_id.startswith("sensor.")]
     meters = list(dict.fromkeys(each.subentry_id for each in sensors))

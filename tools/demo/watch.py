@@ -16,9 +16,11 @@ from .history import async_join
 from .table import value_table
 
 TERMINAL_SECONDS = 1  # s; the period of the poller
-# s; a file keeps each table, and one table a minute shows the trend.
+# s; if the output is a file, each table stays in the file. One table a minute is enough
+# to show the trend.
 FILE_SECONDS = 60
-# s; the recorder compiles the first statistics up to 300 s after the start.
+# s between two attempts to join the statistics. The recorder compiles its first rows up
+# to 300 s after the start.
 JOIN_SECONDS = 5
 
 
@@ -34,7 +36,7 @@ async def async_table(hass: HomeAssistant) -> list[str]:
 
 
 async def async_watch(hass: HomeAssistant, counters: Iterable[str]) -> None:
-    """Print the values repeatedly; `counters` are statistics with a past.
+    """Print the values repeatedly. `counters` are entity IDs with an imported past.
 
     Raises `ToolError` if Home Assistant ends.
     """

@@ -11,11 +11,11 @@ from aiohttp import ClientSession
 from tools.errors import ToolError
 from tools.paths import DOMAIN
 
-VALUES_TIMEOUT = 30  # s; longer than the few meters of a tool need to show all values
+VALUES_TIMEOUT = 30  # s; the few meters of a tool show all values in less time
 POLL_SECONDS = 0.2
 NO_VALUE = ("unknown", "unavailable")
-# The beginnings of the keys of entities without a value: before the first wiring check,
-# and before the first reset of the partial counters.
+# Prefixes of keys. Before the first wiring check, or before the first reset of the
+# partial counters, these entities have no value.
 UNKNOWN_AT_FIRST = ("wiring", "partial_tariff_")
 
 
@@ -39,7 +39,7 @@ class HomeAssistant:
     """
 
     def __init__(self, session: ClientSession, url: str) -> None:
-        """Use the instance at `url`; the login sets `headers`."""
+        """Use the instance at `url`. The functions of `login` set `headers`."""
         self.session = session
         self.url = url
         self.headers: dict[str, str] = {}
@@ -69,7 +69,10 @@ class HomeAssistant:
         return response["result"]
 
     async def async_text(self, category: str, key: str) -> str:
-        """Return an English text of the integration, such as category "config"."""
+        """Return an English text of the integration.
+
+        `category` is the category of the text, such as "config".
+        """
         texts = await self.command(
             type="frontend/get_translations",
             language="en",
@@ -137,8 +140,8 @@ class HomeAssistant:
     ) -> list[Entity]:
         """Wait until every enabled sensor of at least `meters` meters has a value.
 
-        If serial numbers are given, only their meters count. Raises `ToolError` with
-        the entities that have no value after `VALUES_TIMEOUT`.
+        If serial numbers are given, only the meters with these numbers count. Raises
+        `ToolError` with the entities that have no value after `VALUES_TIMEOUT`.
         """
         missing = [""]
         try:
@@ -167,10 +170,9 @@ class HomeAssistant:
 
 
 def without_value(entities: list[Entity], states: dict[str, str]) -> list[str]:
-    """Return the entity IDs without a value.
+    """Return the IDs of the entities that should have a value, but have none.
 
-    A button has none before it is pressed, and entities of `UNKNOWN_AT_FIRST` may have
-    none.
+    A button has no value before it is pressed. The same applies to `UNKNOWN_AT_FIRST`.
     """
     return [
         entity.entity_id

@@ -12,6 +12,7 @@ from modbus_connection.tmodbus import ModbusConnection
 from custom_components.socomec_countis.countis import Bus, async_take_profile
 from tools.paths import DOMAIN
 
+# The versions of the file core.config_entries in the oldest supported Home Assistant.
 STORAGE_VERSIONS = {"version": 1, "minor_version": 5}
 
 

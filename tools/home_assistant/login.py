@@ -20,11 +20,14 @@ LOGIN_SECONDS = 20 * 60  # s between two logins; an access token is valid for 30
 # would set up integrations that the tools do not need: weather, radio stations and
 # spoken texts.
 SKIPPED_STEPS = ["core_config", "analytics", "integration"]
-ONBOARDING_VERSION = 4  # the first one that has these steps
+ONBOARDING_VERSION = 4  # of the file; the first version that has these steps
 
 
 def skip_onboarding(config: Path) -> None:
-    """Store as done, in a new configuration, all steps but the creation of the user."""
+    """Mark all steps of the onboarding as done, except the creation of the user.
+
+    An existing configuration is not changed.
+    """
     storage = config / ".storage"
     storage.mkdir(parents=True, exist_ok=True)
     onboarding = storage / "onboarding"

@@ -1,4 +1,4 @@
-"""Adds meters by the dialogs of the integration."""
+"""Adds meters through the dialogs of the integration."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +72,7 @@ async def async_add_meter(hass: HomeAssistant, meter: MeterInput) -> None:
 async def _async_submit(
     hass: HomeAssistant, flows: str, handler: Any, *inputs: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the result of a flow whose steps get these inputs."""
+    """Start a flow, submit one input after the other, and return the last result."""
     result: dict[str, Any] = await hass.request(
         "POST", flows, json={"handler": handler}
     )

@@ -19,7 +19,8 @@ async def run_program(
     """Run a program until the context ends; its output goes to `log`.
 
     The program runs in a session of its own, so that Ctrl-C in the terminal does not
-    reach it. It is terminated when the context ends, and killed after `STOP_TIMEOUT`.
+    end it. When the context ends, the program is terminated, and killed if it still
+    runs after `STOP_TIMEOUT`.
     """
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -45,7 +46,7 @@ async def run_program(
 
 
 def free_port(wanted: int) -> int:
-    """Return the TCP port `wanted`, or another free port if it is in use or 0."""
+    """Return the TCP port `wanted`. If it is in use or 0, return any free port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

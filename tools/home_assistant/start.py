@@ -23,7 +23,8 @@ from .login import (
 from .process import run_program
 
 LOG_NAME = "home-assistant.log"
-# Replace compiled packages that Home Assistant imports and the tools never use.
+# Modules that replace compiled packages. Home Assistant imports these packages, but the
+# tools never use them.
 STUBS = Path(__file__).parent / "stubs"
 
 # The levels `critical` and `error` suppress reports of missing programs and libraries
@@ -67,12 +68,12 @@ def home_assistant_command(config: Path) -> list[str | Path]:
 
 
 def home_assistant_environment() -> dict[str, str]:
-    """Return the environment of that command."""
+    """Return the environment variables for `home_assistant_command`."""
     return {**os.environ, "PYTHONPATH": str(STUBS)}
 
 
 def write_configuration(config: Path, port: int) -> None:
-    """Create or update a configuration folder; Home Assistant listens on `port`."""
+    """Create or update a configuration folder for a Home Assistant on a TCP port."""
     link_integration(config)
     (config / "configuration.yaml").write_text(CONFIGURATION.format(port=port))
     for name in INCLUDED:
@@ -80,7 +81,7 @@ def write_configuration(config: Path, port: int) -> None:
         if not path.exists():
             path.write_text("")
     skip_onboarding(config)
-    # Home Assistant copies the port once, and prefers the copy afterwards.
+    # Home Assistant copies the port into this file, and later uses only the copy.
     (config / ".storage" / "http").unlink(missing_ok=True)
 
 
@@ -110,7 +111,7 @@ async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssis
 
 
 async def _async_confirm_port(hass: HomeAssistant) -> None:
-    """Confirm the new port. Otherwise, Home Assistant would ask its user to do so."""
+    """Confirm the new port, so that Home Assistant does not ask the user for this."""
     pending = (await hass.command(type="http/config"))["pending"]
     if pending and not pending["error"]:
         await hass.command(type="http/config/promote")

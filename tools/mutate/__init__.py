@@ -1,1 +1,1 @@
-"""Mutation testing: whether a test fails if the code of the library is changed."""
+"""Mutation testing: change the code of the library, and check that a test fails."""

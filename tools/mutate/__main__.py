@@ -7,8 +7,8 @@ import sys
 from .targets import LIBRARY, ROOT, TESTS
 
 
-def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Return the options of the command line."""
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the options in the arguments, by default those of the command line."""
     parser = argparse.ArgumentParser(
         prog="./scripts/mutate",
         description="Change the library in a temporary copy, one place at a time, and"
@@ -46,7 +46,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     """Run the command, and return its exit code."""
-    options = parsed()
+    options = parse_arguments()
     from .run import run
 
     return run(options)

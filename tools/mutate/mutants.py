@@ -1,8 +1,8 @@
-"""The mutants of a file: copies of it with one change each.
+"""The mutants of a file: copies of the file with one change each.
 
-The changes are those of mutmut, and two of our own: a condition is negated, and a call
-whose result is not used is removed. Mutmut itself changes only the bodies of functions,
-but the register map consists of constants and class attributes.
+This module uses the changes that mutmut defines, and two more: a condition is negated,
+and a call whose result is not used is removed. Mutmut itself changes only the bodies of
+functions, but the register map consists of constants and class attributes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 from mutmut.mutation.mutators import mutation_operators
 
 TEXTS = {"__repr__", "__str__", "msg", "_LOGGER"}
-"""Functions, variables and objects that make texts for the log."""
+"""Names of functions, variables and objects for texts, which are not changed."""
 DECLARATIONS = {"cast", "field"}
-"""Functions for the type checker, and for an attribute of a dataclass."""
+"""Names of functions for declarations, whose calls are not changed."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Mutant:
     source: str
     """The text of the whole file with the change."""
     lines: range
-    """The lines of the original statement, without the body of a compound one."""
+    """The lines of the changed statement, without the body of a compound statement."""
     diff: tuple[str, ...]
     """The removed and added lines, each with its sign."""
 
@@ -46,8 +46,8 @@ def without_comment(line: str) -> str:
 def mutants_of(file: str, source: str) -> Iterator[Mutant]:
     """Yield the mutants of a file, from its first line to its last.
 
-    `file` is its path relative to the root, `source` its text. Changes with the same
-    text are yielded once.
+    `file` is the path relative to the root, and `source` is the text of the file. If
+    two changes result in the same text, only one mutant is yielded.
     """
     wrapper = MetadataWrapper(cst.parse_module(source))
     positions = wrapper.resolve(PositionProvider)
@@ -76,8 +76,8 @@ def _replaced(
 ) -> str:
     """Return the text of a module with a change.
 
-    For a long file, it takes 50 ms to generate the whole text from its nodes. So for
-    most nodes, this function replaces only the text of the node.
+    To generate the whole text of a long file from its nodes takes 50 ms. So for most
+    nodes, this function replaces only the text of the node.
     """
     if position is not None:
         lines = source.splitlines(keepends=True)
@@ -143,7 +143,7 @@ def _changes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
             continue
         changes = iter(operator(node))
         if isinstance(node, cst.SimpleString):
-            # The others change only the case of the same text.
+            # The other changes only make the text upper or lower case.
             yield from list(changes)[:1]
         else:
             yield from changes
@@ -168,7 +168,7 @@ def _in_parentheses(node: cst.BaseExpression) -> cst.BaseExpression:
 
 
 def _lines(statement: cst.CSTNode, positions: Mapping[cst.CSTNode, CodeRange]) -> range:
-    """Return the lines of a statement, without the body of a compound one."""
+    """Return the lines of a statement, without the body of a compound statement."""
     position = positions[statement]
     body = getattr(statement, "body", None)
     last = position.end.line

@@ -24,7 +24,7 @@ AIM = 95  # percent of killed mutants, among those that change the behaviour
 
 @dataclass(frozen=True)
 class Explanations:
-    """The survivors that `survivors.toml` explains."""
+    """The content of `survivors.toml`: mutants that may survive."""
 
     kinds: Mapping[tuple[str, str], str]
     """The kind of each survivor by file name and change: "equivalent" if the mutant
@@ -43,8 +43,8 @@ class Explanations:
             }
         )
 
-    def explain(self, mutant: Mutant) -> str | None:
-        """Return the kind of a survivor, None if it is not explained."""
+    def kind_of(self, mutant: Mutant) -> str | None:
+        """Return the kind of a survivor, or None if the file does not explain it."""
         return self.kinds.get((Path(mutant.file).name, mutant.change))
 
 
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
             of_file = [each for each in mutants if Path(each.file).name == name]
             for mutant, outcome in _outcomes(of_file, sandboxes):
                 outcomes.append((mutant, outcome))
-                if outcome is Outcome.SURVIVED and not explanations.explain(mutant):
+                if outcome is Outcome.SURVIVED and not explanations.kind_of(mutant):
                     print(
                         f"{mutant.file}:{mutant.lines[0]}\n{mutant.change}\n",
                         flush=True,
@@ -142,10 +142,10 @@ def report(
     """Print the table, and return 1 if a file misses the aim."""
     rows: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for mutant, outcome in outcomes:
-        explained = explanations.explain(mutant)
-        if outcome is not Outcome.SURVIVED or explained is None:
-            explained = outcome
-        rows[Path(mutant.file).name][explained] += 1
+        kind = explanations.kind_of(mutant)
+        if outcome is not Outcome.SURVIVED or kind is None:
+            kind = outcome
+        rows[Path(mutant.file).name][kind] += 1
     percents = {name: _percent(counted) for name, counted in rows.items()}
     columns = ("killed", "timeout", "survived", "accepted", "equivalent")
     print(f"| file | mutants | {' | '.join(columns)} | % |")
@@ -160,7 +160,7 @@ def report(
 
 
 def _percent(counted: Counter[str]) -> float:
-    """Return how many percent of the mutants that change the behaviour are killed."""
+    """Return the percentage of killed mutants among those that are not equivalent."""
     killed = counted["killed"] + counted["timeout"]
     return 100 * killed / max(counted.total() - counted["equivalent"], 1)
 
@@ -168,7 +168,7 @@ def _percent(counted: Counter[str]) -> float:
 def _report_stale(
     outcomes: Iterable[tuple[Mutant, Outcome]], explanations: Explanations
 ) -> None:
-    """Print the explanations that belong to no survivor of the files that were run."""
+    """Print the explanations of mutants that did not survive in this run."""
     files = {Path(mutant.file).name for mutant, _ in outcomes}
     alive = {
         (Path(mutant.file).name, mutant.change)

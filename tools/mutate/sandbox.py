@@ -1,8 +1,9 @@
 """Runs tests on a changed copy of the repository, in a process forked for each mutant.
 
-The parent imports everything that the tests import, except the repository itself. A
-child then begins its first test after about 0.2 s. The library is imported without the
-integration around it, so no test needs Home Assistant.
+The parent process imports all modules that the tests import, except those of the
+repository. A child process then begins its first test after about 0.2 s. The child
+imports the library without the integration around it, so that no test needs Home
+Assistant.
 """
 
 from collections import defaultdict
@@ -29,13 +30,13 @@ from .targets import ROOT
 
 COPIED = ("custom_components", "simulator", "tests", "pyproject.toml")
 PACKAGES = ("custom_components", "custom_components.socomec_countis")
-"""Packages that a child replaces by empty ones, so that they import nothing."""
+"""Packages that a child process replaces by empty ones, so that they import nothing."""
 
 IMPORT_SECONDS = 1.0  # s; normal time until the first test begins, with a margin
-LONGEST_TEST = 1.0  # s; a mutant that only longer tests kill counts as survived
-# The limits of a test: a factor of its normal duration, and s that are added. A test
-# that takes longer is in an endless loop. Other processes delay a test, so the limit of
-# real time is longer than the limit of processor time.
+LONGEST_TEST = 1.0  # s; slower tests are left out, to save time
+# The time limit of a test: its normal duration times the first number, plus the second
+# number in s. A test that takes longer is assumed to be in an endless loop. Other
+# processes delay a test, so the limit of real time is higher.
 PROCESSOR_LIMIT = (4, 2.0)
 REAL_LIMIT = (50, 30.0)
 
@@ -50,7 +51,7 @@ class Outcome(StrEnum):
 
 @dataclass
 class Baseline:
-    """The tests of the unchanged file."""
+    """The results of the tests of the unchanged file."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     """The duration of each test that passes, by its node ID."""
@@ -66,7 +67,8 @@ class Baseline:
     def tests_of(self, lines: range) -> list[str]:
         """Return the tests that may depend on these lines.
 
-        Those that killed a mutant nearby come first, then the fastest.
+        The first tests are those that killed a mutant of a line nearby. The fastest
+        tests follow.
         """
         every = set(self.seconds)
         if self.lines[""].isdisjoint(lines):
@@ -122,7 +124,10 @@ class Sandbox:
         return baseline
 
     def start(self, mutant: Mutant, baseline: Baseline) -> int | None:
-        """Run the tests on a mutant, and return the process ID, None without tests."""
+        """Run the tests of a mutant in a new process, and return its process ID.
+
+        Return None if no test executes the changed lines.
+        """
         tests = baseline.tests_of(mutant.lines)
         if not tests:
             return None
@@ -142,7 +147,7 @@ class Sandbox:
     def finish(self, mutant: Mutant, baseline: Baseline) -> None:
         """Undo the change, and note in the baseline which test killed the mutant.
 
-        The file gets its old time, so that its compiled file stays valid.
+        The file gets its old modification time, so that its compiled file stays valid.
         """
         if self._killer.exists():
             test = self._killer.read_text(encoding="utf-8")
@@ -219,7 +224,7 @@ class Sandbox:
 
 def preload(modules: Sequence[str]) -> None:
     """Import modules for all processes that are forked from now on."""
-    # Home Assistant replaces some modules, so it is imported before they are.
+    # Home Assistant replaces some modules, so import Home Assistant first.
     for name in sorted(modules, key=lambda name: not name.startswith("homeassistant")):
         try:
             importlib.import_module(name)
@@ -280,7 +285,7 @@ class _Recorder:
 
 
 class _Selection:
-    """A plugin of pytest that runs some tests in an order of its own."""
+    """A plugin of pytest that runs given tests in a given order."""
 
     def __init__(self, tests: Sequence[str], baseline: Baseline, killer: Path) -> None:
         """Run these tests, each with a limit that follows from the baseline.
@@ -308,7 +313,10 @@ class _Selection:
 
 
 def _limit(seconds: float) -> None:
-    """End this process with a signal at the limits of a test that takes `seconds`."""
+    """Set the timers that end this process with a signal if a test takes too long.
+
+    The test normally takes `seconds`.
+    """
     for timer, (factor, more) in (
         (signal.ITIMER_PROF, PROCESSOR_LIMIT),
         (signal.ITIMER_REAL, REAL_LIMIT),

@@ -1,7 +1,7 @@
 """The tests that are run for the mutants of each file.
 
-These tests of the library need neither Home Assistant nor a serial port. The runner
-orders them by their results for other mutants, and by their duration.
+These tests need neither Home Assistant nor a serial port. `Baseline.tests_of` selects
+their order.
 """
 
 from pathlib import Path

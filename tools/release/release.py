@@ -25,20 +25,20 @@ def git(*arguments: str) -> str:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version. Ends the program if it is not one."""
+    """Return the numbers of a version. End the program if it is not like 1.2.3."""
     match = VERSION.fullmatch(version)
     if match is None:
         sys.exit(f"{version} is not a version like 1.2.3.")
     return tuple(map(int, match.groups()))
 
 
-def current() -> str:
+def current_version() -> str:
     """Return the version in the manifest."""
     return str(json.loads(MANIFEST.read_text())["version"])
 
 
 def notes(name: str) -> str:
-    """Return the section of a version in the changelog.
+    """Return the section of a version, or of UNRELEASED, in the changelog.
 
     Ends the program if the section is missing or empty.
     """
@@ -57,9 +57,9 @@ def release(version: str) -> None:
 
     Ends the program without a change if the version cannot be released.
     """
-    was = current()
-    if numbers(version) <= numbers(was):
-        sys.exit(f"{version} is not newer than {was}.")
+    previous = current_version()
+    if numbers(version) <= numbers(previous):
+        sys.exit(f"{version} is not newer than {previous}.")
     if git("status", "--porcelain"):
         sys.exit("There are changes that are not committed.")
     if git("tag", "--list", version):
@@ -69,7 +69,7 @@ def release(version: str) -> None:
     # Replace the version as text, so that the format of the file remains.
     manifest = MANIFEST.read_text()
     MANIFEST.write_text(
-        manifest.replace(f'"version": "{was}"', f'"version": "{version}"')
+        manifest.replace(f'"version": "{previous}"', f'"version": "{version}"')
     )
     heading = f"## [{UNRELEASED}]"
     dated = f"{heading}\n\n## [{version}] - {datetime.now(UTC):%Y-%m-%d}"
@@ -86,6 +86,6 @@ def check(version: str) -> None:
     Ends the program if the manifest has another version.
     """
     numbers(version)
-    if (found := current()) != version:
+    if (found := current_version()) != version:
         sys.exit(f"The manifest has the version {found}, and the tag has {version}.")
     print(notes(version))

@@ -8,6 +8,7 @@ offline meters, resets, restarts, power cuts and changes of the clock. At the en
 statistic of the recorder is compared with the energy that its meter has counted. The
 exit code is 1 if a difference is larger than 0.01 kWh.
 """
+# Simulated hours and speed of a check: enough for each mishap, in a few minutes.
 CHECK_HOURS = 0.75
 CHECK_SPEED = 40.0
 

@@ -1,7 +1,7 @@
-"""A clock that runs faster than real time, and an event loop that follows it.
+"""A clock that runs faster than real time, and an event loop that follows this clock.
 
-The time passes only while the event loop waits, so a busy machine makes the soak slower
-and does not cause timeouts. Threads wait in real time.
+The time of the clock passes only while the event loop waits. So a busy machine makes
+the soak slower, but does not cause timeouts. Threads wait in real time.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import override
 
 real_monotonic = time.monotonic
 
-# s; a shorter wait needs more time for the system call than for the wait itself.
+# s; for a shorter wait, the system call would take longer than the wait.
 SHORTEST_WAIT = 0.0002
 # s; more than the rounding errors of a sum of times.
 ROUNDING = 1e-6
@@ -36,7 +36,7 @@ class SimulatedClock:
         return self._start + self.elapsed
 
     def time(self) -> float:
-        """Return what the clock of the machine shows, in s since 1970."""
+        """Return the time on the clock of the machine in s since 1970."""
         return self.true_time + self.error
 
     def monotonic(self) -> float:
@@ -70,7 +70,7 @@ class SimulatedSelector(selectors.SelectSelector):
         events = super().select(wait)
         passed = (real_monotonic() - began) * self.clock.speed
         if timeout is not None:
-            # Without an event, exactly the time until the next timer passes.
+            # Without an event, advance the clock just past the next timer.
             passed = min(passed, timeout) if events else timeout + ROUNDING
         self.clock.elapsed += passed
         return events

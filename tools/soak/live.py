@@ -10,9 +10,9 @@ from .world import World
 
 
 async def async_live(folder: Path, clock: SimulatedClock) -> None:
-    """Let mishaps happen until one switches the machine off, or until the soak ends.
+    """Cause mishaps until one switches the machine off, or until the soak ends.
 
-    In both cases, this process ends.
+    In both cases, this function ends the process.
     """
     world = World.load(folder)
     machine = Machine(world, folder, clock)

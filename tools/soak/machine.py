@@ -31,16 +31,17 @@ from .clock import SimulatedClock
 from .world import KEYS, METERS, NO_LOAD, PARTIALS, SoakMeter, StatisticName, World
 
 BAUDRATE = 38400
-ROUNDING = 1e-6  # kWh
-STEP = 0.01  # kWh
-LAG_SECONDS = 10  # the age of a counter on this bus
-# s; the poller reads an offline meter each 30 s, and then confirms its counters.
+ROUNDING = 1e-6  # kWh; more than the rounding errors of a sum of energies
+STEP = 0.01  # kWh; the resolution of a counter in Home Assistant
+LAG_SECONDS = 10  # s; the highest age of a counter on this bus
+# s; the poller sends a request to an offline meter each 30 s. When the meter responds,
+# its counters are accepted only after more readings.
 SETTLE_TIMEOUT = 300
 VALUES_TIMEOUT = 120  # s until all meters have values after a start
 LOADS = (-6000.0, 9000.0)  # W; the range of a load
 LOAD_SECONDS = (60.0, 900.0)  # s; the range of the time for which a load is constant
 STATISTICS_SECONDS = 300  # s; the period in which the recorder compiles a row
-COMPILED_AFTER = 40  # s after the end of the period of a row
+COMPILED_AFTER = 40  # s from the end of a period until its row is in the database
 
 CONFIGURATION = """\
 recorder:
@@ -95,7 +96,7 @@ class Machine:
     # -- start and end -----------------------------------------------------------
 
     async def start(self) -> None:
-        """Start Home Assistant in real time, and wait until all counters are shown."""
+        """Start Home Assistant in real time, and wait until it shows all counters."""
         self.clock.speed = 1
         self.world.sessions += 1
         await self.line.__aenter__()
@@ -147,7 +148,7 @@ class Machine:
         os._exit(0)
 
     async def finish(self) -> None:
-        """Read the statistics after all meters were without a load for some minutes."""
+        """Remove all loads, wait for the last statistics, read them, and end."""
         self.report("the end: waiting for the last statistics")
         if self._loads is not None:
             self._loads.cancel()
@@ -184,7 +185,7 @@ class Machine:
     # -- loads -------------------------------------------------------------------
 
     def set_loads(self, load: Callable[[], Constant]) -> None:
-        """Set another load of each meter."""
+        """Set the load of each meter to a result of `load`."""
         for meter in self.meters.values():
             meter.count()
             meter.load = load()
@@ -198,10 +199,10 @@ class Machine:
             self.set_loads(self._random_load)
             await asyncio.sleep(self.random.uniform(*LOAD_SECONDS))
 
-    # -- what is shown -----------------------------------------------------------
+    # -- counters in Home Assistant and in the meters ----------------------------
 
     def state(self, name: StatisticName) -> float | None:
-        """Return the state of a counter in kWh, None if it has none."""
+        """Return the state of a counter in kWh, or None without a state."""
         state = self.hass.states.get(self.ids[name])
         if state is None:
             return None
@@ -210,7 +211,7 @@ class Machine:
         return None
 
     def truth(self, name: StatisticName) -> float:
-        """Return a counter of a meter in kWh, with all decimals."""
+        """Return the counter in the meter in kWh, with all decimals."""
         unit_id, key = name.split(" ")
         return self.meters[int(unit_id)].shown(key)
 
@@ -237,7 +238,7 @@ class Machine:
         self.world.lost[name] = self.world.lost.get(name, 0) + kwh - shown
 
     def unsettled(self) -> list[StatisticName]:
-        """Return the counters that do not show what their meter has counted."""
+        """Return the counters whose state differs from the counter in the meter."""
         found = []
         for name in self.ids:
             unit_id, _ = name.split(" ")
@@ -252,7 +253,11 @@ class Machine:
         return found
 
     async def settle(self, what: str, seconds: float = SETTLE_TIMEOUT) -> None:
-        """Wait until every counter shows what its meter has counted."""
+        """Wait until the state of every counter agrees with the counter in the meter.
+
+        After `seconds`, record an error for each counter that differs. `what` is the
+        event before the wait, for the text of the error.
+        """
         deadline = self.clock.true_time + seconds
         names = self.unsettled()
         while names and self.clock.true_time < deadline:

@@ -1,6 +1,7 @@
-"""Everything that goes wrong in a soak.
+"""The mishaps of a soak.
 
-A mishap returns for how many s the machine is then off, or None if it stays on.
+Each function causes one mishap. If the mishap switches the machine off, the function
+returns for how many s the machine stays off. Otherwise, the function returns None.
 """
 
 import asyncio
@@ -41,13 +42,16 @@ FAULTS = (
     late(0.5),
     random_bytes(1),
 )
-# kWh; the recorder recognises the reset of a counter by a fall of more than 10 %. After
-# the reset of a smaller counter, the next reading may be nearly as high again.
+# kWh; only higher counters are reset. The recorder detects a reset only if the counter
+# falls by more than 10 %. A lower counter could rise again to nearly the same value
+# before the next reading.
 RESETTABLE = 3.0
-LONGEST_STEP = 60.0  # s by which the clock of the machine is wrong
-MOST_FALL = 0.05  # as a part of a counter; half of these 10 %
-LARGEST_LOAD = 9.0  # kW
-# s between a reset and the next mishap. A power cut loses states of up to 5 s.
+LONGEST_STEP = 60.0  # s by which the clock of the machine may be wrong
+# The part of a counter that may be counted during a step of the clock: half of the 10 %
+# at which the recorder assumes a reset.
+MOST_FALL = 0.05
+LARGEST_LOAD = 9.0  # kW; the limit of `machine.LOADS`
+# s between a reset and the next mishap. A power cut loses the states of the last 5 s.
 AFTER_RESET = 30
 DURATIONS = (5.0, 60.0, 600.0, 3600.0)  # s for which meters or the machine are off
 
@@ -63,7 +67,7 @@ async def disturbed_bus(machine: Machine) -> None:
 
 
 async def offline_meters(machine: Machine) -> None:
-    """Set one to three meters offline for a time."""
+    """Set one to three meters offline for some time."""
     meters = machine.random.sample(
         list(machine.meters.values()), machine.random.randint(1, 3)
     )
@@ -75,7 +79,7 @@ async def offline_meters(machine: Machine) -> None:
 
 
 async def starting_meter(machine: Machine) -> None:
-    """Let a meter respond with zeros, as a meter does while it starts."""
+    """Make a meter respond with zeros, as while it starts."""
     meter = _meter(machine)
     meter.starting = True
     await asyncio.sleep(machine.random.uniform(2, 60))
@@ -120,7 +124,7 @@ async def reset_by_button(machine: Machine) -> None:
 
 
 async def another_tariff(machine: Machine) -> None:
-    """Let a meter count in another tariff."""
+    """Set another tariff of a meter."""
     meter = _meter(machine)
     meter.count()
     meter.counters.tariff = machine.random.randint(1, 4)
@@ -129,9 +133,9 @@ async def another_tariff(machine: Machine) -> None:
 async def changed_clock(machine: Machine) -> None:
     """Set the clock of the machine wrong by up to a minute, and correct it.
 
-    The recorder orders states by this clock. After a step back, it finds higher states
-    before lower ones, and takes a fall of more than 10 % for a reset. So the step is
-    short while a counter is small.
+    The recorder orders states by this clock. After a step back of the clock, a counter
+    seems to fall. If it falls by more than 10 %, the recorder assumes a reset. So the
+    step is short while a counter is low.
     """
     smallest = min(
         meter.shown(key) for meter in machine.meters.values() for key in PARTIALS

@@ -21,8 +21,8 @@ MEAN_PAUSE = 300.0  # s between two mishaps
 LONGEST_MISHAP = 3600.0  # s
 CHECK_PAUSE = 20.0  # s
 CHECK_LONGEST_MISHAP = 60.0  # s
-CHECK_MISHAPS = 11  # each of them once
-MANY = 10**9
+CHECK_MISHAPS = 11  # each mishap once
+NO_LIMIT = 10**9  # more mishaps than a soak can have
 
 
 def run_soak(arguments: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def run_soak(arguments: argparse.Namespace) -> int:
         end=START + 3600 * arguments.hours,
         pause=CHECK_PAUSE if is_check else MEAN_PAUSE,
         longest_mishap=CHECK_LONGEST_MISHAP if is_check else LONGEST_MISHAP,
-        most_mishaps=CHECK_MISHAPS if is_check else MANY,
+        most_mishaps=CHECK_MISHAPS if is_check else NO_LIMIT,
     ).save(folder)
     began = time.monotonic()
     print(
@@ -66,7 +66,7 @@ def run_soak(arguments: argparse.Namespace) -> int:
 
 
 def run_session(folder: Path) -> bool:
-    """Run Home Assistant until its next end. Return whether it ended without error."""
+    """Run Home Assistant until its next end. Return False if it ended with an error."""
     with (folder / "home-assistant.log").open("ab") as log:
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-m", "tools.soak.session", folder],

@@ -1,4 +1,4 @@
-"""The state outside the machine: the counters of the meters and the true time."""
+"""The state that remains while the machine is off: counters, true time and results."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -28,7 +28,7 @@ class SoakMeter(Meter):
     """A simulated meter that reports each reset of a partial counter."""
 
     on_reset: Callable[[int, str, float], None]
-    """Is called with the unit ID, the key and the kWh before the reset."""
+    """Called with the unit ID, the key and the energy in kWh before the reset."""
 
     def shown(self, key: str) -> float:
         """Return a counter in kWh, with all decimals."""
@@ -70,10 +70,11 @@ def new_counters(unit_id: int) -> dict[str, Any]:
 
 @dataclass
 class World:
-    """The state of a soak, which remains while the machine is off."""
+    """The state of a soak that remains while the machine is off."""
 
     seed: int
     speed: float
+    """Simulated s in each real s."""
     true_time: float
     """In s since 1970."""
     end: float
@@ -95,7 +96,7 @@ class World:
     )
     """The counters of each meter, by its unit ID."""
     lost: dict[StatisticName, float] = field(default_factory=dict)
-    """kWh that no state showed before a reset."""
+    """kWh that were counted before a reset, but after the last state before it."""
     recorded: dict[StatisticName, float] = field(default_factory=dict)
     """kWh in the statistics at the end."""
     errors: list[str] = field(default_factory=list)

@@ -17,8 +17,8 @@ HASH_COMMENTS = {".toml", ".yaml", ".yml", ".sh"}
 def files(paths: list[str]) -> list[Path]:
     """Return the files of the repository below paths, or all of them without paths.
 
-    Files that are not committed yet are included, unless git ignores them. In a copy of
-    the repository without git, files in hidden folders are left out.
+    The result includes files that are not committed yet, except those that git ignores.
+    In a copy of the repository without git, hidden folders are left out instead.
     """
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     command = [*listing, "--", *paths]

@@ -14,8 +14,8 @@ def too_long(subjects: list[str]) -> list[str]:
 def subjects_after(base: str) -> list[str]:
     """Return the subjects of the commits after a base, without merges.
 
-    If the repository does not have the base, as after the push of a new branch or a
-    forced push, return the subject of the last commit.
+    If the repository does not have the base, return the subject of the last commit.
+    This happens after the push of a new branch, and after a forced push.
     """
     found = subprocess.run(  # noqa: S603
         ["git", "cat-file", "-e", f"{base}^{{commit}}"],  # noqa: S607

@@ -11,7 +11,7 @@ class Rule:
 
     pattern: re.Pattern[str]
     advice: str
-    """Replacement, as an imperative sentence without a full stop."""
+    """The words to write instead, as an imperative sentence without a full stop."""
     rejected: str
     """Sentence that the pattern matches."""
     accepted: str

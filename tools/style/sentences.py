@@ -11,9 +11,10 @@ type Lines = list[tuple[int, str]]
 """The lines of a paragraph, each with its line number."""
 
 QUOTED = re.compile(r"```.*?```|`[^`]*`|\"[^\"]*\"|“[^”]*”|(?<!\*)\*[^*\s][^*]*\*")
-"""Names, messages and texts of the user interface: their words are given."""
+"""Code, quoted texts and names of the user interface, which are not checked."""
 LINK = re.compile(r"\]\([^)]*\)|https?://\S+")
 END_OF_SENTENCE = re.compile(r"[.!?:;]\)?[*_\"”]*\s+(?=\S)")
+# Comments for tools, and empty comments. They end a block of comments.
 DIRECTIVE = re.compile(r"#\s*(?:noqa|type:|pragma:|ruff:|mypy:|!|/// )|#\s*$")
 
 
@@ -98,6 +99,7 @@ def _of_comments(comments: Iterable[tuple[int, int, str]]) -> Iterator[Sentence]
 
 
 def _paragraphs(text: str, first_line: int) -> Iterator[Lines]:
+    """Yield the paragraphs of a text. `first_line` is the number of its first line."""
     paragraph: Lines = []
     for number, line in enumerate(text.splitlines(), first_line):
         if line.strip():
@@ -109,7 +111,7 @@ def _paragraphs(text: str, first_line: int) -> Iterator[Lines]:
 
 
 def _split(paragraph: Lines) -> Iterator[Sentence]:
-    """Yield the sentences of a paragraph, with quoted text removed."""
+    """Yield the sentences of a paragraph. Quoted text is replaced by underscores."""
     text = " ".join(line for _, line in paragraph)
     starts: list[tuple[int, int]] = []
     offset = 0

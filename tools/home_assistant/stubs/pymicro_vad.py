@@ -5,4 +5,4 @@ Home Assistant imports the package at each start, also without a microphone.
 
 
 class MicroVad:
-    """Is imported and never used."""
+    """A class that is imported but never used."""

@@ -2,4 +2,4 @@
 
 
 class AudioProcessor:
-    """Is imported and never used."""
+    """A class that is imported but never used."""
