@@ -39,6 +39,10 @@ FRAME_GAP_CHARACTERS = 3.5  # characters of silence between two RTU frames
 # s; a pause of this length ends a frame. Our choice: an adapter transfers bytes in
 # bursts, and the pauses between these bursts are shorter.
 FRAME_END_SECONDS = 0.05
+# Number of parts in which the gateway waits for bytes. If the computer is busy, it may
+# continue this program late, when the time of a part has passed and bytes have arrived.
+# The gateway receives these bytes in the next part.
+WAIT_PARTS = 5
 TURNAROUND_SECONDS = 0.1  # s in which the meters carry out a broadcast; our choice
 
 
@@ -242,10 +246,13 @@ class TcpGateway(Gateway):
         """
         frame = b""
         self._response = asyncio.StreamReader()
-        with suppress(TimeoutError):
-            while missing := _expected_length(frame) - len(frame):
-                async with asyncio.timeout(timeout):
+        parts_left = WAIT_PARTS
+        while parts_left and (missing := _expected_length(frame) - len(frame)):
+            parts_left -= 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout / WAIT_PARTS):
                     frame += await self._response.read(missing)
+                parts_left = WAIT_PARTS
                 timeout = FRAME_END_SECONDS
         self._response = None
         return frame
