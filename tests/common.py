@@ -36,7 +36,7 @@ from simulator.ports import MemoryPort
 SERIAL = "1438012000001"
 SECOND_SERIAL = "1438012000002"
 
-# By the key of the entity. The platform of all other keys is sensor.
+# The platform of each entity key. All other keys belong to the platform sensor.
 PLATFORMS = {
     "reset_partial_counters": "button",
     "reset_tariff_counters": "button",
@@ -117,21 +117,21 @@ async def open_add_meters(
 
 
 async def shown_error(hass: HomeAssistant, result: FlowResult) -> str:
-    """Return the English text of the only error of a form, or of a menu.
+    """Return the English text of the only error of a form, or the text of a menu.
 
-    The menu is that of a meter that does not respond.
+    A meter that does not respond leads to a menu.
     """
     if result["type"] is FlowResultType.MENU:
-        text_of_error = f"step.{result['step_id']}.description"
+        text_key = f"step.{result['step_id']}.description"
     else:
         assert result["type"] is FlowResultType.FORM, result
         (key,) = (result["errors"] or {}).values()
-        text_of_error = f"error.{key}"
+        text_key = f"error.{key}"
     is_meter = isinstance(result["handler"], tuple)
     category = "config_subentries" if is_meter else "config"
     section = f"{category}.{SUBENTRY_METER}" if is_meter else category
     texts = await async_get_translations(hass, "en", category, [DOMAIN])
-    text = texts[f"component.{DOMAIN}.{section}.{text_of_error}"]
+    text = texts[f"component.{DOMAIN}.{section}.{text_key}"]
     return text.format(**(result["description_placeholders"] or {}))
 
 
@@ -201,7 +201,7 @@ async def until_read(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
 async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
     """Wait until each polled block is read again or fails, or the meter is offline.
 
-    Wait for two readings of counters, because the second one confirms the first one.
+    Wait for two readings of each block of counters: the second confirms the first.
     """
     coordinator = coordinator_of(entry, unit_id)
     names = {BLOCK_OF[each] for each in coordinator.async_contexts() if each}
@@ -218,6 +218,7 @@ async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
             readings = [call.args[0] for call in take.call_args_list]
             read = Counter(each.block for each in readings if each.requested_at >= now)
             failed = {call.args[1] for call in fail.call_args_list}
+            # The block of a failure is None if the meter is offline.
             return None in failed or all(
                 read[block] > (block in COUNTERS) for block in blocks - failed
             )

@@ -31,7 +31,7 @@ TOTAL = "energy_consumed"
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ FAULTS = {
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture

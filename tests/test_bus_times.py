@@ -30,7 +30,7 @@ SILENCE = 3.5 * CHARACTER
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture

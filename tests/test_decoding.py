@@ -70,7 +70,7 @@ WORDS = st.lists(
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[int]:

@@ -21,7 +21,7 @@ LOW = {50770: 0x0000, 50771: 1310}
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
