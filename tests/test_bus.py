@@ -140,7 +140,7 @@ def seconds() -> float:
     return asyncio.get_running_loop().time()
 
 
-def opening(*outcomes: Literal["busy", "free"]) -> Callable[[], None]:
+def opening(*outcomes: str) -> Callable[[], None]:
     """Return an `on_connect` with the outcome of each attempt to open the port."""
     attempts = iter(outcomes)
 

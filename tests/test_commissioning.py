@@ -47,7 +47,8 @@ from .test_button import press
 
 pytestmark = pytest.mark.usefixtures("fast_polling")
 
-FULL_LOAD = Phase(5000, 500)
+FULL_LOAD = Phase(5000, 500)  # W, var
+# Reads: the register address and the number of registers.
 ENERGIES = (50946, 18)
 CLOCK = (57600, 6)
 WHOLE_MEASUREMENTS = (50514, 54)
@@ -66,7 +67,7 @@ async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> 
 
 
 async def until_energies_read(line: Line, count: int) -> None:
-    """Wait until the energies of the meter at unit ID 1 were read `count` times."""
+    """Wait until the energies of the meter at unit ID 1 are read `count` more times."""
 
     def read() -> int:
         return reads(line.requests).count(ENERGIES)
@@ -123,6 +124,11 @@ async def berlin(hass: HomeAssistant) -> None:
     await hass.config.async_set_time_zone("Europe/Berlin")
 
 
+def show_time(meter: Meter, *parts: int) -> None:
+    """Let the clock of a meter show this day, month, year, hour, minute and second."""
+    meter.override = dict(enumerate(parts, CLOCK[0]))
+
+
 async def test_clock_is_set_to_the_local_time_in_one_write(
     hass: HomeAssistant,
     berlin: None,
@@ -166,22 +172,21 @@ async def test_clock_in_local_time_has_no_offset_across_daylight_saving(
     utc: datetime,
     shown: tuple[int, ...],
 ) -> None:
-    meter.override = {57600 + index: part for index, part in enumerate(shown)}
+    show_time(meter, *shown)
     now = utc + timedelta(seconds=0.5)
     monkeypatch.setattr(dt_util, "now", lambda: dt_util.as_local(now))
     await enable(hass, entry, "clock_offset")
     assert state(hass, "clock_offset") == "0"
 
 
-async def test_clock_with_a_year_of_two_digits_has_its_offset(
+async def test_clock_with_a_year_of_two_digits_has_an_offset(
     hass: HomeAssistant,
     berlin: None,
     entry: CountisConfigEntry,
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shown = (23, 11, 26, 13, 0, 7)
-    meter.override = {57600 + index: part for index, part in enumerate(shown)}
+    show_time(meter, 23, 11, 26, 13, 0, 7)
     now = datetime(2026, 11, 23, 12, 0, 0, 500_000, tzinfo=UTC)
     monkeypatch.setattr(dt_util, "now", lambda: dt_util.as_local(now))
     await enable(hass, entry, "clock_offset")
@@ -197,12 +202,12 @@ async def test_invalid_clock_has_no_offset(
 ) -> None:
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
-    meter.override = {57600 + index: part for index, part in enumerate(shown)}
+    show_time(meter, *shown)
     await enable(hass, entry, "clock_offset")
     assert state(hass, "clock_offset") == "unknown"
 
 
-async def test_failed_setting_of_the_clock_is_reported(
+async def test_clock_that_cannot_be_set_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "set_clock")
@@ -245,7 +250,7 @@ async def test_clock_of_another_meter_is_neither_shown_nor_set(
     await until(lambda: not coordinator_of(entry).online)
     shown = state(hass, "clock_offset")
     meter.serial = (0x2025, 0x0001, 7)
-    meter.override = {57600 + index: 1 for index in range(6)}
+    show_time(meter, 1, 1, 1, 1, 1, 1)
     meter.offline = False
     line.requests.clear()
     with pytest.raises(HomeAssistantError, match="2025000100007"):
@@ -254,7 +259,7 @@ async def test_clock_of_another_meter_is_neither_shown_nor_set(
     assert writes_on(line) == []
 
 
-async def test_meter_without_a_clock_has_no_entities_for_it(
+async def test_entities_of_blocks_that_are_not_supported_do_not_exist(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
     meter: Meter,
@@ -430,7 +435,7 @@ async def test_unmet_conditions_are_shown_with_the_measured_values(
     assert any("add up to 7.389 A" in text for text in texts)
 
 
-async def test_button_replaces_the_notification_of_the_check_before(
+async def test_button_replaces_the_notification_of_the_previous_check(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await press(hass, "check_wiring")
@@ -450,7 +455,7 @@ async def test_wiring_is_unknown_before_the_first_check(
     assert state(hass, "wiring") == STATE_UNKNOWN
 
 
-async def test_check_is_shown_at_once_and_then_its_result(
+async def test_sensor_shows_that_a_check_runs_and_then_its_result(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     shown = shown_states(hass, "wiring")
@@ -472,7 +477,7 @@ async def test_check_is_shown_at_once_and_then_its_result(
     assert wiring_attributes(hass)["codes"] == [3]
 
 
-async def test_failed_check_keeps_the_result_of_the_check_before(
+async def test_failed_check_keeps_the_result_of_the_previous_check(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, line: Line
 ) -> None:
     meter.load = Constant(FULL_LOAD, FULL_LOAD, FULL_LOAD)
@@ -485,7 +490,7 @@ async def test_failed_check_keeps_the_result_of_the_check_before(
     assert not _async_get_or_create_notifications(hass)
 
 
-async def test_wiring_survives_a_restart_and_an_offline_meter(
+async def test_result_of_a_check_is_kept_after_a_restart_and_while_offline(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.load = Constant(FULL_LOAD, FULL_LOAD, FULL_LOAD)
@@ -498,13 +503,13 @@ async def test_wiring_survives_a_restart_and_an_offline_meter(
     assert state(hass, "wiring") == "correct"
 
 
-async def test_check_that_a_restart_has_ended_has_no_result(
+async def test_check_that_a_restart_interrupted_has_no_result(
     hass: HomeAssistant, add_meter: AddMeter, entity_registry: er.EntityRegistry
 ) -> None:
-    unit = "sensor.countis_e33_1_wiring"
-    mock_restore_cache(hass, [State(unit, "checking")])
+    sensor = "sensor.countis_e33_1_wiring"
+    mock_restore_cache(hass, [State(sensor, "checking")])
     await add_meter()
-    assert entity_id(hass, "wiring") == unit
+    assert entity_id(hass, "wiring") == sensor
     assert state(hass, "wiring") == STATE_UNKNOWN
 
 
@@ -529,7 +534,7 @@ async def test_action_checks_the_wiring_of_several_meters(
     assert [each["meter"] for each in meters] == ["COUNTIS E33 #1", "COUNTIS E33 #2"]
 
 
-async def test_voltage_that_is_not_available_has_no_value(
+async def test_voltage_that_is_not_available_is_shown_as_a_dash(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.override = {50522: 0xFFFF, 50523: 0xFFFF}
@@ -539,7 +544,7 @@ async def test_voltage_that_is_not_available_has_no_value(
     assert "| V | 230 | - | 230 |" in shown["message"]
 
 
-async def test_cut_bus_during_the_wiring_check_is_reported(
+async def test_wiring_check_without_a_response_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     line.cut = True
@@ -547,7 +552,7 @@ async def test_cut_bus_during_the_wiring_check_is_reported(
         await check_wiring(hass)
 
 
-async def test_meter_without_mains_during_the_wiring_check_is_reported(
+async def test_wiring_check_without_mains_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.override = {50526: 0, 50527: 0}

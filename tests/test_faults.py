@@ -201,7 +201,7 @@ async def test_exceptions_make_only_measurements_unavailable(
 
 @pytest.mark.parametrize("block", [50512, 50944, 51200])
 @pytest.mark.parametrize("attribute", ["blank_blocks", "refused_blocks"])
-async def test_block_that_is_not_available_changes_no_other_block(
+async def test_missing_block_does_not_change_the_states_of_other_blocks(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -254,7 +254,7 @@ async def test_zero_power_without_load_is_shown(
     assert state(hass, "voltage_l1") == "230.0"
 
 
-async def test_energy_counted_during_a_response_is_accepted_next(
+async def test_energy_counted_during_a_response_is_shown_by_the_next_polls(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -494,14 +494,14 @@ async def test_counters_are_kept_after_a_restart_without_the_port(
     short_pauses: None,
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
-    place = dict(entry.data)
+    data = dict(entry.data)
     hass.config_entries.async_update_entry(
-        entry, data={**place, "device": "/dev/no-such-port"}
+        entry, data={**data, "device": "/dev/no-such-port"}
     )
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
     assert state(hass, "energy_consumed") == "1234.56"
     await until(lambda: not coordinator_of(entry).online)
-    hass.config_entries.async_update_entry(entry, data=place)
-    await until(lambda: entry.runtime_data.data == place)
+    hass.config_entries.async_update_entry(entry, data=data)
+    await until(lambda: entry.runtime_data.data == data)
     await assert_recovered(hass, entry)

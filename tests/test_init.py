@@ -191,8 +191,9 @@ async def test_stored_counters_in_another_format_are_not_used(
     assert entry.state is ConfigEntryState.LOADED
     await until_read(hass, entry)
     assert float(state(hass, "energy_consumed")) == 500
-    assert "tored counters are" in warnings(caplog)[0]
-    assert "not used" in warnings(caplog)[0]
+    warning = warnings(caplog)[0]
+    assert "stored counters are" in warning.lower()
+    assert "not used" in warning
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ async def conflict(
         yield issue
 
 
-async def test_conflict_of_line_settings_is_an_issue_until_it_ends(
+async def test_conflict_of_line_settings_has_an_issue_until_the_conflict_ends(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     async with conflict(hass, entry, line) as issue:

@@ -89,8 +89,10 @@ class FakeMeter:
     """Number of the next writes that do not reach the meter."""
     read_error: Exception | None = None
     requests: list[tuple[str, int, int]] = field(default_factory=list)
+    """The kind, the address, and the value or number of registers of each request."""
     selected: int | None = None
-    verified: int = 0
+    """Index of the page that a read returns."""
+    verifications: int = 0
     is_held: bool = False
     transformer: FakeTransformer | None = None
 
@@ -119,7 +121,7 @@ class FakeMeter:
 
     async def async_verify_identity(self) -> None:
         """Count the verifications."""
-        self.verified += 1
+        self.verifications += 1
 
     async def write_register(self, address: int, value: int) -> None:
         """Select a page."""
@@ -172,7 +174,7 @@ async def test_record_has_its_time_power_and_completeness() -> None:
         header_period=900,
         is_newest_first=False,
     )
-    assert meter.verified == 1
+    assert meter.verifications == 1
 
 
 async def test_time_counts_from_the_year_2000() -> None:
@@ -181,7 +183,7 @@ async def test_time_counts_from_the_year_2000() -> None:
     assert curve.records[0].time == datetime(2000, 1, 2)  # noqa: DTZ001
 
 
-async def test_pages_are_read_until_one_is_not_full() -> None:
+async def test_pages_are_read_until_a_page_is_not_full() -> None:
     counts: list[int] = []
     meter = FakeMeter([full_page(0), full_page(29), page(record(58, 58))])
     curve = await read(meter, counts)
@@ -387,10 +389,10 @@ def newest_first_page(last: int) -> Words:
 @pytest.mark.parametrize(
     ("since", "pages"), [(72, 1), (71.5, 1), (71, 2), (43, 2), (42, 3), (0, 4)]
 )
-async def test_newest_records_are_read_until_one_is_before_a_time(
+async def test_newest_records_are_read_until_a_record_is_before_a_time(
     since: float, pages: int
 ) -> None:
-    """The pages end with the records 71, 42 and 13."""
+    """The first three pages end with the records 71, 42 and 13."""
     full = [newest_first_page(last) for last in (99, 70, 41)]
     meter = FakeMeter([*full, page(*(record(n, n) for n in range(12, -1, -1)))])
     curve = await async_read_load_curve(

@@ -50,8 +50,11 @@ from .memory_bus import (
     exception,
 )
 
+# Reads of these blocks have 14, 30, 18, 10, 24, 9 and 6 registers, and the read that
+# verifies the identity has 5.
 BLOCKS = "power", "measurements", "energies", "tariffs", "periods", "overflows", "clock"
 POWER_REGISTERS = range(50536, 50550)
+ZERO_TOTAL = {50946: 0, 50947: 0}  # the registers of the consumed energy
 
 
 @pytest.fixture
@@ -175,7 +178,7 @@ async def test_other_serial_number_in_two_responses_is_reported(
 
 
 def other_serial_number(order: int) -> Fault:
-    """Return a fault that replaces the last word of the serial number."""
+    """Return a fault that replaces the order number at the end of the serial number."""
     return Fault(lambda words: [*words[:4], order])
 
 
@@ -242,7 +245,7 @@ async def test_negative_power_is_measured(
     assert values["power"] == values["power_l1"] == -10
 
 
-async def test_zero_power_at_rest_is_confirmed_by_a_second_read_only_once(
+async def test_zero_power_is_confirmed_by_a_second_read_only_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
@@ -265,7 +268,7 @@ async def test_zero_power_at_rest_is_confirmed_by_a_second_read_only_once(
         assert line.reads == reads
 
 
-async def test_zero_power_in_the_measurements_confirms_a_meter_at_rest(
+async def test_zero_power_in_the_measurements_needs_no_second_read(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
@@ -298,7 +301,7 @@ async def test_value_beyond_the_limits_is_not_available(
     assert values["voltage_l2"] == 230.0
 
 
-async def test_measure_verifies_the_identity_and_reads_all_measurements(
+async def test_all_measurements_are_read_after_the_identity_is_verified(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
@@ -362,7 +365,7 @@ async def test_total_that_fell_is_rejected_until_it_is_plausible(
 ) -> None:
     known = await async_polled_meter(line)
     await known.async_read("energies")
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = ZERO_TOTAL
     # After the first rejected reading, the client reads the counters again, then the
     # identity and the number of rollovers. Each later poll is one read.
     for reads in ([18, 18, 5, 9], [18], [18]):
@@ -375,7 +378,7 @@ async def test_total_that_fell_is_rejected_until_it_is_plausible(
     meter.override = {}
     reading = await known.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = ZERO_TOTAL
     line.requests.clear()
     with pytest.raises(ImplausibleError):
         await known.async_read("energies")
@@ -390,7 +393,7 @@ async def test_total_that_is_not_available_keeps_its_last_value(
     meter.override = {50946: 0xFFFF, 50947: 0xFFFF}
     reading = await known.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = ZERO_TOTAL
     with pytest.raises(ImplausibleError):
         await known.async_read("energies")
     meter.override = {}
@@ -404,7 +407,7 @@ async def test_stored_counters_are_the_last_accepted_ones(
     await known.async_read("energies")
     restored = await async_meter(line, accepted=known.counters.as_dict())
     assert restored.counters.values == known.counters.values
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = ZERO_TOTAL
     with pytest.raises(ImplausibleError):
         await restored.async_read("energies")
 
@@ -461,6 +464,7 @@ async def test_refused_block_contradicts_the_profile(
     assert known.contradicts_profile
 
 
+# The settings are the secondary (57345) and the primary (57346) current in A.
 @pytest.mark.parametrize(
     ("settings", "ratio", "contradicts"),
     [

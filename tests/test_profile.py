@@ -174,7 +174,7 @@ async def test_optional_block_that_cannot_be_read_is_undecided(
     assert not (await async_take_profile(line.unit())).outdated
 
 
-async def test_port_that_is_lost_ends_the_probe_at_any_block(line: MemoryBus) -> None:
+async def test_lost_port_ends_the_probe_at_any_block(line: MemoryBus) -> None:
     for good_responses in range(len(PROFILE_WORDS)):
         lost = Fault(error=ModbusConnectionError())
         line.faults.extend([NO_FAULT] * good_responses + [lost] * 2)
@@ -234,6 +234,8 @@ async def test_meter_without_identification_is_found_by_its_measurements(
     assert profile.limits.amperes == 100
 
 
+# Two registers from 50526 on contain the frequency in 0.01 Hz, and six from 50520 on
+# the voltages of the phases in 0.01 V. 45 to 65 Hz and 100 to 300 V are accepted.
 @pytest.mark.parametrize(
     "registers",
     [
@@ -377,22 +379,24 @@ async def test_high_resolution_counters_need_no_low_resolution_ones(
         (1232.89, "EnergiesInKwh"),
     ],
 )
-async def test_high_resolution_counters_that_contradict_are_not_used(
+async def test_high_resolution_counters_that_differ_by_over_a_kwh_are_not_used(
     line: MemoryBus, meter: SimulatedMeter, kwh: float, block: str
 ) -> None:
-    low, high = divmod(round(kwh * 100), 0x1_0000)
-    meter.override = {50946: low, 50947: high, 50770: 0, 50771: 1234}
+    high, low = divmod(round(kwh * 100), 0x1_0000)
+    # The total in 10 Wh, and in 1 kWh.
+    meter.override = {50946: high, 50947: low, 50770: 0, 50771: 1234}
     assert (await async_take_profile(line.unit())).blocks["energies"] == block
 
 
-@pytest.mark.parametrize("first", [50772, 50948])
+# The first register of the reactive energy in 1 kvarh, and in 10 varh.
+@pytest.mark.parametrize(("missing", "has_reactive"), [(50772, True), (50948, False)])
 async def test_counter_in_only_one_resolution_is_no_contradiction(
-    line: MemoryBus, meter: SimulatedMeter, first: int
+    line: MemoryBus, meter: SimulatedMeter, missing: int, *, has_reactive: bool
 ) -> None:
-    meter.override = {first: 0xFFFF, first + 1: 0xFFFF}
+    meter.override = {missing: 0xFFFF, missing + 1: 0xFFFF}
     profile = await async_take_profile(line.unit())
     assert profile.blocks["energies"] == "Energies"
-    assert ("energy_reactive" in profile.quantities) == (first == 50772)
+    assert ("energy_reactive" in profile.quantities) is has_reactive
 
 
 async def test_meter_without_counters_has_a_profile_without_them(
@@ -427,7 +431,7 @@ async def test_meter_that_produced_more_than_it_consumed_is_a_producer(
 @pytest.mark.parametrize(
     ("missing", "is_producer"), [("consumed", True), ("produced", False)]
 )
-async def test_missing_counter_counts_as_0_for_a_producer(
+async def test_missing_counter_is_0_in_the_test_for_a_producer(
     line: MemoryBus, meter: SimulatedMeter, missing: str, *, is_producer: bool
 ) -> None:
     first, second = {"consumed": (50946, 50770), "produced": (50952, 50776)}[missing]
@@ -450,6 +454,7 @@ async def test_block_refused_with_exception_4_is_not_supported(
     assert "periods" in profile.blocks
 
 
+# The settings are the secondary (57345) and the primary (57346) current in A.
 @pytest.mark.parametrize(
     ("model", "settings", "primary", "amperes"),
     [
@@ -579,7 +584,7 @@ async def test_partial_counters_by_tariff_with_a_lost_response_are_undecided(
 
 
 @pytest.mark.parametrize("refused", [{50944, 50768}, {51200, 50848}])
-async def test_no_partial_counters_by_tariff_are_kept_without_their_counters(
+async def test_no_partial_tariff_counters_are_kept_without_their_sources(
     line: MemoryBus, meter: SimulatedMeter, refused: set[int]
 ) -> None:
     meter.refused_blocks = refused
@@ -598,7 +603,7 @@ async def test_block_that_was_not_supported_before_is_not_required(
     assert taken.blocks["energies"] == "Energies"
 
 
-async def test_profile_that_is_taken_again_keeps_measured_quantities(
+async def test_profile_that_is_taken_again_keeps_quantities_without_a_value(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     previous = await async_take_profile(line.unit())

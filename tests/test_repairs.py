@@ -444,6 +444,15 @@ def early_issue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 0.1)
 
 
+async def open_fix_of_fallen_counter(
+    hass: HomeAssistant, post: Post, meter: Meter
+) -> dict[str, Any]:
+    """Let the consumed energy fall to 500 kWh, and return the form of the issue."""
+    meter.counters.consumed = 500_000
+    await until(lambda: issues(hass))
+    return await open_fix(post, only_issue(hass))
+
+
 @pytest.mark.usefixtures("early_issue")
 async def test_issue_of_a_counter_that_fell_is_deleted_at_a_plausible_reading(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
@@ -469,9 +478,7 @@ async def test_issue_of_a_counter_that_fell_is_deleted_at_a_plausible_reading(
 async def test_counter_that_fell_is_accepted_when_the_user_confirms_it(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.counters.consumed = 500_000
-    await until(lambda: issues(hass))
-    form = await open_fix(post, only_issue(hass))
+    form = await open_fix_of_fallen_counter(hass, post, meter)
     assert "1234.56 → 500.0" in form["description_placeholders"]["counters"]
     assert state(hass, "energy_consumed") == "1234.56"
     assert (await post(form["flow_id"]))["type"] == "create_entry"
@@ -487,9 +494,7 @@ async def test_counter_that_fell_is_accepted_when_the_user_confirms_it(
 async def test_counters_of_a_meter_that_is_not_set_up_cannot_be_confirmed(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.counters.consumed = 500_000
-    await until(lambda: issues(hass))
-    form = await open_fix(post, only_issue(hass))
+    form = await open_fix_of_fallen_counter(hass, post, meter)
     await hass.config_entries.async_unload(entry.entry_id)
     assert issues(hass) == []
     result = await post(form["flow_id"])
@@ -497,12 +502,10 @@ async def test_counters_of_a_meter_that_is_not_set_up_cannot_be_confirmed(
 
 
 @pytest.mark.usefixtures("early_issue")
-async def test_level_that_changed_since_the_form_was_shown_is_shown_again(
+async def test_form_is_shown_again_if_the_counter_changed_meanwhile(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.counters.consumed = 500_000
-    await until(lambda: issues(hass))
-    form = await open_fix(post, only_issue(hass))
+    form = await open_fix_of_fallen_counter(hass, post, meter)
     meter.counters.consumed = 0
     for _ in range(2):
         await until_polled(entry)

@@ -46,7 +46,12 @@ from .common import (
 
 THIRD_SERIAL = "1438012000003"
 
-TARIFF_2_FOR_ALL = b"\x00\x06\x9e\x21\x00\x02"
+BROADCAST = 0  # unit ID
+
+
+def tariff_write(unit_id: int, tariff: int) -> bytes:
+    """Return the request that sets a tariff (register 40481), without checksum."""
+    return bytes([unit_id, 6, 0x9E, 0x21, 0, tariff])
 
 
 async def select(hass: HomeAssistant, option: str) -> None:
@@ -60,7 +65,7 @@ async def select(hass: HomeAssistant, option: str) -> None:
 
 
 def options(hass: HomeAssistant) -> list[str]:
-    """Return the options of the select."""
+    """Return the options that the select of the meter at unit ID 1 offers."""
     shown = hass.states.get(entity_id(hass, "tariff"))
     assert shown is not None
     found: list[str] = shown.attributes[ATTR_OPTIONS]
@@ -105,7 +110,7 @@ async def test_tariff_is_shown_and_can_be_selected(
     assert meter.writes == [(40481, [3])]
 
 
-async def test_first_selected_tariff_has_its_counter_after_a_reload(
+async def test_first_selection_of_a_tariff_enables_its_counter(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     counter = entity_id(hass, "tariff_3_energy")
@@ -257,7 +262,7 @@ async def test_tariff_of_all_meters_of_a_bus_is_set_by_one_broadcast(
     second_meter: Meter,
 ) -> None:
     await set_tariff(hass, 2)
-    assert writes_on(line) == [TARIFF_2_FOR_ALL]
+    assert writes_on(line) == [tariff_write(BROADCAST, 2)]
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
     assert state(hass, "tariff") == "2"
     assert state(hass, "tariff", SECOND_SERIAL) == "2"
@@ -281,7 +286,7 @@ async def test_single_meter_of_a_bus_is_written_without_a_broadcast(
 ) -> None:
     line.requests.clear()
     await set_tariff(hass, 2)
-    assert writes_on(line) == [b"\x01\x06\x9e\x21\x00\x02"]
+    assert writes_on(line) == [tariff_write(1, 2)]
 
 
 async def test_targeted_entity_selects_only_its_meter(
@@ -291,7 +296,7 @@ async def test_targeted_entity_selects_only_its_meter(
     second_meter: Meter,
 ) -> None:
     await set_tariff(hass, 4, entity_id=entity_id(hass, "power"))
-    assert writes_on(line) == [b"\x01\x06\x9e\x21\x00\x04"]
+    assert writes_on(line) == [tariff_write(1, 4)]
     assert second_meter.counters.tariff == 1
 
 
@@ -299,11 +304,11 @@ async def test_targeted_device_selects_only_its_meter(
     hass: HomeAssistant, two_meters: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     await set_tariff(hass, 4, device_id=device_id(hass, SECOND_SERIAL))
-    assert writes_on(line) == [b"\x02\x06\x9e\x21\x00\x04"]
+    assert writes_on(line) == [tariff_write(2, 4)]
     assert meter.counters.tariff == 1
 
 
-async def test_targeted_area_selects_the_meters_in_it(
+async def test_targeted_area_selects_its_meters(
     hass: HomeAssistant,
     area_registry: ar.AreaRegistry,
     device_registry: dr.DeviceRegistry,
@@ -315,10 +320,10 @@ async def test_targeted_area_selects_the_meters_in_it(
     device = device_id(hass, SECOND_SERIAL)
     device_registry.async_update_device(device, area_id=cellar.id)
     await set_tariff(hass, 3, **{ATTR_AREA_ID: cellar.id})
-    assert writes_on(line) == [b"\x02\x06\x9e\x21\x00\x03"]
+    assert writes_on(line) == [tariff_write(2, 3)]
     device_registry.async_update_device(device_id(hass), area_id=cellar.id)
     await set_tariff(hass, 2, **{ATTR_AREA_ID: cellar.id})
-    assert writes_on(line)[1:] == [TARIFF_2_FOR_ALL]
+    assert writes_on(line)[1:] == [tariff_write(BROADCAST, 2)]
     assert meter.counters.tariff == 2
 
 
@@ -350,7 +355,7 @@ async def test_disabled_meter_in_a_targeted_area_is_left_out(
     await hass.async_block_till_done()
     second_line.requests.clear()
     await set_tariff(hass, 3, **{ATTR_AREA_ID: cellar.id})
-    assert writes_on(line) == [b"\x01\x06\x9e\x21\x00\x03"]
+    assert writes_on(line) == [tariff_write(1, 3)]
     assert writes_on(second_line) == []
     with pytest.raises(ServiceValidationError, match="no COUNTIS meter"):
         await set_tariff(hass, 3, device_id=third)
@@ -364,7 +369,7 @@ async def second_line(clock: Clock) -> AsyncGenerator[Line]:
         yield line
 
 
-async def test_tariff_of_the_meters_of_two_buses_is_set_by_a_broadcast_each(
+async def test_tariff_of_all_meters_is_set_by_one_broadcast_on_each_bus(
     hass: HomeAssistant,
     two_meters: CountisConfigEntry,
     add_meter: AddMeter,
@@ -375,13 +380,13 @@ async def test_tariff_of_the_meters_of_two_buses_is_set_by_a_broadcast_each(
         await add_meter(device=second_line.port, unit_id=unit_id)
     second_line.requests.clear()
     await set_tariff(hass, 2)
-    assert writes_on(line) == [TARIFF_2_FOR_ALL]
-    assert writes_on(second_line) == [TARIFF_2_FOR_ALL]
+    assert writes_on(line) == [tariff_write(BROADCAST, 2)]
+    assert writes_on(second_line) == [tariff_write(BROADCAST, 2)]
     # All meters of one bus, and one of the two meters of the other bus.
     serials = (SERIAL, SECOND_SERIAL, THIRD_SERIAL)
     await set_tariff(hass, 3, device_id=[device_id(hass, each) for each in serials])
-    assert writes_on(line)[1:] == [b"\x00\x06\x9e\x21\x00\x03"]
-    assert writes_on(second_line)[1:] == [b"\x03\x06\x9e\x21\x00\x03"]
+    assert writes_on(line)[1:] == [tariff_write(BROADCAST, 3)]
+    assert writes_on(second_line)[1:] == [tariff_write(3, 3)]
     assert second_line.meters[4].counters.tariff == 2
 
 
@@ -408,7 +413,7 @@ async def test_meter_that_ignores_a_broadcast_is_reported(
     )
 
 
-async def test_offline_meter_is_reported_and_the_other_one_changes(
+async def test_offline_meter_is_reported_and_the_other_meter_is_set(
     hass: HomeAssistant, two_meters: CountisConfigEntry, second_meter: Meter
 ) -> None:
     second_meter.offline = True

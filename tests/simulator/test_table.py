@@ -12,36 +12,41 @@ from simulator.table import BLOCKS, Kind, TableBlock
 from tests.common import Clock
 
 READABLE = [block for block in BLOCKS if block.kind is not Kind.COMMANDS]
-FUNCTION, ADDRESS, VALUE = 1, 2, 3
+FUNCTION, ADDRESS, VALUE = 1, 2, 3  # exceptions: what is illegal
 
 
 async def broadcast(connection: ModbusConnection, register: int, value: int) -> None:
     """Write a register of all meters."""
     await connection.for_unit(0).write_register(register, value)
-    # A broadcast has no response. Wait until the meters have carried it out.
+    # A broadcast has no response. Wait until the meters have executed the write.
     await asyncio.sleep(0.2)
 
 
 async def word(unit: TmodbusUnit, address: int) -> int:
+    """Return the value of one register."""
     return (await unit.read_holding_registers(address, 1))[0]
 
 
 async def double(unit: TmodbusUnit, address: int) -> int:
+    """Return the value of two registers."""
     high, low = await unit.read_holding_registers(address, 2)
     return high << 16 | low
 
 
 async def signed(unit: TmodbusUnit, address: int) -> int:
+    """Return the signed value of two registers."""
     return (await double(unit, address) ^ 0x8000_0000) - 0x8000_0000
 
 
 async def refused_read(unit: TmodbusUnit, address: int, count: int = 1) -> int | None:
+    """Return the code of the exception with which the meter refuses a read."""
     with pytest.raises(ModbusExceptionError) as refusal:
         await unit.read_holding_registers(address, count)
     return refusal.value.exception_code
 
 
 async def refused_write(unit: TmodbusUnit, address: int, *values: int) -> int | None:
+    """Return the code of the exception with which the meter refuses a write."""
     with pytest.raises(ModbusExceptionError) as refusal:
         await unit.write_registers(address, list(values))
     return refusal.value.exception_code
@@ -111,6 +116,7 @@ async def test_identification_contains_model_and_serial_number(
 
 async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> None:
     meter.load = Constant(Phase(2300, 0, 230), Phase(0, 1150, 230), Phase(-690, -920))
+    # The voltages in 0.01 V, the frequency in 0.01 Hz, and the currents in mA.
     assert [await double(unit, 50520 + 2 * phase) for phase in range(3)] == [23000] * 3
     assert await double(unit, 50514) == 39837
     assert await double(unit, 50526) in (5000, 5001, 5002)
@@ -119,6 +125,7 @@ async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> 
         5_000,
         5_000,
     ]
+    # The powers P, Q and S in 10 W, 10 var and 10 VA, then P and Q of each phase.
     assert [await signed(unit, 50536 + 2 * item) for item in range(3)] == [161, 23, 163]
     assert [await signed(unit, 50544 + 2 * phase) for phase in range(3)] == [
         230,
@@ -130,6 +137,7 @@ async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> 
         115,
         -92,
     ]
+    # The power factors in 0.001.
     assert [await signed(unit, 50562 + 2 * phase) for phase in range(3)] == [
         1000,
         0,
@@ -317,6 +325,7 @@ async def test_broadcast_reaches_all_meters_without_response(
     await broadcast(connection, 40481, 2)
     assert await word(connection.for_unit(1), 51201) == 2
     assert await word(connection.for_unit(2), 51201) == 2
+    # Only the two reads have a response, of 7 bytes.
     assert line.response_bytes == 2 * 7
 
 
