@@ -40,7 +40,9 @@ def line(meter: SimulatedMeter) -> MemoryBus:
     return MemoryBus({1: meter})
 
 
-async def async_rejected(meter: Meter, seconds: int, name: str = "energies") -> None:
+async def async_poll_rejected(
+    meter: Meter, seconds: int, name: str = "energies"
+) -> None:
     """Read a block every 10 s for `seconds`, and assert that it is rejected."""
     for _ in range(seconds // 10):
         with pytest.raises(ImplausibleError):
@@ -72,7 +74,7 @@ async def test_larger_transformer_raises_the_limits_at_once(
     meter.settings[57346] = 4000
     await asyncio.sleep(10)
     meter.counters.consumed += 5_000
-    await async_rejected(known, 10)
+    await async_poll_rejected(known, 10)
     assert known.contradicts_profile
     assert known.counters.limits.amperes == 4800
     await known.async_read("energies")
@@ -99,11 +101,12 @@ async def test_rollover_that_the_meter_reports_is_accepted(
     for _ in range(2):
         await known.async_read("energies")
     last = known.counters.accepted[TOTAL]
+    # In 6e8 s (19 years), the meter can count until its next rollover.
     years_ago = Moment(last.at.wall - 6e8, last.at.monotonic - 6e8)
     known.counters.accepted[TOTAL] = replace(last, at=years_ago)
     await asyncio.sleep(10)
     meter.counters.consumed = 10_000_000_500
-    await async_rejected(known, 10)
+    await async_poll_rejected(known, 10)
     for _ in range(2):
         reading = await known.async_read("energies")
     assert reading.values[TOTAL] == pytest.approx(10_000_000.5, abs=0.1)
@@ -115,9 +118,9 @@ async def test_level_without_the_same_level_in_other_resolution_is_rejected(
 ) -> None:
     known = await async_polled_meter(line)
     meter.override = {50946: 100}
-    await async_rejected(known, 300)
+    await async_poll_rejected(known, 300)
     meter.override = {50946: 100, 50770: 100 * 65536 // 100}
-    await async_rejected(known, 10)
+    await async_poll_rejected(known, 10)
     meter.override = {}
     assert (await known.async_read("energies")).values[TOTAL] == 1234.56
 
@@ -127,10 +130,10 @@ async def test_zeros_at_the_first_reading_are_rejected(
 ) -> None:
     known = await async_meter(line)
     meter.override = dict.fromkeys(range(50946, 50954), 0)
-    await async_rejected(known, 300)
+    await async_poll_rejected(known, 300)
     assert known.counters.values == {}
     meter.override = {}
-    await async_rejected(known, 10)
+    await async_poll_rejected(known, 10)
     assert (await known.async_read("energies")).values[TOTAL] == 1234.56
 
 
@@ -143,6 +146,7 @@ async def test_block_is_not_read_while_the_meter_measures_no_mains(
 ) -> None:
     known = await async_meter(line)
     meter.starting = True
+    # Only the measurements are read, which have 30 registers.
     for requests in ([30, 30], [30]):
         line.requests.clear()
         with pytest.raises(ImplausibleError, match="no mains frequency"):
@@ -160,6 +164,7 @@ async def test_power_that_is_not_the_sum_of_its_phases_is_retried(
 ) -> None:
     known = await async_polled_meter(line)
     known.relations = Relations({POWER})
+    # The difference is 40 W.
     line.faults.append(Fault(lambda words: [words[0], words[1] ^ 4, *words[2:]]))
     assert (await known.async_read("power")).values["power"] == 1300
     assert line.reads == [14, 14]
@@ -183,7 +188,7 @@ async def test_relation_that_ten_readings_contradict_is_not_checked_again(
     assert (await known.async_read("power")).values["power"] == 10_000
 
 
-async def test_tariff_counters_that_are_not_the_total_are_retried(
+async def test_tariff_counters_whose_sum_is_not_the_total_are_retried(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
@@ -236,12 +241,12 @@ async def test_single_reading_of_a_transformer_does_not_raise_the_limits(
     assert known.counters.limits.amperes == 120
 
 
-async def test_held_counter_causes_no_further_requests(
+async def test_poll_with_a_counter_that_stays_rejected_is_one_request(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
     meter.override = dict.fromkeys((50946, 50947, 50770, 50771), 0)
-    await async_rejected(known, 60)
+    await async_poll_rejected(known, 60)
     await known.async_read("energies")
     line.requests.clear()
     meter.counters.produced += 20
@@ -269,6 +274,7 @@ async def test_counters_that_a_command_accepts_meanwhile_are_not_rejected(
     meter.override = {50946: 0, 50947: 0}
 
     async def command() -> None:
+        # The poll verifies the identity (5 registers) after a rejected reading.
         while line.reads[-1:] != [5]:
             await asyncio.sleep(0.001)
         meter.override = {}

@@ -31,7 +31,7 @@ from .common import (
 
 KEY = "reset_partial_counters"
 RESET_ALL = (57890, [0x000B])  # register address and words of the write
-RESET_FRAME = b"\x01\x06\xe2\x22\x00\x0b"  # the same, as sent to unit ID 1
+RESET_FRAME = b"\x01\x06\xe2\x22\x00\x0b"  # this write, as sent to unit ID 1
 DEVICE_FAILURE = Fault(lambda frame: with_crc(bytes([frame[0], frame[1] | 0x80, 4])))
 
 

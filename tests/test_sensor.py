@@ -80,7 +80,7 @@ async def test_small_leading_power_factor_is_not_a_negative_zero(
     assert state(hass, "power_factor") == "0"
 
 
-async def blocks_read(entry: CountisConfigEntry, line: Line) -> set[tuple[int, int]]:
+async def next_reads(entry: CountisConfigEntry, line: Line) -> set[tuple[int, int]]:
     """Return the register address and the length of each read of the next polls."""
     await until_polled(entry)
     line.requests.clear()
@@ -91,7 +91,7 @@ async def blocks_read(entry: CountisConfigEntry, line: Line) -> set[tuple[int, i
 async def test_poll_reads_each_block_in_one_request(
     entry: CountisConfigEntry, line: Line
 ) -> None:
-    assert await blocks_read(entry, line) == {(50520, 30), (50946, 18), (51200, 10)}
+    assert await next_reads(entry, line) == {(50520, 30), (50946, 18), (51200, 10)}
 
 
 @pytest.mark.parametrize("quantity", ["voltage_l1_l2", "power_factor_l3"])
@@ -105,13 +105,13 @@ async def test_enabled_detail_extends_the_read_of_the_measurements(
     await enable(hass, entry, quantity)
     before = state(hass, quantity)
     assert before != STATE_UNAVAILABLE
-    assert await blocks_read(entry, line) == {(50514, 54), (50946, 18), (51200, 10)}
+    assert await next_reads(entry, line) == {(50514, 54), (50946, 18), (51200, 10)}
     meter.load = Constant(Phase(100, 100, 200), Phase(0), Phase(100, 100, 200))
     await until_polled(entry)
     assert state(hass, quantity) != before
 
 
-async def test_unreadable_block_makes_only_its_own_quantities_unavailable(
+async def test_block_without_values_makes_only_its_quantities_unavailable(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,

@@ -46,6 +46,7 @@ KEYS = (
 )
 
 STEP_SECONDS = 1200
+TOLERANCE = 0.0101  # kWh; one step of a counter
 DAY_STEPS = 86_400 // STEP_SECONDS
 SEEDS = range(4)
 
@@ -252,12 +253,12 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
     counters = meter.count()
     counted = await sums(hass)
     consumed = (counters.consumed - before[0]) / 1000
-    assert counted["energy_consumed"] == pytest.approx(consumed, abs=0.0101)
+    assert counted["energy_consumed"] == pytest.approx(consumed, abs=TOLERANCE)
     assert counted["energy_produced"] == pytest.approx(
-        (counters.produced - before[1]) / 1000, abs=0.0101
+        (counters.produced - before[1]) / 1000, abs=TOLERANCE
     )
     assert counted["tariff_1_energy"] == pytest.approx(
-        (counters.tariffs[0] - tariff) / 1000, abs=0.0101
+        (counters.tariffs[0] - tariff) / 1000, abs=TOLERANCE
     )
     # At each reset, less than one step of the counter is lost.
     assert counted["partial_energy_consumed"] == pytest.approx(consumed, abs=0.0301)

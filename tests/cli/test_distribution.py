@@ -66,7 +66,7 @@ def required(installed: Distribution, extras: set[str]) -> Iterator[Distribution
 def install(wheel: Path, folder: Path, *extras: str) -> Path:
     """Install the wheel with its requirements only, and return the interpreter.
 
-    The packages are those of the environment of the tests.
+    The requirements are links to the packages in the environment of the tests.
     """
     venv.create(folder, symlinks=True)
     (packages,) = folder.glob("lib/python*/site-packages")
@@ -181,8 +181,8 @@ def test_installed_command_line_reads_a_meter(
         # The command line uses the other client if tmodbus is missing.
         (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
         (packages / "tmodbus").unlink()
-    place = ("--port", line.port, "--unit-id", "1", "--json")
-    result = run(python, "-m", "countis_cli", "read", *place)
+    options = ("--port", line.port, "--unit-id", "1", "--json")
+    result = run(python, "-m", "countis_cli", "read", *options)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["serial_number"] == SERIAL
     assert result.stderr == ""

@@ -45,7 +45,7 @@ def options(**changes: object) -> Options:
         ({"port": None, "rtu_over_tcp": "h:1", "stopbits": 2}, "omit --stopbits"),
     ],
 )
-def test_wrong_option_is_refused_with_what_is_possible(
+def test_wrong_option_is_refused_with_a_hint(
     changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
@@ -69,7 +69,9 @@ def test_default_line_settings_are_those_of_the_integration() -> None:
         (["255"], [255]),
     ],
 )
-def test_unit_ids_are_taken_once_each(unit_id: list[str], expected: list[int]) -> None:
+def test_unit_ids_are_expanded_without_duplicates(
+    unit_id: list[str], expected: list[int]
+) -> None:
     assert entered(options(unit_id=unit_id)).unit_ids == expected
 
 
@@ -95,7 +97,7 @@ def test_bus_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert "/dev/no-such-port" in errors
 
 
-def test_wrong_usage_ends_with_2_and_prints_nothing_else() -> None:
+def test_wrong_usage_ends_with_2_and_without_output() -> None:
     code, output, errors = countis("read", "--port", "p", "--unit-id", "256")
     assert (code, output) == (Exit.USAGE, "")
     assert "--unit-id 256 is not possible" in errors
