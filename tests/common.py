@@ -79,7 +79,7 @@ def memory_line(meters: Sequence[Meter], **options: Any) -> Line:
 async def open_form(
     hass: HomeAssistant, *choices: str, context: ConfigFlowContext | None = None
 ) -> ConfigFlowResult:
-    """Open the dialog that adds a bus, and return its form after these menu choices."""
+    """Open the dialog that adds a bus, and return the form after some menu choices."""
     result = await hass.config_entries.flow.async_init(
         DOMAIN, context=context or {"source": SOURCE_USER}
     )
@@ -250,7 +250,7 @@ async def unload_all(hass: HomeAssistant) -> None:
 
 
 def entity_id(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the ID of the entity of a meter with this key."""
+    """Return the entity ID of the entity of a meter with a key."""
     platform = PLATFORMS.get(key, "sensor")
     found = er.async_get(hass).async_get_entity_id(platform, DOMAIN, f"{serial}_{key}")
     assert found is not None, key
@@ -271,7 +271,7 @@ def meter_device(hass: HomeAssistant, unit_id: int = 1) -> dr.DeviceEntry:
 
 
 def state(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the state of the entity of a meter with this key."""
+    """Return the state of the entity of a meter with a key."""
     found = hass.states.get(entity_id(hass, key, serial))
     assert found is not None, key
     return found.state

@@ -107,7 +107,7 @@ class RecordedLoad:
         return meter
 
     def set_clock(self, error: float = 0) -> None:
-        """Set the clock of the meter to the local time, or by an error ahead of it."""
+        """Set the clock of the meter to `error` s ahead of the local time."""
         self.meter.count()
         self._set_offset(offset_of(self.zone, self.now) + error)
 

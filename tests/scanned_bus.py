@@ -165,7 +165,7 @@ class ScannedClient:
         raise AssertionError
 
     def _is_understood_by(self, each: ScannedMeter) -> bool:
-        """Return whether a meter with this unit ID understands the settings."""
+        """Return whether a meter has the unit ID, and understands the settings."""
         if self.settings not in each.settings or self.unit_id != each.meter.unit_id:
             return False
         since = 0

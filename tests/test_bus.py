@@ -200,7 +200,7 @@ async def test_timeout_of_an_offline_meter_is_not_retried(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     client.outcomes += [None, None, None]
-    # Only the first timeout is retried. After it, the meter is offline.
+    # Only the first timeout is retried. Afterwards, the meter is offline.
     for requests in (2, 3):
         with pytest.raises(ModbusTimeoutError, match="no response"):
             await unit.read_holding_registers(7, 2)
@@ -493,7 +493,7 @@ async def test_request_refused_after_a_lost_response_is_retried(
     client.outcomes += [IllegalDataAddressError(), IllegalDataAddressError()]
     with pytest.raises(IllegalDataAddressError):
         await unit.read_holding_registers(8, 3)
-    # If the response to the same request was lost, the refusal is for this request.
+    # After a lost response, a refusal of the same request is not retried.
     client.outcomes += [None, IllegalDataAddressError()]
     with pytest.raises(IllegalDataAddressError):
         await unit.read_holding_registers(7, 2)

@@ -47,7 +47,7 @@ def now() -> float:
 
 
 def wire(characters: float) -> float:
-    """Return the duration in s of characters and a silence after them, at 9600 baud."""
+    """Return the duration in s of characters and the silence at 9600 baud."""
     return characters * CHARACTER + SILENCE
 
 
@@ -220,7 +220,7 @@ async def test_retry_of_a_damaged_response_follows_the_rest_of_the_timeout(
 
 
 async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
-    """Return a unit whose read of five registers timed out, and the time of this."""
+    """Return a unit whose read of five registers timed out, and the time of the end."""
     unit = line.unit()
     await unit.read_holding_registers(50004, 1)
     line.faults.append(LOST)
@@ -280,7 +280,7 @@ async def test_every_64th_timeout_of_a_probe_disconnects(probes: int) -> None:
 
 
 class BusyPort:
-    """A client whose port cannot be opened again after it was closed."""
+    """A client whose port can be closed, and not be opened again."""
 
     on_connection_lost = require_connect_delay = require_timeout = None
 
@@ -342,7 +342,7 @@ async def test_busy_port_is_tried_once_for_a_write() -> None:
 
 @asynccontextmanager
 async def held(bus: Bus, seconds: float) -> AsyncIterator[None]:
-    """Hold the bus in another task for this number of seconds."""
+    """Hold the bus in another task for a number of seconds."""
 
     async def hold() -> None:
         async with bus.hold():
@@ -414,7 +414,7 @@ def test_age_of_the_bus_begins_with_its_creation() -> None:
 
 
 class ErrorOnCancellation:
-    """A client whose requests end with an error when they are cancelled."""
+    """A client whose cancelled requests end with an error."""
 
     connected = True
     on_connection_lost = require_connect_delay = require_timeout = None
@@ -507,7 +507,7 @@ async def test_cancelled_request_ends_when_its_client_is_connected(
     assert now() == exactly(0.1)
     await bus.async_settle()
     assert now() == pytest.approx(0.5, abs=0.0201)
-    # If the recovery has an error, asyncio logs it when its task is deleted.
+    # If the recovery fails, asyncio logs the error when the task is deleted.
     del bus, unit
     gc.collect()
     assert "never retrieved" not in caplog.text

@@ -1,4 +1,4 @@
-"""The errors of commands, and the exact limits within which they are confirmed."""
+"""The errors of commands, and the exact limits within which commands are confirmed."""
 
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta

@@ -273,7 +273,7 @@ async def test_entities_of_blocks_that_are_not_supported_do_not_exist(
     assert f"{SERIAL}_energy_consumed_today" not in ids
 
 
-async def test_clock_is_read_rarely_and_only_if_an_entity_shows_it(
+async def test_clock_is_read_rarely_and_only_if_its_entity_is_enabled(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     line.requests.clear()
@@ -287,7 +287,7 @@ async def test_clock_is_read_rarely_and_only_if_an_entity_shows_it(
 # -- records of the meter ----------------------------------------------------------
 
 
-async def test_energies_of_days_and_months_are_those_of_the_meter(
+async def test_energies_of_days_and_months_are_read_from_the_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.load = Constant(Phase(2000), Phase(1000), Phase(0))
@@ -323,7 +323,7 @@ async def test_energy_of_a_day_in_low_resolution_is_in_whole_kwh(
     assert state(hass, "energy_consumed_today") == "3"
 
 
-async def test_overflows_are_those_of_the_meter(
+async def test_overflows_are_read_from_the_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.override = {36866: 2}

@@ -75,7 +75,7 @@ async def test_change_by_exactly_the_deadband_is_published_at_once(
     assert str(entity.native_value) == shown
 
 
-async def test_drift_is_published_when_it_exceeds_the_deadband(
+async def test_drift_above_the_deadband_is_published(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     shown = []

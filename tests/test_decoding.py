@@ -46,8 +46,8 @@ BLOCKS: Sequence[Callable[..., Block]] = (
     Clock,
 )
 
-# The lowest and highest values of a direct meter for 100 A, by unit. They do not depend
-# on the limits of the library.
+# The lowest and highest values of a direct meter for 100 A, by unit. These values are
+# independent of the limits of the library.
 BOUNDS = {
     "V": (0, 600),
     "A": (0, 450),
@@ -86,7 +86,7 @@ def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[i
 def new_block[B: Block](
     block_type: Callable[..., B], *, split: bool = False
 ) -> tuple[B, MockModbusUnit]:
-    """Return a block, and the client unit that reads it."""
+    """Return a block and its client unit."""
     unit = MockModbusConnection().for_unit(1)
     return block_type(unit, split=split), unit
 
@@ -168,7 +168,7 @@ def test_measurements_with_a_mains_frequency_are_plausible() -> None:
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("block_type", BLOCKS)
-def test_registers_per_request_are_those_of_the_sent_requests(
+def test_registers_per_request_match_the_sent_requests(
     block_type: Callable[..., Block], *, split: bool
 ) -> None:
     block, unit = new_block(block_type, split=split)

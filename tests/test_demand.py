@@ -53,7 +53,7 @@ class Simulation:
 
     @property
     def counter(self) -> float:
-        """Return the counter of the meter in kWh, as its register shows it."""
+        """Return the counter in kWh, rounded down to steps of the register."""
         return math.floor(self.energy / STEP + 1e-6) * STEP
 
     def read(self) -> bool:
@@ -398,7 +398,7 @@ def test_highest_demand_keeps_the_time_of_its_period(simulation: Simulation) -> 
     assert peak.begin in (NOON + 900, NOON + 2700)
 
 
-def test_period_belongs_to_the_month_in_which_it_begins() -> None:
+def test_period_belongs_to_the_month_of_its_begin() -> None:
     month = datetime(2026, 7, 1, tzinfo=BRUSSELS).timestamp()
     simulation = Simulation(month - 901, BRUSSELS)
     simulation.pass_time(901, watts=5000)
@@ -623,7 +623,7 @@ def test_highest_demand_is_correct_after_any_events(
         if event == "restart":
             simulation.restart()
         if event == "clock":
-            # Later times only, so that each time has one true power.
+            # The clock is only set forward, so that each time has one true power.
             simulation.wall += seconds
             simulation.demand.add(
                 Moment(simulation.wall, simulation.monotonic + 1e-3), simulation.counter

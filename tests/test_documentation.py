@@ -44,7 +44,7 @@ DOCUMENTATION_RULES = sorted(
 def entity_row(key: str) -> Row:
     """Return the row of an entity in entities.md: its cells by column heading.
 
-    If the row describes several entities, return only the registers of this entity.
+    If the row describes several entities, return only the registers of the entity.
     """
     (platform,) = (
         name
@@ -208,7 +208,7 @@ def test_phase_is_described_with_the_register_of_its_voltage(
         ("check_wiring", ""),
     ],
 )
-def test_control_is_described_with_the_registers_it_writes(
+def test_control_is_described_with_the_written_registers(
     key: str, written: str
 ) -> None:
     (description,) = (each for each in (*BUTTONS, TARIFF) if each.key == key)
@@ -232,7 +232,7 @@ def test_every_described_entity_exists() -> None:
     )
 
 
-def test_key_follows_the_name_or_is_listed_as_an_exception() -> None:
+def test_key_is_the_slug_of_the_name_or_is_listed_as_an_exception() -> None:
     exceptions = {
         row["Entity"].removesuffix(", and so on"): row["Key"].strip("`")
         for row in tables(ENTITIES)
@@ -365,7 +365,7 @@ def shown_names() -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES_OF_DIALOGS)
-def test_names_in_italics_are_those_of_the_user_interface(
+def test_names_in_italics_exist_in_the_user_interface(
     page: str, shown_names: set[str]
 ) -> None:
     text = re.sub(r"`[^`]*`|\s+", " ", prose(ROOT / page))

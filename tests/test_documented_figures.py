@@ -247,7 +247,7 @@ def test_page_has_the_figures_of_the_code(page: str) -> None:
     assert [figure for figure in FIGURES[page] if figure not in text] == []
 
 
-def test_deadbands_are_those_of_the_sensors() -> None:
+def test_documented_deadbands_match_the_sensors() -> None:
     rows = [
         row
         for row in tables((DOCS / "bus.md").read_text())

@@ -150,7 +150,7 @@ def curve_of(
 ) -> LoadCurve:
     """Return a load curve with the power of each quarter of an hour until an end.
 
-    With `repeated`, the last record is followed by one of the same time.
+    With `repeated`, the last record is followed by another record of the same time.
     """
     last = datetime.fromtimestamp(utc(end), UTC).replace(tzinfo=None)
     times = [last - index * QUARTER for index in reversed(range(len(powers)))]
@@ -198,7 +198,7 @@ def source(curve: LoadCurve, after: float, step: float, key: str = CONSUMED) -> 
         (0.499, 0.75, False),
     ],
 )
-def test_load_curve_is_used_if_it_agrees_with_the_counter(
+def test_load_curve_is_used_only_if_the_counter_agrees(
     counted: float,
     step: float,
     is_used: bool,  # noqa: FBT001
@@ -365,8 +365,8 @@ def test_midnight_is_that_of_the_clock_of_the_meter() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
-def test_midnight_at_the_border_of_a_gap_does_not_split_it(seconds: int) -> None:
-    """The midnights are the begin and the end of the gap, or just within it."""
+def test_midnight_at_the_border_does_not_split_the_gap(seconds: int) -> None:
+    """The midnights are the begin and the end of the gap, or just within the gap."""
     gap = CounterGap(day(13) - seconds, day(14) + seconds, 89, 97, STEP)
     expected = [(day(13), 89), (day(14), 97)] if seconds else []
     assert points_of(gap)[1] == expected
@@ -599,7 +599,7 @@ async def test_offline_meter_has_only_its_last_counters(load: RecordedLoad) -> N
 async def test_read_pointer_of_a_meter_without_periods_is_not_written(
     load: RecordedLoad,
 ) -> None:
-    """A meter without these blocks, such as an E1x or E2x, has no load curve."""
+    """A meter without the periods, such as an E1x or E2x, has no load curve."""
     line = MemoryBus({1: load.meter})
     load.meter.refused_blocks |= {PERIODS, PERIODS_IN_KWH}
     meter = await polled(line)

@@ -52,7 +52,7 @@ def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Pl
     return plan
 
 
-def test_energy_rises_from_the_row_before_the_gap_to_the_row_after_it() -> None:
+def test_energy_rises_from_the_row_before_to_the_row_after_the_gap() -> None:
     plan = planned((0, 100, 10), (3, 104, 14))
     assert plan.rows == [Row(HOUR, 101, 11), Row(2 * HOUR, 103, 13)]
     # These hours had no row, so a row without energy restores each of them.

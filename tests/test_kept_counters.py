@@ -56,7 +56,7 @@ async def poll(entry: CountisConfigEntry) -> None:
 async def count(
     entry: CountisConfigEntry, meter: Meter, clock: Clock, kwh: float, tariff: int
 ) -> None:
-    """Count energy in a tariff within an hour, and wait until it is read."""
+    """Count energy in a tariff within an hour, and wait until the counters are read."""
     meter.counters.tariff = tariff
     meter.load = Constant(Phase(1000 * kwh), Phase(0), Phase(0))
     clock.seconds += 3600
@@ -196,7 +196,7 @@ async def test_invalid_stored_reset_is_not_used(
     assert any("reset of the partial" in each for each in warnings(caplog)) is warned
 
 
-async def test_counters_are_read_if_the_meter_has_registers_for_them(
+async def test_counters_are_read_if_the_meter_has_their_registers(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter, clock: Clock
 ) -> None:
     meter.model = "Countis E23"

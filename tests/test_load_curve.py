@@ -84,7 +84,7 @@ class FakeMeter:
 
     pages: Sequence[Words]
     write_errors: deque[Exception | None] = field(default_factory=deque)
-    """Error that each of the next writes raises after the meter has executed it."""
+    """Error of each of the next writes, which the meter has executed."""
     lost_writes: int = 0
     """Number of the next writes that do not reach the meter."""
     read_error: Exception | None = None
@@ -103,12 +103,12 @@ class FakeMeter:
 
     @property
     def bus(self) -> FakeMeter:
-        """Return this object, which is also the bus."""
+        """Return the same object, which is also the bus."""
         return self
 
     @property
     def modbus_unit(self) -> FakeMeter:
-        """Return this object, which is also the unit."""
+        """Return the same object, which is also the unit."""
         return self
 
     @asynccontextmanager

@@ -26,7 +26,7 @@ UTC = ZoneInfo("UTC")
 PERIODS = (300, 600, 900, 1800, 3600)  # s
 QUARTER = timedelta(minutes=15)
 HALF_HOUR = timedelta(minutes=30)
-NOON = datetime(2026, 1, 14, 12)  # noqa: DTZ001 (as the meter displays it)
+NOON = datetime(2026, 1, 14, 12)  # noqa: DTZ001 (the display of the meter)
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def test_shortest_period_has_a_meaning() -> None:
 
 
 def in_zone(begins: Iterable[float], zone: tzinfo) -> list[datetime]:
-    """Return the local time of each begin, as a clock displays it."""
+    """Return the display of a local clock at each begin."""
     return [datetime.fromtimestamp(each, zone).replace(tzinfo=None) for each in begins]
 
 

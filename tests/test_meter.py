@@ -360,7 +360,7 @@ async def test_total_that_falls_in_one_response_is_read_again(line: MemoryBus) -
     assert line.reads == [18] * 3
 
 
-async def test_total_that_fell_is_rejected_until_it_is_plausible(
+async def test_total_that_fell_is_rejected_until_a_plausible_reading(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)

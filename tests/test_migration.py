@@ -207,7 +207,7 @@ async def test_statistics_of_a_yaml_sensor_continue_under_the_new_entity(
 
 
 async def set_grid(hass: HomeAssistant, *statistic_ids: str) -> None:
-    """Let the Energy dashboard use these grid connections, at 0.50 for a kWh."""
+    """Let the Energy dashboard use only some grid connections, at 0.50 for a kWh."""
     manager = await async_get_manager(hass)
     grids: list[SourceType] = [
         GridSourceType(
@@ -271,7 +271,7 @@ async def test_costs_continue_if_the_new_cost_entity_takes_the_old_id(
     assert hass.data[ENERGY_DOMAIN]["cost_sensors"] == {OLD: f"{OLD}_cost"}
 
 
-async def test_statistics_move_with_the_old_entity_if_it_is_renamed(
+async def test_statistics_move_with_an_old_entity_that_is_renamed(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
     line: Line,

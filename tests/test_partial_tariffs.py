@@ -105,7 +105,7 @@ class Display:
         self.poll()
 
     def restart(self) -> None:
-        """Restart the client with the counters and the reset that it has stored."""
+        """Restart the client with the stored counters and the stored reset."""
         counters = json.loads(json.dumps(self.check.as_dict()))
         self.check = CounterCheck().restore(counters)
         reset = self.kept.reset
@@ -121,7 +121,7 @@ class Display:
         return self.kept.values({name: accepted[name] for name in TARIFFS})
 
     def kept_values(self) -> list[float | None]:
-        """Return the calculated counters in kWh, those of tariff 1 first."""
+        """Return the calculated counters in kWh, in the order of the tariffs."""
         return list(self.values.values())
 
 
@@ -164,7 +164,7 @@ def test_energy_since_a_reset_that_is_seen_late_is_in_the_tariff_that_rose(
     assert display.kept_values() == [0, 5, 0, 0]
 
 
-def test_counters_are_unknown_if_two_tariffs_counted_before_the_reset_is_seen(
+def test_counters_are_unknown_if_two_tariffs_rose_since_the_reset(
     display: Display,
 ) -> None:
     display.reset_and_poll()
@@ -406,7 +406,7 @@ STEPS = st.lists(
 
 @given(steps=STEPS, step=st.sampled_from((HIGH_RESOLUTION, LOW_RESOLUTION)))
 @settings(max_examples=300, deadline=None)
-def test_known_counters_are_those_of_the_display(
+def test_known_counters_match_the_display(
     steps: list[tuple[str, float, int, int]], step: float
 ) -> None:
     display = Display(step)
@@ -422,7 +422,7 @@ def test_known_counters_are_those_of_the_display(
             display.poll(kilowatts, 5, tariff)
         else:
             display.count(kilowatts, seconds, tariff)
-        # A partial total that fell by 10 Wh keeps its value until it rises again.
+        # A partial total that fell by 10 Wh keeps its value until the register rises.
         display.poll(7.2, 12, tariff)
         reset = display.kept.reset
         if reset is not None:

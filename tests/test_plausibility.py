@@ -107,7 +107,7 @@ def test_total_below_last_value_is_rejected(
     assert counters.value() == 500
 
 
-def test_total_lower_by_10_wh_keeps_its_value_until_it_catches_up(
+def test_total_lower_by_10_wh_keeps_its_value_until_the_register_rises(
     counters: CheckedCounters,
 ) -> None:
     for reading, value in ((499.99, 500), (499.99, 500), (500, 500), (500.01, 500.01)):
@@ -313,7 +313,7 @@ def test_each_rollover_to_zero_adds_a_rollover_offset(rollover: float) -> None:
         assert not counters.rejected(energy_consumed=round(rollover - 0.01, 2))
         assert not counters.rejected(60, energy_consumed=0)
         assert not counters.rejected(60, energy_consumed=0)
-        # The check takes a rollover at 10 000 000 kWh for one at 9 999 999.99 kWh.
+        # The check takes a rollover at 10 000 000 for a rollover at 9 999 999.99 kWh.
         expected = pytest.approx(rollovers * rollover, abs=0.011 * rollovers)
         assert counters.value() == expected
         counters.clock.seconds += rollover / KILOWATTS * 3600

@@ -223,7 +223,7 @@ def counters() -> CheckedCounters:
 @pytest.mark.parametrize(
     ("overflows", "is_accepted"), [((1, 2), True), ((1, 1), False), ((None, 2), False)]
 )
-def test_rollover_during_a_restart_is_accepted_if_the_meter_counted_it(
+def test_rollover_during_a_restart_needs_the_report_of_the_meter(
     overflows: tuple[float | None, float], *, is_accepted: bool
 ) -> None:
     # 4 770 kW for 30 days are more than the 1 100 000 kWh until the rollover.
@@ -245,7 +245,7 @@ def test_power_is_unknown_after_a_pause_of_more_than_5_seconds(
         counters.check.note_power(1, counters.clock.seconds)
 
     measure()
-    # Afterwards, only the power since this reading counts.
+    # After this reading, only the power since this reading counts.
     assert not counters.rejected(energy_consumed=500.0)
     measure()
     assert not counters.rejected(energy_consumed=500.0)

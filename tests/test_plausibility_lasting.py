@@ -196,7 +196,7 @@ def test_rollover_that_the_meter_counts_is_accepted_at_any_level(
 
 
 @pytest.mark.parametrize("level", [0.0, 5.0, 499.0])
-def test_total_that_fell_is_accepted_only_if_the_user_confirms_it(
+def test_total_that_fell_is_accepted_only_after_a_confirmation(
     counters: CheckedCounters, level: float
 ) -> None:
     for _ in range(1000):
@@ -218,7 +218,7 @@ def test_partial_counter_that_fell_with_the_total_is_rejected(
     assert counters.check.values == {TOTAL: 500, PARTIAL: 50}
 
 
-def test_partial_counter_at_a_lower_level_is_accepted_if_it_lasts(
+def test_lower_level_of_a_partial_counter_is_accepted_if_the_level_lasts(
     counters: CheckedCounters,
 ) -> None:
     assert corrections_after_70_s(
@@ -251,15 +251,13 @@ def test_confirmation_applies_only_to_the_confirmed_level(
     assert counters.value() == 500
 
 
-def test_partial_counter_that_fell_with_the_total_stays_rejected_when_it_rises() -> (
-    None
-):
+def test_partial_counter_that_fell_with_the_total_may_not_rise_alone() -> None:
     counters = CheckedCounters()
     counters.rejected(
         energy_consumed=500, energy_produced=7, partial_energy_consumed=50
     )
     for second in range(200):
-        # The total reads 0, and the partial counter beside it begins to count.
+        # The total reads 0, and the partial counter begins to count.
         partial = 0 if second < 100 else second / 100 - 1
         counters.corrections(
             1, energy_consumed=0, energy_produced=7, partial_energy_consumed=partial

@@ -54,7 +54,7 @@ def download(
 def play(clock: Clock, tmp_path: Path) -> Play:
     """Return a function that plays the meter of a diagnostics file.
 
-    The function yields the played meter, and the meter of the library that reads it.
+    The function yields the played meter, and a meter of the library, the reader.
     """
 
     @asynccontextmanager
@@ -98,7 +98,7 @@ async def async_values_read_twice(meter: countis.Meter) -> countis.Values:
 
 
 def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
-    """Return the values in the file, and the registers that it does not redact."""
+    """Return the values of the file, and the registers that are not redacted."""
     meter = file["data"]["meter"]
     # The clock of the played meter advances, but the clock of the test does not. The
     # integration, not the library, calculates the kept counters.

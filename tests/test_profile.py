@@ -399,7 +399,7 @@ async def test_counter_in_only_one_resolution_is_no_contradiction(
     assert ("energy_reactive" in profile.quantities) is has_reactive
 
 
-async def test_meter_without_counters_has_a_profile_without_them(
+async def test_profile_of_a_meter_without_counters_contains_no_counters(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {50768, 50848, 50944, 51200, 36864, 36896, 36928, 57600}
@@ -415,7 +415,7 @@ async def test_meter_without_counters_has_a_profile_without_them(
     ("consumed", "produced", "is_producer"),
     [(0, 0, False), (10_000, 10_000, False), (10_000, 10_010, True)],
 )
-async def test_meter_that_produced_more_than_it_consumed_is_a_producer(
+async def test_meter_with_more_produced_than_consumed_energy_is_a_producer(
     line: MemoryBus,
     meter: SimulatedMeter,
     consumed: float,

@@ -14,7 +14,7 @@ from simulator import Meter as SimulatedMeter
 
 from .memory_bus import LOST, NO_FAULT, Fault, MemoryBus, Request
 
-TRANSFORMER = 57345
+TRANSFORMER = 57345  # register address
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def line(meter: SimulatedMeter) -> MemoryBus:
         ("Countis", True),
     ],
 )
-async def test_transformer_is_read_if_the_model_may_have_one(
+async def test_transformer_is_read_if_the_model_may_have_transformers(
     line: MemoryBus, meter: SimulatedMeter, model: str, *, is_read: bool
 ) -> None:
     meter.model = model
@@ -47,13 +47,13 @@ async def test_transformer_is_read_if_the_model_may_have_one(
     assert (TRANSFORMER in requested) is is_read
 
 
-async def test_relations_have_the_names_that_are_stored(line: MemoryBus) -> None:
+async def test_relations_of_a_profile_have_their_stored_names(line: MemoryBus) -> None:
     profile = await async_take_profile(line.unit())
     assert profile.relations == {"power", "tariffs"}
 
 
 def measured(volts: float, hertz: float) -> dict[int, int]:
-    """Return the registers of the frequency, and of a voltage that only L1 has."""
+    """Return the registers of the frequency, and of the voltages with only L1."""
     return {
         50520: 0,
         50521: round(volts * 100),
@@ -96,7 +96,7 @@ async def test_device_without_an_identification_has_to_measure_a_mains(
 
 
 @pytest.mark.parametrize("lost", [36928, 36864, 57600])
-async def test_block_whose_response_is_lost_does_not_end_the_probes(
+async def test_block_without_a_response_is_undecided_and_others_are_probed(
     line: MemoryBus, lost: int
 ) -> None:
     complete = await async_take_profile(line.unit())

@@ -42,7 +42,7 @@ from .common import (
 
 pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 
-# The three registers of a serial number, and the serial number as it is shown.
+# The three registers of a serial number, and the shown serial number.
 OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
 OTHER_SERIAL = "2025000100007"
 
@@ -103,7 +103,7 @@ def only_issue(hass: HomeAssistant) -> ir.IssueEntry:
 
 
 def replace_meter(meter: Meter) -> None:
-    """Let a meter with another serial number respond at the same unit ID."""
+    """Let a meter with another serial number respond at unit ID 1."""
     meter.serial = OTHER_SERIAL_WORDS
     meter.counters.consumed = 9_000_000
 
@@ -409,7 +409,7 @@ async def test_partial_counter_reset_at_the_meter_creates_no_issue(
 # -- an offline meter ------------------------------------------------------------
 
 
-async def test_meter_offline_for_an_hour_has_an_issue_until_it_responds(
+async def test_issue_of_a_meter_offline_for_an_hour_ends_with_a_response(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -475,7 +475,7 @@ async def test_issue_of_a_counter_that_fell_is_deleted_at_a_plausible_reading(
 
 
 @pytest.mark.usefixtures("early_issue")
-async def test_counter_that_fell_is_accepted_when_the_user_confirms_it(
+async def test_counter_that_fell_is_accepted_after_a_confirmation(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     form = await open_fix_of_fallen_counter(hass, post, meter)

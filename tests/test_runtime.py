@@ -205,7 +205,7 @@ async def test_meter_is_polled_every_second_on_the_slowest_bus(
 # -- removed and added meters ----------------------------------------------------
 
 
-async def test_deletion_of_a_meter_deletes_everything_of_it_and_ends_its_polls(
+async def test_deletion_of_a_meter_deletes_all_its_data_and_ends_its_polls(
     hass: HomeAssistant,
     device_registry: dr.DeviceRegistry,
     entity_registry: er.EntityRegistry,

@@ -55,7 +55,7 @@ FAST = LineSettings(38400, "N", 2)
 LAST = SCAN_SETTINGS[-1]
 
 # For the AUTO mode, the manual lists 9600 to 38400 baud with 8N2, 8E1 and 8O1. A meter
-# also receives 8E2 and 8O2, because a second stop bit is the same as an idle line.
+# also receives 8E2 and 8O2, because a second stop bit looks like an idle line.
 AUTO_MODE = [each for each in SCAN_SETTINGS if each.baudrate > 4800]
 
 PROFILE_SECONDS = 2.0  # time to take a profile at 4800 baud, rounded up
@@ -70,7 +70,7 @@ def _custom_integrations() -> None:
 
 
 def meter_at(unit_id: int, *settings: LineSettings, **changes: Any) -> ScannedMeter:
-    """Return a meter on the bus with its line settings, by default the usual ones."""
+    """Return a meter on the bus with some line settings, by default `USUAL`."""
     return ScannedMeter(Meter(unit_id=unit_id), settings or [USUAL], **changes)
 
 
@@ -557,7 +557,7 @@ async def test_scan_delays_a_poll_by_at_most_one_request() -> None:
     scan, ends, took = await async_scan_beside_polls(8, 30, range(9, 256))
     assert unit_ids_of(scan.found) == [255]
     assert 100 < took < 280
-    # No round is omitted, and each is late by at most one request.
+    # No round of polls is omitted, and each round is late by at most one request.
     assert len(ends) >= int(loop.time())
     assert all(end < second + 1.2 for second, end in enumerate(ends))
 

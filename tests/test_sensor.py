@@ -165,7 +165,7 @@ async def test_quantity_that_is_not_available_later_is_unknown(
     assert state(hass, "voltage_l1") == "230.0"
 
 
-async def test_meter_without_tariff_counters_gets_no_entity_for_them(
+async def test_meter_without_tariff_counters_gets_no_tariff_entities(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
     meter.refused_blocks = {51200, 50848}

@@ -124,7 +124,7 @@ def described(
     shown = hass.states.get(registered.entity_id)
     assert shown is not None, registered.entity_id
     attributes = dict(sorted(shown.attributes.items()))
-    # The name of the device and the name of the entity.
+    # The friendly name only joins the names of the device and of the entity.
     del attributes[ATTR_FRIENDLY_NAME]
     options: Mapping[str, Any] = registered.options.get(registered.domain, {})
     properties = {
@@ -224,9 +224,9 @@ def parts_of(value: object, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def diagnostics_lines(found: Any) -> str:
-    """Return the lines of diagnostics, without the numbers of the bus.
+    """Return the lines of diagnostics.
 
-    These numbers depend on the number of polls.
+    The numbers of the bus depend on the number of polls, so only their types are shown.
     """
     found["entry"]["device"] = EXAMPLES["device"]
     found["bus"] = types_in(found["bus"])
@@ -241,7 +241,7 @@ def diagnostics_lines(found: Any) -> str:
 async def client(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, entry: CountisConfigEntry
 ) -> ClientSessionGenerator:
-    """Return a client that downloads the diagnostics, when each block has been read."""
+    """Return a client for the diagnostics after each block has been read."""
     assert await async_setup_component(hass, "diagnostics", {})
     await until_polled(entry)
     return hass_client

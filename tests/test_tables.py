@@ -326,7 +326,7 @@ def test_every_block_of_the_register_map_is_compared() -> None:
         assert {each.__name__ for each in types} <= compared
 
 
-def test_every_quantity_names_a_block_that_contains_it() -> None:
+def test_every_quantity_is_in_the_block_of_its_name() -> None:
     computed = {"ct_ratio": "transformer", "clock_offset": "clock"} | {
         f"partial_tariff_{number}_energy": "partial_tariffs" for number in (3, 4)
     }
@@ -401,7 +401,7 @@ def test_block_is_read_in_one_request_by_default(class_name: str) -> None:
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("class_name", CLASSES)
-def test_values_are_those_of_the_table(class_name: str, *, split: bool) -> None:
+def test_values_match_the_table(class_name: str, *, split: bool) -> None:
     rows = rows_of(class_name)
     raw = raw_numbers(rows)
     block = read_block(class_name, unit_with(rows, raw), split=split)
@@ -480,7 +480,7 @@ def test_frequency_has_the_scale_of_each_table(
     assert read_block(class_name, unit_with(rows, raw)).values["frequency"] == hertz
 
 
-def test_rollovers_are_those_of_the_counters() -> None:
+def test_each_number_of_rollovers_belongs_to_its_counter() -> None:
     rows = rows_of("Overflows")
     raw = {name: number for number, name in enumerate(rows, 1)}
     block = read_block("Overflows", unit_with(rows, raw))
@@ -497,9 +497,7 @@ PARTIAL_TARIFFS = 32768  # register address
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("edition", [E2X, E1X])
-def test_partial_tariff_counters_are_those_of_the_table(
-    edition: str, *, split: bool
-) -> None:
+def test_partial_tariff_counters_match_the_table(edition: str, *, split: bool) -> None:
     rows = block_of(edition, PARTIAL_TARIFFS)
     unit = unit_with(rows, dict.fromkeys(rows, 12_345))
     for number, kwh, residual in ((1, 70_000, 9_999), (2, 2**32 - 2, 0)):
@@ -595,7 +593,7 @@ def test_signature_has_one_character_in_each_register(written: str, shown: str) 
     assert block.signature == shown
 
 
-def test_serial_number_registers_are_those_of_the_table() -> None:
+def test_serial_number_registers_match_the_table() -> None:
     rows = block_of(E3X_E4X, 50000)
     serial = {
         row.address + word
@@ -606,7 +604,7 @@ def test_serial_number_registers_are_those_of_the_table() -> None:
     assert set(registers.SERIAL_NUMBER_REGISTERS) == serial
 
 
-def test_secondary_currents_are_those_of_the_table() -> None:
+def test_secondary_currents_match_the_table() -> None:
     codes = row_of(E3X_E4X, "CT secondary").codes
     assert codes == {f"{each} A": each for each in registers.SECONDARY_CURRENTS}
 
@@ -654,7 +652,7 @@ def refuse_writes(request: Request) -> Fault:
 
 
 def bits(row: Row, *meanings: str) -> int:
-    """Return the value that has the bits of these meanings."""
+    """Return the value in which only the bits of some meanings are set."""
     return sum(row.codes[each] for each in meanings)
 
 
@@ -751,7 +749,7 @@ FULL_PAGE = 29  # records
 
 
 def load_curve_page(count: int, record: Mapping[str, int]) -> list[int]:
-    """Return the words of a page with `count` records, one every 600 s."""
+    """Return the words of a page with `count` records, with a record every 600 s."""
     header = block_of(E3X_E4X, HEADER)
     fields = block_of(E3X_E4X, RECORD)
     record_words = fields["time"].block_words

@@ -175,7 +175,7 @@ async def test_selected_tariff_is_not_overwritten_by_an_older_reading(
         (0xFFFF, ["1", "2", "3", "4"]),
     ],
 )
-async def test_options_are_the_tariffs_of_the_meter_even_while_it_is_offline(
+async def test_options_are_the_tariffs_of_the_meter_even_after_an_offline_start(
     hass: HomeAssistant,
     meter: Meter,
     add_meter: AddMeter,

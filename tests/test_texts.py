@@ -102,7 +102,7 @@ def test_each_icon_exists_in_the_frontend() -> None:
     assert {icon for _, icon in flat(ICON_FILE)} <= known
 
 
-def test_names_and_icons_are_those_of_the_entities() -> None:
+def test_names_and_icons_match_the_entities() -> None:
     for platform, descriptions in DESCRIPTIONS.items():
         icons = ICON_FILE["entity"][platform]
         keys = {description.key for description in descriptions}

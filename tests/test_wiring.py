@@ -49,7 +49,7 @@ def single_phase(**changes: float | None) -> Reading:
 
 
 def check(*readings: Mapping[str, float | None]) -> Wiring:
-    """Return the result of these readings, or of three copies of a single reading."""
+    """Return the result of several readings, or of three copies of a single reading."""
     repeated: Sequence[Mapping[str, float | None]] = readings
     return check_wiring(repeated if len(readings) > 1 else list(readings) * 3)
 

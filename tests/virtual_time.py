@@ -16,7 +16,7 @@ THREAD_SECONDS = 20
 
 
 class Barrier(Protocol):
-    """A point that a thread reaches when it has done all its earlier work."""
+    """A point that a thread reaches when all its earlier work is done."""
 
     def is_reached(self) -> bool:
         """Return whether the thread is idle. If not, wake the loop when it is idle."""

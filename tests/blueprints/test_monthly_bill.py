@@ -1,4 +1,4 @@
-"""The blueprint *Monthly bill* reports partial counters once a month, and resets them.
+"""The blueprint *Monthly bill* reports and resets partial counters once a month.
 
 While the meter is offline, the button is unavailable. The counters keep their values.
 """
@@ -139,7 +139,7 @@ async def test_no_bill_is_sent_on_other_days(
     assert take_calls(calls) == []
 
 
-async def test_bill_of_an_offline_meter_is_sent_once_when_it_is_online(
+async def test_bill_of_an_offline_meter_is_sent_once_as_soon_as_it_responds(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
     await set_state(hass, "button.reset", "unavailable")

@@ -152,7 +152,7 @@ class Home:
         return float((await self.hass.async_states())[entity_id])
 
     async def is_available(self, unique_id: str) -> bool:
-        """Return whether an entity with this unique ID exists and is available."""
+        """Return whether the entity with a unique ID exists and is available."""
         states = await self.hass.async_states()
         registry = await self.hass.command(type="config/entity_registry/list")
         return any(

@@ -49,7 +49,7 @@ async def test_complete_form_adds_a_bus_with_its_meter(
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_unused_unit_id_is_reported_with_a_menu_to_change_it(
+async def test_unused_unit_id_is_reported_with_a_menu_to_change_the_unit_id(
     home: Home, frontend: Frontend
 ) -> None:
     await home.delete_buses()

@@ -1,4 +1,4 @@
-"""*Adjust sum* of the frontend, as the repair issues and the pages describe it."""
+"""*Adjust sum* of the frontend, used as the issues and the documentation describe."""
 
 import asyncio
 from contextlib import closing
@@ -91,7 +91,7 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
                 # The recorder subtracted the difference.
                 difference = float(issues[fell_little]["difference"])
                 await correct(home, frontend, fell_little, difference, "hour")
-                # The recorder subtracted the sum. No row of five minutes shows this.
+                # The recorder subtracted the old sum. Only a row of an hour shows this.
                 five_minutes = await compiled(home, paused, "5minute")
                 assert min(five_minutes.values()) >= 0
                 await correct(home, frontend, paused, OLD_SUM, "hour")
@@ -127,7 +127,7 @@ async def falls(home: Home) -> dict[str, dict[str, str]]:
 def move_back_recordings(database: Path) -> None:
     """Move all recorded states and statistics back by `OFF`.
 
-    When the recorder starts, it then compiles the statistics of this time.
+    So the recorder compiles the statistics of this time when the recorder starts.
     """
     with closing(sqlite3.connect(database)) as connection, connection:
         for statement in MOVE_BACK:

@@ -24,7 +24,7 @@ PAGE_TIMEOUT = 60_000  # ms; a slow machine needs long to load a page of the fro
 
 @dataclass(frozen=True)
 class Visitor:
-    """A user in a time zone in which it is `HOUR_OF_THE_DAY`."""
+    """A user in a time zone whose local hour is `HOUR_OF_THE_DAY`."""
 
     url: str
     token: str

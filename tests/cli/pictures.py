@@ -49,7 +49,7 @@ MINUTES = 10  # of the plot
 SCANNED_PART = 0.15  # part of the scan that is done when its picture is drawn
 NAME = "/dev/ttyUSB0"  # in pictures, in place of the path of the simulated port
 
-# The colours of a dark terminal; a page in light or dark mode has the same pictures.
+# The colours of a dark terminal, also for a page in light mode.
 THEME = TerminalTheme(
     (24, 26, 31),
     (214, 216, 222),
@@ -124,7 +124,7 @@ def draw(line: Line, name: str, *arguments: str) -> None:
 
 
 def save(name: str, svg: str) -> None:
-    """Save a picture without the fonts that it would download."""
+    """Save a picture without its links to fonts."""
     path = FOLDER / f"command-line-{name}.svg"
     path.write_text(FONT.sub("", svg), encoding="utf-8")
 

@@ -81,7 +81,7 @@ def test_readings_are_printed_before_the_reset_is_sent(
 
         line.on_request = lose_write
         first = json.loads(process.stdout.readline())
-        # The first write is lost. Ctrl-C ends the command while it awaits a response.
+        # The first write is lost. Ctrl-C ends the command during the response timeout.
         while not resets:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)

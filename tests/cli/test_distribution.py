@@ -114,7 +114,7 @@ def test_wheel_contains_the_library_and_the_command_line(wheel: Path) -> None:
     }
 
 
-def test_files_of_the_wheel_are_those_of_the_integration(wheel: Path) -> None:
+def test_files_of_the_wheel_match_the_integration(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for path in LIBRARY.glob("*.py"):
             content = archive.read(f"socomec_countis/{path.name}")
@@ -188,7 +188,7 @@ def test_installed_command_line_reads_a_meter(
     assert result.stderr == ""
 
 
-def test_command_line_without_its_packages_says_how_to_install_them(
+def test_command_line_without_its_packages_prints_what_to_install(
     wheel: Path, tmp_path: Path
 ) -> None:
     python = install(wheel, tmp_path / "env", "tmodbus")

@@ -53,7 +53,7 @@ def test_wrong_option_is_refused_with_a_hint(
     assert message in refused.value.format_message()
 
 
-def test_default_line_settings_are_those_of_the_integration() -> None:
+def test_default_line_settings_match_the_integration() -> None:
     assert str(entered(options()).settings) == "9600 baud, 8N2"
     changed = entered(options(stopbits=1, parity="e"))
     assert str(changed.settings) == "9600 baud, 8E1"
@@ -180,7 +180,7 @@ def test_no_module_of_home_assistant_is_imported() -> None:
         assert "custom_components" not in source, path
 
 
-def test_missing_package_is_named_with_how_to_install_it(
+def test_missing_package_is_reported_with_the_command_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from cli import __main__ as entry_point  # noqa: PLC0415

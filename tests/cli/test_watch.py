@@ -131,7 +131,7 @@ def test_closed_pipe_ends_the_watch_without_an_error(line: Line) -> None:
 
 @asynccontextmanager
 async def monitored(line: Line, *unit_ids: int) -> AsyncIterator[Monitor]:
-    """Run a monitor of the meters at these unit IDs."""
+    """Run a monitor of the meters at some unit IDs."""
     port = Connection("port", line.port)
     async with port.open(LineSettings(9600, "N", 2)) as opened:
         monitor = Monitor(opened, port, unit_ids, 10, {})

@@ -36,7 +36,7 @@ from simulator import (
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
-# The last register of a serial number. In a simulated meter, it contains the unit ID.
+# The last register of a serial number, which is the unit ID in a simulated meter.
 UNIT_ID_REGISTER = 50010
 TARIFF_REGISTER = 40481
 GATEWAY_TIMEOUT = 0.3  # s; a meter must begin its response in this time
@@ -253,7 +253,7 @@ async def test_tcp_gateway_transfers_broadcast_without_response(
     assert len(line.requests) == 3
 
 
-async def test_gateway_disconnects_clients_when_it_ends(line: Line) -> None:
+async def test_gateway_that_ends_disconnects_its_clients(line: Line) -> None:
     with gateway_in_thread(line, TcpGateway) as gateway:
         reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
         # The response shows that the gateway has accepted the connection.

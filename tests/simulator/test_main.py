@@ -28,7 +28,7 @@ from .test_diagnostics import diagnostics_content
 async def running(
     *arguments: str, label: str = "Port"
 ) -> AsyncGenerator[tuple[Process, str]]:
-    """Run the simulator. Yield its process, and the port or address that it prints."""
+    """Run the simulator. Yield the process, and the printed port or address."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "simulator", *arguments), stdout=PIPE
     )

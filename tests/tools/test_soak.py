@@ -123,7 +123,7 @@ def test_consumed_energy_is_expected_in_its_counters() -> None:
     assert world.differences() == {name: pytest.approx(-6) for name in expected}
 
 
-def test_energy_before_a_reset_is_expected_as_it_was_shown() -> None:
+def test_energy_before_a_reset_is_expected_as_shown() -> None:
     world = new_world()
     run_meter(world, ("partial_energy_consumed",))
     assert world.counters["1"]["partial_consumed"] == 0
@@ -132,7 +132,7 @@ def test_energy_before_a_reset_is_expected_as_it_was_shown() -> None:
     assert expected["1 energy_consumed"] == pytest.approx(6)
 
 
-def test_command_that_resets_counters_reports_them() -> None:
+def test_reset_command_reports_the_counters_that_were_reset() -> None:
     resets: dict[str, float] = {}
     meter = SoakMeter(
         load=Constant(Phase(0), Phase(0), Phase(0)),
