@@ -17,6 +17,7 @@ from custom_components.socomec_countis.countis.relations import (
     Relations,
 )
 from simulator import Meter as SimulatedMeter
+from simulator import table
 
 from .memory_bus import (
     NO_FAULT,
@@ -292,7 +293,7 @@ async def test_counters_that_a_command_accepts_meanwhile_are_not_rejected(
 async def test_only_supported_evidence_is_read(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refused_blocks = {36864}
+    meter.refused_blocks = {table.OVERFLOW}
     known = await async_polled_meter(line)
     meter.override = {50946: 0, 50947: 0}
     with pytest.raises(ImplausibleError):

@@ -12,7 +12,7 @@ from homeassistant.const import ATTR_ENTITY_ID
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
-from simulator import Constant, Fault, Line, Meter, Phase
+from simulator import Constant, Fault, Line, Meter, Phase, table
 from simulator.modbus import with_crc
 
 from .common import (
@@ -177,7 +177,12 @@ async def test_meter_without_counters_has_no_reset_buttons(
     meter: Meter,
     add_meter: AddMeter,
 ) -> None:
-    meter.refused_blocks = {50768, 50848, 50944, 51200}
+    meter.refused_blocks = {
+        table.ENERGIES,
+        table.TARIFFS,
+        table.ENERGIES_UNIT_100,
+        table.TARIFFS_UNIT_100,
+    }
     await add_meter()
     buttons = hass.states.async_entity_ids(BUTTON_DOMAIN)
     assert buttons == ["button.countis_e33_1_check_wiring"]

@@ -25,6 +25,7 @@ from custom_components.socomec_countis.countis import (
     tariffs,
 )
 from simulator import Meter as SimulatedMeter
+from simulator import table
 
 from .memory_bus import (
     DAMAGED,
@@ -176,7 +177,10 @@ async def test_implausible_counters_are_not_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    for failure in ({"blank_blocks": {50944}}, {"override": {50946: 0, 50947: 0}}):
+    for failure in (
+        {"blank_blocks": {table.ENERGIES_UNIT_100}},
+        {"override": {50946: 0, 50947: 0}},
+    ):
         vars(meter).update(failure)
         with pytest.raises(ImplausibleError):
             await async_reset_partial_counters(known, published)
@@ -188,7 +192,7 @@ async def test_partial_counters_are_reset_despite_implausible_tariffs(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    meter.blank_blocks = {51200}
+    meter.blank_blocks = {table.TARIFFS_UNIT_100}
     await async_reset_partial_counters(known, published)
     assert {reading.block for reading in published.readings} == {"energies"}
     assert published.values["partial_energy_consumed"] == 0
@@ -227,7 +231,7 @@ async def test_reset_leaves_out_counters_that_the_meter_does_not_have(
 async def test_partial_counters_of_a_meter_without_tariffs_are_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    meter.refused_blocks = {50848, 51200}
+    meter.refused_blocks = {table.TARIFFS, table.TARIFFS_UNIT_100}
     await async_reset_partial_counters(await async_accepted_meter(line), published)
     assert published[PARTIAL] == [0, 0, 0]
     assert {reading.block for reading in published.readings} == {"energies"}
@@ -482,7 +486,7 @@ async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
 ) -> None:
     meter.model = "Countis E43"
     # Without the transformer block, the limit is 10 000 A: 46 kWh in 21 s.
-    meter.refused_blocks = {57344}
+    meter.refused_blocks = {table.NETWORK}
     meter.ignored_writes = {RESET}
     known = await async_accepted_meter(line)
 
@@ -627,7 +631,7 @@ async def test_command_without_its_block_raises_an_error(
     error: str,
     register: int,
 ) -> None:
-    meter.refused_blocks = {50848, 51200, CLOCK}
+    meter.refused_blocks = {table.TARIFFS, table.TARIFFS_UNIT_100, CLOCK}
     known = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=error):
         await command(known, published)

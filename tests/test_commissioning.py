@@ -26,7 +26,7 @@ from homeassistant.core import HomeAssistant, State
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util import dt as dt_util
-from simulator import Constant, Line, Meter, Phase
+from simulator import Constant, Line, Meter, Phase, table
 
 from .common import (
     SECOND_SERIAL,
@@ -265,7 +265,12 @@ async def test_entities_of_blocks_that_are_not_supported_do_not_exist(
     meter: Meter,
     add_meter: AddMeter,
 ) -> None:
-    meter.refused_blocks = {57600, 36864, 36896, 36928}
+    meter.refused_blocks = {
+        table.CLOCK,
+        table.OVERFLOW,
+        table.PERIODS,
+        table.PERIODS_UNIT_100,
+    }
     await add_meter()
     ids = {each.unique_id for each in entity_registry.entities.values()}
     for key in ("set_clock", "clock_offset", "overflows_consumed"):
@@ -312,7 +317,7 @@ async def test_energies_of_days_and_months_are_read_from_the_meter(
 async def test_energy_of_a_day_in_low_resolution_is_in_whole_kwh(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter, clock: Clock
 ) -> None:
-    meter.refused_blocks = {36928}
+    meter.refused_blocks = {table.PERIODS_UNIT_100}
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     profile = coordinator_of(entry).meter.profile

@@ -13,7 +13,7 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
-from simulator import LOST, Fault, Line, Meter
+from simulator import LOST, Fault, Line, Meter, table
 
 from .common import (
     SERIAL,
@@ -65,7 +65,7 @@ async def low_resolution_entry(
     clock: RunningClock,
 ) -> CountisConfigEntry:
     """Return the entry of a bus at 12:05. Its meter counts only in whole kWh."""
-    meter.refused_blocks = {50944}
+    meter.refused_blocks = {table.ENERGIES_UNIT_100}
     set_load(meter, 3000)
     await add_meter()
     entry: CountisConfigEntry

@@ -30,6 +30,7 @@ from simulator import (
     Line,
     Meter,
     random_bytes,
+    table,
 )
 
 from .common import (
@@ -173,7 +174,7 @@ async def test_diagnostics_of_an_offline_meter_contain_its_last_values(
 @pytest.fixture
 def without_identity(meter: Meter) -> None:
     """Let the meter refuse the identity block."""
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
 
 
 @pytest.mark.usefixtures("without_identity")

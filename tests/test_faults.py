@@ -36,6 +36,7 @@ from simulator import (
     Phase,
     late,
     random_bytes,
+    table,
 )
 
 from .common import (
@@ -199,7 +200,9 @@ async def test_exceptions_make_only_measurements_unavailable(
     await assert_recovered(hass, entry)
 
 
-@pytest.mark.parametrize("block", [50512, 50944, 51200])
+@pytest.mark.parametrize(
+    "block", [table.METROLOGY, table.ENERGIES_UNIT_100, table.TARIFFS_UNIT_100]
+)
 @pytest.mark.parametrize("attribute", ["blank_blocks", "refused_blocks"])
 async def test_missing_block_does_not_change_the_states_of_other_blocks(
     hass: HomeAssistant,
@@ -213,7 +216,7 @@ async def test_missing_block_does_not_change_the_states_of_other_blocks(
     setattr(meter, attribute, {block})
     for _ in range(2):
         await until_polled(entry)
-    unavailable = set(MEASURED) if block == 50512 else set()
+    unavailable = set(MEASURED) if block == table.METROLOGY else set()
     await until(lambda: len(shown.gaps) >= len(unavailable))
     assert shown.gaps == {entity_id(hass, key) for key in unavailable}
     setattr(meter, attribute, set())

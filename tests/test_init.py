@@ -24,7 +24,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
-from simulator import Fault, Line, Meter
+from simulator import Fault, Line, Meter, table
 from simulator.modbus import with_crc
 
 from .common import (
@@ -199,9 +199,9 @@ async def test_stored_counters_in_another_format_are_not_used(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"blank_blocks": {50000}},
+        {"blank_blocks": {table.IDENTIFICATION}},
         {"starting": True},
-        {"refused_blocks": {50000}},
+        {"refused_blocks": {table.IDENTIFICATION}},
         {"exception_code": 4},
     ],
 )

@@ -32,7 +32,7 @@ from custom_components.socomec_countis.countis.block import Block
 from simulator import FLIPPED as SERIAL_FLIPPED
 from simulator import LOST as SERIAL_LOST
 from simulator import TRUNCATED as SERIAL_TRUNCATED
-from simulator import Constant, Phase, line_in_thread
+from simulator import Constant, Phase, line_in_thread, table
 from simulator import Fault as SerialFault
 from simulator import Line as SerialLine
 from simulator import Meter as SimulatedMeter
@@ -209,7 +209,7 @@ async def test_unavailable_serial_number_is_not_another_meter(
 async def test_meter_without_serial_number_is_verified_by_a_response(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
     unnamed = await async_meter(line)
     await unnamed.async_verify_identity()
     assert line.reads == [14]
@@ -283,7 +283,7 @@ async def test_power_of_a_starting_meter_is_implausible(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     known = await async_meter(line)
-    setattr(meter, attribute, {50512})
+    setattr(meter, attribute, {table.METROLOGY})
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await known.async_read("power")
     assert line.reads == [14, 30, 30]
@@ -338,7 +338,11 @@ async def test_split_block_is_read_around_the_reserved_registers(
 async def test_low_resolution_counters_are_read_in_whole_kwh(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refused_blocks = {50944, 51200, 36928}
+    meter.refused_blocks = {
+        table.ENERGIES_UNIT_100,
+        table.TARIFFS_UNIT_100,
+        table.PERIODS_UNIT_100,
+    }
     known = await async_meter(line)
     values = (await known.async_read("energies")).values
     values |= (await known.async_read("tariffs")).values
@@ -458,7 +462,13 @@ async def test_refused_block_contradicts_the_profile(
     with pytest.raises(modbus_connection.ModbusExceptionError):
         await known.async_read(name)
     assert not known.contradicts_profile
-    meter.refused_blocks = {50512, 50944, 36928, 36864, 57600}
+    meter.refused_blocks = {
+        table.METROLOGY,
+        table.ENERGIES_UNIT_100,
+        table.PERIODS_UNIT_100,
+        table.OVERFLOW,
+        table.CLOCK,
+    }
     with pytest.raises(IllegalDataAddressError):
         await known.async_read(name)
     assert known.contradicts_profile
@@ -527,7 +537,7 @@ async def test_registers_are_returned_as_read(
     assert registers[50514] == 0
     assert list(registers) == sorted(registers)
     assert line.reads == [66, 54, 18, 10, 24, 9, 6]
-    meter.refused_blocks = {57600}
+    meter.refused_blocks = {table.CLOCK}
     with pytest.raises(IllegalDataAddressError):
         await known.async_read_registers()
 

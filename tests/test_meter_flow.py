@@ -13,7 +13,7 @@ from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
-from simulator import LOST, Line, Meter
+from simulator import LOST, Line, Meter, table
 from simulator.table import PERIODS, PERIODS_UNIT_100
 
 from .common import (
@@ -233,7 +233,7 @@ async def test_unit_id_of_a_meter_without_serial_number_is_rejected(
     entry: CountisConfigEntry,
     second_meter: Meter,
 ) -> None:
-    second_meter.refused_blocks = {50000}
+    second_meter.refused_blocks = {table.IDENTIFICATION}
     await add_meter(unit_id=2)
     result = await reconfigure(hass, entry, 2)
     assert "COUNTIS #2 already has this unit ID" in await shown_error(hass, result)
@@ -298,8 +298,8 @@ async def test_new_unit_id_without_response_is_rejected(
 async def test_meter_without_serial_number_can_get_another_unit_id(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter, second_meter: Meter
 ) -> None:
-    meter.refused_blocks = {50000}
-    second_meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
+    second_meter.refused_blocks = {table.IDENTIFICATION}
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     result = await reconfigure(hass, entry, 2)

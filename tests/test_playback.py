@@ -16,7 +16,7 @@ from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import Profile
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
-from simulator import Diagnostics, Meter, meter_from_diagnostics
+from simulator import Diagnostics, Meter, meter_from_diagnostics, table
 from simulator.counters import OVERFLOW_WH
 
 from .common import SERIAL, AddMeter, Clock, memory_line, meter_device
@@ -161,7 +161,14 @@ async def test_played_meter_counts_from_the_values_of_the_diagnostics(
 async def test_played_meter_refuses_the_blocks_that_the_meter_refused(
     download: Download, play: Play, meter: Meter, clock: Clock
 ) -> None:
-    meter.refused_blocks = {50944, 51200, 36864, 36896, 36928, 57600}
+    meter.refused_blocks = {
+        table.ENERGIES_UNIT_100,
+        table.TARIFFS_UNIT_100,
+        table.OVERFLOW,
+        table.PERIODS,
+        table.PERIODS_UNIT_100,
+        table.CLOCK,
+    }
     meter.refuses_reserved = True
     # The counter of the produced energy is not available.
     meter.override = {50776: 0xFFFF, 50777: 0xFFFF}
@@ -216,7 +223,7 @@ async def test_played_meter_has_the_partial_counters_by_tariff(
 async def test_meter_without_identification_is_played(
     download: Download, play: Play, meter: Meter
 ) -> None:
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
     file = await download()
     async with play(file) as (_, reader):
         await assert_is_meter_of(file, reader)

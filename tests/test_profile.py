@@ -22,6 +22,7 @@ from custom_components.socomec_countis.countis import (
 from custom_components.socomec_countis.countis.profile import PROFILE_VERSION
 from custom_components.socomec_countis.countis.relations import POWER, TARIFFS
 from simulator import Meter as SimulatedMeter
+from simulator import table
 from simulator.table import text
 
 from .common import SERIAL
@@ -224,7 +225,7 @@ async def test_another_device_is_not_a_countis(
 async def test_meter_without_identification_is_found_by_its_measurements(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    getattr(meter, attribute).add(50000)
+    getattr(meter, attribute).add(table.IDENTIFICATION)
     profile = await async_take_profile(line.unit())
     assert profile.model == "COUNTIS"
     assert profile.serial_number is None
@@ -253,7 +254,7 @@ async def test_meter_without_identification_is_found_by_its_measurements(
 async def test_device_without_identification_and_mains_is_not_a_countis(
     line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
 ) -> None:
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
     meter.override = registers
     with pytest.raises(NotACountisError):
         await async_take_profile(line.unit())
@@ -271,7 +272,7 @@ async def test_device_without_identification_and_mains_is_not_a_countis(
 async def test_device_without_identification_that_measures_mains_is_accepted(
     line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
 ) -> None:
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
     meter.override = registers
     assert (await async_take_profile(line.unit())).model == "COUNTIS"
 
@@ -280,7 +281,7 @@ async def test_device_without_identification_that_measures_mains_is_accepted(
 async def test_device_without_supported_blocks_is_not_a_countis(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    setattr(meter, attribute, {50000, 50512})
+    setattr(meter, attribute, {table.IDENTIFICATION, table.METROLOGY})
     with pytest.raises(NotACountisError):
         await async_take_profile(line.unit())
 
@@ -351,7 +352,11 @@ async def test_blocks_with_refused_reserved_registers_have_split_reads(
 async def test_low_resolution_counters_replace_unsupported_ones(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    setattr(meter, attribute, {50944, 51200, 36928})
+    setattr(
+        meter,
+        attribute,
+        {table.ENERGIES_UNIT_100, table.TARIFFS_UNIT_100, table.PERIODS_UNIT_100},
+    )
     profile = await async_take_profile(line.unit())
     assert profile.blocks["energies"] == "EnergiesInKwh"
     assert profile.blocks["tariffs"] == "TariffsInKwh"
@@ -362,7 +367,7 @@ async def test_low_resolution_counters_replace_unsupported_ones(
 async def test_high_resolution_counters_need_no_low_resolution_ones(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    setattr(meter, attribute, {50768, 50848, 36896})
+    setattr(meter, attribute, {table.ENERGIES, table.TARIFFS, table.PERIODS})
     profile = await async_take_profile(line.unit())
     assert profile.blocks["energies"] == "Energies"
     assert profile.blocks["tariffs"] == "Tariffs"
@@ -402,7 +407,16 @@ async def test_counter_in_only_one_resolution_is_no_contradiction(
 async def test_profile_of_a_meter_without_counters_contains_no_counters(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refused_blocks = {50768, 50848, 50944, 51200, 36864, 36896, 36928, 57600}
+    meter.refused_blocks = {
+        table.ENERGIES,
+        table.TARIFFS,
+        table.ENERGIES_UNIT_100,
+        table.TARIFFS_UNIT_100,
+        table.OVERFLOW,
+        table.PERIODS,
+        table.PERIODS_UNIT_100,
+        table.CLOCK,
+    }
     profile = await async_take_profile(line.unit())
     assert profile.blocks == {"identity": "Identity", "measurements": "Measurements"}
     assert profile.quantities.isdisjoint({"energy_consumed", "clock_offset"})
@@ -478,7 +492,7 @@ async def test_current_transformers_set_the_limits(
 ) -> None:
     meter.model = model
     if settings is None:
-        meter.refused_blocks = {57344}
+        meter.refused_blocks = {table.NETWORK}
     meter.settings |= settings or {}
     profile = await async_take_profile(line.unit())
     assert profile.primary_current == primary
@@ -524,10 +538,10 @@ async def test_starting_meter_has_no_profile_yet(
 @pytest.mark.parametrize(
     ("registers", "reason"),
     [
-        ({50000}, "the serial number is not available"),
-        ({50512}, "the measurements are not available"),
-        ({50944, 50768}, "the energies are not available"),
-        ({51200, 50848}, "the tariffs are not available"),
+        ({table.IDENTIFICATION}, "the serial number is not available"),
+        ({table.METROLOGY}, "the measurements are not available"),
+        ({table.ENERGIES_UNIT_100, table.ENERGIES}, "the energies are not available"),
+        ({table.TARIFFS_UNIT_100, table.TARIFFS}, "the tariffs are not available"),
     ],
 )
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
@@ -583,7 +597,13 @@ async def test_partial_counters_by_tariff_with_a_lost_response_are_undecided(
     assert profile.undecided == {"partial_tariffs"}
 
 
-@pytest.mark.parametrize("refused", [{50944, 50768}, {51200, 50848}])
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {table.ENERGIES_UNIT_100, table.ENERGIES},
+        {table.TARIFFS_UNIT_100, table.TARIFFS},
+    ],
+)
 async def test_no_partial_tariff_counters_are_kept_without_their_sources(
     line: MemoryBus, meter: SimulatedMeter, refused: set[int]
 ) -> None:
@@ -594,7 +614,12 @@ async def test_no_partial_tariff_counters_are_kept_without_their_sources(
 async def test_block_that_was_not_supported_before_is_not_required(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refused_blocks = {50944, 50768, 51200, 50848}
+    meter.refused_blocks = {
+        table.ENERGIES_UNIT_100,
+        table.ENERGIES,
+        table.TARIFFS_UNIT_100,
+        table.TARIFFS,
+    }
     previous = await async_take_profile(line.unit())
     taken = await async_take_profile(line.unit(), expected=SERIAL, previous=previous)
     assert taken == previous

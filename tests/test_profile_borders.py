@@ -11,6 +11,7 @@ from custom_components.socomec_countis.countis.profile import (
     async_take_profile,
 )
 from simulator import Meter as SimulatedMeter
+from simulator import table
 
 from .memory_bus import LOST, NO_FAULT, Fault, MemoryBus, Request
 
@@ -85,7 +86,7 @@ async def test_device_without_an_identification_has_to_measure_a_mains(
     *,
     is_mains: bool,
 ) -> None:
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
     meter.override = measured(volts, hertz)
     if is_mains:
         profile = await async_take_profile(line.unit())
@@ -95,7 +96,7 @@ async def test_device_without_an_identification_has_to_measure_a_mains(
             await async_take_profile(line.unit())
 
 
-@pytest.mark.parametrize("lost", [36928, 36864, 57600])
+@pytest.mark.parametrize("lost", [table.PERIODS_UNIT_100, table.OVERFLOW, table.CLOCK])
 async def test_block_without_a_response_is_undecided_and_others_are_probed(
     line: MemoryBus, lost: int
 ) -> None:

@@ -27,7 +27,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
-from simulator import Line, Meter
+from simulator import Line, Meter, table
 
 from .common import (
     SECOND_SERIAL,
@@ -348,7 +348,7 @@ async def without_tariffs(
     hass: HomeAssistant, fast_polling: None, meter: Meter, add_meter: AddMeter
 ) -> CountisConfigEntry:
     """Return the entry of a bus whose meter does not support tariffs and overflows."""
-    meter.refused_blocks = {51200, 50848, 36864}
+    meter.refused_blocks = {table.TARIFFS_UNIT_100, table.TARIFFS, table.OVERFLOW}
     await add_meter()
     entry: CountisConfigEntry
     (entry,) = hass.config_entries.async_entries(DOMAIN)
@@ -396,7 +396,7 @@ async def test_profile_is_taken_again_after_a_refused_block(
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
     assert state(hass, "energy_consumed_today") == "0"
-    meter.refused_blocks = {36928, 36896}
+    meter.refused_blocks = {table.PERIODS_UNIT_100, table.PERIODS}
     await until(lambda: "periods" not in profile_of(entry).blocks)
     await until(lambda: state(hass, "energy_consumed_today") == STATE_UNAVAILABLE)
     await until_polled(entry)
@@ -467,7 +467,7 @@ async def test_profile_that_cannot_be_taken_is_retried(
     await hass.config_entries.async_unload(entry.entry_id)
     meter.override = NEW_FIRMWARE
     # If the meter refuses counters that its profile contains, the meter is starting.
-    meter.refused_blocks = {50944, 50768}
+    meter.refused_blocks = {table.ENERGIES_UNIT_100, table.ENERGIES}
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: "the profile cannot be taken" in caplog.text)
     assert profile_of(entry).software_version == "1.02"
@@ -488,7 +488,7 @@ async def test_profile_that_cannot_be_taken_is_not_retried_within_an_hour(
     caplog.set_level(logging.DEBUG, "custom_components.socomec_countis")
     await hass.config_entries.async_unload(entry.entry_id)
     meter.override = NEW_FIRMWARE
-    meter.refused_blocks = {50944, 50768}
+    meter.refused_blocks = {table.ENERGIES_UNIT_100, table.ENERGIES}
     line.requests.clear()
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: "the profile cannot be taken" in caplog.text)

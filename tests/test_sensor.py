@@ -11,7 +11,7 @@ from homeassistant.const import (
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
-from simulator import Constant, Line, Meter, Phase
+from simulator import Constant, Line, Meter, Phase, table
 
 from .common import (
     AddMeter,
@@ -119,7 +119,7 @@ async def test_block_without_values_makes_only_its_quantities_unavailable(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "custom_components.socomec_countis")
-    meter.blank_blocks = {50512}
+    meter.blank_blocks = {table.METROLOGY}
     for _ in range(2):
         await until_polled(entry)
     assert state(hass, "power") == STATE_UNAVAILABLE
@@ -168,7 +168,7 @@ async def test_quantity_that_is_not_available_later_is_unknown(
 async def test_meter_without_tariff_counters_gets_no_tariff_entities(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    meter.refused_blocks = {51200, 50848}
+    meter.refused_blocks = {table.TARIFFS_UNIT_100, table.TARIFFS}
     await add_meter()
     assert hass.states.get("sensor.countis_e33_1_energy_consumed")
     assert not hass.states.get("sensor.countis_e33_1_tariff_1_energy")

@@ -31,6 +31,7 @@ from simulator import (
     Line,
     Meter,
     Phase,
+    table,
 )
 
 from .common import Clock, coordinator_of, entity_id, until, until_polled, until_read
@@ -181,7 +182,7 @@ class DayOfMishaps:
 
     async def make_counters_unavailable(self) -> None:
         """Make the counters not available for one poll."""
-        self.meter.blank_blocks = {50944, 51200}
+        self.meter.blank_blocks = {table.ENERGIES_UNIT_100, table.TARIFFS_UNIT_100}
         await self.poll()
         self.meter.blank_blocks = set()
 

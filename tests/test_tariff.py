@@ -26,7 +26,7 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import area_registry as ar
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
-from simulator import LOST, Line, Meter
+from simulator import LOST, Line, Meter, table
 
 from .common import (
     SECOND_SERIAL,
@@ -236,7 +236,7 @@ async def test_lost_response_to_a_tariff_is_confirmed_by_the_read_back(
 async def test_meter_without_tariffs_has_no_select(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    meter.refused_blocks = {50848, 51200}
+    meter.refused_blocks = {table.TARIFFS, table.TARIFFS_UNIT_100}
     await add_meter()
     assert not hass.states.async_entity_ids(SELECT_DOMAIN)
 

@@ -161,8 +161,8 @@ def test_installed_library_reads_a_meter(
     source = (
         example()
         .replace("modbus_connection.tmodbus", f"modbus_connection.{client}")
+        .replace("5", "1")  # unit ID
         .replace("/dev/ttyUSB0", line.port)
-        .replace("5", "1")
     )
     assert len([row for row in source.splitlines() if row]) == 10
     result = run(python, "-c", source)

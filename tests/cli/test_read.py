@@ -6,7 +6,7 @@ import time
 import pytest
 
 from cli.exit_codes import Exit
-from simulator import Line, Meter, RtuGateway, TcpGateway, gateway_in_thread
+from simulator import Line, Meter, RtuGateway, TcpGateway, gateway_in_thread, table
 from tests.common import SERIAL
 
 from .common import countis, countis_json, line_of
@@ -76,7 +76,14 @@ def test_clock_offset_is_measured_when_the_clock_is_read() -> None:
 
 
 def test_blocks_that_are_not_supported_are_omitted(line: Line, meter: Meter) -> None:
-    meter.refused_blocks = {36864, 36928, 36896, 57600, 51200, 50848}
+    meter.refused_blocks = {
+        table.OVERFLOW,
+        table.PERIODS_UNIT_100,
+        table.PERIODS,
+        table.CLOCK,
+        table.TARIFFS_UNIT_100,
+        table.TARIFFS,
+    }
     code, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
     assert code == Exit.DONE
     assert "Consumed, Ea+" in output

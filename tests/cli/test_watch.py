@@ -18,6 +18,7 @@ from cli.exit_codes import Exit
 from cli.monitor import Monitor
 from cli.screen import COLUMNS, WIDE_COLUMNS, WatchApp
 from simulator import Line, Meter
+from simulator.table import TARIFFS_UNIT_100
 from socomec_countis import LineSettings
 
 from .common import ONE_SETTING, countis, countis_process, line_of
@@ -245,7 +246,7 @@ async def test_block_that_fails_leaves_the_meter_online(
     async with monitored(line, 1) as monitor:
         (watched,) = monitor.meters
         await until(lambda: "tariff" in watched.values)
-        meter.refused_blocks = {51200}
+        meter.refused_blocks = {TARIFFS_UNIT_100}
         await until(lambda: watched.failed_blocks == {"tariffs"})
         assert watched.online
         meter.refused_blocks = set()
