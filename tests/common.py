@@ -10,6 +10,11 @@ from unittest.mock import patch
 from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
 from custom_components.socomec_countis.coordinator import CountisCoordinator
 from custom_components.socomec_countis.countis import BLOCK_OF, COUNTERS
+from custom_components.socomec_countis.countis.registers import (
+    Energies,
+    Measurements,
+    Tariffs,
+)
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.config_entries import (
     SOURCE_USER,
@@ -150,6 +155,19 @@ def flow_manager(hass: HomeAssistant, result: FlowResult) -> FlowManager[Any, An
     is_meter = isinstance(result["handler"], tuple)
     entries = hass.config_entries
     return entries.subentries if is_meter else entries.flow
+
+
+def registers_of(quantity: str, raw: int) -> dict[int, int]:
+    """Return the two registers of a measured value or counter, with a raw value.
+
+    For a counter, these are the registers in steps of 10 Wh.
+    """
+    (field,) = (
+        block.declared_fields[quantity]
+        for block in (Measurements, Energies, Tariffs)
+        if quantity in block.declared_fields
+    )
+    return {field.address: raw >> 16, field.address + 1: raw & 0xFFFF}
 
 
 def subentry_of(entry: CountisConfigEntry, unit_id: int = 1) -> ConfigSubentry:

@@ -19,6 +19,7 @@ from custom_components.socomec_countis.countis.relations import (
 from simulator import Meter as SimulatedMeter
 from simulator import table
 
+from .common import registers_of
 from .memory_bus import (
     NO_FAULT,
     Fault,
@@ -131,7 +132,7 @@ async def test_zeros_at_the_first_reading_are_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
-    meter.override = dict.fromkeys(range(50946, 50954), 0)
+    meter.override = dict.fromkeys(range(50946, 50954), 0)  # all totals
     await async_poll_rejected(known, 300)
     assert known.counters.values == {}
     meter.override = {}
@@ -180,7 +181,7 @@ async def test_relation_that_ten_readings_contradict_is_not_checked_again(
 ) -> None:
     known = await async_polled_meter(line)
     known.relations = Relations({POWER})
-    meter.override = {50537: 1000}
+    meter.override = registers_of("power", 1000)  # 10 kW
     polls = 0
     while not known.contradicts_profile:
         with pytest.raises(ImplausibleError, match="sum of its phases"):
@@ -223,7 +224,7 @@ async def test_power_that_is_not_available_does_not_limit_a_rise(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
-    meter.override = {50536: 0x7FFF, 50537: 0xFFFF}
+    meter.override = registers_of("power", table.SIGNED_NOT_AVAILABLE)
     for rise in (0, 0, 100, 0):
         await known.async_read("power")
         meter.counters.consumed += rise
@@ -247,6 +248,7 @@ async def test_poll_with_a_counter_that_stays_rejected_is_one_request(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
+    # The total in both resolutions.
     meter.override = dict.fromkeys((50946, 50947, 50770, 50771), 0)
     await async_poll_rejected(known, 60)
     await known.async_read("energies")
@@ -273,7 +275,7 @@ async def test_counters_that_a_command_accepts_meanwhile_are_not_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = registers_of("energy_consumed", 0)
 
     async def command() -> None:
         # The poll verifies the identity (5 registers) after a rejected reading.
@@ -295,7 +297,7 @@ async def test_only_supported_evidence_is_read(
 ) -> None:
     meter.refused_blocks = {table.OVERFLOW}
     known = await async_polled_meter(line)
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = registers_of("energy_consumed", 0)
     with pytest.raises(ImplausibleError):
         await known.async_read("energies")
     assert line.reads == [18, 18, 5]

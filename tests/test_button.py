@@ -22,6 +22,7 @@ from .common import (
     coordinator_of,
     entity_id,
     lose_responses_to_writes,
+    registers_of,
     shown_states,
     state,
     until,
@@ -222,7 +223,8 @@ async def test_meter_that_was_offline_at_a_restart_can_be_reset(
 async def test_counter_that_is_not_available_after_a_reset_keeps_its_value(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {50962: 0xFFFF, 50963: 0xFFFF}
+    missing = registers_of("partial_energy_produced", table.NOT_AVAILABLE)
+    meter.override = missing
     await until_polled(entry)
     with pytest.raises(HomeAssistantError, match="set all of its partial counters"):
         await press(hass)

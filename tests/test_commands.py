@@ -27,6 +27,7 @@ from custom_components.socomec_countis.countis import (
 from simulator import Meter as SimulatedMeter
 from simulator import table
 
+from .common import registers_of
 from .memory_bus import (
     DAMAGED,
     LOST,
@@ -179,7 +180,7 @@ async def test_implausible_counters_are_not_reset(
     known = await async_accepted_meter(line)
     for failure in (
         {"blank_blocks": {table.ENERGIES_UNIT_100}},
-        {"override": {50946: 0, 50947: 0}},
+        {"override": registers_of("energy_consumed", 0)},
     ):
         vars(meter).update(failure)
         with pytest.raises(ImplausibleError):
@@ -202,7 +203,7 @@ async def test_reset_is_not_sent_while_the_meter_measures_no_mains(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    meter.override = {50526: 0, 50527: 0}
+    meter.override = registers_of("frequency", 0)
     known.forget_mains()
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await async_reset_partial_counters(known, published)
@@ -223,6 +224,7 @@ async def test_reset_is_not_sent_after_a_timeout(
 async def test_reset_leaves_out_counters_that_the_meter_does_not_have(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
+    # The partial counter Er+ in both resolutions.
     meter.override = dict.fromkeys((50958, 50959, 50782, 50783), 0xFFFF)
     await async_reset_partial_counters(await async_accepted_meter(line), published)
     assert meter.writes == [(RESET, [0x0009])]
@@ -240,7 +242,7 @@ async def test_partial_counters_of_a_meter_without_tariffs_are_reset(
 async def test_reset_of_a_meter_without_partial_counters_sends_nothing(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    partial_counters = [*range(50956, 50964), *range(50780, 50788)]
+    partial_counters = [*range(50956, 50964), *range(50780, 50788)]  # both resolutions
     meter.override = dict.fromkeys(partial_counters, 0xFFFF)
     known = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=r"^reset failed"):
@@ -253,7 +255,7 @@ async def test_counter_that_is_not_available_does_not_confirm_a_reset(
 ) -> None:
     known = await async_accepted_meter(line)
     meter.ignored_writes = {RESET}
-    meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)
+    meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)  # partial counters
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
 
@@ -522,6 +524,7 @@ async def test_reset_leaves_out_tariffs_that_the_meter_does_not_have(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.tariff_count = 2
+    # Tariff counters 3 and 4 in both resolutions.
     missing = [*range(51206, 51210), *range(50854, 50858)]
     meter.override = dict.fromkeys(missing, 0xFFFF)
     await async_reset_tariff_counters(await async_accepted_meter(line), published)
@@ -783,7 +786,7 @@ async def test_clock_that_remains_invalid_raises_an_error(
     line: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    timed_meter.override = {57601: 13}
+    timed_meter.override = {57601: 13}  # month
     with pytest.raises(CommandError, match="clock not set"):
         await async_set_clock(known, published)
     assert published.values["clock_offset"] is None

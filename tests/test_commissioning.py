@@ -36,6 +36,7 @@ from .common import (
     coordinator_of,
     entity_id,
     reads,
+    registers_of,
     shown_states,
     state,
     until,
@@ -94,6 +95,7 @@ async def test_reset_of_the_tariff_counters_resets_no_other_counter(
 async def test_only_tariff_counters_that_the_meter_has_are_reset(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
+    # Tariff counters 3 and 4 in both resolutions.
     meter.override = dict.fromkeys((*range(51206, 51210), *range(50854, 50858)), 0xFFFF)
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
@@ -542,7 +544,7 @@ async def test_action_checks_the_wiring_of_several_meters(
 async def test_voltage_that_is_not_available_is_shown_as_a_dash(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {50522: 0xFFFF, 50523: 0xFFFF}
+    meter.override = registers_of("voltage_l2", table.NOT_AVAILABLE)
     await press(hass, "check_wiring")
     (shown,) = _async_get_or_create_notifications(hass).values()
     assert "L2: the voltage is -; more than 150 V is needed." in shown["message"]
@@ -560,7 +562,7 @@ async def test_wiring_check_without_a_response_is_reported(
 async def test_wiring_check_without_mains_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {50526: 0, 50527: 0}
+    meter.override = registers_of("frequency", 0)
     with pytest.raises(HomeAssistantError, match="no mains frequency"):
         await check_wiring(hass)
 

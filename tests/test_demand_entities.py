@@ -21,6 +21,7 @@ from .common import (
     coordinator_of,
     entity_id,
     reads,
+    registers_of,
     state,
     subentry_of,
     until_read,
@@ -382,7 +383,7 @@ async def test_demand_is_unknown_while_the_counter_is_not_available(
 ) -> None:
     await hass.config_entries.async_unload(demand_entry.entry_id)
     del hass_storage[f"{DOMAIN}.{subentry_of(demand_entry).subentry_id}"]
-    meter.override = {50946: 0xFFFF, 50947: 0xFFFF}
+    meter.override = registers_of("energy_consumed", table.NOT_AVAILABLE)
     await hass.config_entries.async_setup(demand_entry.entry_id)
     await sleep_until(hass, clock, "12:16:00")
     assert state(hass, "power") == "3000"
@@ -392,7 +393,7 @@ async def test_demand_is_unknown_while_the_counter_is_not_available(
 async def test_power_that_is_not_available_is_not_integrated(
     hass: HomeAssistant, low_resolution_entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {50536: 0x7FFF, 50537: 0xFFFF}
+    meter.override = registers_of("power", table.SIGNED_NOT_AVAILABLE)
     await asyncio.sleep(60)
     assert state(hass, "power") == STATE_UNKNOWN
     assert state(hass, "demand") == STATE_UNKNOWN

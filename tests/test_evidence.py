@@ -43,7 +43,7 @@ async def test_evidence_of_a_rejected_level_is_read_once(
 ) -> None:
     meter.model = "Countis E43"
     known = await async_polled_meter(line)
-    meter.override = {50946: 0x0100}
+    meter.override = {50946: 0x0100}  # the high word of the total
     await async_poll_rejected(known, 1)
     assert line.reads == [
         *(ENERGIES, ENERGIES, IDENTITY, TRANSFORMER, TRANSFORMER, OVERFLOWS)

@@ -47,6 +47,7 @@ from .common import (
     entity_id,
     memory_line,
     reads,
+    registers_of,
     state,
     until,
     until_polled,
@@ -481,7 +482,7 @@ async def test_counters_are_kept_after_a_restart_without_the_meter(
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "power") == STATE_UNAVAILABLE
     # Because of the stored counters, a first reading of 0 is rejected.
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = registers_of("energy_consumed", 0)
     meter.offline = False
     await until(lambda: state(hass, "power") == "1300")
     await until_polled(entry)

@@ -42,6 +42,10 @@ from .common import (
 
 pytestmark = pytest.mark.usefixtures("fast_polling")
 
+# Reads: the register address and the number of registers.
+IDENTITY, MEASUREMENTS = (50006, 5), (50520, 30)
+ENERGIES, TARIFFS = (50946, 18), (51200, 10)
+
 OTHER_SERIAL = Fault(
     # Replaces the last of the five registers with which the identity is verified. This
     # register is a part of the serial number.
@@ -129,8 +133,9 @@ async def test_setup_reads_values_without_probing_the_blocks(
     await hass.config_entries.async_setup(entry.entry_id)
     await until_read(hass, entry)
     # The client verifies the identity, and then reads the blocks of the entities.
-    assert reads(line.requests)[0] == (50006, 5)
-    assert sorted(reads(line.requests)[1:4]) == [(50520, 30), (50946, 18), (51200, 10)]
+    first, *others = reads(line.requests)[:4]
+    assert first == IDENTITY
+    assert sorted(others) == [MEASUREMENTS, ENERGIES, TARIFFS]
     assert state(hass, "power") == "1300"
 
 
@@ -236,7 +241,7 @@ async def test_other_serial_number_in_one_response_creates_no_issue(
     line.faults.append(OTHER_SERIAL)
     await hass.config_entries.async_setup(entry.entry_id)
     await until_read(hass, entry)
-    assert reads(line.requests)[:2] == [(50006, 5), (50006, 5)]
+    assert reads(line.requests)[:2] == [IDENTITY, IDENTITY]
     assert coordinator_of(entry).online
     assert ir.async_get(hass).issues == {}
 

@@ -37,7 +37,7 @@ from simulator import Fault as SerialFault
 from simulator import Line as SerialLine
 from simulator import Meter as SimulatedMeter
 
-from .common import SERIAL
+from .common import SERIAL, registers_of
 from .memory_bus import (
     DAMAGED,
     LOST,
@@ -54,7 +54,7 @@ from .memory_bus import (
 # verifies the identity has 5.
 BLOCKS = "power", "measurements", "energies", "tariffs", "periods", "overflows", "clock"
 POWER_REGISTERS = range(50536, 50550)
-ZERO_TOTAL = {50946: 0, 50947: 0}  # the registers of the consumed energy
+ZERO_TOTAL = registers_of("energy_consumed", 0)
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ async def test_value_beyond_the_limits_is_not_available(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
-    meter.override = {50520: 0x7FFF}
+    meter.override = registers_of("voltage_l1", 0x7FFF_0000)
     values = (await known.async_read("measurements")).values
     assert values["voltage_l1"] is None
     assert values["voltage_l2"] == 230.0
@@ -313,7 +313,7 @@ async def test_all_measurements_are_read_after_the_identity_is_verified(
     with pytest.raises(ModbusProtocolError):
         await known.async_measure()
     meter.starting = False
-    meter.override = {50526: 0, 50527: 0}
+    meter.override = registers_of("frequency", 0)
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await known.async_measure()
     meter.serial = (0x2025, 0x0001, 7)
@@ -394,7 +394,7 @@ async def test_total_that_is_not_available_keeps_its_last_value(
 ) -> None:
     known = await async_meter(line)
     await known.async_read("energies")
-    meter.override = {50946: 0xFFFF, 50947: 0xFFFF}
+    meter.override = registers_of("energy_consumed", table.NOT_AVAILABLE)
     reading = await known.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
     meter.override = ZERO_TOTAL

@@ -25,7 +25,7 @@ from simulator import Meter as SimulatedMeter
 from simulator import table
 from simulator.table import text
 
-from .common import SERIAL
+from .common import SERIAL, registers_of
 from .memory_bus import (
     DAMAGED,
     LOST,
@@ -516,7 +516,7 @@ async def test_transformer_with_a_lost_response_is_read_again(
 async def test_values_beyond_the_limits_are_no_quantities(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.override = {50520: 0x7FFF, 50521: 0xFFFF}
+    meter.override = registers_of("voltage_l1", 0x7FFF_FFFF)
     profile = await async_take_profile(line.unit())
     assert "voltage_l1" not in profile.quantities
     assert "voltage_l2" in profile.quantities

@@ -33,6 +33,7 @@ from .common import (
     Clock,
     coordinator_of,
     entity_id,
+    registers_of,
     state,
     subentry_of,
     until,
@@ -50,9 +51,9 @@ OTHER_SERIAL = "2025000100007"
 COUNTED_PAUSE = 14
 
 # Registers that read 0, by register address.
-NO_ENERGY_CONSUMED = {50946: 0, 50947: 0}
-NO_TARIFF_1_ENERGY = {51202: 0, 51203: 0}
-NO_FREQUENCY = {50526: 0, 50527: 0}
+NO_ENERGY_CONSUMED = registers_of("energy_consumed", 0)
+NO_TARIFF_1_ENERGY = registers_of("tariff_1_energy", 0)
+NO_FREQUENCY = registers_of("frequency", 0)
 
 type Post = Callable[..., Awaitable[dict[str, Any]]]
 

@@ -163,6 +163,7 @@ class DayOfMishaps:
 
     async def override_a_counter(self) -> None:
         """Replace the registers of a counter for one to three polls."""
+        # The first registers of the four counters of `KEYS`.
         register = self.random.choice((50946, 50952, 50956, 51202))
         raw = self.random.choice((0, 1, 2**31, 2**32 - 2, self.random.randrange(2**32)))
         if register == 50956:

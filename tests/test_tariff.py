@@ -47,11 +47,12 @@ from .common import (
 THIRD_SERIAL = "1438012000003"
 
 BROADCAST = 0  # unit ID
+SET_TARIFF, TARIFF_COUNT, PRESENT_TARIFF = 40481, 51200, 51201  # register addresses
 
 
 def tariff_write(unit_id: int, tariff: int) -> bytes:
-    """Return the request that sets a tariff (register 40481), without checksum."""
-    return bytes([unit_id, 6, 0x9E, 0x21, 0, tariff])
+    """Return the request that sets a tariff, without checksum."""
+    return bytes([unit_id, 6, *SET_TARIFF.to_bytes(2), 0, tariff])
 
 
 async def select(hass: HomeAssistant, option: str) -> None:
@@ -107,7 +108,7 @@ async def test_tariff_is_shown_and_can_be_selected(
     await select(hass, "3")
     assert state(hass, "tariff") == "3"
     assert meter.counters.tariff == 3
-    assert meter.writes == [(40481, [3])]
+    assert meter.writes == [(SET_TARIFF, [3])]
 
 
 async def test_first_selection_of_a_tariff_enables_its_counter(
@@ -149,6 +150,7 @@ async def test_counter_that_the_user_has_disabled_stays_disabled(
 async def test_tariff_without_a_counter_can_be_selected(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
+    # Tariff counters 3 and 4 in both resolutions.
     meter.override = dict.fromkeys((*range(51206, 51210), *range(50854, 50858)), 0xFFFF)
     await add_meter()
     await select(hass, "4")
@@ -183,7 +185,7 @@ async def test_options_are_the_tariffs_of_the_meter_even_after_an_offline_start(
     count: int,
     tariffs: list[str],
 ) -> None:
-    meter.override = {51200: count}
+    meter.override = {TARIFF_COUNT: count}
     await add_meter()
     assert options(hass) == tariffs
     (entry,) = hass.config_entries.async_entries(DOMAIN)
@@ -203,9 +205,9 @@ async def test_options_are_the_tariffs_of_the_meter_even_after_an_offline_start(
 async def test_tariff_that_the_meter_does_not_have_is_unknown(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {51201: 7}
+    meter.override = {PRESENT_TARIFF: 7}
     await until(lambda: state(hass, "tariff") == STATE_UNKNOWN)
-    meter.override = {51201: 0xFFFF}
+    meter.override = {PRESENT_TARIFF: 0xFFFF}
     await until_polled(entry)
     assert state(hass, "tariff") == STATE_UNKNOWN
     meter.override = {}
@@ -215,10 +217,10 @@ async def test_tariff_that_the_meter_does_not_have_is_unknown(
 async def test_meter_that_does_not_change_its_tariff_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.ignored_writes = {40481}
+    meter.ignored_writes = {SET_TARIFF}
     with pytest.raises(HomeAssistantError, match="did not change its tariff"):
         await select(hass, "2")
-    meter.refused_writes = {40481}
+    meter.refused_writes = {SET_TARIFF}
     with pytest.raises(HomeAssistantError, match="did not change its tariff"):
         await select(hass, "2")
     assert state(hass, "tariff") == "1"
@@ -396,12 +398,12 @@ async def test_meter_that_ignores_a_broadcast_is_reported(
     second_meter: Meter,
     meter: Meter,
 ) -> None:
-    second_meter.ignored_writes = {40481}
+    second_meter.ignored_writes = {SET_TARIFF}
     with pytest.raises(HomeAssistantError, match=r"COUNTIS E33 #2 did not change"):
         await set_tariff(hass, 2)
     assert state(hass, "tariff") == "2"
     assert state(hass, "tariff", SECOND_SERIAL) == "1"
-    meter.ignored_writes = {40481}
+    meter.ignored_writes = {SET_TARIFF}
     with pytest.raises(HomeAssistantError, match=r"#1 did(.|\n)*#2 did"):
         await set_tariff(hass, 3)
     # One error contains the errors of both meters in the language of Home Assistant.
@@ -439,7 +441,7 @@ async def test_tariff_that_a_targeted_meter_does_not_have_is_refused(
     add_meter: AddMeter,
     line: Line,
 ) -> None:
-    meter.override = {51200: 8}
+    meter.override = {TARIFF_COUNT: 8}
     await add_meter()
     await add_meter(unit_id=2)
     with pytest.raises(ServiceValidationError, match="#2 has no tariff 5"):
