@@ -223,8 +223,7 @@ async def test_meter_that_was_offline_at_a_restart_can_be_reset(
 async def test_counter_that_is_not_available_after_a_reset_keeps_its_value(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    missing = registers_of("partial_energy_produced", table.NOT_AVAILABLE)
-    meter.override = missing
+    meter.override = registers_of("partial_energy_produced", table.NOT_AVAILABLE)
     await until_polled(entry)
     with pytest.raises(HomeAssistantError, match="set all of its partial counters"):
         await press(hass)

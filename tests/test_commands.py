@@ -50,14 +50,9 @@ PARTIAL = (
 )
 SIMULATED_PARTIAL = ("partial_consumed", "partial_reactive", "partial_produced")
 TARIFFS = [f"tariff_{number}_energy" for number in range(1, 5)]
-# Register addresses of the commands. E1x and E2x have RESET_PARTIAL, too.
-SET_TARIFF, RESET_PARTIAL, CLOCK, RESET, RESET_TARIFFS = (
-    40481,
-    40512,
-    57600,
-    57890,
-    57892,
-)
+# Register addresses of the commands. Only an E1x or E2x has RESET_PARTIAL.
+SET_TARIFF, RESET_PARTIAL, CLOCK = 40481, 40512, 57600
+RESET, RESET_TARIFFS = 57890, 57892
 PARTIAL_BITS = 0x000B  # of a reset: Ea+, Er+ and Ea-
 # Registers that are read for the identity, the energies and the tariffs.
 IDENTITY_WORDS, ENERGY_WORDS, TARIFF_WORDS = 5, 18, 10
@@ -109,7 +104,7 @@ class Published:
         return values
 
     def __getitem__(self, names: Sequence[str]) -> list[float | None]:
-        """Return the last value of each of these quantities."""
+        """Return the last value of each of some quantities."""
         return [self.values[name] for name in names]
 
 
@@ -134,7 +129,7 @@ def functions(line: MemoryBus) -> list[int]:
     return [each.function for each in line.requests]
 
 
-def zeroing(meter: SimulatedMeter, *counters: str) -> Fault:
+def fault_that_zeroes(meter: SimulatedMeter, *counters: str) -> Fault:
     """Return a fault that sets counters of the meter to 0 after a correct response."""
 
     def change(words: list[int]) -> list[int]:
@@ -210,12 +205,12 @@ async def test_reset_is_not_sent_while_the_meter_measures_no_mains(
     assert line.writes == []
 
 
-@pytest.mark.parametrize("responses", range(BEFORE_RESET))
+@pytest.mark.parametrize("good_responses", range(BEFORE_RESET))
 async def test_reset_is_not_sent_after_a_timeout(
-    line: MemoryBus, meter: SimulatedMeter, published: Published, responses: int
+    line: MemoryBus, meter: SimulatedMeter, published: Published, good_responses: int
 ) -> None:
     known = await async_accepted_meter(line)
-    line.faults.extend([NO_FAULT] * responses + [LOST] * 2)
+    line.faults.extend([NO_FAULT] * good_responses + [LOST] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(known, published)
     assert meter.writes == []
@@ -227,7 +222,7 @@ async def test_reset_leaves_out_counters_that_the_meter_does_not_have(
     # The partial counter Er+ in both resolutions.
     meter.override = dict.fromkeys((50958, 50959, 50782, 50783), 0xFFFF)
     await async_reset_partial_counters(await async_accepted_meter(line), published)
-    assert meter.writes == [(RESET, [0x0009])]
+    assert meter.writes == [(RESET, [0x0009])]  # Ea+ and Ea-
 
 
 async def test_partial_counters_of_a_meter_without_tariffs_are_reset(
@@ -305,7 +300,8 @@ async def test_zeros_long_after_an_ignored_reset_are_rejected(
     await asyncio.sleep(3600)
     await known.async_read("measurements")
     await known.async_read("tariffs")
-    line.fault = lambda each: ZEROS if each.address == 51200 else NO_FAULT
+    tariffs = table.TARIFFS_UNIT_100
+    line.fault = lambda each: ZEROS if each.address == tariffs else NO_FAULT
     for _ in range(3):
         with pytest.raises(ImplausibleError):
             await known.async_read("tariffs")
@@ -427,7 +423,7 @@ async def test_reset_raises_an_error_if_one_counter_does_not_fall(
     known = await async_accepted_meter(line)
     meter.ignored_writes = {RESET}
     fallen = [each for each in SIMULATED_PARTIAL if each != kept]
-    line.faults.extend([NO_FAULT] * BEFORE_RESET + [zeroing(meter, *fallen)])
+    line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault_that_zeroes(meter, *fallen)])
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
     assert line.reads[-3:] == [ENERGY_WORDS] * 3
@@ -441,7 +437,7 @@ async def test_reset_is_confirmed_when_its_counters_fall_one_by_one(
     known = await async_accepted_meter(line)
     meter.ignored_writes = {RESET}
     # One counter falls after the write, and one after each of two read-backs.
-    falls = [zeroing(meter, counter) for counter in SIMULATED_PARTIAL]
+    falls = [fault_that_zeroes(meter, counter) for counter in SIMULATED_PARTIAL]
     line.faults.extend([NO_FAULT] * BEFORE_RESET + falls)
     await async_reset_partial_counters(known, published)
     assert line.reads[-3:] == [ENERGY_WORDS] * 3

@@ -71,7 +71,7 @@ class Display:
         self.take()
 
     def take(self) -> None:
-        """Pass the accepted values on, as after each reading."""
+        """Pass the accepted values to the calculation, as after each reading."""
         accepted = self.check.accepted
         if accepted.keys() >= {PARTIAL_TOTAL, *TARIFFS}:
             tariffs = {name: accepted[name] for name in TARIFFS}
@@ -262,6 +262,7 @@ def test_reset_is_evaluated_when_the_partial_total_is_known_closely(
     display: Display,
 ) -> None:
     display.reset()
+    # The total is read before the tariff counters, and again after an hour.
     for _ in range(2):
         display.count(3.6, 1)
         display.read("energies")

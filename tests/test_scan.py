@@ -145,8 +145,10 @@ def test_first_unit_ids_are_probed_again_with_known_settings() -> None:
 
 def test_single_unit_id_is_probed_patiently_at_the_end() -> None:
     probes = list(plan(SCAN_SETTINGS, [7]))
+    # A meter in AUTO mode needs several requests to find the first settings.
     assert probes[:11] == [Probe(USUAL, 7)] * 10 + [Probe(SLOW, 7)]
     patient = [each for each in probes if each.patient]
+    # Three patient probes with each of the 12 settings.
     assert probes[-3 * 12 :] == patient
     assert {each.settings for each in patient} == set(SCAN_SETTINGS)
 
