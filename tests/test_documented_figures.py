@@ -70,7 +70,7 @@ def register_span(block: Block) -> tuple[int, int]:
     return first, max(field.address + field.count for field in fields) - 1
 
 
-def test_polling_rule_is_that_of_the_poller(meter: LibraryMeter) -> None:
+def test_documented_polling_rule_matches_the_poller(meter: LibraryMeter) -> None:
     rows = [row for row in tables((DOCS / "bus.md").read_text()) if "Target age" in row]
     assert {BLOCKS[row["Block"]] for row in rows} == poller.INTERVALS.keys()
     for row in rows:

@@ -359,7 +359,7 @@ def test_periods_split_a_gap_at_each_known_midnight(counter: str) -> None:
     )
 
 
-def test_midnight_is_that_of_the_clock_of_the_meter() -> None:
+def test_midnight_follows_the_clock_of_the_meter() -> None:
     gap = CounterGap(utc("13T12:00"), utc("14T10:00"), 93, 99.5, STEP)
     assert points_of(gap, shift=HOUR)[1] == [(day(14) - HOUR, 97)]
 
@@ -392,7 +392,7 @@ def test_midnight_that_contradicts_the_counter_is_dropped(
     ("yesterday", "expected"),
     [(-0.5, [(day(13), 97.5), (day(14), 97.5)]), (-0.51, [(day(13), 97.51)])],
 )
-def test_midnight_below_the_previous_one_by_two_steps_is_rounding(
+def test_midnight_below_the_previous_midnight_by_two_steps_is_rounding(
     yesterday: float, expected: list[tuple[float, float]]
 ) -> None:
     gap = CounterGap(utc("12T18:00"), utc("14T10:00"), 87, 99.5, STEP)

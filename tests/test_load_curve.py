@@ -255,7 +255,7 @@ async def test_period_is_the_time_between_two_records() -> None:
 
 
 @pytest.mark.parametrize("records", [(), (record(0, 5),)])
-async def test_period_of_fewer_than_two_records_is_that_of_the_header(
+async def test_period_of_fewer_than_two_records_comes_from_the_header(
     records: Sequence[Words],
 ) -> None:
     assert (await read(FakeMeter([page(*records)]))).period == QUARTER
@@ -354,7 +354,7 @@ async def test_lost_connection_is_an_error() -> None:
         await read(meter)
 
 
-async def test_header_period_is_that_of_the_first_page() -> None:
+async def test_header_period_comes_from_the_first_page() -> None:
     first = [*full_page(0)[:2], 15, *full_page(0)[3:]]
     curve = await read(FakeMeter([first, page(record(29, 29), period=16)]))
     assert curve.header_period == 15

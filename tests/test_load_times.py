@@ -344,7 +344,7 @@ def test_change_by_half_an_hour_is_followed(change: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["2026-03-29T01:00", "2026-10-25T01:00"])
-def test_change_that_has_not_come_yet_is_not_followed(change: str) -> None:
+def test_future_change_is_not_followed(change: str) -> None:
     begins = quarters(at(datetime.fromisoformat(change)) - 9 * HOUR - 900, 36)
     found = local_meaning(begins, PARIS)
     assert found.begins == begins

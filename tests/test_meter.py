@@ -404,7 +404,7 @@ async def test_total_that_is_not_available_keeps_its_last_value(
     await known.async_read("energies")
 
 
-async def test_stored_counters_are_the_last_accepted_ones(
+async def test_stored_counters_are_restored_as_accepted_values(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)

@@ -135,7 +135,7 @@ def test_changed_system_clock_does_not_change_the_highest_rise(
     assert counters.value() == 501.0
 
 
-def test_first_reading_is_accepted_when_the_next_one_agrees() -> None:
+def test_first_reading_is_accepted_when_the_next_reading_agrees() -> None:
     counters = CheckedCounters()
     assert counters.read(energy_consumed=500.0) == {TOTAL}
     assert counters.read(energy_consumed=900.0) == {TOTAL}
@@ -144,7 +144,7 @@ def test_first_reading_is_accepted_when_the_next_one_agrees() -> None:
     assert counters.value() == 900.0
 
 
-def test_counter_rises_to_the_lower_one_of_two_readings(
+def test_counter_rises_to_the_lower_of_two_readings(
     counters: CheckedCounters,
 ) -> None:
     for reading, value in (

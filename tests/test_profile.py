@@ -349,7 +349,7 @@ async def test_blocks_with_refused_reserved_registers_have_split_reads(
 
 
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
-async def test_low_resolution_counters_replace_unsupported_ones(
+async def test_low_resolution_counters_replace_unsupported_high_resolution(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     setattr(
@@ -364,7 +364,7 @@ async def test_low_resolution_counters_replace_unsupported_ones(
 
 
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
-async def test_high_resolution_counters_need_no_low_resolution_ones(
+async def test_high_resolution_counters_are_used_without_low_resolution(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     setattr(meter, attribute, {table.ENERGIES, table.TARIFFS, table.PERIODS})
@@ -445,7 +445,7 @@ async def test_meter_with_more_produced_than_consumed_energy_is_a_producer(
 @pytest.mark.parametrize(
     ("missing", "is_producer"), [("consumed", True), ("produced", False)]
 )
-async def test_missing_counter_is_0_in_the_test_for_a_producer(
+async def test_missing_counter_is_0_when_a_producer_is_recognised(
     line: MemoryBus, meter: SimulatedMeter, missing: str, *, is_producer: bool
 ) -> None:
     first, second = {"consumed": (50946, 50770), "produced": (50952, 50776)}[missing]

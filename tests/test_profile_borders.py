@@ -78,7 +78,7 @@ def measured(volts: float, hertz: float) -> dict[int, int]:
         (230, 65.01, False),
     ],
 )
-async def test_device_without_an_identification_has_to_measure_a_mains(
+async def test_device_without_identification_is_accepted_only_with_mains(
     line: MemoryBus,
     meter: SimulatedMeter,
     volts: float,

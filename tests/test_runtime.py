@@ -132,7 +132,7 @@ class Polls:
 
     @property
     def missed(self) -> int:
-        """Return the number of polls that are missing in a grid of 1 s.
+        """Return the number of omitted polls, if there is a poll each second.
 
         A poll may be late by up to 0.9 s.
         """

@@ -623,7 +623,7 @@ type Command = Callable[[Meter], Coroutine[Any, Any, None]]
 
 
 def ignore(_: object) -> None:
-    """Ignore the reading that a command passes on."""
+    """Ignore a reading that a command publishes."""
 
 
 async def async_written(

@@ -65,7 +65,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Start no Home Assistant in the process of the test."""
+    """Run without Home Assistant in the process of the test."""
 
 
 @pytest.fixture(autouse=True)

@@ -121,7 +121,7 @@ def test_files_of_the_wheel_match_the_integration(wheel: Path) -> None:
             assert content == path.read_bytes(), path
 
 
-def test_version_is_that_of_the_integration(built: Path) -> None:
+def test_version_matches_the_integration(built: Path) -> None:
     manifest = json.loads((LIBRARY.parent / "manifest.json").read_text())
     names = sorted(path.name for path in built.iterdir())
     assert names == [

@@ -49,7 +49,7 @@ def test_request_has_the_expected_response(request_frame: str, response: str) ->
         *("no meter", "offline meter", "broadcast read", "broadcast write"),
     ],
 )
-def test_no_meter_responds(frame: bytes) -> None:
+def test_no_meter_responds_to_an_invalid_frame_or_a_broadcast(frame: bytes) -> None:
     meters = {1: Meter(), 3: Meter(unit_id=3, offline=True)}
     assert respond(meters, frame) == b""
 

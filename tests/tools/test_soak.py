@@ -95,7 +95,7 @@ def test_each_mishap_happens_once_before_any_happens_again(seed: int) -> None:
 
 def test_check_has_time_for_each_mishap() -> None:
     assert len(MISHAPS) == CHECK_MISHAPS
-    # s; some mishaps take two minutes at least, and the values settle in one minute.
+    # s; the longest mishap takes two minutes or more. The values settle in one minute.
     most = CHECK_MISHAPS * (2 * CHECK_PAUSE + max(CHECK_LONGEST_MISHAP, 120) + 60)
     assert most < CHECK_HOURS * HOUR
 
