@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
@@ -35,6 +37,7 @@ from homeassistant.data_entry_flow import FlowManager, FlowResultType
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.translation import async_get_translations
+from homeassistant.util import dt as dt_util
 from simulator import LOST, Line, Meter
 from simulator.ports import MemoryPort
 
@@ -69,6 +72,17 @@ class Clock:
     def __call__(self) -> float:
         """Return the time in seconds since 1970."""
         return self.seconds
+
+
+@contextmanager
+def stopped_clock(now: datetime) -> Iterator[None]:
+    """Stop the local time of Home Assistant.
+
+    The fixture `monkeypatch` is undone after the virtual clock of a test. It would
+    restore this virtual clock for the next tests.
+    """
+    with patch.object(dt_util, "now", lambda: dt_util.as_local(now)):
+        yield
 
 
 def memory_line(meters: Sequence[Meter], **options: Any) -> Line:

@@ -39,6 +39,7 @@ from .common import (
     registers_of,
     shown_states,
     state,
+    stopped_clock,
     until,
     until_polled,
     until_read,
@@ -170,29 +171,22 @@ async def test_clock_in_local_time_has_no_offset_across_daylight_saving(
     berlin: None,
     entry: CountisConfigEntry,
     meter: Meter,
-    monkeypatch: pytest.MonkeyPatch,
     utc: datetime,
     shown: tuple[int, ...],
 ) -> None:
     show_time(meter, *shown)
-    now = utc + timedelta(seconds=0.5)
-    monkeypatch.setattr(dt_util, "now", lambda: dt_util.as_local(now))
-    await enable(hass, entry, "clock_offset")
-    assert state(hass, "clock_offset") == "0"
+    with stopped_clock(utc + timedelta(seconds=0.5)):
+        await enable(hass, entry, "clock_offset")
+        assert state(hass, "clock_offset") == "0"
 
 
 async def test_clock_with_a_year_of_two_digits_has_an_offset(
-    hass: HomeAssistant,
-    berlin: None,
-    entry: CountisConfigEntry,
-    meter: Meter,
-    monkeypatch: pytest.MonkeyPatch,
+    hass: HomeAssistant, berlin: None, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     show_time(meter, 23, 11, 26, 13, 0, 7)
-    now = datetime(2026, 11, 23, 12, 0, 0, 500_000, tzinfo=UTC)
-    monkeypatch.setattr(dt_util, "now", lambda: dt_util.as_local(now))
-    await enable(hass, entry, "clock_offset")
-    assert state(hass, "clock_offset") == "7"
+    with stopped_clock(datetime(2026, 11, 23, 12, 0, 0, 500_000, tzinfo=UTC)):
+        await enable(hass, entry, "clock_offset")
+        assert state(hass, "clock_offset") == "7"
 
 
 @pytest.mark.parametrize("shown", [(0, 0, 0, 0, 0, 0), (31, 2, 2026, 1, 1, 1)])

@@ -21,7 +21,6 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.translation import async_get_translations
 from homeassistant.setup import async_setup_component
-from homeassistant.util import dt as dt_util
 from simulator import Constant, Line, Meter, Phase
 from simulator.table import (
     CLOCK,
@@ -32,7 +31,7 @@ from simulator.table import (
     RESERVED,
 )
 
-from .common import SERIAL, Clock, until_polled, until_read
+from .common import SERIAL, Clock, stopped_clock, until_polled, until_read
 
 # With --snapshot-update, only one worker writes the file of the snapshots.
 pytestmark = [pytest.mark.usefixtures("fast_polling"), pytest.mark.xdist_group("ambr")]
@@ -108,13 +107,12 @@ def family(
     request: pytest.FixtureRequest,
     meter: Meter,
     clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> Iterator[None]:
     """Simulate a meter of each family, and stop the clock of Home Assistant."""
     for attribute, value in FAMILIES[request.param].items():
         setattr(meter, attribute, value)
-    now = datetime.fromtimestamp(clock(), UTC)
-    monkeypatch.setattr(dt_util, "now", lambda: dt_util.as_local(now))
+    with stopped_clock(datetime.fromtimestamp(clock(), UTC)):
+        yield
 
 
 def described(
