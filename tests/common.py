@@ -2,14 +2,21 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
 from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
 from custom_components.socomec_countis.coordinator import CountisCoordinator
 from custom_components.socomec_countis.countis import BLOCK_OF, COUNTER_BLOCKS
+from custom_components.socomec_countis.countis.registers import (
+    Energies,
+    Measurements,
+    Tariffs,
+)
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.config_entries import (
     SOURCE_USER,
@@ -30,13 +37,14 @@ from homeassistant.data_entry_flow import FlowManager, FlowResultType
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.translation import async_get_translations
+from homeassistant.util import dt as dt_util
 from simulator import LOST, Line, Meter
 from simulator.ports import MemoryPort
 
 SERIAL = "1438012000001"
 SECOND_SERIAL = "1438012000002"
 
-# By the key of the entity. The platform of all other keys is sensor.
+# The platform of each entity key. All other keys belong to the platform sensor.
 PLATFORMS = {
     "reset_partial_counters": "button",
     "reset_tariff_counters": "button",
@@ -66,6 +74,17 @@ class Clock:
         return self.seconds
 
 
+@contextmanager
+def stopped_clock(now: datetime) -> Iterator[None]:
+    """Stop the local time of Home Assistant.
+
+    The fixture `monkeypatch` is undone after the virtual clock of a test. It would
+    restore this virtual clock for the next tests.
+    """
+    with patch.object(dt_util, "now", lambda: dt_util.as_local(now)):
+        yield
+
+
 def memory_line(meters: Sequence[Meter], **options: Any) -> Line:
     """Return a line in memory, with short transactions. `async with` runs the line."""
     defaults: dict[str, Any] = {
@@ -79,7 +98,7 @@ def memory_line(meters: Sequence[Meter], **options: Any) -> Line:
 async def open_form(
     hass: HomeAssistant, *choices: str, context: ConfigFlowContext | None = None
 ) -> ConfigFlowResult:
-    """Open the dialog that adds a bus, and return its form after these menu choices."""
+    """Open the dialog that adds a bus, and return the form after some menu choices."""
     result = await hass.config_entries.flow.async_init(
         DOMAIN, context=context or {"source": SOURCE_USER}
     )
@@ -117,21 +136,21 @@ async def open_add_meters(
 
 
 async def shown_error(hass: HomeAssistant, result: FlowResult) -> str:
-    """Return the English text of the only error of a form, or of a menu.
+    """Return the English text of the only error of a form, or the text of a menu.
 
-    The menu is that of a meter that does not respond.
+    A meter that does not respond leads to a menu.
     """
     if result["type"] is FlowResultType.MENU:
-        text_of_error = f"step.{result['step_id']}.description"
+        text_key = f"step.{result['step_id']}.description"
     else:
         assert result["type"] is FlowResultType.FORM, result
         (key,) = (result["errors"] or {}).values()
-        text_of_error = f"error.{key}"
+        text_key = f"error.{key}"
     is_meter = isinstance(result["handler"], tuple)
     category = "config_subentries" if is_meter else "config"
     section = f"{category}.{SUBENTRY_METER}" if is_meter else category
     texts = await async_get_translations(hass, "en", category, [DOMAIN])
-    text = texts[f"component.{DOMAIN}.{section}.{text_of_error}"]
+    text = texts[f"component.{DOMAIN}.{section}.{text_key}"]
     return text.format(**(result["description_placeholders"] or {}))
 
 
@@ -150,6 +169,19 @@ def flow_manager(hass: HomeAssistant, result: FlowResult) -> FlowManager[Any, An
     is_meter = isinstance(result["handler"], tuple)
     entries = hass.config_entries
     return entries.subentries if is_meter else entries.flow
+
+
+def registers_of(quantity: str, raw: int) -> dict[int, int]:
+    """Return the two registers of a measured value or counter, with a raw value.
+
+    For a counter, these are the registers in steps of 10 Wh.
+    """
+    (field,) = (
+        block.declared_fields[quantity]
+        for block in (Measurements, Energies, Tariffs)
+        if quantity in block.declared_fields
+    )
+    return {field.address: raw >> 16, field.address + 1: raw & 0xFFFF}
 
 
 def subentry_of(entry: CountisConfigEntry, unit_id: int = 1) -> ConfigSubentry:
@@ -201,7 +233,7 @@ async def until_read(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
 async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
     """Wait until each polled block is read again or fails, or the meter is offline.
 
-    Wait for two readings of counters, because the second one confirms the first one.
+    Wait for two readings of each block of counters: the second confirms the first.
     """
     coordinator = coordinator_of(entry, unit_id)
     names = {BLOCK_OF[each] for each in coordinator.async_contexts() if each}
@@ -218,6 +250,7 @@ async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
             readings = [call.args[0] for call in take.call_args_list]
             read = Counter(each.block for each in readings if each.requested_at >= now)
             failed = {call.args[1] for call in fail.call_args_list}
+            # The block of a failure is None if the meter is offline.
             return None in failed or all(
                 read[block] > (block in COUNTER_BLOCKS) for block in blocks - failed
             )
@@ -249,7 +282,7 @@ async def unload_all(hass: HomeAssistant) -> None:
 
 
 def entity_id(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the ID of the entity of a meter with this key."""
+    """Return the entity ID of the entity of a meter with a key."""
     platform = PLATFORMS.get(key, "sensor")
     found = er.async_get(hass).async_get_entity_id(platform, DOMAIN, f"{serial}_{key}")
     assert found is not None, key
@@ -270,7 +303,7 @@ def meter_device(hass: HomeAssistant, unit_id: int = 1) -> dr.DeviceEntry:
 
 
 def state(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the state of the entity of a meter with this key."""
+    """Return the state of the entity of a meter with a key."""
     found = hass.states.get(entity_id(hass, key, serial))
     assert found is not None, key
     return found.state

@@ -27,10 +27,10 @@ START = datetime(2026, 6, 10, 11, 58, tzinfo=dt_util.get_time_zone("US/Pacific")
 
 
 class RunningClock:
-    """A clock that runs with the loop."""
+    """A wall clock that runs with the loop."""
 
     def __init__(self, start: datetime) -> None:
-        """Begin at this time."""
+        """Show the time `start` now."""
         self.loop = asyncio.get_running_loop()
         self.offset = start.timestamp() - self.loop.time()
 
@@ -45,7 +45,7 @@ class RunningClock:
 
 @contextmanager
 def running_clock(start: datetime) -> Iterator[RunningClock]:
-    """Let the clocks of Home Assistant and of the meter begin at this time."""
+    """Let the clocks of Home Assistant and of the meter show the time `start` now."""
     clock = RunningClock(start)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(time, "time", clock)
@@ -66,12 +66,12 @@ def poll_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def set_load(meter: Meter, watts: float) -> None:
-    """Let the meter measure this power."""
+    """Let the meter measure a power on phase L1 only."""
     meter.load = Constant(Phase(watts), Phase(0), Phase(0))
 
 
 async def sleep_until(hass: HomeAssistant, clock: RunningClock, at: str) -> None:
-    """Wait until the next time at which the local clock shows `at`."""
+    """Wait until the local clock shows `at` (hour:minute:second) the next time."""
     local = dt_util.as_local(clock.utcnow())
     hour, minute, second = map(int, at.split(":"))
     target = local.replace(hour=hour, minute=minute, second=second, microsecond=0)

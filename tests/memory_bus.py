@@ -26,12 +26,12 @@ from simulator import Meter as SimulatedMeter
 
 BITS_PER_CHARACTER = 11
 SILENT_CHARACTERS = 3.5  # before a request
-# The length of frames. A response to a write is as long as a request to read.
+# Lengths of frames. A response to a write is as long as a request to read.
 REQUEST_CHARACTERS = 8
-READ_RESPONSE_CHARACTERS = 5  # and two for each register
-WRITE_SEVERAL_CHARACTERS = 9  # and two for each register
+READ_RESPONSE_CHARACTERS = 5  # plus two for each register
+WRITE_SEVERAL_CHARACTERS = 9  # plus two for each register
 
-READ, WRITE, LOOPBACK, WRITE_SEVERAL = 3, 6, 8, 16
+READ, WRITE, LOOPBACK, WRITE_SEVERAL = 3, 6, 8, 16  # Modbus functions
 
 START_TIME = 1_750_000_000.0  # s since 1970, at the virtual time 0
 

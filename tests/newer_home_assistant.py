@@ -1,11 +1,12 @@
 """Adapts pytest-homeassistant-custom-component for newer versions of Home Assistant.
 
-This test package is for the oldest supported version. pytest loads this module first.
+The installed test package is made for the oldest supported version of Home Assistant.
+pytest loads this module first.
 """
 
-# These modules patch Home Assistant. So they must be imported before all other modules
-# that import Home Assistant. They also import Home Assistant itself. Home Assistant
-# 2026.11 needs this, because it must be imported before httpx.
+# These modules patch Home Assistant, so they must be imported before all other modules
+# that import Home Assistant. Home Assistant 2026.11 also needs to be imported before
+# httpx.
 from pytest_homeassistant_custom_component import (  # noqa: F401
     patch_json,
     patch_recorder,

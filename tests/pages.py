@@ -27,13 +27,14 @@ def unwrapped(page: Path) -> str:
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub creates from the headings of a page."""
-    found: Counter[str] = Counter()
-    named = set()
+    headings: Counter[str] = Counter()
+    found = set()
     for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
         words = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        named.add(f"{words}-{found[words]}" if found[words] else words)
-        found[words] += 1
-    return named
+        # A repeated heading has a number.
+        found.add(f"{words}-{headings[words]}" if headings[words] else words)
+        headings[words] += 1
+    return found
 
 
 def links(page: Path) -> Iterator[str]:
@@ -42,7 +43,7 @@ def links(page: Path) -> Iterator[str]:
 
 
 def tables(text: str) -> Iterator[Row]:
-    """Yield each row of each table: the cells by the heading of their column."""
+    """Yield each row of each table: the cells by column heading."""
     headings: list[str] = []
     for line in text.splitlines():
         if not line.startswith("|"):

@@ -77,7 +77,7 @@ def offset_of(zone: tzinfo, at: float) -> float:
 
 @dataclass
 class RecordedLoad:
-    """A simulated meter from its start on. Its clock begins with the local time."""
+    """A simulated meter that records a load. At first, the clock shows local time."""
 
     start: int
     """In s since 1970."""
@@ -107,7 +107,7 @@ class RecordedLoad:
         return meter
 
     def set_clock(self, error: float = 0) -> None:
-        """Set the clock of the meter to the local time, or by an error ahead of it."""
+        """Set the clock of the meter to `error` s ahead of the local time."""
         self.meter.count()
         self._set_offset(offset_of(self.zone, self.now) + error)
 
@@ -146,7 +146,7 @@ class RecordedLoad:
 
     @property
     def is_utc(self) -> bool:
-        """Return whether the dates are in UTC, and not by a clock that shows UTC."""
+        """Return whether the dates are in UTC, and the clock shows another time."""
         return self.load_curve.time_base == "utc" and self.offset != 0
 
     async def read(self) -> LoadCurve:

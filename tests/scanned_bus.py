@@ -39,7 +39,7 @@ from .memory_bus import (
 
 METER_DELAY = 0.03  # s until a meter begins its response
 OPEN_SECONDS = 0.2  # s until a closed port is open again
-# s for the three requests of the echo check and their recoveries at 4800 baud.
+# s; the echo check has three requests, with their recoveries at 4800 baud.
 ECHO_CHECK_SECONDS = 1.3
 
 
@@ -88,7 +88,7 @@ class ScannedBus:
     response_timeout: float | None = None
     framing: Any = "rtu"
     bus: Bus | None = None
-    """Bus that other tasks use, too. Without it, each opening creates a bus."""
+    """Bus that other tasks use, too. If None, each opening creates a bus."""
     errors: dict[int, list[Exception | None]] = field(default_factory=dict)
     """By unit ID: the errors of the next requests, None for a response."""
     connected: bool = True
@@ -101,7 +101,7 @@ class ScannedBus:
     """Number of recoveries."""
 
     def unit_ids(self) -> list[int]:
-        """Return the unit IDs that were probed, in this order."""
+        """Return the unit IDs of all probes, in their order."""
         return [unit_id for _, unit_id, count in self.requests if count == 1]
 
     @asynccontextmanager
@@ -111,7 +111,7 @@ class ScannedBus:
         await asyncio.sleep(self.opening_seconds)
 
         @asynccontextmanager
-        async def lend(unit_id: int) -> AsyncIterator[ModbusUnit]:
+        async def open_unit(unit_id: int) -> AsyncIterator[ModbusUnit]:
             yield self.client(settings, unit_id)
 
         bus = self.bus or Bus(
@@ -119,7 +119,7 @@ class ScannedBus:
             framing=self.framing,
             response_timeout=self.response_timeout,
         )
-        yield OpenBus(bus, lend)
+        yield OpenBus(bus, open_unit)
 
     def client(self, settings: LineSettings, unit_id: int) -> ModbusUnit:
         """Return a client of a unit ID, without the bus of the library."""
@@ -167,7 +167,7 @@ class ScannedClient:
         raise AssertionError
 
     def _is_understood_by(self, each: ScannedMeter) -> bool:
-        """Return whether a meter with this unit ID understands the settings."""
+        """Return whether a meter has the unit ID, and understands the settings."""
         if self.settings not in each.settings or self.unit_id != each.meter.unit_id:
             return False
         since = 0

@@ -17,7 +17,9 @@ from custom_components.socomec_countis.countis.relations import (
     Relations,
 )
 from simulator import Meter as SimulatedMeter
+from simulator import table
 
+from .common import registers_of
 from .memory_bus import (
     NO_FAULT,
     Fault,
@@ -31,7 +33,7 @@ TOTAL = "energy_consumed"
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
@@ -40,8 +42,10 @@ def line(meter: SimulatedMeter) -> MemoryBus:
     return MemoryBus({1: meter})
 
 
-async def async_rejected(meter: Meter, seconds: int, name: str = "energies") -> None:
-    """Read a block every 10 s for `seconds`, and assert that it is rejected."""
+async def async_poll_rejected(
+    meter: Meter, seconds: int, name: str = "energies"
+) -> None:
+    """Read a block every 10 s for `seconds`. Assert that each reading is rejected."""
     for _ in range(seconds // 10):
         with pytest.raises(ImplausibleError):
             await meter.async_read(name)
@@ -72,7 +76,7 @@ async def test_larger_transformer_raises_the_limits_at_once(
     meter.settings[57346] = 4000
     await asyncio.sleep(10)
     meter.counters.consumed += 5_000
-    await async_rejected(known, 10)
+    await async_poll_rejected(known, 10)
     assert known.contradicts_profile
     assert known.counter_check.limits.amperes == 4800
     await known.async_read("energies")
@@ -99,11 +103,12 @@ async def test_rollover_that_the_meter_reports_is_accepted(
     for _ in range(2):
         await known.async_read("energies")
     last = known.counter_check.accepted[TOTAL]
+    # In 6e8 s (19 years), the meter can count until its next rollover.
     years_ago = Moment(last.at.wall - 6e8, last.at.monotonic - 6e8)
     known.counter_check.accepted[TOTAL] = replace(last, at=years_ago)
     await asyncio.sleep(10)
     meter.counters.consumed = 10_000_000_500
-    await async_rejected(known, 10)
+    await async_poll_rejected(known, 10)
     for _ in range(2):
         reading = await known.async_read("energies")
     assert reading.values[TOTAL] == pytest.approx(10_000_000.5, abs=0.1)
@@ -114,10 +119,11 @@ async def test_level_without_the_same_level_in_other_resolution_is_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
+    # 66 115.2 kWh in the high resolution. In the low resolution, 1234 and 132 306 kWh.
     meter.override = {50946: 100}
-    await async_rejected(known, 300)
-    meter.override = {50946: 100, 50770: 100 * 65536 // 100}
-    await async_rejected(known, 10)
+    await async_poll_rejected(known, 300)
+    meter.override |= {50770: 2}
+    await async_poll_rejected(known, 10)
     meter.override = {}
     assert (await known.async_read("energies")).values[TOTAL] == 1234.56
 
@@ -126,11 +132,11 @@ async def test_zeros_at_the_first_reading_are_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
-    meter.override = dict.fromkeys(range(50946, 50954), 0)
-    await async_rejected(known, 300)
+    meter.override = dict.fromkeys(range(50946, 50954), 0)  # all totals
+    await async_poll_rejected(known, 300)
     assert known.counter_check.values == {}
     meter.override = {}
-    await async_rejected(known, 10)
+    await async_poll_rejected(known, 10)
     assert (await known.async_read("energies")).values[TOTAL] == 1234.56
 
 
@@ -143,6 +149,7 @@ async def test_block_is_not_read_while_the_meter_measures_no_mains(
 ) -> None:
     known = await async_meter(line)
     meter.starting = True
+    # Only the measurements are read, which have 30 registers.
     for requests in ([30, 30], [30]):
         line.requests.clear()
         with pytest.raises(ImplausibleError, match="no mains frequency"):
@@ -160,6 +167,7 @@ async def test_power_that_is_not_the_sum_of_its_phases_is_retried(
 ) -> None:
     known = await async_polled_meter(line)
     known.relations = Relations({POWER})
+    # The difference is 40 W.
     line.faults.append(Fault(lambda words: [words[0], words[1] ^ 4, *words[2:]]))
     assert (await known.async_read("power")).values["power"] == 1300
     assert line.reads == [14, 14]
@@ -173,7 +181,7 @@ async def test_relation_that_ten_readings_contradict_is_not_checked_again(
 ) -> None:
     known = await async_polled_meter(line)
     known.relations = Relations({POWER})
-    meter.override = {50537: 1000}
+    meter.override = registers_of("power", 1000)  # 10 kW
     polls = 0
     while not known.contradicts_profile:
         with pytest.raises(ImplausibleError, match="sum of its phases"):
@@ -183,7 +191,7 @@ async def test_relation_that_ten_readings_contradict_is_not_checked_again(
     assert (await known.async_read("power")).values["power"] == 10_000
 
 
-async def test_tariff_counters_that_are_not_the_total_are_retried(
+async def test_tariff_counters_whose_sum_is_not_the_total_are_retried(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
@@ -216,7 +224,7 @@ async def test_power_that_is_not_available_does_not_limit_a_rise(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
-    meter.override = {50536: 0x7FFF, 50537: 0xFFFF}
+    meter.override = registers_of("power", table.SIGNED_NOT_AVAILABLE)
     for rise in (0, 0, 100, 0):
         await known.async_read("power")
         meter.counters.consumed += rise
@@ -236,12 +244,13 @@ async def test_single_reading_of_a_transformer_does_not_raise_the_limits(
     assert known.counter_check.limits.amperes == 120
 
 
-async def test_held_counter_causes_no_further_requests(
+async def test_poll_with_a_counter_that_stays_rejected_is_one_request(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
+    # The total in both resolutions.
     meter.override = dict.fromkeys((50946, 50947, 50770, 50771), 0)
-    await async_rejected(known, 60)
+    await async_poll_rejected(known, 60)
     await known.async_read("energies")
     line.requests.clear()
     meter.counters.produced += 20
@@ -266,9 +275,10 @@ async def test_counters_that_a_command_accepts_meanwhile_are_not_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = registers_of("energy_consumed", 0)
 
     async def command() -> None:
+        # The poll verifies the identity (5 registers) after a rejected reading.
         while line.reads[-1:] != [5]:
             await asyncio.sleep(0.001)
         meter.override = {}
@@ -285,9 +295,9 @@ async def test_counters_that_a_command_accepts_meanwhile_are_not_rejected(
 async def test_only_supported_evidence_is_read(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refused_blocks = {36864}
+    meter.refused_blocks = {table.OVERFLOW}
     known = await async_polled_meter(line)
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = registers_of("energy_consumed", 0)
     with pytest.raises(ImplausibleError):
         await known.async_read("energies")
     assert line.reads == [18, 18, 5]

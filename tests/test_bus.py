@@ -48,12 +48,12 @@ class Client:
     """A client in memory for one unit ID. A test sets the outcome of each request."""
 
     def __init__(self) -> None:
-        """Initialize a client that is connected and gets correct responses."""
+        """Begin connected, with correct responses."""
         self.connected = True
         self.connect_seconds = 0.0
         """The time in s until the client is connected."""
         self.on_connect: Callable[[], None] = lambda: None
-        """Is called when the client connects, and may raise an error."""
+        """Called when the client connects. May raise an error."""
         self.outcomes: deque[Outcome] = deque()
         """The outcomes of the next requests. If empty, each response is correct."""
         self.loopback: int | None = None
@@ -112,7 +112,7 @@ class Client:
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
@@ -138,6 +138,18 @@ def unit(bus: Bus, client: Client) -> ModbusUnit:
 def seconds() -> float:
     """Return the virtual time in s."""
     return asyncio.get_running_loop().time()
+
+
+def opening(*outcomes: str) -> Callable[[], None]:
+    """Return an `on_connect` with the outcome of each attempt to open the port."""
+    attempts = iter(outcomes)
+
+    def open_port() -> None:
+        if next(attempts) == "busy":
+            msg = "busy"
+            raise ModbusConnectionError(msg)
+
+    return open_port
 
 
 async def test_read_returns_words_in_one_transaction(
@@ -167,8 +179,8 @@ async def test_request_with_lost_or_damaged_response_is_retried(
 ) -> None:
     client.outcomes.append(error)
     assert await unit.read_holding_registers(7, 2) == [7, 7]
-    without = [each for each in client.log if each != "cancelled"]
-    assert without == [(7, 2), "disconnect", (7, 2)]
+    log = [each for each in client.log if each != "cancelled"]
+    assert log == [(7, 2), "disconnect", (7, 2)]
     traffic = bus.traffic[UNIT_ID]
     assert (traffic.requests, traffic.retries) == (2, 1)
     assert (traffic.timeouts, traffic.damaged) == (1 - damaged, damaged)
@@ -188,6 +200,7 @@ async def test_timeout_of_an_offline_meter_is_not_retried(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     client.outcomes += [None, None, None]
+    # Only the first timeout is retried. Afterwards, the meter is offline.
     for requests in (2, 3):
         with pytest.raises(ModbusTimeoutError, match="no response"):
             await unit.read_holding_registers(7, 2)
@@ -300,18 +313,12 @@ async def test_connection_with_an_error_is_closed(
 async def test_port_that_is_busy_after_a_recovery_is_opened_again(
     client: Client, unit: ModbusUnit
 ) -> None:
-    def fail() -> None:
-        if next(attempts) == "busy":
-            msg = "busy"
-            raise ModbusConnectionError(msg)
-
-    attempts = iter(("busy", "busy", "free"))
-    client.on_connect = fail
+    client.on_connect = opening("busy", "busy", "free")
     client.outcomes.append(ModbusProtocolError("CRC"))
     assert await unit.read_holding_registers(7, 2) == [7, 7]
     # Without a recovery before the request, the bus makes only one attempt.
     await asyncio.sleep(2 * REOPEN_SECONDS)
-    attempts = iter(("busy", "free"))
+    client.on_connect = opening("busy", "free")
     client.connected = False
     with pytest.raises(ModbusConnectionError):
         await unit.read_holding_registers(7, 2)
@@ -320,11 +327,7 @@ async def test_port_that_is_busy_after_a_recovery_is_opened_again(
 async def test_port_that_remains_busy_raises_a_connection_error(
     client: Client, unit: ModbusUnit
 ) -> None:
-    def fail() -> None:
-        msg = "busy"
-        raise ModbusConnectionError(msg)
-
-    client.on_connect = fail
+    client.on_connect = opening(*["busy"] * 99)
     client.outcomes.append(ModbusProtocolError("CRC"))
     began = seconds()
     with pytest.raises(ModbusConnectionError):
@@ -427,13 +430,13 @@ async def test_timeout_of_an_offline_meter_on_a_lossy_bus_is_retried(
     assert bus.traffic[UNIT_ID].requests == 2 + 3 + 3
 
 
-async def test_loss_is_the_part_of_reads_that_were_retried(
+async def test_loss_follows_the_part_of_reads_that_were_retried(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     client.outcomes.append(None)
     await unit.read_holding_registers(7, 2)
     assert bus.loss == pytest.approx(0.05)
-    # A meter that is offline does not change the loss.
+    # An offline meter does not change the loss. Only its first timeout is retried.
     client.outcomes += [None] * 5
     for _ in range(4):
         with pytest.raises(ModbusTimeoutError):
@@ -450,7 +453,7 @@ async def test_loss_is_the_part_of_reads_that_were_retried(
     assert not bus.is_lossy
 
 
-async def test_timeout_that_the_task_retries_later_is_raised_at_once(
+async def test_timeout_is_raised_at_once_if_the_task_retries_the_read_later(
     client: Client, unit: ModbusUnit
 ) -> None:
     client.outcomes += [None, ModbusProtocolError("CRC")]
@@ -490,7 +493,7 @@ async def test_request_refused_after_a_lost_response_is_retried(
     client.outcomes += [IllegalDataAddressError(), IllegalDataAddressError()]
     with pytest.raises(IllegalDataAddressError):
         await unit.read_holding_registers(8, 3)
-    # If the response to the same request was lost, the refusal is for this request.
+    # After a lost response, a refusal of the same request is not retried.
     client.outcomes += [None, IllegalDataAddressError()]
     with pytest.raises(IllegalDataAddressError):
         await unit.read_holding_registers(7, 2)
@@ -588,11 +591,12 @@ async def test_broadcast_occupies_the_bus_for_100_ms(
 # -- timing -------------------------------------------------------------------------
 
 
-async def test_delay_is_measured_to_predict_the_duration_of_a_read(
+async def test_duration_of_a_read_follows_from_the_measured_delay(
     client: Client,
 ) -> None:
     bus = Bus(baudrate=9600)
     unit = bus.unit(UNIT_ID, cast(ModbusUnit, client))
+    # The request, the response with 14 registers, and the silence, in s.
     frames = (8 + 5 + 2 * 14 + 3.5) * 11 / 9600
     assert bus.read_seconds(14) == pytest.approx(frames + INITIAL_DELAY)
     client.outcomes.append(frames + 0.02)
@@ -636,16 +640,10 @@ async def test_echo_is_reported_if_no_meter_has_responded(
 async def test_echo_is_found_although_the_port_is_busy(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
-    def fail() -> None:
-        if next(attempts) == "busy":
-            msg = "busy"
-            raise ModbusConnectionError(msg)
-
     bus.responded = False
     client.loopback = 0
-    client.on_connect = fail
     # The second read opens the port at once, and the loopback test after a retry.
-    attempts = iter(("free", "busy", "free"))
+    client.on_connect = opening("free", "busy", "free")
     client.outcomes += [None, None]
     with pytest.raises(EchoError):
         await unit.read_holding_registers(7, 2)
@@ -654,21 +652,15 @@ async def test_echo_is_found_although_the_port_is_busy(
 async def test_loopback_test_that_was_not_sent_is_sent_later(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
-    def fail() -> None:
-        if client.outcomes or is_free:
-            return
-        msg = "busy"
-        raise ModbusConnectionError(msg)
-
     bus.responded = False
     client.loopback = 0
-    client.on_connect = fail
-    is_free = False
+    # The port is free for the second read, and busy for the loopback test.
+    client.on_connect = opening("free", *["busy"] * 99)
     client.outcomes += [None, None]
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(7, 2)
     assert "loopback" not in client.log
-    is_free = True
+    client.on_connect = opening(*["free"] * 99)
     client.outcomes.append(None)
     with pytest.raises(EchoError):
         await unit.read_holding_registers(7, 2)

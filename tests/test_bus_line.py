@@ -1,4 +1,4 @@
-"""The bus with both client backends: no disturbance reaches the next request."""
+"""The bus with both client backends: no disturbance affects the next request."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -52,6 +52,7 @@ type Connection = (
     | modbus_connection.pymodbus.ModbusConnection
 )
 
+# Reads: the register address and the number of registers.
 SERIAL_NUMBER = (50008, 3)
 ENERGIES = (50946, 18)
 ENERGIES_IN_KWH = (50770, 18)
@@ -82,7 +83,7 @@ FAULTS = {
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
@@ -130,11 +131,11 @@ def words(line: Line, unit_id: int, request: tuple[int, int]) -> list[int]:
     return found
 
 
-async def disturb(line: Line, units: list[ModbusUnit], fault: Fault) -> None:
+async def disturb(line: Line, unit: ModbusUnit, fault: Fault) -> None:
     """Read unit ID 1 with a fault, and wait until the line is idle."""
     line.faults += [fault] * 2
     with suppress(ModbusError):
-        found = await units[0].read_holding_registers(*SERIAL_NUMBER)
+        found = await unit.read_holding_registers(*SERIAL_NUMBER)
         assert found == words(line, 1, SERIAL_NUMBER)
     line.faults.clear()
     # For this time, the rest of the response occupies the line.
@@ -142,7 +143,7 @@ async def disturb(line: Line, units: list[ModbusUnit], fault: Fault) -> None:
 
 
 async def assert_clean(line: Line, *units: ModbusUnit) -> None:
-    """Assert that reads of units 1, 2, ... return their own words without a retry."""
+    """Assert that reads of unit ID 1 and on return the right words without a retry."""
     sent = len(line.requests)
     for _ in range(2):
         for unit_id, unit in enumerate(units, 1):
@@ -153,11 +154,11 @@ async def assert_clean(line: Line, *units: ModbusUnit) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-async def test_disturbance_does_not_reach_the_next_request(
+async def test_disturbance_does_not_affect_the_next_request(
     line: Line, bus: Bus, connection: Connection, fault: Fault
 ) -> None:
     units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
-    await disturb(line, units, fault)
+    await disturb(line, units[0], fault)
     await assert_clean(line, *units)
 
 
@@ -174,7 +175,7 @@ async def test_offline_meter_is_online_after_a_single_echo(
     await assert_clean(line, unit)
 
 
-async def test_late_response_is_not_taken_by_a_read_of_the_same_length(
+async def test_late_response_is_not_taken_for_that_to_the_next_read(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
@@ -190,7 +191,7 @@ async def test_bytes_after_a_valid_response_cause_at_most_one_retry(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
-    # The bytes are a valid beginning of a response of 200 bytes.
+    # The added bytes are the valid begin of a response with 195 data bytes.
     line.faults.append(Fault(lambda frame: frame + frame[:2] + b"\xc3"))
     await unit.read_holding_registers(*SERIAL_NUMBER)
     await asyncio.sleep(0.05)
@@ -199,7 +200,7 @@ async def test_bytes_after_a_valid_response_cause_at_most_one_retry(
     await assert_clean(line, unit)
 
 
-async def test_response_to_a_cancelled_request_does_not_reach_the_next(
+async def test_response_to_a_cancelled_request_does_not_affect_the_next(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
@@ -269,7 +270,7 @@ async def test_unplugged_adapter_raises_a_connection_error(
 @pytest.mark.usefixtures("socket_enabled")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
-async def test_disturbance_behind_a_gateway_does_not_reach_the_next(
+async def test_disturbance_behind_a_gateway_does_not_affect_the_next_request(
     line: Line, bus: Bus, fault: Fault, kind: type[RtuGateway | TcpGateway]
 ) -> None:
     async with kind(line) as gateway:
@@ -283,7 +284,7 @@ async def test_disturbance_behind_a_gateway_does_not_reach_the_next(
             bus.response_timeout = 0.5
         connection = modbus_connection.tmodbus.ModbusConnection(params)
         units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
-        await disturb(line, units, fault)
+        await disturb(line, units[0], fault)
         # If the machine is busy with other tests, the gateway responds late.
         bus.response_timeout = 1.5
         if isinstance(gateway, TcpGateway):

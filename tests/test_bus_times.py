@@ -1,6 +1,8 @@
 """The exact times of a bus: durations on the wires, timeouts, and pauses.
 
-The expected figures do not use the constants of the library.
+The expected figures do not use the constants of the library. A read and its response
+have 13 characters, and two for each register. A write of one register and its response
+have 16.
 """
 
 import asyncio
@@ -30,7 +32,7 @@ SILENCE = 3.5 * CHARACTER
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
@@ -45,13 +47,13 @@ def now() -> float:
 
 
 def wire(characters: float) -> float:
-    """Return the duration in s of characters and a silence after them, at 9600 baud."""
+    """Return the duration in s of characters and the silence at 9600 baud."""
     return characters * CHARACTER + SILENCE
 
 
-def close(seconds: float) -> object:
-    """Return an expected number, such as a duration in s, with a tolerance of 1e-6."""
-    return pytest.approx(seconds, abs=1e-6)
+def exactly(number: float) -> object:
+    """Return an expected number with a tolerance of 1e-6, such as 1 µs."""
+    return pytest.approx(number, abs=1e-6)
 
 
 # -- on the wires ---------------------------------------------------------------------
@@ -71,23 +73,23 @@ def close(seconds: float) -> object:
 def test_characters_have_11_bits_and_a_silence_after_them(
     baudrate: int, characters: int, seconds: float
 ) -> None:
-    assert wire_seconds(baudrate, characters) == close(seconds)
+    assert wire_seconds(baudrate, characters) == exactly(seconds)
 
 
 async def test_delay_is_a_moving_average_of_a_tenth(line: MemoryBus) -> None:
     line.delay = 0.02
     assert line.bus.delay == 0.03
-    assert line.bus.read_seconds(10) == close(wire(33) + 0.03)
+    assert line.bus.read_seconds(10) == exactly(wire(33) + 0.03)
     await line.unit().read_holding_registers(50004, 1)
-    assert line.bus.delay == close(0.029)
-    assert line.bus.traffic[1].seconds == close(wire(15) + 0.02)
+    assert line.bus.delay == exactly(0.029)
+    assert line.bus.traffic[1].seconds == exactly(wire(15) + 0.02)
     await line.unit().read_holding_registers(50004, 2)
-    assert line.bus.delay == close(0.0281)
-    assert line.bus.used_seconds == close(wire(15) + wire(17) + 0.04)
+    assert line.bus.delay == exactly(0.0281)
+    assert line.bus.used_seconds == exactly(wire(15) + wire(17) + 0.04)
     # The time until the port is open does not count as a delay of the meter.
     line.connected = False
     await line.unit().read_holding_registers(50004, 1)
-    assert line.bus.delay == close(0.0281)
+    assert line.bus.delay == exactly(0.0281)
 
 
 def test_bus_is_lossy_after_four_lost_reads() -> None:
@@ -95,12 +97,12 @@ def test_bus_is_lossy_after_four_lost_reads() -> None:
     assert bus.loss == 0
     for loss, is_lossy in ((0.05, False), (0.0975, False), (0.142625, False)):
         bus.count_loss(lost=True)
-        assert bus.loss == close(loss)
+        assert bus.loss == exactly(loss)
         assert bus.is_lossy is is_lossy
     bus.count_loss(lost=True)
     assert bus.is_lossy
     bus.count_loss(lost=False)
-    assert bus.loss == close((1 - 0.95**4) * 0.95)
+    assert bus.loss == exactly((1 - 0.95**4) * 0.95)
     bus.loss = 0.15
     assert not bus.is_lossy
     bus.loss = 0.151
@@ -113,9 +115,9 @@ async def test_first_response_is_no_loss(line: MemoryBus) -> None:
     assert line.bus.loss == 0
     line.faults.append(LOST)
     await unit.read_holding_registers(50004, 1)
-    assert line.bus.loss == close(0.05)
+    assert line.bus.loss == exactly(0.05)
     await unit.read_holding_registers(50004, 1)
-    assert line.bus.loss == close(0.0475)
+    assert line.bus.loss == exactly(0.0475)
 
 
 # -- timeouts -------------------------------------------------------------------------
@@ -167,7 +169,7 @@ async def test_timeout_begins_after_the_characters(
         await request_of(line.unit())
     traffic = line.bus.traffic[1]
     assert (traffic.requests, traffic.timeouts) == (attempts, attempts)
-    assert traffic.seconds == close(attempts * (wire(characters) + response_timeout))
+    assert traffic.seconds == exactly(attempts * (wire(characters) + response_timeout))
 
 
 async def test_patient_unit_waits_a_second_in_each_of_three_attempts() -> None:
@@ -177,7 +179,7 @@ async def test_patient_unit_waits_a_second_in_each_of_three_attempts() -> None:
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(50000, 10)
     assert line.bus.traffic[1].requests == 3
-    assert line.bus.traffic[1].seconds == close(3 * (wire(33) + 1))
+    assert line.bus.traffic[1].seconds == exactly(3 * (wire(33) + 1))
 
 
 @pytest.mark.parametrize("responds", [True, False])
@@ -187,7 +189,7 @@ async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
     line = MemoryBus({0: meter} if responds else {})
     await line.bus.async_broadcast(line.client(0), 40481, 1)
     transaction = wire(16) + (line.delay if responds else 0.25)
-    assert now() == close(transaction + wire(8) + 0.1)
+    assert now() == exactly(transaction + wire(8) + 0.1)
     assert line.bus.delay == 0.03
     assert line.writes == [(40481, (1,))]
 
@@ -203,7 +205,7 @@ async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
         ("tcp", 0.0, wire(15) + 0.02),
     ],
 )
-async def test_damaged_response_is_followed_by_the_rest_of_its_timeout(
+async def test_retry_of_a_damaged_response_follows_the_rest_of_the_timeout(
     meter: SimulatedMeter,
     framing: Literal["rtu", "tcp"],
     loss: float,
@@ -214,11 +216,11 @@ async def test_damaged_response_is_followed_by_the_rest_of_its_timeout(
     line.faults.append(DAMAGED)
     await line.unit().read_holding_registers(50004, 1)
     first, second = (request.at for request in line.requests)
-    assert second - first == close(seconds)
+    assert second - first == exactly(seconds)
 
 
 async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
-    """Return a unit whose read of five registers timed out, and when, in s."""
+    """Return a unit whose read of five registers timed out, and the time of the end."""
     unit = line.unit()
     await unit.read_holding_registers(50004, 1)
     line.faults.append(LOST)
@@ -233,16 +235,16 @@ async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
     ("address", "count", "pause"),
     [(50006, 5, 3.0), (50000, 5, 0.0), (50006, 6, 0.0)],
 )
-async def test_late_response_may_arrive_for_3_seconds(
+async def test_read_waits_3_seconds_if_a_late_response_has_its_length(
     line: MemoryBus, address: int, count: int, pause: float
 ) -> None:
     unit, ended = await async_unit_after_timeout(line)
     await unit.read_holding_registers(address, count)
-    assert line.requests[-1].at - ended == close(pause)
+    assert line.requests[-1].at - ended == exactly(pause)
 
 
 @pytest.mark.parametrize("pause", [2.9, 3.0])
-async def test_refusal_may_belong_to_a_late_response_for_3_seconds(
+async def test_refusal_is_retried_for_3_seconds_after_a_timeout(
     line: MemoryBus, pause: float
 ) -> None:
     unit, ended = await async_unit_after_timeout(line)
@@ -251,7 +253,7 @@ async def test_refusal_may_belong_to_a_late_response_for_3_seconds(
     line.faults.append(exception(2))
     if pause < 3:
         await unit.read_holding_registers(50006, 6)
-        assert line.requests[-1].at - ended == close(3)
+        assert line.requests[-1].at - ended == exactly(3)
     else:
         with pytest.raises(IllegalDataAddressError):
             await unit.read_holding_registers(50006, 6)
@@ -274,11 +276,13 @@ async def test_every_64th_timeout_of_a_probe_disconnects(probes: int) -> None:
             )
         await line.bus.async_settle()
         assert line.connected is (number % 64 != 0)
-    assert line.bus.traffic[9].seconds == close(probes * (wire(15) + 0.06))
+    assert line.bus.traffic[9].seconds == exactly(probes * (wire(15) + 0.06))
 
 
 class BusyPort:
-    """A client whose port cannot be opened again after it was closed."""
+    """A client whose port can be closed, and not be opened again."""
+
+    on_connection_lost = require_connect_delay = require_timeout = None
 
     def __init__(self) -> None:
         """Begin with an open port."""
@@ -294,7 +298,7 @@ class BusyPort:
         raise ModbusConnectionError
 
     async def write_register(self, _address: int, _value: int) -> None:
-        """Behave as in a read."""
+        """Wait for ever, or fail to open the port."""
         await self.read_holding_registers(0, 0)
 
     async def disconnect(self) -> None:
@@ -302,18 +306,16 @@ class BusyPort:
         self.connected = False
 
 
-async def test_port_that_was_closed_is_opened_for_a_second() -> None:
+async def test_busy_port_is_tried_every_50_ms_for_1_s_after_a_recovery() -> None:
     bus, port = Bus(baudrate=9600), BusyPort()
     bus.responded = True
     client = cast(ModbusUnit, port)
-    for name in ("on_connection_lost", "require_connect_delay", "require_timeout"):
-        setattr(port, name, None)
     with pytest.raises(ModbusConnectionError):
         await bus.unit(1, client).read_holding_registers(50004, 1)
     first = port.attempts[0]
-    assert first == close(wire(15) + 0.25)
+    assert first == exactly(wire(15) + 0.25)
     assert [at - first for at in port.attempts] == [
-        close(0.05 * number) for number in range(21)
+        exactly(0.05 * number) for number in range(21)
     ]
     # Without a recovery before the request, the bus makes only one attempt.
     port.attempts.clear()
@@ -322,11 +324,9 @@ async def test_port_that_was_closed_is_opened_for_a_second() -> None:
     assert len(port.attempts) == 1
 
 
-async def test_port_is_opened_once_for_a_write() -> None:
+async def test_busy_port_is_tried_once_for_a_write() -> None:
     bus, port = Bus(baudrate=9600), BusyPort()
     bus.responded = True
-    for name in ("on_connection_lost", "require_connect_delay", "require_timeout"):
-        setattr(port, name, None)
     unit = bus.unit(1, cast(ModbusUnit, port))
     token = RETRY_TIMEOUTS_AT_ONCE.set(False)
     with pytest.raises(ModbusTimeoutError):
@@ -342,7 +342,7 @@ async def test_port_is_opened_once_for_a_write() -> None:
 
 @asynccontextmanager
 async def held(bus: Bus, seconds: float) -> AsyncIterator[None]:
-    """Hold the bus in another task for this number of seconds."""
+    """Hold the bus in another task for a number of seconds."""
 
     async def hold() -> None:
         async with bus.hold():
@@ -375,7 +375,7 @@ async def test_lock_is_checked_every_5_milliseconds() -> None:
     async with held(bus, 0.0112):
         began = now()
         await bus.async_wait_for_pause()
-        assert now() - began == close(0.015)
+        assert now() - began == exactly(0.015)
 
 
 async def test_error_of_a_request_leaves_the_bus_free() -> None:
@@ -392,12 +392,12 @@ async def test_bus_is_free_after_the_outer_of_two_nested_locks() -> None:
             pass
         # The wait for a free bus ends after 1 s.
         await bus.async_wait_for_pause()
-        assert now() == close(1)
+        assert now() == exactly(1)
     await bus.async_wait_for_pause()
-    assert now() == close(1)
+    assert now() == exactly(1)
 
 
-async def test_time_until_the_port_is_open_is_no_time_of_the_transaction(
+async def test_time_of_a_transaction_begins_when_the_port_is_open(
     line: MemoryBus,
 ) -> None:
     line.connected = False
@@ -406,15 +406,15 @@ async def test_time_until_the_port_is_open_is_no_time_of_the_transaction(
     # The bus checks every 10 ms whether the client is connected.
     seconds = wire(15) + 0.02
     assert line.bus.traffic[1].seconds == pytest.approx(seconds, abs=0.0101)
-    assert now() == close(0.2 + seconds)
+    assert now() == exactly(0.2 + seconds)
 
 
 def test_age_of_the_bus_begins_with_its_creation() -> None:
     assert 0 <= Bus(baudrate=9600).seconds < 60
 
 
-class LateError:
-    """A client whose requests end with an error when they are cancelled."""
+class ErrorOnCancellation:
+    """A client whose cancelled requests end with an error."""
 
     connected = True
     on_connection_lost = require_connect_delay = require_timeout = None
@@ -437,13 +437,15 @@ async def test_error_after_a_timeout_is_not_logged(
     bus = Bus(baudrate=9600)
     bus.responded = True
     with pytest.raises(ModbusTimeoutError):
-        await bus.unit(1, cast(ModbusUnit, LateError())).read_holding_registers(1, 1)
+        await bus.unit(
+            1, cast(ModbusUnit, ErrorOnCancellation())
+        ).read_holding_registers(1, 1)
     await bus.async_settle()
     gc.collect()
     assert "never retrieved" not in caplog.text
 
 
-class SlowEnd:
+class SlowCancellation:
     """A client that needs 0.1 s to end a request that is cancelled."""
 
     connected = True
@@ -460,8 +462,8 @@ class SlowEnd:
         return []
 
 
-async def test_probe_ends_with_its_request() -> None:
-    bus, slow = Bus(baudrate=9600), SlowEnd()
+async def test_probe_ends_after_its_cancelled_request() -> None:
+    bus, slow = Bus(baudrate=9600), SlowCancellation()
     client = cast(ModbusUnit, slow)
     for number in (1, 2):
         with pytest.raises(ModbusTimeoutError):
@@ -473,7 +475,7 @@ async def test_probe_ends_with_its_request() -> None:
                 probe_timeout=0.06,
             )
         assert slow.active == 0
-        assert now() == close(number * (wire(15) + 0.16))
+        assert now() == exactly(number * (wire(15) + 0.16))
 
 
 class SlowOpening:
@@ -502,10 +504,10 @@ async def test_cancelled_request_ends_when_its_client_is_connected(
     with suppress(TimeoutError):
         async with asyncio.timeout(0.1):
             await unit.read_holding_registers(50004, 1)
-    assert now() == close(0.1)
+    assert now() == exactly(0.1)
     await bus.async_settle()
     assert now() == pytest.approx(0.5, abs=0.0201)
-    # If the recovery has an error, asyncio logs it when its task is deleted.
+    # If the recovery fails, asyncio logs the error when the task is deleted.
     del bus, unit
     gc.collect()
     assert "never retrieved" not in caplog.text
@@ -514,7 +516,7 @@ async def test_cancelled_request_ends_when_its_client_is_connected(
 # -- the statistics of a unit ---------------------------------------------------------
 
 
-async def test_each_retry_is_counted(line: MemoryBus) -> None:
+async def test_statistics_count_each_retry(line: MemoryBus) -> None:
     unit = line.unit()
     for number in (1, 2, 3):
         line.faults.append(DAMAGED)
@@ -542,10 +544,10 @@ async def test_late_response_is_forgotten_after_3_seconds(line: MemoryBus) -> No
     RETRY_TIMEOUTS_AT_ONCE.reset(token)
     ended = now()
     await unit.read_holding_registers(50006, 5)
-    assert line.requests[-1].at == close(ended)
+    assert line.requests[-1].at == exactly(ended)
 
 
-async def test_echo_is_found_by_a_loopback_test_of_the_unit() -> None:
+async def test_loopback_test_is_sent_to_the_unit_that_timed_out() -> None:
     line = MemoryBus()
     with pytest.raises(ModbusTimeoutError):
         await line.unit(7).read_holding_registers(50004, 1)

@@ -12,7 +12,7 @@ from homeassistant.const import ATTR_ENTITY_ID
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
-from simulator import Constant, Fault, Line, Meter, Phase
+from simulator import Constant, Fault, Line, Meter, Phase, table
 from simulator.modbus import with_crc
 
 from .common import (
@@ -22,6 +22,7 @@ from .common import (
     coordinator_of,
     entity_id,
     lose_responses_to_writes,
+    registers_of,
     shown_states,
     state,
     until,
@@ -31,7 +32,7 @@ from .common import (
 
 KEY = "reset_partial_counters"
 RESET_ALL = (57890, [0x000B])  # register address and words of the write
-RESET_FRAME = b"\x01\x06\xe2\x22\x00\x0b"  # the same, as sent to unit ID 1
+RESET_FRAME = b"\x01\x06\xe2\x22\x00\x0b"  # this write, as sent to unit ID 1
 DEVICE_FAILURE = Fault(lambda frame: with_crc(bytes([frame[0], frame[1] | 0x80, 4])))
 
 
@@ -177,7 +178,12 @@ async def test_meter_without_counters_has_no_reset_buttons(
     meter: Meter,
     add_meter: AddMeter,
 ) -> None:
-    meter.refused_blocks = {50768, 50848, 50944, 51200}
+    meter.refused_blocks = {
+        table.ENERGIES,
+        table.TARIFFS,
+        table.ENERGIES_UNIT_100,
+        table.TARIFFS_UNIT_100,
+    }
     await add_meter()
     buttons = hass.states.async_entity_ids(BUTTON_DOMAIN)
     assert buttons == ["button.countis_e33_1_check_wiring"]
@@ -217,7 +223,7 @@ async def test_meter_that_was_offline_at_a_restart_can_be_reset(
 async def test_counter_that_is_not_available_after_a_reset_keeps_its_value(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {50962: 0xFFFF, 50963: 0xFFFF}
+    meter.override = registers_of("partial_energy_produced", table.NOT_AVAILABLE)
     await until_polled(entry)
     with pytest.raises(HomeAssistantError, match="set all of its partial counters"):
         await press(hass)

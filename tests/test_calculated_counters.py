@@ -1,6 +1,5 @@
 """The sensors of the partial counters by tariff, as the display shows them."""
 
-import logging
 from typing import Any
 
 import pytest
@@ -29,30 +28,23 @@ from .common import (
     until_read,
 )
 from .test_button import press
+from .test_init import warnings
 
 pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 
 T1P, T2P = list(PARTIAL_TARIFF_COUNTERS)[:2]
+NO_LOAD = Constant(Phase(0), Phase(0), Phase(0))
 
 
 @pytest.fixture(autouse=True)
 def _no_load(meter: Meter) -> None:
     """Count nothing, unless a test advances the clock with another load."""
-    meter.load = Constant(Phase(0), Phase(0), Phase(0))
+    meter.load = NO_LOAD
 
 
 def shown(hass: HomeAssistant) -> tuple[str, str]:
     """Return the states of T1P and T2P."""
     return state(hass, T1P), state(hass, T2P)
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the warnings of the integration."""
-    return [
-        record.getMessage()
-        for record in caplog.records
-        if DOMAIN in record.name and record.levelno >= logging.WARNING
-    ]
 
 
 async def poll(entry: CountisConfigEntry) -> None:
@@ -64,22 +56,20 @@ async def poll(entry: CountisConfigEntry) -> None:
 async def count(
     entry: CountisConfigEntry, meter: Meter, clock: Clock, kwh: float, tariff: int
 ) -> None:
-    """Count energy in a tariff within an hour, and wait until it is read."""
+    """Count energy in a tariff within an hour, and wait until the counters are read."""
     meter.counters.tariff = tariff
     meter.load = Constant(Phase(1000 * kwh), Phase(0), Phase(0))
     clock.seconds += 3600
     meter.count()
-    meter.load = Constant(Phase(0), Phase(0), Phase(0))
+    meter.load = NO_LOAD
     await poll(entry)
 
 
-def stored_reset(
-    hass_storage: dict[str, Any], entry: CountisConfigEntry
-) -> dict[str, Any]:
-    """Return the stored reset of the meter at unit ID 1."""
+def stored(hass_storage: dict[str, Any], entry: CountisConfigEntry) -> dict[str, Any]:
+    """Return the store of the reset of the meter at unit ID 1."""
     key = f"{DOMAIN}.{subentry_of(entry).subentry_id}.partial_tariffs"
-    reset: dict[str, Any] = hass_storage[key]["data"]["reset"]
-    return reset
+    store: dict[str, Any] = hass_storage[key]
+    return store
 
 
 async def test_counters_are_unknown_until_a_reset_at_the_meter(
@@ -117,7 +107,7 @@ async def test_reset_is_stored_at_once_and_survives_a_restart(
     meter.press_reset()
     await poll(entry)
     await hass.async_block_till_done()
-    assert stored_reset(hass_storage, entry)["tariffs"] == {
+    assert stored(hass_storage, entry)["data"]["reset"]["tariffs"] == {
         "tariff_1_energy": 1000,
         "tariff_2_energy": 234.56,
         "tariff_3_energy": 0,
@@ -136,7 +126,7 @@ async def test_reset_is_stored_at_once_and_survives_a_restart(
     assert shown(hass) == ("10.0", "0")
 
 
-async def test_missed_reset_makes_the_counters_unknown_with_one_message(
+async def test_missed_reset_makes_the_counters_unknown_and_is_logged_once(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     entry: CountisConfigEntry,
@@ -154,7 +144,7 @@ async def test_missed_reset_makes_the_counters_unknown_with_one_message(
     clock.seconds += 3600
     meter.offline = False
     await until(lambda: coordinator_of(entry).online)
-    meter.load = Constant(Phase(0), Phase(0), Phase(0))
+    meter.load = NO_LOAD
     await poll(entry)
     await until(lambda: shown(hass) == (STATE_UNKNOWN, STATE_UNKNOWN))
     await poll(entry)
@@ -165,7 +155,7 @@ async def test_missed_reset_makes_the_counters_unknown_with_one_message(
         " reset: their sum is 15.00 kWh, but the partial total is 10.00 kWh, so a"
         " reset was not seen"
     )
-    assert stored_reset(hass_storage, entry) is None
+    assert stored(hass_storage, entry)["data"]["reset"] is None
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
     assert shown(hass) == (STATE_UNKNOWN, STATE_UNKNOWN)
@@ -184,7 +174,7 @@ async def test_missed_reset_makes_the_counters_unknown_with_one_message(
         ({"serial_number": "1", "reset": {"tariffs": {}, "tolerance": 0}}, False),
     ],
 )
-async def test_unusable_stored_reset_is_not_used(
+async def test_invalid_stored_reset_is_not_used(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     entry: CountisConfigEntry,
@@ -199,15 +189,14 @@ async def test_unusable_stored_reset_is_not_used(
     await hass.async_block_till_done()
     await hass.config_entries.async_unload(entry.entry_id)
     meter.counters.partial_consumed = 5000
-    key = f"{DOMAIN}.{subentry_of(entry).subentry_id}.partial_tariffs"
-    hass_storage[key]["data"] = content
+    stored(hass_storage, entry)["data"] = content
     await hass.config_entries.async_setup(entry.entry_id)
     await until_read(hass, entry)
     assert shown(hass) == (STATE_UNKNOWN, STATE_UNKNOWN)
     assert any("reset of the partial" in each for each in warnings(caplog)) is warned
 
 
-async def test_counters_are_read_if_the_meter_has_registers_for_them(
+async def test_counters_are_read_if_the_meter_has_their_registers(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter, clock: Clock
 ) -> None:
     meter.model = "Countis E23"

@@ -20,7 +20,7 @@ type Words = tuple[float | None, ...]
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 def block(*words: float | None) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""The errors of commands, and the exact limits within which they are confirmed."""
+"""The errors of commands, and the exact limits within which commands are confirmed."""
 
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -50,7 +50,7 @@ COMMANDS = [
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def ignore(_: object) -> None:
     """Ignore a reading that a command publishes."""
 
 
-def shown(offset: float) -> list[int]:
-    """Return the registers of a clock that is `offset` s ahead."""
+def clock_registers(offset: float) -> list[int]:
+    """Return the registers of a clock that is `offset` s ahead of the correct time."""
     time = datetime.fromtimestamp(virtual_clock(), UTC) + timedelta(seconds=offset)
     return [*(time.day, time.month, time.year), *(time.hour, time.minute, time.second)]
 
@@ -90,7 +90,9 @@ async def test_each_command_has_an_error_of_its_own(
     ("count", "last"),
     [(1, 1), (2, 2), (8, 8), (9, 4), (0, 4), (None, 4), (4, 4)],
 )
-def test_meter_has_at_most_eight_tariffs(count: float | None, last: int) -> None:
+def test_tariff_count_outside_1_to_8_means_four_tariffs(
+    count: float | None, last: int
+) -> None:
     assert list(tariffs(count)) == list(range(1, last + 1))
 
 
@@ -102,12 +104,11 @@ async def test_clock_may_differ_by_two_seconds(
 ) -> None:
     known = await async_polled_meter(line)
 
-    def show(request: Request) -> Fault:
-        words = shown(offset)
-        return Fault(lambda _: words) if request.address == CLOCK else NO_FAULT
-
     def fault(request: Request) -> Fault:
-        return show(request) if request.function == READ else NO_FAULT
+        if (request.function, request.address) != (READ, CLOCK):
+            return NO_FAULT
+        words = clock_registers(offset)
+        return Fault(lambda _: words)
 
     line.fault = fault
     if is_set:
@@ -130,23 +131,18 @@ async def test_clock_is_written_at_a_full_second_after_the_bus_was_taken(
     assert before.at == pytest.approx(write.at - 0.4, abs=1e-3)
 
 
-async def test_clock_is_tried_at_five_full_seconds(line: MemoryBus) -> None:
+async def test_setting_of_the_clock_ends_after_five_full_seconds(
+    line: MemoryBus,
+) -> None:
     known = await async_polled_meter(line)
-    taken = []
-
-    def fault(request: Request) -> Fault:
-        if request.content == 5:
-            taken.append(request.at)
-        return NO_FAULT
-
-    line.fault = fault
     # Reading the identity takes longer than the 0.4 s until each full second.
     line.delay = 0.24
     line.bus.baudrate = line.baudrate = 1200
     with pytest.raises(CommandError):
         await async_set_clock(known, ignore)
     assert line.writes == []
-    assert len(taken) == 1 + 5
+    # The identity (5 registers) is read before the command and before each full second.
+    assert line.reads.count(5) == 1 + 5
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2, 3])
@@ -171,6 +167,7 @@ async def test_read_back_is_repeated_twice_after_0_3_seconds(
         with pytest.raises(CommandError):
             await command
     assert len(times) == min(lost + 1, 3)
+    # The delay of the meter, and the frames of a read of ten registers.
     duration = 0.02 + (3.5 + 8 + 5 + 20) * 11 / 9600
     for earlier, later in pairwise(times):
         assert later - earlier == pytest.approx(0.3 + duration, abs=1e-3)
@@ -184,7 +181,7 @@ async def test_read_back_is_repeated_twice_after_0_3_seconds(
         (exception(5), [WRITE]),
     ],
 )
-async def test_response_to_a_write_that_is_lost_leaves_the_read_back_to_decide(
+async def test_write_without_a_response_is_confirmed_by_the_read_back(
     line: MemoryBus, error: Fault, functions: list[int]
 ) -> None:
     known = await async_polled_meter(line)

@@ -25,7 +25,9 @@ from custom_components.socomec_countis.countis import (
     tariffs,
 )
 from simulator import Meter as SimulatedMeter
+from simulator import table
 
+from .common import registers_of
 from .memory_bus import (
     DAMAGED,
     LOST,
@@ -48,6 +50,12 @@ PARTIAL = (
 )
 SIMULATED_PARTIAL = ("partial_consumed", "partial_reactive", "partial_produced")
 TARIFFS = [f"tariff_{number}_energy" for number in range(1, 5)]
+# Register addresses of the commands. Only an E1x or E2x has RESET_PARTIAL.
+SET_TARIFF, RESET_PARTIAL, CLOCK = 40481, 40512, 57600
+RESET, RESET_TARIFFS = 57890, 57892
+PARTIAL_BITS = 0x000B  # of a reset: Ea+, Er+ and Ea-
+# Registers that are read for the identity, the energies and the tariffs.
+IDENTITY_WORDS, ENERGY_WORDS, TARIFF_WORDS = 5, 18, 10
 # Requests before the write of a reset: the identity, each block of counters twice, and
 # the identity again.
 BEFORE_RESET = 6
@@ -58,16 +66,16 @@ type Command = Callable[[Meter, Callable[[Reading], None]], Coroutine[Any, Any, 
 
 set_tariff_2 = partial(async_set_tariff, tariff=2)
 COMMANDS: Sequence[tuple[Command, str, int]] = (
-    (async_reset_partial_counters, "^reset failed", 57890),
-    (async_reset_tariff_counters, "tariff reset failed", 57892),
-    (set_tariff_2, "tariff not set", 40481),
-    (async_set_clock, "clock not set", 57600),
+    (async_reset_partial_counters, "^reset failed", RESET),
+    (async_reset_tariff_counters, "tariff reset failed", RESET_TARIFFS),
+    (set_tariff_2, "tariff not set", SET_TARIFF),
+    (async_set_clock, "clock not set", CLOCK),
 )
 
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
@@ -80,7 +88,7 @@ class Published:
     """The readings that a command publishes."""
 
     def __init__(self) -> None:
-        """Initialize without a reading."""
+        """Begin without a reading."""
         self.readings: list[Reading] = []
 
     def __call__(self, reading: Reading) -> None:
@@ -96,7 +104,7 @@ class Published:
         return values
 
     def __getitem__(self, names: Sequence[str]) -> list[float | None]:
-        """Return the last value of each of these quantities."""
+        """Return the last value of each of some quantities."""
         return [self.values[name] for name in names]
 
 
@@ -107,7 +115,7 @@ def published() -> Published:
 
 
 async def async_accepted_meter(line: MemoryBus, *, unit_id: int = 1) -> Meter:
-    """Return a meter whose counters are accepted, and clear the requests of the bus."""
+    """Return a meter that has accepted its counters, and clear the requests."""
     known = await async_meter(line, unit_id=unit_id)
     for name in ("measurements", "energies", "tariffs"):
         if known.block(name) is not None:
@@ -121,7 +129,7 @@ def functions(line: MemoryBus) -> list[int]:
     return [each.function for each in line.requests]
 
 
-def zeroing(meter: SimulatedMeter, *counters: str) -> Fault:
+def fault_that_zeroes(meter: SimulatedMeter, *counters: str) -> Fault:
     """Return a fault that sets counters of the meter to 0 after a correct response."""
 
     def change(words: list[int]) -> list[int]:
@@ -141,9 +149,11 @@ async def test_reset_writes_the_bits_of_the_meter_and_reads_back(
     await async_reset_partial_counters(known, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert published.values["energy_consumed"] == 1234.56
-    assert meter.writes == [(57890, [0x000B])]
+    assert meter.writes == [(RESET, [PARTIAL_BITS])]
     assert functions(line) == [*[READ] * BEFORE_RESET, WRITE, READ]
-    assert line.reads == [5, 18, 10, 18, 10, 5, 18]
+    counters = [ENERGY_WORDS, TARIFF_WORDS] * 2
+    before = [IDENTITY_WORDS, *counters, IDENTITY_WORDS]
+    assert line.reads == [*before, ENERGY_WORDS]
 
 
 async def test_reset_publishes_the_last_counters_before_the_write(
@@ -163,7 +173,10 @@ async def test_implausible_counters_are_not_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    for failure in ({"blank_blocks": {50944}}, {"override": {50946: 0, 50947: 0}}):
+    for failure in (
+        {"blank_blocks": {table.ENERGIES_UNIT_100}},
+        {"override": registers_of("energy_consumed", 0)},
+    ):
         vars(meter).update(failure)
         with pytest.raises(ImplausibleError):
             await async_reset_partial_counters(known, published)
@@ -171,11 +184,11 @@ async def test_implausible_counters_are_not_reset(
     assert known.counter_check.values["partial_energy_consumed"] == 45.67
 
 
-async def test_partial_counters_are_reset_beside_implausible_tariffs(
+async def test_partial_counters_are_reset_despite_implausible_tariffs(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    meter.blank_blocks = {51200}
+    meter.blank_blocks = {table.TARIFFS_UNIT_100}
     await async_reset_partial_counters(known, published)
     assert {reading.block for reading in published.readings} == {"energies"}
     assert published.values["partial_energy_consumed"] == 0
@@ -185,19 +198,19 @@ async def test_reset_is_not_sent_while_the_meter_measures_no_mains(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    meter.override = {50526: 0, 50527: 0}
+    meter.override = registers_of("frequency", 0)
     known.assume_starting()
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await async_reset_partial_counters(known, published)
     assert line.writes == []
 
 
-@pytest.mark.parametrize("responses", range(BEFORE_RESET))
+@pytest.mark.parametrize("good_responses", range(BEFORE_RESET))
 async def test_reset_is_not_sent_after_a_timeout(
-    line: MemoryBus, meter: SimulatedMeter, published: Published, responses: int
+    line: MemoryBus, meter: SimulatedMeter, published: Published, good_responses: int
 ) -> None:
     known = await async_accepted_meter(line)
-    line.faults.extend([NO_FAULT] * responses + [LOST] * 2)
+    line.faults.extend([NO_FAULT] * good_responses + [LOST] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(known, published)
     assert meter.writes == []
@@ -206,15 +219,16 @@ async def test_reset_is_not_sent_after_a_timeout(
 async def test_reset_leaves_out_counters_that_the_meter_does_not_have(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
+    # The partial counter Er+ in both resolutions.
     meter.override = dict.fromkeys((50958, 50959, 50782, 50783), 0xFFFF)
     await async_reset_partial_counters(await async_accepted_meter(line), published)
-    assert meter.writes == [(57890, [0x0009])]
+    assert meter.writes == [(RESET, [0x0009])]  # Ea+ and Ea-
 
 
 async def test_partial_counters_of_a_meter_without_tariffs_are_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    meter.refused_blocks = {50848, 51200}
+    meter.refused_blocks = {table.TARIFFS, table.TARIFFS_UNIT_100}
     await async_reset_partial_counters(await async_accepted_meter(line), published)
     assert published[PARTIAL] == [0, 0, 0]
     assert {reading.block for reading in published.readings} == {"energies"}
@@ -223,7 +237,7 @@ async def test_partial_counters_of_a_meter_without_tariffs_are_reset(
 async def test_reset_of_a_meter_without_partial_counters_sends_nothing(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    partial_counters = [*range(50956, 50964), *range(50780, 50788)]
+    partial_counters = [*range(50956, 50964), *range(50780, 50788)]  # both resolutions
     meter.override = dict.fromkeys(partial_counters, 0xFFFF)
     known = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=r"^reset failed"):
@@ -235,8 +249,8 @@ async def test_counter_that_is_not_available_does_not_confirm_a_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    meter.ignored_writes = {57890}
-    meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)
+    meter.ignored_writes = {RESET}
+    meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)  # partial counters
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
 
@@ -249,20 +263,20 @@ async def test_reset_with_a_lost_response_is_confirmed_by_the_counters(
     line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
     await async_reset_partial_counters(known, published)
     assert published[PARTIAL] == [0, 0, 0]
-    assert meter.writes == [(57890, [0x000B])]
+    assert meter.writes == [(RESET, [PARTIAL_BITS])]
 
 
 @pytest.mark.parametrize("fault", LOST_RESPONSES)
 async def test_ignored_reset_with_a_lost_response_raises_an_error(
     line: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
-    meter.ignored_writes = {57890}
+    meter.ignored_writes = {RESET}
     meter.has_partial_energies_reset = True
     known = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
-    assert [register for register, _ in line.writes] == [57890]
+    assert [register for register, _ in line.writes] == [RESET]
 
 
 @pytest.mark.parametrize("fault", [LOST, exception(10), exception(11)])
@@ -273,20 +287,21 @@ async def test_lost_read_back_of_a_reset_raises_a_timeout(
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [fault] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(known, published)
-    assert [register for register, _ in line.writes] == [57890]
+    assert [register for register, _ in line.writes] == [RESET]
 
 
 async def test_zeros_long_after_an_ignored_reset_are_rejected(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    meter.ignored_writes = {57892}
+    meter.ignored_writes = {RESET_TARIFFS}
     with pytest.raises(CommandError, match="tariff reset failed"):
         await async_reset_tariff_counters(known, published)
     await asyncio.sleep(3600)
     await known.async_read("measurements")
     await known.async_read("tariffs")
-    line.fault = lambda each: ZEROS if each.address == 51200 else NO_FAULT
+    tariffs = table.TARIFFS_UNIT_100
+    line.fault = lambda each: ZEROS if each.address == tariffs else NO_FAULT
     for _ in range(3):
         with pytest.raises(ImplausibleError):
             await known.async_read("tariffs")
@@ -326,10 +341,10 @@ async def test_refused_read_back_of_a_reset_raises_its_exception(
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [exception(4)])
     with pytest.raises(ModbusExceptionError):
         await async_reset_partial_counters(known, published)
-    assert [register for register, _ in line.writes] == [57890]
+    assert [register for register, _ in line.writes] == [RESET]
 
 
-async def test_meter_that_supports_only_function_16_is_reset_by_it(
+async def test_meter_that_supports_only_function_16_is_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
@@ -341,33 +356,33 @@ async def test_meter_that_supports_only_function_16_is_reset_by_it(
 
 @pytest.mark.parametrize("model", ["Countis E14", "Countis E23"])
 @pytest.mark.parametrize("how", ["refused_writes", "ignored_writes"])
-async def test_failed_reset_of_an_e1x_or_e2x_is_followed_by_other_command(
+async def test_failed_reset_of_an_e1x_or_e2x_is_followed_by_second_command(
     line: MemoryBus, meter: SimulatedMeter, published: Published, how: str, model: str
 ) -> None:
     meter.model = model
-    setattr(meter, how, {57890})
+    setattr(meter, how, {RESET})
     meter.has_partial_energies_reset = True
     await async_reset_partial_counters(await async_accepted_meter(line), published)
     assert published[PARTIAL] == [0, 0, 0]
-    assert line.writes == [(57890, (0x000B,)), (40512, (0x20,))]
+    assert line.writes == [(RESET, (PARTIAL_BITS,)), (RESET_PARTIAL, (0x20,))]
 
 
 @pytest.mark.parametrize("model", ["Countis E33", "Countis E44", "Countis"])
 @pytest.mark.parametrize("how", ["refused_writes", "ignored_writes"])
-async def test_command_of_an_e1x_or_e2x_is_not_sent_to_another_family(
+async def test_second_reset_command_is_not_sent_to_another_family(
     line: MemoryBus, meter: SimulatedMeter, published: Published, how: str, model: str
 ) -> None:
     meter.model = model
-    setattr(meter, how, {57890})
+    setattr(meter, how, {RESET})
     meter.has_partial_energies_reset = True
     known = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
-    assert line.writes == [(57890, (0x000B,))]
+    assert line.writes == [(RESET, (PARTIAL_BITS,))]
 
 
 @pytest.mark.parametrize("all_writes_refused", [True, False])
-async def test_reset_with_each_command_refused_raises_an_error(
+async def test_reset_raises_an_error_if_both_commands_are_refused(
     line: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
@@ -379,7 +394,7 @@ async def test_reset_with_each_command_refused_raises_an_error(
     if all_writes_refused:
         meter.refused_functions = {WRITE, WRITE_SEVERAL}
     else:
-        meter.refused_writes = {57890, 40512}
+        meter.refused_writes = {RESET, RESET_PARTIAL}
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
     assert meter.writes == []
@@ -389,13 +404,12 @@ async def test_reset_that_takes_effect_late_is_confirmed(
     line: MemoryBus, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    old = await known.async_read("energies")
-    stale = Fault(lambda words: [*words[:10], 0, 4567, *words[12:]])
-    assert old.values["partial_energy_consumed"] == 45.67
+    await known.async_read("energies")
+    stale = Fault(lambda words: [*words[:10], 0, 4567, *words[12:]])  # 45.67 kWh
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [stale] * 2)
     await async_reset_partial_counters(known, published)
     assert published[PARTIAL] == [0, 0, 0]
-    assert line.reads[-3:] == [18] * 3
+    assert line.reads[-3:] == [ENERGY_WORDS] * 3
     # The two read-backs with old values were not published.
     assert [reading.block for reading in published.readings] == [
         *("energies", "tariffs", "energies", "tariffs", "energies"),
@@ -403,30 +417,30 @@ async def test_reset_that_takes_effect_late_is_confirmed(
 
 
 @pytest.mark.parametrize("kept", SIMULATED_PARTIAL)
-async def test_reset_in_which_one_counter_does_not_fall_raises_an_error(
+async def test_reset_raises_an_error_if_one_counter_does_not_fall(
     line: MemoryBus, meter: SimulatedMeter, published: Published, kept: str
 ) -> None:
     known = await async_accepted_meter(line)
-    meter.ignored_writes = {57890}
+    meter.ignored_writes = {RESET}
     fallen = [each for each in SIMULATED_PARTIAL if each != kept]
-    line.faults.extend([NO_FAULT] * BEFORE_RESET + [zeroing(meter, *fallen)])
+    line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault_that_zeroes(meter, *fallen)])
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
-    assert line.reads[-3:] == [18] * 3
+    assert line.reads[-3:] == [ENERGY_WORDS] * 3
     assert published[PARTIAL] == [45.67, 1.23, 0.89]
     assert [known.counter_check.values[name] for name in PARTIAL] == [45.67, 1.23, 0.89]
 
 
-async def test_reset_is_confirmed_when_all_of_its_counters_fell(
+async def test_reset_is_confirmed_when_its_counters_fall_one_by_one(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    meter.ignored_writes = {57890}
+    meter.ignored_writes = {RESET}
     # One counter falls after the write, and one after each of two read-backs.
-    falls = [zeroing(meter, counter) for counter in SIMULATED_PARTIAL]
+    falls = [fault_that_zeroes(meter, counter) for counter in SIMULATED_PARTIAL]
     line.faults.extend([NO_FAULT] * BEFORE_RESET + falls)
     await async_reset_partial_counters(known, published)
-    assert line.reads[-3:] == [18] * 3
+    assert line.reads[-3:] == [ENERGY_WORDS] * 3
     assert len(published.readings) == 5
     assert published[PARTIAL] == [0, 0, 0]
     assert [known.counter_check.values[name] for name in PARTIAL] == [0, 0, 0]
@@ -470,8 +484,8 @@ async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
 ) -> None:
     meter.model = "Countis E43"
     # Without the transformer block, the limit is 10 000 A: 46 kWh in 21 s.
-    meter.refused_blocks = {57344}
-    meter.ignored_writes = {57890}
+    meter.refused_blocks = {table.NETWORK}
+    meter.ignored_writes = {RESET}
     known = await async_accepted_meter(line)
 
     async def use_the_bus() -> None:
@@ -485,10 +499,10 @@ async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(known, published)
     await other
-    assert [register for register, _ in line.writes] == [57890]
+    assert [register for register, _ in line.writes] == [RESET]
 
 
-# -- other counters and the tariff ---------------------------------------------------
+# -- the tariff counters and the tariff ----------------------------------------------
 
 
 async def test_tariff_counters_are_reset(
@@ -496,7 +510,7 @@ async def test_tariff_counters_are_reset(
 ) -> None:
     known = await async_accepted_meter(line)
     await async_reset_tariff_counters(known, published)
-    assert meter.writes == [(57892, [0x000F])]
+    assert meter.writes == [(RESET_TARIFFS, [0x000F])]
     assert published[TARIFFS] == [0, 0, 0, 0]
     assert published.readings[1].values["tariff_2_energy"] == 234.56
     assert (await known.async_read("tariffs")).values["tariff_1_energy"] == 0
@@ -506,10 +520,11 @@ async def test_reset_leaves_out_tariffs_that_the_meter_does_not_have(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.tariff_count = 2
+    # Tariff counters 3 and 4 in both resolutions.
     missing = [*range(51206, 51210), *range(50854, 50858)]
     meter.override = dict.fromkeys(missing, 0xFFFF)
     await async_reset_tariff_counters(await async_accepted_meter(line), published)
-    assert meter.writes == [(57892, [0x0003])]
+    assert meter.writes == [(RESET_TARIFFS, [0x0003])]
 
 
 async def test_tariff_is_set_and_read_back(
@@ -517,10 +532,10 @@ async def test_tariff_is_set_and_read_back(
 ) -> None:
     known = await async_accepted_meter(line)
     await async_set_tariff(known, published, tariff=3)
-    assert meter.writes == [(40481, [3])]
+    assert meter.writes == [(SET_TARIFF, [3])]
     assert published.values["tariff"] == 3
     assert published.values["tariff_2_energy"] == 234.56
-    assert line.reads == [5, 10]
+    assert line.reads == [IDENTITY_WORDS, TARIFF_WORDS]
 
 
 async def test_tariff_is_confirmed_after_a_lost_read_back(
@@ -549,7 +564,7 @@ async def test_tariff_that_was_broadcast_is_confirmed(
     meter.counters.tariff = 2
     await async_confirm_tariff(known, published, tariff=2)
     assert published.values["tariff"] == 2
-    assert line.reads == [5, 10]
+    assert line.reads == [IDENTITY_WORDS, TARIFF_WORDS]
     began = asyncio.get_running_loop().time()
     with pytest.raises(CommandError, match="tariff not set"):
         await async_confirm_tariff(known, published, tariff=3)
@@ -615,11 +630,11 @@ async def test_command_without_its_block_raises_an_error(
     error: str,
     register: int,
 ) -> None:
-    meter.refused_blocks = {50848, 51200, 57600}
+    meter.refused_blocks = {table.TARIFFS, table.TARIFFS_UNIT_100, CLOCK}
     known = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=error):
         await command(known, published)
-    if register != 40481:
+    if register != SET_TARIFF:
         assert line.writes == []
 
 
@@ -704,7 +719,7 @@ async def test_command_holds_the_bus_from_its_write_to_the_read_back(
 
 def displayed_time(meter: SimulatedMeter) -> datetime:
     """Return the date and time that the clock of a simulated meter shows."""
-    words = meter.read(57600, 6)
+    words = meter.read(CLOCK, 6)
     assert isinstance(words, list)
     day, month, year, hour, minute, second = words
     return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
@@ -732,7 +747,7 @@ async def test_clock_is_set_at_the_beginning_of_a_second(
     )
     assert published.values["clock_offset"] == 0
     ((register, written),) = line.writes
-    assert register == 57600
+    assert register == CLOCK
     await asyncio.sleep(1.5 - loop.time() % 1)
     now = datetime.fromtimestamp(virtual_clock(), UTC)
     assert displayed_time(timed_meter) == now.replace(microsecond=0)
@@ -767,7 +782,7 @@ async def test_clock_that_remains_invalid_raises_an_error(
     line: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
     known = await async_accepted_meter(line)
-    timed_meter.override = {57601: 13}
+    timed_meter.override = {57601: 13}  # month
     with pytest.raises(CommandError, match="clock not set"):
         await async_set_clock(known, published)
     assert published.values["clock_offset"] is None

@@ -26,7 +26,7 @@ from homeassistant.core import HomeAssistant, State
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util import dt as dt_util
-from simulator import Constant, Line, Meter, Phase
+from simulator import Constant, Line, Meter, Phase, table
 
 from .common import (
     SECOND_SERIAL,
@@ -36,8 +36,10 @@ from .common import (
     coordinator_of,
     entity_id,
     reads,
+    registers_of,
     shown_states,
     state,
+    stopped_clock,
     until,
     until_polled,
     until_read,
@@ -47,7 +49,8 @@ from .test_button import press
 
 pytestmark = pytest.mark.usefixtures("fast_polling")
 
-FULL_LOAD = Phase(5000, 500)
+FULL_LOAD = Phase(5000, 500)  # W, var
+# Reads: the register address and the number of registers.
 ENERGIES = (50946, 18)
 CLOCK = (57600, 6)
 WHOLE_MEASUREMENTS = (50514, 54)
@@ -66,7 +69,7 @@ async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> 
 
 
 async def until_energies_read(line: Line, count: int) -> None:
-    """Wait until the energies of the meter at unit ID 1 were read `count` times."""
+    """Wait until the energies of the meter at unit ID 1 are read `count` more times."""
 
     def read() -> int:
         return reads(line.requests).count(ENERGIES)
@@ -93,6 +96,7 @@ async def test_reset_of_the_tariff_counters_resets_no_other_counter(
 async def test_only_tariff_counters_that_the_meter_has_are_reset(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
+    # Tariff counters 3 and 4 in both resolutions.
     meter.override = dict.fromkeys((*range(51206, 51210), *range(50854, 50858)), 0xFFFF)
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
@@ -121,6 +125,11 @@ async def test_failed_reset_of_the_tariff_counters_is_reported(
 async def berlin(hass: HomeAssistant) -> None:
     """Set a time zone with daylight saving time."""
     await hass.config.async_set_time_zone("Europe/Berlin")
+
+
+def show_time(meter: Meter, *parts: int) -> None:
+    """Let the clock of a meter show this day, month, year, hour, minute and second."""
+    meter.override = dict(enumerate(parts, CLOCK[0]))
 
 
 async def test_clock_is_set_to_the_local_time_in_one_write(
@@ -162,30 +171,22 @@ async def test_clock_in_local_time_has_no_offset_across_daylight_saving(
     berlin: None,
     entry: CountisConfigEntry,
     meter: Meter,
-    monkeypatch: pytest.MonkeyPatch,
     utc: datetime,
     shown: tuple[int, ...],
 ) -> None:
-    meter.override = {57600 + index: part for index, part in enumerate(shown)}
-    now = utc + timedelta(seconds=0.5)
-    monkeypatch.setattr(dt_util, "now", lambda: dt_util.as_local(now))
-    await enable(hass, entry, "clock_offset")
-    assert state(hass, "clock_offset") == "0"
+    show_time(meter, *shown)
+    with stopped_clock(utc + timedelta(seconds=0.5)):
+        await enable(hass, entry, "clock_offset")
+        assert state(hass, "clock_offset") == "0"
 
 
-async def test_clock_with_a_year_of_two_digits_has_its_offset(
-    hass: HomeAssistant,
-    berlin: None,
-    entry: CountisConfigEntry,
-    meter: Meter,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_clock_with_a_year_of_two_digits_has_an_offset(
+    hass: HomeAssistant, berlin: None, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    shown = (23, 11, 26, 13, 0, 7)
-    meter.override = {57600 + index: part for index, part in enumerate(shown)}
-    now = datetime(2026, 11, 23, 12, 0, 0, 500_000, tzinfo=UTC)
-    monkeypatch.setattr(dt_util, "now", lambda: dt_util.as_local(now))
-    await enable(hass, entry, "clock_offset")
-    assert state(hass, "clock_offset") == "7"
+    show_time(meter, 23, 11, 26, 13, 0, 7)
+    with stopped_clock(datetime(2026, 11, 23, 12, 0, 0, 500_000, tzinfo=UTC)):
+        await enable(hass, entry, "clock_offset")
+        assert state(hass, "clock_offset") == "7"
 
 
 @pytest.mark.parametrize("shown", [(0, 0, 0, 0, 0, 0), (31, 2, 2026, 1, 1, 1)])
@@ -197,12 +198,12 @@ async def test_invalid_clock_has_no_offset(
 ) -> None:
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
-    meter.override = {57600 + index: part for index, part in enumerate(shown)}
+    show_time(meter, *shown)
     await enable(hass, entry, "clock_offset")
     assert state(hass, "clock_offset") == "unknown"
 
 
-async def test_failed_setting_of_the_clock_is_reported(
+async def test_clock_that_cannot_be_set_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "set_clock")
@@ -245,7 +246,7 @@ async def test_clock_of_another_meter_is_neither_shown_nor_set(
     await until(lambda: not coordinator_of(entry).online)
     shown = state(hass, "clock_offset")
     meter.serial = (0x2025, 0x0001, 7)
-    meter.override = {57600 + index: 1 for index in range(6)}
+    show_time(meter, 1, 1, 1, 1, 1, 1)
     meter.offline = False
     line.requests.clear()
     with pytest.raises(HomeAssistantError, match="2025000100007"):
@@ -254,13 +255,18 @@ async def test_clock_of_another_meter_is_neither_shown_nor_set(
     assert writes_on(line) == []
 
 
-async def test_meter_without_a_clock_has_no_entities_for_it(
+async def test_entities_of_blocks_that_are_not_supported_do_not_exist(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
     meter: Meter,
     add_meter: AddMeter,
 ) -> None:
-    meter.refused_blocks = {57600, 36864, 36896, 36928}
+    meter.refused_blocks = {
+        table.CLOCK,
+        table.OVERFLOW,
+        table.PERIODS,
+        table.PERIODS_UNIT_100,
+    }
     await add_meter()
     ids = {each.unique_id for each in entity_registry.entities.values()}
     for key in ("set_clock", "clock_offset", "overflows_consumed"):
@@ -268,7 +274,7 @@ async def test_meter_without_a_clock_has_no_entities_for_it(
     assert f"{SERIAL}_energy_consumed_today" not in ids
 
 
-async def test_clock_is_read_rarely_and_only_if_an_entity_shows_it(
+async def test_clock_is_read_rarely_and_only_if_its_entity_is_enabled(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     line.requests.clear()
@@ -282,7 +288,7 @@ async def test_clock_is_read_rarely_and_only_if_an_entity_shows_it(
 # -- records of the meter ----------------------------------------------------------
 
 
-async def test_energies_of_days_and_months_are_those_of_the_meter(
+async def test_energies_of_days_and_months_are_read_from_the_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.load = Constant(Phase(2000), Phase(1000), Phase(0))
@@ -307,7 +313,7 @@ async def test_energies_of_days_and_months_are_those_of_the_meter(
 async def test_energy_of_a_day_in_low_resolution_is_in_whole_kwh(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter, clock: Clock
 ) -> None:
-    meter.refused_blocks = {36928}
+    meter.refused_blocks = {table.PERIODS_UNIT_100}
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     profile = coordinator_of(entry).meter.profile
@@ -318,7 +324,7 @@ async def test_energy_of_a_day_in_low_resolution_is_in_whole_kwh(
     assert state(hass, "energy_consumed_today") == "3"
 
 
-async def test_overflows_are_those_of_the_meter(
+async def test_overflows_are_read_from_the_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.override = {36866: 2}
@@ -430,7 +436,7 @@ async def test_unmet_conditions_are_shown_with_the_measured_values(
     assert any("add up to 7.389 A" in text for text in texts)
 
 
-async def test_button_replaces_the_notification_of_the_check_before(
+async def test_button_replaces_the_notification_of_the_previous_check(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await press(hass, "check_wiring")
@@ -450,7 +456,7 @@ async def test_wiring_is_unknown_before_the_first_check(
     assert state(hass, "wiring") == STATE_UNKNOWN
 
 
-async def test_check_is_shown_at_once_and_then_its_result(
+async def test_sensor_shows_that_a_check_runs_and_then_its_result(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     shown = shown_states(hass, "wiring")
@@ -472,7 +478,7 @@ async def test_check_is_shown_at_once_and_then_its_result(
     assert wiring_attributes(hass)["codes"] == [3]
 
 
-async def test_failed_check_keeps_the_result_of_the_check_before(
+async def test_failed_check_keeps_the_result_of_the_previous_check(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, line: Line
 ) -> None:
     meter.load = Constant(FULL_LOAD, FULL_LOAD, FULL_LOAD)
@@ -485,7 +491,7 @@ async def test_failed_check_keeps_the_result_of_the_check_before(
     assert not _async_get_or_create_notifications(hass)
 
 
-async def test_wiring_survives_a_restart_and_an_offline_meter(
+async def test_result_of_a_check_is_kept_after_a_restart_and_while_offline(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.load = Constant(FULL_LOAD, FULL_LOAD, FULL_LOAD)
@@ -498,13 +504,13 @@ async def test_wiring_survives_a_restart_and_an_offline_meter(
     assert state(hass, "wiring") == "correct"
 
 
-async def test_check_that_a_restart_has_ended_has_no_result(
+async def test_check_that_a_restart_interrupted_has_no_result(
     hass: HomeAssistant, add_meter: AddMeter, entity_registry: er.EntityRegistry
 ) -> None:
-    unit = "sensor.countis_e33_1_wiring"
-    mock_restore_cache(hass, [State(unit, "checking")])
+    sensor = "sensor.countis_e33_1_wiring"
+    mock_restore_cache(hass, [State(sensor, "checking")])
     await add_meter()
-    assert entity_id(hass, "wiring") == unit
+    assert entity_id(hass, "wiring") == sensor
     assert state(hass, "wiring") == STATE_UNKNOWN
 
 
@@ -529,17 +535,17 @@ async def test_action_checks_the_wiring_of_several_meters(
     assert [each["meter"] for each in meters] == ["COUNTIS E33 #1", "COUNTIS E33 #2"]
 
 
-async def test_voltage_that_is_not_available_has_no_value(
+async def test_voltage_that_is_not_available_is_shown_as_a_dash(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {50522: 0xFFFF, 50523: 0xFFFF}
+    meter.override = registers_of("voltage_l2", table.NOT_AVAILABLE)
     await press(hass, "check_wiring")
     (shown,) = _async_get_or_create_notifications(hass).values()
     assert "L2: the voltage is -; more than 150 V is needed." in shown["message"]
     assert "| V | 230 | - | 230 |" in shown["message"]
 
 
-async def test_cut_bus_during_the_wiring_check_is_reported(
+async def test_wiring_check_without_a_response_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     line.cut = True
@@ -547,10 +553,10 @@ async def test_cut_bus_during_the_wiring_check_is_reported(
         await check_wiring(hass)
 
 
-async def test_meter_without_mains_during_the_wiring_check_is_reported(
+async def test_wiring_check_without_mains_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {50526: 0, 50527: 0}
+    meter.override = registers_of("frequency", 0)
     with pytest.raises(HomeAssistantError, match="no mains frequency"):
         await check_wiring(hass)
 

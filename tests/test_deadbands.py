@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("fast_polling")
 
 
 async def poll(entry: CountisConfigEntry, meter: Meter, **phase: float) -> None:
-    """Set measured values of L1, and wait until they are polled."""
+    """Set the load of phase L1, and wait until its values are polled."""
     l1 = replace(Phase(1000), **phase)
     meter.load = Constant(l1, Phase(500), Phase(-200))
     await until_polled(entry)
@@ -75,7 +75,7 @@ async def test_change_by_exactly_the_deadband_is_published_at_once(
     assert str(entity.native_value) == shown
 
 
-async def test_drift_is_published_when_it_exceeds_the_deadband(
+async def test_drift_above_the_deadband_is_published(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     shown = []
@@ -135,10 +135,10 @@ def test_deadband_is_at_most_one_percent_of_a_typical_value() -> None:
             assert description.deadband <= 0.01 * typical[unit], description.key
 
 
-class Noon:
+class HoursAroundNoon:
     """The states that the enabled sensors publish in three hours around noon.
 
-    Each second has a reading.
+    A reading is taken in each second.
     """
 
     def __init__(self, *, publish_every_reading: bool) -> None:
@@ -185,8 +185,9 @@ class Noon:
 
 
 def test_deadbands_reduce_the_published_states_to_a_tenth() -> None:
-    noon = Noon(publish_every_reading=False)
-    every_reading = Noon(publish_every_reading=True)
-    assert noon.states < every_reading.states / 10
-    assert noon.published_joules == pytest.approx(noon.measured_joules, rel=0.005)
-    assert abs(noon.measured_joules) > 1e6
+    reduced = HoursAroundNoon(publish_every_reading=False)
+    every_reading = HoursAroundNoon(publish_every_reading=True)
+    assert reduced.states < every_reading.states / 10
+    expected = pytest.approx(reduced.measured_joules, rel=0.005)
+    assert reduced.published_joules == expected
+    assert abs(reduced.measured_joules) > 1e6

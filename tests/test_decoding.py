@@ -46,8 +46,8 @@ BLOCKS: Sequence[Callable[..., Block]] = (
     Clock,
 )
 
-# The lowest and highest values of a direct meter for 100 A, by unit. They do not depend
-# on the limits of the library.
+# The lowest and highest values of a direct meter for 100 A, by unit. These values are
+# independent of the limits of the library.
 BOUNDS = {
     "V": (0, 600),
     "A": (0, 450),
@@ -70,7 +70,7 @@ WORDS = st.lists(
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[int]:
@@ -86,7 +86,7 @@ def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[i
 def new_block[B: Block](
     block_type: Callable[..., B], *, split: bool = False
 ) -> tuple[B, MockModbusUnit]:
-    """Return a block, and the client unit that reads it."""
+    """Return a block and its client unit."""
     unit = MockModbusConnection().for_unit(1)
     return block_type(unit, split=split), unit
 
@@ -104,18 +104,18 @@ def test_any_words_decode_to_values_within_the_limits(
     measured = block.possible_values(limits.allow)
     assert measured.keys() == block.values.keys()
     for name, value in measured.items():
-        unit_of = getattr(block.declared_fields.get(name), "unit", None)
+        unit_of_value = getattr(block.declared_fields.get(name), "unit", None)
         if value is None:
             continue
         if isinstance(value, str):
             assert value.isprintable()
             assert value.isascii()
-        elif unit_of is None:
+        elif unit_of_value is None:
             assert 0 <= value < 0xFFFF
         else:
-            lowest, highest = BOUNDS[unit_of]
+            lowest, highest = BOUNDS[unit_of_value]
             assert lowest <= value <= highest
-            assert limits.allow(unit_of, value)
+            assert limits.allow(unit_of_value, value)
 
 
 @pytest.mark.parametrize("block_type", [Energies, EnergiesInKwh, Tariffs, TariffsInKwh])
@@ -154,16 +154,21 @@ def test_block_of_ones_is_implausible_and_has_no_values(
     assert set(block.values.values()) == {None}
 
 
+def measurements_with_frequency(raw: int) -> list[int]:
+    """Return the words of measurements that are 0 except the frequency."""
+    return [0] * 12 + [0, raw] + [0] * 40
+
+
 def test_measurements_with_a_mains_frequency_are_plausible() -> None:
     block, unit = new_block(Measurements)
-    read(block, unit, [0] * 12 + [0, 5000] + [0] * 40)
+    read(block, unit, measurements_with_frequency(5000))
     assert block.implausible_reason is None
     assert block.values["frequency"] == 50.0
 
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("block_type", BLOCKS)
-def test_request_words_are_the_lengths_of_the_requests(
+def test_registers_per_request_match_the_sent_requests(
     block_type: Callable[..., Block], *, split: bool
 ) -> None:
     block, unit = new_block(block_type, split=split)
@@ -227,7 +232,7 @@ def test_frequency_of_five_digits_has_a_resolution_of_1_mhz(
     raw: int, hertz: float
 ) -> None:
     block, unit = new_block(Measurements)
-    read(block, unit, [0] * 12 + [0, raw] + [0] * 40)
+    read(block, unit, measurements_with_frequency(raw))
     assert block.frequency == hertz
 
 

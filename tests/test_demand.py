@@ -36,14 +36,14 @@ def in_zone(zone: tzinfo) -> Callable[[float], datetime]:
     return lambda at: datetime.fromtimestamp(at, zone)
 
 
-class Watched:
-    """A demand that reads a counter in steps of 10 Wh.
+class Simulation:
+    """A demand, and a load whose counter is read in steps of 10 Wh.
 
-    Time passes in `pass_time`, while a load consumes power.
+    Time passes only in `pass_time` and `advance`.
     """
 
     def __init__(self, at: float = NOON, zone: tzinfo = UTC) -> None:
-        """Begin at this time, in s since 1970, with a first reading."""
+        """Begin at `at`, in s since 1970, with a first reading."""
         self.zone = zone
         self.demand = Demand(in_zone(zone))
         self.wall = at
@@ -53,7 +53,7 @@ class Watched:
 
     @property
     def counter(self) -> float:
-        """Return the counter of the meter in kWh, as its register shows it."""
+        """Return the counter in kWh, rounded down to steps of the register."""
         return math.floor(self.energy / STEP + 1e-6) * STEP
 
     def read(self) -> bool:
@@ -61,20 +61,20 @@ class Watched:
         return self.demand.add(Moment(self.wall, self.monotonic), self.counter)
 
     def advance(self, seconds: float, watts: float) -> None:
-        """Let time pass without a reading."""
+        """Let time pass without a reading, while the load consumes `watts`."""
         self.wall += seconds
         self.monotonic += seconds
         self.energy += watts * seconds / 3_600_000
 
     def pass_time(self, seconds: float, watts: float, every: float = 1) -> None:
-        """Let time pass, and read the counter every second."""
+        """Let time pass, and read the counter every `every` seconds."""
         while seconds > 0:
             self.advance(min(every, seconds), watts)
             self.read()
             seconds -= every
 
     def restart(self) -> None:
-        """Continue with the stored demand, and another monotonic clock."""
+        """Restore the stored demand. The monotonic clock begins again."""
         stored = json.loads(json.dumps(self.demand.as_dict()))
         self.demand = Demand(in_zone(self.zone)).restore(stored)
         self.monotonic = 5.0
@@ -90,13 +90,19 @@ class Watched:
         return self.demand.forecast(self.wall)
 
     def peak(self, months_ago: int = 0) -> Peak | None:
-        """Return the highest demand of a month."""
+        """Return the highest demand of this month or of an earlier month."""
         return self.demand.highest(self.wall, months_ago=months_ago)
 
     def peak_watts(self, months_ago: int = 0) -> float | None:
-        """Return the highest demand of a month in W."""
+        """Return the highest demand of this month or of an earlier month in W."""
         peak = self.peak(months_ago)
         return None if peak is None else peak.watts
+
+
+@pytest.fixture
+def simulation() -> Simulation:
+    """Return a simulation that begins one second before a period."""
+    return Simulation(NOON - 1)
 
 
 # -- the running period ------------------------------------------------------------
@@ -108,40 +114,40 @@ def test_demand_without_a_reading_is_unknown() -> None:
 
 
 def test_demand_is_unknown_until_a_period_begins() -> None:
-    watched = Watched(NOON - 100)
-    watched.pass_time(99, watts=3000)
-    assert watched.watts is None
-    assert watched.forecast is None
-    assert watched.demand.begin == NOON - 900
-    watched.pass_time(2, watts=3000)
-    assert watched.demand.begin == NOON
-    assert watched.watts == pytest.approx(0, abs=40)
-    assert watched.forecast == pytest.approx(3000, abs=100)
+    simulation = Simulation(NOON - 100)
+    simulation.pass_time(99, watts=3000)
+    assert simulation.watts is None
+    assert simulation.forecast is None
+    assert simulation.demand.begin == NOON - 900
+    simulation.pass_time(2, watts=3000)
+    assert simulation.demand.begin == NOON
+    assert simulation.watts == pytest.approx(0, abs=40)
+    assert simulation.forecast == pytest.approx(3000, abs=100)
 
 
-def test_demand_rises_to_the_mean_power_of_the_period() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(1 + 300, watts=6000)
-    assert watched.watts == pytest.approx(2000, abs=40)
-    watched.pass_time(599, watts=0)
-    assert watched.watts == pytest.approx(2000, abs=40)
-    assert watched.peak() is None
-    watched.pass_time(1, watts=0)
-    assert watched.watts == 0
-    assert watched.peak_watts() == pytest.approx(2000, abs=40)
+def test_demand_rises_to_the_mean_power_of_the_period(simulation: Simulation) -> None:
+    simulation.pass_time(1 + 300, watts=6000)
+    assert simulation.watts == pytest.approx(2000, abs=40)
+    simulation.pass_time(599, watts=0)
+    assert simulation.watts == pytest.approx(2000, abs=40)
+    assert simulation.peak() is None
+    simulation.pass_time(1, watts=0)
+    assert simulation.watts == 0
+    assert simulation.peak_watts() == pytest.approx(2000, abs=40)
 
 
 @pytest.mark.parametrize("minutes", PERIODS)
-def test_period_begins_at_a_multiple_of_its_length(minutes: int) -> None:
-    watched = Watched(NOON - 1)
-    watched.demand.minutes = minutes
-    watched.read()
+def test_period_begins_at_a_multiple_of_its_length(
+    simulation: Simulation, minutes: int
+) -> None:
+    simulation.demand.minutes = minutes
+    simulation.read()
     begins: list[float] = []
     for _ in range(7201):
-        watched.advance(1, watts=1000)
-        if watched.read():
-            begins.append((watched.wall - NOON) / 60)
-    # The change of the length begins the rest of a period.
+        simulation.advance(1, watts=1000)
+        if simulation.read():
+            begins.append((simulation.wall - NOON) / 60)
+    # An earlier begin belongs to the period in which the length was changed.
     assert begins[-120 // minutes - 1 :] == [*range(0, 121, minutes)]
 
 
@@ -149,202 +155,207 @@ def test_period_begins_at_a_multiple_of_its_length(minutes: int) -> None:
     ("zone", "past_hour"),
     [(BRUSSELS, 0), (ZoneInfo("Asia/Kathmandu"), 15), (ZoneInfo("Asia/Kolkata"), 30)],
 )
-def test_hour_begins_by_the_local_clock(zone: tzinfo, past_hour: int) -> None:
-    watched = Watched(NOON + 30, zone)
-    watched.demand.minutes = 60
-    watched.pass_time(2 * 3600, watts=2000, every=10)
-    peak = watched.peak()
+def test_period_of_an_hour_begins_with_an_hour_of_the_local_clock(
+    zone: tzinfo, past_hour: int
+) -> None:
+    simulation = Simulation(NOON + 30, zone)
+    simulation.demand.minutes = 60
+    simulation.pass_time(2 * 3600, watts=2000, every=10)
+    peak = simulation.peak()
     assert peak is not None
     assert (peak.begin - NOON) / 60 % 60 == past_hour
 
 
-def test_reading_that_is_not_later_is_ignored() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(61, watts=36_000)
-    before = watched.watts
-    at = Moment(watched.wall - 5, watched.monotonic - 5)
-    assert not watched.demand.add(at, watched.counter - 0.05)
-    assert not watched.demand.add(Moment(watched.wall + 5), watched.counter + 5)
-    at = Moment(watched.wall, watched.monotonic)
-    assert not watched.demand.add(at, watched.counter + 0.05)
-    assert watched.watts == before
+def test_reading_without_a_later_monotonic_time_is_ignored(
+    simulation: Simulation,
+) -> None:
+    simulation.pass_time(61, watts=36_000)
+    before = simulation.watts
+    at = Moment(simulation.wall - 5, simulation.monotonic - 5)
+    assert not simulation.demand.add(at, simulation.counter - 0.05)
+    assert not simulation.demand.add(
+        Moment(simulation.wall + 5), simulation.counter + 5
+    )
+    at = Moment(simulation.wall, simulation.monotonic)
+    assert not simulation.demand.add(at, simulation.counter + 0.05)
+    assert simulation.watts == before
 
 
 @pytest.mark.parametrize("every", [1, 7, 26])
-def test_slow_readings_measure_the_same_energy(every: float) -> None:
-    watched = Watched(NOON - 13)
-    watched.pass_time(13 + 5 * 900 + 13, watts=4000, every=every)
-    assert watched.peak_watts() == pytest.approx(4000, abs=45)
+def test_demand_does_not_depend_on_the_interval_of_the_readings(every: float) -> None:
+    simulation = Simulation(NOON - 13)
+    simulation.pass_time(13 + 5 * 900 + 13, watts=4000, every=every)
+    assert simulation.peak_watts() == pytest.approx(4000, abs=45)
 
 
-def test_demand_is_unknown_without_a_reading_for_30_seconds() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(61, watts=1000)
-    watched.advance(30, watts=1000)
-    assert None not in (watched.watts, watched.forecast)
-    watched.advance(1, watts=1000)
-    assert (watched.watts, watched.forecast) == (None, None)
-    watched.read()
-    assert watched.watts == pytest.approx(102, abs=40)
+def test_demand_is_unknown_without_a_reading_for_30_seconds(
+    simulation: Simulation,
+) -> None:
+    simulation.pass_time(61, watts=1000)
+    simulation.advance(30, watts=1000)
+    assert None not in (simulation.watts, simulation.forecast)
+    simulation.advance(1, watts=1000)
+    assert (simulation.watts, simulation.forecast) == (None, None)
+    simulation.read()
+    assert simulation.watts == pytest.approx(102, abs=40)
 
 
 # -- the forecast ------------------------------------------------------------------
 
 
 def test_forecast_assumes_that_the_present_power_continues() -> None:
-    watched = Watched(NOON - 600)
-    watched.pass_time(600 + 300, watts=1000)
-    assert watched.forecast == pytest.approx(1000, abs=60)
-    watched.pass_time(60, watts=9000)
+    simulation = Simulation(NOON - 600)
+    simulation.pass_time(600 + 300, watts=1000)
+    assert simulation.forecast == pytest.approx(1000, abs=60)
+    simulation.pass_time(60, watts=9000)
     passed = (300 * 1000 + 60 * 9000) / 900
-    assert watched.forecast == pytest.approx(passed + 9000 * 0.6, rel=0.05)
-    watched.pass_time(539, watts=9000)
-    assert watched.forecast == pytest.approx((300 * 1000 + 600 * 9000) / 900, abs=50)
+    assert simulation.forecast == pytest.approx(passed + 9000 * 540 / 900, rel=0.05)
+    simulation.pass_time(539, watts=9000)
+    assert simulation.forecast == pytest.approx((300 * 1000 + 600 * 9000) / 900, abs=50)
 
 
 def test_forecast_falls_soon_after_a_load_is_off() -> None:
-    watched = Watched(NOON - 600)
-    watched.pass_time(600 + 300, watts=9000)
-    watched.pass_time(60, watts=0)
-    assert watched.forecast == pytest.approx(3000 + 600 * 0.6, abs=50)
-    watched.pass_time(120, watts=0)
-    assert watched.forecast == pytest.approx(3000 + 200 * 0.47, abs=50)
+    simulation = Simulation(NOON - 600)
+    simulation.pass_time(600 + 300, watts=9000)
+    simulation.pass_time(60, watts=0)
+    # 300 s of 9000 W are 3000 W of a period. The power is one counter step in the
+    # time without a load: 10 Wh in 60 s are 600 W, and in 180 s 200 W.
+    assert simulation.forecast == pytest.approx(3000 + 600 * 540 / 900, abs=50)
+    simulation.pass_time(120, watts=0)
+    assert simulation.forecast == pytest.approx(3000 + 200 * 420 / 900, abs=50)
 
 
 def test_forecast_of_a_small_load_is_exact() -> None:
-    watched = Watched(NOON - 1800)
-    watched.pass_time(1800 + 60, watts=120)
-    assert watched.forecast == pytest.approx(120, abs=45)
+    simulation = Simulation(NOON - 1800)
+    simulation.pass_time(1800 + 60, watts=120)
+    assert simulation.forecast == pytest.approx(120, abs=45)
 
 
 def test_forecast_without_a_load_is_zero() -> None:
-    watched = Watched(NOON - 61)
-    watched.pass_time(62, watts=0)
-    assert watched.forecast == 0
+    simulation = Simulation(NOON - 61)
+    simulation.pass_time(62, watts=0)
+    assert simulation.forecast == 0
 
 
 def test_forecast_after_a_restart_is_unknown_until_the_power_is_known() -> None:
-    watched = Watched(NOON - 60)
-    watched.pass_time(60 + 300, watts=3000)
-    watched.restart()
-    watched.advance(60, watts=3000)
+    simulation = Simulation(NOON - 60)
+    simulation.pass_time(60 + 300, watts=3000)
+    simulation.restart()
+    simulation.advance(60, watts=3000)
     forecasts = []
     for _ in range(30):
-        watched.pass_time(1, watts=3000)
-        forecasts.append(watched.forecast)
+        simulation.pass_time(1, watts=3000)
+        forecasts.append(simulation.forecast)
     unknown = sum(each is None for each in forecasts)
     assert 12 <= unknown <= 25
     assert all(each == pytest.approx(3000, rel=0.07) for each in forecasts[unknown:])
 
 
 def test_forecast_uses_the_mean_power_of_a_minute() -> None:
-    watched = Watched(NOON - 600)
-    watched.pass_time(600 + 300, watts=3600)
+    simulation = Simulation(NOON - 600)
+    simulation.pass_time(600 + 300, watts=3600)
     for _ in range(4):
-        watched.pass_time(10, watts=7200)
-        watched.pass_time(10, watts=3600)
-    left = (900 - 380) / 900
-    so_far = (340 * 3600 + 40 * 7200) / 900
-    assert watched.forecast == pytest.approx(so_far + 5400 * left, rel=0.05)
+        simulation.pass_time(10, watts=7200)
+        simulation.pass_time(10, watts=3600)
+    passed = (340 * 3600 + 40 * 7200) / 900
+    assert simulation.forecast == pytest.approx(passed + 5400 * 520 / 900, rel=0.05)
 
 
 def test_forecast_after_a_long_pause_ignores_the_power_before() -> None:
-    watched = Watched(NOON - 600)
-    watched.pass_time(600 + 60, watts=9000)
-    watched.advance(31, watts=0)
-    watched.read()
-    assert watched.forecast is None
-    watched.pass_time(60, watts=0)
-    assert watched.forecast == pytest.approx(600, abs=40)
+    simulation = Simulation(NOON - 600)
+    simulation.pass_time(600 + 60, watts=9000)
+    simulation.advance(31, watts=0)
+    simulation.read()
+    assert simulation.forecast is None
+    simulation.pass_time(60, watts=0)
+    assert simulation.forecast == pytest.approx(600, abs=40)
 
 
 def test_forecast_with_a_reading_every_30_seconds_is_known() -> None:
-    watched = Watched(NOON - 600)
-    watched.pass_time(600 + 300, watts=3000, every=30)
-    assert watched.forecast == pytest.approx(3000, rel=0.05)
+    simulation = Simulation(NOON - 600)
+    simulation.pass_time(600 + 300, watts=3000, every=30)
+    assert simulation.forecast == pytest.approx(3000, rel=0.05)
 
 
 def test_forecast_is_known_again_after_a_short_restart() -> None:
-    watched = Watched(NOON - 60)
-    watched.pass_time(60 + 300, watts=3000)
-    watched.restart()
-    watched.pass_time(70, watts=3000, every=10)
-    assert watched.forecast == pytest.approx(3000, rel=0.05)
+    simulation = Simulation(NOON - 60)
+    simulation.pass_time(60 + 300, watts=3000)
+    simulation.restart()
+    simulation.pass_time(70, watts=3000, every=10)
+    assert simulation.forecast == pytest.approx(3000, rel=0.05)
 
 
 # -- periods that are not complete ---------------------------------------------------
 
 
-def test_energy_of_a_gap_is_in_no_peak() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(1 + 1800, watts=500)
-    watched.advance(3 * 3600, watts=500)
-    watched.pass_time(600, watts=500)
-    assert watched.watts is None
-    watched.pass_time(1801, watts=500)
-    assert watched.peak_watts() == pytest.approx(500, abs=40)
+def test_energy_of_a_gap_is_in_no_peak(simulation: Simulation) -> None:
+    simulation.pass_time(1 + 1800, watts=500)
+    simulation.advance(3 * 3600, watts=500)
+    simulation.pass_time(600, watts=500)
+    assert simulation.watts is None
+    simulation.pass_time(1801, watts=500)
+    assert simulation.peak_watts() == pytest.approx(500, abs=40)
 
 
-def test_gap_within_a_period_does_not_lose_its_demand() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(1 + 60, watts=500)
-    watched.advance(780, watts=2000)
-    watched.pass_time(60, watts=500)
+def test_gap_within_a_period_does_not_lose_its_demand(simulation: Simulation) -> None:
+    simulation.pass_time(1 + 60, watts=500)
+    simulation.advance(780, watts=2000)
+    simulation.pass_time(60, watts=500)
     expected = (120 * 500 + 780 * 2000) / 900
-    assert watched.peak_watts() == pytest.approx(expected, abs=40)
+    assert simulation.peak_watts() == pytest.approx(expected, abs=40)
 
 
 @pytest.mark.parametrize(("pause", "is_known"), [(30, True), (31, False)])
-def test_period_counts_if_the_pause_at_its_begin_is_short(
+def test_period_is_measured_if_the_pause_at_its_begin_is_short(
     pause: float, *, is_known: bool
 ) -> None:
-    watched = Watched(NOON - pause + 5)
-    watched.advance(pause, watts=1000)
-    watched.read()
-    assert (watched.watts is not None) == is_known
-    watched.pass_time(900, watts=1000)
-    assert (watched.peak() is not None) == is_known
+    simulation = Simulation(NOON - pause + 5)
+    simulation.advance(pause, watts=1000)
+    simulation.read()
+    assert (simulation.watts is not None) == is_known
+    simulation.pass_time(900, watts=1000)
+    assert (simulation.peak() is not None) == is_known
 
 
 @pytest.mark.parametrize("seconds", [-3600, -600, -3, 3, 600, 3600, 86_400])
-def test_period_in_which_the_clock_was_set_is_no_peak(seconds: float) -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(1 + 900, watts=500)
-    watched.pass_time(300, watts=9000)
-    watched.wall += seconds
-    watched.pass_time(900 - (watched.wall - NOON) % 900, watts=9000)
-    watched.pass_time(900, watts=700)
-    assert watched.peak_watts() == pytest.approx(700, abs=40)
+def test_period_in_which_the_clock_was_set_is_no_peak(
+    simulation: Simulation, seconds: float
+) -> None:
+    simulation.pass_time(1 + 900, watts=500)
+    simulation.pass_time(300, watts=9000)
+    simulation.wall += seconds
+    simulation.pass_time(900 - (simulation.wall - NOON) % 900, watts=9000)
+    simulation.pass_time(900, watts=700)
+    assert simulation.peak_watts() == pytest.approx(700, abs=40)
 
 
-def test_clock_that_drifts_slowly_keeps_the_period() -> None:
-    watched = Watched(NOON - 1)
+def test_slow_drift_of_the_clock_does_not_interrupt_the_period(
+    simulation: Simulation,
+) -> None:
     for _ in range(901):
-        watched.pass_time(1, watts=1000)
-        watched.wall += 0.0005
-    assert watched.peak_watts() == pytest.approx(1000, abs=40)
+        simulation.pass_time(1, watts=1000)
+        simulation.wall += 0.0005
+    assert simulation.peak_watts() == pytest.approx(1000, abs=40)
 
 
-def test_period_with_a_corrected_counter_is_no_peak() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(1 + 300, watts=1000)
-    watched.energy += 500
-    watched.demand.interrupt()
-    assert watched.watts is None
-    assert watched.forecast is None
-    watched.pass_time(600, watts=1000)
-    assert watched.peak() is None
-    watched.pass_time(900, watts=1000)
-    assert watched.peak_watts() == pytest.approx(1000, abs=40)
+def test_period_with_a_corrected_counter_is_no_peak(simulation: Simulation) -> None:
+    simulation.pass_time(1 + 300, watts=1000)
+    simulation.energy += 500
+    simulation.demand.interrupt()
+    assert simulation.watts is None
+    assert simulation.forecast is None
+    simulation.pass_time(600, watts=1000)
+    assert simulation.peak() is None
+    simulation.pass_time(900, watts=1000)
+    assert simulation.peak_watts() == pytest.approx(1000, abs=40)
 
 
-def test_period_in_which_the_counter_falls_is_no_peak() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(1 + 300, watts=1000)
-    watched.energy -= 500
-    watched.pass_time(600, watts=1000)
-    assert watched.peak() is None
-    assert watched.watts == pytest.approx(0, abs=40)
+def test_period_in_which_the_counter_falls_is_no_peak(simulation: Simulation) -> None:
+    simulation.pass_time(1 + 300, watts=1000)
+    simulation.energy -= 500
+    simulation.pass_time(600, watts=1000)
+    assert simulation.peak() is None
+    assert simulation.watts == pytest.approx(0, abs=40)
 
 
 @pytest.mark.parametrize(
@@ -352,105 +363,106 @@ def test_period_in_which_the_counter_falls_is_no_peak() -> None:
     [datetime(2026, 3, 29, tzinfo=BRUSSELS), datetime(2026, 10, 25, tzinfo=BRUSSELS)],
 )
 @pytest.mark.parametrize("minutes", [15, 60])
-def test_change_of_daylight_saving_time_invents_no_peak(
+def test_change_of_daylight_saving_time_does_not_change_the_peak(
     day: datetime, minutes: int
 ) -> None:
-    watched = Watched(day.timestamp() - 5, BRUSSELS)
-    watched.demand.minutes = minutes
+    simulation = Simulation(day.timestamp() - 5, BRUSSELS)
+    simulation.demand.minutes = minutes
     begins = 0
     for _ in range(5 * 360):
-        watched.advance(10, watts=2000)
-        begins += watched.read()
+        simulation.advance(10, watts=2000)
+        begins += simulation.read()
     assert begins == 5 * 60 / minutes
-    assert watched.peak_watts() == pytest.approx(2000, abs=40)
+    assert simulation.peak_watts() == pytest.approx(2000, abs=40)
 
 
-def test_time_zone_that_shifts_by_half_an_hour_invents_no_peak() -> None:
+def test_clock_change_by_half_an_hour_does_not_change_the_peak() -> None:
     zone = ZoneInfo("Australia/Lord_Howe")
     day = datetime(2026, 4, 5, tzinfo=zone)
-    watched = Watched(day.timestamp() - 5, zone)
-    watched.demand.minutes = 60
-    watched.pass_time(5 * 3600, watts=2000, every=10)
-    assert watched.peak_watts() == pytest.approx(2000, abs=10)
+    simulation = Simulation(day.timestamp() - 5, zone)
+    simulation.demand.minutes = 60
+    simulation.pass_time(5 * 3600, watts=2000, every=10)
+    assert simulation.peak_watts() == pytest.approx(2000, abs=10)
 
 
 # -- the highest demands -----------------------------------------------------------
 
 
-def test_highest_demand_keeps_the_time_of_its_period() -> None:
-    watched = Watched(NOON - 1)
+def test_highest_demand_keeps_the_time_of_its_period(simulation: Simulation) -> None:
     for watts in (1000, 3000, 2000, 3000):
-        watched.pass_time(900, watts=watts)
-    watched.pass_time(1, watts=0)
-    peak = watched.peak()
+        simulation.pass_time(900, watts=watts)
+    simulation.pass_time(1, watts=0)
+    peak = simulation.peak()
     assert peak is not None
     assert peak.watts == pytest.approx(3000, abs=50)
     assert peak.begin in (NOON + 900, NOON + 2700)
 
 
-def test_period_belongs_to_the_month_in_which_it_begins() -> None:
+def test_period_belongs_to_the_month_of_its_begin() -> None:
     month = datetime(2026, 7, 1, tzinfo=BRUSSELS).timestamp()
-    watched = Watched(month - 901, BRUSSELS)
-    watched.pass_time(901, watts=5000)
-    watched.pass_time(1, watts=1000)
-    assert watched.peak_watts() is None
-    assert watched.peak_watts(months_ago=1) == pytest.approx(5000, abs=50)
-    watched.pass_time(900, watts=1000)
-    assert watched.peak_watts() == pytest.approx(1000, abs=50)
-    assert watched.peak_watts(months_ago=1) == pytest.approx(5000, abs=50)
+    simulation = Simulation(month - 901, BRUSSELS)
+    simulation.pass_time(901, watts=5000)
+    simulation.pass_time(1, watts=1000)
+    assert simulation.peak_watts() is None
+    assert simulation.peak_watts(months_ago=1) == pytest.approx(5000, abs=50)
+    simulation.pass_time(900, watts=1000)
+    assert simulation.peak_watts() == pytest.approx(1000, abs=50)
+    assert simulation.peak_watts(months_ago=1) == pytest.approx(5000, abs=50)
 
 
 def test_highest_demand_of_two_months_ago_is_forgotten() -> None:
-    watched = Watched(datetime(2025, 12, 31, 22, tzinfo=UTC).timestamp() - 1)
-    watched.pass_time(901, watts=5000)
+    simulation = Simulation(datetime(2025, 12, 31, 22, tzinfo=UTC).timestamp() - 1)
+    simulation.pass_time(901, watts=5000)
     for month, before in ((1, 5000), (2, 1000)):
-        watched.wall = datetime(2026, month, 20, tzinfo=UTC).timestamp() - 2
-        watched.demand.interrupt()
-        watched.pass_time(903, watts=month * 1000)
-        assert watched.peak_watts() == pytest.approx(month * 1000, abs=50)
-        assert watched.peak_watts(months_ago=1) == pytest.approx(before, abs=50)
-    assert watched.peak_watts(months_ago=2) is None
+        simulation.wall = datetime(2026, month, 20, tzinfo=UTC).timestamp() - 2
+        simulation.demand.interrupt()
+        simulation.pass_time(903, watts=month * 1000)
+        assert simulation.peak_watts() == pytest.approx(month * 1000, abs=50)
+        assert simulation.peak_watts(months_ago=1) == pytest.approx(before, abs=50)
+    assert simulation.peak_watts(months_ago=2) is None
 
 
-def test_highest_demand_of_a_month_without_readings_is_unknown() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(901, watts=5000)
-    watched.advance(62 * 86_400, watts=0)
-    watched.pass_time(2000, watts=1000)
-    assert watched.peak_watts() == pytest.approx(1000, abs=50)
-    assert watched.peak_watts(months_ago=1) is None
+def test_highest_demand_of_a_month_without_readings_is_unknown(
+    simulation: Simulation,
+) -> None:
+    simulation.pass_time(901, watts=5000)
+    simulation.advance(62 * 86_400, watts=0)
+    simulation.pass_time(2000, watts=1000)
+    assert simulation.peak_watts() == pytest.approx(1000, abs=50)
+    assert simulation.peak_watts(months_ago=1) is None
 
 
-def test_highest_demands_of_different_lengths_are_separate() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(1 + 900, watts=3000)
-    watched.demand.minutes = 5
-    assert watched.watts is None
-    assert watched.peak() is None
-    watched.pass_time(600, watts=1000)
-    assert watched.peak_watts() == pytest.approx(1000, abs=120)
-    watched.demand.minutes = 15
-    assert watched.peak_watts() == pytest.approx(3000, abs=50)
+def test_each_period_length_has_its_own_highest_demand(simulation: Simulation) -> None:
+    simulation.pass_time(1 + 900, watts=3000)
+    simulation.demand.minutes = 5
+    assert simulation.watts is None
+    assert simulation.peak() is None
+    simulation.pass_time(600, watts=1000)
+    assert simulation.peak_watts() == pytest.approx(1000, abs=120)
+    simulation.demand.minutes = 15
+    assert simulation.peak_watts() == pytest.approx(3000, abs=50)
 
 
-def test_length_that_is_set_at_the_begin_of_a_period_begins_one() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(1, watts=3600)
-    watched.demand.minutes = 5
-    watched.pass_time(100, watts=3600)
-    assert watched.watts == pytest.approx(1200, abs=120)
+def test_new_length_that_is_set_when_a_period_begins_begins_a_period(
+    simulation: Simulation,
+) -> None:
+    simulation.pass_time(1, watts=3600)
+    simulation.demand.minutes = 5
+    simulation.pass_time(100, watts=3600)
+    assert simulation.watts == pytest.approx(1200, abs=120)
 
 
-def test_length_that_is_set_again_does_not_end_the_period() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(301, watts=3000)
-    before = watched.watts
-    watched.demand.minutes = 15
+def test_same_length_that_is_set_again_does_not_end_the_period(
+    simulation: Simulation,
+) -> None:
+    simulation.pass_time(301, watts=3000)
+    before = simulation.watts
+    simulation.demand.minutes = 15
     assert before is not None
-    assert watched.watts == before
+    assert simulation.watts == before
 
 
-def test_first_one_of_equal_demands_is_the_highest() -> None:
+def test_first_of_equal_demands_is_kept_as_the_highest() -> None:
     demand = Demand(in_zone(UTC))
     # The counter rises by 2 ** -7 kWh with each reading: exactly 2812.5 W.
     for step in range(-1, 271):
@@ -462,53 +474,56 @@ def test_first_one_of_equal_demands_is_the_highest() -> None:
 # -- restarts ----------------------------------------------------------------------
 
 
-def test_restart_within_a_period_continues_it() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(1 + 200, watts=3000)
-    watched.restart()
-    watched.advance(400, watts=1000)
-    watched.pass_time(300, watts=3000)
+def test_restart_within_a_period_does_not_interrupt_the_period(
+    simulation: Simulation,
+) -> None:
+    simulation.pass_time(1 + 200, watts=3000)
+    simulation.restart()
+    simulation.advance(400, watts=1000)
+    simulation.pass_time(300, watts=3000)
     expected = (500 * 3000 + 400 * 1000) / 900
-    assert watched.peak_watts() == pytest.approx(expected, abs=40)
+    assert simulation.peak_watts() == pytest.approx(expected, abs=40)
 
 
-def test_restart_at_the_end_of_a_period_loses_two_periods() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(1 + 890, watts=3000)
-    watched.restart()
-    watched.advance(60, watts=9000)
-    watched.pass_time(850, watts=9000)
-    assert watched.peak() is None
-    watched.pass_time(900, watts=1000)
-    assert watched.peak_watts() == pytest.approx(1000, abs=40)
+def test_restart_at_the_end_of_a_period_loses_two_periods(
+    simulation: Simulation,
+) -> None:
+    simulation.pass_time(1 + 890, watts=3000)
+    simulation.restart()
+    simulation.advance(60, watts=9000)
+    simulation.pass_time(850, watts=9000)
+    assert simulation.peak() is None
+    simulation.pass_time(900, watts=1000)
+    assert simulation.peak_watts() == pytest.approx(1000, abs=40)
 
 
-def test_clock_that_was_set_back_during_a_restart_ends_the_period() -> None:
-    watched = Watched(NOON - 1)
-    watched.pass_time(1 + 890, watts=3000)
-    watched.restart()
-    watched.wall -= 600
-    watched.pass_time(700, watts=3000)
-    assert watched.peak() is None
+def test_clock_that_was_set_back_during_a_restart_ends_the_period(
+    simulation: Simulation,
+) -> None:
+    simulation.pass_time(1 + 890, watts=3000)
+    simulation.restart()
+    simulation.wall -= 600
+    simulation.pass_time(700, watts=3000)
+    assert simulation.peak() is None
 
 
 def test_highest_demands_are_kept_over_a_restart() -> None:
-    watched = Watched(datetime(2026, 7, 1, tzinfo=UTC).timestamp() - 901)
-    watched.demand.minutes = 15
-    watched.pass_time(900, watts=5000)
-    watched.pass_time(902, watts=2000)
-    before = (watched.peak(), watched.peak(months_ago=1))
-    watched.restart()
-    assert (watched.peak(), watched.peak(months_ago=1)) == before
+    simulation = Simulation(datetime(2026, 7, 1, tzinfo=UTC).timestamp() - 901)
+    simulation.demand.minutes = 15
+    simulation.pass_time(900, watts=5000)
+    simulation.pass_time(902, watts=2000)
+    before = (simulation.peak(), simulation.peak(months_ago=1))
+    simulation.restart()
+    assert (simulation.peak(), simulation.peak(months_ago=1)) == before
     assert None not in before
 
 
 @pytest.mark.parametrize("minutes", [5, 10, 15, 30, 60])
 def test_length_of_the_periods_is_kept_over_a_restart(minutes: int) -> None:
-    watched = Watched()
-    watched.demand.minutes = minutes
-    watched.restart()
-    assert watched.demand.minutes == minutes
+    simulation = Simulation()
+    simulation.demand.minutes = minutes
+    simulation.restart()
+    assert simulation.demand.minutes == minutes
 
 
 def test_demand_without_a_reading_can_be_stored() -> None:
@@ -574,7 +589,7 @@ def test_energy_of_a_pause_is_known_if_the_pause_is_short(
     assert (integral.kilowatt_hours > 0) is is_known
 
 
-# -- any course of events ----------------------------------------------------------
+# -- any sequence of events ----------------------------------------------------------
 
 EVENTS = st.lists(
     st.tuples(
@@ -588,7 +603,7 @@ EVENTS = st.lists(
 
 
 def periods_of(trace: Iterable[tuple[float, float]], length: int) -> dict[float, float]:
-    """Return the true mean power of each period, from the time and power of each s."""
+    """Return the mean power of each period, from the time and power of each second."""
     energies: dict[float, float] = {}
     for at, watts in trace:
         begin = at // length * length
@@ -598,40 +613,40 @@ def periods_of(trace: Iterable[tuple[float, float]], length: int) -> dict[float,
 
 @settings(max_examples=60, deadline=None)
 @given(EVENTS, st.sampled_from(PERIODS), st.integers(1, 26))
-def test_no_course_of_events_invents_a_peak(
+def test_highest_demand_is_correct_after_any_events(
     events: list[tuple[str, int, int]], minutes: int, every: int
 ) -> None:
-    watched = Watched(NOON + 77)
-    watched.demand.minutes = minutes
+    simulation = Simulation(NOON + 77)
+    simulation.demand.minutes = minutes
     trace: list[tuple[float, float]] = []
     for event, seconds, watts in events:
         if event == "restart":
-            watched.restart()
+            simulation.restart()
         if event == "clock":
-            # Later times only, so that each time has one true power.
-            watched.wall += seconds
-            watched.demand.add(
-                Moment(watched.wall, watched.monotonic + 1e-3), watched.counter
+            # The clock is only set forward, so that each time has one true power.
+            simulation.wall += seconds
+            simulation.demand.add(
+                Moment(simulation.wall, simulation.monotonic + 1e-3), simulation.counter
             )
-            watched.monotonic += 1e-3
+            simulation.monotonic += 1e-3
             continue
         is_read = event == "read"
         for second in range(seconds):
-            trace.append((watched.wall, watts))
-            watched.advance(1, watts)
+            trace.append((simulation.wall, watts))
+            simulation.advance(1, watts)
             if is_read and second % every == 0:
-                watched.read()
-        watched.read()
+                simulation.read()
+        simulation.read()
     truth = periods_of(trace, 60 * minutes)
-    peak = watched.peak()
+    peak = simulation.peak()
     if peak is not None:
         resolution = STEP * 60_000 / minutes
-        # Between two readings at the begin or end of a period, the power may change.
+        # The power may change between the two readings around a begin or end.
         interpolation = 2 * 12_000 * LONGEST_PAUSE / 4 / (60 * minutes)
         assert peak.watts == pytest.approx(
             truth[peak.begin], abs=1.01 * (resolution + interpolation)
         )
-    demand = watched.watts
+    demand = simulation.watts
     assert demand is None or demand >= 0
 
 
@@ -644,14 +659,14 @@ def test_no_course_of_events_invents_a_peak(
 def test_highest_demand_of_whole_periods_is_exact(
     powers: list[int], minutes: int, every: int
 ) -> None:
-    watched = Watched(NOON - 1)
-    watched.demand.minutes = minutes
-    watched.pass_time(1, watts=0)
+    simulation = Simulation(NOON - 1)
+    simulation.demand.minutes = minutes
+    simulation.pass_time(1, watts=0)
     for watts in powers:
         # The load changes with the periods, and a reading follows at once.
-        watched.pass_time(60 * minutes, watts, every)
-    watched.pass_time(1, watts=0)
-    assert watched.peak_watts() == pytest.approx(
+        simulation.pass_time(60 * minutes, watts, every)
+    simulation.pass_time(1, watts=0)
+    assert simulation.peak_watts() == pytest.approx(
         max(powers), abs=1.01 * STEP * 60_000 / minutes + 0.6 * max(powers) / 60
     )
 
@@ -661,10 +676,10 @@ def test_highest_demand_of_whole_periods_is_exact(
 def test_stored_demand_is_restored_unchanged(
     events: list[tuple[str, int, int]],
 ) -> None:
-    watched = Watched(NOON + 77)
+    simulation = Simulation(NOON + 77)
     for _, seconds, watts in events:
-        watched.pass_time(seconds, watts, every=20)
-        before = watched.demand
-        watched.restart()
-        assert watched.demand.as_dict() == before.as_dict()
-        assert watched.watts == before.watts(watched.wall)
+        simulation.pass_time(seconds, watts, every=20)
+        before = simulation.demand
+        simulation.restart()
+        assert simulation.demand.as_dict() == before.as_dict()
+        assert simulation.watts == before.watts(simulation.wall)

@@ -13,7 +13,7 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
-from simulator import LOST, Fault, Line, Meter
+from simulator import LOST, Fault, Line, Meter, table
 
 from .common import (
     SERIAL,
@@ -21,6 +21,7 @@ from .common import (
     coordinator_of,
     entity_id,
     reads,
+    registers_of,
     state,
     subentry_of,
     until_read,
@@ -51,9 +52,28 @@ def start() -> datetime:
 
 @pytest.fixture
 async def clock(start: datetime) -> AsyncGenerator[RunningClock]:
-    """Let the clocks of Home Assistant and of the meter begin at a given time."""
+    """Let the clocks of Home Assistant and of the meter begin at `start`."""
     with running_clock(start) as clock:
         yield clock
+
+
+@pytest.fixture
+async def low_resolution_entry(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    meter: Meter,
+    add_meter: AddMeter,
+    clock: RunningClock,
+) -> CountisConfigEntry:
+    """Return the entry of a bus at 12:05. Its meter counts only in whole kWh."""
+    meter.refused_blocks = {table.ENERGIES_UNIT_100}
+    set_load(meter, 3000)
+    await add_meter()
+    entry: CountisConfigEntry
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    await enable(hass, entry, *SENSORS)
+    await sleep_until(hass, clock, "12:05:00")
+    return entry
 
 
 @pytest.fixture
@@ -103,7 +123,7 @@ async def test_demand_follows_the_periods_of_the_clock(
 
 
 @pytest.mark.parametrize("start", [START.replace(month=6, day=30, hour=23, minute=28)])
-async def test_highest_demand_becomes_that_of_the_last_month_at_midnight(
+async def test_highest_demand_moves_to_the_last_month_at_midnight(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
     clock: RunningClock,
@@ -134,7 +154,7 @@ async def restart(hass: HomeAssistant, entry: CountisConfigEntry, pause: float) 
     await until_read(hass, entry)
 
 
-async def test_restart_within_a_period_continues_it(
+async def test_restart_within_a_period_does_not_interrupt_the_period(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
     clock: RunningClock,
@@ -167,7 +187,7 @@ async def test_energy_of_a_long_pause_is_in_no_peak(
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
 
 
-async def test_meter_that_was_offline_at_the_end_of_a_period_has_no_peak(
+async def test_period_without_readings_at_its_end_is_no_peak(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
     clock: RunningClock,
@@ -303,20 +323,13 @@ async def test_demand_is_not_calculated_after_its_sensors_are_disabled(
     assert demand.highest(clock()) is None
 
 
-async def test_meter_without_high_resolution_integrates_its_power(
+async def test_power_is_integrated_without_high_resolution_counters(
     hass: HomeAssistant,
-    hass_storage: dict[str, Any],
+    low_resolution_entry: CountisConfigEntry,
     meter: Meter,
-    add_meter: AddMeter,
     clock: RunningClock,
     line: Line,
 ) -> None:
-    meter.refused_blocks = {50944}
-    set_load(meter, 3000)
-    await add_meter()
-    (entry,) = hass.config_entries.async_entries(DOMAIN)
-    await enable(hass, entry, *SENSORS)
-    await sleep_until(hass, clock, "12:05:00")
     assert watts(hass, "demand") == pytest.approx(1000, abs=40)
     assert watts(hass, "demand_forecast") == pytest.approx(3000, abs=40)
     set_load(meter, -3000)
@@ -333,7 +346,7 @@ async def test_meter_without_high_resolution_integrates_its_power(
     await asyncio.sleep(60)
     await hass.async_block_till_done()
     assert state(hass, "demand") == STATE_UNKNOWN
-    await restart(hass, entry, 1)
+    await restart(hass, low_resolution_entry, 1)
     set_load(meter, 500)
     await sleep_until(hass, clock, "12:45:12")
     assert watts(hass, "peak_demand_this_month") == expected
@@ -341,17 +354,11 @@ async def test_meter_without_high_resolution_integrates_its_power(
 
 async def test_period_in_which_the_resolution_changes_is_no_peak(
     hass: HomeAssistant,
-    hass_storage: dict[str, Any],
+    low_resolution_entry: CountisConfigEntry,
     meter: Meter,
-    add_meter: AddMeter,
     clock: RunningClock,
 ) -> None:
-    meter.refused_blocks = {50944}
-    set_load(meter, 3000)
-    await add_meter()
-    (entry,) = hass.config_entries.async_entries(DOMAIN)
-    await enable(hass, entry, *SENSORS)
-    await sleep_until(hass, clock, "12:05:00")
+    entry = low_resolution_entry
     assert watts(hass, "demand") == pytest.approx(1000, abs=40)
     subentry = subentry_of(entry)
     meter.refused_blocks = set()
@@ -376,7 +383,7 @@ async def test_demand_is_unknown_while_the_counter_is_not_available(
 ) -> None:
     await hass.config_entries.async_unload(demand_entry.entry_id)
     del hass_storage[f"{DOMAIN}.{subentry_of(demand_entry).subentry_id}"]
-    meter.override = {50946: 0xFFFF, 50947: 0xFFFF}
+    meter.override = registers_of("energy_consumed", table.NOT_AVAILABLE)
     await hass.config_entries.async_setup(demand_entry.entry_id)
     await sleep_until(hass, clock, "12:16:00")
     assert state(hass, "power") == "3000"
@@ -384,19 +391,9 @@ async def test_demand_is_unknown_while_the_counter_is_not_available(
 
 
 async def test_power_that_is_not_available_is_not_integrated(
-    hass: HomeAssistant,
-    hass_storage: dict[str, Any],
-    meter: Meter,
-    add_meter: AddMeter,
-    clock: RunningClock,
+    hass: HomeAssistant, low_resolution_entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.refused_blocks = {50944}
-    set_load(meter, 3000)
-    await add_meter()
-    (entry,) = hass.config_entries.async_entries(DOMAIN)
-    await enable(hass, entry, *SENSORS)
-    await sleep_until(hass, clock, "12:05:00")
-    meter.override = {50536: 0x7FFF, 50537: 0xFFFF}
+    meter.override = registers_of("power", table.SIGNED_NOT_AVAILABLE)
     await asyncio.sleep(60)
     assert state(hass, "power") == STATE_UNKNOWN
     assert state(hass, "demand") == STATE_UNKNOWN

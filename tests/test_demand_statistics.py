@@ -28,7 +28,7 @@ from .demand_hours import (
 )
 from .test_sensor import enable
 
-# W; the demand of the quarter-hours from 12:00.
+# The demand in W of each quarter-hour, by its end.
 DEMANDS = {"12:15": 3000, "12:30": 9000, "12:45": 0, "13:00": 500}
 
 
@@ -41,7 +41,7 @@ def _custom_integrations(
 
 @pytest.fixture
 async def clock(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[RunningClock]:
-    """Let the clocks of Home Assistant and of the meter begin at noon."""
+    """Let the clocks of Home Assistant and of the meter begin at 11:58."""
     poll_slowly(monkeypatch)
     with running_clock(START) as clock:
         yield clock
@@ -75,7 +75,7 @@ async def test_highest_value_of_the_statistics_is_the_demand(
     )
     highest = [row["max"] or 0 for row in rows[demand]]
     by_quarter = [max(highest[index : index + 3]) for index in range(0, 12, 3)]
-    # The last value of a period is up to 10 s older than its end, and the load changes
-    # after the first reading of the next one.
+    # The last value of a period is up to 10 s older than the end of the period, and the
+    # load changes after the first reading of the next period.
     assert by_quarter == pytest.approx(list(DEMANDS.values()), abs=200)
     assert float(state(hass, "peak_demand_this_month")) == pytest.approx(9000, abs=60)

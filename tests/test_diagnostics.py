@@ -30,6 +30,7 @@ from simulator import (
     Line,
     Meter,
     random_bytes,
+    table,
 )
 
 from .common import (
@@ -84,7 +85,7 @@ def device(hass: HomeAssistant, entry: CountisConfigEntry) -> dr.DeviceEntry:
     return meter_device(hass)
 
 
-async def test_diagnostics_of_a_bus_contain_its_statistics(
+async def test_diagnostics_of_a_bus_contain_the_statistics_of_the_bus(
     entry: CountisConfigEntry, download: Download
 ) -> None:
     found = await download()
@@ -173,11 +174,11 @@ async def test_diagnostics_of_an_offline_meter_contain_its_last_values(
 @pytest.fixture
 def without_identity(meter: Meter) -> None:
     """Let the meter refuse the identity block."""
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
 
 
 @pytest.mark.usefixtures("without_identity")
-async def test_diagnostics_of_a_meter_without_identity_block(
+async def test_diagnostics_without_identity_block_contain_the_other_blocks(
     download: Download, device: dr.DeviceEntry
 ) -> None:
     found = await download(device)
@@ -206,7 +207,7 @@ async def test_diagnostics_of_a_bus_that_is_not_set_up_contain_the_error(
     assert (await download())["setup_error"] == {"key": None, "placeholders": {}}
 
 
-async def test_diagnostics_of_the_device_of_a_replaced_meter_show_its_bus(
+async def test_diagnostics_of_the_device_of_a_replaced_meter_contain_no_meter(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     download: Download,

@@ -47,7 +47,7 @@ DOCUMENTATION_RULES = sorted(
 def entity_row(key: str) -> Row:
     """Return the row of an entity in entities.md: its cells by column heading.
 
-    If the row describes several entities, return only the cells of this one.
+    If the row describes several entities, return only the registers of the entity.
     """
     (platform,) = (
         name
@@ -73,13 +73,13 @@ def entity_row(key: str) -> Row:
 
 def register_addresses(quantity: str) -> dict[str, str]:
     """Return the register addresses of a quantity: the cells by column heading."""
-    for key, several, between in (
+    for key, single, separator in (
         ("ct_ratio", registers.CurrentTransformer, ", "),
         ("clock_offset", registers.Clock, " … "),
     ):
         if quantity == key:
-            (ends,) = several.register_ranges or ()
-            return {"Register": between.join(map(str, ends))}
+            (ends,) = single.register_ranges or ()
+            return {"Register": separator.join(map(str, ends))}
     found = {}
     for block in (
         registers.Measurements,
@@ -214,7 +214,7 @@ def test_phase_is_described_with_the_register_of_its_voltage(
         ("check_wiring", ""),
     ],
 )
-def test_control_is_described_with_the_registers_it_writes(
+def test_control_is_described_with_the_written_registers(
     key: str, written: str
 ) -> None:
     (description,) = (each for each in (*BUTTONS, TARIFF) if each.key == key)
@@ -238,8 +238,8 @@ def test_every_described_entity_exists() -> None:
     )
 
 
-def test_key_follows_the_name_or_is_listed_as_an_exception() -> None:
-    other = {
+def test_key_is_the_slug_of_the_name_or_is_listed_as_an_exception() -> None:
+    exceptions = {
         row["Entity"].removesuffix(", and so on"): row["Key"].strip("`")
         for row in tables(ENTITIES)
         if "Key" in row
@@ -247,9 +247,9 @@ def test_key_follows_the_name_or_is_listed_as_an_exception() -> None:
     for key, text in TEXTS["entity"]["sensor"].items():
         like_tariff_1 = re.sub(r"tariff_\d$", "tariff_1", key)
         name = re.sub(r"of tariff \d", "of tariff 1", text["name"])
-        assert other.get(name, slugify(text["name"])) in (key, like_tariff_1)
+        assert exceptions.get(name, slugify(text["name"])) in (key, like_tariff_1)
     names = {text["name"] for text in TEXTS["entity"]["sensor"].values()}
-    assert other.keys() <= names
+    assert exceptions.keys() <= names
 
 
 def test_every_action_is_described_with_its_fields() -> None:
@@ -334,13 +334,13 @@ def test_installation_uses_the_names_of_the_dialogs() -> None:
 
 
 FRONTEND = Path(hass_frontend.where()) / "static" / "translations"
-# Names of a Home Assistant sensor, of Home Assistant 2026.11, of HACS, of the meter,
-# and in messages of Linux.
 OTHER_NAMES = {
-    *("home consumption", "home energy", "home power"),
-    *("addr", "bus", "custom repositories", "l2", "l3", "measurement"),
-    *("busy", "connection refused", "no such file", "permission denied"),
-    *("resource temporarily unavailable", "socomec countis"),
+    *("home consumption", "home energy", "home power"),  # Home Assistant 2026.11
+    *("custom repositories", "socomec countis"),  # HACS
+    *("addr", "bus", "l2", "l3"),  # the meter
+    "measurement",  # a state class of Home Assistant
+    *("busy", "connection refused", "no such file", "permission denied"),  # Linux
+    "resource temporarily unavailable",
 }
 PAGES_OF_DIALOGS = (
     *("README.md", "docs/commissioning.md", "docs/counters.md", "docs/energy.md"),
@@ -371,7 +371,7 @@ def shown_names() -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES_OF_DIALOGS)
-def test_names_in_italics_are_those_of_the_user_interface(
+def test_names_in_italics_exist_in_the_user_interface(
     page: str, shown_names: set[str]
 ) -> None:
     text = re.sub(r"`[^`]*`|\s+", " ", prose(ROOT / page))
@@ -415,7 +415,7 @@ def test_troubleshooting_quotes_every_error_and_issue_and_no_other_text() -> Non
 # -- the code and the quality scale ------------------------------------------------
 
 
-def test_map_lists_every_module_and_only_existing_files() -> None:
+def test_map_of_the_code_lists_every_module_and_only_existing_files() -> None:
     contributing = (ROOT / "CONTRIBUTING.md").read_text()
     module_map = contributing.partition("## Map")[2].partition("\n## ")[0]
     for path in INTEGRATION.rglob("*.py"):
@@ -441,7 +441,8 @@ def test_identifiers_in_contributing_exist() -> None:
 
 @pytest.mark.parametrize("rule", DOCUMENTATION_RULES)
 def test_rule_of_the_quality_scale_names_an_existing_page(rule: str) -> None:
-    place = re.match(r"([\w/.-]+\.md)(?:#([\w-]+))?", RULES[rule]["comment"])
-    assert place
-    assert (ROOT / place[1]).is_file()
-    assert not place[2] or place[2] in anchors(ROOT / place[1])
+    match = re.match(r"([\w/.-]+\.md)(?:#([\w-]+))?", RULES[rule]["comment"])
+    assert match
+    page, anchor = match.groups()
+    assert (ROOT / page).is_file()
+    assert not anchor or anchor in anchors(ROOT / page)

@@ -55,12 +55,12 @@ BLOCKS = {
 
 
 @pytest.fixture(scope="module")
-def e44() -> LibraryMeter:
+def meter() -> LibraryMeter:
     """Return a meter that supports all blocks, on a bus at 9600 baud."""
     bus = MemoryBus({1: Meter(unit_id=1)})
     # Only a meter without a model name is probed for all blocks.
-    meter = Meter(unit_id=1, model="Countis", has_partial_tariffs=True)
-    profile = run(async_profile_of(meter))
+    simulated = Meter(unit_id=1, model="Countis", has_partial_tariffs=True)
+    profile = run(async_profile_of(simulated))
     return LibraryMeter(bus.bus, 1, bus.client(), profile)
 
 
@@ -71,7 +71,7 @@ def register_span(block: Block) -> tuple[int, int]:
     return first, max(field.address + field.count for field in fields) - 1
 
 
-def test_polling_rule_is_that_of_the_poller(e44: LibraryMeter) -> None:
+def test_documented_polling_rule_matches_the_poller(meter: LibraryMeter) -> None:
     rows = [row for row in tables((DOCS / "bus.md").read_text()) if "Target age" in row]
     assert {BLOCKS[row["Block"]] for row in rows} == poller.INTERVALS.keys()
     for row in rows:
@@ -79,7 +79,7 @@ def test_polling_rule_is_that_of_the_poller(e44: LibraryMeter) -> None:
         interval = poller.INTERVALS[name]
         assert row["Target age"] == f"{interval.target:g} s"
         assert row["Period"] == f"{interval.period:g} s"
-        block = e44.revision if name == "identity" else e44.block(name)
+        block = meter.revision if name == "identity" else meter.block(name)
         assert block is not None
         first, last = register_span(block)
         assert row["Register addresses"] == f"{first} … {last}"
@@ -106,7 +106,7 @@ def poll_seconds(meter: LibraryMeter, *, details: bool, baudrate: int = 9600) ->
 
 
 def power_period(meter: LibraryMeter, baudrate: int) -> float:
-    """Return the period of the power on a full bus, in s for each meter of the bus.
+    """Return the period of the power on a full bus, in s and divided by the meters.
 
     On a full bus, all periods are in proportion to the target ages of the blocks.
     """
@@ -118,15 +118,15 @@ def power_period(meter: LibraryMeter, baudrate: int) -> float:
 
 
 def test_figures_for_many_meters_follow_from_the_polling_rule(
-    e44: LibraryMeter,
+    meter: LibraryMeter,
 ) -> None:
     rows = [row for row in tables((DOCS / "bus.md").read_text()) if "Everything" in row]
     assert len(rows) == 4
     for row in rows:
         baudrate = int(row["Speed"].removesuffix(" baud"))
-        poll = poll_seconds(e44, details=False, baudrate=baudrate)
+        poll = poll_seconds(meter, details=False, baudrate=baudrate)
         assert int(row["Everything"]) == int(poller.FULL_BUS / poll)
-        period = power_period(e44, baudrate)
+        period = power_period(meter, baudrate)
         # The page reserves the time of one meter for the blocks that are read hourly.
         assert 0 <= int(1 / period) - int(row["Power"]) <= 1
         for column, factor, unit_of_time in (
@@ -139,7 +139,7 @@ def test_figures_for_many_meters_follow_from_the_polling_rule(
 
 
 def test_power_periods_in_installation_follow_from_polling_rule(
-    e44: LibraryMeter,
+    meter: LibraryMeter,
 ) -> None:
     rows = [
         row
@@ -152,14 +152,14 @@ def test_power_periods_in_installation_follow_from_polling_rule(
             ("Power is read at 9600 baud", 9600),
             ("at 38400 baud", 38400),
         ):
-            period = int(row["Meters"]) * power_period(e44, baudrate)
+            period = int(row["Meters"]) * power_period(meter, baudrate)
             shown = row[column].removeprefix("every ").removesuffix(" s")
             assert float(shown) == pytest.approx(period, rel=0.03)
 
 
-def test_pages_agree_on_the_duration_of_a_poll(e44: LibraryMeter) -> None:
+def test_pages_agree_on_the_duration_of_a_poll(meter: LibraryMeter) -> None:
     default, with_details = (
-        f"{poll_seconds(e44, details=details):.2f} s" for details in (False, True)
+        f"{poll_seconds(meter, details=details):.2f} s" for details in (False, True)
     )
     for page, figures in {
         "bus.md": (f"take {default} at 9600 baud", f"takes {with_details} at 9600"),
@@ -174,6 +174,7 @@ LIMITS = limits.Limits()
 IMPOSSIBLE_AMPERES = LIMITS.amperes * limits.INRUSH * limits.PHASE_COUNT
 IMPOSSIBLE_KILOWATTS = IMPOSSIBLE_AMPERES * limits.HIGHEST_VOLTS / 1000
 LOWEST_HERTZ, HIGHEST_HERTZ = limits.HERTZ
+# Figures that the pages write as words.
 NUMBERS = {2: "two", 3: "three", 10: "ten"}
 WEEKS = {7 * 86_400: "a week"}
 TIMES = {2: "twice"}
@@ -247,7 +248,7 @@ def test_page_has_the_figures_of_the_code(page: str) -> None:
     assert [figure for figure in FIGURES[page] if figure not in text] == []
 
 
-def test_deadbands_are_those_of_the_sensors() -> None:
+def test_documented_deadbands_match_the_sensors() -> None:
     rows = [
         row
         for row in tables((DOCS / "bus.md").read_text())

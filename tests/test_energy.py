@@ -75,7 +75,7 @@ async def test_cost_of_each_tariff_uses_its_own_price(
             blocking=True,
         )
         clock.seconds += 3600
-        # The entity shows the lower one of the last two readings.
+        # The entity shows the lower of the last two readings.
         await until_polled(entry)
         await until_polled(entry)
     await hass.async_block_till_done()

@@ -21,7 +21,7 @@ LOW = {50770: 0x0000, 50771: 1310}
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Do without Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def line(meter: SimulatedMeter) -> MemoryBus:
     return MemoryBus({1: meter})
 
 
-async def async_rejected(meter: Meter, polls: int) -> None:
-    """Poll the counters every 10 s, and assert that they are rejected."""
+async def async_poll_rejected(meter: Meter, polls: int) -> None:
+    """Poll the counters every 10 s, and assert that each reading is rejected."""
     for _ in range(polls):
         with pytest.raises(ImplausibleError):
             await meter.async_read("energies")
@@ -43,13 +43,13 @@ async def test_evidence_of_a_rejected_level_is_read_once(
 ) -> None:
     meter.model = "Countis E43"
     known = await async_polled_meter(line)
-    meter.override = {50946: 0x0100}
-    await async_rejected(known, 1)
+    meter.override = {50946: 0x0100}  # the high word of the total
+    await async_poll_rejected(known, 1)
     assert line.reads == [
         *(ENERGIES, ENERGIES, IDENTITY, TRANSFORMER, TRANSFORMER, OVERFLOWS)
     ]
     line.requests.clear()
-    await async_rejected(known, 1)
+    await async_poll_rejected(known, 1)
     assert line.reads == [ENERGIES]
 
 
@@ -58,7 +58,7 @@ async def test_evidence_is_read_again_before_a_level_is_accepted(
 ) -> None:
     known = await async_polled_meter(line)
     meter.override = HIGH | LOW
-    await async_rejected(known, 6)
+    await async_poll_rejected(known, 6)
     line.requests.clear()
     reading = await known.async_read("energies")
     assert reading.values[TOTAL] == 1310.72
@@ -74,7 +74,7 @@ async def test_level_that_the_user_confirmed_needs_no_other_resolution(
 ) -> None:
     known = await async_polled_meter(line)
     meter.override = HIGH
-    await async_rejected(known, 12)
+    await async_poll_rejected(known, 12)
     known.counter_check.confirm("energies")
     line.requests.clear()
     reading = await known.async_read("energies")

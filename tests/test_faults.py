@@ -36,6 +36,7 @@ from simulator import (
     Phase,
     late,
     random_bytes,
+    table,
 )
 
 from .common import (
@@ -46,6 +47,7 @@ from .common import (
     entity_id,
     memory_line,
     reads,
+    registers_of,
     state,
     until,
     until_polled,
@@ -199,9 +201,11 @@ async def test_exceptions_make_only_measurements_unavailable(
     await assert_recovered(hass, entry)
 
 
-@pytest.mark.parametrize("block", [50512, 50944, 51200])
+@pytest.mark.parametrize(
+    "block", [table.METROLOGY, table.ENERGIES_UNIT_100, table.TARIFFS_UNIT_100]
+)
 @pytest.mark.parametrize("attribute", ["blank_blocks", "refused_blocks"])
-async def test_block_that_is_not_available_changes_no_other_block(
+async def test_missing_block_does_not_change_the_states_of_other_blocks(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -213,7 +217,7 @@ async def test_block_that_is_not_available_changes_no_other_block(
     setattr(meter, attribute, {block})
     for _ in range(2):
         await until_polled(entry)
-    unavailable = set(MEASURED) if block == 50512 else set()
+    unavailable = set(MEASURED) if block == table.METROLOGY else set()
     await until(lambda: len(shown.gaps) >= len(unavailable))
     assert shown.gaps == {entity_id(hass, key) for key in unavailable}
     setattr(meter, attribute, set())
@@ -254,7 +258,7 @@ async def test_zero_power_without_load_is_shown(
     assert state(hass, "voltage_l1") == "230.0"
 
 
-async def test_energy_counted_during_a_response_is_accepted_next(
+async def test_energy_counted_during_a_response_is_shown_by_the_next_polls(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -478,7 +482,7 @@ async def test_counters_are_kept_after_a_restart_without_the_meter(
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "power") == STATE_UNAVAILABLE
     # Because of the stored counters, a first reading of 0 is rejected.
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = registers_of("energy_consumed", 0)
     meter.offline = False
     await until(lambda: state(hass, "power") == "1300")
     await until_polled(entry)
@@ -494,14 +498,14 @@ async def test_counters_are_kept_after_a_restart_without_the_port(
     short_pauses: None,
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
-    place = dict(entry.data)
+    data = dict(entry.data)
     hass.config_entries.async_update_entry(
-        entry, data={**place, "device": "/dev/no-such-port"}
+        entry, data={**data, "device": "/dev/no-such-port"}
     )
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
     assert state(hass, "energy_consumed") == "1234.56"
     await until(lambda: not coordinator_of(entry).online)
-    hass.config_entries.async_update_entry(entry, data=place)
-    await until(lambda: entry.runtime_data.data_in_use == place)
+    hass.config_entries.async_update_entry(entry, data=data)
+    await until(lambda: entry.runtime_data.data_in_use == data)
     await assert_recovered(hass, entry)

@@ -48,7 +48,7 @@ def day(number: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("counter", "expected"),
+    ("counter", "total"),
     [
         ("energy_consumed", "energy_consumed"),
         ("energy_produced", "energy_produced"),
@@ -58,27 +58,27 @@ def day(number: int) -> float:
         ("partial_energy_reactive", "energy_reactive"),
     ],
 )
-def test_total_counts_the_energy_of_a_counter(counter: str, expected: str) -> None:
-    assert total_of(counter) == expected
+def test_total_of_a_counter_counts_the_same_energy(counter: str, total: str) -> None:
+    assert total_of(counter) == total
 
 
 # -- the recorded load curve -------------------------------------------------
 
 
 def exact_gap(load: RecordedLoad, begin: float, end: float) -> CounterGap:
-    """Return a gap between two hours after the start, by an exact counter."""
+    """Return the gap from `begin` to `end`, in hours after the start of the load."""
     times = load.start + begin * HOUR, load.start + end * HOUR
     return CounterGap(*times, 0, load.load.energy(*times), 0.01)
 
 
 def evidence_of(load: RecordedLoad, curve: LoadCurve) -> Evidence:
-    """Return the report of a load curve only."""
+    """Return the evidence of a meter that reports only a load curve."""
     return Evidence(load.now, load.displayed, curve, {}, {})
 
 
 @pytest.mark.parametrize("period", [300, 600, 900, 1800, 3600])
 @pytest.mark.parametrize("zone", [PARIS, UTC_ZONE, LOS_ANGELES, KOLKATA], ids=str)
-async def test_counter_chooses_the_meaning_of_the_load_curve(
+async def test_counter_shows_the_meaning_of_the_dates_in_the_load_curve(
     zone: tzinfo, period: int
 ) -> None:
     """Within a minute of the end of a period, two meanings are possible."""
@@ -91,26 +91,26 @@ async def test_counter_chooses_the_meaning_of_the_load_curve(
         load.run(load.start + 4 * HOUR + after - load.now)
         async for curve in load.read_each():
             evidence = evidence_of(load, curve)
-            use = evidence.best_match(gap, zone)
-            assert use is not None
+            match = evidence.best_match(gap, zone)
+            assert match is not None
             begins = [load.load.begin(each, period) for each in curve.records]
-            assert use.times.begins == begins
-            assert use.energy == pytest.approx(use.counted)
+            assert match.times.begins == begins
+            assert match.energy == pytest.approx(match.counted)
             energy_curve = evidence.curve(CONSUMED, gap, zone)
             assert energy_curve.source is Source.LOAD_CURVE
             assert energy_curve.fraction(middle) == pytest.approx(part)
 
 
-@pytest.mark.parametrize("follows", [True, False])
+@pytest.mark.parametrize("clock_follows", [True, False])
 @pytest.mark.parametrize("change", ["2026-03-29T01:00", "2026-10-25T01:00"])
 async def test_gap_over_a_change_of_the_zone_has_the_energy_of_each_hour(
     change: str,
-    follows: bool,  # noqa: FBT001
+    clock_follows: bool,  # noqa: FBT001
 ) -> None:
     at = datetime.fromisoformat(f"{change}+00:00").timestamp()
     load = RecordedLoad(round(at) - 6 * HOUR, PARIS, 1800)
     load.run(6 * HOUR)
-    if follows:
+    if clock_follows:
         load.set_clock()
     load.run(6 * HOUR + 900)
     gap = exact_gap(load, 1, 11)
@@ -140,7 +140,7 @@ async def test_time_without_power_has_no_energy() -> None:
 
 # -- single records ----------------------------------------------------------
 
-AT = utc("14T12:05")
+AT = utc("14T12:05")  # the time of the evidence
 GAP = CounterGap(utc("14T09:00"), utc("14T11:00"), 100, 102, 0.01)
 
 
@@ -152,7 +152,7 @@ def curve_of(
 ) -> LoadCurve:
     """Return a load curve with the power of each quarter of an hour until an end.
 
-    With `repeated`, the last record is followed by one of the same time.
+    With `repeated`, the last record is followed by another record of the same time.
     """
     last = datetime.fromtimestamp(utc(end), UTC).replace(tzinfo=None)
     times = [last - index * QUARTER for index in reversed(range(len(powers)))]
@@ -166,7 +166,7 @@ def curve_of(
 
 
 def displayed(at: float) -> datetime:
-    """Return the display of a clock that shows UTC."""
+    """Return what a clock in UTC displays at a time in s since 1970."""
     return datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
 
 
@@ -176,12 +176,12 @@ def evidence(
     counters: Mapping[str, float] | None = None,
     at: float = AT,
 ) -> Evidence:
-    """Return the report of a meter whose clock shows UTC."""
+    """Return the evidence of a meter whose clock shows UTC."""
     return Evidence(at, displayed(at), curve, dict(periods or {}), counters or {})
 
 
 def source(curve: LoadCurve, after: float, step: float, key: str = CONSUMED) -> Source:
-    """Return the source for a gap of a counter that was 0 before."""
+    """Return the source of the curve for a gap in which a counter rose from 0 kWh."""
     gap = CounterGap(GAP.begin, GAP.end, 0, after, step)
     return evidence(curve).curve(key, gap, UTC_ZONE).source
 
@@ -200,7 +200,7 @@ def source(curve: LoadCurve, after: float, step: float, key: str = CONSUMED) -> 
         (0.499, 0.75, False),
     ],
 )
-def test_load_curve_is_used_if_it_agrees_with_the_counter(
+def test_load_curve_is_used_only_if_the_counter_agrees(
     counted: float,
     step: float,
     is_used: bool,  # noqa: FBT001
@@ -230,10 +230,10 @@ def test_load_curve_that_has_ended_is_not_used() -> None:
 def test_load_curve_has_the_energy_within_the_gap() -> None:
     """The records until 09:00 and after 11:00 are not within the gap."""
     powers = [5000.0] * 8 + [1000, None, 3000, 0, 400, 400, 400, 2800] + [9000.0] * 4
-    use = evidence(curve_of(powers)).best_match(GAP, UTC_ZONE)
-    assert use is not None
-    assert use.energy == pytest.approx(2)
-    assert use.counted == 2
+    match = evidence(curve_of(powers)).best_match(GAP, UTC_ZONE)
+    assert match is not None
+    assert match.energy == pytest.approx(2)
+    assert match.counted == 2
     curve = evidence(curve_of(powers)).curve(CONSUMED, GAP, UTC_ZONE)
     times = [GAP.begin + minutes * 60 for minutes in (0, 15, 30, 45, 60, 105, 120)]
     assert [curve.fraction(time) for time in times] == pytest.approx(
@@ -244,37 +244,37 @@ def test_load_curve_has_the_energy_within_the_gap() -> None:
 def test_record_across_the_border_of_a_gap_counts_in_part() -> None:
     gap = CounterGap(GAP.begin + 300, GAP.end - 600, 0, 1.75, 0.01)
     powers = [0.0] * 8 + [1200] + [0] * 6 + [600] + [0] * 4
-    use = evidence(curve_of(powers)).best_match(gap, UTC_ZONE)
-    assert use is not None
-    assert use.energy == pytest.approx(0.2 + 0.05)
+    match = evidence(curve_of(powers)).best_match(gap, UTC_ZONE)
+    assert match is not None
+    assert match.energy == pytest.approx(0.2 + 0.05)
 
 
 def test_second_record_of_the_same_time_has_no_energy() -> None:
     gap = CounterGap(GAP.begin, utc("14T12:00"), 0, 3, 0.01)
     curve = curve_of([1000] * 20, repeated=60_000)
-    use = evidence(curve).best_match(gap, UTC_ZONE)
-    assert use is not None
-    assert use.energy == pytest.approx(3)
+    match = evidence(curve).best_match(gap, UTC_ZONE)
+    assert match is not None
+    assert match.energy == pytest.approx(3)
 
 
 def test_records_from_two_days_before_the_gap_on_are_used() -> None:
     curve = curve_of([1000] * 400)
-    use = evidence(curve).best_match(GAP, UTC_ZONE)
-    assert use is not None
+    match = evidence(curve).best_match(GAP, UTC_ZONE)
+    assert match is not None
     first = GAP.begin - 2 * DAY - QUARTER.total_seconds()
-    assert use.times.begins[0] == first
-    assert use.energy == pytest.approx(2)
+    assert match.times.begins[0] == first
+    assert match.energy == pytest.approx(2)
 
 
-def test_clock_that_is_wrong_selects_the_records_before_the_gap() -> None:
+def test_records_before_the_gap_are_selected_despite_a_wrong_clock() -> None:
     curve = curve_of([1000] * 400, end="14T12:30")
     shown = displayed(AT + 1800)
-    use = Evidence(AT, shown, curve, {}, {}).best_match(GAP, UTC_ZONE)
-    assert use is not None
-    assert use.times.begins[0] == GAP.begin - 2 * DAY - QUARTER.total_seconds()
+    match = Evidence(AT, shown, curve, {}, {}).best_match(GAP, UTC_ZONE)
+    assert match is not None
+    assert match.times.begins[0] == GAP.begin - 2 * DAY - QUARTER.total_seconds()
 
 
-def test_meter_without_a_load_curve_has_neither_use_nor_findings() -> None:
+def test_meter_without_a_load_curve_has_neither_match_nor_findings() -> None:
     assert evidence().best_match(GAP, UTC_ZONE) is None
     assert evidence().findings(GAP, UTC_ZONE) is None
 
@@ -299,7 +299,7 @@ def test_findings_contain_the_facts_that_the_table_leaves_open() -> None:
 
 
 @pytest.mark.parametrize("records", [0, 1])
-def test_findings_without_a_meaning_leave_it_out(records: int) -> None:
+def test_findings_without_a_match_contain_no_meaning(records: int) -> None:
     curve = curve_of([1000] * records, end="10T12:00")
     found = evidence(curve).findings(GAP, UTC_ZONE)
     assert found is not None
@@ -361,14 +361,14 @@ def test_periods_split_a_gap_at_each_known_midnight(counter: str) -> None:
     )
 
 
-def test_midnight_is_that_of_the_clock_of_the_meter() -> None:
+def test_midnight_follows_the_clock_of_the_meter() -> None:
     gap = CounterGap(utc("13T12:00"), utc("14T10:00"), 93, 99.5, STEP)
     assert points_of(gap, shift=HOUR)[1] == [(day(14) - HOUR, 97)]
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
-def test_midnight_at_the_border_of_a_gap_does_not_split_it(seconds: int) -> None:
-    """The midnights are the begin and the end of the gap, or just within it."""
+def test_midnight_at_the_border_does_not_split_the_gap(seconds: int) -> None:
+    """The midnights are the begin and the end of the gap, or just within the gap."""
     gap = CounterGap(day(13) - seconds, day(14) + seconds, 89, 97, STEP)
     expected = [(day(13), 89), (day(14), 97)] if seconds else []
     assert points_of(gap)[1] == expected
@@ -394,7 +394,7 @@ def test_midnight_that_contradicts_the_counter_is_dropped(
     ("yesterday", "expected"),
     [(-0.5, [(day(13), 97.5), (day(14), 97.5)]), (-0.51, [(day(13), 97.51)])],
 )
-def test_midnight_below_the_previous_one_by_two_steps_is_rounding(
+def test_midnight_below_the_previous_midnight_by_two_steps_is_rounding(
     yesterday: float, expected: list[tuple[float, float]]
 ) -> None:
     gap = CounterGap(utc("12T18:00"), utc("14T10:00"), 87, 99.5, STEP)
@@ -601,7 +601,7 @@ async def test_offline_meter_has_only_its_last_counters(load: RecordedLoad) -> N
 async def test_read_pointer_of_a_meter_without_periods_is_not_written(
     load: RecordedLoad,
 ) -> None:
-    """A meter without these blocks, such as an E1x or E2x, has no load curve."""
+    """A meter without the periods, such as an E1x or E2x, has no load curve."""
     line = MemoryBus({1: load.meter})
     load.meter.refused_blocks |= {PERIODS, PERIODS_IN_KWH}
     meter = await polled(line)

@@ -19,8 +19,8 @@ from homeassistant.components.recorder.models import (
 )
 from homeassistant.exceptions import HomeAssistantError
 
-HOURS = [1 * HOUR, 2 * HOUR]  # the hours of the gap; the meter came back in hour 3
-PARTS = [0.25, 0.75]
+HOURS = [1 * HOUR, 2 * HOUR]  # the hours of the gap; the meter is online in hour 3
+PARTS = [0.25, 0.75]  # of the energy, until the end of each hour
 
 
 @pytest.fixture
@@ -46,16 +46,16 @@ def statistic(rows: Iterable[tuple[float, float | None, float]]) -> Statistic:
 
 
 def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Plan:
-    """Return the plan for a counter, which must exist."""
+    """Return the plan for a counter that rose by 4 kWh from `before` in the gap."""
     plan = plan_counter(statistic(rows), HOURS, before, PARTS, 4)
     assert plan is not None
     return plan
 
 
-def test_energy_rises_from_the_row_before_the_gap_to_the_row_after_it() -> None:
+def test_energy_rises_from_the_row_before_to_the_row_after_the_gap() -> None:
     plan = planned((0, 100, 10), (3, 104, 14))
     assert plan.rows == [Row(HOUR, 101, 11), Row(2 * HOUR, 103, 13)]
-    # There is no row of these hours, so a row without energy restores them.
+    # These hours had no row, so a row without energy restores each of them.
     assert plan.replaced == [Row(HOUR, 100, 10), Row(2 * HOUR, 100, 10)]
     assert plan.energies == [
         (HOUR, 0, 1),
@@ -93,7 +93,7 @@ def test_counter_without_comparable_rows_has_no_plan(
 
 
 @pytest.mark.parametrize("error", [-1, 1])
-def test_sums_that_are_not_those_of_the_counter_are_refused(error: int) -> None:
+def test_sums_that_contradict_the_counter_are_refused(error: int) -> None:
     wrong = error * (SUM_TOLERANCE + 0.001)
     planned((0, 100, 10), (3, 104, 14 + 0.99 * error * SUM_TOLERANCE))
     with pytest.raises(HomeAssistantError):

@@ -24,7 +24,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
-from simulator import Fault, Line, Meter
+from simulator import Fault, Line, Meter, table
 from simulator.modbus import with_crc
 
 from .common import (
@@ -41,6 +41,10 @@ from .common import (
 )
 
 pytestmark = pytest.mark.usefixtures("fast_polling")
+
+# Reads: the register address and the number of registers.
+IDENTITY, MEASUREMENTS = (50006, 5), (50520, 30)
+ENERGIES, TARIFFS = (50946, 18), (51200, 10)
 
 OTHER_SERIAL = Fault(
     # Replaces the last of the five registers with which the identity is verified. This
@@ -129,8 +133,9 @@ async def test_setup_reads_values_without_probing_the_blocks(
     await hass.config_entries.async_setup(entry.entry_id)
     await until_read(hass, entry)
     # The client verifies the identity, and then reads the blocks of the entities.
-    assert reads(line.requests)[0] == (50006, 5)
-    assert sorted(reads(line.requests)[1:4]) == [(50520, 30), (50946, 18), (51200, 10)]
+    first, *others = reads(line.requests)[:4]
+    assert first == IDENTITY
+    assert sorted(others) == [MEASUREMENTS, ENERGIES, TARIFFS]
     assert state(hass, "power") == "1300"
 
 
@@ -191,16 +196,17 @@ async def test_stored_counters_in_another_format_are_not_used(
     assert entry.state is ConfigEntryState.LOADED
     await until_read(hass, entry)
     assert float(state(hass, "energy_consumed")) == 500
-    assert "tored counters are" in warnings(caplog)[0]
-    assert "not used" in warnings(caplog)[0]
+    warning = warnings(caplog)[0]
+    assert "stored counters are" in warning.lower()
+    assert "not used" in warning
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"blank_blocks": {50000}},
+        {"blank_blocks": {table.IDENTIFICATION}},
         {"starting": True},
-        {"refused_blocks": {50000}},
+        {"refused_blocks": {table.IDENTIFICATION}},
         {"exception_code": 4},
     ],
 )
@@ -235,7 +241,7 @@ async def test_other_serial_number_in_one_response_creates_no_issue(
     line.faults.append(OTHER_SERIAL)
     await hass.config_entries.async_setup(entry.entry_id)
     await until_read(hass, entry)
-    assert reads(line.requests)[:2] == [(50006, 5), (50006, 5)]
+    assert reads(line.requests)[:2] == [IDENTITY, IDENTITY]
     assert coordinator_of(entry).online
     assert ir.async_get(hass).issues == {}
 
@@ -258,7 +264,7 @@ async def conflict(
         yield issue
 
 
-async def test_conflict_of_line_settings_is_an_issue_until_it_ends(
+async def test_conflict_of_line_settings_has_an_issue_until_the_conflict_ends(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     async with conflict(hass, entry, line) as issue:

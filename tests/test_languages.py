@@ -29,8 +29,8 @@ from .test_texts import LANGUAGES, flat
 
 MANUAL_LANGUAGES = {"de", "en", "es", "fr", "it", "nl", "pt"}
 
-# Texts that are the same in English and in another language.
 PHASES = {"Phase L1", "Phase L2", "Phase L3"}
+# Texts of each language that are the same in English.
 SAME = {
     "de": {"Host"} | PHASES,
     "es": {"Buses", "Host"},

@@ -84,13 +84,15 @@ class FakeMeter:
 
     pages: Sequence[Words]
     write_errors: deque[Exception | None] = field(default_factory=deque)
-    """Error that each of the next writes raises after the meter has executed it."""
+    """Error of each of the next writes, which the meter has executed."""
     lost_writes: int = 0
     """Number of the next writes that do not reach the meter."""
     read_error: Exception | None = None
     requests: list[tuple[str, int, int]] = field(default_factory=list)
+    """The kind, the address, and the value or number of registers of each request."""
     selected: int | None = None
-    verified: int = 0
+    """Index of the page that a read returns."""
+    verifications: int = 0
     is_held: bool = False
     transformer: FakeTransformer | None = None
 
@@ -101,12 +103,12 @@ class FakeMeter:
 
     @property
     def bus(self) -> FakeMeter:
-        """Return this object, which is also the bus."""
+        """Return the same object, which is also the bus."""
         return self
 
     @property
     def modbus_unit(self) -> FakeMeter:
-        """Return this object, which is also the unit."""
+        """Return the same object, which is also the unit."""
         return self
 
     @asynccontextmanager
@@ -119,7 +121,7 @@ class FakeMeter:
 
     async def async_verify_identity(self) -> None:
         """Count the verifications."""
-        self.verified += 1
+        self.verifications += 1
 
     async def write_register(self, address: int, value: int) -> None:
         """Select a page."""
@@ -172,7 +174,7 @@ async def test_record_has_its_time_power_and_completeness() -> None:
         header_period=900,
         is_newest_first=False,
     )
-    assert meter.verified == 1
+    assert meter.verifications == 1
 
 
 async def test_time_counts_from_the_year_2000() -> None:
@@ -181,7 +183,7 @@ async def test_time_counts_from_the_year_2000() -> None:
     assert curve.records[0].time == datetime(2000, 1, 2)  # noqa: DTZ001
 
 
-async def test_pages_are_read_until_one_is_not_full() -> None:
+async def test_pages_are_read_until_a_page_is_not_full() -> None:
     counts: list[int] = []
     meter = FakeMeter([full_page(0), full_page(29), page(record(58, 58))])
     curve = await read(meter, counts)
@@ -253,7 +255,7 @@ async def test_period_is_the_time_between_two_records() -> None:
 
 
 @pytest.mark.parametrize("records", [(), (record(0, 5),)])
-async def test_period_of_fewer_than_two_records_is_that_of_the_header(
+async def test_period_of_fewer_than_two_records_comes_from_the_header(
     records: Sequence[Words],
 ) -> None:
     assert (await read(FakeMeter([page(*records)]))).period == QUARTER
@@ -352,7 +354,7 @@ async def test_lost_connection_is_an_error() -> None:
         await read(meter)
 
 
-async def test_header_period_is_that_of_the_first_page() -> None:
+async def test_header_period_comes_from_the_first_page() -> None:
     first = [*full_page(0)[:2], 15, *full_page(0)[3:]]
     curve = await read(FakeMeter([first, page(record(29, 29), period=16)]))
     assert curve.header_period == 15
@@ -387,10 +389,10 @@ def newest_first_page(last: int) -> Words:
 @pytest.mark.parametrize(
     ("since", "pages"), [(72, 1), (71.5, 1), (71, 2), (43, 2), (42, 3), (0, 4)]
 )
-async def test_newest_records_are_read_until_one_is_before_a_time(
+async def test_newest_records_are_read_until_a_record_is_before_a_time(
     since: float, pages: int
 ) -> None:
-    """The pages end with the records 71, 42 and 13."""
+    """The first three pages end with the records 71, 42 and 13."""
     full = [newest_first_page(last) for last in (99, 70, 41)]
     meter = FakeMeter([*full, page(*(record(n, n) for n in range(12, -1, -1)))])
     curve = await async_read_load_curve(

@@ -26,7 +26,7 @@ UTC = ZoneInfo("UTC")
 PERIODS = (300, 600, 900, 1800, 3600)  # s
 QUARTER = timedelta(minutes=15)
 HALF_HOUR = timedelta(minutes=30)
-NOON = datetime(2026, 1, 14, 12)  # noqa: DTZ001 (as the meter displays it)
+NOON = datetime(2026, 1, 14, 12)  # noqa: DTZ001 (the display of the meter)
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def _custom_integrations() -> None:
     """Run without Home Assistant."""
 
 
-def seconds(local: str, zone: tzinfo, fold: int = 0) -> int:
-    """Return a local time in s since 1970."""
+def timestamp(local: str, zone: tzinfo, fold: int = 0) -> int:
+    """Return a local time in ISO format as s since 1970."""
     return round(at(datetime.fromisoformat(local), zone, fold))
 
 
@@ -45,7 +45,7 @@ def meanings(load: RecordedLoad, curve: LoadCurve) -> list[LoadTimes]:
 
 
 def true_meaning(load: RecordedLoad, found: list[LoadTimes]) -> LoadTimes:
-    """Return the only meaning that is the simulated one."""
+    """Return the meaning of the dates that the simulated meter uses."""
     (true,) = (
         each
         for each in found
@@ -55,12 +55,12 @@ def true_meaning(load: RecordedLoad, found: list[LoadTimes]) -> LoadTimes:
 
 
 def true_begins(load: RecordedLoad, curve: LoadCurve) -> list[float]:
-    """Return the begins of complete records, by their power."""
+    """Return the begins of the records, which their power shows."""
     return [load.load.begin(each, load.period) for each in curve.records]
 
 
 def assert_certain(load: RecordedLoad, curve: LoadCurve) -> LoadTimes:
-    """Assert that all possible meanings have the true begins. Return the true one."""
+    """Return the true meaning. Assert that all possible meanings have its begins."""
     found = meanings(load, curve)
     for each in found:
         assert each.begins == true_begins(load, curve)
@@ -70,7 +70,7 @@ def assert_certain(load: RecordedLoad, curve: LoadCurve) -> LoadTimes:
 def curve_of(
     dates: Iterable[datetime], period: timedelta = HALF_HOUR, incomplete: int = 0
 ) -> LoadCurve:
-    """Return a load curve, of whose records the last ones are incomplete."""
+    """Return a load curve whose last `incomplete` records are incomplete."""
     ordered = sorted(dates)
     count = len(ordered) - incomplete
     records = [
@@ -80,7 +80,7 @@ def curve_of(
 
 
 def at(displayed: datetime, zone: tzinfo = UTC, fold: int = 0) -> float:
-    """Return the time at which a correct clock displays a time, in s since 1970."""
+    """Return when a correct clock displays a date and time, in s since 1970."""
     return displayed.replace(tzinfo=zone, fold=fold).timestamp()
 
 
@@ -95,7 +95,7 @@ ZONES = pytest.mark.parametrize("zone", [PARIS, UTC, LOS_ANGELES, KOLKATA], ids=
 async def test_middle_of_a_period_gives_the_true_begins(
     zone: tzinfo, period: int, day: str
 ) -> None:
-    load = RecordedLoad(seconds(day, zone), zone, period)
+    load = RecordedLoad(timestamp(day, zone), zone, period)
     load.run(4 * HOUR + period / 2)
     async for curve in load.read_each():
         assert len(curve.records) == 4 * HOUR / period
@@ -107,7 +107,7 @@ async def test_middle_of_a_period_gives_the_true_begins(
 async def test_end_of_a_period_leaves_the_true_begins_possible(
     zone: tzinfo, period: int
 ) -> None:
-    load = RecordedLoad(seconds("2026-01-14T06:00", zone), zone, period)
+    load = RecordedLoad(timestamp("2026-01-14T06:00", zone), zone, period)
     for after in (-59, -1, 1, 59):
         load.run(load.start + 4 * HOUR + after - load.now)
         async for curve in load.read_each():
@@ -121,7 +121,7 @@ async def test_order_and_unit_of_the_period_do_not_matter(
     order: Literal["oldest first", "newest first"], unit: Literal["s", "min"]
 ) -> None:
     load = RecordedLoad(
-        seconds("2026-01-14T06:00", PARIS),
+        timestamp("2026-01-14T06:00", PARIS),
         PARIS,
         600,
         load_curve=SimulatedLoadCurve(order=order, period_unit=unit),
@@ -134,8 +134,8 @@ async def test_order_and_unit_of_the_period_do_not_matter(
 
 @pytest.mark.parametrize("error", [-400, 70, 400])
 async def test_wrong_clock_gives_the_true_begins(error: int) -> None:
-    """The simulated UTC is wrong by the same time, if it is less than 7.5 minutes."""
-    start = seconds("2026-01-14T06:00", PARIS) - error
+    """If the simulated meter records UTC, its UTC has the same error."""
+    start = timestamp("2026-01-14T06:00", PARIS) - error
     load = RecordedLoad(start, PARIS, 1800, error)
     load.run(4 * HOUR + 900)
     async for curve in load.read_each():
@@ -148,7 +148,7 @@ async def test_wrong_clock_gives_the_true_begins(error: int) -> None:
 async def test_utc_of_a_clock_that_is_wrong_by_an_hour_is_right(
     error: int, zone: tzinfo
 ) -> None:
-    load = RecordedLoad(seconds("2026-07-14T06:00", zone), zone, 900, error)
+    load = RecordedLoad(timestamp("2026-07-14T06:00", zone), zone, 900, error)
     load.run(4 * HOUR + 450)
     async for curve in load.read_each():
         assert len(meanings(load, curve)) == 1
@@ -180,38 +180,38 @@ CHANGES = pytest.mark.parametrize(
 
 
 def across_change(
-    zone: tzinfo, change: int, period: int, *, follows: bool
+    zone: tzinfo, change: int, period: int, *, clock_follows: bool
 ) -> RecordedLoad:
     """Return a load from 6 hours before a change on, which ends within a period."""
     load = RecordedLoad(change - 6 * HOUR, zone, period)
     load.run(6 * HOUR)
-    if follows:
+    if clock_follows:
         load.set_clock()
     load.run(4 * HOUR + period / 2)
     return load
 
 
 @pytest.mark.parametrize("period", PERIODS)
-@pytest.mark.parametrize("follows", [True, False])
+@pytest.mark.parametrize("clock_follows", [True, False])
 @CHANGES
 async def test_change_of_the_zone_gives_the_true_begins(
     zone: tzinfo,
     local: str,
     fold: int,
-    follows: bool,  # noqa: FBT001
+    clock_follows: bool,  # noqa: FBT001
     period: int,
 ) -> None:
-    change = seconds(local, zone, fold)
-    load = across_change(zone, change, period, follows=follows)
+    change = timestamp(local, zone, fold)
+    load = across_change(zone, change, period, clock_follows=clock_follows)
     load.load_curve.order = "newest first" if period == 600 else "oldest first"
     async for curve in load.read_each():
         assert len(curve.records) == 10 * HOUR / period
         true = assert_certain(load, curve)
-        assert true.follows_zone is (follows and not load.is_utc)
+        assert true.follows_zone is (clock_follows and not load.is_utc)
 
 
 async def test_power_cut_leaves_the_true_begins() -> None:
-    load = RecordedLoad(seconds("2026-10-25T00:00", PARIS), PARIS, 900)
+    load = RecordedLoad(timestamp("2026-10-25T00:00", PARIS), PARIS, 900)
     load.run(2 * HOUR)
     load.run_without_power(HOUR / 2)
     load.run(HOUR / 2)
@@ -225,7 +225,8 @@ async def test_power_cut_leaves_the_true_begins() -> None:
 
 
 async def test_clock_with_a_period_that_divides_no_hour_follows_the_zone() -> None:
-    load = across_change(PARIS, seconds("2026-03-29T03:00", PARIS), 480, follows=True)
+    change = timestamp("2026-03-29T03:00", PARIS)
+    load = across_change(PARIS, change, 480, clock_follows=True)
     curve = await load.read()
     (found,) = meanings(load, curve)
     assert found.follows_zone
@@ -238,7 +239,7 @@ async def test_clock_with_a_period_that_divides_no_hour_follows_the_zone() -> No
 
 
 def possible_ends(curve: LoadCurve, displayed: datetime) -> list[bool]:
-    """Return whether the dates are ends, by each possible meaning, for UTC."""
+    """Return for each possible meaning whether the dates are ends, with UTC as zone."""
     found = possible_times(curve, displayed, at(displayed), UTC)
     return [each.date_is_end for each in found]
 
@@ -300,7 +301,7 @@ def test_shortest_period_has_a_meaning() -> None:
 
 
 def in_zone(begins: Iterable[float], zone: tzinfo) -> list[datetime]:
-    """Return the local time of each begin, as a clock displays it."""
+    """Return the display of a local clock at each begin."""
     return [datetime.fromtimestamp(each, zone).replace(tzinfo=None) for each in begins]
 
 
@@ -309,9 +310,13 @@ def quarters(begin: float, count: int) -> list[float]:
     return [begin + index * 900 for index in range(count)]
 
 
-def local_meaning(begins: Sequence[float], zone: tzinfo, now: float) -> LoadTimes:
-    """Return the only meaning of records whose dates are begins by the local time."""
+def local_meaning(begins: Sequence[float], zone: tzinfo) -> LoadTimes:
+    """Return the only meaning of records whose dates are begins by the local time.
+
+    The records are read in the middle of the period after the last record.
+    """
     curve = curve_of(in_zone(begins, zone), QUARTER)
+    now = max(begins) + 1.5 * 900
     (displayed,) = in_zone([now], zone)
     (found,) = possible_times(curve, displayed, now, zone)
     return found
@@ -325,7 +330,7 @@ def by_date(begins: Iterable[float], zone: tzinfo) -> list[float]:
 def test_two_changes_that_the_dates_show_are_followed() -> None:
     spring, autumn = at(datetime(2026, 3, 29, 1)), at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
     begins = quarters(spring - 3 * HOUR, 24) + quarters(autumn - 3 * HOUR, 24)
-    found = local_meaning(begins, PARIS, begins[-1] + 1350)
+    found = local_meaning(begins, PARIS)
     assert found.begins == by_date(begins, PARIS)
     assert found.follows_zone
 
@@ -333,15 +338,15 @@ def test_two_changes_that_the_dates_show_are_followed() -> None:
 @pytest.mark.parametrize("change", ["2026-10-03T15:30", "2026-04-04T15:00"])
 def test_change_by_half_an_hour_is_followed(change: str) -> None:
     begins = quarters(at(datetime.fromisoformat(change)) - 3 * HOUR, 30)
-    found = local_meaning(begins, LORD_HOWE, begins[-1] + 1350)
+    found = local_meaning(begins, LORD_HOWE)
     assert found.begins == by_date(begins, LORD_HOWE)
     assert found.follows_zone
 
 
 @pytest.mark.parametrize("change", ["2026-03-29T01:00", "2026-10-25T01:00"])
-def test_change_that_has_not_come_yet_is_not_followed(change: str) -> None:
+def test_future_change_is_not_followed(change: str) -> None:
     begins = quarters(at(datetime.fromisoformat(change)) - 9 * HOUR - 900, 36)
-    found = local_meaning(begins, PARIS, begins[-1] + 1350)
+    found = local_meaning(begins, PARIS)
     assert found.begins == begins
     assert not found.follows_zone
 
@@ -354,7 +359,7 @@ def test_time_zone_of_the_machine_does_not_matter(
     monkeypatch.setenv("TZ", machine)
     time.tzset()
     try:
-        found = local_meaning(begins, PARIS, begins[-1] + 1350)
+        found = local_meaning(begins, PARIS)
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -367,13 +372,13 @@ def test_repeated_hour_without_identical_records_is_recognised() -> None:
     begins = quarters(change - 3 * HOUR, 24)
     begins.remove(change - HOUR)
     begins.remove(change - HOUR + 1800)
-    found = local_meaning(begins, PARIS, begins[-1] + 1350)
+    found = local_meaning(begins, PARIS)
     assert found.begins == by_date(begins, PARIS)
 
 
 @pytest.mark.parametrize("missing", [range(11, 13), range(8, 12), range(12, 18)])
 def test_missing_records_are_not_taken_for_a_change(missing: range) -> None:
-    """The clock runs on over the change at the 12th quarter of an hour."""
+    """The clock does not follow the change, which is after the 12th quarter-hour."""
     change = at(datetime(2026, 3, 29, 1))  # noqa: DTZ001
     begins = quarters(change - 3 * HOUR, 24)
     dates = [
@@ -418,8 +423,8 @@ def test_end_by_the_changed_clock_is_after_the_change(minutes: int) -> None:
     assert (found.date_is_end, found.follows_zone) == (True, True)
 
 
-def test_curve_that_begins_with_a_change_does_not_show_it() -> None:
-    """The clock runs on, and the second of the hourly records is missing."""
+def test_curve_that_begins_with_a_change_does_not_show_the_change() -> None:
+    """The clock does not follow the change. The second hourly record is missing."""
     hours = (2, 4, 5)
     dates = [datetime(2026, 3, 29, hour) for hour in hours]  # noqa: DTZ001
     displayed = datetime(2026, 3, 29, 6, 30)  # noqa: DTZ001
@@ -433,5 +438,5 @@ def test_curve_that_begins_with_a_change_does_not_show_it() -> None:
 def test_repeated_record_after_the_repeated_hour_is_after_the_change() -> None:
     change = at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
     begins = [*quarters(change - 3 * HOUR, 24), change + HOUR]
-    found = local_meaning(begins, PARIS, max(begins) + 1350)
+    found = local_meaning(begins, PARIS)
     assert found.begins == by_date(begins, PARIS)

@@ -32,12 +32,12 @@ from custom_components.socomec_countis.countis.block import Block
 from simulator import FLIPPED as SERIAL_FLIPPED
 from simulator import LOST as SERIAL_LOST
 from simulator import TRUNCATED as SERIAL_TRUNCATED
-from simulator import Constant, Phase, line_in_thread
+from simulator import Constant, Phase, line_in_thread, table
 from simulator import Fault as SerialFault
 from simulator import Line as SerialLine
 from simulator import Meter as SimulatedMeter
 
-from .common import SERIAL
+from .common import SERIAL, registers_of
 from .memory_bus import (
     DAMAGED,
     LOST,
@@ -50,8 +50,11 @@ from .memory_bus import (
     exception,
 )
 
+# Reads of these blocks have 14, 30, 18, 10, 24, 9 and 6 registers, and the read that
+# verifies the identity has 5.
 BLOCKS = "power", "measurements", "energies", "tariffs", "periods", "overflows", "clock"
 POWER_REGISTERS = range(50536, 50550)
+ZERO_TOTAL = registers_of("energy_consumed", 0)
 
 
 @pytest.fixture
@@ -175,7 +178,7 @@ async def test_other_serial_number_in_two_responses_is_reported(
 
 
 def other_serial_number(order: int) -> Fault:
-    """Return a fault that replaces the last word of the serial number."""
+    """Return a fault that replaces the order number at the end of the serial number."""
     return Fault(lambda words: [*words[:4], order])
 
 
@@ -206,7 +209,7 @@ async def test_unavailable_serial_number_is_not_another_meter(
 async def test_meter_without_serial_number_is_verified_by_a_response(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
     unnamed = await async_meter(line)
     await unnamed.async_verify_identity()
     assert line.reads == [14]
@@ -242,7 +245,7 @@ async def test_negative_power_is_measured(
     assert values["power"] == values["power_l1"] == -10
 
 
-async def test_zero_power_at_rest_is_confirmed_by_a_second_read_only_once(
+async def test_zero_power_is_confirmed_by_a_second_read_only_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
@@ -265,7 +268,7 @@ async def test_zero_power_at_rest_is_confirmed_by_a_second_read_only_once(
         assert line.reads == reads
 
 
-async def test_zero_power_in_the_measurements_confirms_a_meter_at_rest(
+async def test_zero_power_in_the_measurements_needs_no_second_read(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
@@ -280,7 +283,7 @@ async def test_power_of_a_starting_meter_is_implausible(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     known = await async_meter(line)
-    setattr(meter, attribute, {50512})
+    setattr(meter, attribute, {table.METROLOGY})
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await known.async_read("power")
     assert line.reads == [14, 30, 30]
@@ -292,13 +295,13 @@ async def test_value_beyond_the_limits_is_not_available(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
-    meter.override = {50520: 0x7FFF}
+    meter.override = registers_of("voltage_l1", 0x7FFF_0000)
     values = (await known.async_read("measurements")).values
     assert values["voltage_l1"] is None
     assert values["voltage_l2"] == 230.0
 
 
-async def test_measure_verifies_the_identity_and_reads_all_measurements(
+async def test_all_measurements_are_read_after_the_identity_is_verified(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
@@ -310,7 +313,7 @@ async def test_measure_verifies_the_identity_and_reads_all_measurements(
     with pytest.raises(ModbusProtocolError):
         await known.async_measure()
     meter.starting = False
-    meter.override = {50526: 0, 50527: 0}
+    meter.override = registers_of("frequency", 0)
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await known.async_measure()
     meter.serial = (0x2025, 0x0001, 7)
@@ -335,7 +338,11 @@ async def test_split_block_is_read_around_the_reserved_registers(
 async def test_low_resolution_counters_are_read_in_whole_kwh(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refused_blocks = {50944, 51200, 36928}
+    meter.refused_blocks = {
+        table.ENERGIES_UNIT_100,
+        table.TARIFFS_UNIT_100,
+        table.PERIODS_UNIT_100,
+    }
     known = await async_meter(line)
     values = (await known.async_read("energies")).values
     values |= (await known.async_read("tariffs")).values
@@ -357,12 +364,12 @@ async def test_total_that_falls_in_one_response_is_read_again(line: MemoryBus) -
     assert line.reads == [18] * 3
 
 
-async def test_total_that_fell_is_rejected_until_it_is_plausible(
+async def test_total_that_fell_is_rejected_until_a_plausible_reading(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
     await known.async_read("energies")
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = ZERO_TOTAL
     # After the first rejected reading, the client reads the counters again, then the
     # identity and the number of rollovers. Each later poll is one read.
     for reads in ([18, 18, 5, 9], [18], [18]):
@@ -375,7 +382,7 @@ async def test_total_that_fell_is_rejected_until_it_is_plausible(
     meter.override = {}
     reading = await known.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = ZERO_TOTAL
     line.requests.clear()
     with pytest.raises(ImplausibleError):
         await known.async_read("energies")
@@ -387,24 +394,24 @@ async def test_total_that_is_not_available_keeps_its_last_value(
 ) -> None:
     known = await async_meter(line)
     await known.async_read("energies")
-    meter.override = {50946: 0xFFFF, 50947: 0xFFFF}
+    meter.override = registers_of("energy_consumed", table.NOT_AVAILABLE)
     reading = await known.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = ZERO_TOTAL
     with pytest.raises(ImplausibleError):
         await known.async_read("energies")
     meter.override = {}
     await known.async_read("energies")
 
 
-async def test_stored_counters_are_the_last_accepted_ones(
+async def test_stored_counters_are_restored_as_accepted_values(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_meter(line)
     await known.async_read("energies")
     restored = await async_meter(line, accepted=known.counter_check.as_dict())
     assert restored.counter_check.values == known.counter_check.values
-    meter.override = {50946: 0, 50947: 0}
+    meter.override = ZERO_TOTAL
     with pytest.raises(ImplausibleError):
         await restored.async_read("energies")
 
@@ -455,12 +462,19 @@ async def test_refused_block_contradicts_the_profile(
     with pytest.raises(modbus_connection.ModbusExceptionError):
         await known.async_read(name)
     assert not known.contradicts_profile
-    meter.refused_blocks = {50512, 50944, 36928, 36864, 57600}
+    meter.refused_blocks = {
+        table.METROLOGY,
+        table.ENERGIES_UNIT_100,
+        table.PERIODS_UNIT_100,
+        table.OVERFLOW,
+        table.CLOCK,
+    }
     with pytest.raises(IllegalDataAddressError):
         await known.async_read(name)
     assert known.contradicts_profile
 
 
+# The settings are the secondary (57345) and the primary (57346) current in A.
 @pytest.mark.parametrize(
     ("settings", "ratio", "contradicts"),
     [
@@ -523,7 +537,7 @@ async def test_registers_are_returned_as_read(
     assert registers[50514] == 0
     assert list(registers) == sorted(registers)
     assert line.reads == [66, 54, 18, 10, 24, 9, 6]
-    meter.refused_blocks = {57600}
+    meter.refused_blocks = {table.CLOCK}
     with pytest.raises(IllegalDataAddressError):
         await known.async_read_registers()
 

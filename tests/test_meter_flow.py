@@ -13,7 +13,7 @@ from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
-from simulator import LOST, Line, Meter
+from simulator import LOST, Line, Meter, table
 from simulator.table import PERIODS, PERIODS_UNIT_100
 
 from .common import (
@@ -60,7 +60,7 @@ async def reconfigure(
 
 @pytest.fixture
 def moved_meter(meter: Meter, second_meter: Meter) -> Meter:
-    """Move the meter from unit ID 1 to 2, and return it."""
+    """Return the meter after its unit ID is changed from 1 to 2."""
     meter.offline = True
     second_meter.serial = (0x1438, 0x0120, 1)
     return second_meter
@@ -151,7 +151,7 @@ async def test_next_free_unit_id_is_suggested(
     assert unit_id_field.description == {"suggested_value": suggested}
 
 
-async def test_unit_id_of_another_meter_is_rejected_with_its_name(
+async def test_unit_id_of_a_configured_meter_is_rejected_with_its_name(
     hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry, line: Line
 ) -> None:
     await add_meter(unit_id=2)
@@ -193,7 +193,7 @@ async def test_dialogs_abort_if_the_bus_is_not_loaded(
 # -- reconfiguring ------------------------------------------------------------
 
 
-async def test_meter_moves_to_another_unit_id(
+async def test_meter_with_a_changed_unit_id_keeps_its_entities(
     hass: HomeAssistant, entry: CountisConfigEntry, moved_meter: Meter
 ) -> None:
     runtime = entry.runtime_data
@@ -219,7 +219,7 @@ async def test_title_of_the_user_is_kept_when_the_unit_id_changes(
     assert subentry_of(entry, 2).title == "Heat pump"
 
 
-async def test_unit_id_of_another_meter_is_rejected(
+async def test_unit_id_of_an_unknown_meter_is_rejected_with_its_serial_number(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     text = await shown_error(hass, await reconfigure(hass, entry, 2))
@@ -233,7 +233,7 @@ async def test_unit_id_of_a_meter_without_serial_number_is_rejected(
     entry: CountisConfigEntry,
     second_meter: Meter,
 ) -> None:
-    second_meter.refused_blocks = {50000}
+    second_meter.refused_blocks = {table.IDENTIFICATION}
     await add_meter(unit_id=2)
     result = await reconfigure(hass, entry, 2)
     assert "COUNTIS #2 already has this unit ID" in await shown_error(hass, result)
@@ -262,7 +262,7 @@ async def test_meters_with_swapped_unit_ids_are_reconfigured_one_by_one(
         each.unit_id = unit_id
     line.cut = False
 
-    # At each unit ID, the other meter responds, so no meter is read.
+    # The wrong meter responds at each unit ID, so no meter is read.
     issues = ir.async_get(hass)
     issue_ids = [
         f"another_meter_{each.subentry.subentry_id}" for each in (first, second)
@@ -295,11 +295,11 @@ async def test_new_unit_id_without_response_is_rejected(
     assert subentry_of(entry).data["unit_id"] == 1
 
 
-async def test_meter_without_serial_number_moves_to_another_unit_id(
+async def test_meter_without_serial_number_can_get_another_unit_id(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter, second_meter: Meter
 ) -> None:
-    meter.refused_blocks = {50000}
-    second_meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
+    second_meter.refused_blocks = {table.IDENTIFICATION}
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     result = await reconfigure(hass, entry, 2)

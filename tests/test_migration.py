@@ -1,4 +1,4 @@
-"""From YAML sensors of the modbus integration to this one, with their statistics."""
+"""The migration from YAML sensors of the modbus integration, with statistics."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -129,7 +129,7 @@ async def end_hour(hass: HomeAssistant) -> None:
 async def sums(
     hass: HomeAssistant, start: datetime, statistic_id: str = OLD
 ) -> list[float]:
-    """Return the sum in kWh at the end of each hour, by default of the old ID."""
+    """Return the sum of a statistic at the end of each hour, in kWh or as costs."""
     rows = await get_instance(hass).async_add_executor_job(
         *(statistics_during_period, hass, start, None, {statistic_id}),
         *("hour", {"energy": "kWh"}, {"sum"}),
@@ -138,7 +138,7 @@ async def sums(
 
 
 def count(meter: Meter, clock: Clock, kwh: float) -> None:
-    """Count energy."""
+    """Let the meter count energy within an hour."""
     meter.load = Constant(Phase(1000 * kwh), Phase(0), Phase(0))
     clock.seconds += 3600
     meter.count()
@@ -179,7 +179,7 @@ async def test_statistics_of_a_yaml_sensor_continue_under_the_new_entity(
     await add_meter()
     await end_hour(hass)
     new = entity_id(hass, "energy_consumed")
-    # 3. Delete the old entity. 4. Give its ID to the new one.
+    # 3. Delete the old entity. 4. Give the ID of the old entity to the new entity.
     if unique_id:
         entity_registry.async_remove(OLD)
     entity_registry.async_update_entity(new, new_entity_id=OLD)
@@ -207,7 +207,7 @@ async def test_statistics_of_a_yaml_sensor_continue_under_the_new_entity(
 
 
 async def set_grid(hass: HomeAssistant, *statistic_ids: str) -> None:
-    """Let the Energy dashboard use these grid connections, at 0.50 for a kWh."""
+    """Let the Energy dashboard use only some grid connections, at 0.50 for a kWh."""
     manager = await async_get_manager(hass)
     grids: list[SourceType] = [
         GridSourceType(
@@ -254,8 +254,8 @@ async def test_costs_continue_if_the_new_cost_entity_takes_the_old_id(
     new = entity_id(hass, "energy_consumed")
     entity_registry.async_update_entity(new, new_entity_id=OLD)
     await asyncio.sleep(1)
-    # Removing and adding the grid connection creates the cost entity anew, as a restart
-    # of Home Assistant does.
+    # The grid connection is removed and added, because this creates the cost entity
+    # again, as a restart of Home Assistant does.
     await set_grid(hass)
     await set_grid(hass, OLD)
     assert hass.states.get(f"{OLD}_cost_2") is not None
@@ -266,12 +266,12 @@ async def test_costs_continue_if_the_new_cost_entity_takes_the_old_id(
     count(meter, clock, 4)
     await end_hour(hass)
     costs = await sums(hass, start, f"{OLD}_cost")
-    # 0.28 is the price of 0.56 kWh, which a sensor in steps of 1 kWh does not show.
+    # 0.28 is the price of the last 0.56 kWh, which the YAML sensor did not show.
     assert costs == pytest.approx([0, 3, 3.28, 5.28])
     assert hass.data[ENERGY_DOMAIN]["cost_sensors"] == {OLD: f"{OLD}_cost"}
 
 
-async def test_statistics_move_with_the_old_entity_if_it_is_renamed(
+async def test_statistics_move_with_an_old_entity_that_is_renamed(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
     line: Line,

@@ -30,7 +30,7 @@ REASONS = TEXTS["entity"]["binary_sensor"]["online"]["state_attributes"]["reason
 
 
 def reason(hass: HomeAssistant) -> str | None:
-    """Return the text of the reason that the connection of the meter shows."""
+    """Return the text of the reason that the binary sensor shows."""
     shown = hass.states.get(entity_id(hass, "online"))
     assert shown is not None
     key = shown.attributes.get("reason")
@@ -47,7 +47,7 @@ async def test_meter_that_responds_is_connected(
     assert registered.entity_category is EntityCategory.DIAGNOSTIC
 
 
-async def test_offline_meter_is_disconnected_when_its_values_are_unavailable(
+async def test_offline_meter_is_disconnected_as_soon_as_values_are_unavailable(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     shown = shown_states(hass, "online")
@@ -64,7 +64,7 @@ async def test_offline_meter_is_disconnected_when_its_values_are_unavailable(
     assert shown == [STATE_OFF, STATE_ON]
 
 
-async def test_reason_follows_the_error(
+async def test_reason_changes_with_the_error(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -77,7 +77,7 @@ async def test_reason_follows_the_error(
     await until(lambda: "adapter is not plugged in" in str(reason(hass)))
 
 
-async def test_another_meter_is_the_reason(
+async def test_another_meter_is_shown_as_the_reason(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, short_pauses: None
 ) -> None:
     meter.offline = True

@@ -1,4 +1,4 @@
-"""Partial counters by tariff that are calculated, as the display would show them."""
+"""Calculated partial counters by tariff, compared with the display of a meter."""
 
 from collections.abc import Mapping
 import json
@@ -34,10 +34,10 @@ def _custom_integrations() -> None:
 
 
 class Display:
-    """A meter whose display shows partial counters by tariff, and a client of it."""
+    """A meter whose display shows partial counters by tariff, and its client."""
 
     def __init__(self, step: float = HIGH_RESOLUTION, partial: float = 45.67) -> None:
-        """Start with a partial total in kWh since an unknown reset."""
+        """Start with a partial total of `partial` kWh since an unknown reset."""
         self.step = step
         self.clock = Clock()
         self.counters = Counters(
@@ -52,7 +52,7 @@ class Display:
         """The partial counters that the display shows after the first reset, in kWh."""
 
     def read(self, block: str) -> None:
-        """Read one of the two blocks."""
+        """Read the block "energies" or "tariffs"."""
         readings: Mapping[str, float] = {
             PARTIAL_CONSUMED: self.counters.partial_consumed
         }
@@ -73,7 +73,7 @@ class Display:
         self.take()
 
     def take(self) -> None:
-        """Pass the accepted values on, as after each reading."""
+        """Pass the accepted values to the calculation, as after each reading."""
         accepted = self.check.accepted
         if accepted.keys() >= {PARTIAL_CONSUMED, *TARIFFS}:
             tariffs = {name: accepted[name] for name in TARIFFS}
@@ -101,8 +101,13 @@ class Display:
         self.counters.partial_consumed = 0
         self.shown = dict.fromkeys(TARIFFS, 0.0)
 
+    def reset_and_poll(self) -> None:
+        """Reset the partial counters, and poll until the client has seen the reset."""
+        self.reset()
+        self.poll()
+
     def restart(self) -> None:
-        """Restart the client with the counters and the reset that it has stored."""
+        """Restart the client with the stored counters and the stored reset."""
         counters = json.loads(json.dumps(self.check.as_dict()))
         self.check = CounterCheck().restore(counters)
         reset = self.calculated.reset
@@ -118,7 +123,7 @@ class Display:
         return self.calculated.values({name: accepted[name] for name in TARIFFS})
 
     def kept_values(self) -> list[float | None]:
-        """Return the calculated counters in kWh, those of tariff 1 first."""
+        """Return the calculated counters in kWh, in the order of the tariffs."""
         return list(self.values.values())
 
 
@@ -140,20 +145,18 @@ def test_counters_are_unknown_before_a_reset(display: Display) -> None:
 
 
 def test_counters_count_from_a_reset_at_the_meter(display: Display) -> None:
-    display.reset()
-    display.poll()
+    display.reset_and_poll()
     assert display.kept_values() == [0, 0, 0, 0]
     display.count(10, 3600, tariff=2)
     display.count(5, 3600, tariff=1)
     display.poll()
     assert display.kept_values() == [5, 10, 0, 0]
-    display.reset()
-    display.poll()
+    display.reset_and_poll()
     assert display.kept_values() == [0, 0, 0, 0]
     assert display.reasons == []
 
 
-def test_energy_counted_since_a_late_seen_reset_is_in_the_only_tariff(
+def test_energy_since_a_reset_that_is_seen_late_is_in_the_tariff_that_rose(
     display: Display,
 ) -> None:
     display.count(10, 3600, tariff=2)
@@ -163,11 +166,10 @@ def test_energy_counted_since_a_late_seen_reset_is_in_the_only_tariff(
     assert display.kept_values() == [0, 5, 0, 0]
 
 
-def test_reset_is_ambiguous_if_two_tariffs_have_counted_since_then(
+def test_counters_are_unknown_if_two_tariffs_rose_since_the_reset(
     display: Display,
 ) -> None:
-    display.reset()
-    display.poll()
+    display.reset_and_poll()
     display.count(10, 3600, tariff=1)
     display.poll()
     display.reset()
@@ -178,16 +180,14 @@ def test_reset_is_ambiguous_if_two_tariffs_have_counted_since_then(
     assert display.reasons == [
         "their reset was seen late, after several tariffs had counted"
     ]
-    display.reset()
-    display.poll()
+    display.reset_and_poll()
     assert display.kept_values() == [0, 0, 0, 0]
 
 
-def test_missed_reset_makes_counters_unknown_until_the_next_one(
+def test_missed_reset_makes_counters_unknown_until_the_next_reset(
     display: Display,
 ) -> None:
-    display.reset()
-    display.poll()
+    display.reset_and_poll()
     display.count(10, 3600)
     display.poll()
     display.reset()
@@ -199,8 +199,7 @@ def test_missed_reset_makes_counters_unknown_until_the_next_one(
         "their sum is 25.00 kWh, but the partial total is 15.00 kWh, so a reset was"
         " not seen"
     )
-    display.reset()
-    display.poll()
+    display.reset_and_poll()
     assert display.kept_values() == [0, 0, 0, 0]
     assert display.reasons == [reason]
 
@@ -218,8 +217,7 @@ def test_counters_are_known_if_the_partial_total_is_0() -> None:
 
 
 def test_counters_continue_after_a_restart(display: Display) -> None:
-    display.reset()
-    display.poll()
+    display.reset_and_poll()
     display.count(10, 3600, tariff=2)
     display.poll()
     display.restart()
@@ -230,8 +228,7 @@ def test_counters_continue_after_a_restart(display: Display) -> None:
 
 
 def test_restart_on_a_busy_bus_keeps_the_counters(display: Display) -> None:
-    display.reset()
-    display.poll()
+    display.reset_and_poll()
     # The partial total is read for a minute before the tariff counters are read again.
     for _ in range(6):
         display.count(20, 10)
@@ -251,7 +248,7 @@ def test_reset_during_a_restart_is_seen(display: Display) -> None:
     assert display.kept_values() == [1, 0, 0, 0]
 
 
-def test_second_reset_before_the_first_one_is_evaluated(display: Display) -> None:
+def test_second_reset_is_seen_before_the_first_is_evaluated(display: Display) -> None:
     display.reset()
     for _ in range(3):
         display.count(3.6, 1)
@@ -259,8 +256,7 @@ def test_second_reset_before_the_first_one_is_evaluated(display: Display) -> Non
     display.count(36, 10)
     for _ in range(3):
         display.read("energies")
-    display.reset()
-    display.poll()
+    display.reset_and_poll()
     assert display.kept_values() == [0, 0, 0, 0]
 
 
@@ -268,6 +264,7 @@ def test_reset_is_evaluated_when_the_partial_total_is_known_closely(
     display: Display,
 ) -> None:
     display.reset()
+    # The total is read before the tariff counters, and again after an hour.
     for _ in range(2):
         display.count(3.6, 1)
         display.read("energies")
@@ -284,8 +281,7 @@ def test_reset_is_evaluated_when_the_partial_total_is_known_closely(
 
 
 def test_reset_to_an_impossible_value_makes_counters_unknown(display: Display) -> None:
-    display.reset()
-    display.poll()
+    display.reset_and_poll()
     display.count(40, 3600)
     display.poll()
     display.counters.partial_consumed -= 10_000
@@ -297,8 +293,7 @@ def test_reset_to_an_impossible_value_makes_counters_unknown(display: Display) -
 def test_partial_counter_continues_after_its_tariff_counter_is_reset(
     display: Display,
 ) -> None:
-    display.reset()
-    display.poll()
+    display.reset_and_poll()
     display.count(10, 3600)
     display.poll()
     display.check.expect_reset(TARIFFS)
@@ -311,7 +306,7 @@ def test_partial_counter_continues_after_its_tariff_counter_is_reset(
     assert display.reasons == []
 
 
-def test_both_kinds_of_counters_are_reset_at_the_same_time(display: Display) -> None:
+def test_partial_and_tariff_counters_can_be_reset_together(display: Display) -> None:
     display.check.expect_reset(TARIFFS)
     display.reset()
     display.counters.tariffs = [0.0] * 4
@@ -322,9 +317,8 @@ def test_both_kinds_of_counters_are_reset_at_the_same_time(display: Display) -> 
     assert display.kept_values() == [0, 0, 10, 0]
 
 
-def test_other_tariffs_make_counters_unknown(display: Display) -> None:
-    display.reset()
-    display.poll()
+def test_counters_are_unknown_for_other_tariffs_than_before(display: Display) -> None:
+    display.reset_and_poll()
     accepted = display.check.accepted
     two = {name: accepted[name] for name in TARIFFS[:2]}
     assert display.calculated.take(accepted[PARTIAL_CONSUMED], two) is None
@@ -334,7 +328,7 @@ def test_other_tariffs_make_counters_unknown(display: Display) -> None:
     ) == dict.fromkeys(two)
 
 
-def test_idle_tariff_in_the_other_resolution_delays_nothing(display: Display) -> None:
+def test_idle_tariff_in_the_other_resolution_delays_no_reset(display: Display) -> None:
     display.counters.tariffs[2] = 500
     display.counters.consumed += 500
     display.poll(kilowatts=3.6)
@@ -347,7 +341,7 @@ def test_idle_tariff_in_the_other_resolution_delays_nothing(display: Display) ->
     assert display.kept_values() == [0, 0, 0, 0]
 
 
-def value(kwh: float, at: float) -> CounterValue:
+def accepted(kwh: float, at: float) -> CounterValue:
     """Return an accepted value that was read at a time in s."""
     return CounterValue(kwh, 0, Moment(at, at), HIGH_RESOLUTION)
 
@@ -361,39 +355,42 @@ def test_resets_before_the_second_reading_are_noticed() -> None:
         (0, 4, 0, 5),
         (0, 6, 0, 5),
     ):
-        counters = {"tariff_1_energy": value(tariff, tariff_at)}
-        assert calculated.take(value(total, total_at), counters) is None
+        counters = {"tariff_1_energy": accepted(tariff, tariff_at)}
+        assert calculated.take(accepted(total, total_at), counters) is None
     assert calculated.values({"tariff_1_energy": 5}) == {"tariff_1_energy": 5}
 
 
-def take_all(*moments: tuple[float, float, float, float]) -> list[float | None]:
-    """Take totals and tariff counters, each with its time; return the counters."""
+def values_after(*moments: tuple[float, float, float, float]) -> list[float | None]:
+    """Return the calculated counter after each moment.
+
+    A moment is the partial total and its time, and tariff counter 1 and its time.
+    """
     calculated = CalculatedCounters()
     shown: list[float | None] = []
     for total, total_at, tariff, tariff_at in moments:
-        counters = {"tariff_1_energy": value(tariff, tariff_at)}
-        calculated.take(value(total, total_at), counters)
+        counters = {"tariff_1_energy": accepted(tariff, tariff_at)}
+        calculated.take(accepted(total, total_at), counters)
         shown += calculated.values({"tariff_1_energy": tariff}).values()
     return shown
 
 
-def test_total_of_the_same_moment_is_compared() -> None:
-    reset = (45, 1, 1000, 1), (0, 2, 1000, 1), (0, 2, 1000, 3)
-    assert take_all(*reset, (0, 2.9, 1000, 3))[-1] is None
-    assert take_all(*reset, (0, 3, 1000, 3))[-1] == 0
+RESET = (45, 1, 1000, 1), (0, 2, 1000, 1), (0, 2, 1000, 3)  # kWh, s, kWh, s
 
 
-def test_tariff_counters_that_are_read_more_often_delay_nothing() -> None:
-    reset = (45, 1, 1000, 1), (0, 2, 1000, 1), (0, 2, 1000, 3)
-    assert take_all(*reset, (0, 2, 1000, 9), (0, 4, 1000, 9))[-1] == 0
+def test_reset_is_evaluated_if_the_total_is_as_new_as_the_tariff_counter() -> None:
+    assert values_after(*RESET, (0, 2.9, 1000, 3))[-1] is None
+    assert values_after(*RESET, (0, 3, 1000, 3))[-1] == 0
+
+
+def test_tariff_counters_that_are_read_more_often_delay_no_reset() -> None:
+    assert values_after(*RESET, (0, 2, 1000, 9), (0, 4, 1000, 9))[-1] == 0
 
 
 @pytest.mark.parametrize(("total", "shown"), [(0.05, 0), (0.06, None)])
 def test_reset_is_evaluated_if_the_total_is_known_to_five_steps(
     total: float, shown: float | None
 ) -> None:
-    reset = (45, 1, 1000, 1), (0, 2, 1000, 1), (0, 2, 1000, 3)
-    assert take_all(*reset, (total, 4, 1000, 3))[-1] == shown
+    assert values_after(*RESET, (total, 4, 1000, 3))[-1] == shown
 
 
 STEPS = st.lists(
@@ -403,7 +400,7 @@ STEPS = st.lists(
         ),
         st.sampled_from((0, 0.05, 1.5, 11, 70)),  # kW
         st.sampled_from((1, 3, 20, 3600, 86_400)),  # s
-        st.integers(1, 4),
+        st.integers(1, 4),  # tariff
     ),
     min_size=3,
     max_size=25,
@@ -412,7 +409,7 @@ STEPS = st.lists(
 
 @given(steps=STEPS, step=st.sampled_from((HIGH_RESOLUTION, LOW_RESOLUTION)))
 @settings(max_examples=300, deadline=None)
-def test_known_counters_are_those_of_the_display(
+def test_known_counters_match_the_display(
     steps: list[tuple[str, float, int, int]], step: float
 ) -> None:
     display = Display(step)
@@ -428,7 +425,7 @@ def test_known_counters_are_those_of_the_display(
             display.poll(kilowatts, 5, tariff)
         else:
             display.count(kilowatts, seconds, tariff)
-        # A partial total that fell by 10 Wh keeps its value until it rises again.
+        # A partial total that fell by 10 Wh keeps its value until the register rises.
         display.poll(7.2, 12, tariff)
         reset = display.calculated.reset
         if reset is not None:

@@ -15,7 +15,7 @@ from custom_components.socomec_countis.countis.plausibility import (
     Moment,
 )
 
-from .counter_watch import (
+from .checked_counters import (
     HIGH_RESOLUTION,
     KILOWATTS,
     LOW_RESOLUTION,
@@ -23,8 +23,8 @@ from .counter_watch import (
     PARTIAL,
     ROLLOVERS,
     TOTAL,
-    Watch,
-    accepted_watch,
+    CheckedCounters,
+    accepted_counters,
 )
 
 
@@ -34,9 +34,9 @@ def _custom_integrations() -> None:
 
 
 @pytest.fixture
-def watch() -> Watch:
-    """Return a check with accepted counters: a total of 500, a partial of 50 kWh."""
-    return accepted_watch()
+def counters() -> CheckedCounters:
+    """Return counters with accepted values: a total of 500, a partial of 50 kWh."""
+    return accepted_counters()
 
 
 # -- limits ------------------------------------------------------------------------
@@ -76,12 +76,12 @@ def test_value_of_a_unit_without_limits_is_allowed(unit: str | None) -> None:
 def test_current_transformer_allows_a_faster_rise_of_a_total(
     primary: float, kilowatts: float
 ) -> None:
-    watch = Watch(Limits.of_transformer(primary))
-    assert watch.counters.limits.kilowatts == pytest.approx(kilowatts)
-    watch.rejected(energy_consumed=500.0)
+    counters = CheckedCounters(Limits.of_transformer(primary))
+    assert counters.check.limits.kilowatts == pytest.approx(kilowatts)
+    counters.rejected(energy_consumed=500.0)
     # The tolerance of 5 s is less than 0.2 % of an hour.
-    assert watch.rejected(3600, energy_consumed=500 + kilowatts * 1.002) == {TOTAL}
-    assert not watch.rejected(energy_consumed=500 + kilowatts)
+    assert counters.rejected(3600, energy_consumed=500 + kilowatts * 1.002) == {TOTAL}
+    assert not counters.rejected(energy_consumed=500 + kilowatts)
 
 
 # -- rising and falling ------------------------------------------------------------
@@ -89,60 +89,64 @@ def test_current_transformer_allows_a_faster_rise_of_a_total(
 
 @pytest.mark.parametrize("seconds", [1, 14, 60, 3600, 86_400, 30 * 86_400])
 def test_total_that_rose_more_than_the_meter_can_count_is_rejected(
-    watch: Watch, seconds: float
+    counters: CheckedCounters, seconds: float
 ) -> None:
     highest = round(500 + KILOWATTS * seconds / 3600, 2)
-    assert watch.rejected(seconds, energy_consumed=highest + 0.5) == {TOTAL}
-    assert watch.value() == 500
-    assert not watch.rejected(energy_consumed=highest)
-    assert watch.value() == highest
+    assert counters.rejected(seconds, energy_consumed=highest + 0.5) == {TOTAL}
+    assert counters.value() == 500
+    assert not counters.rejected(energy_consumed=highest)
+    assert counters.value() == highest
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 86_400])
 @pytest.mark.parametrize("reading", [499.98, 499.0, 50.0, 0.01, 0.0])
 def test_total_below_last_value_is_rejected(
-    watch: Watch, seconds: float, reading: float
+    counters: CheckedCounters, seconds: float, reading: float
 ) -> None:
-    assert watch.rejected(seconds, energy_consumed=reading) == {TOTAL}
-    assert watch.value() == 500
+    assert counters.rejected(seconds, energy_consumed=reading) == {TOTAL}
+    assert counters.value() == 500
 
 
-def test_total_lower_by_10_wh_keeps_its_value_until_it_catches_up(
-    watch: Watch,
+def test_total_lower_by_10_wh_keeps_its_value_until_the_register_rises(
+    counters: CheckedCounters,
 ) -> None:
     for reading, value in ((499.99, 500), (499.99, 500), (500, 500), (500.01, 500.01)):
-        assert not watch.rejected(60, energy_consumed=reading)
-        assert watch.value() == value
-    assert watch.rejected(energy_consumed=499.99) == {TOTAL}
+        assert not counters.rejected(60, energy_consumed=reading)
+        assert counters.value() == value
+    assert counters.rejected(energy_consumed=499.99) == {TOTAL}
 
 
 def test_partial_counter_reset_at_1_kwh_falls_to_zero_in_low_resolution() -> None:
-    watch = Watch()
+    counters = CheckedCounters()
     for reading in (1, 0, 1):
-        assert not watch.rejected(60, LOW_RESOLUTION, partial_energy_consumed=reading)
-        assert watch.value(PARTIAL) == reading
+        assert not counters.rejected(
+            60, LOW_RESOLUTION, partial_energy_consumed=reading
+        )
+        assert counters.value(PARTIAL) == reading
 
 
 @pytest.mark.parametrize("change", [-86_400 * 365, 86_400 * 365])
 def test_changed_system_clock_does_not_change_the_highest_rise(
-    watch: Watch, change: float
+    counters: CheckedCounters, change: float
 ) -> None:
-    watch.wall_offset = change
-    assert watch.rejected(60, energy_consumed=505.0) == {TOTAL}
-    assert not watch.rejected(energy_consumed=501.0)
-    assert watch.value() == 501.0
+    counters.wall_offset = change
+    assert counters.rejected(60, energy_consumed=505.0) == {TOTAL}
+    assert not counters.rejected(energy_consumed=501.0)
+    assert counters.value() == 501.0
 
 
-def test_first_reading_is_accepted_when_the_next_one_agrees() -> None:
-    watch = Watch()
-    assert watch.read(energy_consumed=500.0) == {TOTAL}
-    assert watch.read(energy_consumed=900.0) == {TOTAL}
-    assert watch.counters.values == {}
-    assert watch.read(energy_consumed=900.01) == set()
-    assert watch.value() == 900.0
+def test_first_reading_is_accepted_when_the_next_reading_agrees() -> None:
+    counters = CheckedCounters()
+    assert counters.read(energy_consumed=500.0) == {TOTAL}
+    assert counters.read(energy_consumed=900.0) == {TOTAL}
+    assert counters.check.values == {}
+    assert counters.read(energy_consumed=900.01) == set()
+    assert counters.value() == 900.0
 
 
-def test_counter_rises_to_the_lower_one_of_two_readings(watch: Watch) -> None:
+def test_counter_rises_to_the_lower_of_two_readings(
+    counters: CheckedCounters,
+) -> None:
     for reading, value in (
         (500.01, 500.0),
         (500.02, 500.01),
@@ -150,84 +154,92 @@ def test_counter_rises_to_the_lower_one_of_two_readings(watch: Watch) -> None:
         (500.02, 500.02),
         (500.03, 500.02),
     ):
-        assert not watch.read(energy_consumed=reading)
-        assert watch.value() == value
+        assert not counters.read(energy_consumed=reading)
+        assert counters.value() == value
 
 
-def test_single_zero_does_not_reset_a_partial_counter(watch: Watch) -> None:
+def test_single_zero_does_not_reset_a_partial_counter(
+    counters: CheckedCounters,
+) -> None:
     for reading in (0.0, 50.0, 0.0, 50.01):
-        watch.read(partial_energy_consumed=reading)
-        assert watch.value(PARTIAL) == 50.0
+        counters.read(partial_energy_consumed=reading)
+        assert counters.value(PARTIAL) == 50.0
 
 
-def test_counter_at_zero_is_accepted_after_short_zeros_of_all_counters() -> None:
-    watch = Watch()
-    watch.rejected(energy_consumed=500.0, energy_produced=0.0)
+def test_counter_that_was_zero_is_accepted_after_all_counters_were_zero() -> None:
+    counters = CheckedCounters()
+    counters.rejected(energy_consumed=500.0, energy_produced=0.0)
     for _ in range(30):
-        assert watch.rejected(1, energy_consumed=0.0, energy_produced=0.0)
-    assert not watch.rejected(1, energy_consumed=500.0, energy_produced=0.2)
-    assert watch.value(OTHER) == 0.2
+        assert counters.rejected(1, energy_consumed=0.0, energy_produced=0.0)
+    assert not counters.rejected(1, energy_consumed=500.0, energy_produced=0.2)
+    assert counters.value(OTHER) == 0.2
 
 
 def test_first_reading_of_zero_is_rejected_if_the_counter_had_counted() -> None:
-    watch = Watch()
-    watch.counters.counted = {TOTAL}
+    counters = CheckedCounters()
+    counters.check.counted = {TOTAL}
     for _ in range(1000):
-        assert not watch.correct(1, energy_consumed=0.0)
-    assert watch.counters.values == {}
-    assert not watch.rejected(energy_consumed=500.0)
+        assert not counters.corrections(1, energy_consumed=0.0)
+    assert counters.check.values == {}
+    assert not counters.rejected(energy_consumed=500.0)
 
 
 # -- power -------------------------------------------------------------------------
 
 
+# The rise in kWh. In 19 s and a tolerance of 5 s, twice 10 kW are 0.13 kWh. Two steps
+# of the counter are added.
 @pytest.mark.parametrize(
     ("kilowatts", "rise", "accepted"),
     [(0, 0.02, True), (0, 0.03, False), (10, 0.15, True), (10, 0.16, False)],
 )
 def test_rise_is_limited_to_twice_the_highest_power(
-    watch: Watch, kilowatts: float, rise: float, *, accepted: bool
+    counters: CheckedCounters, kilowatts: float, rise: float, *, accepted: bool
 ) -> None:
     for _ in range(18):
-        watch.counters.note_power(kilowatts, watch.clock())
-        watch.clock.seconds += 1
-        assert not watch.rejected(energy_consumed=500.0) or kilowatts
+        counters.check.note_power(kilowatts, counters.clock())
+        counters.clock.seconds += 1
+        assert not counters.rejected(energy_consumed=500.0)
     for _ in range(19):
-        watch.counters.note_power(kilowatts, watch.clock())
-        watch.clock.seconds += 1
-    assert watch.rejected(energy_consumed=500 + rise) == (
+        counters.check.note_power(kilowatts, counters.clock())
+        counters.clock.seconds += 1
+    assert counters.rejected(energy_consumed=500 + rise) == (
         set() if accepted else {TOTAL}
     )
 
 
-def test_rise_limit_uses_the_highest_power_since_the_last_reading(watch: Watch) -> None:
-    watch.counters.note_power(70, watch.clock())
-    assert not watch.rejected(energy_consumed=500.0)
+def test_rise_limit_uses_the_highest_power_since_the_last_reading(
+    counters: CheckedCounters,
+) -> None:
+    counters.check.note_power(70, counters.clock())
+    assert not counters.rejected(energy_consumed=500.0)
     for kilowatts in (0, 40, 0):
-        watch.clock.seconds += 5
-        watch.counters.note_power(kilowatts, watch.clock())
-    assert not watch.rejected(energy_consumed=500.4)
+        counters.clock.seconds += 5
+        counters.check.note_power(kilowatts, counters.clock())
+    assert not counters.rejected(energy_consumed=500.4)
 
 
-def test_power_that_was_read_with_a_pause_does_not_limit_the_rise(watch: Watch) -> None:
+def test_power_that_was_read_with_a_pause_does_not_limit_the_rise(
+    counters: CheckedCounters,
+) -> None:
     for seconds in (0, 1, 6, 1):
-        watch.clock.seconds += seconds
-        watch.counters.note_power(0, watch.clock())
-    assert not watch.rejected(energy_consumed=500.2)
-    assert not watch.rejected(6, energy_consumed=500.4)
+        counters.clock.seconds += seconds
+        counters.check.note_power(0, counters.clock())
+    assert not counters.rejected(energy_consumed=500.2)
+    assert not counters.rejected(6, energy_consumed=500.4)
 
 
 def test_lasting_rise_above_the_power_is_accepted_without_correction(
-    watch: Watch,
+    counters: CheckedCounters,
 ) -> None:
-    watch.counters.note_power(0, watch.clock())
-    assert not watch.rejected(energy_consumed=500.0)
+    counters.check.note_power(0, counters.clock())
+    assert not counters.rejected(energy_consumed=500.0)
     for second in range(62):
-        watch.counters.note_power(0, watch.clock())
-        assert not watch.correct(1, energy_consumed=500.1 + second // 30 / 100)
-        if watch.value() > 500:
+        counters.check.note_power(0, counters.clock())
+        assert not counters.corrections(1, energy_consumed=500.1 + second // 30 / 100)
+        if counters.value() > 500:
             break
-    assert watch.value() == 500.12
+    assert counters.value() == 500.12
     assert second >= 60
 
 
@@ -236,32 +248,34 @@ def test_lasting_rise_above_the_power_is_accepted_without_correction(
 
 @pytest.mark.parametrize("off", [60, 3600, 86_400])
 def test_rise_after_a_restart_is_limited_by_the_system_clock(
-    watch: Watch, off: float
+    counters: CheckedCounters, off: float
 ) -> None:
-    watch.restart(off=off)
+    counters.restart(off=off)
     highest = round(500 + KILOWATTS * off / 3600, 2)
-    assert watch.rejected(energy_consumed=highest + 0.5) == {TOTAL}
-    assert not watch.rejected(energy_consumed=highest)
+    assert counters.rejected(energy_consumed=highest + 0.5) == {TOTAL}
+    assert not counters.rejected(energy_consumed=highest)
 
 
 def test_rise_is_accepted_when_the_system_clock_is_set_after_a_restart(
-    watch: Watch,
+    counters: CheckedCounters,
 ) -> None:
-    watch.wall_offset = -1_000_000_000
-    watch.restart(off=3600)
+    counters.wall_offset = -1_000_000_000
+    counters.restart(off=3600)
     for _ in range(30):
-        assert not watch.correct(10, energy_consumed=550.0)
-    watch.wall_offset = 0
-    assert not watch.rejected(energy_consumed=550.0)
-    assert watch.value() == 550
+        assert not counters.corrections(10, energy_consumed=550.0)
+    counters.wall_offset = 0
+    assert not counters.rejected(energy_consumed=550.0)
+    assert counters.value() == 550
 
 
-def test_system_clock_in_the_future_allows_a_rise_of_90_days(watch: Watch) -> None:
-    watch.wall_offset = 86_400 * 365 * 20
-    watch.restart()
+def test_system_clock_in_the_future_allows_a_rise_of_90_days(
+    counters: CheckedCounters,
+) -> None:
+    counters.wall_offset = 86_400 * 365 * 20
+    counters.restart()
     highest = 500 + KILOWATTS * 24 * 90
-    assert watch.rejected(energy_consumed=highest + 1) == {TOTAL}
-    assert not watch.rejected(energy_consumed=highest)
+    assert counters.rejected(energy_consumed=highest + 1) == {TOTAL}
+    assert not counters.rejected(energy_consumed=highest)
 
 
 # -- rollovers ---------------------------------------------------------------------
@@ -273,15 +287,15 @@ def test_counter_continues_to_rise_after_rollovers_of_its_register(
     rollover: float, step: float
 ) -> None:
     hundredths = round(rollover * (step if rollover == 2**32 else 1) * 100)
-    watch = Watch()
+    counters = CheckedCounters()
     counted = hundredths - 250
     accepted = 0.0
     for _ in range(3):
         for _ in range(10):
             shown = counted % hundredths / 100 // step * step
-            assert not watch.rejected(60, step, energy_consumed=round(shown, 2))
-            assert accepted <= watch.value() <= counted / 100
-            accepted = watch.value()
+            assert not counters.rejected(60, step, energy_consumed=round(shown, 2))
+            assert accepted <= counters.value() <= counted / 100
+            accepted = counters.value()
             # Two of the possible rollovers differ by 10 Wh. So the value may lose 10 Wh
             # at each rollover.
             assert accepted >= counted / 100 - step - 3 * 0.01
@@ -289,42 +303,47 @@ def test_counter_continues_to_rise_after_rollovers_of_its_register(
         # The register counts up to just below its next rollover, at the highest power.
         rest = hundredths - 10 * 51
         counted += rest
-        watch.clock.seconds += rest / 100 / KILOWATTS * 3600
+        counters.clock.seconds += rest / 100 / KILOWATTS * 3600
 
 
 @pytest.mark.parametrize("rollover", [*ROLLOVERS, 2**32 * HIGH_RESOLUTION])
 def test_each_rollover_to_zero_adds_a_rollover_offset(rollover: float) -> None:
-    watch = Watch()
-    for rounds in range(1, 50):
-        assert not watch.rejected(energy_consumed=round(rollover - 0.01, 2))
-        assert not watch.rejected(60, energy_consumed=0)
-        assert not watch.rejected(60, energy_consumed=0)
-        # The check takes a rollover at 10 000 000 kWh for one at 9 999 999.99 kWh.
-        assert watch.value() == pytest.approx(rounds * rollover, abs=0.011 * rounds)
-        watch.clock.seconds += rollover / KILOWATTS * 3600
+    counters = CheckedCounters()
+    for rollovers in range(1, 50):
+        assert not counters.rejected(energy_consumed=round(rollover - 0.01, 2))
+        assert not counters.rejected(60, energy_consumed=0)
+        assert not counters.rejected(60, energy_consumed=0)
+        # The check takes a rollover at 10 000 000 for a rollover at 9 999 999.99 kWh.
+        expected = pytest.approx(rollovers * rollover, abs=0.011 * rollovers)
+        assert counters.value() == expected
+        counters.clock.seconds += rollover / KILOWATTS * 3600
 
 
-def test_counters_of_a_block_are_accepted_together_or_not_at_all(watch: Watch) -> None:
-    rejected = watch.rejected(
+def test_counters_of_a_block_are_accepted_together_or_not_at_all(
+    counters: CheckedCounters,
+) -> None:
+    rejected = counters.rejected(
         60, energy_consumed=500.5, partial_energy_consumed=99, energy_produced=1
     )
     assert rejected == {PARTIAL}
-    assert watch.counters.values == {TOTAL: 500.0, PARTIAL: 50.0}
+    assert counters.check.values == {TOTAL: 500.0, PARTIAL: 50.0}
 
 
-def test_counter_that_is_not_available_keeps_its_value(watch: Watch) -> None:
-    assert not watch.rejected(60, energy_consumed=None, partial_energy_consumed=50.5)
-    assert watch.counters.values == {TOTAL: 500.0, PARTIAL: 50.5}
-    assert watch.rejected(60, energy_consumed=0.0) == {TOTAL}
-    assert not watch.rejected(energy_consumed=501.0)
+def test_counter_that_is_not_available_keeps_its_value(
+    counters: CheckedCounters,
+) -> None:
+    assert not counters.rejected(60, energy_consumed=None, partial_energy_consumed=50.5)
+    assert counters.check.values == {TOTAL: 500.0, PARTIAL: 50.5}
+    assert counters.rejected(60, energy_consumed=0.0) == {TOTAL}
+    assert not counters.rejected(energy_consumed=501.0)
 
 
 # -- resolution --------------------------------------------------------------------
 
 
-def test_low_resolution_neither_lowers_nor_stops_a_counter() -> None:
-    watch = Watch()
-    watch.rejected(energy_consumed=1234.56)
+def test_change_to_low_resolution_neither_lowers_nor_stops_a_counter() -> None:
+    counters = CheckedCounters()
+    counters.rejected(energy_consumed=1234.56)
     for reading, value in (
         (1234, 1234.56),
         (1234, 1234.56),
@@ -332,26 +351,26 @@ def test_low_resolution_neither_lowers_nor_stops_a_counter() -> None:
         (1235, 1235),
         (1236, 1236),
     ):
-        assert not watch.rejected(60, LOW_RESOLUTION, energy_consumed=reading)
-        assert watch.value() == value
+        assert not counters.rejected(60, LOW_RESOLUTION, energy_consumed=reading)
+        assert counters.value() == value
 
 
-def test_high_resolution_after_low_neither_lowers_nor_stops_a_counter() -> None:
-    watch = Watch()
+def test_change_to_high_resolution_neither_lowers_nor_stops_a_counter() -> None:
+    counters = CheckedCounters()
     # The resolutions differ by at most 1 kWh, whether the meter rounds or truncates.
-    watch.rejected(energy_consumed=1235, step=LOW_RESOLUTION)
+    counters.rejected(energy_consumed=1235, step=LOW_RESOLUTION)
     for reading in (1234.56, 1234.57, 1234.99, 1235.01, 1235.5):
-        assert not watch.rejected(60, energy_consumed=reading)
-        assert watch.value() == max(1235, reading)
+        assert not counters.rejected(60, energy_consumed=reading)
+        assert counters.value() == max(1235, reading)
 
 
 def test_rise_that_low_resolution_did_not_show_is_accepted_afterwards() -> None:
-    watch = Watch()
-    watch.rejected(energy_consumed=1234.01)
+    counters = CheckedCounters()
+    counters.rejected(energy_consumed=1234.01)
     for _ in range(10):
-        assert not watch.rejected(60, LOW_RESOLUTION, energy_consumed=1234)
-    assert not watch.rejected(1, energy_consumed=1234.99)
-    assert watch.value() == 1234.99
+        assert not counters.rejected(60, LOW_RESOLUTION, energy_consumed=1234)
+    assert not counters.rejected(1, energy_consumed=1234.99)
+    assert counters.value() == 1234.99
 
 
 # -- resets ------------------------------------------------------------------------
@@ -359,68 +378,74 @@ def test_rise_that_low_resolution_did_not_show_is_accepted_afterwards() -> None:
 
 @pytest.mark.parametrize("seconds", [1, 3600])
 def test_partial_counter_may_fall_to_the_energy_counted_since(
-    watch: Watch, seconds: float
+    counters: CheckedCounters, seconds: float
 ) -> None:
     counted = round(KILOWATTS * seconds / 3600, 2)
     if counted + 0.5 < 50:
-        rejected = watch.rejected(seconds, partial_energy_consumed=counted + 0.5)
+        rejected = counters.rejected(seconds, partial_energy_consumed=counted + 0.5)
         assert rejected == {PARTIAL}
-    assert not watch.rejected(seconds, partial_energy_consumed=min(counted, 49))
-    assert watch.value(PARTIAL) == min(counted, 49)
+    assert not counters.rejected(seconds, partial_energy_consumed=min(counted, 49))
+    assert counters.value(PARTIAL) == min(counted, 49)
 
 
-def test_counter_that_is_not_resettable_is_rejected_at_zero(watch: Watch) -> None:
+def test_counter_that_is_not_resettable_is_rejected_at_zero(
+    counters: CheckedCounters,
+) -> None:
     for _ in range(2):
-        check = watch.counters
-        reading = CounterReading("block", {PARTIAL: 0.0}, HIGH_RESOLUTION, watch.now())
+        check = counters.check
+        reading = CounterReading(
+            "block", {PARTIAL: 0.0}, HIGH_RESOLUTION, counters.now()
+        )
         assert not check.check(reading)
         assert check.rejected == {"block": {PARTIAL: (50.0, 0.0)}}
-    assert watch.rejected(energy_consumed=0.0, partial_energy_consumed=0.0) == {TOTAL}
-    assert watch.counters.values == {TOTAL: 500.0, PARTIAL: 50.0}
+    assert counters.rejected(energy_consumed=0.0, partial_energy_consumed=0.0) == {
+        TOTAL
+    }
+    assert counters.check.values == {TOTAL: 500.0, PARTIAL: 50.0}
 
 
 def test_read_back_of_a_reset_is_accepted_without_rollover_offset() -> None:
-    watch = Watch()
-    watch.rejected(tariff_1_energy=999_999.99, tariff_2_energy=7, tariff_3_energy=1)
-    watch.rejected(60, tariff_1_energy=0.5, tariff_2_energy=7, tariff_3_energy=1)
-    assert watch.value("tariff_1_energy") == 1_000_000.5
-    reading = watch.reading(
+    counters = CheckedCounters()
+    counters.rejected(tariff_1_energy=999_999.99, tariff_2_energy=7, tariff_3_energy=1)
+    counters.rejected(60, tariff_1_energy=0.5, tariff_2_energy=7, tariff_3_energy=1)
+    assert counters.value("tariff_1_energy") == 1_000_000.5
+    reading = counters.reading(
         tariff_1_energy=0.01, tariff_2_energy=0, tariff_3_energy=None
     )
-    watch.counters.accept_reset(reading)
-    assert watch.counters.values == {
+    counters.check.accept_reset(reading)
+    assert counters.check.values == {
         "tariff_1_energy": 0.01,
         "tariff_2_energy": 0,
         "tariff_3_energy": 1,
     }
-    assert not watch.rejected(60, tariff_1_energy=0.02, tariff_2_energy=0.01)
+    assert not counters.rejected(60, tariff_1_energy=0.02, tariff_2_energy=0.01)
 
 
 def test_expected_reset_is_accepted_after_two_readings() -> None:
-    watch = Watch()
-    watch.rejected(tariff_1_energy=500, tariff_2_energy=50)
-    watch.counters.expect_reset({"tariff_1_energy"})
-    assert watch.rejected(1, tariff_1_energy=0, tariff_2_energy=0)
-    assert not watch.rejected(1, tariff_1_energy=0, tariff_2_energy=50)
-    assert watch.counters.values == {"tariff_1_energy": 0, "tariff_2_energy": 50}
-    assert not watch.rejected(60, tariff_1_energy=1, tariff_2_energy=50)
+    counters = CheckedCounters()
+    counters.rejected(tariff_1_energy=500, tariff_2_energy=50)
+    counters.check.expect_reset({"tariff_1_energy"})
+    assert counters.rejected(1, tariff_1_energy=0, tariff_2_energy=0)
+    assert not counters.rejected(1, tariff_1_energy=0, tariff_2_energy=50)
+    assert counters.check.values == {"tariff_1_energy": 0, "tariff_2_energy": 50}
+    assert not counters.rejected(60, tariff_1_energy=1, tariff_2_energy=50)
     # The expectation ended with the first accepted reading.
-    assert watch.rejected(1, tariff_1_energy=0, tariff_2_energy=50)
+    assert counters.rejected(1, tariff_1_energy=0, tariff_2_energy=50)
 
 
 # -- storage -----------------------------------------------------------------------
 
 
 def test_accepted_counters_are_restored_from_json() -> None:
-    watch = Watch()
-    watch.rejected(energy_consumed=999_999.99, energy_produced=12)
-    watch.rejected(1, energy_consumed=0.01, energy_produced=12)
-    saved = json.loads(json.dumps(watch.counters.as_dict()))
+    counters = CheckedCounters()
+    counters.rejected(energy_consumed=999_999.99, energy_produced=12)
+    counters.rejected(1, energy_consumed=0.01, energy_produced=12)
+    saved = json.loads(json.dumps(counters.check.as_dict()))
     restored = CounterCheck().restore(saved)
     assert restored.values == {TOTAL: 1_000_000.01, OTHER: 12}
-    assert restored.as_dict() == watch.counters.as_dict()
-    watch.counters = restored
-    assert not watch.rejected(60, energy_consumed=1.0, energy_produced=12.5)
+    assert restored.as_dict() == counters.check.as_dict()
+    counters.check = restored
+    assert not counters.rejected(60, energy_consumed=1.0, energy_produced=12.5)
     assert restored.values == {TOTAL: 1_000_001.0, OTHER: 12.5}
 
 
@@ -444,15 +469,15 @@ def test_saved_content_of_another_shape_is_logged_and_not_used(
     good = {"value": 50.0, "rollover_offset": 0.0, "at": 0.0, "step": 0.01}
     if isinstance(saved, dict):
         saved = {PARTIAL: good} | saved
-    counters = CounterCheck().restore({PARTIAL: good})
+    check = CounterCheck().restore({PARTIAL: good})
     assert not caplog.records
-    assert counters.restore(saved).values == {}
+    assert check.restore(saved).values == {}
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     for _ in range(2):
         reading = CounterReading("block", {TOTAL: 7.0}, HIGH_RESOLUTION, Moment(0, 0))
-        counters.check(reading)
-    assert counters.values == {TOTAL: 7.0}
+        check.check(reading)
+    assert check.values == {TOTAL: 7.0}
 
 
 # -- random readings ---------------------------------------------------------------
@@ -460,10 +485,10 @@ def test_saved_content_of_another_shape_is_logged_and_not_used(
 
 POLLS = st.lists(
     st.tuples(
-        st.floats(0, KILOWATTS),
-        st.integers(0, 60) | st.integers(0, 86_400),
-        st.sampled_from(["missing", "zeros", "lower", "huge", "flip"]),
-        st.integers(0, 31),
+        st.floats(0, KILOWATTS),  # the mean power since the last poll
+        st.integers(0, 60) | st.integers(0, 86_400),  # s since the last poll
+        st.sampled_from(["missing", "zeros", "lower", "huge", "flip"]),  # the fault
+        st.integers(0, 31),  # the bit that is flipped, or the size of the fault
     ),
     max_size=40,
 )
@@ -474,15 +499,15 @@ POLLS = st.lists(
 def test_single_wrong_reading_never_changes_a_total(
     start: int, polls: list[tuple[float, int, str, int]]
 ) -> None:
-    watch = Watch()
+    counters = CheckedCounters()
     counted = float(start)  # in steps of 10 Wh
-    assert not watch.rejected(energy_consumed=start / 100)
-    read_at = watch.clock()
+    assert not counters.rejected(energy_consumed=start / 100)
+    read_at = counters.clock()
     for kilowatts, gap, fault, bit in polls:
-        watch.clock.seconds += gap
+        counters.clock.seconds += gap
         counted += kilowatts * gap / 36
         true = int(counted)
-        before = watch.value()
+        before = counters.value()
         raw = {
             "zeros": 0,
             "lower": max(round(before * 100) - 1 - bit, 0),
@@ -490,17 +515,17 @@ def test_single_wrong_reading_never_changes_a_total(
             "flip": true ^ (1 << bit),
         }.get(fault)
         # The check cannot recognise a wrong reading up to this value.
-        elapsed = watch.clock() - read_at + 5
+        elapsed = counters.clock() - read_at + 5
         possible = before + KILOWATTS * elapsed / 3600 + 0.02
         if raw is None:
-            assert not watch.rejected(energy_consumed=None)
-            assert watch.value() == before
+            assert not counters.rejected(energy_consumed=None)
+            assert counters.value() == before
         elif raw == round(before * 100) - 1:
-            assert not watch.rejected(energy_consumed=raw / 100)
-            assert watch.value() == before
+            assert not counters.rejected(energy_consumed=raw / 100)
+            assert counters.value() == before
         elif not before <= raw / 100 <= possible + 0.01:
-            assert not watch.correct(energy_consumed=raw / 100)
-            assert watch.value() == before
-        assert not watch.rejected(energy_consumed=true / 100)
-        assert watch.value() == true / 100
-        read_at = watch.clock()
+            assert not counters.corrections(energy_consumed=raw / 100)
+            assert counters.value() == before
+        assert not counters.rejected(energy_consumed=true / 100)
+        assert counters.value() == true / 100
+        read_at = counters.clock()

@@ -16,15 +16,15 @@ from custom_components.socomec_countis.countis.plausibility import (
     Moment,
 )
 
-from .counter_watch import (
+from .checked_counters import (
     HIGH_RESOLUTION,
     KILOWATTS,
     LOW_RESOLUTION,
     OTHER,
     PARTIAL,
     TOTAL,
-    Watch,
-    accepted_watch,
+    CheckedCounters,
+    accepted_counters,
 )
 
 DAY = 86_400  # s
@@ -84,7 +84,7 @@ def test_rise_has_a_tolerance_of_5_seconds_and_two_steps(
     assert highest(last, at(seconds), step) == expected
 
 
-def test_tolerance_is_that_of_the_lower_resolution() -> None:
+def test_tolerance_is_two_steps_of_the_lower_resolution() -> None:
     low, high = (counter(500, step=step) for step in (LOW_RESOLUTION, HIGH_RESOLUTION))
     assert highest(low, at(0)) == highest(high, at(0), LOW_RESOLUTION) + 0.11 == 502.11
 
@@ -215,94 +215,98 @@ TARIFF_1, TARIFF_2 = "tariff_1_energy", "tariff_2_energy"
 
 
 @pytest.fixture
-def watch() -> Watch:
-    """Return a check with accepted counters: a total of 500, a partial of 50 kWh."""
-    return accepted_watch()
+def counters() -> CheckedCounters:
+    """Return counters with accepted values: a total of 500, a partial of 50 kWh."""
+    return accepted_counters()
 
 
 @pytest.mark.parametrize(
     ("overflows", "is_accepted"), [((1, 2), True), ((1, 1), False), ((None, 2), False)]
 )
-def test_rollover_during_a_restart_is_accepted_if_the_meter_counted_it(
+def test_rollover_during_a_restart_needs_the_report_of_the_meter(
     overflows: tuple[float | None, float], *, is_accepted: bool
 ) -> None:
     # 4 770 kW for 30 days are more than the 1 100 000 kWh until the rollover.
-    watch = Watch(Limits.of_transformer(5000))
+    counters = CheckedCounters(Limits.of_transformer(5000))
     before, after = overflows
-    watch.counters.overflows = {TOTAL: before}
-    assert not watch.rejected(energy_consumed=8_900_000.0)
-    watch.restart(off=30 * DAY)
-    watch.counters.overflows = {TOTAL: after}
-    assert (not watch.rejected(energy_consumed=100.0)) is is_accepted
-    assert watch.value() == (10_000_099.99 if is_accepted else 8_900_000)
+    counters.check.overflows = {TOTAL: before}
+    assert not counters.rejected(energy_consumed=8_900_000.0)
+    counters.restart(off=30 * DAY)
+    counters.check.overflows = {TOTAL: after}
+    assert (not counters.rejected(energy_consumed=100.0)) is is_accepted
+    assert counters.value() == (10_000_099.99 if is_accepted else 8_900_000)
 
 
 @pytest.mark.parametrize("pause", [5, 5.01])
 def test_power_is_unknown_after_a_pause_of_more_than_5_seconds(
-    watch: Watch, pause: float
+    counters: CheckedCounters, pause: float
 ) -> None:
     def measure() -> None:
-        watch.counters.note_power(1, watch.clock.seconds)
+        counters.check.note_power(1, counters.clock.seconds)
 
     measure()
-    # Afterwards, only the power since this reading counts.
-    assert not watch.rejected(energy_consumed=500.0)
+    # After this reading, only the power since this reading counts.
+    assert not counters.rejected(energy_consumed=500.0)
     measure()
-    assert not watch.rejected(energy_consumed=500.0)
-    watch.clock.seconds += pause
+    assert not counters.rejected(energy_consumed=500.0)
+    counters.clock.seconds += pause
     measure()
     # In 10 s and the tolerance of 5 s: 0.01 kWh at 2 kW, 0.33 kWh at 79.5 kW.
-    watch.clock.seconds += 5
-    assert watch.rejected(energy_consumed=500.3) == ({TOTAL} if pause == 5 else set())
+    counters.clock.seconds += 5
+    assert counters.rejected(energy_consumed=500.3) == (
+        {TOTAL} if pause == 5 else set()
+    )
     # Now the last reading of the power is older than 5 s.
-    watch.clock.seconds += 0.01
-    assert not watch.rejected(energy_consumed=500.3)
+    counters.clock.seconds += 0.01
+    assert not counters.rejected(energy_consumed=500.3)
 
 
-def test_rejected_level_began_with_its_first_reading(watch: Watch) -> None:
-    check = watch.counters
+def test_rejected_level_begins_with_its_first_reading(
+    counters: CheckedCounters,
+) -> None:
+    check = counters.check
     assert check.rejected_since("block") is None
-    assert watch.rejected(energy_consumed=900.0)
+    assert counters.rejected(energy_consumed=900.0)
     assert check.rejected_since("block") is None
-    first = watch.now()
-    assert not check.extend_level(watch.reading(energy_consumed=900.0))
+    first = counters.now()
+    assert not check.extend_level(counters.reading(energy_consumed=900.0))
     for _ in range(3):
-        assert not watch.correct(10, energy_consumed=900.0)
+        assert not counters.corrections(10, energy_consumed=900.0)
         assert check.rejected_since("block") == first
-    assert not watch.rejected(energy_consumed=500.0)
+    assert not counters.rejected(energy_consumed=500.0)
     assert check.rejected_since("block") is None
 
 
 def test_expected_resets_of_two_commands_are_accepted() -> None:
-    watch = Watch()
-    assert not watch.rejected(tariff_1_energy=50.0, tariff_2_energy=60.0)
-    watch.counters.expect_reset({TARIFF_1})
-    watch.counters.expect_reset({TARIFF_2})
-    assert not watch.rejected(tariff_1_energy=0.0, tariff_2_energy=0.0)
-    assert watch.value(TARIFF_1) == watch.value(TARIFF_2) == 0
+    counters = CheckedCounters()
+    assert not counters.rejected(tariff_1_energy=50.0, tariff_2_energy=60.0)
+    counters.check.expect_reset({TARIFF_1})
+    counters.check.expect_reset({TARIFF_2})
+    assert not counters.rejected(tariff_1_energy=0.0, tariff_2_energy=0.0)
+    assert counters.value(TARIFF_1) == counters.value(TARIFF_2) == 0
 
 
 def test_accepted_reset_ends_only_the_expectation_of_its_counters() -> None:
-    watch = Watch()
-    assert not watch.rejected(tariff_1_energy=50.0, tariff_2_energy=60.0)
-    watch.counters.expect_reset({TARIFF_1, TARIFF_2})
-    watch.counters.accept_reset(watch.reading(tariff_1_energy=0.0))
-    assert not watch.rejected(3600, tariff_1_energy=5.0, tariff_2_energy=0.0)
-    assert not watch.read(tariff_1_energy=5.0, tariff_2_energy=0.0)
-    assert watch.value(TARIFF_1) == 5
-    assert watch.value(TARIFF_2) == 0
-    assert watch.rejected(tariff_1_energy=0.0) == {TARIFF_1}
+    counters = CheckedCounters()
+    assert not counters.rejected(tariff_1_energy=50.0, tariff_2_energy=60.0)
+    counters.check.expect_reset({TARIFF_1, TARIFF_2})
+    counters.check.accept_reset(counters.reading(tariff_1_energy=0.0))
+    assert not counters.rejected(3600, tariff_1_energy=5.0, tariff_2_energy=0.0)
+    assert not counters.read(tariff_1_energy=5.0, tariff_2_energy=0.0)
+    assert counters.value(TARIFF_1) == 5
+    assert counters.value(TARIFF_2) == 0
+    assert counters.rejected(tariff_1_energy=0.0) == {TARIFF_1}
 
 
 def test_accepted_reset_keeps_the_previous_reading_of_other_counters() -> None:
-    watch = Watch()
-    assert not watch.rejected(energy_consumed=500.0, partial_energy_consumed=50.0)
-    assert not watch.read(energy_consumed=500.05, partial_energy_consumed=50.05)
-    assert watch.value() == 500
-    watch.counters.expect_reset({PARTIAL})
-    watch.counters.accept_reset(watch.reading(partial_energy_consumed=0.0))
-    assert not watch.read(energy_consumed=500.05, partial_energy_consumed=0.0)
-    assert watch.value() == 500.05
+    counters = CheckedCounters()
+    assert not counters.rejected(energy_consumed=500.0, partial_energy_consumed=50.0)
+    assert not counters.read(energy_consumed=500.05, partial_energy_consumed=50.05)
+    assert counters.value() == 500
+    counters.check.expect_reset({PARTIAL})
+    counters.check.accept_reset(counters.reading(partial_energy_consumed=0.0))
+    assert not counters.read(energy_consumed=500.05, partial_energy_consumed=0.0)
+    assert counters.value() == 500.05
 
 
 @pytest.mark.parametrize(
@@ -324,57 +328,65 @@ def test_reset_limit_is_the_energy_since_the_reset_and_one_step(
 def test_first_reading_of_0_is_accepted_if_the_counter_can_be_reset(
     counter_name: str, *, is_rejected: bool
 ) -> None:
-    watch = Watch()
-    watch.counters.counted = {PARTIAL, TOTAL}
+    counters = CheckedCounters()
+    counters.check.counted = {PARTIAL, TOTAL}
     expected = {counter_name} if is_rejected else set()
-    assert watch.rejected(**{counter_name: 0.0}) == expected
+    assert counters.rejected(**{counter_name: 0.0}) == expected
 
 
-def test_pause_between_two_readings_counts_as_15_seconds_at_most(watch: Watch) -> None:
-    assert watch.correct(energy_consumed=900.0) == ()
+def test_pause_between_two_readings_counts_as_15_seconds_at_most(
+    counters: CheckedCounters,
+) -> None:
+    assert counters.corrections(energy_consumed=900.0) == ()
     for pause in (1000, 16, 15, 14.9):
-        assert watch.correct(pause, energy_consumed=900.0) == ()
-    assert watch.correct(0.1, energy_consumed=900.0)
+        assert counters.corrections(pause, energy_consumed=900.0) == ()
+    assert counters.corrections(0.1, energy_consumed=900.0)
 
 
-def test_readings_at_the_same_moment_do_not_make_a_level_last(watch: Watch) -> None:
+def test_readings_at_the_same_moment_do_not_make_a_level_last(
+    counters: CheckedCounters,
+) -> None:
     for _ in range(100):
-        assert watch.correct(energy_consumed=900.0) == ()
+        assert counters.corrections(energy_consumed=900.0) == ()
 
 
 @pytest.mark.parametrize("off", [0, 3600])
 def test_level_with_a_restored_counter_is_accepted_after_ten_minutes(
     off: float,
 ) -> None:
-    watch = Watch()
-    assert not watch.rejected(energy_consumed=500.0, energy_produced=50.0)
-    watch.restart(off=off)
-    assert not watch.rejected(energy_consumed=None, energy_produced=50.0)
-    assert watch.correct(energy_consumed=5000.0, energy_produced=50.0) == ()
+    counters = CheckedCounters()
+    assert not counters.rejected(energy_consumed=500.0, energy_produced=50.0)
+    counters.restart(off=off)
+    assert not counters.rejected(energy_consumed=None, energy_produced=50.0)
+    assert counters.corrections(energy_consumed=5000.0, energy_produced=50.0) == ()
     for _ in range(39):
-        assert watch.correct(15, energy_consumed=5000.0, energy_produced=50.0) == ()
-    assert watch.correct(15, energy_consumed=5000.0, energy_produced=50.0)
+        assert (
+            counters.corrections(15, energy_consumed=5000.0, energy_produced=50.0) == ()
+        )
+    assert counters.corrections(15, energy_consumed=5000.0, energy_produced=50.0)
 
 
 def test_counter_that_fell_stays_rejected_with_its_accepted_value() -> None:
-    watch = Watch()
-    assert not watch.rejected(energy_consumed=500.0, energy_produced=50.0)
+    counters = CheckedCounters()
+    assert not counters.rejected(energy_consumed=500.0, energy_produced=50.0)
     level = {"energy_consumed": 400.0, "energy_produced": 60.0}
-    assert watch.correct(energy_consumed=400.0, energy_produced=60.0) == ()
+    assert counters.corrections(energy_consumed=400.0, energy_produced=60.0) == ()
     for _ in range(3):
-        assert watch.correct(15, energy_consumed=400.0, energy_produced=60.0) == ()
-    corrections = watch.correct(15, energy_consumed=400.0, energy_produced=60.0)
+        assert (
+            counters.corrections(15, energy_consumed=400.0, energy_produced=60.0) == ()
+        )
+    corrections = counters.corrections(15, energy_consumed=400.0, energy_produced=60.0)
     assert [each.counter for each in corrections] == [OTHER]
-    assert watch.counters.values == {**level, TOTAL: 500}
-    assert watch.counters.rejected == {"block": {TOTAL: (500, 400)}}
+    assert counters.check.values == {**level, TOTAL: 500}
+    assert counters.check.rejected == {"block": {TOTAL: (500, 400)}}
 
 
 @pytest.mark.parametrize(("reading", "rejected"), [(79.52, set()), (79.53, {PARTIAL})])
 def test_reset_counter_above_the_energy_counted_since_is_rejected(
     reading: float, rejected: set[str]
 ) -> None:
-    watch = Watch()
+    counters = CheckedCounters()
     # 79.5 kW for 3595 s and the tolerance of 5 s, and two steps.
-    assert not watch.rejected(energy_consumed=500.0, partial_energy_consumed=500.0)
+    assert not counters.rejected(energy_consumed=500.0, partial_energy_consumed=500.0)
     readings = {TOTAL: 500.0, PARTIAL: reading}
-    assert watch.rejected(3595, HIGH_RESOLUTION, **readings) == rejected
+    assert counters.rejected(3595, HIGH_RESOLUTION, **readings) == rejected

@@ -1,13 +1,14 @@
 """A simulated meter that plays a diagnostics file of Home Assistant."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import json
 from pathlib import Path
 from typing import Any
 
 from modbus_connection import ModbusSerialParams
 from modbus_connection.tmodbus import ModbusConnection
+import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.socomec_countis import countis
@@ -15,7 +16,7 @@ from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import Profile
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
-from simulator import Diagnostics, Meter, meter_from_diagnostics
+from simulator import Diagnostics, Meter, meter_from_diagnostics, table
 from simulator.counters import OVERFLOW_WH
 
 from .common import SERIAL, AddMeter, Clock, memory_line, meter_device
@@ -23,46 +24,62 @@ from .common import SERIAL, AddMeter, Clock, memory_line, meter_device
 REDACTED = "**REDACTED**"
 
 
-async def downloaded(
+type Download = Callable[[], Awaitable[dict[str, Any]]]
+type Play = Callable[
+    [dict[str, Any]], AbstractAsyncContextManager[tuple[Meter, countis.Meter]]
+]
+
+
+@pytest.fixture
+def download(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, add_meter: AddMeter
-) -> dict[str, Any]:
-    """Add the meter and return its diagnostics file as a user downloads it."""
-    await add_meter()
-    (entry,) = hass.config_entries.async_loaded_entries(DOMAIN)
-    assert await async_setup_component(hass, "diagnostics", {})
-    await hass.async_block_till_done()
-    device = meter_device(hass)
-    client = await hass_client()
-    url = f"/api/diagnostics/config_entry/{entry.entry_id}/device/{device.id}"
-    file: dict[str, Any] = await (await client.get(url)).json()
-    return file
+) -> Download:
+    """Return a function that adds the meter and downloads its diagnostics file."""
+
+    async def download() -> dict[str, Any]:
+        await add_meter()
+        (entry,) = hass.config_entries.async_loaded_entries(DOMAIN)
+        assert await async_setup_component(hass, "diagnostics", {})
+        await hass.async_block_till_done()
+        device = meter_device(hass)
+        client = await hass_client()
+        url = f"/api/diagnostics/config_entry/{entry.entry_id}/device/{device.id}"
+        file: dict[str, Any] = await (await client.get(url)).json()
+        return file
+
+    return download
 
 
-@asynccontextmanager
-async def playing(
-    file: dict[str, Any], clock: Clock, folder: Path
-) -> AsyncGenerator[tuple[Meter, countis.Meter]]:
-    """Play the meter of a file; yield it, and the meter of the library that reads it.
+@pytest.fixture
+def play(clock: Clock, tmp_path: Path) -> Play:
+    """Return a function that plays the meter of a diagnostics file.
 
-    The diagnostics file is written into the folder.
+    The function yields the played meter, and a meter of the library, the reader.
     """
-    path = folder / "diagnostics.json"
-    path.write_text(json.dumps(file))
-    diagnostics = Diagnostics.load(path)
-    meter = meter_from_diagnostics(diagnostics, clock)
-    async with memory_line([meter], baudrate=115_200) as line:
-        connection = ModbusConnection(
-            ModbusSerialParams(device=line.port, baudrate=diagnostics.baudrate)
-        )
-        unit_id = diagnostics.unit_id
-        client = connection.for_unit(unit_id)
-        bus = countis.Bus(baudrate=diagnostics.baudrate)
-        profile = await countis.async_take_profile(bus.unit(unit_id, client))
-        reader = countis.Meter(
-            bus, unit_id, client, profile, clock=clock, monotonic=clock
-        )
-        yield meter, reader
-        await connection.close()
+
+    @asynccontextmanager
+    async def play(
+        file: dict[str, Any],
+    ) -> AsyncGenerator[tuple[Meter, countis.Meter]]:
+        path = tmp_path / "diagnostics.json"
+        path.write_text(json.dumps(file))
+        diagnostics = Diagnostics.load(path)
+        played = meter_from_diagnostics(diagnostics, clock)
+        async with memory_line([played], baudrate=115_200) as line:
+            connection = ModbusConnection(
+                ModbusSerialParams(device=line.port, baudrate=diagnostics.baudrate)
+            )
+            unit_id = diagnostics.unit_id
+            client = connection.for_unit(unit_id)
+            bus = countis.Bus(baudrate=diagnostics.baudrate)
+            profile = await countis.async_take_profile(bus.unit(unit_id, client))
+            reader = countis.Meter(
+                bus, unit_id, client, profile, clock=clock, monotonic=clock
+            )
+            yield played, reader
+            await connection.close()
+
+    return play
 
 
 async def async_values(meter: countis.Meter) -> countis.Values:
@@ -75,16 +92,16 @@ async def async_values(meter: countis.Meter) -> countis.Values:
 
 
 async def async_values_read_twice(meter: countis.Meter) -> countis.Values:
-    """Return the values after two reads, because a counter rises to the lower one."""
+    """Return the values of the second of two reads, which confirms the first read."""
     await async_values(meter)
     return await async_values(meter)
 
 
 def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
-    """Return the values in the file, and the registers that it does not redact."""
+    """Return the values of the file, and the registers that are not redacted."""
     meter = file["data"]["meter"]
     # The clock of the played meter advances, but the clock of the test does not. The
-    # library alone keeps no counters.
+    # integration, not the library, calculates these counters.
     calculated = Profile.from_dict(meter["profile"]).calculated_counters
     values = {
         name: value
@@ -95,8 +112,8 @@ def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
     return values, {int(at): word for at, word in registers if word != REDACTED}
 
 
-async def assert_fits(file: dict[str, Any], reader: countis.Meter) -> None:
-    """Assert that the values, blocks and registers of a meter are those of the file."""
+async def assert_is_meter_of(file: dict[str, Any], reader: countis.Meter) -> None:
+    """Assert that a meter has the values, blocks and registers of the file."""
     values, registers = reported(file)
     read = await async_values(reader)
     assert {name: read[name] for name in values} == values
@@ -109,34 +126,25 @@ async def assert_fits(file: dict[str, Any], reader: countis.Meter) -> None:
 
 
 async def test_played_meter_shows_the_values_of_the_diagnostics(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    add_meter: AddMeter,
-    meter: Meter,
-    clock: Clock,
-    tmp_path: Path,
+    download: Download, play: Play, meter: Meter, clock: Clock
 ) -> None:
     meter.model = "Countis E44"
     meter.settings |= {57346: 250}
     clock.seconds += 100_000
-    file = await downloaded(hass, hass_client, add_meter)
+    file = await download()
     _, registers = reported(file)
     assert registers[36929] > 0, "energy_consumed_yesterday"
-    async with playing(file, clock, tmp_path) as (_, reader):
-        await assert_fits(file, reader)
+    async with play(file) as (_, reader):
+        await assert_is_meter_of(file, reader)
         assert reader.profile.serial_number == SERIAL
 
 
 async def test_played_meter_counts_from_the_values_of_the_diagnostics(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    add_meter: AddMeter,
-    clock: Clock,
-    tmp_path: Path,
+    download: Download, play: Play, clock: Clock
 ) -> None:
-    file = await downloaded(hass, hass_client, add_meter)
+    file = await download()
     values, _ = reported(file)
-    async with playing(file, clock, tmp_path) as (_, reader):
+    async with play(file) as (_, reader):
         await async_values(reader)
         clock.seconds += 3600
         counted = await async_values_read_twice(reader)
@@ -151,25 +159,27 @@ async def test_played_meter_counts_from_the_values_of_the_diagnostics(
 
 
 async def test_played_meter_refuses_the_blocks_that_the_meter_refused(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    add_meter: AddMeter,
-    meter: Meter,
-    clock: Clock,
-    tmp_path: Path,
+    download: Download, play: Play, meter: Meter, clock: Clock
 ) -> None:
-    meter.refused_blocks = {50944, 51200, 36864, 36896, 36928, 57600}
+    meter.refused_blocks = {
+        table.ENERGIES_UNIT_100,
+        table.TARIFFS_UNIT_100,
+        table.OVERFLOW,
+        table.PERIODS,
+        table.PERIODS_UNIT_100,
+        table.CLOCK,
+    }
     meter.refuses_reserved = True
     # The counter of the produced energy is not available.
     meter.override = {50776: 0xFFFF, 50777: 0xFFFF}
-    file = await downloaded(hass, hass_client, add_meter)
+    file = await download()
     profile = file["data"]["meter"]["profile"]
     blocks = profile["blocks"]
     assert blocks["energies"] == "EnergiesInKwh"
     assert "energies" in profile["split"]
     assert not blocks.keys() & {"periods", "clock"}
-    async with playing(file, clock, tmp_path) as (played, reader):
-        await assert_fits(file, reader)
+    async with play(file) as (played, reader):
+        await assert_is_meter_of(file, reader)
         clock.seconds += 3600
         counted = await async_values_read_twice(reader)
         assert counted["energy_consumed"] == 1235
@@ -178,57 +188,43 @@ async def test_played_meter_refuses_the_blocks_that_the_meter_refused(
 
 
 async def test_played_meter_has_the_year_tariffs_and_rollovers_of_the_meter(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    add_meter: AddMeter,
-    meter: Meter,
-    clock: Clock,
-    tmp_path: Path,
+    download: Download, play: Play, meter: Meter, clock: Clock
 ) -> None:
     meter.clock_has_short_year = True
     meter.tariff_count = 2
     meter.counters.tariff = 2
     meter.counters.consumed += 3 * OVERFLOW_WH
     meter.counters.tariffs[1] += OVERFLOW_WH
-    file = await downloaded(hass, hass_client, add_meter)
-    async with playing(file, clock, tmp_path) as (played, reader):
-        await assert_fits(file, reader)
+    file = await download()
+    async with play(file) as (played, reader):
+        await assert_is_meter_of(file, reader)
         assert played.counters == meter.counters
         clock.seconds += 1
         await reader.async_read("clock")
         values = reader.blocks["clock"].values
+        # The clock of the tests begins in 2025, 40 s after a full minute.
         assert (values["year"], values["second"]) == (25, 41)
         assert played.tariff_count == 2
 
 
 async def test_played_meter_has_the_partial_counters_by_tariff(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    add_meter: AddMeter,
-    meter: Meter,
-    clock: Clock,
-    tmp_path: Path,
+    download: Download, play: Play, meter: Meter
 ) -> None:
     meter.model = "Countis E23"
     meter.tariff_count = 2
     meter.has_partial_tariffs = True
     meter.counters.partial_tariffs[:2] = [40_000, 5_670]
-    file = await downloaded(hass, hass_client, add_meter)
-    async with playing(file, clock, tmp_path) as (played, reader):
-        await assert_fits(file, reader)
+    file = await download()
+    async with play(file) as (played, reader):
+        await assert_is_meter_of(file, reader)
         assert played.counters == meter.counters
 
 
 async def test_meter_without_identification_is_played(
-    hass: HomeAssistant,
-    hass_client: ClientSessionGenerator,
-    add_meter: AddMeter,
-    meter: Meter,
-    clock: Clock,
-    tmp_path: Path,
+    download: Download, play: Play, meter: Meter
 ) -> None:
-    meter.refused_blocks = {50000}
-    file = await downloaded(hass, hass_client, add_meter)
-    async with playing(file, clock, tmp_path) as (_, reader):
-        await assert_fits(file, reader)
+    meter.refused_blocks = {table.IDENTIFICATION}
+    file = await download()
+    async with play(file) as (_, reader):
+        await assert_is_meter_of(file, reader)
         assert reader.profile.serial_number is None

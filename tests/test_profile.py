@@ -22,9 +22,10 @@ from custom_components.socomec_countis.countis import (
 from custom_components.socomec_countis.countis.profile import PROFILE_VERSION
 from custom_components.socomec_countis.countis.relations import POWER, TARIFFS
 from simulator import Meter as SimulatedMeter
+from simulator import table
 from simulator.table import text
 
-from .common import SERIAL
+from .common import SERIAL, registers_of
 from .memory_bus import (
     DAMAGED,
     LOST,
@@ -174,7 +175,7 @@ async def test_optional_block_that_cannot_be_read_is_undecided(
     assert not (await async_take_profile(line.unit())).outdated
 
 
-async def test_port_that_is_lost_ends_the_probe_at_any_block(line: MemoryBus) -> None:
+async def test_lost_port_ends_the_probe_at_any_block(line: MemoryBus) -> None:
     for good_responses in range(len(PROFILE_WORDS)):
         lost = Fault(error=ModbusConnectionError())
         line.faults.extend([NO_FAULT] * good_responses + [lost] * 2)
@@ -224,7 +225,7 @@ async def test_another_device_is_not_a_countis(
 async def test_meter_without_identification_is_found_by_its_measurements(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    getattr(meter, attribute).add(50000)
+    getattr(meter, attribute).add(table.IDENTIFICATION)
     profile = await async_take_profile(line.unit())
     assert profile.model == "COUNTIS"
     assert profile.serial_number is None
@@ -234,6 +235,8 @@ async def test_meter_without_identification_is_found_by_its_measurements(
     assert profile.limits.amperes == 100
 
 
+# Two registers from 50526 on contain the frequency in 0.01 Hz, and six from 50520 on
+# the voltages of the phases in 0.01 V. 45 to 65 Hz and 100 to 300 V are accepted.
 @pytest.mark.parametrize(
     "registers",
     [
@@ -251,7 +254,7 @@ async def test_meter_without_identification_is_found_by_its_measurements(
 async def test_device_without_identification_and_mains_is_not_a_countis(
     line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
 ) -> None:
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
     meter.override = registers
     with pytest.raises(NotACountisError):
         await async_take_profile(line.unit())
@@ -269,7 +272,7 @@ async def test_device_without_identification_and_mains_is_not_a_countis(
 async def test_device_without_identification_that_measures_mains_is_accepted(
     line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
 ) -> None:
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
     meter.override = registers
     assert (await async_take_profile(line.unit())).model == "COUNTIS"
 
@@ -278,7 +281,7 @@ async def test_device_without_identification_that_measures_mains_is_accepted(
 async def test_device_without_supported_blocks_is_not_a_countis(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    setattr(meter, attribute, {50000, 50512})
+    setattr(meter, attribute, {table.IDENTIFICATION, table.METROLOGY})
     with pytest.raises(NotACountisError):
         await async_take_profile(line.unit())
 
@@ -346,10 +349,14 @@ async def test_blocks_with_refused_reserved_registers_have_split_reads(
 
 
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
-async def test_low_resolution_counters_replace_unsupported_ones(
+async def test_low_resolution_counters_replace_unsupported_high_resolution(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    setattr(meter, attribute, {50944, 51200, 36928})
+    setattr(
+        meter,
+        attribute,
+        {table.ENERGIES_UNIT_100, table.TARIFFS_UNIT_100, table.PERIODS_UNIT_100},
+    )
     profile = await async_take_profile(line.unit())
     assert profile.blocks["energies"] == "EnergiesInKwh"
     assert profile.blocks["tariffs"] == "TariffsInKwh"
@@ -357,10 +364,10 @@ async def test_low_resolution_counters_replace_unsupported_ones(
 
 
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
-async def test_high_resolution_counters_need_no_low_resolution_ones(
+async def test_high_resolution_counters_are_used_without_low_resolution(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    setattr(meter, attribute, {50768, 50848, 36896})
+    setattr(meter, attribute, {table.ENERGIES, table.TARIFFS, table.PERIODS})
     profile = await async_take_profile(line.unit())
     assert profile.blocks["energies"] == "Energies"
     assert profile.blocks["tariffs"] == "Tariffs"
@@ -377,28 +384,39 @@ async def test_high_resolution_counters_need_no_low_resolution_ones(
         (1232.89, "EnergiesInKwh"),
     ],
 )
-async def test_high_resolution_counters_that_contradict_are_not_used(
+async def test_high_resolution_counters_that_differ_by_over_a_kwh_are_not_used(
     line: MemoryBus, meter: SimulatedMeter, kwh: float, block: str
 ) -> None:
-    low, high = divmod(round(kwh * 100), 0x1_0000)
-    meter.override = {50946: low, 50947: high, 50770: 0, 50771: 1234}
+    high, low = divmod(round(kwh * 100), 0x1_0000)
+    # The total in 10 Wh, and in 1 kWh.
+    meter.override = {50946: high, 50947: low, 50770: 0, 50771: 1234}
     assert (await async_take_profile(line.unit())).blocks["energies"] == block
 
 
-@pytest.mark.parametrize("first", [50772, 50948])
+# The first register of the reactive energy in 1 kvarh, and in 10 varh.
+@pytest.mark.parametrize(("missing", "has_reactive"), [(50772, True), (50948, False)])
 async def test_counter_in_only_one_resolution_is_no_contradiction(
-    line: MemoryBus, meter: SimulatedMeter, first: int
+    line: MemoryBus, meter: SimulatedMeter, missing: int, *, has_reactive: bool
 ) -> None:
-    meter.override = {first: 0xFFFF, first + 1: 0xFFFF}
+    meter.override = {missing: 0xFFFF, missing + 1: 0xFFFF}
     profile = await async_take_profile(line.unit())
     assert profile.blocks["energies"] == "Energies"
-    assert ("energy_reactive" in profile.quantities) == (first == 50772)
+    assert ("energy_reactive" in profile.quantities) is has_reactive
 
 
-async def test_meter_without_counters_has_a_profile_without_them(
+async def test_profile_of_a_meter_without_counters_contains_no_counters(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refused_blocks = {50768, 50848, 50944, 51200, 36864, 36896, 36928, 57600}
+    meter.refused_blocks = {
+        table.ENERGIES,
+        table.TARIFFS,
+        table.ENERGIES_UNIT_100,
+        table.TARIFFS_UNIT_100,
+        table.OVERFLOW,
+        table.PERIODS,
+        table.PERIODS_UNIT_100,
+        table.CLOCK,
+    }
     profile = await async_take_profile(line.unit())
     assert profile.blocks == {"identity": "Identity", "measurements": "Measurements"}
     assert profile.quantities.isdisjoint({"energy_consumed", "clock_offset"})
@@ -411,7 +429,7 @@ async def test_meter_without_counters_has_a_profile_without_them(
     ("consumed", "produced", "is_producer"),
     [(0, 0, False), (10_000, 10_000, False), (10_000, 10_010, True)],
 )
-async def test_meter_that_produced_more_than_it_consumed_is_a_producer(
+async def test_meter_with_more_produced_than_consumed_energy_is_a_producer(
     line: MemoryBus,
     meter: SimulatedMeter,
     consumed: float,
@@ -427,7 +445,7 @@ async def test_meter_that_produced_more_than_it_consumed_is_a_producer(
 @pytest.mark.parametrize(
     ("missing", "is_producer"), [("consumed", True), ("produced", False)]
 )
-async def test_missing_counter_counts_as_0_for_a_producer(
+async def test_missing_counter_is_0_when_a_producer_is_recognised(
     line: MemoryBus, meter: SimulatedMeter, missing: str, *, is_producer: bool
 ) -> None:
     first, second = {"consumed": (50946, 50770), "produced": (50952, 50776)}[missing]
@@ -450,6 +468,7 @@ async def test_block_refused_with_exception_4_is_not_supported(
     assert "periods" in profile.blocks
 
 
+# The settings are the secondary (57345) and the primary (57346) current in A.
 @pytest.mark.parametrize(
     ("model", "settings", "primary", "amperes"),
     [
@@ -473,7 +492,7 @@ async def test_current_transformers_set_the_limits(
 ) -> None:
     meter.model = model
     if settings is None:
-        meter.refused_blocks = {57344}
+        meter.refused_blocks = {table.NETWORK}
     meter.settings |= settings or {}
     profile = await async_take_profile(line.unit())
     assert profile.primary_current == primary
@@ -497,7 +516,7 @@ async def test_transformer_with_a_lost_response_is_read_again(
 async def test_values_beyond_the_limits_are_no_quantities(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.override = {50520: 0x7FFF, 50521: 0xFFFF}
+    meter.override = registers_of("voltage_l1", 0x7FFF_FFFF)
     profile = await async_take_profile(line.unit())
     assert "voltage_l1" not in profile.quantities
     assert "voltage_l2" in profile.quantities
@@ -519,10 +538,10 @@ async def test_starting_meter_has_no_profile_yet(
 @pytest.mark.parametrize(
     ("registers", "reason"),
     [
-        ({50000}, "the serial number is not available"),
-        ({50512}, "the measurements are not available"),
-        ({50944, 50768}, "the energies are not available"),
-        ({51200, 50848}, "the tariffs are not available"),
+        ({table.IDENTIFICATION}, "the serial number is not available"),
+        ({table.METROLOGY}, "the measurements are not available"),
+        ({table.ENERGIES_UNIT_100, table.ENERGIES}, "the energies are not available"),
+        ({table.TARIFFS_UNIT_100, table.TARIFFS}, "the tariffs are not available"),
     ],
 )
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
@@ -578,8 +597,14 @@ async def test_partial_counters_by_tariff_with_a_lost_response_are_undecided(
     assert profile.undecided == {"partial_tariffs"}
 
 
-@pytest.mark.parametrize("refused", [{50944, 50768}, {51200, 50848}])
-async def test_no_partial_counters_by_tariff_are_kept_without_their_counters(
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {table.ENERGIES_UNIT_100, table.ENERGIES},
+        {table.TARIFFS_UNIT_100, table.TARIFFS},
+    ],
+)
+async def test_no_partial_tariff_counters_are_kept_without_their_sources(
     line: MemoryBus, meter: SimulatedMeter, refused: set[int]
 ) -> None:
     meter.refused_blocks = refused
@@ -589,7 +614,12 @@ async def test_no_partial_counters_by_tariff_are_kept_without_their_counters(
 async def test_block_that_was_not_supported_before_is_not_required(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.refused_blocks = {50944, 50768, 51200, 50848}
+    meter.refused_blocks = {
+        table.ENERGIES_UNIT_100,
+        table.ENERGIES,
+        table.TARIFFS_UNIT_100,
+        table.TARIFFS,
+    }
     previous = await async_take_profile(line.unit())
     taken = await async_take_profile(line.unit(), expected=SERIAL, previous=previous)
     assert taken == previous
@@ -598,7 +628,7 @@ async def test_block_that_was_not_supported_before_is_not_required(
     assert taken.blocks["energies"] == "Energies"
 
 
-async def test_profile_that_is_taken_again_keeps_measured_quantities(
+async def test_profile_that_is_taken_again_keeps_quantities_without_a_value(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     previous = await async_take_profile(line.unit())

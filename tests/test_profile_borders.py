@@ -11,10 +11,11 @@ from custom_components.socomec_countis.countis.profile import (
     async_take_profile,
 )
 from simulator import Meter as SimulatedMeter
+from simulator import table
 
 from .memory_bus import LOST, NO_FAULT, Fault, MemoryBus, Request
 
-TRANSFORMER = 57345
+TRANSFORMER = 57345  # register address
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def line(meter: SimulatedMeter) -> MemoryBus:
         ("Countis", True),
     ],
 )
-async def test_transformer_is_read_if_the_model_may_have_one(
+async def test_transformer_is_read_if_the_model_may_have_transformers(
     line: MemoryBus, meter: SimulatedMeter, model: str, *, is_read: bool
 ) -> None:
     meter.model = model
@@ -47,13 +48,13 @@ async def test_transformer_is_read_if_the_model_may_have_one(
     assert (TRANSFORMER in requested) is is_read
 
 
-async def test_relations_have_the_names_that_are_stored(line: MemoryBus) -> None:
+async def test_relations_of_a_profile_have_their_stored_names(line: MemoryBus) -> None:
     profile = await async_take_profile(line.unit())
     assert profile.relations == {"power", "tariffs"}
 
 
 def measured(volts: float, hertz: float) -> dict[int, int]:
-    """Return the registers of the frequency, and of a voltage that only L1 has."""
+    """Return the registers of the frequency, and of the voltages with only L1."""
     return {
         50520: 0,
         50521: round(volts * 100),
@@ -77,7 +78,7 @@ def measured(volts: float, hertz: float) -> dict[int, int]:
         (230, 65.01, False),
     ],
 )
-async def test_device_without_an_identification_has_to_measure_a_mains(
+async def test_device_without_identification_is_accepted_only_with_mains(
     line: MemoryBus,
     meter: SimulatedMeter,
     volts: float,
@@ -85,7 +86,7 @@ async def test_device_without_an_identification_has_to_measure_a_mains(
     *,
     is_mains: bool,
 ) -> None:
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {table.IDENTIFICATION}
     meter.override = measured(volts, hertz)
     if is_mains:
         profile = await async_take_profile(line.unit())
@@ -95,8 +96,8 @@ async def test_device_without_an_identification_has_to_measure_a_mains(
             await async_take_profile(line.unit())
 
 
-@pytest.mark.parametrize("lost", [36928, 36864, 57600])
-async def test_block_whose_response_is_lost_does_not_end_the_probes(
+@pytest.mark.parametrize("lost", [table.PERIODS_UNIT_100, table.OVERFLOW, table.CLOCK])
+async def test_block_without_a_response_is_undecided_and_others_are_probed(
     line: MemoryBus, lost: int
 ) -> None:
     complete = await async_take_profile(line.unit())

@@ -24,7 +24,7 @@ type Values = dict[str, float | None]
 
 HOUR = 3600  # s
 KILOWATTS = 79.5
-NOTHING = 0xFFFF_FFFF
+NOT_AVAILABLE = 0xFFFF_FFFF  # raw value of a counter
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_power_is_the_sum_of_the_phases_within_30_watts(
 
 
 @pytest.mark.parametrize("contradictions", [9, 10])
-def test_power_is_not_expected_to_sum_up_after_ten_contradictions(
+def test_relation_of_the_power_ends_after_ten_contradictions_in_a_row(
     contradictions: int,
 ) -> None:
     relations = Relations({"power"})
@@ -77,7 +77,8 @@ def test_power_is_not_expected_to_sum_up_after_ten_contradictions(
             relations.power_contradiction(bad)
             == "the power is not the sum of its phases"
         )
-    assert relations.power_contradiction(good) is None  # restarts the count of ten
+    # A reading without a contradiction restarts the count.
+    assert relations.power_contradiction(good) is None
     for _ in range(contradictions):
         assert relations.power_contradiction(bad)
     assert relations.contradicts_profile is (contradictions == 10)
@@ -85,7 +86,7 @@ def test_power_is_not_expected_to_sum_up_after_ten_contradictions(
     assert is_expected is (contradictions == 9)
 
 
-def test_relation_that_the_meter_does_not_satisfy_is_not_expected() -> None:
+def test_relation_that_the_profile_does_not_contain_is_not_checked() -> None:
     relations = Relations(())
     assert relations.power_contradiction(powers(900, 100, 200, 300)) is None
     total = CounterValue(100, 0, Moment(0, 0), 0.01)
@@ -179,10 +180,13 @@ def test_relation_of_the_power_is_found_only_with_a_load(previous: set[str]) -> 
         ({}, math.inf),
     ],
 )
-def test_highest_power_is_that_of_any_counter(values: Values, highest: float) -> None:
+def test_highest_power_is_the_largest_active_reactive_or_apparent_power(
+    values: Values, highest: float
+) -> None:
     assert highest_power(values) == highest
 
 
+# The counter in 10 Wh, and in 1 kWh.
 @pytest.mark.parametrize(
     ("high", "low", "same"),
     [
@@ -193,8 +197,8 @@ def test_highest_power_is_that_of_any_counter(values: Values, highest: float) ->
         (101_11, 100, False),
         (98_90, 100, True),
         (98_89, 100, False),
-        (NOTHING, 100, True),
-        (500_00, NOTHING, True),
+        (NOT_AVAILABLE, 100, True),
+        (500_00, NOT_AVAILABLE, True),
     ],
 )
 def test_resolutions_differ_by_at_most_1_1_kwh(
@@ -205,7 +209,7 @@ def test_resolutions_differ_by_at_most_1_1_kwh(
     with asyncio.Runner() as runner:
         for block, raw in zip(blocks, (high, low), strict=True):
             for name, number in {
-                "energy_consumed": NOTHING,
+                "energy_consumed": NOT_AVAILABLE,
                 "energy_produced": raw,
             }.items():
                 address = block.declared_fields[name].address

@@ -33,6 +33,7 @@ from .common import (
     Clock,
     coordinator_of,
     entity_id,
+    registers_of,
     state,
     subentry_of,
     until,
@@ -42,7 +43,7 @@ from .common import (
 
 pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 
-# The three registers of a serial number, and the serial number as it is shown.
+# The three registers of a serial number, and the shown serial number.
 OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
 OTHER_SERIAL = "2025000100007"
 
@@ -50,9 +51,9 @@ OTHER_SERIAL = "2025000100007"
 COUNTED_PAUSE = 14
 
 # Registers that read 0, by register address.
-NO_ENERGY_CONSUMED = {50946: 0, 50947: 0}
-NO_TARIFF_1_ENERGY = {51202: 0, 51203: 0}
-NO_FREQUENCY = {50526: 0, 50527: 0}
+NO_ENERGY_CONSUMED = registers_of("energy_consumed", 0)
+NO_TARIFF_1_ENERGY = registers_of("tariff_1_energy", 0)
+NO_FREQUENCY = registers_of("frequency", 0)
 
 type Post = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -103,7 +104,7 @@ def only_issue(hass: HomeAssistant) -> ir.IssueEntry:
 
 
 def replace_meter(meter: Meter) -> None:
-    """Let a meter with another serial number respond at the same unit ID."""
+    """Let a meter with another serial number respond at unit ID 1."""
     meter.serial = OTHER_SERIAL_WORDS
     meter.counters.consumed = 9_000_000
 
@@ -409,7 +410,7 @@ async def test_partial_counter_reset_at_the_meter_creates_no_issue(
 # -- an offline meter ------------------------------------------------------------
 
 
-async def test_meter_offline_for_an_hour_has_an_issue_until_it_responds(
+async def test_issue_of_a_meter_offline_for_an_hour_ends_with_a_response(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -444,6 +445,15 @@ def early_issue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 0.1)
 
 
+async def open_fix_of_fallen_counter(
+    hass: HomeAssistant, post: Post, meter: Meter
+) -> dict[str, Any]:
+    """Let the consumed energy fall to 500 kWh, and return the form of the issue."""
+    meter.counters.consumed = 500_000
+    await until(lambda: issues(hass))
+    return await open_fix(post, only_issue(hass))
+
+
 @pytest.mark.usefixtures("early_issue")
 async def test_issue_of_a_counter_that_fell_is_deleted_at_a_plausible_reading(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
@@ -466,12 +476,10 @@ async def test_issue_of_a_counter_that_fell_is_deleted_at_a_plausible_reading(
 
 
 @pytest.mark.usefixtures("early_issue")
-async def test_counter_that_fell_is_accepted_when_the_user_confirms_it(
+async def test_counter_that_fell_is_accepted_after_a_confirmation(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.counters.consumed = 500_000
-    await until(lambda: issues(hass))
-    form = await open_fix(post, only_issue(hass))
+    form = await open_fix_of_fallen_counter(hass, post, meter)
     assert "1234.56 → 500.0" in form["description_placeholders"]["counters"]
     assert state(hass, "energy_consumed") == "1234.56"
     assert (await post(form["flow_id"]))["type"] == "create_entry"
@@ -487,9 +495,7 @@ async def test_counter_that_fell_is_accepted_when_the_user_confirms_it(
 async def test_counters_of_a_meter_that_is_not_set_up_cannot_be_confirmed(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.counters.consumed = 500_000
-    await until(lambda: issues(hass))
-    form = await open_fix(post, only_issue(hass))
+    form = await open_fix_of_fallen_counter(hass, post, meter)
     await hass.config_entries.async_unload(entry.entry_id)
     assert issues(hass) == []
     result = await post(form["flow_id"])
@@ -497,12 +503,10 @@ async def test_counters_of_a_meter_that_is_not_set_up_cannot_be_confirmed(
 
 
 @pytest.mark.usefixtures("early_issue")
-async def test_level_that_changed_since_the_form_was_shown_is_shown_again(
+async def test_form_is_shown_again_if_the_counter_changed_meanwhile(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.counters.consumed = 500_000
-    await until(lambda: issues(hass))
-    form = await open_fix(post, only_issue(hass))
+    form = await open_fix_of_fallen_counter(hass, post, meter)
     meter.counters.consumed = 0
     for _ in range(2):
         await until_polled(entry)

@@ -27,7 +27,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
-from simulator import Line, Meter
+from simulator import Line, Meter, table
 
 from .common import (
     SECOND_SERIAL,
@@ -47,8 +47,18 @@ from .common import (
     until_read,
 )
 
-# The method of Home Assistant, before the test package replaces it.
+# The method of Home Assistant, before the test package replaces the method.
 async_remove_file = Store.async_remove
+
+# Reads: the register address and the number of registers.
+WHOLE_IDENTITY = (50000, 66)  # only for a profile
+IDENTITY = (50006, 5)
+MEASUREMENTS = (50520, 30)
+ENERGIES = (50946, 18)
+TARIFFS = (51200, 10)
+CLOCK = (57600, 6)
+
+NEW_FIRMWARE = {50007: 200}  # version 2.00
 
 
 @pytest.fixture
@@ -89,7 +99,7 @@ async def remove(hass: HomeAssistant, entry: CountisConfigEntry, unit_id: int) -
     await hass.async_block_till_done()
 
 
-def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings_and_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the warnings and errors that Home Assistant and the integration logged."""
     return [
         record.getMessage()
@@ -107,12 +117,12 @@ class Polls:
     """The times at which the measurements of the meter at unit ID 1 are read."""
 
     def __init__(self, line: Line) -> None:
-        """Note the time of each request in s."""
+        """Begin to note the time of each poll in s."""
         self.times: list[float] = []
         line.on_request = self._note
 
     def _note(self, frame: bytes) -> None:
-        if frame[:4] == b"\x01\x03" + (50520).to_bytes(2):
+        if MEASUREMENTS in reads([frame]):
             self.times.append(time.monotonic())
 
     async def until_more(self, count: int) -> None:
@@ -122,7 +132,7 @@ class Polls:
 
     @property
     def missed(self) -> int:
-        """Return the number of polls that are missing in a grid of 1 s.
+        """Return the number of omitted polls, if there is a poll each second.
 
         A poll may be late by up to 0.9 s.
         """
@@ -154,7 +164,7 @@ async def set_second_offline(entry: CountisConfigEntry, second: Meter) -> None:
 
 
 @pytest.mark.parametrize("change", ["add", "unit ID", "offline"])
-async def test_change_of_one_meter_costs_the_others_no_poll(
+async def test_change_of_one_meter_omits_no_poll_of_another_meter(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     add_meter: AddMeter,
@@ -195,7 +205,7 @@ async def test_meter_is_polled_every_second_on_the_slowest_bus(
 # -- removed and added meters ----------------------------------------------------
 
 
-async def test_deleted_meter_has_no_device_issue_stored_counters_or_requests(
+async def test_deletion_of_a_meter_deletes_all_its_data_and_ends_its_polls(
     hass: HomeAssistant,
     device_registry: dr.DeviceRegistry,
     entity_registry: er.EntityRegistry,
@@ -241,7 +251,8 @@ async def test_pending_save_does_not_store_the_counters_of_a_deleted_meter(
 ) -> None:
     key = f"{DOMAIN}.{subentry_of(entry).subentry_id}"
     await until_polled(entry)
-    # Unlike this method, its replacement in the test package cancels no pending save.
+    # The method of Home Assistant cancels a pending save. Its replacement in the test
+    # package does not.
     with patch.object(Store, "async_remove", async_remove_file):
         await remove(hass, entry, 1)
     hass_storage.pop(key, None)
@@ -284,10 +295,10 @@ async def test_only_the_identity_is_read_if_only_buttons_are_enabled(
     await hass.config_entries.async_unload(entry.entry_id)
     await hass.config_entries.async_setup(entry.entry_id)
     # The last request before the reload may still be on the line.
-    await until(lambda: reads(line.requests)[-1] == (50006, 5))
+    await until(lambda: reads(line.requests)[-1] == IDENTITY)
     line.requests.clear()
     await until(lambda: len(line.requests) > 5)
-    assert set(reads(line.requests)) == {(50006, 5)}
+    assert set(reads(line.requests)) == {IDENTITY}
 
     # The reads of the identity still show whether the meter is online.
     button = "reset_partial_counters"
@@ -312,10 +323,10 @@ async def test_entity_that_is_enabled_later_is_read_at_once(
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
     assert int(state(hass, "clock_offset"))
-    assert reads(line.requests).count((57600, 6)) == 1
+    assert reads(line.requests).count(CLOCK) == 1
 
 
-async def test_reading_that_is_older_than_the_shown_one_is_not_shown(
+async def test_reading_that_is_older_than_the_shown_reading_is_ignored(
     hass: HomeAssistant, fast_polling: None, entry: CountisConfigEntry
 ) -> None:
     coordinator_of(entry).on_reading(
@@ -336,8 +347,8 @@ def profile_of(entry: CountisConfigEntry) -> Profile:
 async def without_tariffs(
     hass: HomeAssistant, fast_polling: None, meter: Meter, add_meter: AddMeter
 ) -> CountisConfigEntry:
-    """Return the entry of a meter whose tariffs and overflows are not supported."""
-    meter.refused_blocks = {51200, 50848, 36864}
+    """Return the entry of a bus whose meter does not support tariffs and overflows."""
+    meter.refused_blocks = {table.TARIFFS_UNIT_100, table.TARIFFS, table.OVERFLOW}
     await add_meter()
     entry: CountisConfigEntry
     (entry,) = hass.config_entries.async_entries(DOMAIN)
@@ -354,7 +365,7 @@ async def test_profile_is_taken_again_after_a_change_of_the_firmware(
 ) -> None:
     entry = without_tariffs
     await hass.config_entries.async_unload(entry.entry_id)
-    meter.override = {50007: 200}
+    meter.override = NEW_FIRMWARE
     meter.refused_blocks = set()
     await hass.config_entries.async_setup(entry.entry_id)
     before = entry.runtime_data
@@ -368,7 +379,7 @@ async def test_profile_is_taken_again_after_a_change_of_the_firmware(
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "power") == "1300"
     assert meter_device(hass).sw_version == "2.00"
-    assert errors(caplog) == []
+    assert warnings_and_errors(caplog) == []
 
 
 async def test_profile_is_taken_again_after_a_refused_block(
@@ -385,15 +396,15 @@ async def test_profile_is_taken_again_after_a_refused_block(
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
     assert state(hass, "energy_consumed_today") == "0"
-    meter.refused_blocks = {36928, 36896}
+    meter.refused_blocks = {table.PERIODS_UNIT_100, table.PERIODS}
     await until(lambda: "periods" not in profile_of(entry).blocks)
     await until(lambda: state(hass, "energy_consumed_today") == STATE_UNAVAILABLE)
     await until_polled(entry)
     line.requests.clear()
-    supported = {(50520, 30), (50946, 18), (51200, 10)}
+    supported = {MEASUREMENTS, ENERGIES, TARIFFS}
     await until(lambda: set(reads(line.requests)) >= supported)
     assert set(reads(line.requests)) == supported
-    assert errors(caplog) == []
+    assert warnings_and_errors(caplog) == []
 
 
 async def test_profile_of_an_older_version_is_taken_again(
@@ -413,9 +424,8 @@ async def test_profile_of_an_older_version_is_taken_again(
     await until(lambda: not profile_of(entry).outdated)
     await until_read(hass, entry)
     # The meter was polled before its profile was taken.
-    assert reads(line.requests).index((50000, 66)) > reads(line.requests).index(
-        (50520, 30)
-    )
+    sent = reads(line.requests)
+    assert sent.index(MEASUREMENTS) < sent.index(WHOLE_IDENTITY)
     assert state(hass, "power") == "1300"
 
 
@@ -457,9 +467,9 @@ async def test_profile_that_cannot_be_taken_is_retried(
     caplog.set_level(logging.DEBUG, "custom_components.socomec_countis")
     monkeypatch.setattr(coordinator, "PROFILE_PERIOD", 0)
     await hass.config_entries.async_unload(entry.entry_id)
-    meter.override = {50007: 200}
+    meter.override = NEW_FIRMWARE
     # If the meter refuses counters that its profile contains, the meter is starting.
-    meter.refused_blocks = {50944, 50768}
+    meter.refused_blocks = {table.ENERGIES_UNIT_100, table.ENERGIES}
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: "the profile cannot be taken" in caplog.text)
     assert profile_of(entry).software_version == "1.02"
@@ -479,14 +489,14 @@ async def test_profile_that_cannot_be_taken_is_not_retried_within_an_hour(
 ) -> None:
     caplog.set_level(logging.DEBUG, "custom_components.socomec_countis")
     await hass.config_entries.async_unload(entry.entry_id)
-    meter.override = {50007: 200}
-    meter.refused_blocks = {50944, 50768}
+    meter.override = NEW_FIRMWARE
+    meter.refused_blocks = {table.ENERGIES_UNIT_100, table.ENERGIES}
     line.requests.clear()
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: "the profile cannot be taken" in caplog.text)
     for _ in range(3):
         await until_polled(entry)
-    assert reads(line.requests).count((50000, 66)) == 1
+    assert reads(line.requests).count(WHOLE_IDENTITY) == 1
 
 
 async def test_meter_deleted_while_its_profile_is_taken_logs_no_error(
@@ -508,12 +518,12 @@ async def test_meter_deleted_while_its_profile_is_taken_logs_no_error(
 
     await hass.config_entries.async_unload(entry.entry_id)
     monkeypatch.setattr(coordinator, "async_take_profile", async_take_profile)
-    meter.override = {50007: 200}
+    meter.override = NEW_FIRMWARE
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: taken)
     await hass.async_block_till_done()
     assert entry.subentries == {}
-    assert errors(caplog) == []
+    assert warnings_and_errors(caplog) == []
 
 
 # -- names and settings ----------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The scan for meters, on a bus in memory and through a client on a line."""
+"""The scan for meters, on a bus in memory and through a client on a simulated line."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -55,10 +55,13 @@ FAST = LineSettings(38400, "N", 2)
 LAST = SCAN_SETTINGS[-1]
 
 # For the AUTO mode, the manual lists 9600 to 38400 baud with 8N2, 8E1 and 8O1. A meter
-# also receives 8E2 and 8O2, because a second stop bit is the same as an idle line.
+# also receives 8E2 and 8O2, because a second stop bit looks like an idle line.
 AUTO_MODE = [each for each in SCAN_SETTINGS if each.baudrate > 4800]
 
-PROFILE_SECONDS = 2.0  # to take a profile at 4800 baud, rounded up
+PROFILE_SECONDS = 2.0  # time to take a profile at 4800 baud, rounded up
+# A plan of several unit IDs and settings begins with the first 16 unit IDs: with the
+# usual settings, and then with all 12 settings.
+FIRST_PROBES = (1 + 12) * 16
 
 
 @pytest.fixture
@@ -66,8 +69,8 @@ def _custom_integrations() -> None:
     """Run without Home Assistant."""
 
 
-def at(unit_id: int, *settings: LineSettings, **changes: Any) -> ScannedMeter:
-    """Return a meter on the bus with its line settings, by default the usual ones."""
+def meter_at(unit_id: int, *settings: LineSettings, **changes: Any) -> ScannedMeter:
+    """Return a meter on the bus with some line settings, by default `USUAL`."""
     return ScannedMeter(Meter(unit_id=unit_id), settings or [USUAL], **changes)
 
 
@@ -119,7 +122,7 @@ def test_known_settings_restrict_the_settings_to_try(
     assert [str(each) for each in settings_to_try(**known)] == tried
 
 
-def test_port_in_use_with_1_stop_bit_is_scanned_with_it() -> None:
+def test_port_in_use_with_1_stop_bit_is_scanned_with_1_stop_bit() -> None:
     in_use = LineSettings(9600, "N", 1)
     assert settings_to_try(usable=[in_use]) == (in_use,)
     assert settings_to_try(38400, usable=[in_use]) == ()
@@ -127,12 +130,12 @@ def test_port_in_use_with_1_stop_bit_is_scanned_with_it() -> None:
 
 def test_first_unit_ids_are_probed_with_all_settings_first() -> None:
     probes = list(planned_probes(SCAN_SETTINGS, UNIT_IDS))
-    first = probes[: 13 * 16]
+    first = probes[:FIRST_PROBES]
     assert {each.unit_id for each in first} == set(range(1, 17))
     assert {each.settings for each in first} == set(SCAN_SETTINGS)
     for settings in SCAN_SETTINGS:
-        of_them = [each for each in probes[13 * 16 :] if each.settings == settings]
-        assert [each.unit_id for each in of_them] == list(UNIT_IDS)
+        later = [each for each in probes[FIRST_PROBES:] if each.settings == settings]
+        assert [each.unit_id for each in later] == list(UNIT_IDS)
 
 
 def test_first_unit_ids_are_probed_again_with_known_settings() -> None:
@@ -142,9 +145,11 @@ def test_first_unit_ids_are_probed_again_with_known_settings() -> None:
 
 def test_single_unit_id_is_probed_patiently_at_the_end() -> None:
     probes = list(planned_probes(SCAN_SETTINGS, [7]))
+    # A meter in AUTO mode needs several requests to find the first settings.
     assert probes[:11] == [Probe(USUAL, 7)] * 10 + [Probe(SLOW, 7)]
     patient = [each for each in probes if each.patient]
-    assert probes[-36:] == patient
+    # Three patient probes with each of the 12 settings.
+    assert probes[-3 * 12 :] == patient
     assert {each.settings for each in patient} == set(SCAN_SETTINGS)
 
 
@@ -181,7 +186,7 @@ async def test_scan_without_a_meter_ends_within_the_worst_case(
 
 @pytest.mark.parametrize("unit_id", [17, 255])
 async def test_scan_with_all_settings_ends_within_300_s(unit_id: int) -> None:
-    bus = ScannedBus([at(unit_id, LAST)], opening_seconds=OPEN_SECONDS)
+    bus = ScannedBus([meter_at(unit_id, LAST)], opening_seconds=OPEN_SECONDS)
     scan = Scan(bus.open)
     took = await duration_of(scan.async_run())
     assert unit_ids_of(scan.found) == [unit_id]
@@ -192,7 +197,9 @@ async def test_scan_with_all_settings_ends_within_300_s(unit_id: int) -> None:
 async def test_meters_at_first_unit_ids_are_found_within_4_s() -> None:
     loop = asyncio.get_running_loop()
     found_at: dict[int, float] = {}
-    scan = Scan(ScannedBus([at(1), at(2)], opening_seconds=OPEN_SECONDS).open)
+    scan = Scan(
+        ScannedBus([meter_at(1), meter_at(2)], opening_seconds=OPEN_SECONDS).open
+    )
 
     def on_change() -> None:
         found_at.setdefault(len(scan.found), loop.time())
@@ -204,18 +211,20 @@ async def test_meters_at_first_unit_ids_are_found_within_4_s() -> None:
 
 async def test_remaining_seconds_follow_the_duration_of_the_probes() -> None:
     loop = asyncio.get_running_loop()
-    remaining: list[float] = []
-    # Behind this gateway, a probe takes 1.5 s, not the expected 85 ms.
+    predicted_ends: list[float] = []
+    # Behind this gateway, a probe takes 1.5 s, not the expected 85 ms. There are 116
+    # probes, because the first 16 unit IDs are probed again.
     bus = ScannedBus(framing="tcp", response_timeout=1.5)
     scan = Scan(bus.open, [USUAL], range(1, 101))
-    scan.on_change = lambda: remaining.append(loop.time() + scan.remaining_seconds)
+    scan.on_change = lambda: predicted_ends.append(loop.time() + scan.remaining_seconds)
     await scan.async_run()
-    assert remaining[0] == pytest.approx(116 * 0.085, rel=0.05)
-    assert all(each == pytest.approx(loop.time(), rel=0.1) for each in remaining[50:])
+    assert predicted_ends[0] == pytest.approx(116 * 0.085, rel=0.05)
+    for each in predicted_ends[50:]:
+        assert each == pytest.approx(loop.time(), rel=0.1)
 
 
 async def test_longer_timeout_of_the_bus_extends_the_timeout_of_probes() -> None:
-    bus = ScannedBus([at(20, delay=0.2)], response_timeout=0.5)
+    bus = ScannedBus([meter_at(20, delay=0.2)], response_timeout=0.5)
     scan = Scan(bus.open, [USUAL], range(1, 31))
     await scan.async_run()
     assert unit_ids_of(scan.found) == [20]
@@ -225,7 +234,7 @@ async def test_longer_timeout_of_the_bus_extends_the_timeout_of_probes() -> None
 async def test_measured_delay_of_the_bus_extends_the_response_timeout(
     delay: float, found: list[int]
 ) -> None:
-    bus = ScannedBus([at(20, delay=0.09)], bus=Bus(baudrate=9600))
+    bus = ScannedBus([meter_at(20, delay=0.09)], bus=Bus(baudrate=9600))
     assert bus.bus is not None
     bus.bus.delay = delay
     scan = Scan(bus.open, [USUAL], range(1, 31))
@@ -233,11 +242,11 @@ async def test_measured_delay_of_the_bus_extends_the_response_timeout(
     assert unit_ids_of(scan.found) == found
 
 
-# -- what is found ---------------------------------------------------------------------
+# -- found meters and other devices ----------------------------------------------------
 
 
 async def test_settings_are_found_for_a_known_unit_id() -> None:
-    bus = ScannedBus([at(7, FAST)])
+    bus = ScannedBus([meter_at(7, FAST)])
     scan = Scan(bus.open, unit_ids=[7])
     await scan.async_run()
     (found,) = scan.found
@@ -251,7 +260,7 @@ async def test_settings_are_found_for_a_known_unit_id() -> None:
 async def test_meter_with_delay_of_990_ms_is_found_at_a_known_unit_id(
     settings: Sequence[LineSettings],
 ) -> None:
-    bus = ScannedBus([at(7, USUAL, delay=0.99)])
+    bus = ScannedBus([meter_at(7, USUAL, delay=0.99)])
     scan = Scan(bus.open, settings, [7])
     await scan.async_run()
     assert unit_ids_of(scan.found) == [7]
@@ -262,7 +271,7 @@ async def test_meter_with_delay_of_990_ms_is_found_at_a_known_unit_id(
 async def test_meter_in_auto_mode_is_found_at_a_known_unit_id(
     settings: Sequence[LineSettings],
 ) -> None:
-    bus = ScannedBus([at(7, *AUTO_MODE, requests_needed=9)])
+    bus = ScannedBus([meter_at(7, *AUTO_MODE, requests_needed=9)])
     scan = Scan(bus.open, settings, [7])
     await scan.async_run()
     assert unit_ids_of(scan.found) == [7]
@@ -273,32 +282,33 @@ async def test_meter_in_auto_mode_is_found_at_a_known_unit_id(
 async def test_meters_in_auto_mode_are_found_at_unknown_unit_ids(
     settings: Sequence[LineSettings],
 ) -> None:
-    needed = 9
+    unit_ids = [1, 16, 20, 200]
     bus = ScannedBus(
-        [at(each, *AUTO_MODE, requests_needed=needed) for each in (1, 16, 20, 200)]
+        [meter_at(each, *AUTO_MODE, requests_needed=9) for each in unit_ids]
     )
     scan = Scan(bus.open, settings)
     took = await duration_of(scan.async_run())
-    assert sorted(unit_ids_of(scan.found)) == [1, 16, 20, 200]
+    assert sorted(unit_ids_of(scan.found)) == unit_ids
     assert {each.settings for each in scan.found} == {USUAL}
     assert took < 30 + 4 * PROFILE_SECONDS
 
 
 async def test_only_the_settings_of_the_first_response_are_probed() -> None:
-    bus = ScannedBus([at(3, FAST), at(5, FAST), at(30, FAST)])
+    bus = ScannedBus([meter_at(3, FAST), meter_at(5, FAST), meter_at(30, FAST)])
     scan = Scan(bus.open, unit_ids=range(1, 41))
     await scan.async_run()
     assert unit_ids_of(scan.found) == [3, 5, 30]
     assert bus.opened == [USUAL, SLOW, FAST]
     assert scan.trying == FAST
     probed = [unit_id for settings, unit_id, _ in bus.requests if settings == FAST]
+    # The unit IDs in the order of their last probes.
     assert list(dict.fromkeys(probed[::-1]))[::-1] == [3, 5, 1, 2, 4, *range(6, 41)]
 
 
 async def test_response_of_another_device_determines_the_settings() -> None:
-    other = at(3, FAST)
+    other = meter_at(3, FAST)
     other.meter.override = {50000: ord("X")}
-    bus = ScannedBus([other, at(5, FAST)])
+    bus = ScannedBus([other, meter_at(5, FAST)])
     scan = Scan(bus.open, unit_ids=range(1, 21))
     await scan.async_run()
     assert unit_ids_of(scan.found) == [5]
@@ -310,9 +320,9 @@ async def test_response_of_another_device_determines_the_settings() -> None:
 async def test_device_that_refuses_all_requests_is_another_device(
     exception: int,
 ) -> None:
-    other = at(1)
+    other = meter_at(1)
     other.meter.exception_code = exception
-    bus = ScannedBus([other, at(2)])
+    bus = ScannedBus([other, meter_at(2)])
     scan = Scan(bus.open, [USUAL], [1, 2, 3])
     await scan.async_run()
     assert unit_ids_of(scan.found) == [2]
@@ -321,9 +331,9 @@ async def test_device_that_refuses_all_requests_is_another_device(
 
 @pytest.mark.parametrize("exception", [10, 11])
 async def test_gateway_exception_without_response_is_no_device(exception: int) -> None:
-    offline = at(1)
+    offline = meter_at(1)
     offline.meter.exception_code = exception
-    bus = ScannedBus([offline, at(2)], framing="tcp")
+    bus = ScannedBus([offline, meter_at(2)], framing="tcp")
     scan = Scan(bus.open, [USUAL], [1, 2, 3])
     await scan.async_run()
     assert unit_ids_of(scan.found) == [2]
@@ -331,7 +341,7 @@ async def test_gateway_exception_without_response_is_no_device(exception: int) -
 
 
 async def test_meter_that_starts_up_is_found_by_its_next_probe() -> None:
-    starting = at(1)
+    starting = meter_at(1)
     starting.meter.starting = True
     bus = ScannedBus([starting])
     scan = Scan(bus.open, [USUAL], range(1, 40))
@@ -350,7 +360,7 @@ async def test_meter_that_starts_up_is_found_by_its_next_probe() -> None:
 
 async def test_damaged_response_to_a_probe_is_retried() -> None:
     damaged = ModbusProtocolError("wrong CRC")
-    bus = ScannedBus([at(1), at(20)], errors={20: [damaged]})
+    bus = ScannedBus([meter_at(1), meter_at(20)], errors={20: [damaged]})
     scan = Scan(bus.open, [USUAL], range(1, 31))
     await scan.async_run()
     assert unit_ids_of(scan.found) == [1, 20]
@@ -359,7 +369,7 @@ async def test_damaged_response_to_a_probe_is_retried() -> None:
 
 async def test_two_damaged_responses_are_no_device() -> None:
     damaged = ModbusProtocolError("wrong CRC")
-    bus = ScannedBus([at(2)], errors={1: [damaged, damaged]})
+    bus = ScannedBus([meter_at(2)], errors={1: [damaged, damaged]})
     scan = Scan(bus.open, [USUAL, FAST], [1, 2])
     await scan.async_run()
     assert unit_ids_of(scan.found) == [2]
@@ -368,7 +378,7 @@ async def test_two_damaged_responses_are_no_device() -> None:
 
 async def test_profile_is_taken_again_after_damaged_responses() -> None:
     damaged = ModbusProtocolError("wrong CRC")
-    bus = ScannedBus([at(1)], errors={1: [None, damaged, damaged]})
+    bus = ScannedBus([meter_at(1)], errors={1: [None, damaged, damaged]})
     scan = Scan(bus.open, [USUAL], [1, 2])
     await scan.async_run()
     assert unit_ids_of(scan.found) == [1]
@@ -380,12 +390,12 @@ async def test_profile_is_taken_again_after_damaged_responses() -> None:
 @pytest.mark.parametrize(
     ("settings", "unit_ids", "present"),
     [
-        (SCAN_SETTINGS, [1], at(1, FAST)),
-        ([USUAL], range(1, 40), at(1)),
-        ([USUAL], range(3, 40), at(30)),
-        ([USUAL, FAST], range(1, 40), at(20, FAST)),
-        ([USUAL, FAST], [1, 9], at(9, FAST)),
-        (SCAN_SETTINGS, range(1, 40), at(99)),
+        (SCAN_SETTINGS, [1], meter_at(1, FAST)),
+        ([USUAL], range(1, 40), meter_at(1)),
+        ([USUAL], range(3, 40), meter_at(30)),
+        ([USUAL, FAST], range(1, 40), meter_at(20, FAST)),
+        ([USUAL, FAST], [1, 9], meter_at(9, FAST)),
+        (SCAN_SETTINGS, range(1, 40), meter_at(99)),
     ],
 )
 async def test_progress_never_decreases_and_ends_at_1(
@@ -414,7 +424,7 @@ async def test_progress_without_a_meter_is_proportional_to_time() -> None:
 
 async def test_change_is_reported_before_each_probe_and_for_each_meter() -> None:
     changes: list[tuple[LineSettings, int, int]] = []
-    bus = ScannedBus([at(1)])
+    bus = ScannedBus([meter_at(1)])
     scan = Scan(bus.open, [USUAL], [3, 1, 4])
     assert (scan.trying, scan.unit_id) == (USUAL, 3)
     scan.on_change = lambda: changes.append(
@@ -433,7 +443,7 @@ async def test_change_is_reported_before_each_probe_and_for_each_meter() -> None
 
 async def test_lost_connection_ends_the_scan_and_keeps_found_meters() -> None:
     gone = ModbusConnectionError("unplugged")
-    bus = ScannedBus([at(1)], errors={5: [gone] * 99})
+    bus = ScannedBus([meter_at(1)], errors={5: [gone] * 99})
     scan = Scan(bus.open, [USUAL])
     with pytest.raises(ModbusConnectionError, match="unplugged"):
         await scan.async_run()
@@ -444,7 +454,7 @@ async def test_lost_connection_ends_the_scan_and_keeps_found_meters() -> None:
 
 async def test_connection_lost_during_a_profile_ends_the_scan() -> None:
     gone = ModbusConnectionError("unplugged")
-    bus = ScannedBus([at(1)], errors={1: [None, *[gone] * 99]})
+    bus = ScannedBus([meter_at(1)], errors={1: [None, *[gone] * 99]})
     scan = Scan(bus.open, [USUAL])
     with pytest.raises(ModbusConnectionError, match="unplugged"):
         await scan.async_run()
@@ -453,14 +463,14 @@ async def test_connection_lost_during_a_profile_ends_the_scan() -> None:
 
 async def test_port_that_was_just_closed_is_opened_again() -> None:
     busy = ModbusConnectionError("the port is busy")
-    bus = ScannedBus([at(1)], errors={1: [busy, busy, None]}, connected=False)
+    bus = ScannedBus([meter_at(1)], errors={1: [busy, busy, None]}, connected=False)
     scan = Scan(bus.open, [USUAL], [1, 2])
     await scan.async_run()
     assert unit_ids_of(scan.found) == [1]
 
 
-async def test_error_of_an_opening_ends_the_scan() -> None:
-    bus = ScannedBus([at(1, USUAL)])
+async def test_error_when_the_bus_is_opened_ends_the_scan() -> None:
+    bus = ScannedBus([meter_at(1, USUAL)])
 
     @asynccontextmanager
     async def open_usual(settings: LineSettings) -> AsyncIterator[OpenBus]:
@@ -483,7 +493,7 @@ async def test_adapter_that_echoes_ends_the_scan_with_an_echo_error() -> None:
 
 async def test_noise_during_the_echo_check_does_not_end_the_scan() -> None:
     damaged = ModbusProtocolError("wrong CRC")
-    bus = ScannedBus([at(5)], errors={RESERVED_UNIT_ID: [damaged, damaged]})
+    bus = ScannedBus([meter_at(5)], errors={RESERVED_UNIT_ID: [damaged, damaged]})
     scan = Scan(bus.open, [USUAL], range(1, 9))
     await scan.async_run()
     assert unit_ids_of(scan.found) == [5]
@@ -501,7 +511,7 @@ async def test_connection_lost_during_the_echo_check_ends_the_scan() -> None:
 
 
 async def async_poll(bus: ScannedBus, meters: int, words: int) -> list[float]:
-    """Read each meter once a second until cancelled.
+    """Read `words` registers of each meter once a second until cancelled.
 
     Return the time in s at the end of each round.
     """
@@ -531,8 +541,8 @@ async def async_scan_beside_polls(
     of the scan in s.
     """
     bus = ScannedBus(
-        [at(each, delay=0.02) for each in range(1, meters + 1)]
-        + [at(scanned[-1], delay=0.02)],
+        [meter_at(each, delay=0.02) for each in range(1, meters + 1)]
+        + [meter_at(scanned[-1], delay=0.02)],
         bus=Bus(baudrate=9600),
     )
     polling = asyncio.create_task(async_poll(bus, meters, words))
@@ -549,7 +559,7 @@ async def test_scan_delays_a_poll_by_at_most_one_request() -> None:
     scan, ends, took = await async_scan_beside_polls(8, 30, range(9, 256))
     assert unit_ids_of(scan.found) == [255]
     assert 100 < took < 280
-    # No round is omitted, and each is late by at most one request.
+    # No round of polls is omitted, and each round is late by at most one request.
     assert len(ends) >= int(loop.time())
     assert all(end < second + 1.2 for second, end in enumerate(ends))
 
@@ -565,12 +575,13 @@ async def test_scan_uses_the_time_between_polls() -> None:
 async def test_scan_uses_a_tenth_of_the_time_of_an_overloaded_bus() -> None:
     scan, _, took = await async_scan_beside_polls(20, 30, range(30, 60))
     assert unit_ids_of(scan.found) == [59]
+    # Probes of 30 unit IDs, repeated probes of the first 16, and 20 other requests.
     requests = 30 + 16 + 20
     assert took == pytest.approx(requests * (LONGEST_BACKGROUND_WAIT + 0.1), rel=0.2)
 
 
 async def test_bus_recovers_after_64_probes_that_time_out() -> None:
-    bus = ScannedBus([at(1)])
+    bus = ScannedBus([meter_at(1)])
     await Scan(bus.open, [USUAL]).async_run()
     timeouts = len(bus.unit_ids()) - 1
     assert bus.disconnects == timeouts // PROBES_UNTIL_RECOVERY
@@ -608,7 +619,7 @@ class ClientPort:
 
 @pytest.fixture
 async def linked_line(meter: Meter, tmp_path: Path) -> AsyncIterator[Line]:
-    """Run a line with one meter, and with a link that `unplug` removes."""
+    """Run a line with one meter. `unplug` removes the link to its port."""
     line = memory_line([meter], link=tmp_path / "port")
     async with line:
         yield line

@@ -75,8 +75,8 @@ def _few_unit_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-async def _scans_end(hass: HomeAssistant) -> AsyncGenerator[None]:
-    """Stop the scans that continue after the test."""
+async def _no_scan_continues(hass: HomeAssistant) -> AsyncGenerator[None]:
+    """Stop the scans that run at the end of a test."""
     yield
     for scan in bus_scan.scans(hass).values():
         await scan.async_stop()
@@ -100,7 +100,7 @@ async def start_scan(hass: HomeAssistant, line: Line, **changes: Any) -> FlowRes
 
 
 async def start_scan_on(hass: HomeAssistant, entry: CountisConfigEntry) -> FlowResult:
-    """Submit the form for meters of a bus without a unit ID, which starts a scan."""
+    """Submit the form *Add meters* without a unit ID, which starts a scan."""
     form = await open_add_meters(hass, entry)
     return await hass.config_entries.subentries.async_configure(form["flow_id"], {})
 
@@ -137,6 +137,11 @@ def selected(result: FlowResult) -> list[str]:
 def placeholders(result: FlowResult) -> dict[str, str]:
     """Return the placeholders of the text of a step."""
     return dict(result["description_placeholders"] or {})
+
+
+async def until_probed(line: Line, unit_id: int) -> None:
+    """Wait until a request is sent to a unit ID."""
+    await until(lambda: any(request[0] == unit_id for request in line.requests))
 
 
 # -- a new bus ----------------------------------------------------------------
@@ -251,7 +256,7 @@ async def test_scan_continues_after_its_dialog_is_closed(
     result = await start_scan(hass, line)
     await until(lambda: line.requests)
     hass.config_entries.flow.async_abort(result["flow_id"])
-    await until(lambda: any(request[0] == 7 for request in line.requests))
+    await until_probed(line, 7)
     menu = await open_form(hass)
     assert menu["menu_options"] == ["resume", "serial", "tcp", "rtu_over_tcp"]
     assert placeholders(menu) == {"device": line.port}
@@ -262,10 +267,10 @@ async def test_scan_continues_after_its_dialog_is_closed(
     await unload_all(hass)
 
 
-async def test_ended_scan_is_shown_once_by_a_later_dialog(
+async def test_result_of_a_scan_is_shown_once_by_a_later_dialog(
     hass: HomeAssistant, line: Line
 ) -> None:
-    await start_scan(hass, line, baudrate=None)  # the page is reloaded
+    await start_scan(hass, line, baudrate=None)
     (scan,) = bus_scan.scans(hass).values()
     await scan.async_wait()
     await asyncio.sleep(bus_scan.KEPT_SECONDS - 60)
@@ -312,7 +317,7 @@ async def test_later_dialog_suggests_the_input_of_the_running_scan(
     assert suggested == bus_form(line, unit_id=None, stopbits="2")
 
 
-async def test_dialog_closed_before_the_scan_sends_no_request(
+async def test_dialog_that_is_closed_before_its_scan_sends_no_request(
     hass: HomeAssistant, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     form = await open_form(hass, "serial")
@@ -339,7 +344,7 @@ async def test_other_input_in_a_later_dialog_stops_the_scan(
     assert f"The scan of {line.port} was stopped" in text
 
 
-async def test_dialog_is_rejected_while_another_one_probes_the_meter(
+async def test_dialog_is_rejected_while_another_dialog_probes_a_meter(
     hass: HomeAssistant, line: Line
 ) -> None:
     probing = hass.async_create_task(start_scan(hass, line, unit_id=9))
@@ -359,10 +364,11 @@ async def test_bus_is_scanned_after_a_meter_did_not_respond(
     assert f"at unit ID 9 on {line.port} with 38400 baud" in text
     result = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
     # All line settings are tried, so the meters at 9600 baud are found.
-    assert [each[:14] for each in listed(result).values()] == TITLES
+    labels = listed(result).values()
+    assert [each.split(" · ")[0] for each in labels] == TITLES
 
 
-async def test_menu_of_a_missing_meter_stays_if_it_is_opened_again(
+async def test_menu_of_a_missing_meter_can_be_shown_again(
     hass: HomeAssistant, line: Line
 ) -> None:
     result = await start_scan(hass, line, unit_id=9)
@@ -373,7 +379,7 @@ async def test_menu_of_a_missing_meter_stays_if_it_is_opened_again(
     )
 
 
-async def test_scan_offered_after_no_response_shows_an_error_in_the_form(
+async def test_scan_after_no_response_is_rejected_if_the_port_is_in_use(
     hass: HomeAssistant, line: Line, add_meter: AddMeter
 ) -> None:
     result = await start_scan(hass, line, unit_id=9)
@@ -478,7 +484,7 @@ async def test_other_device_is_listed_with_its_unit_id(
     assert form["step_id"] == "serial"
 
 
-async def test_missing_port_is_an_error_of_the_form(
+async def test_missing_port_is_shown_as_an_error_of_the_form(
     hass: HomeAssistant, line: Line, tmp_path: Path
 ) -> None:
     device = str(tmp_path / "gone")
@@ -486,7 +492,7 @@ async def test_missing_port_is_an_error_of_the_form(
     assert f"The port {device} does not exist" in await shown_error(hass, result)
 
 
-async def test_port_opened_with_other_settings_during_a_scan_is_an_error(
+async def test_scan_ends_with_an_error_if_another_client_changes_the_settings(
     hass: HomeAssistant, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = ModbusSerialParams(device=line.port, baudrate=9600, parity="O")
@@ -496,7 +502,7 @@ async def test_port_opened_with_other_settings_during_a_scan_is_an_error(
         async def take_port(
             hass: HomeAssistant, params: ModbusSerialParams, unit_id: int
         ) -> AsyncIterator[ModbusUnit]:
-            """Open the port for another client when the scan changes its settings."""
+            """Open the port for another client when the scan tries other settings."""
             if params.baudrate != 9600:
                 monkeypatch.undo()
                 await stack.enter_async_context(
@@ -542,11 +548,7 @@ async def test_more_meters_are_found_while_the_first_is_polled(
     assert placeholders(result)["device"] == line.port
     result = await submit(hass, result, {"meters": ["2", "7"]})
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert [each.title for each in entry.subentries.values()] == [
-        "COUNTIS E33 #1",
-        "COUNTIS E33 #2",
-        "COUNTIS E33 #7",
-    ]
+    assert [each.title for each in entry.subentries.values()] == TITLES
     await until_read(hass, entry)
     assert state(hass, "power", THIRD_SERIAL) == "1300"
     assert entry.runtime_data is runtime
@@ -555,7 +557,7 @@ async def test_more_meters_are_found_while_the_first_is_polled(
     assert failures == []
 
 
-async def test_scan_lists_no_meter_that_is_set_up(
+async def test_scan_does_not_list_meters_that_are_set_up(
     hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter
 ) -> None:
     await add_meter(unit_id=2)
@@ -614,19 +616,28 @@ async def test_scan_of_a_loaded_bus_is_rejected_while_another_dialog_probes(
     assert (await probing)["step_id"] == "no_response"
 
 
-async def test_meter_with_another_unit_id_is_found_while_it_is_reconfigured(
+async def reconfigure_to_unit_id_9(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> FlowResult:
+    """Reconfigure the meter at unit ID 1 to unit ID 9, at which no meter responds."""
+    form = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, "meter"),
+        context={
+            "source": SOURCE_RECONFIGURE,
+            "subentry_id": subentry_of(entry).subentry_id,
+        },
+    )
+    return await submit(hass, form, {"unit_id": 9, "take_profile": False})
+
+
+async def test_scan_suggests_the_new_unit_id_of_a_reconfigured_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     del line.meters[1]
     meter.serial = (0x1438, 0x0120, 1)
     meter.unit_id = 5
     line.meters[5] = meter
-    subentry_id = subentry_of(entry).subentry_id
-    form = await hass.config_entries.subentries.async_init(
-        (entry.entry_id, "meter"),
-        context={"source": SOURCE_RECONFIGURE, "subentry_id": subentry_id},
-    )
-    result = await submit(hass, form, {"unit_id": 9, "take_profile": False})
+    result = await reconfigure_to_unit_id_9(hass, entry)
     assert result["step_id"] == "no_response"
     changed = await submit(hass, result, CHANGE)
     assert changed["step_id"] == "reconfigure"
@@ -641,16 +652,11 @@ async def test_meter_with_another_unit_id_is_found_while_it_is_reconfigured(
     assert result["reason"] == "reconfigure_successful"
 
 
-async def test_scan_for_a_reconfigured_meter_that_is_missing_finds_nothing(
+async def test_scan_for_a_reconfigured_meter_that_is_offline_finds_nothing(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.offline = True
-    subentry_id = subentry_of(entry).subentry_id
-    form = await hass.config_entries.subentries.async_init(
-        (entry.entry_id, "meter"),
-        context={"source": SOURCE_RECONFIGURE, "subentry_id": subentry_id},
-    )
-    result = await submit(hass, form, {"unit_id": 9, "take_profile": False})
+    result = await reconfigure_to_unit_id_9(hass, entry)
     result = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
     assert result["step_id"] == "nothing_found"
 
@@ -670,11 +676,11 @@ async def test_scan_of_a_loaded_bus_continues_after_its_dialog_is_closed(
 ) -> None:
     line.requests.clear()
     result = await start_scan_on(hass, entry)
-    await until(lambda: any(request[0] == 3 for request in line.requests))
+    await until_probed(line, 3)
     hass.config_entries.subentries.async_abort(result["flow_id"])
     with pytest.raises(UnknownFlow):
         hass.config_entries.subentries.async_get(result["flow_id"])
-    await until(lambda: any(request[0] == 12 for request in line.requests))
+    await until_probed(line, 12)
     assert coordinator_of(entry).online
 
 

@@ -11,13 +11,14 @@ from homeassistant.const import (
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
-from simulator import Constant, Line, Meter, Phase
+from simulator import Constant, Line, Meter, Phase, table
 
 from .common import (
     AddMeter,
     Clock,
     entity_id,
     reads,
+    registers_of,
     state,
     until,
     until_polled,
@@ -25,6 +26,10 @@ from .common import (
 )
 
 pytestmark = pytest.mark.usefixtures("fast_polling")
+
+# Reads: the register address and the number of registers.
+MEASUREMENTS, WHOLE_MEASUREMENTS = (50520, 30), (50514, 54)
+ENERGIES, TARIFFS = (50946, 18), (51200, 10)
 
 
 async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> None:
@@ -80,7 +85,7 @@ async def test_small_leading_power_factor_is_not_a_negative_zero(
     assert state(hass, "power_factor") == "0"
 
 
-async def blocks_read(entry: CountisConfigEntry, line: Line) -> set[tuple[int, int]]:
+async def next_reads(entry: CountisConfigEntry, line: Line) -> set[tuple[int, int]]:
     """Return the register address and the length of each read of the next polls."""
     await until_polled(entry)
     line.requests.clear()
@@ -91,7 +96,7 @@ async def blocks_read(entry: CountisConfigEntry, line: Line) -> set[tuple[int, i
 async def test_poll_reads_each_block_in_one_request(
     entry: CountisConfigEntry, line: Line
 ) -> None:
-    assert await blocks_read(entry, line) == {(50520, 30), (50946, 18), (51200, 10)}
+    assert await next_reads(entry, line) == {MEASUREMENTS, ENERGIES, TARIFFS}
 
 
 @pytest.mark.parametrize("quantity", ["voltage_l1_l2", "power_factor_l3"])
@@ -105,13 +110,13 @@ async def test_enabled_detail_extends_the_read_of_the_measurements(
     await enable(hass, entry, quantity)
     before = state(hass, quantity)
     assert before != STATE_UNAVAILABLE
-    assert await blocks_read(entry, line) == {(50514, 54), (50946, 18), (51200, 10)}
+    assert await next_reads(entry, line) == {WHOLE_MEASUREMENTS, ENERGIES, TARIFFS}
     meter.load = Constant(Phase(100, 100, 200), Phase(0), Phase(100, 100, 200))
     await until_polled(entry)
     assert state(hass, quantity) != before
 
 
-async def test_unreadable_block_makes_only_its_own_quantities_unavailable(
+async def test_block_without_values_makes_only_its_quantities_unavailable(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -119,7 +124,7 @@ async def test_unreadable_block_makes_only_its_own_quantities_unavailable(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "custom_components.socomec_countis")
-    meter.blank_blocks = {50512}
+    meter.blank_blocks = {table.METROLOGY}
     for _ in range(2):
         await until_polled(entry)
     assert state(hass, "power") == STATE_UNAVAILABLE
@@ -149,7 +154,8 @@ async def test_phase_is_absent_below_145_volts_and_present_above_150(
 async def test_quantity_that_is_missing_in_the_profile_gets_no_entity(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    meter.override = {50522: 0xFFFF, 50523: 0xFFFF, 50546: 0x7FFF, 50547: 0xFFFF}
+    meter.override = registers_of("voltage_l2", table.NOT_AVAILABLE)
+    meter.override |= registers_of("power_l2", table.SIGNED_NOT_AVAILABLE)
     await add_meter()
     assert hass.states.get("sensor.countis_e33_1_voltage_l1")
     assert not hass.states.get("sensor.countis_e33_1_voltage_l2")
@@ -159,16 +165,16 @@ async def test_quantity_that_is_missing_in_the_profile_gets_no_entity(
 async def test_quantity_that_is_not_available_later_is_unknown(
     hass: HomeAssistant, meter: Meter, entry: CountisConfigEntry
 ) -> None:
-    meter.override = {50522: 0xFFFF, 50523: 0xFFFF}
+    meter.override = registers_of("voltage_l2", table.NOT_AVAILABLE)
     await until_polled(entry)
     assert state(hass, "voltage_l2") == STATE_UNKNOWN
     assert state(hass, "voltage_l1") == "230.0"
 
 
-async def test_meter_without_tariff_counters_gets_no_entity_for_them(
+async def test_meter_without_tariff_counters_gets_no_tariff_entities(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    meter.refused_blocks = {51200, 50848}
+    meter.refused_blocks = {table.TARIFFS_UNIT_100, table.TARIFFS}
     await add_meter()
     assert hass.states.get("sensor.countis_e33_1_energy_consumed")
     assert not hass.states.get("sensor.countis_e33_1_tariff_1_energy")

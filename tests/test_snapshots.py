@@ -21,7 +21,6 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.translation import async_get_translations
 from homeassistant.setup import async_setup_component
-from homeassistant.util import dt as dt_util
 from simulator import Constant, Line, Meter, Phase
 from simulator.table import (
     CLOCK,
@@ -32,7 +31,7 @@ from simulator.table import (
     RESERVED,
 )
 
-from .common import SERIAL, Clock, until_polled, until_read
+from .common import SERIAL, Clock, stopped_clock, until_polled, until_read
 
 # With --snapshot-update, only one worker writes the file of the snapshots.
 pytestmark = [pytest.mark.usefixtures("fast_polling"), pytest.mark.xdist_group("ambr")]
@@ -108,13 +107,12 @@ def family(
     request: pytest.FixtureRequest,
     meter: Meter,
     clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> Iterator[None]:
     """Simulate a meter of each family, and stop the clock of Home Assistant."""
     for attribute, value in FAMILIES[request.param].items():
         setattr(meter, attribute, value)
-    now = datetime.fromtimestamp(clock(), UTC)
-    monkeypatch.setattr(dt_util, "now", lambda: dt_util.as_local(now))
+    with stopped_clock(datetime.fromtimestamp(clock(), UTC)):
+        yield
 
 
 def described(
@@ -124,7 +122,7 @@ def described(
     shown = hass.states.get(registered.entity_id)
     assert shown is not None, registered.entity_id
     attributes = dict(sorted(shown.attributes.items()))
-    # The name of the device and the name of the entity.
+    # The friendly name only joins the names of the device and of the entity.
     del attributes[ATTR_FRIENDLY_NAME]
     options: Mapping[str, Any] = registered.options.get(registered.domain, {})
     properties = {
@@ -224,9 +222,9 @@ def parts_of(value: object, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def diagnostics_lines(found: Any) -> str:
-    """Return the lines of diagnostics, without the numbers of the bus.
+    """Return the lines of diagnostics.
 
-    These numbers depend on the number of polls.
+    The numbers of the bus depend on the number of polls, so only their types are shown.
     """
     found["entry"]["device"] = EXAMPLES["device"]
     found["bus"] = types_in(found["bus"])
@@ -241,7 +239,7 @@ def diagnostics_lines(found: Any) -> str:
 async def client(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, entry: CountisConfigEntry
 ) -> ClientSessionGenerator:
-    """Return a client that downloads the diagnostics, when each block has been read."""
+    """Return a client for the diagnostics after each block has been read."""
     assert await async_setup_component(hass, "diagnostics", {})
     await until_polled(entry)
     return hass_client

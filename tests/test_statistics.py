@@ -31,6 +31,7 @@ from simulator import (
     Line,
     Meter,
     Phase,
+    table,
 )
 
 from .common import Clock, coordinator_of, entity_id, until, until_polled, until_read
@@ -46,6 +47,7 @@ KEYS = (
 )
 
 STEP_SECONDS = 1200
+TOLERANCE = 0.0101  # kWh; one step of a counter
 DAY_STEPS = 86_400 // STEP_SECONDS
 SEEDS = range(4)
 
@@ -161,6 +163,7 @@ class DayOfMishaps:
 
     async def override_a_counter(self) -> None:
         """Replace the registers of a counter for one to three polls."""
+        # The first registers of the four counters of `KEYS`.
         register = self.random.choice((50946, 50952, 50956, 51202))
         raw = self.random.choice((0, 1, 2**31, 2**32 - 2, self.random.randrange(2**32)))
         if register == 50956:
@@ -180,7 +183,7 @@ class DayOfMishaps:
 
     async def make_counters_unavailable(self) -> None:
         """Make the counters not available for one poll."""
-        self.meter.blank_blocks = {50944, 51200}
+        self.meter.blank_blocks = {table.ENERGIES_UNIT_100, table.TARIFFS_UNIT_100}
         await self.poll()
         self.meter.blank_blocks = set()
 
@@ -238,7 +241,7 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
     for step in range(DAY_STEPS):
         await day.poll(STEP_SECONDS)
         if step % 6 == 2:
-            # Each mishap once a day, and three of them twice.
+            # Nine mishaps occur once in the day, and three of these mishaps twice.
             await mishaps[step // 6 % len(mishaps)]()
         for key in ("energy_consumed", "energy_produced"):
             state = hass.states.get(entity_id(hass, key))
@@ -252,12 +255,12 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
     counters = meter.count()
     counted = await sums(hass)
     consumed = (counters.consumed - before[0]) / 1000
-    assert counted["energy_consumed"] == pytest.approx(consumed, abs=0.0101)
+    assert counted["energy_consumed"] == pytest.approx(consumed, abs=TOLERANCE)
     assert counted["energy_produced"] == pytest.approx(
-        (counters.produced - before[1]) / 1000, abs=0.0101
+        (counters.produced - before[1]) / 1000, abs=TOLERANCE
     )
     assert counted["tariff_1_energy"] == pytest.approx(
-        (counters.tariffs[0] - tariff) / 1000, abs=0.0101
+        (counters.tariffs[0] - tariff) / 1000, abs=TOLERANCE
     )
     # At each reset, less than one step of the counter is lost.
     assert counted["partial_energy_consumed"] == pytest.approx(consumed, abs=0.0301)

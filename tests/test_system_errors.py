@@ -25,11 +25,11 @@ def _custom_integrations() -> None:
     """Run without Home Assistant."""
 
 
-def shown(data: dict[str, object], cause: BaseException) -> str:
+def shown(connection: dict[str, object], cause: BaseException) -> str:
     """Return the text for a connection that failed because of an error."""
     error = ModbusConnectionError("could not connect")
     error.__cause__ = cause
-    key, placeholders = describe_error(data, 1, error)
+    key, placeholders = describe_error(connection, 1, error)
     text: str = TEXTS["config"]["error"][key]
     return text.format(**placeholders)
 
@@ -82,7 +82,7 @@ def test_innermost_error_selects_the_text() -> None:
     assert "no permission" in shown(PORT, error)
 
 
-def test_hidden_error_does_not_select_the_text() -> None:
+def test_suppressed_context_of_an_error_does_not_select_the_text() -> None:
     error = OSError(errno.EBUSY, "locked")
     error.__context__ = OSError(errno.EACCES, "[raw text]")
     error.__suppress_context__ = True

@@ -227,8 +227,8 @@ SYMBOLS: Mapping[str, tuple[int, Mapping[str, str]]] = {
 }
 
 
-# The class of a block that the table of the E3x and E4x does not contain.
-OTHER_FAMILIES = "PartialTariffs"
+# The class of the only block that the table of the E3x and E4x does not contain.
+NOT_IN_E3X_E4X = "PartialTariffs"
 
 # For each class that reads only a part of its block: the first and the last symbol.
 PARTS = {
@@ -237,17 +237,17 @@ PARTS = {
     "Power": ("P", "P3"),
 }
 
-READS: Mapping[str, Callable[..., Block]] = {
+CLASSES: Mapping[str, Callable[..., Block]] = {
     name: getattr(registers, name) for name in SYMBOLS
 }
 
 
-def rows_of(read: str, edition: str = E3X_E4X) -> Mapping[str, Row]:
-    """Return the row of each field that a read returns."""
-    start, symbols = SYMBOLS[read]
+def rows_of(class_name: str, edition: str = E3X_E4X) -> Mapping[str, Row]:
+    """Return the row of each field of a block class that an edition contains."""
+    start, symbols = SYMBOLS[class_name]
     rows = block_of(edition, start)
     found = {name: rows[symbol] for name, symbol in symbols.items() if symbol in rows}
-    if part := PARTS.get(read):
+    if part := PARTS.get(class_name):
         first, last = (block_of(E3X_E4X, start)[symbol].address for symbol in part)
         found = {
             name: row for name, row in found.items() if first <= row.address <= last
@@ -285,7 +285,7 @@ def raw_numbers(rows: Mapping[str, Row]) -> Mapping[str, int]:
 
 
 def unit_with(rows: Mapping[str, Row], raw: Mapping[str, int]) -> MockModbusUnit:
-    """Return a unit whose registers contain raw numbers, and texts of "A".
+    """Return a unit whose registers contain raw numbers, and "A" in each text.
 
     A negative number is in two's complement. Reserved registers contain all ones.
     """
@@ -299,9 +299,9 @@ def unit_with(rows: Mapping[str, Row], raw: Mapping[str, int]) -> MockModbusUnit
     return unit
 
 
-def read_block(read: str, unit: MockModbusUnit, *, split: bool = False) -> Block:
-    """Read a block from the unit, and return it."""
-    block = READS[read](unit, split=split)
+def read_block(class_name: str, unit: MockModbusUnit, *, split: bool = False) -> Block:
+    """Return a block after it is read from the unit."""
+    block = CLASSES[class_name](unit, split=split)
     with asyncio.Runner() as runner:
         runner.run(block.async_update())
     return block
@@ -320,13 +320,13 @@ def _custom_integrations() -> None:
 
 
 def test_every_block_of_the_register_map_is_compared() -> None:
-    compared = {*SYMBOLS, OTHER_FAMILIES}
+    compared = {*SYMBOLS, NOT_IN_E3X_E4X}
     assert {each.__name__ for each in block_types()} == compared
     for types in BLOCK_TYPES.values():
         assert {each.__name__ for each in types} <= compared
 
 
-def test_every_quantity_names_a_block_that_contains_it() -> None:
+def test_every_quantity_is_in_the_block_of_its_name() -> None:
     computed = {"ct_ratio": "transformer", "clock_offset": "clock"} | {
         f"partial_tariff_{number}_energy": "partial_tariffs" for number in (3, 4)
     }
@@ -368,11 +368,11 @@ def test_range_is_the_table_block_or_the_extent_of_the_fields(name: str) -> None
 
 
 @pytest.mark.parametrize("split", [False, True])
-@pytest.mark.parametrize("read", READS)
-def test_each_request_stays_within_its_block(read: str, *, split: bool) -> None:
-    rows = rows_of(read)
+@pytest.mark.parametrize("class_name", CLASSES)
+def test_each_request_stays_within_its_block(class_name: str, *, split: bool) -> None:
+    rows = rows_of(class_name)
     unit = unit_with(rows, raw_numbers(rows))
-    read_block(read, unit, split=split)
+    read_block(class_name, unit, split=split)
     (start, end), *others = {(row.block, row.end) for row in rows.values()}
     assert not others
     requested: set[int] = set()
@@ -388,11 +388,11 @@ def test_each_request_stays_within_its_block(read: str, *, split: bool) -> None:
         assert {min(requested), max(requested)} == {min(used), max(used)}
 
 
-@pytest.mark.parametrize("read", READS)
-def test_block_is_read_in_one_request_by_default(read: str) -> None:
-    rows = rows_of(read)
+@pytest.mark.parametrize("class_name", CLASSES)
+def test_block_is_read_in_one_request_by_default(class_name: str) -> None:
+    rows = rows_of(class_name)
     unit = unit_with(rows, raw_numbers(rows))
-    block = READS[read](unit)
+    block = CLASSES[class_name](unit)
     assert not block.split
     with asyncio.Runner() as runner:
         runner.run(block.async_update())
@@ -400,11 +400,11 @@ def test_block_is_read_in_one_request_by_default(read: str) -> None:
 
 
 @pytest.mark.parametrize("split", [False, True])
-@pytest.mark.parametrize("read", READS)
-def test_values_are_those_of_the_table(read: str, *, split: bool) -> None:
-    rows = rows_of(read)
+@pytest.mark.parametrize("class_name", CLASSES)
+def test_values_match_the_table(class_name: str, *, split: bool) -> None:
+    rows = rows_of(class_name)
     raw = raw_numbers(rows)
-    block = read_block(read, unit_with(rows, raw), split=split)
+    block = read_block(class_name, unit_with(rows, raw), split=split)
     assert block.resolved_fields.keys() == rows.keys()
     for name, row in rows.items():
         found = getattr(block, name)
@@ -412,40 +412,38 @@ def test_values_are_those_of_the_table(read: str, *, split: bool) -> None:
             assert found == pytest.approx(row.value(raw[name]), abs=1e-9)
         else:
             assert found
-    if read != "CurrentTransformer":
+    if class_name != "CurrentTransformer":
         assert block.values == {name: getattr(block, name) for name in rows}
 
 
 @pytest.mark.parametrize("edition", [E2X, E1X])
 @pytest.mark.parametrize(
-    "read", ["Identity", "Measurements", "MainMeasurements", "Power", "Energies",
+    "class_name", ["Identity", "Measurements", "MainMeasurements", "Power", "Energies",
              "EnergiesInKwh", "Tariffs", "TariffsInKwh", "Overflows"]
 )  # fmt: skip
-def test_other_families_have_the_same_registers(read: str, edition: str) -> None:
-    rows = rows_of(read, edition)
+def test_other_families_have_the_same_registers(class_name: str, edition: str) -> None:
+    rows = rows_of(class_name, edition)
     raw = raw_numbers(rows)
-    block = read_block(read, unit_with(rows, raw))
+    block = read_block(class_name, unit_with(rows, raw))
     values = block.values
     for name, row in rows.items():
         if name in raw:
             assert values[name] == pytest.approx(row.value(raw[name]), abs=1e-9)
-    if read != "Power":  # it contains no voltage that shows an absent phase
+    if class_name != "Power":  # no voltage in this block shows an absent phase
         assert {values[name] for name in values.keys() - rows.keys()} <= {None}
 
 
 NUMBERS = [
-    (read, name)
-    for read in ("Identity", "Measurements", "MainMeasurements", "Power", "Energies",
-                 "EnergiesInKwh", "Tariffs", "TariffsInKwh", "Periods", "PeriodsInKwh",
-                 "Overflows", "CurrentTransformer", "Clock")
-    for name, row in rows_of(read).items()
-    if not is_text(row)
-]  # fmt: skip
+    (class_name, name)
+    for class_name in CLASSES
+    for name, row in rows_of(class_name).items()
+    if class_name != "Revision" and not is_text(row)
+]
 
 
-@pytest.mark.parametrize(("read", "name"), NUMBERS)
-def test_borders_of_each_number_are_decoded(read: str, name: str) -> None:
-    rows = rows_of(read)
+@pytest.mark.parametrize(("class_name", "name"), NUMBERS)
+def test_borders_of_each_number_are_decoded(class_name: str, name: str) -> None:
+    rows = rows_of(class_name)
     row = rows[name]
     raw = dict(raw_numbers(rows))
     last = not_available(row) - 1
@@ -456,33 +454,33 @@ def test_borders_of_each_number_are_decoded(read: str, name: str) -> None:
         numbers = [0, 1, 9_999]
     for number in numbers:
         raw[name] = number
-        value = getattr(read_block(read, unit_with(rows, raw)), name)
+        value = getattr(read_block(class_name, unit_with(rows, raw)), name)
         assert value == pytest.approx(row.value(number), rel=1e-12)
         assert isinstance(value, int) or round(value, 3) == value
     raw[name] = not_available(row)
-    assert getattr(read_block(read, unit_with(rows, raw)), name) is None
+    assert getattr(read_block(class_name, unit_with(rows, raw)), name) is None
     if is_signed(row):
         # All ones are -1 in a signed number, not "not available".
         raw[name] = (1 << 32) - 1
-        value = getattr(read_block(read, unit_with(rows, raw)), name)
+        value = getattr(read_block(class_name, unit_with(rows, raw)), name)
         assert value == pytest.approx(row.value(-1))
 
 
-@pytest.mark.parametrize("read", ["Measurements", "MainMeasurements"])
+@pytest.mark.parametrize("class_name", ["Measurements", "MainMeasurements"])
 @pytest.mark.parametrize("edition", EDITIONS)
 @pytest.mark.parametrize("hertz", [45, 49.98, 50, 60, 65])
 def test_frequency_has_the_scale_of_each_table(
-    hertz: float, edition: str, read: str
+    hertz: float, edition: str, class_name: str
 ) -> None:
-    rows = rows_of(read, edition)
+    rows = rows_of(class_name, edition)
     raw = {
         **raw_numbers(rows),
         "frequency": round(hertz * rows["frequency"].raw_per_unit),
     }
-    assert read_block(read, unit_with(rows, raw)).values["frequency"] == hertz
+    assert read_block(class_name, unit_with(rows, raw)).values["frequency"] == hertz
 
 
-def test_rollovers_are_those_of_the_counters() -> None:
+def test_each_number_of_rollovers_belongs_to_its_counter() -> None:
     rows = rows_of("Overflows")
     raw = {name: number for number, name in enumerate(rows, 1)}
     block = read_block("Overflows", unit_with(rows, raw))
@@ -494,14 +492,12 @@ def test_rollovers_are_those_of_the_counters() -> None:
     }
 
 
-PARTIAL_TARIFFS = 32768
+PARTIAL_TARIFFS = 32768  # register address
 
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("edition", [E2X, E1X])
-def test_partial_tariff_counters_are_those_of_the_table(
-    edition: str, *, split: bool
-) -> None:
+def test_partial_tariff_counters_match_the_table(edition: str, *, split: bool) -> None:
     rows = block_of(edition, PARTIAL_TARIFFS)
     unit = unit_with(rows, dict.fromkeys(rows, 12_345))
     for number, kwh, residual in ((1, 70_000, 9_999), (2, 2**32 - 2, 0)):
@@ -522,6 +518,7 @@ def test_partial_tariff_counters_are_those_of_the_table(
     }
 
 
+# The high and the low word of the counter in kWh, and the residual in 0.1 Wh.
 @pytest.mark.parametrize(
     ("words", "kwh"),
     [
@@ -535,7 +532,7 @@ def test_partial_tariff_counters_are_those_of_the_table(
         ((0xFFFF, 0xFFFF, 0xFFFF), None),
     ],
 )
-def test_partial_tariff_counter_has_a_residual(
+def test_residual_is_added_to_the_partial_tariff_counter(
     words: Sequence[int], kwh: float | None
 ) -> None:
     rows = block_of(E1X, PARTIAL_TARIFFS)
@@ -596,7 +593,7 @@ def test_signature_has_one_character_in_each_register(written: str, shown: str) 
     assert block.signature == shown
 
 
-def test_serial_number_registers_are_those_of_the_table() -> None:
+def test_serial_number_registers_match_the_table() -> None:
     rows = block_of(E3X_E4X, 50000)
     serial = {
         row.address + word
@@ -607,7 +604,7 @@ def test_serial_number_registers_are_those_of_the_table() -> None:
     assert set(registers.SERIAL_NUMBER_REGISTERS) == serial
 
 
-def test_secondary_currents_are_those_of_the_table() -> None:
+def test_secondary_currents_match_the_table() -> None:
     codes = row_of(E3X_E4X, "CT secondary").codes
     assert codes == {f"{each} A": each for each in registers.SECONDARY_CURRENTS}
 
@@ -626,7 +623,7 @@ type Command = Callable[[Meter], Coroutine[Any, Any, None]]
 
 
 def ignore(_: object) -> None:
-    """Ignore the reading that a command passes on."""
+    """Ignore a reading that a command publishes."""
 
 
 async def async_written(
@@ -655,7 +652,7 @@ def refuse_writes(request: Request) -> Fault:
 
 
 def bits(row: Row, *meanings: str) -> int:
-    """Return the value that has the bits of these meanings."""
+    """Return the value in which only the bits of some meanings are set."""
     return sum(row.codes[each] for each in meanings)
 
 
@@ -747,13 +744,12 @@ async def test_clock_is_set_by_one_request_in_the_order_of_the_table(
 
 # -- the load curve -------------------------------------------------------------------
 
-HEADER = 61456
-RECORD = 61462
-FULL_PAGE = 29
+HEADER, RECORD = 61456, 61462  # register addresses
+FULL_PAGE = 29  # records
 
 
 def load_curve_page(count: int, record: Mapping[str, int]) -> list[int]:
-    """Return the words of a page with a record every 600 s."""
+    """Return the words of a page with `count` records, with a record every 600 s."""
     header = block_of(E3X_E4X, HEADER)
     fields = block_of(E3X_E4X, RECORD)
     record_words = fields["time"].block_words
@@ -773,8 +769,8 @@ def load_curve_page(count: int, record: Mapping[str, int]) -> list[int]:
         for symbol, raw in record.items():
             row = fields[symbol]
             address = row.address + index * record_words
-            later = raw + 600 * index if symbol == "time" else raw
-            words |= dict(enumerate(row.raw_words(later), address))
+            value = raw + 600 * index if symbol == "time" else raw
+            words |= dict(enumerate(row.raw_words(value), address))
     return list(words.values())
 
 
@@ -792,7 +788,7 @@ async def test_load_curve_is_read_from_the_registers_of_the_table(
     pages = [load_curve_page(1, record)]
     if not incomplete:
         pages.insert(0, load_curve_page(FULL_PAGE, record))
-    selected = -1
+    selected = -1  # the page to which the read pointer points
 
     def respond(request: Request) -> Fault:
         nonlocal selected

@@ -26,7 +26,7 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import area_registry as ar
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
-from simulator import LOST, Line, Meter
+from simulator import LOST, Line, Meter, table
 
 from .common import (
     SECOND_SERIAL,
@@ -46,7 +46,13 @@ from .common import (
 
 THIRD_SERIAL = "1438012000003"
 
-TARIFF_2_FOR_ALL = b"\x00\x06\x9e\x21\x00\x02"
+BROADCAST = 0  # unit ID
+SET_TARIFF, TARIFF_COUNT, PRESENT_TARIFF = 40481, 51200, 51201  # register addresses
+
+
+def tariff_write(unit_id: int, tariff: int) -> bytes:
+    """Return the request that sets a tariff, without checksum."""
+    return bytes([unit_id, 6, *SET_TARIFF.to_bytes(2), 0, tariff])
 
 
 async def select(hass: HomeAssistant, option: str) -> None:
@@ -60,7 +66,7 @@ async def select(hass: HomeAssistant, option: str) -> None:
 
 
 def options(hass: HomeAssistant) -> list[str]:
-    """Return the options of the select."""
+    """Return the options that the select of the meter at unit ID 1 offers."""
     shown = hass.states.get(entity_id(hass, "tariff"))
     assert shown is not None
     found: list[str] = shown.attributes[ATTR_OPTIONS]
@@ -102,10 +108,10 @@ async def test_tariff_is_shown_and_can_be_selected(
     await select(hass, "3")
     assert state(hass, "tariff") == "3"
     assert meter.counters.tariff == 3
-    assert meter.writes == [(40481, [3])]
+    assert meter.writes == [(SET_TARIFF, [3])]
 
 
-async def test_first_selected_tariff_has_its_counter_after_a_reload(
+async def test_first_selection_of_a_tariff_enables_its_counter(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     counter = entity_id(hass, "tariff_3_energy")
@@ -144,6 +150,7 @@ async def test_counter_that_the_user_has_disabled_stays_disabled(
 async def test_tariff_without_a_counter_can_be_selected(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
+    # Tariff counters 3 and 4 in both resolutions.
     meter.override = dict.fromkeys((*range(51206, 51210), *range(50854, 50858)), 0xFFFF)
     await add_meter()
     await select(hass, "4")
@@ -170,7 +177,7 @@ async def test_selected_tariff_is_not_overwritten_by_an_older_reading(
         (0xFFFF, ["1", "2", "3", "4"]),
     ],
 )
-async def test_options_are_the_tariffs_of_the_meter_even_while_it_is_offline(
+async def test_options_are_the_tariffs_of_the_meter_even_after_an_offline_start(
     hass: HomeAssistant,
     meter: Meter,
     add_meter: AddMeter,
@@ -178,7 +185,7 @@ async def test_options_are_the_tariffs_of_the_meter_even_while_it_is_offline(
     count: int,
     tariffs: list[str],
 ) -> None:
-    meter.override = {51200: count}
+    meter.override = {TARIFF_COUNT: count}
     await add_meter()
     assert options(hass) == tariffs
     (entry,) = hass.config_entries.async_entries(DOMAIN)
@@ -198,9 +205,9 @@ async def test_options_are_the_tariffs_of_the_meter_even_while_it_is_offline(
 async def test_tariff_that_the_meter_does_not_have_is_unknown(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {51201: 7}
+    meter.override = {PRESENT_TARIFF: 7}
     await until(lambda: state(hass, "tariff") == STATE_UNKNOWN)
-    meter.override = {51201: 0xFFFF}
+    meter.override = {PRESENT_TARIFF: 0xFFFF}
     await until_polled(entry)
     assert state(hass, "tariff") == STATE_UNKNOWN
     meter.override = {}
@@ -210,10 +217,10 @@ async def test_tariff_that_the_meter_does_not_have_is_unknown(
 async def test_meter_that_does_not_change_its_tariff_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.ignored_writes = {40481}
+    meter.ignored_writes = {SET_TARIFF}
     with pytest.raises(HomeAssistantError, match="did not change its tariff"):
         await select(hass, "2")
-    meter.refused_writes = {40481}
+    meter.refused_writes = {SET_TARIFF}
     with pytest.raises(HomeAssistantError, match="did not change its tariff"):
         await select(hass, "2")
     assert state(hass, "tariff") == "1"
@@ -231,7 +238,7 @@ async def test_lost_response_to_a_tariff_is_confirmed_by_the_read_back(
 async def test_meter_without_tariffs_has_no_select(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    meter.refused_blocks = {50848, 51200}
+    meter.refused_blocks = {table.TARIFFS, table.TARIFFS_UNIT_100}
     await add_meter()
     assert not hass.states.async_entity_ids(SELECT_DOMAIN)
 
@@ -257,7 +264,7 @@ async def test_tariff_of_all_meters_of_a_bus_is_set_by_one_broadcast(
     second_meter: Meter,
 ) -> None:
     await set_tariff(hass, 2)
-    assert writes_on(line) == [TARIFF_2_FOR_ALL]
+    assert writes_on(line) == [tariff_write(BROADCAST, 2)]
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
     assert state(hass, "tariff") == "2"
     assert state(hass, "tariff", SECOND_SERIAL) == "2"
@@ -281,7 +288,7 @@ async def test_single_meter_of_a_bus_is_written_without_a_broadcast(
 ) -> None:
     line.requests.clear()
     await set_tariff(hass, 2)
-    assert writes_on(line) == [b"\x01\x06\x9e\x21\x00\x02"]
+    assert writes_on(line) == [tariff_write(1, 2)]
 
 
 async def test_targeted_entity_selects_only_its_meter(
@@ -291,7 +298,7 @@ async def test_targeted_entity_selects_only_its_meter(
     second_meter: Meter,
 ) -> None:
     await set_tariff(hass, 4, entity_id=entity_id(hass, "power"))
-    assert writes_on(line) == [b"\x01\x06\x9e\x21\x00\x04"]
+    assert writes_on(line) == [tariff_write(1, 4)]
     assert second_meter.counters.tariff == 1
 
 
@@ -299,11 +306,11 @@ async def test_targeted_device_selects_only_its_meter(
     hass: HomeAssistant, two_meters: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     await set_tariff(hass, 4, device_id=device_id(hass, SECOND_SERIAL))
-    assert writes_on(line) == [b"\x02\x06\x9e\x21\x00\x04"]
+    assert writes_on(line) == [tariff_write(2, 4)]
     assert meter.counters.tariff == 1
 
 
-async def test_targeted_area_selects_the_meters_in_it(
+async def test_targeted_area_selects_its_meters(
     hass: HomeAssistant,
     area_registry: ar.AreaRegistry,
     device_registry: dr.DeviceRegistry,
@@ -315,10 +322,10 @@ async def test_targeted_area_selects_the_meters_in_it(
     device = device_id(hass, SECOND_SERIAL)
     device_registry.async_update_device(device, area_id=cellar.id)
     await set_tariff(hass, 3, **{ATTR_AREA_ID: cellar.id})
-    assert writes_on(line) == [b"\x02\x06\x9e\x21\x00\x03"]
+    assert writes_on(line) == [tariff_write(2, 3)]
     device_registry.async_update_device(device_id(hass), area_id=cellar.id)
     await set_tariff(hass, 2, **{ATTR_AREA_ID: cellar.id})
-    assert writes_on(line)[1:] == [TARIFF_2_FOR_ALL]
+    assert writes_on(line)[1:] == [tariff_write(BROADCAST, 2)]
     assert meter.counters.tariff == 2
 
 
@@ -350,7 +357,7 @@ async def test_disabled_meter_in_a_targeted_area_is_left_out(
     await hass.async_block_till_done()
     second_line.requests.clear()
     await set_tariff(hass, 3, **{ATTR_AREA_ID: cellar.id})
-    assert writes_on(line) == [b"\x01\x06\x9e\x21\x00\x03"]
+    assert writes_on(line) == [tariff_write(1, 3)]
     assert writes_on(second_line) == []
     with pytest.raises(ServiceValidationError, match="no COUNTIS meter"):
         await set_tariff(hass, 3, device_id=third)
@@ -364,7 +371,7 @@ async def second_line(clock: Clock) -> AsyncGenerator[Line]:
         yield line
 
 
-async def test_tariff_of_the_meters_of_two_buses_is_set_by_a_broadcast_each(
+async def test_tariff_of_all_meters_is_set_by_one_broadcast_on_each_bus(
     hass: HomeAssistant,
     two_meters: CountisConfigEntry,
     add_meter: AddMeter,
@@ -375,13 +382,13 @@ async def test_tariff_of_the_meters_of_two_buses_is_set_by_a_broadcast_each(
         await add_meter(device=second_line.port, unit_id=unit_id)
     second_line.requests.clear()
     await set_tariff(hass, 2)
-    assert writes_on(line) == [TARIFF_2_FOR_ALL]
-    assert writes_on(second_line) == [TARIFF_2_FOR_ALL]
+    assert writes_on(line) == [tariff_write(BROADCAST, 2)]
+    assert writes_on(second_line) == [tariff_write(BROADCAST, 2)]
     # All meters of one bus, and one of the two meters of the other bus.
     serials = (SERIAL, SECOND_SERIAL, THIRD_SERIAL)
     await set_tariff(hass, 3, device_id=[device_id(hass, each) for each in serials])
-    assert writes_on(line)[1:] == [b"\x00\x06\x9e\x21\x00\x03"]
-    assert writes_on(second_line)[1:] == [b"\x03\x06\x9e\x21\x00\x03"]
+    assert writes_on(line)[1:] == [tariff_write(BROADCAST, 3)]
+    assert writes_on(second_line)[1:] == [tariff_write(3, 3)]
     assert second_line.meters[4].counters.tariff == 2
 
 
@@ -391,12 +398,12 @@ async def test_meter_that_ignores_a_broadcast_is_reported(
     second_meter: Meter,
     meter: Meter,
 ) -> None:
-    second_meter.ignored_writes = {40481}
+    second_meter.ignored_writes = {SET_TARIFF}
     with pytest.raises(HomeAssistantError, match=r"COUNTIS E33 #2 did not change"):
         await set_tariff(hass, 2)
     assert state(hass, "tariff") == "2"
     assert state(hass, "tariff", SECOND_SERIAL) == "1"
-    meter.ignored_writes = {40481}
+    meter.ignored_writes = {SET_TARIFF}
     with pytest.raises(HomeAssistantError, match=r"#1 did(.|\n)*#2 did"):
         await set_tariff(hass, 3)
     # One error contains the errors of both meters in the language of Home Assistant.
@@ -408,7 +415,7 @@ async def test_meter_that_ignores_a_broadcast_is_reported(
     )
 
 
-async def test_offline_meter_is_reported_and_the_other_one_changes(
+async def test_offline_meter_is_reported_and_the_other_meter_is_set(
     hass: HomeAssistant, two_meters: CountisConfigEntry, second_meter: Meter
 ) -> None:
     second_meter.offline = True
@@ -434,7 +441,7 @@ async def test_tariff_that_a_targeted_meter_does_not_have_is_refused(
     add_meter: AddMeter,
     line: Line,
 ) -> None:
-    meter.override = {51200: 8}
+    meter.override = {TARIFF_COUNT: 8}
     await add_meter()
     await add_meter(unit_id=2)
     with pytest.raises(ServiceValidationError, match="#2 has no tariff 5"):

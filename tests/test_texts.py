@@ -102,7 +102,7 @@ def test_each_icon_exists_in_the_frontend() -> None:
     assert {icon for _, icon in flat(ICON_FILE)} <= known
 
 
-def test_names_and_icons_are_those_of_the_entities() -> None:
+def test_names_and_icons_match_the_entities() -> None:
     for platform, descriptions in DESCRIPTIONS.items():
         icons = ICON_FILE["entity"][platform]
         keys = {description.key for description in descriptions}
@@ -114,8 +114,7 @@ def test_names_and_icons_are_those_of_the_entities() -> None:
 
 
 @pytest.mark.parametrize("name", ["dsmr", "growatt_server", "modbus", "tplink"])
-def test_texts_and_icons_of_home_assistant_are_valid(name: str) -> None:
-    # hassfest accepts these files of Home Assistant.
+def test_schemas_accept_the_texts_and_icons_of_home_assistant(name: str) -> None:
     TRANSLATIONS(load(CORE / name / "translations" / "en.json"))
     ICONS(load(CORE / name / "icons.json"))
 
@@ -183,11 +182,11 @@ async def test_each_action_has_a_description_a_name_and_an_icon(
     assert texts.keys() == registered
     assert ICON_FILE["services"].keys() == registered
     # If services.yaml is invalid, Home Assistant returns actions without fields.
-    read = (await async_get_all_descriptions(hass)).get(DOMAIN, {})
+    loaded = (await async_get_all_descriptions(hass)).get(DOMAIN, {})
     for name, action in ACTIONS.items():
         fields = action.get("fields", {})
-        assert read[name]["fields"].keys() == fields.keys()
-        assert read[name].get("target") == action.get("target")
+        assert loaded[name]["fields"].keys() == fields.keys()
+        assert loaded[name].get("target") == action.get("target")
         assert texts[name].get("fields", {}).keys() == fields.keys()
         for field in fields.values():
             for selector in field["selector"].values():

@@ -43,13 +43,13 @@ def three_phases(**changes: float | None) -> Reading:
 
 
 def single_phase(**changes: float | None) -> Reading:
-    """Return a reading of a meter with one phase; the others have a stray voltage."""
+    """Return a reading of one phase. The other phases have only a stray voltage."""
     stray = (12.0, 0.0, 0.0, 1.0)
     return reading((230.0, 25.0, 5500.0, 0.96), stray, stray) | changes
 
 
 def check(*readings: Mapping[str, float | None]) -> Wiring:
-    """Return the result of these readings, or of three copies of a single one."""
+    """Return the result of several readings, or of three copies of a single reading."""
     repeated: Sequence[Mapping[str, float | None]] = readings
     return check_wiring(repeated if len(readings) > 1 else list(readings) * 3)
 
@@ -70,14 +70,14 @@ def test_every_reversed_phase_has_its_code() -> None:
 
 
 @pytest.mark.parametrize(("phase", "code"), [("l1", 7), ("l2", 8), ("l3", 9)])
-def test_phase_with_400_v_to_both_others_is_swapped_with_the_neutral(
+def test_phase_is_swapped_with_the_neutral_if_both_others_have_400_v(
     phase: str, code: int
 ) -> None:
     volts = {f"voltage_{each}": 400.0 for each in PHASES if each != phase}
     assert check(three_phases(**volts)).codes == (code,)
 
 
-def test_swapped_neutral_leaves_reversed_currents_without_a_code() -> None:
+def test_swapped_neutral_hides_reversed_currents() -> None:
     wiring = check(three_phases(voltage_l2=400.0, voltage_l3=400.0, power_l2=-2200.0))
     assert wiring.codes == (7,)
 
@@ -137,7 +137,7 @@ def test_power_that_changes_its_sign_is_not_steady() -> None:
     assert wiring.unmet == (UnmetCondition(Condition.STEADY, "l2", round(2200 / 3, 3)),)
 
 
-def test_value_that_one_reading_lacks_is_not_available() -> None:
+def test_value_that_is_missing_in_one_reading_is_not_available() -> None:
     wiring = check(three_phases(), three_phases(voltage_l3=None), three_phases())
     assert wiring.unmet == (UnmetCondition(Condition.VOLTAGE, "l3", None),)
 

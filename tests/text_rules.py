@@ -44,7 +44,7 @@ def text(value: Any) -> str:
     return shown
 
 
-def described(value: dict[str, Any]) -> dict[str, Any]:
+def with_names(value: dict[str, Any]) -> dict[str, Any]:
     """Validate that a step names each field that it describes, and return the step.
 
     Raises `vol.Invalid`.
@@ -78,7 +78,7 @@ STEP = vol.All(
             },
         }
     ),
-    described,
+    with_names,
 )
 FLOW = {
     vol.Optional("flow_title"): text,

@@ -10,16 +10,16 @@ from typing import Any, Protocol, override
 import pytest
 
 REAL_TIME_FOLDERS = {"blueprints", "browser", "cli", "simulator", "tools"}
-# s of real time that the loop waits for a thread. Then virtual time advances even while
-# an executor works, because the executor itself may wait for the loop.
+# s of real time that the loop waits for a thread. After that, virtual time advances
+# although the thread works, because the thread itself may wait for the loop.
 THREAD_SECONDS = 20
 
 
 class Barrier(Protocol):
-    """A point that a thread reaches when it has done all its earlier work."""
+    """A point that a thread reaches when all its earlier work is done."""
 
     def is_reached(self) -> bool:
-        """Return whether the thread is idle. If not, wake the loop as soon as it is."""
+        """Return whether the thread is idle. If not, wake the loop when it is idle."""
 
 
 class VirtualSelector(selectors.DefaultSelector):

@@ -16,7 +16,7 @@ type Wait = Callable[[float], Awaitable[None]]
 async def settle() -> None:
     """Wait until the automations have reacted to an event.
 
-    `async_block_till_done` would also wait for automations that wait for a time.
+    `async_block_till_done` would also wait for automations that contain a delay.
     """
     for _ in range(20):
         await asyncio.sleep(0)

@@ -34,5 +34,6 @@ def test_blueprint_is_linked_in_the_examples(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_blueprint_is_run_by_a_test(name: str) -> None:
-    test = ROOT / "tests/blueprints" / f"test_{name.removesuffix('.yaml')}.py"
-    assert f'"{name.removesuffix(".yaml")}"' in test.read_text()
+    blueprint = name.removesuffix(".yaml")
+    test = ROOT / "tests/blueprints" / f"test_{blueprint}.py"
+    assert f'"{blueprint}"' in test.read_text()

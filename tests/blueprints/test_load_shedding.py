@@ -20,6 +20,7 @@ BOILER, HEATER, CHARGER = LOADS = (
 START = datetime(2026, 6, 10, 12, tzinfo=dt_util.UTC)
 
 type Forecast = Callable[[float | str], Awaitable[None]]
+type Minutes = Callable[[float], Awaitable[None]]
 
 
 @pytest.fixture
@@ -77,57 +78,62 @@ def forecast(hass: HomeAssistant) -> Forecast:
     return forecast
 
 
-async def pass_minutes(wait: Wait, minutes: float) -> None:
-    """Let time pass in steps of 30 s."""
-    for _ in range(int(2 * minutes)):
-        await wait(30)
+@pytest.fixture
+def minutes(wait: Wait) -> Minutes:
+    """Return a function that lets minutes pass in steps of 30 s."""
+
+    async def minutes(number: float) -> None:
+        for _ in range(int(2 * number)):
+            await wait(30)
+
+    return minutes
 
 
 async def test_loads_are_turned_off_in_the_order_of_the_list(
-    switched: list[str], forecast: Forecast, wait: Wait
+    switched: list[str], forecast: Forecast, minutes: Minutes
 ) -> None:
-    await pass_minutes(wait, 4)
+    await minutes(4)
     assert switched == []
     await forecast(5100)
     assert switched == [f"-{BOILER}"]
-    await pass_minutes(wait, 1)
+    await minutes(1)
     assert switched == [f"-{BOILER}"]
-    await pass_minutes(wait, 1)
+    await minutes(1)
     assert switched == [f"-{BOILER}", f"-{HEATER}"]
-    await pass_minutes(wait, 4)
+    await minutes(4)
     assert switched == [f"-{BOILER}", f"-{HEATER}", f"-{CHARGER}"]
 
 
-async def test_loads_are_turned_on_in_the_reverse_order_when_it_is_safe(
-    switched: list[str], forecast: Forecast, wait: Wait
+async def test_loads_are_turned_on_in_reverse_order_below_limit_minus_reserve(
+    switched: list[str], forecast: Forecast, minutes: Minutes
 ) -> None:
-    await pass_minutes(wait, 4)
+    await minutes(4)
     await forecast(6000)
-    await pass_minutes(wait, 2)
+    await minutes(2)
     assert switched == [f"-{BOILER}", f"-{HEATER}"]
     switched.clear()
-    # A load of 2000 W could exceed the limit again.
+    # With a further load of 2000 W, the forecast could exceed the limit again.
     await forecast(3000)
-    await pass_minutes(wait, 6)
+    await minutes(6)
     assert switched == []
     await forecast(2900)
     assert switched == [f"+{HEATER}"]
     # The next period begins.
-    await pass_minutes(wait, 2)
+    await minutes(2)
     await forecast(2900)
-    await pass_minutes(wait, 2)
+    await minutes(2)
     await forecast(2950)
-    await pass_minutes(wait, 2)
+    await minutes(2)
     assert switched == [f"+{HEATER}", f"+{BOILER}"]
 
 
 async def test_forecast_between_the_thresholds_switches_nothing(
-    switched: list[str], forecast: Forecast, wait: Wait
+    switched: list[str], forecast: Forecast, minutes: Minutes
 ) -> None:
-    await pass_minutes(wait, 4)
+    await minutes(4)
     for watts in (3000, 5000, 4000):
         await forecast(watts)
-        await pass_minutes(wait, 2)
+        await minutes(2)
     assert switched == []
 
 
@@ -146,46 +152,46 @@ async def test_nothing_is_switched_in_the_first_minutes_of_a_period(
 
 @pytest.mark.parametrize("state", ["unknown", "unavailable"])
 async def test_nothing_is_switched_while_the_forecast_is_not_known(
-    switched: list[str], forecast: Forecast, wait: Wait, state: str
+    switched: list[str], forecast: Forecast, minutes: Minutes, state: str
 ) -> None:
-    await pass_minutes(wait, 4)
+    await minutes(4)
     await forecast(9000)
     await forecast(state)
     switched.clear()
-    await pass_minutes(wait, 20)
+    await minutes(20)
     assert switched == []
 
 
 async def test_load_that_is_unavailable_is_left_out(
-    hass: HomeAssistant, switched: list[str], forecast: Forecast, wait: Wait
+    hass: HomeAssistant, switched: list[str], forecast: Forecast, minutes: Minutes
 ) -> None:
     await set_state(hass, BOILER, "unavailable")
-    await pass_minutes(wait, 4)
+    await minutes(4)
     await forecast(9000)
-    await pass_minutes(wait, 1)
+    await minutes(1)
     assert switched == [f"-{HEATER}"]
 
 
 async def test_load_that_a_user_turned_off_stays_off(
-    hass: HomeAssistant, switched: list[str], forecast: Forecast, wait: Wait
+    hass: HomeAssistant, switched: list[str], forecast: Forecast, minutes: Minutes
 ) -> None:
     hass.states.async_set(CHARGER, "off", context=Context(user_id="someone"))
     await settle()
-    await pass_minutes(wait, 4)
+    await minutes(4)
     await forecast(9000)
-    await pass_minutes(wait, 1)
+    await minutes(1)
     await forecast(500)
-    await pass_minutes(wait, 9)
+    await minutes(9)
     assert switched == [f"-{BOILER}", f"+{BOILER}"]
 
 
 async def test_load_that_is_off_at_the_start_is_turned_on(
-    hass: HomeAssistant, switched: list[str], forecast: Forecast, wait: Wait
+    hass: HomeAssistant, switched: list[str], forecast: Forecast, minutes: Minutes
 ) -> None:
     await set_state(hass, HEATER, "off")
-    await pass_minutes(wait, 4)
+    await minutes(4)
     await forecast(500)
-    await pass_minutes(wait, 1)
+    await minutes(1)
     assert switched == [f"+{HEATER}"]
 
 

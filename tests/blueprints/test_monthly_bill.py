@@ -1,4 +1,4 @@
-"""The blueprint *Monthly bill* reports partial counters once a month, and resets them.
+"""The blueprint *Monthly bill* reports and resets partial counters once a month.
 
 While the meter is offline, the button is unavailable. The counters keep their values.
 """
@@ -38,7 +38,7 @@ ONLINE_SECONDS = 20  # s for which the meter has to be online before the bill
 type WaitFor = Callable[[int, int], Awaitable[None]]
 
 
-async def count(hass: HomeAssistant, key: str, state: str) -> None:
+async def set_counter(hass: HomeAssistant, key: str, state: str) -> None:
     """Set the state of a counter in kWh."""
     await set_state(
         hass,
@@ -56,8 +56,8 @@ def calls(hass: HomeAssistant) -> list[ServiceCall]:
 
     async def press(call: ServiceCall) -> None:
         calls.append(call)
-        await count(hass, "consumed", "0")
-        await count(hass, "produced", "0")
+        await set_counter(hass, "consumed", "0")
+        await set_counter(hass, "produced", "0")
 
     hass.services.async_register("button", "press", press)
     return calls
@@ -76,8 +76,8 @@ async def wait_for(
     """
     start = datetime(2026, 3, 31, 12, tzinfo=dt_util.get_default_time_zone())
     freezer.move_to(start)
-    await count(hass, "consumed", "1234.56")
-    await count(hass, "produced", "7.8")
+    await set_counter(hass, "consumed", "1234.56")
+    await set_counter(hass, "produced", "7.8")
     await set_state(hass, "button.reset", "unknown")
     await automate("monthly_bill", **INPUTS)
 
@@ -107,9 +107,9 @@ async def test_bill_contains_the_partial_counters_by_tariff(
 ) -> None:
     zone = dt_util.get_default_time_zone()
     freezer.move_to(datetime(2026, 3, 31, 23, 59, tzinfo=zone))
-    await count(hass, "consumed", "1234.56")
-    await count(hass, "tariff 1", "1000.5")
-    await count(hass, "tariff 2", "unknown")
+    await set_counter(hass, "consumed", "1234.56")
+    await set_counter(hass, "tariff 1", "1000.5")
+    await set_counter(hass, "tariff 2", "unknown")
     await set_state(hass, "button.reset", "unknown")
     inputs = {
         "counters": ["sensor.consumed"],
@@ -139,7 +139,7 @@ async def test_no_bill_is_sent_on_other_days(
     assert take_calls(calls) == []
 
 
-async def test_bill_of_an_offline_meter_is_sent_once_when_it_is_online(
+async def test_bill_of_an_offline_meter_is_sent_once_as_soon_as_it_responds(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
     await set_state(hass, "button.reset", "unavailable")
@@ -147,7 +147,7 @@ async def test_bill_of_an_offline_meter_is_sent_once_when_it_is_online(
     await wait_for(3, 12)
     assert take_calls(calls) == []
     await set_state(hass, "button.reset", "unknown")
-    await count(hass, "consumed", "1240.0")
+    await set_counter(hass, "consumed", "1240.0")
     await wait(ONLINE_SECONDS)
     assert "consumed: 1240.0 kWh" in calls[0].data["message"]
     assert take_calls(calls) == [REPORTED, RESET]
@@ -166,7 +166,7 @@ async def test_meter_that_is_online_again_before_the_bill_is_not_billed_early(
     assert take_calls(calls) == []
 
 
-async def test_bill_waits_for_a_meter_that_goes_offline_shortly_before_it(
+async def test_bill_waits_for_a_meter_that_goes_offline_shortly_before_midnight(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
 ) -> None:
     # The button of an offline meter is unavailable after 10 s.
@@ -202,8 +202,8 @@ async def test_bill_that_was_due_while_home_assistant_was_off_is_sent(
     hass.data.pop(restore_state.DATA_RESTORE_STATE)
     await restore_state.async_load(hass)
     freezer.move_to(datetime(2026, 4, 10, 12, tzinfo=zone))
-    await count(hass, "consumed", "5.0")
-    await count(hass, "produced", "0")
+    await set_counter(hass, "consumed", "5.0")
+    await set_counter(hass, "produced", "0")
     await set_state(hass, "button.reset", "unknown")
     hass.set_state(CoreState.starting)
     await automate("monthly_bill", **INPUTS, day=day)
@@ -224,8 +224,8 @@ async def test_failed_reset_is_retried_without_another_message(
         if is_offline:
             msg = "No meter responds"
             raise HomeAssistantError(msg)
-        await count(hass, "consumed", "0.01")
-        await count(hass, "produced", "0")
+        await set_counter(hass, "consumed", "0.01")
+        await set_counter(hass, "produced", "0")
 
     hass.services.async_register("button", "press", press)
     await wait_for(1, 0)

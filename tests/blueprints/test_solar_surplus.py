@@ -61,7 +61,7 @@ async def test_short_change_of_the_power_does_not_switch_the_load(
 
 
 @pytest.mark.parametrize(("switch", "power"), [("on", "-2500"), ("off", "2500")])
-async def test_switch_in_the_right_state_is_not_switched_again(
+async def test_load_in_the_right_state_is_not_switched_again(
     hass: HomeAssistant,
     calls: list[ServiceCall],
     wait: Wait,

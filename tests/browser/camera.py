@@ -37,8 +37,8 @@ REPLACE = """([from, to]) => {
 class Camera:
     """Takes pictures that do not depend on the machine."""
 
-    hidden: str
-    """Path of the simulated port, which `PORT` replaces."""
+    port: str
+    """Path of the simulated port, which `PORT` replaces in pictures."""
     folder: Path = IMAGES
 
     async def take(self, page: Page, name: str, width: int, height: int) -> None:
@@ -46,9 +46,9 @@ class Camera:
         await page.set_viewport_size({"width": width, "height": height})
         # An element below the mouse pointer would be highlighted.
         await page.mouse.move(0, 0)
-        await page.evaluate(REPLACE, [self.hidden, PORT])
+        await page.evaluate(REPLACE, [self.port, PORT])
         await page.screenshot(
             path=self.folder / f"{name}.png", animations="disabled", caret="hide"
         )
-        await page.evaluate(REPLACE, [PORT, self.hidden])
+        await page.evaluate(REPLACE, [PORT, self.port])
         await page.set_viewport_size({"width": WIDTH, "height": HEIGHT})

@@ -65,7 +65,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Start no Home Assistant in the process of the test."""
+    """Run without Home Assistant in the process of the test."""
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ async def frontend(
     """Return a new page with a user who is logged in."""
     # The documentation is in English.
     pictures = wants_pictures(pytestconfig) and language == "en"
-    camera = Camera(home.line) if pictures else None
+    camera = Camera(home.port) if pictures else None
     async with visit(browser, home.visitor, language, camera) as page:
         yield page
 

@@ -186,7 +186,7 @@ class Frontend:
     async def start_adjust_sum(self, statistic_id: str) -> None:
         """Open the dialog that adjusts a statistic, from the table of statistics."""
         await self.open("/config/tools/statistics")
-        # The table has two search fields. The width of the page selects one of them.
+        # The table has two search fields. One is visible, depending on the page width.
         search = self.page.locator("tools-statistics ha-input-search input:visible")
         await search.fill(statistic_id)
         row = self.page.get_by_role("row").filter(has_text=statistic_id)
@@ -213,7 +213,7 @@ class Frontend:
     async def replace_change(self, shown: float, new: float) -> None:
         """Replace the change of a row, in kWh, in the dialog of a statistic."""
         number = f"{round(shown, 2):.12g}"
-        # Since 2026.11, the list has two decimals even if they are 0.
+        # Since 2026.11, a number in the list always has two decimals.
         change = re.compile(rf"^\s*{re.escape(number)}[.0]*\s*kWh")
         await self.adjust_sum.locator("ha-list-item").filter(has_text=change).click()
         value = self.adjust_sum.locator("ha-selector-number input")

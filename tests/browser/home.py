@@ -42,19 +42,19 @@ class Home:
     """A Home Assistant that a user is logged in to."""
 
     hass: HomeAssistant
-    simulated: Line
+    line: Line
     visitor: Visitor
-    hour: datetime
+    first_hour: datetime
     """Start of the hour in which Home Assistant started."""
 
     @property
-    def line(self) -> str:
+    def port(self) -> str:
         """Path of the port of the line."""
-        return self.simulated.port
+        return self.line.port
 
     def meter(self, unit_id: int) -> SimulatedMeter:
         """Return the simulated meter at a unit ID."""
-        return self.simulated.meters[unit_id]
+        return self.line.meters[unit_id]
 
     def serial_number(self, unit_id: int) -> str:
         """Return the serial number of a meter, as the frontend shows it."""
@@ -83,7 +83,7 @@ class Home:
         ]
         return {each["title"]: each["subentry_id"] for each in subentries}
 
-    async def states(self) -> list[str]:
+    async def entry_states(self) -> list[str]:
         """Return the states of the entries of the buses, such as loaded."""
         return [str(entry["state"]) for entry in await self.entries()]
 
@@ -102,10 +102,10 @@ class Home:
     async def set_up_meters(
         self, *unit_ids: int, language: str = "en"
     ) -> list[dict[str, str]]:
-        """Set up these meters on one bus, and return their entity IDs by key.
+        """Set up meters on one bus, and return the entity IDs of each meter by key.
 
-        Home Assistant names the entities in this language. If the meters are already
-        set up in this language, they stay.
+        Home Assistant names the entities in a language. If exactly these meters are
+        already set up in this language, they stay.
         """
         config = await self.hass.command(type="get_config")
         titles = list(await self.meters())
@@ -113,7 +113,7 @@ class Home:
             await self.delete_buses()
             await self.hass.command(type="config/core/update", language=language)
             for unit_id in unit_ids:
-                await self._add(MeterInput(self.line, unit_id))
+                await self._add(MeterInput(self.port, unit_id))
         entities = await self.hass.async_settled(len(unit_ids))
         keys: dict[str, dict[str, str]] = {
             subentry_id: {} for subentry_id in (await self.meters()).values()
@@ -152,7 +152,7 @@ class Home:
         return float((await self.hass.async_states())[entity_id])
 
     async def is_available(self, unique_id: str) -> bool:
-        """Return whether an entity with this unique ID exists and is available."""
+        """Return whether the entity with a unique ID exists and is available."""
         states = await self.hass.async_states()
         registry = await self.hass.command(type="config/entity_registry/list")
         return any(
@@ -164,7 +164,7 @@ class Home:
     async def use_for_energy(
         self, grid: Mapping[str, str], solar: Mapping[str, str]
     ) -> None:
-        """Set up the Energy dashboard with a meter of the grid and one of the roof."""
+        """Set up the Energy dashboard with the meters of the grid and of the roof."""
         await self.hass.command(
             type="energy/save_prefs",
             energy_sources=[
@@ -201,7 +201,7 @@ class Home:
         """Import the energy of the hours before the start, in kWh by entity ID.
 
         The sum of each statistic ends at `until` kWh. The recorder does not continue
-        this sum. Its own sum begins at 0.
+        this sum, but begins a sum at 0.
         """
         for entity_id, hours in counters.items():
             sums = list(accumulate(hours, initial=-sum(hours)))
@@ -212,7 +212,7 @@ class Home:
                 [
                     {
                         "start": (
-                            self.hour - timedelta(hours=len(sums) - index)
+                            self.first_hour - timedelta(hours=len(sums) - index)
                         ).isoformat(),
                         "state": counted + kwh,
                         "sum": until + kwh,
@@ -240,7 +240,7 @@ async def running_home(folder: Path) -> AsyncIterator[Home]:
 
 
 async def settled_home(hass: HomeAssistant, line: Line) -> Home:
-    """Return the home when its user is logged in and Home Assistant is running."""
+    """Return a home after its user is logged in and Home Assistant is running."""
     hour = full_hour()
     home = Home(hass, line, await Visitor.of(hass, hour), hour)
     await async_wait_until_running(hass)

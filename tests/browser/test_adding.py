@@ -37,31 +37,31 @@ async def test_complete_form_adds_a_bus_with_its_meter(
 ) -> None:
     await home.delete_buses()
     await start_adding(frontend)
-    await frontend.fill_port(label(frontend.texts, "device"), home.line)
+    await frontend.fill_port(label(frontend.texts, "device"), home.port)
     await frontend.picture("serial-port", width=DIALOG, height=1000)
     await frontend.fill(label(frontend.texts, "unit_id"), "1")
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_contain_text("COUNTIS E33")
     await frontend.submit()
     await expect(frontend.flow).to_be_hidden()
-    assert await home.states() == ["loaded"]
+    assert await home.entry_states() == ["loaded"]
     assert list(await home.meters()) == [title(1)]
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_unused_unit_id_is_reported_with_a_menu_to_change_it(
+async def test_unused_unit_id_is_reported_with_a_menu_to_change_the_unit_id(
     home: Home, frontend: Frontend
 ) -> None:
     await home.delete_buses()
     await start_adding(frontend)
-    await fill_in(frontend, home.line, 99)
+    await fill_in(frontend, home.port, 99)
     await frontend.submit()
     menu = frontend.step("menu")
     step = "config.step.no_response"
     await expect(menu).to_contain_text(
         frontend.texts(f"{step}.menu_option_descriptions.scan_bus")
     )
-    await expect(menu).to_contain_text(home.line)
+    await expect(menu).to_contain_text(home.port)
     await expect(menu).to_contain_text("99")
     await frontend.picture("no-answer", width=DIALOG, height=520)
     assert await home.entries() == []
@@ -109,19 +109,19 @@ async def test_bus_is_reconfigured_only_if_a_meter_responds(
     texts = frontend.texts
     await home.set_up_meters(1, language=texts.language)
     step = "config.step.reconfigure"
-    await frontend.reconfigure_bus(home.line)
+    await frontend.reconfigure_bus(home.port)
     await frontend.choose(texts(f"{step}.menu_options.reconfigure_serial"))
     await expect(frontend.step("form")).to_be_visible()
-    home.simulated.cut = True
+    home.line.cut = True
     await frontend.submit()
     await expect(frontend.error).to_have_text(texts.pattern("config.error.no_response"))
-    home.simulated.cut = False
+    home.line.cut = False
     await frontend.submit()
     await expect(frontend.step("abort")).to_have_text(
         texts("config.abort.reconfigure_successful")
     )
     await home.hass.async_settled()
-    assert await home.states() == ["loaded"]
+    assert await home.entry_states() == ["loaded"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
@@ -139,7 +139,7 @@ async def test_meter_is_reconfigured_only_if_the_same_meter_responds(
     )
     await frontend.fill(unit_id, "1")
     await frontend.submit()
-    # The text is a text of Home Assistant.
+    # Home Assistant, not the integration, provides the text.
     await expect(frontend.step("abort")).to_be_visible()
     await home.hass.async_settled()
     assert list(await home.meters()) == [title(1)]

@@ -1,4 +1,4 @@
-"""*Adjust sum* of the frontend, as the repair issues and the pages describe it."""
+"""*Adjust sum* of the frontend, used as the issues and the documentation describe."""
 
 import asyncio
 from contextlib import closing
@@ -25,14 +25,14 @@ from .test_energy import kwh
 from .visitor import HOUR_OF_THE_DAY, visit
 
 HOUR = timedelta(hours=1)
-OFF = 2 * HOUR  # for which Home Assistant is off after the counters fell
+OFF = 2 * HOUR  # duration for which Home Assistant is off after the counters fell
 # kWh of each counter in each of the 24 hours before the fall, and the sum of the hours
 # in the day that the Energy dashboard shows.
 HOURS = [0.5] * 24
 TODAY = sum(HOURS[: HOUR_OF_THE_DAY - OFF // HOUR])
 LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
-MOST = 0.5  # kWh that a meter counts in five minutes at 6 kW
-ROUNDED = 0.01  # kWh, to which a dialog rounds a change
+MOST = 0.5  # kWh; energy of five minutes at 6 kW
+ROUNDING = 0.01  # kWh; a dialog rounds a change
 # kWh; the sum of a counter that was disabled for so long that the recorder starts a new
 # sum.
 OLD_SUM = 321
@@ -63,9 +63,10 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
         async with run_home_assistant(tmp_path, port) as hass:
             home = await settled_home(hass, line)
             at_grid, at_roof = await home.set_up_meters(1, 2)
+            # Entity IDs. The recorder takes the fall of the first counter for a reset.
             fell = at_grid["energy_consumed"]
-            paused = at_grid["energy_produced"]
             fell_little = at_roof["energy_produced"]
+            paused = at_grid["energy_produced"]
             await home.import_statistics({fell: HOURS, fell_little: HOURS})
             await home.import_statistics({paused: HOURS}, until=OLD_SUM)
             grid.counters.consumed = 500_000
@@ -90,7 +91,7 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
                 # The recorder subtracted the difference.
                 difference = float(issues[fell_little]["difference"])
                 await correct(home, frontend, fell_little, difference, "hour")
-                # The recorder subtracted the sum. No row of five minutes shows this.
+                # The recorder subtracted the old sum. Only a row of an hour shows this.
                 five_minutes = await compiled(home, paused, "5minute")
                 assert min(five_minutes.values()) >= 0
                 await correct(home, frontend, paused, OLD_SUM, "hour")
@@ -126,7 +127,7 @@ async def falls(home: Home) -> dict[str, dict[str, str]]:
 def move_back_recordings(database: Path) -> None:
     """Move all recorded states and statistics back by `OFF`.
 
-    When the recorder starts, it then compiles the statistics of this time.
+    So the recorder compiles the statistics of this time when the recorder starts.
     """
     with closing(sqlite3.connect(database)) as connection, connection:
         for statement in MOVE_BACK:
@@ -147,7 +148,7 @@ async def read_issue(frontend: Frontend, statistic_id: str) -> None:
 async def correct(
     home: Home, frontend: Frontend, statistic_id: str, by: float, period: str
 ) -> None:
-    """Adjust the sum at the row with the largest change, by `by` kWh.
+    """Adjust the sum of a statistic by `by` kWh, at the row with the largest change.
 
     For rows of five minutes, pick the time. For rows of an hour, list the outliers.
     """
@@ -164,15 +165,15 @@ async def correct(
     await frontend.replace_change(rows[start], new)
     # The recorder adjusts the sum in the background.
     hours = {start: by}
-    while not all(-ROUNDED < change < MOST for change in hours.values()):
+    while not all(-ROUNDING < change < MOST for change in hours.values()):
         await asyncio.sleep(0.2)
         hours = await compiled(home, statistic_id, "hour")
 
 
 async def compiled(home: Home, statistic_id: str, period: str) -> dict[datetime, float]:
     """Wait for the row of the last hour, and return the changes since the fall."""
-    since = home.hour - OFF
-    while home.hour - HOUR not in await home.changes(statistic_id, "hour", since):
+    since = home.first_hour - OFF
+    while home.first_hour - HOUR not in await home.changes(statistic_id, "hour", since):
         await asyncio.sleep(0.2)
     return await home.changes(statistic_id, period, since)
 

@@ -8,7 +8,7 @@ from .camera import DIALOG
 from .frontend import Frontend
 from .home import WORKSHOP, Home, title
 
-SCAN = {"width": DIALOG, "height": 470}
+SCAN = {"width": DIALOG, "height": 470}  # size of a picture
 
 
 async def start_scan(home: Home, frontend: Frontend) -> None:
@@ -17,7 +17,7 @@ async def start_scan(home: Home, frontend: Frontend) -> None:
     texts = frontend.texts
     await frontend.add_integration()
     await frontend.choose(texts("config.step.user.menu_options.serial"))
-    await frontend.fill_port(texts("config.step.serial.data.device"), home.line)
+    await frontend.fill_port(texts("config.step.serial.data.device"), home.port)
     await frontend.submit()
     await expect(frontend.step("progress")).to_contain_text(title(2))
 
@@ -50,7 +50,7 @@ async def test_found_meters_are_selected_and_added(
     await frontend.picture("found-meters", **SCAN)
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_be_visible()
-    assert await home.states() == ["loaded"]
+    assert await home.entry_states() == ["loaded"]
     assert list(await home.meters()) == [title(each) for each in (1, 2, WORKSHOP)]
 
 

@@ -32,7 +32,7 @@ NOON = 12
 async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
     tmp_path: Path, browser: Browser, pytestconfig: pytest.Config
 ) -> None:
-    # In the time zone of the visitor, this hour is HOUR_OF_THE_DAY.
+    # In the time zone of the visitor, the present hour is HOUR_OF_THE_DAY.
     hour = full_hour()
     noon = int((hour - timedelta(hours=HOUR_OF_THE_DAY - NOON)).timestamp())
     house, roof = await asyncio.to_thread(histories_before, time.time(), noon)

@@ -8,8 +8,8 @@ from .home import Home, title
 from .texts import LANGUAGES
 from .visitor import HOUR_OF_THE_DAY
 
-# kWh in each of the last 24 hours: production of the roof, consumption of the house,
-# and the energy from and to the grid.
+# The last 24 hours of the day, and the energy of each hour in kWh: production of the
+# roof, consumption of the house, and the energy from and to the grid.
 HOURS = [hour % 24 for hour in range(HOUR_OF_THE_DAY - 24, HOUR_OF_THE_DAY)]
 SUN = [max(0.0, 3.2 - abs(hour - 13) * 0.6) for hour in HOURS]
 HOUSE = [1.4 if hour > 16 else 0.4 if hour < 7 else 0.9 for hour in HOURS]
@@ -42,8 +42,8 @@ async def test_energy_dashboard_shows_the_metered_energy(
     ):
         row = totals.get_by_role("row").filter(has_text=name)
         # If an hour ends during the test, its energy is added.
-        more = sign * await kwh(row) - sum(hours[-HOUR_OF_THE_DAY:])
-        assert -0.1 < more < 1, name
+        added = sign * await kwh(row) - sum(hours[-HOUR_OF_THE_DAY:])
+        assert -0.1 < added < 1, name
     await frontend.picture("energy", height=1240)
 
 

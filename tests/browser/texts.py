@@ -9,7 +9,7 @@ from tools.paths import DOMAIN, ROOT
 
 TRANSLATIONS = ROOT / "custom_components" / DOMAIN / "translations"
 
-# Languages of the tests that compare most of the texts.
+# The tests that compare most of the texts are run in these languages.
 LANGUAGES = ("en", "fr")
 
 

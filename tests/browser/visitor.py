@@ -16,30 +16,30 @@ from .camera import HEIGHT, WIDTH, Camera
 from .frontend import Frontend
 from .texts import Texts
 
-# The local hour of the user, at any time at which the tests run. In the afternoon, the
-# Energy dashboard always shows several hours of the day.
+# The local hour of the user, whenever the tests run. In the afternoon, the Energy
+# dashboard shows several hours of the day.
 HOUR_OF_THE_DAY = 15
 PAGE_TIMEOUT = 60_000  # ms; a slow machine needs long to load a page of the frontend
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """A user in a time zone in which it is `HOUR_OF_THE_DAY`."""
+    """A user in a time zone whose local hour is `HOUR_OF_THE_DAY`."""
 
     url: str
     token: str
     time_zone: str
 
     @classmethod
-    async def of(cls, hass: HomeAssistant, hour: datetime) -> Self:
-        """Create the user of a new Home Assistant, and set its time zone."""
+    async def of(cls, hass: HomeAssistant, now: datetime) -> Self:
+        """Create the user of a new Home Assistant, and set the time zone."""
         # The access token of the login expires before the end of the tests. The token
         # below expires after one day.
         token = await hass.command(
             type="auth/long_lived_access_token", client_name="Tests", lifespan=1
         )
         hass.headers["Authorization"] = f"Bearer {token}"
-        zone = _time_zone_at(HOUR_OF_THE_DAY, hour)
+        zone = _time_zone_at(HOUR_OF_THE_DAY, now)
         await hass.command(type="config/core/update", time_zone=zone, language="en")
         return cls(hass.url, token, zone)
 
@@ -50,9 +50,9 @@ def full_hour() -> datetime:
 
 
 def _time_zone_at(hour: int, now: datetime) -> str:
-    """Return the name of a time zone with this local hour."""
+    """Return the name of a time zone whose local hour is `hour` at `now` (UTC)."""
     east = (hour - now.hour + 12) % 24 - 12
-    # The sign is that of POSIX: hours to the west.
+    # As in POSIX, a positive number is west of Greenwich.
     return f"Etc/GMT{-east:+d}"
 
 

@@ -14,7 +14,7 @@ from cli.app import app
 from simulator import Line, Meter, line_in_thread
 
 ROOT = Path(__file__).parents[2]
-# In s; longer than the default, because a busy computer needs more time to respond.
+# In s; longer than the default, because a busy computer responds late.
 PROBE_TIMEOUT = ("--timeout", "0.1")
 ONE_SETTING = ("--baudrate", "9600", "--parity", "N", "--stopbits", "1")
 
@@ -34,7 +34,7 @@ class Result(NamedTuple):
 
 
 def countis(*arguments: str, given: str = "") -> Result:
-    """Run a command in this process; `given` is its standard input."""
+    """Run a command in the process of the test. `given` is the standard input."""
     result = CliRunner().invoke(app, arguments, input=given)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -42,7 +42,7 @@ def countis(*arguments: str, given: str = "") -> Result:
 
 
 def countis_json(*arguments: str) -> tuple[int, Any]:
-    """Run a command with --json, and return its exit code and last object."""
+    """Run a command with --json. Return the exit code and the last object."""
     code, output, _ = countis(*arguments, "--json")
     return code, json.loads(output.splitlines()[-1])
 
@@ -51,7 +51,7 @@ def countis_json(*arguments: str) -> tuple[int, Any]:
 def countis_process(
     *arguments: str, code: str | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a command as a process, which the test ends.
+    """Run a command in a process, which ends with the context.
 
     `code` replaces the entry point of the command line.
     """
@@ -68,7 +68,7 @@ def countis_process(
 
 @contextmanager
 def line_of(*meters: Meter, link: Path | None = None) -> Iterator[Line]:
-    """Run a fast line with these meters."""
+    """Run a fast line with some meters."""
     line = Line(meters, baudrate=921_600, response_delay=0.001, link=link)
     with line_in_thread(line) as running:
         yield running

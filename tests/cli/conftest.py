@@ -11,7 +11,7 @@ from socomec_countis import unit
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Replace the fixture that starts Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait 0.05 s for each response. Use it only if no meter responds."""
+    """Wait only 0.05 s for each response, for tests in which no meter responds."""
     monkeypatch.setitem(RESPONSE_TIMEOUTS, "port", 0.05)
     monkeypatch.setattr(unit, "PATIENT_RESPONSE_TIMEOUT", 0.05)
     monkeypatch.setattr(unit, "LATE_SECONDS", 0.05)

@@ -44,12 +44,12 @@ from .common import ROOT
 
 FOLDER = ROOT / "docs" / "images"
 WIDTH = 80
-OFFLINE = 9
-MINUTES = 10
+OFFLINE = 9  # unit ID without a meter
+MINUTES = 10  # of the plot
 SCANNED_PART = 0.15  # part of the scan that is done when its picture is drawn
-NAME = "/dev/ttyUSB0"
+NAME = "/dev/ttyUSB0"  # in pictures, in place of the path of the simulated port
 
-# The colours of a dark terminal; a page in light or dark mode has the same pictures.
+# The colours of a dark terminal, also for a page in light mode.
 THEME = TerminalTheme(
     (24, 26, 31),
     (214, 216, 222),
@@ -124,7 +124,7 @@ def draw(line: Line, name: str, *arguments: str) -> None:
 
 
 def save(name: str, svg: str) -> None:
-    """Save a picture without the fonts that it would download."""
+    """Save a picture without its links to fonts."""
     path = FOLDER / f"command-line-{name}.svg"
     path.write_text(FONT.sub("", svg), encoding="utf-8")
 
@@ -159,7 +159,7 @@ def past_power(meter: Meter) -> Iterator[Power]:
 
 
 def fault_of(random: Random) -> Fault:
-    """Return what happens to a response: 2 % are lost, 2 % damaged, 5 % have noise."""
+    """Return the fault of a response: 2 % are lost, 2 % damaged, 5 % have noise."""
     chance = random.random()
     for fault, limit in ((LOST, 0.02), (FLIPPED, 0.04), (NOISE_BEFORE, 0.09)):
         if chance < limit:

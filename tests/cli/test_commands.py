@@ -66,21 +66,23 @@ def test_unit_id_entered_twice_is_reset_once(line: Line, meter: Meter) -> None:
     assert len(meter.writes) == 1
 
 
-def test_readings_before_reset_are_printed_before_it(line: Line, meter: Meter) -> None:
-    reset = []
+def test_readings_are_printed_before_the_reset_is_sent(
+    line: Line, meter: Meter
+) -> None:
+    resets = []
     arguments = ("reset-partial", "--port", line.port, "-u", "1-2", "--json")
     with countis_process(*arguments) as process:
         assert process.stdout is not None
 
-        def hold_write(request: bytes) -> None:
+        def lose_write(request: bytes) -> None:
             if request[1] == 6:
-                reset.append(request)
+                resets.append(request)
                 line.cut = True
 
-        line.on_request = hold_write
+        line.on_request = lose_write
         first = json.loads(process.stdout.readline())
-        # The first write is lost. Ctrl-C ends the command while it awaits a response.
-        while not reset:
+        # The first write is lost. Ctrl-C ends the command during the response timeout.
+        while not resets:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
@@ -109,7 +111,7 @@ def test_readings_before_a_reset_that_fails_are_kept(line: Line, meter: Meter) -
     assert failed["error"]["kind"] == "command_failed"
 
 
-def test_other_meters_are_reset_after_one_that_refuses(
+def test_other_meters_are_reset_after_a_meter_that_refuses(
     line: Line, meter: Meter, second_meter: Meter
 ) -> None:
     meter.refused_writes = {RESET}

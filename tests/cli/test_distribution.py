@@ -66,7 +66,7 @@ def required(installed: Distribution, extras: set[str]) -> Iterator[Distribution
 def install(wheel: Path, folder: Path, *extras: str) -> Path:
     """Install the wheel with its requirements only, and return the interpreter.
 
-    The packages are those of the environment of the tests.
+    The requirements are links to the packages in the environment of the tests.
     """
     venv.create(folder, symlinks=True)
     (packages,) = folder.glob("lib/python*/site-packages")
@@ -114,14 +114,14 @@ def test_wheel_contains_the_library_and_the_command_line(wheel: Path) -> None:
     }
 
 
-def test_files_of_the_wheel_are_those_of_the_integration(wheel: Path) -> None:
+def test_files_of_the_wheel_match_the_integration(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for path in LIBRARY.glob("*.py"):
             content = archive.read(f"socomec_countis/{path.name}")
             assert content == path.read_bytes(), path
 
 
-def test_version_is_that_of_the_integration(built: Path) -> None:
+def test_version_matches_the_integration(built: Path) -> None:
     manifest = json.loads((LIBRARY.parent / "manifest.json").read_text())
     names = sorted(path.name for path in built.iterdir())
     assert names == [
@@ -161,8 +161,8 @@ def test_installed_library_reads_a_meter(
     source = (
         example()
         .replace("modbus_connection.tmodbus", f"modbus_connection.{client}")
+        .replace("5", "1")  # unit ID
         .replace("/dev/ttyUSB0", line.port)
-        .replace("5", "1")
     )
     assert len([row for row in source.splitlines() if row]) == 10
     result = run(python, "-c", source)
@@ -181,14 +181,14 @@ def test_installed_command_line_reads_a_meter(
         # The command line uses the other client if tmodbus is missing.
         (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
         (packages / "tmodbus").unlink()
-    place = ("--port", line.port, "--unit-id", "1", "--json")
-    result = run(python, "-m", "countis_cli", "read", *place)
+    options = ("--port", line.port, "--unit-id", "1", "--json")
+    result = run(python, "-m", "countis_cli", "read", *options)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["serial_number"] == SERIAL
     assert result.stderr == ""
 
 
-def test_command_line_without_its_packages_says_how_to_install_them(
+def test_command_line_without_its_packages_prints_what_to_install(
     wheel: Path, tmp_path: Path
 ) -> None:
     python = install(wheel, tmp_path / "env", "tmodbus")

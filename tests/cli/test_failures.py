@@ -69,11 +69,11 @@ def test_file_that_is_no_port_cannot_be_opened(tmp_path: Path) -> None:
 
 
 def test_port_in_use_is_reported(line: Line) -> None:
-    place = ("--port", line.port)
-    with countis_process("watch", *place, "--unit-id", "1", "--json") as other:
+    port = ("--port", line.port)
+    with countis_process("watch", *port, "--unit-id", "1", "--json") as other:
         assert other.stdout is not None
         other.stdout.readline()
-        code, _, errors = countis("read", *place, "--unit-id", "2")
+        code, _, errors = countis("read", *port, "--unit-id", "2")
     assert code == Exit.FAILED
     assert "no other program uses the port" in errors
 
@@ -123,8 +123,8 @@ def test_adapter_that_echoes_is_reported(
     # s; long enough for the echo on a busy computer.
     monkeypatch.setitem(RESPONSE_TIMEOUTS, "port", 3.0)
     line.echoes = True
-    place = ("--port", line.port, "--unit-id", "1", *ONE_SETTING)
-    code, output, errors = countis(command, *place)
+    options = ("--port", line.port, "--unit-id", "1", *ONE_SETTING)
+    code, output, errors = countis(command, *options)
     assert (code, output) == (Exit.FAILED, "")
     assert "returns every request (echo)" in errors
     assert "switch off the echo" in errors
@@ -136,7 +136,7 @@ def test_other_device_is_not_read(line: Line, meter: Meter) -> None:
     assert (code, result["error"]["kind"]) == (Exit.FAILED, "not_a_countis")
 
 
-def test_other_meters_are_read_after_one_that_failed(line: Line) -> None:
+def test_other_meters_are_read_after_a_meter_that_failed(line: Line) -> None:
     code, result = countis_json("read", "--port", line.port, "--unit-id", "9,2")
     assert (code, result["unit_id"]) == (Exit.FAILED, 2)
     assert "values" in result

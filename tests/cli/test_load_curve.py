@@ -16,7 +16,7 @@ RECORDS = 40  # more than a page of 29
 
 
 def metered(unit_id: int = 1) -> Meter:
-    """Return a meter with a constant load and its load curve."""
+    """Return a meter that has recorded a constant load."""
     meter = Meter(unit_id=unit_id, load=Constant(Phase(1200), Phase(), Phase()))
     meter.record_past(RECORDS)
     return meter
@@ -46,8 +46,8 @@ def test_records_are_printed_as_json() -> None:
 def test_records_are_written_to_a_csv_file(tmp_path: Path) -> None:
     path = tmp_path / "curve.csv"
     with line_of(metered(1), metered(2)) as running:
-        place = ("--port", running.port, "-u", "1,2")
-        code, output, _ = countis("load-curve", *place, "--csv", str(path))
+        meters = ("--port", running.port, "-u", "1,2")
+        code, output, _ = countis("load-curve", *meters, "--csv", str(path))
     assert code == Exit.DONE
     with path.open() as file:
         rows = list(csv.DictReader(file))
@@ -59,13 +59,13 @@ def test_records_are_written_to_a_csv_file(tmp_path: Path) -> None:
 def test_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "curve.csv"
     with line_of(metered()) as running:
-        place = ("--port", running.port, "-u", "1")
-        code, _, errors = countis("load-curve", *place, "--csv", str(path))
+        meter = ("--port", running.port, "-u", "1")
+        code, _, errors = countis("load-curve", *meter, "--csv", str(path))
     assert code == Exit.FAILED
     assert "cannot be written (No such file or directory): check --csv" in errors
 
 
-def test_meter_without_records_says_so() -> None:
+def test_number_of_records_is_printed_if_there_are_none() -> None:
     with line_of(Meter()) as running:
         code, output, _ = countis("load-curve", "--port", running.port, "-u", "1")
     assert code == Exit.DONE

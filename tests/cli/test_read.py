@@ -6,7 +6,7 @@ import time
 import pytest
 
 from cli.exit_codes import Exit
-from simulator import Line, Meter, RtuGateway, TcpGateway, gateway_in_thread
+from simulator import Line, Meter, RtuGateway, TcpGateway, gateway_in_thread, table
 from tests.common import SERIAL
 
 from .common import countis, countis_json, line_of
@@ -33,9 +33,9 @@ def test_all_values_are_printed_as_tables_with_units(line: Line) -> None:
     assert "Clock is ahead by" in output
 
 
-def test_every_value_has_its_place_in_the_tables(line: Line) -> None:
+def test_every_value_has_a_row_in_the_tables(line: Line) -> None:
     _, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
-    # If a value is in no table, its name is printed, which contains an underscore.
+    # A value without a row is printed with its key, which contains an underscore.
     assert "_" not in output
 
 
@@ -68,7 +68,7 @@ def test_all_values_are_printed_as_json(line: Line) -> None:
     assert units.keys() <= values.keys()
 
 
-def test_clock_offset_is_that_of_the_moment_of_reading() -> None:
+def test_clock_offset_is_measured_when_the_clock_is_read() -> None:
     ahead = 90
     with line_of(Meter(clock=lambda: time.time() + ahead)) as line:
         _, result = countis_json("read", "--port", line.port, "--unit-id", "1")
@@ -76,7 +76,14 @@ def test_clock_offset_is_that_of_the_moment_of_reading() -> None:
 
 
 def test_blocks_that_are_not_supported_are_omitted(line: Line, meter: Meter) -> None:
-    meter.refused_blocks = {36864, 36928, 36896, 57600, 51200, 50848}
+    meter.refused_blocks = {
+        table.OVERFLOW,
+        table.PERIODS_UNIT_100,
+        table.PERIODS,
+        table.CLOCK,
+        table.TARIFFS_UNIT_100,
+        table.TARIFFS,
+    }
     code, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
     assert code == Exit.DONE
     assert "Consumed, Ea+" in output
@@ -93,6 +100,6 @@ def test_meter_behind_a_gateway_is_read(
 ) -> None:
     line = Line([meter], baudrate=921_600, response_delay=0.001)
     with gateway_in_thread(line, kind) as gateway:
-        place = f"{gateway.host}:{gateway.port}"
-        code, result = countis_json("read", option, place, "--unit-id", "1")
+        address = f"{gateway.host}:{gateway.port}"
+        code, result = countis_json("read", option, address, "--unit-id", "1")
     assert (code, result["values"]["power"]) == (Exit.DONE, 1300)

@@ -13,8 +13,8 @@ from .common import countis, countis_json
 def test_report_of_each_meter_is_written_into_the_folder(
     line: Line, tmp_path: Path
 ) -> None:
-    place = ("--port", line.port, "-u", "1-2")
-    code, output, _ = countis("report", *place, "--folder", str(tmp_path))
+    meters = ("--port", line.port, "-u", "1-2")
+    code, output, _ = countis("report", *meters, "--folder", str(tmp_path))
     assert code == Exit.DONE
     names = ["countis-unit-id-1.json", "countis-unit-id-2.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
@@ -23,8 +23,7 @@ def test_report_of_each_meter_is_written_into_the_folder(
 
 
 def test_simulator_plays_a_report(line: Line, tmp_path: Path) -> None:
-    place = ("--port", line.port, "-u", "1")
-    countis("report", *place, "--folder", str(tmp_path))
+    countis("report", "--port", line.port, "-u", "1", "--folder", str(tmp_path))
     diagnostics = Diagnostics.load(tmp_path / "countis-unit-id-1.json")
     assert meter_from_diagnostics(diagnostics).unit_id == 1
 
@@ -43,7 +42,7 @@ def test_report_contains_no_serial_number(line: Line) -> None:
 
 def test_folder_that_cannot_be_written_is_an_error(line: Line, tmp_path: Path) -> None:
     (tmp_path / "countis-unit-id-1.json").mkdir()
-    place = ("--port", line.port, "-u", "1")
-    code, _, errors = countis("report", *place, "--folder", str(tmp_path))
+    meter = ("--port", line.port, "-u", "1")
+    code, _, errors = countis("report", *meter, "--folder", str(tmp_path))
     assert code == Exit.FAILED
     assert "cannot be written (Is a directory): check --folder" in errors

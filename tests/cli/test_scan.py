@@ -60,7 +60,7 @@ def test_scan_with_known_settings_finds_the_unit_ids(line: Line) -> None:
     assert {request[0] for request in line.requests} == {*range(1, 9), 20}
 
 
-def test_scan_prints_meters_as_found_and_the_time_left(line: Line) -> None:
+def test_scan_prints_each_found_meter_at_once_and_the_time_left(line: Line) -> None:
     line.meter_baudrate = 4800
     arguments = ("scan", "--port", line.port, "--parity", "N", *PROBE_TIMEOUT)
     with countis_process(*arguments) as process:
@@ -115,7 +115,7 @@ def test_other_devices_are_listed(line: Line, meter: Meter) -> None:
     assert [found["unit_id"] for found in result["meters"]] == [2]
 
 
-def test_scan_whose_port_disappears_keeps_the_meters(tmp_path: Path) -> None:
+def test_scan_prints_found_meters_after_its_port_disappears(tmp_path: Path) -> None:
     # The system may reuse the path of a pseudo-terminal, so the test uses a link.
     with line_of(Meter(), link=tmp_path / "line") as line:
         arguments = ("scan", "--port", line.port, "--parity", "N", "--json")
@@ -136,9 +136,9 @@ def test_scan_whose_port_disappears_keeps_the_meters(tmp_path: Path) -> None:
 def test_bus_behind_a_gateway_is_scanned_without_line_settings(meter: Meter) -> None:
     line = Line([meter], baudrate=921_600, response_delay=0.001)
     with gateway_in_thread(line, RtuGateway) as gateway:
-        place = f"{gateway.host}:{gateway.port}"
+        address = f"{gateway.host}:{gateway.port}"
         code, result = countis_json(
-            "scan", "--rtu-over-tcp", place, "--unit-id", "1-3", *PROBE_TIMEOUT
+            "scan", "--rtu-over-tcp", address, "--unit-id", "1-3", *PROBE_TIMEOUT
         )
     assert code == Exit.DONE
     assert result["meters"] == [
@@ -146,7 +146,7 @@ def test_bus_behind_a_gateway_is_scanned_without_line_settings(meter: Meter) -> 
     ]
 
 
-async def test_parity_that_a_port_does_not_support_is_found_by_trying(
+async def test_settings_with_an_unsupported_parity_are_not_usable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened = []

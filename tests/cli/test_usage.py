@@ -45,7 +45,7 @@ def options(**changes: object) -> Options:
         ({"port": None, "rtu_over_tcp": "h:1", "stopbits": 2}, "omit --stopbits"),
     ],
 )
-def test_wrong_option_is_refused_with_what_is_possible(
+def test_wrong_option_is_refused_with_a_hint(
     changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
@@ -53,7 +53,7 @@ def test_wrong_option_is_refused_with_what_is_possible(
     assert message in refused.value.format_message()
 
 
-def test_default_line_settings_are_those_of_the_integration() -> None:
+def test_default_line_settings_match_the_integration() -> None:
     assert str(parse_options(options()).settings) == "9600 baud, 8N2"
     changed = parse_options(options(stopbits=1, parity="e"))
     assert str(changed.settings) == "9600 baud, 8E1"
@@ -69,7 +69,9 @@ def test_default_line_settings_are_those_of_the_integration() -> None:
         (["255"], [255]),
     ],
 )
-def test_unit_ids_are_taken_once_each(unit_id: list[str], expected: list[int]) -> None:
+def test_unit_ids_are_expanded_without_duplicates(
+    unit_id: list[str], expected: list[int]
+) -> None:
     assert parse_options(options(unit_id=unit_id)).unit_ids == expected
 
 
@@ -95,7 +97,7 @@ def test_bus_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert "/dev/no-such-port" in errors
 
 
-def test_wrong_usage_ends_with_2_and_prints_nothing_else() -> None:
+def test_wrong_usage_ends_with_2_and_without_output() -> None:
     code, output, errors = countis("read", "--port", "p", "--unit-id", "256")
     assert (code, output) == (Exit.USAGE, "")
     assert "--unit-id 256 is not possible" in errors
@@ -178,7 +180,7 @@ def test_no_module_of_home_assistant_is_imported() -> None:
         assert "custom_components" not in source, path
 
 
-def test_missing_package_is_named_with_how_to_install_it(
+def test_missing_package_is_reported_with_the_command_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from cli import __main__ as entry_point  # noqa: PLC0415

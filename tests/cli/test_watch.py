@@ -18,11 +18,12 @@ from cli.exit_codes import Exit
 from cli.monitor import Monitor
 from cli.screen import COLUMNS, WIDE_COLUMNS, WatchApp
 from simulator import Line, Meter
+from simulator.table import TARIFFS_UNIT_100
 from socomec_countis import LineSettings
 
 from .common import ONE_SETTING, countis, countis_process, line_of
 
-# The command, with a scan of three unit IDs in place of 255, which takes 25 s.
+# The command line with a scan of only three unit IDs. A scan of 255 takes 25 s.
 SHORT_SCAN = """
 from cli import scan
 from cli.__main__ import main
@@ -30,12 +31,13 @@ from cli.__main__ import main
 scan.UNIT_IDS = range(1, 4)
 main()
 """
-SPACE = ("&#160;", " ")  # to replace in a picture of the screen
-POWER = ["1300", "1000", "500", "-200", "1234.56", "7.89"]
+SPACE = ("&#160;", " ")  # what to replace in a picture of the screen, and by what
+# W in total and of each phase; consumed and produced kWh.
+VALUES = ["1300", "1000", "500", "-200", "1234.56", "7.89"]
 
 
 def stop(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """End a process with Ctrl-C, and return its exit code and the rest it prints."""
+    """End a process with Ctrl-C. Return its exit code, output and errors."""
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=20)
     return process.returncode, output, errors
@@ -46,7 +48,7 @@ def test_watch_prints_a_line_for_each_meter_until_ctrl_c(line: Line) -> None:
         assert process.stdout is not None
         heading = process.stdout.readline()
         rows: list[list[str]] = []
-        expected = ["1", *POWER]
+        expected = ["1", *VALUES]
         while sum(row[1:] == expected for row in rows) < 2 or not any(
             row[1] == "2" for row in rows
         ):
@@ -130,7 +132,7 @@ def test_closed_pipe_ends_the_watch_without_an_error(line: Line) -> None:
 
 @asynccontextmanager
 async def monitored(line: Line, *unit_ids: int) -> AsyncIterator[Monitor]:
-    """Run a monitor of these meters."""
+    """Run a monitor of the meters at some unit IDs."""
     port = Connection("port", line.port)
     async with port.open(LineSettings(9600, "N", 2)) as opened:
         monitor = Monitor(opened, port, unit_ids, 10, {})
@@ -160,12 +162,12 @@ async def test_screen_shows_meters_power_and_quality(
             await until(lambda: "energy_consumed" in monitor.meters[0].values)
             table = app.query_one(DataTable)
             await until(lambda: str(table.get_row("9")[-1]) == "offline")
-            await until(lambda: str(table.get_row("1")[1]) == POWER[0])
+            await until(lambda: str(table.get_row("1")[1]) == VALUES[0])
             await pilot.pause()
             headings = [str(each.label) for each in table.columns.values()]
             assert headings == ["ID", *(name for name, _, _ in columns), "Valid"]
             first = [str(cell) for cell in table.get_row("1")]
-            assert first[:7] == ["1", *POWER]
+            assert first[:7] == ["1", *VALUES]
             assert first[-1].endswith("%")
             assert str(table.get_row("9")[-1]) == "offline"
             bus = str(app.query_one("#bus", Static).content)
@@ -244,7 +246,7 @@ async def test_block_that_fails_leaves_the_meter_online(
     async with monitored(line, 1) as monitor:
         (watched,) = monitor.meters
         await until(lambda: "tariff" in watched.values)
-        meter.refused_blocks = {51200}
+        meter.refused_blocks = {TARIFFS_UNIT_100}
         await until(lambda: watched.failed_blocks == {"tariffs"})
         assert watched.online
         meter.refused_blocks = set()

@@ -11,9 +11,9 @@ from simulator import Constant, Line, Meter, Phase
 
 from .common import countis, countis_json
 
-LOADED = Phase(5000)
+LOADED = Phase(5000)  # W
 REVERSED = Phase(-5000)
-# Too little current and a low power factor.
+# L2 has a low power factor, L3 no current, and all phases together less than 20 A.
 UNLOADED = (Phase(2000), Phase(500, 1500), Phase(0))
 CHECK = ("check-wiring", "--unit-id", "1", "--readings", "2", "--port")
 
@@ -22,7 +22,7 @@ type Check = Callable[..., tuple[int, dict[str, Any]]]
 
 @pytest.fixture
 def check(line: Line, meter: Meter) -> Check:
-    """Return a function that checks the meter with these phases."""
+    """Return a function that checks the meter with a load of each phase."""
 
     def run(*phases: Phase) -> tuple[int, dict[str, Any]]:
         meter.load = Constant(*phases)
@@ -49,7 +49,7 @@ def test_swapped_neutral_has_the_code_of_its_phase(check: Check) -> None:
     assert (code, result["codes"]) == (Exit.FINDING, [8])
 
 
-def test_unmet_conditions_have_no_code(check: Check) -> None:
+def test_check_with_unmet_conditions_has_no_code(check: Check) -> None:
     code, result = check(*UNLOADED)
     assert (code, result["codes"]) == (Exit.FINDING, [])
     assert [(each["condition"], each["phase"]) for each in result["unmet"]] == [

@@ -14,12 +14,12 @@ TIMEOUT = 0.6  # s; long, so that a busy machine does not cause a timeout
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Replace the fixture that needs Home Assistant."""
+    """Run without Home Assistant."""
 
 
 @pytest.fixture
 def meter(clock: Clock) -> Meter:
-    """Return a meter at unit ID 1 of which all counters are 0."""
+    """Return a meter at unit ID 1 whose counters are all 0."""
     return Meter(clock=clock)
 
 

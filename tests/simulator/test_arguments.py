@@ -1,4 +1,4 @@
-"""Arguments of the simulator that it refuses."""
+"""Arguments that the simulator refuses."""
 
 from collections.abc import Callable
 from pathlib import Path

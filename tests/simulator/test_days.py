@@ -22,11 +22,11 @@ def test_moment_has_local_hour_and_weekday(zone: float) -> None:
         assert moment.weekend == (local.weekday() >= 5)
 
 
-def test_moment_does_not_depend_on_day_of_noon() -> None:
+def test_moment_is_the_same_with_noon_of_another_day() -> None:
     assert Moment.of(NOON + 3600, NOON) == Moment.of(NOON + 3600, NOON + 3 * DAY)
 
 
-def test_each_day_has_another_weather() -> None:
+def test_weather_differs_from_day_to_day() -> None:
     days = [weather(1, Moment.of(NOON + day * DAY, NOON)) for day in range(14)]
     assert len(set(days)) == 14
     assert all(0.3 <= sunny <= 1 for sunny in days)

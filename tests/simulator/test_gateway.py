@@ -36,7 +36,7 @@ from simulator import (
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
-# The last register of a serial number. In a simulated meter, it contains the unit ID.
+# The last register of a serial number, which is the unit ID in a simulated meter.
 UNIT_ID_REGISTER = 50010
 TARIFF_REGISTER = 40481
 GATEWAY_TIMEOUT = 0.3  # s; a meter must begin its response in this time
@@ -80,9 +80,9 @@ async def client_of(gateway: Gateway) -> AsyncGenerator[ModbusConnection]:
 
 async def read_unit_id(client: ModbusConnection, unit_id: int) -> int:
     """Return the unit ID that a meter has in its serial number."""
-    return (await client.for_unit(unit_id).read_holding_registers(UNIT_ID_REGISTER, 1))[
-        0
-    ]
+    unit = client.for_unit(unit_id)
+    (word,) = await unit.read_holding_registers(UNIT_ID_REGISTER, 1)
+    return word
 
 
 @pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
@@ -194,7 +194,7 @@ async def test_tcp_gateway_alternates_between_clients(
         unit_ids = tuple(await asyncio.gather(read(one, 1), read(other, 2)))
     assert unit_ids == ([1] * 20, [2] * 20)
     assert len(line.requests) == 40
-    # The second client does not wait for all requests of the first.
+    # The second client does not wait for all requests of the first client.
     assert [frame[0] for frame in line.requests[:20]] != [1] * 20
 
 
@@ -235,7 +235,7 @@ async def test_rtu_gateway_transfers_broadcast_to_all_meters(
 ) -> None:
     async with client_of(rtu_gateway) as client:
         await client.for_unit(0).write_register(TARIFF_REGISTER, 2)
-        # A broadcast has no response. Wait until the meters have carried it out.
+        # A broadcast has no response. Wait until the meters have executed the write.
         await asyncio.sleep(0.2)
         assert [await read_unit_id(client, unit_id) for unit_id in (1, 2)] == [1, 2]
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
@@ -253,7 +253,7 @@ async def test_tcp_gateway_transfers_broadcast_without_response(
     assert len(line.requests) == 3
 
 
-async def test_gateway_disconnects_clients_when_it_ends(line: Line) -> None:
+async def test_gateway_that_ends_disconnects_its_clients(line: Line) -> None:
     with gateway_in_thread(line, TcpGateway) as gateway:
         reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
         # The response shows that the gateway has accepted the connection.

@@ -125,7 +125,7 @@ async def test_meter_responds_after_noise(
     assert len(await unit.read_holding_registers(50000, 8)) == 8
 
 
-async def test_request_during_response_destroys_both(
+async def test_request_during_response_damages_both(
     meter: Meter, second_meter: Meter
 ) -> None:
     async with Line([meter, second_meter], response_delay=0) as line:
@@ -147,9 +147,9 @@ async def test_port_accepts_clients_one_after_another(line: Line) -> None:
 
 
 async def read_when_free(unit: TmodbusUnit) -> list[int]:
-    """Read a register, when the client before has released the port.
+    """Read a register as soon as the previous client has released the port.
 
-    The client releases the port some time after `close` has returned.
+    A client releases the port some time after `close` has returned.
     """
     async with asyncio.timeout(10):
         while True:

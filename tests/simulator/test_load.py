@@ -7,7 +7,7 @@ import pytest
 from simulator import Constant, House, Inverter, Load, Meter, Phase
 from tests.common import Clock
 
-NOON = 1_750_000_000
+NOON = 1_750_000_000  # s since 1970
 DAY = 86_400
 LOADS: list[Load] = [
     House(7),
@@ -17,7 +17,7 @@ LOADS: list[Load] = [
 
 
 def counted(load: Load, *steps: int) -> Meter:
-    """Return a meter that was read after each of these steps in s."""
+    """Return a meter after it has counted a load, with a count after each step in s."""
     clock = Clock(NOON)
     meter = Meter(load=load, clock=clock)
     for step in steps:

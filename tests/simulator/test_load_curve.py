@@ -11,11 +11,13 @@ from simulator import Constant, LoadCurve, Meter, Phase
 from simulator.load_curve import KILOWATTS
 from tests.common import Clock
 
-RESET_POINTER, NEXT_BLOCK = 0x0001, 0xFFFE
+COMMAND, BLOCK = 61440, 61456  # register addresses
+RESET_POINTER, NEXT_BLOCK = 0x0001, 0xFFFE  # commands
+BLOCK_WORDS = 122
 ILLEGAL_ADDRESS, ILLEGAL_VALUE = 2, 3
 PERIOD = 600  # s
 YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
-# Noon, at which an integration period starts.
+# An integration period starts at noon.
 START = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 START_DATE = int(START - YEAR_2000)
 
@@ -46,10 +48,16 @@ def filled(clock: Clock, count: int, **options: Any) -> Meter:
     return meter
 
 
-def header_of(meter: Meter) -> list[int]:
-    words = meter.read(61456, 6)
+def read(meter: Meter, count: int = BLOCK_WORDS) -> list[int]:
+    """Return the first registers of the selected block."""
+    words = meter.read(BLOCK, count)
     assert isinstance(words, list)
     return words
+
+
+def header_of(meter: Meter) -> list[int]:
+    """Return the header of the selected block: six registers."""
+    return read(meter, 6)
 
 
 def rows_of(words: list[int]) -> list[Row]:
@@ -66,9 +74,8 @@ def curve_of(meter: Meter) -> list[Row]:
     rows: list[Row] = []
     command = RESET_POINTER
     while True:
-        assert meter.write(61440, [command]) is None
-        words = meter.read(61456, 122)
-        assert isinstance(words, list)
+        assert meter.write(COMMAND, [command]) is None
+        words = read(meter)
         rows += rows_of(words)
         if words[0] < 29:
             return rows
@@ -79,8 +86,8 @@ async def test_client_reads_block_of_122_registers(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
     clock.seconds += 2 * PERIOD
-    await unit.write_register(61440, RESET_POINTER)
-    words = await unit.read_holding_registers(61456, 122)
+    await unit.write_register(COMMAND, RESET_POINTER)
+    words = await unit.read_holding_registers(BLOCK, BLOCK_WORDS)
     assert words[:6] == [2, 4, 600, 0, 1, 1]
     assert rows_of(words) == [
         (START_DATE + PERIOD, 0, 1300),
@@ -89,10 +96,10 @@ async def test_client_reads_block_of_122_registers(
     assert words[14:] == [0xFFFF] * 108
 
 
-async def test_command_other_than_the_two_is_refused(unit: TmodbusUnit) -> None:
+async def test_unknown_command_is_refused(unit: TmodbusUnit) -> None:
     for value in (0, 2, 0xFFFF):
         with pytest.raises(ModbusExceptionError) as error:
-            await unit.write_register(61440, value)
+            await unit.write_register(COMMAND, value)
         assert error.value.exception_code == ILLEGAL_VALUE
 
 
@@ -101,10 +108,10 @@ async def test_meter_without_load_curve_refuses_reads_and_commands(
 ) -> None:
     meter.load_curve = None
     with pytest.raises(ModbusExceptionError) as error:
-        await unit.read_holding_registers(61456, 122)
+        await unit.read_holding_registers(BLOCK, BLOCK_WORDS)
     assert error.value.exception_code == ILLEGAL_ADDRESS
     with pytest.raises(ModbusExceptionError) as error:
-        await unit.write_register(61440, RESET_POINTER)
+        await unit.write_register(COMMAND, RESET_POINTER)
     assert error.value.exception_code == ILLEGAL_ADDRESS
 
 
@@ -130,17 +137,16 @@ def test_next_block_continues_after_29_records(clock: Clock, count: int) -> None
 def test_block_after_the_last_is_empty(clock: Clock) -> None:
     meter = filled(clock, 3)
     for _ in range(2):
-        assert meter.write(61440, [NEXT_BLOCK]) is None
+        assert meter.write(COMMAND, [NEXT_BLOCK]) is None
         assert header_of(meter)[0] == 0
 
 
 def test_period_that_ends_during_a_readout_does_not_move_blocks(clock: Clock) -> None:
     meter = filled(clock, 40, order="newest first")
-    meter.write(61440, [RESET_POINTER])
+    meter.write(COMMAND, [RESET_POINTER])
     clock.seconds += PERIOD
-    meter.write(61440, [NEXT_BLOCK])
-    words = meter.read(61456, 122)
-    assert isinstance(words, list)
+    meter.write(COMMAND, [NEXT_BLOCK])
+    words = read(meter)
     assert [value for _, _, value in rows_of(words)] == [*range(1310, 1299, -1)]
 
 
@@ -171,7 +177,7 @@ def test_records_around_a_changed_clock_are_incomplete(
     meter: Meter, clock: Clock
 ) -> None:
     clock.seconds += 200
-    # 100 s of the period at 13:10 are missing, and 400 s of the one at 12:00.
+    # 400 s of the period from 12:00 are missing, and 100 s of the period from 13:10.
     meter.write(57600, [1, 3, 2026, 13, 11, 40])
     clock.seconds += 500
     hour = 3600
@@ -190,8 +196,8 @@ def test_record_of_period_with_adjusted_clock_is_incomplete(
     assert curve_of(meter) == [(START_DATE + PERIOD, 1, 1300)]
 
 
-def test_period_follows_setting_57355(meter: Meter, clock: Clock) -> None:
-    meter.write(57355, [900])
+def test_period_follows_its_setting(meter: Meter, clock: Clock) -> None:
+    meter.write(57355, [900])  # s
     clock.seconds += 1800
     assert header_of(meter)[2] == 900
     assert curve_of(meter) == [
@@ -262,7 +268,7 @@ def test_value_excludes_transformer_ratio(meter: Meter, clock: Clock) -> None:
     assert [value for _, _, value in curve_of(meter)] == [2000]
 
 
-def test_past_of_load_is_recorded_as_if_measured() -> None:
+def test_recorded_past_of_a_load_equals_measured_records() -> None:
     load = Constant(Phase(900), Phase(300), Phase(-100))
     measured, past = Clock(START), Clock(START + 3 * PERIOD + 5)
     measuring = Meter(clock=measured, load=load)

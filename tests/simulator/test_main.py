@@ -28,16 +28,16 @@ from .test_diagnostics import diagnostics_content
 async def running(
     *arguments: str, label: str = "Port"
 ) -> AsyncGenerator[tuple[Process, str]]:
-    """Run the simulator. Return its process, and the port or address it prints."""
+    """Run the simulator. Yield the process, and the printed port or address."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "simulator", *arguments), stdout=PIPE
     )
     try:
         assert process.stdout is not None
         line = (await process.stdout.readline()).decode().strip()
-        printed_label, _, place = line.partition(": ")
+        printed_label, _, port = line.partition(": ")
         assert printed_label == label
-        yield process, place
+        yield process, port
     finally:
         if process.returncode is None:
             process.kill()
@@ -61,7 +61,7 @@ async def client_of(
 
 
 def is_open(port: str) -> bool:
-    """Return whether this process has a file open."""
+    """Return whether the process of the test has a port open."""
     files = Path("/proc/self/fd").iterdir()
     return port in [os.path.realpath(each) for each in files]
 
@@ -81,7 +81,8 @@ async def test_meters_respond_until_signal(
         assert port == str(link)
         async with client_of(port) as client:
             assert await double(client, 1, 50770) >= 12_345
-            # By default, solar noon is at the start. So the inverter produces.
+            # By default, solar noon is at the start. So the inverter produces, and the
+            # power is negative.
             assert await double(client, 2, 50536) > 0x8000_0000
         process.send_signal(number)
         assert await process.wait() == 0
@@ -129,12 +130,12 @@ async def test_meter_of_diagnostics_has_its_unit_id_and_baudrate(
 )
 async def test_meters_respond_behind_gateway(option: str, label: str) -> None:
     arguments = ("--unit-id", "1", "2", option, "0")
-    async with running(*arguments, label=label) as (process, place):
-        host, _, port = place.partition(":")
+    async with running(*arguments, label=label) as (process, address):
+        host, _, port = address.partition(":")
         params: ModbusTcpParams | ModbusSerialParams
         params = ModbusTcpParams(host=host, port=int(port))
         if option == "--rtu-over-tcp":
-            params = ModbusSerialParams(device=f"socket://{place}", baudrate=115_200)
+            params = ModbusSerialParams(device=f"socket://{address}", baudrate=115_200)
         client = ModbusConnection(params)
         for unit_id in (1, 2):
             unit = client.for_unit(unit_id)
@@ -168,7 +169,7 @@ async def test_load_curve_has_given_number_of_past_records(records: int) -> None
         assert (await unit.read_holding_registers(61456, 122))[0] == records
 
 
-def test_import_of_simulator_is_light() -> None:
+def test_simulator_imports_no_large_package() -> None:
     code = "import sys, simulator.__main__; print(*sys.modules)"
     modules = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -26,7 +26,7 @@ from simulator.modbus import respond, with_crc
         ("41 10ff ffff", "c1 01"),
     ],
 )
-def test_response_to_request(request_frame: str, response: str) -> None:
+def test_request_has_the_expected_response(request_frame: str, response: str) -> None:
     meters = {1: Meter()}
     request = with_crc(b"\x01" + bytes.fromhex(request_frame))
     assert respond(meters, request) == with_crc(b"\x01" + bytes.fromhex(response))
@@ -49,7 +49,7 @@ def test_response_to_request(request_frame: str, response: str) -> None:
         *("no meter", "offline meter", "broadcast read", "broadcast write"),
     ],
 )
-def test_no_meter_responds(frame: bytes) -> None:
+def test_no_meter_responds_to_an_invalid_frame_or_a_broadcast(frame: bytes) -> None:
     meters = {1: Meter(), 3: Meter(unit_id=3, offline=True)}
     assert respond(meters, frame) == b""
 

@@ -8,40 +8,56 @@ from modbus_connection.tmodbus import ModbusConnection, TmodbusUnit
 import pytest
 
 from simulator import Constant, Counters, Line, Meter, Phase
-from simulator.table import BLOCKS, Kind, TableBlock
+from simulator.table import (
+    BLOCKS,
+    CLOCK,
+    CT_PRIMARY,
+    CT_SECONDARY,
+    INTEGRATION_PERIOD,
+    Kind,
+    TableBlock,
+)
 from tests.common import Clock
 
 READABLE = [block for block in BLOCKS if block.kind is not Kind.COMMANDS]
-FUNCTION, ADDRESS, VALUE = 1, 2, 3
+FUNCTION, ADDRESS, VALUE = 1, 2, 3  # exceptions: what is illegal
+# Register addresses. CONSUMED and TARIFF_1 are counters in steps of 10 Wh.
+SET_TARIFF, RESET_PARTIAL, RESET, RESET_TARIFFS = 40481, 40512, 57890, 57892
+CONSUMED, TARIFF_1 = 50946, 51202
 
 
 async def broadcast(connection: ModbusConnection, register: int, value: int) -> None:
     """Write a register of all meters."""
     await connection.for_unit(0).write_register(register, value)
-    # A broadcast has no response. Wait until the meters have carried it out.
+    # A broadcast has no response. Wait until the meters have executed the write.
     await asyncio.sleep(0.2)
 
 
 async def word(unit: TmodbusUnit, address: int) -> int:
+    """Return the value of one register."""
     return (await unit.read_holding_registers(address, 1))[0]
 
 
 async def double(unit: TmodbusUnit, address: int) -> int:
+    """Return the value of two registers."""
     high, low = await unit.read_holding_registers(address, 2)
     return high << 16 | low
 
 
 async def signed(unit: TmodbusUnit, address: int) -> int:
+    """Return the signed value of two registers."""
     return (await double(unit, address) ^ 0x8000_0000) - 0x8000_0000
 
 
 async def refused_read(unit: TmodbusUnit, address: int, count: int = 1) -> int | None:
+    """Return the code of the exception with which the meter refuses a read."""
     with pytest.raises(ModbusExceptionError) as refusal:
         await unit.read_holding_registers(address, count)
     return refusal.value.exception_code
 
 
 async def refused_write(unit: TmodbusUnit, address: int, *values: int) -> int | None:
+    """Return the code of the exception with which the meter refuses a write."""
     with pytest.raises(ModbusExceptionError) as refusal:
         await unit.write_registers(address, list(values))
     return refusal.value.exception_code
@@ -66,12 +82,13 @@ async def test_read_across_block_bound_is_refused(
 
 
 async def test_read_outside_blocks_is_refused(unit: TmodbusUnit) -> None:
+    # Before, between and after the blocks.
     for address in (0, 30000, 36875, 50066, 65535):
         assert await refused_read(unit, address) == ADDRESS
 
 
 async def test_read_of_commands_is_refused(unit: TmodbusUnit) -> None:
-    for address in (57856, 57890, 40481, 40512, 61440):
+    for address in (57856, RESET, SET_TARIFF, RESET_PARTIAL, 61440):
         assert await refused_read(unit, address) == ADDRESS
 
 
@@ -85,8 +102,8 @@ async def test_functions_other_than_3_6_and_16_are_refused(unit: TmodbusUnit) ->
         unit.read_input_registers(50520, 2),
         unit.read_input_registers(0, 1),
         unit.read_coils(0, 1),
-        unit.write_coil(57890, True),  # noqa: FBT003
-        unit.mask_write_register(57890, 1, 1),
+        unit.write_coil(RESET, True),  # noqa: FBT003
+        unit.mask_write_register(RESET, 1, 1),
         unit.report_server_id(),
         unit.diagnostics(0, 1),
         unit.read_device_identification(),
@@ -111,6 +128,7 @@ async def test_identification_contains_model_and_serial_number(
 
 async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> None:
     meter.load = Constant(Phase(2300, 0, 230), Phase(0, 1150, 230), Phase(-690, -920))
+    # The voltages in 0.01 V, the frequency in 0.01 Hz, and the currents in mA.
     assert [await double(unit, 50520 + 2 * phase) for phase in range(3)] == [23000] * 3
     assert await double(unit, 50514) == 39837
     assert await double(unit, 50526) in (5000, 5001, 5002)
@@ -119,6 +137,7 @@ async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> 
         5_000,
         5_000,
     ]
+    # The powers P, Q and S in 10 W, 10 var and 10 VA, then P and Q of each phase.
     assert [await signed(unit, 50536 + 2 * item) for item in range(3)] == [161, 23, 163]
     assert [await signed(unit, 50544 + 2 * phase) for phase in range(3)] == [
         230,
@@ -130,6 +149,7 @@ async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> 
         115,
         -92,
     ]
+    # The power factors in 0.001.
     assert [await signed(unit, 50562 + 2 * phase) for phase in range(3)] == [
         1000,
         0,
@@ -186,7 +206,7 @@ async def test_counter_rolls_over_after_999_999_999_steps(
     meter.counters = Counters(consumed=9_999_999_990 + 1230)
     assert await double(unit, 36864) == 999_999_999
     assert await unit.read_holding_registers(36866, 3) == [1, 0, 0]
-    assert await double(unit, 50946) == 123
+    assert await double(unit, CONSUMED) == 123
     assert await double(unit, 50770) == 1
 
 
@@ -208,17 +228,17 @@ async def test_each_bit_resets_its_partial_counter(
         partial_reactive=200,
         partial_produced=300,
     )
-    await unit.write_register(57890, bits)
+    await unit.write_register(RESET, bits)
     assert [await double(unit, 50944 + offset) for offset in (12, 14, 18)] == left
-    assert await double(unit, 50946) == 99
-    assert meter.writes == [(57890, [bits])]
+    assert await double(unit, CONSUMED) == 99
+    assert meter.writes == [(RESET, [bits])]
 
 
 @pytest.mark.parametrize("bits", [0, 0x0004, 0x0010, 0x0040, 0x0081, 0xFFFF])
 async def test_reset_with_other_bits_is_refused(
     meter: Meter, unit: TmodbusUnit, bits: int
 ) -> None:
-    assert await refused_write(unit, 57890, bits) == VALUE
+    assert await refused_write(unit, RESET, bits) == VALUE
     assert meter.writes == []
 
 
@@ -226,10 +246,10 @@ async def test_partial_energies_reset_is_refused_without_support(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.counters = Counters(partial_consumed=100)
-    assert await refused_write(unit, 40512, 0x20) == ADDRESS
+    assert await refused_write(unit, RESET_PARTIAL, 0x20) == ADDRESS
     meter.has_partial_energies_reset = True
-    assert await refused_write(unit, 40512, 0x21) == VALUE
-    await unit.write_register(40512, 0x20)
+    assert await refused_write(unit, RESET_PARTIAL, 0x21) == VALUE
+    await unit.write_register(RESET_PARTIAL, 0x20)
     assert meter.counters.partial_consumed == 0
 
 
@@ -238,38 +258,38 @@ async def test_energy_is_counted_in_tariff_in_progress(
 ) -> None:
     meter.load = Constant(Phase(36_000), Phase(0), Phase(0))
     clock.seconds += 10
-    await unit.write_register(40481, 3)
+    await unit.write_register(SET_TARIFF, 3)
     clock.seconds += 20
     assert await unit.read_holding_registers(51200, 2) == [4, 3]
-    assert [await double(unit, 51202 + 2 * tariff) for tariff in range(4)] == [
+    assert [await double(unit, TARIFF_1 + 2 * tariff) for tariff in range(4)] == [
         *(10, 0, 20, 0)
     ]
-    await unit.write_register(57892, 0x0001)
-    assert [await double(unit, 51202 + 2 * tariff) for tariff in range(4)] == [
+    await unit.write_register(RESET_TARIFFS, 0x0001)
+    assert [await double(unit, TARIFF_1 + 2 * tariff) for tariff in range(4)] == [
         *(0, 0, 20, 0)
     ]
-    await unit.write_register(57892, 0xFFFF)
+    await unit.write_register(RESET_TARIFFS, 0xFFFF)
     assert await double(unit, 51206) == 0
-    assert await double(unit, 50946) == 30
+    assert await double(unit, CONSUMED) == 30
 
 
 @pytest.mark.parametrize(
     ("address", "values", "code"),
     [
-        (40481, [9], VALUE),
-        (40481, [0], VALUE),
-        (57892, [0x0010], VALUE),
+        (SET_TARIFF, [9], VALUE),
+        (SET_TARIFF, [0], VALUE),
+        (RESET_TARIFFS, [0x0010], VALUE),
         (57888, [1], ADDRESS),
         (57856, [1], VALUE),
-        (57600, [1, 1, 2026], VALUE),
+        (CLOCK, [1, 1, 2026], VALUE),
         (57603, [12], VALUE),
-        (57600, [31, 2, 2026, 0, 0, 0], VALUE),
-        (57600, [1, 1, 26, 0, 0, 0], VALUE),
-        (57345, [3], VALUE),
-        (57346, [5, 1], VALUE),
+        (CLOCK, [31, 2, 2026, 0, 0, 0], VALUE),
+        (CLOCK, [1, 1, 26, 0, 0, 0], VALUE),
+        (CT_SECONDARY, [3], VALUE),
+        (CT_PRIMARY, [5, 1], VALUE),
         (40480, [1], ADDRESS),
         (50770, [0], ADDRESS),
-        (57890, [1, 1], ADDRESS),
+        (RESET, [1, 1], ADDRESS),
         (0, [0], ADDRESS),
     ],
 )
@@ -281,18 +301,18 @@ async def test_invalid_write_is_refused(
 
 
 async def test_written_settings_are_read_back(unit: TmodbusUnit) -> None:
-    await unit.write_register(57355, 900)
-    await unit.write_registers(57345, [1, 100])
+    await unit.write_register(INTEGRATION_PERIOD, 900)
+    await unit.write_registers(CT_SECONDARY, [1, 100])
     assert await unit.read_holding_registers(57344, 3) == [5, 1, 100]
-    assert await word(unit, 57355) == 900
+    assert await word(unit, INTEGRATION_PERIOD) == 900
 
 
 async def test_clock_continues_from_written_time(
     unit: TmodbusUnit, clock: Clock
 ) -> None:
-    await unit.write_registers(57600, [31, 12, 2026, 23, 59, 58])
+    await unit.write_registers(CLOCK, [31, 12, 2026, 23, 59, 58])
     clock.seconds += 3
-    assert await unit.read_holding_registers(57600, 6) == [1, 1, 2027, 0, 0, 1]
+    assert await unit.read_holding_registers(CLOCK, 6) == [1, 1, 2027, 0, 0, 1]
 
 
 async def test_days_weeks_and_months_follow_clock_of_meter(
@@ -300,7 +320,7 @@ async def test_days_weeks_and_months_follow_clock_of_meter(
 ) -> None:
     meter.load = Constant(Phase(1000), Phase(0), Phase(0))
     # Saturday. Sunday is the last day of the month.
-    await unit.write_registers(57600, [30, 5, 2026, 22, 0, 0])
+    await unit.write_registers(CLOCK, [30, 5, 2026, 22, 0, 0])
     meter.counters.periods = []
     clock.seconds += 2 * 3600 + 86_400 + 3 * 3600
     # Count in a thread: in the event loop, a long count would cause a timeout.
@@ -314,9 +334,10 @@ async def test_days_weeks_and_months_follow_clock_of_meter(
 async def test_broadcast_reaches_all_meters_without_response(
     line: Line, meter: Meter, second_meter: Meter, connection: ModbusConnection
 ) -> None:
-    await broadcast(connection, 40481, 2)
+    await broadcast(connection, SET_TARIFF, 2)
     assert await word(connection.for_unit(1), 51201) == 2
     assert await word(connection.for_unit(2), 51201) == 2
+    # Only the two reads have a response, of 7 bytes.
     assert line.response_bytes == 2 * 7
 
 
@@ -324,7 +345,7 @@ async def test_offline_meter_receives_no_broadcast(
     meter: Meter, second_meter: Meter, connection: ModbusConnection
 ) -> None:
     second_meter.offline = True
-    await broadcast(connection, 40481, 2)
+    await broadcast(connection, SET_TARIFF, 2)
     await word(connection.for_unit(1), 51201)
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 1)
 
@@ -334,20 +355,20 @@ async def test_each_simulated_defect_changes_responses(
 ) -> None:
     meter.exception_code = 4
     assert await refused_read(unit, 50000) == 4
-    assert await refused_write(unit, 57890, 1) == 4
+    assert await refused_write(unit, RESET, 1) == 4
     meter.exception_code = None
     meter.refused_blocks = {50944}
-    assert await refused_read(unit, 50946, 2) == ADDRESS
+    assert await refused_read(unit, CONSUMED, 2) == ADDRESS
     meter.blank_blocks = {50512}
     assert await double(unit, 50520) == 0xFFFF_FFFF
     meter.refuses_reserved = True
     assert await refused_read(unit, 50772, 6) == ADDRESS
     meter.override = {50004: 300}
     assert await word(unit, 50004) == 300
-    meter.refused_writes = {57890}
-    assert await refused_write(unit, 57890, 1) == ADDRESS
-    meter.ignored_writes = {40481}
-    await unit.write_register(40481, 2)
+    meter.refused_writes = {RESET}
+    assert await refused_write(unit, RESET, 1) == ADDRESS
+    meter.ignored_writes = {SET_TARIFF}
+    await unit.write_register(SET_TARIFF, 2)
     assert meter.counters.tariff == 1
 
 

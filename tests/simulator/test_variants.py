@@ -8,15 +8,16 @@ import pytest
 
 from custom_components.socomec_countis import countis
 from simulator import Constant, Counters, Meter, Phase
+from simulator.table import CLOCK, PARTIAL_TARIFFS
 from tests.common import Clock
 
 NOT_AVAILABLE = [0xFFFF, 0xFFFF]
-ILLEGAL_VALUE = 3
+ILLEGAL_VALUE = 3  # exception
+SET_TARIFF, RESET, RESET_TARIFFS = 40481, 57890, 57892  # register addresses
 
 
-async def exception_code_of_write(
-    unit: TmodbusUnit, address: int, *values: int
-) -> int | None:
+async def refused_write(unit: TmodbusUnit, address: int, *values: int) -> int | None:
+    """Return the code of the exception with which the meter refuses a write."""
     with pytest.raises(ModbusExceptionError) as refusal:
         await unit.write_registers(address, list(values))
     return refusal.value.exception_code
@@ -26,17 +27,12 @@ async def test_clock_with_short_year_has_years_of_two_digits(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
     meter.clock_has_short_year = True
-    assert await unit.read_holding_registers(57600, 3) == [15, 6, 25]
-    assert (
-        await exception_code_of_write(unit, 57600, 31, 12, 2026, 23, 59, 58)
-        == ILLEGAL_VALUE
-    )
-    await unit.write_registers(57600, [31, 12, 99, 23, 59, 58])
+    assert await unit.read_holding_registers(CLOCK, 3) == [15, 6, 25]
+    assert await refused_write(unit, CLOCK, 31, 12, 2026, 23, 59, 58) == ILLEGAL_VALUE
+    await unit.write_registers(CLOCK, [31, 12, 99, 23, 59, 58])
     clock.seconds += 1
-    assert await unit.read_holding_registers(57600, 6) == [31, 12, 99, 23, 59, 59]
-    assert (
-        await exception_code_of_write(unit, 57600, 1, 1, 100, 0, 0, 0) == ILLEGAL_VALUE
-    )
+    assert await unit.read_holding_registers(CLOCK, 6) == [31, 12, 99, 23, 59, 59]
+    assert await refused_write(unit, CLOCK, 1, 1, 100, 0, 0, 0) == ILLEGAL_VALUE
 
 
 @pytest.mark.parametrize(("short", "year"), [(False, 2026), (True, 26)])
@@ -49,7 +45,7 @@ async def test_library_sets_clock_with_short_and_long_year(
     profile = await countis.async_take_profile(bus.unit(1, unit))
     found = countis.Meter(bus, 1, unit, profile, local_time=lambda: now)
     await countis.async_set_clock(found, lambda _: None)
-    assert await unit.read_holding_registers(57600, 6) == [23, 11, year, 9, 0, 0]
+    assert await unit.read_holding_registers(CLOCK, 6) == [23, 11, year, 9, 0, 0]
 
 
 async def test_meter_with_two_tariffs_refuses_the_others(
@@ -57,7 +53,7 @@ async def test_meter_with_two_tariffs_refuses_the_others(
 ) -> None:
     meter.tariff_count = 2
     meter.counters = Counters(tariffs=[1_000_000.0, 234_560.0, 0.0, 0.0])
-    # This refuses only reserved registers, not those that read "not available".
+    # The counters of tariffs 3 and 4 are not reserved. They read "not available".
     meter.refuses_reserved = True
     assert await unit.read_holding_registers(51200, 10) == [
         *(2, 1),
@@ -70,10 +66,10 @@ async def test_meter_with_two_tariffs_refuses_the_others(
         *(NOT_AVAILABLE * 2),
     ]
     assert await unit.read_holding_registers(36871, 4) == [0, 0, *NOT_AVAILABLE]
-    assert await exception_code_of_write(unit, 40481, 3) == ILLEGAL_VALUE
-    assert await exception_code_of_write(unit, 57892, 0x0004) == ILLEGAL_VALUE
-    await unit.write_register(40481, 2)
-    await unit.write_register(57892, 0x0003)
+    assert await refused_write(unit, SET_TARIFF, 3) == ILLEGAL_VALUE
+    assert await refused_write(unit, RESET_TARIFFS, 0x0004) == ILLEGAL_VALUE
+    await unit.write_register(SET_TARIFF, 2)
+    await unit.write_register(RESET_TARIFFS, 0x0003)
     assert await unit.read_holding_registers(51201, 5) == [2, 0, 0, 0, 0]
 
 
@@ -82,12 +78,12 @@ async def test_meter_with_eight_tariffs_counts_in_tariff_8(
 ) -> None:
     meter.tariff_count = 8
     meter.load = Constant(Phase(36_000), Phase(0), Phase(0))
-    await unit.write_register(40481, 8)
+    await unit.write_register(SET_TARIFF, 8)
     clock.seconds += 10
     assert await unit.read_holding_registers(51200, 2) == [8, 8]
     assert await unit.read_holding_registers(51214, 4) == [0, 0, 0, 10]
-    assert await exception_code_of_write(unit, 40481, 9) == ILLEGAL_VALUE
-    await unit.write_register(57892, 0x0080)
+    assert await refused_write(unit, SET_TARIFF, 9) == ILLEGAL_VALUE
+    await unit.write_register(RESET_TARIFFS, 0x0080)
     assert await unit.read_holding_registers(51216, 2) == [0, 0]
 
 
@@ -95,23 +91,26 @@ async def test_partial_counters_by_tariff_are_counted_and_reset(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
     with pytest.raises(ModbusExceptionError):
-        await unit.read_holding_registers(32768, 6)
+        await unit.read_holding_registers(PARTIAL_TARIFFS, 6)
     meter.has_partial_tariffs = True
     meter.tariff_count = 2
     meter.load = Constant(Phase(36_000), Phase(0), Phase(0))
     clock.seconds += 101
-    await unit.write_register(40481, 2)
+    await unit.write_register(SET_TARIFF, 2)
     clock.seconds += 1
     reserved = [0xFFFF] * 2
-    # 1010 Wh in tariff 1, and 10 Wh in tariff 2
+    # 1.010 kWh in tariff 1, and 0.010 kWh in tariff 2: kWh, and the rest in 0.1 Wh.
     counted = [0, 1, 100, 0, 0, 100, *reserved]
-    assert await unit.read_holding_registers(32768, 8) == counted
-    await unit.write_register(57890, 0x0002)
-    assert await unit.read_holding_registers(32768, 8) == counted
+    assert await unit.read_holding_registers(PARTIAL_TARIFFS, 8) == counted
+    await unit.write_register(RESET, 0x0002)  # resets only Er+
+    assert await unit.read_holding_registers(PARTIAL_TARIFFS, 8) == counted
     meter.press_reset()
     assert meter.counters.partial_consumed == 0
-    assert await unit.read_holding_registers(32768, 8) == [*[0] * 6, *reserved]
+    assert await unit.read_holding_registers(PARTIAL_TARIFFS, 8) == [
+        *[0] * 6,
+        *reserved,
+    ]
     clock.seconds += 1
-    assert await unit.read_holding_registers(32768, 6) == [0, 0, 0, 0, 0, 100]
-    await unit.write_register(57890, 0x0001)
-    assert await unit.read_holding_registers(32768, 6) == [0] * 6
+    assert await unit.read_holding_registers(PARTIAL_TARIFFS, 6) == [0, 0, 0, 0, 0, 100]
+    await unit.write_register(RESET, 0x0001)  # resets Ea+
+    assert await unit.read_holding_registers(PARTIAL_TARIFFS, 6) == [0] * 6

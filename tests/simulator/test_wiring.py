@@ -17,12 +17,14 @@ LOADED = Constant(Phase(2300, 500), Phase(2500, 600), Phase(1900, 300))
 
 
 async def measured(unit: TmodbusUnit) -> countis.Values:
+    """Return all measurements."""
     block = Measurements(unit)
     await block.async_update()
     return block.values
 
 
 def by_phase(values: countis.Values, quantity: str) -> list[float | None]:
+    """Return the value of a quantity in each phase."""
     return [values[f"{quantity}_l{phase}"] for phase in (1, 2, 3)]
 
 

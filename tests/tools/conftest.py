@@ -36,7 +36,7 @@ class Client:
 
 @pytest.fixture(scope="session")
 def house() -> Past:
-    """Return the past of the meter at the grid."""
+    """Return the two weeks before `NOW` of the meter at the grid."""
     return Past.before(NOW, load_at([1, 2], 0, NOON, lifelike=True), NOON)
 
 
@@ -48,5 +48,5 @@ def house_with_outage(house: Past) -> Past:
 
 @pytest.fixture(scope="session")
 def roof() -> Past:
-    """Return the past of the meter at the inverter."""
+    """Return the two weeks before `NOW` of the meter at the inverter."""
     return Past.before(NOW, load_at([1, 2], 1, NOON, lifelike=True), NOON)

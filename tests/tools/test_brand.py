@@ -40,26 +40,26 @@ def test_picture_is_transparent_and_has_no_empty_margin(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PICTURES if "@2x" not in name])
-def test_large_picture_has_twice_the_size_of_the_small_one(name: str) -> None:
-    large = BRAND / name.replace(".png", "@2x.png")
-    with Image.open(BRAND / name) as one, Image.open(large) as two:
-        assert abs(two.width - 2 * one.width) <= 1
-        assert two.height == 2 * one.height
+def test_2x_picture_has_twice_the_size(name: str) -> None:
+    path = BRAND / name.replace(".png", "@2x.png")
+    with Image.open(BRAND / name) as small, Image.open(path) as large:
+        assert abs(large.width - 2 * small.width) <= 1
+        assert large.height == 2 * small.height
 
 
 @pytest.mark.parametrize("name", [name for name in PICTURES if "dark" in name])
-def test_picture_for_a_dark_background_is_another_one(name: str) -> None:
+def test_pictures_for_dark_and_light_backgrounds_differ(name: str) -> None:
     light = BRAND / name.removeprefix("dark_")
     assert light.read_bytes() != (BRAND / name).read_bytes()
 
 
-def test_stored_pictures_are_the_drawn_ones() -> None:
+def test_stored_pictures_are_up_to_date() -> None:
     drawn = pictures()
     assert sorted(drawn) == PICTURES
     for name, picture in drawn.items():
-        with Image.open(BRAND / name) as kept:
-            assert kept.size == picture.size
-            assert kept.tobytes() == picture.tobytes(), name
+        with Image.open(BRAND / name) as stored:
+            assert stored.size == picture.size
+            assert stored.tobytes() == picture.tobytes(), name
 
 
 @pytest.mark.parametrize("name", PICTURES)

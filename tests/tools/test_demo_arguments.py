@@ -1,4 +1,4 @@
-"""The arguments of the demo: a wrong one ends it before Home Assistant starts."""
+"""The arguments of the demo: a wrong argument is refused before the demo starts."""
 
 from pathlib import Path
 

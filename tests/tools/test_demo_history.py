@@ -47,7 +47,7 @@ def test_each_hour_continues_the_hour_before(house: Past, key: str) -> None:
     assert starts[-1] == datetime(2026, 11, 20, 15, tzinfo=UTC)
 
 
-def test_last_full_hour_ends_at_the_value_that_the_counter_had_then(
+def test_last_full_hour_ends_at_the_counter_value_of_its_end(
     house: Past,
 ) -> None:
     clock = Clock(NOW - NOW % HOUR_SECONDS)
@@ -57,8 +57,8 @@ def test_last_full_hour_ends_at_the_value_that_the_counter_had_then(
     state = meter.count().consumed / 1000
     assert state > at_end_of_hour + 0.1
     rows = house.counted("energy_consumed", state, NOW)
-    # The statistics have a sample for each minute, and the meter counts each second. So
-    # they may differ by 0.05 kWh.
+    # The statistics have a sample for each minute, and the meter counts each second,
+    # so the results may differ by 0.05 kWh.
     assert rows[-1]["state"] == pytest.approx(at_end_of_hour, rel=0, abs=0.05)
 
 
@@ -164,7 +164,7 @@ class ClientWithRows(Client):
     """A client of a Home Assistant whose counters all have the same statistics."""
 
     def __init__(self, rows: Rows) -> None:
-        """Create a client that receives these rows for each counter."""
+        """Receive these rows for each counter."""
         self.rows = rows
 
     async def command(self, **message: Any) -> Any:

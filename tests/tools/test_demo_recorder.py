@@ -26,9 +26,8 @@ from .conftest import Client
 
 COUNTER = "sensor.energy_consumed"
 HOURS = 14 * 24
-KWH_SINCE_HOUR = 0.25
-"""kWh since the last full hour."""
-STATE = 12_345.67
+KWH_SINCE_HOUR = 0.25  # kWh since the last full hour
+STATE = 12_345.67  # kWh
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ TOOLS = ("benchmark", "brand", "demo", "release", "soak")
 @pytest.mark.parametrize("tool", TOOLS)
 def test_help_of_a_tool_needs_no_package(tool: str) -> None:
     done = subprocess.run(  # noqa: S603
-        # Without `site`, no package can be imported.
+        # With -S, Python does not import `site`, and finds no installed package.
         [sys.executable, "-S", "-m", f"tools.{tool}", "--help"],
         cwd=ROOT,
         check=False,

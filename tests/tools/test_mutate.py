@@ -79,13 +79,14 @@ def test_each_mutant_compiles_and_has_the_lines_of_its_statement() -> None:
     assert lines["+ return 2"] == range(5, 6)
 
 
-def test_tests_that_execute_the_lines_are_run_the_fastest_first() -> None:
+def test_tests_that_execute_the_lines_are_run_in_order_of_duration() -> None:
     baseline = Baseline({"slow": 2, "fast": 1, "other": 0})
     baseline.lines |= {"": {1}, "slow": {4}, "fast": {4, 5}, "other": {6}}
     assert baseline.tests_of(range(4, 5)) == ["fast", "slow"]
     assert baseline.tests_of(range(7, 8)) == []
     # A line that is executed by the import may change the result of every test.
     assert baseline.tests_of(range(1, 2)) == ["other", "fast", "slow"]
+    # A test that has killed mutants is run first.
     baseline.killed["slow"] = 3
     assert baseline.tests_of(range(4, 5)) == ["slow", "fast"]
 
@@ -99,13 +100,13 @@ def test_tests_that_execute_the_lines_are_run_the_fastest_first() -> None:
         (27, Outcome.TIMEOUT),
     ],
 )
-def test_outcome_follows_from_the_end_of_the_process(
+def test_outcome_follows_from_the_wait_status_of_the_process(
     status: int, outcome: Outcome
 ) -> None:
     assert outcome_of(status) is outcome
 
 
-def test_files_are_those_of_the_library() -> None:
+def test_all_files_of_the_library_are_mutated_by_default() -> None:
     assert parse_arguments([]).names == list(TESTS)
     assert parse_arguments([f"{LIBRARY}/clock.py", "fields.py"]).names == [
         "clock.py",
@@ -122,7 +123,7 @@ def test_unknown_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert "missing.py" in capsys.readouterr().err
 
 
-def test_survivors_that_are_explained_are_in_the_library() -> None:
+def test_explained_survivors_change_lines_of_the_library() -> None:
     for file, change in Explanations.load(EXPLAINED).kinds:
         source = Path(ROOT, LIBRARY, file).read_text(encoding="utf-8")
         lines = {without_comment(line) for line in source.splitlines()}

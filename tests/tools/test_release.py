@@ -78,8 +78,8 @@ class Repository:
             text=True,
         )
 
-    def refuses(self, *arguments: str) -> str:
-        """Return why the tool refuses, and check that it has changed nothing."""
+    def refusal(self, *arguments: str) -> str:
+        """Return why the tool refuses. Assert that the tool has changed nothing."""
         before = self.git("log", "--format=%H"), self.git("status", "--porcelain")
         tags = self.git("tag")
         done = self.release(*arguments)
@@ -124,28 +124,28 @@ def test_release_changes_only_the_version_in_the_manifest(
 def test_uncommitted_change_is_not_released(repository: Repository, name: str) -> None:
     with (repository.path / name).open("a") as file:
         file.write("More.\n")
-    assert repository.refuses("1.0.0") == "There are changes that are not committed."
+    assert repository.refusal("1.0.0") == "There are changes that are not committed."
 
 
 @pytest.mark.parametrize("version", ["0.9.1", "0.9.0", "0.8.10"])
 def test_version_that_is_not_newer_is_refused(
     repository: Repository, version: str
 ) -> None:
-    assert repository.refuses(version) == f"{version} is not newer than 0.9.1."
+    assert repository.refusal(version) == f"{version} is not newer than 0.9.1."
 
 
 @pytest.mark.parametrize("version", ["1.0", "v1.0.0", "1.0.0-beta", "1.00.0", "new"])
 def test_text_that_is_not_a_version_is_refused(
     repository: Repository, version: str
 ) -> None:
-    assert repository.refuses(version) == f"{version} is not a version like 1.2.3."
+    assert repository.refusal(version) == f"{version} is not a version like 1.2.3."
 
 
 def test_version_that_is_tagged_is_refused(
     repository: Repository,
 ) -> None:
     repository.git("tag", "1.0.0")
-    assert repository.refuses("1.0.0") == "There is a tag 1.0.0 already."
+    assert repository.refusal("1.0.0") == "There is a tag 1.0.0 already."
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_changelog_without_unreleased_changes_is_refused(
 ) -> None:
     repository.changelog.write_text(CHANGELOG.replace(old, new))
     repository.commit()
-    assert "no section [Unreleased]" in repository.refuses("1.0.0")
+    assert "no section [Unreleased]" in repository.refusal("1.0.0")
 
 
 def test_check_of_a_tag_prints_its_section(repository: Repository) -> None:
@@ -170,17 +170,17 @@ def test_check_of_a_tag_prints_its_section(repository: Repository) -> None:
     assert done.stdout == "### Added\n\n- Something new.\n"
 
 
-def test_check_prints_the_last_section_up_to_its_end(repository: Repository) -> None:
+def test_check_prints_the_last_section_of_the_changelog(repository: Repository) -> None:
     assert repository.release("--check", "0.9.1").stdout == "- Something old.\n"
 
 
-def test_check_of_another_version_than_in_the_manifest_fails(
+def test_check_of_a_tag_fails_if_the_manifest_has_another_version(
     repository: Repository,
 ) -> None:
-    reason = repository.refuses("--check", "1.0.0")
+    reason = repository.refusal("--check", "1.0.0")
     assert reason == "The manifest has the version 0.9.1, and the tag has 1.0.0."
 
 
 def test_check_of_a_tag_without_a_section_fails(repository: Repository) -> None:
     repository.changelog.write_text(CHANGELOG.replace("0.9.1", "0.9.0"))
-    assert "no section [0.9.1]" in repository.refuses("--check", "0.9.1")
+    assert "no section [0.9.1]" in repository.refusal("--check", "0.9.1")

@@ -21,7 +21,7 @@ from tools.soak.world import KEYS, METERS, SoakMeter, World, new_counters
 
 START = 1_774_699_200.0
 HOUR = 3600
-WATTS = 6000
+WATTS = 6000  # 6 kWh in the hour of a test
 
 
 def new_world() -> World:
@@ -38,7 +38,7 @@ def new_world() -> World:
 
 
 def run_meter(world: World, resets: tuple[str, ...] = ()) -> None:
-    """Let meter 1 count 6 kWh, then reset counters of which 5.99 kWh were shown."""
+    """Let meter 1 count 6 kWh. Then reset counters, of which 5.99 kWh were shown."""
     clock = Clock(START)
 
     def on_reset(unit_id: int, key: str, kwh: float) -> None:
@@ -95,7 +95,7 @@ def test_each_mishap_happens_once_before_any_happens_again(seed: int) -> None:
 
 def test_check_has_time_for_each_mishap() -> None:
     assert len(MISHAPS) == CHECK_MISHAPS
-    # s; a mishap takes two minutes at most, and the values settle in one minute.
+    # s; the longest mishap takes two minutes or more. The values settle in one minute.
     most = CHECK_MISHAPS * (2 * CHECK_PAUSE + max(CHECK_LONGEST_MISHAP, 120) + 60)
     assert most < CHECK_HOURS * HOUR
 
@@ -114,7 +114,7 @@ def test_meters_without_energy_expect_empty_statistics() -> None:
     assert new_world().differences() == {}
 
 
-def test_consumed_energy_is_expected_of_its_counters() -> None:
+def test_consumed_energy_is_expected_in_its_counters() -> None:
     world = new_world()
     run_meter(world)
     expected = {name: kwh for name, kwh in world.expected().items() if kwh}
@@ -123,7 +123,7 @@ def test_consumed_energy_is_expected_of_its_counters() -> None:
     assert world.differences() == {name: pytest.approx(-6) for name in expected}
 
 
-def test_energy_before_a_reset_is_expected_as_it_was_shown() -> None:
+def test_energy_before_a_reset_is_expected_as_shown() -> None:
     world = new_world()
     run_meter(world, ("partial_energy_consumed",))
     assert world.counters["1"]["partial_consumed"] == 0
@@ -132,7 +132,7 @@ def test_energy_before_a_reset_is_expected_as_it_was_shown() -> None:
     assert expected["1 energy_consumed"] == pytest.approx(6)
 
 
-def test_command_that_resets_counters_reports_them() -> None:
+def test_reset_command_reports_the_counters_that_were_reset() -> None:
     resets: dict[str, float] = {}
     meter = SoakMeter(
         load=Constant(Phase(0), Phase(0), Phase(0)),

@@ -36,7 +36,7 @@ def test_comments_of_successive_lines_are_one_sentence() -> None:
     ]
 
 
-def test_directive_is_no_comment() -> None:
+def test_noqa_and_shebang_are_no_comments() -> None:
     assert not list(of_python("x = 1  # noqa: WHO1\n"))
     assert not list(of_hash_comments("#!/usr/bin/env bash\n"))
 
@@ -96,7 +96,7 @@ def test_problem_names_file_line_and_section(
     assert not capsys.readouterr().out
 
 
-def test_copy_without_git_is_checked(
+def test_folder_without_git_is_checked_except_hidden_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""A counter check with a manual clock, for the tests of `CounterCheck`."""
+"""A `CounterCheck` with a clock that only a test advances."""
 
 import json
 
@@ -22,20 +22,20 @@ KILOWATTS = 79.5  # the highest power: 3 phases, 265 V, 100 A
 ROLLOVERS = (1_000_000, 9_999_999.99, 10_000_000)  # kWh
 
 
-class Watch:
-    """A counter check and its clock, which only a test advances."""
+class CheckedCounters:
+    """The counters of a meter with their check, and a clock that a test advances."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         """Start without accepted counters."""
         self.clock = Clock()
         self.wall_offset = 0.0
-        self.counters = CounterCheck(limits or Limits())
+        self.check = CounterCheck(limits or Limits())
 
     def read(self, step: float = HIGH_RESOLUTION, **readings: float | None) -> set[str]:
         """Check one reading in kWh, and return the counters that are rejected."""
-        if self.counters.check(self.reading(step, **readings)):
+        if self.check.check(self.reading(step, **readings)):
             return set()
-        return set(self.counters.rejected["block"])
+        return set(self.check.rejected["block"])
 
     def reading(
         self, step: float = HIGH_RESOLUTION, **readings: float | None
@@ -54,15 +54,16 @@ class Watch:
         self.read(step, **readings)
         return self.read(step, **readings)
 
-    def correct(
+    def corrections(
         self, after: float = 0, step: float = HIGH_RESOLUTION, **readings: float | None
     ) -> tuple[Correction, ...]:
-        """Check a reading after `after` s as a poll does, and return the corrections.
+        """Check a reading twice after `after` s, and return the corrections.
 
-        If the rejected level has lasted long enough, it is accepted.
+        A rejected level that has lasted long enough is accepted, as in a poll.
         """
-        check = self.counters
+        check = self.check
         if not self.rejected(after, step, **readings):
+            # Some counters are accepted, and the others keep their values.
             assert check.rejected["block"]
             return ()
         if check.extend_level(self.reading(step, **readings)):
@@ -75,17 +76,17 @@ class Watch:
 
     def restart(self, *, off: float = 0) -> None:
         """Restore the saved counters into a new check, `off` s later."""
-        saved = json.loads(json.dumps(self.counters.as_dict()))
-        self.counters = CounterCheck(self.counters.limits).restore(saved)
+        saved = json.loads(json.dumps(self.check.as_dict()))
+        self.check = CounterCheck(self.check.limits).restore(saved)
         self.clock.seconds += off
 
     def value(self, counter: str = TOTAL) -> float:
         """Return the last accepted value of a counter in kWh."""
-        return self.counters.values[counter]
+        return self.check.values[counter]
 
 
-def accepted_watch() -> Watch:
-    """Return a watch that has accepted 500 kWh (total) and 50 kWh (partial counter)."""
-    watch = Watch()
-    assert not watch.rejected(energy_consumed=500.0, partial_energy_consumed=50.0)
-    return watch
+def accepted_counters() -> CheckedCounters:
+    """Return counters with the accepted values 500 kWh (total) and 50 kWh (partial)."""
+    counters = CheckedCounters()
+    assert not counters.rejected(energy_consumed=500.0, partial_energy_consumed=50.0)
+    return counters
