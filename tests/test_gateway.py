@@ -280,6 +280,36 @@ async def test_bus_moves_between_all_kinds_of_connections(
     assert set(entity_registry.entities) == before
 
 
+async def test_reconfiguration_offers_the_other_kind_of_gateway(
+    hass: HomeAssistant, entry: CountisConfigEntry, gateways: dict[str, Gateway]
+) -> None:
+    form = await open_form(
+        hass,
+        "reconfigure_tcp",
+        context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
+    )
+    # A transparent gateway does not respond to Modbus TCP.
+    place = place_behind(gateways["rtu_over_tcp"])
+    del place["unit_id"]
+    flow = hass.config_entries.flow
+    result = await flow.async_configure(form["flow_id"], place)
+    assert result["step_id"] == "no_response_behind_gateway"
+    assert result["menu_options"] == ["scan_bus", "change", "rtu_over_tcp"]
+    choice = {"next_step_id": "rtu_over_tcp"}
+    result = await flow.async_configure(result["flow_id"], choice)
+    assert result["step_id"] == "reconfigure_rtu_over_tcp"
+    schema = result["data_schema"]
+    assert schema is not None
+    shown = {
+        str(key): key.description["suggested_value"]
+        for key in schema.schema
+        if key.description
+    }
+    assert shown == place
+    result = await flow.async_configure(result["flow_id"], place)
+    assert result["reason"] == "reconfigure_successful"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_scan_finds_meters_behind_a_gateway(
     hass: HomeAssistant,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from .countis import Scan
 KEPT_SECONDS = 1800
 
 type StartTask = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+type Release = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class ScanRequest:
     known: BusData
     """The data of the bus without the line settings that were left empty."""
     unit_ids: Sequence[int]
+    entry_id: str | None = None
+    """The ID of the entry that is reconfigured, None for another dialog."""
 
 
 @dataclass(eq=False)
@@ -44,6 +47,8 @@ class BusScan:
     """The data of the bus."""
     scan: Scan
     start_task: StartTask
+    released: Release
+    """Stops other requests on the bus for a context."""
     listeners: set[Callable[[], None]] = field(default_factory=set, init=False)
     """Called at each change, by the dialogs that show this scan."""
     error: Exception | None = field(default=None, init=False)
@@ -92,7 +97,8 @@ class BusScan:
 
     async def _async_run(self) -> None:
         try:
-            await self.scan.async_run()
+            async with self.released():
+                await self.scan.async_run()
         except (HomeAssistantError, *BUS_ERRORS) as err:
             self.error = err
         finally:

@@ -161,6 +161,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         finally:
             in_use.remove(unique_id)
 
+    @asynccontextmanager
+    async def released(self) -> AsyncIterator[None]:
+        """Stop other requests of the integration on this bus. A new bus has none."""
+        yield
+
     def _data_with(self, settings: LineSettings) -> BusData:
         return {**self.data, **settings_data(self.data, settings)}
 
@@ -228,7 +233,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         if running and running.request == request and running.can_be_continued:
             return await self.async_continue(running)
         unit_ids = request.unit_ids
-        async with self.claimed():
+        async with self.claimed(), self.released():
             settings = settings_to_try(
                 request.known.get(CONF_BAUDRATE),
                 PARITIES.get(request.known.get(CONF_PARITY, "")),
@@ -244,7 +249,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                 meter = FoundMeter(unit_ids[0], settings[0], profile)
                 return await self._async_add_new([meter])
         scan = Scan(self._open_bus, settings, unit_ids)
-        scan_of_bus = BusScan(self.hass, request, self.data, scan, self.start_task)
+        scan_of_bus = BusScan(
+            self.hass, request, self.data, scan, self.start_task, self.released
+        )
         if not self._is_closed:
             scan_of_bus.start()
         return await self.async_continue(scan_of_bus)
@@ -273,7 +280,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     async def async_step_change(self, user_input: UserInput = None) -> R:
         """Show the form with the values that the user entered."""
-        self._note_shown()
+        self.note_shown()
         step: Callable[[], Awaitable[R]] = getattr(self, f"async_step_{self.form}")
         return await step()
 
@@ -308,7 +315,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             description_placeholders=self._progress,
         )
 
-    def _note_shown(self) -> None:
+    def note_shown(self) -> None:
         """Note that the user sees the result of the scan.
 
         Home Assistant calls a step like this one only if a page shows the dialog.
@@ -348,7 +355,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_step_found(self, user_input: UserInput = None) -> R:
         """Ask which of the found meters to add, and add these meters."""
         assert self.shown_scan is not None  # noqa: S101
-        self._note_shown()
+        self.note_shown()
         found = sorted(self.shown_scan.scan.found, key=attrgetter("unit_id"))
         meters = {str(each.unit_id): each for each in found}
         if user_input is not None:
@@ -395,7 +402,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_step_nothing_found(self, user_input: UserInput = None) -> R:
         """Show the scanned settings, the other devices that responded, and advice."""
         assert self.shown_scan is not None  # noqa: S101
-        self._note_shown()
+        self.note_shown()
         scan = self.shown_scan.scan
         first, last = scan.unit_ids[0], scan.unit_ids[-1]
         tried = [line_settings(self._data_with(each)) for each in scan.settings]
