@@ -396,6 +396,29 @@ async def test_line_settings_are_stored_if_one_of_two_meters_responds(
     await assert_is_read(hass, entry, 2)
 
 
+async def test_all_meters_that_do_not_respond_are_named(
+    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry, line: Line
+) -> None:
+    await add_meter(unit_id=2)
+    line.cut = True
+    result = await reconfigure(hass, entry, bus_form(line))
+    assert "No meter responds at unit ID 1, 2 on" in await shown_error(hass, result)
+
+
+async def test_another_meter_is_named_before_a_meter_that_does_not_respond(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    entry: CountisConfigEntry,
+    line: Line,
+    other_line: Line,
+) -> None:
+    await add_meter(unit_id=2)
+    other_line.meters[1].serial = (0x2025, 0x0001, 8)
+    other_line.meters[2].offline = True
+    result = await reconfigure(hass, entry, bus_form(other_line))
+    assert "Another meter responds at unit ID 1" in await shown_error(hass, result)
+
+
 async def test_meters_that_are_online_are_verified_first(
     hass: HomeAssistant,
     add_meter: AddMeter,

@@ -224,9 +224,9 @@ async def test_progress_lists_meters_and_time_left(
         result = await flow.async_configure(result["flow_id"])
     assert actions == {
         "": "scan",
-        f"- {TITLES[0]}": "scan_found",
-        f"- {TITLES[0]}\n- {TITLES[1]}": "scan_found",
-        f"- {TITLES[0]}\n- {TITLES[1]}\n- {TITLES[2]}": "scan_found",
+        TITLES[0]: "scan_found",
+        f"{TITLES[0]}  \n{TITLES[1]}": "scan_found",
+        f"{TITLES[0]}  \n{TITLES[1]}  \n{TITLES[2]}": "scan_found",
     }
     texts = await async_get_translations(hass, "en", "config", [DOMAIN])
     shown = {f"component.{DOMAIN}.config.progress.{each}" for each in actions.values()}
@@ -407,7 +407,7 @@ async def test_meter_of_another_bus_is_marked_and_not_selected(
         await add_meter(device=other.port, unit_id=4)
         result = await end_of_scan(hass, await start_scan(hass, line))
         assert list(listed(result).values()) == [
-            f"{FOUND[0]} · ✓ {other.port}",
+            f"{FOUND[0]} → {other.port}",
             *FOUND[1:],
         ]
         assert selected(result) == ["2", "7"]
@@ -544,7 +544,8 @@ async def test_more_meters_are_found_while_the_first_is_polled(
     assert selected(result) == ["2", "7"]
     assert placeholders(result)["device"] == line.port
     result = await submit(hass, result, {"meters": ["2", "7"]})
-    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["reason"] == "meters_added"
+    assert placeholders(result) == {"names": "COUNTIS E33 #2, COUNTIS E33 #7"}
     assert [each.title for each in entry.subentries.values()] == [
         "COUNTIS E33 #1",
         "COUNTIS E33 #2",

@@ -191,11 +191,18 @@ class MeterFlow(
     @override
     async def async_add(self, meters: list[FoundMeter]) -> SubentryFlowResult:
         scans(self.hass).pop(bus_unique_id(self.data), None)
-        *others, last = map(meter_subentry, meters)
-        for subentry in others:
+        subentries = [*map(meter_subentry, meters)]
+        if len(subentries) == 1:
+            (only,) = subentries
+            return self.async_create_entry(
+                title=only.title, data=only.data, unique_id=only.unique_id
+            )
+        # The result of a dialog is one subentry, and the frontend would name only this.
+        for subentry in subentries:
             self.hass.config_entries.async_add_subentry(self._entry, subentry)
-        return self.async_create_entry(
-            title=last.title, data=last.data, unique_id=last.unique_id
+        names = ", ".join(each.title for each in subentries)
+        return self.async_abort(
+            reason="meters_added", description_placeholders={"names": names}
         )
 
     async def async_step_reconfigure(

@@ -216,17 +216,23 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         Without meters, it is enough that the port or gateway can be opened.
         """
         known = [(m.data[CONF_UNIT_ID], m.data[CONF_SERIAL_NUMBER]) for m in meters]
+        errors: list[FormError] = []
         for unit_id, serial_number in known or [(HELD_UNIT_ID, None)]:
             try:
                 await self.async_probe(unit_id, serial_number)
             except FormError as err:
                 if err.key in UNREACHABLE:
                     raise
-                error = err
+                errors.append(err)
             else:
                 return
-        if known:
-            raise error
+        if not known:
+            return
+        for error in errors:
+            if error.key not in NO_RESPONSE:
+                raise error
+        errors[0].placeholders["unit_id"] = ", ".join(str(each) for each, _ in known)
+        raise errors[0]
 
     def _update_entry(self, entry: CountisConfigEntry) -> None:
         # Keep a title that the user has entered.

@@ -346,9 +346,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             "unit_id": str(scan.unit_id),
             "settings": line_settings(self._data_with(scan.trying)),
             "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
-            # The frontend shows this text in a narrow column.
-            "found": "\n".join(
-                f"- {meter_title(each.profile, each.unit_id)}" for each in scan.found
+            # The frontend centres this text, so that the bullets of a list would be far
+            # from their lines. Two spaces are a line break in Markdown.
+            "found": "  \n".join(
+                meter_title(each.profile, each.unit_id) for each in scan.found
             ),
         }
 
@@ -395,9 +396,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             meter_title(meter.profile, meter.unit_id),
             meter.profile.serial_number,
             line_settings(self._data_with(meter.settings)),
-            configured and f"✓ {configured[0].title}",
         )
-        return " · ".join(part for part in parts if part)
+        label = " · ".join(part for part in parts if part)
+        return f"{label} → {configured[0].title}" if configured else label
 
     async def async_step_nothing_found(self, user_input: UserInput = None) -> R:
         """Show the scanned settings, the other devices that responded, and advice."""
