@@ -13,6 +13,7 @@ from pytest_homeassistant_custom_component.components.diagnostics import (
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from syrupy.assertion import SnapshotAssertion
 
+from custom_components.socomec_countis import runtime
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.const import ATTR_FRIENDLY_NAME
@@ -113,8 +114,8 @@ def family(
     """Simulate a meter of each family, and stop the clock of Home Assistant."""
     for attribute, value in FAMILIES[request.param].items():
         setattr(meter, attribute, value)
-    now = datetime.fromtimestamp(clock(), UTC)
-    monkeypatch.setattr(dt_util, "now", lambda: dt_util.as_local(now))
+    now = dt_util.as_local(datetime.fromtimestamp(clock(), UTC))
+    monkeypatch.setattr(runtime, "local_time", lambda: now.replace(tzinfo=None))
 
 
 def described(
