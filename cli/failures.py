@@ -26,6 +26,10 @@ from .connection import CannotOpenError, Connection
 ERRORS = (ModbusError, CountisError, OSError)
 
 NO_RESPONSE = "no_response"
+BUS_CAUSES = (
+    "the two wires, which may be swapped, the display, which has to be lit, and 120"
+    " ohms at both ends of the bus"
+)
 PORT_IN_USE = "that no other program uses the port, Home Assistant included"
 # The likely causes if a port or gateway cannot be opened, by error number. Each text
 # continues a sentence after "check".
@@ -93,8 +97,7 @@ FAILURES: Mapping[type[Exception], Failure] = {
         NO_RESPONSE,
         "No meter responds {place}",
         "the unit ID, speed, parity and stop bits in the menu of the meter (scan finds"
-        " them), the two wires, which may be swapped, the display, which has to be lit,"
-        " and 120 ohms at both ends of the bus",
+        f" them), {BUS_CAUSES}",
     ),
     ModbusConnectionError: Failure(
         "connection_lost",
@@ -138,4 +141,18 @@ def failure(
     # The number of an error of the operating system only repeats its text.
     reason = re.sub(r"\[Errno -?\d+\] ", "", str(error))
     message = found.message.format(place=place, reason=reason)
-    return Failure(found.kind, message, found.check)
+    check = found.check
+    if found.kind == NO_RESPONSE and not connection.is_serial:
+        check = (
+            f"{gateway_causes(connection)}, the unit ID (scan finds it), {BUS_CAUSES}"
+        )
+    return Failure(found.kind, message, check)
+
+
+def gateway_causes(connection: Connection) -> str:
+    """Return what to check of a gateway behind which no meter responds."""
+    other = "--rtu-over-tcp" if connection.kind == "tcp" else "--tcp"
+    return (
+        f"the kind of the gateway {connection} (try {other}), its speed, parity and"
+        " stop bits, which have to be those of the meters"
+    )

@@ -10,15 +10,13 @@ from socomec_countis.probe import PROBE_TIMEOUT
 
 from .connection import Connection
 from .exit_codes import Exit
-from .failures import ERRORS, Failure, failure
+from .failures import BUS_CAUSES, ERRORS, Failure, failure, gateway_causes
 from .interrupt import Interrupt
 from .options import Entered
 from .output import Column, Progression, Rows
 
 NOTHING_FOUND = (
-    "No meter was found: check the two wires, which may be swapped, the display, which"
-    " has to be lit, and 120 ohms at both ends of the bus, or give each meter more time"
-    " (--timeout 1)."
+    "No meter was found: check {causes}, or give each meter more time (--timeout 1)."
 )
 
 
@@ -146,7 +144,9 @@ async def async_scan(entered: Entered, response_timeout: float | None) -> Exit:
     if scan.progress < 1:
         output.note(f"The scan is not complete: {scan.progress:.0%} is done.")
     elif not scan.found:
-        output.note(NOTHING_FOUND)
+        place = entered.connection
+        gateway = "" if place.is_serial else f"{gateway_causes(place)}, "
+        output.note(NOTHING_FOUND.format(causes=gateway + BUS_CAUSES))
     return Exit.DONE if scan.found else Exit.FINDING
 
 

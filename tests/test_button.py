@@ -186,7 +186,7 @@ async def test_meter_without_counters_has_no_reset_buttons(
     }
     await add_meter()
     buttons = hass.states.async_entity_ids(BUTTON_DOMAIN)
-    assert buttons == ["button.countis_e33_1_check_wiring"]
+    assert buttons == ["button.countis_e33_1_wiring_check"]
     assert hass.states.get("sensor.countis_e33_1_power")
     ids = {each.unique_id for each in entity_registry.entities.values()}
     assert f"{SERIAL}_reset_tariff_counters" not in ids

@@ -11,7 +11,7 @@ from modbus_connection import ModbusSerialParams
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.socomec_countis import config_flow, connection, scan_flow
+from custom_components.socomec_countis import connection, reconfigure_flow, scan_flow
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import async_take_profile
 from custom_components.socomec_countis.runtime import CountisConfigEntry
@@ -373,6 +373,10 @@ async def test_line_settings_without_response_are_not_stored(
     line.meter_baudrate = 9600
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert "19200 baud, 8N1" in await shown_error(hass, result)
+    assert result["menu_options"] == ["scan_bus", "change"]
+    result = await hass.config_entries.flow.async_configure(
+        result["flow_id"], {"next_step_id": "change"}
+    )
     assert suggested_values(result)["baudrate"] == "19200"
     assert entry.data["baudrate"] == 9600
     await assert_is_read(hass, entry, 1)
@@ -392,6 +396,29 @@ async def test_line_settings_are_stored_if_one_of_two_meters_responds(
     await assert_is_read(hass, entry, 2)
 
 
+async def test_all_meters_that_do_not_respond_are_named(
+    hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry, line: Line
+) -> None:
+    await add_meter(unit_id=2)
+    line.cut = True
+    result = await reconfigure(hass, entry, bus_form(line))
+    assert "No meter responds at unit ID 1, 2 on" in await shown_error(hass, result)
+
+
+async def test_another_meter_is_named_before_a_meter_that_does_not_respond(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    entry: CountisConfigEntry,
+    line: Line,
+    other_line: Line,
+) -> None:
+    await add_meter(unit_id=2)
+    other_line.meters[1].serial = (0x2025, 0x0001, 8)
+    other_line.meters[2].offline = True
+    result = await reconfigure(hass, entry, bus_form(other_line))
+    assert "Another meter responds at unit ID 1" in await shown_error(hass, result)
+
+
 async def test_meters_that_are_online_are_verified_first(
     hass: HomeAssistant,
     add_meter: AddMeter,
@@ -403,7 +430,7 @@ async def test_meters_that_are_online_are_verified_first(
     await add_meter(unit_id=2)
     meter.offline = True
     await until(lambda: not coordinator_of(entry, 1).online)
-    monkeypatch.setattr(config_flow, "VERIFIED_METERS", 1)
+    monkeypatch.setattr(reconfigure_flow, "VERIFIED_METERS", 1)
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"
 

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.socomec_countis import config_flow, connection, runtime
+from custom_components.socomec_countis import (
+    config_flow,
+    connection,
+    coordinator,
+    runtime,
+)
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.button.const import DOMAIN as BUTTON_DOMAIN
@@ -27,6 +32,8 @@ from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.translation import async_get_translations
 from simulator import (
     LOST,
     Counters,
@@ -280,6 +287,36 @@ async def test_bus_moves_between_all_kinds_of_connections(
     assert set(entity_registry.entities) == before
 
 
+async def test_reconfiguration_offers_the_other_kind_of_gateway(
+    hass: HomeAssistant, entry: CountisConfigEntry, gateways: dict[str, Gateway]
+) -> None:
+    form = await open_form(
+        hass,
+        "reconfigure_tcp",
+        context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
+    )
+    # A transparent gateway does not respond to Modbus TCP.
+    place = place_behind(gateways["rtu_over_tcp"])
+    del place["unit_id"]
+    flow = hass.config_entries.flow
+    result = await flow.async_configure(form["flow_id"], place)
+    assert result["step_id"] == "no_response_behind_gateway"
+    assert result["menu_options"] == ["scan_bus", "change", "rtu_over_tcp"]
+    choice = {"next_step_id": "rtu_over_tcp"}
+    result = await flow.async_configure(result["flow_id"], choice)
+    assert result["step_id"] == "reconfigure_rtu_over_tcp"
+    schema = result["data_schema"]
+    assert schema is not None
+    shown = {
+        str(key): key.description["suggested_value"]
+        for key in schema.schema
+        if key.description
+    }
+    assert shown == place
+    result = await flow.async_configure(result["flow_id"], place)
+    assert result["reason"] == "reconfigure_successful"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_scan_finds_meters_behind_a_gateway(
     hass: HomeAssistant,
@@ -364,6 +401,36 @@ async def test_offline_meter_behind_a_gateway_is_online_again(
     assert entry.runtime_data.bus.traffic[1].refused == 0
     remote_meter.offline = False
     await until(lambda: state(hass, "power") == "1300")
+    await unload_all(hass)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("short_pauses")
+async def test_issue_of_an_offline_meter_names_the_gateway_first(
+    hass: HomeAssistant,
+    gateways: dict[str, Gateway],
+    remote_meter: Meter,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await added_entry(hass, gateways, kind)
+    monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 0)
+    issues = ir.async_get(hass).issues
+    remote_meter.offline = True
+    await until(lambda: issues)
+    (issue,) = issues.values()
+    assert issue.severity is ir.IssueSeverity.WARNING
+    assert issue.translation_placeholders is not None
+    assert issue.translation_placeholders["device"] == (
+        f"{gateways[kind].host}:{gateways[kind].port}"
+    )
+    texts = await async_get_translations(hass, "en", "issues", [DOMAIN])
+    key = f"component.{DOMAIN}.issues.{issue.translation_key}.description"
+    check = texts[key].split("Check that:")[1]
+    assert check.index("gateway {device}") < check.index("selected kind")
+    assert check.index("selected kind") < check.index("120 Ω")
+    remote_meter.offline = False
+    await until(lambda: not issues)
     await unload_all(hass)
 
 

@@ -9,20 +9,22 @@ from typing import Any
 
 from modbus_connection import ModbusSerialParams, ModbusUnit
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.socomec_countis import (
     bus_scan,
     config_flow,
     connection,
     meter_flow,
+    reconfigure_flow,
     scan_flow,
 )
-from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.const import CONNECTION_TYPES, DOMAIN
 from custom_components.socomec_countis.countis import settings_to_try
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.modbus import async_get_temporary_unit
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntryState
-from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.core import CoreState, Event, HomeAssistant, callback
 from homeassistant.data_entry_flow import (
     EVENT_DATA_ENTRY_FLOW_PROGRESS_UPDATE,
     EVENT_DATA_ENTRY_FLOW_PROGRESSED,
@@ -58,6 +60,7 @@ RESUME = {"next_step_id": "resume"}
 SCAN_BUS = {"next_step_id": "scan_bus"}
 SCAN_AGAIN = {"next_step_id": "scan_again"}
 CHANGE = {"next_step_id": "change"}
+CHANGE_SERIAL = {"next_step_id": "reconfigure_serial"}
 THIRD_SERIAL = "1438012000007"
 TITLES = ["COUNTIS E33 #1", "COUNTIS E33 #2", "COUNTIS E33 #7"]
 FOUND = [
@@ -70,7 +73,7 @@ FOUND = [
 @pytest.fixture(autouse=True)
 def _few_unit_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scan only the first unit IDs, so that a scan ends after few probes."""
-    for module in (config_flow, meter_flow):
+    for module in (config_flow, meter_flow, reconfigure_flow):
         monkeypatch.setattr(module, "UNIT_IDS", UNIT_IDS)
 
 
@@ -226,9 +229,9 @@ async def test_progress_lists_meters_and_time_left(
         result = await flow.async_configure(result["flow_id"])
     assert actions == {
         "": "scan",
-        f"- {TITLES[0]}": "scan_found",
-        f"- {TITLES[0]}\n- {TITLES[1]}": "scan_found",
-        f"- {TITLES[0]}\n- {TITLES[1]}\n- {TITLES[2]}": "scan_found",
+        TITLES[0]: "scan_found",
+        f"{TITLES[0]}  \n{TITLES[1]}": "scan_found",
+        f"{TITLES[0]}  \n{TITLES[1]}  \n{TITLES[2]}": "scan_found",
     }
     texts = await async_get_translations(hass, "en", "config", [DOMAIN])
     shown = {f"component.{DOMAIN}.config.progress.{each}" for each in actions.values()}
@@ -410,7 +413,7 @@ async def test_meter_of_another_bus_is_marked_and_not_selected(
         await add_meter(device=other.port, unit_id=4)
         result = await end_of_scan(hass, await start_scan(hass, line))
         assert list(listed(result).values()) == [
-            f"{FOUND[0]} · ✓ {other.port}",
+            f"{FOUND[0]} → {other.port}",
             *FOUND[1:],
         ]
         assert selected(result) == ["2", "7"]
@@ -547,7 +550,8 @@ async def test_more_meters_are_found_while_the_first_is_polled(
     assert selected(result) == ["2", "7"]
     assert placeholders(result)["device"] == line.port
     result = await submit(hass, result, {"meters": ["2", "7"]})
-    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["reason"] == "meters_added"
+    assert placeholders(result) == {"names": "COUNTIS E33 #2, COUNTIS E33 #7"}
     assert [each.title for each in entry.subentries.values()] == TITLES
     await until_read(hass, entry)
     assert state(hass, "power", THIRD_SERIAL) == "1300"
@@ -698,3 +702,219 @@ async def test_reconfiguration_of_the_bus_stops_the_scan(
     assert result["reason"] == "reconfigure_successful"
     text = await shown_error(hass, await end_of_scan(hass, scan))
     assert "was stopped" in text
+
+
+# -- a bus that is reconfigured -----------------------------------------------
+
+
+async def reconfigure_without_response(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> FlowResult:
+    """Reconfigure a bus with line settings with which no meter responds."""
+    line.meter_baudrate = 19200
+    form = await open_reconfigure(hass, entry, "reconfigure_serial")
+    entered = bus_form(line, unit_id=None, baudrate="38400")
+    result = await submit(hass, form, entered)
+    assert result["step_id"] == "no_response"
+    return result
+
+
+async def open_reconfigure(
+    hass: HomeAssistant, entry: CountisConfigEntry, *choices: str
+) -> FlowResult:
+    """Open the dialog that reconfigures a bus, and choose from its menus."""
+    return await open_form(
+        hass,
+        *choices,
+        context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
+    )
+
+
+async def test_scan_of_a_reconfigured_bus_finds_its_line_settings(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    result = await reconfigure_without_response(hass, entry, line)
+    scan = await submit(hass, result, SCAN_BUS)
+    await until(lambda: entry.state is ConfigEntryState.NOT_LOADED)
+    found = await end_of_scan(hass, scan)
+    assert entry.state is ConfigEntryState.LOADED
+    assert found["step_id"] == "reconfigure_found"
+    assert placeholders(found) == {
+        "device": line.port,
+        "settings": "19200 baud, 8N2",
+        "found": "- COUNTIS E33 #1",
+    }
+    assert entry.data["baudrate"] == 9600
+    result = await submit(hass, found, {})
+    assert result["reason"] == "reconfigure_successful"
+    assert (entry.data["baudrate"], entry.data["stopbits"]) == (19200, 2)
+    assert [*entry.subentries.values()] == [subentry_of(entry)]
+    await until_read(hass, entry)
+    assert coordinator_of(entry).online
+
+
+@pytest.mark.parametrize("title", ["COUNTIS E33 #1", "House"])
+async def test_scan_of_a_reconfigured_bus_finds_a_changed_unit_id(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    meter: Meter,
+    title: str,
+) -> None:
+    hass.config_entries.async_update_subentry(entry, subentry_of(entry), title=title)
+    del line.meters[1]
+    meter.serial, meter.unit_id = (0x1438, 0x0120, 1), 5
+    line.meters[5] = meter
+    result = await reconfigure_without_response(hass, entry, line)
+    found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert placeholders(found)["found"] == f"- {title} (#1 → #5)"
+    result = await submit(hass, found, {})
+    assert result["reason"] == "reconfigure_successful"
+    expected = "COUNTIS E33 #5" if title.startswith("COUNTIS") else title
+    assert subentry_of(entry, 5).title == expected
+    assert (subentry_of(entry, 5).unique_id, len(entry.subentries)) == (SERIAL, 1)
+    await until_read(hass, entry)
+    assert coordinator_of(entry, 5).online
+
+
+async def test_scan_of_a_reconfigured_bus_without_its_meters_names_the_others(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
+) -> None:
+    meter.offline = True
+    result = await reconfigure_without_response(hass, entry, line)
+    menu = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert menu["step_id"] == "no_known_meter"
+    assert placeholders(menu) == {
+        "device": line.port,
+        "found": "- COUNTIS E33 #2\n- COUNTIS E33 #7",
+    }
+    meter.offline = False
+    found = await end_of_scan(hass, await submit(hass, menu, SCAN_AGAIN))
+    assert found["step_id"] == "reconfigure_found"
+
+
+async def test_meter_without_serial_number_keeps_its_unit_id(
+    hass: HomeAssistant, add_meter: AddMeter, line: Line, second_meter: Meter
+) -> None:
+    second_meter.refused_blocks = {50000}
+    await add_meter(unit_id=2)
+    await add_meter(unit_id=7)
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    result = await reconfigure_without_response(hass, entry, line)
+    found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert placeholders(found)["found"] == "- COUNTIS #2\n- COUNTIS E33 #7"
+    # The meter at unit ID 7 gets the unit ID of the meter without a serial number.
+    third = line.meters.pop(7)
+    third.serial, third.unit_id = (0x1438, 0x0120, 7), 2
+    line.meters[2] = third
+    result = await submit(hass, await open_reconfigure(hass, entry), CHANGE_SERIAL)
+    entered = bus_form(line, unit_id=None, baudrate="38400")
+    result = await submit(hass, result, entered)
+    menu = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert menu["step_id"] == "no_known_meter"
+
+
+async def test_scan_of_a_reconfigured_bus_continues_in_a_later_dialog(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    result = await reconfigure_without_response(hass, entry, line)
+    scan = await submit(hass, result, SCAN_BUS)
+    hass.config_entries.flow.async_abort(scan["flow_id"])
+    menu = await open_reconfigure(hass, entry)
+    assert placeholders(menu) == {"device": line.port}
+    found = await end_of_scan(hass, await submit(hass, menu, RESUME))
+    assert found["step_id"] == "reconfigure_found"
+    result = await submit(hass, found, {})
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.data["baudrate"] == 19200
+    menu = await open_reconfigure(hass, entry)
+    assert menu["menu_options"] == [f"reconfigure_{each}" for each in CONNECTION_TYPES]
+
+
+async def test_scan_of_a_reconfigured_bus_is_not_continued_in_other_dialogs(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    result = await reconfigure_without_response(hass, entry, line)
+    scan = await submit(hass, result, SCAN_BUS)
+    hass.config_entries.flow.async_abort(scan["flow_id"])
+    await until(lambda: entry.state is ConfigEntryState.LOADED)
+    form = await open_add_meters(hass, entry)
+    assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "user")
+    menu = await open_form(hass)
+    assert menu["menu_options"] == [*CONNECTION_TYPES]
+
+
+async def test_bus_that_another_entry_uses_meanwhile_is_not_reconfigured(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    result = await reconfigure_without_response(hass, entry, line)
+    other = MockConfigEntry(domain=DOMAIN, title="Other", data=dict(entry.data))
+    other.add_to_hass(hass)
+    form = await submit(hass, result, SCAN_BUS)
+    assert "already set up as Other" in await shown_error(hass, form)
+    await hass.config_entries.async_remove(other.entry_id)
+    entered = bus_form(line, unit_id=None, baudrate="38400")
+    result = await submit(hass, form, entered)
+    found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    other.add_to_hass(hass)
+    form = await submit(hass, found, {})
+    assert form["step_id"] == "reconfigure_found"
+    assert "already set up as Other" in await shown_error(hass, form)
+    assert entry.data["baudrate"] == 9600
+    await hass.config_entries.async_remove(other.entry_id)
+
+
+async def test_reconfigured_bus_that_does_not_unload_is_not_scanned(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def unload(*_: Any) -> bool:
+        return False
+
+    result = await reconfigure_without_response(hass, entry, line)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(hass.config_entries), "async_unload_platforms", unload)
+        result = await submit(hass, result, SCAN_BUS)
+    assert result["reason"] == "bus_not_loaded"
+    # Wait until the poller of the entry and its last request have ended.
+    await hass.async_stop(force=True)
+    await asyncio.sleep(1)
+
+
+async def test_bus_is_set_up_again_if_its_scan_is_stopped_at_once(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    result = await reconfigure_without_response(hass, entry, line)
+    flow = hass.config_entries.flow
+    await flow.async_configure(result["flow_id"], SCAN_BUS)
+    (scan,) = bus_scan.scans(hass).values()
+    before = entry.state
+    await scan.async_stop()
+    assert before is ConfigEntryState.UNLOAD_IN_PROGRESS
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_bus_is_not_set_up_after_its_scan_if_home_assistant_stops(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    result = await reconfigure_without_response(hass, entry, line)
+    await submit(hass, result, SCAN_BUS)
+    (scan,) = bus_scan.scans(hass).values()
+    hass.set_state(CoreState.stopping)
+    await scan.async_stop()
+    assert entry.state is ConfigEntryState.NOT_LOADED
+    hass.set_state(CoreState.running)
+
+
+async def test_bus_can_be_removed_during_its_scan(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    result = await reconfigure_without_response(hass, entry, line)
+    await submit(hass, result, SCAN_BUS)
+    (scan,) = bus_scan.scans(hass).values()
+    await hass.config_entries.async_remove(entry.entry_id)
+    await scan.async_wait()
+    assert hass.config_entries.async_entries(DOMAIN) == []
+    assert len(scan.scan.found) == 3

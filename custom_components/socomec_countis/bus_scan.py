@@ -6,7 +6,7 @@ and shows a scan.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ KEPT_SECONDS = 1800
 
 type StartTask = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 """Starts a task with a name."""
+type Release = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class ScanRequest:
     known: BusData
     """The data of the bus, without the line settings that the scan has to find."""
     unit_ids: Sequence[int]
+    entry_id: str | None = None
+    """The ID of the entry that is reconfigured, None for another dialog."""
 
 
 @dataclass(eq=False)
@@ -52,6 +55,8 @@ class BusScan:
     """The data of the bus. The scan also tries other line settings."""
     scan: Scan
     start_task: StartTask
+    released: Release
+    """Stops other requests on the bus for a context."""
     listeners: set[Callable[[], None]] = field(default_factory=set, init=False)
     """The functions to call at each change of the progress."""
     error: Exception | None = field(default=None, init=False)
@@ -105,7 +110,8 @@ class BusScan:
 
     async def _async_run(self) -> None:
         try:
-            await self.scan.async_run()
+            async with self.released():
+                await self.scan.async_run()
         except (HomeAssistantError, *BUS_ERRORS) as err:
             self.error = err
         finally:

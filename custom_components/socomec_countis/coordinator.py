@@ -8,7 +8,7 @@ import logging
 from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
-from homeassistant.const import Platform
+from homeassistant.const import CONF_TYPE, Platform
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
@@ -17,7 +17,7 @@ from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
 from .connection import BUS_ERRORS, describe_error, endpoint_name
-from .const import CONF_PROFILE, CONF_SERIAL_NUMBER, DOMAIN
+from .const import CONF_PROFILE, CONF_SERIAL_NUMBER, DOMAIN, SERIAL
 from .countis import (
     BLOCK_OF,
     COUNTER_BLOCKS,
@@ -43,6 +43,8 @@ from .issues import (
     ANOTHER_METER,
     COUNTERS_REJECTED,
     METER_OFFLINE,
+    METER_OFFLINE_BEHIND_GATEWAY,
+    OFFLINE_ISSUES,
     create_correction_issue,
     create_meter_issue,
     create_rejected_issue,
@@ -303,7 +305,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
                 _LOGGER.info("%s responds again", self.name)
             self._cancel_timer(self._expire)
             self._cancel_timer(self._report_offline)
-            self._delete_issues(METER_OFFLINE, ANOTHER_METER)
+            self._delete_issues(*OFFLINE_ISSUES, ANOTHER_METER)
 
     def _set_offline(self, error: PollError) -> None:
         self._error = error
@@ -333,9 +335,14 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     @callback
     def _report_offline(self, now: datetime) -> None:
         self._delete_issues(ANOTHER_METER)
-        device = endpoint_name(self.config_entry.data)
-        unit_id = str(self.meter.unit_id)
-        create_meter_issue(self, METER_OFFLINE, unit_id=unit_id, device=device)
+        data = self.config_entry.data
+        is_serial = data[CONF_TYPE] == SERIAL
+        create_meter_issue(
+            self,
+            METER_OFFLINE if is_serial else METER_OFFLINE_BEHIND_GATEWAY,
+            unit_id=str(self.meter.unit_id),
+            device=endpoint_name(data),
+        )
 
     def _start_timer(self, seconds: float, action: Callable[[datetime], None]) -> None:
         """Call `action` once after this time, unless its timer is already running."""
@@ -566,5 +573,5 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         while self._timers:
             self._timers.popitem()[1]()
         self.meter_gaps.shutdown()
-        self._delete_issues(METER_OFFLINE, ANOTHER_METER, COUNTERS_REJECTED)
+        self._delete_issues(*OFFLINE_ISSUES, ANOTHER_METER, COUNTERS_REJECTED)
         await super().async_shutdown()

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 ANOTHER_METER = "another_meter"
 METER_OFFLINE = "meter_offline"
+METER_OFFLINE_BEHIND_GATEWAY = "meter_offline_behind_gateway"
 LINE_CONFLICT = "line_conflict"
 COUNTERS_REJECTED = "counters_rejected"
 GAP = "gap"
 
+OFFLINE_ISSUES = (METER_OFFLINE, METER_OFFLINE_BEHIND_GATEWAY)
 # The kinds for `create_issue` that have a fix flow.
 FIXABLE = {ANOTHER_METER, COUNTERS_REJECTED}
 
@@ -34,13 +36,13 @@ def create_issue(
 
     The placeholders of the texts are also data of the fix flow.
     """
-    severity = ir.IssueSeverity
+    is_warning = kind in OFFLINE_ISSUES
     ir.async_create_issue(
         hass,
         DOMAIN,
         f"{kind}_{owner_id}",
         is_fixable=kind in FIXABLE,
-        severity=severity.WARNING if kind == METER_OFFLINE else severity.ERROR,
+        severity=ir.IssueSeverity.WARNING if is_warning else ir.IssueSeverity.ERROR,
         translation_key=kind,
         translation_placeholders=placeholders,
         data={"owner_id": owner_id, **placeholders},

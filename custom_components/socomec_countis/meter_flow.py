@@ -62,6 +62,16 @@ def unit_id_in_use(unit_id: int, meters: Iterable[ConfigSubentry]) -> FormError 
     return None
 
 
+def title_after(subentry: ConfigSubentry, profile: Profile, unit_id: int) -> str:
+    """Return the title of a meter after a change of its profile or unit ID.
+
+    A title that the user has entered stays.
+    """
+    before = Profile.from_dict(subentry.data[CONF_PROFILE])
+    is_default = subentry.title == meter_title(before, subentry.data[CONF_UNIT_ID])
+    return meter_title(profile, unit_id) if is_default else subentry.title
+
+
 def next_unit_id(used: Collection[int]) -> int | None:
     """Return the unit ID to suggest for a new meter, None if none is free.
 
@@ -110,6 +120,8 @@ class MeterFlow(
     async def async_step_user(self, user_input: UserInput = None) -> SubentryFlowResult:
         """Continue the scan of the bus, or ask for the unit ID of a meter."""
         scan = scans(self.hass).get(bus_unique_id(self._entry.data))
+        if scan and scan.request.entry_id is not None:
+            scan = None  # The dialog that reconfigures the bus has started it.
         if user_input is None and scan and scan.can_be_continued:
             self.shown_scan = scan
             return self.async_show_menu(
@@ -186,11 +198,18 @@ class MeterFlow(
     @override
     async def async_add(self, meters: list[FoundMeter]) -> SubentryFlowResult:
         scans(self.hass).pop(bus_unique_id(self.data), None)
-        *others, last = map(meter_subentry, meters)
-        for subentry in others:
+        subentries = [*map(meter_subentry, meters)]
+        if len(subentries) == 1:
+            (only,) = subentries
+            return self.async_create_entry(
+                title=only.title, data=only.data, unique_id=only.unique_id
+            )
+        # The result of a dialog is one subentry, and the frontend would name only this.
+        for subentry in subentries:
             self.hass.config_entries.async_add_subentry(self._entry, subentry)
-        return self.async_create_entry(
-            title=last.title, data=last.data, unique_id=last.unique_id
+        names = ", ".join(each.title for each in subentries)
+        return self.async_abort(
+            reason="meters_added", description_placeholders={"names": names}
         )
 
     async def async_step_reconfigure(
@@ -227,13 +246,10 @@ class MeterFlow(
             else:
                 before = Profile.from_dict(subentry.data[CONF_PROFILE])
                 after = profile if user_input[CONF_TAKE_PROFILE] else before
-                # Keep a title that the user has entered.
-                default = meter_title(before, subentry.data[CONF_UNIT_ID])
-                is_default = subentry.title == default
                 return self.async_update_and_abort(
                     entry,
                     subentry,
-                    title=meter_title(after, unit_id) if is_default else subentry.title,
+                    title=title_after(subentry, after, unit_id),
                     data_updates={CONF_UNIT_ID: unit_id, CONF_PROFILE: after.as_dict()},
                 )
         entered = user_input or self._entered or subentry.data

@@ -167,6 +167,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         finally:
             in_use.remove(unique_id)
 
+    @asynccontextmanager
+    async def released(self) -> AsyncIterator[None]:
+        """Stop other requests of the integration on this bus. A new bus has none."""
+        yield
+
     def _data_with(self, settings: LineSettings) -> BusData:
         """Return the data of the bus with other line settings."""
         return {**self.data, **settings_data(self.data, settings)}
@@ -242,7 +247,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         if running and running.request == request and running.can_be_continued:
             return await self.async_continue(running)
         unit_ids = request.unit_ids
-        async with self.claimed():
+        async with self.claimed(), self.released():
             settings = settings_to_try(
                 request.known.get(CONF_BAUDRATE),
                 PARITIES.get(request.known.get(CONF_PARITY, "")),
@@ -258,7 +263,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                 meter = FoundMeter(unit_ids[0], settings[0], profile)
                 return await self._async_add_new([meter])
         scan = Scan(self._open_bus, settings, unit_ids)
-        scan_of_bus = BusScan(self.hass, request, self.data, scan, self.start_task)
+        scan_of_bus = BusScan(
+            self.hass, request, self.data, scan, self.start_task, self.released
+        )
         if not self._is_closed:
             scan_of_bus.start()
         return await self.async_continue(scan_of_bus)
@@ -287,7 +294,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     async def async_step_change(self, user_input: UserInput = None) -> R:
         """Show the form with the values that the user entered."""
-        self._note_shown()
+        self.note_shown()
         step: Callable[[], Awaitable[R]] = getattr(self, f"async_step_{self.form}")
         return await step()
 
@@ -322,7 +329,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             description_placeholders=self._progress,
         )
 
-    def _note_shown(self) -> None:
+    def note_shown(self) -> None:
         """Note that a dialog has shown the result of the scan.
 
         Home Assistant calls the step with the result only if a page shows the dialog.
@@ -353,16 +360,17 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             "unit_id": str(scan.unit_id),
             "settings": line_settings(self._data_with(scan.trying)),
             "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
-            # One short line for each meter, because the column is narrow.
-            "found": "\n".join(
-                f"- {meter_title(each.profile, each.unit_id)}" for each in scan.found
+            # The frontend centres this text, so that the bullets of a list would be far
+            # from their lines. Two spaces are a line break in Markdown.
+            "found": "  \n".join(
+                meter_title(each.profile, each.unit_id) for each in scan.found
             ),
         }
 
     async def async_step_found(self, user_input: UserInput = None) -> R:
         """Ask which of the found meters to add, and add the selected meters."""
         assert self.shown_scan is not None  # noqa: S101
-        self._note_shown()
+        self.note_shown()
         found = sorted(self.shown_scan.scan.found, key=attrgetter("unit_id"))
         meters = {str(each.unit_id): each for each in found}
         if user_input is not None:
@@ -402,14 +410,14 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             meter_title(meter.profile, meter.unit_id),
             meter.profile.serial_number,
             line_settings(self._data_with(meter.settings)),
-            configured and f"✓ {configured[0].title}",
         )
-        return " · ".join(part for part in parts if part)
+        label = " · ".join(part for part in parts if part)
+        return f"{label} → {configured[0].title}" if configured else label
 
     async def async_step_nothing_found(self, user_input: UserInput = None) -> R:
         """Show the scanned settings, the other devices that responded, and advice."""
         assert self.shown_scan is not None  # noqa: S101
-        self._note_shown()
+        self.note_shown()
         scan = self.shown_scan.scan
         first, last = scan.unit_ids[0], scan.unit_ids[-1]
         tried = [line_settings(self._data_with(each)) for each in scan.settings]

@@ -114,8 +114,11 @@ async def test_bus_is_reconfigured_only_if_a_meter_responds(
     await expect(frontend.step("form")).to_be_visible()
     home.line.cut = True
     await frontend.submit()
-    await expect(frontend.error).to_have_text(texts.pattern("config.error.no_response"))
+    menu = frontend.step("menu")
+    no_response = "config.step.no_response"
+    await expect(menu).to_contain_text(texts(f"{no_response}.menu_options.scan_bus"))
     home.line.cut = False
+    await frontend.choose(texts(f"{no_response}.menu_options.change"))
     await frontend.submit()
     await expect(frontend.step("abort")).to_have_text(
         texts("config.abort.reconfigure_successful")

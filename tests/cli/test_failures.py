@@ -3,8 +3,9 @@
 import errno
 from pathlib import Path
 import socket
+from typing import Literal
 
-from modbus_connection import ModbusConnectionError, ModbusError
+from modbus_connection import ModbusConnectionError, ModbusError, ModbusTimeoutError
 import pytest
 
 from cli.connection import RESPONSE_TIMEOUTS, CannotOpenError, Connection
@@ -57,6 +58,21 @@ def test_lost_connection_is_reported_without_an_error_number(error: Exception) -
     text = str(failure(error, Connection("port", "/dev/ttyUSB0")))
     assert "Input/output error)" in text
     assert "Errno" not in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"), [("tcp", "--rtu-over-tcp"), ("rtu_over_tcp", "--tcp")]
+)
+def test_missing_response_behind_a_gateway_names_the_gateway_first(
+    kind: Literal["tcp", "rtu_over_tcp"], other: str
+) -> None:
+    connection = Connection(kind, "192.0.2.7", 502)
+    text = str(failure(ModbusTimeoutError("timeout"), connection, 9))
+    assert text.startswith(
+        "No meter responds at unit ID 9: check the kind of the gateway 192.0.2.7:502"
+        f" (try {other})"
+    )
+    assert text.endswith("120 ohms at both ends of the bus.")
 
 
 def test_file_that_is_no_port_cannot_be_opened(tmp_path: Path) -> None:

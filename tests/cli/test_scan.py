@@ -146,6 +146,20 @@ def test_bus_behind_a_gateway_is_scanned_without_line_settings(meter: Meter) -> 
     ]
 
 
+@pytest.mark.usefixtures("socket_enabled")
+def test_scan_behind_a_gateway_that_finds_nothing_names_the_gateway_first(
+    meter: Meter,
+) -> None:
+    line = Line([meter], baudrate=921_600, response_delay=0.001)
+    with gateway_in_thread(line, RtuGateway) as gateway:
+        place = f"{gateway.host}:{gateway.port}"
+        code, _, errors = countis(
+            "scan", "--rtu-over-tcp", place, "--unit-id", "8", *PROBE_TIMEOUT
+        )
+    assert code == Exit.FINDING
+    assert f"check the kind of the gateway {place} (try --tcp)" in errors
+
+
 async def test_settings_with_an_unsupported_parity_are_not_usable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

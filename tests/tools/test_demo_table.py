@@ -27,14 +27,32 @@ def test_table_has_names_units_and_a_column_for_each_meter() -> None:
         titles={SUBENTRY: "House", OTHER_SUBENTRY: "Roof"},
         names={"power": "Power", "tariff_2_energy": "Tariff 2 energy"},
         units={ENTITIES[0].entity_id: "W", ENTITIES[1].entity_id: "kWh"},
-        states={ENTITIES[0].entity_id: "1230", ENTITIES[2].entity_id: "-450"},
+        states={
+            ENTITIES[0].entity_id: "1230",
+            ENTITIES[1].entity_id: "0.5",
+            ENTITIES[2].entity_id: "-450",
+        },
     )
     assert head.split() == ["House", "Roof"]
     assert [row.split() for row in rows] == [
         ["Power", "1230", "-450", "W"],
-        ["Tariff", "2", "energy", "-", "-", "kWh"],
+        ["Tariff", "2", "energy", "0.5", "-", "kWh"],
     ]
     assert rows[0].index("W") == rows[1].index("kWh")
+
+
+def test_quantity_that_is_unknown_for_all_meters_has_no_row() -> None:
+    wiring = [
+        sensor("wiring", SERIAL, SUBENTRY),
+        sensor("wiring", OTHER_SERIAL, OTHER_SUBENTRY),
+    ]
+    texts = {"titles": {}, "names": {"wiring": "Wiring"}, "units": {}}
+    unknown = {each.entity_id: "unknown" for each in wiring}
+    (head,) = value_table(wiring, **texts, states=unknown)
+    assert head.split() == [SUBENTRY, OTHER_SUBENTRY]
+    checked = unknown | {wiring[1].entity_id: "correct"}
+    _, row = value_table([ENTITIES[0], *wiring], **texts, states=checked)
+    assert row.split() == ["Wiring", "-", "correct"]
 
 
 def test_table_without_meters_has_no_row() -> None:

@@ -1,5 +1,6 @@
 """The command lines of the tools."""
 
+from pathlib import Path
 import subprocess
 import sys
 
@@ -22,6 +23,25 @@ def test_help_of_a_tool_needs_no_package(tool: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: ./scripts/{tool} ")
+
+
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "scripts").iterdir()), ids=lambda script: script.name
+)
+def test_script_prints_its_usage(script: Path) -> None:
+    done = subprocess.run(  # noqa: S603
+        [script, "--help"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: ./scripts/{script.name}")
+
+
+def test_tool_without_a_name_is_an_error() -> None:
+    done = subprocess.run(  # noqa: S603
+        [ROOT / "scripts" / "run-tool"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith("usage: ./scripts/run-tool NAME")
 
 
 @pytest.mark.parametrize("tool", TOOLS)

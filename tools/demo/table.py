@@ -6,6 +6,7 @@ from tools.home_assistant import Entity
 
 COLUMN_WIDTH = 18
 NO_VALUE = "-"
+UNKNOWN = "unknown"  # the state of an entity without a value
 
 
 def value_table(
@@ -17,6 +18,9 @@ def value_table(
 ) -> list[str]:
     """Return the lines of a table: a row for each quantity, a column for each meter.
 
+    A quantity that is unknown for all meters, such as the result of a wiring check that
+    nobody has started, has no row.
+
     `titles` contains the titles of the meters by subentry ID, and `names` contains the
     names of the quantities by key. `units` and `states` are by entity ID.
     """
@@ -25,8 +29,10 @@ def value_table(
     cells: dict[str, dict[str, str]] = {}
     unit_of: dict[str, str] = {}
     for sensor in sensors:
-        row = cells.setdefault(sensor.key, {})
-        row[sensor.subentry_id] = states.get(sensor.entity_id, NO_VALUE)
+        state = states.get(sensor.entity_id, UNKNOWN)
+        if state == UNKNOWN:
+            continue
+        cells.setdefault(sensor.key, {})[sensor.subentry_id] = state
         unit_of.setdefault(sensor.key, units.get(sensor.entity_id, ""))
     label_width = max((len(names.get(key, key)) for key in cells), default=0) + 2
     unit_width = max(map(len, unit_of.values()), default=0)

@@ -1,0 +1,397 @@
+"""The dialog that changes the connection and the line settings of a bus."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partialmethod
+from pathlib import Path
+from typing import Any, override
+
+import voluptuous as vol
+
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    ConfigEntryState,
+    ConfigFlow,
+    ConfigFlowContext,
+    ConfigFlowResult,
+    ConfigSubentry,
+)
+from homeassistant.const import CONF_DEVICE, CONF_HOST, CONF_PORT, CONF_TYPE
+
+from .bus_scan import ScanRequest, scans
+from .connection import (
+    BusData,
+    bus_unique_id,
+    endpoint_name,
+    line_settings,
+    settings_data,
+)
+from .const import (
+    CONF_BAUDRATE,
+    CONF_PROFILE,
+    CONF_SERIAL_NUMBER,
+    CONF_UNIT_ID,
+    CONNECTION_TYPES,
+    DOMAIN,
+    RTU_OVER_TCP,
+    SERIAL,
+    TCP,
+)
+from .countis import SCAN_SETTINGS, UNIT_IDS, FoundMeter, Profile
+from .meter_flow import bus_not_loaded, title_after
+from .runtime import CountisConfigEntry, meter_subentries
+from .scan_flow import (
+    HELD_UNIT_ID,
+    NO_RESPONSE,
+    UNREACHABLE,
+    FormError,
+    ScanFlow,
+    UserInput,
+    meter_title,
+)
+from .schemas import LINE_SETTINGS, SUGGESTED, bus_schema
+
+# The highest number of meters that are probed to verify new line settings. The first
+# response ends the verification. With wrong line settings, each probe takes about 4 s.
+VERIFIED_METERS = 4
+
+# The steps with the forms that change a bus have this prefix before the connection.
+PREFIX = "reconfigure_"
+
+
+def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
+    """Return the data of the entry for a bus, without the unit ID of its meter."""
+    data = {CONF_TYPE: kind, **user_input}
+    data.pop(CONF_UNIT_ID, None)
+    if CONF_HOST in data:
+        # An IPv6 address is stored without its brackets.
+        data[CONF_HOST] = data[CONF_HOST].strip(" []")
+    return data
+
+
+class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], ConfigFlow):
+    """Changes a bus, and scans it if none of its meters responds."""
+
+    entered: BusData | None = None
+    """The input of the form for a bus."""
+
+    @property
+    def is_new(self) -> bool:
+        """Return whether the dialog adds a bus."""
+        return self.source != SOURCE_RECONFIGURE
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of connection that the user has entered."""
+        return self.form.removeprefix(PREFIX)
+
+    @property
+    def _entry(self) -> CountisConfigEntry:
+        """Return the entry of the bus that is reconfigured."""
+        return self.hass.config_entries.async_get_known_entry(self.context["entry_id"])
+
+    async def async_other_entry(self) -> CountisConfigEntry | None:
+        """Return another entry for the same bus, None if there is none.
+
+        A serial port may have several paths, so symbolic links are resolved.
+        """
+        entries = self.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
+        own_id = self.context.get("entry_id")
+
+        def endpoint(data: BusData) -> str:
+            if data[CONF_TYPE] == SERIAL:
+                return str(Path(data[CONF_DEVICE]).resolve())
+            return bus_unique_id(data)
+
+        def find() -> CountisConfigEntry | None:
+            bus = endpoint(self.data)
+            others = (each for each in entries if each.entry_id != own_id)
+            return next((each for each in others if endpoint(each.data) == bus), None)
+
+        return await self.hass.async_add_executor_job(find)
+
+    def entered_for(self, kind: str) -> Mapping[str, Any]:
+        """Return the entered values that a form for this kind of connection keeps.
+
+        If the user tries another kind of connection, these are the address, the speed
+        and the unit ID.
+        """
+        entered = self.entered or {}
+        kept = (CONF_HOST, CONF_PORT, CONF_UNIT_ID, CONF_BAUDRATE)
+        if kind == self.kind:
+            return entered
+        return {key: entered[key] for key in kept if key in entered}
+
+    @override
+    def other_kinds(self) -> list[str]:
+        kinds = (TCP, RTU_OVER_TCP)
+        return (
+            [each for each in kinds if each != self.kind] if self.kind in kinds else []
+        )
+
+    # -- the form --------------------------------------------------------------
+
+    async def async_step_reconfigure(
+        self, user_input: UserInput = None
+    ) -> ConfigFlowResult:
+        """Continue a scan of this dialog, or ask for the type of the new connection."""
+        options = [f"{PREFIX}{each}" for each in CONNECTION_TYPES]
+        for scan in reversed(scans(self.hass).values()):
+            request = scan.request
+            if request.entry_id == self._entry.entry_id and scan.can_be_continued:
+                self.shown_scan = scan
+                self.form, self.entered = request.form, request.entered
+                options = ["resume", *options]
+                break
+        return self.async_show_menu(
+            step_id="reconfigure",
+            menu_options=options,
+            description_placeholders={
+                "device": endpoint_name(self.shown_scan.data) if self.shown_scan else ""
+            },
+        )
+
+    async def async_change(
+        self, kind: str, user_input: UserInput = None
+    ) -> ConfigFlowResult:
+        """Ask for the connection and the line settings, and verify them."""
+        entry = self._entry
+        if user_input is not None:
+            self.form, self.entered = f"{PREFIX}{kind}", user_input
+            self.data = bus_data(kind, user_input)
+            try:
+                async with self.claimed():
+                    await self._async_verify_and_update(entry)
+                return self.async_abort(reason="reconfigure_successful")
+            except FormError as err:
+                if err.key in NO_RESPONSE:
+                    return self.show_no_response(err)
+                self.error = err
+        shown = {**SUGGESTED[kind], **entry.data, **self.entered_for(kind)}
+        return self.show_form(f"{PREFIX}{kind}", bus_schema(kind, is_new=False), shown)
+
+    async_step_reconfigure_serial = partialmethod(async_change, SERIAL)
+    async_step_reconfigure_tcp = partialmethod(async_change, TCP)
+    async_step_reconfigure_rtu_over_tcp = partialmethod(async_change, RTU_OVER_TCP)
+
+    # -- the verification ------------------------------------------------------
+
+    async def _async_verify_and_update(self, entry: CountisConfigEntry) -> None:
+        """Verify the entered bus, and update the entry if one of its meters responds.
+
+        Raises `FormError`, and `AbortFlow` if the entry cannot be unloaded.
+        """
+        await self._async_raise_if_configured()
+        meters = meter_subentries(entry)
+        if entry.state is ConfigEntryState.LOADED:
+            coordinators = entry.runtime_data.coordinators
+            online = {key for key, each in coordinators.items() if each.online}
+            meters.sort(key=lambda each: each.subentry_id not in online)
+        async with self._unloaded(entry):
+            await self._async_verify(meters[:VERIFIED_METERS])
+            self._update_entry(entry)
+
+    async def _async_raise_if_configured(self) -> None:
+        if other := await self.async_other_entry():
+            raise FormError(key="bus_already_configured", name=other.title)
+
+    @asynccontextmanager
+    async def _unloaded(self, entry: CountisConfigEntry) -> AsyncIterator[None]:
+        """Unload the entry for the context, and set it up again, also after an error.
+
+        The setup lock keeps Home Assistant from setting it up in the meantime.
+        """
+        async with entry.setup_lock:
+            if not await entry.async_unload(self.hass):
+                raise bus_not_loaded(entry)
+            try:
+                yield
+            finally:
+                await entry.async_setup(self.hass)
+
+    async def _async_verify(self, meters: list[ConfigSubentry]) -> None:
+        """Raise `FormError` unless one of these meters responds.
+
+        Without meters, it is enough that the port or gateway can be opened.
+        """
+        known = [(m.data[CONF_UNIT_ID], m.data[CONF_SERIAL_NUMBER]) for m in meters]
+        errors: list[FormError] = []
+        for unit_id, serial_number in known or [(HELD_UNIT_ID, None)]:
+            try:
+                await self.async_probe(unit_id, serial_number)
+            except FormError as err:
+                if err.key in UNREACHABLE:
+                    raise
+                errors.append(err)
+            else:
+                return
+        if not known:
+            return
+        for error in errors:
+            if error.key not in NO_RESPONSE:
+                raise error
+        errors[0].placeholders["unit_id"] = ", ".join(str(each) for each, _ in known)
+        raise errors[0]
+
+    def _update_entry(self, entry: CountisConfigEntry) -> None:
+        # Keep a title that the user has entered.
+        is_default = entry.title == endpoint_name(entry.data)
+        self.hass.config_entries.async_update_entry(
+            entry,
+            data=self.data,
+            unique_id=bus_unique_id(self.data),
+            title=endpoint_name(self.data) if is_default else entry.title,
+        )
+
+    # -- the scan --------------------------------------------------------------
+
+    def entered_without_searched(self) -> BusData:
+        """Return the input without the fields for which a scan tries all values.
+
+        These are the unit ID, and on a serial port the line settings.
+        """
+        searched = {CONF_UNIT_ID, *(LINE_SETTINGS if self.kind == SERIAL else ())}
+        entered = self.entered or {}
+        return {key: entered[key] for key in entered if key not in searched}
+
+    async def async_find_known(self) -> ConfigFlowResult:
+        """Scan the entered bus for the meters of the entry. Raises `FormError`."""
+        entered = self.entered_without_searched()
+        known = bus_data(self.kind, entered)
+        self.data = {**settings_data(known, SCAN_SETTINGS[0]), **known}
+        await self._async_raise_if_configured()
+        entry_id = self._entry.entry_id
+        request = ScanRequest(self.form, entered, known, UNIT_IDS, entry_id)
+        return await self.async_find(request)
+
+    @override
+    @asynccontextmanager
+    async def released(self) -> AsyncIterator[None]:
+        """Unload the bus that is reconfigured, because its poller uses the port.
+
+        The setup lock is not held, because a scan takes minutes. If the user reloads
+        the bus, the scan continues with the line settings of the bus, or fails.
+        """
+        if self.is_new:
+            yield
+            return
+        entry = self._entry
+        # If the scan is stopped now, Home Assistant still has to end the unloading.
+        unloading = self.hass.async_create_task(self._async_unload(entry))
+        try:
+            if not await asyncio.shield(unloading):
+                raise bus_not_loaded(entry)
+            yield
+        finally:
+            await asyncio.wait([unloading])
+            entries = self.hass.config_entries
+            is_known = entries.async_get_entry(entry.entry_id) is not None
+            if is_known and entry.state.recoverable and not self.hass.is_stopping:
+                await entries.async_reload(entry.entry_id)
+
+    async def _async_unload(self, entry: CountisConfigEntry) -> bool:
+        async with entry.setup_lock:
+            return await entry.async_unload(self.hass)
+
+    def _known(self) -> list[tuple[ConfigSubentry, FoundMeter]]:
+        """Return the meters of the bus that the scan has found.
+
+        A meter without a serial number is identified by its unit ID. Then no other
+        meter of the bus gets this unit ID, because its values would be mixed up.
+        """
+        assert self.shown_scan is not None  # noqa: S101
+        meters = meter_subentries(self._entry)
+        unidentified = {
+            each.data[CONF_UNIT_ID]
+            for each in meters
+            if each.data[CONF_SERIAL_NUMBER] is None
+        }
+
+        def is_same(subentry: ConfigSubentry, found: FoundMeter) -> bool:
+            serial_number = subentry.data[CONF_SERIAL_NUMBER]
+            if found.profile.serial_number != serial_number:
+                return False
+            if serial_number is None:
+                return bool(found.unit_id == subentry.data[CONF_UNIT_ID])
+            return found.unit_id not in unidentified
+
+        found = self.shown_scan.scan.found
+        return [(each, one) for each in meters for one in found if is_same(each, one)]
+
+    @override
+    async def async_step_found(self, user_input: UserInput = None) -> ConfigFlowResult:
+        """Ask which meters to add, or show the meters of the bus that respond."""
+        if self.is_new:
+            return await super().async_step_found(user_input)
+        if self._known():
+            return await self.async_step_reconfigure_found()
+        return await self.async_step_no_known_meter()
+
+    async def async_step_reconfigure_found(
+        self, user_input: UserInput = None
+    ) -> ConfigFlowResult:
+        """Show the meters of the bus that respond, and save what the scan found."""
+        self.note_shown()
+        known = self._known()
+        settings = settings_data(self.data, known[0][1].settings)
+        data = {**self.data, **settings}
+        if user_input is not None:
+            try:
+                async with self.claimed():
+                    await self._async_raise_if_configured()
+                    async with self._unloaded(self._entry):
+                        self._update_found(data, known)
+                return self.async_abort(reason="reconfigure_successful")
+            except FormError as err:
+                self.error = err
+        return self.show_form(
+            "reconfigure_found",
+            vol.Schema({}),
+            None,
+            device=endpoint_name(data),
+            settings=line_settings(data),
+            found="\n".join(f"- {_label(*each)}" for each in known),
+        )
+
+    def _update_found(
+        self, data: BusData, known: list[tuple[ConfigSubentry, FoundMeter]]
+    ) -> None:
+        """Store the connection, the line settings and the unit IDs of the meters."""
+        entry = self._entry
+        for subentry, found in known:
+            profile = Profile.from_dict(subentry.data[CONF_PROFILE])
+            self.hass.config_entries.async_update_subentry(
+                entry,
+                subentry,
+                title=title_after(subentry, profile, found.unit_id),
+                data={**subentry.data, CONF_UNIT_ID: found.unit_id},
+            )
+        self.data = data
+        self._update_entry(entry)
+
+    async def async_step_no_known_meter(
+        self, user_input: UserInput = None
+    ) -> ConfigFlowResult:
+        """Show that no meter of the bus responds, but that other meters do."""
+        assert self.shown_scan is not None  # noqa: S101
+        self.note_shown()
+        return self.async_show_menu(
+            step_id="no_known_meter",
+            menu_options=["scan_again", "change"],
+            description_placeholders={
+                "device": endpoint_name(self.data),
+                "found": "\n".join(
+                    f"- {meter_title(each.profile, each.unit_id)}"
+                    for each in self.shown_scan.scan.found
+                ),
+            },
+        )
+
+
+def _label(subentry: ConfigSubentry, found: FoundMeter) -> str:
+    """Return the title of a meter, with both unit IDs if its unit ID has changed."""
+    before = subentry.data[CONF_UNIT_ID]
+    if found.unit_id == before:
+        return subentry.title
+    return f"{subentry.title} (#{before} → #{found.unit_id})"
