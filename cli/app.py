@@ -126,8 +126,8 @@ def set_tariff(
     ] = False,
 ) -> None:
     """Set the tariff in which meters count."""
-    entered = parse_options(options)
-    _run(options, async_set_tariff_command(entered, tariff, to_all=to_all))
+    selection = parse_options(options)
+    _run(options, async_set_tariff_command(selection, tariff, to_all=to_all))
 
 
 @app.command("reset-partial", epilog=EXIT_CODES)
@@ -140,10 +140,10 @@ def reset_partial(
     ] = False,
 ) -> None:
     """Set partial counters to zero; their readings are printed before."""
-    entered = parse_options(options)
+    selection = parse_options(options)
     if not yes:
-        confirm_reset(entered)
-    _run(options, async_reset_partial_command(entered))
+        confirm_reset(selection)
+    _run(options, async_reset_partial_command(selection))
 
 
 @app.command("set-clock", epilog=EXIT_CODES)

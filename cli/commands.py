@@ -22,8 +22,8 @@ from socomec_countis import (
 from .connection import async_find_meter
 from .exit_codes import Exit
 from .failures import ERRORS, failure
-from .meters import fail, identity_of
-from .options import Entered
+from .meters import identity_of, print_error
+from .options import Selection
 from .output import Column, Rows, number, rounded
 
 BROADCAST = 0
@@ -42,9 +42,9 @@ If the command fails, the entries added so far are kept.
 """
 
 
-async def async_reset_partial_command(entered: Entered) -> Exit:
+async def async_reset_partial_command(selection: Selection) -> Exit:
     """Set the partial counters to zero, and print their readings before and after."""
-    rows = Rows(entered.output, *METER_COLUMNS, Column("", 6), *COUNTER_COLUMNS)
+    rows = Rows(selection.output, *METER_COLUMNS, Column("", 6), *COUNTER_COLUMNS)
 
     def show(meter: Meter, when: str, values: Values) -> None:
         shown = [
@@ -63,7 +63,7 @@ async def async_reset_partial_command(entered: Entered) -> Exit:
             if "before" not in result:
                 result["before"] = values
                 show(meter, "before", values)
-                entered.output.write_json({**identity_of(meter), "before": values})
+                selection.output.write_json({**identity_of(meter), "before": values})
 
         try:
             await async_reset_partial_counters(meter, publish)
@@ -73,22 +73,22 @@ async def async_reset_partial_command(entered: Entered) -> Exit:
             raise
         show(meter, "after", result["after"])
 
-    return await _async_each(entered, reset)
+    return await _async_each(selection, reset)
 
 
-def confirm_reset(entered: Entered) -> None:
+def confirm_reset(selection: Selection) -> None:
     """Ask on a terminal whether to reset the counters. Raises `typer.Abort`."""
-    if sys.stdin.isatty() and sys.stdout.isatty() and not entered.output.as_json:
-        unit_ids = ", ".join(map(str, entered.unit_ids))
+    if sys.stdin.isatty() and sys.stdout.isatty() and not selection.output.as_json:
+        unit_ids = ", ".join(map(str, selection.unit_ids))
         question = f"Reset the partial counters at unit ID {unit_ids}?"
         typer.confirm(question, abort=True)
 
 
 async def async_set_tariff_command(
-    entered: Entered, tariff: int, *, to_all: bool
+    selection: Selection, tariff: int, *, to_all: bool
 ) -> Exit:
     """Set the tariff of each meter, or of all meters of the bus by a broadcast."""
-    rows = Rows(entered.output, *METER_COLUMNS, Column("Tariff", is_number=True))
+    rows = Rows(selection.output, *METER_COLUMNS, Column("Tariff", is_number=True))
 
     async def set_tariff(meter: Meter, result: Result) -> None:
         command = async_confirm_tariff if to_all else async_set_tariff
@@ -101,20 +101,20 @@ async def async_set_tariff_command(
             await opened.bus.async_broadcast(client, SET_TARIFF, tariff)
 
     return await _async_each(
-        entered,
+        selection,
         set_tariff,
         first=broadcast if to_all else None,
         common={"tariff": tariff, "broadcast": to_all},
     )
 
 
-async def async_set_clock_command(entered: Entered) -> Exit:
+async def async_set_clock_command(selection: Selection) -> Exit:
     """Set the clocks to the time of the computer."""
     offsets = (
         Column("Offset before (s)", is_number=True),
         Column("Offset after (s)", is_number=True),
     )
-    rows = Rows(entered.output, *METER_COLUMNS, *offsets)
+    rows = Rows(selection.output, *METER_COLUMNS, *offsets)
 
     async def set_clock(meter: Meter, result: Result) -> None:
         read: list[float | None] = []
@@ -125,11 +125,11 @@ async def async_set_clock_command(entered: Entered) -> Exit:
         shown = [number(each) for each in (read[0], read[-1])]
         rows.add(str(meter.unit_id), meter.profile.model, *shown)
 
-    return await _async_each(entered, set_clock)
+    return await _async_each(selection, set_clock)
 
 
 async def _async_each(
-    entered: Entered,
+    selection: Selection,
     command: Command,
     *,
     first: Callable[[OpenBus], Awaitable[None]] | None = None,
@@ -141,16 +141,16 @@ async def _async_each(
     output that is the same for all meters.
     """
     try:
-        async with entered.connection.open(entered.settings) as opened:
+        async with selection.connection.open(selection.settings) as opened:
             if first is not None:
                 await first(opened)
             results = [
-                await _async_one(entered, opened, command, unit_id)
-                for unit_id in entered.unit_ids
+                await _async_one(selection, opened, command, unit_id)
+                for unit_id in selection.unit_ids
             ]
     except ERRORS as err:
-        return fail(entered, err)
-    entered.output.write_json({**(common or {}), "meters": results})
+        return print_error(selection, err)
+    selection.output.write_json({**(common or {}), "meters": results})
     return Exit.DONE if _all_done(results) else Exit.FAILED
 
 
@@ -159,7 +159,7 @@ def _all_done(results: Sequence[Result]) -> bool:
 
 
 async def _async_one(
-    entered: Entered, opened: OpenBus, command: Command, unit_id: int
+    selection: Selection, opened: OpenBus, command: Command, unit_id: int
 ) -> Result:
     result: Result = {}
     try:
@@ -167,8 +167,8 @@ async def _async_one(
         result = identity_of(meter)
         await command(meter, result)
     except ERRORS as err:
-        failed = failure(err, entered.connection, unit_id)
-        entered.output.fail(failed)
+        failed = failure(err, selection.connection, unit_id)
+        selection.output.fail(failed)
         return {
             "unit_id": unit_id,
             **result,

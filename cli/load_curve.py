@@ -12,7 +12,7 @@ from socomec_countis.load_curve import LoadCurve, LoadRecord, async_read_load_cu
 
 from .exit_codes import Exit
 from .meters import async_for_each, heading, identity_of
-from .options import Entered
+from .options import Selection
 from .output import number
 from .plots import ticks_of
 
@@ -21,20 +21,20 @@ CSV_COLUMNS = ("unit_id", "time", "watts", "complete")
 PLOT_HEIGHT = 16  # lines; leaves room for other output on a terminal of 24 lines
 
 
-async def async_load_curve(entered: Entered, path: Path | None) -> Exit:
+async def async_load_curve(selection: Selection, path: Path | None) -> Exit:
     """Print and plot the load curve of each meter, and write it to a CSV file."""
-    output = entered.output
+    output = selection.output
     rows: list[tuple[int, LoadRecord]] = []
 
     async def read(meter: Meter) -> Exit:
-        curve = await _async_read(entered, meter)
+        curve = await _async_read(selection, meter)
         output.write_json(_as_json(meter, curve))
         rows.extend((meter.unit_id, record) for record in curve.records)
         if path is None or output.console.is_terminal:
-            _show(entered, meter, curve)
+            _show(selection, meter, curve)
         return Exit.DONE
 
-    exit_code = await async_for_each(entered, read)
+    exit_code = await async_for_each(selection, read)
     if path is not None and rows:
         try:
             _write_csv(path, rows)
@@ -45,8 +45,8 @@ async def async_load_curve(entered: Entered, path: Path | None) -> Exit:
     return exit_code
 
 
-async def _async_read(entered: Entered, meter: Meter) -> LoadCurve:
-    with entered.output.progress() as progression:
+async def _async_read(selection: Selection, meter: Meter) -> LoadCurve:
+    with selection.output.progress() as progression:
         # The meter does not report how many records it stores.
         return await async_read_load_curve(
             meter,
@@ -56,9 +56,9 @@ async def _async_read(entered: Entered, meter: Meter) -> LoadCurve:
         )
 
 
-def _show(entered: Entered, meter: Meter, curve: LoadCurve) -> None:
+def _show(selection: Selection, meter: Meter, curve: LoadCurve) -> None:
     """Print the records, on a terminal as a plot, because a table would be too long."""
-    output = entered.output
+    output = selection.output
     if output.as_json:
         return
     minutes = curve.period.total_seconds() / 60

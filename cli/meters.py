@@ -9,42 +9,42 @@ from socomec_countis import Meter
 from .connection import async_find_meter
 from .exit_codes import Exit
 from .failures import ERRORS, failure
-from .options import Entered
+from .options import Selection
 
 
 async def async_for_each(
-    entered: Entered, action: Callable[[Meter], Awaitable[Exit]]
+    selection: Selection, action: Callable[[Meter], Awaitable[Exit]]
 ) -> Exit:
     """Run the action for each meter, also after a failure of another meter.
 
-    Prints each failure. Returns `FAILED` if there was one. Otherwise, returns the last
-    exit code of an action other than `DONE`, or `DONE`.
+    Prints each failure. Returns `FAILED` if a meter failed. Otherwise, returns the last
+    exit code that is not `DONE`, or `DONE` if there is none.
     """
-    output = entered.output
+    output = selection.output
     exit_code = Exit.DONE
     try:
-        async with entered.connection.open(entered.settings) as opened:
-            for unit_id in entered.unit_ids:
+        async with selection.connection.open(selection.settings) as opened:
+            for unit_id in selection.unit_ids:
                 try:
                     meter = await async_find_meter(opened, unit_id)
                     result = await action(meter)
                 except ERRORS as err:
-                    failed = failure(err, entered.connection, unit_id)
+                    failed = failure(err, selection.connection, unit_id)
                     output.fail(failed)
                     output.write_json({"unit_id": unit_id, "error": failed.as_json()})
                     result = Exit.FAILED
                 if exit_code is not Exit.FAILED and result is not Exit.DONE:
                     exit_code = result
     except ERRORS as err:
-        return fail(entered, err)
+        return print_error(selection, err)
     return exit_code
 
 
-def fail(entered: Entered, error: Exception) -> Exit:
+def print_error(selection: Selection, error: Exception) -> Exit:
     """Print an error that ends the whole command, and return its exit code."""
-    failed = failure(error, entered.connection)
-    entered.output.fail(failed)
-    entered.output.write_json({"error": failed.as_json()})
+    failed = failure(error, selection.connection)
+    selection.output.fail(failed)
+    selection.output.write_json({"error": failed.as_json()})
     return Exit.FAILED
 
 

@@ -46,7 +46,7 @@ def _ports() -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The shared options, as entered."""
+    """The shared options, as selection."""
 
     port: Annotated[
         str | None,
@@ -126,8 +126,8 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Entered:
-    """The bus and the meters that the user entered, and the output of the command."""
+class Selection:
+    """The bus and the meters that the options select, and the output of the command."""
 
     connection: Connection
     settings: LineSettings
@@ -171,7 +171,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def parse_options(options: Options, *, needs_unit_id: bool = True) -> Entered:
+def parse_options(options: Options, *, needs_unit_id: bool = True) -> Selection:
     """Return the bus, unit IDs and output that the options select.
 
     Raises `UsageError`.
@@ -194,7 +194,7 @@ def parse_options(options: Options, *, needs_unit_id: bool = True) -> Entered:
     baudrate = _one_of("--baudrate", options.baudrate, BAUDRATES)
     parity = _one_of("--parity", options.parity and options.parity.upper(), PARITIES)
     stopbits = _one_of("--stopbits", options.stopbits, STOPBITS)
-    return Entered(
+    return Selection(
         connection,
         LineSettings(
             baudrate or DEFAULT_SETTINGS.baudrate,

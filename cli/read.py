@@ -11,7 +11,7 @@ from socomec_countis.registers import Energies, Measurements, Periods, Tariffs
 
 from .exit_codes import Exit
 from .meters import async_for_each, heading, identity_of, now
-from .options import Entered
+from .options import Selection
 from .output import rounded
 from .tables import tables_of
 
@@ -34,9 +34,9 @@ UNITS: Mapping[str, str] = {
 } | {"clock_offset": "s"}
 
 
-async def async_read(entered: Entered) -> Exit:
+async def async_read(selection: Selection) -> Exit:
     """Print all values of each meter."""
-    output = entered.output
+    output = selection.output
 
     async def read(meter: Meter) -> Exit:
         values = await async_values(meter)
@@ -46,7 +46,7 @@ async def async_read(entered: Entered) -> Exit:
         output.write_json(_as_json(meter, values))
         return Exit.DONE
 
-    return await async_for_each(entered, read)
+    return await async_for_each(selection, read)
 
 
 async def async_values(meter: Meter, blocks: Iterable[str] = BLOCKS) -> Values:

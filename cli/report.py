@@ -13,7 +13,7 @@ from socomec_countis import SERIAL_NUMBER_REGISTERS, Meter, Values
 from .exit_codes import Exit
 from .failures import ERRORS
 from .meters import async_for_each, now
-from .options import Entered
+from .options import Selection
 from .output import rounded
 from .read import async_values
 
@@ -29,16 +29,16 @@ TO_REDACT = {
 }
 
 
-async def async_report(entered: Entered, folder: Path) -> Exit:
+async def async_report(selection: Selection, folder: Path) -> Exit:
     """Write a file about each meter into a folder, or print it as JSON.
 
     The file has the form of the diagnostics of Home Assistant, without the serial
     number.
     """
-    output = entered.output
+    output = selection.output
 
     async def report(meter: Meter) -> Exit:
-        content = await _async_content(entered, meter)
+        content = await _async_content(selection, meter)
         output.write_json(content)
         if output.as_json:
             return Exit.DONE
@@ -53,10 +53,10 @@ async def async_report(entered: Entered, folder: Path) -> Exit:
         output.show(f"{path} describes the meter at unit ID {meter.unit_id}.")
         return Exit.DONE
 
-    return await async_for_each(entered, report)
+    return await async_for_each(selection, report)
 
 
-async def _async_content(entered: Entered, meter: Meter) -> dict[str, Any]:
+async def _async_content(selection: Selection, meter: Meter) -> dict[str, Any]:
     """Return the meter, its registers and values, and the statistics of the bus."""
     registers: Mapping[int, int] = {}
     values: Values = {}
@@ -66,11 +66,11 @@ async def _async_content(entered: Entered, meter: Meter) -> dict[str, Any]:
         values = await async_values(meter)
     except ERRORS as err:
         read_error = str(err)
-    bus, settings = meter.bus, entered.settings
-    is_serial = entered.connection.is_serial
+    bus, settings = meter.bus, selection.settings
+    is_serial = selection.connection.is_serial
     data = {
         "entry": {
-            "type": entered.connection.kind,
+            "type": selection.connection.kind,
             "baudrate": settings.baudrate,
             "parity": settings.parity if is_serial else None,
             "stopbits": settings.stopbits if is_serial else None,

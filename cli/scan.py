@@ -12,7 +12,7 @@ from .connection import Connection
 from .exit_codes import Exit
 from .failures import BUS_CAUSES, ERRORS, Failure, failure, gateway_causes
 from .interrupt import Interrupt
-from .options import Entered
+from .options import Selection
 from .output import Column, Progression, Rows
 
 NOTHING_FOUND = (
@@ -27,15 +27,15 @@ class _InterruptedError(Exception):
 class BusScan:
     """A scan of a bus that prints its progress and the meters that it finds."""
 
-    def __init__(self, entered: Entered, timeout: float | None = None) -> None:
+    def __init__(self, selection: Selection, timeout: float | None = None) -> None:
         """Initialize the scan. `timeout` is the time in s until a response begins."""
-        self._entered = entered
+        self._selection = selection
         self._timeout = timeout
-        if timeout is not None and entered.connection.framing == "rtu":
+        if timeout is not None and selection.connection.framing == "rtu":
             # `Probe.async_send` subtracts the added difference again.
             self._timeout = timeout + RESPONSE_TIMEOUT - PROBE_TIMEOUT
         self._rows = Rows(
-            entered.output,
+            selection.output,
             Column("Unit ID", is_number=True),
             Column("Line settings", 16),
             Column("Model", 16),
@@ -68,16 +68,16 @@ class BusScan:
 
         An error is printed, and kept in `failed`.
         """
-        entered = self._entered
-        connection = entered.connection
-        with Interrupt() as interrupt, entered.output.progress() as progression:
+        selection = self._selection
+        connection = selection.connection
+        with Interrupt() as interrupt, selection.output.progress() as progression:
             try:
-                usable = await connection.async_usable_settings(entered.scanned)
+                usable = await connection.async_usable_settings(selection.scanned)
                 self._note_unusable(usable)
                 self._scan = Scan(
                     lambda settings: connection.open(settings, self._timeout),
                     settings=usable,
-                    unit_ids=entered.unit_ids or UNIT_IDS,
+                    unit_ids=selection.unit_ids or UNIT_IDS,
                 )
                 self._scan.on_change = self._on_change(progression, interrupt)
                 with suppress(_InterruptedError):
@@ -85,14 +85,14 @@ class BusScan:
             except ERRORS as err:
                 self.failed = failure(err, connection)
         if self.failed is not None:
-            entered.output.fail(self.failed)
+            selection.output.fail(self.failed)
 
     def _note_unusable(self, usable: list[LineSettings]) -> None:
         """Print the parities that the port does not support."""
-        tried = {each.parity for each in self._entered.scanned}
+        tried = {each.parity for each in self._selection.scanned}
         left_out = tried - {each.parity for each in usable}
-        if self._entered.connection.is_serial and left_out:
-            self._entered.output.note(
+        if self._selection.connection.is_serial and left_out:
+            self._selection.output.note(
                 f"The port cannot be set to parity {', '.join(sorted(left_out))}:"
                 " the scan omits these settings."
             )
@@ -106,8 +106,8 @@ class BusScan:
             for meter in self.found:
                 if meter.unit_id not in self._shown:
                     self._shown.add(meter.unit_id)
-                    self._rows.add(*_cells(meter, self._entered.connection))
-            settings = f"{scan.trying}, " if self._entered.connection.is_serial else ""
+                    self._rows.add(*_cells(meter, self._selection.connection))
+            settings = f"{scan.trying}, " if self._selection.connection.is_serial else ""
             found = f", {len(self.found)} found" if self.found else ""
             progression.show(
                 scan.progress,
@@ -120,16 +120,16 @@ class BusScan:
         return on_change
 
 
-async def async_scan(entered: Entered, response_timeout: float | None) -> Exit:
+async def async_scan(selection: Selection, response_timeout: float | None) -> Exit:
     """Scan a bus, and print the meters.
 
     `response_timeout` is the time in s until a response begins.
     """
-    scan = BusScan(entered, response_timeout)
+    scan = BusScan(selection, response_timeout)
     await scan.async_run()
-    output = entered.output
+    output = selection.output
     result: dict[str, Any] = {
-        "meters": [_as_json(each, entered.connection) for each in scan.found],
+        "meters": [_as_json(each, selection.connection) for each in scan.found],
         "others": scan.others,
         "complete": scan.progress == 1,
     }
@@ -144,7 +144,7 @@ async def async_scan(entered: Entered, response_timeout: float | None) -> Exit:
     if scan.progress < 1:
         output.note(f"The scan is not complete: {scan.progress:.0%} is done.")
     elif not scan.found:
-        place = entered.connection
+        place = selection.connection
         gateway = "" if place.is_serial else f"{gateway_causes(place)}, "
         output.note(NOTHING_FOUND.format(causes=gateway + BUS_CAUSES))
     return Exit.DONE if scan.found else Exit.FINDING

@@ -10,9 +10,9 @@ from socomec_countis import Profile
 from .exit_codes import Exit
 from .failures import ERRORS
 from .interrupt import Interrupt
-from .meters import fail, identity_of, now
+from .meters import identity_of, now, print_error
 from .monitor import Monitor, Watched
-from .options import Entered
+from .options import Selection
 from .output import Column, Rows, number, rounded
 from .scan import NOTHING_FOUND, BusScan
 from .tables import DECIMALS
@@ -31,34 +31,34 @@ COLUMNS = (
 )
 
 
-async def async_watch(entered: Entered, minutes: int) -> Exit:
+async def async_watch(selection: Selection, minutes: int) -> Exit:
     """Show the meters until the user quits. The plot shows the last `minutes`."""
     profiles: dict[int, Profile] = {}
-    if not entered.unit_ids:
-        scan = BusScan(entered)
+    if not selection.unit_ids:
+        scan = BusScan(selection)
         await scan.async_run()
         if scan.failed is not None:
-            entered.output.write_json({"error": scan.failed.as_json()})
+            selection.output.write_json({"error": scan.failed.as_json()})
             return Exit.FAILED
         if not scan.found:
-            entered.output.note(NOTHING_FOUND)
+            selection.output.note(NOTHING_FOUND)
             return Exit.FINDING
         profiles = {each.unit_id: each.profile for each in scan.found}
         settings = scan.found[0].settings
-        entered = replace(entered, unit_ids=list(profiles), settings=settings)
+        selection = replace(selection, unit_ids=list(profiles), settings=settings)
     has_screen = sys.stdin.isatty() and sys.stdout.isatty()
     try:
-        async with entered.connection.open(entered.settings) as opened:
+        async with selection.connection.open(selection.settings) as opened:
             monitor = Monitor(
-                opened, entered.connection, entered.unit_ids, minutes, profiles
+                opened, selection.connection, selection.unit_ids, minutes, profiles
             )
             polling = asyncio.create_task(monitor.async_run())
             try:
-                if has_screen and not entered.output.as_json:
-                    await _async_show_screen(entered, monitor, polling, minutes)
+                if has_screen and not selection.output.as_json:
+                    await _async_show_screen(selection, monitor, polling, minutes)
                     exit_code = Exit.DONE
                 else:
-                    exit_code = await _async_print(entered, monitor, polling)
+                    exit_code = await _async_print(selection, monitor, polling)
             finally:
                 polling.cancel()
                 await asyncio.wait({polling})
@@ -66,28 +66,28 @@ async def async_watch(entered: Entered, minutes: int) -> Exit:
                 polling.result()  # raises the unexpected error that ended it
             return exit_code
     except ERRORS as err:
-        return fail(entered, err)
+        return print_error(selection, err)
 
 
 async def _async_show_screen(
-    entered: Entered, monitor: Monitor, polling: asyncio.Task[None], minutes: int
+    selection: Selection, monitor: Monitor, polling: asyncio.Task[None], minutes: int
 ) -> None:
     from .screen import WatchApp  # noqa: PLC0415 (textual takes 0.3 s to import)
 
-    settings = f", {entered.settings}" if entered.connection.is_serial else ""
-    screen = WatchApp(monitor, f"{entered.connection}{settings}", minutes)
+    settings = f", {selection.settings}" if selection.connection.is_serial else ""
+    screen = WatchApp(monitor, f"{selection.connection}{settings}", minutes)
     polling.add_done_callback(lambda _: screen.exit())
     await screen.run_async()
 
 
 async def _async_print(
-    entered: Entered, monitor: Monitor, polling: asyncio.Task[None]
+    selection: Selection, monitor: Monitor, polling: asyncio.Task[None]
 ) -> Exit:
     """Print a line for each meter each second, until Ctrl-C.
 
     Returns `FAILED` if no meter responds at the start.
     """
-    output = entered.output
+    output = selection.output
     rows = Rows(
         output,
         Column("Time", 8),
@@ -100,9 +100,9 @@ async def _async_print(
         try:
             while not ended.done() and not polling.done():
                 for watched in monitor.meters:
-                    _print_failure(entered, watched, printed)
+                    _print_failure(selection, watched, printed)
                     if watched.online:
-                        _print_values(entered, watched, rows)
+                        _print_values(selection, watched, rows)
                 if monitor.has_no_meter:
                     return Exit.FAILED
                 await asyncio.wait({ended, polling}, timeout=PERIOD)
@@ -111,23 +111,23 @@ async def _async_print(
     return Exit.DONE
 
 
-def _print_values(entered: Entered, watched: Watched, rows: Rows) -> None:
+def _print_values(selection: Selection, watched: Watched, rows: Rows) -> None:
     cells = [
         number(watched.values.get(quantity), DECIMALS.get(unit, 0))
         for _, quantity, unit in COLUMNS
     ]
     rows.add(now()[TIME_OF_DAY], str(watched.unit_id), *cells)
-    entered.output.write_json(_as_json(watched))
+    selection.output.write_json(_as_json(watched))
 
 
 def _print_failure(
-    entered: Entered, watched: Watched, printed: dict[int, str | None]
+    selection: Selection, watched: Watched, printed: dict[int, str | None]
 ) -> None:
     """Print why a meter is offline, when it goes offline or the reason changes."""
     kind = watched.failed.kind if watched.failed else None
     if watched.failed is not None and printed.get(watched.unit_id) != kind:
-        entered.output.fail(watched.failed)
-        entered.output.write_json(
+        selection.output.fail(watched.failed)
+        selection.output.write_json(
             {
                 "time": now(),
                 "unit_id": watched.unit_id,

@@ -10,7 +10,7 @@ from socomec_countis import Meter, UnmetCondition, Values, Wiring, check_wiring
 
 from .exit_codes import Exit
 from .meters import async_for_each, heading, identity_of
-from .options import Entered
+from .options import Selection
 from .output import number, rounded
 from .read import UNITS
 from .tables import MEASURED
@@ -43,20 +43,20 @@ PRODUCTION = (
 QUALIFIED = "Only qualified persons may change the wiring, with the power off."
 
 
-async def async_check_wiring(entered: Entered, readings: int) -> Exit:
+async def async_check_wiring(selection: Selection, readings: int) -> Exit:
     """Do the connection test of the manual with some readings of each meter."""
 
     async def check(meter: Meter) -> Exit:
-        wiring = await _async_check(entered, meter, readings)
-        _show(entered, meter, wiring)
-        entered.output.write_json(_as_json(wiring, meter))
+        wiring = await _async_check(selection, meter, readings)
+        _show(selection, meter, wiring)
+        selection.output.write_json(_as_json(wiring, meter))
         return Exit.DONE if wiring.codes == (0,) else Exit.FINDING
 
-    return await async_for_each(entered, check)
+    return await async_for_each(selection, check)
 
 
-async def _async_check(entered: Entered, meter: Meter, readings: int) -> Wiring:
-    with entered.output.progress() as progression:
+async def _async_check(selection: Selection, meter: Meter, readings: int) -> Wiring:
+    with selection.output.progress() as progression:
         measured: list[Values] = []
         while len(measured) < readings:
             if measured:
@@ -71,8 +71,8 @@ async def _async_check(entered: Entered, meter: Meter, readings: int) -> Wiring:
     return check_wiring(measured)
 
 
-def _show(entered: Entered, meter: Meter, wiring: Wiring) -> None:
-    output = entered.output
+def _show(selection: Selection, meter: Meter, wiring: Wiring) -> None:
+    output = selection.output
     phases = "three phases" if len(wiring.phases) > 1 else "one phase"
     output.show(Text(f"{heading(meter)}, {phases}", "bold"))
     if (table := MEASURED.table(output, wiring.values, UNITS)) is not None:

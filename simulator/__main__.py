@@ -21,8 +21,8 @@ from .ports import BAUDRATES
 from .site import meters_at
 from .wiring import WIRING_ERRORS
 
-SAVE_INTERVAL = 10  # s; after a crash, the counters lack the energy of this time
-USAGE_ERROR = 2  # exit status, as of argparse
+SAVE_INTERVAL = 10  # s; a crash loses the energy counted since the last save
+USAGE_ERROR = 2  # exit status; argparse uses the same one
 TCP_PORTS = range(0x10000)
 MAX_RECORDS = 4320  # the default of `LoadCurve.depth`
 MAX_RESPONSE_DELAY = 10.0  # s; longer than any response timeout
@@ -40,12 +40,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{message}\n")
 
 
-def number_in[N: (int, float)](
+def bounded_number[N: (int, float)](
     kind: Callable[[str], N], smallest: N, greatest: N, noun: str
 ) -> Callable[[str], N]:
     """Return a function that converts an argument to a number and checks its bounds.
 
-    `noun` names the number in the error message.
+    `noun` is its name in the error message, with the article: "a unit ID".
     """
 
     def convert(text: str) -> N:
@@ -62,12 +62,12 @@ def number_in[N: (int, float)](
 def parse_arguments() -> argparse.Namespace:
     """Return the arguments of the command line. Exit if they are not valid."""
     parser = Parser(prog="python -m simulator", description=__doc__)
-    tcp_port = number_in(int, TCP_PORTS[0], TCP_PORTS[-1], "a TCP port")
+    tcp_port = bounded_number(int, TCP_PORTS[0], TCP_PORTS[-1], "a TCP port")
     group = parser.add_argument_group("meters")
     sources = group.add_mutually_exclusive_group()
     sources.add_argument(
         "--unit-id",
-        type=number_in(int, UNIT_IDS[0], UNIT_IDS[-1], "a unit ID"),
+        type=bounded_number(int, UNIT_IDS[0], UNIT_IDS[-1], "a unit ID"),
         nargs="+",
         metavar="ID",
         help="one meter for each unit ID from 1 to 255 (default: 1)",
@@ -92,15 +92,15 @@ def parse_arguments() -> argparse.Namespace:
         "--noon",
         type=int,
         metavar="SECONDS",
-        help="a time with the sun at its highest, in s since 1970 (default: now)",
+        help="Unix time at which the sun is at its highest (default: now)",
     )
     group.add_argument(
         "--load-curve",
-        type=number_in(int, 0, MAX_RECORDS, "a number of records"),
+        type=bounded_number(int, 0, MAX_RECORDS, "a number of records"),
         default=144,
         metavar="RECORDS",
-        help="past records in each load curve, 0 for meters without one"
-        " (default: %(default)s)",
+        help="number of past records in each load curve; with 0, the meters have no"
+        " load curve (default: %(default)s)",
     )
     group.add_argument(
         "--state", type=Path, metavar="FILE", help="keep the counters in a file"
@@ -114,7 +114,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     group.add_argument(
         "--response-delay",
-        type=number_in(float, 0.0, MAX_RESPONSE_DELAY, "a number of seconds"),
+        type=bounded_number(float, 0.0, MAX_RESPONSE_DELAY, "a number of seconds"),
         default=0.02,
         metavar="SECONDS",
         help="time from a request to its response (default: %(default)s)",
@@ -182,6 +182,7 @@ def line_of(arguments: argparse.Namespace) -> Line:
         response_delay=arguments.response_delay,
         link=arguments.link,
     )
+    # As on a real bus, the meters do not respond to a client at another speed.
     line.meter_baudrate = line.baudrate
     return line
 
@@ -219,10 +220,10 @@ def save(meters: Sequence[Meter], state: Path) -> None:
     """Write the counters of the meters to a file. Raises `StartError`."""
     counters = {meter.unit_id: meter.count().as_dict() for meter in meters}
     # Replace the file as a whole, so that it is complete at any moment.
-    written = state.with_name(f"{state.name}.new")
+    new_file = state.with_name(f"{state.name}.new")
     try:
-        written.write_text(json.dumps(counters), encoding="utf-8")
-        written.replace(state)
+        new_file.write_text(json.dumps(counters), encoding="utf-8")
+        new_file.replace(state)
     except OSError as err:
         msg = f"{state} cannot be written: {reason(err)}"
         raise StartError(msg) from None

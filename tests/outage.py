@@ -32,7 +32,9 @@ from simulator import Meter
 from .common import coordinator_of, entity_id, until
 
 HOUR = 3600
-COMPILED = 3  # minutes of an hour until the last hour is compiled and gaps are proposed
+# In this minute of an hour, the recorder has compiled the row of the previous hour, and
+# the integration has proposed its gaps.
+COMPILED_MINUTE = 3
 SOME_POLLS = 300  # s, in which the meter is polled several times
 
 type Hours = dict[float, float]
@@ -40,14 +42,18 @@ type Hours = dict[float, float]
 
 
 @dataclass
-class Outage:
-    """A meter whose counters are noted at each hour."""
+class OutageTest:
+    """Home Assistant with one meter, to simulate outages and compare statistics."""
 
     hass: HomeAssistant
     entry: CountisConfigEntry
     meter: Meter
     counted: dict[float, tuple[float, float]] = field(default_factory=dict)
-    """The consumed and the produced energy in kWh, by the end of the hour."""
+    """The consumed and the produced counter in kWh, by the time in s since 1970.
+
+    Each time is a full hour.
+    """
+    # The lambda finds the function that virtual time has put in place of `time.time`.
     started: float = field(default_factory=lambda: time.time())  # noqa: PLW0108
 
     @asynccontextmanager
@@ -71,12 +77,15 @@ class Outage:
                 await task
 
     async def run_until(self, minute: float, hours: float = 0) -> None:
-        """Run until a minute of the hour, and a number of hours longer."""
+        """Run until the next time at `minute` of an hour, then for `hours` hours."""
         await asyncio.sleep((minute * 60 - time.time()) % HOUR + hours * HOUR)
 
     async def until_proposed(self) -> None:
-        """Run until the present hour is compiled, and its gaps are proposed."""
-        await self.run_until(COMPILED)
+        """Run into the next hour, until the gaps of the present hour are proposed.
+
+        The recorder compiles the row of the present hour before that.
+        """
+        await self.run_until(COMPILED_MINUTE)
         gaps = coordinator_of(self.entry).meter_gaps
         await until(lambda: all(gap.sources for gap in gaps.gaps))
         await self.hass.async_block_till_done()
@@ -87,7 +96,7 @@ class Outage:
 
     @asynccontextmanager
     async def _home_assistant_off(self) -> AsyncIterator[None]:
-        """Unload the entry, as while Home Assistant is off."""
+        """Unload the entry, to simulate that Home Assistant is off."""
         await self.hass.config_entries.async_unload(self.entry.entry_id)
         yield
         await self.hass.config_entries.async_setup(self.entry.entry_id)
@@ -135,7 +144,10 @@ class Outage:
         return await self.changes(entity_id(self.hass, key))
 
     async def changes(self, statistic_id: str) -> Hours:
-        """Return the change of a statistic in each hour, in kWh or in its unit."""
+        """Return the change of a statistic in each hour.
+
+        An energy is in kWh, another statistic in its own unit.
+        """
         await async_wait_recording_done(self.hass)
         rows = await get_instance(self.hass).async_add_executor_job(
             statistics_during_period,

@@ -25,7 +25,7 @@ from homeassistant.util import dt as dt_util
 from simulator import Constant, House, Meter
 
 from .common import coordinator_of, entity_id
-from .outage import HOUR, Hours, Outage
+from .outage import HOUR, Hours, OutageTest
 
 pytestmark = pytest.mark.starts_at(
     datetime(2026, 6, 15, 11, 50, tzinfo=UTC).timestamp()
@@ -101,12 +101,12 @@ def set_clock(meter: Meter, zone: str = PARIS) -> None:
 @pytest.fixture
 async def outage(
     hass: HomeAssistant, meter: Meter, entry: CountisConfigEntry
-) -> AsyncIterator[Outage]:
+) -> AsyncIterator[OutageTest]:
     """Return the meter of a house with a solar roof, some minutes after an hour."""
     meter.load = House(slot_seconds=60, solar_peak=6000)
     set_clock(meter)
     assert await async_setup_component(hass, "repairs", {})
-    outage = Outage(hass, entry, meter)
+    outage = OutageTest(hass, entry, meter)
     async with outage.noting():
         await outage.run_until(5)
         await outage.run_until(50)
@@ -132,7 +132,7 @@ def assert_close(filled: Hours, truth: Hours) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("kind", "hours"), LENGTHS)
 async def test_filled_gap_has_the_energy_of_each_hour(
-    outage: Outage, kind: str, hours: int, seed: int
+    outage: OutageTest, kind: str, hours: int, seed: int
 ) -> None:
     outage.meter.load = House(seed=seed, slot_seconds=60, solar_peak=6000)
     async with outage.outage(kind):
@@ -147,14 +147,16 @@ async def test_filled_gap_has_the_energy_of_each_hour(
     assert_close(await outage.hours(), outage.truth())
 
 
-async def propose(outage: Outage, kind: str = "Home Assistant", hours: int = 1) -> None:
+async def propose(
+    outage: OutageTest, kind: str = "Home Assistant", hours: int = 1
+) -> None:
     """Run an outage of one to two full hours or longer, until it is proposed."""
     async with outage.outage(kind):
         await outage.run_until(20, hours)
     await outage.until_proposed()
 
 
-async def test_energy_of_production_is_split_at_midnight(outage: Outage) -> None:
+async def test_energy_of_production_is_split_at_midnight(outage: OutageTest) -> None:
     await propose(outage, hours=24)
     await outage.choose("fill")
     filled, truth = await outage.hours("energy_produced"), outage.truth(produced=True)
@@ -167,7 +169,7 @@ async def test_energy_of_production_is_split_at_midnight(outage: Outage) -> None
 
 
 async def test_meter_without_a_load_curve_gets_an_even_distribution(
-    outage: Outage,
+    outage: OutageTest,
 ) -> None:
     outage.meter.load_curve = None
     await propose(outage, hours=3)
@@ -194,7 +196,7 @@ AUTUMN = datetime(2026, 10, 24, 20, 50, tzinfo=UTC)
     ],
 )
 async def test_gap_over_a_change_of_daylight_saving_is_filled_by_the_hour(
-    outage: Outage, change: datetime, *, follows: bool
+    outage: OutageTest, change: datetime, *, follows: bool
 ) -> None:
     async with outage.outage("Home Assistant"):
         await outage.run_until(0, hours=3)
@@ -213,7 +215,7 @@ async def test_gap_over_a_change_of_daylight_saving_is_filled_by_the_hour(
 
 
 async def test_partial_counter_reset_within_a_gap_is_filled_after_its_reset(
-    outage: Outage,
+    outage: OutageTest,
 ) -> None:
     async with outage.outage("Home Assistant"):
         await outage.run_until(20, hours=2)
@@ -235,7 +237,7 @@ async def test_partial_counter_reset_within_a_gap_is_filled_after_its_reset(
 
 
 async def test_two_outages_with_less_than_an_hour_between_are_one_gap(
-    outage: Outage,
+    outage: OutageTest,
 ) -> None:
     async with outage.outage("Home Assistant"):
         await outage.run_until(20, hours=2)
@@ -249,7 +251,7 @@ async def test_two_outages_with_less_than_an_hour_between_are_one_gap(
     assert_close(filled, outage.truth())
 
 
-async def test_second_gap_is_filled_after_the_first_one(outage: Outage) -> None:
+async def test_second_gap_is_filled_after_the_first_one(outage: OutageTest) -> None:
     for kind in ("meter", "Home Assistant"):
         await propose(outage, kind, hours=2)
         before = await outage.hours()
@@ -258,7 +260,7 @@ async def test_second_gap_is_filled_after_the_first_one(outage: Outage) -> None:
     assert_close(await outage.hours(), outage.truth())
 
 
-async def test_option_fills_a_gap_without_asking(outage: Outage) -> None:
+async def test_option_fills_a_gap_without_asking(outage: OutageTest) -> None:
     outage.hass.config_entries.async_update_entry(
         outage.entry, options={"publish_every_reading": False, "fill_gaps": True}
     )
@@ -267,7 +269,7 @@ async def test_option_fills_a_gap_without_asking(outage: Outage) -> None:
     assert_close(await outage.hours(), outage.truth())
 
 
-async def test_gap_that_the_user_leaves_stays_as_it_is(outage: Outage) -> None:
+async def test_gap_that_the_user_leaves_stays_as_it_is(outage: OutageTest) -> None:
     await propose(outage)
     before = await outage.hours()
     result = await outage.choose("leave")
@@ -278,7 +280,7 @@ async def test_gap_that_the_user_leaves_stays_as_it_is(outage: Outage) -> None:
     assert outage.issues == []
 
 
-async def test_outage_without_a_full_hour_is_no_gap(outage: Outage) -> None:
+async def test_outage_without_a_full_hour_is_no_gap(outage: OutageTest) -> None:
     async with outage.outage("meter"):
         await outage.run_until(55)
     await outage.until_proposed()
@@ -286,7 +288,7 @@ async def test_outage_without_a_full_hour_is_no_gap(outage: Outage) -> None:
 
 
 async def test_gap_survives_a_restart_before_and_after_its_proposal(
-    outage: Outage,
+    outage: OutageTest,
 ) -> None:
     async with outage.outage("meter"):
         await outage.run_until(20, hours=1)
@@ -299,7 +301,9 @@ async def test_gap_survives_a_restart_before_and_after_its_proposal(
     assert_close(await outage.hours(), outage.truth())
 
 
-async def test_gap_is_proposed_when_the_meter_is_online_again(outage: Outage) -> None:
+async def test_gap_is_proposed_when_the_meter_is_online_again(
+    outage: OutageTest,
+) -> None:
     async with outage.outage("meter"):
         await outage.run_until(20, hours=1)
     async with outage.outage("meter"):
@@ -311,7 +315,7 @@ async def test_gap_is_proposed_when_the_meter_is_online_again(outage: Outage) ->
 
 
 async def test_gap_of_disabled_counters_is_dropped(
-    outage: Outage, monkeypatch: pytest.MonkeyPatch
+    outage: OutageTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gaps, "DISCARDED_AFTER", HOUR)
     entities = er.async_get(outage.hass)
@@ -326,7 +330,7 @@ async def test_gap_of_disabled_counters_is_dropped(
     assert coordinator_of(outage.entry).meter_gaps.gaps == []
 
 
-async def test_gap_with_only_a_reset_counter_is_dropped(outage: Outage) -> None:
+async def test_gap_with_only_a_reset_counter_is_dropped(outage: OutageTest) -> None:
     entities = er.async_get(outage.hass)
     for entity in list(entities.entities.values()):
         if "energy" in entity.entity_id and "partial" not in entity.entity_id:
@@ -343,7 +347,7 @@ async def test_gap_with_only_a_reset_counter_is_dropped(outage: Outage) -> None:
     assert outage.issues == []
 
 
-async def test_sums_that_the_user_adjusted_are_not_changed(outage: Outage) -> None:
+async def test_sums_that_the_user_adjusted_are_not_changed(outage: OutageTest) -> None:
     await propose(outage, hours=2)
     get_instance(outage.hass).async_adjust_statistics(
         entity_id(outage.hass, "energy_consumed"),
@@ -359,7 +363,7 @@ async def test_sums_that_the_user_adjusted_are_not_changed(outage: Outage) -> No
 
 
 async def test_option_reports_adjusted_sums_as_an_issue(
-    outage: Outage, caplog: pytest.LogCaptureFixture
+    outage: OutageTest, caplog: pytest.LogCaptureFixture
 ) -> None:
     outage.hass.config_entries.async_update_entry(
         outage.entry, options={"publish_every_reading": False, "fill_gaps": True}
@@ -378,7 +382,7 @@ async def test_option_reports_adjusted_sums_as_an_issue(
     assert "is not filled" in caplog.text
 
 
-async def test_statistics_in_another_unit_are_filled(outage: Outage) -> None:
+async def test_statistics_in_another_unit_are_filled(outage: OutageTest) -> None:
     await propose(outage)
     await async_change_statistics_unit(
         outage.hass,
@@ -392,7 +396,7 @@ async def test_statistics_in_another_unit_are_filled(outage: Outage) -> None:
     assert_close(await outage.hours(), outage.truth())
 
 
-async def test_gap_filled_meanwhile_ends_the_dialog(outage: Outage) -> None:
+async def test_gap_filled_meanwhile_ends_the_dialog(outage: OutageTest) -> None:
     await propose(outage)
     menu = await outage.open_fix()
     await outage.choose("fill")
@@ -404,7 +408,7 @@ async def test_gap_filled_meanwhile_ends_the_dialog(outage: Outage) -> None:
 
 
 async def test_sums_adjusted_while_the_dialog_is_open_are_not_changed(
-    outage: Outage,
+    outage: OutageTest,
 ) -> None:
     await propose(outage)
     menu = await outage.open_fix()
@@ -424,7 +428,7 @@ async def test_sums_adjusted_while_the_dialog_is_open_are_not_changed(
 
 
 async def test_counter_without_statistics_before_the_gap_is_left_out(
-    outage: Outage,
+    outage: OutageTest,
 ) -> None:
     async with outage.outage("Home Assistant"):
         await outage.run_until(20, hours=1)
@@ -437,7 +441,7 @@ async def test_counter_without_statistics_before_the_gap_is_left_out(
     assert_close(await outage.hours("partial_energy_consumed"), outage.truth())
 
 
-async def test_deleted_statistics_are_not_restored(outage: Outage) -> None:
+async def test_deleted_statistics_are_not_restored(outage: OutageTest) -> None:
     begin = time.time()
     await propose(outage)
     await outage.choose("fill")
@@ -449,7 +453,7 @@ async def test_deleted_statistics_are_not_restored(outage: Outage) -> None:
     assert await outage.changes(deleted) == {}
 
 
-async def test_dialog_for_counters_without_statistics_ends(outage: Outage) -> None:
+async def test_dialog_for_counters_without_statistics_ends(outage: OutageTest) -> None:
     await propose(outage)
     entities = er.async_get(outage.hass)
     for key in coordinator_of(outage.entry).meter.counter_check.values:
@@ -460,7 +464,7 @@ async def test_dialog_for_counters_without_statistics_ends(outage: Outage) -> No
 
 
 async def test_dialog_shows_the_energy_of_each_hour_before_and_after(
-    outage: Outage,
+    outage: OutageTest,
 ) -> None:
     await propose(outage)
     menu = await outage.open_fix()
@@ -477,7 +481,7 @@ async def test_dialog_shows_the_energy_of_each_hour_before_and_after(
 
 
 async def test_table_of_a_long_gap_has_a_row_for_each_day(
-    outage: Outage, monkeypatch: pytest.MonkeyPatch
+    outage: OutageTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gap_texts, "MAX_HOURLY_ROWS", 12)
     await propose(outage, hours=12)
@@ -491,7 +495,7 @@ async def test_table_of_a_long_gap_has_a_row_for_each_day(
 # -- costs -----------------------------------------------------------------------
 
 
-async def test_costs_move_with_the_energy(outage: Outage) -> None:
+async def test_costs_move_with_the_energy(outage: OutageTest) -> None:
     manager = await async_get_manager(outage.hass)
     source = {
         "type": "grid",
@@ -517,7 +521,7 @@ async def test_costs_move_with_the_energy(outage: Outage) -> None:
 
 
 def fill_gap(
-    outage: Outage, begin: float, end: float, **data: object
+    outage: OutageTest, begin: float, end: float, **data: object
 ) -> Awaitable[Any]:
     """Call the action for a gap between two times in s since 1970."""
     return outage.hass.services.async_call(
@@ -534,7 +538,7 @@ def fill_gap(
     )
 
 
-async def test_action_fills_a_past_gap_and_restores_it(outage: Outage) -> None:
+async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> None:
     begin = time.time()
     await propose(outage, hours=2)
     await outage.choose("leave")
@@ -563,7 +567,7 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: Outage) -> None:
     assert error.value.translation_key == "nothing_to_restore"
 
 
-async def test_action_refuses_a_time_without_a_full_hour(outage: Outage) -> None:
+async def test_action_refuses_a_time_without_a_full_hour(outage: OutageTest) -> None:
     now = time.time()
     for begin, end in ((now - 7200, now), (now - 7000, now - 6900)):
         with pytest.raises(HomeAssistantError) as error:
@@ -571,7 +575,7 @@ async def test_action_refuses_a_time_without_a_full_hour(outage: Outage) -> None
         assert error.value.translation_key == "no_full_hour"
 
 
-async def test_action_refuses_a_time_without_statistics(outage: Outage) -> None:
+async def test_action_refuses_a_time_without_statistics(outage: OutageTest) -> None:
     now = time.time()
     with pytest.raises(HomeAssistantError) as error:
         await fill_gap(outage, now - 80 * HOUR, now - 70 * HOUR)
@@ -579,7 +583,7 @@ async def test_action_refuses_a_time_without_statistics(outage: Outage) -> None:
 
 
 async def test_overwritten_rows_are_kept_for_a_time(
-    outage: Outage, monkeypatch: pytest.MonkeyPatch
+    outage: OutageTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gaps, "KEPT_SECONDS", HOUR)
     begin = time.time()

@@ -62,9 +62,9 @@ class DemandSensor(DeadbandSensor):
     def __init__(
         self, coordinator: CountisCoordinator, description: DemandDescription
     ) -> None:
-        """Initialize the sensor.
+        """Initialize the sensor with the quantity that the poller has to read.
 
-        The poller reads the quantity from which the demand is calculated.
+        The demand of the meter is calculated from this quantity.
         """
         quantity = demand_quantity(coordinator.meter.profile)
         super().__init__(coordinator, replace(description, quantity=quantity))
@@ -99,13 +99,14 @@ class DemandSensor(DeadbandSensor):
     @override
     def extra_state_attributes(self) -> dict[str, datetime] | None:
         """Return the begin and end of the period with this demand."""
-        calculated, demand = self.coordinator.meter_demand.demand, self.demand_now
-        begin = demand.begin if isinstance(demand, Peak) else calculated.begin
-        if demand is None or begin is None:
+        demand = self.coordinator.meter_demand.demand
+        shown = self.demand_now
+        begin = shown.begin if isinstance(shown, Peak) else demand.begin
+        if shown is None or begin is None:
             return None
         return {
             "period_begin": local_time_of(begin),
-            "period_end": local_time_of(begin + 60 * calculated.minutes),
+            "period_end": local_time_of(begin + 60 * demand.minutes),
         }
 
 
@@ -114,7 +115,10 @@ class PeakDemandSensor(DemandSensor):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Update the state when a month begins, even if the meter is offline."""
+        """Update the state at each midnight, because a new month may begin then.
+
+        The update also happens if the meter is offline.
+        """
         await super().async_added_to_hass()
 
         @callback

@@ -23,7 +23,8 @@ STORAGE_VERSION = 1
 class Gap:
     """A gap in the readings of a meter, from its discovery until it is filled.
 
-    `total_of` returns the total counter of a counter.
+    The total counter of a counter is the counter whose energy includes it, for example
+    `energy_consumed` for `tariff_1_energy` (see `total_of` in countis/gap_evidence.py).
     """
 
     begin: float
@@ -38,15 +39,14 @@ class Gap:
     sources: dict[str, Source] = field(default_factory=dict)
     """By total counter: the origin of `parts`. Empty until the evidence is read."""
     parts: dict[str, Sequence[float]] = field(default_factory=dict)
-    """By total counter: the part of `energies` until the end of each of `hours`.
+    """By total counter: one cumulative part for each of `hours`, from 0 to 1.
 
-    Parts are from 0 to 1.
+    This part of the energy in `energies` was counted until the end of the hour.
     """
     energies: dict[str, float] = field(default_factory=dict)
     """By total counter: the energy to distribute, in kWh or kvarh.
 
-    This is the energy from the begin of the first of `hours` to the end of the end
-    hour.
+    This energy was counted from the start of `hours[0]` to the end of `end_hour`.
     """
     overwritten: dict[str, list[Row]] = field(default_factory=dict)
     """By statistic ID: the rows that were replaced when the gap was filled."""
@@ -62,7 +62,8 @@ class Gap:
     def hours(self) -> list[float]:
         """Return the start of each hour whose row is written, in s since 1970.
 
-        The end hour is left out, because the sum of its row is right.
+        The row of `end_hour` is not written, because its sum already includes the
+        energy of the gap.
         """
         return [*range(int(self.begin // HOUR) * HOUR, self.end_hour, HOUR)]
 

@@ -77,6 +77,7 @@ class WiringSensor(CountisEntity, SensorEntity, RestoreEntity):
     def _update(self) -> None:
         """Show the result of the latest check, if there was one since the start."""
         if (wiring := self.coordinator.wiring) is not None:
+            # Code 0 means no error. Without codes, a condition of the check is not met.
             codes = wiring["codes"]
             result = CORRECT if codes == [0] else FAULTY if codes else INCONCLUSIVE
             self._show(result, wiring)

@@ -14,7 +14,10 @@ OFF = ("switch.turn_off", ["switch.heater"])
 
 @pytest.fixture
 async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
-    """Return the recorded calls. The meter imports 50 W, and the switch is off."""
+    """Return the recorded calls. The meter imports 50 W, and the switch is off.
+
+    The blueprint has its defaults: surplus 2000 W, shortage 100 W, duration 5 minutes.
+    """
     calls = record_calls(hass, "switch.turn_on", "switch.turn_off")
     await set_state(hass, "sensor.power", "50")
     await set_state(hass, "switch.heater", "off")
@@ -28,6 +31,7 @@ async def test_exported_power_turns_the_load_on_after_5_minutes(
     await set_state(hass, "sensor.power", "-2010")
     await wait(290)
     assert take_calls(calls) == []
+    # Another value above the surplus does not restart the 5 minutes.
     await set_state(hass, "sensor.power", "-4000")
     await wait(10)
     assert take_calls(calls) == [ON]

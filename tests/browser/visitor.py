@@ -32,7 +32,10 @@ class Visitor:
 
     @classmethod
     async def of(cls, hass: HomeAssistant, now: datetime) -> Self:
-        """Create the user of a new Home Assistant, and set the time zone."""
+        """Return the logged-in user of a new Home Assistant, with a token of a day.
+
+        Sets the time zone of Home Assistant.
+        """
         # The access token of the login expires before the end of the tests. The token
         # below expires after one day.
         token = await hass.command(

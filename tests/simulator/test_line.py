@@ -89,7 +89,8 @@ async def test_speed_of_the_line_sets_the_time_of_a_byte() -> None:
         await unit.read_holding_registers(50000, 66)
         took = time.monotonic() - started
         await client.close()
-    characters = 8 + 5 + 2 * 66
+    characters = 8 + 5 + 2 * 66  # request; response without data; data
+    # Each character has 11 bits.
     assert took >= characters * 11 / 9600 + 0.05
 
 
@@ -99,7 +100,7 @@ async def test_meter_does_not_respond_at_another_speed(
     line.meter_baudrate = 9600
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(50000, 8)
-    line.meter_baudrate = 38400
+    line.meter_baudrate = 38400  # the speed of the client
     assert len(await unit.read_holding_registers(50000, 8)) == 8
 
 
@@ -109,8 +110,9 @@ async def test_meter_does_not_respond_at_another_speed(
         b"\x00",
         b"\xff" * 40,
         READ_PRODUCT[:5],
-        READ_PRODUCT[:-1] + b"\x00",
-        with_crc(b"\x01\x41\x10\xff\xff\xff"),
+        READ_PRODUCT[:-1] + b"\x00",  # wrong CRC
+        with_crc(b"\x01\x41\x10\xff\xff\xff"),  # unknown function 0x41
+        # A write of 1 register with a byte count of 250.
         with_crc(b"\x01\x10\xe2\x22\x00\x01\xfa\x00\x01"),
     ],
 )
@@ -135,6 +137,7 @@ async def test_request_during_response_damages_both(
         os.write(port, READ_PRODUCT)
         await asyncio.sleep(0.3)
         assert len(line.requests) == 2
+        # The first response is incomplete, and the second request gets no response.
         assert line.response_bytes < 5 + 2 * 0x40
         os.close(port)
 
@@ -163,6 +166,8 @@ async def test_unread_responses_do_not_block_line(
 ) -> None:
     port = os.open(line.port, os.O_RDWR | os.O_NOCTTY)
     request = with_crc(bytes.fromhex("01 03 c3 50 00 42"))
+    # The read buffer of a terminal has 4096 bytes. `response_bytes` only counts
+    # bytes that fit, so end after 50 requests (6850 bytes) in any case.
     while line.response_bytes < 5000 and len(line.requests) < 50:
         os.write(port, request)
         await asyncio.sleep(0.03)
@@ -172,6 +177,8 @@ async def test_unread_responses_do_not_block_line(
 
 async def test_64_meters_respond_on_one_line() -> None:
     meters = [Meter(unit_id=unit_id) for unit_id in (*range(1, 64), 255)]
+    # The meters accept any speed of the client. The baud rate of the line only sets the
+    # time of each byte.
     async with Line(meters, baudrate=115_200, response_delay=0) as line:
         client = ModbusConnection(ModbusSerialParams(device=line.port, baudrate=38400))
         serials = {

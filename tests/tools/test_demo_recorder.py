@@ -34,7 +34,10 @@ STATE = 12_345.67  # kWh
 def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
-    """Set up the real recorder before Home Assistant."""
+    """Set up the real recorder before Home Assistant.
+
+    The name replaces the fixture of conftest.py, which would set up `hass` first.
+    """
 
 
 @pytest.fixture
@@ -64,7 +67,10 @@ def set_counter(hass: HomeAssistant, state: float) -> None:
 
 
 async def compile_statistics(hass: HomeAssistant) -> None:
-    """Compile the five-minute statistics of now and of one minute ago."""
+    """Compile the five-minute statistics of the present period.
+
+    If a period ended in the last minute, its statistics are compiled first.
+    """
     await async_wait_recording_done(hass)
     now = dt_util.utcnow()
     starts = {get_start_time(now - timedelta(minutes=1)), get_start_time(now)}

@@ -54,13 +54,13 @@ from simulator import Meter as SimulatedMeter
 
 BAUDRATE = 9600
 UNIT_IDS = (1, 2, 3)
-# The simulated meters do not change their values, but these quantities change.
+# The simulated meters keep all values constant. Only these quantities still change.
 CHANGING = {"clock_offset"}
 HELD_SECONDS = 10  # s; Home Assistant shows the last values for this time
 SETTLING_SECONDS = 3  # s until all meters were read several times
 LONGEST_RECOVERY = 90  # s after the end of the fault; the run then ends
-AIM_SECONDS = 5  # s; aim for the recovery of a meter that is online
-OFFLINE_AIM_SECONDS = 30  # s; aim for an offline meter, with a request every 30 s
+AIM_SECONDS = 5  # s; longest acceptable recovery of an online meter
+OFFLINE_AIM_SECONDS = 30  # s; the same, offline: it gets a request every 30 s
 RATES = (0.05, 0.3, 1.0)  # the part of the responses that is disturbed
 
 FAULTS: dict[str, Callable[[Random], Fault]] = {
@@ -74,7 +74,7 @@ FAULTS: dict[str, Callable[[Random], Fault]] = {
     "other unit ID": lambda _: ANOTHER_UNIT_ID,
     "other function": lambda _: ANOTHER_FUNCTION,
     "late 0.1 s to 3 s": lambda random: late(random.uniform(0.1, 3)),
-    "split": lambda random: Fault(pause=random.uniform(*2 * (SPLIT.pause,))),
+    "split": lambda _: SPLIT,
     "duplicated": lambda _: DUPLICATED,
     "echo of the request": lambda _: ECHO,
     "all zeros": lambda _: ZEROS,
@@ -115,7 +115,7 @@ class Outcome:
 
 
 @dataclass(eq=False)
-class Watched:
+class ReadingLog:
     """The accepted readings of a polled meter."""
 
     truth: dict[str, float | None] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class Watched:
     is_read: asyncio.Event = field(default_factory=asyncio.Event)
 
     def compare(self, reading: Reading) -> None:
-        """Count the values of a reading that are not those of the first reading."""
+        """Count the values that differ from the first ones, and note the time."""
         for name, value in reading.values.items():
             if value is not None and self.truth.setdefault(name, value) != value:
                 self.wrong += 1
@@ -139,7 +139,7 @@ class Watched:
         return next((at - end for at in self.read_at if at > end), LONGEST_RECOVERY)
 
     def unavailable_seconds(self, start: float, end: float) -> float:
-        """Return the s between `start` and `end` without a shown value."""
+        """Return how long, in s, no value was shown between `start` and `end`."""
         times = [start, *(at for at in self.read_at if start < at < end), end]
         gaps = (after - before for before, after in pairwise(times))
         return sum(max(gap - HELD_SECONDS, 0) for gap in gaps)
@@ -177,6 +177,7 @@ async def async_run(case: Case, seed: int) -> Outcome:
     logging.getLogger().addHandler(logged)
 
     def fault() -> Fault:
+        # `Fault()` leaves the response unchanged.
         return FAULTS[case.fault](random) if random.random() < case.rate else Fault()
 
     async with Line(list(map(simulated_meter, UNIT_IDS)), baudrate=BAUDRATE) as line:
@@ -185,14 +186,14 @@ async def async_run(case: Case, seed: int) -> Outcome:
         )
         bus = Bus(baudrate=BAUDRATE)
         poller = Poller(bus)
-        watched: list[tuple[Polled, Watched]] = []
+        watched: list[tuple[Polled, ReadingLog]] = []
         for unit_id in UNIT_IDS:
             meter = await _async_meter(bus, unit_id, connection.for_unit(unit_id))
-            watch = Watched()
-            polled = Polled(meter, on_reading=watch.compare, on_error=lambda *_: None)
+            log = ReadingLog()
+            polled = Polled(meter, on_reading=log.compare, on_error=lambda *_: None)
             polled.select_quantities(meter.profile.quantities - CHANGING)
             poller.add(polled)
-            watched.append((polled, watch))
+            watched.append((polled, log))
         polling = loop.create_task(poller.run())
         await asyncio.sleep(SETTLING_SECONDS + random.random())
         logged.lines = 0
@@ -202,22 +203,23 @@ async def async_run(case: Case, seed: int) -> Outcome:
         line.fault = Fault
         end = loop.time()
         outcome = Outcome(log_lines=logged.lines)
-        was_online = {id(watch): polled.online for polled, watch in watched}
+        was_online = {id(log): polled.online for polled, log in watched}
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_RECOVERY):
-                for _, watch in watched:
-                    watch.is_read.clear()
-                    await watch.is_read.wait()
-        for _, watch in watched:
-            recovery = watch.recovery_after(end)
-            if was_online[id(watch)]:
+                # Wait until each meter was read again. The times are in `read_at`.
+                for _, log in watched:
+                    log.is_read.clear()
+                    await log.is_read.wait()
+        for _, log in watched:
+            recovery = log.recovery_after(end)
+            if was_online[id(log)]:
                 outcome.recovery = max(outcome.recovery, recovery)
             else:
                 outcome.offline_recovery = max(outcome.offline_recovery, recovery)
             outcome.unavailable = max(
-                outcome.unavailable, watch.unavailable_seconds(start, end)
+                outcome.unavailable, log.unavailable_seconds(start, end)
             )
-            outcome.wrong += watch.wrong
+            outcome.wrong += log.wrong
         polling.cancel()
         with suppress(asyncio.CancelledError):
             await polling
@@ -229,7 +231,7 @@ async def async_run(case: Case, seed: int) -> Outcome:
 async def _async_meter(bus: Bus, unit_id: int, client: ModbusUnit) -> Meter:
     unit = bus.unit(unit_id, client, patient=True)
     while True:
-        # Retry after an error. Without a fault, only a busy machine can cause one.
+        # Retry after an error. There are no faults yet: only a busy machine causes it.
         with suppress(ModbusError):
             return Meter(bus, unit_id, client, await async_take_profile(unit))
 
@@ -287,8 +289,9 @@ def main() -> None:
     print(f"{args.backend} {version(args.backend)}, {args.seeds} runs of each case,")
     print(f"{len(UNIT_IDS)} meters at {BAUDRATE} baud, faults for {args.seconds:g} s\n")
     print(
-        "| fault | of the responses | read in time | slowest, online | offline"
-        " | unavailable on average | at most | wrong values | log lines |"
+        "| fault | part of the responses | runs in time | slowest recovery, online"
+        " | slowest recovery, offline | unavailable on average | unavailable at most"
+        " | wrong values | most log lines |"
     )
     print("|---" * 9 + "|")
     with ProcessPoolExecutor(args.processes) as pool:

@@ -20,7 +20,7 @@ LOGIN_SECONDS = 20 * 60  # s between two logins; an access token is valid for 30
 # would set up integrations that the tools do not need: weather, radio stations and
 # spoken texts.
 SKIPPED_STEPS = ["core_config", "analytics", "integration"]
-ONBOARDING_VERSION = 4  # of the file; the first version that has these steps
+ONBOARDING_VERSION = 4  # version of the file format; the first with these steps
 
 
 def skip_onboarding(config: Path) -> None:
@@ -53,6 +53,7 @@ async def async_has_user(
                         # The path exists until the onboarding is done.
                         if response.status == HTTPStatus.NOT_FOUND:
                             return True
+                        # `skip_onboarding` has marked all steps except the user.
                         steps = await response.json()
                         return all(step["done"] for step in steps)
                 await asyncio.sleep(POLL_SECONDS)

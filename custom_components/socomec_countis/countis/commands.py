@@ -43,7 +43,7 @@ READ_BACK_DELAYS = (0.3, 0.3)  # s
 # s; the largest offset of a clock that was just set. Our choice: larger than the error
 # of the offset, which is up to 1 s because the clock shows whole seconds.
 CLOCK_TOLERANCE = 2
-# s; the command starts to lock the bus this time before a full second. Our choice:
+# s; how long before a full second the command starts to lock the bus. Our choice:
 # longer than a normal transaction of the poller, which may have to end first.
 CLOCK_LEAD = 0.4
 CLOCK_ATTEMPTS = 5  # to lock the bus before a full second
@@ -109,13 +109,14 @@ async def async_set_clock(meter: Meter, publish: Publish) -> None:
         short_year = has_short_year(clock.values)
         for _ in range(CLOCK_ATTEMPTS):
             # A meter begins a new second when its clock is written, so the command
-            # writes at a full second. Until shortly before, other tasks use the bus.
+            # writes at a full second. Other tasks can use the bus until `CLOCK_LEAD`
+            # before this second.
             await asyncio.sleep(max(_until_full_second(meter) - CLOCK_LEAD, 0))
             async with meter.bus.hold():
                 await meter.async_verify_identity()
                 seconds = _until_full_second(meter)
                 if seconds > CLOCK_LEAD:
-                    continue  # the full second has passed
+                    continue  # too late; `seconds` is until the following second
                 time = meter.local_time() + timedelta(seconds=seconds)
                 words = clock_words(time, short_year=short_year)
                 await asyncio.sleep(seconds)
@@ -135,7 +136,7 @@ def _until_full_second(meter: Meter) -> float:
 
 
 def _bits(meter: Meter, counters: Mapping[str, int]) -> int:
-    """Return the bits that reset those of the `counters` that the meter has."""
+    """Return the sum of the reset bits of all `counters` that the meter has."""
     return sum(counters[each] for each in counters.keys() & meter.profile.quantities)
 
 

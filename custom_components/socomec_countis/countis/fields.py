@@ -12,8 +12,9 @@ from modbus_connection.decode import decode_string
 from modbus_connection.model import NumberField, StringField, integer
 
 # The frequency of E3x and E4x is in steps of 0.01 Hz, that of E1x and E2x in steps of
-# 0.001 Hz. A mains frequency is between 10 Hz and 100 Hz. So a raw value from 10 000 is
-# in steps of 0.001 Hz, where it means 10 Hz. In steps of 0.01 Hz, it would mean 100 Hz.
+# 0.001 Hz. A mains frequency is between 10 Hz and 100 Hz. So a raw value of 10 000 or
+# more is in steps of 0.001 Hz: 10 000 means 10 Hz. In steps of 0.01 Hz, 10 000 would
+# mean 100 Hz.
 LOWEST_RAW_MILLIHERTZ = 10_000
 
 RESIDUAL_PER_KWH = 10_000  # a residual energy (32770 of E1x and E2x) is in 0.1 Wh
@@ -24,8 +25,9 @@ def _hertz(raw: int) -> float:
 
 
 def _with_residual(raw: int) -> float:
-    """Return kWh in steps of 10 Wh from 32 bits of kWh and 16 bits of 0.1 Wh.
+    """Return the energy in kWh, rounded down to a step of 10 Wh.
 
+    The high 32 bits of `raw` are in kWh, and the low 16 bits (the residual) in 0.1 Wh.
     A residual of 1 kWh or more means "not available", and is taken as 0.
     """
     residual = raw & 0xFFFF

@@ -3,8 +3,9 @@
 An E3x or E4x stores the load curve and returns it in pages of up to 29 records (61456
 to 61577). A command (61440) selects the first page or the next page. A stored value is
 multiplied by the fraction in the header of the page, and by the ratio of the current
-transformers. The table leaves open whether the fraction already contains the ratio. If
-both are equal, this module assumes that the fraction contains the ratio.
+transformers. The Modbus table (see registers.py) does not say whether the fraction
+already contains the ratio. If the fraction equals the ratio, this module assumes that
+the fraction contains the ratio.
 """
 
 from collections import Counter
@@ -34,8 +35,8 @@ HIGHEST_RECORD_COUNT = 29  # in one page
 PAGE_WORDS = HEADER_WORDS + HIGHEST_RECORD_COUNT * RECORD_WORDS
 
 EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (the clock of the meter has no time zone)
-WATTS = {0: 1, 1: 1, 20: 1000}
-"""The codes of the units of active power (61459), each with the unit in W."""
+WATTS_OF_UNIT = {0: 1, 1: 1, 20: 1000}
+"""The size in W of each unit of active power, by the code of the unit (61459)."""
 NO_WORD = 0xFFFF  # "not available"
 NO_DATE = 0xFFFF_FFFF  # "not available"
 
@@ -101,6 +102,7 @@ async def async_read_load_curve(
     records: dict[LoadRecord, None] = {}
     while True:
         new = dict.fromkeys(_records(page, transformer_ratio))
+        # The last page is not full, or the meter returns the same page again.
         is_last = page[0] < HIGHEST_RECORD_COUNT or new.keys() <= records.keys()
         records |= new
         on_page(len(records))
@@ -144,11 +146,11 @@ async def _async_next(meter: Meter, page: list[int]) -> list[int]:
 def _records(page: Sequence[int], transformer_ratio: float) -> Iterator[LoadRecord]:
     """Yield the records of a page.
 
-    Raises `NoLoadCurveError` for another quantity, and `ModbusProtocolError` for an
-    invalid header.
+    Raises `NoLoadCurveError` if the records are not active power, and
+    `ModbusProtocolError` if the header is invalid.
     """
     count, size, _, unit, numerator, denominator = page[:HEADER_WORDS]
-    if count == NO_WORD or (count and unit not in WATTS):
+    if count == NO_WORD or (count and unit not in WATTS_OF_UNIT):
         msg = f"the load curve has {count} records in unit {unit}"
         raise NoLoadCurveError(msg)
     if count > HIGHEST_RECORD_COUNT or (count and size != RECORD_WORDS):
@@ -163,7 +165,7 @@ def _records(page: Sequence[int], transformer_ratio: float) -> Iterator[LoadReco
         seconds = high << 16 | low
         if seconds == NO_DATE:
             continue
-        watts = None if value == NO_WORD else value * factor * WATTS[unit]
+        watts = None if value == NO_WORD else value * factor * WATTS_OF_UNIT[unit]
         yield LoadRecord(EPOCH + timedelta(seconds=seconds), watts, not incomplete)
 
 
@@ -173,7 +175,9 @@ def _is_newest_first(times: Sequence[datetime]) -> bool:
 
 
 def _curve(records: Sequence[LoadRecord], header_period: int) -> LoadCurve:
-    """Return the load curve of records in the order in which the meter sent them.
+    """Return the load curve, sorted by time.
+
+    `records` are in the order in which the meter sent them.
 
     The unit of the period in the header (61458) is uncertain. The table for E34/E44
     gives s, but a similar register of other families is in min. So the period is the

@@ -37,8 +37,7 @@ from .fields import (
 PHASES = ("l1", "l2", "l3")
 SECONDARY_CURRENTS = (1, 5)  # A; the two values of 57345 in the table
 
-# The registers of the commands, and the bits to write. The other bits of 57890 are not
-# written, because they clear averages, events and load curves.
+# The registers of the commands, and the bits to write.
 SET_TARIFF = 40481
 SET_CLOCK = 57600
 TARIFF_RESET = 57892
@@ -48,13 +47,14 @@ TARIFF_COUNTERS = {  # each with the bit of 57892 that resets the counter
     "tariff_3_energy": 0x0004,
     "tariff_4_energy": 0x0008,
 }
-VALUE_RESET = 57890
+VALUE_RESET = 57890  # its other bits clear averages, events and load curves
 PARTIAL_COUNTERS = {  # each with the bit of 57890 that resets the counter
     "partial_energy_consumed": 0x0001,
     "partial_energy_reactive": 0x0002,
     "partial_energy_produced": 0x0008,
 }
-PARTIAL_CONSUMED = "partial_energy_consumed"  # the "partial total"
+# The "partial total": it counts in all tariffs, each partial tariff counter in one.
+PARTIAL_CONSUMED = "partial_energy_consumed"
 PARTIAL_TARIFF_COUNTERS = {  # each with the counter of the same tariff
     f"partial_{counter}": counter for counter in TARIFF_COUNTERS
 }
@@ -83,7 +83,7 @@ class Identity(Block):
 
 
 class Revision(Identity):
-    """The part of block 50000 that shows another meter or another firmware."""
+    """The part of block 50000 that changes with a new meter or a new firmware."""
 
     part = (50006, 50010)
 
@@ -133,8 +133,8 @@ class Measurements(Block):
     def values(self) -> Values:
         """Return the last read values, None for each value of an absent phase.
 
-        In the registers of an absent phase, all bits may be 1. In its signed power
-        registers, this would be -10 W or -10 var.
+        In the registers of an absent phase, all bits may be 1. A signed power register
+        would then be decoded as -1 step of 10 W or 10 var, not as "not available".
         """
         values = super().values
         for phase in PHASES:
