@@ -107,7 +107,9 @@ class BusScan:
                 if meter.unit_id not in self._shown:
                     self._shown.add(meter.unit_id)
                     self._rows.add(*_cells(meter, self._selection.connection))
-            settings = f"{scan.trying}, " if self._selection.connection.is_serial else ""
+            settings = (
+                f"{scan.trying}, " if self._selection.connection.is_serial else ""
+            )
             found = f", {len(self.found)} found" if self.found else ""
             progression.show(
                 scan.progress,
