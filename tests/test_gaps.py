@@ -567,6 +567,16 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> No
     assert error.value.translation_key == "nothing_to_restore"
 
 
+@pytest.mark.parametrize(("hours_later", "issues"), [(0, 0), (1, 1)])
+async def test_action_ends_the_issue_of_a_gap_that_it_fills_completely(
+    outage: OutageTest, hours_later: int, issues: int
+) -> None:
+    begin = time.time()
+    await propose(outage, hours=2)
+    await fill_gap(outage, begin + hours_later * HOUR, begin + 2.5 * HOUR)
+    assert len(outage.issues) == issues
+
+
 async def test_action_refuses_a_time_without_a_full_hour(outage: OutageTest) -> None:
     now = time.time()
     for begin, end in ((now - 7200, now), (now - 7000, now - 6900)):

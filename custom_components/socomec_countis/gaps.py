@@ -387,7 +387,8 @@ class MeterGaps:
         """Fill a past gap between two times in s since 1970.
 
         The end hour of the gap contains `end`. Gaps in this time that were filled in
-        the last week are restored first. Returns the gap, and the plan by counter.
+        the last week are restored first. Gaps that are not filled yet are discarded if
+        all of their hours are filled now. Returns the gap, and the plan by counter.
         Raises `HomeAssistantError` if the time contains no full hour, or as
         `async_fill`.
         """
@@ -409,7 +410,12 @@ class MeterGaps:
         }
         statistics = {name: statistics[name] for name in gap.readings}
         await self._async_read_evidence(gap, statistics)
-        return gap, await self.async_fill(gap)
+        plans = await self.async_fill(gap)
+        for other in list(self.gaps):
+            is_open = other.filled_at is None and other is not self._proposed_now
+            if is_open and set(other.hours) <= set(gap.hours):
+                await self.async_discard(other)
+        return gap, plans
 
     async def async_restore(self, begin: float, end: float) -> None:
         """Restore the overwritten rows of gaps between two times in s since 1970.
