@@ -42,6 +42,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Run these tests in one loop, which the session fixtures need.
+
+    The loop is a parameter of each test. With a mark that is added to a test after its
+    collection, each test would start another Home Assistant and another browser.
+    """
+    if isinstance(collector, pytest.Module) and collector.path.is_relative_to(HERE):
+        collector.add_marker(pytest.mark.asyncio(loop_scope="session"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run these tests in one worker, with a longer timeout, and only with a browser."""
     for item in items:
@@ -49,8 +59,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.xdist_group("browser"))
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT))
-            # The session fixtures `home` and `browser` need one loop for all tests.
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
             if BROWSER is None:
                 item.add_marker(pytest.mark.skip(reason=NO_BROWSER))
 
