@@ -90,7 +90,7 @@ class Connection:
 
     @property
     def is_serial(self) -> bool:
-        """Return whether the bus is on a serial port. A gateway has its own parity."""
+        """Return whether the bus is on a serial port, whose parity the client sets."""
         return self.kind == "port"
 
     @property

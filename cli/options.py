@@ -46,7 +46,7 @@ def _ports() -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The shared options, as selection."""
+    """The shared options, as the user entered them."""
 
     port: Annotated[
         str | None,

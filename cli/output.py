@@ -109,7 +109,7 @@ class Output:
 
     @contextmanager
     def progress(self) -> Iterator[Progression]:
-        """Show the progress of a command while the context is selection."""
+        """Show the progress of a command while the context is open."""
         # The rows that are printed above the bar have to be on the same console.
         on_output = self.console.is_terminal and not self.as_json
         console = self.console if on_output else self.errors

@@ -16,8 +16,14 @@ from .options import Selection
 from .output import Column, Progression, Rows
 
 NOTHING_FOUND = (
-    "No meter was found: check {causes}, or give each meter more time (--timeout 1)."
+    "No meter was found: check {causes}, or give each meter more time ({how})."
 )
+
+
+def nothing_found(connection: Connection, how: str) -> str:
+    """Return what to check if no meter was found; `how` gives meters more time."""
+    gateway = "" if connection.is_serial else f"{gateway_causes(connection)}, "
+    return NOTHING_FOUND.format(causes=gateway + BUS_CAUSES, how=how)
 
 
 class _InterruptedError(Exception):
@@ -146,9 +152,7 @@ async def async_scan(selection: Selection, response_timeout: float | None) -> Ex
     if scan.progress < 1:
         output.note(f"The scan is not complete: {scan.progress:.0%} is done.")
     elif not scan.found:
-        place = selection.connection
-        gateway = "" if place.is_serial else f"{gateway_causes(place)}, "
-        output.note(NOTHING_FOUND.format(causes=gateway + BUS_CAUSES))
+        output.note(nothing_found(selection.connection, "--timeout 1"))
     return Exit.DONE if scan.found else Exit.FINDING
 
 

@@ -57,7 +57,7 @@ OTHERS = (
 # min; length of the time axis at the start. The axis grows with the points, so that the
 # plot is not almost empty at first.
 SHORTEST_MINUTES = 1
-# Part of valid responses; a lower part is shown in yellow. Our choice.
+# Share of valid responses; a lower share is shown in yellow. Our choice.
 POOR_QUALITY = 0.98
 
 
@@ -164,7 +164,7 @@ class WatchApp(App[None]):
         return [*cells, self._quality(watched)]
 
     def _quality(self, watched: Watched) -> Text:
-        """Return the part of valid responses, "starting" or "offline"."""
+        """Return the share of valid responses, "starting" or "offline"."""
         if not watched.online:
             is_new = watched.failed is None
             return Text(

@@ -14,7 +14,7 @@ from .meters import identity_of, now, print_error
 from .monitor import Monitor, Watched
 from .options import Selection
 from .output import Column, Rows, number, rounded
-from .scan import NOTHING_FOUND, BusScan
+from .scan import BusScan, nothing_found
 from .tables import DECIMALS
 
 PERIOD = 1.0  # s between two lines of a meter
@@ -41,7 +41,9 @@ async def async_watch(selection: Selection, minutes: int) -> Exit:
             selection.output.write_json({"error": scan.failed.as_json()})
             return Exit.FAILED
         if not scan.found:
-            selection.output.note(NOTHING_FOUND)
+            selection.output.note(
+                nothing_found(selection.connection, "countis scan --timeout 1")
+            )
             return Exit.FINDING
         profiles = {each.unit_id: each.profile for each in scan.found}
         settings = scan.found[0].settings

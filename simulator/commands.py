@@ -1,7 +1,7 @@
 """The commands that change a meter's counters.
 
-A client sends a command by writing a value to a command register. Each function that
-names its register executes this value. The function returns False if the meter refuses
+A client sends a command by writing a value to a command register. Each function with a
+register in its docstring executes this value, and returns False if the meter refuses
 the value.
 """
 

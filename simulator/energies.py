@@ -22,7 +22,7 @@ from .table import (
 )
 
 MWH = 1_000_000  # Wh
-ROUNDING_ERROR = 1e-6  # Wh; more than the error of the sum of many additions
+ROUNDING_ERROR = 1e-6  # Wh; larger than the error of a sum of many energies
 PERIOD_REGISTERS = 8  # number of registers of one day, week or month
 
 

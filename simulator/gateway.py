@@ -39,9 +39,9 @@ FRAME_GAP_CHARACTERS = 3.5  # characters of silence between two RTU frames
 # s; a pause of this length ends a frame. Our choice: an adapter transfers bytes in
 # bursts, and the pauses between these bursts are shorter.
 FRAME_END_SECONDS = 0.05
-# Number of parts in which the gateway waits for bytes. If the computer is busy, it may
-# continue this program late, when the time of a part has passed and bytes have arrived.
-# The gateway receives these bytes in the next part.
+# Each wait for bytes is divided into this number of parts. On a busy computer, the
+# timeout of a part may be handled late, when bytes have already arrived. The gateway
+# receives these bytes in the next part.
 WAIT_PARTS = 5
 TURNAROUND_SECONDS = 0.1  # s in which the meters carry out a broadcast; our choice
 

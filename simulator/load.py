@@ -21,7 +21,7 @@ from .days import (
 
 type Phases = tuple[Phase, Phase, Phase]
 
-# s; the power is constant for this time, because a meter calculates each new power.
+# s; the power is constant for this time, because each new power takes computing time.
 SLOT_SECONDS = 5
 
 

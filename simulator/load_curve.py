@@ -136,8 +136,9 @@ class LoadCurve:
         """Record `count` periods of a load, as if the meter had measured it.
 
         The last complete period ends at or before `until`, in s since 1970 by the
-        meter's clock. The period that contains `until` is recorded up to `until`, so
-        that it is complete at its end. `period` and `offset` are the same as in `add`.
+        meter's clock. The period that contains `until` is recorded up to `until`.
+        Later calls of `add` complete it. `period` and `offset` are the same as in
+        `add`.
         """
         end = until - until % period
         for start in range(end - count * period, until, period):

@@ -222,7 +222,8 @@ class Meter:
     def read(self, address: int, count: int) -> list[int] | ExcCodes:
         """Return the values of `count` registers, or an exception.
 
-        `address` is the address of the first register. All must be in one block.
+        `address` is the address of the first register. One block must contain
+        all registers.
         """
         for block in BLOCKS:
             if block.contains(address, count):

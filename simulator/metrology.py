@@ -18,7 +18,7 @@ from .table import (
 )
 
 type Powers = tuple[float, float, float, float]
-"""P, Q and S in steps of 10 W, var and VA, and PF in thousandths."""
+"""P in steps of 10 W, Q of 10 var, S of 10 VA, and PF in thousandths."""
 
 
 def measurements(phases: Phases, hertz: float) -> dict[int, int]:

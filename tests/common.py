@@ -78,8 +78,8 @@ class Clock:
 def stopped_clock(now: datetime) -> Iterator[None]:
     """Stop the local time of Home Assistant.
 
-    The fixture `monkeypatch` is undone after the virtual clock of a test. It would
-    restore this virtual clock for the next tests.
+    Do not use the fixture `monkeypatch`: it is undone after the virtual clock of a test
+    ends, and would restore this virtual clock for the next tests.
     """
     with patch.object(dt_util, "now", lambda: dt_util.as_local(now)):
         yield

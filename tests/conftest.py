@@ -318,4 +318,4 @@ async def configure_event_loop() -> None:
     loop = asyncio.get_running_loop()
     runner.configure_event_loop(loop)
     if isinstance(loop, VirtualLoop):
-        del loop.time
+        del loop.time  # the clock of the machine, which `runner` set on the loop

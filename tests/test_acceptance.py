@@ -119,7 +119,7 @@ async def test_level_without_the_same_level_in_other_resolution_is_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
-    # 66 115.2 kWh in the high resolution. In the low resolution, 1234 and 132 306 kWh.
+    # The high resolution reads 66 115.2 kWh, the low one 1234 and later 132 306 kWh.
     meter.override = {50946: 100}
     await async_poll_rejected(known, 300)
     meter.override |= {50770: 2}

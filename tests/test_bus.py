@@ -642,7 +642,7 @@ async def test_echo_is_found_although_the_port_is_busy(
 ) -> None:
     bus.responded = False
     client.loopback = 0
-    # The second read opens the port at once, and the loopback test after a retry.
+    # The port is free for the second read, and busy once for the loopback test.
     client.on_connect = opening("free", "busy", "free")
     client.outcomes += [None, None]
     with pytest.raises(EchoError):

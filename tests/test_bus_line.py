@@ -143,7 +143,7 @@ async def disturb(line: Line, unit: ModbusUnit, fault: Fault) -> None:
 
 
 async def assert_clean(line: Line, *units: ModbusUnit) -> None:
-    """Assert that reads of unit ID 1 and on return the right words without a retry."""
+    """Assert that reads of all units return the right words without a retry."""
     sent = len(line.requests)
     for _ in range(2):
         for unit_id, unit in enumerate(units, 1):

@@ -357,7 +357,7 @@ async def held(bus: Bus, seconds: float) -> AsyncIterator[None]:
 @pytest.mark.parametrize(
     ("seconds", "waited"), [(0.5, 0.5), (0.501, 0.505), (0.996, 1.0), (5, 1.0)]
 )
-async def test_background_request_waits_for_a_pause_of_at_most_a_second(
+async def test_background_request_waits_at_most_a_second_for_a_pause(
     seconds: float, waited: float
 ) -> None:
     bus = Bus(baudrate=9600)
@@ -507,7 +507,7 @@ async def test_cancelled_request_ends_when_its_client_is_connected(
     assert now() == exactly(0.1)
     await bus.async_settle()
     assert now() == pytest.approx(0.5, abs=0.0201)
-    # If the recovery fails, asyncio logs the error when the task is deleted.
+    # The recovery failed. Delete its task: asyncio would log an unretrieved error.
     del bus, unit
     gc.collect()
     assert "never retrieved" not in caplog.text

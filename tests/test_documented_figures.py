@@ -106,7 +106,7 @@ def poll_seconds(meter: LibraryMeter, *, details: bool, baudrate: int = 9600) ->
 
 
 def power_period(meter: LibraryMeter, baudrate: int) -> float:
-    """Return the period of the power on a full bus, in s and divided by the meters.
+    """Return the period of the power on a full bus, in s for each of its meters.
 
     On a full bus, all periods are in proportion to the target ages of the blocks.
     """

@@ -271,7 +271,8 @@ async def test_energy_counted_during_a_response_is_shown_by_the_next_polls(
         clock.seconds += 1200
         return response
 
-    # A poll reads three blocks. The first fault may change an earlier response.
+    # A poll reads three blocks. If a request is already sent, its response takes the
+    # first fault.
     line.faults.extend([Fault(count_energy)] * 3)
     await until(lambda: not line.faults)
     counted = meter.count()
@@ -356,7 +357,7 @@ async def test_meter_is_online_again_after_a_faulty_first_response(
     meter.offline = False
     line.on_request = disturb_first
     await until(lambda: state(hass, "power") == "1300")
-    # The rest of the faulty response delays the meter by a few requests.
+    # After the faulty response, the meter is online within a few requests.
     assert 1 < len(after) < 12
     await assert_recovered(hass, entry)
     assert state(hass, "power", SECOND_SERIAL) == "1300"

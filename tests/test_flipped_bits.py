@@ -56,8 +56,8 @@ class Accepted:
     true_values: dict[str, float]
     """The values in the registers during the last read of the block."""
     lowest: dict[str, float]
-    """The values in the registers during the earlier read of the last two consecutive
-    intact reads. An accepted counter is not lower."""
+    """The lowest values of accepted counters: the values in the registers during the
+    first of the last two consecutive intact reads."""
     values: Values
 
 

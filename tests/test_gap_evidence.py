@@ -461,7 +461,7 @@ def test_week_that_contradicts_the_days_does_not_begin_on_monday(
 
 
 def test_week_from_sunday_that_contradicts_the_counter_is_dropped() -> None:
-    """The meter counted 5 kWh on Sunday, so its value on Monday was 82, not 77."""
+    """The energy of this week includes 5 kWh of Sunday: 77 kWh before, 82 kWh after."""
     gap = CounterGap(utc("11T18:00"), utc("14T10:00"), 81, 99.5, STEP)
     found = points_of(gap, changes={"this_week": 23})[1]
     assert found == [(day(13), 89), (day(14), 97)]

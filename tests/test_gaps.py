@@ -102,7 +102,7 @@ def set_clock(meter: Meter, zone: str = PARIS) -> None:
 async def outage(
     hass: HomeAssistant, meter: Meter, entry: CountisConfigEntry
 ) -> AsyncIterator[OutageTest]:
-    """Return the meter of a house with a solar roof, some minutes after an hour."""
+    """Return a test at minute 50, with the meter of a house with a solar roof."""
     meter.load = House(slot_seconds=60, solar_peak=6000)
     set_clock(meter)
     assert await async_setup_component(hass, "repairs", {})
@@ -126,8 +126,8 @@ def assert_close(filled: Hours, truth: Hours) -> None:
         assert filled[hour] == pytest.approx(energy, rel=0.1, abs=0.021), hour
 
 
-# The statistics contain the last poll of each hour. The load curve contains the whole
-# hour. If they differ by more than 5 %, the load curve is not used.
+# The meter is polled often, because the statistics of an hour end with its last poll. A
+# load curve that differs from the statistics by more than 5 % is not used.
 @pytest.mark.parametrize("poll_seconds", [15])
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("kind", "hours"), LENGTHS)
@@ -150,7 +150,7 @@ async def test_filled_gap_has_the_energy_of_each_hour(
 async def propose(
     outage: OutageTest, kind: str = "Home Assistant", hours: int = 1
 ) -> None:
-    """Run an outage of one to two full hours or longer, until it is proposed."""
+    """Run an outage of more than `hours` hours, until its gap is proposed."""
     async with outage.outage(kind):
         await outage.run_until(20, hours)
     await outage.until_proposed()

@@ -55,12 +55,12 @@ def true_meaning(load: RecordedLoad, found: list[LoadTimes]) -> LoadTimes:
 
 
 def true_begins(load: RecordedLoad, curve: LoadCurve) -> list[float]:
-    """Return the begins of the records, which their power shows."""
+    """Return the true begins of the records, which follow from their power."""
     return [load.load.begin(each, load.period) for each in curve.records]
 
 
 def assert_certain(load: RecordedLoad, curve: LoadCurve) -> LoadTimes:
-    """Return the true meaning. Assert that all possible meanings have its begins."""
+    """Assert that all possible meanings have the true begins. Return the true one."""
     found = meanings(load, curve)
     for each in found:
         assert each.begins == true_begins(load, curve)
@@ -182,7 +182,7 @@ CHANGES = pytest.mark.parametrize(
 def across_change(
     zone: tzinfo, change: int, period: int, *, clock_follows: bool
 ) -> RecordedLoad:
-    """Return a load from 6 hours before a change on, which ends within a period."""
+    """Return a load that begins 6 hours before a change and ends within a period."""
     load = RecordedLoad(change - 6 * HOUR, zone, period)
     load.run(6 * HOUR)
     if clock_follows:

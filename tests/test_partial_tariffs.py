@@ -425,7 +425,8 @@ def test_known_counters_match_the_display(
             display.poll(kilowatts, 5, tariff)
         else:
             display.count(kilowatts, seconds, tariff)
-        # A partial total that fell by 10 Wh keeps its value until the register rises.
+        # If the partial total fell by only 10 Wh, the client keeps its last value until
+        # the register rises. So the meter counts here.
         display.poll(7.2, 12, tariff)
         reset = display.calculated.reset
         if reset is not None:

@@ -100,8 +100,8 @@ async def async_values_read_twice(meter: countis.Meter) -> countis.Values:
 def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
     """Return the values of the file, and the registers that are not redacted."""
     meter = file["data"]["meter"]
-    # The clock of the played meter advances, but the clock of the test does not. The
-    # integration, not the library, calculates these counters.
+    # Two kinds of values are left out. The clock offset differs, because only the clock
+    # of the played meter advances. The reader has no calculated counters.
     calculated = Profile.from_dict(meter["profile"]).calculated_counters
     values = {
         name: value

@@ -424,7 +424,7 @@ async def test_power_of_all_meters_is_read_first_after_a_restart(
 
 
 @pytest.mark.parametrize(("meters", "baudrate"), [(12, 9600), (24, 9600)])
-async def test_meters_at_rest_need_no_second_reads(
+async def test_meters_at_rest_do_not_slow_the_polling(
     profile: Profile, default: Collection[str], meters: int, baudrate: int
 ) -> None:
     gaps: list[float] = []
@@ -598,7 +598,7 @@ async def test_lost_response_is_retried_after_the_power_that_is_due(
         lost, *others = (each for each in bus.line.requests if each.at >= began)
         between = [each.unit_id for each in others].index(lost.unit_id)
         assert between >= 2
-        # The grid of the meter does not change.
+        # The meter is still read every second.
         times = bus.times(lost.unit_id, *MEASURED, since=began - 1)
         assert len(times) >= 2
         assert bus.errors == {}

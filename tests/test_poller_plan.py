@@ -37,7 +37,7 @@ class PlannedMeter:
     registers_per_request: Collection[int] = (1,)
     """Number of registers in each request of a block."""
     reads_details: bool = False
-    forgotten: int = 0
+    assumed_starting: int = 0
     """Number of calls of `assume_starting`."""
 
     verified: list[float] = field(default_factory=list)
@@ -54,7 +54,7 @@ class PlannedMeter:
 
     def assume_starting(self) -> None:
         """Count the calls."""
-        self.forgotten += 1
+        self.assumed_starting += 1
 
 
 @dataclass
@@ -250,7 +250,7 @@ def test_offline_meter_is_retried_after_1_to_30_seconds() -> None:
         assert polled.retry_at == 100 + polled.pause
         assert polled.lost_block is None
         assert not polled.online
-        assert meter.forgotten == number
+        assert meter.assumed_starting == number
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 
@@ -283,7 +283,7 @@ def test_restart_makes_the_identity_due() -> None:
     polled.restart(50)
     assert not polled.online
     assert_nothing_lost(polled)
-    assert (polled.retry_at, polled.due_at, meter.forgotten) == (50, {}, 1)
+    assert (polled.retry_at, polled.due_at, meter.assumed_starting) == (50, {}, 1)
 
 
 # -- the blocks that are wanted -------------------------------------------------------
@@ -360,7 +360,7 @@ async def test_retries_of_offline_meters_have_a_distance_of_3_seconds() -> None:
     for polled, retry_at in zip(offline, (80, 90, 98.5), strict=True):
         polled.retry_at = retry_at
     await async_run(poller, 4.5)
-    # After a retry, the others are delayed for 3 s, but each by at most 5 s.
+    # After a failed retry, other retries wait for 3 s. No retry waits for over 5 s.
     assert [meter.verified for meter in meters] == [
         pytest.approx([100, 103]),  # due at 80 s and 102 s
         pytest.approx([100]),  # due at 90 s
@@ -496,7 +496,8 @@ async def test_retry_is_as_urgent_as_the_read(due_at: float, retry_at: float) ->
     poller = Poller(Bus(baudrate=9600))
     poller.add(polled)
     polled.online = True
-    # At 100 s, the ranks of the read are -3, 0 and 0.8.
+    # At 100 s, the ranks of the read are -3, 0 and 0.8. A negative rank makes the retry
+    # due earlier by this number of seconds.
     polled.due_at = {"identity": 4000, "energies": due_at}
     await asyncio.sleep(100)
     await async_run(poller, 0.5)

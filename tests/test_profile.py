@@ -633,7 +633,8 @@ async def test_profile_that_is_taken_again_keeps_quantities_without_a_value(
 ) -> None:
     previous = await async_take_profile(line.unit())
     assert previous.relations == {POWER, TARIFFS}
-    # Without a load, with an absent phase, and after a reset of a tariff counter.
+    # Without a load, with an absent phase, and with tariff counters that do not add up
+    # to the total.
     meter.override = dict.fromkeys(range(50536, 50567), 0)
     meter.override |= dict.fromkeys((50524, 50525, 50532, 50533), 0xFFFF)
     meter.counters.tariffs[0] += 5000

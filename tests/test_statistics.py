@@ -241,7 +241,7 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
     for step in range(DAY_STEPS):
         await day.poll(STEP_SECONDS)
         if step % 6 == 2:
-            # Nine mishaps occur once in the day, and three of these mishaps twice.
+            # In the day, each of the nine mishaps occurs once, and three of them again.
             await mishaps[step // 6 % len(mishaps)]()
         for key in ("energy_consumed", "energy_produced"):
             state = hass.states.get(entity_id(hass, key))

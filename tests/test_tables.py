@@ -429,7 +429,8 @@ def test_other_families_have_the_same_registers(class_name: str, edition: str) -
     for name, row in rows.items():
         if name in raw:
             assert values[name] == pytest.approx(row.value(raw[name]), abs=1e-9)
-    if class_name != "Power":  # no voltage in this block shows an absent phase
+    # "Power" contains no voltages, which would show that a phase is absent.
+    if class_name != "Power":
         assert {values[name] for name in values.keys() - rows.keys()} <= {None}
 
 

@@ -31,7 +31,7 @@ def text(value: Any) -> str:
         msg = "a URL; use a placeholder"
         raise vol.Invalid(msg)
     if REFERENCE in shown:
-        msg = "a reference to another text; only Home Assistant resolves its own"
+        msg = "a reference to another text; Home Assistant resolves only its own"
         raise vol.Invalid(msg)
     # After a single quote, the frontend does not replace a placeholder.
     if re.search(r"'[{}]", shown):

@@ -59,7 +59,7 @@ YEAR = 365 * DAY
 STEP = 0.01  # kWh, the resolution of the counters
 
 DISPLAY_WH = 1_000_000_000  # Wh; the registers of some meters roll over here
-TARIFF_REGISTERS = {50848, 50849, 51200, 51201}
+TARIFF_REGISTERS = {50848, 50849, 51200, 51201}  # tariff count, present tariff
 ROUNDING = 1e-6  # kWh, the rounding error of floating-point numbers
 OTHER_SERIAL = "1438012000077"
 TRANSFORMER_MODEL = "Countis E43"
@@ -480,6 +480,7 @@ class World:
 
     async def zeros(self) -> None:
         """Let all counters read 0 while the meter measures the mains."""
+        # Between 10 s and 2 h; short times are as frequent as long ones.
         seconds = round(10 * 720 ** self.random.random())
         self.meter.zeros = True
         await self.poll(min(seconds, 80))
@@ -709,7 +710,8 @@ class World:
 
     async def run_year(self, mishaps: int) -> None:
         """Run a year with this number of mishaps at random times."""
-        # Some registers roll over first, which saves their state immediately.
+        # First, some registers roll over. A rollover saves the counters at once, so
+        # the power cut does not lose it.
         self.set_load(most=9000, least=5000)
         await self.poll(40)
         await self.kill()
@@ -738,7 +740,7 @@ class World:
         }
 
     def metered_energy(self) -> dict[str, float]:
-        """Return the energy that the statistics have to contain in kWh, by counter."""
+        """Return the energy in kWh that the statistics have to contain, by counter."""
         return {
             counter: counted / 1000 - self.lost[counter]
             for counter, counted in self.meter.counted.items()

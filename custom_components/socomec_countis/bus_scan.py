@@ -18,8 +18,8 @@ from .connection import BUS_ERRORS, BusData, bus_unique_id
 from .const import DOMAIN
 from .countis import Scan
 
-# s; for this time, a dialog offers the result of a scan whose dialog was closed before
-# the end. Our choice: the user does something else during a scan, and returns.
+# s; if a dialog was closed before its scan ended, another dialog offers the result for
+# this time. Our choice: the user does something else during a scan, and returns.
 KEPT_SECONDS = 1800
 
 type StartTask = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
@@ -39,7 +39,7 @@ class ScanRequest:
     """The data of the bus, without the line settings that the scan has to find."""
     unit_ids: Sequence[int]
     entry_id: str | None = None
-    """The ID of the entry that is reconfigured, None for another dialog."""
+    """The ID of the entry, if the dialog reconfigures it; else None."""
 
 
 @dataclass(eq=False)
@@ -91,8 +91,8 @@ class BusScan:
     def can_be_continued(self) -> bool:
         """Return whether a dialog can continue to show the scan.
 
-        The scan is running, or no dialog has shown the result, which is not older than
-        `KEPT_SECONDS`.
+        The scan is running, or its result is not older than `KEPT_SECONDS`, and no
+        dialog has shown the result. A stopped scan has no result.
         """
         if self.is_running:
             return True

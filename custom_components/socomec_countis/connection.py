@@ -37,8 +37,8 @@ PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": 
 SOCKET_BAUDRATE = 115_200
 
 # s until a port or RTU-over-TCP gateway is open; tmodbus waits 10 s for a Modbus TCP
-# gateway. Integrations that share the connection share this timeout, also for their
-# responses. `Bus` has a shorter timeout for the responses of a meter.
+# gateway. For all integrations that share the connection, this is also the response
+# timeout. `Bus` has a shorter timeout for the responses of a meter.
 CONNECTION_TIMEOUT = 5.0
 
 # s until a response begins; for a serial port, `Bus` has a default. Our choice: the

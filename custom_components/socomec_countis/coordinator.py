@@ -60,8 +60,8 @@ type AcceptedCounters = dict[str, Any]
 type StoredCounters = dict[str, Any]
 """The serial number of the meter, and its `AcceptedCounters` as "counters"."""
 
-# s; a measured value that cannot be read is shown for this time. Our choice: a few lost
-# responses change no state, and no automation uses an old value for long.
+# s; if a measurement cannot be read, its last value is shown for this time. Our choice:
+# a few lost responses change no state, and no automation uses an old value for long.
 HOLD_SECONDS = 10
 
 # s; after this time without a response, a repair issue is created. Our choice: a power
@@ -77,8 +77,8 @@ REJECTED_ISSUE_SECONDS = 600
 # power cut, older saved values only loosen the plausibility limit.
 SAVE_SECONDS = 300
 
-# s between two attempts to take the profile of a meter that contradicts its profile.
-# Our choice, because an attempt needs about a dozen requests.
+# s between two attempts to take the profile again, if the meter contradicts it. Our
+# choice, because an attempt needs about a dozen requests.
 PROFILE_PERIOD = 3600
 
 # The number of readings in a wiring check, and the s between two readings. Our choice:
@@ -158,7 +158,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._requested_at: dict[str, float] = {}
         """By block: when the request for its latest reading was sent."""
         self._failing_since: dict[str, float] = {}
-        """By block that an online meter does not return: when the errors began."""
+        """By block: when its read errors began, if the meter is online."""
         self._expired: set[str] = set()
         """The blocks of an online meter whose measured values were removed."""
         self._error: PollError | None = None
@@ -362,9 +362,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def rejected_counters(self) -> dict[str, tuple[float | None, float | None]]:
         """Return the counters whose latest reading is rejected or missing.
 
-        By counter: the last accepted value, or None, and the rejected reading, or None
-        if the block cannot be read. Both are in kWh or kvarh. Blocks that no enabled
-        entity needs are left out.
+        By counter, in kWh or kvarh: the last accepted value (or None) and the rejected
+        reading (None if the block cannot be read). Blocks that no enabled entity needs
+        are left out.
         """
         counters = self.meter.counter_check
         wanted = {BLOCK_OF[quantity] for quantity in self.wanted_quantities}

@@ -12,8 +12,9 @@ from .const import CONF_PUBLISH_EVERY_READING
 from .coordinator import CountisCoordinator
 from .entity import CountisEntity, CountisEntityDescription
 
-# s; a change that is smaller than the deadband is published after this time. Our
-# choice: a compromise between the age of a state and the size of the database.
+# s; for this time after a state was published, no change smaller than the deadband is
+# published. Our choice: a compromise between the age of a state and the size of the
+# database.
 PUBLISHED_FOR_SECONDS = 30
 
 
@@ -45,7 +46,7 @@ class DeadbandSensor(CountisEntity, SensorEntity):
         """Initialize the sensor with the present value."""
         super().__init__(coordinator, description)
         self._published_until = -math.inf
-        """In s of the event loop's clock: when a small change is published."""
+        """In s of the event loop's clock: until then, no small change is published."""
         self.update_state()
 
     @property

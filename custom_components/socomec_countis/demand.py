@@ -21,8 +21,8 @@ from .countis.plausibility import Moment
 _LOGGER = logging.getLogger(__name__)
 
 type StoredDemand = dict[str, Any]
-"""The serial number of the meter, the result of `Demand.as_dict` as "demand", and as
-"quantity" the quantity from which the demand was calculated."""
+"""The serial number of the meter, the result of `Demand.as_dict` as "demand", and the
+quantity from which the demand was calculated as "quantity"."""
 
 # The quantities from which a demand can be calculated.
 COUNTER = "energy_consumed"
@@ -130,7 +130,7 @@ class MeterDemand:
         if not self._integral.add(reading.requested_at, watts):
             self.demand.interrupt()
         now = meter.now()
-        wall = now.wall - (now.monotonic - reading.requested_at)  # of the request
+        wall = now.wall - (now.monotonic - reading.requested_at)  # time of the request
         self._add(Moment(wall, reading.requested_at), self._integral.kilowatt_hours)
 
     def _add(self, at: Moment, kilowatt_hours: float) -> None:

@@ -32,7 +32,7 @@ TO_REDACT = {
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> dict[str, Any]:
-    """Return the connection, the statistics of the bus and its meters."""
+    """Return the connection, the meters, and the statistics of the bus."""
     diagnostics: dict[str, Any] = {
         "entry": entry.data,
         "options": entry.options,
@@ -103,8 +103,8 @@ async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
 def _bus(bus: Bus) -> dict[str, Any]:
     """Return the statistics of a bus.
 
-    `seconds` is the length of the statistics, `response_delay` is in s, and `used` is
-    the part of the time that transactions take, from 0 to 1.
+    `seconds` is the time that the statistics cover, `response_delay` is in s, and
+    `used` is the part of the time that transactions take, from 0 to 1.
     """
     seconds = max(bus.seconds, 1)
     return {

@@ -148,7 +148,7 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Write the state only if it has changed, because most readings change none."""
+        """Write the state only if it has changed, because few readings change it."""
         new = (
             self.available,
             self.state,

@@ -101,7 +101,7 @@ class Plan:
     replaced: Sequence[Row]
     """The present rows of the same hours.
 
-    An hour without a present row is replaced by a row without energy.
+    For an hour without a present row, this is a row without energy.
     """
     base: Row
     """The last row before the gap."""
@@ -190,11 +190,11 @@ def plan_counter(
 ) -> Plan | None:
     """Return the proposed rows of a counter, None if the gap cannot be filled.
 
-    `before` is the counter before the gap. `total` is the energy of the total counter,
-    of which `parts` was counted until the end of each of `hours`. Values are in kWh or
-    kvarh. A gap cannot be filled if the row before the gap or the row of the end hour
-    is missing, or if the counter was reset more than once. Raises `HomeAssistantError`
-    if the sums do not agree with the counter.
+    `before` is the counter before the gap. `total` is the energy of the total counter.
+    Both are in kWh or kvarh. `parts` are the parts of `total`, from 0 to 1, that were
+    counted until the end of each of `hours`. A gap cannot be filled if the row before
+    the gap or the row of the end hour is missing, or if the counter was reset more than
+    once. Raises `HomeAssistantError` if the sums do not agree with the counter.
     """
     base, after = statistic.base(hours), statistic.after(hours)
     if base is None or base.state is None or after is None or after.state is None:
@@ -213,7 +213,7 @@ def plan_counter(
     for hour, part in zip(hours, parts, strict=True):
         present = statistic.rows.get(hour, present)
         if is_reset:
-            # Since the reset, the counter has risen as the total counter has.
+            # Since the reset, the counter and the total counter have risen equally.
             counted = max(energy - total * (1 - part), 0)
             rows.append(Row(hour, counted or begin, first_sum + counted))
         else:

@@ -86,15 +86,15 @@ class MeterGaps:
         for name, each in coordinator.meter.counter_check.accepted.items():
             block = BLOCK_OF[name]
             self._values[block][name] = each.value
-            # A counter with a slightly lower reading keeps its old value and time, so
-            # the newest time of a counter is that of the block.
+            # A slightly lower reading does not change the value and time of a counter.
+            # So the block was read at the newest time of all its counters.
             self._read_at[block] = max(self._read_at.get(block, 0), each.at.wall)
         self._unconfirmed: dict[str, Gap] = {}
         """By block: a gap for which the second reading is still missing."""
         self._proposed_now: Gap | None = None
         """The gap whose evidence is read now, so no other gap is merged into it."""
         self._proposal_lock = asyncio.Lock()
-        """Held while gaps are proposed, because a new gap may start the timer then."""
+        """Held while gaps are proposed, because the timer of a new gap may end then."""
         self._cancel_timer: CALLBACK_TYPE | None = None
 
     async def async_load(self) -> None:

@@ -56,7 +56,7 @@ from .schemas import LINE_SETTINGS, SUGGESTED, bus_schema
 # response ends the verification. With wrong line settings, each probe takes about 4 s.
 VERIFIED_METERS = 4
 
-# The steps with the forms that change a bus have this prefix before the connection.
+# The step ID of a form that changes a bus is this prefix and the connection type.
 PREFIX = "reconfigure_"
 
 
@@ -277,7 +277,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             yield
             return
         entry = self._entry
-        # If the scan is stopped now, Home Assistant still has to end the unloading.
+        # The unloading has to finish even if the scan is stopped now.
         unloading = self.hass.async_create_task(self._async_unload(entry))
         try:
             if not await asyncio.shield(unloading):
@@ -298,7 +298,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         """Return the meters of the bus that the scan has found.
 
         A meter without a serial number is identified by its unit ID. Then no other
-        meter of the bus gets this unit ID, because its values would be mixed up.
+        meter of the bus gets this unit ID, because their values would be mixed up.
         """
         assert self.shown_scan is not None  # noqa: S101
         meters = meter_subentries(self._entry)

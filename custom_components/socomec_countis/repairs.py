@@ -181,7 +181,7 @@ class FillGapFlow(MeterFixFlow):
         )
 
 
-# By kind of issue, with which the issue ID begins.
+# The flows by kind of issue. An issue ID begins with the kind.
 FLOWS: dict[str, type[MeterFixFlow]] = {
     ANOTHER_METER: AcceptMeterFlow,
     COUNTERS_REJECTED: AcceptCountersFlow,

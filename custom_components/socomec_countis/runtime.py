@@ -116,9 +116,9 @@ class BusRuntime:
 
     @property
     def needs_reload(self) -> bool:
-        """Return whether the changes of the entry are applied by a reload.
+        """Return whether a change of the entry needs a reload.
 
-        These changes are another connection, and another meter in a subentry.
+        Such a change is another connection, or another meter in a subentry.
         """
         return self.data_in_use != dict(self.entry.data) or any(
             coordinator.meter.profile.serial_number != subentry.data[CONF_SERIAL_NUMBER]

@@ -90,7 +90,7 @@ def bus_schema(kind: str, *, is_new: bool) -> vol.Schema:
 
 
 def suggested_values(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data as suggested values of a form, whose dropdown lists contain text."""
+    """Return data as suggested values of a form, with text for its dropdown lists."""
     choices = (CONF_BAUDRATE, CONF_STOPBITS)
     return {key: str(value) if key in choices else value for key, value in data.items()}
 
@@ -98,7 +98,7 @@ def suggested_values(data: Mapping[str, Any]) -> dict[str, Any]:
 def found_schema(labels: Mapping[str, str], selected: list[str]) -> vol.Schema:
     """Return the form that lists found meters.
 
-    `labels` and `selected` contain the keys of the meters, and of those selected.
+    `labels` is by key of the meter. `selected` contains the keys of the ticked meters.
     """
     options = [{"value": key, "label": label} for key, label in labels.items()]
     config = {"options": options, "multiple": True, "mode": "list"}

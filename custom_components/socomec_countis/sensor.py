@@ -144,9 +144,9 @@ class CountisSensor(DeadbandSensor):
 
         This depends on the profile. A tariff counter is enabled if it was above 0 kWh
         when the profile was taken. The partial counter of this tariff is also enabled
-        if another tariff is used. Otherwise, the partial counter equals the partial
-        total. The powers of one direction are enabled if the meter had produced more
-        energy than it had consumed.
+        if another tariff is used, because otherwise it equals the partial total. The
+        powers of one direction are enabled if the meter had produced more energy than
+        it had consumed.
         """
         super().__init__(coordinator, description)
         profile, key = coordinator.meter.profile, description.key

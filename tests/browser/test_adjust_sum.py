@@ -26,9 +26,8 @@ from .visitor import HOUR_OF_THE_DAY, visit
 
 HOUR = timedelta(hours=1)
 OFF = 2 * HOUR  # duration for which Home Assistant is off after the counters fell
-# kWh of each counter in each of the 24 hours before the fall, and the sum of the hours
-# in the day that the Energy dashboard shows.
-HOURS = [0.5] * 24
+HOURS = [0.5] * 24  # kWh of each counter in each of the 24 hours before the fall
+# kWh; the sum of the hours in the day that the Energy dashboard shows.
 TODAY = sum(HOURS[: HOUR_OF_THE_DAY - OFF // HOUR])
 LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
 MOST = 0.5  # kWh; energy of five minutes at 6 kW

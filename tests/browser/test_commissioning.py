@@ -69,7 +69,7 @@ async def test_tariff_is_selected_on_the_page_of_the_meter(
     await option.click()
     while home.meter(WORKSHOP).counters.tariff != 2:
         await asyncio.sleep(0.2)
-    # Home Assistant reloads the bus half a minute after an entity was enabled.
+    # An entity was enabled, so Home Assistant would reload the bus in half a minute.
     await home.delete_buses()
 
 

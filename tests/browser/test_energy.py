@@ -8,8 +8,8 @@ from .home import Home, title
 from .texts import LANGUAGES
 from .visitor import HOUR_OF_THE_DAY
 
-# The last 24 hours of the day, and the energy of each hour in kWh: production of the
-# roof, consumption of the house, and the energy from and to the grid.
+# The 24 hours before `HOUR_OF_THE_DAY`, and the energy of each hour in kWh: production
+# of the roof, consumption of the house, and the energy from and to the grid.
 HOURS = [hour % 24 for hour in range(HOUR_OF_THE_DAY - 24, HOUR_OF_THE_DAY)]
 SUN = [max(0.0, 3.2 - abs(hour - 13) * 0.6) for hour in HOURS]
 HOUSE = [1.4 if hour > 16 else 0.4 if hour < 7 else 0.9 for hour in HOURS]

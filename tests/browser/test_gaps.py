@@ -46,7 +46,7 @@ TOLERANCE = 0.1  # part of the energy of an hour
 def past_before(hour: datetime) -> Past:
     """Return the past of a meter in a house with a solar roof.
 
-    `hour` is `HOUR_OF_THE_DAY` at the visitor.
+    At `hour`, the clock of the visitor shows `HOUR_OF_THE_DAY`.
     """
     midnight = hour - HOUR_OF_THE_DAY * HOUR
     begin, end, noon = (
@@ -193,7 +193,7 @@ async def changes(
 ) -> dict[str, dict[datetime, float]]:
     """Return the energy of each hour of the day until `end` in kWh, by counter.
 
-    `end` is `HOUR_OF_THE_DAY` at the visitor.
+    At `end`, the clock of the visitor shows `HOUR_OF_THE_DAY`.
     """
     rows = await hass.command(
         type="recorder/statistics_during_period",

@@ -66,12 +66,21 @@ def test_unit_id_entered_twice_is_reset_once(line: Line, meter: Meter) -> None:
     assert len(meter.writes) == 1
 
 
+# Runs the command line with a response timeout of 60 s.
+PATIENT = """
+from cli.connection import RESPONSE_TIMEOUTS
+from cli.__main__ import main
+RESPONSE_TIMEOUTS["port"] = 60.0
+main()
+"""
+
+
 def test_readings_are_printed_before_the_reset_is_sent(
     line: Line, meter: Meter
 ) -> None:
     resets = []
     arguments = ("reset-partial", "--port", line.port, "-u", "1-2", "--json")
-    with countis_process(*arguments) as process:
+    with countis_process(*arguments, code=PATIENT) as process:
         assert process.stdout is not None
 
         def lose_write(request: bytes) -> None:

@@ -102,7 +102,8 @@ def test_watch_of_an_empty_bus_ends_after_the_scan(
     with line_of() as line:
         code, _, errors = countis("watch", "--port", line.port, *ONE_SETTING)
     assert code == Exit.FINDING
-    assert "No meter was found" in errors
+    assert "No meter was found: check the two wires" in errors
+    assert "more time (countis scan --timeout 1)." in errors
     code, output, _ = countis("watch", "--port", "/dev/no-such-port", "--json")
     assert code == Exit.FAILED
     assert json.loads(output)["error"]["kind"] == "cannot_open"

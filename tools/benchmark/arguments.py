@@ -6,12 +6,12 @@ LIBRARY_ROWS = {
     "one": "a poll of one meter at each speed",
     "reads": "one read of a block, or several around its reserved registers",
     "crowds": "how old the values of 1 to 64 meters become",
-    "rest": "the rate of the power while half of the meters measure no power",
+    "rest": "how often power is read while half of the meters measure none",
     "offline": "the other meters while some are offline",
     "flapping": "the other meters while some go offline again and again",
 }
 HOME_ASSISTANT_ROWS = {
-    "yaml": "the modbus platform of Home Assistant beside the integration",
+    "yaml": "the modbus platform of Home Assistant and the integration, compared",
     "load": "the processor and memory of Home Assistant, and its restart",
     "dialogs": "adding meters by the dialogs",
     "commands": "a command on a full bus",

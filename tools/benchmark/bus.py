@@ -19,8 +19,8 @@ from .figures import COUNTERS, POWER, Ages, Transaction, ages, transactions
 RESPONSE_DELAY = 0.02  # s; of the simulated meters
 START_TIMEOUT = 180  # s; 64 meters at 9600 baud need 60 s until all were read
 # Ranges of registers: power, counters, tariff and voltage. A measurement begins when
-# these were read from all meters. Until then, the poller reads each block once, also
-# blocks that it then reads only once an hour.
+# these were read from all meters. Before that, the poller reads every block once, even
+# those that it otherwise reads once an hour.
 FIRST_READS = (POWER, COUNTERS, range(51200, 51202), range(50520, 50522))
 
 

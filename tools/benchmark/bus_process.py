@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, required=True, help="in s")
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--resting", type=int, default=0, help="meters without load")
-    parser.add_argument("--partial", type=float, default=0, help="in Wh")
+    parser.add_argument("--partial", type=float, default=0, help="counter in Wh")
     arguments = parser.parse_args()
     # The default selector, epoll, ends each wait up to 1 ms late.
     with asyncio.Runner(

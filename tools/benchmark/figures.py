@@ -18,8 +18,8 @@ READ = 3
 REQUEST_CHARACTERS = 8
 POWER = range(50536, 50550)  # registers of the powers
 COUNTERS = range(50946, 50954)  # registers of the totals in high resolution
-# s; a longer pause separates two polls. The only meter of a bus is polled each second,
-# and there is no pause between the requests of a poll.
+# s; a longer pause separates two polls. A single meter is polled each second, and
+# there is no pause between the requests of a poll.
 LONGEST_PAUSE_IN_POLL = 0.1
 AGE_SAMPLE_SECONDS = 0.05  # s; short compared with the ages, which are 0.1 s or more
 
@@ -96,7 +96,7 @@ def transactions(
 
 @dataclass(frozen=True)
 class Poll:
-    """All transactions of the only meter of a bus in one second."""
+    """All transactions in one second on a bus with one meter."""
 
     requests: int
     characters: int

@@ -33,7 +33,7 @@ CROWD_SPEEDS = (9600, 38400)  # baud
 # Numbers of meters whose buses are measured at the same time. With more buses at once,
 # the processor would limit the results.
 BATCHES = ((1, 2, 4), (8, 12), (16,), (32,), (64,))
-# Meters; on a bus with so many meters, counters may be read less often than in 15 s.
+# Meters; on a bus with so many meters, counters may be read less often than every 15 s.
 LARGE = 32
 # s for each meter of a large bus, added to the measured time.
 EXTRA_SECONDS = 0.7
@@ -192,7 +192,8 @@ async def async_crowds(seconds: float) -> str:
         power = MEASURED[case].power
         now = 60 / power.per_minute
         aim(
-            "power of {} meters at {} baud every; worst age".format(*case),
+            f"power of {case[0]} meters at {case[1]} baud: time between reads;"
+            " worst age",
             f"{every:.1f} s; {worst:.1f} s",
             "no worse",
             f"{now:.2f} s; {power.worst:.2f} s",
@@ -269,7 +270,7 @@ async def async_offline(seconds: float) -> str:
         " measured time. Aim: the slowest of the others keeps 95 % of its rate.",
         table(
             (
-                *("offline", "power of the others, a minute", "its worst age"),
+                *("offline", "power reads of the others, a minute", "its worst age"),
                 *("requests to the offline meters, a minute", "aim"),
             ),
             lines,
@@ -300,8 +301,8 @@ async def async_flapping(seconds: float) -> str:
         # Measure twice as long, because one lost poll in a minute is already 1.7 %.
         share = await async_rate(bus, 2 * seconds, disturbed=True) / before
     aim(
-        "one offline meter and three that alternate between online and offline, of"
-        " twelve at 9600 baud: rate of the others",
+        "twelve meters at 9600 baud, of which one is offline and three alternate"
+        " between online and offline: rate of the others",
         "95 %",
         "≥ 98 %",
         f"{share:.1%}",

@@ -22,8 +22,8 @@ RESET_KWH = 0.05
 COUNT_TIMEOUT = 180  # s
 IMPORT_TIMEOUT = 30  # s; the recorder imports the past in the background
 POLL_SECONDS = 0.5
-# kWh; the energy of an hour according to the load curve may differ by the rounding of
-# each record to 1 W, and of two readings to 0.01 kWh.
+# kWh; for each hour. The load curve rounds each record to 1 W, and the two readings of
+# a counter are rounded to 0.01 kWh.
 LOAD_CURVE_TOLERANCE = 0.03
 TOTALS = ("energy_consumed", "energy_produced")
 
@@ -31,14 +31,14 @@ TOTALS = ("energy_consumed", "energy_produced")
 async def async_check(hass: HomeAssistant, house: House) -> None:
     """Check the services, the statistics, the gaps and the reset of every meter.
 
-    The gaps of the statistics are filled. The counters of a meter without a past, which
-    is a real one, are not reset.
+    The gaps of the statistics are filled. A meter without a past is a real
+    meter, so its counters are not reset.
 
     Raises `ToolError`, or an `ExceptionGroup` of them, with the reasons.
     """
     # The frontend shows "Loading" until it has the services.
     await hass.command(type="get_services")
-    # A counter needs some s for its next step, so both checks run at once.
+    # A counter needs some s for its next step, so both checks run in parallel.
     async with asyncio.TaskGroup() as group:
         group.create_task(async_check_history(hass, house))
         simulated = house.meters[: len(house.pasts)]
@@ -86,7 +86,7 @@ async def async_check_stored_gap(
 ) -> None:
     """Check that the integration has loaded the gap of a meter.
 
-    The integration offers to fill it some minutes after its start.
+    The issue that offers to fill the gap is created some minutes later.
     """
     entity = await hass.command(
         type="config/entity_registry/get", entity_id=meter["energy_consumed"]

@@ -40,9 +40,9 @@ class House:
     """The past of each simulated meter."""
     has_dashboard: bool
     new_gaps: dict[str, Gap]
-    """The gaps of the history that was imported now, by the subentry of their meter.
+    """The gaps of the history that was just imported, by the subentry ID of the meter.
 
-    They are not stored.
+    The caller has to store them.
     """
 
     @property

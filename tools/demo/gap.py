@@ -19,9 +19,9 @@ BEGIN, END = time(0, 40), time(6, 20)
 
 
 def outage_yesterday(moment: float) -> range:
-    """Return the s since 1970 in which the meter was not read before `moment`.
+    """Return the outage on the day before `moment`, as a range of s since 1970.
 
-    The day is that of the clock of this machine.
+    The day is in the local time of this machine.
     """
     today = datetime.fromtimestamp(moment, UTC).astimezone().date()
     begin, end = (

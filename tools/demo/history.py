@@ -19,7 +19,7 @@ DAYS = 14
 HOUR_SECONDS = 3600
 SAMPLE_SECONDS = 60
 HOURS = DAYS * 24
-MOST_KWH = 30  # in an hour; more than the house or its solar roof can count
+MOST_KWH = 30  # in an hour; neither the house nor its solar roof reaches it
 ROUNDING_KWH = 0.005  # half of the last digit that a sensor shows
 
 # How the recorder describes statistics of energy and of power.
@@ -58,7 +58,7 @@ class Sample:
 
     @property
     def power(self) -> float:
-        """Return the power of all phases together in W, which a meter counts."""
+        """Return the sum of the phases in W, from which a meter counts its energy."""
         return sum(self.watts)
 
 
@@ -120,7 +120,7 @@ def counter_rows(
 ) -> list[Row]:
     """Return the rows of a counter, one for each hour from `start`.
 
-    `energies` are those of the hours. `since` is the energy from the end of the last
+    `energies` has one energy per hour. `since` is the energy from the end of the last
     hour until now, and the counter shows `state` now. All energies are in kWh.
     """
     first = state - since - sum(energies)
@@ -136,7 +136,7 @@ def counter_rows(
 
 
 def power_rows(start: int, hours: Sequence[Sequence[float]]) -> list[Row]:
-    """Return the rows of a power; `hours` has the samples of each hour in W.
+    """Return the rows of a power sensor; `hours` has the samples of each hour in W.
 
     An hour without a sample has no row.
     """
@@ -176,7 +176,7 @@ class Past:
     """The start of the first hour in s since 1970."""
     hours: list[list[Sample]]
     outage: range = range(0)
-    """The s since 1970 in which the meter was not read, from minute to minute.
+    """The full minutes in which the meter was not read, in s since 1970.
 
     Empty if there was no outage.
     """

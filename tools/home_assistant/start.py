@@ -30,7 +30,7 @@ STUBS = Path(__file__).parent / "stubs"
 # The levels `critical` and `error` suppress reports of missing programs and libraries
 # that the tools do not need: for videos, pictures of cameras, and faster compression.
 CONFIGURATION = """\
-# Written at each start. Your own configuration belongs into the user interface.
+# Written at each start. Make your own changes in the user interface.
 config:
 energy:
 frontend:

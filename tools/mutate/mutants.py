@@ -108,7 +108,7 @@ def _changeable(
 
 
 def _is_skipped(node: cst.CSTNode) -> bool:
-    """Return whether no mutant changes this node, such as an annotation or text."""
+    """Return whether a node is never changed, such as an annotation or a text."""
     match node:
         case (
             cst.Annotation()

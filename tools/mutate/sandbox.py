@@ -229,7 +229,7 @@ def preload(modules: Sequence[str]) -> None:
         try:
             importlib.import_module(name)
         except Exception:  # noqa: BLE001, S112
-            continue  # made by another module, or for another platform
+            continue  # created by other code at run time, or for another platform
     gc.collect()
     gc.freeze()
 

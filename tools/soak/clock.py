@@ -77,7 +77,7 @@ class SimulatedSelector(selectors.SelectSelector):
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop in the time of a clock."""
+    """An event loop whose time is the time of a clock."""
 
     def __init__(self, clock: SimulatedClock) -> None:
         """Use a clock."""

@@ -1,7 +1,7 @@
 """The mishaps of a soak.
 
 Each function causes one mishap. If the mishap switches the machine off, the function
-returns for how many s the machine stays off. Otherwise, the function returns None.
+returns the time in s that the machine stays off. Otherwise, the function returns None.
 """
 
 import asyncio
@@ -47,8 +47,8 @@ FAULTS = (
 # before the next reading.
 RESETTABLE = 3.0
 LONGEST_STEP = 60.0  # s by which the clock of the machine may be wrong
-# The part of a counter that may be counted during a step of the clock: half of the 10 %
-# at which the recorder assumes a reset.
+# The largest part by which a counter may seem to fall after a step of the clock: half
+# of the 10 % at which the recorder assumes a reset.
 MOST_FALL = 0.05
 LARGEST_LOAD = 9.0  # kW; the limit of `machine.LOADS`
 # s between a reset and the next mishap. A power cut loses the states of the last 5 s.

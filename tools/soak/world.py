@@ -96,7 +96,7 @@ class World:
     )
     """The counters of each meter, by its unit ID."""
     lost: dict[StatisticName, float] = field(default_factory=dict)
-    """kWh that were counted before a reset, but after the last state before it."""
+    """kWh counted between the last state before a reset and the reset itself."""
     recorded: dict[StatisticName, float] = field(default_factory=dict)
     """kWh in the statistics at the end."""
     errors: list[str] = field(default_factory=list)

@@ -266,12 +266,12 @@ class Demand:
         if first is None or last is None:
             return None
         if rises[1:]:
-            # The energy between two rises is exact. Since the last rise, the counter
-            # has not risen by a step. So the step limits the mean power since then.
+            # The energy between two rises is exact. The energy since then is less than
+            # a step, so less than the last rise. This limits the mean power since then.
             power = rises[0].power_until(rises[-1])
             seconds = rises[-1].at.seconds_until(last.at)
-            step = rises[-1].kilowatt_hours - rises[-2].kilowatt_hours
-            return min(power, step * 3_600_000 / seconds) if seconds else power
+            rise = rises[-1].kilowatt_hours - rises[-2].kilowatt_hours
+            return min(power, rise * 3_600_000 / seconds) if seconds else power
         if first.at.seconds_until(last.at) < RECENT_SECONDS:
             return None
         return first.power_until(last)
@@ -294,7 +294,7 @@ class Demand:
         Content of another shape is logged and not used.
         """
         try:
-            minutes = PERIODS[PERIODS.index(stored["minutes"])]
+            minutes = PERIODS[PERIODS.index(stored["minutes"])]  # or ValueError
             last = stored["last"] and _Reading(
                 Moment(float(stored["last"][0])), float(stored["last"][1])
             )

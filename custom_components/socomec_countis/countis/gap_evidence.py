@@ -80,7 +80,7 @@ class CounterGap:
 
 @dataclass(frozen=True)
 class LoadCurveMatch:
-    """The energy of a gap, by one meaning of the dates of the load curve."""
+    """The energy of a gap, for one meaning (`times`) of the load curve's dates."""
 
     times: LoadTimes
     energy: float
@@ -216,6 +216,8 @@ class Evidence:
         known = [(day, today), (day - DAY, today + yesterday)]
         if week is None or last_week is None:
             return
+        # The energy of the week is at least the energy since each of its midnights, and
+        # equal to the energy since its first midnight.
         begins_on_monday = all(
             week >= since - tolerance
             and (monday < midnight or week <= since + tolerance)

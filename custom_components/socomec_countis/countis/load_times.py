@@ -72,13 +72,12 @@ def possible_times(
 
 
 def _offsets(display: float, zone: float) -> Iterator[tuple[bool, float]]:
-    """Yield each possible `is_utc`, with the s that the dates are ahead of true UTC.
+    """Yield each possible `is_utc`, with how many s the dates are ahead of true UTC.
 
     `display` is how many s the displayed time is ahead of true UTC, and `zone` how many
     s the local time of the user is ahead. Dates in UTC may have the same error as the
-    displayed time. But if the clock does not follow the time zone, the displayed time
-    is wrong by an hour, and dates in UTC are right. So dates in UTC may also have the
-    error of the displayed time without its full hours.
+    displayed time, or this error without its full hours. The reason: if the clock does
+    not follow the time zone, only the displayed time is wrong by an hour.
     """
     yield False, display
     error = display - zone

@@ -219,7 +219,7 @@ class Meter:
         if isinstance(block, Measurements):
             powers = [values[each] for each in self._power.resolved_fields]
             self._has_no_power = not any(powers)
-            self.has_started |= not (self._has_no_power and isinstance(block, Power))
+            self.has_started |= any(powers) or not isinstance(block, Power)
             self.counter_check.note_power(highest_power(values) / 1000, at.monotonic)
         if isinstance(block, CurrentTransformer):
             self.compare_transformer(block)

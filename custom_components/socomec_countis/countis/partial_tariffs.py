@@ -117,7 +117,7 @@ class _Comparison(NamedTuple):
                 return None
             at_reset[name] = round(at_reset[name] - self.total_before, 2)
         elif self.total_before > self.step:
-            return None
+            return None  # because it is unknown which tariffs have counted
         return self._reset_at(at_reset)
 
     def reset_without_fall(self) -> PartialReset | None:

@@ -137,8 +137,8 @@ class CounterValue:
         # the counter keeps its value until a reading is higher.
         lower = HIGH_RESOLUTION if new.step == self.step else max(new.step, self.step)
         lowest = round(self.value - lower, 2)
-        rolled_over = (new.overflows or 0) > (
-            math.inf if self.overflows is None else self.overflows
+        rolled_over = (
+            self.overflows is not None and (new.overflows or 0) > self.overflows
         )
         for rollover in (0, *ROLLOVERS, REGISTER_STEPS * new.step):
             nearly_full = self.value - self.rollover_offset >= NEARLY_FULL * rollover
@@ -387,9 +387,9 @@ class CounterCheck:
         caller passes each reading that `check` rejected, except one that is read again
         at once.
 
-        If a counter fell that cannot have been reset, all counters that fell are held,
-        unless the user confirmed the level: they keep their accepted values. A tariff
-        counter can have been reset if one of the tariff counters that fell is above 0.
+        If a counter fell that cannot have been reset, all counters that fell are held:
+        they keep their accepted values. If the user confirmed the level, no counter is
+        held. Tariff counters that fell can have been reset if one of them is above 0.
         """
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)
@@ -415,9 +415,9 @@ class CounterCheck:
         if before.counters and not lasted:
             state.is_confirmed = False  # because the user confirmed another level
         counts_on = any(reading.values[name] for name in fell & TARIFF_COUNTERS.keys())
-        may_have_fallen = {*reading.resettable, *(TARIFF_COUNTERS if counts_on else ())}
+        may_be_reset = {*reading.resettable, *(TARIFF_COUNTERS if counts_on else ())}
         held: set[str] = set()
-        if not state.is_confirmed and not fell <= may_have_fallen:
+        if not state.is_confirmed and not fell <= may_be_reset:
             # A partial counter that fell together with a total was not reset. A counter
             # that reads 0 for the first time may be wrong as well.
             held = fell | {name for name in counters if reading.values[name] == 0}
@@ -473,7 +473,7 @@ class CounterCheck:
         return last.value if last else None, new.value
 
     def _is_lost(self, name: str, new: CounterValue, *, may_fall: bool) -> bool:
-        """Return whether the first reading of a counter is 0, which was above 0 before.
+        """Return whether a counter that was above 0 before reads 0 the first time.
 
         `counted` contains the counters that were above 0 before.
         """
@@ -481,7 +481,7 @@ class CounterCheck:
         return first and new.value == 0 and not may_fall
 
     def _plausible(self, name: str, new: CounterValue) -> CounterValue | None:
-        """Return the value after a reading, None if implausible at any power."""
+        """Return the value after a reading, None if implausible even at full power."""
         last = self.accepted.get(name)
         return last.followed_by(new, self.limits.kilowatts) if last else new
 
@@ -507,8 +507,9 @@ def _confirmed(
     """Return the value that two consecutive readings, `previous` and `new`, confirm.
 
     `last` is the last accepted value. The two readings confirm the lower one of them.
-    If only `new` can follow `last`, the result is `last`. Returns None if `new` cannot
-    follow `last`, or if a first reading or a reset has no second reading yet.
+    If only `new` can follow `last`, the result is `last`. If `new` cannot follow
+    `last`, the readings can only confirm a reset, and only if `may_fall` is True.
+    Returns None if they confirm no value.
     """
     following = last and last.followed_by(new, kilowatts)
     if last is not None and following is not None:

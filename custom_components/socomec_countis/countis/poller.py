@@ -84,8 +84,9 @@ RETRY_SPACING = 3.0
 # other retries have failed meanwhile.
 LONGEST_SPACING = 5.0
 # s; if the pause of an offline meter is longer, the due times of all its blocks are
-# cleared, so that all blocks are due when the meter is online again. Such a pause
-# begins before the values of the meter are removed.
+# cleared, so that all blocks are due when the meter is online again. The first
+# such pause begins before the values of the meter are removed, so removed values are
+# due as soon as the meter is online again.
 LONGEST_PAUSE_KEEPING_DUE_TIMES = 5.0
 REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
 FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read

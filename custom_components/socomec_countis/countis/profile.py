@@ -342,6 +342,7 @@ def _completed(
     transformer, tariffs = supported.get("transformer"), supported.get("tariffs")
     if isinstance(transformer, CurrentTransformer):
         profile = replace(profile, primary_current=transformer.primary)
+    # The clock offset is a quantity, but no register contains it. The 0 is not used.
     values: Values = {"clock_offset": 0} if "clock" in supported else {}
     for block in supported.values():
         values |= block.possible_values(profile.limits.allow)

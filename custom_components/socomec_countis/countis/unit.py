@@ -158,10 +158,10 @@ class BusUnit:
         Returns whether a late response could arrive.
         """
         seconds = self._late_until - asyncio.get_running_loop().time()
-        if reads and seconds > 0:
+        if seconds > 0:
+            if not reads:
+                return False
             await asyncio.sleep(seconds)
-        elif seconds > 0:
-            return False
         self._late.clear()
         return seconds > 0
 
