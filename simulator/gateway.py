@@ -128,11 +128,13 @@ class Gateway(ABC):
     async def __aexit__(self, *_: object) -> None:
         """Disconnect all clients and close the serial port."""
         self._server.close()
-        tasks = list(self._clients)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        # asyncio may have accepted a client and not called `_on_client` yet.
+        self._server.abort_clients()
+        while clients := dict(self._clients):
+            for task, writer in clients.items():
+                task.cancel()
+                writer.close()  # a task that has not started yet does not close it
+            await asyncio.gather(*clients, return_exceptions=True)
         self._serial.close()
 
     def _on_client(

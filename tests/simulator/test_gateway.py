@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from functools import partial
+import socket
 import struct
 import time
 
@@ -138,6 +139,18 @@ async def test_gateway_reopens_line_that_was_unplugged(
             line.replug()
         async with client_of(gateway) as client:
             assert await read_unit_id(client, 1) == 1
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_gateway_stops_although_a_client_has_just_connected(
+    line: Line, steps: int
+) -> None:
+    with socket.socket() as client:
+        async with asyncio.timeout(20), line, TcpGateway(line) as gateway:
+            client.connect((gateway.host, gateway.port))
+            # The gateway accepts the client within some steps of the event loop.
+            for _ in range(steps):
+                await asyncio.sleep(0)
 
 
 async def test_tcp_gateway_reports_offline_meter_as_exception_11(
