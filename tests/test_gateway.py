@@ -282,8 +282,7 @@ async def test_bus_moves_between_all_kinds_of_connections(
         expected = places[kind] | {"type": kind, "baudrate": 9600}
         assert entry.data == expected | ({"stopbits": 1} if kind == "serial" else {})
         assert entry.state is ConfigEntryState.LOADED
-        await until_polled(entry)
-        assert coordinator_of(entry).online
+        await until(lambda: coordinator_of(entry).online)
     assert set(entity_registry.entities) == before
 
 

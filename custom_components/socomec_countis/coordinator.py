@@ -1,4 +1,4 @@
-"""The coordinator of a meter: the values that the poller reads, commands and issues."""
+"""The coordinator of a meter: its values, its commands and its issues."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -389,8 +389,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     @callback
     def _report_rejected(self, now: datetime) -> None:
         _LOGGER.warning(
-            "%s: no reading of these counters was accepted for %s s, so they keep their"
-            " last accepted value (last accepted, reading): %s",
+            "%s: no reading of these counters was accepted for %s s; by counter, the"
+            " last accepted value, which is kept, and the rejected reading: %s",
             self.name,
             REJECTED_ISSUE_SECONDS,
             self.rejected_counters,

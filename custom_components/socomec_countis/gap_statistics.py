@@ -190,11 +190,12 @@ def plan_counter(
 ) -> Plan | None:
     """Return the proposed rows of a counter, None if the gap cannot be filled.
 
-    `before` is the counter before the gap. `total` is the energy of the total counter.
-    Both are in kWh or kvarh. `parts` are the parts of `total`, from 0 to 1, that were
-    counted until the end of each of `hours`. A gap cannot be filled if the row before
-    the gap or the row of the end hour is missing, or if the counter was reset more than
-    once. Raises `HomeAssistantError` if the sums do not agree with the counter.
+    `before` is the counter before the gap. `total` is the energy that the total
+    counter counted in the gap. Both are in kWh or kvarh. `parts` are cumulative
+    fractions of `total`, from 0 to 1: one at the end of each of `hours`. A gap cannot
+    be filled if the row before the gap or the row of the end hour is missing, or if the
+    counter was reset more than once. Raises `HomeAssistantError` if the sums do not
+    agree with the counter.
     """
     base, after = statistic.base(hours), statistic.after(hours)
     if base is None or base.state is None or after is None or after.state is None:
@@ -214,10 +215,11 @@ def plan_counter(
         present = statistic.rows.get(hour, present)
         if is_reset:
             # Since the reset, the counter and the total counter have risen equally.
+            # `counted` is 0 in the hours before the reset.
             counted = max(energy - total * (1 - part), 0)
             rows.append(Row(hour, counted or begin, first_sum + counted))
         else:
-            # `present.sum` was counted before the gap, so the new sum is not lower.
+            # `present.sum` was counted before the gap, so the new sum cannot be lower.
             counted = max(energy * part, present.sum - first_sum)
             rows.append(Row(hour, begin + counted, first_sum + counted))
     return _plan(statistic, rows, base, after)

@@ -98,7 +98,8 @@ def suggested_values(data: Mapping[str, Any]) -> dict[str, Any]:
 def found_schema(labels: Mapping[str, str], selected: list[str]) -> vol.Schema:
     """Return the form that lists found meters.
 
-    `labels` is by key of the meter. `selected` contains the keys of the ticked meters.
+    `labels` contains the label of each meter, by its key. `selected` contains the
+    keys of the ticked meters.
     """
     options = [{"value": key, "label": label} for key, label in labels.items()]
     config = {"options": options, "multiple": True, "mode": "list"}

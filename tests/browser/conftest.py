@@ -45,8 +45,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collectstart(collector: pytest.Collector) -> None:
     """Run these tests in one loop, which the session fixtures need.
 
-    The loop is a parameter of each test. So this mark is needed before the tests are
-    collected. Otherwise each test would start its own Home Assistant and browser.
+    The loop is a parameter of each test, so the `asyncio` mark is added before the
+    tests are collected. Otherwise each test would start its own Home Assistant and
+    browser.
     """
     if isinstance(collector, pytest.Module) and collector.path.is_relative_to(HERE):
         collector.add_marker(pytest.mark.asyncio(loop_scope="session"))

@@ -66,11 +66,14 @@ def test_unit_id_entered_twice_is_reset_once(line: Line, meter: Meter) -> None:
     assert len(meter.writes) == 1
 
 
-# Runs the command line with a response timeout of 60 s.
+# Runs the command line with a response timeout of 60 s. A shell lets its background
+# programs ignore Ctrl-C, also the tests and their processes.
 PATIENT = """
+import signal
 from cli.connection import RESPONSE_TIMEOUTS
 from cli.__main__ import main
 RESPONSE_TIMEOUTS["port"] = 60.0
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
 

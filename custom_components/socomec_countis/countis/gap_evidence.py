@@ -27,7 +27,7 @@ from .registers import TARIFF_COUNTERS
 LOAD_CURVE_TOLERANCE = 0.05
 STEPS_OF_TOLERANCE = 2  # because each of two readings of a counter is rounded
 
-# The records of this time before a gap are used, too, because they show whether the
+# Records from this long before a gap are used, too, because they show whether the
 # clock of the meter was set. Our choice.
 BEFORE_GAP = timedelta(days=2)
 
@@ -125,9 +125,9 @@ class Evidence:
         )
 
     def best_match(self, gap: CounterGap, zone: tzinfo) -> LoadCurveMatch | None:
-        """Return the meaning of the dates with which the load curve fits best.
+        """Return the match whose energy is closest to that of the counter.
 
-        This is the meaning that gives the energy closest to that of the counter.
+        Each possible meaning of the load curve's dates (`LoadTimes`) gives one match.
         `gap` is the gap of the counter `CONSUMED`. Returns None if the meter has no
         load curve, or if the newest record disagrees with the clock of the meter.
         """
