@@ -46,13 +46,11 @@ async def async_load_curve(selection: Selection, path: Path | None) -> Exit:
 
 
 async def _async_read(selection: Selection, meter: Meter) -> LoadCurve:
-    with selection.output.progress() as progression:
+    with selection.output.progress() as display:
         # The meter does not report how many records it stores.
         return await async_read_load_curve(
             meter,
-            lambda count: progression.show(
-                0, f"unit ID {meter.unit_id}, {count} records"
-            ),
+            lambda count: display.show(0, f"unit ID {meter.unit_id}, {count} records"),
         )
 
 

@@ -108,16 +108,16 @@ class Output:
         return table
 
     @contextmanager
-    def progress(self) -> Iterator[Progression]:
+    def progress(self) -> Iterator[ProgressDisplay]:
         """Show the progress of a command while the context is open."""
         # The rows that are printed above the bar have to be on the same console.
         on_output = self.console.is_terminal and not self.as_json
         console = self.console if on_output else self.errors
-        progression = Progression(console)
+        display = ProgressDisplay(console)
         self._bar_console = console if console.is_terminal else None
         try:
-            with progression.bar:
-                yield progression
+            with display.bar:
+                yield display
         finally:
             self._bar_console = None
 
@@ -151,7 +151,7 @@ class Rows:
 
 
 @dataclass
-class Progression:
+class ProgressDisplay:
     """The progress of a command: a bar on a terminal, or a line for each 10 %."""
 
     console: Console

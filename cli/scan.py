@@ -13,7 +13,7 @@ from .exit_codes import Exit
 from .failures import BUS_CAUSES, ERRORS, Failure, failure, gateway_causes
 from .interrupt import Interrupt
 from .options import Selection
-from .output import Column, Progression, Rows
+from .output import Column, ProgressDisplay, Rows
 
 NOTHING_FOUND = (
     "No meter was found: check {causes}, or give each meter more time ({how})."
@@ -76,7 +76,7 @@ class BusScan:
         """
         selection = self._selection
         connection = selection.connection
-        with Interrupt() as interrupt, selection.output.progress() as progression:
+        with Interrupt() as interrupt, selection.output.progress() as display:
             try:
                 usable = await connection.async_usable_settings(selection.scanned)
                 self._note_unusable(usable)
@@ -85,7 +85,7 @@ class BusScan:
                     settings=usable,
                     unit_ids=selection.unit_ids or UNIT_IDS,
                 )
-                self._scan.on_change = self._on_change(progression, interrupt)
+                self._scan.on_change = self._on_change(display, interrupt)
                 with suppress(_InterruptedError):
                     await self._scan.async_run()
             except ERRORS as err:
@@ -104,7 +104,7 @@ class BusScan:
             )
 
     def _on_change(
-        self, progression: Progression, interrupt: Interrupt
+        self, display: ProgressDisplay, interrupt: Interrupt
     ) -> Callable[[], None]:
         def on_change() -> None:
             scan = self._scan
@@ -117,7 +117,7 @@ class BusScan:
                 f"{scan.trying}, " if self._selection.connection.is_serial else ""
             )
             found = f", {len(self.found)} found" if self.found else ""
-            progression.show(
+            display.show(
                 scan.progress,
                 f"{settings}unit ID {scan.unit_id}{found}",
                 scan.remaining_seconds,

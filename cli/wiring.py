@@ -56,13 +56,13 @@ async def async_check_wiring(selection: Selection, readings: int) -> Exit:
 
 
 async def _async_check(selection: Selection, meter: Meter, readings: int) -> Wiring:
-    with selection.output.progress() as progression:
+    with selection.output.progress() as display:
         measured: list[Values] = []
         while len(measured) < readings:
             if measured:
                 await asyncio.sleep(PERIOD)
             done = len(measured)
-            progression.show(
+            display.show(
                 done / readings,
                 f"unit ID {meter.unit_id}, reading {done + 1} of {readings}",
                 (readings - done) * PERIOD,

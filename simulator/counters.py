@@ -7,7 +7,7 @@ from typing import Any, Self
 TARIFF_COUNT = 4
 # Wh or varh; a counter that reaches this energy rolls over to 0. Register 36864
 # contains this energy in steps of 10 Wh.
-OVERFLOW_WH = 999_999_999 * 10
+COUNTER_RANGE_WH = 999_999_999 * 10
 
 
 @dataclass

@@ -11,7 +11,7 @@ rollovers of each counter. Block 32768 contains the partial counters by tariff i
 each with a residual in steps of 0.1 Wh.
 """
 
-from .counters import OVERFLOW_WH, TARIFF_COUNT, Counters
+from .counters import COUNTER_RANGE_WH, TARIFF_COUNT, Counters
 from .table import (
     METROLOGY_16_BIT,
     NOT_AVAILABLE,
@@ -97,16 +97,16 @@ def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
     """
     totals = (counters.consumed, counters.reactive, counters.produced)
     registers = {
-        **unsigned(OVERFLOW, OVERFLOW_WH // 10),
+        **unsigned(OVERFLOW, COUNTER_RANGE_WH // 10),
         **{
-            OVERFLOW + 2 + index: int(total // OVERFLOW_WH)
+            OVERFLOW + 2 + index: int(total // COUNTER_RANGE_WH)
             for index, total in enumerate(totals)
         },
     }
     for index in range(TARIFF_COUNT):
         rollovers = NOT_AVAILABLE
         if index < tariff_count:
-            rollovers = int(counters.in_tariff(index + 1) // OVERFLOW_WH)
+            rollovers = int(counters.in_tariff(index + 1) // COUNTER_RANGE_WH)
         registers |= unsigned_16(OVERFLOW + 7 + index, rollovers)
     return registers
 
@@ -114,7 +114,7 @@ def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
 def _steps(energy: float, step: int) -> int:
     """Return an energy in Wh or varh as a number of complete steps.
 
-    The number rolls over to 0 at OVERFLOW_WH.
+    The number rolls over to 0 at COUNTER_RANGE_WH.
     """
     # Without this addition, a sum that is slightly too small would lose a whole step.
-    return int((energy + ROUNDING_ERROR) % OVERFLOW_WH // step)
+    return int((energy + ROUNDING_ERROR) % COUNTER_RANGE_WH // step)

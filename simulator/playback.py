@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 import time
 
-from .counters import OVERFLOW_WH, TARIFF_COUNT, Counters
+from .counters import COUNTER_RANGE_WH, TARIFF_COUNT, Counters
 from .diagnostics import Diagnostics
 from .energies import PERIOD_REGISTERS
 from .load import Constant, Phase
@@ -202,7 +202,7 @@ class _Player:
     def _total(self, name: str, position: int, overflow_position: int) -> float:
         """Return a total counter in Wh, including the energy of its rollovers."""
         times = self.file.word(OVERFLOW + overflow_position) or 0
-        return self._energy(name, position) + times * OVERFLOW_WH
+        return self._energy(name, position) + times * COUNTER_RANGE_WH
 
     def _energy(self, name: str, position: int) -> float:
         """Return a counter in Wh, with the higher resolution if the file has both."""

@@ -17,7 +17,7 @@ from custom_components.socomec_countis.countis import Profile
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 from simulator import Diagnostics, Meter, meter_from_diagnostics, table
-from simulator.counters import OVERFLOW_WH
+from simulator.counters import COUNTER_RANGE_WH
 
 from .common import SERIAL, AddMeter, Clock, memory_line, meter_device
 
@@ -193,8 +193,8 @@ async def test_played_meter_has_the_year_tariffs_and_rollovers_of_the_meter(
     meter.clock_has_short_year = True
     meter.tariff_count = 2
     meter.counters.tariff = 2
-    meter.counters.consumed += 3 * OVERFLOW_WH
-    meter.counters.tariffs[1] += OVERFLOW_WH
+    meter.counters.consumed += 3 * COUNTER_RANGE_WH
+    meter.counters.tariffs[1] += COUNTER_RANGE_WH
     file = await download()
     async with play(file) as (played, reader):
         await assert_is_meter_of(file, reader)

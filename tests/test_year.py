@@ -13,7 +13,7 @@ from custom_components.socomec_countis.countis import Correction
 from custom_components.socomec_countis.issues import create_correction_issue
 from homeassistant.core import HomeAssistant
 from simulator import Counters
-from simulator.counters import OVERFLOW_WH
+from simulator.counters import COUNTER_RANGE_WH
 
 from .common import Clock
 from .test_statistics import recorded_energy
@@ -47,9 +47,9 @@ def world(
     true_time = Clock()
     monotonic = Clock(1000)
     consumed, rollover = (
-        (1_234_560, OVERFLOW_WH),
+        (1_234_560, COUNTER_RANGE_WH),
         (DISPLAY_WH - 20, DISPLAY_WH),
-        (OVERFLOW_WH - 50_000, OVERFLOW_WH),
+        (COUNTER_RANGE_WH - 50_000, COUNTER_RANGE_WH),
     )[seed % 3]
     world = World(
         hass,

@@ -37,7 +37,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from simulator import Constant, Counters, Phase
 from simulator import Meter as SimulatedMeter
-from simulator.counters import OVERFLOW_WH
+from simulator.counters import COUNTER_RANGE_WH
 from simulator.table import TableBlock
 
 from .common import Clock, coordinator_of, entity_id
@@ -83,7 +83,7 @@ DAMAGED = Fault(error=ModbusProtocolError("the CRC is wrong"))
 class YearMeter(SimulatedMeter):
     """A meter that counts a constant load over any duration in one step."""
 
-    rollover: float = OVERFLOW_WH
+    rollover: float = COUNTER_RANGE_WH
     """In Wh: the rollover of the counters."""
     zeros: bool = False
     """Whether all counters read 0."""

@@ -18,7 +18,7 @@ from homeassistant.helpers.device_registry import DeviceEntry
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.typing import ConfigType
 
-from .connection import endpoint_name, line_settings
+from .connection import endpoint_name, line_settings_text
 from .const import DOMAIN
 from .coordinator import counter_store
 from .demand import demand_store
@@ -60,7 +60,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
     try:
         await runtime.async_update()
     except HomeAssistantError as err:
-        device, settings = endpoint_name(entry.data), line_settings(entry.data)
+        device, settings = endpoint_name(entry.data), line_settings_text(entry.data)
         create_issue(
             hass, LINE_CONFLICT, entry.entry_id, device=device, settings=settings
         )

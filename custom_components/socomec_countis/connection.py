@@ -149,7 +149,7 @@ def settings_data(data: BusData, settings: LineSettings) -> dict[str, Any]:
     }
 
 
-def line_settings(data: BusData) -> str:
+def line_settings_text(data: BusData) -> str:
     """Return the line settings as text, such as "9600 baud, 8N1"."""
     speed = data[CONF_BAUDRATE]
     if data[CONF_TYPE] != SERIAL:
@@ -177,7 +177,7 @@ def describe_error(
     placeholders = {
         "device": endpoint_name(data),
         "unit_id": str(unit_id),
-        "settings": line_settings(data),
+        "settings": line_settings_text(data),
     }
     if isinstance(error, AnotherMeterError):
         # Diagnostics redact the serial numbers in these two placeholders, but not in

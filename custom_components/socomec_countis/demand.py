@@ -113,7 +113,7 @@ class MeterDemand:
             return
         quantity = demand_quantity(meter.profile)
         if quantity != self._quantity:
-            # The new quantity does not continue the energy of the previous one.
+            # The counter and the integral of the power have different zero points.
             self.demand.interrupt()
             self._quantity = quantity
         if quantity == POWER:

@@ -24,7 +24,7 @@ from .connection import (
     BusData,
     bus_unique_id,
     endpoint_name,
-    line_settings,
+    line_settings_text,
     settings_data,
 )
 from .const import (
@@ -350,7 +350,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             vol.Schema({}),
             None,
             device=endpoint_name(data),
-            settings=line_settings(data),
+            settings=line_settings_text(data),
             found="\n".join(f"- {_label(*each)}" for each in known),
         )
 

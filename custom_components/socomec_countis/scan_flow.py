@@ -30,7 +30,7 @@ from .connection import (
     create_bus,
     describe_error,
     endpoint_name,
-    line_settings,
+    line_settings_text,
     settings_data,
     temporary_client,
 )
@@ -358,7 +358,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         return {
             "device": endpoint_name(self.data),
             "unit_id": str(scan.unit_id),
-            "settings": line_settings(self._data_with(scan.trying)),
+            "settings": line_settings_text(self._data_with(scan.trying)),
             "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
             # The frontend centres this text, so that the bullets of a list would be far
             # from their lines. Two spaces are a line break in Markdown.
@@ -409,7 +409,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         parts = (
             meter_title(meter.profile, meter.unit_id),
             meter.profile.serial_number,
-            line_settings(self._data_with(meter.settings)),
+            line_settings_text(self._data_with(meter.settings)),
         )
         label = " · ".join(part for part in parts if part)
         return f"{label} → {configured[0].title}" if configured else label
@@ -420,7 +420,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         self.note_shown()
         scan = self.shown_scan.scan
         first, last = scan.unit_ids[0], scan.unit_ids[-1]
-        tried = [line_settings(self._data_with(each)) for each in scan.settings]
+        tried = [line_settings_text(self._data_with(each)) for each in scan.settings]
         step, other_kinds = "nothing_found", self.other_kinds()
         if scan.others:
             # The connection works, because a device responds.

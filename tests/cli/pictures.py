@@ -24,7 +24,7 @@ from cli import options
 from cli.app import app
 from cli.connection import Connection
 from cli.monitor import Monitor, Power
-from cli.output import Output, Progression
+from cli.output import Output, ProgressDisplay
 from cli.screen import WatchApp
 from simulator import (
     FLIPPED,
@@ -79,12 +79,12 @@ class PictureOutput(Output):
 
     @override
     @contextmanager
-    def progress(self) -> Iterator[Progression]:
+    def progress(self) -> Iterator[ProgressDisplay]:
         """Yield a progress bar that is drawn after a part of the scan."""
         yield PictureProgression(Console(file=io.StringIO(), force_terminal=True))
 
 
-class PictureProgression(Progression):
+class PictureProgression(ProgressDisplay):
     """A progress bar that is drawn once."""
 
     @override

@@ -188,8 +188,8 @@ async def async_database(seconds: float) -> str:
             "## Rows in the database",
             (
                 "Rows for the default entities of one meter, in an hour, with the load"
-                " of a household that changes every second. Aim: with the limits for"
-                " small changes, less than a tenth of the rows."
+                " of a household that changes every second. Aim: with the"
+                " deadbands, less than a tenth of the rows."
             ),
             table(
                 ("", "rows an hour", *(f"of {kind}" for kind in KINDS), "aim"),
@@ -239,8 +239,8 @@ async def async_commands(_: float) -> str:
             counter = entities[unit_id, "partial_energy_consumed"]
             failed += float(states[counter]) > RESET_KWH
     aim(
-        f"a command on a full bus of {meters} meters at {baudrate} baud, until"
-        f" confirmed: the slowest of {len(COMMANDED)}",
+        f"a reset of partial counters on a full bus of {meters} meters at {baudrate}"
+        f" baud, until confirmed: the slowest of {len(COMMANDED)}",
         "fails, or 25 s",
         "≤ 5 s, all reset",
         f"{max(durations):.1f} s" + (f", {failed} failed" if failed else ", all reset"),
@@ -261,7 +261,7 @@ async def async_dialogs(_: float) -> str:
             await asyncio.sleep(0.02)
         took = time.monotonic() - began
     aim(
-        "1 meter at 9600 baud, from submit in the dialog to the first value",
+        "1 meter at 9600 baud, from the opening of the dialog to the first value",
         "not measured",
         "≤ 2 s",
         f"{took:.1f} s",

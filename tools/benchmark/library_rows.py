@@ -131,7 +131,7 @@ async def async_reads(seconds: float) -> str:
         "## One read or several",
         "The six counters of block 50944, read in two ways: in one read of 18"
         " registers, which include reserved registers, or in four reads of 12"
-        " registers together, without reserved registers.",
+        " registers in total, without reserved registers.",
         table(("baud", "one read", "four reads", "ratio"), lines),
     )
 
@@ -270,8 +270,9 @@ async def async_offline(seconds: float) -> str:
         " measured time. Aim: the slowest of the others keeps 95 % of its rate.",
         table(
             (
-                *("offline", "power reads of the others, a minute", "its worst age"),
-                *("requests to the offline meters, a minute", "aim"),
+                *("offline", "power reads of the others, a minute"),
+                *("worst age of the power", "requests to the offline meters, a minute"),
+                "aim",
             ),
             lines,
         ),
