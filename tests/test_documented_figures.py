@@ -192,7 +192,7 @@ FIGURES = {
         f"read at least every {plausibility.LONGEST_POWER_PAUSE} s",
         f"adds {plausibility.TIMING_TOLERANCE} s to the time",
         f"after {plausibility.ACCEPTED_AFTER} s, with a repair issue",
-        f"**{MINUTES[plausibility.ACCEPTED_AFTER_RESTART]}** take the place",
+        f"**{MINUTES[plausibility.ACCEPTED_AFTER_RESTART]}** instead of",
         f"pause of more than {plausibility.LONGEST_COUNTED_PAUSE} s",
         f"from 0 to {plausibility.LONGEST_UNCERTAIN_PAUSE // 86_400} days",
         f"agree to {relations.SAME_COUNTER_TOLERANCE} kWh",
@@ -226,7 +226,7 @@ FIGURES = {
         f"or {NUMBERS[gap_evidence.STEPS_OF_TOLERANCE]} steps of the counter",
         f"about {NUMBERS[round(gaps.COMPILED_AFTER / 60)]} minutes later",
         f"longer than {NUMBERS[gap_texts.MAX_HOURLY_ROWS // 24]} days",
-        f"overwrites for {WEEKS[gaps.KEPT_SECONDS]}",
+        f"undo the change within {WEEKS[gaps.KEPT_SECONDS]}",
     ),
     "updating.md": (
         f"not read for {HELD} s",
