@@ -135,6 +135,17 @@ async def open_add_meters(
     )
 
 
+def suggested_values(result: FlowResult) -> dict[str, Any]:
+    """Return the suggested values of the fields of a form."""
+    schema = result["data_schema"]
+    assert schema is not None
+    return {
+        key.schema: key.description["suggested_value"]
+        for key in schema.schema
+        if key.description
+    }
+
+
 async def shown_error(hass: HomeAssistant, result: FlowResult) -> str:
     """Return the English text of the only error of a form, or the text of a menu.
 

@@ -46,6 +46,7 @@ from .common import (
     shown_error,
     state,
     subentry_of,
+    suggested_values,
     unload_all,
     until,
 )
@@ -67,17 +68,6 @@ async def submit(hass: HomeAssistant, entered: dict[str, Any]) -> FlowResult:
     """Submit the form for a new bus on a serial port."""
     form = await open_form(hass, "serial")
     return await hass.config_entries.flow.async_configure(form["flow_id"], entered)
-
-
-def suggested_values(result: FlowResult) -> dict[str, Any]:
-    """Return the suggested values of the fields of a form."""
-    schema = result["data_schema"]
-    assert schema is not None
-    return {
-        key.schema: key.description["suggested_value"]
-        for key in schema.schema
-        if key.description
-    }
 
 
 # -- a new bus ----------------------------------------------------------------

@@ -57,6 +57,7 @@ from .common import (
     shown_error,
     state,
     subentry_of,
+    suggested_values,
     unload_all,
     until,
     until_polled,
@@ -242,14 +243,7 @@ async def test_other_kind_of_gateway_is_offered_with_the_entered_address(
     flow = hass.config_entries.flow
     result = await flow.async_configure(result["flow_id"], {"next_step_id": other})
     assert result["step_id"] == other
-    schema = result["data_schema"]
-    assert schema is not None
-    shown = {
-        str(key): key.description["suggested_value"]
-        for key in schema.schema
-        if key.description
-    }
-    assert shown == place
+    assert suggested_values(result) == place
     right = place_behind(gateways[other])
     result = await flow.async_configure(result["flow_id"], right)
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
@@ -304,14 +298,7 @@ async def test_reconfiguration_offers_the_other_kind_of_gateway(
     choice = {"next_step_id": "rtu_over_tcp"}
     result = await flow.async_configure(result["flow_id"], choice)
     assert result["step_id"] == "reconfigure_rtu_over_tcp"
-    schema = result["data_schema"]
-    assert schema is not None
-    shown = {
-        str(key): key.description["suggested_value"]
-        for key in schema.schema
-        if key.description
-    }
-    assert shown == place
+    assert suggested_values(result) == place
     result = await flow.async_configure(result["flow_id"], place)
     assert result["reason"] == "reconfigure_successful"
 

@@ -49,6 +49,7 @@ from .common import (
     shown_error,
     state,
     subentry_of,
+    suggested_values,
     unload_all,
     until,
     until_read,
@@ -310,14 +311,7 @@ async def test_later_dialog_suggests_the_input_of_the_running_scan(
 ) -> None:
     await start_scan(hass, line, stopbits="2")
     form = await open_form(hass, "serial")
-    schema = form["data_schema"]
-    assert schema is not None
-    suggested = {
-        str(key): key.description["suggested_value"]
-        for key in schema.schema
-        if key.description
-    }
-    assert suggested == bus_form(line, unit_id=None, stopbits="2")
+    assert suggested_values(form) == bus_form(line, unit_id=None, stopbits="2")
 
 
 async def test_dialog_that_is_closed_before_its_scan_sends_no_request(
