@@ -411,11 +411,18 @@ class MeterGaps:
         statistics = {name: statistics[name] for name in gap.readings}
         await self._async_read_evidence(gap, statistics)
         plans = await self.async_fill(gap)
-        for other in list(self.gaps):
-            is_open = other.filled_at is None and other is not self._proposed_now
-            if is_open and set(other.hours) <= set(gap.hours):
-                await self.async_discard(other)
+        # The list is read again after each gap, because the user may discard one, too.
+        while other := self._open_gap_within(gap):
+            await self.async_discard(other)
         return gap, plans
+
+    def _open_gap_within(self, filled: Gap) -> Gap | None:
+        """Return an open gap with no other hours than `filled`, None without one."""
+        for gap in self.gaps:
+            is_open = gap.filled_at is None and gap is not self._proposed_now
+            if is_open and set(gap.hours) <= set(filled.hours):
+                return gap
+        return None
 
     async def async_restore(self, begin: float, end: float) -> None:
         """Restore the overwritten rows of gaps between two times in s since 1970.
