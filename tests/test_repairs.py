@@ -1,5 +1,6 @@
 """The repair issues of a meter, and the dialogs that fix them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -434,6 +435,86 @@ async def test_issue_of_a_meter_offline_for_an_hour_ends_with_a_response(
     }
     meter.offline = False
     await until(lambda: not issues(hass))
+
+
+# -- a bus on which no meter responds ----------------------------------------------
+
+
+@pytest.fixture
+async def bus(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    add_meter: AddMeter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> CountisConfigEntry:
+    """Return the entry of a bus with two meters, whose issues come after 5 s."""
+    await add_meter(unit_id=2)
+    monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 5)
+    return entry
+
+
+async def test_one_issue_reports_that_no_meter_of_a_bus_responds(
+    hass: HomeAssistant, bus: CountisConfigEntry, line: Line
+) -> None:
+    line.cut = True
+    await until(lambda: issues(hass))
+    await asyncio.sleep(12)  # virtual s, in which each meter reports more than once
+    issue = only_issue(hass)
+    assert issue.translation_key == "bus_offline"
+    assert issue.severity is ir.IssueSeverity.WARNING
+    assert not issue.is_fixable
+    assert issue.translation_placeholders == {
+        "bus": bus.title,
+        "device": bus.data["device"],
+    }
+    line.cut = False
+    await until(lambda: coordinator_of(bus).online and coordinator_of(bus, 2).online)
+    await asyncio.sleep(12)
+    assert issues(hass) == []
+
+
+async def test_meter_that_stays_offline_gets_an_issue_when_the_bus_responds(
+    hass: HomeAssistant, bus: CountisConfigEntry, line: Line, meter: Meter
+) -> None:
+    line.cut = True
+    await until(lambda: issues(hass))
+    meter.offline = True
+    line.cut = False
+    await until(lambda: not issues(hass))
+    await until(lambda: issues(hass))
+    issue = only_issue(hass)
+    assert issue.translation_key == "meter_offline"
+    assert (issue.translation_placeholders or {})["unit_id"] == "1"
+
+
+async def test_bus_with_another_meter_at_a_unit_id_is_not_reported_as_offline(
+    hass: HomeAssistant,
+    bus: CountisConfigEntry,
+    line: Line,
+    meter: Meter,
+    second_meter: Meter,
+) -> None:
+    line.cut = True
+    await until(lambda: issues(hass))
+    assert only_issue(hass).translation_key == "bus_offline"
+    replace_meter(meter)
+    second_meter.offline = True
+    line.cut = False
+    await until(lambda: only_issue(hass).translation_key == "another_meter")
+    await until(lambda: len(issues(hass)) == 2)
+    assert {each.translation_key for each in issues(hass)} == {
+        "another_meter",
+        "meter_offline",
+    }
+
+
+async def test_issue_of_a_bus_ends_when_the_bus_is_unloaded(
+    hass: HomeAssistant, bus: CountisConfigEntry, line: Line
+) -> None:
+    line.cut = True
+    await until(lambda: issues(hass))
+    assert await hass.config_entries.async_unload(bus.entry_id)
+    assert issues(hass) == []
 
 
 # -- rejected counters -----------------------------------------------------------

@@ -122,7 +122,7 @@ async def submit(
 
 def listed(result: FlowResult) -> dict[str, str]:
     """Return the labels of the meters that a user can select, by their values."""
-    assert result["step_id"] == "found", result
+    assert result["type"] is FlowResultType.FORM, result
     schema = result["data_schema"]
     assert schema is not None
     (selector,) = schema.schema.values()
@@ -747,6 +747,50 @@ async def test_scan_of_a_reconfigured_bus_finds_its_line_settings(
     assert coordinator_of(entry).online
 
 
+async def test_dialog_that_reconfigures_a_bus_marks_its_connection(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    menu = await open_reconfigure(hass, entry)
+    assert placeholders(menu) == {
+        "device": "",
+        "serial": f" (✓ {line.port})",
+        "tcp": "",
+        "rtu_over_tcp": "",
+    }
+
+
+async def test_scan_of_a_reconfigured_bus_offers_the_other_meters(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    result = await reconfigure_without_response(hass, entry, line)
+    found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert listed(found) == {
+        "2": f"COUNTIS E33 #2 · {SECOND_SERIAL} · 19200 baud, 8N2",
+        "7": f"COUNTIS E33 #7 · {THIRD_SERIAL} · 19200 baud, 8N2",
+    }
+    result = await submit(hass, found, {"meters": ["7"]})
+    assert result["reason"] == "reconfigure_successful"
+    assert {each.title for each in entry.subentries.values()} == {
+        "COUNTIS E33 #1",
+        "COUNTIS E33 #7",
+    }
+    await until_read(hass, entry)
+    assert coordinator_of(entry, 7).online
+
+
+async def test_scan_of_a_reconfigured_bus_does_not_offer_a_unit_id_in_use(
+    hass: HomeAssistant, add_meter: AddMeter, line: Line, second_meter: Meter
+) -> None:
+    await add_meter(unit_id=1)
+    await add_meter(unit_id=2)
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    second_meter.serial = (0x1438, 0x0120, 9)
+    result = await reconfigure_without_response(hass, entry, line)
+    found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert placeholders(found)["found"] == "- COUNTIS E33 #1"
+    assert [*listed(found)] == ["7"]
+
+
 @pytest.mark.parametrize("title", ["COUNTIS E33 #1", "House"])
 async def test_scan_of_a_reconfigured_bus_finds_a_changed_unit_id(
     hass: HomeAssistant,
@@ -815,7 +859,7 @@ async def test_scan_of_a_reconfigured_bus_continues_in_a_later_dialog(
     scan = await submit(hass, result, SCAN_BUS)
     hass.config_entries.flow.async_abort(scan["flow_id"])
     menu = await open_reconfigure(hass, entry)
-    assert placeholders(menu) == {"device": line.port}
+    assert placeholders(menu)["device"] == line.port
     found = await end_of_scan(hass, await submit(hass, menu, RESUME))
     assert found["step_id"] == "reconfigure_found"
     result = await submit(hass, found, {})

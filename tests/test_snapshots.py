@@ -72,6 +72,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 # An example for each placeholder of an error or issue.
 EXAMPLES = {
+    "bus": "/dev/ttyUSB0",
     "accepted": "1234.56",
     "begin": "2026-11-20 14:49",
     "code": "2",

@@ -28,7 +28,7 @@ from custom_components.socomec_countis.const import (
 )
 from custom_components.socomec_countis.coordinator import SAVE_SECONDS
 from custom_components.socomec_countis.countis import Correction, async_take_profile
-from custom_components.socomec_countis.issues import OFFLINE_ISSUES
+from custom_components.socomec_countis.issues import METER_OFFLINE
 from homeassistant.config_entries import ConfigSubentryData
 from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
@@ -514,7 +514,7 @@ class World:
         await self.poll(10)
         seconds = self.random.choice((5, 60, 1800, DAY, 21 * DAY))
         await self.pass_time(seconds)
-        if (seconds > HOUR) == self.issues().isdisjoint(OFFLINE_ISSUES):
+        if (seconds > HOUR) == self.issues().isdisjoint(METER_OFFLINE):
             self.error(f"after {seconds} s offline there are {self.issues()}")
         self.meter.offline = False
         await self.poll(RECONNECT_SECONDS)

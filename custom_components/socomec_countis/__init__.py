@@ -4,6 +4,8 @@ An entry is a bus, and each of its subentries is a meter. The `modbus` integrati
 owns the connection to the bus and shares it between all integrations that use it.
 """
 
+from functools import partial
+
 from homeassistant.config_entries import (
     SIGNAL_CONFIG_ENTRY_CHANGED,
     ConfigEntry,
@@ -24,7 +26,13 @@ from .coordinator import counter_store
 from .demand import demand_store
 from .gap import gap_store
 from .identifiers import bus_identifier, meter_identifier
-from .issues import LINE_CONFLICT, create_issue, delete_all_issues, delete_issues
+from .issues import (
+    BUS_OFFLINE,
+    LINE_CONFLICT,
+    create_issue,
+    delete_all_issues,
+    delete_issues,
+)
 from .partial_tariffs import PartialTariffs
 from .runtime import BusRuntime, CountisConfigEntry, meter_subentries
 from .services import async_setup_services
@@ -73,6 +81,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
     entry.runtime_data = runtime
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(entry.add_update_listener(_async_update))
+    entry.async_on_unload(partial(delete_issues, hass, entry.entry_id, *BUS_OFFLINE))
     entry.async_create_background_task(
         hass, runtime.async_poll(), f"{DOMAIN} poller {entry.title}"
     )

@@ -41,11 +41,11 @@ from .gaps import MeterGaps
 from .identifiers import entity_unique_id
 from .issues import (
     ANOTHER_METER,
+    BUS_OFFLINE,
     COUNTERS_REJECTED,
     METER_OFFLINE,
-    METER_OFFLINE_BEHIND_GATEWAY,
-    OFFLINE_ISSUES,
     create_correction_issue,
+    create_issue,
     create_meter_issue,
     create_rejected_issue,
     delete_issues,
@@ -181,6 +181,11 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         return self._error is None
 
     @property
+    def responds(self) -> bool:
+        """Return whether this or another meter responds at the unit ID."""
+        return self.online or isinstance(self._error, AnotherMeterError)
+
+    @property
     def shown_online(self) -> bool | None:
         """Return whether the entities show the meter as online.
 
@@ -305,7 +310,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
                 _LOGGER.info("%s responds again", self.name)
             self._cancel_timer(self._expire)
             self._cancel_timer(self._report_offline)
-            self._delete_issues(*OFFLINE_ISSUES, ANOTHER_METER)
+            self._delete_issues(*METER_OFFLINE, ANOTHER_METER)
+            self._delete_issues_of_bus()
 
     def _set_offline(self, error: PollError) -> None:
         self._error = error
@@ -315,6 +321,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._start_timer(HOLD_SECONDS, self._expire)
         if isinstance(error, AnotherMeterError):
             self._cancel_timer(self._report_offline)
+            self._delete_issues_of_bus()
             expected = self.meter.profile.serial_number or "?"
             create_meter_issue(
                 self, ANOTHER_METER, found=error.found, expected=expected
@@ -334,14 +341,29 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @callback
     def _report_offline(self, now: datetime) -> None:
+        """Create the issue of this meter, or of the bus if none of its meters responds.
+
+        If only one meter is set up, the issue of the meter also has advice for the bus.
+        """
         self._delete_issues(ANOTHER_METER)
-        data = self.config_entry.data
-        is_serial = data[CONF_TYPE] == SERIAL
+        entry = self.config_entry
+        device = endpoint_name(entry.data)
+        is_behind_gateway = entry.data[CONF_TYPE] != SERIAL
+        meters: dict[str, CountisCoordinator] = entry.runtime_data.coordinators
+        if len(meters) > 1 and not any(each.responds for each in meters.values()):
+            kind = BUS_OFFLINE[is_behind_gateway]
+            create_issue(
+                self.hass, kind, entry.entry_id, bus=entry.title, device=device
+            )
+            # The next read error starts the timer again. If the other meters respond
+            # until then, this meter gets an issue of its own.
+            self._cancel_timer(self._report_offline)
+            return
         create_meter_issue(
             self,
-            METER_OFFLINE if is_serial else METER_OFFLINE_BEHIND_GATEWAY,
+            METER_OFFLINE[is_behind_gateway],
             unit_id=str(self.meter.unit_id),
-            device=endpoint_name(data),
+            device=device,
         )
 
     def _start_timer(self, seconds: float, action: Callable[[datetime], None]) -> None:
@@ -355,6 +377,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     def _delete_issues(self, *kinds: str) -> None:
         delete_issues(self.hass, self.subentry.subentry_id, *kinds)
+
+    def _delete_issues_of_bus(self) -> None:
+        delete_issues(self.hass, self.config_entry.entry_id, *BUS_OFFLINE)
 
     # -- rejected counters ---------------------------------------------------
 
@@ -573,5 +598,5 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         while self._timers:
             self._timers.popitem()[1]()
         self.meter_gaps.shutdown()
-        self._delete_issues(*OFFLINE_ISSUES, ANOTHER_METER, COUNTERS_REJECTED)
+        self._delete_issues(*METER_OFFLINE, ANOTHER_METER, COUNTERS_REJECTED)
         await super().async_shutdown()

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from .coordinator import CountisCoordinator
 
 ANOTHER_METER = "another_meter"
-METER_OFFLINE = "meter_offline"
-METER_OFFLINE_BEHIND_GATEWAY = "meter_offline_behind_gateway"
 LINE_CONFLICT = "line_conflict"
 COUNTERS_REJECTED = "counters_rejected"
 GAP = "gap"
 
-OFFLINE_ISSUES = (METER_OFFLINE, METER_OFFLINE_BEHIND_GATEWAY)
+# On a serial port, and behind a gateway.
+METER_OFFLINE = ("meter_offline", "meter_offline_behind_gateway")
+BUS_OFFLINE = ("bus_offline", "bus_offline_behind_gateway")
 # The kinds for `create_issue` that have a fix flow.
 FIXABLE = {ANOTHER_METER, COUNTERS_REJECTED}
 
@@ -36,7 +36,7 @@ def create_issue(
 
     The placeholders of the texts are also data of the fix flow.
     """
-    is_warning = kind in OFFLINE_ISSUES
+    is_warning = kind in METER_OFFLINE + BUS_OFFLINE
     ir.async_create_issue(
         hass,
         DOMAIN,

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partialmethod
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, override
-
-import voluptuous as vol
 
 from homeassistant.config_entries import (
     SOURCE_RECONFIGURE,
@@ -39,7 +38,7 @@ from .const import (
     TCP,
 )
 from .countis import SCAN_SETTINGS, UNIT_IDS, FoundMeter, Profile
-from .meter_flow import bus_not_loaded, title_after
+from .meter_flow import bus_not_loaded, meter_subentry, title_after
 from .runtime import CountisConfigEntry, meter_subentries
 from .scan_flow import (
     HELD_UNIT_ID,
@@ -50,7 +49,13 @@ from .scan_flow import (
     UserInput,
     meter_title,
 )
-from .schemas import LINE_SETTINGS, SUGGESTED, bus_schema
+from .schemas import (
+    CONF_METERS,
+    LINE_SETTINGS,
+    SUGGESTED,
+    bus_schema,
+    found_schema,
+)
 
 # The highest number of meters that are probed to verify new line settings. The first
 # response ends the verification. With wrong line settings, each probe takes about 4 s.
@@ -148,9 +153,18 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             step_id="reconfigure",
             menu_options=options,
             description_placeholders={
-                "device": endpoint_name(self.shown_scan.data) if self.shown_scan else ""
+                "device": endpoint_name(self.shown_scan.data)
+                if self.shown_scan
+                else "",
+                **self._present_connection(),
             },
         )
+
+    def _present_connection(self) -> dict[str, str]:
+        """Return a mark for the present kind of connection, and "" for the others."""
+        data = self._entry.data
+        marks = dict.fromkeys(CONNECTION_TYPES, "")
+        return marks | {data[CONF_TYPE]: f" (✓ {endpoint_name(data)})"}
 
     async def async_change(
         self, kind: str, user_input: UserInput = None
@@ -319,6 +333,28 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         found = self.shown_scan.scan.found
         return [(each, one) for each in meters for one in found if is_same(each, one)]
 
+    def _others(
+        self, known: list[tuple[ConfigSubentry, FoundMeter]]
+    ) -> list[FoundMeter]:
+        """Return the found meters that are not set up, in the order of their unit IDs.
+
+        A meter is left out if its line settings are not those of `known`, or if its
+        unit ID belongs to a meter of the bus, also if that meter did not respond.
+        """
+        assert self.shown_scan is not None  # noqa: S101
+        unit_ids = {
+            each.subentry_id: each.data[CONF_UNIT_ID]
+            for each in meter_subentries(self._entry)
+        } | {subentry.subentry_id: found.unit_id for subentry, found in known}
+        others = [
+            each
+            for each in self.shown_scan.scan.found
+            if each.settings == known[0][1].settings
+            and each.unit_id not in unit_ids.values()
+            and not self.configured(each)
+        ]
+        return sorted(others, key=attrgetter("unit_id"))
+
     @override
     async def async_step_found(self, user_input: UserInput = None) -> ConfigFlowResult:
         """Ask which meters to add, or show the meters of the bus that respond."""
@@ -331,9 +367,13 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     async def async_step_reconfigure_found(
         self, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Show the meters of the bus that respond, and save what the scan found."""
+        """Show the meters of the bus that respond, and save what the scan found.
+
+        Other meters that respond are offered, and are added to the bus if selected.
+        """
         self.note_shown()
         known = self._known()
+        others = {str(each.unit_id): each for each in self._others(known)}
         settings = settings_data(self.data, known[0][1].settings)
         data = {**self.data, **settings}
         if user_input is not None:
@@ -342,12 +382,16 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
                     await self._async_raise_if_configured()
                     async with self._unloaded(self._entry):
                         self._update_found(data, known)
+                        for key in user_input.get(CONF_METERS, ()):
+                            self.hass.config_entries.async_add_subentry(
+                                self._entry, meter_subentry(others[key])
+                            )
                 return self.async_abort(reason="reconfigure_successful")
             except FormError as err:
                 self.error = err
         return self.show_form(
             "reconfigure_found",
-            vol.Schema({}),
+            found_schema({key: self.label(each) for key, each in others.items()}, []),
             None,
             device=endpoint_name(data),
             settings=line_settings_text(data),

@@ -379,8 +379,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                 return await self._async_add_new(selected)
             except FormError as err:
                 self.error = err
-        labels = {key: self._label(each) for key, each in meters.items()}
-        new = [key for key, each in meters.items() if not self._configured(each)]
+        labels = {key: self.label(each) for key, each in meters.items()}
+        new = [key for key, each in meters.items() if not self.configured(each)]
         schema = found_schema(labels, new)
         return self.show_form("found", schema, {}, device=endpoint_name(self.data))
 
@@ -392,20 +392,21 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         if not meters:
             raise FormError(key="none_ticked")
         for meter in meters:
-            if configured := self._configured(meter):
+            if configured := self.configured(meter):
                 bus, known = configured
                 key = "meter_already_configured"
                 raise FormError(key, name=known.title, bus=bus.title)
         return await self.async_add(meters)
 
-    def _configured(
+    def configured(
         self, meter: FoundMeter
     ) -> tuple[ConfigEntry, ConfigSubentry] | None:
+        """Return the entry and subentry of a found meter that is set up, else None."""
         return configured_meter(self.hass, meter.profile.serial_number)
 
-    def _label(self, meter: FoundMeter) -> str:
+    def label(self, meter: FoundMeter) -> str:
         """Return the label of a found meter, with the bus of a configured meter."""
-        configured = self._configured(meter)
+        configured = self.configured(meter)
         parts = (
             meter_title(meter.profile, meter.unit_id),
             meter.profile.serial_number,

@@ -96,11 +96,13 @@ def suggested_values(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def found_schema(labels: Mapping[str, str], selected: list[str]) -> vol.Schema:
-    """Return the form that lists found meters.
+    """Return the form that lists found meters, without a field if there are none.
 
     `labels` contains the label of each meter, by its key. `selected` contains the
     keys of the ticked meters.
     """
+    if not labels:
+        return vol.Schema({})
     options = [{"value": key, "label": label} for key, label in labels.items()]
     config = {"options": options, "multiple": True, "mode": "list"}
     field = vol.Required(CONF_METERS, default=selected)
