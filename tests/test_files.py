@@ -107,7 +107,7 @@ def test_target_of_an_action_filters_only_entities() -> None:
 
 # -- texts of the dialogs ----------------------------------------------------------
 
-FOUND = found_schema({}, [])
+FOUND = found_schema({"1": "COUNTIS E33 #1"}, [])
 BUS_FORMS = {
     **{kind: bus_schema(kind, is_new=True) for kind in CONNECTION_TYPES},
     **{
@@ -115,6 +115,7 @@ BUS_FORMS = {
         for kind in CONNECTION_TYPES
     },
     "found": FOUND,
+    "reconfigure_found": FOUND,
 }
 METER_FORMS = {
     "user": ADD_METERS_SCHEMA,
