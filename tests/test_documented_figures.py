@@ -163,7 +163,7 @@ def test_pages_agree_on_the_duration_of_a_poll(meter: LibraryMeter) -> None:
     )
     for page, figures in {
         "bus.md": (f"take {default} at 9600 baud", f"takes {with_details} at 9600"),
-        "meter.md": (f"this takes {default}", f"the poll takes {with_details}"),
+        "meter.md": (f"a poll takes {default}", f"the poll takes {with_details}"),
         "updating.md": (f"take {default} at 9600 baud",),
     }.items():
         for figure in figures:
