@@ -163,7 +163,7 @@ def test_pages_agree_on_the_duration_of_a_poll(meter: LibraryMeter) -> None:
     )
     for page, figures in {
         "bus.md": (f"take {default} at 9600 baud", f"takes {with_details} at 9600"),
-        "meter.md": (f"this takes {default}", f"the poll takes {with_details}"),
+        "meter.md": (f"a poll takes {default}", f"the poll takes {with_details}"),
         "updating.md": (f"take {default} at 9600 baud",),
     }.items():
         for figure in figures:
@@ -195,8 +195,8 @@ FIGURES = {
         f"**{MINUTES[plausibility.ACCEPTED_AFTER_RESTART]}** instead of",
         f"pause of more than {plausibility.LONGEST_COUNTED_PAUSE} s",
         f"from 0 to {plausibility.LONGEST_UNCERTAIN_PAUSE // 86_400} days",
-        f"agree to {relations.SAME_COUNTER_TOLERANCE} kWh",
-        f"sum of the phases, to {relations.POWER_TOLERANCE} W",
+        f"differ by at most {relations.SAME_COUNTER_TOLERANCE} kWh",
+        f"sum of the phases by at most {relations.POWER_TOLERANCE} W",
         f"in {NUMBERS[relations.LASTING_CONTRADICTIONS]} readings in a row",
         f"more than {limits.HIGHEST_VOLTS} V, {IMPOSSIBLE_AMPERES:g} A",
         f"{IMPOSSIBLE_AMPERES:g} A, {IMPOSSIBLE_KILOWATTS:g} kW",

@@ -103,14 +103,22 @@ async def async_beside_yaml(seconds: float) -> str:
         (
             "## Beside the `modbus` platform of Home Assistant",
             (
-                "All quantities of a poll, once with all entities of this integration"
-                " enabled, and once as YAML sensors with `scan_interval: 1`. Both were"
-                " measured at 9600 baud, at the same time on two buses. Line time"
-                " includes the pause of 3.5 characters after each transaction. Aim: at"
-                " most a fifth of the line time of the platform."
+                "This section compares two ways to read all values of a poll: this"
+                " integration with all its entities enabled, and YAML sensors of the"
+                " `modbus` platform with `scan_interval: 1`. Both were measured at the"
+                " same time, on two buses at 9600 baud. *Line time* is the time for"
+                " which one read of all values occupies the bus. It includes the pause"
+                " of 3.5 characters after each transaction. Aim: at most a fifth of the"
+                " line time of the platform."
             ),
             table(
-                ("", "requests", "line time", "each value every", "aim"),
+                (
+                    "reader",
+                    "requests",
+                    "line time",
+                    "each value is read every",
+                    "result",
+                ),
                 (
                     (
                         "`modbus` platform",
@@ -146,7 +154,7 @@ async def async_load(seconds: float) -> str:
     for case, (before, most) in RESTARTS.items():
         restart = runs[case].restart
         aim(
-            "{} meters at {} baud, restart until all have shown power".format(*case),
+            "restart with {} meters at {} baud".format(*case),
             before,
             f"≤ {most} s",
             f"{restart:.1f} s",
@@ -154,10 +162,11 @@ async def async_load(seconds: float) -> str:
         )
     return paragraphs(
         "## The load of Home Assistant",
-        "The part of one core of this machine, and the memory, of all of Home"
-        " Assistant with its recorder. Aim: 64 meters in less than a third of a core.",
+        "The processor time and the memory of Home Assistant with its recorder. The"
+        " processor time is given in % of one core of this machine. Aim: 64 meters in"
+        " less than a third of a core.",
         table(
-            ("meters", "baud", "of a core", "memory", "aim"),
+            ("meters", "baud", "of one core", "memory", "result"),
             [
                 (
                     f"{meters}",
@@ -187,12 +196,19 @@ async def async_database(seconds: float) -> str:
         (
             "## Rows in the database",
             (
-                "Rows for the default entities of one meter, in an hour, with the load"
-                " of a household that changes every second. Aim: with the"
-                " deadbands, less than a tenth of the rows."
+                "The rows that Home Assistant writes for the default entities of one"
+                " meter. The meter measures the load of a household, which changes"
+                " every second. By default, an entity publishes a change at once only"
+                " if the change reaches the [deadband](bus.md#published-changes). Aim:"
+                " less than a tenth of the rows that are written if every change is"
+                " published."
             ),
             table(
-                ("", "rows an hour", *(f"of {kind}" for kind in KINDS), "aim"),
+                (
+                    *("setting", "rows per hour"),
+                    *(f"of {kind}" for kind in KINDS),
+                    "result",
+                ),
                 (
                     (
                         "every change is published",
@@ -239,8 +255,8 @@ async def async_commands(_: float) -> str:
             counter = entities[unit_id, "partial_energy_consumed"]
             failed += float(states[counter]) > RESET_KWH
     aim(
-        f"a reset of partial counters on a full bus of {meters} meters at {baudrate}"
-        f" baud, until confirmed: the slowest of {len(COMMANDED)}",
+        "time until a reset of the partial counters is confirmed, on a busy bus with"
+        f" {meters} meters at {baudrate} baud: the slowest of {len(COMMANDED)} resets",
         "fails, or 25 s",
         "≤ 5 s, all reset",
         f"{max(durations):.1f} s" + (f", {failed} failed" if failed else ", all reset"),
@@ -261,7 +277,8 @@ async def async_dialogs(_: float) -> str:
             await asyncio.sleep(0.02)
         took = time.monotonic() - began
     aim(
-        "1 meter at 9600 baud, from the opening of the dialog to the first value",
+        "adding a first meter at 9600 baud: time from the opening of the dialog to the"
+        " first value",
         "not measured",
         "≤ 2 s",
         f"{took:.1f} s",
@@ -275,7 +292,8 @@ async def async_dialogs(_: float) -> str:
         await asyncio.sleep(AROUND_SECONDS)
         lost = _lost_polls(bus.reads(began), range(1, 9))
     aim(
-        "adding a meter to a bus of eight at 9600 baud: polls lost by the others",
+        "adding a meter to a bus with eight meters at 9600 baud: missing polls of the"
+        " eight meters",
         "not measured",
         "0",
         f"{lost}",
@@ -285,7 +303,8 @@ async def async_dialogs(_: float) -> str:
     async with run_bus(32, 19200) as bus, run_dialogs(bus, 0) as hass:
         each = [await _async_add(hass, bus, unit_id) for unit_id in range(1, 33)]
     aim(
-        "adding 32 meters at 19200 baud, one after the other: all; the slowest",
+        "adding 32 meters at 19200 baud, one after the other: time for all; time for"
+        " the slowest",
         "653 s; 40 s",
         "≤ 2 s each",
         f"{sum(each):.0f} s; {max(each):.1f} s",

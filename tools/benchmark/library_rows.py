@@ -76,8 +76,8 @@ async def async_one_meter(seconds: float) -> str:
                 )
             )
     aim(
-        "one meter, 4800 to 38400 baud: line time / (bytes + response delay +"
-        " 3.5-character silences); polls a minute",
+        "one meter at 4800 to 38400 baud: highest *ratio with pauses* (see *One"
+        " meter*); polls per minute",
         "1.06; 60",
         "≤ 1.06; 60",
         f"{max(ratios):.2f}; {min(rates):.1f} to {max(rates):.1f}",
@@ -86,16 +86,18 @@ async def async_one_meter(seconds: float) -> str:
     )
     return paragraphs(
         "## One meter",
-        "A poll of all blocks that the default entities of a meter with four tariffs"
-        " show. *Line time* is the time for which the poll occupies the bus. *Limit*"
-        " is the shortest possible time: that of the bytes, and 20 ms for each"
-        " response. *Ratio* is line time / limit. *With pauses* is the same, but the"
-        " limit includes the pause of 3.5 characters between two requests. Aims: ratio"
-        " at most 1.15, and 60 ± 1 polls a minute.",
+        "A poll reads the values of all default entities of a meter with four tariffs.",
+        "- *Line time* is the time for which the poll occupies the bus.\n"
+        "- *Limit* is the shortest possible line time: the time of the bytes, and 20 ms"
+        " for each response.\n"
+        "- *Ratio* is line time / limit.\n"
+        "- *Ratio with pauses* is the same ratio with a limit that includes the pauses"
+        " of 3.5 characters between two requests.",
+        "Aims: a ratio of at most 1.15, and 60 ± 1 polls per minute.",
         table(
             (
                 *("baud", "requests", "bytes", "line time", "limit", "ratio"),
-                *("with pauses", "polls a minute", "aim"),
+                *("ratio with pauses", "polls per minute", "result"),
             ),
             lines,
         ),
@@ -129,9 +131,10 @@ async def async_reads(seconds: float) -> str:
         )
     return paragraphs(
         "## One read or several",
-        "The six counters of block 50944, read in two ways: in one read of 18"
-        " registers, which include reserved registers, or in four reads of 12"
-        " registers in total, without reserved registers.",
+        "The six counters of block 50944 can be read in two ways. One read of 18"
+        " registers includes reserved registers. Four reads, of 12 registers in total,"
+        " leave out the reserved registers. *Ratio* is the time of four reads / the"
+        " time of one read.",
         table(("baud", "one read", "four reads", "ratio"), lines),
     )
 
@@ -192,8 +195,8 @@ async def async_crowds(seconds: float) -> str:
         power = MEASURED[case].power
         now = 60 / power.per_minute
         aim(
-            f"power of {case[0]} meters at {case[1]} baud: time between reads;"
-            " worst age",
+            f"power of {case[0]} meters at {case[1]} baud: time between two reads;"
+            " highest age",
             f"{every:.1f} s; {worst:.1f} s",
             "no worse",
             f"{now:.2f} s; {power.worst:.2f} s",
@@ -201,16 +204,20 @@ async def async_crowds(seconds: float) -> str:
         )
     return paragraphs(
         "## Many meters on one bus",
-        "The age of a value is counted from the time at which the meter receives the"
-        " request. *Worst* is the highest age of all meters. A counter without an age"
-        " (-) was read less than twice in the measured time. *One by one* is the time"
-        " to read all blocks of all meters once. Aims: power of 12 meters at 9600 baud"
-        " every second; of 64 meters at 38400 baud, power never older than 3 s and"
-        " counters never older than 15 s.",
+        "*Age* is the time since the meter received the request for the value."
+        " *Highest* is the highest age among all meters. A counter without an age (-)"
+        " was read less than twice in the measured time. *One by one* is the time to"
+        " read all blocks of all meters once.",
+        "Aims:",
+        "- 12 meters at 9600 baud: power is read every second.\n"
+        "- 64 meters at 38400 baud: power is never older than 3 s, and counters are"
+        " never older than 15 s.",
         table(
             (
-                *("meters", "baud", "power every", "its age, median", "worst"),
-                *("counters' age, median", "worst", "one by one", "aim"),
+                *("meters", "baud", "power is read every"),
+                *("age of power: median", "age of power: highest"),
+                *("age of counters: median", "age of counters: highest"),
+                *("one by one", "result"),
             ),
             lines,
         ),
@@ -227,9 +234,10 @@ async def async_rest(seconds: float) -> str:
     for case, text in before.items():
         limit, now = (60 / run.power.per_minute for run in (MEASURED[case], runs[case]))
         aim(
-            "power of {} meters at {} baud every, half of them at rest".format(*case),
+            "power of {} meters at {} baud, half of which measure no power: time"
+            " between two reads".format(*case),
             text,
-            f"as without rest: {limit:.2f} s",
+            f"as with power: {limit:.2f} s",
             f"{now:.2f} s",
             met=now <= NO_WORSE * limit,
         )
@@ -266,13 +274,14 @@ async def async_offline(seconds: float) -> str:
             )
     return paragraphs(
         "## Offline meters",
-        "Eight meters at 9600 baud, of which some go offline at the beginning of the"
-        " measured time. Aim: the slowest of the others keeps 95 % of its rate.",
+        "Of eight meters at 9600 baud, some go offline at the beginning of the measured"
+        " time. *Power reads* are those of the online meter that is read least often."
+        " Aim: at least 95 % of the power reads while all eight meters are online.",
         table(
             (
-                *("offline", "power reads of the others, a minute"),
-                *("worst age of the power", "requests to the offline meters, a minute"),
-                "aim",
+                *("offline meters", "power reads per minute"),
+                "highest age of power, online meters",
+                *("requests per minute to offline meters", "result"),
             ),
             lines,
         ),
@@ -303,7 +312,8 @@ async def async_flapping(seconds: float) -> str:
         share = await async_rate(bus, 2 * seconds, disturbed=True) / before
     aim(
         "twelve meters at 9600 baud, of which one is offline and three alternate"
-        " between online and offline: rate of the others",
+        " between online and offline: reads of the other eight, in % of their reads"
+        " while all are online",
         "95 %",
         "≥ 98 %",
         f"{share:.1%}",

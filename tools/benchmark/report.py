@@ -59,15 +59,15 @@ async def async_measure(rows: Sequence[str], seconds: float) -> str:
     texts |= zip(together, measured, strict=True)
     return paragraphs(
         "# Benchmark",
-        "Use this page to find out how fast values are updated on a bus with many"
-        " meters, and how the integration recovers from disturbances.",
+        "Use this page to find out how often the integration reads the values of many"
+        " meters on one bus (RS485 line), and how it recovers from disturbances.",
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with"
         f" `./scripts/benchmark --seconds {seconds:g}`, on"
         f" {psutil.cpu_count()} x {processor()}, Python"
-        f" {platform.python_version()}, Home Assistant {ha_version}. The bus is"
-        " simulated, on a pseudo-terminal and in a process of its own: each byte takes"
-        " the time of 11 bits, and a meter begins its response after 20 ms. The"
-        " simulated bus measures the times.",
+        f" {platform.python_version()}, Home Assistant {ha_version}. A"
+        " process of its own simulates the bus on a pseudo-terminal, and measures the"
+        " times. Each byte takes the time of 11 bits. A simulated meter begins its"
+        " response 20 ms after the request.",
         *aims_section(),
         *filter(None, (texts[row] for row in rows)),
     )

@@ -39,11 +39,17 @@ def aims_section() -> list[str]:
     return [
         "## Aims",
         (
-            "*Before* is an earlier version, in which each meter was an entry of its"
-            " own. A restart is the time from the first request on the bus until Home"
-            " Assistant has the power of all meters. The age of a value is counted"
-            " from the time at which the meter receives the request. A dialog is"
-            " counted from its opening."
+            "*Before* is an earlier version of the integration, in which each meter had"
+            " a config entry of its own. *Now* is the present version, in which each"
+            " bus has one config entry. If a row has two measurements, a semicolon"
+            " separates them."
         ),
-        table(("", "before", "aim", "now", ""), AIMS),
+        (
+            "- **Restart:** the time from the first request on the bus until Home"
+            " Assistant has the power of all meters.\n"
+            "- **Age** of a value: the time since the meter received the request for"
+            " this value.\n"
+            "- **Poll:** one read of all values that are read each second."
+        ),
+        table(("measurement", "before", "aim", "now", "result"), AIMS),
     ]
