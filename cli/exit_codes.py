@@ -18,7 +18,7 @@ MEANINGS = {
     Exit.DONE: "done",
     Exit.FAILED: "an error of a meter or the bus; standard error names what to check",
     Exit.USAGE: "wrong usage",
-    Exit.FINDING: "scan found no meter; check-wiring found an error or is inconclusive",
+    Exit.FINDING: "no meter was found; check-wiring found an error or is inconclusive",
     Exit.INTERRUPTED: "Ctrl-C",
 }
 """The meaning of each code, for the help."""
