@@ -196,12 +196,12 @@ async def async_database(seconds: float) -> str:
         (
             "## Rows in the database",
             (
-                "The rows that Home Assistant writes for the default entities of one"
-                " meter. The meter measures the load of a household, which changes"
-                " every second. By default, an entity publishes a change at once only"
-                " if the change reaches the [deadband](bus.md#published-changes). Aim:"
-                " less than a tenth of the rows that are written if every change is"
-                " published."
+                "This section counts the rows that Home Assistant writes for the"
+                " default entities of one meter. The meter measures the load of a"
+                " household, which changes every second. By default, an entity"
+                " publishes a change at once only if the change reaches the"
+                " [deadband](bus.md#published-changes). Aim: less than a tenth of the"
+                " rows that are written if every change is published."
             ),
             table(
                 (
