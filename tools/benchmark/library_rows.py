@@ -215,6 +215,10 @@ async def async_crowds(seconds: float) -> str:
         "- 12 meters at 9600 baud: power is read every second.\n"
         "- 64 meters at 38400 baud: power is never older than 3 s, and counters are"
         " never older than 15 s.",
+        "With more meters, power can be read more often. If reading all values each"
+        " second needs more than 90 % of the bus time, the integration reads the block"
+        " *power* first, and the block *measurements* in the time that is left. [Both"
+        " blocks](bus.md#order-of-the-blocks) contain the power.",
         table(
             (
                 *("meters", "baud", "power is read every"),
