@@ -231,6 +231,14 @@ def test_forecast_of_a_small_load_is_exact() -> None:
     assert simulation.forecast == pytest.approx(120, abs=45)
 
 
+def test_forecast_of_a_small_load_follows_the_last_two_rises() -> None:
+    simulation = Simulation(NOON - 2299)
+    simulation.pass_time(1500, watts=120)
+    # 60 W raise the counter by 10 Wh every 600 s.
+    simulation.pass_time(800, watts=60)
+    assert simulation.forecast == pytest.approx(60, abs=2)
+
+
 def test_forecast_without_a_load_is_zero() -> None:
     simulation = Simulation(NOON - 61)
     simulation.pass_time(62, watts=0)
@@ -249,6 +257,16 @@ def test_forecast_after_a_restart_is_unknown_until_the_power_is_known() -> None:
     unknown = sum(each is None for each in forecasts)
     assert 12 <= unknown <= 25
     assert all(each == pytest.approx(3000, rel=0.07) for each in forecasts[unknown:])
+
+
+def test_forecast_after_a_short_restart_is_unknown_at_first(
+    simulation: Simulation,
+) -> None:
+    simulation.pass_time(300, watts=3000)
+    simulation.restart()
+    simulation.pass_time(1, watts=3000)
+    assert simulation.watts is not None
+    assert simulation.forecast is None
 
 
 def test_forecast_uses_the_mean_power_of_a_minute() -> None:
@@ -327,6 +345,16 @@ def test_period_in_which_the_clock_was_set_is_no_peak(
     simulation.pass_time(900 - (simulation.wall - NOON) % 900, watts=9000)
     simulation.pass_time(900, watts=700)
     assert simulation.peak_watts() == pytest.approx(700, abs=40)
+
+
+@pytest.mark.parametrize("seconds", [-2, 2])
+def test_correction_of_the_clock_by_two_seconds_does_not_interrupt_the_period(
+    simulation: Simulation, seconds: float
+) -> None:
+    simulation.pass_time(1 + 300, watts=1000)
+    simulation.wall += seconds
+    simulation.pass_time(10, watts=1000)
+    assert simulation.watts is not None
 
 
 def test_slow_drift_of_the_clock_does_not_interrupt_the_period(

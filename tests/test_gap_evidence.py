@@ -279,14 +279,20 @@ def test_meter_without_a_load_curve_has_neither_match_nor_findings() -> None:
     assert evidence().findings(GAP, UTC_ZONE) is None
 
 
-def test_findings_contain_the_facts_that_the_table_leaves_open() -> None:
+@pytest.mark.parametrize(
+    ("zone", "hours", "shown"), [(PARIS, 1, "13:05"), (KOLKATA, 5.5, "17:35")]
+)
+def test_findings_contain_the_facts_that_the_table_leaves_open(
+    zone: tzinfo, hours: float, shown: str
+) -> None:
     gap = CounterGap(GAP.begin, GAP.end, 100, 102.0042, 0.01)
-    meter = Evidence(AT, displayed(AT + HOUR), curve_of([1001.7] * 20), {}, {})
-    assert meter.findings(gap, PARIS) == {
+    clock = displayed(AT + hours * HOUR)
+    meter = Evidence(AT, clock, curve_of([1001.7] * 20), {}, {})
+    assert meter.findings(gap, zone) == {
         "records": 20,
         "first": "2026-01-14T07:15:00",
         "last": "2026-01-14T12:00:00",
-        "displayed": "2026-01-14T13:05:00",
+        "displayed": f"2026-01-14T{shown}:00",
         "period_seconds": 900,
         "header_period": 900,
         "is_newest_first": False,
@@ -527,6 +533,21 @@ async def test_evidence_contains_all_reports_of_the_meter(load: RecordedLoad) ->
     today = load.load.energy(day(14) + HOUR, load.now)
     assert found.periods["energy_consumed_today"] == pytest.approx(today, abs=0.02)
     assert found.counters[CONSUMED] == pytest.approx(load.consumed, abs=0.01)
+
+
+async def test_evidence_after_a_restart_contains_the_present_counters(
+    load: RecordedLoad,
+) -> None:
+    line = MemoryBus({1: load.meter})
+    stopped = await polled(line)
+    load.run(HOUR)
+    meter = await async_meter(line, accepted=stopped.counter_check.as_dict())
+    published: list[str] = []
+    found = await async_read_evidence(
+        meter, load.now - HOUR, lambda reading: published.append(reading.block)
+    )
+    assert found.counters[CONSUMED] == pytest.approx(load.consumed, abs=0.01)
+    assert published == ["clock", "periods", "energies", "energies"]
 
 
 @pytest.mark.parametrize(("hours", "records"), [(9, 58), (10.5, 72)])

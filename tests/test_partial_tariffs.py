@@ -156,14 +156,15 @@ def test_counters_count_from_a_reset_at_the_meter(display: Display) -> None:
     assert display.reasons == []
 
 
+@pytest.mark.parametrize(("before", "after"), [(10, 5), (0.5, 0.25)])  # kWh
 def test_energy_since_a_reset_that_is_seen_late_is_in_the_tariff_that_rose(
-    display: Display,
+    display: Display, before: float, after: float
 ) -> None:
-    display.count(10, 3600, tariff=2)
+    display.count(before, 3600, tariff=2)
     display.reset()
-    display.count(5, 3600, tariff=2)
+    display.count(after, 3600, tariff=2)
     display.poll()
-    assert display.kept_values() == [0, 5, 0, 0]
+    assert display.kept_values() == [0, after, 0, 0]
 
 
 def test_counters_are_unknown_if_two_tariffs_rose_since_the_reset(
@@ -290,19 +291,20 @@ def test_reset_to_an_impossible_value_makes_counters_unknown(display: Display) -
     assert len(display.reasons) == 1
 
 
+@pytest.mark.parametrize("counted", [10, 0.5])  # kWh
 def test_partial_counter_continues_after_its_tariff_counter_is_reset(
-    display: Display,
+    display: Display, counted: float
 ) -> None:
     display.reset_and_poll()
-    display.count(10, 3600)
+    display.count(counted, 3600, tariff=3)
     display.poll()
     display.check.expect_reset(TARIFFS)
     display.counters.tariffs = [0.0] * 4
     display.poll()
-    assert display.kept_values() == [10, 0, 0, 0]
-    display.count(10, 3600)
+    assert display.kept_values() == [0, 0, counted, 0]
+    display.count(10, 3600, tariff=3)
     display.poll()
-    assert display.kept_values() == [20, 0, 0, 0]
+    assert display.kept_values() == [0, 0, counted + 10, 0]
     assert display.reasons == []
 
 
@@ -341,9 +343,9 @@ def test_idle_tariff_in_the_other_resolution_delays_no_reset(display: Display) -
     assert display.kept_values() == [0, 0, 0, 0]
 
 
-def accepted(kwh: float, at: float) -> CounterValue:
+def accepted(kwh: float, at: float, step: float = HIGH_RESOLUTION) -> CounterValue:
     """Return an accepted value that was read at a time in s."""
-    return CounterValue(kwh, 0, Moment(at, at), HIGH_RESOLUTION)
+    return CounterValue(kwh, 0, Moment(at, at), step)
 
 
 def test_resets_before_the_second_reading_are_noticed() -> None:
@@ -360,37 +362,144 @@ def test_resets_before_the_second_reading_are_noticed() -> None:
     assert calculated.values({"tariff_1_energy": 5}) == {"tariff_1_energy": 5}
 
 
-def values_after(*moments: tuple[float, float, float, float]) -> list[float | None]:
-    """Return the calculated counter after each moment.
+type Totals = tuple[float, float, float, float]
+"""The partial total in kWh and its time in s, and the same of tariff counter 1."""
 
-    A moment is the partial total and its time, and tariff counter 1 and its time.
-    """
+
+def calculated_after(
+    *moments: Totals, step: float = HIGH_RESOLUTION
+) -> CalculatedCounters:
+    """Return the calculation after it has taken the counters of each moment."""
     calculated = CalculatedCounters()
-    shown: list[float | None] = []
     for total, total_at, tariff, tariff_at in moments:
-        counters = {"tariff_1_energy": accepted(tariff, tariff_at)}
-        calculated.take(accepted(total, total_at), counters)
-        shown += calculated.values({"tariff_1_energy": tariff}).values()
-    return shown
+        counters = {"tariff_1_energy": accepted(tariff, tariff_at, step)}
+        calculated.take(accepted(total, total_at, step), counters)
+    return calculated
+
+
+def value_after(*moments: Totals, step: float = HIGH_RESOLUTION) -> float | None:
+    """Return the calculated counter in kWh after the last moment."""
+    tariffs = {"tariff_1_energy": moments[-1][2]}
+    (value,) = calculated_after(*moments, step=step).values(tariffs).values()
+    return value
 
 
 RESET = (45, 1, 1000, 1), (0, 2, 1000, 1), (0, 2, 1000, 3)  # kWh, s, kWh, s
 
 
 def test_reset_is_evaluated_if_the_total_is_as_new_as_the_tariff_counter() -> None:
-    assert values_after(*RESET, (0, 2.9, 1000, 3))[-1] is None
-    assert values_after(*RESET, (0, 3, 1000, 3))[-1] == 0
+    assert value_after(*RESET, (0, 2.9, 1000, 3)) is None
+    assert value_after(*RESET, (0, 3, 1000, 3)) == 0
+    assert value_after(*RESET[:2], (0, 2, 1000, 2), (0, 4, 1000, 2)) == 0
 
 
 def test_tariff_counters_that_are_read_more_often_delay_no_reset() -> None:
-    assert values_after(*RESET, (0, 2, 1000, 9), (0, 4, 1000, 9))[-1] == 0
+    assert value_after(*RESET, (0, 2, 1000, 9), (0, 4, 1000, 9)) == 0
+
+
+def test_tariff_counters_that_are_older_than_the_total_are_compared() -> None:
+    """The total before these tariff counters is not the last total."""
+    moments = (0, 1, 1000, 1), (0, 3, 1000, 1), (0, 3, 1000, 2), (0, 4, 1000, 2)
+    assert value_after(*moments) == 0
 
 
 @pytest.mark.parametrize(("total", "shown"), [(0.05, 0), (0.06, None)])
 def test_reset_is_evaluated_if_the_total_is_known_to_five_steps(
     total: float, shown: float | None
 ) -> None:
-    assert values_after(*RESET, (total, 4, 1000, 3))[-1] == shown
+    assert value_after(*RESET, (total, 4, 1000, 3)) == shown
+
+
+@pytest.mark.parametrize(
+    ("total", "tariff", "shown"),
+    [
+        (15, 1010, 15),  # five steps more than the tariff has counted
+        (16, 1010, None),
+        (1, 1000, 0),  # one step, although no tariff has counted
+        (2, 1000, None),
+    ],
+)
+def test_total_after_a_reset_is_compared_with_the_rise_of_the_tariff(
+    total: float, tariff: float, shown: float | None
+) -> None:
+    moments = (
+        (45, 1, 1000, 1),
+        (total, 2, 1000, 1),
+        (total, 2, tariff, 3),
+        (total, 4, tariff, 3),
+    )
+    assert value_after(*moments, step=LOW_RESOLUTION) == shown
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "counted", "is_known"),
+    [
+        (0, 14, False),
+        (0, 15, True),
+        (0, 25, True),
+        (0, 26, False),
+        (5, 9, False),
+        (5, 10, True),
+        (5, 30, True),
+        (5, 31, False),
+    ],
+)
+def test_counter_is_unknown_if_it_contradicts_the_total_by_over_five_steps(
+    uncertainty: float,
+    counted: float,
+    is_known: bool,  # noqa: FBT001
+) -> None:
+    """The uncertainty of the total at the reset is added to the five steps."""
+    tariff = 1000 + counted
+    moments = (
+        *RESET,
+        (uncertainty, 4, 1000, 3),
+        (20, 5, 1000, 3),
+        (20, 5, tariff, 6),
+        (20, 7, tariff, 6),
+    )
+    shown = value_after(*moments, step=LOW_RESOLUTION)
+    assert shown == (counted if is_known else None)
+
+
+def test_stored_tolerance_includes_the_uncertainty_of_the_total() -> None:
+    reset = calculated_after(*RESET, (0.05, 4, 1000, 3)).reset
+    assert reset == PartialReset({"tariff_1_energy": 1000}, 0.1)
+
+
+@pytest.mark.parametrize(("total", "shown"), [(0.01, 0), (0.02, None)])
+def test_counter_is_known_if_the_total_has_risen_from_0_by_one_step(
+    total: float, shown: float | None
+) -> None:
+    moments = (0, 1, 1000, 1), (0, 1, 1000, 2), (total, 3, 1000, 2)
+    assert value_after(*moments) == shown
+
+
+@pytest.mark.parametrize(
+    ("step", "rise", "shown"),
+    [
+        (LOW_RESOLUTION, 5, 1000),
+        (LOW_RESOLUTION, 6, None),
+        (HIGH_RESOLUTION, 0.04, 1000),
+        (HIGH_RESOLUTION, 0.06, None),
+    ],
+)
+def test_counter_that_was_never_reset_is_known_if_the_total_is_known_closely(
+    step: float, rise: float, shown: float | None
+) -> None:
+    moments = (1000, 1, 1000, 1), (1000, 1, 1000, 2), (1000 + rise, 3, 1000, 2)
+    assert value_after(*moments, step=step) == shown
+
+
+def test_reset_of_the_tariff_before_the_partial_counters_loses_no_energy() -> None:
+    # The tariff counts 20 kWh before the partial counters are reset, then 10 kWh.
+    moments = (45, 1, 1000, 1), (45, 1, 0, 3), (10, 4, 0, 3), (10, 4, 30, 5)
+    assert value_after(*moments, (10, 6, 30, 5)) == 10
+
+
+def test_reset_of_the_tariff_before_the_evaluation_loses_no_energy() -> None:
+    moments = (45, 1, 1000, 1), (5.25, 2, 1000, 1), (5.25, 2, 1005.25, 3)
+    assert value_after(*moments, (5.25, 2, 0, 4), (5.25, 5, 0, 4)) == 5.25
 
 
 STEPS = st.lists(

@@ -25,6 +25,8 @@ _LOGGER = logging.getLogger(__name__)
 PERIODS = (5, 10, 15, 30, 60)
 USUAL_PERIOD = 15  # min; most tariffs for power use the quarter-hour
 
+JOULES_PER_KWH = 3_600_000
+
 # s; the longest pause between the readings before and after the beginning of a period.
 # Our choice: on a bus with 64 meters, a counter is read every 26 s. If the load changes
 # once within a pause of 30 s, the error of the interpolation is at most the energy that
@@ -68,7 +70,7 @@ class _Reading:
     def power_until(self, later: _Reading) -> float:
         """Return the mean power from this reading to a later one, in W."""
         seconds = self.at.seconds_until(later.at)
-        return (later.kilowatt_hours - self.kilowatt_hours) * 3_600_000 / seconds
+        return (later.kilowatt_hours - self.kilowatt_hours) * JOULES_PER_KWH / seconds
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,7 @@ class Demand:
             power = rises[0].power_until(rises[-1])
             seconds = rises[-1].at.seconds_until(last.at)
             rise = rises[-1].kilowatt_hours - rises[-2].kilowatt_hours
-            return min(power, rise * 3_600_000 / seconds) if seconds else power
+            return min(power, rise * JOULES_PER_KWH / seconds) if seconds else power
         if first.at.seconds_until(last.at) < RECENT_SECONDS:
             return None
         return first.power_until(last)
@@ -330,7 +332,7 @@ class PowerIntegral:
         self._at, self._watts = at, watts
         if pause > LONGEST_POWER_PAUSE:
             return False
-        self.kilowatt_hours += mean * pause / 3_600_000
+        self.kilowatt_hours += mean * pause / JOULES_PER_KWH
         return True
 
 

@@ -189,7 +189,7 @@ class CalculatedCounters:
             self.reset = self._tariffs = self._earlier_tariffs = self._waiting = None
         if tariffs != self._tariffs:
             self._take_tariffs(tariffs)
-        return None if total == self._total else self._take_total(total)
+        return None if total == self._total else self._take_total(total, tariffs)
 
     def _take_tariffs(self, tariffs: _Tariffs) -> None:
         """Take newer tariff counters, and begin a comparison if none is waiting."""
@@ -217,7 +217,7 @@ class CalculatedCounters:
         if self._before_reset:
             self._before_reset = _lowered(self._before_reset, name, fall)
 
-    def _take_total(self, total: CounterValue) -> str | None:
+    def _take_total(self, total: CounterValue, tariffs: _Tariffs) -> str | None:
         """Take a newer partial total, and end the comparison that is waiting."""
         before, self._total = self._total, total
         self._earlier_total = before
@@ -228,15 +228,15 @@ class CalculatedCounters:
                 self._before_reset = earlier.values if earlier else {}
             self._waiting = self._earlier_total = None
         elif self._waiting is not None:
-            tariffs, total_before = self._waiting
-            if total.at.monotonic >= tariffs.at:
+            waiting, total_before = self._waiting
+            if total.at.monotonic >= waiting.at:
                 self._waiting = None
-                step = max(tariffs.step, total.step)
+                step = max(waiting.step, total.step)
                 reason = self._compare(
-                    _Comparison(tariffs.values, total_before, total.value, step)
+                    _Comparison(waiting.values, total_before, total.value, step)
                 )
-        if self._tariffs is not None and self._tariffs.at <= total.at.monotonic:
-            self._earlier_tariffs = self._tariffs
+        if tariffs.at <= total.at.monotonic:
+            self._earlier_tariffs = tariffs
         return reason
 
     def _compare(self, found: _Comparison) -> str | None:

@@ -47,7 +47,9 @@ TARIFF_COUNTERS = {  # each with the bit of 57892 that resets the counter
     "tariff_3_energy": 0x0004,
     "tariff_4_energy": 0x0008,
 }
-VALUE_RESET = 57890  # its other bits clear averages, events and load curves
+# The other bits of 57890 clear averages, events and load curves. On an E1x or E2x, two
+# other bits reset the partial counters Eap and Er-. These bits are never written.
+VALUE_RESET = 57890
 PARTIAL_COUNTERS = {  # each with the bit of 57890 that resets the counter
     "partial_energy_consumed": 0x0001,
     "partial_energy_reactive": 0x0002,
