@@ -17,7 +17,7 @@ from custom_components.socomec_countis import (
     coordinator,
     runtime,
 )
-from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.const import DOMAIN, RTU_OVER_TCP
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.button.const import DOMAIN as BUTTON_DOMAIN
 from homeassistant.components.button.const import SERVICE_PRESS
@@ -68,6 +68,16 @@ from .common import (
 pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("socket_enabled")]
 
 KINDS = ["tcp", "rtu_over_tcp"]
+# s; the response timeouts of the Modbus TCP gateway, and of the integration behind the
+# transparent gateway. On a busy machine, a response may be later than the defaults.
+GATEWAY_TIMEOUT = 0.3
+RESPONSE_TIMEOUT = 1.0
+
+
+@pytest.fixture(autouse=True)
+def _long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer for the responses behind the transparent gateway."""
+    monkeypatch.setitem(connection.RESPONSE_TIMEOUTS, RTU_OVER_TCP, RESPONSE_TIMEOUT)
 
 
 @pytest.fixture
@@ -81,7 +91,7 @@ def remote_meter() -> Meter:
 def gateways(remote_meter: Meter) -> Generator[dict[str, Gateway]]:
     """Run a gateway of each kind, each with a bus of its own."""
     kinds: dict[str, Any] = {
-        "tcp": partial(TcpGateway, timeout=0.1),
+        "tcp": partial(TcpGateway, timeout=GATEWAY_TIMEOUT),
         "rtu_over_tcp": RtuGateway,
     }
     with ExitStack() as stack:

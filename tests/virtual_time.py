@@ -9,7 +9,7 @@ from typing import Any, Protocol, override
 
 import pytest
 
-REAL_TIME_FOLDERS = {"blueprints", "browser", "cli", "simulator", "tools"}
+REAL_TIME_FOLDERS = {"blueprints", "browser", "cli", "tools"}
 # s of real time that the loop waits for a thread. After that, virtual time advances
 # although the thread works, because the thread itself may wait for the loop.
 THREAD_SECONDS = 20

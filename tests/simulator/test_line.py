@@ -26,6 +26,7 @@ from simulator import (
     line_in_thread,
 )
 from simulator.modbus import with_crc
+from tests.common import memory_line
 
 from .conftest import TIMEOUT
 
@@ -80,8 +81,7 @@ async def test_line_records_requests_and_counts_response_bytes(
 
 
 async def test_speed_of_the_line_sets_the_time_of_a_byte() -> None:
-    line = Line([Meter()], baudrate=9600, response_delay=0.05)
-    async with line:
+    async with memory_line([Meter()], baudrate=9600, response_delay=0.05) as line:
         client = ModbusConnection(ModbusSerialParams(device=line.port, baudrate=9600))
         unit = client.for_unit(1)
         await client.connect()
@@ -104,6 +104,7 @@ async def test_meter_does_not_respond_at_another_speed(
     assert len(await unit.read_holding_registers(50000, 8)) == 8
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize(
     "noise",
     [
@@ -127,6 +128,7 @@ async def test_meter_responds_after_noise(
     assert len(await unit.read_holding_registers(50000, 8)) == 8
 
 
+@pytest.mark.real_time
 async def test_request_during_response_damages_both(
     meter: Meter, second_meter: Meter
 ) -> None:
@@ -161,6 +163,7 @@ async def read_when_free(unit: TmodbusUnit) -> list[int]:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.real_time
 async def test_unread_responses_do_not_block_line(
     line: Line, unit: TmodbusUnit
 ) -> None:
@@ -177,9 +180,7 @@ async def test_unread_responses_do_not_block_line(
 
 async def test_64_meters_respond_on_one_line() -> None:
     meters = [Meter(unit_id=unit_id) for unit_id in (*range(1, 64), 255)]
-    # The meters accept any speed of the client. The baud rate of the line only sets the
-    # time of each byte.
-    async with Line(meters, baudrate=115_200, response_delay=0) as line:
+    async with memory_line(meters) as line:
         client = ModbusConnection(ModbusSerialParams(device=line.port, baudrate=38400))
         serials = {
             tuple(await client.for_unit(meter.unit_id).read_holding_registers(50008, 3))
@@ -189,6 +190,7 @@ async def test_64_meters_respond_on_one_line() -> None:
     assert len(serials) == 64
 
 
+@pytest.mark.real_time
 async def test_client_reconnects_after_replug(meter: Meter, tmp_path: Path) -> None:
     link = tmp_path / "adapter"
     with line_in_thread(Line([meter], link=link)) as line:
