@@ -48,11 +48,11 @@ async def running(
 
 @asynccontextmanager
 async def client_of(
-    port: str, baudrate: int = 9600, timeout: float = TIMEOUT
+    port: str, baudrate: int = 9600, response_timeout: float = TIMEOUT
 ) -> AsyncGenerator[ModbusConnection]:
     """Connect a client to a serial port."""
     client = ModbusConnection(
-        ModbusSerialParams(device=port, baudrate=baudrate), timeout=timeout
+        ModbusSerialParams(device=port, baudrate=baudrate), timeout=response_timeout
     )
     yield client
     await client.close()
@@ -112,7 +112,7 @@ async def test_meter_of_diagnostics_has_its_unit_id_and_baudrate(
     path = tmp_path / "diagnostics.json"
     path.write_text(json.dumps(diagnostics_content()))
     async with running("--diagnostics", str(path)) as (_, port):
-        async with client_of(port, 9600, timeout=0.5) as client:
+        async with client_of(port, 9600, response_timeout=0.5) as client:
             with pytest.raises(ModbusTimeoutError):
                 await double(client, 17, 50946)
         async with client_of(port, 19200) as client:
