@@ -10,6 +10,7 @@ from typing import Any
 from modbus_connection import ModbusSerialParams, ModbusUnit
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+import voluptuous as vol
 
 from custom_components.socomec_countis import (
     bus_scan,
@@ -776,6 +777,17 @@ async def test_scan_of_a_reconfigured_bus_offers_the_other_meters(
     }
     await until_read(hass, entry)
     assert coordinator_of(entry, 7).online
+
+
+async def test_scan_of_a_reconfigured_bus_without_other_meters_has_no_list(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    del line.meters[2], line.meters[7]
+    result = await reconfigure_without_response(hass, entry, line)
+    found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert found["data_schema"] == vol.Schema({})
+    result = await submit(hass, found, {})
+    assert result["reason"] == "reconfigure_successful"
 
 
 async def test_scan_of_a_reconfigured_bus_does_not_offer_a_unit_id_in_use(

@@ -15,7 +15,10 @@ from simulator import Line, Meter, line_in_thread
 
 ROOT = Path(__file__).parents[2]
 # In s; longer than the default, because a busy computer responds late.
-PROBE_TIMEOUT = ("--timeout", "0.1")
+# Short, for scans of unit IDs without a meter. Long, so that each response of a meter
+# arrives in time on a busy machine.
+PROBE_TIMEOUT = ("--timeout", "0.2")
+LONG_TIMEOUT = ("--timeout", "5")
 ONE_SETTING = ("--baudrate", "9600", "--parity", "N", "--stopbits", "1")
 
 PARTIAL_COUNTERS = (

@@ -17,6 +17,7 @@ from socomec_countis import SCAN_SETTINGS
 from tests.common import SERIAL
 
 from .common import (
+    LONG_TIMEOUT,
     ONE_SETTING,
     PROBE_TIMEOUT,
     countis,
@@ -107,10 +108,10 @@ def test_scan_of_a_bus_without_a_meter_says_what_to_check() -> None:
 def test_other_devices_are_listed(line: Line, meter: Meter) -> None:
     meter.override = {50000: ord("X")}
     arguments = ("scan", "--port", line.port, "--unit-id", "1,2", *ONE_SETTING)
-    code, output, _ = countis(*arguments, *PROBE_TIMEOUT)
+    code, output, _ = countis(*arguments, *LONG_TIMEOUT)
     assert code == Exit.DONE
     assert "Another device, or no valid response, at unit ID 1.\n" in output
-    _, result = countis_json(*arguments, *PROBE_TIMEOUT)
+    _, result = countis_json(*arguments, *LONG_TIMEOUT)
     assert result["others"] == [1]
     assert [found["unit_id"] for found in result["meters"]] == [2]
 
@@ -191,7 +192,7 @@ async def test_settings_with_an_unsupported_parity_are_not_usable(
 def test_scan_omits_a_parity_that_the_port_does_not_support(line: Line) -> None:
     # Linux refuses a parity on a pseudo-terminal.
     code, output, errors = countis(
-        *("scan", "--port", line.port, "--unit-id", "1", *PROBE_TIMEOUT),
+        *("scan", "--port", line.port, "--unit-id", "1", *LONG_TIMEOUT),
     )
     assert code == Exit.DONE
     assert "COUNTIS E33" in output
