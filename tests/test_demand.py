@@ -348,7 +348,7 @@ def test_period_in_which_the_clock_was_set_is_no_peak(
 
 
 @pytest.mark.parametrize("seconds", [-2, 2])
-def test_correction_of_the_clock_by_two_seconds_does_not_interrupt_the_period(
+def test_correction_of_the_clock_by_2_seconds_keeps_the_period(
     simulation: Simulation, seconds: float
 ) -> None:
     simulation.pass_time(1 + 300, watts=1000)

@@ -444,7 +444,7 @@ def test_total_after_a_reset_is_compared_with_the_rise_of_the_tariff(
         (5, 31, False),
     ],
 )
-def test_counter_is_unknown_if_it_contradicts_the_total_by_over_five_steps(
+def test_counter_that_contradicts_the_total_by_over_five_steps_is_unknown(
     uncertainty: float,
     counted: float,
     is_known: bool,  # noqa: FBT001
@@ -484,7 +484,7 @@ def test_counter_is_known_if_the_total_has_risen_from_0_by_one_step(
         (HIGH_RESOLUTION, 0.06, None),
     ],
 )
-def test_counter_that_was_never_reset_is_known_if_the_total_is_known_closely(
+def test_counter_that_was_never_reset_is_known_if_the_total_is_certain(
     step: float, rise: float, shown: float | None
 ) -> None:
     moments = (1000, 1, 1000, 1), (1000, 1, 1000, 2), (1000 + rise, 3, 1000, 2)
