@@ -103,13 +103,10 @@ async def async_beside_yaml(seconds: float) -> str:
         (
             "## Beside the `modbus` platform of Home Assistant",
             (
-                "This section compares two ways to read all values of a poll: this"
-                " integration with all its entities enabled, and YAML sensors of the"
-                " `modbus` platform with `scan_interval: 1`. Both were measured at the"
-                " same time, on two buses at 9600 baud. *Line time* is the time for"
-                " which one read of all values occupies the bus. It includes the pause"
-                " of 3.5 characters after each transaction. Aim: at most a fifth of the"
-                " line time of the platform."
+                "One meter at 9600 baud is read by YAML sensors of the `modbus`"
+                " platform with `scan_interval: 1`, and by this integration with all"
+                " its entities enabled. Aim: at most a fifth of the line time of the"
+                " platform."
             ),
             table(
                 (
@@ -196,12 +193,11 @@ async def async_database(seconds: float) -> str:
         (
             "## Rows in the database",
             (
-                "This section counts the rows that Home Assistant writes for the"
-                " default entities of one meter. The meter measures the load of a"
-                " household, which changes every second. By default, an entity"
-                " publishes a change at once only if the change reaches the"
-                " [deadband](bus.md#published-changes). Aim: less than a tenth of the"
-                " rows that are written if every change is published."
+                "Home Assistant writes these rows for the default entities of one"
+                " meter. The load of the simulated household changes every second. By"
+                " default, a measured value is published at once only if its change"
+                " reaches the [deadband](bus.md#published-changes). Aim: less than a"
+                " tenth of the rows that are written if every change is published."
             ),
             table(
                 (
@@ -255,8 +251,8 @@ async def async_commands(_: float) -> str:
             counter = entities[unit_id, "partial_energy_consumed"]
             failed += float(states[counter]) > RESET_KWH
     aim(
-        "time until a reset of the partial counters is confirmed, on a busy bus with"
-        f" {meters} meters at {baudrate} baud: the slowest of {len(COMMANDED)} resets",
+        f"slowest of {len(COMMANDED)} resets of the partial counters, on a busy bus"
+        f" with {meters} meters at {baudrate} baud",
         "fails, or 25 s",
         "≤ 5 s, all reset",
         f"{max(durations):.1f} s" + (f", {failed} failed" if failed else ", all reset"),
@@ -292,8 +288,8 @@ async def async_dialogs(_: float) -> str:
         await asyncio.sleep(AROUND_SECONDS)
         lost = _lost_polls(bus.reads(began), range(1, 9))
     aim(
-        "adding a meter to a bus with eight meters at 9600 baud: missing polls of the"
-        " eight meters",
+        "adding a meter to a bus with eight meters at 9600 baud: missing polls of these"
+        " eight",
         "not measured",
         "0",
         f"{lost}",
@@ -303,8 +299,7 @@ async def async_dialogs(_: float) -> str:
     async with run_bus(32, 19200) as bus, run_dialogs(bus, 0) as hass:
         each = [await _async_add(hass, bus, unit_id) for unit_id in range(1, 33)]
     aim(
-        "adding 32 meters at 19200 baud, one after the other: time for all; time for"
-        " the slowest",
+        "adding 32 meters at 19200 baud: time for all; time for the slowest",
         "653 s; 40 s",
         "≤ 2 s each",
         f"{sum(each):.0f} s; {max(each):.1f} s",

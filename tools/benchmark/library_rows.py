@@ -89,13 +89,13 @@ async def async_one_meter(seconds: float) -> str:
     )
     return paragraphs(
         "## One meter",
-        "A poll reads the values of all default entities of a meter with four tariffs.",
-        "- *Line time* is the time for which the poll occupies the bus.\n"
+        "The default entities of a meter with four tariffs are enabled.",
+        "- *Line time* is the time for which one poll occupies the bus.\n"
         "- *Limit* is the shortest possible line time: the time of the bytes, and 20 ms"
         " for each response.\n"
         "- *Ratio* is line time / limit.\n"
-        "- *Ratio with pauses* is the same ratio with a limit that includes the pauses"
-        " of 3.5 characters between two requests.",
+        "- *Ratio with pauses* is the same, but the limit includes the pauses between"
+        " requests.",
         "Aims: a ratio of at most 1.15, and 60 ± 1 polls per minute.",
         table(
             (
@@ -134,10 +134,9 @@ async def async_reads(seconds: float) -> str:
         )
     return paragraphs(
         "## One read or several",
-        "The six counters of block 50944 can be read in two ways. One read of 18"
-        " registers includes reserved registers. Four reads, of 12 registers in total,"
-        " leave out the reserved registers. *Ratio* is the time of four reads / the"
-        " time of one read.",
+        "The integration usually reads the total and partial counters with one request,"
+        " which includes reserved registers. Four requests, without the reserved"
+        " registers, take longer:",
         table(("baud", "one read", "four reads", "ratio"), lines),
     )
 
@@ -207,18 +206,16 @@ async def async_crowds(seconds: float) -> str:
         )
     return paragraphs(
         "## Many meters on one bus",
-        "*Age* is the time since the meter received the request for the value."
-        " *Highest* is the highest age among all meters. A counter without an age (-)"
+        "*Highest* is the highest age among all meters. A counter without an age (-)"
         " was read less than twice in the measured time. *One by one* is the time to"
         " read all blocks of all meters once.",
         "Aims:",
         "- 12 meters at 9600 baud: power is read every second.\n"
         "- 64 meters at 38400 baud: power is never older than 3 s, and counters are"
         " never older than 15 s.",
-        "With more meters, power can be read more often. If reading all values each"
-        " second needs more than 90 % of the bus time, the integration reads the block"
-        " *power* first, and the block *measurements* in the time that is left. [Both"
-        " blocks](bus.md#order-of-the-blocks) contain the power.",
+        "If a bus has no time to read all values each second, the integration reads"
+        " [two blocks](bus.md#order-of-the-blocks) that contain the power. So power can"
+        " be read more often with 4 meters than with 2.",
         table(
             (
                 *("meters", "baud", "power is read every"),
@@ -281,9 +278,9 @@ async def async_offline(seconds: float) -> str:
             )
     return paragraphs(
         "## Offline meters",
-        "Of eight meters at 9600 baud, some go offline at the beginning of the measured"
-        " time. *Power reads* are those of the online meter that is read least often."
-        " Aim: at least 95 % of the power reads while all eight meters are online.",
+        "Of eight meters at 9600 baud, some go offline. *Power reads* are those of the"
+        " online meter that is read least often. Aim: at least 95 % of the power reads"
+        " without offline meters.",
         table(
             (
                 *("offline meters", "power reads per minute"),

@@ -64,10 +64,9 @@ async def async_measure(rows: Sequence[str], seconds: float) -> str:
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with"
         f" `./scripts/benchmark --seconds {seconds:g}`, on"
         f" {psutil.cpu_count()} x {processor()}, Python"
-        f" {platform.python_version()}, Home Assistant {ha_version}. A"
-        " process of its own simulates the bus on a pseudo-terminal, and measures the"
-        " times. Each byte takes the time of 11 bits. A simulated meter begins its"
-        " response 20 ms after the request.",
+        f" {platform.python_version()}, Home Assistant {ha_version}. The"
+        " bus is simulated. A simulated meter begins its response 20 ms after the"
+        " request.",
         *aims_section(),
         *filter(None, (texts[row] for row in rows)),
     )

@@ -39,10 +39,9 @@ def aims_section() -> list[str]:
     return [
         "## Aims",
         (
-            "*Before* is an earlier version of the integration, in which each meter had"
-            " a config entry of its own. *Now* is the present version, in which each"
-            " bus has one config entry. If a row has two measurements, a semicolon"
-            " separates them."
+            "*Before* is an earlier version of the integration, with one config entry"
+            " for each meter. *Now* is the version with one config entry for each bus."
+            " A semicolon separates two measurements."
         ),
         (
             "- **Restart:** the time from the first request on the bus until Home"
