@@ -42,7 +42,7 @@ FRAME_END_SECONDS = 0.05
 # Each wait for bytes is divided into this number of parts. On a busy computer, the
 # timeout of a part may be handled late, when bytes have already arrived. The gateway
 # receives these bytes in the next part.
-WAIT_PARTS = 5
+WAIT_PARTS = 20
 TURNAROUND_SECONDS = 0.1  # s in which the meters carry out a broadcast; our choice
 
 
