@@ -280,10 +280,21 @@ async def test_result_of_a_scan_is_shown_once_by_a_later_dialog(
     await scan.async_wait()
     await asyncio.sleep(bus_scan.KEPT_SECONDS - 60)
     menu = await open_form(hass)
-    result = await end_of_scan(hass, await submit(hass, menu, RESUME))
-    assert list(listed(result).values()) == FOUND
+    # The result is shown without a progress, which would not end in a browser.
+    assert list(listed(await submit(hass, menu, RESUME)).values()) == FOUND
     menu = await open_form(hass)
     assert menu["menu_options"] == ["serial", "tcp", "rtu_over_tcp"]
+
+
+async def test_error_of_an_ended_scan_is_shown_by_a_later_dialog(
+    hass: HomeAssistant, line: Line, tmp_path: Path
+) -> None:
+    device = str(tmp_path / "gone")
+    await start_scan(hass, line, device=device)
+    (scan,) = bus_scan.scans(hass).values()
+    await scan.async_wait()
+    form = await submit(hass, await open_form(hass), RESUME)
+    assert f"The port {device} does not exist" in await shown_error(hass, form)
 
 
 async def test_result_that_no_dialog_showed_is_forgotten_after_half_an_hour(

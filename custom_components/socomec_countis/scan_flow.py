@@ -263,17 +263,23 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                 meter = FoundMeter(unit_ids[0], settings[0], profile)
                 return await self._async_add_new([meter])
         scan = Scan(self._open_bus, settings, unit_ids)
-        scan_of_bus = BusScan(
+        self.shown_scan = BusScan(
             self.hass, request, self.data, scan, self.start_task, self.released
         )
         if not self._is_closed:
-            scan_of_bus.start()
-        return await self.async_continue(scan_of_bus)
+            self.shown_scan.start()
+        return await self.async_step_scan()
 
     async def async_continue(self, scan: BusScan) -> R:
-        """Show the progress of a scan, or its result if it has ended."""
+        """Show the progress of a scan, or its result if it has ended.
+
+        The progress of a scan that has ended must not be shown: its only change would
+        come before the frontend listens, which would then show the progress for ever.
+        """
         self.shown_scan, self.data = scan, scan.data
-        return await self.async_step_scan()
+        if scan.is_running:
+            return await self.async_step_scan()
+        return await self._async_step(await self._async_step_after(scan))
 
     async def async_step_resume(self, user_input: UserInput = None) -> R:
         """Continue the scan that the user chose in a menu."""
@@ -295,8 +301,26 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_step_change(self, user_input: UserInput = None) -> R:
         """Show the form with the values that the user entered."""
         self.note_shown()
-        step: Callable[[], Awaitable[R]] = getattr(self, f"async_step_{self.form}")
+        return await self._async_step(self.form)
+
+    async def _async_step(self, step_id: str) -> R:
+        step: Callable[[], Awaitable[R]] = getattr(self, f"async_step_{step_id}")
         return await step()
+
+    async def _async_step_after(self, scan: BusScan) -> str:
+        """Return the ID of the step that shows the result of a scan.
+
+        An error of the scan is kept for the form.
+        """
+        if scan.is_stopped:
+            device = endpoint_name(self.data)
+            self.error = FormError(key="scan_stopped", device=device)
+        elif scan.error is not None:
+            unit_id = scan.scan.unit_id
+            self.error = await self._async_form_error(scan.error, unit_id)
+        if self.error:
+            return "change"
+        return "found" if scan.scan.found else "nothing_found"
 
     async def async_step_scan(self, user_input: UserInput = None) -> R:
         """Show the progress of the scan until it has ended."""
@@ -312,15 +336,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         elif self._waiting.done():
             self._waiting = None
             scan.listeners.discard(self._on_change)
-            if scan.is_stopped:
-                device = endpoint_name(self.data)
-                self.error = FormError(key="scan_stopped", device=device)
-            elif scan.error is not None:
-                unit_id = scan.scan.unit_id
-                self.error = await self._async_form_error(scan.error, unit_id)
-            step = "found" if scan.scan.found else "nothing_found"
             return self.async_show_progress_done(
-                next_step_id="change" if self.error else step
+                next_step_id=await self._async_step_after(scan)
             )
         return self.async_show_progress(
             step_id="scan",
