@@ -171,7 +171,17 @@ ERRORS = {
     "exceptions": {key: text["message"] for key, text in TEXTS["exceptions"].items()},
 }
 PLACEHOLDERS = {
-    *("bus", "device", "entity", "errors", "expected", "found", "name", "reason"),
+    *(
+        "bus",
+        "count",
+        "device",
+        "entity",
+        "errors",
+        "expected",
+        "found",
+        "name",
+        "reason",
+    ),
     *("settings", "tariff", "unit_id"),
 }
 ADVICE = re.compile(r"Check|Close|Enter|Leave it|Select|[Uu]se th")

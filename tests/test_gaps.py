@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 import os
+import re
 import time
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -480,6 +481,17 @@ async def test_dialog_shows_the_energy_of_each_hour_before_and_after(
     ]
 
 
+async def test_dialog_shows_energies_with_the_decimal_mark_of_the_language(
+    outage: OutageTest,
+) -> None:
+    outage.hass.config.language = "de"
+    await propose(outage)
+    shown = (await outage.open_fix())["description_placeholders"]
+    assert shown is not None
+    assert re.search(r": \d+,\d\d kWh, ", shown["counters"])
+    assert re.search(r"\| \d+,\d\d → \d+,\d\d \|", shown["hours"])
+
+
 async def test_table_of_a_long_gap_has_a_row_for_each_day(
     outage: OutageTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -557,7 +569,11 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> No
     )
     await fill_gap(outage, begin, end)
     assert await outage.hours() == pytest.approx(filled, abs=0.001)
-    await fill_gap(outage, begin, end, restore=True)
+    response = await fill_gap(outage, begin, end, restore=True)
+    (shown,) = response["meters"]
+    assert [each["start"] for each in shown["restored"]] == [
+        dt_util.utc_from_timestamp(begin).isoformat()
+    ]
     restored = await outage.hours()
     assert {hour: energy for hour, energy in restored.items() if energy} == {
         hour: pytest.approx(energy) for hour, energy in before.items() if energy

@@ -18,6 +18,7 @@ from custom_components.socomec_countis import (
     runtime,
 )
 from custom_components.socomec_countis.const import DOMAIN, RTU_OVER_TCP
+from custom_components.socomec_countis.reconfigure_flow import bus_data
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.button.const import DOMAIN as BUTTON_DOMAIN
 from homeassistant.components.button.const import SERVICE_PRESS
@@ -508,6 +509,13 @@ async def test_tariff_is_broadcast_only_if_the_gateway_supports_it(
 
 
 # -- unique ID of a bus -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host", ["meters.local", " meters.local ", "http://meters.local/", "[meters.local]"]
+)
+def test_host_is_stored_without_what_a_browser_adds(host: str) -> None:
+    assert bus_data("tcp", {"host": host})["host"] == "meters.local"
 
 
 def test_ipv6_address_is_in_brackets() -> None:

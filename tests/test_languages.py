@@ -147,7 +147,9 @@ async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
         "exceptions",
         f"{caught.value.translation_key}.message",
         caught.value.translation_placeholders,
-    ) == texts["exceptions"]["no_such_tariff"]["message"].format(name=title, tariff=8)
+    ) == texts["exceptions"]["no_such_tariff"]["message"].format(
+        name=title, tariff=8, count=4
+    )
 
     await press(hass, "check_wiring")
     (wiring,) = _async_get_or_create_notifications(hass).values()

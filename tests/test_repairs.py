@@ -378,7 +378,7 @@ async def test_level_that_lasts_is_accepted_with_an_issue(
     assert issue.translation_placeholders["entity"] == entity_id(
         hass, "energy_consumed"
     )
-    assert issue.translation_placeholders["accepted"] == "1234.56"
+    assert issue.translation_placeholders["accepted"] == "1234.56 kWh"
     assert (await fix(post, issue))["type"] == "create_entry"
     assert issues(hass) == []
 
@@ -487,6 +487,35 @@ async def test_meter_that_stays_offline_gets_an_issue_when_the_bus_responds(
     assert (issue.translation_placeholders or {})["unit_id"] == "1"
 
 
+async def test_issue_of_a_meter_ends_when_no_meter_of_its_bus_responds(
+    hass: HomeAssistant, bus: CountisConfigEntry, line: Line, meter: Meter
+) -> None:
+    meter.offline = True
+    await until(lambda: issues(hass))
+    assert only_issue(hass).translation_key == "meter_offline"
+    line.cut = True
+    await until(
+        lambda: len(issues(hass)) != 1 or only_issue(hass).issue_id[:3] == "bus"
+    )
+    await asyncio.sleep(12)  # virtual s, in which both meters report
+    assert only_issue(hass).translation_key == "bus_offline"
+    line.cut = False
+    await until(lambda: not issues(hass))
+    await until(lambda: issues(hass))
+    assert only_issue(hass).translation_key == "meter_offline"
+
+
+async def test_issue_of_an_offline_meter_ends_when_another_meter_responds(
+    hass: HomeAssistant, bus: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.offline = True
+    await until(lambda: issues(hass))
+    assert only_issue(hass).translation_key == "meter_offline"
+    replace_meter(meter)
+    meter.offline = False
+    await until(lambda: only_issue(hass).translation_key == "another_meter")
+
+
 async def test_bus_with_another_meter_at_a_unit_id_is_not_reported_as_offline(
     hass: HomeAssistant,
     bus: CountisConfigEntry,
@@ -545,7 +574,7 @@ async def test_issue_of_a_counter_that_fell_is_deleted_at_a_plausible_reading(
     assert issue.translation_key == "counters_rejected"
     assert issue.translation_placeholders == {
         "name": "COUNTIS E33 #1",
-        "counters": f"- `{entity_id(hass, 'energy_consumed')}`: 1234.56 → 0.00",
+        "counters": f"- `{entity_id(hass, 'energy_consumed')}`: 1234.56 kWh → 0.00 kWh",
     }
     clock.seconds += 7200
     for _ in range(3):
@@ -561,7 +590,7 @@ async def test_counter_that_fell_is_accepted_after_a_confirmation(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     form = await open_fix_of_fallen_counter(hass, post, meter)
-    assert "1234.56 → 500.0" in form["description_placeholders"]["counters"]
+    assert "1234.56 kWh → 500.00 kWh" in form["description_placeholders"]["counters"]
     assert state(hass, "energy_consumed") == "1234.56"
     assert (await post(form["flow_id"]))["type"] == "create_entry"
     await until(lambda: state(hass, "energy_consumed") != "1234.56")
@@ -593,7 +622,7 @@ async def test_form_is_shown_again_if_the_counter_changed_meanwhile(
         await until_polled(entry)
     again = await post(form["flow_id"])
     assert again["type"] == "form"
-    assert "1234.56 → 0.0" in again["description_placeholders"]["counters"]
+    assert "1234.56 kWh → 0.00 kWh" in again["description_placeholders"]["counters"]
     assert state(hass, "energy_consumed") == "1234.56"
     assert (await post(form["flow_id"]))["type"] == "create_entry"
     await until(lambda: float(state(hass, "energy_consumed")) < 1)
@@ -609,7 +638,7 @@ async def test_counters_without_a_plausible_reading_cannot_be_confirmed(
     issue = only_issue(hass)
     assert issue.translation_key == "counters_rejected"
     assert issue.translation_placeholders is not None
-    listed = f"- `{entity_id(hass, 'energy_consumed')}`: 1234.56 → ?"
+    listed = f"- `{entity_id(hass, 'energy_consumed')}`: 1234.56 kWh → ?"
     assert listed in issue.translation_placeholders["counters"]
     result = await post(handler=DOMAIN, issue_id=issue.issue_id)
     assert (result["type"], result["reason"]) == ("abort", "no_reading")

@@ -431,10 +431,13 @@ async def test_meter_of_another_bus_is_marked_and_not_selected(
         await unload_all(hass)
 
 
-async def test_empty_selection_is_rejected(hass: HomeAssistant, line: Line) -> None:
+async def test_empty_selection_is_rejected_and_stays_empty(
+    hass: HomeAssistant, line: Line
+) -> None:
     result = await end_of_scan(hass, await start_scan(hass, line))
     result = await submit(hass, result, {"meters": []})
     assert "Select at least one meter" in await shown_error(hass, result)
+    assert selected(result) == []
     hass.config_entries.flow.async_abort(result["flow_id"])
 
 
@@ -640,7 +643,7 @@ async def reconfigure_to_unit_id_9(
     return await submit(hass, form, {"unit_id": 9, "take_profile": False})
 
 
-async def test_scan_suggests_the_new_unit_id_of_a_reconfigured_meter(
+async def test_scan_finds_the_new_unit_id_of_a_reconfigured_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     del line.meters[1]
@@ -653,22 +656,22 @@ async def test_scan_suggests_the_new_unit_id_of_a_reconfigured_meter(
     assert changed["step_id"] == "reconfigure"
     result = await submit(hass, changed, {"unit_id": 9, "take_profile": False})
     found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
-    assert (found["step_id"], found["errors"]) == ("reconfigure", {})
-    schema = found["data_schema"]
-    assert schema is not None
-    unit_id = next(key for key in schema.schema if key == "unit_id")
-    assert unit_id.description == {"suggested_value": 5}
-    result = await submit(hass, found, {"unit_id": 5, "take_profile": False})
+    assert found["step_id"] == "meter_found"
+    assert placeholders(found) == {"meter": "COUNTIS E33 #1", "unit_id": "5"}
+    result = await submit(hass, found, {})
     assert result["reason"] == "reconfigure_successful"
+    assert subentry_of(entry, 5).title == "COUNTIS E33 #5"
 
 
-async def test_scan_for_a_reconfigured_meter_that_is_offline_finds_nothing(
+async def test_scan_for_a_reconfigured_meter_that_is_offline_names_the_others(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.offline = True
     result = await reconfigure_to_unit_id_9(hass, entry)
-    result = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
-    assert result["step_id"] == "nothing_found"
+    menu = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert menu["step_id"] == "no_known_meter"
+    assert placeholders(menu)["meter"] == "COUNTIS E33 #1"
+    assert placeholders(menu)["found"] == "- COUNTIS E33 #2\n- COUNTIS E33 #7"
 
 
 async def test_unloaded_bus_ends_its_scan(

@@ -73,12 +73,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
 # An example for each placeholder of an error or issue.
 EXAMPLES = {
     "bus": "/dev/ttyUSB0",
-    "accepted": "1234.56",
+    "accepted": "1234.56 kWh",
     "begin": "2026-11-20 14:49",
     "code": "2",
-    "counters": "- `sensor.countis_e33_1_energy_consumed`: 1234.56 → 0.00",
+    "counters": "- `sensor.countis_e33_1_energy_consumed`: 1234.56 kWh → 0.00 kWh",
+    "count": "4",
+    "day": "2026-11-20",
     "device": "/dev/ttyUSB0",
-    "difference": "765.44",
+    "difference": "765.44 kWh",
     "end": "2026-11-20 16:20",
     "entity": "sensor.countis_e33_1_energy_consumed",
     "errors": "- first error\n- second error",
@@ -94,7 +96,7 @@ EXAMPLES = {
     "unit_id": "1",
     "value": "0.123",
 }
-COUNTER_EXAMPLES = EXAMPLES | {"found": "2000.00"}  # a level, not a serial number
+COUNTER_EXAMPLES = EXAMPLES | {"found": "2000.00 kWh"}  # a level, not a serial number
 WIDTH = 100  # in characters; a longer part of the diagnostics has several lines
 
 

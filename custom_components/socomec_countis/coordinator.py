@@ -320,7 +320,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             self.async_update_listeners()
         self._start_timer(HOLD_SECONDS, self._expire)
         if isinstance(error, AnotherMeterError):
-            self._cancel_timer(self._report_offline)
+            self.restart_offline_timer()
             self._delete_issues_of_bus()
             expected = self.meter.profile.serial_number or "?"
             create_meter_issue(
@@ -355,9 +355,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             create_issue(
                 self.hass, kind, entry.entry_id, bus=entry.title, device=device
             )
-            # The next read error starts the timer again. If the other meters respond
-            # until then, this meter gets an issue of its own.
-            self._cancel_timer(self._report_offline)
+            for each in meters.values():
+                each.restart_offline_timer()
             return
         create_meter_issue(
             self,
@@ -374,6 +373,14 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def _cancel_timer(self, action: Callable[[datetime], None]) -> None:
         if cancel := self._timers.pop(action, None):
             cancel()
+
+    def restart_offline_timer(self) -> None:
+        """Delete the issue of the offline meter; start its timer at the next error.
+
+        If the other meters respond until then, this meter gets the issue again.
+        """
+        self._cancel_timer(self._report_offline)
+        self._delete_issues(*METER_OFFLINE)
 
     def _delete_issues(self, *kinds: str) -> None:
         delete_issues(self.hass, self.subentry.subentry_id, *kinds)

@@ -1,6 +1,6 @@
 """The texts about a gap: times, counters, and the energy of each hour."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
@@ -10,7 +10,7 @@ from homeassistant.util.json import JsonValueType
 from .countis.gap_evidence import total_of
 from .gap import Gap
 from .gap_statistics import Plan
-from .texts import async_messages
+from .texts import async_messages, energy_text, localized, unit_of
 
 # The table of a gap with up to this number of hours has a row for each hour. A longer
 # gap has a table with a row for each day. Our choice: three days, because a longer
@@ -30,8 +30,15 @@ def day_text(seconds: float) -> str:
 
 
 def gap_period(gap: Gap) -> dict[str, str]:
-    """Return the begin and end of a gap, as placeholders of a text."""
-    return {"begin": time_text(gap.begin), "end": time_text(gap.end)}
+    """Return the begin and end of a gap, as placeholders of a text.
+
+    `day` is the begin without the time, for the title of an issue on a phone.
+    """
+    return {
+        "begin": time_text(gap.begin),
+        "day": day_text(gap.begin),
+        "end": time_text(gap.end),
+    }
 
 
 async def async_gap_placeholders(
@@ -45,7 +52,8 @@ async def async_gap_placeholders(
     """
     messages = await async_messages(hass)
     lines = [
-        f"- `{plan.statistic_id}`: {gap.energy(name):.2f} {_unit(name)},"
+        f"- `{plan.statistic_id}`:"
+        f" {energy_text(gap.energy(name), name, hass.config.language)},"
         f" {messages[f'gap_source_{gap.sources[total_of(name)]}']}"
         for name, plan in plans.items()
     ]
@@ -70,14 +78,29 @@ def gap_response(
                 "hours": [
                     {
                         "start": dt_util.utc_from_timestamp(start).isoformat(),
-                        "before": round(present, 3),
-                        "after": round(proposed, 3),
+                        # The sum with 0.0 turns -0.0 into 0.0.
+                        "before": round(present, 3) + 0.0,
+                        "after": round(proposed, 3) + 0.0,
                     }
                     for start, present, proposed in plan.energies
                 ],
             }
             for name, plan in plans.items()
         },
+    }
+
+
+def restored_response(title: str, gaps: Sequence[Gap]) -> dict[str, JsonValueType]:
+    """Return the restored gaps of a meter as the response of an action."""
+    return {
+        "meter": title,
+        "restored": [
+            {
+                "start": dt_util.utc_from_timestamp(gap.begin).isoformat(),
+                "end": dt_util.utc_from_timestamp(gap.end).isoformat(),
+            }
+            for gap in gaps
+        ],
     }
 
 
@@ -93,7 +116,7 @@ def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
     for column, (name, plan) in enumerate(plans.items()):
         entity = entities.async_get(plan.statistic_id)
         title = entity and (entity.name or entity.original_name)
-        headings.append(f"{title or plan.statistic_id} ({_unit(name)})")
+        headings.append(f"{title or plan.statistic_id} ({unit_of(name)})")
         energies = plan.energies
         is_hourly = len(energies) <= MAX_HOURLY_ROWS
         for start, present, proposed in energies:
@@ -103,11 +126,13 @@ def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
             row[column] = (row[column][0] + present, row[column][1] + proposed)
     lines = [headings, ["---"] * len(headings)]
     lines += [
-        [time, *(f"{present:.2f} → {proposed:.2f}" for present, proposed in row)]
+        [
+            time,
+            *(
+                localized(f"{present:.2f} → {proposed:.2f}", hass.config.language)
+                for present, proposed in row
+            ),
+        ]
         for (time, _), row in rows.items()
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _unit(counter: str) -> str:
-    return "kvarh" if "reactive" in counter else "kWh"

@@ -424,10 +424,11 @@ class MeterGaps:
                 return gap
         return None
 
-    async def async_restore(self, begin: float, end: float) -> None:
+    async def async_restore(self, begin: float, end: float) -> list[Gap]:
         """Restore the overwritten rows of gaps between two times in s since 1970.
 
-        Raises `HomeAssistantError` if no gap was filled in this time.
+        Returns the restored gaps. Raises `HomeAssistantError` if no gap was filled in
+        this time.
         """
         if not (filled := self._filled(begin, end)):
             raise translated_error(
@@ -437,6 +438,7 @@ class MeterGaps:
             await async_write(self.hass, gap.overwritten)
             self.gaps.remove(gap)
         await self._store.async_save(self._data_to_save())
+        return filled
 
     def _filled(self, begin: float, end: float) -> list[Gap]:
         """Return the filled gaps between two times in s since 1970."""

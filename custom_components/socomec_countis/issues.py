@@ -12,7 +12,7 @@ from .const import DOMAIN
 from .countis import Correction
 from .gap import Gap
 from .identifiers import entity_unique_id
-from .texts import localized
+from .texts import energy_text
 
 if TYPE_CHECKING:
     from .coordinator import CountisCoordinator
@@ -66,7 +66,7 @@ def create_rejected_issue(coordinator: CountisCoordinator) -> None:
     language = coordinator.hass.config.language
     lines = [
         f"- `{_entity_id(coordinator, name)}`:"
-        f" {_decimal(last, language)} → {_decimal(reading, language)}"
+        f" {_energy(last, name, language)} → {_energy(reading, name, language)}"
         for name, (last, reading) in coordinator.rejected_counters.items()
     ]
     create_meter_issue(coordinator, COUNTERS_REJECTED, counters="\n".join(lines))
@@ -77,22 +77,23 @@ def create_correction_issue(
 ) -> None:
     """Create the issue for a counter whose accepted value was corrected."""
     change = correction.found - correction.accepted
+    counter = correction.counter
     subentry = coordinator.subentry
     language = coordinator.hass.config.language
     ir.async_create_issue(
         coordinator.hass,
         DOMAIN,
-        f"counter_corrected_{subentry.subentry_id}_{correction.counter}",
+        f"counter_corrected_{subentry.subentry_id}_{counter}",
         is_fixable=True,
         is_persistent=True,
         severity=ir.IssueSeverity.WARNING,
         translation_key="counter_fell" if change < 0 else "counter_jumped",
         translation_placeholders={
             "name": subentry.title,
-            "entity": _entity_id(coordinator, correction.counter),
-            "accepted": _decimal(correction.accepted, language),
-            "found": _decimal(correction.found, language),
-            "difference": _decimal(abs(change), language),
+            "entity": _entity_id(coordinator, counter),
+            "accepted": energy_text(correction.accepted, counter, language),
+            "found": energy_text(correction.found, counter, language),
+            "difference": energy_text(abs(change), counter, language),
         },
     )
 
@@ -138,8 +139,8 @@ def _entity_id(coordinator: CountisCoordinator, counter: str) -> str:
     return entities.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id) or counter
 
 
-def _decimal(value: float | None, language: str) -> str:
-    return "?" if value is None else localized(f"{value:.2f}", language)
+def _energy(value: float | None, counter: str, language: str) -> str:
+    return "?" if value is None else energy_text(value, counter, language)
 
 
 def delete_issues(hass: HomeAssistant, owner_id: str, *kinds: str) -> None:

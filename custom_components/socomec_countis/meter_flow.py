@@ -5,6 +5,8 @@ from collections.abc import Collection, Coroutine, Iterable, Sequence
 from types import MappingProxyType
 from typing import Any, override
 
+import voluptuous as vol
+
 from homeassistant.config_entries import (
     ConfigEntry,
     ConfigEntryState,
@@ -181,19 +183,38 @@ class MeterFlow(
     async def async_step_found(
         self, user_input: UserInput = None
     ) -> SubentryFlowResult:
-        """Ask which found meters to add.
-
-        If a meter is reconfigured, show its form with the unit ID that was found.
-        """
+        """Ask which found meters to add, or show where the reconfigured meter is."""
         if self.form != "reconfigure":
             return await super().async_step_found(user_input)
         assert self.shown_scan is not None  # noqa: S101
         serial_number = self._subentry.data[CONF_SERIAL_NUMBER]
         for meter in self.shown_scan.scan.found:
             if meter.profile.serial_number == serial_number:
-                self._entered = {CONF_UNIT_ID: meter.unit_id}
-                return await self.async_step_reconfigure()
-        return await self.async_step_nothing_found()
+                self._entered = {CONF_UNIT_ID: meter.unit_id, CONF_TAKE_PROFILE: False}
+                return await self.async_step_meter_found()
+        return await self.async_step_no_known_meter()
+
+    async def async_step_meter_found(
+        self, user_input: UserInput = None
+    ) -> SubentryFlowResult:
+        """Show the unit ID at which the reconfigured meter responds, and save it."""
+        if user_input is not None:
+            return await self.async_step_reconfigure(self._entered)
+        assert self._entered is not None  # noqa: S101
+        self.note_shown()
+        return self.show_form(
+            "meter_found",
+            vol.Schema({}),
+            None,
+            meter=self._subentry.title,
+            unit_id=str(self._entered[CONF_UNIT_ID]),
+        )
+
+    async def async_step_no_known_meter(
+        self, user_input: UserInput = None
+    ) -> SubentryFlowResult:
+        """Show that the reconfigured meter does not respond, but that others do."""
+        return self.show_only_others(meter=self._subentry.title)
 
     @override
     async def async_add(self, meters: list[FoundMeter]) -> SubentryFlowResult:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partialmethod
 from operator import attrgetter
 from pathlib import Path
+import re
 from typing import Any, override
 
 from homeassistant.config_entries import (
@@ -47,7 +48,6 @@ from .scan_flow import (
     FormError,
     ScanFlow,
     UserInput,
-    meter_title,
 )
 from .schemas import (
     CONF_METERS,
@@ -70,8 +70,9 @@ def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
     data = {CONF_TYPE: kind, **user_input}
     data.pop(CONF_UNIT_ID, None)
     if CONF_HOST in data:
-        # An IPv6 address is stored without its brackets.
-        data[CONF_HOST] = data[CONF_HOST].strip(" []")
+        # The user may enter the address of the gateway's web page. An IPv6 address is
+        # stored without its brackets.
+        data[CONF_HOST] = re.sub(r"^\s*\w+://", "", data[CONF_HOST]).strip(" []/")
     return data
 
 
@@ -245,7 +246,8 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         for error in errors:
             if error.key not in NO_RESPONSE:
                 raise error
-        errors[0].placeholders["unit_id"] = ", ".join(str(each) for each, _ in known)
+        unit_ids = sorted(unit_id for unit_id, _ in known)
+        errors[0].placeholders["unit_id"] = ", ".join(map(str, unit_ids))
         raise errors[0]
 
     def _update_entry(self, entry: CountisConfigEntry) -> None:
@@ -330,8 +332,8 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
                 return bool(found.unit_id == subentry.data[CONF_UNIT_ID])
             return found.unit_id not in unidentified
 
-        found = self.shown_scan.scan.found
-        return [(each, one) for each in meters for one in found if is_same(each, one)]
+        found = sorted(self.shown_scan.scan.found, key=attrgetter("unit_id"))
+        return [(each, one) for one in found for each in meters if is_same(each, one)]
 
     def _others(
         self, known: list[tuple[ConfigSubentry, FoundMeter]]
@@ -418,19 +420,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         self, user_input: UserInput = None
     ) -> ConfigFlowResult:
         """Show that no meter of the bus responds, but that other meters do."""
-        assert self.shown_scan is not None  # noqa: S101
-        self.note_shown()
-        return self.async_show_menu(
-            step_id="no_known_meter",
-            menu_options=["scan_again", "change"],
-            description_placeholders={
-                "device": endpoint_name(self.data),
-                "found": "\n".join(
-                    f"- {meter_title(each.profile, each.unit_id)}"
-                    for each in self.shown_scan.scan.found
-                ),
-            },
-        )
+        return self.show_only_others()
 
 
 def _label(subentry: ConfigSubentry, found: FoundMeter) -> str:

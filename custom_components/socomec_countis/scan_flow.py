@@ -397,8 +397,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             except FormError as err:
                 self.error = err
         labels = {key: self.label(each) for key, each in meters.items()}
-        new = [key for key, each in meters.items() if not self.configured(each)]
-        schema = found_schema(labels, new)
+        ticked = [key for key, each in meters.items() if not self.configured(each)]
+        if user_input is not None:
+            ticked = user_input[CONF_METERS]
+        schema = found_schema(labels, ticked)
         return self.show_form("found", schema, {}, device=endpoint_name(self.data))
 
     async def _async_add_new(self, meters: list[FoundMeter]) -> R:
@@ -458,6 +460,26 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     async_step_others_found = async_step_nothing_found
     async_step_nothing_found_behind_gateway = async_step_nothing_found
+
+    def show_only_others(self, **placeholders: str) -> R:
+        """Show that the scan found only other meters than the one that is looked for.
+
+        The flow needs the step `no_known_meter`.
+        """
+        assert self.shown_scan is not None  # noqa: S101
+        self.note_shown()
+        found = sorted(self.shown_scan.scan.found, key=attrgetter("unit_id"))
+        return self.async_show_menu(
+            step_id="no_known_meter",
+            menu_options=["scan_again", "change"],
+            description_placeholders={
+                "device": endpoint_name(self.data),
+                "found": "\n".join(
+                    f"- {meter_title(each.profile, each.unit_id)}" for each in found
+                ),
+                **placeholders,
+            },
+        )
 
     def other_kinds(self) -> list[str]:
         """Return the steps for the other connection types of the same gateway."""

@@ -33,7 +33,7 @@ from .connection import BUS_ERRORS, temporary_client
 from .const import DOMAIN, TCP
 from .coordinator import CountisCoordinator
 from .countis import SET_TARIFF, async_confirm_tariff, async_set_tariff, tariffs
-from .gap_texts import gap_response
+from .gap_texts import gap_response, restored_response
 from .runtime import BusRuntime, CountisConfigEntry
 from .texts import async_error_text, translated_error
 from .wiring import async_wiring_response
@@ -47,8 +47,7 @@ BROADCAST_ID = 0  # all devices of a bus receive a request to this unit ID
 SET_TARIFF_SCHEMA = vol.Schema(
     {
         **cv.TARGET_SERVICE_FIELDS,
-        # No meter has more than 8 tariffs (51200).
-        vol.Required(ATTR_TARIFF): vol.All(vol.Coerce(int), vol.Range(min=1, max=8)),
+        vol.Required(ATTR_TARIFF): vol.All(vol.Coerce(int), vol.Range(min=1)),
     }
 )
 
@@ -93,12 +92,14 @@ async def _async_set_tariff(call: ServiceCall) -> None:
     tariff: int = call.data[ATTR_TARIFF]
     buses: dict[BusRuntime, list[CountisCoordinator]] = defaultdict(list)
     for coordinator in _targeted(call):
-        if tariff not in tariffs(coordinator.meter.profile.tariff_count):
+        possible = tariffs(coordinator.meter.profile.tariff_count)
+        if tariff not in possible:
             raise translated_error(
                 ServiceValidationError,
                 "no_such_tariff",
                 name=coordinator.subentry.title,
                 tariff=str(tariff),
+                count=str(len(possible)),
             )
         buses[coordinator.config_entry.runtime_data].append(coordinator)
     outcomes = await _async_outcomes(
@@ -157,9 +158,9 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
 async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
     """Fill or restore a past gap in the statistics of the targeted meters.
 
-    Returns the energy of each filled hour. Raises `ServiceValidationError` without a
-    recorder. Raises `HomeAssistantError` if the gap of a meter cannot be filled, or if
-    there is no filled gap to restore.
+    Returns the energy of each filled hour, or the restored gaps. Raises
+    `ServiceValidationError` without a recorder. Raises `HomeAssistantError` if the gap
+    of a meter cannot be filled, or if there is no filled gap to restore.
     """
     hass = call.hass
     coordinators = _targeted(call)
@@ -171,7 +172,8 @@ async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
     results: list[JsonValueType] = []
     for coordinator in coordinators:
         if call.data[ATTR_RESTORE]:
-            await coordinator.meter_gaps.async_restore(begin, end)
+            restored = await coordinator.meter_gaps.async_restore(begin, end)
+            results.append(restored_response(coordinator.subentry.title, restored))
         else:
             gap, plans = await coordinator.meter_gaps.async_fill_between(begin, end)
             results.append(gap_response(coordinator.subentry.title, gap, plans))

@@ -25,6 +25,16 @@ def localized(number: str, language: str) -> str:
     return number.replace(".", ",") if language in COMMA_LANGUAGES else number
 
 
+def energy_text(value: float, counter: str, language: str) -> str:
+    """Return an energy that a counter counts, as text with its unit."""
+    return f"{localized(f'{value:.2f}', language)} {unit_of(counter)}"
+
+
+def unit_of(counter: str) -> str:
+    """Return the unit of a counter."""
+    return "kvarh" if "reactive" in counter else "kWh"
+
+
 async def async_messages(hass: HomeAssistant) -> Mapping[str, str]:
     """Return the texts of errors and notifications, by translation key."""
     prefix = f"component.{DOMAIN}.exceptions."
