@@ -214,8 +214,8 @@ async def async_crowds(seconds: float) -> str:
         "- 64 meters at 38400 baud: power is never older than 3 s, and counters are"
         " never older than 15 s.",
         "If a bus has no time to read all values each second, the integration reads"
-        " [two blocks](bus.md#order-of-the-blocks) that contain the power. So power can"
-        " be read more often with 4 meters than with 2.",
+        " the power with [two blocks](bus.md#order-of-the-blocks) in place of one. So"
+        " power can be read more often with 4 meters than with 2.",
         table(
             (
                 *("meters", "baud", "power is read every"),
@@ -280,7 +280,7 @@ async def async_offline(seconds: float) -> str:
         "## Offline meters",
         "Of eight meters at 9600 baud, some go offline. *Power reads* are those of the"
         " online meter that is read least often. Aim: at least 95 % of the power reads"
-        " without offline meters.",
+        " with 0 offline meters.",
         table(
             (
                 *("offline meters", "power reads per minute"),
