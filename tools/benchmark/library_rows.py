@@ -214,8 +214,9 @@ async def async_crowds(seconds: float) -> str:
         "- 64 meters at 38400 baud: power is never older than 3 s, and counters are"
         " never older than 15 s.",
         "If a bus has no time to read all values each second, the integration reads"
-        " the power with [two blocks](bus.md#order-of-the-blocks) in place of one. So"
-        " power can be read more often with 4 meters than with 2.",
+        " the power with [two blocks](bus.md#order-of-the-blocks): alone, and with the"
+        " other measurements. Both reads count in the table, so power can be read more"
+        " often with 4 meters than with 2.",
         table(
             (
                 *("meters", "baud", "power is read every"),
