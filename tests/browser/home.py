@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+import fcntl
 from itertools import accumulate
+import os
 from pathlib import Path
 import shutil
 from typing import Any
@@ -37,6 +39,18 @@ def title(unit_id: int) -> str:
     return f"COUNTIS E33 #{unit_id}"
 
 
+def is_free(port: str) -> bool:
+    """Return whether no program has locked a serial port."""
+    descriptor = os.open(port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 @dataclass(frozen=True)
 class Home:
     """A Home Assistant that a user is logged in to."""
@@ -51,6 +65,12 @@ class Home:
     def port(self) -> str:
         """Path of the port of the line."""
         return self.line.port
+
+    async def until_port_is_free(self) -> None:
+        """Wait until Home Assistant has closed the port, which it locks."""
+        async with asyncio.timeout(300):
+            while not is_free(self.port):
+                await asyncio.sleep(0.1)
 
     def meter(self, unit_id: int) -> SimulatedMeter:
         """Return the simulated meter at a unit ID."""

@@ -40,6 +40,18 @@ async def test_scan_continues_after_its_dialog_is_closed_and_after_a_reload(
     await frontend.close()
 
 
+async def test_result_of_an_ended_scan_is_shown_by_a_new_dialog(
+    home: Home, frontend: Frontend
+) -> None:
+    await start_scan(home, frontend)
+    await frontend.close()
+    await home.until_port_is_free()
+    await frontend.add_integration()
+    await frontend.choose(frontend.texts("config.step.user.menu_options.resume"))
+    await expect(frontend.step("form")).to_contain_text(home.serial_number(2))
+    await frontend.close()
+
+
 async def test_found_meters_are_selected_and_added(
     home: Home, frontend: Frontend
 ) -> None:
