@@ -29,6 +29,7 @@ from custom_components.socomec_countis.const import (
 from custom_components.socomec_countis.coordinator import SAVE_SECONDS
 from custom_components.socomec_countis.countis import Correction, async_take_profile
 from custom_components.socomec_countis.issues import METER_OFFLINE
+from custom_components.socomec_countis.texts import unit_of
 from homeassistant.config_entries import ConfigSubentryData
 from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
@@ -487,7 +488,8 @@ class World:
         await self.poll((seconds - 80) // 20, every=20)
         reported = self.placeholders("counters_rejected").get("counters", "")
         for counter in TOTALS:
-            line = f"{self.value(counter):.2f} → 0.00"
+            unit = unit_of(counter)
+            line = f"{self.value(counter):.2f} {unit} → 0.00 {unit}"
             if seconds > 1000 and self.value(counter) and line not in reported:
                 self.error(f"{line} of {counter} is not in {reported!r}")
         self.meter.zeros = False
