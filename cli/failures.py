@@ -45,7 +45,7 @@ CHECK_BY_NUMBER: Mapping[int | None, str] = {
     errno.EAGAIN: PORT_IN_USE,
     errno.EBUSY: PORT_IN_USE,
     errno.EINVAL: "the parity and the stop bits, which the port may not support",
-    errno.ENOTTY: "the name: this is not a serial port",
+    errno.ENOTTY: "its name (names in /dev/serial/by-id stay the same)",
     errno.ECONNREFUSED: "the port of the gateway, and that it accepts another client",
 }
 

@@ -96,8 +96,7 @@ def test_file_that_is_no_port_cannot_be_opened(tmp_path: Path) -> None:
     file.touch()
     code, _, errors = countis("read", "--port", str(file), "--unit-id", "1")
     assert code == Exit.FAILED
-    assert "Inappropriate ioctl" in errors
-    assert "this is not a serial port" in errors
+    assert "cannot be opened (not a serial port): check its name" in errors
 
 
 def test_port_in_use_is_reported(line: Line) -> None:
