@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from socomec_countis import tariffs
+from socomec_countis.commands import HIGHEST_TARIFF_COUNT
 from socomec_countis.probe import PROBE_TIMEOUT
 
 from .commands import (
@@ -19,7 +21,7 @@ from .commands import (
 from .connection import RESPONSE_TIMEOUTS
 from .exit_codes import MEANINGS, Exit
 from .load_curve import async_load_curve
-from .options import Options, parse_options, with_options
+from .options import MISSING_TARIFF, Options, one_of, parse_options, with_options
 from .read import async_read
 from .report import DISTRIBUTION, async_report, version_of
 from .scan import async_scan
@@ -114,7 +116,14 @@ def watch(
 @with_options
 def set_tariff(
     options: Options,
-    tariff: Annotated[int, typer.Argument(help="Tariff, 1 to 8.", min=1, max=8)],
+    tariff: Annotated[
+        int,
+        typer.Argument(
+            help=f"Tariff, 1 to {HIGHEST_TARIFF_COUNT}.",
+            metavar="TARIFF",
+            show_default=False,
+        ),
+    ] = 0,
     *,
     to_all: Annotated[
         bool,
@@ -126,7 +135,8 @@ def set_tariff(
     ] = False,
 ) -> None:
     """Set the tariff in which meters count."""
-    selection = parse_options(options)
+    selection = parse_options(options, missing=[] if tariff else [MISSING_TARIFF])
+    one_of("Tariff", tariff, tariffs(HIGHEST_TARIFF_COUNT))
     _run(options, async_set_tariff_command(selection, tariff, to_all=to_all))
 
 

@@ -17,11 +17,12 @@ from socomec_countis import (
     async_reset_partial_counters,
     async_set_clock,
     async_set_tariff,
+    tariffs,
 )
 
 from .connection import async_find_meter
 from .exit_codes import Exit
-from .failures import ERRORS, failure
+from .failures import ERRORS, NoSuchTariffError, failure
 from .meters import identity_of, print_error
 from .options import Selection
 from .output import Column, Rows, number, rounded
@@ -91,6 +92,9 @@ async def async_set_tariff_command(
     rows = Rows(selection.output, *METER_COLUMNS, Column("Tariff", is_number=True))
 
     async def set_tariff(meter: Meter, result: Result) -> None:
+        last = tariffs(meter.profile.tariff_count)[-1]
+        if tariff > last:
+            raise NoSuchTariffError("1 tariff" if last == 1 else f"{last} tariffs")
         command = async_confirm_tariff if to_all else async_set_tariff
         await command(meter, lambda _: None, tariff=tariff)
         result["tariff"] = tariff

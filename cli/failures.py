@@ -30,6 +30,7 @@ BUS_CAUSES = (
     "the two wires, which may be swapped, the display, which has to be lit, and 120"
     " ohms at both ends of the bus"
 )
+COMMAND_FAILED = "command_failed"
 CONNECTION_LOST = "connection_lost"
 # These parts of the text of an error only repeat the failure, or the text after them.
 REPEATED = re.compile(
@@ -48,6 +49,10 @@ CHECK_BY_NUMBER: Mapping[int | None, str] = {
     errno.ENOTTY: "its name (names in /dev/serial/by-id stay the same)",
     errno.ECONNREFUSED: "the port of the gateway, and that it accepts another client",
 }
+
+
+class NoSuchTariffError(CountisError):
+    """The meter has fewer tariffs than the command needs."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,8 @@ class Failure:
 
 
 # The first class of which an error is an instance selects the failure, so the order
-# matters. `{place}` is "at unit ID 5" or "on the bus", `{reason}` is the text of the
-# error in parentheses, if there is one.
+# matters. `{place}` is "at unit ID 5" or "on the bus", `{error}` is the text of the
+# error, `{reason}` is this text in parentheses, if there is any.
 FAILURES: Mapping[type[Exception], Failure] = {
     NotACountisError: Failure(
         "not_a_countis",
@@ -88,8 +93,13 @@ FAILURES: Mapping[type[Exception], Failure] = {
         "The meter {place} has no load curve{reason}",
         "the model: only an E3x or E4x stores one",
     ),
+    NoSuchTariffError: Failure(
+        COMMAND_FAILED,
+        "The meter {place} has {error}",
+        "the tariff that you entered",
+    ),
     CommandError: Failure(
-        "command_failed",
+        COMMAND_FAILED,
         "The meter {place} did not carry out the command{reason}",
         "the display of the meter, and repeat the command",
     ),
@@ -143,8 +153,9 @@ def failure(
         )
     found = next(each for kind, each in FAILURES.items() if isinstance(error, kind))
     place = "on the bus" if unit_id is None else f"at unit ID {unit_id}"
-    reason = REPEATED.sub("", str(error))
-    message = found.message.format(place=place, reason=f" ({reason})" if reason else "")
+    text = REPEATED.sub("", str(error))
+    reason = f" ({text})" if text else ""
+    message = found.message.format(place=place, error=text, reason=reason)
     check = found.check
     if found.kind == NO_RESPONSE and not connection.is_serial:
         check = (

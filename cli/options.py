@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import typer
 
 from socomec_countis import SCAN_SETTINGS, UNIT_IDS, LineSettings, settings_to_try
+from socomec_countis.commands import HIGHEST_TARIFF_COUNT
 from socomec_countis.line_settings import BAUDRATES, PARITIES, STOPBITS
 
 from .connection import Connection
@@ -27,6 +28,7 @@ BUS_PANEL = "Bus (one of the first three)"
 # Each text continues the error message "Enter ...".
 MISSING_BUS = "the bus (--port, --tcp or --rtu-over-tcp)"
 MISSING_UNIT_ID = "the meter (--unit-id)"
+MISSING_TARIFF = f"the tariff (1 to {HIGHEST_TARIFF_COUNT})"
 
 
 class UsageError(typer.BadParameter):
@@ -171,17 +173,22 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def parse_options(options: Options, *, needs_unit_id: bool = True) -> Selection:
+def parse_options(
+    options: Options, *, needs_unit_id: bool = True, missing: Sequence[str] = ()
+) -> Selection:
     """Return the bus, unit IDs and output that the options select.
 
-    Raises `UsageError`.
+    `missing` are the arguments that the user did not enter. Raises `UsageError`.
     """
     connections = _connections(options)
-    missing = [] if connections else [MISSING_BUS]
-    if needs_unit_id and not options.unit_id:
-        missing.append(MISSING_UNIT_ID)
+    missing = [
+        *([] if connections else [MISSING_BUS]),
+        *([MISSING_UNIT_ID] if needs_unit_id and not options.unit_id else []),
+        *missing,
+    ]
     if missing:
-        msg = f"Enter {' and '.join(missing)}."
+        parts = (", ".join(missing[:-1]), missing[-1])
+        msg = f"Enter {' and '.join(filter(None, parts))}."
         raise UsageError(msg)
     if len(connections) > 1:
         msg = "Enter one of --port, --tcp and --rtu-over-tcp only."
@@ -191,9 +198,9 @@ def parse_options(options: Options, *, needs_unit_id: bool = True) -> Selection:
         if not connection.is_serial and getattr(options, name) is not None:
             msg = f"The gateway has the line settings: omit --{name}."
             raise UsageError(msg)
-    baudrate = _one_of("--baudrate", options.baudrate, BAUDRATES)
-    parity = _one_of("--parity", options.parity and options.parity.upper(), PARITIES)
-    stopbits = _one_of("--stopbits", options.stopbits, STOPBITS)
+    baudrate = one_of("--baudrate", options.baudrate, BAUDRATES)
+    parity = one_of("--parity", options.parity and options.parity.upper(), PARITIES)
+    stopbits = one_of("--stopbits", options.stopbits, STOPBITS)
     return Selection(
         connection,
         LineSettings(
@@ -236,10 +243,10 @@ def _host_and_port(option: str, text: str) -> tuple[str, int | None]:
     return host, port
 
 
-def _one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
+def one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
     """Return `value` if it is one of `values`, or None if it is None.
 
-    Raises `UsageError` for any other value. `option` is the name of the option.
+    Raises `UsageError` for any other value. `option` is its name for the user.
     """
     if value is None:
         return None

@@ -182,10 +182,17 @@ def test_tariff_of_several_meters_is_set_one_by_one(
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
 
 
-def test_tariff_that_the_meter_does_not_have_is_an_error(line: Line) -> None:
+def test_tariff_that_the_meter_does_not_have_is_an_error(
+    line: Line, meter: Meter
+) -> None:
     code, result = countis_json("set-tariff", "5", "--port", line.port, "-u", "1")
     assert code == Exit.FAILED
-    assert result["meters"][0]["error"]["kind"] == "command_failed"
+    assert result["meters"][0]["error"] == {
+        "kind": "command_failed",
+        "message": "The meter at unit ID 1 has 4 tariffs",
+        "check": "the tariff that you entered",
+    }
+    assert not meter.writes
 
 
 def test_tariff_of_all_meters_is_set_by_one_broadcast(

@@ -97,6 +97,29 @@ def test_bus_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert "/dev/no-such-port" in errors
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("set-tariff",),
+            "--rtu-over-tcp), the meter (--unit-id) and the tariff (1 to 8).",
+        ),
+        (("set-tariff", "--port", "p", "-u", "1"), "Enter the tariff (1 to 8)."),
+        (
+            ("set-tariff", "9", "--port", "p", "-u", "1"),
+            "Tariff 9 is not possible: enter one of 1, 2, 3, 4, 5, 6, 7, 8.",
+        ),
+    ],
+)
+def test_missing_or_impossible_tariff_is_refused(
+    arguments: tuple[str, ...], message: str
+) -> None:
+    code, output, errors = countis(*arguments)
+    assert (code, output) == (Exit.USAGE, "")
+    # typer draws a frame around the message, and wraps it.
+    assert message in " ".join(errors.replace("│", " ").split())
+
+
 def test_wrong_usage_ends_with_2_and_without_output() -> None:
     code, output, errors = countis("read", "--port", "p", "--unit-id", "256")
     assert (code, output) == (Exit.USAGE, "")
