@@ -80,7 +80,7 @@ def scan(
     timeout: Annotated[
         float | None,
         typer.Option(
-            help="s until a response begins. Default:"
+            help="Seconds until a response begins. Default:"
             f" {PROBE_TIMEOUT} on a port, {RESPONSE_TIMEOUTS['rtu_over_tcp']} with"
             f" --rtu-over-tcp, {RESPONSE_TIMEOUTS['tcp']} with --tcp.",
             min=0.01,

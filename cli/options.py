@@ -6,6 +6,7 @@ import functools
 import inspect
 from pathlib import Path
 import re
+from shlex import quote
 from typing import Annotated, Any, get_type_hints, override
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ MODBUS_TCP_PORT = 502
 # that is set to 9600 baud and 8N1.
 DEFAULT_SETTINGS = SCAN_SETTINGS[0]
 UNIT_ID_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+BUS_OPTIONS = ("port", "tcp", "rtu_over_tcp")
 BUS_PANEL = "Bus (one of the first three)"
 
 # Each text continues the error message "Enter ...".
@@ -102,7 +104,8 @@ class Options:
     stopbits: Annotated[
         int | None,
         typer.Option(
-            help=f"Stop bits: 1 or 2. Default: {DEFAULT_SETTINGS.stopbits}.",
+            help=f"Stop bits: 1 or 2. Default: {DEFAULT_SETTINGS.stopbits}, also in a"
+            " scan, because a meter with 1 accepts 2.",
             show_default=False,
             metavar="1|2",
             autocompletion=lambda: [str(each) for each in sorted(STOPBITS)],
@@ -114,7 +117,8 @@ class Options:
         typer.Option(
             "--unit-id",
             "-u",
-            help="Unit IDs of the meters, 1 to 255, such as 5 or 1-3,7.",
+            help="Unit IDs of the meters, 1 to 255, such as 5 or 1-3,7; scan tries only"
+            " these.",
             show_default=False,
             metavar="N[,N-N]",
         ),
@@ -159,13 +163,22 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     _, *own = inspect.signature(command).parameters.values()
 
     @functools.wraps(command)
-    def run(**values: Any) -> None:
+    def run(context: typer.Context, **values: Any) -> None:
+        sources = {each: context.get_parameter_source(each) for each in BUS_OPTIONS}
+        if any(each and each.name == "COMMANDLINE" for each in sources.values()):
+            # The bus on the command line replaces that of the environment.
+            for name, source in sources.items():
+                if source and source.name == "ENVIRONMENT":
+                    values[name] = None
         options = Options(**{each.name: values.pop(each.name) for each in shared})
         command(options, **values)
 
     # typer reads the options of a command from its signature.
     parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
-    signature = inspect.Signature([*parameters, *shared])
+    context = inspect.Parameter(
+        "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
+    )
+    signature = inspect.Signature([context, *parameters, *shared])
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {
         name: each.annotation for name, each in signature.parameters.items()
@@ -198,9 +211,9 @@ def parse_options(
         if not connection.is_serial and getattr(options, name) is not None:
             msg = f"The gateway has the line settings: omit --{name}."
             raise UsageError(msg)
-    baudrate = one_of("--baudrate", options.baudrate, BAUDRATES)
+    baudrate = one_of("--baudrate", options.baudrate, sorted(BAUDRATES))
     parity = one_of("--parity", options.parity and options.parity.upper(), PARITIES)
-    stopbits = one_of("--stopbits", options.stopbits, STOPBITS)
+    stopbits = one_of("--stopbits", options.stopbits, sorted(STOPBITS))
     return Selection(
         connection,
         LineSettings(
@@ -237,7 +250,7 @@ def _host_and_port(option: str, text: str) -> tuple[str, int | None]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
-    if host is None or parts.netloc != text or "@" in text:
+    if host is None or port == 0 or parts.netloc != text or "@" in text:
         msg = f"{option} {text} is not a host: enter HOST or HOST:PORT."
         raise UsageError(msg)
     return host, port
@@ -253,7 +266,7 @@ def one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
     for each in values:
         if each == value:
             return each
-    choice = ", ".join(map(str, sorted(values, key=str)))
+    choice = ", ".join(map(str, values))
     msg = f"{option} {value} is not possible: enter one of {choice}."
     raise UsageError(msg)
 
@@ -264,13 +277,14 @@ def _unit_ids(texts: Sequence[str]) -> list[int]:
     Raises `UsageError`.
     """
     unit_ids: dict[int, None] = {}
-    for part in ",".join(texts).split(",") if texts else ():
-        match = UNIT_ID_RANGE.fullmatch(part.strip())
+    text = ",".join(texts)
+    for part in map(str.strip, text.split(",") if texts else ()):
+        match = UNIT_ID_RANGE.fullmatch(part)
         first, last = (match[1], match[2] or match[1]) if match else ("0", "0")
         ids = range(int(first), int(last) + 1)
         if not ids or ids[0] not in UNIT_IDS or ids[-1] not in UNIT_IDS:
             msg = (
-                f"--unit-id {part} is not possible: enter numbers from"
+                f"--unit-id {part or quote(text)} is not possible: enter numbers from"
                 f" {min(UNIT_IDS)} to {max(UNIT_IDS)}, such as 5 or 1-3,7."
             )
             raise UsageError(msg)
