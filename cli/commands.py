@@ -78,11 +78,19 @@ async def async_reset_partial_command(selection: Selection) -> Exit:
 
 
 def confirm_reset(selection: Selection) -> None:
-    """Ask on a terminal whether to reset the counters. Raises `typer.Abort`."""
+    """Ask on a terminal whether to reset the counters.
+
+    Raises `typer.Abort` if the user says no, and `KeyboardInterrupt` after Ctrl-C.
+    """
     if sys.stdin.isatty() and sys.stdout.isatty() and not selection.output.as_json:
         unit_ids = ", ".join(map(str, selection.unit_ids))
         question = f"Reset the partial counters at unit ID {unit_ids}?"
-        typer.confirm(question, abort=True)
+        try:
+            confirmed = typer.confirm(question)
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+        if not confirmed:
+            raise typer.Abort
 
 
 async def async_set_tariff_command(
