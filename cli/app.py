@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 import logging
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,14 @@ from .commands import (
 from .connection import RESPONSE_TIMEOUTS
 from .exit_codes import MEANINGS, Exit
 from .load_curve import async_load_curve
-from .options import MISSING_TARIFF, Options, one_of, parse_options, with_options
+from .options import (
+    MISSING_TARIFF,
+    Options,
+    UsageError,
+    one_of,
+    parse_options,
+    with_options,
+)
 from .read import async_read
 from .report import DISTRIBUTION, async_report, version_of
 from .scan import async_scan
@@ -185,7 +193,14 @@ def load_curve(
     ] = None,
 ) -> None:
     """Read the load curve that meters keep: the mean power of each period."""
-    _run(options, async_load_curve(parse_options(options), csv))
+    selection = parse_options(options)
+    if csv is not None and not os.access(csv if csv.exists() else csv.parent, os.W_OK):
+        msg = (
+            f"--csv {csv} cannot be written: check that its folder exists, and that you"
+            " may write there."
+        )
+        raise UsageError(msg)
+    _run(options, async_load_curve(selection, csv))
 
 
 @app.command(epilog=EXIT_CODES)
