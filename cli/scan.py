@@ -13,7 +13,7 @@ from .exit_codes import Exit
 from .failures import BUS_CAUSES, ERRORS, Failure, failure, gateway_causes
 from .interrupt import Interrupt
 from .options import Selection
-from .output import Column, ProgressDisplay, Rows
+from .output import Column, ProgressDisplay, Rows, percent
 
 NOTHING_FOUND = (
     "No meter was found: check {causes}, or give each meter more time ({how})."
@@ -150,7 +150,7 @@ async def async_scan(selection: Selection, response_timeout: float | None) -> Ex
     if scan.failed is not None:
         return Exit.FAILED
     if scan.progress < 1:
-        output.note(f"The scan is not complete: {scan.progress:.0%} is done.")
+        output.note(f"The scan is not complete: {percent(scan.progress)} is done.")
     elif not scan.found:
         output.note(nothing_found(selection.connection, "--timeout 1"))
     return Exit.DONE if scan.found else Exit.FINDING

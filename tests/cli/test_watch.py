@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 import json
 from pathlib import Path
+import re
 import signal
 import subprocess
 
@@ -169,10 +170,12 @@ async def test_screen_shows_meters_power_and_quality(
             assert headings == ["ID", *(name for name, _, _ in columns), "Valid"]
             first = [str(cell) for cell in table.get_row("1")]
             assert first[:7] == ["1", *VALUES]
-            assert first[-1].endswith("%")
+            assert first[-1].endswith(" %")
             assert str(table.get_row("9")[-1]) == "offline"
             bus = str(app.query_one("#bus", Static).content)
-            assert bus.startswith("p, 9600 baud, 8N2   2 of 3 online   bus ")
+            assert re.match(
+                r"p, 9600 baud, 8N2   2 of 3 online   bus \d+ % used   delay ", bus
+            )
             plot = app.query_one(PlotextPlot).plt.build()
             assert "Power by phase in W, unit ID 1" in plot
             assert "L3" in plot
