@@ -32,7 +32,7 @@ from .options import (
 )
 from .read import async_read
 from .report import DISTRIBUTION, async_report, version_of
-from .scan import async_scan
+from .scan import MAX_TIMEOUT, async_scan
 from .watch import async_watch
 from .wiring import async_check_wiring
 
@@ -92,7 +92,7 @@ def scan(
             f" {PROBE_TIMEOUT} on a port, {RESPONSE_TIMEOUTS['rtu_over_tcp']} with"
             f" --rtu-over-tcp, {RESPONSE_TIMEOUTS['tcp']} with --tcp.",
             min=0.01,
-            max=60,
+            max=MAX_TIMEOUT,
             show_default=False,
         ),
     ] = None,

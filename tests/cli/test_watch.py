@@ -96,14 +96,18 @@ def test_watch_without_a_unit_id_scans_first(line: Line) -> None:
     assert code == Exit.DONE
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [((), "check the two wires"), (ONE_SETTING, "only these line settings were tried")],
+)
 def test_watch_of_an_empty_bus_ends_after_the_scan(
-    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.scan.UNIT_IDS", range(1, 3))
     with line_of() as line:
-        code, _, errors = countis("watch", "--port", line.port, *ONE_SETTING)
+        code, _, errors = countis("watch", "--port", line.port, *options)
     assert code == Exit.FINDING
-    assert "No meter was found: check the two wires" in errors
+    assert f"No meter was found: {message}" in errors
     assert "more time (countis scan --timeout 1)." in errors
     code, output, _ = countis("watch", "--port", "/dev/no-such-port", "--json")
     assert code == Exit.FAILED
