@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Coroutine
 import logging
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from socomec_countis import tariffs
+from socomec_countis.commands import HIGHEST_TARIFF_COUNT
 from socomec_countis.probe import PROBE_TIMEOUT
 
 from .commands import (
@@ -19,10 +22,17 @@ from .commands import (
 from .connection import RESPONSE_TIMEOUTS
 from .exit_codes import MEANINGS, Exit
 from .load_curve import async_load_curve
-from .options import Options, parse_options, with_options
+from .options import (
+    MISSING_TARIFF,
+    Options,
+    UsageError,
+    one_of,
+    parse_options,
+    with_options,
+)
 from .read import async_read
 from .report import DISTRIBUTION, async_report, version_of
-from .scan import async_scan
+from .scan import MAX_TIMEOUT, async_scan
 from .watch import async_watch
 from .wiring import async_check_wiring
 
@@ -78,11 +88,11 @@ def scan(
     timeout: Annotated[
         float | None,
         typer.Option(
-            help="s until a response begins. Default:"
+            help="Seconds until a response begins. Default:"
             f" {PROBE_TIMEOUT} on a port, {RESPONSE_TIMEOUTS['rtu_over_tcp']} with"
             f" --rtu-over-tcp, {RESPONSE_TIMEOUTS['tcp']} with --tcp.",
             min=0.01,
-            max=60,
+            max=MAX_TIMEOUT,
             show_default=False,
         ),
     ] = None,
@@ -114,7 +124,14 @@ def watch(
 @with_options
 def set_tariff(
     options: Options,
-    tariff: Annotated[int, typer.Argument(help="Tariff, 1 to 8.", min=1, max=8)],
+    tariff: Annotated[
+        int,
+        typer.Argument(
+            help=f"Tariff, 1 to {HIGHEST_TARIFF_COUNT}.",
+            metavar="TARIFF",
+            show_default=False,
+        ),
+    ] = 0,
     *,
     to_all: Annotated[
         bool,
@@ -126,7 +143,8 @@ def set_tariff(
     ] = False,
 ) -> None:
     """Set the tariff in which meters count."""
-    selection = parse_options(options)
+    selection = parse_options(options, missing=[] if tariff else [MISSING_TARIFF])
+    one_of("Tariff", tariff, tariffs(HIGHEST_TARIFF_COUNT))
     _run(options, async_set_tariff_command(selection, tariff, to_all=to_all))
 
 
@@ -175,7 +193,14 @@ def load_curve(
     ] = None,
 ) -> None:
     """Read the load curve that meters keep: the mean power of each period."""
-    _run(options, async_load_curve(parse_options(options), csv))
+    selection = parse_options(options)
+    if csv is not None and not os.access(csv if csv.exists() else csv.parent, os.W_OK):
+        msg = (
+            f"--csv {csv} cannot be written: check that its folder exists, and that you"
+            " may write there."
+        )
+        raise UsageError(msg)
+    _run(options, async_load_curve(selection, csv))
 
 
 @app.command(epilog=EXIT_CODES)

@@ -17,11 +17,12 @@ from socomec_countis import (
     async_reset_partial_counters,
     async_set_clock,
     async_set_tariff,
+    tariffs,
 )
 
 from .connection import async_find_meter
 from .exit_codes import Exit
-from .failures import ERRORS, failure
+from .failures import ERRORS, NoSuchTariffError, failure
 from .meters import identity_of, print_error
 from .options import Selection
 from .output import Column, Rows, number, rounded
@@ -77,11 +78,19 @@ async def async_reset_partial_command(selection: Selection) -> Exit:
 
 
 def confirm_reset(selection: Selection) -> None:
-    """Ask on a terminal whether to reset the counters. Raises `typer.Abort`."""
+    """Ask on a terminal whether to reset the counters.
+
+    Raises `typer.Abort` if the user says no, and `KeyboardInterrupt` after Ctrl-C.
+    """
     if sys.stdin.isatty() and sys.stdout.isatty() and not selection.output.as_json:
         unit_ids = ", ".join(map(str, selection.unit_ids))
         question = f"Reset the partial counters at unit ID {unit_ids}?"
-        typer.confirm(question, abort=True)
+        try:
+            confirmed = typer.confirm(question)
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+        if not confirmed:
+            raise typer.Abort
 
 
 async def async_set_tariff_command(
@@ -91,6 +100,9 @@ async def async_set_tariff_command(
     rows = Rows(selection.output, *METER_COLUMNS, Column("Tariff", is_number=True))
 
     async def set_tariff(meter: Meter, result: Result) -> None:
+        last = tariffs(meter.profile.tariff_count)[-1]
+        if tariff > last:
+            raise NoSuchTariffError("1 tariff" if last == 1 else f"{last} tariffs")
         command = async_confirm_tariff if to_all else async_set_tariff
         await command(meter, lambda _: None, tariff=tariff)
         result["tariff"] = tariff

@@ -34,6 +34,8 @@ CONNECTION_TIMEOUT = 5.0
 # be busy, so opening it is retried. Our choice: 0.5 s in total.
 OPEN_ATTEMPTS = 3
 OPEN_RETRY_DELAY = 0.25  # s
+# In place of the text of the operating system, by error number.
+REASONS = {errno.ENOTTY: "not a serial port"}
 # s; after `close`, the client closes the port in the background within this time. The
 # event loop has to run until then. Otherwise the port stays open and locked.
 CLOSE_SECONDS = 0.05
@@ -68,6 +70,7 @@ class CannotOpenError(ModbusConnectionError):
                     self.number = number
                     known = number in errno.errorcode
                     reason = os.strerror(number) if known else str(text)
+                    reason = REASONS.get(number, reason)
             cause = cause.__cause__ or cause.__context__
         super().__init__(reason)
 

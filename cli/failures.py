@@ -30,6 +30,12 @@ BUS_CAUSES = (
     "the two wires, which may be swapped, the display, which has to be lit, and 120"
     " ohms at both ends of the bus"
 )
+COMMAND_FAILED = "command_failed"
+CONNECTION_LOST = "connection_lost"
+# These parts of the text of an error only repeat the failure, or the text after them.
+REPEATED = re.compile(
+    r"^\S+\(.*\): Connection lost before response was received\.|\[Errno -?\d+\] "
+)
 PORT_IN_USE = "that no other program uses the port, Home Assistant included"
 # The likely causes if a port or gateway cannot be opened, by error number. Each text
 # continues a sentence after "check".
@@ -40,9 +46,13 @@ CHECK_BY_NUMBER: Mapping[int | None, str] = {
     errno.EAGAIN: PORT_IN_USE,
     errno.EBUSY: PORT_IN_USE,
     errno.EINVAL: "the parity and the stop bits, which the port may not support",
-    errno.ENOTTY: "the name: this is not a serial port",
+    errno.ENOTTY: "its name (names in /dev/serial/by-id stay the same)",
     errno.ECONNREFUSED: "the port of the gateway, and that it accepts another client",
 }
+
+
+class NoSuchTariffError(CountisError):
+    """The meter has fewer tariffs than the command needs."""
 
 
 @dataclass(frozen=True)
@@ -65,27 +75,32 @@ class Failure:
 
 
 # The first class of which an error is an instance selects the failure, so the order
-# matters. `{place}` is "at unit ID 5" or "on the bus", `{reason}` is the text of the
-# error.
+# matters. `{place}` is "at unit ID 5" or "on the bus", `{error}` is the text of the
+# error, `{reason}` is this text in parentheses, if there is any.
 FAILURES: Mapping[type[Exception], Failure] = {
     NotACountisError: Failure(
         "not_a_countis",
-        "The device {place} is not a COUNTIS ({reason})",
+        "The device {place} is not a COUNTIS{reason}",
         "the unit ID",
     ),
     AnotherMeterError: Failure(
         "another_meter",
-        "Another meter responds {place} now ({reason})",
+        "Another meter responds {place} now{reason}",
         "that no two meters have the same unit ID",
     ),
     NoLoadCurveError: Failure(
         "no_load_curve",
-        "The meter {place} has no load curve ({reason})",
+        "The meter {place} has no load curve{reason}",
         "the model: only an E3x or E4x stores one",
     ),
+    NoSuchTariffError: Failure(
+        COMMAND_FAILED,
+        "The meter {place} has {error}",
+        "the tariff that you entered",
+    ),
     CommandError: Failure(
-        "command_failed",
-        "The meter {place} did not carry out the command ({reason})",
+        COMMAND_FAILED,
+        "The meter {place} did not carry out the command{reason}",
         "the display of the meter, and repeat the command",
     ),
     EchoError: Failure(
@@ -100,18 +115,18 @@ FAILURES: Mapping[type[Exception], Failure] = {
         f" them), {BUS_CAUSES}",
     ),
     ModbusConnectionError: Failure(
-        "connection_lost",
-        "The connection to the bus was lost ({reason})",
-        "the adapter or the gateway",
+        CONNECTION_LOST,
+        "The connection to the bus was lost{reason}",
+        "the adapter",
     ),
     OSError: Failure(
-        "connection_lost",
-        "The connection to the bus was lost ({reason})",
-        "the adapter or the gateway",
+        CONNECTION_LOST,
+        "The connection to the bus was lost{reason}",
+        "the adapter",
     ),
     Exception: Failure(
         "invalid_response",
-        "The response {place} is not valid ({reason})",
+        "The response {place} is not valid{reason}",
         "parity and stop bits, that no two meters have the same unit ID, and the shield"
         " and the resistors of the bus",
     ),
@@ -138,21 +153,27 @@ def failure(
         )
     found = next(each for kind, each in FAILURES.items() if isinstance(error, kind))
     place = "on the bus" if unit_id is None else f"at unit ID {unit_id}"
-    # The number of an error of the operating system only repeats its text.
-    reason = re.sub(r"\[Errno -?\d+\] ", "", str(error))
-    message = found.message.format(place=place, reason=reason)
+    text = REPEATED.sub("", str(error))
+    reason = f" ({text})" if text else ""
+    message = found.message.format(place=place, error=text, reason=reason)
     check = found.check
     if found.kind == NO_RESPONSE and not connection.is_serial:
         check = (
             f"{gateway_causes(connection)}, the unit ID (scan finds it), {BUS_CAUSES}"
         )
+    elif found.kind == CONNECTION_LOST and not connection.is_serial:
+        check = f"{_gateway_kind(connection)}, and its network"
     return Failure(found.kind, message, check)
 
 
 def gateway_causes(connection: Connection) -> str:
     """Return what to check of a gateway behind which no meter responds."""
-    other = "--rtu-over-tcp" if connection.kind == "tcp" else "--tcp"
     return (
-        f"the kind of the gateway {connection} (try {other}), its speed, parity and"
-        " stop bits, which have to be those of the meters"
+        f"{_gateway_kind(connection)}, its speed, parity and stop bits, which have to"
+        " be those of the meters"
     )
+
+
+def _gateway_kind(connection: Connection) -> str:
+    other = "--rtu-over-tcp" if connection.kind == "tcp" else "--tcp"
+    return f"the kind of the gateway {connection} (try {other})"

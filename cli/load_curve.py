@@ -31,7 +31,7 @@ async def async_load_curve(selection: Selection, path: Path | None) -> Exit:
         output.write_json(_as_json(meter, curve))
         rows.extend((meter.unit_id, record) for record in curve.records)
         if path is None or output.console.is_terminal:
-            _show(selection, meter, curve)
+            _show(selection, meter, curve, hints=path is None)
         return Exit.DONE
 
     exit_code = await async_for_each(selection, read)
@@ -54,8 +54,11 @@ async def _async_read(selection: Selection, meter: Meter) -> LoadCurve:
         )
 
 
-def _show(selection: Selection, meter: Meter, curve: LoadCurve) -> None:
-    """Print the records, on a terminal as a plot, because a table would be too long."""
+def _show(selection: Selection, meter: Meter, curve: LoadCurve, *, hints: bool) -> None:
+    """Print the records, on a terminal as a plot, because a table would be too long.
+
+    `hints` adds how to get the records themselves.
+    """
     output = selection.output
     if output.as_json:
         return
@@ -66,7 +69,8 @@ def _show(selection: Selection, meter: Meter, curve: LoadCurve) -> None:
     )
     if output.console.is_terminal and records:
         output.show(Text.from_ansi(plot(records, output.console.width)))
-        output.show("--csv FILE writes the records; a pipe gets them as a table.")
+        if hints:
+            output.show("--csv FILE writes the records; a pipe gets them as a table.")
     elif records:
         table = output.new_table("Time", "Power", "", "Period", numbers=[1])
         for record in records:

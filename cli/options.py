@@ -6,12 +6,14 @@ import functools
 import inspect
 from pathlib import Path
 import re
+from shlex import quote
 from typing import Annotated, Any, get_type_hints, override
 from urllib.parse import urlsplit
 
 import typer
 
 from socomec_countis import SCAN_SETTINGS, UNIT_IDS, LineSettings, settings_to_try
+from socomec_countis.commands import HIGHEST_TARIFF_COUNT
 from socomec_countis.line_settings import BAUDRATES, PARITIES, STOPBITS
 
 from .connection import Connection
@@ -22,11 +24,13 @@ MODBUS_TCP_PORT = 502
 # that is set to 9600 baud and 8N1.
 DEFAULT_SETTINGS = SCAN_SETTINGS[0]
 UNIT_ID_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+BUS_OPTIONS = ("port", "tcp", "rtu_over_tcp")
 BUS_PANEL = "Bus (one of the first three)"
 
 # Each text continues the error message "Enter ...".
 MISSING_BUS = "the bus (--port, --tcp or --rtu-over-tcp)"
 MISSING_UNIT_ID = "the meter (--unit-id)"
+MISSING_TARIFF = f"the tariff (1 to {HIGHEST_TARIFF_COUNT})"
 
 
 class UsageError(typer.BadParameter):
@@ -100,7 +104,8 @@ class Options:
     stopbits: Annotated[
         int | None,
         typer.Option(
-            help=f"Stop bits: 1 or 2. Default: {DEFAULT_SETTINGS.stopbits}.",
+            help=f"Stop bits: 1 or 2. Default: {DEFAULT_SETTINGS.stopbits}, also in a"
+            " scan, because a meter with 1 accepts 2.",
             show_default=False,
             metavar="1|2",
             autocompletion=lambda: [str(each) for each in sorted(STOPBITS)],
@@ -112,7 +117,8 @@ class Options:
         typer.Option(
             "--unit-id",
             "-u",
-            help="Unit IDs of the meters, 1 to 255, such as 5 or 1-3,7.",
+            help="Unit IDs of the meters, 1 to 255, such as 5 or 1-3,7; scan tries only"
+            " these.",
             show_default=False,
             metavar="N[,N-N]",
         ),
@@ -157,13 +163,22 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     _, *own = inspect.signature(command).parameters.values()
 
     @functools.wraps(command)
-    def run(**values: Any) -> None:
+    def run(context: typer.Context, **values: Any) -> None:
+        sources = {each: context.get_parameter_source(each) for each in BUS_OPTIONS}
+        if any(each and each.name == "COMMANDLINE" for each in sources.values()):
+            # The bus on the command line replaces that of the environment.
+            for name, source in sources.items():
+                if source and source.name == "ENVIRONMENT":
+                    values[name] = None
         options = Options(**{each.name: values.pop(each.name) for each in shared})
         command(options, **values)
 
     # typer reads the options of a command from its signature.
     parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
-    signature = inspect.Signature([*parameters, *shared])
+    context = inspect.Parameter(
+        "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
+    )
+    signature = inspect.Signature([context, *parameters, *shared])
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {
         name: each.annotation for name, each in signature.parameters.items()
@@ -171,17 +186,22 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def parse_options(options: Options, *, needs_unit_id: bool = True) -> Selection:
+def parse_options(
+    options: Options, *, needs_unit_id: bool = True, missing: Sequence[str] = ()
+) -> Selection:
     """Return the bus, unit IDs and output that the options select.
 
-    Raises `UsageError`.
+    `missing` are the arguments that the user did not enter. Raises `UsageError`.
     """
     connections = _connections(options)
-    missing = [] if connections else [MISSING_BUS]
-    if needs_unit_id and not options.unit_id:
-        missing.append(MISSING_UNIT_ID)
+    missing = [
+        *([] if connections else [MISSING_BUS]),
+        *([MISSING_UNIT_ID] if needs_unit_id and not options.unit_id else []),
+        *missing,
+    ]
     if missing:
-        msg = f"Enter {' and '.join(missing)}."
+        parts = (", ".join(missing[:-1]), missing[-1])
+        msg = f"Enter {' and '.join(filter(None, parts))}."
         raise UsageError(msg)
     if len(connections) > 1:
         msg = "Enter one of --port, --tcp and --rtu-over-tcp only."
@@ -191,9 +211,9 @@ def parse_options(options: Options, *, needs_unit_id: bool = True) -> Selection:
         if not connection.is_serial and getattr(options, name) is not None:
             msg = f"The gateway has the line settings: omit --{name}."
             raise UsageError(msg)
-    baudrate = _one_of("--baudrate", options.baudrate, BAUDRATES)
-    parity = _one_of("--parity", options.parity and options.parity.upper(), PARITIES)
-    stopbits = _one_of("--stopbits", options.stopbits, STOPBITS)
+    baudrate = one_of("--baudrate", options.baudrate, sorted(BAUDRATES))
+    parity = one_of("--parity", options.parity and options.parity.upper(), PARITIES)
+    stopbits = one_of("--stopbits", options.stopbits, sorted(STOPBITS))
     return Selection(
         connection,
         LineSettings(
@@ -230,23 +250,23 @@ def _host_and_port(option: str, text: str) -> tuple[str, int | None]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
-    if host is None or parts.netloc != text or "@" in text:
+    if host is None or port == 0 or parts.netloc != text or "@" in text:
         msg = f"{option} {text} is not a host: enter HOST or HOST:PORT."
         raise UsageError(msg)
     return host, port
 
 
-def _one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
+def one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
     """Return `value` if it is one of `values`, or None if it is None.
 
-    Raises `UsageError` for any other value. `option` is the name of the option.
+    Raises `UsageError` for any other value. `option` is its name for the user.
     """
     if value is None:
         return None
     for each in values:
         if each == value:
             return each
-    choice = ", ".join(map(str, sorted(values, key=str)))
+    choice = ", ".join(map(str, values))
     msg = f"{option} {value} is not possible: enter one of {choice}."
     raise UsageError(msg)
 
@@ -257,13 +277,14 @@ def _unit_ids(texts: Sequence[str]) -> list[int]:
     Raises `UsageError`.
     """
     unit_ids: dict[int, None] = {}
-    for part in ",".join(texts).split(",") if texts else ():
-        match = UNIT_ID_RANGE.fullmatch(part.strip())
+    text = ",".join(texts)
+    for part in map(str.strip, text.split(",") if texts else ()):
+        match = UNIT_ID_RANGE.fullmatch(part)
         first, last = (match[1], match[2] or match[1]) if match else ("0", "0")
         ids = range(int(first), int(last) + 1)
         if not ids or ids[0] not in UNIT_IDS or ids[-1] not in UNIT_IDS:
             msg = (
-                f"--unit-id {part} is not possible: enter numbers from"
+                f"--unit-id {part or quote(text)} is not possible: enter numbers from"
                 f" {min(UNIT_IDS)} to {max(UNIT_IDS)}, such as 5 or 1-3,7."
             )
             raise UsageError(msg)

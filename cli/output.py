@@ -174,11 +174,11 @@ class ProgressDisplay:
         if seconds_left is not None:
             text = f"{text}, {duration(seconds_left)} left"
         self.bar.update(self._task, completed=part, description=text)
-        percent = int(100 * part)
-        line = percent // PERCENT_BETWEEN_LINES
+        done = int(100 * part)
+        line = done // PERCENT_BETWEEN_LINES
         if not self.console.is_terminal and line != self._line:
             self._line = line
-            self.console.print(f"{percent:3} %  {text}", soft_wrap=True)
+            self.console.print(f"{done:3} %  {text}", soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
@@ -190,6 +190,11 @@ def duration(seconds: float) -> str:
 def number(value: float | None, decimals: int = 0) -> str:
     """Return a value as text, or "-" if the value is not available."""
     return "-" if value is None else f"{value:.{decimals}f}"
+
+
+def percent(part: float, decimals: int = 0) -> str:
+    """Return a part, from 0 to 1, as text in percent."""
+    return f"{100 * part:.{decimals}f} %"
 
 
 def rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -4,26 +4,43 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from socomec_countis import UNIT_IDS, FoundMeter, LineSettings, Scan
+from socomec_countis import SCAN_SETTINGS, UNIT_IDS, FoundMeter, LineSettings, Scan
 from socomec_countis.bus import RESPONSE_TIMEOUT
 from socomec_countis.probe import PROBE_TIMEOUT
 
-from .connection import Connection
+from .connection import RESPONSE_TIMEOUTS, Connection
 from .exit_codes import Exit
 from .failures import BUS_CAUSES, ERRORS, Failure, failure, gateway_causes
 from .interrupt import Interrupt
 from .options import Selection
-from .output import Column, ProgressDisplay, Rows
+from .output import Column, ProgressDisplay, Rows, percent
 
-NOTHING_FOUND = (
-    "No meter was found: check {causes}, or give each meter more time ({how})."
-)
+MAX_TIMEOUT = 60  # s; the highest --timeout
 
 
-def nothing_found(connection: Connection, how: str) -> str:
-    """Return what to check if no meter was found; `how` gives meters more time."""
-    gateway = "" if connection.is_serial else f"{gateway_causes(connection)}, "
-    return NOTHING_FOUND.format(causes=gateway + BUS_CAUSES, how=how)
+def nothing_found(selection: Selection, timeout: float | None = None) -> str:
+    """Return what to check if no meter was found.
+
+    `timeout` is the response timeout in s that the user entered.
+    """
+    connection = selection.connection
+    limits = {
+        "unit IDs": bool(selection.unit_ids),
+        "line settings": connection.is_serial and selection.scanned != SCAN_SETTINGS,
+    }
+    check = "check"
+    if any(limits.values()):
+        tried = " and ".join(name for name, is_limited in limits.items() if is_limited)
+        check = (
+            f"only these {tried} were tried. Omit the options to try all. Also check"
+        )
+    causes = "" if connection.is_serial else f"{gateway_causes(connection)}, "
+    last = timeout or RESPONSE_TIMEOUTS[connection.kind] or PROBE_TIMEOUT
+    longer = min(max(2 * last, 1), MAX_TIMEOUT)
+    return (
+        f"No meter was found: {check} {causes}{BUS_CAUSES}, or give each meter more"
+        f" time (countis scan --timeout {longer:g})."
+    )
 
 
 class _InterruptedError(Exception):
@@ -150,9 +167,9 @@ async def async_scan(selection: Selection, response_timeout: float | None) -> Ex
     if scan.failed is not None:
         return Exit.FAILED
     if scan.progress < 1:
-        output.note(f"The scan is not complete: {scan.progress:.0%} is done.")
+        output.note(f"The scan is not complete: {percent(scan.progress)} is done.")
     elif not scan.found:
-        output.note(nothing_found(selection.connection, "--timeout 1"))
+        output.note(nothing_found(selection, response_timeout))
     return Exit.DONE if scan.found else Exit.FINDING
 
 

@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Static
 from textual_plotext import PlotextPlot
 
 from .monitor import Monitor, Watched
-from .output import number
+from .output import number, percent
 from .plots import ticks_of
 from .tables import DECIMALS, PHASES
 
@@ -123,7 +123,7 @@ class WatchApp(App[None]):
         online = sum(each.online for each in monitor.meters)
         self.query_one("#bus", Static).update(
             f"{self._bus_name}   {online} of {len(monitor.meters)} online"
-            f"   bus {monitor.bus_used:.0%} used"
+            f"   bus {percent(monitor.bus_used)} used"
             f"   delay {1000 * monitor.delay:.0f} ms"
         )
 
@@ -173,7 +173,7 @@ class WatchApp(App[None]):
         traffic = self._monitor.traffic(watched)
         valid = 1 - traffic.errors / max(traffic.requests, 1)
         return Text(
-            f"{valid:.1%}",
+            percent(valid, 1),
             "yellow" if valid < POOR_QUALITY else "green",
             justify="right",
         )

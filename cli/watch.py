@@ -41,9 +41,7 @@ async def async_watch(selection: Selection, minutes: int) -> Exit:
             selection.output.write_json({"error": scan.failed.as_json()})
             return Exit.FAILED
         if not scan.found:
-            selection.output.note(
-                nothing_found(selection.connection, "countis scan --timeout 1")
-            )
+            selection.output.note(nothing_found(selection))
             return Exit.FINDING
         profiles = {each.unit_id: each.profile for each in scan.found}
         settings = scan.found[0].settings

@@ -1,9 +1,12 @@
 """Helpers of the tests of the command line."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import json
+import os
 from pathlib import Path
+import pty
+import signal
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -20,6 +23,13 @@ ROOT = Path(__file__).parents[2]
 PROBE_TIMEOUT = ("--timeout", "0.2")
 LONG_TIMEOUT = ("--timeout", "5")
 ONE_SETTING = ("--baudrate", "9600", "--parity", "N", "--stopbits", "1")
+
+WITH_CTRL_C = """
+import signal
+from cli.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
 
 PARTIAL_COUNTERS = (
     "partial_energy_consumed",
@@ -67,6 +77,39 @@ def countis_process(
             yield process
         finally:
             process.kill()
+
+
+def countis_on_terminal(
+    *arguments: str, question: bytes = b"", answer: bytes | None = None
+) -> tuple[int, str]:
+    """Run a command on a terminal. Return its exit code and what the terminal shows.
+
+    After `question` is shown, the terminal gets `answer`, or the command gets Ctrl-C.
+    """
+    master, terminal = pty.openpty()
+    with subprocess.Popen(  # noqa: S603
+        # A shell lets its background programs ignore Ctrl-C, also the tests.
+        [sys.executable, "-c", WITH_CTRL_C, *arguments],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        cwd=ROOT,
+    ) as process:
+        os.close(terminal)
+        shown, is_asked = b"", not question
+        # The process closes the terminal, which is an `OSError`.
+        with suppress(OSError):
+            while data := os.read(master, 4096):
+                shown += data
+                if not is_asked and question in shown:
+                    is_asked = True
+                    if answer is None:
+                        process.send_signal(signal.SIGINT)
+                    else:
+                        os.write(master, answer)
+        process.wait(20)
+    os.close(master)
+    return process.returncode, shown.decode()
 
 
 @contextmanager

@@ -1,11 +1,7 @@
 """Tests of the commands that change meters."""
 
 import json
-import os
-import pty
 import signal
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -17,9 +13,9 @@ from tests.common import SERIAL
 
 from .common import (
     PARTIAL_COUNTERS,
-    ROOT,
     countis,
     countis_json,
+    countis_on_terminal,
     countis_process,
     line_of,
 )
@@ -134,35 +130,28 @@ def test_other_meters_are_reset_after_a_meter_that_refuses(
     assert len(second_meter.writes) == 1
 
 
+QUESTION = "Reset the partial counters at unit ID 1?"
+
+
 @pytest.mark.parametrize(
-    ("options", "response", "resets"),
-    [((), b"n\n", 0), ((), b"y\n", 1), (("--yes",), b"", 1)],
+    ("answer", "expected_code", "resets"),
+    [(b"n\n", Exit.FAILED, 0), (b"y\n", Exit.DONE, 1), (None, Exit.INTERRUPTED, 0)],
+    ids=["no", "yes", "Ctrl-C"],
 )
 def test_reset_asks_on_a_terminal(
-    options: tuple[str, ...], response: bytes, resets: int, line: Line, meter: Meter
+    answer: bytes | None, expected_code: Exit, resets: int, line: Line, meter: Meter
 ) -> None:
-    master, terminal = pty.openpty()
-    command = [sys.executable, "-m", "cli", "reset-partial", "--port", line.port]
-    with subprocess.Popen(  # noqa: S603
-        [*command, "-u", "1", *options],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        cwd=ROOT,
-    ) as process:
-        os.close(terminal)
-        os.write(master, response)
-        shown = b""
-        try:
-            while data := os.read(master, 4096):
-                shown += data
-        except OSError:  # the process has closed the terminal
-            pass
-        process.wait(20)
-    os.close(master)
-    asked = b"Reset the partial counters at unit ID 1?" in shown
-    assert asked is not bool(options)
-    assert len(meter.writes) == resets
+    arguments = ("reset-partial", "--port", line.port, "-u", "1")
+    code, _ = countis_on_terminal(*arguments, question=QUESTION.encode(), answer=answer)
+    assert (code, len(meter.writes)) == (expected_code, resets)
+
+
+def test_reset_with_yes_does_not_ask(line: Line, meter: Meter) -> None:
+    arguments = ("reset-partial", "--port", line.port, "-u", "1", "--yes")
+    code, shown = countis_on_terminal(*arguments)
+    assert code == Exit.DONE
+    assert QUESTION not in shown
+    assert len(meter.writes) == 1
 
 
 def test_tariff_is_set_and_read_back(line: Line, meter: Meter) -> None:
@@ -182,10 +171,17 @@ def test_tariff_of_several_meters_is_set_one_by_one(
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
 
 
-def test_tariff_that_the_meter_does_not_have_is_an_error(line: Line) -> None:
+def test_tariff_that_the_meter_does_not_have_is_an_error(
+    line: Line, meter: Meter
+) -> None:
     code, result = countis_json("set-tariff", "5", "--port", line.port, "-u", "1")
     assert code == Exit.FAILED
-    assert result["meters"][0]["error"]["kind"] == "command_failed"
+    assert result["meters"][0]["error"] == {
+        "kind": "command_failed",
+        "message": "The meter at unit ID 1 has 4 tariffs",
+        "check": "the tariff that you entered",
+    }
+    assert not meter.writes
 
 
 def test_tariff_of_all_meters_is_set_by_one_broadcast(

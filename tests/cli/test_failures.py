@@ -11,7 +11,7 @@ import pytest
 from cli.connection import RESPONSE_TIMEOUTS, CannotOpenError, Connection
 from cli.exit_codes import Exit
 from cli.failures import failure
-from simulator import Line, Meter
+from simulator import Line, Meter, TcpGateway, gateway_in_thread
 
 from .common import ONE_SETTING, countis, countis_json, countis_process, line_of
 
@@ -75,13 +75,28 @@ def test_missing_response_behind_a_gateway_names_the_gateway_first(
     assert text.endswith("120 ohms at both ends of the bus.")
 
 
+@NEEDS_NETWORK
+@pytest.mark.parametrize("command", ["read", "scan"])
+def test_gateway_of_the_other_kind_that_disconnects_is_named(
+    command: str, meter: Meter
+) -> None:
+    line = Line([meter], baudrate=921_600, response_delay=0.001)
+    with gateway_in_thread(line, TcpGateway) as gateway:
+        place = f"{gateway.host}:{gateway.port}"
+        code, _, errors = countis(command, "--rtu-over-tcp", place, "-u", "1-2")
+    assert code == Exit.FAILED
+    assert errors.endswith(
+        "The connection to the bus was lost: check the kind of the gateway"
+        f" {place} (try --tcp), and its network.\n"
+    )
+
+
 def test_file_that_is_no_port_cannot_be_opened(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     code, _, errors = countis("read", "--port", str(file), "--unit-id", "1")
     assert code == Exit.FAILED
-    assert "Inappropriate ioctl" in errors
-    assert "this is not a serial port" in errors
+    assert "cannot be opened (not a serial port): check its name" in errors
 
 
 def test_port_in_use_is_reported(line: Line) -> None:

@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 import re
 
+import pytest
+
 from cli.exit_codes import Exit
 from cli.load_curve import plot
 from simulator import Constant, Meter, Phase
 from socomec_countis.load_curve import LoadRecord
 
-from .common import countis, countis_json, line_of
+from .common import countis, countis_json, countis_on_terminal, line_of
 
 RECORDS = 40  # more than a page of 29
 
@@ -56,13 +58,38 @@ def test_records_are_written_to_a_csv_file(tmp_path: Path) -> None:
     assert rows[0].keys() == {"unit_id", "time", "watts", "complete"}
 
 
-def test_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_file_in_a_missing_folder_is_refused_before_the_first_request(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "missing" / "curve.csv"
     with line_of(metered()) as running:
         meter = ("--port", running.port, "-u", "1")
-        code, _, errors = countis("load-curve", *meter, "--csv", str(path))
+        code, output, errors = countis("load-curve", *meter, "--csv", str(path))
+    assert (code, output) == (Exit.USAGE, "")
+    assert "cannot be written" in errors
+    assert not running.requests
+
+
+def test_file_that_cannot_be_written_is_an_error() -> None:
+    with line_of(metered()) as running:
+        meter = ("--port", running.port, "-u", "1")
+        code, _, errors = countis("load-curve", *meter, "--csv", "/dev/full")
     assert code == Exit.FAILED
-    assert "cannot be written (No such file or directory): check --csv" in errors
+    assert "cannot be written (No space left on device): check --csv" in errors
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_terminal_shows_how_to_write_the_records_until_they_are_written(
+    is_written: bool,  # noqa: FBT001
+    tmp_path: Path,
+) -> None:
+    with line_of(metered()) as running:
+        arguments = ("load-curve", "--port", running.port, "-u", "1")
+        csv_option = ("--csv", str(tmp_path / "curve.csv")) if is_written else ()
+        code, shown = countis_on_terminal(*arguments, *csv_option)
+    assert code == Exit.DONE
+    assert "Mean power in W" in shown
+    assert ("--csv FILE writes the records" in shown) is not is_written
 
 
 def test_number_of_records_is_printed_if_there_are_none() -> None:

@@ -12,7 +12,7 @@ import pytest
 from cli import connection as connections
 from cli.connection import CannotOpenError, Connection
 from cli.exit_codes import Exit
-from simulator import Line, Meter, RtuGateway, gateway_in_thread
+from simulator import Line, Meter, RtuGateway, TcpGateway, gateway_in_thread
 from socomec_countis import SCAN_SETTINGS
 from tests.common import SERIAL
 
@@ -78,7 +78,7 @@ def test_scan_prints_each_found_meter_at_once_and_the_time_left(line: Line) -> N
     ]
     first, *_, last = errors.splitlines()
     assert re.fullmatch(r"  0 %  9600 baud, 8N2, unit ID 1, \d+ min \d\d s left", first)
-    assert re.fullmatch(r"The scan is not complete: \d+% is done\.", last)
+    assert re.fullmatch(r"The scan is not complete: \d+ % is done\.", last)
     assert process.returncode == Exit.DONE
 
 
@@ -102,7 +102,11 @@ def test_scan_of_a_bus_without_a_meter_says_what_to_check() -> None:
             *PROBE_TIMEOUT,
         )
     assert (code, output) == (Exit.FINDING, "")
-    assert "No meter was found: check the two wires" in errors
+    assert (
+        "No meter was found: only these unit IDs and line settings were tried. Omit the"
+        " options to try all. Also check the two wires"
+    ) in errors
+    assert errors.endswith("more time (countis scan --timeout 1).\n")
 
 
 def test_other_devices_are_listed(line: Line, meter: Meter) -> None:
@@ -158,7 +162,27 @@ def test_scan_behind_a_gateway_that_finds_nothing_names_the_gateway_first(
             "scan", "--rtu-over-tcp", place, "--unit-id", "8", *PROBE_TIMEOUT
         )
     assert code == Exit.FINDING
-    assert f"check the kind of the gateway {place} (try --tcp)" in errors
+    assert (
+        "only these unit IDs were tried. Omit the options to try all. Also check the"
+        f" kind of the gateway {place} (try --tcp)"
+    ) in errors
+
+
+@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.parametrize(
+    ("options", "suggested"), [((), "3"), (("--timeout", "0.7"), "1.4")]
+)
+def test_suggested_timeout_is_longer_than_that_of_the_scan(
+    options: tuple[str, ...], suggested: str, meter: Meter
+) -> None:
+    line = Line([meter], baudrate=921_600, response_delay=0.001)
+    with gateway_in_thread(
+        line, lambda line: TcpGateway(line, timeout=0.05)
+    ) as gateway:
+        address = f"{gateway.host}:{gateway.port}"
+        code, _, errors = countis("scan", "--tcp", address, "--unit-id", "8", *options)
+    assert code == Exit.FINDING
+    assert errors.endswith(f"(countis scan --timeout {suggested}).\n")
 
 
 async def test_settings_with_an_unsupported_parity_are_not_usable(

@@ -34,11 +34,14 @@ def options(**changes: object) -> Options:
         ({"unit_id": ["256"]}, "--unit-id 256 is not possible"),
         ({"unit_id": ["5-3"]}, "--unit-id 5-3 is not possible"),
         ({"unit_id": ["x"]}, "--unit-id x is not possible"),
-        ({"unit_id": ["1,"]}, "--unit-id  is not possible"),
-        ({"baudrate": 2400}, "--baudrate 2400 is not possible"),
-        ({"parity": "M"}, "--parity M is not possible: enter one of E, N, O."),
+        ({"unit_id": ["1,,2"]}, "--unit-id 1,,2 is not possible"),
+        ({"unit_id": [""]}, "--unit-id '' is not possible"),
+        ({"baudrate": 2400}, "enter one of 4800, 9600, 19200, 38400."),
+        ({"parity": "M"}, "--parity M is not possible: enter one of N, E, O."),
         ({"stopbits": 3}, "--stopbits 3 is not possible: enter one of 1, 2."),
         ({"port": None, "tcp": "h:x"}, "--tcp h:x is not a host"),
+        ({"port": None, "tcp": "h:0"}, "--tcp h:0 is not a host"),
+        ({"port": None, "rtu_over_tcp": "h:0"}, "--rtu-over-tcp h:0 is not a host"),
         ({"port": None, "tcp": "user@h"}, "--tcp user@h is not a host"),
         ({"port": None, "rtu_over_tcp": "h"}, "--rtu-over-tcp h has no port"),
         ({"port": None, "tcp": "h", "parity": "E"}, "omit --parity"),
@@ -95,6 +98,60 @@ def test_bus_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     code, _, errors = countis("read", "--unit-id", "1")
     assert code == Exit.FAILED
     assert "/dev/no-such-port" in errors
+
+
+@pytest.mark.parametrize(
+    ("variable", "option"),
+    [
+        ("COUNTIS_TCP", "--port"),
+        ("COUNTIS_RTU_OVER_TCP", "--port"),
+        ("COUNTIS_PORT", "--tcp"),
+        ("COUNTIS_RTU_OVER_TCP", "--tcp"),
+        ("COUNTIS_PORT", "--rtu-over-tcp"),
+        ("COUNTIS_TCP", "--rtu-over-tcp"),
+    ],
+)
+@pytest.mark.usefixtures("socket_enabled")
+def test_option_of_the_bus_replaces_the_environment(
+    variable: str, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "127.0.0.1:2")
+    code, _, errors = countis("read", option, "127.0.0.1:1", "--unit-id", "1")
+    assert code == Exit.FAILED
+    assert " 127.0.0.1:1 cannot be opened" in errors
+
+
+def test_two_buses_in_the_environment_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COUNTIS_PORT", "p")
+    monkeypatch.setenv("COUNTIS_TCP", "h")
+    code, _, errors = countis("read", "--unit-id", "1")
+    assert code == Exit.USAGE
+    assert "Enter one of --port, --tcp and --rtu-over-tcp only" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("set-tariff",),
+            "--rtu-over-tcp), the meter (--unit-id) and the tariff (1 to 8).",
+        ),
+        (("set-tariff", "--port", "p", "-u", "1"), "Enter the tariff (1 to 8)."),
+        (
+            ("set-tariff", "9", "--port", "p", "-u", "1"),
+            "Tariff 9 is not possible: enter one of 1, 2, 3, 4, 5, 6, 7, 8.",
+        ),
+    ],
+)
+def test_missing_or_impossible_tariff_is_refused(
+    arguments: tuple[str, ...], message: str
+) -> None:
+    code, output, errors = countis(*arguments)
+    assert (code, output) == (Exit.USAGE, "")
+    # typer draws a frame around the message, and wraps it.
+    assert message in " ".join(errors.replace("│", " ").split())
 
 
 def test_wrong_usage_ends_with_2_and_without_output() -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 import json
 from pathlib import Path
+import re
 import signal
 import subprocess
 
@@ -95,14 +96,18 @@ def test_watch_without_a_unit_id_scans_first(line: Line) -> None:
     assert code == Exit.DONE
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [((), "check the two wires"), (ONE_SETTING, "only these line settings were tried")],
+)
 def test_watch_of_an_empty_bus_ends_after_the_scan(
-    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.scan.UNIT_IDS", range(1, 3))
     with line_of() as line:
-        code, _, errors = countis("watch", "--port", line.port, *ONE_SETTING)
+        code, _, errors = countis("watch", "--port", line.port, *options)
     assert code == Exit.FINDING
-    assert "No meter was found: check the two wires" in errors
+    assert f"No meter was found: {message}" in errors
     assert "more time (countis scan --timeout 1)." in errors
     code, output, _ = countis("watch", "--port", "/dev/no-such-port", "--json")
     assert code == Exit.FAILED
@@ -169,10 +174,12 @@ async def test_screen_shows_meters_power_and_quality(
             assert headings == ["ID", *(name for name, _, _ in columns), "Valid"]
             first = [str(cell) for cell in table.get_row("1")]
             assert first[:7] == ["1", *VALUES]
-            assert first[-1].endswith("%")
+            assert first[-1].endswith(" %")
             assert str(table.get_row("9")[-1]) == "offline"
             bus = str(app.query_one("#bus", Static).content)
-            assert bus.startswith("p, 9600 baud, 8N2   2 of 3 online   bus ")
+            assert re.match(
+                r"p, 9600 baud, 8N2   2 of 3 online   bus \d+ % used   delay ", bus
+            )
             plot = app.query_one(PlotextPlot).plt.build()
             assert "Power by phase in W, unit ID 1" in plot
             assert "L3" in plot
