@@ -174,6 +174,7 @@ PLACEHOLDERS = {
     *(
         "bus",
         "count",
+        "counter",
         "device",
         "entity",
         "errors",

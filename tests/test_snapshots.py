@@ -76,6 +76,7 @@ EXAMPLES = {
     "accepted": "1234.56 kWh",
     "begin": "2026-11-20 14:49",
     "code": "2",
+    "counter": "Energy consumed",
     "counters": "- `sensor.countis_e33_1_energy_consumed`: 1234.56 kWh → 0.00 kWh",
     "count": "4",
     "day": "2026-11-20",

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import entity_registry as er
 from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonValueType
 
 from .countis.gap_evidence import total_of
 from .gap import Gap
 from .gap_statistics import Plan
-from .texts import async_messages, energy_text, localized, unit_of
+from .texts import async_messages, energy_text, entity_name, localized, unit_of
 
 # The table of a gap with up to this number of hours has a row for each hour. A longer
 # gap has a table with a row for each day. Our choice: three days, because a longer
@@ -106,7 +105,6 @@ def restored_response(title: str, gaps: Sequence[Gap]) -> dict[str, JsonValueTyp
 
 def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
     """Return a table with a row for each hour or day, and a column for each counter."""
-    entities = er.async_get(hass)
     headings = [""]
     rows: dict[tuple[str, float], list[tuple[float, float]]] = {}
     """The present and proposed energy of each counter in an hour or a day.
@@ -114,9 +112,7 @@ def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
     The key is the text and the start of the hour, or the text of the day and 0.
     """
     for column, (name, plan) in enumerate(plans.items()):
-        entity = entities.async_get(plan.statistic_id)
-        title = entity and (entity.name or entity.original_name)
-        headings.append(f"{title or plan.statistic_id} ({unit_of(name)})")
+        headings.append(f"{entity_name(hass, plan.statistic_id)} ({unit_of(name)})")
         energies = plan.energies
         is_hourly = len(energies) <= MAX_HOURLY_ROWS
         for start, present, proposed in energies:

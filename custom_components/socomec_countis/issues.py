@@ -12,7 +12,7 @@ from .const import DOMAIN
 from .countis import Correction
 from .gap import Gap
 from .identifiers import entity_unique_id
-from .texts import energy_text
+from .texts import energy_text, entity_name
 
 if TYPE_CHECKING:
     from .coordinator import CountisCoordinator
@@ -78,6 +78,7 @@ def create_correction_issue(
     """Create the issue for a counter whose accepted value was corrected."""
     change = correction.found - correction.accepted
     counter = correction.counter
+    entity_id = _entity_id(coordinator, counter)
     subentry = coordinator.subentry
     language = coordinator.hass.config.language
     ir.async_create_issue(
@@ -90,7 +91,8 @@ def create_correction_issue(
         translation_key="counter_fell" if change < 0 else "counter_jumped",
         translation_placeholders={
             "name": subentry.title,
-            "entity": _entity_id(coordinator, counter),
+            "counter": entity_name(coordinator.hass, entity_id),
+            "entity": entity_id,
             "accepted": energy_text(correction.accepted, counter, language),
             "found": energy_text(correction.found, counter, language),
             "difference": energy_text(abs(change), counter, language),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.translation import async_get_translations
 
 from .const import DOMAIN
@@ -23,6 +24,12 @@ def localized(number: str, language: str) -> str:
     `number` has a decimal point, and no thousands separators.
     """
     return number.replace(".", ",") if language in COMMA_LANGUAGES else number
+
+
+def entity_name(hass: HomeAssistant, entity_id: str) -> str:
+    """Return the name of an entity, or its ID if it has no name."""
+    entity = er.async_get(hass).async_get(entity_id)
+    return (entity and (entity.name or entity.original_name)) or entity_id
 
 
 def energy_text(value: float, counter: str, language: str) -> str:

@@ -1,6 +1,7 @@
 """*Adjust sum* of the frontend, used as the issues and the documentation describe."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -81,14 +82,13 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
             await async_wait_until_running(hass)
             await home.use_for_energy(at_grid, at_roof)
             async with visit(browser, home.visitor, "en", None) as frontend:
-                await read_issue(frontend, fell)
+                await read_issue(frontend, issues[fell])
                 # The recorder added the whole reading. Pick the time of the fall.
-                await correct(
-                    home, frontend, fell, -float(issues[fell]["found"]), "5minute"
-                )
-                await read_issue(frontend, fell_little)
+                found = kilowatt_hours(issues[fell]["found"])
+                await correct(home, frontend, fell, -found, "5minute")
+                await read_issue(frontend, issues[fell_little])
                 # The recorder subtracted the difference.
-                difference = float(issues[fell_little]["difference"])
+                difference = kilowatt_hours(issues[fell_little]["difference"])
                 await correct(home, frontend, fell_little, difference, "hour")
                 # The recorder subtracted the old sum. Only a row of an hour shows this.
                 five_minutes = await compiled(home, paused, "5minute")
@@ -133,11 +133,16 @@ def move_back_recordings(database: Path) -> None:
             connection.execute(statement, {"seconds": OFF.total_seconds()})
 
 
-async def read_issue(frontend: Frontend, statistic_id: str) -> None:
+def kilowatt_hours(text: str) -> float:
+    """Return the number of an energy in kWh."""
+    return float(text.removesuffix(" kWh"))
+
+
+async def read_issue(frontend: Frontend, placeholders: Mapping[str, str]) -> None:
     """Open the issue of a counter that fell, and follow its link to the statistics."""
-    issue = frontend.texts("issues.counter_fell.title").format(entity=statistic_id)
-    await frontend.start_repair(issue)
-    await expect(frontend.step("form")).to_contain_text(statistic_id)
+    title = frontend.texts("issues.counter_fell.title").format(**placeholders)
+    await frontend.start_repair(title)
+    await expect(frontend.step("form")).to_contain_text(placeholders["entity"])
     await frontend.flow.locator("a").click()
     # Since 2026.11, the page adds its sort order to the URL.
     page = re.compile(r"/config/tools/statistics(\?|$)")
