@@ -110,10 +110,11 @@ async def _async_demo(
     progress = Progress()
     # In a check, the time of the start is noon, so that the inverter produces.
     noon = int(time.time()) if arguments.check else noon_today()
-    port = free_port(0 if arguments.check else arguments.web_port)
+    wanted_port = 0 if arguments.check else arguments.web_port
+    port = free_port(wanted_port)
     progress.report(f"Home Assistant {version('homeassistant')} starts in {folder}")
-    if port != arguments.web_port and not arguments.check:
-        progress.report(f"Port {arguments.web_port} is in use: {port} is used instead")
+    if wanted_port not in (0, port):
+        progress.report(f"Port {wanted_port} is in use: {port} is used instead")
     running = await stack.enter_async_context(AsyncExitStack())
     starting = asyncio.create_task(
         running.enter_async_context(run_home_assistant(folder, port))
