@@ -67,6 +67,7 @@ async def async_set_up_demo(
 
     A user may have changed or deleted anything in the demo. If `is_strict`, a part that
     cannot be added raises `ToolError`. Otherwise, this part is reported and left out.
+    Without any meter, the demo has nothing to show, and raises `ToolError`.
     """
 
     def left_out(what: str, reason: object) -> None:
@@ -76,11 +77,15 @@ async def async_set_up_demo(
         report(f"Left out: {text}")
 
     for meter in plan.meters:
-        report(f"Adding the meter with unit ID {meter.unit_id}, if it is missing")
+        name = f"meter with unit ID {meter.unit_id}"
         try:
-            await async_add_meter(hass, meter)
+            is_new = await async_add_meter(hass, meter)
         except ToolError as err:
-            left_out(f"the meter with unit ID {meter.unit_id}", err)
+            if not await hass.async_meter_titles():
+                raise
+            left_out(f"the {name}", err)
+        else:
+            report(f"The {name} {'was added' if is_new else 'is already set up'}")
     report("Waiting for the first values")
     try:
         await hass.async_settled(len(plan.meters), plan.serial_numbers)
