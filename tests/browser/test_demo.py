@@ -51,6 +51,9 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
         assert [gap.begin for gap in demo.new_gaps.values()] == [house.outage.start]
         again = await async_set_up_demo(hass, plan, print)
         assert again.new_gaps == {}
+        listed = await hass.command(type="repairs/list_issues")
+        issues = {each["issue_id"] for each in listed["issues"]}
+        assert not issues & {"country_not_configured", "deprecated_yaml"}
         # The recorder imports the statistics in the background.
         await async_check_statistics(hass, demo.counters)
         camera = Camera(str(port)) if wants_pictures(pytestconfig) else None
