@@ -16,7 +16,7 @@ from .energy import (
 )
 from .gap import gap_of
 from .history import COUNTERS, Past
-from .house import MeterEntities, entities_by_meter
+from .house import MeterEntities, entities_by_meter, places_of_meters
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class House:
     meters: list[MeterEntities]
     pasts: Sequence[Past]
     """The past of each simulated meter."""
+    places: dict[str, str]
+    """The places of the simulated meters, by subentry ID."""
     has_dashboard: bool
     new_gaps: dict[str, Gap]
     """The gaps of the history that was just imported, by the subentry ID of the meter.
@@ -100,15 +102,17 @@ async def async_set_up_demo(
         if not await async_has_energy_dashboard(hass):
             states, now = await hass.async_states(), time.time()
             await async_import_history(hass, meters, plan.pasts, states, now)
-            await async_set_up_energy_dashboard(hass, meters)
             subentries = {each.entity_id: each.subentry_id for each in entities}
-            new_gaps = {
+            gaps = {
                 subentries[meter["energy_consumed"]]: gap_of(past, meter, states, now)
                 for meter, past in zip(meters, plan.pasts, strict=False)
                 if past.outage
             }
+            await async_set_up_energy_dashboard(hass, meters)
+            new_gaps = gaps
         await async_create(hass, meters)
         has_dashboard = True
     except (LookupError, ToolError, ValueError) as err:
         left_out("a dashboard, because an entity is missing or disabled", err)
-    return House(meters, plan.pasts, has_dashboard, new_gaps)
+    places = places_of_meters(entities, plan.serial_numbers)
+    return House(meters, plan.pasts, places, has_dashboard, new_gaps)

@@ -165,14 +165,14 @@ async def _async_demo(
     print(flush=True)
     if not arguments.check:
         print("Ctrl-C stops the demo.\n")
-        await async_watch(hass, house.counters)
+        await async_watch(hass, house.counters, house.places)
     if arguments.port:
         progress.report("The counters of a real meter are not reset by a check")
     progress.report(
         "Checking the statistics, the dashboards, the gap and the reset of counters"
     )
     await async_check(hass, house)
-    print("\n".join(["", *await async_table(hass), ""]))
+    print("\n".join(["", *await async_table(hass, house.places), ""]))
     progress.report("Stopping Home Assistant")
 
 
