@@ -95,12 +95,12 @@ async def async_set_up_demo(
         left_out("some values", err)
     entities = await hass.async_entities()
     meters = entities_by_meter(entities, plan.serial_numbers)[: len(plan.meters)]
-    report("Setting up the dashboards")
     has_dashboard = False
     new_gaps: dict[str, Gap] = {}
     try:
         if not await async_has_energy_dashboard(hass):
             states, now = await hass.async_states(), time.time()
+            report("Importing the history")
             await async_import_history(hass, meters, plan.pasts, states, now)
             subentries = {each.entity_id: each.subentry_id for each in entities}
             gaps = {
@@ -108,6 +108,7 @@ async def async_set_up_demo(
                 for meter, past in zip(meters, plan.pasts, strict=False)
                 if past.outage
             }
+            report("Setting up the dashboards")
             await async_set_up_energy_dashboard(hass, meters)
             new_gaps = gaps
         await async_create(hass, meters)
