@@ -150,9 +150,10 @@ class Home:
         """
         for _ in range(ATTEMPTS - 1):
             with suppress(ToolError):
-                return await async_add_meter(self.hass, meter)
+                await async_add_meter(self.hass, meter)
+                return
             await asyncio.sleep(1)
-        return await async_add_meter(self.hass, meter)
+        await async_add_meter(self.hass, meter)
 
     async def device_id(self) -> str:
         """Return the device ID of the only meter."""

@@ -47,10 +47,17 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
             [simulated_serial_number(unit_id) for unit_id in UNIT_IDS],
             [house, roof],
         )
-        demo = await async_set_up_demo(hass, plan, print)
+        steps: list[str] = []
+        demo = await async_set_up_demo(hass, plan, steps.append)
+        assert steps[-2:] == ["Importing the history", "Setting up the dashboards"]
         assert [gap.begin for gap in demo.new_gaps.values()] == [house.outage.start]
-        again = await async_set_up_demo(hass, plan, print)
+        steps.clear()
+        again = await async_set_up_demo(hass, plan, steps.append)
+        assert steps[-1] == "Waiting for the first values"
         assert again.new_gaps == {}
+        listed = await hass.command(type="repairs/list_issues")
+        issues = {each["issue_id"] for each in listed["issues"]}
+        assert not issues & {"country_not_configured", "deprecated_yaml"}
         # The recorder imports the statistics in the background.
         await async_check_statistics(hass, demo.counters)
         camera = Camera(str(port)) if wants_pictures(pytestconfig) else None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from custom_components.socomec_countis.countis.line_settings import BAUDRATES
 from simulator import Line, line_in_thread
 from tools.demo.arguments import parse_arguments
 
@@ -48,6 +49,40 @@ def test_option_of_a_real_meter_without_a_port_is_refused(
     assert refused(capsys, option, value) == (
         f"./scripts/demo: error: {option} is for a real meter: add its port with --port"
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--web-port", "99999", "a TCP port from 0 to 65535"),
+        ("--web-port", "-5", "a TCP port from 0 to 65535"),
+        ("--web-port", "http", "a TCP port from 0 to 65535"),
+        ("--unit-id", "0", "a unit ID from 1 to 255"),
+        ("--unit-id", "300", "a unit ID from 1 to 255"),
+    ],
+)
+def test_number_outside_its_range_is_refused(
+    option: str, value: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, option, value) == (
+        f"./scripts/demo: error: argument {option}: {value} is not {expected}"
+    )
+
+
+def test_baudrate_that_no_meter_has_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = refused(capsys, "--baudrate", "77")
+    assert "argument --baudrate: invalid choice" in error
+    assert all(str(each) in error for each in BAUDRATES)
+
+
+def test_smallest_and_greatest_numbers_are_accepted() -> None:
+    assert parse_arguments(["--web-port", "0"]).web_port == 0
+    assert parse_arguments(["--web-port", "65535"]).web_port == 65535
+    with line_in_thread(Line([])) as line:
+        arguments = parse_arguments(["--port", line.port, "--unit-id", "255"])
+    assert arguments.unit_id == 255
 
 
 def test_port_that_exists_is_used() -> None:

@@ -3,15 +3,21 @@
 import sys
 
 from .arguments import parse_arguments
+from .progress import INTERRUPTED, Progress
 
 
 def main() -> int:
     """Run the demo, and return its exit code."""
-    arguments = parse_arguments()
-    # Imported late, so that --help needs no packages and no time.
-    from .run import run_demo
-
-    return run_demo(arguments)
+    try:
+        arguments = parse_arguments()
+        progress = Progress()
+        progress.report("Loading the packages of Home Assistant")
+        # Imported late, so that --help needs no packages and no time.
+        from .run import run_demo
+    except KeyboardInterrupt:
+        print("\nStopped before Home Assistant has started.")
+        return INTERRUPTED
+    return run_demo(arguments, progress)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The command line of the demo. Any Python 3 can run this file."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 DESCRIPTION = """\
@@ -9,6 +10,26 @@ Starts Home Assistant with two simulated meters, or with a real one, and sets th
 The values are shown until Ctrl-C. The next start continues with the same data, in the
 folder .demo of the checkout; delete the folder to start anew.
 """
+
+TCP_PORTS = range(0x10000)
+UNIT_IDS = range(1, 256)  # as in the menu of the meter
+BAUDRATES = (4800, 9600, 19200, 38400)
+
+
+def number_in(numbers: range, noun: str) -> Callable[[str], int]:
+    """Return a function that converts an argument to a number, and checks its range.
+
+    `noun` is its name in the error message, with the article: "a unit ID".
+    """
+
+    def convert(text: str) -> int:
+        with suppress(ValueError):
+            if int(text) in numbers:
+                return int(text)
+        msg = f"{text} is not {noun} from {numbers[0]} to {numbers[-1]}"
+        raise argparse.ArgumentTypeError(msg)
+
+    return convert
 
 
 def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -23,10 +44,11 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--web-port",
-        type=int,
+        type=number_in(TCP_PORTS, "a TCP port"),
         default=8123,
         metavar="PORT",
-        help="TCP port of Home Assistant (default: 8123, or a free one)",
+        help="TCP port of Home Assistant, 0 for a free one (default: 8123, or a free"
+        " one)",
     )
     parser.add_argument(
         "--check",
@@ -39,10 +61,18 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     of_meter = [
         meter.add_argument(
-            "--unit-id", type=int, default=1, metavar="ID", help="unit ID (default: 1)"
+            "--unit-id",
+            type=number_in(UNIT_IDS, "a unit ID"),
+            default=1,
+            metavar="ID",
+            help="unit ID (default: 1)",
         ),
         meter.add_argument(
-            "--baudrate", type=int, default=9600, help="in baud (default: 9600)"
+            "--baudrate",
+            type=int,
+            choices=BAUDRATES,
+            default=9600,
+            help="in baud (default: 9600)",
         ),
         meter.add_argument(
             "--parity",

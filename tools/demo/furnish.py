@@ -16,7 +16,7 @@ from .energy import (
 )
 from .gap import gap_of
 from .history import COUNTERS, Past
-from .house import MeterEntities, entities_by_meter
+from .house import MeterEntities, entities_by_meter, places_of_meters
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class House:
     meters: list[MeterEntities]
     pasts: Sequence[Past]
     """The past of each simulated meter."""
+    places: dict[str, str]
+    """The places of the simulated meters, by subentry ID."""
     has_dashboard: bool
     new_gaps: dict[str, Gap]
     """The gaps of the history that was just imported, by the subentry ID of the meter.
@@ -67,6 +69,7 @@ async def async_set_up_demo(
 
     A user may have changed or deleted anything in the demo. If `is_strict`, a part that
     cannot be added raises `ToolError`. Otherwise, this part is reported and left out.
+    Without any meter, the demo has nothing to show, and raises `ToolError`.
     """
 
     def left_out(what: str, reason: object) -> None:
@@ -76,11 +79,15 @@ async def async_set_up_demo(
         report(f"Left out: {text}")
 
     for meter in plan.meters:
-        report(f"Adding the meter with unit ID {meter.unit_id}, if it is missing")
+        name = f"meter with unit ID {meter.unit_id}"
         try:
-            await async_add_meter(hass, meter)
+            is_new = await async_add_meter(hass, meter)
         except ToolError as err:
-            left_out(f"the meter with unit ID {meter.unit_id}", err)
+            if not await hass.async_meter_titles():
+                raise
+            left_out(f"the {name}", err)
+        else:
+            report(f"The {name} {'was added' if is_new else 'is already set up'}")
     report("Waiting for the first values")
     try:
         await hass.async_settled(len(plan.meters), plan.serial_numbers)
@@ -88,22 +95,25 @@ async def async_set_up_demo(
         left_out("some values", err)
     entities = await hass.async_entities()
     meters = entities_by_meter(entities, plan.serial_numbers)[: len(plan.meters)]
-    report("Setting up the dashboards")
     has_dashboard = False
     new_gaps: dict[str, Gap] = {}
     try:
         if not await async_has_energy_dashboard(hass):
             states, now = await hass.async_states(), time.time()
+            report("Importing the history")
             await async_import_history(hass, meters, plan.pasts, states, now)
-            await async_set_up_energy_dashboard(hass, meters)
             subentries = {each.entity_id: each.subentry_id for each in entities}
-            new_gaps = {
+            gaps = {
                 subentries[meter["energy_consumed"]]: gap_of(past, meter, states, now)
                 for meter, past in zip(meters, plan.pasts, strict=False)
                 if past.outage
             }
+            report("Setting up the dashboards")
+            await async_set_up_energy_dashboard(hass, meters)
+            new_gaps = gaps
         await async_create(hass, meters)
         has_dashboard = True
     except (LookupError, ToolError, ValueError) as err:
         left_out("a dashboard, because an entity is missing or disabled", err)
-    return House(meters, plan.pasts, has_dashboard, new_gaps)
+    places = places_of_meters(entities, plan.serial_numbers)
+    return House(meters, plan.pasts, places, has_dashboard, new_gaps)

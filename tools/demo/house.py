@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from tools.home_assistant import Entity
 
+PLACES = ("grid", "solar inverter")  # of the simulated meters
+
 type MeterEntities = dict[str, str]
 """The entity IDs of a meter, by their keys."""
 
@@ -29,3 +31,15 @@ def entities_by_meter(
         }
         for serial_number in serial_numbers
     ]
+
+
+def places_of_meters(
+    entities: Iterable[Entity], serial_numbers: Sequence[str]
+) -> dict[str, str]:
+    """Return the places of the meters with these serial numbers, by subentry ID."""
+    place_of = dict(zip(serial_numbers, PLACES, strict=False))
+    return {
+        entity.subentry_id: place_of[serial_number]
+        for entity in entities
+        if (serial_number := entity.unique_id.partition("_")[0]) in place_of
+    }

@@ -2,6 +2,8 @@
 
 import time
 
+INTERRUPTED = 130  # the exit code of a shell for SIGINT
+
 
 class Progress:
     """Prints steps, each with the time since the start."""

@@ -34,17 +34,20 @@ from .check import async_check
 from .dashboard import URL_PATH
 from .furnish import DemoPlan, async_set_up_demo
 from .gap import gap_text
-from .progress import Progress
+from .progress import INTERRUPTED, Progress
 from .watch import async_table, async_watch
 
 DEMO_FOLDER = ROOT / ".demo"
-INTERRUPTED = 130  # the exit code of a shell for SIGINT
 # The integration offers to fill a stored gap this long after its start.
 GAP_MINUTES = RETRY_SECONDS // 60
 ERROR_LENGTH = 2000  # characters; an error of Home Assistant may contain a page
 
 
-def run_demo(arguments: argparse.Namespace) -> int:
+class AlreadyRunningError(Exception):
+    """Another demo uses the same data folder."""
+
+
+def run_demo(arguments: argparse.Namespace, progress: Progress) -> int:
     """Run the demo until Ctrl-C or the end of its check, and return its exit code."""
     folder = DEMO_FOLDER / ("meter" if arguments.port else "simulated")
     if arguments.check:
@@ -56,11 +59,14 @@ def run_demo(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with locked(folder):
-            asyncio.run(async_demo(arguments, folder))
+            asyncio.run(async_demo(arguments, folder, progress))
     except KeyboardInterrupt:
         if not arguments.check:
             return 0
         code = INTERRUPTED
+    except AlreadyRunningError:
+        print("The demo is already running with the same data", file=sys.stderr)
+        return 1
     except (ToolError, ClientError, ExceptionGroup) as error:
         print(f"{reason(error):.{ERROR_LENGTH}}\nLogs: {folder}", file=sys.stderr)
         if not arguments.check:
@@ -82,21 +88,23 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a data folder. Raises `ToolError` if another demo uses the folder."""
+    """Lock a data folder. Raises `AlreadyRunningError`."""
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            msg = "The demo is already running with the same data"
-            raise ToolError(msg) from None
+            raise AlreadyRunningError from None
         yield
 
 
-async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
-    """Run the demo in `folder`. Raises `ToolError`."""
-    async with AsyncExitStack() as stack:
+async def async_demo(
+    arguments: argparse.Namespace, folder: Path, progress: Progress
+) -> None:
+    """Run the demo in `folder`. Raises `ToolError`, or an `ExceptionGroup` of them."""
+    # Home Assistant stops first, because it reports a bus that disappears as an error.
+    async with AsyncExitStack() as stack, AsyncExitStack() as running:
         try:
-            await _async_demo(arguments, folder, stack)
+            await _async_demo(arguments, folder, progress, stack, running)
         except asyncio.CancelledError:
             print(
                 "\nStopping. The next start continues with the same data.", flush=True
@@ -105,25 +113,26 @@ async def async_demo(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 async def _async_demo(
-    arguments: argparse.Namespace, folder: Path, stack: AsyncExitStack
+    arguments: argparse.Namespace,
+    folder: Path,
+    progress: Progress,
+    stack: AsyncExitStack,
+    running: AsyncExitStack,
 ) -> None:
-    progress = Progress()
     # In a check, the time of the start is noon, so that the inverter produces.
     noon = int(time.time()) if arguments.check else noon_today()
-    port = free_port(0 if arguments.check else arguments.web_port)
+    wanted_port = 0 if arguments.check else arguments.web_port
+    port = free_port(wanted_port)
     progress.report(f"Home Assistant {version('homeassistant')} starts in {folder}")
-    if port != arguments.web_port and not arguments.check:
-        progress.report(f"Port {arguments.web_port} is in use: {port} is used instead")
-    running = await stack.enter_async_context(AsyncExitStack())
-    starting = asyncio.create_task(
-        running.enter_async_context(run_home_assistant(folder, port))
-    )
-    try:
+    if wanted_port not in (0, port):
+        progress.report(f"Port {wanted_port} is in use: {port} is used instead")
+    async with asyncio.TaskGroup() as group:
         # Home Assistant needs the most time, so the rest starts meanwhile.
+        starting = group.create_task(
+            running.enter_async_context(run_home_assistant(folder, port))
+        )
         plan = await async_plan(arguments, folder, stack, noon)
-        hass = await starting
-    finally:
-        starting.cancel()
+    hass = starting.result()
     progress.report(f"Home Assistant responds at {hass.url}")
     await async_wait_until_running(hass)
     house = await async_set_up_demo(
@@ -156,14 +165,14 @@ async def _async_demo(
     print(flush=True)
     if not arguments.check:
         print("Ctrl-C stops the demo.\n")
-        await async_watch(hass, house.counters)
+        await async_watch(hass, house.counters, house.places)
     if arguments.port:
         progress.report("The counters of a real meter are not reset by a check")
     progress.report(
         "Checking the statistics, the dashboards, the gap and the reset of counters"
     )
     await async_check(hass, house)
-    print("\n".join(["", *await async_table(hass), ""]))
+    print("\n".join(["", *await async_table(hass, house.places), ""]))
     progress.report("Stopping Home Assistant")
 
 

@@ -7,48 +7,61 @@ from tools.home_assistant import Entity
 COLUMN_WIDTH = 18
 NO_VALUE = "-"
 UNKNOWN = "unknown"  # the state of an entity without a value
+UNAVAILABLE = "unavailable"  # the state of an entity of an offline meter
 
 
 def value_table(
     entities: Sequence[Entity],
     titles: Mapping[str, str],
-    names: Mapping[str, str],
+    places: Mapping[str, str],
+    texts: Mapping[str, str],
+    *,
     units: Mapping[str, str],
+    decimals: Mapping[str, int],
     states: Mapping[str, str],
 ) -> list[str]:
     """Return the lines of a table: a row for each quantity, a column for each meter.
 
     A quantity that is unknown for all meters, such as the result of a wiring check that
-    nobody has started, has no row.
+    nobody has started, has no row. The quantities whose values are texts come last.
 
-    `titles` contains the titles of the meters by subentry ID, and `names` contains the
-    names of the quantities by key. `units` and `states` are by entity ID.
+    `titles` and `places` are by the subentry ID of the meter. `texts` contains the
+    names and the states of the quantities, such as "power.name". `units`, `decimals`
+    and `states` are by entity ID.
     """
     sensors = [each for each in entities if each.entity_id.startswith("sensor.")]
     meters = list(dict.fromkeys(each.subentry_id for each in sensors))
     cells: dict[str, dict[str, str]] = {}
     unit_of: dict[str, str] = {}
     for sensor in sensors:
-        state = states.get(sensor.entity_id, UNKNOWN)
-        if state == UNKNOWN:
+        entity_id, key = sensor.entity_id, sensor.key
+        value = states.get(entity_id, UNKNOWN)
+        if value == UNKNOWN:
             continue
-        cells.setdefault(sensor.key, {})[sensor.subentry_id] = state
-        unit_of.setdefault(sensor.key, units.get(sensor.entity_id, ""))
-    label_width = max((len(names.get(key, key)) for key in cells), default=0) + 2
+        if value != UNAVAILABLE:
+            unit_of.setdefault(key, units.get(entity_id, ""))
+            if entity_id in decimals:
+                value = f"{float(value):.{decimals[entity_id]}f}"
+        value = texts.get(f"{key}.state.{value}", value)
+        cells.setdefault(key, {})[sensor.subentry_id] = value
+    names = {key: texts.get(f"{key}.name", key) for key in cells}
+    label_width = max(map(len, names.values()), default=0) + 2
     unit_width = max(map(len, unit_of.values()), default=0)
+    with_texts = {path.partition(".")[0] for path in texts if ".state." in path}
 
-    def line(label: str, values: Sequence[str], unit: str) -> str:
+    def line(label: str, values: Sequence[str], unit: str = "") -> str:
         columns = "".join(f"{value:>{COLUMN_WIDTH}}" for value in values)
         return f"{label:{label_width}}{columns} {unit:{unit_width}}".rstrip()
 
     return [
-        line("", [titles.get(meter, meter) for meter in meters], ""),
+        line("", [titles.get(meter, meter) for meter in meters]),
+        *([line("", [places.get(meter, "") for meter in meters])] if places else []),
         *(
             line(
-                names.get(key, key),
-                [row.get(meter, NO_VALUE) for meter in meters],
-                unit_of[key],
+                names[key],
+                [cells[key].get(meter, NO_VALUE) for meter in meters],
+                unit_of.get(key, ""),
             )
-            for key, row in cells.items()
+            for key in sorted(cells, key=with_texts.__contains__)
         ),
     ]

@@ -1,7 +1,7 @@
 """Shows the values of the demo until Ctrl-C."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import math
 import sys
 import time
@@ -24,30 +24,40 @@ FILE_SECONDS = 60
 JOIN_SECONDS = 5
 
 
-async def async_table(hass: HomeAssistant) -> list[str]:
-    """Return the table of all meters that are set up now."""
+async def async_table(hass: HomeAssistant, places: Mapping[str, str]) -> list[str]:
+    """Return the table of all meters that are set up now.
+
+    `places` contains the places of the meters by subentry ID.
+    """
     return value_table(
         await hass.async_entities(),
         await hass.async_meter_titles(),
-        await hass.async_names(),
-        await hass.async_units(),
-        await hass.async_states(),
+        places,
+        await hass.async_sensor_texts(),
+        units=await hass.async_units(),
+        decimals=await hass.async_decimals(),
+        states=await hass.async_states(),
     )
 
 
-async def async_watch(hass: HomeAssistant, counters: Iterable[str]) -> None:
-    """Print the values repeatedly. `counters` are entity IDs with an imported past.
+async def async_watch(
+    hass: HomeAssistant, counters: Iterable[str], places: Mapping[str, str]
+) -> None:
+    """Print the values repeatedly.
 
-    Raises `ToolError` if Home Assistant ends.
+    `counters` are entity IDs with an imported past. `places` contains the places of the
+    meters by subentry ID. Raises `ToolError` if Home Assistant ends.
     """
     try:
-        await _async_watch(hass, counters)
+        await _async_watch(hass, counters, places)
     except ClientConnectionError:
         msg = "Home Assistant was stopped or restarted. Start the demo again."
         raise ToolError(msg) from None
 
 
-async def _async_watch(hass: HomeAssistant, counters: Iterable[str]) -> None:
+async def _async_watch(
+    hass: HomeAssistant, counters: Iterable[str], places: Mapping[str, str]
+) -> None:
     logged_in = time.monotonic()
     shown = joined = -math.inf
     height = 0
@@ -64,7 +74,7 @@ async def _async_watch(hass: HomeAssistant, counters: Iterable[str]) -> None:
             joined = now
         is_terminal = sys.stdout.isatty()
         if now - shown >= (TERMINAL_SECONDS if is_terminal else FILE_SECONDS):
-            lines = await async_table(hass)
+            lines = await async_table(hass, places)
             if is_terminal and height:
                 print(f"\033[{height}A\033[J", end="")
             print("\n".join(lines), flush=True)

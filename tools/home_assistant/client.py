@@ -81,19 +81,19 @@ class HomeAssistant:
         )
         return str(texts["resources"][f"component.{DOMAIN}.{key}"])
 
-    async def async_names(self) -> dict[str, str]:
-        """Return the English names of the sensors, by their translation keys."""
+    async def async_sensor_texts(self) -> dict[str, str]:
+        """Return the English texts of the sensors, such as "power.name"."""
         texts = await self.command(
             type="frontend/get_translations",
             language="en",
             category="entity",
             integration=[DOMAIN],
         )
-        prefix, suffix = f"component.{DOMAIN}.entity.sensor.", ".name"
+        prefix = f"component.{DOMAIN}.entity.sensor."
         return {
-            path.removeprefix(prefix).removesuffix(suffix): text
+            path.removeprefix(prefix): text
             for path, text in texts["resources"].items()
-            if path.startswith(prefix) and path.endswith(suffix)
+            if path.startswith(prefix)
         }
 
     async def async_entities(self) -> list[Entity]:
@@ -133,6 +133,15 @@ class HomeAssistant:
             state["entity_id"]: unit
             for state in states
             if (unit := state["attributes"].get("unit_of_measurement"))
+        }
+
+    async def async_decimals(self) -> dict[str, int]:
+        """Return the number of decimals of each sensor that has one, by entity ID."""
+        registry = await self.command(type="config/entity_registry/list_for_display")
+        return {
+            entity["ei"]: entity["dp"]
+            for entity in registry["entities"]
+            if "dp" in entity
         }
 
     async def async_settled(

@@ -35,11 +35,11 @@ class MeterInput:
         }
 
 
-async def async_add_meter(hass: HomeAssistant, meter: MeterInput) -> None:
+async def async_add_meter(hass: HomeAssistant, meter: MeterInput) -> bool:
     """Add a meter, and its bus as well if the bus is not set up.
 
-    A meter that is already set up does not change. Raises `ToolError` with the text
-    that the dialog shows.
+    Return False if the meter is already set up. Such a meter does not change. Raises
+    `ToolError` with the text that the dialog shows.
     """
     entries = await hass.command(type="config_entries/get", domain=DOMAIN)
     by_title = {each["title"]: each["entry_id"] for each in entries}
@@ -58,13 +58,16 @@ async def async_add_meter(hass: HomeAssistant, meter: MeterInput) -> None:
         )
         category, prefix = "config_subentries", "config_subentries.meter"
     if result["type"] == "create_entry":
-        return
+        return True
     if result["type"] == "abort":
         key = f"abort.{result['reason']}"
+    elif result["type"] == "menu":
+        # The menu that offers a scan has the name of the error.
+        key = f"error.{result['step_id']}"
     else:
         key = f"error.{next(iter(result['errors'].values()))}"
     if key == "error.unit_id_in_use":
-        return
+        return False
     text = await hass.async_text(category, f"{prefix}.{key}")
     raise ToolError(text.format(**(result["description_placeholders"] or {})))
 

@@ -27,6 +27,13 @@ LOG_NAME = "home-assistant.log"
 # tools never use them.
 STUBS = Path(__file__).parent / "stubs"
 
+# The environment variable with the TCP port of a Home Assistant that has stored none.
+# The port in configuration.yaml would create an issue, because it is deprecated.
+PORT = "SETUP_PORT"
+# ISO 3166; without a country, Home Assistant creates an issue. Our choice: the country
+# of the manufacturer.
+COUNTRY = "FR"
+
 # The levels `critical` and `error` suppress reports of missing programs and libraries
 # that the tools do not need: for videos, pictures of cameras, and faster compression.
 CONFIGURATION = """\
@@ -39,8 +46,6 @@ logbook:
 automation: !include automations.yaml
 script: !include scripts.yaml
 scene: !include scenes.yaml
-http:
-  server_port: {port}
 logger:
   default: warning
   logs:
@@ -72,16 +77,16 @@ def home_assistant_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(STUBS)}
 
 
-def write_configuration(config: Path, port: int) -> None:
-    """Create or update a configuration folder for a Home Assistant on a TCP port."""
+def write_configuration(config: Path) -> None:
+    """Create or update a configuration folder."""
     link_integration(config)
-    (config / "configuration.yaml").write_text(CONFIGURATION.format(port=port))
+    (config / "configuration.yaml").write_text(CONFIGURATION)
     for name in INCLUDED:
         path = config / name
         if not path.exists():
             path.write_text("")
     skip_onboarding(config)
-    # Home Assistant copies the port into this file, and later uses only the copy.
+    # Home Assistant stores its port in this file. Without the file, it uses `PORT`.
     (config / ".storage" / "http").unlink(missing_ok=True)
 
 
@@ -92,29 +97,22 @@ async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssis
     The folder gets the configuration and `LOG_NAME`. Raises `ToolError`.
     """
     config = folder / "config"
-    write_configuration(config, port)
+    write_configuration(config)
     async with (
         run_program(
             home_assistant_command(config),
             folder / LOG_NAME,
-            env=home_assistant_environment(),
+            env={**home_assistant_environment(), PORT: str(port)},
         ) as process,
         ClientSession() as session,
     ):
         hass = HomeAssistant(session, f"http://localhost:{port}")
         is_new = not await async_has_user(hass, process)
         await (async_create_user if is_new else async_log_in)(hass)
-        await _async_confirm_port(hass)
-        if is_new and (zone := time_zone()):
-            await hass.command(type="config/core/update", time_zone=zone)
+        if is_new:
+            zone = {"time_zone": name} if (name := time_zone()) else {}
+            await hass.command(type="config/core/update", country=COUNTRY, **zone)
         yield hass
-
-
-async def _async_confirm_port(hass: HomeAssistant) -> None:
-    """Confirm the new port, so that Home Assistant does not ask the user for this."""
-    pending = (await hass.command(type="http/config"))["pending"]
-    if pending and not pending["error"]:
-        await hass.command(type="http/config/promote")
 
 
 async def async_wait_until_running(hass: HomeAssistant) -> None:

@@ -1,0 +1,71 @@
+"""The demo adds its meters through the dialogs of the integration."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+from simulator import Line
+from tools.demo.furnish import DemoPlan, async_set_up_demo
+from tools.errors import ToolError
+from tools.home_assistant import HomeAssistant as Client
+from tools.home_assistant import MeterInput, async_add_meter
+
+from .common import unload_all
+
+
+@pytest.fixture
+async def client(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    hass_access_token: str,
+    line: Line,
+) -> AsyncGenerator[Client]:
+    """Return a client of Home Assistant that is logged in."""
+    for component in ("config", "frontend"):
+        assert await async_setup_component(hass, component, {})
+    http = await hass_client()
+    client = Client(http.session, str(http.make_url("")).rstrip("/"))
+    client.headers["Authorization"] = f"Bearer {hass_access_token}"
+    yield client
+    # Unload before the fixture `line` ends, because no request may be on a closed line.
+    await unload_all(hass)
+
+
+async def test_meter_is_added_once(client: Client, line: Line) -> None:
+    meters = [MeterInput(line.port, unit_id) for unit_id in (1, 2)]
+    assert [await async_add_meter(client, meter) for meter in meters] == [True, True]
+    assert [await async_add_meter(client, meter) for meter in meters] == [False, False]
+    assert len(await client.async_meter_titles()) == 2
+
+
+@pytest.mark.parametrize("set_up", [[], [1]])
+async def test_meter_that_does_not_respond_is_an_error(
+    set_up: list[int], client: Client, line: Line
+) -> None:
+    for unit_id in set_up:
+        await async_add_meter(client, MeterInput(line.port, unit_id))
+    with pytest.raises(ToolError, match="No meter responds at unit ID 9 on /dev/"):
+        await async_add_meter(client, MeterInput(line.port, 9))
+
+
+async def test_demo_without_any_meter_ends_with_the_reason(
+    client: Client, line: Line
+) -> None:
+    plan = DemoPlan([MeterInput(line.port, 9)])
+    with pytest.raises(ToolError, match="No meter responds at unit ID 9"):
+        await async_set_up_demo(client, plan, print, is_strict=False)
+
+
+async def test_demo_says_which_meters_it_has_added(client: Client, line: Line) -> None:
+    await async_add_meter(client, MeterInput(line.port, 1))
+    plan = DemoPlan([MeterInput(line.port, unit_id) for unit_id in (1, 2, 9)])
+    steps: list[str] = []
+    with pytest.raises(ToolError, match="the meter with unit ID 9: No meter responds"):
+        await async_set_up_demo(client, plan, steps.append)
+    assert steps == [
+        "The meter with unit ID 1 is already set up",
+        "The meter with unit ID 2 was added",
+    ]

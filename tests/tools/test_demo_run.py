@@ -1,0 +1,76 @@
+"""The start and the end of the demo."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import fcntl
+from pathlib import Path
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from tools.demo import run
+from tools.demo.__main__ import main
+from tools.demo.arguments import parse_arguments
+from tools.demo.progress import INTERRUPTED, Progress
+from tools.errors import ToolError
+
+
+class InterruptedImport(ModuleType):
+    """A module in whose import a user presses Ctrl-C."""
+
+    def __getattr__(self, name: str) -> object:
+        """Raise the exception of Ctrl-C when the function is imported."""
+        raise KeyboardInterrupt if name == "run_demo" else AttributeError(name)
+
+
+def test_interrupt_during_the_imports_ends_with_a_goodbye(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["demo"])
+    monkeypatch.setitem(sys.modules, run.__name__, InterruptedImport(run.__name__))
+    assert main() == INTERRUPTED
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    first, *_, last = captured.out.splitlines()
+    assert first.endswith("Loading the packages of Home Assistant")
+    assert last == "Stopped before Home Assistant has started."
+
+
+def test_second_demo_with_the_same_data_does_not_advise_to_delete_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "DEMO_FOLDER", tmp_path)
+    (tmp_path / "simulated").mkdir()
+    with (tmp_path / "simulated" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run.run_demo(parse_arguments([]), Progress()) == 1
+    assert capsys.readouterr().err == "The demo is already running with the same data\n"
+
+
+async def test_home_assistant_stops_before_the_simulated_meters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = []
+
+    def program(name: str) -> Callable[..., AbstractAsyncContextManager[object]]:
+        @asynccontextmanager
+        async def running(folder: Path, number: int) -> AsyncIterator[object]:
+            try:
+                yield SimpleNamespace(url="")
+            finally:
+                stopped.append(name)
+
+        return running
+
+    async def fail(hass: object) -> None:
+        raise ToolError
+
+    monkeypatch.setattr(run, "free_port", int)
+    monkeypatch.setattr(run, "run_home_assistant", program("Home Assistant"))
+    monkeypatch.setattr(run, "run_simulated_bus", program("simulator"))
+    monkeypatch.setattr(run, "histories_before", lambda moment, noon: [moment, noon])
+    monkeypatch.setattr(run, "async_wait_until_running", fail)
+    with pytest.raises(ToolError):
+        await run.async_demo(parse_arguments([]), tmp_path, Progress())
+    assert stopped == ["Home Assistant", "simulator"]
