@@ -36,6 +36,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.translation import async_get_translations
 from simulator import (
+    FLIPPED,
     LOST,
     Counters,
     Fault,
@@ -71,7 +72,7 @@ pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("socket_enabled")]
 KINDS = ["tcp", "rtu_over_tcp"]
 # s; the response timeouts of the Modbus TCP gateway, and of the integration behind the
 # transparent gateway. On a busy machine, a response may be later than the defaults.
-GATEWAY_TIMEOUT = 0.3
+GATEWAY_TIMEOUT = 1.0
 RESPONSE_TIMEOUT = 1.0
 
 
@@ -343,7 +344,8 @@ async def test_profile_is_complete_after_responses_lost_by_a_gateway(
 ) -> None:
     remote_meter.model = "Countis E44"
     remote_meter.settings |= {57345: 5, 57346: 250}
-    gateways["tcp"].line.fault = partial(next, cycle([LOST, Fault()]))
+    # The gateway reports a damaged response like a lost one, but without waiting.
+    gateways["tcp"].line.fault = partial(next, cycle([FLIPPED, Fault()]))
     entry = await added_entry(hass, gateways, "tcp")
     profile = coordinator_of(entry).meter.profile
     assert profile.primary_current == 250
