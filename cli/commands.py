@@ -80,7 +80,8 @@ async def async_reset_partial_command(selection: Selection) -> Exit:
 def confirm_reset(selection: Selection) -> None:
     """Ask on a terminal whether to reset the counters.
 
-    Raises `typer.Abort` if the user says no, and `KeyboardInterrupt` after Ctrl-C.
+    Raises `typer.Abort` if the user says no, and `KeyboardInterrupt` after Ctrl-C or at
+    the end of the input.
     """
     if sys.stdin.isatty() and sys.stdout.isatty() and not selection.output.as_json:
         unit_ids = ", ".join(map(str, selection.unit_ids))

@@ -487,6 +487,17 @@ async def test_meter_that_stays_offline_gets_an_issue_when_the_bus_responds(
     assert (issue.translation_placeholders or {})["unit_id"] == "1"
 
 
+async def test_issue_of_a_bus_ends_when_a_meter_is_deleted(
+    hass: HomeAssistant, bus: CountisConfigEntry, line: Line
+) -> None:
+    line.cut = True
+    await until(lambda: issues(hass))
+    hass.config_entries.async_remove_subentry(bus, subentry_of(bus, 2).subentry_id)
+    await until(lambda: not issues(hass))
+    await until(lambda: issues(hass))
+    assert only_issue(hass).translation_key == "meter_offline"
+
+
 async def test_issue_of_a_meter_ends_when_no_meter_of_its_bus_responds(
     hass: HomeAssistant, bus: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:

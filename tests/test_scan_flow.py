@@ -629,17 +629,25 @@ async def test_scan_of_a_loaded_bus_is_rejected_while_another_dialog_probes(
     assert (await probing)["step_id"] == "no_response"
 
 
+async def open_reconfigure_meter(
+    hass: HomeAssistant, entry: CountisConfigEntry, unit_id: int = 1
+) -> FlowResult:
+    """Open the dialog that reconfigures the meter at a unit ID."""
+    form: FlowResult = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, "meter"),
+        context={
+            "source": SOURCE_RECONFIGURE,
+            "subentry_id": subentry_of(entry, unit_id).subentry_id,
+        },
+    )
+    return form
+
+
 async def reconfigure_to_unit_id_9(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> FlowResult:
     """Reconfigure the meter at unit ID 1 to unit ID 9, at which no meter responds."""
-    form = await hass.config_entries.subentries.async_init(
-        (entry.entry_id, "meter"),
-        context={
-            "source": SOURCE_RECONFIGURE,
-            "subentry_id": subentry_of(entry).subentry_id,
-        },
-    )
+    form = await open_reconfigure_meter(hass, entry)
     return await submit(hass, form, {"unit_id": 9, "take_profile": False})
 
 
@@ -661,6 +669,39 @@ async def test_scan_finds_the_new_unit_id_of_a_reconfigured_meter(
     result = await submit(hass, found, {})
     assert result["reason"] == "reconfigure_successful"
     assert subentry_of(entry, 5).title == "COUNTIS E33 #5"
+
+
+async def test_scan_keeps_the_switch_of_a_reconfigured_meter(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
+) -> None:
+    before = subentry_of(entry).data["profile"]
+    hass.config_entries.async_update_subentry(
+        entry,
+        subentry_of(entry),
+        data={**subentry_of(entry).data, "profile": before | {"firmware": "0.0"}},
+    )
+    form = await open_reconfigure_meter(hass, entry)
+    result = await submit(hass, form, {"unit_id": 9, "take_profile": True})
+    found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert placeholders(found)["unit_id"] == "1"
+    await submit(hass, found, {})
+    assert subentry_of(entry).data["profile"] == before
+
+
+async def test_meter_without_serial_number_is_not_taken_for_the_found_meter(
+    hass: HomeAssistant, add_meter: AddMeter, line: Line, second_meter: Meter
+) -> None:
+    second_meter.refused_blocks = {50000}
+    await add_meter(unit_id=2)
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    del line.meters[2]
+    second_meter.unit_id = 5
+    line.meters[5] = second_meter
+    form = await open_reconfigure_meter(hass, entry, 2)
+    result = await submit(hass, form, {"unit_id": 9, "take_profile": False})
+    found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert found["step_id"] == "reconfigure"
+    assert suggested_values(found)["unit_id"] == 5
 
 
 async def test_scan_for_a_reconfigured_meter_that_is_offline_names_the_others(

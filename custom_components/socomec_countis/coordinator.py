@@ -320,7 +320,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             self.async_update_listeners()
         self._start_timer(HOLD_SECONDS, self._expire)
         if isinstance(error, AnotherMeterError):
-            self.restart_offline_timer()
+            self.reset_offline_issue()
             self._delete_issues_of_bus()
             expected = self.meter.profile.serial_number or "?"
             create_meter_issue(
@@ -356,7 +356,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
                 self.hass, kind, entry.entry_id, bus=entry.title, device=device
             )
             for each in meters.values():
-                each.restart_offline_timer()
+                each.reset_offline_issue()
             return
         create_meter_issue(
             self,
@@ -374,10 +374,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         if cancel := self._timers.pop(action, None):
             cancel()
 
-    def restart_offline_timer(self) -> None:
-        """Delete the issue of the offline meter; start its timer at the next error.
+    def reset_offline_issue(self) -> None:
+        """Delete the issue of the offline meter, and cancel the timer of the issue.
 
-        If the other meters respond until then, this meter gets the issue again.
+        The next read error starts the timer again.
         """
         self._cancel_timer(self._report_offline)
         self._delete_issues(*METER_OFFLINE)

@@ -125,7 +125,7 @@ def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
         [
             time,
             *(
-                localized(f"{present:.2f} → {proposed:.2f}", hass.config.language)
+                localized(f"{present:z.2f} → {proposed:z.2f}", hass.config.language)
                 for present, proposed in row
             ),
         ]

@@ -22,7 +22,7 @@ LINE_CONFLICT = "line_conflict"
 COUNTERS_REJECTED = "counters_rejected"
 GAP = "gap"
 
-# On a serial port, and behind a gateway.
+# The first is for a serial port, the second for a gateway.
 METER_OFFLINE = ("meter_offline", "meter_offline_behind_gateway")
 BUS_OFFLINE = ("bus_offline", "bus_offline_behind_gateway")
 # The kinds for `create_issue` that have a fix flow.
@@ -105,7 +105,7 @@ def create_gap_issue(
 ) -> None:
     """Create the issue that proposes to fill a gap.
 
-    `placeholders` contains the begin and the end of the gap as text.
+    `placeholders` contains the begin, the day of the begin, and the end of the gap.
     """
     subentry_id = coordinator.subentry.subentry_id
     ir.async_create_issue(

@@ -160,9 +160,14 @@ class MeterFlow(
         return self.show_form("user", ADD_METERS_SCHEMA, entered, own_bus=entry.title)
 
     async def _async_find(self, unit_ids: Sequence[int] | None) -> SubentryFlowResult:
-        """Continue with `async_find`. None means all free unit IDs."""
+        """Continue with `async_find`.
+
+        None means all free unit IDs, or all unit IDs for a meter that is reconfigured.
+        """
         entry = self._entry
         used = {each.data[CONF_UNIT_ID] for each in meter_subentries(entry)}
+        if self.form == "reconfigure":
+            used = set()
         free = [each for each in UNIT_IDS if each not in used]
         entered = self._entered or {}
         request = ScanRequest(self.form, entered, entry.data, unit_ids or free)
@@ -171,8 +176,9 @@ class MeterFlow(
     async def async_step_scan_bus(
         self, user_input: UserInput = None
     ) -> SubentryFlowResult:
-        """Scan all unit IDs that are not in use."""
-        self._entered = {}
+        """Scan all unit IDs that may belong to a meter."""
+        entered = self._entered or {}
+        self._entered = {key: entered[key] for key in entered if key != CONF_UNIT_ID}
         try:
             return await self._async_find(None)
         except FormError as err:
@@ -190,7 +196,14 @@ class MeterFlow(
         serial_number = self._subentry.data[CONF_SERIAL_NUMBER]
         for meter in self.shown_scan.scan.found:
             if meter.profile.serial_number == serial_number:
-                self._entered = {CONF_UNIT_ID: meter.unit_id, CONF_TAKE_PROFILE: False}
+                self._entered = {
+                    CONF_TAKE_PROFILE: False,
+                    **(self._entered or {}),
+                    CONF_UNIT_ID: meter.unit_id,
+                }
+                if serial_number is None:
+                    # It may be another meter, so let the user compare the unit IDs.
+                    return await self.async_step_reconfigure()
                 return await self.async_step_meter_found()
         return await self.async_step_no_known_meter()
 

@@ -72,7 +72,8 @@ def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
     if CONF_HOST in data:
         # The user may enter the address of the gateway's web page. An IPv6 address is
         # stored without its brackets.
-        data[CONF_HOST] = re.sub(r"^\s*\w+://", "", data[CONF_HOST]).strip(" []/")
+        host = re.sub(r"^\s*\w+://", "", data[CONF_HOST]).split("/")[0]
+        data[CONF_HOST] = host.strip(" []")
     return data
 
 
@@ -340,8 +341,8 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     ) -> list[FoundMeter]:
         """Return the found meters that are not set up, in the order of their unit IDs.
 
-        A meter is left out if its line settings are not those of `known`, or if its
-        unit ID belongs to a meter of the bus, also if that meter did not respond.
+        A meter is left out if its unit ID belongs to a meter of the bus, also if that
+        meter did not respond.
         """
         assert self.shown_scan is not None  # noqa: S101
         unit_ids = {
@@ -351,9 +352,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         others = [
             each
             for each in self.shown_scan.scan.found
-            if each.settings == known[0][1].settings
-            and each.unit_id not in unit_ids.values()
-            and not self.configured(each)
+            if each.unit_id not in unit_ids.values() and not self.configured(each)
         ]
         return sorted(others, key=attrgetter("unit_id"))
 
@@ -378,13 +377,16 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         others = {str(each.unit_id): each for each in self._others(known)}
         settings = settings_data(self.data, known[0][1].settings)
         data = {**self.data, **settings}
+        selected: list[str] = []
         if user_input is not None:
+            # A meter may have been set up in another dialog meanwhile.
+            selected = [key for key in user_input.get(CONF_METERS, ()) if key in others]
             try:
                 async with self.claimed():
                     await self._async_raise_if_configured()
                     async with self._unloaded(self._entry):
                         self._update_found(data, known)
-                        for key in user_input.get(CONF_METERS, ()):
+                        for key in selected:
                             self.hass.config_entries.async_add_subentry(
                                 self._entry, meter_subentry(others[key])
                             )
@@ -393,7 +395,9 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
                 self.error = err
         return self.show_form(
             "reconfigure_found",
-            found_schema({key: self.label(each) for key, each in others.items()}, []),
+            found_schema(
+                {key: self.label(each) for key, each in others.items()}, selected
+            ),
             None,
             device=endpoint_name(data),
             settings=line_settings_text(data),

@@ -31,7 +31,7 @@ from .countis import Meter, Poller, Profile
 from .demand import async_load_demand
 from .entity import device_info
 from .identifiers import bus_identifier
-from .issues import delete_all_issues
+from .issues import BUS_OFFLINE, delete_all_issues, delete_issues
 from .partial_tariffs import PartialTariffs
 
 # The protocol by connection type, shown as the model of the device of a bus.
@@ -106,6 +106,9 @@ class BusRuntime:
             subentries = {
                 each.subentry_id: each for each in meter_subentries(self.entry)
             }
+            if self.coordinators.keys() != subentries.keys():
+                # The issue may no longer be true. If it is, a timer creates it again.
+                delete_issues(self.hass, self.entry.entry_id, *BUS_OFFLINE)
             for subentry_id in self.coordinators.keys() - subentries.keys():
                 await self._async_remove_meter(subentry_id)
             for subentry_id, subentry in subentries.items():

@@ -273,8 +273,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_continue(self, scan: BusScan) -> R:
         """Show the progress of a scan, or its result if it has ended.
 
-        The progress of a scan that has ended must not be shown: its only change would
-        come before the frontend listens, which would then show the progress for ever.
+        The frontend listens for changes only after it has shown the progress. So it
+        would never show the result of a scan that had ended before.
         """
         self.shown_scan, self.data = scan, scan.data
         if scan.is_running:
@@ -462,7 +462,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async_step_nothing_found_behind_gateway = async_step_nothing_found
 
     def show_only_others(self, **placeholders: str) -> R:
-        """Show that the scan found only other meters than the one that is looked for.
+        """Show the found meters, none of which is a meter that is reconfigured.
 
         The flow needs the step `no_known_meter`.
         """
