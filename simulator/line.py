@@ -150,7 +150,7 @@ class Line:
         self._request = bytearray()
         self._requested_at = 0.0
         self._arrival: asyncio.TimerHandle | None = None
-        self._frames: set[asyncio.Task[None]] = set()
+        self._transfers: set[asyncio.Task[None]] = set()
         self._responding: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -203,8 +203,8 @@ class Line:
             self._arrival.cancel()
             self._arrival = None
         self._request.clear()
-        for frame in self._frames:
-            frame.cancel()
+        for transfer in self._transfers:
+            transfer.cancel()
         self._client.close()
         self._client = None
         self._remove_link()
@@ -251,8 +251,8 @@ class Line:
 
     def _start(self, transfer: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(transfer)
-        self._frames.add(task)
-        task.add_done_callback(self._frames.discard)
+        self._transfers.add(task)
+        task.add_done_callback(self._transfers.discard)
 
     async def _transact(self, request: bytes, request_fault: Fault) -> None:
         """Execute a request on the meters, and send the response to the client."""

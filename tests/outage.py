@@ -53,7 +53,7 @@ class OutageTest:
 
     Each time is a full hour.
     """
-    # The lambda finds the function that virtual time has put in place of `time.time`.
+    # A lambda, because virtual time replaces `time.time` after this class is defined.
     started: float = field(default_factory=lambda: time.time())  # noqa: PLW0108
 
     @asynccontextmanager

@@ -357,7 +357,7 @@ async def test_profile_is_complete_after_responses_lost_by_a_gateway(
     await unload_all(hass)
 
 
-async def test_reset_with_lost_response_writes_no_reserved_register(
+async def test_reset_with_lost_response_is_written_only_once(
     hass: HomeAssistant, gateways: dict[str, Gateway]
 ) -> None:
     entry = await added_entry(hass, gateways, "tcp")
@@ -370,7 +370,7 @@ async def test_reset_with_lost_response_writes_no_reserved_register(
     await unload_all(hass)
 
 
-async def test_reset_that_a_gateway_loses_is_reported_and_not_replaced(
+async def test_reset_request_lost_by_a_gateway_is_reported_and_not_repeated(
     hass: HomeAssistant, gateways: dict[str, Gateway]
 ) -> None:
     await added_entry(hass, gateways, "tcp")

@@ -33,7 +33,7 @@ def _custom_integrations() -> None:
     """Run without Home Assistant."""
 
 
-class Display:
+class PolledMeter:
     """A meter whose display shows partial counters by tariff, and its client."""
 
     def __init__(self, step: float = HIGH_RESOLUTION, partial: float = 45.67) -> None:
@@ -122,225 +122,231 @@ class Display:
         accepted = self.check.values
         return self.calculated.values({name: accepted[name] for name in TARIFFS})
 
-    def kept_values(self) -> list[float | None]:
+    def value_list(self) -> list[float | None]:
         """Return the calculated counters in kWh, in the order of the tariffs."""
         return list(self.values.values())
 
 
 @pytest.fixture
-def display() -> Display:
+def polled() -> PolledMeter:
     """Return a meter whose counters were read for some seconds."""
-    display = Display()
-    display.poll(kilowatts=3.6)
-    return display
+    polled = PolledMeter()
+    polled.poll(kilowatts=3.6)
+    return polled
 
 
 UNKNOWN = [None] * 4
 
 
-def test_counters_are_unknown_before_a_reset(display: Display) -> None:
-    display.poll(kilowatts=10, polls=60)
-    assert display.kept_values() == UNKNOWN
-    assert display.reasons == []
+def test_counters_are_unknown_before_a_reset(polled: PolledMeter) -> None:
+    polled.poll(kilowatts=10, polls=60)
+    assert polled.value_list() == UNKNOWN
+    assert polled.reasons == []
 
 
-def test_counters_count_from_a_reset_at_the_meter(display: Display) -> None:
-    display.reset_and_poll()
-    assert display.kept_values() == [0, 0, 0, 0]
-    display.count(10, 3600, tariff=2)
-    display.count(5, 3600, tariff=1)
-    display.poll()
-    assert display.kept_values() == [5, 10, 0, 0]
-    display.reset_and_poll()
-    assert display.kept_values() == [0, 0, 0, 0]
-    assert display.reasons == []
+def test_counters_count_from_a_reset_at_the_meter(polled: PolledMeter) -> None:
+    polled.reset_and_poll()
+    assert polled.value_list() == [0, 0, 0, 0]
+    polled.count(10, 3600, tariff=2)
+    polled.count(5, 3600, tariff=1)
+    polled.poll()
+    assert polled.value_list() == [5, 10, 0, 0]
+    polled.reset_and_poll()
+    assert polled.value_list() == [0, 0, 0, 0]
+    assert polled.reasons == []
 
 
 @pytest.mark.parametrize(("before", "after"), [(10, 5), (0.5, 0.25)])  # kWh
-def test_energy_since_a_reset_that_is_seen_late_is_in_the_tariff_that_rose(
-    display: Display, before: float, after: float
+def test_late_seen_reset_assigns_its_energy_to_the_tariff_that_rose(
+    polled: PolledMeter, before: float, after: float
 ) -> None:
-    display.count(before, 3600, tariff=2)
-    display.reset()
-    display.count(after, 3600, tariff=2)
-    display.poll()
-    assert display.kept_values() == [0, after, 0, 0]
+    polled.count(before, 3600, tariff=2)
+    polled.reset()
+    polled.count(after, 3600, tariff=2)
+    polled.poll()
+    assert polled.value_list() == [0, after, 0, 0]
 
 
 def test_counters_are_unknown_if_two_tariffs_rose_since_the_reset(
-    display: Display,
+    polled: PolledMeter,
 ) -> None:
-    display.reset_and_poll()
-    display.count(10, 3600, tariff=1)
-    display.poll()
-    display.reset()
-    display.count(2, 3600, tariff=1)
-    display.count(3, 3600, tariff=2)
-    display.poll()
-    assert display.kept_values() == UNKNOWN
-    assert display.reasons == [
+    polled.reset_and_poll()
+    polled.count(10, 3600, tariff=1)
+    polled.poll()
+    polled.reset()
+    polled.count(2, 3600, tariff=1)
+    polled.count(3, 3600, tariff=2)
+    polled.poll()
+    assert polled.value_list() == UNKNOWN
+    assert polled.reasons == [
         "their reset was seen late, after several tariffs had counted"
     ]
-    display.reset_and_poll()
-    assert display.kept_values() == [0, 0, 0, 0]
+    polled.reset_and_poll()
+    assert polled.value_list() == [0, 0, 0, 0]
 
 
 def test_missed_reset_makes_counters_unknown_until_the_next_reset(
-    display: Display,
+    polled: PolledMeter,
 ) -> None:
-    display.reset_and_poll()
-    display.count(10, 3600)
-    display.poll()
-    display.reset()
-    display.count(15, 3600)
-    display.poll(polls=60)
-    assert display.kept_values() == UNKNOWN
-    (reason,) = display.reasons
+    polled.reset_and_poll()
+    polled.count(10, 3600)
+    polled.poll()
+    polled.reset()
+    polled.count(15, 3600)
+    polled.poll(polls=60)
+    assert polled.value_list() == UNKNOWN
+    (reason,) = polled.reasons
     assert reason == (
         "their sum is 25.00 kWh, but the partial total is 15.00 kWh, so a reset was"
         " not seen"
     )
-    display.reset_and_poll()
-    assert display.kept_values() == [0, 0, 0, 0]
-    assert display.reasons == [reason]
+    polled.reset_and_poll()
+    assert polled.value_list() == [0, 0, 0, 0]
+    assert polled.reasons == [reason]
 
 
 def test_counters_that_were_never_reset_are_the_tariff_counters() -> None:
-    display = Display(partial=1234.56)
-    display.poll()
-    assert display.kept_values() == [1000, 234.56, 0, 0]
+    polled = PolledMeter(partial=1234.56)
+    polled.poll()
+    assert polled.value_list() == [1000, 234.56, 0, 0]
 
 
 def test_counters_are_known_if_the_partial_total_is_0() -> None:
-    display = Display(partial=0)
-    display.poll()
-    assert display.kept_values() == [0, 0, 0, 0]
+    polled = PolledMeter(partial=0)
+    polled.poll()
+    assert polled.value_list() == [0, 0, 0, 0]
 
 
-def test_counters_continue_after_a_restart(display: Display) -> None:
-    display.reset_and_poll()
-    display.count(10, 3600, tariff=2)
-    display.poll()
-    display.restart()
-    assert display.kept_values() == [0, 10, 0, 0]
-    display.count(10, 3600, tariff=1)
-    display.poll()
-    assert display.kept_values() == [10, 10, 0, 0]
+def test_counters_continue_after_a_restart(polled: PolledMeter) -> None:
+    polled.reset_and_poll()
+    polled.count(10, 3600, tariff=2)
+    polled.poll()
+    polled.restart()
+    assert polled.value_list() == [0, 10, 0, 0]
+    polled.count(10, 3600, tariff=1)
+    polled.poll()
+    assert polled.value_list() == [10, 10, 0, 0]
 
 
-def test_restart_on_a_busy_bus_keeps_the_counters(display: Display) -> None:
-    display.reset_and_poll()
+def test_restart_on_a_busy_bus_keeps_the_counters(polled: PolledMeter) -> None:
+    polled.reset_and_poll()
     # The partial total is read for a minute before the tariff counters are read again.
     for _ in range(6):
-        display.count(20, 10)
-        display.read("energies")
-    display.restart()
-    display.poll(kilowatts=20)
-    assert display.reasons == []
-    assert display.kept_values()[0] == pytest.approx(0.35, abs=0.02)
+        polled.count(20, 10)
+        polled.read("energies")
+    polled.restart()
+    polled.poll(kilowatts=20)
+    assert polled.reasons == []
+    assert polled.value_list()[0] == pytest.approx(0.35, abs=0.02)
 
 
-def test_reset_during_a_restart_is_seen(display: Display) -> None:
-    display.restart()
-    display.count(10, 3600)
-    display.reset()
-    display.count(1, 3600)
-    display.poll()
-    assert display.kept_values() == [1, 0, 0, 0]
+def test_reset_during_a_restart_is_seen(polled: PolledMeter) -> None:
+    polled.restart()
+    polled.count(10, 3600)
+    polled.reset()
+    polled.count(1, 3600)
+    polled.poll()
+    assert polled.value_list() == [1, 0, 0, 0]
 
 
-def test_second_reset_is_seen_before_the_first_is_evaluated(display: Display) -> None:
-    display.reset()
-    for _ in range(3):
-        display.count(3.6, 1)
-        display.read("energies")
-    display.count(36, 10)
-    for _ in range(3):
-        display.read("energies")
-    display.reset_and_poll()
-    assert display.kept_values() == [0, 0, 0, 0]
-
-
-def test_reset_is_evaluated_when_the_partial_total_is_known_closely(
-    display: Display,
+def test_second_reset_is_seen_before_the_first_is_evaluated(
+    polled: PolledMeter,
 ) -> None:
-    display.reset()
+    polled.reset()
+    for _ in range(3):
+        polled.count(3.6, 1)
+        polled.read("energies")
+    polled.count(36, 10)
+    for _ in range(3):
+        polled.read("energies")
+    polled.reset_and_poll()
+    assert polled.value_list() == [0, 0, 0, 0]
+
+
+def test_reset_is_evaluated_later_if_the_total_is_too_uncertain(
+    polled: PolledMeter,
+) -> None:
+    polled.reset()
     # The total is read before the tariff counters, and again after an hour.
     for _ in range(2):
-        display.count(3.6, 1)
-        display.read("energies")
+        polled.count(3.6, 1)
+        polled.read("energies")
     for _ in range(3):
-        display.count(3.6, 1)
-        display.read("tariffs")
-    display.count(50, 3600)
-    display.read("energies")
-    display.count(0, 1)
-    display.read("energies")
-    assert display.kept_values() == UNKNOWN
-    display.poll()
-    assert display.kept_values() == [pytest.approx(50, abs=0.02), 0, 0, 0]
+        polled.count(3.6, 1)
+        polled.read("tariffs")
+    polled.count(50, 3600)
+    polled.read("energies")
+    polled.count(0, 1)
+    polled.read("energies")
+    assert polled.value_list() == UNKNOWN
+    polled.poll()
+    assert polled.value_list() == [pytest.approx(50, abs=0.02), 0, 0, 0]
 
 
-def test_reset_to_an_impossible_value_makes_counters_unknown(display: Display) -> None:
-    display.reset_and_poll()
-    display.count(40, 3600)
-    display.poll()
-    display.counters.partial_consumed -= 10_000
-    display.poll(kilowatts=3.6, polls=80)
-    assert display.kept_values() == UNKNOWN
-    assert len(display.reasons) == 1
+def test_reset_to_an_impossible_value_makes_counters_unknown(
+    polled: PolledMeter,
+) -> None:
+    polled.reset_and_poll()
+    polled.count(40, 3600)
+    polled.poll()
+    polled.counters.partial_consumed -= 10_000
+    polled.poll(kilowatts=3.6, polls=80)
+    assert polled.value_list() == UNKNOWN
+    assert len(polled.reasons) == 1
 
 
 @pytest.mark.parametrize("counted", [10, 0.5])  # kWh
 def test_partial_counter_continues_after_its_tariff_counter_is_reset(
-    display: Display, counted: float
+    polled: PolledMeter, counted: float
 ) -> None:
-    display.reset_and_poll()
-    display.count(counted, 3600, tariff=3)
-    display.poll()
-    display.check.expect_reset(TARIFFS)
-    display.counters.tariffs = [0.0] * 4
-    display.poll()
-    assert display.kept_values() == [0, 0, counted, 0]
-    display.count(10, 3600, tariff=3)
-    display.poll()
-    assert display.kept_values() == [0, 0, counted + 10, 0]
-    assert display.reasons == []
+    polled.reset_and_poll()
+    polled.count(counted, 3600, tariff=3)
+    polled.poll()
+    polled.check.expect_reset(TARIFFS)
+    polled.counters.tariffs = [0.0] * 4
+    polled.poll()
+    assert polled.value_list() == [0, 0, counted, 0]
+    polled.count(10, 3600, tariff=3)
+    polled.poll()
+    assert polled.value_list() == [0, 0, counted + 10, 0]
+    assert polled.reasons == []
 
 
-def test_partial_and_tariff_counters_can_be_reset_together(display: Display) -> None:
-    display.check.expect_reset(TARIFFS)
-    display.reset()
-    display.counters.tariffs = [0.0] * 4
-    display.poll()
-    assert display.kept_values() == [0, 0, 0, 0]
-    display.count(10, 3600, tariff=3)
-    display.poll()
-    assert display.kept_values() == [0, 0, 10, 0]
+def test_partial_and_tariff_counters_can_be_reset_together(polled: PolledMeter) -> None:
+    polled.check.expect_reset(TARIFFS)
+    polled.reset()
+    polled.counters.tariffs = [0.0] * 4
+    polled.poll()
+    assert polled.value_list() == [0, 0, 0, 0]
+    polled.count(10, 3600, tariff=3)
+    polled.poll()
+    assert polled.value_list() == [0, 0, 10, 0]
 
 
-def test_counters_are_unknown_for_other_tariffs_than_before(display: Display) -> None:
-    display.reset_and_poll()
-    accepted = display.check.accepted
+def test_counters_are_unknown_for_other_tariffs_than_before(
+    polled: PolledMeter,
+) -> None:
+    polled.reset_and_poll()
+    accepted = polled.check.accepted
     two = {name: accepted[name] for name in TARIFFS[:2]}
-    assert display.calculated.take(accepted[PARTIAL_CONSUMED], two) is None
-    assert display.calculated.values(dict.fromkeys(two, 1)) == dict.fromkeys(two)
+    assert polled.calculated.take(accepted[PARTIAL_CONSUMED], two) is None
+    assert polled.calculated.values(dict.fromkeys(two, 1)) == dict.fromkeys(two)
     assert CalculatedCounters(PartialReset({"tariff_1_energy": 1}, 0)).values(
         dict.fromkeys(two, 2)
     ) == dict.fromkeys(two)
 
 
-def test_idle_tariff_in_the_other_resolution_delays_no_reset(display: Display) -> None:
-    display.counters.tariffs[2] = 500
-    display.counters.consumed += 500
-    display.poll(kilowatts=3.6)
-    display.step = LOW_RESOLUTION
-    display.poll(kilowatts=3.6)
-    display.count(30, 3600)
-    display.poll(kilowatts=3.6)
-    display.reset()
-    display.poll(kilowatts=3.6)
-    assert display.kept_values() == [0, 0, 0, 0]
+def test_old_value_of_an_idle_tariff_delays_no_evaluation(polled: PolledMeter) -> None:
+    polled.counters.tariffs[2] = 500
+    polled.counters.consumed += 500
+    polled.poll(kilowatts=3.6)
+    polled.step = LOW_RESOLUTION
+    polled.poll(kilowatts=3.6)
+    polled.count(30, 3600)
+    polled.poll(kilowatts=3.6)
+    polled.reset()
+    polled.poll(kilowatts=3.6)
+    assert polled.value_list() == [0, 0, 0, 0]
 
 
 def accepted(kwh: float, at: float, step: float = HIGH_RESOLUTION) -> CounterValue:
@@ -362,12 +368,12 @@ def test_resets_before_the_second_reading_are_noticed() -> None:
     assert calculated.values({"tariff_1_energy": 5}) == {"tariff_1_energy": 5}
 
 
-type Totals = tuple[float, float, float, float]
+type TimedCounters = tuple[float, float, float, float]
 """The partial total in kWh and its time in s, and the same of tariff counter 1."""
 
 
 def calculated_after(
-    *moments: Totals, step: float = HIGH_RESOLUTION
+    *moments: TimedCounters, step: float = HIGH_RESOLUTION
 ) -> CalculatedCounters:
     """Return the calculation after it has taken the counters of each moment."""
     calculated = CalculatedCounters()
@@ -377,7 +383,7 @@ def calculated_after(
     return calculated
 
 
-def value_after(*moments: Totals, step: float = HIGH_RESOLUTION) -> float | None:
+def value_after(*moments: TimedCounters, step: float = HIGH_RESOLUTION) -> float | None:
     """Return the calculated counter in kWh after the last moment."""
     tariffs = {"tariff_1_energy": moments[-1][2]}
     (value,) = calculated_after(*moments, step=step).values(tariffs).values()
@@ -398,13 +404,13 @@ def test_tariff_counters_that_are_read_more_often_delay_no_reset() -> None:
 
 
 def test_tariff_counters_that_are_older_than_the_total_are_compared() -> None:
-    """The total before these tariff counters is not the last total."""
+    """The comparison uses the total from before them, which is not the last total."""
     moments = (0, 1, 1000, 1), (0, 3, 1000, 1), (0, 3, 1000, 2), (0, 4, 1000, 2)
     assert value_after(*moments) == 0
 
 
 @pytest.mark.parametrize(("total", "shown"), [(0.05, 0), (0.06, None)])
-def test_reset_is_evaluated_if_the_total_is_known_to_five_steps(
+def test_reset_is_evaluated_if_the_uncertainty_is_at_most_five_steps(
     total: float, shown: float | None
 ) -> None:
     assert value_after(*RESET, (total, 4, 1000, 3)) == shown
@@ -521,26 +527,26 @@ STEPS = st.lists(
 def test_known_counters_match_the_display(
     steps: list[tuple[str, float, int, int]], step: float
 ) -> None:
-    display = Display(step)
-    display.poll()
+    polled = PolledMeter(step)
+    polled.poll()
     for action, kilowatts, seconds, tariff in steps:
         if action == "restart":
-            display.restart()
+            polled.restart()
         if action == "reset offline":
-            display.count(kilowatts, seconds, tariff)
+            polled.count(kilowatts, seconds, tariff)
         if action.startswith("reset"):
-            display.reset()
+            polled.reset()
         if action == "count":
-            display.poll(kilowatts, 5, tariff)
+            polled.poll(kilowatts, 5, tariff)
         else:
-            display.count(kilowatts, seconds, tariff)
+            polled.count(kilowatts, seconds, tariff)
         # If the partial total fell by only 10 Wh, the client keeps its last value until
         # the register rises. So the meter counts here.
-        display.poll(7.2, 12, tariff)
-        reset = display.calculated.reset
+        polled.poll(7.2, 12, tariff)
+        reset = polled.calculated.reset
         if reset is not None:
-            for name, value in display.values.items():
+            for name, value in polled.values.items():
                 assert value is not None
-                if display.shown:
-                    error = abs(value - display.shown[name])
+                if polled.shown:
+                    error = abs(value - polled.shown[name])
                     assert error <= reset.tolerance + 2 * step

@@ -48,7 +48,7 @@ pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
 OTHER_SERIAL = "2025000100007"
 
-# s between two readings; just below the longest pause that counts completely, 15 s.
+# s between two readings; of a pause longer than 15 s, only 15 s would count.
 COUNTED_PAUSE = 14
 
 # Registers that read 0, by register address.
@@ -327,7 +327,7 @@ async def test_meter_deleted_while_its_form_is_open_is_not_accepted(
 
 
 @pytest.mark.parametrize("whole_bus", [True, False])
-async def test_removed_meter_or_bus_deletes_the_issue_of_another_meter(
+async def test_another_meter_issue_is_deleted_with_its_meter_or_bus(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -458,7 +458,7 @@ async def test_one_issue_reports_that_no_meter_of_a_bus_responds(
 ) -> None:
     line.cut = True
     await until(lambda: issues(hass))
-    await asyncio.sleep(12)  # virtual s, in which each meter reports more than once
+    await asyncio.sleep(12)  # virtual s, more than twice the time until an issue
     issue = only_issue(hass)
     assert issue.translation_key == "bus_offline"
     assert issue.severity is ir.IssueSeverity.WARNING
@@ -508,7 +508,7 @@ async def test_issue_of_a_meter_ends_when_no_meter_of_its_bus_responds(
     await until(
         lambda: len(issues(hass)) != 1 or only_issue(hass).issue_id[:3] == "bus"
     )
-    await asyncio.sleep(12)  # virtual s, in which both meters report
+    await asyncio.sleep(12)  # virtual s, more than twice the time until an issue
     assert only_issue(hass).translation_key == "bus_offline"
     line.cut = False
     await until(lambda: not issues(hass))

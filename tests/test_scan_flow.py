@@ -280,7 +280,7 @@ async def test_result_of_a_scan_is_shown_once_by_a_later_dialog(
     await scan.async_wait()
     await asyncio.sleep(bus_scan.KEPT_SECONDS - 60)
     menu = await open_form(hass)
-    # The result is shown without a progress, which would not end in a browser.
+    # No progress is shown, because the frontend would show it for ever.
     assert list(listed(await submit(hass, menu, RESUME)).values()) == FOUND
     menu = await open_form(hass)
     assert menu["menu_options"] == ["serial", "tcp", "rtu_over_tcp"]

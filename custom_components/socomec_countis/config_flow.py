@@ -109,7 +109,7 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
         try:
             if not self.is_new:
                 return await self.async_find_known()
-            return await self._async_find(self.entered_without_searched(), UNIT_IDS)
+            return await self._async_find(self.input_without_scanned_fields(), UNIT_IDS)
         except FormError as err:
             self.error = err
         return await self.async_step_change()

@@ -192,7 +192,7 @@ def plan_counter(
 
     `before` is the counter before the gap. `total` is the energy that the total
     counter counted in the gap. Both are in kWh or kvarh. `parts` are cumulative
-    fractions of `total`, from 0 to 1: one at the end of each of `hours`. A gap cannot
+    fractions of `total` from 0 to 1, each at the end of one of `hours`. A gap cannot
     be filled if the row before the gap or the row of the end hour is missing, or if the
     counter was reset more than once. Raises `HomeAssistantError` if the sums do not
     agree with the counter.
@@ -204,8 +204,8 @@ def plan_counter(
     is_reset = after.state < before
     begin = before if is_reset else base.state
     energy = after.state if is_reset else after.state - begin
-    first_sum = base.sum + begin - base.state
-    if abs(after.sum - first_sum - energy) > SUM_TOLERANCE:
+    begin_sum = base.sum + begin - base.state
+    if abs(after.sum - begin_sum - energy) > SUM_TOLERANCE:
         if is_reset:
             return None
         raise _unexpected(statistic)
@@ -217,11 +217,11 @@ def plan_counter(
             # Since the reset, the counter and the total counter have risen equally.
             # `counted` is 0 in the hours before the reset.
             counted = max(energy - total * (1 - part), 0)
-            rows.append(Row(hour, counted or begin, first_sum + counted))
+            rows.append(Row(hour, counted or begin, begin_sum + counted))
         else:
             # `present.sum` was counted before the gap, so the new sum cannot be lower.
-            counted = max(energy * part, present.sum - first_sum)
-            rows.append(Row(hour, begin + counted, first_sum + counted))
+            counted = max(energy * part, present.sum - begin_sum)
+            rows.append(Row(hour, begin + counted, begin_sum + counted))
     return _plan(statistic, rows, base, after)
 
 

@@ -121,7 +121,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     def entered_for(self, kind: str) -> Mapping[str, Any]:
         """Return the entered values that a form for this kind of connection keeps.
 
-        If the user tries another kind of connection, these are the address, the speed
+        A form for another kind than the entered one keeps only the address, the speed
         and the unit ID.
         """
         entered = self.entered or {}
@@ -263,18 +263,18 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
 
     # -- the scan --------------------------------------------------------------
 
-    def entered_without_searched(self) -> BusData:
+    def input_without_scanned_fields(self) -> BusData:
         """Return the input without the fields for which a scan tries all values.
 
         These are the unit ID, and on a serial port the line settings.
         """
-        searched = {CONF_UNIT_ID, *(LINE_SETTINGS if self.kind == SERIAL else ())}
+        scanned = {CONF_UNIT_ID, *(LINE_SETTINGS if self.kind == SERIAL else ())}
         entered = self.entered or {}
-        return {key: entered[key] for key in entered if key not in searched}
+        return {key: entered[key] for key in entered if key not in scanned}
 
     async def async_find_known(self) -> ConfigFlowResult:
         """Scan the entered bus for the meters of the entry. Raises `FormError`."""
-        entered = self.entered_without_searched()
+        entered = self.input_without_scanned_fields()
         known = bus_data(self.kind, entered)
         self.data = {**settings_data(known, SCAN_SETTINGS[0]), **known}
         await self._async_raise_if_configured()
@@ -314,8 +314,9 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     def _known(self) -> list[tuple[ConfigSubentry, FoundMeter]]:
         """Return the meters of the bus that the scan has found.
 
-        A meter without a serial number is identified by its unit ID. Then no other
-        meter of the bus gets this unit ID, because their values would be mixed up.
+        A meter without a serial number is identified by its unit ID. Another meter of
+        the bus that responds at this unit ID is left out, because the values of the two
+        meters would be mixed up.
         """
         assert self.shown_scan is not None  # noqa: S101
         meters = meter_subentries(self._entry)
@@ -334,14 +335,19 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             return found.unit_id not in unidentified
 
         found = sorted(self.shown_scan.scan.found, key=attrgetter("unit_id"))
-        return [(each, one) for one in found for each in meters if is_same(each, one)]
+        return [
+            (subentry, meter)
+            for meter in found
+            for subentry in meters
+            if is_same(subentry, meter)
+        ]
 
     def _others(
         self, known: list[tuple[ConfigSubentry, FoundMeter]]
     ) -> list[FoundMeter]:
         """Return the found meters that are not set up, in the order of their unit IDs.
 
-        A meter is left out if its unit ID belongs to a meter of the bus, also if that
+        A meter is left out if its unit ID belongs to a meter of the bus, even if that
         meter did not respond.
         """
         assert self.shown_scan is not None  # noqa: S101

@@ -156,7 +156,7 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
 
 
 async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
-    """Fill or restore a past gap in the statistics of the targeted meters.
+    """Fill a past gap of the targeted meters, or restore the overwritten statistics.
 
     Returns the energy of each filled hour, or the restored gaps. Raises
     `ServiceValidationError` without a recorder. Raises `HomeAssistantError` if the gap

@@ -102,9 +102,9 @@ async def async_demo(
 ) -> None:
     """Run the demo in `folder`. Raises `ToolError`, or an `ExceptionGroup` of them."""
     # Home Assistant stops first, because it reports a bus that disappears as an error.
-    async with AsyncExitStack() as stack, AsyncExitStack() as running:
+    async with AsyncExitStack() as bus, AsyncExitStack() as home_assistant:
         try:
-            await _async_demo(arguments, folder, progress, stack, running)
+            await _async_demo(arguments, folder, progress, bus, home_assistant)
         except asyncio.CancelledError:
             print(
                 "\nStopping. The next start continues with the same data.", flush=True
@@ -116,10 +116,10 @@ async def _async_demo(
     arguments: argparse.Namespace,
     folder: Path,
     progress: Progress,
-    stack: AsyncExitStack,
-    running: AsyncExitStack,
+    bus: AsyncExitStack,
+    home_assistant: AsyncExitStack,
 ) -> None:
-    # In a check, the time of the start is noon, so that the inverter produces.
+    # A check uses the present time as solar noon, so that the inverter produces.
     noon = int(time.time()) if arguments.check else noon_today()
     wanted_port = 0 if arguments.check else arguments.web_port
     port = free_port(wanted_port)
@@ -129,9 +129,9 @@ async def _async_demo(
     async with asyncio.TaskGroup() as group:
         # Home Assistant needs the most time, so the rest starts meanwhile.
         starting = group.create_task(
-            running.enter_async_context(run_home_assistant(folder, port))
+            home_assistant.enter_async_context(run_home_assistant(folder, port))
         )
-        plan = await async_plan(arguments, folder, stack, noon)
+        plan = await async_plan(arguments, folder, bus, noon)
     hass = starting.result()
     progress.report(f"Home Assistant responds at {hass.url}")
     await async_wait_until_running(hass)
@@ -143,8 +143,10 @@ async def _async_demo(
         for subentry_id, gap in new_gaps.items():
             store_gap(folder / "config", subentry_id, gap)
         progress.report("Restarting Home Assistant, which loads the gap of the history")
-        await running.aclose()
-        hass = await running.enter_async_context(run_home_assistant(folder, port))
+        await home_assistant.aclose()
+        hass = await home_assistant.enter_async_context(
+            run_home_assistant(folder, port)
+        )
         await async_wait_until_running(hass)
         house = await async_set_up_demo(
             hass, plan, progress.report, is_strict=arguments.check
@@ -177,9 +179,9 @@ async def _async_demo(
 
 
 async def async_plan(
-    arguments: argparse.Namespace, folder: Path, stack: AsyncExitStack, noon: int
+    arguments: argparse.Namespace, folder: Path, bus: AsyncExitStack, noon: int
 ) -> DemoPlan:
-    """Return what to set up; simulated meters run until the end of `stack`."""
+    """Return what to set up; simulated meters run until the end of `bus`."""
     if arguments.port:
         meter = MeterInput(
             arguments.port,
@@ -189,7 +191,7 @@ async def async_plan(
             arguments.stopbits,
         )
         return DemoPlan([meter])
-    port = await stack.enter_async_context(run_simulated_bus(folder, noon))
+    port = await bus.enter_async_context(run_simulated_bus(folder, noon))
     return DemoPlan(
         [MeterInput(str(port), unit_id) for unit_id in UNIT_IDS],
         [simulated_serial_number(unit_id) for unit_id in UNIT_IDS],

@@ -19,8 +19,8 @@ TERMINAL_SECONDS = 1  # s; the period of the poller
 # s; if the output is a file, each table stays in the file. One table a minute is enough
 # to show the trend.
 FILE_SECONDS = 60
-# s between two attempts to join the statistics. The recorder compiles its first rows up
-# to 300 s after the start.
+# s between two attempts to continue an imported sum (`async_join`). The recorder
+# compiles its first rows up to 300 s after the start.
 JOIN_SECONDS = 5
 
 

@@ -25,8 +25,9 @@ async def async_check_counters(
 ) -> tuple[str | None, tuple[Correction, ...]]:
     """Accept or reject the counters of a block that was just read.
 
-    The request was sent at `at`. `is_last` is False if a rejected block is read again
-    at once. `was_accepted` is True if the previous reading of the block was accepted.
+    The request was sent at `at`. If `is_last` is False, the caller reads a rejected
+    block again at once. `was_accepted` is True if the previous reading of the block was
+    accepted.
 
     Returns the reason for a rejection, or None, and the corrections. If readings stay
     at an implausible level (see `plausibility`), the level is accepted if the user

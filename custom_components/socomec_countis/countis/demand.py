@@ -43,9 +43,9 @@ CLOCK_TOLERANCE = 2
 RECENT_SECONDS = 60
 
 # s; if the pause between two readings of the power is longer, the energy of the pause
-# is unknown. Our choice: a sensor whose value cannot be read also shows the last value
-# for this time. If the load changes once in the pause, the error of the energy is at
-# most the energy that the changed part of the load takes in 5 s.
+# is unknown. Our choice: if the power cannot be read, its sensor shows the last value
+# for the same time. If the load changes once in the pause, the error of the energy is
+# at most the energy that the changed part of the load takes in 5 s.
 LONGEST_POWER_PAUSE = 10
 
 
@@ -98,7 +98,7 @@ class Demand:
         self._first: _Reading | None = None
         """The first reading after the last pause longer than `LONGEST_PAUSE`."""
         self._rises: list[_Reading] = []
-        """The readings of the last `RECENT_SECONDS` in which the counter had risen."""
+        """Readings above the previous one: of `RECENT_SECONDS`, or the last two."""
         self._peaks: list[Peak] = []
         """At most one for each combination of a month and a length of the periods."""
 
@@ -268,8 +268,8 @@ class Demand:
         if first is None or last is None:
             return None
         if rises[1:]:
-            # The energy between two rises is exact. The energy since then is less than
-            # a step, so less than the last rise. This limits the mean power since then.
+            # The energy between two rises is exact. The energy since the last rise is
+            # less than a step, so less than this rise. This limits the mean power.
             power = rises[0].power_until(rises[-1])
             seconds = rises[-1].at.seconds_until(last.at)
             rise = rises[-1].kilowatt_hours - rises[-2].kilowatt_hours
@@ -296,7 +296,7 @@ class Demand:
         Content of another shape is logged and not used.
         """
         try:
-            minutes = PERIODS[PERIODS.index(stored["minutes"])]  # or ValueError
+            minutes = PERIODS[PERIODS.index(stored["minutes"])]  # may raise ValueError
             last = stored["last"] and _Reading(
                 Moment(float(stored["last"][0])), float(stored["last"][1])
             )

@@ -18,7 +18,7 @@ from .registers import PHASES
 
 PRESENT_VOLTS = 150  # above this, the display shows the symbol of the phase (manual)
 ABSENT_VOLTS = 50  # our choice: neighbouring conductors induce a lower voltage
-# Our choice: enough to make the sign of the power certain, which is in steps of 10 W.
+# Our choice: the power is in steps of 10 W, but its sign is certain at this current.
 PRESENT_AMPERES = 1
 LOAD_AMPERES = 20  # sum of all phases (manual)
 POWER_FACTORS = (0.6, 1)  # (manual)
