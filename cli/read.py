@@ -7,7 +7,13 @@ from modbus_connection.model import NumberField
 from rich.text import Text
 
 from socomec_countis import Meter, Values
-from socomec_countis.registers import Energies, Measurements, Periods, Tariffs
+from socomec_countis.registers import (
+    Energies,
+    Measurements,
+    PartialTariffs,
+    Periods,
+    Tariffs,
+)
 
 from .exit_codes import Exit
 from .meters import async_for_each, heading, identity_of, now
@@ -20,6 +26,7 @@ BLOCKS = (
     "measurements",
     "energies",
     "tariffs",
+    "partial_tariffs",
     "periods",
     "overflows",
     "transformer",
@@ -28,7 +35,7 @@ BLOCKS = (
 
 UNITS: Mapping[str, str] = {
     quantity: field.unit
-    for block in (Measurements, Energies, Tariffs, Periods)
+    for block in (Measurements, Energies, Tariffs, PartialTariffs, Periods)
     for quantity, field in block.declared_fields.items()
     if isinstance(field, NumberField) and field.unit
 } | {"clock_offset": "s"}

@@ -122,7 +122,7 @@ async def shown(
 
 
 async def assert_recovered(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Check that the entities show the values of the meter, without a reload."""
+    """Check that the entities show the values of the meter again."""
     await until_read(hass, entry)
     await until_polled(entry)
     assert coordinator_of(entry).online
@@ -346,19 +346,19 @@ async def test_meter_is_online_again_after_a_faulty_first_response(
     await add_meter(unit_id=2)
     meter.offline = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
-    after: list[bytes] = []
+    requests: list[bytes] = []
 
     def disturb_first(request: bytes) -> None:
         if request[0] == meter.unit_id:
-            if not after:
+            if not requests:
                 line.faults.append(fault)
-            after.append(request)
+            requests.append(request)
 
     meter.offline = False
     line.on_request = disturb_first
     await until(lambda: state(hass, "power") == "1300")
     # After the faulty response, the meter is online within a few requests.
-    assert 1 < len(after) < 12
+    assert 1 < len(requests) < 12
     await assert_recovered(hass, entry)
     assert state(hass, "power", SECOND_SERIAL) == "1300"
 

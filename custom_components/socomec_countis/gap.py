@@ -23,8 +23,9 @@ STORAGE_VERSION = 1
 class Gap:
     """A gap in the readings of a meter, from its discovery until it is filled.
 
-    The total counter of a counter is the counter whose energy includes it, for example
-    `energy_consumed` for `tariff_1_energy` (see `total_of` in countis/gap_evidence.py).
+    A total counter includes the energy of other counters: `energy_consumed` is the
+    total counter of `tariff_1_energy` and of itself (see `total_of` in
+    countis/gap_evidence.py).
     """
 
     begin: float

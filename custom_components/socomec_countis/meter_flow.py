@@ -160,9 +160,9 @@ class MeterFlow(
         return self.show_form("user", ADD_METERS_SCHEMA, entered, own_bus=entry.title)
 
     async def _async_find(self, unit_ids: Sequence[int] | None) -> SubentryFlowResult:
-        """Continue with `async_find`.
+        """Probe or scan `unit_ids` with `async_find`.
 
-        None means all free unit IDs, or all unit IDs for a meter that is reconfigured.
+        None means all free unit IDs, or all unit IDs if a meter is reconfigured.
         """
         entry = self._entry
         used = {each.data[CONF_UNIT_ID] for each in meter_subentries(entry)}
@@ -238,7 +238,7 @@ class MeterFlow(
             return self.async_create_entry(
                 title=only.title, data=only.data, unique_id=only.unique_id
             )
-        # The result of a dialog is one subentry, and the frontend would name only this.
+        # A dialog can return only one subentry, so the frontend would name only one.
         for subentry in subentries:
             self.hass.config_entries.async_add_subentry(self._entry, subentry)
         names = ", ".join(each.title for each in subentries)

@@ -32,7 +32,7 @@ BY_UNIT = {
     "W": (SensorDeviceClass.POWER, 0, 20),
     "var": (SensorDeviceClass.REACTIVE_POWER, 0, 20),
     "VA": (SensorDeviceClass.APPARENT_POWER, 0, 20),
-    # 0.02 is two steps of the last decimal, which a small load changes often.
+    # 0.02 is two steps of the last decimal, which changes often at a small load.
     "1": (SensorDeviceClass.POWER_FACTOR, 2, 0.02),
     # 1 V is less than 0.5 % of 230 V.
     "V": (SensorDeviceClass.VOLTAGE, 1, 1),

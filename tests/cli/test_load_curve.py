@@ -17,7 +17,7 @@ from .common import countis, countis_json, countis_on_terminal, line_of
 RECORDS = 40  # more than a page of 29
 
 
-def metered(unit_id: int = 1) -> Meter:
+def meter_with_records(unit_id: int = 1) -> Meter:
     """Return a meter that has recorded a constant load."""
     meter = Meter(unit_id=unit_id, load=Constant(Phase(1200), Phase(), Phase()))
     meter.record_past(RECORDS)
@@ -25,7 +25,7 @@ def metered(unit_id: int = 1) -> Meter:
 
 
 def test_records_are_printed_as_a_table() -> None:
-    with line_of(metered()) as running:
+    with line_of(meter_with_records()) as running:
         code, output, errors = countis("load-curve", "--port", running.port, "-u", "1")
     assert code == Exit.DONE
     _, summary, columns, *rows = output.splitlines()
@@ -37,7 +37,7 @@ def test_records_are_printed_as_a_table() -> None:
 
 
 def test_records_are_printed_as_json() -> None:
-    with line_of(metered()) as running:
+    with line_of(meter_with_records()) as running:
         code, result = countis_json("load-curve", "--port", running.port, "-u", "1")
     assert (code, result["unit_id"], result["period"]) == (Exit.DONE, 1, 600)
     times = [datetime.fromisoformat(each["time"]) for each in result["records"]]
@@ -47,7 +47,7 @@ def test_records_are_printed_as_json() -> None:
 
 def test_records_are_written_to_a_csv_file(tmp_path: Path) -> None:
     path = tmp_path / "curve.csv"
-    with line_of(metered(1), metered(2)) as running:
+    with line_of(meter_with_records(1), meter_with_records(2)) as running:
         meters = ("--port", running.port, "-u", "1,2")
         code, output, _ = countis("load-curve", *meters, "--csv", str(path))
     assert code == Exit.DONE
@@ -62,7 +62,7 @@ def test_file_in_a_missing_folder_is_refused_before_the_first_request(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "missing" / "curve.csv"
-    with line_of(metered()) as running:
+    with line_of(meter_with_records()) as running:
         meter = ("--port", running.port, "-u", "1")
         code, output, errors = countis("load-curve", *meter, "--csv", str(path))
     assert (code, output) == (Exit.USAGE, "")
@@ -71,7 +71,7 @@ def test_file_in_a_missing_folder_is_refused_before_the_first_request(
 
 
 def test_file_that_cannot_be_written_is_an_error() -> None:
-    with line_of(metered()) as running:
+    with line_of(meter_with_records()) as running:
         meter = ("--port", running.port, "-u", "1")
         code, _, errors = countis("load-curve", *meter, "--csv", "/dev/full")
     assert code == Exit.FAILED
@@ -79,11 +79,11 @@ def test_file_that_cannot_be_written_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("is_written", [False, True])
-def test_terminal_shows_how_to_write_the_records_until_they_are_written(
+def test_terminal_shows_the_hint_to_use_csv_only_without_csv(
     is_written: bool,  # noqa: FBT001
     tmp_path: Path,
 ) -> None:
-    with line_of(metered()) as running:
+    with line_of(meter_with_records()) as running:
         arguments = ("load-curve", "--port", running.port, "-u", "1")
         csv_option = ("--csv", str(tmp_path / "curve.csv")) if is_written else ()
         code, shown = countis_on_terminal(*arguments, *csv_option)

@@ -33,6 +33,19 @@ def test_all_values_are_printed_as_tables_with_units(line: Line) -> None:
     assert "Clock is ahead by" in output
 
 
+def test_partial_counters_by_tariff_of_an_e2x_are_printed(
+    line: Line, meter: Meter
+) -> None:
+    meter.model = "Countis E24"
+    meter.has_partial_tariffs = True
+    meter.counters.partial_tariffs[:2] = [12_300.0, 4_500.0]
+    _, result = countis_json("read", "--port", line.port, "--unit-id", "1")
+    values = result["values"]
+    assert values["partial_tariff_1_energy"] == 12.3
+    assert values["partial_tariff_2_energy"] == 4.5
+    assert result["units"]["partial_tariff_2_energy"] == "kWh"
+
+
 def test_every_value_has_a_row_in_the_tables(line: Line) -> None:
     _, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
     # A value without a row is printed with its key, which contains an underscore.

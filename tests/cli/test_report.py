@@ -40,7 +40,7 @@ def test_report_contains_no_serial_number(line: Line) -> None:
     assert result["packages"]["modbus-connection"]
 
 
-def test_folder_that_cannot_be_written_is_an_error(line: Line, tmp_path: Path) -> None:
+def test_file_that_cannot_be_written_is_an_error(line: Line, tmp_path: Path) -> None:
     (tmp_path / "countis-unit-id-1.json").mkdir()
     meter = ("--port", line.port, "-u", "1")
     code, _, errors = countis("report", *meter, "--folder", str(tmp_path))

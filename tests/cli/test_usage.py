@@ -56,7 +56,7 @@ def test_wrong_option_is_refused_with_a_hint(
     assert message in refused.value.format_message()
 
 
-def test_default_line_settings_match_the_integration() -> None:
+def test_omitted_line_settings_have_default_values() -> None:
     assert str(parse_options(options()).settings) == "9600 baud, 8N2"
     changed = parse_options(options(stopbits=1, parity="e"))
     assert str(changed.settings) == "9600 baud, 8E1"
@@ -237,7 +237,7 @@ def test_no_module_of_home_assistant_is_imported() -> None:
         assert "custom_components" not in source, path
 
 
-def test_missing_package_is_reported_with_the_command_to_install(
+def test_missing_package_is_reported_with_the_extra_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from cli import __main__ as entry_point  # noqa: PLC0415
@@ -249,7 +249,7 @@ def test_missing_package_is_reported_with_the_command_to_install(
     assert "install socomec-countis with its extra, [cli]" in capsys.readouterr().err
 
 
-def test_sources_are_one_package_with_py_typed() -> None:
+def test_library_is_a_link_to_the_integration_and_is_typed() -> None:
     library = ROOT / "socomec_countis"
     assert library.is_symlink()
     assert library.resolve() == (

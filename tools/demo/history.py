@@ -2,8 +2,9 @@
 
 The recorder continues a sum from its own rows of five minutes, which cannot be
 imported. Without such rows, the sum of the recorder begins at 0. The imported sum also
-begins at 0, so that the first hour contains only its own energy. `async_join` adds the
-imported sum to the rows of the recorder as soon as there are any.
+begins at 0, not at the value of the counter, so that the first hour contains only its
+own energy. `async_join` adds the imported sum to the rows of the recorder as soon as
+there are any.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -116,14 +117,14 @@ def counted(samples: Iterable[Sample], counts: Callable[[Sample], float]) -> flo
 
 
 def counter_rows(
-    start: int, energies: Sequence[float], since: float, state: float
+    start: int, energies: Sequence[float], energy_since: float, state: float
 ) -> list[Row]:
     """Return the rows of a counter, one for each hour from `start`.
 
-    `energies` has one energy per hour. `since` is the energy from the end of the last
-    hour until now, and the counter shows `state` now. All energies are in kWh.
+    `energies` has one energy per hour. `energy_since` is the energy from the end of the
+    last hour until now, and the counter shows `state` now. All energies are in kWh.
     """
-    first = state - since - sum(energies)
+    first = state - energy_since - sum(energies)
     return [
         {
             "start": _isoformat(start + index * HOUR_SECONDS),
@@ -195,7 +196,7 @@ class Past:
         return cls(load, noon, start, hours, outage)
 
     @property
-    def read_hours(self) -> list[list[Sample]]:
+    def hours_without_outage(self) -> list[list[Sample]]:
         """Return the samples of each hour without those of the outage."""
         return [
             [
@@ -213,7 +214,10 @@ class Past:
         measures = MEASUREMENTS[key]
         return power_rows(
             self.start,
-            [[measures(sample) for sample in hour] for hour in self.read_hours],
+            [
+                [measures(sample) for sample in hour]
+                for hour in self.hours_without_outage
+            ],
         )
 
     def counted(self, key: str, state: float, now: float) -> list[Row]:
@@ -223,7 +227,7 @@ class Past:
         """
         counts = COUNTERS[key]
         end = self.start + len(self.hours) * HOUR_SECONDS
-        energies = [counted(hour, counts) for hour in self.read_hours]
+        energies = [counted(hour, counts) for hour in self.hours_without_outage]
         if self.outage:
             last = (self.outage.stop - self.start) // HOUR_SECONDS
             energies[last] += self.energy(key, self.outage.start, self.outage.stop)

@@ -27,7 +27,7 @@ async def async_bus_entry(
     meters: int,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the stored entry of a serial bus with meters 1 to `meters`.
+    """Return the stored entry of a serial bus with the unit IDs 1 to `meters`.
 
     All meters have the profile of the first one, with another serial number.
     """

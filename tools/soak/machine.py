@@ -213,7 +213,7 @@ class Machine:
     def truth(self, name: StatisticName) -> float:
         """Return the counter in the meter in kWh, with all decimals."""
         unit_id, key = name.split(" ")
-        return self.meters[int(unit_id)].shown(key)
+        return self.meters[int(unit_id)].kilowatt_hours(key)
 
     @callback
     def _on_state(self, event: Event[EventStateChangedData]) -> None:

@@ -138,7 +138,9 @@ async def changed_clock(machine: Machine) -> None:
     step is short while a counter is low.
     """
     smallest = min(
-        meter.shown(key) for meter in machine.meters.values() for key in PARTIALS
+        meter.kilowatt_hours(key)
+        for meter in machine.meters.values()
+        for key in PARTIALS
     )
     longest = min(LONGEST_STEP, MOST_FALL * smallest / LARGEST_LOAD * 3600)
     machine.clock.error = machine.random.uniform(-longest, longest)
@@ -181,7 +183,7 @@ def _meter(machine: Machine) -> SoakMeter:
 
 
 def _resettable(meter: SoakMeter) -> list[str]:
-    return [key for key in PARTIALS if meter.shown(key) > RESETTABLE]
+    return [key for key in PARTIALS if meter.kilowatt_hours(key) > RESETTABLE]
 
 
 def mishap_at(number: int, seed: int) -> Mishap:

@@ -12,7 +12,7 @@ from .clock import SimulatedClock, SimulatedLoop
 
 
 def main() -> None:
-    """Continue the world in a folder."""
+    """Continue the soak whose state is in the file world.json of a folder."""
     folder = Path(sys.argv[1])
     world = json.loads((folder / "world.json").read_text())
     clock = SimulatedClock(world["true_time"])

@@ -30,7 +30,7 @@ class SoakMeter(Meter):
     on_reset: Callable[[int, str, float], None]
     """Called with the unit ID, the key and the energy in kWh before the reset."""
 
-    def shown(self, key: str) -> float:
+    def kilowatt_hours(self, key: str) -> float:
         """Return a counter in kWh, with all decimals."""
         counters = self.count()
         if key in TARIFFS:
@@ -41,17 +41,17 @@ class SoakMeter(Meter):
     @override
     def write(self, address: int, values: list[int]) -> ExcCodes | None:
         """Carry out a command, and report the counters that it reset."""
-        before = {key: self.shown(key) for key in PARTIALS}
+        before = {key: self.kilowatt_hours(key) for key in PARTIALS}
         result = super().write(address, values)
         for key, kwh in before.items():
-            if self.shown(key) < kwh:
+            if self.kilowatt_hours(key) < kwh:
                 self.on_reset(self.unit_id, key, kwh)
         return result
 
     def reset(self, keys: Iterable[str]) -> None:
         """Reset partial counters by the buttons of the meter."""
         for key in keys:
-            self.on_reset(self.unit_id, key, self.shown(key))
+            self.on_reset(self.unit_id, key, self.kilowatt_hours(key))
             setattr(self.counters, PARTIALS[key], 0.0)
 
 
@@ -113,7 +113,7 @@ class World:
 
     def expected(self) -> dict[StatisticName, float]:
         """Return the energy in kWh that each statistic has to contain."""
-        found: dict[StatisticName, float] = {}
+        energies: dict[StatisticName, float] = {}
         for unit_id in range(1, METERS + 1):
             first = Counters.from_dict(new_counters(unit_id))
             last = Counters.from_dict(self.counters[str(unit_id)])
@@ -126,8 +126,8 @@ class World:
                     wh = last.tariffs[index] - first.tariffs[index]
                 else:
                     wh = getattr(last, TOTALS[total]) - getattr(first, TOTALS[total])
-                found[name] = wh / 1000 - self.lost.get(name, 0)
-        return found
+                energies[name] = wh / 1000 - self.lost.get(name, 0)
+        return energies
 
     def differences(self) -> dict[StatisticName, float]:
         """Return the differences to the meters in kWh that reach `TOLERANCE`."""

@@ -1,8 +1,8 @@
 """The probes of a scan: their requests, their order and their duration.
 
-A probe without a response takes the time of 18.5 characters and the response timeout of
-60 ms. The characters are 15 of request and response and 3.5 of silence, with 11 bits
-each. So a probe takes 102, 81, 71 or 66 ms at 4800, 9600, 19200 or 38400 baud. With 3
+A probe waits for the response timeout of 60 ms and for the time of 18.5 characters: 15
+of request and expected response and 3.5 of silence, with 11 bits each. So without a
+response, a probe takes 102, 81, 71 or 66 ms at 4800, 9600, 19200 or 38400 baud. With 3
 parities and 255 unit IDs, these speeds take 78, 62, 54 and 51 s: 245 s in total. The
 first unit IDs are probed twice. With the second probes, the recoveries of the bus and
 the time of the host, a scan of an unknown bus takes at most 285 s.
@@ -38,7 +38,7 @@ DAMAGED_ATTEMPTS = 2  # a damaged response is retried, a timeout is not
 UNIT_IDS = range(1, 256)
 # This number of unit IDs is probed first, with all settings. Our choice: most
 # installations number the meters from 1. With 12 settings, each of these unit IDs
-# delays the probes of the others by 1 s.
+# delays the probes of the later unit IDs by 1 s.
 FIRST_UNIT_IDS = 16
 
 # Probes with each of the settings if only one unit ID is scanned. Our choice: a meter
@@ -46,7 +46,7 @@ FIRST_UNIT_IDS = 16
 # documented. Patient probes have a timeout of 1 s, for a slow meter.
 AUTO_MODE_PROBES = 10  # with the first settings
 QUICK_PROBES = 2  # with the other settings
-PATIENT_PROBES = 3  # with each of all settings, after the other probes
+PATIENT_PROBES = 3  # with each of the settings, after all other probes
 
 HOST_SECONDS = 0.003  # s per probe; measured: 0.8 ms, but a slow host needs more
 
@@ -104,7 +104,7 @@ class Probe(NamedTuple):
 def planned_probes(
     settings: Sequence[LineSettings], unit_ids: Sequence[int]
 ) -> Iterator[Probe]:
-    """Yield the probes of a scan in their order, as long as no device responds.
+    """Yield the probes of a scan in which no device responds, in their order.
 
     A meter in AUTO mode adapts to all requests on the bus, including requests to other
     unit IDs. So the first unit IDs are probed again, because their meters may have

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 type Call[T] = Callable[[], Coroutine[Any, Any, T]]
 
-# Characters of request and response together, without two characters per register.
+# Characters of request and response together. Each register adds two characters.
 READ_CHARACTERS = 13
 WRITE_CHARACTERS = 16  # function 6, including its register; also a loopback test
 WRITE_SEVERAL_CHARACTERS = 17  # function 16
@@ -94,8 +94,12 @@ class BusUnit:
             except (ModbusTimeoutError, ModbusProtocolError) as err:
                 self._lost = True
                 timed_out = isinstance(err, ModbusTimeoutError)
-                is_final = self._online is False or not RETRY_TIMEOUTS_AT_ONCE.get()
-                if not attempts_left or (timed_out and is_final and not is_patient):
+                is_final = (
+                    timed_out
+                    and not is_patient
+                    and (self._online is False or not RETRY_TIMEOUTS_AT_ONCE.get())
+                )
+                if is_final or not attempts_left:
                     self._online = not timed_out
                     await self._async_check_echo()
                     raise
@@ -207,6 +211,6 @@ class BusUnit:
         )
 
     async def _async_write(self, call: Call[None], characters: int) -> None:
-        """Write after all late responses, which a read-back could accept as its own."""
+        """Write after all late responses, because a read-back could accept one."""
         await self._async_wait_for_late(self._late)
         await self._bus.async_request(self._unit_id, self._client, call, characters)
