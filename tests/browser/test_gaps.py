@@ -145,7 +145,7 @@ async def repair(
     await picture_of_the_day(frontend, "gap-before")
 
     issue = frontend.texts("issues.gap.title").format(
-        name=title(1), begin=f"{begin:%Y-%m-%d %H:%M}"
+        name=title(1), day=f"{begin:%Y-%m-%d}"
     )
     await frontend.start_repair(issue)
     for source in ("load_curve", "even"):
