@@ -713,6 +713,8 @@ async def test_scan_for_a_reconfigured_meter_that_is_offline_names_the_others(
     assert menu["step_id"] == "no_known_meter"
     assert placeholders(menu)["meter"] == "COUNTIS E33 #1"
     assert placeholders(menu)["found"] == "- COUNTIS E33 #2\n- COUNTIS E33 #7"
+    form = await submit(hass, menu, CHANGE)
+    assert suggested_values(form)["unit_id"] == 9
 
 
 async def test_unloaded_bus_ends_its_scan(

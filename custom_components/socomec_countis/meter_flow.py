@@ -177,8 +177,8 @@ class MeterFlow(
         self, user_input: UserInput = None
     ) -> SubentryFlowResult:
         """Scan all unit IDs that may belong to a meter."""
-        entered = self._entered or {}
-        self._entered = {key: entered[key] for key in entered if key != CONF_UNIT_ID}
+        if self.form != "reconfigure":
+            self._entered = {}
         try:
             return await self._async_find(None)
         except FormError as err:
