@@ -43,6 +43,7 @@ energy:
 frontend:
 history:
 logbook:
+my:
 automation: !include automations.yaml
 script: !include scripts.yaml
 scene: !include scenes.yaml
