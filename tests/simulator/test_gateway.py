@@ -34,6 +34,7 @@ from simulator import (
     gateway_in_thread,
     late,
 )
+from tests.common import until
 
 pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("socket_enabled")]
 
@@ -249,9 +250,10 @@ async def test_rtu_gateway_transfers_broadcast_to_all_meters(
     async with client_of(rtu_gateway) as client:
         await client.for_unit(0).write_register(TARIFF_REGISTER, 2)
         # A broadcast has no response. Wait until the meters have executed the write.
-        await asyncio.sleep(0.2)
+        await until(
+            lambda: (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
+        )
         assert [await read_unit_id(client, unit_id) for unit_id in (1, 2)] == [1, 2]
-    assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
 
 
 async def test_tcp_gateway_transfers_broadcast_without_response(
