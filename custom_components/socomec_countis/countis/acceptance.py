@@ -29,11 +29,11 @@ async def async_check_counters(
     block again at once. `was_accepted` is True if the previous reading of the block was
     accepted.
 
-    Returns the reason for a rejection, or None, and the corrections. If readings stay
-    at an implausible level (see `plausibility`), the level is accepted if the user
-    confirmed it, or if the counters have the same values in the other resolution. The
-    corrections are the accepted values that the level replaces. Raises
-    `AnotherMeterError` and `ModbusError`.
+    Returns the reason for a rejection, or None, and the corrections. Implausible
+    readings that agree with each other are a level (see `plausibility`). A level that
+    lasts is accepted if the user confirmed it, or if the counters have the same values
+    in the other resolution (10 Wh or 1 kWh). The corrections are the accepted values
+    that the level replaces. Raises `AnotherMeterError` and `ModbusError`.
     """
     if block.implausible_reason:
         return block.implausible_reason, ()
@@ -51,7 +51,7 @@ async def async_check_counters(
     rejected = counter_check.rejected[name]
     if not is_last:
         return f"implausible: {rejected}", ()
-    if was_accepted:
+    if was_accepted:  # the next readings are checked with the evidence
         await _async_gather_evidence(meter)
     # During these reads, a command may have read the block and accepted its counters.
     if counter_check.rejected.get(name) is rejected and counter_check.extend_level(
@@ -87,9 +87,10 @@ async def _async_gather_evidence(meter: Meter) -> None:
 async def _async_resolutions_agree(
     meter: Meter, name: str, block: CounterBlock
 ) -> bool:
-    """Return whether the counters have the same values in the other resolution.
+    """Read the counters in the other resolution, and return whether they are the same.
 
-    Returns True if the meter does not support the other resolution of the block.
+    `block` is the block that was read. Returns True if the meter does not support the
+    other resolution of the block.
     """
     for block_type in BLOCK_TYPES[name]:
         other = block_type(meter.modbus_unit)

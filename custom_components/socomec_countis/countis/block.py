@@ -63,7 +63,8 @@ class Block(Component):
     def available(self) -> bool:
         """Return whether any text or unsigned field is available.
 
-        In a signed field, all ones may be the value -1, so signed fields do not count.
+        If a block is not available, all bits of its registers may be 1. A signed field
+        would then be -1, so signed fields are ignored.
         """
         signed = {name for name, field in self._number_fields.items() if field.signed}
         return any(

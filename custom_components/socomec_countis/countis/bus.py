@@ -3,8 +3,8 @@
 A timeout, a damaged response or a cancelled task disturbs a transaction: the response
 may still arrive, as a whole or in part. A recovery follows, so that the next
 transaction does not receive this response. The recovery disconnects the client, which
-discards the received bytes, and waits until the line is idle. The next request connects
-the client again.
+discards the received bytes. Then the recovery waits until the line is idle, except
+behind a Modbus TCP gateway. The next request connects the client again.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from .traffic import Traffic
 from .unit import READ_CHARACTERS, WRITE_CHARACTERS, BusUnit, Call
 
 BITS_PER_CHARACTER = 11  # start bit, 8 data bits, parity or second stop bit, stop bit
-SILENT_CHARACTERS = 3.5  # between two frames (Modbus specification)
-# s between two frames above 19200 baud (Modbus specification)
+SILENT_CHARACTERS = 3.5  # of silence between two frames (Modbus specification)
+# s of silence between two frames above 19200 baud (Modbus specification)
 SHORTEST_SILENCE = 0.00175
 
-# s until a response begins, before the first measurement. Our choice, for the meter.
+# s; the initial value of `Bus.delay`, the time until a response begins. Our choice.
 INITIAL_DELAY = 0.03
 RESPONSE_TIMEOUT = 0.25  # s; our choice: several times the delay of meter and adapter
-# s; our choice: a gateway waits for the meter itself, and then reports a timeout.
+# s; our choice: longer, because a gateway has its own timeout for the meter.
 GATEWAY_RESPONSE_TIMEOUT = 1.0
 # The response timeout of a slow bus is this multiple of the measured delay. Our choice.
 DELAYS_UNTIL_TIMEOUT = 4
@@ -54,9 +54,9 @@ CONNECT_CHECK_DELAY = 0.01  # s between two checks of a client that connects
 # choice: if the bus is never free, one probe per second delays the poller.
 LONGEST_BACKGROUND_WAIT = 1.0
 LOCK_CHECK_DELAY = 0.005  # s between two checks of the bus lock
-# The bus recovers after this number of probes without a response, because noise in the
-# client may hide responses. Our choice: then noise hides at most this number of unit
-# IDs, and the recoveries of a scan of all settings take 11 s together.
+# The bus recovers after this number of probes without a response, because noise that
+# the client has received may hide responses. Our choice: then noise hides at most this
+# number of unit IDs, and the recoveries of a scan of all settings take 11 s together.
 PROBES_UNTIL_RECOVERY = 64
 
 BROADCAST = 0
@@ -305,6 +305,7 @@ class Bus:
 
         self._reopen_until = 0  # the disturbed request must not open the port again
         end += LOSSY_IDLE_SECONDS * self.is_lossy
+        # Behind a Modbus TCP gateway, a new connection receives no late response.
         self._idle_at = end if self.framing == "rtu" else 0
         self._recovery = asyncio.create_task(disconnect())
 

@@ -1,4 +1,4 @@
-"""The clock of a meter (57600 to 57605), in local time without a time zone.
+"""The clock of a meter (registers 57600 to 57605), in local time without a time zone.
 
 The functions take the values of the block `registers.Clock`, by field name.
 """
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 FIELDS = ("year", "month", "day", "hour", "minute", "second")
 
-# The table leaves open whether the year (57602) has two or four digits.
+# The Modbus table leaves open whether the year (57602) has two or four digits.
 CENTURY = 2000  # added to a year of two digits
 SHORT_YEARS = 100  # a year below this number has two digits
 

@@ -1,10 +1,10 @@
 """Commands to a meter, each confirmed by a read-back.
 
 While a command holds the bus, it verifies the identity of the meter, writes, and reads
-back for the first time. `async_confirm_tariff` only reads back. Each command passes its
-readings to `publish`. Each command raises `CommandError` if the meter did not carry the
-command out, `ModbusError` if the outcome is unknown, and the errors of
-`Meter.async_verify_identity`.
+back for the first time. `async_confirm_tariff` only verifies the identity and reads
+back. Each command passes its readings to `publish`. Each command raises `CommandError`
+if the meter did not carry the command out, `ModbusError` if the outcome is unknown, and
+the errors of `Meter.async_verify_identity`.
 """
 
 import asyncio
@@ -227,8 +227,8 @@ async def _async_write(meter: Meter, register: int, words: list[int]) -> bool:
     """Write one register with function 6, or several with function 16.
 
     If the meter does not support function 6, one register is written with function 16.
-    Returns False if the meter refuses the write. Returns True if the response is lost,
-    because only the read-back shows whether the meter received the command.
+    Returns False if the meter refuses the write. Returns True also if the response is
+    lost, because only the read-back shows whether the meter received the command.
     """
     unit = meter.modbus_unit
     try:

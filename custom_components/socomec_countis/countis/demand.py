@@ -28,9 +28,9 @@ USUAL_PERIOD = 15  # min; most tariffs for power use the quarter-hour
 JOULES_PER_KWH = 3_600_000
 
 # s; the longest pause between the readings before and after the beginning of a period.
-# Our choice: on a bus with 64 meters, a counter is read every 26 s. If the load changes
-# once within a pause of 30 s, the error of the interpolation is at most the energy that
-# the changed part of the load takes in 7.5 s.
+# Our choice: on a bus with 64 meters at 38400 baud, counters are up to 26 s old. If the
+# load changes once within a pause of 30 s, the error of the interpolation is at most
+# the energy that the changed part of the load takes in 7.5 s.
 LONGEST_PAUSE = 30
 
 # s; the system clock and the event loop's clock both measure the time between two
@@ -42,8 +42,8 @@ CLOCK_TOLERANCE = 2
 # follow each short load, and a longer time would delay the reaction to a new load.
 RECENT_SECONDS = 60
 
-# s; if the pause between two readings of the power is longer, the energy of the pause
-# is unknown. Our choice: if the power cannot be read, its sensor shows the last value
+# s; after a longer pause between two readings of the power, the energy of the pause is
+# unknown. Our choice: if the power cannot be read, its sensor shows the last value
 # for the same time. If the load changes once in the pause, the error of the energy is
 # at most the energy that the changed part of the load takes in 5 s.
 LONGEST_POWER_PAUSE = 10
@@ -98,7 +98,10 @@ class Demand:
         self._first: _Reading | None = None
         """The first reading after the last pause longer than `LONGEST_PAUSE`."""
         self._rises: list[_Reading] = []
-        """Readings above the previous one: of `RECENT_SECONDS`, or the last two."""
+        """Readings at which the counter had risen since the previous reading.
+
+        The list contains those of the last `RECENT_SECONDS`, and at least the last two.
+        """
         self._peaks: list[Peak] = []
         """At most one for each combination of a month and a length of the periods."""
 
@@ -268,8 +271,9 @@ class Demand:
         if first is None or last is None:
             return None
         if rises[1:]:
-            # The energy between two rises is exact. The energy since the last rise is
-            # less than a step, so less than this rise. This limits the mean power.
+            # Between two rises, the mean power is exact. Since the last rise, the meter
+            # has counted less than one step, and the last rise was at least one step.
+            # So the power is less than the last rise divided by the time since then.
             power = rises[0].power_until(rises[-1])
             seconds = rises[-1].at.seconds_until(last.at)
             rise = rises[-1].kilowatt_hours - rises[-2].kilowatt_hours
@@ -296,7 +300,8 @@ class Demand:
         Content of another shape is logged and not used.
         """
         try:
-            minutes = PERIODS[PERIODS.index(stored["minutes"])]  # may raise ValueError
+            # `index` raises ValueError for a length that is not in `PERIODS`.
+            minutes = PERIODS[PERIODS.index(stored["minutes"])]
             last = stored["last"] and _Reading(
                 Moment(float(stored["last"][0])), float(stored["last"][1])
             )

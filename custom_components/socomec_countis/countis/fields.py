@@ -1,8 +1,8 @@
 """Field types of a COUNTIS: unit, scale and the raw value for "not available".
 
-A 32-bit value takes two registers, high word first. In an unsigned value, all ones mean
-"not available". In a signed value, all ones may also mean -1, so only the largest
-positive number means "not available".
+A 32-bit value takes two registers, high word first. If all bits of an unsigned value
+are 1, the value is "not available". In a signed value, the same bits may also mean -1,
+so only the largest positive number means "not available".
 """
 
 from functools import partial

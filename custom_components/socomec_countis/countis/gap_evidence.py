@@ -23,7 +23,7 @@ from .meter import Meter
 from .registers import TARIFF_COUNTERS
 
 # Fraction of the energy of a gap by which the load curve may differ from the counters.
-# Our choice: if a record of a short gap is missing or shifted, the curve differs more.
+# Our choice: a missing or shifted record of a short gap makes a larger difference.
 LOAD_CURVE_TOLERANCE = 0.05
 STEPS_OF_TOLERANCE = 2  # because each of two readings of a counter is rounded
 
@@ -181,6 +181,7 @@ class Evidence:
         seconds = self.load_curve.period.total_seconds()
         energy = 0.0
         points = [(gap.begin, energy)]
+        # `best_match` has left out the oldest records, so `times` is without them.
         records = self.load_curve.records[-len(times.begins) :]
         periods = zip(times.begins, records, strict=True)
         for period_begin, record in sorted(periods, key=itemgetter(0)):
@@ -213,7 +214,7 @@ class Evidence:
         yield self._seconds(day - DAY), value - today - yesterday
         week, last_week = energy("this_week"), energy("last_week")
         monday = day - day.weekday() * DAY
-        known = [(day, today), (day - DAY, today + yesterday)]
+        known_midnights = [(day, today), (day - DAY, today + yesterday)]
         if week is None or last_week is None:
             return
         # The energy of the week is at least the energy since each of its midnights, and
@@ -221,7 +222,7 @@ class Evidence:
         begins_on_monday = all(
             week >= since - tolerance
             and (monday < midnight or week <= since + tolerance)
-            for midnight, since in known
+            for midnight, since in known_midnights
             if monday <= midnight
         )
         if begins_on_monday:
@@ -241,7 +242,12 @@ class Evidence:
 
 
 def _possible(points: Iterable[Point], gap: CounterGap) -> list[Point]:
-    """Return the points within a gap that agree with the counter of the gap."""
+    """Return the points within a gap that agree with the counter of the gap.
+
+    `points` are sorted by time. A value below that of the previous point or above
+    `gap.after` is corrected to this limit, if the difference is within the tolerance.
+    Otherwise, its point is left out.
+    """
     time, value = gap.begin, gap.before
     possible: list[Point] = []
     for new_time, new_value in points:

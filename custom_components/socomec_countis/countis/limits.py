@@ -42,7 +42,7 @@ class Limits:
             return HERTZ[0] <= value <= HERTZ[1]
         amperes = INRUSH * self.amperes
         power = PHASE_COUNT * HIGHEST_VOLTS * amperes
-        # The neutral may carry the current of all phases.
+        # The neutral may carry the current of all phases. A power factor has unit "1".
         highest = {"V": HIGHEST_VOLTS, "A": PHASE_COUNT * amperes, "1": 1}
         highest |= {"W": power, "var": power, "VA": power}
         return unit not in highest or abs(value) <= highest[unit]

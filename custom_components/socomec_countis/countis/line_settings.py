@@ -44,12 +44,13 @@ def settings_to_try(
     *,
     usable: Collection[LineSettings] = ALL_SETTINGS,
 ) -> tuple[LineSettings, ...]:
-    """Return the settings of a scan; None is an unknown speed, parity or stop bits.
+    """Return the settings that a scan tries: one for each possible speed and parity.
 
-    `usable` contains the settings that the port supports. If the number of stop bits is
-    unknown, two are sent if the port supports them, because a meter with either setting
-    accepts two. For a meter that expects one stop bit, the second is an idle line. In
-    the response, the UART of the client's port checks only the first stop bit.
+    Each of `baudrate`, `parity` and `stopbits` is None if it is unknown. `usable`
+    contains the settings that the port supports. If the number of stop bits is unknown,
+    the scan sends two if the port supports them, because each meter accepts two. For a
+    meter that expects one stop bit, the second is an idle line. In the response, the
+    UART of the client's port checks only the first stop bit.
     """
     tried: dict[tuple[int, Parity], LineSettings] = {}
     for each in ALL_SETTINGS:

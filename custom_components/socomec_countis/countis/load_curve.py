@@ -98,11 +98,11 @@ async def async_read_load_curve(
     except ModbusExceptionError as err:
         msg = "the meter refuses to read the load curve"
         raise NoLoadCurveError(msg) from err
-    header_period = page[2]
+    header_period = page[2]  # 61458
     records: dict[LoadRecord, None] = {}
     while True:
         new = dict.fromkeys(_records(page, transformer_ratio))
-        # The last page is not full, or the meter returns the same page again.
+        # The last page is not full (`page[0]` records), or the meter returns it again.
         is_last = page[0] < HIGHEST_RECORD_COUNT or new.keys() <= records.keys()
         records |= new
         on_page(len(records))
@@ -130,7 +130,7 @@ async def _async_select(meter: Meter, command: int) -> tuple[bool, list[int]]:
 
 
 async def _async_next(meter: Meter, page: list[int]) -> list[int]:
-    """Return the page after `page`, or `page` again if there is no other page.
+    """Return the page after `page`, or `page` again if it is the last page.
 
     If the response to the command is lost, the command is repeated only if the page has
     not changed, so that no page is left out.

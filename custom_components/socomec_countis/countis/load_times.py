@@ -75,14 +75,14 @@ def _offsets(display: float, zone: float) -> Iterator[tuple[bool, float]]:
     """Yield each possible `is_utc`, with how many s the dates are ahead of true UTC.
 
     `display` is how many s the displayed time is ahead of true UTC, and `zone` how many
-    s the local time of the user is ahead. Dates in UTC may have the same error as the
-    displayed time, or this error without its full hours. The reason: if the clock does
-    not follow the time zone, only the displayed time is wrong by an hour.
+    s the local time of the user is ahead. The displayed time may be wrong. Dates in UTC
+    may have the same error, or this error without its full hours: if the clock does not
+    follow the time zone, the displayed time is wrong by an hour, but not the dates.
     """
     yield False, display
     error = display - zone
     for offset in dict.fromkeys((error, error - round(error / HOUR) * HOUR)):
-        if offset != display:
+        if offset != display:  # an equal offset gives the same times as `False`
             yield True, offset
 
 

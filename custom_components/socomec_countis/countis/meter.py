@@ -145,9 +145,9 @@ class Meter:
     async def async_read(self, name: str) -> Reading:
         """Read a supported block, and read it again if the reading is implausible.
 
-        If the meter may be starting, the measurements are read first. If a read of
-        "power" returns that all powers have become 0, the result is a reading of the
-        measurements instead. Raises `ImplausibleError` for an implausible reading,
+        If the meter may be starting, the measurements are read first. If all powers in
+        a read of "power" have become 0, the result is a reading of the measurements
+        instead. Raises `ImplausibleError` for an implausible reading,
         `AnotherMeterError` if another meter has responded, and `ModbusError`.
         """
         if not self.has_started and name not in {"power", "measurements"}:

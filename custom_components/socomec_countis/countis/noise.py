@@ -1,7 +1,7 @@
 """Limit the warnings in the log that noise on the bus causes.
 
-tmodbus logs a warning for each noise byte. Some adapters add a noise byte before each
-response.
+A client may use the Modbus library tmodbus, which logs a warning for each noise byte.
+Some adapters add a noise byte before each response.
 """
 
 import logging

@@ -2,8 +2,9 @@
 
 The display of an E3x or E4x shows these counters (T1P to T4P in the manual), but no
 register contains them. Such a partial counter is the tariff counter minus the value of
-the tariff counter at the last reset of the partial counters. A fall of the partial
-total (50956) shows a reset.
+the tariff counter at the last reset of the partial counters. The partial total (50956)
+is the partial counter of all tariffs together. A fall of the partial total shows a
+reset.
 """
 
 from collections.abc import Mapping
@@ -129,9 +130,9 @@ class _Comparison(NamedTuple):
         """
         if self.total_after <= self.step and not self.total_before:
             return self._reset_at(self.tariffs)
-        never = self._reset_at(dict.fromkeys(self.tariffs, 0.0))
+        never_reset = self._reset_at(dict.fromkeys(self.tariffs, 0.0))
         is_close = self.uncertainty <= TOLERANCE * self.step
-        return never if is_close and self.agrees_with(never) else None
+        return never_reset if is_close and self.agrees_with(never_reset) else None
 
     def _reset_at(self, tariffs: Mapping[str, float]) -> PartialReset:
         tolerance = TOLERANCE * self.step + self.uncertainty
