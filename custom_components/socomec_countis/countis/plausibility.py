@@ -23,8 +23,9 @@ _LOGGER = logging.getLogger(__name__)
 
 # kWh or kvarh at which a register may roll over. The display has six digits (manual).
 DISPLAY_ROLLOVER = 1_000_000
-# kWh or kvarh; the rollovers that the meter counts (36864). The overflow value of the
-# table is 999 999 999 steps of 10 Wh. The rollover may be there or one step later.
+# kWh or kvarh at which a rollover may occur that the meter counts (36864). Socomec's
+# table gives 999 999 999 steps of 10 Wh as the overflow value. The table leaves open
+# whether the register rolls over at this value or one step later.
 COUNTED_ROLLOVERS = (9_999_999.99, 10_000_000)
 ROLLOVERS = (DISPLAY_ROLLOVER, *COUNTED_ROLLOVERS)
 REGISTER_STEPS = 2**32  # steps at which a register of 32 bits rolls over
@@ -33,15 +34,15 @@ REGISTER_STEPS = 2**32  # steps at which a register of 32 bits rolls over
 NEARLY_FULL = 0.9
 
 # s; added to the time between two requests, because a meter may update its registers
-# late and a response may be late. Our choice: 0.11 kWh more at 79.5 kW.
+# late and a response may be late. Our choice: it allows 0.11 kWh more at 79.5 kW.
 TIMING_TOLERANCE = 5
 STEPS_OF_TOLERANCE = 2  # because each of two readings is rounded to a step
 
 # Between two readings, a counter may rise at this multiple of the highest power that
-# was read. Our choice: a load that is on for less than a second may not be read.
+# was read. Our choice, because a load may be on only between two reads of the power.
 POWER_MARGIN = 2
 # s; after a longer pause between two readings of the power, the highest power is
-# unknown. Our choice: five times the period of the power.
+# unknown. Our choice: five times the period with which the power is read (1 s).
 LONGEST_POWER_PAUSE = 5
 
 # s; an implausible level is accepted if it lasts for this time. Our choice: longer than
@@ -50,8 +51,8 @@ ACCEPTED_AFTER = 60
 # s; replaces `ACCEPTED_AFTER` if an accepted value is from before a restart. Our
 # choice: a machine without a real-time clock takes minutes to set its system clock.
 ACCEPTED_AFTER_RESTART = 600
-# s; for the duration of a level, a longer pause between two readings counts as this
-# time, because two damaged responses far apart in time are not a level that lasts.
+# s; a longer pause between two readings adds only this time to the duration of a level,
+# because two damaged responses far apart in time are not a level that lasts.
 LONGEST_COUNTED_PAUSE = 15
 # s; a pause across a restart counts as at most this time, because the system clock may
 # be wrong. Our choice: in 90 days at full power, a meter counts 172 MWh, more than most
@@ -71,13 +72,14 @@ class Moment:
     wall: float
     """In s since 1970."""
     monotonic: float = -math.inf
-    """In s of the event loop's clock, minus infinity before a restart."""
+    """In s of the event loop's clock, minus infinity for a time before a restart."""
 
     def seconds_until(self, later: Moment) -> float:
         """Return the time from this moment to a later one, in s.
 
-        The clocks of the event loop before and after a restart cannot be compared. Then
-        the system clock is used, for `LONGEST_UNCERTAIN_PAUSE` at most.
+        If a restart is between the moments, their times by the event loop's clock
+        cannot be compared. Then the result is the time by the system clock, but at most
+        `LONGEST_UNCERTAIN_PAUSE`.
         """
         if math.isfinite(later.monotonic - self.monotonic):
             return later.monotonic - self.monotonic
@@ -121,7 +123,7 @@ class CounterValue:
         )
 
     def highest_rise(self, new: CounterValue, kilowatts: float) -> float:
-        """Return the most energy in kWh or kvarh that can be counted until `new`."""
+        """Return the highest possible rise until `new`, in kWh or kvarh."""
         seconds = self.at.seconds_until(new.at) + TIMING_TOLERANCE
         tolerance = STEPS_OF_TOLERANCE * max(new.step, self.step)
         return kilowatts * seconds / 3600 + tolerance
@@ -133,8 +135,8 @@ class CounterValue:
         over if it was nearly full, or if the meter reports more rollovers than before.
         """
         highest = self.value + self.highest_rise(new, kilowatts)
-        # If a reading is lower by up to 10 Wh, or by up to 1 kWh in another resolution,
-        # the counter keeps its value until a reading is higher.
+        # If a reading is lower by up to 10 Wh, or by up to 1 kWh after a change of the
+        # resolution, the counter keeps its value until a reading is higher.
         lower = HIGH_RESOLUTION if new.step == self.step else max(new.step, self.step)
         lowest = round(self.value - lower, 2)
         rolled_over = (
@@ -151,8 +153,8 @@ class CounterValue:
     def moved_to(self, new: CounterValue) -> CounterValue:
         """Return the value after a reading `new` of another level.
 
-        If the register is much lower, the register was reset. Then the value has no
-        rollover offset, so that Home Assistant adds the whole new reading.
+        If the register is lower by more than a tenth, the register was reset. Then the
+        value has no rollover offset, and Home Assistant adds the whole new reading.
         """
         if new.value < RESET_RATIO * (self.value - self.rollover_offset):
             return new
@@ -182,7 +184,7 @@ class _Level:
     """When the level was last read."""
     began: Moment
     lasted: float = 0
-    """In s; each pause counts as `LONGEST_COUNTED_PAUSE` at most."""
+    """In s; each pause between readings adds `LONGEST_COUNTED_PAUSE` at most."""
     counters: Mapping[str, CounterValue] = field(default_factory=dict)
     """The values to accept if the level lasts."""
     held: frozenset[str] = frozenset()
@@ -195,7 +197,7 @@ class _BlockState:
 
     rejected: Rejected = field(default_factory=dict)
     held: frozenset[str] = frozenset()
-    """Counters that stayed rejected when the level of the others was accepted."""
+    """Counters that stayed rejected when the other counters were accepted."""
     level: _Level | None = None
     is_confirmed: bool = False
     """Whether the user confirmed the level."""
@@ -284,23 +286,23 @@ class CounterCheck:
 
     def note_power(self, kilowatts: float, at: float) -> None:
         """Note the measured power in kW. `at` is in s of the event loop's clock."""
-        is_known = at - self._power_at <= LONGEST_POWER_PAUSE
+        is_continuous = at - self._power_at <= LONGEST_POWER_PAUSE
         for state in self._states.values():
             highest = max(state.power_since_last, kilowatts)
-            state.power_since_last = highest if is_known else math.inf
+            state.power_since_last = highest if is_continuous else math.inf
         self._power, self._power_at = kilowatts, at
 
     def _highest_power(self, state: _BlockState, at: Moment) -> float:
-        """Return the highest power in kW at which a block may have counted."""
+        """Return the power in kW that limits the rise of a block's counters."""
         if at.monotonic - self._power_at > LONGEST_POWER_PAUSE:
             return self.limits.kilowatts
         highest = max(state.power_until_last, state.power_since_last)
         return min(self.limits.kilowatts, POWER_MARGIN * highest)
 
     def confirm(self, block: str) -> None:
-        """Accept the rejected level of a block, as soon as a next reading agrees.
+        """Accept the rejected level of a block as soon as the next reading agrees.
 
-        The user confirmed this level.
+        Call this when the user has confirmed the level.
         """
         self._states[block].is_confirmed = True
 
@@ -314,7 +316,7 @@ class CounterCheck:
         return state.level.began if state.level and state.rejected else None
 
     def expect_reset(self, counters: Collection[str]) -> None:
-        """Accept a fall of these counters in two readings, as a command resets them."""
+        """Accept a fall of these counters in two readings, after a reset command."""
         self._expected_resets |= set(counters)
 
     def accept_reset(self, reading: CounterReading) -> None:
@@ -352,7 +354,7 @@ class CounterCheck:
             self._previous[name] = new
             may_fall = name in reading.resettable or name in self._expected_resets
             if was_rejected and last is not None and last.followed_by(new, kilowatts):
-                previous = None  # because a rejected reading confirms no rise
+                previous = None  # because the rejected reading confirms no rise
             confirmed = _confirmed(last, previous, new, kilowatts, may_fall=may_fall)
             is_lost = self._is_lost(name, new, may_fall=may_fall)
             if confirmed is None or is_lost or name in held:
@@ -390,6 +392,7 @@ class CounterCheck:
         If a counter fell that cannot have been reset, all counters that fell are held:
         they keep their accepted values. If the user confirmed the level, no counter is
         held. Tariff counters that fell can have been reset if one of them is above 0.
+        If all of them are 0, the measurement of the meter may have failed.
         """
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)
@@ -414,12 +417,12 @@ class CounterCheck:
             is_restored |= last is not None and math.isinf(last.at.monotonic)
         if before.counters and not lasted:
             state.is_confirmed = False  # because the user confirmed another level
-        counts_on = any(reading.values[name] for name in fell & TARIFF_COUNTERS.keys())
-        may_be_reset = {*reading.resettable, *(TARIFF_COUNTERS if counts_on else ())}
+        not_all_0 = any(reading.values[name] for name in fell & TARIFF_COUNTERS.keys())
+        may_be_reset = {*reading.resettable, *(TARIFF_COUNTERS if not_all_0 else ())}
         held: set[str] = set()
         if not state.is_confirmed and not fell <= may_be_reset:
             # A partial counter that fell together with a total was not reset. A counter
-            # that reads 0 for the first time may be wrong as well.
+            # that reads 0 may be wrong as well, even if it did not fall.
             held = fell | {name for name in counters if reading.values[name] == 0}
         began = before.began if lasted else reading.at
         state.level = _Level(reading.at, began, lasted, counters, frozenset(held))
@@ -429,7 +432,10 @@ class CounterCheck:
         return lasted >= enough and len(held) < len(counters)
 
     def accept_level(self, block: str) -> tuple[Correction, ...]:
-        """Accept the level of a block that has lasted, and return the corrections."""
+        """Accept the level of a block, and return the corrections.
+
+        Call this only after `extend_level` has returned True.
+        """
         state = self._states[block]
         assert state.level is not None  # noqa: S101
         level, held = state.level, state.level.held
@@ -473,9 +479,10 @@ class CounterCheck:
         return last.value if last else None, new.value
 
     def _is_lost(self, name: str, new: CounterValue, *, may_fall: bool) -> bool:
-        """Return whether a counter that was above 0 before reads 0 the first time.
+        """Return whether a counter that was above 0 is 0 in its first reading.
 
-        `counted` contains the counters that were above 0 before.
+        `counted` contains the counters that were above 0 when the profile was taken. If
+        `may_fall` is True, the counter may have been reset, so it is not lost.
         """
         first = name not in self.accepted and name in self.counted
         return first and new.value == 0 and not may_fall

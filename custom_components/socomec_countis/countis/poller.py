@@ -49,8 +49,9 @@ class Interval(NamedTuple):
     """In s between two reads on an idle bus."""
 
 
-# Of equally urgent blocks, the first one is read. Our choice: counters have the
-# shortest target with which 12 meters at 9600 baud show their power each second.
+# Of equally urgent blocks of a meter, the first one in this order is read. Our choice:
+# with a shorter target for the counters ("energies"), 12 meters at 9600 baud would not
+# show their power each second.
 INTERVALS = {
     POWER: Interval(target=POWER_TARGET, period=1),
     IDENTITY: Interval(target=3600, period=3600),  # the meter may be replaced
@@ -66,8 +67,8 @@ INTERVALS = {
 
 # The following times are our choice.
 
-# s; the target age of a block that was not read yet. Long enough for 32 meters at 9600
-# baud to show their power before other blocks are read.
+# s; the longest target age of a block that was not read yet. This time is enough for 32
+# meters at 9600 baud to show their power before other blocks are read.
 FIRST_TARGET = 5.0
 # If one read of all blocks with a period of 1 s takes at most this fraction of 1 s, all
 # of them are read each second. The rest of each second is for retries, commands and
@@ -84,9 +85,9 @@ RETRY_SPACING = 3.0
 # other retries have failed meanwhile.
 LONGEST_SPACING = 5.0
 # s; if the pause of an offline meter is longer, the due times of all its blocks are
-# cleared, so that all blocks are due when the meter is online again. The first
-# such pause begins before the values of the meter are removed, so removed values are
-# due as soon as the meter is online again.
+# cleared, so that all blocks are due when the meter is online again. On a serial port,
+# the first such pause begins after about 8 s. The integration removes measured values
+# after 10 s. So removed values are due as soon as the meter is online again.
 LONGEST_PAUSE_KEEPING_DUE_TIMES = 5.0
 REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
 FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read
@@ -106,7 +107,7 @@ class Polled:
     online: bool = False
     """Whether the meter responds and its identity is verified."""
     lost_block: str | None = None
-    """The block whose response was lost. No other block is read before its retry."""
+    """The block whose response was lost. Until its retry, no other block is read."""
     pause: float = 0.0
     """In s until the next request to an offline meter, 0 for an online meter."""
     retry_at: float = 0.0
@@ -166,7 +167,7 @@ class Polled:
         self.due_at[name] = next_at
 
     def restart(self, now: float) -> None:
-        """Make the identity due now, and all blocks after the identity."""
+        """Set the meter offline. The identity is due now, and then all other blocks."""
         self.online = False
         self.meter.assume_starting()
         self.lost_block, self.pause = None, 0
@@ -181,7 +182,7 @@ class Polled:
     def lost(self, name: str, now: float) -> None:
         """Set the meter offline, and make its identity due after a pause.
 
-        The block that could not be read is due after its period.
+        `failed` sets when the block that could not be read is due again.
         """
         if name != IDENTITY:
             self.failed(name, now)
@@ -213,6 +214,7 @@ class Poller:
         self._polled: list[Polled] = []
         self._changed = asyncio.Event()
         self._reads_everything = True
+        """Whether all blocks with a period of 1 s are read each second."""
         self._spaced_until = 0.0
         """Until when `RETRY_SPACING` lasts, in s of the event loop's clock."""
 

@@ -1,11 +1,11 @@
 """The probes of a scan: their requests, their order and their duration.
 
-A probe waits for the response timeout of 60 ms and for the time of 18.5 characters: 15
-of request and expected response and 3.5 of silence, with 11 bits each. So without a
-response, a probe takes 102, 81, 71 or 66 ms at 4800, 9600, 19200 or 38400 baud. With 3
-parities and 255 unit IDs, these speeds take 78, 62, 54 and 51 s: 245 s in total. The
-first unit IDs are probed twice. With the second probes, the recoveries of the bus and
-the time of the host, a scan of an unknown bus takes at most 285 s.
+If no device responds, a probe takes 60 ms (`PROBE_TIMEOUT`) and the time of 18.5
+characters of 11 bits: 15 characters of request and expected response, and 3.5 of
+silence. So a probe takes 102, 81, 71 or 66 ms at 4800, 9600, 19200 or 38400 baud. With
+3 parities and 255 unit IDs, these speeds take 78, 62, 54 and 51 s: 245 s in total. The
+first unit IDs are probed two or three times. With these probes, the recoveries of the
+bus and the time of the host, a scan of an unknown bus takes at most 285 s.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,8 +42,8 @@ UNIT_IDS = range(1, 256)
 FIRST_UNIT_IDS = 16
 
 # Probes with each of the settings if only one unit ID is scanned. Our choice: a meter
-# in AUTO mode needs several requests to find the first settings, but how many is not
-# documented. Patient probes have a timeout of 1 s, for a slow meter.
+# in AUTO mode needs several requests to adapt to the first settings, but the manual
+# does not state how many. Patient probes have a timeout of 1 s, for a slow meter.
 AUTO_MODE_PROBES = 10  # with the first settings
 QUICK_PROBES = 2  # with the other settings
 PATIENT_PROBES = 3  # with each of the settings, after all other probes
@@ -68,13 +68,13 @@ class Probe(NamedTuple):
     async def async_send(self, bus: Bus, client: ModbusUnit) -> bool:
         """Send the probe, and return whether a device responds.
 
-        A refusal is a response, too. Raises `ModbusConnectionError`.
+        A Modbus exception is a response, too. Raises `ModbusConnectionError`.
         """
         timeout = bus.response_timeout
         if bus.framing == "rtu":
             # The response timeout of the bus may contain additional time for a network.
             # Keep this time, and replace only the timeout of a read by that of a probe.
-            # A Modbus TCP gateway has its own timeout, so nothing is replaced there.
+            # For a Modbus TCP gateway, which has its own timeout, replace nothing.
             timeout += PROBE_TIMEOUT - RESPONSE_TIMEOUT
         timeout = max(timeout, DELAYS_UNTIL_PROBE_TIMEOUT * bus.delay)
         if self.patient:

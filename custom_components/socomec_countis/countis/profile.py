@@ -296,7 +296,8 @@ async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
             return high if same_counters(high, low) else low
         return high or low
     for each in types:
-        # Any Modbus exception means that the meter does not support the block.
+        # For these blocks, each Modbus exception means that the meter does not support
+        # the block.
         with suppress(ModbusExceptionError):
             if (found := await _async_supported(each, unit)) is not None:
                 return found
@@ -334,7 +335,7 @@ def _completed(
     undecided: Collection[str],
     previous: Profile,
 ) -> Profile:
-    """Return `profile` with the content of the `supported` blocks, just read.
+    """Return `profile` with the last read content of the `supported` blocks.
 
     Quantities of the previous profile remain if their block is still supported, because
     a phase may be absent for a while.
@@ -342,7 +343,8 @@ def _completed(
     transformer, tariffs = supported.get("transformer"), supported.get("tariffs")
     if isinstance(transformer, CurrentTransformer):
         profile = replace(profile, primary_current=transformer.primary)
-    # The clock offset is a quantity, but no register contains it. The 0 is not used.
+    # The clock offset is a quantity, but no register contains it. The 0 only marks the
+    # clock offset as available.
     values: Values = {"clock_offset": 0} if "clock" in supported else {}
     for block in supported.values():
         values |= block.possible_values(profile.limits.allow)

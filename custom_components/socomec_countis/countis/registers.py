@@ -47,17 +47,19 @@ TARIFF_COUNTERS = {  # each with the bit of 57892 that resets the counter
     "tariff_3_energy": 0x0004,
     "tariff_4_energy": 0x0008,
 }
-# The other bits of 57890 clear averages, events and load curves. On an E1x or E2x, two
-# other bits reset the partial counters Eap and Er-. These bits are never written.
+# The client never writes the other bits of 57890. They reset the partial counters of
+# apparent energy (0x0004) and Er- (0x0010). The bits from 0x0020, which only E3x and
+# E4x have, clear other data, such as averages, events and load curves.
 VALUE_RESET = 57890
 PARTIAL_COUNTERS = {  # each with the bit of 57890 that resets the counter
     "partial_energy_consumed": 0x0001,
     "partial_energy_reactive": 0x0002,
     "partial_energy_produced": 0x0008,
 }
-# The "partial total": it counts in all tariffs, each partial tariff counter in one.
+# The "partial total": it counts in all tariffs. Each partial counter by tariff counts
+# in only one.
 PARTIAL_CONSUMED = "partial_energy_consumed"
-PARTIAL_TARIFF_COUNTERS = {  # each with the counter of the same tariff
+PARTIAL_TARIFF_COUNTERS = {  # each with the tariff counter of the same tariff
     f"partial_{counter}": counter for counter in TARIFF_COUNTERS
 }
 PARTIAL_ENERGIES_RESET = 40512  # E1x and E2x only, reserved in the table of E34/E44

@@ -17,15 +17,17 @@ POWER = "power"
 TARIFFS = "tariffs"
 """Ea+ is the sum of the tariff counters."""
 
-POWER_TOLERANCE = 30  # W; each of four powers is rounded or truncated to 10 W
-TARIFF_TOLERANCE = 5  # steps; each of five counters is rounded or truncated to a step
+# W; the total and three phases are each rounded or truncated to 10 W
+POWER_TOLERANCE = 30
+# steps; the total and four tariff counters are each rounded or truncated to a step
+TARIFF_TOLERANCE = 5
 # kWh; a low-resolution counter is rounded or truncated to 1 kWh. Between the reads of
 # both resolutions, the counter may rise by less than 0.1 kWh.
 SAME_COUNTER_TOLERANCE = 1.1
 
 # After this number of consecutive contradictions, the relation of the power is not
-# expected any more. Our choice: five polls with two readings each take less than 10 s.
-# After 10 s, the integration removes values that cannot be read.
+# expected any more. Our choice: five polls with two readings each take less than 10 s,
+# after which the integration would remove the rejected measured values.
 LASTING_CONTRADICTIONS = 10
 
 

@@ -15,8 +15,10 @@ from .probe import PROBE_REGISTER, UNIT_IDS, Probe, planned_probes
 from .profile import Profile, async_take_profile
 
 PROFILE_ATTEMPTS = 2  # each has about ten requests, which are retried as well
-RESERVED_UNIT_ID = 248  # reserved (Modbus specification); hardly any device has it
-PACE_WEIGHT = 0.1  # of a new probe in the moving average of the pace
+# Used to check for an echo. The Modbus specification reserves this unit ID, so hardly
+# any device has it.
+RESERVED_UNIT_ID = 248
+PACE_WEIGHT = 0.1  # of the latest probe in the moving average `Scan._pace`
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Scan:
             self._pace += PACE_WEIGHT * (took / probe.seconds - self._pace)
             self._planned_seconds_left -= probe.seconds
             await self._async_check_echo(opened)
+        # The fraction of the remaining scan that this probe has completed.
         part = probe.seconds / (probe.seconds + max(self._planned_seconds_left, 0))
         self.progress += (1 - self.progress) * part
 
@@ -143,7 +146,8 @@ class Scan:
     async def _async_check_echo(self, opened: OpenBus) -> None:
         """Check once per scan that the adapter does not echo requests.
 
-        Raises `EchoError` if the adapter echoes, and `ModbusConnectionError`.
+        The unit checks for an echo when its read fails. Raises `EchoError` if the
+        adapter echoes, and `ModbusConnectionError`.
         """
         if self._echo_checked or opened.bus.responded:
             return

@@ -19,7 +19,7 @@ class Traffic:
 
     requests: int = 0
     retries: int = 0
-    """Requests that repeat another one."""
+    """Requests that repeat a failed request at once."""
     timeouts: int = 0
     damaged: int = 0
     """Responses with a wrong CRC, length, function or unit ID."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 type Call[T] = Callable[[], Coroutine[Any, Any, T]]
 
-# Characters of request and response together. Each register adds two characters.
+# Characters of request and response together, to which each register adds two.
 READ_CHARACTERS = 13
 WRITE_CHARACTERS = 16  # function 6, including its register; also a loopback test
 WRITE_SEVERAL_CHARACTERS = 17  # function 16
@@ -37,7 +37,7 @@ REOPEN_SECONDS = 1.0
 # radio link or a busy gateway delays responses by up to this time.
 LATE_SECONDS = 3.0
 
-LOOPBACK = 0xA55A  # any word
+LOOPBACK = 0xA55A  # the word of a loopback test; any word is possible
 
 RETRY_TIMEOUTS_AT_ONCE = ContextVar("RETRY_TIMEOUTS_AT_ONCE", default=True)
 """Whether a read that times out is retried at once, in the current task.
@@ -58,7 +58,7 @@ class BusUnit:
         patient: bool,
         background: bool,
     ) -> None:
-        """Initialize the unit with the client that sends its requests."""
+        """Initialize the unit; `Bus.unit` describes the arguments."""
         self._bus = bus
         self._unit_id = unit_id
         self._client = client
@@ -159,7 +159,7 @@ class BusUnit:
     async def _async_wait_for_late(self, reads: Collection[tuple[int, int]]) -> bool:
         """Wait until no late response to `reads` can arrive any more.
 
-        Returns whether a late response could arrive.
+        Returns whether such a response was possible when the wait began.
         """
         seconds = self._late_until - asyncio.get_running_loop().time()
         if seconds > 0:
@@ -211,6 +211,6 @@ class BusUnit:
         )
 
     async def _async_write(self, call: Call[None], characters: int) -> None:
-        """Write after all late responses, because a read-back could accept one."""
+        """Write when no late response can arrive, as the read-back could accept it."""
         await self._async_wait_for_late(self._late)
         await self._bus.async_request(self._unit_id, self._client, call, characters)

@@ -83,6 +83,8 @@ def check_wiring(readings: Sequence[Mapping[str, float | None]]) -> Wiring:
         for index, phase in enumerate(phases)
         if (values.get(f"power_{phase}") or 0) < 0
     ]
+    # A swapped phase has a negative power, too. So if a phase is swapped, the signs of
+    # the powers are not used.
     return Wiring(
         codes=() if unmet else tuple(swapped or negative or [NO_ERROR]),
         unmet=tuple(unmet),
@@ -140,6 +142,7 @@ def _mean(name: str, readings: Sequence[Mapping[str, float | None]]) -> float | 
     if len(values) < len(readings):
         return None
     if name.startswith("power_factor"):
-        # Near 1, the sign changes between leading (negative) and lagging.
+        # The sign is negative for a leading current. Near 1, it can change from one
+        # reading to the next.
         values = [abs(value) for value in values]
     return round(sum(values) / len(values), 3)
