@@ -1,6 +1,6 @@
 """Socomec COUNTIS electricity meters on an RS485 bus.
 
-An entry is a bus, and each of its subentries is a meter. The `modbus` integration
+A config entry is a bus, and each of its subentries is a meter. The `modbus` integration
 owns the connection to the bus and shares it between all integrations that use it.
 """
 
@@ -49,8 +49,9 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
     @callback
     def on_change(change: ConfigEntryChange, entry: ConfigEntry) -> None:
-        # An entry with a line conflict was never loaded. So Home Assistant does not
-        # call `async_unload_entry` when the user disables the entry.
+        # An entry with a line conflict was never loaded. If the user disables such an
+        # entry, Home Assistant does not call `async_unload_entry`. So the issue is
+        # deleted here.
         if entry.domain == DOMAIN and entry.state is ConfigEntryState.NOT_LOADED:
             delete_issues(hass, entry.entry_id, LINE_CONFLICT)
 

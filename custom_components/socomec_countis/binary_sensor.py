@@ -22,8 +22,8 @@ PARALLEL_UPDATES = 0  # no limit, because binary sensors send no requests
 
 # V; above this voltage, the display shows the symbol of the phase (manual).
 PRESENT_VOLTS = 150
-# V; our choice: lower than `PRESENT_VOLTS`, so that a voltage near this limit does not
-# change the state often.
+# V; at or below this voltage, a present phase becomes absent. Our choice: lower than
+# `PRESENT_VOLTS`, so that a voltage near 150 V does not change the state often.
 ABSENT_VOLTS = 145
 
 PHASES = tuple(
@@ -86,8 +86,8 @@ class CountisPhase(CountisEntity, BinarySensorEntity):
     def is_on(self) -> bool | None:
         """Return whether the voltage is above the limit.
 
-        While the phase is present, the limit is `ABSENT_VOLTS`. If the voltage is not
-        available, the last state remains.
+        While the phase is present, the limit is `ABSENT_VOLTS`, otherwise it is
+        `PRESENT_VOLTS`. If the voltage is not available, the last state remains.
         """
         if (volts := self.quantity_value) is not None:
             limit = ABSENT_VOLTS if self._attr_is_on else PRESENT_VOLTS

@@ -34,7 +34,7 @@ class ScanRequest:
     form: str
     """The step ID of the form in which the user entered the input."""
     entered: BusData
-    """The input as the user entered it."""
+    """The input, for the form of another dialog that continues the scan."""
     known: BusData
     """The data of the bus, without the line settings that the scan has to find."""
     unit_ids: Sequence[int]
@@ -91,8 +91,9 @@ class BusScan:
     def can_be_continued(self) -> bool:
         """Return whether a dialog can continue to show the scan.
 
-        The scan is running, or its result is not older than `KEPT_SECONDS`, and no
-        dialog has shown the result. A stopped scan has no result.
+        This is possible while the scan is running. After the scan has ended, it is
+        possible for `KEPT_SECONDS`, unless a dialog has shown the result. A stopped
+        scan has no result.
         """
         if self.is_running:
             return True

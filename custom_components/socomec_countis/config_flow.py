@@ -56,6 +56,7 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     @override
     async def async_step_user(self, user_input: UserInput = None) -> ConfigFlowResult:
         for scan in reversed(scans(self.hass).values()):
+            # Only a form that adds a bus has a connection type as its step ID.
             if scan.request.form in CONNECTION_TYPES and scan.can_be_continued:
                 self.shown_scan = scan
                 self.form, self.entered = scan.request.form, scan.request.entered
@@ -71,7 +72,8 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask for a bus and a meter, and scan for the fields that are left empty.
 
-        If a bus is reconfigured, ask for its new connection of this kind.
+        `kind` is the connection type. If a bus is reconfigured, ask for its new
+        connection.
         """
         if not self.is_new:
             return await self.async_change(kind, user_input)
@@ -87,7 +89,8 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
                     return self.show_no_response(err)
                 self.error = err
         entered = self.entered_for(kind)
-        # The fields that the user left empty stay empty.
+        # If the user has already submitted this form, the fields that the user left
+        # empty stay empty.
         shown = entered if kind == self.kind else {**SUGGESTED[kind], **entered}
         return self.show_form(kind, bus_schema(kind, is_new=True), shown)
 
@@ -96,6 +99,7 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Continue with `async_find`, unless another entry has the same bus."""
         known = bus_data(self.form, entered)
+        # Until the scan ends, line settings that the user left empty have defaults.
         self.data = {**settings_data(known, SCAN_SETTINGS[0]), **known}
         unique_id = bus_unique_id(self.data)
         await self.async_set_unique_id(unique_id, raise_on_progress=False)

@@ -36,14 +36,15 @@ PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": 
 # them pass the same speed. The `modbus` integration passes this speed.
 SOCKET_BAUDRATE = 115_200
 
-# s until a port or RTU-over-TCP gateway is open; tmodbus waits 10 s for a Modbus TCP
-# gateway. For all integrations that share the connection, this is also the response
-# timeout. `Bus` has a shorter timeout for the responses of a meter.
+# s; the longest time until a port or an RTU-over-TCP gateway is open. For a Modbus TCP
+# gateway, this time is 10 s, the default of the Modbus client tmodbus. For all
+# integrations that share the connection, this constant is also the response timeout.
+# `Bus` has a shorter timeout for the responses of a meter.
 CONNECTION_TIMEOUT = 5.0
 
-# s until a response begins; for a serial port, `Bus` has a default. Our choice: the
-# network adds a delay, and a Modbus TCP gateway reports a lost response only after the
-# gateway's own timeout.
+# s; the longest time until a response begins. For a serial port, `Bus` has a default.
+# Our choice: the network adds a delay, and a Modbus TCP gateway reports a lost response
+# only after the gateway's own timeout.
 RESPONSE_TIMEOUTS = {RTU_OVER_TCP: 0.5, TCP: 1.5}
 
 BUS_ERRORS = (ModbusError, OSError)
@@ -70,7 +71,10 @@ type BusData = Mapping[str, Any]
 
 
 def modbus_params(data: BusData) -> ModbusSerialParams | ModbusTcpParams:
-    """Return the parameters of the connection; equal parameters share a connection."""
+    """Return the parameters of the connection.
+
+    Clients with equal parameters share one connection.
+    """
     if data[CONF_TYPE] == SERIAL:
         return ModbusSerialParams(
             device=data[CONF_DEVICE],

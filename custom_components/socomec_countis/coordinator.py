@@ -69,16 +69,16 @@ HOLD_SECONDS = 10
 OFFLINE_ISSUE_SECONDS = 3600
 
 # s; after this time without an accepted reading of a counter, a repair issue is
-# created. Our choice: rejected readings that stay at one plausible level are accepted
-# long before this time.
+# created. Our choice: rejected readings that agree with each other are usually accepted
+# after 60 s (`ACCEPTED_AFTER`), and then need no issue.
 REJECTED_ISSUE_SECONDS = 600
 
 # s between two saves of counters that only rise, to write less to the disk. After a
 # power cut, older saved values only loosen the plausibility limit.
 SAVE_SECONDS = 300
 
-# s between two attempts to take the profile again, if the meter contradicts it. Our
-# choice, because an attempt needs about a dozen requests.
+# s between two attempts to take the profile again, if the profile is outdated or the
+# meter contradicts it. Our choice, because an attempt needs about a dozen requests.
 PROFILE_PERIOD = 3600
 
 # The number of readings in a wiring check, and the s between two readings. Our choice:
@@ -343,7 +343,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def _report_offline(self, now: datetime) -> None:
         """Create the issue of this meter, or of the bus if none of its meters responds.
 
-        If only one meter is set up, the issue of the meter also has advice for the bus.
+        If only one meter is set up, the issue is always that of the meter. The text of
+        this issue also has advice for the bus.
         """
         self._delete_issues(ANOTHER_METER)
         entry = self.config_entry
@@ -431,15 +432,16 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def rejected_since(self) -> dict[str, Moment | None]:
-        """Return when the rejected level of each block began, None without a level.
+        """Return when the level of each block with rejected counters began.
 
-        Only blocks with rejected counters are included.
+        A level is a series of rejected readings that agree with each other (see
+        countis/plausibility.py). The value of a block without a level is None.
         """
         counters = self.meter.counter_check
         return {block: counters.rejected_since(block) for block in counters.rejected}
 
     def confirm_counters(self) -> None:
-        """Accept the next readings of the rejected counters at their present level."""
+        """Accept the next readings that agree with the rejected readings."""
         for block in self.meter.counter_check.rejected:
             self.meter.counter_check.confirm(block)
         self._cancel_timer(self._report_rejected)
@@ -534,7 +536,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     ) -> None:
         """Update the entities when a wiring check has begun or ended.
 
-        `result` is None if the check has just begun, or has failed.
+        `result` is None if the check has just begun, or has failed. Then the result of
+        the previous check remains.
         """
         self.is_checking_wiring = is_checking
         self.wiring = result or self.wiring
@@ -550,7 +553,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         )
         return translated_error(kind, key, name=self.subentry.title, **placeholders)
 
-    # -- counters that survive a restart -------------------------------------
+    # -- counters that are kept over a restart -------------------------------
 
     def _save(self, reading: Reading) -> None:
         """Save the counters: within `SAVE_SECONDS`, or at once after a large change.
@@ -558,7 +561,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         After a power cut, the entities show the saved counters first. If a saved
         counter is too high, the first readings are rejected. If a saved counter is less
         than `RESET_RATIO` of the last recorded state, the recorder assumes a reset, and
-        counts the whole next reading as energy.
+        adds the whole counter to the energy.
         """
         counters = self.meter.counter_check
         saved_values, saved_offsets = self._saved
@@ -601,7 +604,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @override
     async def async_shutdown(self) -> None:
-        """Cancel the timers, and delete the issues of a meter that is not polled."""
+        """Cancel the timers and delete the issues, because the meter is not polled."""
         while self._timers:
             self._timers.popitem()[1]()
         self.meter_gaps.shutdown()

@@ -21,18 +21,21 @@ from .countis.plausibility import Moment
 _LOGGER = logging.getLogger(__name__)
 
 type StoredDemand = dict[str, Any]
-"""The serial number of the meter, the result of `Demand.as_dict` as "demand", and the
-quantity from which the demand was calculated as "quantity"."""
+"""The serial number of the meter, and the keys "demand" and "quantity".
+
+"demand" is the result of `Demand.as_dict`. "quantity" is the quantity from which this
+demand was calculated.
+"""
 
 # The quantities from which a demand can be calculated.
 COUNTER = "energy_consumed"
 POWER = "power"
 
 # s between two saves within a demand period, to write less to the disk. A restart needs
-# only the counter at the begin of the period, which is saved early.
+# only the counter at the beginning of the period, see `SAVE_BEGIN_SECONDS`.
 SAVE_SECONDS = 300
-# s from the begin of a period until its counter is saved. A power cut within this time
-# makes the demand of the period unknown.
+# s from the beginning of a period until the counter is saved. If the power is cut
+# within this time, the demand of the period is unknown. Our choice.
 SAVE_BEGIN_SECONDS = 1
 
 STORAGE_VERSION = 1
@@ -107,7 +110,7 @@ class MeterDemand:
     def add_reading(self, meter: Meter, reading: Reading) -> None:
         """Continue the demand with an accepted reading, if an entity shows the demand.
 
-        A reading without `demand_quantity` is ignored.
+        A reading without the quantity that `demand_quantity` returns is ignored.
         """
         if not self._entity_count:
             return
@@ -128,13 +131,13 @@ class MeterDemand:
         if (watts := reading.values.get(POWER)) is None:
             return
         if not self._integral.add(reading.requested_at, watts):
-            self.demand.interrupt()
+            self.demand.interrupt()  # the energy since the last reading is unknown
         now = meter.now()
         wall = now.wall - (now.monotonic - reading.requested_at)  # time of the request
         self._add(Moment(wall, reading.requested_at), self._integral.kilowatt_hours)
 
     def _add(self, at: Moment, kilowatt_hours: float) -> None:
-        if self.demand.add(at, kilowatt_hours):
+        if self.demand.add(at, kilowatt_hours):  # a new period has begun
             self._schedule_save(SAVE_BEGIN_SECONDS)
         elif not self._is_save_scheduled:
             self._schedule_save(SAVE_SECONDS)

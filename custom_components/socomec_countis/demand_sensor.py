@@ -98,7 +98,7 @@ class DemandSensor(DeadbandSensor):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, datetime] | None:
-        """Return the begin and end of the period with this demand."""
+        """Return the beginning and the end of the period with this demand."""
         demand = self.coordinator.meter_demand.demand
         shown = self.demand_now
         begin = shown.begin if isinstance(shown, Peak) else demand.begin
@@ -111,7 +111,7 @@ class DemandSensor(DeadbandSensor):
 
 
 class PeakDemandSensor(DemandSensor):
-    """The highest demand of this month or of the last one."""
+    """The highest demand of this month or of last month."""
 
     @override
     async def async_added_to_hass(self) -> None:

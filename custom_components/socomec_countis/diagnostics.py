@@ -17,7 +17,8 @@ from .countis import SERIAL_NUMBER_REGISTERS, Bus, CountisError
 from .identifiers import meter_identifier
 from .runtime import CountisConfigEntry, meter_subentries
 
-# The keys of serial numbers, and of registers that contain a part of one.
+# The keys of serial numbers, and of registers that contain a part of a serial number.
+# "expected" and "found" are serial numbers in the text of an error (`describe_error`).
 TO_REDACT = {
     CONF_SERIAL_NUMBER,
     "serial_year_week",

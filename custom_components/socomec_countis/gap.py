@@ -38,7 +38,10 @@ class Gap:
     If two outages are one gap, the readings between the outages are included.
     """
     sources: dict[str, Source] = field(default_factory=dict)
-    """By total counter: the origin of `parts`. Empty until the evidence is read."""
+    """By total counter: the source of `parts`.
+
+    Empty until the evidence (countis/gap_evidence.py) is read from the meter.
+    """
     parts: dict[str, Sequence[float]] = field(default_factory=dict)
     """By total counter: one cumulative part for each of `hours`, from 0 to 1.
 
@@ -56,7 +59,10 @@ class Gap:
 
     @property
     def end_hour(self) -> int:
-        """Return the start of the hour of `end`, in s since 1970."""
+        """Return the start of the hour that contains `end`, in s since 1970.
+
+        If `end` is exactly a full hour, this is the hour that ends at `end`.
+        """
         return (math.ceil(self.end / HOUR) - 1) * HOUR
 
     @property
@@ -78,7 +84,10 @@ class Gap:
         return after - before if after >= before else after
 
     def merge(self, other: Gap) -> None:
-        """Merge the gap of another block, or of an outage that follows immediately."""
+        """Merge the gap of another block, or of an outage that follows.
+
+        Such an outage begins in the hour in which this gap ends.
+        """
         self.begin = min(self.begin, other.begin)
         self.end = max(self.end, other.end)
         for name, points in other.readings.items():

@@ -6,7 +6,8 @@ already includes the energy of the gap. The rows of the earlier hours are writte
 sums that rise up to this row. So energy moves from the end hour to the earlier hours,
 and neither the total nor a later row changes.
 
-In this file, `hours` are the starts of the hours before the end hour, in s since 1970.
+In this file, `hours` are the starts of the hours of a gap, without the end hour, in s
+since 1970.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ HOUR = 3600  # s
 # before the gap. Our choice: a day, because an hour without a valid state has no row.
 BEFORE_GAP = 24 * HOUR
 
-# kWh or kvarh; sums that differ by at most this are equal. Our choice: a step of a
+# kWh or kvarh; sums that differ by at most this count as equal. Our choice: a step of a
 # counter, and the rounding of a statistic in MWh.
 SUM_TOLERANCE = 0.02
 
@@ -87,7 +88,7 @@ class Statistic:
         return self.rows[max(starts)] if starts else None
 
     def after(self, hours: Sequence[float]) -> Row | None:
-        """Return the row of the end hour, None if the hour is not compiled."""
+        """Return the row of the end hour, None if the hour is not compiled yet."""
         return self.rows.get(hours[-1] + HOUR)
 
 
@@ -101,7 +102,8 @@ class Plan:
     replaced: Sequence[Row]
     """The present rows of the same hours.
 
-    For an hour without a present row, this is a row without energy.
+    If an hour has no present row, this is a copy of the row before it, so that the
+    present energy of the hour is 0.
     """
     base: Row
     """The last row before the gap."""
@@ -219,7 +221,8 @@ def plan_counter(
             counted = max(energy - total * (1 - part), 0)
             rows.append(Row(hour, counted or begin, begin_sum + counted))
         else:
-            # `present.sum` was counted before the gap, so the new sum cannot be lower.
+            # The meter has counted the energy of the present row before the end of this
+            # hour. So the new sum must not be lower.
             counted = max(energy * part, present.sum - begin_sum)
             rows.append(Row(hour, begin + counted, begin_sum + counted))
     return _plan(statistic, rows, base, after)

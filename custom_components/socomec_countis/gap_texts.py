@@ -29,9 +29,10 @@ def day_text(seconds: float) -> str:
 
 
 def gap_period(gap: Gap) -> dict[str, str]:
-    """Return the begin and end of a gap, as placeholders of a text.
+    """Return the beginning and the end of a gap, as placeholders of a text.
 
-    `day` is the begin without the time, for the title of an issue on a phone.
+    `day` is the date of the beginning. It is for the title of an issue, which should be
+    short enough for a phone.
     """
     return {
         "begin": time_text(gap.begin),
@@ -45,9 +46,10 @@ async def async_gap_placeholders(
 ) -> dict[str, str]:
     """Return the placeholders of the dialog that fills a gap.
 
-    The placeholders are the begin and end of the gap, a list and a table. The list
-    contains the energy of each counter, and the origin of the distribution. The table
-    contains the present and the proposed energy of each hour or day.
+    The placeholders are the beginning and the end of the gap, a list and a table. The
+    list contains the energy of each counter, and the source of its distribution. The
+    table contains the present and the proposed energy of each hour or day. Its columns
+    are the total counters, or all counters if none is a total counter.
     """
     messages = await async_messages(hass)
     lines = [

@@ -1,8 +1,9 @@
 """The gaps of a meter: found in the readings, proposed to the user, filled, restored.
 
-A gap is a time without readings that contains a full hour, because Home Assistant was
-off or the meter was offline. The statistics contain the energy of the whole gap in the
-hour of the first reading after the gap, which is the end hour of the gap.
+A gap is a time without readings, because Home Assistant was off or the meter was
+offline. A gap contains at least one full hour. The end hour of a gap is the hour of the
+first reading after the gap. Until the gap is filled, the statistics contain the energy
+of the whole gap in the end hour.
 """
 
 import asyncio
@@ -59,7 +60,7 @@ COMPILED_AFTER = 90
 RETRY_SECONDS = 300
 
 # s after the end of the end hour of a gap. If the hour is not compiled by then, the gap
-# is discarded. Our choice: a disabled entity never has compiled hours.
+# is discarded, because the hours of a disabled entity are never compiled. Our choice.
 DISCARDED_AFTER = 6 * HOUR
 
 # s after a gap was filled, until the overwritten rows are deleted. Our choice: enough
@@ -90,7 +91,7 @@ class MeterGaps:
             # So the block was read at the newest time of all its counters.
             self._read_at[block] = max(self._read_at.get(block, 0), each.at.wall)
         self._unconfirmed: dict[str, Gap] = {}
-        """By block: a gap for which the second reading is still missing."""
+        """By block: a gap after which the block was read only once so far."""
         self._proposed_now: Gap | None = None
         """The gap whose evidence is read now, so no other gap is merged into it."""
         self._proposal_lock = asyncio.Lock()
@@ -146,11 +147,12 @@ class MeterGaps:
             if gap.readings:
                 self._add(gap)
         elif begin is not None and now // HOUR - math.ceil(begin / HOUR) >= 1:
+            # There is at least one full hour between the two readings.
             readings = {name: [(begin, value)] for name, value in before.items()}
             self._unconfirmed[block] = Gap(begin, now, readings)
 
     def _add(self, new: Gap) -> None:
-        """Add `new`, or merge it into a gap that ends in the hour of its begin."""
+        """Add `new`, or merge it into a gap that ends in the hour of `new.begin`."""
         for gap in self.gaps:
             can_change = not gap.sources and gap is not self._proposed_now
             if can_change and gap.end // HOUR >= new.begin // HOUR:
@@ -173,8 +175,9 @@ class MeterGaps:
     def _schedule(self, seconds: float = 0) -> None:
         """Create the issues of proposed gaps, and start the timer for new gaps.
 
-        The timer ends when the recorder has compiled the end hour of a gap, but not
-        before `seconds` have passed.
+        A gap is new until it has `sources`. Then it is proposed, until it is filled.
+        The timer ends when the recorder has compiled the end hour of a new gap, but
+        not before `seconds` have passed.
         """
         self.shutdown()
         open_gaps = [gap for gap in self.gaps if gap.filled_at is None]
@@ -216,7 +219,7 @@ class MeterGaps:
         """
         statistics = await self._async_statistics(gap)
         if not any(each.after(gap.hours) for each in statistics.values()):
-            # The end hour is not compiled.
+            # The end hour is not compiled yet.
             if now > gap.end_hour + HOUR + DISCARDED_AFTER:
                 self.gaps.remove(gap)
             return
@@ -255,23 +258,23 @@ class MeterGaps:
         )
         zone = dt_util.get_default_time_zone()
         for total in totals:
-            counted = self._counted(gap, statistics, total)
-            if counted is None:
+            counter_gap = self._counter_gap(gap, statistics, total)
+            if counter_gap is None:
                 continue
-            curve = evidence.curve(total, counted, zone)
+            curve = evidence.curve(total, counter_gap, zone)
             gap.sources[total] = curve.source
             gap.parts[total] = [curve.fraction(hour + HOUR) for hour in gap.hours]
-            gap.energies[total] = counted.energy
+            gap.energies[total] = counter_gap.energy
             if total == CONSUMED:
-                self.load_curve_findings = evidence.findings(counted, zone)
+                self.load_curve_findings = evidence.findings(counter_gap, zone)
 
-    def _counted(
+    def _counter_gap(
         self, gap: Gap, statistics: Mapping[str, Statistic], total: str
     ) -> CounterGap | None:
         """Return the values of a total counter around a gap, from the statistics.
 
-        Without statistics of the total counter, those of another counter of the same
-        energy are used. Returns None if none of these counters rose.
+        If the statistics of the total counter cannot be used, those of another counter
+        with the same `total_of` are used. Returns None if none of these counters rose.
         """
         names = [name for name in statistics if total_of(name) == total]
         for name in sorted(names, key=total.__ne__):  # the total first
@@ -298,6 +301,7 @@ class MeterGaps:
         A counter without a statistic is left out.
         """
         found: dict[str, Statistic] = {}
+        # A gap that the user defines (`async_fill_between`) has no readings at first.
         counters = gap.readings or self.coordinator.meter.counter_check.values
         for name in list(counters):
             unique_id = entity_unique_id(self.coordinator.subentry, name)
@@ -332,7 +336,8 @@ class MeterGaps:
     async def _async_plan_costs(self, gap: Gap, plan: Plan) -> list[Plan]:
         """Return the proposed rows of the costs of a counter.
 
-        Costs whose sums do not agree with their energy are left out.
+        Costs are left out if a sum in the gap is not between the sums before and after
+        the gap.
         """
         plans: list[Plan] = []
         for suffix in COST_SUFFIXES:
@@ -389,8 +394,8 @@ class MeterGaps:
         The end hour of the gap contains `end`. Gaps in this time that were filled in
         the last week are restored first. Gaps that are not filled yet are discarded if
         all of their hours are filled now. Returns the gap, and the plan by counter.
-        Raises `HomeAssistantError` if the time contains no full hour, or as
-        `async_fill`.
+        Raises `HomeAssistantError` if `begin` is not in an earlier hour than `end`, if
+        the end hour is not compiled yet, or as `async_fill`.
         """
         if self._filled(begin, end):
             await self.async_restore(begin, end)
@@ -417,7 +422,10 @@ class MeterGaps:
         return gap, plans
 
     def _open_gap_within(self, filled: Gap) -> Gap | None:
-        """Return an open gap with no other hours than `filled`, None without one."""
+        """Return a gap that is not filled and whose hours are all in `filled`, or None.
+
+        The gap whose evidence is read now is left out.
+        """
         for gap in self.gaps:
             is_open = gap.filled_at is None and gap is not self._proposed_now
             if is_open and set(gap.hours) <= set(filled.hours):
@@ -425,10 +433,10 @@ class MeterGaps:
         return None
 
     async def async_restore(self, begin: float, end: float) -> list[Gap]:
-        """Restore the overwritten rows of gaps between two times in s since 1970.
+        """Restore the overwritten rows of the filled gaps from `begin` to `end`.
 
-        Returns the restored gaps. Raises `HomeAssistantError` if no gap was filled in
-        this time.
+        Gaps that are only partly in this time (in s since 1970) are restored as well.
+        Returns the restored gaps. Raises `HomeAssistantError` if there is no such gap.
         """
         if not (filled := self._filled(begin, end)):
             raise translated_error(
@@ -441,7 +449,7 @@ class MeterGaps:
         return filled
 
     def _filled(self, begin: float, end: float) -> list[Gap]:
-        """Return the filled gaps between two times in s since 1970."""
+        """Return the filled gaps that overlap a time, given in s since 1970."""
         return [
             gap
             for gap in self.gaps
@@ -456,7 +464,7 @@ class MeterGaps:
         )
 
     def _data_to_save(self) -> list[dict[str, Any]]:
-        """Return the gaps for the store, and forget those filled long ago."""
+        """Remove gaps filled `KEPT_SECONDS` ago, and return the others to save."""
         now = dt_util.utcnow().timestamp()
         self.gaps = [
             gap
