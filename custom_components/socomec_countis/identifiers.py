@@ -23,5 +23,5 @@ def meter_identifier(subentry: ConfigSubentry) -> str:
 
 
 def entity_unique_id(subentry: ConfigSubentry, key: str) -> str:
-    """Return the unique ID of an entity; `key` is the key of its description."""
+    """Return the unique ID of an entity, from the key of its description."""
     return f"{meter_identifier(subentry)}_{key}"

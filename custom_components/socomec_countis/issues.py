@@ -22,7 +22,8 @@ LINE_CONFLICT = "line_conflict"
 COUNTERS_REJECTED = "counters_rejected"
 GAP = "gap"
 
-# The first is for a serial port, the second for a gateway.
+# Kinds in pairs: the first is for a bus on a serial port, the second for a bus behind a
+# gateway.
 METER_OFFLINE = ("meter_offline", "meter_offline_behind_gateway")
 BUS_OFFLINE = ("bus_offline", "bus_offline_behind_gateway")
 # The kinds for `create_issue` that have a fix flow.
@@ -135,7 +136,7 @@ def _gap_issue_id(coordinator: CountisCoordinator, gap: Gap) -> str:
 
 
 def _entity_id(coordinator: CountisCoordinator, counter: str) -> str:
-    """Return the entity ID of a counter, or its name if it has no entity."""
+    """Return the entity ID of a counter, or `counter` if the counter has no entity."""
     unique_id = entity_unique_id(coordinator.subentry, counter)
     entities = er.async_get(coordinator.hass)
     return entities.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id) or counter

@@ -1,4 +1,4 @@
-"""The dialogs that add meters to a bus that is set up, or reconfigure a meter."""
+"""The dialogs that add meters to a configured bus, or reconfigure a meter."""
 
 import asyncio
 from collections.abc import Collection, Coroutine, Iterable, Sequence
@@ -78,7 +78,8 @@ def next_unit_id(used: Collection[int]) -> int | None:
     """Return the unit ID to suggest for a new meter, None if none is free.
 
     Installers usually number the meters of a bus. So this is the unit ID after the
-    highest used unit ID, or else the lowest free unit ID.
+    highest used unit ID. If the highest possible unit ID is used, this is the lowest
+    free unit ID.
     """
     after = range(max(used, default=0) + 1, UNIT_IDS[-1] + 1)
     return next((each for each in (*after, *UNIT_IDS) if each not in used), None)
@@ -97,6 +98,7 @@ class MeterFlow(
     @property
     def _entry(self) -> CountisConfigEntry:
         """Return the entry of the bus. Raises `AbortFlow` if the bus is not loaded."""
+        # The handler of a subentry dialog: the entry ID and the subentry type.
         entry = self.hass.config_entries.async_get_known_entry(self.handler[0])
         if entry.state is not ConfigEntryState.LOADED:
             raise bus_not_loaded(entry)
@@ -123,7 +125,8 @@ class MeterFlow(
         """Continue the scan of the bus, or ask for the unit ID of a meter."""
         scan = scans(self.hass).get(bus_unique_id(self._entry.data))
         if scan and scan.request.entry_id is not None:
-            scan = None  # The dialog that reconfigures the bus has started it.
+            # Only the dialog that reconfigures the bus can continue this scan.
+            scan = None
         if user_input is None and scan and scan.can_be_continued:
             self.shown_scan = scan
             return self.async_show_menu(
@@ -157,6 +160,7 @@ class MeterFlow(
         entered = self._entered
         if entered is None:
             entered = {CONF_UNIT_ID: next_unit_id(used)}
+        # The texts belong to the step `user`, which passes the input to this step.
         return self.show_form("user", ADD_METERS_SCHEMA, entered, own_bus=entry.title)
 
     async def _async_find(self, unit_ids: Sequence[int] | None) -> SubentryFlowResult:
@@ -176,9 +180,9 @@ class MeterFlow(
     async def async_step_scan_bus(
         self, user_input: UserInput = None
     ) -> SubentryFlowResult:
-        """Scan all unit IDs that may belong to a meter."""
+        """Scan the bus, because no meter responds at the entered unit ID."""
         if self.form != "reconfigure":
-            self._entered = {}
+            self._entered = {}  # as if the user had left the unit ID empty
         try:
             return await self._async_find(None)
         except FormError as err:
@@ -202,7 +206,8 @@ class MeterFlow(
                     CONF_UNIT_ID: meter.unit_id,
                 }
                 if serial_number is None:
-                    # It may be another meter, so let the user compare the unit IDs.
+                    # Without a serial number, this may be another meter. So only
+                    # suggest its unit ID in the form.
                     return await self.async_step_reconfigure()
                 return await self.async_step_meter_found()
         return await self.async_step_no_known_meter()
@@ -238,7 +243,8 @@ class MeterFlow(
             return self.async_create_entry(
                 title=only.title, data=only.data, unique_id=only.unique_id
             )
-        # A dialog can return only one subentry, so the frontend would name only one.
+        # A dialog can return only one subentry. So add all of them here, and name them
+        # in the text with which the dialog ends.
         for subentry in subentries:
             self.hass.config_entries.async_add_subentry(self._entry, subentry)
         names = ", ".join(each.title for each in subentries)
@@ -272,6 +278,7 @@ class MeterFlow(
                     raise in_use
                 profile = await self.async_probe(unit_id, serial_number)
             except FormError as err:
+                # Show that another meter has the unit ID, unless the port is not open.
                 in_use = unit_id_in_use(unit_id, others)
                 self.error = in_use if in_use and err.key not in UNREACHABLE else err
                 if self.error.key in NO_RESPONSE:

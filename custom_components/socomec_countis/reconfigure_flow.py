@@ -58,7 +58,8 @@ from .schemas import (
 )
 
 # The highest number of meters that are probed to verify new line settings. The first
-# response ends the verification. With wrong line settings, each probe takes about 4 s.
+# response ends the verification. Our choice: with wrong line settings, each probe takes
+# about 4 s, so the user waits for up to 16 s.
 VERIFIED_METERS = 4
 
 # The step ID of a form that changes a bus is this prefix and the connection type.
@@ -90,7 +91,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
 
     @property
     def kind(self) -> str:
-        """Return the kind of connection that the user has entered."""
+        """Return the connection type of the form in which the user enters the bus."""
         return self.form.removeprefix(PREFIX)
 
     @property
@@ -119,10 +120,10 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         return await self.hass.async_add_executor_job(find)
 
     def entered_for(self, kind: str) -> Mapping[str, Any]:
-        """Return the entered values that a form for this kind of connection keeps.
+        """Return the entered values that the form for the connection type `kind` shows.
 
-        A form for another kind than the entered one keeps only the address, the speed
-        and the unit ID.
+        If the values were entered for another connection type, the form shows only the
+        address, the speed and the unit ID.
         """
         entered = self.entered or {}
         kept = (CONF_HOST, CONF_PORT, CONF_UNIT_ID, CONF_BAUDRATE)
@@ -142,7 +143,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     async def async_step_reconfigure(
         self, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Continue a scan of this dialog, or ask for the type of the new connection."""
+        """Ask for the new connection type, or offer to continue an earlier scan."""
         options = [f"{PREFIX}{each}" for each in CONNECTION_TYPES]
         for scan in reversed(scans(self.hass).values()):
             request = scan.request
@@ -163,7 +164,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         )
 
     def _present_connection(self) -> dict[str, str]:
-        """Return a mark for the present kind of connection, and "" for the others."""
+        """Return a mark for the present connection type, and "" for the other types."""
         data = self._entry.data
         marks = dict.fromkeys(CONNECTION_TYPES, "")
         return marks | {data[CONF_TYPE]: f" (✓ {endpoint_name(data)})"}
@@ -203,6 +204,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         if entry.state is ConfigEntryState.LOADED:
             coordinators = entry.runtime_data.coordinators
             online = {key for key, each in coordinators.items() if each.online}
+            # Meters that are online are probed first (False before True).
             meters.sort(key=lambda each: each.subentry_id not in online)
         async with self._unloaded(entry):
             await self._async_verify(meters[:VERIFIED_METERS])
@@ -231,9 +233,11 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
 
         Without meters, it is enough that the port or gateway can be opened.
         """
-        known = [(m.data[CONF_UNIT_ID], m.data[CONF_SERIAL_NUMBER]) for m in meters]
+        expected = [
+            (each.data[CONF_UNIT_ID], each.data[CONF_SERIAL_NUMBER]) for each in meters
+        ]
         errors: list[FormError] = []
-        for unit_id, serial_number in known or [(HELD_UNIT_ID, None)]:
+        for unit_id, serial_number in expected or [(HELD_UNIT_ID, None)]:
             try:
                 await self.async_probe(unit_id, serial_number)
             except FormError as err:
@@ -242,12 +246,13 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
                 errors.append(err)
             else:
                 return
-        if not known:
+        if not expected:
             return
+        # An error other than a missing response has priority.
         for error in errors:
             if error.key not in NO_RESPONSE:
                 raise error
-        unit_ids = sorted(unit_id for unit_id, _ in known)
+        unit_ids = sorted(unit_id for unit_id, _ in expected)
         errors[0].placeholders["unit_id"] = ", ".join(map(str, unit_ids))
         raise errors[0]
 
@@ -275,26 +280,27 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     async def async_find_known(self) -> ConfigFlowResult:
         """Scan the entered bus for the meters of the entry. Raises `FormError`."""
         entered = self.input_without_scanned_fields()
-        known = bus_data(self.kind, entered)
-        self.data = {**settings_data(known, SCAN_SETTINGS[0]), **known}
+        entered_data = bus_data(self.kind, entered)
+        # Complete the data with the line settings that a scan tries first.
+        self.data = {**settings_data(entered_data, SCAN_SETTINGS[0]), **entered_data}
         await self._async_raise_if_configured()
         entry_id = self._entry.entry_id
-        request = ScanRequest(self.form, entered, known, UNIT_IDS, entry_id)
+        request = ScanRequest(self.form, entered, entered_data, UNIT_IDS, entry_id)
         return await self.async_find(request)
 
     @override
     @asynccontextmanager
     async def released(self) -> AsyncIterator[None]:
-        """Unload the bus that is reconfigured, because its poller uses the port.
+        """Unload the bus for the context, because its poller uses the port.
 
         The setup lock is not held, because a scan takes minutes. If the user reloads
-        the bus, the scan continues with the line settings of the bus, or fails.
+        the bus during the scan, the scan fails when it tries other line settings.
         """
         if self.is_new:
             yield
             return
         entry = self._entry
-        # The unloading has to finish even if the scan is stopped now.
+        # If the scan is stopped during the unloading, the unloading has to finish.
         unloading = self.hass.async_create_task(self._async_unload(entry))
         try:
             if not await asyncio.shield(unloading):
@@ -303,20 +309,20 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         finally:
             await asyncio.wait([unloading])
             entries = self.hass.config_entries
-            is_known = entries.async_get_entry(entry.entry_id) is not None
-            if is_known and entry.state.recoverable and not self.hass.is_stopping:
+            exists = entries.async_get_entry(entry.entry_id) is not None
+            if exists and entry.state.recoverable and not self.hass.is_stopping:
                 await entries.async_reload(entry.entry_id)
 
     async def _async_unload(self, entry: CountisConfigEntry) -> bool:
         async with entry.setup_lock:
             return await entry.async_unload(self.hass)
 
-    def _known(self) -> list[tuple[ConfigSubentry, FoundMeter]]:
+    def _matches(self) -> list[tuple[ConfigSubentry, FoundMeter]]:
         """Return the meters of the bus that the scan has found.
 
-        A meter without a serial number is identified by its unit ID. Another meter of
-        the bus that responds at this unit ID is left out, because the values of the two
-        meters would be mixed up.
+        A meter without a serial number is identified by its unit ID. If another meter
+        of the bus responds at this unit ID, the other meter is left out, because the
+        values of the two meters would be mixed up.
         """
         assert self.shown_scan is not None  # noqa: S101
         meters = meter_subentries(self._entry)
@@ -343,7 +349,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         ]
 
     def _others(
-        self, known: list[tuple[ConfigSubentry, FoundMeter]]
+        self, matches: list[tuple[ConfigSubentry, FoundMeter]]
     ) -> list[FoundMeter]:
         """Return the found meters that are not set up, in the order of their unit IDs.
 
@@ -354,7 +360,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         unit_ids = {
             each.subentry_id: each.data[CONF_UNIT_ID]
             for each in meter_subentries(self._entry)
-        } | {subentry.subentry_id: found.unit_id for subentry, found in known}
+        } | {subentry.subentry_id: found.unit_id for subentry, found in matches}
         others = [
             each
             for each in self.shown_scan.scan.found
@@ -367,7 +373,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         """Ask which meters to add, or show the meters of the bus that respond."""
         if self.is_new:
             return await super().async_step_found(user_input)
-        if self._known():
+        if self._matches():
             return await self.async_step_reconfigure_found()
         return await self.async_step_no_known_meter()
 
@@ -379,9 +385,10 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         Other meters that respond are offered, and are added to the bus if selected.
         """
         self.note_shown()
-        known = self._known()
-        others = {str(each.unit_id): each for each in self._others(known)}
-        settings = settings_data(self.data, known[0][1].settings)
+        matches = self._matches()
+        others = {str(each.unit_id): each for each in self._others(matches)}
+        # All found meters have the same line settings.
+        settings = settings_data(self.data, matches[0][1].settings)
         data = {**self.data, **settings}
         selected: list[str] = []
         if user_input is not None:
@@ -391,7 +398,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
                 async with self.claimed():
                     await self._async_raise_if_configured()
                     async with self._unloaded(self._entry):
-                        self._update_found(data, known)
+                        self._update_found(data, matches)
                         for key in selected:
                             self.hass.config_entries.async_add_subentry(
                                 self._entry, meter_subentry(others[key])
@@ -407,15 +414,15 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             None,
             device=endpoint_name(data),
             settings=line_settings_text(data),
-            found="\n".join(f"- {_label(*each)}" for each in known),
+            found="\n".join(f"- {_label(*each)}" for each in matches),
         )
 
     def _update_found(
-        self, data: BusData, known: list[tuple[ConfigSubentry, FoundMeter]]
+        self, data: BusData, matches: list[tuple[ConfigSubentry, FoundMeter]]
     ) -> None:
         """Store the connection, the line settings and the unit IDs of the meters."""
         entry = self._entry
-        for subentry, found in known:
+        for subentry, found in matches:
             profile = Profile.from_dict(subentry.data[CONF_PROFILE])
             self.hass.config_entries.async_update_subentry(
                 entry,

@@ -50,7 +50,7 @@ class AcceptCountersFlow(MeterFixFlow):
     """The fix flow that accepts the present level of the rejected counters."""
 
     _shown: Mapping[str, Moment | None] | None = None
-    """The `rejected_since` for which the form was shown, None before the form."""
+    """`rejected_since` when the form was shown, None before the form was shown."""
 
     @override
     async def async_step_confirm(
@@ -58,17 +58,17 @@ class AcceptCountersFlow(MeterFixFlow):
     ) -> RepairsFlowResult:
         """Ask the user, then accept the next readings of the rejected counters."""
         coordinator = self.coordinator
-        levels = coordinator.rejected_since
-        if not levels:
+        rejected_since = coordinator.rejected_since
+        if not rejected_since:
             placeholders = {"name": coordinator.name}
             return self.async_abort(
                 reason="no_reading", description_placeholders=placeholders
             )
-        # If the level has changed since the form was shown, show the form again.
-        if user_input is not None and levels == self._shown:
+        # If another level has begun since the form was shown, show the form again.
+        if user_input is not None and rejected_since == self._shown:
             coordinator.confirm_counters()
             return self.async_create_entry(data={})
-        self._shown = levels
+        self._shown = rejected_since
         # The form shows the placeholders of the issue, so update the issue.
         create_rejected_issue(coordinator)
         return await super().async_step_confirm()
@@ -87,8 +87,8 @@ class AcceptMeterFlow(MeterFixFlow):
         """
         if user_input is None:
             return await super().async_step_confirm()
-        coordinator, found = self.coordinator, self.data["found"]
-        if configured := configured_meter(self.hass, found):
+        coordinator, found_serial = self.coordinator, self.data["found"]
+        if configured := configured_meter(self.hass, found_serial):
             placeholders = {"name": configured[1].title}
             return self.async_abort(
                 reason="already_configured", description_placeholders=placeholders
@@ -96,9 +96,11 @@ class AcceptMeterFlow(MeterFixFlow):
         entry, subentry = coordinator.config_entry, coordinator.subentry
         bus, unit_id = entry.runtime_data.bus, subentry.data[CONF_UNIT_ID]
         try:
-            profile = await async_profile_at(self.hass, entry.data, bus, unit_id, found)
+            profile = await async_profile_at(
+                self.hass, entry.data, bus, unit_id, found_serial
+            )
         except (CountisError, *BUS_ERRORS) as err:
-            key, placeholders = describe_error(entry.data, unit_id, err, found)
+            key, placeholders = describe_error(entry.data, unit_id, err, found_serial)
             return self.async_show_form(
                 step_id="confirm",
                 data_schema=vol.Schema({}),
@@ -108,10 +110,10 @@ class AcceptMeterFlow(MeterFixFlow):
         self.hass.config_entries.async_update_subentry(
             entry,
             subentry,
-            unique_id=found,
+            unique_id=found_serial,
             data={
                 **subentry.data,
-                CONF_SERIAL_NUMBER: found,
+                CONF_SERIAL_NUMBER: found_serial,
                 CONF_PROFILE: profile.as_dict(),
             },
         )
@@ -169,7 +171,7 @@ class FillGapFlow(MeterFixFlow):
     async def async_step_leave(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Discard the gap, so that the energy stays in the end hour."""
+        """Discard the gap. Its energy stays in the hour in which the gap ended."""
         await self.coordinator.meter_gaps.async_discard(self.gap)
         return self.async_create_entry(data={})
 

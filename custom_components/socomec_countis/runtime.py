@@ -107,7 +107,8 @@ class BusRuntime:
                 each.subentry_id: each for each in meter_subentries(self.entry)
             }
             if self.coordinators.keys() != subentries.keys():
-                # The issue may no longer be true. If it is, a timer creates it again.
+                # With other meters, the bus may be online. If the bus is still offline,
+                # a timer creates the issue again.
                 delete_issues(self.hass, self.entry.entry_id, *BUS_OFFLINE)
             for subentry_id in self.coordinators.keys() - subentries.keys():
                 await self._async_remove_meter(subentry_id)
@@ -257,10 +258,10 @@ class BusRuntime:
 
     @callback
     def _schedule_wanted_update(self) -> None:
-        """Update the quantities that the poller reads, once for several changes.
+        """Schedule an update of the quantities that the poller reads.
 
-        Home Assistant adds entities one by one, so the update waits for the next
-        iteration of the event loop.
+        Home Assistant adds entities one by one. So the update waits for the next
+        iteration of the event loop, and includes all changes until then.
         """
         if not self._is_wanted_update_scheduled:
             self._is_wanted_update_scheduled = True

@@ -76,7 +76,7 @@ type UserInput = Mapping[str, Any] | None
 
 
 class FormError(Exception):
-    """An error that a form shows. The text contains advice."""
+    """An error that a form shows, as a translation key with placeholders."""
 
     def __init__(self, key: str, field: str = "base", **placeholders: str) -> None:
         """Keep the translation key, the field and the placeholders of the text."""
@@ -92,7 +92,10 @@ def meter_title(profile: Profile, unit_id: int) -> str:
 
 
 class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H]):
-    """A dialog that scans a bus for meters, and adds the selected meters."""
+    """A dialog that scans a bus for meters, and adds the selected meters.
+
+    `C`, `R` and `H` are the types of its context, result and handler.
+    """
 
     data: BusData
     """The data of the bus."""
@@ -107,7 +110,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     _progress: dict[str, str]
     """The placeholders of the progress text."""
     _shown = (0, 0)
-    """The number of found meters and the full second of the progress text."""
+    """The number of found meters, and the second, at the last change of the text."""
     _is_closed = False
     """Whether the dialog was closed."""
 
@@ -169,7 +172,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     @asynccontextmanager
     async def released(self) -> AsyncIterator[None]:
-        """Stop other requests of the integration on this bus. A new bus has none."""
+        """Stop the polling of this bus for the context, if the scan needs this.
+
+        This method stops nothing: a new bus is not polled, and a scan for the meters of
+        a loaded bus uses the `Bus` of the poller, which locks each transaction.
+        """
         yield
 
     def _data_with(self, settings: LineSettings) -> BusData:
@@ -243,9 +250,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         is probed. Otherwise, all combinations are scanned. If another dialog has
         started a scan with the same request, that scan is shown. Raises `FormError`.
         """
-        running = scans(self.hass).get(bus_unique_id(self.data))
-        if running and running.request == request and running.can_be_continued:
-            return await self.async_continue(running)
+        latest = scans(self.hass).get(bus_unique_id(self.data))
+        if latest and latest.request == request and latest.can_be_continued:
+            return await self.async_continue(latest)
         unit_ids = request.unit_ids
         async with self.claimed(), self.released():
             settings = settings_to_try(
@@ -254,7 +261,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                 request.known.get(CONF_STOPBITS),
                 usable=await self._async_usable_settings(),
             )
-            if not settings:
+            if not settings:  # because the port is in use with other settings
                 raise await self._async_form_error(HomeAssistantError(), unit_ids[0])
             if self.data[CONF_TYPE] != SERIAL:
                 settings = settings[:1]  # The gateway sets the parity and stop bits.
@@ -273,8 +280,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_continue(self, scan: BusScan) -> R:
         """Show the progress of a scan, or its result if it has ended.
 
-        The frontend listens for changes only after it has shown the progress. So it
-        would never show the result of a scan that had ended before.
+        For an ended scan, the progress is not shown first. The frontend begins to
+        listen for changes only after it has shown the progress. So the frontend would
+        miss the end of the scan.
         """
         self.shown_scan, self.data = scan, scan.data
         if scan.is_running:
@@ -377,8 +385,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             "unit_id": str(scan.unit_id),
             "settings": line_settings_text(self._data_with(scan.trying)),
             "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
-            # The frontend centres this text, so that the bullets of a list would be far
-            # from their lines. Two spaces are a line break in Markdown.
+            # The lines have no bullets, because the frontend centres this text, so the
+            # bullets would be far from their lines. Two spaces are a line break in
+            # Markdown.
             "found": "  \n".join(
                 meter_title(each.profile, each.unit_id) for each in scan.found
             ),
@@ -412,9 +421,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             raise FormError(key="none_ticked")
         for meter in meters:
             if configured := self.configured(meter):
-                bus, known = configured
+                entry, subentry = configured
                 key = "meter_already_configured"
-                raise FormError(key, name=known.title, bus=bus.title)
+                raise FormError(key, name=subentry.title, bus=entry.title)
         return await self.async_add(meters)
 
     def configured(
@@ -424,7 +433,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         return configured_meter(self.hass, meter.profile.serial_number)
 
     def label(self, meter: FoundMeter) -> str:
-        """Return the label of a found meter, with the bus of a configured meter."""
+        """Return the label of a found meter, with its bus if it is configured."""
         configured = self.configured(meter)
         parts = (
             meter_title(meter.profile, meter.unit_id),
@@ -464,7 +473,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     def show_only_others(self, **placeholders: str) -> R:
         """Show the found meters, none of which is a meter that is reconfigured.
 
-        The flow needs the step `no_known_meter`.
+        The subclass has to define `async_step_no_known_meter`.
         """
         assert self.shown_scan is not None  # noqa: S101
         self.note_shown()

@@ -39,7 +39,7 @@ LINE_SETTINGS = {
     CONF_PARITY: _choice(*PARITIES, translation_key=CONF_PARITY),
     CONF_STOPBITS: vol.All(_choice("1", "2"), vol.Coerce(int)),
 }
-UNIT_ID = _number(255)
+UNIT_ID = _number(255)  # the highest unit ID in the menu of a meter
 SWITCH = selector({"boolean": {}})
 
 # A meter in AUTO mode adopts these settings. A meter that is set to 9600 baud, 8N1 also
@@ -90,7 +90,10 @@ def bus_schema(kind: str, *, is_new: bool) -> vol.Schema:
 
 
 def suggested_values(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data as suggested values of a form, with text for its dropdown lists."""
+    """Return data as suggested values of a form, with text for dropdown lists.
+
+    The options of a dropdown list are text, even if they are numbers in the data.
+    """
     choices = (CONF_BAUDRATE, CONF_STOPBITS)
     return {key: str(value) if key in choices else value for key, value in data.items()}
 

@@ -22,9 +22,9 @@ from .wiring_sensor import WIRING, WiringSensor
 
 PARALLEL_UPDATES = 0  # no limit, because sensors send no requests
 
-# Device class, decimals and deadband, by the unit of a field in the register map. More
-# decimals than a class 1 meter measures would only enlarge the database. The deadbands
-# are our choice.
+# Device class, decimals, and deadband in this unit, by the unit of a field in the
+# register map. More decimals than a class 1 meter measures would only enlarge the
+# database. The deadbands are our choice.
 BY_UNIT = {
     "kWh": (SensorDeviceClass.ENERGY, 2, 0),
     "kvarh": (SensorDeviceClass.REACTIVE_ENERGY, 2, 0),
@@ -63,7 +63,7 @@ ENABLED_BY_DEFAULT = {
 def _description(
     quantity: str, unit: str, state_class: SensorStateClass | None
 ) -> DeadbandSensorDescription:
-    """Describe the sensor of a quantity by its unit in the register map."""
+    """Return the description of a sensor; `unit` is the unit in the register map."""
     device_class, digits, deadband = BY_UNIT[unit]
     return DeadbandSensorDescription(
         key=quantity,

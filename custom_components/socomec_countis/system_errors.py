@@ -25,8 +25,8 @@ PORT_KEYS: Mapping[int | None, str] = {
 # The translation keys by error number, for a gateway. The error numbers of
 # `getaddrinfo` are negative on Linux, so they differ from those of other errors.
 GATEWAY_KEYS: Mapping[int | None, str] = {
-    # A gateway with too many connections refuses a new one, or closes it. If it closes
-    # the connection, there is no error of the operating system.
+    # A gateway with too many connections refuses a new one, or closes it. If the
+    # gateway closes the connection, the error has no error number.
     None: GATEWAY_REFUSES,
     **dict.fromkeys(
         (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE), GATEWAY_REFUSES
@@ -76,5 +76,5 @@ def _text(error: BaseException) -> str:
     """Return the text of an error, without the error number that `OSError` adds."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)
-    known = error.errno in errno.errorcode
-    return os.strerror(error.errno) if known else str(error.strerror)
+    is_standard = error.errno in errno.errorcode
+    return os.strerror(error.errno) if is_standard else str(error.strerror)

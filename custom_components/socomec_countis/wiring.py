@@ -49,6 +49,7 @@ async def async_wiring_response(
             "checked_at": dt_util.now().isoformat(timespec="seconds"),
             "codes": list(wiring.codes),
             "findings": [_finding_text(texts, code) for code in wiring.codes],
+            # the texts of the unmet conditions
             "missing": [_unmet_text(texts, unmet, language) for unmet in wiring.unmet],
         }
     finally:

@@ -55,7 +55,7 @@ class WiringSensor(CountisEntity, SensorEntity, RestoreEntity):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Restore the result of a check that ended before the start."""
+        """Restore the result of a check that ended before the bus was loaded."""
         last = await self.async_get_last_state()
         if last and last.state in RESULTS:
             self._show(last.state, last.attributes)
@@ -75,7 +75,7 @@ class WiringSensor(CountisEntity, SensorEntity, RestoreEntity):
         super()._handle_coordinator_update()
 
     def _update(self) -> None:
-        """Show the result of the latest check, if there was one since the start."""
+        """Show the result of the latest check since the bus was loaded, if any."""
         if (wiring := self.coordinator.wiring) is not None:
             # Code 0 means no error. Without codes, a condition of the check is not met.
             codes = wiring["codes"]
