@@ -23,8 +23,8 @@ from .wiring import WIRING_ERRORS
 
 SAVE_INTERVAL = 10  # s; a crash loses the energy counted since the last save
 USAGE_ERROR = 2  # exit status; argparse uses the same one
-TCP_PORTS = range(0x10000)
-MAX_RECORDS = 4320  # the default of `LoadCurve.depth`
+TCP_PORTS = range(0x10000)  # 0 selects a free port
+MAX_RECORDS = 4320  # as many as a load curve keeps (`LoadCurve.depth`)
 MAX_RESPONSE_DELAY = 10.0  # s; longer than any response timeout
 
 
@@ -41,16 +41,16 @@ class Parser(argparse.ArgumentParser):
 
 
 def bounded_number[N: (int, float)](
-    kind: Callable[[str], N], smallest: N, greatest: N, noun: str
+    number_type: Callable[[str], N], smallest: N, greatest: N, noun: str
 ) -> Callable[[str], N]:
-    """Return a function that converts an argument to a number and checks its bounds.
+    """Return a function that converts an argument to a number within bounds.
 
-    `noun` is its name in the error message, with the article: "a unit ID".
+    `noun` names the number in the error message, with the article: "a unit ID".
     """
 
     def convert(text: str) -> N:
         with suppress(ValueError):
-            number = kind(text)
+            number = number_type(text)
             if smallest <= number <= greatest:
                 return number
         msg = f"{text} is not {noun} from {smallest} to {greatest}"
@@ -153,7 +153,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def line_of(arguments: argparse.Namespace) -> Line:
-    """Return the line with its meters. Raises `StartError`."""
+    """Return the line with its meters. Raises `StartError` if a file is not valid."""
     baudrate = DEFAULT_BAUDRATE
     if arguments.diagnostics is None:
         meters = meters_at(
@@ -188,7 +188,7 @@ def line_of(arguments: argparse.Namespace) -> Line:
 
 
 def gateway_of(arguments: argparse.Namespace, line: Line) -> Gateway | None:
-    """Return the gateway to a line, or None for a serial port."""
+    """Return the gateway to a line, or None if clients use the serial port."""
     if arguments.tcp is not None:
         return TcpGateway(line, host=arguments.host, port=arguments.tcp)
     if arguments.rtu_over_tcp is not None:
@@ -199,7 +199,7 @@ def gateway_of(arguments: argparse.Namespace, line: Line) -> Gateway | None:
 def restore(meters: Sequence[Meter], state: Path) -> None:
     """Set the counters of the meters to those in a file, if the file exists.
 
-    Raises `StartError` if the file is not readable.
+    Raises `StartError` if the file is not readable or not valid.
     """
     try:
         saved = json.loads(state.read_text(encoding="utf-8"))
@@ -232,8 +232,8 @@ def save(meters: Sequence[Meter], state: Path) -> None:
 def reason(err: OSError) -> str:
     """Return the text of the operating system for an error."""
     # asyncio writes its own text to `strerror`, so look up the text of the error
-    # number. Errors of name resolution have a negative number, and some errors of
-    # asyncio have no number.
+    # number. This is not possible for errors of name resolution, whose number is
+    # negative, and for errors of asyncio without a number.
     if err.errno is not None and err.errno > 0:
         return os.strerror(err.errno)
     return err.strerror or str(err)

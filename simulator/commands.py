@@ -1,21 +1,21 @@
 """The commands that change a meter's counters.
 
-A client sends a command by writing a value to a command register. Each function with a
-register in its docstring executes this value, and returns False if the meter refuses
-the value.
+A client sends a command by writing a value to a command register. If the docstring of
+a function names a register, the function executes the value written to this register.
+The function returns False if the meter refuses the value.
 """
 
 from .counters import Counters
 
-# Bits of register 57890. Its other bits clear averages, events and curves. The
-# simulated meter refuses these bits: no client of this project may write them.
+# Bits of register 57890. The register's other bits clear averages, events and curves.
+# The simulated meter refuses the other bits: no client of this project may write them.
 PARTIAL_BITS = {
     0x0001: "partial_consumed",
     0x0002: "partial_reactive",
     0x0008: "partial_produced",
 }
-PARTIAL_ENERGIES = 0x20  # the value for register 40512
-ALL_TARIFFS = 0xFFFF  # the value for register 57892
+PARTIAL_ENERGIES = 0x20  # the only value that register 40512 accepts
+ALL_TARIFFS = 0xFFFF  # in register 57892, this value selects all tariffs
 
 
 def reset_partial_counters(counters: Counters, bits: int) -> bool:
@@ -25,6 +25,7 @@ def reset_partial_counters(counters: Counters, bits: int) -> bool:
     for bit, name in PARTIAL_BITS.items():
         if bits & bit:
             setattr(counters, name, 0.0)
+            # The partial counters by tariff are parts of the partial consumed energy.
             if name == "partial_consumed":
                 counters.partial_tariffs = [0.0] * len(counters.partial_tariffs)
     return True

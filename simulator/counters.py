@@ -15,7 +15,7 @@ class Period:
     """The current day, week or month. All energies are in Wh."""
 
     number: int
-    """Number of the day, week or month, counted from any start."""
+    """Number of the day, week or month. A different number means another period."""
     consumed_at_start: float
     """The counter of the consumed energy at the start of the period."""
     produced_at_start: float
@@ -41,7 +41,7 @@ class Counters:
     partial_tariffs: list[float] = field(default_factory=lambda: [0.0] * TARIFF_COUNT)
     """Consumed energy by tariff since the last reset of the partial counters."""
     tariff: int = 1
-    """The tariff in progress."""
+    """The tariff in which the meter counts now."""
     periods: list[Period] = field(default_factory=list)
     """The current day, week and month. Empty until the first `start_periods`."""
 

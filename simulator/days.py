@@ -1,6 +1,6 @@
 """Differences between days: the weather, and the use of electricity in a house.
 
-All functions return the same value for the same second and seed.
+All functions return the same value for the same arguments.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from random import Random
 DAY_SECONDS = 86_400
 HOUR_SECONDS = 3600
 MINUTE_SECONDS = 60
-SATURDAY = 5
+SATURDAY = 5  # days after Monday
 
 type DayTable = tuple[tuple[int, float], ...]
-"""Pairs of an hour and a value. The value applies from this hour to the next pair."""
+"""Pairs of an hour and a value. The value applies until the hour of the next pair."""
 
 # The values for the house and the weather are our choice, not measurements.
 
@@ -95,8 +95,8 @@ def weather(seed: int, moment: Moment) -> float:
 def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, float]:
     """Return the power of the appliances on each phase in W.
 
-    `minute` is counted from any start. Another start only shifts the times at which the
-    appliances run.
+    `minute` counts from an arbitrary time. This time only affects when the appliances
+    run.
     """
     in_use = moment.value_in(IN_USE_AT_WEEKEND if moment.weekend else IN_USE_ON_WEEKDAY)
     # The kettle may run once in 20 minutes, the oven once in 45 minutes. For each of
@@ -112,8 +112,8 @@ def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, fl
 def heat_pump(minute: int, moment: Moment) -> float:
     """Return the power of the heat pump on each phase in W.
 
-    `minute` is counted from any start. Another start only shifts the times at which the
-    heat pump runs.
+    `minute` counts from an arbitrary time. This time only affects when the heat pump
+    runs.
     """
     return 800 if minute % 15 < moment.value_in(HEATING_MINUTES) else 20
 

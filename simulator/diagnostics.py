@@ -77,6 +77,7 @@ class Diagnostics:
             raise InvalidDiagnosticsError(msg)
         if not isinstance(baudrate, int) or baudrate not in BAUDRATES.values():
             baudrate = DEFAULT_BAUDRATE
+        # "split" lists the blocks whose reserved registers the meter refuses.
         refuses_reserved = bool(profile.get("split"))
         return cls(unit_id, baudrate, blocks, refuses_reserved, registers)
 
@@ -93,6 +94,7 @@ class Diagnostics:
     def signed(self, address: int) -> int | None:
         """Return a signed 32-bit value, or None if not available."""
         raw = self._two_words(address)
+        # Two missing registers have the raw value 0xFFFF_FFFF: the valid value -1.
         if address not in self.registers or raw == SIGNED_NOT_AVAILABLE:
             return None
         return (raw ^ 0x8000_0000) - 0x8000_0000

@@ -7,8 +7,8 @@
 | energies of days, weeks and months | block 36896 | block 36928 |
 
 Block 51280 contains the totals in MWh and Mvarh. Block 36864 contains the number of
-rollovers of each counter. Block 32768 contains the partial counters by tariff in kWh,
-each with a residual in steps of 0.1 Wh.
+rollovers of each total and tariff counter. Block 32768 contains the partial counters by
+tariff: for each, the complete kWh and the rest in steps of 0.1 Wh.
 """
 
 from .counters import COUNTER_RANGE_WH, TARIFF_COUNT, Counters
@@ -114,7 +114,7 @@ def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
 def _steps(energy: float, step: int) -> int:
     """Return an energy in Wh or varh as a number of complete steps.
 
-    The number rolls over to 0 at COUNTER_RANGE_WH.
+    The energy rolls over to 0 at COUNTER_RANGE_WH.
     """
-    # Without this addition, a sum that is slightly too small would lose a whole step.
+    # Without ROUNDING_ERROR, a sum that is slightly too small would lose a whole step.
     return int((energy + ROUNDING_ERROR) % COUNTER_RANGE_WH // step)

@@ -23,7 +23,7 @@ from .ports import INPUT_SPEED, OUTPUT_SPEED, READ_SIZE
 
 LOCALHOST = "127.0.0.1"
 
-# Header of Modbus TCP: transaction, protocol, length of the rest, unit ID.
+# Header of Modbus TCP: transaction, protocol, length of unit ID and PDU, unit ID.
 MBAP = struct.Struct(">HHHB")
 MODBUS_PROTOCOL = 0
 MAX_PDU = 253  # bytes of a request or response without unit ID and CRC
@@ -33,7 +33,7 @@ READ_FUNCTIONS = frozenset({1, 2, 3, 4, 23})
 # Lengths of RTU responses in bytes, with unit ID and CRC.
 EXCEPTION_LENGTH = 5
 WRITE_LENGTHS = {5: 8, 6: 8, 15: 8, 16: 8, 22: 10}  # by function code
-MAX_FRAME = 256
+MAX_FRAME = 256  # the longest RTU frame
 
 FRAME_GAP_CHARACTERS = 3.5  # characters of silence between two RTU frames
 # s; a pause of this length ends a frame. Our choice: an adapter transfers bytes in
@@ -267,7 +267,8 @@ class TcpGateway(Gateway):
 def _expected_length(frame: bytes) -> int:
     """Return the complete length in bytes of a frame that begins with these bytes.
 
-    The first three bytes determine the length. If there are fewer, return 3.
+    The first three bytes determine the length. If `frame` is shorter, return 3. For an
+    unknown function, return MAX_FRAME: a pause then ends the frame.
     """
     if len(frame) < 3:
         return 3

@@ -7,7 +7,8 @@ def identification(model: str, serial: tuple[int, int, int]) -> dict[int, int]:
     """Return the registers of block 50000.
 
     `serial` contains the registers 50008 (year and week), 50009 (site and line) and
-    50010 (order). With an empty `model`, the vendor is empty too, as in early firmware.
+    50010 (order number). With an empty `model`, the vendor is empty too, as in early
+    firmware.
     """
     year_and_week, site_and_line, order = serial
     return {
@@ -19,11 +20,11 @@ def identification(model: str, serial: tuple[int, int, int]) -> dict[int, int]:
         50008: year_and_week,
         50009: site_and_line,
         50010: order,
-        **unsigned(50011, 0),
-        **dict.fromkeys(range(50013, 50017), 0),
+        **unsigned(50011, 0),  # reserve of the serial number
+        **dict.fromkeys(range(50013, 50017), 0),  # "code" in the table
         50018: 1,  # version of the product: major, minor
         50019: 2,
-        **text(50030, "880100", 4),
+        **text(50030, "880100", 4),  # "VLO" in the table
         **text(50042, "SOCOMEC" if model else "", 8),
         **text(50050, model, 8),
         **text(50058, model, 8),

@@ -84,7 +84,7 @@ BUSY = Fault(_busy)
 
 
 def random_bytes(seed: int, length: int = 300) -> Fault:
-    """Return a fault that replaces a frame by random bytes."""
+    """Return a fault that replaces a frame by `length` random bytes."""
     noise = random.Random(seed).randbytes(length)
     return Fault(lambda _frame: noise)
 
@@ -219,7 +219,8 @@ class Line:
         if self._client is None:
             return
         if self._responding is not None:
-            # Request and response collide on the two wires, so both are lost.
+            # Request and response collide on the two wires, so both are damaged: the
+            # response ends, and zeros replace the request.
             self._responding.cancel()
             data = bytes(len(data))
         self._request += data

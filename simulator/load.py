@@ -45,7 +45,7 @@ class Load(Protocol):
     """The power through one meter."""
 
     def phases(self, second: int) -> Phases:
-        """Return the three phases in a second since 1970."""
+        """Return the three phases at `second`, in s since 1970."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class House:
     """
 
     def phases(self, second: int) -> Phases:
-        """Return the three phases in a second since 1970."""
+        """Return the three phases at `second`, in s since 1970."""
         return _house_phases(self, second // self.slot_seconds)
 
 
@@ -96,7 +96,7 @@ class Inverter:
     """Whether the power depends on the weather. If not, all days are equally sunny."""
 
     def phases(self, second: int) -> Phases:
-        """Return the three phases in a second since 1970."""
+        """Return the three phases at `second`, in s since 1970."""
         return _inverter_phases(self, second // SLOT_SECONDS)
 
 
@@ -106,7 +106,9 @@ def _house_phases(house: House, slot: int) -> Phases:
     noise = _noise(house.seed, slot)
     minute = second // MINUTE_SECONDS + house.seed
     roof = house.solar_peak * _daylight(second, house.noon)
-    roof *= _clouds(house.seed, second // MINUTE_SECONDS) / 3
+    roof *= _clouds(house.seed, second // MINUTE_SECONDS) / 3  # W on each phase
+    # W; our choice. Each appliance runs at the start of an interval: the fridge runs in
+    # the first 12 of every 30 minutes.
     fridge = 90 if minute % 30 < 12 else 0
     kettle = 2000 if minute % 20 < 3 else 0
     oven = 1600 if minute % 45 < 20 else 0
@@ -135,12 +137,13 @@ def _house_phases(house: House, slot: int) -> Phases:
 @lru_cache
 def _inverter_phases(inverter: Inverter, slot: int) -> Phases:
     second = slot * SLOT_SECONDS
+    # The house with this roof has the same seed. Because of the 500, its noise differs.
     noise = _noise(inverter.seed + 500, slot)
     roof = inverter.peak * _daylight(second, inverter.noon)
     roof *= _clouds(inverter.seed, second // MINUTE_SECONDS)
     if inverter.lifelike:
         roof *= weather(inverter.seed, Moment.of(second, inverter.noon))
-    watts = -roof / 3 if roof else 4.0
+    watts = -roof / 3 if roof else 4.0  # W on each phase
     l1, l2, l3 = (
         _phase(watts + noise.uniform(-3, 3), 0.99, 230 + noise.uniform(-1.5, 1.5))
         for _ in range(3)
@@ -160,7 +163,10 @@ def _daylight(second: int, noon: int) -> float:
 
 @lru_cache(maxsize=4096)
 def _clouds(seed: int, minute: int) -> float:
-    """Return the part of the sunshine that passing clouds let through: 0.25 to 1."""
+    """Return the part of the sunshine that passing clouds let through: 0.25 to 1.
+
+    This part changes every 3 minutes.
+    """
     return Random(seed * 7919 + minute // 3).uniform(0.25, 1.0)
 
 

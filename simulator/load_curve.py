@@ -8,8 +8,8 @@ at most 29 records. The client then writes NEXT_BLOCK and reads the next records
 block of fewer than 29 records is the last one.
 
 The table does not define the order of the records, the unit of the period (seconds or
-minutes), or the moment that the date of a record means. Fields of `LoadCurve` select
-each of these.
+minutes), or whether the date of a record is the start or the end of its period. Fields
+of `LoadCurve` select each of these.
 """
 
 from collections import deque
@@ -74,7 +74,7 @@ class Record:
 
 @dataclass(kw_only=True)
 class LoadCurve:
-    """The records of a meter, and the position of the client that reads them."""
+    """The records of a meter, and which of them the client has not read yet."""
 
     depth: int = 4320
     """Number of records that the meter keeps.
@@ -98,7 +98,7 @@ class LoadCurve:
     """The oldest record is the first."""
 
     def __post_init__(self) -> None:
-        """Start without a record in progress, and without a client."""
+        """Start without a record in progress, and before the first command."""
         self._open: Record | None = None
         self._unread: list[Record] | None = None
 
@@ -137,8 +137,8 @@ class LoadCurve:
 
         The last complete period ends at or before `until`, in s since 1970 by the
         meter's clock. The period that contains `until` is recorded up to `until`.
-        Later calls of `add` complete it. `period` and `offset` are the same as in
-        `add`.
+        Later calls of `add` complete this period. `period` and `offset` are the same as
+        in `add`.
         """
         end = until - until % period
         for start in range(end - count * period, until, period):

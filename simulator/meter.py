@@ -1,4 +1,4 @@
-"""A simulated COUNTIS meter: its load, counters and clock behind its registers."""
+"""A simulated COUNTIS meter: its load, counters, clock and registers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ FUNCTIONS = {READ, WRITE, WRITE_MULTIPLE}
 
 UNIT_IDS = range(1, 256)  # as in the menu of the meter
 
-# The values that the command register 57856 accepts. The simulator ignores them.
+# The values that the command register 57856 accepts. Here, they have no effect.
 ACTIONS = (0xA1, 0xB2)
 
 DEFAULT_PERIOD = 600  # s; integration period of a new meter, which is our choice
@@ -93,9 +93,9 @@ class Meter:
     """None for a meter without a load curve, such as an E1x or E2x."""
     model: str = "Countis E33"
     serial: tuple[int, int, int] | None = None
-    """The registers 50008 (year and week), 50009 (site and line), 50010 (order).
+    """The registers 50008 (year and week), 50009 (site and line), 50010 (order number).
 
-    If None, the order is the unit ID.
+    If None, the meter has a default serial number, with the unit ID as order number.
     """
 
     offline: bool = False
@@ -153,7 +153,7 @@ class Meter:
         return period if is_valid else DEFAULT_PERIOD
 
     def count(self) -> Counters:
-        """Count the load up to the current time, and return the counters."""
+        """Count the energy up to the current time, and return the counters."""
         now = int(self.clock())
         self.counters.start_periods(self._today())
         while self._counted_until < now:
@@ -185,16 +185,16 @@ class Meter:
             )
 
     def _count(self, seconds: int) -> float:
-        """Count the load of the next `seconds` s. Return the consumed energy in Wh."""
+        """Count the energy of the next `seconds` s. Return the consumed part in Wh."""
         before = self.counters.consumed
         # Most loads return the same phases for several seconds, so calculate the
         # energies only if the phases change.
-        seen: Phases | None = None
+        previous: Phases | None = None
         energies = (0.0, 0.0, 0.0)
         for second in range(self._counted_until, self._counted_until + seconds):
             phases = self.load.phases(second)
-            if phases is not seen:
-                seen = phases
+            if phases is not previous:
+                previous = phases
                 active = sum(phase.watts for phase in phases) / 3600
                 reactive = sum(phase.reactive for phase in phases) / 3600
                 energies = (max(active, 0), max(-active, 0), max(reactive, 0))
@@ -286,7 +286,8 @@ class Meter:
                 self._time(self.clock()), short_year=self.clock_has_short_year
             ),
             METROLOGY: lambda: measurements(
-                self._phases(), 50 + int(self.clock()) % 3 / 100
+                self._phases(),
+                50 + int(self.clock()) % 3 / 100,  # 50.00, 50.01 and 50.02 Hz in turn
             ),
             METROLOGY_16_BIT: lambda: (
                 measurements_16_bit(self._phases()) | energies_16_bit(self.count())

@@ -18,13 +18,14 @@ from .table import (
 )
 
 type Powers = tuple[float, float, float, float]
-"""P in steps of 10 W, Q of 10 var, S of 10 VA, and PF in thousandths."""
+"""P in steps of 10 W, Q of 10 var, S of 10 VA, and power factor PF in thousandths."""
 
 
 def measurements(phases: Phases, hertz: float) -> dict[int, int]:
     """Return the registers of block 50512."""
     registers = {
         **unsigned(METROLOGY + 14, hertz * 100),
+        # The neutral current in mA.
         **unsigned(METROLOGY + 22, abs(sum(currents(phases))) * 1000),
         **_currents(METROLOGY + 16, phases),
     }
@@ -51,7 +52,7 @@ def measured_currents(phases: Phases) -> dict[int, int]:
 
 
 def _currents(start: int, phases: Phases) -> dict[int, int]:
-    """Return I1, I2 and I3 in mA."""
+    """Return the registers of I1, I2 and I3 in mA. At 0 V, the current is 0."""
     registers: dict[int, int] = {}
     for index, phase in enumerate(phases):
         amperes = math.hypot(phase.watts, phase.reactive) / (phase.volts or math.inf)
@@ -60,7 +61,7 @@ def _currents(start: int, phases: Phases) -> dict[int, int]:
 
 
 def _voltages(phases: Phases) -> list[float]:
-    """Return U12, U23, U31, V1, V2 and V3 in V."""
+    """Return U12, U23, U31 (between phases) and V1, V2, V3 (to the neutral) in V."""
     terminals = voltages(phases)
     following = [*terminals[1:], terminals[0]]
     return [
@@ -86,7 +87,7 @@ def _powers(start: int, words: int, phases: Phases) -> dict[int, float]:
 
 
 def _power(watts: float, reactive: float) -> Powers:
-    """Return P, Q, S and PF. As in the table, a leading PF is negative."""
+    """Return P, Q, S and PF. As in the table, a leading (capacitive) PF is negative."""
     apparent = math.hypot(watts, reactive)
     factor = math.copysign(abs(watts) / apparent, reactive) if apparent else 1
     return watts / 10, reactive / 10, apparent / 10, factor * 1000

@@ -18,7 +18,7 @@ from pymodbus.pdu.register_message import (
 from .meter import Meter
 
 BROADCAST = 0  # the unit ID of all meters
-EXCEPTION_FLAG = 0x80  # bit of the function code in a response
+EXCEPTION_FLAG = 0x80  # this bit of the function code marks an exception response
 SHORTEST_FRAME = 4  # bytes: unit ID, function code and CRC
 
 DECODER = DecodePDU(is_server=True)
@@ -59,7 +59,7 @@ def respond(meters: Mapping[int, Meter], frame: bytes) -> bytes:
 
 
 def _execute(meter: Meter, request: bytes) -> ModbusPDU:
-    """Return the response to a request, which is a frame without unit ID and CRC."""
+    """Execute a request (a frame without unit ID and CRC), and return the response."""
     function = request[0]
     result = meter.refusal(function) or _result(meter, request)
     if isinstance(result, ExcCodes):

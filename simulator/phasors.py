@@ -8,7 +8,7 @@ import math
 
 from .load import Phase, Phases
 
-THIRD = 2 * math.pi / 3  # rad
+THIRD = 2 * math.pi / 3  # rad; a third of a circle
 DIGITS = 6  # decimals; a result is rounded, because complex arithmetic is not exact
 
 

@@ -1,7 +1,7 @@
 """Simulates the meter of a user from its diagnostics file.
 
-The load has the measured power at all times. The counters and the clock continue from
-their values in the file. All other registers keep their values in the file.
+The load is constant, with the powers in the file. The counters and the clock continue
+from their values in the file. All other registers keep their values in the file.
 """
 
 from collections.abc import Callable
@@ -33,8 +33,8 @@ from .table import (
     TableBlock,
 )
 
-# The first register address of each block, by the name of the block in the file. If
-# there are two, the first block has steps of 10 Wh, the second has steps of 1 kWh.
+# The first register address of each block, by the name of the block in the file. Where
+# a name has two addresses, the first block has steps of 10 Wh, the second of 1 kWh.
 BLOCK_STARTS = {
     "identity": (IDENTIFICATION,),
     "measurements": (METROLOGY,),
@@ -46,10 +46,10 @@ BLOCK_STARTS = {
     "transformer": (NETWORK,),
     "clock": (CLOCK,),
 }
-STEPS_WH = (10, 1000)
+STEPS_WH = (10, 1000)  # of the first and the second block of a name
 
-# The position of each counter in its block. For a total, the second number is the
-# position of the number of its rollovers in block 36864.
+# The position of each counter in its block: 0 is the first register. For a total, the
+# second number is the position of the total's number of rollovers in block 36864.
 PARTIAL_POSITIONS = {
     "partial_consumed": 12,
     "partial_reactive": 14,
@@ -104,6 +104,7 @@ class _Player:
         )
         self._set_periods(meter)
         for block in BLOCKS:
+            # Command registers cannot be read. A clock that was set continues.
             if block.kind is Kind.COMMANDS or (has_time and block.start == CLOCK):
                 continue
             meter.override |= self._differences(meter, block)
@@ -176,6 +177,7 @@ class _Player:
     def _tariff_word(self, position: int, greatest: int, default: int) -> int:
         """Return a register of the tariff block.
 
+        Position 0 contains the number of tariffs, position 1 the current tariff.
         If the value is not from 1 to `greatest`, return the default.
         """
         for start in BLOCK_STARTS["tariffs"]:
@@ -201,8 +203,8 @@ class _Player:
 
     def _total(self, name: str, position: int, overflow_position: int) -> float:
         """Return a total counter in Wh, including the energy of its rollovers."""
-        times = self.file.word(OVERFLOW + overflow_position) or 0
-        return self._energy(name, position) + times * COUNTER_RANGE_WH
+        rollovers = self.file.word(OVERFLOW + overflow_position) or 0
+        return self._energy(name, position) + rollovers * COUNTER_RANGE_WH
 
     def _energy(self, name: str, position: int) -> float:
         """Return a counter in Wh, with the higher resolution if the file has both."""

@@ -168,8 +168,9 @@ def memory_opener[**P, T](
 ) -> Callable[..., Awaitable[T | tuple[MemoryTransport, asyncio.Protocol]]]:
     """Return a replacement of `create_serial_connection` that opens ports in memory.
 
-    The replacement opens all other ports with `open_other`. The replacement raises
-    `OSError` if a client has already opened the port in memory.
+    serialx and pymodbus have a function of this name, which is `open_other` here. The
+    replacement opens all other ports with `open_other`, and raises `OSError` if a
+    client has already opened the port in memory.
     """
 
     async def open_port(

@@ -40,6 +40,8 @@ def load_at(unit_ids: Sequence[int], index: int, noon: int, *, lifelike: bool) -
     roof, and all others are houses. `noon` is the solar noon of any day, in s since
     1970.
     """
+    # The unit ID is the seed. The inverter has the seed of the first house, and so the
+    # same weather.
     if index == 1:
         return Inverter(unit_ids[0], SOLAR_PEAK, noon=noon, lifelike=lifelike)
     peak = SOLAR_PEAK if index == 0 else 0
@@ -70,6 +72,7 @@ def meters_at(
             Meter(
                 unit_id=unit_id,
                 load=with_wiring_errors(load, wiring_errors),
+                # A copy, because two meters must not share the lists of tariffs.
                 counters=Counters.from_dict(counters.as_dict()),
             )
         )
