@@ -113,7 +113,7 @@ def read(options: Options) -> None:
 def watch(
     options: Options,
     minutes: Annotated[
-        int, typer.Option(help="Minutes of power in the plot.", min=1, max=120)
+        int, typer.Option(help="Time that the plot shows, in minutes.", min=1, max=120)
     ] = 10,
 ) -> None:
     """Show the meters of a bus live; without --unit-id, scan for them first."""
@@ -131,7 +131,7 @@ def set_tariff(
             metavar="TARIFF",
             show_default=False,
         ),
-    ] = 0,
+    ] = 0,  # 0: not entered; one message then names everything that is missing
     *,
     to_all: Annotated[
         bool,
@@ -157,7 +157,7 @@ def reset_partial(
         bool, typer.Option("--yes", "-y", help="Reset without a question.")
     ] = False,
 ) -> None:
-    """Set partial counters to zero; their readings are printed before."""
+    """Set partial counters to zero, and print their readings before and after."""
     selection = parse_options(options)
     if not yes:
         confirm_reset(selection)
@@ -212,5 +212,5 @@ def report(
         typer.Option(help="Folder of the files.", file_okay=False, exists=True),
     ] = Path(),
 ) -> None:
-    """Write a file about each meter, to attach to a report; without serial number."""
+    """Write a file about each meter for a bug report, without the serial number."""
     _run(options, async_report(parse_options(options), folder))

@@ -27,13 +27,14 @@ from .meters import identity_of, print_error
 from .options import Selection
 from .output import Column, Rows, number, rounded
 
-BROADCAST = 0
+BROADCAST = 0  # unit ID of a request to all meters
 METER_COLUMNS = (Column("Unit ID", is_number=True), Column("Model", 12))
+# In the order of `PARTIAL_COUNTERS`.
 COUNTER_COLUMNS = tuple(
     Column(heading, 10, is_number=True)
     for heading in ("Ea+ (kWh)", "Er+ (kvarh)", "Ea- (kWh)")
 )
-COUNTER_DECIMALS = 2  # steps of 10 Wh
+COUNTER_DECIMALS = 2  # of values in kWh or kvarh, in steps of 0.01
 
 type Result = dict[str, Any]
 type Command = Callable[[Meter, Result], Awaitable[None]]
@@ -123,19 +124,19 @@ async def async_set_tariff_command(
 
 async def async_set_clock_command(selection: Selection) -> Exit:
     """Set the clocks to the time of the computer."""
-    offsets = (
+    offset_columns = (
         Column("Offset before (s)", is_number=True),
         Column("Offset after (s)", is_number=True),
     )
-    rows = Rows(selection.output, *METER_COLUMNS, *offsets)
+    rows = Rows(selection.output, *METER_COLUMNS, *offset_columns)
 
     async def set_clock(meter: Meter, result: Result) -> None:
-        read: list[float | None] = []
+        offsets: list[float | None] = []
         await async_set_clock(
-            meter, lambda reading: read.append(reading.values["clock_offset"])
+            meter, lambda reading: offsets.append(reading.values["clock_offset"])
         )
-        result |= {"before": read[0], "after": read[-1]}
-        shown = [number(each) for each in (read[0], read[-1])]
+        result |= {"before": offsets[0], "after": offsets[-1]}
+        shown = [number(each) for each in (offsets[0], offsets[-1])]
         rows.add(str(meter.unit_id), meter.profile.model, *shown)
 
     return await _async_each(selection, set_clock)

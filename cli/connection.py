@@ -34,7 +34,7 @@ CONNECTION_TIMEOUT = 5.0
 # be busy, so opening it is retried. Our choice: 0.5 s in total.
 OPEN_ATTEMPTS = 3
 OPEN_RETRY_DELAY = 0.25  # s
-# In place of the text of the operating system, by error number.
+# Texts that replace those of the operating system, by error number.
 REASONS = {errno.ENOTTY: "not a serial port"}
 # s; after `close`, the client closes the port in the background within this time. The
 # event loop has to run until then. Otherwise the port stays open and locked.
@@ -61,15 +61,15 @@ class CannotOpenError(ModbusConnectionError):
         self.number: int | None = None
         """The error number, or None if the client does not report one."""
         # The text of an error of these classes only repeats the name of the port.
-        is_connection = isinstance(error, ModbusConnectionError | ModbusTimeoutError)
-        reason = "" if is_connection else str(error)
+        repeats_port = isinstance(error, ModbusConnectionError | ModbusTimeoutError)
+        reason = "" if repeats_port else str(error)
         cause: BaseException | None = error
         while cause is not None:
             match cause.args:
                 case [int(number), text, *_]:
                     self.number = number
-                    known = number in errno.errorcode
-                    reason = os.strerror(number) if known else str(text)
+                    has_name = number in errno.errorcode
+                    reason = os.strerror(number) if has_name else str(text)
                     reason = REASONS.get(number, reason)
             cause = cause.__cause__ or cause.__context__
         super().__init__(reason)
@@ -83,6 +83,7 @@ class Connection:
     target: str
     """The path of the port, or the host of the gateway."""
     tcp_port: int = 0
+    """0 for a serial port."""
 
     def __str__(self) -> str:
         """Return the port, or host and port of the gateway."""
@@ -130,6 +131,7 @@ class Connection:
                 break
             except Exception as err:  # a client may raise errors of any class
                 error = CannotOpenError(err)
+                # A retry does not help if the port is missing or rejects a setting.
                 if not attempts_left or error.number in {errno.ENOENT, errno.EINVAL}:
                     raise error from err
             await asyncio.sleep(OPEN_RETRY_DELAY)

@@ -32,7 +32,8 @@ BUS_CAUSES = (
 )
 COMMAND_FAILED = "command_failed"
 CONNECTION_LOST = "connection_lost"
-# These parts of the text of an error only repeat the failure, or the text after them.
+# Parts that are removed from the text of an error: the loss of the connection, which
+# the message of the failure already names, and the number of an error of the system.
 REPEATED = re.compile(
     r"^\S+\(.*\): Connection lost before response was received\.|\[Errno -?\d+\] "
 )
@@ -151,7 +152,7 @@ def failure(
             f"The {device} {connection} cannot be opened{reason}",
             CHECK_BY_NUMBER.get(error.number, usual),
         )
-    found = next(each for kind, each in FAILURES.items() if isinstance(error, kind))
+    found = next(each for class_, each in FAILURES.items() if isinstance(error, class_))
     place = "on the bus" if unit_id is None else f"at unit ID {unit_id}"
     text = REPEATED.sub("", str(error))
     reason = f" ({text})" if text else ""

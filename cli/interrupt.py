@@ -1,4 +1,4 @@
-"""Lets Ctrl-C end a command that still prints the results it has so far."""
+"""Lets a command print its results so far before Ctrl-C ends it."""
 
 import asyncio
 import signal
@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """Records the first Ctrl-C or SIGTERM. The second one ends the program."""
+    """Records Ctrl-C or SIGTERM. A second signal of the same kind ends the program."""
 
     def __init__(self) -> None:
         """Initialize without a signal."""

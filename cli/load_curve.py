@@ -30,6 +30,7 @@ async def async_load_curve(selection: Selection, path: Path | None) -> Exit:
         curve = await _async_read(selection, meter)
         output.write_json(_as_json(meter, curve))
         rows.extend((meter.unit_id, record) for record in curve.records)
+        # In a pipe or a file, the table would only repeat the CSV file.
         if path is None or output.console.is_terminal:
             _show(selection, meter, curve, hints=path is None)
         return Exit.DONE
@@ -47,7 +48,7 @@ async def async_load_curve(selection: Selection, path: Path | None) -> Exit:
 
 async def _async_read(selection: Selection, meter: Meter) -> LoadCurve:
     with selection.output.progress() as display:
-        # The meter does not report how many records it stores.
+        # The meter does not report how many records it stores, so the bar stays at 0 %.
         return await async_read_load_curve(
             meter,
             lambda count: display.show(0, f"unit ID {meter.unit_id}, {count} records"),
@@ -55,9 +56,9 @@ async def _async_read(selection: Selection, meter: Meter) -> LoadCurve:
 
 
 def _show(selection: Selection, meter: Meter, curve: LoadCurve, *, hints: bool) -> None:
-    """Print the records, on a terminal as a plot, because a table would be too long.
+    """Print the records: on a terminal as a plot, which is shorter, else as a table.
 
-    `hints` adds how to get the records themselves.
+    With `hints`, a line below the plot says how to get each record as text.
     """
     output = selection.output
     if output.as_json:
@@ -84,18 +85,18 @@ def plot(records: Sequence[LoadRecord], width: int) -> str:
     """Return a plot of the power, with colours as escape sequences."""
     import plotext  # noqa: PLC0415 (plotext takes 0.2 s to import)
 
-    known = [record for record in records if record.watts is not None]
+    available = [record for record in records if record.watts is not None]
     plotext.clear_figure()
     plotext.date_form("Y-m-d H:M")
-    plotext.plot_size(min(width, 160), PLOT_HEIGHT)
+    plotext.plot_size(min(width, 160), PLOT_HEIGHT)  # 160 characters: our choice
     plotext.theme("clear")
     plotext.plot(
-        [record.time.strftime(TIME) for record in known],
-        [record.watts for record in known],
+        [record.time.strftime(TIME) for record in available],
+        [record.watts for record in available],
         marker="braille",
     )
     plotext.title("Mean power in W")
-    ticks = ticks_of(record.watts for record in known if record.watts is not None)
+    ticks = ticks_of(record.watts for record in available if record.watts is not None)
     plotext.yticks(ticks, [f"{tick:.0f}" for tick in ticks])
     if ticks:
         plotext.ylim(ticks[0], ticks[-1])

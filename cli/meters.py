@@ -69,5 +69,5 @@ def identity_of(meter: Meter) -> dict[str, Any]:
 
 
 def now() -> str:
-    """Return the local time with its offset, to the millisecond."""
+    """Return the local time in ISO format, with milliseconds and the offset to UTC."""
     return datetime.now().astimezone().isoformat(timespec="milliseconds")

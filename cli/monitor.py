@@ -153,7 +153,7 @@ class Monitor:
             watched.powers.popleft()
 
     def _on_error(self, watched: Watched, error: PollError, block: str | None) -> None:
-        if block is not None:
+        if block is not None:  # None: the meter is offline
             watched.failed_blocks.add(block)
             return
         watched.failed = failure(error, self._connection, watched.unit_id)

@@ -105,7 +105,7 @@ class Options:
         int | None,
         typer.Option(
             help=f"Stop bits: 1 or 2. Default: {DEFAULT_SETTINGS.stopbits}, also in a"
-            " scan, because a meter with 1 accepts 2.",
+            " scan, because a meter with 1 stop bit accepts 2.",
             show_default=False,
             metavar="1|2",
             autocompletion=lambda: [str(each) for each in sorted(STOPBITS)],
@@ -257,7 +257,7 @@ def _host_and_port(option: str, text: str) -> tuple[str, int | None]:
 
 
 def one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
-    """Return `value` if it is one of `values`, or None if it is None.
+    """Return `value` if it is one of `values`, or None if `value` is None.
 
     Raises `UsageError` for any other value. `option` is its name for the user.
     """
@@ -280,6 +280,7 @@ def _unit_ids(texts: Sequence[str]) -> list[int]:
     text = ",".join(texts)
     for part in map(str.strip, text.split(",") if texts else ()):
         match = UNIT_ID_RANGE.fullmatch(part)
+        # 0 is not a unit ID of a meter, so a part without numbers is rejected, too.
         first, last = (match[1], match[2] or match[1]) if match else ("0", "0")
         ids = range(int(first), int(last) + 1)
         if not ids or ids[0] not in UNIT_IDS or ids[-1] not in UNIT_IDS:

@@ -20,7 +20,7 @@ from .failures import Failure
 # Characters in a line of a pipe or a file. Tables are narrower, so no line is wrapped.
 PIPE_WIDTH = 1000
 BAR_WIDTH = 16  # characters; the bar and the text beside it fit into 80 characters
-PERCENT_BETWEEN_LINES = 10
+PERCENT_BETWEEN_LINES = 10  # of the progress in a pipe or a file
 
 
 class _Console(Console):
@@ -80,7 +80,7 @@ class Output:
         self._print_error(str(failed), "red")
 
     def note(self, text: str) -> None:
-        """Print a sentence that is not an error on standard error."""
+        """Print a sentence that is not a `Failure` on standard error."""
         self._print_error(text, "yellow")
 
     def _print_error(self, text: str, style: str) -> None:
@@ -167,7 +167,7 @@ class ProgressDisplay:
             disable=not self.console.is_terminal,
         )
         self._task = self.bar.add_task("", total=1)
-        self._line = -1
+        self._line = -1  # no line is printed yet
 
     def show(self, part: float, text: str, seconds_left: float | None = None) -> None:
         """Show the part that is done (0 to 1), a text and the remaining time in s."""

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 import math
 
-# Most steps from the lowest to the highest value; our choice.
+# The highest number of steps between the lowest and the highest value; our choice.
 MAX_STEPS = 5
 # W between two ticks; the largest steps are for a meter with current transformers.
 STEPS = tuple(n * 10**power for power in range(1, 8) for n in (1, 2, 5))
 
 
 def ticks_of(values: Iterable[float]) -> list[float]:
-    """Return the ticks of the axis in W. All values are between the first and last."""
+    """Return the ticks of the axis in W. The first and last tick enclose all values."""
     watts = list(values)
     if not watts:
         return []

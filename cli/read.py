@@ -61,7 +61,7 @@ async def async_values(meter: Meter, blocks: Iterable[str] = BLOCKS) -> Values:
 
     Raises the errors of `Meter.async_read`.
     """
-    meter.reads_details = True
+    meter.reads_details = True  # read all measurements, not only the main ones
     values: Values = {}
     for name in blocks:
         if meter.block(name) is not None:

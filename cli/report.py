@@ -20,6 +20,7 @@ from .read import async_values
 DISTRIBUTION = "socomec-countis"
 PACKAGES = (DISTRIBUTION, "modbus-connection", "tmodbus", "pymodbus")
 REDACTED = "**REDACTED**"
+# Names and register addresses of the serial number and its parts.
 TO_REDACT = {
     "serial_number",
     "serial_year_week",

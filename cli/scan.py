@@ -15,7 +15,7 @@ from .interrupt import Interrupt
 from .options import Selection
 from .output import Column, ProgressDisplay, Rows, percent
 
-MAX_TIMEOUT = 60  # s; the highest --timeout
+MAX_TIMEOUT = 60  # s; the highest --timeout, our choice
 
 
 def nothing_found(selection: Selection, timeout: float | None = None) -> str:
@@ -35,8 +35,8 @@ def nothing_found(selection: Selection, timeout: float | None = None) -> str:
             f"only these {tried} were tried. Omit the options to try all. Also check"
         )
     causes = "" if connection.is_serial else f"{gateway_causes(connection)}, "
-    last = timeout or RESPONSE_TIMEOUTS[connection.kind] or PROBE_TIMEOUT
-    longer = min(max(2 * last, 1), MAX_TIMEOUT)
+    last_timeout = timeout or RESPONSE_TIMEOUTS[connection.kind] or PROBE_TIMEOUT
+    longer = min(max(2 * last_timeout, 1), MAX_TIMEOUT)  # s
     return (
         f"No meter was found: {check} {causes}{BUS_CAUSES}, or give each meter more"
         f" time (countis scan --timeout {longer:g})."
@@ -55,7 +55,8 @@ class BusScan:
         self._selection = selection
         self._timeout = timeout
         if timeout is not None and selection.connection.framing == "rtu":
-            # `Probe.async_send` subtracts the added difference again.
+            # `Probe.async_send` subtracts this difference, because the timeout of a
+            # probe is shorter than that of other requests.
             self._timeout = timeout + RESPONSE_TIMEOUT - PROBE_TIMEOUT
         self._rows = Rows(
             selection.output,
@@ -77,7 +78,7 @@ class BusScan:
 
     @property
     def others(self) -> list[int]:
-        """Return the unit IDs of other devices, and those with invalid responses."""
+        """Return the unit IDs of other devices, and unit IDs with invalid responses."""
         others = self._scan.others if self._scan else set()
         return sorted(others - {each.unit_id for each in self.found})
 

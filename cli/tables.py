@@ -10,7 +10,7 @@ from socomec_countis import Values
 
 from .output import Output, number
 
-# Decimals by unit; values with other units have none.
+# Decimals by unit ("1" is that of a power factor); other units have no decimals.
 DECIMALS = {"V": 2, "A": 3, "Hz": 2, "1": 3, "kWh": 2, "kvarh": 2}
 PHASES = ("l1", "l2", "l3")
 PERIODS = ("today", "yesterday", "this week", "last week", "this month", "last month")

@@ -44,6 +44,7 @@ async def async_watch(selection: Selection, minutes: int) -> Exit:
             selection.output.note(nothing_found(selection))
             return Exit.FINDING
         profiles = {each.unit_id: each.profile for each in scan.found}
+        # All have the same settings: after the first meter, the scan tries no others.
         settings = scan.found[0].settings
         selection = replace(selection, unit_ids=list(profiles), settings=settings)
     has_screen = sys.stdin.isatty() and sys.stdout.isatty()
@@ -63,7 +64,7 @@ async def async_watch(selection: Selection, minutes: int) -> Exit:
                 polling.cancel()
                 await asyncio.wait({polling})
             if not polling.cancelled():
-                polling.result()  # raises the unexpected error that ended it
+                polling.result()  # raises the unexpected error that ended polling
             return exit_code
     except ERRORS as err:
         return print_error(selection, err)
@@ -123,7 +124,10 @@ def _print_values(selection: Selection, watched: Watched, rows: Rows) -> None:
 def _print_failure(
     selection: Selection, watched: Watched, printed: dict[int, str | None]
 ) -> None:
-    """Print why a meter is offline, when it goes offline or the reason changes."""
+    """Print why a meter is offline, when it goes offline or the reason changes.
+
+    `printed` contains the kind of the last printed failure, by unit ID.
+    """
     kind = watched.failed.kind if watched.failed else None
     if watched.failed is not None and printed.get(watched.unit_id) != kind:
         selection.output.fail(watched.failed)

@@ -24,7 +24,7 @@ CODES: Mapping[int, str] = {
     **{n: REVERSED.format(phase=f"L{n}") for n in (1, 2, 3)},
     **{n + 6: SWAPPED.format(phase=f"L{n}") for n in (1, 2, 3)},
 }
-"""The meaning of the codes of the manual."""
+"""The meaning of the codes of the manual: 0, 1 to 3, and 7 to 9."""
 
 # For each condition: its text, and the unit and decimals of the measured value.
 CONDITIONS: Mapping[str, tuple[str, str, int]] = {
@@ -44,7 +44,7 @@ QUALIFIED = "Only qualified persons may change the wiring, with the power off."
 
 
 async def async_check_wiring(selection: Selection, readings: int) -> Exit:
-    """Do the connection test of the manual with some readings of each meter."""
+    """Do the connection test of the manual with `readings` readings of each meter."""
 
     async def check(meter: Meter) -> Exit:
         wiring = await _async_check(selection, meter, readings)
