@@ -13,7 +13,7 @@ from tools.demo.bus import UNIT_IDS, histories_before, run_simulated_bus
 from tools.demo.check import async_check_statistics
 from tools.demo.dashboard import URL_PATH
 from tools.demo.furnish import DemoPlan, async_set_up_demo
-from tools.demo.history import COUNTERS, Past, counted
+from tools.demo.history import COUNTERS, Past, counted_energy
 from tools.home_assistant import (
     MeterInput,
     async_wait_until_running,
@@ -89,4 +89,4 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
 def today(past: Past, key: str) -> float:
     """Return what a meter has counted in the full hours since midnight, in kWh."""
     hours = past.hours[-HOUR_OF_THE_DAY:]
-    return sum(counted(hour, COUNTERS[key]) for hour in hours)
+    return sum(counted_energy(hour, COUNTERS[key]) for hour in hours)

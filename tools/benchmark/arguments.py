@@ -4,7 +4,7 @@ import argparse
 
 LIBRARY_ROWS = {
     "one": "a poll of one meter at each speed",
-    "reads": "one read of a block, or several around its reserved registers",
+    "reads": "one read of a block, and four that skip its reserved registers",
     "crowds": "how old the values of 1 to 64 meters become",
     "rest": "how often power is read while half of the meters measure none",
     "offline": "the other meters while some are offline",
@@ -14,7 +14,7 @@ HOME_ASSISTANT_ROWS = {
     "yaml": "the modbus platform of Home Assistant and the integration, compared",
     "load": "the processor and memory of Home Assistant, and its restart",
     "dialogs": "adding meters by the dialogs",
-    "commands": "a command on a full bus",
+    "commands": "a command on a bus that is always busy",
     "database": "the rows in the database with and without deadbands",
 }
 ROWS = {**LIBRARY_ROWS, **HOME_ASSISTANT_ROWS}

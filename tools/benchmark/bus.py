@@ -17,10 +17,10 @@ from tools.paths import ROOT
 from .figures import COUNTERS, POWER, Ages, Transaction, ages, transactions
 
 RESPONSE_DELAY = 0.02  # s; of the simulated meters
-START_TIMEOUT = 180  # s; 64 meters at 9600 baud need 60 s until all were read
+START_TIMEOUT = 180  # s; the first reads of 64 meters at 9600 baud take 60 s
 # Ranges of registers: power, counters, tariff and voltage. A measurement begins when
-# these were read from all meters. Before that, the poller reads every block once, even
-# those that it otherwise reads once an hour.
+# these ranges were read from all meters. The reads before are not typical: the poller
+# then also reads blocks that it later reads only once an hour.
 FIRST_READS = (POWER, COUNTERS, range(51200, 51202), range(50520, 50522))
 
 
@@ -53,7 +53,7 @@ class SimulatedBus:
         """Wait for the first reads of `meters` meters, which begin at `since`.
 
         Return the time in s from the first request until the power of all meters was
-        read, or 0 without a request.
+        read, or 0 if there was no request.
         """
 
         def is_settled() -> bool:
@@ -118,7 +118,7 @@ class PolledBus:
     """`reads`, and the transactions before them since the start of the client."""
 
     def ages(self, registers: range) -> Ages | None:
-        """Return the ages over all meters, or None if a meter was read less than twice.
+        """Return the ages of `registers`, or None if a meter was read less than twice.
 
         On a busy bus, counters may be read only once in the measured time. Their ages
         are therefore those of `all_reads`.

@@ -22,6 +22,7 @@ async def async_run(arguments: argparse.Namespace) -> None:
         [
             Meter(
                 unit_id=unit_id,
+                # With slots of 1 s, the power of a `House` changes each second.
                 load=AT_REST
                 if unit_id <= arguments.resting
                 else House(seed=unit_id, slot_seconds=1),
@@ -54,7 +55,7 @@ async def async_run(arguments: argparse.Namespace) -> None:
                 offline = {int(unit_id) for unit_id in command.split()}
                 for meter in line.meters.values():
                     meter.offline = meter.unit_id in offline
-                line.requests.clear()
+                line.requests.clear()  # to free memory: the line keeps all requests
 
 
 def main() -> None:
@@ -65,7 +66,9 @@ def main() -> None:
     parser.add_argument("--delay", type=float, required=True, help="in s")
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--resting", type=int, default=0, help="meters without load")
-    parser.add_argument("--partial", type=float, default=0, help="counter in Wh")
+    parser.add_argument(
+        "--partial", type=float, default=0, help="partial counter in Wh"
+    )
     arguments = parser.parse_args()
     # The default selector, epoll, ends each wait up to 1 ms late.
     with asyncio.Runner(

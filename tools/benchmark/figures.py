@@ -13,9 +13,9 @@ from statistics import median
 BITS_PER_CHARACTER = 11
 # Characters of silence between two frames, as the Modbus specification requires.
 SILENT_CHARACTERS = 3.5
-SHORTEST_SILENCE = 0.00175  # s; above 19200 baud
-READ = 3
-REQUEST_CHARACTERS = 8
+SHORTEST_SILENCE = 0.00175  # s; the fixed silence above 19200 baud
+READ = 3  # function code of a request that reads holding registers
+REQUEST_CHARACTERS = 8  # in such a request
 POWER = range(50536, 50550)  # registers of the powers
 COUNTERS = range(50946, 50954)  # registers of the totals in high resolution
 # s; a longer pause separates two polls. A single meter is polled each second, and
@@ -63,7 +63,7 @@ def transactions(
     found: list[Transaction] = []
     pending: tuple[float, bytes] | None = None
 
-    def close(responded_at: float | None, length: int) -> None:
+    def add_transaction(responded_at: float | None, length: int) -> None:
         if pending is None or pending[1][1] != READ:
             return
         at, frame = pending
@@ -86,10 +86,10 @@ def transactions(
         if not since <= at <= until:
             continue
         if kind == "q":
-            close(None, 0)
+            add_transaction(None, 0)
             pending = at, bytes.fromhex(head)
         else:
-            close(at, int(length))
+            add_transaction(at, int(length))
             pending = None
     return found
 
@@ -143,6 +143,7 @@ def ages(
 
     The age of a value is the time since the meter received the request.
     """
+    # By unit ID: when each request was received, and when its response was received.
     read_at: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for read in reads:
         if read.responded_at is not None and read.covers(registers):
@@ -151,14 +152,16 @@ def ages(
     worst = 0.0
     rates: list[float] = []
     for unit_id in unit_ids:
-        known = read_at[unit_id]
-        if len(known) < 2:
+        times = read_at[unit_id]
+        if len(times) < 2:
             return None
-        for (requested_at, responded_at), (_, following) in itertools.pairwise(known):
-            worst = max(worst, following - requested_at)
+        for (requested_at, responded_at), (_, next_response) in itertools.pairwise(
+            times
+        ):
+            worst = max(worst, next_response - requested_at)
             moment = responded_at
-            while moment < following:
+            while moment < next_response:
                 samples.append(moment - requested_at)
                 moment += AGE_SAMPLE_SECONDS
-        rates.append(60 * (len(known) - 1) / (known[-1][0] - known[0][0]))
+        rates.append(60 * (len(times) - 1) / (times[-1][0] - times[0][0]))
     return Ages(median(samples), worst, min(rates))

@@ -28,8 +28,8 @@ from .text import aim, paragraphs, table, verdict
 VALUES = 38  # sensors of the modbus platform, one for each quantity of a poll
 COMMANDED = (1, 22, 43, 64)  # unit IDs of the meters that receive a command
 FULL = (64, 9600)  # meters and baud of a bus that is always busy
-# By number of meters and baud: the restart time of an earlier version, with one config
-# entry for each meter, and the aim in s.
+# By number of meters and baud: the restart time of an earlier version, which had one
+# config entry for each meter, and the aim in s.
 RESTARTS = {(32, 9600): ("40 s", 5), (64, 38400): ("35 s", 4)}
 LOADS = ((1, 9600), (64, 38400))  # meters and baud whose load is measured
 # s before and after a meter is added; polls that are lost in this time also count.
@@ -83,15 +83,15 @@ async def async_beside_yaml(seconds: float) -> str:
     ours, theirs = await asyncio.gather(
         async_run(1, 9600, seconds, all_entities=True), async_platform()
     )
-    # The next transaction begins after this pause, so the pause counts as well.
+    # The next transaction begins after this pause, so the pause is part of line time.
     pause = silence(9600)
-    poll = median(poll.seconds for poll in polls(ours.reads)) + pause
+    poll_seconds = median(poll.seconds for poll in polls(ours.reads)) + pause
     requests = median(poll.requests for poll in polls(ours.reads))
     addresses = {read.address for read in theirs}
-    each = median(
+    read_seconds = median(
         read.responded_at - read.begun_at for read in theirs if read.responded_at
     )
-    refresh = len(addresses) * (each + pause)
+    platform_seconds = len(addresses) * (read_seconds + pause)
     gaps = [
         later - earlier
         for address in addresses
@@ -120,16 +120,16 @@ async def async_beside_yaml(seconds: float) -> str:
                     (
                         "`modbus` platform",
                         f"{len(addresses)}",
-                        f"{refresh:.2f} s",
+                        f"{platform_seconds:.2f} s",
                         f"{median(gaps):.1f} s",
                         "",
                     ),
                     (
                         "this integration",
                         f"{requests:.0f}",
-                        f"{poll:.2f} s ({poll / refresh:.0%})",
+                        f"{poll_seconds:.2f} s ({poll_seconds / platform_seconds:.0%})",
                         f"{60 / ours.power.per_minute:.1f} s",
-                        verdict(met=poll <= refresh / 5),
+                        verdict(met=poll_seconds <= platform_seconds / 5),
                     ),
                 ),
             ),
@@ -148,14 +148,14 @@ async def async_load(seconds: float) -> str:
             ),
             strict=True,
         )
-    for case, (before, most) in RESTARTS.items():
+    for case, (before, aimed) in RESTARTS.items():
         restart = runs[case].restart
         aim(
             "restart with {} meters at {} baud".format(*case),
             before,
-            f"≤ {most} s",
+            f"≤ {aimed} s",
             f"{restart:.1f} s",
-            met=restart <= most,
+            met=restart <= aimed,
         )
     return paragraphs(
         "## The load of Home Assistant",
@@ -182,7 +182,7 @@ async def async_load(seconds: float) -> str:
 
 async def async_database(seconds: float) -> str:
     """Measure the database rows that are written with and without the deadbands."""
-    # A counter changes about once in 30 s, so this row is measured six times as long.
+    # A counter changes about once in 30 s, so measure six times as long as other rows.
     default, every = await asyncio.gather(
         async_run(1, 9600, 6 * seconds),
         async_run(1, 9600, 6 * seconds, {"publish_every_reading": True}),
@@ -225,7 +225,7 @@ async def async_database(seconds: float) -> str:
 
 
 async def async_commands(_: float) -> str:
-    """Measure a command on a full bus until it is confirmed."""
+    """Measure the time until a command on an always busy bus is confirmed."""
     meters, baudrate = FULL
     durations: list[float] = []
     failed = 0
@@ -309,7 +309,7 @@ async def async_dialogs(_: float) -> str:
 
 
 async def _async_add(hass: HomeAssistant, bus: SimulatedBus, unit_id: int) -> float:
-    """Add a meter by its dialog, and return how many s it took."""
+    """Add a meter by its dialog, and return the duration in s."""
     began = time.monotonic()
     await async_add_meter(hass, MeterInput(bus.port, unit_id, bus.baudrate))
     return time.monotonic() - began

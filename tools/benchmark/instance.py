@@ -85,7 +85,7 @@ class Run(PolledBus):
     """The transactions of a bus, and the load of the Home Assistant that polled it."""
 
     restart: float
-    """s from the first request until all meters have shown power."""
+    """s from the first request until the power of all meters was read."""
     core: float
     """The part of one processor core that Home Assistant used."""
     megabytes: float
@@ -122,7 +122,8 @@ async def async_run(
         started = time.monotonic()
         async with run_small_home_assistant(config) as process:
             restart = await bus.async_settle(meters, started)
-            began, wall, before = time.monotonic(), time.time(), process.cpu_times()
+            began, wall_began = time.monotonic(), time.time()
+            before = process.cpu_times()
             await asyncio.sleep(seconds)
             after, memory = process.cpu_times(), process.memory_info().rss
             ended, wall_ended = time.monotonic(), time.time()
@@ -136,7 +137,7 @@ async def async_run(
             memory / 2**20,
             {
                 kind: count * 3600 / (ended - began)
-                for kind, count in rows(config, wall, wall_ended).items()
+                for kind, count in rows(config, wall_began, wall_ended).items()
             },
         )
 

@@ -54,13 +54,14 @@ from simulator import Meter as SimulatedMeter
 
 BAUDRATE = 9600
 UNIT_IDS = (1, 2, 3)
-# The simulated meters keep all values constant. Only these quantities still change.
+# The simulated meters keep all values constant, even the time of their clocks. So only
+# the offset of a clock to the real time changes.
 CHANGING = {"clock_offset"}
-HELD_SECONDS = 10  # s; Home Assistant shows the last values for this time
+HELD_SECONDS = 10  # s; for this time, Home Assistant shows the last values
 SETTLING_SECONDS = 3  # s until all meters were read several times
 LONGEST_RECOVERY = 90  # s after the end of the fault; the run then ends
 AIM_SECONDS = 5  # s; longest acceptable recovery of an online meter
-OFFLINE_AIM_SECONDS = 30  # s; the same, offline: it gets a request every 30 s
+OFFLINE_AIM_SECONDS = 30  # s; offline meters get a request every 30 s or sooner
 RATES = (0.05, 0.3, 1.0)  # the part of the responses that is disturbed
 
 FAULTS: dict[str, Callable[[Random], Fault]] = {
@@ -90,7 +91,7 @@ BACKENDS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One case of the matrix: a fault, its rate and its length in s."""
+    """One case: a fault, its rate, its length in s, and the Modbus client."""
 
     fault: str
     rate: float
@@ -111,7 +112,7 @@ class Outcome:
     wrong: int = 0
     """The number of accepted values that the meter never had."""
     log_lines: int = 0
-    """The number of log lines at the default level."""
+    """The number of log records at the level WARNING or above."""
 
 
 @dataclass(eq=False)
@@ -145,8 +146,8 @@ class ReadingLog:
         return sum(max(gap - HELD_SECONDS, 0) for gap in gaps)
 
 
-class _Counter(logging.Handler):
-    """Counts the log records at the default level."""
+class _RecordCounter(logging.Handler):
+    """Counts the log records that reach the level of this handler."""
 
     lines = 0
 
@@ -156,7 +157,7 @@ class _Counter(logging.Handler):
 
 
 def simulated_meter(unit_id: int) -> SimulatedMeter:
-    """Return a meter whose values never change, and differ from those of others."""
+    """Return a meter with constant values, which differ from those of other meters."""
     return SimulatedMeter(
         unit_id=unit_id,
         clock=lambda: 1_750_000_000,
@@ -173,7 +174,7 @@ async def async_run(case: Case, seed: int) -> Outcome:
     """Measure one run."""
     random = Random(f"{case.fault} {case.rate} {seed}")  # noqa: S311
     loop = asyncio.get_running_loop()
-    logged = _Counter(logging.WARNING)
+    logged = _RecordCounter(logging.WARNING)
     logging.getLogger().addHandler(logged)
 
     def fault() -> Fault:
@@ -231,7 +232,8 @@ async def async_run(case: Case, seed: int) -> Outcome:
 async def _async_meter(bus: Bus, unit_id: int, client: ModbusUnit) -> Meter:
     unit = bus.unit(unit_id, client, patient=True)
     while True:
-        # Retry after an error. There are no faults yet: only a busy machine causes it.
+        # Retry after an error. There are no faults yet, so only a busy machine can
+        # cause an error.
         with suppress(ModbusError):
             return Meter(bus, unit_id, client, await async_take_profile(unit))
 
@@ -269,7 +271,7 @@ def row(case: Case, outcomes: Sequence[Outcome]) -> str:
 
 
 def main() -> None:
-    """Measure the matrix and print it."""
+    """Measure each fault at each rate, and print the table."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.benchmark.recovery",
         description="Measures how fast meters are read again after disturbances.",

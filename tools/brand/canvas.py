@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from .strokes import Point, Stroke
 
-SIZE = 256  # pixels; the height of a picture, as Home Assistant requires it
+SIZE = 256  # pixels; the height of a picture at scale 1, which Home Assistant requires
 # The picture is drawn larger by this factor and then reduced, so that edges are smooth.
 OVERSAMPLING = 4
 
@@ -40,7 +40,7 @@ class Canvas:
     def glyph(
         self, strokes: list[Stroke], at: Point, height: float, width: float, fill: str
     ) -> None:
-        """Draw a digit or a letter; `at` is its top left."""
+        """Draw a digit or a letter with lines of `width`; `at` is its top left."""
         for points in strokes:
             moved = [(at[0] + x * height, at[1] + y * height) for x, y in points]
             self.stroke(moved, width, fill)

@@ -1,8 +1,9 @@
 """The icon and the logo, on light and dark backgrounds, in two sizes.
 
 The icon is the front of a three-phase meter: a display with the numbers of the phases,
-and below it the phases as waves, a third of a period apart. The logo adds the word on
-the front of the meters. Neither contains or resembles the logo of their maker.
+and below it the phases as waves, a third of a period apart. The logo adds the word
+COUNTIS, which is on the front of the meters. Neither picture contains or resembles the
+logo of Socomec, the maker of the meters.
 """
 
 from dataclasses import dataclass
@@ -48,7 +49,11 @@ def draw_meter(canvas: Canvas, colours: Colours) -> None:
 
 
 def wave(shift: float) -> Stroke:
-    """Return a wave of one period below the display."""
+    """Return a wave of one period below the display.
+
+    `shift` is the delay of the wave as a part of the period.
+    """
+    # From x = 36 to x = 220, around y = 190, with an amplitude of 33 pixels.
     return [
         (36 + x, 190 - 33 * math.sin(math.tau * (x / 184 - shift)))
         for x in range(0, 185, 2)
@@ -64,14 +69,15 @@ def icon(colours: Colours, scale: int) -> Image.Image:
 
 def logo(colours: Colours, scale: int) -> Image.Image:
     """Return the icon with the word on its right."""
-    height, width = 128.0, 28.0
-    left_edge = SIZE + 44 + width / 2
-    *placed, (_, end) = letters("COUNTIS", height, width + 24)
-    canvas = Canvas(left_edge + end + width / 2, scale)
+    # 44 pixels are between the icon and the word, and 24 between two letters.
+    letter_height, stroke_width = 128.0, 28.0
+    left_edge = SIZE + 44 + stroke_width / 2
+    *placed, (_, end) = letters("COUNTIS", letter_height, stroke_width + 24)
+    canvas = Canvas(left_edge + end + stroke_width / 2, scale)
     draw_meter(canvas, colours)
     for letter, left in placed:
-        at = (left_edge + left, (SIZE - height) / 2)
-        canvas.glyph(LETTERS[letter], at, height, width, colours.word)
+        at = (left_edge + left, (SIZE - letter_height) / 2)
+        canvas.glyph(LETTERS[letter], at, letter_height, stroke_width, colours.word)
     return canvas.finish()
 
 

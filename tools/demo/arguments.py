@@ -19,7 +19,7 @@ BAUDRATES = (4800, 9600, 19200, 38400)
 def number_in(numbers: range, noun: str) -> Callable[[str], int]:
     """Return a function that converts an argument to a number, and checks its range.
 
-    `noun` is its name in the error message, with the article: "a unit ID".
+    `noun` names the number in the error message, with an article: "a unit ID".
     """
 
     def convert(text: str) -> int:
@@ -47,8 +47,8 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         type=number_in(TCP_PORTS, "a TCP port"),
         default=8123,
         metavar="PORT",
-        help="TCP port of Home Assistant, 0 for a free one (default: 8123, or a free"
-        " one)",
+        help="TCP port of Home Assistant; 0 selects a free port (default: 8123, or a"
+        " free port if 8123 is in use)",
     )
     parser.add_argument(
         "--check",
@@ -59,7 +59,7 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     meter.add_argument(
         "--port", metavar="DEVICE", help="serial port, such as /dev/ttyUSB0"
     )
-    of_meter = [
+    meter_options = [
         meter.add_argument(
             "--unit-id",
             type=number_in(UNIT_IDS, "a unit ID"),
@@ -89,7 +89,7 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         ),
     ]
     arguments = parser.parse_args(given)
-    for each in of_meter:
+    for each in meter_options:
         if arguments.port is None and getattr(arguments, each.dest) != each.default:
             name = each.option_strings[0]
             parser.error(f"{name} is for a real meter: add its port with --port")

@@ -16,7 +16,8 @@ from .history import Past
 
 HOUSE, ROOF = UNIT_IDS = (1, 2)
 LOG_NAME = "simulator.log"
-# Three days of 10 minutes, so that the load curve contains the outage of yesterday.
+# A record covers 10 minutes, so these are three days. They contain the outage of
+# yesterday.
 LOAD_CURVE_RECORDS = 432
 
 
@@ -29,8 +30,8 @@ def noon_today() -> int:
 def histories_before(moment: float, noon: int) -> list[Past]:
     """Return the past of each simulated meter before `moment`.
 
-    Both times are in s since 1970. `noon` is the solar noon of any day. The meter of
-    the house was not read for some hours.
+    Both times are in s since 1970. `noon` is the solar noon of any day. In the past of
+    the house, its meter was not read for some hours.
     """
     outages = [outage_yesterday(moment), range(0)]
     return [

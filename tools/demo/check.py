@@ -31,14 +31,14 @@ TOTALS = ("energy_consumed", "energy_produced")
 async def async_check(hass: HomeAssistant, house: House) -> None:
     """Check the services, the statistics, the gaps and the reset of every meter.
 
-    The gaps of the statistics are filled. A meter without a past is a real
-    meter, so its counters are not reset.
+    This also fills the gaps of the statistics. A meter without a past is a real meter,
+    so its counters are not reset.
 
     Raises `ToolError`, or an `ExceptionGroup` of them, with the reasons.
     """
     # The frontend shows "Loading" until it has the services.
     await hass.command(type="get_services")
-    # A counter needs some s for its next step, so both checks run in parallel.
+    # The next step of a counter can take minutes, so both checks run in parallel.
     async with asyncio.TaskGroup() as group:
         group.create_task(async_check_history(hass, house))
         simulated = house.meters[: len(house.pasts)]
@@ -86,7 +86,8 @@ async def async_check_stored_gap(
 ) -> None:
     """Check that the integration has loaded the gap of a meter.
 
-    The issue that offers to fill the gap is created some minutes later.
+    The check reads the diagnostics, because the issue that offers to fill the gap is
+    created only some minutes later.
     """
     entity = await hass.command(
         type="config/entity_registry/get", entity_id=meter["energy_consumed"]
@@ -105,7 +106,7 @@ async def async_check_stored_gap(
 async def async_check_filled_gap(
     hass: HomeAssistant, meter: MeterEntities, past: Past
 ) -> None:
-    """Fill the gap of a meter. Check its hours, and that the totals do not change."""
+    """Fill the gap of a meter. Check the filled hours, and that no total changes."""
     consumed = meter["energy_consumed"]
     counters = [meter[key] for key in COUNTERS if key in meter]
     before = await async_totals(hass, counters)
@@ -137,9 +138,10 @@ async def async_check_filled_gap(
 async def async_fill(
     hass: HomeAssistant, counter: str, outage: range
 ) -> dict[str, str]:
-    """Fill the gap of a meter with the action, and return the source of each counter.
+    """Fill the gap of a meter with the action of the integration.
 
-    `counter` is the entity ID of one of its counters.
+    `counter` is the entity ID of one counter of the meter. Return the `Source` of each
+    filled counter, by entity ID.
     """
     begin, end = (
         datetime.fromtimestamp(at, UTC).isoformat()
@@ -160,7 +162,7 @@ async def async_fill(
 async def async_totals(
     hass: HomeAssistant, counters: Sequence[str]
 ) -> dict[str, float]:
-    """Return the energy of each counter before the present hour, in kWh."""
+    """Return the energy of each counter in all hours of its statistics, in kWh."""
     return {
         counter: sum(row["change"] for row in await history.async_hours(hass, counter))
         for counter in counters
@@ -170,7 +172,7 @@ async def async_totals(
 async def async_check_resets(
     hass: HomeAssistant, meters: Sequence[MeterEntities]
 ) -> None:
-    """Reset all partial counters. Check that a total rises, and that none falls."""
+    """Reset all partial counters. Check that a total rises, and that no total falls."""
     before = await hass.async_states()
     for meter in meters:
         await async_check_reset(hass, meter)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from .history import Commands
+from .history import WebSocketClient
 
 URL_PATH = "countis-demo"
 PANEL = {"title": "COUNTIS", "icon": "mdi:meter-electric"}
@@ -226,7 +226,7 @@ def entities_of(config: Any) -> Iterator[str]:
             yield from entities_of(part)
 
 
-async def async_create(hass: Commands, meters: list[Meter]) -> None:
+async def async_create(hass: WebSocketClient, meters: list[Meter]) -> None:
     """Create the dashboard if it is missing. Do not change an existing dashboard."""
     for panel in await hass.command(type="lovelace/dashboards/list"):
         if panel["url_path"] == URL_PATH:
@@ -237,7 +237,7 @@ async def async_create(hass: Commands, meters: list[Meter]) -> None:
     )
 
 
-async def async_problems(hass: Commands, states: dict[str, str]) -> list[str]:
+async def async_problems(hass: WebSocketClient, states: dict[str, str]) -> list[str]:
     """Return a sentence for each entity of the dashboard that has no state."""
     config = await hass.command(type="lovelace/config", url_path=URL_PATH)
     shown = set(entities_of(config))

@@ -33,7 +33,7 @@ class DemoPlan:
 
 @dataclass(frozen=True)
 class House:
-    """The parts of a plan that are set up."""
+    """The parts of a `DemoPlan` that are set up."""
 
     meters: list[MeterEntities]
     pasts: Sequence[Past]
@@ -69,10 +69,10 @@ async def async_set_up_demo(
 
     A user may have changed or deleted anything in the demo. If `is_strict`, a part that
     cannot be added raises `ToolError`. Otherwise, this part is reported and left out.
-    Without any meter, the demo has nothing to show, and raises `ToolError`.
+    Without any meter, the demo has nothing to show, so the function raises `ToolError`.
     """
 
-    def left_out(what: str, reason: object) -> None:
+    def leave_out(what: str, reason: object) -> None:
         text = f"{what}: {reason}"
         if is_strict:
             raise ToolError(text)
@@ -85,14 +85,14 @@ async def async_set_up_demo(
         except ToolError as err:
             if not await hass.async_meter_titles():
                 raise
-            left_out(f"the {name}", err)
+            leave_out(f"the {name}", err)
         else:
             report(f"The {name} {'was added' if is_new else 'is already set up'}")
     report("Waiting for the first values")
     try:
         await hass.async_settled(len(plan.meters), plan.serial_numbers)
     except ToolError as err:
-        left_out("some values", err)
+        leave_out("some values", err)
     entities = await hass.async_entities()
     meters = entities_by_meter(entities, plan.serial_numbers)[: len(plan.meters)]
     has_dashboard = False
@@ -114,6 +114,6 @@ async def async_set_up_demo(
         await async_create(hass, meters)
         has_dashboard = True
     except (LookupError, ToolError, ValueError) as err:
-        left_out("a dashboard, because an entity is missing or disabled", err)
+        leave_out("a dashboard, because an entity is missing or disabled", err)
     places = places_of_meters(entities, plan.serial_numbers)
     return House(meters, plan.pasts, places, has_dashboard, new_gaps)

@@ -32,20 +32,20 @@ def outage_yesterday(moment: float) -> range:
 
 
 def gap_of(
-    past: Past, meter: MeterEntities, states: Mapping[str, str], now: float
+    past: Past, entity_ids: MeterEntities, states: Mapping[str, str], now: float
 ) -> Gap:
     """Return the outage of a meter, as the integration stores it.
 
-    `meter` are its entity IDs by their keys. `states` are its present states, at the
-    time `now` in s since 1970. A counter that did not rise is left out.
+    `entity_ids` are those of the meter, by their keys. `states` are its present states,
+    at the time `now` in s since 1970. A counter that did not rise is left out.
     """
     begin, end = past.outage.start, past.outage.stop
     readings = {}
     for key in COUNTERS:
-        if key not in meter:
+        if key not in entity_ids:
             continue
         before, after = (
-            round(float(states[meter[key]]) - past.energy(key, at, int(now)), 2)
+            round(float(states[entity_ids[key]]) - past.energy(key, at, int(now)), 2)
             for at in (begin, end)
         )
         if after > before:

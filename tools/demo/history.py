@@ -3,8 +3,8 @@
 The recorder continues a sum from its own rows of five minutes, which cannot be
 imported. Without such rows, the sum of the recorder begins at 0. The imported sum also
 begins at 0, not at the value of the counter, so that the first hour contains only its
-own energy. `async_join` adds the imported sum to the rows of the recorder as soon as
-there are any.
+own energy. As soon as the recorder has rows of its own, `async_join` adds the imported
+sum to these rows.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,19 +28,19 @@ ENERGY = {
     "unit_of_measurement": "kWh",
     "unit_class": "energy",
     "has_sum": True,
-    "mean_type": 0,
+    "mean_type": 0,  # no mean
 }
 POWER = {
     "unit_of_measurement": "W",
     "unit_class": "power",
     "has_sum": False,
-    "mean_type": 1,
+    "mean_type": 1,  # the arithmetic mean
 }
 
 type Row = dict[str, Any]
 
 
-class Commands(Protocol):
+class WebSocketClient(Protocol):
     """A client of Home Assistant's WebSocket API."""
 
     async def command(self, **message: Any) -> Any:
@@ -75,14 +75,14 @@ def _consumed_in(number: int) -> Callable[[Sample], float]:
     return lambda sample: _consumed(sample) if sample.tariff == number else 0
 
 
-# The power in W that each counter counts, by its key.
+# By the key of each counter: returns the counted power of a sample, in W.
 COUNTERS: dict[str, Callable[[Sample], float]] = {
     "energy_consumed": _consumed,
     "energy_produced": _produced,
     "tariff_1_energy": _consumed_in(1),
     "tariff_2_energy": _consumed_in(2),
 }
-# The power in W that each measurement shows, by its key.
+# By the key of each measurement: returns the shown power of a sample, in W.
 MEASUREMENTS: dict[str, Callable[[Sample], float]] = {
     "power": lambda sample: sample.power,
     "power_l1": lambda sample: sample.watts[0],
@@ -110,9 +110,11 @@ def sampled(load: Load, noon: int, start: int, end: int) -> list[Sample]:
     return samples
 
 
-def counted(samples: Iterable[Sample], counts: Callable[[Sample], float]) -> float:
+def counted_energy(
+    samples: Iterable[Sample], counted_power: Callable[[Sample], float]
+) -> float:
     """Return the energy in kWh that a counter counts in the time of these samples."""
-    joules = sum(counts(sample) * sample.seconds for sample in samples)
+    joules = sum(counted_power(sample) * sample.seconds for sample in samples)
     return joules / HOUR_SECONDS / 1000
 
 
@@ -124,13 +126,15 @@ def counter_rows(
     `energies` has one energy per hour. `energy_since` is the energy from the end of the
     last hour until now, and the counter shows `state` now. All energies are in kWh.
     """
-    first = state - energy_since - sum(energies)
+    state_at_start = state - energy_since - sum(energies)
     return [
         {
             "start": _isoformat(start + index * HOUR_SECONDS),
             # The sensor shows two decimals.
-            "state": round(first + total, 2),
-            "sum": round(round(first + total, 2) - round(first, 2), 2),
+            "state": round(state_at_start + total, 2),
+            "sum": round(
+                round(state_at_start + total, 2) - round(state_at_start, 2), 2
+            ),
         }
         for index, total in enumerate(accumulate(energies))
     ]
@@ -168,7 +172,7 @@ def _isoformat(second: int) -> str:
 
 @dataclass(frozen=True)
 class Past:
-    """Two weeks of samples before the demo, at one of its meters."""
+    """The samples of one meter in the two weeks before the demo."""
 
     load: Load
     noon: int
@@ -177,16 +181,16 @@ class Past:
     """The start of the first hour in s since 1970."""
     hours: list[list[Sample]]
     outage: range = range(0)
-    """The full minutes in which the meter was not read, in s since 1970.
+    """The time in which the meter was not read, in s since 1970.
 
-    Empty if there was no outage.
+    The outage begins and ends with a full minute. Empty if there was no outage.
     """
 
     @classmethod
     def before(
         cls, moment: float, load: Load, noon: int, outage: range = range(0)
     ) -> Self:
-        """Return the full hours before `moment`, which is in s since 1970."""
+        """Return the past in the full hours before `moment`, in s since 1970."""
         end = int(moment) // HOUR_SECONDS * HOUR_SECONDS
         start = end - HOURS * HOUR_SECONDS
         hours = [
@@ -211,11 +215,11 @@ class Past:
 
     def measured(self, key: str) -> list[Row]:
         """Return the rows of a measurement, by its key."""
-        measures = MEASUREMENTS[key]
+        shown_power = MEASUREMENTS[key]
         return power_rows(
             self.start,
             [
-                [measures(sample) for sample in hour]
+                [shown_power(sample) for sample in hour]
                 for hour in self.hours_without_outage
             ],
         )
@@ -225,12 +229,13 @@ class Past:
 
         The hour in which the outage ended contains the energy of the whole outage.
         """
-        counts = COUNTERS[key]
         end = self.start + len(self.hours) * HOUR_SECONDS
-        energies = [counted(hour, counts) for hour in self.hours_without_outage]
+        energies = [
+            counted_energy(hour, COUNTERS[key]) for hour in self.hours_without_outage
+        ]
         if self.outage:
-            last = (self.outage.stop - self.start) // HOUR_SECONDS
-            energies[last] += self.energy(key, self.outage.start, self.outage.stop)
+            end_hour = (self.outage.stop - self.start) // HOUR_SECONDS
+            energies[end_hour] += self.energy(key, self.outage.start, self.outage.stop)
         missing = set(map(_isoformat, missing_hours(self.outage)))
         return [
             row
@@ -241,14 +246,16 @@ class Past:
         ]
 
     def energy(self, key: str, start: int, end: int) -> float:
-        """Return what a counter counts from `start` to `end` in kWh.
+        """Return the energy in kWh that a counter counts from `start` to `end`.
 
         Both times are in s since 1970.
         """
-        return counted(sampled(self.load, self.noon, start, end), COUNTERS[key])
+        return counted_energy(sampled(self.load, self.noon, start, end), COUNTERS[key])
 
 
-async def async_import(hass: Commands, statistic_id: str, rows: list[Row]) -> None:
+async def async_import(
+    hass: WebSocketClient, statistic_id: str, rows: list[Row]
+) -> None:
     """Import rows into the statistics of a sensor."""
     await hass.command(
         type="recorder/import_statistics",
@@ -263,26 +270,26 @@ async def async_import(hass: Commands, statistic_id: str, rows: list[Row]) -> No
 
 
 async def async_import_past(
-    hass: Commands,
+    hass: WebSocketClient,
     past: Past,
-    meter: dict[str, str],
+    entity_ids: dict[str, str],
     states: Mapping[str, str],
     now: float,
 ) -> None:
     """Import the past of a meter.
 
-    `meter` are its entity IDs by their keys. `states` are its present states, at the
-    time `now` in s since 1970.
+    `entity_ids` are those of the meter, by their keys. `states` are its present states,
+    at the time `now` in s since 1970.
     """
-    for key in meter.keys() & COUNTERS.keys():
-        state = float(states[meter[key]])
-        await async_import(hass, meter[key], past.counted(key, state, now))
-    for key in meter.keys() & MEASUREMENTS.keys():
-        await async_import(hass, meter[key], past.measured(key))
+    for key in entity_ids.keys() & COUNTERS.keys():
+        state = float(states[entity_ids[key]])
+        await async_import(hass, entity_ids[key], past.counted(key, state, now))
+    for key in entity_ids.keys() & MEASUREMENTS.keys():
+        await async_import(hass, entity_ids[key], past.measured(key))
 
 
 async def _async_rows(
-    hass: Commands, statistic_id: str, period: str, *types: str
+    hass: WebSocketClient, statistic_id: str, period: str, *types: str
 ) -> list[Row]:
     """Return all rows of a statistic, the oldest first."""
     result = await hass.command(
@@ -296,7 +303,7 @@ async def _async_rows(
     return rows
 
 
-async def async_join(hass: Commands, statistic_id: str) -> bool:
+async def async_join(hass: WebSocketClient, statistic_id: str) -> bool:
     """Continue the imported sum of a counter in the rows of the recorder.
 
     Return False as long as the recorder has no rows of its own. A second call changes
@@ -314,6 +321,7 @@ async def async_join(hass: Commands, statistic_id: str) -> bool:
     if not imported:
         return True
     last = imported[-1]
+    # The sum has to rise by as much as the state since the last imported hour.
     missing = last["sum"] + first["state"] - last["state"] - first["sum"]
     if abs(missing) > ROUNDING_KWH:
         await hass.command(
@@ -327,7 +335,7 @@ async def async_join(hass: Commands, statistic_id: str) -> bool:
 
 
 async def async_problems(
-    hass: Commands, statistic_id: str, state: float, outage: range = range(0)
+    hass: WebSocketClient, statistic_id: str, state: float, outage: range = range(0)
 ) -> list[str]:
     """Return what is wrong with the statistics of a counter that shows `state` kWh.
 
@@ -344,6 +352,7 @@ async def async_problems(
         if row["start"] != before["end"]
     ]
     expected_gaps = [(missing.start * 1000, missing.stop * 1000)] if missing else []
+    # The change is a difference of two floats, so it may be slightly below 0.
     problems = [
         f"{statistic_id} has {row['change']} kWh in the hour {row['start']}"
         for row in rows
@@ -356,7 +365,7 @@ async def async_problems(
     return problems
 
 
-async def async_hours(hass: Commands, statistic_id: str) -> list[Row]:
+async def async_hours(hass: WebSocketClient, statistic_id: str) -> list[Row]:
     """Return all hours of a counter with their energy, the oldest first.
 
     Their `start` and `end` are in ms since 1970.
