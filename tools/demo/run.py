@@ -88,7 +88,7 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a data folder. Raises `AlreadyRunningError`."""
+    """Lock a data folder. Raises `AlreadyRunningError` if it is locked already."""
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,7 +101,8 @@ async def async_demo(
     arguments: argparse.Namespace, folder: Path, progress: Progress
 ) -> None:
     """Run the demo in `folder`. Raises `ToolError`, or an `ExceptionGroup` of them."""
-    # Home Assistant stops first, because it reports a bus that disappears as an error.
+    # The contexts end in reverse order: Home Assistant stops before the bus, because
+    # Home Assistant reports a bus that disappears as an error.
     async with AsyncExitStack() as bus, AsyncExitStack() as home_assistant:
         try:
             await _async_demo(arguments, folder, progress, bus, home_assistant)
@@ -119,9 +120,10 @@ async def _async_demo(
     bus: AsyncExitStack,
     home_assistant: AsyncExitStack,
 ) -> None:
-    # A check uses the present time as solar noon, so that the inverter produces.
+    # A check uses the present time as solar noon, so that the solar roof
+    # produces energy.
     noon = int(time.time()) if arguments.check else noon_today()
-    wanted_port = 0 if arguments.check else arguments.web_port
+    wanted_port = 0 if arguments.check else arguments.web_port  # 0: any free port
     port = free_port(wanted_port)
     progress.report(f"Home Assistant {version('homeassistant')} starts in {folder}")
     if wanted_port not in (0, port):
@@ -181,7 +183,10 @@ async def _async_demo(
 async def async_plan(
     arguments: argparse.Namespace, folder: Path, bus: AsyncExitStack, noon: int
 ) -> DemoPlan:
-    """Return what to set up; simulated meters run until the end of `bus`."""
+    """Return what to set up. If no meter is given, run the simulated bus in `bus`.
+
+    The simulated bus stops when the context `bus` ends.
+    """
     if arguments.port:
         meter = MeterInput(
             arguments.port,

@@ -25,9 +25,9 @@ def value_table(
     A quantity that is unknown for all meters, such as the result of a wiring check that
     nobody has started, has no row. The quantities whose values are texts come last.
 
-    `titles` and `places` are by the subentry ID of the meter. `texts` contains the
-    names and the states of the quantities, such as "power.name". `units`, `decimals`
-    and `states` are by entity ID.
+    The keys of `titles` and `places` are the subentry IDs of the meters. The keys of
+    `units`, `decimals` and `states` are entity IDs. `texts` contains the names and the
+    states of the quantities, by paths such as "power.name" and "wiring.state.correct".
     """
     sensors = [each for each in entities if each.entity_id.startswith("sensor.")]
     meters = list(dict.fromkeys(each.subentry_id for each in sensors))

@@ -15,9 +15,9 @@ from tools.home_assistant.login import LOGIN_SECONDS, async_log_in
 from .history import async_join
 from .table import value_table
 
-TERMINAL_SECONDS = 1  # s; the period of the poller
-# s; if the output is a file, each table stays in the file. One table a minute is enough
-# to show the trend.
+TERMINAL_SECONDS = 1  # s between two tables in a terminal: the period of the poller
+# s between two tables in a file. All tables stay in the file, and one table a minute is
+# enough to show the trend.
 FILE_SECONDS = 60
 # s between two attempts to continue an imported sum (`async_join`). The recorder
 # compiles its first rows up to 300 s after the start.
@@ -58,25 +58,26 @@ async def async_watch(
 async def _async_watch(
     hass: HomeAssistant, counters: Iterable[str], places: Mapping[str, str]
 ) -> None:
-    logged_in = time.monotonic()
-    shown = joined = -math.inf
+    logged_in_at = time.monotonic()
+    shown_at = tried_at = -math.inf
     height = 0
     not_joined = list(counters)
     while True:
         now = time.monotonic()
-        if now - logged_in > LOGIN_SECONDS:
+        if now - logged_in_at > LOGIN_SECONDS:
             await async_log_in(hass)
-            logged_in = now
-        if now - joined > JOIN_SECONDS:
+            logged_in_at = now
+        if now - tried_at > JOIN_SECONDS:
             not_joined = [
                 each for each in not_joined if not await async_join(hass, each)
             ]
-            joined = now
+            tried_at = now
         is_terminal = sys.stdout.isatty()
-        if now - shown >= (TERMINAL_SECONDS if is_terminal else FILE_SECONDS):
+        if now - shown_at >= (TERMINAL_SECONDS if is_terminal else FILE_SECONDS):
             lines = await async_table(hass, places)
             if is_terminal and height:
+                # Move the cursor up to the first line of the last table, and erase it.
                 print(f"\033[{height}A\033[J", end="")
             print("\n".join(lines), flush=True)
-            shown, height = now, len(lines)
+            shown_at, height = now, len(lines)
         await asyncio.sleep(TERMINAL_SECONDS)

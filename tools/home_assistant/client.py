@@ -12,10 +12,10 @@ from tools.errors import ToolError
 from tools.paths import DOMAIN
 
 VALUES_TIMEOUT = 30  # s; the few meters of a tool show all values in less time
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.2  # s between two checks while a function waits
 NO_VALUE = ("unknown", "unavailable")
-# Prefixes of keys. Before the first wiring check, or before the first reset of the
-# partial counters, these entities have no value.
+# Prefixes of the keys of entities that have no value before the first wiring check, or
+# before the first reset of the partial counters.
 UNKNOWN_AT_FIRST = ("wiring", "partial_tariff_")
 
 
@@ -82,7 +82,7 @@ class HomeAssistant:
         return str(texts["resources"][f"component.{DOMAIN}.{key}"])
 
     async def async_sensor_texts(self) -> dict[str, str]:
-        """Return the English texts of the sensors, such as "power.name"."""
+        """Return the English texts of the sensors, by paths such as "power.name"."""
         texts = await self.command(
             type="frontend/get_translations",
             language="en",
@@ -147,10 +147,11 @@ class HomeAssistant:
     async def async_settled(
         self, meters: int = 1, serial_numbers: Sequence[str] = ()
     ) -> list[Entity]:
-        """Wait until every enabled sensor of at least `meters` meters has a value.
+        """Wait until there are `meters` meters or more, and their entities have values.
 
-        If serial numbers are given, only the meters with these numbers count. Raises
-        `ToolError` with the entities that have no value after `VALUES_TIMEOUT`.
+        Return the enabled entities of these meters. If serial numbers are given, other
+        meters are ignored. Raises `ToolError` with the entities that have no value
+        after `VALUES_TIMEOUT`.
         """
         missing = [""]
         try:
@@ -181,7 +182,8 @@ class HomeAssistant:
 def without_value(entities: list[Entity], states: dict[str, str]) -> list[str]:
     """Return the IDs of the entities that should have a value, but have none.
 
-    A button has no value before it is pressed. The same applies to `UNKNOWN_AT_FIRST`.
+    Buttons and the entities of `UNKNOWN_AT_FIRST` are left out, because their state is
+    "unknown" at first.
     """
     return [
         entity.entity_id

@@ -17,7 +17,7 @@ STORAGE_VERSIONS = {"version": 1, "minor_version": 5}
 
 
 def simulated_serial_number(unit_id: int) -> str:
-    """Return the serial number of the simulated meter at a unit ID."""
+    """Return the serial number that the simulator gives to the meter at a unit ID."""
     return f"14380120{unit_id:05d}"
 
 
@@ -47,6 +47,7 @@ async def async_bus_entry(
                     "serial_number": serial_number,
                     "profile": {**profile, "identity": identity},
                 },
+                # The IDs of Home Assistant have 26 characters.
                 "subentry_id": f"{unit_id:026d}",
                 "subentry_type": "meter",
                 "title": f"COUNTIS E33 #{unit_id}",

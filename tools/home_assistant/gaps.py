@@ -10,8 +10,8 @@ from tools.paths import DOMAIN
 def store_gap(config: Path, subentry_id: str, gap: Gap) -> None:
     """Store a gap of a meter that has no other gaps, in a configuration folder.
 
-    A running Home Assistant does not load the file, because it knows only the files
-    that were stored before its start.
+    A running Home Assistant does not find the file, because it lists the stored files
+    only at its start.
     """
     key = f"{DOMAIN}.gaps.{subentry_id}"
     content = {

@@ -53,7 +53,8 @@ async def async_has_user(
                         # The path exists until the onboarding is done.
                         if response.status == HTTPStatus.NOT_FOUND:
                             return True
-                        # `skip_onboarding` has marked all steps except the user.
+                        # `skip_onboarding` has marked all other steps as done, so only
+                        # the creation of the user may be missing.
                         steps = await response.json()
                         return all(step["done"] for step in steps)
                 await asyncio.sleep(POLL_SECONDS)
@@ -107,6 +108,7 @@ async def async_log_in(hass: HomeAssistant) -> None:
 
 
 async def _async_use_code(hass: HomeAssistant, code: str) -> None:
+    """Get an access token with an authorisation code, and use it from now on."""
     token = await hass.request(
         "POST",
         "/auth/token",

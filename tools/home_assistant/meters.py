@@ -25,7 +25,7 @@ class MeterInput:
 
     @property
     def form(self) -> dict[str, Any]:
-        """Return the input of the form."""
+        """Return the values of the fields of the form."""
         return {
             "device": self.device,
             "unit_id": self.unit_id,
@@ -44,7 +44,7 @@ async def async_add_meter(hass: HomeAssistant, meter: MeterInput) -> bool:
     entries = await hass.command(type="config_entries/get", domain=DOMAIN)
     by_title = {each["title"]: each["entry_id"] for each in entries}
     title = meter.device
-    category, prefix = "config", "config"
+    category, prefix = "config", "config"  # of the texts of the dialog
     if title not in by_title:
         result = await _async_submit(
             hass, BUS_FLOWS, DOMAIN, {"next_step_id": "serial"}, meter.form
@@ -62,7 +62,7 @@ async def async_add_meter(hass: HomeAssistant, meter: MeterInput) -> bool:
     if result["type"] == "abort":
         key = f"abort.{result['reason']}"
     elif result["type"] == "menu":
-        # The menu that offers a scan has the name of the error.
+        # After an error, a menu offers a scan. Its step ID is the name of the error.
         key = f"error.{result['step_id']}"
     else:
         key = f"error.{next(iter(result['errors'].values()))}"

@@ -27,8 +27,8 @@ LOG_NAME = "home-assistant.log"
 # tools never use them.
 STUBS = Path(__file__).parent / "stubs"
 
-# The environment variable with the TCP port of a Home Assistant that has stored none.
-# The port in configuration.yaml would create an issue, because it is deprecated.
+# If Home Assistant has stored no TCP port, it takes the port from this environment
+# variable. A port in configuration.yaml is deprecated, and would create an issue.
 PORT = "SETUP_PORT"
 # ISO 3166; without a country, Home Assistant creates an issue. Our choice: the country
 # of the manufacturer.

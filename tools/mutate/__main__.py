@@ -25,7 +25,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--sample", type=int, metavar="N", help="use only N changes, chosen at random"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="of the sample (default: 0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="seed of the sample (default: 0)",
     )
     parser.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="processes (default: 1)"

@@ -147,6 +147,7 @@ def _changes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
             yield from list(changes)[:1]
         else:
             yield from changes
+    # Mutmut itself changes comparisons, and removes `not`.
     match node:
         case (
             cst.If(test=test)
@@ -180,6 +181,6 @@ def _lines(statement: cst.CSTNode, positions: Mapping[cst.CSTNode, CodeRange]) -
 def _changed_lines(before: str, after: str) -> Iterator[str]:
     """Yield the lines that differ, those before the change first."""
     lines = unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
-    for line in list(lines)[2:]:
+    for line in list(lines)[2:]:  # without the names of the files
         if not line.startswith("@@"):
             yield line

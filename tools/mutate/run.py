@@ -107,14 +107,14 @@ def _outcomes(
     )
     free = list(sandboxes)
     running: dict[int, tuple[Sandbox, Mutant]] = {}
-    counted: Counter[Outcome] = Counter()
+    numbers: Counter[Outcome] = Counter()
     waiting = iter(mutants)
     mutant = next(waiting, None)
     while mutant is not None or running:
         if mutant is not None and free:
             process = free[-1].start(mutant, baseline)
             if process is None:
-                counted[Outcome.SURVIVED] += 1
+                numbers[Outcome.SURVIVED] += 1
                 yield mutant, Outcome.SURVIVED
             else:
                 running[process] = free.pop(), mutant
@@ -125,10 +125,10 @@ def _outcomes(
         sandbox.finish(done, baseline)
         free.append(sandbox)
         outcome = outcome_of(status)
-        counted[outcome] += 1
+        numbers[outcome] += 1
         if sys.stderr.isatty():
-            counts = ", ".join(f"{number} {each}" for each, number in counted.items())
-            _show(f"\r{counted.total()} of {len(mutants)}: {counts}  ")
+            counts = ", ".join(f"{number} {each}" for each, number in numbers.items())
+            _show(f"\r{numbers.total()} of {len(mutants)}: {counts}  ")
         yield done, outcome
     _show(f"\r{file}: {time.monotonic() - began:.0f} s" + 40 * " " + "\n")
 
@@ -146,23 +146,23 @@ def report(
         if outcome is not Outcome.SURVIVED or kind is None:
             kind = outcome
         rows[Path(mutant.file).name][kind] += 1
-    percents = {name: _percent(counted) for name, counted in rows.items()}
+    percents = {name: _percent(numbers) for name, numbers in rows.items()}
     columns = ("killed", "timeout", "survived", "accepted", "equivalent")
     print(f"| file | mutants | {' | '.join(columns)} | % |")
     print("|---" + (len(columns) + 2) * "|--:" + "|")
-    for name, counted in rows.items():
-        cells = [str(counted[each]) for each in columns]
-        cells = [name, str(counted.total()), *cells, f"{percents[name]:.1f}"]
+    for name, numbers in rows.items():
+        cells = [str(numbers[each]) for each in columns]
+        cells = [name, str(numbers.total()), *cells, f"{percents[name]:.1f}"]
         print(f"| {' | '.join(cells)} |")
     if is_whole:
         _report_stale(outcomes, explanations)
     return int(min(percents.values(), default=100) < AIM)
 
 
-def _percent(counted: Counter[str]) -> float:
+def _percent(numbers: Counter[str]) -> float:
     """Return the percentage of killed mutants among those that are not equivalent."""
-    killed = counted["killed"] + counted["timeout"]
-    return 100 * killed / max(counted.total() - counted["equivalent"], 1)
+    killed = numbers["killed"] + numbers["timeout"]
+    return 100 * killed / max(numbers.total() - numbers["equivalent"], 1)
 
 
 def _report_stale(
@@ -178,7 +178,8 @@ def _report_stale(
     for file, change in explanations.kinds:
         if file in files and (file, change) not in alive:
             print(
-                f"\n{EXPLAINED.name} explains what does not survive: {file}\n{change}"
+                f"\n{EXPLAINED.name} explains a mutant that does not survive:"
+                f" {file}\n{change}"
             )
 
 

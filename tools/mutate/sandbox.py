@@ -107,6 +107,7 @@ class Sandbox:
         def work() -> int:
             recorder.start()
             code = self._run_pytest(tests, recorder)
+            # Modules without a file, such as `sys`, are left out.
             recorder.baseline.modules = [
                 name
                 for name, module in sys.modules.items()
@@ -193,6 +194,7 @@ class Sandbox:
             root,
             *(each for each in sys.path if each not in {"", os.fspath(ROOT)}),
         ]
+        # A mutant must not replace the compiled file of the unchanged source.
         sys.dont_write_bytecode = isinstance(plugin, _Selection)
         for name in PACKAGES:
             package = ModuleType(name)
@@ -258,6 +260,7 @@ class _Recorder:
         if code.co_filename == self._path:
             events = sys.monitoring.events
             sys.monitoring.set_local_events(self._tool, code, events.LINE)
+        # Once in a test is enough. `restart_events` enables the event again.
         return sys.monitoring.DISABLE
 
     def _executed(self, _code: CodeType, line: int) -> object:
@@ -288,7 +291,7 @@ class _Selection:
     """A plugin of pytest that runs given tests in a given order."""
 
     def __init__(self, tests: Sequence[str], baseline: Baseline, killer: Path) -> None:
-        """Run these tests, each with a limit that follows from the baseline.
+        """Run these tests, each with a time limit from its duration in the baseline.
 
         The name of the test that fails is written to the file `killer`.
         """

@@ -1,4 +1,4 @@
-"""Writes, commits and tags a version. Any Python 3.11 can run this file."""
+"""Writes, commits and tags a version. Needs only git, and Python 3.11 or newer."""
 
 from datetime import UTC, datetime
 import json
@@ -64,7 +64,7 @@ def release(version: str) -> None:
         sys.exit("There are changes that are not committed.")
     if git("tag", "--list", version):
         sys.exit(f"There is a tag {version} already.")
-    notes(UNRELEASED)
+    notes(UNRELEASED)  # ends the program if there is nothing to release
 
     # Replace the version as text, so that the format of the file remains.
     manifest = MANIFEST.read_text()

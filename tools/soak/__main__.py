@@ -1,4 +1,4 @@
-"""Runs the soak: `python -m tools.soak`."""
+"""Runs the soak, a long test with faults: `python -m tools.soak`."""
 
 import sys
 

@@ -38,7 +38,7 @@ LAG_SECONDS = 10  # s; the highest age of a counter on this bus
 # its counters are accepted only after more readings.
 SETTLE_TIMEOUT = 300
 VALUES_TIMEOUT = 120  # s until all meters have values after a start
-LOADS = (-6000.0, 9000.0)  # W; the range of a load
+LOADS = (-6000.0, 9000.0)  # W; the range of a load. A negative load is produced power
 LOAD_SECONDS = (60.0, 900.0)  # s; the range of the time for which a load is constant
 STATISTICS_SECONDS = 300  # s; the period in which the recorder compiles a row
 COMPILED_AFTER = 40  # s from the end of a period until its row is in the database
@@ -106,8 +106,8 @@ class Machine:
             store_entries(config, entry)
             link_integration(config)
         (config / "configuration.yaml").write_text(CONFIGURATION)
-        # This variable sets the default port of Home Assistant. A new port in its
-        # configuration would have to be confirmed within five minutes.
+        # This variable sets the default port of Home Assistant. A new port in
+        # configuration.yaml would have to be confirmed within five minutes.
         os.environ["SETUP_PORT"] = str(free_port(0))
         hass = await bootstrap.async_setup_hass(
             RuntimeConfig(config_dir=str(config), skip_pip=True)
@@ -145,6 +145,7 @@ class Machine:
         self.world.true_time = self.clock.true_time
         self.world.save(self.folder)
         sys.stdout.flush()
+        # End at once: after a power cut, Home Assistant must not store anything.
         os._exit(0)
 
     async def finish(self) -> None:
@@ -244,7 +245,7 @@ class Machine:
             unit_id, _ = name.split(" ")
             phases = self.meters[int(unit_id)].load.phases(0)
             watts = abs(sum(phase.watts for phase in phases))
-            lag = LAG_SECONDS * watts / 3_600_000
+            lag = LAG_SECONDS * watts / 3_600_000  # kWh counted in LAG_SECONDS
             state = self.state(name)
             if state is None or not (
                 -ROUNDING <= self.truth(name) - state <= STEP + lag + ROUNDING

@@ -47,8 +47,8 @@ FAULTS = (
 # before the next reading.
 RESETTABLE = 3.0
 LONGEST_STEP = 60.0  # s by which the clock of the machine may be wrong
-# The largest part by which a counter may seem to fall after a step of the clock: half
-# of the 10 % at which the recorder assumes a reset.
+# The largest fraction of its value by which a counter may seem to fall after a step of
+# the clock: half of the 10 % at which the recorder assumes a reset.
 MOST_FALL = 0.05
 LARGEST_LOAD = 9.0  # kW; the limit of `machine.LOADS`
 # s between a reset and the next mishap. A power cut loses the states of the last 5 s.
@@ -79,7 +79,7 @@ async def offline_meters(machine: Machine) -> None:
 
 
 async def starting_meter(machine: Machine) -> None:
-    """Make a meter respond with zeros, as while it starts."""
+    """Make a meter respond with zeros, as a meter does while it starts."""
     meter = _meter(machine)
     meter.starting = True
     await asyncio.sleep(machine.random.uniform(2, 60))
@@ -110,6 +110,7 @@ async def reset_at_the_meter(machine: Machine) -> None:
 async def reset_by_button(machine: Machine) -> None:
     """Reset partial counters by the button of Home Assistant."""
     meter = _meter(machine)
+    # The button resets all partial counters, so all of them have to be resettable.
     if len(_resettable(meter)) == len(PARTIALS):
         button = er.async_get(machine.hass).async_get_entity_id(
             "button",
@@ -142,6 +143,7 @@ async def changed_clock(machine: Machine) -> None:
         for meter in machine.meters.values()
         for key in PARTIALS
     )
+    # s in which the largest load counts the fraction MOST_FALL of the lowest counter.
     longest = min(LONGEST_STEP, MOST_FALL * smallest / LARGEST_LOAD * 3600)
     machine.clock.error = machine.random.uniform(-longest, longest)
     await asyncio.sleep(machine.random.uniform(10, 120))
@@ -155,7 +157,7 @@ async def restart(machine: Machine) -> float:
 
 
 async def power_cut(machine: Machine) -> float:
-    """Cut the power of the machine."""
+    """Cut the power of the machine. Home Assistant is not stopped before."""
     return _duration(machine)
 
 

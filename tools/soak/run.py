@@ -26,7 +26,7 @@ NO_LIMIT = 10**9  # more mishaps than a soak can have
 
 
 def run_soak(arguments: argparse.Namespace) -> int:
-    """Run a soak, and return 1 if the statistics are not those of the meters."""
+    """Run a soak, and return its exit code: 0 if it found no error."""
     SOAK_FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="soak-", dir=SOAK_FOLDER))
     is_check = arguments.check
@@ -66,7 +66,7 @@ def run_soak(arguments: argparse.Namespace) -> int:
 
 
 def run_session(folder: Path) -> bool:
-    """Run Home Assistant until its next end. Return False if it ended with an error."""
+    """Run Home Assistant until it ends. Return False if it ended with an error."""
     with (folder / "home-assistant.log").open("ab") as log:
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-m", "tools.soak.session", folder],
@@ -95,8 +95,9 @@ def report_result(world: World, folder: Path, *, keep: bool) -> int:
             f" Data and log: {folder}"
         )
         return 1
+    # Only the totals: the other counters count the same energy.
     total = sum(kwh for name, kwh in expected.items() if " energy_" in name)
-    print(f"All statistics are those of the meters, which counted {total:.0f} kWh.")
+    print(f"All statistics agree with the meters, which counted {total:.0f} kWh.")
     if not keep:
         shutil.rmtree(folder)
     return 0

@@ -13,6 +13,7 @@ from simulator import Constant, Counters, Meter, Phase
 METERS = 8
 TOLERANCE = 0.0101  # kWh; the first and the last state are truncated to 0.01 kWh
 
+# By the key of the sensor: the attribute of `Counters`, or the number of the tariff.
 TOTALS = {"energy_consumed": "consumed", "energy_produced": "produced"}
 PARTIALS = {f"partial_{key}": f"partial_{name}" for key, name in TOTALS.items()}
 TARIFFS = {f"tariff_{number}_energy": number for number in range(1, 5)}
@@ -130,7 +131,7 @@ class World:
         return energies
 
     def differences(self) -> dict[StatisticName, float]:
-        """Return the differences to the meters in kWh that reach `TOLERANCE`."""
+        """Return the differences from the meters in kWh that reach `TOLERANCE`."""
         return {
             name: self.recorded.get(name, 0.0) - kwh
             for name, kwh in self.expected().items()

@@ -3,7 +3,7 @@
 import subprocess
 
 LONGEST_SUBJECT = 72
-"""Characters; git and GitHub cut longer subjects."""
+"""In characters; git and GitHub cut longer subjects."""
 
 
 def too_long(subjects: list[str]) -> list[str]:

@@ -96,6 +96,7 @@ RULES = (
         accepted="Two programs send requests to the meter.",
     ),
     _rule(
+        # `(?! 2)` accepts the name "Apache License 2.0".
         r"(?i)\b(?:behavior|color|center|gray|neighbor|license|licensed)\b(?! 2)",
         "Use British spelling: behaviour, colour, centre, grey, neighbour, licence",
         rejected="The color of the gauge shows the power.",
