@@ -63,7 +63,7 @@ class CheckedCounters:
         """
         check = self.check
         if not self.rejected(after, step, **readings):
-            # Some counters are accepted, and the others keep their values.
+            # The reading is accepted without its held counters, which stay rejected.
             assert check.rejected["block"]
             return ()
         if check.extend_level(self.reading(step, **readings)):
@@ -75,7 +75,7 @@ class CheckedCounters:
         return Moment(self.clock.seconds + self.wall_offset, self.clock.seconds)
 
     def restart(self, *, off: float = 0) -> None:
-        """Restore the saved counters into a new check, `off` s later."""
+        """Restart after `off` s: restore the saved counters into a new check."""
         saved = json.loads(json.dumps(self.check.as_dict()))
         self.check = CounterCheck(self.check.limits).restore(saved)
         self.clock.seconds += off

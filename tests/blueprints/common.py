@@ -18,7 +18,7 @@ async def settle() -> None:
 
     `async_block_till_done` would also wait for automations that contain a delay.
     """
-    for _ in range(20):
+    for _ in range(20):  # rounds of the event loop; our choice
         await asyncio.sleep(0)
 
 

@@ -25,7 +25,10 @@ def hass_config_dir(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def automate(hass: HomeAssistant) -> AsyncGenerator[Automate]:
-    """Return a function that creates an automation from a blueprint."""
+    """Return a function that creates an automation from a blueprint.
+
+    The automation is turned off after the test.
+    """
 
     async def automate(name: str, **inputs: Any) -> None:
         blueprint = {"path": f"{FOLDER.name}/{name}.yaml", "input": inputs}

@@ -19,8 +19,8 @@ async def test_blueprint_is_valid_and_complete(hass: HomeAssistant, name: str) -
     metadata = blueprint.metadata
     assert metadata["description"]
     assert metadata["source_url"].endswith(f"/main/blueprints/automation/{path}")
-    oldest = load(ROOT / "hacs.json")["homeassistant"]
-    assert metadata["homeassistant"]["min_version"] == oldest
+    oldest_supported = load(ROOT / "hacs.json")["homeassistant"]
+    assert metadata["homeassistant"]["min_version"] == oldest_supported
     for key, description in blueprint.inputs.items():
         assert description["name"], key
         assert description["selector"], key

@@ -35,7 +35,7 @@ INPUTS = {
 }
 ONLINE_SECONDS = 20  # s for which the meter has to be online before the bill
 
-type WaitFor = Callable[[int, int], Awaitable[None]]
+type WaitUntilApril = Callable[[int, int], Awaitable[None]]
 
 
 async def set_counter(hass: HomeAssistant, key: str, state: str) -> None:
@@ -64,15 +64,15 @@ def calls(hass: HomeAssistant) -> list[ServiceCall]:
 
 
 @pytest.fixture
-async def wait_for(
+async def wait_until_april(
     hass: HomeAssistant,
     freezer: FrozenDateTimeFactory,
     automate: Automate,
     wait: Wait,
-) -> WaitFor:
-    """Return a function that waits until a day and hour of April.
+) -> WaitUntilApril:
+    """Create the automation, and return a function that waits until an hour of April.
 
-    The clock starts at noon on the last day of March. There are two partial counters.
+    The function takes a day and an hour. The clock starts at noon on 31 March.
     """
     start = datetime(2026, 3, 31, 12, tzinfo=dt_util.get_default_time_zone())
     freezer.move_to(start)
@@ -81,17 +81,17 @@ async def wait_for(
     await set_state(hass, "button.reset", "unknown")
     await automate("monthly_bill", **INPUTS)
 
-    async def wait_for(day: int, hour: int) -> None:
+    async def wait_until_april(day: int, hour: int) -> None:
         moment = datetime(2026, 4, day, hour, tzinfo=start.tzinfo)
         await wait((moment - dt_util.now()).total_seconds())
 
-    return wait_for
+    return wait_until_april
 
 
 async def test_counters_are_reported_and_then_reset(
-    calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
+    calls: list[ServiceCall], wait: Wait, wait_until_april: WaitUntilApril
 ) -> None:
-    await wait_for(1, 0)
+    await wait_until_april(1, 0)
     await wait(ONLINE_SECONDS)
     message = "Flat 2 consumed: 1234.56 kWh\nFlat 2 produced: 7.8 kWh"
     assert calls[0].data["message"] == message
@@ -128,23 +128,26 @@ async def test_bill_contains_the_partial_counters_by_tariff(
 
 
 async def test_no_bill_is_sent_on_other_days(
-    calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
+    calls: list[ServiceCall], wait: Wait, wait_until_april: WaitUntilApril
 ) -> None:
-    await wait_for(1, 0)
+    await wait_until_april(1, 0)
     await wait(ONLINE_SECONDS)
     assert take_calls(calls) == [REPORTED, RESET]
     for day in range(2, 31):
-        await wait_for(day, 0)
+        await wait_until_april(day, 0)
         await wait(ONLINE_SECONDS)
     assert take_calls(calls) == []
 
 
 async def test_bill_of_an_offline_meter_is_sent_once_as_soon_as_it_responds(
-    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
+    hass: HomeAssistant,
+    calls: list[ServiceCall],
+    wait: Wait,
+    wait_until_april: WaitUntilApril,
 ) -> None:
     await set_state(hass, "button.reset", "unavailable")
-    await wait_for(1, 0)
-    await wait_for(3, 12)
+    await wait_until_april(1, 0)
+    await wait_until_april(3, 12)
     assert take_calls(calls) == []
     await set_state(hass, "button.reset", "unknown")
     await set_counter(hass, "consumed", "1240.0")
@@ -158,7 +161,10 @@ async def test_bill_of_an_offline_meter_is_sent_once_as_soon_as_it_responds(
 
 
 async def test_meter_that_is_online_again_before_the_bill_is_not_billed_early(
-    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
+    hass: HomeAssistant,
+    calls: list[ServiceCall],
+    wait: Wait,
+    wait_until_april: WaitUntilApril,
 ) -> None:
     await set_state(hass, "button.reset", "unavailable")
     await set_state(hass, "button.reset", "unknown")
@@ -167,10 +173,13 @@ async def test_meter_that_is_online_again_before_the_bill_is_not_billed_early(
 
 
 async def test_bill_waits_for_a_meter_that_goes_offline_shortly_before_midnight(
-    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
+    hass: HomeAssistant,
+    calls: list[ServiceCall],
+    wait: Wait,
+    wait_until_april: WaitUntilApril,
 ) -> None:
-    # The button of an offline meter is unavailable after 10 s.
-    await wait_for(1, 0)
+    # The button becomes unavailable 10 s after the last response of the meter.
+    await wait_until_april(1, 0)
     await wait(9)
     await set_state(hass, "button.reset", "unavailable")
     await wait(3600)
@@ -181,7 +190,7 @@ async def test_bill_waits_for_a_meter_that_goes_offline_shortly_before_midnight(
 
 
 @pytest.mark.parametrize("day", [1, 20])
-async def test_bill_that_was_due_while_home_assistant_was_off_is_sent(
+async def test_bill_is_sent_at_start_only_if_due_while_home_assistant_was_off(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     freezer: FrozenDateTimeFactory,
@@ -215,7 +224,10 @@ async def test_bill_that_was_due_while_home_assistant_was_off_is_sent(
 
 
 async def test_failed_reset_is_retried_without_another_message(
-    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
+    hass: HomeAssistant,
+    calls: list[ServiceCall],
+    wait: Wait,
+    wait_until_april: WaitUntilApril,
 ) -> None:
     is_offline = True
 
@@ -228,7 +240,7 @@ async def test_failed_reset_is_retried_without_another_message(
         await set_counter(hass, "produced", "0")
 
     hass.services.async_register("button", "press", press)
-    await wait_for(1, 0)
+    await wait_until_april(1, 0)
     await wait(ONLINE_SECONDS)
     assert take_calls(calls) == [REPORTED, RESET]
     await wait(60)
@@ -244,7 +256,10 @@ async def test_failed_reset_is_retried_without_another_message(
 
 
 async def test_counters_are_not_reset_if_the_notification_fails(
-    hass: HomeAssistant, calls: list[ServiceCall], wait: Wait, wait_for: WaitFor
+    hass: HomeAssistant,
+    calls: list[ServiceCall],
+    wait: Wait,
+    wait_until_april: WaitUntilApril,
 ) -> None:
     @callback
     def fail(call: ServiceCall) -> None:
@@ -253,6 +268,6 @@ async def test_counters_are_not_reset_if_the_notification_fails(
         raise HomeAssistantError(msg)
 
     hass.services.async_register("notify", "persistent_notification", fail)
-    await wait_for(1, 0)
+    await wait_until_april(1, 0)
     await wait(ONLINE_SECONDS)
     assert take_calls(calls) == [REPORTED]

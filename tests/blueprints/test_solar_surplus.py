@@ -1,4 +1,7 @@
-"""The blueprint *Solar surplus* uses exported power for a load."""
+"""The blueprint *Solar surplus* uses exported power for a load.
+
+The power sensor shows exported power as negative values.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""The blueprint *Tariff by schedule* selects the tariff of a schedule."""
+"""The blueprint *Tariff by schedule* selects the tariff of a schedule.
+
+By default, this is tariff 1 while the schedule is on, and tariff 2 while it is off.
+"""
 
 import pytest
 
@@ -22,7 +25,7 @@ async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
     return calls
 
 
-def selected(calls: list[ServiceCall]) -> list[str]:
+def take_selected_tariffs(calls: list[ServiceCall]) -> list[str]:
     """Return the tariffs that were selected, and clear the list."""
     tariffs = [str(call.data["option"]) for call in calls]
     assert take_calls(calls) == [(SELECT, ["select.tariff"])] * len(tariffs)
@@ -32,22 +35,22 @@ def selected(calls: list[ServiceCall]) -> list[str]:
 async def test_tariff_follows_the_schedule(
     hass: HomeAssistant, calls: list[ServiceCall]
 ) -> None:
-    assert selected(calls) == []
+    assert take_selected_tariffs(calls) == []
     await set_state(hass, "schedule.day", "on")
-    assert selected(calls) == ["1"]
+    assert take_selected_tariffs(calls) == ["1"]
     await set_state(hass, "select.tariff", "1")
     await set_state(hass, "schedule.day", "off")
-    assert selected(calls) == ["2"]
+    assert take_selected_tariffs(calls) == ["2"]
 
 
 async def test_schedule_block_with_a_tariff_selects_this_tariff(
     hass: HomeAssistant, calls: list[ServiceCall]
 ) -> None:
     await set_state(hass, "schedule.day", "on", tariff=3)
-    assert selected(calls) == ["3"]
+    assert take_selected_tariffs(calls) == ["3"]
     await set_state(hass, "select.tariff", "3")
     await set_state(hass, "schedule.day", "on", tariff="4")
-    assert selected(calls) == ["4"]
+    assert take_selected_tariffs(calls) == ["4"]
 
 
 async def test_tariff_that_is_already_selected_is_not_selected_again(
@@ -55,7 +58,7 @@ async def test_tariff_that_is_already_selected_is_not_selected_again(
 ) -> None:
     await set_state(hass, "select.tariff", "1")
     await set_state(hass, "schedule.day", "on")
-    assert selected(calls) == []
+    assert take_selected_tariffs(calls) == []
 
 
 @pytest.mark.parametrize("missing", ["unavailable", "unknown"])
@@ -64,17 +67,17 @@ async def test_tariff_does_not_change_while_the_schedule_is_unavailable(
 ) -> None:
     await set_state(hass, "select.tariff", "1")
     await set_state(hass, "schedule.day", missing)
-    assert selected(calls) == []
+    assert take_selected_tariffs(calls) == []
 
 
-async def test_change_while_the_meter_is_offline_is_selected_afterwards(
+async def test_tariff_is_selected_later_if_the_meter_is_offline_at_a_change(
     hass: HomeAssistant, calls: list[ServiceCall]
 ) -> None:
     await set_state(hass, "select.tariff", "unavailable")
     await set_state(hass, "schedule.day", "on")
-    assert selected(calls) == []
+    assert take_selected_tariffs(calls) == []
     await set_state(hass, "select.tariff", "2")
-    assert selected(calls) == ["1"]
+    assert take_selected_tariffs(calls) == ["1"]
 
 
 async def test_failed_selection_is_retried_after_10_seconds(
@@ -88,14 +91,14 @@ async def test_failed_selection_is_retried_after_10_seconds(
 
     hass.services.async_register("select", "select_option", fail)
     await set_state(hass, "schedule.day", "on")
-    assert selected(calls) == ["1"]
+    assert take_selected_tariffs(calls) == ["1"]
     await wait(9)
-    assert selected(calls) == []
+    assert take_selected_tariffs(calls) == []
     await wait(1)
-    assert selected(calls) == ["1"]
+    assert take_selected_tariffs(calls) == ["1"]
     await set_state(hass, "select.tariff", "1")
     await wait(60)
-    assert selected(calls) == []
+    assert take_selected_tariffs(calls) == []
 
 
 async def test_selection_is_tried_10_times_at_most(
@@ -104,29 +107,29 @@ async def test_selection_is_tried_10_times_at_most(
     await set_state(hass, "schedule.day", "on")
     for _ in range(20):
         await wait(10)
-    assert selected(calls) == ["1"] * 10
+    assert take_selected_tariffs(calls) == ["1"] * 10
 
 
 async def test_change_of_the_schedule_ends_the_retries(
     hass: HomeAssistant, calls: list[ServiceCall], wait: Wait
 ) -> None:
     await set_state(hass, "schedule.day", "on")
-    assert selected(calls) == ["1"]
+    assert take_selected_tariffs(calls) == ["1"]
     await set_state(hass, "schedule.day", "off")
     await wait(10)
-    assert selected(calls) == []
+    assert take_selected_tariffs(calls) == []
 
 
 async def test_manually_selected_tariff_stays_until_the_schedule_changes(
     hass: HomeAssistant, calls: list[ServiceCall]
 ) -> None:
     await set_state(hass, "select.tariff", "4")
-    assert selected(calls) == []
+    assert take_selected_tariffs(calls) == []
     await set_state(hass, "schedule.day", "on")
-    assert selected(calls) == ["1"]
+    assert take_selected_tariffs(calls) == ["1"]
 
 
-async def test_change_while_home_assistant_was_off_is_selected_at_its_start(
+async def test_tariff_is_selected_after_a_change_while_home_assistant_was_off(
     hass: HomeAssistant, automate: Automate
 ) -> None:
     calls = record_calls(hass, SELECT)
@@ -134,7 +137,7 @@ async def test_change_while_home_assistant_was_off_is_selected_at_its_start(
     await set_state(hass, "select.tariff", "2")
     hass.set_state(CoreState.starting)
     await automate("tariff_by_schedule", **INPUTS)
-    assert selected(calls) == []
+    assert take_selected_tariffs(calls) == []
     hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
     await settle()
-    assert selected(calls) == ["1"]
+    assert take_selected_tariffs(calls) == ["1"]

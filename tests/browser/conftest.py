@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Run these tests in one loop, which the session fixtures need.
+    """Run these tests in one event loop, which the session fixtures need.
 
     The loop is a parameter of each test, so the `asyncio` mark is added before the
     tests are collected. Otherwise each test would start its own Home Assistant and
@@ -79,7 +79,7 @@ def _custom_integrations() -> None:
 
 @pytest.fixture(autouse=True)
 def verify_cleanup() -> None:
-    """Keep Home Assistant and the browser running after a test."""
+    """Replace the check that each test ends all tasks, as the browser stays open."""
 
 
 def open_network() -> None:

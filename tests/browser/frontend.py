@@ -16,7 +16,7 @@ from tools.paths import DOMAIN
 from .camera import HEIGHT, WIDTH, Camera
 from .texts import Texts
 
-PRIMARY = "ha-button[slot=primaryAction]"
+PRIMARY_BUTTON = "ha-button[slot=primaryAction]"  # of each dialog
 
 
 class Frontend:
@@ -46,7 +46,7 @@ class Frontend:
 
     async def confirm(self) -> None:
         """Confirm the dialog box."""
-        await self.page.locator("dialog-box").locator(PRIMARY).click()
+        await self.page.locator("dialog-box").locator(PRIMARY_BUTTON).click()
 
     # -- flows: setup, reconfiguration and repairs -----------------------------
 
@@ -99,17 +99,18 @@ class Frontend:
         """
         field = self.field(label)
         picker = field.locator("ha-generic-picker")
-        # Until the frontend has the list of ports, the field is a field for text.
+        # Until the frontend has the list of ports, it shows a field for text. The click
+        # waits for the list.
         await picker.locator("ha-picker-field").click()
         items = picker.locator("ha-picker-combo-box ha-combo-box-item")
         await items.last.click()
-        # The list has a search field, which is an input, too.
+        # Wait until the list is gone, because its search field is an input, too.
         await expect(picker).to_have_count(0)
         await field.locator("input").fill(port)
 
     async def submit(self) -> None:
         """Submit a form, or finish a flow that has added a bus or a meter."""
-        await self.flow.locator(PRIMARY).click()
+        await self.flow.locator(PRIMARY_BUTTON).click()
 
     async def close(self) -> None:
         """Close the dialog of a flow at any step."""
@@ -174,6 +175,7 @@ class Frontend:
 
     async def perform(self, action: str, **data: Any) -> Locator:
         """Perform an action in the tools, and return the editor with its response."""
+        # The page takes the action from the local storage of the browser.
         filled_in = json.dumps({"action": action, "data": data})
         await self.page.add_init_script(
             "localStorage.setItem('panel-dev-action-state-service-data',"
@@ -201,6 +203,7 @@ class Frontend:
 
     async def pick_time(self, moment: datetime) -> None:
         """List the rows around a time today, in the dialog that adjusts a statistic."""
+        # In English, the field has 12 hours. This method does not change AM or PM.
         fields = self.adjust_sum.locator("ha-time-input input")
         await fields.nth(0).fill(f"{moment:%I}")
         await fields.nth(1).fill(f"{moment:%M}")
@@ -212,14 +215,14 @@ class Frontend:
 
     async def replace_change(self, shown: float, new: float) -> None:
         """Replace the change of a row, in kWh, in the dialog of a statistic."""
-        number = f"{round(shown, 2):.12g}"
+        number = f"{round(shown, 2):.12g}"  # without zeros at the end
         # Since 2026.11, a number in the list always has two decimals.
         change = re.compile(rf"^\s*{re.escape(number)}[.0]*\s*kWh")
         await self.adjust_sum.locator("ha-list-item").filter(has_text=change).click()
         value = self.adjust_sum.locator("ha-selector-number input")
         await expect(value).to_have_value(number)
         await value.fill(f"{new:.2f}")
-        await self.adjust_sum.locator(PRIMARY).click()
+        await self.adjust_sum.locator(PRIMARY_BUTTON).click()
         # The dialog closes, or lists the rows again.
         await expect(value).to_have_count(0)
 

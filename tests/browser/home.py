@@ -67,8 +67,8 @@ class Home:
         return self.line.port
 
     async def until_port_is_free(self) -> None:
-        """Wait until Home Assistant has closed the port, which it locks."""
-        async with asyncio.timeout(300):
+        """Wait until Home Assistant has closed the port. An open port is locked."""
+        async with asyncio.timeout(300):  # s; a scan takes minutes
             while not is_free(self.port):
                 await asyncio.sleep(0.1)
 
@@ -78,6 +78,7 @@ class Home:
 
     def serial_number(self, unit_id: int) -> str:
         """Return the serial number of a meter, as the frontend shows it."""
+        # Without a number of its own, a meter has the default of the simulator.
         year_week, site_line, order = self.meter(unit_id).serial or (
             0x1438,
             0x0120,
@@ -217,14 +218,16 @@ class Home:
         }
 
     async def import_statistics(
-        self, counters: Mapping[str, Sequence[float]], *, until: float = 0
+        self, counters: Mapping[str, Sequence[float]], *, last_sum: float = 0
     ) -> None:
-        """Import the energy of the hours before the start, in kWh by entity ID.
+        """Import the statistics of the hours before `first_hour`.
 
-        The sum of each statistic ends at `until` kWh. The recorder does not continue
-        this sum, but begins a sum at 0.
+        `counters` contains the energy of each hour in kWh by entity ID. The sum of each
+        statistic ends at `last_sum` kWh. The recorder does not continue this sum, but
+        begins a sum at 0.
         """
         for entity_id, hours in counters.items():
+            # In kWh; the last one is 0.
             sums = list(accumulate(hours, initial=-sum(hours)))
             counted = await self.state(entity_id)
             await async_import(
@@ -236,7 +239,7 @@ class Home:
                             self.first_hour - timedelta(hours=len(sums) - index)
                         ).isoformat(),
                         "state": counted + kwh,
-                        "sum": until + kwh,
+                        "sum": last_sum + kwh,
                     }
                     for index, kwh in enumerate(sums)
                 ],

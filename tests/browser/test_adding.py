@@ -8,7 +8,7 @@ from .frontend import Frontend
 from .home import Home, title
 from .texts import LANGUAGES, Texts
 
-METER = "config_subentries.meter"
+METER_TEXTS = "config_subentries.meter"  # path of the texts about a meter
 
 
 def label(texts: Texts, field: str) -> str:
@@ -79,11 +79,11 @@ async def test_meters_are_added_to_a_bus_and_deleted(
     texts = frontend.texts
     await home.set_up_meters(1, language=texts.language)
     await frontend.add_meters()
-    unit_id = texts(f"{METER}.step.user.data.unit_id")
+    unit_id = texts(f"{METER_TEXTS}.step.user.data.unit_id")
     await frontend.fill(unit_id, "1")
     await frontend.submit()
     await expect(frontend.flow).to_contain_text(
-        texts.pattern(f"{METER}.error.unit_id_in_use")
+        texts.pattern(f"{METER_TEXTS}.error.unit_id_in_use")
     )
     await frontend.fill(unit_id, "2")
     await frontend.submit()
@@ -133,16 +133,16 @@ async def test_meter_is_reconfigured_only_if_the_same_meter_responds(
 ) -> None:
     texts = frontend.texts
     await home.set_up_meters(1, language=texts.language)
-    unit_id = texts(f"{METER}.step.reconfigure.data.unit_id")
+    unit_id = texts(f"{METER_TEXTS}.step.reconfigure.data.unit_id")
     await frontend.reconfigure_meter(title(1))
     await frontend.fill(unit_id, "2")
     await frontend.submit()
     await expect(frontend.error).to_have_text(
-        texts.pattern(f"{METER}.error.another_meter")
+        texts.pattern(f"{METER_TEXTS}.error.another_meter")
     )
     await frontend.fill(unit_id, "1")
     await frontend.submit()
-    # Home Assistant, not the integration, provides the text.
+    # The text is not compared, because Home Assistant provides it.
     await expect(frontend.step("abort")).to_be_visible()
     await home.hass.async_settled()
     assert list(await home.meters()) == [title(1)]

@@ -1,4 +1,4 @@
-"""*Adjust sum* of the frontend, used as the issues and the documentation describe."""
+"""The dialog *Adjust sum*, used as the issues and the documentation describe."""
 
 import asyncio
 from collections.abc import Mapping
@@ -28,11 +28,13 @@ from .visitor import HOUR_OF_THE_DAY, visit
 HOUR = timedelta(hours=1)
 OFF = 2 * HOUR  # duration for which Home Assistant is off after the counters fell
 HOURS = [0.5] * 24  # kWh of each counter in each of the 24 hours before the fall
-# kWh; the sum of the hours in the day that the Energy dashboard shows.
+# kWh; the imported energy of today, which the Energy dashboard shows: 15 hours since
+# midnight, without the last 2 hours (`OFF`).
 TODAY = sum(HOURS[: HOUR_OF_THE_DAY - OFF // HOUR])
 LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
-MOST = 0.5  # kWh; energy of five minutes at 6 kW
-ROUNDING = 0.01  # kWh; a dialog rounds a change
+# kWh; a counter counts less than this during the test: the energy of 5 min at 6 kW.
+MOST_COUNTED = 0.5
+ROUNDING = 0.01  # kWh; the dialog rounds a change to two decimals
 # kWh; the sum of a counter that was disabled for so long that the recorder starts a new
 # sum.
 OLD_SUM = 321
@@ -63,18 +65,19 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
         async with run_home_assistant(tmp_path, port) as hass:
             home = await settled_home(hass, line)
             at_grid, at_roof = await home.set_up_meters(1, 2)
-            # Entity IDs. The recorder takes the fall of the first counter for a reset.
+            # Entity IDs of a counter that falls so much that the recorder assumes a
+            # reset, of one that falls by less than a tenth, and of one with `OLD_SUM`.
             fell = at_grid["energy_consumed"]
-            fell_little = at_roof["energy_produced"]
-            paused = at_grid["energy_produced"]
-            await home.import_statistics({fell: HOURS, fell_little: HOURS})
-            await home.import_statistics({paused: HOURS}, until=OLD_SUM)
+            fell_less = at_roof["energy_produced"]
+            with_old_sum = at_grid["energy_produced"]
+            await home.import_statistics({fell: HOURS, fell_less: HOURS})
+            await home.import_statistics({with_old_sum: HOURS}, last_sum=OLD_SUM)
             grid.counters.consumed = 500_000
             roof.counters.produced = 760_000
             async with visit(browser, home.visitor, "en", None) as frontend:
                 await confirm_counters(frontend, title(1))
                 await confirm_counters(frontend, title(2))
-            while not {fell, fell_little} <= (issues := await falls(home)).keys():
+            while not {fell, fell_less} <= (issues := await fall_issues(home)).keys():
                 await asyncio.sleep(0.2)
         move_back_recordings(tmp_path / "config" / "home-assistant_v2.db")
         async with run_home_assistant(tmp_path, port) as hass:
@@ -86,22 +89,23 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
                 # The recorder added the whole reading. Pick the time of the fall.
                 found = kilowatt_hours(issues[fell]["found"])
                 await correct(home, frontend, fell, -found, "5minute")
-                await read_issue(frontend, issues[fell_little])
+                await read_issue(frontend, issues[fell_less])
                 # The recorder subtracted the difference.
-                difference = kilowatt_hours(issues[fell_little]["difference"])
-                await correct(home, frontend, fell_little, difference, "hour")
+                difference = kilowatt_hours(issues[fell_less]["difference"])
+                await correct(home, frontend, fell_less, difference, "hour")
                 # The recorder subtracted the old sum. Only a row of an hour shows this.
-                five_minutes = await compiled(home, paused, "5minute")
+                five_minutes = await compiled_changes(home, with_old_sum, "5minute")
                 assert min(five_minutes.values()) >= 0
-                await correct(home, frontend, paused, OLD_SUM, "hour")
+                await correct(home, frontend, with_old_sum, OLD_SUM, "hour")
                 await frontend.open("/energy/electricity")
+                # The dashboard shows the energy to the grid as a negative value.
                 for unit_id, name, sign in (
                     (1, "consumed", 1),
                     (1, "produced", -1),
                     (2, "produced", 1),
                 ):
                     total = await total_of(frontend, f"{title(unit_id)} Energy {name}")
-                    assert TODAY <= sign * total < TODAY + MOST
+                    assert TODAY <= sign * total < TODAY + MOST_COUNTED
 
 
 async def confirm_counters(frontend: Frontend, name: str) -> None:
@@ -113,7 +117,7 @@ async def confirm_counters(frontend: Frontend, name: str) -> None:
     await expect(frontend.step("create-entry")).to_be_visible()
 
 
-async def falls(home: Home) -> dict[str, dict[str, str]]:
+async def fall_issues(home: Home) -> dict[str, dict[str, str]]:
     """Return the placeholders of the issues of counters that fell, by entity ID."""
     result = await home.hass.command(type="repairs/list_issues")
     return {
@@ -140,8 +144,8 @@ def kilowatt_hours(text: str) -> float:
 
 async def read_issue(frontend: Frontend, placeholders: Mapping[str, str]) -> None:
     """Open the issue of a counter that fell, and follow its link to the statistics."""
-    title = frontend.texts("issues.counter_fell.title").format(**placeholders)
-    await frontend.start_repair(title)
+    issue = frontend.texts("issues.counter_fell.title").format(**placeholders)
+    await frontend.start_repair(issue)
     await expect(frontend.step("form")).to_contain_text(placeholders["entity"])
     await frontend.flow.locator("a").click()
     # Since 2026.11, the page adds its sort order to the URL.
@@ -156,10 +160,10 @@ async def correct(
 
     For rows of five minutes, pick the time. For rows of an hour, list the outliers.
     """
-    rows = await compiled(home, statistic_id, period)
+    rows = await compiled_changes(home, statistic_id, period)
     start = max(rows, key=lambda row: abs(rows[row]))
     new = rows[start] + by
-    assert 0 <= round(new, 2) < MOST
+    assert 0 <= round(new, 2) < MOST_COUNTED
     await frontend.start_adjust_sum(statistic_id)
     if period == "hour":
         await frontend.show_outliers()
@@ -169,13 +173,18 @@ async def correct(
     await frontend.replace_change(rows[start], new)
     # The recorder adjusts the sum in the background.
     hours = {start: by}
-    while not all(-ROUNDING < change < MOST for change in hours.values()):
+    while not all(-ROUNDING < change < MOST_COUNTED for change in hours.values()):
         await asyncio.sleep(0.2)
-        hours = await compiled(home, statistic_id, "hour")
+        hours = await compiled_changes(home, statistic_id, "hour")
 
 
-async def compiled(home: Home, statistic_id: str, period: str) -> dict[datetime, float]:
-    """Wait for the row of the last hour, and return the changes since the fall."""
+async def compiled_changes(
+    home: Home, statistic_id: str, period: str
+) -> dict[datetime, float]:
+    """Wait for the row of the last hour, and return the changes since the fall.
+
+    The changes are in kWh, by the start of each row.
+    """
     since = home.first_hour - OFF
     while home.first_hour - HOUR not in await home.changes(statistic_id, "hour", since):
         await asyncio.sleep(0.2)

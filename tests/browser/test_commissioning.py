@@ -8,7 +8,7 @@ from .camera import DIALOG
 from .frontend import Frontend
 from .home import WORKSHOP, Home, title
 
-SCAN = {"width": DIALOG, "height": 470}  # size of a picture
+SCAN = {"width": DIALOG, "height": 470}  # size of the pictures of a scan, in pixels
 
 
 async def start_scan(home: Home, frontend: Frontend) -> None:
@@ -81,7 +81,8 @@ async def test_tariff_is_selected_on_the_page_of_the_meter(
     await option.click()
     while home.meter(WORKSHOP).counters.tariff != 2:
         await asyncio.sleep(0.2)
-    # An entity was enabled, so Home Assistant would reload the bus in half a minute.
+    # The selection enabled the counter of the tariff. For this, Home Assistant would
+    # reload the bus in half a minute, during the next test.
     await home.delete_buses()
 
 

@@ -35,12 +35,14 @@ async def test_energy_dashboard_shows_the_metered_energy(
     totals = frontend.page.locator("hui-energy-sources-table-card")
     consumed = texts("entity.sensor.energy_consumed.name")
     produced = texts("entity.sensor.energy_produced.name")
+    # The dashboard shows the energy to the grid as a negative value.
     for name, hours, sign in (
         (f"{title(1)} {consumed}", FROM_GRID, 1),
         (f"{title(1)} {produced}", TO_GRID, -1),
         (f"{title(2)} {produced}", SUN, 1),
     ):
         row = totals.get_by_role("row").filter(has_text=name)
+        # The dashboard shows the hours since midnight, which are the last of `hours`.
         # If an hour ends during the test, its energy is added.
         added = sign * await kwh(row) - sum(hours[-HOUR_OF_THE_DAY:])
         assert -0.1 < added < 1, name

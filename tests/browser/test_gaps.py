@@ -38,7 +38,7 @@ METER = {
     key: f"sensor.countis_e33_1_{key}" for key in ("energy_consumed", "energy_produced")
 }
 """The statistics of the meter by the keys of its counters."""
-LOAD_CURVE_RECORDS = 144  # a day of 10 minutes
+LOAD_CURVE_RECORDS = 144  # one day in periods of 10 minutes
 GRAPH_HEIGHT = 480  # pixels, for the graph of a day
 TOLERANCE = 0.1  # part of the energy of an hour
 
@@ -76,6 +76,7 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
     monkeypatch: pytest.MonkeyPatch,
     pytestconfig: pytest.Config,
 ) -> None:
+    # In s; after the bus is loaded, a stored gap is not proposed before this time.
     copy = copy_with_constant(tmp_path, "gaps.py", "RETRY_SECONDS", 300, 1)
     monkeypatch.setattr("tools.paths.ROOT", copy)
     hour = full_hour()
@@ -90,14 +91,14 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
     with line_in_thread(Line([meter], link=tmp_path / "line")) as line:
         entry = await async_bus_entry(str(line.port), 9600, 1)
         config = tmp_path / "config"
-        # The gap is proposed as soon as the entry is enabled.
+        # The entry is enabled, and the gap proposed, after the past is imported.
         store_entries(config, entry | {"disabled_by": "user"})
         store_gap(config, entry["subentries"][0]["subentry_id"], gap)
         async with run_home_assistant(tmp_path, free_port(0)) as hass:
             visitor = await Visitor.of(hass, hour)
             await async_wait_until_running(hass)
             await async_import_past(hass, past, METER, states, now)
-            await imported(hass)
+            await wait_until_imported(hass)
             await hass.command(
                 type="config_entries/disable",
                 entry_id=entry["entry_id"],
@@ -106,10 +107,10 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
             await use_for_energy(hass)
             camera = Camera(str(line.port)) if wants_pictures(pytestconfig) else None
             async with visit(browser, visitor, "en", camera) as frontend:
-                await repair(hass, frontend, past, hour)
+                await fill_and_restore(hass, frontend, past, hour)
 
 
-async def imported(hass: HomeAssistant) -> None:
+async def wait_until_imported(hass: HomeAssistant) -> None:
     """Wait until the recorder has imported the past of all counters."""
     for statistic_id in METER.values():
         while not await async_hours(hass, statistic_id):
@@ -117,7 +118,7 @@ async def imported(hass: HomeAssistant) -> None:
 
 
 async def use_for_energy(hass: HomeAssistant) -> None:
-    """Use the meter as the grid of the Energy dashboard."""
+    """Set up the Energy dashboard with the meter at the grid."""
     await hass.command(
         type="energy/save_prefs",
         energy_sources=[
@@ -132,15 +133,16 @@ async def use_for_energy(hass: HomeAssistant) -> None:
     )
 
 
-async def repair(
+async def fill_and_restore(
     hass: HomeAssistant, frontend: Frontend, past: Past, hour: datetime
 ) -> None:
-    """Fill the gap with the dialog of its issue, then restore it with the action."""
+    """Fill the gap with the dialog of its issue, and then undo this with the action."""
     before = await changes(hass, hour)
     zone = ZoneInfo(await zone_of(hass))
     begin, end = (
         datetime.fromtimestamp(at, zone) for at in (past.outage.start, past.outage.stop)
     )
+    # In kWh; this hour contains the energy of the whole gap.
     assert before["energy_consumed"][end.replace(minute=0)] > 5
     await picture_of_the_day(frontend, "gap-before")
 
@@ -151,6 +153,7 @@ async def repair(
     for source in ("load_curve", "even"):
         text = frontend.texts(f"exceptions.gap_source_{source}.message")
         await expect(frontend.step("menu")).to_contain_text(text)
+    # The heading, and the hours that begin from 5:00 to 13:00.
     await expect(frontend.step("menu").locator("tr")).to_have_count(1 + 9)
     await frontend.picture("gap", width=DIALOG, height=920)
     await frontend.choose(
@@ -179,8 +182,8 @@ async def repair(
     for key in METER:
         # A restored hour that had no row has a row without energy.
         energies = {start: kwh for start, kwh in restored[key].items() if kwh}
-        had = {start: kwh for start, kwh in before[key].items() if kwh}
-        assert energies == pytest.approx(had)
+        expected = {start: kwh for start, kwh in before[key].items() if kwh}
+        assert energies == pytest.approx(expected)
 
 
 async def zone_of(hass: HomeAssistant) -> str:
@@ -218,7 +221,7 @@ async def picture_of_the_day(frontend: Frontend, name: str) -> None:
     graph = frontend.page.locator("hui-energy-usage-graph-card")
     totals = frontend.page.locator("hui-energy-sources-table-card")
     await expect(totals).to_contain_text("kWh")
-    # The cards move until all of them are loaded.
+    # The cards move until all of them are loaded. `hover` waits for the end of this.
     await graph.locator("canvas").first.hover(trial=True)
     await graph.evaluate("card => card.scrollIntoView({block: 'center'})")
     await frontend.picture(name, height=GRAPH_HEIGHT)

@@ -32,7 +32,7 @@ class Visitor:
 
     @classmethod
     async def of(cls, hass: HomeAssistant, now: datetime) -> Self:
-        """Return the logged-in user of a new Home Assistant, with a token of a day.
+        """Return the logged-in user of a new Home Assistant, with a token for one day.
 
         Sets the time zone of Home Assistant.
         """
@@ -54,7 +54,7 @@ def full_hour() -> datetime:
 
 def _time_zone_at(hour: int, now: datetime) -> str:
     """Return the name of a time zone whose local hour is `hour` at `now` (UTC)."""
-    east = (hour - now.hour + 12) % 24 - 12
+    east = (hour - now.hour + 12) % 24 - 12  # hours; from -12 to 11
     # As in POSIX, a positive number is west of Greenwich.
     return f"Etc/GMT{-east:+d}"
 

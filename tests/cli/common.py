@@ -17,13 +17,15 @@ from cli.app import app
 from simulator import Line, Meter, line_in_thread
 
 ROOT = Path(__file__).parents[2]
-# In s; longer than the default, because a busy computer responds late.
-# Short, for scans of unit IDs without a meter. Long, so that each response of a meter
-# arrives in time on a busy machine.
+# Response timeouts of a scan in s. Both are longer than the default, because the
+# simulator responds late on a busy computer. The short one is for scans of many unit
+# IDs without a meter. The long one is for tests that need the response of each meter.
 PROBE_TIMEOUT = ("--timeout", "0.2")
 LONG_TIMEOUT = ("--timeout", "5")
 ONE_SETTING = ("--baudrate", "9600", "--parity", "N", "--stopbits", "1")
 
+# Runs the command line so that Ctrl-C ends it, also if a shell runs the tests in the
+# background. Otherwise, all processes of such tests ignore Ctrl-C.
 WITH_CTRL_C = """
 import signal
 from cli.__main__ import main
@@ -55,7 +57,7 @@ def countis(*arguments: str, given: str = "") -> Result:
 
 
 def countis_json(*arguments: str) -> tuple[int, Any]:
-    """Run a command with --json. Return the exit code and the last object."""
+    """Run a command with --json. Return the exit code and the last printed object."""
     code, output, _ = countis(*arguments, "--json")
     return code, json.loads(output.splitlines()[-1])
 
@@ -88,7 +90,6 @@ def countis_on_terminal(
     """
     master, terminal = pty.openpty()
     with subprocess.Popen(  # noqa: S603
-        # A shell lets its background programs ignore Ctrl-C, also the tests.
         [sys.executable, "-c", WITH_CTRL_C, *arguments],
         stdin=terminal,
         stdout=terminal,
@@ -97,7 +98,7 @@ def countis_on_terminal(
     ) as process:
         os.close(terminal)
         shown, is_asked = b"", not question
-        # The process closes the terminal, which is an `OSError`.
+        # When the process ends, the terminal is closed, and `read` raises `OSError`.
         with suppress(OSError):
             while data := os.read(master, 4096):
                 shown += data
@@ -107,14 +108,14 @@ def countis_on_terminal(
                         process.send_signal(signal.SIGINT)
                     else:
                         os.write(master, answer)
-        process.wait(20)
+        process.wait(20)  # s
     os.close(master)
     return process.returncode, shown.decode()
 
 
 @contextmanager
 def line_of(*meters: Meter, link: Path | None = None) -> Iterator[Line]:
-    """Run a fast line with some meters."""
+    """Run a line with these meters, much faster than a real one to save time."""
     line = Line(meters, baudrate=921_600, response_delay=0.001, link=link)
     with line_in_thread(line) as running:
         yield running

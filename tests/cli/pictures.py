@@ -47,7 +47,7 @@ WIDTH = 80
 OFFLINE = 9  # unit ID without a meter
 MINUTES = 10  # of the plot
 SCANNED_PART = 0.15  # part of the scan that is done when its picture is drawn
-NAME = "/dev/ttyUSB0"  # in pictures, in place of the path of the simulated port
+SHOWN_PORT = "/dev/ttyUSB0"  # in pictures, in place of the path of the simulated port
 
 # The colours of a dark terminal, also for a page in light mode.
 THEME = TerminalTheme(
@@ -81,10 +81,10 @@ class PictureOutput(Output):
     @contextmanager
     def progress(self) -> Iterator[ProgressDisplay]:
         """Yield a progress bar that is drawn after a part of the scan."""
-        yield PictureProgression(Console(file=io.StringIO(), force_terminal=True))
+        yield PictureProgress(Console(file=io.StringIO(), force_terminal=True))
 
 
-class PictureProgression(ProgressDisplay):
+class PictureProgress(ProgressDisplay):
     """A progress bar that is drawn once."""
 
     @override
@@ -117,7 +117,7 @@ def new_console() -> Console:
 def draw(line: Line, name: str, *arguments: str) -> None:
     """Run a command, and draw its output."""
     console = PictureOutput.picture = new_console()
-    shown = [*arguments, "--port", NAME]
+    shown = [*arguments, "--port", SHOWN_PORT]
     console.print(Text(f"$ countis {' '.join(shown)}", "bold"))
     CliRunner().invoke(app, [*arguments, "--port", line.port])
     save(name, console.export_svg(title="countis", theme=THEME))
@@ -135,13 +135,14 @@ async def async_draw_watch(line: Line) -> None:
     async with port.open(LineSettings(9600, "N", 2)) as opened:
         monitor = Monitor(opened, port, [*line.meters, OFFLINE], MINUTES, {})
         polling = asyncio.create_task(monitor.async_run())
-        screen = WatchApp(monitor, f"{NAME}, 9600 baud, 8N2", MINUTES)
-        async with screen.run_test(size=(110, 32)) as pilot:
+        screen = WatchApp(monitor, f"{SHOWN_PORT}, 9600 baud, 8N2", MINUTES)
+        async with screen.run_test(size=(110, 32)) as pilot:  # characters
+            # Wait until each meter has values or is offline.
             while any(
                 each.failed is None and not each.values for each in monitor.meters
             ):
                 await pilot.pause(1)
-            await pilot.pause(20)
+            await pilot.pause(20)  # s of polling
             for watched in monitor.meters[:-1]:
                 watched.powers = deque(past_power(line.meters[watched.unit_id]))
             await pilot.pause(2)
@@ -169,12 +170,14 @@ def fault_of(random: Random) -> Fault:
 
 def main() -> None:
     """Draw all pictures."""
+    # `cli.options` creates the output of each command.
     vars(options)["Output"] = PictureOutput
     now = time.localtime()
+    # Today at 12:00 local time, in s since 1970.
     noon = int(time.time()) + 3600 * (12 - now.tm_hour) - 60 * now.tm_min
     meters = meters_at([1, 2, 3], noon=noon, lifelike=True)
     for meter in meters:
-        meter.record_past(144)
+        meter.record_past(144)  # one day in periods of 10 minutes
     line = Line(meters)
     random = Random(1)  # noqa: S311 (not a secret)
     line.fault = lambda: fault_of(random)
@@ -190,6 +193,7 @@ def main() -> None:
         draw(line, "load-curve", "load-curve", "--unit-id", "1")
         draw(line, "report", "report", "--unit-id", "1")
         draw(line, "reset-partial", "reset-partial", "--unit-id", "1,9,2", "--yes")
+    # The command `report` has written this file.
     Path("countis-unit-id-1.json").unlink(missing_ok=True)
 
 

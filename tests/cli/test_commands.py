@@ -20,7 +20,9 @@ from .common import (
     line_of,
 )
 
+# kWh and kvarh; the partial counters of the fixture `meter`.
 BEFORE = dict(zip(PARTIAL_COUNTERS, (45.67, 1.23, 0.89), strict=True))
+# Register addresses of commands.
 RESET = 57890
 SET_TARIFF = 40481
 
@@ -41,7 +43,7 @@ def test_reset_prints_the_readings_before_and_after(
     }
     assert (second["unit_id"], second["done"]) == (2, True)
     assert meter.counters.partial_consumed == 0
-    assert meter.counters.consumed == 1_234_560
+    assert meter.counters.consumed == 1_234_560  # Wh, as before
     assert len(second_meter.writes) == 1
 
 
@@ -62,8 +64,8 @@ def test_unit_id_entered_twice_is_reset_once(line: Line, meter: Meter) -> None:
     assert len(meter.writes) == 1
 
 
-# Runs the command line with a response timeout of 60 s. A shell lets its background
-# programs ignore Ctrl-C, also the tests and their processes.
+# Runs the command line with a response timeout of 60 s. Ctrl-C ends it, also if a shell
+# runs the tests in the background, whose processes otherwise ignore Ctrl-C.
 PATIENT = """
 import signal
 from cli.connection import RESPONSE_TIMEOUTS
@@ -83,7 +85,7 @@ def test_readings_are_printed_before_the_reset_is_sent(
         assert process.stdout is not None
 
         def lose_write(request: bytes) -> None:
-            if request[1] == 6:
+            if request[1] == 6:  # function code of a write
                 resets.append(request)
                 line.cut = True
 
@@ -195,7 +197,7 @@ def test_tariff_of_all_meters_is_set_by_one_broadcast(
     assert [each["tariff"] for each in result["meters"]] == [4, 4]
     assert (meter.counters.tariff, second_meter.counters.tariff) == (4, 4)
     writes = [request for request in line.requests if request[1] in {6, 16}]
-    assert [write[0] for write in writes] == [0]
+    assert [write[0] for write in writes] == [0]  # the unit ID of a broadcast
 
 
 def test_meter_that_ignores_a_broadcast_is_reported(

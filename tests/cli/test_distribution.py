@@ -1,4 +1,7 @@
-"""Tests of the distribution: the wheel in an empty environment, on both clients."""
+"""Tests of the distribution: the wheel in an empty environment, with each client.
+
+The library uses one of two Modbus clients: tmodbus or pymodbus.
+"""
 
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PathDistribution, distribution
@@ -54,12 +57,12 @@ def required(installed: Distribution, extras: set[str]) -> Iterator[Distribution
             if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
                 continue
             name = canonicalize_name(requirement.name)
-            for needed in {"", *requirement.extras}:
-                if (name, needed) not in seen:
-                    seen.add((name, needed))
+            for needed_extra in {"", *requirement.extras}:
+                if (name, needed_extra) not in seen:
+                    seen.add((name, needed_extra))
                     found = distribution(name)
                     assert requirement.specifier.contains(found.version), text
-                    pending.append((found, needed))
+                    pending.append((found, needed_extra))
                     yield found
 
 
@@ -164,8 +167,10 @@ def test_installed_library_reads_a_meter(
         .replace("5", "1")  # unit ID
         .replace("/dev/ttyUSB0", line.port)
     )
+    # Only the lines with code.
     assert len([row for row in source.splitlines() if row]) == 10
     result = run(python, "-c", source)
+    # The phases of the simulated load have 1000 W, 500 W and -200 W.
     assert (result.stdout, result.returncode) == ("1300 W\n", 0), result.stderr
     other = {"tmodbus": "pymodbus", "pymodbus": "tmodbus"}[client]
     missing = run(python, "-c", f"import {other}")

@@ -162,7 +162,7 @@ def test_adapter_that_echoes_is_reported(
 
 
 def test_other_device_is_not_read(line: Line, meter: Meter) -> None:
-    meter.override = {50000: ord("X")}
+    meter.override = {50000: ord("X")}  # a COUNTIS has "SOCO" from 50000
     code, result = countis_json("read", "--port", line.port, "--unit-id", "1")
     assert (code, result["error"]["kind"]) == (Exit.FAILED, "not_a_countis")
 

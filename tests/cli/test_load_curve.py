@@ -14,7 +14,7 @@ from socomec_countis.load_curve import LoadRecord
 
 from .common import countis, countis_json, countis_on_terminal, line_of
 
-RECORDS = 40  # more than a page of 29
+RECORDS = 40  # more than the 29 records of the first page
 
 
 def meter_with_records(unit_id: int = 1) -> Meter:
@@ -33,7 +33,7 @@ def test_records_are_printed_as_a_table() -> None:
     assert columns.split() == ["Time", "Power", "Period"]
     assert len(rows) == RECORDS
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d0\s+1200\s+W\s*", rows[0])
-    assert "29 records" in errors
+    assert "29 records" in errors  # the progress after the first page
 
 
 def test_records_are_printed_as_json() -> None:
@@ -73,23 +73,24 @@ def test_file_in_a_missing_folder_is_refused_before_the_first_request(
 def test_file_that_cannot_be_written_is_an_error() -> None:
     with line_of(meter_with_records()) as running:
         meter = ("--port", running.port, "-u", "1")
+        # Linux reports for each write to this device that the disk is full.
         code, _, errors = countis("load-curve", *meter, "--csv", "/dev/full")
     assert code == Exit.FAILED
     assert "cannot be written (No space left on device): check --csv" in errors
 
 
-@pytest.mark.parametrize("is_written", [False, True])
+@pytest.mark.parametrize("with_csv", [False, True])
 def test_terminal_shows_the_hint_to_use_csv_only_without_csv(
-    is_written: bool,  # noqa: FBT001
+    with_csv: bool,  # noqa: FBT001
     tmp_path: Path,
 ) -> None:
     with line_of(meter_with_records()) as running:
         arguments = ("load-curve", "--port", running.port, "-u", "1")
-        csv_option = ("--csv", str(tmp_path / "curve.csv")) if is_written else ()
+        csv_option = ("--csv", str(tmp_path / "curve.csv")) if with_csv else ()
         code, shown = countis_on_terminal(*arguments, *csv_option)
     assert code == Exit.DONE
     assert "Mean power in W" in shown
-    assert ("--csv FILE writes the records" in shown) is not is_written
+    assert ("--csv FILE writes the records" in shown) is not with_csv
 
 
 def test_number_of_records_is_printed_if_there_are_none() -> None:

@@ -55,6 +55,7 @@ def test_every_value_has_a_row_in_the_tables(line: Line) -> None:
 def test_columns_of_numbers_are_aligned(line: Line) -> None:
     _, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
     rows = {row.split("  ")[0]: row for row in output.splitlines()[2:9]}
+    # The column after the last character of each heading.
     ends = [rows[""].index(heading) + 2 for heading in ("L1", "L2", "L3")]
     for label in ("Active power", "Power factor", "Voltage", "Current"):
         for end in ends:
@@ -115,4 +116,5 @@ def test_meter_behind_a_gateway_is_read(
     with gateway_in_thread(line, kind) as gateway:
         address = f"{gateway.host}:{gateway.port}"
         code, result = countis_json("read", option, address, "--unit-id", "1")
+    # The phases of the simulated load have 1000 W, 500 W and -200 W.
     assert (code, result["values"]["power"]) == (Exit.DONE, 1300)

@@ -22,7 +22,7 @@ def test_report_of_each_meter_is_written_into_the_folder(
         assert name in output
 
 
-def test_simulator_plays_a_report(line: Line, tmp_path: Path) -> None:
+def test_report_can_be_used_by_the_simulator(line: Line, tmp_path: Path) -> None:
     countis("report", "--port", line.port, "-u", "1", "--folder", str(tmp_path))
     diagnostics = Diagnostics.load(tmp_path / "countis-unit-id-1.json")
     assert meter_from_diagnostics(diagnostics).unit_id == 1
@@ -34,8 +34,8 @@ def test_report_contains_no_serial_number(line: Line) -> None:
     assert SERIAL not in json.dumps(result)
     meter = result["data"]["meter"]
     assert meter["values"]["power"] == 1300
-    assert meter["registers"]["50004"] == 100
-    assert meter["registers"]["50008"] == "**REDACTED**"
+    assert meter["registers"]["50004"] == 100  # product family: COUNTIS
+    assert meter["registers"]["50008"] == "**REDACTED**"  # serial number
     assert result["data"]["bus"]["traffic"]["1"]["requests"] > 10
     assert result["packages"]["modbus-connection"]
 

@@ -82,7 +82,7 @@ def test_scan_prints_each_found_meter_at_once_and_the_time_left(line: Line) -> N
     assert process.returncode == Exit.DONE
 
 
-def test_scan_that_is_interrupted_without_a_meter_ends_with_3() -> None:
+def test_scan_that_is_interrupted_without_a_meter_ends_with_exit_code_3() -> None:
     with line_of() as line:
         arguments = ("scan", "--port", line.port, "--parity", "N", "--json")
         with countis_process(*arguments) as process:
@@ -106,11 +106,12 @@ def test_scan_of_a_bus_without_a_meter_says_what_to_check() -> None:
         "No meter was found: only these unit IDs and line settings were tried. Omit the"
         " options to try all. Also check the two wires"
     ) in errors
+    # In s; the suggestion is twice the timeout of the scan, but at least 1 s.
     assert errors.endswith("more time (countis scan --timeout 1).\n")
 
 
 def test_other_devices_are_listed(line: Line, meter: Meter) -> None:
-    meter.override = {50000: ord("X")}
+    meter.override = {50000: ord("X")}  # a COUNTIS has "SOCO" from 50000
     arguments = ("scan", "--port", line.port, "--unit-id", "1,2", *ONE_SETTING)
     code, output, _ = countis(*arguments, *LONG_TIMEOUT)
     assert code == Exit.DONE
@@ -170,9 +171,11 @@ def test_scan_behind_a_gateway_that_finds_nothing_names_the_gateway_first(
 
 @pytest.mark.usefixtures("socket_enabled")
 @pytest.mark.parametrize(
-    ("options", "suggested"), [((), "3"), (("--timeout", "0.7"), "1.4")]
+    # The suggestion is twice the timeout. The default behind this gateway is 1.5 s.
+    ("options", "suggested"),
+    [((), "3"), (("--timeout", "0.7"), "1.4")],
 )
-def test_suggested_timeout_is_longer_than_that_of_the_scan(
+def test_suggested_timeout_is_twice_that_of_the_scan(
     options: tuple[str, ...], suggested: str, meter: Meter
 ) -> None:
     line = Line([meter], baudrate=921_600, response_delay=0.001)

@@ -154,7 +154,7 @@ def test_missing_or_impossible_tariff_is_refused(
     assert message in " ".join(errors.replace("│", " ").split())
 
 
-def test_wrong_usage_ends_with_2_and_without_output() -> None:
+def test_wrong_usage_ends_with_exit_code_2_and_without_output() -> None:
     code, output, errors = countis("read", "--port", "p", "--unit-id", "256")
     assert (code, output) == (Exit.USAGE, "")
     assert "--unit-id 256 is not possible" in errors
