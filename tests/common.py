@@ -78,8 +78,8 @@ class Clock:
 def stopped_clock(now: datetime) -> Iterator[None]:
     """Stop the local time of Home Assistant.
 
-    Do not use the fixture `monkeypatch`: it is undone after the virtual clock of a test
-    ends, and would restore this virtual clock for the next tests.
+    Do not use the fixture `monkeypatch` for this. It is undone after the fixture of the
+    virtual clock. So it would set this virtual clock again, also for the next tests.
     """
     with patch.object(dt_util, "now", lambda: dt_util.as_local(now)):
         yield
@@ -157,6 +157,7 @@ async def shown_error(hass: HomeAssistant, result: FlowResult) -> str:
         assert result["type"] is FlowResultType.FORM, result
         (key,) = (result["errors"] or {}).values()
         text_key = f"error.{key}"
+    # The handler of a subentry flow is a tuple: entry ID and subentry type.
     is_meter = isinstance(result["handler"], tuple)
     category = "config_subentries" if is_meter else "config"
     section = f"{category}.{SUBENTRY_METER}" if is_meter else category
@@ -183,9 +184,9 @@ def flow_manager(hass: HomeAssistant, result: FlowResult) -> FlowManager[Any, An
 
 
 def registers_of(quantity: str, raw: int) -> dict[int, int]:
-    """Return the two registers of a measured value or counter, with a raw value.
+    """Return the two registers that contain a raw value of a quantity, by address.
 
-    For a counter, these are the registers in steps of 10 Wh.
+    For a counter, these are the high-resolution registers (10 Wh).
     """
     (field,) = (
         block.declared_fields[quantity]
@@ -210,7 +211,7 @@ def coordinator_of(entry: CountisConfigEntry, unit_id: int = 1) -> CountisCoordi
 
 
 def reads(requests: Iterable[bytes], unit_id: int = 1) -> list[tuple[int, int]]:
-    """Return the register address and the count of each read of one unit ID."""
+    """Return the register address and number of registers of each read of a unit ID."""
     return [
         (int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6]))
         for frame in list(requests)
@@ -261,7 +262,8 @@ async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
             readings = [call.args[0] for call in take.call_args_list]
             read = Counter(each.block for each in readings if each.requested_at >= now)
             failed = {call.args[1] for call in fail.call_args_list}
-            # The block of a failure is None if the meter is offline.
+            # The block of a failure is None if the meter is offline. A block of
+            # counters needs more than 1 reading (True), another block more than 0.
             return None in failed or all(
                 read[block] > (block in COUNTER_BLOCKS) for block in blocks - failed
             )
@@ -293,7 +295,7 @@ async def unload_all(hass: HomeAssistant) -> None:
 
 
 def entity_id(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the entity ID of the entity of a meter with a key."""
+    """Return the ID of the entity with a key, of the meter with a serial number."""
     platform = PLATFORMS.get(key, "sensor")
     found = er.async_get(hass).async_get_entity_id(platform, DOMAIN, f"{serial}_{key}")
     assert found is not None, key
@@ -314,7 +316,7 @@ def meter_device(hass: HomeAssistant, unit_id: int = 1) -> dr.DeviceEntry:
 
 
 def state(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the state of the entity of a meter with a key."""
+    """Return the state of the entity with a key, of the meter with a serial number."""
     found = hass.states.get(entity_id(hass, key, serial))
     assert found is not None, key
     return found.state

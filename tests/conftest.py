@@ -121,7 +121,7 @@ def mock_zeroconf_resolver() -> Generator[None]:
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold no values of an offline meter, and poll it every 0.05 s."""
+    """Remove the values of an offline meter at once, and poll it every 0.05 s."""
     monkeypatch.setattr(coordinator, "HOLD_SECONDS", 0)
     monkeypatch.setattr(poller, "SHORTEST_PAUSE", 0.05)
     monkeypatch.setattr(poller, "LONGEST_PAUSE", 0.05)
@@ -130,10 +130,11 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fast_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll each meter 20 times a second.
+    """Poll each block 20 times as often: the power every 50 ms.
 
-    The poller also calculates with the speed of the simulated line, 921 600 baud. With
-    9600 baud, it would plan fewer reads, because each would take longer than 50 ms.
+    The bus is set to 9600 baud, but the simulated line has 921 600 baud. So also reduce
+    the time per character with which the poller plans. At 9600 baud, the poller would
+    plan fewer reads, because each read would take longer than 50 ms.
     """
     monkeypatch.setattr(
         poller,
@@ -241,7 +242,7 @@ async def _virtual_clocks(request: pytest.FixtureRequest) -> AsyncGenerator[None
 
 @pytest.fixture(autouse=True)
 def _memory_ports() -> Generator[None]:
-    """Let both Modbus clients open the ports of lines in memory."""
+    """Let serialx and pymodbus open the ports of lines in memory."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for module in (serialx, pymodbus.transport.transport):
             open_port = memory_opener(module.create_serial_connection)
@@ -259,9 +260,10 @@ class RecorderBarrier(RecorderTask):
     is_done: bool = False
 
     def is_reached(self) -> bool:
-        """Return whether the recorder is idle.
+        """Return whether the recorder has reached the barrier.
 
-        If the recorder is not idle, wake the loop as soon as the recorder is idle.
+        The first call adds the barrier to the queue of the recorder. The recorder wakes
+        the loop when it reaches the barrier.
         """
         reached = self.is_done
         if reached:
@@ -274,7 +276,7 @@ class RecorderBarrier(RecorderTask):
     @override
     def run(self, instance: Recorder) -> None:
         self.is_done = True
-        instance.hass.loop.call_soon_threadsafe(lambda: None)
+        instance.hass.loop.call_soon_threadsafe(lambda: None)  # wakes the loop
 
 
 @pytest.fixture

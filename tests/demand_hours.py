@@ -1,4 +1,4 @@
-"""Hours of demand in virtual time: the clock, the load and the poller."""
+"""Helpers to test the demand over hours of virtual time: clock, load and poller."""
 
 import asyncio
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def running_clock(start: datetime) -> Iterator[RunningClock]:
 
 
 def poll_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll each meter every 5 s, because the tests take hours of virtual time."""
+    """Poll each block at most every 5 s, because a test takes hours of virtual time."""
     intervals = {
         name: each._replace(period=max(each.period, 5))
         for name, each in poller.INTERVALS.items()

@@ -24,8 +24,8 @@ from custom_components.socomec_countis.countis.profile import (
 )
 from simulator import Meter as SimulatedMeter
 
-BITS_PER_CHARACTER = 11
-SILENT_CHARACTERS = 3.5  # before a request
+BITS_PER_CHARACTER = 11  # start, 8 data bits, parity or second stop bit, stop
+SILENT_CHARACTERS = 3.5  # silence before a request
 # Lengths of frames. A response to a write is as long as a request to read.
 REQUEST_CHARACTERS = 8
 READ_RESPONSE_CHARACTERS = 5  # plus two for each register
@@ -72,7 +72,7 @@ ZEROS = Fault(lambda words: [0] * len(words))
 
 
 def exception(code: int) -> Fault:
-    """Return a Modbus exception in place of a response."""
+    """Return a fault: the client raises a Modbus exception in place of a response."""
     return Fault(error=ModbusExceptionError.from_code(code))
 
 
@@ -82,7 +82,10 @@ async def async_transmit(characters: float, baudrate: int) -> None:
 
 
 def response_of(meter: SimulatedMeter, request: Request) -> list[int] | ExcCodes:
-    """Return the words or the Modbus exception with which a meter responds."""
+    """Return the words or the Modbus exception with which a meter responds.
+
+    The response to a write has no words.
+    """
     if (refusal := meter.refusal(request.function)) is not None:
         return refusal
     if isinstance(request.content, int):
@@ -111,6 +114,7 @@ class MemoryBus:
     overlaps: int = 0
     """Number of requests that were sent during another transaction."""
     _busy: int = 0
+    """Number of transactions in progress."""
 
     def __post_init__(self) -> None:
         """Create the bus of the library."""

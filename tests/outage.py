@@ -32,8 +32,8 @@ from simulator import Meter
 from .common import coordinator_of, entity_id, until
 
 HOUR = 3600
-# In this minute of an hour, the recorder has compiled the row of the previous hour, and
-# the integration has proposed its gaps.
+# Minute of an hour at which the recorder has compiled the row of the previous hour, and
+# the integration has proposed to fill the gaps that ended in the previous hour.
 COMPILED_MINUTE = 3
 SOME_POLLS = 300  # s, in which the meter is polled several times
 
@@ -58,7 +58,7 @@ class OutageTest:
 
     @asynccontextmanager
     async def noting(self) -> AsyncIterator[None]:
-        """Note the counters of the meter at each hour."""
+        """Note the counters of the meter at each full hour in `counted`."""
 
         async def note() -> None:
             while True:
@@ -87,6 +87,7 @@ class OutageTest:
         """
         await self.run_until(COMPILED_MINUTE)
         gaps = coordinator_of(self.entry).meter_gaps
+        # A gap has no sources until the integration has read its evidence.
         await until(lambda: all(gap.sources for gap in gaps.gaps))
         await self.hass.async_block_till_done()
 
@@ -163,6 +164,7 @@ class OutageTest:
 
     def truth(self, *, produced: bool = False) -> Hours:
         """Return the consumed or produced energy of the meter in each hour."""
+        # `produced` is the index in `counted`: 0 (False) for consumed, 1 for produced.
         return {
             begin: self.counted[end][produced] - self.counted[begin][produced]
             for begin, end in pairwise(sorted(self.counted))

@@ -31,7 +31,7 @@ def anchors(page: Path) -> set[str]:
     found = set()
     for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
         words = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        # A repeated heading has a number.
+        # GitHub adds a number to the anchor of a repeated heading.
         found.add(f"{words}-{headings[words]}" if headings[words] else words)
         headings[words] += 1
     return found

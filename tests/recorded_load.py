@@ -1,4 +1,7 @@
-"""A simulated meter that has recorded a load whose power shows the time."""
+"""A simulated meter that records a load whose power rises every 5 minutes.
+
+So the mean power of a record shows the true time of its period.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -21,9 +24,9 @@ from simulator.load import Phases
 
 from .memory_bus import MemoryBus, async_meter
 
-STEP_SECONDS = 300  # of constant power
-FIRST_WATTS = 100
-STEP_WATTS = 10
+STEP_SECONDS = 300  # duration of each constant power
+FIRST_WATTS = 100  # in the first step
+STEP_WATTS = 10  # rise from one step to the next
 JOULES_PER_KWH = 3_600_000
 
 INTEGRATION_PERIOD = 57355  # register address
@@ -46,19 +49,21 @@ class Steps:
         return _step_phases((second - self.start) // STEP_SECONDS)
 
     def energy(self, begin: float, end: float) -> float:
-        """Return the consumed energy in kWh between two multiples of a step."""
+        """Return the consumed energy in kWh between two times at which steps begin."""
         first, last = ((at - self.start) / STEP_SECONDS for at in (begin, end))
         steps = last - first
+        # The mean of the first power and the last power.
         watts = FIRST_WATTS + STEP_WATTS * (first + last - 1) / 2
         return watts * steps * STEP_SECONDS / JOULES_PER_KWH
 
     def begin(self, record: LoadRecord, period: int) -> float:
-        """Return the begin of the period of a record, in s since 1970.
+        """Return when the period of a complete record began, in s since 1970.
 
-        `period` is in s. The record is complete.
+        `period` is in s. The mean power of the record determines the result.
         """
         assert record.watts is not None
         steps = period / STEP_SECONDS
+        # The mean power is (steps - 1) / 2 steps above the first power of the period.
         first = (record.watts - FIRST_WATTS) / STEP_WATTS - (steps - 1) / 2
         return self.start + first * STEP_SECONDS
 
@@ -77,7 +82,10 @@ def offset_of(zone: tzinfo, at: float) -> float:
 
 @dataclass
 class RecordedLoad:
-    """A simulated meter that records a load. At first, the clock shows local time."""
+    """A simulated meter that records a load.
+
+    At the start, its clock shows the local time plus `clock_error`.
+    """
 
     start: int
     """In s since 1970."""
@@ -96,7 +104,7 @@ class RecordedLoad:
         self.set_clock(self.clock_error)
 
     def _powered_meter(self, counters: Counters) -> SimulatedMeter:
-        """Return a meter that begins to count now."""
+        """Return a meter whose power is switched on now."""
         meter = SimulatedMeter(
             clock=lambda: self.now,
             load=self.load,
@@ -141,16 +149,16 @@ class RecordedLoad:
 
     @property
     def date_is_end(self) -> bool:
-        """Return whether the dates are the ends of the periods."""
+        """Return whether the date of a record is the end of its period."""
         return self.load_curve.stamp == "end"
 
     @property
     def is_utc(self) -> bool:
-        """Return whether the dates are in UTC, and the clock shows another time."""
+        """Return whether the dates are in UTC, while the clock shows another time."""
         return self.load_curve.time_base == "utc" and self.offset != 0
 
     async def read(self) -> LoadCurve:
-        """Return the load curve, read with the commands of the table."""
+        """Return the load curve, read with the commands of Socomec's table."""
         return await async_read_load_curve(await self.library_meter())
 
     async def read_each(self) -> AsyncIterator[LoadCurve]:

@@ -1,4 +1,4 @@
-"""A bus in memory and in virtual time that a scan opens with several settings."""
+"""A bus in memory and in virtual time, which a scan opens with each of its settings."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -53,6 +53,8 @@ def worst_case_seconds(
     ):
         probes = list(group)
         recoveries = len(probes) // PROBES_UNTIL_RECOVERY
+        # The probes of a group have the same settings, so they open the port once. Each
+        # recovery opens the port again.
         seconds += (1 + recoveries) * OPEN_SECONDS
         seconds += sum(probe.seconds for probe in probes)
     return seconds
@@ -76,7 +78,7 @@ class ScannedMeter:
     delay: float = METER_DELAY
     """In s: the time until the meter begins its response."""
     requests_needed: int = 0
-    """In AUTO mode: the requests with the same settings before the meter responds."""
+    """In AUTO mode: how many requests with the same settings get no response first."""
 
 
 @dataclass
@@ -98,10 +100,11 @@ class ScannedBus:
     requests: list[tuple[LineSettings, int, int]] = field(default_factory=list)
     """By request: settings, unit ID and number of registers."""
     disconnects: int = 0
-    """Number of recoveries."""
+    """Number of recoveries, in which the client closes the port."""
 
     def unit_ids(self) -> list[int]:
         """Return the unit IDs of all probes, in their order."""
+        # Only a probe reads one register.
         return [unit_id for _, unit_id, count in self.requests if count == 1]
 
     @asynccontextmanager
@@ -166,16 +169,19 @@ class ScannedClient:
         await asyncio.Event().wait()
         raise AssertionError
 
-    def _is_understood_by(self, each: ScannedMeter) -> bool:
+    def _is_understood_by(self, scanned: ScannedMeter) -> bool:
         """Return whether a meter has the unit ID, and understands the settings."""
-        if self.settings not in each.settings or self.unit_id != each.meter.unit_id:
+        if (
+            self.settings not in scanned.settings
+            or self.unit_id != scanned.meter.unit_id
+        ):
             return False
-        since = 0
+        consecutive = 0
         for settings, _, _ in reversed(self.bus.requests):
             if settings != self.settings:
                 break
-            since += 1
-        return since > each.requests_needed
+            consecutive += 1
+        return consecutive > scanned.requests_needed
 
     async def diagnostics(self, sub_function: int, data: int) -> int:
         """Return the word of a loopback test if the adapter echoes."""

@@ -1,4 +1,10 @@
-"""The evidence that is read before a reading of counters is accepted or rejected."""
+"""The evidence that is read before a reading of counters is accepted or rejected.
+
+In these tests, `meter` is the simulated meter. `known` is the library's object for this
+meter, after its profile was read. The number of registers shows which block was read:
+18 for the energies, 10 for the tariffs, 30 for the main measurements, 14 for the power,
+and 5 for the identity.
+"""
 
 import asyncio
 from dataclasses import replace
@@ -28,7 +34,7 @@ from .memory_bus import (
     async_polled_meter,
 )
 
-TOTAL = "energy_consumed"
+TOTAL = "energy_consumed"  # 1234.56 kWh at first
 
 
 @pytest.fixture
@@ -43,12 +49,12 @@ def line(meter: SimulatedMeter) -> MemoryBus:
 
 
 async def async_poll_rejected(
-    meter: Meter, seconds: int, name: str = "energies"
+    known: Meter, seconds: int, name: str = "energies"
 ) -> None:
     """Read a block every 10 s for `seconds`. Assert that each reading is rejected."""
     for _ in range(seconds // 10):
         with pytest.raises(ImplausibleError):
-            await meter.async_read(name)
+            await known.async_read(name)
         await asyncio.sleep(10)
 
 
@@ -70,12 +76,13 @@ async def test_larger_transformer_raises_the_limits_at_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"
-    meter.settings[57346] = 100
+    meter.settings[table.CT_PRIMARY] = 100
     known = await async_polled_meter(line)
+    # 1.2 times the primary current of 100 A.
     assert known.counter_check.limits.amperes == 120
-    meter.settings[57346] = 4000
+    meter.settings[table.CT_PRIMARY] = 4000
     await asyncio.sleep(10)
-    meter.counters.consumed += 5_000
+    meter.counters.consumed += 5_000  # Wh
     await async_poll_rejected(known, 10)
     assert known.contradicts_profile
     assert known.counter_check.limits.amperes == 4800
@@ -87,9 +94,9 @@ async def test_smaller_transformer_does_not_lower_the_limits_at_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"
-    meter.settings[57346] = 400
+    meter.settings[table.CT_PRIMARY] = 400
     known = await async_polled_meter(line)
-    meter.settings[57346] = 100
+    meter.settings[table.CT_PRIMARY] = 100
     await known.async_read("transformer")
     assert known.contradicts_profile
     assert known.counter_check.limits.amperes == 480
@@ -115,7 +122,7 @@ async def test_rollover_that_the_meter_reports_is_accepted(
     assert reading.corrections == ()
 
 
-async def test_level_without_the_same_level_in_other_resolution_is_rejected(
+async def test_value_that_other_resolution_does_not_confirm_is_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     known = await async_polled_meter(line)
@@ -136,6 +143,7 @@ async def test_zeros_at_the_first_reading_are_rejected(
     await async_poll_rejected(known, 300)
     assert known.counter_check.values == {}
     meter.override = {}
+    # A first value is accepted only after a second reading confirms the value.
     await async_poll_rejected(known, 10)
     assert (await known.async_read("energies")).values[TOTAL] == 1234.56
 
@@ -149,7 +157,8 @@ async def test_block_is_not_read_while_the_meter_measures_no_mains(
 ) -> None:
     known = await async_meter(line)
     meter.starting = True
-    # Only the measurements are read, which have 30 registers.
+    # Only the measurements are read, which have 30 registers. An implausible reading is
+    # retried only if the reading before was plausible.
     for requests in ([30, 30], [30]):
         line.requests.clear()
         with pytest.raises(ImplausibleError, match="no mains frequency"):
@@ -167,7 +176,7 @@ async def test_power_that_is_not_the_sum_of_its_phases_is_retried(
 ) -> None:
     known = await async_polled_meter(line)
     known.relations = Relations({POWER})
-    # The difference is 40 W.
+    # The difference is 40 W (4 steps of 10 W).
     line.faults.append(Fault(lambda words: [words[0], words[1] ^ 4, *words[2:]]))
     assert (await known.async_read("power")).values["power"] == 1300
     assert line.reads == [14, 14]
@@ -187,6 +196,7 @@ async def test_relation_that_ten_readings_contradict_is_not_checked_again(
         with pytest.raises(ImplausibleError, match="sum of its phases"):
             await known.async_read("power")
         polls += 1
+    # The first poll has two readings, each further poll one.
     assert polls == 9
     assert (await known.async_read("power")).values["power"] == 10_000
 
@@ -196,6 +206,7 @@ async def test_tariff_counters_whose_sum_is_not_the_total_are_retried(
 ) -> None:
     known = await async_polled_meter(line)
     known.relations = Relations({TARIFFS})
+    # Tariff 1 differs by 80 Wh (8 steps).
     line.faults.append(Fault(lambda words: [*words[:3], words[3] ^ 8, *words[4:]]))
     await known.async_read("tariffs")
     assert line.reads == [10, 10]
@@ -225,7 +236,7 @@ async def test_power_that_is_not_available_does_not_limit_a_rise(
 ) -> None:
     known = await async_polled_meter(line)
     meter.override = registers_of("power", table.SIGNED_NOT_AVAILABLE)
-    for rise in (0, 0, 100, 0):
+    for rise in (0, 0, 100, 0):  # Wh
         await known.async_read("power")
         meter.counters.consumed += rise
         await known.async_read("energies")
@@ -236,8 +247,9 @@ async def test_single_reading_of_a_transformer_does_not_raise_the_limits(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"
-    meter.settings[57346] = 100
+    meter.settings[table.CT_PRIMARY] = 100
     known = await async_polled_meter(line)
+    # The next response contains 4196 A instead of 100 A.
     line.faults.append(Fault(lambda words: [words[0], words[1] | 0x1000]))
     for _ in range(2):
         await known.async_read("transformer")
@@ -253,13 +265,14 @@ async def test_poll_with_a_counter_that_stays_rejected_is_one_request(
     await async_poll_rejected(known, 60)
     await known.async_read("energies")
     line.requests.clear()
-    meter.counters.produced += 20
+    meter.counters.produced += 20  # Wh, from 7.89 kWh
     for _ in range(3):
         await asyncio.sleep(1)
         reading = await known.async_read("energies")
     assert line.reads == [18] * 3
     assert reading.values[TOTAL] == 1234.56
     assert reading.values["energy_produced"] == 7.91
+    # A single reading of the produced energy is 90 Wh too high.
     line.faults.append(Fault(lambda words: [*words[:7], words[7] + 9, *words[8:]]))
     reading = await known.async_read("energies")
     assert reading.values["energy_produced"] == 7.91
@@ -300,4 +313,5 @@ async def test_only_supported_evidence_is_read(
     meter.override = registers_of("energy_consumed", 0)
     with pytest.raises(ImplausibleError):
         await known.async_read("energies")
+    # The energies, their retry, and the identity.
     assert line.reads == [18, 18, 5]

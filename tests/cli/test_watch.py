@@ -32,8 +32,10 @@ from cli.__main__ import main
 scan.UNIT_IDS = range(1, 4)
 main()
 """
-SPACE = ("&#160;", " ")  # what to replace in a picture of the screen, and by what
-# W in total and of each phase; consumed and produced kWh.
+# Arguments of `str.replace`: an exported picture has this entity for each space.
+SPACE = ("&#160;", " ")
+# The values of unit ID 1: the power in W in total and of each phase, then the consumed
+# and the produced energy in kWh.
 VALUES = ["1300", "1000", "500", "-200", "1234.56", "7.89"]
 
 
@@ -50,6 +52,8 @@ def test_watch_prints_a_line_for_each_meter_until_ctrl_c(line: Line) -> None:
         heading = process.stdout.readline()
         rows: list[list[str]] = []
         expected = ["1", *VALUES]
+        # Wait for two complete rows of unit ID 1, and one row of unit ID 2. The first
+        # cell is the time.
         while sum(row[1:] == expected for row in rows) < 2 or not any(
             row[1] == "2" for row in rows
         ):
@@ -69,6 +73,7 @@ def test_watch_continues_while_a_meter_is_offline(line: Line, meter: Meter) -> N
             pass
         assert result["error"]["kind"] == "no_response"
         meter.offline = False
+        # No block has failed.
         assert json.loads(process.stdout.readline())["failed"] == []
         code, _, errors = stop(process)
     assert code == Exit.DONE
@@ -109,6 +114,7 @@ def test_watch_of_an_empty_bus_ends_after_the_scan(
     assert code == Exit.FINDING
     assert f"No meter was found: {message}" in errors
     assert "more time (countis scan --timeout 1)." in errors
+    # If the port cannot be opened, the scan fails.
     code, output, _ = countis("watch", "--port", "/dev/no-such-port", "--json")
     assert code == Exit.FAILED
     assert json.loads(output)["error"]["kind"] == "cannot_open"
@@ -138,7 +144,7 @@ def test_closed_pipe_ends_the_watch_without_an_error(line: Line) -> None:
 
 @asynccontextmanager
 async def monitored(line: Line, *unit_ids: int) -> AsyncIterator[Monitor]:
-    """Run a monitor of the meters at some unit IDs."""
+    """Run a monitor that keeps the power of 10 minutes, for some unit IDs."""
     port = Connection("port", line.port)
     async with port.open(LineSettings(9600, "N", 2)) as opened:
         monitor = Monitor(opened, port, unit_ids, 10, {})
@@ -184,7 +190,7 @@ async def test_screen_shows_meters_power_and_quality(
             assert "Power by phase in W, unit ID 1" in plot
             assert "L3" in plot
             shown = app.export_screenshot()
-            assert "1438012000001" in shown
+            assert "1438012000001" in shown  # serial number of unit ID 1
             assert "requests," in shown.replace(*SPACE)
 
 
@@ -199,7 +205,7 @@ async def test_screen_shows_the_selected_meter_and_its_failure(line: Line) -> No
             await pilot.resize_terminal(160, 30)
             await pilot.pause()
             table = app.query_one(DataTable)
-            assert len(table.columns) == len(WIDE_COLUMNS) + 2
+            assert len(table.columns) == len(WIDE_COLUMNS) + 2  # "ID" and "Valid"
             assert table.cursor_row == 1
             await pilot.press("q")
         assert app.return_code == 0
@@ -243,6 +249,7 @@ async def test_power_is_kept_for_the_minutes_of_the_plot(
         (watched,) = monitor.meters
         await until(lambda: len(watched.powers) > 1)
         first = watched.powers[0]
+        # The monitor keeps 10 minutes (600 s).
         monkeypatch.setattr("cli.monitor.time.time", lambda: first.at + 601)
         await until(lambda: watched.powers[0] is not first)
         assert watched.powers[-1].watts == (1000, 500, -200)

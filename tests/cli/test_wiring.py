@@ -1,4 +1,8 @@
-"""Tests of the command `check-wiring`."""
+"""Tests of the command `check-wiring`.
+
+The codes are those of the manual: 0 for no error, 1 to 3 for a reversed current of L1
+to L3, and 7 to 9 for L1 to L3 swapped with the neutral.
+"""
 
 from collections.abc import Callable
 import re
@@ -12,7 +16,7 @@ from simulator import Constant, Line, Meter, Phase
 from .common import countis, countis_json
 
 LOADED = Phase(5000)  # W
-REVERSED = Phase(-5000)
+REVERSED = Phase(-5000)  # W
 # L2 has a low power factor, L3 no current, and all phases together less than 20 A.
 UNLOADED = (Phase(2000), Phase(500, 1500), Phase(0))
 CHECK = ("check-wiring", "--unit-id", "1", "--readings", "2", "--port")
@@ -44,6 +48,7 @@ def test_reversed_current_has_the_code_of_its_phase(check: Check) -> None:
 
 
 def test_swapped_neutral_has_the_code_of_its_phase(check: Check) -> None:
+    # If L2 and the neutral are swapped, the other phases have 400 V.
     high = Phase(5000, volts=400)
     code, result = check(high, LOADED, high)
     assert (code, result["codes"]) == (Exit.FINDING, [8])
@@ -81,6 +86,7 @@ def test_unmet_conditions_are_printed_with_what_is_needed(
     meter.load = Constant(*UNLOADED)
     code, output, _ = countis(*CHECK, line.port)
     assert code == Exit.FINDING
+    # The power factor: 500 W / 1581 VA.
     assert "L2: 0.32; a power factor from 0.6 to 1 is needed." in output
     assert "L3: 0.00 A; at least 1 A is needed." in output
     assert re.search(r"All phases: 15\.\d A; at least 20 A", output)

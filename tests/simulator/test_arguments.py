@@ -9,6 +9,7 @@ import pytest
 
 from simulator.__main__ import main
 
+# In the order of the help.
 OPTIONS = [
     *("--unit-id", "--diagnostics", "--wiring", "--lifelike", "--noon"),
     *("--load-curve", "--state", "--baudrate", "--response-delay", "--link"),
@@ -83,7 +84,7 @@ def test_invalid_argument_is_refused(
     assert refuse(*arguments.split()).startswith(f"argument {error}")
 
 
-def test_wiring_of_meter_of_diagnostics_is_refused(
+def test_option_wiring_with_option_diagnostics_is_refused(
     refuse: Callable[..., str],
 ) -> None:
     assert refuse("--diagnostics", "file", "--wiring", "reversed-l1") == (

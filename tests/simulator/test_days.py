@@ -14,7 +14,7 @@ NOON = int(FRIDAY.timestamp())
 
 @pytest.mark.parametrize("zone", [-9, -5, 0, 1, 5.5, 11])
 def test_moment_has_local_hour_and_weekday(zone: float) -> None:
-    noon = NOON - int(zone * 3600)
+    noon = NOON - int(zone * 3600)  # 12:00 in a time zone `zone` hours ahead of UTC
     for hours in range(24 * 7):
         local = FRIDAY + timedelta(hours=hours)
         moment = Moment.of(noon + hours * 3600, noon)
@@ -34,6 +34,7 @@ def test_weather_differs_from_day_to_day() -> None:
 
 def test_tariff_2_applies_in_the_night() -> None:
     by_hour = [tariff(Moment.of(NOON + hour * 3600, NOON)) for hour in range(24)]
+    # From noon to 22:00, from 22:00 to 06:00, and from 06:00 to noon.
     assert by_hour == [1] * 10 + [2] * 8 + [1] * 6
 
 
@@ -41,9 +42,10 @@ def test_inverter_lowers_consumption_of_its_house() -> None:
     with_roof = House(1, solar_peak=6000, noon=NOON, lifelike=True)
     without_roof = House(1, noon=NOON, lifelike=True)
     inverter = Inverter(1, noon=NOON, lifelike=True)
-    for second in range(NOON, NOON + DAY // 6, 600):
+    for second in range(NOON, NOON + DAY // 6, 600):  # 4 hours, every 10 minutes
         grid, house, roof = (
             sum(phase.watts for phase in load.phases(second))
             for load in (with_roof, without_roof, inverter)
         )
+        # In W; the inverter has a noise of up to 3 W on each phase.
         assert grid == pytest.approx(house + roof, abs=10)

@@ -31,7 +31,8 @@ REGISTERS: dict[str, Any] = {
 def diagnostics_content(**changes: Any) -> dict[str, Any]:
     """Return the content of a small diagnostics file.
 
-    Each change replaces a field of the meter, or else of the data.
+    Each change replaces a field of "meter". If "meter" has no such field, the change
+    replaces or adds a field of "data".
     """
     meter: dict[str, Any] = {
         "unit_id": 17,

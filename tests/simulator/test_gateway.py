@@ -62,7 +62,7 @@ def tcp_gateway(line: Line) -> Generator[TcpGateway]:
 
 @pytest.fixture
 def rtu_gateway(line: Line) -> Generator[RtuGateway]:
-    """Run a gateway for RTU frames."""
+    """Run a gateway for RTU over TCP."""
     with gateway_in_thread(line, RtuGateway) as gateway:
         yield gateway
 
@@ -216,6 +216,7 @@ async def test_tcp_gateway_returns_transaction_id_of_each_request(
     tcp_gateway: TcpGateway,
 ) -> None:
     reader, writer = await asyncio.open_connection(tcp_gateway.host, tcp_gateway.port)
+    # No meter has unit ID 99.
     for transaction, unit in ((700, 2), (3, 1), (3, 99)):
         header = struct.pack(">HHHB", transaction, 0, 6, unit)
         writer.write(header + struct.pack(">BHH", 3, UNIT_ID_REGISTER, 1))
@@ -231,7 +232,11 @@ async def test_tcp_gateway_returns_transaction_id_of_each_request(
 
 @pytest.mark.parametrize(
     "header",
-    [b"GET / HTTP/1.0\r\n\r\n", bytes(7), bytes.fromhex("0001 0000 ffff 01")],
+    [
+        b"GET / HTTP/1.0\r\n\r\n",
+        bytes(7),  # length 0
+        bytes.fromhex("0001 0000 ffff 01"),  # length 65 535
+    ],
 )
 async def test_tcp_gateway_disconnects_client_of_other_protocol(
     line: Line, tcp_gateway: TcpGateway, header: bytes
@@ -265,7 +270,7 @@ async def test_tcp_gateway_transfers_broadcast_without_response(
         assert [await read_unit_id(client, unit_id) for unit_id in (1, 2)] == [1, 2]
     for meter in line.meters.values():
         assert meter.writes == [(TARIFF_REGISTER, [2])]
-    assert len(line.requests) == 3
+    assert len(line.requests) == 3  # the broadcast and two reads
 
 
 async def test_gateway_that_ends_disconnects_its_clients(line: Line) -> None:

@@ -30,6 +30,7 @@ from tests.common import memory_line
 
 from .conftest import TIMEOUT
 
+# A read of register 50004, the product order code, whose value is 100.
 READ_PRODUCT = with_crc(bytes.fromhex("01 03 c3 54 00 01"))
 
 
@@ -77,7 +78,7 @@ async def test_line_records_requests_and_counts_response_bytes(
 ) -> None:
     await unit.read_holding_registers(50004, 1)
     assert line.requests == [READ_PRODUCT]
-    assert line.response_bytes == 7
+    assert line.response_bytes == 7  # 2 of them are data
 
 
 async def test_speed_of_the_line_sets_the_time_of_a_byte() -> None:
@@ -134,6 +135,7 @@ async def test_request_during_response_damages_both(
 ) -> None:
     async with Line([meter, second_meter], response_delay=0) as line:
         port = os.open(line.port, os.O_RDWR | os.O_NOCTTY)
+        # At 9600 baud, the response of 133 bytes takes 0.15 s.
         os.write(port, with_crc(bytes.fromhex("01 03 c3 50 00 40")))
         await asyncio.sleep(0.06)
         os.write(port, READ_PRODUCT)

@@ -17,7 +17,7 @@ LOADS: list[Load] = [
 
 
 def counted(load: Load, *steps: int) -> Meter:
-    """Return a meter after it has counted a load, with a count after each step in s."""
+    """Return a meter that has counted a load, once after each step (in s)."""
     clock = Clock(NOON)
     meter = Meter(load=load, clock=clock)
     for step in steps:
@@ -34,6 +34,7 @@ def test_counters_do_not_depend_on_when_they_are_read(load: Load) -> None:
 
 
 def test_constant_load_is_counted_as_power_times_time() -> None:
+    # 3600 W for 1000 s are 1000 Wh.
     meter = counted(Constant(Phase(3600, 360), Phase(0), Phase(0)), 1000)
     assert meter.counters.consumed == pytest.approx(1000)
     assert meter.counters.partial_consumed == pytest.approx(1000)
@@ -44,6 +45,7 @@ def test_constant_load_is_counted_as_power_times_time() -> None:
 def test_negative_power_is_counted_as_produced() -> None:
     load = Constant(Phase(-3600), Phase(600), Phase(0, -500))
     meter = counted(load, 1000)
+    # -3000 W in total for 1000 s, in Wh.
     assert meter.counters.produced == pytest.approx(3000 / 3.6)
     assert (meter.counters.consumed, meter.counters.reactive) == (0, 0)
 
@@ -66,7 +68,7 @@ def test_load_stays_within_measuring_range_of_meter(load: Load) -> None:
     for second in range(NOON, NOON + DAY, 300):
         for phase in load.phases(second):
             assert 220 < phase.volts < 240
-            assert abs(phase.watts) < 100 * phase.volts
+            assert abs(phase.watts) < 100 * phase.volts  # 100 A
 
 
 def test_houses_with_different_seeds_differ() -> None:

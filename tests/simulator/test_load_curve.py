@@ -1,4 +1,4 @@
-"""The load curve of a simulated meter, read with the commands of the table."""
+"""The load curve of a simulated meter, read with the commands of Socomec's table."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from tests.common import Clock
 COMMAND, BLOCK = 61440, 61456  # register addresses
 RESET_POINTER, NEXT_BLOCK = 0x0001, 0xFFFE  # commands
 BLOCK_WORDS = 122
-ILLEGAL_ADDRESS, ILLEGAL_VALUE = 2, 3
+ILLEGAL_ADDRESS, ILLEGAL_VALUE = 2, 3  # exception codes
 PERIOD = 600  # s
 YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 # An integration period starts at noon.
@@ -22,7 +22,7 @@ START = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 START_DATE = int(START - YEAR_2000)
 
 type Row = tuple[int, int, int]
-"""Date in s since 2000-01-01, incomplete period, value."""
+"""Date in s since 2000-01-01, 1 if the period is incomplete or else 0, value."""
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def curve_of(meter: Meter) -> list[Row]:
         assert meter.write(COMMAND, [command]) is None
         words = read(meter)
         rows += rows_of(words)
-        if words[0] < 29:
+        if words[0] < 29:  # a block that is not full is the last one
             return rows
         command = NEXT_BLOCK
 
@@ -88,6 +88,7 @@ async def test_client_reads_block_of_122_registers(
     clock.seconds += 2 * PERIOD
     await unit.write_register(COMMAND, RESET_POINTER)
     words = await unit.read_holding_registers(BLOCK, BLOCK_WORDS)
+    # Records, registers of a record, period in s, unit W, numerator, denominator.
     assert words[:6] == [2, 4, 600, 0, 1, 1]
     assert rows_of(words) == [
         (START_DATE + PERIOD, 0, 1300),
@@ -147,6 +148,7 @@ def test_period_that_ends_during_a_readout_does_not_move_blocks(clock: Clock) ->
     clock.seconds += PERIOD
     meter.write(COMMAND, [NEXT_BLOCK])
     words = read(meter)
+    # The first block has the newest 29 of 40 records, the second block the other 11.
     assert [value for _, _, value in rows_of(words)] == [*range(1310, 1299, -1)]
 
 
@@ -161,7 +163,7 @@ def test_mean_power_includes_consumed_energy_only(meter: Meter, clock: Clock) ->
     meter.count()
     meter.load = Constant(Phase(-9000), Phase(0), Phase(0))
     clock.seconds += 3 * PERIOD // 4
-    assert [value for _, _, value in curve_of(meter)] == [750]
+    assert [value for _, _, value in curve_of(meter)] == [750]  # a quarter of 3000 W
 
 
 def test_record_of_meter_that_starts_within_period_is_incomplete() -> None:
@@ -191,6 +193,7 @@ def test_record_of_period_with_adjusted_clock_is_incomplete(
     meter: Meter, clock: Clock
 ) -> None:
     clock.seconds += 200
+    # The clock moves from 12:03:20 to 12:03:22, so 2 s of the period are missing.
     meter.write(57600, [1, 3, 2026, 12, 3, 22])
     clock.seconds += 398
     assert curve_of(meter) == [(START_DATE + PERIOD, 1, 1300)]
@@ -226,7 +229,7 @@ def test_newest_record_is_first_if_selected(clock: Clock) -> None:
 def test_date_is_local_time_or_utc(clock: Clock, time_base: Any, hours: int) -> None:
     meter = filled(clock, 0, time_base=time_base)
     meter.load = Constant()
-    # Two hours ahead of UTC, and 30 s wrong.
+    # The clock is two hours ahead of UTC, and 30 s wrong.
     meter.write(57600, [1, 3, 2026, 14, 0, 30])
     clock.seconds += 2 * PERIOD
     date = START_DATE + hours * 3600
@@ -237,7 +240,7 @@ def test_date_is_local_time_or_utc(clock: Clock, time_base: Any, hours: int) -> 
     ("options", "value"),
     [
         ({}, 60_000),
-        ({"denominator": 10}, 0xFFFE),
+        ({"denominator": 10}, 0xFFFE),  # the highest value, in place of 600 000
         ({"numerator": 10}, 6000),
         ({"numerator": 3, "denominator": 2}, 40_000),
         ({"unit": KILOWATTS}, 60),
@@ -263,17 +266,17 @@ def test_value_follows_unit_and_rate(
 
 def test_value_excludes_transformer_ratio(meter: Meter, clock: Clock) -> None:
     meter.load = Constant(Phase(100_000), Phase(0), Phase(0))
-    meter.write(57345, [5, 250])
+    meter.write(57345, [5, 250])  # 250 A / 5 A is a ratio of 50
     clock.seconds += PERIOD
     assert [value for _, _, value in curve_of(meter)] == [2000]
 
 
 def test_recorded_past_of_a_load_equals_measured_records() -> None:
     load = Constant(Phase(900), Phase(300), Phase(-100))
-    measured, past = Clock(START), Clock(START + 3 * PERIOD + 5)
-    measuring = Meter(clock=measured, load=load)
-    measured.seconds = past.seconds
-    meter = Meter(clock=past, load=load)
+    early, late = Clock(START), Clock(START + 3 * PERIOD + 5)
+    measuring = Meter(clock=early, load=load)
+    early.seconds = late.seconds
+    meter = Meter(clock=late, load=load)
     meter.record_past(3)
     assert curve_of(meter) == curve_of(measuring)
 
@@ -284,4 +287,5 @@ def test_period_of_the_start_is_complete_after_recorded_past() -> None:
     meter = Meter(clock=clock, load=load)
     meter.record_past(3)
     clock.seconds = START + 4 * PERIOD
+    # Each record is complete, with 900 W + 300 W - 100 W.
     assert [row[1:] for row in curve_of(meter)] == 4 * [(0, 1100)]

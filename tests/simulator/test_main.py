@@ -69,24 +69,24 @@ def is_open(port: str) -> bool:
 
 
 async def double(client: ModbusConnection, unit_id: int, address: int) -> int:
-    """Return an unsigned 32-bit value."""
+    """Return the unsigned 32-bit value of two registers."""
     high, low = await client.for_unit(unit_id).read_holding_registers(address, 2)
     return high << 16 | low
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
 async def test_meters_respond_until_signal(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, stop_signal: signal.Signals
 ) -> None:
     link = tmp_path / "line"
     async with running("--unit-id", "1", "2", "--link", str(link)) as (process, port):
         assert port == str(link)
         async with client_of(port) as client:
-            assert await double(client, 1, 50770) >= 12_345
+            assert await double(client, 1, 50770) >= 12_345  # Ea+ in kWh
             # By default, solar noon is at the start. So the inverter produces, and the
             # power is negative.
             assert await double(client, 2, 50536) > 0x8000_0000
-        process.send_signal(number)
+        process.send_signal(stop_signal)
         assert await process.wait() == 0
     assert not link.is_symlink()
 
@@ -98,6 +98,7 @@ async def test_counters_are_kept_in_state_file(tmp_path: Path) -> None:
         async with running(*arguments) as (process, port):
             async with client_of(port) as client:
                 unit = client.for_unit(5)
+                # The second process starts with the tariff of the first one.
                 before = await unit.read_holding_registers(51201, 1)
                 assert before == [3 if tariff == 4 else 1]
                 await unit.write_register(40481, tariff)
@@ -122,6 +123,7 @@ async def test_meter_of_diagnostics_has_its_unit_id_and_baudrate(
             assert words[8:] == [0x1438, 0x0120, 17]
             assert 1_234_567 <= await double(client, 17, 50946) < 1_234_569
             assert await double(client, 17, 50770) == 12_345
+            # The profile in the file has no tariff counters.
             with pytest.raises(ModbusExceptionError):
                 await double(client, 17, 51200)
 
@@ -153,6 +155,7 @@ async def test_wiring_errors_change_measurements() -> None:
         client_of(port) as client,
     ):
         volts = [await double(client, 1, 50520 + 2 * index) for index in range(3)]
+    # In 0.01 V; only the swapped phase changes the voltages.
     assert volts == pytest.approx([23_000, 39_800, 39_800], abs=600)
 
 

@@ -6,12 +6,14 @@ from simulator import Meter
 from simulator.modbus import respond, with_crc
 
 
+# Without unit ID and CRC. Register c354 (50004) contains 100, and register 9e21 (40481)
+# sets the tariff. Exception 03 is an illegal value, 01 an illegal function.
 @pytest.mark.parametrize(
     ("request_frame", "response"),
     [
         ("03 c354 0001", "03 02 0064"),
         ("03 c350 0000", "83 03"),
-        ("03 c350 007e", "83 03"),
+        ("03 c350 007e", "83 03"),  # 126 registers, Modbus allows 125
         ("03 c354 0001 00", "83 03"),
         ("03 c354 00", "83 03"),
         ("03", "83 03"),

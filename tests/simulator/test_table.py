@@ -20,8 +20,8 @@ from simulator.table import (
 from tests.common import Clock
 
 READABLE = [block for block in BLOCKS if block.kind is not Kind.COMMANDS]
-FUNCTION, ADDRESS, VALUE = 1, 2, 3  # exceptions: what is illegal
-# Register addresses. CONSUMED and TARIFF_1 are counters in steps of 10 Wh.
+FUNCTION, ADDRESS, VALUE = 1, 2, 3  # exception codes: illegal function, address, value
+# Register addresses. CONSUMED and TARIFF_1 are high-resolution counters (10 Wh).
 SET_TARIFF, RESET_PARTIAL, RESET, RESET_TARIFFS = 40481, 40512, 57890, 57892
 CONSUMED, TARIFF_1 = 50946, 51202
 
@@ -117,7 +117,7 @@ async def test_identification_contains_model_and_serial_number(
     unit: TmodbusUnit, second_unit: TmodbusUnit
 ) -> None:
     words = await unit.read_holding_registers(50000, 66)
-    assert words[:5] == [0x53, 0x4F, 0x43, 0x4F, 100]
+    assert words[:5] == [0x53, 0x4F, 0x43, 0x4F, 100]  # "SOCO", product order code
     assert words[42:50] == [0x534F, 0x434F, 0x4D45, 0x4300, 0, 0, 0, 0]
     assert bytes.fromhex("".join(f"{word:04x}" for word in words[50:56])) == (
         b"Countis E33\0"
@@ -130,7 +130,7 @@ async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> 
     meter.load = Constant(Phase(2300, 0, 230), Phase(0, 1150, 230), Phase(-690, -920))
     # The voltages in 0.01 V, the frequency in 0.01 Hz, and the currents in mA.
     assert [await double(unit, 50520 + 2 * phase) for phase in range(3)] == [23000] * 3
-    assert await double(unit, 50514) == 39837
+    assert await double(unit, 50514) == 39837  # from phase to phase: 230 V * sqrt(3)
     assert await double(unit, 50526) in (5000, 5001, 5002)
     assert [await double(unit, 50528 + 2 * phase) for phase in range(3)] == [
         10_000,
@@ -197,14 +197,15 @@ async def test_counters_are_in_blocks_of_each_resolution(
     ):
         assert await double(unit, 50768 + offset) == watt_hours // 1000
         assert await double(unit, 50944 + offset) == watt_hours // 10
-    assert await unit.read_holding_registers(51311, 3) == [12, 2, 0]
+    assert await unit.read_holding_registers(51311, 3) == [12, 2, 0]  # in MWh, Mvarh
 
 
 async def test_counter_rolls_over_after_999_999_999_steps(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.counters = Counters(consumed=9_999_999_990 + 1230)
-    assert await double(unit, 36864) == 999_999_999
+    assert await double(unit, 36864) == 999_999_999  # the overflow value
+    # The number of rollovers of Ea+, Er+ and Ea-.
     assert await unit.read_holding_registers(36866, 3) == [1, 0, 0]
     assert await double(unit, CONSUMED) == 123
     assert await double(unit, 50770) == 1
@@ -256,7 +257,7 @@ async def test_partial_energies_reset_is_refused_without_support(
 async def test_energy_is_counted_in_tariff_in_progress(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
-    meter.load = Constant(Phase(36_000), Phase(0), Phase(0))
+    meter.load = Constant(Phase(36_000), Phase(0), Phase(0))  # 10 Wh per s
     clock.seconds += 10
     await unit.write_register(SET_TARIFF, 3)
     clock.seconds += 20
@@ -279,12 +280,12 @@ async def test_energy_is_counted_in_tariff_in_progress(
         (SET_TARIFF, [9], VALUE),
         (SET_TARIFF, [0], VALUE),
         (RESET_TARIFFS, [0x0010], VALUE),
-        (57888, [1], ADDRESS),
+        (57888, [1], ADDRESS),  # no command register
         (57856, [1], VALUE),
         (CLOCK, [1, 1, 2026], VALUE),
-        (57603, [12], VALUE),
+        (57603, [12], VALUE),  # only the hour
         (CLOCK, [31, 2, 2026, 0, 0, 0], VALUE),
-        (CLOCK, [1, 1, 26, 0, 0, 0], VALUE),
+        (CLOCK, [1, 1, 26, 0, 0, 0], VALUE),  # a year of two digits
         (CT_SECONDARY, [3], VALUE),
         (CT_PRIMARY, [5, 1], VALUE),
         (40480, [1], ADDRESS),
@@ -319,16 +320,16 @@ async def test_days_weeks_and_months_follow_clock_of_meter(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
     meter.load = Constant(Phase(1000), Phase(0), Phase(0))
-    # Saturday. Sunday is the last day of the month.
+    # Saturday. The next day, Sunday, is the last day of the month.
     await unit.write_registers(CLOCK, [30, 5, 2026, 22, 0, 0])
     meter.counters.periods = []
-    clock.seconds += 2 * 3600 + 86_400 + 3 * 3600
+    clock.seconds += 2 * 3600 + 86_400 + 3 * 3600  # until Monday, 03:00
     # Count in a thread: in the event loop, a long count would cause a timeout.
     await asyncio.to_thread(meter.count)
     kwh = [await double(unit, 36896 + 2 * position) for position in range(12)]
     # Ea+ and Ea- of day n-1 and n, week n-1 and n, month n-1 and n.
     assert kwh == [24, 0, 3, 0, 26, 0, 3, 0, 26, 0, 3, 0]
-    assert await double(unit, 36928) == 2400
+    assert await double(unit, 36928) == 2400  # Ea+ of day n-1 in 10 Wh
 
 
 async def test_broadcast_reaches_all_meters_without_response(

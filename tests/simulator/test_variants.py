@@ -27,7 +27,7 @@ async def test_clock_with_short_year_has_years_of_two_digits(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
     meter.clock_has_short_year = True
-    assert await unit.read_holding_registers(CLOCK, 3) == [15, 6, 25]
+    assert await unit.read_holding_registers(CLOCK, 3) == [15, 6, 25]  # 2025-06-15
     assert await refused_write(unit, CLOCK, 31, 12, 2026, 23, 59, 58) == ILLEGAL_VALUE
     await unit.write_registers(CLOCK, [31, 12, 99, 23, 59, 58])
     clock.seconds += 1
@@ -53,7 +53,8 @@ async def test_meter_with_two_tariffs_refuses_the_others(
 ) -> None:
     meter.tariff_count = 2
     meter.counters = Counters(tariffs=[1_000_000.0, 234_560.0, 0.0, 0.0])
-    # The counters of tariffs 3 and 4 are not reserved. They read "not available".
+    # The registers of tariffs 3 and 4 are not reserved, so the meter does not refuse
+    # a read of them. They read "not available".
     meter.refuses_reserved = True
     assert await unit.read_holding_registers(51200, 10) == [
         *(2, 1),
@@ -77,7 +78,7 @@ async def test_meter_with_eight_tariffs_counts_in_tariff_8(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
     meter.tariff_count = 8
-    meter.load = Constant(Phase(36_000), Phase(0), Phase(0))
+    meter.load = Constant(Phase(36_000), Phase(0), Phase(0))  # 10 Wh per s
     await unit.write_register(SET_TARIFF, 8)
     clock.seconds += 10
     assert await unit.read_holding_registers(51200, 2) == [8, 8]
@@ -94,7 +95,7 @@ async def test_partial_counters_by_tariff_are_counted_and_reset(
         await unit.read_holding_registers(PARTIAL_TARIFFS, 6)
     meter.has_partial_tariffs = True
     meter.tariff_count = 2
-    meter.load = Constant(Phase(36_000), Phase(0), Phase(0))
+    meter.load = Constant(Phase(36_000), Phase(0), Phase(0))  # 10 Wh per s
     clock.seconds += 101
     await unit.write_register(SET_TARIFF, 2)
     clock.seconds += 1

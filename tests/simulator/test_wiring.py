@@ -108,8 +108,8 @@ def test_meter_with_wiring_error_counts_wrong_power() -> None:
     load = Constant(Phase(3600), Phase(3600), Phase(3600))
     for wrong_load, watts in (
         (load, 10_800),
-        (ReversedCurrent(load, 3), 3600),
-        (SwappedNeutral(load, 3), 7200),
+        (ReversedCurrent(load, 3), 3600),  # 3600 + 3600 - 3600
+        (SwappedNeutral(load, 3), 7200),  # 5400 + 5400 - 3600
     ):
         clock = Clock()
         meter = Meter(load=wrong_load, clock=clock)
