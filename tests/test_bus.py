@@ -57,8 +57,8 @@ class Client:
         self.outcomes: deque[Outcome] = deque()
         """The outcomes of the next requests. If empty, each response is correct."""
         self.loopback: int | None = None
-        """The bits that the response to a loopback test changes: 0 for an echo, None
-        for no response."""
+        """The bits in which the response to a loopback test differs from the request:
+        0 for an echo, None for no response."""
         self.disconnect_error: ModbusError | None = None
         self.log: list[object] = []
         """The reads (register address and count), the writes (register address and
@@ -117,7 +117,10 @@ def _custom_integrations() -> None:
 
 @pytest.fixture
 def bus() -> Bus:
-    """Return a bus on which a meter has responded, at a speed with short frames."""
+    """Return a bus on which a meter has responded.
+
+    The frames and silence of a transaction take only 2 ms at this speed.
+    """
     bus = Bus(baudrate=921_600)
     bus.responded = True
     return bus
@@ -141,7 +144,7 @@ def seconds() -> float:
 
 
 def opening(*outcomes: str) -> Callable[[], None]:
-    """Return an `on_connect` with the outcome of each attempt to open the port."""
+    """Return an `on_connect` for some attempts to open the port: "busy" or "free"."""
     attempts = iter(outcomes)
 
     def open_port() -> None:
@@ -171,7 +174,7 @@ async def test_read_returns_words_in_one_transaction(
         (ModbusProtocolError("CRC"), 1),
         (ModbusError("frame"), 1),
         (AttributeError("message"), 1),
-        ([1, 2, 3], 1),
+        ([1, 2, 3], 1),  # three registers, but the request is for two
     ],
 )
 async def test_request_with_lost_or_damaged_response_is_retried(
@@ -205,6 +208,7 @@ async def test_timeout_of_an_offline_meter_is_not_retried(
         with pytest.raises(ModbusTimeoutError, match="no response"):
             await unit.read_holding_registers(7, 2)
         assert bus.traffic[UNIT_ID].requests == requests
+    # After a response, the meter is online, so its next timeout is retried.
     await unit.read_holding_registers(7, 2)
     client.outcomes.append(None)
     await unit.read_holding_registers(7, 2)
@@ -219,7 +223,7 @@ async def test_patient_unit_has_three_longer_attempts(bus: Bus, client: Client) 
     client.outcomes += [None, None, None]
     with pytest.raises(ModbusTimeoutError):
         await patient.read_holding_registers(7, 2)
-    assert bus.traffic[UNIT_ID].requests == 9
+    assert bus.traffic[UNIT_ID].requests == 9  # three reads, three attempts each
 
 
 @pytest.mark.parametrize("error", [GatewayPathUnavailableError(), GatewayTargetError()])
@@ -310,7 +314,7 @@ async def test_connection_with_an_error_is_closed(
     assert client.log == [(7, 2), "disconnect", (7, 2)]
 
 
-async def test_port_that_is_busy_after_a_recovery_is_opened_again(
+async def test_opening_a_port_that_is_busy_after_a_recovery_is_retried(
     client: Client, unit: ModbusUnit
 ) -> None:
     client.on_connect = opening("busy", "busy", "free")
@@ -327,7 +331,7 @@ async def test_port_that_is_busy_after_a_recovery_is_opened_again(
 async def test_port_that_remains_busy_raises_a_connection_error(
     client: Client, unit: ModbusUnit
 ) -> None:
-    client.on_connect = opening(*["busy"] * 99)
+    client.on_connect = opening(*["busy"] * 99)  # more than the bus attempts
     client.outcomes.append(ModbusProtocolError("CRC"))
     began = seconds()
     with pytest.raises(ModbusConnectionError):
@@ -345,6 +349,7 @@ async def test_reconnecting_does_not_count_for_the_response_timeout(
         await asyncio.sleep(2 * TIMEOUT)
         client.connected = True
 
+    # The response arrives half a timeout after the client is connected again.
     client.outcomes.append(3.0 * TIMEOUT)
     _, words = await asyncio.gather(reconnect(), unit.read_holding_registers(7, 2))
     assert words == [7, 7]
@@ -427,21 +432,23 @@ async def test_timeout_of_an_offline_meter_on_a_lossy_bus_is_retried(
     client.outcomes += [ModbusProtocolError("CRC")] * 3
     with pytest.raises(ModbusProtocolError):
         await unit.read_holding_registers(7, 2)
+    # On a lossy bus, each of the last two reads has three attempts.
     assert bus.traffic[UNIT_ID].requests == 2 + 3 + 3
 
 
-async def test_loss_follows_the_part_of_reads_that_were_retried(
+async def test_loss_follows_the_fraction_of_retried_reads(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     client.outcomes.append(None)
     await unit.read_holding_registers(7, 2)
-    assert bus.loss == pytest.approx(0.05)
+    assert bus.loss == pytest.approx(0.05)  # the weight of one read
     # An offline meter does not change the loss. Only its first timeout is retried.
     client.outcomes += [None] * 5
     for _ in range(4):
         with pytest.raises(ModbusTimeoutError):
             await unit.read_holding_registers(7, 2)
     assert bus.loss == pytest.approx(0.05)
+    # The first response after the timeouts counts as one more retried read.
     for _ in range(2):
         await unit.read_holding_registers(7, 2)
         client.outcomes.append(ModbusProtocolError("CRC"))
@@ -461,6 +468,7 @@ async def test_timeout_is_raised_at_once_if_the_task_retries_the_read_later(
         with pytest.raises(ModbusTimeoutError):
             await unit.read_holding_registers(7, 2)
         assert client.log.count((7, 2)) == 1
+        # A damaged response is retried at once nevertheless.
         await unit.read_holding_registers(7, 2)
     assert client.log.count((7, 2)) == 3
 
@@ -471,6 +479,7 @@ async def test_read_waits_for_a_late_response_of_the_same_length(
     client.outcomes.append(None)
     await unit.read_holding_registers(7, 2)
     began = seconds()
+    # The same read, and a read of another length, do not wait.
     await unit.read_holding_registers(7, 2)
     await unit.read_holding_registers(8, 3)
     assert seconds() - began < TIMEOUT
@@ -518,7 +527,7 @@ async def test_recovery_follows_only_after_several_lost_probes(
             UNIT_ID,
             cast(ModbusUnit, client),
             lambda: client.read_holding_registers(7, 1),
-            15,
+            15,  # characters of the request and its response
             probe_timeout=0.005,
         )
 
@@ -596,7 +605,7 @@ async def test_duration_of_a_read_follows_from_the_measured_delay(
 ) -> None:
     bus = Bus(baudrate=9600)
     unit = bus.unit(UNIT_ID, cast(ModbusUnit, client))
-    # The request, the response with 14 registers, and the silence, in s.
+    # s; the request (8 characters), the response with 14 registers, and the silence.
     frames = (8 + 5 + 2 * 14 + 3.5) * 11 / 9600
     assert bus.read_seconds(14) == pytest.approx(frames + INITIAL_DELAY)
     client.outcomes.append(frames + 0.02)
@@ -705,6 +714,7 @@ def test_warning_about_noise_is_logged_once(
         logger.error("broken")
     assert caplog.messages.count("broken") == 3
     assert len(caplog.messages) == 4
+    # With the debug level, the logger logs each warning.
     caplog.set_level(logging.DEBUG, NOISY_LOGGER)
     logger.warning("Discarding so many bytes of noise: %d", 3)
     assert len(caplog.messages) == 5

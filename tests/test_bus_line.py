@@ -55,11 +55,13 @@ type Connection = (
 # Reads: the register address and the number of registers.
 SERIAL_NUMBER = (50008, 3)
 ENERGIES = (50946, 18)
-ENERGIES_IN_KWH = (50770, 18)
+LOW_RESOLUTION_ENERGIES = (50770, 18)
 BACKENDS = {
     "tmodbus": modbus_connection.tmodbus,
     "pymodbus": modbus_connection.pymodbus,
 }
+# On a serial port, the response timeout is 0.25 s, and the timeout of the retry ends
+# after 0.5 s. So a response with a longer delay or pause disturbs a later request.
 FAULTS = {
     "lost": LOST,
     "flipped": FLIPPED,
@@ -132,13 +134,13 @@ def words(line: Line, unit_id: int, request: tuple[int, int]) -> list[int]:
 
 
 async def disturb(line: Line, unit: ModbusUnit, fault: Fault) -> None:
-    """Read unit ID 1 with a fault, and wait until the line is idle."""
+    """Disturb a read of unit ID 1 and its retry, and wait until the line is idle."""
     line.faults += [fault] * 2
     with suppress(ModbusError):
         found = await unit.read_holding_registers(*SERIAL_NUMBER)
         assert found == words(line, 1, SERIAL_NUMBER)
     line.faults.clear()
-    # For this time, the rest of the response occupies the line.
+    # A delayed or split response occupies the line for this time.
     await asyncio.sleep(fault.delay + fault.pause)
 
 
@@ -150,7 +152,7 @@ async def assert_clean(line: Line, *units: ModbusUnit) -> None:
             for request in (SERIAL_NUMBER, ENERGIES):
                 found = await unit.read_holding_registers(*request)
                 assert found == words(line, unit_id, request)
-    assert len(line.requests) - sent == 4 * len(units)
+    assert len(line.requests) - sent == 4 * len(units)  # two rounds of two reads
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
@@ -167,6 +169,7 @@ async def test_offline_meter_is_online_after_a_single_echo(
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
     await unit.read_holding_registers(*SERIAL_NUMBER)
+    # Only the first timeout is retried, so three reads send four requests.
     line.faults += [LOST] * 3 + [ECHO]
     for _ in range(3):
         with pytest.raises(ModbusTimeoutError):
@@ -175,23 +178,24 @@ async def test_offline_meter_is_online_after_a_single_echo(
     await assert_clean(line, unit)
 
 
-async def test_late_response_is_not_taken_for_that_to_the_next_read(
+async def test_late_response_is_not_accepted_for_another_read(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
-    # Each response arrives during the next request.
+    # The response to the first request arrives during the retry. Without a wait, the
+    # response to the retry would arrive during the read of other registers.
     line.faults += [late(0.4), late(0.2)]
     first = await unit.read_holding_registers(*ENERGIES)
-    second = await unit.read_holding_registers(*ENERGIES_IN_KWH)
+    second = await unit.read_holding_registers(*LOW_RESOLUTION_ENERGIES)
     assert first == words(line, 1, ENERGIES)
-    assert second == words(line, 1, ENERGIES_IN_KWH)
+    assert second == words(line, 1, LOW_RESOLUTION_ENERGIES)
 
 
 async def test_bytes_after_a_valid_response_cause_at_most_one_retry(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
-    # The added bytes are the valid begin of a response with 195 data bytes.
+    # The added bytes are the valid beginning of a response with 195 data bytes.
     line.faults.append(Fault(lambda frame: frame + frame[:2] + b"\xc3"))
     await unit.read_holding_registers(*SERIAL_NUMBER)
     await asyncio.sleep(0.05)

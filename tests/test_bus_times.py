@@ -1,8 +1,8 @@
 """The exact times of a bus: durations on the wires, timeouts, and pauses.
 
 The expected figures do not use the constants of the library. A read and its response
-have 13 characters, and two for each register. A write of one register and its response
-have 16.
+have 13 characters plus two for each register, so `wire(15)` is the duration of a read
+of one register. A write of one register and its response have 16 characters.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from simulator import Meter as SimulatedMeter
 
 from .memory_bus import DAMAGED, LOST, MemoryBus, exception
 
-CHARACTER = 11 / 9600  # s
-SILENCE = 3.5 * CHARACTER
+CHARACTER = 11 / 9600  # s; 11 bits at 9600 baud
+SILENCE = 3.5 * CHARACTER  # s; after each frame
 
 
 @pytest.fixture
@@ -62,6 +62,7 @@ def exactly(number: float) -> object:
 @pytest.mark.parametrize(
     ("baudrate", "characters", "seconds"),
     [
+        # Up to 19200 baud, the silence is 3.5 characters.
         (4800, 8, 11.5 * 11 / 4800),
         (9600, 8, 11.5 * 11 / 9600),
         (19_200, 100, 103.5 * 11 / 19_200),
@@ -76,8 +77,11 @@ def test_characters_have_11_bits_and_a_silence_after_them(
     assert wire_seconds(baudrate, characters) == exactly(seconds)
 
 
-async def test_delay_is_a_moving_average_of_a_tenth(line: MemoryBus) -> None:
+async def test_delay_is_a_moving_average_with_weight_0_1(
+    line: MemoryBus,
+) -> None:
     line.delay = 0.02
+    # The delay begins at 0.03 s. Each read adds a tenth of the difference from 0.02 s.
     assert line.bus.delay == 0.03
     assert line.bus.read_seconds(10) == exactly(wire(33) + 0.03)
     await line.unit().read_holding_registers(50004, 1)
@@ -95,6 +99,7 @@ async def test_delay_is_a_moving_average_of_a_tenth(line: MemoryBus) -> None:
 def test_bus_is_lossy_after_four_lost_reads() -> None:
     bus = Bus(baudrate=9600)
     assert bus.loss == 0
+    # After n lost reads, the loss is 1 - 0.95**n. A bus is lossy above 0.15.
     for loss, is_lossy in ((0.05, False), (0.0975, False), (0.142625, False)):
         bus.count_loss(lost=True)
         assert bus.loss == exactly(loss)
@@ -141,11 +146,12 @@ def write_six(unit: ModbusUnit) -> Awaitable[object]:
 
 
 @pytest.mark.parametrize(
-    ("request_of", "characters", "attempts"),
+    ("send", "characters", "attempts"),
     [(read_ten, 33, 2), (write_one, 16, 1), (write_six, 29, 1)],
 )
 @pytest.mark.parametrize(
     ("framing", "delay", "response_timeout"),
+    # The timeout is four delays, but at least 0.25 s, or 1 s behind a TCP gateway.
     [
         ("rtu", 0.03, 0.25),
         ("rtu", 0.0625, 0.25),
@@ -155,7 +161,7 @@ def write_six(unit: ModbusUnit) -> Awaitable[object]:
     ],
 )
 async def test_timeout_begins_after_the_characters(
-    request_of: Request,
+    send: Request,
     characters: int,
     attempts: int,
     framing: Literal["rtu", "tcp"],
@@ -166,7 +172,7 @@ async def test_timeout_begins_after_the_characters(
     line.bus.delay = delay
     line.bus.responded = True
     with pytest.raises(ModbusTimeoutError):
-        await request_of(line.unit())
+        await send(line.unit())
     traffic = line.bus.traffic[1]
     assert (traffic.requests, traffic.timeouts) == (attempts, attempts)
     assert traffic.seconds == exactly(attempts * (wire(characters) + response_timeout))
@@ -189,6 +195,7 @@ async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
     line = MemoryBus({0: meter} if responds else {})
     await line.bus.async_broadcast(line.client(0), 40481, 1)
     transaction = wire(16) + (line.delay if responds else 0.25)
+    # The bus then waits for the 8 characters of the broadcast, and for 0.1 s.
     assert now() == exactly(transaction + wire(8) + 0.1)
     assert line.bus.delay == 0.03
     assert line.writes == [(40481, (1,))]
@@ -200,12 +207,14 @@ async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
 @pytest.mark.parametrize(
     ("framing", "loss", "seconds"),
     [
+        # The retry begins after the response timeout, on a lossy bus 0.15 s later.
         ("rtu", 0.0, wire(15) + 0.25),
         ("rtu", 0.5, wire(15) + 0.25 + 0.15),
+        # Behind a TCP gateway, the retry begins after the damaged response.
         ("tcp", 0.0, wire(15) + 0.02),
     ],
 )
-async def test_retry_of_a_damaged_response_follows_the_rest_of_the_timeout(
+async def test_damaged_response_is_retried_when_no_late_byte_can_arrive(
     meter: SimulatedMeter,
     framing: Literal["rtu", "tcp"],
     loss: float,
@@ -220,7 +229,7 @@ async def test_retry_of_a_damaged_response_follows_the_rest_of_the_timeout(
 
 
 async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
-    """Return a unit whose read of five registers timed out, and the time of the end."""
+    """Return a unit whose read of five registers timed out, and when it ended, in s."""
     unit = line.unit()
     await unit.read_holding_registers(50004, 1)
     line.faults.append(LOST)
@@ -233,6 +242,7 @@ async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
 
 @pytest.mark.parametrize(
     ("address", "count", "pause"),
+    # A response to the read of five registers from 50000 may still arrive.
     [(50006, 5, 3.0), (50000, 5, 0.0), (50006, 6, 0.0)],
 )
 async def test_read_waits_3_seconds_if_a_late_response_has_its_length(
@@ -271,7 +281,7 @@ async def test_every_64th_timeout_of_a_probe_disconnects(probes: int) -> None:
                 9,
                 client,
                 lambda: client.read_holding_registers(50004, 1),
-                15,
+                15,  # characters of the request and its response
                 probe_timeout=0.06,
             )
         await line.bus.async_settle()
@@ -280,7 +290,7 @@ async def test_every_64th_timeout_of_a_probe_disconnects(probes: int) -> None:
 
 
 class BusyPort:
-    """A client whose port can be closed, and not be opened again."""
+    """A client whose port can be closed, but not opened again."""
 
     on_connection_lost = require_connect_delay = require_timeout = None
 
@@ -364,6 +374,7 @@ async def test_background_request_waits_at_most_a_second_for_a_pause(
     async with held(bus, seconds):
         began = now()
         await bus.async_wait_for_pause()
+        # The bus checks every 5 ms whether its lock is free.
         assert now() - began == pytest.approx(waited, abs=0.0051)
     began = now()
     await bus.async_wait_for_pause()
@@ -390,7 +401,7 @@ async def test_bus_is_free_after_the_outer_of_two_nested_locks() -> None:
     async with bus.hold():
         async with bus.hold():
             pass
-        # The wait for a free bus ends after 1 s.
+        # The bus is still locked, so the wait ends only at its limit of 1 s.
         await bus.async_wait_for_pause()
         assert now() == exactly(1)
     await bus.async_wait_for_pause()
@@ -441,6 +452,7 @@ async def test_error_after_a_timeout_is_not_logged(
             1, cast(ModbusUnit, ErrorOnCancellation())
         ).read_holding_registers(1, 1)
     await bus.async_settle()
+    # asyncio logs an unretrieved error when the task is deleted.
     gc.collect()
     assert "never retrieved" not in caplog.text
 
@@ -450,6 +462,7 @@ class SlowCancellation:
 
     connected = True
     active = 0
+    """Number of requests that have not ended."""
 
     async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
         """Wait until the request is cancelled, and 0.1 s longer."""
@@ -471,10 +484,11 @@ async def test_probe_ends_after_its_cancelled_request() -> None:
                 1,
                 client,
                 lambda: client.read_holding_registers(50004, 1),
-                15,
+                15,  # characters of the request and its response
                 probe_timeout=0.06,
             )
         assert slow.active == 0
+        # 0.06 s until the timeout, and 0.1 s until the cancelled request ends
         assert now() == exactly(number * (wire(15) + 0.16))
 
 
@@ -507,13 +521,14 @@ async def test_cancelled_request_ends_when_its_client_is_connected(
     assert now() == exactly(0.1)
     await bus.async_settle()
     assert now() == pytest.approx(0.5, abs=0.0201)
-    # The recovery failed. Delete its task: asyncio would log an unretrieved error.
+    # Disconnecting failed. If asyncio logs this error, it does so when the task of the
+    # recovery is deleted.
     del bus, unit
     gc.collect()
     assert "never retrieved" not in caplog.text
 
 
-# -- the statistics of a unit ---------------------------------------------------------
+# -- units ----------------------------------------------------------------------------
 
 
 async def test_statistics_count_each_retry(line: MemoryBus) -> None:
@@ -531,7 +546,7 @@ async def test_refusal_is_a_response_of_a_meter(line: MemoryBus) -> None:
     assert line.bus.responded is True
 
 
-async def test_late_response_is_forgotten_after_3_seconds(line: MemoryBus) -> None:
+async def test_late_response_is_expected_for_only_3_seconds(line: MemoryBus) -> None:
     unit = line.unit()
     await unit.read_holding_registers(50004, 1)
     token = RETRY_TIMEOUTS_AT_ONCE.set(False)
@@ -543,6 +558,7 @@ async def test_late_response_is_forgotten_after_3_seconds(line: MemoryBus) -> No
             await unit.read_holding_registers(address, count)
     RETRY_TIMEOUTS_AT_ONCE.reset(token)
     ended = now()
+    # Only the response with seven registers may still arrive.
     await unit.read_holding_registers(50006, 5)
     assert line.requests[-1].at == exactly(ended)
 
@@ -552,8 +568,9 @@ async def test_loopback_test_is_sent_to_the_unit_that_timed_out() -> None:
     with pytest.raises(ModbusTimeoutError):
         await line.unit(7).read_holding_registers(50004, 1)
     loopback = line.requests[-1]
-    assert (loopback.function, loopback.address) == (8, 0)
+    assert (loopback.function, loopback.address) == (8, 0)  # address: sub-function 0
     assert {request.unit_id for request in line.requests} == {7}
+    # Two attempts to read, and the loopback test.
     assert line.bus.traffic[7].requests == len(line.requests) == 3
 
 
@@ -563,7 +580,7 @@ class Reconnecting:
     connected = True
 
     async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
-        """Send nothing."""
+        """Lose the connection, connect again, and wait for ever."""
         await asyncio.sleep(0.1)
         self.connected = False
         await asyncio.sleep(0.5)
@@ -575,7 +592,7 @@ class Reconnecting:
         """Close the port."""
 
 
-async def test_timeout_begins_anew_when_the_client_is_connected_again() -> None:
+async def test_timeout_restarts_when_the_client_is_connected_again() -> None:
     bus = Bus(baudrate=9600)
     client = cast(ModbusUnit, Reconnecting())
     with pytest.raises(ModbusTimeoutError):

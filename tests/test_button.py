@@ -33,6 +33,7 @@ from .common import (
 KEY = "reset_partial_counters"
 RESET_ALL = (57890, [0x000B])  # register address and words of the write
 RESET_FRAME = b"\x01\x06\xe2\x22\x00\x0b"  # this write, as sent to unit ID 1
+# The response is Modbus exception 4.
 DEVICE_FAILURE = Fault(lambda frame: with_crc(bytes([frame[0], frame[1] | 0x80, 4])))
 
 
@@ -77,7 +78,7 @@ async def test_last_value_before_a_reset_is_shown_before_zero(
     clock: Clock,
 ) -> None:
     meter.load = Constant(Phase(1000), Phase(0), Phase(0))
-    clock.seconds += 72
+    clock.seconds += 72  # 1000 W for 72 s are 20 Wh
     partial = shown_states(hass, "partial_energy_consumed")
     total = shown_states(hass, "energy_consumed")
     await press(hass)
@@ -138,6 +139,7 @@ async def test_refused_read_back_of_a_reset_reports_the_exception(
 ) -> None:
     def fail_read_back(request: bytes) -> None:
         if request[1] == 6:
+            # The response to the write is correct, but the read-back is refused.
             line.faults.extend([Fault(), DEVICE_FAILURE])
 
     line.on_request = fail_read_back

@@ -1,4 +1,4 @@
-"""The sensors of the partial counters by tariff, as the display shows them."""
+"""The sensors of the partial counters by tariff, which the display of a meter shows."""
 
 from typing import Any
 
@@ -32,13 +32,14 @@ from .test_init import warnings
 
 pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 
+# The sensors of tariffs 1 and 2. The manual calls these counters T1P and T2P.
 T1P, T2P = list(PARTIAL_TARIFF_COUNTERS)[:2]
 NO_LOAD = Constant(Phase(0), Phase(0), Phase(0))
 
 
 @pytest.fixture(autouse=True)
 def _no_load(meter: Meter) -> None:
-    """Count nothing, unless a test advances the clock with another load."""
+    """Let the meter count nothing, unless a test sets another load."""
     meter.load = NO_LOAD
 
 
@@ -48,7 +49,7 @@ def shown(hass: HomeAssistant) -> tuple[str, str]:
 
 
 async def poll(entry: CountisConfigEntry) -> None:
-    """Wait until a reset that was read is evaluated."""
+    """Wait for three polls, so that an earlier reset is evaluated."""
     for _ in range(3):
         await until_polled(entry)
 
@@ -66,7 +67,7 @@ async def count(
 
 
 def stored(hass_storage: dict[str, Any], entry: CountisConfigEntry) -> dict[str, Any]:
-    """Return the store of the reset of the meter at unit ID 1."""
+    """Return the storage file with the last reset of the meter at unit ID 1."""
     key = f"{DOMAIN}.{subentry_of(entry).subentry_id}.partial_tariffs"
     store: dict[str, Any] = hass_storage[key]
     return store
@@ -139,6 +140,8 @@ async def test_missed_reset_makes_the_counters_unknown_and_is_logged_once(
     await count(entry, meter, clock, 5, tariff=1)
     meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
+    # The offline meter is reset at 5 kWh, and counts 10 kWh. So its partial total is
+    # never read below 5 kWh.
     meter.press_reset()
     meter.load = Constant(Phase(10_000), Phase(0), Phase(0))
     clock.seconds += 3600
@@ -171,6 +174,7 @@ async def test_missed_reset_makes_the_counters_unknown_and_is_logged_once(
         ({"serial_number": SERIAL, "reset": {"tariffs": {}}}, True),
         ({"serial_number": SERIAL}, True),
         ([1], True),
+        # This reset belongs to another meter.
         ({"serial_number": "1", "reset": {"tariffs": {}, "tolerance": 0}}, False),
     ],
 )
@@ -188,6 +192,7 @@ async def test_invalid_stored_reset_is_not_used(
     await poll(entry)
     await hass.async_block_till_done()
     await hass.config_entries.async_unload(entry.entry_id)
+    # Wh. A partial total of 0 would show a reset, also without the stored one.
     meter.counters.partial_consumed = 5000
     stored(hass_storage, entry)["data"] = content
     await hass.config_entries.async_setup(entry.entry_id)
@@ -221,11 +226,11 @@ async def test_counters_are_disabled_if_only_one_tariff_is_used(
     meter.counters.tariffs = [1_234_560.0, 0, 0, 0]
     await add_meter()
     for key in PARTIAL_TARIFF_COUNTERS:
-        registered = entity_registry.async_get_entity_id(
+        entity_id = entity_registry.async_get_entity_id(
             "sensor", DOMAIN, f"{SERIAL}_{key}"
         )
-        assert registered is not None
-        found = entity_registry.async_get(registered)
+        assert entity_id is not None
+        found = entity_registry.async_get(entity_id)
         assert found is not None
         assert found.disabled_by is er.RegistryEntryDisabler.INTEGRATION
 
@@ -247,4 +252,5 @@ async def test_counter_that_is_enabled_alone_is_calculated(
     meter.press_reset()
     await until(lambda: state(hass, T1P) == "0")
     line.requests.clear()
+    # The calculation needs the energies (50946) and the tariffs (51200).
     await until(lambda: {50946, 51200} <= {first for first, _ in reads(line.requests)})

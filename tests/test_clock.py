@@ -59,7 +59,7 @@ def test_invalid_date_has_neither_time_nor_offset(words: Words) -> None:
     ("now", "expected"),
     [
         (NOON, 0),
-        # The clock shows whole seconds.
+        # The clock shows whole seconds, so 30 s means 30.5 s on average.
         (NOON.replace(microsecond=990_000), 0),
         (NOON.replace(second=29, microsecond=400_000), 1),
         (NOON.replace(second=31, microsecond=100_000), -1),

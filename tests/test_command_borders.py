@@ -34,11 +34,12 @@ from .memory_bus import (
     virtual_clock,
 )
 
-CLOCK = 57600
+CLOCK = 57600  # register address
 PARTIAL_CONSUMED = "partial_energy_consumed"
 
 type Command = Callable[[Meter, Any], Coroutine[Any, Any, None]]
 
+# Each command, and the key of its error.
 COMMANDS = [
     (async_reset_partial_counters, "reset_failed"),
     (async_reset_tariff_counters, "tariff_reset_failed"),
@@ -76,13 +77,13 @@ def refuse_writes(request: Request) -> Fault:
 
 
 @pytest.mark.parametrize(("command", "key"), COMMANDS)
-async def test_each_command_has_an_error_of_its_own(
+async def test_failed_command_raises_an_error_with_the_key_of_the_command(
     line: MemoryBus, command: Command, key: str
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     line.fault = refuse_writes
     with pytest.raises(CommandError) as raised:
-        await command(known, ignore)
+        await command(library_meter, ignore)
     assert raised.value.key == key
 
 
@@ -97,12 +98,14 @@ def test_tariff_count_outside_1_to_8_means_four_tariffs(
 
 
 @pytest.mark.parametrize(
-    ("offset", "is_set"), [(2.5, True), (-1.5, True), (3.5, False), (-3.5, False)]
+    ("offset", "is_set"),
+    # The clock shows whole seconds, so the command measures 2, -2, 3 and -4 s.
+    [(2.5, True), (-1.5, True), (3.5, False), (-3.5, False)],
 )
 async def test_clock_may_differ_by_two_seconds(
     line: MemoryBus, offset: float, *, is_set: bool
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
 
     def fault(request: Request) -> Fault:
         if (request.function, request.address) != (READ, CLOCK):
@@ -112,18 +115,18 @@ async def test_clock_may_differ_by_two_seconds(
 
     line.fault = fault
     if is_set:
-        await async_set_clock(known, ignore)
+        await async_set_clock(library_meter, ignore)
     else:
         with pytest.raises(CommandError):
-            await async_set_clock(known, ignore)
+            await async_set_clock(library_meter, ignore)
     assert len(line.writes) == 1
 
 
-async def test_clock_is_written_at_a_full_second_after_the_bus_was_taken(
+async def test_clock_is_written_at_a_full_second_after_the_identity_is_read(
     line: MemoryBus,
 ) -> None:
-    known = await async_polled_meter(line)
-    await async_set_clock(known, ignore)
+    library_meter = await async_polled_meter(line)
+    await async_set_clock(library_meter, ignore)
     (write,) = (each for each in line.requests if each.function == WRITE_SEVERAL)
     assert write.at == pytest.approx(round(write.at), abs=1e-3)
     # The previous request reads the identity, 0.4 s before the full second.
@@ -131,43 +134,44 @@ async def test_clock_is_written_at_a_full_second_after_the_bus_was_taken(
     assert before.at == pytest.approx(write.at - 0.4, abs=1e-3)
 
 
-async def test_setting_of_the_clock_ends_after_five_full_seconds(
+async def test_setting_the_clock_fails_after_five_missed_full_seconds(
     line: MemoryBus,
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     # Reading the identity takes longer than the 0.4 s until each full second.
     line.delay = 0.24
     line.bus.baudrate = line.baudrate = 1200
     with pytest.raises(CommandError):
-        await async_set_clock(known, ignore)
+        await async_set_clock(library_meter, ignore)
     assert line.writes == []
     # The identity (5 registers) is read before the command and before each full second.
     assert line.reads.count(5) == 1 + 5
 
 
-@pytest.mark.parametrize("lost", [0, 1, 2, 3])
+@pytest.mark.parametrize("stale_count", [0, 1, 2, 3])
 async def test_read_back_is_repeated_twice_after_0_3_seconds(
-    line: MemoryBus, lost: int
+    line: MemoryBus, stale_count: int
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     times: list[float] = []
 
     def fault(request: Request) -> Fault:
         if request.function == READ and request.address == 51200 and line.writes:
             times.append(request.at)
-            if len(times) <= lost:
+            if len(times) <= stale_count:
+                # The read-back still contains tariff 1.
                 return Fault(lambda words: [*words[:1], 1, *words[2:]])
         return NO_FAULT
 
     line.fault = fault
-    command = async_set_tariff(known, ignore, tariff=2)
-    if lost < 3:
+    command = async_set_tariff(library_meter, ignore, tariff=2)
+    if stale_count < 3:
         await command
     else:
         with pytest.raises(CommandError):
             await command
-    assert len(times) == min(lost + 1, 3)
-    # The delay of the meter, and the frames of a read of ten registers.
+    assert len(times) == min(stale_count + 1, 3)
+    # s; the delay of the meter, then the silence and frames of a read of ten registers.
     duration = 0.02 + (3.5 + 8 + 5 + 20) * 11 / 9600
     for earlier, later in pairwise(times):
         assert later - earlier == pytest.approx(0.3 + duration, abs=1e-3)
@@ -177,33 +181,34 @@ async def test_read_back_is_repeated_twice_after_0_3_seconds(
     ("error", "functions"),
     [
         (LOST, [WRITE]),
-        (exception(1), [WRITE, WRITE_SEVERAL]),
-        (exception(5), [WRITE]),
+        (exception(1), [WRITE, WRITE_SEVERAL]),  # function 6 is not supported
+        (exception(5), [WRITE]),  # acknowledge: the command takes longer
     ],
 )
-async def test_write_without_a_response_is_confirmed_by_the_read_back(
+async def test_write_with_an_error_is_confirmed_by_the_read_back(
     line: MemoryBus, error: Fault, functions: list[int]
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     line.fault = lambda request: error if request.function == WRITE else NO_FAULT
-    await async_set_tariff(known, ignore, tariff=2)
+    await async_set_tariff(library_meter, ignore, tariff=2)
     written = [each.function for each in line.requests if each.function != READ]
     assert written == functions
 
 
 @pytest.mark.parametrize(("steps", "is_reset"), [(1, True), (100, False)])
-async def test_counter_that_was_reset_may_have_kept_one_step(
+async def test_counter_after_a_reset_may_contain_one_step(
     line: MemoryBus, steps: int, *, is_reset: bool
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
+    # The words 10 and 11 are the partial counter Ea+ (50956), in steps of 10 Wh.
     line.fault = lambda request: (
         Fault(lambda words: [*words[:10], 0, steps, *words[12:]])
         if line.writes and request.address == 50946
         else NO_FAULT
     )
     if is_reset:
-        await async_reset_partial_counters(known, ignore)
-        assert known.counter_check.values[PARTIAL_CONSUMED] == 0.01
+        await async_reset_partial_counters(library_meter, ignore)
+        assert library_meter.counter_check.values[PARTIAL_CONSUMED] == 0.01
     else:
         with pytest.raises(CommandError):
-            await async_reset_partial_counters(known, ignore)
+            await async_reset_partial_counters(library_meter, ignore)

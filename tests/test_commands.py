@@ -48,6 +48,7 @@ PARTIAL = (
     "partial_energy_reactive",
     "partial_energy_produced",
 )
+# The same counters in the simulated meter.
 SIMULATED_PARTIAL = ("partial_consumed", "partial_reactive", "partial_produced")
 TARIFFS = [f"tariff_{number}_energy" for number in range(1, 5)]
 # Register addresses of the commands. Only an E1x or E2x has RESET_PARTIAL.
@@ -65,6 +66,7 @@ LOST_RESPONSES = [LOST, DAMAGED, exception(5), exception(10), exception(11)]
 type Command = Callable[[Meter, Callable[[Reading], None]], Coroutine[Any, Any, None]]
 
 set_tariff_2 = partial(async_set_tariff, tariff=2)
+# Each command, its error text (a regular expression), and the register that it writes.
 COMMANDS: Sequence[tuple[Command, str, int]] = (
     (async_reset_partial_counters, "^reset failed", RESET),
     (async_reset_tariff_counters, "tariff reset failed", RESET_TARIFFS),
@@ -104,7 +106,7 @@ class Published:
         return values
 
     def __getitem__(self, names: Sequence[str]) -> list[float | None]:
-        """Return the last value of each of some quantities."""
+        """Return the last value of each named quantity."""
         return [self.values[name] for name in names]
 
 
@@ -115,13 +117,16 @@ def published() -> Published:
 
 
 async def async_accepted_meter(line: MemoryBus, *, unit_id: int = 1) -> Meter:
-    """Return a meter that has accepted its counters, and clear the requests."""
-    known = await async_meter(line, unit_id=unit_id)
+    """Return a meter of the library that has accepted its counters.
+
+    The requests are deleted from `line.requests`.
+    """
+    library_meter = await async_meter(line, unit_id=unit_id)
     for name in ("measurements", "energies", "tariffs"):
-        if known.block(name) is not None:
-            await known.async_read(name)
+        if library_meter.block(name) is not None:
+            await library_meter.async_read(name)
     line.requests.clear()
-    return known
+    return library_meter
 
 
 def functions(line: MemoryBus) -> list[int]:
@@ -145,8 +150,8 @@ def fault_that_zeroes(meter: SimulatedMeter, *counters: str) -> Fault:
 async def test_reset_writes_the_bits_of_the_meter_and_reads_back(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
-    await async_reset_partial_counters(known, published)
+    library_meter = await async_accepted_meter(line)
+    await async_reset_partial_counters(library_meter, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert published.values["energy_consumed"] == 1234.56
     assert meter.writes == [(RESET, [PARTIAL_BITS])]
@@ -159,10 +164,10 @@ async def test_reset_writes_the_bits_of_the_meter_and_reads_back(
 async def test_reset_publishes_the_last_counters_before_the_write(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
-    await known.async_read("energies")
-    meter.counters.partial_consumed += 10
-    await async_reset_partial_counters(known, published)
+    library_meter = await async_accepted_meter(line)
+    await library_meter.async_read("energies")
+    meter.counters.partial_consumed += 10  # Wh
+    await async_reset_partial_counters(library_meter, published)
     _, _, energies, by_tariff, read_back = published.readings
     assert energies.values["partial_energy_consumed"] == 45.68
     assert by_tariff.values["tariff_2_energy"] == 234.56
@@ -172,24 +177,24 @@ async def test_reset_publishes_the_last_counters_before_the_write(
 async def test_implausible_counters_are_not_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     for failure in (
         {"blank_blocks": {table.ENERGIES_UNIT_100}},
         {"override": registers_of("energy_consumed", 0)},
     ):
         vars(meter).update(failure)
         with pytest.raises(ImplausibleError):
-            await async_reset_partial_counters(known, published)
+            await async_reset_partial_counters(library_meter, published)
     assert line.writes == []
-    assert known.counter_check.values["partial_energy_consumed"] == 45.67
+    assert library_meter.counter_check.values["partial_energy_consumed"] == 45.67
 
 
 async def test_partial_counters_are_reset_despite_implausible_tariffs(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.blank_blocks = {table.TARIFFS_UNIT_100}
-    await async_reset_partial_counters(known, published)
+    await async_reset_partial_counters(library_meter, published)
     assert {reading.block for reading in published.readings} == {"energies"}
     assert published.values["partial_energy_consumed"] == 0
 
@@ -197,11 +202,11 @@ async def test_partial_counters_are_reset_despite_implausible_tariffs(
 async def test_reset_is_not_sent_while_the_meter_measures_no_mains(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.override = registers_of("frequency", 0)
-    known.assume_starting()
+    library_meter.assume_starting()
     with pytest.raises(ImplausibleError, match="no mains frequency"):
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
     assert line.writes == []
 
 
@@ -209,10 +214,10 @@ async def test_reset_is_not_sent_while_the_meter_measures_no_mains(
 async def test_reset_is_not_sent_after_a_timeout(
     line: MemoryBus, meter: SimulatedMeter, published: Published, good_responses: int
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * good_responses + [LOST] * 2)
     with pytest.raises(ModbusTimeoutError):
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
     assert meter.writes == []
 
 
@@ -239,29 +244,29 @@ async def test_reset_of_a_meter_without_partial_counters_sends_nothing(
 ) -> None:
     partial_counters = [*range(50956, 50964), *range(50780, 50788)]  # both resolutions
     meter.override = dict.fromkeys(partial_counters, 0xFFFF)
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=r"^reset failed"):
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
     assert line.requests == []
 
 
 async def test_counter_that_is_not_available_does_not_confirm_a_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.ignored_writes = {RESET}
     meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)  # partial counters
     with pytest.raises(CommandError, match=r"^reset failed"):
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
 
 
 @pytest.mark.parametrize("fault", LOST_RESPONSES)
 async def test_reset_with_a_lost_response_is_confirmed_by_the_counters(
     line: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
-    await async_reset_partial_counters(known, published)
+    await async_reset_partial_counters(library_meter, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert meter.writes == [(RESET, [PARTIAL_BITS])]
 
@@ -272,10 +277,10 @@ async def test_ignored_reset_with_a_lost_response_raises_an_error(
 ) -> None:
     meter.ignored_writes = {RESET}
     meter.has_partial_energies_reset = True
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
     with pytest.raises(CommandError, match=r"^reset failed"):
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
     assert [register for register, _ in line.writes] == [RESET]
 
 
@@ -283,29 +288,29 @@ async def test_ignored_reset_with_a_lost_response_raises_an_error(
 async def test_lost_read_back_of_a_reset_raises_a_timeout(
     line: MemoryBus, published: Published, fault: Fault
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [fault] * 2)
     with pytest.raises(ModbusTimeoutError):
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
     assert [register for register, _ in line.writes] == [RESET]
 
 
 async def test_zeros_long_after_an_ignored_reset_are_rejected(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.ignored_writes = {RESET_TARIFFS}
     with pytest.raises(CommandError, match="tariff reset failed"):
-        await async_reset_tariff_counters(known, published)
+        await async_reset_tariff_counters(library_meter, published)
     await asyncio.sleep(3600)
-    await known.async_read("measurements")
-    await known.async_read("tariffs")
-    tariffs = table.TARIFFS_UNIT_100
-    line.fault = lambda each: ZEROS if each.address == tariffs else NO_FAULT
+    await library_meter.async_read("measurements")
+    await library_meter.async_read("tariffs")
+    block = table.TARIFFS_UNIT_100
+    line.fault = lambda each: ZEROS if each.address == block else NO_FAULT
     for _ in range(3):
         with pytest.raises(ImplausibleError):
-            await known.async_read("tariffs")
-    assert known.counter_check.values["tariff_1_energy"] == 1000
+            await library_meter.async_read("tariffs")
+    assert library_meter.counter_check.values["tariff_1_energy"] == 1000
 
 
 @pytest.mark.parametrize(
@@ -322,14 +327,14 @@ async def test_reset_with_a_lost_read_back_is_accepted_by_two_polls(
     block: str,
     counters: Sequence[str],
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [LOST] * 2)
     with pytest.raises(ModbusTimeoutError):
-        await command(known, published)
-    await known.async_read("measurements")
+        await command(library_meter, published)
+    await library_meter.async_read("measurements")
     with suppress(ImplausibleError):
-        await known.async_read(block)
-    reading = await known.async_read(block)
+        await library_meter.async_read(block)
+    reading = await library_meter.async_read(block)
     assert [reading.values[name] for name in counters] == [0] * len(counters)
     assert reading.corrections == ()
 
@@ -337,19 +342,19 @@ async def test_reset_with_a_lost_read_back_is_accepted_by_two_polls(
 async def test_refused_read_back_of_a_reset_raises_its_exception(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [exception(4)])
     with pytest.raises(ModbusExceptionError):
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
     assert [register for register, _ in line.writes] == [RESET]
 
 
 async def test_meter_that_supports_only_function_16_is_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.refused_functions = {WRITE}
-    await async_reset_partial_counters(known, published)
+    await async_reset_partial_counters(library_meter, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert functions(line)[-3:] == [WRITE, WRITE_SEVERAL, READ]
 
@@ -375,9 +380,9 @@ async def test_second_reset_command_is_not_sent_to_another_family(
     meter.model = model
     setattr(meter, how, {RESET})
     meter.has_partial_energies_reset = True
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=r"^reset failed"):
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
     assert line.writes == [(RESET, (PARTIAL_BITS,))]
 
 
@@ -390,24 +395,24 @@ async def test_reset_raises_an_error_if_both_commands_are_refused(
     all_writes_refused: bool,
 ) -> None:
     meter.model = "Countis E23"
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     if all_writes_refused:
         meter.refused_functions = {WRITE, WRITE_SEVERAL}
     else:
         meter.refused_writes = {RESET, RESET_PARTIAL}
     with pytest.raises(CommandError, match=r"^reset failed"):
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
     assert meter.writes == []
 
 
 async def test_reset_that_takes_effect_late_is_confirmed(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
-    await known.async_read("energies")
+    library_meter = await async_accepted_meter(line)
+    await library_meter.async_read("energies")
     stale = Fault(lambda words: [*words[:10], 0, 4567, *words[12:]])  # 45.67 kWh
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [stale] * 2)
-    await async_reset_partial_counters(known, published)
+    await async_reset_partial_counters(library_meter, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert line.reads[-3:] == [ENERGY_WORDS] * 3
     # The two read-backs with old values were not published.
@@ -420,34 +425,40 @@ async def test_reset_that_takes_effect_late_is_confirmed(
 async def test_reset_raises_an_error_if_one_counter_does_not_fall(
     line: MemoryBus, meter: SimulatedMeter, published: Published, kept: str
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.ignored_writes = {RESET}
     fallen = [each for each in SIMULATED_PARTIAL if each != kept]
     line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault_that_zeroes(meter, *fallen)])
     with pytest.raises(CommandError, match=r"^reset failed"):
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
     assert line.reads[-3:] == [ENERGY_WORDS] * 3
     assert published[PARTIAL] == [45.67, 1.23, 0.89]
-    assert [known.counter_check.values[name] for name in PARTIAL] == [45.67, 1.23, 0.89]
+    assert [library_meter.counter_check.values[name] for name in PARTIAL] == [
+        45.67,
+        1.23,
+        0.89,
+    ]
 
 
 async def test_reset_is_confirmed_when_its_counters_fall_one_by_one(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.ignored_writes = {RESET}
     # One counter falls after the write, and one after each of two read-backs.
     falls = [fault_that_zeroes(meter, counter) for counter in SIMULATED_PARTIAL]
     line.faults.extend([NO_FAULT] * BEFORE_RESET + falls)
-    await async_reset_partial_counters(known, published)
+    await async_reset_partial_counters(library_meter, published)
     assert line.reads[-3:] == [ENERGY_WORDS] * 3
     assert len(published.readings) == 5
     assert published[PARTIAL] == [0, 0, 0]
-    assert [known.counter_check.values[name] for name in PARTIAL] == [0, 0, 0]
+    assert [library_meter.counter_check.values[name] for name in PARTIAL] == [0, 0, 0]
     assert published.values["energy_consumed"] == 1234.56
 
 
 # The primary of the current transformers in A, None for a direct meter; the rise in Wh.
+# The highest power is 22 Wh per second, or 530 Wh with 2000 A. The limit adds a step of
+# 10 Wh. The last read-back is about 0.9 s after the write.
 @pytest.mark.parametrize(
     ("ct_primary", "rise", "is_confirmed"),
     [(None, 10, True), (None, 40, False), (2000, 80, True), (2000, 600, False)],
@@ -463,8 +474,8 @@ async def test_counter_after_a_reset_may_rise_by_the_highest_power(
 ) -> None:
     if ct_primary is not None:
         meter.model = "Countis E43"
-        meter.settings |= {57345: 5, 57346: ct_primary}
-    known = await async_accepted_meter(line)
+        meter.settings |= {57345: 5, 57346: ct_primary}  # A; secondary, primary
+    library_meter = await async_accepted_meter(line)
 
     def count(words: list[int]) -> list[int]:
         meter.counters.partial_consumed = rise
@@ -472,24 +483,25 @@ async def test_counter_after_a_reset_may_rise_by_the_highest_power(
 
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [Fault(count)])
     if is_confirmed:
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
         assert published.values["partial_energy_consumed"] == rise / 1000
     else:
         with pytest.raises(CommandError, match=r"^reset failed"):
-            await async_reset_partial_counters(known, published)
+            await async_reset_partial_counters(library_meter, published)
 
 
 async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.model = "Countis E43"
-    # Without the transformer block, the limit is 10 000 A: 46 kWh in 21 s.
+    # Without the transformer block, the limit is 10 000 A: 46 kWh in 21 s. This is more
+    # than the partial counter of 45.67 kWh.
     meter.refused_blocks = {table.NETWORK}
     meter.ignored_writes = {RESET}
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
 
     async def use_the_bus() -> None:
-        # Before the command, and between its reads of counters and its write.
+        # Hold the bus before the command, and again before its write.
         for _ in range(2):
             async with line.bus.hold():
                 await asyncio.sleep(21)
@@ -497,7 +509,7 @@ async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
     other = asyncio.create_task(use_the_bus())
     await asyncio.sleep(0)
     with pytest.raises(CommandError, match=r"^reset failed"):
-        await async_reset_partial_counters(known, published)
+        await async_reset_partial_counters(library_meter, published)
     await other
     assert [register for register, _ in line.writes] == [RESET]
 
@@ -508,12 +520,12 @@ async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
 async def test_tariff_counters_are_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
-    await async_reset_tariff_counters(known, published)
+    library_meter = await async_accepted_meter(line)
+    await async_reset_tariff_counters(library_meter, published)
     assert meter.writes == [(RESET_TARIFFS, [0x000F])]
     assert published[TARIFFS] == [0, 0, 0, 0]
     assert published.readings[1].values["tariff_2_energy"] == 234.56
-    assert (await known.async_read("tariffs")).values["tariff_1_energy"] == 0
+    assert (await library_meter.async_read("tariffs")).values["tariff_1_energy"] == 0
 
 
 async def test_reset_leaves_out_tariffs_that_the_meter_does_not_have(
@@ -530,8 +542,8 @@ async def test_reset_leaves_out_tariffs_that_the_meter_does_not_have(
 async def test_tariff_is_set_and_read_back(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
-    await async_set_tariff(known, published, tariff=3)
+    library_meter = await async_accepted_meter(line)
+    await async_set_tariff(library_meter, published, tariff=3)
     assert meter.writes == [(SET_TARIFF, [3])]
     assert published.values["tariff"] == 3
     assert published.values["tariff_2_energy"] == 234.56
@@ -541,33 +553,35 @@ async def test_tariff_is_set_and_read_back(
 async def test_tariff_is_confirmed_after_a_lost_read_back(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
+    # The identity, the write, and the read-back.
     line.faults.extend([NO_FAULT, NO_FAULT, LOST])
-    await async_set_tariff(known, published, tariff=2)
+    await async_set_tariff(library_meter, published, tariff=2)
     assert published.values["tariff"] == 2
 
 
 async def test_tariff_that_takes_effect_late_is_confirmed(
     line: MemoryBus, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
-    stale = Fault(lambda words: [words[0], 1, *words[2:]])
+    library_meter = await async_accepted_meter(line)
+    stale = Fault(lambda words: [words[0], 1, *words[2:]])  # tariff 1
     line.faults.extend([NO_FAULT, NO_FAULT, stale, stale])
-    await async_set_tariff(known, published, tariff=2)
+    await async_set_tariff(library_meter, published, tariff=2)
     assert [reading.values["tariff"] for reading in published.readings] == [1, 1, 2]
 
 
 async def test_tariff_that_was_broadcast_is_confirmed(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.counters.tariff = 2
-    await async_confirm_tariff(known, published, tariff=2)
+    await async_confirm_tariff(library_meter, published, tariff=2)
     assert published.values["tariff"] == 2
     assert line.reads == [IDENTITY_WORDS, TARIFF_WORDS]
     began = asyncio.get_running_loop().time()
     with pytest.raises(CommandError, match="tariff not set"):
-        await async_confirm_tariff(known, published, tariff=3)
+        await async_confirm_tariff(library_meter, published, tariff=3)
+    # Two delays of 0.3 s, and the transactions.
     assert asyncio.get_running_loop().time() - began == pytest.approx(0.6, abs=0.3)
     assert published.values["tariff"] == 2
     assert line.writes == []
@@ -596,10 +610,10 @@ async def test_ignored_command_raises_an_error(
 ) -> None:
     meter.clock = virtual_clock
     meter.set_clock([1, 1, 2024, 0, 0, 0])
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.ignored_writes = {register}
     with pytest.raises(CommandError, match=error):
-        await command(known, published)
+        await command(library_meter, published)
     assert [written for written, _ in line.writes] == [register]
 
 
@@ -613,10 +627,10 @@ async def test_refused_command_raises_an_error(
     register: int,
 ) -> None:
     meter.clock = virtual_clock
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.refused_writes = {register}
     with pytest.raises(CommandError, match=error):
-        await command(known, published)
+        await command(library_meter, published)
     assert register in [written for written, _ in line.writes]
     assert meter.writes == []
 
@@ -631,10 +645,11 @@ async def test_command_without_its_block_raises_an_error(
     register: int,
 ) -> None:
     meter.refused_blocks = {table.TARIFFS, table.TARIFFS_UNIT_100, CLOCK}
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=error):
-        await command(known, published)
-    if register != SET_TARIFF:  # sent, but cannot be read back without its block
+        await command(library_meter, published)
+    # The tariff is set without its block, although it cannot be read back.
+    if register != SET_TARIFF:
         assert line.writes == []
 
 
@@ -647,10 +662,10 @@ async def test_command_to_an_offline_meter_raises_a_timeout(
     error: str,
     register: int,
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.offline = True
     with pytest.raises(ModbusTimeoutError):
-        await command(known, published)
+        await command(library_meter, published)
     assert published.readings == []
     assert line.writes == []
 
@@ -664,10 +679,10 @@ async def test_command_to_another_meter_is_not_sent(
     error: str,
     register: int,
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     meter.serial = (0x2025, 0x0001, 7)
     with pytest.raises(AnotherMeterError):
-        await command(known, published)
+        await command(library_meter, published)
     assert published.readings == []
     assert line.writes == []
 
@@ -683,7 +698,7 @@ async def test_command_holds_the_bus_from_its_write_to_the_read_back(
 ) -> None:
     meter.clock = virtual_clock
     line.meters[2] = SimulatedMeter(unit_id=2, clock=virtual_clock)
-    known, other = (
+    library_meter, other = (
         await async_accepted_meter(line),
         await async_accepted_meter(line, unit_id=2),
     )
@@ -694,7 +709,7 @@ async def test_command_holds_the_bus_from_its_write_to_the_read_back(
 
     readers = [asyncio.create_task(read_the_other()) for _ in range(3)]
     await asyncio.sleep(1)
-    await command(known, published)
+    await command(library_meter, published)
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
@@ -736,19 +751,20 @@ def timed_meter(meter: SimulatedMeter) -> SimulatedMeter:
 async def test_clock_is_set_at_the_beginning_of_a_second(
     line: MemoryBus, timed_meter: SimulatedMeter, published: Published, begin: float
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     timed_meter.set_clock([1, 1, 2024, 0, 0, 0])
     loop = asyncio.get_running_loop()
     await asyncio.sleep(begin + 1 - loop.time())
-    await async_set_clock(known, published)
+    await async_set_clock(library_meter, published)
     assert loop.time() - begin - 1 < 2.2
+    # s; from June 2025, the time of the virtual clock, back to January 2024
     assert published.readings[0].values["clock_offset"] == pytest.approx(
         -4.6e7, rel=0.1
     )
     assert published.values["clock_offset"] == 0
     ((register, written),) = line.writes
     assert register == CLOCK
-    await asyncio.sleep(1.5 - loop.time() % 1)
+    await asyncio.sleep(1.5 - loop.time() % 1)  # until the middle of a second
     now = datetime.fromtimestamp(virtual_clock(), UTC)
     assert displayed_time(timed_meter) == now.replace(microsecond=0)
     assert written[2] == now.year
@@ -758,9 +774,9 @@ async def test_clock_with_a_year_of_two_digits_is_set(
     line: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
     timed_meter.clock_has_short_year = True
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     timed_meter.set_clock([1, 1, 24, 0, 0, 0])
-    await async_set_clock(known, published)
+    await async_set_clock(library_meter, published)
     ((_, written),) = line.writes
     assert written[2] == 25
     assert published.values["clock_offset"] == 0
@@ -770,10 +786,11 @@ async def test_clock_with_a_year_of_two_digits_is_set(
 async def test_clock_is_confirmed_after_a_lost_response(
     line: MemoryBus, timed_meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     timed_meter.set_clock([1, 1, 2024, 0, 0, 0])
+    # The identity, the clock and again the identity are read before the write.
     line.faults.extend([NO_FAULT] * 3 + [fault])
-    await async_set_clock(known, published)
+    await async_set_clock(library_meter, published)
     assert len(line.writes) == 1
     assert published.values["clock_offset"] == 0
 
@@ -781,29 +798,30 @@ async def test_clock_is_confirmed_after_a_lost_response(
 async def test_clock_that_remains_invalid_raises_an_error(
     line: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     timed_meter.override = {57601: 13}  # month
     with pytest.raises(CommandError, match="clock not set"):
-        await async_set_clock(known, published)
+        await async_set_clock(library_meter, published)
     assert published.values["clock_offset"] is None
 
 
 async def test_clock_is_set_while_other_tasks_hold_the_bus(
     line: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     timed_meter.set_clock([1, 1, 2024, 0, 0, 0])
-    pauses = [1.3, 0.9, 0.1, 0.1]
+    hold_seconds = [1.3, 0.9, 0.1, 0.1]
 
     async def use_the_bus() -> None:
-        while pauses:
+        while hold_seconds:
             async with line.bus.hold():
-                await asyncio.sleep(pauses.pop(0))
+                await asyncio.sleep(hold_seconds.pop(0))
             await asyncio.sleep(0.01)
 
     other = asyncio.create_task(use_the_bus())
-    await async_set_clock(known, published)
+    await async_set_clock(library_meter, published)
     await other
+    # Wait until the middle of a second.
     await asyncio.sleep(1.5 - asyncio.get_running_loop().time() % 1)
     now = datetime.fromtimestamp(virtual_clock(), UTC)
     assert displayed_time(timed_meter) == now.replace(microsecond=0)
@@ -813,7 +831,7 @@ async def test_clock_is_set_while_other_tasks_hold_the_bus(
 async def test_clock_is_not_set_on_a_bus_that_is_never_free_in_time(
     line: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
-    known = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(line)
     loop = asyncio.get_running_loop()
 
     async def use_the_bus() -> None:
@@ -826,7 +844,7 @@ async def test_clock_is_not_set_on_a_bus_that_is_never_free_in_time(
     other = asyncio.create_task(use_the_bus())
     began = loop.time()
     with pytest.raises(CommandError, match="clock not set"):
-        await async_set_clock(known, published)
+        await async_set_clock(library_meter, published)
     other.cancel()
     await asyncio.gather(other, return_exceptions=True)
     assert line.writes == []

@@ -71,11 +71,11 @@ async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> 
 async def until_energies_read(line: Line, count: int) -> None:
     """Wait until the energies of the meter at unit ID 1 are read `count` more times."""
 
-    def read() -> int:
+    def read_count() -> int:
         return reads(line.requests).count(ENERGIES)
 
-    before = read()
-    await until(lambda: read() - before >= count)
+    before = read_count()
+    await until(lambda: read_count() - before >= count)
 
 
 # -- tariff counters ---------------------------------------------------------------
@@ -90,7 +90,7 @@ async def test_reset_of_the_tariff_counters_resets_no_other_counter(
     assert state(hass, "tariff_1_energy") == "0"
     assert state(hass, "tariff_2_energy") == "0"
     assert state(hass, "energy_consumed") == "1234.56"
-    assert meter.writes == [(57892, [0x000F])]
+    assert meter.writes == [(57892, [0x000F])]  # one bit for each of four tariffs
 
 
 async def test_only_tariff_counters_that_the_meter_has_are_reset(
@@ -175,6 +175,7 @@ async def test_clock_in_local_time_has_no_offset_across_daylight_saving(
     shown: tuple[int, ...],
 ) -> None:
     show_time(meter, *shown)
+    # The clock shows whole seconds, so its exact time is 0.5 s later on average.
     with stopped_clock(utc + timedelta(seconds=0.5)):
         await enable(hass, entry, "clock_offset")
         assert state(hass, "clock_offset") == "0"
@@ -321,7 +322,7 @@ async def test_energy_of_a_day_in_low_resolution_is_in_whole_kwh(
     meter.load = Constant(Phase(2500), Phase(1000), Phase(0))
     clock.seconds += 3600
     await enable(hass, entry, "energy_consumed_today")
-    assert state(hass, "energy_consumed_today") == "3"
+    assert state(hass, "energy_consumed_today") == "3"  # truncated from 3.5 kWh
 
 
 async def test_overflows_are_read_from_the_meter(
@@ -336,7 +337,7 @@ async def test_meter_with_current_transformers_shows_their_ratio(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
     meter.model = "Countis E44"
-    meter.settings |= {57345: 5, 57346: 250}
+    meter.settings |= {57345: 5, 57346: 250}  # A; secondary, primary
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     await enable(hass, entry, "ct_ratio")
@@ -430,6 +431,7 @@ async def test_unmet_conditions_are_shown_with_the_measured_values(
     found = await check_wiring(hass)
     assert found["codes"] == []
     texts = [unmet["text"] for unmet in found["unmet_conditions"]]
+    # The default load is 1000, 500 and -200 W, at 230 V.
     assert any(
         "L3: the current is 0.869 A; at least 1 A is needed" in text for text in texts
     )

@@ -56,11 +56,11 @@ NO_PORT = "/dev/no-such-port"
 
 @pytest.fixture
 async def other_line(hass: HomeAssistant) -> AsyncGenerator[Line]:
-    """Run a second line: at unit ID 1 the same meter, at unit ID 2 another meter."""
+    """Run a second line, with the meter of the first line and with another meter."""
     meters = [Meter(unit_id=1), Meter(unit_id=2, serial=(0x2025, 0x0001, 7))]
     async with memory_line(meters) as line:
         yield line
-        # Unload first, because no request may be on a line that closes.
+        # Unload first, because no request may be sent on a line that is closing.
         await unload_all(hass)
 
 
@@ -76,6 +76,7 @@ async def submit(hass: HomeAssistant, entered: dict[str, Any]) -> FlowResult:
 async def test_form_suggests_line_settings_that_auto_mode_supports(
     hass: HomeAssistant,
 ) -> None:
+    # A meter in AUTO mode adapts to these line settings.
     form = await open_form(hass, "serial")
     assert suggested_values(form) == {
         "baudrate": "9600",
@@ -131,7 +132,7 @@ async def test_port_in_use_is_opened_after_its_release(
 
 
 @pytest.mark.real_time
-async def test_port_of_another_program_is_an_error(
+async def test_port_that_another_program_uses_is_reported(
     hass: HomeAssistant,
     add_meter: AddMeter,
     line: Line,
@@ -175,6 +176,7 @@ async def test_wrong_speed_is_reported_as_missing_response(
 async def test_meter_in_auto_mode_is_added_after_two_lost_responses(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
+    # A meter in AUTO mode needs several requests to find the line settings.
     line.faults.extend([LOST, LOST])
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
@@ -194,7 +196,7 @@ async def test_meter_that_responds_late_is_added(
 async def test_device_that_is_no_countis_is_rejected(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
-    meter.override = {50004: 300}
+    meter.override = {50004: 300}  # product family; a COUNTIS has 100
     text = await shown_error(hass, await add_meter())
     assert "is not a COUNTIS" in text
     assert "300" in text
@@ -240,7 +242,7 @@ async def test_unit_id_outside_1_to_255_is_rejected(
 async def test_meter_without_serial_number_is_added(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
-    meter.refused_blocks = {50000}
+    meter.refused_blocks = {50000}  # the identification
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     (subentry,) = entry.subentries.values()
@@ -311,7 +313,7 @@ async def reconfigure(
     entry: CountisConfigEntry,
     entered: dict[str, Any],
 ) -> FlowResult:
-    """Reconfigure a bus. The unit ID is ignored, because the form has no such field."""
+    """Reconfigure a bus. Ignore the unit ID, for which the form has no field."""
     form = await open_reconfigure(hass, entry)
     entered = {key: value for key, value in entered.items() if key != "unit_id"}
     result = await hass.config_entries.flow.async_configure(form["flow_id"], entered)
@@ -348,8 +350,8 @@ async def test_new_line_settings_apply_to_all_meters(
     )
     assert result["reason"] == "reconfigure_successful"
     assert (entry.data["baudrate"], entry.data["stopbits"]) == (19200, 2)
-    (connection,) = async_get_connection_info(hass)
-    assert connection.units == {entry.entry_id: [1, 2]}
+    (info,) = async_get_connection_info(hass)
+    assert info.units == {entry.entry_id: [1, 2]}
     await assert_is_read(hass, entry, 1)
     await assert_is_read(hass, entry, 2)
     assert power == er.async_get(hass).async_get_entity_id(
