@@ -30,7 +30,10 @@ pytestmark = pytest.mark.usefixtures("fast_polling")
 
 
 async def poll(entry: CountisConfigEntry, meter: Meter, **phase: float) -> None:
-    """Set the load of phase L1, and wait until its values are polled."""
+    """Set the load of phase L1, and wait until its values are polled.
+
+    Without values in `phase`, the load is 1000 W at 230 V.
+    """
     l1 = replace(Phase(1000), **phase)
     meter.load = Constant(l1, Phase(500), Phase(-200))
     await until_polled(entry)
@@ -39,6 +42,7 @@ async def poll(entry: CountisConfigEntry, meter: Meter, **phase: float) -> None:
 async def test_change_of_power_by_the_deadband_is_published(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
+    # The deadband is 20 W.
     await poll(entry, meter, watts=1010)
     assert state(hass, "power_l1") == "1000"
     await poll(entry, meter, watts=1020)
@@ -55,6 +59,7 @@ async def test_change_of_power_by_the_deadband_is_published(
         ("frequency", 49.99, 50.04, "50.04"),
         ("power_factor_l1", 0.93, 0.95, "0.95"),
         ("voltage_l1", 231.3, 232.3, "232.3"),
+        # This difference is below the deadband of 0.05 Hz.
         ("frequency", 50.01, 50.05, "50.01"),
     ],
 )
@@ -78,6 +83,7 @@ async def test_change_by_exactly_the_deadband_is_published_at_once(
 async def test_drift_above_the_deadband_is_published(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
+    # The deadband is 1 V.
     shown = []
     for volts in (230.4, 230.8, 231.2, 231.6):
         await poll(entry, meter, volts=volts)
@@ -91,6 +97,7 @@ async def test_change_within_the_deadband_is_published_after_a_delay(
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The delay of 30 s is over at once.
     monkeypatch.setattr(deadband_sensor, "PUBLISHED_FOR_SECONDS", 0)
     await poll(entry, meter, watts=1100)
     await poll(entry, meter, watts=1110)
@@ -160,6 +167,7 @@ class HoursAroundNoon:
         self.published_joules = 0.0
         """The energy of the published powers."""
         self.measured_joules = 0.0
+        """The energy of the measured powers."""
         house = House(seed=7, solar_peak=6000, slot_seconds=1)
         sensors: list[sensor.CountisSensor] = []
         for self.second in range(11 * HOUR_SECONDS, 14 * HOUR_SECONDS):
@@ -190,4 +198,5 @@ def test_deadbands_reduce_the_published_states_to_a_tenth() -> None:
     assert reduced.states < every_reading.states / 10
     expected = pytest.approx(reduced.measured_joules, rel=0.005)
     assert reduced.published_joules == expected
+    # The relative tolerance above needs an energy that is not near 0.
     assert abs(reduced.measured_joules) > 1e6

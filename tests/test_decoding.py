@@ -50,9 +50,9 @@ BLOCKS: Sequence[Callable[..., Block]] = (
 # independent of the limits of the library.
 BOUNDS = {
     "V": (0, 600),
-    "A": (0, 450),
+    "A": (0, 450),  # the neutral may carry three currents of 1.5 times 100 A
     "Hz": (40, 70),
-    "W": (-300_000, 300_000),
+    "W": (-300_000, 300_000),  # above 3 x 150 A x 600 V = 270 kW
     "var": (-300_000, 300_000),
     "VA": (0, 300_000),
     "1": (-1, 1),
@@ -60,7 +60,8 @@ BOUNDS = {
     "kvarh": (0, 2**32),
 }
 
-# Words at a limit are drawn often, because random words are rarely at a limit.
+# Words at a limit are drawn often, because random words are rarely at a limit. The
+# largest block, `Identity`, has 66 registers.
 WORDS = st.lists(
     st.sampled_from([0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF]) | st.integers(0, 0xFFFF),
     min_size=66,
@@ -74,7 +75,10 @@ def _custom_integrations() -> None:
 
 
 def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[int]:
-    """Read a block from words, and return the number of registers of each request."""
+    """Read a block whose registers contain `words`.
+
+    Returns the number of registers of each request.
+    """
     first = min(field.address for field in block.resolved_fields.values())
     unit.holding.update(enumerate(words, first))
     unit.read_events.clear()
@@ -86,7 +90,7 @@ def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[i
 def new_block[B: Block](
     block_type: Callable[..., B], *, split: bool = False
 ) -> tuple[B, MockModbusUnit]:
-    """Return a block and its client unit."""
+    """Return a block, and the simulated Modbus unit from which the block is read."""
     unit = MockModbusConnection().for_unit(1)
     return block_type(unit, split=split), unit
 
@@ -155,7 +159,11 @@ def test_block_of_ones_is_implausible_and_has_no_values(
 
 
 def measurements_with_frequency(raw: int) -> list[int]:
-    """Return the words of measurements that are 0 except the frequency."""
+    """Return the words of measurements that are 0 except the frequency.
+
+    `raw` is in steps of 0.01 Hz or 0.001 Hz. The frequency (50526) is 12 registers
+    after the first measurement (50514).
+    """
     return [0] * 12 + [0, raw] + [0] * 40
 
 
@@ -205,6 +213,7 @@ def test_main_measurements_are_all_measurements_but_the_details() -> None:
 
 def test_power_of_minus_10_w_is_available() -> None:
     block, unit = new_block(Power)
+    # The power is -1 step of 10 W, and the apparent power is 1 step of 10 VA.
     read(block, unit, [0xFFFF, 0xFFFF, 0, 0, 0, 1, *[0] * 8])
     assert block.values["power"] == -10
     assert block.implausible_reason is None
@@ -222,7 +231,7 @@ def test_absent_phase_has_no_values() -> None:
     assert {name for name, value in block.values.items() if value is None} == {
         name for name in Measurements.declared_fields if name.endswith("l3")
     }
-    assert block.values["power_l2"] == 50_000
+    assert block.values["power_l2"] == 50_000  # 5000 steps of 10 W
 
 
 @pytest.mark.parametrize(
@@ -237,7 +246,7 @@ def test_frequency_of_five_digits_has_a_resolution_of_1_mhz(
 
 
 @pytest.mark.parametrize(
-    ("words", "ratio"),
+    ("words", "ratio"),  # the words are the secondary and the primary current in A
     [
         ([5, 400], 80),
         ([1, 100], 100),
@@ -258,6 +267,7 @@ def test_transformer_ratio_requires_a_secondary_of_1_or_5_a(
 
 def test_texts_are_printable_characters_without_padding() -> None:
     block, unit = new_block(Identity)
+    # The signature has one character in each register, the product name has two.
     words = [0x1F, ord("S"), 0x7F, ord("~"), *[0] * 62]
     words[50:58] = [0x2020, 0x4161, 0x7E7F, 0x1F20, 0x2162, 0x2000, 0, 0]
     read(block, unit, words)

@@ -23,7 +23,9 @@ from custom_components.socomec_countis.countis.plausibility import Moment
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC).timestamp()
-STEP = 0.01  # kWh
+# kWh; the energy of one step is a mean power of 40 W in a period of 15 min. So most
+# expected demands have a tolerance of 40 W.
+STEP = 0.01
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def in_zone(zone: tzinfo) -> Callable[[float], datetime]:
 
 
 class Simulation:
-    """A demand, and a load whose counter is read in steps of 10 Wh.
+    """A `Demand`, and a load whose counter is read in steps of 10 Wh.
 
     Time passes only in `pass_time` and `advance`.
     """
@@ -47,13 +49,14 @@ class Simulation:
         self.zone = zone
         self.demand = Demand(in_zone(zone))
         self.wall = at
-        self.monotonic = 1000.0
+        self.monotonic = 1000.0  # s
         self.energy = 1234.567  # kWh, not rounded
         self.read()
 
     @property
     def counter(self) -> float:
         """Return the counter in kWh, rounded down to steps of the register."""
+        # Without 1e-6, a rounding error could lower the counter by one step.
         return math.floor(self.energy / STEP + 1e-6) * STEP
 
     def read(self) -> bool:
@@ -127,6 +130,7 @@ def test_demand_is_unknown_until_a_period_begins() -> None:
 
 def test_demand_rises_to_the_mean_power_of_the_period(simulation: Simulation) -> None:
     simulation.pass_time(1 + 300, watts=6000)
+    # 6000 W in 300 s of the 900 s
     assert simulation.watts == pytest.approx(2000, abs=40)
     simulation.pass_time(599, watts=0)
     assert simulation.watts == pytest.approx(2000, abs=40)
@@ -151,18 +155,18 @@ def test_period_begins_at_a_multiple_of_its_length(
 
 
 @pytest.mark.parametrize(
-    ("zone", "past_hour"),
+    ("zone", "utc_minute"),  # the minute of UTC at which a local hour begins
     [(BRUSSELS, 0), (ZoneInfo("Asia/Kathmandu"), 15), (ZoneInfo("Asia/Kolkata"), 30)],
 )
 def test_period_of_an_hour_begins_with_an_hour_of_the_local_clock(
-    zone: tzinfo, past_hour: int
+    zone: tzinfo, utc_minute: int
 ) -> None:
     simulation = Simulation(NOON + 30, zone)
     simulation.demand.minutes = 60
     simulation.pass_time(2 * 3600, watts=2000, every=10)
     peak = simulation.peak()
     assert peak is not None
-    assert (peak.begin - NOON) / 60 % 60 == past_hour
+    assert (peak.begin - NOON) / 60 % 60 == utc_minute
 
 
 def test_reading_without_a_later_monotonic_time_is_ignored(
@@ -187,7 +191,7 @@ def test_demand_does_not_depend_on_the_interval_of_the_readings(every: float) ->
     assert simulation.peak_watts() == pytest.approx(4000, abs=45)
 
 
-def test_demand_is_unknown_without_a_reading_for_30_seconds(
+def test_demand_is_unknown_without_a_reading_for_more_than_30_s(
     simulation: Simulation,
 ) -> None:
     simulation.pass_time(61, watts=1000)
@@ -196,7 +200,8 @@ def test_demand_is_unknown_without_a_reading_for_30_seconds(
     simulation.advance(1, watts=1000)
     assert (simulation.watts, simulation.forecast) == (None, None)
     simulation.read()
-    assert simulation.watts == pytest.approx(102, abs=40)
+    # 1000 W in 91 s of the 900 s
+    assert simulation.watts == pytest.approx(101, abs=40)
 
 
 # -- the forecast ------------------------------------------------------------------
@@ -207,8 +212,9 @@ def test_forecast_assumes_that_the_present_power_continues() -> None:
     simulation.pass_time(600 + 300, watts=1000)
     assert simulation.forecast == pytest.approx(1000, abs=60)
     simulation.pass_time(60, watts=9000)
-    passed = (300 * 1000 + 60 * 9000) / 900
-    assert simulation.forecast == pytest.approx(passed + 9000 * 540 / 900, rel=0.05)
+    # 360 s of the period are over. The power of 9000 W continues for 540 s.
+    until_now = (300 * 1000 + 60 * 9000) / 900
+    assert simulation.forecast == pytest.approx(until_now + 9000 * 540 / 900, rel=0.05)
     simulation.pass_time(539, watts=9000)
     assert simulation.forecast == pytest.approx((300 * 1000 + 600 * 9000) / 900, abs=50)
 
@@ -225,7 +231,7 @@ def test_forecast_falls_soon_after_a_load_is_off() -> None:
     assert simulation.forecast == pytest.approx(3000 + 200 * 420 / 900, abs=50)
 
 
-def test_forecast_of_a_small_load_is_exact() -> None:
+def test_forecast_of_a_constant_small_load_is_the_power_of_the_load() -> None:
     simulation = Simulation(NOON - 1800)
     simulation.pass_time(1800 + 60, watts=120)
     assert simulation.forecast == pytest.approx(120, abs=45)
@@ -234,7 +240,7 @@ def test_forecast_of_a_small_load_is_exact() -> None:
 def test_forecast_of_a_small_load_follows_the_last_two_rises() -> None:
     simulation = Simulation(NOON - 2299)
     simulation.pass_time(1500, watts=120)
-    # 60 W raise the counter by 10 Wh every 600 s.
+    # 60 W raise the counter by 10 Wh every 600 s, and 120 W every 300 s.
     simulation.pass_time(800, watts=60)
     assert simulation.forecast == pytest.approx(60, abs=2)
 
@@ -255,6 +261,7 @@ def test_forecast_after_a_restart_is_unknown_until_the_power_is_known() -> None:
         simulation.pass_time(1, watts=3000)
         forecasts.append(simulation.forecast)
     unknown = sum(each is None for each in forecasts)
+    # At 3000 W, the counter rises every 12 s. The power is known after two rises.
     assert 12 <= unknown <= 25
     assert all(each == pytest.approx(3000, rel=0.07) for each in forecasts[unknown:])
 
@@ -275,8 +282,9 @@ def test_forecast_uses_the_mean_power_of_a_minute() -> None:
     for _ in range(4):
         simulation.pass_time(10, watts=7200)
         simulation.pass_time(10, watts=3600)
-    passed = (340 * 3600 + 40 * 7200) / 900
-    assert simulation.forecast == pytest.approx(passed + 5400 * 520 / 900, rel=0.05)
+    # The mean power of the last minute is 5400 W. 520 s of the period remain.
+    until_now = (340 * 3600 + 40 * 7200) / 900
+    assert simulation.forecast == pytest.approx(until_now + 5400 * 520 / 900, rel=0.05)
 
 
 def test_forecast_after_a_long_pause_ignores_the_power_before() -> None:
@@ -286,6 +294,7 @@ def test_forecast_after_a_long_pause_ignores_the_power_before() -> None:
     simulation.read()
     assert simulation.forecast is None
     simulation.pass_time(60, watts=0)
+    # 9000 W in 60 s of the 900 s, and no power later
     assert simulation.forecast == pytest.approx(600, abs=40)
 
 
@@ -342,6 +351,7 @@ def test_period_in_which_the_clock_was_set_is_no_peak(
     simulation.pass_time(1 + 900, watts=500)
     simulation.pass_time(300, watts=9000)
     simulation.wall += seconds
+    # The rest of the period, by the clock that was set
     simulation.pass_time(900 - (simulation.wall - NOON) % 900, watts=9000)
     simulation.pass_time(900, watts=700)
     assert simulation.peak_watts() == pytest.approx(700, abs=40)
@@ -383,6 +393,7 @@ def test_period_in_which_the_counter_falls_is_no_peak(simulation: Simulation) ->
     simulation.energy -= 500
     simulation.pass_time(600, watts=1000)
     assert simulation.peak() is None
+    # The next period has just begun.
     assert simulation.watts == pytest.approx(0, abs=40)
 
 
@@ -423,6 +434,7 @@ def test_highest_demand_keeps_the_time_of_its_period(simulation: Simulation) -> 
     peak = simulation.peak()
     assert peak is not None
     assert peak.watts == pytest.approx(3000, abs=50)
+    # The second or the fourth period, which have the same load
     assert peak.begin in (NOON + 900, NOON + 2700)
 
 
@@ -471,12 +483,13 @@ def test_each_period_length_has_its_own_highest_demand(simulation: Simulation) -
     assert simulation.peak_watts() == pytest.approx(3000, abs=50)
 
 
-def test_new_length_that_is_set_when_a_period_begins_begins_a_period(
+def test_length_that_is_set_as_a_period_begins_starts_a_new_period(
     simulation: Simulation,
 ) -> None:
     simulation.pass_time(1, watts=3600)
     simulation.demand.minutes = 5
     simulation.pass_time(100, watts=3600)
+    # 3600 W in 100 s of the 300 s; a step of 10 Wh is 120 W in 5 min
     assert simulation.watts == pytest.approx(1200, abs=120)
 
 
@@ -604,6 +617,7 @@ def test_integral_uses_the_mean_of_two_readings() -> None:
     integral.add(0, 3600)
     integral.add(10, 7200)
     integral.add(20, -7200)
+    # J: 5400 W for 10 s, and then (7200 W + 0 W) / 2 for 10 s
     assert integral.kilowatt_hours == pytest.approx((54_000 + 36_000) / 3_600_000)
 
 
@@ -621,6 +635,7 @@ def test_energy_of_a_pause_is_known_if_the_pause_is_short(
 
 EVENTS = st.lists(
     st.tuples(
+        # Half of the choices are "read".
         st.sampled_from(["read", "read", "read", "gap", "restart", "clock"]),
         st.integers(1, 2400),  # s
         st.integers(0, 12_000),  # W
@@ -630,13 +645,18 @@ EVENTS = st.lists(
 )
 
 
-def periods_of(trace: Iterable[tuple[float, float]], length: int) -> dict[float, float]:
-    """Return the mean power of each period, from the time and power of each second."""
-    energies: dict[float, float] = {}
+def mean_powers(
+    trace: Iterable[tuple[float, float]], length: int
+) -> dict[float, float]:
+    """Return the mean power in W of each period, by the beginning of the period.
+
+    `trace` has the time and the power of each second. `length` is in s.
+    """
+    powers: dict[float, float] = {}
     for at, watts in trace:
         begin = at // length * length
-        energies[begin] = energies.get(begin, 0) + watts / length
-    return energies
+        powers[begin] = powers.get(begin, 0) + watts / length
+    return powers
 
 
 @settings(max_examples=60, deadline=None)
@@ -665,11 +685,12 @@ def test_highest_demand_is_correct_after_any_events(
             if is_read and second % every == 0:
                 simulation.read()
         simulation.read()
-    truth = periods_of(trace, 60 * minutes)
+    truth = mean_powers(trace, 60 * minutes)
     peak = simulation.peak()
     if peak is not None:
         resolution = STEP * 60_000 / minutes
-        # The power may change between the two readings around a begin or end.
+        # The power may change by 12 000 W between the two readings around the begin,
+        # and around the end. Each error is at most the energy in a quarter of a pause.
         interpolation = 2 * 12_000 * LONGEST_PAUSE / 4 / (60 * minutes)
         assert peak.watts == pytest.approx(
             truth[peak.begin], abs=1.01 * (resolution + interpolation)
@@ -684,16 +705,17 @@ def test_highest_demand_is_correct_after_any_events(
     st.sampled_from(PERIODS),
     st.integers(1, 26),
 )
-def test_highest_demand_of_whole_periods_is_exact(
+def test_highest_demand_of_periods_with_constant_power_is_the_highest_power(
     powers: list[int], minutes: int, every: int
 ) -> None:
     simulation = Simulation(NOON - 1)
     simulation.demand.minutes = minutes
     simulation.pass_time(1, watts=0)
     for watts in powers:
-        # The load changes with the periods, and a reading follows at once.
+        # The load changes when a period begins. The counter is read at the same time.
         simulation.pass_time(60 * minutes, watts, every)
     simulation.pass_time(1, watts=0)
+    # The tolerance is about one step of the counter, and 1 % of the power.
     assert simulation.peak_watts() == pytest.approx(
         max(powers), abs=1.01 * STEP * 60_000 / minutes + 0.6 * max(powers) / 60
     )

@@ -41,6 +41,7 @@ from .test_sensor import enable
 
 @pytest.fixture(autouse=True)
 def _slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll each meter every 5 s."""
     poll_slowly(monkeypatch)
 
 
@@ -65,7 +66,7 @@ async def low_resolution_entry(
     add_meter: AddMeter,
     clock: RunningClock,
 ) -> CountisConfigEntry:
-    """Return the entry of a bus at 12:05. Its meter counts only in whole kWh."""
+    """Return the entry of a bus at 12:05. Its meter has only counters in whole kWh."""
     meter.refused_blocks = {table.ENERGIES_UNIT_100}
     set_load(meter, 3000)
     await add_meter()
@@ -98,6 +99,7 @@ async def test_demand_follows_the_periods_of_the_clock(
     await sleep_until(hass, clock, "11:59:30")
     assert [state(hass, key) for key in SENSORS] == [STATE_UNKNOWN] * 4
     await sleep_until(hass, clock, "12:05:00")
+    # 3000 W in 5 of 15 min
     assert watts(hass, "demand") == pytest.approx(1000, abs=50)
     assert watts(hass, "demand_forecast") == pytest.approx(3000, abs=100)
     forecast = hass.states.get(entity_id(hass, "demand_forecast"))
@@ -106,6 +108,7 @@ async def test_demand_follows_the_periods_of_the_clock(
     assert forecast.attributes["period_end"] == START.replace(hour=12, minute=15)
     set_load(meter, 9000)
     await sleep_until(hass, clock, "12:10:00")
+    # 3000 W and 9000 W, each in 5 of 15 min. In the forecast, 9000 W in 10 min.
     assert watts(hass, "demand") == pytest.approx(4000, abs=80)
     assert watts(hass, "demand_forecast") == pytest.approx(7000, abs=150)
     await sleep_until(hass, clock, "12:15:12")
@@ -166,8 +169,10 @@ async def test_restart_within_a_period_does_not_interrupt_the_period(
     assert state(hass, "demand_forecast") == STATE_UNKNOWN
     set_load(meter, 3000)
     await sleep_until(hass, clock, "12:08:30")
+    # 3000 W in 6.5 of 15 min, and 6000 W in 2 min
     assert watts(hass, "demand") == pytest.approx(2100, abs=100)
     await sleep_until(hass, clock, "12:15:10")
+    # 3000 W in 13 of 15 min, and 6000 W in 2 min
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3400, abs=100)
 
 
@@ -215,7 +220,7 @@ async def test_period_in_which_the_counter_jumped_is_no_peak(
     meter: Meter,
 ) -> None:
     await sleep_until(hass, clock, "12:05:00")
-    meter.counters.consumed += 500_000
+    meter.counters.consumed += 500_000  # Wh
     await sleep_until(hass, clock, "12:15:10")
     assert float(state(hass, "energy_consumed")) > 1700
     assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
@@ -264,6 +269,7 @@ async def test_period_can_be_selected_while_the_meter_is_offline(
 ) -> None:
     line.fault = lambda: LOST
     await asyncio.sleep(60)
+    # The counters stay available while the meter is offline.
     assert state(hass, "energy_consumed") != STATE_UNAVAILABLE
     await select_period(hass, 30)
     assert state(hass, "demand_period") == "30"
@@ -288,7 +294,7 @@ async def test_demand_reads_the_counter_without_other_entities(
     line.requests.clear()
     await asyncio.sleep(60)
     counters = [read for read in reads(line.requests) if read == (50946, 18)]
-    assert len(counters) in (12, 13)
+    assert len(counters) in (12, 13)  # in 60 s, with a period of 5 s
     assert len(line.requests) == len(counters)
 
 
@@ -302,7 +308,7 @@ async def test_demand_is_disabled_by_default_and_not_stored(
         registered = entity_registry.async_get(entity_id(hass, key))
         assert registered is not None
         assert registered.disabled_by is er.RegistryEntryDisabler.INTEGRATION
-    await asyncio.sleep(1000)
+    await asyncio.sleep(1000)  # s; a demand would be stored every 300 s
     await hass.config_entries.async_unload(entry.entry_id)
     assert not [key for key in hass_storage if key.endswith(".demand")]
 
@@ -336,9 +342,10 @@ async def test_power_is_integrated_without_high_resolution_counters(
     await sleep_until(hass, clock, "12:10:00")
     set_load(meter, 1000)
     await sleep_until(hass, clock, "12:15:12")
+    # 3000 W and 1000 W, each in 5 of 15 min. The produced power counts as 0.
     expected = pytest.approx((3000 + 1000) / 3, abs=40)
     assert watts(hass, "peak_demand_this_month") == expected
-    # The energy of a pause is not known, so the period is no peak.
+    # The energy of a pause of 30 s is not known, so the period is no peak.
     set_load(meter, 9000)
     line.fault = lambda: LOST
     await asyncio.sleep(30)

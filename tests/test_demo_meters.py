@@ -30,7 +30,7 @@ async def client(
     client = Client(http.session, str(http.make_url("")).rstrip("/"))
     client.headers["Authorization"] = f"Bearer {hass_access_token}"
     yield client
-    # Unload before the fixture `line` ends, because no request may be on a closed line.
+    # Unload before the fixture `line` ends, because no request may be sent then.
     await unload_all(hass)
 
 
@@ -41,11 +41,11 @@ async def test_meter_is_added_once(client: Client, line: Line) -> None:
     assert len(await client.async_meter_titles()) == 2
 
 
-@pytest.mark.parametrize("set_up", [[], [1]])
+@pytest.mark.parametrize("added_unit_ids", [[], [1]])
 async def test_meter_that_does_not_respond_is_an_error(
-    set_up: list[int], client: Client, line: Line
+    added_unit_ids: list[int], client: Client, line: Line
 ) -> None:
-    for unit_id in set_up:
+    for unit_id in added_unit_ids:
         await async_add_meter(client, MeterInput(line.port, unit_id))
     with pytest.raises(ToolError, match="No meter responds at unit ID 9 on /dev/"):
         await async_add_meter(client, MeterInput(line.port, 9))
@@ -59,7 +59,9 @@ async def test_demo_without_any_meter_ends_with_the_reason(
         await async_set_up_demo(client, plan, print, is_strict=False)
 
 
-async def test_demo_says_which_meters_it_has_added(client: Client, line: Line) -> None:
+async def test_demo_reports_the_meters_before_one_that_does_not_respond(
+    client: Client, line: Line
+) -> None:
     await async_add_meter(client, MeterInput(line.port, 1))
     plan = DemoPlan([MeterInput(line.port, unit_id) for unit_id in (1, 2, 9)])
     steps: list[str] = []

@@ -108,12 +108,12 @@ async def test_diagnostics_do_not_contain_the_serial_number(
     assert identity["serial_year_week"] == "**REDACTED**"
 
 
-async def test_diagnostics_of_another_meter_do_not_contain_its_serial_number(
+async def test_diagnostics_with_another_meter_contain_neither_serial_number(
     entry: CountisConfigEntry, download: Download, device: dr.DeviceEntry, meter: Meter
 ) -> None:
     meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
-    meter.serial = (0x2025, 0x0001, 7)
+    meter.serial = (0x2025, 0x0001, 7)  # OTHER_SERIAL
     meter.offline = False
     await entry.runtime_data.hass.config_entries.async_reload(entry.entry_id)
     await until(lambda: not coordinator_of(entry).last_update_success)
@@ -126,7 +126,7 @@ async def test_diagnostics_of_another_meter_do_not_contain_its_serial_number(
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("echo", [False, True])
-async def test_diagnostics_contain_the_accepted_counters_after_a_fault(
+async def test_diagnostics_contain_the_accepted_counters_despite_a_fault(
     download: Download,
     device: dr.DeviceEntry,
     line: Line,
@@ -136,6 +136,7 @@ async def test_diagnostics_contain_the_accepted_counters_after_a_fault(
     line.fault = lambda: fault
     line.echoes = echo
     found = await download(device)
+    # Zeros and ones are valid responses. If the adapter echoes, no read succeeds.
     is_read = fault in (ZEROS, ONES) and not echo
     assert (found["meter"]["read_error"] is None) == is_read
     assert found["meter"]["counters"]["energy_consumed"]["value"] == 1234.56
@@ -184,6 +185,7 @@ async def test_diagnostics_without_identity_block_contain_the_other_blocks(
     found = await download(device)
     assert found["meter"]["profile"]["identity"] == {}
     assert "identity" not in found["meter"]["profile"]["blocks"]
+    # The low word of 1234.56 kWh in steps of 10 Wh
     assert found["meter"]["registers"]["50947"] == 123_456 & 0xFFFF
 
 
@@ -195,6 +197,7 @@ async def test_diagnostics_of_a_bus_that_is_not_set_up_contain_the_error(
     line: Line,
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
+    # Another integration uses the port with other line settings.
     params = ModbusSerialParams(device=line.port, baudrate=19_200)
     async with async_get_temporary_unit(hass, params, 9):
         await hass.config_entries.async_setup(entry.entry_id)

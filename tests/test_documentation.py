@@ -47,7 +47,8 @@ DOCUMENTATION_RULES = sorted(
 def entity_row(key: str) -> Row:
     """Return the row of an entity in entities.md: its cells by column heading.
 
-    If the row describes several entities, return only the registers of the entity.
+    If the row describes several entities, the cells with registers contain only the
+    register of this entity.
     """
     (platform,) = (
         name
@@ -73,12 +74,13 @@ def entity_row(key: str) -> Row:
 
 def register_addresses(quantity: str) -> dict[str, str]:
     """Return the register addresses of a quantity: the cells by column heading."""
-    for key, single, separator in (
+    # These quantities are calculated from all registers of a block.
+    for key, whole_block, separator in (
         ("ct_ratio", registers.CurrentTransformer, ", "),
         ("clock_offset", registers.Clock, " … "),
     ):
         if quantity == key:
-            (ends,) = single.register_ranges or ()
+            (ends,) = whole_block.register_ranges or ()
             return {"Register": separator.join(map(str, ends))}
     found = {}
     for block in (
@@ -180,10 +182,10 @@ def test_sensor_is_described_with_its_register_and_unit(
     described: DeadbandSensorDescription,
 ) -> None:
     row = entity_row(described.key)
-    where = register_addresses(described.quantity or described.key)
-    assert where or described.key in PARTIAL_TARIFF_COUNTERS
-    assert where.items() <= row.items()
-    assert ("Register (1 kWh)" in row) == ("Register (1 kWh)" in where)
+    addresses = register_addresses(described.quantity or described.key)
+    assert addresses or described.key in PARTIAL_TARIFF_COUNTERS
+    assert addresses.items() <= row.items()
+    assert ("Register (1 kWh)" in row) == ("Register (1 kWh)" in addresses)
     assert row["Unit"] == (described.native_unit_of_measurement or "")
     on = "yes" if described.entity_registry_enabled_default else "no"
     if described.key in {*TARIFF_COUNTERS, *PARTIAL_TARIFF_COUNTERS}:
@@ -245,6 +247,7 @@ def test_key_is_the_slug_of_the_name_or_is_listed_as_an_exception() -> None:
         if "Key" in row
     }
     for key, text in TEXTS["entity"]["sensor"].items():
+        # The page lists the key of tariff 1 as an example for all tariffs.
         like_tariff_1 = re.sub(r"tariff_\d$", "tariff_1", key)
         name = re.sub(r"of tariff \d", "of tariff 1", text["name"])
         assert exceptions.get(name, slugify(text["name"])) in (key, like_tariff_1)
@@ -326,7 +329,7 @@ def test_installation_uses_the_names_of_the_dialogs() -> None:
         *(
             name.partition(":")[0]
             for key, name in TEXTS["config"]["step"]["user"]["menu_options"].items()
-            if key != "resume"
+            if key != "resume"  # only while a scan can be continued
         ),
     ]
     for name in names:
@@ -334,6 +337,7 @@ def test_installation_uses_the_names_of_the_dialogs() -> None:
 
 
 FRONTEND = Path(hass_frontend.where()) / "static" / "translations"
+# Names in italics that are not among the texts of the frontend or of the integration.
 OTHER_NAMES = {
     *("home consumption", "home energy", "home power"),  # Home Assistant 2026.11
     *("custom repositories", "socomec countis"),  # HACS
@@ -342,6 +346,7 @@ OTHER_NAMES = {
     *("busy", "connection refused", "no such file", "permission denied"),  # Linux
     "resource temporarily unavailable",
 }
+# The pages on which all text in italics is a name that a user sees.
 PAGES_OF_DIALOGS = (
     *("README.md", "docs/commissioning.md", "docs/counters.md", "docs/energy.md"),
     *("docs/examples.md", "docs/gaps.md", "docs/installation.md", "docs/meter.md"),
@@ -360,7 +365,10 @@ def texts_in(value: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def shown_names() -> set[str]:
-    """Return the English texts of the frontend and of the integration."""
+    """Return the English texts of the frontend and of the integration, and OTHER_NAMES.
+
+    All texts are in lower case.
+    """
     files = [
         path
         for path in FRONTEND.rglob("en-*.json")
@@ -375,12 +383,13 @@ def test_names_in_italics_exist_in_the_user_interface(
     page: str, shown_names: set[str]
 ) -> None:
     text = re.sub(r"`[^`]*`|\s+", " ", prose(ROOT / page))
-    paths = re.findall(r"(?<![*\w])\*([^*\s][^*]*)\*(?!\*)", text)
-    names = [name for path in paths for name in re.split(" [→>] ", path)]
+    italics = re.findall(r"(?<![*\w])\*([^*\s][^*]*)\*(?!\*)", text)
+    # An arrow separates the names of successive menus.
+    names = [name for each in italics for name in re.split(" [→>] ", each)]
     assert [name for name in names if name.lower() not in shown_names] == []
 
 
-# Errors whose text contains all that a user needs.
+# Errors whose text contains all that a user needs. The page does not quote them.
 PLAIN_ERRORS = {"none_ticked", "several_errors", "no_meter_targeted", "not_set_up"}
 
 
@@ -396,6 +405,7 @@ def test_troubleshooting_quotes_every_error_and_issue_and_no_other_text() -> Non
         *METER_TEXTS["error"].items(),
         *((key, text["message"]) for key, text in TEXTS["exceptions"].items()),
     ]
+    # The texts whose keys begin with "gap_source_" or "wiring_" are not errors.
     texts = [
         text
         for key, text in errors

@@ -34,6 +34,7 @@ from .pages import DOCS, tables, unwrapped
 from .scanned_bus import worst_case_seconds
 from .virtual_time import run
 
+# The name of each block in the code, by the name on the page.
 BLOCKS = {
     "power": "power",
     "counters": "energies",
@@ -52,7 +53,7 @@ BLOCKS = {
 def meter() -> LibraryMeter:
     """Return a meter that supports all blocks, on a bus at 9600 baud."""
     bus = MemoryBus({1: Meter(unit_id=1)})
-    # Only a meter without a model name is probed for all blocks.
+    # Only a meter without a model number such as E33 is probed for all blocks.
     simulated = Meter(unit_id=1, model="Countis", has_partial_tariffs=True)
     profile = run(async_profile_of(simulated))
     return LibraryMeter(bus.bus, 1, bus.client(), profile)
@@ -81,11 +82,14 @@ def test_documented_polling_rule_matches_the_poller(meter: LibraryMeter) -> None
 
 
 EACH_SECOND = ("measurements", "energies", "tariffs")
-"""The blocks of a poll, with a period of 1 s."""
+"""The blocks of an E3x or E4x with a period of 1 s, except the power."""
 
 
 def read_seconds(meter: LibraryMeter, name: str, *, baudrate: int = 9600) -> float:
-    """Return the duration in s of a read of a block, with a delay of 20 ms."""
+    """Return the duration in s of a read of a block.
+
+    The meter begins its response after 20 ms.
+    """
     meter.bus.baudrate = baudrate
     meter.bus.delay = 0.02
     block = meter.block(name)
@@ -100,9 +104,10 @@ def poll_seconds(meter: LibraryMeter, *, details: bool, baudrate: int = 9600) ->
 
 
 def power_period(meter: LibraryMeter, baudrate: int) -> float:
-    """Return the period of the power on a full bus, in s for each of its meters.
+    """Return the time between two reads of a meter's power, in s per meter of the bus.
 
-    On a full bus, all periods are in proportion to the target ages of the blocks.
+    On a full bus, the time between two reads of each block is in proportion to the
+    target age of the block. The target age of the power is 1 s.
     """
     meter.reads_details = False
     return sum(
@@ -123,13 +128,14 @@ def test_figures_for_many_meters_follow_from_the_polling_rule(
         period = power_period(meter, baudrate)
         # The page reserves the time of one meter for the blocks that are read hourly.
         assert 0 <= int(1 / period) - int(row["Power"]) <= 1
-        for column, factor, unit_of_time in (
+        # The unit of the target age is that of the column.
+        for column, target_age, unit_of_time in (
             ("64 meters: power", 1, "s"),
             ("64 meters: counters", 10, "s"),
             ("64 meters: other blocks", 1, "min"),
         ):
             shown = row[column].removeprefix("every ").removesuffix(f" {unit_of_time}")
-            assert float(shown) == pytest.approx(64 * factor * period, rel=0.02)
+            assert float(shown) == pytest.approx(64 * target_age * period, rel=0.02)
 
 
 def test_power_periods_in_installation_follow_from_polling_rule(
@@ -260,6 +266,7 @@ def documented_seconds(text: str) -> float:
 
 def test_durations_of_scans_follow_from_their_probes() -> None:
     rows = list(tables((DOCS / "commissioning.md").read_text()))
+    # The last column is the longest duration, by what the user enters.
     at_most = {
         row["You enter"]: list(row.values())[-1] for row in rows if "You enter" in row
     }
@@ -267,6 +274,7 @@ def test_durations_of_scans_follow_from_their_probes() -> None:
         at_most["only the port"]: worst_case_seconds(),
         at_most["the unit ID"]: worst_case_seconds(unit_ids=[1]),
     }
+    # With known settings, the duration is a range, such as "22 to 32 s".
     (with_settings,) = (text for text in at_most.values() if " to " in text)
     shortest, longest = re.findall(r"\d+", with_settings)
     of_speeds = [worst_case_seconds([each]) for each in settings_to_try(parity="N")]
@@ -275,7 +283,7 @@ def test_durations_of_scans_follow_from_their_probes() -> None:
     for text, seconds in durations.items():
         # Documented as "at most", rounded up.
         assert seconds <= documented_seconds(text) <= 1.1 * seconds + 1, text
-    # The texts of the dialogs contain the same figure.
+    # The texts of the dialogs contain the duration of a scan of the port.
     minutes = documented_seconds(at_most["only the port"]) / 60
     for text in (
         TEXTS["config"]["step"]["serial"]["description"],

@@ -79,6 +79,7 @@ async def test_cost_of_each_tariff_uses_its_own_price(
         await until_polled(entry)
         await until_polled(entry)
     await hass.async_block_till_done()
+    # 3 kWh in each tariff
     costs = [hass.states.get(f"{entity_id(hass, key)}_cost") for key in prices]
     assert [each and each.state for each in costs] == ["0.9", "0.6"]
 
@@ -98,12 +99,13 @@ async def test_sensors_can_be_selected_before_they_have_statistics(
     assert {entity_id(hass, key) for key in keys} <= ids
 
 
-async def test_each_section_accepts_the_documented_sensors(
+async def test_each_section_of_the_dashboard_accepts_the_documented_sensors(
     hass: HomeAssistant,
     hass_ws_client: WebSocketGenerator,
     meter: Meter,
     add_meter: AddMeter,
 ) -> None:
+    # `power_produced` is enabled if the meter has produced more than it has consumed.
     meter.counters.produced = 2 * meter.counters.consumed
     await add_meter()
     assert await async_setup_component(hass, "energy", {})

@@ -17,7 +17,9 @@ def curve() -> EnergyCurve:
     return EnergyCurve.of_energies(Source.PERIODS, points)
 
 
-def test_curve_has_the_source_times_and_parts_of_its_points(curve: EnergyCurve) -> None:
+def test_curve_has_the_source_times_and_fractions_of_its_points(
+    curve: EnergyCurve,
+) -> None:
     assert curve == EnergyCurve(
         Source.PERIODS, (1000, 1100, 1200, 1400), [0, 0.25, 0.25, 1]
     )
@@ -40,13 +42,14 @@ def test_curve_has_the_source_times_and_parts_of_its_points(curve: EnergyCurve) 
         (1e9, 1),
     ],
 )
-def test_part_of_the_energy_rises_evenly_between_two_points(
+def test_fraction_of_the_energy_rises_evenly_between_two_points(
     curve: EnergyCurve, time: float, expected: float
 ) -> None:
     assert curve.fraction(time) == pytest.approx(expected, abs=1e-12)
 
 
 def test_last_of_two_points_at_the_same_time_applies() -> None:
+    # At 10 s, the energy jumps from 1 to 3 of 4.
     points = [(0, 0), (10, 1), (10, 3), (20, 4)]
     curve = EnergyCurve.of_energies(Source.LOAD_CURVE, points)
     assert [curve.fraction(time) for time in (9, 10, 11)] == pytest.approx(

@@ -1,4 +1,7 @@
-"""The requests that read the evidence about rejected counters."""
+"""The requests that read the evidence about rejected counters.
+
+If several rejected readings agree with each other, the counters are at another level.
+"""
 
 import asyncio
 
@@ -41,26 +44,27 @@ async def async_poll_rejected(meter: Meter, polls: int) -> None:
 async def test_evidence_of_a_rejected_level_is_read_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.model = "Countis E43"
-    known = await async_polled_meter(line)
+    meter.model = "Countis E43"  # a meter with current transformers
+    polled = await async_polled_meter(line)
     meter.override = {50946: 0x0100}  # the high word of the total
-    await async_poll_rejected(known, 1)
+    await async_poll_rejected(polled, 1)
+    # Rejected counters and the transformer are read twice, to confirm the first read.
     assert line.reads == [
         *(ENERGIES, ENERGIES, IDENTITY, TRANSFORMER, TRANSFORMER, OVERFLOWS)
     ]
     line.requests.clear()
-    await async_poll_rejected(known, 1)
+    await async_poll_rejected(polled, 1)
     assert line.reads == [ENERGIES]
 
 
 async def test_evidence_is_read_again_before_a_level_is_accepted(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
+    polled = await async_polled_meter(line)
     meter.override = HIGH | LOW
-    await async_poll_rejected(known, 6)
+    await async_poll_rejected(polled, 6)  # 60 s, after which a level is accepted
     line.requests.clear()
-    reading = await known.async_read("energies")
+    reading = await polled.async_read("energies")
     assert reading.values[TOTAL] == 1310.72
     (correction,) = reading.corrections
     assert (correction.counter, correction.found) == (TOTAL, 1310.72)
@@ -72,11 +76,12 @@ async def test_evidence_is_read_again_before_a_level_is_accepted(
 async def test_level_that_the_user_confirmed_needs_no_other_resolution(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
+    polled = await async_polled_meter(line)
     meter.override = HIGH
-    await async_poll_rejected(known, 12)
-    known.counter_check.confirm("energies")
+    # The level stays rejected after 60 s, because the low resolution disagrees.
+    await async_poll_rejected(polled, 12)
+    polled.counter_check.confirm("energies")
     line.requests.clear()
-    reading = await known.async_read("energies")
+    reading = await polled.async_read("energies")
     assert reading.values[TOTAL] == 1310.72
     assert line.reads == [ENERGIES, IDENTITY, OVERFLOWS]

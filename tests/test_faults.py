@@ -67,7 +67,7 @@ RESPONSE_FAULTS = {
     "noise before": NOISE_BEFORE,
     "noise after": NOISE_AFTER,
     "another unit ID": ANOTHER_UNIT_ID,
-    "late": late(0.35),
+    "late": late(0.35),  # s; the response timeout is 0.25 s
     "zeros": ZEROS,
     "ones": ONES,
     "echo": ECHO,
@@ -86,7 +86,7 @@ class ShownStates:
     """The correct states by entity ID."""
     wrong: list[tuple[str, str]] = field(default_factory=list)
     """The entity ID and the state of each change to a state that is not allowed."""
-    gaps: set[str] = field(default_factory=set)
+    unavailable: set[str] = field(default_factory=set)
     """The entities that were unavailable or unknown."""
 
     def allow(self, key: str, value: str) -> None:
@@ -99,7 +99,7 @@ class ShownStates:
         if new is None or new.entity_id not in self.allowed:
             return
         if new.state in (STATE_UNAVAILABLE, STATE_UNKNOWN):
-            self.gaps.add(new.entity_id)
+            self.unavailable.add(new.entity_id)
         elif new.state not in self.allowed[new.entity_id]:
             self.wrong.append((new.entity_id, new.state))
 
@@ -122,7 +122,10 @@ async def shown(
 
 
 async def assert_recovered(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Check that the entities show the values of the meter again."""
+    """Check that the entities show the values of the meter again.
+
+    The power is the sum of the three phases of `Constant`.
+    """
     await until_read(hass, entry)
     await until_polled(entry)
     assert coordinator_of(entry).online
@@ -146,7 +149,7 @@ async def test_one_faulty_response_changes_no_state(
     await until(lambda: not line.faults)
     await until_polled(entry)
     assert coordinator_of(entry).online
-    assert shown.gaps == set()
+    assert shown.unavailable == set()
     await assert_recovered(hass, entry)
 
 
@@ -160,10 +163,11 @@ async def test_faults_of_every_other_response_change_no_state(
     monkeypatch: pytest.MonkeyPatch,
     fault: Fault,
 ) -> None:
+    # Hold the values longer than the faults last. `short_pauses` has set 0 s.
     monkeypatch.setattr(coordinator, "HOLD_SECONDS", 60)
     line.faults.extend([Fault(), fault] * 8)
     await until(lambda: not line.faults)
-    assert shown.gaps == set()
+    assert shown.unavailable == set()
     await assert_recovered(hass, entry)
 
 
@@ -180,7 +184,7 @@ async def test_faults_of_every_response_keep_the_counters(
     for _ in range(3):
         await until_polled(entry)
     for key in COUNTERS:
-        assert entity_id(hass, key) not in shown.gaps
+        assert entity_id(hass, key) not in shown.unavailable
     line.faults.clear()
     await assert_recovered(hass, entry)
 
@@ -217,9 +221,9 @@ async def test_missing_block_does_not_change_the_states_of_other_blocks(
     setattr(meter, attribute, {block})
     for _ in range(2):
         await until_polled(entry)
-    unavailable = set(MEASURED) if block == table.METROLOGY else set()
-    await until(lambda: len(shown.gaps) >= len(unavailable))
-    assert shown.gaps == {entity_id(hass, key) for key in unavailable}
+    expected = set(MEASURED) if block == table.METROLOGY else set()
+    await until(lambda: len(shown.unavailable) >= len(expected))
+    assert shown.unavailable == {entity_id(hass, key) for key in expected}
     setattr(meter, attribute, set())
     await assert_recovered(hass, entry)
 
@@ -250,7 +254,7 @@ async def test_zero_power_without_load_is_shown(
     short_pauses: None,
 ) -> None:
     meter.load = Constant(Phase(0), Phase(0), Phase(0))
-    # All powers and power factors are 0.
+    # The powers of the meter and of its phases, and the power factor, are 0.
     meter.override = dict.fromkeys(range(50536, 50550), 0)
     await until(lambda: state(hass, "power") == "0")
     await until_polled(entry)
@@ -301,7 +305,7 @@ async def test_short_interruption_changes_no_state(
     await until(lambda: not coordinator_of(entry).online)
     line.cut = meter.offline = False
     await until(lambda: coordinator_of(entry).online)
-    assert shown.gaps == set()
+    assert shown.unavailable == set()
     assert "No meter responds" not in caplog.text
     await assert_recovered(hass, entry)
 
@@ -320,7 +324,7 @@ async def test_long_cut_of_the_line_is_logged_once_and_keeps_counters(
     await until(lambda: state(hass, MEASURED[-1]) == STATE_UNAVAILABLE)
     for _ in range(5):
         await until_polled(entry)
-    assert shown.gaps == {entity_id(hass, key) for key in MEASURED}
+    assert shown.unavailable == {entity_id(hass, key) for key in MEASURED}
     (warning,) = warnings(caplog)
     assert "No meter responds at unit ID 1" in warning
     line.cut = False
@@ -380,7 +384,7 @@ async def test_offline_meter_does_not_affect_another_meter(
     second_meter.offline = False
     await until(lambda: coordinator_of(entry, 2).online)
     assert state(hass, "power") == "1300"
-    assert shown.gaps == set()
+    assert shown.unavailable == set()
 
 
 async def test_meters_are_online_after_the_adapter_is_plugged_in_again(
@@ -430,7 +434,7 @@ async def test_byte_before_each_response_is_discarded(
     line.response_prefix = prefix
     for _ in range(3):
         await until_polled(entry)
-    assert shown.gaps == set()
+    assert shown.unavailable == set()
     await assert_recovered(hass, entry)
 
 
@@ -451,7 +455,7 @@ async def test_reload_during_a_read_shows_no_wrong_state(
         await hass.config_entries.async_reload(entry.entry_id)
         assert entry.state is ConfigEntryState.LOADED
         await until_read(hass, entry)
-        shown.gaps.clear()
+        shown.unavailable.clear()
     await assert_recovered(hass, entry)
 
 

@@ -170,6 +170,7 @@ ERRORS = {
     "meter": METER_TEXTS["error"],
     "exceptions": {key: text["message"] for key, text in TEXTS["exceptions"].items()},
 }
+# The placeholders that the text of an error may contain.
 PLACEHOLDERS = {
     *(
         "bus",
@@ -217,8 +218,9 @@ def test_text_of_an_issue_is_used_and_contains_advice() -> None:
 
 
 def test_quality_scale_has_each_rule_with_a_valid_status() -> None:
-    model = CORE / "solaredge_modbus" / "quality_scale.yaml"
-    required = yaml.safe_load(model.read_text())["rules"]
+    # An integration of Home Assistant whose file lists all rules
+    reference = CORE / "solaredge_modbus" / "quality_scale.yaml"
+    required = yaml.safe_load(reference.read_text())["rules"]
     rules = yaml.safe_load((INTEGRATION / "quality_scale.yaml").read_text())["rules"]
     assert rules.keys() == required.keys()
     for rule, status in rules.items():

@@ -56,8 +56,11 @@ class Accepted:
     true_values: dict[str, float]
     """The values in the registers during the last read of the block."""
     lowest: dict[str, float]
-    """The lowest values of accepted counters: the values in the registers during the
-    first of the last two consecutive intact reads."""
+    """The lowest possible values of accepted counters.
+
+    An accepted counter is the lower one of two consecutive readings. So these are the
+    values in the registers during the first of the last two consecutive intact reads.
+    """
     values: Values
 
 
@@ -105,12 +108,12 @@ class FlippedBits:
         for name in BLOCKS:
             block = self.meter.block(name)
             assert block is not None
-            found = block.resolved_fields.items()
-            if min(each.address for _, each in found) != first:
+            fields = block.resolved_fields.items()
+            if min(each.address for _, each in fields) != first:
                 continue
             true_values = {
                 key: each.field.decode(words[each.address - first :][: each.count])
-                for key, each in found
+                for key, each in fields
             }
             last = self.last.get(name)
             if last and last.intact and intact:
@@ -167,7 +170,7 @@ async def test_flipped_bits_change_only_values_without_a_relation(seed: int) -> 
     assert flipped.count > SECONDS * FLIPPED_PART
     for block in COUNTER_BLOCKS:
         accepted = flipped.accepted[block]
-        assert len(accepted) > 0.8 * SECONDS
+        assert len(accepted) > 0.8 * SECONDS  # the period of a block is 1 s
         for each in accepted:
             for key, value in each.values.items():
                 if key not in NO_ENERGIES:

@@ -103,7 +103,7 @@ async def test_counter_shows_the_meaning_of_the_dates_in_the_load_curve(
 
 @pytest.mark.parametrize("clock_follows", [True, False])
 @pytest.mark.parametrize("change", ["2026-03-29T01:00", "2026-10-25T01:00"])
-async def test_gap_over_a_change_of_the_zone_has_the_energy_of_each_hour(
+async def test_gap_over_a_daylight_saving_change_has_the_energy_of_each_hour(
     change: str,
     clock_follows: bool,  # noqa: FBT001
 ) -> None:
@@ -181,7 +181,10 @@ def evidence(
 
 
 def source(curve: LoadCurve, after: float, step: float, key: str = CONSUMED) -> Source:
-    """Return the source of the curve for a gap in which a counter rose from 0 kWh."""
+    """Return the source of the curve for a gap of two hours.
+
+    In the gap, the counter `key` rises from 0 kWh to `after` kWh.
+    """
     gap = CounterGap(GAP.begin, GAP.end, 0, after, step)
     return evidence(curve).curve(key, gap, UTC_ZONE).source
 
@@ -196,7 +199,7 @@ def source(curve: LoadCurve, after: float, step: float, key: str = CONSUMED) -> 
         (1.904, 0.01, False),
         (4, 1, True),  # two steps
         (4.001, 1, False),
-        (0.5, 0.75, True),
+        (0.5, 0.75, True),  # two steps
         (0.499, 0.75, False),
     ],
 )
@@ -205,6 +208,7 @@ def test_load_curve_is_used_only_if_the_counter_agrees(
     step: float,
     is_used: bool,  # noqa: FBT001
 ) -> None:
+    # By the load curve, 2 kWh are consumed in the gap.
     found = source(curve_of([1000] * 20), counted, step)
     assert found is (Source.LOAD_CURVE if is_used else Source.EVEN)
 
@@ -246,6 +250,7 @@ def test_record_across_the_border_of_a_gap_counts_in_part() -> None:
     powers = [0.0] * 8 + [1200] + [0] * 6 + [600] + [0] * 4
     match = evidence(curve_of(powers)).best_match(gap, UTC_ZONE)
     assert match is not None
+    # 10 of 15 min at 1200 W, and 5 of 15 min at 600 W
     assert match.energy == pytest.approx(0.2 + 0.05)
 
 
@@ -261,6 +266,7 @@ def test_records_from_two_days_before_the_gap_on_are_used() -> None:
     curve = curve_of([1000] * 400)
     match = evidence(curve).best_match(GAP, UTC_ZONE)
     assert match is not None
+    # The time of a record is the end of its quarter of an hour.
     first = GAP.begin - 2 * DAY - QUARTER.total_seconds()
     assert match.times.begins[0] == first
     assert match.energy == pytest.approx(2)
@@ -318,6 +324,8 @@ def test_findings_without_a_match_contain_no_meaning(records: int) -> None:
 # -- the energies of days and weeks ------------------------------------------
 
 WEDNESDAY = utc("14T10:30") + 20.5
+# In kWh. If the counter has 100 kWh now, it had 97 kWh at the last midnight (14th), 89
+# on the 13th, 82 on Monday (12th), and 32 on the Monday before (5th).
 ENERGIES: dict[str, float | None] = {
     "today": 3,
     "yesterday": 8,
@@ -435,12 +443,12 @@ def test_counter_that_was_not_read_leaves_the_energy_even() -> None:
 @pytest.mark.parametrize(
     ("date", "week", "begins_on_monday"),
     [
-        (12, 3, True),  # a Monday
+        (12, 3, True),  # a Monday, whose week has the 3 kWh of today
         (12, 3.5, True),
         (12, 3.51, False),
         (12, 2.5, True),
         (12, 2.49, False),
-        (13, 11, True),  # a Tuesday
+        (13, 11, True),  # a Tuesday: 3 kWh of today and 8 kWh of yesterday
         (13, 11.5, True),
         (13, 11.51, False),
         (13, 10.5, True),
@@ -463,11 +471,16 @@ def test_week_that_contradicts_the_days_does_not_begin_on_monday(
     changes: dict[str, float | None] = {"this_week": week, "last_week": 70 - week}
     found = points_of(gap, at, changes=changes)
     assert found[0] is Source.PERIODS
+    # Both weeks have 70 of the 100 kWh.
     assert ((day(5), 30) in found[1]) is begins_on_monday
 
 
 def test_week_from_sunday_that_contradicts_the_counter_is_dropped() -> None:
-    """The energy of this week includes 5 kWh of Sunday: 77 kWh before, 82 kWh after."""
+    """The 23 kWh of this week include 5 kWh of Sunday.
+
+    If the week began on Monday, the counter would have 77 kWh when Monday began. But at
+    18:00 on Sunday, the counter already has 81 kWh.
+    """
     gap = CounterGap(utc("11T18:00"), utc("14T10:00"), 81, 99.5, STEP)
     found = points_of(gap, changes={"this_week": 23})[1]
     assert found == [(day(13), 89), (day(14), 97)]
@@ -530,6 +543,7 @@ async def test_evidence_contains_all_reports_of_the_meter(load: RecordedLoad) ->
     assert abs(found.displayed - load.displayed) < timedelta(seconds=1)
     assert found.load_curve is not None
     assert len(found.load_curve.records) == 72
+    # At 01:00 UTC, it is midnight by the clock of the meter.
     today = load.load.energy(day(14) + HOUR, load.now)
     assert found.periods["energy_consumed_today"] == pytest.approx(today, abs=0.02)
     assert found.counters[CONSUMED] == pytest.approx(load.consumed, abs=0.01)
@@ -554,20 +568,23 @@ async def test_evidence_after_a_restart_contains_the_present_counters(
 async def test_records_are_read_from_two_days_before_the_gap_on(
     load: RecordedLoad, hours: float, records: int
 ) -> None:
-    """The second page of 29 records ends 57 h before the newest record."""
+    """The second page of 29 records ends 57 h before the newest record.
+
+    For a gap that began 9 h ago, the records of 9 h + 48 h = 57 h are needed.
+    """
     meter = await polled(MemoryBus({1: load.meter}))
     found = await async_read_evidence(meter, load.now - hours * HOUR)
     assert found.load_curve is not None
     assert len(found.load_curve.records) == records
 
 
-@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("is_in_profile", [True, False])
 async def test_clock_that_cannot_be_read_is_assumed_to_be_right(
     load: RecordedLoad,
-    is_known: bool,  # noqa: FBT001
+    is_in_profile: bool,  # noqa: FBT001
 ) -> None:
     line = MemoryBus({1: load.meter})
-    if not is_known:
+    if not is_in_profile:
         load.meter.refused_blocks.add(CLOCK)
     meter = await polled(line)
     load.meter.refused_blocks.add(CLOCK)
