@@ -1,4 +1,4 @@
-"""The planned rows of a gap, at the limits of what the statistics allow."""
+"""The rows that are planned for a gap: energy, resets, refused sums, and costs."""
 
 from collections.abc import Iterable
 
@@ -19,8 +19,8 @@ from homeassistant.components.recorder.models import (
 )
 from homeassistant.exceptions import HomeAssistantError
 
-HOURS = [1 * HOUR, 2 * HOUR]  # the hours of the gap; the meter is online in hour 3
-PARTS = [0.25, 0.75]  # of the energy, until the end of each hour
+HOURS = [1 * HOUR, 2 * HOUR]  # of the gap; its end hour is hour 3
+PARTS = [0.25, 0.75]  # cumulative fractions of the energy, at the end of each hour
 
 
 @pytest.fixture
@@ -46,7 +46,10 @@ def statistic(rows: Iterable[tuple[float, float | None, float]]) -> Statistic:
 
 
 def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Plan:
-    """Return the plan for a counter that rose by 4 kWh from `before` in the gap."""
+    """Return the plan for a counter that is `before` when the gap begins, in kWh.
+
+    The total counter rises by 4 kWh in the gap.
+    """
     plan = plan_counter(statistic(rows), HOURS, before, PARTS, 4)
     assert plan is not None
     return plan
@@ -55,8 +58,10 @@ def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Pl
 def test_energy_rises_from_the_row_before_to_the_row_after_the_gap() -> None:
     plan = planned((0, 100, 10), (3, 104, 14))
     assert plan.rows == [Row(HOUR, 101, 11), Row(2 * HOUR, 103, 13)]
-    # These hours had no row, so a row without energy restores each of them.
+    # The hours of the gap had no row. So the rows that would restore them contain no
+    # energy.
     assert plan.replaced == [Row(HOUR, 100, 10), Row(2 * HOUR, 100, 10)]
+    # The start of each hour, its present energy, and its proposed energy in kWh.
     assert plan.energies == [
         (HOUR, 0, 1),
         (2 * HOUR, 0, 2),
@@ -66,27 +71,29 @@ def test_energy_rises_from_the_row_before_to_the_row_after_the_gap() -> None:
 
 def test_energy_before_the_gap_stays_in_its_hour() -> None:
     plan = planned((0, 100, 10), (1, 102, 12), (3, 104, 14), before=102)
+    # 2 kWh of hour 1 were counted before the gap. `PARTS` alone would give 11 and 13.
     assert [row.sum for row in plan.rows] == [12, 13]
 
 
 def test_reset_counter_rises_after_its_reset() -> None:
     plan = planned((0, 100, 10), (1, 102, 12), (3, 2, 14), before=102)
-    # Of the 4 kWh of the total, the last 2 were counted after the reset.
+    # Of the 4 kWh of the total counter, the last 2 kWh were counted after the reset. By
+    # `PARTS`, these are 1 kWh in hour 2 and 1 kWh in hour 3.
     assert plan.rows == [Row(HOUR, 102, 12), Row(2 * HOUR, 1, 13)]
 
 
 @pytest.mark.parametrize(
     "rows",
     [
-        [(3, 104, 14)],
-        [(0, None, 10), (3, 104, 14)],
-        [(0, 100, 10)],
-        [(0, 100, 10), (3, None, 14)],
-        # Two resets.
+        [(3, 104, 14)],  # no row before the gap
+        [(0, None, 10), (3, 104, 14)],  # no state before the gap
+        [(0, 100, 10)],  # no row of the end hour
+        [(0, 100, 10), (3, None, 14)],  # no state in the end hour
+        # Several resets: the sum rose by 20 kWh, but the counter shows only 2 kWh.
         [(0, 100, 10), (3, 2, 30)],
     ],
 )
-def test_counter_without_comparable_rows_has_no_plan(
+def test_counter_with_missing_rows_or_several_resets_has_no_plan(
     rows: list[tuple[float, float | None, float]],
 ) -> None:
     assert plan_counter(statistic(rows), HOURS, 100, PARTS, 4) is None
@@ -94,12 +101,15 @@ def test_counter_without_comparable_rows_has_no_plan(
 
 @pytest.mark.parametrize("error", [-1, 1])
 def test_sums_that_contradict_the_counter_are_refused(error: int) -> None:
-    wrong = error * (SUM_TOLERANCE + 0.001)
+    excess = error * (SUM_TOLERANCE + 0.001)
+    # A sum within the tolerance is not refused.
     planned((0, 100, 10), (3, 104, 14 + 0.99 * error * SUM_TOLERANCE))
     with pytest.raises(HomeAssistantError):
-        planned((0, 100, 10), (3, 104, 14 + wrong))
+        planned((0, 100, 10), (3, 104, 14 + excess))
 
 
+# The energy of the gap is 4 kWh. The energy until hour 2 is below 0 or above 4 kWh, by
+# more than `SUM_TOLERANCE`.
 @pytest.mark.parametrize("energy", [-0.021, 4.021])
 def test_sums_within_the_gap_that_do_not_rise_are_refused(energy: float) -> None:
     with pytest.raises(HomeAssistantError):
@@ -110,7 +120,7 @@ def test_costs_are_distributed_as_the_energy() -> None:
     counter = planned((0, 100, 10), (3, 104, 14))
     costs = plan_costs(statistic([(0, None, 1), (3, None, 3)]), counter)
     assert costs is not None
-    assert [row.sum for row in costs.rows] == [1.5, 2.5]
+    assert [row.sum for row in costs.rows] == [1.5, 2.5]  # 1 + 0.25 * 2, 1 + 0.75 * 2
 
 
 @pytest.mark.parametrize("rows", [[(3, None, 3)], [(0, None, 1)]])

@@ -28,14 +28,17 @@ from simulator import Constant, House, Meter
 from .common import coordinator_of, entity_id
 from .outage import HOUR, Hours, OutageTest
 
+# 13:50 in Paris. The fixture `outage` runs until 14:50.
 pytestmark = pytest.mark.starts_at(
     datetime(2026, 6, 15, 11, 50, tzinfo=UTC).timestamp()
 )
 
 PARIS = "Europe/Paris"
 TOTALS = ("energy_consumed", "energy_produced")
+# The kind of each outage, and the smallest number of hours that it lasts.
 LENGTHS = [("Home Assistant", 1), ("meter", 5), ("Home Assistant", 30)]
-# With GAP_SEEDS=20, there are 20 houses, and also an outage of three days.
+# With the environment variable GAP_SEEDS=20, the test has 20 simulated houses, and also
+# an outage of three days.
 SEEDS = range(int(os.environ.get("GAP_SEEDS", "1")))
 if len(SEEDS) > 1:
     LENGTHS.append(("meter", 72))
@@ -58,7 +61,7 @@ def enable_statistics() -> bool:
 def recorder_config() -> dict[str, Any]:
     """Record only energies, to save time.
 
-    Each of them is committed at once, because a timer takes real time.
+    The recorder commits each state at once, because its timer would take real time.
     """
     return {"commit_interval": 0, "include": {"entity_globs": ["sensor.*energy*"]}}
 
@@ -76,13 +79,16 @@ async def _time_zone(hass: HomeAssistant) -> None:
 
 @pytest.fixture
 def poll_seconds() -> int:
-    """Return the time between two polls, long so that virtual hours pass quickly."""
+    """Return the seconds between two polls of the power.
+
+    With few polls, virtual hours pass quickly.
+    """
     return 60
 
 
 @pytest.fixture(autouse=True)
 def _slow_polling(monkeypatch: pytest.MonkeyPatch, poll_seconds: int) -> None:
-    """Poll the meter every `poll_seconds`."""
+    """Poll the power every `poll_seconds`, and slow all other polls by this factor."""
     intervals = {
         name: poller.Interval(
             target=each.target * poll_seconds, period=each.period * poll_seconds
@@ -103,12 +109,13 @@ def set_clock(meter: Meter, zone: str = PARIS) -> None:
 async def outage(
     hass: HomeAssistant, meter: Meter, entry: CountisConfigEntry
 ) -> AsyncIterator[OutageTest]:
-    """Return a test at minute 50, with the meter of a house with a solar roof."""
+    """Return an `OutageTest` at 14:50, with the meter of a house with a solar roof."""
     meter.load = House(slot_seconds=60, solar_peak=6000)
     set_clock(meter)
     assert await async_setup_component(hass, "repairs", {})
     outage = OutageTest(hass, entry, meter)
     async with outage.noting():
+        # Cross a full hour, so that the statistics have a row before the gap.
         await outage.run_until(5)
         await outage.run_until(50)
         yield outage
@@ -121,14 +128,14 @@ def assert_unchanged_total(before: Hours, after: Hours) -> None:
 
 
 def assert_close(filled: Hours, truth: Hours) -> None:
-    """Assert that each hour is within 10 % of the truth, or within two steps."""
+    """Assert that each hour is within 10 % or two counter steps (0.02 kWh) of truth."""
     assert filled.keys() >= truth.keys()
     for hour, energy in truth.items():
         assert filled[hour] == pytest.approx(energy, rel=0.1, abs=0.021), hour
 
 
-# The meter is polled often, because the statistics of an hour end with its last poll. A
-# load curve that differs from the statistics by more than 5 % is not used.
+# The meter is polled every 15 s, because the row of an hour ends with the last poll in
+# this hour. A load curve that differs from the counters by more than 5 % is not used.
 @pytest.mark.parametrize("poll_seconds", [15])
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("kind", "hours"), LENGTHS)
@@ -151,13 +158,13 @@ async def test_filled_gap_has_the_energy_of_each_hour(
 async def propose(
     outage: OutageTest, kind: str = "Home Assistant", hours: int = 1
 ) -> None:
-    """Run an outage of more than `hours` hours, until its gap is proposed."""
+    """Run an outage of more than `hours` hours. Wait until its gap is proposed."""
     async with outage.outage(kind):
         await outage.run_until(20, hours)
     await outage.until_proposed()
 
 
-async def test_energy_of_production_is_split_at_midnight(outage: OutageTest) -> None:
+async def test_produced_energy_is_split_at_midnight(outage: OutageTest) -> None:
     await propose(outage, hours=24)
     await outage.choose("fill")
     filled, truth = await outage.hours("energy_produced"), outage.truth(produced=True)
@@ -165,7 +172,7 @@ async def test_energy_of_production_is_split_at_midnight(outage: OutageTest) -> 
     first_day = {hour for hour in truth if hour < midnight}
     assert sum(filled[hour] for hour in first_day) == pytest.approx(
         sum(truth[hour] for hour in first_day),
-        abs=0.1,  # the states of the counters are up to two minutes old
+        abs=0.1,  # kWh; the states of the counters are up to two minutes old
     )
 
 
@@ -181,14 +188,15 @@ async def test_meter_without_a_load_curve_gets_an_even_distribution(
     begin, *inner, _ = sorted(outage.truth())
     even = [filled[hour] for hour in inner]
     assert even == pytest.approx([even[0]] * len(inner), abs=0.001)
-    assert filled[begin] > even[0] / 6
+    assert filled[begin] > even[0] / 6  # 10 min of the gap are in the first hour
 
 
+# The outage begins an hour later. The clocks in Paris change in its fourth hour.
 SPRING = datetime(2026, 3, 28, 20, 50, tzinfo=UTC)
 AUTUMN = datetime(2026, 10, 24, 20, 50, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("follows", [True, False])
+@pytest.mark.parametrize("clock_follows", [True, False])
 @pytest.mark.parametrize(
     "change",
     [
@@ -196,12 +204,12 @@ AUTUMN = datetime(2026, 10, 24, 20, 50, tzinfo=UTC)
         for when, name in ((SPRING, "spring"), (AUTUMN, "autumn"))
     ],
 )
-async def test_gap_over_a_change_of_daylight_saving_is_filled_by_the_hour(
-    outage: OutageTest, change: datetime, *, follows: bool
+async def test_gap_across_a_change_of_daylight_saving_is_filled(
+    outage: OutageTest, change: datetime, *, clock_follows: bool
 ) -> None:
     async with outage.outage("Home Assistant"):
         await outage.run_until(0, hours=3)
-        if follows:
+        if clock_follows:
             set_clock(outage.meter)
         await outage.run_until(20, hours=4)
     await outage.until_proposed()
@@ -212,7 +220,7 @@ async def test_gap_over_a_change_of_daylight_saving_is_filled_by_the_hour(
     assert_close(filled, outage.truth())
     findings = coordinator_of(outage.entry).meter_gaps.load_curve_findings
     assert findings is not None
-    assert findings["follows_zone"] is follows
+    assert findings["follows_zone"] is clock_follows
 
 
 async def test_partial_counter_reset_within_a_gap_is_filled_after_its_reset(
@@ -231,13 +239,14 @@ async def test_partial_counter_reset_within_a_gap_is_filled_after_its_reset(
     truth = outage.truth()
     hours = sorted(truth)
     assert_close(await outage.hours(), truth)
-    # The reset was in the fourth hour, 17:20. The energy before it is not counted.
+    # The reset is at 17:20, in the fourth hour. The counter has lost the energy that it
+    # counted in the gap before its reset.
     assert [filled[hour] for hour in hours[1:3]] == [0, 0]
     assert 0 < filled[hours[3]] < truth[hours[3]]
     assert_close(filled, {hour: truth[hour] for hour in hours[4:]})
 
 
-async def test_two_outages_with_less_than_an_hour_between_are_one_gap(
+async def test_two_outages_less_than_an_hour_apart_are_one_gap(
     outage: OutageTest,
 ) -> None:
     async with outage.outage("Home Assistant"):
@@ -261,7 +270,7 @@ async def test_second_gap_is_filled_after_the_first_one(outage: OutageTest) -> N
     assert_close(await outage.hours(), outage.truth())
 
 
-async def test_option_fills_a_gap_without_asking(outage: OutageTest) -> None:
+async def test_option_fill_gaps_fills_without_an_issue(outage: OutageTest) -> None:
     outage.hass.config_entries.async_update_entry(
         outage.entry, options={"publish_every_reading": False, "fill_gaps": True}
     )
@@ -309,13 +318,14 @@ async def test_gap_is_proposed_when_the_meter_is_online_again(
         await outage.run_until(20, hours=1)
     async with outage.outage("meter"):
         await outage.run_until(8)
+        # The row of the end hour is compiled, but the meter is offline again.
         assert outage.issues == []
     await outage.run_until(20)
     await outage.hass.async_block_till_done()
     assert len(outage.issues) == 1
 
 
-async def test_gap_of_disabled_counters_is_dropped(
+async def test_gap_of_disabled_counters_is_discarded(
     outage: OutageTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gaps, "DISCARDED_AFTER", HOUR)
@@ -331,14 +341,14 @@ async def test_gap_of_disabled_counters_is_dropped(
     assert coordinator_of(outage.entry).meter_gaps.gaps == []
 
 
-async def test_gap_with_only_a_reset_counter_is_dropped(outage: OutageTest) -> None:
+async def test_gap_with_only_a_reset_counter_is_discarded(outage: OutageTest) -> None:
     entities = er.async_get(outage.hass)
     for entity in list(entities.entities.values()):
         if "energy" in entity.entity_id and "partial" not in entity.entity_id:
             entities.async_update_entity(
                 entity.entity_id, disabled_by=er.RegistryEntryDisabler.USER
             )
-    outage.meter.load = Constant()
+    outage.meter.load = Constant()  # consumes power at all times
     await outage.run_until(50, hours=1)
     async with outage.outage("Home Assistant"):
         await outage.run_until(20, hours=1)
@@ -352,7 +362,7 @@ async def test_sums_that_the_user_adjusted_are_not_changed(outage: OutageTest) -
     await propose(outage, hours=2)
     get_instance(outage.hass).async_adjust_statistics(
         entity_id(outage.hass, "energy_consumed"),
-        dt_util.utc_from_timestamp(sorted(outage.truth())[1]),
+        dt_util.utc_from_timestamp(sorted(outage.truth())[1]),  # the hour 15:00
         100,
         "kWh",
     )
@@ -363,18 +373,18 @@ async def test_sums_that_the_user_adjusted_are_not_changed(outage: OutageTest) -
     assert await outage.hours() == before
 
 
-async def test_option_reports_adjusted_sums_as_an_issue(
+async def test_option_fill_gaps_creates_an_issue_if_sums_were_adjusted(
     outage: OutageTest, caplog: pytest.LogCaptureFixture
 ) -> None:
     outage.hass.config_entries.async_update_entry(
         outage.entry, options={"publish_every_reading": False, "fill_gaps": True}
     )
-    hour = time.time() // HOUR * HOUR
+    begin_hour = time.time() // HOUR * HOUR
     async with outage.outage("Home Assistant"):
         await outage.run_until(20, hours=1)
         get_instance(outage.hass).async_adjust_statistics(
             entity_id(outage.hass, "energy_consumed"),
-            dt_util.utc_from_timestamp(hour),
+            dt_util.utc_from_timestamp(begin_hour),
             100,
             "kWh",
         )
@@ -397,7 +407,7 @@ async def test_statistics_in_another_unit_are_filled(outage: OutageTest) -> None
     assert_close(await outage.hours(), outage.truth())
 
 
-async def test_gap_filled_meanwhile_ends_the_dialog(outage: OutageTest) -> None:
+async def test_dialog_ends_if_its_gap_was_filled_meanwhile(outage: OutageTest) -> None:
     await propose(outage)
     menu = await outage.open_fix()
     await outage.choose("fill")
@@ -415,7 +425,7 @@ async def test_sums_adjusted_while_the_dialog_is_open_are_not_changed(
     menu = await outage.open_fix()
     get_instance(outage.hass).async_adjust_statistics(
         entity_id(outage.hass, "energy_consumed"),
-        dt_util.utc_from_timestamp(sorted(outage.truth())[1]),
+        dt_util.utc_from_timestamp(sorted(outage.truth())[1]),  # the hour 15:00
         100,
         "kWh",
     )
@@ -428,7 +438,7 @@ async def test_sums_adjusted_while_the_dialog_is_open_are_not_changed(
     assert await outage.hours() == before
 
 
-async def test_counter_without_statistics_before_the_gap_is_left_out(
+async def test_counter_without_statistics_before_the_gap_is_not_filled(
     outage: OutageTest,
 ) -> None:
     async with outage.outage("Home Assistant"):
@@ -448,7 +458,7 @@ async def test_deleted_statistics_are_not_restored(outage: OutageTest) -> None:
     await outage.choose("fill")
     deleted = entity_id(outage.hass, "energy_produced")
     get_instance(outage.hass).async_clear_statistics([deleted])
-    await outage.hours()
+    await outage.hours()  # waits until the recorder has deleted the statistics
     await fill_gap(outage, begin, begin + HOUR, restore=True)
     assert coordinator_of(outage.entry).meter_gaps.gaps == []
     assert await outage.changes(deleted) == {}
@@ -471,7 +481,7 @@ async def test_dialog_shows_the_energy_of_each_hour_before_and_after(
     menu = await outage.open_fix()
     shown = menu["description_placeholders"]
     assert shown is not None
-    assert shown["begin"] == "2026-06-15 14:49"
+    assert shown["begin"] == "2026-06-15 14:49"  # the last reading before 14:50
     assert shown["end"] == "2026-06-15 16:20"
     assert "by the load curve of the meter" in shown["counters"]
     lines = shown["hours"].splitlines()
@@ -535,7 +545,7 @@ async def test_costs_move_with_the_energy(outage: OutageTest) -> None:
 def fill_gap(
     outage: OutageTest, begin: float, end: float, **data: object
 ) -> Awaitable[Any]:
-    """Call the action for a gap between two times in s since 1970."""
+    """Call the action `fill_gap` with a begin and an end in s since 1970."""
     return outage.hass.services.async_call(
         DOMAIN,
         "fill_gap",
@@ -556,7 +566,7 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> No
     await outage.choose("leave")
     await outage.run_until(50)
     before = await outage.hours()
-    end = begin + 2.5 * HOUR
+    end = begin + 2.5 * HOUR  # from 14:50 to 17:20
     response = await fill_gap(outage, begin, end)
     filled = await outage.hours()
     assert_unchanged_total(before, filled)
@@ -567,6 +577,7 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> No
     assert [hour["after"] for hour in counter["hours"]] == pytest.approx(
         [filled[hour] for hour in sorted(outage.truth())[:4]], abs=0.001
     )
+    # If the gap is filled again, the result is the same.
     await fill_gap(outage, begin, end)
     assert await outage.hours() == pytest.approx(filled, abs=0.001)
     response = await fill_gap(outage, begin, end, restore=True)
@@ -583,18 +594,19 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> No
     assert error.value.translation_key == "nothing_to_restore"
 
 
-@pytest.mark.parametrize(("hours_later", "issues"), [(0, 0), (1, 1)])
-async def test_action_ends_the_issue_of_a_gap_that_it_fills_completely(
-    outage: OutageTest, hours_later: int, issues: int
+@pytest.mark.parametrize(("hours_later", "issue_count"), [(0, 0), (1, 1)])
+async def test_action_deletes_the_issue_of_a_gap_that_it_fills_completely(
+    outage: OutageTest, hours_later: int, issue_count: int
 ) -> None:
     begin = time.time()
     await propose(outage, hours=2)
     await fill_gap(outage, begin + hours_later * HOUR, begin + 2.5 * HOUR)
-    assert len(outage.issues) == issues
+    assert len(outage.issues) == issue_count
 
 
 async def test_action_refuses_a_time_without_a_full_hour(outage: OutageTest) -> None:
     now = time.time()
+    # The end hour of the first period is not over. The second period is within an hour.
     for begin, end in ((now - 7200, now), (now - 7000, now - 6900)):
         with pytest.raises(HomeAssistantError) as error:
             await fill_gap(outage, begin, end)
@@ -608,7 +620,7 @@ async def test_action_refuses_a_time_without_statistics(outage: OutageTest) -> N
     assert error.value.translation_key == "nothing_to_fill"
 
 
-async def test_overwritten_rows_are_kept_for_a_time(
+async def test_overwritten_rows_of_an_old_gap_are_deleted(
     outage: OutageTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gaps, "KEPT_SECONDS", HOUR)
@@ -616,5 +628,6 @@ async def test_overwritten_rows_are_kept_for_a_time(
     for _ in range(2):
         await propose(outage, hours=2)
         await outage.choose("fill")
+    # More than an hour after the first gap was filled, only the second one is kept.
     (kept,) = coordinator_of(outage.entry).meter_gaps.gaps
     assert kept.begin > begin + HOUR

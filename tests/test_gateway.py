@@ -71,7 +71,8 @@ pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("socket_enabled")]
 
 KINDS = ["tcp", "rtu_over_tcp"]
 # s; the response timeouts of the Modbus TCP gateway, and of the integration behind the
-# transparent gateway. On a busy machine, a response may be later than the defaults.
+# transparent gateway. They are longer than the defaults, because a busy machine delays
+# the responses.
 GATEWAY_TIMEOUT = 1.0
 RESPONSE_TIMEOUT = 1.0
 
@@ -92,48 +93,48 @@ def remote_meter() -> Meter:
 @pytest.fixture
 def gateways(remote_meter: Meter) -> Generator[dict[str, Gateway]]:
     """Run a gateway of each kind, each with a bus of its own."""
-    kinds: dict[str, Any] = {
+    factories: dict[str, Any] = {
         "tcp": partial(TcpGateway, timeout=GATEWAY_TIMEOUT),
         "rtu_over_tcp": RtuGateway,
     }
     with ExitStack() as stack:
         yield {
-            name: stack.enter_context(
+            kind: stack.enter_context(
                 gateway_in_thread(
                     Line(
                         [remote_meter, Meter(unit_id=3)],
                         baudrate=115_200,
                         response_delay=0.001,
                     ),
-                    kind,
+                    factory,
                 )
             )
-            for name, kind in kinds.items()
+            for kind, factory in factories.items()
         }
 
 
-def place_behind(gateway: Gateway, **changes: Any) -> dict[str, Any]:
-    """Return what a user enters for the meter at unit ID 1 behind a gateway."""
-    place = {"host": gateway.host, "port": gateway.port, "baudrate": "9600"}
-    return {**place, "unit_id": 1, **changes}
+def gateway_form(gateway: Gateway, **changes: Any) -> dict[str, Any]:
+    """Return the input of a form for the meter at unit ID 1 behind a gateway."""
+    entered = {"host": gateway.host, "port": gateway.port, "baudrate": "9600"}
+    return {**entered, "unit_id": 1, **changes}
 
 
-async def add_behind(
-    hass: HomeAssistant, kind: str, place: dict[str, Any]
+async def submit_form(
+    hass: HomeAssistant, kind: str, entered: dict[str, Any]
 ) -> FlowResult:
     """Submit the form for a new bus behind a gateway."""
     form = await open_form(hass, kind)
-    return await hass.config_entries.flow.async_configure(form["flow_id"], place)
+    return await hass.config_entries.flow.async_configure(form["flow_id"], entered)
 
 
 async def added_entry(
-    hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, *more: int
+    hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, *more_unit_ids: int
 ) -> CountisConfigEntry:
-    """Add a bus with the meter at unit ID 1, and more meters. Return its entry."""
-    result = await add_behind(hass, kind, place_behind(gateways[kind]))
+    """Add a bus with the meters at unit ID 1 and `more_unit_ids`. Return its entry."""
+    result = await submit_form(hass, kind, gateway_form(gateways[kind]))
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
     (entry,) = hass.config_entries.async_entries(DOMAIN)
-    for unit_id in more:
+    for unit_id in more_unit_ids:
         form = await open_add_meters(hass, entry)
         await hass.config_entries.subentries.async_configure(
             form["flow_id"], {"unit_id": unit_id}
@@ -150,8 +151,8 @@ async def test_bus_behind_a_gateway_is_added_once(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, prefix: str
 ) -> None:
     gateway = gateways[kind]
-    place = place_behind(gateway, host=f" {gateway.host} ", baudrate="38400")
-    result = await add_behind(hass, kind, place)
+    entered = gateway_form(gateway, host=f" {gateway.host} ", baudrate="38400")
+    result = await submit_form(hass, kind, entered)
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     await until_read(hass, entry)
@@ -164,7 +165,7 @@ async def test_bus_behind_a_gateway_is_added_once(
     assert entry.title == f"{gateway.host}:{gateway.port}"
     assert entry.unique_id == f"{prefix}{gateway.port}"
     assert state(hass, "power") == "1300"
-    again = await add_behind(hass, kind, place | {"baudrate": "9600"})
+    again = await submit_form(hass, kind, entered | {"baudrate": "9600"})
     assert again["reason"] == "bus_already_configured"
     await unload_all(hass)
 
@@ -188,7 +189,7 @@ async def test_missing_meter_behind_a_gateway_is_reported(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str
 ) -> None:
     gateway = gateways[kind]
-    result = await add_behind(hass, kind, place_behind(gateway, unit_id=9))
+    result = await submit_form(hass, kind, gateway_form(gateway, unit_id=9))
     assert result["step_id"] == "no_response_behind_gateway"
     text = await shown_error(hass, result)
     assert f"at unit ID 9 behind the gateway {gateway.host}:{gateway.port}" in text
@@ -205,11 +206,11 @@ async def test_gateway_that_refuses_connections_is_reported(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = place_behind(gateways[kind])
-    result = await add_behind(hass, kind, place | {"port": port})
+    entered = gateway_form(gateways[kind])
+    result = await submit_form(hass, kind, entered | {"port": port})
     text = await shown_error(hass, result)
     assert f"The gateway 127.0.0.1:{port} refuses or closes" in text
-    result = await hass.config_entries.flow.async_configure(result["flow_id"], place)
+    result = await hass.config_entries.flow.async_configure(result["flow_id"], entered)
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
     await unload_all(hass)
 
@@ -222,8 +223,8 @@ async def test_bus_behind_a_gateway_is_scanned_after_no_response(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(config_flow, "UNIT_IDS", range(1, 3))
-    place = place_behind(gateways[kind], unit_id=9)
-    result = await add_behind(hass, kind, place)
+    entered = gateway_form(gateways[kind], unit_id=9)
+    result = await submit_form(hass, kind, entered)
     flow = hass.config_entries.flow
     choice = {"next_step_id": "scan_bus"}
     result = await flow.async_configure(result["flow_id"], choice)
@@ -238,25 +239,25 @@ async def test_empty_scan_behind_a_gateway_offers_the_other_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(config_flow, "UNIT_IDS", range(8, 10))
-    place = place_behind(gateways["tcp"])
-    del place["unit_id"]
-    result = await end_of_scan(hass, await add_behind(hass, "tcp", place))
+    entered = gateway_form(gateways["tcp"])
+    del entered["unit_id"]
+    result = await end_of_scan(hass, await submit_form(hass, "tcp", entered))
     assert result["step_id"] == "nothing_found_behind_gateway"
     assert result["menu_options"] == ["scan_again", "change", "rtu_over_tcp"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_other_kind_of_gateway_is_offered_with_the_entered_address(
+async def test_other_kind_of_gateway_is_offered_with_the_entered_values(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str
 ) -> None:
     other = next(each for each in KINDS if each != kind)
-    place = place_behind(gateways[kind], unit_id=9)
-    result = await add_behind(hass, kind, place)
+    entered = gateway_form(gateways[kind], unit_id=9)
+    result = await submit_form(hass, kind, entered)
     flow = hass.config_entries.flow
     result = await flow.async_configure(result["flow_id"], {"next_step_id": other})
     assert result["step_id"] == other
-    assert suggested_values(result) == place
-    right = place_behind(gateways[other])
+    assert suggested_values(result) == entered
+    right = gateway_form(gateways[other])
     result = await flow.async_configure(result["flow_id"], right)
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
     await unload_all(hass)
@@ -270,10 +271,10 @@ async def test_bus_moves_between_all_kinds_of_connections(
     entity_registry: er.EntityRegistry,
 ) -> None:
     before = set(entity_registry.entities)
-    places = {kind: place_behind(gateways[kind]) for kind in KINDS} | {
+    inputs = {kind: gateway_form(gateways[kind]) for kind in KINDS} | {
         "serial": form_input
     }
-    for entered in places.values():
+    for entered in inputs.values():
         del entered["unit_id"]
     for kind in ("tcp", "rtu_over_tcp", "serial", "rtu_over_tcp", "tcp", "serial"):
         form = await open_form(
@@ -282,10 +283,10 @@ async def test_bus_moves_between_all_kinds_of_connections(
             context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
         )
         result = await hass.config_entries.flow.async_configure(
-            form["flow_id"], places[kind]
+            form["flow_id"], inputs[kind]
         )
         assert result["reason"] == "reconfigure_successful"
-        expected = places[kind] | {"type": kind, "baudrate": 9600}
+        expected = inputs[kind] | {"type": kind, "baudrate": 9600}
         assert entry.data == expected | ({"stopbits": 1} if kind == "serial" else {})
         assert entry.state is ConfigEntryState.LOADED
         await until(lambda: coordinator_of(entry).online)
@@ -301,17 +302,17 @@ async def test_reconfiguration_offers_the_other_kind_of_gateway(
         context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
     )
     # A transparent gateway does not respond to Modbus TCP.
-    place = place_behind(gateways["rtu_over_tcp"])
-    del place["unit_id"]
+    entered = gateway_form(gateways["rtu_over_tcp"])
+    del entered["unit_id"]
     flow = hass.config_entries.flow
-    result = await flow.async_configure(form["flow_id"], place)
+    result = await flow.async_configure(form["flow_id"], entered)
     assert result["step_id"] == "no_response_behind_gateway"
     assert result["menu_options"] == ["scan_bus", "change", "rtu_over_tcp"]
     choice = {"next_step_id": "rtu_over_tcp"}
     result = await flow.async_configure(result["flow_id"], choice)
     assert result["step_id"] == "reconfigure_rtu_over_tcp"
-    assert suggested_values(result) == place
-    result = await flow.async_configure(result["flow_id"], place)
+    assert suggested_values(result) == entered
+    result = await flow.async_configure(result["flow_id"], entered)
     assert result["reason"] == "reconfigure_successful"
 
 
@@ -323,9 +324,9 @@ async def test_scan_finds_meters_behind_a_gateway(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(config_flow, "UNIT_IDS", range(1, 5))
-    place = place_behind(gateways[kind])
-    del place["unit_id"]
-    result = await end_of_scan(hass, await add_behind(hass, kind, place))
+    entered = gateway_form(gateways[kind])
+    del entered["unit_id"]
+    result = await end_of_scan(hass, await submit_form(hass, kind, entered))
     assert result["step_id"] == "found"
     await hass.config_entries.flow.async_configure(
         result["flow_id"], {"meters": ["1", "3"]}
@@ -343,8 +344,8 @@ async def test_profile_is_complete_after_responses_lost_by_a_gateway(
     hass: HomeAssistant, gateways: dict[str, Gateway], remote_meter: Meter
 ) -> None:
     remote_meter.model = "Countis E44"
-    remote_meter.settings |= {57345: 5, 57346: 250}
-    # The gateway reports a damaged response like a lost one, but without waiting.
+    remote_meter.settings |= {57345: 5, 57346: 250}  # current transformers 250 A / 5 A
+    # Damage every second response. The gateway reports it as lost, but without waiting.
     gateways["tcp"].line.fault = partial(next, cycle([FLIPPED, Fault()]))
     entry = await added_entry(hass, gateways, "tcp")
     profile = coordinator_of(entry).meter.profile
@@ -365,7 +366,9 @@ async def test_reset_with_lost_response_is_written_only_once(
     lose_responses_to_writes(line)
     await press(hass, "reset_partial_counters")
     assert state(hass, "partial_energy_consumed") == "0"
+    # The value 0x0B is written to register 57890 (0xE222) with function 6.
     assert writes_on(line) == [b"\x01\x06\xe2\x22\x00\x0b"]
+    # The exception with which the gateway reports a lost response is no refusal.
     assert entry.runtime_data.bus.traffic[1].refused == 0
     await unload_all(hass)
 
@@ -376,11 +379,11 @@ async def test_reset_request_lost_by_a_gateway_is_reported_and_not_repeated(
     await added_entry(hass, gateways, "tcp")
     line = gateways["tcp"].line
 
-    def lose(request: bytes) -> None:
-        if request[1] == 6:
+    def lose_write(request: bytes) -> None:
+        if request[1] == 6:  # the function "write one register"
             line.request_faults.append(LOST)
 
-    line.on_request = lose
+    line.on_request = lose_write
     with pytest.raises(HomeAssistantError, match="set all of its partial counters"):
         await press(hass, "reset_partial_counters")
     assert state(hass, "partial_energy_consumed") == "45.67"
@@ -433,7 +436,7 @@ async def test_issue_of_an_offline_meter_names_the_gateway_first(
     await unload_all(hass)
 
 
-# The connection timeout of the Modbus TCP client is 10 s, so one attempt is made.
+# The Modbus TCP client always waits 10 s for a connection. So only one attempt is made.
 @pytest.mark.parametrize(("kind", "attempts"), [("tcp", 1), ("rtu_over_tcp", 4)])
 @pytest.mark.usefixtures("short_pauses")
 async def test_gateway_that_drops_packets_is_logged_without_a_traceback(
@@ -516,18 +519,18 @@ async def test_tariff_is_broadcast_only_if_the_gateway_supports_it(
 @pytest.mark.parametrize(
     "host", ["meters.local", " meters.local ", "http://meters.local/", "[meters.local]"]
 )
-def test_host_is_stored_without_what_a_browser_adds(host: str) -> None:
+def test_host_is_stored_without_spaces_scheme_or_brackets(host: str) -> None:
     assert bus_data("tcp", {"host": host})["host"] == "meters.local"
 
 
-def test_ipv6_address_is_in_brackets() -> None:
+def test_ipv6_address_is_in_brackets_in_the_url() -> None:
     data = {"type": "rtu_over_tcp", "host": "FE80::1", "port": 4001}
     params = connection.modbus_params(data)
     assert params.endpoint == ("serial", "socket://[fe80::1]:4001")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_unique_id_ignores_the_case_of_the_host_and_the_speed(kind: str) -> None:
+def test_unique_id_ignores_the_speed_and_the_case_of_the_host(kind: str) -> None:
     one, other = [
         connection.bus_unique_id(
             {"type": kind, "host": host, "port": 4001, "baudrate": baudrate}

@@ -42,13 +42,13 @@ from .common import (
 
 pytestmark = pytest.mark.usefixtures("fast_polling")
 
-# Reads: the register address and the number of registers.
+# The register address and the number of registers of each read.
 IDENTITY, MEASUREMENTS = (50006, 5), (50520, 30)
 ENERGIES, TARIFFS = (50946, 18), (51200, 10)
 
 OTHER_SERIAL = Fault(
-    # Replaces the last of the five registers with which the identity is verified. This
-    # register is a part of the serial number.
+    # The identity is verified with five registers. The last one is a part of the serial
+    # number. This fault replaces this register, and the CRC after it.
     lambda frame: with_crc(frame[:-4] + b"\x00\x07")
 )
 
@@ -191,7 +191,7 @@ async def test_stored_counters_in_another_format_are_not_used(
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
     hass_storage[f"{DOMAIN}.{subentry_of(entry).subentry_id}"] |= changes
-    meter.counters.consumed = 500_000
+    meter.counters.consumed = 500_000  # Wh; rejected if the stored 1234.56 kWh is used
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
     await until_read(hass, entry)
@@ -253,10 +253,10 @@ async def test_other_serial_number_in_one_response_creates_no_issue(
 async def conflict(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> AsyncIterator[ir.IssueEntry]:
-    """Use the port with other line settings, set up its bus, and yield the issue."""
+    """Yield the issue of a bus whose port is in use with other line settings."""
     await hass.config_entries.async_unload(entry.entry_id)
     params = ModbusSerialParams(device=line.port, baudrate=19_200)
-    async with async_get_temporary_unit(hass, params, 9):
+    async with async_get_temporary_unit(hass, params, 9):  # any unit ID
         await hass.config_entries.async_setup(entry.entry_id)
         assert entry.state is ConfigEntryState.SETUP_RETRY
         assert entry.error_reason_translation_key == "line_settings_in_use"
@@ -273,6 +273,7 @@ async def test_conflict_of_line_settings_has_an_issue_until_the_conflict_ends(
             "device": line.port,
             "settings": "9600 baud, 8N1",
         }
+    # Home Assistant tries the setup again before this time.
     async_fire_time_changed(hass, dt_util.utcnow() + timedelta(days=1))
     await until(lambda: entry.state is ConfigEntryState.LOADED)
     assert ir.async_get(hass).issues == {}

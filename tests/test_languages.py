@@ -30,7 +30,7 @@ from .test_texts import LANGUAGES, flat
 MANUAL_LANGUAGES = {"de", "en", "es", "fr", "it", "nl", "pt"}
 
 PHASES = {"Phase L1", "Phase L2", "Phase L3"}
-# Texts of each language that are the same in English.
+# The texts of each language that are allowed to be the same as in English.
 SAME = {
     "de": {"Host"} | PHASES,
     "es": {"Buses", "Host"},
@@ -111,8 +111,8 @@ async def test_names_and_states_are_in_the_language_of_home_assistant(
             shown.add(key)
     assert shown >= {"power", "energy_consumed", "tariff", "phase_l1_present"}
     phase = ("binary_sensor", DOMAIN, "phase_l1_present", BinarySensorDeviceClass.POWER)
-    state = texts["binary_sensor"]["phase_l1_present"]["state"][STATE_ON]
-    assert async_translate_state(hass, STATE_ON, *phase) == state
+    text_on = texts["binary_sensor"]["phase_l1_present"]["state"][STATE_ON]
+    assert async_translate_state(hass, STATE_ON, *phase) == text_on
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
@@ -158,10 +158,12 @@ async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
         for key, text in texts["exceptions"].items()
     }
     assert wiring["title"] == findings["title"].format(name=title)
-    # The check needs 20 A in all phases together. The simulated meter has 7.389 A.
+    # The check needs a load of 20 A: the sum of the currents. The simulated meter has
+    # 7.389 A.
     assert findings["not_concluded"] in wiring["message"]
     value = "7.389 A" if path.stem == "en" else "7,389 A"
     assert findings["load"].format(value=value) in wiring["message"]
+    # The row "A" of the table begins with the current of L1, not with the load.
     assert f"| A | {value[:-4]}" not in wiring["message"]
     shown = hass.states.get(entity_id(hass, "wiring"))
     assert shown is not None

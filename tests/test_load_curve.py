@@ -25,8 +25,8 @@ from custom_components.socomec_countis.countis.load_curve import (
 from custom_components.socomec_countis.countis.meter import Meter
 
 COMMAND, PAGE = 61440, 61456  # register addresses
-FIRST, NEXT = 0x0001, 0xFFFE  # commands
-PAGE_WORDS = 122
+FIRST, NEXT = 0x0001, 0xFFFE  # commands that select a page
+PAGE_WORDS = 122  # registers
 MOST_RECORDS = 29  # in a page
 START = datetime(2026, 11, 20, 12)  # noqa: DTZ001 (by the clock of the meter)
 QUARTER = timedelta(minutes=15)
@@ -42,7 +42,7 @@ def _custom_integrations() -> None:
 def record(
     index: int, watts: int, *, incomplete: int = 0, period: timedelta = QUARTER
 ) -> Words:
-    """Return the registers of the record at an index, with a power in W."""
+    """Return the registers of a record of `watts`, `index` periods after `START`."""
     since = START + index * period - datetime(2000, 1, 1)  # noqa: DTZ001
     seconds = round(since.total_seconds())
     return [seconds >> 16, seconds & 0xFFFF, incomplete, watts]
@@ -55,7 +55,11 @@ def page(
     unit: int = 0,
     ratio: tuple[int, int] = (1, 1),
 ) -> Words:
-    """Return the registers of a page, filled with all ones after the last record."""
+    """Return the registers of a page: its header, its records, and then 0xFFFF.
+
+    The header has the `size` of a record in registers, the `period` in s, the code of
+    the `unit`, and the numerator and denominator of the `ratio`.
+    """
     words = [len(records), size, period, unit, *ratio]
     words += [word for each in records for word in each]
     return words + [0xFFFF] * (PAGE_WORDS - len(words))
@@ -84,7 +88,7 @@ class FakeMeter:
 
     pages: Sequence[Words]
     write_errors: deque[Exception | None] = field(default_factory=deque)
-    """Error of each of the next writes, which the meter has executed."""
+    """The error after each of the next writes. The meter executes these writes."""
     lost_writes: int = 0
     """Number of the next writes that do not reach the meter."""
     read_error: Exception | None = None
@@ -150,7 +154,7 @@ class FakeMeter:
 
 
 async def read(meter: FakeMeter, counts: list[int] | None = None) -> LoadCurve:
-    """Return the load curve. Append the number of records after each page to a list."""
+    """Return the load curve. After each page, append the record count to `counts`."""
     on_page = (lambda _: None) if counts is None else counts.append
     return await async_read_load_curve(cast(Meter, meter), on_page)
 
@@ -233,10 +237,10 @@ async def test_lost_response_to_a_command_skips_no_page(error: Exception) -> Non
 async def test_lost_command_is_retried() -> None:
     meter = FakeMeter([full_page(0), page(record(29, 29))])
 
-    def lose(count: int) -> None:
+    def lose_after_first_page(count: int) -> None:
         meter.lost_writes = 2 if count == MOST_RECORDS else 0
 
-    curve = await async_read_load_curve(cast(Meter, meter), lose)
+    curve = await async_read_load_curve(cast(Meter, meter), lose_after_first_page)
     assert watts(curve) == list(range(30))
 
 
@@ -270,6 +274,7 @@ async def test_records_with_the_same_time_do_not_change_the_period() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "expected"),
+    # A fraction that contains a 0 is ignored.
     [((40, 1), 4000), ((1, 2), 50), ((0, 5), 100), ((5, 0), 100), ((0, 0), 100)],
 )
 async def test_power_is_multiplied_by_the_fraction_of_the_header(
@@ -286,7 +291,7 @@ async def test_power_is_multiplied_by_the_fraction_of_the_header(
         (40, (200, 5), 4000),  # the fraction is the ratio
         (40, (10, 1), 40_000),  # the fraction is a step of 10 W
         (1, (1, 1), 100),
-        (None, (10, 1), 1000),  # not available
+        (None, (10, 1), 1000),  # the ratio is not available
     ],
 )
 async def test_power_contains_the_ratio_of_the_transformers_once(
@@ -298,6 +303,7 @@ async def test_power_contains_the_ratio_of_the_transformers_once(
     assert settings.reads == 1
 
 
+# The codes 0 and 1 mean W, and the code 20 means kW.
 @pytest.mark.parametrize(("unit", "expected"), [(0, 3), (1, 3), (20, 3000)])
 async def test_power_is_in_watts(unit: int, expected: float) -> None:
     assert watts(await read(FakeMeter([page(record(0, 3), unit=unit)]))) == [expected]
@@ -336,14 +342,16 @@ async def test_meter_that_refuses_the_registers_has_no_load_curve(refused: str) 
 
 
 @pytest.mark.parametrize(
-    "words", [page(record(0, 5), size=5), [30, 4, *page(record(0, 5))[2:]]]
+    "words",
+    # A record of 5 registers, and a page of 30 records.
+    [page(record(0, 5), size=5), [30, 4, *page(record(0, 5))[2:]]],
 )
 async def test_page_with_wrong_record_size_or_count_is_an_error(words: Words) -> None:
     with pytest.raises(ModbusProtocolError, match="a page of the load curve has"):
         await read(FakeMeter([words]))
 
 
-async def test_empty_page_with_other_record_size_is_accepted() -> None:
+async def test_empty_page_with_other_record_size_and_unit_is_accepted() -> None:
     curve = await read(FakeMeter([page(size=0, unit=7)]))
     assert not curve.records
 
@@ -361,16 +369,16 @@ async def test_header_period_comes_from_the_first_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("indices", "expected"),
+    ("indices", "is_newest_first"),
     [((), False), ((1,), False), ((1, 2), False), ((2, 1), True), ((2, 3, 2), False)],
 )
-async def test_order_of_the_first_and_last_record_is_noted(
+async def test_curve_is_newest_first_if_its_first_record_is_newer_than_its_last(
     indices: Sequence[int],
-    expected: bool,  # noqa: FBT001
+    is_newest_first: bool,  # noqa: FBT001
 ) -> None:
     records = (record(index, number) for number, index in enumerate(indices))
     curve = await read(FakeMeter([page(*records)]))
-    assert curve.is_newest_first is expected
+    assert curve.is_newest_first is is_newest_first
 
 
 async def test_records_with_the_same_time_are_in_the_order_of_recording() -> None:
@@ -402,8 +410,8 @@ async def test_newest_records_are_read_until_a_record_is_before_a_time(
     assert curve.is_newest_first
 
 
-async def test_oldest_records_before_a_time_are_read_to_reach_the_newest() -> None:
+async def test_curve_with_the_oldest_record_first_is_read_completely() -> None:
     meter = FakeMeter([full_page(0), full_page(29), page(record(58, 58))])
-    since = START + 1000 * QUARTER
+    since = START + 1000 * QUARTER  # after all records
     curve = await async_read_load_curve(cast(Meter, meter), since=since)
     assert watts(curve) == list(range(59))

@@ -92,7 +92,7 @@ ZONES = pytest.mark.parametrize("zone", [PARIS, UTC, LOS_ANGELES, KOLKATA], ids=
 @pytest.mark.parametrize("day", ["2026-01-14T06:00", "2026-07-14T06:00"])
 @pytest.mark.parametrize("period", PERIODS)
 @ZONES
-async def test_middle_of_a_period_gives_the_true_begins(
+async def test_curve_read_in_the_middle_of_a_period_has_the_true_begins(
     zone: tzinfo, period: int, day: str
 ) -> None:
     load = RecordedLoad(timestamp(day, zone), zone, period)
@@ -104,11 +104,11 @@ async def test_middle_of_a_period_gives_the_true_begins(
 
 @pytest.mark.parametrize("period", PERIODS)
 @ZONES
-async def test_end_of_a_period_leaves_the_true_begins_possible(
+async def test_meanings_near_the_end_of_a_period_include_the_true_begins(
     zone: tzinfo, period: int
 ) -> None:
     load = RecordedLoad(timestamp("2026-01-14T06:00", zone), zone, period)
-    for after in (-59, -1, 1, 59):
+    for after in (-59, -1, 1, 59):  # s after the end of a period
         load.run(load.start + 4 * HOUR + after - load.now)
         async for curve in load.read_each():
             true = true_meaning(load, meanings(load, curve))
@@ -117,7 +117,7 @@ async def test_end_of_a_period_leaves_the_true_begins_possible(
 
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
 @pytest.mark.parametrize("unit", ["s", "min"])
-async def test_order_and_unit_of_the_period_do_not_matter(
+async def test_record_order_and_unit_of_the_header_do_not_matter(
     order: Literal["oldest first", "newest first"], unit: Literal["s", "min"]
 ) -> None:
     load = RecordedLoad(
@@ -128,13 +128,14 @@ async def test_order_and_unit_of_the_period_do_not_matter(
     )
     load.run(9 * HOUR + 300)
     async for curve in load.read_each():
-        assert len(curve.records) == 54
+        assert len(curve.records) == 54  # 9 h of periods of 10 min
         assert_certain(load, curve)
 
 
 @pytest.mark.parametrize("error", [-400, 70, 400])
-async def test_wrong_clock_gives_the_true_begins(error: int) -> None:
+async def test_curve_of_a_wrong_clock_has_the_true_begins(error: int) -> None:
     """If the simulated meter records UTC, its UTC has the same error."""
+    # The wrong clock displays 06:00 at the start.
     start = timestamp("2026-01-14T06:00", PARIS) - error
     load = RecordedLoad(start, PARIS, 1800, error)
     load.run(4 * HOUR + 900)
@@ -145,9 +146,10 @@ async def test_wrong_clock_gives_the_true_begins(error: int) -> None:
 
 @pytest.mark.parametrize("zone", [PARIS, LOS_ANGELES, UTC], ids=str)
 @pytest.mark.parametrize("error", [-HOUR, HOUR])
-async def test_utc_of_a_clock_that_is_wrong_by_an_hour_is_right(
+async def test_curve_of_a_clock_wrong_by_an_hour_has_the_true_begins(
     error: int, zone: tzinfo
 ) -> None:
+    """If the simulated meter records UTC, its UTC is right."""
     load = RecordedLoad(timestamp("2026-07-14T06:00", zone), zone, 900, error)
     load.run(4 * HOUR + 450)
     async for curve in load.read_each():
@@ -156,10 +158,12 @@ async def test_utc_of_a_clock_that_is_wrong_by_an_hour_is_right(
 
 
 def test_utc_may_be_wrong_by_the_same_hours_as_the_display() -> None:
+    """At 13:15 in Paris, the meter displays 15:15. Its UTC is also wrong by 2 h."""
     now = at(NOON + QUARTER)
     dates = [NOON + timedelta(hours=2) - index * HALF_HOUR for index in range(9)]
     displayed = NOON + QUARTER + timedelta(hours=3)
     (found,) = possible_times(curve_of(dates), displayed, now, PARIS)
+    # The newest period ended at 12:00 UTC, and has the date 14:00.
     assert (found.date_is_end, found.is_utc) == (True, True)
     assert found.begins[-1] == at(NOON - HALF_HOUR)
 
@@ -182,7 +186,10 @@ CHANGES = pytest.mark.parametrize(
 def across_change(
     zone: tzinfo, change: int, period: int, *, clock_follows: bool
 ) -> RecordedLoad:
-    """Return a load that begins 6 hours before a change and ends within a period."""
+    """Return a load from 6 h before a change until 4 h and half a period after it.
+
+    If `clock_follows`, the clock of the meter is set at the change.
+    """
     load = RecordedLoad(change - 6 * HOUR, zone, period)
     load.run(6 * HOUR)
     if clock_follows:
@@ -194,7 +201,7 @@ def across_change(
 @pytest.mark.parametrize("period", PERIODS)
 @pytest.mark.parametrize("clock_follows", [True, False])
 @CHANGES
-async def test_change_of_the_zone_gives_the_true_begins(
+async def test_curve_across_a_change_of_the_zone_has_the_true_begins(
     zone: tzinfo,
     local: str,
     fold: int,
@@ -203,6 +210,7 @@ async def test_change_of_the_zone_gives_the_true_begins(
 ) -> None:
     change = timestamp(local, zone, fold)
     load = across_change(zone, change, period, clock_follows=clock_follows)
+    # With one of the periods, also test the other order of the records.
     load.load_curve.order = "newest first" if period == 600 else "oldest first"
     async for curve in load.read_each():
         assert len(curve.records) == 10 * HOUR / period
@@ -210,21 +218,26 @@ async def test_change_of_the_zone_gives_the_true_begins(
         assert true.follows_zone is (clock_follows and not load.is_utc)
 
 
-async def test_power_cut_leaves_the_true_begins() -> None:
+async def test_curve_with_two_power_cuts_has_the_true_begins() -> None:
     load = RecordedLoad(timestamp("2026-10-25T00:00", PARIS), PARIS, 900)
     load.run(2 * HOUR)
     load.run_without_power(HOUR / 2)
     load.run(HOUR / 2)
-    load.set_clock()
+    load.set_clock()  # at the change of the zone
     load.run(HOUR)
     load.run_without_power(HOUR)
     load.run(HOUR + 450)
     async for curve in load.read_each():
-        assert len(curve.records) == 4 * 4 + 2
+        assert len(curve.records) == 4 * 4 + 2  # 4½ h of periods with power
         assert_certain(load, curve)
 
 
-async def test_clock_with_a_period_that_divides_no_hour_follows_the_zone() -> None:
+async def test_change_is_followed_if_the_period_does_not_divide_an_hour() -> None:
+    """An hour is 7.5 periods of 480 s.
+
+    Such a period is no multiple of `STEP_SECONDS`, so the power shows only roughly when
+    it begins.
+    """
     change = timestamp("2026-03-29T03:00", PARIS)
     load = across_change(PARIS, change, 480, clock_follows=True)
     curve = await load.read()
@@ -244,6 +257,8 @@ def possible_ends(curve: LoadCurve, displayed: datetime) -> list[bool]:
     return [each.date_is_end for each in found]
 
 
+# The date of the newest record is 12:00, so its period of 30 min ends at 12:00 or at
+# 12:30. The next period ends at 12:30 or at 13:00. The tolerance is a minute.
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
@@ -273,7 +288,7 @@ def test_newest_record_of_another_day_has_no_meaning(days: int) -> None:
         assert possible_ends(curve, displayed) == []
 
 
-def test_incomplete_record_does_not_show_the_meaning() -> None:
+def test_incomplete_record_does_not_affect_the_meaning() -> None:
     curve = curve_of([NOON - HALF_HOUR, NOON, NOON + 9 * HALF_HOUR], incomplete=1)
     displayed = NOON + QUARTER
     (found,) = possible_times(curve, displayed, at(displayed), UTC)
@@ -295,7 +310,7 @@ def test_curve_without_complete_record_or_period_has_no_meaning(
     assert possible_ends(curve, NOON) == []
 
 
-def test_shortest_period_has_a_meaning() -> None:
+def test_curve_with_a_period_of_one_second_has_both_meanings() -> None:
     second = timedelta(seconds=1)
     assert possible_ends(curve_of([NOON], second), NOON) == [True, False]
 
@@ -306,7 +321,7 @@ def in_zone(begins: Iterable[float], zone: tzinfo) -> list[datetime]:
 
 
 def quarters(begin: float, count: int) -> list[float]:
-    """Return the begins of quarters of an hour."""
+    """Return the begins of `count` quarters of an hour, the first at `begin`."""
     return [begin + index * 900 for index in range(count)]
 
 
@@ -335,7 +350,7 @@ def test_two_changes_that_the_dates_show_are_followed() -> None:
     assert found.follows_zone
 
 
-@pytest.mark.parametrize("change", ["2026-10-03T15:30", "2026-04-04T15:00"])
+@pytest.mark.parametrize("change", ["2026-10-03T15:30", "2026-04-04T15:00"])  # UTC
 def test_change_by_half_an_hour_is_followed(change: str) -> None:
     begins = quarters(at(datetime.fromisoformat(change)) - 3 * HOUR, 30)
     found = local_meaning(begins, LORD_HOWE)
@@ -343,8 +358,9 @@ def test_change_by_half_an_hour_is_followed(change: str) -> None:
     assert found.follows_zone
 
 
-@pytest.mark.parametrize("change", ["2026-03-29T01:00", "2026-10-25T01:00"])
+@pytest.mark.parametrize("change", ["2026-03-29T01:00", "2026-10-25T01:00"])  # UTC
 def test_future_change_is_not_followed(change: str) -> None:
+    # The last period ends 15 min before the change.
     begins = quarters(at(datetime.fromisoformat(change)) - 9 * HOUR - 900, 36)
     found = local_meaning(begins, PARIS)
     assert found.begins == begins
@@ -366,12 +382,12 @@ def test_time_zone_of_the_machine_does_not_matter(
     assert found.begins == begins
 
 
-def test_repeated_hour_without_identical_records_is_recognised() -> None:
+def test_repeated_hour_with_missing_records_is_recognised() -> None:
     """Two records with the same date and power are read as one record."""
     change = at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
     begins = quarters(change - 3 * HOUR, 24)
-    begins.remove(change - HOUR)
-    begins.remove(change - HOUR + 1800)
+    begins.remove(change - HOUR)  # 02:00 before the change
+    begins.remove(change - HOUR + 1800)  # 02:30 before the change
     found = local_meaning(begins, PARIS)
     assert found.begins == by_date(begins, PARIS)
 
@@ -386,6 +402,7 @@ def test_missing_records_are_not_taken_for_a_change(missing: range) -> None:
         for index, begin in enumerate(begins)
         if index not in missing
     ]
+    # 1350 s after the last date is the middle of the next period.
     displayed = dates[-1] + timedelta(seconds=1350)
     found = possible_times(
         curve_of(dates, QUARTER), displayed, begins[-1] + 1350, PARIS
@@ -411,8 +428,8 @@ def test_repeated_record_within_the_repeated_hour_shows_the_change(
 
 
 @pytest.mark.parametrize("minutes", [15, 60])
-def test_end_by_the_changed_clock_is_after_the_change(minutes: int) -> None:
-    """The date of the record before the change is 03:00, not 02:00."""
+def test_period_that_ends_at_the_change_has_the_changed_date(minutes: int) -> None:
+    """The date of a period that ends at the change is 03:00, not 02:00."""
     period = timedelta(minutes=minutes)
     step = period.total_seconds()
     ends = [at(datetime(2026, 3, 29, 1)) + index * step for index in range(-6, 6)]  # noqa: DTZ001

@@ -99,7 +99,7 @@ async def test_each_block_is_read_in_one_request(line: MemoryBus) -> None:
     assert not meter.contradicts_profile
 
 
-async def test_details_are_read_with_the_measurements_if_wanted(
+async def test_details_are_read_with_the_measurements_if_selected(
     line: MemoryBus,
 ) -> None:
     meter = await async_meter(line)
@@ -167,14 +167,14 @@ async def test_verification_with_a_lost_or_damaged_response_is_retried(
 async def test_other_serial_number_in_two_responses_is_reported(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_meter(line)
+    library_meter = await async_meter(line)
     meter.serial = (0x2025, 0x0001, 7)
     with pytest.raises(AnotherMeterError) as raised:
-        await known.async_verify_identity()
+        await library_meter.async_verify_identity()
     assert raised.value.found == "2025000100007"
     assert line.reads == [5, 5]
     meter.serial = None
-    await known.async_verify_identity()
+    await library_meter.async_verify_identity()
 
 
 def other_serial_number(order: int) -> Fault:
@@ -188,6 +188,7 @@ async def test_other_serial_number_in_one_response_is_not_reported(
     meter = await async_meter(line)
     line.faults.append(other_serial_number(7))
     await meter.async_verify_identity()
+    # Two responses with different serial numbers are invalid, not another meter.
     line.faults.extend([other_serial_number(7), other_serial_number(8)])
     with pytest.raises(ModbusProtocolError):
         await meter.async_verify_identity()
@@ -197,40 +198,41 @@ async def test_other_serial_number_in_one_response_is_not_reported(
 async def test_unavailable_serial_number_is_not_another_meter(
     line: MemoryBus, meter: SimulatedMeter, word: int
 ) -> None:
-    known = await async_meter(line)
+    library_meter = await async_meter(line)
     meter.override = dict.fromkeys(range(50006, 50011), word)
     with pytest.raises(ModbusProtocolError, match="the serial number is not available"):
-        await known.async_verify_identity()
+        await library_meter.async_verify_identity()
     meter.override = {}
-    await known.async_verify_identity()
-    assert not known.contradicts_profile
+    await library_meter.async_verify_identity()
+    assert not library_meter.contradicts_profile
 
 
 async def test_meter_without_serial_number_is_verified_by_a_response(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {table.IDENTIFICATION}
-    unnamed = await async_meter(line)
-    await unnamed.async_verify_identity()
+    library_meter = await async_meter(line)
+    await library_meter.async_verify_identity()
     assert line.reads == [14]
     meter.offline = True
+    # Only the first timeout is retried.
     for requests in (2, 1):
         line.requests.clear()
         with pytest.raises(ModbusTimeoutError):
-            await unnamed.async_verify_identity()
+            await library_meter.async_verify_identity()
         assert line.reads == [14] * requests
     meter.offline = False
-    await unnamed.async_verify_identity()
+    await library_meter.async_verify_identity()
 
 
 @pytest.mark.parametrize("register", [50006, 50007])
 async def test_new_firmware_or_table_contradicts_the_profile(
     line: MemoryBus, meter: SimulatedMeter, register: int
 ) -> None:
-    known = await async_meter(line)
-    meter.override = {register: 103}
-    await known.async_verify_identity()
-    assert known.contradicts_profile
+    library_meter = await async_meter(line)
+    meter.override = {register: 103}  # a version that the profile does not have
+    await library_meter.async_verify_identity()
+    assert library_meter.contradicts_profile
 
 
 # -- measurements -----------------------------------------------------------------
@@ -239,24 +241,24 @@ async def test_new_firmware_or_table_contradicts_the_profile(
 async def test_negative_power_is_measured(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_meter(line)
+    library_meter = await async_meter(line)
     meter.load = Constant(Phase(-10), Phase(0), Phase(0))
-    values = (await known.async_read("power")).values
+    values = (await library_meter.async_read("power")).values
     assert values["power"] == values["power_l1"] == -10
 
 
 async def test_zero_power_is_confirmed_by_a_second_read_only_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_meter(line)
+    library_meter = await async_meter(line)
     meter.override = dict.fromkeys(POWER_REGISTERS, 0)
-    first = await known.async_read("power")
+    first = await library_meter.async_read("power")
     assert line.reads == [14, 30]
     assert first.block == "measurements"
     assert first.values["power"] == 0
     line.requests.clear()
     for _ in range(10):
-        reading = await known.async_read("power")
+        reading = await library_meter.async_read("power")
         assert reading.block == "power"
         assert reading.values["power"] == 0
     assert line.reads == [14] * 10
@@ -264,17 +266,17 @@ async def test_zero_power_is_confirmed_by_a_second_read_only_once(
     for override, reads in (({}, [14]), (meter.override, [14, 30])):
         meter.override = override
         line.requests.clear()
-        await known.async_read("power")
+        await library_meter.async_read("power")
         assert line.reads == reads
 
 
 async def test_zero_power_in_the_measurements_needs_no_second_read(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_meter(line)
+    library_meter = await async_meter(line)
     meter.override = dict.fromkeys(POWER_REGISTERS, 0)
-    await known.async_read("measurements")
-    await known.async_read("power")
+    await library_meter.async_read("measurements")
+    await library_meter.async_read("power")
     assert line.reads == [30, 14]
 
 
@@ -282,21 +284,22 @@ async def test_zero_power_in_the_measurements_needs_no_second_read(
 async def test_power_of_a_starting_meter_is_implausible(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    known = await async_meter(line)
+    library_meter = await async_meter(line)
+    # A value for both attributes: `starting` is true if the set is not empty.
     setattr(meter, attribute, {table.METROLOGY})
     with pytest.raises(ImplausibleError, match="no mains frequency"):
-        await known.async_read("power")
+        await library_meter.async_read("power")
     assert line.reads == [14, 30, 30]
     setattr(meter, attribute, set())
-    assert (await known.async_read("power")).values["power"] == 1300
+    assert (await library_meter.async_read("power")).values["power"] == 1300
 
 
 async def test_value_beyond_the_limits_is_not_available(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_meter(line)
+    library_meter = await async_meter(line)
     meter.override = registers_of("voltage_l1", 0x7FFF_0000)
-    values = (await known.async_read("measurements")).values
+    values = (await library_meter.async_read("measurements")).values
     assert values["voltage_l1"] is None
     assert values["voltage_l2"] == 230.0
 
@@ -304,21 +307,21 @@ async def test_value_beyond_the_limits_is_not_available(
 async def test_all_measurements_are_read_after_the_identity_is_verified(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_meter(line)
-    values = await known.async_measure()
+    library_meter = await async_meter(line)
+    values = await library_meter.async_measure()
     assert line.reads == [5, 54]
     assert values["power"] == 1300
-    assert values.keys() == known.blocks["measurements"].resolved_fields.keys()
+    assert values.keys() == library_meter.blocks["measurements"].resolved_fields.keys()
     meter.starting = True
     with pytest.raises(ModbusProtocolError):
-        await known.async_measure()
+        await library_meter.async_measure()
     meter.starting = False
     meter.override = registers_of("frequency", 0)
     with pytest.raises(ImplausibleError, match="no mains frequency"):
-        await known.async_measure()
+        await library_meter.async_measure()
     meter.serial = (0x2025, 0x0001, 7)
     with pytest.raises(AnotherMeterError):
-        await known.async_measure()
+        await library_meter.async_measure()
 
 
 # -- counters ---------------------------------------------------------------------
@@ -328,8 +331,8 @@ async def test_split_block_is_read_around_the_reserved_registers(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refuses_reserved = True
-    known = await async_polled_meter(line)
-    values = (await known.async_read("energies")).values
+    library_meter = await async_polled_meter(line)
+    values = (await library_meter.async_read("energies")).values
     assert values["partial_energy_produced"] == 0.89
     assert values["energy_consumed"] == 1234.56
     assert line.reads == [4, 2, 4, 2]
@@ -343,10 +346,10 @@ async def test_low_resolution_counters_are_read_in_whole_kwh(
         table.TARIFFS_UNIT_100,
         table.PERIODS_UNIT_100,
     }
-    known = await async_meter(line)
-    values = (await known.async_read("energies")).values
-    values |= (await known.async_read("tariffs")).values
-    values |= (await known.async_read("periods")).values
+    library_meter = await async_meter(line)
+    values = (await library_meter.async_read("energies")).values
+    values |= (await library_meter.async_read("tariffs")).values
+    values |= (await library_meter.async_read("periods")).values
     assert values["energy_consumed"] == 1234
     assert values["partial_energy_consumed"] == 45
     assert values["tariff_2_energy"] == 234
@@ -367,50 +370,50 @@ async def test_total_that_falls_in_one_response_is_read_again(line: MemoryBus) -
 async def test_total_that_fell_is_rejected_until_a_plausible_reading(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
-    await known.async_read("energies")
+    library_meter = await async_polled_meter(line)
+    await library_meter.async_read("energies")
     meter.override = ZERO_TOTAL
     # After the first rejected reading, the client reads the counters again, then the
     # identity and the number of rollovers. Each later poll is one read.
     for reads in ([18, 18, 5, 9], [18], [18]):
         line.requests.clear()
         with pytest.raises(ImplausibleError, match="energy_consumed"):
-            await known.async_read("energies")
+            await library_meter.async_read("energies")
         assert line.reads == reads
-        assert known.counter_check.values["energy_consumed"] == 1234.56
-        assert (await known.async_read("power")).values["power"] == 1300
+        assert library_meter.counter_check.values["energy_consumed"] == 1234.56
+        assert (await library_meter.async_read("power")).values["power"] == 1300
     meter.override = {}
-    reading = await known.async_read("energies")
+    reading = await library_meter.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
     meter.override = ZERO_TOTAL
     line.requests.clear()
     with pytest.raises(ImplausibleError):
-        await known.async_read("energies")
+        await library_meter.async_read("energies")
     assert line.reads == [18, 18, 5, 9]
 
 
 async def test_total_that_is_not_available_keeps_its_last_value(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_meter(line)
-    await known.async_read("energies")
+    library_meter = await async_meter(line)
+    await library_meter.async_read("energies")
     meter.override = registers_of("energy_consumed", table.NOT_AVAILABLE)
-    reading = await known.async_read("energies")
+    reading = await library_meter.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
     meter.override = ZERO_TOTAL
     with pytest.raises(ImplausibleError):
-        await known.async_read("energies")
+        await library_meter.async_read("energies")
     meter.override = {}
-    await known.async_read("energies")
+    await library_meter.async_read("energies")
 
 
 async def test_stored_counters_are_restored_as_accepted_values(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_meter(line)
-    await known.async_read("energies")
-    restored = await async_meter(line, accepted=known.counter_check.as_dict())
-    assert restored.counter_check.values == known.counter_check.values
+    library_meter = await async_meter(line)
+    await library_meter.async_read("energies")
+    restored = await async_meter(line, accepted=library_meter.counter_check.as_dict())
+    assert restored.counter_check.values == library_meter.counter_check.values
     meter.override = ZERO_TOTAL
     with pytest.raises(ImplausibleError):
         await restored.async_read("energies")
@@ -419,10 +422,10 @@ async def test_stored_counters_are_restored_as_accepted_values(
 async def test_partial_counter_reset_at_the_meter_is_accepted_when_read_twice(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
-    await known.async_read("energies")
+    library_meter = await async_polled_meter(line)
+    await library_meter.async_read("energies")
     meter.counters.partial_consumed = 0
-    reading = await known.async_read("energies")
+    reading = await library_meter.async_read("energies")
     assert line.reads == [18] * 3
     assert reading.values["partial_energy_consumed"] == 0
     assert reading.values["energy_consumed"] == 1234.56
@@ -432,20 +435,21 @@ async def test_partial_counter_reset_at_the_meter_is_accepted_when_read_twice(
 async def test_implausible_level_that_lasts_is_accepted_and_reported(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     meter.counters.consumed = 5_000_000
+    # A level is accepted if it lasts for 60 s.
     for _ in range(6):
         with pytest.raises(ImplausibleError):
-            await known.async_read("energies")
+            await library_meter.async_read("energies")
         await asyncio.sleep(10)
-    reading = await known.async_read("energies")
+    reading = await library_meter.async_read("energies")
     (correction,) = reading.corrections
     assert correction == Correction(
         "energy_consumed", 1234.56, reading.values["energy_consumed"] or 0
     )
     assert reading.values["energy_consumed"] == pytest.approx(5000, abs=0.5)
     # The next reading follows the accepted level.
-    assert (await known.async_read("energies")).corrections == ()
+    assert (await library_meter.async_read("energies")).corrections == ()
 
 
 # -- contradictions -----------------------------------------------------------------
@@ -457,11 +461,12 @@ async def test_implausible_level_that_lasts_is_accepted_and_reported(
 async def test_refused_block_contradicts_the_profile(
     line: MemoryBus, meter: SimulatedMeter, name: str
 ) -> None:
-    known = await async_meter(line)
+    library_meter = await async_meter(line)
+    # Exception 4 means a failure of the meter, not that the block is not supported.
     line.faults.append(exception(4))
     with pytest.raises(modbus_connection.ModbusExceptionError):
-        await known.async_read(name)
-    assert not known.contradicts_profile
+        await library_meter.async_read(name)
+    assert not library_meter.contradicts_profile
     meter.refused_blocks = {
         table.METROLOGY,
         table.ENERGIES_UNIT_100,
@@ -470,8 +475,8 @@ async def test_refused_block_contradicts_the_profile(
         table.CLOCK,
     }
     with pytest.raises(IllegalDataAddressError):
-        await known.async_read(name)
-    assert known.contradicts_profile
+        await library_meter.async_read(name)
+    assert library_meter.contradicts_profile
 
 
 # The settings are the secondary (57345) and the primary (57346) current in A.
@@ -494,11 +499,11 @@ async def test_changed_transformer_contradicts_the_profile(
 ) -> None:
     meter.model = "Countis E43"
     meter.settings |= {57345: 5, 57346: 400}
-    known = await async_meter(line)
+    library_meter = await async_meter(line)
     meter.settings |= settings
-    reading = await known.async_read("transformer")
+    reading = await library_meter.async_read("transformer")
     assert reading.values == {"ct_ratio": ratio}
-    assert known.contradicts_profile == contradicts
+    assert library_meter.contradicts_profile == contradicts
 
 
 async def test_transformer_that_is_set_later_contradicts_the_profile(
@@ -506,12 +511,12 @@ async def test_transformer_that_is_set_later_contradicts_the_profile(
 ) -> None:
     meter.model = "Countis E43"
     meter.settings |= {57345: 0}
-    known = await async_meter(line)
-    await known.async_read("transformer")
-    assert not known.contradicts_profile
+    library_meter = await async_meter(line)
+    await library_meter.async_read("transformer")
+    assert not library_meter.contradicts_profile
     meter.settings |= {57345: 5, 57346: 400}
-    await known.async_read("transformer")
-    assert known.contradicts_profile
+    await library_meter.async_read("transformer")
+    assert library_meter.contradicts_profile
 
 
 async def test_block_with_the_type_of_another_block_is_not_supported(
@@ -530,16 +535,16 @@ async def test_block_with_the_type_of_another_block_is_not_supported(
 async def test_registers_are_returned_as_read(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_meter(line)
-    registers = await known.async_read_registers()
+    library_meter = await async_meter(line)
+    registers = await library_meter.async_read_registers()
     assert registers[50000] == ord("S")
     assert (registers[50946] << 16) + registers[50947] == 123_456
-    assert registers[50514] == 0
+    assert registers[50514] == 0  # the high word of `voltage_l1_l2`
     assert list(registers) == sorted(registers)
     assert line.reads == [66, 54, 18, 10, 24, 9, 6]
     meter.refused_blocks = {table.CLOCK}
     with pytest.raises(IllegalDataAddressError):
-        await known.async_read_registers()
+        await library_meter.async_read_registers()
 
 
 # -- a serial port, with both client backends -----------------------------------------
@@ -558,7 +563,7 @@ def serial_line(meter: SimulatedMeter) -> Any:
 async def connection(
     request: pytest.FixtureRequest, serial_line: SerialLine
 ) -> AsyncGenerator[Any]:
-    """Return a connection of each client backend to the line."""
+    """Return a connection to the line, once for each client backend."""
     backend: Any = getattr(modbus_connection, request.param)
     opened = backend.ModbusConnection(
         ModbusSerialParams(device=serial_line.port, baudrate=9600), timeout=3
@@ -576,16 +581,19 @@ async def test_meter_on_a_serial_port_is_probed_reset_and_read(
     client = connection.for_unit(1)
     profile = await async_take_profile(bus.unit(1, client, patient=True))
     assert profile.serial_number == SERIAL
-    known = Meter(bus, 1, client, profile, clock=meter.clock, monotonic=meter.clock)
+    library_meter = Meter(
+        bus, 1, client, profile, clock=meter.clock, monotonic=meter.clock
+    )
     readings: list[Reading] = []
-    await async_reset_partial_counters(known, readings.append)
+    await async_reset_partial_counters(library_meter, readings.append)
     assert meter.writes == [(57890, [0x000B])]
     assert readings[-1].values["partial_energy_consumed"] == 0
+    # The response to the verification has no fault, the next response has one.
     serial_line.faults.extend([SerialFault(), fault])
-    await known.async_verify_identity()
+    await library_meter.async_verify_identity()
     values: Values = {}
     for name in BLOCKS:
-        values |= (await known.async_read(name)).values
+        values |= (await library_meter.async_read(name)).values
     assert values["power"] == 1300
     assert values["energy_consumed"] == 1234.56
 

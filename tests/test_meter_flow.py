@@ -96,6 +96,7 @@ async def test_meter_is_added_while_the_others_are_polled(
 async def test_meter_in_auto_mode_is_added_after_two_lost_responses(
     hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry, line: Line
 ) -> None:
+    """A meter in AUTO mode responds only after it has found the line settings."""
     lost = 0
 
     def lose_first_two(request: bytes) -> None:
@@ -166,7 +167,7 @@ async def test_unit_id_of_a_configured_meter_is_rejected_with_its_name(
     assert result["errors"] == {"base": "port_not_found"}
 
 
-async def test_meter_that_is_set_up_is_rejected(
+async def test_meter_that_is_already_set_up_is_rejected(
     hass: HomeAssistant,
     add_meter: AddMeter,
     entry: CountisConfigEntry,
@@ -219,7 +220,7 @@ async def test_title_of_the_user_is_kept_when_the_unit_id_changes(
     assert subentry_of(entry, 2).title == "Heat pump"
 
 
-async def test_unit_id_of_an_unknown_meter_is_rejected_with_its_serial_number(
+async def test_unit_id_of_another_meter_is_rejected_with_its_serial_number(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     text = await shown_error(hass, await reconfigure(hass, entry, 2))
@@ -258,6 +259,7 @@ async def test_meters_with_swapped_unit_ids_are_reconfigured_one_by_one(
     await until(lambda: not first.online and not second.online)
     line.meters[1], line.meters[2] = line.meters[2], line.meters[1]
     for unit_id, each in line.meters.items():
+        # The meter keeps its serial number, which contains its first unit ID.
         each.serial = (0x1438, 0x0120, each.unit_id)
         each.unit_id = unit_id
     line.cut = False
@@ -284,6 +286,7 @@ async def test_meters_with_swapped_unit_ids_are_reconfigured_one_by_one(
     assert not any(issues.async_get_issue(DOMAIN, each) for each in issue_ids)
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "energy_consumed", SECOND_SERIAL) == "0"
+    # The second meter never showed the energy of the first meter.
     assert set(shown) <= {"0", STATE_UNAVAILABLE}
 
 

@@ -138,7 +138,7 @@ async def sums(
 
 
 def count(meter: Meter, clock: Clock, kwh: float) -> None:
-    """Let the meter count energy within an hour."""
+    """Let an hour pass on the clock of the meter, in which the meter counts `kwh`."""
     meter.load = Constant(Phase(1000 * kwh), Phase(0), Phase(0))
     clock.seconds += 3600
     meter.count()
@@ -191,9 +191,10 @@ async def test_statistics_of_a_yaml_sensor_continue_under_the_new_entity(
 
     unit = config["unit_of_measurement"]
     hours = await sums(hass, start)
-    # In the third hour, the old entity was unavailable, or did not exist and has no
-    # row. The fourth hour contains the energy of both hours. A YAML sensor in steps of
-    # 1 kWh did not show the last 0.56 kWh.
+    # In the third hour, an old entity with a unique ID was unavailable. An old entity
+    # without a unique ID did not exist, so the hour has no row. The fourth hour also
+    # contains the energy of the third hour. A YAML sensor in steps of 1 kWh did not
+    # show the last 0.56 kWh.
     third = [5] if unique_id else []
     hidden = 0.56 if config["address"] == 50770 else 0
     assert hours == pytest.approx([0, 5, *third, 10 + hidden, 14 + hidden], abs=0.001)
@@ -203,11 +204,12 @@ async def test_statistics_of_a_yaml_sensor_continue_under_the_new_entity(
     assert metadata[OLD][1]["unit_of_measurement"] == unit
     state = hass.states.get(OLD)
     assert state is not None
+    # 1234.56 kWh at the start, and 14 kWh since then.
     assert (state.state, state.attributes["unit_of_measurement"]) == ("1248.56", "kWh")
 
 
 async def set_grid(hass: HomeAssistant, *statistic_ids: str) -> None:
-    """Let the Energy dashboard use only some grid connections, at 0.50 for a kWh."""
+    """Let the Energy dashboard use only these grid connections, at 0.50 per kWh."""
     manager = await async_get_manager(hass)
     grids: list[SourceType] = [
         GridSourceType(
@@ -266,7 +268,8 @@ async def test_costs_continue_if_the_new_cost_entity_takes_the_old_id(
     count(meter, clock, 4)
     await end_hour(hass)
     costs = await sums(hass, start, f"{OLD}_cost")
-    # 0.28 is the price of the last 0.56 kWh, which the YAML sensor did not show.
+    # 6 kWh cost 3, and 4 kWh cost 2. 0.28 is the price of the last 0.56 kWh, which the
+    # YAML sensor did not show.
     assert costs == pytest.approx([0, 3, 3.28, 5.28])
     assert hass.data[ENERGY_DOMAIN]["cost_sensors"] == {OLD: f"{OLD}_cost"}
 
