@@ -1,4 +1,4 @@
-"""The tariff of one meter by its select, and of several meters by the action."""
+"""The select that sets the tariff of one meter, and the actions for several meters."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -82,7 +82,7 @@ def device_id(hass: HomeAssistant, serial: str = SERIAL) -> str:
 
 
 async def set_tariff(hass: HomeAssistant, tariff: int, **target: Any) -> None:
-    """Call the action, for all meters unless there is a target."""
+    """Call the action `set_tariff` for the target, or without one for all meters."""
     if not target:
         devices = [
             device.id
@@ -119,6 +119,7 @@ async def test_first_selection_of_a_tariff_enables_its_counter(
     await select(hass, "3")
     # Home Assistant reloads the bus 30 s after an entity was enabled.
     await until(lambda: hass.states.get(counter) and state(hass, "tariff_3_energy"))
+    # The counter is unavailable until its first reading after the reload.
     assert state(hass, "tariff_3_energy") in {"0", STATE_UNAVAILABLE}
 
 
@@ -131,6 +132,7 @@ async def test_action_enables_the_counter_of_the_tariff(
     assert counter.disabled_by is None
 
 
+# The counter of tariff 2 is enabled by default, that of tariff 3 is not.
 @pytest.mark.parametrize("option", ["2", "3"])
 async def test_counter_that_the_user_has_disabled_stays_disabled(
     hass: HomeAssistant,
@@ -150,7 +152,7 @@ async def test_counter_that_the_user_has_disabled_stays_disabled(
 async def test_tariff_without_a_counter_can_be_selected(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    # Tariff counters 3 and 4 in both resolutions.
+    # The counters of tariffs 3 and 4, in both resolutions, are not available.
     meter.override = dict.fromkeys((*range(51206, 51210), *range(50854, 50858)), 0xFFFF)
     await add_meter()
     await select(hass, "4")
@@ -172,7 +174,7 @@ async def test_selected_tariff_is_not_overwritten_by_an_older_reading(
     [
         (2, ["1", "2"]),
         (8, ["1", "2", "3", "4", "5", "6", "7", "8"]),
-        # Numbers of tariffs that no meter has.
+        # If no meter has this number of tariffs, the select offers four.
         (9, ["1", "2", "3", "4"]),
         (0xFFFF, ["1", "2", "3", "4"]),
     ],
@@ -226,7 +228,7 @@ async def test_meter_that_does_not_change_its_tariff_is_reported(
     assert state(hass, "tariff") == "1"
 
 
-async def test_lost_response_to_a_tariff_is_confirmed_by_the_read_back(
+async def test_tariff_is_confirmed_by_the_read_back_if_its_response_is_lost(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     lose_responses_to_writes(line)
@@ -274,7 +276,7 @@ async def test_lost_broadcast_is_reported_for_each_meter(
     hass: HomeAssistant, two_meters: CountisConfigEntry, line: Line
 ) -> None:
     def lose_broadcast(request: bytes) -> None:
-        if request[0] == 0:
+        if request[0] == BROADCAST:
             line.request_faults.append(LOST)
 
     line.on_request = lose_broadcast
@@ -365,7 +367,7 @@ async def test_disabled_meter_in_a_targeted_area_is_left_out(
 
 @pytest.fixture
 async def second_line(clock: Clock) -> AsyncGenerator[Line]:
-    """Run a second line with meters at unit IDs 3 and 4."""
+    """Run the line of a second bus, with meters at unit IDs 3 and 4."""
     meters = [Meter(unit_id=unit_id, clock=clock) for unit_id in (3, 4)]
     async with memory_line(meters) as line:
         yield line

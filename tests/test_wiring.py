@@ -1,4 +1,4 @@
-"""The connection test of the manual: its conditions and its codes."""
+"""The connection test of the meter's manual: its conditions and its codes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -102,11 +102,13 @@ def test_one_phase_of_400_v_is_no_swapped_neutral() -> None:
 def test_unmet_condition_of_a_phase_gives_no_code(
     phase: str, quantity: str, value: float | None, condition: Condition
 ) -> None:
+    # Two phases alone are a sufficient load if the current of the third is too low.
     changes: Reading = {f"current_{each}": 20.0 for each in PHASES}
     wiring = check(three_phases(**changes | {f"{quantity}_{phase}": value}))
     assert wiring.codes == ()
     [unmet] = wiring.unmet
     assert (unmet.condition, unmet.phase) == (condition, phase)
+    # The reported power factor has no sign.
     assert unmet.value == (value if value is None else abs(value))
 
 
@@ -118,14 +120,14 @@ def test_unmet_condition_of_a_phase_gives_no_code(
         {"power_factor_l1": 0.6},
         {"power_factor_l1": -0.6},
         {"power_factor_l1": 1.0},
-        {"current_l1": 6.0, "current_l2": 7.0, "current_l3": 7.0},
+        {"current_l1": 6.0, "current_l2": 7.0, "current_l3": 7.0},  # 20 A in total
     ],
 )
 def test_phase_that_just_meets_a_condition_is_tested(at_the_limit: Reading) -> None:
     assert check(three_phases(**at_the_limit)).codes == (0,)
 
 
-def test_less_than_20_a_in_all_phases_together_is_no_load() -> None:
+def test_less_than_20_a_in_all_phases_together_is_too_little_load() -> None:
     wiring = check(three_phases(current_l1=5.0, current_l2=5.0, current_l3=9.9))
     assert wiring.codes == ()
     assert wiring.unmet == (UnmetCondition(Condition.LOAD, "", 19.9),)
@@ -134,6 +136,7 @@ def test_less_than_20_a_in_all_phases_together_is_no_load() -> None:
 def test_power_that_changes_its_sign_is_not_steady() -> None:
     wiring = check(three_phases(), three_phases(power_l2=-2200.0), three_phases())
     assert wiring.codes == ()
+    # The mean of 2200, -2200 and 2200 W.
     assert wiring.unmet == (UnmetCondition(Condition.STEADY, "l2", round(2200 / 3, 3)),)
 
 
@@ -177,7 +180,7 @@ def test_reversed_single_phase_has_its_code() -> None:
     assert check(single_phase(power_l1=-5500.0)).codes == (1,)
 
 
-def test_single_phase_with_less_than_20_a_is_no_load() -> None:
+def test_single_phase_with_less_than_20_a_has_too_little_load() -> None:
     wiring = check(single_phase(current_l1=19.0))
     assert wiring.unmet == (UnmetCondition(Condition.LOAD, "", 19.0),)
 

@@ -1,4 +1,4 @@
-"""A year of mishaps: the statistics contain the energy that the meter counted."""
+"""After a year of mishaps, the statistics contain the energy that the meter counted."""
 
 import os
 from random import Random
@@ -19,12 +19,13 @@ from .common import Clock
 from .test_statistics import recorded_energy
 from .year import DISPLAY_WH, TRANSFORMER_MODEL, World, YearMeter
 
-# The number of seeds; for more, use YEARS=50 ./scripts/test tests/test_year.py.
+# Number of simulated years, each with its own seed. To simulate more of them, use
+# YEARS=50 ./scripts/test tests/test_year.py.
 YEARS = int(os.environ.get("YEARS", "3"))
-RECORDED_YEARS = max(1, YEARS // 10)
-MISHAPS = 44
+RECORDED_YEARS = max(1, YEARS // 10)  # number of years with a real recorder
+MISHAPS = 44  # in a year: each of the 22 mishaps twice
 
-TOLERANCE = 0.0101  # kWh; the first and last state are truncated to a step
+TOLERANCE = 0.0101  # kWh; the first and the last state are truncated to 0.01 kWh
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,7 @@ def world(
     random = Random(seed)  # noqa: S311
     true_time = Clock()
     monotonic = Clock(1000)
+    # In Wh: a counter far below its rollover, and two counters just below theirs.
     consumed, rollover = (
         (1_234_560, COUNTER_RANGE_WH),
         (DISPLAY_WH - 20, DISPLAY_WH),
@@ -72,7 +74,8 @@ def world(
         true_time,
         monotonic,
     )
-    # In debug mode, the loop logs a callback as slow if its clock advances meanwhile.
+    # In debug mode, the loop would log a callback as slow if the test sets the loop's
+    # clock during this callback.
     hass.loop.set_debug(enabled=False)
     monkeypatch.setattr(hass.loop, "time", monotonic)
     monkeypatch.setattr(runtime, "async_get_unit", world.client)
@@ -80,9 +83,9 @@ def world(
         runtime, "time", SimpleNamespace(time=world.wall_time, monotonic=monotonic)
     )
 
-    def note_correction(of: CountisCoordinator, correction: Correction) -> None:
+    def note_correction(owner: CountisCoordinator, correction: Correction) -> None:
         world.note_correction(correction)
-        create_correction_issue(of, correction)
+        create_correction_issue(owner, correction)
 
     monkeypatch.setattr(coordinator, "create_correction_issue", note_correction)
     return world

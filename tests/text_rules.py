@@ -1,7 +1,8 @@
 """Schemas for texts and icons, with the rules of hassfest.
 
-The package of Home Assistant does not contain hassfest. It contains the checks for HTML
-and slugs, and the list of platforms, which the schemas use.
+hassfest is Home Assistant's program that validates integrations. The package of Home
+Assistant does not contain hassfest. But the package contains the checks for HTML and
+slugs, and the list of platforms, which these schemas use.
 """
 
 import re
@@ -13,6 +14,7 @@ import voluptuous as vol
 from homeassistant.const import Platform
 from homeassistant.helpers import config_validation as cv
 
+# Lower-case letters, digits, and single "-" or "_" between them.
 KEY = vol.Match(r"^(?!.+[_-]{2})(?![_-])[a-z0-9-_]+(?<![_-])$")
 URL = re.compile(
     r"(?:\b(?:https?|ftps?|mqtts?|scp|socket|socks5)://|www\.)[\w-]+(?:\.[\w-]+)+",
@@ -57,7 +59,7 @@ def with_names(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def fields(*required: str, optional: tuple[str, ...] = ()) -> dict[Any, Any]:
-    """Return the keys of a schema, each with a text."""
+    """Return required and optional keys of a schema. The value of each is a text."""
     return {
         **{vol.Required(key): text for key in required},
         **{vol.Optional(key): text for key in optional},

@@ -10,8 +10,8 @@ from typing import Any, Protocol, override
 import pytest
 
 REAL_TIME_FOLDERS = {"blueprints", "browser", "cli", "tools"}
-# s of real time that the loop waits for a thread. After that, virtual time advances
-# although the thread works, because the thread itself may wait for the loop.
+# s of real time that the loop waits for a call in another thread. After that, virtual
+# time advances although the thread works: the thread may wait for a timer of the loop.
 THREAD_SECONDS = 20
 
 
@@ -19,7 +19,10 @@ class Barrier(Protocol):
     """A point that a thread reaches when all its earlier work is done."""
 
     def is_reached(self) -> bool:
-        """Return whether the thread is idle. If not, wake the loop when it is idle."""
+        """Return whether the thread is idle.
+
+        If the thread is not idle, wake the loop as soon as the thread is idle.
+        """
 
 
 class VirtualSelector(selectors.DefaultSelector):
@@ -42,7 +45,7 @@ class VirtualSelector(selectors.DefaultSelector):
         if ready := super().select(0):
             return ready
         if timeout is None:
-            # Without a timer, only another thread can wake the loop.
+            # Without a timer, only I/O or another thread can wake the loop.
             return super().select(None)
         if timeout <= 0:
             return ready

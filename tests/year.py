@@ -44,6 +44,7 @@ from simulator.table import TableBlock
 from .common import Clock, coordinator_of, entity_id
 from .memory_bus import READ, Fault, MemoryBus, MemoryClient, Request
 
+# The key of each sensor, with the field of `Counters` or the number of the tariff.
 TOTALS = {
     "energy_consumed": "consumed",
     "energy_produced": "produced",
@@ -59,11 +60,11 @@ HOUR, DAY = 3600, 86_400
 YEAR = 365 * DAY
 STEP = 0.01  # kWh, the resolution of the counters
 
-DISPLAY_WH = 1_000_000_000  # Wh; the registers of some meters roll over here
+DISPLAY_WH = 1_000_000_000  # Wh; the counters of some meters roll over at this value
 TARIFF_REGISTERS = {50848, 50849, 51200, 51201}  # tariff count, present tariff
 ROUNDING = 1e-6  # kWh, the rounding error of floating-point numbers
 OTHER_SERIAL = "1438012000077"
-TRANSFORMER_MODEL = "Countis E43"
+TRANSFORMER_MODEL = "Countis E43"  # has current transformers
 # s until a meter that was offline is polled again, and its counters are confirmed.
 RECONNECT_SECONDS = 36
 TARIFF_RESET_SECONDS = 75  # s, longer than `ACCEPTED_AFTER` for counters that fell
@@ -72,6 +73,7 @@ SETTLED_AFTER_RESTART = 64
 LAG_SECONDS = 4  # s until a second reading confirms a value, at most
 # Number of rounds of the event loop without a request, after which all tasks wait.
 QUIET_ROUNDS = 15
+# First register addresses of the blocks with total, partial and tariff counters.
 ENERGY_BLOCKS = (50768, 50848, 50944, 51200)
 
 COMMIT_SECONDS = 5  # s between two commits of the recorder by default
@@ -149,6 +151,7 @@ class YearMeter(SimulatedMeter):
     @override
     def write(self, address: int, values: list[int]) -> ExcCodes | None:
         """Execute a command, and record which counters it resets."""
+        # The command registers that reset counters.
         resets: dict[int, Iterable[str]] = {57890: PARTIALS, 57892: TARIFFS}
         self.count()
         for counter in resets.get(address, ()):
@@ -189,7 +192,9 @@ class World:
     random: Random
     meter: YearMeter
     true_time: Clock
+    """In s since 1970."""
     monotonic: Clock
+    """In s: the clock of the event loop. A wrong system time does not change it."""
     is_recorded: bool = False
     """Whether a real recorder keeps all states, also in a power cut."""
     wall_offset: float = 0
@@ -203,6 +208,7 @@ class World:
     """In kWh by counter: the energy between the last reading and a reset."""
     corrections: list[Correction] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    """The names of the mishaps until now."""
     errors: list[str] = field(default_factory=list)
 
     async def start(self) -> None:
@@ -490,6 +496,7 @@ class World:
         for counter in TOTALS:
             unit = unit_of(counter)
             line = f"{self.value(counter):.2f} {unit} → 0.00 {unit}"
+            # The issue is created after 10 min.
             if seconds > 1000 and self.value(counter) and line not in reported:
                 self.error(f"{line} of {counter} is not in {reported!r}")
         self.meter.zeros = False
@@ -499,6 +506,7 @@ class World:
         """Start the meter: the frequency and all or some other registers read 0."""
         self.meter.starting = self.random.random() < 0.5
         self.meter.zeros = True
+        # The frequency, and the energies of the periods in both resolutions.
         self.meter.override = dict.fromkeys((50526, 50527, *range(36896, 36952)), 0)
         period = self.hass.states.get(self.period_id)
         for _ in range(self.random.choice((3, 20, 100))):
@@ -567,6 +575,7 @@ class World:
         )
         while not task.done():
             await self.pass_time(0.5)
+        # An action whose command is not confirmed raises this error.
         with suppress(HomeAssistantError):
             task.result()
 
@@ -643,6 +652,7 @@ class World:
         primary = self.random.choice((100, 400, 1000))
         self.meter.settings = {**self.meter.settings, 57346: primary}
         await self.poll(self.random.choice((0, 3)))
+        # Three phases of 230 V allow 690 W for each A of the primary current.
         self.set_load(most=600 * primary)
         await self.poll(30)
 
@@ -712,8 +722,8 @@ class World:
 
     async def run_year(self, mishaps: int) -> None:
         """Run a year with this number of mishaps at random times."""
-        # First, some registers roll over. A rollover saves the counters at once, so
-        # the power cut does not lose it.
+        # With some seeds, a counter rolls over in the first 40 s. After a rollover, the
+        # counters are saved at once, so the power cut does not lose the rollover.
         self.set_load(most=9000, least=5000)
         await self.poll(40)
         await self.kill()

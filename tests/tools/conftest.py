@@ -9,7 +9,8 @@ import pytest
 from simulator.site import load_at
 from tools.demo.history import Past
 
-# A Friday, in the middle of an hour.
+# Times on a Friday, in s since 1970: the solar noon, and the present time of the tests.
+# `NOW` is in the middle of an hour, and the statistics end at the start of this hour.
 NOON = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp())
 NOW = int(datetime(2026, 11, 20, 16, 47, 13, tzinfo=UTC).timestamp())
 # In this outage, the tariff changes, and the roof begins to produce.
@@ -42,7 +43,7 @@ def house() -> Past:
 
 @pytest.fixture(scope="session")
 def house_with_outage(house: Past) -> Past:
-    """Return the same past, with an outage."""
+    """Return the past of `house`, with the outage `OUTAGE`."""
     return replace(house, outage=OUTAGE)
 
 

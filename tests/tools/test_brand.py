@@ -34,9 +34,10 @@ def test_picture_is_transparent_and_has_no_empty_margin(name: str) -> None:
     with Image.open(BRAND / name) as picture:
         assert picture.format == "PNG"
         assert picture.mode == "RGBA"
-        shown = picture.getchannel("A")
-    assert shown.getpixel((0, 0)) == 0
-    assert shown.getbbox() == (0, 0, *shown.size)
+        alpha = picture.getchannel("A")
+    assert alpha.getpixel((0, 0)) == 0
+    # The box around all visible pixels is the whole picture.
+    assert alpha.getbbox() == (0, 0, *alpha.size)
 
 
 @pytest.mark.parametrize("name", [name for name in PICTURES if "@2x" not in name])

@@ -16,7 +16,9 @@ from tools.demo.dashboard import (
 
 from .conftest import Client
 
+# These counters are disabled in the demo, because the house uses only two tariffs.
 HIDDEN = {"tariff_3_energy", "tariff_4_energy"}
+# The entity IDs of each meter, by their keys.
 HOUSE = {
     sensor.key: f"sensor.house_{sensor.key}"
     for sensor in SENSORS
@@ -35,13 +37,13 @@ async def client(hass: HomeAssistant, hass_ws_client: WebSocketGenerator) -> Cli
     return Client(await hass_ws_client())
 
 
-def test_dashboard_shows_only_entities_of_a_meter() -> None:
+def test_dashboard_shows_only_entities_of_its_meters() -> None:
     shown = set(entities_of(dashboard([HOUSE, ROOF])))
     assert shown <= {*HOUSE.values(), *ROOF.values()}
     assert shown >= {*ROOF.values(), HOUSE["power_l3"], HOUSE["tariff_2_energy"]}
 
 
-def test_dashboard_of_a_meter_without_inverter_shows_its_entities() -> None:
+def test_dashboard_of_a_house_without_inverter_shows_only_its_entities() -> None:
     assert set(entities_of(dashboard([HOUSE]))) <= set(HOUSE.values())
 
 

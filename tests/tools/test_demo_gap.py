@@ -15,6 +15,7 @@ from tools.demo.history import COUNTERS, HOUR_SECONDS, Past, missing_hours
 from .conftest import NOON, NOW, OUTAGE
 
 STATE = 12_345.67  # kWh; the present state of each counter
+# The entity IDs of the meter by their keys, and the states of these entities.
 METER = {key: f"sensor.{key}" for key in (*COUNTERS, "power")}
 STATES = dict.fromkeys(METER.values(), str(STATE))
 MIDNIGHT = datetime(2026, 11, 20).astimezone()
@@ -29,6 +30,7 @@ def test_outage_is_in_the_night_of_yesterday(age: timedelta) -> None:
     )
     assert f"{begin:%d %H:%M}" == "19 00:40"
     assert f"{end:%d %H:%M}" == "19 06:20"
+    # In most time zones, these are the 5 hours from 01:00 to 06:00 local time.
     assert len(missing_hours(outage)) >= 4
 
 
@@ -38,7 +40,7 @@ def test_only_the_meter_of_the_house_has_an_outage() -> None:
     assert not roof.outage
 
 
-def test_readings_of_the_gap_are_in_the_statistics(house_with_outage: Past) -> None:
+def test_readings_of_the_gap_agree_with_the_statistics(house_with_outage: Past) -> None:
     gap = gap_of(house_with_outage, METER, STATES, NOW)
     assert (gap.begin, gap.end) == (OUTAGE.start, OUTAGE.stop)
     assert gap.readings.keys() == COUNTERS.keys()
@@ -47,6 +49,7 @@ def test_readings_of_the_gap_are_in_the_statistics(house_with_outage: Past) -> N
         starts = [datetime.fromisoformat(row["start"]).timestamp() for row in rows]
         last = starts.index(begin // HOUR_SECONDS * HOUR_SECONDS)
         assert before == rows[last]["state"]
+        # The next row also contains the energy that is counted after the outage.
         since_end = house_with_outage.energy(
             key, OUTAGE.stop, int(starts[last + 1]) + HOUR_SECONDS
         )
@@ -55,6 +58,7 @@ def test_readings_of_the_gap_are_in_the_statistics(house_with_outage: Past) -> N
 
 
 def test_counter_that_did_not_rise_is_not_in_the_gap(house: Past) -> None:
+    # Two hours of a night, in which the house only consumes, in tariff 2.
     by_night = replace(house, outage=range(OUTAGE.start, OUTAGE.start + 7200))
     readings = gap_of(by_night, METER, STATES, NOW).readings
     assert readings.keys() == {"energy_consumed", "tariff_2_energy"}
@@ -72,7 +76,7 @@ def test_load_curve_agrees_with_the_history(house_with_outage: Past) -> None:
         )
         energy = house_with_outage.energy("energy_consumed", hour, hour + HOUR_SECONDS)
         assert recorded / 1000 == pytest.approx(energy)
-        assert energy > 0.3
+        assert energy > 0.3  # kWh, so that the line above does not compare 0 with 0
 
 
 def test_text_of_a_gap_has_local_times() -> None:

@@ -42,12 +42,12 @@ def test_each_hour_continues_the_hour_before(house: Past, key: str) -> None:
         rise = after["state"] - before["state"]
         assert after["sum"] - before["sum"] == pytest.approx(rise, abs=1e-6)
         assert rise >= 0
-    # The first hour contains only its own energy.
+    # The first sum in kWh contains only the energy of the first hour.
     assert 0 <= rows[0]["sum"] < 5
     assert starts[-1] == datetime(2026, 11, 20, 15, tzinfo=UTC)
 
 
-def test_last_full_hour_ends_at_the_counter_value_of_its_end(
+def test_last_row_has_the_counter_value_at_the_end_of_its_hour(
     house: Past,
 ) -> None:
     clock = Clock(NOW - NOW % HOUR_SECONDS)
@@ -55,6 +55,7 @@ def test_last_full_hour_ends_at_the_counter_value_of_its_end(
     at_end_of_hour = meter.count().consumed / 1000
     clock.seconds = NOW
     state = meter.count().consumed / 1000
+    # kWh, more than the tolerance below: the row must not have the present value.
     assert state > at_end_of_hour + 0.1
     rows = house.counted("energy_consumed", state, NOW)
     # The statistics have a sample for each minute, and the meter counts each second,
@@ -64,26 +65,27 @@ def test_last_full_hour_ends_at_the_counter_value_of_its_end(
 
 def test_roof_produces_only_by_day(roof: Past) -> None:
     rows = roof.counted("energy_produced", STATE, NOW)
-    by_day = dict.fromkeys(range(24), 0.0)
+    by_hour = dict.fromkeys(range(24), 0.0)  # kWh in the two weeks
     for row, energy in zip(rows[1:], energies(rows), strict=True):
-        by_day[hour_of(row)] += energy
-    dark = [hour for hour, energy in by_day.items() if energy < 1e-6]
+        by_hour[hour_of(row)] += energy
+    dark = [hour for hour, energy in by_hour.items() if energy < 1e-6]
     assert dark == [*range(6), *range(18, 24)]
-    assert by_day[11] + by_day[12] > 2 * (by_day[7] + by_day[16])
+    assert by_hour[11] + by_hour[12] > 2 * (by_hour[7] + by_hour[16])
     measured = roof.measured("power_produced")
-    assert max(row["max"] for row in measured) > 3000
+    assert max(row["max"] for row in measured) > 3000  # half of the roof's peak power
     assert min(row["min"] for row in measured) == 0
 
 
 def test_house_consumes_more_at_a_weekend() -> None:
+    # The third meter is that of a house without a solar roof.
     past = Past.before(NOW, load_at([1, 2, 3], 2, NOON, lifelike=True), NOON)
     rows = past.counted("energy_consumed", STATE, NOW)
-    days: dict[bool, list[float]] = {True: [], False: []}
+    by_is_weekend: dict[bool, list[float]] = {True: [], False: []}
     for row, energy in zip(rows[1:], energies(rows), strict=True):
         if 9 <= hour_of(row) < 16:
             weekday = datetime.fromisoformat(row["start"]).weekday()
-            days[weekday >= 5].append(energy)
-    assert fmean(days[True]) > 1.2 * fmean(days[False])
+            by_is_weekend[weekday >= 5].append(energy)
+    assert fmean(by_is_weekend[True]) > 1.2 * fmean(by_is_weekend[False])
 
 
 def test_tariffs_add_up_to_the_consumed_energy(house: Past) -> None:
@@ -125,14 +127,16 @@ FULL_HOURS = range(BEGIN_HOUR + HOUR_SECONDS, END_HOUR, HOUR_SECONDS)
 
 
 @pytest.mark.parametrize("key", COUNTERS)
-def test_hour_after_an_outage_contains_its_energy(
+def test_hour_in_which_an_outage_ends_contains_the_energy_of_the_outage(
     house: Past, house_with_outage: Past, key: str
 ) -> None:
     rows = by_start(house_with_outage.counted(key, STATE, NOW))
     always_read = by_start(house.counted(key, STATE, NOW))
-    assert len(FULL_HOURS) == 6
+    assert len(FULL_HOURS) == 6  # 02:00 to 08:00 UTC
     assert always_read.keys() - rows.keys() == set(FULL_HOURS)
     begin = rows.pop(BEGIN_HOUR)
+    # All other rows are the same as without the outage. So the hour in which
+    # the outage ends contains the energy of the whole outage.
     assert rows.items() <= always_read.items()
     until_begin = house.energy(key, BEGIN_HOUR, OUTAGE.start)
     before = always_read[BEGIN_HOUR - HOUR_SECONDS]
@@ -173,7 +177,10 @@ class ClientWithRows(Client):
 
 
 def hours(count: int = HOURS) -> Rows:
-    """Return valid rows of `count` hours, with 1 kWh in each hour."""
+    """Return valid rows of `count` hours, with 1 kWh in each hour.
+
+    `start` and `end` are numbers of hours, not times.
+    """
     return [
         {"start": hour, "end": hour + 1, "change": 1.0, "state": 100.0 + hour}
         for hour in range(count)
@@ -186,10 +193,12 @@ def with_a_gap(rows: Rows) -> Rows:
 
 
 async def test_only_the_expected_gap_is_no_problem() -> None:
+    # `async_problems` compares gaps in ms since 1970.
     rows = [
         row | {"start": row["start"] * 3_600_000, "end": row["end"] * 3_600_000}
         for row in hours()
     ]
+    # The full hours of this outage are the hours 7 and 8.
     outage = range(7 * HOUR_SECONDS - 1200, 9 * HOUR_SECONDS + 1200)
     state = rows[-1]["state"]
 
@@ -197,9 +206,9 @@ async def test_only_the_expected_gap_is_no_problem() -> None:
         return await async_problems(ClientWithRows(rows), "sensor.x", state, outage)
 
     assert await problems(rows[:7] + rows[9:]) == []
-    assert len(await problems(rows)) == 1
-    assert len(await problems(rows[:8] + rows[10:])) == 1
-    assert len(await problems(rows[:7] + rows[9:20] + rows[21:])) == 1
+    assert len(await problems(rows)) == 1  # without a gap
+    assert len(await problems(rows[:8] + rows[10:])) == 1  # another gap
+    assert len(await problems(rows[:7] + rows[9:20] + rows[21:])) == 1  # a second gap
 
 
 def with_a_jump(rows: Rows) -> Rows:
@@ -216,6 +225,7 @@ async def test_state_that_does_not_follow_the_statistics_is_reported() -> None:
     last = hours()[-1]["state"]
     assert await async_problems(ClientWithRows(hours()), "sensor.x", last + 1) == []
     assert await async_problems(ClientWithRows(hours()), "sensor.x", last - 1) != []
+    # More than `MOST_KWH` after the last full hour.
     assert await async_problems(ClientWithRows(hours()), "sensor.x", last + 500) != []
 
 
@@ -223,6 +233,7 @@ async def test_state_that_does_not_follow_the_statistics_is_reported() -> None:
 async def test_gap_jump_and_fall_are_reported(
     damage: Callable[[Rows], Rows],
 ) -> None:
+    # With one hour more, a missing hour does not make the statistics too short.
     rows = damage(hours(HOURS + 1))
     state = rows[-1]["state"]
     assert len(await async_problems(ClientWithRows(rows), "sensor.x", state)) == 1

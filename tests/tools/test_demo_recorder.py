@@ -47,6 +47,7 @@ async def client(hass: HomeAssistant, hass_ws_client: WebSocketGenerator) -> Cli
     set_counter(hass, STATE)
     client = Client(await hass_ws_client())
     end = int(time.time()) // 3600 * 3600
+    # 1.5 kWh in each hour.
     rows = counter_rows(end - HOURS * 3600, [1.5] * HOURS, KWH_SINCE_HOUR, STATE)
     await async_import(client, COUNTER, rows)
     await async_wait_recording_done(hass)

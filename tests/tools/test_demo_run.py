@@ -17,14 +17,14 @@ from tools.errors import ToolError
 
 
 class InterruptedImport(ModuleType):
-    """A module in whose import a user presses Ctrl-C."""
+    """A module during whose import a user presses Ctrl-C."""
 
     def __getattr__(self, name: str) -> object:
-        """Raise the exception of Ctrl-C when the function is imported."""
+        """Raise the exception of Ctrl-C when `run_demo` is imported."""
         raise KeyboardInterrupt if name == "run_demo" else AttributeError(name)
 
 
-def test_interrupt_during_the_imports_ends_with_a_goodbye(
+def test_interrupt_during_the_imports_ends_the_demo_with_a_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["demo"])
@@ -54,6 +54,8 @@ async def test_home_assistant_stops_before_the_simulated_meters(
     stopped = []
 
     def program(name: str) -> Callable[..., AbstractAsyncContextManager[object]]:
+        """Return a function that starts no program, but notes when it would stop."""
+
         @asynccontextmanager
         async def running(folder: Path, number: int) -> AsyncIterator[object]:
             try:
@@ -66,7 +68,7 @@ async def test_home_assistant_stops_before_the_simulated_meters(
     async def fail(hass: object) -> None:
         raise ToolError
 
-    monkeypatch.setattr(run, "free_port", int)
+    monkeypatch.setattr(run, "free_port", int)  # returns the wanted number
     monkeypatch.setattr(run, "run_home_assistant", program("Home Assistant"))
     monkeypatch.setattr(run, "run_simulated_bus", program("simulator"))
     monkeypatch.setattr(run, "histories_before", lambda moment, noon: [moment, noon])

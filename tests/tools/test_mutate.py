@@ -60,6 +60,7 @@ def test_annotations_and_texts_are_not_changed(source: str) -> None:
 
 
 def test_text_for_a_person_is_not_changed_but_a_key_is() -> None:
+    # The call is removed, or its argument is replaced. The text itself stays.
     assert changes('f("two words")\n') == ["pass", "f(None)"]
     assert 'f("XXkeyXX")' in changes('f("key")\n')
 
@@ -80,13 +81,14 @@ def test_each_mutant_compiles_and_has_the_lines_of_its_statement() -> None:
 
 
 def test_tests_that_execute_the_lines_are_run_in_order_of_duration() -> None:
+    # The duration of each test in s, and the lines that it executes.
     baseline = Baseline({"slow": 2, "fast": 1, "other": 0})
     baseline.lines |= {"": {1}, "slow": {4}, "fast": {4, 5}, "other": {6}}
     assert baseline.tests_of(range(4, 5)) == ["fast", "slow"]
     assert baseline.tests_of(range(7, 8)) == []
-    # A line that is executed by the import may change the result of every test.
+    # A line that the import (the key "") executes may change the result of every test.
     assert baseline.tests_of(range(1, 2)) == ["other", "fast", "slow"]
-    # A test that has killed mutants is run first.
+    # A test that has killed a mutant of a line nearby, here line 3, is run first.
     baseline.killed["slow"] = 3
     assert baseline.tests_of(range(4, 5)) == ["slow", "fast"]
 
@@ -95,9 +97,9 @@ def test_tests_that_execute_the_lines_are_run_in_order_of_duration() -> None:
     ("status", "outcome"),
     [
         (0x0000, Outcome.SURVIVED),
-        (0x0100, Outcome.KILLED),
-        (0x0200, Outcome.KILLED),
-        (27, Outcome.TIMEOUT),
+        (0x0100, Outcome.KILLED),  # exit code 1
+        (0x0200, Outcome.KILLED),  # exit code 2
+        (27, Outcome.TIMEOUT),  # ended by the signal SIGPROF
     ],
 )
 def test_outcome_follows_from_the_wait_status_of_the_process(
@@ -123,7 +125,7 @@ def test_unknown_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert "missing.py" in capsys.readouterr().err
 
 
-def test_explained_survivors_change_lines_of_the_library() -> None:
+def test_lines_that_explained_survivors_change_exist_in_the_library() -> None:
     for file, change in Explanations.load(EXPLAINED).kinds:
         source = Path(ROOT, LIBRARY, file).read_text(encoding="utf-8")
         lines = {without_comment(line) for line in source.splitlines()}

@@ -19,7 +19,7 @@ from tools.soak.run import (
 )
 from tools.soak.world import KEYS, METERS, SoakMeter, World, new_counters
 
-START = 1_774_699_200.0
+START = 1_774_699_200.0  # s since 1970: 2026-03-28, 12:00 UTC
 HOUR = 3600
 WATTS = 6000  # 6 kWh in the hour of a test
 
@@ -38,7 +38,10 @@ def new_world() -> World:
 
 
 def run_meter(world: World, resets: tuple[str, ...] = ()) -> None:
-    """Let meter 1 count 6 kWh. Then reset counters, of which 5.99 kWh were shown."""
+    """Let meter 1 count 6 kWh, then reset counters.
+
+    The last state of each counter before its reset lacks the last 0.01 kWh.
+    """
     clock = Clock(START)
 
     def on_reset(unit_id: int, key: str, kwh: float) -> None:
@@ -72,6 +75,7 @@ def test_no_time_passes_while_the_loop_is_busy() -> None:
     clock.speed = 100_000
 
     async def work() -> None:
+        # At this speed, a wait of 0.05 s would be 5000 s on the clock.
         time.sleep(0.05)  # noqa: ASYNC251
 
     with asyncio.Runner(loop_factory=lambda: SimulatedLoop(clock)) as runner:
@@ -95,9 +99,10 @@ def test_each_mishap_happens_once_before_any_happens_again(seed: int) -> None:
 
 def test_check_has_time_for_each_mishap() -> None:
     assert len(MISHAPS) == CHECK_MISHAPS
-    # s; the longest mishap takes two minutes or more. The values settle in one minute.
-    most = CHECK_MISHAPS * (2 * CHECK_PAUSE + max(CHECK_LONGEST_MISHAP, 120) + 60)
-    assert most < CHECK_HOURS * HOUR
+    # In s, for each mishap: twice the mean pause, at least 120 s for the mishap itself,
+    # and 60 s until the values settle.
+    needed = CHECK_MISHAPS * (2 * CHECK_PAUSE + max(CHECK_LONGEST_MISHAP, 120) + 60)
+    assert needed < CHECK_HOURS * HOUR
 
 
 def test_world_is_the_same_after_it_was_saved(tmp_path: Path) -> None:
@@ -120,6 +125,7 @@ def test_consumed_energy_is_expected_in_its_counters() -> None:
     expected = {name: kwh for name, kwh in world.expected().items() if kwh}
     names = ("energy_consumed", "partial_energy_consumed", "tariff_1_energy")
     assert expected == {f"1 {name}": pytest.approx(6) for name in names}
+    # The statistics of this world are empty.
     assert world.differences() == {name: pytest.approx(-6) for name in expected}
 
 
@@ -139,6 +145,7 @@ def test_reset_command_reports_the_counters_that_were_reset() -> None:
         counters=Counters.from_dict(new_counters(1)),
         on_reset=lambda _unit_id, key, kwh: resets.update({key: kwh}),
     )
+    # All partial counters. The soak has no sensor of the reactive energy.
     assert meter.write(57890, [0x000B]) is None
     assert resets == pytest.approx(
         {"partial_energy_consumed": 45.678, "partial_energy_produced": 34.567}
@@ -155,7 +162,9 @@ def test_result_with_a_difference_has_the_exit_code_1(
     assert tmp_path.exists()
 
 
-def test_result_without_a_difference_removes_the_data(tmp_path: Path) -> None:
+def test_result_without_a_difference_removes_the_data_unless_kept(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "soak"
     folder.mkdir()
     assert report_result(new_world(), folder, keep=True) == 0

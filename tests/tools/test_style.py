@@ -59,6 +59,7 @@ def test_item_cell_and_heading_of_a_page_are_sentences() -> None:
         "# Who\n\nText that\ncontinues. What is *Told*\n- an item\n\n"
         "| a | What b |\n|---|---|\n```\nWho\n```\n"
     )
+    # The cells of the line below the head of a table contain only "-".
     assert [each for each in of_markdown(source) if set(each.text) != {"-"}] == [
         Sentence(1, "Who"),
         Sentence(3, "Text that continues."),
@@ -132,6 +133,7 @@ def test_only_subjects_of_commits_after_the_base_are_checked(
     base = git("rev-parse", "HEAD")
     git("commit", "--allow-empty", "--quiet", "-m", "Read the clock")
     assert subjects_after(base) == ["Read the clock"]
+    # If the base does not exist, only the last commit is checked.
     assert subjects_after("0" * 40) == ["Read the clock"]
     assert too_long([long, long[:-1]]) == [long]
     monkeypatch.setattr("sys.argv", ["style", "--commits", base])
