@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+import gc
 import logging
 import time
 from types import SimpleNamespace
@@ -44,8 +45,13 @@ from .common import (
 )
 from .virtual_time import VirtualLoop, is_in_real_time
 
-# The test package logs each SQL statement. Logging takes longer than the statement.
-logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
+# The test package logs each SQL statement, and Home Assistant logs each new entity.
+# Most of these messages take longer than what they report.
+for name in ("sqlalchemy.engine", "homeassistant.helpers.entity_registry"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+# By default, the garbage collector runs after 2000 new objects. This takes 5 % of the
+# time of the tests.
+gc.set_threshold(100_000)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import ClassVar
 
 from modbus_connection import ModbusUnit
@@ -50,7 +51,7 @@ class Block(Component):
         indexed = enumerate(addresses)
         return Counter(address - index for index, address in indexed).values()
 
-    @property
+    @cached_property
     def _number_fields(self) -> Mapping[str, NumberField[float]]:
         """Return the fields that hold a number."""
         return {

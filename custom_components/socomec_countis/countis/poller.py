@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
+from operator import attrgetter
 from typing import NamedTuple, Never
 
 from modbus_connection import (
@@ -247,7 +248,7 @@ class Poller:
         while True:
             self._changed.clear()
             now = loop.time()
-            read = min(self._reads(now), key=lambda each: each[:2], default=None)
+            read = min(self._reads(now), key=attrgetter("due_at", "rank"), default=None)
             if read is None or read.due_at > now:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(read and read.due_at):
