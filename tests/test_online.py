@@ -54,6 +54,7 @@ async def test_offline_meter_is_disconnected_as_soon_as_values_are_unavailable(
     meter.offline = True
     coordinator = coordinator_of(entry)
     await until(lambda: not coordinator.online)
+    # Both states remain for `HOLD_SECONDS` after the meter is offline.
     assert (state(hass, "online"), state(hass, "power")) == (STATE_ON, "1300")
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     assert state(hass, "online") == STATE_OFF
@@ -82,7 +83,7 @@ async def test_another_meter_is_shown_as_the_reason(
 ) -> None:
     meter.offline = True
     await until(lambda: state(hass, "online") == STATE_OFF)
-    meter.serial = (0x2025, 0x0001, 7)
+    meter.serial = (0x2025, 0x0001, 7)  # another serial number
     meter.offline = False
     await until(lambda: reason(hass) == "Another meter responds")
 
@@ -118,5 +119,5 @@ async def test_device_of_a_meter_is_connected_via_the_device_of_its_bus(
     await until_polled(entry)
 
 
-def test_each_error_of_the_system_has_a_text_as_reason() -> None:
+def test_each_error_of_the_operating_system_has_a_text_as_reason() -> None:
     assert REASONS["state"].keys() >= KEYS

@@ -37,7 +37,10 @@ class PolledMeter:
     """A meter whose display shows partial counters by tariff, and its client."""
 
     def __init__(self, step: float = HIGH_RESOLUTION, partial: float = 45.67) -> None:
-        """Start with a partial total of `partial` kWh since an unknown reset."""
+        """Start with a partial total of `partial` kWh since an unknown reset.
+
+        `step` is the resolution of the registers in kWh.
+        """
         self.step = step
         self.clock = Clock()
         self.counters = Counters(
@@ -60,7 +63,7 @@ class PolledMeter:
             readings = dict(zip(TARIFFS, self.counters.tariffs, strict=True))
         reading = CounterReading(
             block,
-            {
+            {  # in kWh, truncated to a step; 1e-6 Wh allow for rounding errors
                 name: round((energy + 1e-6) // (1000 * self.step) * self.step, 2)
                 for name, energy in readings.items()
             },
@@ -90,7 +93,7 @@ class PolledMeter:
             self.shown[TARIFFS[tariff - 1]] += kilowatts * seconds / 3600
 
     def poll(self, kilowatts: float = 0, polls: int = 4, tariff: int = 1) -> None:
-        """Read both blocks each second, with 0.5 s between them."""
+        """Read both blocks `polls` times, one block every 0.5 s."""
         for _ in range(polls):
             for block in ("energies", "tariffs"):
                 self.count(kilowatts, 0.5, tariff)
@@ -156,7 +159,8 @@ def test_counters_count_from_a_reset_at_the_meter(polled: PolledMeter) -> None:
     assert polled.reasons == []
 
 
-@pytest.mark.parametrize(("before", "after"), [(10, 5), (0.5, 0.25)])  # kWh
+# The load in kW for 1 h before and 1 h after the reset, so also the energies in kWh.
+@pytest.mark.parametrize(("before", "after"), [(10, 5), (0.5, 0.25)])
 def test_late_seen_reset_assigns_its_energy_to_the_tariff_that_rose(
     polled: PolledMeter, before: float, after: float
 ) -> None:
@@ -191,6 +195,7 @@ def test_missed_reset_makes_counters_unknown_until_the_next_reset(
     polled.reset_and_poll()
     polled.count(10, 3600)
     polled.poll()
+    # The partial total is higher than before the reset, so no fall shows the reset.
     polled.reset()
     polled.count(15, 3600)
     polled.poll(polls=60)
@@ -206,12 +211,12 @@ def test_missed_reset_makes_counters_unknown_until_the_next_reset(
 
 
 def test_counters_that_were_never_reset_are_the_tariff_counters() -> None:
-    polled = PolledMeter(partial=1234.56)
+    polled = PolledMeter(partial=1234.56)  # the sum of the tariff counters
     polled.poll()
     assert polled.value_list() == [1000, 234.56, 0, 0]
 
 
-def test_counters_are_known_if_the_partial_total_is_0() -> None:
+def test_counters_are_0_if_the_partial_total_is_0() -> None:
     polled = PolledMeter(partial=0)
     polled.poll()
     assert polled.value_list() == [0, 0, 0, 0]
@@ -237,6 +242,7 @@ def test_restart_on_a_busy_bus_keeps_the_counters(polled: PolledMeter) -> None:
     polled.restart()
     polled.poll(kilowatts=20)
     assert polled.reasons == []
+    # 20 kW for 60 s before the restart, and for 4 s after the restart.
     assert polled.value_list()[0] == pytest.approx(0.35, abs=0.02)
 
 
@@ -253,6 +259,7 @@ def test_second_reset_is_seen_before_the_first_is_evaluated(
     polled: PolledMeter,
 ) -> None:
     polled.reset()
+    # No tariff counter is read, so the first reset cannot be evaluated.
     for _ in range(3):
         polled.count(3.6, 1)
         polled.read("energies")
@@ -289,6 +296,8 @@ def test_reset_to_an_impossible_value_makes_counters_unknown(
     polled.reset_and_poll()
     polled.count(40, 3600)
     polled.poll()
+    # The partial total falls from 40 to 30 kWh, although a reset sets the total to 0.
+    # After a minute, the check accepts the fall.
     polled.counters.partial_consumed -= 10_000
     polled.poll(kilowatts=3.6, polls=80)
     assert polled.value_list() == UNKNOWN
@@ -337,9 +346,11 @@ def test_counters_are_unknown_for_other_tariffs_than_before(
 
 
 def test_old_value_of_an_idle_tariff_delays_no_evaluation(polled: PolledMeter) -> None:
-    polled.counters.tariffs[2] = 500
+    polled.counters.tariffs[2] = 500  # Wh
     polled.counters.consumed += 500
     polled.poll(kilowatts=3.6)
+    # In this resolution, tariff 3 reads 0 kWh. So its accepted value remains 0.5 kWh,
+    # with the time at which 0.5 kWh was read.
     polled.step = LOW_RESOLUTION
     polled.poll(kilowatts=3.6)
     polled.count(30, 3600)
@@ -369,7 +380,7 @@ def test_resets_before_the_second_reading_are_noticed() -> None:
 
 
 type TimedCounters = tuple[float, float, float, float]
-"""The partial total in kWh and its time in s, and the same of tariff counter 1."""
+"""The partial total in kWh, its time in s, tariff counter 1 in kWh, its time in s."""
 
 
 def calculated_after(
@@ -390,7 +401,8 @@ def value_after(*moments: TimedCounters, step: float = HIGH_RESOLUTION) -> float
     return value
 
 
-RESET = (45, 1, 1000, 1), (0, 2, 1000, 1), (0, 2, 1000, 3)  # kWh, s, kWh, s
+# The partial total falls from 45 kWh to 0 at 2 s. The tariff counter stays at 1000 kWh.
+RESET = (45, 1, 1000, 1), (0, 2, 1000, 1), (0, 2, 1000, 3)
 
 
 def test_reset_is_evaluated_if_the_total_is_as_new_as_the_tariff_counter() -> None:
@@ -404,7 +416,7 @@ def test_tariff_counters_that_are_read_more_often_delay_no_reset() -> None:
 
 
 def test_tariff_counters_that_are_older_than_the_total_are_compared() -> None:
-    """The comparison uses the total from before them, which is not the last total."""
+    """The total at 1 s is used, because that at 3 s is newer than these counters."""
     moments = (0, 1, 1000, 1), (0, 3, 1000, 1), (0, 3, 1000, 2), (0, 4, 1000, 2)
     assert value_after(*moments) == 0
 
@@ -455,7 +467,10 @@ def test_counter_that_contradicts_the_total_by_over_five_steps_is_unknown(
     counted: float,
     is_known: bool,  # noqa: FBT001
 ) -> None:
-    """The uncertainty of the total at the reset is added to the five steps."""
+    """The uncertainty of the total at the reset is added to the five steps.
+
+    So a counter agrees with the total of 20 kWh if it differs by up to 5 or 10 kWh.
+    """
     tariff = 1000 + counted
     moments = (
         *RESET,
@@ -470,6 +485,7 @@ def test_counter_that_contradicts_the_total_by_over_five_steps_is_unknown(
 
 def test_stored_tolerance_includes_the_uncertainty_of_the_total() -> None:
     reset = calculated_after(*RESET, (0.05, 4, 1000, 3)).reset
+    # Five steps of 0.01 kWh, and the uncertainty of 0.05 kWh.
     assert reset == PartialReset({"tariff_1_energy": 1000}, 0.1)
 
 
@@ -490,7 +506,7 @@ def test_counter_is_known_if_the_total_has_risen_from_0_by_one_step(
         (HIGH_RESOLUTION, 0.06, None),
     ],
 )
-def test_counter_that_was_never_reset_is_known_if_the_total_is_certain(
+def test_never_reset_counter_is_known_if_the_total_rose_by_at_most_five_steps(
     step: float, rise: float, shown: float | None
 ) -> None:
     moments = (1000, 1, 1000, 1), (1000, 1, 1000, 2), (1000 + rise, 3, 1000, 2)
@@ -541,7 +557,7 @@ def test_known_counters_match_the_display(
         else:
             polled.count(kilowatts, seconds, tariff)
         # If the partial total fell by only 10 Wh, the client keeps its last value until
-        # the register rises. So the meter counts here.
+        # the register rises. So the meter counts 24 Wh in these 12 s.
         polled.poll(7.2, 12, tariff)
         reset = polled.calculated.reset
         if reset is not None:

@@ -92,6 +92,7 @@ def test_total_that_rose_more_than_the_meter_can_count_is_rejected(
     counters: CheckedCounters, seconds: float
 ) -> None:
     highest = round(500 + KILOWATTS * seconds / 3600, 2)
+    # The tolerances for time and resolution are less than 0.5 kWh together.
     assert counters.rejected(seconds, energy_consumed=highest + 0.5) == {TOTAL}
     assert counters.value() == 500
     assert not counters.rejected(energy_consumed=highest)
@@ -130,6 +131,7 @@ def test_changed_system_clock_does_not_change_the_highest_rise(
     counters: CheckedCounters, change: float
 ) -> None:
     counters.wall_offset = change
+    # In 60 s, the meter can count 1.3 kWh.
     assert counters.rejected(60, energy_consumed=505.0) == {TOTAL}
     assert not counters.rejected(energy_consumed=501.0)
     assert counters.value() == 501.0
@@ -166,7 +168,7 @@ def test_single_zero_does_not_reset_a_partial_counter(
         assert counters.value(PARTIAL) == 50.0
 
 
-def test_counter_that_was_zero_is_accepted_after_all_counters_were_zero() -> None:
+def test_counter_at_0_may_rise_after_all_counters_read_0_for_30_s() -> None:
     counters = CheckedCounters()
     counters.rejected(energy_consumed=500.0, energy_produced=0.0)
     for _ in range(30):
@@ -175,7 +177,7 @@ def test_counter_that_was_zero_is_accepted_after_all_counters_were_zero() -> Non
     assert counters.value(OTHER) == 0.2
 
 
-def test_first_reading_of_zero_is_rejected_if_the_counter_had_counted() -> None:
+def test_first_reading_of_0_is_rejected_if_the_counter_was_above_0_before() -> None:
     counters = CheckedCounters()
     counters.check.counted = {TOTAL}
     for _ in range(1000):
@@ -187,8 +189,8 @@ def test_first_reading_of_zero_is_rejected_if_the_counter_had_counted() -> None:
 # -- power -------------------------------------------------------------------------
 
 
-# The rise in kWh. In 19 s and a tolerance of 5 s, twice 10 kW are 0.13 kWh. Two steps
-# of the counter are added.
+# `rise` is in kWh. The limit is twice the power for 19 s and a tolerance of 5 s, plus
+# two steps: 20 kW for 24 s are 0.13 kWh, and two steps are 0.02 kWh.
 @pytest.mark.parametrize(
     ("kilowatts", "rise", "accepted"),
     [(0, 0.02, True), (0, 0.03, False), (10, 0.15, True), (10, 0.16, False)],
@@ -216,12 +218,16 @@ def test_rise_limit_uses_the_highest_power_since_the_last_reading(
     for kilowatts in (0, 40, 0):
         counters.clock.seconds += 5
         counters.check.note_power(kilowatts, counters.clock())
+    # Twice 40 kW are more than 79.5 kW. In 15 s and the tolerance of 5 s, the meter can
+    # count 0.44 kWh at 79.5 kW.
     assert not counters.rejected(energy_consumed=500.4)
 
 
 def test_power_that_was_read_with_a_pause_does_not_limit_the_rise(
     counters: CheckedCounters,
 ) -> None:
+    # After a pause of over 5 s, the highest power is unknown. At a highest power
+    # of 0, these rises would be rejected.
     for seconds in (0, 1, 6, 1):
         counters.clock.seconds += seconds
         counters.check.note_power(0, counters.clock())
@@ -234,12 +240,13 @@ def test_lasting_rise_above_the_power_is_accepted_without_correction(
 ) -> None:
     counters.check.note_power(0, counters.clock())
     assert not counters.rejected(energy_consumed=500.0)
+    # At a power of 0, a rise of over 0.02 kWh is rejected until it has lasted for 60 s.
     for second in range(62):
         counters.check.note_power(0, counters.clock())
         assert not counters.corrections(1, energy_consumed=500.1 + second // 30 / 100)
         if counters.value() > 500:
             break
-    assert counters.value() == 500.12
+    assert counters.value() == 500.12  # the reading at 60 s
     assert second >= 60
 
 
@@ -286,6 +293,8 @@ def test_system_clock_in_the_future_allows_a_rise_of_90_days(
 def test_counter_continues_to_rise_after_rollovers_of_its_register(
     rollover: float, step: float
 ) -> None:
+    # In steps of 10 Wh, like `counted`. A register of 32 bits rolls over after 2**32 of
+    # its own steps.
     hundredths = round(rollover * (step if rollover == 2**32 else 1) * 100)
     counters = CheckedCounters()
     counted = hundredths - 250
@@ -313,7 +322,8 @@ def test_each_rollover_to_zero_adds_a_rollover_offset(rollover: float) -> None:
         assert not counters.rejected(energy_consumed=round(rollover - 0.01, 2))
         assert not counters.rejected(60, energy_consumed=0)
         assert not counters.rejected(60, energy_consumed=0)
-        # The check takes a rollover at 10 000 000 for a rollover at 9 999 999.99 kWh.
+        # Also for a rollover at 10 000 000 kWh, the check adds only 9 999 999.99 kWh,
+        # because the lower one of these rollovers is plausible as well.
         expected = pytest.approx(rollovers * rollover, abs=0.011 * rollovers)
         assert counters.value() == expected
         counters.clock.seconds += rollover / KILOWATTS * 3600
@@ -381,6 +391,7 @@ def test_partial_counter_may_fall_to_the_energy_counted_since(
     counters: CheckedCounters, seconds: float
 ) -> None:
     counted = round(KILOWATTS * seconds / 3600, 2)
+    # In 1 h, the meter can count 79.5 kWh. So after 1 h, any fall is plausible.
     if counted + 0.5 < 50:
         rejected = counters.rejected(seconds, partial_energy_consumed=counted + 0.5)
         assert rejected == {PARTIAL}
@@ -393,6 +404,7 @@ def test_counter_that_is_not_resettable_is_rejected_at_zero(
 ) -> None:
     for _ in range(2):
         check = counters.check
+        # This reading names no resettable counters.
         reading = CounterReading(
             "block", {PARTIAL: 0.0}, HIGH_RESOLUTION, counters.now()
         )
@@ -503,11 +515,12 @@ def test_single_wrong_reading_never_changes_a_total(
     counted = float(start)  # in steps of 10 Wh
     assert not counters.rejected(energy_consumed=start / 100)
     read_at = counters.clock()
-    for kilowatts, gap, fault, bit in polls:
-        counters.clock.seconds += gap
-        counted += kilowatts * gap / 36
+    for kilowatts, pause, fault, bit in polls:
+        counters.clock.seconds += pause
+        counted += kilowatts * pause / 36
         true = int(counted)
         before = counters.value()
+        # The wrong reading in steps of 10 Wh, None if the reading is missing.
         raw = {
             "zeros": 0,
             "lower": max(round(before * 100) - 1 - bit, 0),

@@ -56,7 +56,7 @@ def highest(last: CounterValue, moment: Moment, step: float = HIGH_RESOLUTION) -
     first = math.floor(last.value / step)
     accepted = [
         value
-        for steps in range(first, first + 100 * 100)
+        for steps in range(first, first + 100 * 100)  # 100 kWh in high resolution
         if last.followed_by(
             CounterValue(value := round(steps * step, 2), 0, moment, step), KILOWATTS
         )
@@ -86,9 +86,13 @@ def test_rise_has_a_tolerance_of_5_seconds_and_two_steps(
 
 def test_tolerance_is_two_steps_of_the_lower_resolution() -> None:
     low, high = (counter(500, step=step) for step in (LOW_RESOLUTION, HIGH_RESOLUTION))
+    # 79.5 kW for 5 s are 0.11 kWh, which a reading in steps of 1 kWh cannot show.
     assert highest(low, at(0)) == highest(high, at(0), LOW_RESOLUTION) + 0.11 == 502.11
 
 
+# A moment has the time of the system clock, and then the time of the monotonic clock. A
+# moment from before a restart has no monotonic time. Across a restart, the elapsed time
+# is at least 0 and at most 90 days.
 @pytest.mark.parametrize(
     ("last", "new", "seconds"),
     [
@@ -104,7 +108,7 @@ def test_tolerance_is_two_steps_of_the_lower_resolution() -> None:
         (Moment(0), Moment(90 * DAY + 1, 5), 90 * DAY),
     ],
 )
-def test_elapsed_time_is_monotonic_or_at_most_90_days(
+def test_elapsed_time_uses_the_system_clock_only_across_a_restart(
     last: Moment, new: Moment, seconds: float
 ) -> None:
     assert last.seconds_until(new) == seconds
@@ -173,6 +177,7 @@ def test_rollover_is_accepted_only_if_the_register_was_nearly_full(
 def test_level_below_nine_tenths_drops_the_rollover_offset(
     reading: float, moved: float, offset: float
 ) -> None:
+    # The last reading of the register was 500 kWh. Nine tenths are 450 kWh.
     last = counter(1_000_500, offset=1_000_000)
     found = last.moved_to(counter(reading))
     assert (found.value, found.rollover_offset) == (moved, offset)
@@ -192,6 +197,7 @@ def test_limits_of_measured_values_follow_from_the_primary_current(
     primary: float,
 ) -> None:
     limits = Limits.of_transformer(primary)
+    # A; the neutral may carry three phases, each with inrush (1.5) and overload (1.2).
     neutral = 3 * 1.5 * 1.2 * primary
     for unit, bound in {
         "A": neutral,
@@ -234,6 +240,7 @@ def test_rollover_during_a_restart_needs_the_report_of_the_meter(
     counters.restart(off=30 * DAY)
     counters.check.overflows = {TOTAL: after}
     assert (not counters.rejected(energy_consumed=100.0)) is is_accepted
+    # The register rolled over at 9 999 999.99 kWh.
     assert counters.value() == (10_000_099.99 if is_accepted else 8_900_000)
 
 
@@ -245,7 +252,7 @@ def test_power_is_unknown_after_a_pause_of_more_than_5_seconds(
         counters.check.note_power(1, counters.clock.seconds)
 
     measure()
-    # After this reading, only the power since this reading counts.
+    # From this reading on, the measured power limits the rise.
     assert not counters.rejected(energy_consumed=500.0)
     measure()
     assert not counters.rejected(energy_consumed=500.0)
@@ -301,6 +308,7 @@ def test_accepted_reset_ends_only_the_expectation_of_its_counters() -> None:
 def test_accepted_reset_keeps_the_previous_reading_of_other_counters() -> None:
     counters = CheckedCounters()
     assert not counters.rejected(energy_consumed=500.0, partial_energy_consumed=50.0)
+    # A single reading does not raise the accepted value.
     assert not counters.read(energy_consumed=500.05, partial_energy_consumed=50.05)
     assert counters.value() == 500
     counters.check.expect_reset({PARTIAL})
@@ -311,6 +319,7 @@ def test_accepted_reset_keeps_the_previous_reading_of_other_counters() -> None:
 
 @pytest.mark.parametrize(
     ("limits", "kilowatts"),
+    # 120 % of 2400 A are 28.8 times the 100 A without current transformers.
     [(Limits(), KILOWATTS), (Limits.of_transformer(2400), 28.8 * KILOWATTS)],
 )
 @pytest.mark.parametrize("seconds", [0, 1, 25, 3600, 7200])
@@ -338,12 +347,13 @@ def test_pause_between_two_readings_counts_as_15_seconds_at_most(
     counters: CheckedCounters,
 ) -> None:
     assert counters.corrections(energy_consumed=900.0) == ()
+    # Counted as 15 + 15 + 15 + 14.9 s. A level is accepted after 60 s.
     for pause in (1000, 16, 15, 14.9):
         assert counters.corrections(pause, energy_consumed=900.0) == ()
     assert counters.corrections(0.1, energy_consumed=900.0)
 
 
-def test_readings_at_the_same_moment_do_not_make_a_level_last(
+def test_level_that_was_read_only_at_one_moment_is_not_accepted(
     counters: CheckedCounters,
 ) -> None:
     for _ in range(100):
@@ -359,7 +369,7 @@ def test_level_with_a_restored_counter_is_accepted_after_ten_minutes(
     counters.restart(off=off)
     assert not counters.rejected(energy_consumed=None, energy_produced=50.0)
     assert counters.corrections(energy_consumed=5000.0, energy_produced=50.0) == ()
-    for _ in range(39):
+    for _ in range(39):  # 39 * 15 s = 585 s
         assert (
             counters.corrections(15, energy_consumed=5000.0, energy_produced=50.0) == ()
         )

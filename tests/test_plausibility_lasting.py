@@ -63,10 +63,10 @@ def test_rise_after_a_restart_is_accepted_after_ten_minutes(
 def test_implausible_level_is_accepted_after_a_minute(
     counters: CheckedCounters, pause: float
 ) -> None:
-    seen = 0.0
+    lasted = 0.0  # s
     assert counters.corrections(energy_consumed=900.0) == ()
-    while seen + pause < 60:
-        seen += pause
+    while lasted + pause < 60:
+        lasted += pause
         assert counters.corrections(pause, energy_consumed=900.0) == ()
         assert counters.value() == 500
     correction = Correction(TOTAL, accepted=500.0, found=900.01)
@@ -107,6 +107,7 @@ def test_level_read_every_62_s_is_accepted_within_six_readings(
     counters: CheckedCounters,
 ) -> None:
     corrections: tuple[Correction, ...] = ()
+    # Each pause of 62 s counts as 15 s.
     for _ in range(6):
         corrections += counters.corrections(62, energy_consumed=900.0)
         if corrections:
@@ -177,7 +178,7 @@ def test_confirmed_fall_below_nine_tenths_drops_the_rollover_offset() -> None:
     )
 
 
-def test_rollover_that_the_meter_counts_is_accepted_at_any_level(
+def test_rollover_that_the_meter_reports_is_accepted_at_any_level(
     counters: CheckedCounters,
 ) -> None:
     counters.check.overflows = {TOTAL: 3}
@@ -273,7 +274,7 @@ def test_tariff_counter_at_zero_is_rejected_if_another_is_not_zero() -> None:
     assert counters.check.values == {"tariff_1_energy": 500, "tariff_2_energy": 50}
 
 
-def test_counter_that_was_zero_is_accepted_after_lasting_zeros_of_all() -> None:
+def test_counter_at_0_may_rise_after_all_counters_read_0_for_100_s() -> None:
     counters = CheckedCounters()
     counters.rejected(energy_consumed=500.0, energy_produced=0.0)
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""A simulated meter that plays a diagnostics file of Home Assistant."""
+"""A played meter: a simulated meter that is created from a diagnostics file."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -52,9 +52,9 @@ def download(
 
 @pytest.fixture
 def play(clock: Clock, tmp_path: Path) -> Play:
-    """Return a function that plays the meter of a diagnostics file.
+    """Return a function that simulates the meter of a diagnostics file.
 
-    The function yields the played meter, and a meter of the library, the reader.
+    The function yields the played meter, and the meter of the library that reads it.
     """
 
     @asynccontextmanager
@@ -129,8 +129,8 @@ async def test_played_meter_shows_the_values_of_the_diagnostics(
     download: Download, play: Play, meter: Meter, clock: Clock
 ) -> None:
     meter.model = "Countis E44"
-    meter.settings |= {57346: 250}
-    clock.seconds += 100_000
+    meter.settings |= {57346: 250}  # the primary current in A
+    clock.seconds += 100_000  # more than a day
     file = await download()
     _, registers = reported(file)
     assert registers[36929] > 0, "energy_consumed_yesterday"
@@ -148,6 +148,7 @@ async def test_played_meter_counts_from_the_values_of_the_diagnostics(
         await async_values(reader)
         clock.seconds += 3600
         counted = await async_values_read_twice(reader)
+    # The load consumes 1.3 kW for 1 h, in tariff 1.
     for counter, more in (
         ("energy_consumed", 1.3),
         ("energy_produced", 0),
@@ -182,12 +183,13 @@ async def test_played_meter_refuses_the_blocks_that_the_meter_refused(
         await assert_is_meter_of(file, reader)
         clock.seconds += 3600
         counted = await async_values_read_twice(reader)
+        # 1234 kWh and 45 kWh, plus 1.3 kWh, in steps of 1 kWh.
         assert counted["energy_consumed"] == 1235
         assert counted["partial_energy_consumed"] == 46
         assert played.refused_blocks >= meter.refused_blocks
 
 
-async def test_played_meter_has_the_year_tariffs_and_rollovers_of_the_meter(
+async def test_played_meter_has_the_rollovers_tariffs_and_short_year_of_the_meter(
     download: Download, play: Play, meter: Meter, clock: Clock
 ) -> None:
     meter.clock_has_short_year = True

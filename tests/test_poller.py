@@ -48,6 +48,9 @@ MEASURED = ("power", "measurements")
 EACH_SECOND = ("measurements", "energies", "tariffs")
 SETTLED = 60.0  # s until each block of each meter has been read once
 
+# `MemoryBus.reads` contains the number of registers of each read: 5 of the identity, 30
+# or 54 of the main or of all measurements, 9 of the overflows, 6 of the clock.
+
 
 @pytest.fixture
 def _custom_integrations() -> None:
@@ -193,6 +196,7 @@ async def test_bus_with_enough_time_reads_everything_on_a_grid_of_1_s(
                 assert bus.longest_gap(unit_id, block, since=5) <= 1.4
                 times = bus.times(unit_id, block, since=10)
                 assert len(times) == pytest.approx(140, abs=1)
+                # How late each read is, relative to a grid of 1 s from the first read.
                 late = [(at - times[0] + 0.5) % 1 - 0.5 for at in times]
                 assert max(late) - min(late) < 0.4
             # The measurements contain the power.
@@ -224,6 +228,7 @@ async def test_slow_blocks_and_the_identity_are_read_once_an_hour(
         await asyncio.sleep(2 * 3600 + 10)
         # The first read of the measurements verifies the mains frequency.
         assert bus.line.reads == [5, 30, 9, 6] + [5, 9, 6] * 2
+        # None of the 10 requests is later than 1 s after the last full hour.
         assert [bus.now - at > 9 for at in bus.requests_to(1)] == [True] * 10
 
 
@@ -239,7 +244,7 @@ async def test_only_the_identity_is_read_if_nothing_is_wanted(
         meter = bus.line.meters[1]
         meter.offline = True
         await asyncio.sleep(30)
-        assert bus.errors[1][0][2] is None
+        assert bus.errors[1][0][2] is None  # the meter is offline, not only a block
 
 
 @pytest.mark.parametrize("unwanted", EACH_SECOND)
@@ -355,6 +360,7 @@ async def test_overloaded_bus_reads_each_block_in_proportion_to_its_target(
         power = bus.mean_gap(*MEASURED, since=since)
         for block in ("energies", "tariffs", "measurements"):
             target = INTERVALS[block].target
+            # Relative to the same ratio of the power, whose target is 1 s.
             ratio = bus.mean_gap(block, since=since) / target / power
             assert 0.75 < ratio < 1.5, block
         for unit_id in bus.polled:
@@ -454,6 +460,7 @@ async def test_offline_meter_is_retried_after_1_to_30_seconds(
         # Only the first lost request is retried at once.
         lost, *retries = requests
         assert retries[0] - lost < 0.6
+        # Each pause begins after the timeout of the previous request, about 0.3 s.
         pauses = [later - earlier for earlier, later in pairwise(retries)]
         assert (
             pauses
@@ -474,6 +481,7 @@ async def test_offline_meter_is_retried_after_1_to_30_seconds(
         meter.offline = True
         offline_at = bus.now
         await asyncio.sleep(6)
+        # The lost request, its retry, and the retries after 1 s and 2 s.
         assert len(bus.requests_to(1, since=offline_at)) == 4
 
 
@@ -497,6 +505,7 @@ async def test_lost_response_does_not_make_a_meter_offline(
 ) -> None:
     async with polling(profile, default) as bus:
         await asyncio.sleep(10)
+        # A gateway reports a lost response by exception 10 or 11.
         for fault in (LOST, exception(10), exception(11)):
             bus.line.faults.append(fault)
             await asyncio.sleep(5)
@@ -596,8 +605,8 @@ async def test_lost_response_is_retried_after_the_power_that_is_due(
         began = bus.now
         await asyncio.sleep(1.5)
         lost, *others = (each for each in bus.line.requests if each.at >= began)
-        between = [each.unit_id for each in others].index(lost.unit_id)
-        assert between >= 2
+        reads_before_retry = [each.unit_id for each in others].index(lost.unit_id)
+        assert reads_before_retry >= 2
         # The meter is still read every second.
         times = bus.times(lost.unit_id, *MEASURED, since=began - 1)
         assert len(times) >= 2
@@ -666,7 +675,8 @@ async def test_block_without_a_response_does_not_stop_the_other_blocks(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default, meters=2) as bus:
-        # A gateway may be unable to pass on responses of one length.
+        # A gateway may be unable to pass on responses of one length. Here, only the
+        # responses with the 10 registers of the tariffs are lost.
         bus.line.fault = lambda request: (
             LOST if (request.unit_id, request.content) == (1, 10) else NO_FAULT
         )
@@ -704,7 +714,7 @@ async def test_identities_are_verified_first_after_a_connection_loss(
         for request in bus.line.requests:
             assert isinstance(request.content, int)
             first.setdefault(request.unit_id, request.content)
-        assert first == dict.fromkeys(bus.polled, 5)
+        assert first == dict.fromkeys(bus.polled, 5)  # registers of the identity
         for unit_id in bus.polled:
             assert bus.times(unit_id, *MEASURED, since=plugged_at)[0] < plugged_at + 2.4
 
@@ -749,6 +759,7 @@ async def test_meter_is_added_to_and_removed_from_an_empty_bus(
         await asyncio.sleep(100)
         bus.add(1)
         await asyncio.sleep(5)
+        # The reads of the identity and of the measurements take 0.2 s.
         assert bus.times(1, *MEASURED)[0] == pytest.approx(100.2, abs=0.1)
         bus.poller.remove(bus.polled[1])
         bus.readings.clear()
@@ -778,7 +789,7 @@ async def test_meter_removed_during_a_request_is_not_reported(
         (unit_id,) = removed
         assert bus.readings[unit_id] == []
         assert bus.errors[unit_id] == []
-        assert bus.times(3 - unit_id, *MEASURED)
+        assert bus.times(3 - unit_id, *MEASURED)  # the meter that was not removed
 
 
 async def test_offline_meter_removed_during_its_request_is_not_reported(
@@ -804,7 +815,7 @@ async def test_implausible_block_is_reported_and_the_others_are_read(
 ) -> None:
     async with polling(profile, default, meters=2) as bus:
         await asyncio.sleep(10)
-        bus.line.meters[1].override = {50946: 100}  # the high word
+        bus.line.meters[1].override = {50946: 100}  # the high word of the total
         since = bus.now
         await asyncio.sleep(30)
         errors = bus.errors[1]
@@ -833,6 +844,7 @@ async def test_starting_meter_costs_the_others_less_than_3_percent_of_reads(
 ) -> None:
     async with polling(profile, default, meters=12) as bus:
         await asyncio.sleep(SETTLED)
+        # All measurements read 0.
         bus.line.meters[1].override = dict.fromkeys(range(50512, 50574), 0)
         await asyncio.sleep(120)
         assert {block for _, _, block in bus.errors[1]} >= {"power"}
@@ -844,7 +856,7 @@ async def test_refused_block_is_read_again_after_a_minute(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default) as bus:
-        bus.line.meters[1].refused_blocks = {57600, 36928}
+        bus.line.meters[1].refused_blocks = {57600, 36928}  # clock and periods
         await asyncio.sleep(100)
         for block in ("clock", "periods"):
             failed_at = [at for at, _, name in bus.errors[1] if name == block]
@@ -870,7 +882,7 @@ async def test_another_meter_is_reported_until_the_expected_one_responds(
         assert {block for _, _, block in bus.errors[1]} == {None}
         assert bus.times(1, *MEASURED) == []
         assert len(bus.times(2, "measurements")) >= 19
-        meter.serial = None
+        meter.serial = None  # so the meter has the expected serial number again
         await asyncio.sleep(17)
         assert bus.times(1, *MEASURED)
 
@@ -890,12 +902,13 @@ async def test_unavailable_identity_is_verified_again_within_a_minute(
 ) -> None:
     async with polling(profile, {"clock_offset"}) as bus:
         await asyncio.sleep(3590)
-        bus.line.meters[1].override = {50008: 0xFFFF}
+        bus.line.meters[1].override = {50008: 0xFFFF}  # a part of the serial number
         await asyncio.sleep(20)
         assert bus.polled[1].online
         bus.line.meters[1].override = {}
         await asyncio.sleep(60)
         assert bus.errors == {}
+        # One read at the start, two while unavailable, and one after a minute.
         assert bus.line.reads.count(5) == 4
         await asyncio.sleep(3600)
         assert bus.line.reads.count(5) == 5
@@ -953,6 +966,7 @@ async def test_command_on_a_full_bus_is_confirmed_within_two_seconds(
         readings: list[Reading] = []
         await async_reset_partial_counters(bus.polled[1].meter, readings.append)
         assert bus.now - began < 2
+        # The three bits of the partial counters.
         assert simulated.writes == [(57890, [0x000B])]
         assert readings[-1].values["partial_energy_consumed"] == 0
         await asyncio.sleep(60)

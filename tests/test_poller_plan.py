@@ -114,6 +114,7 @@ async def async_run(poller: Poller, seconds: float) -> None:
 
 
 def test_intervals_are_those_of_the_documentation() -> None:
+    # The target age and the period of each block in s.
     hourly = (3600, 3600)
     assert list(INTERVALS.items()) == [
         ("power", (1, 1)),
@@ -132,6 +133,7 @@ def test_intervals_are_those_of_the_documentation() -> None:
 # -- urgency --------------------------------------------------------------------------
 
 
+# Each block is due at 100 s, one period after its last read.
 @pytest.mark.parametrize(
     ("block", "now", "target", "urgency"),
     [
@@ -150,6 +152,7 @@ def test_urgency_is_the_age_in_proportion_to_the_target(
     assert polled.urgency(block, now, target) == pytest.approx(urgency)
 
 
+# A block that was never read counts as read at 49 s, which is 1 s before `retry_at`.
 @pytest.mark.parametrize(
     ("now", "target", "urgency"),
     [(50, 60, 0.2), (54, 60, 1), (54, 5, 1), (54, 4, 1.25), (50, 1, 1)],
@@ -165,6 +168,8 @@ def test_block_that_was_never_read_has_a_target_of_at_most_5_seconds(
 # -- after a read ---------------------------------------------------------------------
 
 
+# The block is due at 100 s. After a read that is early, or late by a period of 1 s, the
+# block is due one period after this read.
 @pytest.mark.parametrize(
     ("now", "next_at"),
     [(100, 101), (100.9, 101), (101, 102), (103.5, 104.5), (99.5, 100.5)],
@@ -254,13 +259,14 @@ def test_offline_meter_is_retried_after_1_to_30_seconds() -> None:
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 
-@pytest.mark.parametrize(("outages", "is_complete"), [(3, False), (4, True)])
-def test_meter_is_read_completely_after_5_seconds_offline(
-    outages: int, *, is_complete: bool
+# After four lost requests, the pauses are 1, 2, 4 and 8 s.
+@pytest.mark.parametrize(("lost_requests", "is_complete"), [(3, False), (4, True)])
+def test_meter_is_read_completely_after_a_pause_of_more_than_5_seconds(
+    lost_requests: int, *, is_complete: bool
 ) -> None:
     polled = planned()
     polled.due_at = {"clock": 500}
-    for _ in range(outages):
+    for _ in range(lost_requests):
         polled.lost("identity", 100)
     assert polled.due_at == ({} if is_complete else {"clock": 500})
 
@@ -409,7 +415,7 @@ async def test_added_meter_is_read_at_once() -> None:
         (["measurements", "energies", "tariffs", "periods", "clock"], (100,), False),
     ],
 )
-async def test_bus_with_more_reads_than_0_9_seconds_is_full(
+async def test_bus_is_full_if_its_reads_take_more_than_0_9_seconds(
     blocks: Collection[str], registers_per_request: Collection[int], *, is_full: bool
 ) -> None:
     poller = Poller(Bus(baudrate=9600))
@@ -423,6 +429,7 @@ async def test_bus_with_more_reads_than_0_9_seconds_is_full(
     # A bus that is not full reads the measurements, which contain the power.
     poller.add(planned(meter, blocks=["power", *blocks]))
     assert await reads_power() is is_full
+    # With another meter, whose four reads take 1.1 s, each bus is full.
     another = planned(
         ReadableMeter(registers_per_request=(100,)), blocks=["energies"] * 4
     )
@@ -451,9 +458,9 @@ async def test_unexpected_error_is_reported_as_a_damaged_response() -> None:
     assert block is None
 
 
-@pytest.mark.parametrize(("loss", "repeats"), [(0.0, False), (0.5, True)])
+@pytest.mark.parametrize(("loss", "is_retried"), [(0.0, False), (0.5, True)])
 async def test_timeout_is_retried_at_once_on_a_lossy_bus(
-    loss: float, *, repeats: bool
+    loss: float, *, is_retried: bool
 ) -> None:
     found: list[object] = []
 
@@ -467,7 +474,7 @@ async def test_timeout_is_retried_at_once_on_a_lossy_bus(
     poller = Poller(bus)
     poller.add(planned(LossyMeter()))
     await async_run(poller, 0.5)
-    assert found == [repeats]
+    assert found == [is_retried]
 
 
 async def test_meter_without_entities_reports_when_it_was_verified() -> None:

@@ -35,8 +35,9 @@ from .memory_bus import (
     exception,
 )
 
-# Registers of each request for a profile of an E33: identity, measurements, energies
-# and tariffs (each in 10 Wh and in 1 kWh), periods, overflows, clock.
+# The number of registers of each request for the profile of an E33: identity,
+# measurements, energies and tariffs (each in 10 Wh and in 1 kWh), periods, overflows,
+# clock.
 PROFILE_WORDS = [66, 54, 18, 18, 10, 10, 24, 9, 6]
 BLOCK_TYPES = {
     "identity": "Identity",
@@ -103,10 +104,10 @@ async def test_stored_profile_without_a_key_is_outdated(
     line: MemoryBus, key: str
 ) -> None:
     stored = (await async_take_profile(line.unit())).as_dict()
-    missing = Profile.from_dict({name: stored[name] for name in stored if name != key})
-    assert missing.outdated
+    reduced = Profile.from_dict({name: stored[name] for name in stored if name != key})
+    assert reduced.outdated
     default = Profile().as_dict()[key]
-    assert missing.as_dict() == stored | {key: default, "version": missing.version}
+    assert reduced.as_dict() == stored | {key: default, "version": reduced.version}
 
 
 async def test_unknown_content_of_a_stored_profile_is_ignored(line: MemoryBus) -> None:
@@ -151,8 +152,9 @@ async def test_several_lost_responses_do_not_change_the_profile(
 
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
+# The first six requests read the blocks that are not optional.
 @pytest.mark.parametrize("good_responses", range(6))
-async def test_response_lost_twice_ends_the_probe(
+async def test_response_lost_twice_raises_an_error_unless_its_block_is_optional(
     line: MemoryBus, fault: Fault, good_responses: int
 ) -> None:
     line.faults.extend([NO_FAULT] * good_responses + [fault] * 2)
@@ -175,7 +177,7 @@ async def test_optional_block_that_cannot_be_read_is_undecided(
     assert not (await async_take_profile(line.unit())).outdated
 
 
-async def test_lost_port_ends_the_probe_at_any_block(line: MemoryBus) -> None:
+async def test_lost_port_raises_an_error_at_any_block(line: MemoryBus) -> None:
     for good_responses in range(len(PROFILE_WORDS)):
         lost = Fault(error=ModbusConnectionError())
         line.faults.extend([NO_FAULT] * good_responses + [lost] * 2)
@@ -241,10 +243,10 @@ async def test_meter_without_identification_is_found_by_its_measurements(
     "registers",
     [
         {50526: 0, 50527: 0},
-        {50527: 100},
+        {50527: 100},  # 1 Hz
         {50526: 0xFFFF, 50527: 0xFFFF},
         dict.fromkeys(range(50520, 50526), 0xFFFF),
-        dict(enumerate([1] * 6, 50520)),
+        dict(enumerate([1] * 6, 50520)),  # 655.37 V
         {50527: 4499},
         {50527: 6501},
         dict(enumerate([0, 9_999] * 3, 50520)),
@@ -388,7 +390,7 @@ async def test_high_resolution_counters_that_differ_by_over_a_kwh_are_not_used(
     line: MemoryBus, meter: SimulatedMeter, kwh: float, block: str
 ) -> None:
     high, low = divmod(round(kwh * 100), 0x1_0000)
-    # The total in 10 Wh, and in 1 kWh.
+    # The total in 10 Wh, and in 1 kWh. They may differ by 1.1 kWh.
     meter.override = {50946: high, 50947: low, 50770: 0, 50771: 1234}
     assert (await async_take_profile(line.unit())).blocks["energies"] == block
 
@@ -448,6 +450,7 @@ async def test_meter_with_more_produced_than_consumed_energy_is_a_producer(
 async def test_missing_counter_is_0_when_a_producer_is_recognised(
     line: MemoryBus, meter: SimulatedMeter, missing: str, *, is_producer: bool
 ) -> None:
+    # The first registers of the counter in 10 Wh, and in 1 kWh.
     first, second = {"consumed": (50946, 50770), "produced": (50952, 50776)}[missing]
     meter.override = {
         register + word: 0xFFFF for register in (first, second) for word in (0, 1)
@@ -468,7 +471,9 @@ async def test_block_refused_with_exception_4_is_not_supported(
     assert "periods" in profile.blocks
 
 
-# The settings are the secondary (57345) and the primary (57346) current in A.
+# The settings are the secondary (57345) and the primary (57346) current in A. The
+# secondary current is 1 or 5 A, otherwise the primary current is unknown. `amperes` is
+# 1.2 * primary, at least 100, and 10 000 for an E4x with an unknown primary current.
 @pytest.mark.parametrize(
     ("model", "settings", "primary", "amperes"),
     [
@@ -506,6 +511,7 @@ async def test_transformer_with_a_lost_response_is_read_again(
 ) -> None:
     meter.model = "Countis E44"
     meter.settings |= {57345: 5, 57346: 400}
+    # A gateway reports a lost response by exception 10 or 11.
     line.faults.extend([NO_FAULT] * 6 + [exception(code)])
     assert (await async_take_profile(line.unit())).limits.amperes == 480
     line.faults.extend([NO_FAULT] * 6 + [exception(code)] * 2)
@@ -582,6 +588,7 @@ async def test_partial_counters_by_tariff_that_were_read_before_are_required(
     meter.model = "Countis E14"
     meter.has_partial_tariffs = True
     previous = await async_take_profile(line.unit())
+    # The partial counters by tariff are read after all blocks of `PROFILE_WORDS`.
     line.faults.extend([NO_FAULT] * len(PROFILE_WORDS) + [fault] * 2)
     with pytest.raises(ModbusError):
         await async_take_profile(line.unit(), previous=previous)
@@ -604,7 +611,7 @@ async def test_partial_counters_by_tariff_with_a_lost_response_are_undecided(
         {table.TARIFFS_UNIT_100, table.TARIFFS},
     ],
 )
-async def test_no_partial_tariff_counters_are_kept_without_their_sources(
+async def test_partial_tariff_counters_are_not_calculated_without_their_sources(
     line: MemoryBus, meter: SimulatedMeter, refused: set[int]
 ) -> None:
     meter.refused_blocks = refused
@@ -641,9 +648,9 @@ async def test_profile_that_is_taken_again_keeps_quantities_without_a_value(
     taken = await async_take_profile(line.unit(), previous=previous)
     assert taken.quantities == previous.quantities
     assert taken.relations == {POWER}
-    first = await async_take_profile(line.unit())
-    assert first.quantities < previous.quantities
-    assert first.relations == set()
+    without_previous = await async_take_profile(line.unit())
+    assert without_previous.quantities < previous.quantities
+    assert without_previous.relations == set()
 
 
 async def test_unavailable_serial_number_is_not_another_meter(

@@ -32,7 +32,7 @@ def line(meter: SimulatedMeter) -> MemoryBus:
 @pytest.mark.parametrize(
     ("model", "is_read"),
     [
-        ("Countis E14", False),  # its register 57345 contains the speed
+        ("Countis E14", False),  # its register 57345 contains the baud rate
         ("Countis E23", False),
         ("Countis E33", False),
         ("Countis E43", True),
@@ -54,7 +54,7 @@ async def test_relations_of_a_profile_have_their_stored_names(line: MemoryBus) -
 
 
 def measured(volts: float, hertz: float) -> dict[int, int]:
-    """Return the registers of the frequency, and of the voltages with only L1."""
+    """Return the registers of a frequency and a voltage of L1. L2 and L3 have 0 V."""
     return {
         50520: 0,
         50521: round(volts * 100),
@@ -97,7 +97,7 @@ async def test_device_without_identification_is_accepted_only_with_mains(
 
 
 @pytest.mark.parametrize("lost", [table.PERIODS_UNIT_100, table.OVERFLOW, table.CLOCK])
-async def test_block_without_a_response_is_undecided_and_others_are_probed(
+async def test_block_without_a_response_is_undecided_and_others_are_read(
     line: MemoryBus, lost: int
 ) -> None:
     complete = await async_take_profile(line.unit())
@@ -132,10 +132,10 @@ def test_profile_without_content_is_that_of_an_unknown_meter() -> None:
 
 
 @pytest.mark.parametrize(("steps", "relations"), [(4, {"tariffs"}), (6, set())])
-async def test_relation_of_the_tariffs_has_the_tolerance_of_the_resolution(
+async def test_relation_of_the_tariffs_has_a_tolerance_of_five_steps(
     line: MemoryBus, meter: SimulatedMeter, steps: int, relations: set[str]
 ) -> None:
-    tariff_2 = round(meter.counters.tariffs[1] / 10)
+    tariff_2 = round(meter.counters.tariffs[1] / 10)  # steps of 10 Wh, as in 51204
     meter.override = {51204: 0, 51205: tariff_2 + steps}
     profile = await async_take_profile(line.unit())
     assert profile.relations - {"power"} == relations
