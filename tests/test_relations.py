@@ -23,7 +23,7 @@ from custom_components.socomec_countis.countis.relations import (
 type Values = dict[str, float | None]
 
 HOUR = 3600  # s
-KILOWATTS = 79.5
+KILOWATTS = 79.5  # the highest power of `Limits()`: 3 phases * 265 V * 100 A
 NOT_AVAILABLE = 0xFFFF_FFFF  # raw value of a counter
 
 
@@ -82,8 +82,8 @@ def test_relation_of_the_power_ends_after_ten_contradictions_in_a_row(
     for _ in range(contradictions):
         assert relations.power_contradiction(bad)
     assert relations.contradicts_profile is (contradictions == 10)
-    is_expected = relations.power_contradiction(bad) is not None
-    assert is_expected is (contradictions == 9)
+    is_still_checked = relations.power_contradiction(bad) is not None
+    assert is_still_checked is (contradictions == 9)
 
 
 def test_relation_that_the_profile_does_not_contain_is_not_checked() -> None:
@@ -96,45 +96,50 @@ def test_relation_that_the_profile_does_not_contain_is_not_checked() -> None:
     assert not relations.contradicts_profile
 
 
+# The time from the read of the total to the read of the tariff counters, and the
+# resolution of the total in kWh.
 @pytest.mark.parametrize("seconds", [0, HOUR, -HOUR])
 @pytest.mark.parametrize("step", [0.01, 1.0])
-def test_tariff_counters_are_the_sum_within_five_steps_and_the_rise(
+def test_tariffs_sum_up_to_the_total_within_five_steps_and_the_rise(
     step: float, seconds: float
 ) -> None:
     at = Moment(abs(seconds), 10_000 + seconds)
     total = CounterValue(1000, 0, Moment(0, 10_000), step)
     rise = KILOWATTS * abs(seconds) / HOUR
 
-    def is_broken(tariffs: float) -> bool:
+    def is_contradiction(tariff_sum: float) -> bool:
         relations = Relations({"tariffs"})
-        readings = {**tariff_counters(tariffs - 400, 400, None), "other": None}
+        readings = {**tariff_counters(tariff_sum - 400, 400, None), "other": None}
         return relations.tariffs_contradict_total(readings, total, at, Limits())
 
+    # With steps of 0.01 kWh, the exact border would depend on rounding errors.
     if step == 1:
-        assert not is_broken(1000 - 5)
-        assert not is_broken(1000 + rise + 5)
-    assert not is_broken(1000 - 4.9 * step)
-    assert is_broken(1000 - 5.1 * step)
-    assert not is_broken(1000 + rise + 4.9 * step)
-    assert is_broken(1000 + rise + 5.1 * step)
+        assert not is_contradiction(1000 - 5)
+        assert not is_contradiction(1000 + rise + 5)
+    assert not is_contradiction(1000 - 4.9 * step)
+    assert is_contradiction(1000 - 5.1 * step)
+    assert not is_contradiction(1000 + rise + 4.9 * step)
+    assert is_contradiction(1000 + rise + 5.1 * step)
 
 
 def test_two_contradictions_in_a_row_end_the_relation_of_the_tariffs() -> None:
     relations = Relations({"tariffs"})
     total = CounterValue(1000, 0, Moment(0, 0), 0.01)
 
-    def is_broken(tariffs: float) -> bool:
-        readings = tariff_counters(tariffs)
+    def is_contradiction(tariff_sum: float) -> bool:
+        readings = tariff_counters(tariff_sum)
         return relations.tariffs_contradict_total(
             readings, total, Moment(0, 0), Limits()
         )
 
-    assert [is_broken(each) for each in (900, 1000, 900, 1000)] == [
+    assert [is_contradiction(each) for each in (900, 1000, 900, 1000)] == [
         *(True, False, True, False)
     ]
-    assert [is_broken(each) for each in (900, 900, 900, 1000, 900)] == [
+    # The second 900 ends the relation, so no later reading is compared.
+    assert [is_contradiction(each) for each in (900, 900, 900, 1000, 900)] == [
         *(True, False, False, False, False)
     ]
+    # Without an accepted total, there is nothing to compare.
     relations = Relations({"tariffs"})
     assert not relations.tariffs_contradict_total(
         tariff_counters(1), None, Moment(0, 0), Limits()
@@ -159,7 +164,9 @@ def test_relation_of_the_tariffs_is_found_within_five_steps(
 
 
 @pytest.mark.parametrize("previous", [set(), {"power"}, {"tariffs"}])
-def test_relation_of_the_power_is_found_only_with_a_load(previous: set[str]) -> None:
+def test_relation_of_the_power_is_found_with_a_load_or_kept_without(
+    previous: set[str],
+) -> None:
     assert relations_of(powers(600, 100, 200, 300), 0.01, previous) == {"power"}
     assert relations_of(powers(900, 100, 200, 300), 0.01, previous) == set()
     for values in (powers(0, 0, 0, 0), powers(0, 900, 0, 0), powers(None, 0, 0, 0)):
@@ -171,7 +178,7 @@ def test_relation_of_the_power_is_found_only_with_a_load(previous: set[str]) -> 
     [
         (powers(600, 100, 200, 300), 600),
         (powers(-600, -100, -200, -300), 600),
-        (powers(0, 1000, -2000, 1000), 4000),
+        (powers(0, 1000, -2000, 1000), 4000),  # the absolute powers of the phases
         ({**powers(600, 100, 200, 300), "reactive_power": -700}, 700),
         ({**powers(600, 100, 200, 300), "apparent_power": 800}, 800),
         ({"power": 600}, 600),
@@ -186,7 +193,8 @@ def test_highest_power_is_the_largest_active_reactive_or_apparent_power(
     assert highest_power(values) == highest
 
 
-# The counter in 10 Wh, and in 1 kWh.
+# `high` is a counter in steps of 10 Wh: 101_10 is 101.10 kWh. `low` is the same
+# counter in steps of 1 kWh.
 @pytest.mark.parametrize(
     ("high", "low", "same"),
     [

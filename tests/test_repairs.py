@@ -44,11 +44,12 @@ from .common import (
 
 pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 
-# The three registers of a serial number, and the shown serial number.
+# The serial number of another meter: its three registers, and as it is shown.
 OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
 OTHER_SERIAL = "2025000100007"
 
-# s between two readings; of a pause longer than 15 s, only 15 s would count.
+# s between two readings. For the duration of a level, a pause of more than 15 s would
+# count as 15 s.
 COUNTED_PAUSE = 14
 
 # Registers that read 0, by register address.
@@ -192,7 +193,8 @@ async def test_issues_are_deleted_when_swapped_unit_ids_are_swapped_back(
     second_meter: Meter,
 ) -> None:
     await add_meter(unit_id=2)
-    # The two meters swap their unit IDs while the line is cut.
+    # While the line is cut, the two meters swap their unit IDs: each unit ID then has
+    # the serial number of the other meter.
     line.cut = True
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     await until(lambda: state(hass, "power", SECOND_SERIAL) == STATE_UNAVAILABLE)
@@ -356,6 +358,7 @@ async def test_level_that_lasts_is_accepted_with_an_issue(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     meter.counters.consumed = 2_000_000
+    # A level is accepted after 60 s. At the fifth poll, it has lasted for 4 * 14 s.
     for _ in range(5):
         await until_polled(entry)
         clock.seconds += COUNTED_PAUSE
@@ -387,6 +390,7 @@ async def test_removed_meter_deletes_the_issue_of_a_counter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.counters.consumed = 2_000_000
+    # At the sixth poll, the level has lasted for 5 * 14 s, so it is accepted.
     for _ in range(6):
         await until_polled(entry)
         clock.seconds += COUNTED_PAUSE
@@ -423,6 +427,7 @@ async def test_issue_of_a_meter_offline_for_an_hour_ends_with_a_response(
     meter.offline = False
     await until(lambda: state(hass, "power") == "1300")
 
+    # Create the issue at once, not after an hour.
     monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 0)
     meter.offline = True
     await until(lambda: issues(hass))
@@ -447,7 +452,10 @@ async def bus(
     add_meter: AddMeter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> CountisConfigEntry:
-    """Return the entry of a bus with two meters, whose issues come after 5 s."""
+    """Return the entry of a bus with two meters.
+
+    After 5 s without a response, the issue of a meter or of the bus is created.
+    """
     await add_meter(unit_id=2)
     monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 5)
     return entry
@@ -505,6 +513,7 @@ async def test_issue_of_a_meter_ends_when_no_meter_of_its_bus_responds(
     await until(lambda: issues(hass))
     assert only_issue(hass).translation_key == "meter_offline"
     line.cut = True
+    # The issue of the meter is deleted, or the issue of the bus has replaced it.
     await until(
         lambda: len(issues(hass)) != 1 or only_issue(hass).issue_id[:3] == "bus"
     )
@@ -587,6 +596,7 @@ async def test_issue_of_a_counter_that_fell_is_deleted_at_a_plausible_reading(
         "name": "COUNTIS E33 #1",
         "counters": f"- `{entity_id(hass, 'energy_consumed')}`: 1234.56 kWh → 0.00 kWh",
     }
+    # Two hours at the lower value do not make the value plausible.
     clock.seconds += 7200
     for _ in range(3):
         await until_polled(entry)
@@ -666,6 +676,7 @@ async def test_issue_is_deleted_when_the_rejected_counters_are_disabled(
 ) -> None:
     meter.override = NO_TARIFF_1_ENERGY
     await until(lambda: issues(hass))
+    # Disable all entities for which the block of the tariffs is read.
     for key in (*TARIFF_COUNTERS, *PARTIAL_TARIFF_COUNTERS):
         registered = entity_registry.async_get_entity_id(
             "sensor", DOMAIN, f"{SERIAL}_{key}"

@@ -51,7 +51,7 @@ from .common import (
 async_remove_file = Store.async_remove
 
 # Reads: the register address and the number of registers.
-WHOLE_IDENTITY = (50000, 66)  # only for a profile
+WHOLE_IDENTITY = (50000, 66)  # read only to take a profile
 IDENTITY = (50006, 5)
 MEASUREMENTS = (50520, 30)
 ENERGIES = (50946, 18)
@@ -63,7 +63,7 @@ NEW_FIRMWARE = {50007: 200}  # version 2.00
 
 @pytest.fixture
 def third_meter(clock: Clock) -> Meter:
-    """Return an offline meter at unit ID 3 with the serial number of unit ID 2."""
+    """Return an offline meter at unit ID 3 with the serial number of `second_meter`."""
     return Meter(unit_id=3, clock=clock, serial=(0x1438, 0x0120, 2), offline=True)
 
 
@@ -77,16 +77,16 @@ async def line(
 
 
 async def reconfigure(
-    hass: HomeAssistant, entry: CountisConfigEntry, before: int, after: int
+    hass: HomeAssistant, entry: CountisConfigEntry, old_id: int, new_id: int
 ) -> FlowResult:
-    """Reconfigure a meter to another unit ID, and return the result of the dialog."""
-    subentry_id = subentry_of(entry, before).subentry_id
+    """Change the unit ID of a meter, and return the result of the dialog."""
+    subentry_id = subentry_of(entry, old_id).subentry_id
     form = await hass.config_entries.subentries.async_init(
         (entry.entry_id, SUBENTRY_METER),
         context={"source": SOURCE_RECONFIGURE, "subentry_id": subentry_id},
     )
     result = await hass.config_entries.subentries.async_configure(
-        form["flow_id"], {"unit_id": after, "take_profile": False}
+        form["flow_id"], {"unit_id": new_id, "take_profile": False}
     )
     await hass.async_block_till_done()
     return result
@@ -100,7 +100,11 @@ async def remove(hass: HomeAssistant, entry: CountisConfigEntry, unit_id: int) -
 
 
 def warnings_and_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the warnings and errors that Home Assistant and the integration logged."""
+    """Return the warnings and errors that Home Assistant and the integration logged.
+
+    Home Assistant warns about each custom integration that it "has not been tested".
+    This warning is not returned.
+    """
     return [
         record.getMessage()
         for record in caplog.records
@@ -132,9 +136,9 @@ class Polls:
 
     @property
     def missed(self) -> int:
-        """Return the number of omitted polls, if there is a poll each second.
+        """Return how many polls are missing, if one poll each second is expected.
 
-        A poll may be late by up to 0.9 s.
+        The last poll may be late by up to 0.9 s.
         """
         elapsed = self.times[-1] - self.times[0]
         return max(0, int(elapsed + 0.1) - (len(self.times) - 1))
@@ -198,6 +202,7 @@ async def test_meter_is_polled_every_second_on_the_slowest_bus(
     await add_meter(baudrate="4800")
     polls = Polls(line)
     await polls.until_more(5)
+    # Five polls with one poll each second take about 4 s.
     assert polls.times[-1] - polls.times[0] > 3.5
     assert polls.missed == 0
 
@@ -316,12 +321,13 @@ async def test_entity_that_is_enabled_later_is_read_at_once(
     entry: CountisConfigEntry,
     line: Line,
 ) -> None:
-    # The period of this block is an hour.
+    # The clock is read only once an hour.
     entity = entity_id(hass, "clock_offset")
     entity_registry.async_update_entity(entity, disabled_by=None)
     line.requests.clear()
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
+    # Not 0, because the clock of the meter is in UTC and differs from local time.
     assert int(state(hass, "clock_offset"))
     assert reads(line.requests).count(CLOCK) == 1
 
@@ -347,7 +353,7 @@ def profile_of(entry: CountisConfigEntry) -> Profile:
 async def without_tariffs(
     hass: HomeAssistant, fast_polling: None, meter: Meter, add_meter: AddMeter
 ) -> CountisConfigEntry:
-    """Return the entry of a bus whose meter does not support tariffs and overflows."""
+    """Return the entry of a bus whose meter supports no tariffs and no overflows."""
     meter.refused_blocks = {table.TARIFFS_UNIT_100, table.TARIFFS, table.OVERFLOW}
     await add_meter()
     entry: CountisConfigEntry
@@ -437,15 +443,16 @@ async def test_profile_is_taken_again_after_a_change_of_the_transformers(
     add_meter: AddMeter,
 ) -> None:
     meter.model = "Countis E44"
-    meter.settings[57346] = 500
+    meter.settings[57346] = 500  # the primary current in A
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
+    # The highest current is 1.2 times the primary current.
     assert coordinator_of(entry).meter.counter_check.limits.amperes == 600
     entity = entity_id(hass, "ct_ratio")
     entity_registry.async_update_entity(entity, disabled_by=None)
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
-    assert state(hass, "ct_ratio") == "100.0"
+    assert state(hass, "ct_ratio") == "100.0"  # 500 A / 5 A
     meter.settings[57346] = 1000
     await hass.config_entries.async_reload(entry.entry_id)
     await until(lambda: profile_of(entry).primary_current == 1000)
@@ -468,7 +475,8 @@ async def test_profile_that_cannot_be_taken_is_retried(
     monkeypatch.setattr(coordinator, "PROFILE_PERIOD", 0)
     await hass.config_entries.async_unload(entry.entry_id)
     meter.override = NEW_FIRMWARE
-    # If the meter refuses counters that its profile contains, the meter is starting.
+    # The profile contains these counters. If the meter refuses them, the integration
+    # assumes that the meter is still starting, and takes no profile.
     meter.refused_blocks = {table.ENERGIES_UNIT_100, table.ENERGIES}
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: "the profile cannot be taken" in caplog.text)

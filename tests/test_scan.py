@@ -58,7 +58,7 @@ LAST = SCAN_SETTINGS[-1]
 # also receives 8E2 and 8O2, because a second stop bit looks like an idle line.
 AUTO_MODE = [each for each in SCAN_SETTINGS if each.baudrate > 4800]
 
-PROFILE_SECONDS = 2.0  # time to take a profile at 4800 baud, rounded up
+PROFILE_SECONDS = 2.0  # s to take a profile at 4800 baud, rounded up
 # A plan of several unit IDs and settings begins with the first 16 unit IDs: with the
 # usual settings, and then with all 12 settings.
 FIRST_PROBES = (1 + 12) * 16
@@ -70,7 +70,7 @@ def _custom_integrations() -> None:
 
 
 def meter_at(unit_id: int, *settings: LineSettings, **changes: Any) -> ScannedMeter:
-    """Return a meter on the bus with some line settings, by default `USUAL`."""
+    """Return a meter that understands some line settings, by default `USUAL`."""
     return ScannedMeter(Meter(unit_id=unit_id), settings or [USUAL], **changes)
 
 
@@ -145,7 +145,8 @@ def test_first_unit_ids_are_probed_again_with_known_settings() -> None:
 
 def test_single_unit_id_is_probed_patiently_at_the_end() -> None:
     probes = list(planned_probes(SCAN_SETTINGS, [7]))
-    # A meter in AUTO mode needs several requests to find the first settings.
+    # Ten probes with the first settings, because a meter in AUTO mode needs several
+    # requests before it responds.
     assert probes[:11] == [Probe(USUAL, 7)] * 10 + [Probe(SLOW, 7)]
     patient = [each for each in probes if each.patient]
     # Three patient probes with each of the 12 settings.
@@ -157,7 +158,7 @@ def test_single_unit_id_is_probed_patiently_at_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "unit_ids", "seconds"),
+    ("settings", "unit_ids", "limit_seconds"),
     [
         (SCAN_SETTINGS, UNIT_IDS, 300),
         ([SLOW], UNIT_IDS, 32),
@@ -168,24 +169,26 @@ def test_single_unit_id_is_probed_patiently_at_the_end() -> None:
     ],
 )
 async def test_scan_without_a_meter_ends_within_the_worst_case(
-    settings: Sequence[LineSettings], unit_ids: Sequence[int], seconds: float
+    settings: Sequence[LineSettings], unit_ids: Sequence[int], limit_seconds: float
 ) -> None:
     bus = ScannedBus(opening_seconds=OPEN_SECONDS)
     scan = Scan(bus.open, settings, unit_ids)
     took = await duration_of(scan.async_run())
-    # The echo check sends two more requests.
+    # Two of these requests belong to the echo check.
     probes = len(bus.unit_ids()) - 2
     assert probes == len(list(planned_probes(settings, unit_ids)))
-    # On a bus in memory, the host and the recoveries take no time.
+    # The worst case contains time for the host and for recoveries, which take no time
+    # on a bus in memory. The echo check is also shorter, by up to 0.5 s.
     reserve = (HOST_SECONDS + OPEN_SECONDS / PROBES_UNTIL_RECOVERY) * probes
-    assert took <= worst_case_seconds(settings, unit_ids) < seconds
+    assert took <= worst_case_seconds(settings, unit_ids) < limit_seconds
     assert took >= worst_case_seconds(settings, unit_ids) - reserve - 0.5
     assert (scan.found, scan.others, scan.progress) == ([], set(), 1)
     assert scan.remaining_seconds == 0
 
 
+# The first unit ID after the 16 that are probed first, and the last unit ID.
 @pytest.mark.parametrize("unit_id", [17, 255])
-async def test_scan_with_all_settings_ends_within_300_s(unit_id: int) -> None:
+async def test_scan_that_finds_a_meter_at_last_ends_within_300_s(unit_id: int) -> None:
     bus = ScannedBus([meter_at(unit_id, LAST)], opening_seconds=OPEN_SECONDS)
     scan = Scan(bus.open)
     took = await duration_of(scan.async_run())
@@ -196,7 +199,7 @@ async def test_scan_with_all_settings_ends_within_300_s(unit_id: int) -> None:
 
 async def test_meters_at_first_unit_ids_are_found_within_4_s() -> None:
     loop = asyncio.get_running_loop()
-    found_at: dict[int, float] = {}
+    found_at: dict[int, float] = {}  # s since the start, by number of found meters
     scan = Scan(
         ScannedBus([meter_at(1), meter_at(2)], opening_seconds=OPEN_SECONDS).open
     )
@@ -219,6 +222,7 @@ async def test_remaining_seconds_follow_the_duration_of_the_probes() -> None:
     scan.on_change = lambda: predicted_ends.append(loop.time() + scan.remaining_seconds)
     await scan.async_run()
     assert predicted_ends[0] == pytest.approx(116 * 0.085, rel=0.05)
+    # After 50 probes, the predictions have adapted to the real duration.
     for each in predicted_ends[50:]:
         assert each == pytest.approx(loop.time(), rel=0.1)
 
@@ -230,6 +234,7 @@ async def test_longer_timeout_of_the_bus_extends_the_timeout_of_probes() -> None
     assert unit_ids_of(scan.found) == [20]
 
 
+# A probe waits for twice the measured delay, and at least for 60 ms.
 @pytest.mark.parametrize(("delay", "found"), [(0.03, []), (0.05, [20])])
 async def test_measured_delay_of_the_bus_extends_the_response_timeout(
     delay: float, found: list[int]
@@ -290,6 +295,7 @@ async def test_meters_in_auto_mode_are_found_at_unknown_unit_ids(
     took = await duration_of(scan.async_run())
     assert sorted(unit_ids_of(scan.found)) == unit_ids
     assert {each.settings for each in scan.found} == {USUAL}
+    # Without a meter, a scan with one combination of settings takes less than 30 s.
     assert took < 30 + 4 * PROFILE_SECONDS
 
 
@@ -301,13 +307,14 @@ async def test_only_the_settings_of_the_first_response_are_probed() -> None:
     assert bus.opened == [USUAL, SLOW, FAST]
     assert scan.trying == FAST
     probed = [unit_id for settings, unit_id, _ in bus.requests if settings == FAST]
-    # The unit IDs in the order of their last probes.
+    # The unit IDs in the order of their last probes. The meters at 3 and 5 are found
+    # in the first pass over unit IDs 1 to 16, so the second pass omits them.
     assert list(dict.fromkeys(probed[::-1]))[::-1] == [3, 5, 1, 2, 4, *range(6, 41)]
 
 
 async def test_response_of_another_device_determines_the_settings() -> None:
     other = meter_at(3, FAST)
-    other.meter.override = {50000: ord("X")}
+    other.meter.override = {50000: ord("X")}  # not the signature of Socomec
     bus = ScannedBus([other, meter_at(5, FAST)])
     scan = Scan(bus.open, unit_ids=range(1, 21))
     await scan.async_run()
@@ -348,6 +355,8 @@ async def test_meter_that_starts_up_is_found_by_its_next_probe() -> None:
     others: list[set[int]] = []
 
     def on_change() -> None:
+        # The list gets an item for each probe. So the meter is starting at the first
+        # probe of unit ID 1, but not at the second, which is the 40th of all probes.
         others.append(set(scan.others))
         starting.meter.starting = scan.unit_id == 1 and len(others) < 30
 
@@ -378,6 +387,7 @@ async def test_two_damaged_responses_are_no_device() -> None:
 
 async def test_profile_is_taken_again_after_damaged_responses() -> None:
     damaged = ModbusProtocolError("wrong CRC")
+    # The probe has a response. The first read of the profile and its retry fail.
     bus = ScannedBus([meter_at(1)], errors={1: [None, damaged, damaged]})
     scan = Scan(bus.open, [USUAL], [1, 2])
     await scan.async_run()
@@ -395,7 +405,7 @@ async def test_profile_is_taken_again_after_damaged_responses() -> None:
         ([USUAL], range(3, 40), meter_at(30)),
         ([USUAL, FAST], range(1, 40), meter_at(20, FAST)),
         ([USUAL, FAST], [1, 9], meter_at(9, FAST)),
-        (SCAN_SETTINGS, range(1, 40), meter_at(99)),
+        (SCAN_SETTINGS, range(1, 40), meter_at(99)),  # not scanned
     ],
 )
 async def test_progress_never_decreases_and_ends_at_1(
@@ -436,6 +446,7 @@ async def test_change_is_reported_before_each_probe_and_for_each_meter() -> None
         (USUAL, 1, 0),
         (USUAL, 1, 1),
         (USUAL, 4, 1),
+        # The second probes, which omit the found meter.
         (USUAL, 3, 1),
         (USUAL, 4, 1),
     ]
@@ -537,8 +548,8 @@ async def async_scan_beside_polls(
 ) -> tuple[Scan, list[float], float]:
     """Scan a bus while its meters are polled.
 
-    Return the scan, the time in s at the end of each round of polls, and the duration
-    of the scan in s.
+    One more meter is at the last of the `scanned` unit IDs. Return the scan, the time
+    in s at the end of each round of polls, and the duration of the scan in s.
     """
     bus = ScannedBus(
         [meter_at(each, delay=0.02) for each in range(1, meters + 1)]
@@ -554,7 +565,8 @@ async def async_scan_beside_polls(
 
 
 async def test_scan_delays_a_poll_by_at_most_one_request() -> None:
-    # The polls of 8 meters with 30 registers take 0.88 s of each second.
+    # The polls of 8 meters with 30 registers take 0.88 s of each second. So the scan
+    # takes several times the 26 s that are enough on a bus without polls.
     loop = asyncio.get_running_loop()
     scan, ends, took = await async_scan_beside_polls(8, 30, range(9, 256))
     assert unit_ids_of(scan.found) == [255]
@@ -577,13 +589,15 @@ async def test_scan_uses_a_tenth_of_the_time_of_an_overloaded_bus() -> None:
     assert unit_ids_of(scan.found) == [59]
     # Probes of 30 unit IDs, repeated probes of the first 16, and 20 other requests.
     requests = 30 + 16 + 20
+    # The bus is never free, so each request waits for the longest time. Then the
+    # request takes about 0.1 s.
     assert took == pytest.approx(requests * (LONGEST_BACKGROUND_WAIT + 0.1), rel=0.2)
 
 
 async def test_bus_recovers_after_64_probes_that_time_out() -> None:
     bus = ScannedBus([meter_at(1)])
     await Scan(bus.open, [USUAL]).async_run()
-    timeouts = len(bus.unit_ids()) - 1
+    timeouts = len(bus.unit_ids()) - 1  # only the probe of the meter has a response
     assert bus.disconnects == timeouts // PROBES_UNTIL_RECOVERY
 
 

@@ -1,4 +1,4 @@
-"""The dialogs that scan a bus for meters: a new bus, and a bus that is set up."""
+"""The dialogs that scan a new bus, a bus that is set up, or a reconfigured bus."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -58,12 +58,15 @@ from .common import (
 
 UNIT_IDS = range(1, 13)
 
+# The choices in menus.
 RESUME = {"next_step_id": "resume"}
 SCAN_BUS = {"next_step_id": "scan_bus"}
 SCAN_AGAIN = {"next_step_id": "scan_again"}
 CHANGE = {"next_step_id": "change"}
-CHANGE_SERIAL = {"next_step_id": "reconfigure_serial"}
+RECONFIGURE_PORT = {"next_step_id": "reconfigure_serial"}
+
 THIRD_SERIAL = "1438012000007"
+# The titles of the three meters, and their labels in the list of found meters.
 TITLES = ["COUNTIS E33 #1", "COUNTIS E33 #2", "COUNTIS E33 #7"]
 FOUND = [
     f"COUNTIS E33 #1 · {SERIAL} · 9600 baud, 8N1",
@@ -414,6 +417,7 @@ async def test_bus_that_was_set_up_during_the_scan_is_not_added_again(
 async def test_meter_of_another_bus_is_marked_and_not_selected(
     hass: HomeAssistant, add_meter: AddMeter, line: Line, meter: Meter
 ) -> None:
+    # The meter with the serial number `SERIAL` is set up at unit ID 4 of another bus.
     other = memory_line([Meter(unit_id=4, serial=(0x1438, 0x0120, 1))])
     async with other:
         await add_meter(device=other.port, unit_id=4)
@@ -485,7 +489,7 @@ async def test_scan_is_repeated_from_the_menu_and_from_the_form(
 async def test_other_device_is_listed_with_its_unit_id(
     hass: HomeAssistant, line: Line, meter: Meter
 ) -> None:
-    meter.override = {50004: 300}
+    meter.override = {50004: 300}  # not the product order code of a COUNTIS
     del line.meters[2], line.meters[7]
     result = await end_of_scan(
         hass, await start_scan(hass, line, unit_id=1, stopbits=None, baudrate=None)
@@ -671,10 +675,11 @@ async def test_scan_finds_the_new_unit_id_of_a_reconfigured_meter(
     assert subentry_of(entry, 5).title == "COUNTIS E33 #5"
 
 
-async def test_scan_keeps_the_switch_of_a_reconfigured_meter(
+async def test_profile_is_taken_after_a_scan_if_the_user_chose_this_before(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     before = subentry_of(entry).data["profile"]
+    # A new profile does not contain this key.
     hass.config_entries.async_update_subentry(
         entry,
         subentry_of(entry),
@@ -688,7 +693,7 @@ async def test_scan_keeps_the_switch_of_a_reconfigured_meter(
     assert subentry_of(entry).data["profile"] == before
 
 
-async def test_meter_without_serial_number_is_not_taken_for_the_found_meter(
+async def test_found_meter_without_serial_number_has_to_be_confirmed(
     hass: HomeAssistant, add_meter: AddMeter, line: Line, second_meter: Meter
 ) -> None:
     second_meter.refused_blocks = {50000}
@@ -700,6 +705,7 @@ async def test_meter_without_serial_number_is_not_taken_for_the_found_meter(
     form = await open_reconfigure_meter(hass, entry, 2)
     result = await submit(hass, form, {"unit_id": 9, "take_profile": False})
     found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    # The found meter may be another meter, so the form only suggests its unit ID.
     assert found["step_id"] == "reconfigure"
     assert suggested_values(found)["unit_id"] == 5
 
@@ -914,7 +920,7 @@ async def test_meter_without_serial_number_keeps_its_unit_id(
     third = line.meters.pop(7)
     third.serial, third.unit_id = (0x1438, 0x0120, 7), 2
     line.meters[2] = third
-    result = await submit(hass, await open_reconfigure(hass, entry), CHANGE_SERIAL)
+    result = await submit(hass, await open_reconfigure(hass, entry), RECONFIGURE_PORT)
     entered = bus_form(line, unit_id=None, baudrate="38400")
     result = await submit(hass, result, entered)
     menu = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))

@@ -49,7 +49,7 @@ async def test_state_follows_the_meter_at_each_poll(
     await until_polled(entry)
     assert state(hass, "power") == "-150"
     assert state(hass, "power_l1") in ("-50", "-40")
-    # The new load also applies to the past hour: 1 h at -150 W.
+    # The new load also applies to the past hour: 7.89 kWh + 1 h * 150 W.
     assert state(hass, "energy_produced") == "8.04"
     assert state(hass, "energy_consumed") == "1234.56"
 
@@ -100,7 +100,7 @@ async def test_poll_reads_each_block_in_one_request(
 
 
 @pytest.mark.parametrize("quantity", ["voltage_l1_l2", "power_factor_l3"])
-async def test_enabled_detail_extends_the_read_of_the_measurements(
+async def test_quantity_outside_the_main_measurements_extends_their_read(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -111,6 +111,7 @@ async def test_enabled_detail_extends_the_read_of_the_measurements(
     before = state(hass, quantity)
     assert before != STATE_UNAVAILABLE
     assert await next_reads(entry, line) == {WHOLE_MEASUREMENTS, ENERGIES, TARIFFS}
+    # Each phase in W, var and V.
     meter.load = Constant(Phase(100, 100, 200), Phase(0), Phase(100, 100, 200))
     await until_polled(entry)
     assert state(hass, quantity) != before

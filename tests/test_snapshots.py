@@ -33,7 +33,8 @@ from simulator.table import (
 
 from .common import SERIAL, Clock, stopped_clock, until_polled, until_read
 
-# With --snapshot-update, only one worker writes the file of the snapshots.
+# All tests of this file run in one worker. So with --snapshot-update, only this worker
+# writes the file of the snapshots.
 pytestmark = [pytest.mark.usefixtures("fast_polling"), pytest.mark.xdist_group("ambr")]
 
 E1X_AND_E2X: dict[str, Any] = {
@@ -42,6 +43,7 @@ E1X_AND_E2X: dict[str, Any] = {
     "tariff_count": 2,
     "has_partial_energies_reset": True,
 }
+# The frequency of an E1x or E2x: 50.01 Hz in steps of 0.001 Hz.
 MILLIHERTZ = {50526: 0, 50527: 50_010}
 # The registers that are reserved in the table of the E14, because it has one phase.
 WITHOUT_L2_AND_L3 = dict.fromkeys(

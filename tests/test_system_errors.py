@@ -34,10 +34,12 @@ def shown(connection: dict[str, object], cause: BaseException) -> str:
     return text.format(**placeholders)
 
 
+# "[raw text]" is not shown, because the number of the error selects another text.
 @pytest.mark.parametrize(
     ("number", "text"),
     [
         (errno.ENOENT, "The port /dev/ttyUSB0 does not exist."),
+        # The adapter was unplugged while its port was open.
         (errno.EIO, "The port /dev/ttyUSB0 does not exist."),
         (errno.EACCES, "no permission to use the port /dev/ttyUSB0."),
         (errno.EAGAIN, "Another program uses the port /dev/ttyUSB0."),

@@ -62,6 +62,7 @@ class Row:
     """One register of a table."""
 
     block: int
+    """The first register address of the block."""
     block_words: int
     access: str
     address: int
@@ -186,12 +187,13 @@ TARIFFS = {"tariff_count": "tariffs", "tariff": "tariff"} | {
     f"tariff_{number}_energy": f"Ea+ T{number}" for number in (1, 2, 3, 4)
 }
 PERIOD_ENERGIES = {
-    f"energy_{quantity}_{period}": f"{symbol} {of_table}"
+    f"energy_{quantity}_{period}": f"{symbol} {period_symbol}"
     for quantity, symbol in {"consumed": "Ea+", "produced": "Ea-"}.items()
-    for period, of_table in PERIODS.items()
+    for period, period_symbol in PERIODS.items()
 }
 
-# The block of the table that each class reads, and the symbols of its fields.
+# By class: the first register address of the block that the class reads, and the symbol
+# of each field.
 SYMBOLS: Mapping[str, tuple[int, Mapping[str, str]]] = {
     "Revision": (50000, IDENTITY),
     "Identity": (50000, IDENTITY),
@@ -266,7 +268,10 @@ def is_signed(row: Row) -> bool:
 
 
 def not_available(row: Row) -> int:
-    """Return the raw number that means "not available"."""
+    """Return the raw number that means "not available".
+
+    This is the largest number with the size and the sign of the register.
+    """
     return (1 << 16 * row.words - is_signed(row)) - 1
 
 
@@ -326,7 +331,7 @@ def test_every_block_of_the_register_map_is_compared() -> None:
         assert {each.__name__ for each in types} <= compared
 
 
-def test_every_quantity_is_in_the_block_of_its_name() -> None:
+def test_every_quantity_is_computed_or_a_field_of_its_block() -> None:
     computed = {"ct_ratio": "transformer", "clock_offset": "clock"} | {
         f"partial_tariff_{number}_energy": "partial_tariffs" for number in (3, 4)
     }
@@ -347,6 +352,7 @@ def test_every_field_is_in_the_table(name: str) -> None:
         assert (fields[field].address, fields[field].count) == (row.address, row.words)
         assert "read" in row.access
         unit = {"Wh": "kWh", "varh": "kvarh", "": "1"}.get(row.unit, row.unit)
+        # Numbers of one register have no unit in the library.
         if row.words == 2:
             assert fields[field].unit == unit
             assert fields[field].signed == is_signed(row)
@@ -434,6 +440,7 @@ def test_other_families_have_the_same_registers(class_name: str, edition: str) -
         assert {values[name] for name in values.keys() - rows.keys()} <= {None}
 
 
+# `Revision` decodes a part of the fields of `Identity`, so it is left out.
 NUMBERS = [
     (class_name, name)
     for class_name in CLASSES
@@ -450,9 +457,9 @@ def test_borders_of_each_number_are_decoded(class_name: str, name: str) -> None:
     last = not_available(row) - 1
     numbers = [0, 1, last]
     if is_signed(row):
-        numbers += [-1, -2, -last - 2]
+        numbers += [-1, -2, -last - 2]  # the last is -2**31
     if row.unit == "Hz":
-        numbers = [0, 1, 9_999]
+        numbers = [0, 1, 9_999]  # the library takes 10 000 or more as steps of 0.001 Hz
     for number in numbers:
         raw[name] = number
         value = getattr(read_block(class_name, unit_with(rows, raw)), name)
@@ -514,7 +521,7 @@ def test_partial_tariff_counters_match_the_table(edition: str, *, split: bool) -
     ]
     assert registers.PartialTariffs.register_ranges == ((first.block, first.end - 1),)
     assert block.values == {
-        "partial_tariff_1_energy": 70_000.99,
+        "partial_tariff_1_energy": 70_000.99,  # 0.9999 kWh is rounded down to 10 Wh
         "partial_tariff_2_energy": 2**32 - 2,
     }
 
@@ -688,6 +695,7 @@ async def test_partial_energies_are_reset_if_the_table_has_the_command(
     written = await async_written(
         line, lambda meter: async_reset_partial_counters(meter, ignore)
     )
+    # `written[0]` is the write to the register "reset values".
     assert written[1:] == [(WRITE, row, bits(row, "partial"))]
     assert "write" in row.access
 
@@ -759,7 +767,7 @@ def load_curve_page(count: int, record: Mapping[str, int]) -> list[int]:
     content = {
         "records": count,
         "record words": record_words,
-        "period": 60,
+        "period": 60,  # the library uses this only for a single record
         "physical unit": header["physical unit"].codes["kW"],
         "numerator": 3,
         "denominator": 2,
@@ -816,7 +824,7 @@ async def test_load_curve_is_read_from_the_registers_of_the_table(
         for request in line.requests
         if request.address >= command.address
     ]
-    read = (READ, HEADER, RECORD + 4 * FULL_PAGE - HEADER)
+    read = (READ, HEADER, RECORD + 4 * FULL_PAGE - HEADER)  # 4 words in each record
     first, following = (
         (WRITE, command.address, (command.codes[each],)) for each in ("first", "next")
     )
