@@ -5,7 +5,7 @@ import sys
 from .exit_codes import Exit
 
 MISSING = """\
-The command line needs {name}: install socomec-countis with its extra, [cli].
+The command line needs {name}: install "socomec-countis[cli]".
 """
 
 

@@ -56,7 +56,8 @@ app = typer.Typer(
 
 def _show_version(value: bool) -> None:  # noqa: FBT001
     if value:
-        typer.echo(f"countis {version_of(DISTRIBUTION) or 'of a checkout'}")
+        version = version_of(DISTRIBUTION) or "(unknown version: not installed)"
+        typer.echo(f"countis {version}")
         raise typer.Exit
 
 

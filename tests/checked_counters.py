@@ -13,7 +13,7 @@ from custom_components.socomec_countis.countis.plausibility import (
 from .common import Clock
 
 TOTAL = "energy_consumed"
-OTHER = "energy_produced"
+PRODUCED = "energy_produced"
 PARTIAL = "partial_energy_consumed"
 HIGH_RESOLUTION = 0.01  # kWh
 LOW_RESOLUTION = 1.0  # kWh

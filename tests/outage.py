@@ -48,7 +48,7 @@ class OutageTest:
     hass: HomeAssistant
     entry: CountisConfigEntry
     meter: Meter
-    counted: dict[float, tuple[float, float]] = field(default_factory=dict)
+    counters_by_hour: dict[float, tuple[float, float]] = field(default_factory=dict)
     """The consumed and the produced counter in kWh, by the time in s since 1970.
 
     Each time is a full hour.
@@ -57,8 +57,8 @@ class OutageTest:
     started: float = field(default_factory=lambda: time.time())  # noqa: PLW0108
 
     @asynccontextmanager
-    async def noting(self) -> AsyncIterator[None]:
-        """Note the counters of the meter at each full hour in `counted`."""
+    async def recording_counters(self) -> AsyncIterator[None]:
+        """Note the counters of the meter at each full hour in `counters_by_hour`."""
 
         async def note() -> None:
             while True:
@@ -66,7 +66,10 @@ class OutageTest:
                 hour = (now // HOUR + 1) * HOUR
                 await asyncio.sleep(hour - now)
                 counted = self.meter.count()
-                self.counted[hour] = counted.consumed / 1000, counted.produced / 1000
+                self.counters_by_hour[hour] = (
+                    counted.consumed / 1000,
+                    counted.produced / 1000,
+                )
 
         task = asyncio.create_task(note())
         try:
@@ -162,10 +165,11 @@ class OutageTest:
         )
         return {row["start"]: row["change"] or 0 for row in rows.get(statistic_id, ())}
 
-    def truth(self, *, produced: bool = False) -> Hours:
+    def metered_energy(self, *, produced: bool = False) -> Hours:
         """Return the consumed or produced energy of the meter in each hour."""
-        # `produced` is the index in `counted`: 0 (False) for consumed, 1 for produced.
+        # `produced` is the index of a counter: 0 (False) for consumed, 1 for produced.
         return {
-            begin: self.counted[end][produced] - self.counted[begin][produced]
-            for begin, end in pairwise(sorted(self.counted))
+            begin: self.counters_by_hour[end][produced]
+            - self.counters_by_hour[begin][produced]
+            for begin, end in pairwise(sorted(self.counters_by_hour))
         }

@@ -1,9 +1,9 @@
 """The evidence that is read before a reading of counters is accepted or rejected.
 
-In these tests, `meter` is the simulated meter. `known` is the library's object for this
-meter, after its profile was read. The number of registers shows which block was read:
-18 for the energies, 10 for the tariffs, 30 for the main measurements, 14 for the power,
-and 5 for the identity.
+In these tests, `meter` is the simulated meter. `library_meter` is the library's object
+for this meter, after its profile was read. The number of registers shows which block
+was read: 18 for the energies, 10 for the tariffs, 30 for the main measurements, 14 for
+the power, and 5 for the identity.
 """
 
 import asyncio
@@ -27,7 +27,6 @@ from simulator import table
 
 from .common import registers_of
 from .memory_bus import (
-    NO_FAULT,
     Fault,
     MemoryBus,
     async_meter,
@@ -49,12 +48,12 @@ def line(meter: SimulatedMeter) -> MemoryBus:
 
 
 async def async_poll_rejected(
-    known: Meter, seconds: int, name: str = "energies"
+    library_meter: Meter, seconds: int, name: str = "energies"
 ) -> None:
     """Read a block every 10 s for `seconds`. Assert that each reading is rejected."""
     for _ in range(seconds // 10):
         with pytest.raises(ImplausibleError):
-            await known.async_read(name)
+            await library_meter.async_read(name)
         await asyncio.sleep(10)
 
 
@@ -64,12 +63,12 @@ async def async_poll_rejected(
 async def test_rejected_reading_of_another_meter_is_reported_at_once(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     meter.serial = (0x2025, 0x0001, 7)
     meter.counters.consumed = 9_000_000
     with pytest.raises(AnotherMeterError):
-        await known.async_read("energies")
-    assert known.counter_check.values[TOTAL] == 1234.56
+        await library_meter.async_read("energies")
+    assert library_meter.counter_check.values[TOTAL] == 1234.56
 
 
 async def test_larger_transformer_raises_the_limits_at_once(
@@ -77,17 +76,17 @@ async def test_larger_transformer_raises_the_limits_at_once(
 ) -> None:
     meter.model = "Countis E43"
     meter.settings[table.CT_PRIMARY] = 100
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     # 1.2 times the primary current of 100 A.
-    assert known.counter_check.limits.amperes == 120
+    assert library_meter.counter_check.limits.amperes == 120
     meter.settings[table.CT_PRIMARY] = 4000
     await asyncio.sleep(10)
     meter.counters.consumed += 5_000  # Wh
-    await async_poll_rejected(known, 10)
-    assert known.contradicts_profile
-    assert known.counter_check.limits.amperes == 4800
-    await known.async_read("energies")
-    assert (await known.async_read("energies")).values[TOTAL] == 1239.56
+    await async_poll_rejected(library_meter, 10)
+    assert library_meter.contradicts_profile
+    assert library_meter.counter_check.limits.amperes == 4800
+    await library_meter.async_read("energies")
+    assert (await library_meter.async_read("energies")).values[TOTAL] == 1239.56
 
 
 async def test_smaller_transformer_does_not_lower_the_limits_at_once(
@@ -95,29 +94,29 @@ async def test_smaller_transformer_does_not_lower_the_limits_at_once(
 ) -> None:
     meter.model = "Countis E43"
     meter.settings[table.CT_PRIMARY] = 400
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     meter.settings[table.CT_PRIMARY] = 100
-    await known.async_read("transformer")
-    assert known.contradicts_profile
-    assert known.counter_check.limits.amperes == 480
+    await library_meter.async_read("transformer")
+    assert library_meter.contradicts_profile
+    assert library_meter.counter_check.limits.amperes == 480
 
 
 async def test_rollover_that_the_meter_reports_is_accepted(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
-    await known.async_read("overflows")
+    library_meter = await async_polled_meter(line)
+    await library_meter.async_read("overflows")
     for _ in range(2):
-        await known.async_read("energies")
-    last = known.counter_check.accepted[TOTAL]
+        await library_meter.async_read("energies")
+    last = library_meter.counter_check.accepted[TOTAL]
     # In 6e8 s (19 years), the meter can count until its next rollover.
     years_ago = Moment(last.at.wall - 6e8, last.at.monotonic - 6e8)
-    known.counter_check.accepted[TOTAL] = replace(last, at=years_ago)
+    library_meter.counter_check.accepted[TOTAL] = replace(last, at=years_ago)
     await asyncio.sleep(10)
     meter.counters.consumed = 10_000_000_500
-    await async_poll_rejected(known, 10)
+    await async_poll_rejected(library_meter, 10)
     for _ in range(2):
-        reading = await known.async_read("energies")
+        reading = await library_meter.async_read("energies")
     assert reading.values[TOTAL] == pytest.approx(10_000_000.5, abs=0.1)
     assert reading.corrections == ()
 
@@ -125,27 +124,27 @@ async def test_rollover_that_the_meter_reports_is_accepted(
 async def test_value_that_other_resolution_does_not_confirm_is_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     # The high resolution reads 66 115.2 kWh, the low one 1234 and later 132 306 kWh.
     meter.override = {50946: 100}
-    await async_poll_rejected(known, 300)
+    await async_poll_rejected(library_meter, 300)
     meter.override |= {50770: 2}
-    await async_poll_rejected(known, 10)
+    await async_poll_rejected(library_meter, 10)
     meter.override = {}
-    assert (await known.async_read("energies")).values[TOTAL] == 1234.56
+    assert (await library_meter.async_read("energies")).values[TOTAL] == 1234.56
 
 
 async def test_zeros_at_the_first_reading_are_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_meter(line)
+    library_meter = await async_meter(line)
     meter.override = dict.fromkeys(range(50946, 50954), 0)  # all totals
-    await async_poll_rejected(known, 300)
-    assert known.counter_check.values == {}
+    await async_poll_rejected(library_meter, 300)
+    assert library_meter.counter_check.values == {}
     meter.override = {}
     # A first value is accepted only after a second reading confirms the value.
-    await async_poll_rejected(known, 10)
-    assert (await known.async_read("energies")).values[TOTAL] == 1234.56
+    await async_poll_rejected(library_meter, 10)
+    assert (await library_meter.async_read("energies")).values[TOTAL] == 1234.56
 
 
 # -- mains ----------------------------------------------------------------------------
@@ -155,17 +154,17 @@ async def test_zeros_at_the_first_reading_are_rejected(
 async def test_block_is_not_read_while_the_meter_measures_no_mains(
     line: MemoryBus, meter: SimulatedMeter, name: str
 ) -> None:
-    known = await async_meter(line)
+    library_meter = await async_meter(line)
     meter.starting = True
     # Only the measurements are read, which have 30 registers. An implausible reading is
     # retried only if the reading before was plausible.
     for requests in ([30, 30], [30]):
         line.requests.clear()
         with pytest.raises(ImplausibleError, match="no mains frequency"):
-            await known.async_read(name)
+            await library_meter.async_read(name)
         assert line.reads == requests
     meter.starting = False
-    await known.async_read(name)
+    await library_meter.async_read(name)
 
 
 # -- relations ------------------------------------------------------------------------
@@ -174,73 +173,72 @@ async def test_block_is_not_read_while_the_meter_measures_no_mains(
 async def test_power_that_is_not_the_sum_of_its_phases_is_retried(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
-    known.relations = Relations({POWER})
+    library_meter = await async_polled_meter(line)
+    library_meter.relations = Relations({POWER})
     # The difference is 40 W (4 steps of 10 W).
     line.faults.append(Fault(lambda words: [words[0], words[1] ^ 4, *words[2:]]))
-    assert (await known.async_read("power")).values["power"] == 1300
+    assert (await library_meter.async_read("power")).values["power"] == 1300
     assert line.reads == [14, 14]
     # A difference of 30 W may be rounding.
     line.faults.append(Fault(lambda words: [words[0], words[1] + 3, *words[2:]]))
-    assert (await known.async_read("power")).values["power"] == 1330
+    assert (await library_meter.async_read("power")).values["power"] == 1330
 
 
 async def test_relation_that_ten_readings_contradict_is_not_checked_again(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
-    known.relations = Relations({POWER})
+    library_meter = await async_polled_meter(line)
+    library_meter.relations = Relations({POWER})
     meter.override = registers_of("power", 1000)  # 10 kW
     polls = 0
-    while not known.contradicts_profile:
+    while not library_meter.contradicts_profile:
         with pytest.raises(ImplausibleError, match="sum of its phases"):
-            await known.async_read("power")
+            await library_meter.async_read("power")
         polls += 1
     # The first poll has two readings, each further poll one.
     assert polls == 9
-    assert (await known.async_read("power")).values["power"] == 10_000
+    assert (await library_meter.async_read("power")).values["power"] == 10_000
 
 
 async def test_tariff_counters_whose_sum_is_not_the_total_are_retried(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
-    known.relations = Relations({TARIFFS})
+    library_meter = await async_polled_meter(line)
+    library_meter.relations = Relations({TARIFFS})
     # Tariff 1 differs by 80 Wh (8 steps).
     line.faults.append(Fault(lambda words: [*words[:3], words[3] ^ 8, *words[4:]]))
-    await known.async_read("tariffs")
+    await library_meter.async_read("tariffs")
     assert line.reads == [10, 10]
     # After a reset, another sum is accepted.
-    known.counter_check.expect_reset({"tariff_1_energy"})
+    library_meter.counter_check.expect_reset({"tariff_1_energy"})
     meter.counters.tariffs[0] = 0
     with pytest.raises(ImplausibleError):
-        await known.async_read("tariffs")
-    assert (await known.async_read("tariffs")).values["tariff_1_energy"] == 0
+        await library_meter.async_read("tariffs")
+    assert (await library_meter.async_read("tariffs")).values["tariff_1_energy"] == 0
     line.requests.clear()
-    await known.async_read("tariffs")
+    await library_meter.async_read("tariffs")
     assert line.reads == [10]
 
 
 async def test_relation_is_not_checked_without_an_accepted_total(
     line: MemoryBus,
 ) -> None:
-    known = await async_meter(line)
-    known.relations = Relations({TARIFFS, POWER})
-    line.faults.append(NO_FAULT)
-    await known.async_read("tariffs")
-    assert known.counter_check.values["tariff_1_energy"] > 0
+    library_meter = await async_meter(line)
+    library_meter.relations = Relations({TARIFFS, POWER})
+    await library_meter.async_read("tariffs")
+    assert library_meter.counter_check.values["tariff_1_energy"] > 0
 
 
 async def test_power_that_is_not_available_does_not_limit_a_rise(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     meter.override = registers_of("power", table.SIGNED_NOT_AVAILABLE)
     for rise in (0, 0, 100, 0):  # Wh
-        await known.async_read("power")
+        await library_meter.async_read("power")
         meter.counters.consumed += rise
-        await known.async_read("energies")
-    assert known.counter_check.values[TOTAL] == pytest.approx(1234.66, abs=0.01)
+        await library_meter.async_read("energies")
+    assert library_meter.counter_check.values[TOTAL] == pytest.approx(1234.66, abs=0.01)
 
 
 async def test_single_reading_of_a_transformer_does_not_raise_the_limits(
@@ -248,38 +246,38 @@ async def test_single_reading_of_a_transformer_does_not_raise_the_limits(
 ) -> None:
     meter.model = "Countis E43"
     meter.settings[table.CT_PRIMARY] = 100
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     # The next response contains 4196 A instead of 100 A.
     line.faults.append(Fault(lambda words: [words[0], words[1] | 0x1000]))
     for _ in range(2):
-        await known.async_read("transformer")
-    assert known.counter_check.limits.amperes == 120
+        await library_meter.async_read("transformer")
+    assert library_meter.counter_check.limits.amperes == 120
 
 
 async def test_poll_with_a_counter_that_stays_rejected_is_one_request(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     # The total in both resolutions.
     meter.override = dict.fromkeys((50946, 50947, 50770, 50771), 0)
-    await async_poll_rejected(known, 60)
-    await known.async_read("energies")
+    await async_poll_rejected(library_meter, 60)
+    await library_meter.async_read("energies")
     line.requests.clear()
     meter.counters.produced += 20  # Wh, from 7.89 kWh
     for _ in range(3):
         await asyncio.sleep(1)
-        reading = await known.async_read("energies")
+        reading = await library_meter.async_read("energies")
     assert line.reads == [18] * 3
     assert reading.values[TOTAL] == 1234.56
     assert reading.values["energy_produced"] == 7.91
     # A single reading of the produced energy is 90 Wh too high.
     line.faults.append(Fault(lambda words: [*words[:7], words[7] + 9, *words[8:]]))
-    reading = await known.async_read("energies")
+    reading = await library_meter.async_read("energies")
     assert reading.values["energy_produced"] == 7.91
     meter.override = {}
     for _ in range(2):
-        reading = await known.async_read("energies")
-    assert known.counter_check.rejected == {}
+        reading = await library_meter.async_read("energies")
+    assert library_meter.counter_check.rejected == {}
     assert reading.values[TOTAL] == pytest.approx(1234.56, abs=0.05)
     assert reading.values["energy_produced"] == 7.91
 
@@ -287,7 +285,7 @@ async def test_poll_with_a_counter_that_stays_rejected_is_one_request(
 async def test_counters_that_a_command_accepts_meanwhile_are_not_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     meter.override = registers_of("energy_consumed", 0)
 
     async def command() -> None:
@@ -296,22 +294,22 @@ async def test_counters_that_a_command_accepts_meanwhile_are_not_rejected(
             await asyncio.sleep(0.001)
         meter.override = {}
         for _ in range(2):
-            await known.async_read("energies")
+            await library_meter.async_read("energies")
 
     other = asyncio.create_task(command())
     with pytest.raises(ImplausibleError):
-        await known.async_read("energies")
+        await library_meter.async_read("energies")
     await other
-    assert known.counter_check.rejected == {}
+    assert library_meter.counter_check.rejected == {}
 
 
 async def test_only_supported_evidence_is_read(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {table.OVERFLOW}
-    known = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     meter.override = registers_of("energy_consumed", 0)
     with pytest.raises(ImplausibleError):
-        await known.async_read("energies")
+        await library_meter.async_read("energies")
     # The energies, their retry, and the identity.
     assert line.reads == [18, 18, 5]

@@ -14,7 +14,6 @@ from custom_components.socomec_countis.countis.commands import (
     async_reset_tariff_counters,
     async_set_clock,
     async_set_tariff,
-    tariffs,
 )
 from custom_components.socomec_countis.countis.errors import CommandError
 from custom_components.socomec_countis.countis.meter import Meter
@@ -85,16 +84,6 @@ async def test_failed_command_raises_an_error_with_the_key_of_the_command(
     with pytest.raises(CommandError) as raised:
         await command(library_meter, ignore)
     assert raised.value.key == key
-
-
-@pytest.mark.parametrize(
-    ("count", "last"),
-    [(1, 1), (2, 2), (8, 8), (9, 4), (0, 4), (None, 4), (4, 4)],
-)
-def test_tariff_count_outside_1_to_8_means_four_tariffs(
-    count: float | None, last: int
-) -> None:
-    assert list(tariffs(count)) == list(range(1, last + 1))
 
 
 @pytest.mark.parametrize(

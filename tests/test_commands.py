@@ -180,7 +180,7 @@ async def test_implausible_counters_are_not_reset(
     library_meter = await async_accepted_meter(line)
     for failure in (
         {"blank_blocks": {table.ENERGIES_UNIT_100}},
-        {"override": registers_of("energy_consumed", 0)},
+        {"blank_blocks": set(), "override": registers_of("energy_consumed", 0)},
     ):
         vars(meter).update(failure)
         with pytest.raises(ImplausibleError):
@@ -588,7 +588,7 @@ async def test_tariff_that_was_broadcast_is_confirmed(
 
 
 @pytest.mark.parametrize(
-    ("count", "last"), [(None, 4), (0, 4), (1, 1), (2, 2), (8, 8), (9, 4)]
+    ("count", "last"), [(None, 4), (0, 4), (1, 1), (2, 2), (4, 4), (8, 8), (9, 4)]
 )
 def test_tariff_count_outside_1_to_8_means_four_tariffs(
     count: int | None, last: int

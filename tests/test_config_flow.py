@@ -422,7 +422,7 @@ async def test_meters_that_are_online_are_verified_first(
     await add_meter(unit_id=2)
     meter.offline = True
     await until(lambda: not coordinator_of(entry, 1).online)
-    monkeypatch.setattr(reconfigure_flow, "VERIFIED_METERS", 1)
+    monkeypatch.setattr(reconfigure_flow, "MAX_PROBED_METERS", 1)
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"
 

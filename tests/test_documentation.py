@@ -327,7 +327,7 @@ def test_installation_uses_the_names_of_the_dialogs() -> None:
         *METER_TEXTS["step"]["reconfigure"]["data"].values(),
         *METER_TEXTS["initiate_flow"].values(),
         *(
-            name.partition(":")[0]
+            name
             for key, name in TEXTS["config"]["step"]["user"]["menu_options"].items()
             if key != "resume"  # only while a scan can be continued
         ),

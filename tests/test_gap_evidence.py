@@ -93,8 +93,8 @@ async def test_counter_shows_the_meaning_of_the_dates_in_the_load_curve(
             evidence = evidence_of(load, curve)
             match = evidence.best_match(gap, zone)
             assert match is not None
-            begins = [load.load.begin(each, period) for each in curve.records]
-            assert match.times.begins == begins
+            starts = [load.load.begin(each, period) for each in curve.records]
+            assert match.times.starts == starts
             assert match.energy == pytest.approx(match.counted)
             energy_curve = evidence.curve(CONSUMED, gap, zone)
             assert energy_curve.source is Source.LOAD_CURVE
@@ -268,7 +268,7 @@ def test_records_from_two_days_before_the_gap_on_are_used() -> None:
     assert match is not None
     # The time of a record is the end of its quarter of an hour.
     first = GAP.begin - 2 * DAY - QUARTER.total_seconds()
-    assert match.times.begins[0] == first
+    assert match.times.starts[0] == first
     assert match.energy == pytest.approx(2)
 
 
@@ -277,7 +277,7 @@ def test_records_before_the_gap_are_selected_despite_a_wrong_clock() -> None:
     shown = displayed(AT + 1800)
     match = Evidence(AT, shown, curve, {}, {}).best_match(GAP, UTC_ZONE)
     assert match is not None
-    assert match.times.begins[0] == GAP.begin - 2 * DAY - QUARTER.total_seconds()
+    assert match.times.starts[0] == GAP.begin - 2 * DAY - QUARTER.total_seconds()
 
 
 def test_meter_without_a_load_curve_has_neither_match_nor_findings() -> None:

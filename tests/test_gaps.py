@@ -114,7 +114,7 @@ async def outage(
     set_clock(meter)
     assert await async_setup_component(hass, "repairs", {})
     outage = OutageTest(hass, entry, meter)
-    async with outage.noting():
+    async with outage.recording_counters():
         # Cross a full hour, so that the statistics have a row before the gap.
         await outage.run_until(5)
         await outage.run_until(50)
@@ -152,7 +152,7 @@ async def test_filled_gap_has_the_energy_of_each_hour(
     assert outage.issues == []
     for key in TOTALS:
         assert_unchanged_total(before[key], await outage.hours(key))
-    assert_close(await outage.hours(), outage.truth())
+    assert_close(await outage.hours(), outage.metered_energy())
 
 
 async def propose(
@@ -167,7 +167,8 @@ async def propose(
 async def test_produced_energy_is_split_at_midnight(outage: OutageTest) -> None:
     await propose(outage, hours=24)
     await outage.choose("fill")
-    filled, truth = await outage.hours("energy_produced"), outage.truth(produced=True)
+    filled = await outage.hours("energy_produced")
+    truth = outage.metered_energy(produced=True)
     midnight = datetime(2026, 6, 16, tzinfo=ZoneInfo(PARIS)).timestamp()
     first_day = {hour for hour in truth if hour < midnight}
     assert sum(filled[hour] for hour in first_day) == pytest.approx(
@@ -185,7 +186,7 @@ async def test_meter_without_a_load_curve_gets_an_even_distribution(
     await outage.choose("fill")
     filled = await outage.hours()
     assert_unchanged_total(before, filled)
-    begin, *inner, _ = sorted(outage.truth())
+    begin, *inner, _ = sorted(outage.metered_energy())
     even = [filled[hour] for hour in inner]
     assert even == pytest.approx([even[0]] * len(inner), abs=0.001)
     assert filled[begin] > even[0] / 6  # 10 min of the gap are in the first hour
@@ -217,7 +218,7 @@ async def test_gap_across_a_change_of_daylight_saving_is_filled(
     await outage.choose("fill")
     filled = await outage.hours()
     assert_unchanged_total(before, filled)
-    assert_close(filled, outage.truth())
+    assert_close(filled, outage.metered_energy())
     findings = coordinator_of(outage.entry).meter_gaps.load_curve_findings
     assert findings is not None
     assert findings["follows_zone"] is clock_follows
@@ -236,7 +237,7 @@ async def test_partial_counter_reset_within_a_gap_is_filled_after_its_reset(
     await outage.choose("fill")
     filled = await outage.hours(key)
     assert_unchanged_total(before, filled)
-    truth = outage.truth()
+    truth = outage.metered_energy()
     hours = sorted(truth)
     assert_close(await outage.hours(), truth)
     # The reset is at 17:20, in the fourth hour. The counter has lost the energy that it
@@ -258,7 +259,7 @@ async def test_two_outages_less_than_an_hour_apart_are_one_gap(
     await outage.choose("fill")
     filled = await outage.hours()
     assert_unchanged_total(before, filled)
-    assert_close(filled, outage.truth())
+    assert_close(filled, outage.metered_energy())
 
 
 async def test_second_gap_is_filled_after_the_first_one(outage: OutageTest) -> None:
@@ -267,7 +268,7 @@ async def test_second_gap_is_filled_after_the_first_one(outage: OutageTest) -> N
         before = await outage.hours()
         await outage.choose("fill")
         assert_unchanged_total(before, await outage.hours())
-    assert_close(await outage.hours(), outage.truth())
+    assert_close(await outage.hours(), outage.metered_energy())
 
 
 async def test_option_fill_gaps_fills_without_an_issue(outage: OutageTest) -> None:
@@ -276,7 +277,7 @@ async def test_option_fill_gaps_fills_without_an_issue(outage: OutageTest) -> No
     )
     await propose(outage)
     assert outage.issues == []
-    assert_close(await outage.hours(), outage.truth())
+    assert_close(await outage.hours(), outage.metered_energy())
 
 
 async def test_gap_that_the_user_leaves_stays_as_it_is(outage: OutageTest) -> None:
@@ -308,7 +309,7 @@ async def test_gap_survives_a_restart_before_and_after_its_proposal(
     assert len(outage.issues) == 1
     await reload(outage.entry.entry_id)
     await outage.choose("fill")
-    assert_close(await outage.hours(), outage.truth())
+    assert_close(await outage.hours(), outage.metered_energy())
 
 
 async def test_gap_is_proposed_when_the_meter_is_online_again(
@@ -362,7 +363,9 @@ async def test_sums_that_the_user_adjusted_are_not_changed(outage: OutageTest) -
     await propose(outage, hours=2)
     get_instance(outage.hass).async_adjust_statistics(
         entity_id(outage.hass, "energy_consumed"),
-        dt_util.utc_from_timestamp(sorted(outage.truth())[1]),  # the hour 15:00
+        dt_util.utc_from_timestamp(
+            sorted(outage.metered_energy())[1]
+        ),  # the hour 15:00
         100,
         "kWh",
     )
@@ -404,7 +407,7 @@ async def test_statistics_in_another_unit_are_filled(outage: OutageTest) -> None
     before = await outage.hours()
     await outage.choose("fill")
     assert_unchanged_total(before, await outage.hours())
-    assert_close(await outage.hours(), outage.truth())
+    assert_close(await outage.hours(), outage.metered_energy())
 
 
 async def test_dialog_ends_if_its_gap_was_filled_meanwhile(outage: OutageTest) -> None:
@@ -425,7 +428,9 @@ async def test_sums_adjusted_while_the_dialog_is_open_are_not_changed(
     menu = await outage.open_fix()
     get_instance(outage.hass).async_adjust_statistics(
         entity_id(outage.hass, "energy_consumed"),
-        dt_util.utc_from_timestamp(sorted(outage.truth())[1]),  # the hour 15:00
+        dt_util.utc_from_timestamp(
+            sorted(outage.metered_energy())[1]
+        ),  # the hour 15:00
         100,
         "kWh",
     )
@@ -449,7 +454,7 @@ async def test_counter_without_statistics_before_the_gap_is_not_filled(
     before = await outage.hours()
     await outage.choose("fill")
     assert await outage.hours() == before
-    assert_close(await outage.hours("partial_energy_consumed"), outage.truth())
+    assert_close(await outage.hours("partial_energy_consumed"), outage.metered_energy())
 
 
 async def test_deleted_statistics_are_not_restored(outage: OutageTest) -> None:
@@ -570,12 +575,12 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> No
     response = await fill_gap(outage, begin, end)
     filled = await outage.hours()
     assert_unchanged_total(before, filled)
-    assert_close(filled, outage.truth())
+    assert_close(filled, outage.metered_energy())
     (shown,) = response["meters"]
     counter = shown["counters"][entity_id(outage.hass, "energy_consumed")]
     assert counter["source"] == "load_curve"
     assert [hour["after"] for hour in counter["hours"]] == pytest.approx(
-        [filled[hour] for hour in sorted(outage.truth())[:4]], abs=0.001
+        [filled[hour] for hour in sorted(outage.metered_energy())[:4]], abs=0.001
     )
     # If the gap is filled again, the result is the same.
     await fill_gap(outage, begin, end)

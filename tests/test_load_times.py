@@ -54,7 +54,7 @@ def true_meaning(load: RecordedLoad, found: list[LoadTimes]) -> LoadTimes:
     return true
 
 
-def true_begins(load: RecordedLoad, curve: LoadCurve) -> list[float]:
+def true_starts(load: RecordedLoad, curve: LoadCurve) -> list[float]:
     """Return the true begins of the records, which follow from their power."""
     return [load.load.begin(each, load.period) for each in curve.records]
 
@@ -63,7 +63,7 @@ def assert_certain(load: RecordedLoad, curve: LoadCurve) -> LoadTimes:
     """Assert that all possible meanings have the true begins. Return the true one."""
     found = meanings(load, curve)
     for each in found:
-        assert each.begins == true_begins(load, curve)
+        assert each.starts == true_starts(load, curve)
     return true_meaning(load, found)
 
 
@@ -92,7 +92,7 @@ ZONES = pytest.mark.parametrize("zone", [PARIS, UTC, LOS_ANGELES, KOLKATA], ids=
 @pytest.mark.parametrize("day", ["2026-01-14T06:00", "2026-07-14T06:00"])
 @pytest.mark.parametrize("period", PERIODS)
 @ZONES
-async def test_curve_read_in_the_middle_of_a_period_has_the_true_begins(
+async def test_curve_read_in_the_middle_of_a_period_has_the_true_starts(
     zone: tzinfo, period: int, day: str
 ) -> None:
     load = RecordedLoad(timestamp(day, zone), zone, period)
@@ -104,7 +104,7 @@ async def test_curve_read_in_the_middle_of_a_period_has_the_true_begins(
 
 @pytest.mark.parametrize("period", PERIODS)
 @ZONES
-async def test_meanings_near_the_end_of_a_period_include_the_true_begins(
+async def test_meanings_near_the_end_of_a_period_include_the_true_starts(
     zone: tzinfo, period: int
 ) -> None:
     load = RecordedLoad(timestamp("2026-01-14T06:00", zone), zone, period)
@@ -112,7 +112,7 @@ async def test_meanings_near_the_end_of_a_period_include_the_true_begins(
         load.run(load.start + 4 * HOUR + after - load.now)
         async for curve in load.read_each():
             true = true_meaning(load, meanings(load, curve))
-            assert true.begins == true_begins(load, curve)
+            assert true.starts == true_starts(load, curve)
 
 
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
@@ -133,7 +133,7 @@ async def test_record_order_and_unit_of_the_header_do_not_matter(
 
 
 @pytest.mark.parametrize("error", [-400, 70, 400])
-async def test_curve_of_a_wrong_clock_has_the_true_begins(error: int) -> None:
+async def test_curve_of_a_wrong_clock_has_the_true_starts(error: int) -> None:
     """If the simulated meter records UTC, its UTC has the same error."""
     # The wrong clock displays 06:00 at the start.
     start = timestamp("2026-01-14T06:00", PARIS) - error
@@ -146,7 +146,7 @@ async def test_curve_of_a_wrong_clock_has_the_true_begins(error: int) -> None:
 
 @pytest.mark.parametrize("zone", [PARIS, LOS_ANGELES, UTC], ids=str)
 @pytest.mark.parametrize("error", [-HOUR, HOUR])
-async def test_curve_of_a_clock_wrong_by_an_hour_has_the_true_begins(
+async def test_curve_of_a_clock_wrong_by_an_hour_has_the_true_starts(
     error: int, zone: tzinfo
 ) -> None:
     """If the simulated meter records UTC, its UTC is right."""
@@ -165,7 +165,7 @@ def test_utc_may_be_wrong_by_the_same_hours_as_the_display() -> None:
     (found,) = possible_times(curve_of(dates), displayed, now, PARIS)
     # The newest period ended at 12:00 UTC, and has the date 14:00.
     assert (found.date_is_end, found.is_utc) == (True, True)
-    assert found.begins[-1] == at(NOON - HALF_HOUR)
+    assert found.starts[-1] == at(NOON - HALF_HOUR)
 
 
 # -- daylight saving ---------------------------------------------------------
@@ -201,7 +201,7 @@ def across_change(
 @pytest.mark.parametrize("period", PERIODS)
 @pytest.mark.parametrize("clock_follows", [True, False])
 @CHANGES
-async def test_curve_across_a_change_of_the_zone_has_the_true_begins(
+async def test_curve_across_a_change_of_the_zone_has_the_true_starts(
     zone: tzinfo,
     local: str,
     fold: int,
@@ -218,7 +218,7 @@ async def test_curve_across_a_change_of_the_zone_has_the_true_begins(
         assert true.follows_zone is (clock_follows and not load.is_utc)
 
 
-async def test_curve_with_two_power_cuts_has_the_true_begins() -> None:
+async def test_curve_with_two_power_cuts_has_the_true_starts() -> None:
     load = RecordedLoad(timestamp("2026-10-25T00:00", PARIS), PARIS, 900)
     load.run(2 * HOUR)
     load.run_without_power(HOUR / 2)
@@ -243,7 +243,7 @@ async def test_change_is_followed_if_the_period_does_not_divide_an_hour() -> Non
     curve = await load.read()
     (found,) = meanings(load, curve)
     assert found.follows_zone
-    for begin, record in zip(found.begins, curve.records, strict=True):
+    for begin, record in zip(found.starts, curve.records, strict=True):
         if record.is_complete:
             assert abs(begin - load.load.begin(record, 480)) < STEP_SECONDS
 
@@ -292,7 +292,7 @@ def test_incomplete_record_does_not_affect_the_meaning() -> None:
     curve = curve_of([NOON - HALF_HOUR, NOON, NOON + 9 * HALF_HOUR], incomplete=1)
     displayed = NOON + QUARTER
     (found,) = possible_times(curve, displayed, at(displayed), UTC)
-    assert found.begins == [at(each.time - HALF_HOUR) for each in curve.records]
+    assert found.starts == [at(each.time - HALF_HOUR) for each in curve.records]
 
 
 @pytest.mark.parametrize(
@@ -315,9 +315,9 @@ def test_curve_with_a_period_of_one_second_has_both_meanings() -> None:
     assert possible_ends(curve_of([NOON], second), NOON) == [True, False]
 
 
-def in_zone(begins: Iterable[float], zone: tzinfo) -> list[datetime]:
+def in_zone(starts: Iterable[float], zone: tzinfo) -> list[datetime]:
     """Return the display of a local clock at each begin."""
-    return [datetime.fromtimestamp(each, zone).replace(tzinfo=None) for each in begins]
+    return [datetime.fromtimestamp(each, zone).replace(tzinfo=None) for each in starts]
 
 
 def quarters(begin: float, count: int) -> list[float]:
@@ -325,45 +325,45 @@ def quarters(begin: float, count: int) -> list[float]:
     return [begin + index * 900 for index in range(count)]
 
 
-def local_meaning(begins: Sequence[float], zone: tzinfo) -> LoadTimes:
+def local_meaning(starts: Sequence[float], zone: tzinfo) -> LoadTimes:
     """Return the only meaning of records whose dates are begins by the local time.
 
     The records are read in the middle of the period after the last record.
     """
-    curve = curve_of(in_zone(begins, zone), QUARTER)
-    now = max(begins) + 1.5 * 900
+    curve = curve_of(in_zone(starts, zone), QUARTER)
+    now = max(starts) + 1.5 * 900
     (displayed,) = in_zone([now], zone)
     (found,) = possible_times(curve, displayed, now, zone)
     return found
 
 
-def by_date(begins: Iterable[float], zone: tzinfo) -> list[float]:
+def by_date(starts: Iterable[float], zone: tzinfo) -> list[float]:
     """Return the begins in the order of the dates that a local clock displays."""
-    return sorted(begins, key=lambda begin: in_zone([begin], zone))
+    return sorted(starts, key=lambda begin: in_zone([begin], zone))
 
 
 def test_two_changes_that_the_dates_show_are_followed() -> None:
     spring, autumn = at(datetime(2026, 3, 29, 1)), at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
-    begins = quarters(spring - 3 * HOUR, 24) + quarters(autumn - 3 * HOUR, 24)
-    found = local_meaning(begins, PARIS)
-    assert found.begins == by_date(begins, PARIS)
+    starts = quarters(spring - 3 * HOUR, 24) + quarters(autumn - 3 * HOUR, 24)
+    found = local_meaning(starts, PARIS)
+    assert found.starts == by_date(starts, PARIS)
     assert found.follows_zone
 
 
 @pytest.mark.parametrize("change", ["2026-10-03T15:30", "2026-04-04T15:00"])  # UTC
 def test_change_by_half_an_hour_is_followed(change: str) -> None:
-    begins = quarters(at(datetime.fromisoformat(change)) - 3 * HOUR, 30)
-    found = local_meaning(begins, LORD_HOWE)
-    assert found.begins == by_date(begins, LORD_HOWE)
+    starts = quarters(at(datetime.fromisoformat(change)) - 3 * HOUR, 30)
+    found = local_meaning(starts, LORD_HOWE)
+    assert found.starts == by_date(starts, LORD_HOWE)
     assert found.follows_zone
 
 
 @pytest.mark.parametrize("change", ["2026-03-29T01:00", "2026-10-25T01:00"])  # UTC
 def test_future_change_is_not_followed(change: str) -> None:
     # The last period ends 15 min before the change.
-    begins = quarters(at(datetime.fromisoformat(change)) - 9 * HOUR - 900, 36)
-    found = local_meaning(begins, PARIS)
-    assert found.begins == begins
+    starts = quarters(at(datetime.fromisoformat(change)) - 9 * HOUR - 900, 36)
+    found = local_meaning(starts, PARIS)
+    assert found.starts == starts
     assert not found.follows_zone
 
 
@@ -371,41 +371,41 @@ def test_future_change_is_not_followed(change: str) -> None:
 def test_time_zone_of_the_machine_does_not_matter(
     monkeypatch: pytest.MonkeyPatch, machine: str
 ) -> None:
-    begins = quarters(at(datetime(2026, 3, 29, 1)) - 3 * HOUR, 24)  # noqa: DTZ001
+    starts = quarters(at(datetime(2026, 3, 29, 1)) - 3 * HOUR, 24)  # noqa: DTZ001
     monkeypatch.setenv("TZ", machine)
     time.tzset()
     try:
-        found = local_meaning(begins, PARIS)
+        found = local_meaning(starts, PARIS)
     finally:
         monkeypatch.undo()
         time.tzset()
-    assert found.begins == begins
+    assert found.starts == starts
 
 
 def test_repeated_hour_with_missing_records_is_recognised() -> None:
     """Two records with the same date and power are read as one record."""
     change = at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
-    begins = quarters(change - 3 * HOUR, 24)
-    begins.remove(change - HOUR)  # 02:00 before the change
-    begins.remove(change - HOUR + 1800)  # 02:30 before the change
-    found = local_meaning(begins, PARIS)
-    assert found.begins == by_date(begins, PARIS)
+    starts = quarters(change - 3 * HOUR, 24)
+    starts.remove(change - HOUR)  # 02:00 before the change
+    starts.remove(change - HOUR + 1800)  # 02:30 before the change
+    found = local_meaning(starts, PARIS)
+    assert found.starts == by_date(starts, PARIS)
 
 
 @pytest.mark.parametrize("missing", [range(11, 13), range(8, 12), range(12, 18)])
 def test_missing_records_are_not_taken_for_a_change(missing: range) -> None:
     """The clock does not follow the change, which is after the 12th quarter-hour."""
     change = at(datetime(2026, 3, 29, 1))  # noqa: DTZ001
-    begins = quarters(change - 3 * HOUR, 24)
+    starts = quarters(change - 3 * HOUR, 24)
     dates = [
         datetime.fromtimestamp(begin + HOUR, UTC).replace(tzinfo=None)
-        for index, begin in enumerate(begins)
+        for index, begin in enumerate(starts)
         if index not in missing
     ]
     # 1350 s after the last date is the middle of the next period.
     displayed = dates[-1] + timedelta(seconds=1350)
     found = possible_times(
-        curve_of(dates, QUARTER), displayed, begins[-1] + 1350, PARIS
+        curve_of(dates, QUARTER), displayed, starts[-1] + 1350, PARIS
     )
     assert [each.follows_zone for each in found] == [False]
 
@@ -436,7 +436,7 @@ def test_period_that_ends_at_the_change_has_the_changed_date(minutes: int) -> No
     now = ends[-1] + step / 2
     curve = curve_of(in_zone(ends, PARIS), period)
     (found,) = possible_times(curve, in_zone([now], PARIS)[0], now, PARIS)
-    assert found.begins == [end - step for end in ends]
+    assert found.starts == [end - step for end in ends]
     assert (found.date_is_end, found.follows_zone) == (True, True)
 
 
@@ -448,12 +448,12 @@ def test_curve_that_begins_with_a_change_does_not_show_the_change() -> None:
     curve = curve_of(dates, timedelta(hours=1))
     now = at(displayed) - HOUR
     (found,) = possible_times(curve, displayed, now, PARIS)
-    assert found.begins == [at(date) - HOUR for date in dates]
+    assert found.starts == [at(date) - HOUR for date in dates]
     assert not found.follows_zone
 
 
 def test_repeated_record_after_the_repeated_hour_is_after_the_change() -> None:
     change = at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
-    begins = [*quarters(change - 3 * HOUR, 24), change + HOUR]
-    found = local_meaning(begins, PARIS)
-    assert found.begins == by_date(begins, PARIS)
+    starts = [*quarters(change - 3 * HOUR, 24), change + HOUR]
+    found = local_meaning(starts, PARIS)
+    assert found.starts == by_date(starts, PARIS)

@@ -19,8 +19,8 @@ from .checked_counters import (
     HIGH_RESOLUTION,
     KILOWATTS,
     LOW_RESOLUTION,
-    OTHER,
     PARTIAL,
+    PRODUCED,
     ROLLOVERS,
     TOTAL,
     CheckedCounters,
@@ -174,12 +174,12 @@ def test_counter_at_0_may_rise_after_all_counters_read_0_for_30_s() -> None:
     for _ in range(30):
         assert counters.rejected(1, energy_consumed=0.0, energy_produced=0.0)
     assert not counters.rejected(1, energy_consumed=500.0, energy_produced=0.2)
-    assert counters.value(OTHER) == 0.2
+    assert counters.value(PRODUCED) == 0.2
 
 
 def test_first_reading_of_0_is_rejected_if_the_counter_was_above_0_before() -> None:
     counters = CheckedCounters()
-    counters.check.counted = {TOTAL}
+    counters.check.counted_before = {TOTAL}
     for _ in range(1000):
         assert not counters.corrections(1, energy_consumed=0.0)
     assert counters.check.values == {}
@@ -454,11 +454,11 @@ def test_accepted_counters_are_restored_from_json() -> None:
     counters.rejected(1, energy_consumed=0.01, energy_produced=12)
     saved = json.loads(json.dumps(counters.check.as_dict()))
     restored = CounterCheck().restore(saved)
-    assert restored.values == {TOTAL: 1_000_000.01, OTHER: 12}
+    assert restored.values == {TOTAL: 1_000_000.01, PRODUCED: 12}
     assert restored.as_dict() == counters.check.as_dict()
     counters.check = restored
     assert not counters.rejected(60, energy_consumed=1.0, energy_produced=12.5)
-    assert restored.values == {TOTAL: 1_000_001.0, OTHER: 12.5}
+    assert restored.values == {TOTAL: 1_000_001.0, PRODUCED: 12.5}
 
 
 @pytest.mark.parametrize(

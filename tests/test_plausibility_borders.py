@@ -20,8 +20,8 @@ from .checked_counters import (
     HIGH_RESOLUTION,
     KILOWATTS,
     LOW_RESOLUTION,
-    OTHER,
     PARTIAL,
+    PRODUCED,
     TOTAL,
     CheckedCounters,
     accepted_counters,
@@ -338,7 +338,7 @@ def test_first_reading_of_0_is_accepted_if_the_counter_can_be_reset(
     counter_name: str, *, is_rejected: bool
 ) -> None:
     counters = CheckedCounters()
-    counters.check.counted = {PARTIAL, TOTAL}
+    counters.check.counted_before = {PARTIAL, TOTAL}
     expected = {counter_name} if is_rejected else set()
     assert counters.rejected(**{counter_name: 0.0}) == expected
 
@@ -386,7 +386,7 @@ def test_counter_that_fell_stays_rejected_with_its_accepted_value() -> None:
             counters.corrections(15, energy_consumed=400.0, energy_produced=60.0) == ()
         )
     corrections = counters.corrections(15, energy_consumed=400.0, energy_produced=60.0)
-    assert [each.counter for each in corrections] == [OTHER]
+    assert [each.counter for each in corrections] == [PRODUCED]
     assert counters.check.values == {**level, TOTAL: 500}
     assert counters.check.rejected == {"block": {TOTAL: (500, 400)}}
 

@@ -7,8 +7,8 @@ from custom_components.socomec_countis.countis.plausibility import Correction
 
 from .checked_counters import (
     HIGH_RESOLUTION,
-    OTHER,
     PARTIAL,
+    PRODUCED,
     TOTAL,
     CheckedCounters,
     accepted_counters,
@@ -125,10 +125,10 @@ def test_corrections_name_only_the_counters_that_changed() -> None:
     counters.rejected(60, energy_consumed=0.5, energy_produced=50, energy_reactive=7)
     assert corrections_after_70_s(
         counters, energy_consumed=0.7, energy_produced=90, energy_reactive=7.01
-    ) == (Correction(OTHER, accepted=50, found=90),)
+    ) == (Correction(PRODUCED, accepted=50, found=90),)
     assert counters.check.values == {
         TOTAL: 1_000_000.7,
-        OTHER: 90,
+        PRODUCED: 90,
         "energy_reactive": 7.01,
     }
 
@@ -237,7 +237,7 @@ def test_other_counters_rise_while_a_total_at_zero_is_rejected() -> None:
         )
     assert counters.check.values == {
         TOTAL: 500,
-        OTHER: 50.69,
+        PRODUCED: 50.69,
         "energy_reactive": 0,
     }
 
@@ -263,7 +263,7 @@ def test_partial_counter_that_fell_with_the_total_may_not_rise_alone() -> None:
         counters.corrections(
             1, energy_consumed=0, energy_produced=7, partial_energy_consumed=partial
         )
-    assert counters.check.values == {TOTAL: 500, OTHER: 7, PARTIAL: 50}
+    assert counters.check.values == {TOTAL: 500, PRODUCED: 7, PARTIAL: 50}
 
 
 def test_tariff_counter_at_zero_is_rejected_if_another_is_not_zero() -> None:
@@ -280,7 +280,7 @@ def test_counter_at_0_may_rise_after_all_counters_read_0_for_100_s() -> None:
     for _ in range(100):
         counters.corrections(1, energy_consumed=0.0, energy_produced=0.0)
     assert not counters.rejected(1, energy_consumed=500.0, energy_produced=1.0)
-    assert counters.value(OTHER) == 1.0
+    assert counters.value(PRODUCED) == 1.0
 
 
 def test_tariff_reset_after_a_rollover_drops_the_rollover_offset() -> None:

@@ -17,7 +17,7 @@ from simulator.counters import COUNTER_RANGE_WH
 
 from .common import Clock
 from .test_statistics import recorded_energy
-from .year import DISPLAY_WH, TRANSFORMER_MODEL, World, YearMeter
+from .year import DISPLAY_ROLLOVER_WH, TRANSFORMER_MODEL, World, YearMeter
 
 # Number of simulated years, each with its own seed. To simulate more of them, use
 # YEARS=50 ./scripts/test tests/test_year.py.
@@ -50,7 +50,7 @@ def world(
     # In Wh: a counter far below its rollover, and two counters just below theirs.
     consumed, rollover = (
         (1_234_560, COUNTER_RANGE_WH),
-        (DISPLAY_WH - 20, DISPLAY_WH),
+        (DISPLAY_ROLLOVER_WH - 20, DISPLAY_ROLLOVER_WH),
         (COUNTER_RANGE_WH - 50_000, COUNTER_RANGE_WH),
     )[seed % 3]
     world = World(

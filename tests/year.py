@@ -60,7 +60,8 @@ HOUR, DAY = 3600, 86_400
 YEAR = 365 * DAY
 STEP = 0.01  # kWh, the resolution of the counters
 
-DISPLAY_WH = 1_000_000_000  # Wh; the counters of some meters roll over at this value
+# Wh; the counters of some meters roll over where their display does.
+DISPLAY_ROLLOVER_WH = 1_000_000_000
 TARIFF_REGISTERS = {50848, 50849, 51200, 51201}  # tariff count, present tariff
 ROUNDING = 1e-6  # kWh, the rounding error of floating-point numbers
 OTHER_SERIAL = "1438012000077"

@@ -35,7 +35,7 @@ class ScanRequest:
     """The step ID of the form in which the user entered the input."""
     entered: BusData
     """The input, for the form of another dialog that continues the scan."""
-    known: BusData
+    fixed_data: BusData
     """The data of the bus, without the line settings that the scan has to find."""
     unit_ids: Sequence[int]
     entry_id: str | None = None

@@ -98,13 +98,15 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
         self, entered: BusData, unit_ids: Sequence[int]
     ) -> ConfigFlowResult:
         """Continue with `async_find`, unless another entry has the same bus."""
-        known = bus_data(self.form, entered)
+        fixed_data = bus_data(self.form, entered)
         # Until the scan ends, line settings that the user left empty have defaults.
-        self.data = {**settings_data(known, SCAN_SETTINGS[0]), **known}
+        self.data = {**settings_data(fixed_data, SCAN_SETTINGS[0]), **fixed_data}
         unique_id = bus_unique_id(self.data)
         await self.async_set_unique_id(unique_id, raise_on_progress=False)
         await self._async_abort_if_configured()
-        return await self.async_find(ScanRequest(self.form, entered, known, unit_ids))
+        return await self.async_find(
+            ScanRequest(self.form, entered, fixed_data, unit_ids)
+        )
 
     async def async_step_scan_bus(
         self, user_input: UserInput = None
@@ -112,7 +114,7 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
         """Scan all unit IDs, and on a serial port all line settings."""
         try:
             if not self.is_new:
-                return await self.async_find_known()
+                return await self.async_find_own_meters()
             return await self._async_find(self.input_without_scanned_fields(), UNIT_IDS)
         except FormError as err:
             self.error = err

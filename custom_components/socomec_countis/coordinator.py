@@ -422,8 +422,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     @callback
     def _report_rejected(self, now: datetime) -> None:
         _LOGGER.warning(
-            "%s: no reading of these counters was accepted for %s s; by counter, the"
-            " last accepted value, which is kept, and the rejected reading: %s",
+            "%s: no reading of these counters was accepted for %s s, so they keep their"
+            " last accepted values. Last accepted value and rejected reading of each"
+            " counter: %s",
             self.name,
             REJECTED_ISSUE_SECONDS,
             self.rejected_counters,

@@ -106,7 +106,7 @@ def create_gap_issue(
 ) -> None:
     """Create the issue that proposes to fill a gap.
 
-    `placeholders` contains the begin, the day of the begin, and the end of the gap.
+    `placeholders` contains the beginning of the gap, its day, and the end.
     """
     subentry_id = coordinator.subentry.subentry_id
     ir.async_create_issue(

@@ -60,7 +60,7 @@ from .schemas import (
 # The highest number of meters that are probed to verify new line settings. The first
 # response ends the verification. Our choice: with wrong line settings, each probe takes
 # about 4 s, so the user waits for up to 16 s.
-VERIFIED_METERS = 4
+MAX_PROBED_METERS = 4
 
 # The step ID of a form that changes a bus is this prefix and the connection type.
 PREFIX = "reconfigure_"
@@ -207,7 +207,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             # Meters that are online are probed first (False before True).
             meters.sort(key=lambda each: each.subentry_id not in online)
         async with self._unloaded(entry):
-            await self._async_verify(meters[:VERIFIED_METERS])
+            await self._async_verify(meters[:MAX_PROBED_METERS])
             self._update_entry(entry)
 
     async def _async_raise_if_configured(self) -> None:
@@ -277,15 +277,15 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         entered = self.entered or {}
         return {key: entered[key] for key in entered if key not in scanned}
 
-    async def async_find_known(self) -> ConfigFlowResult:
+    async def async_find_own_meters(self) -> ConfigFlowResult:
         """Scan the entered bus for the meters of the entry. Raises `FormError`."""
         entered = self.input_without_scanned_fields()
-        entered_data = bus_data(self.kind, entered)
+        fixed_data = bus_data(self.kind, entered)
         # Complete the data with the line settings that a scan tries first.
-        self.data = {**settings_data(entered_data, SCAN_SETTINGS[0]), **entered_data}
+        self.data = {**settings_data(fixed_data, SCAN_SETTINGS[0]), **fixed_data}
         await self._async_raise_if_configured()
         entry_id = self._entry.entry_id
-        request = ScanRequest(self.form, entered, entered_data, UNIT_IDS, entry_id)
+        request = ScanRequest(self.form, entered, fixed_data, UNIT_IDS, entry_id)
         return await self.async_find(request)
 
     @override

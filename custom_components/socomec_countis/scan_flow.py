@@ -256,9 +256,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         unit_ids = request.unit_ids
         async with self.claimed(), self.released():
             settings = settings_to_try(
-                request.known.get(CONF_BAUDRATE),
-                PARITIES.get(request.known.get(CONF_PARITY, "")),
-                request.known.get(CONF_STOPBITS),
+                request.fixed_data.get(CONF_BAUDRATE),
+                PARITIES.get(request.fixed_data.get(CONF_PARITY, "")),
+                request.fixed_data.get(CONF_STOPBITS),
                 usable=await self._async_usable_settings(),
             )
             if not settings:  # because the port is in use with other settings

@@ -135,7 +135,7 @@ class Home:
             await self.hass.command(type="config/core/update", language=language)
             for unit_id in unit_ids:
                 await self._add(MeterInput(self.port, unit_id))
-        entities = await self.hass.async_settled(len(unit_ids))
+        entities = await self.hass.async_wait_for_values(len(unit_ids))
         keys: dict[str, dict[str, str]] = {
             subentry_id: {} for subentry_id in (await self.meters()).values()
         }

@@ -91,7 +91,7 @@ async def test_meters_are_added_to_a_bus_and_deleted(
     await frontend.submit()
     await expect(frontend.flow).to_be_hidden()
     assert list(await home.meters()) == [title(1), title(2)]
-    await home.hass.async_settled(2)
+    await home.hass.async_wait_for_values(2)
     await frontend.open_integration()
     for each in (1, 2):
         await expect(frontend.meter(title(each))).to_be_visible()
@@ -123,7 +123,7 @@ async def test_bus_is_reconfigured_only_if_a_meter_responds(
     await expect(frontend.step("abort")).to_have_text(
         texts("config.abort.reconfigure_successful")
     )
-    await home.hass.async_settled()
+    await home.hass.async_wait_for_values()
     assert await home.entry_states() == ["loaded"]
 
 
@@ -144,5 +144,5 @@ async def test_meter_is_reconfigured_only_if_the_same_meter_responds(
     await frontend.submit()
     # The text is not compared, because Home Assistant provides it.
     await expect(frontend.step("abort")).to_be_visible()
-    await home.hass.async_settled()
+    await home.hass.async_wait_for_values()
     assert list(await home.meters()) == [title(1)]

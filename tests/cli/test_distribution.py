@@ -200,7 +200,7 @@ def test_command_line_without_its_packages_prints_what_to_install(
     result = run(python, "-m", "countis_cli")
     assert result.returncode == 2
     assert result.stderr == (
-        "The command line needs typer: install socomec-countis with its extra, [cli].\n"
+        'The command line needs typer: install "socomec-countis[cli]".\n'
     )
 
 

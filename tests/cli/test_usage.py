@@ -246,7 +246,7 @@ def test_missing_package_is_reported_with_the_extra_to_install(
     with pytest.raises(SystemExit) as ended:
         entry_point.main()
     assert ended.value.code == Exit.USAGE
-    assert "install socomec-countis with its extra, [cli]" in capsys.readouterr().err
+    assert 'install "socomec-countis[cli]"' in capsys.readouterr().err
 
 
 def test_library_is_a_link_to_the_integration_and_is_typed() -> None:

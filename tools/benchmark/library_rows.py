@@ -28,7 +28,6 @@ from .figures import (
 from .text import NO_WORSE, aim, paragraphs, table, verdict
 
 SPEEDS = (4800, 9600, 19200, 38400)  # baud
-CROWDS = (1, 2, 4, 8, 12, 16, 32, 64)  # meters
 CROWD_SPEEDS = (9600, 38400)  # baud
 # Numbers of meters whose buses are measured at the same time. With more buses at once,
 # the processor would limit the results.

@@ -8,7 +8,7 @@ from pathlib import Path
 DESCRIPTION = """\
 Starts Home Assistant with two simulated meters, or with a real one, and sets them up.
 The values are shown until Ctrl-C. The next start continues with the same data, in the
-folder .demo of the checkout; delete the folder to start anew.
+folder .demo of the checkout; to start from the beginning, delete the folder.
 """
 
 TCP_PORTS = range(0x10000)

@@ -90,7 +90,7 @@ async def async_set_up_demo(
             report(f"The {name} {'was added' if is_new else 'is already set up'}")
     report("Waiting for the first values")
     try:
-        await hass.async_settled(len(plan.meters), plan.serial_numbers)
+        await hass.async_wait_for_values(len(plan.meters), plan.serial_numbers)
     except ToolError as err:
         leave_out("some values", err)
     entities = await hass.async_entities()

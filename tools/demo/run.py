@@ -70,7 +70,7 @@ def run_demo(arguments: argparse.Namespace, progress: Progress) -> int:
     except (ToolError, ClientError, ExceptionGroup) as error:
         print(f"{reason(error):.{ERROR_LENGTH}}\nLogs: {folder}", file=sys.stderr)
         if not arguments.check:
-            print(f"To start anew, delete {folder}.", file=sys.stderr)
+            print(f"To start from the beginning, delete {folder}.", file=sys.stderr)
         return 1
     else:
         print("The check has passed.")

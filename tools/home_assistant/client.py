@@ -144,7 +144,7 @@ class HomeAssistant:
             if "dp" in entity
         }
 
-    async def async_settled(
+    async def async_wait_for_values(
         self, meters: int = 1, serial_numbers: Sequence[str] = ()
     ) -> list[Entity]:
         """Wait until there are `meters` meters or more, and their entities have values.

@@ -182,8 +182,8 @@ class Evidence:
         energy = 0.0
         points = [(gap.begin, energy)]
         # `best_match` has left out the oldest records, so `times` is without them.
-        records = self.load_curve.records[-len(times.begins) :]
-        periods = zip(times.begins, records, strict=True)
+        records = self.load_curve.records[-len(times.starts) :]
+        periods = zip(times.starts, records, strict=True)
         for period_begin, record in sorted(periods, key=itemgetter(0)):
             begin = max(period_begin, points[-1][0])
             end = min(period_begin + seconds, gap.end)

@@ -32,7 +32,7 @@ class LoadTimes:
     """Whether the dates are in UTC. If not, they are times that the meter displayed."""
     follows_zone: bool
     """Whether the dates show that the meter changed its clock with the time zone."""
-    begins: Sequence[float]
+    starts: Sequence[float]
     """The beginning of the period of each record, in s since 1970."""
 
 
@@ -52,23 +52,23 @@ def possible_times(
     dates = [record.time for record in curve.records]
     changes = _zone_changes(zone, dates[0] - timedelta(days=1), now)
     # The beginning of each period by the dates of the records, for each `date_is_end`.
-    dated_begins = {True: [date - curve.period for date in dates], False: dates}
+    dated_starts = {True: [date - curve.period for date in dates], False: dates}
     followed = {
         date_is_end: [
             change for change in changes if _is_followed(change, dated, curve.period)
         ]
-        for date_is_end, dated in dated_begins.items()
+        for date_is_end, dated in dated_starts.items()
     }
     for is_utc, offset in _offsets(_seconds(displayed) - now, _zone_offset(zone, now)):
         if is_utc and any(followed.values()):
             continue  # because dates in UTC neither leave out nor repeat an hour
-        for date_is_end, dated in dated_begins.items():
-            begins = [_seconds(each) - offset for each in dated]
-            begins = _corrected_begins(begins, dated, followed[date_is_end])
-            age = now - (begins[complete[-1]] + period)
+        for date_is_end, dated in dated_starts.items():
+            starts = [_seconds(each) - offset for each in dated]
+            starts = _corrected_starts(starts, dated, followed[date_is_end])
+            age = now - (starts[complete[-1]] + period)
             if -NEWEST_TOLERANCE <= age < period + NEWEST_TOLERANCE:
                 follows_zone = bool(followed[date_is_end])
-                yield LoadTimes(date_is_end, is_utc, follows_zone, begins)
+                yield LoadTimes(date_is_end, is_utc, follows_zone, starts)
 
 
 def _offsets(display: float, zone: float) -> Iterator[tuple[bool, float]]:
@@ -117,16 +117,16 @@ def _zone_changes(zone: tzinfo, since: datetime, now: float) -> list[_ZoneChange
 
 
 def _is_followed(
-    change: _ZoneChange, begins: Sequence[datetime], period: timedelta
+    change: _ZoneChange, starts: Sequence[datetime], period: timedelta
 ) -> bool:
     """Return whether the clock of the meter was changed with the time zone.
 
-    `begins` are the displayed beginnings of the periods. If the clock was put back,
+    `starts` are the displayed beginnings of the periods. If the clock was put back,
     these times repeat an hour. If the clock was put forward, they leave out an hour.
     If the clock was put forward within a period, the time that they leave out differs
     from the change by less than a period.
     """
-    for earlier, later in pairwise(begins):
+    for earlier, later in pairwise(starts):
         if change.ahead < timedelta():
             if earlier == later and change.earliest <= later < change.before:
                 return True
@@ -137,17 +137,17 @@ def _is_followed(
     return False
 
 
-def _corrected_begins(
-    begins: Sequence[float], dated: Sequence[datetime], changes: Sequence[_ZoneChange]
+def _corrected_starts(
+    starts: Sequence[float], dated: Sequence[datetime], changes: Sequence[_ZoneChange]
 ) -> list[float]:
     """Return the beginnings of the periods, corrected for changes of the time zone.
 
-    The clock of the meter followed the `changes`. `begins` are in s since 1970, and
+    The clock of the meter followed the `changes`. `starts` are in s since 1970, and
     assume the present offset from UTC at all times. `dated` are the same beginnings as
     the meter displayed them.
     """
     corrected: list[float] = []
-    for begin, date, following in zip(begins, dated, [*dated[1:], None], strict=True):
+    for begin, date, following in zip(starts, dated, [*dated[1:], None], strict=True):
         offset = 0.0
         for change in changes:
             # In a repeated hour, the first of two equal times is before the change.

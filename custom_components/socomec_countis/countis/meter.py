@@ -80,7 +80,7 @@ class Meter:
         self.local_time = local_time
         self.counter_check = CounterCheck(
             limits=profile.limits,
-            counted=profile.quantities - profile.unused,
+            counted_before=profile.quantities - profile.unused,
         )
         if accepted is not None:
             self.counter_check.restore(accepted)
@@ -262,7 +262,7 @@ class Meter:
         `before` is the same meter with its previous unit ID or profile.
         """
         before.counter_check.limits = self.counter_check.limits
-        before.counter_check.counted = self.counter_check.counted
+        before.counter_check.counted_before = self.counter_check.counted_before
         self.counter_check = before.counter_check
 
     async def async_measure(self) -> Values:

@@ -53,7 +53,7 @@ ACCEPTED_AFTER = 60
 ACCEPTED_AFTER_RESTART = 600
 # s; a longer pause between two readings adds only this time to the duration of a level,
 # because two damaged responses far apart in time are not a level that lasts.
-LONGEST_COUNTED_PAUSE = 15
+LONGEST_PAUSE_OF_LEVEL = 15
 # s; a pause across a restart counts as at most this time, because the system clock may
 # be wrong. Our choice: in 90 days at full power, a meter counts 172 MWh, more than most
 # meters count in years.
@@ -184,7 +184,7 @@ class _Level:
     """When the level was last read."""
     began: Moment
     lasted: float = 0
-    """In s; each pause between readings adds `LONGEST_COUNTED_PAUSE` at most."""
+    """In s; each pause between readings adds `LONGEST_PAUSE_OF_LEVEL` at most."""
     counters: Mapping[str, CounterValue] = field(default_factory=dict)
     """The values to accept if the level lasts."""
     held: frozenset[str] = frozenset()
@@ -216,7 +216,7 @@ class CounterCheck:
     """
 
     limits: Limits = field(default_factory=Limits)
-    counted: Collection[str] = ()
+    counted_before: Collection[str] = ()
     """The counters that were above 0 when the profile was taken."""
     accepted: dict[str, CounterValue] = field(default_factory=dict)
     """The last accepted values by counter."""
@@ -397,7 +397,7 @@ class CounterCheck:
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)
         pause = before.at.seconds_until(reading.at)
-        lasted = before.lasted + min(max(pause, 0), LONGEST_COUNTED_PAUSE)
+        lasted = before.lasted + min(max(pause, 0), LONGEST_PAUSE_OF_LEVEL)
         counters: dict[str, CounterValue] = {}
         fell: set[str] = set()
         is_restored = False
@@ -481,10 +481,11 @@ class CounterCheck:
     def _is_lost(self, name: str, new: CounterValue, *, may_fall: bool) -> bool:
         """Return whether a counter that was above 0 is 0 in its first reading.
 
-        `counted` contains the counters that were above 0 when the profile was taken. If
-        `may_fall` is True, the counter may have been reset, so it is not lost.
+        `counted_before` contains the counters that were above 0 when the profile was
+        taken. If `may_fall` is True, the counter may have been reset. Then it is not
+        lost.
         """
-        first = name not in self.accepted and name in self.counted
+        first = name not in self.accepted and name in self.counted_before
         return first and new.value == 0 and not may_fall
 
     def _plausible(self, name: str, new: CounterValue) -> CounterValue | None:

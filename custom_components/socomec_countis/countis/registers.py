@@ -179,7 +179,7 @@ class Power(Measurements):
         All powers are 0 if no load is connected, or if the meter is starting. Only the
         frequency in `Measurements` shows which is the case.
         """
-        return None if any(self.values.values()) else "all zeros"
+        return None if any(self.values.values()) else "all powers are 0 or unknown"
 
 
 MEASURED_DETAILS = frozenset(
