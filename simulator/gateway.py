@@ -130,11 +130,11 @@ class Gateway(ABC):
         self._server.close()
         # asyncio may have accepted a client and not called `_on_client` yet.
         self._server.abort_clients()
-        while clients := dict(self._clients):
-            for task, writer in clients.items():
-                task.cancel()
-                writer.close()  # a task that has not started yet does not close it
-            await asyncio.gather(*clients, return_exceptions=True)
+        while self._clients:
+            task, writer = self._clients.popitem()
+            task.cancel()
+            writer.close()  # a task that has not started yet does not close it
+            await asyncio.wait({task})
         self._serial.close()
 
     def _on_client(
@@ -142,7 +142,7 @@ class Gateway(ABC):
     ) -> None:
         task = asyncio.get_running_loop().create_task(self._connection(reader, writer))
         self._clients[task] = writer
-        task.add_done_callback(self._clients.pop)
+        task.add_done_callback(lambda done: self._clients.pop(done, None))
 
     async def _connection(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -122,7 +122,7 @@ class Line:
         self.response_delay = response_delay
         self.link = link
         self.port = ""
-        """Path of the port that a client opens. Empty until the line runs."""
+        """Path of the port that a client opens. Empty while there is no port."""
         self.meter_baudrate: int | None = None
         """The speed at which the meters receive, or None for any speed."""
         self.cut = False
@@ -207,6 +207,8 @@ class Line:
             transfer.cancel()
         self._client.close()
         self._client = None
+        # Another program may get a pseudo-terminal with the same path.
+        self.port = ""
         self._remove_link()
 
     def _remove_link(self) -> None:

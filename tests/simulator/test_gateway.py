@@ -142,6 +142,20 @@ async def test_gateway_reopens_line_that_was_unplugged(
             assert await read_unit_id(client, 1) == 1
 
 
+@pytest.mark.timeout(20)  # the loop below would not reach a timeout of asyncio
+@pytest.mark.parametrize("steps", range(8))
+async def test_gateway_stops_although_a_client_has_just_disconnected(
+    line: Line, steps: int
+) -> None:
+    with socket.socket() as client:
+        async with line, TcpGateway(line) as gateway:
+            client.connect((gateway.host, gateway.port))
+            await asyncio.sleep(0.1)
+            client.close()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("steps", range(8))
 async def test_gateway_stops_although_a_client_has_just_connected(
     line: Line, steps: int

@@ -88,7 +88,7 @@ def test_smallest_and_greatest_numbers_are_accepted() -> None:
 def test_port_that_exists_is_used() -> None:
     with line_in_thread(Line([])) as line:
         arguments = parse_arguments(["--port", line.port])
-    assert (arguments.port, arguments.unit_id) == (line.port, 1)
+        assert (arguments.port, arguments.unit_id) == (line.port, 1)
     assert (arguments.baudrate, arguments.parity) == (9600, "none")
     assert arguments.stopbits == 1
 
