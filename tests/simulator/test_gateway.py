@@ -147,13 +147,16 @@ async def test_gateway_reopens_line_that_was_unplugged(
 async def test_gateway_stops_although_a_client_has_just_disconnected(
     line: Line, steps: int
 ) -> None:
-    with socket.socket() as client:
-        async with line, TcpGateway(line) as gateway:
-            client.connect((gateway.host, gateway.port))
-            await asyncio.sleep(0.1)
-            client.close()
-            for _ in range(steps):
-                await asyncio.sleep(0)
+    async with line, TcpGateway(line) as gateway:
+        reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
+        # A read of the serial number. Its response shows that the gateway has accepted
+        # the client.
+        writer.write(bytes.fromhex("0001 0000 0006 01 03 c358 0003"))
+        await reader.readexactly(9 + 2 * 3)
+        writer.close()
+        # The gateway notices the end of the connection within some steps of the loop.
+        for _ in range(steps):
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("steps", range(8))
