@@ -27,7 +27,7 @@ from simulator import Meter as SimulatedMeter
 from .memory_bus import DAMAGED, LOST, MemoryBus, exception
 
 CHARACTER = 11 / 9600  # s; 11 bits at 9600 baud
-SILENCE = 3.5 * CHARACTER  # s; after each frame
+SILENCE = 3.5 * CHARACTER  # s; one in each transaction, before the next request
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def wire(characters: float) -> float:
 
 
 def exactly(number: float) -> object:
-    """Return an expected number with a tolerance of 1e-6, such as 1 µs."""
+    """Return an expected number with a tolerance of 1e-6: 1 µs for a time in s."""
     return pytest.approx(number, abs=1e-6)
 
 
@@ -81,7 +81,8 @@ async def test_delay_is_a_moving_average_with_weight_0_1(
     line: MemoryBus,
 ) -> None:
     line.delay = 0.02
-    # The delay begins at 0.03 s. Each read adds a tenth of the difference from 0.02 s.
+    # `bus.delay` begins at 0.03 s. Each read reduces its difference from the delay of
+    # the meter, 0.02 s, by a tenth.
     assert line.bus.delay == 0.03
     assert line.bus.read_seconds(10) == exactly(wire(33) + 0.03)
     await line.unit().read_holding_registers(50004, 1)
@@ -90,7 +91,8 @@ async def test_delay_is_a_moving_average_with_weight_0_1(
     await line.unit().read_holding_registers(50004, 2)
     assert line.bus.delay == exactly(0.0281)
     assert line.bus.used_seconds == exactly(wire(15) + wire(17) + 0.04)
-    # The time until the port is open does not count as a delay of the meter.
+    # A request that has to open the port does not change the moving average, because
+    # the time until the port is open is no delay of the meter.
     line.connected = False
     await line.unit().read_holding_registers(50004, 1)
     assert line.bus.delay == exactly(0.0281)
@@ -114,7 +116,7 @@ def test_bus_is_lossy_after_four_lost_reads() -> None:
     assert bus.is_lossy
 
 
-async def test_first_response_is_no_loss(line: MemoryBus) -> None:
+async def test_loss_rises_only_after_a_lost_response(line: MemoryBus) -> None:
     unit = line.unit()
     await unit.read_holding_registers(50004, 1)
     assert line.bus.loss == 0
@@ -170,6 +172,7 @@ async def test_timeout_begins_after_the_characters(
 ) -> None:
     line = MemoryBus(framing=framing)
     line.bus.delay = delay
+    # A meter has responded before, so the bus sends no loopback test (echo check).
     line.bus.responded = True
     with pytest.raises(ModbusTimeoutError):
         await send(line.unit())
@@ -194,6 +197,8 @@ async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
 ) -> None:
     line = MemoryBus({0: meter} if responds else {})
     await line.bus.async_broadcast(line.client(0), 40481, 1)
+    # Some clients return at once after a broadcast, as if a meter had responded. Others
+    # wait until the timeout.
     transaction = wire(16) + (line.delay if responds else 0.25)
     # The bus then waits for the 8 characters of the broadcast, and for 0.1 s.
     assert now() == exactly(transaction + wire(8) + 0.1)
@@ -242,7 +247,8 @@ async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
 
 @pytest.mark.parametrize(
     ("address", "count", "pause"),
-    # A response to the read of five registers from 50000 may still arrive.
+    # The late response to the read of five registers from 50000 may still arrive. An
+    # equal read may accept it, so this read does not wait.
     [(50006, 5, 3.0), (50000, 5, 0.0), (50006, 6, 0.0)],
 )
 async def test_read_waits_3_seconds_if_a_late_response_has_its_length(
@@ -254,7 +260,7 @@ async def test_read_waits_3_seconds_if_a_late_response_has_its_length(
 
 
 @pytest.mark.parametrize("pause", [2.9, 3.0])
-async def test_refusal_is_retried_for_3_seconds_after_a_timeout(
+async def test_read_refused_within_3_seconds_of_a_timeout_is_sent_again_once(
     line: MemoryBus, pause: float
 ) -> None:
     unit, ended = await async_unit_after_timeout(line)
@@ -291,8 +297,6 @@ async def test_every_64th_timeout_of_a_probe_disconnects(probes: int) -> None:
 
 class BusyPort:
     """A client whose port can be closed, but not opened again."""
-
-    on_connection_lost = require_connect_delay = require_timeout = None
 
     def __init__(self) -> None:
         """Begin with an open port."""
@@ -428,7 +432,6 @@ class ErrorOnCancellation:
     """A client whose cancelled requests end with an error."""
 
     connected = True
-    on_connection_lost = require_connect_delay = require_timeout = None
 
     async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
         """Wait until the request is cancelled, and raise an error."""
@@ -496,7 +499,6 @@ class SlowOpening:
     """A client that needs 0.5 s to connect, and whose port cannot be closed."""
 
     connected = False
-    on_connection_lost = require_connect_delay = require_timeout = None
 
     async def read_holding_registers(self, _address: int, _count: int) -> list[int]:
         """Connect, and wait for ever."""
@@ -568,7 +570,8 @@ async def test_loopback_test_is_sent_to_the_unit_that_timed_out() -> None:
     with pytest.raises(ModbusTimeoutError):
         await line.unit(7).read_holding_registers(50004, 1)
     loopback = line.requests[-1]
-    assert (loopback.function, loopback.address) == (8, 0)  # address: sub-function 0
+    # In a loopback test (function 8), `address` is the sub-function, 0.
+    assert (loopback.function, loopback.address) == (8, 0)
     assert {request.unit_id for request in line.requests} == {7}
     # Two attempts to read, and the loopback test.
     assert line.bus.traffic[7].requests == len(line.requests) == 3

@@ -61,6 +61,7 @@ def test_value_outside_the_limits_of_its_unit_is_not_allowed(
     assert limits.allow(unit, lowest)
     assert limits.allow(unit, highest)
     assert not limits.allow(unit, highest + 0.001)
+    # The registers of V, A and VA are unsigned, so there is no check below 0.
     if lowest:
         assert not limits.allow(unit, lowest - 0.001)
 
@@ -78,7 +79,7 @@ def test_current_transformer_allows_a_faster_rise_of_a_total(
 ) -> None:
     counters = CheckedCounters(Limits.of_transformer(primary))
     assert counters.check.limits.kilowatts == pytest.approx(kilowatts)
-    counters.rejected(energy_consumed=500.0)
+    assert not counters.rejected(energy_consumed=500.0)
     # The tolerance of 5 s is less than 0.2 % of an hour.
     assert counters.rejected(3600, energy_consumed=500 + kilowatts * 1.002) == {TOTAL}
     assert not counters.rejected(energy_consumed=500 + kilowatts)
@@ -168,7 +169,7 @@ def test_single_zero_does_not_reset_a_partial_counter(
         assert counters.value(PARTIAL) == 50.0
 
 
-def test_counter_at_0_may_rise_after_all_counters_read_0_for_30_s() -> None:
+def test_rise_from_0_counts_the_30_s_in_which_the_block_was_rejected() -> None:
     counters = CheckedCounters()
     counters.rejected(energy_consumed=500.0, energy_produced=0.0)
     for _ in range(30):
@@ -218,8 +219,9 @@ def test_rise_limit_uses_the_highest_power_since_the_last_reading(
     for kilowatts in (0, 40, 0):
         counters.clock.seconds += 5
         counters.check.note_power(kilowatts, counters.clock())
-    # Twice 40 kW are more than 79.5 kW. In 15 s and the tolerance of 5 s, the meter can
-    # count 0.44 kWh at 79.5 kW.
+    # The highest power is 70 kW, that at the last reading. Twice 70 kW are more than
+    # 79.5 kW. In 15 s and the tolerance of 5 s, the meter can count 0.44 kWh at
+    # 79.5 kW.
     assert not counters.rejected(energy_consumed=500.4)
 
 
@@ -293,8 +295,8 @@ def test_system_clock_in_the_future_allows_a_rise_of_90_days(
 def test_counter_continues_to_rise_after_rollovers_of_its_register(
     rollover: float, step: float
 ) -> None:
-    # In steps of 10 Wh, like `counted`. A register of 32 bits rolls over after 2**32 of
-    # its own steps.
+    # The rollover in steps of 10 Wh, like `counted`. `rollover` is in kWh, but
+    # 2**32 is in steps of the register.
     hundredths = round(rollover * (step if rollover == 2**32 else 1) * 100)
     counters = CheckedCounters()
     counted = hundredths - 250
@@ -367,7 +369,8 @@ def test_change_to_low_resolution_neither_lowers_nor_stops_a_counter() -> None:
 
 def test_change_to_high_resolution_neither_lowers_nor_stops_a_counter() -> None:
     counters = CheckedCounters()
-    # The resolutions differ by at most 1 kWh, whether the meter rounds or truncates.
+    # A reading in low resolution differs by at most 1 kWh from the same reading in high
+    # resolution, whether the meter rounds or truncates.
     counters.rejected(energy_consumed=1235, step=LOW_RESOLUTION)
     for reading in (1234.56, 1234.57, 1234.99, 1235.01, 1235.5):
         assert not counters.rejected(60, energy_consumed=reading)
@@ -387,7 +390,7 @@ def test_rise_that_low_resolution_did_not_show_is_accepted_afterwards() -> None:
 
 
 @pytest.mark.parametrize("seconds", [1, 3600])
-def test_partial_counter_may_fall_to_the_energy_counted_since(
+def test_partial_counter_may_fall_to_the_energy_counted_since_the_last_reading(
     counters: CheckedCounters, seconds: float
 ) -> None:
     counted = round(KILOWATTS * seconds / 3600, 2)

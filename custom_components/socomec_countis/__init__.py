@@ -49,9 +49,9 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
     @callback
     def on_change(change: ConfigEntryChange, entry: ConfigEntry) -> None:
-        # An entry with a line conflict was never loaded. If the user disables such an
-        # entry, Home Assistant does not call `async_unload_entry`. So the issue is
-        # deleted here.
+        # If the port is in use with other line settings, the entry has an issue and is
+        # not loaded. If the user disables such an entry, Home Assistant does not call
+        # `async_unload_entry`. So the issue is deleted here.
         if entry.domain == DOMAIN and entry.state is ConfigEntryState.NOT_LOADED:
             delete_issues(hass, entry.entry_id, LINE_CONFLICT)
 

@@ -79,7 +79,10 @@ def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
 
 
 class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], ConfigFlow):
-    """Changes a bus, and scans it if none of its meters responds."""
+    """Changes a bus, and offers to scan it if none of its meters responds.
+
+    The subclass `CountisConfigFlow` also adds a bus (`is_new`).
+    """
 
     entered: BusData | None = None
     """The input of the form for a bus."""

@@ -54,8 +54,8 @@ from .system_errors import KEYS as SYSTEM_ERROR_KEYS
 REOPEN_SECONDS = 1.0
 REOPEN_DELAY = 0.1  # s between two attempts to open the port
 
-# The unit ID of a client that only keeps the port open. The client sends no request, so
-# any unit ID is possible.
+# The unit ID of a client that only keeps the port open, or that only shows whether the
+# port can be opened. No response is needed, so any unit ID is possible.
 HELD_UNIT_ID = 1
 
 # The unique IDs of the buses on which a dialog sends requests at present.
@@ -110,7 +110,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     _progress: dict[str, str]
     """The placeholders of the progress text."""
     _shown = (0, 0)
-    """The number of found meters, and the second, at the last change of the text."""
+    """The number of found meters and the time, at the last change of the text.
+
+    The time is in whole s of the event loop's clock.
+    """
     _is_closed = False
     """Whether the dialog was closed."""
 
@@ -172,10 +175,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     @asynccontextmanager
     async def released(self) -> AsyncIterator[None]:
-        """Stop the polling of this bus for the context, if the scan needs this.
+        """Stop the polling of this bus for the context, in a subclass that needs this.
 
-        This method stops nothing: a new bus is not polled, and a scan for the meters of
-        a loaded bus uses the `Bus` of the poller, which locks each transaction.
+        Here, the method stops nothing: a new bus is not polled. A scan for the meters
+        of a loaded bus uses the `Bus` of the poller, which locks each transaction.
         """
         yield
 
@@ -226,7 +229,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     ) -> Profile:
         """Return the profile of the meter at a unit ID. Raises `FormError`.
 
-        If the port is busy, the attempt is repeated for `REOPEN_SECONDS`.
+        If the port or gateway cannot be opened, the attempt is repeated for
+        `REOPEN_SECONDS`, because a port that was just closed may be busy.
         """
         bus = self.create_bus(self.data)
         until = self.hass.loop.time() + REOPEN_SECONDS
@@ -246,9 +250,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_find(self, request: ScanRequest) -> R:
         """Probe and add a meter, or scan for meters.
 
-        If the request has one unit ID and one combination of line settings, the meter
-        is probed. Otherwise, all combinations are scanned. If another dialog has
-        started a scan with the same request, that scan is shown. Raises `FormError`.
+        If a dialog has started a scan with the same request, that scan is shown. If the
+        request has one unit ID, and only one combination of line settings can be used,
+        the meter is probed. Otherwise, all combinations are scanned. Raises
+        `FormError`.
         """
         latest = scans(self.hass).get(bus_unique_id(self.data))
         if latest and latest.request == request and latest.can_be_continued:
@@ -357,7 +362,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     def note_shown(self) -> None:
         """Note that a dialog has shown the result of the scan.
 
-        Home Assistant calls the step with the result only if a page shows the dialog.
+        Home Assistant calls the step that shows the result only while the dialog is
+        open in a browser.
         """
         if self.shown_scan is not None:
             self.shown_scan.is_shown = True
@@ -471,9 +477,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async_step_nothing_found_behind_gateway = async_step_nothing_found
 
     def show_only_others(self, **placeholders: str) -> R:
-        """Show the found meters, none of which is a meter that is reconfigured.
+        """Show the found meters, if the dialog looked for other meters.
 
-        The subclass has to define `async_step_no_known_meter`.
+        A dialog that reconfigures a meter or a bus looks for this meter, or for the
+        meters of the bus. The subclass has to define `async_step_no_known_meter`.
         """
         assert self.shown_scan is not None  # noqa: S101
         self.note_shown()

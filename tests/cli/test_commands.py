@@ -64,8 +64,9 @@ def test_unit_id_entered_twice_is_reset_once(line: Line, meter: Meter) -> None:
     assert len(meter.writes) == 1
 
 
-# Runs the command line with a response timeout of 60 s. Ctrl-C ends it, also if a shell
-# runs the tests in the background, whose processes otherwise ignore Ctrl-C.
+# Runs the command line with a response timeout of 60 s. Ctrl-C ends the command line,
+# also if a shell runs the tests in the background. Otherwise, all processes of such
+# tests ignore Ctrl-C.
 PATIENT = """
 import signal
 from cli.connection import RESPONSE_TIMEOUTS
@@ -105,7 +106,7 @@ def test_readings_are_printed_before_the_reset_is_sent(
     }
 
 
-def test_readings_before_a_reset_that_fails_are_kept(line: Line, meter: Meter) -> None:
+def test_readings_before_a_failed_reset_are_printed(line: Line, meter: Meter) -> None:
     meter.refused_writes = {RESET}
     arguments = ("reset-partial", "--port", line.port, "-u", "1")
     code, output, errors = countis(*arguments)

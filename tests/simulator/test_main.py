@@ -83,15 +83,15 @@ async def test_meters_respond_until_signal(
         assert port == str(link)
         async with client_of(port) as client:
             assert await double(client, 1, 50770) >= 12_345  # Ea+ in kWh
-            # By default, solar noon is at the start. So the inverter produces, and the
-            # power is negative.
+            # Unit ID 2 is a solar inverter. By default, the simulator starts at solar
+            # noon. So the inverter produces, and its power is negative.
             assert await double(client, 2, 50536) > 0x8000_0000
         process.send_signal(stop_signal)
         assert await process.wait() == 0
     assert not link.is_symlink()
 
 
-async def test_counters_are_kept_in_state_file(tmp_path: Path) -> None:
+async def test_tariff_is_kept_in_state_file(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     for tariff in (3, 4):
         arguments = ("--unit-id", "5", "--state", str(state))
@@ -121,6 +121,7 @@ async def test_meter_of_diagnostics_has_its_unit_id_and_baudrate(
             assert words[:4] == [0x53, 0x4F, 0x43, 0x4F]
             # The file redacts the serial number. The simulator uses its own.
             assert words[8:] == [0x1438, 0x0120, 17]
+            # Ea+ in steps of 10 Wh starts at the value in the file, and rises.
             assert 1_234_567 <= await double(client, 17, 50946) < 1_234_569
             assert await double(client, 17, 50770) == 12_345
             # The profile in the file has no tariff counters.
@@ -155,7 +156,8 @@ async def test_wiring_errors_change_measurements() -> None:
         client_of(port) as client,
     ):
         volts = [await double(client, 1, 50520 + 2 * index) for index in range(3)]
-    # In 0.01 V; only the swapped phase changes the voltages.
+    # In 0.01 V. L1 and the neutral are swapped, so L2 and L3 have phase-to-phase
+    # voltages. The reversed current of L2 changes no voltage.
     assert volts == pytest.approx([23_000, 39_800, 39_800], abs=600)
 
 
@@ -170,7 +172,7 @@ async def test_load_curve_has_given_number_of_past_records(records: int) -> None
             with pytest.raises(ModbusExceptionError):
                 await unit.read_holding_registers(61456, 122)
             return
-        await unit.write_register(61440, 0x0001)
+        await unit.write_register(61440, 0x0001)  # selects the first page
         assert (await unit.read_holding_registers(61456, 122))[0] == records
 
 

@@ -19,15 +19,16 @@ TERMINAL_SECONDS = 1  # s between two tables in a terminal: the period of the po
 # s between two tables in a file. All tables stay in the file, and one table a minute is
 # enough to show the trend.
 FILE_SECONDS = 60
-# s between two attempts to continue an imported sum (`async_join`). The recorder
-# compiles its first rows up to 300 s after the start.
+# s between two attempts to add the imported sum of a counter to the sums of the
+# recorder (`async_join`). This is possible after the recorder has written its first
+# rows, up to 300 s after the start.
 JOIN_SECONDS = 5
 
 
 async def async_table(hass: HomeAssistant, places: Mapping[str, str]) -> list[str]:
     """Return the table of all meters that are set up now.
 
-    `places` contains the places of the meters by subentry ID.
+    `places` contains the place of each simulated meter, such as "grid", by subentry ID.
     """
     return value_table(
         await hass.async_entities(),

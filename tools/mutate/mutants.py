@@ -179,7 +179,7 @@ def _lines(statement: cst.CSTNode, positions: Mapping[cst.CSTNode, CodeRange]) -
 
 
 def _changed_lines(before: str, after: str) -> Iterator[str]:
-    """Yield the lines that differ, those before the change first."""
+    """Yield the lines that differ, in each place the removed lines first."""
     lines = unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
     for line in list(lines)[2:]:  # without the names of the files
         if not line.startswith("@@"):

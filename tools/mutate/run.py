@@ -113,7 +113,7 @@ def _outcomes(
     while mutant is not None or running:
         if mutant is not None and free:
             process = free[-1].start(mutant, baseline)
-            if process is None:
+            if process is None:  # no test executes the changed lines
                 numbers[Outcome.SURVIVED] += 1
                 yield mutant, Outcome.SURVIVED
             else:

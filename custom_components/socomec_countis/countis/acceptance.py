@@ -30,10 +30,11 @@ async def async_check_counters(
     accepted.
 
     Returns the reason for a rejection, or None, and the corrections. Implausible
-    readings that agree with each other are a level (see `plausibility`). A level that
-    lasts is accepted if the user confirmed it, or if the counters have the same values
-    in the other resolution (10 Wh or 1 kWh). The corrections are the accepted values
-    that the level replaces. Raises `AnotherMeterError` and `ModbusError`.
+    readings that agree with each other are a level (see `plausibility`). If the user
+    confirmed the level, it is accepted with the next reading that agrees. Otherwise, it
+    is accepted if it lasts, and if the counters have the same values in the other
+    resolution (10 Wh or 1 kWh). The corrections are the accepted values that the level
+    replaces. Raises `AnotherMeterError` and `ModbusError`.
     """
     if block.implausible_reason:
         return block.implausible_reason, ()

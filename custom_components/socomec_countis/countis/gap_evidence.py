@@ -80,7 +80,10 @@ class CounterGap:
 
 @dataclass(frozen=True)
 class LoadCurveMatch:
-    """The energy of a gap, for one meaning (`times`) of the load curve's dates."""
+    """The energy of a gap, if the load curve's dates have the meaning `times`.
+
+    A date may be the beginning or the end of a period, in local time or UTC.
+    """
 
     times: LoadTimes
     energy: float
@@ -181,7 +184,8 @@ class Evidence:
         seconds = self.load_curve.period.total_seconds()
         energy = 0.0
         points = [(gap.begin, energy)]
-        # `best_match` has left out the oldest records, so `times` is without them.
+        # `best_match` leaves out the oldest records, so `times.starts` does not contain
+        # them. Use only the newest records, one for each of `times.starts`.
         records = self.load_curve.records[-len(times.starts) :]
         periods = zip(times.starts, records, strict=True)
         for period_begin, record in sorted(periods, key=itemgetter(0)):
@@ -274,8 +278,8 @@ async def async_read_evidence(
     """Read the evidence of a meter about a gap that began at `since`, in s since 1970.
 
     `publish` is called with each accepted reading. A block that cannot be read is left
-    out. A read of the load curve writes the read pointer of the meter (61440), and no
-    other data.
+    out. If this is the clock, `displayed` is `Meter.local_time()`. A read of the load
+    curve writes the read pointer of the meter (61440), and no other data.
     """
     async with meter.bus.hold():
         offset = await _async_values(meter, "clock", publish)

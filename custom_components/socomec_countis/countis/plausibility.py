@@ -23,9 +23,9 @@ _LOGGER = logging.getLogger(__name__)
 
 # kWh or kvarh at which a register may roll over. The display has six digits (manual).
 DISPLAY_ROLLOVER = 1_000_000
-# kWh or kvarh at which a rollover may occur that the meter counts (36864). Socomec's
-# table gives 999 999 999 steps of 10 Wh as the overflow value. The table leaves open
-# whether the register rolls over at this value or one step later.
+# kWh or kvarh at which a register may roll over. The meter counts these rollovers
+# (block 36864). Socomec's table gives 999 999 999 steps of 10 Wh as the overflow value,
+# but leaves open whether the register rolls over at this value or one step later.
 COUNTED_ROLLOVERS = (9_999_999.99, 10_000_000)
 ROLLOVERS = (DISPLAY_ROLLOVER, *COUNTED_ROLLOVERS)
 REGISTER_STEPS = 2**32  # steps at which a register of 32 bits rolls over
@@ -354,7 +354,8 @@ class CounterCheck:
             self._previous[name] = new
             may_fall = name in reading.resettable or name in self._expected_resets
             if was_rejected and last is not None and last.followed_by(new, kilowatts):
-                previous = None  # because the rejected reading confirms no rise
+                # The previous reading was rejected, so it confirms no rise.
+                previous = None
             confirmed = _confirmed(last, previous, new, kilowatts, may_fall=may_fall)
             is_lost = self._is_lost(name, new, may_fall=may_fall)
             if confirmed is None or is_lost or name in held:
@@ -385,9 +386,10 @@ class CounterCheck:
     def extend_level(self, reading: CounterReading) -> bool:
         """Add a rejected reading to the level of its block.
 
-        Returns whether the level has lasted, so that the level may be accepted. The
-        caller passes each reading that `check` rejected, except one that is read again
-        at once.
+        Returns whether the level may be accepted. It may if it has lasted and not all
+        of its counters are held. A confirmed level may be accepted as soon as a second
+        reading agrees. The caller passes each reading that `check` rejected, except one
+        that is read again at once.
 
         If a counter fell that cannot have been reset, all counters that fell are held:
         they keep their accepted values. If the user confirmed the level, no counter is

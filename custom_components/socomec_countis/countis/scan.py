@@ -146,8 +146,9 @@ class Scan:
     async def _async_check_echo(self, opened: OpenBus) -> None:
         """Check once per scan that the adapter does not echo requests.
 
-        The unit checks for an echo when its read fails. Raises `EchoError` if the
-        adapter echoes, and `ModbusConnectionError`.
+        If the read of `BusUnit` fails, it tests whether the adapter echoes. Raises
+        `EchoError` if the adapter echoes, and `ModbusConnectionError` if the port or
+        gateway cannot be reached.
         """
         if self._echo_checked or opened.bus.responded:
             return
