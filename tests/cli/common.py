@@ -105,12 +105,24 @@ def countis_on_terminal(
                 if not is_asked and question in shown:
                     is_asked = True
                     if answer is None:
-                        process.send_signal(signal.SIGINT)
+                        interrupt(process)
                     else:
                         os.write(master, answer)
         process.wait(20)  # s
     os.close(master)
     return process.returncode, shown.decode()
+
+
+def interrupt(process: subprocess.Popen[bytes]) -> None:
+    """Send Ctrl-C to a process until it ends.
+
+    If the signal arrives just before the process waits for input, Python handles the
+    signal only after the next signal or input.
+    """
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)  # s
 
 
 @contextmanager
