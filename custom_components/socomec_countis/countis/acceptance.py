@@ -26,8 +26,8 @@ async def async_check_counters(
     """Accept or reject the counters of a block that was just read.
 
     The request was sent at `at`. If `is_last` is False, the caller reads a rejected
-    block again at once. `was_accepted` is True if the previous reading of the block was
-    accepted.
+    block again at once. `was_accepted` is False if the previous reading of the block
+    was rejected.
 
     Returns the reason for a rejection, or None, and the corrections. Implausible
     readings that agree with each other are a level (see `plausibility`). If the user

@@ -109,7 +109,10 @@ class CounterBlock(Block):
 
     @property
     def counters(self) -> Values:
-        """Return the last read counters in kWh or kvarh, without other fields."""
+        """Return the last read counters in kWh or kvarh.
+
+        Other fields of the block, such as the tariff, have no unit and are left out.
+        """
         values = self.values
         return {
             name: values[name]

@@ -83,7 +83,9 @@ class Bus:
         """Initialize the bus, without opening the port.
 
         `framing` is "rtu" for a serial port and RTU over TCP, "tcp" for a Modbus TCP
-        gateway. `response_timeout` is the longest time in s until a response begins.
+        gateway. `response_timeout` is the time in s in which a response has to begin,
+        None for the default of the framing. On a slow bus and for a patient unit, the
+        time may be longer.
         """
         self.baudrate = baudrate
         self.framing = framing
@@ -175,10 +177,10 @@ class Bus:
                 self._holder = None
 
     async def async_wait_for_pause(self) -> None:
-        """Wait until no task uses the bus, or until `LONGEST_BACKGROUND_WAIT`."""
+        """Wait until no task uses the bus, for `LONGEST_BACKGROUND_WAIT` at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_BACKGROUND_WAIT):
-                # If the lock was just released, the next waiting task takes it first.
+                # If the lock was just released, let the next waiting task take it.
                 await asyncio.sleep(0)
                 while self._lock.locked():  # noqa: ASYNC110
                     await asyncio.sleep(LOCK_CHECK_DELAY)
@@ -273,7 +275,7 @@ class Bus:
     async def _async_call[T](self, client: ModbusUnit, call: Call[T]) -> T:
         """Send a request with `call`, and retry while the port cannot be opened.
 
-        No attempt begins after `_reopen_until`, except the first one.
+        A failure after `_reopen_until` is final.
         """
         while True:
             try:

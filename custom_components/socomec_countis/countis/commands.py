@@ -55,17 +55,21 @@ DEFAULT_TARIFF_COUNT = 4  # the number of tariff counters in the table
 
 
 def tariffs(count: float | None) -> range:
-    """Return the tariffs of a meter with this tariff count (51200)."""
+    """Return the tariffs of a meter with this tariff count (51200).
+
+    If the count is None or outside the range of the table, the meter is assumed to have
+    `DEFAULT_TARIFF_COUNT` tariffs.
+    """
     if count is None or not 1 <= count <= HIGHEST_TARIFF_COUNT:
         count = DEFAULT_TARIFF_COUNT
     return range(1, int(count) + 1)
 
 
 async def async_reset_partial_counters(meter: Meter, publish: Publish) -> None:
-    """Set the partial counters to zero (57890; on an E1x or E2x also 40512).
+    """Set the partial counters to zero (57890, or 40512 on an E1x or E2x).
 
-    All tables contain 57890. Only those of E1x and E2x contain 40512, which is written
-    if 57890 had no effect.
+    All tables contain 57890. Only those of E1x and E2x contain 40512. The command
+    writes 40512 only if 57890 had no effect.
     """
     commands = [(registers.VALUE_RESET, _bits(meter, PARTIAL_COUNTERS))]
     if meter.profile.family in E1X_E2X_FAMILIES:
@@ -228,7 +232,8 @@ async def _async_write(meter: Meter, register: int, words: list[int]) -> bool:
 
     If the meter does not support function 6, one register is written with function 16.
     Returns False if the meter refuses the write. Returns True also if the response is
-    lost, because only the read-back shows whether the meter received the command.
+    lost or damaged, or if the meter needs more time (`AcknowledgeError`). Then only the
+    read-back shows whether the meter carried the command out.
     """
     unit = meter.modbus_unit
     try:

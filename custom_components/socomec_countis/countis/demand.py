@@ -30,7 +30,7 @@ JOULES_PER_KWH = 3_600_000
 # s; the longest pause between the readings before and after the beginning of a period.
 # Our choice: on a bus with 64 meters at 38400 baud, counters are up to 26 s old. If the
 # load changes once within a pause of 30 s, the error of the interpolation is at most
-# the energy that the changed part of the load takes in 7.5 s.
+# the energy that the changed part of the load takes in 7.5 s, a quarter of the pause.
 LONGEST_PAUSE = 30
 
 # s; the system clock and the event loop's clock both measure the time between two
@@ -45,7 +45,7 @@ RECENT_SECONDS = 60
 # s; after a longer pause between two readings of the power, the energy of the pause is
 # unknown. Our choice: if the power cannot be read, its sensor shows the last value
 # for the same time. If the load changes once in the pause, the error of the energy is
-# at most the energy that the changed part of the load takes in 5 s.
+# at most the energy that the changed part of the load takes in 5 s, half of the pause.
 LONGEST_POWER_PAUSE = 10
 
 
@@ -96,7 +96,7 @@ class Demand:
         self._last: _Reading | None = None
         self._period: _Period | None = None
         self._first: _Reading | None = None
-        """The first reading after the last pause longer than `LONGEST_PAUSE`."""
+        """The first reading after `interrupt` or a pause above `LONGEST_PAUSE`."""
         self._rises: list[_Reading] = []
         """Readings at which the counter had risen since the previous reading.
 
@@ -182,7 +182,10 @@ class Demand:
             self._note_peak(Peak(self._minutes, previous.begin, watts))
 
     def _note_peak(self, new: Peak) -> None:
-        """Note a demand if it is the highest of its month, and remove old months."""
+        """Note a demand if it is the highest of its month.
+
+        The stored demands of all months except this one and the one before are removed.
+        """
         month = self._month(new.begin)
         highest = self._highest(month)
         self._peaks = [
@@ -263,7 +266,7 @@ class Demand:
 
     def _mean_watts(self, kilowatt_hours: float) -> float:
         """Return the mean power in W if this energy is consumed in a whole period."""
-        return kilowatt_hours * 60_000 / self._minutes
+        return kilowatt_hours * 60_000 / self._minutes  # 1 kWh in 1 min is 60 000 W
 
     def _recent_power(self) -> float | None:
         """Return the mean power of about `RECENT_SECONDS` in W, None if unknown."""
@@ -297,7 +300,7 @@ class Demand:
     def restore(self, stored: Mapping[str, Any]) -> Self:
         """Continue with the content that `as_dict` returned.
 
-        Content of another shape is logged and not used.
+        If the content has another shape, a warning is logged and nothing is restored.
         """
         try:
             # `index` raises ValueError for a length that is not in `PERIODS`.
@@ -328,8 +331,9 @@ class PowerIntegral:
     def add(self, at: float, watts: float) -> bool:
         """Add a reading of the power in W. `at` is in s of the event loop's clock.
 
-        Returns False if the energy since the previous reading is unknown. Produced
-        power is negative, and counts as 0.
+        Returns False for the first reading, and after a pause that is longer than
+        `LONGEST_POWER_PAUSE`, because the energy before this reading is unknown.
+        Produced power is negative, and counts as 0.
         """
         pause = at - self._at
         watts = max(watts, 0)

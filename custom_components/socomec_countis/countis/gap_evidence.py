@@ -50,8 +50,8 @@ def total_of(counter: str) -> str:
 class CounterGap:
     """The values of a counter around a gap.
 
-    `begin` and `end` are full hours, because integration periods of a load curve begin
-    and end at full hours in most cases.
+    `begin` and `end` are full hours such as 13:00, because integration periods of a
+    load curve begin and end at full hours in most cases.
     """
 
     begin: float
@@ -101,8 +101,9 @@ class Evidence:
     displayed: datetime
     """The time that the meter displayed at `at`, without a time zone."""
     load_curve: LoadCurve | None
+    """None if the meter has no load curve, or if no load curve was read."""
     periods: Values
-    """The energies of days and weeks in kWh, empty if they are not supported."""
+    """The energies of days and weeks in kWh, empty if they could not be read."""
     counters: Mapping[str, float]
     """The counters at `at`, in kWh or kvarh."""
 
@@ -155,8 +156,8 @@ class Evidence:
     def findings(self, gap: CounterGap, zone: tzinfo) -> dict[str, Any] | None:
         """Return facts about the load curve, for diagnostics.
 
-        The Modbus table does not specify these facts. `gap` is the gap of the counter
-        `CONSUMED`. Returns None if the meter has no load curve.
+        The Modbus table leaves some of them open, such as the meaning of the dates.
+        `gap` is the gap of the counter `CONSUMED`. Returns None without a load curve.
         """
         if (curve := self.load_curve) is None:
             return None
@@ -278,8 +279,9 @@ async def async_read_evidence(
     """Read the evidence of a meter about a gap that began at `since`, in s since 1970.
 
     `publish` is called with each accepted reading. A block that cannot be read is left
-    out. If this is the clock, `displayed` is `Meter.local_time()`. A read of the load
-    curve writes the read pointer of the meter (61440), and no other data.
+    out. If the clock cannot be read, `Evidence.displayed` is `Meter.local_time()`. A
+    read of the load curve writes the read pointer of the meter (61440), and no other
+    data.
     """
     async with meter.bus.hold():
         offset = await _async_values(meter, "clock", publish)

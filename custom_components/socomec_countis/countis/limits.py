@@ -27,7 +27,8 @@ class Limits:
     def of_transformer(cls, primary: float) -> Limits:
         """Return the limits with current transformers.
 
-        `primary` is their primary current in A (57346).
+        `primary` is their primary current in A (57346). The limits are never lower than
+        those of a meter without current transformers.
         """
         return cls(max(DIRECT_AMPERES, primary * OVERLOAD))
 
@@ -37,7 +38,10 @@ class Limits:
         return PHASE_COUNT * VOLTS * self.amperes / 1000
 
     def allow(self, unit: str | None, value: float) -> bool:
-        """Return whether the meter can have measured a value in this unit."""
+        """Return whether the meter can have measured a value in this unit.
+
+        A value in a unit of energy, or without a unit, is always allowed.
+        """
         if unit == "Hz":
             return HERTZ[0] <= value <= HERTZ[1]
         amperes = INRUSH * self.amperes

@@ -102,7 +102,8 @@ async def async_read_load_curve(
     records: dict[LoadRecord, None] = {}
     while True:
         new = dict.fromkeys(_records(page, transformer_ratio))
-        # The last page is not full (`page[0]` records), or the meter returns it again.
+        # The last page is not full (`page[0]` is the number of its records), or the
+        # meter returns the last page again.
         is_last = page[0] < HIGHEST_RECORD_COUNT or new.keys() <= records.keys()
         records |= new
         on_page(len(records))
@@ -133,7 +134,8 @@ async def _async_next(meter: Meter, page: list[int]) -> list[int]:
     """Return the page after `page`, or `page` again if it is the last page.
 
     If the response to the command is lost, the command is repeated only if the page has
-    not changed, so that no page is left out.
+    not changed, so that no page is left out. Raises `ModbusTimeoutError` after
+    `COMMAND_ATTEMPTS` lost responses without a new page.
     """
     for _ in range(COMMAND_ATTEMPTS):
         is_confirmed, following = await _async_select(meter, NEXT_PAGE)
@@ -146,8 +148,8 @@ async def _async_next(meter: Meter, page: list[int]) -> list[int]:
 def _records(page: Sequence[int], transformer_ratio: float) -> Iterator[LoadRecord]:
     """Yield the records of a page.
 
-    Raises `NoLoadCurveError` if the records are not active power, and
-    `ModbusProtocolError` if the header is invalid.
+    Raises `NoLoadCurveError` if the number of records is not available or the records
+    are not active power, and `ModbusProtocolError` if the header is invalid.
     """
     count, size, _, unit, numerator, denominator = page[:HEADER_WORDS]
     if count == NO_WORD or (count and unit not in WATTS_OF_UNIT):

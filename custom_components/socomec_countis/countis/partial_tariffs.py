@@ -27,7 +27,8 @@ class PartialReset:
     tariffs: Mapping[str, float]
     """The tariff counters at the reset, in kWh."""
     tolerance: float
-    """In kWh; how much the sum of the counters may differ from the partial total."""
+    """In kWh; how much the sum of the partial counters by tariff may differ from the
+    partial total."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the reset as JSON content for `from_dict`."""
@@ -115,7 +116,7 @@ class _Comparison(NamedTuple):
             # Only this tariff has counted, so all energy since the reset is in it.
             ((name, rise),) = rises.items()
             if self.total_before > rise + TOLERANCE * self.step:
-                return None
+                return None  # because the energy since the reset is more than the rise
             at_reset[name] = round(at_reset[name] - self.total_before, 2)
         elif self.total_before > self.step:
             return None  # because it is unknown which tariffs have counted
@@ -159,7 +160,10 @@ class CalculatedCounters:
     _earlier_tariffs: _Tariffs | None = None
     """Tariff counters that are not newer than `_total`."""
     _before_reset: Mapping[str, float] | None = None
-    """Tariff counters before a reset that was seen but not evaluated, else None."""
+    """Tariff counters before a reset that is not evaluated yet, empty if unknown.
+
+    None if there is no such reset.
+    """
     _waiting: tuple[_Tariffs, float] | None = None
     """Tariff counters and the partial total before them, for the next comparison.
 

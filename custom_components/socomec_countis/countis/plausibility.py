@@ -264,7 +264,7 @@ class CounterCheck:
     def restore(self, saved: Mapping[str, Any]) -> Self:
         """Continue with the content that `as_dict` returned.
 
-        Content of another shape is logged and not used.
+        If the content has another shape, a warning is logged and nothing is restored.
         """
         try:
             self.accepted = {
@@ -316,7 +316,10 @@ class CounterCheck:
         return state.level.began if state.level and state.rejected else None
 
     def expect_reset(self, counters: Collection[str]) -> None:
-        """Accept a fall of these counters in two readings, after a reset command."""
+        """Let two consecutive readings confirm a fall of these counters.
+
+        Call this after a reset command was sent.
+        """
         self._expected_resets |= set(counters)
 
     def accept_reset(self, reading: CounterReading) -> None:
@@ -386,12 +389,12 @@ class CounterCheck:
     def extend_level(self, reading: CounterReading) -> bool:
         """Add a rejected reading to the level of its block.
 
-        Returns whether the level may be accepted. It may if it has lasted and not all
-        of its counters are held. A confirmed level may be accepted as soon as a second
-        reading agrees. The caller passes each reading that `check` rejected, except one
-        that is read again at once.
+        Returns whether the level may be accepted. A level that has lasted may be
+        accepted if not all of its counters are held. A confirmed level may be accepted
+        as soon as a second reading agrees. The caller passes each reading that `check`
+        rejected, unless the block is read again at once.
 
-        If a counter fell that cannot have been reset, all counters that fell are held:
+        If a counter that cannot have been reset fell, all counters that fell are held:
         they keep their accepted values. If the user confirmed the level, no counter is
         held. Tariff counters that fell can have been reset if one of them is above 0.
         If all of them are 0, the measurement of the meter may have failed.

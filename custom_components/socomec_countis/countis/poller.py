@@ -50,9 +50,9 @@ class Interval(NamedTuple):
     """In s between two reads on an idle bus."""
 
 
-# Of equally urgent blocks of a meter, the first one in this order is read. Our choice:
-# with a shorter target for the counters ("energies"), 12 meters at 9600 baud would not
-# show their power each second.
+# Of equally urgent blocks of a meter, the first one in this order is read. The times
+# are our choice: with a shorter target for the counters ("energies"), 12 meters at 9600
+# baud would not show their power each second.
 INTERVALS = {
     POWER: Interval(target=POWER_TARGET, period=1),
     IDENTITY: Interval(target=3600, period=3600),  # the meter may be replaced
@@ -108,7 +108,7 @@ class Polled:
     online: bool = False
     """Whether the meter responds and its identity is verified."""
     lost_block: str | None = None
-    """The block whose response was lost. Until its retry, no other block is read."""
+    """The block whose response was lost. The next read of the meter retries it."""
     pause: float = 0.0
     """In s until the next request to an offline meter, 0 for an online meter."""
     retry_at: float = 0.0
@@ -142,14 +142,15 @@ class Polled:
     def urgency(self, name: str, now: float, target: float) -> float:
         """Return the ratio of the age of a block to its target age, both in s.
 
-        A block that was never read counts as read 1 s before `retry_at`.
+        A block that was never read counts as read 1 s (`SHORTEST_PAUSE`) before
+        `retry_at`.
         """
         if (due_at := self.due_at.get(name)) is not None:
             return (now - due_at + INTERVALS[name].period) / target
         return (now - self.retry_at + SHORTEST_PAUSE) / min(target, FIRST_TARGET)
 
     def done(self, name: str, now: float, *, together: bool) -> None:
-        """Set when a block that was read is due again.
+        """Set the time at which a block that was read is due again.
 
         A block that was read on time is due one period after its previous due time. If
         `together` is True, blocks with a period of 1 s are due at the same time as the
@@ -176,14 +177,14 @@ class Polled:
         self.due_at.clear()
 
     def failed(self, name: str, now: float) -> None:
-        """Set when a block that could not be read is due again."""
+        """Set the time at which a block that could not be read is due again."""
         self.lost_block, self.pause = None, 0
         self.due_at[name] = now + min(INTERVALS[name].period, FAILED_PERIOD)
 
     def lost(self, name: str, now: float) -> None:
         """Set the meter offline, and make its identity due after a pause.
 
-        `failed` sets when the block that could not be read is due again.
+        `failed` sets the time at which the block that could not be read is due again.
         """
         if name != IDENTITY:
             self.failed(name, now)

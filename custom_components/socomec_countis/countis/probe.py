@@ -68,7 +68,8 @@ class Probe(NamedTuple):
     async def async_send(self, bus: Bus, client: ModbusUnit) -> bool:
         """Send the probe, and return whether a device responds.
 
-        A Modbus exception is a response, too. Raises `ModbusConnectionError`.
+        A Modbus exception is a response, too. If all `DAMAGED_ATTEMPTS` responses are
+        damaged, the result is False. Raises `ModbusConnectionError`.
         """
         timeout = bus.response_timeout
         if bus.framing == "rtu":

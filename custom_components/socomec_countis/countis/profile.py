@@ -254,7 +254,10 @@ async def async_take_profile(
 
 
 def _require_serial_number(expected: str | None, found: str | None) -> None:
-    """Raise an error if the serial number is not the expected one."""
+    """Raise an error if the serial number is not the expected one.
+
+    If `expected` is None, each serial number is accepted.
+    """
     if expected is None or found == expected:
         return
     if found is None:

@@ -143,6 +143,7 @@ class Measurements(Block):
         values = super().values
         for phase in PHASES:
             unsigned_fields = (f"voltage_{phase}", f"current_{phase}")
+            # `Power` reads neither field. Then the default 0 keeps the phase.
             if all(values.get(name, 0) is None for name in unsigned_fields):
                 values |= {name: None for name in values if name.endswith(phase)}
         return values

@@ -26,8 +26,9 @@ TARIFF_TOLERANCE = 5
 SAME_COUNTER_TOLERANCE = 1.1
 
 # After this number of consecutive contradictions, the relation of the power is not
-# expected any more. Our choice: five polls with two readings each take less than 10 s,
-# after which the integration would remove the rejected measured values.
+# expected any more. Our choice: the first poll reads the block twice, and each further
+# poll once. If the block is polled each second, ten readings take less than 10 s, after
+# which the integration would remove the rejected measured values.
 LASTING_CONTRADICTIONS = 10
 
 

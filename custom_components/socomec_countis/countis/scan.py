@@ -146,7 +146,7 @@ class Scan:
     async def _async_check_echo(self, opened: OpenBus) -> None:
         """Check once per scan that the adapter does not echo requests.
 
-        If the read of `BusUnit` fails, it tests whether the adapter echoes. Raises
+        After a failed read, `BusUnit` tests whether the adapter echoes. Raises
         `EchoError` if the adapter echoes, and `ModbusConnectionError` if the port or
         gateway cannot be reached.
         """

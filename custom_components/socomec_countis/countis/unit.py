@@ -211,6 +211,9 @@ class BusUnit:
         )
 
     async def _async_write(self, call: Call[None], characters: int) -> None:
-        """Write when no late response can arrive, as the read-back could accept it."""
+        """Write when no late response can arrive.
+
+        The read-back after the write could accept a late response.
+        """
         await self._async_wait_for_late(self._late)
         await self._bus.async_request(self._unit_id, self._client, call, characters)
