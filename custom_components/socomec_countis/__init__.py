@@ -1,7 +1,8 @@
 """Socomec COUNTIS electricity meters on an RS485 bus.
 
-A config entry is a bus, and each of its subentries is a meter. The `modbus` integration
-owns the connection to the bus and shares it between all integrations that use it.
+A config entry is a bus, and each of its subentries is a meter. Home Assistant's own
+integration `modbus` opens the connection to the bus. All integrations that use the same
+bus share this connection.
 """
 
 from functools import partial
@@ -90,7 +91,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
 
 
 async def _async_update(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Apply changes of the entry and its subentries to the running bus."""
+    """Apply changes of the entry and its subentries, with a reload if necessary."""
     if entry.runtime_data.needs_reload:
         hass.config_entries.async_schedule_reload(entry.entry_id)
     else:

@@ -52,11 +52,11 @@ class BusScan:
     hass: HomeAssistant
     request: ScanRequest
     data: BusData
-    """The data of the bus. The scan also tries other line settings."""
+    """The data of the bus. Line settings that the scan has to find have defaults."""
     scan: Scan
     start_task: StartTask
     released: Release
-    """Stops other requests on the bus for a context."""
+    """Stops the polling of the bus for a context, if this is necessary."""
     listeners: set[Callable[[], None]] = field(default_factory=set, init=False)
     """The functions to call at each change of the progress."""
     error: Exception | None = field(default=None, init=False)
@@ -101,7 +101,7 @@ class BusScan:
         return not (self.is_shown or self.is_stopped) and age < KEPT_SECONDS
 
     async def async_wait(self) -> None:
-        """Wait for the end of the scan. A cancelled caller does not stop the scan."""
+        """Wait for the end of the scan. If the wait is cancelled, the scan goes on."""
         await asyncio.wait([self._task])
 
     async def async_stop(self) -> None:

@@ -97,7 +97,7 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     async def _async_find(
         self, entered: BusData, unit_ids: Sequence[int]
     ) -> ConfigFlowResult:
-        """Continue with `async_find`, unless another entry has the same bus."""
+        """Raise `AbortFlow` if another entry has the bus, else call `async_find`."""
         fixed_data = bus_data(self.form, entered)
         # Until the scan ends, line settings that the user left empty have defaults.
         self.data = {**settings_data(fixed_data, SCAN_SETTINGS[0]), **fixed_data}

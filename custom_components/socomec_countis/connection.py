@@ -111,7 +111,7 @@ async def async_profile_at(
     `temporary_client` and `async_take_profile`.
     """
     async with temporary_client(hass, data, unit_id) as client:
-        unit = bus.unit(unit_id, client, patient=True)
+        unit = bus.unit(unit_id, client, patient=True)  # the meter may respond slowly
         return await async_take_profile(unit, expected=expected)
 
 

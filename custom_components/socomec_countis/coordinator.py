@@ -73,8 +73,8 @@ OFFLINE_ISSUE_SECONDS = 3600
 # after 60 s (`ACCEPTED_AFTER`), and then need no issue.
 REJECTED_ISSUE_SECONDS = 600
 
-# s between two saves of counters that only rise, to write less to the disk. After a
-# power cut, older saved values only loosen the plausibility limit.
+# s between two saves of counters that rise slowly (see `_save`), to write less to the
+# disk. After a power cut, older saved values only loosen the plausibility limit.
 SAVE_SECONDS = 300
 
 # s between two attempts to take the profile again, if the profile is outdated or the
@@ -164,7 +164,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._error: PollError | None = None
         """Why the meter is offline, None if it is online."""
         self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}
-        """By action of a running timer: the function that cancels the timer."""
+        """By action: the function that cancels its timer.
+
+        A timer that has ended stays here, so that it does not start again.
+        """
         self._next_profile_at = 0.0
         """When the profile may be taken again."""
         self._store = counter_store(hass, subentry.subentry_id)
@@ -316,10 +319,12 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def _set_offline(self, error: PollError) -> None:
         self._error = error
         if not self.last_update_success:
+            # The entities already show the meter as offline, so update the reason now.
             self.last_exception = self.failure(UpdateFailed, error)
             self.async_update_listeners()
         self._start_timer(HOLD_SECONDS, self._expire)
         if isinstance(error, AnotherMeterError):
+            # A meter responds at this unit ID, so the bus is not offline.
             self.reset_offline_issue()
             self._delete_issues_of_bus()
             expected = self.meter.profile.serial_number or "?"
@@ -367,7 +372,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         )
 
     def _start_timer(self, seconds: float, action: Callable[[datetime], None]) -> None:
-        """Call `action` once after this time, unless its timer is already running."""
+        """Call `action` once after this time, unless its timer was already started.
+
+        After `_cancel_timer`, the timer can be started again.
+        """
         if action not in self._timers:
             self._timers[action] = async_call_later(self.hass, seconds, action)
 
@@ -503,9 +511,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     ) -> None:
         """Set the tariff, and enable the entity of its counter.
 
-        The entity of an unused counter is disabled by default. `command` is
-        `async_confirm_tariff` if a broadcast has already set the tariff. Raises as
-        `async_command`.
+        The entity of an unused counter is disabled by default. An entity that the user
+        has disabled stays disabled. `command` is `async_confirm_tariff` if a broadcast
+        has already set the tariff. Raises as `async_command`.
         """
         await self.async_command(partial(command, tariff=tariff))
         entities = er.async_get(self.hass)
@@ -605,7 +613,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @override
     async def async_shutdown(self) -> None:
-        """Cancel the timers and delete the issues, because the meter is not polled."""
+        """Cancel the timers and delete the issues; the meter is not polled any more."""
         while self._timers:
             self._timers.popitem()[1]()
         self.meter_gaps.shutdown()

@@ -97,7 +97,7 @@ class MeterDemand:
 
     @callback
     def use(self) -> CALLBACK_TYPE:
-        """Calculate the demand until the returned function is called."""
+        """Calculate the demand for one entity until it calls the returned function."""
         self._entity_count += 1
 
         @callback

@@ -98,7 +98,7 @@ class DemandSensor(DeadbandSensor):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, datetime] | None:
-        """Return the beginning and the end of the period with this demand."""
+        """Return beginning and end of the period with this demand, None if unknown."""
         demand = self.coordinator.meter_demand.demand
         shown = self.demand_now
         begin = shown.begin if isinstance(shown, Peak) else demand.begin

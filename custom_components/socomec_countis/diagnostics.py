@@ -54,8 +54,8 @@ async def async_get_device_diagnostics(
 ) -> dict[str, Any]:
     """Return the diagnostics of a device: a meter with its bus, or only the bus.
 
-    The registers are read from the meter. If the meter of the device was replaced by
-    another one, the diagnostics are those of the bus.
+    The registers are read from the meter. If the bus is not loaded, or if the meter of
+    the device was replaced by another one, the diagnostics are those of the bus.
     """
     diagnostics = await async_get_config_entry_diagnostics(hass, entry)
     if entry.state is ConfigEntryState.LOADED:

@@ -21,7 +21,7 @@ STORAGE_VERSION = 1
 
 @dataclass
 class Gap:
-    """A gap in the readings of a meter, from its discovery until it is filled.
+    """A gap in the readings of a meter. A filled gap is kept for a week, to restore it.
 
     A total counter includes the energy of other counters: `energy_consumed` is the
     total counter of `tariff_1_energy` and of itself (see `total_of` in

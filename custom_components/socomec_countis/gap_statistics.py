@@ -40,8 +40,8 @@ HOUR = 3600  # s
 # before the gap. Our choice: a day, because an hour without a valid state has no row.
 BEFORE_GAP = 24 * HOUR
 
-# kWh or kvarh; sums that differ by at most this count as equal. Our choice: a step of a
-# counter, and the rounding of a statistic in MWh.
+# kWh or kvarh; if two sums differ by at most this value, they are treated as equal. Our
+# choice: a step of a counter, and the rounding of a statistic in MWh.
 SUM_TOLERANCE = 0.02
 
 # For an energy entity with costs, the Energy dashboard creates an entity whose ID has
@@ -80,7 +80,7 @@ class Statistic:
     rows: Mapping[float, Row]
     """By start of the hour, in s since 1970."""
     factor: float = 1
-    """One unit of the statistic, in kWh or kvarh."""
+    """One unit of the statistic, in kWh or kvarh: 1000 for a statistic in MWh."""
 
     def base(self, hours: Sequence[float]) -> Row | None:
         """Return the last row before `hours`, None if there is none."""
@@ -206,6 +206,7 @@ def plan_counter(
     is_reset = after.state < before
     begin = before if is_reset else base.state
     energy = after.state if is_reset else after.state - begin
+    # `begin_sum` is the sum at the time at which the counter was `begin`.
     begin_sum = base.sum + begin - base.state
     if abs(after.sum - begin_sum - energy) > SUM_TOLERANCE:
         if is_reset:
@@ -216,7 +217,8 @@ def plan_counter(
     for hour, part in zip(hours, parts, strict=True):
         present = statistic.rows.get(hour, present)
         if is_reset:
-            # Since the reset, the counter and the total counter have risen equally.
+            # Since the reset, the counter and the total counter have risen equally. So
+            # `total * (1 - part)` is the energy that both counted after this hour.
             # `counted` is 0 in the hours before the reset.
             counted = max(energy - total * (1 - part), 0)
             rows.append(Row(hour, counted or begin, begin_sum + counted))

@@ -95,11 +95,11 @@ class MeterGaps:
         self._proposed_now: Gap | None = None
         """The gap whose evidence is read now, so no other gap is merged into it."""
         self._proposal_lock = asyncio.Lock()
-        """Held while gaps are proposed, because the timer of a new gap may end then."""
+        """Held while gaps are proposed: meanwhile, the timer of a new gap may end."""
         self._cancel_timer: CALLBACK_TYPE | None = None
 
     async def async_load(self) -> None:
-        """Load the stored gaps, and propose those that are not filled."""
+        """Load the stored gaps unless they are invalid, and propose unfilled gaps."""
         with suppress(HomeAssistantError, LookupError, TypeError, ValueError):
             self.gaps = [
                 Gap.from_dict(each) for each in await self._store.async_load() or ()
@@ -152,7 +152,11 @@ class MeterGaps:
             self._unconfirmed[block] = Gap(begin, now, readings)
 
     def _add(self, new: Gap) -> None:
-        """Add `new`, or merge it into a gap that ends in the hour of `new.begin`."""
+        """Add `new`, or merge it into a gap that ends in the hour of `new.begin`.
+
+        A gap that ends later is also possible. While the evidence of a gap is read, and
+        afterwards, no other gap is merged into this gap.
+        """
         for gap in self.gaps:
             can_change = not gap.sources and gap is not self._proposed_now
             if can_change and gap.end // HOUR >= new.begin // HOUR:
@@ -213,7 +217,7 @@ class MeterGaps:
         self._schedule(RETRY_SECONDS)
 
     async def _async_propose_gap(self, gap: Gap, now: float) -> None:
-        """Read the evidence of a gap, and fill the gap if the option is on.
+        """Read the evidence of a gap, and fill the gap if `CONF_FILL_GAPS` is on.
 
         Discards a gap that cannot be filled.
         """
@@ -223,8 +227,8 @@ class MeterGaps:
             if now > gap.end_hour + HOUR + DISCARDED_AFTER:
                 self.gaps.remove(gap)
             return
-        # One meter at a time reports its evidence, so that the other meters of the bus
-        # are still polled.
+        # The evidence of only one meter is read at a time, so that the other meters of
+        # the bus are still polled.
         async with self.coordinator.config_entry.runtime_data.evidence_lock:
             await self._async_read_evidence(gap, statistics)
         if not gap.sources:
@@ -319,8 +323,9 @@ class MeterGaps:
     async def async_plan(self, gap: Gap) -> dict[str, Plan]:
         """Return the proposed rows by counter.
 
-        A counter without statistics is left out. Raises `HomeAssistantError` if the
-        sums of the statistics do not agree with the counters.
+        A counter that cannot be filled (see `plan_counter`), or that has no statistics,
+        is left out. Raises `HomeAssistantError` if the sums of the statistics do not
+        agree with the counters.
         """
         plans: dict[str, Plan] = {}
         for name, statistic in (await self._async_statistics(gap)).items():
@@ -405,6 +410,7 @@ class MeterGaps:
         statistics = await self._async_statistics(gap)
         for name, statistic in statistics.items():
             base, after = statistic.base(gap.hours), statistic.after(gap.hours)
+            # If the first hour has a row, this row has the last state before the gap.
             before = statistic.rows.get(gap.hours[0], base)
             if before and before.state is not None and after and after.state:
                 gap.readings[name] = [(begin, before.state), (gap.end, after.state)]
@@ -416,7 +422,7 @@ class MeterGaps:
         statistics = {name: statistics[name] for name in gap.readings}
         await self._async_read_evidence(gap, statistics)
         plans = await self.async_fill(gap)
-        # The list is read again after each gap, because the user may discard one, too.
+        # Search again after each gap, because the user may discard a gap meanwhile.
         while other := self._open_gap_within(gap):
             await self.async_discard(other)
         return gap, plans
@@ -435,8 +441,9 @@ class MeterGaps:
     async def async_restore(self, begin: float, end: float) -> list[Gap]:
         """Restore the overwritten rows of the filled gaps from `begin` to `end`.
 
-        Gaps that are only partly in this time (in s since 1970) are restored as well.
-        Returns the restored gaps. Raises `HomeAssistantError` if there is no such gap.
+        The times are in s since 1970. Gaps that are only partly between them are also
+        restored. Returns the restored gaps. Raises `HomeAssistantError` if there is no
+        such gap.
         """
         if not (filled := self._filled(begin, end)):
             raise translated_error(

@@ -106,7 +106,7 @@ def create_gap_issue(
 ) -> None:
     """Create the issue that proposes to fill a gap.
 
-    `placeholders` contains the beginning of the gap, its day, and the end.
+    `placeholders` is the result of `gap_period` for this gap.
     """
     subentry_id = coordinator.subentry.subentry_id
     ir.async_create_issue(

@@ -51,7 +51,7 @@ def meter_subentry(meter: FoundMeter) -> ConfigSubentry:
 def bus_not_loaded(entry: ConfigEntry) -> AbortFlow:
     """Return the error that ends a dialog without access to the bus.
 
-    The bus is not loaded, or cannot be unloaded to verify a new connection.
+    The bus is not loaded, or cannot be unloaded for a scan or for a verification.
     """
     return AbortFlow("bus_not_loaded", {"name": entry.title})
 
@@ -122,7 +122,7 @@ class MeterFlow(
         return self._entry.async_create_background_task(self.hass, work, name)
 
     async def async_step_user(self, user_input: UserInput = None) -> SubentryFlowResult:
-        """Continue the scan of the bus, or ask for the unit ID of a meter."""
+        """Offer to continue a scan of the bus, or ask for the unit ID of a meter."""
         scan = scans(self.hass).get(bus_unique_id(self._entry.data))
         if scan and scan.request.entry_id is not None:
             # Only the dialog that reconfigures the bus can continue this scan.
@@ -278,7 +278,8 @@ class MeterFlow(
                     raise in_use
                 profile = await self.async_probe(unit_id, serial_number)
             except FormError as err:
-                # Show that another meter has the unit ID, unless the port is not open.
+                # If another meter has the unit ID, show this in place of the error,
+                # unless the port or gateway cannot be opened.
                 in_use = unit_id_in_use(unit_id, others)
                 self.error = in_use if in_use and err.key not in UNREACHABLE else err
                 if self.error.key in NO_RESPONSE:

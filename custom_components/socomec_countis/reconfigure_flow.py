@@ -126,7 +126,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         """Return the entered values that the form for the connection type `kind` shows.
 
         If the values were entered for another connection type, the form shows only the
-        address, the speed and the unit ID.
+        host, the port, the speed and the unit ID.
         """
         entered = self.entered or {}
         kept = (CONF_HOST, CONF_PORT, CONF_UNIT_ID, CONF_BAUDRATE)

@@ -47,7 +47,10 @@ class MeterFixFlow(ConfirmRepairFlow):
 
 
 class AcceptCountersFlow(MeterFixFlow):
-    """The fix flow that accepts the present level of the rejected counters."""
+    """The fix flow that accepts the present level of the rejected counters.
+
+    A level is a series of rejected readings that agree with each other.
+    """
 
     _shown: Mapping[str, Moment | None] | None = None
     """`rejected_since` when the form was shown, None before the form was shown."""

@@ -108,7 +108,7 @@ class BusRuntime:
             }
             if self.coordinators.keys() != subentries.keys():
                 # With other meters, the bus may be online. If the bus is still offline,
-                # a timer creates the issue again.
+                # the timer of a coordinator creates the issue again.
                 delete_issues(self.hass, self.entry.entry_id, *BUS_OFFLINE)
             for subentry_id in self.coordinators.keys() - subentries.keys():
                 await self._async_remove_meter(subentry_id)
@@ -122,7 +122,7 @@ class BusRuntime:
     def needs_reload(self) -> bool:
         """Return whether a change of the entry needs a reload.
 
-        Such a change is another connection, or another meter in a subentry.
+        This is another connection, other line settings, or another meter in a subentry.
         """
         return self.data_in_use != dict(self.entry.data) or any(
             coordinator.meter.profile.serial_number != subentry.data[CONF_SERIAL_NUMBER]
@@ -131,7 +131,7 @@ class BusRuntime:
         )
 
     async def async_poll(self) -> None:
-        """Poll the meters until this task is cancelled."""
+        """Poll the meters until this task is cancelled, then wait for a recovery."""
         try:
             await self.poller.run()
         finally:

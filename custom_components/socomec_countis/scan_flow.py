@@ -285,9 +285,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_continue(self, scan: BusScan) -> R:
         """Show the progress of a scan, or its result if it has ended.
 
-        For an ended scan, the progress is not shown first. The frontend begins to
-        listen for changes only after it has shown the progress. So the frontend would
-        miss the end of the scan.
+        The result of an ended scan is shown without its progress. The frontend begins
+        to listen for changes only after it has shown the progress. So the frontend
+        would miss the end of a scan that has already ended.
         """
         self.shown_scan, self.data = scan, scan.data
         if scan.is_running:
@@ -477,10 +477,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async_step_nothing_found_behind_gateway = async_step_nothing_found
 
     def show_only_others(self, **placeholders: str) -> R:
-        """Show the found meters, if the dialog looked for other meters.
+        """Show that the scan has found meters, but none that the dialog reconfigures.
 
-        A dialog that reconfigures a meter or a bus looks for this meter, or for the
-        meters of the bus. The subclass has to define `async_step_no_known_meter`.
+        The dialog reconfigures a meter, or a bus with its meters. The subclass has to
+        define `async_step_no_known_meter`.
         """
         assert self.shown_scan is not None  # noqa: S101
         self.note_shown()
@@ -498,7 +498,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         )
 
     def other_kinds(self) -> list[str]:
-        """Return the steps for the other connection types of the same gateway."""
+        """Return the steps for the other connection types of the same gateway.
+
+        The base class has no such steps.
+        """
         return []
 
     def show_no_response(self, error: FormError) -> R:

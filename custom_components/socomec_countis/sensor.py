@@ -22,9 +22,9 @@ from .wiring_sensor import WIRING, WiringSensor
 
 PARALLEL_UPDATES = 0  # no limit, because sensors send no requests
 
-# Device class, decimals, and deadband in this unit, by the unit of a field in the
-# register map. More decimals than a class 1 meter measures would only enlarge the
-# database. The deadbands are our choice.
+# By unit of a field in the register map: the device class, the decimals, and the
+# deadband in this unit. More decimals than a class 1 meter measures would only enlarge
+# the database. The deadbands are our choice.
 BY_UNIT = {
     "kWh": (SensorDeviceClass.ENERGY, 2, 0),
     "kvarh": (SensorDeviceClass.REACTIVE_ENERGY, 2, 0),
@@ -142,11 +142,11 @@ class CountisSensor(DeadbandSensor):
     ) -> None:
         """Initialize the sensor, and choose whether it is enabled by default.
 
-        This depends on the profile. A tariff counter is enabled if it was above 0 kWh
-        when the profile was taken. The partial counter of this tariff is also enabled
-        if another tariff is used, because otherwise it equals the partial total. The
-        powers of one direction are enabled if the meter had produced more energy than
-        it had consumed.
+        A tariff is used if its counter was above 0 kWh when the profile was taken. The
+        counter of a used tariff is enabled. If several tariffs are used, their partial
+        counters are also enabled. With only one used tariff, its partial counter would
+        equal the partial total. The powers of one direction are enabled if the meter
+        had produced more energy than it had consumed.
         """
         super().__init__(coordinator, description)
         profile, key = coordinator.meter.profile, description.key

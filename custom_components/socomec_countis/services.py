@@ -184,7 +184,8 @@ def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
     """Return the meters whose devices or entities are targeted.
 
     Disabled devices are left out, as in the actions of Home Assistant. Raises
-    `ServiceValidationError` if no meter remains, or if a bus is not loaded.
+    `ServiceValidationError` if no meter remains, or if the bus of a targeted meter is
+    not loaded.
     """
     hass = call.hass
     selected = async_extract_referenced_entity_ids(hass, TargetSelection(call.data))

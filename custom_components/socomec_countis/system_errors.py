@@ -25,8 +25,8 @@ PORT_KEYS: Mapping[int | None, str] = {
 # The translation keys by error number, for a gateway. The error numbers of
 # `getaddrinfo` are negative on Linux, so they differ from those of other errors.
 GATEWAY_KEYS: Mapping[int | None, str] = {
-    # A gateway with too many connections refuses a new one, or closes it. If the
-    # gateway closes the connection, the error has no error number.
+    # A gateway with too many connections refuses a new connection, or accepts and then
+    # closes the connection. In the second case, the error has no error number.
     None: GATEWAY_REFUSES,
     **dict.fromkeys(
         (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE), GATEWAY_REFUSES

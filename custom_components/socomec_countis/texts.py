@@ -33,7 +33,7 @@ def entity_name(hass: HomeAssistant, entity_id: str) -> str:
 
 
 def energy_text(value: float, counter: str, language: str) -> str:
-    """Return an energy that a counter counts, as text with its unit."""
+    """Return an energy in kWh or kvarh as text, with the unit of `counter`."""
     return f"{localized(f'{value:.2f}', language)} {unit_of(counter)}"
 
 

@@ -43,7 +43,7 @@ WIRING = WiringSensorDescription(
 
 
 class WiringSensor(CountisEntity, SensorEntity, RestoreEntity):
-    """The result of the latest wiring check, which survives a restart.
+    """The result of the latest wiring check, kept over a restart.
 
     The state is unknown before the first check, and `CHECKING` during a check.
     """
