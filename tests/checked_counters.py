@@ -19,7 +19,7 @@ HIGH_RESOLUTION = 0.01  # kWh
 LOW_RESOLUTION = 1.0  # kWh
 
 KILOWATTS = 79.5  # the highest power: 3 phases, 265 V, 100 A
-ROLLOVERS = (1_000_000, 9_999_999.99, 10_000_000)  # kWh
+ROLLOVERS = (1_000_000, 9_999_999.99, 10_000_000)  # kWh at which a register rolls over
 
 
 class CheckedCounters:
@@ -28,7 +28,7 @@ class CheckedCounters:
     def __init__(self, limits: Limits | None = None) -> None:
         """Start without accepted counters."""
         self.clock = Clock()
-        self.wall_offset = 0.0
+        self.wall_offset = 0.0  # s by which the system clock was changed
         self.check = CounterCheck(limits or Limits())
 
     def read(self, step: float = HIGH_RESOLUTION, **readings: float | None) -> set[str]:
@@ -40,7 +40,10 @@ class CheckedCounters:
     def reading(
         self, step: float = HIGH_RESOLUTION, **readings: float | None
     ) -> CounterReading:
-        """Return a reading in kWh. Only the partial counter can be reset."""
+        """Return a reading in kWh with a resolution of `step` kWh.
+
+        Only the partial counter can be reset.
+        """
         return CounterReading("block", readings, step, self.now(), {PARTIAL})
 
     def rejected(
@@ -64,6 +67,7 @@ class CheckedCounters:
         check = self.check
         if not self.rejected(after, step, **readings):
             # The reading is accepted without its held counters, which stay rejected.
+            # `CounterCheck.extend_level` holds counters.
             assert check.rejected["block"]
             return ()
         if check.extend_level(self.reading(step, **readings)):

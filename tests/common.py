@@ -78,8 +78,9 @@ class Clock:
 def stopped_clock(now: datetime) -> Iterator[None]:
     """Stop the local time of Home Assistant.
 
-    Do not use the fixture `monkeypatch` for this. It is undone after the fixture of the
-    virtual clock. So it would set this virtual clock again, also for the next tests.
+    Do not use the fixture `monkeypatch` for this. At the end of a test, `monkeypatch`
+    restores the virtual clock of the test, but only after the fixture of this clock has
+    restored the clock of the machine. So the next tests would have a wrong clock.
     """
     with patch.object(dt_util, "now", lambda: dt_util.as_local(now)):
         yield
@@ -227,7 +228,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def until_read(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
-    """Wait until each quantity that an entity of the bus shows is read."""
+    """Wait until all supported quantities of the entities of a bus are read."""
     await hass.async_block_till_done()
 
     def is_read() -> bool:
@@ -275,7 +276,7 @@ def lose_responses_to_writes(line: Line) -> None:
     """Lose the response to each write, after the meter has executed the write."""
 
     def lose(request: bytes) -> None:
-        if request[1] in (6, 16):
+        if request[1] in (6, 16):  # functions that write registers
             line.faults.append(LOST)
 
     line.on_request = lose

@@ -45,8 +45,9 @@ from .common import (
 )
 from .virtual_time import VirtualLoop, is_in_real_time
 
-# The test package logs each SQL statement, and Home Assistant logs each new entity.
-# Most of these messages take longer than what they report.
+# The test package, `pytest_homeassistant_custom_component`, logs SQL statements, and
+# Home Assistant logs each new entity. Most of these messages take more time than the
+# action that they report.
 for name in ("sqlalchemy.engine", "homeassistant.helpers.entity_registry"):
     logging.getLogger(name).setLevel(logging.WARNING)
 # By default, the garbage collector runs after 2000 new objects. This takes 5 % of the
@@ -73,7 +74,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def meter(clock: Clock) -> Meter:
-    """Return a meter at unit ID 1 whose counters are not 0."""
+    """Return a meter at unit ID 1 whose counters (in Wh and varh) are not 0.
+
+    The phases have the default load of the simulator: 1000 W, 500 W and -200 W.
+    """
     return Meter(
         unit_id=1,
         clock=clock,
@@ -215,7 +219,8 @@ def pytest_asyncio_loop_factories(
 async def _virtual_clocks(request: pytest.FixtureRequest) -> AsyncGenerator[None]:
     """Replace the clocks of the machine by the time of the loop.
 
-    A test that is marked `starts_at` begins at this time, in s since 1970.
+    The mark `starts_at` sets the time at which a test begins, in s since 1970. The
+    default is the present time.
     """
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualLoop):
@@ -269,7 +274,8 @@ class RecorderBarrier(RecorderTask):
         """Return whether the recorder has reached the barrier.
 
         The first call adds the barrier to the queue of the recorder. The recorder wakes
-        the loop when it reaches the barrier.
+        the loop when it reaches the barrier. After a call that returns True, the next
+        call adds the barrier again.
         """
         reached = self.is_done
         if reached:

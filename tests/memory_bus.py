@@ -145,7 +145,9 @@ class MemoryBus:
     async def async_transfer(self, request: Request) -> list[int]:
         """Send a request, and return the words of the response.
 
-        Raises the error of a fault, `ModbusConnectionError` and `ModbusExceptionError`.
+        Raises the error of a fault, `ModbusConnectionError` if the port cannot be
+        opened, and `ModbusExceptionError` if the meter refuses the request. If there is
+        no response, waits until the call is cancelled.
         """
         if not self.connected:
             await asyncio.sleep(self.opening_seconds)
@@ -240,7 +242,10 @@ async def async_meter(
     unit_id: int = 1,
     accepted: Mapping[str, Any] | None = None,
 ) -> Meter:
-    """Return a meter of the library after its profile is read from the bus."""
+    """Return a meter of the library after its profile is read from the bus.
+
+    The recorded requests are then deleted.
+    """
     meter = line.meters[unit_id]
     profile = await async_take_profile(line.unit(unit_id))
     line.requests.clear()
@@ -259,7 +264,10 @@ async def async_meter(
 
 
 async def async_polled_meter(line: MemoryBus) -> Meter:
-    """Return a meter of the library after its power and counters are read."""
+    """Return a meter of the library after its power and counters are read.
+
+    The recorded requests are then deleted.
+    """
     meter = await async_meter(line)
     for name in ("power", *COUNTER_BLOCKS):
         if meter.block(name) is not None:

@@ -30,7 +30,8 @@ async def switched(
     """Create the automation, and return the list of the loads that it switches.
 
     "+switch.car" is a load that was turned on, "-switch.car" one that was turned off.
-    At `START`, all loads have been on for an hour, so the pause of 90 s has ended.
+    At `START`, all loads have been on for an hour, so the pause of 90 s has ended. In
+    the first 3 minutes after `START`, the automation switches nothing.
     """
     freezer.move_to(START - timedelta(hours=1))
     switched: list[str] = []
@@ -51,18 +52,21 @@ async def switched(
     await automate(
         "load_shedding",
         forecast=FORECAST,
-        limit=5000,
-        reserve=2000,
+        limit=5000,  # W
+        reserve=2000,  # W
         loads=list(LOADS),
         first_minutes=3,
-        pause=90,
+        pause=90,  # s
     )
     return switched
 
 
 @pytest.fixture
 def set_forecast(hass: HomeAssistant) -> SetForecast:
-    """Return a function that sets the forecast of the running quarter-hour."""
+    """Return a function that sets the forecast of the running quarter-hour.
+
+    The forecast is a power in W, or a state such as "unknown".
+    """
 
     async def set_forecast(watts: float | str) -> None:
         now = dt_util.utcnow()
@@ -120,7 +124,8 @@ async def test_loads_are_turned_on_in_reverse_order_below_limit_minus_reserve(
     assert switched == []
     await set_forecast(2900)
     assert switched == [f"+{HEATER}"]
-    # The next load follows after the pause of 90 s. The next period begins at 12:15.
+    # The boiler follows after the pause of 90 s. After this, no load is switched, also
+    # not in the period that begins at 12:15.
     await wait_minutes(2)
     await set_forecast(2900)
     await wait_minutes(2)
@@ -133,6 +138,7 @@ async def test_forecast_between_the_thresholds_switches_nothing(
     switched: list[str], set_forecast: SetForecast, wait_minutes: WaitMinutes
 ) -> None:
     await wait_minutes(4)
+    # W; the thresholds are 3000 W (limit minus reserve) and 5000 W (limit).
     for watts in (3000, 5000, 4000):
         await set_forecast(watts)
         await wait_minutes(2)
@@ -197,7 +203,7 @@ async def test_load_that_a_user_turned_off_stays_off(
     assert switched == [f"-{BOILER}", f"+{BOILER}"]
 
 
-async def test_load_that_is_off_at_the_start_is_turned_on(
+async def test_load_that_is_off_but_was_not_turned_off_by_a_user_is_turned_on(
     hass: HomeAssistant,
     switched: list[str],
     set_forecast: SetForecast,
@@ -217,9 +223,9 @@ async def test_demand_of_a_house_stays_below_the_limit(
     wait: Wait,
     freezer: FrozenDateTimeFactory,
 ) -> None:
-    """A house of 2000 W with three loads of 2000 W each, for two hours."""
-    demands: list[float] = []
-    # Ws in the present period, and W of the last two steps.
+    """Simulate two hours of a house that uses 2000 W, and 2000 W more for each load."""
+    demands: list[float] = []  # W
+    # The energy of the present period in Ws, and the power in the last two steps in W.
     energy, recent = 0.0, [2000.0]
     for step in range(2 * 120):  # steps of 30 s
         is_on = [hass.states.is_state(load, "on") for load in LOADS]

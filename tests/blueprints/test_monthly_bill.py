@@ -33,7 +33,7 @@ INPUTS = {
     "counters": ["sensor.consumed", "sensor.produced"],
     "reset": "button.reset",
 }
-ONLINE_SECONDS = 20  # s for which the meter has to be online before the bill
+ONLINE_SECONDS = 20  # s for which the meter has to be online before a bill is sent
 
 type WaitUntilApril = Callable[[int, int], Awaitable[None]]
 
@@ -160,12 +160,13 @@ async def test_bill_of_an_offline_meter_is_sent_once_as_soon_as_it_responds(
     assert take_calls(calls) == []
 
 
-async def test_meter_that_is_online_again_before_the_bill_is_not_billed_early(
+async def test_bill_is_not_sent_early_if_the_meter_is_online_again(
     hass: HomeAssistant,
     calls: list[ServiceCall],
     wait: Wait,
     wait_until_april: WaitUntilApril,
 ) -> None:
+    # It is 31 March. The bill is due on 1 April.
     await set_state(hass, "button.reset", "unavailable")
     await set_state(hass, "button.reset", "unknown")
     await wait(ONLINE_SECONDS)
@@ -178,7 +179,8 @@ async def test_bill_waits_for_a_meter_that_goes_offline_shortly_before_midnight(
     wait: Wait,
     wait_until_april: WaitUntilApril,
 ) -> None:
-    # The button becomes unavailable 10 s after the last response of the meter.
+    # The button becomes unavailable 10 s after the last response of the meter. So the
+    # last response was 1 s before midnight.
     await wait_until_april(1, 0)
     await wait(9)
     await set_state(hass, "button.reset", "unavailable")
@@ -200,6 +202,7 @@ async def test_bill_is_sent_at_start_only_if_due_while_home_assistant_was_off(
     day: int,
 ) -> None:
     zone = dt_util.get_default_time_zone()
+    # The last bill was sent on the selected day of March.
     last_run = datetime(2026, 3, day, tzinfo=zone).isoformat()
     automation = State("automation.automation_0", "on", {"last_triggered": last_run})
     stored = {"state": automation.as_dict(), "last_seen": last_run}
@@ -219,7 +222,8 @@ async def test_bill_is_sent_at_start_only_if_due_while_home_assistant_was_off(
     hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
     await settle()
     await wait(ONLINE_SECONDS)
-    # The bill of 20 March was sent. The bill of 20 April is not due yet.
+    # The bill of 1 April was due while Home Assistant was off. That of 20 April is not
+    # due yet.
     assert take_calls(calls) == ([REPORTED, RESET] if day == 1 else [])
 
 

@@ -34,7 +34,7 @@ async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
 
 
 def take_reported_phases(calls: list[ServiceCall]) -> list[str]:
-    """Return the phase of each recorded notification, and clear the list."""
+    """Return the phase of each notification, such as Current L1, and clear the list."""
     phases = [call.data["message"].partition(":")[0] for call in calls]
     calls.clear()
     return phases
@@ -46,6 +46,7 @@ async def test_phase_above_the_limit_is_reported_after_30_seconds(
     await set_current(hass, 2, "20.1")
     await wait(28)
     assert calls == []
+    # Another value above the limit does not restart the 30 s.
     await set_current(hass, 2, "24.5")
     await wait(2)
     (call,) = calls

@@ -62,6 +62,7 @@ async def test_short_change_of_the_power_does_not_switch_the_load(
     await set_state(hass, "switch.heater", switch)
     await set_state(hass, "sensor.power", power)
     await wait(200)
+    # With 0 W, there is neither a surplus nor a shortage.
     await set_state(hass, "sensor.power", "0")
     await wait(200)
     assert take_calls(calls) == []

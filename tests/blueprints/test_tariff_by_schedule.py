@@ -17,7 +17,10 @@ INPUTS = {"tariff": "select.tariff", "schedule": "schedule.day"}
 
 @pytest.fixture
 async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
-    """Return the recorded calls. The schedule is off, and tariff 2 is selected."""
+    """Return the recorded calls. The schedule is off, and tariff 2 is selected.
+
+    A recorded call does not change the state of the tariff entity.
+    """
     calls = record_calls(hass, SELECT)
     await set_state(hass, "schedule.day", "off")
     await set_state(hass, "select.tariff", "2")

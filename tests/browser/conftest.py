@@ -45,9 +45,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collectstart(collector: pytest.Collector) -> None:
     """Run these tests in one event loop, which the session fixtures need.
 
-    The loop is a parameter of each test, so the `asyncio` mark is added before the
-    tests are collected. Otherwise each test would start its own Home Assistant and
-    browser.
+    Without this, each test would start its own Home Assistant and browser. The loop is
+    a parameter of each test, so the `asyncio` mark is added before the tests are
+    collected.
     """
     if isinstance(collector, pytest.Module) and collector.path.is_relative_to(HERE):
         collector.add_marker(pytest.mark.asyncio(loop_scope="session"))
@@ -74,7 +74,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Run without Home Assistant in the process of the test."""
+    """Replace the fixture of all tests. No Home Assistant runs in this process."""
 
 
 @pytest.fixture(autouse=True)

@@ -192,7 +192,7 @@ class Frontend:
         search = self.page.locator("tools-statistics ha-input-search input:visible")
         await search.fill(statistic_id)
         row = self.page.get_by_role("row").filter(has_text=statistic_id)
-        # Since 2026.11, the row begins with a button that clears a part of its data.
+        # The last button opens the dialog. Since 2026.11, another one precedes it.
         await row.locator("ha-icon-button").last.click()
         await expect(self.adjust_sum.locator(".stat-list")).to_be_visible()
 
@@ -214,7 +214,10 @@ class Frontend:
         await self.adjust_sum.locator("ha-button[slot=secondaryAction]").click()
 
     async def replace_change(self, shown: float, new: float) -> None:
-        """Replace the change of a row, in kWh, in the dialog of a statistic."""
+        """Replace the change of a row in the dialog of a statistic, in kWh.
+
+        `shown` is the change that the list shows, and `new` replaces this change.
+        """
         number = f"{round(shown, 2):.12g}"  # without zeros at the end
         # Since 2026.11, a number in the list always has two decimals.
         change = re.compile(rf"^\s*{re.escape(number)}[.0]*\s*kWh")

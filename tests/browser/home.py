@@ -125,7 +125,7 @@ class Home:
     ) -> list[dict[str, str]]:
         """Set up meters on one bus, and return the entity IDs of each meter by key.
 
-        Home Assistant names the entities in a language. If exactly these meters are
+        Home Assistant names the entities in `language`. If exactly these meters are
         already set up in this language, they stay.
         """
         config = await self.hass.command(type="get_config")
@@ -223,8 +223,8 @@ class Home:
         """Import the statistics of the hours before `first_hour`.
 
         `counters` contains the energy of each hour in kWh by entity ID. The sum of each
-        statistic ends at `last_sum` kWh. The recorder does not continue this sum, but
-        begins a sum at 0.
+        statistic ends at `last_sum` kWh. The recorder does not continue this sum: the
+        sum of the rows that the recorder adds begins at 0.
         """
         for entity_id, hours in counters.items():
             # In kWh; the last one is 0.
@@ -250,6 +250,7 @@ def _simulated_line(folder: Path) -> Line:
     """Return a line with meters of a house, a roof and a wrongly wired workshop."""
     workshop = SimulatedMeter(
         unit_id=WORKSHOP,
+        # In W, with a reversed current of L1.
         load=ReversedCurrent(Constant(Phase(5200), Phase(4700), Phase(5600)), 1),
     )
     return Line([*meters_at([1, 2], lifelike=True), workshop], link=folder / "line")

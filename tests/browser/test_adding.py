@@ -91,7 +91,7 @@ async def test_meters_are_added_to_a_bus_and_deleted(
     await frontend.submit()
     await expect(frontend.flow).to_be_hidden()
     assert list(await home.meters()) == [title(1), title(2)]
-    await home.hass.async_wait_for_values(2)
+    await home.hass.async_wait_for_values(2)  # meters
     await frontend.open_integration()
     for each in (1, 2):
         await expect(frontend.meter(title(each))).to_be_visible()
@@ -112,7 +112,7 @@ async def test_bus_is_reconfigured_only_if_a_meter_responds(
     await frontend.reconfigure_bus(home.port)
     await frontend.choose(texts(f"{step}.menu_options.reconfigure_serial"))
     await expect(frontend.step("form")).to_be_visible()
-    home.line.cut = True
+    home.line.cut = True  # the meters do not respond
     await frontend.submit()
     menu = frontend.step("menu")
     no_response = "config.step.no_response"

@@ -28,8 +28,8 @@ from .visitor import HOUR_OF_THE_DAY, visit
 HOUR = timedelta(hours=1)
 OFF = 2 * HOUR  # duration for which Home Assistant is off after the counters fell
 HOURS = [0.5] * 24  # kWh of each counter in each of the 24 hours before the fall
-# kWh; the imported energy of today, which the Energy dashboard shows: 15 hours since
-# midnight, without the last 2 hours (`OFF`).
+# kWh; the energy of today in the imported statistics, which the Energy dashboard shows:
+# 15 hours since midnight, without the last 2 hours (`OFF`).
 TODAY = sum(HOURS[: HOUR_OF_THE_DAY - OFF // HOUR])
 LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
 # kWh; a counter counts less than this during the test: the energy of 5 min at 6 kW.
@@ -54,6 +54,7 @@ MOVE_BACK = (
 async def test_adjust_sum_corrects_the_energy_dashboard(
     tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The issue of rejected counters is created after 1 s in place of 600 s.
     copy = copy_with_constant(
         tmp_path, "coordinator.py", "REJECTED_ISSUE_SECONDS", 600, 1
     )
@@ -72,8 +73,8 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
             with_old_sum = at_grid["energy_produced"]
             await home.import_statistics({fell: HOURS, fell_less: HOURS})
             await home.import_statistics({with_old_sum: HOURS}, last_sum=OLD_SUM)
-            grid.counters.consumed = 500_000
-            roof.counters.produced = 760_000
+            grid.counters.consumed = 500_000  # Wh
+            roof.counters.produced = 760_000  # Wh
             async with visit(browser, home.visitor, "en", None) as frontend:
                 await confirm_counters(frontend, title(1))
                 await confirm_counters(frontend, title(2))
@@ -171,7 +172,8 @@ async def correct(
         zone = ZoneInfo(home.visitor.time_zone)
         await frontend.pick_time(start.astimezone(zone))
     await frontend.replace_change(rows[start], new)
-    # The recorder adjusts the sum in the background.
+    # The recorder adjusts the sum in the background. `by` is outside the limits below,
+    # so the loop runs at least once.
     hours = {start: by}
     while not all(-ROUNDING < change < MOST_COUNTED for change in hours.values()):
         await asyncio.sleep(0.2)

@@ -22,7 +22,7 @@ async def start_scan(home: Home, frontend: Frontend) -> None:
     await expect(frontend.step("progress")).to_contain_text(title(2))
 
 
-async def test_scan_continues_after_its_dialog_is_closed_and_after_a_reload(
+async def test_scan_continues_after_closing_its_dialog_and_reloading_the_page(
     home: Home, frontend: Frontend
 ) -> None:
     await start_scan(home, frontend)
@@ -45,7 +45,7 @@ async def test_result_of_an_ended_scan_is_shown_by_a_new_dialog(
 ) -> None:
     await start_scan(home, frontend)
     await frontend.close()
-    await home.until_port_is_free()
+    await home.until_port_is_free()  # the scan has ended then
     await frontend.add_integration()
     await frontend.choose(frontend.texts("config.step.user.menu_options.resume"))
     await expect(frontend.step("form")).to_contain_text(home.serial_number(2))
@@ -107,6 +107,7 @@ async def test_replaced_meter_is_reported_and_can_be_accepted(
 ) -> None:
     await home.set_up_meters(WORKSHOP)
     before = home.meter(WORKSHOP).serial
+    # Another meter responds at this unit ID. Its identity is verified after the reload.
     home.meter(WORKSHOP).serial = (0x1526, 0x0120, 42)
     (entry,) = await home.entries()
     await home.hass.request(

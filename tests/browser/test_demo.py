@@ -26,7 +26,7 @@ from .camera import Camera
 from .conftest import wants_pictures
 from .visitor import HOUR_OF_THE_DAY, Visitor, full_hour, visit
 
-NOON = 12
+NOON = 12  # local hour of the solar noon
 
 
 async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
@@ -51,6 +51,7 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
         demo = await async_set_up_demo(hass, plan, steps.append)
         assert steps[-2:] == ["Importing the history", "Setting up the dashboards"]
         assert [gap.begin for gap in demo.new_gaps.values()] == [house.outage.start]
+        # The second set-up finds the Energy dashboard, and does not import the history.
         steps.clear()
         again = await async_set_up_demo(hass, plan, steps.append)
         assert steps[-1] == "Waiting for the first values"
@@ -76,7 +77,7 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
                 shown = re.search(
                     r"([\d.]+)\s*kWh", await statistic.locator("ha-card").inner_text()
                 )
-                # The card also contains the present hour.
+                # In kWh; the card also contains the present hour.
                 assert shown
                 assert -0.1 < float(shown[1]) - expected < 5, card
             graphs = page.locator("hui-statistics-graph-card")

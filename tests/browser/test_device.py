@@ -41,7 +41,7 @@ async def test_button_resets_the_partial_counters_and_no_total(
     home: Home, frontend: Frontend
 ) -> None:
     await home.delete_buses()
-    home.meter(1).counters.partial_consumed = 345_678
+    home.meter(1).counters.partial_consumed = 345_678  # Wh
     (entities,) = await home.set_up_meters(1, language=frontend.texts.language)
     partial = entities["partial_energy_consumed"]
     before = await home.state(partial)

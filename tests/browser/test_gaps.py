@@ -76,7 +76,7 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
     monkeypatch: pytest.MonkeyPatch,
     pytestconfig: pytest.Config,
 ) -> None:
-    # In s; after the bus is loaded, a stored gap is not proposed before this time.
+    # A stored gap can be proposed 1 s after the bus is loaded, in place of 300 s.
     copy = copy_with_constant(tmp_path, "gaps.py", "RETRY_SECONDS", 300, 1)
     monkeypatch.setattr("tools.paths.ROOT", copy)
     hour = full_hour()
@@ -89,7 +89,7 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
     }
     gap = gap_of(past, METER, states, now)
     with line_in_thread(Line([meter], link=tmp_path / "line")) as line:
-        entry = await async_bus_entry(str(line.port), 9600, 1)
+        entry = await async_bus_entry(str(line.port), 9600, 1)  # 9600 baud, one meter
         config = tmp_path / "config"
         # The entry is enabled, and the gap proposed, after the past is imported.
         store_entries(config, entry | {"disabled_by": "user"})
@@ -166,7 +166,7 @@ async def fill_and_restore(
         assert sum(filled[key].values()) == pytest.approx(sum(before[key].values()))
     for start, energy in filled["energy_consumed"].items():
         second = int(start.timestamp())
-        truth = past.energy("energy_consumed", second, second + 3600)
+        truth = past.energy("energy_consumed", second, second + 3600)  # kWh
         assert energy == pytest.approx(truth, rel=TOLERANCE, abs=0.03), start
     await picture_of_the_day(frontend, "gap-after")
 
@@ -180,7 +180,7 @@ async def fill_and_restore(
     await expect(response).to_contain_text("meters")
     restored = await changes(hass, hour)
     for key in METER:
-        # A restored hour that had no row has a row without energy.
+        # An hour that had no row before the repair has a row without energy now.
         energies = {start: kwh for start, kwh in restored[key].items() if kwh}
         expected = {start: kwh for start, kwh in before[key].items() if kwh}
         assert energies == pytest.approx(expected)
@@ -221,7 +221,7 @@ async def picture_of_the_day(frontend: Frontend, name: str) -> None:
     graph = frontend.page.locator("hui-energy-usage-graph-card")
     totals = frontend.page.locator("hui-energy-sources-table-card")
     await expect(totals).to_contain_text("kWh")
-    # The cards move until all of them are loaded. `hover` waits for the end of this.
+    # The cards move until all of them are loaded. `hover` waits until the graph stops.
     await graph.locator("canvas").first.hover(trial=True)
     await graph.evaluate("card => card.scrollIntoView({block: 'center'})")
     await frontend.picture(name, height=GRAPH_HEIGHT)

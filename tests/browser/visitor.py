@@ -34,7 +34,7 @@ class Visitor:
     async def of(cls, hass: HomeAssistant, now: datetime) -> Self:
         """Return the logged-in user of a new Home Assistant, with a token for one day.
 
-        Sets the time zone of Home Assistant.
+        Sets the time zone and the language of Home Assistant, and the token of `hass`.
         """
         # The access token of the login expires before the end of the tests. The token
         # below expires after one day.

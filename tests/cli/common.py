@@ -24,8 +24,8 @@ PROBE_TIMEOUT = ("--timeout", "0.2")
 LONG_TIMEOUT = ("--timeout", "5")
 ONE_SETTING = ("--baudrate", "9600", "--parity", "N", "--stopbits", "1")
 
-# Runs the command line so that Ctrl-C ends it, also if a shell runs the tests in the
-# background. Otherwise, all processes of such tests ignore Ctrl-C.
+# Runs the command line, and lets Ctrl-C end it. Without `signal.signal`, the command
+# line would ignore Ctrl-C if a shell has started the tests in the background.
 WITH_CTRL_C = """
 import signal
 from cli.__main__ import main
@@ -86,7 +86,8 @@ def countis_on_terminal(
 ) -> tuple[int, str]:
     """Run a command on a terminal. Return its exit code and what the terminal shows.
 
-    After `question` is shown, the terminal gets `answer`, or the command gets Ctrl-C.
+    After `question` is shown, the terminal gets `answer`. If `answer` is None, the
+    command gets Ctrl-C.
     """
     master, terminal = pty.openpty()
     with subprocess.Popen(  # noqa: S603

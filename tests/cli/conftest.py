@@ -11,12 +11,12 @@ from socomec_countis import unit
 
 @pytest.fixture
 def _custom_integrations() -> None:
-    """Run without Home Assistant."""
+    """Replace the fixture of all tests, because these run without Home Assistant."""
 
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the options that the environment of the tests may contain."""
+    """Remove the options of the bus from the environment, and set the time zone UTC."""
     for name in ("COUNTIS_PORT", "COUNTIS_TCP", "COUNTIS_RTU_OVER_TCP"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TZ", "UTC")

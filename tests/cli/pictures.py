@@ -91,6 +91,7 @@ class PictureProgress(ProgressDisplay):
     def show(self, part: float, text: str, seconds_left: float | None = None) -> None:
         """After a part of the scan, draw the bar, and end the command."""
         super().show(part, text, seconds_left)
+        # Only the progress of a scan contains the speed of the line.
         if "baud" in text and part > SCANNED_PART:
             PictureOutput.picture.print(self.bar.get_renderable())
             raise PictureDone
@@ -143,7 +144,7 @@ async def async_draw_watch(line: Line) -> None:
             ):
                 await pilot.pause(1)
             await pilot.pause(20)  # s of polling
-            for watched in monitor.meters[:-1]:
+            for watched in monitor.meters[:-1]:  # all but `OFFLINE`
                 watched.powers = deque(past_power(line.meters[watched.unit_id]))
             await pilot.pause(2)
             save("watch", screen.export_screenshot(title="countis watch"))
@@ -161,7 +162,7 @@ def past_power(meter: Meter) -> Iterator[Power]:
 
 def fault_of(random: Random) -> Fault:
     """Return the fault of a response: 2 % are lost, 2 % damaged, 5 % have noise."""
-    chance = random.random()
+    chance = random.random()  # each limit below adds the share of its fault
     for fault, limit in ((LOST, 0.02), (FLIPPED, 0.04), (NOISE_BEFORE, 0.09)):
         if chance < limit:
             return fault

@@ -64,9 +64,9 @@ def test_unit_id_entered_twice_is_reset_once(line: Line, meter: Meter) -> None:
     assert len(meter.writes) == 1
 
 
-# Runs the command line with a response timeout of 60 s. Ctrl-C ends the command line,
-# also if a shell runs the tests in the background. Otherwise, all processes of such
-# tests ignore Ctrl-C.
+# Runs the command line with a response timeout of 60 s, and lets Ctrl-C end it. Without
+# `signal.signal`, the command line would ignore Ctrl-C if a shell has started the tests
+# in the background.
 PATIENT = """
 import signal
 from cli.connection import RESPONSE_TIMEOUTS
@@ -129,7 +129,7 @@ def test_other_meters_are_reset_after_a_meter_that_refuses(
     code, result = countis_json("reset-partial", "--port", line.port, "-u", "1,2")
     assert code == Exit.FAILED
     assert [each["done"] for each in result["meters"]] == [False, True]
-    assert meter.counters.partial_consumed == 45_670
+    assert meter.counters.partial_consumed == 45_670  # Wh, as before
     assert len(second_meter.writes) == 1
 
 
@@ -197,6 +197,7 @@ def test_tariff_of_all_meters_is_set_by_one_broadcast(
     assert result["broadcast"] is True
     assert [each["tariff"] for each in result["meters"]] == [4, 4]
     assert (meter.counters.tariff, second_meter.counters.tariff) == (4, 4)
+    # Functions 6 and 16 write registers.
     writes = [request for request in line.requests if request[1] in {6, 16}]
     assert [write[0] for write in writes] == [0]  # the unit ID of a broadcast
 
@@ -213,7 +214,7 @@ def test_meter_that_ignores_a_broadcast_is_reported(
 
 
 def test_clock_is_set_to_the_time_of_the_computer() -> None:
-    slow = Meter(clock=lambda: time.time() - 300)
+    slow = Meter(clock=lambda: time.time() - 300)  # s
     with line_of(slow) as line:
         code, output, _ = countis("set-clock", "--port", line.port, "-u", "1")
         _, result = countis_json("set-clock", "--port", line.port, "-u", "1")

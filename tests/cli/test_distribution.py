@@ -80,6 +80,7 @@ def install(wheel: Path, folder: Path, *extras: str) -> Path:
         for file in each.files or ():
             top = file.parts[0]
             target = packages / top
+            # Scripts are outside the folder of the packages, at "../".
             if top != ".." and not target.exists():
                 target.symlink_to(str(each.locate_file(top)))
     return folder / "bin" / "python"
@@ -124,7 +125,7 @@ def test_files_of_the_wheel_match_the_integration(wheel: Path) -> None:
             assert content == path.read_bytes(), path
 
 
-def test_version_matches_the_integration(built: Path) -> None:
+def test_version_of_wheel_and_sdist_matches_the_integration(built: Path) -> None:
     manifest = json.loads((LIBRARY.parent / "manifest.json").read_text())
     names = sorted(path.name for path in built.iterdir())
     assert names == [
@@ -148,7 +149,7 @@ def test_wheel_can_be_built_from_the_sdist(built: Path, tmp_path: Path) -> None:
     assert list((source / "dist").glob("*.whl"))
 
 
-def test_description_is_the_readme(wheel: Path) -> None:
+def test_description_of_the_wheel_is_the_readme(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [each for each in archive.namelist() if each.endswith("/METADATA")]
         metadata = archive.read(name).decode()
@@ -167,7 +168,7 @@ def test_installed_library_reads_a_meter(
         .replace("5", "1")  # unit ID
         .replace("/dev/ttyUSB0", line.port)
     )
-    # Only the lines with code.
+    # The example has 10 lines, without the blank ones.
     assert len([row for row in source.splitlines() if row]) == 10
     result = run(python, "-c", source)
     # The phases of the simulated load have 1000 W, 500 W and -200 W.

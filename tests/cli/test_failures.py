@@ -77,12 +77,13 @@ def test_missing_response_behind_a_gateway_names_the_gateway_first(
 
 @NEEDS_NETWORK
 @pytest.mark.parametrize("command", ["read", "scan"])
-def test_gateway_of_the_other_kind_that_disconnects_is_named(
+def test_lost_connection_to_a_gateway_names_its_kind_first(
     command: str, meter: Meter
 ) -> None:
     line = Line([meter], baudrate=921_600, response_delay=0.001)
     with gateway_in_thread(line, TcpGateway) as gateway:
         place = f"{gateway.host}:{gateway.port}"
+        # The gateway expects Modbus TCP. It disconnects if a request is RTU over TCP.
         code, _, errors = countis(command, "--rtu-over-tcp", place, "-u", "1-2")
     assert code == Exit.FAILED
     assert errors.endswith(
@@ -103,7 +104,7 @@ def test_port_in_use_is_reported(line: Line) -> None:
     port = ("--port", line.port)
     with countis_process("watch", *port, "--unit-id", "1", "--json") as other:
         assert other.stdout is not None
-        other.stdout.readline()
+        other.stdout.readline()  # waits until the port is open
         code, _, errors = countis("read", *port, "--unit-id", "2")
     assert code == Exit.FAILED
     assert "no other program uses the port" in errors
@@ -113,7 +114,7 @@ def test_port_in_use_is_reported(line: Line) -> None:
 @pytest.mark.parametrize("option", ["--tcp", "--rtu-over-tcp"])
 def test_gateway_that_refuses_is_reported(option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+        port = free.getsockname()[1]  # refuses connections after `free` is closed
     code, _, errors = countis("read", option, f"127.0.0.1:{port}", "--unit-id", "1")
     assert code == Exit.FAILED
     assert "Connection refused" in errors

@@ -39,6 +39,7 @@ def test_records_are_printed_as_a_table() -> None:
 def test_records_are_printed_as_json() -> None:
     with line_of(meter_with_records()) as running:
         code, result = countis_json("load-curve", "--port", running.port, "-u", "1")
+    # The period is in s.
     assert (code, result["unit_id"], result["period"]) == (Exit.DONE, 1, 600)
     times = [datetime.fromisoformat(each["time"]) for each in result["records"]]
     assert times == sorted(times)
@@ -112,6 +113,7 @@ def test_plot_has_the_width_of_the_terminal() -> None:
         LoadRecord(begin + timedelta(hours=n), n * 100.0, is_complete=True)
         for n in range(24)
     ]
+    # Remove the codes of the colours.
     text = re.sub(r"\x1b\[[\d;]*m", "", plot(records, 80))
     assert max(map(len, text.splitlines())) == 80
     assert "2026-11-20" in text

@@ -38,7 +38,7 @@ def test_partial_counters_by_tariff_of_an_e2x_are_printed(
 ) -> None:
     meter.model = "Countis E24"
     meter.has_partial_tariffs = True
-    meter.counters.partial_tariffs[:2] = [12_300.0, 4_500.0]
+    meter.counters.partial_tariffs[:2] = [12_300.0, 4_500.0]  # Wh
     _, result = countis_json("read", "--port", line.port, "--unit-id", "1")
     values = result["values"]
     assert values["partial_tariff_1_energy"] == 12.3
@@ -54,6 +54,7 @@ def test_every_value_has_a_row_in_the_tables(line: Line) -> None:
 
 def test_columns_of_numbers_are_aligned(line: Line) -> None:
     _, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
+    # The first table: its headings, and its six rows with values of each phase.
     rows = {row.split("  ")[0]: row for row in output.splitlines()[2:9]}
     # The column after the last character of each heading.
     ends = [rows[""].index(heading) + 2 for heading in ("L1", "L2", "L3")]
@@ -83,7 +84,7 @@ def test_all_values_are_printed_as_json(line: Line) -> None:
 
 
 def test_clock_offset_is_measured_when_the_clock_is_read() -> None:
-    ahead = 90
+    ahead = 90  # s
     with line_of(Meter(clock=lambda: time.time() + ahead)) as line:
         _, result = countis_json("read", "--port", line.port, "--unit-id", "1")
     assert result["values"]["clock_offset"] == pytest.approx(ahead, abs=1)

@@ -26,6 +26,7 @@ from .common import (
     line_of,
 )
 
+# The JSON output for the meter at unit ID 1.
 FOUND_1 = {
     "unit_id": 1,
     "baudrate": 9600,
@@ -128,7 +129,7 @@ def test_scan_prints_found_meters_after_its_port_disappears(tmp_path: Path) -> N
         with countis_process(*arguments) as process:
             assert process.stderr is not None
             while "1 found" not in (text := process.stderr.readline()):
-                assert text
+                assert text  # empty if the process has ended
             line.unplug()
             output, _ = process.communicate(timeout=20)
     assert process.returncode == Exit.FAILED
@@ -153,7 +154,7 @@ def test_bus_behind_a_gateway_is_scanned_without_line_settings(meter: Meter) -> 
 
 
 @pytest.mark.usefixtures("socket_enabled")
-def test_scan_behind_a_gateway_that_finds_nothing_names_the_gateway_first(
+def test_scan_without_a_result_behind_a_gateway_names_the_gateway_first(
     meter: Meter,
 ) -> None:
     line = Line([meter], baudrate=921_600, response_delay=0.001)

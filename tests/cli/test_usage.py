@@ -230,7 +230,7 @@ def test_shell_completes_commands_and_values(
     assert sorted(output.split()) == sorted(completed)
 
 
-def test_no_module_of_home_assistant_is_imported() -> None:
+def test_command_line_imports_no_module_of_home_assistant() -> None:
     for path in (ROOT / "cli").glob("*.py"):
         source = path.read_text()
         assert "homeassistant" not in source, path
@@ -242,6 +242,7 @@ def test_missing_package_is_reported_with_the_extra_to_install(
 ) -> None:
     from cli import __main__ as entry_point  # noqa: PLC0415
 
+    # Python refuses to import a module that is None in `sys.modules`.
     monkeypatch.setitem(__import__("sys").modules, "cli.app", None)
     with pytest.raises(SystemExit) as ended:
         entry_point.main()

@@ -96,7 +96,7 @@ def test_watch_without_a_unit_id_scans_first(line: Line) -> None:
         assert process.stdout.readline().startswith("Unit ID  Line settings")
         assert "COUNTIS E33" in process.stdout.readline()
         while "Ea+ kWh" not in (text := process.stdout.readline()):
-            assert text
+            assert text  # empty if the process has ended
         code, *_ = stop(process)
     assert code == Exit.DONE
 
@@ -147,6 +147,7 @@ async def monitored(line: Line, *unit_ids: int) -> AsyncIterator[Monitor]:
     """Run a monitor that keeps the power of 10 minutes, for some unit IDs."""
     port = Connection("port", line.port)
     async with port.open(LineSettings(9600, "N", 2)) as opened:
+        # 10 minutes. No scan has taken profiles.
         monitor = Monitor(opened, port, unit_ids, 10, {})
         task = asyncio.create_task(monitor.async_run())
         try:
@@ -157,7 +158,7 @@ async def monitored(line: Line, *unit_ids: int) -> AsyncIterator[Monitor]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
+    """Wait until a condition is true, for at most 30 s."""
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.05)
@@ -167,7 +168,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_screen_shows_meters_power_and_quality(
     width: int, columns: tuple[tuple[str, str, str], ...], line: Line
 ) -> None:
-    async with monitored(line, 1, 2, 9) as monitor:
+    async with monitored(line, 1, 2, 9) as monitor:  # no meter has unit ID 9
         app = WatchApp(monitor, "p, 9600 baud, 8N2", 10)
         async with app.run_test(size=(width, 30)) as pilot:
             await until(lambda: monitor.meters[2].failed is not None)
@@ -195,7 +196,7 @@ async def test_screen_shows_meters_power_and_quality(
 
 
 async def test_screen_shows_the_selected_meter_and_its_failure(line: Line) -> None:
-    async with monitored(line, 1, 9) as monitor:
+    async with monitored(line, 1, 9) as monitor:  # no meter has unit ID 9
         app = WatchApp(monitor, "p", 10)
         async with app.run_test(size=(100, 30)) as pilot:
             await until(lambda: monitor.meters[1].failed is not None)

@@ -17,7 +17,8 @@ from .common import countis, countis_json
 
 LOADED = Phase(5000)  # W
 REVERSED = Phase(-5000)  # W
-# L2 has a low power factor, L3 no current, and all phases together less than 20 A.
+# In W and var. L2 has a low power factor, L3 no current, and all phases together have
+# less than 20 A.
 UNLOADED = (Phase(2000), Phase(500, 1500), Phase(0))
 CHECK = ("check-wiring", "--unit-id", "1", "--readings", "2", "--port")
 
@@ -65,7 +66,7 @@ def test_check_with_unmet_conditions_has_no_code(check: Check) -> None:
 
 
 def test_single_phase_is_checked_alone(check: Check) -> None:
-    absent = Phase(volts=10)
+    absent = Phase(volts=10)  # neighbouring conductors induce this
     code, result = check(LOADED, absent, absent)
     assert (code, result["codes"], result["phases"]) == (Exit.DONE, [0], ["l1"])
 
@@ -86,8 +87,9 @@ def test_unmet_conditions_are_printed_with_what_is_needed(
     meter.load = Constant(*UNLOADED)
     code, output, _ = countis(*CHECK, line.port)
     assert code == Exit.FINDING
-    # The power factor: 500 W / 1581 VA.
+    # The power factor of L2: 500 W / 1581 VA.
     assert "L2: 0.32; a power factor from 0.6 to 1 is needed." in output
     assert "L3: 0.00 A; at least 1 A is needed." in output
+    # (2000 VA + 1581 VA) / 230 V
     assert re.search(r"All phases: 15\.\d A; at least 20 A", output)
     assert "inconclusive" in output
