@@ -16,5 +16,6 @@ from pytest_homeassistant_custom_component import (  # noqa: F401
 from homeassistant.components import logger
 from homeassistant.components.logger import helpers
 
-# In Home Assistant 2026.11, only the module `helpers` has this function.
+# The test package imports this function from `logger`. In Home Assistant 2026.11, only
+# the module `helpers` has it.
 logger._clear_logger_overwrites = helpers._clear_logger_overwrites  # type: ignore[attr-defined]  # noqa: SLF001

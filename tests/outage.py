@@ -80,7 +80,7 @@ class OutageTest:
                 await task
 
     async def run_until(self, minute: float, hours: float = 0) -> None:
-        """Run until the next time at `minute` of an hour, then for `hours` hours."""
+        """Run until `minute` minutes after a full hour, then for `hours` more hours."""
         await asyncio.sleep((minute * 60 - time.time()) % HOUR + hours * HOUR)
 
     async def until_proposed(self) -> None:

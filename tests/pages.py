@@ -52,5 +52,5 @@ def tables(text: str) -> Iterator[Row]:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not headings:
             headings = cells
-        elif not set(line) <= set("|-: "):
+        elif not set(line) <= set("|-: "):  # not the line below the headings
             yield dict(zip(headings, cells, strict=True))

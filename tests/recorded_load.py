@@ -33,6 +33,7 @@ INTEGRATION_PERIOD = 57355  # register address
 
 HOUR = 3600  # s
 
+# The possible meanings of the date of a record.
 STAMPS: tuple[Literal["start", "end"], ...] = ("start", "end")
 TIME_BASES: tuple[Literal["local", "utc"], ...] = ("local", "utc")
 
@@ -116,7 +117,7 @@ class RecordedLoad:
 
     def set_clock(self, error: float = 0) -> None:
         """Set the clock of the meter to `error` s ahead of the local time."""
-        self.meter.count()
+        self.meter.count()  # records the time until now with the previous clock
         self._set_offset(offset_of(self.zone, self.now) + error)
 
     def _set_offset(self, offset: float) -> None:

@@ -74,11 +74,14 @@ class ScannedMeter:
 
     meter: Meter
     settings: Sequence[LineSettings]
-    """Settings of a client that the meter understands."""
+    """The settings with which the meter understands a request."""
     delay: float = METER_DELAY
     """In s: the time until the meter begins its response."""
     requests_needed: int = 0
-    """In AUTO mode: how many requests with the same settings get no response first."""
+    """Number of consecutive requests with the same settings before the first response.
+
+    A meter in AUTO mode needs these requests, to any unit ID, to adapt to the settings.
+    """
 
 
 @dataclass
@@ -147,7 +150,10 @@ class ScannedClient:
         self.bus.disconnects += 1
 
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
-        """Return the words of a meter. Without a response, wait for ever."""
+        """Return the words of a meter. If no meter responds, wait for ever.
+
+        Raises the next error of `ScannedBus.errors`, and `ModbusExceptionError`.
+        """
         bus = self.bus
         bus.requests.append((self.settings, self.unit_id, count))
         if (errors := bus.errors.get(self.unit_id)) and (error := errors.pop(0)):
@@ -167,7 +173,7 @@ class ScannedClient:
                     raise ModbusExceptionError.from_code(words)
                 return words
         await asyncio.Event().wait()
-        raise AssertionError
+        raise AssertionError  # never reached
 
     def _is_understood_by(self, scanned: ScannedMeter) -> bool:
         """Return whether a meter has the unit ID, and understands the settings."""
@@ -184,7 +190,7 @@ class ScannedClient:
         return consecutive > scanned.requests_needed
 
     async def diagnostics(self, sub_function: int, data: int) -> int:
-        """Return the word of a loopback test if the adapter echoes."""
+        """Return the word of a loopback test. Without an echo, wait for ever."""
         if not self.bus.echoes:
             await asyncio.Event().wait()
         return data

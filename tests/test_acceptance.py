@@ -4,6 +4,9 @@ In these tests, `meter` is the simulated meter. `library_meter` is the library's
 for this meter, after its profile was read. The number of registers shows which block
 was read: 18 for the energies, 10 for the tariffs, 30 for the main measurements, 14 for
 the power, and 5 for the identity.
+
+An accepted counter rises only to the lower of two consecutive readings. So many tests
+read a block twice before they compare a counter.
 """
 
 import asyncio
@@ -109,8 +112,8 @@ async def test_rollover_that_the_meter_reports_is_accepted(
     for _ in range(2):
         await library_meter.async_read("energies")
     last = library_meter.counter_check.accepted[TOTAL]
-    # In 6e8 s (19 years), the meter can count until its next rollover.
-    years_ago = Moment(last.at.wall - 6e8, last.at.monotonic - 6e8)
+    # At its highest power, the meter counts to its rollover in less than 19 years.
+    years_ago = Moment(last.at.wall - 6e8, last.at.monotonic - 6e8)  # 6e8 s: 19 years
     library_meter.counter_check.accepted[TOTAL] = replace(last, at=years_ago)
     await asyncio.sleep(10)
     meter.counters.consumed = 10_000_000_500
@@ -209,7 +212,7 @@ async def test_tariff_counters_whose_sum_is_not_the_total_are_retried(
     line.faults.append(Fault(lambda words: [*words[:3], words[3] ^ 8, *words[4:]]))
     await library_meter.async_read("tariffs")
     assert line.reads == [10, 10]
-    # After a reset, another sum is accepted.
+    # After a reset, another sum is accepted with the second reading.
     library_meter.counter_check.expect_reset({"tariff_1_energy"})
     meter.counters.tariffs[0] = 0
     with pytest.raises(ImplausibleError):
@@ -229,7 +232,7 @@ async def test_relation_is_not_checked_without_an_accepted_total(
     assert library_meter.counter_check.values["tariff_1_energy"] > 0
 
 
-async def test_power_that_is_not_available_does_not_limit_a_rise(
+async def test_power_that_is_not_available_does_not_limit_a_counter(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     library_meter = await async_polled_meter(line)
@@ -261,6 +264,7 @@ async def test_poll_with_a_counter_that_stays_rejected_is_one_request(
     # The total in both resolutions.
     meter.override = dict.fromkeys((50946, 50947, 50770, 50771), 0)
     await async_poll_rejected(library_meter, 60)
+    # After 60 s, all counters of the block except the total are accepted.
     await library_meter.async_read("energies")
     line.requests.clear()
     meter.counters.produced += 20  # Wh, from 7.89 kWh
@@ -282,7 +286,7 @@ async def test_poll_with_a_counter_that_stays_rejected_is_one_request(
     assert reading.values["energy_produced"] == 7.91
 
 
-async def test_counters_that_a_command_accepts_meanwhile_are_not_rejected(
+async def test_counters_that_a_command_accepts_during_a_poll_are_not_rejected(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     library_meter = await async_polled_meter(line)

@@ -117,7 +117,7 @@ def _custom_integrations() -> None:
 
 @pytest.fixture
 def bus() -> Bus:
-    """Return a bus on which a meter has responded.
+    """Return a bus on which a meter has responded, so the bus sends no loopback test.
 
     The frames and silence of a transaction take only 2 ms at this speed.
     """
@@ -134,7 +134,7 @@ def client() -> Client:
 
 @pytest.fixture
 def unit(bus: Bus, client: Client) -> ModbusUnit:
-    """Return the unit of the bus, through which the tests send requests."""
+    """Return the unit through which the tests send requests."""
     return bus.unit(UNIT_ID, cast(ModbusUnit, client))
 
 
@@ -167,20 +167,20 @@ async def test_read_returns_words_in_one_transaction(
 
 
 @pytest.mark.parametrize(
-    ("error", "damaged"),
+    ("outcome", "damaged"),
     [
         (None, 0),
         (ModbusTimeoutError("lost"), 0),
         (ModbusProtocolError("CRC"), 1),
         (ModbusError("frame"), 1),
-        (AttributeError("message"), 1),
+        (AttributeError("message"), 1),  # a client may raise any exception
         ([1, 2, 3], 1),  # three registers, but the request is for two
     ],
 )
 async def test_request_with_lost_or_damaged_response_is_retried(
-    bus: Bus, client: Client, unit: ModbusUnit, error: Outcome, damaged: int
+    bus: Bus, client: Client, unit: ModbusUnit, outcome: Outcome, damaged: int
 ) -> None:
-    client.outcomes.append(error)
+    client.outcomes.append(outcome)
     assert await unit.read_holding_registers(7, 2) == [7, 7]
     log = [each for each in client.log if each != "cancelled"]
     assert log == [(7, 2), "disconnect", (7, 2)]
@@ -235,7 +235,7 @@ async def test_exception_of_a_gateway_raises_a_timeout(
         await unit.read_holding_registers(7, 2)
     assert client.log == [(7, 2), (7, 2)]
     assert (bus.traffic[UNIT_ID].timeouts, bus.traffic[UNIT_ID].refused) == (2, 0)
-    client.outcomes.append(error)
+    client.outcomes.append(error)  # of a write, which is not retried
     with pytest.raises(ModbusTimeoutError):
         await unit.write_register(7, 1)
 
@@ -314,7 +314,7 @@ async def test_connection_with_an_error_is_closed(
     assert client.log == [(7, 2), "disconnect", (7, 2)]
 
 
-async def test_opening_a_port_that_is_busy_after_a_recovery_is_retried(
+async def test_opening_a_busy_port_is_retried_after_a_recovery(
     client: Client, unit: ModbusUnit
 ) -> None:
     client.on_connect = opening("busy", "busy", "free")
@@ -372,7 +372,7 @@ async def test_cancelled_request_is_followed_by_a_recovery(
     assert client.log == [(7, 2), "cancelled", "disconnect", (7, 2)]
 
 
-async def test_client_that_connects_is_not_cancelled(
+async def test_request_is_not_cancelled_while_its_client_connects(
     client: Client, unit: ModbusUnit
 ) -> None:
     client.connected = False
@@ -485,6 +485,7 @@ async def test_read_waits_for_a_late_response_of_the_same_length(
     assert seconds() - began < TIMEOUT
     await unit.read_holding_registers(9, 2)
     assert seconds() - began == pytest.approx(LATE_SECONDS)
+    # After this wait, no late response is possible any more.
     began = seconds()
     await unit.read_holding_registers(7, 2)
     assert seconds() - began < TIMEOUT
@@ -499,6 +500,7 @@ async def test_request_refused_after_a_lost_response_is_retried(
     assert await unit.read_holding_registers(8, 3) == [8, 8, 8]
     client.outcomes.append(None)
     await unit.read_holding_registers(7, 2)
+    # The retry is refused as well.
     client.outcomes += [IllegalDataAddressError(), IllegalDataAddressError()]
     with pytest.raises(IllegalDataAddressError):
         await unit.read_holding_registers(8, 3)
@@ -567,6 +569,7 @@ async def test_command_waits_for_one_transaction_of_the_poller(
 
     async def command() -> None:
         await asyncio.sleep(0.005)
+        # A task that has locked the bus may lock it again.
         async with bus.hold(), bus.hold():
             await unit.write_register(99, 1)
             await unit.read_holding_registers(99, 2)
@@ -583,6 +586,7 @@ async def test_command_waits_for_one_transaction_of_the_poller(
     ]
 
 
+# Some clients return at once after a broadcast, others wait until the timeout.
 @pytest.mark.parametrize("outcome", [[], None])
 async def test_broadcast_occupies_the_bus_for_100_ms(
     bus: Bus, client: Client, outcome: Outcome
@@ -616,6 +620,7 @@ async def test_duration_of_a_read_follows_from_the_measured_delay(
 async def test_response_timeout_follows_the_measured_delay(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
+    # The response timeout is at least four times the measured delay.
     bus.delay = TIMEOUT
     client.outcomes.append(3.0 * TIMEOUT)
     assert await unit.read_holding_registers(7, 2) == [7, 7]
@@ -635,7 +640,7 @@ async def test_echo_is_reported_if_no_meter_has_responded(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     bus.responded = False
-    client.loopback = 0
+    client.loopback = 0  # the adapter echoes
     client.outcomes += [None, None]
     with pytest.raises(EchoError, match="echo"):
         await unit.read_holding_registers(7, 2)
@@ -651,7 +656,7 @@ async def test_echo_is_found_although_the_port_is_busy(
 ) -> None:
     bus.responded = False
     client.loopback = 0
-    # The port is free for the second read, and busy once for the loopback test.
+    # The port is free for the retry of the read, and busy once for the loopback test.
     client.on_connect = opening("free", "busy", "free")
     client.outcomes += [None, None]
     with pytest.raises(EchoError):
@@ -663,7 +668,7 @@ async def test_loopback_test_that_was_not_sent_is_sent_later(
 ) -> None:
     bus.responded = False
     client.loopback = 0
-    # The port is free for the second read, and busy for the loopback test.
+    # The port is free for the retry of the read, and busy for the loopback test.
     client.on_connect = opening("free", *["busy"] * 99)
     client.outcomes += [None, None]
     with pytest.raises(ModbusTimeoutError):
@@ -685,7 +690,7 @@ async def test_loopback_test_without_an_echo_is_sent_once(
         client.outcomes += [None, None]
         with pytest.raises(ModbusTimeoutError):
             await unit.read_holding_registers(7, 2)
-        client.outcomes.clear()
+        client.outcomes.clear()  # the second read has only one attempt
     assert client.log.count("loopback") == 1
 
 
@@ -694,6 +699,7 @@ async def test_loopback_test_is_not_sent_to_gateway_or_after_a_response(
     bus: Bus, client: Client, unit: ModbusUnit, framing: Literal["rtu", "tcp"]
 ) -> None:
     bus.framing = framing
+    # A meter has responded at the serial port, but none behind the gateway.
     bus.responded = framing == "rtu"
     client.outcomes += [None, None]
     with pytest.raises(ModbusTimeoutError):

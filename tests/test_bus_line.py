@@ -61,7 +61,8 @@ BACKENDS = {
     "pymodbus": modbus_connection.pymodbus,
 }
 # On a serial port, the response timeout is 0.25 s, and the timeout of the retry ends
-# after 0.5 s. So a response with a longer delay or pause disturbs a later request.
+# after 0.5 s. So a response with a longer delay or pause disturbs the retry or
+# a later request.
 FAULTS = {
     "lost": LOST,
     "flipped": FLIPPED,
@@ -209,7 +210,7 @@ async def test_response_to_a_cancelled_request_does_not_affect_the_next(
 ) -> None:
     units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
     await assert_clean(line, *units)
-    for milliseconds in range(0, 20, 2):
+    for milliseconds in range(0, 20, 2):  # a transaction takes about 10 ms
         reading = asyncio.create_task(units[0].read_holding_registers(*ENERGIES))
         await asyncio.sleep(milliseconds / 1000)
         reading.cancel()
@@ -289,7 +290,8 @@ async def test_disturbance_behind_a_gateway_does_not_affect_the_next_request(
         connection = modbus_connection.tmodbus.ModbusConnection(params)
         units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
         await disturb(line, units[0], fault)
-        # If the machine is busy with other tests, the gateway responds late.
+        # Use longer timeouts from here on, because the gateway responds late if the
+        # machine is busy with other tests.
         bus.response_timeout = 1.5
         if isinstance(gateway, TcpGateway):
             gateway.timeout = 1
@@ -310,7 +312,8 @@ async def test_gateway_that_drops_packets_causes_no_warning(
     ):
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        # If the queue is full, the kernel drops the packets of another connection.
+        # These connections fill the queue of `listener`. Then the kernel drops the
+        # packets of another connection.
         for filler in (first, second):
             filler.settimeout(0)
             filler.connect_ex(listener.getsockname())

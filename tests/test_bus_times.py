@@ -234,11 +234,11 @@ async def test_damaged_response_is_retried_when_no_late_byte_can_arrive(
 
 
 async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
-    """Return a unit whose read of five registers timed out, and when it ended, in s."""
+    """Return a unit whose read of five registers timed out, and when it did, in s."""
     unit = line.unit()
     await unit.read_holding_registers(50004, 1)
     line.faults.append(LOST)
-    token = RETRY_TIMEOUTS_AT_ONCE.set(False)
+    token = RETRY_TIMEOUTS_AT_ONCE.set(False)  # so the timeout is not retried
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(50000, 5)
     RETRY_TIMEOUTS_AT_ONCE.reset(token)
@@ -522,6 +522,7 @@ async def test_cancelled_request_ends_when_its_client_is_connected(
             await unit.read_holding_registers(50004, 1)
     assert now() == exactly(0.1)
     await bus.async_settle()
+    # The bus checks every 10 ms whether the client is connected.
     assert now() == pytest.approx(0.5, abs=0.0201)
     # Disconnecting failed. If asyncio logs this error, it does so when the task of the
     # recovery is deleted.
@@ -560,7 +561,8 @@ async def test_late_response_is_expected_for_only_3_seconds(line: MemoryBus) -> 
             await unit.read_holding_registers(address, count)
     RETRY_TIMEOUTS_AT_ONCE.reset(token)
     ended = now()
-    # Only the response with seven registers may still arrive.
+    # The response with five registers was lost more than 3 s ago. Only the response
+    # with seven registers may still arrive.
     await unit.read_holding_registers(50006, 5)
     assert line.requests[-1].at == exactly(ended)
 

@@ -1,4 +1,8 @@
-"""The sensors of the partial counters by tariff, which the display of a meter shows."""
+"""The sensors of the partial counters by tariff.
+
+The display of a meter shows these counters. If the meter has no registers for them, the
+integration calculates them.
+"""
 
 from typing import Any
 
@@ -32,7 +36,7 @@ from .test_init import warnings
 
 pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 
-# The sensors of tariffs 1 and 2. The manual calls these counters T1P and T2P.
+# The keys of the sensors of tariffs 1 and 2. The manual calls their counters T1P, T2P.
 T1P, T2P = list(PARTIAL_TARIFF_COUNTERS)[:2]
 NO_LOAD = Constant(Phase(0), Phase(0), Phase(0))
 
@@ -108,6 +112,7 @@ async def test_reset_is_stored_at_once_and_survives_a_restart(
     meter.press_reset()
     await poll(entry)
     await hass.async_block_till_done()
+    # The tariff counters at the reset, in kWh.
     assert stored(hass_storage, entry)["data"]["reset"]["tariffs"] == {
         "tariff_1_energy": 1000,
         "tariff_2_energy": 234.56,
@@ -242,6 +247,7 @@ async def test_counter_that_is_enabled_alone_is_calculated(
     meter: Meter,
     entity_registry: er.EntityRegistry,
 ) -> None:
+    # Disable all other entities whose values are read from the meter.
     for each in er.async_entries_for_config_entry(entity_registry, entry.entry_id):
         key = each.unique_id.removeprefix(f"{SERIAL}_")
         if key in BLOCK_OF and key != T1P:

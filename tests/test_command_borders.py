@@ -55,7 +55,7 @@ def _custom_integrations() -> None:
 
 @pytest.fixture
 def line(meter: SimulatedMeter) -> MemoryBus:
-    """Return a bus in memory with the meter at unit ID 1."""
+    """Return a bus in memory. Its meter at unit ID 1 has a clock in virtual time."""
     meter.clock = virtual_clock
     return MemoryBus({1: meter})
 
@@ -71,7 +71,7 @@ def clock_registers(offset: float) -> list[int]:
 
 
 def refuse_writes(request: Request) -> Fault:
-    """Return an exception in place of the response to a write."""
+    """Return exception 4 as the fault of a write, and no fault for a read."""
     return NO_FAULT if request.function == READ else exception(4)
 
 
@@ -138,7 +138,7 @@ async def test_setting_the_clock_fails_after_five_missed_full_seconds(
 
 
 @pytest.mark.parametrize("stale_count", [0, 1, 2, 3])
-async def test_read_back_is_repeated_twice_after_0_3_seconds(
+async def test_read_back_is_repeated_up_to_twice_every_0_3_seconds(
     line: MemoryBus, stale_count: int
 ) -> None:
     library_meter = await async_polled_meter(line)

@@ -135,7 +135,7 @@ def functions(line: MemoryBus) -> list[int]:
 
 
 def fault_that_zeroes(meter: SimulatedMeter, *counters: str) -> Fault:
-    """Return a fault that sets counters of the meter to 0 after a correct response."""
+    """Return a fault that leaves the response correct, and sets `counters` to 0."""
 
     def change(words: list[int]) -> list[int]:
         vars(meter.counters).update(dict.fromkeys(counters, 0))
@@ -289,6 +289,7 @@ async def test_lost_read_back_of_a_reset_raises_a_timeout(
     line: MemoryBus, published: Published, fault: Fault
 ) -> None:
     library_meter = await async_accepted_meter(line)
+    # The write has a response, but not the read-back and its retry.
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [fault] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(library_meter, published)
@@ -463,7 +464,7 @@ async def test_reset_is_confirmed_when_its_counters_fall_one_by_one(
     ("ct_primary", "rise", "is_confirmed"),
     [(None, 10, True), (None, 40, False), (2000, 80, True), (2000, 600, False)],
 )
-async def test_counter_after_a_reset_may_rise_by_the_highest_power(
+async def test_reset_is_confirmed_if_its_counter_rises_by_a_possible_energy(
     line: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
@@ -756,6 +757,7 @@ async def test_clock_is_set_at_the_beginning_of_a_second(
     loop = asyncio.get_running_loop()
     await asyncio.sleep(begin + 1 - loop.time())
     await async_set_clock(library_meter, published)
+    # s; at most 2 s until the write, and then the read-back
     assert loop.time() - begin - 1 < 2.2
     # s; from June 2025, the time of the virtual clock, back to January 2024
     assert published.readings[0].values["clock_offset"] == pytest.approx(
@@ -848,4 +850,4 @@ async def test_clock_is_not_set_on_a_bus_that_is_never_free_in_time(
     other.cancel()
     await asyncio.gather(other, return_exceptions=True)
     assert line.writes == []
-    assert loop.time() - began < 8
+    assert loop.time() - began < 8  # s; the command ends after five attempts

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.__main__ import main
 
-# In the order of the help.
+# All options except --help, in the order of the help: meters, line, gateway.
 OPTIONS = [
     *("--unit-id", "--diagnostics", "--wiring", "--lifelike", "--noon"),
     *("--load-curve", "--state", "--baudrate", "--response-delay", "--link"),
@@ -18,10 +18,13 @@ OPTIONS = [
 
 
 @pytest.fixture
-def refuse(
+def error_of(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Return a function that runs the simulator and returns its error."""
+    """Return a function that runs the simulator with arguments that it refuses.
+
+    The function returns the error text.
+    """
 
     def run(*arguments: str | Path) -> str:
         monkeypatch.setattr(sys, "argv", ["simulator", *map(str, arguments)])
@@ -37,7 +40,7 @@ def refuse(
     return run
 
 
-def test_help_lists_options_by_subject(
+def test_help_lists_all_options_in_groups(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["simulator", "--help"])
@@ -79,81 +82,81 @@ def test_help_lists_options_by_subject(
     ],
 )
 def test_invalid_argument_is_refused(
-    refuse: Callable[..., str], arguments: str, error: str
+    error_of: Callable[..., str], arguments: str, error: str
 ) -> None:
-    assert refuse(*arguments.split()).startswith(f"argument {error}")
+    assert error_of(*arguments.split()).startswith(f"argument {error}")
 
 
 def test_option_wiring_with_option_diagnostics_is_refused(
-    refuse: Callable[..., str],
+    error_of: Callable[..., str],
 ) -> None:
-    assert refuse("--diagnostics", "file", "--wiring", "reversed-l1") == (
+    assert error_of("--diagnostics", "file", "--wiring", "reversed-l1") == (
         "--wiring, --lifelike and --noon do not apply to --diagnostics"
     )
 
 
 def test_missing_diagnostics_file_is_refused(
-    refuse: Callable[..., str], tmp_path: Path
+    error_of: Callable[..., str], tmp_path: Path
 ) -> None:
     path = tmp_path / "file.json"
-    assert refuse("--diagnostics", path) == f"{path}: No such file or directory"
+    assert error_of("--diagnostics", path) == f"{path}: No such file or directory"
 
 
 def test_link_in_missing_folder_is_refused(
-    refuse: Callable[..., str], tmp_path: Path
+    error_of: Callable[..., str], tmp_path: Path
 ) -> None:
     link = tmp_path / "missing" / "link"
-    assert refuse("--link", link) == (
+    assert error_of("--link", link) == (
         f"{link} cannot be created: No such file or directory"
     )
 
 
 def test_link_at_path_of_file_is_refused(
-    refuse: Callable[..., str], tmp_path: Path
+    error_of: Callable[..., str], tmp_path: Path
 ) -> None:
     link = tmp_path / "link"
     link.write_text("content")
-    assert refuse("--link", link) == f"{link} cannot be created: File exists"
+    assert error_of("--link", link) == f"{link} cannot be created: File exists"
     assert link.read_text() == "content"
 
 
 @pytest.mark.usefixtures("socket_enabled")
 @pytest.mark.parametrize("option", ["--tcp", "--rtu-over-tcp"])
-def test_busy_tcp_port_is_refused(refuse: Callable[..., str], option: str) -> None:
+def test_busy_tcp_port_is_refused(error_of: Callable[..., str], option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert refuse(option, str(port)) == (
+        assert error_of(option, str(port)) == (
             f"127.0.0.1:{port} is not available: Address already in use"
         )
 
 
 @pytest.mark.usefixtures("socket_enabled")
-def test_address_of_another_host_is_refused(refuse: Callable[..., str]) -> None:
-    # 192.0.2.1 is reserved for documentation.
-    assert refuse("--tcp", "5020", "--host", "192.0.2.1").startswith(
+def test_address_of_another_host_is_refused(error_of: Callable[..., str]) -> None:
+    # 192.0.2.1 is reserved for documentation, so no computer has this address.
+    assert error_of("--tcp", "5020", "--host", "192.0.2.1").startswith(
         "192.0.2.1:5020 is not available: "
     )
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"1": {"unknown": 1}}', '{"1": 5}'])
 def test_invalid_state_file_is_refused(
-    refuse: Callable[..., str], tmp_path: Path, content: str
+    error_of: Callable[..., str], tmp_path: Path, content: str
 ) -> None:
     state = tmp_path / "state.json"
     state.write_text(content)
-    assert refuse("--state", state) == f"{state} does not contain counters"
+    assert error_of("--state", state) == f"{state} does not contain counters"
 
 
 def test_unreadable_state_file_is_refused(
-    refuse: Callable[..., str], tmp_path: Path
+    error_of: Callable[..., str], tmp_path: Path
 ) -> None:
-    assert refuse("--state", tmp_path) == f"{tmp_path} cannot be read: Is a directory"
+    assert error_of("--state", tmp_path) == f"{tmp_path} cannot be read: Is a directory"
 
 
 def test_state_file_in_missing_folder_is_refused(
-    refuse: Callable[..., str], tmp_path: Path
+    error_of: Callable[..., str], tmp_path: Path
 ) -> None:
     state = tmp_path / "missing" / "state.json"
-    assert refuse("--state", state) == (
+    assert error_of("--state", state) == (
         f"{state} cannot be written: No such file or directory"
     )

@@ -29,7 +29,8 @@ def test_moment_is_the_same_with_noon_of_another_day() -> None:
 def test_weather_differs_from_day_to_day() -> None:
     days = [weather(1, Moment.of(NOON + day * DAY, NOON)) for day in range(14)]
     assert len(set(days)) == 14
-    assert all(0.3 <= sunny <= 1 for sunny in days)
+    # The part of the sunshine that reaches the ground: 0.3 on the darkest day.
+    assert all(0.3 <= part <= 1 for part in days)
 
 
 def test_tariff_2_applies_in_the_night() -> None:
@@ -47,5 +48,6 @@ def test_inverter_lowers_consumption_of_its_house() -> None:
             sum(phase.watts for phase in load.phases(second))
             for load in (with_roof, without_roof, inverter)
         )
-        # In W; the inverter has a noise of up to 3 W on each phase.
+        # In W. The inverter produces, so `roof` is negative. Its noise is up to 3 W on
+        # each phase.
         assert grid == pytest.approx(house + roof, abs=10)

@@ -9,7 +9,8 @@ import pytest
 from simulator import Diagnostics
 from simulator.diagnostics import InvalidDiagnosticsError
 
-# 230 V, 1000 W and 12,345.67 kWh, without a serial number.
+# "SOCO", product order code 100, a redacted serial number, then 230 V and 1000 W of L1,
+# and 12,345.67 kWh.
 REGISTERS: dict[str, Any] = {
     "50000": 0x53,
     "50001": 0x4F,
@@ -37,7 +38,7 @@ def diagnostics_content(**changes: Any) -> dict[str, Any]:
     meter: dict[str, Any] = {
         "unit_id": 17,
         "profile": {
-            "blocks": {
+            "blocks": {  # the class name of each block
                 name: name.capitalize()
                 for name in ("identity", "measurements", "energies")
             }

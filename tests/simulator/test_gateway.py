@@ -47,7 +47,7 @@ CLIENT_TIMEOUT = 2.0  # s, longer than the timeout of the gateway
 
 @pytest.fixture
 def line(meter: Meter, second_meter: Meter) -> Line:
-    """Return a fast line with both meters. The fixture of a gateway starts the line."""
+    """Return a fast line with both meters. The line does not run yet."""
     return Line([meter, second_meter], baudrate=115_200, response_delay=0.001)
 
 
@@ -99,8 +99,10 @@ async def test_gateway_transfers_requests_to_each_unit_id(
                 1,
             ]
             words = await client.for_unit(2).read_holding_registers(50000, 66)
+            # "SOCO", and the product order code.
             assert words[:5] == [0x53, 0x4F, 0x43, 0x4F, 100]
             await client.for_unit(2).write_register(TARIFF_REGISTER, 3)
+            # A; the secondary and the primary current of the transformers.
             await client.for_unit(1).write_registers(57345, [1, 100])
     assert line.meters[2].writes == [(TARIFF_REGISTER, [3])]
     assert line.meters[1].writes == [(57345, [1, 100])]
@@ -114,7 +116,7 @@ async def test_gateway_transfers_exception_of_meter(
         async with client_of(gateway) as client:
             with pytest.raises(ModbusExceptionError) as refusal:
                 await client.for_unit(1).read_holding_registers(0, 1)
-            assert refusal.value.exception_code == 2
+            assert refusal.value.exception_code == 2  # illegal data address
 
 
 @pytest.mark.parametrize("kind", [RtuGateway, TcpGateway])
@@ -142,7 +144,9 @@ async def test_gateway_reopens_line_that_was_unplugged(
             assert await read_unit_id(client, 1) == 1
 
 
-@pytest.mark.timeout(20)  # the loop below would not reach a timeout of asyncio
+# A gateway that does not stop may block the event loop. So the time limit is not one of
+# asyncio, whose timeouts need the event loop.
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("steps", range(8))
 async def test_gateway_stops_although_a_client_has_just_disconnected(
     line: Line, steps: int
@@ -154,7 +158,8 @@ async def test_gateway_stops_although_a_client_has_just_disconnected(
         writer.write(bytes.fromhex("0001 0000 0006 01 03 c358 0003"))
         await reader.readexactly(9 + 2 * 3)
         writer.close()
-        # The gateway notices the end of the connection within some steps of the loop.
+        # The gateway notices the end of the connection within some steps of the event
+        # loop.
         for _ in range(steps):
             await asyncio.sleep(0)
 
@@ -176,7 +181,7 @@ async def test_tcp_gateway_reports_offline_meter_as_exception_11(
 ) -> None:
     second_meter.offline = True
     async with client_of(tcp_gateway) as client:
-        for unit_id in (2, 200):
+        for unit_id in (2, 200):  # no meter has unit ID 200
             began = time.monotonic()
             with pytest.raises(GatewayTargetError) as error:
                 await read_unit_id(client, unit_id)
@@ -203,7 +208,7 @@ async def test_tcp_gateway_discards_invalid_response(
     async with client_of(tcp_gateway) as client:
         with pytest.raises(GatewayTargetError):
             await read_unit_id(client, 1)
-        await asyncio.sleep(2 * GATEWAY_TIMEOUT)
+        await asyncio.sleep(2 * GATEWAY_TIMEOUT)  # until a late response has arrived
         assert await read_unit_id(client, 2) == 2
 
 
@@ -240,6 +245,8 @@ async def test_tcp_gateway_returns_transaction_id_of_each_request(
     responses = [await reader.readexactly(11), await reader.readexactly(11)]
     no_response = await reader.readexactly(9)
     writer.close()
+    # Transaction ID (700 is 02 bc), protocol, length, unit ID, function and content.
+    # The last response is exception 11 (0b).
     assert [each.hex(" ") for each in (*responses, no_response)] == [
         "02 bc 00 00 00 05 02 03 02 00 02",
         "00 03 00 00 00 05 01 03 02 00 01",
@@ -290,7 +297,7 @@ async def test_tcp_gateway_transfers_broadcast_without_response(
     assert len(line.requests) == 3  # the broadcast and two reads
 
 
-async def test_gateway_that_ends_disconnects_its_clients(line: Line) -> None:
+async def test_gateway_disconnects_its_clients_when_it_stops(line: Line) -> None:
     with gateway_in_thread(line, TcpGateway) as gateway:
         reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
         # The response shows that the gateway has accepted the connection.

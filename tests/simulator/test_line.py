@@ -57,7 +57,7 @@ async def test_fault_changes_one_response(
     line.faults.append(fault)
     with pytest.raises(error):
         await unit.read_holding_registers(50000, 8)
-    await asyncio.sleep(2 * TIMEOUT)
+    await asyncio.sleep(2 * TIMEOUT)  # until a late response has arrived
     assert len(await unit.read_holding_registers(50000, 8)) == 8
 
 
@@ -130,7 +130,7 @@ async def test_meter_responds_after_noise(
 ) -> None:
     await unit.read_holding_registers(50000, 8)
     receive_from_client(line, noise)
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # s; separates the noise from the next request
     assert len(await unit.read_holding_registers(50000, 8)) == 8
 
 
@@ -139,7 +139,8 @@ async def test_request_during_response_damages_both(
 ) -> None:
     meters = [meter, second_meter]
     async with memory_line(meters, baudrate=9600, response_delay=0) as line:
-        # At 9600 baud, the response of 133 bytes takes 0.15 s.
+        # A read of 64 (0x40) registers. At 9600 baud, its response of 133 bytes takes
+        # 0.15 s.
         receive_from_client(line, with_crc(bytes.fromhex("01 03 c3 50 00 40")))
         await asyncio.sleep(0.06)
         receive_from_client(line, READ_PRODUCT)

@@ -7,7 +7,7 @@ import pytest
 from simulator import Constant, House, Inverter, Load, Meter, Phase
 from tests.common import Clock
 
-NOON = 1_750_000_000  # s since 1970
+NOON = 1_750_000_000  # s since 1970; used as the solar noon
 DAY = 86_400
 LOADS: list[Load] = [
     House(7),
@@ -29,12 +29,12 @@ def counted(load: Load, *steps: int) -> Meter:
 @pytest.mark.parametrize("load", LOADS)
 def test_counters_do_not_depend_on_when_they_are_read(load: Load) -> None:
     often = counted(load, *[7] * 1000)
-    rarely = counted(load, 1, 6998, 1)
+    rarely = counted(load, 1, 6998, 1)  # also 7000 s in total
     assert often.counters == rarely.counters
 
 
 def test_constant_load_is_counted_as_power_times_time() -> None:
-    # 3600 W for 1000 s are 1000 Wh.
+    # 3600 W for 1000 s are 1000 Wh, and 360 var are 100 varh.
     meter = counted(Constant(Phase(3600, 360), Phase(0), Phase(0)), 1000)
     assert meter.counters.consumed == pytest.approx(1000)
     assert meter.counters.partial_consumed == pytest.approx(1000)
@@ -45,7 +45,7 @@ def test_constant_load_is_counted_as_power_times_time() -> None:
 def test_negative_power_is_counted_as_produced() -> None:
     load = Constant(Phase(-3600), Phase(600), Phase(0, -500))
     meter = counted(load, 1000)
-    # -3000 W in total for 1000 s, in Wh.
+    # -3000 W in total for 1000 s, in Wh. Negative reactive power is not counted.
     assert meter.counters.produced == pytest.approx(3000 / 3.6)
     assert (meter.counters.consumed, meter.counters.reactive) == (0, 0)
 
@@ -59,6 +59,7 @@ def test_inverter_produces_by_day_and_consumes_by_night() -> None:
 
 def test_house_with_solar_roof_consumes_and_produces() -> None:
     counters = counted(House(7, solar_peak=6000, noon=NOON), DAY).counters
+    # In Wh.
     assert counters.consumed > 10_000
     assert counters.produced > 1_000
 

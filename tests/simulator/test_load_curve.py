@@ -61,7 +61,7 @@ def header_of(meter: Meter) -> list[int]:
 
 
 def rows_of(words: list[int]) -> list[Row]:
-    """Return the records of a block."""
+    """Return the records of a block, whose first word is the number of records."""
     records = [words[start : start + 4] for start in range(6, len(words), 4)]
     return [
         (record[0] << 16 | record[1], record[2], record[3])
@@ -179,7 +179,8 @@ def test_records_around_a_changed_clock_are_incomplete(
     meter: Meter, clock: Clock
 ) -> None:
     clock.seconds += 200
-    # 400 s of the period from 12:00 are missing, and 100 s of the period from 13:10.
+    # The clock moves from 12:03:20 to 13:11:40. So 400 s of the period from 12:00 are
+    # missing, and 100 s of the period from 13:10.
     meter.write(57600, [1, 3, 2026, 13, 11, 40])
     clock.seconds += 500
     hour = 3600
@@ -229,7 +230,8 @@ def test_newest_record_is_first_if_selected(clock: Clock) -> None:
 def test_date_is_local_time_or_utc(clock: Clock, time_base: Any, hours: int) -> None:
     meter = filled(clock, 0, time_base=time_base)
     meter.load = Constant()
-    # The clock is two hours ahead of UTC, and 30 s wrong.
+    # The clock is two hours ahead of UTC, and 30 s wrong. So 30 s of the first period
+    # are missing.
     meter.write(57600, [1, 3, 2026, 14, 0, 30])
     clock.seconds += 2 * PERIOD
     date = START_DATE + hours * 3600
@@ -239,6 +241,7 @@ def test_date_is_local_time_or_utc(clock: Clock, time_base: Any, hours: int) -> 
 @pytest.mark.parametrize(
     ("options", "value"),
     [
+        # The mean power of 60 kW, in the unit, times denominator / numerator.
         ({}, 60_000),
         ({"denominator": 10}, 0xFFFE),  # the highest value, in place of 600 000
         ({"numerator": 10}, 6000),
@@ -247,7 +250,7 @@ def test_date_is_local_time_or_utc(clock: Clock, time_base: Any, hours: int) -> 
         ({"unit": KILOWATTS, "denominator": 100}, 6000),
     ],
 )
-def test_value_follows_unit_and_rate(
+def test_value_follows_unit_and_fraction_in_header(
     clock: Clock, options: dict[str, Any], value: int
 ) -> None:
     meter = Meter(
@@ -281,9 +284,9 @@ def test_recorded_past_of_a_load_equals_measured_records() -> None:
     assert curve_of(meter) == curve_of(measuring)
 
 
-def test_period_of_the_start_is_complete_after_recorded_past() -> None:
+def test_period_in_which_meter_starts_is_complete_after_recorded_past() -> None:
     load = Constant(Phase(900), Phase(300), Phase(-100))
-    clock = Clock(START + 3 * PERIOD + 95)
+    clock = Clock(START + 3 * PERIOD + 95)  # 95 s within the fourth period
     meter = Meter(clock=clock, load=load)
     meter.record_past(3)
     clock.seconds = START + 4 * PERIOD

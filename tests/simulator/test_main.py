@@ -63,7 +63,7 @@ async def client_of(
 
 
 def is_open(port: str) -> bool:
-    """Return whether the process of the test has a port open."""
+    """Return whether a port is still open in the process that runs the test."""
     files = Path("/proc/self/fd").iterdir()
     return port in [os.path.realpath(each) for each in files]
 
@@ -168,11 +168,12 @@ async def test_load_curve_has_given_number_of_past_records(records: int) -> None
         client_of(port) as client,
     ):
         unit = client.for_unit(1)
-        if records == 0:
+        if records == 0:  # the meter has no load curve
             with pytest.raises(ModbusExceptionError):
                 await unit.read_holding_registers(61456, 122)
             return
-        await unit.write_register(61440, 0x0001)  # selects the first page
+        # Select the first page. Its first word is the number of its records.
+        await unit.write_register(61440, 0x0001)
         assert (await unit.read_holding_registers(61456, 122))[0] == records
 
 

@@ -73,7 +73,7 @@ def test_blocks_do_not_overlap() -> None:
 async def test_read_across_block_bound_is_refused(
     meter: Meter, unit: TmodbusUnit, block: TableBlock
 ) -> None:
-    meter.has_partial_tariffs = True
+    meter.has_partial_tariffs = True  # so all readable blocks exist
     end = block.start + block.words
     words = await unit.read_holding_registers(block.start, block.words)
     assert len(words) == block.words
@@ -118,11 +118,11 @@ async def test_identification_contains_model_and_serial_number(
 ) -> None:
     words = await unit.read_holding_registers(50000, 66)
     assert words[:5] == [0x53, 0x4F, 0x43, 0x4F, 100]  # "SOCO", product order code
-    assert words[42:50] == [0x534F, 0x434F, 0x4D45, 0x4300, 0, 0, 0, 0]
+    assert words[42:50] == [0x534F, 0x434F, 0x4D45, 0x4300, 0, 0, 0, 0]  # "SOCOMEC"
     assert bytes.fromhex("".join(f"{word:04x}" for word in words[50:56])) == (
         b"Countis E33\0"
     )
-    assert await word(unit, 40608) == 1
+    assert await word(unit, 40608) == 1  # product of the communication board
     assert words[8:11] != await second_unit.read_holding_registers(50008, 3)
 
 
@@ -171,6 +171,7 @@ async def test_equal_phases_have_no_neutral_current(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.load = Constant(Phase(1000), Phase(1000), Phase(1000))
+    # The neutral current in mA.
     assert await double(unit, 50534) == 0
     meter.load = Constant(Phase(2300), Phase(0), Phase(0))
     assert await double(unit, 50534) == 10_000
@@ -187,7 +188,8 @@ async def test_counters_are_in_blocks_of_each_resolution(
         partial_reactive=5_678,
         partial_produced=678,
     )
-    for offset, watt_hours in (
+    # Offset in both blocks, and energy in Wh or varh.
+    for offset, energy in (
         (2, 12_345_678),
         (4, 2_345_678),
         (8, 1_999),
@@ -195,24 +197,25 @@ async def test_counters_are_in_blocks_of_each_resolution(
         (14, 5_678),
         (18, 678),
     ):
-        assert await double(unit, 50768 + offset) == watt_hours // 1000
-        assert await double(unit, 50944 + offset) == watt_hours // 10
+        assert await double(unit, 50768 + offset) == energy // 1000  # kWh
+        assert await double(unit, 50944 + offset) == energy // 10
     assert await unit.read_holding_registers(51311, 3) == [12, 2, 0]  # in MWh, Mvarh
 
 
 async def test_counter_rolls_over_after_999_999_999_steps(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
+    # Wh: the energy of a rollover, and 123 steps of 10 Wh.
     meter.counters = Counters(consumed=9_999_999_990 + 1230)
     assert await double(unit, 36864) == 999_999_999  # the overflow value
     # The number of rollovers of Ea+, Er+ and Ea-.
     assert await unit.read_holding_registers(36866, 3) == [1, 0, 0]
     assert await double(unit, CONSUMED) == 123
-    assert await double(unit, 50770) == 1
+    assert await double(unit, 50770) == 1  # kWh
 
 
 @pytest.mark.parametrize(
-    ("bits", "left"),
+    ("bits", "rest"),  # rest: Ea+, Er+ and Ea- after the reset, in steps of 10 Wh
     [
         (0x0001, [0, 20, 30]),
         (0x0002, [10, 0, 30]),
@@ -221,7 +224,7 @@ async def test_counter_rolls_over_after_999_999_999_steps(
     ],
 )
 async def test_each_bit_resets_its_partial_counter(
-    meter: Meter, unit: TmodbusUnit, bits: int, left: list[int]
+    meter: Meter, unit: TmodbusUnit, bits: int, rest: list[int]
 ) -> None:
     meter.counters = Counters(
         consumed=990,
@@ -230,13 +233,13 @@ async def test_each_bit_resets_its_partial_counter(
         partial_produced=300,
     )
     await unit.write_register(RESET, bits)
-    assert [await double(unit, 50944 + offset) for offset in (12, 14, 18)] == left
+    assert [await double(unit, 50944 + offset) for offset in (12, 14, 18)] == rest
     assert await double(unit, CONSUMED) == 99
     assert meter.writes == [(RESET, [bits])]
 
 
 @pytest.mark.parametrize("bits", [0, 0x0004, 0x0010, 0x0040, 0x0081, 0xFFFF])
-async def test_reset_with_other_bits_is_refused(
+async def test_reset_with_invalid_bits_is_refused(
     meter: Meter, unit: TmodbusUnit, bits: int
 ) -> None:
     assert await refused_write(unit, RESET, bits) == VALUE
@@ -261,6 +264,7 @@ async def test_energy_is_counted_in_tariff_in_progress(
     clock.seconds += 10
     await unit.write_register(SET_TARIFF, 3)
     clock.seconds += 20
+    # The number of tariffs, and the tariff in progress.
     assert await unit.read_holding_registers(51200, 2) == [4, 3]
     assert [await double(unit, TARIFF_1 + 2 * tariff) for tariff in range(4)] == [
         *(10, 0, 20, 0)
@@ -270,7 +274,7 @@ async def test_energy_is_counted_in_tariff_in_progress(
         *(0, 0, 20, 0)
     ]
     await unit.write_register(RESET_TARIFFS, 0xFFFF)
-    assert await double(unit, 51206) == 0
+    assert await double(unit, 51206) == 0  # tariff 3
     assert await double(unit, CONSUMED) == 30
 
 
@@ -281,17 +285,17 @@ async def test_energy_is_counted_in_tariff_in_progress(
         (SET_TARIFF, [0], VALUE),
         (RESET_TARIFFS, [0x0010], VALUE),
         (57888, [1], ADDRESS),  # no command register
-        (57856, [1], VALUE),
+        (57856, [1], VALUE),  # neither 0xA1 nor 0xB2
         (CLOCK, [1, 1, 2026], VALUE),
         (57603, [12], VALUE),  # only the hour
         (CLOCK, [31, 2, 2026, 0, 0, 0], VALUE),
         (CLOCK, [1, 1, 26, 0, 0, 0], VALUE),  # a year of two digits
         (CT_SECONDARY, [3], VALUE),
         (CT_PRIMARY, [5, 1], VALUE),
-        (40480, [1], ADDRESS),
-        (50770, [0], ADDRESS),
-        (RESET, [1, 1], ADDRESS),
-        (0, [0], ADDRESS),
+        (40480, [1], ADDRESS),  # no command register
+        (50770, [0], ADDRESS),  # a counter
+        (RESET, [1, 1], ADDRESS),  # more than one register
+        (0, [0], ADDRESS),  # outside the blocks
     ],
 )
 async def test_invalid_write_is_refused(
@@ -304,6 +308,7 @@ async def test_invalid_write_is_refused(
 async def test_written_settings_are_read_back(unit: TmodbusUnit) -> None:
     await unit.write_register(INTEGRATION_PERIOD, 900)
     await unit.write_registers(CT_SECONDARY, [1, 100])
+    # The network type, and the currents that were written.
     assert await unit.read_holding_registers(57344, 3) == [5, 1, 100]
     assert await word(unit, INTEGRATION_PERIOD) == 900
 
@@ -322,12 +327,12 @@ async def test_days_weeks_and_months_follow_clock_of_meter(
     meter.load = Constant(Phase(1000), Phase(0), Phase(0))
     # Saturday. The next day, Sunday, is the last day of the month.
     await unit.write_registers(CLOCK, [30, 5, 2026, 22, 0, 0])
-    meter.counters.periods = []
+    meter.counters.periods = []  # forgets the periods of the previous date
     clock.seconds += 2 * 3600 + 86_400 + 3 * 3600  # until Monday, 03:00
     # Count in a thread: in the event loop, a long count would cause a timeout.
     await asyncio.to_thread(meter.count)
     kwh = [await double(unit, 36896 + 2 * position) for position in range(12)]
-    # Ea+ and Ea- of day n-1 and n, week n-1 and n, month n-1 and n.
+    # A load of 1 kW: Ea+ and Ea- of day n-1 and n, week n-1 and n, month n-1 and n.
     assert kwh == [24, 0, 3, 0, 26, 0, 3, 0, 26, 0, 3, 0]
     assert await double(unit, 36928) == 2400  # Ea+ of day n-1 in 10 Wh
 
@@ -347,6 +352,7 @@ async def test_offline_meter_receives_no_broadcast(
 ) -> None:
     second_meter.offline = True
     await broadcast(connection, SET_TARIFF, 2)
+    # The response shows that the line has already carried the broadcast.
     await word(connection.for_unit(1), 51201)
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 1)
 
@@ -374,7 +380,7 @@ async def test_each_simulated_defect_changes_responses(
 
 
 async def test_counters_are_restored_from_dict(meter: Meter, clock: Clock) -> None:
-    clock.seconds += 100_000
+    clock.seconds += 100_000  # s; longer than a day, so a new day begins
     saved = meter.count().as_dict()
     assert Counters.from_dict(saved) == meter.counters
     assert meter.counters.periods

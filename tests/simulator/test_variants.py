@@ -12,7 +12,7 @@ from simulator.table import CLOCK, PARTIAL_TARIFFS
 from tests.common import Clock
 
 NOT_AVAILABLE = [0xFFFF, 0xFFFF]
-ILLEGAL_VALUE = 3  # exception
+ILLEGAL_VALUE = 3  # exception code
 SET_TARIFF, RESET, RESET_TARIFFS = 40481, 57890, 57892  # register addresses
 
 
@@ -40,11 +40,12 @@ async def test_library_sets_clock_with_short_and_long_year(
     meter: Meter, unit: TmodbusUnit, *, short: bool, year: int
 ) -> None:
     meter.clock_has_short_year = short
+    # The command sets the clock at the next full second, 10 ms later.
     now = datetime(2026, 11, 23, 8, 59, 59, 990_000)  # noqa: DTZ001
     bus = countis.Bus(baudrate=38400)
     profile = await countis.async_take_profile(bus.unit(1, unit))
-    found = countis.Meter(bus, 1, unit, profile, local_time=lambda: now)
-    await countis.async_set_clock(found, lambda _: None)
+    library_meter = countis.Meter(bus, 1, unit, profile, local_time=lambda: now)
+    await countis.async_set_clock(library_meter, lambda _: None)
     assert await unit.read_holding_registers(CLOCK, 6) == [23, 11, year, 9, 0, 0]
 
 
@@ -56,12 +57,14 @@ async def test_meter_with_two_tariffs_refuses_the_others(
     # The registers of tariffs 3 and 4 are not reserved, so the meter does not refuse
     # a read of them. They read "not available".
     meter.refuses_reserved = True
+    # The number of tariffs, the tariff in progress, and the counters in 10 Wh.
     assert await unit.read_holding_registers(51200, 10) == [
         *(2, 1),
         *(1, 100_000 & 0xFFFF),
         *(0, 23_456),
         *(NOT_AVAILABLE * 2),
     ]
+    # The same with the counters in kWh, then the numbers of rollovers.
     assert await unit.read_holding_registers(50848, 10) == [
         *(2, 1, 0, 1000, 0, 234),
         *(NOT_AVAILABLE * 2),
@@ -82,7 +85,7 @@ async def test_meter_with_eight_tariffs_counts_in_tariff_8(
     await unit.write_register(SET_TARIFF, 8)
     clock.seconds += 10
     assert await unit.read_holding_registers(51200, 2) == [8, 8]
-    assert await unit.read_holding_registers(51214, 4) == [0, 0, 0, 10]
+    assert await unit.read_holding_registers(51214, 4) == [0, 0, 0, 10]  # tariffs 7, 8
     assert await refused_write(unit, SET_TARIFF, 9) == ILLEGAL_VALUE
     await unit.write_register(RESET_TARIFFS, 0x0080)
     assert await unit.read_holding_registers(51216, 2) == [0, 0]

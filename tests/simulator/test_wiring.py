@@ -32,15 +32,15 @@ async def test_reversed_current_inverts_power_of_its_phase(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.load = LOADED
-    right = await measured(unit)
+    correct = await measured(unit)
     meter.load = ReversedCurrent(LOADED, 2)
     wrong = await measured(unit)
     assert by_phase(wrong, "power") == [2300, -2500, 1900]
     assert by_phase(wrong, "reactive_power") == [500, -600, 300]
     assert wrong["power"] == 1700
     for quantity in ("voltage", "current", "apparent_power"):
-        assert by_phase(wrong, quantity) == by_phase(right, quantity)
-    assert wrong["voltage_l1_l2"] == right["voltage_l1_l2"]
+        assert by_phase(wrong, quantity) == by_phase(correct, quantity)
+    assert wrong["voltage_l1_l2"] == correct["voltage_l1_l2"]
 
 
 async def test_swapped_neutral_makes_its_phase_the_reference(
@@ -80,12 +80,13 @@ async def test_phase_to_phase_voltages_follow_unequal_voltages(
     assert by_phase(values, "voltage") == [230, 0, 240]
     assert values["voltage_l1_l2"] == 230
     assert values["voltage_l2_l3"] == pytest.approx(240, abs=0.011)
+    # 230 V and 240 V with an angle of 120 degrees between them.
     assert values["voltage_l3_l1"] == pytest.approx(407.06, abs=0.011)
     assert by_phase(values, "current") == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
-    ("errors", "codes"),
+    ("errors", "codes"),  # the codes of the manual, 0 for no error
     [
         ([], (0,)),
         (["reversed-l1"], (1,)),
@@ -106,12 +107,12 @@ async def test_connection_test_finds_wiring_error(
 
 def test_meter_with_wiring_error_counts_wrong_power() -> None:
     load = Constant(Phase(3600), Phase(3600), Phase(3600))
-    for wrong_load, watts in (
+    for measured_load, watts in (
         (load, 10_800),
         (ReversedCurrent(load, 3), 3600),  # 3600 + 3600 - 3600
         (SwappedNeutral(load, 3), 7200),  # 5400 + 5400 - 3600
     ):
         clock = Clock()
-        meter = Meter(load=wrong_load, clock=clock)
+        meter = Meter(load=measured_load, clock=clock)
         clock.seconds += 1000
-        assert meter.count().consumed == pytest.approx(watts / 3.6)
+        assert meter.count().consumed == pytest.approx(watts / 3.6)  # Wh in 1000 s
