@@ -57,7 +57,7 @@ WHOLE_MEASUREMENTS = (50514, 54)
 
 
 async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> None:
-    """Enable entities that are disabled by default."""
+    """Enable entities that are disabled by default, and reload the bus."""
     registry = er.async_get(hass)
     for key in keys:
         registered = registry.async_get(entity_id(hass, key))
@@ -96,20 +96,20 @@ async def test_reset_of_the_tariff_counters_resets_no_other_counter(
 async def test_only_tariff_counters_that_the_meter_has_are_reset(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    # Tariff counters 3 and 4 in both resolutions.
+    # The tariff counters 3 and 4 are not available, in either resolution.
     meter.override = dict.fromkeys((*range(51206, 51210), *range(50854, 50858)), 0xFFFF)
     await add_meter()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     await enable(hass, entry, "reset_tariff_counters")
     await press(hass, "reset_tariff_counters")
-    assert meter.writes == [(57892, [0x0003])]
+    assert meter.writes == [(57892, [0x0003])]  # the bits of tariffs 1 and 2
 
 
 async def test_failed_reset_of_the_tariff_counters_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "reset_tariff_counters")
-    meter.ignored_writes = {57892}
+    meter.ignored_writes = {57892}  # the reset of the tariff counters
     with pytest.raises(HomeAssistantError, match="tariff counters to zero"):
         await press(hass, "reset_tariff_counters")
     meter.refused_writes = {57892}
@@ -145,6 +145,7 @@ async def test_clock_is_set_to_the_local_time_in_one_write(
     await press(hass, "set_clock")
     assert abs(float(state(hass, "clock_offset"))) <= 2
     await until_energies_read(line, 3)
+    # The offset from before the command does not return.
     assert float(state(hass, "clock_offset")) > -1000
     ((register, values),) = meter.writes
     assert register == 57600
@@ -166,7 +167,7 @@ async def test_clock_is_set_to_the_local_time_in_one_write(
         (datetime(2026, 10, 25, 2, 30, tzinfo=UTC), (25, 10, 2026, 3, 30, 0)),
     ],
 )
-async def test_clock_in_local_time_has_no_offset_across_daylight_saving(
+async def test_clock_that_follows_daylight_saving_has_no_offset(
     hass: HomeAssistant,
     berlin: None,
     entry: CountisConfigEntry,
@@ -185,11 +186,13 @@ async def test_clock_with_a_year_of_two_digits_has_an_offset(
     hass: HomeAssistant, berlin: None, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     show_time(meter, 23, 11, 26, 13, 0, 7)
+    # In Berlin, it is half a second after 13:00.
     with stopped_clock(datetime(2026, 11, 23, 12, 0, 0, 500_000, tzinfo=UTC)):
         await enable(hass, entry, "clock_offset")
         assert state(hass, "clock_offset") == "7"
 
 
+# The second date is the 31st of February.
 @pytest.mark.parametrize("shown", [(0, 0, 0, 0, 0, 0), (31, 2, 2026, 1, 1, 1)])
 async def test_invalid_clock_has_no_offset(
     hass: HomeAssistant,
@@ -208,7 +211,7 @@ async def test_clock_that_cannot_be_set_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "set_clock")
-    meter.ignored_writes = {57600}
+    meter.ignored_writes = {57600}  # the clock
     with pytest.raises(HomeAssistantError, match="clock of COUNTIS E33 #1"):
         await press(hass, "set_clock")
     meter.refused_writes = {57600}
@@ -219,6 +222,7 @@ async def test_clock_that_cannot_be_set_is_reported(
 async def test_setting_the_clock_holds_the_bus_until_the_read_back(
     hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter, line: Line
 ) -> None:
+    # Requests to a second meter could come between the write and the read-back.
     await add_meter(unit_id=2)
     await enable(hass, entry, "set_clock")
     line.requests.clear()
@@ -302,6 +306,7 @@ async def test_energies_of_days_and_months_are_read_from_the_meter(
     )
     assert state(hass, "energy_consumed_today") == "0"
     clock.seconds += 3600
+    # 2 kW and 1 kW for an hour
     await until(lambda: state(hass, "energy_consumed_today") == "3.0")
     assert state(hass, "energy_consumed_yesterday") == "0"
     assert state(hass, "energy_produced_this_month") == "0"
@@ -328,7 +333,7 @@ async def test_energy_of_a_day_in_low_resolution_is_in_whole_kwh(
 async def test_overflows_are_read_from_the_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    meter.override = {36866: 2}
+    meter.override = {36866: 2}  # the overflows of the consumed energy
     await enable(hass, entry, "overflows_consumed")
     assert state(hass, "overflows_consumed") == "2"
 
@@ -431,7 +436,8 @@ async def test_unmet_conditions_are_shown_with_the_measured_values(
     found = await check_wiring(hass)
     assert found["codes"] == []
     texts = [unmet["text"] for unmet in found["unmet_conditions"]]
-    # The default load is 1000, 500 and -200 W, at 230 V.
+    # The default load is 1000, 500 and -200 W, at 230 V. Each current is rounded down
+    # to 1 mA.
     assert any(
         "L3: the current is 0.869 A; at least 1 A is needed" in text for text in texts
     )

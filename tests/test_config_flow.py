@@ -56,7 +56,11 @@ NO_PORT = "/dev/no-such-port"
 
 @pytest.fixture
 async def other_line(hass: HomeAssistant) -> AsyncGenerator[Line]:
-    """Run a second line, with the meter of the first line and with another meter."""
+    """Run a second line with two meters.
+
+    The meter at unit ID 1 has the serial number of the meter at unit ID 1 of the first
+    line. The meter at unit ID 2 has a serial number of its own.
+    """
     meters = [Meter(unit_id=1), Meter(unit_id=2, serial=(0x2025, 0x0001, 7))]
     async with memory_line(meters) as line:
         yield line
@@ -83,6 +87,7 @@ async def test_form_suggests_line_settings_that_auto_mode_supports(
         "parity": "none",
         "stopbits": "2",
     }
+    # The usual TCP ports of gateways
     for kind, port in {"tcp": 502, "rtu_over_tcp": 8899}.items():
         form = await open_form(hass, kind)
         assert suggested_values(form) == {"port": port, "baudrate": "9600"}
@@ -185,6 +190,7 @@ async def test_meter_in_auto_mode_is_added_after_two_lost_responses(
 async def test_meter_that_responds_late_is_added(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
+    # In the dialog, the response timeout is at least 1 s.
     line.faults.append(late(0.6))
     requests = len(line.requests)
     result = await add_meter()
@@ -202,10 +208,10 @@ async def test_device_that_is_no_countis_is_rejected(
     assert "300" in text
 
 
-async def test_invalid_response_is_reported_as_invalid(
+async def test_exception_response_is_reported_as_invalid_response(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
-    meter.exception_code = 4
+    meter.exception_code = 4  # the Modbus exception "server device failure"
     text = await shown_error(hass, await add_meter())
     assert "The response at unit ID 1" in text
     assert "not valid" in text
@@ -226,6 +232,7 @@ async def test_line_settings_of_another_integration_are_reported(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     other = ModbusSerialParams(device=line.port, baudrate=38400)
+    # The other integration uses a device at unit ID 9.
     async with async_get_temporary_unit(hass, other, 9):
         text = await shown_error(hass, await add_meter())
     assert "already in use with other line settings (38400 baud, 8N1)" in text
@@ -275,10 +282,12 @@ async def test_meter_that_is_set_up_on_another_bus_is_rejected(
 async def test_open_dialog_does_not_block_another_dialog(
     hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
+    # No meter has unit ID 77.
     left_open = await submit(hass, bus_form(line, unit_id=77))
     assert left_open["step_id"] == "no_response"
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY
+    # Home Assistant closes the open dialog when the same bus is added.
     with pytest.raises(UnknownFlow):
         hass.config_entries.flow.async_get(left_open["flow_id"])
 
@@ -397,7 +406,7 @@ async def test_all_meters_that_do_not_respond_are_named(
     assert "No meter responds at unit ID 1, 2 on" in await shown_error(hass, result)
 
 
-async def test_another_meter_is_named_before_a_meter_that_does_not_respond(
+async def test_another_meter_is_reported_although_a_second_meter_is_offline(
     hass: HomeAssistant,
     add_meter: AddMeter,
     entry: CountisConfigEntry,
@@ -422,6 +431,7 @@ async def test_meters_that_are_online_are_verified_first(
     await add_meter(unit_id=2)
     meter.offline = True
     await until(lambda: not coordinator_of(entry, 1).online)
+    # Only the first meter is probed. The offline meter would not respond.
     monkeypatch.setattr(reconfigure_flow, "MAX_PROBED_METERS", 1)
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"
@@ -459,6 +469,7 @@ async def test_bus_moves_to_another_port(
     await assert_is_read(hass, entry, 1)
 
 
+# The title "Cellar" is from the user. Without it, the title is the port.
 @pytest.mark.parametrize("title", [None, "Cellar"])
 async def test_symbolic_link_to_the_port_is_stored(
     hass: HomeAssistant,
@@ -507,6 +518,7 @@ async def test_entry_whose_setup_is_retried_is_reconfigured(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
+    # Another integration uses the port with other line settings.
     other = ModbusSerialParams(device=line.port, baudrate=38400)
     async with async_get_temporary_unit(hass, other, 9):
         await hass.config_entries.async_setup(entry.entry_id)
@@ -539,7 +551,7 @@ async def test_disabled_entry_and_device_are_reconfigured(
 def on_verification(
     monkeypatch: pytest.MonkeyPatch, function: Callable[[], Awaitable[None]]
 ) -> None:
-    """Call a function when the dialog verifies the bus."""
+    """Call a function each time before the dialog verifies a meter of the bus."""
 
     async def take(*args: Any, **kwargs: Any) -> Any:
         await function()
@@ -579,7 +591,7 @@ async def test_reload_waits_for_the_end_of_the_verification(
         reloads.append(
             hass.async_create_task(hass.config_entries.async_reload(entry.entry_id))
         )
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # lets the reload begin
 
     on_verification(monkeypatch, reload)
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
@@ -613,6 +625,7 @@ async def test_bus_is_polled_after_the_dialog_closed_during_verification(
     )
     with suppress(asyncio.CancelledError):
         await submitted
+    # Without a cancellation, the verification continues, and the new speed is stored.
     assert entry.data["baudrate"] == (9600 if is_cancelled else 19200)
     await assert_is_read(hass, entry, 1)
 
@@ -646,6 +659,7 @@ async def test_line_settings_are_changed_during_a_poll_at_9600_baud(
             line.requests.clear()
             await until(lambda: line.requests)  # in the middle of a poll
             result = await reconfigure(hass, entry, bus_form(line, stopbits=stopbits))
+            # A dialog that has changed the entry ends with ABORT.
             assert result["type"] is FlowResultType.ABORT, result["errors"]
         await unload_all(hass)
 

@@ -178,7 +178,7 @@ class HoursAroundNoon:
                 coordinator.data[description.key] = field.decode(
                     [words[field.address], words[field.address + 1]], None
                 )
-            if not sensors:
+            if not sensors:  # a new sensor takes its first state at once
                 sensors = [
                     sensor.CountisSensor(coordinator, description)
                     for description in MEASURED

@@ -115,7 +115,7 @@ def test_any_words_decode_to_values_within_the_limits(
             assert value.isprintable()
             assert value.isascii()
         elif unit_of_value is None:
-            assert 0 <= value < 0xFFFF
+            assert 0 <= value < 0xFFFF  # 0xFFFF means "not available"
         else:
             lowest, highest = BOUNDS[unit_of_value]
             assert lowest <= value <= highest
@@ -135,7 +135,7 @@ def test_counters_are_multiples_of_their_step(
         if value is not None:
             steps = round(value / block_type.step)
             assert value == round(steps * block_type.step, 2)
-            assert 0 <= steps < 2**32 - 1
+            assert 0 <= steps < 2**32 - 1  # 0xFFFFFFFF means "not available"
 
 
 @pytest.mark.parametrize("word", [0, 0xFFFF])
@@ -161,8 +161,8 @@ def test_block_of_ones_is_implausible_and_has_no_values(
 def measurements_with_frequency(raw: int) -> list[int]:
     """Return the words of measurements that are 0 except the frequency.
 
-    `raw` is in steps of 0.01 Hz or 0.001 Hz. The frequency (50526) is 12 registers
-    after the first measurement (50514).
+    `raw` is in steps of 0.01 Hz, or of 0.001 Hz if it is 10 000 or more. The frequency
+    (50526) is 12 registers after the first measurement (50514).
     """
     return [0] * 12 + [0, raw] + [0] * 40
 
@@ -185,6 +185,7 @@ def test_registers_per_request_match_the_sent_requests(
 
 def test_each_block_has_a_response_length_of_its_own() -> None:
     requested: list[int] = []
+    # Leave out low-resolution blocks: each has the length of its high-resolution block.
     for block_type in BLOCKS:
         if block_type not in (EnergiesInKwh, TariffsInKwh, PeriodsInKwh):
             block, unit = new_block(block_type)
@@ -213,7 +214,8 @@ def test_main_measurements_are_all_measurements_but_the_details() -> None:
 
 def test_power_of_minus_10_w_is_available() -> None:
     block, unit = new_block(Power)
-    # The power is -1 step of 10 W, and the apparent power is 1 step of 10 VA.
+    # The power is -1 step of 10 W: all its bits are 1. The apparent power is 1 step of
+    # 10 VA.
     read(block, unit, [0xFFFF, 0xFFFF, 0, 0, 0, 1, *[0] * 8])
     assert block.values["power"] == -10
     assert block.implausible_reason is None
@@ -246,7 +248,8 @@ def test_frequency_of_five_digits_has_a_resolution_of_1_mhz(
 
 
 @pytest.mark.parametrize(
-    ("words", "ratio"),  # the words are the secondary and the primary current in A
+    # The words are the secondary current (1 or 5 A) and the primary current in A.
+    ("words", "ratio"),
     [
         ([5, 400], 80),
         ([1, 100], 100),
@@ -257,7 +260,7 @@ def test_frequency_of_five_digits_has_a_resolution_of_1_mhz(
         ([5, 0xFFFF], None),
     ],
 )
-def test_transformer_ratio_requires_a_secondary_of_1_or_5_a(
+def test_transformer_ratio_requires_a_valid_secondary_and_primary(
     words: list[int], ratio: float | None
 ) -> None:
     block, unit = new_block(CurrentTransformer)
@@ -267,7 +270,8 @@ def test_transformer_ratio_requires_a_secondary_of_1_or_5_a(
 
 def test_texts_are_printable_characters_without_padding() -> None:
     block, unit = new_block(Identity)
-    # The signature has one character in each register, the product name has two.
+    # The signature has one character in each register. The product name has two, and
+    # begins 50 registers later.
     words = [0x1F, ord("S"), 0x7F, ord("~"), *[0] * 62]
     words[50:58] = [0x2020, 0x4161, 0x7E7F, 0x1F20, 0x2162, 0x2000, 0, 0]
     read(block, unit, words)

@@ -147,7 +147,7 @@ def test_period_begins_at_a_multiple_of_its_length(
     simulation.demand.minutes = minutes
     simulation.read()
     begins: list[float] = []
-    for _ in range(7201):
+    for _ in range(7201):  # s; one second until NOON, and 2 h
         simulation.advance(1, watts=1000)
         if simulation.read():
             begins.append((simulation.wall - NOON) / 60)
@@ -174,6 +174,7 @@ def test_reading_without_a_later_monotonic_time_is_ignored(
 ) -> None:
     simulation.pass_time(61, watts=36_000)
     before = simulation.watts
+    # An earlier monotonic time, none (as before a restart), and the same time
     at = Moment(simulation.wall - 5, simulation.monotonic - 5)
     assert not simulation.demand.add(at, simulation.counter - 0.05)
     assert not simulation.demand.add(
@@ -184,8 +185,10 @@ def test_reading_without_a_later_monotonic_time_is_ignored(
     assert simulation.watts == before
 
 
+# s; on a bus with 64 meters at 38400 baud, counters are up to 26 s old.
 @pytest.mark.parametrize("every", [1, 7, 26])
 def test_demand_does_not_depend_on_the_interval_of_the_readings(every: float) -> None:
+    # With an interval of 26 s, the first period begins between two readings.
     simulation = Simulation(NOON - 13)
     simulation.pass_time(13 + 5 * 900 + 13, watts=4000, every=every)
     assert simulation.peak_watts() == pytest.approx(4000, abs=45)
@@ -240,18 +243,19 @@ def test_forecast_of_a_constant_small_load_is_the_power_of_the_load() -> None:
 def test_forecast_of_a_small_load_follows_the_last_two_rises() -> None:
     simulation = Simulation(NOON - 2299)
     simulation.pass_time(1500, watts=120)
-    # 60 W raise the counter by 10 Wh every 600 s, and 120 W every 300 s.
+    # 120 W raise the counter by 10 Wh every 300 s, and 60 W every 600 s. The last two
+    # rises are within these 800 s.
     simulation.pass_time(800, watts=60)
     assert simulation.forecast == pytest.approx(60, abs=2)
 
 
 def test_forecast_without_a_load_is_zero() -> None:
     simulation = Simulation(NOON - 61)
-    simulation.pass_time(62, watts=0)
+    simulation.pass_time(62, watts=0)  # s; without a rise, a forecast needs 60 s
     assert simulation.forecast == 0
 
 
-def test_forecast_after_a_restart_is_unknown_until_the_power_is_known() -> None:
+def test_forecast_after_a_restart_is_unknown_until_the_counter_rose_twice() -> None:
     simulation = Simulation(NOON - 60)
     simulation.pass_time(60 + 300, watts=3000)
     simulation.restart()
@@ -282,7 +286,8 @@ def test_forecast_uses_the_mean_power_of_a_minute() -> None:
     for _ in range(4):
         simulation.pass_time(10, watts=7200)
         simulation.pass_time(10, watts=3600)
-    # The mean power of the last minute is 5400 W. 520 s of the period remain.
+    # The mean power of the last minute is 5400 W. In 40 of the 380 s that have passed,
+    # the power was 7200 W. 520 s of the period remain.
     until_now = (340 * 3600 + 40 * 7200) / 900
     assert simulation.forecast == pytest.approx(until_now + 5400 * 520 / 900, rel=0.05)
 
@@ -317,6 +322,7 @@ def test_forecast_is_known_again_after_a_short_restart() -> None:
 
 def test_energy_of_a_gap_is_in_no_peak(simulation: Simulation) -> None:
     simulation.pass_time(1 + 1800, watts=500)
+    # In one period, the energy of this gap would be a demand of 6000 W.
     simulation.advance(3 * 3600, watts=500)
     simulation.pass_time(600, watts=500)
     assert simulation.watts is None
@@ -324,7 +330,7 @@ def test_energy_of_a_gap_is_in_no_peak(simulation: Simulation) -> None:
     assert simulation.peak_watts() == pytest.approx(500, abs=40)
 
 
-def test_gap_within_a_period_does_not_lose_its_demand(simulation: Simulation) -> None:
+def test_demand_of_a_period_with_a_gap_in_it_is_known(simulation: Simulation) -> None:
     simulation.pass_time(1 + 60, watts=500)
     simulation.advance(780, watts=2000)
     simulation.pass_time(60, watts=500)
@@ -336,6 +342,7 @@ def test_gap_within_a_period_does_not_lose_its_demand(simulation: Simulation) ->
 def test_period_is_measured_if_the_pause_at_its_begin_is_short(
     pause: float, *, is_known: bool
 ) -> None:
+    # The period begins 5 s before the end of the pause.
     simulation = Simulation(NOON - pause + 5)
     simulation.advance(pause, watts=1000)
     simulation.read()
@@ -372,13 +379,13 @@ def test_slow_drift_of_the_clock_does_not_interrupt_the_period(
 ) -> None:
     for _ in range(901):
         simulation.pass_time(1, watts=1000)
-        simulation.wall += 0.0005
+        simulation.wall += 0.0005  # s; 0.45 s in the period
     assert simulation.peak_watts() == pytest.approx(1000, abs=40)
 
 
 def test_period_with_a_corrected_counter_is_no_peak(simulation: Simulation) -> None:
     simulation.pass_time(1 + 300, watts=1000)
-    simulation.energy += 500
+    simulation.energy += 500  # kWh
     simulation.demand.interrupt()
     assert simulation.watts is None
     assert simulation.forecast is None
@@ -390,7 +397,7 @@ def test_period_with_a_corrected_counter_is_no_peak(simulation: Simulation) -> N
 
 def test_period_in_which_the_counter_falls_is_no_peak(simulation: Simulation) -> None:
     simulation.pass_time(1 + 300, watts=1000)
-    simulation.energy -= 500
+    simulation.energy -= 500  # kWh
     simulation.pass_time(600, watts=1000)
     assert simulation.peak() is None
     # The next period has just begun.
@@ -408,7 +415,7 @@ def test_change_of_daylight_saving_time_does_not_change_the_peak(
     simulation = Simulation(day.timestamp() - 5, BRUSSELS)
     simulation.demand.minutes = minutes
     begins = 0
-    for _ in range(5 * 360):
+    for _ in range(5 * 360):  # 5 h
         simulation.advance(10, watts=2000)
         begins += simulation.read()
     assert begins == 5 * 60 / minutes
@@ -416,6 +423,7 @@ def test_change_of_daylight_saving_time_does_not_change_the_peak(
 
 
 def test_clock_change_by_half_an_hour_does_not_change_the_peak() -> None:
+    # On this day, daylight saving time ends, which is half an hour in this zone.
     zone = ZoneInfo("Australia/Lord_Howe")
     day = datetime(2026, 4, 5, tzinfo=zone)
     simulation = Simulation(day.timestamp() - 5, zone)
@@ -453,6 +461,7 @@ def test_period_belongs_to_the_month_of_its_begin() -> None:
 def test_highest_demand_of_two_months_ago_is_forgotten() -> None:
     simulation = Simulation(datetime(2025, 12, 31, 22, tzinfo=UTC).timestamp() - 1)
     simulation.pass_time(901, watts=5000)
+    # The second number is the highest demand of the month before, in W.
     for month, before in ((1, 5000), (2, 1000)):
         simulation.wall = datetime(2026, month, 20, tzinfo=UTC).timestamp() - 2
         simulation.demand.interrupt()
@@ -466,7 +475,7 @@ def test_highest_demand_of_a_month_without_readings_is_unknown(
     simulation: Simulation,
 ) -> None:
     simulation.pass_time(901, watts=5000)
-    simulation.advance(62 * 86_400, watts=0)
+    simulation.advance(62 * 86_400, watts=0)  # s; from June to August
     simulation.pass_time(2000, watts=1000)
     assert simulation.peak_watts() == pytest.approx(1000, abs=50)
     assert simulation.peak_watts(months_ago=1) is None
@@ -483,7 +492,7 @@ def test_each_period_length_has_its_own_highest_demand(simulation: Simulation) -
     assert simulation.peak_watts() == pytest.approx(3000, abs=50)
 
 
-def test_length_that_is_set_as_a_period_begins_starts_a_new_period(
+def test_period_is_known_if_its_length_is_set_when_the_period_begins(
     simulation: Simulation,
 ) -> None:
     simulation.pass_time(1, watts=3600)
@@ -531,6 +540,7 @@ def test_restart_at_the_end_of_a_period_loses_two_periods(
 ) -> None:
     simulation.pass_time(1 + 890, watts=3000)
     simulation.restart()
+    # The end of the period is in this pause, which is longer than 30 s.
     simulation.advance(60, watts=9000)
     simulation.pass_time(850, watts=9000)
     assert simulation.peak() is None

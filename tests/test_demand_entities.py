@@ -41,7 +41,7 @@ from .test_sensor import enable
 
 @pytest.fixture(autouse=True)
 def _slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll each meter every 5 s."""
+    """Poll each block at most once in 5 s."""
     poll_slowly(monkeypatch)
 
 
@@ -84,7 +84,10 @@ async def demand_entry(
     entry: CountisConfigEntry,
     meter: Meter,
 ) -> CountisConfigEntry:
-    """Return the entry of a bus whose meter has the entities of the demand."""
+    """Return the entry of a bus, with the entities of the demand enabled.
+
+    The load of the meter is 3000 W.
+    """
     set_load(meter, 3000)
     await enable(hass, entry, *SENSORS, "demand_period")
     return entry
@@ -112,6 +115,7 @@ async def test_demand_follows_the_periods_of_the_clock(
     assert watts(hass, "demand") == pytest.approx(4000, abs=80)
     assert watts(hass, "demand_forecast") == pytest.approx(7000, abs=150)
     await sleep_until(hass, clock, "12:15:12")
+    # 9000 W in about 10 s of 15 min
     assert watts(hass, "demand") == pytest.approx(100, abs=100)
     assert watts(hass, "demand_forecast") == pytest.approx(9000, abs=200)
     assert watts(hass, "peak_demand_this_month") == pytest.approx(7000, abs=40)
@@ -150,7 +154,7 @@ async def test_highest_demand_moves_to_the_last_month_at_midnight(
 
 
 async def restart(hass: HomeAssistant, entry: CountisConfigEntry, pause: float) -> None:
-    """Unload the bus, and set it up after a pause in s."""
+    """Unload the bus, and set it up again after `pause`, in s."""
     await hass.config_entries.async_unload(entry.entry_id)
     await asyncio.sleep(pause)
     await hass.config_entries.async_setup(entry.entry_id)
@@ -208,6 +212,7 @@ async def test_period_without_readings_at_its_end_is_no_peak(
     await sleep_until(hass, clock, "12:20:00")
     assert state(hass, "demand") == STATE_UNKNOWN
     await sleep_until(hass, clock, "12:30:10")
+    # The counter at 12:15 is unknown, so neither period around 12:15 has a demand.
     assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
     await sleep_until(hass, clock, "12:45:10")
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
@@ -222,6 +227,7 @@ async def test_period_in_which_the_counter_jumped_is_no_peak(
     await sleep_until(hass, clock, "12:05:00")
     meter.counters.consumed += 500_000  # Wh
     await sleep_until(hass, clock, "12:15:10")
+    # The accepted counter was 1234 kWh, and rose by 500 kWh.
     assert float(state(hass, "energy_consumed")) > 1700
     assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
     await sleep_until(hass, clock, "12:30:10")
@@ -261,6 +267,7 @@ async def test_selected_period_applies_at_once_and_after_a_restart(
     assert float(peak.state) == pytest.approx(3000, abs=120)
     assert peak.attributes["period_begin"] == START.replace(hour=12, minute=20)
     await select_period(hass, 15)
+    # The highest demand of the earlier periods of 15 min
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
 
 
@@ -389,6 +396,7 @@ async def test_demand_is_unknown_while_the_counter_is_not_available(
     meter: Meter,
 ) -> None:
     await hass.config_entries.async_unload(demand_entry.entry_id)
+    # Without the stored counters, there is no accepted counter.
     del hass_storage[f"{DOMAIN}.{subentry_of(demand_entry).subentry_id}"]
     meter.override = registers_of("energy_consumed", table.NOT_AVAILABLE)
     await hass.config_entries.async_setup(demand_entry.entry_id)

@@ -54,7 +54,7 @@ async def test_meter_that_does_not_respond_is_an_error(
 async def test_demo_without_any_meter_ends_with_the_reason(
     client: Client, line: Line
 ) -> None:
-    plan = DemoPlan([MeterInput(line.port, 9)])
+    plan = DemoPlan([MeterInput(line.port, 9)])  # no meter has this unit ID
     with pytest.raises(ToolError, match="No meter responds at unit ID 9"):
         await async_set_up_demo(client, plan, print, is_strict=False)
 

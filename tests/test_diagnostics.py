@@ -49,8 +49,8 @@ OTHER_SERIAL = "2025000100007"
 FAULTS = {
     "lost": LOST,
     "truncated": TRUNCATED,
-    "random bytes": random_bytes(1),
-    "few random bytes": random_bytes(2, 10),
+    "random bytes": random_bytes(1),  # the seed
+    "few random bytes": random_bytes(2, 10),  # the seed and the length
     "busy": BUSY,
     "zeros": ZEROS,
     "ones": ONES,
@@ -91,7 +91,7 @@ async def test_diagnostics_of_a_bus_contain_the_statistics_of_the_bus(
     found = await download()
     assert found["bus"]["traffic"]["1"]["requests"] >= 4
     assert found["bus"]["response_delay"] > 0
-    assert 0 < found["bus"]["used"] < 1
+    assert 0 < found["bus"]["used"] < 1  # the used fraction of the time
 
 
 async def test_diagnostics_do_not_contain_the_serial_number(
@@ -103,6 +103,7 @@ async def test_diagnostics_do_not_contain_the_serial_number(
     assert bus["meters"][0]["serial_number"] == "**REDACTED**"
     identity = bus["meters"][0]["profile"]["identity"]
     assert identity["serial_year_week"] == "**REDACTED**"
+    # Year and week of the serial number
     assert meter["meter"]["registers"]["50008"] == "**REDACTED**"
     identity = meter["meter"]["profile"]["identity"]
     assert identity["serial_year_week"] == "**REDACTED**"

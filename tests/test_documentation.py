@@ -136,7 +136,7 @@ def test_every_row_of_a_table_has_all_cells(page: Path) -> None:
     for table in re.findall(r"(?m)^\|.*(?:\n\|.*)*", text):
         _, rule, *_ = table.splitlines()
         assert set(rule) <= set("|-: "), table
-    assert all(tables(text))
+    assert all(tables(text))  # `tables` fails if the number of cells is wrong
 
 
 def test_every_page_picture_and_copied_file_is_linked() -> None:
@@ -344,7 +344,7 @@ OTHER_NAMES = {
     *("addr", "bus", "l2", "l3"),  # the meter
     "measurement",  # a state class of Home Assistant
     *("busy", "connection refused", "no such file", "permission denied"),  # Linux
-    "resource temporarily unavailable",
+    "resource temporarily unavailable",  # Linux
 }
 # The pages on which all text in italics is a name that a user sees.
 PAGES_OF_DIALOGS = (
@@ -389,7 +389,8 @@ def test_names_in_italics_exist_in_the_user_interface(
     assert [name for name in names if name.lower() not in shown_names] == []
 
 
-# Errors whose text contains all that a user needs. The page does not quote them.
+# Errors whose text contains all that a user needs. troubleshooting.md does not quote
+# them.
 PLAIN_ERRORS = {"none_ticked", "several_errors", "no_meter_targeted", "not_set_up"}
 
 

@@ -53,7 +53,7 @@ BLOCKS = {
 def meter() -> LibraryMeter:
     """Return a meter that supports all blocks, on a bus at 9600 baud."""
     bus = MemoryBus({1: Meter(unit_id=1)})
-    # Only a meter without a model number such as E33 is probed for all blocks.
+    # A model with a number, such as "Countis E33", is not probed for all blocks.
     simulated = Meter(unit_id=1, model="Countis", has_partial_tariffs=True)
     profile = run(async_profile_of(simulated))
     return LibraryMeter(bus.bus, 1, bus.client(), profile)
@@ -277,9 +277,9 @@ def test_durations_of_scans_follow_from_their_probes() -> None:
     # With known settings, the duration is a range, such as "22 to 32 s".
     (with_settings,) = (text for text in at_most.values() if " to " in text)
     shortest, longest = re.findall(r"\d+", with_settings)
-    of_speeds = [worst_case_seconds([each]) for each in settings_to_try(parity="N")]
-    durations[f"{shortest} s"] = min(of_speeds)
-    durations[f"{longest} s"] = max(of_speeds)
+    at_each_speed = [worst_case_seconds([each]) for each in settings_to_try(parity="N")]
+    durations[f"{shortest} s"] = min(at_each_speed)
+    durations[f"{longest} s"] = max(at_each_speed)
     for text, seconds in durations.items():
         # Documented as "at most", rounded up.
         assert seconds <= documented_seconds(text) <= 1.1 * seconds + 1, text

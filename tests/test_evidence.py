@@ -1,6 +1,7 @@
 """The requests that read the evidence about rejected counters.
 
-If several rejected readings agree with each other, the counters are at another level.
+Rejected readings that agree with each other are a level. Before a level is accepted,
+the library reads other registers as evidence.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ async def test_evidence_of_a_rejected_level_is_read_once(
 ) -> None:
     meter.model = "Countis E43"  # a meter with current transformers
     polled = await async_polled_meter(line)
-    meter.override = {50946: 0x0100}  # the high word of the total
+    meter.override = {50946: 0x0100}  # the high word of the total, which was 1
     await async_poll_rejected(polled, 1)
     # Rejected counters and the transformer are read twice, to confirm the first read.
     assert line.reads == [
@@ -73,7 +74,7 @@ async def test_evidence_is_read_again_before_a_level_is_accepted(
     assert line.requests[-1].address == 50770
 
 
-async def test_level_that_the_user_confirmed_needs_no_other_resolution(
+async def test_confirmed_level_is_accepted_without_the_other_resolution(
     line: MemoryBus, meter: SimulatedMeter
 ) -> None:
     polled = await async_polled_meter(line)

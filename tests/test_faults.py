@@ -73,7 +73,7 @@ RESPONSE_FAULTS = {
     "echo": ECHO,
     "split": SPLIT,
     "duplicated": DUPLICATED,
-    "random bytes": random_bytes(1),
+    "random bytes": random_bytes(1),  # the seed
 }
 
 
@@ -221,6 +221,7 @@ async def test_missing_block_does_not_change_the_states_of_other_blocks(
     setattr(meter, attribute, {block})
     for _ in range(2):
         await until_polled(entry)
+    # Counters keep their last accepted values.
     expected = set(MEASURED) if block == table.METROLOGY else set()
     await until(lambda: len(shown.unavailable) >= len(expected))
     assert shown.unavailable == {entity_id(hass, key) for key in expected}

@@ -33,7 +33,10 @@ SECONDS = 3600
 FLIPPED_PART = 0.05  # of the responses
 BLOCKS = ("measurements", *COUNTER_BLOCKS)
 
-POWER_TOLERANCE = 40  # W between the accepted and the true power
+# W between the accepted and the true power. The relation tolerates 30 W between the
+# total and the sum of its phases. Rounding alone causes up to 20 W of this. So a
+# flipped bit of 40 W may be accepted, but none of 80 W.
+POWER_TOLERANCE = 40
 POWERS = {"power", "power_l1", "power_l2", "power_l3"}
 # No relation contains these values, so a wrong value may be accepted.
 UNRELATED = {
@@ -167,7 +170,7 @@ async def async_poll_for_an_hour(seed: int) -> FlippedBits:
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_flipped_bits_change_only_values_without_a_relation(seed: int) -> None:
     flipped = await async_poll_for_an_hour(seed)
-    assert flipped.count > SECONDS * FLIPPED_PART
+    assert flipped.count > SECONDS * FLIPPED_PART  # several blocks are read each second
     for block in COUNTER_BLOCKS:
         accepted = flipped.accepted[block]
         assert len(accepted) > 0.8 * SECONDS  # the period of a block is 1 s

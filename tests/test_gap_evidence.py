@@ -1,4 +1,4 @@
-"""The reports of a meter about a gap, and the energy curve that is chosen."""
+"""The evidence of a meter about a gap, and the energy curve that follows from it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -78,10 +78,13 @@ def evidence_of(load: RecordedLoad, curve: LoadCurve) -> Evidence:
 
 @pytest.mark.parametrize("period", [300, 600, 900, 1800, 3600])
 @pytest.mark.parametrize("zone", [PARIS, UTC_ZONE, LOS_ANGELES, KOLKATA], ids=str)
-async def test_counter_shows_the_meaning_of_the_dates_in_the_load_curve(
+async def test_counter_selects_the_meaning_of_the_dates_in_the_load_curve(
     zone: tzinfo, period: int
 ) -> None:
-    """Within a minute of the end of a period, two meanings are possible."""
+    """The times are within a minute of the end of a period.
+
+    Then the clock of the meter agrees with several meanings of the dates.
+    """
     start = datetime(2026, 1, 14, 6, tzinfo=zone)
     load = RecordedLoad(round(start.timestamp()), zone, period)
     gap = exact_gap(load, 1, 3)
@@ -150,7 +153,7 @@ def curve_of(
     end: str = "14T12:00",
     repeated: float | None = None,
 ) -> LoadCurve:
-    """Return a load curve with the power of each quarter of an hour until an end.
+    """Return a load curve with the power in W of each quarter-hour until `end`.
 
     With `repeated`, the last record is followed by another record of the same time.
     """
@@ -181,7 +184,7 @@ def evidence(
 
 
 def source(curve: LoadCurve, after: float, step: float, key: str = CONSUMED) -> Source:
-    """Return the source of the curve for a gap of two hours.
+    """Return the source of the energy curve for a gap of two hours.
 
     In the gap, the counter `key` rises from 0 kWh to `after` kWh.
     """
@@ -218,6 +221,7 @@ def test_load_curve_without_energy_is_not_used() -> None:
 
 
 def test_load_curve_with_little_energy_is_used() -> None:
+    # 2 Wh by the load curve, and 10 Wh by the counter. The tolerance is 20 Wh.
     assert source(curve_of([1] * 20), 0.01, 0.01) is Source.LOAD_CURVE
 
 
@@ -250,7 +254,8 @@ def test_record_across_the_border_of_a_gap_counts_in_part() -> None:
     powers = [0.0] * 8 + [1200] + [0] * 6 + [600] + [0] * 4
     match = evidence(curve_of(powers)).best_match(gap, UTC_ZONE)
     assert match is not None
-    # 10 of 15 min at 1200 W, and 5 of 15 min at 600 W
+    # 10 of 15 min at 1200 W, and 5 of 15 min at 600 W. The 1.75 kWh of the counter have
+    # no influence.
     assert match.energy == pytest.approx(0.2 + 0.05)
 
 
@@ -273,6 +278,7 @@ def test_records_from_two_days_before_the_gap_on_are_used() -> None:
 
 
 def test_records_before_the_gap_are_selected_despite_a_wrong_clock() -> None:
+    # The clock and the records are 30 min ahead.
     curve = curve_of([1000] * 400, end="14T12:30")
     shown = displayed(AT + 1800)
     match = Evidence(AT, shown, curve, {}, {}).best_match(GAP, UTC_ZONE)
@@ -408,32 +414,33 @@ def test_midnight_that_contradicts_the_counter_is_dropped(
     ("yesterday", "expected"),
     [(-0.5, [(day(13), 97.5), (day(14), 97.5)]), (-0.51, [(day(13), 97.51)])],
 )
-def test_midnight_below_the_previous_midnight_by_two_steps_is_rounding(
+def test_midnight_below_the_previous_one_by_two_steps_is_corrected(
     yesterday: float, expected: list[tuple[float, float]]
 ) -> None:
+    # The midnight of the 14th has 97 kWh, and that of the 13th has more.
     gap = CounterGap(utc("12T18:00"), utc("14T10:00"), 87, 99.5, STEP)
     assert points_of(gap, changes={"yesterday": yesterday})[1] == expected
 
 
-def test_midnights_outside_a_gap_leave_its_energy_even() -> None:
+def test_energy_is_even_if_no_midnight_is_within_the_gap() -> None:
     gap = CounterGap(utc("14T02:00"), utc("14T10:00"), 97, 99.5, STEP)
     assert points_of(gap) == (Source.EVEN, [])
 
 
 @pytest.mark.parametrize("missing", ["today", "yesterday"])
-def test_unknown_day_leaves_the_energy_even(missing: str) -> None:
+def test_energy_is_even_if_the_energy_of_a_day_is_unknown(missing: str) -> None:
     gap = CounterGap(utc("02T12:00"), utc("14T10:00"), 20, 99.5, STEP)
     assert points_of(gap, changes={missing: None}) == (Source.EVEN, [])
 
 
 @pytest.mark.parametrize("missing", ["this_week", "last_week"])
-def test_unknown_week_leaves_the_days(missing: str) -> None:
+def test_gap_is_split_by_the_days_if_a_week_is_unknown(missing: str) -> None:
     gap = CounterGap(utc("02T12:00"), utc("14T10:00"), 20, 99.5, STEP)
     found = points_of(gap, changes={missing: None})
     assert found == (Source.PERIODS, [(day(13), 89), (day(14), 97)])
 
 
-def test_counter_that_was_not_read_leaves_the_energy_even() -> None:
+def test_energy_is_even_if_the_counter_was_not_read() -> None:
     periods = {f"{CONSUMED}_{name}": energy for name, energy in ENERGIES.items()}
     gap = CounterGap(utc("02T12:00"), utc("14T10:00"), 20, 99.5, STEP)
     meter = evidence(periods=periods, counters={"energy_produced": 100}, at=WEDNESDAY)
@@ -465,7 +472,10 @@ def test_week_that_contradicts_the_days_does_not_begin_on_monday(
     week: float,
     begins_on_monday: bool,  # noqa: FBT001
 ) -> None:
-    """The begin of the last week shows whether the weeks are used."""
+    """The begin of the last week shows whether the weeks are used.
+
+    The tolerance is two steps, which are 0.5 kWh.
+    """
     at = day(date) + 10 * HOUR
     gap = CounterGap(utc("02T12:00"), at, 20, 99.5, STEP)
     changes: dict[str, float | None] = {"this_week": week, "last_week": 70 - week}
@@ -489,7 +499,7 @@ def test_week_from_sunday_that_contradicts_the_counter_is_dropped() -> None:
 # -- the readings around a gap -----------------------------------------------
 
 
-def test_readings_limit_an_even_distribution() -> None:
+def test_readings_are_points_of_an_even_distribution() -> None:
     readings = [(utc("14T09:20"), 100.5), (utc("14T10:40"), 101.5)]
     gap = CounterGap(GAP.begin, GAP.end, 100, 102, 0.01, readings)
     found = points(evidence().curve(CONSUMED, gap, UTC_ZONE), gap)
@@ -561,6 +571,7 @@ async def test_evidence_after_a_restart_contains_the_present_counters(
         meter, load.now - HOUR, lambda reading: published.append(reading.block)
     )
     assert found.counters[CONSUMED] == pytest.approx(load.consumed, abs=0.01)
+    # The second reading of the energies confirms the first one.
     assert published == ["clock", "periods", "energies", "energies"]
 
 
