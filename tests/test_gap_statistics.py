@@ -19,7 +19,7 @@ from homeassistant.components.recorder.models import (
 )
 from homeassistant.exceptions import HomeAssistantError
 
-HOURS = [1 * HOUR, 2 * HOUR]  # of the gap; its end hour is hour 3
+HOURS = [1 * HOUR, 2 * HOUR]  # starts of the hours of the gap; its end hour is hour 3
 PARTS = [0.25, 0.75]  # cumulative fractions of the energy, at the end of each hour
 
 
@@ -46,7 +46,7 @@ def statistic(rows: Iterable[tuple[float, float | None, float]]) -> Statistic:
 
 
 def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Plan:
-    """Return the plan for a counter that is `before` when the gap begins, in kWh.
+    """Return the plan for a counter that is `before` kWh when the gap begins.
 
     The total counter rises by 4 kWh in the gap.
     """
@@ -57,9 +57,10 @@ def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Pl
 
 def test_energy_rises_from_the_row_before_to_the_row_after_the_gap() -> None:
     plan = planned((0, 100, 10), (3, 104, 14))
+    # 0.25 and 0.75 of 4 kWh are added to the state 100 and the sum 10 before the gap.
     assert plan.rows == [Row(HOUR, 101, 11), Row(2 * HOUR, 103, 13)]
-    # The hours of the gap had no row. So the rows that would restore them contain no
-    # energy.
+    # The hours of the gap had no row. So the rows to restore repeat the row before the
+    # gap, and contain no energy.
     assert plan.replaced == [Row(HOUR, 100, 10), Row(2 * HOUR, 100, 10)]
     # The start of each hour, its present energy, and its proposed energy in kWh.
     assert plan.energies == [
@@ -99,11 +100,11 @@ def test_counter_with_missing_rows_or_several_resets_has_no_plan(
     assert plan_counter(statistic(rows), HOURS, 100, PARTS, 4) is None
 
 
-@pytest.mark.parametrize("error", [-1, 1])
-def test_sums_that_contradict_the_counter_are_refused(error: int) -> None:
-    excess = error * (SUM_TOLERANCE + 0.001)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_sums_that_contradict_the_counter_are_refused(sign: int) -> None:
+    excess = sign * (SUM_TOLERANCE + 0.001)
     # A sum within the tolerance is not refused.
-    planned((0, 100, 10), (3, 104, 14 + 0.99 * error * SUM_TOLERANCE))
+    planned((0, 100, 10), (3, 104, 14 + 0.99 * sign * SUM_TOLERANCE))
     with pytest.raises(HomeAssistantError):
         planned((0, 100, 10), (3, 104, 14 + excess))
 

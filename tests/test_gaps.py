@@ -37,8 +37,8 @@ PARIS = "Europe/Paris"
 TOTALS = ("energy_consumed", "energy_produced")
 # The kind of each outage, and the smallest number of hours that it lasts.
 LENGTHS = [("Home Assistant", 1), ("meter", 5), ("Home Assistant", 30)]
-# With the environment variable GAP_SEEDS=20, the test has 20 simulated houses, and also
-# an outage of three days.
+# With the environment variable GAP_SEEDS=20, the test that uses `SEEDS` has 20
+# simulated houses, and also an outage of three days.
 SEEDS = range(int(os.environ.get("GAP_SEEDS", "1")))
 if len(SEEDS) > 1:
     LENGTHS.append(("meter", 72))
@@ -88,7 +88,10 @@ def poll_seconds() -> int:
 
 @pytest.fixture(autouse=True)
 def _slow_polling(monkeypatch: pytest.MonkeyPatch, poll_seconds: int) -> None:
-    """Poll the power every `poll_seconds`, and slow all other polls by this factor."""
+    """Poll the power every `poll_seconds` instead of every second.
+
+    All other polls are slower by the same factor.
+    """
     intervals = {
         name: poller.Interval(
             target=each.target * poll_seconds, period=each.period * poll_seconds
@@ -124,7 +127,7 @@ async def outage(
 def assert_unchanged_total(before: Hours, after: Hours) -> None:
     """Assert that the energy was only moved to other hours."""
     assert sum(after.values()) == pytest.approx(sum(before.values()), abs=0.01)
-    assert min(after.values()) > -1e-6
+    assert min(after.values()) > -1e-6  # kWh; allows for rounding errors
 
 
 def assert_close(filled: Hours, truth: Hours) -> None:
@@ -134,8 +137,9 @@ def assert_close(filled: Hours, truth: Hours) -> None:
         assert filled[hour] == pytest.approx(energy, rel=0.1, abs=0.021), hour
 
 
-# The meter is polled every 15 s, because the row of an hour ends with the last poll in
-# this hour. A load curve that differs from the counters by more than 5 % is not used.
+# The row of an hour ends with the last poll in this hour. So with fewer polls, a row
+# and the load curve differ more. A load curve that differs by more than 5 % from the
+# counters is not used.
 @pytest.mark.parametrize("poll_seconds", [15])
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("kind", "hours"), LENGTHS)
@@ -192,7 +196,8 @@ async def test_meter_without_a_load_curve_gets_an_even_distribution(
     assert filled[begin] > even[0] / 6  # 10 min of the gap are in the first hour
 
 
-# The outage begins an hour later. The clocks in Paris change in its fourth hour.
+# The outage begins an hour after these times. In its fourth hour, the clocks in Paris
+# change.
 SPRING = datetime(2026, 3, 28, 20, 50, tzinfo=UTC)
 AUTUMN = datetime(2026, 10, 24, 20, 50, tzinfo=UTC)
 
@@ -293,7 +298,7 @@ async def test_gap_that_the_user_leaves_stays_as_it_is(outage: OutageTest) -> No
 
 async def test_outage_without_a_full_hour_is_no_gap(outage: OutageTest) -> None:
     async with outage.outage("meter"):
-        await outage.run_until(55)
+        await outage.run_until(55)  # from 14:50 to 14:55
     await outage.until_proposed()
     assert coordinator_of(outage.entry).meter_gaps.gaps == []
 
@@ -319,7 +324,8 @@ async def test_gap_is_proposed_when_the_meter_is_online_again(
         await outage.run_until(20, hours=1)
     async with outage.outage("meter"):
         await outage.run_until(8)
-        # The row of the end hour is compiled, but the meter is offline again.
+        # At 17:08, the row of the end hour (16:00) is compiled, but the meter is
+        # offline again.
         assert outage.issues == []
     await outage.run_until(20)
     await outage.hass.async_block_till_done()
@@ -469,7 +475,9 @@ async def test_deleted_statistics_are_not_restored(outage: OutageTest) -> None:
     assert await outage.changes(deleted) == {}
 
 
-async def test_dialog_for_counters_without_statistics_ends(outage: OutageTest) -> None:
+async def test_dialog_ends_if_all_counter_entities_are_removed(
+    outage: OutageTest,
+) -> None:
     await propose(outage)
     entities = er.async_get(outage.hass)
     for key in coordinator_of(outage.entry).meter.counter_check.values:
@@ -534,12 +542,14 @@ async def test_costs_move_with_the_energy(outage: OutageTest) -> None:
     }
     await manager.async_update({"energy_sources": [source]})  # type: ignore[typeddict-item]
     assert await async_setup_component(outage.hass, "energy", {})
+    # Cross a full hour, so that the costs have a row before the gap.
     await outage.run_until(5)
     await outage.run_until(50)
     await propose(outage)
     await outage.choose("fill")
     energy = await outage.hours()
     costs = await outage.changes(f"{source['stat_energy_from']}_cost")
+    # In the first hour, the costs begin only at 14:50.
     for hour in sorted(costs)[1:]:
         assert costs[hour] == pytest.approx(0.3 * energy[hour], abs=0.01)
 
@@ -591,6 +601,7 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> No
         dt_util.utc_from_timestamp(begin).isoformat()
     ]
     restored = await outage.hours()
+    # Hours without a row in `before` now have a restored row without energy.
     assert {hour: energy for hour, energy in restored.items() if energy} == {
         hour: pytest.approx(energy) for hour, energy in before.items() if energy
     }
@@ -600,7 +611,7 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> No
 
 
 @pytest.mark.parametrize(("hours_later", "issue_count"), [(0, 0), (1, 1)])
-async def test_action_deletes_the_issue_of_a_gap_that_it_fills_completely(
+async def test_action_deletes_the_issue_of_a_gap_only_if_it_fills_all_hours(
     outage: OutageTest, hours_later: int, issue_count: int
 ) -> None:
     begin = time.time()
@@ -611,7 +622,7 @@ async def test_action_deletes_the_issue_of_a_gap_that_it_fills_completely(
 
 async def test_action_refuses_a_time_without_a_full_hour(outage: OutageTest) -> None:
     now = time.time()
-    # The end hour of the first period is not over. The second period is within an hour.
+    # The end hour of the first period is not over. The second one is within one hour.
     for begin, end in ((now - 7200, now), (now - 7000, now - 6900)):
         with pytest.raises(HomeAssistantError) as error:
             await fill_gap(outage, begin, end)

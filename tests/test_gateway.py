@@ -70,16 +70,16 @@ from .common import (
 pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("socket_enabled")]
 
 KINDS = ["tcp", "rtu_over_tcp"]
-# s; the response timeouts of the Modbus TCP gateway, and of the integration behind the
-# transparent gateway. They are longer than the defaults, because a busy machine delays
-# the responses.
+# s; the response timeouts of the Modbus TCP gateway, and of the integration that uses
+# the transparent gateway (RTU over TCP). They are longer than the defaults, because a
+# busy machine delays the responses.
 GATEWAY_TIMEOUT = 1.0
 RESPONSE_TIMEOUT = 1.0
 
 
 @pytest.fixture(autouse=True)
 def _long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait longer for the responses behind the transparent gateway."""
+    """Let the integration wait longer for responses behind the transparent gateway."""
     monkeypatch.setitem(connection.RESPONSE_TIMEOUTS, RTU_OVER_TCP, RESPONSE_TIMEOUT)
 
 
@@ -92,7 +92,10 @@ def remote_meter() -> Meter:
 
 @pytest.fixture
 def gateways(remote_meter: Meter) -> Generator[dict[str, Gateway]]:
-    """Run a gateway of each kind, each with a bus of its own."""
+    """Run a gateway of each kind, each with a bus of its own.
+
+    On each bus are `remote_meter` and a meter at unit ID 3.
+    """
     factories: dict[str, Any] = {
         "tcp": partial(TcpGateway, timeout=GATEWAY_TIMEOUT),
         "rtu_over_tcp": RtuGateway,
@@ -345,7 +348,8 @@ async def test_profile_is_complete_after_responses_lost_by_a_gateway(
 ) -> None:
     remote_meter.model = "Countis E44"
     remote_meter.settings |= {57345: 5, 57346: 250}  # current transformers 250 A / 5 A
-    # Damage every second response. The gateway reports it as lost, but without waiting.
+    # Damage every second response. The gateway reports a damaged response as lost, but
+    # at once, without waiting for the timeout.
     gateways["tcp"].line.fault = partial(next, cycle([FLIPPED, Fault()]))
     entry = await added_entry(hass, gateways, "tcp")
     profile = coordinator_of(entry).meter.profile
@@ -392,7 +396,7 @@ async def test_reset_request_lost_by_a_gateway_is_reported_and_not_repeated(
 
 
 @pytest.mark.usefixtures("short_pauses")
-async def test_offline_meter_behind_a_gateway_is_online_again(
+async def test_only_the_offline_meter_behind_a_gateway_is_unavailable(
     hass: HomeAssistant, gateways: dict[str, Gateway], remote_meter: Meter
 ) -> None:
     entry = await added_entry(hass, gateways, "tcp", 3)
@@ -436,7 +440,8 @@ async def test_issue_of_an_offline_meter_names_the_gateway_first(
     await unload_all(hass)
 
 
-# The Modbus TCP client always waits 10 s for a connection. So only one attempt is made.
+# `attempts` are the attempts to connect. The Modbus TCP client always waits 10 s for a
+# connection, so with this client, the test makes only one attempt.
 @pytest.mark.parametrize(("kind", "attempts"), [("tcp", 1), ("rtu_over_tcp", 4)])
 @pytest.mark.usefixtures("short_pauses")
 async def test_gateway_that_drops_packets_is_logged_without_a_traceback(
@@ -492,6 +497,7 @@ async def press(hass: HomeAssistant, key: str) -> None:
 # -- broadcasts --------------------------------------------------------------------
 
 
+# `written` contains the unit IDs of the requests. 0 is a broadcast to all meters.
 @pytest.mark.parametrize(("kind", "written"), [("tcp", {1, 3}), ("rtu_over_tcp", {0})])
 async def test_tariff_is_broadcast_only_if_the_gateway_supports_it(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, written: set[int]
@@ -530,7 +536,7 @@ def test_ipv6_address_is_in_brackets_in_the_url() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_unique_id_ignores_the_speed_and_the_case_of_the_host(kind: str) -> None:
+def test_unique_id_ignores_the_case_of_the_host_and_the_baudrate(kind: str) -> None:
     one, other = [
         connection.bus_unique_id(
             {"type": kind, "host": host, "port": 4001, "baudrate": baudrate}

@@ -207,7 +207,7 @@ async def test_stored_counters_in_another_format_are_not_used(
         {"blank_blocks": {table.IDENTIFICATION}},
         {"starting": True},
         {"refused_blocks": {table.IDENTIFICATION}},
-        {"exception_code": 4},
+        {"exception_code": 4},  # a failure of the meter
     ],
 )
 async def test_invalid_response_after_a_restart_creates_no_issue(

@@ -158,12 +158,13 @@ async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
         for key, text in texts["exceptions"].items()
     }
     assert wiring["title"] == findings["title"].format(name=title)
-    # The check needs a load of 20 A: the sum of the currents. The simulated meter has
-    # 7.389 A.
+    # The check needs a load of 20 A. The load is the sum of the currents. The simulated
+    # meter has 7.389 A.
     assert findings["not_concluded"] in wiring["message"]
     value = "7.389 A" if path.stem == "en" else "7,389 A"
     assert findings["load"].format(value=value) in wiring["message"]
-    # The row "A" of the table begins with the current of L1, not with the load.
+    # The row "A" of the table begins with the current of L1, not with the load, whose
+    # first digits are 7.3.
     assert f"| A | {value[:-4]}" not in wiring["message"]
     shown = hass.states.get(entity_id(hass, "wiring"))
     assert shown is not None

@@ -154,7 +154,10 @@ class FakeMeter:
 
 
 async def read(meter: FakeMeter, counts: list[int] | None = None) -> LoadCurve:
-    """Return the load curve. After each page, append the record count to `counts`."""
+    """Return the load curve.
+
+    After each page, append to `counts` the number of records read until then.
+    """
     on_page = (lambda _: None) if counts is None else counts.append
     return await async_read_load_curve(cast(Meter, meter), on_page)
 
@@ -259,7 +262,7 @@ async def test_period_is_the_time_between_two_records() -> None:
 
 
 @pytest.mark.parametrize("records", [(), (record(0, 5),)])
-async def test_period_of_fewer_than_two_records_comes_from_the_header(
+async def test_period_of_a_curve_with_fewer_than_two_records_is_in_the_header(
     records: Sequence[Words],
 ) -> None:
     assert (await read(FakeMeter([page(*records)]))).period == QUARTER
@@ -319,13 +322,14 @@ async def test_record_without_a_date_is_omitted() -> None:
     assert watts(await read(meter)) == [6]
 
 
+# Only the codes 0, 1 and 20 are units of active power.
 @pytest.mark.parametrize("unit", [2, 5, 22, 0xFFFF])
 async def test_curve_of_another_quantity_is_rejected(unit: int) -> None:
     with pytest.raises(NoLoadCurveError, match=f"unit {unit}"):
         await read(FakeMeter([page(record(0, 5), unit=unit)]))
 
 
-async def test_block_of_ones_is_no_load_curve() -> None:
+async def test_page_without_available_values_is_no_load_curve() -> None:
     with pytest.raises(NoLoadCurveError):
         await read(FakeMeter([[0xFFFF] * PAGE_WORDS]))
 
@@ -400,7 +404,10 @@ def newest_first_page(last: int) -> Words:
 async def test_newest_records_are_read_until_a_record_is_before_a_time(
     since: float, pages: int
 ) -> None:
-    """The first three pages end with the records 71, 42 and 13."""
+    """`since` is in periods after `START`, as the index of a record is.
+
+    The first three pages end with the records 71, 42 and 13.
+    """
     full = [newest_first_page(last) for last in (99, 70, 41)]
     meter = FakeMeter([*full, page(*(record(n, n) for n in range(12, -1, -1)))])
     curve = await async_read_load_curve(

@@ -55,12 +55,15 @@ def true_meaning(load: RecordedLoad, found: list[LoadTimes]) -> LoadTimes:
 
 
 def true_starts(load: RecordedLoad, curve: LoadCurve) -> list[float]:
-    """Return the true begins of the records, which follow from their power."""
+    """Return the true starts of the periods, which follow from the recorded power."""
     return [load.load.begin(each, load.period) for each in curve.records]
 
 
 def assert_certain(load: RecordedLoad, curve: LoadCurve) -> LoadTimes:
-    """Assert that all possible meanings have the true begins. Return the true one."""
+    """Assert that all possible meanings have the true starts.
+
+    Returns the true meaning.
+    """
     found = meanings(load, curve)
     for each in found:
         assert each.starts == true_starts(load, curve)
@@ -117,7 +120,7 @@ async def test_meanings_near_the_end_of_a_period_include_the_true_starts(
 
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
 @pytest.mark.parametrize("unit", ["s", "min"])
-async def test_record_order_and_unit_of_the_header_do_not_matter(
+async def test_record_order_and_unit_of_the_period_do_not_change_the_starts(
     order: Literal["oldest first", "newest first"], unit: Literal["s", "min"]
 ) -> None:
     load = RecordedLoad(
@@ -132,7 +135,7 @@ async def test_record_order_and_unit_of_the_header_do_not_matter(
         assert_certain(load, curve)
 
 
-@pytest.mark.parametrize("error", [-400, 70, 400])
+@pytest.mark.parametrize("error", [-400, 70, 400])  # s
 async def test_curve_of_a_wrong_clock_has_the_true_starts(error: int) -> None:
     """If the simulated meter records UTC, its UTC has the same error."""
     # The wrong clock displays 06:00 at the start.
@@ -235,8 +238,8 @@ async def test_curve_with_two_power_cuts_has_the_true_starts() -> None:
 async def test_change_is_followed_if_the_period_does_not_divide_an_hour() -> None:
     """An hour is 7.5 periods of 480 s.
 
-    Such a period is no multiple of `STEP_SECONDS`, so the power shows only roughly when
-    it begins.
+    Such a period is no multiple of `STEP_SECONDS`. So the power of a record shows only
+    roughly when its period begins.
     """
     change = timestamp("2026-03-29T03:00", PARIS)
     load = across_change(PARIS, change, 480, clock_follows=True)
@@ -252,7 +255,10 @@ async def test_change_is_followed_if_the_period_does_not_divide_an_hour() -> Non
 
 
 def possible_ends(curve: LoadCurve, displayed: datetime) -> list[bool]:
-    """Return for each possible meaning whether the dates are ends, with UTC as zone."""
+    """Return for each possible meaning whether the dates are ends of periods.
+
+    The time zone of the user is UTC.
+    """
     found = possible_times(curve, displayed, at(displayed), UTC)
     return [each.date_is_end for each in found]
 
@@ -316,17 +322,17 @@ def test_curve_with_a_period_of_one_second_has_both_meanings() -> None:
 
 
 def in_zone(starts: Iterable[float], zone: tzinfo) -> list[datetime]:
-    """Return the display of a local clock at each begin."""
+    """Return what a local clock displays at each of `starts`."""
     return [datetime.fromtimestamp(each, zone).replace(tzinfo=None) for each in starts]
 
 
 def quarters(begin: float, count: int) -> list[float]:
-    """Return the begins of `count` quarters of an hour, the first at `begin`."""
+    """Return the starts of `count` quarter-hours, the first at `begin`."""
     return [begin + index * 900 for index in range(count)]
 
 
 def local_meaning(starts: Sequence[float], zone: tzinfo) -> LoadTimes:
-    """Return the only meaning of records whose dates are begins by the local time.
+    """Return the only meaning of records whose dates are `starts` in local time.
 
     The records are read in the middle of the period after the last record.
     """
@@ -338,7 +344,7 @@ def local_meaning(starts: Sequence[float], zone: tzinfo) -> LoadTimes:
 
 
 def by_date(starts: Iterable[float], zone: tzinfo) -> list[float]:
-    """Return the begins in the order of the dates that a local clock displays."""
+    """Return `starts` in the order of the dates that a local clock displays."""
     return sorted(starts, key=lambda begin: in_zone([begin], zone))
 
 
@@ -383,7 +389,10 @@ def test_time_zone_of_the_machine_does_not_matter(
 
 
 def test_repeated_hour_with_missing_records_is_recognised() -> None:
-    """Two records with the same date and power are read as one record."""
+    """The dates 02:00 and 02:30 are not repeated.
+
+    Two records with the same date and power are read as one record.
+    """
     change = at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
     starts = quarters(change - 3 * HOUR, 24)
     starts.remove(change - HOUR)  # 02:00 before the change
@@ -398,7 +407,7 @@ def test_missing_records_are_not_taken_for_a_change(missing: range) -> None:
     change = at(datetime(2026, 3, 29, 1))  # noqa: DTZ001
     starts = quarters(change - 3 * HOUR, 24)
     dates = [
-        datetime.fromtimestamp(begin + HOUR, UTC).replace(tzinfo=None)
+        datetime.fromtimestamp(begin + HOUR, UTC).replace(tzinfo=None)  # winter time
         for index, begin in enumerate(starts)
         if index not in missing
     ]
@@ -420,6 +429,7 @@ def test_repeated_record_within_the_repeated_hour_shows_the_change(
 ) -> None:
     dates = [datetime(2026, 10, 25) + index * QUARTER for index in range(24)]  # noqa: DTZ001
     dates.append(datetime.fromisoformat(f"2026-10-25T{repeated}"))
+    # The period after the last record is from 06:00 to 06:15.
     displayed = datetime(2026, 10, 25, 6, 7)  # noqa: DTZ001
     found = possible_times(
         curve_of(dates, QUARTER), displayed, at(displayed, PARIS), PARIS
@@ -454,6 +464,7 @@ def test_curve_that_begins_with_a_change_does_not_show_the_change() -> None:
 
 def test_repeated_record_after_the_repeated_hour_is_after_the_change() -> None:
     change = at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
+    # Both records of `change + HOUR` have the date 03:00.
     starts = [*quarters(change - 3 * HOUR, 24), change + HOUR]
     found = local_meaning(starts, PARIS)
     assert found.starts == by_date(starts, PARIS)

@@ -50,8 +50,8 @@ from .memory_bus import (
     exception,
 )
 
-# Reads of these blocks have 14, 30, 18, 10, 24, 9 and 6 registers, and the read that
-# verifies the identity has 5.
+# Reads of these blocks have 14, 30, 18, 10, 24, 9 and 6 registers. The read that
+# verifies the identity has 5, and a read of the measurements with details has 54.
 BLOCKS = "power", "measurements", "energies", "tariffs", "periods", "overflows", "clock"
 POWER_REGISTERS = range(50536, 50550)
 ZERO_TOTAL = registers_of("energy_consumed", 0)
@@ -335,7 +335,7 @@ async def test_split_block_is_read_around_the_reserved_registers(
     values = (await library_meter.async_read("energies")).values
     assert values["partial_energy_produced"] == 0.89
     assert values["energy_consumed"] == 1234.56
-    assert line.reads == [4, 2, 4, 2]
+    assert line.reads == [4, 2, 4, 2]  # from 50946, 50952, 50956 and 50962
 
 
 async def test_low_resolution_counters_are_read_in_whole_kwh(
@@ -364,7 +364,7 @@ async def test_total_that_falls_in_one_response_is_read_again(line: MemoryBus) -
     line.faults.append(ZEROS)
     reading = await meter.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
-    assert line.reads == [18] * 3
+    assert line.reads == [18] * 3  # the last one repeats the read with zeros
 
 
 async def test_total_that_fell_is_rejected_until_a_plausible_reading(
@@ -479,7 +479,9 @@ async def test_refused_block_contradicts_the_profile(
     assert library_meter.contradicts_profile
 
 
-# The settings are the secondary (57345) and the primary (57346) current in A.
+# The settings are the secondary (57345) and the primary (57346) current in A: at first
+# 5 A and 400 A. The profile contains only the primary current. If the secondary current
+# is 0, no transformer is configured.
 @pytest.mark.parametrize(
     ("settings", "ratio", "contradicts"),
     [
@@ -541,6 +543,7 @@ async def test_registers_are_returned_as_read(
     assert (registers[50946] << 16) + registers[50947] == 123_456
     assert registers[50514] == 0  # the high word of `voltage_l1_l2`
     assert list(registers) == sorted(registers)
+    # The block "identity" has 66 registers.
     assert line.reads == [66, 54, 18, 10, 24, 9, 6]
     meter.refused_blocks = {table.CLOCK}
     with pytest.raises(IllegalDataAddressError):

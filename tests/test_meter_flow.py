@@ -69,7 +69,7 @@ def moved_meter(meter: Meter, second_meter: Meter) -> Meter:
 # -- adding -------------------------------------------------------------------
 
 
-async def test_meter_is_added_while_the_others_are_polled(
+async def test_second_meter_is_added_without_a_reload_of_the_bus(
     hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry
 ) -> None:
     runtime = entry.runtime_data
@@ -159,7 +159,7 @@ async def test_unit_id_of_a_configured_meter_is_rejected_with_its_name(
     result = await reconfigure(hass, entry, 2)
     assert result["errors"] == {"unit_id": "unit_id_in_use"}
     assert "COUNTIS E33 #2 already has this unit ID" in await shown_error(hass, result)
-    line.meters[2].offline = True
+    line.meters[2].offline = True  # but still configured
     result = await reconfigure(hass, entry, 2)
     assert result["errors"] == {"unit_id": "unit_id_in_use"}
     line.unplug()

@@ -88,7 +88,7 @@ class PolledMeter:
         """Count energy in a tariff, without a read."""
         self.counters.tariff = tariff
         self.clock.seconds += seconds
-        self.counters.add(kilowatts * seconds / 3.6, 0, 0)
+        self.counters.add(kilowatts * seconds / 3.6, 0, 0)  # Wh
         if self.shown:
             self.shown[TARIFFS[tariff - 1]] += kilowatts * seconds / 3600
 
@@ -161,7 +161,7 @@ def test_counters_count_from_a_reset_at_the_meter(polled: PolledMeter) -> None:
 
 # The load in kW for 1 h before and 1 h after the reset, so also the energies in kWh.
 @pytest.mark.parametrize(("before", "after"), [(10, 5), (0.5, 0.25)])
-def test_late_seen_reset_assigns_its_energy_to_the_tariff_that_rose(
+def test_energy_since_a_late_seen_reset_is_in_the_tariff_that_rose(
     polled: PolledMeter, before: float, after: float
 ) -> None:
     polled.count(before, 3600, tariff=2)
@@ -263,6 +263,7 @@ def test_second_reset_is_seen_before_the_first_is_evaluated(
     for _ in range(3):
         polled.count(3.6, 1)
         polled.read("energies")
+    # Count 0.1 kWh, so that the partial total falls at the second reset.
     polled.count(36, 10)
     for _ in range(3):
         polled.read("energies")
@@ -376,6 +377,7 @@ def test_resets_before_the_second_reading_are_noticed() -> None:
     ):
         counters = {"tariff_1_energy": accepted(tariff, tariff_at)}
         assert calculated.take(accepted(total, total_at), counters) is None
+    # The tariff counter was 0 at the reset of the partial counters.
     assert calculated.values({"tariff_1_energy": 5}) == {"tariff_1_energy": 5}
 
 
@@ -416,7 +418,10 @@ def test_tariff_counters_that_are_read_more_often_delay_no_reset() -> None:
 
 
 def test_tariff_counters_that_are_older_than_the_total_are_compared() -> None:
-    """The total at 1 s is used, because that at 3 s is newer than these counters."""
+    """The comparison uses the total at 1 s, not the newer total at 3 s.
+
+    The total at 3 s was read after the tariff counters at 2 s.
+    """
     moments = (0, 1, 1000, 1), (0, 3, 1000, 1), (0, 3, 1000, 2), (0, 4, 1000, 2)
     assert value_after(*moments) == 0
 
@@ -467,9 +472,10 @@ def test_counter_that_contradicts_the_total_by_over_five_steps_is_unknown(
     counted: float,
     is_known: bool,  # noqa: FBT001
 ) -> None:
-    """The uncertainty of the total at the reset is added to the five steps.
+    """The uncertainty of the total at the reset is added to the five steps of 1 kWh.
 
-    So a counter agrees with the total of 20 kWh if it differs by up to 5 or 10 kWh.
+    So a counter agrees with the total of 20 kWh if the counter differs by up to 5 kWh,
+    or by up to 10 kWh with an uncertainty of 5 kWh.
     """
     tariff = 1000 + counted
     moments = (
@@ -524,7 +530,8 @@ def test_reset_of_the_tariff_before_the_evaluation_loses_no_energy() -> None:
     assert value_after(*moments, (5.25, 2, 0, 4), (5.25, 5, 0, 4)) == 5.25
 
 
-STEPS = st.lists(
+# The actions "offline" and "reset offline" count energy without a read.
+ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(
             ("count", "count", "offline", "reset", "reset offline", "restart")
@@ -538,14 +545,14 @@ STEPS = st.lists(
 )
 
 
-@given(steps=STEPS, step=st.sampled_from((HIGH_RESOLUTION, LOW_RESOLUTION)))
+@given(actions=ACTIONS, step=st.sampled_from((HIGH_RESOLUTION, LOW_RESOLUTION)))
 @settings(max_examples=300, deadline=None)
 def test_known_counters_match_the_display(
-    steps: list[tuple[str, float, int, int]], step: float
+    actions: list[tuple[str, float, int, int]], step: float
 ) -> None:
     polled = PolledMeter(step)
     polled.poll()
-    for action, kilowatts, seconds, tariff in steps:
+    for action, kilowatts, seconds, tariff in actions:
         if action == "restart":
             polled.restart()
         if action == "reset offline":
@@ -556,8 +563,8 @@ def test_known_counters_match_the_display(
             polled.poll(kilowatts, 5, tariff)
         else:
             polled.count(kilowatts, seconds, tariff)
-        # If the partial total fell by only 10 Wh, the client keeps its last value until
-        # the register rises. So the meter counts 24 Wh in these 12 s.
+        # If the partial total fell by only 10 Wh, the client keeps the value before the
+        # fall until the register is higher. So the meter counts 24 Wh in these 12 s.
         polled.poll(7.2, 12, tariff)
         reset = polled.calculated.reset
         if reset is not None:

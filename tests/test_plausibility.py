@@ -35,13 +35,14 @@ def _custom_integrations() -> None:
 
 @pytest.fixture
 def counters() -> CheckedCounters:
-    """Return counters with accepted values: a total of 500, a partial of 50 kWh."""
+    """Return counters with the accepted values 500 kWh (total) and 50 kWh (partial)."""
     return accepted_counters()
 
 
 # -- limits ------------------------------------------------------------------------
 
 
+# The neutral may carry three times 1.5 * 100 A. The power is that of 450 A at 600 V.
 @pytest.mark.parametrize(
     ("unit", "lowest", "highest"),
     [
@@ -71,6 +72,8 @@ def test_value_of_a_unit_without_limits_is_allowed(unit: str | None) -> None:
     assert Limits().allow(unit, 1e9)
 
 
+# The highest power is that of three phases at 265 V, each with 120 % of the primary
+# current in A, but at least with 100 A.
 @pytest.mark.parametrize(
     ("primary", "kilowatts"), [(5, 79.5), (100, 95.4), (600, 572.4), (5000, 4770)]
 )
@@ -169,11 +172,12 @@ def test_single_zero_does_not_reset_a_partial_counter(
         assert counters.value(PARTIAL) == 50.0
 
 
-def test_rise_from_0_counts_the_30_s_in_which_the_block_was_rejected() -> None:
+def test_limit_of_a_rise_from_0_includes_the_time_of_rejected_readings() -> None:
     counters = CheckedCounters()
     counters.rejected(energy_consumed=500.0, energy_produced=0.0)
     for _ in range(30):
         assert counters.rejected(1, energy_consumed=0.0, energy_produced=0.0)
+    # In 1 s and with the tolerances, the meter could count only 0.15 kWh.
     assert not counters.rejected(1, energy_consumed=500.0, energy_produced=0.2)
     assert counters.value(PRODUCED) == 0.2
 
@@ -181,6 +185,7 @@ def test_rise_from_0_counts_the_30_s_in_which_the_block_was_rejected() -> None:
 def test_first_reading_of_0_is_rejected_if_the_counter_was_above_0_before() -> None:
     counters = CheckedCounters()
     counters.check.counted_before = {TOTAL}
+    # Also a level of 0 that lasts for 1000 s is not accepted.
     for _ in range(1000):
         assert not counters.corrections(1, energy_consumed=0.0)
     assert counters.check.values == {}
@@ -219,9 +224,9 @@ def test_rise_limit_uses_the_highest_power_since_the_last_reading(
     for kilowatts in (0, 40, 0):
         counters.clock.seconds += 5
         counters.check.note_power(kilowatts, counters.clock())
-    # The highest power is 70 kW, that at the last reading. Twice 70 kW are more than
-    # 79.5 kW. In 15 s and the tolerance of 5 s, the meter can count 0.44 kWh at
-    # 79.5 kW.
+    # The highest power is the 70 kW at the last reading. Twice 70 kW are more than the
+    # 79.5 kW that the meter can measure. In 15 s and the tolerance of 5 s, the meter
+    # can count 0.44 kWh at 79.5 kW.
     assert not counters.rejected(energy_consumed=500.4)
 
 
@@ -390,16 +395,17 @@ def test_rise_that_low_resolution_did_not_show_is_accepted_afterwards() -> None:
 
 
 @pytest.mark.parametrize("seconds", [1, 3600])
-def test_partial_counter_may_fall_to_the_energy_counted_since_the_last_reading(
+def test_fall_of_a_partial_counter_to_a_possible_energy_is_accepted(
     counters: CheckedCounters, seconds: float
 ) -> None:
-    counted = round(KILOWATTS * seconds / 3600, 2)
+    # After a reset since the last reading, the counter contains at most this energy.
+    possible = round(KILOWATTS * seconds / 3600, 2)
     # In 1 h, the meter can count 79.5 kWh. So after 1 h, any fall is plausible.
-    if counted + 0.5 < 50:
-        rejected = counters.rejected(seconds, partial_energy_consumed=counted + 0.5)
+    if possible + 0.5 < 50:
+        rejected = counters.rejected(seconds, partial_energy_consumed=possible + 0.5)
         assert rejected == {PARTIAL}
-    assert not counters.rejected(seconds, partial_energy_consumed=min(counted, 49))
-    assert counters.value(PARTIAL) == min(counted, 49)
+    assert not counters.rejected(seconds, partial_energy_consumed=min(possible, 49))
+    assert counters.value(PARTIAL) == min(possible, 49)
 
 
 def test_counter_that_is_not_resettable_is_rejected_at_zero(
@@ -530,7 +536,8 @@ def test_single_wrong_reading_never_changes_a_total(
             "huge": 2**32 - 2 - bit,
             "flip": true ^ (1 << bit),
         }.get(fault)
-        # The check cannot recognise a wrong reading up to this value.
+        # The check cannot recognise a wrong reading up to this value: the energy at the
+        # highest power, with the tolerances of 5 s and of two steps.
         elapsed = counters.clock() - read_at + 5
         possible = before + KILOWATTS * elapsed / 3600 + 0.02
         if raw is None:

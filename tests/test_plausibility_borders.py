@@ -133,6 +133,7 @@ def test_counter_that_is_lower_by_one_step_keeps_its_value(
         ((1.0, 0.01), 500.0, 500.99),
         ((1.0, 0.01), 499.99, 500.99),
         ((1.0, 0.01), 499.98, None),
+        # In the same resolution, a reading may be lower by only 10 Wh.
         ((1.0, 1.0), 500.98, 500.99),
         ((1.0, 1.0), 500.97, None),
     ],
@@ -222,10 +223,11 @@ TARIFF_1, TARIFF_2 = "tariff_1_energy", "tariff_2_energy"
 
 @pytest.fixture
 def counters() -> CheckedCounters:
-    """Return counters with accepted values: a total of 500, a partial of 50 kWh."""
+    """Return counters with the accepted values 500 kWh (total) and 50 kWh (partial)."""
     return accepted_counters()
 
 
+# `overflows` are the rollovers that the meter reports before and after the restart.
 @pytest.mark.parametrize(
     ("overflows", "is_accepted"), [((1, 2), True), ((1, 1), False), ((None, 2), False)]
 )
@@ -381,7 +383,7 @@ def test_counter_that_fell_stays_rejected_with_its_accepted_value() -> None:
     assert not counters.rejected(energy_consumed=500.0, energy_produced=50.0)
     level = {"energy_consumed": 400.0, "energy_produced": 60.0}
     assert counters.corrections(energy_consumed=400.0, energy_produced=60.0) == ()
-    for _ in range(3):
+    for _ in range(3):  # 3 * 15 s = 45 s; a level is accepted after 60 s
         assert (
             counters.corrections(15, energy_consumed=400.0, energy_produced=60.0) == ()
         )
@@ -392,7 +394,7 @@ def test_counter_that_fell_stays_rejected_with_its_accepted_value() -> None:
 
 
 @pytest.mark.parametrize(("reading", "rejected"), [(79.52, set()), (79.53, {PARTIAL})])
-def test_reset_counter_above_the_energy_counted_since_is_rejected(
+def test_counter_that_fell_to_more_than_the_possible_energy_is_rejected(
     reading: float, rejected: set[str]
 ) -> None:
     counters = CheckedCounters()
