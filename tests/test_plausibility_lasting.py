@@ -1,4 +1,7 @@
-"""Acceptance of an implausible counter level that lasts or is confirmed."""
+"""Acceptance of an implausible counter level that lasts or is confirmed.
+
+Where a test calls `rejected` without `assert`, the check accepts the reading.
+"""
 
 import pytest
 
@@ -22,14 +25,17 @@ def _custom_integrations() -> None:
 
 @pytest.fixture
 def counters() -> CheckedCounters:
-    """Return counters with accepted values: a total of 500, a partial of 50 kWh."""
+    """Return counters with accepted values: total 500 kWh, partial counter 50 kWh."""
     return accepted_counters()
 
 
 def corrections_after_70_s(
     counters: CheckedCounters, **readings: float | None
 ) -> tuple[Correction, ...]:
-    """Return the corrections after a level was read every 10 s for 70 s."""
+    """Return the corrections after a level was read every 10 s for 70 s.
+
+    From the first to the last of the seven readings, the level has lasted for 60 s.
+    """
     corrections = counters.corrections(10, HIGH_RESOLUTION, **readings)
     for _ in range(6):
         assert not corrections
@@ -52,6 +58,7 @@ def test_rise_after_a_restart_is_accepted_after_ten_minutes(
     counters: CheckedCounters,
 ) -> None:
     counters.restart()
+    # At its highest power of 79.5 kW, the meter counts only 13 kWh in ten minutes.
     corrections = counters.corrections(energy_consumed=520.0)
     for _ in range(60):
         assert not corrections
@@ -98,6 +105,7 @@ def test_plausible_reading_restarts_the_minute(counters: CheckedCounters) -> Non
 def test_three_wrong_readings_with_long_pauses_are_not_accepted(
     counters: CheckedCounters, pause: float
 ) -> None:
+    # Each pause counts as 15 s. So at the third reading, the level has lasted for 30 s.
     for _ in range(3):
         assert not counters.corrections(pause, energy_consumed=90_000)
     assert counters.value() == 500
@@ -107,7 +115,7 @@ def test_level_read_every_62_s_is_accepted_within_six_readings(
     counters: CheckedCounters,
 ) -> None:
     corrections: tuple[Correction, ...] = ()
-    # Each pause of 62 s counts as 15 s.
+    # Each pause counts as 15 s. So at the fifth reading, the level has lasted for 60 s.
     for _ in range(6):
         corrections += counters.corrections(62, energy_consumed=900.0)
         if corrections:
@@ -189,7 +197,9 @@ def test_rollover_that_the_meter_reports_is_accepted_at_any_level(
     assert counters.rejected(energy_consumed=400) == {TOTAL}
     counters.check.overflows = {TOTAL: 4}
     assert not counters.rejected(energy_consumed=400)
+    # The register rolls over at 9 999 999.99 or 10 000 000 kWh.
     assert counters.value() == pytest.approx(10_000_400, abs=0.01)
+    # The meter reports no further rollover.
     assert counters.rejected(60, energy_consumed=0.5) == {TOTAL}
 
 
@@ -258,7 +268,7 @@ def test_partial_counter_that_fell_with_the_total_may_not_rise_alone() -> None:
         energy_consumed=500, energy_produced=7, partial_energy_consumed=50
     )
     for second in range(200):
-        # The total reads 0, and the partial counter begins to count.
+        # The total stays at 0. After 100 s, the partial counter rises each second.
         partial = 0 if second < 100 else second / 100 - 1
         counters.corrections(
             1, energy_consumed=0, energy_produced=7, partial_energy_consumed=partial

@@ -100,8 +100,9 @@ async def async_values_read_twice(meter: countis.Meter) -> countis.Values:
 def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
     """Return the values of the file, and the registers that are not redacted."""
     meter = file["data"]["meter"]
-    # Two kinds of values are left out. The clock offset differs, because only the clock
-    # of the played meter advances. The reader has no calculated counters.
+    # Two kinds of values are left out. The clock offset differs, because `reader` uses
+    # the local time of the machine, not of Home Assistant. `reader` also has no
+    # calculated counters.
     calculated = Profile.from_dict(meter["profile"]).calculated_counters
     values = {
         name: value
@@ -189,14 +190,14 @@ async def test_played_meter_refuses_the_blocks_that_the_meter_refused(
         assert played.refused_blocks >= meter.refused_blocks
 
 
-async def test_played_meter_has_the_rollovers_tariffs_and_short_year_of_the_meter(
+async def test_played_meter_has_the_tariffs_rollovers_and_two_digit_year(
     download: Download, play: Play, meter: Meter, clock: Clock
 ) -> None:
     meter.clock_has_short_year = True
     meter.tariff_count = 2
     meter.counters.tariff = 2
-    meter.counters.consumed += 3 * COUNTER_RANGE_WH
-    meter.counters.tariffs[1] += COUNTER_RANGE_WH
+    meter.counters.consumed += 3 * COUNTER_RANGE_WH  # three rollovers
+    meter.counters.tariffs[1] += COUNTER_RANGE_WH  # one rollover
     file = await download()
     async with play(file) as (played, reader):
         await assert_is_meter_of(file, reader)
@@ -215,7 +216,7 @@ async def test_played_meter_has_the_partial_counters_by_tariff(
     meter.model = "Countis E23"
     meter.tariff_count = 2
     meter.has_partial_tariffs = True
-    meter.counters.partial_tariffs[:2] = [40_000, 5_670]
+    meter.counters.partial_tariffs[:2] = [40_000, 5_670]  # Wh
     file = await download()
     async with play(file) as (played, reader):
         await assert_is_meter_of(file, reader)

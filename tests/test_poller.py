@@ -44,12 +44,14 @@ from .memory_bus import (
 from .virtual_time import run
 
 POWER_REGISTERS = range(50536, 50550)
-MEASURED = ("power", "measurements")
+MEASURED = ("power", "measurements")  # the blocks that contain the power
+# The blocks that a bus with enough time reads each second.
 EACH_SECOND = ("measurements", "energies", "tariffs")
 SETTLED = 60.0  # s until each block of each meter has been read once
 
-# `MemoryBus.reads` contains the number of registers of each read: 5 of the identity, 30
-# or 54 of the main or of all measurements, 9 of the overflows, 6 of the clock.
+# `MemoryBus.reads` contains the number of registers of each read: 5 for the identity,
+# 30 for the measurements without details, 54 with details, 9 for the overflows, 6 for
+# the clock.
 
 
 @pytest.fixture
@@ -130,12 +132,15 @@ class PolledBus:
         ]
 
     def longest_gap(self, unit_id: int, *blocks: str, since: float) -> float:
-        """Return the longest time in s between two reads of any of these blocks."""
+        """Return the longest time in s without a read of these blocks, from `since`."""
         times = [since, *self.times(unit_id, *blocks, since=since), self.now]
         return max(later - earlier for earlier, later in pairwise(times))
 
     def mean_gap(self, *blocks: str, since: float) -> float:
-        """Return the mean time in s between two reads of these blocks of a meter."""
+        """Return the mean time in s between two reads of these blocks of one meter.
+
+        This is the mean over all polled meters.
+        """
         reads = sum(len(self.times(each, *blocks, since=since)) for each in self.polled)
         return (self.now - since) * len(self.polled) / reads
 
@@ -226,9 +231,9 @@ async def test_slow_blocks_and_the_identity_are_read_once_an_hour(
 ) -> None:
     async with polling(profile, {"clock_offset", "overflows_consumed"}) as bus:
         await asyncio.sleep(2 * 3600 + 10)
-        # The first read of the measurements verifies the mains frequency.
+        # The first read of the measurements (30) shows that the meter has started.
         assert bus.line.reads == [5, 30, 9, 6] + [5, 9, 6] * 2
-        # None of the 10 requests is later than 1 s after the last full hour.
+        # At 2 h and 10 s, none of the 10 requests is from the last 9 s.
         assert [bus.now - at > 9 for at in bus.requests_to(1)] == [True] * 10
 
 
@@ -244,7 +249,8 @@ async def test_only_the_identity_is_read_if_nothing_is_wanted(
         meter = bus.line.meters[1]
         meter.offline = True
         await asyncio.sleep(30)
-        assert bus.errors[1][0][2] is None  # the meter is offline, not only a block
+        # The error belongs to no single block, because the meter is offline.
+        assert bus.errors[1][0][2] is None
 
 
 @pytest.mark.parametrize("unwanted", EACH_SECOND)
@@ -280,7 +286,7 @@ async def test_block_that_is_wanted_later_is_read_at_once(
             ("clock_offset", "clock"),
             ("energy_consumed_today", "periods"),
         ):
-            # The second time, the block was read before, but not wanted for 5 s.
+            # In the second pass, the block was read before, but not wanted for 5 s.
             for _ in range(2):
                 wanted_at = bus.now
                 bus.want(1, power | {quantity})
@@ -313,7 +319,7 @@ async def test_details_that_are_wanted_later_are_read_at_once(
         assert 54 not in bus.line.reads
 
 
-async def test_meter_without_entities_is_read_at_once_when_one_is_enabled(
+async def test_meter_without_entities_is_read_at_once_when_entities_are_enabled(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, ()) as bus:
@@ -323,7 +329,7 @@ async def test_meter_without_entities_is_read_at_once_when_one_is_enabled(
         assert {reading.block for _, reading in bus.readings[1]} >= {
             *("measurements", "energies", "tariffs", "clock"),
         }
-        # From now on, the identity is again verified only once an hour.
+        # If a meter has any entity, its identity is verified only once an hour.
         bus.want(1, {"clock_offset"})
         bus.line.requests.clear()
         await asyncio.sleep(3500)
@@ -340,7 +346,7 @@ async def test_blocks_of_a_meter_are_read_in_consecutive_requests(
         times = [each.at for each in bus.line.requests]
         polls = [times[index : index + 3] for index in range(0, len(times) - 2, 3)]
         assert len(polls) >= 9
-        # The measurements and the counters take 0.2 s at 9600 baud.
+        # At 9600 baud, the third of these requests is sent 0.2 s after the first.
         assert all(last - first < 0.25 for first, _, last in polls)
 
 
@@ -357,16 +363,17 @@ async def test_overloaded_bus_reads_each_block_in_proportion_to_its_target(
     async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
         await asyncio.sleep(end)
         since = end / 3
-        power = bus.mean_gap(*MEASURED, since=since)
+        power_gap = bus.mean_gap(*MEASURED, since=since)
         for block in ("energies", "tariffs", "measurements"):
             target = INTERVALS[block].target
-            # Relative to the same ratio of the power, whose target is 1 s.
-            ratio = bus.mean_gap(block, since=since) / target / power
+            # The gap of the block in proportion to its target, relative to the gap of
+            # the power in proportion to its target of 1 s.
+            ratio = bus.mean_gap(block, since=since) / target / power_gap
             assert 0.75 < ratio < 1.5, block
         for unit_id in bus.polled:
-            assert bus.longest_gap(unit_id, *MEASURED, since=since) < 1.8 * power
+            assert bus.longest_gap(unit_id, *MEASURED, since=since) < 1.8 * power_gap
             for block in ("energies", "tariffs", "measurements", "periods"):
-                limit = 1.7 * power * INTERVALS[block].target
+                limit = 1.7 * power_gap * INTERVALS[block].target
                 assert bus.longest_gap(unit_id, block, since=since) < limit, block
             for block in ("overflows", "clock"):
                 assert bus.times(unit_id, block)
@@ -513,7 +520,7 @@ async def test_lost_response_does_not_make_a_meter_offline(
 
 
 @pytest.mark.parametrize("code", [10, 11])
-async def test_gateway_exceptions_make_a_meter_offline(
+async def test_two_gateway_exceptions_in_a_row_make_a_meter_offline(
     profile: Profile, default: Collection[str], code: int
 ) -> None:
     async with polling(profile, default) as bus:
@@ -523,6 +530,7 @@ async def test_gateway_exceptions_make_a_meter_offline(
         ((_, error, block),) = bus.errors[1]
         assert isinstance(error, ModbusTimeoutError)
         assert block is None
+        # Unlike the refusal of a block, these exceptions do not contradict the profile.
         assert not bus.polled[1].meter.contradicts_profile
         await asyncio.sleep(2)
         assert bus.polled[1].online
@@ -550,6 +558,7 @@ async def test_flapping_meters_cost_the_others_less_than_2_percent_of_reads(
 ) -> None:
     async with polling(profile, default, meters=12) as bus:
         await asyncio.sleep(SETTLED)
+        # Meter 1 stays offline, and meters 2 to 4 flap.
         bus.line.meters[1].offline = True
         flapping = [
             asyncio.create_task(
@@ -580,6 +589,7 @@ async def test_meters_that_flap_together_cost_less_than_2_percent_of_reads(
 ) -> None:
     async with polling(profile, default, meters=12) as bus:
         await asyncio.sleep(SETTLED)
+        # Meter 3 stays offline, and meters 5, 8 and 11 flap.
         bus.line.meters[3].offline = True
         flapping = [
             asyncio.create_task(
@@ -766,6 +776,7 @@ async def test_meter_is_added_to_and_removed_from_an_empty_bus(
         bus.line.requests.clear()
         await asyncio.sleep(100)
         assert bus.readings == {}
+        # Only a read that had already begun may still send a request.
         assert len(bus.line.requests) <= 1
 
 
@@ -961,12 +972,12 @@ async def test_command_on_a_full_bus_is_confirmed_within_two_seconds(
     async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
         await asyncio.sleep(20)
         simulated = bus.line.meters[1]
-        simulated.counters.partial_consumed += 20
+        simulated.counters.partial_consumed += 20  # Wh, so not 0 before the reset
         began = bus.now
         readings: list[Reading] = []
         await async_reset_partial_counters(bus.polled[1].meter, readings.append)
         assert bus.now - began < 2
-        # The three bits of the partial counters.
+        # The bits of the three partial counters: 0x0001 Ea+, 0x0002 Er+, 0x0008 Ea-.
         assert simulated.writes == [(57890, [0x000B])]
         assert readings[-1].values["partial_energy_consumed"] == 0
         await asyncio.sleep(60)

@@ -31,7 +31,7 @@ def _custom_integrations() -> None:
 
 @dataclass
 class PlannedMeter:
-    """The part of a meter that its plan uses."""
+    """The attributes and methods of a `Meter` that the poller needs to plan."""
 
     supported: Collection[str] = EVERY_BLOCK
     registers_per_request: Collection[int] = (1,)
@@ -44,7 +44,7 @@ class PlannedMeter:
     """Times in s, by the clock of the loop, at which the identity was requested."""
 
     async def async_verify_identity(self) -> None:
-        """Fail, because the port cannot be opened."""
+        """Note the time, and fail, because the port cannot be opened."""
         self.verified.append(asyncio.get_running_loop().time())
         raise ModbusConnectionError
 
@@ -78,11 +78,11 @@ class ReadableMeter(PlannedMeter):
         return Reading(name, {}, began)
 
 
-class LostMeter(PlannedMeter):
+class OfflineMeter(PlannedMeter):
     """A meter that does not respond."""
 
     async def async_verify_identity(self) -> None:
-        """Fail after the request."""
+        """Note the time of the request, and fail without a response."""
         self.verified.append(asyncio.get_running_loop().time())
         raise ModbusTimeoutError
 
@@ -168,8 +168,8 @@ def test_block_that_was_never_read_has_a_target_of_at_most_5_seconds(
 # -- after a read ---------------------------------------------------------------------
 
 
-# The block is due at 100 s. After a read that is early, or late by a period of 1 s, the
-# block is due one period after this read.
+# The block has a period of 1 s, and is due at 100 s. After a read that is early, or
+# late by at least one period, the block is due one period after this read.
 @pytest.mark.parametrize(
     ("now", "next_at"),
     [(100, 101), (100.9, 101), (101, 102), (103.5, 104.5), (99.5, 100.5)],
@@ -194,6 +194,8 @@ def test_first_read_begins_the_grid(block: str, next_at: float) -> None:
     assert polled.due_at == {block: next_at}
 
 
+# The energies are read at 100 s, and so are due at 101 s. If they are planned together
+# with the power, and the power is due in between, they are due with the power.
 @pytest.mark.parametrize(
     ("power_at", "together", "next_at"),
     [
@@ -221,6 +223,7 @@ def test_block_with_a_long_period_is_not_due_together_with_the_power() -> None:
     assert polled.due_at["periods"] == 160
 
 
+# After its read at 100 s, the identity of a meter with entities is due in an hour.
 @pytest.mark.parametrize(("blocks", "next_at"), [([], 130), (["energies"], 3700)])
 def test_meter_without_entities_is_verified_every_30_seconds(
     blocks: Collection[str], next_at: float
@@ -259,7 +262,7 @@ def test_offline_meter_is_retried_after_1_to_30_seconds() -> None:
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 
-# After four lost requests, the pauses are 1, 2, 4 and 8 s.
+# The pauses after one to four lost requests are 1, 2, 4 and 8 s.
 @pytest.mark.parametrize(("lost_requests", "is_complete"), [(3, False), (4, True)])
 def test_meter_is_read_completely_after_a_pause_of_more_than_5_seconds(
     lost_requests: int, *, is_complete: bool
@@ -274,6 +277,7 @@ def test_meter_is_read_completely_after_a_pause_of_more_than_5_seconds(
 def test_block_that_made_the_meter_offline_is_read_last() -> None:
     polled = planned()
     polled.lost("clock", 100)
+    # The clock is due after 60 s. The other blocks are due after the pause of 1 s.
     assert polled.due_at == {"clock": 160}
     assert polled.pause == 1
     polled = planned()
@@ -295,6 +299,7 @@ def test_restart_makes_the_identity_due() -> None:
 # -- the blocks that are wanted -------------------------------------------------------
 
 
+# The overflows and the transformer are evidence: they explain implausible counters.
 @pytest.mark.parametrize(
     ("quantities", "blocks"),
     [
@@ -352,7 +357,7 @@ def test_measurements_are_read_at_once_when_details_are_wanted() -> None:
 
 async def test_retries_of_offline_meters_have_a_distance_of_3_seconds() -> None:
     poller = Poller(Bus(baudrate=9600))
-    meters = [LostMeter(), LostMeter(), LostMeter()]
+    meters = [OfflineMeter(), OfflineMeter(), OfflineMeter()]
     offline = [planned(meter) for meter in meters]
     for polled in offline:
         poller.add(polled)
@@ -366,7 +371,8 @@ async def test_retries_of_offline_meters_have_a_distance_of_3_seconds() -> None:
     for polled, retry_at in zip(offline, (80, 90, 98.5), strict=True):
         polled.retry_at = retry_at
     await async_run(poller, 4.5)
-    # After a failed retry, other retries wait for 3 s. No retry waits for over 5 s.
+    # After a failed retry, other retries wait for 3 s. A retry that has been due for
+    # 5 s waits only for the read of the power in progress, which takes 1 s.
     assert [meter.verified for meter in meters] == [
         pytest.approx([100, 103]),  # due at 80 s and 102 s
         pytest.approx([100]),  # due at 90 s
@@ -405,7 +411,8 @@ async def test_added_meter_is_read_at_once() -> None:
 @pytest.mark.parametrize(
     ("blocks", "registers_per_request", "is_full"),
     [
-        # 100 registers take 0.278 s at 9600 baud, with the delay of 30 ms.
+        # At 9600 baud, and with the delay of 30 ms, a read of 100, 108 or 112 registers
+        # takes 0.278, 0.296 or 0.306 s: three reads take 0.83, 0.89 or 0.92 s.
         (["measurements", "energies", "tariffs"], (100,), False),
         (["measurements", "energies", "tariffs"], (108,), False),
         (["measurements", "energies", "tariffs"], (112,), True),
@@ -462,11 +469,11 @@ async def test_unexpected_error_is_reported_as_a_damaged_response() -> None:
 async def test_timeout_is_retried_at_once_on_a_lossy_bus(
     loss: float, *, is_retried: bool
 ) -> None:
-    found: list[object] = []
+    retries_at_once: list[object] = []
 
     class LossyMeter(PlannedMeter):
         async def async_verify_identity(self) -> None:
-            found.append(RETRY_TIMEOUTS_AT_ONCE.get())
+            retries_at_once.append(RETRY_TIMEOUTS_AT_ONCE.get())
             raise ModbusConnectionError
 
     bus = Bus(baudrate=9600)
@@ -474,7 +481,7 @@ async def test_timeout_is_retried_at_once_on_a_lossy_bus(
     poller = Poller(bus)
     poller.add(planned(LossyMeter()))
     await async_run(poller, 0.5)
-    assert found == [is_retried]
+    assert retries_at_once == [is_retried]
 
 
 async def test_meter_without_entities_reports_when_it_was_verified() -> None:

@@ -177,7 +177,7 @@ async def test_optional_block_that_cannot_be_read_is_undecided(
     assert not (await async_take_profile(line.unit())).outdated
 
 
-async def test_lost_port_raises_an_error_at_any_block(line: MemoryBus) -> None:
+async def test_port_that_is_lost_at_any_block_raises_an_error(line: MemoryBus) -> None:
     for good_responses in range(len(PROFILE_WORDS)):
         lost = Fault(error=ModbusConnectionError())
         line.faults.extend([NO_FAULT] * good_responses + [lost] * 2)
@@ -253,7 +253,7 @@ async def test_meter_without_identification_is_found_by_its_measurements(
         dict(enumerate([0, 30_001] * 3, 50520)),
     ],
 )
-async def test_device_without_identification_and_mains_is_not_a_countis(
+async def test_device_without_identification_or_mains_is_not_a_countis(
     line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
 ) -> None:
     meter.refused_blocks = {table.IDENTIFICATION}
@@ -280,7 +280,7 @@ async def test_device_without_identification_that_measures_mains_is_accepted(
 
 
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
-async def test_device_without_supported_blocks_is_not_a_countis(
+async def test_device_without_identification_or_measurements_is_not_a_countis(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     setattr(meter, attribute, {table.IDENTIFICATION, table.METROLOGY})
@@ -322,6 +322,7 @@ async def test_serial_number_that_is_not_set_is_none(
 async def test_serial_number_needs_all_of_its_registers(
     line: MemoryBus, meter: SimulatedMeter, address: int
 ) -> None:
+    # Some registers of the serial number may be 0, but none "not available" (0xFFFF).
     meter.override = dict.fromkeys({50008, 50009, 50010} - {address}, 0)
     assert (await async_take_profile(line.unit())).serial_number is not None
     meter.override = {address: 0xFFFF}
@@ -447,7 +448,7 @@ async def test_meter_with_more_produced_than_consumed_energy_is_a_producer(
 @pytest.mark.parametrize(
     ("missing", "is_producer"), [("consumed", True), ("produced", False)]
 )
-async def test_missing_counter_is_0_when_a_producer_is_recognised(
+async def test_missing_counter_is_taken_as_0_when_a_producer_is_recognised(
     line: MemoryBus, meter: SimulatedMeter, missing: str, *, is_producer: bool
 ) -> None:
     # The first registers of the counter in 10 Wh, and in 1 kWh.

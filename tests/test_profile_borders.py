@@ -101,6 +101,7 @@ async def test_block_without_a_response_is_undecided_and_others_are_read(
     line: MemoryBus, lost: int
 ) -> None:
     complete = await async_take_profile(line.unit())
+    # The name of the block that begins at the register `lost`.
     (name,) = (
         name
         for name, (block_type, *_) in BLOCK_TYPES.items()
@@ -108,6 +109,7 @@ async def test_block_without_a_response_is_undecided_and_others_are_read(
     )
 
     def fault(request: Request) -> Fault:
+        # No other block begins within 20 registers.
         is_lost = lost <= request.address < lost + 20
         return LOST if is_lost else NO_FAULT
 

@@ -89,6 +89,7 @@ def test_relation_of_the_power_ends_after_ten_contradictions_in_a_row(
 def test_relation_that_the_profile_does_not_contain_is_not_checked() -> None:
     relations = Relations(())
     assert relations.power_contradiction(powers(900, 100, 200, 300)) is None
+    # 100 kWh without a rollover offset, read at 0 s in steps of 0.01 kWh.
     total = CounterValue(100, 0, Moment(0, 0), 0.01)
     assert not relations.tariffs_contradict_total(
         tariff_counters(1), total, Moment(0, 0), Limits()
@@ -96,13 +97,14 @@ def test_relation_that_the_profile_does_not_contain_is_not_checked() -> None:
     assert not relations.contradicts_profile
 
 
-# The time from the read of the total to the read of the tariff counters, and the
-# resolution of the total in kWh.
+# `seconds` is the time from the read of the total to the read of the tariff counters,
+# and `step` the resolution of the total in kWh.
 @pytest.mark.parametrize("seconds", [0, HOUR, -HOUR])
 @pytest.mark.parametrize("step", [0.01, 1.0])
 def test_tariffs_sum_up_to_the_total_within_five_steps_and_the_rise(
     step: float, seconds: float
 ) -> None:
+    # Of the two clocks of a `Moment`, only the second one (monotonic) is compared here.
     at = Moment(abs(seconds), 10_000 + seconds)
     total = CounterValue(1000, 0, Moment(0, 10_000), step)
     rise = KILOWATTS * abs(seconds) / HOUR
@@ -164,7 +166,7 @@ def test_relation_of_the_tariffs_is_found_within_five_steps(
 
 
 @pytest.mark.parametrize("previous", [set(), {"power"}, {"tariffs"}])
-def test_relation_of_the_power_is_found_with_a_load_or_kept_without(
+def test_relation_of_the_power_is_found_with_a_load_and_kept_without_a_load(
     previous: set[str],
 ) -> None:
     assert relations_of(powers(600, 100, 200, 300), 0.01, previous) == {"power"}

@@ -48,9 +48,9 @@ pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
 OTHER_SERIAL = "2025000100007"
 
-# s between two readings. For the duration of a level, a pause of more than 15 s would
-# count as 15 s.
-COUNTED_PAUSE = 14
+# s between two readings. A pause of more than 15 s would add only 15 s to the duration
+# of a level.
+READING_PAUSE = 14
 
 # Registers that read 0, by register address.
 NO_ENERGY_CONSUMED = registers_of("energy_consumed", 0)
@@ -214,7 +214,7 @@ async def test_issue_is_deleted_when_the_unit_id_of_the_meter_is_reconfigured(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, second_meter: Meter
 ) -> None:
     await replaced_meter_issue(hass, entry, meter)
-    second_meter.serial = (0x1438, 0x0120, 1)
+    second_meter.serial = (0x1438, 0x0120, 1)  # the expected meter is at unit ID 2
     form = await hass.config_entries.subentries.async_init(
         (entry.entry_id, SUBENTRY_METER),
         context={
@@ -274,7 +274,7 @@ async def test_meter_that_is_already_configured_is_not_accepted(
     await add_meter(unit_id=2)
     meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
-    meter.serial = (0x1438, 0x0120, 2)
+    meter.serial = (0x1438, 0x0120, 2)  # as the configured meter at unit ID 2
     meter.offline = False
     await until(lambda: issues(hass))
     result = await fix(post, only_issue(hass))
@@ -361,7 +361,7 @@ async def test_level_that_lasts_is_accepted_with_an_issue(
     # A level is accepted after 60 s. At the fifth poll, it has lasted for 4 * 14 s.
     for _ in range(5):
         await until_polled(entry)
-        clock.seconds += COUNTED_PAUSE
+        clock.seconds += READING_PAUSE
         assert state(hass, "energy_consumed") == "1234.56"
     await until(lambda: issues(hass))
     assert float(state(hass, "energy_consumed")) == pytest.approx(2000, abs=0.1)
@@ -386,14 +386,14 @@ async def test_level_that_lasts_is_accepted_with_an_issue(
     assert issues(hass) == []
 
 
-async def test_removed_meter_deletes_the_issue_of_a_counter(
+async def test_issue_of_a_counter_is_deleted_with_its_meter_not_at_an_unload(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.counters.consumed = 2_000_000
     # At the sixth poll, the level has lasted for 5 * 14 s, so it is accepted.
     for _ in range(6):
         await until_polled(entry)
-        clock.seconds += COUNTED_PAUSE
+        clock.seconds += READING_PAUSE
     await until(lambda: issues(hass))
     await hass.config_entries.async_unload(entry.entry_id)
     # The issue remains, because the user still has to correct the statistics.
@@ -415,7 +415,7 @@ async def test_partial_counter_reset_at_the_meter_creates_no_issue(
 # -- an offline meter ------------------------------------------------------------
 
 
-async def test_issue_of_a_meter_offline_for_an_hour_ends_with_a_response(
+async def test_issue_of_a_meter_offline_for_an_hour_is_deleted_after_a_response(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -500,6 +500,7 @@ async def test_issue_of_a_bus_ends_when_a_meter_is_deleted(
 ) -> None:
     line.cut = True
     await until(lambda: issues(hass))
+    # If a bus has only one meter, the issue is that of the meter.
     hass.config_entries.async_remove_subentry(bus, subentry_of(bus, 2).subentry_id)
     await until(lambda: not issues(hass))
     await until(lambda: issues(hass))

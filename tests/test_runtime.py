@@ -63,7 +63,11 @@ NEW_FIRMWARE = {50007: 200}  # version 2.00
 
 @pytest.fixture
 def third_meter(clock: Clock) -> Meter:
-    """Return an offline meter at unit ID 3 with the serial number of `second_meter`."""
+    """Return an offline meter at unit ID 3 with the serial number of `second_meter`.
+
+    To change the unit ID of `second_meter`, a test sets that meter offline and this
+    meter online.
+    """
     return Meter(unit_id=3, clock=clock, serial=(0x1438, 0x0120, 2), offline=True)
 
 
@@ -202,7 +206,7 @@ async def test_meter_is_polled_every_second_on_the_slowest_bus(
     await add_meter(baudrate="4800")
     polls = Polls(line)
     await polls.until_more(5)
-    # Five polls with one poll each second take about 4 s.
+    # With one poll each second, there are 4 s from the first to the fifth poll.
     assert polls.times[-1] - polls.times[0] > 3.5
     assert polls.missed == 0
 
@@ -260,6 +264,7 @@ async def test_pending_save_does_not_store_the_counters_of_a_deleted_meter(
     # package does not.
     with patch.object(Store, "async_remove", async_remove_file):
         await remove(hass, entry, 1)
+    # The method of Home Assistant deletes a file, but nothing in `hass_storage`.
     hass_storage.pop(key, None)
     async_fire_time_changed(hass, dt_util.utcnow(), fire_all=True)
     await hass.async_block_till_done()
@@ -350,7 +355,7 @@ def profile_of(entry: CountisConfigEntry) -> Profile:
 
 
 @pytest.fixture
-async def without_tariffs(
+async def entry_without_tariffs(
     hass: HomeAssistant, fast_polling: None, meter: Meter, add_meter: AddMeter
 ) -> CountisConfigEntry:
     """Return the entry of a bus whose meter supports no tariffs and no overflows."""
@@ -365,11 +370,11 @@ async def without_tariffs(
 async def test_profile_is_taken_again_after_a_change_of_the_firmware(
     hass: HomeAssistant,
     device_registry: dr.DeviceRegistry,
-    without_tariffs: CountisConfigEntry,
+    entry_without_tariffs: CountisConfigEntry,
     meter: Meter,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    entry = without_tariffs
+    entry = entry_without_tariffs
     await hass.config_entries.async_unload(entry.entry_id)
     meter.override = NEW_FIRMWARE
     meter.refused_blocks = set()
@@ -472,6 +477,7 @@ async def test_profile_that_cannot_be_taken_is_retried(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "custom_components.socomec_countis")
+    # Do not wait for an hour until the next attempt.
     monkeypatch.setattr(coordinator, "PROFILE_PERIOD", 0)
     await hass.config_entries.async_unload(entry.entry_id)
     meter.override = NEW_FIRMWARE
@@ -487,7 +493,7 @@ async def test_profile_that_cannot_be_taken_is_retried(
     assert state(hass, "energy_consumed") == "1234.56"
 
 
-async def test_profile_that_cannot_be_taken_is_not_retried_within_an_hour(
+async def test_profile_that_cannot_be_taken_is_not_retried_by_the_next_polls(
     hass: HomeAssistant,
     fast_polling: None,
     entry: CountisConfigEntry,

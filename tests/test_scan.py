@@ -149,7 +149,7 @@ def test_single_unit_id_is_probed_patiently_at_the_end() -> None:
     # requests before it responds.
     assert probes[:11] == [Probe(USUAL, 7)] * 10 + [Probe(SLOW, 7)]
     patient = [each for each in probes if each.patient]
-    # Three patient probes with each of the 12 settings.
+    # Three patient probes, which have a timeout of 1 s, with each of the 12 settings.
     assert probes[-3 * 12 :] == patient
     assert {each.settings for each in patient} == set(SCAN_SETTINGS)
 
@@ -228,6 +228,7 @@ async def test_remaining_seconds_follow_the_duration_of_the_probes() -> None:
 
 
 async def test_longer_timeout_of_the_bus_extends_the_timeout_of_probes() -> None:
+    # The timeout of the bus is 0.25 s longer than usual. So a probe waits for 0.31 s.
     bus = ScannedBus([meter_at(20, delay=0.2)], response_timeout=0.5)
     scan = Scan(bus.open, [USUAL], range(1, 31))
     await scan.async_run()
@@ -299,7 +300,7 @@ async def test_meters_in_auto_mode_are_found_at_unknown_unit_ids(
     assert took < 30 + 4 * PROFILE_SECONDS
 
 
-async def test_only_the_settings_of_the_first_response_are_probed() -> None:
+async def test_after_the_first_response_only_its_settings_are_probed() -> None:
     bus = ScannedBus([meter_at(3, FAST), meter_at(5, FAST), meter_at(30, FAST)])
     scan = Scan(bus.open, unit_ids=range(1, 41))
     await scan.async_run()
@@ -337,7 +338,9 @@ async def test_device_that_refuses_all_requests_is_another_device(
 
 
 @pytest.mark.parametrize("exception", [10, 11])
-async def test_gateway_exception_without_response_is_no_device(exception: int) -> None:
+async def test_gateway_exception_for_a_lost_response_is_no_device(
+    exception: int,
+) -> None:
     offline = meter_at(1)
     offline.meter.exception_code = exception
     bus = ScannedBus([offline, meter_at(2)], framing="tcp")
@@ -508,7 +511,7 @@ async def test_noise_during_the_echo_check_does_not_end_the_scan() -> None:
     scan = Scan(bus.open, [USUAL], range(1, 9))
     await scan.async_run()
     assert unit_ids_of(scan.found) == [5]
-    assert bus.unit_ids().count(RESERVED_UNIT_ID) == 2
+    assert bus.unit_ids().count(RESERVED_UNIT_ID) == 2  # the read and its retry
 
 
 async def test_connection_lost_during_the_echo_check_ends_the_scan() -> None:
@@ -699,6 +702,7 @@ async def test_scan_ended_by_its_observer_closes_the_port(
     scan = Scan(port.open, [USUAL], [1, 2], on_change=end)
     with pytest.raises(EndScanError):
         await scan.async_run()
+    # Another scan can open the port.
     again = Scan(port.open, [USUAL], [2, 1])
     await again.async_run()
     assert unit_ids_of(again.found) == [2, 1]

@@ -252,7 +252,7 @@ async def test_scan_does_not_delay_home_assistant(
 ) -> None:
     line.cut = True
     result = await start_scan(hass, line)
-    await hass.async_block_till_done()
+    await hass.async_block_till_done()  # does not wait for the end of the scan
     shown = await hass.config_entries.flow.async_configure(result["flow_id"])
     assert shown["type"] is FlowResultType.SHOW_PROGRESS
     hass.config_entries.flow.async_abort(result["flow_id"])
@@ -283,7 +283,8 @@ async def test_result_of_a_scan_is_shown_once_by_a_later_dialog(
     await scan.async_wait()
     await asyncio.sleep(bus_scan.KEPT_SECONDS - 60)
     menu = await open_form(hass)
-    # No progress is shown, because the frontend would show it for ever.
+    # The progress is not shown first, because the frontend would miss the end of the
+    # scan, and show the progress for ever.
     assert list(listed(await submit(hass, menu, RESUME)).values()) == FOUND
     menu = await open_form(hass)
     assert menu["menu_options"] == ["serial", "tcp", "rtu_over_tcp"]
@@ -334,6 +335,7 @@ async def test_dialog_that_is_closed_before_its_scan_sends_no_request(
 ) -> None:
     form = await open_form(hass, "serial")
 
+    # Close the dialog after its form was submitted, when the scan is about to start.
     def close(*_: Any, **__: Any) -> Any:
         hass.config_entries.flow.async_abort(form["flow_id"])
         return settings_to_try()
@@ -472,6 +474,7 @@ async def test_scan_is_repeated_from_the_menu_and_from_the_form(
     result = await end_of_scan(hass, await start_scan(hass, line))
     assert placeholders(result)["unit_ids"] == "1-12"
     line.cut = False
+    # While another dialog probes a meter, the scan is rejected, and the form is shown.
     probing = hass.async_create_task(start_scan(hass, line, unit_id=9))
     await until(lambda: hass.data[scan_flow.BUSES_IN_USE])
     rejected = await submit(hass, result, SCAN_AGAIN)
@@ -659,7 +662,7 @@ async def test_scan_finds_the_new_unit_id_of_a_reconfigured_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     del line.meters[1]
-    meter.serial = (0x1438, 0x0120, 1)
+    meter.serial = (0x1438, 0x0120, 1)  # as before the change of the unit ID
     meter.unit_id = 5
     line.meters[5] = meter
     result = await reconfigure_to_unit_id_9(hass, entry)
@@ -675,7 +678,7 @@ async def test_scan_finds_the_new_unit_id_of_a_reconfigured_meter(
     assert subentry_of(entry, 5).title == "COUNTIS E33 #5"
 
 
-async def test_profile_is_taken_after_a_scan_if_the_user_chose_this_before(
+async def test_choice_to_take_the_profile_is_kept_during_a_scan(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     before = subentry_of(entry).data["profile"]
@@ -696,7 +699,7 @@ async def test_profile_is_taken_after_a_scan_if_the_user_chose_this_before(
 async def test_found_meter_without_serial_number_has_to_be_confirmed(
     hass: HomeAssistant, add_meter: AddMeter, line: Line, second_meter: Meter
 ) -> None:
-    second_meter.refused_blocks = {50000}
+    second_meter.refused_blocks = {50000}  # the identification
     await add_meter(unit_id=2)
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     del line.meters[2]
@@ -859,6 +862,7 @@ async def test_scan_of_a_reconfigured_bus_does_not_offer_a_unit_id_in_use(
     await add_meter(unit_id=1)
     await add_meter(unit_id=2)
     (entry,) = hass.config_entries.async_entries(DOMAIN)
+    # A meter that is not configured responds at unit ID 2 of a configured meter.
     second_meter.serial = (0x1438, 0x0120, 9)
     result = await reconfigure_without_response(hass, entry, line)
     found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
@@ -876,6 +880,7 @@ async def test_scan_of_a_reconfigured_bus_finds_a_changed_unit_id(
 ) -> None:
     hass.config_entries.async_update_subentry(entry, subentry_of(entry), title=title)
     del line.meters[1]
+    # The serial number is the same as before the change of the unit ID.
     meter.serial, meter.unit_id = (0x1438, 0x0120, 1), 5
     line.meters[5] = meter
     result = await reconfigure_without_response(hass, entry, line)
@@ -909,14 +914,15 @@ async def test_scan_of_a_reconfigured_bus_without_its_meters_names_the_others(
 async def test_meter_without_serial_number_keeps_its_unit_id(
     hass: HomeAssistant, add_meter: AddMeter, line: Line, second_meter: Meter
 ) -> None:
-    second_meter.refused_blocks = {50000}
+    second_meter.refused_blocks = {50000}  # the identification
     await add_meter(unit_id=2)
     await add_meter(unit_id=7)
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     result = await reconfigure_without_response(hass, entry, line)
     found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
     assert placeholders(found)["found"] == "- COUNTIS #2\n- COUNTIS E33 #7"
-    # The meter at unit ID 7 gets the unit ID of the meter without a serial number.
+    # The meter at unit ID 7 gets the unit ID of the meter without a serial number. The
+    # dialog recognises neither meter, because their values could be mixed up.
     third = line.meters.pop(7)
     third.serial, third.unit_id = (0x1438, 0x0120, 7), 2
     line.meters[2] = third
