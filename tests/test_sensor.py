@@ -49,7 +49,7 @@ async def test_state_follows_the_meter_at_each_poll(
     await until_polled(entry)
     assert state(hass, "power") == "-150"
     assert state(hass, "power_l1") == "-50"
-    # The new load also applies to the past hour: 7.89 kWh + 1 h * 150 W.
+    # The meter also counts the past hour with the new load: 7.89 kWh + 1 h * 150 W.
     assert state(hass, "energy_produced") == "8.04"
     assert state(hass, "energy_consumed") == "1234.56"
 
@@ -69,6 +69,7 @@ async def test_powers_of_one_direction_are_never_negative(
 async def test_meter_that_mainly_produces_shows_the_power_of_each_direction(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
+    # In Wh. For such a meter, the powers of one direction are enabled by default.
     meter.counters.consumed, meter.counters.produced = 40_000, 7_000_000
     meter.load = Constant(Phase(-1500), Phase(0), Phase(0))
     await add_meter()
@@ -80,6 +81,7 @@ async def test_meter_that_mainly_produces_shows_the_power_of_each_direction(
 async def test_small_leading_power_factor_is_not_a_negative_zero(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
+    # 1 W and -1000 var: the power factor is -0.001, which is rounded to 0.
     meter.load = Constant(Phase(1, -1000), Phase(0), Phase(0))
     await until_polled(entry)
     assert state(hass, "power_factor") == "0"
@@ -89,6 +91,7 @@ async def next_reads(entry: CountisConfigEntry, line: Line) -> set[tuple[int, in
     """Return the register address and the length of each read of the next polls."""
     await until_polled(entry)
     line.requests.clear()
+    # In this number of requests, each polled block is read at least once.
     await until(lambda: len(line.requests) > 8)
     return set(reads(line.requests))
 
@@ -126,7 +129,7 @@ async def test_block_without_values_makes_only_its_quantities_unavailable(
 ) -> None:
     caplog.set_level(logging.INFO, "custom_components.socomec_countis")
     meter.blank_blocks = {table.METROLOGY}
-    for _ in range(2):
+    for _ in range(2):  # only the first failure is logged
         await until_polled(entry)
     assert state(hass, "power") == STATE_UNAVAILABLE
     assert state(hass, "voltage_l1") == STATE_UNAVAILABLE

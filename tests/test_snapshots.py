@@ -45,7 +45,7 @@ E1X_AND_E2X: dict[str, Any] = {
 }
 # The frequency of an E1x or E2x: 50.01 Hz in steps of 0.001 Hz.
 MILLIHERTZ = {50526: 0, 50527: 50_010}
-# The registers that are reserved in the table of the E14, because it has one phase.
+# The registers that the table of the E14 reserves, because the E14 has one phase.
 WITHOUT_L2_AND_L3 = dict.fromkeys(
     (
         *range(50514, 50520),
@@ -69,6 +69,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "E2x": E1X_AND_E2X | {"model": "Countis E23", "override": MILLIHERTZ},
     "E3x": {},
+    # In A: the secondary and the primary current of the transformers.
     "E4x": {"model": "Countis E44", "override": {CT_SECONDARY: 5, CT_PRIMARY: 400}},
 }
 
@@ -99,8 +100,9 @@ EXAMPLES = {
     "unit_id": "1",
     "value": "0.123",
 }
-COUNTER_EXAMPLES = EXAMPLES | {"found": "2000.00 kWh"}  # a level, not a serial number
-WIDTH = 100  # in characters; a longer part of the diagnostics has several lines
+# In the texts about counters, `found` is an energy, not a serial number.
+COUNTER_EXAMPLES = EXAMPLES | {"found": "2000.00 kWh"}
+WIDTH = 100  # in characters, of a line of the diagnostics
 
 
 def lines_of(content: Mapping[str, object]) -> str:
@@ -157,6 +159,7 @@ async def test_entities_are_those_of_the_snapshot(
         each.entity_id: each.disabled_by
         for each in er.async_entries_for_config_entry(entity_registry, entry.entry_id)
     }
+    # Enable all entities, so that each has a state.
     for each in disabled_by:
         entity_registry.async_update_entity(each, disabled_by=None)
     await hass.config_entries.async_reload(entry.entry_id)
@@ -192,7 +195,7 @@ async def test_devices_are_those_of_the_snapshot(
             for name in properties
         }
     )
-    # Each run has another port and another entry.
+    # Each run has another port and another entry ID.
     fixed = lines.replace(str(line.port), "/dev/ttyUSB0")
     assert fixed.replace(entry.entry_id, "entry") == snapshot
 
@@ -201,14 +204,17 @@ async def test_devices_are_those_of_the_snapshot(
 
 
 def types_in(value: object) -> object:
-    """Return a value with the name of its type in place of each number."""
+    """Return the name of the type of a value, or a dict of such names for a dict."""
     if isinstance(value, dict):
         return {key: types_in(each) for key, each in value.items()}
     return type(value).__name__
 
 
 def in_tens(registers: Mapping[str, object]) -> dict[str, list[object]]:
-    """Return the words of up to ten consecutive registers by their first address."""
+    """Return the words in groups of consecutive registers, by their first address.
+
+    A group begins at each multiple of ten, and after each missing register.
+    """
     groups: dict[str, list[object]] = {}
     for address, word in sorted(registers.items()):
         if address.endswith("0") or str(int(address) - 1) not in registers:
@@ -218,7 +224,10 @@ def in_tens(registers: Mapping[str, object]) -> dict[str, list[object]]:
 
 
 def parts_of(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the parts of the diagnostics that fit into one line, with their paths."""
+    """Yield the parts of the diagnostics as texts, each after its path.
+
+    A dict that does not fit into one line is divided into its values.
+    """
     text = pformat(value, width=WIDTH, compact=True)
     if isinstance(value, dict) and "\n" in text:
         for key, each in value.items():
@@ -230,7 +239,7 @@ def parts_of(value: object, path: str = "") -> Iterator[tuple[str, str]]:
 def diagnostics_lines(found: Any) -> str:
     """Return the lines of diagnostics.
 
-    The numbers of the bus depend on the number of polls, so only their types are shown.
+    The values of the bus depend on the number of polls, so only their types are shown.
     """
     found["entry"]["device"] = EXAMPLES["device"]
     found["bus"] = types_in(found["bus"])
@@ -245,7 +254,7 @@ def diagnostics_lines(found: Any) -> str:
 async def client(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, entry: CountisConfigEntry
 ) -> ClientSessionGenerator:
-    """Return a client for the diagnostics after each block has been read."""
+    """Wait until each block is read, and return a client for the diagnostics."""
     assert await async_setup_component(hass, "diagnostics", {})
     await until_polled(entry)
     return hass_client

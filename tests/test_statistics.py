@@ -46,10 +46,10 @@ KEYS = (
     "tariff_1_energy",
 )
 
-STEP_SECONDS = 1200
+STEP_SECONDS = 1200  # s between two polls of a day of mishaps; our choice
 TOLERANCE = 0.0101  # kWh; one step of a counter, and the rounding errors of floats
 DAY_STEPS = 86_400 // STEP_SECONDS
-SEEDS = range(4)
+SEEDS = range(4)  # one simulated day each
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,7 @@ async def recorded_energy(hass: HomeAssistant, ids: dict[str, str]) -> dict[str,
 
 
 async def sums(hass: HomeAssistant) -> dict[str, float]:
-    """Return the recorded energy of the meter at unit ID 1, rounded to 10 Wh."""
+    """Return the recorded energy of meter 1 in kWh by counter, rounded to 10 Wh."""
     recorded = await recorded_energy(hass, {entity_id(hass, key): key for key in KEYS})
     return {key: round(energy, 2) for key, energy in recorded.items()}
 
@@ -167,7 +167,8 @@ class DayOfMishaps:
         register = self.random.choice((50946, 50952, 50956, 51202))
         raw = self.random.choice((0, 1, 2**31, 2**32 - 2, self.random.randrange(2**32)))
         if register == 50956:
-            # A lower value of a partial counter would be accepted as a reset.
+            # A lower value of a partial counter would be accepted as a reset. So set a
+            # high bit, which makes the value larger than the counter.
             raw |= 2**30
         self.meter.override = {register: raw >> 16, register + 1: raw & 0xFFFF}
         for _ in range(self.random.randint(1, 3)):
@@ -213,8 +214,8 @@ class DayOfMishaps:
         setattr(self.meter, reason, False)
 
     async def reset_at_the_meter(self) -> None:
-        """Reset the partial counters by the front panel."""
-        await self.poll(0)
+        """Reset the partial counter of consumed energy, as the front panel does."""
+        await self.poll(0)  # reads the energy before the reset
         self.meter.counters.partial_consumed = 0
         await self.poll(0)
 
@@ -241,7 +242,8 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
     for step in range(DAY_STEPS):
         await day.poll(STEP_SECONDS)
         if step % 6 == 2:
-            # In the day, each of the nine mishaps occurs once, and three of them again.
+            # The 72 steps of the day have 12 mishaps: each of the nine kinds once, and
+            # three of them again.
             await mishaps[step // 6 % len(mishaps)]()
         for key in ("energy_consumed", "energy_produced"):
             state = hass.states.get(entity_id(hass, key))
@@ -253,16 +255,17 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
     for _ in range(2):
         await day.poll(1)
     counters = meter.count()
-    counted = await sums(hass)
+    recorded = await sums(hass)
     consumed = (counters.consumed - before[0]) / 1000
-    assert counted["energy_consumed"] == pytest.approx(consumed, abs=TOLERANCE)
-    assert counted["energy_produced"] == pytest.approx(
+    assert recorded["energy_consumed"] == pytest.approx(consumed, abs=TOLERANCE)
+    assert recorded["energy_produced"] == pytest.approx(
         (counters.produced - before[1]) / 1000, abs=TOLERANCE
     )
-    assert counted["tariff_1_energy"] == pytest.approx(
+    assert recorded["tariff_1_energy"] == pytest.approx(
         (counters.tariffs[0] - tariff) / 1000, abs=TOLERANCE
     )
-    # At each of at most two resets, less than one step of the counter is lost.
-    assert counted["partial_energy_consumed"] == pytest.approx(consumed, abs=0.0301)
+    # At each of at most two resets, less than one step of the counter (0.01 kWh) is
+    # lost, in addition to `TOLERANCE`.
+    assert recorded["partial_energy_consumed"] == pytest.approx(consumed, abs=0.0301)
     assert partial > 0  # so that a reset changes this counter
     assert ir.async_get(hass).issues == {}

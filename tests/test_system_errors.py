@@ -34,7 +34,7 @@ def shown(connection: dict[str, object], cause: BaseException) -> str:
     return text.format(**placeholders)
 
 
-# "[raw text]" is not shown, because the number of the error selects another text.
+# The error number selects the text that is shown, so "[raw text]" is not shown.
 @pytest.mark.parametrize(
     ("number", "text"),
     [
@@ -67,10 +67,12 @@ def test_error_of_a_port_has_a_text(number: int, text: str) -> None:
             OSError(errno.ENOMEM, "[raw text]"),
             "cannot be reached (Cannot allocate memory)",
         ),
+        # This error number is not in `errno`, so the text of the error is shown.
         (
             socket.gaierror(socket.EAI_MEMORY, "no memory"),
             "cannot be reached (no memory)",
         ),
+        # An error without a number: the gateway has closed the connection.
         (ModbusConnectionError("Connection lost"), "refuses or closes"),
     ],
 )
@@ -87,13 +89,13 @@ def test_innermost_error_selects_the_text() -> None:
 def test_suppressed_context_of_an_error_does_not_select_the_text() -> None:
     error = OSError(errno.EBUSY, "locked")
     error.__context__ = OSError(errno.EACCES, "[raw text]")
-    error.__suppress_context__ = True
+    error.__suppress_context__ = True  # as after `raise ... from None`
     assert "Another program" in shown(PORT, error)
 
 
 def test_error_without_a_number_shows_the_text_of_the_innermost_error() -> None:
-    assert "(text of a client)" in shown(PORT, OSError("text of a client"))
+    assert "(text of the cause)" in shown(PORT, OSError("text of the cause"))
 
 
-def test_error_without_a_text_shows_the_text_of_the_client() -> None:
+def test_cause_without_a_text_shows_the_text_of_the_outer_error() -> None:
     assert "(could not connect)" in shown(PORT, OSError())

@@ -1,10 +1,11 @@
 """The registers that the library uses, compared with the tables of Socomec.
 
 The files in `tests/data` contain facts of three tables: V 200.53 for the E34 and E44,
-V 103.8 for the E23 and E24, and V 103.4 for the E14. Each row is one register that is
-not reserved: the block with its length, the access, the register address, the number of
-registers and their type, a symbol, the unit, the scale (value = raw / `raw_per_unit`)
-and the meaning of its codes. The files contain all blocks that the library uses.
+V 103.8 for the E23 and E24, and V 103.4 for the E14. Each row is one value, in one or
+more registers: the block with its length, the access, the first register address, the
+number of registers and their type, a symbol, the unit, the scale (value = raw /
+`raw_per_unit`) and the meaning of its codes. Reserved registers have no row. The files
+contain all blocks that the library uses.
 These tests do not use the register table of the simulator.
 """
 
@@ -49,17 +50,18 @@ from .memory_bus import (
     virtual_clock,
 )
 
+# The editions: the names of the files in `tests/data`, one file for each table.
 E3X_E4X = "e3x_e4x_v200_53"
 E2X = "e2x_v103_8"
 E1X = "e1x_v103_4"
 EDITIONS = (E3X_E4X, E2X, E1X)
 
-HIGHEST_WORD = 0xFFFF
+HIGHEST_WORD = 0xFFFF  # in reserved registers
 
 
 @dataclass(frozen=True)
 class Row:
-    """One register of a table."""
+    """One value of a table, in one or more registers."""
 
     block: int
     """The first register address of the block."""
@@ -128,6 +130,7 @@ def row_of(edition: str, symbol: str) -> Row:
 
 
 PHASES = (1, 2, 3)
+# By the end of the field name: the end of the symbol.
 PERIODS = {
     "yesterday": "day n-1",
     "today": "day n",
@@ -137,6 +140,7 @@ PERIODS = {
     "this_month": "month n",
 }
 
+# By the name of the field in the library: the symbol in the table.
 IDENTITY = {
     "signature": "signature",
     "product_order_id": "product order",
@@ -245,7 +249,7 @@ CLASSES: Mapping[str, Callable[..., Block]] = {
 
 
 def rows_of(class_name: str, edition: str = E3X_E4X) -> Mapping[str, Row]:
-    """Return the row of each field of a block class that an edition contains."""
+    """Return the rows of the fields of a block class, if the edition has them."""
     start, symbols = SYMBOLS[class_name]
     rows = block_of(edition, start)
     found = {name: rows[symbol] for name, symbol in symbols.items() if symbol in rows}
@@ -270,13 +274,13 @@ def is_signed(row: Row) -> bool:
 def not_available(row: Row) -> int:
     """Return the raw number that means "not available".
 
-    This is the largest number with the size and the sign of the register.
+    This is the largest number of the type.
     """
     return (1 << 16 * row.words - is_signed(row)) - 1
 
 
 def raw_numbers(rows: Mapping[str, Row]) -> Mapping[str, int]:
-    """Return a different raw number for each field with a number, by its name.
+    """Return a different raw number for each field that is not a text, by field name.
 
     The frequency is 50 Hz in the scale of the table.
     """
@@ -290,7 +294,7 @@ def raw_numbers(rows: Mapping[str, Row]) -> Mapping[str, int]:
 
 
 def unit_with(rows: Mapping[str, Row], raw: Mapping[str, int]) -> MockModbusUnit:
-    """Return a unit whose registers contain raw numbers, and "A" in each text.
+    """Return a unit with raw numbers, and with "A" in each register of a text.
 
     A negative number is in two's complement. Reserved registers contain all ones.
     """
@@ -313,7 +317,7 @@ def read_block(class_name: str, unit: MockModbusUnit, *, split: bool = False) ->
 
 
 def block_types() -> Iterator[type[Block]]:
-    """Yield the blocks that are defined in the register map."""
+    """Yield the block classes that are defined in the register map."""
     for _, member in inspect.getmembers(registers, inspect.isclass):
         if issubclass(member, Block) and member not in {Block, CounterBlock}:
             yield member
@@ -332,6 +336,7 @@ def test_every_block_of_the_register_map_is_compared() -> None:
 
 
 def test_every_quantity_is_computed_or_a_field_of_its_block() -> None:
+    # By computed quantity: its block.
     computed = {"ct_ratio": "transformer", "clock_offset": "clock"} | {
         f"partial_tariff_{number}_energy": "partial_tariffs" for number in (3, 4)
     }
@@ -418,6 +423,7 @@ def test_values_match_the_table(class_name: str, *, split: bool) -> None:
             assert found == pytest.approx(row.value(raw[name]), abs=1e-9)
         else:
             assert found
+    # The only value of `CurrentTransformer` is the ratio of its fields.
     if class_name != "CurrentTransformer":
         assert block.values == {name: getattr(block, name) for name in rows}
 
@@ -435,12 +441,13 @@ def test_other_families_have_the_same_registers(class_name: str, edition: str) -
     for name, row in rows.items():
         if name in raw:
             assert values[name] == pytest.approx(row.value(raw[name]), abs=1e-9)
-    # "Power" contains no voltages, which would show that a phase is absent.
+    # The E14 has only L1. If the voltage and the current show that a phase is absent,
+    # all values of the phase are None. "Power" contains no voltages and no currents.
     if class_name != "Power":
         assert {values[name] for name in values.keys() - rows.keys()} <= {None}
 
 
-# `Revision` decodes a part of the fields of `Identity`, so it is left out.
+# `Revision` is left out, because `Identity` decodes the same fields and more.
 NUMBERS = [
     (class_name, name)
     for class_name in CLASSES
@@ -457,13 +464,14 @@ def test_borders_of_each_number_are_decoded(class_name: str, name: str) -> None:
     last = not_available(row) - 1
     numbers = [0, 1, last]
     if is_signed(row):
-        numbers += [-1, -2, -last - 2]  # the last is -2**31
+        numbers += [-1, -2, -last - 2]  # `last` is 2**31 - 2, so the lowest is -2**31
     if row.unit == "Hz":
         numbers = [0, 1, 9_999]  # the library takes 10 000 or more as steps of 0.001 Hz
     for number in numbers:
         raw[name] = number
         value = getattr(read_block(class_name, unit_with(rows, raw)), name)
         assert value == pytest.approx(row.value(number), rel=1e-12)
+        # A value with decimals has at most three.
         assert isinstance(value, int) or round(value, 3) == value
     raw[name] = not_available(row)
     assert getattr(read_block(class_name, unit_with(rows, raw)), name) is None
@@ -521,7 +529,8 @@ def test_partial_tariff_counters_match_the_table(edition: str, *, split: bool) -
     ]
     assert registers.PartialTariffs.register_ranges == ((first.block, first.end - 1),)
     assert block.values == {
-        "partial_tariff_1_energy": 70_000.99,  # 0.9999 kWh is rounded down to 10 Wh
+        # The residual of 9999 * 0.1 Wh is rounded down to 0.99 kWh.
+        "partial_tariff_1_energy": 70_000.99,
         "partial_tariff_2_energy": 2**32 - 2,
     }
 
@@ -553,6 +562,8 @@ def test_residual_is_added_to_the_partial_tariff_counter(
 
 
 TEXTS = ("vendor_name", "product_name", "extended_name")
+# The written characters, and the text that the library shows: printable ASCII
+# characters, without spaces at the ends.
 CHARACTERS = [
     ("A", "A"),
     ("Countis E33", "Countis E33"),
@@ -582,6 +593,7 @@ def test_text_has_two_characters_in_each_register(
     unit.holding |= dict(enumerate(words, row.address))
     block = read_block("Identity", unit)
     assert getattr(block, name) == shown
+    # In the other texts, `unit_with` writes "A" into each register.
     others = {each: getattr(block, each) for each in TEXTS if each != name}
     assert set(others.values()) == {"A" * rows[name].words}
 
@@ -642,14 +654,14 @@ async def async_written(
     for name in ("measurements", "energies", "tariffs"):
         await meter.async_read(name)
     line.requests.clear()
-    with suppress(CommandError):
+    with suppress(CommandError):  # if the test refuses the write
         await command(meter)
     edition = {1: E1X, 2: E2X}.get(meter.profile.family or 3, E3X_E4X)
     rows = {row.address: row for row in table(edition)}
     return [
         (request.function, rows[request.address + offset], value)
         for request in line.requests
-        if not isinstance(request.content, int)
+        if not isinstance(request.content, int)  # not a read
         for offset, value in enumerate(request.content)
     ]
 
@@ -686,7 +698,7 @@ async def test_partial_counters_are_reset_by_their_bits(
 @pytest.mark.parametrize(
     ("model", "edition"), [("Countis E23", E2X), ("Countis E14", E1X)]
 )
-async def test_partial_energies_are_reset_if_the_table_has_the_command(
+async def test_refused_reset_of_e1x_and_e2x_is_followed_by_reset_partial(
     line: MemoryBus, meter: SimulatedMeter, model: str, edition: str
 ) -> None:
     meter.model = model
@@ -701,7 +713,7 @@ async def test_partial_energies_are_reset_if_the_table_has_the_command(
 
 
 @pytest.mark.parametrize("model", ["Countis E33", "Countis E34", "Countis E44"])
-async def test_partial_energies_are_not_reset_without_the_command(
+async def test_refused_reset_of_e3x_and_e4x_is_not_followed_by_reset_partial(
     line: MemoryBus, meter: SimulatedMeter, model: str
 ) -> None:
     meter.model = model
@@ -748,7 +760,7 @@ async def test_clock_is_set_by_one_request_in_the_order_of_the_table(
     assert all("write" in row.access for row in rows)
     day, month, year, hour, minute, second = (value for _, _, value in written)
     set_to = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-    assert abs(set_to.timestamp() - virtual_clock()) < 2
+    assert abs(set_to.timestamp() - virtual_clock()) < 2  # s
 
 
 # -- the load curve -------------------------------------------------------------------
@@ -758,7 +770,7 @@ FULL_PAGE = 29  # records
 
 
 def load_curve_page(count: int, record: Mapping[str, int]) -> list[int]:
-    """Return the words of a page with `count` records, with a record every 600 s."""
+    """Return the words of a page with `count` copies of a record, 600 s apart."""
     header = block_of(E3X_E4X, HEADER)
     fields = block_of(E3X_E4X, RECORD)
     record_words = fields["time"].block_words
@@ -767,7 +779,7 @@ def load_curve_page(count: int, record: Mapping[str, int]) -> list[int]:
     content = {
         "records": count,
         "record words": record_words,
-        "period": 60,  # the library uses this only for a single record
+        "period": 60,  # the library uses this only if there is a single record
         "physical unit": header["physical unit"].codes["kW"],
         "numerator": 3,
         "denominator": 2,
@@ -790,12 +802,13 @@ async def test_load_curve_is_read_from_the_registers_of_the_table(
     command = row_of(E3X_E4X, "load curve command")
     codes = block_of(E3X_E4X, RECORD)["incomplete"].codes
     record = {
-        "time": 3600,
+        "time": 3600,  # s since 2000-01-01
         "incomplete": codes["incomplete" if incomplete else "full"],
         "value": 100,
     }
     pages = [load_curve_page(1, record)]
     if not incomplete:
+        # The record of the last page is also on the full page, and counts once.
         pages.insert(0, load_curve_page(FULL_PAGE, record))
     selected = -1  # the page to which the read pointer points
 
@@ -817,7 +830,7 @@ async def test_load_curve_is_read_from_the_registers_of_the_table(
     assert curve.period == timedelta(seconds=60 if incomplete else 600)
     for index, found in enumerate(curve.records):
         assert found.time == datetime(2000, 1, 1, 1) + timedelta(minutes=10 * index)  # noqa: DTZ001
-        assert found.watts == 100 * 1000 * 3 / 2
+        assert found.watts == 100 * 1000 * 3 / 2  # 100 kW * numerator / denominator
         assert found.is_complete is not incomplete
     requests = [
         (request.function, request.address, request.content)

@@ -82,7 +82,7 @@ def device_id(hass: HomeAssistant, serial: str = SERIAL) -> str:
 
 
 async def set_tariff(hass: HomeAssistant, tariff: int, **target: Any) -> None:
-    """Call the action `set_tariff` for the target, or without one for all meters."""
+    """Call the action `set_tariff` for a target, by default all devices."""
     if not target:
         devices = [
             device.id
@@ -174,7 +174,7 @@ async def test_selected_tariff_is_not_overwritten_by_an_older_reading(
     [
         (2, ["1", "2"]),
         (8, ["1", "2", "3", "4", "5", "6", "7", "8"]),
-        # If no meter has this number of tariffs, the select offers four.
+        # A meter has at most 8 tariffs. For a higher number, the select offers four.
         (9, ["1", "2", "3", "4"]),
         (0xFFFF, ["1", "2", "3", "4"]),
     ],
@@ -191,7 +191,7 @@ async def test_options_are_the_tariffs_of_the_meter_even_after_an_offline_start(
     await add_meter()
     assert options(hass) == tariffs
     (entry,) = hass.config_entries.async_entries(DOMAIN)
-    # A restart without the meter.
+    # A restart while the meter is offline.
     await hass.config_entries.async_unload(entry.entry_id)
     meter.offline = True
     await hass.config_entries.async_setup(entry.entry_id)
@@ -228,7 +228,7 @@ async def test_meter_that_does_not_change_its_tariff_is_reported(
     assert state(hass, "tariff") == "1"
 
 
-async def test_tariff_is_confirmed_by_the_read_back_if_its_response_is_lost(
+async def test_read_back_confirms_the_tariff_if_the_response_is_lost(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     lose_responses_to_writes(line)

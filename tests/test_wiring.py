@@ -50,8 +50,8 @@ def single_phase(**changes: float | None) -> Reading:
 
 def check(*readings: Mapping[str, float | None]) -> Wiring:
     """Return the result of several readings, or of three copies of a single reading."""
-    repeated: Sequence[Mapping[str, float | None]] = readings
-    return check_wiring(repeated if len(readings) > 1 else list(readings) * 3)
+    given: Sequence[Mapping[str, float | None]] = readings
+    return check_wiring(given if len(readings) > 1 else list(readings) * 3)
 
 
 def test_correctly_connected_meter_has_no_error() -> None:
@@ -102,7 +102,8 @@ def test_one_phase_of_400_v_is_no_swapped_neutral() -> None:
 def test_unmet_condition_of_a_phase_gives_no_code(
     phase: str, quantity: str, value: float | None, condition: Condition
 ) -> None:
-    # Two phases alone are a sufficient load if the current of the third is too low.
+    # With 20 A in each phase, two phases are a sufficient load, even if the current of
+    # the third is too low.
     changes: Reading = {f"current_{each}": 20.0 for each in PHASES}
     wiring = check(three_phases(**changes | {f"{quantity}_{phase}": value}))
     assert wiring.codes == ()

@@ -68,6 +68,7 @@ def world(
                 partial_consumed=45_670,
                 partial_reactive=1_230,
                 partial_produced=890,
+                # The sum of the tariffs is the consumed energy.
                 tariffs=[consumed - 200_000, 150_000.0, 50_000.0, 0.0],
             ),
         ),

@@ -33,7 +33,7 @@ def text(value: Any) -> str:
         msg = "a URL; use a placeholder"
         raise vol.Invalid(msg)
     if REFERENCE in shown:
-        msg = "a reference to another text; Home Assistant resolves only its own"
+        msg = "a reference, which Home Assistant resolves only in its own texts"
         raise vol.Invalid(msg)
     # After a single quote, the frontend does not replace a placeholder.
     if re.search(r"'[{}]", shown):

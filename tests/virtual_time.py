@@ -9,6 +9,7 @@ from typing import Any, Protocol, override
 
 import pytest
 
+# The folders of `tests` whose tests run in real time.
 REAL_TIME_FOLDERS = {"blueprints", "browser", "cli", "tools"}
 # s of real time that the loop waits for a call in another thread. After that, virtual
 # time advances although the thread works: the thread may wait for a timer of the loop.
@@ -36,7 +37,7 @@ class VirtualSelector(selectors.DefaultSelector):
     threads = 0
     """Number of calls in other threads, during which virtual time stops."""
     barrier: Barrier | None = None
-    """Thread that has to be idle before virtual time advances."""
+    """Virtual time advances after a thread has reached this barrier."""
 
     @override
     def select(

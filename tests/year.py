@@ -53,6 +53,7 @@ TOTALS = {
 PARTIALS = {f"partial_{key}": f"partial_{name}" for key, name in TOTALS.items()}
 TARIFFS = {f"tariff_{number}_energy": number for number in range(1, 5)}
 COUNTERS = (*TOTALS, *PARTIALS, *TARIFFS)
+# The key of a sensor that must not show 0 while the meter starts.
 PERIOD = "energy_consumed_this_month"
 
 INSTANTLY = cast(int, math.inf)  # baud at which a transaction takes no time
@@ -66,10 +67,12 @@ TARIFF_REGISTERS = {50848, 50849, 51200, 51201}  # tariff count, present tariff
 ROUNDING = 1e-6  # kWh, the rounding error of floating-point numbers
 OTHER_SERIAL = "1438012000077"
 TRANSFORMER_MODEL = "Countis E43"  # has current transformers
-# s until a meter that was offline is polled again, and its counters are confirmed.
+# s; a meter that was offline is polled again after at most 30 s (`LONGEST_PAUSE`). Some
+# more readings confirm its counters.
 RECONNECT_SECONDS = 36
-TARIFF_RESET_SECONDS = 75  # s, longer than `ACCEPTED_AFTER` for counters that fell
-# Number of polls, one every 10 s: together longer than `ACCEPTED_AFTER_RESTART`.
+# s; longer than `ACCEPTED_AFTER` (60 s), after which counters that fell are accepted.
+TARIFF_RESET_SECONDS = 75
+# Number of polls, one every 10 s: 640 s, longer than `ACCEPTED_AFTER_RESTART` (600 s).
 SETTLED_AFTER_RESTART = 64
 LAG_SECONDS = 4  # s until a second reading confirms a value, at most
 # Number of rounds of the event loop without a request, after which all tasks wait.
@@ -238,6 +241,8 @@ class World:
         self.entry.add_to_hass(self.hass)
         self.serial_number = profile.serial_number or ""
         registry = er.async_get(self.hass)
+        # Also enable the sensors that are disabled by default: a sensor that is already
+        # registered stays enabled.
         for key in (*COUNTERS, PERIOD):
             registry.async_get_or_create(
                 "sensor", DOMAIN, f"{self.serial_number}_{key}"
@@ -303,7 +308,7 @@ class World:
         return LAG_SECONDS * watts / 3_600_000
 
     def issues(self) -> set[str]:
-        """Return the translation keys of the repair issues, without corrections."""
+        """Return the translation keys of the issues, except those about corrections."""
         return {
             issue.translation_key or ""
             for (domain, issue_id), issue in ir.async_get(self.hass).issues.items()
@@ -329,7 +334,7 @@ class World:
         return coordinator_of(self.entry).meter.counter_check.rejected
 
     def placeholders(self, name: str) -> Mapping[str, str]:
-        """Return the placeholders of a repair issue, or an empty mapping without it."""
+        """Return the placeholders of an issue, or {} if the issue does not exist."""
         for issue in ir.async_get(self.hass).issues.values():
             if issue.domain == DOMAIN and issue.translation_key == name:
                 return issue.translation_placeholders or {}
@@ -383,13 +388,15 @@ class World:
         """Cut the power of the machine: all unsaved data is lost."""
         disk = copy.deepcopy(self.storage)
         await self.stop()
+        # `stop` has saved the counters, so restore the files from before.
         self.storage.clear()
         self.storage.update(disk)
         if self.is_recorded:
             return
-        forgotten = self.monotonic.seconds - self.random.uniform(0, COMMIT_SECONDS)
+        # The states since the last commit of the recorder are lost.
+        last_commit = self.monotonic.seconds - self.random.uniform(0, COMMIT_SECONDS)
         for states in self.states.values():
-            while len(states) > 1 and states[-1][0] > forgotten:
+            while len(states) > 1 and states[-1][0] > last_commit:
                 states.pop()
 
     async def boot(self, off: float) -> None:
@@ -457,6 +464,7 @@ class World:
         await self.poll(self.random.randint(1, 60))
         await self.random.choice((self.stop, self.kill))()
         off = self.random.choice((20, HOUR, 10 * DAY))
+        # The system time is the time at which the machine was switched off, or earlier.
         self.wall_offset = -off - self.random.choice((0, 600, 60 * DAY, 20 * 365 * DAY))
         await self.boot(off)
         await self.poll(self.random.randint(60, 300))
@@ -497,7 +505,7 @@ class World:
         for counter in TOTALS:
             unit = unit_of(counter)
             line = f"{self.value(counter):.2f} {unit} → 0.00 {unit}"
-            # The issue is created after 10 min.
+            # The issue is created after 10 min, so it exists after 1000 s.
             if seconds > 1000 and self.value(counter) and line not in reported:
                 self.error(f"{line} of {counter} is not in {reported!r}")
         self.meter.zeros = False
@@ -525,6 +533,8 @@ class World:
         await self.poll(10)
         seconds = self.random.choice((5, 60, 1800, DAY, 21 * DAY))
         await self.pass_time(seconds)
+        # If the meter was offline for more than an hour, there must be an issue.
+        # Otherwise, there must be none.
         if (seconds > HOUR) == self.issues().isdisjoint(METER_OFFLINE):
             self.error(f"after {seconds} s offline there are {self.issues()}")
         self.meter.offline = False
@@ -544,6 +554,8 @@ class World:
 
     async def reset_in_a_gap(self) -> None:
         """Reset partial counters while the meter is offline."""
+        # In the gap, the meter counts about 1 kWh at most. So a counter above 3 kWh was
+        # last shown with 2 kWh or more. From there, a fall to 0 is certainly a reset.
         self.set_load(most=1000, least=-1000)
         self.meter.offline = True
         await self.poll(3)
@@ -558,7 +570,7 @@ class World:
 
         The lower values are accepted when one of the counters counts again.
         """
-        self.set_load(least=500)
+        self.set_load(least=500)  # W, so that the tariff counters count
         high = self._high(TARIFFS)
         self.meter.counters.tariff = TARIFFS[high[0]] if high else 1
         self.meter.reset(high)
@@ -590,6 +602,8 @@ class World:
         await self.poll(5)
 
     def _lose_responses_after_a_write(self) -> None:
+        """Lose the response to the next write, and all responses after that."""
+
         def fault(request: Request) -> Fault:
             if request.function != READ:
                 self.fault = lambda _request: LOST
@@ -616,9 +630,9 @@ class World:
         await self.poll(5)
 
     async def exchanged_meter(self) -> None:
-        """Replace the meter by another one without an outage, and later undo this."""
-        is_off = self.random.random() < 0.3
-        if is_off:
+        """Replace the meter while Home Assistant runs or is stopped, and undo this."""
+        is_stopped = self.random.random() < 0.3
+        if is_stopped:
             await self.stop()
         self.meter.count()
         self.meter.mounted = False
@@ -632,7 +646,7 @@ class World:
         for name in (*TOTALS.values(), *PARTIALS.values()):
             setattr(other.counters, name, self.random.choice((0, 1e3, 5e6, 7e8)))
         self.line.meters[1] = other
-        if is_off:
+        if is_stopped:
             await self.boot(HOUR)
         await self.poll(150)
         await self.pass_time(self.random.choice((10, HOUR)))
@@ -650,7 +664,7 @@ class World:
         """Change the current transformers of an E43 and its load."""
         if self.meter.model != TRANSFORMER_MODEL:
             return
-        primary = self.random.choice((100, 400, 1000))
+        primary = self.random.choice((100, 400, 1000))  # A, in register 57346
         self.meter.settings = {**self.meter.settings, 57346: primary}
         await self.poll(self.random.choice((0, 3)))
         # Three phases of 230 V allow 690 W for each A of the primary current.

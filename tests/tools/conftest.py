@@ -13,7 +13,7 @@ from tools.demo.history import Past
 # `NOW` is in the middle of an hour, and the statistics end at the start of this hour.
 NOON = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp())
 NOW = int(datetime(2026, 11, 20, 16, 47, 13, tzinfo=UTC).timestamp())
-# In this outage, the tariff changes, and the roof begins to produce.
+# In s since 1970: an outage in which the tariff changes and the roof starts to produce.
 OUTAGE = range(
     int(datetime(2026, 11, 19, 1, 40, tzinfo=UTC).timestamp()),
     int(datetime(2026, 11, 19, 8, 20, tzinfo=UTC).timestamp()),

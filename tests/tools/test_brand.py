@@ -44,6 +44,7 @@ def test_picture_is_transparent_and_has_no_empty_margin(name: str) -> None:
 def test_2x_picture_has_twice_the_size(name: str) -> None:
     path = BRAND / name.replace(".png", "@2x.png")
     with Image.open(BRAND / name) as small, Image.open(path) as large:
+        # The width of each picture is rounded up to whole pixels.
         assert abs(large.width - 2 * small.width) <= 1
         assert large.height == 2 * small.height
 

@@ -18,7 +18,7 @@ STATE = 12_345.67  # kWh; the present state of each counter
 # The entity IDs of the meter by their keys, and the states of these entities.
 METER = {key: f"sensor.{key}" for key in (*COUNTERS, "power")}
 STATES = dict.fromkeys(METER.values(), str(STATE))
-MIDNIGHT = datetime(2026, 11, 20).astimezone()
+MIDNIGHT = datetime(2026, 11, 20).astimezone()  # local time
 
 
 @pytest.mark.parametrize("age", [timedelta(), timedelta(hours=23, minutes=59)])
@@ -30,7 +30,8 @@ def test_outage_is_in_the_night_of_yesterday(age: timedelta) -> None:
     )
     assert f"{begin:%d %H:%M}" == "19 00:40"
     assert f"{end:%d %H:%M}" == "19 06:20"
-    # In most time zones, these are the 5 hours from 01:00 to 06:00 local time.
+    # The 5 hours from 01:00 to 06:00 local time. If the time zone differs from UTC by
+    # half an hour, only 4 hours of UTC are within the outage.
     assert len(missing_hours(outage)) >= 4
 
 
@@ -53,6 +54,7 @@ def test_readings_of_the_gap_agree_with_the_statistics(house_with_outage: Past) 
         since_end = house_with_outage.energy(
             key, OUTAGE.stop, int(starts[last + 1]) + HOUR_SECONDS
         )
+        # Both values are rounded to 0.01 kWh.
         assert after == pytest.approx(rows[last + 1]["state"] - since_end, abs=0.011)
         assert end == OUTAGE.stop
 

@@ -55,7 +55,8 @@ def test_last_row_has_the_counter_value_at_the_end_of_its_hour(
     at_end_of_hour = meter.count().consumed / 1000
     clock.seconds = NOW
     state = meter.count().consumed / 1000
-    # kWh, more than the tolerance below: the row must not have the present value.
+    # The difference in kWh is larger than the tolerance below. So the test would fail
+    # if the row had the present value.
     assert state > at_end_of_hour + 0.1
     rows = house.counted("energy_consumed", state, NOW)
     # The statistics have a sample for each minute, and the meter counts each second,
@@ -112,6 +113,7 @@ def test_mean_power_matches_its_extremes_and_the_energy(house: Past) -> None:
     ]
     for row, energy in zip(rows[1:], net, strict=True):
         assert row["min"] <= row["mean"] <= row["max"]
+        # The energy is calculated from four sums that are rounded to 0.01 kWh.
         assert row["mean"] / 1000 == pytest.approx(energy, abs=0.025)
 
 
@@ -120,6 +122,7 @@ def by_start(rows: Rows) -> dict[int, dict[str, Any]]:
     return {int(datetime.fromisoformat(row["start"]).timestamp()): row for row in rows}
 
 
+# In s since 1970: the starts of the hours in which the outage begins and ends.
 BEGIN_HOUR, END_HOUR = (
     second // HOUR_SECONDS * HOUR_SECONDS for second in (OUTAGE.start, OUTAGE.stop)
 )
@@ -168,7 +171,7 @@ class ClientWithRows(Client):
     """A client of a Home Assistant whose counters all have the same statistics."""
 
     def __init__(self, rows: Rows) -> None:
-        """Receive these rows for each counter."""
+        """Use these rows as the statistics of each counter."""
         self.rows = rows
 
     async def command(self, **message: Any) -> Any:

@@ -36,7 +36,8 @@ def _custom_integrations(
 ) -> None:
     """Set up the real recorder before Home Assistant.
 
-    The name replaces the fixture of conftest.py, which would set up `hass` first.
+    This fixture replaces the one of the same name in tests/conftest.py, which would set
+    up `hass` first.
     """
 
 
@@ -135,6 +136,7 @@ async def test_joined_sum_increases_with_the_counter(
     await compile_statistics(hass)
     await async_join(client, COUNTER)
     set_counter(hass, STATE + 2)
+    # The new state is in the statistics of the next period.
     start = get_start_time(dt_util.utcnow()) + timedelta(minutes=5)
     await async_wait_recording_done(hass)
     do_adhoc_statistics(hass, start=start)

@@ -37,7 +37,7 @@ def test_interrupt_during_the_imports_ends_the_demo_with_a_message(
     assert last == "Stopped before Home Assistant has started."
 
 
-def test_second_demo_with_the_same_data_does_not_advise_to_delete_it(
+def test_demo_whose_data_is_in_use_does_not_advise_to_delete_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run, "DEMO_FOLDER", tmp_path)
@@ -54,7 +54,7 @@ async def test_home_assistant_stops_before_the_simulated_meters(
     stopped = []
 
     def program(name: str) -> Callable[..., AbstractAsyncContextManager[object]]:
-        """Return a function that starts no program, but notes when it would stop."""
+        """Return a function that runs no program, but notes the end of its context."""
 
         @asynccontextmanager
         async def running(folder: Path, number: int) -> AsyncIterator[object]:
@@ -66,11 +66,13 @@ async def test_home_assistant_stops_before_the_simulated_meters(
         return running
 
     async def fail(hass: object) -> None:
+        """End the demo after both programs have started."""
         raise ToolError
 
     monkeypatch.setattr(run, "free_port", int)  # returns the wanted number
     monkeypatch.setattr(run, "run_home_assistant", program("Home Assistant"))
     monkeypatch.setattr(run, "run_simulated_bus", program("simulator"))
+    # Any value as the history of each of the two meters.
     monkeypatch.setattr(run, "histories_before", lambda moment, noon: [moment, noon])
     monkeypatch.setattr(run, "async_wait_until_running", fail)
     with pytest.raises(ToolError):

@@ -62,6 +62,7 @@ def test_table_has_names_units_and_a_column_for_each_meter() -> None:
         ["Power", "1230", "-450", "W"],
         ["Tariff", "2", "energy", "0.5", "-", "kWh"],
     ]
+    # The units are in one column.
     assert rows[0].index("W") == rows[1].index("kWh")
 
 
@@ -69,7 +70,7 @@ def test_heading_names_the_place_of_each_meter() -> None:
     titles, places = table({}, places={OTHER_SUBENTRY: "solar inverter"})
     assert titles.split() == ["House", "Roof"]
     assert places.split() == ["solar", "inverter"]
-    assert len(places) == len(titles)
+    assert len(places) == len(titles)  # both end with the last column
 
 
 def test_number_has_the_decimals_of_its_sensor() -> None:

@@ -35,7 +35,7 @@ def test_condition_without_a_comparison_is_negated() -> None:
     assert "x = [a for a in b if not (a)]" in changes("x = [a for a in b if a]\n")
 
 
-def test_call_without_a_result_is_removed() -> None:
+def test_call_whose_result_is_not_used_is_removed() -> None:
     assert "pass" in changes("if a:\n    b()\n")
 
 
@@ -125,7 +125,7 @@ def test_unknown_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert "missing.py" in capsys.readouterr().err
 
 
-def test_lines_that_explained_survivors_change_exist_in_the_library() -> None:
+def test_library_has_the_lines_that_each_explained_survivor_changes() -> None:
     for file, change in Explanations.load(EXPLAINED).kinds:
         source = Path(ROOT, LIBRARY, file).read_text(encoding="utf-8")
         lines = {without_comment(line) for line in source.splitlines()}

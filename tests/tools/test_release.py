@@ -68,7 +68,7 @@ class Repository:
         self.git("commit", "--quiet", "--message", "Everything")
 
     def release(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the tool."""
+        """Run the release tool in the repository."""
         return subprocess.run(  # noqa: S603
             [sys.executable, "-m", "tools.release", *arguments],
             cwd=self.path,

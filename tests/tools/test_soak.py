@@ -134,6 +134,7 @@ def test_energy_before_a_reset_is_expected_as_shown() -> None:
     run_meter(world, ("partial_energy_consumed",))
     assert world.counters["1"]["partial_consumed"] == 0
     expected = world.expected()
+    # 6 kWh, without the 0.01 kWh that no state contained before the reset.
     assert expected["1 partial_energy_consumed"] == pytest.approx(5.99)
     assert expected["1 energy_consumed"] == pytest.approx(6)
 
@@ -145,7 +146,8 @@ def test_reset_command_reports_the_counters_that_were_reset() -> None:
         counters=Counters.from_dict(new_counters(1)),
         on_reset=lambda _unit_id, key, kwh: resets.update({key: kwh}),
     )
-    # All partial counters. The soak has no sensor of the reactive energy.
+    # This command resets all partial counters. The energies in kWh are those of
+    # `new_counters(1)`. The soak has no sensor of the reactive energy.
     assert meter.write(57890, [0x000B]) is None
     assert resets == pytest.approx(
         {"partial_energy_consumed": 45.678, "partial_energy_produced": 34.567}

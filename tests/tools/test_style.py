@@ -75,7 +75,7 @@ def test_quoted_text_is_not_checked() -> None:
     assert not list(violated(sentence.text))
 
 
-def test_problem_names_file_line_and_section(
+def test_output_names_file_and_line_of_each_problem_and_the_style_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -84,6 +84,7 @@ def test_problem_names_file_line_and_section(
     page.write_text("Fine.\n\nThe bus knocks.\n")
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\n# Who is there.\n")
+    # Files of other kinds are not checked.
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
     monkeypatch.setattr("sys.argv", ["style", "."])
     assert check.main() == 1
@@ -101,6 +102,7 @@ def test_folder_without_git_is_checked_except_hidden_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # So git does not search the parent folders for a repository.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     for name in ("docs", ".hidden"):
         (tmp_path / name).mkdir()
