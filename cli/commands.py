@@ -56,6 +56,8 @@ async def async_reset_partial_command(selection: Selection) -> Exit:
 
     async def reset(meter: Meter, result: Result) -> None:
         def publish(reading: Reading) -> None:
+            # The command reads all counters twice before the reset. Its last reading
+            # confirms the reset.
             if reading.block != "energies":
                 return
             values = rounded(
@@ -79,7 +81,7 @@ async def async_reset_partial_command(selection: Selection) -> Exit:
 
 
 def confirm_reset(selection: Selection) -> None:
-    """Ask on a terminal whether to reset the counters.
+    """Ask on a terminal whether to reset the counters. With --json, do not ask.
 
     Raises `typer.Abort` if the user says no, and `KeyboardInterrupt` after Ctrl-C or at
     the end of the input.

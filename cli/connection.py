@@ -158,7 +158,7 @@ class Connection:
         Raises `CannotOpenError` if the port cannot be opened with any of them.
         """
         if not self.is_serial:
-            return list(settings[:1])  # the gateway sets parity and stop bits
+            return list(settings[:1])  # only the gateway can change its settings
         usable: list[LineSettings] = []
         errors: dict[tuple[str, int], CannotOpenError | None] = {}
         for each in settings:
@@ -202,6 +202,7 @@ async def async_find_meter(
     """
     async with opened.unit(unit_id) as client:
         if profile is None:
+            # A patient unit has longer timeouts and more retries, for a slow meter.
             unit = opened.bus.unit(unit_id, client, patient=True)
             profile = await async_take_profile(unit)
         return Meter(opened.bus, unit_id, client, profile)

@@ -138,7 +138,10 @@ KINDS = ("cannot_open", *dict.fromkeys(each.kind for each in FAILURES.values()))
 def failure(
     error: Exception, connection: Connection, unit_id: int | None = None
 ) -> Failure:
-    """Return the failure that describes an error of the bus, or of a meter."""
+    """Return the failure that describes an error.
+
+    `unit_id` is that of the meter, or None for an error of the whole bus.
+    """
     if isinstance(error, CannotOpenError):
         device = "port" if connection.is_serial else "gateway"
         usual = (

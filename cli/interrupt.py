@@ -1,4 +1,4 @@
-"""Lets a command print its results so far before Ctrl-C ends it."""
+"""Records Ctrl-C, so that a command can print its results so far before it ends."""
 
 import asyncio
 import signal

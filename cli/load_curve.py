@@ -22,7 +22,7 @@ PLOT_HEIGHT = 16  # lines; leaves room for other output on a terminal of 24 line
 
 
 async def async_load_curve(selection: Selection, path: Path | None) -> Exit:
-    """Print and plot the load curve of each meter, and write it to a CSV file."""
+    """Print or plot the load curve of each meter. With `path`, write a CSV file."""
     output = selection.output
     rows: list[tuple[int, LoadRecord]] = []
 

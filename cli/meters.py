@@ -17,8 +17,8 @@ async def async_for_each(
 ) -> Exit:
     """Run the action for each meter, also after a failure of another meter.
 
-    Prints each failure. Returns `FAILED` if a meter failed. Otherwise, returns the last
-    exit code that is not `DONE`, or `DONE` if there is none.
+    Prints each failure. Returns `FAILED` if a meter or the bus failed. Otherwise,
+    returns the last exit code that is not `DONE`, or `DONE` if there is none.
     """
     output = selection.output
     exit_code = Exit.DONE

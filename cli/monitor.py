@@ -27,7 +27,8 @@ from .tables import PHASES
 # s between two attempts to find the meters that were never online. If a meter does not
 # respond, an attempt takes several seconds, in which no other meter is read.
 FIND_PAUSE = 10.0
-# s; used instead if one of these meters responds, but its profile cannot be taken.
+# s; in place of FIND_PAUSE if one of these meters responds, but its profile cannot be
+# taken.
 RETRY_PAUSE = 1.0
 
 
@@ -48,7 +49,7 @@ class Watched:
     powers: deque[Power]
     """The power of the last minutes, the oldest first."""
     meter: Meter | None = None
-    """None until the meter has responded for the first time."""
+    """None until the profile of the meter was taken, by the monitor or by a scan."""
     values: Values = field(default_factory=dict)
     failed: Failure | None = None
     """Why the meter is offline."""

@@ -191,7 +191,8 @@ def parse_options(
 ) -> Selection:
     """Return the bus, unit IDs and output that the options select.
 
-    `missing` are the arguments that the user did not enter. Raises `UsageError`.
+    `missing` contains further arguments that the user did not enter, such as
+    `MISSING_TARIFF`. Raises `UsageError`.
     """
     connections = _connections(options)
     missing = [
@@ -259,7 +260,7 @@ def _host_and_port(option: str, text: str) -> tuple[str, int | None]:
 def one_of[T](option: str, value: object, values: Sequence[T]) -> T | None:
     """Return `value` if it is one of `values`, or None if `value` is None.
 
-    Raises `UsageError` for any other value. `option` is its name for the user.
+    Raises `UsageError` for any other value. `option` is the name in the message.
     """
     if value is None:
         return None
@@ -284,6 +285,7 @@ def _unit_ids(texts: Sequence[str]) -> list[int]:
         first, last = (match[1], match[2] or match[1]) if match else ("0", "0")
         ids = range(int(first), int(last) + 1)
         if not ids or ids[0] not in UNIT_IDS or ids[-1] not in UNIT_IDS:
+            # If a part is empty, as in "1,,2", the message contains the whole text.
             msg = (
                 f"--unit-id {part or quote(text)} is not possible: enter numbers from"
                 f" {min(UNIT_IDS)} to {max(UNIT_IDS)}, such as 5 or 1-3,7."

@@ -123,7 +123,7 @@ class Output:
 
 
 class Rows:
-    """A table whose rows are printed as soon as they are known."""
+    """A table that prints each row as soon as the row is added."""
 
     def __init__(self, output: Output, *columns: Column) -> None:
         """Initialize the table. The headings are printed before the first row."""

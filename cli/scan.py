@@ -19,7 +19,7 @@ MAX_TIMEOUT = 60  # s; the highest --timeout, our choice
 
 
 def nothing_found(selection: Selection, timeout: float | None = None) -> str:
-    """Return what to check if no meter was found.
+    """Return the message that no meter was found, with what to check.
 
     `timeout` is the response timeout in s that the user entered.
     """
@@ -68,6 +68,7 @@ class BusScan:
         self._scan: Scan | None = None
         self._shown: set[int] = set()
         self.failed: Failure | None = None
+        """The error that ended the scan, or None."""
 
     @property
     def found(self) -> list[FoundMeter]:
@@ -78,7 +79,7 @@ class BusScan:
 
     @property
     def others(self) -> list[int]:
-        """Return the unit IDs of other devices, and unit IDs with invalid responses."""
+        """Return the unit IDs at which a device responds, but no COUNTIS was found."""
         others = self._scan.others if self._scan else set()
         return sorted(others - {each.unit_id for each in self.found})
 
@@ -112,7 +113,7 @@ class BusScan:
             selection.output.fail(self.failed)
 
     def _note_unusable(self, usable: list[LineSettings]) -> None:
-        """Print the parities that the port does not support."""
+        """Print the parities of the scan that the port does not support."""
         tried = {each.parity for each in self._selection.scanned}
         left_out = tried - {each.parity for each in usable}
         if self._selection.connection.is_serial and left_out:

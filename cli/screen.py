@@ -233,7 +233,7 @@ def _value(watched: Watched, quantity: str, unit: str) -> str:
 
 
 def _heading(watched: Watched) -> Text:
-    """Return the unit ID of a meter, and its model and serial number if known."""
+    """Return the unit ID of a meter, and its model and serial number once found."""
     parts = [f"Unit ID {watched.unit_id}"]
     if watched.meter is not None:
         profile = watched.meter.profile

@@ -10,7 +10,7 @@ from socomec_countis import Values
 
 from .output import Output, number
 
-# Decimals by unit ("1" is that of a power factor); other units have no decimals.
+# Decimals by unit. "1" is the unit of a power factor. Other units have no decimals.
 DECIMALS = {"V": 2, "A": 3, "Hz": 2, "1": 3, "kWh": 2, "kvarh": 2}
 PHASES = ("l1", "l2", "l3")
 PERIODS = ("today", "yesterday", "this week", "last week", "this month", "last month")
@@ -36,7 +36,7 @@ class Layout:
     lines: Sequence[Line]
 
     def table(self, output: Output, values: Values, units: Units) -> Table | None:
-        """Return a table of the values, or None if there is no value for it."""
+        """Return a table without empty columns, or None if it would have no lines."""
         lines = [
             (line.label, cells, units.get(line.quantities[0], ""))
             for line in self.lines

@@ -44,7 +44,8 @@ async def async_watch(selection: Selection, minutes: int) -> Exit:
             selection.output.note(nothing_found(selection))
             return Exit.FINDING
         profiles = {each.unit_id: each.profile for each in scan.found}
-        # All have the same settings: after the first meter, the scan tries no others.
+        # All meters have the same settings: when a scan has found a meter, it tries no
+        # other settings.
         settings = scan.found[0].settings
         selection = replace(selection, unit_ids=list(profiles), settings=settings)
     has_screen = sys.stdin.isatty() and sys.stdout.isatty()
@@ -86,7 +87,7 @@ async def _async_print(
 ) -> Exit:
     """Print a line for each meter each second, until Ctrl-C.
 
-    Returns `FAILED` if no meter responds at the start.
+    Returns `FAILED` if each meter was tried once, and none was found.
     """
     output = selection.output
     rows = Rows(

@@ -25,11 +25,11 @@ SAVE_INTERVAL = 10  # s; a crash loses the energy counted since the last save
 USAGE_ERROR = 2  # exit status; argparse uses the same one
 TCP_PORTS = range(0x10000)  # 0 selects a free port
 MAX_RECORDS = 4320  # as many as a load curve keeps (`LoadCurve.depth`)
-MAX_RESPONSE_DELAY = 10.0  # s; longer than any response timeout
+MAX_RESPONSE_DELAY = 10.0  # s; our choice: longer than all default response timeouts
 
 
 class StartError(Exception):
-    """The simulator cannot start. The message is one sentence for the user."""
+    """The simulator cannot start or save. The message is one sentence for the user."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,7 +97,7 @@ def parse_arguments() -> argparse.Namespace:
     group.add_argument(
         "--load-curve",
         type=bounded_number(int, 0, MAX_RECORDS, "a number of records"),
-        default=144,
+        default=144,  # one day, with the default period of 10 minutes
         metavar="RECORDS",
         help="number of past records in each load curve; with 0, the meters have no"
         " load curve (default: %(default)s)",
@@ -199,7 +199,8 @@ def gateway_of(arguments: argparse.Namespace, line: Line) -> Gateway | None:
 def restore(meters: Sequence[Meter], state: Path) -> None:
     """Set the counters of the meters to those in a file, if the file exists.
 
-    Raises `StartError` if the file is not readable or not valid.
+    A meter that the file does not contain keeps its counters. Raises `StartError` if
+    the file is not readable or not valid.
     """
     try:
         saved = json.loads(state.read_text(encoding="utf-8"))
@@ -240,9 +241,10 @@ def reason(err: OSError) -> str:
 
 
 async def async_run(line: Line, gateway: Gateway | None, state: Path | None) -> None:
-    """Run the line until SIGINT or SIGTERM, and save the counters.
+    """Run the line until SIGINT or SIGTERM, and save the counters in `state`.
 
-    Prints the port or the address of the gateway. Raises `StartError`.
+    If `state` is None, save nothing. Prints the port of the line, or the address of the
+    gateway. Raises `StartError`.
     """
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

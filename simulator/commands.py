@@ -7,8 +7,9 @@ The function returns False if the meter refuses the value.
 
 from .counters import Counters
 
-# Bits of register 57890. The register's other bits clear averages, events and curves.
-# The simulated meter refuses the other bits: no client of this project may write them.
+# Bits of register 57890, each with the counter that it sets to 0. The register's other
+# bits clear averages, events and curves. The simulated meter refuses these other bits,
+# because no client of this project may write them.
 PARTIAL_BITS = {
     0x0001: "partial_consumed",
     0x0002: "partial_reactive",

@@ -13,7 +13,7 @@ MINUTE_SECONDS = 60
 SATURDAY = 5  # days after Monday
 
 type DayTable = tuple[tuple[int, float], ...]
-"""Pairs of an hour and a value. The value applies until the hour of the next pair."""
+"""Pairs of an hour and a value. The value applies from this hour to the next pair."""
 
 # The values for the house and the weather are our choice, not measurements.
 
@@ -44,7 +44,7 @@ HEATING_MINUTES: DayTable = ((0, 3), (5, 9), (9, 6), (16, 8), (22, 3))
 # Tariff 1 applies from 06:00 to 22:00, tariff 2 at night.
 DAY_TARIFF_HOURS = (6, 22)
 
-# The part of the sunshine that reaches the ground on the darkest day.
+# The part of the sunshine that reaches the ground on the darkest day, from 0 to 1.
 DARKEST = 0.3
 
 
@@ -84,6 +84,7 @@ def _random(seed: int, series: int, index: int) -> float:
 
     `series` separates the numbers for different purposes.
     """
+    # The factors are our choice: they give different arguments different seeds.
     return Random((seed * 131 + series) * 1_000_003 + index).random()
 
 
@@ -100,7 +101,8 @@ def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, fl
     """
     in_use = moment.value_in(IN_USE_AT_WEEKEND if moment.weekend else IN_USE_ON_WEEKDAY)
     # The kettle may run once in 20 minutes, the oven once in 45 minutes. For each of
-    # these intervals, one random number determines whether the appliance runs.
+    # these intervals, one random number determines whether the appliance runs. The
+    # probability is `in_use` for the kettle, and 0.7 of `in_use` for the oven.
     kettle_runs = _random(seed, 1, minute // 20) < in_use
     oven_runs = _random(seed, 2, minute // 45) < in_use * 0.7
     fridge = 90 if minute % 30 < 12 else 0

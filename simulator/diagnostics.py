@@ -18,7 +18,7 @@ WORDS = range(0x10000)  # the values that a register can have
 
 
 class InvalidDiagnosticsError(Exception):
-    """The file does not describe a meter."""
+    """The file cannot be read, or does not describe a meter."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Diagnostics:
     def from_content(cls, content: Any) -> Self:
         """Return the diagnostics in the decoded content of a file.
 
+        If no meter supports the baud rate in the file, use the default baud rate.
         Raises `InvalidDiagnosticsError` with the reason.
         """
         data = _object(content, "data")
@@ -82,22 +83,23 @@ class Diagnostics:
         return cls(unit_id, baudrate, blocks, refuses_reserved, registers)
 
     def word(self, address: int) -> int | None:
-        """Return the value of a register, or None if not available."""
+        """Return the value of a register, or None if not available or missing."""
         word = self.registers.get(address, RESERVED)
         return None if word == RESERVED else word
 
     def unsigned(self, address: int) -> int | None:
-        """Return a 32-bit value, or None if not available."""
+        """Return a 32-bit value, or None if not available or missing."""
         raw = self._two_words(address)
         return None if raw == NOT_AVAILABLE else raw
 
     def signed(self, address: int) -> int | None:
-        """Return a signed 32-bit value, or None if not available."""
+        """Return a signed 32-bit value, or None if not available or missing."""
         raw = self._two_words(address)
-        # Two missing registers have the raw value 0xFFFF_FFFF: the valid value -1.
+        # If both registers are missing, `raw` is 0xFFFF_FFFF, which is also the valid
+        # value -1. So look whether the file contains the register.
         if address not in self.registers or raw == SIGNED_NOT_AVAILABLE:
             return None
-        return (raw ^ 0x8000_0000) - 0x8000_0000
+        return (raw ^ 0x8000_0000) - 0x8000_0000  # from two's complement
 
     def _two_words(self, address: int) -> int:
         high = self.registers.get(address, RESERVED)
@@ -127,7 +129,8 @@ def _object(parent: Any, name: str) -> dict[str, Any]:
 def _words(registers: Mapping[str, Any]) -> dict[int, int]:
     """Return the values of the registers by register address, without redacted ones.
 
-    Raises `InvalidDiagnosticsError` if a register cannot have its value.
+    Raises `InvalidDiagnosticsError` if an address is not a number, or if a value does
+    not fit into 16 bits.
     """
     words: dict[int, int] = {}
     for address, word in registers.items():

@@ -92,8 +92,9 @@ def periods(start: int, step: int, counters: Counters) -> dict[int, int]:
 def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
     """Return the registers of block 36864.
 
-    The block has registers for four tariffs. If the meter has fewer, the registers of
-    the other tariffs read "not available".
+    The first two contain the range of a counter in steps of 10 Wh, the others numbers
+    of rollovers. The block has registers for four tariffs. If the meter has fewer, the
+    registers of the other tariffs read "not available".
     """
     totals = (counters.consumed, counters.reactive, counters.produced)
     registers = {

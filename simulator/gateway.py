@@ -90,7 +90,7 @@ class _SerialPort:
         if data:
             self._on_data(data)
         else:
-            self.close()
+            self.close()  # the line was unplugged
 
 
 class Gateway(ABC):
@@ -133,7 +133,7 @@ class Gateway(ABC):
         while self._clients:
             task, writer = self._clients.popitem()
             task.cancel()
-            writer.close()  # a task that has not started yet does not close it
+            writer.close()  # `_connection` only does this if its task has started
             await asyncio.wait({task})
         self._serial.close()
 
@@ -196,7 +196,7 @@ class TcpGateway(Gateway):
         """Connect the gateway to a line. Port 0 selects a free TCP port.
 
         `timeout` is the response timeout in s, from the last byte of the request to the
-        first byte of the response.
+        first byte of the response. The default is our choice.
         """
         super().__init__(line, host=host, port=port)
         self.timeout = timeout
@@ -214,7 +214,7 @@ class TcpGateway(Gateway):
             header = await reader.readexactly(MBAP.size)
             transaction, protocol, length, unit_id = MBAP.unpack(header)
             if protocol != MODBUS_PROTOCOL or not 1 < length <= 1 + MAX_PDU:
-                return
+                return  # not a valid header; `_connection` disconnects the client
             request = await reader.readexactly(length - 1)
             async with self._bus_lock:
                 response = await self._transact(unit_id, request)
@@ -276,5 +276,5 @@ def _expected_length(frame: bytes) -> int:
     if function & EXCEPTION_FLAG:
         return EXCEPTION_LENGTH
     if function in READ_FUNCTIONS:
-        return 5 + frame[2]
+        return 5 + frame[2]  # 5: unit ID, function code, byte count, CRC (2 bytes)
     return WRITE_LENGTHS.get(function, MAX_FRAME)

@@ -33,7 +33,7 @@ class Fault:
     """A disturbance of one frame on the line."""
 
     change: Callable[[bytes], bytes] = bytes
-    """Returns the bytes that arrive instead of the frame."""
+    """Returns the bytes that arrive instead of the frame; by default, the same."""
     delay: float = 0
     """Seconds before the first byte."""
     pause: float = 0
@@ -53,10 +53,12 @@ WRONG_BYTE_COUNT = Fault(lambda frame: frame[:2] + bytes([frame[2] ^ 0x40]) + fr
 """One bit is inverted in the byte count of a response to a read."""
 DUPLICATED = Fault(lambda frame: 2 * frame)
 SPLIT = Fault(pause=0.05)
+"""50 ms pass between the two halves of the frame."""
 ECHO = Fault(echo=True)
 
 
 def _from_another_unit_id(frame: bytes) -> bytes:
+    # 247 is the highest unit ID of Modbus.
     return with_crc(bytes([frame[0] % 247 + 1]) + frame[1:-2])
 
 
@@ -65,6 +67,8 @@ def _of_another_function(frame: bytes) -> bytes:
 
 
 def _filled(frame: bytes, byte: int) -> bytes:
+    """Return the response to a read, with `byte` as each byte of the values."""
+    # 5 bytes are not values: unit ID, function code, byte count and CRC (2 bytes).
     return with_crc(frame[:3] + bytes([byte]) * (len(frame) - 5))
 
 
@@ -84,7 +88,10 @@ BUSY = Fault(_busy)
 
 
 def random_bytes(seed: int, length: int = 300) -> Fault:
-    """Return a fault that replaces a frame by `length` random bytes."""
+    """Return a fault that replaces a frame by `length` random bytes.
+
+    The default is longer than the longest frame, which has 256 bytes.
+    """
     noise = random.Random(seed).randbytes(length)
     return Fault(lambda _frame: noise)
 
@@ -146,7 +153,7 @@ class Line:
         self.response_bytes = 0
         """Number of bytes that the client has received."""
         self._port_type = port_type
-        self._client: Port | None = None
+        self._client_port: Port | None = None
         self._request = bytearray()
         self._requested_at = 0.0
         self._arrival: asyncio.TimerHandle | None = None
@@ -184,20 +191,20 @@ class Line:
             asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     def _plug(self) -> None:
-        client = self._port_type(self._on_request)
-        self.port = client.name
+        client_port = self._port_type(self._on_request)
+        self.port = client_port.name
         if self.link is not None:
             try:
                 self._remove_link()
                 self.link.symlink_to(self.port)
             except OSError:
-                client.close()
+                client_port.close()
                 raise
             self.port = str(self.link)
-        self._client = client
+        self._client_port = client_port
 
     def _unplug(self) -> None:
-        if self._client is None:
+        if self._client_port is None:
             return
         if self._arrival is not None:
             self._arrival.cancel()
@@ -205,8 +212,8 @@ class Line:
         self._request.clear()
         for transfer in self._transfers:
             transfer.cancel()
-        self._client.close()
-        self._client = None
+        self._client_port.close()
+        self._client_port = None
         # Another program may get a pseudo-terminal with the same path.
         self.port = ""
         self._remove_link()
@@ -218,7 +225,7 @@ class Line:
 
     def _on_request(self, data: bytes) -> None:
         """Collect bytes of a request, and calculate when its last byte arrives."""
-        if self._client is None:
+        if self._client_port is None:
             return
         if self._responding is not None:
             # Request and response collide on the two wires, so both are damaged: the
@@ -241,14 +248,14 @@ class Line:
             self._requested_at = self._arrival.when()
         frame, self._request, self._arrival = bytes(self._request), bytearray(), None
         self.requests.append(frame)
-        client = self._client
-        if client is None:
+        client_port = self._client_port
+        if client_port is None:
             return
         if self.echoes:
-            client.write(frame)
+            client_port.write(frame)
         if self.on_request is not None:
             self.on_request(frame)
-        if not self.cut and self.meter_baudrate in (None, client.baudrate):
+        if not self.cut and self.meter_baudrate in (None, client_port.baudrate):
             fault = self.request_faults.popleft() if self.request_faults else Fault()
             self._start(self._transact(frame, fault))
 
@@ -299,5 +306,5 @@ class Line:
             part = frame[start : start + size]
             due += len(part) * self.character_seconds
             await asyncio.sleep(due - self._loop.time())
-            if not self.cut and self._client is not None:
-                self.response_bytes += self._client.write(part)
+            if not self.cut and self._client_port is not None:
+                self.response_bytes += self._client_port.write(part)

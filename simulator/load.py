@@ -104,6 +104,7 @@ class Inverter:
 def _house_phases(house: House, slot: int) -> Phases:
     second = slot * house.slot_seconds
     noise = _noise(house.seed, slot)
+    # The seed is added, so that the appliances of two houses run at different times.
     minute = second // MINUTE_SECONDS + house.seed
     roof = house.solar_peak * _daylight(second, house.noon)
     roof *= _clouds(house.seed, second // MINUTE_SECONDS) / 3  # W on each phase
@@ -119,6 +120,8 @@ def _house_phases(house: House, slot: int) -> Phases:
         roof *= weather(house.seed, moment)
         running = appliances(house.seed, minute, moment)
         heating = heat_pump(minute, moment)
+    # Series 0 to 2 change the power of L1 to L3 by up to 15 W. Series 3 to 5 change the
+    # voltage by up to 2 V.
     l1, l2, l3 = (
         _phase(
             watts
@@ -126,7 +129,7 @@ def _house_phases(house: House, slot: int) -> Phases:
             + 15 * _drift(house.seed, index, second)
             + noise.uniform(-3, 3)
             - roof,
-            0.96,
+            0.96,  # power factor
             230 + 2 * _drift(house.seed, index + 3, second) + noise.uniform(-0.2, 0.2),
         )
         for index, watts in enumerate(running)
@@ -137,7 +140,8 @@ def _house_phases(house: House, slot: int) -> Phases:
 @lru_cache
 def _inverter_phases(inverter: Inverter, slot: int) -> Phases:
     second = slot * SLOT_SECONDS
-    # The house with this roof has the same seed. Because of the 500, its noise differs.
+    # The house with this roof has the same seed. So the 500 gives the inverter a noise
+    # of its own.
     noise = _noise(inverter.seed + 500, slot)
     roof = inverter.peak * _daylight(second, inverter.noon)
     roof *= _clouds(inverter.seed, second // MINUTE_SECONDS)
@@ -177,6 +181,7 @@ def _noise(seed: int, slot: int) -> Random:
 def _drift(seed: int, series: int, second: int) -> float:
     """Return a number from -1 to 1 that changes slowly, as a mains voltage does.
 
+    In each minute, the number changes evenly from one random number to the next.
     `series` separates the numbers for different purposes.
     """
     minute, seconds = divmod(second, MINUTE_SECONDS)

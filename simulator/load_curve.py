@@ -196,7 +196,7 @@ class LoadCurve:
             address = LOAD_CURVE + HEADER_WORDS + RECORD_WORDS * index
             value = self._value(record, transformer_ratio)
             registers |= unsigned(address, self._date(record))
-            registers |= unsigned_16(address + 2, not record.complete)
+            registers |= unsigned_16(address + 2, not record.complete)  # 1: incomplete
             registers |= unsigned_16(address + 3, min(value, MAX_VALUE))
         return registers
 
@@ -208,6 +208,6 @@ class LoadCurve:
         return date - YEAR_2000
 
     def _value(self, record: Record, transformer_ratio: float) -> int:
-        """Return the mean power of a record in the unit of the header."""
+        """Return the value of a record. `numerator` describes its conversion to W."""
         step = self.numerator / self.denominator * WATTS_OF_UNIT[self.unit]
         return round(record.watts / transformer_ratio / step)

@@ -71,7 +71,8 @@ FUNCTIONS = {READ, WRITE, WRITE_MULTIPLE}
 
 UNIT_IDS = range(1, 256)  # as in the menu of the meter
 
-# The values that the command register 57856 accepts. Here, they have no effect.
+# The values that the command register 57856 accepts. In the simulation, they have no
+# effect.
 ACTIONS = (0xA1, 0xB2)
 
 DEFAULT_PERIOD = 600  # s; integration period of a new meter, which is our choice
@@ -101,7 +102,7 @@ class Meter:
     offline: bool = False
     """Whether the meter receives no requests and sends no responses."""
     exception_code: int | None = None
-    """Exception code of the response to every request."""
+    """Exception code of the response to every request. None for normal responses."""
     refused_blocks: set[int] = field(default_factory=set)
     """First register addresses of blocks that are refused with exception 2."""
     blank_blocks: set[int] = field(default_factory=set)
@@ -130,8 +131,8 @@ class Meter:
     settings: dict[int, int] = field(
         default_factory=lambda: {
             NETWORK_TYPE: 5,  # three phases and neutral
-            CT_SECONDARY: 5,
-            CT_PRIMARY: 5,
+            CT_SECONDARY: 5,  # A
+            CT_PRIMARY: 5,  # A
             INTEGRATION_PERIOD: DEFAULT_PERIOD,
         }
     )
@@ -147,7 +148,10 @@ class Meter:
 
     @property
     def integration_period(self) -> int:
-        """Return the integration period of the load curve in seconds."""
+        """Return the integration period of the load curve in seconds.
+
+        If the table does not list the value of the register, return DEFAULT_PERIOD.
+        """
         period = self.settings[INTEGRATION_PERIOD]
         is_valid = period in NETWORK_SETTINGS[INTEGRATION_PERIOD]
         return period if is_valid else DEFAULT_PERIOD

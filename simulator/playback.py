@@ -56,8 +56,8 @@ PARTIAL_POSITIONS = {
     "partial_produced": 18,
 }
 TOTAL_POSITIONS = {"consumed": (2, 2), "reactive": (4, 3), "produced": (8, 4)}
-TARIFF_POSITION, TARIFF_OVERFLOW_POSITION = 2, 7
-MAX_TARIFFS = 8
+TARIFF_POSITION, TARIFF_OVERFLOW_POSITION = 2, 7  # of tariff 1; the others follow
+MAX_TARIFFS = 8  # the highest number of tariffs of a meter
 
 # The registers of L1. Those of L2 and L3 follow.
 VOLTS_ADDRESS = METROLOGY + 8
@@ -104,7 +104,7 @@ class _Player:
         )
         self._set_periods(meter)
         for block in BLOCKS:
-            # Command registers cannot be read. A clock that was set continues.
+            # Command registers cannot be read. A clock that was set has to continue.
             if block.kind is Kind.COMMANDS or (has_time and block.start == CLOCK):
                 continue
             meter.override |= self._differences(meter, block)
@@ -126,6 +126,10 @@ class _Player:
         }
 
     def _refused_blocks(self) -> set[int]:
+        """Return the first register addresses of the blocks that the meter lacks.
+
+        If a block has steps of 1 kWh, the meter lacks the block with steps of 10 Wh.
+        """
         refused: set[int] = set()
         for name, starts in BLOCK_STARTS.items():
             if not self.file.supports(name):
@@ -135,6 +139,7 @@ class _Player:
         return refused
 
     def _load(self) -> Constant:
+        # The registers have steps of 10 W, 10 var and 0.01 V.
         l1, l2, l3 = (
             Phase(
                 watts=(self.file.signed(WATTS_ADDRESS + 2 * index) or 0) * 10,
@@ -202,12 +207,15 @@ class _Player:
             period.produced_at_start = counters.produced - produced
 
     def _total(self, name: str, position: int, overflow_position: int) -> float:
-        """Return a total counter in Wh, including the energy of its rollovers."""
+        """Return a total or tariff counter in Wh, with the energy of its rollovers."""
         rollovers = self.file.word(OVERFLOW + overflow_position) or 0
         return self._energy(name, position) + rollovers * COUNTER_RANGE_WH
 
     def _energy(self, name: str, position: int) -> float:
-        """Return a counter in Wh, with the higher resolution if the file has both."""
+        """Return a counter in Wh, with the higher resolution if the file has both.
+
+        If the file has no value of the counter, return 0.
+        """
         for start, step in zip(BLOCK_STARTS[name], STEPS_WH, strict=True):
             if (steps := self.file.unsigned(start + position)) is not None:
                 return float(steps * step)

@@ -100,7 +100,7 @@ class MemoryPort:
 
     @classmethod
     def named(cls, path: str | None) -> MemoryPort | None:
-        """Return the port at a path or at a link to the path."""
+        """Return the port at a path or at a link to the path, or None."""
         return cls._ports.get(os.path.realpath(path or ""))
 
     def write(self, data: bytes) -> int:
@@ -168,9 +168,9 @@ def memory_opener[**P, T](
 ) -> Callable[..., Awaitable[T | tuple[MemoryTransport, asyncio.Protocol]]]:
     """Return a replacement of `create_serial_connection` that opens ports in memory.
 
-    serialx and pymodbus have a function of this name, which is `open_other` here. The
-    replacement opens all other ports with `open_other`, and raises `OSError` if a
-    client has already opened the port in memory.
+    serialx and pymodbus each have a `create_serial_connection`. `open_other` is the
+    one to replace. The replacement opens all other ports with `open_other`, and raises
+    `OSError` if a client has already opened the port in memory.
     """
 
     async def open_port(

@@ -101,7 +101,7 @@ INTEGRATION_PERIOD = 57355
 # The values that the meter accepts in each register of the block NETWORK. The table
 # does not limit CT_PRIMARY. 9999 A is our choice.
 NETWORK_SETTINGS: dict[int, Container[int]] = {
-    NETWORK_TYPE: range(6),
+    NETWORK_TYPE: range(6),  # codes, such as 5: three phases and neutral
     CT_SECONDARY: (1, 5),  # A
     CT_PRIMARY: range(1, 10_000),  # A
     INTEGRATION_PERIOD: (60, 300, 480, 600, 900, 1200, 1800, 3600),  # s
