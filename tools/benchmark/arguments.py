@@ -6,9 +6,9 @@ LIBRARY_ROWS = {
     "one": "a poll of one meter at each speed",
     "reads": "one read of a block, and four that skip its reserved registers",
     "crowds": "how old the values of 1 to 64 meters become",
-    "rest": "how often power is read while half of the meters measure none",
-    "offline": "the other meters while some are offline",
-    "flapping": "the other meters while some go offline again and again",
+    "rest": "how often power is read while half of the meters measure no power",
+    "offline": "how often meters are read while others are offline",
+    "flapping": "how often meters are read while others go offline again and again",
 }
 HOME_ASSISTANT_ROWS = {
     "yaml": "the modbus platform of Home Assistant and the integration, compared",
@@ -54,6 +54,6 @@ def parse_arguments() -> argparse.Namespace:
         "--seconds",
         type=float,
         default=15,
-        help="how long each case is measured (default: 15)",
+        help="s for which each case is measured (default: 15)",
     )
     return parser.parse_args()

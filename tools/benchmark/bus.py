@@ -50,7 +50,9 @@ class SimulatedBus:
         return transactions(self.log, self.baudrate, since, until)
 
     async def async_settle(self, meters: int, since: float) -> float:
-        """Wait for the first reads of `meters` meters, which begin at `since`.
+        """Wait until each range of `FIRST_READS` was read from `meters` meters.
+
+        Reads before the time `since` do not count. Raises `TimeoutError`.
 
         Return the time in s from the first request until the power of all meters was
         read, or 0 if there was no request.
@@ -93,7 +95,7 @@ async def run_bus(
 
 
 async def async_until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, for at most `START_TIMEOUT`."""
+    """Wait for a condition. Raises `TimeoutError` after `START_TIMEOUT`."""
     async with asyncio.timeout(START_TIMEOUT):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(1)

@@ -9,14 +9,14 @@ import time
 
 from simulator import Constant, Counters, House, Line, Meter, Phase
 
-AT_REST = Constant(Phase(), Phase(), Phase())
+AT_REST = Constant(Phase(), Phase(), Phase())  # no power
 
 
 async def async_run(arguments: argparse.Namespace) -> None:
-    """Run meters 1 to `arguments.meters` until the end of the input.
+    """Run meters 1 to `arguments.meters` until the end of the standard input.
 
     Prints the path of the port. Each line of the input contains the unit IDs of the
-    meters that are offline from now on. `figures.transactions` reads the log.
+    meters that are offline from now on. `figures.transactions` describes the log.
     """
     line = Line(
         [
@@ -26,7 +26,7 @@ async def async_run(arguments: argparse.Namespace) -> None:
                 load=AT_REST
                 if unit_id <= arguments.resting
                 else House(seed=unit_id, slot_seconds=1),
-                # The sensor of a tariff is enabled only if its counter is not 0.
+                # In Wh. The sensor of a tariff is enabled only if its counter is not 0.
                 counters=Counters(
                     consumed=4e6, partial_consumed=arguments.partial, tariffs=[1e6] * 4
                 ),
@@ -65,7 +65,9 @@ def main() -> None:
     parser.add_argument("--baudrate", type=int, required=True)
     parser.add_argument("--delay", type=float, required=True, help="in s")
     parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--resting", type=int, default=0, help="meters without load")
+    parser.add_argument(
+        "--resting", type=int, default=0, help="number of meters without load"
+    )
     parser.add_argument(
         "--partial", type=float, default=0, help="partial counter in Wh"
     )

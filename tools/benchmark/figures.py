@@ -10,12 +10,12 @@ import itertools
 from pathlib import Path
 from statistics import median
 
-BITS_PER_CHARACTER = 11
+BITS_PER_CHARACTER = 11  # start, 8 data bits, parity or second stop bit, stop
 # Characters of silence between two frames, as the Modbus specification requires.
 SILENT_CHARACTERS = 3.5
 SHORTEST_SILENCE = 0.00175  # s; the fixed silence above 19200 baud
 READ = 3  # function code of a request that reads holding registers
-REQUEST_CHARACTERS = 8  # in such a request
+REQUEST_CHARACTERS = 8  # bytes of such a request, with its CRC
 POWER = range(50536, 50550)  # registers of the powers
 COUNTERS = range(50946, 50954)  # registers of the totals in high resolution
 # s; a longer pause separates two polls. A single meter is polled each second, and
@@ -132,6 +132,7 @@ class Ages:
 
     median: float
     worst: float
+    """The highest age."""
     per_minute: float
     """Reads per minute of the meter that is read least often."""
 

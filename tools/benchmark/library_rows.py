@@ -146,7 +146,10 @@ async def async_reads(seconds: float) -> str:
 async def _async_batch(
     cases: Iterable[tuple[int, int]], seconds: float, *, resting: bool = False
 ) -> dict[tuple[int, int], PolledBus]:
-    """Poll several buses at the same time. A case is a number of meters and a baud."""
+    """Poll several buses at the same time. A case is a number of meters and a baud.
+
+    If `resting`, half of the meters of each bus measure no power.
+    """
     cases = list(cases)
     runs = await asyncio.gather(
         *(
@@ -195,6 +198,7 @@ async def async_crowds(seconds: float) -> str:
                 result,
             )
         )
+    # The numbers are in s, and from the earlier version (`aims_section`).
     for case, every, worst in (AT_9600, 1.0, 1.37), (AT_38400, 2.82, 3.01):
         power = MEASURED[case].power
         now = 60 / power.per_minute

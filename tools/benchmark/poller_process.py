@@ -27,7 +27,7 @@ DEFAULT_QUANTITIES = {
 
 
 async def async_run(arguments: argparse.Namespace) -> None:
-    """Poll meters 1 to `arguments.meters` until the end of the input.
+    """Poll meters 1 to `arguments.meters` until the end of the standard input.
 
     All meters have the profile of the first one, with another serial number.
     """

@@ -108,11 +108,11 @@ class Outcome:
     offline_recovery: float = 0
     """The same for a meter that was offline at the end of the fault."""
     unavailable: float = 0
-    """s without a value during the fault."""
+    """s during the fault for which Home Assistant would show no value."""
     wrong: int = 0
     """The number of accepted values that the meter never had."""
     log_lines: int = 0
-    """The number of log records at the level WARNING or above."""
+    """The number of log records at the level WARNING or above, during the fault."""
 
 
 @dataclass(eq=False)
@@ -230,6 +230,7 @@ async def async_run(case: Case, seed: int) -> Outcome:
 
 
 async def _async_meter(bus: Bus, unit_id: int, client: ModbusUnit) -> Meter:
+    """Take the profile of a meter, and return the meter."""
     unit = bus.unit(unit_id, client, patient=True)
     while True:
         # Retry after an error. There are no faults yet, so only a busy machine can
@@ -277,7 +278,9 @@ def main() -> None:
         description="Measures how fast meters are read again after disturbances.",
     )
     parser.add_argument("--seeds", type=int, default=10, help="runs of each case")
-    parser.add_argument("--seconds", type=float, default=60, help="length of a fault")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="length of a fault in s"
+    )
     parser.add_argument("--fault", nargs="*", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--rate", nargs="*", type=float, default=RATES)
     parser.add_argument("--backend", choices=BACKENDS, default="tmodbus")

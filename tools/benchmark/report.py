@@ -73,7 +73,10 @@ async def async_measure(rows: Sequence[str], seconds: float) -> str:
 
 
 def run_benchmark(arguments: argparse.Namespace) -> None:
-    """Measure and print the selected rows. Without a selection, write the report."""
+    """Measure and print the selected rows.
+
+    Without a selection, measure all rows, and also write the report.
+    """
     rows = arguments.only or list(ROWS)
     report = asyncio.run(async_measure(rows, arguments.seconds)) + "\n"
     print(report)

@@ -8,6 +8,7 @@ import sys
 NO_WORSE = 1.02
 
 AIMS: list[tuple[str, ...]] = []
+"""The rows that `aim` has added to the table of aims."""
 
 
 def verdict(*, met: bool) -> str:

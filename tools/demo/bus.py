@@ -59,6 +59,7 @@ async def run_simulated_bus(folder: Path, noon: int) -> AsyncIterator[Path]:
         stdout=asyncio.subprocess.PIPE,
     ) as simulator:
         assert simulator.stdout is not None
+        # The simulator prints its port as soon as the bus runs.
         if not await simulator.stdout.readline():
             msg = f"The simulator ended: {log.read_text()}"
             raise ToolError(msg)

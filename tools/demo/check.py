@@ -179,7 +179,7 @@ async def async_check_resets(
     totals = [meter[key] for meter in meters for key in TOTALS]
     try:
         async with asyncio.timeout(COUNT_TIMEOUT):
-            while meters:
+            while meters:  # Without a simulated meter, no total has to rise.
                 now = await hass.async_states()
                 for total in totals:
                     if float(now[total]) < float(before[total]):

@@ -38,7 +38,7 @@ async def async_import_history(
     """
     for meter, past in zip(meters, pasts, strict=False):
         await async_import_past(hass, past, meter, states, now)
-    start = {"start": _last_full_hour().isoformat()}
+    start = {"start": _start_of_last_full_hour().isoformat()}
     for meter in meters[len(pasts) :]:
         for key in meter.keys() & {*COUNTERS, *POWERS}:
             value = float(states[meter[key]])
@@ -50,7 +50,7 @@ async def async_import_history(
             await async_import(hass, meter[key], [start | row])
 
 
-def _last_full_hour() -> datetime:
+def _start_of_last_full_hour() -> datetime:
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     return now - timedelta(hours=1)
 

@@ -1,4 +1,4 @@
-"""Sets the demo up by HTTP: its meters, their past, and the dashboards."""
+"""Sets the demo up with the API: its meters, their past, and the dashboards."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class DemoPlan:
     meters: Sequence[MeterInput]
     """The meter at the grid, and those of solar inverters."""
     serial_numbers: Sequence[str] = ()
-    """The serial numbers of the meters, if they are known in advance."""
+    """The serial numbers of the simulated meters. Empty for a real meter."""
     pasts: Sequence[Past] = ()
     """The past of each simulated meter."""
 

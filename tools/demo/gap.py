@@ -1,7 +1,8 @@
 """The gap in the history of the demo, which a repair issue offers to fill.
 
-The meter at the grid was not read for some hours of yesterday. After this outage, the
-integration of a real Home Assistant stores the gap. The demo stores the same gap.
+The meter at the grid was not read for some hours of yesterday. After a real outage, the
+integration stores the gap. Here, the outage is only a part of the imported history, so
+the demo stores the gap.
 """
 
 from collections.abc import Mapping

@@ -18,7 +18,7 @@ from simulator.days import Moment, tariff
 
 DAYS = 14
 HOUR_SECONDS = 3600
-SAMPLE_SECONDS = 60
+SAMPLE_SECONDS = 60  # s between two samples
 HOURS = DAYS * 24
 MOST_KWH = 30  # in an hour; neither the house nor its solar roof reaches it
 ROUNDING_KWH = 0.005  # half of the last digit that a sensor shows
@@ -180,6 +180,7 @@ class Past:
     start: int
     """The start of the first hour in s since 1970."""
     hours: list[list[Sample]]
+    """The samples of each hour."""
     outage: range = range(0)
     """The time in which the meter was not read, in s since 1970.
 
@@ -190,7 +191,10 @@ class Past:
     def before(
         cls, moment: float, load: Load, noon: int, outage: range = range(0)
     ) -> Self:
-        """Return the past in the full hours before `moment`, in s since 1970."""
+        """Return the past in the two weeks before `moment`.
+
+        The past ends with the last full hour. `moment` is in s since 1970.
+        """
         end = int(moment) // HOUR_SECONDS * HOUR_SECONDS
         start = end - HOURS * HOUR_SECONDS
         hours = [
@@ -227,7 +231,8 @@ class Past:
     def counted(self, key: str, state: float, now: float) -> list[Row]:
         """Return the rows of a counter that shows `state` kWh at the time `now`.
 
-        The hour in which the outage ended contains the energy of the whole outage.
+        `now` is in s since 1970. The hour in which the outage ended contains the energy
+        of the whole outage.
         """
         end = self.start + len(self.hours) * HOUR_SECONDS
         energies = [

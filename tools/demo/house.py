@@ -13,10 +13,11 @@ type MeterEntities = dict[str, str]
 def entities_by_meter(
     entities: Iterable[Entity], serial_numbers: Sequence[str]
 ) -> list[MeterEntities]:
-    """Return the entities of the meters with these serial numbers, or of all meters.
+    """Return the entities of the meters with these serial numbers.
 
-    A user may have disabled entities, or have deleted a meter. The mapping of a meter
-    without entities is empty.
+    Without serial numbers, return the entities of all meters. A user may have disabled
+    entities, or have deleted a meter. If a given serial number has no entities, its
+    mapping is empty.
     """
     if not serial_numbers:
         found: dict[str, MeterEntities] = {}

@@ -14,7 +14,7 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Return the s since the start."""
+        """Return the time since the start in s."""
         return time.monotonic() - self._started
 
     def report(self, text: str) -> None:

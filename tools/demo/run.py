@@ -40,7 +40,7 @@ from .watch import async_table, async_watch
 DEMO_FOLDER = ROOT / ".demo"
 # The integration offers to fill a stored gap this long after its start.
 GAP_MINUTES = RETRY_SECONDS // 60
-ERROR_LENGTH = 2000  # characters; an error of Home Assistant may contain a page
+ERROR_LENGTH = 2000  # characters; the text of an error may contain a whole web page
 
 
 class AlreadyRunningError(Exception):
@@ -100,7 +100,10 @@ def locked(folder: Path) -> Iterator[None]:
 async def async_demo(
     arguments: argparse.Namespace, folder: Path, progress: Progress
 ) -> None:
-    """Run the demo in `folder`. Raises `ToolError`, or an `ExceptionGroup` of them."""
+    """Run the demo in `folder`.
+
+    Raises `ToolError` or `ClientError`, or an `ExceptionGroup` of them.
+    """
     # The contexts end in reverse order: Home Assistant stops before the bus, because
     # Home Assistant reports a bus that disappears as an error.
     async with AsyncExitStack() as bus, AsyncExitStack() as home_assistant:

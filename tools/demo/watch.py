@@ -46,8 +46,8 @@ async def async_watch(
 ) -> None:
     """Print the values repeatedly.
 
-    `counters` are entity IDs with an imported past. `places` contains the places of the
-    meters by subentry ID. Raises `ToolError` if Home Assistant ends.
+    `counters` are the entity IDs of counters with an imported past. `places` contains
+    the places of the meters by subentry ID. Raises `ToolError` if Home Assistant ends.
     """
     try:
         await _async_watch(hass, counters, places)

@@ -57,10 +57,10 @@ class HomeAssistant:
     async def command(self, **message: Any) -> Any:
         """Return the result of a WebSocket command."""
         async with self.session.ws_connect(self.url + "/api/websocket") as websocket:
-            await websocket.receive_json()
+            await websocket.receive_json()  # "auth_required"
             token = self.headers["Authorization"].removeprefix("Bearer ")
             await websocket.send_json({"type": "auth", "access_token": token})
-            await websocket.receive_json()
+            await websocket.receive_json()  # "auth_ok"
             await websocket.send_json({"id": 1, **message})
             response = await websocket.receive_json()
         if not response.get("success"):
@@ -153,7 +153,7 @@ class HomeAssistant:
         meters are ignored. Raises `ToolError` with the entities that have no value
         after `VALUES_TIMEOUT`.
         """
-        missing = [""]
+        missing = [""]  # so that the loop begins
         try:
             async with asyncio.timeout(VALUES_TIMEOUT):
                 while missing:

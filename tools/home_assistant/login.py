@@ -43,7 +43,10 @@ def skip_onboarding(config: Path) -> None:
 async def async_has_user(
     hass: HomeAssistant, process: asyncio.subprocess.Process
 ) -> bool:
-    """Wait until Home Assistant responds, and return whether it has a user."""
+    """Wait until Home Assistant responds, and return whether it has a user.
+
+    Raises `ToolError` if Home Assistant ends, or does not respond in `START_TIMEOUT`.
+    """
     url = hass.url + "/api/onboarding"
     try:
         async with asyncio.timeout(START_TIMEOUT):

@@ -38,8 +38,8 @@ class MeterInput:
 async def async_add_meter(hass: HomeAssistant, meter: MeterInput) -> bool:
     """Add a meter, and its bus as well if the bus is not set up.
 
-    Return False if the meter is already set up. Such a meter does not change. Raises
-    `ToolError` with the text that the dialog shows.
+    If the meter is already set up, change nothing, and return False. If the dialog
+    shows an error, raise `ToolError` with its text.
     """
     entries = await hass.command(type="config_entries/get", domain=DOMAIN)
     by_title = {each["title"]: each["entry_id"] for each in entries}

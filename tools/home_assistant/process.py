@@ -16,7 +16,10 @@ STOP_TIMEOUT = 30  # s; Home Assistant writes its state and database before it e
 async def run_program(
     command: Sequence[str | Path], log: Path, **options: Any
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a program until the context ends; its output goes to `log`.
+    """Run a program until the context ends.
+
+    Its output goes to `log`. The `options` of `create_subprocess_exec` may contain
+    another `stdout`.
 
     The program runs in a session of its own, so that Ctrl-C in the terminal does not
     end it. When the context ends, the program is terminated, and killed if it still

@@ -95,7 +95,8 @@ def write_configuration(config: Path) -> None:
 async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssistant]:
     """Run Home Assistant in `folder` on a TCP port, and log in.
 
-    The folder gets the configuration and `LOG_NAME`. Raises `ToolError`.
+    The folder gets the configuration and `LOG_NAME`. Raises `ToolError` if Home
+    Assistant does not start, or refuses the login.
     """
     config = folder / "config"
     write_configuration(config)
@@ -117,7 +118,10 @@ async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssis
 
 
 async def async_wait_until_running(hass: HomeAssistant) -> None:
-    """Wait until Home Assistant runs. Ignore the issues of other integrations."""
+    """Wait until Home Assistant runs. Ignore the issues of other integrations.
+
+    Raises `TimeoutError` after `START_TIMEOUT`.
+    """
     async with asyncio.timeout(START_TIMEOUT):
         while True:
             config = await hass.command(type="get_config")

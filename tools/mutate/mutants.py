@@ -14,9 +14,12 @@ from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 from mutmut.mutation.mutators import mutation_operators
 
 TEXTS = {"__repr__", "__str__", "msg", "_LOGGER"}
-"""Names of functions, variables and objects for texts, which are not changed."""
+"""Names of functions, variables and objects that contain texts for people.
+
+Their definitions and calls are not changed.
+"""
 DECLARATIONS = {"cast", "field"}
-"""Names of functions for declarations, whose calls are not changed."""
+"""Names of functions that declare types or fields. Their calls are not changed."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Explanations:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command, and return 1 if a file misses the aim."""
+    """Run the command, and return the exit code: 1 if a file misses the aim."""
     mutants = [
         mutant
         for name in options.names
@@ -130,6 +130,7 @@ def _outcomes(
             counts = ", ".join(f"{number} {each}" for each, number in numbers.items())
             _show(f"\r{numbers.total()} of {len(mutants)}: {counts}  ")
         yield done, outcome
+    # The spaces overwrite the rest of the line with the counts.
     _show(f"\r{file}: {time.monotonic() - began:.0f} s" + 40 * " " + "\n")
 
 

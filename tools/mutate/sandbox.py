@@ -56,7 +56,7 @@ class Baseline:
     seconds: dict[str, float] = field(default_factory=dict)
     """The duration of each test that passes, by its node ID."""
     lines: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    """The lines of the file that each test executes. The key "" is the import."""
+    """The lines of the file that each test executes. The key "" is for the import."""
     skipped: set[str] = field(default_factory=set)
     """The tests that do not pass, because they need fixtures of Home Assistant."""
     modules: list[str] = field(default_factory=list)
@@ -71,6 +71,7 @@ class Baseline:
         tests follow.
         """
         every = set(self.seconds)
+        # If the import executes one of these lines, each test may depend on it.
         if self.lines[""].isdisjoint(lines):
             every = {test for test in every if not self.lines[test].isdisjoint(lines)}
 

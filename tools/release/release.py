@@ -83,9 +83,9 @@ def release(version: str) -> None:
 def check(version: str) -> None:
     """Print the section of the changelog of a version.
 
-    Ends the program if the manifest has another version.
+    Ends the program if the manifest has another version, or the version has no section.
     """
-    numbers(version)
+    numbers(version)  # ends the program if the version is not like 1.2.3
     if (found := current_version()) != version:
         sys.exit(f"The manifest has the version {found}, and the tag has {version}.")
     print(notes(version))

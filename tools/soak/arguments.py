@@ -6,7 +6,7 @@ DESCRIPTION = """\
 Runs Home Assistant with eight simulated meters on one bus, with faults on the bus,
 offline meters, resets, restarts, power cuts and changes of the clock. At the end, every
 statistic of the recorder is compared with the energy that its meter has counted. The
-exit code is 1 if a difference is larger than 0.01 kWh.
+exit code is 1 if a difference is larger than 0.01 kWh, or after another error.
 """
 # Simulated hours and speed of a check: enough for each mishap, in a few minutes.
 CHECK_HOURS = 0.75

@@ -66,6 +66,7 @@ class SimulatedSelector(selectors.SelectSelector):
         if timeout is not None and timeout <= 0:
             return events
         began = real_monotonic()
+        # If `timeout` is None, wait for an event without a time limit.
         wait = timeout and max(timeout / self.clock.speed, SHORTEST_WAIT)
         events = super().select(wait)
         passed = (real_monotonic() - began) * self.clock.speed

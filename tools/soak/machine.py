@@ -149,7 +149,10 @@ class Machine:
         os._exit(0)
 
     async def finish(self) -> None:
-        """Remove all loads, wait for the last statistics, read them, and end."""
+        """Remove all loads, wait for the last statistics, and read them.
+
+        Then end the process.
+        """
         self.report("the end: waiting for the last statistics")
         if self._loads is not None:
             self._loads.cancel()

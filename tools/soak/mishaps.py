@@ -39,8 +39,8 @@ FAULTS = (
     NOISE_AFTER,
     ANOTHER_UNIT_ID,
     BUSY,
-    late(0.5),
-    random_bytes(1),
+    late(0.5),  # s
+    random_bytes(1),  # seed
 )
 # kWh; only higher counters are reset. The recorder detects a reset only if the counter
 # falls by more than 10 %. A lower counter could rise again to nearly the same value
@@ -190,7 +190,7 @@ def _resettable(meter: SoakMeter) -> list[str]:
 
 def mishap_at(number: int, seed: int) -> Mishap:
     """Return a mishap by its number; each happens once before any happens again."""
-    turn, index = divmod(number, len(MISHAPS))
+    cycle, index = divmod(number, len(MISHAPS))
     order = list(MISHAPS)
-    Random(f"{seed} {turn}").shuffle(order)  # noqa: S311
+    Random(f"{seed} {cycle}").shuffle(order)  # noqa: S311
     return order[index]

@@ -54,7 +54,7 @@ def run_soak(arguments: argparse.Namespace) -> int:
                 return 1
     except KeyboardInterrupt:
         print(f"\nStopped after {world.mishaps} mishaps. Data: {folder}")
-        return 130
+        return 130  # the exit code of a shell for SIGINT
     real = time.monotonic() - began
     simulated = world.true_time - START
     print(

@@ -16,8 +16,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     world = json.loads((folder / "world.json").read_text())
     clock = SimulatedClock(world["true_time"])
-    # Other modules import functions of `time` and of Home Assistant by name. They are
-    # imported only after these functions are replaced.
+    # Other modules import functions of `time` and of Home Assistant by name. So these
+    # modules are imported only after the functions are replaced.
     clock.install()
     from .use_clock import use_clock  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ from .clock import SimulatedClock
 
 
 def use_clock(clock: SimulatedClock) -> None:
-    """Replace the functions of Home Assistant, before other modules import them."""
+    """Replace `utcnow` and `now` before other modules import these functions."""
 
     def utcnow() -> datetime:
         return datetime.fromtimestamp(clock.time(), UTC)

@@ -57,7 +57,10 @@ class SoakMeter(Meter):
 
 
 def new_counters(unit_id: int) -> dict[str, Any]:
-    """Return the counters of a meter after some years, all with a value."""
+    """Return the counters of a meter after some years, in Wh and varh.
+
+    None of the counters of `KEYS` is 0.
+    """
     return Counters(
         consumed=unit_id * 1_234_567.0,
         reactive=unit_id * 300_010.0,
