@@ -327,8 +327,13 @@ async def enable_event_loop_debug() -> None:
 
 
 @pytest.fixture(autouse=True)
-async def configure_event_loop() -> None:
-    """Configure the loop as Home Assistant does, but keep its virtual clock."""
+async def configure_event_loop(request: pytest.FixtureRequest) -> None:
+    """Configure the loop as Home Assistant does, but keep its virtual clock.
+
+    Without Home Assistant, the loop stays as it is, to save a thread in each test.
+    """
+    if "hass" not in request.fixturenames:
+        return
     loop = asyncio.get_running_loop()
     runner.configure_event_loop(loop)
     if isinstance(loop, VirtualLoop):

@@ -1,4 +1,4 @@
-"""A bus in memory and in virtual time, which a scan opens with each of its settings."""
+"""A bus in memory and in virtual time, for a scan that tries several line settings."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -39,7 +39,8 @@ from .memory_bus import (
 
 METER_DELAY = 0.03  # s until a meter begins its response
 OPEN_SECONDS = 0.2  # s until a closed port is open again
-# s; the echo check has three requests, with their recoveries at 4800 baud.
+# s; at 4800 baud, two reads and a loopback test that time out. After each timeout, the
+# client closes the port, and the next request opens it again.
 ECHO_CHECK_SECONDS = 1.3
 
 
@@ -106,8 +107,8 @@ class ScannedBus:
     """Number of recoveries, in which the client closes the port."""
 
     def unit_ids(self) -> list[int]:
-        """Return the unit IDs of all probes, in their order."""
-        # Only a probe reads one register.
+        """Return the unit IDs of all probes and of the echo check, in their order."""
+        # All other reads have more than one register.
         return [unit_id for _, unit_id, count in self.requests if count == 1]
 
     @asynccontextmanager
@@ -128,7 +129,7 @@ class ScannedBus:
         yield OpenBus(bus, open_unit)
 
     def client(self, settings: LineSettings, unit_id: int) -> ModbusUnit:
-        """Return a client of a unit ID, without the bus of the library."""
+        """Return a client for a unit ID, which sends requests without a `Bus`."""
         return cast(ModbusUnit, ScannedClient(self, settings, unit_id))
 
 
@@ -152,7 +153,8 @@ class ScannedClient:
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
         """Return the words of a meter. If no meter responds, wait for ever.
 
-        Raises the next error of `ScannedBus.errors`, and `ModbusExceptionError`.
+        Raises the next error of `ScannedBus.errors`, if there is one, and
+        `ModbusExceptionError` if the meter refuses the read.
         """
         bus = self.bus
         bus.requests.append((self.settings, self.unit_id, count))

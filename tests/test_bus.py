@@ -111,11 +111,6 @@ class Client:
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 def bus() -> Bus:
     """Return a bus on which a meter has responded, so the bus sends no loopback test.
 

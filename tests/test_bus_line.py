@@ -85,11 +85,6 @@ FAULTS = {
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 async def line(request: pytest.FixtureRequest) -> AsyncGenerator[Line]:
     """Run a line with two meters whose counters do not change."""
     meters = [

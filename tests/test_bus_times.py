@@ -31,11 +31,6 @@ SILENCE = 3.5 * CHARACTER  # s; one in each transaction, before the next request
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 def line(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})

@@ -18,11 +18,6 @@ type Words = tuple[float | None, ...]
 """The values of registers 57600 to 57605."""
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def block(*words: float | None) -> dict[str, float | None]:
     """Return the values of a clock block by field."""
     return dict(zip(NAMES, words, strict=True))

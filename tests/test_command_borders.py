@@ -49,11 +49,6 @@ COMMANDS = [
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 def line(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory. Its meter at unit ID 1 has a clock in virtual time."""
     meter.clock = virtual_clock

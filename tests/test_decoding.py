@@ -69,11 +69,6 @@ WORDS = st.lists(
 )
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[int]:
     """Read a block whose registers contain `words`.
 

@@ -28,11 +28,6 @@ NOON = datetime(2026, 6, 10, 12, tzinfo=UTC).timestamp()
 STEP = 0.01
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def in_zone(zone: tzinfo) -> Callable[[float], datetime]:
     """Return a function that returns the local time of a zone."""
     return lambda at: datetime.fromtimestamp(at, zone)

@@ -6,11 +6,6 @@ from custom_components.socomec_countis.countis.energy_curve import EnergyCurve, 
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 def curve() -> EnergyCurve:
     """Return a curve of 1 kWh in 100 s, nothing in 100 s, and 3 kWh in 200 s."""
     points = [(1000, 50), (1100, 51), (1200, 51), (1400, 54)]

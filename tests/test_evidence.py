@@ -24,11 +24,6 @@ LOW = {50770: 0x0000, 50771: 1310}
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 def line(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})

@@ -124,7 +124,8 @@ async def shown(
 async def assert_recovered(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
     """Check that the entities show the values of the meter again.
 
-    The power is the sum of the three phases of `Constant`.
+    The power of 1300 W is the sum of the default phases of `Constant`: 1000, 500 and
+    -200 W.
     """
     await until_read(hass, entry)
     await until_polled(entry)
@@ -276,8 +277,8 @@ async def test_energy_counted_during_a_response_is_shown_by_the_next_polls(
         clock.seconds += 1200
         return response
 
-    # A poll reads three blocks. If a request is already sent, its response takes the
-    # first fault.
+    # A poll reads three blocks, so each block has one response with this fault. The
+    # first of these responses may belong to a request that was already sent.
     line.faults.extend([Fault(count_energy)] * 3)
     await until(lambda: not line.faults)
     counted = meter.count()

@@ -47,11 +47,6 @@ UNRELATED = {
 NO_ENERGIES = {"tariff", "tariff_count"}
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 @dataclass
 class Accepted:
     """An accepted reading of a block, with the values of the meter."""

@@ -32,11 +32,6 @@ QUARTER = timedelta(minutes=15)
 DAY = 86_400  # s
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def utc(text: str) -> float:
     """Return a time of January 2026 in s since 1970, from its day, hour and minute."""
     return datetime.fromisoformat(f"2026-01-{text}+00:00").timestamp()

@@ -23,11 +23,6 @@ HOURS = [1 * HOUR, 2 * HOUR]  # starts of the hours of the gap; its end hour is 
 PARTS = [0.25, 0.75]  # cumulative fractions of the energy, at the end of each hour
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def statistic(rows: Iterable[tuple[float, float | None, float]]) -> Statistic:
     """Return a statistic from the hour, the state and the sum of each row."""
     metadata = StatisticMetaData(

@@ -34,11 +34,6 @@ QUARTER = timedelta(minutes=15)
 type Words = list[int]
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def record(
     index: int, watts: int, *, incomplete: int = 0, period: timedelta = QUARTER
 ) -> Words:

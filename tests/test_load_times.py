@@ -29,11 +29,6 @@ HALF_HOUR = timedelta(minutes=30)
 NOON = datetime(2026, 1, 14, 12)  # noqa: DTZ001 (the display of the meter)
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def timestamp(local: str, zone: tzinfo, fold: int = 0) -> int:
     """Return a local time in ISO format as s since 1970."""
     return round(at(datetime.fromisoformat(local), zone, fold))

@@ -58,11 +58,6 @@ ZERO_TOTAL = registers_of("energy_consumed", 0)
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 def line(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})

@@ -28,11 +28,6 @@ LOW_RESOLUTION = 1.0  # kWh
 TARIFFS = tuple(TARIFF_COUNTERS)
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 class PolledMeter:
     """A meter whose display shows partial counters by tariff, and its client."""
 

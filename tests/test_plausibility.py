@@ -29,11 +29,6 @@ from .checked_counters import (
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 def counters() -> CheckedCounters:
     """Return counters with the accepted values 500 kWh (total) and 50 kWh (partial)."""
     return accepted_counters()

@@ -30,11 +30,6 @@ from .checked_counters import (
 DAY = 86_400  # s
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def at(seconds: float) -> Moment:
     """Return the moment at which the monotonic clock shows `seconds`."""
     return Moment(1e9 + seconds, seconds)

@@ -19,11 +19,6 @@ from .checked_counters import (
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 def counters() -> CheckedCounters:
     """Return counters with accepted values: total 500 kWh, partial counter 50 kWh."""
     return accepted_counters()

@@ -54,11 +54,6 @@ SETTLED = 60.0  # s until each block of each meter has been read once
 # the clock.
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 @pytest.fixture(scope="module")
 def profile() -> Profile:
     """Return the profile of a simulated meter."""

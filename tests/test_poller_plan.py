@@ -24,11 +24,6 @@ from custom_components.socomec_countis.countis.unit import RETRY_TIMEOUTS_AT_ONC
 EVERY_BLOCK = frozenset(INTERVALS)
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 @dataclass
 class PlannedMeter:
     """The attributes and methods of a `Meter` that the poller needs to plan."""

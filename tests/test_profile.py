@@ -51,11 +51,6 @@ BLOCK_TYPES = {
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 def line(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})

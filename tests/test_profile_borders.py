@@ -19,11 +19,6 @@ TRANSFORMER = 57345  # register address
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 def line(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})

@@ -27,11 +27,6 @@ KILOWATTS = 79.5  # the highest power of `Limits()`: 3 phases * 265 V * 100 A
 NOT_AVAILABLE = 0xFFFF_FFFF  # raw value of a counter
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def powers(total: float | None, *phases: float | None) -> Values:
     """Return measured powers in W."""
     names = ("power_l1", "power_l2", "power_l3")

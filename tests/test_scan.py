@@ -64,11 +64,6 @@ PROFILE_SECONDS = 2.0  # s to take a profile at 4800 baud, rounded up
 FIRST_PROBES = (1 + 12) * 16
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def meter_at(unit_id: int, *settings: LineSettings, **changes: Any) -> ScannedMeter:
     """Return a meter that understands some line settings, by default `USUAL`."""
     return ScannedMeter(Meter(unit_id=unit_id), settings or [USUAL], **changes)

@@ -20,11 +20,6 @@ PORT = {
 GATEWAY = {"type": "tcp", "host": "gateway.local", "port": 502, "baudrate": 9600}
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def shown(connection: dict[str, object], cause: BaseException) -> str:
     """Return the text for a connection that failed because of an error."""
     error = ModbusConnectionError("could not connect")

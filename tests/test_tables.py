@@ -323,11 +323,6 @@ def block_types() -> Iterator[type[Block]]:
             yield member
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def test_every_block_of_the_register_map_is_compared() -> None:
     compared = {*SYMBOLS, NOT_IN_E3X_E4X}
     assert {each.__name__ for each in block_types()} == compared

@@ -16,11 +16,6 @@ PHASES = ("l1", "l2", "l3")
 type Reading = dict[str, float | None]
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def reading(
     *phases: tuple[float | None, float | None, float | None, float | None],
 ) -> Reading:

@@ -34,7 +34,10 @@ class ScanRequest:
     form: str
     """The step ID of the form in which the user entered the input."""
     entered: BusData
-    """The input, for the form of another dialog that continues the scan."""
+    """The values that the user entered in this form.
+
+    If another dialog continues the scan, its form shows these values.
+    """
     fixed_data: BusData
     """The data of the bus, without the line settings that the scan has to find."""
     unit_ids: Sequence[int]
@@ -56,7 +59,10 @@ class BusScan:
     scan: Scan
     start_task: StartTask
     released: Release
-    """Stops the polling of the bus for a context, if this is necessary."""
+    """Returns a context in which the integration does not poll the bus.
+
+    For a bus whose polling need not stop, the context has no effect.
+    """
     listeners: set[Callable[[], None]] = field(default_factory=set, init=False)
     """The functions to call at each change of the progress."""
     error: Exception | None = field(default=None, init=False)

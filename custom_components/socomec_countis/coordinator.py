@@ -74,7 +74,8 @@ OFFLINE_ISSUE_SECONDS = 3600
 REJECTED_ISSUE_SECONDS = 600
 
 # s between two saves of counters that rise slowly (see `_save`), to write less to the
-# disk. After a power cut, older saved values only loosen the plausibility limit.
+# disk. If the saved values are older after a power cut, more time has passed until the
+# first readings, so these readings may be higher and are still plausible.
 SAVE_SECONDS = 300
 
 # s between two attempts to take the profile again, if the profile is outdated or the
@@ -192,8 +193,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def shown_online(self) -> bool | None:
         """Return whether the entities show the meter as online.
 
-        None before the first response. If the meter goes offline, this stays True for
-        `HOLD_SECONDS`, because the measured values are shown until then.
+        None before the first accepted reading. If the meter goes offline, this stays
+        True for `HOLD_SECONDS`, because the measured values are shown until then.
         """
         if not self.last_update_success:
             return False

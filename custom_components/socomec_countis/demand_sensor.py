@@ -78,7 +78,7 @@ class DemandSensor(DeadbandSensor):
     @property
     @override
     def is_available_now(self) -> bool:
-        """Return whether the meter is online."""
+        """Return whether the meter is shown as online (see `shown_online`)."""
         return self.coordinator.last_update_success
 
     @property

@@ -88,7 +88,7 @@ class Statistic:
         return self.rows[max(starts)] if starts else None
 
     def after(self, hours: Sequence[float]) -> Row | None:
-        """Return the row of the end hour, None if the hour is not compiled yet."""
+        """Return the row of the end hour, None if the recorder has not written it."""
         return self.rows.get(hours[-1] + HOUR)
 
 
@@ -193,11 +193,11 @@ def plan_counter(
     """Return the proposed rows of a counter, None if the gap cannot be filled.
 
     `before` is the counter before the gap. `total` is the energy that the total
-    counter counted in the gap. Both are in kWh or kvarh. `parts` are cumulative
-    fractions of `total` from 0 to 1, each at the end of one of `hours`. A gap cannot
-    be filled if the row before the gap or the row of the end hour is missing, or if the
-    counter was reset more than once. Raises `HomeAssistantError` if the sums do not
-    agree with the counter.
+    counter (see `Gap`) counted from the start of `hours[0]` to the end of the end hour.
+    Both are in kWh or kvarh. `parts` are cumulative fractions of `total` from 0 to 1,
+    each at the end of one of `hours`. A gap cannot be filled if the row before the gap
+    or the row of the end hour is missing, or if the counter was reset more than once.
+    Raises `HomeAssistantError` if the sums do not agree with the counter.
     """
     base, after = statistic.base(hours), statistic.after(hours)
     if base is None or base.state is None or after is None or after.state is None:
@@ -217,9 +217,10 @@ def plan_counter(
     for hour, part in zip(hours, parts, strict=True):
         present = statistic.rows.get(hour, present)
         if is_reset:
-            # Since the reset, the counter and the total counter have risen equally. So
-            # `total * (1 - part)` is the energy that both counted after this hour.
-            # `counted` is 0 in the hours before the reset.
+            # The assumption is that the counter has risen as much as the total counter
+            # since the reset (a tariff counter may have risen less). Then each of them
+            # counted the energy `total * (1 - part)` after this hour. `counted` is 0 in
+            # the hours before the reset.
             counted = max(energy - total * (1 - part), 0)
             rows.append(Row(hour, counted or begin, begin_sum + counted))
         else:

@@ -72,11 +72,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("To run them: ./scripts/test tests/browser")
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Replace the fixture of all tests. No Home Assistant runs in this process."""
-
-
 @pytest.fixture(autouse=True)
 def verify_cleanup() -> None:
     """Replace the check that each test ends all tasks, as the browser stays open."""

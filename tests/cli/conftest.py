@@ -9,11 +9,6 @@ from simulator import Line, Meter, line_in_thread
 from socomec_countis import unit
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Replace the fixture of all tests, because these run without Home Assistant."""
-
-
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the options of the bus from the environment, and set the time zone UTC."""

@@ -14,11 +14,6 @@ TIMEOUT = 10.0
 
 
 @pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
-@pytest.fixture
 def meter(clock: Clock) -> Meter:
     """Return a meter at unit ID 1 whose counters are all 0."""
     return Meter(clock=clock)

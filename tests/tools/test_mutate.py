@@ -12,11 +12,6 @@ from tools.mutate.sandbox import Baseline, Outcome, outcome_of
 from tools.mutate.targets import LIBRARY, ROOT, TESTS
 
 
-@pytest.fixture
-def _custom_integrations() -> None:
-    """Run without Home Assistant."""
-
-
 def changes(source: str) -> Sequence[str]:
     """Return the added lines of each mutant, without indentation."""
     return [

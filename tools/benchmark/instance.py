@@ -67,7 +67,9 @@ async def run_small_home_assistant(
 
 
 @asynccontextmanager
-async def run_dialogs(bus: SimulatedBus, meters: int) -> AsyncIterator[HomeAssistant]:
+async def run_home_assistant_with_api(
+    bus: SimulatedBus, meters: int
+) -> AsyncIterator[HomeAssistant]:
     """Run Home Assistant with its API, and with meters 1 to `meters` of the bus."""
     with tempfile.TemporaryDirectory() as folder:
         entries = (

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from .history import WebSocketClient
+from .house import MeterEntities
 
 URL_PATH = "countis-demo"
 PANEL = {"title": "COUNTIS", "icon": "mdi:meter-electric"}
 
 type Card = dict[str, Any]
-type Meter = dict[str, str]
-"""The entity IDs of a meter, by their keys."""
 
 PHASES = ("l1", "l2", "l3")
 TARIFFS = tuple(f"tariff_{number}_energy" for number in (1, 2, 3, 4))
@@ -51,7 +50,7 @@ def _today(entity: str, name: str, icon: str) -> Card:
     }
 
 
-def _now(house: Meter, roofs: list[Meter]) -> Card:
+def _now(house: MeterEntities, roofs: list[MeterEntities]) -> Card:
     powers = [
         (house["power"], "Grid"),
         *((roof["power_produced"], "Solar") for roof in roofs),
@@ -88,7 +87,7 @@ def _now(house: Meter, roofs: list[Meter]) -> Card:
     )
 
 
-def _phases(house: Meter) -> Card:
+def _phases(house: MeterEntities) -> Card:
     return _section(
         "Phases of the house",
         "mdi:sine-wave",
@@ -117,7 +116,7 @@ def _phases(house: Meter) -> Card:
     )
 
 
-def _energy_today(house: Meter, roofs: list[Meter]) -> Card:
+def _energy_today(house: MeterEntities, roofs: list[MeterEntities]) -> Card:
     return _section(
         "Energy today",
         "mdi:calendar-today",
@@ -135,7 +134,7 @@ def _energy_today(house: Meter, roofs: list[Meter]) -> Card:
     )
 
 
-def _tariffs(house: Meter) -> Card:
+def _tariffs(house: MeterEntities) -> Card:
     entities = [
         {"entity": house[tariff], "name": f"Tariff {number}"}
         for number, tariff in enumerate(TARIFFS, 1)
@@ -164,7 +163,7 @@ def _tariffs(house: Meter) -> Card:
     )
 
 
-def _two_weeks(house: Meter, roofs: list[Meter]) -> Card:
+def _two_weeks(house: MeterEntities, roofs: list[MeterEntities]) -> Card:
     return _section(
         "Two weeks",
         "mdi:chart-bar",
@@ -191,7 +190,7 @@ def _two_weeks(house: Meter, roofs: list[Meter]) -> Card:
     )
 
 
-def dashboard(meters: list[Meter]) -> Card:
+def dashboard(meters: list[MeterEntities]) -> Card:
     """Return the dashboard of a house and its solar roofs.
 
     Raises `KeyError` if a meter lacks one of the entities.
@@ -226,7 +225,7 @@ def entities_of(config: Any) -> Iterator[str]:
             yield from entities_of(part)
 
 
-async def async_create(hass: WebSocketClient, meters: list[Meter]) -> None:
+async def async_create(hass: WebSocketClient, meters: list[MeterEntities]) -> None:
     """Create the dashboard if it is missing. Do not change an existing dashboard."""
     for panel in await hass.command(type="lovelace/dashboards/list"):
         if panel["url_path"] == URL_PATH:

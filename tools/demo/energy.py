@@ -10,7 +10,7 @@ from tools.home_assistant import HomeAssistant
 from .history import Past, async_import, async_import_past
 from .house import MeterEntities
 
-COUNTERS = ("energy_consumed", "energy_produced")
+ENERGY_KEYS = ("energy_consumed", "energy_produced")
 POWERS = ("power", "power_produced")
 
 
@@ -40,7 +40,7 @@ async def async_import_history(
         await async_import_past(hass, past, meter, states, now)
     start = {"start": _start_of_last_full_hour().isoformat()}
     for meter in meters[len(pasts) :]:
-        for key in meter.keys() & {*COUNTERS, *POWERS}:
+        for key in meter.keys() & {*ENERGY_KEYS, *POWERS}:
             value = float(states[meter[key]])
             row = (
                 {"mean": value, "min": value, "max": value}

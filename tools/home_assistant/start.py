@@ -10,6 +10,7 @@ import sys
 from aiohttp import ClientSession
 
 from tools import paths
+from tools.errors import ToolError
 from tools.paths import DOMAIN
 
 from .client import POLL_SECONDS, HomeAssistant
@@ -23,8 +24,8 @@ from .login import (
 from .process import run_program
 
 LOG_NAME = "home-assistant.log"
-# Modules that replace compiled packages. Home Assistant imports these packages, but the
-# tools never use them.
+# Modules that replace two packages that need a compiler to install. Home Assistant
+# imports these packages at each start, but the tools never use them.
 STUBS = Path(__file__).parent / "stubs"
 
 # If Home Assistant has stored no TCP port, it takes the port from this environment
@@ -120,14 +121,18 @@ async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssis
 async def async_wait_until_running(hass: HomeAssistant) -> None:
     """Wait until Home Assistant runs. Ignore the issues of other integrations.
 
-    Raises `TimeoutError` after `START_TIMEOUT`.
+    Raises `ToolError` after `START_TIMEOUT`.
     """
-    async with asyncio.timeout(START_TIMEOUT):
-        while True:
-            config = await hass.command(type="get_config")
-            if config["state"] == "RUNNING":
-                break
-            await asyncio.sleep(POLL_SECONDS)
+    try:
+        async with asyncio.timeout(START_TIMEOUT):
+            while True:
+                config = await hass.command(type="get_config")
+                if config["state"] == "RUNNING":
+                    break
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        msg = f"Home Assistant did not finish its start within {START_TIMEOUT} s"
+        raise ToolError(msg) from None
     issues = await hass.command(type="repairs/list_issues")
     for issue in issues["issues"]:
         if issue["domain"] != DOMAIN:

@@ -1,7 +1,7 @@
 """The tests that are run for the mutants of each file.
 
-These tests need neither Home Assistant nor a serial port. `Baseline.tests_of` selects
-their order.
+These tests need neither Home Assistant nor a serial port. For each mutant,
+`Baseline.tests_of` selects those that may depend on the changed lines, and sorts them.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ LIBRARY = "custom_components/socomec_countis/countis"
 
 DECODING = ("test_tables.py", "test_decoding.py")
 READING = (*DECODING, "test_meter.py", "test_acceptance.py", "test_profile.py")
-COUNTERS = (
+COUNTER_TESTS = (
     "test_plausibility_borders.py",
     "test_plausibility.py",
     "test_plausibility_lasting.py",
@@ -41,7 +41,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_commands.py",
     ),
     "limits.py": ("test_plausibility_borders.py", "test_plausibility.py"),
-    "plausibility.py": COUNTERS,
+    "plausibility.py": COUNTER_TESTS,
     "acceptance.py": ("test_acceptance.py", "test_evidence.py", "test_meter.py"),
     "commands.py": ("test_command_borders.py", "test_commands.py", "test_tables.py"),
     "meter.py": ("test_meter.py", "test_acceptance.py", "test_commands.py"),

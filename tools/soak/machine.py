@@ -40,7 +40,7 @@ SETTLE_TIMEOUT = 300
 VALUES_TIMEOUT = 120  # s until all meters have values after a start
 LOADS = (-6000.0, 9000.0)  # W; the range of a load. A negative load is produced power
 LOAD_SECONDS = (60.0, 900.0)  # s; the range of the time for which a load is constant
-STATISTICS_SECONDS = 300  # s; the period in which the recorder compiles a row
+STATISTICS_SECONDS = 300  # s; the period of which the recorder compiles each row
 COMPILED_AFTER = 40  # s from the end of a period until its row is in the database
 
 CONFIGURATION = """\
@@ -55,7 +55,7 @@ logger:
 
 
 class Machine:
-    """A machine that runs Home Assistant in the event loop of the bus."""
+    """Home Assistant and the simulated bus, which run in the same event loop."""
 
     hass: HomeAssistant
 
@@ -133,11 +133,14 @@ class Machine:
         self.clock.speed = 1
         await self.hass.async_stop(force=True)
 
-    def leave(self, off: float) -> None:
-        """Let the meters count for `off` s, save the world, and end the process."""
+    def leave(self, seconds_off: float) -> None:
+        """Save the world after a time in which only the meters run. End the process.
+
+        During these `seconds_off`, the meters count energy, and Home Assistant is off.
+        """
         for meter in self.meters.values():
             meter.count()
-        self.clock.elapsed += off
+        self.clock.elapsed += seconds_off
         self.world.counters = {
             str(unit_id): meter.count().as_dict()
             for unit_id, meter in self.meters.items()

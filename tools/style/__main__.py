@@ -15,10 +15,10 @@ HASH_COMMENTS = {".toml", ".yaml", ".yml", ".sh"}
 
 
 def files(paths: list[str]) -> list[Path]:
-    """Return the files of the repository below paths, or all of them without paths.
+    """Return the files in `paths`. If `paths` is empty, return all of the repository.
 
     The result includes files that are not committed yet, except those that git ignores.
-    In a copy of the repository without git, hidden folders are left out instead.
+    If there is no git repository, leave out hidden files and folders instead.
     """
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     command = [*listing, "--", *paths]
@@ -35,7 +35,10 @@ def files(paths: list[str]) -> list[Path]:
 
 
 def sentences(path: Path) -> Iterator[Sentence]:
-    """Yield the sentences of a file. A file of another kind has none."""
+    """Yield the sentences of Python, Markdown and files with comments after `#`.
+
+    For all other files, yield nothing.
+    """
     if path.suffix == ".py":
         yield from of_python(path.read_text())
     elif path.suffix == ".md":

@@ -54,9 +54,10 @@ CONNECT_CHECK_DELAY = 0.01  # s between two checks of a client that connects
 # choice: if the bus is never free, one probe per second delays the poller.
 LONGEST_BACKGROUND_WAIT = 1.0
 LOCK_CHECK_DELAY = 0.005  # s between two checks of the bus lock
-# The bus recovers after this number of probes without a response, because noise that
-# the client has received may hide responses. Our choice: then noise hides at most this
-# number of unit IDs, and the recoveries of a scan of all settings take 11 s together.
+# The bus recovers after this number of probes without a response. If the client has
+# received noise, it may not find the later responses behind the noise. The recovery
+# discards the noise. Our choice: then noise hides at most this number of unit IDs, and
+# the recoveries of a scan of all settings take 11 s together.
 PROBES_UNTIL_RECOVERY = 64
 
 BROADCAST = 0
@@ -227,8 +228,8 @@ class Bus:
         """
         loop = asyncio.get_running_loop()
         async with self.hold():
-            retries_open = await self._async_recover() or probe_timeout > 0
-            self._reopen_until = loop.time() + reopen_seconds * retries_open
+            may_reopen = await self._async_recover() or probe_timeout > 0
+            self._reopen_until = loop.time() + reopen_seconds * may_reopen
             wire = wire_seconds(self.baudrate, characters)
             timeout = max(self.response_timeout, DELAYS_UNTIL_TIMEOUT * self.delay)
             limit = wire + (probe_timeout or max(shortest_timeout, timeout))

@@ -274,9 +274,11 @@ class Demand:
         if first is None or last is None:
             return None
         if rises[1:]:
-            # Between two rises, the mean power is exact. Since the last rise, the meter
-            # has counted less than one step, and the last rise was at least one step.
-            # So the power is less than the last rise divided by the time since then.
+            # The counter has just reached a new step at each rise. So the mean power
+            # between two rises has almost no rounding error. Since the last rise, the
+            # meter has counted less than one step, so less energy than the last rise.
+            # So the power since the last rise is less than this energy divided by the
+            # time since then.
             power = rises[0].power_until(rises[-1])
             seconds = rises[-1].at.seconds_until(last.at)
             rise = rises[-1].kilowatt_hours - rises[-2].kilowatt_hours
@@ -324,7 +326,7 @@ class PowerIntegral:
     def __init__(self) -> None:
         """Initialize the integral without a reading."""
         self.kilowatt_hours = 0.0
-        """The energy since the first reading."""
+        """The energy since the first reading, without that of long pauses."""
         self._at = -math.inf
         self._watts = 0.0
 

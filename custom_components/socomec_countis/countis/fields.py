@@ -17,7 +17,9 @@ from modbus_connection.model import NumberField, StringField, integer
 # mean 100 Hz.
 LOWEST_RAW_MILLIHERTZ = 10_000
 
-RESIDUAL_PER_KWH = 10_000  # a residual energy (32770 of E1x and E2x) is in 0.1 Wh
+# Steps of 0.1 Wh in 1 kWh. On E1x and E2x, a register such as 32770 contains the
+# residual: the part of a partial counter below 1 kWh, in these steps.
+RESIDUAL_PER_KWH = 10_000
 
 
 def _hertz(raw: int) -> float:
