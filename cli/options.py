@@ -20,12 +20,12 @@ from .connection import Connection
 from .output import Output
 
 MODBUS_TCP_PORT = 502
-# 9600 baud and 8N2. A meter in AUTO mode responds to these settings, and also a meter
-# that is set to 9600 baud and 8N1.
+# 9600 baud and 8N2. A meter in AUTO mode responds to these settings. A meter that is
+# set to 9600 baud and 8N1 also responds to them.
 DEFAULT_SETTINGS = SCAN_SETTINGS[0]
 UNIT_ID_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 BUS_OPTIONS = ("port", "tcp", "rtu_over_tcp")
-BUS_PANEL = "Bus (one of the first three)"
+BUS_PANEL = "Bus (enter one of the first three options)"
 
 # Each text continues the error message "Enter ...".
 MISSING_BUS = "the bus (--port, --tcp or --rtu-over-tcp)"
@@ -210,7 +210,8 @@ def parse_options(
     (connection,) = connections
     for name in ("parity", "stopbits"):
         if not connection.is_serial and getattr(options, name) is not None:
-            msg = f"The gateway has the line settings: omit --{name}."
+            # The speed is not rejected: the bus calculates transmission times with it.
+            msg = f"The gateway has its own parity and stop bits: omit --{name}."
             raise UsageError(msg)
     baudrate = one_of("--baudrate", options.baudrate, sorted(BAUDRATES))
     parity = one_of("--parity", options.parity and options.parity.upper(), PARITIES)
@@ -281,7 +282,8 @@ def _unit_ids(texts: Sequence[str]) -> list[int]:
     text = ",".join(texts)
     for part in map(str.strip, text.split(",") if texts else ()):
         match = UNIT_ID_RANGE.fullmatch(part)
-        # 0 is not a unit ID of a meter, so a part without numbers is rejected, too.
+        # A part that is not a number or range is replaced by 0. This is not the unit ID
+        # of a meter, so the part is rejected below.
         first, last = (match[1], match[2] or match[1]) if match else ("0", "0")
         ids = range(int(first), int(last) + 1)
         if not ids or ids[0] not in UNIT_IDS or ids[-1] not in UNIT_IDS:

@@ -50,7 +50,7 @@ from .test_button import press
 pytestmark = pytest.mark.usefixtures("fast_polling")
 
 FULL_LOAD = Phase(5000, 500)  # W, var
-# Reads: the register address and the number of registers.
+# Requests that read registers: the register address and the number of registers.
 ENERGIES = (50946, 18)
 CLOCK = (57600, 6)
 WHOLE_MEASUREMENTS = (50514, 54)
@@ -386,7 +386,7 @@ async def test_phase_of_an_offline_meter_is_unavailable(
 
 
 async def check_wiring(hass: HomeAssistant) -> dict[str, Any]:
-    """Check the wiring of the meter at unit ID 1, and return the response."""
+    """Check the wiring of the meter at unit ID 1, and return its result."""
     response = await hass.services.async_call(
         DOMAIN,
         "check_wiring",

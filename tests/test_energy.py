@@ -27,7 +27,11 @@ pytestmark = pytest.mark.usefixtures("fast_polling")
 def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
-    """Set up the recorder before Home Assistant."""
+    """Set up the recorder before Home Assistant.
+
+    This fixture replaces the one of the same name in tests/conftest.py, which would set
+    up `hass` first.
+    """
 
 
 def grid_connection(hass: HomeAssistant, key: str, price: float) -> dict[str, Any]:
@@ -75,8 +79,7 @@ async def test_cost_of_each_tariff_uses_its_own_price(
             blocking=True,
         )
         clock.seconds += 3600
-        # The entity shows the lower of the last two readings.
-        await until_polled(entry)
+        # Wait for two readings: the entity shows the lower of the last two.
         await until_polled(entry)
     await hass.async_block_till_done()
     # 3 kWh in each tariff

@@ -30,7 +30,11 @@ TOLERANCE = 0.0101  # kWh; the first and the last state are truncated to 0.01 kW
 
 @pytest.fixture(autouse=True)
 def _custom_integrations(request: pytest.FixtureRequest) -> None:
-    """Set up the recorder before Home Assistant, if the test uses the recorder."""
+    """Set up the recorder before Home Assistant, if the test uses the recorder.
+
+    This fixture replaces the one of the same name in tests/conftest.py, which would set
+    up `hass` first.
+    """
     if "recorder_mock" in request.fixturenames:
         request.getfixturevalue("recorder_mock")
     request.getfixturevalue("enable_custom_integrations")
@@ -43,11 +47,15 @@ def world(
     monkeypatch: pytest.MonkeyPatch,
     seed: int,
 ) -> World:
-    """Return the meter of a seed, and Home Assistant with clocks that the test sets."""
+    """Return the world of a seed: one meter, and Home Assistant.
+
+    The seed determines the meter and the mishaps. The test sets all clocks.
+    """
     random = Random(seed)  # noqa: S311
     true_time = Clock()
     monotonic = Clock(1000)
-    # In Wh: a counter far below its rollover, and two counters just below theirs.
+    # In Wh: the consumed energy, and the energy at which counters roll over. The seed
+    # selects a pair: the first is far below the rollover, the others are just below it.
     consumed, rollover = (
         (1_234_560, COUNTER_RANGE_WH),
         (DISPLAY_ROLLOVER_WH - 20, DISPLAY_ROLLOVER_WH),

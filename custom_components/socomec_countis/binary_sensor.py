@@ -58,7 +58,10 @@ class CountisOnline(CountisEntity, BinarySensorEntity):
     @property
     @override
     def is_on(self) -> bool | None:
-        """Return whether the meter is online, None before its first response."""
+        """Return whether the meter is shown as online.
+
+        None before its first accepted reading, unless it is shown as offline.
+        """
         return self.coordinator.shown_online
 
     @property

@@ -95,7 +95,10 @@ class MeterGaps:
         self._proposed_now: Gap | None = None
         """The gap whose evidence is read now, so no other gap is merged into it."""
         self._proposal_lock = asyncio.Lock()
-        """Held while gaps are proposed: meanwhile, the timer of a new gap may end."""
+        """Held while gaps are proposed.
+
+        If the timer of a new gap ends meanwhile, its task waits for the lock.
+        """
         self._cancel_timer: CALLBACK_TYPE | None = None
 
     async def async_load(self) -> None:
@@ -126,7 +129,7 @@ class MeterGaps:
         The first reading after a gap raises no counter, because the second reading has
         to confirm the first reading. So the counters after the gap are those of the
         second reading. `corrected` contains the counters whose accepted value was
-        corrected, because a correction is not the energy of a gap.
+        corrected. They are left out, because a correction is not the energy of a gap.
         """
         if "recorder" not in self.hass.config.components:
             return
@@ -152,10 +155,10 @@ class MeterGaps:
             self._unconfirmed[block] = Gap(begin, now, readings)
 
     def _add(self, new: Gap) -> None:
-        """Add `new`, or merge it into a gap that ends in the hour of `new.begin`.
+        """Add `new`, or merge it into an earlier or overlapping gap.
 
-        A gap that ends later is also possible. While the evidence of a gap is read, and
-        afterwards, no other gap is merged into this gap.
+        That gap has to end in the hour of `new.begin`, or later. While the evidence of
+        a gap is read, and afterwards, no other gap is merged into this gap.
         """
         for gap in self.gaps:
             can_change = not gap.sources and gap is not self._proposed_now
@@ -374,7 +377,7 @@ class MeterGaps:
         await async_write(self.hass, {plan.statistic_id: plan.rows for plan in written})
         delete_gap_issue(self.coordinator, gap)
         _LOGGER.info(
-            "%s: the gap from %s until %s was filled: %s",
+            "%s: the gap from %s until %s was filled (in kWh or kvarh): %s",
             self.coordinator.name,
             time_text(gap.begin),
             time_text(gap.end),
@@ -410,7 +413,8 @@ class MeterGaps:
         statistics = await self._async_statistics(gap)
         for name, statistic in statistics.items():
             base, after = statistic.base(gap.hours), statistic.after(gap.hours)
-            # If the first hour has a row, this row has the last state before the gap.
+            # The gap begins within its first hour. So a row of this hour has the last
+            # state before the gap.
             before = statistic.rows.get(gap.hours[0], base)
             if before and before.state is not None and after and after.state:
                 gap.readings[name] = [(begin, before.state), (gap.end, after.state)]

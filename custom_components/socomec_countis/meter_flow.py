@@ -51,7 +51,8 @@ def meter_subentry(meter: FoundMeter) -> ConfigSubentry:
 def bus_not_loaded(entry: ConfigEntry) -> AbortFlow:
     """Return the error that ends a dialog without access to the bus.
 
-    The bus is not loaded, or cannot be unloaded for a scan or for a verification.
+    A dialog for meters has no access if the bus is not loaded. The dialog that
+    reconfigures the bus has none if it cannot unload the bus.
     """
     return AbortFlow("bus_not_loaded", {"name": entry.title})
 

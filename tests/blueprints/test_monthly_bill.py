@@ -139,7 +139,7 @@ async def test_no_bill_is_sent_on_other_days(
     assert take_calls(calls) == []
 
 
-async def test_bill_of_an_offline_meter_is_sent_once_as_soon_as_it_responds(
+async def test_bill_of_an_offline_meter_is_sent_once_after_it_is_online_again(
     hass: HomeAssistant,
     calls: list[ServiceCall],
     wait: Wait,

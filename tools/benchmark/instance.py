@@ -93,7 +93,7 @@ class Run(PolledBus):
     megabytes: float
     """The memory of Home Assistant in MiB."""
     rows_per_hour: dict[str, float]
-    """The rows of all meters in the database per hour, by `KINDS`."""
+    """Rows that all meters add to the database per hour, for each of `KINDS`."""
 
 
 async def async_run(

@@ -1,4 +1,7 @@
-"""The command line of the soak. Any Python 3 can run this file."""
+"""The command line of the soak.
+
+Any Python 3 can run this file, so --help needs no environment (`scripts/run-tool`).
+"""
 
 import argparse
 
@@ -8,7 +11,8 @@ offline meters, resets, restarts, power cuts and changes of the clock. At the en
 statistic of the recorder is compared with the energy that its meter has counted. The
 exit code is 1 if a difference is larger than 0.01 kWh, or after another error.
 """
-# Simulated hours and speed of a check: enough for each mishap, in a few minutes.
+# The duration of a check in simulated hours, and its speed in simulated s in each real
+# s. In this time, each mishap happens once. The check takes a few real minutes.
 CHECK_HOURS = 0.75
 CHECK_SPEED = 40.0
 

@@ -62,8 +62,8 @@ class _Tariffs:
     def of(cls, counters: Mapping[str, CounterValue]) -> Self:
         """Return accepted tariff counters, with the moment of the oldest value.
 
-        A tariff that is not in use may keep a value from the other resolution. The
-        moment of such a value is ignored.
+        The accepted value of a tariff that is not in use may be an old one, read in the
+        other resolution (10 Wh or 1 kWh). The moment of such a value is ignored.
         """
         newest = max(counters.values(), key=lambda each: each.at.monotonic)
         return cls(
@@ -126,8 +126,9 @@ class _Comparison(NamedTuple):
         """Return the last reset if the partial total shows the reset without a fall.
 
         If the partial total is 0, no energy was counted since the reset. If the partial
-        total is the sum of the tariff counters, no counter was ever reset. Returns None
-        in all other cases.
+        total is the sum of the tariff counters, no counter was ever reset. Then the
+        result is a reset at which all tariff counters were 0. Returns None in all other
+        cases.
         """
         if self.total_after <= self.step and not self.total_before:
             return self._reset_at(self.tariffs)
@@ -186,7 +187,8 @@ class CalculatedCounters:
         """Take the accepted partial total and the accepted tariff counters.
 
         If the partial counters by tariff were known and have become unknown, the reason
-        is returned, else None.
+        is returned, else None. After a change of the tariffs in the profile, the
+        counters become unknown without a reason.
         """
         tariffs = _Tariffs.of(counters)
         if self._tariffs and self._tariffs.values.keys() != counters.keys():
@@ -210,7 +212,10 @@ class CalculatedCounters:
                     break
 
     def _continue_after_tariff_reset(self, name: str, fall: float) -> None:
-        """Continue a partial counter after its tariff counter fell by `fall` kWh."""
+        """Keep the value of a partial counter whose tariff counter fell by `fall` kWh.
+
+        To keep the value, lower the stored values of the tariff counter by `fall`, too.
+        """
         self._waiting = None
         if self.reset is not None:
             self.reset = replace(
@@ -257,7 +262,7 @@ class CalculatedCounters:
         self.reset = None
         return (
             f"their sum is {energy:.2f} kWh, but the partial total is"
-            f" {found.total_after:.2f} kWh, so a reset was not seen"
+            f" {found.total_after:.2f} kWh, so a reset was missed"
         )
 
     def _evaluate_reset(
@@ -273,7 +278,7 @@ class CalculatedCounters:
         self.reset = found.reset_after(before)
         self._before_reset = None
         if was_known and self.reset is None:
-            return "their reset was seen late, after several tariffs had counted"
+            return "their reset was seen late: which tariffs had counted is unknown"
         return None
 
 
