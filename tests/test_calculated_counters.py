@@ -161,7 +161,7 @@ async def test_missed_reset_makes_the_counters_unknown_and_is_logged_once(
     assert message == (
         "COUNTIS E33 #1: the partial counters by tariff are unknown until their next"
         " reset: their sum is 15.00 kWh, but the partial total is 10.00 kWh, so a"
-        " reset was not seen"
+        " reset was missed"
     )
     assert stored(hass_storage, entry)["data"]["reset"] is None
     await hass.config_entries.async_reload(entry.entry_id)

@@ -178,7 +178,7 @@ def test_counters_are_unknown_if_two_tariffs_rose_since_the_reset(
     polled.poll()
     assert polled.value_list() == UNKNOWN
     assert polled.reasons == [
-        "their reset was seen late, after several tariffs had counted"
+        "their reset was seen late: which tariffs had counted is unknown"
     ]
     polled.reset_and_poll()
     assert polled.value_list() == [0, 0, 0, 0]
