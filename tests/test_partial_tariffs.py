@@ -198,7 +198,7 @@ def test_missed_reset_makes_counters_unknown_until_the_next_reset(
     (reason,) = polled.reasons
     assert reason == (
         "their sum is 25.00 kWh, but the partial total is 15.00 kWh, so a reset was"
-        " not seen"
+        " missed"
     )
     polled.reset_and_poll()
     assert polled.value_list() == [0, 0, 0, 0]
