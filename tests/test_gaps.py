@@ -620,6 +620,23 @@ async def test_action_deletes_the_issue_of_a_gap_only_if_it_fills_all_hours(
     assert len(outage.issues) == issue_count
 
 
+async def test_overlapping_gaps_are_restored_in_the_reverse_order_of_filling(
+    outage: OutageTest,
+) -> None:
+    begin = time.time()
+    await propose(outage, hours=2)
+    before = await outage.hours()
+    await fill_gap(outage, begin + HOUR, begin + 2.5 * HOUR)
+    # The proposed gap is older than the gap of the action, but is filled later.
+    await outage.choose("fill")
+    assert await outage.hours() != before
+    await fill_gap(outage, begin, begin + 2.5 * HOUR, restore=True)
+    restored = await outage.hours()
+    assert {hour: energy for hour, energy in restored.items() if energy} == {
+        hour: pytest.approx(energy) for hour, energy in before.items() if energy
+    }
+
+
 async def test_action_refuses_a_time_without_a_full_hour(outage: OutageTest) -> None:
     now = time.time()
     # The end hour of the first period is not over. The second one is within one hour.

@@ -453,7 +453,9 @@ class MeterGaps:
             raise translated_error(
                 HomeAssistantError, "nothing_to_restore", name=self.coordinator.name
             )
-        for gap in reversed(filled):
+        # Gaps may overlap. Then the gap that was filled last has overwritten rows of the
+        # others, so it is restored first.
+        for gap in sorted(filled, key=lambda each: each.filled_at or 0, reverse=True):
             await async_write(self.hass, gap.overwritten)
             self.gaps.remove(gap)
         await self._store.async_save(self._data_to_save())
