@@ -31,10 +31,10 @@ async def async_check_counters(
 
     Returns the reason for a rejection, or None, and the corrections. Implausible
     readings that agree with each other are a level (see `plausibility`). If the user
-    confirmed the level, it is accepted with the next reading that agrees. Otherwise, it
-    is accepted if it lasts, and if the counters have the same values in the other
-    resolution (10 Wh or 1 kWh). The corrections are the accepted values that the level
-    replaces. Raises `AnotherMeterError` and `ModbusError`.
+    confirmed the level, the level is accepted with the next reading that agrees.
+    Otherwise, the level is accepted if it lasts, and if the counters have the same
+    values in the other resolution (10 Wh or 1 kWh). The corrections are the accepted
+    values that the level replaces. Raises `AnotherMeterError` and `ModbusError`.
     """
     if block.implausible_reason:
         return block.implausible_reason, ()
@@ -52,7 +52,7 @@ async def async_check_counters(
     rejected = counter_check.rejected[name]
     if not is_last:
         return f"implausible: {rejected}", ()
-    if was_accepted:  # the next readings are checked with the evidence
+    if was_accepted:  # the first rejection: check the next readings with the evidence
         await _async_gather_evidence(meter)
     # During these reads, a command may have read the block and accepted its counters.
     if counter_check.rejected.get(name) is rejected and counter_check.extend_level(
@@ -88,10 +88,10 @@ async def _async_gather_evidence(meter: Meter) -> None:
 async def _async_resolutions_agree(
     meter: Meter, name: str, block: CounterBlock
 ) -> bool:
-    """Read the counters in the other resolution, and return whether they are the same.
+    """Read the block in its other resolution, and return whether the counters agree.
 
-    `block` is the block that was read. Returns True if the meter does not support the
-    other resolution of the block.
+    `block` is the block as it was read before. Returns True if the meter does not
+    support the other resolution.
     """
     for block_type in BLOCK_TYPES[name]:
         other = block_type(meter.modbus_unit)

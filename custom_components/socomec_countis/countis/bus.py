@@ -1,4 +1,4 @@
-"""One RS485 line behind one port or gateway. All requests are sent here.
+"""One RS485 line behind one port or gateway. Its `Bus` object sends all requests.
 
 A timeout, a damaged response or a cancelled task disturbs a transaction: the response
 may still arrive, as a whole or in part. A recovery follows, so that the next
@@ -128,8 +128,8 @@ class Bus:
     def count_loss(self, *, lost: bool) -> None:
         """Update `loss` after the valid response to a read.
 
-        `lost` is whether a response of this meter was lost or damaged since the
-        previous valid one.
+        `lost` is whether a response of the same unit ID was lost or damaged since its
+        previous valid response.
         """
         self.loss += LOSS_WEIGHT * (lost - self.loss)
 
@@ -224,7 +224,8 @@ class Bus:
         request is a probe, and `probe_timeout` is its exact response timeout in s. Most
         probes have no response, so the bus recovers only after each
         `PROBES_UNTIL_RECOVERY` timeouts. In a probe and after a recovery, opening the
-        port is retried for `reopen_seconds`. Raises `ModbusError`.
+        port is retried for `reopen_seconds`, because a port that was just closed may be
+        busy. Raises `ModbusError`.
         """
         loop = asyncio.get_running_loop()
         async with self.hold():
@@ -268,6 +269,8 @@ class Bus:
                 traffic.seconds += seconds
                 if disturbed:
                     self._begin_recovery(client, request, began + limit)
+            # If the client has just connected, `began` may be later than the request,
+            # and `seconds` too short. A broadcast has no response.
             if not reconnects and unit_id != BROADCAST:
                 delay = max(seconds - wire, 0)
                 self.delay += DELAY_WEIGHT * (delay - self.delay)

@@ -1,10 +1,10 @@
 """Commands to a meter, each confirmed by a read-back.
 
-While a command holds the bus, it verifies the identity of the meter, writes, and reads
-back for the first time. `async_confirm_tariff` only verifies the identity and reads
-back. Each command passes its readings to `publish`. Each command raises `CommandError`
-if the meter did not carry the command out, `ModbusError` if the outcome is unknown, and
-the errors of `Meter.async_verify_identity`.
+While a command holds the bus lock, it verifies the identity of the meter, writes, and
+reads back for the first time. `async_confirm_tariff` only verifies the identity and
+reads back. Each command passes its readings to `publish`. Each command raises
+`CommandError` if the meter did not carry the command out, `ModbusError` if the outcome
+is unknown, and the errors of `Meter.async_verify_identity`.
 """
 
 import asyncio
@@ -105,7 +105,11 @@ async def async_confirm_tariff(meter: Meter, publish: Publish, *, tariff: int) -
 
 
 async def async_set_clock(meter: Meter, publish: Publish) -> None:
-    """Set the clock to the local time (57600 to 57605, in one write)."""
+    """Set the clock to the local time (57600 to 57605, in one write).
+
+    Raises `CommandError` also if the meter has no clock, or if the bus was locked too
+    late in all `CLOCK_ATTEMPTS`.
+    """
     clock = meter.blocks.get("clock")
     if clock is not None:
         await meter.async_verify_identity()
@@ -161,8 +165,9 @@ async def _async_reset(
     block = meter.blocks.get(name)
     if not existing or not isinstance(block, CounterBlock):
         return False
-    # The accepted value of a counter rises only to the lower of two consecutive
-    # readings. So read all counters twice, to accept their latest values.
+    # The reset deletes the counted energy that is not accepted yet. The accepted value
+    # of a counter rises only to the lower of two consecutive readings. So read all
+    # counters twice, to accept their latest values.
     async with meter.bus.hold():
         await meter.async_verify_identity()
         for each in 2 * COUNTER_BLOCKS:
@@ -200,9 +205,9 @@ async def _async_command(
     value: int,
     is_done: Callable[[float], Awaitable[bool]],
 ) -> bool:
-    """Write a register, and return whether the meter carries the command out.
+    """Write a register, and return whether a read-back confirms the command.
 
-    `is_done` reads back, and returns whether the read-back confirms the command. Its
+    `is_done` reads back, and returns whether the meter carried the command out. Its
     argument is the time of the write, in s of the event loop's clock.
     """
     async with meter.bus.hold():

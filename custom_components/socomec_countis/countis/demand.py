@@ -1,13 +1,13 @@
 """The demand of a meter: the mean consumed power of a period, such as a quarter-hour.
 
 Some tariffs charge for the highest demand of a month. The demand is calculated from the
-accepted counter, so the demand agrees with the energy of the meter. The counter at the
-beginning of a period is interpolated between the nearest readings before and after this
-time. If these readings are too far apart, or the clock was set between them, the energy
-and the demand of the period are unknown.
+accepted values of the counter of consumed energy, so the demand agrees with this
+counter. The counter at the beginning of a period is interpolated between the nearest
+readings before and after this time. If these readings are too far apart, or the system
+clock was set between them, the energy and the demand of the period are unknown.
 
-A counter in steps of 1 kWh is too coarse for a quarter-hour. The energy of such a meter
-is the integral of its measured power.
+A counter in steps of 1 kWh is too coarse for a quarter-hour. For a meter with such a
+counter, the integral of the measured power replaces the counter.
 """
 
 from collections.abc import Callable, Mapping
@@ -96,7 +96,10 @@ class Demand:
         self._last: _Reading | None = None
         self._period: _Period | None = None
         self._first: _Reading | None = None
-        """The first reading after `interrupt` or a pause above `LONGEST_PAUSE`."""
+        """The first of the latest continuous readings.
+
+        `interrupt` and a pause above `LONGEST_PAUSE` end the continuous readings.
+        """
         self._rises: list[_Reading] = []
         """Readings at which the counter had risen since the previous reading.
 
@@ -326,7 +329,7 @@ class PowerIntegral:
     def __init__(self) -> None:
         """Initialize the integral without a reading."""
         self.kilowatt_hours = 0.0
-        """The energy since the first reading, without that of long pauses."""
+        """The energy since the first reading, without the energy of long pauses."""
         self._at = -math.inf
         self._watts = 0.0
 

@@ -4,7 +4,7 @@ from modbus_connection import ModbusProtocolError
 
 
 class CountisError(Exception):
-    """Base of the errors in this file that are not an error of the Modbus protocol."""
+    """Base of the library's errors that are not errors of the Modbus protocol."""
 
 
 class NotACountisError(CountisError):

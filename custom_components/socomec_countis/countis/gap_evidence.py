@@ -97,7 +97,7 @@ class Evidence:
     """The values that a meter reported after a gap."""
 
     at: float
-    """In s since 1970."""
+    """When the clock of the meter was read, in s since 1970."""
     displayed: datetime
     """The time that the meter displayed at `at`, without a time zone."""
     load_curve: LoadCurve | None
@@ -132,8 +132,8 @@ class Evidence:
         """Return the match whose energy is closest to that of the counter.
 
         Each possible meaning of the load curve's dates (`LoadTimes`) gives one match.
-        `gap` is the gap of the counter `CONSUMED`. Returns None if the meter has no
-        load curve, or if the newest record disagrees with the clock of the meter.
+        `gap` is the gap of the counter `CONSUMED`. Returns None without a load curve,
+        or if no meaning of the dates agrees with the clock of the meter.
         """
         if self.load_curve is None:
             return None
@@ -156,8 +156,9 @@ class Evidence:
     def findings(self, gap: CounterGap, zone: tzinfo) -> dict[str, Any] | None:
         """Return facts about the load curve, for diagnostics.
 
-        The Modbus table leaves some of them open, such as the meaning of the dates.
-        `gap` is the gap of the counter `CONSUMED`. Returns None without a load curve.
+        The Modbus table leaves some of these facts open, such as the meaning of the
+        dates. `gap` is the gap of the counter `CONSUMED`. Returns None without a load
+        curve.
         """
         if (curve := self.load_curve) is None:
             return None
@@ -194,7 +195,7 @@ class Evidence:
             end = min(period_begin + seconds, gap.end)
             if begin < end:
                 points.append((begin, energy))
-                energy += (record.watts or 0) * (end - begin) / 3_600_000
+                energy += (record.watts or 0) * (end - begin) / 3_600_000  # J per kWh
                 points.append((end, energy))
         return [*points, (gap.end, energy)]
 
@@ -222,12 +223,12 @@ class Evidence:
         known_midnights = [(day, today), (day - DAY, today + yesterday)]
         if week is None or last_week is None:
             return
-        # The energy of the week is at least the energy since each of its midnights, and
-        # equal to the energy since its first midnight.
+        # The energy of the week is at least the energy `counted` since each of its
+        # midnights, and equal to the energy counted since its first midnight.
         begins_on_monday = all(
-            week >= since - tolerance
-            and (monday < midnight or week <= since + tolerance)
-            for midnight, since in known_midnights
+            week >= counted - tolerance
+            and (monday < midnight or week <= counted + tolerance)
+            for midnight, counted in known_midnights
             if monday <= midnight
         )
         if begins_on_monday:

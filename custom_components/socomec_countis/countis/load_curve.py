@@ -34,6 +34,7 @@ RECORD_WORDS = 4
 HIGHEST_RECORD_COUNT = 29  # in one page
 PAGE_WORDS = HEADER_WORDS + HIGHEST_RECORD_COUNT * RECORD_WORDS
 
+# The date of a record is in s since this time.
 EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (the clock of the meter has no time zone)
 WATTS_OF_UNIT = {0: 1, 1: 1, 20: 1000}
 """The size in W of each unit of active power, by the code of the unit (61459)."""

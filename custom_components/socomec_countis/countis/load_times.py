@@ -71,18 +71,19 @@ def possible_times(
                 yield LoadTimes(date_is_end, is_utc, follows_zone, starts)
 
 
-def _offsets(display: float, zone: float) -> Iterator[tuple[bool, float]]:
+def _offsets(display_ahead: float, zone_ahead: float) -> Iterator[tuple[bool, float]]:
     """Yield each possible `is_utc`, with how many s the dates are ahead of true UTC.
 
-    `display` is how many s the displayed time is ahead of true UTC, and `zone` how many
-    s the local time of the user is ahead. The displayed time may be wrong. Dates in UTC
-    may have the same error, or this error without its full hours: if the clock does not
-    follow the time zone, the displayed time is wrong by an hour, but not the dates.
+    `display_ahead` is how many s the displayed time is ahead of true UTC, and
+    `zone_ahead` how many s the local time of the user is ahead of true UTC. The
+    displayed time may be wrong. Dates in UTC may have the same error, or only the part
+    of this error that is not full hours: if the clock does not follow the time zone,
+    the displayed time is wrong by an hour, but the dates are right.
     """
-    yield False, display
-    error = display - zone
+    yield False, display_ahead
+    error = display_ahead - zone_ahead
     for offset in dict.fromkeys((error, error - round(error / HOUR) * HOUR)):
-        if offset != display:  # an equal offset gives the same times as `False`
+        if offset != display_ahead:  # an equal offset gives the same times as `False`
             yield True, offset
 
 
@@ -123,8 +124,8 @@ def _is_followed(
 
     `starts` are the displayed beginnings of the periods. If the clock was put back,
     these times repeat an hour. If the clock was put forward, they leave out an hour.
-    If the clock was put forward within a period, the time that they leave out differs
-    from the change by less than a period.
+    If the clock was put forward within a period, the time left out differs from the
+    change by less than a period.
     """
     for earlier, later in pairwise(starts):
         if change.ahead < timedelta():

@@ -109,7 +109,10 @@ class Meter:
         """The blocks whose last reading was rejected."""
         self._primary_current = profile.primary_current
         self._has_no_power = False
-        """Whether all powers were 0 or not available when they were last accepted."""
+        """Whether all powers were 0 or not available when they were last accepted.
+
+        The attribute is False while the meter may be starting.
+        """
 
     def block(self, name: str) -> Block | None:
         """Return the block that is read for a name, None if it is not supported."""

@@ -95,7 +95,7 @@ class _Comparison(NamedTuple):
         return sum(self.tariffs.values()) - sum(reset.tariffs.values())
 
     def agrees_with(self, reset: PartialReset) -> bool:
-        """Return whether the energy since a reset is the partial total."""
+        """Return whether the energy since a reset agrees with the partial totals."""
         tolerance = max(reset.tolerance, TOLERANCE * self.step)
         energy = self.sum_since(reset)
         return self.total_before - tolerance <= energy <= self.total_after + tolerance
@@ -155,7 +155,10 @@ class CalculatedCounters:
     _total: CounterValue | None = None
     """The last partial total."""
     _earlier_total: CounterValue | None = None
-    """The partial total before `_total`, None if a reset was seen between them."""
+    """The partial total before `_total`.
+
+    None if `_total` is the first one, or if a reset was seen between the two totals.
+    """
     _tariffs: _Tariffs | None = None
     """The last tariff counters."""
     _earlier_tariffs: _Tariffs | None = None
@@ -250,7 +253,10 @@ class CalculatedCounters:
         return reason
 
     def _compare(self, found: _Comparison) -> str | None:
-        """Evaluate a reset that was seen, or compare the sum with the partial total."""
+        """Evaluate a reset that was seen, else check the partial counters by tariff.
+
+        Returns why these counters have become unknown, or None.
+        """
         if self._before_reset is not None:
             return self._evaluate_reset(found, self._before_reset)
         if self.reset is None:

@@ -183,6 +183,7 @@ class _Level:
     at: Moment
     """When the level was last read."""
     began: Moment
+    """When the level was first read."""
     lasted: float = 0
     """In s; each pause between readings adds `LONGEST_PAUSE_OF_LEVEL` at most."""
     counters: Mapping[str, CounterValue] = field(default_factory=dict)
@@ -519,10 +520,10 @@ def _confirmed(
 ) -> CounterValue | None:
     """Return the value that two consecutive readings, `previous` and `new`, confirm.
 
-    `last` is the last accepted value. The two readings confirm the lower one of them.
-    If only `new` can follow `last`, the result is `last`. If `new` cannot follow
-    `last`, the readings can only confirm a reset, and only if `may_fall` is True.
-    Returns None if they confirm no value.
+    `last` is the last accepted value, None if no value was accepted yet. The two
+    readings confirm the lower one of them. If only `new` can follow `last`, the result
+    is `last`. If `new` cannot follow `last`, the readings can only confirm a reset, and
+    only if `may_fall` is True. Returns None if they confirm no value.
     """
     following = last and last.followed_by(new, kilowatts)
     if last is not None and following is not None:

@@ -36,7 +36,8 @@ type PollError = ModbusError | CountisError
 IDENTITY = "identity"
 MEASUREMENTS = "measurements"
 POWER = "power"
-POWER_TARGET = 1.0  # s
+# s; the target age of the power, also if the measurements are read in place of it.
+POWER_TARGET = 1.0
 EVIDENCE_BLOCKS = {"transformer", "overflows"}
 """Blocks that explain implausible counters. They are read if counters are read."""
 
@@ -110,7 +111,10 @@ class Polled:
     lost_block: str | None = None
     """The block whose response was lost. The next read of the meter retries it."""
     pause: float = 0.0
-    """In s until the next request to an offline meter, 0 for an online meter."""
+    """In s until the next request to an offline meter.
+
+    0 for an online meter, and after `restart`.
+    """
     retry_at: float = 0.0
     """When a lost block or an offline meter is due, in s of the event loop's clock."""
     due_at: dict[str, float] = field(default_factory=dict)
@@ -184,7 +188,7 @@ class Polled:
     def lost(self, name: str, now: float) -> None:
         """Set the meter offline, and make its identity due after a pause.
 
-        `failed` sets the time at which the block that could not be read is due again.
+        `name` is the block that could not be read.
         """
         if name != IDENTITY:
             self.failed(name, now)
@@ -309,6 +313,7 @@ class Poller:
             both = {MEASUREMENTS, POWER} if reading.block == MEASUREMENTS else set()
             for each in {name} | both:
                 polled.done(each, now, together=self._reads_everything)
+            # Without other blocks, only the identity shows that the meter is online.
             if polled in self._polled and (name != IDENTITY or len(polled.blocks) == 1):
                 polled.on_reading(reading)
 

@@ -57,6 +57,7 @@ class Probe(NamedTuple):
     settings: LineSettings
     unit_id: int
     patient: bool = False
+    """Whether the timeout is at least 1 s (`PATIENT_RESPONSE_TIMEOUT`)."""
 
     @property
     def seconds(self) -> float:
@@ -113,8 +114,8 @@ def planned_probes(
     """
     if len(unit_ids) == 1:
         for each in settings:
-            probes = AUTO_MODE_PROBES if each == settings[0] else QUICK_PROBES
-            yield from [Probe(each, unit_ids[0])] * probes
+            count = AUTO_MODE_PROBES if each == settings[0] else QUICK_PROBES
+            yield from [Probe(each, unit_ids[0])] * count
         for each in settings:
             yield from [Probe(each, unit_ids[0], patient=True)] * PATIENT_PROBES
         return

@@ -220,7 +220,8 @@ async def async_take_profile(
     profile of the same meter. If a counter block of `previous` is not available now,
     the meter is still starting. Raises `NotACountisError` for another device,
     `AnotherMeterError` for another meter, and `ModbusError` if the meter is still
-    starting, or if a response is lost for a block outside `OPTIONAL_BLOCKS`.
+    starting, or if a response is lost for a counter block of `previous` or a block
+    outside `OPTIONAL_BLOCKS`.
     """
     identity = await _async_identify(unit)
     profile = Profile(identity={} if identity is None else identity.values)

@@ -310,6 +310,7 @@ class CurrentTransformer(Block):
     """Network settings, block 57344, of a meter with current transformers.
 
     In the tables of E1x and E2x, these registers are the baud rate and the stop bits.
+    So `profile.py` does not read this block from these families.
     """
 
     register_ranges = ((57345, 57346),)

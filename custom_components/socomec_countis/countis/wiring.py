@@ -19,7 +19,7 @@ from .registers import PHASES
 
 PRESENT_VOLTS = 150  # above this, the display shows the symbol of the phase (manual)
 ABSENT_VOLTS = 50  # our choice: neighbouring conductors induce a lower voltage
-# Our choice: the power is in steps of 10 W, but its sign is certain at this current.
+# Our choice: at 1 A, the power is several steps of 10 W, so its sign is certain.
 PRESENT_AMPERES = 1
 LOAD_AMPERES = 20  # sum of all phases (manual)
 POWER_FACTORS = (0.6, 1)  # (manual)
@@ -143,7 +143,7 @@ def _mean(name: str, readings: Sequence[Mapping[str, float | None]]) -> float | 
     if len(values) < len(readings):
         return None
     if name.startswith("power_factor"):
-        # The sign is negative for a leading current. Near 1, it can change from one
-        # reading to the next.
+        # The power factor is negative for a leading current. Near 1, its sign can
+        # change between two readings, so the mean uses the absolute values.
         values = [abs(value) for value in values]
     return round(sum(values) / len(values), 3)
