@@ -56,8 +56,8 @@ async def async_reset_partial_command(selection: Selection) -> Exit:
 
     async def reset(meter: Meter, result: Result) -> None:
         def publish(reading: Reading) -> None:
-            # The command reads all counters twice before the reset. Its last reading
-            # confirms the reset.
+            # The command publishes two readings of `energies` before the reset, and a
+            # last one that confirms the reset. So "after" keeps the latest reading.
             if reading.block != "energies":
                 return
             values = rounded(
@@ -81,7 +81,7 @@ async def async_reset_partial_command(selection: Selection) -> Exit:
 
 
 def confirm_reset(selection: Selection) -> None:
-    """Ask on a terminal whether to reset the counters. With --json, do not ask.
+    """On a terminal and without --json, ask whether to reset the counters.
 
     Raises `typer.Abort` if the user says no, and `KeyboardInterrupt` after Ctrl-C or at
     the end of the input.

@@ -158,7 +158,7 @@ class Connection:
         Raises `CannotOpenError` if the port cannot be opened with any of them.
         """
         if not self.is_serial:
-            return list(settings[:1])  # only the gateway can change its settings
+            return list(settings[:1])  # the client cannot change a gateway's settings
         usable: list[LineSettings] = []
         errors: dict[tuple[str, int], CannotOpenError | None] = {}
         for each in settings:
@@ -178,9 +178,9 @@ class Connection:
         """Return the error of a port that does not support these settings, or None.
 
         The operating system reports an unsupported setting only if no other setting
-        changes at the same time. The first opening may change others, so the port is
-        opened twice. Raises `CannotOpenError` if the port does not open for any other
-        reason.
+        changes at the same time. The first opening may change other settings, too. So
+        the port is opened twice. Raises `CannotOpenError` if the port does not open for
+        any other reason.
         """
         try:
             for _ in range(2):

@@ -24,7 +24,7 @@ from .connection import Connection, async_find_meter
 from .failures import ERRORS, NO_RESPONSE, Failure, failure
 from .tables import PHASES
 
-# s between two attempts to find the meters that were never online. If a meter does not
+# s between two attempts to find the meters that were not found yet. If a meter does not
 # respond, an attempt takes several seconds, in which no other meter is read.
 FIND_PAUSE = 10.0
 # s; in place of FIND_PAUSE if one of these meters responds, but its profile cannot be
@@ -38,7 +38,7 @@ class Power(NamedTuple):
     at: float
     """s since 1970."""
     watts: tuple[float | None, ...]
-    """Of L1, L2 and L3, None if not available."""
+    """Of L1, L2 and L3. None for each phase that is not available."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Watched:
     """None until the profile of the meter was taken, by the monitor or by a scan."""
     values: Values = field(default_factory=dict)
     failed: Failure | None = None
-    """Why the meter is offline."""
+    """Why the meter is offline. None while it is online, or before a first failure."""
     failed_blocks: set[str] = field(default_factory=set)
     """The blocks whose last read failed, while the meter is online."""
 
@@ -63,7 +63,7 @@ class Watched:
 
 
 class Monitor:
-    """Polls meters, and repeatedly tries to find meters that have never responded."""
+    """Polls meters, and repeatedly tries to find meters that were not found yet."""
 
     def __init__(
         self,
@@ -154,7 +154,8 @@ class Monitor:
             watched.powers.popleft()
 
     def _on_error(self, watched: Watched, error: PollError, block: str | None) -> None:
-        if block is not None:  # None: the meter is offline
+        # If the meter is offline, `block` is None.
+        if block is not None:
             watched.failed_blocks.add(block)
             return
         watched.failed = failure(error, self._connection, watched.unit_id)

@@ -282,8 +282,8 @@ def _unit_ids(texts: Sequence[str]) -> list[int]:
     text = ",".join(texts)
     for part in map(str.strip, text.split(",") if texts else ()):
         match = UNIT_ID_RANGE.fullmatch(part)
-        # A part that is not a number or range is replaced by 0. This is not the unit ID
-        # of a meter, so the part is rejected below.
+        # A part that is not a number or range is replaced by 0. No meter has unit ID 0,
+        # so the part is rejected below.
         first, last = (match[1], match[2] or match[1]) if match else ("0", "0")
         ids = range(int(first), int(last) + 1)
         if not ids or ids[0] not in UNIT_IDS or ids[-1] not in UNIT_IDS:

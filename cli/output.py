@@ -62,7 +62,7 @@ class Output:
         self.console = _Console()
         self.errors = _Console(stderr=True)
         self._bar_console: Console | None = None
-        """The terminal on which a bar is shown at present."""
+        """The terminal on which a bar is shown at present, or None."""
 
     def show(self, *parts: RenderableType) -> None:
         """Print parts for people. With --json, print nothing."""
@@ -91,7 +91,7 @@ class Output:
         console.print(Text(text, style=style))
 
     def new_table(self, *headings: str, numbers: Sequence[int] = ()) -> Table:
-        """Return an empty table. `numbers` are the columns to align to the right."""
+        """Return an empty table. `numbers`: indices of the columns to align right."""
         is_terminal = self.console.is_terminal
         table = Table(
             box=box.SIMPLE_HEAD if is_terminal else None,
@@ -110,7 +110,8 @@ class Output:
     @contextmanager
     def progress(self) -> Iterator[ProgressDisplay]:
         """Show the progress of a command while the context is open."""
-        # The rows that are printed above the bar have to be on the same console.
+        # Only the console of the bar can print rows above the bar. So if the rows go to
+        # a terminal, use their console.
         on_output = self.console.is_terminal and not self.as_json
         console = self.console if on_output else self.errors
         display = ProgressDisplay(console)

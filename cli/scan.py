@@ -55,8 +55,8 @@ class BusScan:
         self._selection = selection
         self._timeout = timeout
         if timeout is not None and selection.connection.framing == "rtu":
-            # `Probe.async_send` subtracts this difference, because the timeout of a
-            # probe is shorter than that of other requests.
+            # `Probe.async_send` subtracts the difference of the two constants, because
+            # the timeout of a probe is shorter than that of other requests.
             self._timeout = timeout + RESPONSE_TIMEOUT - PROBE_TIMEOUT
         self._rows = Rows(
             selection.output,

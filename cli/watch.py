@@ -18,7 +18,7 @@ from .scan import BusScan, nothing_found
 from .tables import DECIMALS
 
 PERIOD = 1.0  # s between two lines of a meter
-TIME_OF_DAY = slice(11, 19)  # characters of an ISO time
+TIME_OF_DAY = slice(11, 19)  # the characters HH:MM:SS of an ISO time
 
 # Each column: its heading, its quantity, and the unit that decides its decimals.
 COLUMNS = (
@@ -127,7 +127,8 @@ def _print_failure(
 ) -> None:
     """Print why a meter is offline, when it goes offline or the reason changes.
 
-    `printed` contains the kind of the last printed failure, by unit ID.
+    `printed` contains, by unit ID, the kind of the failure at the last call, or None if
+    there was none.
     """
     kind = watched.failed.kind if watched.failed else None
     if watched.failed is not None and printed.get(watched.unit_id) != kind:

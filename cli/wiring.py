@@ -43,11 +43,11 @@ PRODUCTION = (
 QUALIFIED = "Only qualified persons may change the wiring, with the power off."
 
 
-async def async_check_wiring(selection: Selection, readings: int) -> Exit:
-    """Do the connection test of the manual with `readings` readings of each meter."""
+async def async_check_wiring(selection: Selection, reading_count: int) -> Exit:
+    """Do the connection test of the manual with `reading_count` readings per meter."""
 
     async def check(meter: Meter) -> Exit:
-        wiring = await _async_check(selection, meter, readings)
+        wiring = await _async_check(selection, meter, reading_count)
         _show(selection, meter, wiring)
         selection.output.write_json(_as_json(wiring, meter))
         return Exit.DONE if wiring.codes == (0,) else Exit.FINDING
@@ -55,17 +55,19 @@ async def async_check_wiring(selection: Selection, readings: int) -> Exit:
     return await async_for_each(selection, check)
 
 
-async def _async_check(selection: Selection, meter: Meter, readings: int) -> Wiring:
+async def _async_check(
+    selection: Selection, meter: Meter, reading_count: int
+) -> Wiring:
     with selection.output.progress() as display:
         measured: list[Values] = []
-        while len(measured) < readings:
+        while len(measured) < reading_count:
             if measured:
                 await asyncio.sleep(PERIOD)
             done = len(measured)
             display.show(
-                done / readings,
-                f"unit ID {meter.unit_id}, reading {done + 1} of {readings}",
-                (readings - done) * PERIOD,
+                done / reading_count,
+                f"unit ID {meter.unit_id}, reading {done + 1} of {reading_count}",
+                (reading_count - done) * PERIOD,
             )
             measured.append(await meter.async_measure())
     return check_wiring(measured)

@@ -153,7 +153,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def line_of(arguments: argparse.Namespace) -> Line:
-    """Return the line with its meters. Raises `StartError` if a file is not valid."""
+    """Return the line with its meters. Raises `StartError` if a file cannot be used."""
     baudrate = DEFAULT_BAUDRATE
     if arguments.diagnostics is None:
         meters = meters_at(

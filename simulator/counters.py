@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any, Self
 
-TARIFF_COUNT = 4
+TARIFF_COUNT = 4  # the number of tariff counters in the table
 # Wh or varh; a counter that reaches this energy rolls over to 0. Register 36864
 # contains this energy in steps of 10 Wh.
 COUNTER_RANGE_WH = 999_999_999 * 10
@@ -17,9 +17,9 @@ class Period:
     number: int
     """Number of the day, week or month. A different number means another period."""
     consumed_at_start: float
-    """The counter of the consumed energy at the start of the period."""
+    """The value of the counter `consumed` at the start of the period."""
     produced_at_start: float
-    """The counter of the produced energy at the start of the period."""
+    """The value of the counter `produced` at the start of the period."""
     consumed_before: float = 0
     """Energy that was consumed in the previous period."""
     produced_before: float = 0

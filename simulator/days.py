@@ -17,7 +17,7 @@ type DayTable = tuple[tuple[int, float], ...]
 
 # The values for the house and the weather are our choice, not measurements.
 
-# The use of lights and appliances, from 0 (all are off) to 1 (all may be on).
+# The use of lights, kettle and oven, from 0 (all are off) to 1 (all may be on).
 IN_USE_ON_WEEKDAY: DayTable = (
     (0, 0.0),
     (6, 0.9),
@@ -89,7 +89,7 @@ def _random(seed: int, series: int, index: int) -> float:
 
 
 def weather(seed: int, moment: Moment) -> float:
-    """Return the part of the sunshine that reaches the ground on this day: 0 to 1."""
+    """Return the part of the sunshine that reaches the ground: from DARKEST to 1."""
     return DARKEST + (1 - DARKEST) * _random(seed, 0, moment.day)
 
 
@@ -105,6 +105,7 @@ def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, fl
     # probability is `in_use` for the kettle, and 0.7 of `in_use` for the oven.
     kettle_runs = _random(seed, 1, minute // 20) < in_use
     oven_runs = _random(seed, 2, minute // 45) < in_use * 0.7
+    # W. In addition, 180, 120 and 90 W are consumed on L1, L2 and L3 at any time.
     fridge = 90 if minute % 30 < 12 else 0
     kettle = 2000 if kettle_runs and minute % 20 < 3 else 0
     oven = 1600 if oven_runs and minute % 45 < 20 else 0

@@ -231,11 +231,11 @@ class TcpGateway(Gateway):
         """
         frame = with_crc(bytes([unit_id]) + request)
         self._serial.write(frame)
-        sending = len(frame) * self.line.character_seconds
+        sending_seconds = len(frame) * self.line.character_seconds
         if unit_id == BROADCAST:
-            await asyncio.sleep(sending + TURNAROUND_SECONDS)
+            await asyncio.sleep(sending_seconds + TURNAROUND_SECONDS)
             return b""
-        response = await self._receive(sending + self.timeout)
+        response = await self._receive(sending_seconds + self.timeout)
         await asyncio.sleep(FRAME_GAP_CHARACTERS * self.line.character_seconds)
         if response[:1] == bytes([unit_id]) and has_valid_crc(response):
             return response[1:-2]

@@ -33,7 +33,7 @@ class Fault:
     """A disturbance of one frame on the line."""
 
     change: Callable[[bytes], bytes] = bytes
-    """Returns the bytes that arrive instead of the frame; by default, the same."""
+    """Returns the bytes that arrive instead of the frame. The default is no change."""
     delay: float = 0
     """Seconds before the first byte."""
     pause: float = 0
@@ -139,7 +139,7 @@ class Line:
         self.response_prefix = b""
         """Bytes that the adapter of the client adds before each response."""
         self.request_faults: deque[Fault] = deque()
-        """The faults of the next requests."""
+        """The faults of the next requests. Only their `change` and `delay` are used."""
         self.faults: deque[Fault] = deque()
         """The faults of the next responses."""
         self.fault: Callable[[], Fault] = Fault
@@ -155,7 +155,10 @@ class Line:
         self._port_type = port_type
         self._client_port: Port | None = None
         self._request = bytearray()
+        # Time of the event loop at which the last byte of the latest request arrived.
         self._requested_at = 0.0
+        # Calls `_on_arrival` when the last byte of a request arrives. None between two
+        # requests.
         self._arrival: asyncio.TimerHandle | None = None
         self._transfers: set[asyncio.Task[None]] = set()
         self._responding: asyncio.Task[None] | None = None
@@ -214,7 +217,8 @@ class Line:
             transfer.cancel()
         self._client_port.close()
         self._client_port = None
-        # Another program may get a pseudo-terminal with the same path.
+        # Forget the path, because another program may get a pseudo-terminal with the
+        # same path.
         self.port = ""
         self._remove_link()
 
@@ -229,7 +233,7 @@ class Line:
             return
         if self._responding is not None:
             # Request and response collide on the two wires, so both are damaged: the
-            # response ends, and zeros replace the request.
+            # response ends, and zeros replace these bytes of the request.
             self._responding.cancel()
             data = bytes(len(data))
         self._request += data

@@ -73,9 +73,9 @@ class House:
     slot_seconds: int = SLOT_SECONDS
     """Seconds for which the power is constant."""
     lifelike: bool = False
-    """Whether the power depends on weather, hour and weekday.
+    """Whether the consumption depends on hour and weekday, the solar power on weather.
 
-    If not, the consumption is similar at all hours.
+    If not, the consumption is similar at all hours, and all days are equally sunny.
     """
 
     def phases(self, second: int) -> Phases:
@@ -109,7 +109,8 @@ def _house_phases(house: House, slot: int) -> Phases:
     roof = house.solar_peak * _daylight(second, house.noon)
     roof *= _clouds(house.seed, second // MINUTE_SECONDS) / 3  # W on each phase
     # W; our choice. Each appliance runs at the start of an interval: the fridge runs in
-    # the first 12 of every 30 minutes.
+    # the first 12 of every 30 minutes. In addition, 180, 120 and 90 W are consumed on
+    # L1, L2 and L3 at any time.
     fridge = 90 if minute % 30 < 12 else 0
     kettle = 2000 if minute % 20 < 3 else 0
     oven = 1600 if minute % 45 < 20 else 0
@@ -171,6 +172,7 @@ def _clouds(seed: int, minute: int) -> float:
 
     This part changes every 3 minutes.
     """
+    # 7919 is our choice: it gives sites with different seeds different clouds.
     return Random(seed * 7919 + minute // 3).uniform(0.25, 1.0)
 
 

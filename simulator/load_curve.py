@@ -1,7 +1,7 @@
 """The load curve of a meter: its mean power in each integration period.
 
-Source: the table, registers 61440 and 61456 to 61577. The tables of the E14 (V 103.4),
-E23 and E24 (V 103.8) have no load curve.
+Source: Socomec's table, registers 61440 and 61456 to 61577. The tables of the E14
+(V 103.4), E23 and E24 (V 103.8) have no load curve.
 
 A client writes RESET_POINTER to 61440 and reads 122 registers from 61456: a header and
 at most 29 records. The client then writes NEXT_BLOCK and reads the next records. A
@@ -208,6 +208,6 @@ class LoadCurve:
         return date - YEAR_2000
 
     def _value(self, record: Record, transformer_ratio: float) -> int:
-        """Return the value of a record. `numerator` describes its conversion to W."""
+        """Return the value of a record. The formula is at `numerator`."""
         step = self.numerator / self.denominator * WATTS_OF_UNIT[self.unit]
         return round(record.watts / transformer_ratio / step)

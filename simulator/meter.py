@@ -64,6 +64,7 @@ from .table import (
     TableBlock,
 )
 
+# Modbus function codes.
 READ = 3
 WRITE = 6
 WRITE_MULTIPLE = 16
@@ -80,7 +81,7 @@ DEFAULT_PERIOD = 600  # s; integration period of a new meter, which is our choic
 
 @dataclass(kw_only=True)
 class Meter:
-    """A simulated meter on a line. All fields may change at any time."""
+    """A simulated meter on a line. Its fields may be set while the line runs."""
 
     unit_id: int = 1
     load: Load = field(default_factory=Constant)
@@ -96,7 +97,8 @@ class Meter:
     serial: tuple[int, int, int] | None = None
     """The registers 50008 (year and week), 50009 (site and line), 50010 (order number).
 
-    If None, the meter has a default serial number, with the unit ID as order number.
+    If None, the meter has a default serial number, with the unit ID as order number:
+    1438012000001 for unit ID 1.
     """
 
     offline: bool = False

@@ -24,13 +24,13 @@ type Powers = tuple[float, float, float, float]
 def measurements(phases: Phases, hertz: float) -> dict[int, int]:
     """Return the registers of block 50512."""
     registers = {
-        **unsigned(METROLOGY + 14, hertz * 100),
+        **unsigned(METROLOGY + 14, hertz * 100),  # in steps of 0.01 Hz
         # The neutral current in mA.
         **unsigned(METROLOGY + 22, abs(sum(currents(phases))) * 1000),
         **_currents(METROLOGY + 16, phases),
     }
     for index, volts in enumerate(_voltages(phases)):
-        registers |= unsigned(METROLOGY + 2 + 2 * index, volts * 100)
+        registers |= unsigned(METROLOGY + 2 + 2 * index, volts * 100)  # 0.01 V
     for address, power in _powers(METROLOGY + 24, 2, phases).items():
         registers |= signed(address, power)
     return registers
@@ -40,7 +40,7 @@ def measurements_16_bit(phases: Phases) -> dict[int, int]:
     """Return the registers of the measured values in block 51280."""
     registers: dict[int, int] = {}
     for index, volts in enumerate(_voltages(phases)):
-        registers |= unsigned_16(METROLOGY_16_BIT + 1 + index, volts * 100)
+        registers |= unsigned_16(METROLOGY_16_BIT + 1 + index, volts * 100)  # 0.01 V
     for address, power in _powers(METROLOGY_16_BIT + 12, 1, phases).items():
         registers |= signed_16(address, power)
     return registers

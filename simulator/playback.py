@@ -78,10 +78,13 @@ def meter_from_diagnostics(
 
 @dataclass(frozen=True)
 class _Player:
+    """Creates the simulated meter of a diagnostics file."""
+
     file: Diagnostics
 
     def meter(self, clock: Callable[[], float]) -> Meter:
-        # The time of the meter stands still until the meter has the values of the file.
+        # Until the meter has the values of the file, its time stands still, so that it
+        # counts no energy.
         now = clock()
         year = self.file.word(CLOCK + 2)
         meter = Meter(
@@ -104,7 +107,8 @@ class _Player:
         )
         self._set_periods(meter)
         for block in BLOCKS:
-            # Command registers cannot be read. A clock that was set has to continue.
+            # Command registers cannot be read. If the clock was set, an override of its
+            # registers would stop the clock.
             if block.kind is Kind.COMMANDS or (has_time and block.start == CLOCK):
                 continue
             meter.override |= self._differences(meter, block)
