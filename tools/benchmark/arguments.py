@@ -1,7 +1,11 @@
-"""The command line of the benchmark. Any Python 3 can run this file."""
+"""The command line of the benchmark.
+
+Any Python 3 can run this file, so --help needs no environment (`scripts/run-tool`).
+"""
 
 import argparse
 
+# A "row" is one measurement of the benchmark: its name, and what it measures.
 LIBRARY_ROWS = {
     "one": "a poll of one meter at each speed",
     "reads": "one read of a block, and four that skip its reserved registers",
@@ -21,7 +25,7 @@ ROWS = {**LIBRARY_ROWS, **HOME_ASSISTANT_ROWS}
 
 
 def row_help() -> str:
-    """Return a description of the rows."""
+    """Return the text of --help that describes each row."""
     layers = (
         ("With the library alone", LIBRARY_ROWS),
         ("With Home Assistant", HOME_ASSISTANT_ROWS),

@@ -55,7 +55,7 @@ class SimulatedBus:
         Reads before the time `since` do not count. Raises `TimeoutError`.
 
         Return the time in s from the first request until the power of all meters was
-        read, or 0 if there was no request.
+        read, or 0 if `meters` is 0, because there is no request then.
         """
 
         def is_settled() -> bool:
@@ -165,7 +165,7 @@ async def async_poll(
     async with run_bus(meters, baudrate, "--resting", str(resting)) as bus:
         started = time.monotonic()
         async with run_poller(bus, meters):
-            began = time.monotonic()
+            settled = time.monotonic()
             await asyncio.sleep(seconds)
             ended = time.monotonic()
-        return PolledBus(meters, bus.reads(began, ended), bus.reads(started, ended))
+        return PolledBus(meters, bus.reads(settled, ended), bus.reads(started, ended))

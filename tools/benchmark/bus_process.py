@@ -72,7 +72,8 @@ def main() -> None:
         "--partial", type=float, default=0, help="partial counter in Wh"
     )
     arguments = parser.parse_args()
-    # The default selector, epoll, ends each wait up to 1 ms late.
+    # The default selector, epoll, ends each wait up to 1 ms late. The responses of the
+    # meters would also be late.
     with asyncio.Runner(
         loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())
     ) as runner:

@@ -15,13 +15,14 @@ BITS_PER_CHARACTER = 11  # start, 8 data bits, parity or second stop bit, stop
 SILENT_CHARACTERS = 3.5
 SHORTEST_SILENCE = 0.00175  # s; the fixed silence above 19200 baud
 READ = 3  # function code of a request that reads holding registers
-REQUEST_CHARACTERS = 8  # bytes of such a request, with its CRC
+REQUEST_CHARACTERS = 8  # bytes of a request with function code 3, with its CRC
 POWER = range(50536, 50550)  # registers of the powers
 COUNTERS = range(50946, 50954)  # registers of the totals in high resolution
-# s; a longer pause separates two polls. A single meter is polled each second, and
-# there is no pause between the requests of a poll.
+# s; a longer pause separates two polls. A single meter is polled each second, and the
+# pauses between the requests of a poll last some ms (`silence`).
 LONGEST_PAUSE_IN_POLL = 0.1
-AGE_SAMPLE_SECONDS = 0.05  # s; short compared with the ages, which are 0.1 s or more
+# s between two samples of an age; short compared with the ages: 0.1 s or more.
+AGE_SAMPLE_SECONDS = 0.05
 
 
 def silence(baudrate: int) -> float:
@@ -55,7 +56,7 @@ class Transaction:
 def transactions(
     log: Path, baudrate: int, since: float, until: float = float("inf")
 ) -> list[Transaction]:
-    """Return the transactions of a log between two times.
+    """Return the transactions in a log from the time `since` to the time `until`.
 
     Each line of the log has a time, q (request) or a (response), the first eight bytes
     of the frame as hexadecimal digits, and the length of the frame in bytes.
@@ -128,9 +129,10 @@ def polls(reads: Sequence[Transaction]) -> list[Poll]:
 
 @dataclass(frozen=True)
 class Ages:
-    """The ages of the newest value in s, over all meters and times."""
+    """How old, in s, the newest value of a meter is, over all meters and times."""
 
     median: float
+    """The median of the ages."""
     worst: float
     """The highest age."""
     per_minute: float

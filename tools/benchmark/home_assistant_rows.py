@@ -274,7 +274,7 @@ async def async_commands(_: float) -> str:
 
 
 async def async_dialogs(_: float) -> str:
-    """Measure how long it takes to add a meter, and how many polls the others lose."""
+    """Measure the time to add a meter, and how many polls the other meters lose."""
     async with run_bus(1, 9600) as bus, run_home_assistant_with_api(bus, 0) as hass:
         began = time.monotonic()
         await _async_add(hass, bus, 1)

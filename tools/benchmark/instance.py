@@ -28,7 +28,7 @@ from tools.home_assistant.start import (
 
 from .bus import PolledBus, SimulatedBus, run_bus
 
-KINDS = ("measurements", "counters")
+KINDS = ("measurements", "counters")  # index: whether a sensor is a counter
 
 CONFIGURATION = """\
 recorder:
@@ -91,7 +91,7 @@ class Run(PolledBus):
     core: float
     """The part of one processor core that Home Assistant used."""
     megabytes: float
-    """The memory of Home Assistant in MiB."""
+    """The memory of Home Assistant in MB of 2**20 bytes."""
     rows_per_hour: dict[str, float]
     """Rows that all meters add to the database per hour, for each of `KINDS`."""
 
@@ -124,7 +124,7 @@ async def async_run(
         started = time.monotonic()
         async with run_small_home_assistant(config) as process:
             restart = await bus.async_settle(meters, started)
-            began, wall_began = time.monotonic(), time.time()
+            settled, wall_settled = time.monotonic(), time.time()
             before = process.cpu_times()
             await asyncio.sleep(seconds)
             after, memory = process.cpu_times(), process.memory_info().rss
@@ -132,20 +132,23 @@ async def async_run(
         used = after.user + after.system - before.user - before.system
         return Run(
             meters,
-            bus.reads(began, ended),
+            bus.reads(settled, ended),
             bus.reads(started, ended),
             restart,
-            used / (ended - began),
+            used / (ended - settled),
             memory / 2**20,
             {
-                kind: count * 3600 / (ended - began)
-                for kind, count in rows(config, wall_began, wall_ended).items()
+                kind: count * 3600 / (ended - settled)
+                for kind, count in rows(config, wall_settled, wall_ended).items()
             },
         )
 
 
 def rows(config: Path, since: float, until: float) -> dict[str, int]:
-    """Return the number of states between two times in s since 1970, by `KINDS`."""
+    """Return the number of states that were stored between two times, by `KINDS`.
+
+    The times are in s since 1970.
+    """
     with sqlite3.connect(config / "home-assistant_v2.db") as database:
         found = database.execute(
             "SELECT states_meta.entity_id LIKE '%energy%', COUNT(*)"

@@ -40,7 +40,7 @@ LARGE = 32
 EXTRA_SECONDS = 0.7
 # Meters and baud of the buses with an aim. FULL is a bus that is always busy.
 AT_9600, AT_38400, FULL = (12, 9600), (64, 38400), (64, 9600)
-OFFLINE = 3  # unit ID
+OFFLINE = 3  # unit ID of the meter that stays offline
 FLAPPING = (5, 8, 11)  # unit IDs of meters that alternate between offline and online
 FLAPPING_SECONDS = 5  # s; a flapping meter is offline for this time, then online
 
@@ -237,6 +237,7 @@ async def async_crowds(seconds: float) -> str:
 
 async def async_rest(seconds: float) -> str:
     """Measure how often power is read while half of the meters measure no power."""
+    # The times of the earlier version (`aims_section`).
     before = {AT_9600: "1.6 s", AT_38400: "not measured", FULL: "10.1 s"}
     for case in before:
         if case not in MEASURED:
@@ -319,7 +320,8 @@ async def async_flapping(seconds: float) -> str:
 
     async with run_bus(12, 9600) as bus, run_poller(bus, 12):
         before = await async_rate(bus, seconds, disturbed=False)
-        # Measure twice as long, because one lost poll in a minute is already 1.7 %.
+        # Measure twice as long: one lost poll in a minute is already 1.7 %, and the aim
+        # allows a loss of 2 %.
         share = await async_rate(bus, 2 * seconds, disturbed=True) / before
     aim(
         "twelve meters at 9600 baud, of which one is offline and three alternate"

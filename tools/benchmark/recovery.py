@@ -57,7 +57,7 @@ UNIT_IDS = (1, 2, 3)
 # The simulated meters keep all values constant, even the time of their clocks. So only
 # the offset of a clock to the real time changes.
 CHANGING = {"clock_offset"}
-HELD_SECONDS = 10  # s; for this time, Home Assistant shows the last values
+HELD_SECONDS = 10  # s; for this time after a read, Home Assistant shows its values
 SETTLING_SECONDS = 3  # s until all meters were read several times
 LONGEST_RECOVERY = 90  # s after the end of the fault; the run then ends
 AIM_SECONDS = 5  # s; longest acceptable recovery of an online meter
@@ -124,6 +124,7 @@ class ReadingLog:
     read_at: list[float] = field(default_factory=list)
     """When the power was read, in s of the event loop."""
     wrong: int = 0
+    """The number of values that differ from `truth`."""
     is_read: asyncio.Event = field(default_factory=asyncio.Event)
 
     def compare(self, reading: Reading) -> None:
@@ -136,7 +137,10 @@ class ReadingLog:
             self.is_read.set()
 
     def recovery_after(self, end: float) -> float:
-        """Return the time in s from `end` to the next read of the power."""
+        """Return the time in s from `end` to the next read of the power.
+
+        If there was no such read, return `LONGEST_RECOVERY`.
+        """
         return next((at - end for at in self.read_at if at > end), LONGEST_RECOVERY)
 
     def unavailable_seconds(self, start: float, end: float) -> float:

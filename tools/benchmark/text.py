@@ -34,7 +34,7 @@ def aim(what: str, before: str, aimed: str, now: str, *, met: bool) -> None:
 
 
 def aims_section() -> list[str]:
-    """Return the section with the table of aims, if there are any."""
+    """Return the paragraphs with the table of aims, or [] without an aim."""
     if not AIMS:
         return []
     return [

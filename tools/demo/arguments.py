@@ -1,4 +1,7 @@
-"""The command line of the demo. Any Python 3 can run this file."""
+"""The command line of the demo.
+
+Any Python 3 can run this file, so --help needs no environment (`scripts/run-tool`).
+"""
 
 import argparse
 from collections.abc import Callable, Sequence

@@ -18,7 +18,8 @@ from .house import MeterEntities
 
 # kWh; more than a house counts between a reset and the next reading.
 RESET_KWH = 0.05
-# A house with 250 W counts a step of 0.01 kWh in 144 s.
+# At 250 W, a counter rises by 0.01 kWh in 144 s. In a check, the solar roof produces
+# at least 450 W.
 COUNT_TIMEOUT = 180  # s
 IMPORT_TIMEOUT = 30  # s; the recorder imports the past in the background
 POLL_SECONDS = 0.5
@@ -38,7 +39,8 @@ async def async_check(hass: HomeAssistant, house: House) -> None:
     """
     # The frontend shows "Loading" until it has the services.
     await hass.command(type="get_services")
-    # The next step of a counter can take minutes, so both checks run in parallel.
+    # The second check waits until a counter rises. This can take minutes, so both
+    # checks run in parallel.
     async with asyncio.TaskGroup() as group:
         group.create_task(async_check_history(hass, house))
         simulated = house.meters[: len(house.pasts)]
@@ -122,7 +124,8 @@ async def async_check_filled_gap(
     ]
     states = await hass.async_states()
     for counter in counters:
-        # A counter that did not rise in the outage is not filled.
+        # A counter that did not rise in the outage is not filled, so its hours stay
+        # missing.
         outage = range(0) if counter in filled else past.outage
         state = float(states[counter])
         problems += await history.async_problems(hass, counter, state, outage)

@@ -237,7 +237,10 @@ async def async_create(hass: WebSocketClient, meters: list[MeterEntities]) -> No
 
 
 async def async_problems(hass: WebSocketClient, states: dict[str, str]) -> list[str]:
-    """Return a sentence for each entity of the dashboard that has no state."""
+    """Return a sentence for each entity of the dashboard that has no state.
+
+    A dashboard without entities is also a problem.
+    """
     config = await hass.command(type="lovelace/config", url_path=URL_PATH)
     shown = set(entities_of(config))
     if not shown:

@@ -110,6 +110,7 @@ async def async_set_up_demo(
             }
             report("Setting up the dashboards")
             await async_set_up_energy_dashboard(hass, meters)
+            # Not earlier: after an error above, the next start imports the gaps again.
             new_gaps = gaps
         await async_create(hass, meters)
         has_dashboard = True

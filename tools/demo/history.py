@@ -162,6 +162,7 @@ def missing_hours(outage: range) -> range:
 
     All times are in s since 1970.
     """
+    # `first` is rounded up to a full hour, `end` is rounded down.
     first, end = -(-outage.start // HOUR_SECONDS), outage.stop // HOUR_SECONDS
     return range(first * HOUR_SECONDS, end * HOUR_SECONDS, HOUR_SECONDS)
 

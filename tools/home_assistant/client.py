@@ -71,7 +71,8 @@ class HomeAssistant:
     async def async_text(self, category: str, key: str) -> str:
         """Return an English text of the integration.
 
-        `category` is the category of the text, such as "config".
+        `category` is the category of the text, such as "config". `key` is the path of
+        the text without the name of the integration, such as "config.error.bus_in_use".
         """
         texts = await self.command(
             type="frontend/get_translations",

@@ -62,7 +62,8 @@ async def async_add_meter(hass: HomeAssistant, meter: MeterInput) -> bool:
     if result["type"] == "abort":
         key = f"abort.{result['reason']}"
     elif result["type"] == "menu":
-        # After an error, a menu offers a scan. Its step ID is the name of the error.
+        # If a meter does not respond, a menu offers a scan. The step ID of this menu is
+        # the name of the error.
         key = f"error.{result['step_id']}"
     else:
         key = f"error.{next(iter(result['errors'].values()))}"

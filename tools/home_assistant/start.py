@@ -119,7 +119,7 @@ async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssis
 
 
 async def async_wait_until_running(hass: HomeAssistant) -> None:
-    """Wait until Home Assistant runs. Ignore the issues of other integrations.
+    """Wait until Home Assistant runs. Then hide the issues of other integrations.
 
     Raises `ToolError` after `START_TIMEOUT`.
     """

@@ -150,7 +150,7 @@ def _changes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
             yield from list(changes)[:1]
         else:
             yield from changes
-    # Mutmut itself changes comparisons, and removes `not`.
+    # Mutmut itself changes comparisons, and removes `not`, so these are not negated.
     match node:
         case (
             cst.If(test=test)

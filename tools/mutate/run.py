@@ -140,7 +140,11 @@ def report(
     *,
     is_whole: bool,
 ) -> int:
-    """Print the table, and return 1 if a file misses the aim."""
+    """Print the table, and return 1 if a file misses the aim, otherwise 0.
+
+    `is_whole` is False for a sample of the mutants. If it is True, the function also
+    prints each explanation of a mutant that did not survive.
+    """
     rows: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for mutant, outcome in outcomes:
         kind = explanations.kind_of(mutant)

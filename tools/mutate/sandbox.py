@@ -54,7 +54,10 @@ class Baseline:
     """The results of the tests of the unchanged file."""
 
     seconds: dict[str, float] = field(default_factory=dict)
-    """The duration of each test that passes, by its node ID."""
+    """The processor time in s of each test that passes, by its node ID.
+
+    Tests that take longer than `LONGEST_TEST` are left out.
+    """
     lines: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """The lines of the file that each test executes. The key "" is for the import."""
     skipped: set[str] = field(default_factory=set)

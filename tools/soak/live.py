@@ -23,9 +23,9 @@ async def async_live(folder: Path, clock: SimulatedClock) -> None:
         world.mishaps += 1
         what = mishap.__name__.replace("_", " ")
         machine.report(what)
-        off = await mishap(machine)
-        if off is not None:
-            machine.report(f"Home Assistant is off for {off:.0f} s")
-            machine.leave(off)
+        seconds_off = await mishap(machine)
+        if seconds_off is not None:
+            machine.report(f"Home Assistant is off for {seconds_off:.0f} s")
+            machine.leave(seconds_off)
         await machine.settle(what)
     await machine.finish()

@@ -161,8 +161,8 @@ class Machine:
             self._loads.cancel()
         self.set_loads(lambda: NO_LOAD)
         await self.settle("the end")
-        until = STATISTICS_SECONDS - self.clock.true_time % STATISTICS_SECONDS
-        await asyncio.sleep(until + COMPILED_AFTER)
+        rest_of_period = STATISTICS_SECONDS - self.clock.true_time % STATISTICS_SECONDS
+        await asyncio.sleep(rest_of_period + COMPILED_AFTER)
         self.clock.speed = 1
         await self.settle("the end")
         self.world.recorded = await self._async_sums()

@@ -11,7 +11,9 @@ from pymodbus.constants import ExcCodes
 from simulator import Constant, Counters, Meter, Phase
 
 METERS = 8
-TOLERANCE = 0.0101  # kWh; the first and the last state are truncated to 0.01 kWh
+# kWh; the first and the last state are each truncated to 0.01 kWh. 0.0001 kWh are for
+# rounding errors.
+TOLERANCE = 0.0101
 
 # By the key of the sensor: the attribute of `Counters`, or the number of the tariff.
 TOTALS = {"energy_consumed": "consumed", "energy_produced": "produced"}
@@ -59,7 +61,7 @@ class SoakMeter(Meter):
 def new_counters(unit_id: int) -> dict[str, Any]:
     """Return the counters of a meter after some years, in Wh and varh.
 
-    None of the counters of `KEYS` is 0.
+    None of the counters of `KEYS` is 0, because a tariff at 0 has no enabled sensor.
     """
     return Counters(
         consumed=unit_id * 1_234_567.0,
@@ -100,7 +102,10 @@ class World:
     )
     """The counters of each meter, by its unit ID."""
     lost: dict[StatisticName, float] = field(default_factory=dict)
-    """kWh counted between the last state before a reset and the reset itself."""
+    """kWh counted between the last state before a reset and the reset itself.
+
+    The statistics cannot contain this energy.
+    """
     recorded: dict[StatisticName, float] = field(default_factory=dict)
     """kWh in the statistics at the end."""
     errors: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The rules of the style check, with an example for and against each."""
+"""The rules of the style check, each with a rejected and an accepted sentence."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
