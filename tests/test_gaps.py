@@ -48,7 +48,11 @@ if len(SEEDS) > 1:
 def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
-    """Set up the recorder before Home Assistant."""
+    """Set up the recorder before Home Assistant.
+
+    This fixture replaces the one of the same name in tests/conftest.py, which would set
+    up `hass` first.
+    """
 
 
 @pytest.fixture
@@ -193,7 +197,8 @@ async def test_meter_without_a_load_curve_gets_an_even_distribution(
     begin, *inner, _ = sorted(outage.metered_energy())
     even = [filled[hour] for hour in inner]
     assert even == pytest.approx([even[0]] * len(inner), abs=0.001)
-    assert filled[begin] > even[0] / 6  # 10 min of the gap are in the first hour
+    # The first hour has 10 min of the gap, and also the energy before the gap.
+    assert filled[begin] > even[0] / 6
 
 
 # The outage begins an hour after these times. In its fourth hour, the clocks in Paris
@@ -639,7 +644,8 @@ async def test_overlapping_gaps_are_restored_in_the_reverse_order_of_filling(
 
 async def test_action_refuses_a_time_without_a_full_hour(outage: OutageTest) -> None:
     now = time.time()
-    # The end hour of the first period is not over. The second one is within one hour.
+    # The end hour of the first period is not over. The second period is within one
+    # hour.
     for begin, end in ((now - 7200, now), (now - 7000, now - 6900)):
         with pytest.raises(HomeAssistantError) as error:
             await fill_gap(outage, begin, end)
@@ -661,6 +667,6 @@ async def test_overwritten_rows_of_an_old_gap_are_deleted(
     for _ in range(2):
         await propose(outage, hours=2)
         await outage.choose("fill")
-    # More than an hour after the first gap was filled, only the second one is kept.
+    # More than an hour after the first gap was filled, only the second gap is kept.
     (kept,) = coordinator_of(outage.entry).meter_gaps.gaps
     assert kept.begin > begin + HOUR

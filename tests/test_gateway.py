@@ -536,7 +536,7 @@ def test_ipv6_address_is_in_brackets_in_the_url() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_unique_id_ignores_the_case_of_the_host_and_the_baudrate(kind: str) -> None:
+def test_unique_id_ignores_the_baudrate_and_the_case_of_the_host(kind: str) -> None:
     one, other = [
         connection.bus_unique_id(
             {"type": kind, "host": host, "port": 4001, "baudrate": baudrate}

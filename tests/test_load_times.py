@@ -30,7 +30,7 @@ NOON = datetime(2026, 1, 14, 12)  # noqa: DTZ001 (the display of the meter)
 
 
 def timestamp(local: str, zone: tzinfo, fold: int = 0) -> int:
-    """Return a local time in ISO format as s since 1970."""
+    """Return the s since 1970 at a local time, which is given in ISO format."""
     return round(at(datetime.fromisoformat(local), zone, fold))
 
 
@@ -313,6 +313,7 @@ def test_curve_without_complete_record_or_period_has_no_meaning(
 
 def test_curve_with_a_period_of_one_second_has_both_meanings() -> None:
     second = timedelta(seconds=1)
+    # Both possible ends of the period are within the tolerance of a minute.
     assert possible_ends(curve_of([NOON], second), NOON) == [True, False]
 
 
@@ -386,7 +387,7 @@ def test_time_zone_of_the_machine_does_not_matter(
 def test_repeated_hour_with_missing_records_is_recognised() -> None:
     """The dates 02:00 and 02:30 are not repeated.
 
-    Two records with the same date and power are read as one record.
+    The reason may be that two records with the same date and power are read as one.
     """
     change = at(datetime(2026, 10, 25, 1))  # noqa: DTZ001
     starts = quarters(change - 3 * HOUR, 24)
@@ -451,7 +452,7 @@ def test_curve_that_begins_with_a_change_does_not_show_the_change() -> None:
     dates = [datetime(2026, 3, 29, hour) for hour in hours]  # noqa: DTZ001
     displayed = datetime(2026, 3, 29, 6, 30)  # noqa: DTZ001
     curve = curve_of(dates, timedelta(hours=1))
-    now = at(displayed) - HOUR
+    now = at(displayed) - HOUR  # the meter displays winter time (UTC+1)
     (found,) = possible_times(curve, displayed, now, PARIS)
     assert found.starts == [at(date) - HOUR for date in dates]
     assert not found.follows_zone

@@ -62,7 +62,7 @@ async def reconfigure(
 def moved_meter(meter: Meter, second_meter: Meter) -> Meter:
     """Return the meter after its unit ID is changed from 1 to 2."""
     meter.offline = True
-    second_meter.serial = (0x1438, 0x0120, 1)
+    second_meter.serial = (0x1438, 0x0120, 1)  # the serial number of the first meter
     return second_meter
 
 
@@ -174,7 +174,7 @@ async def test_meter_that_is_already_set_up_is_rejected(
     second_meter: Meter,
     line: Line,
 ) -> None:
-    second_meter.serial = (0x1438, 0x0120, 1)
+    second_meter.serial = (0x1438, 0x0120, 1)  # the serial number of the first meter
     text = await shown_error(hass, await add_meter(unit_id=2))
     assert f"COUNTIS E33 #1 is already set up on the bus {line.port}" in text
 

@@ -45,7 +45,7 @@ from .common import (
 
 OLD = "sensor.house_energy"
 
-# Sensors that users have in YAML: the register 50770 counts 1 kWh, 50946 counts 10 Wh.
+# Sensors that users have in YAML: the register 50770 is in 1 kWh, and 50946 in 10 Wh.
 SENSORS: dict[str, dict[str, Any]] = {
     "kWh": {"address": 50770, "unit_of_measurement": "kWh"},
     "10 Wh": {
@@ -68,7 +68,11 @@ SENSORS: dict[str, dict[str, Any]] = {
 def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
-    """Set up the recorder before Home Assistant."""
+    """Set up the recorder before Home Assistant.
+
+    This fixture replaces the one of the same name in tests/conftest.py, which would set
+    up `hass` first.
+    """
 
 
 @pytest.fixture(autouse=True)

@@ -270,7 +270,8 @@ def test_reset_is_evaluated_later_if_the_total_is_too_uncertain(
     polled: PolledMeter,
 ) -> None:
     polled.reset()
-    # The total is read before the tariff counters, and again after an hour.
+    # The total is read before the tariff counters, and again after an hour. These two
+    # totals differ by 50 kWh. So the total between them is too uncertain.
     for _ in range(2):
         polled.count(3.6, 1)
         polled.read("energies")
@@ -361,7 +362,7 @@ def accepted(kwh: float, at: float, step: float = HIGH_RESOLUTION) -> CounterVal
     return CounterValue(kwh, 0, Moment(at, at), step)
 
 
-def test_resets_before_the_second_reading_are_noticed() -> None:
+def test_resets_between_the_first_two_totals_are_noticed() -> None:
     calculated = CalculatedCounters()
     for total, total_at, tariff, tariff_at in (
         (45, 1, 1000, 2),  # the tariff counter is newer than the total

@@ -37,7 +37,8 @@ def counters() -> CheckedCounters:
 # -- limits ------------------------------------------------------------------------
 
 
-# The neutral may carry three times 1.5 * 100 A. The power is that of 450 A at 600 V.
+# The neutral may carry three times 1.5 * 100 A (1.5 is the factor of the inrush). The
+# power is that of 450 A at 600 V.
 @pytest.mark.parametrize(
     ("unit", "lowest", "highest"),
     [
@@ -203,7 +204,7 @@ def test_rise_is_limited_to_twice_the_highest_power(
         counters.check.note_power(kilowatts, counters.clock())
         counters.clock.seconds += 1
         assert not counters.rejected(energy_consumed=500.0)
-    for _ in range(19):
+    for _ in range(19):  # s without a reading of the counters
         counters.check.note_power(kilowatts, counters.clock())
         counters.clock.seconds += 1
     assert counters.rejected(energy_consumed=500 + rise) == (
@@ -501,7 +502,7 @@ def test_saved_content_of_another_shape_is_logged_and_not_used(
 
 POLLS = st.lists(
     st.tuples(
-        st.floats(0, KILOWATTS),  # the mean power since the last poll
+        st.floats(0, KILOWATTS),  # the mean power in kW since the last poll
         st.integers(0, 60) | st.integers(0, 86_400),  # s since the last poll
         st.sampled_from(["missing", "zeros", "lower", "huge", "flip"]),  # the fault
         st.integers(0, 31),  # the bit that is flipped, or the size of the fault

@@ -111,6 +111,7 @@ def test_level_read_every_62_s_is_accepted_within_six_readings(
 ) -> None:
     corrections: tuple[Correction, ...] = ()
     # Each pause counts as 15 s. So at the fifth reading, the level has lasted for 60 s.
+    # One more reading is allowed.
     for _ in range(6):
         corrections += counters.corrections(62, energy_consumed=900.0)
         if corrections:

@@ -228,7 +228,8 @@ async def test_slow_blocks_and_the_identity_are_read_once_an_hour(
         await asyncio.sleep(2 * 3600 + 10)
         # The first read of the measurements (30) shows that the meter has started.
         assert bus.line.reads == [5, 30, 9, 6] + [5, 9, 6] * 2
-        # At 2 h and 10 s, none of the 10 requests is from the last 9 s.
+        # It is 2 h and 10 s. All 10 requests were sent more than 9 s ago, so the last
+        # ones were sent less than 1 s after 2 h.
         assert [bus.now - at > 9 for at in bus.requests_to(1)] == [True] * 10
 
 
@@ -264,6 +265,7 @@ async def test_unwanted_block_is_never_read(
         blocks = {
             reading.block for each in bus.readings.values() for _, reading in each
         }
+    # The power is read with the measurements, and the overflows with the counters.
     assert blocks - {"power", "overflows"} == quantities.keys() - {unwanted}
     if unwanted == "measurements":
         assert "power" not in blocks
@@ -478,7 +480,7 @@ async def test_offline_meter_is_retried_after_1_to_30_seconds(
         assert set(blocks) == {None}
         # The first pause of the next outage is short again.
         meter.offline = False
-        await asyncio.sleep(31)
+        await asyncio.sleep(31)  # more than the longest pause, 30 s
         assert bus.polled[1].online
         meter.offline = True
         offline_at = bus.now
@@ -496,6 +498,7 @@ async def test_meter_that_is_online_again_is_read_completely_at_once(
         await asyncio.sleep(20)
         bus.line.meters[1].offline = False
         bus.readings.clear()
+        # The pause of 16 s before the next retry has already begun.
         await asyncio.sleep(16)
         first = bus.readings[1][0][0]
         at_once = {reading.block for at, reading in bus.readings[1] if at < first + 1}
@@ -601,7 +604,7 @@ async def test_meters_that_flap_together_cost_less_than_2_percent_of_reads(
             task.cancel()
 
 
-async def test_lost_response_is_retried_after_the_power_that_is_due(
+async def test_lost_response_is_retried_after_due_reads_of_other_meters(
     profile: Profile,
 ) -> None:
     async with polling(profile, {"power"}, meters=12) as bus:
@@ -889,7 +892,7 @@ async def test_another_meter_is_reported_until_the_expected_one_responds(
         assert bus.times(1, *MEASURED) == []
         assert len(bus.times(2, "measurements")) >= 19
         meter.serial = None  # so the meter has the expected serial number again
-        await asyncio.sleep(17)
+        await asyncio.sleep(17)  # more than the pause of 16 s before the next retry
         assert bus.times(1, *MEASURED)
 
 
@@ -929,6 +932,7 @@ async def test_starting_meter_stays_offline_until_its_identity_is_available(
         assert bus.readings == {}
         assert {block for _, _, block in bus.errors[1]} == {None}
         bus.line.meters[1].starting = False
+        # The pause of 8 s before the next retry has already begun.
         await asyncio.sleep(8)
         assert bus.times(1, *MEASURED)
 

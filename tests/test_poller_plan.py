@@ -494,6 +494,7 @@ async def test_meter_without_entities_reports_when_it_was_verified() -> None:
 
 @pytest.mark.parametrize(("due_at", "retry_at"), [(61, 97), (91, 100), (99, 100)])
 async def test_retry_is_as_urgent_as_the_read(due_at: float, retry_at: float) -> None:
+    # `lost_block` and `retry_at` (in s) at each read.
     plans: list[tuple[str | None, float]] = []
 
     class LosingMeter(PlannedMeter):
@@ -510,6 +511,6 @@ async def test_retry_is_as_urgent_as_the_read(due_at: float, retry_at: float) ->
     polled.due_at = {"identity": 4000, "energies": due_at}
     await asyncio.sleep(100)
     await async_run(poller, 0.5)
-    _, (lost_block, planned_at) = plans
+    _, (lost_block, planned_at) = plans  # the second read is the retry
     assert lost_block == "energies"
     assert planned_at == pytest.approx(retry_at)
