@@ -15,7 +15,7 @@ from simulator import table
 
 from .memory_bus import LOST, NO_FAULT, Fault, MemoryBus, Request
 
-TRANSFORMER = 57345  # register address
+TRANSFORMER = 57345  # register address of the transformers' secondary current
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def line(meter: SimulatedMeter) -> MemoryBus:
         ("Countis E23", False),
         ("Countis E33", False),
         ("Countis E43", True),
-        ("Countis", True),
+        ("Countis", True),  # its family is unknown
     ],
 )
 async def test_transformer_is_read_if_the_model_may_have_transformers(
@@ -132,7 +132,7 @@ def test_profile_without_content_is_that_of_an_unknown_meter() -> None:
 async def test_relation_of_the_tariffs_has_a_tolerance_of_five_steps(
     line: MemoryBus, meter: SimulatedMeter, steps: int, relations: set[str]
 ) -> None:
-    tariff_2 = round(meter.counters.tariffs[1] / 10)  # steps of 10 Wh, as in 51204
+    tariff_2 = round(meter.counters.tariffs[1] / 10)  # in steps of 10 Wh
     meter.override = {51204: 0, 51205: tariff_2 + steps}
     profile = await async_take_profile(line.unit())
     assert profile.relations - {"power"} == relations

@@ -99,7 +99,8 @@ def test_relation_that_the_profile_does_not_contain_is_not_checked() -> None:
 def test_tariffs_sum_up_to_the_total_within_five_steps_and_the_rise(
     step: float, seconds: float
 ) -> None:
-    # Of the two clocks of a `Moment`, only the second one (monotonic) is compared here.
+    # A `Moment` has the times of two clocks. If no restart is between two moments, only
+    # their `monotonic` times are compared.
     at = Moment(abs(seconds), 10_000 + seconds)
     total = CounterValue(1000, 0, Moment(0, 10_000), step)
     rise = KILOWATTS * abs(seconds) / HOUR
@@ -156,6 +157,7 @@ def test_relation_of_the_tariffs_is_found_within_five_steps(
         assert found(5) == {"tariffs"}
     assert found(4.9 * step) == {"tariffs"}
     assert found(5.1 * step) == frozenset()
+    # A total that is 0 or not available does not show the relation.
     assert relations_of({"energy_consumed": 0, **tariff_counters(0)}, step, ()) == set()
     assert relations_of({"energy_consumed": None}, step, ()) == frozenset()
 
@@ -206,7 +208,7 @@ def test_highest_power_is_the_largest_active_reactive_or_apparent_power(
         (500_00, NOT_AVAILABLE, True),
     ],
 )
-def test_resolutions_differ_by_at_most_1_1_kwh(
+def test_counter_may_differ_by_1_1_kwh_between_its_resolutions(
     high: int, low: int, *, same: bool
 ) -> None:
     unit = MockModbusConnection().for_unit(1)

@@ -48,8 +48,8 @@ pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
 OTHER_SERIAL = "2025000100007"
 
-# s between two readings. A pause of more than 15 s would add only 15 s to the duration
-# of a level.
+# s between two readings. If a counter jumps, its new level is accepted after 60 s. A
+# pause of more than 15 s would add only 15 s to this time.
 READING_PAUSE = 14
 
 # Registers that read 0, by register address.
@@ -108,13 +108,13 @@ def only_issue(hass: HomeAssistant) -> ir.IssueEntry:
 def replace_meter(meter: Meter) -> None:
     """Let a meter with another serial number respond at unit ID 1."""
     meter.serial = OTHER_SERIAL_WORDS
-    meter.counters.consumed = 9_000_000
+    meter.counters.consumed = 9_000_000  # Wh
 
 
 def restore_meter(meter: Meter) -> None:
     """Let the expected meter respond again, with its own serial number."""
     meter.serial = None
-    meter.counters.consumed = 1_234_560
+    meter.counters.consumed = 1_234_560  # Wh
 
 
 async def replaced_meter_issue(
@@ -477,7 +477,7 @@ async def test_one_issue_reports_that_no_meter_of_a_bus_responds(
     }
     line.cut = False
     await until(lambda: coordinator_of(bus).online and coordinator_of(bus, 2).online)
-    await asyncio.sleep(12)
+    await asyncio.sleep(12)  # virtual s, in which a wrong issue would be created
     assert issues(hass) == []
 
 

@@ -47,10 +47,11 @@ from .common import (
     until_read,
 )
 
-# The method of Home Assistant, before the test package replaces the method.
+# `Store.async_remove` of Home Assistant. The test package replaces this method only
+# while a test runs, so this line takes the original at the import of the file.
 async_remove_file = Store.async_remove
 
-# Reads: the register address and the number of registers.
+# The register address and the number of registers of each read.
 WHOLE_IDENTITY = (50000, 66)  # read only to take a profile
 IDENTITY = (50006, 5)
 MEASUREMENTS = (50520, 30)
@@ -75,7 +76,7 @@ def third_meter(clock: Clock) -> Meter:
 async def line(
     meter: Meter, second_meter: Meter, third_meter: Meter
 ) -> AsyncGenerator[Line]:
-    """Run a fast line with three meters."""
+    """Run a line in memory with three meters."""
     async with memory_line([meter, second_meter, third_meter]) as running:
         yield running
 

@@ -183,7 +183,9 @@ async def test_scan_without_a_meter_ends_within_the_worst_case(
 
 # The first unit ID after the 16 that are probed first, and the last unit ID.
 @pytest.mark.parametrize("unit_id", [17, 255])
-async def test_scan_that_finds_a_meter_at_last_ends_within_300_s(unit_id: int) -> None:
+async def test_scan_that_finds_a_meter_with_the_last_settings_ends_within_300_s(
+    unit_id: int,
+) -> None:
     bus = ScannedBus([meter_at(unit_id, LAST)], opening_seconds=OPEN_SECONDS)
     scan = Scan(bus.open)
     took = await duration_of(scan.async_run())
@@ -223,7 +225,8 @@ async def test_remaining_seconds_follow_the_duration_of_the_probes() -> None:
 
 
 async def test_longer_timeout_of_the_bus_extends_the_timeout_of_probes() -> None:
-    # The timeout of the bus is 0.25 s longer than usual. So a probe waits for 0.31 s.
+    # The timeout of the bus is 0.25 s longer than usual. So a probe waits for
+    # 0.31 s, in place of the usual 0.06 s.
     bus = ScannedBus([meter_at(20, delay=0.2)], response_timeout=0.5)
     scan = Scan(bus.open, [USUAL], range(1, 31))
     await scan.async_run()
@@ -403,7 +406,7 @@ async def test_profile_is_taken_again_after_damaged_responses() -> None:
         ([USUAL], range(3, 40), meter_at(30)),
         ([USUAL, FAST], range(1, 40), meter_at(20, FAST)),
         ([USUAL, FAST], [1, 9], meter_at(9, FAST)),
-        (SCAN_SETTINGS, range(1, 40), meter_at(99)),  # not scanned
+        (SCAN_SETTINGS, range(1, 40), meter_at(99)),  # 99 is not scanned
     ],
 )
 async def test_progress_never_decreases_and_ends_at_1(
@@ -585,7 +588,8 @@ async def test_scan_uses_the_time_between_polls() -> None:
 async def test_scan_uses_a_tenth_of_the_time_of_an_overloaded_bus() -> None:
     scan, _, took = await async_scan_beside_polls(20, 30, range(30, 60))
     assert unit_ids_of(scan.found) == [59]
-    # Probes of 30 unit IDs, repeated probes of the first 16, and 20 other requests.
+    # Probes of 30 unit IDs, repeated probes of the first 16, and at most 20 requests
+    # that take the profile of the found meter.
     requests = 30 + 16 + 20
     # The bus is never free, so each request waits for the longest time. Then the
     # request takes about 0.1 s.

@@ -77,7 +77,7 @@ FOUND = [
 
 @pytest.fixture(autouse=True)
 def _few_unit_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scan only the first unit IDs, so that a scan ends after few probes."""
+    """Scan only the unit IDs 1 to 12, so that a scan ends after few probes."""
     for module in (config_flow, meter_flow, reconfigure_flow):
         monkeypatch.setattr(module, "UNIT_IDS", UNIT_IDS)
 
@@ -93,7 +93,7 @@ async def _no_scan_continues(hass: HomeAssistant) -> AsyncGenerator[None]:
 
 @pytest.fixture
 async def line(meter: Meter, second_meter: Meter) -> AsyncGenerator[Line]:
-    """Run a fast line with three meters."""
+    """Run a line in memory with three meters."""
     meters = [meter, second_meter, Meter(unit_id=7)]
     async with memory_line(meters) as running:
         yield running
@@ -283,8 +283,8 @@ async def test_result_of_a_scan_is_shown_once_by_a_later_dialog(
     await scan.async_wait()
     await asyncio.sleep(bus_scan.KEPT_SECONDS - 60)
     menu = await open_form(hass)
-    # The progress is not shown first, because the frontend would miss the end of the
-    # scan, and show the progress for ever.
+    # The scan has already ended. If its progress was shown first, the frontend would
+    # miss this end, and show the progress for ever.
     assert list(listed(await submit(hass, menu, RESUME)).values()) == FOUND
     menu = await open_form(hass)
     assert menu["menu_options"] == ["serial", "tcp", "rtu_over_tcp"]

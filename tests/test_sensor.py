@@ -27,7 +27,7 @@ from .common import (
 
 pytestmark = pytest.mark.usefixtures("fast_polling")
 
-# Reads: the register address and the number of registers.
+# The register address and the number of registers of each read.
 MEASUREMENTS, WHOLE_MEASUREMENTS = (50520, 30), (50514, 54)
 ENERGIES, TARIFFS = (50946, 18), (51200, 10)
 
@@ -69,7 +69,8 @@ async def test_powers_of_one_direction_are_never_negative(
 async def test_meter_that_mainly_produces_shows_the_power_of_each_direction(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    # In Wh. For such a meter, the powers of one direction are enabled by default.
+    # In Wh. If a meter has mainly produced energy, the powers of one direction are
+    # enabled by default.
     meter.counters.consumed, meter.counters.produced = 40_000, 7_000_000
     meter.load = Constant(Phase(-1500), Phase(0), Phase(0))
     await add_meter()

@@ -46,7 +46,7 @@ KEYS = (
     "tariff_1_energy",
 )
 
-STEP_SECONDS = 1200  # s between two polls of a day of mishaps; our choice
+STEP_SECONDS = 1200  # s between two polls of a day; more polls make the test slower
 TOLERANCE = 0.0101  # kWh; one step of a counter, and the rounding errors of floats
 DAY_STEPS = 86_400 // STEP_SECONDS
 SEEDS = range(4)  # one simulated day each
@@ -56,7 +56,11 @@ SEEDS = range(4)  # one simulated day each
 def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
-    """Set up the recorder before Home Assistant."""
+    """Set up the recorder before Home Assistant.
+
+    This fixture replaces the one of the same name in tests/conftest.py, which would set
+    up `hass` first.
+    """
 
 
 async def recorded_energy(hass: HomeAssistant, ids: dict[str, str]) -> dict[str, float]:
@@ -85,7 +89,7 @@ async def recorded_energy(hass: HomeAssistant, ids: dict[str, str]) -> dict[str,
 
 
 async def sums(hass: HomeAssistant) -> dict[str, float]:
-    """Return the recorded energy of meter 1 in kWh by counter, rounded to 10 Wh."""
+    """Return the recorded energy of the meter in kWh by counter, rounded to 10 Wh."""
     recorded = await recorded_energy(hass, {entity_id(hass, key): key for key in KEYS})
     return {key: round(energy, 2) for key, energy in recorded.items()}
 

@@ -249,7 +249,7 @@ CLASSES: Mapping[str, Callable[..., Block]] = {
 
 
 def rows_of(class_name: str, edition: str = E3X_E4X) -> Mapping[str, Row]:
-    """Return the rows of the fields of a block class, if the edition has them."""
+    """Return the row of each field of a block class that the edition has, by name."""
     start, symbols = SYMBOLS[class_name]
     rows = block_of(edition, start)
     found = {name: rows[symbol] for name, symbol in symbols.items() if symbol in rows}
@@ -644,7 +644,7 @@ def ignore(_: object) -> None:
 async def async_written(
     line: MemoryBus, command: Command
 ) -> list[tuple[int, Row, int]]:
-    """Return the function, row and value of each register that a command writes."""
+    """Return function code, row and value of each register that a command writes."""
     meter = await async_meter(line)
     for name in ("measurements", "energies", "tariffs"):
         await meter.async_read(name)
@@ -774,7 +774,7 @@ def load_curve_page(count: int, record: Mapping[str, int]) -> list[int]:
     content = {
         "records": count,
         "record words": record_words,
-        "period": 60,  # the library uses this only if there is a single record
+        "period": 60,  # s; the library uses this only if there is a single record
         "physical unit": header["physical unit"].codes["kW"],
         "numerator": 3,
         "denominator": 2,

@@ -47,9 +47,9 @@ def world(
     monkeypatch: pytest.MonkeyPatch,
     seed: int,
 ) -> World:
-    """Return the world of a seed: one meter, and Home Assistant.
+    """Return a world: one meter, and Home Assistant.
 
-    The seed determines the meter and the mishaps. The test sets all clocks.
+    `seed` determines the meter and the mishaps. The test sets all clocks.
     """
     random = Random(seed)  # noqa: S311
     true_time = Clock()
@@ -120,7 +120,7 @@ async def test_recorded_sums_of_a_year_of_mishaps_are_the_metered_energy(
 ) -> None:
     world.is_recorded = True
     await world.start()
-    await world.run_year(MISHAPS // 2)
+    await world.run_year(MISHAPS // 2)  # each mishap once
     energy = await recorded_energy(world.hass, world.ids)
     assert energy == pytest.approx(world.energy_in_statistics(), abs=0.001)
     assert energy == pytest.approx(world.metered_energy(), abs=TOLERANCE)

@@ -103,7 +103,7 @@ class YearMeter(SimulatedMeter):
     unwrapped: dict[str, float] = field(default_factory=dict)
     """In Wh by counter: the value that its register would have without rollovers."""
     counted_until: float = 0
-    """In s since 1970."""
+    """In s since 1970: the time until which the meter has counted."""
 
     def __post_init__(self) -> None:
         """Start all counters at the present time."""
@@ -672,7 +672,7 @@ class World:
         await self.poll(30)
 
     async def damaged_responses(self) -> None:
-        """Lose some responses, damage some, and flip bits of some."""
+        """Lose some responses, damage some, and flip one bit of some."""
 
         def flipped(words: list[int]) -> list[int]:
             at = self.random.randrange(len(words))
@@ -727,8 +727,8 @@ class World:
         await self.own_reset()
         await self.kill()
         self.fault = lambda _request: Fault()
-        # After a longer pause, a low counter may be as high again as before its reset.
-        # No reading then shows the reset.
+        # The pause is short: after a long one, a low counter may be as high again as
+        # before its reset. No reading would then show the reset.
         await self.boot(self.random.choice((1, 30)))
         await self.poll(SETTLED_AFTER_RESTART, every=10)
         await self.poll(3)

@@ -73,7 +73,7 @@ def test_roof_produces_only_by_day(roof: Past) -> None:
     assert dark == [*range(6), *range(18, 24)]
     assert by_hour[11] + by_hour[12] > 2 * (by_hour[7] + by_hour[16])
     measured = roof.measured("power_produced")
-    assert max(row["max"] for row in measured) > 3000  # half of the roof's peak power
+    assert max(row["max"] for row in measured) > 3000  # W, half of the roof's peak
     assert min(row["min"] for row in measured) == 0
 
 
@@ -97,6 +97,7 @@ def test_tariffs_add_up_to_the_consumed_energy(house: Past) -> None:
     for in_total, by_day, by_night in zip(total, day, night, strict=True):
         tariff_sum = by_day["sum"] + by_night["sum"]
         assert in_total["sum"] == pytest.approx(tariff_sum, abs=0.03)
+    # The night tariff applies from 22:00 to 06:00.
     for row, energy in zip(night[1:], energies(night), strict=True):
         assert (energy > 0.01) == (hour_of(row) < 6 or hour_of(row) >= 22)
 

@@ -170,7 +170,9 @@ def test_check_of_a_tag_prints_its_section(repository: Repository) -> None:
     assert done.stdout == "### Added\n\n- Something new.\n"
 
 
-def test_check_prints_the_last_section_of_the_changelog(repository: Repository) -> None:
+def test_check_prints_the_section_at_the_end_of_the_changelog(
+    repository: Repository,
+) -> None:
     assert repository.release("--check", "0.9.1").stdout == "- Something old.\n"
 
 
