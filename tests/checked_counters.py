@@ -18,7 +18,7 @@ PARTIAL = "partial_energy_consumed"
 HIGH_RESOLUTION = 0.01  # kWh
 LOW_RESOLUTION = 1.0  # kWh
 
-KILOWATTS = 79.5  # the highest power: 3 phases, 265 V, 100 A
+KILOWATTS = 79.5  # highest power of the default limits: 3 phases, 265 V, 100 A
 ROLLOVERS = (1_000_000, 9_999_999.99, 10_000_000)  # kWh at which a register rolls over
 
 
@@ -66,8 +66,8 @@ class CheckedCounters:
         """
         check = self.check
         if not self.rejected(after, step, **readings):
-            # The reading is accepted without its held counters, which stay rejected.
-            # `CounterCheck.extend_level` holds counters.
+            # The reading is accepted, but its held counters stay rejected
+            # (`CounterCheck.extend_level` explains which counters are held).
             assert check.rejected["block"]
             return ()
         if check.extend_level(self.reading(step, **readings)):

@@ -57,7 +57,7 @@ def running_clock(start: datetime) -> Iterator[RunningClock]:
 
 
 def poll_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll each block at most once in 5 s: a test takes hours of virtual time."""
+    """Poll each block at most once in 5 s, as a test takes hours of virtual time."""
     intervals = {
         name: each._replace(period=max(each.period, 5))
         for name, each in poller.INTERVALS.items()

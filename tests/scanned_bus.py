@@ -147,7 +147,7 @@ class ScannedClient:
         return self.bus.connected
 
     async def disconnect(self) -> None:
-        """Count the recoveries."""
+        """Count a recovery, in which the client closes the port."""
         self.bus.disconnects += 1
 
     async def read_holding_registers(self, address: int, count: int) -> list[int]:

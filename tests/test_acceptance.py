@@ -96,7 +96,7 @@ async def test_smaller_transformer_does_not_lower_the_limits_at_once(
     meter.settings[table.CT_PRIMARY] = 100
     await library_meter.async_read("transformer")
     assert library_meter.contradicts_profile
-    assert library_meter.counter_check.limits.amperes == 480
+    assert library_meter.counter_check.limits.amperes == 480  # 1.2 times 400 A
 
 
 async def test_rollover_that_the_meter_reports_is_accepted(

@@ -1,4 +1,4 @@
-"""Functions that all tests of blueprints use: states, waiting and recorded actions."""
+"""Functions that the tests of blueprints share: states, waiting, recorded actions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ async def settle() -> None:
 
     `async_block_till_done` would also wait for automations that contain a delay.
     """
-    for _ in range(20):  # rounds of the event loop; our choice
+    for _ in range(20):  # rounds of the event loop; enough for each automation
         await asyncio.sleep(0)
 
 

@@ -18,7 +18,10 @@ from .common import FOLDER, Automate, Wait, settle
 
 @pytest.fixture
 def hass_config_dir(tmp_path: Path) -> str:
-    """Return the folder of a configuration that contains the blueprints."""
+    """Return the folder of a configuration that contains the blueprints.
+
+    The fixture `hass` of the test package uses this folder.
+    """
     shutil.copytree(FOLDER, tmp_path / "blueprints/automation" / FOLDER.name)
     return str(tmp_path)
 
@@ -27,7 +30,7 @@ def hass_config_dir(tmp_path: Path) -> str:
 async def automate(hass: HomeAssistant) -> AsyncGenerator[Automate]:
     """Return a function that creates an automation from a blueprint.
 
-    The automation is turned off after the test.
+    The automation is turned off after the test, so none of its delays runs on.
     """
 
     async def automate(name: str, **inputs: Any) -> None:

@@ -30,8 +30,9 @@ async def switched(
     """Create the automation, and return the list of the loads that it switches.
 
     "+switch.car" is a load that was turned on, "-switch.car" one that was turned off.
-    At `START`, all loads have been on for an hour, so the pause of 90 s has ended. In
-    the first 3 minutes after `START`, the automation switches nothing.
+    At `START`, all loads have been on for an hour, so the pause of 90 s after a
+    switched load has ended. A period begins at `START`, so the automation switches
+    nothing in the first 3 minutes.
     """
     freezer.move_to(START - timedelta(hours=1))
     switched: list[str] = []

@@ -26,7 +26,7 @@ from .common import Automate, Wait, record_calls, set_state, settle, take_calls
 
 NOTIFY = "notify.persistent_notification"
 PRESS = "button.press"
-REPORTED = (NOTIFY, None)
+REPORTED = (NOTIFY, None)  # a notification has no entity ID
 RESET = (PRESS, ["button.reset"])
 
 INPUTS = {

@@ -101,7 +101,7 @@ async def test_offline_meter_turns_the_load_off_after_5_minutes(
         ("unknown", "on", [OFF]),
         ("3000", "on", [OFF]),
         ("-3000", "off", [ON]),
-        ("50", "on", []),
+        ("50", "on", []),  # less than the shortage of 100 W
         ("-3000", "on", []),
         ("unavailable", "off", []),
     ],

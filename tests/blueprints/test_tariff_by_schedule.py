@@ -118,6 +118,7 @@ async def test_change_of_the_schedule_ends_the_retries(
 ) -> None:
     await set_state(hass, "schedule.day", "on")
     assert take_selected_tariffs(calls) == ["1"]
+    # Tariff 2 is still selected, so the automation has nothing to select.
     await set_state(hass, "schedule.day", "off")
     await wait(10)
     assert take_selected_tariffs(calls) == []

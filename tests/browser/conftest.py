@@ -24,6 +24,7 @@ TEST_TIMEOUT = 300  # s; longer than for other tests, because pages load slowly
 
 
 def _find_browser() -> str | None:
+    """Return the path of a usable Chromium, None if there is none."""
     found = subprocess.run(  # noqa: S603
         [ROOT / "scripts" / "browser"], capture_output=True, text=True, check=False
     )

@@ -61,7 +61,7 @@ class Frontend:
 
     @property
     def error(self) -> Locator:
-        """Return the error of a whole form."""
+        """Return the error of a whole form, not of one field."""
         return self.step("form").locator("ha-alert")
 
     async def choose(self, option: str) -> None:
@@ -192,7 +192,8 @@ class Frontend:
         search = self.page.locator("tools-statistics ha-input-search input:visible")
         await search.fill(statistic_id)
         row = self.page.get_by_role("row").filter(has_text=statistic_id)
-        # The last button opens the dialog. Since 2026.11, another one precedes it.
+        # The last button opens the dialog. Since Home Assistant 2026.11, another button
+        # precedes it.
         await row.locator("ha-icon-button").last.click()
         await expect(self.adjust_sum.locator(".stat-list")).to_be_visible()
 
@@ -203,7 +204,8 @@ class Frontend:
 
     async def pick_time(self, moment: datetime) -> None:
         """List the rows around a time today, in the dialog that adjusts a statistic."""
-        # In English, the field has 12 hours. This method does not change AM or PM.
+        # In English, the field has 12 hours. This method does not change AM or PM, so
+        # `moment` has to be in the half of the day that the field shows.
         fields = self.adjust_sum.locator("ha-time-input input")
         await fields.nth(0).fill(f"{moment:%I}")
         await fields.nth(1).fill(f"{moment:%M}")
@@ -219,7 +221,7 @@ class Frontend:
         `shown` is the change that the list shows, and `new` replaces this change.
         """
         number = f"{round(shown, 2):.12g}"  # without zeros at the end
-        # Since 2026.11, a number in the list always has two decimals.
+        # Since Home Assistant 2026.11, a number in the list always has two decimals.
         change = re.compile(rf"^\s*{re.escape(number)}[.0]*\s*kWh")
         await self.adjust_sum.locator("ha-list-item").filter(has_text=change).click()
         value = self.adjust_sum.locator("ha-selector-number input")

@@ -32,7 +32,8 @@ HOURS = [0.5] * 24  # kWh of each counter in each of the 24 hours before the fal
 # 15 hours since midnight, without the last 2 hours (`OFF`).
 TODAY = sum(HOURS[: HOUR_OF_THE_DAY - OFF // HOUR])
 LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
-# kWh; a counter counts less than this during the test: the energy of 5 min at 6 kW.
+# kWh; a counter counts less than this during the test: the energy of 5 min, the timeout
+# of a test, at 6 kW.
 MOST_COUNTED = 0.5
 ROUNDING = 0.01  # kWh; the dialog rounds a change to two decimals
 # kWh; the sum of a counter that was disabled for so long that the recorder starts a new
@@ -131,7 +132,8 @@ async def fall_issues(home: Home) -> dict[str, dict[str, str]]:
 def move_back_recordings(database: Path) -> None:
     """Move all recorded states and statistics back by `OFF`.
 
-    So the recorder compiles the statistics of this time when the recorder starts.
+    This simulates that Home Assistant was off for this time. When the recorder starts,
+    it compiles the missing statistics.
     """
     with closing(sqlite3.connect(database)) as connection, connection:
         for statement in MOVE_BACK:
@@ -139,7 +141,7 @@ def move_back_recordings(database: Path) -> None:
 
 
 def kilowatt_hours(text: str) -> float:
-    """Return the number of an energy in kWh."""
+    """Return the number in a text such as "7.89 kWh"."""
     return float(text.removesuffix(" kWh"))
 
 
@@ -149,7 +151,7 @@ async def read_issue(frontend: Frontend, placeholders: Mapping[str, str]) -> Non
     await frontend.start_repair(issue)
     await expect(frontend.step("form")).to_contain_text(placeholders["entity"])
     await frontend.flow.locator("a").click()
-    # Since 2026.11, the page adds its sort order to the URL.
+    # Since Home Assistant 2026.11, the page adds its sort order to the URL.
     page = re.compile(r"/config/tools/statistics(\?|$)")
     await expect(frontend.page).to_have_url(page)
 

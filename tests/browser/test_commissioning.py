@@ -12,7 +12,10 @@ SCAN = {"width": DIALOG, "height": 470}  # size of the pictures of a scan, in pi
 
 
 async def start_scan(home: Home, frontend: Frontend) -> None:
-    """Scan all unit IDs with the suggested settings, until two meters are found."""
+    """Start a scan with the suggested settings, and wait until it has found two meters.
+
+    The scan of the other unit IDs continues.
+    """
     await home.delete_buses()
     texts = frontend.texts
     await frontend.add_integration()

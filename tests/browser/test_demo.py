@@ -51,7 +51,8 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
         demo = await async_set_up_demo(hass, plan, steps.append)
         assert steps[-2:] == ["Importing the history", "Setting up the dashboards"]
         assert [gap.begin for gap in demo.new_gaps.values()] == [house.outage.start]
-        # The second set-up finds the Energy dashboard, and does not import the history.
+        # At the second set-up, the Energy dashboard already exists. So the history is
+        # not imported again.
         steps.clear()
         again = await async_set_up_demo(hass, plan, steps.append)
         assert steps[-1] == "Waiting for the first values"

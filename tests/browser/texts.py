@@ -9,7 +9,7 @@ from tools.paths import DOMAIN, ROOT
 
 TRANSLATIONS = ROOT / "custom_components" / DOMAIN / "translations"
 
-# The tests that compare most of the texts are run in these languages.
+# A test that compares many texts runs once in each of these languages.
 LANGUAGES = ("en", "fr")
 
 

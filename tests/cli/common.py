@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 # IDs without a meter. The long one is for tests that need the response of each meter.
 PROBE_TIMEOUT = ("--timeout", "0.2")
 LONG_TIMEOUT = ("--timeout", "5")
+# Options with which a scan tries only these line settings.
 ONE_SETTING = ("--baudrate", "9600", "--parity", "N", "--stopbits", "1")
 
 # Runs the command line, and lets Ctrl-C end it. Without `signal.signal`, the command

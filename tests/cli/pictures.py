@@ -43,7 +43,7 @@ from socomec_countis import LineSettings
 from .common import ROOT
 
 FOLDER = ROOT / "docs" / "images"
-WIDTH = 80
+WIDTH = 80  # characters
 OFFLINE = 9  # unit ID without a meter
 MINUTES = 10  # of the plot
 SCANNED_PART = 0.15  # part of the scan that is done when its picture is drawn
@@ -157,6 +157,7 @@ def past_power(meter: Meter) -> Iterator[Power]:
     now = int(time.time())
     for second in range(now - 60 * MINUTES, now):
         phases = meter.load.phases(second)
+        # The registers of a meter contain the power in steps of 10 W.
         yield Power(second, tuple(round(phase.watts, -1) for phase in phases))
 
 

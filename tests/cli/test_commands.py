@@ -214,7 +214,7 @@ def test_meter_that_ignores_a_broadcast_is_reported(
 
 
 def test_clock_is_set_to_the_time_of_the_computer() -> None:
-    slow = Meter(clock=lambda: time.time() - 300)  # s
+    slow = Meter(clock=lambda: time.time() - 300)  # 300 s behind
     with line_of(slow) as line:
         code, output, _ = countis("set-clock", "--port", line.port, "-u", "1")
         _, result = countis_json("set-clock", "--port", line.port, "-u", "1")
@@ -224,5 +224,6 @@ def test_clock_is_set_to_the_time_of_the_computer() -> None:
     before, after = map(int, row.split()[-2:])
     assert before == pytest.approx(-300, abs=2)
     assert abs(after) <= 2
+    # The second command finds the clock that the first command has set.
     meter: dict[str, Any] = result["meters"][0]
     assert abs(meter["before"]) <= 2

@@ -168,7 +168,7 @@ def test_installed_library_reads_a_meter(
         .replace("5", "1")  # unit ID
         .replace("/dev/ttyUSB0", line.port)
     )
-    # The example has 10 lines, without the blank ones.
+    # Keep the example short: 10 lines, without the blank ones.
     assert len([row for row in source.splitlines() if row]) == 10
     result = run(python, "-c", source)
     # The phases of the simulated load have 1000 W, 500 W and -200 W.

@@ -34,7 +34,7 @@ def test_report_contains_no_serial_number(line: Line) -> None:
     assert SERIAL not in json.dumps(result)
     meter = result["data"]["meter"]
     assert meter["values"]["power"] == 1300  # W: 1000 + 500 - 200
-    assert meter["registers"]["50004"] == 100  # product family: COUNTIS
+    assert meter["registers"]["50004"] == 100  # product order code of a COUNTIS
     assert meter["registers"]["50008"] == "**REDACTED**"  # serial number
     assert result["data"]["bus"]["traffic"]["1"]["requests"] > 10
     assert result["packages"]["modbus-connection"]

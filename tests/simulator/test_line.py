@@ -67,7 +67,7 @@ async def test_meter_does_not_execute_damaged_request(
 ) -> None:
     line.request_faults.append(fault)
     with pytest.raises(ModbusTimeoutError):
-        await unit.write_register(40481, 2)
+        await unit.write_register(40481, 2)  # selects tariff 2
     assert meter.counters.tariff == 1
     await unit.write_register(40481, 2)
     assert meter.counters.tariff == 2
@@ -174,6 +174,7 @@ async def test_unread_responses_do_not_block_line(
     line: Line, unit: TmodbusUnit
 ) -> None:
     port = os.open(line.port, os.O_RDWR | os.O_NOCTTY)
+    # A read of 66 (0x42) registers, whose response has 137 bytes.
     request = with_crc(bytes.fromhex("01 03 c3 50 00 42"))
     # The read buffer of a terminal has 4096 bytes. `response_bytes` only counts
     # bytes that fit, so end after 50 requests (6850 bytes) in any case.

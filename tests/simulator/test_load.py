@@ -9,6 +9,7 @@ from tests.common import Clock
 
 NOON = 1_750_000_000  # s since 1970; used as the solar noon
 DAY = 86_400
+# The first argument is the seed of the load.
 LOADS: list[Load] = [
     House(7),
     House(7, solar_peak=6000, noon=NOON),

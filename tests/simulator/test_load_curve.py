@@ -94,6 +94,7 @@ async def test_client_reads_block_of_122_registers(
         (START_DATE + PERIOD, 0, 1300),
         (START_DATE + 2 * PERIOD, 0, 1300),
     ]
+    # After the header and two records of four registers, the block is empty.
     assert words[14:] == [0xFFFF] * 108
 
 

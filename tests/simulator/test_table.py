@@ -290,8 +290,8 @@ async def test_energy_is_counted_in_tariff_in_progress(
         (57603, [12], VALUE),  # only the hour
         (CLOCK, [31, 2, 2026, 0, 0, 0], VALUE),
         (CLOCK, [1, 1, 26, 0, 0, 0], VALUE),  # a year of two digits
-        (CT_SECONDARY, [3], VALUE),
-        (CT_PRIMARY, [5, 1], VALUE),
+        (CT_SECONDARY, [3], VALUE),  # neither 1 A nor 5 A
+        (CT_PRIMARY, [5, 1], VALUE),  # the next register is not a setting
         (40480, [1], ADDRESS),  # no command register
         (50770, [0], ADDRESS),  # a counter
         (RESET, [1, 1], ADDRESS),  # more than one register

@@ -71,6 +71,7 @@ async def test_meter_with_two_tariffs_refuses_the_others(
     ]
     assert await unit.read_holding_registers(36871, 4) == [0, 0, *NOT_AVAILABLE]
     assert await refused_write(unit, SET_TARIFF, 3) == ILLEGAL_VALUE
+    # Bit 2 (0x0004) is that of tariff 3.
     assert await refused_write(unit, RESET_TARIFFS, 0x0004) == ILLEGAL_VALUE
     await unit.write_register(SET_TARIFF, 2)
     await unit.write_register(RESET_TARIFFS, 0x0003)
