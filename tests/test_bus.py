@@ -207,12 +207,14 @@ async def test_timeout_of_an_offline_meter_is_not_retried(
     await unit.read_holding_registers(7, 2)
     client.outcomes.append(None)
     await unit.read_holding_registers(7, 2)
+    # 3 requests before, 1 with a response, and 2 for the timeout and its retry
     assert bus.traffic[UNIT_ID].requests == 6
 
 
 async def test_patient_unit_has_three_longer_attempts(bus: Bus, client: Client) -> None:
     patient = bus.unit(UNIT_ID, cast(ModbusUnit, client), patient=True)
     for _ in range(2):
+        # The third response is in time, because the timeout begins after the frames.
         client.outcomes += [None, None, PATIENT_RESPONSE_TIMEOUT]
         assert await patient.read_holding_registers(7, 2) == [7, 7]
     client.outcomes += [None, None, None]
@@ -331,6 +333,7 @@ async def test_port_that_remains_busy_raises_a_connection_error(
     began = seconds()
     with pytest.raises(ModbusConnectionError):
         await unit.read_holding_registers(7, 2)
+    # s; the recovery ends after the timeout. Then the bus tries to open the port.
     expected = pytest.approx(TIMEOUT + REOPEN_SECONDS, abs=REOPEN_DELAY)
     assert seconds() - began == expected
 
@@ -447,6 +450,7 @@ async def test_loss_follows_the_fraction_of_retried_reads(
     for _ in range(2):
         await unit.read_holding_registers(7, 2)
         client.outcomes.append(ModbusProtocolError("CRC"))
+    # A bus is lossy above 0.15. The loss is 0.143, and 0.185 after the next read.
     assert not bus.is_lossy
     await unit.read_holding_registers(7, 2)
     assert bus.is_lossy
@@ -642,6 +646,7 @@ async def test_echo_is_reported_if_no_meter_has_responded(
     client.outcomes.append(None)
     with pytest.raises(EchoError, match="echo"):
         await unit.read_holding_registers(7, 2)
+    # The bus keeps the result of the loopback test, so it does not repeat the test.
     assert client.log.count("loopback") == 1
     assert await unit.read_holding_registers(7, 2) == [7, 7]
 

@@ -52,7 +52,7 @@ type Connection = (
     | modbus_connection.pymodbus.ModbusConnection
 )
 
-# Reads: the register address and the number of registers.
+# The register address and the number of registers of each read.
 SERIAL_NUMBER = (50008, 3)
 ENERGIES = (50946, 18)
 LOW_RESOLUTION_ENERGIES = (50770, 18)
@@ -61,8 +61,8 @@ BACKENDS = {
     "pymodbus": modbus_connection.pymodbus,
 }
 # On a serial port, the response timeout is 0.25 s, and the timeout of the retry ends
-# after 0.5 s. So a response with a longer delay or pause disturbs the retry or
-# a later request.
+# after 0.5 s. So a response with a delay or pause of more than 0.25 s arrives during
+# the retry, and of more than 0.5 s after the retry.
 FAULTS = {
     "lost": LOST,
     "flipped": FLIPPED,
@@ -80,7 +80,7 @@ FAULTS = {
     "duplicated": DUPLICATED,
     "echo": ECHO,
     "busy": BUSY,
-    "random bytes": random_bytes(1),
+    "random bytes": random_bytes(1),  # the seed
 }
 
 
@@ -108,7 +108,10 @@ async def line(request: pytest.FixtureRequest) -> AsyncGenerator[Line]:
 async def connection(
     request: pytest.FixtureRequest, line: Line
 ) -> AsyncGenerator[Connection]:
-    """Return a client of each backend, which opens the port of the line."""
+    """Return a client of each backend, which opens the port of the line.
+
+    The simulated meters receive at any speed, so 9600 baud need not match the line.
+    """
     client = BACKENDS[request.param].ModbusConnection(
         ModbusSerialParams(device=line.port, baudrate=9600)
     )
@@ -238,7 +241,7 @@ async def test_loopback_test_does_not_disturb_the_next_request(
 
 
 @pytest.mark.parametrize("prefix", [b"\x00", b"\xff"])
-async def test_byte_before_each_response_is_logged_once(
+async def test_byte_before_each_response_is_logged_at_most_once(
     line: Line, bus: Bus, prefix: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "tmodbus")
@@ -296,9 +299,9 @@ async def test_disturbance_behind_a_gateway_does_not_affect_the_next_request(
 
 @pytest.mark.real_time
 @pytest.mark.usefixtures("socket_enabled")
-@pytest.mark.parametrize("cancels", [False, True])
+@pytest.mark.parametrize("is_cancelled", [False, True])
 async def test_gateway_that_drops_packets_causes_no_warning(
-    bus: Bus, caplog: pytest.LogCaptureFixture, *, cancels: bool
+    bus: Bus, caplog: pytest.LogCaptureFixture, *, is_cancelled: bool
 ) -> None:
     with (
         socket.socket() as listener,
@@ -318,7 +321,7 @@ async def test_gateway_that_drops_packets_causes_no_warning(
         )
         unit = bus.unit(1, connection.for_unit(1))
         reading = asyncio.create_task(unit.read_holding_registers(*SERIAL_NUMBER))
-        if cancels:
+        if is_cancelled:
             await asyncio.sleep(0.2)
             reading.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -229,7 +229,10 @@ async def test_damaged_response_is_retried_when_no_late_byte_can_arrive(
 
 
 async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
-    """Return a unit whose read of five registers timed out, and when it did, in s."""
+    """Return a unit whose read of five registers timed out.
+
+    Also return the time of this timeout, in s of the loop's clock.
+    """
     unit = line.unit()
     await unit.read_holding_registers(50004, 1)
     line.faults.append(LOST)
@@ -597,6 +600,9 @@ async def test_timeout_restarts_when_the_client_is_connected_again() -> None:
     client = cast(ModbusUnit, Reconnecting())
     with pytest.raises(ModbusTimeoutError):
         await bus.async_request(
-            1, client, lambda: client.read_holding_registers(50004, 1), 15
+            1,
+            client,
+            lambda: client.read_holding_registers(50004, 1),
+            15,  # characters of the request and its response
         )
     assert now() == pytest.approx(0.6 + wire(15) + 0.25, abs=0.0101)

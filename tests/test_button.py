@@ -31,7 +31,8 @@ from .common import (
 )
 
 KEY = "reset_partial_counters"
-RESET_ALL = (57890, [0x000B])  # register address and words of the write
+# The register address and the words of the write: the bits of Ea+, Er+ and Ea-.
+RESET_ALL = (57890, [0x000B])
 RESET_FRAME = b"\x01\x06\xe2\x22\x00\x0b"  # this write, as sent to unit ID 1
 # The response is Modbus exception 4.
 DEVICE_FAILURE = Fault(lambda frame: with_crc(bytes([frame[0], frame[1] | 0x80, 4])))
@@ -50,7 +51,7 @@ async def press(hass: HomeAssistant, key: str = KEY) -> None:
 @pytest.fixture
 def no_counter_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Poll the counters once, so that only commands read them afterwards."""
-    interval = poller.Interval(target=3600, period=3600)
+    interval = poller.Interval(target=3600, period=3600)  # s
     for block in ("energies", "tariffs"):
         monkeypatch.setitem(poller.INTERVALS, block, interval)
 
@@ -199,7 +200,7 @@ async def test_another_meter_at_the_unit_id_is_not_reset(
 ) -> None:
     meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
-    meter.serial = (0x2025, 0x0001, 7)
+    meter.serial = (0x2025, 0x0001, 7)  # shown as 2025000100007
     meter.offline = False
     with pytest.raises(HomeAssistantError, match="2025000100007"):
         await press(hass)

@@ -53,7 +53,10 @@ def shown(hass: HomeAssistant) -> tuple[str, str]:
 
 
 async def poll(entry: CountisConfigEntry) -> None:
-    """Wait for three polls, so that an earlier reset is evaluated."""
+    """Wait for three polls, so that an earlier reset is evaluated.
+
+    A reset is evaluated after newer tariff counters and then a newer partial total.
+    """
     for _ in range(3):
         await until_polled(entry)
 
@@ -197,7 +200,7 @@ async def test_invalid_stored_reset_is_not_used(
     await poll(entry)
     await hass.async_block_till_done()
     await hass.config_entries.async_unload(entry.entry_id)
-    # Wh. A partial total of 0 would show a reset, also without the stored one.
+    # Wh; a partial total of 0 would show a reset, even if no reset is stored.
     meter.counters.partial_consumed = 5000
     stored(hass_storage, entry)["data"] = content
     await hass.config_entries.async_setup(entry.entry_id)

@@ -11,7 +11,7 @@ from custom_components.socomec_countis.countis.clock import (
     has_short_year,
 )
 
-NOON = datetime(2026, 3, 5, 12, 0, 30)  # noqa: DTZ001
+LOCAL_TIME = datetime(2026, 3, 5, 12, 0, 30)  # noqa: DTZ001
 NAMES = ("day", "month", "year", "hour", "minute", "second")
 
 type Words = tuple[float | None, ...]
@@ -25,7 +25,7 @@ def block(*words: float | None) -> dict[str, float | None]:
 
 @pytest.mark.parametrize("year", [26, 2026])
 def test_year_of_two_or_four_digits_is_decoded(year: int) -> None:
-    assert displayed_time(block(5, 3, year, 12, 0, 30)) == NOON
+    assert displayed_time(block(5, 3, year, 12, 0, 30)) == LOCAL_TIME
 
 
 @pytest.mark.parametrize(("year", "is_short"), [(0, True), (99, True), (100, False)])
@@ -47,19 +47,19 @@ def test_year_below_100_is_short(year: int, is_short: bool) -> None:  # noqa: FB
 )
 def test_invalid_date_has_neither_time_nor_offset(words: Words) -> None:
     assert displayed_time(block(*words)) is None
-    assert clock_offset(block(*words), NOON) is None
+    assert clock_offset(block(*words), LOCAL_TIME) is None
 
 
 @pytest.mark.parametrize(
     ("now", "expected"),
     [
-        (NOON, 0),
+        (LOCAL_TIME, 0),
         # The clock shows whole seconds, so 30 s means 30.5 s on average.
-        (NOON.replace(microsecond=990_000), 0),
-        (NOON.replace(second=29, microsecond=400_000), 1),
-        (NOON.replace(second=31, microsecond=100_000), -1),
-        (NOON.replace(hour=11), 3600),
-        (NOON.replace(year=2027), -365 * 86_400),
+        (LOCAL_TIME.replace(microsecond=990_000), 0),
+        (LOCAL_TIME.replace(second=29, microsecond=400_000), 1),
+        (LOCAL_TIME.replace(second=31, microsecond=100_000), -1),
+        (LOCAL_TIME.replace(hour=11), 3600),
+        (LOCAL_TIME.replace(year=2027), -365 * 86_400),
     ],
 )
 def test_offset_is_positive_if_the_clock_is_ahead_of_the_local_time(
@@ -70,7 +70,7 @@ def test_offset_is_positive_if_the_clock_is_ahead_of_the_local_time(
 
 @pytest.mark.parametrize(("short_year", "year"), [(True, 26), (False, 2026)])
 def test_clock_words_are_decoded_to_the_same_time(short_year: bool, year: int) -> None:  # noqa: FBT001
-    words = clock_words(NOON, short_year=short_year)
+    words = clock_words(LOCAL_TIME, short_year=short_year)
     assert words == [5, 3, year, 12, 0, 30]
-    assert displayed_time(block(*words)) == NOON
+    assert displayed_time(block(*words)) == LOCAL_TIME
     assert has_short_year(block(*words)) is short_year

@@ -356,12 +356,16 @@ async def test_meter_that_supports_only_function_16_is_reset(
 
 
 @pytest.mark.parametrize("model", ["Countis E14", "Countis E23"])
-@pytest.mark.parametrize("how", ["refused_writes", "ignored_writes"])
+@pytest.mark.parametrize("attribute", ["refused_writes", "ignored_writes"])
 async def test_failed_reset_of_an_e1x_or_e2x_is_followed_by_second_command(
-    line: MemoryBus, meter: SimulatedMeter, published: Published, how: str, model: str
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    published: Published,
+    attribute: str,
+    model: str,
 ) -> None:
     meter.model = model
-    setattr(meter, how, {RESET})
+    setattr(meter, attribute, {RESET})
     meter.has_partial_energies_reset = True
     await async_reset_partial_counters(await async_accepted_meter(line), published)
     assert published[PARTIAL] == [0, 0, 0]
@@ -369,12 +373,16 @@ async def test_failed_reset_of_an_e1x_or_e2x_is_followed_by_second_command(
 
 
 @pytest.mark.parametrize("model", ["Countis E33", "Countis E44", "Countis"])
-@pytest.mark.parametrize("how", ["refused_writes", "ignored_writes"])
+@pytest.mark.parametrize("attribute", ["refused_writes", "ignored_writes"])
 async def test_second_reset_command_is_not_sent_to_another_family(
-    line: MemoryBus, meter: SimulatedMeter, published: Published, how: str, model: str
+    line: MemoryBus,
+    meter: SimulatedMeter,
+    published: Published,
+    attribute: str,
+    model: str,
 ) -> None:
     meter.model = model
-    setattr(meter, how, {RESET})
+    setattr(meter, attribute, {RESET})
     meter.has_partial_energies_reset = True
     library_meter = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=r"^reset failed"):
@@ -406,7 +414,8 @@ async def test_reset_that_takes_effect_late_is_confirmed(
 ) -> None:
     library_meter = await async_accepted_meter(line)
     await library_meter.async_read("energies")
-    stale = Fault(lambda words: [*words[:10], 0, 4567, *words[12:]])  # 45.67 kWh
+    # The words 10 and 11 are the partial counter Ea+ (50956): still 45.67 kWh.
+    stale = Fault(lambda words: [*words[:10], 0, 4567, *words[12:]])
     line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [stale] * 2)
     await async_reset_partial_counters(library_meter, published)
     assert published[PARTIAL] == [0, 0, 0]
@@ -453,8 +462,8 @@ async def test_reset_is_confirmed_when_its_counters_fall_one_by_one(
 
 
 # The primary of the current transformers in A, None for a direct meter; the rise in Wh.
-# The highest power is 22 Wh per second, or 530 Wh with 2000 A. The limit adds a step of
-# 10 Wh. The last read-back is about 0.9 s after the write.
+# The highest power is 22 Wh per second, or 530 Wh per second with 2000 A. The limit
+# adds a step of 10 Wh. The last read-back is about 0.9 s after the write.
 @pytest.mark.parametrize(
     ("ct_primary", "rise", "is_confirmed"),
     [(None, 10, True), (None, 40, False), (2000, 80, True), (2000, 600, False)],
@@ -490,8 +499,8 @@ async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
     line: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.model = "Countis E43"
-    # Without the transformer block, the limit is 10 000 A: 46 kWh in 21 s. This is more
-    # than the partial counter of 45.67 kWh.
+    # Without the transformer block, the limit is 10 000 A: 46 kWh in 21 s. If the limit
+    # included a wait for the bus, the unchanged counter of 45.67 kWh would be below it.
     meter.refused_blocks = {table.NETWORK}
     meter.ignored_writes = {RESET}
     library_meter = await async_accepted_meter(line)

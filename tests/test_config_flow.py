@@ -192,11 +192,11 @@ async def test_meter_that_responds_late_is_added(
 ) -> None:
     # In the dialog, the response timeout is at least 1 s.
     line.faults.append(late(0.6))
-    requests = len(line.requests)
+    first = len(line.requests)
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
     # The client sent the first request only once.
-    assert line.requests[requests] != line.requests[requests + 1]
+    assert line.requests[first] != line.requests[first + 1]
 
 
 async def test_device_that_is_no_countis_is_rejected(
@@ -354,6 +354,7 @@ async def test_new_line_settings_apply_to_all_meters(
     form = await open_reconfigure(hass, entry)
     assert suggested_values(form) == bus_form(line, unit_id=None)
     power = er.async_get(hass).async_get_entity_id("sensor", DOMAIN, f"{SERIAL}_power")
+    # The simulated meters receive at any speed, unless `meter_baudrate` is set.
     result = await reconfigure(
         hass, entry, bus_form(line, baudrate="19200", stopbits="2")
     )

@@ -640,7 +640,7 @@ def test_energy_of_a_pause_is_known_if_the_pause_is_short(
 
 EVENTS = st.lists(
     st.tuples(
-        # Half of the choices are "read".
+        # Half of the choices are "read": a period without readings has no demand.
         st.sampled_from(["read", "read", "read", "gap", "restart", "clock"]),
         st.integers(1, 2400),  # s
         st.integers(0, 12_000),  # W

@@ -36,7 +36,11 @@ DEMANDS = {"12:15": 3000, "12:30": 9000, "12:45": 0, "13:00": 500}
 def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
-    """Set up the recorder before Home Assistant."""
+    """Set up the recorder before Home Assistant.
+
+    This fixture replaces the one of the same name in tests/conftest.py, which would set
+    up `hass` first.
+    """
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ async def client(
     client = Client(http.session, str(http.make_url("")).rstrip("/"))
     client.headers["Authorization"] = f"Bearer {hass_access_token}"
     yield client
-    # Unload before the fixture `line` ends, because no request may be sent then.
+    # Unload before the fixture `line` ends, because no request may be sent on a line
+    # that is closing.
     await unload_all(hass)
 
 
@@ -55,6 +56,7 @@ async def test_demo_without_any_meter_ends_with_the_reason(
     client: Client, line: Line
 ) -> None:
     plan = DemoPlan([MeterInput(line.port, 9)])  # no meter has this unit ID
+    # `is_strict=False` allows missing parts, but not a demo without any meter.
     with pytest.raises(ToolError, match="No meter responds at unit ID 9"):
         await async_set_up_demo(client, plan, print, is_strict=False)
 

@@ -139,7 +139,7 @@ def test_every_row_of_a_table_has_all_cells(page: Path) -> None:
     assert all(tables(text))  # `tables` fails if the number of cells is wrong
 
 
-def test_every_page_picture_and_copied_file_is_linked() -> None:
+def test_every_file_in_docs_is_linked() -> None:
     linked = {
         (page.parent / link.partition("#")[0]).resolve()
         for page in PAGES

@@ -74,6 +74,7 @@ def test_documented_polling_rule_matches_the_poller(meter: LibraryMeter) -> None
         interval = poller.INTERVALS[name]
         assert row["Target age"] == f"{interval.target:g} s"
         assert row["Period"] == f"{interval.period:g} s"
+        # The poller verifies the identity by a read of the block `Revision`.
         block = meter.revision if name == "identity" else meter.block(name)
         assert block is not None
         first, last = register_span(block)
@@ -124,6 +125,7 @@ def test_figures_for_many_meters_follow_from_the_polling_rule(
     for row in rows:
         baudrate = int(row["Speed"].removesuffix(" baud"))
         poll = poll_seconds(meter, details=False, baudrate=baudrate)
+        # `FULL_BUS` is the part of each second in which all meters have to be polled.
         assert int(row["Everything"]) == int(poller.FULL_BUS / poll)
         period = power_period(meter, baudrate)
         # The page reserves the time of one meter for the blocks that are read hourly.

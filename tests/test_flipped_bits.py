@@ -174,11 +174,12 @@ async def test_flipped_bits_change_only_values_without_a_relation(seed: int) -> 
                 if key not in NO_ENERGIES:
                     assert value is not None
                     assert each.lowest[key] <= value <= each.true_values[key], key
-    wrong: dict[str, float] = defaultdict(float)
+    # The largest error of each measurement
+    errors: dict[str, float] = defaultdict(float)
     for each in flipped.accepted["measurements"]:
         for key, value in each.values.items():
             # `Limits` replaces impossible values by None.
             if value is not None:
-                wrong[key] = max(wrong[key], abs(value - each.true_values[key]))
-    assert {key for key, error in wrong.items() if error} <= UNRELATED | POWERS
-    assert max(wrong[key] for key in POWERS) <= POWER_TOLERANCE
+                errors[key] = max(errors[key], abs(value - each.true_values[key]))
+    assert {key for key, error in errors.items() if error} <= UNRELATED | POWERS
+    assert max(errors[key] for key in POWERS) <= POWER_TOLERANCE

@@ -76,7 +76,7 @@ def evidence_of(load: RecordedLoad, curve: LoadCurve) -> Evidence:
 async def test_counter_selects_the_meaning_of_the_dates_in_the_load_curve(
     zone: tzinfo, period: int
 ) -> None:
-    """The times are within a minute of the end of a period.
+    """The load curve is read within a minute of the end of a period.
 
     Then the clock of the meter agrees with several meanings of the dates.
     """
@@ -127,6 +127,7 @@ async def test_time_without_power_has_no_energy() -> None:
     load.run_without_power(HOUR)
     load.run(2 * HOUR + 450)
     begin, end = load.start + HOUR, load.start + 4 * HOUR
+    # `consumed` also has the energy outside the gap: less than the tolerance of 2 kWh.
     gap = CounterGap(begin, end, 0, load.consumed, 1)
     async for curve in load.read_each():
         energy_curve = evidence_of(load, curve).curve(CONSUMED, gap, UTC_ZONE)
@@ -150,7 +151,7 @@ def curve_of(
 ) -> LoadCurve:
     """Return a load curve with the power in W of each quarter-hour until `end`.
 
-    With `repeated`, the last record is followed by another record of the same time.
+    `repeated` is the power in W of one more record, with the time of the last record.
     """
     last = datetime.fromtimestamp(utc(end), UTC).replace(tzinfo=None)
     times = [last - index * QUARTER for index in reversed(range(len(powers)))]
@@ -225,6 +226,7 @@ def test_load_curve_is_not_used_for_produced_energy() -> None:
 
 
 def test_load_curve_that_has_ended_is_not_used() -> None:
+    # At 12:05, the newest record of a running load curve would be that of 12:00.
     curve = curve_of([1000] * 20, end="14T11:00")
     assert evidence(curve).best_match(GAP, UTC_ZONE) is None
     assert source(curve, 2, 0.01) is Source.EVEN
@@ -249,8 +251,8 @@ def test_record_across_the_border_of_a_gap_counts_in_part() -> None:
     powers = [0.0] * 8 + [1200] + [0] * 6 + [600] + [0] * 4
     match = evidence(curve_of(powers)).best_match(gap, UTC_ZONE)
     assert match is not None
-    # 10 of 15 min at 1200 W, and 5 of 15 min at 600 W. The 1.75 kWh of the counter have
-    # no influence.
+    # 10 min at 1200 W, and 5 min at 600 W. The match contains this energy, although the
+    # counter has 1.75 kWh.
     assert match.energy == pytest.approx(0.2 + 0.05)
 
 
@@ -287,9 +289,10 @@ def test_meter_without_a_load_curve_has_neither_match_nor_findings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "hours", "shown"), [(PARIS, 1, "13:05"), (KOLKATA, 5.5, "17:35")]
+    ("zone", "hours", "shown"),  # `hours`: the clock of the meter is ahead of UTC
+    [(PARIS, 1, "13:05"), (KOLKATA, 5.5, "17:35")],
 )
-def test_findings_contain_the_facts_that_the_table_leaves_open(
+def test_findings_contain_facts_that_socomecs_table_leaves_open(
     zone: tzinfo, hours: float, shown: str
 ) -> None:
     gap = CounterGap(GAP.begin, GAP.end, 100, 102.0042, 0.01)
@@ -346,8 +349,8 @@ def points_of(
 ) -> tuple[Source, list[tuple[float, float]]]:
     """Return the source of the curve, and its points in kWh within the gap.
 
-    `value` is the value of the counter. `shift` is by how many s the clock is ahead of
-    UTC. `changes` replace values of ENERGIES.
+    `value` is the value of the counter at `at`, in kWh. The clock of the meter is
+    `shift` s ahead of UTC. `changes` replace values of ENERGIES.
     """
     periods = {
         f"{counter}_{name}": energy
