@@ -453,8 +453,8 @@ class MeterGaps:
             raise translated_error(
                 HomeAssistantError, "nothing_to_restore", name=self.coordinator.name
             )
-        # Gaps may overlap. Then the gap that was filled last has overwritten rows of the
-        # others, so it is restored first.
+        # If gaps overlap, the last filled gap has overwritten rows of the others. So it
+        # is restored first.
         for gap in sorted(filled, key=lambda each: each.filled_at or 0, reverse=True):
             await async_write(self.hass, gap.overwritten)
             self.gaps.remove(gap)
