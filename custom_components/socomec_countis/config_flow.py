@@ -81,7 +81,7 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
             self.form, self.entered = kind, user_input
             unit_id = user_input.get(CONF_UNIT_ID)
             try:
-                return await self._async_find(
+                return await self._async_find_meters(
                     user_input, [unit_id] if unit_id else UNIT_IDS
                 )
             except FormError as err:
@@ -94,10 +94,13 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
         shown = entered if kind == self.kind else {**SUGGESTED[kind], **entered}
         return self.show_form(kind, bus_schema(kind, is_new=True), shown)
 
-    async def _async_find(
+    async def _async_find_meters(
         self, entered: BusData, unit_ids: Sequence[int]
     ) -> ConfigFlowResult:
-        """Raise `AbortFlow` if another entry has the bus, else call `async_find`."""
+        """Find the meters of the entered bus with `async_find`.
+
+        Raises `AbortFlow` if another entry has the bus.
+        """
         fixed_data = bus_data(self.form, entered)
         # Until the scan ends, line settings that the user left empty have defaults.
         self.data = {**settings_data(fixed_data, SCAN_SETTINGS[0]), **fixed_data}
@@ -115,7 +118,9 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
         try:
             if not self.is_new:
                 return await self.async_find_own_meters()
-            return await self._async_find(self.input_without_scanned_fields(), UNIT_IDS)
+            return await self._async_find_meters(
+                self.input_without_scanned_fields(), UNIT_IDS
+            )
         except FormError as err:
             self.error = err
         return await self.async_step_change()

@@ -184,8 +184,8 @@ def describe_error(
         "settings": line_settings_text(data),
     }
     if isinstance(error, AnotherMeterError):
-        # Diagnostics redact the serial numbers in these two placeholders, but not in
-        # `reason`.
+        # The text of the error contains a serial number. Diagnostics redact `expected`
+        # and `found`, but not `reason`, so `reason` is left out.
         identity = {"expected": serial_number or "?", "found": error.found}
         return key, placeholders | identity
     return key, placeholders | {"reason": reason(error)}

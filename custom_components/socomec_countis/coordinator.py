@@ -74,16 +74,17 @@ OFFLINE_ISSUE_SECONDS = 3600
 REJECTED_ISSUE_SECONDS = 600
 
 # s between two saves of counters that rise slowly (see `_save`), to write less to the
-# disk. If the saved values are older after a power cut, more time has passed until the
-# first readings, so these readings may be higher and are still plausible.
+# disk. After a power cut, older saved values are no disadvantage: the limit up to which
+# the first readings are plausible rises with the age of the saved values.
 SAVE_SECONDS = 300
 
 # s between two attempts to take the profile again, if the profile is outdated or the
 # meter contradicts it. Our choice, because an attempt needs about a dozen requests.
 PROFILE_PERIOD = 3600
 
-# The number of readings in a wiring check, and the s between two readings. Our choice:
-# if the sign of the power changes in these seconds, the check is inconclusive.
+# The number of readings in a wiring check, and the s between two readings. If the sign
+# of a power changes between the readings, the check is inconclusive. Our choice: a user
+# waits for only 4 s.
 WIRING_READINGS = 5
 WIRING_SECONDS = 1.0
 
@@ -159,7 +160,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._requested_at: dict[str, float] = {}
         """By block: when the request for its latest reading was sent."""
         self._failing_since: dict[str, float] = {}
-        """By block: when its read errors began, if the meter is online."""
+        """By block that cannot be read from an online meter: when its errors began."""
         self._expired: set[str] = set()
         """The blocks of an online meter whose measured values were removed."""
         self._error: PollError | None = None
@@ -193,8 +194,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def shown_online(self) -> bool | None:
         """Return whether the entities show the meter as online.
 
-        None before the first accepted reading. If the meter goes offline, this stays
-        True for `HOLD_SECONDS`, because the measured values are shown until then.
+        None before the first accepted reading, unless the meter is shown as offline. If
+        the meter goes offline, the result stays True for `HOLD_SECONDS`, because the
+        measured values are shown until then.
         """
         if not self.last_update_success:
             return False
@@ -202,7 +204,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def offline_reason(self) -> str | None:
-        """Return the translation key of the latest error, None while shown online."""
+        """Return the translation key of the latest error.
+
+        None unless the meter is shown as offline.
+        """
         if self.last_update_success or self._error is None:
             return None
         data, unit_id = self.config_entry.data, self.meter.unit_id

@@ -71,7 +71,7 @@ class DeadbandSensor(CountisEntity, SensorEntity):
             self.async_write_ha_state()
 
     def update_state(self) -> bool:
-        """Take the state from the coordinator, unless the change is too small.
+        """Take the state from the coordinator, if its change is to be published now.
 
         Returns whether the state was taken, so that it has to be published.
         """

@@ -35,7 +35,8 @@ POWER = "power"
 # only the counter at the beginning of the period, see `SAVE_BEGIN_SECONDS`.
 SAVE_SECONDS = 300
 # s from the beginning of a period until the counter is saved. If the power is cut
-# within this time, the demand of the period is unknown. Our choice.
+# within this time, the demand of the period is unknown. Our choice: a power cut just in
+# this second is unlikely.
 SAVE_BEGIN_SECONDS = 1
 
 STORAGE_VERSION = 1
@@ -116,7 +117,8 @@ class MeterDemand:
             return
         quantity = demand_quantity(meter.profile)
         if quantity != self._quantity:
-            # The counter and the integral of the power have different zero points.
+            # The counter and the integral of the power have different zero points. So
+            # the difference of their values is not an energy.
             self.demand.interrupt()
             self._quantity = quantity
         if quantity == POWER:

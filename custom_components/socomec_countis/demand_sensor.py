@@ -27,7 +27,10 @@ class DemandDescription(DeadbandSensorDescription):
     entity_registry_enabled_default: bool = False
     deadband: float = 20  # W, as for the power
     demand_fn: Callable[[Demand, float], float | Peak | None]
-    """Returns the demand in W or the peak, for a time in s since 1970."""
+    """Returns the demand or its forecast in W, or the peak; None if unknown.
+
+    The second argument is the present time, in s since 1970.
+    """
 
 
 RUNNING_DEMAND = (
@@ -83,7 +86,7 @@ class DemandSensor(DeadbandSensor):
 
     @property
     def demand_now(self) -> float | Peak | None:
-        """Return the present demand in W or the peak, None if unknown."""
+        """Return the demand or its forecast in W, or the peak; None if unknown."""
         now = self.coordinator.meter.now().wall
         demand = self.coordinator.meter_demand.demand
         return self.entity_description.demand_fn(demand, now)

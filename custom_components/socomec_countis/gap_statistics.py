@@ -202,7 +202,8 @@ def plan_counter(
     base, after = statistic.base(hours), statistic.after(hours)
     if base is None or base.state is None or after is None or after.state is None:
         return None
-    # After a reset, the recorder has added the whole new value of the counter.
+    # After a reset, the recorder has added the whole new value of the counter to the
+    # sum.
     is_reset = after.state < before
     begin = before if is_reset else base.state
     energy = after.state if is_reset else after.state - begin
@@ -218,9 +219,9 @@ def plan_counter(
         present = statistic.rows.get(hour, present)
         if is_reset:
             # The assumption is that the counter has risen as much as the total counter
-            # since the reset (a tariff counter may have risen less). Then each of them
-            # counted the energy `total * (1 - part)` after this hour. `counted` is 0 in
-            # the hours before the reset.
+            # since the reset (a tariff counter may have risen less). Then both counted
+            # the energy `total * (1 - part)` after this hour. `counted` is the energy
+            # from the reset to the end of this hour, 0 in the hours before the reset.
             counted = max(energy - total * (1 - part), 0)
             rows.append(Row(hour, counted or begin, begin_sum + counted))
         else:

@@ -60,7 +60,8 @@ COMPILED_AFTER = 90
 RETRY_SECONDS = 300
 
 # s after the end of the end hour of a gap. If the hour is not compiled by then, the gap
-# is discarded, because the hours of a disabled entity are never compiled. Our choice.
+# is discarded, because the hours of a disabled entity are never compiled. Our choice:
+# after a restart, the recorder soon compiles the hours that it missed.
 DISCARDED_AFTER = 6 * HOUR
 
 # s after a gap was filled, until the overwritten rows are deleted. Our choice: enough
@@ -130,6 +131,7 @@ class MeterGaps:
         to confirm the first reading. So the counters after the gap are those of the
         second reading. `corrected` contains the counters whose accepted value was
         corrected. They are left out, because a correction is not the energy of a gap.
+        Counters that have the same value as before the gap are also left out.
         """
         if "recorder" not in self.hass.config.components:
             return

@@ -152,7 +152,7 @@ class MeterFlow(
             try:
                 if unit_id and (in_use := unit_id_in_use(unit_id, meters)):
                     raise in_use
-                return await self._async_find([unit_id] if unit_id else None)
+                return await self._async_find_meters([unit_id] if unit_id else None)
             except FormError as err:
                 if err.key in NO_RESPONSE:
                     return self.show_no_response(err)
@@ -164,7 +164,9 @@ class MeterFlow(
         # The texts belong to the step `user`, which passes the input to this step.
         return self.show_form("user", ADD_METERS_SCHEMA, entered, own_bus=entry.title)
 
-    async def _async_find(self, unit_ids: Sequence[int] | None) -> SubentryFlowResult:
+    async def _async_find_meters(
+        self, unit_ids: Sequence[int] | None
+    ) -> SubentryFlowResult:
         """Probe or scan `unit_ids` with `async_find`.
 
         None means all free unit IDs, or all unit IDs if a meter is reconfigured.
@@ -185,7 +187,7 @@ class MeterFlow(
         if self.form != "reconfigure":
             self._entered = {}  # as if the user had left the unit ID empty
         try:
-            return await self._async_find(None)
+            return await self._async_find_meters(None)
         except FormError as err:
             self.error = err
         return await self.async_step_change()

@@ -91,7 +91,11 @@ class BusRuntime:
         self._unique_ids: dict[str, set[str | None]] = {}
         """The unique IDs of the added entities, by the ID of the meter's subentry."""
         self.evidence_lock = asyncio.Lock()
-        """Held while the evidence of a gap is read, which may take a minute."""
+        """Held while the evidence of a new gap is read, which may take a minute.
+
+        The evidence of only one meter is read at a time, so that the other meters are
+        still polled.
+        """
         self._update_lock = asyncio.Lock()
         """Held while meters are added, removed and changed."""
         self._is_wanted_update_scheduled = False
@@ -107,8 +111,8 @@ class BusRuntime:
                 each.subentry_id: each for each in meter_subentries(self.entry)
             }
             if self.coordinators.keys() != subentries.keys():
-                # With other meters, the bus may be online. If the bus is still offline,
-                # the timer of a coordinator creates the issue again.
+                # The issue is about the previous meters. If none of the present meters
+                # responds either, the timer of a coordinator creates an issue again.
                 delete_issues(self.hass, self.entry.entry_id, *BUS_OFFLINE)
             for subentry_id in self.coordinators.keys() - subentries.keys():
                 await self._async_remove_meter(subentry_id)
@@ -122,7 +126,8 @@ class BusRuntime:
     def needs_reload(self) -> bool:
         """Return whether a change of the entry needs a reload.
 
-        This is another connection, other line settings, or another meter in a subentry.
+        Such a change is another connection, other line settings, or another meter in a
+        subentry.
         """
         return self.data_in_use != dict(self.entry.data) or any(
             coordinator.meter.profile.serial_number != subentry.data[CONF_SERIAL_NUMBER]
@@ -131,7 +136,11 @@ class BusRuntime:
         )
 
     async def async_poll(self) -> None:
-        """Poll the meters until this task is cancelled, then wait for a recovery."""
+        """Poll the meters until this task is cancelled.
+
+        If the bus then recovers from a disturbed transaction, wait until the client of
+        this transaction has disconnected.
+        """
         try:
             await self.poller.run()
         finally:

@@ -76,5 +76,7 @@ def _text(error: BaseException) -> str:
     """Return the text of an error, without the error number that `OSError` adds."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)
+    # For a standard error number, take the text of the system, because `asyncio` may
+    # have replaced it with "Connect call failed".
     is_standard = error.errno in errno.errorcode
     return os.strerror(error.errno) if is_standard else str(error.strerror)
