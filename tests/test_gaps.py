@@ -1,5 +1,6 @@
 """Gaps in the statistics: found, proposed, filled and restored."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 import os
@@ -670,3 +671,19 @@ async def test_overwritten_rows_of_an_old_gap_are_deleted(
     # More than an hour after the first gap was filled, only the second gap is kept.
     (kept,) = coordinator_of(outage.entry).meter_gaps.gaps
     assert kept.begin > begin + HOUR
+
+
+async def test_load_curve_is_read_by_one_action_at_a_time(outage: OutageTest) -> None:
+    begin = time.time()
+    await propose(outage, hours=24)
+    await outage.choose("leave")
+    await outage.run_until(50)
+    responses = await asyncio.gather(
+        fill_gap(outage, begin, begin + 24.5 * HOUR),
+        fill_gap(outage, begin, begin + 24.5 * HOUR),
+    )
+    for response in responses:
+        (shown,) = response["meters"]
+        counter = shown["counters"][entity_id(outage.hass, "energy_consumed")]
+        assert counter["source"] == "load_curve"
+    assert_close(await outage.hours(), outage.metered_energy())

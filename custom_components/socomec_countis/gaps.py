@@ -232,10 +232,7 @@ class MeterGaps:
             if now > gap.end_hour + HOUR + DISCARDED_AFTER:
                 self.gaps.remove(gap)
             return
-        # The evidence of only one meter is read at a time, so that the other meters of
-        # the bus are still polled.
-        async with self.coordinator.config_entry.runtime_data.evidence_lock:
-            await self._async_read_evidence(gap, statistics)
+        await self._async_read_evidence(gap, statistics)
         if not gap.sources:
             self.gaps.remove(gap)
             return
@@ -259,12 +256,13 @@ class MeterGaps:
         A block that cannot be read is left out.
         """
         totals = {total_of(name) for name in statistics}
-        evidence = await async_read_evidence(
-            self.coordinator.meter,
-            gap.begin,
-            self.coordinator.on_reading,
-            with_load_curve=CONSUMED in totals,
-        )
+        async with self.coordinator.config_entry.runtime_data.evidence_lock:
+            evidence = await async_read_evidence(
+                self.coordinator.meter,
+                gap.begin,
+                self.coordinator.on_reading,
+                with_load_curve=CONSUMED in totals,
+            )
         zone = dt_util.get_default_time_zone()
         for total in totals:
             counter_gap = self._counter_gap(gap, statistics, total)

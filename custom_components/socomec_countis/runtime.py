@@ -91,10 +91,10 @@ class BusRuntime:
         self._unique_ids: dict[str, set[str | None]] = {}
         """The unique IDs of the added entities, by the ID of the meter's subentry."""
         self.evidence_lock = asyncio.Lock()
-        """Held while the evidence of a new gap is read, which may take a minute.
+        """Held while the evidence of a gap is read, which may take a minute.
 
-        The evidence of only one meter is read at a time, so that the other meters are
-        still polled.
+        Two tasks that read the load curve of one meter would move one read pointer. If
+        tasks read several meters, too little time would be left for polls.
         """
         self._update_lock = asyncio.Lock()
         """Held while meters are added, removed and changed."""
