@@ -147,11 +147,11 @@ class Line:
         self.on_request: Callable[[bytes], None] | None = None
         """Called with each request when its last byte is due, also on a cut line."""
         self.on_response: Callable[[bytes], None] | None = None
-        """Called with each response when the client has received its last byte."""
+        """Called with each response when its last byte is due, also on a cut line."""
         self.requests: list[bytes] = []
         """All frames from the client."""
         self.response_bytes = 0
-        """Number of bytes that the client has received."""
+        """Number of bytes of responses that the port has accepted for the client."""
         self._port_type = port_type
         self._client_port: Port | None = None
         self._request = bytearray()
@@ -194,7 +194,7 @@ class Line:
             asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     def _plug(self) -> None:
-        client_port = self._port_type(self._on_request)
+        client_port = self._port_type(self._on_bytes)
         self.port = client_port.name
         if self.link is not None:
             try:
@@ -227,7 +227,7 @@ class Line:
         if self.link is not None and self.link.is_symlink():
             self.link.unlink()
 
-    def _on_request(self, data: bytes) -> None:
+    def _on_bytes(self, data: bytes) -> None:
         """Collect bytes of a request, and calculate when its last byte arrives."""
         if self._client_port is None:
             return
@@ -300,12 +300,13 @@ class Line:
         if self.on_response is not None:
             self.on_response(frame)
 
-    async def _put(self, frame: bytes, due: float) -> None:
+    async def _put(self, frame: bytes, begin: float) -> None:
         """Write bytes to the port, each slice at the time of its last byte.
 
-        `due` is the time of the event loop at which the first byte begins.
+        `begin` is the time of the event loop at which the first byte begins.
         """
         size = max(1, round(SLICE_SECONDS / self.character_seconds))
+        due = begin
         for start in range(0, len(frame), size):
             part = frame[start : start + size]
             due += len(part) * self.character_seconds

@@ -55,7 +55,8 @@ def shown(hass: HomeAssistant) -> tuple[str, str]:
 async def poll(entry: CountisConfigEntry) -> None:
     """Wait for three polls, so that an earlier reset is evaluated.
 
-    A reset is evaluated after newer tariff counters and then a newer partial total.
+    The first poll reads the partial total after the reset. Then the evaluation needs
+    newer tariff counters, and after these a newer partial total.
     """
     for _ in range(3):
         await until_polled(entry)

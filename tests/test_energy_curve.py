@@ -12,7 +12,7 @@ def curve() -> EnergyCurve:
     return EnergyCurve.of_energies(Source.PERIODS, points)
 
 
-def test_curve_has_the_source_times_and_fractions_of_its_points(
+def test_curve_has_its_source_and_the_times_and_fractions_of_its_points(
     curve: EnergyCurve,
 ) -> None:
     assert curve == EnergyCurve(

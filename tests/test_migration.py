@@ -77,7 +77,7 @@ def _custom_integrations(
 
 @pytest.fixture(autouse=True)
 def _slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll each block every five minutes, because a test lasts for hours."""
+    """Poll each block every five minutes, as a test lasts hours of virtual time."""
     interval = poller.Interval(target=300, period=300)
     monkeypatch.setattr(poller, "INTERVALS", dict.fromkeys(poller.INTERVALS, interval))
 
@@ -272,8 +272,8 @@ async def test_costs_continue_if_the_new_cost_entity_takes_the_old_id(
     count(meter, clock, 4)
     await end_hour(hass)
     costs = await sums(hass, start, f"{OLD}_cost")
-    # 6 kWh cost 3, and 4 kWh cost 2. 0.28 is the price of the last 0.56 kWh, which the
-    # YAML sensor did not show.
+    # 6 kWh cost 3, and 4 kWh cost 2. The counter began at 1234.56 kWh. The YAML sensor
+    # with steps of 1 kWh did not show the 0.56 kWh, which cost 0.28.
     assert costs == pytest.approx([0, 3, 3.28, 5.28])
     assert hass.data[ENERGY_DOMAIN]["cost_sensors"] == {OLD: f"{OLD}_cost"}
 

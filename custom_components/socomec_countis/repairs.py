@@ -142,7 +142,7 @@ class FillGapFlow(MeterFixFlow):
     async def async_step_init(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Show the present and the proposed energy of each hour, and ask the user."""
+        """Show the present and proposed energy of each hour or day; ask the user."""
         gap = self.gap
         try:
             plans = await self.coordinator.meter_gaps.async_plan(gap)

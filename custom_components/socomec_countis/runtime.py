@@ -138,8 +138,8 @@ class BusRuntime:
     async def async_poll(self) -> None:
         """Poll the meters until this task is cancelled.
 
-        If the bus then recovers from a disturbed transaction, wait until the client of
-        this transaction has disconnected.
+        When the task is cancelled, the bus may still be disconnecting the client of a
+        request without a valid response. Then wait until the client has disconnected.
         """
         try:
             await self.poller.run()
@@ -178,7 +178,7 @@ class BusRuntime:
             meter,
             partial_tariffs,
             demand=await async_load_demand(self.hass, subentry),
-            on_wanted_changed=self._schedule_wanted_update,
+            on_wanted_changed=self._schedule_quantities_update,
         )
         await coordinator.meter_gaps.async_load()
         self.coordinators[subentry.subentry_id] = coordinator
@@ -237,7 +237,7 @@ class BusRuntime:
     def _start(self, coordinator: CountisCoordinator) -> None:
         """Poll a meter from now on, and add its entities."""
         self.poller.add(coordinator.polled)
-        self._schedule_wanted_update()
+        self._schedule_quantities_update()
         self._add_entities(coordinator)
 
     # -- entities ------------------------------------------------------------
@@ -266,7 +266,7 @@ class BusRuntime:
             add(new, config_subentry_id=subentry_id)
 
     @callback
-    def _schedule_wanted_update(self) -> None:
+    def _schedule_quantities_update(self) -> None:
         """Schedule an update of the quantities that the poller reads.
 
         Home Assistant adds entities one by one. So the update waits for the next

@@ -17,12 +17,12 @@ from tools.demo.dashboard import (
 from .conftest import Client
 
 # These counters are disabled in the demo, because the house uses only two tariffs.
-HIDDEN = {"tariff_3_energy", "tariff_4_energy"}
+DISABLED = {"tariff_3_energy", "tariff_4_energy"}
 # The entity IDs of each meter, by their keys.
 HOUSE = {
     sensor.key: f"sensor.house_{sensor.key}"
     for sensor in SENSORS
-    if sensor.entity_registry_enabled_default and sensor.key not in HIDDEN
+    if sensor.entity_registry_enabled_default and sensor.key not in DISABLED
 }
 ROOF = {
     "energy_produced": "sensor.roof_energy",

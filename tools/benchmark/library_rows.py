@@ -1,4 +1,4 @@
-"""The rows that need only the library: how a bus with many meters is polled."""
+"""The measurements of the benchmark that need only the library."""
 
 import asyncio
 from collections.abc import Iterable
@@ -28,9 +28,9 @@ from .figures import (
 from .text import NO_WORSE, aim, paragraphs, table, verdict
 
 SPEEDS = (4800, 9600, 19200, 38400)  # baud
-CROWD_SPEEDS = (9600, 38400)  # baud
-# Numbers of meters whose buses are measured at the same time. With more buses at once,
-# the processor would limit the results.
+MANY_METERS_SPEEDS = (9600, 38400)  # baud
+# Each batch has the numbers of meters on the buses that are measured at the same time.
+# With more buses at once, the processor would limit the results.
 BATCHES = ((1, 2, 4), (8, 12), (16,), (32,), (64,))
 # On a bus with this number of meters or more, counters may be read less often than
 # every 15 s.
@@ -170,11 +170,11 @@ async def async_crowds(seconds: float) -> str:
     lines = []
     for batch in BATCHES:
         print(f"  {batch} meters ...", file=sys.stderr, flush=True)
-        cases = itertools.product(batch, CROWD_SPEEDS)
+        cases = itertools.product(batch, MANY_METERS_SPEEDS)
         MEASURED.update(await _async_batch(cases, seconds))
     one_by_one = {
         speed: median(poll.seconds for poll in polls(MEASURED[1, speed].reads))
-        for speed in CROWD_SPEEDS
+        for speed in MANY_METERS_SPEEDS
     }
     for (meters, speed), run in MEASURED.items():
         power, counters = run.power, run.ages(COUNTERS)
@@ -198,7 +198,8 @@ async def async_crowds(seconds: float) -> str:
                 result,
             )
         )
-    # The numbers are in s, and from the earlier version (`aims_section`).
+    # The numbers are in s. They were measured with an earlier version of the
+    # integration, which `text.aims_section` describes.
     for case, every, worst in (AT_9600, 1.0, 1.37), (AT_38400, 2.82, 3.01):
         power = MEASURED[case].power
         now = 60 / power.per_minute
@@ -249,7 +250,7 @@ async def async_rest(seconds: float) -> str:
             "power of {} meters at {} baud, half of which measure no power: time"
             " between two reads".format(*case),
             text,
-            f"as with power: {limit:.2f} s",
+            f"as if all measure power: {limit:.2f} s",
             f"{now:.2f} s",
             met=now <= NO_WORSE * limit,
         )

@@ -205,7 +205,7 @@ class Past:
         return cls(load, noon, start, hours, outage)
 
     @property
-    def hours_without_outage(self) -> list[list[Sample]]:
+    def samples_without_outage(self) -> list[list[Sample]]:
         """Return the samples of each hour without those of the outage."""
         return [
             [
@@ -225,7 +225,7 @@ class Past:
             self.start,
             [
                 [shown_power(sample) for sample in hour]
-                for hour in self.hours_without_outage
+                for hour in self.samples_without_outage
             ],
         )
 
@@ -237,7 +237,7 @@ class Past:
         """
         end = self.start + len(self.hours) * HOUR_SECONDS
         energies = [
-            counted_energy(hour, COUNTERS[key]) for hour in self.hours_without_outage
+            counted_energy(hour, COUNTERS[key]) for hour in self.samples_without_outage
         ]
         if self.outage:
             end_hour = (self.outage.stop - self.start) // HOUR_SECONDS
@@ -367,7 +367,10 @@ async def async_problems(
     if gaps != expected_gaps:
         problems.append(f"{statistic_id} has the gaps {gaps}, not {expected_gaps}")
     if not 0 <= state - rows[-1]["state"] <= MOST_KWH:
-        problems.append(f"{statistic_id} is {state} after {rows[-1]['state']} kWh")
+        problems.append(
+            f"{statistic_id} shows {state} kWh, but {rows[-1]['state']} kWh at the end"
+            " of its last hour"
+        )
     return problems
 
 

@@ -110,9 +110,10 @@ async def async_demo(
         try:
             await _async_demo(arguments, folder, progress, bus, home_assistant)
         except asyncio.CancelledError:
-            print(
-                "\nStopping. The next start continues with the same data.", flush=True
-            )
+            text = "\nStopping."
+            if not arguments.check:
+                text += " The next start continues with the same data."
+            print(text, flush=True)
             raise
 
 
@@ -172,11 +173,12 @@ async def _async_demo(
     print(flush=True)
     if not arguments.check:
         print("Ctrl-C stops the demo.\n")
+        # This call ends only with an exception, so only a check continues below.
         await async_watch(hass, house.counters, house.places)
     if arguments.port:
         progress.report("The counters of a real meter are not reset by a check")
     progress.report(
-        "Checking the statistics, the dashboards, the gap and the reset of counters"
+        "Checking the dashboards, and the history, gap and reset of simulated meters"
     )
     await async_check(hass, house)
     print("\n".join(["", *await async_table(hass, house.places), ""]))

@@ -124,8 +124,8 @@ class Meter:
         """Verify with a short read that this meter responds, not another meter.
 
         An unexpected serial number is read again. A meter whose profile has no serial
-        number only has to respond. Raises `AnotherMeterError` if both reads return the
-        same unexpected serial number, and `ModbusError`.
+        number only has to respond. Raises `ModbusError`, and `AnotherMeterError` if
+        both reads return the same unexpected serial number.
         """
         expected = self.profile.serial_number
         if expected is None:
@@ -141,7 +141,7 @@ class Meter:
                         self.contradicts_profile = True
                 return
         if found is None or found != before:
-            msg = "the serial number is not available"
+            msg = "the serial number is not available, or differs between two reads"
             raise ModbusProtocolError(msg)
         raise AnotherMeterError(found)
 

@@ -15,7 +15,7 @@ from .registers import PHASES, TARIFF_COUNTERS
 POWER = "power"
 """The total power is the sum of the phases."""
 TARIFFS = "tariffs"
-"""Ea+ is the sum of the tariff counters."""
+"""The consumed energy (Ea+) is the sum of the tariff counters."""
 
 # W; the total and three phases are each rounded or truncated to 10 W
 POWER_TOLERANCE = 30
@@ -26,9 +26,9 @@ TARIFF_TOLERANCE = 5
 SAME_COUNTER_TOLERANCE = 1.1
 
 # After this number of consecutive contradictions, the relation of the power is not
-# expected any more. Our choice: the first poll reads the block twice, and each further
-# poll once. If the block is polled each second, ten readings take less than 10 s, after
-# which the integration would remove the rejected measured values.
+# expected any more. The first poll reads the block twice, and each further poll once.
+# So if the block is polled each second, ten readings take less than 10 s. Our choice:
+# after 10 s of rejected readings, the integration would remove the measured values.
 LASTING_CONTRADICTIONS = 10
 
 
