@@ -164,7 +164,10 @@ def test_pages_agree_on_the_duration_of_a_poll(meter: LibraryMeter) -> None:
         f"{poll_seconds(meter, details=details):.2f} s" for details in (False, True)
     )
     for page, figures in {
-        "bus.md": (f"take {default} at 9600 baud", f"takes {with_details} at 9600"),
+        "bus.md": (
+            f"take {default} at 9600 baud",
+            f"take {with_details} in place of {default} at 9600 baud",
+        ),
         "meter.md": (f"a poll takes {default}", f"the poll takes {with_details}"),
         "updating.md": (f"take {default} at 9600 baud",),
     }.items():
@@ -206,7 +209,7 @@ FIGURES = {
         f"{connection.RESPONSE_TIMEOUTS['rtu_over_tcp']:g} s for RTU over TCP",
         f"{connection.RESPONSE_TIMEOUTS['tcp']:g} s for a Modbus TCP gateway",
         f"more than {LOSSY_ABOVE:.0%}".replace("%", " %"),
-        f"at most {poller.FULL_BUS:.0%}".replace("%", " %"),
+        f"at most {poller.FULL_BUS} s",
         f"then every {LONGEST_PAUSE} seconds",
         f"keep their values for {HELD} s",
         f"published after {PUBLISHED} s",

@@ -114,8 +114,8 @@ async def async_beside_yaml(seconds: float) -> str:
             (
                 "One meter at 9600 baud is read by YAML sensors of the `modbus`"
                 " platform with `scan_interval: 1`. On a second bus, another such meter"
-                " is read by this integration with all its entities enabled. Aim: at most"
-                " a fifth of the line time of the platform."
+                " is read by this integration with all its entities enabled. Aim: at"
+                " most a fifth of the line time of the platform."
             ),
             table(
                 (
