@@ -39,7 +39,7 @@ class OnlineDescription(CountisEntityDescription, BinarySensorEntityDescription)
 
 ONLINE = OnlineDescription(
     key="online",
-    needs=BLOCK_OF,  # any quantity is enough, so each meter has this entity
+    needs=BLOCK_OF,  # contains all quantities, so each meter has this entity
     device_class=BinarySensorDeviceClass.CONNECTIVITY,
     entity_category=EntityCategory.DIAGNOSTIC,
 )
@@ -48,8 +48,8 @@ ONLINE = OnlineDescription(
 class CountisOnline(CountisEntity, BinarySensorEntity):
     """Whether a meter is online, with the reason if the meter is offline.
 
-    If the meter goes offline, the state changes `HOLD_SECONDS` later, at the same time
-    as the measured values become unavailable.
+    If the meter goes offline, the state changes after `HOLD_SECONDS` (coordinator.py),
+    at the same time as the measured values become unavailable.
     """
 
     entity_description: OnlineDescription

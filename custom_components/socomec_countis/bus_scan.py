@@ -111,7 +111,7 @@ class BusScan:
         await asyncio.wait([self._task])
 
     async def async_stop(self) -> None:
-        """Stop the scan, and wait until it has released the bus."""
+        """Stop the scan, and wait until its task has ended."""
         self._task.cancel()
         await self.async_wait()
 

@@ -99,7 +99,7 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Find the meters of the entered bus with `async_find`.
 
-        Raises `AbortFlow` if another entry has the bus.
+        Raises `AbortFlow` if another entry has the bus, or `FormError` as `async_find`.
         """
         fixed_data = bus_data(self.form, entered)
         # Until the scan ends, line settings that the user left empty have defaults.

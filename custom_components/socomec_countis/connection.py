@@ -42,9 +42,9 @@ SOCKET_BAUDRATE = 115_200
 # `Bus` has a shorter timeout for the responses of a meter.
 CONNECTION_TIMEOUT = 5.0
 
-# s; the longest time until a response begins. For a serial port, `Bus` has a default.
-# Our choice: the network adds a delay, and a Modbus TCP gateway reports a lost response
-# only after the gateway's own timeout.
+# s, by connection type: the longest time until a response begins. For a serial port,
+# `Bus` has a default. Our choice: the network adds a delay, and a Modbus TCP gateway
+# reports a lost response only after the gateway's own timeout.
 RESPONSE_TIMEOUTS = {RTU_OVER_TCP: 0.5, TCP: 1.5}
 
 BUS_ERRORS = (ModbusError, OSError)
@@ -111,7 +111,8 @@ async def async_profile_at(
     `temporary_client` and `async_take_profile`.
     """
     async with temporary_client(hass, data, unit_id) as client:
-        unit = bus.unit(unit_id, client, patient=True)  # the meter may respond slowly
+        # If the meter responds slowly, it needs longer timeouts (`patient`).
+        unit = bus.unit(unit_id, client, patient=True)
         return await async_take_profile(unit, expected=expected)
 
 
@@ -141,7 +142,8 @@ def endpoint_name(data: BusData) -> str:
 def settings_data(data: BusData, settings: LineSettings) -> dict[str, Any]:
     """Return line settings as data of an entry with the connection of `data`.
 
-    Behind a gateway, only the speed is stored.
+    Behind a gateway, only the speed is stored, because the gateway sets the parity and
+    stop bits.
     """
     if data[CONF_TYPE] != SERIAL:
         return {CONF_BAUDRATE: settings.baudrate}

@@ -79,7 +79,7 @@ REJECTED_ISSUE_SECONDS = 600
 SAVE_SECONDS = 300
 
 # s between two attempts to take the profile again, if the profile is outdated or the
-# meter contradicts it. Our choice, because an attempt needs about a dozen requests.
+# meter contradicts it. Our choice, because an attempt needs about ten requests.
 PROFILE_PERIOD = 3600
 
 # The number of readings in a wiring check, and the s between two readings. If the sign
@@ -409,9 +409,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def rejected_counters(self) -> dict[str, tuple[float | None, float | None]]:
         """Return the counters whose latest reading is rejected or missing.
 
-        By counter, in kWh or kvarh: the last accepted value (or None) and the rejected
-        reading (None if the block cannot be read). Blocks that no enabled entity needs
-        are left out.
+        By counter, in kWh or kvarh: the last accepted value (None before the first one)
+        and the rejected reading (None if the block cannot be read). Blocks that no
+        enabled entity needs are left out.
         """
         counters = self.meter.counter_check
         wanted = {BLOCK_OF[quantity] for quantity in self.wanted_quantities}

@@ -133,7 +133,8 @@ class MeterDemand:
         if (watts := reading.values.get(POWER)) is None:
             return
         if not self._integral.add(reading.requested_at, watts):
-            self.demand.interrupt()  # the energy since the last reading is unknown
+            # The energy before the first reading, or in a long pause, is unknown.
+            self.demand.interrupt()
         now = meter.now()
         wall = now.wall - (now.monotonic - reading.requested_at)  # time of the request
         self._add(Moment(wall, reading.requested_at), self._integral.kilowatt_hours)

@@ -25,7 +25,7 @@ class DemandDescription(DeadbandSensorDescription):
     native_unit_of_measurement: str | None = UnitOfPower.WATT
     suggested_display_precision: int = 0
     entity_registry_enabled_default: bool = False
-    deadband: float = 20  # W, as for the power
+    deadband: float = 20  # W, as for the sensor `power` (sensor.py)
     demand_fn: Callable[[Demand, float], float | Peak | None]
     """Returns the demand or its forecast in W, or the peak; None if unknown.
 
@@ -101,7 +101,7 @@ class DemandSensor(DeadbandSensor):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, datetime] | None:
-        """Return beginning and end of the period with this demand, None if unknown."""
+        """Return when the period with this demand begins and ends, None if unknown."""
         demand = self.coordinator.meter_demand.demand
         shown = self.demand_now
         begin = shown.begin if isinstance(shown, Peak) else demand.begin

@@ -33,7 +33,10 @@ TO_REDACT = {
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> dict[str, Any]:
-    """Return the connection, the meters, and the statistics of the bus."""
+    """Return the connection and meters of a bus, and its statistics or set-up error.
+
+    The set-up error is in the diagnostics of a bus that is not loaded.
+    """
     diagnostics: dict[str, Any] = {
         "entry": entry.data,
         "options": entry.options,

@@ -84,9 +84,9 @@ class Gap:
         return after - before if after >= before else after
 
     def merge(self, other: Gap) -> None:
-        """Merge the gap of another block, or of an outage that follows.
+        """Merge the gap of another block, or of the next outage, into this gap.
 
-        Such an outage begins in the hour in which this gap ends.
+        The next outage begins in the hour in which this gap ends.
         """
         self.begin = min(self.begin, other.begin)
         self.end = max(self.end, other.end)

@@ -37,11 +37,13 @@ from .texts import translated_error
 HOUR = 3600  # s
 
 # s; rows are read from this time before a gap, because a plan begins with the last row
-# before the gap. Our choice: a day, because an hour without a valid state has no row.
+# before the gap. Hours without a valid state have no row, so this row may be some hours
+# older than the gap. Our choice: a day.
 BEFORE_GAP = 24 * HOUR
 
 # kWh or kvarh; if two sums differ by at most this value, they are treated as equal. Our
-# choice: a step of a counter, and the rounding of a statistic in MWh.
+# choice: a step of a high-resolution counter (0.01), and the rounding of a statistic in
+# MWh.
 SUM_TOLERANCE = 0.02
 
 # For an energy entity with costs, the Energy dashboard creates an entity whose ID has
@@ -124,8 +126,8 @@ class Plan:
         present = [self.base, *self.replaced, self.after]
         proposed = [self.base, *self.rows, self.after]
         return [
-            (row.start, row.sum - last.sum, new.sum - last_new.sum)
-            for (last, row), (last_new, new) in zip(
+            (row.start, row.sum - previous.sum, new.sum - previous_new.sum)
+            for (previous, row), (previous_new, new) in zip(
                 pairwise(present), pairwise(proposed), strict=True
             )
         ]
@@ -226,7 +228,7 @@ def plan_counter(
             rows.append(Row(hour, counted or begin, begin_sum + counted))
         else:
             # The meter has counted the energy of the present row before the end of this
-            # hour. So the new sum must not be lower.
+            # hour. So the new sum must not be lower than the present sum.
             counted = max(energy * part, present.sum - begin_sum)
             rows.append(Row(hour, begin + counted, begin_sum + counted))
     return _plan(statistic, rows, base, after)

@@ -224,7 +224,8 @@ class MeterGaps:
     async def _async_propose_gap(self, gap: Gap, now: float) -> None:
         """Read the evidence of a gap, and fill the gap if `CONF_FILL_GAPS` is on.
 
-        Discards a gap that cannot be filled.
+        Discards the gap if its end hour is not compiled in time (`DISCARDED_AFTER`), or
+        if its statistics do not show that a counter has risen.
         """
         statistics = await self._async_statistics(gap)
         if not any(each.after(gap.hours) for each in statistics.values()):
@@ -281,7 +282,8 @@ class MeterGaps:
         """Return the values of a total counter around a gap, from the statistics.
 
         If the statistics of the total counter cannot be used, those of another counter
-        with the same `total_of` are used. Returns None if none of these counters rose.
+        with the same `total_of` are used. Returns None if the statistics show no rise
+        of these counters.
         """
         names = [name for name in statistics if total_of(name) == total]
         for name in sorted(names, key=total.__ne__):  # the total first
@@ -477,7 +479,7 @@ class MeterGaps:
         )
 
     def _data_to_save(self) -> list[dict[str, Any]]:
-        """Remove gaps filled `KEPT_SECONDS` ago, and return the others to save."""
+        """Remove gaps filled at least `KEPT_SECONDS` ago; return the others to save."""
         now = dt_util.utcnow().timestamp()
         self.gaps = [
             gap

@@ -17,6 +17,7 @@ from .texts import energy_text, entity_name
 if TYPE_CHECKING:
     from .coordinator import CountisCoordinator
 
+# The kinds of issues. A kind is the translation key and the beginning of the issue ID.
 ANOTHER_METER = "another_meter"
 LINE_CONFLICT = "line_conflict"
 COUNTERS_REJECTED = "counters_rejected"

@@ -221,7 +221,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     async def _unloaded(self, entry: CountisConfigEntry) -> AsyncIterator[None]:
         """Unload the entry for the context, and set it up again, also after an error.
 
-        The setup lock keeps Home Assistant from setting it up in the meantime.
+        The setup lock keeps Home Assistant from setting up the entry in the meantime.
         """
         async with entry.setup_lock:
             if not await entry.async_unload(self.hass):

@@ -94,11 +94,12 @@ class BusRuntime:
         """Held while the evidence of a gap is read, which may take a minute.
 
         Two tasks that read the load curve of one meter would move one read pointer. If
-        tasks read several meters, too little time would be left for polls.
+        tasks read several meters at the same time, too little time would be left for
+        polls.
         """
         self._update_lock = asyncio.Lock()
         """Held while meters are added, removed and changed."""
-        self._is_wanted_update_scheduled = False
+        self._is_quantities_update_scheduled = False
 
     async def async_update(self) -> None:
         """Add, remove and change meters so that they match the subentries of the entry.
@@ -272,12 +273,12 @@ class BusRuntime:
         Home Assistant adds entities one by one. So the update waits for the next
         iteration of the event loop, and includes all changes until then.
         """
-        if not self._is_wanted_update_scheduled:
-            self._is_wanted_update_scheduled = True
-            self.hass.loop.call_soon(self._update_wanted)
+        if not self._is_quantities_update_scheduled:
+            self._is_quantities_update_scheduled = True
+            self.hass.loop.call_soon(self._update_quantities)
 
-    def _update_wanted(self) -> None:
-        self._is_wanted_update_scheduled = False
+    def _update_quantities(self) -> None:
+        self._is_quantities_update_scheduled = False
         for coordinator in self.coordinators.values():
             coordinator.polled.select_quantities(coordinator.wanted_quantities)
         self.poller.replan()

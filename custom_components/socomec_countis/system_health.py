@@ -16,7 +16,10 @@ def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> N
 
 
 async def async_info(hass: HomeAssistant) -> dict[str, Any]:
-    """Return the numbers of meters and buses, and the share of requests that failed."""
+    """Return the numbers of meters, online meters and buses, and the error rate.
+
+    The error rate is the share of requests without a usable response.
+    """
     entries: list[CountisConfigEntry]
     entries = hass.config_entries.async_loaded_entries(DOMAIN)
     runtimes = [entry.runtime_data for entry in entries]

@@ -25,7 +25,7 @@ FINDINGS = {
 }
 # The unit of the measured value, by the condition that is not met.
 UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
-# The headings of the rows of the table, by quantity.
+# The headings of the rows of the table in the notification, by quantity.
 ROWS = {"voltage": "V", "current": "A", "power": "W", "power_factor": "cos φ"}
 # s from the first to the last reading.
 WIRING_DURATION = (WIRING_READINGS - 1) * WIRING_SECONDS
