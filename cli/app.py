@@ -132,7 +132,7 @@ def set_tariff(
             metavar="TARIFF",
             show_default=False,
         ),
-    ] = 0,  # 0: not entered; one message then names everything that is missing
+    ] = 0,  # if not entered, so that one message names all missing arguments
     *,
     to_all: Annotated[
         bool,
@@ -145,6 +145,7 @@ def set_tariff(
 ) -> None:
     """Set the tariff in which meters count."""
     selection = parse_options(options, missing=[] if tariff else [MISSING_TARIFF])
+    # Raises `UsageError` for a tariff that no meter has.
     one_of("Tariff", tariff, tariffs(HIGHEST_TARIFF_COUNT))
     _run(options, async_set_tariff_command(selection, tariff, to_all=to_all))
 

@@ -1,4 +1,4 @@
-"""The commands that change meters: one meter after the other, each with a read-back."""
+"""The commands that write to meters, one after the other, with a read-back of each."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 import sys
@@ -100,13 +100,18 @@ def confirm_reset(selection: Selection) -> None:
 async def async_set_tariff_command(
     selection: Selection, tariff: int, *, to_all: bool
 ) -> Exit:
-    """Set the tariff of each meter, or of all meters of the bus by a broadcast."""
+    """Set the tariff of the selected meters, or with `to_all` of all on the bus.
+
+    A broadcast sets the tariff of all meters, but only the selected ones are read back.
+    """
     rows = Rows(selection.output, *METER_COLUMNS, Column("Tariff", is_number=True))
 
     async def set_tariff(meter: Meter, result: Result) -> None:
-        last = tariffs(meter.profile.tariff_count)[-1]
-        if tariff > last:
-            raise NoSuchTariffError("1 tariff" if last == 1 else f"{last} tariffs")
+        highest = tariffs(meter.profile.tariff_count)[-1]
+        if tariff > highest:
+            raise NoSuchTariffError(
+                "1 tariff" if highest == 1 else f"{highest} tariffs"
+            )
         command = async_confirm_tariff if to_all else async_set_tariff
         await command(meter, lambda _: None, tariff=tariff)
         result["tariff"] = tariff

@@ -30,8 +30,8 @@ type Kind = Literal["port", "tcp", "rtu_over_tcp"]
 # s until the client is connected. The bus has a shorter timeout for each response.
 CONNECTION_TIMEOUT = 5.0
 
-# A port or gateway that was just closed by another program or by the last command may
-# be busy, so opening it is retried. Our choice: 0.5 s in total.
+# A port or gateway that was just closed by another program or by the previous command
+# may be busy, so opening it is retried. Our choice: 0.5 s in total.
 OPEN_ATTEMPTS = 3
 OPEN_RETRY_DELAY = 0.25  # s
 # Texts that replace those of the operating system, by error number.
@@ -48,8 +48,8 @@ RESPONSE_TIMEOUTS: dict[Kind, float | None] = {
     "rtu_over_tcp": 0.5,
     "tcp": 1.5,
 }
-# baud; a socket has no line speed, but the client derives the gap between frames from
-# this value. The gap is shortest at a high speed.
+# baud; a socket has no line speed, but the client derives the silence between frames
+# from this value. The silence is shortest at a high speed.
 SOCKET_BAUDRATE = 115_200
 
 
@@ -68,8 +68,9 @@ class CannotOpenError(ModbusConnectionError):
             match cause.args:
                 case [int(number), text, *_]:
                     self.number = number
-                    has_name = number in errno.errorcode
-                    reason = os.strerror(number) if has_name else str(text)
+                    # For an unknown host name, the number is no errno: keep the text.
+                    is_errno = number in errno.errorcode
+                    reason = os.strerror(number) if is_errno else str(text)
                     reason = REASONS.get(number, reason)
             cause = cause.__cause__ or cause.__context__
         super().__init__(reason)
@@ -94,7 +95,10 @@ class Connection:
 
     @property
     def is_serial(self) -> bool:
-        """Return whether the bus is on a serial port, whose parity the client sets."""
+        """Return whether the bus is on a serial port.
+
+        Only on a serial port, the client sets the speed, parity and stop bits.
+        """
         return self.kind == "port"
 
     @property
@@ -155,7 +159,8 @@ class Connection:
     ) -> list[LineSettings]:
         """Return the settings whose parity and stop bits the port accepts.
 
-        Raises `CannotOpenError` if the port cannot be opened with any of them.
+        For a gateway, return only the first. Raises `CannotOpenError` if the port
+        accepts none of the settings, or cannot be opened for another reason.
         """
         if not self.is_serial:
             return list(settings[:1])  # the client cannot change a gateway's settings
@@ -196,7 +201,7 @@ class Connection:
 async def async_find_meter(
     opened: OpenBus, unit_id: int, profile: Profile | None = None
 ) -> Meter:
-    """Return the meter at a unit ID. Without `profile`, take the profile of the meter.
+    """Return the meter at a unit ID. Without `profile`, take it from the meter.
 
     Raises the errors of `async_take_profile`.
     """

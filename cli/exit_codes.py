@@ -10,6 +10,7 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     FINDING = 3
+    """The command ended without an error, but the user has to look at its result."""
     INTERRUPTED = 130
     """128 + SIGINT, as shells report it."""
 

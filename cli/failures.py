@@ -26,6 +26,7 @@ from .connection import CannotOpenError, Connection
 ERRORS = (ModbusError, CountisError, OSError)
 
 NO_RESPONSE = "no_response"
+# The likely causes on the bus if no meter responds, as words after "check".
 BUS_CAUSES = (
     "the two wires, which may be swapped, the display, which has to be lit, and 120"
     " ohms at both ends of the bus"
@@ -33,7 +34,7 @@ BUS_CAUSES = (
 COMMAND_FAILED = "command_failed"
 CONNECTION_LOST = "connection_lost"
 # Parts that are removed from the text of an error: the loss of the connection, which
-# the message of the failure already names, and the number of an error of the system.
+# the message of the failure already names, and the number of a system error.
 REPEATED = re.compile(
     r"^\S+\(.*\): Connection lost before response was received\.|\[Errno -?\d+\] "
 )
@@ -53,7 +54,10 @@ CHECK_BY_NUMBER: Mapping[int | None, str] = {
 
 
 class NoSuchTariffError(CountisError):
-    """The meter has fewer tariffs than the command needs."""
+    """The meter has fewer tariffs than the command needs.
+
+    The text of the error is what the meter has, such as "4 tariffs".
+    """
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def failure(
     """
     if isinstance(error, CannotOpenError):
         device = "port" if connection.is_serial else "gateway"
-        usual = (
+        default_check = (
             "the adapter, and that no other program uses it"
             if connection.is_serial
             else "the host, the port and the network of the gateway"
@@ -153,7 +157,7 @@ def failure(
         return Failure(
             "cannot_open",
             f"The {device} {connection} cannot be opened{reason}",
-            CHECK_BY_NUMBER.get(error.number, usual),
+            CHECK_BY_NUMBER.get(error.number, default_check),
         )
     found = next(each for class_, each in FAILURES.items() if isinstance(error, class_))
     place = "on the bus" if unit_id is None else f"at unit ID {unit_id}"

@@ -32,7 +32,7 @@ async def async_load_curve(selection: Selection, path: Path | None) -> Exit:
         rows.extend((meter.unit_id, record) for record in curve.records)
         # In a pipe or a file, the table would only repeat the CSV file.
         if path is None or output.console.is_terminal:
-            _show(selection, meter, curve, hints=path is None)
+            _show(selection, meter, curve, shows_hint=path is None)
         return Exit.DONE
 
     exit_code = await async_for_each(selection, read)
@@ -55,10 +55,12 @@ async def _async_read(selection: Selection, meter: Meter) -> LoadCurve:
         )
 
 
-def _show(selection: Selection, meter: Meter, curve: LoadCurve, *, hints: bool) -> None:
+def _show(
+    selection: Selection, meter: Meter, curve: LoadCurve, *, shows_hint: bool
+) -> None:
     """Print the records: on a terminal as a plot, which is shorter, else as a table.
 
-    With `hints`, a line below the plot says how to get each record as text.
+    With `shows_hint`, a line below the plot says how to get each record as text.
     """
     output = selection.output
     if output.as_json:
@@ -70,7 +72,7 @@ def _show(selection: Selection, meter: Meter, curve: LoadCurve, *, hints: bool) 
     )
     if output.console.is_terminal and records:
         output.show(Text.from_ansi(plot(records, output.console.width)))
-        if hints:
+        if shows_hint:
             output.show("--csv FILE writes the records; a pipe gets them as a table.")
     elif records:
         table = output.new_table("Time", "Power", "", "Period", numbers=[1])

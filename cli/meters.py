@@ -17,8 +17,9 @@ async def async_for_each(
 ) -> Exit:
     """Run the action for each meter, also after a failure of another meter.
 
-    Prints each failure. Returns `FAILED` if a meter or the bus failed. Otherwise,
-    returns the last exit code that is not `DONE`, or `DONE` if there is none.
+    Prints each failure. Returns `FAILED` if an action, a meter or the bus failed.
+    Otherwise, returns the last exit code that is not `DONE`, or `DONE` if there is
+    none.
     """
     output = selection.output
     exit_code = Exit.DONE
@@ -41,7 +42,7 @@ async def async_for_each(
 
 
 def print_error(selection: Selection, error: Exception) -> Exit:
-    """Print an error that ends the whole command, and return its exit code."""
+    """Print an error that ends the whole command, and return `FAILED`."""
     failed = failure(error, selection.connection)
     selection.output.fail(failed)
     selection.output.write_json({"error": failed.as_json()})

@@ -25,10 +25,10 @@ from .failures import ERRORS, NO_RESPONSE, Failure, failure
 from .tables import PHASES
 
 # s between two attempts to find the meters that were not found yet. If a meter does not
-# respond, an attempt takes several seconds, in which no other meter is read.
+# respond, an attempt uses the bus for several seconds, which delays all other reads.
 FIND_PAUSE = 10.0
-# s; in place of FIND_PAUSE if one of these meters responds, but its profile cannot be
-# taken.
+# s; in place of FIND_PAUSE if one of these attempts failed for any other reason than a
+# missing response, for example because the meter is starting.
 RETRY_PAUSE = 1.0
 
 
@@ -49,7 +49,7 @@ class Watched:
     powers: deque[Power]
     """The power of the last minutes, the oldest first."""
     meter: Meter | None = None
-    """None until the profile of the meter was taken, by the monitor or by a scan."""
+    """None until the monitor has found the meter."""
     values: Values = field(default_factory=dict)
     failed: Failure | None = None
     """Why the meter is offline. None while it is online, or before a first failure."""
@@ -117,11 +117,11 @@ class Monitor:
         while missing := [each for each in self.meters if each.meter is None]:
             for watched in missing:
                 await self._async_find(watched)
-            responds = any(
+            failed_otherwise = any(
                 each.failed is not None and each.failed.kind != NO_RESPONSE
                 for each in missing
             )
-            await asyncio.sleep(RETRY_PAUSE if responds else FIND_PAUSE)
+            await asyncio.sleep(RETRY_PAUSE if failed_otherwise else FIND_PAUSE)
 
     async def _async_find(self, watched: Watched) -> None:
         try:

@@ -20,7 +20,7 @@ from .failures import Failure
 # Characters in a line of a pipe or a file. Tables are narrower, so no line is wrapped.
 PIPE_WIDTH = 1000
 BAR_WIDTH = 16  # characters; the bar and the text beside it fit into 80 characters
-PERCENT_BETWEEN_LINES = 10  # of the progress in a pipe or a file
+PERCENT_BETWEEN_LINES = 10  # progress from one line to the next in a pipe or a file
 
 
 class _Console(Console):
@@ -49,7 +49,7 @@ class Column(NamedTuple):
 
     heading: str
     width: int = 0
-    """Characters of the longest usual cell."""
+    """Characters of the longest usual cell; may be 0 if the heading is longer."""
     is_number: bool = False
 
 
@@ -168,7 +168,7 @@ class ProgressDisplay:
             disable=not self.console.is_terminal,
         )
         self._task = self.bar.add_task("", total=1)
-        self._line = -1  # no line is printed yet
+        self._line = -1  # the last line printed: 0 at 0 %, 1 at 10 %; -1 for none
 
     def show(self, part: float, text: str, seconds_left: float | None = None) -> None:
         """Show the part that is done (0 to 1), a text and the remaining time in s."""

@@ -21,22 +21,22 @@ MAX_TIMEOUT = 60  # s; the highest --timeout, our choice
 def nothing_found(selection: Selection, timeout: float | None = None) -> str:
     """Return the message that no meter was found, with what to check.
 
-    `timeout` is the response timeout in s that the user entered.
+    `timeout` is the response timeout in s that the user entered, or None.
     """
     connection = selection.connection
-    limits = {
+    restricted = {
         "unit IDs": bool(selection.unit_ids),
         "line settings": connection.is_serial and selection.scanned != SCAN_SETTINGS,
     }
     check = "check"
-    if any(limits.values()):
-        tried = " and ".join(name for name, is_limited in limits.items() if is_limited)
+    if any(restricted.values()):
+        tried = " and ".join(name for name, is_true in restricted.items() if is_true)
         check = (
             f"only these {tried} were tried. Omit the options to try all. Also check"
         )
     causes = "" if connection.is_serial else f"{gateway_causes(connection)}, "
-    last_timeout = timeout or RESPONSE_TIMEOUTS[connection.kind] or PROBE_TIMEOUT
-    longer = min(max(2 * last_timeout, 1), MAX_TIMEOUT)  # s
+    used_timeout = timeout or RESPONSE_TIMEOUTS[connection.kind] or PROBE_TIMEOUT
+    longer = min(max(2 * used_timeout, 1), MAX_TIMEOUT)  # s
     return (
         f"No meter was found: {check} {causes}{BUS_CAUSES}, or give each meter more"
         f" time (countis scan --timeout {longer:g})."
@@ -56,7 +56,8 @@ class BusScan:
         self._timeout = timeout
         if timeout is not None and selection.connection.framing == "rtu":
             # `Probe.async_send` subtracts the difference of the two constants, because
-            # the timeout of a probe is shorter than that of other requests.
+            # the timeout of a probe is shorter than that of other requests. So the
+            # difference is added here.
             self._timeout = timeout + RESPONSE_TIMEOUT - PROBE_TIMEOUT
         self._rows = Rows(
             selection.output,
@@ -125,6 +126,8 @@ class BusScan:
     def _on_change(
         self, display: ProgressDisplay, interrupt: Interrupt
     ) -> Callable[[], None]:
+        """Return a callback that prints the changes, and ends the scan after Ctrl-C."""
+
         def on_change() -> None:
             scan = self._scan
             assert scan is not None  # noqa: S101

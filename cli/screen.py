@@ -1,4 +1,4 @@
-"""The screen of `watch`: the meters, the power of one of them, and its details."""
+"""The screen of `watch`: all meters, and the power and details of one of them."""
 
 from collections.abc import Iterable
 import time

@@ -36,7 +36,7 @@ class Layout:
     lines: Sequence[Line]
 
     def table(self, output: Output, values: Values, units: Units) -> Table | None:
-        """Return a table without empty columns, or None if it would have no lines."""
+        """Return a table without empty lines and columns, or None if all are empty."""
         lines = [
             (line.label, cells, units.get(line.quantities[0], ""))
             for line in self.lines
@@ -70,13 +70,14 @@ def _cell(values: Values, units: Units, quantity: str) -> Text:
 
 
 def _by_phase(label: str, quantity: str, *, total: bool = True) -> Line:
+    """Return a line of `MEASURED`, which has no value for the neutral."""
     names = [f"{quantity}_{phase}" for phase in PHASES]
     return Line(label, [*names, "", quantity if total else ""])
 
 
-def _counter(label: str, direction: str) -> Line:
-    energy = f"energy_{direction}"
-    return Line(label, [energy, f"partial_{energy}", f"overflows_{direction}"])
+def _counter(label: str, kind: str) -> Line:
+    energy = f"energy_{kind}"
+    return Line(label, [energy, f"partial_{energy}", f"overflows_{kind}"])
 
 
 def _period(period: str) -> Line:

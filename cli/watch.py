@@ -87,7 +87,7 @@ async def _async_print(
 ) -> Exit:
     """Print a line for each meter each second, until Ctrl-C.
 
-    Returns `FAILED` if each meter was tried once, and none was found.
+    Returns `FAILED` if each meter was tried at least once, and none was found.
     """
     output = selection.output
     rows = Rows(
@@ -98,18 +98,18 @@ async def _async_print(
     )
     printed: dict[int, str | None] = {}
     with Interrupt() as interrupt:
-        ended = asyncio.create_task(interrupt.async_wait())
+        interrupted = asyncio.create_task(interrupt.async_wait())
         try:
-            while not ended.done() and not polling.done():
+            while not interrupted.done() and not polling.done():
                 for watched in monitor.meters:
                     _print_failure(selection, watched, printed)
                     if watched.online:
                         _print_values(selection, watched, rows)
                 if monitor.has_no_meter:
                     return Exit.FAILED
-                await asyncio.wait({ended, polling}, timeout=PERIOD)
+                await asyncio.wait({interrupted, polling}, timeout=PERIOD)
         finally:
-            ended.cancel()
+            interrupted.cancel()
     return Exit.DONE
 
 

@@ -24,7 +24,7 @@ CODES: Mapping[int, str] = {
     **{n: REVERSED.format(phase=f"L{n}") for n in (1, 2, 3)},
     **{n + 6: SWAPPED.format(phase=f"L{n}") for n in (1, 2, 3)},
 }
-"""The meaning of the codes of the manual: 0, 1 to 3, and 7 to 9."""
+"""The meaning of each code of the manual that `check_wiring` can return."""
 
 # For each condition: its text, and the unit and decimals of the measured value.
 CONDITIONS: Mapping[str, tuple[str, str, int]] = {
