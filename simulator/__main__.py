@@ -86,7 +86,9 @@ def parse_arguments() -> argparse.Namespace:
         help=f"wiring errors of all meters: {', '.join(WIRING_ERRORS)}",
     )
     group.add_argument(
-        "--lifelike", action="store_true", help="weather, nights and weekends"
+        "--lifelike",
+        action="store_true",
+        help="consumption depends on hour and weekday, solar power on weather",
     )
     group.add_argument(
         "--noon",

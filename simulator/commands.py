@@ -8,8 +8,9 @@ The function returns False if the meter refuses the value.
 from .counters import Counters
 
 # Bits of register 57890, each with the counter that it sets to 0. The register's other
-# bits clear averages, events and curves. The simulated meter refuses these other bits,
-# because no client of this project may write them.
+# bits reset counters that the simulator does not have, or clear averages, events,
+# curves and alarms. The simulated meter refuses these other bits, because no client of
+# this project may write them.
 PARTIAL_BITS = {
     0x0001: "partial_consumed",
     0x0002: "partial_reactive",

@@ -17,7 +17,8 @@ type DayTable = tuple[tuple[int, float], ...]
 
 # The values for the house and the weather are our choice, not measurements.
 
-# The use of lights, kettle and oven, from 0 (all are off) to 1 (all may be on).
+# The part of the lights that are on, from 0 to 1. `appliances` derives the
+# probabilities of kettle and oven from the same value.
 IN_USE_ON_WEEKDAY: DayTable = (
     (0, 0.0),
     (6, 0.9),

@@ -92,9 +92,9 @@ def periods(start: int, step: int, counters: Counters) -> dict[int, int]:
 def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
     """Return the registers of block 36864.
 
-    The first two contain the range of a counter in steps of 10 Wh, the others numbers
-    of rollovers. The block has registers for four tariffs. If the meter has fewer, the
-    registers of the other tariffs read "not available".
+    The first two contain the range of a counter in steps of 10 Wh. The others
+    contain numbers of rollovers. The block has registers for four tariffs. If the meter
+    has fewer, the registers of the other tariffs read "not available".
     """
     totals = (counters.consumed, counters.reactive, counters.produced)
     registers = {
@@ -115,7 +115,7 @@ def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
 def _steps(energy: float, step: int) -> int:
     """Return an energy in Wh or varh as a number of complete steps.
 
-    The energy rolls over to 0 at COUNTER_RANGE_WH.
+    `step` is in the unit of the energy. The energy rolls over to 0 at COUNTER_RANGE_WH.
     """
     # Without ROUNDING_ERROR, a sum that is slightly too small would lose a whole step.
     return int((energy + ROUNDING_ERROR) % COUNTER_RANGE_WH // step)

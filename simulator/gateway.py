@@ -52,37 +52,37 @@ class _SerialPort:
     def __init__(self, line: Line, on_data: Callable[[bytes], None]) -> None:
         self.line = line
         self._on_data = on_data
-        self._port: int | None = None
+        self._descriptor: int | None = None
 
     def open(self) -> None:
         """Open the port at the speed of the line."""
-        port = os.open(self.line.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-        tty.setraw(port)
-        attributes = termios.tcgetattr(port)
+        descriptor = os.open(self.line.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        tty.setraw(descriptor)
+        attributes = termios.tcgetattr(descriptor)
         speed = getattr(termios, f"B{self.line.baudrate}")
         attributes[INPUT_SPEED] = attributes[OUTPUT_SPEED] = speed
-        termios.tcsetattr(port, termios.TCSANOW, attributes)
-        asyncio.get_running_loop().add_reader(port, self._read, port)
-        self._port = port
+        termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
+        asyncio.get_running_loop().add_reader(descriptor, self._read, descriptor)
+        self._descriptor = descriptor
 
     def close(self) -> None:
         """Close the port."""
-        if self._port is not None:
-            asyncio.get_running_loop().remove_reader(self._port)
-            os.close(self._port)
-            self._port = None
+        if self._descriptor is not None:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def write(self, data: bytes) -> None:
         """Send bytes to the line. If the line is unplugged, the bytes are lost."""
         with suppress(OSError):
-            if self._port is None:
+            if self._descriptor is None:
                 self.open()
-            if self._port is not None:
-                os.write(self._port, data)
+            if self._descriptor is not None:
+                os.write(self._descriptor, data)
 
-    def _read(self, port: int) -> None:
+    def _read(self, descriptor: int) -> None:
         try:
-            data = os.read(port, READ_SIZE)
+            data = os.read(descriptor, READ_SIZE)
         except BlockingIOError:
             return
         except OSError:

@@ -147,7 +147,10 @@ class Line:
         self.on_request: Callable[[bytes], None] | None = None
         """Called with each request when its last byte is due, also on a cut line."""
         self.on_response: Callable[[bytes], None] | None = None
-        """Called with each response when its last byte is due, also on a cut line."""
+        """Called with each response when its last byte is due.
+
+        Also called if the line was cut after the request, so that no byte arrives.
+        """
         self.requests: list[bytes] = []
         """All frames from the client."""
         self.response_bytes = 0

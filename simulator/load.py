@@ -85,7 +85,7 @@ class House:
 
 @dataclass(frozen=True)
 class Inverter:
-    """A solar inverter that produces by day and consumes 12 W by night."""
+    """A solar inverter that produces by day and consumes about 12 W by night."""
 
     seed: int = 1
     peak: float = 6000
@@ -115,14 +115,18 @@ def _house_phases(house: House, slot: int) -> Phases:
     kettle = 2000 if minute % 20 < 3 else 0
     oven = 1600 if minute % 45 < 20 else 0
     heating: float = 800 if minute % 15 < 8 else 20
-    running: tuple[float, float, float] = (180 + fridge, 120 + kettle, 90 + oven)
+    appliance_watts: tuple[float, float, float] = (
+        180 + fridge,
+        120 + kettle,
+        90 + oven,
+    )
     if house.lifelike:
         moment = Moment.of(second, house.noon)
         roof *= weather(house.seed, moment)
-        running = appliances(house.seed, minute, moment)
+        appliance_watts = appliances(house.seed, minute, moment)
         heating = heat_pump(minute, moment)
-    # Series 0 to 2 change the power of L1 to L3 by up to 15 W. Series 3 to 5 change the
-    # voltage by up to 2 V.
+    # `_drift` changes the power of L1 to L3 by up to 15 W (series 0 to 2), and their
+    # voltages by up to 2 V (series 3 to 5).
     l1, l2, l3 = (
         _phase(
             watts
@@ -133,7 +137,7 @@ def _house_phases(house: House, slot: int) -> Phases:
             0.96,  # power factor
             230 + 2 * _drift(house.seed, index + 3, second) + noise.uniform(-0.2, 0.2),
         )
-        for index, watts in enumerate(running)
+        for index, watts in enumerate(appliance_watts)
     )
     return l1, l2, l3
 
@@ -177,6 +181,7 @@ def _clouds(seed: int, minute: int) -> float:
 
 
 def _noise(seed: int, slot: int) -> Random:
+    """Return a random number generator for one slot of a load."""
     return Random(seed * 1_000_003 + slot)
 
 

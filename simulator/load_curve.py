@@ -7,9 +7,10 @@ A client writes RESET_POINTER to 61440 and reads 122 registers from 61456: a hea
 at most 29 records. The client then writes NEXT_BLOCK and reads the next records. A
 block of fewer than 29 records is the last one.
 
-The table does not define the order of the records, the unit of the period (seconds or
-minutes), or whether the date of a record is the start or the end of its period. Fields
-of `LoadCurve` select each of these.
+The table defines neither the order of the records nor the unit of the period (seconds
+or minutes). For the date of a record, the table defines neither whether it is the start
+or the end of the period, nor whether it is local time or UTC. Fields of `LoadCurve`
+select each of these.
 """
 
 from collections import deque
@@ -98,8 +99,9 @@ class LoadCurve:
     """The oldest record is the first."""
 
     def __post_init__(self) -> None:
-        """Start without a record in progress, and before the first command."""
+        """Start without a record in progress."""
         self._open: Record | None = None
+        # The records from the current block on. None before the first command.
         self._unread: list[Record] | None = None
 
     def add(

@@ -163,7 +163,8 @@ class Meter:
         now = int(self.clock())
         self.counters.start_periods(self._today())
         while self._counted_until < now:
-            # Each midnight ends an integration period, so no step crosses midnight.
+            # Each midnight ends an integration period. So no step crosses midnight, and
+            # each new day starts with the counters at midnight.
             start = int(self._counted_until + self._clock_offset)
             period = self.integration_period
             seconds = min(period - start % period, now - self._counted_until)
@@ -196,15 +197,19 @@ class Meter:
         # Most loads return the same phases for several seconds, so calculate the
         # energies only if the phases change.
         previous: Phases | None = None
-        energies = (0.0, 0.0, 0.0)
+        energies_per_second = (0.0, 0.0, 0.0)
         for second in range(self._counted_until, self._counted_until + seconds):
             phases = self.load.phases(second)
             if phases is not previous:
                 previous = phases
                 active = sum(phase.watts for phase in phases) / 3600
                 reactive = sum(phase.reactive for phase in phases) / 3600
-                energies = (max(active, 0), max(-active, 0), max(reactive, 0))
-            self.counters.add(*energies)
+                energies_per_second = (
+                    max(active, 0),
+                    max(-active, 0),
+                    max(reactive, 0),
+                )
+            self.counters.add(*energies_per_second)
         self._counted_until += seconds
         return self.counters.consumed - before
 

@@ -72,8 +72,8 @@ def _voltages(phases: Phases) -> list[float]:
 def _powers(start: int, words: int, phases: Phases) -> dict[int, float]:
     """Return the powers by register address, with `words` registers for each value.
 
-    The order is P, Q, S and PF of all phases, then P of each phase, Q of each phase,
-    S of each phase, PF of each phase.
+    The order is P, Q, S and PF of the three phases together, then P of each phase, Q of
+    each phase, S of each phase, PF of each phase.
     """
     total = _power(
         sum(phase.watts for phase in phases), sum(phase.reactive for phase in phases)

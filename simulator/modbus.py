@@ -17,7 +17,7 @@ from pymodbus.pdu.register_message import (
 
 from .meter import Meter
 
-BROADCAST = 0  # the unit ID of all meters
+BROADCAST = 0  # a request to this unit ID addresses all meters
 EXCEPTION_FLAG = 0x80  # this bit of the function code marks an exception response
 SHORTEST_FRAME = 4  # bytes: unit ID, function code and CRC
 

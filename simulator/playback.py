@@ -73,11 +73,11 @@ def meter_from_diagnostics(
 
     `clock` returns seconds since 1970.
     """
-    return _Player(diagnostics).meter(clock)
+    return _MeterBuilder(diagnostics).meter(clock)
 
 
 @dataclass(frozen=True)
-class _Player:
+class _MeterBuilder:
     """Creates the simulated meter of a diagnostics file."""
 
     file: Diagnostics
@@ -121,12 +121,12 @@ class _Player:
         The returned values are those of the file. For the measurements, return all
         registers, because the simulated frequency changes with time.
         """
-        shown = {} if block.start == METROLOGY else meter.registers(block)
+        simulated = {} if block.start == METROLOGY else meter.registers(block)
         return {
             address: word
             for address in range(block.start, block.start + block.words)
             if (word := self.file.registers.get(address)) is not None
-            and word != shown.get(address)
+            and word != simulated.get(address)
         }
 
     def _refused_blocks(self) -> set[int]:
@@ -211,14 +211,18 @@ class _Player:
             period.produced_at_start = counters.produced - produced
 
     def _total(self, name: str, position: int, overflow_position: int) -> float:
-        """Return a total or tariff counter in Wh, with the energy of its rollovers."""
+        """Return a total or tariff counter with the energy of its rollovers.
+
+        The unit is Wh or varh.
+        """
         rollovers = self.file.word(OVERFLOW + overflow_position) or 0
         return self._energy(name, position) + rollovers * COUNTER_RANGE_WH
 
     def _energy(self, name: str, position: int) -> float:
-        """Return a counter in Wh, with the higher resolution if the file has both.
+        """Return the energy at `position` in the block `name`, in Wh or varh.
 
-        If the file has no value of the counter, return 0.
+        If the file has both resolutions, use the higher one. If the file has no value,
+        return 0.
         """
         for start, step in zip(BLOCK_STARTS[name], STEPS_WH, strict=True):
             if (steps := self.file.unsigned(start + position)) is not None:

@@ -18,9 +18,11 @@ def line_in_thread(line: Line) -> Iterator[Line]:
 
 
 @contextmanager
-def gateway_in_thread[G: Gateway](line: Line, kind: Callable[[Line], G]) -> Iterator[G]:
-    """Run a line, and the gateway that `kind` returns for this line, in a thread."""
-    gateway = kind(line)
+def gateway_in_thread[G: Gateway](
+    line: Line, make_gateway: Callable[[Line], G]
+) -> Iterator[G]:
+    """Run a line and its gateway in a thread. `make_gateway` creates the gateway."""
+    gateway = make_gateway(line)
     with _in_thread(line, gateway):
         yield gateway
 
