@@ -6,7 +6,8 @@ from .arguments import parse_arguments
 def main() -> None:
     """Measure the selected rows, and print or write the report."""
     arguments = parse_arguments()
-    # Imported late, so that --help needs no packages and no time.
+    # Imported after the arguments are parsed: --help then needs no packages, and is
+    # fast.
     from .report import run_benchmark
 
     run_benchmark(arguments)

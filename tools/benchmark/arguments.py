@@ -1,11 +1,13 @@
 """The command line of the benchmark.
 
-Any Python 3 can run this file, so --help needs no environment (`scripts/run-tool`).
+Any Python 3 can run this file without any package, so --help needs no environment
+(`scripts/run-tool`).
 """
 
 import argparse
 
-# A "row" is one measurement of the benchmark: its name, and what it measures.
+# A "row" is one measurement of the benchmark. By the name of each row for --only: the
+# text of --help that says what the row measures.
 LIBRARY_ROWS = {
     "one": "a poll of one meter at each speed",
     "reads": "one read of a block, and four that skip its reserved registers",
@@ -26,13 +28,13 @@ ROWS = {**LIBRARY_ROWS, **HOME_ASSISTANT_ROWS}
 
 def row_help() -> str:
     """Return the text of --help that describes each row."""
-    layers = (
+    groups = (
         ("With the library alone", LIBRARY_ROWS),
         ("With Home Assistant", HOME_ASSISTANT_ROWS),
     )
     return "\n\n".join(
         "\n".join([f"{title}:", *(f"  {row:10}{text}" for row, text in rows.items())])
-        for title, rows in layers
+        for title, rows in groups
     )
 
 
@@ -58,6 +60,6 @@ def parse_arguments() -> argparse.Namespace:
         "--seconds",
         type=float,
         default=15,
-        help="s for which each case is measured (default: 15)",
+        help="time in s for which a bus is measured (default: 15)",
     )
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Starts a simulated bus, and waits until its meters were read."""
+"""Runs a simulated bus and a poller, each in a process of its own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -19,8 +19,8 @@ from .figures import COUNTERS, POWER, Ages, Transaction, ages, transactions
 RESPONSE_DELAY = 0.02  # s; of the simulated meters
 START_TIMEOUT = 180  # s; the first reads of 64 meters at 9600 baud take 60 s
 # Ranges of registers: power, counters, tariff and voltage. A measurement begins when
-# these ranges were read from all meters. The reads before are not typical: the poller
-# then also reads blocks that it later reads only once an hour.
+# these ranges were read from all meters. Earlier reads are not typical: at first, the
+# poller also reads blocks that it later reads only once an hour.
 FIRST_READS = (POWER, COUNTERS, range(51200, 51202), range(50520, 50522))
 
 
@@ -60,7 +60,10 @@ class SimulatedBus:
 
         def is_settled() -> bool:
             reads = self.reads(since)
-            return all(len(first_reads(reads, each)) == meters for each in FIRST_READS)
+            return all(
+                len(first_reads(reads, registers)) == meters
+                for registers in FIRST_READS
+            )
 
         await async_until(is_settled)
         reads = self.reads(since)
@@ -73,7 +76,7 @@ class SimulatedBus:
 async def run_bus(
     meters: int, baudrate: int, *options: str
 ) -> AsyncIterator[SimulatedBus]:
-    """Run a bus with meters 1 to `meters`. `bus_process` receives the `options`."""
+    """Run a bus with the unit IDs 1 to `meters`. `bus_process` gets the `options`."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "bus"
         process = await asyncio.create_subprocess_exec(
@@ -102,7 +105,7 @@ async def async_until(condition: Callable[[], bool]) -> None:
 
 
 def first_reads(reads: list[Transaction], registers: range) -> dict[int, float]:
-    """Return when the client first received these registers, by unit ID."""
+    """Return when, in s, these registers were first received, by unit ID."""
     found: dict[int, float] = {}
     for read in reads:
         if read.responded_at is not None and read.covers(registers):
@@ -115,7 +118,9 @@ class PolledBus:
     """The transactions of a bus that was polled."""
 
     meters: int
+    """The number of meters; their unit IDs begin at 1."""
     reads: list[Transaction]
+    """The transactions in the measured time."""
     all_reads: list[Transaction]
     """`reads`, and the transactions before them since the start of the client."""
 
@@ -138,7 +143,7 @@ class PolledBus:
 
 @asynccontextmanager
 async def run_poller(bus: SimulatedBus, meters: int) -> AsyncIterator[None]:
-    """Poll meters 1 to `meters` with the library alone. Wait for the first reads."""
+    """Poll the unit IDs 1 to `meters` with the library. Wait for the first reads."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tools.benchmark.poller_process"),
         *("--port", bus.port, "--baudrate", str(bus.baudrate)),

@@ -13,10 +13,10 @@ AT_REST = Constant(Phase(), Phase(), Phase())  # no power
 
 
 async def async_run(arguments: argparse.Namespace) -> None:
-    """Run meters 1 to `arguments.meters` until the end of the standard input.
+    """Run the unit IDs 1 to `arguments.meters` until the end of the standard input.
 
     Prints the path of the port. Each line of the input contains the unit IDs of the
-    meters that are offline from now on. `figures.transactions` describes the log.
+    meters that are offline from then on. `figures.transactions` describes the log.
     """
     line = Line(
         [

@@ -21,7 +21,7 @@ COUNTERS = range(50946, 50954)  # registers of the totals in high resolution
 # s; a longer pause separates two polls. A single meter is polled each second, and the
 # pauses between the requests of a poll last some ms (`silence`).
 LONGEST_PAUSE_IN_POLL = 0.1
-# s between two samples of an age; short compared with the ages: 0.1 s or more.
+# s between two samples of an age; short compared with a median age: about 0.5 s.
 AGE_SAMPLE_SECONDS = 0.05
 
 
@@ -68,13 +68,13 @@ def transactions(
         if pending is None or pending[1][1] != READ:
             return
         at, frame = pending
-        character = BITS_PER_CHARACTER / baudrate
+        character_seconds = BITS_PER_CHARACTER / baudrate
         found.append(
             Transaction(
                 unit_id=frame[0],
                 address=int.from_bytes(frame[2:4]),
                 count=int.from_bytes(frame[4:6]),
-                begun_at=at - REQUEST_CHARACTERS * character,
+                begun_at=at - REQUEST_CHARACTERS * character_seconds,
                 requested_at=at,
                 responded_at=responded_at,
                 characters=REQUEST_CHARACTERS + length,
@@ -129,12 +129,12 @@ def polls(reads: Sequence[Transaction]) -> list[Poll]:
 
 @dataclass(frozen=True)
 class Ages:
-    """How old, in s, the newest value of a meter is, over all meters and times."""
+    """The ages of the newest values of all meters during a measurement."""
 
     median: float
-    """The median of the ages."""
+    """The median of the ages in s, over all meters and times."""
     worst: float
-    """The highest age."""
+    """The highest age in s."""
     per_minute: float
     """Reads per minute of the meter that is read least often."""
 
@@ -144,7 +144,7 @@ def ages(
 ) -> Ages | None:
     """Return the ages of these registers, or None if a meter was read less than twice.
 
-    The age of a value is the time since the meter received the request.
+    The age of a value is the time since the meter received the request for this value.
     """
     # By unit ID: when each request was received, and when its response was received.
     read_at: dict[int, list[tuple[float, float]]] = defaultdict(list)

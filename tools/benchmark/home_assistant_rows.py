@@ -31,13 +31,13 @@ from .instance import (
 )
 from .text import aim, paragraphs, table, verdict
 
-VALUES = 38  # sensors of the modbus platform, one for each quantity of a poll
+VALUES = 38  # number of sensors that `yaml_platform` configures
 COMMANDED = (1, 22, 43, 64)  # unit IDs of the meters that receive a command
 FULL = (64, 9600)  # meters and baud of a bus that is always busy
 # By number of meters and baud: the restart time of an earlier version, which had one
 # config entry for each meter, and the aim in s.
 RESTARTS = {(32, 9600): ("40 s", 5), (64, 38400): ("35 s", 4)}
-LOADS = ((1, 9600), (64, 38400))  # meters and baud whose load is measured
+LOADS = ((1, 9600), (64, 38400))  # meters and baud of the buses in the table
 # s before and after a meter is added; polls that are lost in this time also count.
 AROUND_SECONDS = 5
 
@@ -45,7 +45,7 @@ AROUND_SECONDS = 5
 def yaml_platform(port: str, baudrate: int) -> str:
     """Return the configuration of the modbus platform for the quantities of a poll.
 
-    The number of the present tariff is left out.
+    The present tariff has no sensor. So the platform sends one request less.
     """
     sensors = [
         {
@@ -89,23 +89,25 @@ async def async_beside_yaml(seconds: float) -> str:
             await asyncio.sleep(seconds)
             return bus.reads(began)
 
-    ours, theirs = await asyncio.gather(
+    own_run, platform_reads = await asyncio.gather(
         async_run(1, 9600, seconds, all_entities=True), async_platform()
     )
     # The next transaction begins after this pause, so the pause is part of line time.
     pause = silence(9600)
-    poll_seconds = median(poll.seconds for poll in polls(ours.reads)) + pause
-    requests = median(poll.requests for poll in polls(ours.reads))
-    addresses = {read.address for read in theirs}
+    poll_seconds = median(poll.seconds for poll in polls(own_run.reads)) + pause
+    requests = median(poll.requests for poll in polls(own_run.reads))
+    addresses = {read.address for read in platform_reads}
     read_seconds = median(
-        read.responded_at - read.begun_at for read in theirs if read.responded_at
+        read.responded_at - read.begun_at
+        for read in platform_reads
+        if read.responded_at
     )
     platform_seconds = len(addresses) * (read_seconds + pause)
-    gaps = [
+    intervals = [
         later - earlier
         for address in addresses
         for earlier, later in itertools.pairwise(
-            [read.requested_at for read in theirs if read.address == address]
+            [read.requested_at for read in platform_reads if read.address == address]
         )
     ]
     return "\n\n".join(
@@ -130,14 +132,14 @@ async def async_beside_yaml(seconds: float) -> str:
                         "`modbus` platform",
                         f"{len(addresses)}",
                         f"{platform_seconds:.2f} s",
-                        f"{median(gaps):.1f} s",
+                        f"{median(intervals):.1f} s",
                         "",
                     ),
                     (
                         "this integration",
                         f"{requests:.0f}",
                         f"{poll_seconds:.2f} s ({poll_seconds / platform_seconds:.0%})",
-                        f"{60 / ours.power.per_minute:.1f} s",
+                        f"{60 / own_run.power.per_minute:.1f} s",
                         verdict(met=poll_seconds <= platform_seconds / 5),
                     ),
                 ),
@@ -193,12 +195,14 @@ async def async_database(seconds: float) -> str:
     """Measure the database rows that are written with and without the deadbands."""
     # A counter changes about once in 30 s, so measure six times as long as in the other
     # measurements of the benchmark.
-    default, every = await asyncio.gather(
+    by_default, every_change = await asyncio.gather(
         async_run(1, 9600, 6 * seconds),
         async_run(1, 9600, 6 * seconds, {"publish_every_reading": True}),
     )
-    written = [sum(run.rows_per_hour.values()) for run in (default, every)]
-    share = written[0] / written[1]
+    default_rate, every_change_rate = (
+        sum(run.rows_per_hour.values()) for run in (by_default, every_change)
+    )
+    share = default_rate / every_change_rate
     return "\n\n".join(
         (
             "## Rows in the database",
@@ -218,14 +222,14 @@ async def async_database(seconds: float) -> str:
                 (
                     (
                         "every change is published",
-                        f"{written[1]:.0f}",
-                        *(f"{every.rows_per_hour[kind]:.0f}" for kind in KINDS),
+                        f"{every_change_rate:.0f}",
+                        *(f"{every_change.rows_per_hour[kind]:.0f}" for kind in KINDS),
                         "",
                     ),
                     (
                         "by default",
-                        f"{written[0]:.0f} ({share:.0%})",
-                        *(f"{default.rows_per_hour[kind]:.0f}" for kind in KINDS),
+                        f"{default_rate:.0f} ({share:.0%})",
+                        *(f"{by_default.rows_per_hour[kind]:.0f}" for kind in KINDS),
                         verdict(met=share < 0.1),
                     ),
                 ),

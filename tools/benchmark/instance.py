@@ -28,7 +28,7 @@ from tools.home_assistant.start import (
 
 from .bus import PolledBus, SimulatedBus, run_bus
 
-KINDS = ("measurements", "counters")  # index: whether a sensor is a counter
+KINDS = ("measurements", "counters")  # the index is 1 (True) for a counter
 
 CONFIGURATION = """\
 recorder:
@@ -53,7 +53,10 @@ def enable_all(config: Path) -> None:
 async def run_small_home_assistant(
     config: Path, more: str = ""
 ) -> AsyncIterator[psutil.Process]:
-    """Run Home Assistant with few integrations. `more` is additional configuration."""
+    """Run Home Assistant with few integrations, and yield its process.
+
+    `more` is additional configuration.
+    """
     link_integration(config)
     (config / "configuration.yaml").write_text(
         CONFIGURATION.format(port=free_port(0)) + more
@@ -70,7 +73,7 @@ async def run_small_home_assistant(
 async def run_home_assistant_with_api(
     bus: SimulatedBus, meters: int
 ) -> AsyncIterator[HomeAssistant]:
-    """Run Home Assistant with its API, and with meters 1 to `meters` of the bus."""
+    """Run Home Assistant with its API, and with the unit IDs 1 to `meters`."""
     with tempfile.TemporaryDirectory() as folder:
         entries = (
             [await async_bus_entry(bus.port, bus.baudrate, meters)] if meters else []
@@ -84,12 +87,15 @@ async def run_home_assistant_with_api(
 
 @dataclass(frozen=True)
 class Run(PolledBus):
-    """The transactions of a bus, and the load of the Home Assistant that polled it."""
+    """A polled bus, and the resources that Home Assistant used to poll it."""
 
     restart: float
-    """s from the first request until the power of all meters was read."""
+    """s from the first request until the power of all meters was read.
+
+    If Home Assistant was started twice, this is the time of the second start.
+    """
     core: float
-    """The part of one processor core that Home Assistant used."""
+    """The processor time that Home Assistant used, as a part of one core."""
     megabytes: float
     """The memory of Home Assistant in MB of 2**20 bytes."""
     rows_per_hour: dict[str, float]
@@ -145,9 +151,10 @@ async def async_run(
 
 
 def rows(config: Path, since: float, until: float) -> dict[str, int]:
-    """Return the number of states that were stored between two times, by `KINDS`.
+    """Return the number of states that were stored between two times, by kind.
 
-    The times are in s since 1970.
+    The times are in s since 1970. A sensor is a counter if its entity ID contains
+    "energy".
     """
     with sqlite3.connect(config / "home-assistant_v2.db") as database:
         found = database.execute(

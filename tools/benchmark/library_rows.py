@@ -42,10 +42,10 @@ EXTRA_SECONDS = 0.7
 AT_9600, AT_38400, FULL = (12, 9600), (64, 38400), (64, 9600)
 OFFLINE = 3  # unit ID of the meter that stays offline
 FLAPPING = (5, 8, 11)  # unit IDs of meters that alternate between offline and online
-FLAPPING_SECONDS = 5  # s; a flapping meter is offline for this time, then online
+FLAPPING_SECONDS = 5  # s offline, and then the same time online
 
 MEASURED: dict[tuple[int, int], PolledBus] = {}
-"""The buses that `async_crowds` has measured, by number of meters and baud."""
+"""Results for buses whose meters all measure power, by number of meters and baud."""
 
 
 async def async_one_meter(seconds: float) -> str:
@@ -146,9 +146,10 @@ async def async_reads(seconds: float) -> str:
 async def _async_batch(
     cases: Iterable[tuple[int, int]], seconds: float, *, resting: bool = False
 ) -> dict[tuple[int, int], PolledBus]:
-    """Poll several buses at the same time. A case is a number of meters and a baud.
+    """Poll several buses at the same time. Return each `PolledBus` by its case.
 
-    If `resting`, half of the meters of each bus measure no power.
+    A case is the number of meters of a bus, and its speed in baud. If `resting`, half
+    of the meters of each bus measure no power.
     """
     cases = list(cases)
     runs = await asyncio.gather(
@@ -172,7 +173,7 @@ async def async_crowds(seconds: float) -> str:
         print(f"  {batch} meters ...", file=sys.stderr, flush=True)
         cases = itertools.product(batch, MANY_METERS_SPEEDS)
         MEASURED.update(await _async_batch(cases, seconds))
-    one_by_one = {
+    poll_seconds = {
         speed: median(poll.seconds for poll in polls(MEASURED[1, speed].reads))
         for speed in MANY_METERS_SPEEDS
     }
@@ -194,22 +195,26 @@ async def async_crowds(seconds: float) -> str:
                 f"{power.worst:.2f} s",
                 "-" if counters is None else f"{counters.median:.1f} s",
                 "-" if counters is None else f"{counters.worst:.1f} s",
-                f"{meters * one_by_one[speed]:.1f} s",
+                f"{meters * poll_seconds[speed]:.1f} s",
                 result,
             )
         )
     # The numbers are in s. They were measured with an earlier version of the
     # integration, which `text.aims_section` describes.
-    for case, every, worst in (AT_9600, 1.0, 1.37), (AT_38400, 2.82, 3.01):
+    for case, interval_before, worst_before in (
+        (AT_9600, 1.0, 1.37),
+        (AT_38400, 2.82, 3.01),
+    ):
         power = MEASURED[case].power
-        now = 60 / power.per_minute
+        interval = 60 / power.per_minute
         aim(
             f"power of {case[0]} meters at {case[1]} baud: time between two reads;"
             " highest age",
-            f"{every:.1f} s; {worst:.1f} s",
+            f"{interval_before:.1f} s; {worst_before:.1f} s",
             "no worse",
-            f"{now:.2f} s; {power.worst:.2f} s",
-            met=now <= NO_WORSE * every and power.worst <= NO_WORSE * worst,
+            f"{interval:.2f} s; {power.worst:.2f} s",
+            met=interval <= NO_WORSE * interval_before
+            and power.worst <= NO_WORSE * worst_before,
         )
     return paragraphs(
         "## Many meters on one bus",
@@ -238,18 +243,18 @@ async def async_crowds(seconds: float) -> str:
 
 async def async_rest(seconds: float) -> str:
     """Measure how often power is read while half of the meters measure no power."""
-    # The times of the earlier version (`aims_section`).
+    # The time between two reads with the earlier version (`text.aims_section`).
     before = {AT_9600: "1.6 s", AT_38400: "not measured", FULL: "10.1 s"}
     for case in before:
         if case not in MEASURED:
             MEASURED.update(await _async_batch([case], seconds))
     runs = await _async_batch(before, seconds, resting=True)
-    for case, text in before.items():
+    for case, interval_before in before.items():
         limit, now = (60 / run.power.per_minute for run in (MEASURED[case], runs[case]))
         aim(
             "power of {} meters at {} baud, half of which measure no power: time"
             " between two reads".format(*case),
-            text,
+            interval_before,
             f"as if all measure power: {limit:.2f} s",
             f"{now:.2f} s",
             met=now <= NO_WORSE * limit,
@@ -263,23 +268,23 @@ async def async_offline(seconds: float) -> str:
     lines = []
     rate_before = 0.0
     async with run_bus(meters, baudrate) as bus, run_poller(bus, meters):
-        for offline in ((), (3,), (3, 5, 8)):
+        for offline in ((), (3,), (3, 5, 8)):  # unit IDs
             await bus.async_set_offline(*offline)
             began = time.monotonic()
             await asyncio.sleep(seconds)
             reads = bus.reads(began)
-            others = set(range(1, meters + 1)) - set(offline)
-            power = ages(reads, POWER, others)
+            online = set(range(1, meters + 1)) - set(offline)
+            power = ages(reads, POWER, online)
             assert power is not None
             if not offline:
                 rate_before = power.per_minute
-            requests = sum(read.unit_id in offline for read in reads)
+            offline_requests = sum(read.unit_id in offline for read in reads)
             lines.append(
                 (
                     f"{len(offline)}",
                     f"{power.per_minute:.1f}",
                     f"{power.worst:.2f} s",
-                    f"{60 * requests / (time.monotonic() - began):.1f}",
+                    f"{60 * offline_requests / (time.monotonic() - began):.1f}",
                     verdict(met=power.per_minute >= 0.95 * rate_before)
                     if offline
                     else "",
@@ -303,11 +308,12 @@ async def async_offline(seconds: float) -> str:
 
 async def async_flapping(seconds: float) -> str:
     """Measure how often eight meters are read while others are offline or flapping."""
-    others = set(range(1, 13)) - {OFFLINE, *FLAPPING}
+    always_online = set(range(1, 13)) - {OFFLINE, *FLAPPING}
 
     async def async_rate(
         bus: SimulatedBus, seconds: float, *, disturbed: bool
     ) -> float:
+        """Return the power reads per minute, for the slowest `always_online` meter."""
         began = time.monotonic()
         for step in itertools.count():
             flapping = FLAPPING if step % 2 == 0 else ()
@@ -315,7 +321,7 @@ async def async_flapping(seconds: float) -> str:
             await asyncio.sleep(FLAPPING_SECONDS)
             if time.monotonic() - began >= seconds:
                 break
-        power = ages(bus.reads(began), POWER, others)
+        power = ages(bus.reads(began), POWER, always_online)
         assert power is not None
         return power.per_minute
 

@@ -27,9 +27,10 @@ DEFAULT_QUANTITIES = {
 
 
 async def async_run(arguments: argparse.Namespace) -> None:
-    """Poll meters 1 to `arguments.meters` until the end of the standard input.
+    """Poll the unit IDs 1 to `arguments.meters` until the end of the standard input.
 
-    All meters have the profile of the first one, with another serial number.
+    All meters have the same registers. So only the profile of the first one is taken,
+    and copied with the serial number of each meter.
     """
     connection = ModbusConnection(
         ModbusSerialParams(device=arguments.port, baudrate=arguments.baudrate)

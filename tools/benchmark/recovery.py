@@ -54,8 +54,9 @@ from simulator import Meter as SimulatedMeter
 
 BAUDRATE = 9600
 UNIT_IDS = (1, 2, 3)
-# The simulated meters keep all values constant, even the time of their clocks. So only
-# the offset of a clock to the real time changes.
+# Quantities that are not polled, because a change would count as a wrong value. The
+# simulated meters keep all values constant, even the time of their clocks. So only the
+# offset of a clock to the real time changes.
 CHANGING = {"clock_offset"}
 HELD_SECONDS = 10  # s; for this time after a read, Home Assistant shows its values
 SETTLING_SECONDS = 3  # s until all meters were read several times
@@ -64,6 +65,7 @@ AIM_SECONDS = 5  # s; longest acceptable recovery of an online meter
 OFFLINE_AIM_SECONDS = 30  # s; offline meters get a request every 30 s or sooner
 RATES = (0.05, 0.3, 1.0)  # the part of the responses that is disturbed
 
+# By the name in the table: returns the fault of one response.
 FAULTS: dict[str, Callable[[Random], Fault]] = {
     "lost": lambda _: LOST,
     "wrong CRC": lambda _: FLIPPED,
@@ -91,7 +93,7 @@ BACKENDS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One case: a fault, its rate, its length in s, and the Modbus client."""
+    """A fault, its rate (as in `RATES`), its length in s, and the Modbus client."""
 
     fault: str
     rate: float
@@ -104,15 +106,21 @@ class Outcome:
     """The result of one run; each time is the longest of the meters."""
 
     recovery: float = 0
-    """s from the end of the fault until a meter that was online is read again."""
+    """s from the end of the fault until a meter that was online then is read again.
+
+    0 if no meter was online.
+    """
     offline_recovery: float = 0
-    """The same for a meter that was offline at the end of the fault."""
+    """The same for meters that were offline at the end of the fault."""
     unavailable: float = 0
     """s during the fault for which Home Assistant would show no value."""
     wrong: int = 0
     """The number of accepted values that the meter never had."""
     log_lines: int = 0
-    """The number of log records at the level WARNING or above, during the fault."""
+    """The number of log records at the level WARNING or above, during the fault.
+
+    All runs of a case share one process, so the number is that of all these runs.
+    """
 
 
 @dataclass(eq=False)
@@ -126,9 +134,10 @@ class ReadingLog:
     wrong: int = 0
     """The number of values that differ from `truth`."""
     is_read: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the power was read."""
 
     def compare(self, reading: Reading) -> None:
-        """Count the values that differ from the first ones, and note the time."""
+        """Count values that differ from the first ones; store when power was read."""
         for name, value in reading.values.items():
             if value is not None and self.truth.setdefault(name, value) != value:
                 self.wrong += 1
@@ -144,10 +153,13 @@ class ReadingLog:
         return next((at - end for at in self.read_at if at > end), LONGEST_RECOVERY)
 
     def unavailable_seconds(self, start: float, end: float) -> float:
-        """Return how long, in s, no value was shown between `start` and `end`."""
+        """Return how long, in s, no value was shown between `start` and `end`.
+
+        The power counts as read at `start`.
+        """
         times = [start, *(at for at in self.read_at if start < at < end), end]
-        gaps = (after - before for before, after in pairwise(times))
-        return sum(max(gap - HELD_SECONDS, 0) for gap in gaps)
+        intervals = (after - before for before, after in pairwise(times))
+        return sum(max(interval - HELD_SECONDS, 0) for interval in intervals)
 
 
 class _RecordCounter(logging.Handler):
@@ -175,11 +187,11 @@ def simulated_meter(unit_id: int) -> SimulatedMeter:
 
 
 async def async_run(case: Case, seed: int) -> Outcome:
-    """Measure one run."""
+    """Run a case once with the random numbers of `seed`, and return the outcome."""
     random = Random(f"{case.fault} {case.rate} {seed}")  # noqa: S311
     loop = asyncio.get_running_loop()
-    logged = _RecordCounter(logging.WARNING)
-    logging.getLogger().addHandler(logged)
+    record_counter = _RecordCounter(logging.WARNING)
+    logging.getLogger().addHandler(record_counter)
 
     def fault() -> Fault:
         # `Fault()` leaves the response unchanged.
@@ -200,14 +212,15 @@ async def async_run(case: Case, seed: int) -> Outcome:
             poller.add(polled)
             watched.append((polled, log))
         polling = loop.create_task(poller.run())
+        # In each run, the fault begins at another moment of the polling.
         await asyncio.sleep(SETTLING_SECONDS + random.random())
-        logged.lines = 0
+        record_counter.lines = 0
         start = loop.time()
         line.fault = fault
         await asyncio.sleep(case.seconds)
         line.fault = Fault
         end = loop.time()
-        outcome = Outcome(log_lines=logged.lines)
+        outcome = Outcome(log_lines=record_counter.lines)
         was_online = {id(log): polled.online for polled, log in watched}
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_RECOVERY):
@@ -229,7 +242,7 @@ async def async_run(case: Case, seed: int) -> Outcome:
         with suppress(asyncio.CancelledError):
             await polling
         await connection.close()
-    logging.getLogger().removeHandler(logged)
+    logging.getLogger().removeHandler(record_counter)
     return outcome
 
 
@@ -244,8 +257,8 @@ async def _async_meter(bus: Bus, unit_id: int, client: ModbusUnit) -> Meter:
 
 
 def measure(case: Case, seeds: Sequence[int]) -> list[Outcome]:
-    """Return the outcomes of one case, with all runs at the same time."""
-    # By default, log records without a handler appear on the terminal.
+    """Run a case with all seeds at the same time, and return the outcomes."""
+    # Without this, log records appear on the terminal while no handler is added.
     logging.lastResort = None
 
     async def run() -> list[Outcome]:

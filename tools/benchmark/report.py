@@ -33,16 +33,16 @@ MEASURE = {
     "commands": home_assistant_rows.async_commands,
     "database": home_assistant_rows.async_database,
 }
-# These rows are measured at the same time. Their figures are rates, which depend less
-# on the load of the machine than times do.
+# These rows are measured at the same time. Their aims are rates, which depend less on
+# how busy the machine is than times do.
 TOGETHER = ("offline", "flapping", "database")
 
 
 def processor() -> str:
     """Return the name of the processor of this machine."""
-    for row in Path("/proc/cpuinfo").read_text().splitlines():
-        if row.startswith("model name"):
-            return row.split(":")[1].strip()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
     return platform.machine()
 
 
@@ -81,6 +81,7 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
     report = asyncio.run(async_measure(rows, arguments.seconds)) + "\n"
     print(report)
     if not arguments.only:
-        # The rest of the page is written by hand, or by `tools.benchmark.recovery`.
+        # The rest of the page is written by hand, in part from the table that
+        # `tools.benchmark.recovery` prints.
         _, heading, kept = REPORT.read_text().partition(KEPT_FROM)
         REPORT.write_text(report + (f"\n{heading}{kept}" if heading else ""))

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 import sys
 
-# A figure that must not get worse may be larger by this factor, because measurements
-# are noisy.
+# A time that must not get longer may still be longer by this factor, because repeated
+# measurements differ.
 NO_WORSE = 1.02
 
 AIMS: list[tuple[str, ...]] = []
@@ -12,7 +12,7 @@ AIMS: list[tuple[str, ...]] = []
 
 
 def verdict(*, met: bool) -> str:
-    """Return the result of an aim."""
+    """Return the text that says whether an aim was met."""
     return "met" if met else "**missed**"
 
 
@@ -27,9 +27,9 @@ def paragraphs(*texts: str) -> str:
     return "\n\n".join(texts)
 
 
-def aim(what: str, before: str, aimed: str, now: str, *, met: bool) -> None:
-    """Add a row to the table of aims."""
-    AIMS.append((what, before, aimed, now, verdict(met=met)))
+def aim(measurement: str, before: str, aimed: str, now: str, *, met: bool) -> None:
+    """Add a row to the table of aims (`aims_section`), and print it."""
+    AIMS.append((measurement, before, aimed, now, verdict(met=met)))
     print("  " + " | ".join(AIMS[-1]), file=sys.stderr, flush=True)
 
 

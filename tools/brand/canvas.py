@@ -40,7 +40,10 @@ class Canvas:
     def glyph(
         self, strokes: list[Stroke], at: Point, height: float, width: float, fill: str
     ) -> None:
-        """Draw a digit or a letter with lines of `width`; `at` is its top left."""
+        """Draw a digit or a letter with lines of `width`; `at` is its top left.
+
+        `strokes` describe it with a height of 1.
+        """
         for points in strokes:
             moved = [(at[0] + x * height, at[1] + y * height) for x, y in points]
             self.stroke(moved, width, fill)

@@ -12,7 +12,8 @@ def main() -> int:
         arguments = parse_arguments()
         progress = Progress()
         progress.report("Loading the packages of Home Assistant")
-        # Imported late, so that --help needs no packages and no time.
+        # Imported after the arguments are parsed: --help then needs no packages, and
+        # is fast.
         from .run import run_demo
     except KeyboardInterrupt:
         print("\nStopped before Home Assistant has started.")

@@ -1,6 +1,7 @@
 """The command line of the demo.
 
-Any Python 3 can run this file, so --help needs no environment (`scripts/run-tool`).
+Python 3.10 or newer can run this file without any package, so --help needs no
+environment (`scripts/run-tool`).
 """
 
 import argparse

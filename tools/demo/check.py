@@ -18,11 +18,11 @@ from .house import MeterEntities
 
 # kWh; more than a house counts between a reset and the next reading.
 RESET_KWH = 0.05
-# At 250 W, a counter rises by 0.01 kWh in 144 s. In a check, the solar roof produces
-# at least 450 W.
-COUNT_TIMEOUT = 180  # s
+# s; in this time, a total has to rise by 0.01 kWh. In a check, the solar roof produces
+# at least 450 W, so a rise takes at most 80 s.
+COUNT_TIMEOUT = 180
 IMPORT_TIMEOUT = 30  # s; the recorder imports the past in the background
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5  # s between two requests for the states
 # kWh; for each hour. The load curve rounds each record to 1 W, and the two readings of
 # a counter are rounded to 0.01 kWh.
 LOAD_CURVE_TOLERANCE = 0.03
@@ -59,7 +59,7 @@ async def async_check_history(hass: HomeAssistant, house: House) -> None:
 async def async_check_statistics(
     hass: HomeAssistant, counters: Mapping[str, Past]
 ) -> None:
-    """Check two weeks of every counter, and both dashboards.
+    """Check two weeks of every counter, the Energy dashboard, and that of the demo.
 
     `counters` is the past of each counter by its entity ID.
     """
@@ -114,7 +114,7 @@ async def async_check_filled_gap(
     before = await async_totals(hass, counters)
     filled = await async_fill(hass, consumed, past.outage)
     if filled.get(consumed) != Source.LOAD_CURVE:
-        msg = f"The sources of the filled counters are {filled}"
+        msg = f"{consumed} was not filled from the load curve. Filled: {filled}"
         raise ToolError(msg)
     after = await async_totals(hass, counters)
     problems = [
@@ -130,10 +130,15 @@ async def async_check_filled_gap(
         state = float(states[counter])
         problems += await history.async_problems(hass, counter, state, outage)
     for hour in await history.async_hours(hass, consumed):
-        start = hour["start"] // 1000
-        true = past.energy("energy_consumed", start, start + history.HOUR_SECONDS)
-        if start in past.outage and abs(hour["change"] - true) > LOAD_CURVE_TOLERANCE:
-            problems.append(f"Hour {start} has {hour['change']} kWh, not {true} kWh")
+        start = hour["start"] // 1000  # ms to s
+        true_kwh = past.energy("energy_consumed", start, start + history.HOUR_SECONDS)
+        if (
+            start in past.outage
+            and abs(hour["change"] - true_kwh) > LOAD_CURVE_TOLERANCE
+        ):
+            problems.append(
+                f"Hour {start} has {hour['change']} kWh, not {true_kwh} kWh"
+            )
     if problems:
         raise ToolError("\n".join(problems))
 
@@ -155,10 +160,10 @@ async def async_fill(
         f"/api/services/{DOMAIN}/fill_gap?return_response",
         json={"entity_id": counter, "start": begin, "end": end},
     )
-    (filled,) = result["service_response"]["meters"]
+    (filled_meter,) = result["service_response"]["meters"]
     return {
-        counter: filled_counter["source"]
-        for counter, filled_counter in filled["counters"].items()
+        entity_id: filled_counter["source"]
+        for entity_id, filled_counter in filled_meter["counters"].items()
     }
 
 
