@@ -10,10 +10,12 @@ URL_PATH = "countis-demo"
 PANEL = {"title": "COUNTIS", "icon": "mdi:meter-electric"}
 
 type Card = dict[str, Any]
+"""The configuration of a card, of a section, or of the dashboard."""
 
 PHASES = ("l1", "l2", "l3")
 TARIFFS = tuple(f"tariff_{number}_energy" for number in (1, 2, 3, 4))
-# W: green if power is exported, red if much is imported.
+# Each colour begins at its power in W, which is negative for an export. Our choice:
+# green if power is exported, red if much is imported.
 POWER_COLOURS = [
     {"from": -9000, "color": "var(--success-color)"},
     {"from": 0, "color": "var(--info-color)"},
@@ -38,7 +40,7 @@ def _tile(entity: str, name: str, **more: Any) -> Card:
     return {"type": "tile", "entity": entity, "name": name, **more}
 
 
-def _today(entity: str, name: str, icon: str) -> Card:
+def _statistic_of_today(entity: str, name: str, icon: str) -> Card:
     return {
         "type": "statistic",
         "entity": entity,
@@ -50,7 +52,7 @@ def _today(entity: str, name: str, icon: str) -> Card:
     }
 
 
-def _now(house: MeterEntities, roofs: list[MeterEntities]) -> Card:
+def _power_now(house: MeterEntities, roofs: list[MeterEntities]) -> Card:
     powers = [
         (house["power"], "Grid"),
         *((roof["power_produced"], "Solar") for roof in roofs),
@@ -123,12 +125,18 @@ def _energy_today(house: MeterEntities, roofs: list[MeterEntities]) -> Card:
         [
             *(
                 _wide(
-                    _today(roof["energy_produced"], "Solar", "mdi:solar-power-variant")
+                    _statistic_of_today(
+                        roof["energy_produced"], "Solar", "mdi:solar-power-variant"
+                    )
                 )
                 for roof in roofs
             ),
-            _today(house["energy_consumed"], "From the grid", "mdi:transmission-tower"),
-            _today(house["energy_produced"], "To the grid", "mdi:home-export-outline"),
+            _statistic_of_today(
+                house["energy_consumed"], "From the grid", "mdi:transmission-tower"
+            ),
+            _statistic_of_today(
+                house["energy_produced"], "To the grid", "mdi:home-export-outline"
+            ),
             _wide({"type": "energy-distribution", "link_dashboard": True}),
         ],
     )
@@ -163,7 +171,7 @@ def _tariffs(house: MeterEntities) -> Card:
     )
 
 
-def _two_weeks(house: MeterEntities, roofs: list[MeterEntities]) -> Card:
+def _power_of_two_weeks(house: MeterEntities, roofs: list[MeterEntities]) -> Card:
     return _section(
         "Two weeks",
         "mdi:chart-bar",
@@ -193,7 +201,8 @@ def _two_weeks(house: MeterEntities, roofs: list[MeterEntities]) -> Card:
 def dashboard(meters: list[MeterEntities]) -> Card:
     """Return the dashboard of a house and its solar roofs.
 
-    Raises `KeyError` if a meter lacks one of the entities.
+    Counters of tariffs may be missing. Raises `KeyError` if a meter lacks another
+    entity that the dashboard shows.
     """
     house, *roofs = meters
     return {
@@ -203,11 +212,11 @@ def dashboard(meters: list[MeterEntities]) -> Card:
                 "type": "sections",
                 "max_columns": 3,
                 "sections": [
-                    _now(house, roofs),
+                    _power_now(house, roofs),
                     _phases(house),
                     _energy_today(house, roofs),
                     _tariffs(house),
-                    _two_weeks(house, roofs),
+                    _power_of_two_weeks(house, roofs),
                 ],
             }
         ]

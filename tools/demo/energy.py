@@ -11,12 +11,12 @@ from .history import Past, async_import, async_import_past
 from .house import MeterEntities
 
 ENERGY_KEYS = ("energy_consumed", "energy_produced")
-POWERS = ("power", "power_produced")
+POWER_KEYS = ("power", "power_produced")
 
 
 async def async_has_energy_dashboard(hass: HomeAssistant) -> bool:
     """Return whether the Energy dashboard is set up."""
-    with suppress(ToolError):
+    with suppress(ToolError):  # raised if the dashboard was never set up
         await hass.command(type="energy/get_prefs")
         return True
     return False
@@ -34,25 +34,25 @@ async def async_import_history(
     `states` are the present states, at the time `now` in s since 1970.
 
     The Energy dashboard offers a sensor only if the sensor has statistics. Without an
-    import, the recorder compiles the first statistics after up to five minutes.
+    import, the first statistics would exist only after up to five minutes.
     """
     for meter, past in zip(meters, pasts, strict=False):
         await async_import_past(hass, past, meter, states, now)
-    start = {"start": _start_of_last_full_hour().isoformat()}
+    start_field = {"start": _start_of_last_full_hour().isoformat()}
     for meter in meters[len(pasts) :]:
-        for key in meter.keys() & {*ENERGY_KEYS, *POWERS}:
+        for key in meter.keys() & {*ENERGY_KEYS, *POWER_KEYS}:
             value = float(states[meter[key]])
             row = (
                 {"mean": value, "min": value, "max": value}
-                if key in POWERS
+                if key in POWER_KEYS
                 else {"state": value, "sum": 0}
             )
-            await async_import(hass, meter[key], [start | row])
+            await async_import(hass, meter[key], [start_field | row])
 
 
 def _start_of_last_full_hour() -> datetime:
-    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    return now - timedelta(hours=1)
+    this_hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    return this_hour - timedelta(hours=1)
 
 
 async def async_set_up_energy_dashboard(

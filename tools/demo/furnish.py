@@ -36,6 +36,7 @@ class House:
     """The parts of a `DemoPlan` that are set up."""
 
     meters: list[MeterEntities]
+    """The entities of each meter. Simulated meters have the order of `pasts`."""
     pasts: Sequence[Past]
     """The past of each simulated meter."""
     places: dict[str, str]
@@ -69,7 +70,8 @@ async def async_set_up_demo(
 
     A user may have changed or deleted anything in the demo. If `is_strict`, a part that
     cannot be added raises `ToolError`. Otherwise, this part is reported and left out.
-    Without any meter, the demo has nothing to show, so the function raises `ToolError`.
+    If no meter exists at all, the demo has nothing to show. Then the function always
+    raises `ToolError`.
     """
 
     def leave_out(what: str, reason: object) -> None:
@@ -110,7 +112,8 @@ async def async_set_up_demo(
             }
             report("Setting up the dashboards")
             await async_set_up_energy_dashboard(hass, meters)
-            # Not earlier: after an error above, the next start imports the gaps again.
+            # Set only here: after an error above, the history is imported again at the
+            # next start, and its gaps are returned then.
             new_gaps = gaps
         await async_create(hass, meters)
         has_dashboard = True

@@ -14,8 +14,8 @@ from .history import COUNTERS, Past
 from .house import MeterEntities
 
 # The local times of the last reading before the outage, and of the first one after it.
-# Our choice: five full hours of a night. The outage ends before the solar roof exports,
-# because the load curve contains no produced power.
+# Our choice: five full hours of a night. The outage ends before the solar roof exports:
+# the load curve contains no produced power, so it does not show exported energy.
 BEGIN, END = time(0, 40), time(6, 20)
 
 
@@ -38,7 +38,8 @@ def gap_of(
     """Return the outage of a meter, as the integration stores it.
 
     `entity_ids` are those of the meter, by their keys. `states` are its present states,
-    at the time `now` in s since 1970. A counter that did not rise is left out.
+    at the time `now` in s since 1970. A counter that did not rise in the outage is left
+    out.
     """
     begin, end = past.outage.start, past.outage.stop
     readings = {}

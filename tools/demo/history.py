@@ -38,6 +38,7 @@ POWER = {
 }
 
 type Row = dict[str, Any]
+"""The statistics of a sensor for one hour or five minutes."""
 
 
 class WebSocketClient(Protocol):
@@ -71,18 +72,20 @@ def _produced(sample: Sample) -> float:
     return max(-sample.power, 0)
 
 
-def _consumed_in(number: int) -> Callable[[Sample], float]:
-    return lambda sample: _consumed(sample) if sample.tariff == number else 0
+def _consumed_in(tariff_number: int) -> Callable[[Sample], float]:
+    return lambda sample: _consumed(sample) if sample.tariff == tariff_number else 0
 
 
-# By the key of each counter: returns the counted power of a sample, in W.
+# For the key of each counter: a function that returns the power of a sample, in W, that
+# this counter counts.
 COUNTERS: dict[str, Callable[[Sample], float]] = {
     "energy_consumed": _consumed,
     "energy_produced": _produced,
     "tariff_1_energy": _consumed_in(1),
     "tariff_2_energy": _consumed_in(2),
 }
-# By the key of each measurement: returns the shown power of a sample, in W.
+# For the key of each measurement: a function that returns the power of a sample, in W,
+# that its sensor shows.
 MEASUREMENTS: dict[str, Callable[[Sample], float]] = {
     "power": lambda sample: sample.power,
     "power_l1": lambda sample: sample.watts[0],
@@ -121,7 +124,7 @@ def counted_energy(
 def counter_rows(
     start: int, energies: Sequence[float], energy_since: float, state: float
 ) -> list[Row]:
-    """Return the rows of a counter, one for each hour from `start`.
+    """Return the rows of a counter, one for each hour from `start`, in s since 1970.
 
     `energies` has one energy per hour. `energy_since` is the energy from the end of the
     last hour until now, and the counter shows `state` now. All energies are in kWh.
@@ -141,9 +144,10 @@ def counter_rows(
 
 
 def power_rows(start: int, hours: Sequence[Sequence[float]]) -> list[Row]:
-    """Return the rows of a power sensor; `hours` has the samples of each hour in W.
+    """Return the rows of a power sensor, one for each hour from `start`.
 
-    An hour without a sample has no row.
+    `start` is in s since 1970. `hours` has the samples of each hour in W. An hour
+    without a sample has no row.
     """
     return [
         {
@@ -185,7 +189,7 @@ class Past:
     outage: range = range(0)
     """The time in which the meter was not read, in s since 1970.
 
-    The outage begins and ends with a full minute. Empty if there was no outage.
+    It begins and ends at a full minute. The range is empty if there was no outage.
     """
 
     @classmethod
@@ -219,7 +223,7 @@ class Past:
         ]
 
     def measured(self, key: str) -> list[Row]:
-        """Return the rows of a measurement, by its key."""
+        """Return the rows of the measurement with this key."""
         shown_power = MEASUREMENTS[key]
         return power_rows(
             self.start,
@@ -230,18 +234,20 @@ class Past:
         )
 
     def counted(self, key: str, state: float, now: float) -> list[Row]:
-        """Return the rows of a counter that shows `state` kWh at the time `now`.
+        """Return the rows of the counter `key`, which shows `state` kWh now.
 
-        `now` is in s since 1970. The hour in which the outage ended contains the energy
-        of the whole outage.
+        `now` is the present time in s since 1970. The hour in which the outage ended
+        contains the energy of the whole outage.
         """
         end = self.start + len(self.hours) * HOUR_SECONDS
         energies = [
             counted_energy(hour, COUNTERS[key]) for hour in self.samples_without_outage
         ]
         if self.outage:
-            end_hour = (self.outage.stop - self.start) // HOUR_SECONDS
-            energies[end_hour] += self.energy(key, self.outage.start, self.outage.stop)
+            index_of_end = (self.outage.stop - self.start) // HOUR_SECONDS
+            energies[index_of_end] += self.energy(
+                key, self.outage.start, self.outage.stop
+            )
         missing = set(map(_isoformat, missing_hours(self.outage)))
         return [
             row
@@ -297,7 +303,10 @@ async def async_import_past(
 async def _async_rows(
     hass: WebSocketClient, statistic_id: str, period: str, *types: str
 ) -> list[Row]:
-    """Return all rows of a statistic, the oldest first."""
+    """Return all rows of a sensor, the oldest first.
+
+    Their `start` and `end` are in ms since 1970.
+    """
     result = await hass.command(
         type="recorder/statistics_during_period",
         start_time=_isoformat(0),
@@ -312,8 +321,8 @@ async def _async_rows(
 async def async_join(hass: WebSocketClient, statistic_id: str) -> bool:
     """Continue the imported sum of a counter in the rows of the recorder.
 
-    Return False as long as the recorder has no rows of its own. A second call changes
-    nothing.
+    Return False, and change nothing, as long as the recorder has no rows of its own.
+    As soon as the recorder has applied the change, another call changes nothing.
     """
     recorded = await _async_rows(hass, statistic_id, "5minute", "state", "sum")
     if not recorded:
@@ -328,13 +337,13 @@ async def async_join(hass: WebSocketClient, statistic_id: str) -> bool:
         return True
     last = imported[-1]
     # The sum has to rise by as much as the state since the last imported hour.
-    missing = last["sum"] + first["state"] - last["state"] - first["sum"]
-    if abs(missing) > ROUNDING_KWH:
+    missing_kwh = last["sum"] + first["state"] - last["state"] - first["sum"]
+    if abs(missing_kwh) > ROUNDING_KWH:
         await hass.command(
             type="recorder/adjust_sum_statistics",
             statistic_id=statistic_id,
             start_time=_isoformat(first["start"] // 1000),
-            adjustment=round(missing, 2),
+            adjustment=round(missing_kwh, 2),
             adjustment_unit_of_measurement="kWh",
         )
     return True
@@ -352,6 +361,7 @@ async def async_problems(
     expected_hours = HOURS - len(missing)
     if len(rows) < expected_hours:
         return [f"{statistic_id} has {len(rows)} of {expected_hours} hours"]
+    # The gaps, each from its beginning to its end, in ms since 1970.
     gaps = [
         (before["end"], row["start"])
         for before, row in pairwise(rows)
@@ -375,8 +385,8 @@ async def async_problems(
 
 
 async def async_hours(hass: WebSocketClient, statistic_id: str) -> list[Row]:
-    """Return all hours of a counter with their energy, the oldest first.
+    """Return the rows of all hours of a counter, the oldest first.
 
-    Their `start` and `end` are in ms since 1970.
+    Their `start` and `end` are in ms since 1970. Their `change` is the energy in kWh.
     """
     return await _async_rows(hass, statistic_id, "hour", "state", "change")

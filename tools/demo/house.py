@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from tools.home_assistant import Entity
 
-PLACES = ("grid", "solar inverter")  # of the simulated meters
+# The places of the simulated meters, in the order of their unit IDs.
+PLACES = ("grid", "solar inverter")
 
 type MeterEntities = dict[str, str]
 """The entity IDs of a meter, by their keys."""
@@ -13,11 +14,11 @@ type MeterEntities = dict[str, str]
 def entities_by_meter(
     entities: Iterable[Entity], serial_numbers: Sequence[str]
 ) -> list[MeterEntities]:
-    """Return the entities of the meters with these serial numbers.
+    """Return the entities of the meter with each serial number, in the same order.
 
-    Without serial numbers, return the entities of all meters. A user may have disabled
-    entities, or have deleted a meter. If a given serial number has no entities, its
-    mapping is empty.
+    Without serial numbers, return the entities of each meter. If no entity has a given
+    serial number, for example because a user has deleted the meter, its mapping is
+    empty.
     """
     if not serial_numbers:
         found: dict[str, MeterEntities] = {}

@@ -2,7 +2,7 @@
 
 import time
 
-INTERRUPTED = 130  # the exit code of a shell for SIGINT
+INTERRUPTED = 130  # the exit code by which shells report a program that SIGINT ended
 
 
 class Progress:

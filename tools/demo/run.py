@@ -38,8 +38,8 @@ from .progress import INTERRUPTED, Progress
 from .watch import async_table, async_watch
 
 DEMO_FOLDER = ROOT / ".demo"
-# The integration offers to fill a stored gap this long after its start.
-GAP_MINUTES = RETRY_SECONDS // 60
+# The time from the start of the integration until it offers to fill a stored gap.
+OFFER_MINUTES = RETRY_SECONDS // 60
 ERROR_LENGTH = 2000  # characters; the text of an error may contain a whole web page
 
 
@@ -54,7 +54,7 @@ def run_demo(arguments: argparse.Namespace, progress: Progress) -> int:
         DEMO_FOLDER.mkdir(exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="check-", dir=DEMO_FOLDER))
     folder.mkdir(parents=True, exist_ok=True)
-    # A signal cancels the demo, so that all programs that it started are stopped.
+    # SIGTERM and SIGINT cancel the demo, which then stops the programs that it started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -68,21 +68,23 @@ def run_demo(arguments: argparse.Namespace, progress: Progress) -> int:
         print("The demo is already running with the same data", file=sys.stderr)
         return 1
     except (ToolError, ClientError, ExceptionGroup) as error:
-        print(f"{reason(error):.{ERROR_LENGTH}}\nLogs: {folder}", file=sys.stderr)
+        print(f"{error_text(error):.{ERROR_LENGTH}}\nLogs: {folder}", file=sys.stderr)
         if not arguments.check:
             print(f"To start from the beginning, delete {folder}.", file=sys.stderr)
         return 1
     else:
+        # Without --check, `async_demo` ends only with an exception.
         print("The check has passed.")
         code = 0
+    # Only a check continues here. Each check creates a new folder.
     shutil.rmtree(folder)
     return code
 
 
-def reason(error: Exception) -> str:
-    """Return the text of an error, or those of a group."""
+def error_text(error: Exception) -> str:
+    """Return the text of an error, or the texts of all errors of a group."""
     if isinstance(error, ExceptionGroup):
-        return "\n".join(map(reason, error.exceptions))
+        return "\n".join(map(error_text, error.exceptions))
     return str(error)
 
 
@@ -106,9 +108,9 @@ async def async_demo(
     """
     # The contexts end in reverse order: Home Assistant stops before the bus, because
     # Home Assistant reports a bus that disappears as an error.
-    async with AsyncExitStack() as bus, AsyncExitStack() as home_assistant:
+    async with AsyncExitStack() as bus_context, AsyncExitStack() as hass_context:
         try:
-            await _async_demo(arguments, folder, progress, bus, home_assistant)
+            await _async_demo(arguments, folder, progress, bus_context, hass_context)
         except asyncio.CancelledError:
             text = "\nStopping."
             if not arguments.check:
@@ -121,8 +123,8 @@ async def _async_demo(
     arguments: argparse.Namespace,
     folder: Path,
     progress: Progress,
-    bus: AsyncExitStack,
-    home_assistant: AsyncExitStack,
+    bus_context: AsyncExitStack,
+    hass_context: AsyncExitStack,
 ) -> None:
     # A check uses the present time as solar noon, so that the solar roof
     # produces energy.
@@ -135,29 +137,28 @@ async def _async_demo(
     async with asyncio.TaskGroup() as group:
         # Home Assistant needs the most time, so the rest starts meanwhile.
         starting = group.create_task(
-            home_assistant.enter_async_context(run_home_assistant(folder, port))
+            hass_context.enter_async_context(run_home_assistant(folder, port))
         )
-        plan = await async_plan(arguments, folder, bus, noon)
+        plan = await async_plan(arguments, folder, bus_context, noon)
     hass = starting.result()
     progress.report(f"Home Assistant responds at {hass.url}")
     await async_wait_until_running(hass)
-    house = await async_set_up_demo(
+    demo = await async_set_up_demo(
         hass, plan, progress.report, is_strict=arguments.check
     )
-    new_gaps = house.new_gaps
+    new_gaps = demo.new_gaps
     if new_gaps:
         for subentry_id, gap in new_gaps.items():
             store_gap(folder / "config", subentry_id, gap)
         progress.report("Restarting Home Assistant, which loads the gap of the history")
-        await home_assistant.aclose()
-        hass = await home_assistant.enter_async_context(
-            run_home_assistant(folder, port)
-        )
+        await hass_context.aclose()
+        hass = await hass_context.enter_async_context(run_home_assistant(folder, port))
         await async_wait_until_running(hass)
-        house = await async_set_up_demo(
+        # Wait again until the meters have values. Existing parts stay as they are.
+        demo = await async_set_up_demo(
             hass, plan, progress.report, is_strict=arguments.check
         )
-    page = URL_PATH if house.has_dashboard else ""
+    page = URL_PATH if demo.has_dashboard else ""
     print(
         f"\nDashboard       {hass.url}/{page}"
         f"\nHome Assistant  {hass.url}"
@@ -167,30 +168,31 @@ async def _async_demo(
     )
     for gap in new_gaps.values():
         print(
-            f"Gap             {gap_text(gap)}: in {GAP_MINUTES} minutes,"
+            f"Gap             {gap_text(gap)}: in {OFFER_MINUTES} minutes,"
             f" {hass.url}/config/repairs offers to fill it"
         )
     print(flush=True)
     if not arguments.check:
         print("Ctrl-C stops the demo.\n")
         # This call ends only with an exception, so only a check continues below.
-        await async_watch(hass, house.counters, house.places)
+        await async_watch(hass, demo.counters, demo.places)
     if arguments.port:
         progress.report("The counters of a real meter are not reset by a check")
     progress.report(
         "Checking the dashboards, and the history, gap and reset of simulated meters"
     )
-    await async_check(hass, house)
-    print("\n".join(["", *await async_table(hass, house.places), ""]))
+    await async_check(hass, demo)
+    print("\n".join(["", *await async_table(hass, demo.places), ""]))
     progress.report("Stopping Home Assistant")
 
 
 async def async_plan(
-    arguments: argparse.Namespace, folder: Path, bus: AsyncExitStack, noon: int
+    arguments: argparse.Namespace, folder: Path, bus_context: AsyncExitStack, noon: int
 ) -> DemoPlan:
-    """Return what to set up. If no meter is given, run the simulated bus in `bus`.
+    """Return the plan of the demo. Without a port in `arguments`, run a simulated bus.
 
-    The simulated bus stops when the context `bus` ends.
+    The simulated bus stops when `bus_context` ends. `noon` is the solar noon of any
+    day, in s since 1970.
     """
     if arguments.port:
         meter = MeterInput(
@@ -201,7 +203,7 @@ async def async_plan(
             arguments.stopbits,
         )
         return DemoPlan([meter])
-    port = await bus.enter_async_context(run_simulated_bus(folder, noon))
+    port = await bus_context.enter_async_context(run_simulated_bus(folder, noon))
     return DemoPlan(
         [MeterInput(str(port), unit_id) for unit_id in UNIT_IDS],
         [simulated_serial_number(unit_id) for unit_id in UNIT_IDS],

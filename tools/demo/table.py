@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from tools.home_assistant import Entity
 
-COLUMN_WIDTH = 18
-NO_VALUE = "-"
+COLUMN_WIDTH = 18  # characters; a title such as "COUNTIS E33 #1" has 14
+EMPTY_CELL = "-"
 UNKNOWN = "unknown"  # the state of an entity without a value
 UNAVAILABLE = "unavailable"  # the state of an entity of an offline meter
 
@@ -47,7 +47,7 @@ def value_table(
     names = {key: texts.get(f"{key}.name", key) for key in cells}
     label_width = max(map(len, names.values()), default=0) + 2
     unit_width = max(map(len, unit_of.values()), default=0)
-    with_texts = {path.partition(".")[0] for path in texts if ".state." in path}
+    keys_with_texts = {path.partition(".")[0] for path in texts if ".state." in path}
 
     def line(label: str, values: Sequence[str], unit: str = "") -> str:
         columns = "".join(f"{value:>{COLUMN_WIDTH}}" for value in values)
@@ -59,9 +59,9 @@ def value_table(
         *(
             line(
                 names[key],
-                [cells[key].get(meter, NO_VALUE) for meter in meters],
+                [cells[key].get(meter, EMPTY_CELL) for meter in meters],
                 unit_of.get(key, ""),
             )
-            for key in sorted(cells, key=with_texts.__contains__)
+            for key in sorted(cells, key=keys_with_texts.__contains__)
         ),
     ]

@@ -20,7 +20,7 @@ TERMINAL_SECONDS = 1  # s between two tables in a terminal: the period of the po
 # enough to show the trend.
 FILE_SECONDS = 60
 # s between two attempts to add the imported sum of a counter to the sums of the
-# recorder (`async_join`). This is possible after the recorder has written its first
+# recorder (`async_join`). An attempt succeeds after the recorder has written its first
 # rows, up to 300 s after the start.
 JOIN_SECONDS = 5
 
@@ -77,7 +77,8 @@ async def _async_watch(
         if now - shown_at >= (TERMINAL_SECONDS if is_terminal else FILE_SECONDS):
             lines = await async_table(hass, places)
             if is_terminal and height:
-                # Move the cursor up to the first line of the last table, and erase it.
+                # Move the cursor up to the first line of the last table, and erase this
+                # table.
                 print(f"\033[{height}A\033[J", end="")
             print("\n".join(lines), flush=True)
             shown_at, height = now, len(lines)

@@ -13,7 +13,7 @@ from tools.paths import DOMAIN
 
 VALUES_TIMEOUT = 30  # s; the few meters of a tool show all values in less time
 POLL_SECONDS = 0.2  # s between two checks while a function waits
-NO_VALUE = ("unknown", "unavailable")
+NO_VALUE = ("unknown", "unavailable")  # the states of an entity without a value
 # Prefixes of the keys of entities that have no value before the first wiring check, or
 # before the first reset of the partial counters.
 UNKNOWN_AT_FIRST = ("wiring", "partial_tariff_")
@@ -29,7 +29,7 @@ class Entity:
     key: str
     """The translation key."""
     subentry_id: str
-    """The subentry of the meter."""
+    """The ID of the subentry of the meter."""
 
 
 class HomeAssistant:
@@ -146,9 +146,9 @@ class HomeAssistant:
         }
 
     async def async_wait_for_values(
-        self, meters: int = 1, serial_numbers: Sequence[str] = ()
+        self, meter_count: int = 1, serial_numbers: Sequence[str] = ()
     ) -> list[Entity]:
-        """Wait until there are `meters` meters or more, and their entities have values.
+        """Wait for at least `meter_count` meters, and for the values of their entities.
 
         Return the enabled entities of these meters. If serial numbers are given, other
         meters are ignored. Raises `ToolError` with the entities that have no value
@@ -165,7 +165,7 @@ class HomeAssistant:
                         or entity.unique_id.partition("_")[0] in serial_numbers
                     ]
                     missing = without_value(entities, await self.async_states())
-                    if len({entity.subentry_id for entity in entities}) < meters:
+                    if len({entity.subentry_id for entity in entities}) < meter_count:
                         missing.append("another meter")
                     await asyncio.sleep(POLL_SECONDS if missing else 0)
         except TimeoutError:

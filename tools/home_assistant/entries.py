@@ -24,12 +24,13 @@ def simulated_serial_number(unit_id: int) -> str:
 async def async_bus_entry(
     port: str,
     baudrate: int,
-    meters: int,
+    meter_count: int,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the stored entry of a serial bus with the unit IDs 1 to `meters`.
+    """Return the entry of a serial bus, in the form in which Home Assistant stores it.
 
-    All meters have the profile of the first one, with another serial number.
+    Its meters have the unit IDs 1 to `meter_count`. The profile is read from the meter
+    with unit ID 1. The others have the same profile, but serial numbers of their own.
     """
     connection = ModbusConnection(ModbusSerialParams(device=port, baudrate=baudrate))
     unit = Bus(baudrate=baudrate).unit(1, connection.for_unit(1))
@@ -37,7 +38,7 @@ async def async_bus_entry(
     await connection.close()
     now = datetime.now(UTC).isoformat()
     subentries = []
-    for unit_id in range(1, meters + 1):
+    for unit_id in range(1, meter_count + 1):
         serial_number = simulated_serial_number(unit_id)
         identity = {**profile["identity"], "serial_order": unit_id}
         subentries.append(

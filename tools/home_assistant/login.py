@@ -20,13 +20,13 @@ LOGIN_SECONDS = 20 * 60  # s between two logins; an access token is valid for 30
 # would set up integrations that the tools do not need: weather, radio stations and
 # spoken texts.
 SKIPPED_STEPS = ["core_config", "analytics", "integration"]
-ONBOARDING_VERSION = 4  # version of the file format; the first with these steps
+ONBOARDING_VERSION = 4  # of the file format: the first version with these steps
 
 
 def skip_onboarding(config: Path) -> None:
     """Mark all steps of the onboarding as done, except the creation of the user.
 
-    An existing configuration is not changed.
+    If the state of the onboarding is already stored, it is not changed.
     """
     storage = config / ".storage"
     storage.mkdir(parents=True, exist_ok=True)

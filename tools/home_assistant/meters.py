@@ -14,7 +14,7 @@ METER_FLOWS = "/api/config/config_entries/subentries/flow"
 
 @dataclass(frozen=True)
 class MeterInput:
-    """The input of a user in the dialog of a new bus."""
+    """The input of a user in the dialogs that add a bus and a meter."""
 
     device: str
     """The path of the serial port."""
@@ -25,7 +25,7 @@ class MeterInput:
 
     @property
     def form(self) -> dict[str, Any]:
-        """Return the values of the fields of the form."""
+        """Return the values of the fields in the form of a new bus."""
         return {
             "device": self.device,
             "unit_id": self.unit_id,
@@ -50,7 +50,7 @@ async def async_add_meter(hass: HomeAssistant, meter: MeterInput) -> bool:
             hass, BUS_FLOWS, DOMAIN, {"next_step_id": "serial"}, meter.form
         )
         if result.get("reason") == "bus_already_configured":
-            # A user has changed the title of the bus.
+            # A user has changed the title of the bus. Use the new title.
             title = result["description_placeholders"]["name"]
     if title in by_title:
         result = await _async_submit(

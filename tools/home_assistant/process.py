@@ -18,8 +18,8 @@ async def run_program(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a program until the context ends.
 
-    Its output goes to `log`. The `options` of `create_subprocess_exec` may contain
-    another `stdout`.
+    The output of the program goes to the file `log`. `options` are passed to
+    `create_subprocess_exec`, and may contain another `stdout`.
 
     The program runs in a session of its own, so that Ctrl-C in the terminal does not
     end it. When the context ends, the program is terminated, and killed if it still

@@ -30,7 +30,7 @@ STUBS = Path(__file__).parent / "stubs"
 
 # If Home Assistant has stored no TCP port, it takes the port from this environment
 # variable. A port in configuration.yaml is deprecated, and would create an issue.
-PORT = "SETUP_PORT"
+PORT_VARIABLE = "SETUP_PORT"
 # ISO 3166; without a country, Home Assistant creates an issue. Our choice: the country
 # of the manufacturer.
 COUNTRY = "FR"
@@ -88,16 +88,17 @@ def write_configuration(config: Path) -> None:
         if not path.exists():
             path.write_text("")
     skip_onboarding(config)
-    # Home Assistant stores its port in this file. Without the file, it uses `PORT`.
+    # Home Assistant stores its port in this file. Without the file, it uses the port
+    # in `PORT_VARIABLE`.
     (config / ".storage" / "http").unlink(missing_ok=True)
 
 
 @asynccontextmanager
 async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssistant]:
-    """Run Home Assistant in `folder` on a TCP port, and log in.
+    """Run Home Assistant on a TCP port until the context ends, and log in.
 
-    The folder gets the configuration and `LOG_NAME`. Raises `ToolError` if Home
-    Assistant does not start, or refuses the login.
+    The configuration and the log (`LOG_NAME`) are stored in `folder`. Raises
+    `ToolError` if Home Assistant does not start, or refuses the login.
     """
     config = folder / "config"
     write_configuration(config)
@@ -105,7 +106,7 @@ async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssis
         run_program(
             home_assistant_command(config),
             folder / LOG_NAME,
-            env={**home_assistant_environment(), PORT: str(port)},
+            env={**home_assistant_environment(), PORT_VARIABLE: str(port)},
         ) as process,
         ClientSession() as session,
     ):
@@ -119,9 +120,10 @@ async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssis
 
 
 async def async_wait_until_running(hass: HomeAssistant) -> None:
-    """Wait until Home Assistant runs. Then hide the issues of other integrations.
+    """Wait until Home Assistant has started. Then hide issues of other integrations.
 
-    Raises `ToolError` after `START_TIMEOUT`.
+    So the page of repairs shows only the issues of this integration. Raises `ToolError`
+    after `START_TIMEOUT`.
     """
     try:
         async with asyncio.timeout(START_TIMEOUT):

@@ -8,7 +8,7 @@ from .targets import LIBRARY, ROOT, TESTS
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Return the options in the arguments, by default those of the command line."""
+    """Return the options in `arguments`. If None, parse the command line."""
     parser = argparse.ArgumentParser(
         prog="./scripts/mutate",
         description="Change the library in a temporary copy, one place at a time, and"
@@ -51,6 +51,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Run the command, and return its exit code."""
     options = parse_arguments()
+    # Imported late, so that --help needs no packages.
     from .run import run
 
     return run(options)

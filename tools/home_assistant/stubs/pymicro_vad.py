@@ -1,4 +1,4 @@
-"""Replaces the package that detects voices, which needs a compiler to install.
+"""Replaces a package that detects voices, because its installation needs a compiler.
 
 Home Assistant imports the package at each start, also without a microphone.
 """
