@@ -2,7 +2,8 @@
 
 This module uses the changes that mutmut defines, and two more: a condition is negated,
 and a call whose result is not used is removed. Mutmut itself changes only the bodies of
-functions, but the register map consists of constants and class attributes.
+functions. This module also changes the code outside functions, because the register map
+consists of constants and class attributes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,9 +15,9 @@ from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 from mutmut.mutation.mutators import mutation_operators
 
 TEXTS = {"__repr__", "__str__", "msg", "_LOGGER"}
-"""Names of functions, variables and objects that contain texts for people.
+"""Names of two functions, a variable and a logger. Their texts are for people.
 
-Their definitions and calls are not changed.
+The definitions of these names, and calls such as `_LOGGER.debug()`, are not changed.
 """
 DECLARATIONS = {"cast", "field"}
 """Names of functions that declare types or fields. Their calls are not changed."""
@@ -37,12 +38,12 @@ class Mutant:
 
     @property
     def change(self) -> str:
-        """Return the diff without indentation, line numbers and comments."""
+        """Return the diff as in `survivors.toml`: without indentation and comments."""
         return "\n".join(f"{line[0]} {without_comment(line[1:])}" for line in self.diff)
 
 
 def without_comment(line: str) -> str:
-    """Return a line of code without indentation and the comment at its end."""
+    """Return a line of code without its indentation and any comment at its end."""
     return line.partition("  # ")[0].strip()
 
 
@@ -96,7 +97,7 @@ def _replaced(
 def _changeable(
     node: cst.CSTNode, statement: cst.CSTNode
 ) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
-    """Yield each node that is changed, with the statement that contains it."""
+    """Yield each node that may be changed, with the innermost statement around it."""
     if _is_skipped(node):
         return
     if isinstance(node, cst.BaseStatement | cst.BaseSmallStatement | cst.ExceptHandler):
@@ -135,7 +136,8 @@ def _is_skipped(node: cst.CSTNode) -> bool:
         case cst.Call(func=cst.Name(value=name)):
             return name in DECLARATIONS
         case cst.SimpleString():
-            return " " in node.value.strip("\"' ")  # a text for a person
+            # A text of several words is for people.
+            return " " in node.value.strip("\"' ")
     return False
 
 
@@ -182,7 +184,10 @@ def _lines(statement: cst.CSTNode, positions: Mapping[cst.CSTNode, CodeRange]) -
 
 
 def _changed_lines(before: str, after: str) -> Iterator[str]:
-    """Yield the lines that differ, in each place the removed lines first."""
+    """Yield the differing lines, each with its sign: first the removed, then the added.
+
+    If several places differ, yield the lines of one place after the other.
+    """
     lines = unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
     for line in list(lines)[2:]:  # without the names of the files
         if not line.startswith("@@"):

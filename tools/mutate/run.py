@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"{mutant.file}:{mutant.lines[0]}\n{mutant.change}\n")
         return 0
     explanations = Explanations.load()
-    os.nice(10)
+    os.nice(10)  # give other programs a higher priority
     outcomes: list[tuple[Mutant, Outcome]] = []
     with tempfile.TemporaryDirectory(prefix="mutate-") as directory:
         sandboxes = [
@@ -121,15 +121,15 @@ def _outcomes(
             mutant = next(waiting, None)
             continue
         process, status = os.wait()
-        sandbox, done = running.pop(process)
-        sandbox.finish(done, baseline)
+        sandbox, tested = running.pop(process)
+        sandbox.finish(tested, baseline)
         free.append(sandbox)
         outcome = outcome_of(status)
         numbers[outcome] += 1
         if sys.stderr.isatty():
             counts = ", ".join(f"{number} {each}" for each, number in numbers.items())
             _show(f"\r{numbers.total()} of {len(mutants)}: {counts}  ")
-        yield done, outcome
+        yield tested, outcome
     # The spaces overwrite the rest of the line with the counts.
     _show(f"\r{file}: {time.monotonic() - began:.0f} s" + 40 * " " + "\n")
 
@@ -140,7 +140,7 @@ def report(
     *,
     is_whole: bool,
 ) -> int:
-    """Print the table, and return 1 if a file misses the aim, otherwise 0.
+    """Print the outcomes of each file. Return 1 if a file misses the aim, else 0.
 
     `is_whole` is False for a sample of the mutants. If it is True, the function also
     prints each explanation of a mutant that did not survive.

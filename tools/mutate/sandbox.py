@@ -1,9 +1,9 @@
 """Runs tests on a changed copy of the repository, in a process forked for each mutant.
 
 The parent process imports all modules that the tests import, except those of the
-repository. A child process then begins its first test after about 0.2 s. The child
-imports the library without the integration around it, so that no test needs Home
-Assistant.
+repository. A child process then begins its first test after about 0.2 s. In a child,
+the import of the library does not import the integration around it, and Home Assistant
+is not started.
 """
 
 from collections import defaultdict
@@ -28,6 +28,7 @@ import pytest
 from .mutants import Mutant
 from .targets import ROOT
 
+# The parts of the repository that the tests use.
 COPIED = ("custom_components", "simulator", "tests", "pyproject.toml")
 PACKAGES = ("custom_components", "custom_components.socomec_countis")
 """Packages that a child process replaces by empty ones, so that they import nothing."""
@@ -61,28 +62,28 @@ class Baseline:
     lines: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """The lines of the file that each test executes. The key "" is for the import."""
     skipped: set[str] = field(default_factory=set)
-    """The tests that do not pass, because they need fixtures of Home Assistant."""
+    """The tests that do not pass, such as tests with fixtures of Home Assistant."""
     modules: list[str] = field(default_factory=list)
     """The modules from outside the repository, in the order of their import."""
     killed: dict[str, int] = field(default_factory=dict)
-    """The line of the last mutant that each test killed."""
+    """The line number of the last mutant that each test killed, by its node ID."""
 
     def tests_of(self, lines: range) -> list[str]:
         """Return the tests that may depend on these lines.
 
-        The first tests are those that killed a mutant of a line nearby. The fastest
-        tests follow.
+        The tests that have killed a mutant are first, sorted by the distance of its
+        line. The other tests follow, sorted by their duration.
         """
-        every = set(self.seconds)
+        tests = set(self.seconds)
         # If the import executes one of these lines, each test may depend on it.
         if self.lines[""].isdisjoint(lines):
-            every = {test for test in every if not self.lines[test].isdisjoint(lines)}
+            tests = {test for test in tests if not self.lines[test].isdisjoint(lines)}
 
         def order(test: str) -> tuple[float, float]:
             line = self.killed.get(test, math.inf)
             return abs(line - lines[0]), self.seconds[test]
 
-        return sorted(every, key=order)
+        return sorted(tests, key=order)
 
 
 class Sandbox:
@@ -120,6 +121,7 @@ class Sandbox:
                 ).startswith(str(self.directory))
             ]
             report.write_bytes(pickle.dumps(recorder.baseline))
+            # Pytest returns this code if it cannot collect the tests of a file.
             return int(code == pytest.ExitCode.INTERRUPTED)
 
         if os.waitpid(self._fork(work), 0)[1]:
@@ -170,6 +172,7 @@ class Sandbox:
 
     @property
     def _killer(self) -> Path:
+        """Return the path of the file that names the test which killed the mutant."""
         return self.directory / "killer"
 
     @property
@@ -177,7 +180,7 @@ class Sandbox:
         return self.directory / "log"
 
     def _fork(self, work: Callable[[], int]) -> int:
-        """Return the ID of a new process that ends with the result of `work`."""
+        """Return the ID of a new process. Its exit code is the result of `work`."""
         if pid := os.fork():
             return pid
         code = 1
@@ -204,6 +207,7 @@ class Sandbox:
             package = ModuleType(name)
             package.__path__ = [os.fspath(self.directory / name.replace(".", "/"))]
             sys.modules[name] = package
+        # Use the same examples in each run, and do not simplify a failing example.
         hypothesis.settings.register_profile(
             "mutate",
             database=None,
@@ -235,7 +239,9 @@ def preload(modules: Sequence[str]) -> None:
         try:
             importlib.import_module(name)
         except Exception:  # noqa: BLE001, S112
-            continue  # created by other code at run time, or for another platform
+            # Created by other code at run time, or for another platform.
+            continue
+    # Child processes then share the memory of these modules with this process.
     gc.collect()
     gc.freeze()
 
@@ -264,7 +270,7 @@ class _Recorder:
         if code.co_filename == self._path:
             events = sys.monitoring.events
             sys.monitoring.set_local_events(self._tool, code, events.LINE)
-        # Once in a test is enough. `restart_events` enables the event again.
+        # Once in each test is enough. `restart_events` enables the event again.
         return sys.monitoring.DISABLE
 
     def _executed(self, _code: CodeType, line: int) -> object:
@@ -322,7 +328,7 @@ class _Selection:
 def _limit(seconds: float) -> None:
     """Set the timers that end this process with a signal if a test takes too long.
 
-    The test normally takes `seconds`.
+    `seconds` is the normal processor time of the test.
     """
     for timer, (factor, more) in (
         (signal.ITIMER_PROF, PROCESSOR_LIMIT),

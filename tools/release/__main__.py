@@ -21,7 +21,8 @@ def main() -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="change nothing; print the section of this version in the changelog",
+        help="change nothing; check that the manifest has this version, and print its"
+        " section of the changelog",
     )
     arguments = parser.parse_args()
     (check if arguments.check else release)(arguments.version)

@@ -48,7 +48,7 @@ def notes(name: str) -> str:
         re.MULTILINE | re.DOTALL,
     )
     if section is None or not section[1].strip():
-        sys.exit(f"{CHANGELOG} has no section [{name}], or nothing in it.")
+        sys.exit(f"{CHANGELOG} has no section [{name}], or the section is empty.")
     return section[1].strip()
 
 

@@ -11,9 +11,9 @@ offline meters, resets, restarts, power cuts and changes of the clock. At the en
 statistic of the recorder is compared with the energy that its meter has counted. The
 exit code is 1 if a difference is larger than 0.01 kWh, or after another error.
 """
-# The duration of a check in simulated hours, and its speed in simulated s in each real
-# s. In this time, each mishap happens once. The check takes a few real minutes.
+# For --check. In this number of simulated hours, each mishap can happen once.
 CHECK_HOURS = 0.75
+# Simulated s in each real s. So the check takes a few real minutes.
 CHECK_SPEED = 40.0
 
 

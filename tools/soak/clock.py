@@ -11,20 +11,20 @@ from typing import override
 
 real_monotonic = time.monotonic
 
-# s; for a shorter wait, the system call would take longer than the wait.
+# In real s: for a shorter wait, the system call would take longer than the wait.
 SHORTEST_WAIT = 0.0002
-# s; more than the rounding errors of a sum of times.
+# In simulated s: more than the rounding errors of a sum of times.
 ROUNDING = 1e-6
 
 
 class SimulatedClock:
-    """The true time, and the time that the machine shows."""
+    """The true time, and the time on the clock of the machine with Home Assistant."""
 
     def __init__(self, start: float) -> None:
         """Start at `start`, in s since 1970."""
         self._start = start
         self.elapsed = 0.0
-        """s since the start."""
+        """Simulated s since the start."""
         self.error = 0.0
         """s by which the clock of the machine is ahead."""
         self.speed = 1.0
@@ -53,7 +53,7 @@ class SimulatedSelector(selectors.SelectSelector):
     """A selector that waits for a shorter real time, and advances a clock."""
 
     def __init__(self, clock: SimulatedClock) -> None:
-        """Use a clock."""
+        """Advance `clock` while this selector waits."""
         super().__init__()
         self.clock = clock
 
@@ -81,7 +81,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     """An event loop whose time is the time of a clock."""
 
     def __init__(self, clock: SimulatedClock) -> None:
-        """Use a clock."""
+        """Take the time from `clock`."""
         super().__init__(SimulatedSelector(clock))
         self._simulated_clock = clock
 

@@ -21,11 +21,11 @@ async def async_live(folder: Path, clock: SimulatedClock) -> None:
         await asyncio.sleep(machine.random.uniform(0, 2 * world.pause))
         mishap = mishap_at(world.mishaps, world.seed)
         world.mishaps += 1
-        what = mishap.__name__.replace("_", " ")
-        machine.report(what)
+        mishap_name = mishap.__name__.replace("_", " ")
+        machine.report(mishap_name)
         seconds_off = await mishap(machine)
         if seconds_off is not None:
             machine.report(f"Home Assistant is off for {seconds_off:.0f} s")
             machine.leave(seconds_off)
-        await machine.settle(what)
+        await machine.settle(mishap_name)
     await machine.finish()

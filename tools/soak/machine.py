@@ -38,11 +38,13 @@ LAG_SECONDS = 10  # s; the highest age of a counter on this bus
 # its counters are accepted only after more readings.
 SETTLE_TIMEOUT = 300
 VALUES_TIMEOUT = 120  # s until all meters have values after a start
-LOADS = (-6000.0, 9000.0)  # W; the range of a load. A negative load is produced power
+# W; the range of the load of a meter. A negative load is produced power.
+LOADS = (-6000.0, 9000.0)
 LOAD_SECONDS = (60.0, 900.0)  # s; the range of the time for which a load is constant
-STATISTICS_SECONDS = 300  # s; the period of which the recorder compiles each row
+STATISTICS_SECONDS = 300  # s; the recorder compiles one row for each such period
 COMPILED_AFTER = 40  # s from the end of a period until its row is in the database
 
+# At `critical`: code for cameras, which logs errors if FFmpeg or TurboJPEG is missing.
 CONFIGURATION = """\
 recorder:
 logger:
@@ -96,7 +98,10 @@ class Machine:
     # -- start and end -----------------------------------------------------------
 
     async def start(self) -> None:
-        """Start Home Assistant in real time, and wait until it shows all counters."""
+        """Start Home Assistant in real time, and wait until it shows all counters.
+
+        At a higher speed, a timeout could end while a thread still works (`clock.py`).
+        """
         self.clock.speed = 1
         self.world.sessions += 1
         await self.line.__aenter__()
@@ -134,9 +139,9 @@ class Machine:
         await self.hass.async_stop(force=True)
 
     def leave(self, seconds_off: float) -> None:
-        """Save the world after a time in which only the meters run. End the process.
+        """Let only the meters run for a time, save the world, and end the process.
 
-        During these `seconds_off`, the meters count energy, and Home Assistant is off.
+        For `seconds_off`, the meters count energy, and Home Assistant is off.
         """
         for meter in self.meters.values():
             meter.count()
@@ -171,7 +176,7 @@ class Machine:
         self.leave(0)
 
     async def _async_sums(self) -> dict[StatisticName, float]:
-        """Return the energy in kWh in each statistic."""
+        """Return the last sum of each statistic in kWh."""
         rows: dict[str, list[Any]] = await get_instance(
             self.hass
         ).async_add_executor_job(
@@ -191,11 +196,11 @@ class Machine:
 
     # -- loads -------------------------------------------------------------------
 
-    def set_loads(self, load: Callable[[], Constant]) -> None:
-        """Set the load of each meter to a result of `load`."""
+    def set_loads(self, new_load: Callable[[], Constant]) -> None:
+        """Call `new_load` for each meter, and set its result as the meter's load."""
         for meter in self.meters.values():
             meter.count()
-            meter.load = load()
+            meter.load = new_load()
 
     def _random_load(self) -> Constant:
         watts = self.random.uniform(*LOADS)
@@ -209,7 +214,7 @@ class Machine:
     # -- counters in Home Assistant and in the meters ----------------------------
 
     def state(self, name: StatisticName) -> float | None:
-        """Return the state of a counter in kWh, or None without a state."""
+        """Return the state of a counter in kWh, or None without a numeric state."""
         state = self.hass.states.get(self.ids[name])
         if state is None:
             return None

@@ -42,18 +42,20 @@ FAULTS = (
     late(0.5),  # s
     random_bytes(1),  # seed
 )
-# kWh; only higher counters are reset. The recorder detects a reset only if the counter
-# falls by more than 10 %. A lower counter could rise again to nearly the same value
-# before the next reading.
-RESETTABLE = 3.0
-LONGEST_STEP = 60.0  # s by which the clock of the machine may be wrong
+# kWh; only counters above this value are reset. The recorder detects a reset only if a
+# counter falls by more than 10 %. A lower counter could rise again to nearly the same
+# value before the next reading.
+RESETTABLE_ABOVE = 3.0
+LARGEST_STEP = 60.0  # s by which the clock of the machine may be wrong
 # The largest fraction of its value by which a counter may seem to fall after a step of
 # the clock: half of the 10 % at which the recorder assumes a reset.
 MOST_FALL = 0.05
 LARGEST_LOAD = 9.0  # kW; the limit of `machine.LOADS`
-# s between a reset and the next mishap. A power cut loses the states of the last 5 s.
+# s between a reset and the next mishap, which may be a power cut. A power cut loses the
+# states of the last 5 s, but the first state after the reset has to be stored.
 AFTER_RESET = 30
-DURATIONS = (5.0, 60.0, 600.0, 3600.0)  # s for which meters or the machine are off
+# s for which meters are offline, the bus is cut, or the machine is off.
+DURATIONS = (5.0, 60.0, 600.0, 3600.0)
 
 
 async def disturbed_bus(machine: Machine) -> None:
@@ -63,7 +65,7 @@ async def disturbed_bus(machine: Machine) -> None:
         random.choice(FAULTS) if random.random() < 1 / 3 else Fault()
     )
     await asyncio.sleep(60)
-    machine.line.fault = Fault
+    machine.line.fault = Fault  # `Fault()` changes nothing
 
 
 async def offline_meters(machine: Machine) -> None:
@@ -136,28 +138,28 @@ async def changed_clock(machine: Machine) -> None:
 
     The recorder orders states by this clock. After a step back of the clock, a counter
     seems to fall. If it falls by more than 10 %, the recorder assumes a reset. So the
-    step is short while a counter is low.
+    step is small while a counter is low.
     """
-    smallest = min(
+    lowest = min(
         meter.kilowatt_hours(key)
         for meter in machine.meters.values()
         for key in PARTIALS
     )
     # s in which the largest load counts the fraction MOST_FALL of the lowest counter.
-    longest = min(LONGEST_STEP, MOST_FALL * smallest / LARGEST_LOAD * 3600)
-    machine.clock.error = machine.random.uniform(-longest, longest)
+    largest = min(LARGEST_STEP, MOST_FALL * lowest / LARGEST_LOAD * 3600)
+    machine.clock.error = machine.random.uniform(-largest, largest)
     await asyncio.sleep(machine.random.uniform(10, 120))
     machine.clock.error = 0
 
 
 async def restart(machine: Machine) -> float:
-    """Stop Home Assistant, and start it again."""
+    """Stop Home Assistant. The next session starts it again."""
     await machine.stop()
     return _duration(machine)
 
 
 async def power_cut(machine: Machine) -> float:
-    """Cut the power of the machine. Home Assistant is not stopped before."""
+    """Switch the machine off. Home Assistant is not stopped before."""
     return _duration(machine)
 
 
@@ -185,7 +187,7 @@ def _meter(machine: Machine) -> SoakMeter:
 
 
 def _resettable(meter: SoakMeter) -> list[str]:
-    return [key for key in PARTIALS if meter.kilowatt_hours(key) > RESETTABLE]
+    return [key for key in PARTIALS if meter.kilowatt_hours(key) > RESETTABLE_ABOVE]
 
 
 def mishap_at(number: int, seed: int) -> Mishap:

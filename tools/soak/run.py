@@ -19,9 +19,10 @@ SOAK_FOLDER = ROOT / ".demo"  # ignored by git
 START = 1_774_699_200.0
 MEAN_PAUSE = 300.0  # s between two mishaps
 LONGEST_MISHAP = 3600.0  # s
+# For --check: the same values, and the number of MISHAPS in mishaps.py (each once).
 CHECK_PAUSE = 20.0  # s
 CHECK_LONGEST_MISHAP = 60.0  # s
-CHECK_MISHAPS = 11  # each mishap once
+CHECK_MISHAPS = 11
 NO_LIMIT = 10**9  # more mishaps than a soak can have
 
 
@@ -50,7 +51,10 @@ def run_soak(arguments: argparse.Namespace) -> int:
     try:
         while not (world := World.load(folder)).is_finished:
             if not run_session(folder):
-                print(f"Home Assistant ended with an error: {folder}", file=sys.stderr)
+                print(
+                    f"Home Assistant ended with an error. Data and log: {folder}",
+                    file=sys.stderr,
+                )
                 return 1
     except KeyboardInterrupt:
         print(f"\nStopped after {world.mishaps} mishaps. Data: {folder}")

@@ -8,7 +8,10 @@ from .clock import SimulatedClock
 
 
 def use_clock(clock: SimulatedClock) -> None:
-    """Replace `utcnow` and `now` before other modules import these functions."""
+    """Replace Home Assistant's `utcnow` and `now`, which then use the clock.
+
+    Call this before other modules import these functions.
+    """
 
     def utcnow() -> datetime:
         return datetime.fromtimestamp(clock.time(), UTC)

@@ -31,7 +31,7 @@ class SoakMeter(Meter):
     """A simulated meter that reports each reset of a partial counter."""
 
     on_reset: Callable[[int, str, float], None]
-    """Called with the unit ID, the key and the energy in kWh before the reset."""
+    """Called with the unit ID, the key, and the counter in kWh before the reset."""
 
     def kilowatt_hours(self, key: str) -> float:
         """Return a counter in kWh, with all decimals."""
@@ -61,7 +61,7 @@ class SoakMeter(Meter):
 def new_counters(unit_id: int) -> dict[str, Any]:
     """Return the counters of a meter after some years, in Wh and varh.
 
-    None of the counters of `KEYS` is 0, because a tariff at 0 has no enabled sensor.
+    No counter of `KEYS` is 0: the sensor of a tariff whose counter is 0 is disabled.
     """
     return Counters(
         consumed=unit_id * 1_234_567.0,
@@ -128,7 +128,8 @@ class World:
             last = Counters.from_dict(self.counters[str(unit_id)])
             for key in KEYS:
                 name = f"{unit_id} {key}"
-                # Without resets, a partial counter rises as its total does.
+                # Statistics continue over resets. So the statistic of a partial counter
+                # rises as the total counter does.
                 total = key.removeprefix("partial_")
                 if key in TARIFFS:
                     index = TARIFFS[key] - 1
@@ -139,7 +140,10 @@ class World:
         return energies
 
     def differences(self) -> dict[StatisticName, float]:
-        """Return the differences from the meters in kWh that reach `TOLERANCE`."""
+        """Return the statistics that differ from the meters by `TOLERANCE` or more.
+
+        The differences are in kWh, and positive if a statistic is too high.
+        """
         return {
             name: self.recorded.get(name, 0.0) - kwh
             for name, kwh in self.expected().items()

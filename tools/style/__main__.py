@@ -11,7 +11,7 @@ from .rules import violated
 from .sentences import Sentence, of_hash_comments, of_markdown, of_python
 
 ADVICE = "See the section Style of CONTRIBUTING.md."
-HASH_COMMENTS = {".toml", ".yaml", ".yml", ".sh"}
+HASH_COMMENT_SUFFIXES = {".toml", ".yaml", ".yml", ".sh"}
 
 
 def files(paths: list[str]) -> list[Path]:
@@ -35,15 +35,15 @@ def files(paths: list[str]) -> list[Path]:
 
 
 def sentences(path: Path) -> Iterator[Sentence]:
-    """Yield the sentences of Python, Markdown and files with comments after `#`.
+    """Yield the sentences of a file: Python, Markdown, or one with comments after `#`.
 
-    For all other files, yield nothing.
+    For any other file, yield nothing.
     """
     if path.suffix == ".py":
         yield from of_python(path.read_text())
     elif path.suffix == ".md":
         yield from of_markdown(path.read_text())
-    elif path.suffix in HASH_COMMENTS or (
+    elif path.suffix in HASH_COMMENT_SUFFIXES or (
         not path.suffix and path.read_bytes().startswith(b"#!")
     ):
         yield from of_hash_comments(path.read_text())

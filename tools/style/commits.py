@@ -17,12 +17,12 @@ def subjects_after(base: str) -> list[str]:
     If the repository does not have the base, return the subject of the last commit.
     This happens after the push of a new branch, and after a forced push.
     """
-    found = subprocess.run(  # noqa: S603
+    lookup = subprocess.run(  # noqa: S603
         ["git", "cat-file", "-e", f"{base}^{{commit}}"],  # noqa: S607
         check=False,
         capture_output=True,
     )
-    commits = ["-1", "HEAD"] if found.returncode else [f"{base}..HEAD"]
+    commits = ["-1", "HEAD"] if lookup.returncode else [f"{base}..HEAD"]
     log = ["git", "log", "--no-merges", "--format=%s", *commits]
     output = subprocess.run(log, check=True, capture_output=True, text=True)  # noqa: S603
     return output.stdout.splitlines()

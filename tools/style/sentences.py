@@ -11,7 +11,7 @@ type Lines = list[tuple[int, str]]
 """The lines of a paragraph, each with its line number."""
 
 QUOTED = re.compile(r"```.*?```|`[^`]*`|\"[^\"]*\"|“[^”]*”|(?<!\*)\*[^*\s][^*]*\*")
-"""Code, quoted texts and names of the user interface, which are not checked."""
+"""Code, quoted texts, and *names* of the user interface, which are not checked."""
 LINK = re.compile(r"\]\([^)]*\)|https?://\S+")
 END_OF_SENTENCE = re.compile(r"[.!?:;]\)?[*_\"”]*\s+(?=\S)")
 # Comments for tools, and empty comments. They end a block of comments.
@@ -111,7 +111,10 @@ def _paragraphs(text: str, first_line: int) -> Iterator[Lines]:
 
 
 def _split(paragraph: Lines) -> Iterator[Sentence]:
-    """Yield the sentences of a paragraph. Quoted text is replaced by underscores."""
+    """Yield the sentences of a paragraph.
+
+    Each character of quoted texts and link targets is replaced by an underscore.
+    """
     text = " ".join(line for _, line in paragraph)
     starts: list[tuple[int, int]] = []
     offset = 0
