@@ -65,7 +65,7 @@ def _cell(values: Values, units: Units, quantity: str) -> Text:
     text = number(value, DECIMALS.get(units.get(quantity, ""), 0))
     if value is None:
         return Text(text, "dim")
-    is_produced = value < 0 and quantity.startswith("power")
+    is_produced = value < 0 and units.get(quantity) == "W"
     return Text(text, "cyan" if is_produced else "")
 
 

@@ -6,10 +6,19 @@ import time
 import pytest
 
 from cli.exit_codes import Exit
-from simulator import Line, Meter, RtuGateway, TcpGateway, gateway_in_thread, table
+from simulator import (
+    Constant,
+    Line,
+    Meter,
+    Phase,
+    RtuGateway,
+    TcpGateway,
+    gateway_in_thread,
+    table,
+)
 from tests.common import SERIAL
 
-from .common import countis, countis_json, line_of
+from .common import countis, countis_json, countis_on_terminal, line_of
 
 NEEDS_NETWORK = pytest.mark.usefixtures("socket_enabled")
 
@@ -119,3 +128,15 @@ def test_meter_behind_a_gateway_is_read(
         code, result = countis_json("read", option, address, "--unit-id", "1")
     # The phases of the simulated load have 1000 W, 500 W and -200 W.
     assert (code, result["values"]["power"]) == (Exit.DONE, 1300)
+
+
+def test_only_produced_power_has_the_colour_of_production() -> None:
+    capacitive = Phase(1000, reactive=-300)
+    meter = Meter(load=Constant(capacitive, Phase(500), Phase(-200)))
+    with line_of(meter) as line:
+        _, shown = countis_on_terminal("read", "--port", line.port, "-u", "1")
+    rows = {row.partition("  ")[0]: row for row in shown.splitlines()}
+    cyan = "\x1b[36m"
+    assert f"{cyan}  -200" in rows["Active power"]
+    assert "-0.9" in rows["Power factor"]
+    assert cyan not in rows["Power factor"]
