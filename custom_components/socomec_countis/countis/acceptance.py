@@ -54,7 +54,8 @@ async def async_check_counters(
         return f"implausible: {rejected}", ()
     if was_accepted:  # the first rejection: check the next readings with the evidence
         await _async_gather_evidence(meter)
-    # During these reads, a command may have read the block and accepted its counters.
+    # While the evidence was read, a command may have read the block, and accepted its
+    # counters.
     if counter_check.rejected.get(name) is rejected and counter_check.extend_level(
         reading
     ):

@@ -16,8 +16,9 @@ class Block(Component):
     """One block of a register table, which is read in one request.
 
     The request includes reserved registers between two fields, because a second request
-    takes as much bus time as 17 registers (9600 baud). If a meter refuses requests with
-    reserved registers, its block is `split`: several requests read only the fields.
+    takes as much bus time as 17 registers (9600 baud, 20 ms until the response begins).
+    If a meter refuses requests with reserved registers, its block is `split`: several
+    requests read only the fields.
     """
 
     part: ClassVar[tuple[int, int]] = (0, 0xFFFF)

@@ -223,9 +223,9 @@ class Bus:
         is a lower limit of the response timeout in s. If `probe_timeout` is not 0, the
         request is a probe, and `probe_timeout` is its exact response timeout in s. Most
         probes have no response, so the bus recovers only after each
-        `PROBES_UNTIL_RECOVERY` timeouts. In a probe and after a recovery, opening the
-        port is retried for `reopen_seconds`, because a port that was just closed may be
-        busy. Raises `ModbusError`.
+        `PROBES_UNTIL_RECOVERY` timeouts. For a probe, and for the first request after a
+        recovery, opening the port is retried for `reopen_seconds`, because a port that
+        was just closed may be busy. Raises `ModbusError`.
         """
         loop = asyncio.get_running_loop()
         async with self.hold():
@@ -249,9 +249,9 @@ class Bus:
                 disturbed = False
             except Exception as err:
                 error = traffic.count(err, connected=client.connected)
-                # Two errors do not disturb the bus: a client that has lost its
-                # connection has discarded all bytes, and a Modbus exception is a valid
-                # response.
+                # Two errors do not disturb the bus: a lost connection, because the
+                # client has discarded all bytes, and a Modbus exception, because it is
+                # a valid response.
                 disconnected = (
                     isinstance(error, ModbusConnectionError) and not client.connected
                 )
@@ -269,8 +269,8 @@ class Bus:
                 traffic.seconds += seconds
                 if disturbed:
                     self._begin_recovery(client, request, began + limit)
-            # If the client has just connected, `began` may be later than the request,
-            # and `seconds` too short. A broadcast has no response.
+            # A broadcast has no delay, because it has no response. If the client has
+            # just connected, the delay is unknown: `began` may be after the request.
             if not reconnects and unit_id != BROADCAST:
                 delay = max(seconds - wire, 0)
                 self.delay += DELAY_WEIGHT * (delay - self.delay)

@@ -1,6 +1,6 @@
 """The clock of a meter (registers 57600 to 57605), in local time without a time zone.
 
-The functions take the values of the block `registers.Clock`, by field name.
+The argument `values` contains the values of the block `registers.Clock`, by field name.
 """
 
 from collections.abc import Mapping

@@ -187,7 +187,8 @@ class Demand:
     def _note_peak(self, new: Peak) -> None:
         """Note a demand if it is the highest of its month.
 
-        The stored demands of all months except this one and the one before are removed.
+        The stored demands of all months except that month and the month before are
+        removed.
         """
         month = self._month(new.begin)
         highest = self._highest(month)
@@ -277,10 +278,10 @@ class Demand:
         if first is None or last is None:
             return None
         if rises[1:]:
-            # The counter has just reached a new step at each rise. So the mean power
-            # between two rises has almost no rounding error. Since the last rise, the
-            # meter has counted less than one step, so less energy than the last rise.
-            # So the power since the last rise is less than this energy divided by the
+            # At each rise, the counter has just reached a new step. So the mean power
+            # between two rises has almost no rounding error. The last rise was at least
+            # one step. Since then, the meter has counted less than one step. So the
+            # power since then is less than the energy of the last rise divided by the
             # time since then.
             power = rises[0].power_until(rises[-1])
             seconds = rises[-1].at.seconds_until(last.at)

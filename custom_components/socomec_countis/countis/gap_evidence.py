@@ -220,7 +220,7 @@ class Evidence:
         yield self._seconds(day - DAY), value - today - yesterday
         week, last_week = energy("this_week"), energy("last_week")
         monday = day - day.weekday() * DAY
-        known_midnights = [(day, today), (day - DAY, today + yesterday)]
+        counted_since = [(day, today), (day - DAY, today + yesterday)]
         if week is None or last_week is None:
             return
         # The energy of the week is at least the energy `counted` since each of its
@@ -228,7 +228,7 @@ class Evidence:
         begins_on_monday = all(
             week >= counted - tolerance
             and (monday < midnight or week <= counted + tolerance)
-            for midnight, counted in known_midnights
+            for midnight, counted in counted_since
             if monday <= midnight
         )
         if begins_on_monday:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 # The specified range of an E33 (manual): 230 V + 15 % from phase to neutral, and 100 A
-# continuously on each of three phases. Together 79.5 kW, or 22 Wh per second.
+# continuously on each of three phases. The product is 79.5 kW, or 22 Wh per second.
 PHASE_COUNT = 3
 VOLTS = 265
 DIRECT_AMPERES = 100

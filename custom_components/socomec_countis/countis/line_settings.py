@@ -49,9 +49,9 @@ def settings_to_try(
     Each of `baudrate`, `parity` and `stopbits` is None if it is unknown. `usable`
     contains the settings that the port supports. If the number of stop bits is unknown,
     the scan sends two if the port supports them, because each meter accepts two. For a
-    meter that expects one stop bit, the second is an idle line. The response of such a
-    meter has only one stop bit. The client's port accepts the response, because its
-    UART checks only the first stop bit.
+    meter that expects one stop bit, the second stop bit is the same as an idle line.
+    The response of such a meter has only one stop bit. The client's port accepts the
+    response, because the UART of the port checks only the first stop bit.
     """
     tried: dict[tuple[int, Parity], LineSettings] = {}
     for each in ALL_SETTINGS:

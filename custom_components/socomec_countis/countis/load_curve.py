@@ -103,8 +103,8 @@ async def async_read_load_curve(
     records: dict[LoadRecord, None] = {}
     while True:
         new = dict.fromkeys(_records(page, transformer_ratio))
-        # The last page is not full (`page[0]` is the number of its records), or the
-        # meter returns the last page again.
+        # This page is the last one if it is not full (`page[0]` is the number of its
+        # records), or if earlier pages contained all its records.
         is_last = page[0] < HIGHEST_RECORD_COUNT or new.keys() <= records.keys()
         records |= new
         on_page(len(records))

@@ -148,10 +148,11 @@ class Meter:
     async def async_read(self, name: str) -> Reading:
         """Read a supported block, and read it again if the reading is implausible.
 
-        If the meter may be starting, the measurements are read first. If all powers in
-        a read of "power" have become 0, the result is a reading of the measurements
-        instead. Raises `ImplausibleError` for an implausible reading,
-        `AnotherMeterError` if another meter has responded, and `ModbusError`.
+        If the meter may be starting, the measurements are read before each block except
+        "power". If all powers in a read of "power" have become 0, the result is a
+        reading of the measurements instead. Raises `ImplausibleError` for an
+        implausible reading, `AnotherMeterError` if another meter has responded, and
+        `ModbusError`.
         """
         if not self.has_started and name not in {"power", "measurements"}:
             await self.async_read("measurements")
@@ -243,8 +244,8 @@ class Meter:
     def compare_transformer(self, block: CurrentTransformer) -> None:
         """Note a current transformer that differs from that of the profile.
 
-        If two consecutive readings have the same larger primary current, the limits of
-        the counters are raised.
+        If two consecutive readings have the same primary current, and the limits for
+        this current are higher, the limits of the counters are raised.
         """
         before, self._primary_current = self._primary_current, block.primary
         if block.primary == self.profile.primary_current:

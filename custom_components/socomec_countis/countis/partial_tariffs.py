@@ -133,8 +133,8 @@ class _Comparison(NamedTuple):
         if self.total_after <= self.step and not self.total_before:
             return self._reset_at(self.tariffs)
         never_reset = self._reset_at(dict.fromkeys(self.tariffs, 0.0))
-        is_close = self.uncertainty <= TOLERANCE * self.step
-        return never_reset if is_close and self.agrees_with(never_reset) else None
+        is_certain = self.uncertainty <= TOLERANCE * self.step
+        return never_reset if is_certain and self.agrees_with(never_reset) else None
 
     def _reset_at(self, tariffs: Mapping[str, float]) -> PartialReset:
         tolerance = TOLERANCE * self.step + self.uncertainty

@@ -29,7 +29,8 @@ DISPLAY_ROLLOVER = 1_000_000
 COUNTED_ROLLOVERS = (9_999_999.99, 10_000_000)
 ROLLOVERS = (DISPLAY_ROLLOVER, *COUNTED_ROLLOVERS)
 REGISTER_STEPS = 2**32  # steps at which a register of 32 bits rolls over
-# Fraction of a rollover below which a register cannot roll over between two readings.
+# Fraction of the value at which a register may roll over. Below this fraction, the
+# register cannot roll over between two readings.
 # Our choice: the last tenth of 1 000 000 kWh takes 52 days at 79.5 kW.
 NEARLY_FULL = 0.9
 
@@ -395,10 +396,10 @@ class CounterCheck:
         as soon as a second reading agrees. The caller passes each reading that `check`
         rejected, unless the block is read again at once.
 
-        If a counter that cannot have been reset fell, all counters that fell are held:
-        they keep their accepted values. If the user confirmed the level, no counter is
-        held. Tariff counters that fell can have been reset if one of them is above 0.
-        If all of them are 0, the measurement of the meter may have failed.
+        If a counter that cannot have been reset fell, all counters that fell or read 0
+        are held: they keep their accepted values. If the user confirmed the level, no
+        counter is held. Tariff counters that fell can have been reset if one of them is
+        above 0. If all of them are 0, the measurement of the meter may have failed.
         """
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)
@@ -491,8 +492,8 @@ class CounterCheck:
         taken. If `may_fall` is True, the counter may have been reset. Then it is not
         lost.
         """
-        first = name not in self.accepted and name in self.counted_before
-        return first and new.value == 0 and not may_fall
+        is_first = name not in self.accepted and name in self.counted_before
+        return is_first and new.value == 0 and not may_fall
 
     def _plausible(self, name: str, new: CounterValue) -> CounterValue | None:
         """Return the value after a reading, None if implausible even at full power."""

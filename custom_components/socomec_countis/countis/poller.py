@@ -39,7 +39,7 @@ POWER = "power"
 # s; the target age of the power, also if the measurements are read in place of it.
 POWER_TARGET = 1.0
 EVIDENCE_BLOCKS = {"transformer", "overflows"}
-"""Blocks that explain implausible counters. They are read if counters are read."""
+"""Blocks that explain implausible counters. They are polled if counters are polled."""
 
 
 class Interval(NamedTuple):
@@ -274,6 +274,7 @@ class Poller:
         """Yield the possible next reads of each meter."""
         for polled in self._polled:
             if polled.lost_block or not polled.online:
+                # At `urgent_at`, the retry is as urgent as power that just became due.
                 urgent_at = polled.retry_at
                 if polled.lost_block or polled.pause:
                     latest = urgent_at + LONGEST_SPACING

@@ -300,8 +300,8 @@ async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
             return high if same_counters(high, low) else low
         return high or low
     for each in types:
-        # For these blocks, each Modbus exception means that the meter does not support
-        # the block.
+        # For all blocks except "energies" and "tariffs", each Modbus exception means
+        # that the meter does not support the block.
         with suppress(ModbusExceptionError):
             if (found := await _async_supported(each, unit)) is not None:
                 return found

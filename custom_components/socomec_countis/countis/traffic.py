@@ -51,8 +51,9 @@ class Traffic:
         if isinstance(err, ModbusProtocolError):
             self.damaged += 1
             return err
-        # A timeout while connecting is an OSError. A client may raise any exception if
-        # it does not check whether a response belongs to the request.
+        # A timeout while connecting is an OSError, as each `ModbusTimeoutError` is. A
+        # client may raise any exception if it does not check whether a response belongs
+        # to the request.
         if isinstance(err, OSError) or not connected:
             return ModbusConnectionError(str(err))
         self.damaged += 1

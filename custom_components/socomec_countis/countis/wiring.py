@@ -3,7 +3,7 @@
 The test needs voltage and current on each connected phase, a power factor between 0.6
 and 1, and at least 20 A in total. The test is valid only while no power is produced,
 because produced power and a reversed current have the same sign. The test returns
-these codes of the manual:
+these codes of the manual, and no others:
 
 0       no error
 1 to 3  the current of L1, L2 or L3 is reversed (the terminals L and L' are swapped)
@@ -22,7 +22,7 @@ ABSENT_VOLTS = 50  # our choice: neighbouring conductors induce a lower voltage
 # Our choice: at 1 A, the power is several steps of 10 W, so its sign is certain.
 PRESENT_AMPERES = 1
 LOAD_AMPERES = 20  # sum of all phases (manual)
-POWER_FACTORS = (0.6, 1)  # (manual)
+POWER_FACTORS = (0.6, 1)  # the lowest and the highest (manual)
 # A voltage between two phases is 1.73 times the voltage to the neutral, about 400 V.
 # Our choice: limits below these values, and above any voltage to the neutral.
 PHASE_TO_PHASE = 1.5  # times the voltage to the neutral
