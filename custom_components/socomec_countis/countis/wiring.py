@@ -3,7 +3,7 @@
 The test needs voltage and current on each connected phase, a power factor between 0.6
 and 1, and at least 20 A in total. The test is valid only while no power is produced,
 because produced power and a reversed current have the same sign. The test returns
-these codes of the manual, and no others:
+the codes of the manual, which has no codes 4 to 6:
 
 0       no error
 1 to 3  the current of L1, L2 or L3 is reversed (the terminals L and L' are swapped)
