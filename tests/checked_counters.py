@@ -19,7 +19,9 @@ HIGH_RESOLUTION = 0.01  # kWh
 LOW_RESOLUTION = 1.0  # kWh
 
 KILOWATTS = 79.5  # highest power of the default limits: 3 phases, 265 V, 100 A
-ROLLOVERS = (1_000_000, 9_999_999.99, 10_000_000)  # kWh at which a register rolls over
+# kWh at which a register may roll over: after the six digits of the display, at
+# 999 999 999 steps of 10 Wh, or one step later.
+ROLLOVERS = (1_000_000, 9_999_999.99, 10_000_000)
 
 
 class CheckedCounters:

@@ -76,7 +76,7 @@ class Clock:
 
 @contextmanager
 def stopped_clock(now: datetime) -> Iterator[None]:
-    """Stop the local time of Home Assistant.
+    """Stop the local time of Home Assistant at `now`.
 
     Do not use the fixture `monkeypatch` for this. At the end of a test, `monkeypatch`
     restores the virtual clock of the test, but only after the fixture of this clock has

@@ -315,9 +315,10 @@ async def recorder_mock(
 
 @pytest.fixture(autouse=True, scope="session")
 def configure_session_event_loop() -> None:
-    """Create no loop of the session, because no fixture of a session needs one.
+    """Replace a fixture of the test package that needs a loop of the session.
 
-    The fixture of the test package would create this loop again for each test.
+    That fixture would create the loop again for each test. Only the browser tests need
+    a loop of the session, and pytest-asyncio creates it for their fixtures.
     """
 
 

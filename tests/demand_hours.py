@@ -22,7 +22,7 @@ SENSORS = (
     "peak_demand_this_month",
     "peak_demand_last_month",
 )
-# The time zone of the tests is US/Pacific.
+# Two minutes before a demand period begins. The time zone of the tests is US/Pacific.
 START = datetime(2026, 6, 10, 11, 58, tzinfo=dt_util.get_time_zone("US/Pacific"))
 
 

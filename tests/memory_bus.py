@@ -244,7 +244,8 @@ async def async_meter(
 ) -> Meter:
     """Return a meter of the library after its profile is read from the bus.
 
-    The recorded requests are then deleted.
+    The recorded requests are then deleted. `accepted` is a saved result of
+    `CounterCheck.as_dict`.
     """
     meter = line.meters[unit_id]
     profile = await async_take_profile(line.unit(unit_id))

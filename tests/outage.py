@@ -31,7 +31,7 @@ from simulator import Meter
 
 from .common import coordinator_of, entity_id, until
 
-HOUR = 3600
+HOUR = 3600  # s
 # Minute of an hour at which the recorder has compiled the row of the previous hour, and
 # the integration has proposed to fill the gaps that ended in the previous hour.
 COMPILED_MINUTE = 3

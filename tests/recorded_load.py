@@ -46,7 +46,7 @@ class Steps:
     """In s since 1970."""
 
     def phases(self, second: int) -> Phases:
-        """Return the three phases in a second since 1970."""
+        """Return the load of each phase at `second`, in s since 1970."""
         return _step_phases((second - self.start) // STEP_SECONDS)
 
     def energy(self, begin: float, end: float) -> float:
@@ -117,7 +117,7 @@ class RecordedLoad:
 
     def set_clock(self, error: float = 0) -> None:
         """Set the clock of the meter to `error` s ahead of the local time."""
-        self.meter.count()  # records the time until now with the previous clock
+        self.meter.count()  # records the load until now with the previous clock
         self._set_offset(offset_of(self.zone, self.now) + error)
 
     def _set_offset(self, offset: float) -> None:

@@ -92,6 +92,7 @@ class ScannedBus:
     meters: Sequence[ScannedMeter] = ()
     opening_seconds: float = 0
     response_timeout: float | None = None
+    """In s. If None, `Bus` uses its default."""
     framing: Any = "rtu"
     bus: Bus | None = None
     """Bus that other tasks use, too. If None, each opening creates a bus."""

@@ -156,11 +156,11 @@ async def test_block_is_not_read_while_the_meter_measures_no_mains(
     meter.starting = True
     # Only the measurements are read, which have 30 registers. An implausible reading is
     # retried only if the reading before was plausible.
-    for requests in ([30, 30], [30]):
+    for register_counts in ([30, 30], [30]):
         line.requests.clear()
         with pytest.raises(ImplausibleError, match="no mains frequency"):
             await library_meter.async_read(name)
-        assert line.reads == requests
+        assert line.reads == register_counts
     meter.starting = False
     await library_meter.async_read(name)
 

@@ -1,4 +1,4 @@
-"""Fixtures: automations from blueprints, and a manual clock."""
+"""Fixtures: automations from blueprints, and a clock that a test advances."""
 
 from collections.abc import AsyncGenerator
 from datetime import timedelta
@@ -30,7 +30,7 @@ def hass_config_dir(tmp_path: Path) -> str:
 async def automate(hass: HomeAssistant) -> AsyncGenerator[Automate]:
     """Return a function that creates an automation from a blueprint.
 
-    The automation is turned off after the test, so none of its delays runs on.
+    After the test, the automation is turned off. This also ends its delays.
     """
 
     async def automate(name: str, **inputs: Any) -> None:

@@ -242,5 +242,6 @@ async def test_demand_of_a_house_stays_below_the_limit(
         await set_forecast(round((energy + mean * (900 - passed)) / 900))
     assert len(demands) == 8  # quarter-hours
     assert max(demands) < 5000
-    # Two loads at first, and then at most one load per period are switched.
+    # With all loads, the house uses 8000 W, so two loads are turned off at first. Then
+    # at most one load per period is switched.
     assert len(switched) <= 2 + len(demands)

@@ -1,6 +1,6 @@
 """The blueprint *Monthly bill* reports and resets partial counters once a month.
 
-While the meter is offline, the button is unavailable. The counters keep their values.
+While the meter is offline, the button is unavailable, but the counters stay available.
 """
 
 from collections.abc import Awaitable, Callable
@@ -247,6 +247,7 @@ async def test_failed_reset_is_retried_without_another_message(
     await wait_until_april(1, 0)
     await wait(ONLINE_SECONDS)
     assert take_calls(calls) == [REPORTED, RESET]
+    # The counters have not fallen in 1 minute, so the reset is repeated.
     await wait(60)
     assert take_calls(calls) == [RESET]
     await set_state(hass, "button.reset", "unavailable")

@@ -204,8 +204,9 @@ class Frontend:
 
     async def pick_time(self, moment: datetime) -> None:
         """List the rows around a time today, in the dialog that adjusts a statistic."""
-        # In English, the field has 12 hours. This method does not change AM or PM, so
-        # `moment` has to be in the half of the day that the field shows.
+        # In English, the field has hours from 1 to 12, and AM or PM. This method does
+        # not change AM or PM, so `moment` has to be in the half of the day that the
+        # field shows.
         fields = self.adjust_sum.locator("ha-time-input input")
         await fields.nth(0).fill(f"{moment:%I}")
         await fields.nth(1).fill(f"{moment:%M}")

@@ -136,12 +136,12 @@ class Home:
             for unit_id in unit_ids:
                 await self._add(MeterInput(self.port, unit_id))
         entities = await self.hass.async_wait_for_values(len(unit_ids))
-        keys: dict[str, dict[str, str]] = {
+        entity_ids: dict[str, dict[str, str]] = {
             subentry_id: {} for subentry_id in (await self.meters()).values()
         }
         for entity in entities:
-            keys[entity.subentry_id][entity.key] = entity.entity_id
-        return list(keys.values())
+            entity_ids[entity.subentry_id][entity.key] = entity.entity_id
+        return list(entity_ids.values())
 
     async def _add(self, meter: MeterInput) -> None:
         """Set up a meter with the API.
@@ -273,7 +273,7 @@ async def settled_home(hass: HomeAssistant, line: Line) -> Home:
 
 
 def copy_with_constant(folder: Path, file: str, name: str, old: int, new: int) -> Path:
-    """Return a copy of the integration in which a constant has another value."""
+    """Copy the integration, change a constant in the copy, and return its folder."""
     copy = folder / "copy"
     shutil.copytree(
         ROOT / "custom_components",

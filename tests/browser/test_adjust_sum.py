@@ -96,8 +96,10 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
                 difference = kilowatt_hours(issues[fell_less]["difference"])
                 await correct(home, frontend, fell_less, difference, "hour")
                 # The recorder subtracted the old sum. Only a row of an hour shows this.
-                five_minutes = await compiled_changes(home, with_old_sum, "5minute")
-                assert min(five_minutes.values()) >= 0
+                five_minute_changes = await compiled_changes(
+                    home, with_old_sum, "5minute"
+                )
+                assert min(five_minute_changes.values()) >= 0
                 await correct(home, frontend, with_old_sum, OLD_SUM, "hour")
                 await frontend.open("/energy/electricity")
                 # The dashboard shows the energy to the grid as a negative value.

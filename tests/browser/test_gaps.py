@@ -34,7 +34,7 @@ NOON = 12  # local hour of the solar noon
 # The local times of the last reading before the outage, and of the first one after it.
 BEGIN = timedelta(hours=5, minutes=40)
 END = timedelta(hours=13, minutes=20)
-METER = {
+STATISTIC_IDS = {
     key: f"sensor.countis_e33_1_{key}" for key in ("energy_consumed", "energy_produced")
 }
 """The statistics of the meter by the keys of its counters."""
@@ -84,10 +84,10 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
     meter = meter_after(past, hour)
     now, counters = time.time(), meter.count()
     states = {
-        METER["energy_consumed"]: f"{counters.consumed / 1000:.2f}",
-        METER["energy_produced"]: f"{counters.produced / 1000:.2f}",
+        STATISTIC_IDS["energy_consumed"]: f"{counters.consumed / 1000:.2f}",
+        STATISTIC_IDS["energy_produced"]: f"{counters.produced / 1000:.2f}",
     }
-    gap = gap_of(past, METER, states, now)
+    gap = gap_of(past, STATISTIC_IDS, states, now)
     with line_in_thread(Line([meter], link=tmp_path / "line")) as line:
         entry = await async_bus_entry(str(line.port), 9600, 1)  # 9600 baud, one meter
         config = tmp_path / "config"
@@ -97,7 +97,7 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
         async with run_home_assistant(tmp_path, free_port(0)) as hass:
             visitor = await Visitor.of(hass, hour)
             await async_wait_until_running(hass)
-            await async_import_past(hass, past, METER, states, now)
+            await async_import_past(hass, past, STATISTIC_IDS, states, now)
             await wait_until_imported(hass)
             await hass.command(
                 type="config_entries/disable",
@@ -112,7 +112,7 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
 
 async def wait_until_imported(hass: HomeAssistant) -> None:
     """Wait until the recorder has imported the past of all counters."""
-    for statistic_id in METER.values():
+    for statistic_id in STATISTIC_IDS.values():
         while not await async_hours(hass, statistic_id):
             await asyncio.sleep(POLL_SECONDS)
 
@@ -124,8 +124,8 @@ async def use_for_energy(hass: HomeAssistant) -> None:
         energy_sources=[
             {
                 "type": "grid",
-                "stat_energy_from": METER["energy_consumed"],
-                "stat_energy_to": METER["energy_produced"],
+                "stat_energy_from": STATISTIC_IDS["energy_consumed"],
+                "stat_energy_to": STATISTIC_IDS["energy_produced"],
                 "cost_adjustment_day": 0,
             }
         ],
@@ -162,25 +162,25 @@ async def fill_and_restore(
     await expect(frontend.step("create-entry")).to_be_visible()
 
     filled = await changes(hass, hour)
-    for key in METER:
+    for key in STATISTIC_IDS:
         assert sum(filled[key].values()) == pytest.approx(sum(before[key].values()))
     for start, energy in filled["energy_consumed"].items():
-        second = int(start.timestamp())
-        truth = past.energy("energy_consumed", second, second + 3600)  # kWh
+        began = int(start.timestamp())
+        truth = past.energy("energy_consumed", began, began + 3600)  # kWh
         # An hour with little energy may differ by 0.03 kWh.
         assert energy == pytest.approx(truth, rel=TOLERANCE, abs=0.03), start
     await picture_of_the_day(frontend, "gap-after")
 
     response = await frontend.perform(
         f"{DOMAIN}.fill_gap",
-        entity_id=METER["energy_consumed"],
+        entity_id=STATISTIC_IDS["energy_consumed"],
         start=f"{begin:%Y-%m-%d %H:%M:%S}",
         end=f"{end:%Y-%m-%d %H:%M:%S}",
         restore=True,
     )
     await expect(response).to_contain_text("meters")
     restored = await changes(hass, hour)
-    for key in METER:
+    for key in STATISTIC_IDS:
         # An hour that had no row before the repair has a row without energy now.
         energies = {start: kwh for start, kwh in restored[key].items() if kwh}
         expected = {start: kwh for start, kwh in before[key].items() if kwh}
@@ -203,16 +203,16 @@ async def changes(
         type="recorder/statistics_during_period",
         start_time=(end - HOUR_OF_THE_DAY * HOUR).isoformat(),
         end_time=end.isoformat(),
-        statistic_ids=list(METER.values()),
+        statistic_ids=list(STATISTIC_IDS.values()),
         period="hour",
         types=["change"],
     )
     return {
         key: {
             datetime.fromtimestamp(row["start"] / 1000, UTC): row["change"]
-            for row in rows[METER[key]]
+            for row in rows[STATISTIC_IDS[key]]
         }
-        for key in METER
+        for key in STATISTIC_IDS
     }
 
 

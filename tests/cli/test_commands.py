@@ -91,14 +91,14 @@ def test_readings_are_printed_before_the_reset_is_sent(
                 line.cut = True
 
         line.on_request = lose_write
-        first = json.loads(process.stdout.readline())
+        printed = json.loads(process.stdout.readline())
         # The first write is lost. Ctrl-C ends the command during the response timeout.
         while not resets:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
     assert process.returncode == Exit.INTERRUPTED
-    assert first == {
+    assert printed == {
         "unit_id": 1,
         "model": "COUNTIS E33",
         "serial_number": SERIAL,

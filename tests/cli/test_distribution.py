@@ -168,7 +168,7 @@ def test_installed_library_reads_a_meter(
         .replace("5", "1")  # unit ID
         .replace("/dev/ttyUSB0", line.port)
     )
-    # Keep the example short: 10 lines, without the blank ones.
+    # The example is short: it has 10 lines, without the blank ones.
     assert len([row for row in source.splitlines() if row]) == 10
     result = run(python, "-c", source)
     # The phases of the simulated load have 1000 W, 500 W and -200 W.
@@ -184,7 +184,8 @@ def test_installed_command_line_reads_a_meter(
 ) -> None:
     python = install(wheel, tmp_path / "env", "cli", client)
     if client == "pymodbus":
-        # The command line uses the other client if tmodbus is missing.
+        # The extra `cli` has installed tmodbus, too. The command line uses the other
+        # client if tmodbus is missing.
         (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
         (packages / "tmodbus").unlink()
     options = ("--port", line.port, "--unit-id", "1", "--json")

@@ -61,16 +61,16 @@ def test_lost_connection_is_reported_without_an_error_number(error: Exception) -
 
 
 @pytest.mark.parametrize(
-    ("kind", "other"), [("tcp", "--rtu-over-tcp"), ("rtu_over_tcp", "--tcp")]
+    ("kind", "other_option"), [("tcp", "--rtu-over-tcp"), ("rtu_over_tcp", "--tcp")]
 )
 def test_missing_response_behind_a_gateway_names_the_gateway_first(
-    kind: Literal["tcp", "rtu_over_tcp"], other: str
+    kind: Literal["tcp", "rtu_over_tcp"], other_option: str
 ) -> None:
     connection = Connection(kind, "192.0.2.7", 502)
     text = str(failure(ModbusTimeoutError("timeout"), connection, 9))
     assert text.startswith(
         "No meter responds at unit ID 9: check the kind of the gateway 192.0.2.7:502"
-        f" (try {other})"
+        f" (try {other_option})"
     )
     assert text.endswith("120 ohms at both ends of the bus.")
 
@@ -82,15 +82,15 @@ def test_lost_connection_to_a_gateway_names_its_kind_first(
 ) -> None:
     line = Line([meter], baudrate=921_600, response_delay=0.001)
     with gateway_in_thread(line, TcpGateway) as gateway:
-        place = f"{gateway.host}:{gateway.port}"
+        address = f"{gateway.host}:{gateway.port}"
         # The gateway expects Modbus TCP. It disconnects if a request is RTU over TCP.
-        code, _, errors = countis(command, "--rtu-over-tcp", place, "-u", "1-2")
+        code, _, errors = countis(command, "--rtu-over-tcp", address, "-u", "1-2")
     assert code == Exit.FAILED
     # If the client notices in time that the gateway has disconnected, the message
     # contains the reason in brackets.
     assert "The connection to the bus was lost" in errors
     assert errors.endswith(
-        f": check the kind of the gateway {place} (try --tcp), and its network.\n"
+        f": check the kind of the gateway {address} (try --tcp), and its network.\n"
     )
 
 

@@ -160,14 +160,14 @@ def test_scan_without_a_result_behind_a_gateway_names_the_gateway_first(
 ) -> None:
     line = Line([meter], baudrate=921_600, response_delay=0.001)
     with gateway_in_thread(line, RtuGateway) as gateway:
-        place = f"{gateway.host}:{gateway.port}"
+        address = f"{gateway.host}:{gateway.port}"
         code, _, errors = countis(
-            "scan", "--rtu-over-tcp", place, "--unit-id", "8", *PROBE_TIMEOUT
+            "scan", "--rtu-over-tcp", address, "--unit-id", "8", *PROBE_TIMEOUT
         )
     assert code == Exit.FINDING
     assert (
         "only these unit IDs were tried. Omit the options to try all. Also check the"
-        f" kind of the gateway {place} (try --tcp)"
+        f" kind of the gateway {address} (try --tcp)"
     ) in errors
 
 

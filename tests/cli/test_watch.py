@@ -24,7 +24,7 @@ from socomec_countis import LineSettings
 
 from .common import ONE_SETTING, countis, countis_process, line_of
 
-# The command line with a scan of only three unit IDs. A scan of 255 takes 25 s.
+# The command line with a scan of only three unit IDs. A scan of all 255 takes 25 s.
 SHORT_SCAN = """
 from cli import scan
 from cli.__main__ import main

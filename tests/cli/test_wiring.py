@@ -66,7 +66,7 @@ def test_check_with_unmet_conditions_has_no_code(check: Check) -> None:
 
 
 def test_single_phase_is_checked_alone(check: Check) -> None:
-    absent = Phase(volts=10)  # neighbouring conductors induce this
+    absent = Phase(volts=10)  # the voltage that neighbouring conductors induce
     code, result = check(LOADED, absent, absent)
     assert (code, result["codes"], result["phases"]) == (Exit.DONE, [0], ["l1"])
 

@@ -7,7 +7,7 @@ import pytest
 from simulator import House, Inverter
 from simulator.days import Moment, tariff, weather
 
-DAY = 86_400
+DAY = 86_400  # s
 FRIDAY = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NOON = int(FRIDAY.timestamp())
 

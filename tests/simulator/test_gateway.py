@@ -239,8 +239,8 @@ async def test_tcp_gateway_returns_transaction_id_of_each_request(
 ) -> None:
     reader, writer = await asyncio.open_connection(tcp_gateway.host, tcp_gateway.port)
     # No meter has unit ID 99.
-    for transaction, unit in ((700, 2), (3, 1), (3, 99)):
-        header = struct.pack(">HHHB", transaction, 0, 6, unit)
+    for transaction_id, unit_id in ((700, 2), (3, 1), (3, 99)):
+        header = struct.pack(">HHHB", transaction_id, 0, 6, unit_id)
         writer.write(header + struct.pack(">BHH", 3, UNIT_ID_REGISTER, 1))
     responses = [await reader.readexactly(11), await reader.readexactly(11)]
     no_response = await reader.readexactly(9)

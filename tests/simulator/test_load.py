@@ -8,7 +8,7 @@ from simulator import Constant, House, Inverter, Load, Meter, Phase
 from tests.common import Clock
 
 NOON = 1_750_000_000  # s since 1970; used as the solar noon
-DAY = 86_400
+DAY = 86_400  # s
 # The first argument is the seed of the load.
 LOADS: list[Load] = [
     House(7),

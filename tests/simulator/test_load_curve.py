@@ -22,7 +22,10 @@ START = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 START_DATE = int(START - YEAR_2000)
 
 type Row = tuple[int, int, int]
-"""Date in s since 2000-01-01, 1 if the period is incomplete or else 0, value."""
+"""Date in s since 2000-01-01, 1 if the period is incomplete or else 0, mean power.
+
+By default, the mean power is in W.
+"""
 
 
 @pytest.fixture
@@ -202,7 +205,7 @@ def test_record_of_period_with_adjusted_clock_is_incomplete(
 
 
 def test_period_follows_its_setting(meter: Meter, clock: Clock) -> None:
-    meter.write(57355, [900])  # s
+    meter.write(57355, [900])  # the integration period in s
     clock.seconds += 1800
     assert header_of(meter)[2] == 900
     assert curve_of(meter) == [
@@ -287,7 +290,7 @@ def test_recorded_past_of_a_load_equals_measured_records() -> None:
 
 def test_period_in_which_meter_starts_is_complete_after_recorded_past() -> None:
     load = Constant(Phase(900), Phase(300), Phase(-100))
-    clock = Clock(START + 3 * PERIOD + 95)  # 95 s within the fourth period
+    clock = Clock(START + 3 * PERIOD + 95)  # 95 s after the start of period 4
     meter = Meter(clock=clock, load=load)
     meter.record_past(3)
     clock.seconds = START + 4 * PERIOD

@@ -172,7 +172,7 @@ async def test_load_curve_has_given_number_of_past_records(records: int) -> None
             with pytest.raises(ModbusExceptionError):
                 await unit.read_holding_registers(61456, 122)
             return
-        # Select the first page. Its first word is the number of its records.
+        # Select the first block. Its first word is the number of its records.
         await unit.write_register(61440, 0x0001)
         assert (await unit.read_holding_registers(61456, 122))[0] == records
 

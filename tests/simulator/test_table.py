@@ -160,6 +160,7 @@ async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> 
         *[39837] * 3,
         *[23000] * 3,
     ]
+    # P, Q, S, the power factor (1610 W / 1626 VA) in 0.001, and P of each phase.
     assert await unit.read_holding_registers(51292, 7) == [
         *(161, 23, 163, 990),
         *(230, 0, 0x10000 - 69),
@@ -333,6 +334,7 @@ async def test_days_weeks_and_months_follow_clock_of_meter(
     await asyncio.to_thread(meter.count)
     kwh = [await double(unit, 36896 + 2 * position) for position in range(12)]
     # A load of 1 kW: Ea+ and Ea- of day n-1 and n, week n-1 and n, month n-1 and n.
+    # Week n-1 and month n-1 also contain the 2 hours of Saturday.
     assert kwh == [24, 0, 3, 0, 26, 0, 3, 0, 26, 0, 3, 0]
     assert await double(unit, 36928) == 2400  # Ea+ of day n-1 in 10 Wh
 

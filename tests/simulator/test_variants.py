@@ -1,4 +1,4 @@
-"""Differences between meters."""
+"""Simulated meters that differ from the default: clock, tariffs, partial counters."""
 
 from datetime import datetime
 
