@@ -104,8 +104,8 @@ def test_sums_that_contradict_the_counter_are_refused(sign: int) -> None:
         planned((0, 100, 10), (3, 104, 14 + excess))
 
 
-# The energy of the gap is 4 kWh. The energy until hour 2 is below 0 or above 4 kWh, by
-# more than `SUM_TOLERANCE`.
+# The energy of the gap is 4 kWh. The energy until the end of hour 2 is below 0 or above
+# 4 kWh, by more than `SUM_TOLERANCE` (0.02 kWh).
 @pytest.mark.parametrize("energy", [-0.021, 4.021])
 def test_sums_within_the_gap_that_do_not_rise_are_refused(energy: float) -> None:
     with pytest.raises(HomeAssistantError):

@@ -203,7 +203,8 @@ async def test_meter_without_a_load_curve_gets_an_even_distribution(
 
 
 # The outage begins an hour after these times. In its fourth hour, the clocks in Paris
-# change.
+# change. If `clock_follows`, the test then sets the clock of the meter to the new local
+# time.
 SPRING = datetime(2026, 3, 28, 20, 50, tzinfo=UTC)
 AUTUMN = datetime(2026, 10, 24, 20, 50, tzinfo=UTC)
 

@@ -209,6 +209,7 @@ async def test_gateway_that_refuses_connections_is_reported(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    # The socket is closed, so nothing listens at this port.
     entered = gateway_form(gateways[kind])
     result = await submit_form(hass, kind, entered | {"port": port})
     text = await shown_error(hass, result)
@@ -243,7 +244,7 @@ async def test_empty_scan_behind_a_gateway_offers_the_other_kind(
 ) -> None:
     monkeypatch.setattr(config_flow, "UNIT_IDS", range(8, 10))
     entered = gateway_form(gateways["tcp"])
-    del entered["unit_id"]
+    del entered["unit_id"]  # so the dialog scans the bus
     result = await end_of_scan(hass, await submit_form(hass, "tcp", entered))
     assert result["step_id"] == "nothing_found_behind_gateway"
     assert result["menu_options"] == ["scan_again", "change", "rtu_over_tcp"]
@@ -278,7 +279,7 @@ async def test_bus_moves_between_all_kinds_of_connections(
         "serial": form_input
     }
     for entered in inputs.values():
-        del entered["unit_id"]
+        del entered["unit_id"]  # the reconfiguration has no such field
     for kind in ("tcp", "rtu_over_tcp", "serial", "rtu_over_tcp", "tcp", "serial"):
         form = await open_form(
             hass,
@@ -306,7 +307,7 @@ async def test_reconfiguration_offers_the_other_kind_of_gateway(
     )
     # A transparent gateway does not respond to Modbus TCP.
     entered = gateway_form(gateways["rtu_over_tcp"])
-    del entered["unit_id"]
+    del entered["unit_id"]  # the reconfiguration has no such field
     flow = hass.config_entries.flow
     result = await flow.async_configure(form["flow_id"], entered)
     assert result["step_id"] == "no_response_behind_gateway"
@@ -328,7 +329,7 @@ async def test_scan_finds_meters_behind_a_gateway(
 ) -> None:
     monkeypatch.setattr(config_flow, "UNIT_IDS", range(1, 5))
     entered = gateway_form(gateways[kind])
-    del entered["unit_id"]
+    del entered["unit_id"]  # so the dialog scans the bus
     result = await end_of_scan(hass, await submit_form(hass, kind, entered))
     assert result["step_id"] == "found"
     await hass.config_entries.flow.async_configure(

@@ -324,6 +324,9 @@ async def test_offline_meter_and_its_return_are_logged_once(
     assert caplog.text.count("COUNTIS E33 #1 responds again") == 1
 
 
+# -- without a recorder ----------------------------------------------------------
+
+
 async def test_gap_cannot_be_filled_without_a_recorder(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:

@@ -82,7 +82,7 @@ def test_each_text_is_translated(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.stem)
-def test_keys_have_the_same_order_as_in_english(path: Path) -> None:
+def test_key_order_and_json_format_are_the_same_as_in_english(path: Path) -> None:
     written = path.read_text(encoding="utf-8")
     texts = load(path)
     assert written == json.dumps(texts, ensure_ascii=False, indent=2) + "\n"

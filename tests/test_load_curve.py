@@ -48,14 +48,14 @@ def page(
     size: int = 4,
     period: int = 900,
     unit: int = 0,
-    ratio: tuple[int, int] = (1, 1),
+    fraction: tuple[int, int] = (1, 1),
 ) -> Words:
     """Return the registers of a page: its header, its records, and then 0xFFFF.
 
     The header has the `size` of a record in registers, the `period` in s, the code of
-    the `unit`, and the numerator and denominator of the `ratio`.
+    the `unit`, and the numerator and denominator of the `fraction`.
     """
-    words = [len(records), size, period, unit, *ratio]
+    words = [len(records), size, period, unit, *fraction]
     words += [word for each in records for word in each]
     return words + [0xFFFF] * (PAGE_WORDS - len(words))
 
@@ -271,19 +271,19 @@ async def test_records_with_the_same_time_do_not_change_the_period() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "expected"),
+    ("fraction", "expected"),
     # A fraction that contains a 0 is ignored.
     [((40, 1), 4000), ((1, 2), 50), ((0, 5), 100), ((5, 0), 100), ((0, 0), 100)],
 )
 async def test_power_is_multiplied_by_the_fraction_of_the_header(
-    ratio: tuple[int, int], expected: float
+    fraction: tuple[int, int], expected: float
 ) -> None:
-    meter = FakeMeter([page(record(0, 100), ratio=ratio)])
+    meter = FakeMeter([page(record(0, 100), fraction=fraction)])
     assert watts(await read(meter)) == [expected]
 
 
 @pytest.mark.parametrize(
-    ("transformer", "ratio", "expected"),
+    ("ct_ratio", "fraction", "expected"),
     [
         (40, (1, 1), 4000),  # the fraction does not contain the ratio
         (40, (200, 5), 4000),  # the fraction is the ratio
@@ -293,12 +293,14 @@ async def test_power_is_multiplied_by_the_fraction_of_the_header(
     ],
 )
 async def test_power_contains_the_ratio_of_the_transformers_once(
-    transformer: float | None, ratio: tuple[int, int], expected: float
+    ct_ratio: float | None, fraction: tuple[int, int], expected: float
 ) -> None:
-    settings = FakeTransformer(transformer)
-    meter = FakeMeter([page(record(0, 100), ratio=ratio)], transformer=settings)
+    transformer = FakeTransformer(ct_ratio)
+    meter = FakeMeter(
+        [page(record(0, 100), fraction=fraction)], transformer=transformer
+    )
     assert watts(await read(meter)) == [expected]
-    assert settings.reads == 1
+    assert transformer.reads == 1
 
 
 # The codes 0 and 1 mean W, and the code 20 means kW.

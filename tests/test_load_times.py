@@ -132,7 +132,11 @@ async def test_record_order_and_unit_of_the_period_do_not_change_the_starts(
 
 @pytest.mark.parametrize("error", [-400, 70, 400])  # s
 async def test_curve_of_a_wrong_clock_has_the_true_starts(error: int) -> None:
-    """If the simulated meter records UTC, its UTC has the same error."""
+    """If the simulated meter records UTC, its UTC has the same error.
+
+    The simulated meter rounds its offset from UTC to 15 min. So the offset does not
+    contain the error.
+    """
     # The wrong clock displays 06:00 at the start.
     start = timestamp("2026-01-14T06:00", PARIS) - error
     load = RecordedLoad(start, PARIS, 1800, error)
@@ -147,7 +151,11 @@ async def test_curve_of_a_wrong_clock_has_the_true_starts(error: int) -> None:
 async def test_curve_of_a_clock_wrong_by_an_hour_has_the_true_starts(
     error: int, zone: tzinfo
 ) -> None:
-    """If the simulated meter records UTC, its UTC is right."""
+    """If the simulated meter records UTC, its UTC is right.
+
+    The simulated meter rounds its offset from UTC to 15 min. So the offset contains the
+    error of an hour.
+    """
     load = RecordedLoad(timestamp("2026-07-14T06:00", zone), zone, 900, error)
     load.run(4 * HOUR + 450)
     async for curve in load.read_each():
@@ -246,7 +254,7 @@ async def test_change_is_followed_if_the_period_does_not_divide_an_hour() -> Non
             assert abs(begin - load.load.begin(record, 480)) < STEP_SECONDS
 
 
-# -- single records ----------------------------------------------------------
+# -- given dates, without a simulated meter ----------------------------------
 
 
 def possible_ends(curve: LoadCurve, displayed: datetime) -> list[bool]:

@@ -66,18 +66,18 @@ def line(meter: SimulatedMeter) -> MemoryBus:
 async def test_new_meter_with_a_stored_profile_sends_no_request(
     line: MemoryBus,
 ) -> None:
-    meter = await async_meter(line, accepted={})
-    assert meter.profile.serial_number == SERIAL
-    assert [name for name in BLOCKS if meter.block(name) is None] == []
-    assert meter.block("transformer") is None
+    library_meter = await async_meter(line, accepted={})
+    assert library_meter.profile.serial_number == SERIAL
+    assert [name for name in BLOCKS if library_meter.block(name) is None] == []
+    assert library_meter.block("transformer") is None
     assert line.requests == []
 
 
 async def test_each_block_is_read_in_one_request(line: MemoryBus) -> None:
-    meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     values: Values = {}
     for name in BLOCKS:
-        reading = await meter.async_read(name)
+        reading = await library_meter.async_read(name)
         assert reading.block == name
         assert reading.corrections == ()
         values |= reading.values
@@ -91,18 +91,21 @@ async def test_each_block_is_read_in_one_request(line: MemoryBus) -> None:
     assert values["clock_offset"] == 0
     assert "energy_consumed_today" in values
     assert "voltage_l1_l2" not in values
-    assert not meter.contradicts_profile
+    assert not library_meter.contradicts_profile
 
 
 async def test_details_are_read_with_the_measurements_if_selected(
     line: MemoryBus,
 ) -> None:
-    meter = await async_meter(line)
-    meter.reads_details = True
-    reading = await meter.async_read("measurements")
+    library_meter = await async_meter(line)
+    library_meter.reads_details = True
+    reading = await library_meter.async_read("measurements")
     assert line.reads == [54]
     assert reading.values["voltage_l1_l2"] == pytest.approx(398, abs=1)
-    assert reading.values.keys() == meter.blocks["measurements"].resolved_fields.keys()
+    assert (
+        reading.values.keys()
+        == library_meter.blocks["measurements"].resolved_fields.keys()
+    )
 
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
@@ -110,31 +113,31 @@ async def test_details_are_read_with_the_measurements_if_selected(
 async def test_read_with_a_lost_or_damaged_response_is_retried(
     line: MemoryBus, fault: Fault, good_responses: int
 ) -> None:
-    meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(line)
     line.faults.extend([NO_FAULT] * good_responses + [fault])
     for name in BLOCKS:
-        await meter.async_read(name)
+        await library_meter.async_read(name)
     assert len(line.reads) == len(BLOCKS) + 1
-    assert not meter.contradicts_profile
+    assert not library_meter.contradicts_profile
 
 
 async def test_read_on_an_unplugged_port_raises_connection_error(
     line: MemoryBus,
 ) -> None:
-    meter = await async_meter(line)
+    library_meter = await async_meter(line)
     line.plugged = line.connected = False
     for name in BLOCKS:
         with pytest.raises(ModbusConnectionError):
-            await meter.async_read(name)
+            await library_meter.async_read(name)
     with pytest.raises(ModbusConnectionError):
-        await meter.async_verify_identity()
+        await library_meter.async_verify_identity()
 
 
 async def test_reading_has_the_time_of_its_last_request(line: MemoryBus) -> None:
-    meter = await async_meter(line)
+    library_meter = await async_meter(line)
     began = asyncio.get_running_loop().time()
     line.faults.append(ZEROS)
-    reading = await meter.async_read("measurements")
+    reading = await library_meter.async_read("measurements")
     # The client reads a block of zeros again.
     assert [each.at for each in line.requests] == [began, reading.requested_at]
 
@@ -143,19 +146,19 @@ async def test_reading_has_the_time_of_its_last_request(line: MemoryBus) -> None
 
 
 async def test_identity_is_verified_by_one_read_of_5_registers(line: MemoryBus) -> None:
-    meter = await async_meter(line)
-    await meter.async_verify_identity()
+    library_meter = await async_meter(line)
+    await library_meter.async_verify_identity()
     assert line.reads == [5]
-    assert not meter.contradicts_profile
+    assert not library_meter.contradicts_profile
 
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(11)])
 async def test_verification_with_a_lost_or_damaged_response_is_retried(
     line: MemoryBus, fault: Fault
 ) -> None:
-    meter = await async_meter(line)
+    library_meter = await async_meter(line)
     line.faults.append(fault)
-    await meter.async_verify_identity()
+    await library_meter.async_verify_identity()
     assert line.reads == [5, 5]
 
 
@@ -168,7 +171,7 @@ async def test_other_serial_number_in_two_responses_is_reported(
         await library_meter.async_verify_identity()
     assert raised.value.found == "2025000100007"
     assert line.reads == [5, 5]
-    meter.serial = None
+    meter.serial = None  # so the meter has the expected serial number again
     await library_meter.async_verify_identity()
 
 
@@ -180,13 +183,13 @@ def other_serial_number(order: int) -> Fault:
 async def test_other_serial_number_in_one_response_is_not_reported(
     line: MemoryBus,
 ) -> None:
-    meter = await async_meter(line)
+    library_meter = await async_meter(line)
     line.faults.append(other_serial_number(7))
-    await meter.async_verify_identity()
+    await library_meter.async_verify_identity()
     # Two responses with different serial numbers are invalid, not another meter.
     line.faults.extend([other_serial_number(7), other_serial_number(8)])
     with pytest.raises(ModbusProtocolError):
-        await meter.async_verify_identity()
+        await library_meter.async_verify_identity()
 
 
 @pytest.mark.parametrize("word", [0xFFFF, 0])
@@ -353,11 +356,11 @@ async def test_low_resolution_counters_are_read_in_whole_kwh(
 
 
 async def test_total_that_falls_in_one_response_is_read_again(line: MemoryBus) -> None:
-    meter = await async_polled_meter(line)
-    await meter.async_read("energies")
+    library_meter = await async_polled_meter(line)
+    await library_meter.async_read("energies")
     # A meter that is starting responds with zeros and a correct CRC.
     line.faults.append(ZEROS)
-    reading = await meter.async_read("energies")
+    reading = await library_meter.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
     assert line.reads == [18] * 3  # the last one repeats the read with zeros
 
@@ -521,9 +524,9 @@ async def test_block_with_the_type_of_another_block_is_not_supported(
 ) -> None:
     profile = (await async_meter(line)).profile
     blocks = {**profile.blocks, "energies": profile.blocks["clock"]}
-    meter = Meter(line.bus, 1, line.client(), replace(profile, blocks=blocks))
-    assert meter.block("energies") is None
-    assert isinstance(meter.block("tariffs"), Block)
+    library_meter = Meter(line.bus, 1, line.client(), replace(profile, blocks=blocks))
+    assert library_meter.block("energies") is None
+    assert isinstance(library_meter.block("tariffs"), Block)
 
 
 # -- diagnostics ------------------------------------------------------------------

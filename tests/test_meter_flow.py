@@ -126,6 +126,7 @@ async def test_unit_id_without_response_is_rejected(
     assert coordinator_of(entry).online
 
 
+# The ID after the highest used ID is suggested, or else the lowest free one.
 @pytest.mark.parametrize(
     ("used", "suggested"),
     [((1,), 2), ((1, 2), 3), ((1, 5), 6), ((1, 255), 2), (range(1, 256), None)],

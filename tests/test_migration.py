@@ -43,7 +43,7 @@ from .common import (
     until,
 )
 
-OLD = "sensor.house_energy"
+OLD = "sensor.house_energy"  # the entity ID of the YAML sensor
 
 # Sensors that users have in YAML: the register 50770 is in 1 kWh, and 50946 in 10 Wh.
 SENSORS: dict[str, dict[str, Any]] = {
@@ -77,7 +77,7 @@ def _custom_integrations(
 
 @pytest.fixture(autouse=True)
 def _slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll each block every five minutes, as a test lasts hours of virtual time."""
+    """Poll each block every 5 min, because a test lasts for hours of virtual time."""
     interval = poller.Interval(target=300, period=300)
     monkeypatch.setattr(poller, "INTERVALS", dict.fromkeys(poller.INTERVALS, interval))
 
@@ -197,11 +197,13 @@ async def test_statistics_of_a_yaml_sensor_continue_under_the_new_entity(
     hours = await sums(hass, start)
     # In the third hour, an old entity with a unique ID was unavailable. An old entity
     # without a unique ID did not exist, so the hour has no row. The fourth hour also
-    # contains the energy of the third hour. A YAML sensor in steps of 1 kWh did not
-    # show the last 0.56 kWh.
-    third = [5] if unique_id else []
-    hidden = 0.56 if config["address"] == 50770 else 0
-    assert hours == pytest.approx([0, 5, *third, 10 + hidden, 14 + hidden], abs=0.001)
+    # contains the energy of the third hour. Of the 1234.56 kWh at the start, a YAML
+    # sensor in steps of 1 kWh did not show 0.56 kWh. The new entity adds this energy.
+    third_hour = [5] if unique_id else []
+    not_shown = 0.56 if config["address"] == 50770 else 0
+    assert hours == pytest.approx(
+        [0, 5, *third_hour, 10 + not_shown, 14 + not_shown], abs=0.001
+    )
     metadata = await get_instance(hass).async_add_executor_job(
         lambda: get_metadata(hass, statistic_ids={OLD})
     )
@@ -259,7 +261,7 @@ async def test_costs_continue_if_the_new_cost_entity_takes_the_old_id(
     await add_meter()
     new = entity_id(hass, "energy_consumed")
     entity_registry.async_update_entity(new, new_entity_id=OLD)
-    await asyncio.sleep(1)
+    await asyncio.sleep(1)  # for the same reason as in `set_grid`
     # The grid connection is removed and added, because this creates the cost entity
     # again, as a restart of Home Assistant does.
     await set_grid(hass)

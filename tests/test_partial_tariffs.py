@@ -337,6 +337,7 @@ def test_counters_are_unknown_for_other_tariffs_than_before(
     two = {name: accepted[name] for name in TARIFFS[:2]}
     assert polled.calculated.take(accepted[PARTIAL_CONSUMED], two) is None
     assert polled.calculated.values(dict.fromkeys(two, 1)) == dict.fromkeys(two)
+    # A stored reset with only one of these two tariffs.
     assert CalculatedCounters(PartialReset({"tariff_1_energy": 1}, 0)).values(
         dict.fromkeys(two, 2)
     ) == dict.fromkeys(two)

@@ -1,4 +1,8 @@
-"""The plausibility of counter readings and of measured values."""
+"""The plausibility of counter readings and of measured values.
+
+`CheckedCounters.read` checks a reading once, and `rejected` twice. Where a test calls
+`rejected` without `assert`, the check accepts the reading.
+"""
 
 import json
 import logging

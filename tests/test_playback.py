@@ -100,9 +100,9 @@ async def async_values_read_twice(meter: countis.Meter) -> countis.Values:
 def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
     """Return the values of the file, and the registers that are not redacted."""
     meter = file["data"]["meter"]
-    # Two kinds of values are left out. The clock offset differs, because `reader` uses
-    # the local time of the machine, not of Home Assistant. `reader` also has no
-    # calculated counters.
+    # Two kinds of values are left out. The meter of the library that `play` yields has
+    # another clock offset, because that meter uses the local time of the machine, not
+    # of Home Assistant. That meter also has no calculated counters.
     calculated = Profile.from_dict(meter["profile"]).calculated_counters
     values = {
         name: value

@@ -942,16 +942,16 @@ async def test_unexpected_error_of_one_meter_does_not_stop_the_others(
 ) -> None:
     async with polling(profile, default, meters=2) as bus:
         await asyncio.sleep(5)
-        errors = 0
+        failures = 0
 
         def fail(reading: Reading) -> None:
-            nonlocal errors
-            errors += 1
+            nonlocal failures
+            failures += 1
             raise ValueError(reading.block)
 
         on_reading, bus.polled[1].on_reading = bus.polled[1].on_reading, fail
         await asyncio.sleep(30)
-        assert errors > 3
+        assert failures > 3
         assert {block for _, _, block in bus.errors[1]} == {None}
         assert len(bus.times(2, "measurements", since=5)) >= 29
         assert "Polling unit ID 1 failed" in caplog.text

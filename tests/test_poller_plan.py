@@ -288,6 +288,7 @@ def test_restart_makes_the_identity_due() -> None:
     polled.restart(50)
     assert not polled.online
     assert_nothing_lost(polled)
+    # The identity of a meter that is not online is due at `retry_at`.
     assert (polled.retry_at, polled.due_at, meter.assumed_starting) == (50, {}, 1)
 
 
@@ -506,8 +507,9 @@ async def test_retry_is_as_urgent_as_the_read(due_at: float, retry_at: float) ->
     poller = Poller(Bus(baudrate=9600))
     poller.add(polled)
     polled.online = True
-    # At 100 s, the ranks of the read are -3, 0 and 0.8. A negative rank makes the retry
-    # due earlier by this number of seconds.
+    # At 100 s, the energies are 40, 10 or 2 s old, and their target age is 10 s. So the
+    # rank of the read, 1 minus the ratio of age to target age, is -3, 0 or 0.8. A
+    # negative rank makes the retry due earlier by as many seconds.
     polled.due_at = {"identity": 4000, "energies": due_at}
     await asyncio.sleep(100)
     await async_run(poller, 0.5)

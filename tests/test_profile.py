@@ -507,7 +507,8 @@ async def test_transformer_with_a_lost_response_is_read_again(
 ) -> None:
     meter.model = "Countis E44"
     meter.settings |= {57345: 5, 57346: 400}
-    # A gateway reports a lost response by exception 10 or 11.
+    # A gateway reports a lost response by exception 10 or 11. The transformer is read
+    # after six other requests.
     line.faults.extend([NO_FAULT] * 6 + [exception(code)])
     assert (await async_take_profile(line.unit())).limits.amperes == 480
     line.faults.extend([NO_FAULT] * 6 + [exception(code)] * 2)
@@ -538,7 +539,7 @@ async def test_starting_meter_has_no_profile_yet(
 
 
 @pytest.mark.parametrize(
-    ("registers", "reason"),
+    ("blocks", "reason"),
     [
         ({table.IDENTIFICATION}, "the serial number is not available"),
         ({table.METROLOGY}, "the measurements are not available"),
@@ -550,12 +551,12 @@ async def test_starting_meter_has_no_profile_yet(
 async def test_block_that_was_supported_before_is_required(
     line: MemoryBus,
     meter: SimulatedMeter,
-    registers: set[int],
+    blocks: set[int],
     reason: str,
     attribute: str,
 ) -> None:
     previous = await async_take_profile(line.unit())
-    setattr(meter, attribute, registers)
+    setattr(meter, attribute, blocks)
     arguments: dict[str, Any] = {"expected": SERIAL, "previous": previous}
     with pytest.raises(ModbusProtocolError, match=reason):
         await async_take_profile(line.unit(), **arguments)
@@ -636,8 +637,8 @@ async def test_profile_that_is_taken_again_keeps_quantities_without_a_value(
 ) -> None:
     previous = await async_take_profile(line.unit())
     assert previous.relations == {POWER, TARIFFS}
-    # Without a load, with an absent phase, and with tariff counters that do not add up
-    # to the total.
+    # Now the meter has no load and an absent phase, and its tariff counters do not add
+    # up to the total.
     meter.override = dict.fromkeys(range(50536, 50567), 0)
     meter.override |= dict.fromkeys((50524, 50525, 50532, 50533), 0xFFFF)
     meter.counters.tariffs[0] += 5000
