@@ -114,7 +114,8 @@ class Client:
 def bus() -> Bus:
     """Return a bus on which a meter has responded, so the bus sends no loopback test.
 
-    The frames and silence of a transaction take only 2 ms at this speed.
+    The frames and silence of a transaction take only 2 ms at this speed. So the
+    expected times leave them out.
     """
     bus = Bus(baudrate=921_600)
     bus.responded = True
@@ -139,7 +140,10 @@ def seconds() -> float:
 
 
 def opening(*outcomes: str) -> Callable[[], None]:
-    """Return an `on_connect` for some attempts to open the port: "busy" or "free"."""
+    """Return an `on_connect` that raises an error for each outcome "busy".
+
+    Each attempt to open the port takes the next outcome: "busy" or "free".
+    """
     attempts = iter(outcomes)
 
     def open_port() -> None:
@@ -177,6 +181,7 @@ async def test_request_with_lost_or_damaged_response_is_retried(
 ) -> None:
     client.outcomes.append(outcome)
     assert await unit.read_holding_registers(7, 2) == [7, 7]
+    # Leave out "cancelled", which the client logs only for the outcome None.
     log = [each for each in client.log if each != "cancelled"]
     assert log == [(7, 2), "disconnect", (7, 2)]
     traffic = bus.traffic[UNIT_ID]
@@ -328,12 +333,13 @@ async def test_opening_a_busy_port_is_retried_after_a_recovery(
 async def test_port_that_remains_busy_raises_a_connection_error(
     client: Client, unit: ModbusUnit
 ) -> None:
-    client.on_connect = opening(*["busy"] * 99)  # more than the bus attempts
+    client.on_connect = opening(*["busy"] * 99)  # more attempts than the bus makes
     client.outcomes.append(ModbusProtocolError("CRC"))
     began = seconds()
     with pytest.raises(ModbusConnectionError):
         await unit.read_holding_registers(7, 2)
-    # s; the recovery ends after the timeout. Then the bus tries to open the port.
+    # s; the recovery ends after the timeout. Then the bus tries to open the port for
+    # REOPEN_SECONDS.
     expected = pytest.approx(TIMEOUT + REOPEN_SECONDS, abs=REOPEN_DELAY)
     assert seconds() - began == expected
 
@@ -361,11 +367,11 @@ async def test_cancelled_request_is_followed_by_a_recovery(
     client: Client, unit: ModbusUnit
 ) -> None:
     client.outcomes.append(None)
-    reading = asyncio.create_task(unit.read_holding_registers(7, 2))
+    read_task = asyncio.create_task(unit.read_holding_registers(7, 2))
     await asyncio.sleep(0.5 * TIMEOUT)
-    reading.cancel()
+    read_task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await reading
+        await read_task
     assert await unit.read_holding_registers(7, 2) == [7, 7]
     assert client.log == [(7, 2), "cancelled", "disconnect", (7, 2)]
 
@@ -375,11 +381,11 @@ async def test_request_is_not_cancelled_while_its_client_connects(
 ) -> None:
     client.connected = False
     client.connect_seconds = 2 * TIMEOUT
-    reading = asyncio.create_task(unit.read_holding_registers(7, 2))
+    read_task = asyncio.create_task(unit.read_holding_registers(7, 2))
     await asyncio.sleep(TIMEOUT)
-    reading.cancel()
+    read_task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await reading
+        await read_task
     client.connect_seconds = 0
     assert await unit.read_holding_registers(7, 2) == [7, 7]
     assert client.log == [(7, 2), "disconnect", (7, 2)]
@@ -546,10 +552,10 @@ async def test_wait_for_a_pause_ends_when_the_bus_is_free_or_after_1_s(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     client.outcomes.append(0.02)
-    reading = asyncio.create_task(unit.read_holding_registers(7, 2))
+    read_task = asyncio.create_task(unit.read_holding_registers(7, 2))
     await asyncio.sleep(0)
     await bus.async_wait_for_pause()
-    assert reading.done()
+    assert read_task.done()
     async with bus.hold():
         began = seconds()
         await bus.async_wait_for_pause()
@@ -690,7 +696,8 @@ async def test_loopback_test_without_an_echo_is_sent_once(
         client.outcomes += [None, None]
         with pytest.raises(ModbusTimeoutError):
             await unit.read_holding_registers(7, 2)
-        client.outcomes.clear()  # the second read has only one attempt
+        # The second read has only one attempt, so one outcome remains.
+        client.outcomes.clear()
     assert client.log.count("loopback") == 1
 
 
@@ -719,7 +726,7 @@ def test_warning_about_noise_is_logged_once(
         logger.warning("Discarding so many bytes of noise: %d", length)
         logger.error("broken")
     assert caplog.messages.count("broken") == 3
-    assert len(caplog.messages) == 4
+    assert len(caplog.messages) == 4  # one warning, and three times "broken"
     # With the debug level, the logger logs each warning.
     caplog.set_level(logging.DEBUG, NOISY_LOGGER)
     logger.warning("Discarding so many bytes of noise: %d", 3)

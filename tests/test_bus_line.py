@@ -61,8 +61,8 @@ BACKENDS = {
     "pymodbus": modbus_connection.pymodbus,
 }
 # On a serial port, the response timeout is 0.25 s, and the timeout of the retry ends
-# after 0.5 s. So a response with a delay or pause of more than 0.25 s arrives during
-# the retry, and of more than 0.5 s after the retry.
+# 0.5 s after the first request. So a response with a delay or pause of more than 0.25 s
+# arrives during the retry, and of more than 0.5 s after the retry.
 FAULTS = {
     "lost": LOST,
     "flipped": FLIPPED,
@@ -76,7 +76,7 @@ FAULTS = {
     "late": late(0.3),
     "very late": late(0.7),
     "split": SPLIT,
-    "split in two": Fault(pause=0.35),
+    "late second half": Fault(pause=0.35),
     "duplicated": DUPLICATED,
     "echo": ECHO,
     "busy": BUSY,
@@ -108,7 +108,9 @@ async def line(request: pytest.FixtureRequest) -> AsyncGenerator[Line]:
 async def connection(
     request: pytest.FixtureRequest, line: Line
 ) -> AsyncGenerator[Connection]:
-    """Return a client of each backend, which opens the port of the line.
+    """Return a client of one backend, which opens the port of the line.
+
+    A test runs with both backends, unless it selects one.
 
     The simulated meters receive at any speed, so 9600 baud need not match the line.
     """
@@ -209,11 +211,11 @@ async def test_response_to_a_cancelled_request_does_not_affect_the_next(
     units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
     await assert_clean(line, *units)
     for milliseconds in range(0, 20, 2):  # a transaction takes about 10 ms
-        reading = asyncio.create_task(units[0].read_holding_registers(*ENERGIES))
+        read_task = asyncio.create_task(units[0].read_holding_registers(*ENERGIES))
         await asyncio.sleep(milliseconds / 1000)
-        reading.cancel()
+        read_task.cancel()
         with suppress(asyncio.CancelledError):
-            await reading
+            await read_task
         await asyncio.sleep(0.02)
         await assert_clean(line, *units)
 
@@ -320,15 +322,15 @@ async def test_gateway_that_drops_packets_causes_no_warning(
             ModbusSerialParams(device=f"socket://{host}:{port}"), timeout=0.5
         )
         unit = bus.unit(1, connection.for_unit(1))
-        reading = asyncio.create_task(unit.read_holding_registers(*SERIAL_NUMBER))
+        read_task = asyncio.create_task(unit.read_holding_registers(*SERIAL_NUMBER))
         if is_cancelled:
             await asyncio.sleep(0.2)
-            reading.cancel()
+            read_task.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await reading
+                await read_task
         else:
             with pytest.raises(ModbusConnectionError, match="could not open"):
-                await reading
+                await read_task
         await connection.close()
         await asyncio.sleep(0.05)
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []

@@ -156,9 +156,11 @@ async def test_reset_holds_the_bus_from_the_write_to_the_read_back(
     await add_meter(unit_id=2)
     line.requests.clear()
     await press(hass)
-    write = next(i for i, frame in enumerate(line.requests) if frame[1] == 6)
+    write_index = next(i for i, frame in enumerate(line.requests) if frame[1] == 6)
     # The identity, the write and the read-back.
-    assert [frame[:4] for frame in line.requests[write - 1 : write + 2]] == [
+    assert [
+        frame[:4] for frame in line.requests[write_index - 1 : write_index + 2]
+    ] == [
         b"\x01\x03" + (50006).to_bytes(2),
         b"\x01\x06" + (57890).to_bytes(2),
         b"\x01\x03" + (50946).to_bytes(2),

@@ -65,7 +65,7 @@ async def poll(entry: CountisConfigEntry) -> None:
 async def count(
     entry: CountisConfigEntry, meter: Meter, clock: Clock, kwh: float, tariff: int
 ) -> None:
-    """Count energy in a tariff within an hour, and wait until the counters are read."""
+    """Let the meter count `kwh` in a tariff in one hour, and wait for three polls."""
     meter.counters.tariff = tariff
     meter.load = Constant(Phase(1000 * kwh), Phase(0), Phase(0))
     clock.seconds += 3600

@@ -130,7 +130,7 @@ def functions(line: MemoryBus) -> list[int]:
 
 
 def fault_that_zeroes(meter: SimulatedMeter, *counters: str) -> Fault:
-    """Return a fault that leaves the response correct, and sets `counters` to 0."""
+    """Return a fault that sets counters of the meter to 0, but changes no response."""
 
     def change(words: list[int]) -> list[int]:
         vars(meter.counters).update(dict.fromkeys(counters, 0))
@@ -462,8 +462,8 @@ async def test_reset_is_confirmed_when_its_counters_fall_one_by_one(
 
 
 # The primary of the current transformers in A, None for a direct meter; the rise in Wh.
-# The highest power is 22 Wh per second, or 530 Wh per second with 2000 A. The limit
-# adds a step of 10 Wh. The last read-back is about 0.9 s after the write.
+# The counter may rise by the highest power (22 Wh per second, or 530 Wh per second with
+# 2000 A) and a step of 10 Wh. The last read-back is about 0.9 s after the write.
 @pytest.mark.parametrize(
     ("ct_primary", "rise", "is_confirmed"),
     [(None, 10, True), (None, 40, False), (2000, 80, True), (2000, 600, False)],
@@ -640,6 +640,7 @@ async def test_refused_command_raises_an_error(
     assert meter.writes == []
 
 
+# COMMANDS[0] needs the energies, which this test does not refuse.
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS[1:])
 async def test_command_without_its_block_raises_an_error(
     line: MemoryBus,
@@ -653,7 +654,7 @@ async def test_command_without_its_block_raises_an_error(
     library_meter = await async_accepted_meter(line)
     with pytest.raises(CommandError, match=error):
         await command(library_meter, published)
-    # The tariff is set without its block, although it cannot be read back.
+    # The tariff is written also without the tariffs block. Only its read-back fails.
     if register != SET_TARIFF:
         assert line.writes == []
 
@@ -719,19 +720,21 @@ async def test_command_holds_the_bus_from_its_write_to_the_read_back(
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
     assert line.overlaps == 0
-    (write,) = (
+    (write_index,) = (
         index
         for index, each in enumerate(line.requests)
         if each.address == register and each.function in (WRITE, WRITE_SEVERAL)
     )
-    assert [each.unit_id for each in line.requests[write - 1 : write + 2]] == [1] * 3
-    assert functions(line)[write - 1 : write + 2] == [
+    assert [
+        each.unit_id for each in line.requests[write_index - 1 : write_index + 2]
+    ] == [1] * 3
+    assert functions(line)[write_index - 1 : write_index + 2] == [
         READ,
-        line.requests[write].function,
+        line.requests[write_index].function,
         READ,
     ]
     # The other meter was read before the write.
-    assert {each.unit_id for each in line.requests[:write]} == {1, 2}
+    assert {each.unit_id for each in line.requests[:write_index]} == {1, 2}
 
 
 # -- clock ---------------------------------------------------------------------------

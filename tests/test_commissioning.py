@@ -53,7 +53,7 @@ FULL_LOAD = Phase(5000, 500)  # W, var
 # Requests that read registers: the register address and the number of registers.
 ENERGIES = (50946, 18)
 CLOCK = (57600, 6)
-WHOLE_MEASUREMENTS = (50514, 54)
+WHOLE_MEASUREMENTS = (50514, 54)  # including the details
 
 
 async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> None:
@@ -227,8 +227,8 @@ async def test_setting_the_clock_holds_the_bus_until_the_read_back(
     await enable(hass, entry, "set_clock")
     line.requests.clear()
     await press(hass, "set_clock")
-    (write,) = (i for i, frame in enumerate(line.requests) if frame[1] == 16)
-    identity, _, read_back = line.requests[write - 1 : write + 2]
+    (write_index,) = (i for i, frame in enumerate(line.requests) if frame[1] == 16)
+    identity, _, read_back = line.requests[write_index - 1 : write_index + 2]
     assert reads([identity, read_back]) == [(50006, 5), CLOCK]
 
 

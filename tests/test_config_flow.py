@@ -192,11 +192,11 @@ async def test_meter_that_responds_late_is_added(
 ) -> None:
     # In the dialog, the response timeout is at least 1 s.
     line.faults.append(late(0.6))
-    first = len(line.requests)
+    first_index = len(line.requests)
     result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
     # The client sent the first request only once.
-    assert line.requests[first] != line.requests[first + 1]
+    assert line.requests[first_index] != line.requests[first_index + 1]
 
 
 async def test_device_that_is_no_countis_is_rejected(

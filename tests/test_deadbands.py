@@ -143,7 +143,7 @@ def test_deadband_is_at_most_one_percent_of_a_typical_value() -> None:
 
 
 class HoursAroundNoon:
-    """The states that the enabled sensors publish in three hours around noon.
+    """The states that the sensors of MEASURED publish in three hours around noon.
 
     A reading is taken in each second.
     """
@@ -193,10 +193,10 @@ class HoursAroundNoon:
 
 
 def test_deadbands_reduce_the_published_states_to_a_tenth() -> None:
-    reduced = HoursAroundNoon(publish_every_reading=False)
+    with_deadbands = HoursAroundNoon(publish_every_reading=False)
     every_reading = HoursAroundNoon(publish_every_reading=True)
-    assert reduced.states < every_reading.states / 10
-    expected = pytest.approx(reduced.measured_joules, rel=0.005)
-    assert reduced.published_joules == expected
+    assert with_deadbands.states < every_reading.states / 10
+    expected = pytest.approx(with_deadbands.measured_joules, rel=0.005)
+    assert with_deadbands.published_joules == expected
     # The relative tolerance above needs an energy that is not near 0.
-    assert abs(reduced.measured_joules) > 1e6
+    assert abs(with_deadbands.measured_joules) > 1e6

@@ -52,7 +52,7 @@ BOUNDS = {
     "V": (0, 600),
     "A": (0, 450),  # the neutral may carry three currents of 1.5 times 100 A
     "Hz": (40, 70),
-    "W": (-300_000, 300_000),  # above 3 x 150 A x 600 V = 270 kW
+    "W": (-300_000, 300_000),  # more than 3 x 150 A x 600 V = 270 kW
     "var": (-300_000, 300_000),
     "VA": (0, 300_000),
     "1": (-1, 1),

@@ -29,7 +29,7 @@ STEP = 0.01
 
 
 def in_zone(zone: tzinfo) -> Callable[[float], datetime]:
-    """Return a function that returns the local time of a zone."""
+    """Return a function that converts s since 1970 to the local time of a zone."""
     return lambda at: datetime.fromtimestamp(at, zone)
 
 
@@ -239,7 +239,8 @@ def test_forecast_of_a_small_load_follows_the_last_two_rises() -> None:
     simulation = Simulation(NOON - 2299)
     simulation.pass_time(1500, watts=120)
     # 120 W raise the counter by 10 Wh every 300 s, and 60 W every 600 s. The last two
-    # rises are within these 800 s.
+    # rises are within these 800 s. A period has just begun, so the forecast is the
+    # present power.
     simulation.pass_time(800, watts=60)
     assert simulation.forecast == pytest.approx(60, abs=2)
 
@@ -334,7 +335,7 @@ def test_demand_of_a_period_with_a_gap_in_it_is_known(simulation: Simulation) ->
 
 
 @pytest.mark.parametrize(("pause", "is_known"), [(30, True), (31, False)])
-def test_period_is_measured_if_the_pause_at_its_begin_is_short(
+def test_period_is_measured_if_the_pause_at_its_beginning_is_short(
     pause: float, *, is_known: bool
 ) -> None:
     # The period begins 5 s before the end of the pause.
@@ -441,9 +442,9 @@ def test_highest_demand_keeps_the_time_of_its_period(simulation: Simulation) -> 
     assert peak.begin in (NOON + 900, NOON + 2700)
 
 
-def test_period_belongs_to_the_month_of_its_begin() -> None:
-    month = datetime(2026, 7, 1, tzinfo=BRUSSELS).timestamp()
-    simulation = Simulation(month - 901, BRUSSELS)
+def test_period_belongs_to_the_month_of_its_beginning() -> None:
+    month_begin = datetime(2026, 7, 1, tzinfo=BRUSSELS).timestamp()
+    simulation = Simulation(month_begin - 901, BRUSSELS)
     simulation.pass_time(901, watts=5000)
     simulation.pass_time(1, watts=1000)
     assert simulation.peak_watts() is None
@@ -482,6 +483,7 @@ def test_each_period_length_has_its_own_highest_demand(simulation: Simulation) -
     assert simulation.watts is None
     assert simulation.peak() is None
     simulation.pass_time(600, watts=1000)
+    # A step of 10 Wh is 120 W in 5 min.
     assert simulation.peak_watts() == pytest.approx(1000, abs=120)
     simulation.demand.minutes = 15
     assert simulation.peak_watts() == pytest.approx(3000, abs=50)
@@ -493,7 +495,7 @@ def test_period_is_known_if_its_length_is_set_when_the_period_begins(
     simulation.pass_time(1, watts=3600)
     simulation.demand.minutes = 5
     simulation.pass_time(100, watts=3600)
-    # 3600 W in 100 s of the 300 s; a step of 10 Wh is 120 W in 5 min
+    # 3600 W in 100 s of the 300 s
     assert simulation.watts == pytest.approx(1200, abs=120)
 
 
@@ -509,7 +511,7 @@ def test_same_length_that_is_set_again_does_not_end_the_period(
 
 def test_first_of_equal_demands_is_kept_as_the_highest() -> None:
     demand = Demand(in_zone(UTC))
-    # The counter rises by 2 ** -7 kWh with each reading: exactly 2812.5 W.
+    # The counter rises by 2 ** -7 kWh every 10 s: exactly 2812.5 W.
     for step in range(-1, 271):
         demand.add(Moment(NOON + 10 * step, 10 * step), 512 + step / 128)
     assert demand.highest(NOON) == Peak(15, NOON, 2812.5)
@@ -694,8 +696,9 @@ def test_highest_demand_is_correct_after_any_events(
     peak = simulation.peak()
     if peak is not None:
         resolution = STEP * 60_000 / minutes
-        # The power may change by 12 000 W between the two readings around the begin,
-        # and around the end. Each error is at most the energy in a quarter of a pause.
+        # The power may change by 12 000 W between the two readings around the beginning
+        # of the period, and around its end. Each error is at most the energy in a
+        # quarter of a pause.
         interpolation = 2 * 12_000 * LONGEST_PAUSE / 4 / (60 * minutes)
         assert peak.watts == pytest.approx(
             truth[peak.begin], abs=1.01 * (resolution + interpolation)

@@ -66,7 +66,10 @@ async def low_resolution_entry(
     add_meter: AddMeter,
     clock: RunningClock,
 ) -> CountisConfigEntry:
-    """Return the entry of a bus at 12:05. Its meter has only counters in whole kWh."""
+    """Return the entry of a bus whose meter has only counters in whole kWh.
+
+    The load of the meter is 3000 W. The time is 12:05.
+    """
     meter.refused_blocks = {table.ENERGIES_UNIT_100}
     set_load(meter, 3000)
     await add_meter()
@@ -419,7 +422,7 @@ def stored_key(entry: CountisConfigEntry) -> str:
     return f"{DOMAIN}.{subentry_of(entry).subentry_id}.demand"
 
 
-async def test_begin_of_a_period_is_stored_at_once(
+async def test_beginning_of_a_period_is_stored_at_once(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     demand_entry: CountisConfigEntry,

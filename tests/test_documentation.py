@@ -63,13 +63,15 @@ def entity_row(key: str) -> Row:
     )
     if len(names) == 1:
         return row
-    own = {
+    cell_parts = {
         heading: row[heading].split(", ")
         for heading in ("Register", "Register (1 kWh)")
         if heading in row
     }
-    assert all(len(each) == len(names) for each in own.values()), name
-    return row | {heading: each[names.index(name)] for heading, each in own.items()}
+    assert all(len(each) == len(names) for each in cell_parts.values()), name
+    return row | {
+        heading: each[names.index(name)] for heading, each in cell_parts.items()
+    }
 
 
 def register_addresses(quantity: str) -> dict[str, str]:
@@ -134,8 +136,8 @@ def test_target_of_every_link_exists(page: Path) -> None:
 def test_every_row_of_a_table_has_all_cells(page: Path) -> None:
     text = prose(page)
     for table in re.findall(r"(?m)^\|.*(?:\n\|.*)*", text):
-        _, rule, *_ = table.splitlines()
-        assert set(rule) <= set("|-: "), table
+        _, separator, *_ = table.splitlines()
+        assert set(separator) <= set("|-: "), table
     assert all(tables(text))  # `tables` fails if the number of cells is wrong
 
 
@@ -329,7 +331,7 @@ def test_installation_uses_the_names_of_the_dialogs() -> None:
         *(
             name
             for key, name in TEXTS["config"]["step"]["user"]["menu_options"].items()
-            if key != "resume"  # only while a scan can be continued
+            if key != "resume"  # shown only while a scan can be continued
         ),
     ]
     for name in names:

@@ -179,13 +179,13 @@ LIMITS = limits.Limits()
 IMPOSSIBLE_AMPERES = LIMITS.amperes * limits.INRUSH * limits.PHASE_COUNT
 IMPOSSIBLE_KILOWATTS = IMPOSSIBLE_AMPERES * limits.HIGHEST_VOLTS / 1000
 LOWEST_HERTZ, HIGHEST_HERTZ = limits.HERTZ
-# Figures that the pages write as words.
+# Figures that the pages write as words. The keys of WEEKS and MINUTES are in s.
 NUMBERS = {2: "two", 3: "three", 10: "ten"}
 WEEKS = {7 * 86_400: "a week"}
 TIMES = {2: "twice"}
 MINUTES = {300: "five minutes", 600: "ten minutes"}
-HELD = coordinator.HOLD_SECONDS
-PUBLISHED = deadband_sensor.PUBLISHED_FOR_SECONDS
+HELD_SECONDS = coordinator.HOLD_SECONDS
+PUBLISHED_SECONDS = deadband_sensor.PUBLISHED_FOR_SECONDS
 LONGEST_PAUSE = f"{poller.LONGEST_PAUSE:g}"
 FIGURES = {
     "counters.md": (
@@ -211,8 +211,8 @@ FIGURES = {
         f"more than {LOSSY_ABOVE:.0%}".replace("%", " %"),
         f"at most {poller.FULL_BUS} s",
         f"then every {LONGEST_PAUSE} seconds",
-        f"keep their values for {HELD} s",
-        f"published after {PUBLISHED} s",
+        f"keep their values for {HELD_SECONDS} s",
+        f"published after {PUBLISHED_SECONDS} s",
     ),
     "gaps.md": (
         f"by at most {gap_evidence.LOAD_CURVE_TOLERANCE:.0%}".replace("%", " %"),
@@ -222,16 +222,16 @@ FIGURES = {
         f"undo the change within {WEEKS[gaps.KEPT_SECONDS]}",
     ),
     "updating.md": (
-        f"not read for {HELD} s",
-        f"published after {PUBLISHED} s",
+        f"not read for {HELD_SECONDS} s",
+        f"published after {PUBLISHED_SECONDS} s",
         f"grow to {LONGEST_PAUSE} s",
     ),
     "troubleshooting.md": (
         f"back within {LONGEST_PAUSE} s",
-        f"shown within {PUBLISHED} s",
+        f"shown within {PUBLISHED_SECONDS} s",
         f"After {MINUTES[coordinator.REJECTED_ISSUE_SECONDS]}, the issue",
     ),
-    "benchmark.md": (f"keep measured values for {HELD} s",),
+    "benchmark.md": (f"keep measured values for {HELD_SECONDS} s",),
 }
 
 

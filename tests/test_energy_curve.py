@@ -44,7 +44,7 @@ def test_fraction_of_the_energy_rises_evenly_between_two_points(
 
 
 def test_last_of_two_points_at_the_same_time_applies() -> None:
-    # At 10 s, the energy jumps from 1 to 3 of 4.
+    # At 10 s, the energy jumps from 1 to 3 of 4 kWh.
     points = [(0, 0), (10, 1), (10, 3), (20, 4)]
     curve = EnergyCurve.of_energies(Source.LOAD_CURVE, points)
     assert [curve.fraction(time) for time in (9, 10, 11)] == pytest.approx(

@@ -107,20 +107,20 @@ def test_target_of_an_action_filters_only_entities() -> None:
 
 # -- texts of the dialogs ----------------------------------------------------------
 
-FOUND = found_schema({"1": "COUNTIS E33 #1"}, [])
+FOUND_SCHEMA = found_schema({"1": "COUNTIS E33 #1"}, [])
 BUS_FORMS = {
     **{kind: bus_schema(kind, is_new=True) for kind in CONNECTION_TYPES},
     **{
         f"reconfigure_{kind}": bus_schema(kind, is_new=False)
         for kind in CONNECTION_TYPES
     },
-    "found": FOUND,
-    "reconfigure_found": FOUND,
+    "found": FOUND_SCHEMA,
+    "reconfigure_found": FOUND_SCHEMA,
 }
 METER_FORMS = {
     "user": ADD_METERS_SCHEMA,
     "reconfigure": RECONFIGURE_METER_SCHEMA,
-    "found": FOUND,
+    "found": FOUND_SCHEMA,
 }
 DIALOGS = [
     pytest.param(CountisConfigFlow, BUS_FORMS, TEXTS["config"], id="bus"),

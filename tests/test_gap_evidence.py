@@ -85,8 +85,8 @@ async def test_counter_selects_the_meaning_of_the_dates_in_the_load_curve(
     gap = exact_gap(load, 1, 3)
     middle = load.start + 2 * HOUR
     part = load.load.energy(gap.begin, middle) / gap.energy
-    for after in (-59, -1, 1, 59):
-        load.run(load.start + 4 * HOUR + after - load.now)
+    for seconds_after in (-59, -1, 1, 59):
+        load.run(load.start + 4 * HOUR + seconds_after - load.now)
         async for curve in load.read_each():
             evidence = evidence_of(load, curve)
             match = evidence.best_match(gap, zone)
@@ -131,10 +131,10 @@ async def test_time_without_power_has_no_energy() -> None:
     gap = CounterGap(begin, end, 0, load.consumed, 1)
     async for curve in load.read_each():
         energy_curve = evidence_of(load, curve).curve(CONSUMED, gap, UTC_ZONE)
-        cut, restored = (
+        at_cut, at_restoration = (
             energy_curve.fraction(begin + hours * HOUR) for hours in (1, 2)
         )
-        assert 0 < cut == restored < 1
+        assert 0 < at_cut == at_restoration < 1
 
 
 # -- single records ----------------------------------------------------------
@@ -182,7 +182,7 @@ def evidence(
 def source(curve: LoadCurve, after: float, step: float, key: str = CONSUMED) -> Source:
     """Return the source of the energy curve for a gap of two hours.
 
-    In the gap, the counter `key` rises from 0 kWh to `after` kWh.
+    In the gap, the counter `key` rises from 0 to `after`, in steps of `step` (all kWh).
     """
     gap = CounterGap(GAP.begin, GAP.end, 0, after, step)
     return evidence(curve).curve(key, gap, UTC_ZONE).source
@@ -289,7 +289,7 @@ def test_meter_without_a_load_curve_has_neither_match_nor_findings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "hours", "shown"),  # `hours`: the clock of the meter is ahead of UTC
+    ("zone", "hours", "shown"),  # `hours` by which the clock is ahead of UTC
     [(PARIS, 1, "13:05"), (KOLKATA, 5.5, "17:35")],
 )
 def test_findings_contain_facts_that_socomecs_table_leaves_open(
@@ -386,7 +386,7 @@ def test_midnight_follows_the_clock_of_the_meter() -> None:
 
 @pytest.mark.parametrize("seconds", [0, 1])
 def test_midnight_at_the_border_does_not_split_the_gap(seconds: int) -> None:
-    """The midnights are the begin and the end of the gap, or just within the gap."""
+    """The midnights are the borders of the gap, or just within the gap."""
     gap = CounterGap(day(13) - seconds, day(14) + seconds, 89, 97, STEP)
     expected = [(day(13), 89), (day(14), 97)] if seconds else []
     assert points_of(gap)[1] == expected
@@ -470,7 +470,7 @@ def test_week_that_contradicts_the_days_does_not_begin_on_monday(
     week: float,
     begins_on_monday: bool,  # noqa: FBT001
 ) -> None:
-    """The begin of the last week shows whether the weeks are used.
+    """A point at the beginning of the last week shows that the weeks are used.
 
     The tolerance is two steps, which are 0.5 kWh.
     """
