@@ -45,11 +45,12 @@ async def test_transformer_is_read_if_the_model_may_have_transformers(
 
 async def test_relations_of_a_profile_have_their_stored_names(line: MemoryBus) -> None:
     profile = await async_take_profile(line.unit())
+    # Stored profiles contain these names.
     assert profile.relations == {"power", "tariffs"}
 
 
 def measured(volts: float, hertz: float) -> dict[int, int]:
-    """Return the registers of a frequency and a voltage of L1. L2 and L3 have 0 V."""
+    """Return the registers of a frequency and of the voltages: L2 and L3 have 0 V."""
     return {
         50520: 0,
         50521: round(volts * 100),
@@ -91,21 +92,24 @@ async def test_device_without_identification_is_accepted_only_with_mains(
             await async_take_profile(line.unit())
 
 
-@pytest.mark.parametrize("lost", [table.PERIODS_UNIT_100, table.OVERFLOW, table.CLOCK])
+@pytest.mark.parametrize(
+    "lost_register", [table.PERIODS_UNIT_100, table.OVERFLOW, table.CLOCK]
+)
 async def test_block_without_a_response_is_undecided_and_others_are_read(
-    line: MemoryBus, lost: int
+    line: MemoryBus, lost_register: int
 ) -> None:
     complete = await async_take_profile(line.unit())
-    # The name of the block that begins at the register `lost`.
+    # The name of the block that begins at `lost_register`.
     (name,) = (
         name
         for name, (block_type, *_) in BLOCK_TYPES.items()
-        if block_type.register_ranges and block_type.register_ranges[0][0] == lost
+        if block_type.register_ranges
+        and block_type.register_ranges[0][0] == lost_register
     )
 
     def fault(request: Request) -> Fault:
         # No other block begins within 20 registers.
-        is_lost = lost <= request.address < lost + 20
+        is_lost = lost_register <= request.address < lost_register + 20
         return LOST if is_lost else NO_FAULT
 
     line.fault = fault

@@ -23,7 +23,7 @@ from custom_components.socomec_countis.countis.relations import (
 type Values = dict[str, float | None]
 
 HOUR = 3600  # s
-KILOWATTS = 79.5  # the highest power of `Limits()`: 3 phases * 265 V * 100 A
+HIGHEST_KILOWATTS = 79.5  # the highest power of `Limits()`: 3 phases * 265 V * 100 A
 NOT_AVAILABLE = 0xFFFF_FFFF  # raw value of a counter
 
 
@@ -103,10 +103,11 @@ def test_tariffs_sum_up_to_the_total_within_five_steps_and_the_rise(
     # their `monotonic` times are compared.
     at = Moment(abs(seconds), 10_000 + seconds)
     total = CounterValue(1000, 0, Moment(0, 10_000), step)
-    rise = KILOWATTS * abs(seconds) / HOUR
+    rise = HIGHEST_KILOWATTS * abs(seconds) / HOUR  # kWh
 
     def is_contradiction(tariff_sum: float) -> bool:
         relations = Relations({"tariffs"})
+        # Values that are None are left out of the sum.
         readings = {**tariff_counters(tariff_sum - 400, 400, None), "other": None}
         return relations.tariffs_contradict_total(readings, total, at, Limits())
 
@@ -130,13 +131,11 @@ def test_two_contradictions_in_a_row_end_the_relation_of_the_tariffs() -> None:
             readings, total, Moment(0, 0), Limits()
         )
 
-    assert [is_contradiction(each) for each in (900, 1000, 900, 1000)] == [
-        *(True, False, True, False)
-    ]
-    # The second 900 ends the relation, so no later reading is compared.
-    assert [is_contradiction(each) for each in (900, 900, 900, 1000, 900)] == [
-        *(True, False, False, False, False)
-    ]
+    contradictions = [is_contradiction(each) for each in (900, 1000, 900, 1000)]
+    assert contradictions == [True, False, True, False]
+    # The second sum of 900 kWh ends the relation, so no later reading is compared.
+    contradictions = [is_contradiction(each) for each in (900, 900, 900, 1000, 900)]
+    assert contradictions == [True, False, False, False, False]
     # Without an accepted total, there is nothing to compare.
     relations = Relations({"tariffs"})
     assert not relations.tariffs_contradict_total(
@@ -177,7 +176,7 @@ def test_relation_of_the_power_is_found_with_a_load_and_kept_without_a_load(
     [
         (powers(600, 100, 200, 300), 600),
         (powers(-600, -100, -200, -300), 600),
-        (powers(0, 1000, -2000, 1000), 4000),  # the absolute powers of the phases
+        (powers(0, 1000, -2000, 1000), 4000),  # the sum of the absolute values
         ({**powers(600, 100, 200, 300), "reactive_power": -700}, 700),
         ({**powers(600, 100, 200, 300), "apparent_power": 800}, 800),
         ({"power": 600}, 600),
@@ -216,7 +215,7 @@ def test_counter_may_differ_by_1_1_kwh_between_its_resolutions(
     with asyncio.Runner() as runner:
         for block, raw in zip(blocks, (high, low), strict=True):
             for name, number in {
-                "energy_consumed": NOT_AVAILABLE,
+                "energy_consumed": NOT_AVAILABLE,  # so this counter is not compared
                 "energy_produced": raw,
             }.items():
                 address = block.declared_fields[name].address

@@ -368,10 +368,10 @@ async def test_level_that_lasts_is_accepted_with_an_issue(
     assert caplog.text.count("stayed there; accepted") == 1
     # The accepted level is saved at once. Otherwise Home Assistant would have the old
     # level after a power cut.
-    stored = f"{DOMAIN}.{subentry_of(entry).subentry_id}"
+    storage_key = f"{DOMAIN}.{subentry_of(entry).subentry_id}"
     await until(
         lambda: (
-            hass_storage[stored]["data"]["counters"]["energy_consumed"]["value"]
+            hass_storage[storage_key]["data"]["counters"]["energy_consumed"]["value"]
             == float(state(hass, "energy_consumed"))
         )
     )
@@ -526,7 +526,7 @@ async def test_issue_of_a_meter_ends_when_no_meter_of_its_bus_responds(
     assert only_issue(hass).translation_key == "meter_offline"
 
 
-async def test_issue_of_an_offline_meter_ends_when_another_meter_responds(
+async def test_issue_of_an_offline_meter_ends_when_another_meter_has_its_unit_id(
     hass: HomeAssistant, bus: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.offline = True
@@ -635,7 +635,7 @@ async def test_counters_of_a_meter_that_is_not_set_up_cannot_be_confirmed(
 
 
 @pytest.mark.usefixtures("early_issue")
-async def test_form_is_shown_again_if_the_counter_changed_meanwhile(
+async def test_open_form_is_shown_again_if_the_counter_has_changed(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     form = await open_fix_of_fallen_counter(hass, post, meter)

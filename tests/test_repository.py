@@ -51,6 +51,7 @@ def test_modbus_packages_have_the_versions_of_home_assistant() -> None:
 
 def test_workflow_tests_each_version_with_a_requirements_file() -> None:
     prefix = "requirements_test"
+    # `requirements_test.txt` is for the oldest version, which is "" in the workflow.
     versions = {
         path.stem.removeprefix(prefix).removeprefix("_")
         for path in ROOT.glob(f"{prefix}*.txt")

@@ -149,7 +149,7 @@ class Polls:
         return max(0, int(elapsed + 0.1) - (len(self.times) - 1))
 
 
-async def add_second_again(
+async def add_second_meter_again(
     hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter
 ) -> None:
     """Remove the second meter, and add it again."""
@@ -157,18 +157,23 @@ async def add_second_again(
     await add_meter(unit_id=2)
 
 
-async def change_second_unit_id(
-    hass: HomeAssistant, entry: CountisConfigEntry, second: Meter, third: Meter
+async def change_unit_id_of_second_meter(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    second_meter: Meter,
+    third_meter: Meter,
 ) -> None:
     """Change the unit ID of the second meter from 2 to 3."""
-    second.offline, third.offline = True, False
+    second_meter.offline, third_meter.offline = True, False
     assert (await reconfigure(hass, entry, 2, 3))["reason"] == "reconfigure_successful"
     await until(lambda: state(hass, "power", SECOND_SERIAL) == "1300")
 
 
-async def set_second_offline(entry: CountisConfigEntry, second: Meter) -> None:
+async def set_second_meter_offline(
+    entry: CountisConfigEntry, second_meter: Meter
+) -> None:
     """Set the second meter offline, and wait until its coordinator is offline."""
-    second.offline = True
+    second_meter.offline = True
     await until(lambda: not coordinator_of(entry, 2).online)
 
 
@@ -187,11 +192,11 @@ async def test_change_of_one_meter_omits_no_poll_of_another_meter(
     polls = Polls(line)
     await polls.until_more(2)
     if change == "add":
-        await add_second_again(hass, entry, add_meter)
+        await add_second_meter_again(hass, entry, add_meter)
     elif change == "unit ID":
-        await change_second_unit_id(hass, entry, second_meter, third_meter)
+        await change_unit_id_of_second_meter(hass, entry, second_meter, third_meter)
     else:
-        await set_second_offline(entry, second_meter)
+        await set_second_meter_offline(entry, second_meter)
     await polls.until_more(3)
     assert polls.missed == 0
     assert coordinator_of(entry) is first
@@ -522,20 +527,20 @@ async def test_meter_deleted_while_its_profile_is_taken_logs_no_error(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    taken: list[Profile] = []
+    previous_profiles: list[Profile] = []
 
     async def async_take_profile(
         unit: ModbusUnit, *, expected: str, previous: Profile
     ) -> Profile:
         await remove(hass, entry, 1)
-        taken.append(previous)
+        previous_profiles.append(previous)
         return previous
 
     await hass.config_entries.async_unload(entry.entry_id)
     monkeypatch.setattr(coordinator, "async_take_profile", async_take_profile)
     meter.override = NEW_FIRMWARE
     await hass.config_entries.async_setup(entry.entry_id)
-    await until(lambda: taken)
+    await until(lambda: previous_profiles)
     await hass.async_block_till_done()
     assert entry.subentries == {}
     assert warnings_and_errors(caplog) == []
@@ -557,7 +562,7 @@ async def test_meter_with_another_unit_id_keeps_its_entities_and_is_renamed(
     await add_meter(unit_id=2)
     before = coordinator_of(entry, 2)
     accepted = before.meter.counter_check.values
-    await change_second_unit_id(hass, entry, second_meter, third_meter)
+    await change_unit_id_of_second_meter(hass, entry, second_meter, third_meter)
     after = coordinator_of(entry, 3)
     assert after is before
     assert after.meter.unit_id == 3

@@ -59,8 +59,8 @@ LAST = SCAN_SETTINGS[-1]
 AUTO_MODE = [each for each in SCAN_SETTINGS if each.baudrate > 4800]
 
 PROFILE_SECONDS = 2.0  # s to take a profile at 4800 baud, rounded up
-# A plan of several unit IDs and settings begins with the first 16 unit IDs: with the
-# usual settings, and then with all 12 settings.
+# Number of probes with which a plan of several unit IDs and settings begins: of the
+# first 16 unit IDs with the usual settings, and then with all 12 settings.
 FIRST_PROBES = (1 + 12) * 16
 
 
@@ -173,7 +173,7 @@ async def test_scan_without_a_meter_ends_within_the_worst_case(
     probes = len(bus.unit_ids()) - 2
     assert probes == len(list(planned_probes(settings, unit_ids)))
     # The worst case contains time for the host and for recoveries, which take no time
-    # on a bus in memory. The echo check is also shorter, by up to 0.5 s.
+    # on a `ScannedBus`. The echo check is also shorter, by up to 0.5 s.
     reserve = (HOST_SECONDS + OPEN_SECONDS / PROBES_UNTIL_RECOVERY) * probes
     assert took <= worst_case_seconds(settings, unit_ids) < limit_seconds
     assert took >= worst_case_seconds(settings, unit_ids) - reserve - 0.5
@@ -429,6 +429,7 @@ async def test_progress_without_a_meter_is_proportional_to_time() -> None:
     scan = Scan(ScannedBus().open)
     scan.on_change = lambda: seen.append((loop.time(), scan.progress))
     await scan.async_run()
+    # The clock of the loop starts at 0 s, so it now shows the duration of the scan.
     for time, progress in seen:
         assert progress == pytest.approx(time / loop.time(), abs=0.02)
 
@@ -523,7 +524,7 @@ async def test_connection_lost_during_the_echo_check_ends_the_scan() -> None:
 
 
 async def async_poll(bus: ScannedBus, meters: int, words: int) -> list[float]:
-    """Read `words` registers of each meter once a second until cancelled.
+    """Read `words` registers of each meter once a second until the task is cancelled.
 
     Return the time in s at the end of each round.
     """
@@ -541,7 +542,7 @@ async def async_poll(bus: ScannedBus, meters: int, words: int) -> list[float]:
             ends.append(loop.time())
     except asyncio.CancelledError:
         return ends
-    raise AssertionError
+    raise AssertionError  # the polls were not cancelled in 1000 s
 
 
 async def async_scan_beside_polls(

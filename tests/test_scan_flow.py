@@ -523,7 +523,7 @@ async def test_scan_ends_with_an_error_if_another_client_changes_the_settings(
         ) -> AsyncIterator[ModbusUnit]:
             """Open the port for another client when the scan tries other settings."""
             if params.baudrate != 9600:
-                monkeypatch.undo()
+                monkeypatch.undo()  # later openings use the original function
                 await stack.enter_async_context(
                     async_get_temporary_unit(hass, other, 9)
                 )

@@ -116,7 +116,7 @@ def family(
     meter: Meter,
     clock: Clock,
 ) -> Iterator[None]:
-    """Simulate a meter of each family, and stop the clock of Home Assistant."""
+    """Let the meter be one of a family, and stop the clock of Home Assistant."""
     for attribute, value in FAMILIES[request.param].items():
         setattr(meter, attribute, value)
     with stopped_clock(datetime.fromtimestamp(clock(), UTC)):
@@ -254,7 +254,7 @@ def diagnostics_lines(found: Any) -> str:
 async def client(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, entry: CountisConfigEntry
 ) -> ClientSessionGenerator:
-    """Wait until each block is read, and return a client for the diagnostics."""
+    """Wait until each block is read, and return a function that creates a client."""
     assert await async_setup_component(hass, "diagnostics", {})
     await until_polled(entry)
     return hass_client

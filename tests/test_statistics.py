@@ -169,6 +169,7 @@ class DayOfMishaps:
         """Replace the registers of a counter for one to three polls."""
         # The first registers of the four counters of `KEYS`.
         register = self.random.choice((50946, 50952, 50956, 51202))
+        # 2**32 - 2 is the highest value, because 2**32 - 1 means "not available".
         raw = self.random.choice((0, 1, 2**31, 2**32 - 2, self.random.randrange(2**32)))
         if register == 50956:
             # A lower value of a partial counter would be accepted as a reset. So set a

@@ -66,9 +66,12 @@ class Row:
     block: int
     """The first register address of the block."""
     block_words: int
+    """The number of registers of the block."""
     access: str
     address: int
+    """The first register address of the value."""
     words: int
+    """The number of registers of the value."""
     type: str
     symbol: str
     unit: str
@@ -249,7 +252,10 @@ CLASSES: Mapping[str, Callable[..., Block]] = {
 
 
 def rows_of(class_name: str, edition: str = E3X_E4X) -> Mapping[str, Row]:
-    """Return the row of each field of a block class that the edition has, by name."""
+    """Return the rows of the fields that a block class reads, by field name.
+
+    A field whose symbol the edition does not contain is left out.
+    """
     start, symbols = SYMBOLS[class_name]
     rows = block_of(edition, start)
     found = {name: rows[symbol] for name, symbol in symbols.items() if symbol in rows}

@@ -346,10 +346,10 @@ async def test_disabled_meter_in_a_targeted_area_is_left_out(
     cellar = area_registry.async_create("Cellar")
     for serial in (SERIAL, THIRD_SERIAL):
         device_registry.async_update_device(device_id(hass, serial), area_id=cellar.id)
-    third = device_id(hass, THIRD_SERIAL)
+    third_device = device_id(hass, THIRD_SERIAL)
     if disabled == "device":
         device_registry.async_update_device(
-            third, disabled_by=dr.DeviceEntryDisabler.USER
+            third_device, disabled_by=dr.DeviceEntryDisabler.USER
         )
     else:
         _, second_bus = hass.config_entries.async_entries(DOMAIN)
@@ -362,7 +362,7 @@ async def test_disabled_meter_in_a_targeted_area_is_left_out(
     assert writes_on(line) == [tariff_write(1, 3)]
     assert writes_on(second_line) == []
     with pytest.raises(ServiceValidationError, match="no COUNTIS meter"):
-        await set_tariff(hass, 3, device_id=third)
+        await set_tariff(hass, 3, device_id=third_device)
 
 
 @pytest.fixture

@@ -110,9 +110,9 @@ class YearMeter(SimulatedMeter):
         super().__post_init__()
         self.counted_until = self.clock()
         self.counted = dict.fromkeys(COUNTERS, 0.0)
-        self.unwrapped = {counter: self.shown(counter) for counter in COUNTERS}
+        self.unwrapped = {counter: self.register_value(counter) for counter in COUNTERS}
 
-    def shown(self, counter: str) -> float:
+    def register_value(self, counter: str) -> float:
         """Return the register value of a counter in Wh."""
         if counter in TARIFFS:
             return self.counters.tariffs[TARIFFS[counter] - 1]
@@ -129,10 +129,10 @@ class YearMeter(SimulatedMeter):
             phases = self.load.phases(0)
             active = sum(phase.watts for phase in phases) * hours
             reactive = sum(phase.reactive for phase in phases) * hours
-            before = {counter: self.shown(counter) for counter in COUNTERS}
+            before = {counter: self.register_value(counter) for counter in COUNTERS}
             counters.add(max(active, 0), max(-active, 0), reactive)
             for counter in COUNTERS:
-                risen = self.shown(counter) - before[counter]
+                risen = self.register_value(counter) - before[counter]
                 self.counted[counter] += risen
                 self.unwrapped[counter] += risen
         for name in (*TOTALS.values(), *PARTIALS.values()):
@@ -204,6 +204,7 @@ class World:
     wall_offset: float = 0
     """In s: the error of the system clock."""
     fault: Callable[[Request], Fault] = lambda _request: Fault()
+    """Returns the fault of the response to a request. `Fault()` is no fault."""
     states: dict[str, list[tuple[float, float]]] = field(
         default_factory=lambda: {counter: [] for counter in COUNTERS}
     )
@@ -257,7 +258,7 @@ class World:
         await self.poll(5)
 
     def client(self, *_: object) -> MemoryClient:
-        """Return the client of the meter. It replaces `async_get_unit`."""
+        """Return a client of the meter. This method replaces `async_get_unit`."""
         return MemoryClient(self.line, 1)
 
     def wall_time(self) -> float:
@@ -302,7 +303,7 @@ class World:
 
     @property
     def lag(self) -> float:
-        """Return the energy in kWh that the meter counts in `LAG_SECONDS`."""
+        """Return the most energy (kWh or kvarh) a counter counts in `LAG_SECONDS`."""
         phases = self.meter.load.phases(0)
         watts = sum(abs(phase.watts) + abs(phase.reactive) for phase in phases)
         return LAG_SECONDS * watts / 3_600_000
@@ -371,10 +372,11 @@ class World:
         """Set a random load of the meter between `least` and `most` W."""
         self.meter.count()
         watts = self.random.uniform(least, most)
+        # The reactive power of a phase is at most half of its active power.
         self.meter.load = Constant(
             *(
-                Phase(watts * part, abs(watts) * part * self.random.random() / 2)
-                for part in (0.5, 0.3, 0.2)
+                Phase(watts * share, abs(watts) * share * self.random.random() / 2)
+                for share in (0.5, 0.3, 0.2)
             )
         )
 
@@ -496,7 +498,7 @@ class World:
 
     async def zeros(self) -> None:
         """Let all counters read 0 while the meter measures the mains."""
-        # Between 10 s and 2 h; short times are as frequent as long ones.
+        # Between 10 s and 2 h. Half of these times are below 4.5 min (10 s * √720).
         seconds = round(10 * 720 ** self.random.random())
         self.meter.zeros = True
         await self.poll(min(seconds, 80))
@@ -521,6 +523,7 @@ class World:
         for _ in range(self.random.choice((3, 20, 100))):
             await self.pass_time(self.random.choice((1, 1, 61)))
             now = self.hass.states.get(self.period_id)
+            # The sensor shows 0, and did not show 0 before the start.
             if period and now and now.state == "0.0" != period.state:
                 self.error("a period reads 0 while the meter starts")
         self.meter.starting = self.meter.zeros = False
@@ -540,13 +543,13 @@ class World:
         self.meter.offline = False
         await self.poll(RECONNECT_SECONDS)
 
-    def _high(self, counters: Iterable[str]) -> list[str]:
+    def _above_3_kwh(self, counters: Iterable[str]) -> list[str]:
         """Return the counters above 3 kWh, whose fall to 0 is certainly a reset."""
         return [counter for counter in counters if self.truth(counter) > 3]
 
     async def reset_at_the_panel(self) -> None:
         """Reset some partial counters at the panel."""
-        counters = self._high(PARTIALS)
+        counters = self._above_3_kwh(PARTIALS)
         self.meter.reset(
             self.random.sample(counters, self.random.randint(0, len(counters)))
         )
@@ -560,7 +563,7 @@ class World:
         self.meter.offline = True
         await self.poll(3)
         await self.pass_time(self.random.choice((60, HOUR)))
-        self.meter.reset(self._high(PARTIALS))
+        self.meter.reset(self._above_3_kwh(PARTIALS))
         await self.pass_time(60)
         self.meter.offline = False
         await self.poll(RECONNECT_SECONDS)
@@ -571,7 +574,7 @@ class World:
         The lower values are accepted when one of the counters counts again.
         """
         self.set_load(least=500)  # W, so that the tariff counters count
-        high = self._high(TARIFFS)
+        high = self._above_3_kwh(TARIFFS)
         self.meter.counters.tariff = TARIFFS[high[0]] if high else 1
         self.meter.reset(high)
         await self.poll(TARIFF_RESET_SECONDS)
@@ -597,7 +600,7 @@ class World:
         key, counters = self.random.choice(
             (("reset_partial_counters", PARTIALS), ("reset_tariff_counters", TARIFFS))
         )
-        if len(self._high(counters)) > 0:
+        if len(self._above_3_kwh(counters)) > 0:
             await self._press(key)
         await self.poll(5)
 
@@ -644,7 +647,8 @@ class World:
             load=self.meter.load,
         )
         for name in (*TOTALS.values(), *PARTIALS.values()):
-            setattr(other.counters, name, self.random.choice((0, 1e3, 5e6, 7e8)))
+            energy = self.random.choice((0, 1e3, 5e6, 7e8))  # Wh or varh
+            setattr(other.counters, name, energy)
         self.line.meters[1] = other
         if is_stopped:
             await self.boot(HOUR)
@@ -735,8 +739,8 @@ class World:
 
     # -- a year --------------------------------------------------------------------
 
-    async def run_year(self, mishaps: int) -> None:
-        """Run a year with this number of mishaps at random times."""
+    async def run_year(self, mishap_count: int) -> None:
+        """Run about a year with `mishap_count` mishaps at random times."""
         # With some seeds, a counter rolls over in the first 40 s. After a rollover, the
         # counters are saved at once, so the power cut does not lose the rollover.
         self.set_load(most=9000, least=5000)
@@ -744,10 +748,10 @@ class World:
         await self.kill()
         await self.boot(1)
         order = list(self.mishaps)
-        for number in range(mishaps):
+        for number in range(mishap_count):
             if number % len(order) == 0:
                 self.random.shuffle(order)
-            await self.pass_long_time(self.random.expovariate(mishaps / YEAR))
+            await self.pass_long_time(self.random.expovariate(mishap_count / YEAR))
             mishap = order[number % len(order)]
             self.log.append(mishap.__name__)
             await mishap()

@@ -16,8 +16,8 @@ from .conftest import NOON, NOW, OUTAGE
 
 STATE = 12_345.67  # kWh; the present state of each counter
 # The entity IDs of the meter by their keys, and the states of these entities.
-METER = {key: f"sensor.{key}" for key in (*COUNTERS, "power")}
-STATES = dict.fromkeys(METER.values(), str(STATE))
+ENTITY_IDS = {key: f"sensor.{key}" for key in (*COUNTERS, "power")}
+STATES = dict.fromkeys(ENTITY_IDS.values(), str(STATE))
 MIDNIGHT = datetime(2026, 11, 20).astimezone()  # local time
 
 
@@ -42,9 +42,10 @@ def test_only_the_meter_of_the_house_has_an_outage() -> None:
 
 
 def test_readings_of_the_gap_agree_with_the_statistics(house_with_outage: Past) -> None:
-    gap = gap_of(house_with_outage, METER, STATES, NOW)
+    gap = gap_of(house_with_outage, ENTITY_IDS, STATES, NOW)
     assert (gap.begin, gap.end) == (OUTAGE.start, OUTAGE.stop)
     assert gap.readings.keys() == COUNTERS.keys()
+    # Each reading is a time in s since 1970, and a counter value in kWh.
     for key, ((begin, before), (end, after)) in gap.readings.items():
         rows = house_with_outage.counted(key, STATE, NOW)
         starts = [datetime.fromisoformat(row["start"]).timestamp() for row in rows]
@@ -62,7 +63,7 @@ def test_readings_of_the_gap_agree_with_the_statistics(house_with_outage: Past) 
 def test_counter_that_did_not_rise_is_not_in_the_gap(house: Past) -> None:
     # Two hours of a night, in which the house only consumes, in tariff 2.
     by_night = replace(house, outage=range(OUTAGE.start, OUTAGE.start + 7200))
-    readings = gap_of(by_night, METER, STATES, NOW).readings
+    readings = gap_of(by_night, ENTITY_IDS, STATES, NOW).readings
     assert readings.keys() == {"energy_consumed", "tariff_2_energy"}
 
 

@@ -114,7 +114,8 @@ def test_mean_power_matches_its_extremes_and_the_energy(house: Past) -> None:
     ]
     for row, energy in zip(rows[1:], net, strict=True):
         assert row["min"] <= row["mean"] <= row["max"]
-        # The energy is calculated from four sums that are rounded to 0.01 kWh.
+        # In an hour, a mean power of 1 kW is an energy of 1 kWh. The energy is
+        # calculated from four sums that are rounded to 0.01 kWh.
         assert row["mean"] / 1000 == pytest.approx(energy, abs=0.025)
 
 
@@ -125,8 +126,9 @@ def by_start(rows: Rows) -> dict[int, dict[str, Any]]:
 
 # In s since 1970: the starts of the hours in which the outage begins and ends.
 BEGIN_HOUR, END_HOUR = (
-    second // HOUR_SECONDS * HOUR_SECONDS for second in (OUTAGE.start, OUTAGE.stop)
+    time // HOUR_SECONDS * HOUR_SECONDS for time in (OUTAGE.start, OUTAGE.stop)
 )
+# The starts of the hours in which the meter is never read.
 FULL_HOURS = range(BEGIN_HOUR + HOUR_SECONDS, END_HOUR, HOUR_SECONDS)
 
 

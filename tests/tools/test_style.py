@@ -102,7 +102,7 @@ def test_folder_without_git_is_checked_except_hidden_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    # So git does not search the parent folders for a repository.
+    # With this variable, git does not search the parent folders for a repository.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     for name in ("docs", ".hidden"):
         (tmp_path / name).mkdir()
