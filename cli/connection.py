@@ -27,7 +27,8 @@ from socomec_countis import (
 
 type Kind = Literal["port", "tcp", "rtu_over_tcp"]
 
-# s until the client is connected. The bus has a shorter timeout for each response.
+# s; the timeout of the client, to open a port and for each response. The default
+# timeouts of the bus are shorter. A `scan --timeout` above this value has no effect.
 CONNECTION_TIMEOUT = 5.0
 
 # A port or gateway that was just closed by another program or by the previous command

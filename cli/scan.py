@@ -55,9 +55,9 @@ class BusScan:
         self._selection = selection
         self._timeout = timeout
         if timeout is not None and selection.connection.framing == "rtu":
-            # `Probe.async_send` subtracts the difference of the two constants, because
-            # the timeout of a probe is shorter than that of other requests. So the
-            # difference is added here.
+            # `Probe.async_send` replaces `RESPONSE_TIMEOUT` by `PROBE_TIMEOUT`: it
+            # subtracts their difference. Add the difference here, so that the timeout
+            # of a probe is `timeout`.
             self._timeout = timeout + RESPONSE_TIMEOUT - PROBE_TIMEOUT
         self._rows = Rows(
             selection.output,

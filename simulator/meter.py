@@ -116,9 +116,9 @@ class Meter:
     refused_functions: set[int] = field(default_factory=set)
     """Function codes that the meter refuses with exception 1."""
     refused_writes: set[int] = field(default_factory=set)
-    """Register addresses. The meter refuses writes to them with exception 2."""
+    """First register addresses of writes that are refused with exception 2."""
     ignored_writes: set[int] = field(default_factory=set)
-    """Register addresses. The meter acknowledges writes to them, but does nothing."""
+    """First register addresses of writes that are acknowledged, but not executed."""
     has_partial_energies_reset: bool = False
     """Whether the meter has the command register 40512, as an E1x or E2x does."""
     has_partial_tariffs: bool = False

@@ -19,8 +19,11 @@ from homeassistant.components.recorder.models import (
 )
 from homeassistant.exceptions import HomeAssistantError
 
-HOURS = [1 * HOUR, 2 * HOUR]  # starts of the hours of the gap; its end hour is hour 3
-PARTS = [0.25, 0.75]  # cumulative fractions of the energy, at the end of each hour
+# The gap is in hours 1 to 3. These are the starts of its hours without the end hour, 3.
+HOURS = [1 * HOUR, 2 * HOUR]
+# Cumulative fractions of the energy, at the end of hours 1 and 2. The rest (0.25) is
+# the energy of hour 3.
+PARTS = [0.25, 0.75]
 
 
 def statistic(rows: Iterable[tuple[float, float | None, float]]) -> Statistic:
@@ -43,7 +46,7 @@ def statistic(rows: Iterable[tuple[float, float | None, float]]) -> Statistic:
 def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Plan:
     """Return the plan for a counter that is `before` kWh when the gap begins.
 
-    The total counter rises by 4 kWh in the gap.
+    The total counter rises by 4 kWh from the start of hour 1 to the end of hour 3.
     """
     plan = plan_counter(statistic(rows), HOURS, before, PARTS, 4)
     assert plan is not None

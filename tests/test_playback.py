@@ -190,7 +190,7 @@ async def test_played_meter_refuses_the_blocks_that_the_meter_refused(
         assert played.refused_blocks >= meter.refused_blocks
 
 
-async def test_played_meter_has_the_two_digit_year_rollovers_and_tariffs(
+async def test_played_meter_has_the_rollovers_tariffs_and_two_digit_year(
     download: Download, play: Play, meter: Meter, clock: Clock
 ) -> None:
     meter.clock_has_short_year = True

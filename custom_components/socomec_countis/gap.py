@@ -21,7 +21,9 @@ STORAGE_VERSION = 1
 
 @dataclass
 class Gap:
-    """A gap in the readings of a meter. A filled gap is kept for a week, to restore it.
+    """A gap in the readings of a meter.
+
+    A filled gap is kept for a week. In this time, the user can undo the filling.
 
     A total counter includes the energy of other counters: `energy_consumed` is the
     total counter of `tariff_1_energy` and of itself (see `total_of` in
@@ -50,7 +52,8 @@ class Gap:
     energies: dict[str, float] = field(default_factory=dict)
     """By total counter: the energy to distribute, in kWh or kvarh.
 
-    This energy was counted from the start of `hours[0]` to the end of `end_hour`.
+    This energy was counted from `hours[0]` to the end of the hour that begins at
+    `end_hour`.
     """
     overwritten: dict[str, list[Row]] = field(default_factory=dict)
     """By statistic ID: the rows that were replaced when the gap was filled."""
@@ -86,7 +89,8 @@ class Gap:
     def merge(self, other: Gap) -> None:
         """Merge the gap of another block, or of the next outage, into this gap.
 
-        The next outage begins in the hour in which this gap ends.
+        The caller has to check that this outage begins in the hour in which this gap
+        ends, or earlier.
         """
         self.begin = min(self.begin, other.begin)
         self.end = max(self.end, other.end)

@@ -145,8 +145,9 @@ class CountisSensor(DeadbandSensor):
         A tariff is used if its counter was above 0 kWh when the profile was taken. The
         counter of a used tariff is enabled. If several tariffs are used, their partial
         counters are also enabled. With only one used tariff, its partial counter would
-        equal the partial total. The powers of one direction are enabled if the meter
-        had produced more energy than it had consumed.
+        equal the partial total. The consumed power and the produced power are enabled
+        if the meter had produced more energy than it had consumed when the profile was
+        taken.
         """
         super().__init__(coordinator, description)
         profile, key = coordinator.meter.profile, description.key

@@ -18,7 +18,8 @@ def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> N
 async def async_info(hass: HomeAssistant) -> dict[str, Any]:
     """Return the numbers of meters, online meters and buses, and the error rate.
 
-    The error rate is the share of requests without a usable response.
+    The error rate is the share of requests without a usable response. A request that
+    failed because the connection was lost is not an error.
     """
     entries: list[CountisConfigEntry]
     entries = hass.config_entries.async_loaded_entries(DOMAIN)

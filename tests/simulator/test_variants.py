@@ -104,10 +104,11 @@ async def test_partial_counters_by_tariff_are_counted_and_reset(
     await unit.write_register(SET_TARIFF, 2)
     clock.seconds += 1
     reserved = [0xFFFF] * 2
-    # 1.010 kWh in tariff 1, and 0.010 kWh in tariff 2: kWh, and the rest in 0.1 Wh.
+    # 1.010 kWh in tariff 1, and 0.010 kWh in tariff 2. Each tariff has two registers
+    # for the complete kWh, and one register for the rest in 0.1 Wh.
     counted = [0, 1, 100, 0, 0, 100, *reserved]
     assert await unit.read_holding_registers(PARTIAL_TARIFFS, 8) == counted
-    await unit.write_register(RESET, 0x0002)  # resets only Er+
+    await unit.write_register(RESET, 0x0002)  # resets only the reactive counter
     assert await unit.read_holding_registers(PARTIAL_TARIFFS, 8) == counted
     meter.press_reset()
     assert meter.counters.partial_consumed == 0
@@ -117,5 +118,5 @@ async def test_partial_counters_by_tariff_are_counted_and_reset(
     ]
     clock.seconds += 1
     assert await unit.read_holding_registers(PARTIAL_TARIFFS, 6) == [0, 0, 0, 0, 0, 100]
-    await unit.write_register(RESET, 0x0001)  # resets Ea+
+    await unit.write_register(RESET, 0x0001)  # resets the consumed energy
     assert await unit.read_holding_registers(PARTIAL_TARIFFS, 6) == [0] * 6

@@ -34,7 +34,10 @@ class Limits:
 
     @property
     def kilowatts(self) -> float:
-        """Return the highest power in kW that the meter can count."""
+        """Return the highest continuous power in kW, for the rise of the counters.
+
+        For a short time, the power can be higher (see `allow`).
+        """
         return PHASE_COUNT * VOLTS * self.amperes / 1000
 
     def allow(self, unit: str | None, value: float) -> bool:

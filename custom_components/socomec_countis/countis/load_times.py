@@ -1,11 +1,11 @@
 """The times of a load curve in UTC.
 
-The table leaves open whether the date of a record is the beginning or the end of its
-period, and whether the date is local time or UTC. This module finds the meanings with
-which the newest complete record agrees with the clock of the meter: the period of this
-record has ended, and the next period has not ended. For some periods and time zones,
-several meanings are possible. The caller then compares the energy of each meaning with
-the counters.
+Socomec's Modbus table (see registers.py) leaves open whether the date of a record is
+the beginning or the end of its period, and whether the date is local time or UTC. This
+module finds the meanings with which the newest complete record agrees with the clock of
+the meter: the period of this record has ended, and the next period has not ended. For
+some periods and time zones, several meanings are possible. The caller then compares the
+energy of each meaning with the counters.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,8 @@ from itertools import pairwise
 
 from .load_curve import LoadCurve
 
-# s; a meter may store a record this long after the period of the record. Our choice.
+# s; a meter may store a record this long after the period of the record. Within this
+# tolerance, the period of the record may also end after the present time. Our choice.
 NEWEST_TOLERANCE = 60
 HOUR = 3600  # s
 # The local time of each time zone changes at a multiple of 15 min in UTC.
@@ -41,8 +42,9 @@ def possible_times(
 ) -> Iterator[LoadTimes]:
     """Yield each meaning of the dates that agrees with the clock of the meter.
 
-    `displayed` is the time (without a time zone) that the meter displays at `now`, in s
-    since 1970. `zone` is the time zone of the user. Yields nothing if the meter has not
+    `now` is in s since 1970. `displayed` is the time, without a time zone, that the
+    meter displays at `now`. `zone` is the time zone of the user. Yields nothing if the
+    meter has not
     completed a record in the last integration period.
     """
     complete = [index for index, each in enumerate(curve.records) if each.is_complete]
@@ -76,9 +78,9 @@ def _offsets(display_ahead: float, zone_ahead: float) -> Iterator[tuple[bool, fl
 
     `display_ahead` is how many s the displayed time is ahead of true UTC, and
     `zone_ahead` how many s the local time of the user is ahead of true UTC. The
-    displayed time may be wrong. Dates in UTC may have the same error, or only the part
-    of this error that is not full hours: if the clock does not follow the time zone,
-    the displayed time is wrong by an hour, but the dates are right.
+    displayed time may be wrong. Dates in UTC may have the same error. If the clock does
+    not follow the time zone, the displayed time is wrong by full hours, but the dates
+    are not. Then the dates have only the rest of the error, without the full hours.
     """
     yield False, display_ahead
     error = display_ahead - zone_ahead
@@ -122,10 +124,10 @@ def _is_followed(
 ) -> bool:
     """Return whether the clock of the meter was changed with the time zone.
 
-    `starts` are the displayed beginnings of the periods. If the clock was put back,
-    these times repeat an hour. If the clock was put forward, they leave out an hour.
-    If the clock was put forward within a period, the time left out differs from the
-    change by less than a period.
+    `starts` are the displayed beginnings of the periods, sorted. If the clock was put
+    back, these times repeat an hour, so equal times follow each other. If the clock was
+    put forward, they leave out an hour. If this was in the middle of a period, the time
+    that they leave out may be longer or shorter than the change, by less than a period.
     """
     for earlier, later in pairwise(starts):
         if change.ahead < timedelta():

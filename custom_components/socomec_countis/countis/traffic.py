@@ -30,11 +30,16 @@ class Traffic:
 
     @property
     def errors(self) -> int:
-        """Return the number of requests without a usable response."""
+        """Return the number of requests without a usable response.
+
+        Requests that failed because the connection was lost are not included.
+        """
         return self.timeouts + self.damaged + self.refused
 
     def count(self, err: Exception, *, connected: bool) -> ModbusError:
         """Count an error of a client, and return the `ModbusError` to raise for it.
+
+        A lost connection is not counted, because it is no error of a response.
 
         `connected` is whether the client is connected after the error.
         """
@@ -51,10 +56,11 @@ class Traffic:
         if isinstance(err, ModbusProtocolError):
             self.damaged += 1
             return err
-        # A timeout while connecting is an OSError, as each `ModbusTimeoutError` is. A
-        # client may raise any exception if it does not check whether a response belongs
-        # to the request.
+        # A `ModbusTimeoutError` is an OSError, too. Here, it is a timeout while
+        # connecting, because timeouts of a connected client are counted above.
         if isinstance(err, OSError) or not connected:
             return ModbusConnectionError(str(err))
+        # If a client does not check whether a response belongs to the request, it may
+        # raise any exception for a wrong response.
         self.damaged += 1
         return ModbusProtocolError(str(err))

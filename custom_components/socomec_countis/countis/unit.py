@@ -27,7 +27,9 @@ WRITE_CHARACTERS = 16  # function 6, including its register; also a loopback tes
 WRITE_SEVERAL_CHARACTERS = 17  # function 16
 
 ATTEMPTS = 2  # to read registers
-PATIENT_ATTEMPTS = 3  # to read registers from a patient unit, or on a lossy bus
+# To read registers from a patient unit (its meter may respond slowly), or on a lossy
+# bus (it loses many responses).
+PATIENT_ATTEMPTS = 3
 PATIENT_RESPONSE_TIMEOUT = 1.0  # s; our choice, for a meter that responds slowly
 
 # s; opening a port is retried for this time. Our choice: a port that was just closed is
@@ -67,7 +69,8 @@ class BusUnit:
         self._online: bool | None = None
         """Whether the last read had a response, None before the first read.
 
-        A refused read does not change this.
+        A refused read, or a read that failed with a lost connection, does not change
+        this.
         """
         self._lost = False
         """Whether a response to a read was lost or damaged since the last valid one."""
@@ -213,7 +216,8 @@ class BusUnit:
     async def _async_write(self, call: Call[None], characters: int) -> None:
         """Write when no late response can arrive.
 
-        The read-back after the write could accept a late response.
+        Otherwise, the read-back after the write could accept a late response to an
+        equal read, with the values from before the write.
         """
         await self._async_wait_for_late(self._late)
         await self._bus.async_request(self._unit_id, self._client, call, characters)
