@@ -70,7 +70,7 @@ def _cell(values: Values, units: Units, quantity: str) -> Text:
 
 
 def _by_phase(label: str, quantity: str, *, total: bool = True) -> Line:
-    """Return a line of `MEASURED`, which has no value for the neutral."""
+    """Return a line of `MEASURED` for a quantity that the neutral does not have."""
     names = [f"{quantity}_{phase}" for phase in PHASES]
     return Line(label, [*names, "", quantity if total else ""])
 

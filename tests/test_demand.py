@@ -169,7 +169,8 @@ def test_reading_without_a_later_monotonic_time_is_ignored(
 ) -> None:
     simulation.pass_time(61, watts=36_000)
     before = simulation.watts
-    # An earlier monotonic time, none (as before a restart), and the same time
+    # An earlier monotonic time, no monotonic time (as in a reading from before a
+    # restart), and the same monotonic time
     at = Moment(simulation.wall - 5, simulation.monotonic - 5)
     assert not simulation.demand.add(at, simulation.counter - 0.05)
     assert not simulation.demand.add(
@@ -238,9 +239,9 @@ def test_forecast_of_a_constant_small_load_is_the_power_of_the_load() -> None:
 def test_forecast_of_a_small_load_follows_the_last_two_rises() -> None:
     simulation = Simulation(NOON - 2299)
     simulation.pass_time(1500, watts=120)
-    # 120 W raise the counter by 10 Wh every 300 s, and 60 W every 600 s. The last two
-    # rises are within these 800 s. A period has just begun, so the forecast is the
-    # present power.
+    # 120 W raise the counter by 10 Wh every 300 s, and 60 W every 600 s. So the load of
+    # 60 W, in the next 800 s, causes the last two rises. A period has just begun at the
+    # end, so the forecast is the present power.
     simulation.pass_time(800, watts=60)
     assert simulation.forecast == pytest.approx(60, abs=2)
 
@@ -696,9 +697,9 @@ def test_highest_demand_is_correct_after_any_events(
     peak = simulation.peak()
     if peak is not None:
         resolution = STEP * 60_000 / minutes
-        # The power may change by 12 000 W between the two readings around the beginning
-        # of the period, and around its end. Each error is at most the energy in a
-        # quarter of a pause.
+        # The counter is interpolated at the beginning and at the end of the period. The
+        # power may change by 12 000 W in each of these two pauses between readings. The
+        # error is then at most the energy of 12 000 W in a quarter of the pause.
         interpolation = 2 * 12_000 * LONGEST_PAUSE / 4 / (60 * minutes)
         assert peak.watts == pytest.approx(
             truth[peak.begin], abs=1.01 * (resolution + interpolation)

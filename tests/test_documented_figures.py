@@ -227,7 +227,7 @@ FIGURES = {
         f"grow to {LONGEST_PAUSE} s",
     ),
     "troubleshooting.md": (
-        f"back within {LONGEST_PAUSE} s",
+        f"about every {LONGEST_PAUSE} s",
         f"shown within {PUBLISHED_SECONDS} s",
         f"After {MINUTES[coordinator.REJECTED_ISSUE_SECONDS]}, the issue",
     ),

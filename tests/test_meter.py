@@ -108,6 +108,7 @@ async def test_details_are_read_with_the_measurements_if_selected(
     )
 
 
+# A gateway reports a lost response by exception 10 or 11.
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
 @pytest.mark.parametrize("good_responses", range(len(BLOCKS)))
 async def test_read_with_a_lost_or_damaged_response_is_retried(
@@ -283,7 +284,8 @@ async def test_power_of_a_starting_meter_is_implausible(
     line: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     library_meter = await async_meter(line)
-    # A value for both attributes: `starting` is true if the set is not empty.
+    # Both attributes can have this value: `starting` is only tested for truth, and a
+    # set that is not empty is true.
     setattr(meter, attribute, {table.METROLOGY})
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await library_meter.async_read("power")
@@ -575,7 +577,7 @@ async def connection(
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("fault", [SERIAL_LOST, SERIAL_TRUNCATED, SERIAL_FLIPPED])
-async def test_meter_on_a_serial_port_is_probed_reset_and_read(
+async def test_profile_partial_reset_and_reads_work_on_a_serial_port(
     connection: Any, serial_line: SerialLine, meter: SimulatedMeter, fault: SerialFault
 ) -> None:
     bus = Bus(baudrate=9600)

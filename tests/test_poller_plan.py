@@ -248,7 +248,7 @@ def test_offline_meter_is_retried_after_1_to_30_seconds() -> None:
     pauses = []
     for number in range(1, 8):
         polled.lost_block = "energies"
-        polled.lost("identity", 100)
+        polled.set_offline("identity", 100)
         pauses.append(polled.pause)
         assert polled.retry_at == 100 + polled.pause
         assert polled.lost_block is None
@@ -265,18 +265,18 @@ def test_meter_is_read_completely_after_a_pause_of_more_than_5_seconds(
     polled = planned()
     polled.due_at = {"clock": 500}
     for _ in range(lost_requests):
-        polled.lost("identity", 100)
+        polled.set_offline("identity", 100)
     assert polled.due_at == ({} if is_complete else {"clock": 500})
 
 
 def test_block_that_made_the_meter_offline_is_read_last() -> None:
     polled = planned()
-    polled.lost("clock", 100)
+    polled.set_offline("clock", 100)
     # The clock is due after 60 s. The other blocks are due after the pause of 1 s.
     assert polled.due_at == {"clock": 160}
     assert polled.pause == 1
     polled = planned()
-    polled.lost("identity", 100)
+    polled.set_offline("identity", 100)
     assert polled.due_at == {}
 
 
@@ -357,7 +357,7 @@ async def test_retries_of_offline_meters_have_a_distance_of_3_seconds() -> None:
     offline = [planned(meter) for meter in meters]
     for polled in offline:
         poller.add(polled)
-        polled.lost("identity", 0)
+        polled.set_offline("identity", 0)
     # The power of this meter is always due.
     busy = planned(ReadableMeter(read_seconds=1), blocks=["power"])
     poller.add(busy)

@@ -73,7 +73,7 @@ class PartialTariffs:
 
         A value is None if it is unknown. A new reset of the partial counters is saved.
         """
-        # The tariff counter of each partial counter.
+        # Maps each partial counter to the tariff counter from which it is calculated.
         calculated = meter.profile.calculated_counters
         accepted = meter.counter_check.accepted
         needed = {PARTIAL_CONSUMED, *calculated.values()}

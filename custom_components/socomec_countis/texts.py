@@ -1,7 +1,8 @@
 """Translated errors, and texts in the language of Home Assistant.
 
-The frontend translates a raised error. This file translates the texts of notifications,
-of responses of actions, and of an error within another error.
+The frontend translates a raised error. This file translates the texts of notifications
+and of responses of actions. It also translates the text of an error if the text of
+another error contains it.
 """
 
 from collections.abc import Mapping

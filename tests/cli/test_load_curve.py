@@ -14,7 +14,7 @@ from socomec_countis.load_curve import LoadRecord
 
 from .common import countis, countis_json, countis_on_terminal, line_of
 
-RECORDS = 40  # more than the 29 records of the first page
+RECORDS = 40  # more than 29: the meter returns its records in pages of 29
 
 
 def meter_with_records(unit_id: int = 1) -> Meter:

@@ -50,12 +50,13 @@ def test_call_whose_result_is_not_used_is_removed() -> None:
         "from a import b\n",
     ],
 )
-def test_annotations_and_texts_are_not_changed(source: str) -> None:
+def test_code_that_no_test_has_to_check_is_not_changed(source: str) -> None:
     assert changes(source) == []
 
 
 def test_text_for_a_person_is_not_changed_but_a_key_is() -> None:
-    # The call is removed, or its argument is replaced. The text itself stays.
+    # The mutants remove the call or replace its whole argument by None. No mutant
+    # changes the words of the text, as "XXkeyXX" does with the key.
     assert changes('f("two words")\n') == ["pass", "f(None)"]
     assert 'f("XXkeyXX")' in changes('f("key")\n')
 

@@ -21,7 +21,8 @@ COUNTERS = range(50946, 50954)  # registers of the totals in high resolution
 # s; a longer pause separates two polls. A single meter is polled each second, and the
 # pauses between the requests of a poll last some ms (`silence`).
 LONGEST_PAUSE_IN_POLL = 0.1
-# s between two samples of an age; short compared with a median age: about 0.5 s.
+# s between two samples of an age. This is short compared with a median age, which is
+# about 0.5 s.
 AGE_SAMPLE_SECONDS = 0.05
 
 
@@ -97,7 +98,10 @@ def transactions(
 
 @dataclass(frozen=True)
 class Poll:
-    """All transactions in one second on a bus with one meter."""
+    """The size and duration of one poll: transactions without a long pause between.
+
+    The bus has one meter, which is polled each second (`LONGEST_PAUSE_IN_POLL`).
+    """
 
     requests: int
     characters: int

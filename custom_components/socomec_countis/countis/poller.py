@@ -88,8 +88,9 @@ RETRY_SPACING = 3.0
 LONGEST_SPACING = 5.0
 # s; if the pause of an offline meter is longer, the due times of all its blocks are
 # cleared, so that all blocks are due when the meter is online again. On a serial port,
-# the first such pause begins after about 8 s. The integration removes measured values
-# after 10 s. So removed values are due as soon as the meter is online again.
+# the first such pause begins about 8 s after the first lost response. The integration
+# removes the measured values after 10 s. So the blocks of removed values are always due
+# as soon as the meter is online again.
 LONGEST_PAUSE_KEEPING_DUE_TIMES = 5.0
 REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
 FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read
@@ -147,7 +148,8 @@ class Polled:
         """Return the ratio of the age of a block to its target age, both in s.
 
         A block that was never read counts as read 1 s (`SHORTEST_PAUSE`) before
-        `retry_at`.
+        `retry_at`, the time at which the identity was due. Its target age is at most
+        `FIRST_TARGET`.
         """
         if (due_at := self.due_at.get(name)) is not None:
             return (now - due_at + INTERVALS[name].period) / target
@@ -185,7 +187,7 @@ class Polled:
         self.lost_block, self.pause = None, 0
         self.due_at[name] = now + min(INTERVALS[name].period, FAILED_PERIOD)
 
-    def lost(self, name: str, now: float) -> None:
+    def set_offline(self, name: str, now: float) -> None:
         """Set the meter offline, and make its identity due after a pause.
 
         `name` is the block that could not be read.
@@ -340,7 +342,7 @@ class Poller:
     def _lost(self, polled: Polled, name: str, err: PollError) -> None:
         """Plan the retry of an offline meter, and report the error."""
         now = asyncio.get_running_loop().time()
-        polled.lost(name, now)
+        polled.set_offline(name, now)
         self._spaced_until = now + RETRY_SPACING
         if polled in self._polled:
             polled.on_error(err, None)

@@ -53,8 +53,9 @@ COUNTER_BLOCKS = ("energies", "tariffs", "partial_tariffs")
 # If a response for one of these blocks is lost, the profile is taken without the block.
 OPTIONAL_BLOCKS = ("periods", "overflows", "clock", "partial_tariffs")
 
-# A; the assumed primary current of an E4x that does not report it. Our choice: above
-# the primary current of any transformer that is built for low voltage.
+# A; the assumed highest current of an E4x that does not report the primary current of
+# its transformers. Our choice: above the primary current of any transformer that is
+# built for low voltage.
 UNKNOWN_TRANSFORMER_AMPERES = 10_000
 
 # A device without an identification is accepted as a meter if one phase and the
@@ -152,7 +153,7 @@ class Profile:
 
     @property
     def counts_in_high_resolution(self) -> bool:
-        """Return whether the counter of the total Ea+ has steps of 10 Wh."""
+        """Return whether the total of the consumed energy has steps of 10 Wh."""
         has_block = self.blocks.get("energies") == registers.Energies.__name__
         return has_block and "energy_consumed" in self.quantities
 
@@ -217,11 +218,12 @@ async def async_take_profile(
     """Return the profile of the meter at this unit, in about ten requests.
 
     `expected` is the serial number of the only meter to accept. `previous` is an older
-    profile of the same meter. If a counter block of `previous` is not available now,
-    the meter is still starting. Raises `NotACountisError` for another device,
-    `AnotherMeterError` for another meter, and `ModbusError` if the meter is still
-    starting, or if a response is lost for a counter block of `previous` or a block
-    outside `OPTIONAL_BLOCKS`.
+    profile of the same meter. The measurements and the counter blocks of `previous` are
+    required. If one of them is not available, the meter is assumed to be starting.
+
+    Raises `NotACountisError` for another device, and `AnotherMeterError` for another
+    meter. Raises `ModbusError` if a required block is not available. Also raises it if
+    a response is lost, unless the block is in `OPTIONAL_BLOCKS` and is not required.
     """
     identity = await _async_identify(unit)
     profile = Profile(identity={} if identity is None else identity.values)
@@ -290,8 +292,9 @@ async def _async_identify(unit: ModbusUnit) -> Identity | None:
 async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
     """Return the block of this name, in the best class that the meter supports.
 
-    Counters in high resolution are used only if they agree with the counters in low
-    resolution. Returns None if the meter supports none of the classes.
+    If the meter has counters in both resolutions, the high resolution is used only if
+    its counters agree with those in low resolution. Returns None if the meter supports
+    none of the classes.
     """
     types = BLOCK_TYPES[name]
     if name not in OPTIONAL_BLOCKS and name in COUNTER_BLOCKS:
@@ -300,8 +303,9 @@ async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
             return high if same_counters(high, low) else low
         return high or low
     for each in types:
-        # For all blocks except "energies" and "tariffs", each Modbus exception means
-        # that the meter does not support the block.
+        # For these blocks, each Modbus exception means that the meter does not support
+        # the block. For "energies" and "tariffs" (above) and the identity, only the
+        # exceptions that `read_optional` handles mean this.
         with suppress(ModbusExceptionError):
             if (found := await _async_supported(each, unit)) is not None:
                 return found

@@ -47,9 +47,10 @@ TARIFF_COUNTERS = {  # each with the bit of 57892 that resets the counter
     "tariff_3_energy": 0x0004,
     "tariff_4_energy": 0x0008,
 }
-# The client never writes the other bits of 57890. They reset the partial counters of
-# apparent energy (0x0004) and Er- (0x0010). The bits from 0x0020, which only E3x and
-# E4x have, clear other data, such as averages, events and load curves.
+# The client writes only the bits of 57890 in `PARTIAL_COUNTERS`. The bits 0x0004 and
+# 0x0010 reset the partial counters of the apparent energy and of Er-, the produced
+# reactive energy. The bits from 0x0020, which only E3x and E4x have, clear other data,
+# such as averages, events and load curves.
 VALUE_RESET = 57890
 PARTIAL_COUNTERS = {  # each with the bit of 57890 that resets the counter
     "partial_energy_consumed": 0x0001,
@@ -143,7 +144,8 @@ class Measurements(Block):
         values = super().values
         for phase in PHASES:
             unsigned_fields = (f"voltage_{phase}", f"current_{phase}")
-            # `Power` reads neither field. Then the default 0 keeps the phase.
+            # `Power` reads neither field. Then the default 0, which is not None, keeps
+            # the values of the phase.
             if all(values.get(name, 0) is None for name in unsigned_fields):
                 values |= {name: None for name in values if name.endswith(phase)}
         return values

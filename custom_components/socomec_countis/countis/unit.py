@@ -152,8 +152,9 @@ class BusUnit:
             self._late.add(request)
             raise
         finally:
-            # A lost response may still arrive. If an equal request was lost before, the
-            # received response may be that of the lost request, and another may follow.
+            # If the response to this request was lost, it may still arrive. If only the
+            # response to an earlier equal request was lost, the response just received
+            # may be that one. Then the response to this request may still arrive.
             if request in self._late:
                 self._late_until = asyncio.get_running_loop().time() + LATE_SECONDS
         self._bus.responded = True
