@@ -373,8 +373,9 @@ class MeterGaps:
             written += await self._async_plan_costs(gap, plan)
         gap.overwritten = {plan.statistic_id: list(plan.replaced) for plan in written}
         gap.filled_at = dt_util.utcnow().timestamp()
-        if gap not in self.gaps:
-            self.gaps.append(gap)
+        if gap in self.gaps:
+            self.gaps.remove(gap)
+        self.gaps.append(gap)  # so that filled gaps are in the order of filling
         await self._store.async_save(self._data_to_save())
         await async_write(self.hass, {plan.statistic_id: plan.rows for plan in written})
         delete_gap_issue(self.coordinator, gap)
@@ -448,28 +449,35 @@ class MeterGaps:
         """Restore the overwritten rows of the filled gaps from `begin` to `end`.
 
         The times are in s since 1970. Gaps that are only partly between them are also
-        restored. Returns the restored gaps. Raises `HomeAssistantError` if there is no
-        such gap.
+        restored. The gap that was filled last is restored first. Returns the restored
+        gaps. Raises `HomeAssistantError` if there is no such gap.
         """
         if not (filled := self._filled(begin, end)):
             raise translated_error(
                 HomeAssistantError, "nothing_to_restore", name=self.coordinator.name
             )
-        # If gaps overlap, the last filled gap has overwritten rows of the others. So it
-        # is restored first.
-        for gap in sorted(filled, key=lambda each: each.filled_at or 0, reverse=True):
+        for gap in reversed(filled):
             await async_write(self.hass, gap.overwritten)
             self.gaps.remove(gap)
         await self._store.async_save(self._data_to_save())
         return filled
 
     def _filled(self, begin: float, end: float) -> list[Gap]:
-        """Return the filled gaps that overlap a time, given in s since 1970."""
-        return [
-            gap
-            for gap in self.gaps
-            if gap.filled_at is not None and gap.begin < end and begin < gap.end
-        ]
+        """Return the filled gaps that overlap a time, in the order of filling.
+
+        `begin` and `end` are in s since 1970. A gap that was filled later than one of
+        these gaps and overlaps it is included, because it has overwritten its rows.
+        """
+        filled: list[Gap] = []
+        periods = [(begin, end)]
+        for gap in self.gaps:
+            overlaps = any(
+                gap.begin < last and first < gap.end for first, last in periods
+            )
+            if gap.filled_at is not None and overlaps:
+                filled.append(gap)
+                periods.append((gap.begin, gap.end))
+        return filled
 
     # -- store ---------------------------------------------------------------
 
