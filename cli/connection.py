@@ -208,7 +208,7 @@ async def async_find_meter(
     """
     async with opened.unit(unit_id) as client:
         if profile is None:
-            # A patient unit has longer timeouts and more retries, for a slow meter.
-            unit = opened.bus.unit(unit_id, client, patient=True)
+            # The meter may respond slowly.
+            unit = opened.bus.unit(unit_id, client, slow=True)
             profile = await async_take_profile(unit)
         return Meter(opened.bus, unit_id, client, profile)

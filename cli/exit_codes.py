@@ -9,7 +9,7 @@ class Exit(IntEnum):
     DONE = 0
     FAILED = 1
     USAGE = 2
-    FINDING = 3
+    NEGATIVE_RESULT = 3
     """The command ended without an error, but the user has to look at its result."""
     INTERRUPTED = 130
     """128 + SIGINT, as shells report it."""
@@ -19,7 +19,9 @@ MEANINGS = {
     Exit.DONE: "done",
     Exit.FAILED: "an error of a meter or the bus; standard error names what to check",
     Exit.USAGE: "wrong usage",
-    Exit.FINDING: "no meter was found; check-wiring found an error or is inconclusive",
+    Exit.NEGATIVE_RESULT: (
+        "no meter was found; check-wiring found an error or is inconclusive"
+    ),
     Exit.INTERRUPTED: "Ctrl-C",
 }
 """The meaning of each code, for the help."""

@@ -175,7 +175,7 @@ async def async_scan(selection: Selection, response_timeout: float | None) -> Ex
         output.note(f"The scan is not complete: {percent(scan.progress)} is done.")
     elif not scan.found:
         output.note(nothing_found(selection, response_timeout))
-    return Exit.DONE if scan.found else Exit.FINDING
+    return Exit.DONE if scan.found else Exit.NEGATIVE_RESULT
 
 
 def _cells(meter: FoundMeter, connection: Connection) -> list[str]:

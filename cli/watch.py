@@ -42,7 +42,7 @@ async def async_watch(selection: Selection, minutes: int) -> Exit:
             return Exit.FAILED
         if not scan.found:
             selection.output.note(nothing_found(selection))
-            return Exit.FINDING
+            return Exit.NEGATIVE_RESULT
         profiles = {each.unit_id: each.profile for each in scan.found}
         # All meters have the same settings: when a scan has found a meter, it tries no
         # other settings.

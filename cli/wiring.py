@@ -50,7 +50,7 @@ async def async_check_wiring(selection: Selection, reading_count: int) -> Exit:
         wiring = await _async_check(selection, meter, reading_count)
         _show(selection, meter, wiring)
         selection.output.write_json(_as_json(wiring, meter))
-        return Exit.DONE if wiring.codes == (0,) else Exit.FINDING
+        return Exit.DONE if wiring.codes == (0,) else Exit.NEGATIVE_RESULT
 
     return await async_for_each(selection, check)
 
@@ -101,7 +101,7 @@ def _as_json(wiring: Wiring, meter: Meter) -> dict[str, Any]:
     return {
         **identity_of(meter),
         "codes": list(wiring.codes),
-        "unmet": [
+        "unmet_conditions": [
             {
                 "condition": str(unmet.condition),
                 "phase": unmet.phase or None,

@@ -142,7 +142,7 @@ class Line:
         """The faults of the next requests. Only their `change` and `delay` are used."""
         self.faults: deque[Fault] = deque()
         """The faults of the next responses."""
-        self.fault: Callable[[], Fault] = Fault
+        self.default_fault: Callable[[], Fault] = Fault
         """Returns the fault of each response while `faults` is empty."""
         self.on_request: Callable[[bytes], None] | None = None
         """Called with each request when its last byte is due, also on a cut line."""
@@ -277,7 +277,7 @@ class Line:
         frame = respond(self.meters, request_fault.change(request))
         if not frame:
             return
-        fault = self.faults.popleft() if self.faults else self.fault()
+        fault = self.faults.popleft() if self.faults else self.default_fault()
         frame = self.response_prefix + fault.change(frame)
         if fault.echo:
             frame = request + frame

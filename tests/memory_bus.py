@@ -109,7 +109,7 @@ class MemoryBus:
     requests: list[Request] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
     """One fault for each of the next responses."""
-    fault: Callable[[Request], Fault] = lambda _request: NO_FAULT
+    default_fault: Callable[[Request], Fault] = lambda _request: NO_FAULT
     """Returns the fault of each response when `faults` is empty."""
     overlaps: int = 0
     """Number of requests that were sent during another transaction."""
@@ -175,7 +175,7 @@ class MemoryBus:
             await asyncio.Event().wait()
         assert meter is not None
         words = response_of(meter, request)
-        fault = self.faults.popleft() if self.faults else self.fault(request)
+        fault = self.faults.popleft() if self.faults else self.default_fault(request)
         if fault.is_lost:
             await asyncio.Event().wait()
         await asyncio.sleep(self.delay)
@@ -191,27 +191,27 @@ class MemoryBus:
 class MemoryClient:
     """The part of a `ModbusUnit` that the library uses."""
 
-    line: MemoryBus
+    memory_bus: MemoryBus
     unit_id: int
 
     @property
     def connected(self) -> bool:
         """Whether the port is open."""
-        return self.line.connected
+        return self.memory_bus.connected
 
     def require_timeout(self, seconds: float) -> None:
         """Ignore the timeout of the client: the bus of the library has its own."""
 
     async def disconnect(self) -> None:
         """Close the port. The next request opens the port."""
-        self.line.connected = False
+        self.memory_bus.connected = False
 
     async def _async_send(
         self, function: int, address: int, content: int | tuple[int, ...]
     ) -> list[int]:
         now = asyncio.get_running_loop().time()
         request = Request(now, self.unit_id, function, address, content)
-        return await self.line.async_transfer(request)
+        return await self.memory_bus.async_transfer(request)
 
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
         """Read registers with function 3."""
@@ -237,7 +237,7 @@ async def async_profile_of(meter: SimulatedMeter) -> Profile:
 
 
 async def async_meter(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     *,
     unit_id: int = 1,
     accepted: Mapping[str, Any] | None = None,
@@ -247,13 +247,13 @@ async def async_meter(
     The recorded requests are then deleted. `accepted` is a saved result of
     `CounterCheck.as_dict`.
     """
-    meter = line.meters[unit_id]
-    profile = await async_take_profile(line.unit(unit_id))
-    line.requests.clear()
+    meter = memory_bus.meters[unit_id]
+    profile = await async_take_profile(memory_bus.unit(unit_id))
+    memory_bus.requests.clear()
     return Meter(
-        line.bus,
+        memory_bus.bus,
         unit_id,
-        line.client(unit_id),
+        memory_bus.client(unit_id),
         profile,
         accepted=accepted,
         clock=meter.clock,
@@ -264,14 +264,14 @@ async def async_meter(
     )
 
 
-async def async_polled_meter(line: MemoryBus) -> Meter:
+async def async_polled_meter(memory_bus: MemoryBus) -> Meter:
     """Return a meter of the library after its power and counters are read.
 
     The recorded requests are then deleted.
     """
-    meter = await async_meter(line)
+    meter = await async_meter(memory_bus)
     for name in ("power", *COUNTER_BLOCKS):
         if meter.block(name) is not None:
             await meter.async_read(name)
-    line.requests.clear()
+    memory_bus.requests.clear()
     return meter

@@ -40,7 +40,7 @@ TOTAL = "energy_consumed"  # 1234.56 kWh at first
 
 
 @pytest.fixture
-def line(meter: SimulatedMeter) -> MemoryBus:
+def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})
 
@@ -59,9 +59,9 @@ async def async_poll_rejected(
 
 
 async def test_rejected_reading_of_another_meter_is_reported_at_once(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     meter.serial = (0x2025, 0x0001, 7)
     meter.counters.consumed = 9_000_000
     with pytest.raises(AnotherMeterError):
@@ -70,11 +70,11 @@ async def test_rejected_reading_of_another_meter_is_reported_at_once(
 
 
 async def test_larger_transformer_raises_the_limits_at_once(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"
     meter.settings[table.CT_PRIMARY] = 100
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     # 1.2 times the primary current of 100 A.
     assert library_meter.counter_check.limits.amperes == 120
     meter.settings[table.CT_PRIMARY] = 4000
@@ -88,11 +88,11 @@ async def test_larger_transformer_raises_the_limits_at_once(
 
 
 async def test_smaller_transformer_does_not_lower_the_limits_at_once(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"
     meter.settings[table.CT_PRIMARY] = 400
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     meter.settings[table.CT_PRIMARY] = 100
     await library_meter.async_read("transformer")
     assert library_meter.contradicts_profile
@@ -100,9 +100,9 @@ async def test_smaller_transformer_does_not_lower_the_limits_at_once(
 
 
 async def test_rollover_that_the_meter_reports_is_accepted(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     await library_meter.async_read("overflows")
     for _ in range(2):
         await library_meter.async_read("energies")
@@ -120,9 +120,9 @@ async def test_rollover_that_the_meter_reports_is_accepted(
 
 
 async def test_value_that_other_resolution_does_not_confirm_is_rejected(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     # The high resolution reads 66 115.2 kWh, the low one 1234 and later 132 306 kWh.
     meter.override = {50946: 100}
     await async_poll_rejected(library_meter, 300)
@@ -133,9 +133,9 @@ async def test_value_that_other_resolution_does_not_confirm_is_rejected(
 
 
 async def test_zeros_at_the_first_reading_are_rejected(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     meter.override = dict.fromkeys(range(50946, 50954), 0)  # all totals
     await async_poll_rejected(library_meter, 300)
     assert library_meter.counter_check.values == {}
@@ -150,17 +150,17 @@ async def test_zeros_at_the_first_reading_are_rejected(
 
 @pytest.mark.parametrize("name", ["energies", "tariffs", "periods", "overflows"])
 async def test_block_is_not_read_while_the_meter_measures_no_mains(
-    line: MemoryBus, meter: SimulatedMeter, name: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, name: str
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     meter.starting = True
     # Only the measurements are read, which have 30 registers. An implausible reading is
     # retried only if the reading before was plausible.
     for register_counts in ([30, 30], [30]):
-        line.requests.clear()
+        memory_bus.requests.clear()
         with pytest.raises(ImplausibleError, match="no mains frequency"):
             await library_meter.async_read(name)
-        assert line.reads == register_counts
+        assert memory_bus.reads == register_counts
     meter.starting = False
     await library_meter.async_read(name)
 
@@ -169,23 +169,23 @@ async def test_block_is_not_read_while_the_meter_measures_no_mains(
 
 
 async def test_power_that_is_not_the_sum_of_its_phases_is_retried(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     library_meter.relations = Relations({POWER})
     # The difference is 40 W (4 steps of 10 W).
-    line.faults.append(Fault(lambda words: [words[0], words[1] ^ 4, *words[2:]]))
+    memory_bus.faults.append(Fault(lambda words: [words[0], words[1] ^ 4, *words[2:]]))
     assert (await library_meter.async_read("power")).values["power"] == 1300
-    assert line.reads == [14, 14]
+    assert memory_bus.reads == [14, 14]
     # A difference of 30 W may be rounding.
-    line.faults.append(Fault(lambda words: [words[0], words[1] + 3, *words[2:]]))
+    memory_bus.faults.append(Fault(lambda words: [words[0], words[1] + 3, *words[2:]]))
     assert (await library_meter.async_read("power")).values["power"] == 1330
 
 
 async def test_relation_that_ten_readings_contradict_is_not_checked_again(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     library_meter.relations = Relations({POWER})
     meter.override = registers_of("power", 1000)  # 10 kW
     polls = 0
@@ -199,38 +199,40 @@ async def test_relation_that_ten_readings_contradict_is_not_checked_again(
 
 
 async def test_tariff_counters_whose_sum_is_not_the_total_are_retried(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     library_meter.relations = Relations({TARIFFS})
     # Tariff 1 differs by 80 Wh (8 steps).
-    line.faults.append(Fault(lambda words: [*words[:3], words[3] ^ 8, *words[4:]]))
+    memory_bus.faults.append(
+        Fault(lambda words: [*words[:3], words[3] ^ 8, *words[4:]])
+    )
     await library_meter.async_read("tariffs")
-    assert line.reads == [10, 10]
+    assert memory_bus.reads == [10, 10]
     # After a reset, another sum is accepted with the second reading.
     library_meter.counter_check.expect_reset({"tariff_1_energy"})
     meter.counters.tariffs[0] = 0
     with pytest.raises(ImplausibleError):
         await library_meter.async_read("tariffs")
     assert (await library_meter.async_read("tariffs")).values["tariff_1_energy"] == 0
-    line.requests.clear()
+    memory_bus.requests.clear()
     await library_meter.async_read("tariffs")
-    assert line.reads == [10]
+    assert memory_bus.reads == [10]
 
 
 async def test_relation_is_not_checked_without_an_accepted_total(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     library_meter.relations = Relations({TARIFFS, POWER})
     await library_meter.async_read("tariffs")
     assert library_meter.counter_check.values["tariff_1_energy"] > 0
 
 
 async def test_power_that_is_not_available_does_not_limit_a_counter(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     meter.override = registers_of("power", table.SIGNED_NOT_AVAILABLE)
     for rise in (0, 0, 100, 0):  # Wh
         await library_meter.async_read("power")
@@ -240,37 +242,39 @@ async def test_power_that_is_not_available_does_not_limit_a_counter(
 
 
 async def test_single_reading_of_a_transformer_does_not_raise_the_limits(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"
     meter.settings[table.CT_PRIMARY] = 100
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     # The next response contains 4196 A instead of 100 A.
-    line.faults.append(Fault(lambda words: [words[0], words[1] | 0x1000]))
+    memory_bus.faults.append(Fault(lambda words: [words[0], words[1] | 0x1000]))
     for _ in range(2):
         await library_meter.async_read("transformer")
     assert library_meter.counter_check.limits.amperes == 120
 
 
 async def test_poll_with_a_counter_that_stays_rejected_is_one_request(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     # The total in both resolutions.
     meter.override = dict.fromkeys((50946, 50947, 50770, 50771), 0)
     await async_poll_rejected(library_meter, 60)
     # After 60 s, all counters of the block except the total are accepted.
     await library_meter.async_read("energies")
-    line.requests.clear()
+    memory_bus.requests.clear()
     meter.counters.produced += 20  # Wh, from 7.89 kWh
     for _ in range(3):
         await asyncio.sleep(1)
         reading = await library_meter.async_read("energies")
-    assert line.reads == [18] * 3
+    assert memory_bus.reads == [18] * 3
     assert reading.values[TOTAL] == 1234.56
     assert reading.values["energy_produced"] == 7.91
     # A single reading of the produced energy is 90 Wh too high.
-    line.faults.append(Fault(lambda words: [*words[:7], words[7] + 9, *words[8:]]))
+    memory_bus.faults.append(
+        Fault(lambda words: [*words[:7], words[7] + 9, *words[8:]])
+    )
     reading = await library_meter.async_read("energies")
     assert reading.values["energy_produced"] == 7.91
     meter.override = {}
@@ -282,14 +286,14 @@ async def test_poll_with_a_counter_that_stays_rejected_is_one_request(
 
 
 async def test_counters_that_a_command_accepts_during_a_poll_are_not_rejected(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     meter.override = registers_of("energy_consumed", 0)
 
     async def command() -> None:
         # The poll verifies the identity (5 registers) after a rejected reading.
-        while line.reads[-1:] != [5]:
+        while memory_bus.reads[-1:] != [5]:
             await asyncio.sleep(0.001)
         meter.override = {}
         for _ in range(2):
@@ -303,12 +307,12 @@ async def test_counters_that_a_command_accepts_during_a_poll_are_not_rejected(
 
 
 async def test_only_supported_evidence_is_read(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {table.OVERFLOW}
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     meter.override = registers_of("energy_consumed", 0)
     with pytest.raises(ImplausibleError):
         await library_meter.async_read("energies")
     # The energies, their retry, and the identity.
-    assert line.reads == [18, 18, 5]
+    assert memory_bus.reads == [18, 18, 5]

@@ -31,9 +31,9 @@ from custom_components.socomec_countis.countis.bus import RESPONSE_TIMEOUT as TI
 from custom_components.socomec_countis.countis.errors import EchoError
 from custom_components.socomec_countis.countis.unit import (
     LATE_SECONDS,
-    PATIENT_RESPONSE_TIMEOUT,
     REOPEN_SECONDS,
     RETRY_TIMEOUTS_AT_ONCE,
+    SLOW_RESPONSE_TIMEOUT,
 )
 
 UNIT_ID = 5
@@ -216,15 +216,15 @@ async def test_timeout_of_an_offline_meter_is_not_retried(
     assert bus.traffic[UNIT_ID].requests == 6
 
 
-async def test_patient_unit_has_three_longer_attempts(bus: Bus, client: Client) -> None:
-    patient = bus.unit(UNIT_ID, cast(ModbusUnit, client), patient=True)
+async def test_slow_unit_has_three_longer_attempts(bus: Bus, client: Client) -> None:
+    slow = bus.unit(UNIT_ID, cast(ModbusUnit, client), slow=True)
     for _ in range(2):
         # The third response is in time, because the timeout begins after the frames.
-        client.outcomes += [None, None, PATIENT_RESPONSE_TIMEOUT]
-        assert await patient.read_holding_registers(7, 2) == [7, 7]
+        client.outcomes += [None, None, SLOW_RESPONSE_TIMEOUT]
+        assert await slow.read_holding_registers(7, 2) == [7, 7]
     client.outcomes += [None, None, None]
     with pytest.raises(ModbusTimeoutError):
-        await patient.read_holding_registers(7, 2)
+        await slow.read_holding_registers(7, 2)
     assert bus.traffic[UNIT_ID].requests == 9  # three reads, three attempts each
 
 

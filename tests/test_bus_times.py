@@ -31,7 +31,7 @@ SILENCE = 3.5 * CHARACTER  # s; one in each transaction, before the next request
 
 
 @pytest.fixture
-def line(meter: SimulatedMeter) -> MemoryBus:
+def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})
 
@@ -73,24 +73,24 @@ def test_characters_have_11_bits_and_a_silence_after_them(
 
 
 async def test_delay_is_a_moving_average_with_weight_0_1(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    line.delay = 0.02
+    memory_bus.delay = 0.02
     # `bus.delay` begins at 0.03 s. Each read reduces its difference from the delay of
     # the meter, 0.02 s, by a tenth.
-    assert line.bus.delay == 0.03
-    assert line.bus.read_seconds(10) == exactly(wire(33) + 0.03)
-    await line.unit().read_holding_registers(50004, 1)
-    assert line.bus.delay == exactly(0.029)
-    assert line.bus.traffic[1].seconds == exactly(wire(15) + 0.02)
-    await line.unit().read_holding_registers(50004, 2)
-    assert line.bus.delay == exactly(0.0281)
-    assert line.bus.used_seconds == exactly(wire(15) + wire(17) + 0.04)
+    assert memory_bus.bus.delay == 0.03
+    assert memory_bus.bus.read_seconds(10) == exactly(wire(33) + 0.03)
+    await memory_bus.unit().read_holding_registers(50004, 1)
+    assert memory_bus.bus.delay == exactly(0.029)
+    assert memory_bus.bus.traffic[1].seconds == exactly(wire(15) + 0.02)
+    await memory_bus.unit().read_holding_registers(50004, 2)
+    assert memory_bus.bus.delay == exactly(0.0281)
+    assert memory_bus.bus.used_seconds == exactly(wire(15) + wire(17) + 0.04)
     # A request that has to open the port does not change the moving average, because
     # the time until the port is open is no delay of the meter.
-    line.connected = False
-    await line.unit().read_holding_registers(50004, 1)
-    assert line.bus.delay == exactly(0.0281)
+    memory_bus.connected = False
+    await memory_bus.unit().read_holding_registers(50004, 1)
+    assert memory_bus.bus.delay == exactly(0.0281)
 
 
 def test_bus_is_lossy_after_four_lost_reads() -> None:
@@ -111,15 +111,15 @@ def test_bus_is_lossy_after_four_lost_reads() -> None:
     assert bus.is_lossy
 
 
-async def test_loss_rises_only_after_a_lost_response(line: MemoryBus) -> None:
-    unit = line.unit()
+async def test_loss_rises_only_after_a_lost_response(memory_bus: MemoryBus) -> None:
+    unit = memory_bus.unit()
     await unit.read_holding_registers(50004, 1)
-    assert line.bus.loss == 0
-    line.faults.append(LOST)
+    assert memory_bus.bus.loss == 0
+    memory_bus.faults.append(LOST)
     await unit.read_holding_registers(50004, 1)
-    assert line.bus.loss == exactly(0.05)
+    assert memory_bus.bus.loss == exactly(0.05)
     await unit.read_holding_registers(50004, 1)
-    assert line.bus.loss == exactly(0.0475)
+    assert memory_bus.bus.loss == exactly(0.0475)
 
 
 # -- timeouts -------------------------------------------------------------------------
@@ -165,40 +165,40 @@ async def test_timeout_begins_after_the_characters(
     delay: float,
     response_timeout: float,
 ) -> None:
-    line = MemoryBus(framing=framing)
-    line.bus.delay = delay
+    memory_bus = MemoryBus(framing=framing)
+    memory_bus.bus.delay = delay
     # A meter has responded before, so the bus sends no loopback test (echo check).
-    line.bus.responded = True
+    memory_bus.bus.responded = True
     with pytest.raises(ModbusTimeoutError):
-        await send(line.unit())
-    traffic = line.bus.traffic[1]
+        await send(memory_bus.unit())
+    traffic = memory_bus.bus.traffic[1]
     assert (traffic.requests, traffic.timeouts) == (attempts, attempts)
     assert traffic.seconds == exactly(attempts * (wire(characters) + response_timeout))
 
 
-async def test_patient_unit_waits_a_second_in_each_of_three_attempts() -> None:
-    line = MemoryBus()
-    line.bus.responded = True
-    unit = line.bus.unit(1, line.client(), patient=True)
+async def test_slow_unit_waits_a_second_in_each_of_three_attempts() -> None:
+    memory_bus = MemoryBus()
+    memory_bus.bus.responded = True
+    unit = memory_bus.bus.unit(1, memory_bus.client(), slow=True)
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(50000, 10)
-    assert line.bus.traffic[1].requests == 3
-    assert line.bus.traffic[1].seconds == exactly(3 * (wire(33) + 1))
+    assert memory_bus.bus.traffic[1].requests == 3
+    assert memory_bus.bus.traffic[1].seconds == exactly(3 * (wire(33) + 1))
 
 
 @pytest.mark.parametrize("responds", [True, False])
 async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
     meter: SimulatedMeter, *, responds: bool
 ) -> None:
-    line = MemoryBus({0: meter} if responds else {})
-    await line.bus.async_broadcast(line.client(0), 40481, 1)
+    memory_bus = MemoryBus({0: meter} if responds else {})
+    await memory_bus.bus.async_broadcast(memory_bus.client(0), 40481, 1)
     # Some clients return at once after a broadcast, as if a meter had responded. Others
     # wait until the timeout.
-    transaction = wire(16) + (line.delay if responds else 0.25)
+    transaction = wire(16) + (memory_bus.delay if responds else 0.25)
     # The bus then waits for the 8 characters of the broadcast, and for 0.1 s.
     assert now() == exactly(transaction + wire(8) + 0.1)
-    assert line.bus.delay == 0.03
-    assert line.writes == [(40481, (1,))]
+    assert memory_bus.bus.delay == 0.03
+    assert memory_bus.writes == [(40481, (1,))]
 
 
 # -- recovery -------------------------------------------------------------------------
@@ -220,22 +220,22 @@ async def test_damaged_response_is_retried_when_no_late_byte_can_arrive(
     loss: float,
     seconds: float,
 ) -> None:
-    line = MemoryBus({1: meter}, framing=framing)
-    line.bus.loss = loss
-    line.faults.append(DAMAGED)
-    await line.unit().read_holding_registers(50004, 1)
-    first, second = (request.at for request in line.requests)
+    memory_bus = MemoryBus({1: meter}, framing=framing)
+    memory_bus.bus.loss = loss
+    memory_bus.faults.append(DAMAGED)
+    await memory_bus.unit().read_holding_registers(50004, 1)
+    first, second = (request.at for request in memory_bus.requests)
     assert second - first == exactly(seconds)
 
 
-async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
+async def async_unit_after_timeout(memory_bus: MemoryBus) -> tuple[ModbusUnit, float]:
     """Return a unit whose read of five registers timed out.
 
     Also return the time of this timeout, in s of the loop's clock.
     """
-    unit = line.unit()
+    unit = memory_bus.unit()
     await unit.read_holding_registers(50004, 1)
-    line.faults.append(LOST)
+    memory_bus.faults.append(LOST)
     token = RETRY_TIMEOUTS_AT_ONCE.set(False)  # so the timeout is not retried
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(50000, 5)
@@ -250,47 +250,47 @@ async def async_unit_after_timeout(line: MemoryBus) -> tuple[ModbusUnit, float]:
     [(50006, 5, 3.0), (50000, 5, 0.0), (50006, 6, 0.0)],
 )
 async def test_read_waits_3_seconds_if_a_late_response_has_its_length(
-    line: MemoryBus, address: int, count: int, pause: float
+    memory_bus: MemoryBus, address: int, count: int, pause: float
 ) -> None:
-    unit, ended = await async_unit_after_timeout(line)
+    unit, ended = await async_unit_after_timeout(memory_bus)
     await unit.read_holding_registers(address, count)
-    assert line.requests[-1].at - ended == exactly(pause)
+    assert memory_bus.requests[-1].at - ended == exactly(pause)
 
 
 @pytest.mark.parametrize("pause", [2.9, 3.0])
 async def test_read_refused_within_3_seconds_of_a_timeout_is_sent_again_once(
-    line: MemoryBus, pause: float
+    memory_bus: MemoryBus, pause: float
 ) -> None:
-    unit, ended = await async_unit_after_timeout(line)
+    unit, ended = await async_unit_after_timeout(memory_bus)
     await asyncio.sleep(pause)
-    line.requests.clear()
-    line.faults.append(exception(2))
+    memory_bus.requests.clear()
+    memory_bus.faults.append(exception(2))
     if pause < 3:
         await unit.read_holding_registers(50006, 6)
-        assert line.requests[-1].at - ended == exactly(3)
+        assert memory_bus.requests[-1].at - ended == exactly(3)
     else:
         with pytest.raises(IllegalDataAddressError):
             await unit.read_holding_registers(50006, 6)
-    assert len(line.requests) == (2 if pause < 3 else 1)
+    assert len(memory_bus.requests) == (2 if pause < 3 else 1)
 
 
 @pytest.mark.parametrize("probes", [63, 64, 128])
 async def test_every_64th_timeout_of_a_probe_disconnects(probes: int) -> None:
-    line = MemoryBus()
-    client = line.client(9)
+    memory_bus = MemoryBus()
+    client = memory_bus.client(9)
     for number in range(1, probes + 1):
-        line.connected = True
+        memory_bus.connected = True
         with pytest.raises(ModbusTimeoutError):
-            await line.bus.async_request(
+            await memory_bus.bus.async_request(
                 9,
                 client,
                 lambda: client.read_holding_registers(50004, 1),
                 15,  # characters of the request and its response
                 probe_timeout=0.06,
             )
-        await line.bus.async_settle()
-        assert line.connected is (number % 64 != 0)
-    assert line.bus.traffic[9].seconds == exactly(probes * (wire(15) + 0.06))
+        await memory_bus.bus.async_settle()
+        assert memory_bus.connected is (number % 64 != 0)
+    assert memory_bus.bus.traffic[9].seconds == exactly(probes * (wire(15) + 0.06))
 
 
 class BusyPort:
@@ -392,10 +392,10 @@ async def test_lock_is_checked_every_5_milliseconds() -> None:
 
 
 async def test_error_of_a_request_leaves_the_bus_free() -> None:
-    line = MemoryBus()
+    memory_bus = MemoryBus()
     with suppress(ModbusError):
-        await line.unit().read_holding_registers(50004, 1)
-    await asyncio.wait_for(line.bus.async_wait_for_pause(), 1)
+        await memory_bus.unit().read_holding_registers(50004, 1)
+    await asyncio.wait_for(memory_bus.bus.async_wait_for_pause(), 1)
 
 
 async def test_bus_is_free_after_the_outer_of_two_nested_locks() -> None:
@@ -411,14 +411,14 @@ async def test_bus_is_free_after_the_outer_of_two_nested_locks() -> None:
 
 
 async def test_time_of_a_transaction_begins_when_the_port_is_open(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    line.connected = False
-    line.opening_seconds = 0.2
-    await line.unit().read_holding_registers(50004, 1)
+    memory_bus.connected = False
+    memory_bus.opening_seconds = 0.2
+    await memory_bus.unit().read_holding_registers(50004, 1)
     # The bus checks every 10 ms whether the client is connected.
     seconds = wire(15) + 0.02
-    assert line.bus.traffic[1].seconds == pytest.approx(seconds, abs=0.0101)
+    assert memory_bus.bus.traffic[1].seconds == pytest.approx(seconds, abs=0.0101)
     assert now() == exactly(0.2 + seconds)
 
 
@@ -532,29 +532,31 @@ async def test_cancelled_request_ends_when_its_client_is_connected(
 # -- units ----------------------------------------------------------------------------
 
 
-async def test_statistics_count_each_retry(line: MemoryBus) -> None:
-    unit = line.unit()
+async def test_statistics_count_each_retry(memory_bus: MemoryBus) -> None:
+    unit = memory_bus.unit()
     for number in (1, 2, 3):
-        line.faults.append(DAMAGED)
+        memory_bus.faults.append(DAMAGED)
         await unit.read_holding_registers(50004, 1)
-        assert line.bus.traffic[1].retries == number
+        assert memory_bus.bus.traffic[1].retries == number
 
 
-async def test_refusal_is_a_response_of_a_meter(line: MemoryBus) -> None:
-    line.faults.append(exception(2))
+async def test_refusal_is_a_response_of_a_meter(memory_bus: MemoryBus) -> None:
+    memory_bus.faults.append(exception(2))
     with pytest.raises(IllegalDataAddressError):
-        await line.unit().read_holding_registers(50004, 1)
-    assert line.bus.responded is True
+        await memory_bus.unit().read_holding_registers(50004, 1)
+    assert memory_bus.bus.responded is True
 
 
-async def test_late_response_is_expected_for_only_3_seconds(line: MemoryBus) -> None:
-    unit = line.unit()
+async def test_late_response_is_expected_for_only_3_seconds(
+    memory_bus: MemoryBus,
+) -> None:
+    unit = memory_bus.unit()
     await unit.read_holding_registers(50004, 1)
     token = RETRY_TIMEOUTS_AT_ONCE.set(False)
     for address, count in ((50000, 5), (50000, 7)):
         await asyncio.sleep(10)
         await unit.read_holding_registers(50004, 1)
-        line.faults.append(LOST)
+        memory_bus.faults.append(LOST)
         with pytest.raises(ModbusTimeoutError):
             await unit.read_holding_registers(address, count)
     RETRY_TIMEOUTS_AT_ONCE.reset(token)
@@ -562,19 +564,19 @@ async def test_late_response_is_expected_for_only_3_seconds(line: MemoryBus) -> 
     # The response with five registers was lost more than 3 s ago. Only the response
     # with seven registers may still arrive.
     await unit.read_holding_registers(50006, 5)
-    assert line.requests[-1].at == exactly(ended)
+    assert memory_bus.requests[-1].at == exactly(ended)
 
 
 async def test_loopback_test_is_sent_to_the_unit_that_timed_out() -> None:
-    line = MemoryBus()
+    memory_bus = MemoryBus()
     with pytest.raises(ModbusTimeoutError):
-        await line.unit(7).read_holding_registers(50004, 1)
-    loopback = line.requests[-1]
+        await memory_bus.unit(7).read_holding_registers(50004, 1)
+    loopback = memory_bus.requests[-1]
     # In a loopback test (function 8), `address` is the sub-function, 0.
     assert (loopback.function, loopback.address) == (8, 0)
-    assert {request.unit_id for request in line.requests} == {7}
+    assert {request.unit_id for request in memory_bus.requests} == {7}
     # Two attempts to read, and the loopback test.
-    assert line.bus.traffic[7].requests == len(line.requests) == 3
+    assert memory_bus.bus.traffic[7].requests == len(memory_bus.requests) == 3
 
 
 class Reconnecting:

@@ -49,7 +49,7 @@ COMMANDS = [
 
 
 @pytest.fixture
-def line(meter: SimulatedMeter) -> MemoryBus:
+def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory. Its meter at unit ID 1 has a clock in virtual time."""
     meter.clock = virtual_clock
     return MemoryBus({1: meter})
@@ -72,10 +72,10 @@ def refuse_writes(request: Request) -> Fault:
 
 @pytest.mark.parametrize(("command", "key"), COMMANDS)
 async def test_failed_command_raises_an_error_with_the_key_of_the_command(
-    line: MemoryBus, command: Command, key: str
+    memory_bus: MemoryBus, command: Command, key: str
 ) -> None:
-    library_meter = await async_polled_meter(line)
-    line.fault = refuse_writes
+    library_meter = await async_polled_meter(memory_bus)
+    memory_bus.default_fault = refuse_writes
     with pytest.raises(CommandError) as raised:
         await command(library_meter, ignore)
     assert raised.value.key == key
@@ -87,9 +87,9 @@ async def test_failed_command_raises_an_error_with_the_key_of_the_command(
     [(2.5, True), (-1.5, True), (3.5, False), (-3.5, False)],
 )
 async def test_clock_may_differ_by_two_seconds(
-    line: MemoryBus, offset: float, *, is_set: bool
+    memory_bus: MemoryBus, offset: float, *, is_set: bool
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
 
     def fault(request: Request) -> Fault:
         if (request.function, request.address) != (READ, CLOCK):
@@ -97,57 +97,57 @@ async def test_clock_may_differ_by_two_seconds(
         words = clock_registers(offset)
         return Fault(lambda _: words)
 
-    line.fault = fault
+    memory_bus.default_fault = fault
     if is_set:
         await async_set_clock(library_meter, ignore)
     else:
         with pytest.raises(CommandError):
             await async_set_clock(library_meter, ignore)
-    assert len(line.writes) == 1
+    assert len(memory_bus.writes) == 1
 
 
 async def test_clock_is_written_at_a_full_second_after_the_identity_is_read(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     await async_set_clock(library_meter, ignore)
-    (write,) = (each for each in line.requests if each.function == WRITE_SEVERAL)
+    (write,) = (each for each in memory_bus.requests if each.function == WRITE_SEVERAL)
     assert write.at == pytest.approx(round(write.at), abs=1e-3)
     # The previous request reads the identity, 0.4 s before the full second.
-    before = line.requests[line.requests.index(write) - 1]
+    before = memory_bus.requests[memory_bus.requests.index(write) - 1]
     assert before.at == pytest.approx(write.at - 0.4, abs=1e-3)
 
 
 async def test_setting_the_clock_fails_after_five_missed_full_seconds(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     # Reading the identity takes longer than the 0.4 s until each full second.
-    line.delay = 0.24
-    line.bus.baudrate = line.baudrate = 1200
+    memory_bus.delay = 0.24
+    memory_bus.bus.baudrate = memory_bus.baudrate = 1200
     with pytest.raises(CommandError):
         await async_set_clock(library_meter, ignore)
-    assert line.writes == []
+    assert memory_bus.writes == []
     # The identity (5 registers) is read before the command and before each full second.
-    assert line.reads.count(5) == 1 + 5
+    assert memory_bus.reads.count(5) == 1 + 5
 
 
 @pytest.mark.parametrize("stale_count", [0, 1, 2, 3])
 async def test_read_back_is_repeated_up_to_twice_every_0_3_seconds(
-    line: MemoryBus, stale_count: int
+    memory_bus: MemoryBus, stale_count: int
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     times: list[float] = []
 
     def fault(request: Request) -> Fault:
-        if request.function == READ and request.address == 51200 and line.writes:
+        if request.function == READ and request.address == 51200 and memory_bus.writes:
             times.append(request.at)
             if len(times) <= stale_count:
                 # The read-back still contains tariff 1.
                 return Fault(lambda words: [*words[:1], 1, *words[2:]])
         return NO_FAULT
 
-    line.fault = fault
+    memory_bus.default_fault = fault
     command = async_set_tariff(library_meter, ignore, tariff=2)
     if stale_count < 3:
         await command
@@ -170,24 +170,26 @@ async def test_read_back_is_repeated_up_to_twice_every_0_3_seconds(
     ],
 )
 async def test_write_with_an_error_is_confirmed_by_the_read_back(
-    line: MemoryBus, error: Fault, functions: list[int]
+    memory_bus: MemoryBus, error: Fault, functions: list[int]
 ) -> None:
-    library_meter = await async_polled_meter(line)
-    line.fault = lambda request: error if request.function == WRITE else NO_FAULT
+    library_meter = await async_polled_meter(memory_bus)
+    memory_bus.default_fault = lambda request: (
+        error if request.function == WRITE else NO_FAULT
+    )
     await async_set_tariff(library_meter, ignore, tariff=2)
-    written = [each.function for each in line.requests if each.function != READ]
+    written = [each.function for each in memory_bus.requests if each.function != READ]
     assert written == functions
 
 
 @pytest.mark.parametrize(("steps", "is_reset"), [(1, True), (100, False)])
 async def test_counter_after_a_reset_may_contain_one_step(
-    line: MemoryBus, steps: int, *, is_reset: bool
+    memory_bus: MemoryBus, steps: int, *, is_reset: bool
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     # The words 10 and 11 are the partial counter Ea+ (50956), in steps of 10 Wh.
-    line.fault = lambda request: (
+    memory_bus.default_fault = lambda request: (
         Fault(lambda words: [*words[:10], 0, steps, *words[12:]])
-        if line.writes and request.address == 50946
+        if memory_bus.writes and request.address == 50946
         else NO_FAULT
     )
     if is_reset:

@@ -76,7 +76,7 @@ COMMANDS: Sequence[tuple[Command, str, int]] = (
 
 
 @pytest.fixture
-def line(meter: SimulatedMeter) -> MemoryBus:
+def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})
 
@@ -111,22 +111,22 @@ def published() -> Published:
     return Published()
 
 
-async def async_accepted_meter(line: MemoryBus, *, unit_id: int = 1) -> Meter:
+async def async_accepted_meter(memory_bus: MemoryBus, *, unit_id: int = 1) -> Meter:
     """Return a meter of the library that has accepted its counters.
 
     The requests are deleted from `line.requests`.
     """
-    library_meter = await async_meter(line, unit_id=unit_id)
+    library_meter = await async_meter(memory_bus, unit_id=unit_id)
     for name in ("measurements", "energies", "tariffs"):
         if library_meter.block(name) is not None:
             await library_meter.async_read(name)
-    line.requests.clear()
+    memory_bus.requests.clear()
     return library_meter
 
 
-def functions(line: MemoryBus) -> list[int]:
+def functions(memory_bus: MemoryBus) -> list[int]:
     """Return the Modbus function of each request."""
-    return [each.function for each in line.requests]
+    return [each.function for each in memory_bus.requests]
 
 
 def fault_that_zeroes(meter: SimulatedMeter, *counters: str) -> Fault:
@@ -143,23 +143,23 @@ def fault_that_zeroes(meter: SimulatedMeter, *counters: str) -> Fault:
 
 
 async def test_reset_writes_the_bits_of_the_meter_and_reads_back(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     await async_reset_partial_counters(library_meter, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert published.values["energy_consumed"] == 1234.56
     assert meter.writes == [(RESET, [PARTIAL_BITS])]
-    assert functions(line) == [*[READ] * BEFORE_RESET, WRITE, READ]
+    assert functions(memory_bus) == [*[READ] * BEFORE_RESET, WRITE, READ]
     counters = [ENERGY_WORDS, TARIFF_WORDS] * 2
     before = [IDENTITY_WORDS, *counters, IDENTITY_WORDS]
-    assert line.reads == [*before, ENERGY_WORDS]
+    assert memory_bus.reads == [*before, ENERGY_WORDS]
 
 
 async def test_reset_publishes_the_last_counters_before_the_write(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     await library_meter.async_read("energies")
     meter.counters.partial_consumed += 10  # Wh
     await async_reset_partial_counters(library_meter, published)
@@ -170,9 +170,9 @@ async def test_reset_publishes_the_last_counters_before_the_write(
 
 
 async def test_implausible_counters_are_not_reset(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     for failure in (
         {"blank_blocks": {table.ENERGIES_UNIT_100}},
         {"blank_blocks": set(), "override": registers_of("energy_consumed", 0)},
@@ -180,14 +180,14 @@ async def test_implausible_counters_are_not_reset(
         vars(meter).update(failure)
         with pytest.raises(ImplausibleError):
             await async_reset_partial_counters(library_meter, published)
-    assert line.writes == []
+    assert memory_bus.writes == []
     assert library_meter.counter_check.values["partial_energy_consumed"] == 45.67
 
 
 async def test_partial_counters_are_reset_despite_implausible_tariffs(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.blank_blocks = {table.TARIFFS_UNIT_100}
     await async_reset_partial_counters(library_meter, published)
     assert {reading.block for reading in published.readings} == {"energies"}
@@ -195,60 +195,67 @@ async def test_partial_counters_are_reset_despite_implausible_tariffs(
 
 
 async def test_reset_is_not_sent_while_the_meter_measures_no_mains(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.override = registers_of("frequency", 0)
     library_meter.assume_starting()
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await async_reset_partial_counters(library_meter, published)
-    assert line.writes == []
+    assert memory_bus.writes == []
 
 
 @pytest.mark.parametrize("good_responses", range(BEFORE_RESET))
 async def test_reset_is_not_sent_after_a_timeout(
-    line: MemoryBus, meter: SimulatedMeter, published: Published, good_responses: int
+    memory_bus: MemoryBus,
+    meter: SimulatedMeter,
+    published: Published,
+    good_responses: int,
 ) -> None:
-    library_meter = await async_accepted_meter(line)
-    line.faults.extend([NO_FAULT] * good_responses + [LOST] * 2)
+    library_meter = await async_accepted_meter(memory_bus)
+    memory_bus.faults.extend([NO_FAULT] * good_responses + [LOST] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(library_meter, published)
     assert meter.writes == []
 
 
 async def test_reset_leaves_out_counters_that_the_meter_does_not_have(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     # The partial counter Er+ in both resolutions.
     meter.override = dict.fromkeys((50958, 50959, 50782, 50783), 0xFFFF)
-    await async_reset_partial_counters(await async_accepted_meter(line), published)
+    await async_reset_partial_counters(
+        await async_accepted_meter(memory_bus), published
+    )
     assert meter.writes == [(RESET, [0x0009])]  # Ea+ and Ea-
 
 
 async def test_partial_counters_of_a_meter_without_tariffs_are_reset(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.refused_blocks = {table.TARIFFS, table.TARIFFS_UNIT_100}
-    await async_reset_partial_counters(await async_accepted_meter(line), published)
+    await async_reset_partial_counters(
+        await async_accepted_meter(memory_bus), published
+    )
     assert published[PARTIAL] == [0, 0, 0]
     assert {reading.block for reading in published.readings} == {"energies"}
 
 
 async def test_reset_of_a_meter_without_partial_counters_sends_nothing(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     partial_counters = [*range(50956, 50964), *range(50780, 50788)]  # both resolutions
     meter.override = dict.fromkeys(partial_counters, 0xFFFF)
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(library_meter, published)
-    assert line.requests == []
+    assert memory_bus.requests == []
 
 
 async def test_counter_that_is_not_available_does_not_confirm_a_reset(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.ignored_writes = {RESET}
     meter.override = dict.fromkeys(range(50956, 50964), 0xFFFF)  # partial counters
     with pytest.raises(CommandError, match=r"^reset failed"):
@@ -257,10 +264,10 @@ async def test_counter_that_is_not_available_does_not_confirm_a_reset(
 
 @pytest.mark.parametrize("fault", LOST_RESPONSES)
 async def test_reset_with_a_lost_response_is_confirmed_by_the_counters(
-    line: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
-    library_meter = await async_accepted_meter(line)
-    line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
+    library_meter = await async_accepted_meter(memory_bus)
+    memory_bus.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
     await async_reset_partial_counters(library_meter, published)
     assert published[PARTIAL] == [0, 0, 0]
     assert meter.writes == [(RESET, [PARTIAL_BITS])]
@@ -268,33 +275,33 @@ async def test_reset_with_a_lost_response_is_confirmed_by_the_counters(
 
 @pytest.mark.parametrize("fault", LOST_RESPONSES)
 async def test_ignored_reset_with_a_lost_response_raises_an_error(
-    line: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
     meter.ignored_writes = {RESET}
     meter.has_partial_energies_reset = True
-    library_meter = await async_accepted_meter(line)
-    line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
+    library_meter = await async_accepted_meter(memory_bus)
+    memory_bus.faults.extend([NO_FAULT] * BEFORE_RESET + [fault])
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(library_meter, published)
-    assert [register for register, _ in line.writes] == [RESET]
+    assert [register for register, _ in memory_bus.writes] == [RESET]
 
 
 @pytest.mark.parametrize("fault", [LOST, exception(10), exception(11)])
 async def test_lost_read_back_of_a_reset_raises_a_timeout(
-    line: MemoryBus, published: Published, fault: Fault
+    memory_bus: MemoryBus, published: Published, fault: Fault
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     # The write has a response, but not the read-back and its retry.
-    line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [fault] * 2)
+    memory_bus.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [fault] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(library_meter, published)
-    assert [register for register, _ in line.writes] == [RESET]
+    assert [register for register, _ in memory_bus.writes] == [RESET]
 
 
 async def test_zeros_long_after_an_ignored_reset_are_rejected(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.ignored_writes = {RESET_TARIFFS}
     with pytest.raises(CommandError, match="tariff reset failed"):
         await async_reset_tariff_counters(library_meter, published)
@@ -302,7 +309,7 @@ async def test_zeros_long_after_an_ignored_reset_are_rejected(
     await library_meter.async_read("measurements")
     await library_meter.async_read("tariffs")
     block = table.TARIFFS_UNIT_100
-    line.fault = lambda each: ZEROS if each.address == block else NO_FAULT
+    memory_bus.default_fault = lambda each: ZEROS if each.address == block else NO_FAULT
     for _ in range(3):
         with pytest.raises(ImplausibleError):
             await library_meter.async_read("tariffs")
@@ -317,14 +324,14 @@ async def test_zeros_long_after_an_ignored_reset_are_rejected(
     ],
 )
 async def test_reset_with_a_lost_read_back_is_accepted_by_two_polls(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     published: Published,
     command: Command,
     block: str,
     counters: Sequence[str],
 ) -> None:
-    library_meter = await async_accepted_meter(line)
-    line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [LOST] * 2)
+    library_meter = await async_accepted_meter(memory_bus)
+    memory_bus.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [LOST] * 2)
     with pytest.raises(ModbusTimeoutError):
         await command(library_meter, published)
     await library_meter.async_read("measurements")
@@ -336,29 +343,29 @@ async def test_reset_with_a_lost_read_back_is_accepted_by_two_polls(
 
 
 async def test_refused_read_back_of_a_reset_raises_its_exception(
-    line: MemoryBus, published: Published
+    memory_bus: MemoryBus, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
-    line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [exception(4)])
+    library_meter = await async_accepted_meter(memory_bus)
+    memory_bus.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [exception(4)])
     with pytest.raises(ModbusExceptionError):
         await async_reset_partial_counters(library_meter, published)
-    assert [register for register, _ in line.writes] == [RESET]
+    assert [register for register, _ in memory_bus.writes] == [RESET]
 
 
 async def test_meter_that_supports_only_function_16_is_reset(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.refused_functions = {WRITE}
     await async_reset_partial_counters(library_meter, published)
     assert published[PARTIAL] == [0, 0, 0]
-    assert functions(line)[-3:] == [WRITE, WRITE_SEVERAL, READ]
+    assert functions(memory_bus)[-3:] == [WRITE, WRITE_SEVERAL, READ]
 
 
 @pytest.mark.parametrize("model", ["Countis E14", "Countis E23"])
 @pytest.mark.parametrize("attribute", ["refused_writes", "ignored_writes"])
 async def test_failed_reset_of_an_e1x_or_e2x_is_followed_by_second_command(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
     attribute: str,
@@ -367,15 +374,17 @@ async def test_failed_reset_of_an_e1x_or_e2x_is_followed_by_second_command(
     meter.model = model
     setattr(meter, attribute, {RESET})
     meter.has_partial_energies_reset = True
-    await async_reset_partial_counters(await async_accepted_meter(line), published)
+    await async_reset_partial_counters(
+        await async_accepted_meter(memory_bus), published
+    )
     assert published[PARTIAL] == [0, 0, 0]
-    assert line.writes == [(RESET, (PARTIAL_BITS,)), (RESET_PARTIAL, (0x20,))]
+    assert memory_bus.writes == [(RESET, (PARTIAL_BITS,)), (RESET_PARTIAL, (0x20,))]
 
 
 @pytest.mark.parametrize("model", ["Countis E33", "Countis E44", "Countis"])
 @pytest.mark.parametrize("attribute", ["refused_writes", "ignored_writes"])
 async def test_second_reset_command_is_not_sent_to_another_family(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
     attribute: str,
@@ -384,22 +393,22 @@ async def test_second_reset_command_is_not_sent_to_another_family(
     meter.model = model
     setattr(meter, attribute, {RESET})
     meter.has_partial_energies_reset = True
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(library_meter, published)
-    assert line.writes == [(RESET, (PARTIAL_BITS,))]
+    assert memory_bus.writes == [(RESET, (PARTIAL_BITS,))]
 
 
 @pytest.mark.parametrize("all_writes_refused", [True, False])
 async def test_reset_raises_an_error_if_both_commands_are_refused(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
     *,
     all_writes_refused: bool,
 ) -> None:
     meter.model = "Countis E23"
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     if all_writes_refused:
         meter.refused_functions = {WRITE, WRITE_SEVERAL}
     else:
@@ -410,16 +419,16 @@ async def test_reset_raises_an_error_if_both_commands_are_refused(
 
 
 async def test_reset_that_takes_effect_late_is_confirmed(
-    line: MemoryBus, published: Published
+    memory_bus: MemoryBus, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     await library_meter.async_read("energies")
     # The words 10 and 11 are the partial counter Ea+ (50956): still 45.67 kWh.
     stale = Fault(lambda words: [*words[:10], 0, 4567, *words[12:]])
-    line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [stale] * 2)
+    memory_bus.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [stale] * 2)
     await async_reset_partial_counters(library_meter, published)
     assert published[PARTIAL] == [0, 0, 0]
-    assert line.reads[-3:] == [ENERGY_WORDS] * 3
+    assert memory_bus.reads[-3:] == [ENERGY_WORDS] * 3
     # The two read-backs with old values were not published.
     assert [reading.block for reading in published.readings] == [
         *("energies", "tariffs", "energies", "tariffs", "energies"),
@@ -428,15 +437,17 @@ async def test_reset_that_takes_effect_late_is_confirmed(
 
 @pytest.mark.parametrize("kept", SIMULATED_PARTIAL)
 async def test_reset_raises_an_error_if_one_counter_does_not_fall(
-    line: MemoryBus, meter: SimulatedMeter, published: Published, kept: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published, kept: str
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.ignored_writes = {RESET}
     fallen = [each for each in SIMULATED_PARTIAL if each != kept]
-    line.faults.extend([NO_FAULT] * BEFORE_RESET + [fault_that_zeroes(meter, *fallen)])
+    memory_bus.faults.extend(
+        [NO_FAULT] * BEFORE_RESET + [fault_that_zeroes(meter, *fallen)]
+    )
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(library_meter, published)
-    assert line.reads[-3:] == [ENERGY_WORDS] * 3
+    assert memory_bus.reads[-3:] == [ENERGY_WORDS] * 3
     assert published[PARTIAL] == [45.67, 1.23, 0.89]
     assert [library_meter.counter_check.values[name] for name in PARTIAL] == [
         45.67,
@@ -446,15 +457,15 @@ async def test_reset_raises_an_error_if_one_counter_does_not_fall(
 
 
 async def test_reset_is_confirmed_when_its_counters_fall_one_by_one(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.ignored_writes = {RESET}
     # One counter falls after the write, and one after each of two read-backs.
     falls = [fault_that_zeroes(meter, counter) for counter in SIMULATED_PARTIAL]
-    line.faults.extend([NO_FAULT] * BEFORE_RESET + falls)
+    memory_bus.faults.extend([NO_FAULT] * BEFORE_RESET + falls)
     await async_reset_partial_counters(library_meter, published)
-    assert line.reads[-3:] == [ENERGY_WORDS] * 3
+    assert memory_bus.reads[-3:] == [ENERGY_WORDS] * 3
     assert len(published.readings) == 5
     assert published[PARTIAL] == [0, 0, 0]
     assert [library_meter.counter_check.values[name] for name in PARTIAL] == [0, 0, 0]
@@ -469,7 +480,7 @@ async def test_reset_is_confirmed_when_its_counters_fall_one_by_one(
     [(None, 10, True), (None, 40, False), (2000, 80, True), (2000, 600, False)],
 )
 async def test_reset_is_confirmed_if_its_counter_rises_by_a_possible_energy(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
     ct_primary: int | None,
@@ -480,13 +491,13 @@ async def test_reset_is_confirmed_if_its_counter_rises_by_a_possible_energy(
     if ct_primary is not None:
         meter.model = "Countis E43"
         meter.settings |= {57345: 5, 57346: ct_primary}  # A; secondary, primary
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
 
     def count(words: list[int]) -> list[int]:
         meter.counters.partial_consumed = rise
         return [*words[:10], *divmod(round(rise / 10), 0x1_0000), *words[12:]]
 
-    line.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [Fault(count)])
+    memory_bus.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [Fault(count)])
     if is_confirmed:
         await async_reset_partial_counters(library_meter, published)
         assert published.values["partial_energy_consumed"] == rise / 1000
@@ -496,19 +507,19 @@ async def test_reset_is_confirmed_if_its_counter_rises_by_a_possible_energy(
 
 
 async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.model = "Countis E43"
     # Without the transformer block, the limit is 10 000 A: 46 kWh in 21 s. If the limit
     # included a wait for the bus, the unchanged counter of 45.67 kWh would be below it.
     meter.refused_blocks = {table.NETWORK}
     meter.ignored_writes = {RESET}
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
 
     async def use_the_bus() -> None:
         # Hold the bus before the command, and again before its write.
         for _ in range(2):
-            async with line.bus.hold():
+            async with memory_bus.bus.hold():
                 await asyncio.sleep(21)
 
     other = asyncio.create_task(use_the_bus())
@@ -516,16 +527,16 @@ async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
     with pytest.raises(CommandError, match=r"^reset failed"):
         await async_reset_partial_counters(library_meter, published)
     await other
-    assert [register for register, _ in line.writes] == [RESET]
+    assert [register for register, _ in memory_bus.writes] == [RESET]
 
 
 # -- the tariff counters and the tariff ----------------------------------------------
 
 
 async def test_tariff_counters_are_reset(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     await async_reset_tariff_counters(library_meter, published)
     assert meter.writes == [(RESET_TARIFFS, [0x000F])]
     assert published[TARIFFS] == [0, 0, 0, 0]
@@ -534,62 +545,62 @@ async def test_tariff_counters_are_reset(
 
 
 async def test_reset_leaves_out_tariffs_that_the_meter_does_not_have(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.tariff_count = 2
     # Tariff counters 3 and 4 in both resolutions.
     missing = [*range(51206, 51210), *range(50854, 50858)]
     meter.override = dict.fromkeys(missing, 0xFFFF)
-    await async_reset_tariff_counters(await async_accepted_meter(line), published)
+    await async_reset_tariff_counters(await async_accepted_meter(memory_bus), published)
     assert meter.writes == [(RESET_TARIFFS, [0x0003])]
 
 
 async def test_tariff_is_set_and_read_back(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     await async_set_tariff(library_meter, published, tariff=3)
     assert meter.writes == [(SET_TARIFF, [3])]
     assert published.values["tariff"] == 3
     assert published.values["tariff_2_energy"] == 234.56
-    assert line.reads == [IDENTITY_WORDS, TARIFF_WORDS]
+    assert memory_bus.reads == [IDENTITY_WORDS, TARIFF_WORDS]
 
 
 async def test_tariff_is_confirmed_after_a_lost_read_back(
-    line: MemoryBus, published: Published
+    memory_bus: MemoryBus, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     # The identity, the write, and the read-back.
-    line.faults.extend([NO_FAULT, NO_FAULT, LOST])
+    memory_bus.faults.extend([NO_FAULT, NO_FAULT, LOST])
     await async_set_tariff(library_meter, published, tariff=2)
     assert published.values["tariff"] == 2
 
 
 async def test_tariff_that_takes_effect_late_is_confirmed(
-    line: MemoryBus, published: Published
+    memory_bus: MemoryBus, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     stale = Fault(lambda words: [words[0], 1, *words[2:]])  # tariff 1
-    line.faults.extend([NO_FAULT, NO_FAULT, stale, stale])
+    memory_bus.faults.extend([NO_FAULT, NO_FAULT, stale, stale])
     await async_set_tariff(library_meter, published, tariff=2)
     assert [reading.values["tariff"] for reading in published.readings] == [1, 1, 2]
 
 
 async def test_tariff_that_was_broadcast_is_confirmed(
-    line: MemoryBus, meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.counters.tariff = 2
     await async_confirm_tariff(library_meter, published, tariff=2)
     assert published.values["tariff"] == 2
-    assert line.reads == [IDENTITY_WORDS, TARIFF_WORDS]
+    assert memory_bus.reads == [IDENTITY_WORDS, TARIFF_WORDS]
     began = asyncio.get_running_loop().time()
     with pytest.raises(CommandError, match="tariff not set"):
         await async_confirm_tariff(library_meter, published, tariff=3)
     # Two delays of 0.3 s, and the transactions.
     assert asyncio.get_running_loop().time() - began == pytest.approx(0.6, abs=0.3)
     assert published.values["tariff"] == 2
-    assert line.writes == []
+    assert memory_bus.writes == []
 
 
 @pytest.mark.parametrize(
@@ -606,7 +617,7 @@ def test_tariff_count_outside_1_to_8_means_four_tariffs(
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
 async def test_ignored_command_raises_an_error(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
     command: Command,
@@ -615,16 +626,16 @@ async def test_ignored_command_raises_an_error(
 ) -> None:
     meter.clock = virtual_clock
     meter.set_clock([1, 1, 2024, 0, 0, 0])
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.ignored_writes = {register}
     with pytest.raises(CommandError, match=error):
         await command(library_meter, published)
-    assert [written for written, _ in line.writes] == [register]
+    assert [written for written, _ in memory_bus.writes] == [register]
 
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
 async def test_refused_command_raises_an_error(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
     command: Command,
@@ -632,18 +643,18 @@ async def test_refused_command_raises_an_error(
     register: int,
 ) -> None:
     meter.clock = virtual_clock
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.refused_writes = {register}
     with pytest.raises(CommandError, match=error):
         await command(library_meter, published)
-    assert register in [written for written, _ in line.writes]
+    assert register in [written for written, _ in memory_bus.writes]
     assert meter.writes == []
 
 
 # COMMANDS[0] needs the energies, which this test does not refuse.
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS[1:])
 async def test_command_without_its_block_raises_an_error(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
     command: Command,
@@ -651,51 +662,51 @@ async def test_command_without_its_block_raises_an_error(
     register: int,
 ) -> None:
     meter.refused_blocks = {table.TARIFFS, table.TARIFFS_UNIT_100, CLOCK}
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     with pytest.raises(CommandError, match=error):
         await command(library_meter, published)
     # The tariff is written also without the tariffs block. Only its read-back fails.
     if register != SET_TARIFF:
-        assert line.writes == []
+        assert memory_bus.writes == []
 
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
 async def test_command_to_an_offline_meter_raises_a_timeout(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
     command: Command,
     error: str,
     register: int,
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.offline = True
     with pytest.raises(ModbusTimeoutError):
         await command(library_meter, published)
     assert published.readings == []
-    assert line.writes == []
+    assert memory_bus.writes == []
 
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
 async def test_command_to_another_meter_is_not_sent(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
     command: Command,
     error: str,
     register: int,
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     meter.serial = (0x2025, 0x0001, 7)
     with pytest.raises(AnotherMeterError):
         await command(library_meter, published)
     assert published.readings == []
-    assert line.writes == []
+    assert memory_bus.writes == []
 
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
 async def test_command_holds_the_bus_from_its_write_to_the_read_back(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
     command: Command,
@@ -703,10 +714,10 @@ async def test_command_holds_the_bus_from_its_write_to_the_read_back(
     register: int,
 ) -> None:
     meter.clock = virtual_clock
-    line.meters[2] = SimulatedMeter(unit_id=2, clock=virtual_clock)
+    memory_bus.meters[2] = SimulatedMeter(unit_id=2, clock=virtual_clock)
     library_meter, other = (
-        await async_accepted_meter(line),
-        await async_accepted_meter(line, unit_id=2),
+        await async_accepted_meter(memory_bus),
+        await async_accepted_meter(memory_bus, unit_id=2),
     )
 
     async def read_the_other() -> None:
@@ -719,22 +730,22 @@ async def test_command_holds_the_bus_from_its_write_to_the_read_back(
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
-    assert line.overlaps == 0
+    assert memory_bus.overlaps == 0
     (write_index,) = (
         index
-        for index, each in enumerate(line.requests)
+        for index, each in enumerate(memory_bus.requests)
         if each.address == register and each.function in (WRITE, WRITE_SEVERAL)
     )
     assert [
-        each.unit_id for each in line.requests[write_index - 1 : write_index + 2]
+        each.unit_id for each in memory_bus.requests[write_index - 1 : write_index + 2]
     ] == [1] * 3
-    assert functions(line)[write_index - 1 : write_index + 2] == [
+    assert functions(memory_bus)[write_index - 1 : write_index + 2] == [
         READ,
-        line.requests[write_index].function,
+        memory_bus.requests[write_index].function,
         READ,
     ]
     # The other meter was read before the write.
-    assert {each.unit_id for each in line.requests[:write_index]} == {1, 2}
+    assert {each.unit_id for each in memory_bus.requests[:write_index]} == {1, 2}
 
 
 # -- clock ---------------------------------------------------------------------------
@@ -757,9 +768,12 @@ def timed_meter(meter: SimulatedMeter) -> SimulatedMeter:
 
 @pytest.mark.parametrize("begin", [0, 0.2, 0.5, 0.61, 0.999])
 async def test_clock_is_set_at_the_beginning_of_a_second(
-    line: MemoryBus, timed_meter: SimulatedMeter, published: Published, begin: float
+    memory_bus: MemoryBus,
+    timed_meter: SimulatedMeter,
+    published: Published,
+    begin: float,
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     timed_meter.set_clock([1, 1, 2024, 0, 0, 0])
     loop = asyncio.get_running_loop()
     await asyncio.sleep(begin + 1 - loop.time())
@@ -771,7 +785,7 @@ async def test_clock_is_set_at_the_beginning_of_a_second(
         -4.6e7, rel=0.1
     )
     assert published.values["clock_offset"] == 0
-    ((register, written),) = line.writes
+    ((register, written),) = memory_bus.writes
     assert register == CLOCK
     await asyncio.sleep(1.5 - loop.time() % 1)  # until the middle of a second
     now = datetime.fromtimestamp(virtual_clock(), UTC)
@@ -780,34 +794,37 @@ async def test_clock_is_set_at_the_beginning_of_a_second(
 
 
 async def test_clock_with_a_year_of_two_digits_is_set(
-    line: MemoryBus, timed_meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
     timed_meter.clock_has_short_year = True
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     timed_meter.set_clock([1, 1, 24, 0, 0, 0])
     await async_set_clock(library_meter, published)
-    ((_, written),) = line.writes
+    ((_, written),) = memory_bus.writes
     assert written[2] == 25
     assert published.values["clock_offset"] == 0
 
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(11)])
 async def test_clock_is_confirmed_after_a_lost_response(
-    line: MemoryBus, timed_meter: SimulatedMeter, published: Published, fault: Fault
+    memory_bus: MemoryBus,
+    timed_meter: SimulatedMeter,
+    published: Published,
+    fault: Fault,
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     timed_meter.set_clock([1, 1, 2024, 0, 0, 0])
     # The identity, the clock and again the identity are read before the write.
-    line.faults.extend([NO_FAULT] * 3 + [fault])
+    memory_bus.faults.extend([NO_FAULT] * 3 + [fault])
     await async_set_clock(library_meter, published)
-    assert len(line.writes) == 1
+    assert len(memory_bus.writes) == 1
     assert published.values["clock_offset"] == 0
 
 
 async def test_clock_that_remains_invalid_raises_an_error(
-    line: MemoryBus, timed_meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     timed_meter.override = {57601: 13}  # month
     with pytest.raises(CommandError, match="clock not set"):
         await async_set_clock(library_meter, published)
@@ -815,15 +832,15 @@ async def test_clock_that_remains_invalid_raises_an_error(
 
 
 async def test_clock_is_set_while_other_tasks_hold_the_bus(
-    line: MemoryBus, timed_meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     timed_meter.set_clock([1, 1, 2024, 0, 0, 0])
     hold_seconds = [1.3, 0.9, 0.1, 0.1]
 
     async def use_the_bus() -> None:
         while hold_seconds:
-            async with line.bus.hold():
+            async with memory_bus.bus.hold():
                 await asyncio.sleep(hold_seconds.pop(0))
             await asyncio.sleep(0.01)
 
@@ -834,20 +851,20 @@ async def test_clock_is_set_while_other_tasks_hold_the_bus(
     await asyncio.sleep(1.5 - asyncio.get_running_loop().time() % 1)
     now = datetime.fromtimestamp(virtual_clock(), UTC)
     assert displayed_time(timed_meter) == now.replace(microsecond=0)
-    assert len(line.writes) == 1
+    assert len(memory_bus.writes) == 1
 
 
 async def test_clock_is_not_set_on_a_bus_that_is_never_free_in_time(
-    line: MemoryBus, timed_meter: SimulatedMeter, published: Published
+    memory_bus: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
-    library_meter = await async_accepted_meter(line)
+    library_meter = await async_accepted_meter(memory_bus)
     loop = asyncio.get_running_loop()
 
     async def use_the_bus() -> None:
         for second in range(100):
             # Hold the bus around each full second.
             await asyncio.sleep(second + 0.55 - loop.time())
-            async with line.bus.hold():
+            async with memory_bus.bus.hold():
                 await asyncio.sleep(second + 1.15 - loop.time())
 
     other = asyncio.create_task(use_the_bus())
@@ -856,5 +873,5 @@ async def test_clock_is_not_set_on_a_bus_that_is_never_free_in_time(
         await async_set_clock(library_meter, published)
     other.cancel()
     await asyncio.gather(other, return_exceptions=True)
-    assert line.writes == []
+    assert memory_bus.writes == []
     assert loop.time() - began < 8  # s; the command ends after five attempts

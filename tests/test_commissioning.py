@@ -476,7 +476,7 @@ async def test_sensor_shows_that_a_check_runs_and_then_its_result(
     assert shown == ["checking", "inconclusive"]
     attributes = wiring_attributes(hass)
     assert attributes["codes"] == attributes["findings"] == []
-    assert any("add up to 7.389 A" in text for text in attributes["missing"])
+    assert any("add up to 7.389 A" in text for text in attributes["unmet_conditions"])
     assert dt_util.parse_datetime(attributes["checked_at"])
     meter.load = Constant(FULL_LOAD, FULL_LOAD, FULL_LOAD)
     await check_wiring(hass)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import pytest
 
 from custom_components.socomec_countis.countis.demand import (
-    LONGEST_PAUSE,
+    LONGEST_COUNTER_PAUSE,
     PERIODS,
     Demand,
     Peak,
@@ -700,7 +700,7 @@ def test_highest_demand_is_correct_after_any_events(
         # The counter is interpolated at the beginning and at the end of the period. The
         # power may change by 12 000 W in each of these two pauses between readings. The
         # error is then at most the energy of 12 000 W in a quarter of the pause.
-        interpolation = 2 * 12_000 * LONGEST_PAUSE / 4 / (60 * minutes)
+        interpolation = 2 * 12_000 * LONGEST_COUNTER_PAUSE / 4 / (60 * minutes)
         assert peak.watts == pytest.approx(
             truth[peak.begin], abs=1.01 * (resolution + interpolation)
         )

@@ -143,13 +143,13 @@ async def test_highest_demand_moves_to_the_last_month_at_midnight(
     await sleep_until(hass, clock, "23:59:50")
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
     # The meter is offline at midnight.
-    line.fault = lambda: LOST
+    line.default_fault = lambda: LOST
     await asyncio.sleep(15)
     await hass.async_block_till_done()
     assert state(hass, "demand") == STATE_UNAVAILABLE
     assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
     assert watts(hass, "peak_demand_last_month") == pytest.approx(3000, abs=40)
-    line.fault = Fault
+    line.default_fault = Fault
     set_load(meter, 1000)
     await sleep_until(hass, clock, "00:31:00")
     assert watts(hass, "peak_demand_this_month") == pytest.approx(1000, abs=40)
@@ -206,12 +206,12 @@ async def test_period_without_readings_at_its_end_is_no_peak(
     line: Line,
 ) -> None:
     await sleep_until(hass, clock, "12:14:30")
-    line.fault = lambda: LOST
+    line.default_fault = lambda: LOST
     await asyncio.sleep(90)
     await hass.async_block_till_done()
     assert state(hass, "demand") == STATE_UNAVAILABLE
     assert state(hass, "demand_forecast") == STATE_UNAVAILABLE
-    line.fault = Fault
+    line.default_fault = Fault
     await sleep_until(hass, clock, "12:20:00")
     assert state(hass, "demand") == STATE_UNKNOWN
     await sleep_until(hass, clock, "12:30:10")
@@ -277,7 +277,7 @@ async def test_selected_period_applies_at_once_and_after_a_restart(
 async def test_period_can_be_selected_while_the_meter_is_offline(
     hass: HomeAssistant, demand_entry: CountisConfigEntry, line: Line
 ) -> None:
-    line.fault = lambda: LOST
+    line.default_fault = lambda: LOST
     await asyncio.sleep(60)
     # The counters stay available while the meter is offline.
     assert state(hass, "energy_consumed") != STATE_UNAVAILABLE
@@ -357,9 +357,9 @@ async def test_power_is_integrated_without_high_resolution_counters(
     assert watts(hass, "peak_demand_this_month") == expected
     # The energy of a pause of 30 s is not known, so the period is no peak.
     set_load(meter, 9000)
-    line.fault = lambda: LOST
+    line.default_fault = lambda: LOST
     await asyncio.sleep(30)
-    line.fault = Fault
+    line.default_fault = Fault
     await asyncio.sleep(60)
     await hass.async_block_till_done()
     assert state(hass, "demand") == STATE_UNKNOWN

@@ -8,7 +8,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 from simulator import Line
-from tools.demo.furnish import DemoPlan, async_set_up_demo
+from tools.demo.set_up import DemoPlan, async_set_up_demo
 from tools.errors import ToolError
 from tools.home_assistant import HomeAssistant as Client
 from tools.home_assistant import MeterInput, async_add_meter

@@ -134,7 +134,7 @@ async def test_diagnostics_contain_the_accepted_counters_despite_a_fault(
     fault: Fault,
     echo: bool,  # noqa: FBT001
 ) -> None:
-    line.fault = lambda: fault
+    line.default_fault = lambda: fault
     line.echoes = echo
     found = await download(device)
     # Zeros and ones are valid responses. If the adapter echoes, no read succeeds.

@@ -24,7 +24,7 @@ LOW = {50770: 0x0000, 50771: 1310}
 
 
 @pytest.fixture
-def line(meter: SimulatedMeter) -> MemoryBus:
+def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})
 
@@ -38,46 +38,46 @@ async def async_poll_rejected(meter: Meter, polls: int) -> None:
 
 
 async def test_evidence_of_a_rejected_level_is_read_once(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"  # a meter with current transformers
-    polled = await async_polled_meter(line)
+    polled = await async_polled_meter(memory_bus)
     meter.override = {50946: 0x0100}  # the high word of the total, which was 1
     await async_poll_rejected(polled, 1)
     # Rejected counters and the transformer are read twice, to confirm the first read.
-    assert line.reads == [
+    assert memory_bus.reads == [
         *(ENERGIES, ENERGIES, IDENTITY, TRANSFORMER, TRANSFORMER, OVERFLOWS)
     ]
-    line.requests.clear()
+    memory_bus.requests.clear()
     await async_poll_rejected(polled, 1)
-    assert line.reads == [ENERGIES]
+    assert memory_bus.reads == [ENERGIES]
 
 
 async def test_evidence_is_read_again_before_a_level_is_accepted(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    polled = await async_polled_meter(line)
+    polled = await async_polled_meter(memory_bus)
     meter.override = HIGH | LOW
     await async_poll_rejected(polled, 6)  # 60 s, after which a level is accepted
-    line.requests.clear()
+    memory_bus.requests.clear()
     reading = await polled.async_read("energies")
     assert reading.values[TOTAL] == 1310.72
     (correction,) = reading.corrections
     assert (correction.counter, correction.found) == (TOTAL, 1310.72)
     # The last request reads the other resolution.
-    assert line.reads == [ENERGIES, IDENTITY, OVERFLOWS, ENERGIES]
-    assert line.requests[-1].address == 50770
+    assert memory_bus.reads == [ENERGIES, IDENTITY, OVERFLOWS, ENERGIES]
+    assert memory_bus.requests[-1].address == 50770
 
 
 async def test_confirmed_level_is_accepted_without_the_other_resolution(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    polled = await async_polled_meter(line)
+    polled = await async_polled_meter(memory_bus)
     meter.override = HIGH
     # The level stays rejected after 60 s, because the low resolution disagrees.
     await async_poll_rejected(polled, 12)
     polled.counter_check.confirm("energies")
-    line.requests.clear()
+    memory_bus.requests.clear()
     reading = await polled.async_read("energies")
     assert reading.values[TOTAL] == 1310.72
-    assert line.reads == [ENERGIES, IDENTITY, OVERFLOWS]
+    assert memory_bus.reads == [ENERGIES, IDENTITY, OVERFLOWS]

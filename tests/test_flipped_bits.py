@@ -147,13 +147,13 @@ async def async_poll_for_an_hour(seed: int) -> FlippedBits:
         ),
     )
     profile = await async_profile_of(simulated)
-    line = MemoryBus({1: simulated})
-    meter = Meter(line.bus, 1, line.client(), profile, clock=virtual_clock)
+    memory_bus = MemoryBus({1: simulated})
+    meter = Meter(memory_bus.bus, 1, memory_bus.client(), profile, clock=virtual_clock)
     flipped = FlippedBits(meter, Random(seed))  # noqa: S311
-    line.fault = flipped.fault
+    memory_bus.default_fault = flipped.fault
     polled = Polled(meter, flipped.take, lambda *_: None)
     polled.select_quantities(profile.quantities - MEASURED_DETAILS)
-    poller = Poller(line.bus)
+    poller = Poller(memory_bus.bus)
     poller.add(polled)
     task = asyncio.create_task(poller.run())
     await asyncio.sleep(SECONDS)

@@ -536,11 +536,11 @@ def load() -> RecordedLoad:
     return load
 
 
-async def polled(line: MemoryBus) -> Meter:
+async def polled(memory_bus: MemoryBus) -> Meter:
     """Return the meter of the library after its counters are read."""
-    meter = await async_meter(line)
+    meter = await async_meter(memory_bus)
     await meter.async_read("energies")
-    line.requests.clear()
+    memory_bus.requests.clear()
     return meter
 
 
@@ -560,10 +560,10 @@ async def test_evidence_contains_all_reports_of_the_meter(load: RecordedLoad) ->
 async def test_evidence_after_a_restart_contains_the_present_counters(
     load: RecordedLoad,
 ) -> None:
-    line = MemoryBus({1: load.meter})
-    stopped = await polled(line)
+    memory_bus = MemoryBus({1: load.meter})
+    stopped = await polled(memory_bus)
     load.run(HOUR)
-    meter = await async_meter(line, accepted=stopped.counter_check.as_dict())
+    meter = await async_meter(memory_bus, accepted=stopped.counter_check.as_dict())
     published: list[str] = []
     found = await async_read_evidence(
         meter, load.now - HOUR, lambda reading: published.append(reading.block)
@@ -592,10 +592,10 @@ async def test_clock_that_cannot_be_read_is_assumed_to_be_right(
     load: RecordedLoad,
     is_in_profile: bool,  # noqa: FBT001
 ) -> None:
-    line = MemoryBus({1: load.meter})
+    memory_bus = MemoryBus({1: load.meter})
     if not is_in_profile:
         load.meter.refused_blocks.add(CLOCK)
-    meter = await polled(line)
+    meter = await polled(memory_bus)
     load.meter.refused_blocks.add(CLOCK)
     found = await async_read_evidence(meter, load.now - HOUR)
     assert found.displayed == displayed(load.now)
@@ -649,9 +649,9 @@ async def test_read_pointer_of_a_meter_without_periods_is_not_written(
     load: RecordedLoad,
 ) -> None:
     """A meter without the periods, such as an E1x or E2x, has no load curve."""
-    line = MemoryBus({1: load.meter})
+    memory_bus = MemoryBus({1: load.meter})
     load.meter.refused_blocks |= {PERIODS, PERIODS_IN_KWH}
-    meter = await polled(line)
+    meter = await polled(memory_bus)
     found = await async_read_evidence(meter, load.now - HOUR)
     assert found.load_curve is None
-    assert line.writes == []
+    assert memory_bus.writes == []

@@ -351,7 +351,7 @@ async def test_profile_is_complete_after_responses_lost_by_a_gateway(
     remote_meter.settings |= {57345: 5, 57346: 250}  # current transformers 250 A / 5 A
     # Damage every second response. The gateway reports a damaged response as lost, but
     # at once, without waiting for the timeout.
-    gateways["tcp"].line.fault = partial(next, cycle([FLIPPED, Fault()]))
+    gateways["tcp"].line.default_fault = partial(next, cycle([FLIPPED, Fault()]))
     entry = await added_entry(hass, gateways, "tcp")
     profile = coordinator_of(entry).meter.profile
     assert profile.primary_current == 250

@@ -168,7 +168,7 @@ async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
     assert f"| A | {value[:-4]}" not in wiring["message"]
     shown = hass.states.get(entity_id(hass, "wiring"))
     assert shown is not None
-    assert findings["load"].format(value=value) in shown.attributes["missing"]
+    assert findings["load"].format(value=value) in shown.attributes["unmet_conditions"]
     assert findings["note"] in wiring["message"]
 
 

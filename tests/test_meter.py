@@ -58,30 +58,30 @@ ZERO_TOTAL = registers_of("energy_consumed", 0)
 
 
 @pytest.fixture
-def line(meter: SimulatedMeter) -> MemoryBus:
+def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})
 
 
 async def test_new_meter_with_a_stored_profile_sends_no_request(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    library_meter = await async_meter(line, accepted={})
+    library_meter = await async_meter(memory_bus, accepted={})
     assert library_meter.profile.serial_number == SERIAL
     assert [name for name in BLOCKS if library_meter.block(name) is None] == []
     assert library_meter.block("transformer") is None
-    assert line.requests == []
+    assert memory_bus.requests == []
 
 
-async def test_each_block_is_read_in_one_request(line: MemoryBus) -> None:
-    library_meter = await async_polled_meter(line)
+async def test_each_block_is_read_in_one_request(memory_bus: MemoryBus) -> None:
+    library_meter = await async_polled_meter(memory_bus)
     values: Values = {}
     for name in BLOCKS:
         reading = await library_meter.async_read(name)
         assert reading.block == name
         assert reading.corrections == ()
         values |= reading.values
-    assert line.reads == [14, 30, 18, 10, 24, 9, 6]
+    assert memory_bus.reads == [14, 30, 18, 10, 24, 9, 6]
     assert values["power"] == 1300
     assert values["power_l3"] == -200
     assert values["voltage_l1"] == 230.0
@@ -95,12 +95,12 @@ async def test_each_block_is_read_in_one_request(line: MemoryBus) -> None:
 
 
 async def test_details_are_read_with_the_measurements_if_selected(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     library_meter.reads_details = True
     reading = await library_meter.async_read("measurements")
-    assert line.reads == [54]
+    assert memory_bus.reads == [54]
     assert reading.values["voltage_l1_l2"] == pytest.approx(398, abs=1)
     assert (
         reading.values.keys()
@@ -112,21 +112,21 @@ async def test_details_are_read_with_the_measurements_if_selected(
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
 @pytest.mark.parametrize("good_responses", range(len(BLOCKS)))
 async def test_read_with_a_lost_or_damaged_response_is_retried(
-    line: MemoryBus, fault: Fault, good_responses: int
+    memory_bus: MemoryBus, fault: Fault, good_responses: int
 ) -> None:
-    library_meter = await async_polled_meter(line)
-    line.faults.extend([NO_FAULT] * good_responses + [fault])
+    library_meter = await async_polled_meter(memory_bus)
+    memory_bus.faults.extend([NO_FAULT] * good_responses + [fault])
     for name in BLOCKS:
         await library_meter.async_read(name)
-    assert len(line.reads) == len(BLOCKS) + 1
+    assert len(memory_bus.reads) == len(BLOCKS) + 1
     assert not library_meter.contradicts_profile
 
 
 async def test_read_on_an_unplugged_port_raises_connection_error(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    library_meter = await async_meter(line)
-    line.plugged = line.connected = False
+    library_meter = await async_meter(memory_bus)
+    memory_bus.plugged = memory_bus.connected = False
     for name in BLOCKS:
         with pytest.raises(ModbusConnectionError):
             await library_meter.async_read(name)
@@ -134,44 +134,46 @@ async def test_read_on_an_unplugged_port_raises_connection_error(
         await library_meter.async_verify_identity()
 
 
-async def test_reading_has_the_time_of_its_last_request(line: MemoryBus) -> None:
-    library_meter = await async_meter(line)
+async def test_reading_has_the_time_of_its_last_request(memory_bus: MemoryBus) -> None:
+    library_meter = await async_meter(memory_bus)
     began = asyncio.get_running_loop().time()
-    line.faults.append(ZEROS)
+    memory_bus.faults.append(ZEROS)
     reading = await library_meter.async_read("measurements")
     # The client reads a block of zeros again.
-    assert [each.at for each in line.requests] == [began, reading.requested_at]
+    assert [each.at for each in memory_bus.requests] == [began, reading.requested_at]
 
 
 # -- the identity -----------------------------------------------------------------
 
 
-async def test_identity_is_verified_by_one_read_of_5_registers(line: MemoryBus) -> None:
-    library_meter = await async_meter(line)
+async def test_identity_is_verified_by_one_read_of_5_registers(
+    memory_bus: MemoryBus,
+) -> None:
+    library_meter = await async_meter(memory_bus)
     await library_meter.async_verify_identity()
-    assert line.reads == [5]
+    assert memory_bus.reads == [5]
     assert not library_meter.contradicts_profile
 
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(11)])
 async def test_verification_with_a_lost_or_damaged_response_is_retried(
-    line: MemoryBus, fault: Fault
+    memory_bus: MemoryBus, fault: Fault
 ) -> None:
-    library_meter = await async_meter(line)
-    line.faults.append(fault)
+    library_meter = await async_meter(memory_bus)
+    memory_bus.faults.append(fault)
     await library_meter.async_verify_identity()
-    assert line.reads == [5, 5]
+    assert memory_bus.reads == [5, 5]
 
 
 async def test_other_serial_number_in_two_responses_is_reported(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     meter.serial = (0x2025, 0x0001, 7)
     with pytest.raises(AnotherMeterError) as raised:
         await library_meter.async_verify_identity()
     assert raised.value.found == "2025000100007"
-    assert line.reads == [5, 5]
+    assert memory_bus.reads == [5, 5]
     meter.serial = None  # so the meter has the expected serial number again
     await library_meter.async_verify_identity()
 
@@ -182,22 +184,22 @@ def other_serial_number(order: int) -> Fault:
 
 
 async def test_other_serial_number_in_one_response_is_not_reported(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    library_meter = await async_meter(line)
-    line.faults.append(other_serial_number(7))
+    library_meter = await async_meter(memory_bus)
+    memory_bus.faults.append(other_serial_number(7))
     await library_meter.async_verify_identity()
     # Two responses with different serial numbers are invalid, not another meter.
-    line.faults.extend([other_serial_number(7), other_serial_number(8)])
+    memory_bus.faults.extend([other_serial_number(7), other_serial_number(8)])
     with pytest.raises(ModbusProtocolError):
         await library_meter.async_verify_identity()
 
 
 @pytest.mark.parametrize("word", [0xFFFF, 0])
 async def test_unavailable_serial_number_is_not_another_meter(
-    line: MemoryBus, meter: SimulatedMeter, word: int
+    memory_bus: MemoryBus, meter: SimulatedMeter, word: int
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     meter.override = dict.fromkeys(range(50006, 50011), word)
     with pytest.raises(ModbusProtocolError, match="the serial number is not available"):
         await library_meter.async_verify_identity()
@@ -207,28 +209,28 @@ async def test_unavailable_serial_number_is_not_another_meter(
 
 
 async def test_meter_without_serial_number_is_verified_by_a_response(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {table.IDENTIFICATION}
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     await library_meter.async_verify_identity()
-    assert line.reads == [14]
+    assert memory_bus.reads == [14]
     meter.offline = True
     # Only the first timeout is retried.
     for requests in (2, 1):
-        line.requests.clear()
+        memory_bus.requests.clear()
         with pytest.raises(ModbusTimeoutError):
             await library_meter.async_verify_identity()
-        assert line.reads == [14] * requests
+        assert memory_bus.reads == [14] * requests
     meter.offline = False
     await library_meter.async_verify_identity()
 
 
 @pytest.mark.parametrize("register", [50006, 50007])
 async def test_new_firmware_or_table_contradicts_the_profile(
-    line: MemoryBus, meter: SimulatedMeter, register: int
+    memory_bus: MemoryBus, meter: SimulatedMeter, register: int
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     meter.override = {register: 103}  # a version that the profile does not have
     await library_meter.async_verify_identity()
     assert library_meter.contradicts_profile
@@ -238,66 +240,66 @@ async def test_new_firmware_or_table_contradicts_the_profile(
 
 
 async def test_negative_power_is_measured(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     meter.load = Constant(Phase(-10), Phase(0), Phase(0))
     values = (await library_meter.async_read("power")).values
     assert values["power"] == values["power_l1"] == -10
 
 
 async def test_zero_power_is_confirmed_by_a_second_read_only_once(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     meter.override = dict.fromkeys(POWER_REGISTERS, 0)
     first = await library_meter.async_read("power")
-    assert line.reads == [14, 30]
+    assert memory_bus.reads == [14, 30]
     assert first.block == "measurements"
     assert first.values["power"] == 0
-    line.requests.clear()
+    memory_bus.requests.clear()
     for _ in range(10):
         reading = await library_meter.async_read("power")
         assert reading.block == "power"
         assert reading.values["power"] == 0
-    assert line.reads == [14] * 10
+    assert memory_bus.reads == [14] * 10
     # After a power other than 0, the next power of 0 is confirmed again.
     for override, reads in (({}, [14]), (meter.override, [14, 30])):
         meter.override = override
-        line.requests.clear()
+        memory_bus.requests.clear()
         await library_meter.async_read("power")
-        assert line.reads == reads
+        assert memory_bus.reads == reads
 
 
 async def test_zero_power_in_the_measurements_needs_no_second_read(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     meter.override = dict.fromkeys(POWER_REGISTERS, 0)
     await library_meter.async_read("measurements")
     await library_meter.async_read("power")
-    assert line.reads == [30, 14]
+    assert memory_bus.reads == [30, 14]
 
 
 @pytest.mark.parametrize("attribute", ["starting", "blank_blocks"])
 async def test_power_of_a_starting_meter_is_implausible(
-    line: MemoryBus, meter: SimulatedMeter, attribute: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     # Both attributes can have this value: `starting` is only tested for truth, and a
     # set that is not empty is true.
     setattr(meter, attribute, {table.METROLOGY})
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await library_meter.async_read("power")
-    assert line.reads == [14, 30, 30]
+    assert memory_bus.reads == [14, 30, 30]
     setattr(meter, attribute, set())
     assert (await library_meter.async_read("power")).values["power"] == 1300
 
 
 async def test_value_beyond_the_limits_is_not_available(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     meter.override = registers_of("voltage_l1", 0x7FFF_0000)
     values = (await library_meter.async_read("measurements")).values
     assert values["voltage_l1"] is None
@@ -305,11 +307,11 @@ async def test_value_beyond_the_limits_is_not_available(
 
 
 async def test_all_measurements_are_read_after_the_identity_is_verified(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     values = await library_meter.async_measure()
-    assert line.reads == [5, 54]
+    assert memory_bus.reads == [5, 54]
     assert values["power"] == 1300
     assert values.keys() == library_meter.blocks["measurements"].resolved_fields.keys()
     meter.starting = True
@@ -328,25 +330,25 @@ async def test_all_measurements_are_read_after_the_identity_is_verified(
 
 
 async def test_split_block_is_read_around_the_reserved_registers(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refuses_reserved = True
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     values = (await library_meter.async_read("energies")).values
     assert values["partial_energy_produced"] == 0.89
     assert values["energy_consumed"] == 1234.56
-    assert line.reads == [4, 2, 4, 2]  # from 50946, 50952, 50956 and 50962
+    assert memory_bus.reads == [4, 2, 4, 2]  # from 50946, 50952, 50956 and 50962
 
 
 async def test_low_resolution_counters_are_read_in_whole_kwh(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {
         table.ENERGIES_UNIT_100,
         table.TARIFFS_UNIT_100,
         table.PERIODS_UNIT_100,
     }
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     values = (await library_meter.async_read("energies")).values
     values |= (await library_meter.async_read("tariffs")).values
     values |= (await library_meter.async_read("periods")).values
@@ -357,45 +359,47 @@ async def test_low_resolution_counters_are_read_in_whole_kwh(
     assert values["energy_consumed_today"] == 0
 
 
-async def test_total_that_falls_in_one_response_is_read_again(line: MemoryBus) -> None:
-    library_meter = await async_polled_meter(line)
+async def test_total_that_falls_in_one_response_is_read_again(
+    memory_bus: MemoryBus,
+) -> None:
+    library_meter = await async_polled_meter(memory_bus)
     await library_meter.async_read("energies")
     # A meter that is starting responds with zeros and a correct CRC.
-    line.faults.append(ZEROS)
+    memory_bus.faults.append(ZEROS)
     reading = await library_meter.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
-    assert line.reads == [18] * 3  # the last one repeats the read with zeros
+    assert memory_bus.reads == [18] * 3  # the last one repeats the read with zeros
 
 
 async def test_total_that_fell_is_rejected_until_a_plausible_reading(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     await library_meter.async_read("energies")
     meter.override = ZERO_TOTAL
     # After the first rejected reading, the client reads the counters again, then the
     # identity and the number of rollovers. Each later poll is one read.
     for reads in ([18, 18, 5, 9], [18], [18]):
-        line.requests.clear()
+        memory_bus.requests.clear()
         with pytest.raises(ImplausibleError, match="energy_consumed"):
             await library_meter.async_read("energies")
-        assert line.reads == reads
+        assert memory_bus.reads == reads
         assert library_meter.counter_check.values["energy_consumed"] == 1234.56
         assert (await library_meter.async_read("power")).values["power"] == 1300
     meter.override = {}
     reading = await library_meter.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
     meter.override = ZERO_TOTAL
-    line.requests.clear()
+    memory_bus.requests.clear()
     with pytest.raises(ImplausibleError):
         await library_meter.async_read("energies")
-    assert line.reads == [18, 18, 5, 9]
+    assert memory_bus.reads == [18, 18, 5, 9]
 
 
 async def test_total_that_is_not_available_keeps_its_last_value(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     await library_meter.async_read("energies")
     meter.override = registers_of("energy_consumed", table.NOT_AVAILABLE)
     reading = await library_meter.async_read("energies")
@@ -408,11 +412,13 @@ async def test_total_that_is_not_available_keeps_its_last_value(
 
 
 async def test_stored_counters_are_restored_as_accepted_values(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     await library_meter.async_read("energies")
-    restored = await async_meter(line, accepted=library_meter.counter_check.as_dict())
+    restored = await async_meter(
+        memory_bus, accepted=library_meter.counter_check.as_dict()
+    )
     assert restored.counter_check.values == library_meter.counter_check.values
     meter.override = ZERO_TOTAL
     with pytest.raises(ImplausibleError):
@@ -420,22 +426,22 @@ async def test_stored_counters_are_restored_as_accepted_values(
 
 
 async def test_partial_counter_reset_at_the_meter_is_accepted_when_read_twice(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     await library_meter.async_read("energies")
     meter.counters.partial_consumed = 0
     reading = await library_meter.async_read("energies")
-    assert line.reads == [18] * 3
+    assert memory_bus.reads == [18] * 3
     assert reading.values["partial_energy_consumed"] == 0
     assert reading.values["energy_consumed"] == 1234.56
     assert reading.corrections == ()
 
 
 async def test_implausible_level_that_lasts_is_accepted_and_reported(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_polled_meter(line)
+    library_meter = await async_polled_meter(memory_bus)
     meter.counters.consumed = 5_000_000
     # A level is accepted if it lasts for 60 s.
     for _ in range(6):
@@ -459,11 +465,11 @@ async def test_implausible_level_that_lasts_is_accepted_and_reported(
     "name", ["power", "measurements", "energies", "periods", "overflows", "clock"]
 )
 async def test_refused_block_contradicts_the_profile(
-    line: MemoryBus, meter: SimulatedMeter, name: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, name: str
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     # Exception 4 means a failure of the meter, not that the block is not supported.
-    line.faults.append(exception(4))
+    memory_bus.faults.append(exception(4))
     with pytest.raises(modbus_connection.ModbusExceptionError):
         await library_meter.async_read(name)
     assert not library_meter.contradicts_profile
@@ -492,7 +498,7 @@ async def test_refused_block_contradicts_the_profile(
     ],
 )
 async def test_changed_transformer_contradicts_the_profile(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     settings: dict[int, int],
     ratio: float | None,
@@ -501,7 +507,7 @@ async def test_changed_transformer_contradicts_the_profile(
 ) -> None:
     meter.model = "Countis E43"
     meter.settings |= {57345: 5, 57346: 400}
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     meter.settings |= settings
     reading = await library_meter.async_read("transformer")
     assert reading.values == {"ct_ratio": ratio}
@@ -509,11 +515,11 @@ async def test_changed_transformer_contradicts_the_profile(
 
 
 async def test_transformer_that_is_set_later_contradicts_the_profile(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"
     meter.settings |= {57345: 0}
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     await library_meter.async_read("transformer")
     assert not library_meter.contradicts_profile
     meter.settings |= {57345: 5, 57346: 400}
@@ -522,11 +528,13 @@ async def test_transformer_that_is_set_later_contradicts_the_profile(
 
 
 async def test_block_with_the_type_of_another_block_is_not_supported(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    profile = (await async_meter(line)).profile
+    profile = (await async_meter(memory_bus)).profile
     blocks = {**profile.blocks, "energies": profile.blocks["clock"]}
-    library_meter = Meter(line.bus, 1, line.client(), replace(profile, blocks=blocks))
+    library_meter = Meter(
+        memory_bus.bus, 1, memory_bus.client(), replace(profile, blocks=blocks)
+    )
     assert library_meter.block("energies") is None
     assert isinstance(library_meter.block("tariffs"), Block)
 
@@ -535,16 +543,16 @@ async def test_block_with_the_type_of_another_block_is_not_supported(
 
 
 async def test_registers_are_returned_as_read(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    library_meter = await async_meter(line)
+    library_meter = await async_meter(memory_bus)
     registers = await library_meter.async_read_registers()
     assert registers[50000] == ord("S")
     assert (registers[50946] << 16) + registers[50947] == 123_456
     assert registers[50514] == 0  # the high word of `voltage_l1_l2`
     assert list(registers) == sorted(registers)
     # The block "identity" has 66 registers.
-    assert line.reads == [66, 54, 18, 10, 24, 9, 6]
+    assert memory_bus.reads == [66, 54, 18, 10, 24, 9, 6]
     meter.refused_blocks = {table.CLOCK}
     with pytest.raises(IllegalDataAddressError):
         await library_meter.async_read_registers()
@@ -582,7 +590,7 @@ async def test_profile_partial_reset_and_reads_work_on_a_serial_port(
 ) -> None:
     bus = Bus(baudrate=9600)
     client = connection.for_unit(1)
-    profile = await async_take_profile(bus.unit(1, client, patient=True))
+    profile = await async_take_profile(bus.unit(1, client, slow=True))
     assert profile.serial_number == SERIAL
     library_meter = Meter(
         bus, 1, client, profile, clock=meter.clock, monotonic=meter.clock

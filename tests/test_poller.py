@@ -70,7 +70,7 @@ def default(profile: Profile) -> Collection[str]:
 class PolledBus:
     """A bus in memory with its poller, and the readings and errors of the poller."""
 
-    line: MemoryBus
+    memory_bus: MemoryBus
     profile: Profile
     wanted: Collection[str]
     polled: dict[int, Polled] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class PolledBus:
 
     def __post_init__(self) -> None:
         """Create a poller without meters."""
-        self.poller = Poller(self.line.bus)
+        self.poller = Poller(self.memory_bus.bus)
 
     @property
     def now(self) -> float:
@@ -98,9 +98,9 @@ class PolledBus:
         # The serial number of the simulated meter ends with its unit ID.
         identity = {**self.profile.identity, "serial_order": unit_id}
         meter = Meter(
-            self.line.bus,
+            self.memory_bus.bus,
             unit_id,
-            self.line.client(unit_id),
+            self.memory_bus.client(unit_id),
             replace(self.profile, identity=identity),
             clock=virtual_clock,
             monotonic=asyncio.get_running_loop().time,
@@ -143,7 +143,7 @@ class PolledBus:
         """Return the times in s at which requests to a unit ID were sent."""
         return [
             each.at
-            for each in self.line.requests
+            for each in self.memory_bus.requests
             if each.unit_id == unit_id and each.at >= since
         ]
 
@@ -177,7 +177,7 @@ async def polling(
     assert not poller.done()
     poller.cancel()
     await asyncio.gather(poller, return_exceptions=True)
-    assert bus.line.overlaps == 0
+    assert bus.memory_bus.overlaps == 0
 
 
 # -- a bus with time for everything ---------------------------------------------------
@@ -227,7 +227,7 @@ async def test_slow_blocks_and_the_identity_are_read_once_an_hour(
     async with polling(profile, {"clock_offset", "overflows_consumed"}) as bus:
         await asyncio.sleep(2 * 3600 + 10)
         # The first read of the measurements (30) shows that the meter has started.
-        assert bus.line.reads == [5, 30, 9, 6] + [5, 9, 6] * 2
+        assert bus.memory_bus.reads == [5, 30, 9, 6] + [5, 9, 6] * 2
         # It is 2 h and 10 s. All 10 requests were sent more than 9 s ago, so the last
         # ones were sent less than 1 s after 2 h.
         assert [bus.now - at > 9 for at in bus.requests_to(1)] == [True] * 10
@@ -238,11 +238,11 @@ async def test_only_the_identity_is_read_if_nothing_is_wanted(
 ) -> None:
     async with polling(profile, ()) as bus:
         await asyncio.sleep(100)
-        assert bus.line.reads == [5] * 4
+        assert bus.memory_bus.reads == [5] * 4
         assert bus.requests_to(1) == [pytest.approx(30 * n, abs=0.01) for n in range(4)]
         # The empty readings report that the meter is online.
         assert [reading.values for _, reading in bus.readings[1]] == [{}] * 4
-        meter = bus.line.meters[1]
+        meter = bus.memory_bus.meters[1]
         meter.offline = True
         await asyncio.sleep(30)
         # The error belongs to no single block, because the meter is offline.
@@ -299,7 +299,7 @@ async def test_details_that_are_wanted_later_are_read_at_once(
 ) -> None:
     async with polling(profile, default, meters=20) as bus:
         await asyncio.sleep(SETTLED)
-        assert 54 not in bus.line.reads
+        assert 54 not in bus.memory_bus.reads
         wanted_at = bus.now
         bus.want(1, {*default, "voltage_l1_l2"})
         await asyncio.sleep(1)
@@ -311,9 +311,9 @@ async def test_details_that_are_wanted_later_are_read_at_once(
         assert at - wanted_at < 0.4
         assert "voltage_l1_l2" in reading.values
         bus.want(1, default)
-        bus.line.requests.clear()
+        bus.memory_bus.requests.clear()
         await asyncio.sleep(200)
-        assert 54 not in bus.line.reads
+        assert 54 not in bus.memory_bus.reads
 
 
 async def test_meter_without_entities_is_read_at_once_when_entities_are_enabled(
@@ -328,9 +328,9 @@ async def test_meter_without_entities_is_read_at_once_when_entities_are_enabled(
         }
         # If a meter has any entity, its identity is verified only once an hour.
         bus.want(1, {"clock_offset"})
-        bus.line.requests.clear()
+        bus.memory_bus.requests.clear()
         await asyncio.sleep(3500)
-        assert bus.line.reads.count(5) == 1
+        assert bus.memory_bus.reads.count(5) == 1
 
 
 async def test_blocks_of_a_meter_are_read_in_consecutive_requests(
@@ -338,9 +338,9 @@ async def test_blocks_of_a_meter_are_read_in_consecutive_requests(
 ) -> None:
     async with polling(profile, default) as bus:
         await asyncio.sleep(10)
-        bus.line.requests.clear()
+        bus.memory_bus.requests.clear()
         await asyncio.sleep(10)
-        times = [each.at for each in bus.line.requests]
+        times = [each.at for each in bus.memory_bus.requests]
         polls = [times[index : index + 3] for index in range(0, len(times) - 2, 3)]
         assert len(polls) >= 9
         # At 9600 baud, the third of these requests is sent 0.2 s after the first.
@@ -456,7 +456,7 @@ async def test_offline_meter_is_retried_after_1_to_30_seconds(
 ) -> None:
     async with polling(profile, default) as bus:
         await asyncio.sleep(10.5)
-        meter = bus.line.meters[1]
+        meter = bus.memory_bus.meters[1]
         meter.offline = True
         offline_at = bus.now
         await asyncio.sleep(150)
@@ -494,9 +494,9 @@ async def test_meter_that_is_online_again_is_read_completely_at_once(
 ) -> None:
     async with polling(profile, default) as bus:
         await asyncio.sleep(10)
-        bus.line.meters[1].offline = True
+        bus.memory_bus.meters[1].offline = True
         await asyncio.sleep(20)
-        bus.line.meters[1].offline = False
+        bus.memory_bus.meters[1].offline = False
         bus.readings.clear()
         # The pause of 16 s before the next retry has already begun.
         await asyncio.sleep(16)
@@ -512,7 +512,7 @@ async def test_lost_response_does_not_make_a_meter_offline(
         await asyncio.sleep(10)
         # A gateway reports a lost response by exception 10 or 11.
         for fault in (LOST, exception(10), exception(11)):
-            bus.line.faults.append(fault)
+            bus.memory_bus.faults.append(fault)
             await asyncio.sleep(5)
         assert bus.errors == {}
 
@@ -523,7 +523,7 @@ async def test_two_gateway_exceptions_in_a_row_make_a_meter_offline(
 ) -> None:
     async with polling(profile, default) as bus:
         await asyncio.sleep(10)
-        bus.line.faults.extend([exception(code)] * 2)
+        bus.memory_bus.faults.extend([exception(code)] * 2)
         await asyncio.sleep(0.9)
         ((_, error, block),) = bus.errors[1]
         assert isinstance(error, ModbusTimeoutError)
@@ -557,11 +557,11 @@ async def test_flapping_meters_cost_the_others_less_than_2_percent_of_reads(
     async with polling(profile, default, meters=12) as bus:
         await asyncio.sleep(SETTLED)
         # Meter 1 stays offline, and meters 2 to 4 flap.
-        bus.line.meters[1].offline = True
+        bus.memory_bus.meters[1].offline = True
         flapping = [
             asyncio.create_task(
                 async_flap(
-                    bus.line.meters[each],
+                    bus.memory_bus.meters[each],
                     begin=2 * each,
                     offline=offline,
                     online=online,
@@ -588,10 +588,10 @@ async def test_meters_that_flap_together_cost_less_than_2_percent_of_reads(
     async with polling(profile, default, meters=12) as bus:
         await asyncio.sleep(SETTLED)
         # Meter 3 stays offline, and meters 5, 8 and 11 flap.
-        bus.line.meters[3].offline = True
+        bus.memory_bus.meters[3].offline = True
         flapping = [
             asyncio.create_task(
-                async_flap(bus.line.meters[each], begin=0, offline=5, online=5)
+                async_flap(bus.memory_bus.meters[each], begin=0, offline=5, online=5)
             )
             for each in (5, 8, 11)
         ]
@@ -609,10 +609,10 @@ async def test_lost_response_is_retried_after_due_reads_of_other_meters(
 ) -> None:
     async with polling(profile, {"power"}, meters=12) as bus:
         await asyncio.sleep(SETTLED)
-        bus.line.faults.append(LOST)
+        bus.memory_bus.faults.append(LOST)
         began = bus.now
         await asyncio.sleep(1.5)
-        lost, *others = (each for each in bus.line.requests if each.at >= began)
+        lost, *others = (each for each in bus.memory_bus.requests if each.at >= began)
         reads_before_retry = [each.unit_id for each in others].index(lost.unit_id)
         assert reads_before_retry >= 2
         # The meter is still read every second.
@@ -626,10 +626,10 @@ async def test_lost_response_on_an_overloaded_bus_is_retried_within_4_seconds(
 ) -> None:
     async with polling(profile, default, meters=64, baudrate=38400) as bus:
         await asyncio.sleep(100)
-        bus.line.faults.append(LOST)
+        bus.memory_bus.faults.append(LOST)
         began = bus.now
         await asyncio.sleep(10)
-        lost = next(each for each in bus.line.requests if each.at >= began)
+        lost = next(each for each in bus.memory_bus.requests if each.at >= began)
         assert bus.longest_gap(lost.unit_id, *MEASURED, since=began - 5) < 4
         assert bus.errors == {}
 
@@ -641,7 +641,7 @@ async def test_each_of_32_offline_meters_is_retried_within_45_seconds(
         await asyncio.sleep(SETTLED)
         offline = range(1, 33)
         for unit_id in offline:
-            bus.line.meters[unit_id].offline = True
+            bus.memory_bus.meters[unit_id].offline = True
         await asyncio.sleep(300)
         for unit_id in offline:
             times = [bus.now - 100, *bus.requests_to(unit_id, since=bus.now - 100)]
@@ -654,9 +654,9 @@ async def test_short_outage_causes_no_reads_of_slow_blocks(
 ) -> None:
     async with polling(profile, default) as bus:
         await asyncio.sleep(10)
-        bus.line.meters[1].offline = True
+        bus.memory_bus.meters[1].offline = True
         await asyncio.sleep(2)
-        bus.line.meters[1].offline = False
+        bus.memory_bus.meters[1].offline = False
         assert bus.errors[1]
         bus.readings.clear()
         await asyncio.sleep(20)
@@ -669,7 +669,7 @@ async def test_offline_meters_cost_the_others_less_than_2_percent_of_reads(
     async with polling(profile, default, meters=12) as bus:
         await asyncio.sleep(SETTLED)
         for unit_id in (1, 2, 3, 4):
-            bus.line.meters[unit_id].offline = True
+            bus.memory_bus.meters[unit_id].offline = True
         await asyncio.sleep(240)
         for unit_id in range(5, 13):
             reads = len(bus.times(unit_id, *MEASURED, since=SETTLED))
@@ -685,7 +685,7 @@ async def test_block_without_a_response_does_not_stop_the_other_blocks(
     async with polling(profile, default, meters=2) as bus:
         # A gateway may be unable to pass on responses of one length. Here, only the
         # responses with the 10 registers of the tariffs are lost.
-        bus.line.fault = lambda request: (
+        bus.memory_bus.default_fault = lambda request: (
             LOST if (request.unit_id, request.content) == (1, 10) else NO_FAULT
         )
         await asyncio.sleep(100)
@@ -704,7 +704,7 @@ async def test_identities_are_verified_first_after_a_connection_loss(
 ) -> None:
     async with polling(profile, default, meters=5) as bus:
         await asyncio.sleep(10)
-        bus.line.plugged = bus.line.connected = False
+        bus.memory_bus.plugged = bus.memory_bus.connected = False
         await asyncio.sleep(20)
         for unit_id in bus.polled:
             assert {type(err) for _, err, _ in bus.errors[unit_id]} == {
@@ -714,12 +714,12 @@ async def test_identities_are_verified_first_after_a_connection_loss(
             # The error is reported after each attempt to open the port.
             assert len(bus.errors[unit_id]) >= 8
             assert not bus.polled[unit_id].online
-        bus.line.plugged = True
+        bus.memory_bus.plugged = True
         plugged_at = bus.now
-        bus.line.requests.clear()
+        bus.memory_bus.requests.clear()
         await asyncio.sleep(2.5)
         first: dict[int, int] = {}
-        for request in bus.line.requests:
+        for request in bus.memory_bus.requests:
             assert isinstance(request.content, int)
             first.setdefault(request.unit_id, request.content)
         assert first == dict.fromkeys(bus.polled, 5)  # registers of the identity
@@ -731,11 +731,11 @@ async def test_port_that_cannot_be_opened_at_the_start_is_retried(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default) as bus:
-        bus.line.plugged = bus.line.connected = False
+        bus.memory_bus.plugged = bus.memory_bus.connected = False
         await asyncio.sleep(60)
         assert bus.errors[1]
         assert bus.readings == {}
-        bus.line.plugged = True
+        bus.memory_bus.plugged = True
         await asyncio.sleep(2.2)
         assert bus.times(1, *MEASURED)
 
@@ -748,9 +748,9 @@ async def test_added_meter_costs_the_others_no_poll(
 ) -> None:
     async with polling(profile, default, meters=8) as bus:
         await asyncio.sleep(SETTLED)
-        bus.line.meters[9] = SimulatedMeter(unit_id=9, clock=virtual_clock)
+        bus.memory_bus.meters[9] = SimulatedMeter(unit_id=9, clock=virtual_clock)
         added_at = bus.now
-        await async_take_profile(bus.line.unit(9))
+        await async_take_profile(bus.memory_bus.unit(9))
         bus.add(9)
         await asyncio.sleep(added_at + 20 - bus.now)
         for unit_id in range(1, 9):
@@ -763,7 +763,7 @@ async def test_meter_is_added_to_and_removed_from_an_empty_bus(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default, meters=0) as bus:
-        bus.line.meters[1] = SimulatedMeter(unit_id=1, clock=virtual_clock)
+        bus.memory_bus.meters[1] = SimulatedMeter(unit_id=1, clock=virtual_clock)
         await asyncio.sleep(100)
         bus.add(1)
         await asyncio.sleep(5)
@@ -771,11 +771,11 @@ async def test_meter_is_added_to_and_removed_from_an_empty_bus(
         assert bus.times(1, *MEASURED)[0] == pytest.approx(100.2, abs=0.1)
         bus.poller.remove(bus.polled[1])
         bus.readings.clear()
-        bus.line.requests.clear()
+        bus.memory_bus.requests.clear()
         await asyncio.sleep(100)
         assert bus.readings == {}
         # Only a read that had already begun may still send a request.
-        assert len(bus.line.requests) <= 1
+        assert len(bus.memory_bus.requests) <= 1
 
 
 @pytest.mark.parametrize("fault", [NO_FAULT, LOST])
@@ -793,7 +793,7 @@ async def test_meter_removed_during_a_request_is_not_reported(
                 bus.poller.remove(bus.polled[request.unit_id])
             return fault if request.unit_id in removed else NO_FAULT
 
-        bus.line.fault = remove
+        bus.memory_bus.default_fault = remove
         await asyncio.sleep(5)
         (unit_id,) = removed
         assert bus.readings[unit_id] == []
@@ -805,10 +805,10 @@ async def test_offline_meter_removed_during_its_request_is_not_reported(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default) as bus:
-        bus.line.meters[1].offline = True
+        bus.memory_bus.meters[1].offline = True
         await asyncio.sleep(5)
-        requests = len(bus.line.requests)
-        while len(bus.line.requests) == requests:
+        requests = len(bus.memory_bus.requests)
+        while len(bus.memory_bus.requests) == requests:
             await asyncio.sleep(0.01)
         errors = len(bus.errors[1])
         bus.poller.remove(bus.polled[1])
@@ -824,7 +824,7 @@ async def test_implausible_block_is_reported_and_the_others_are_read(
 ) -> None:
     async with polling(profile, default, meters=2) as bus:
         await asyncio.sleep(10)
-        bus.line.meters[1].override = {50946: 100}  # the high word of the total
+        bus.memory_bus.meters[1].override = {50946: 100}  # the high word of the total
         since = bus.now
         await asyncio.sleep(30)
         errors = bus.errors[1]
@@ -837,13 +837,13 @@ async def test_implausible_block_is_reported_and_the_others_are_read(
         # Only the first implausible reading is read again at once.
         energies = [
             each
-            for each in bus.line.requests
+            for each in bus.memory_bus.requests
             if each.unit_id == 1
             and each.address == 50946
             and since <= each.at < errors[-1][0]
         ]
         assert len(energies) == len(errors) + 1
-        bus.line.meters[1].override = {}
+        bus.memory_bus.meters[1].override = {}
         await asyncio.sleep(3)
         assert len(bus.times(1, "energies", since=since)) >= 2
 
@@ -854,7 +854,7 @@ async def test_starting_meter_costs_the_others_less_than_3_percent_of_reads(
     async with polling(profile, default, meters=12) as bus:
         await asyncio.sleep(SETTLED)
         # All measurements read 0.
-        bus.line.meters[1].override = dict.fromkeys(range(50512, 50574), 0)
+        bus.memory_bus.meters[1].override = dict.fromkeys(range(50512, 50574), 0)
         await asyncio.sleep(120)
         assert {block for _, _, block in bus.errors[1]} >= {"power"}
         for unit_id in range(2, 13):
@@ -865,7 +865,7 @@ async def test_refused_block_is_read_again_after_a_minute(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default) as bus:
-        bus.line.meters[1].refused_blocks = {57600, 36928}  # clock and periods
+        bus.memory_bus.meters[1].refused_blocks = {57600, 36928}  # clock and periods
         await asyncio.sleep(100)
         for block in ("clock", "periods"):
             failed_at = [at for at, _, name in bus.errors[1] if name == block]
@@ -873,7 +873,7 @@ async def test_refused_block_is_read_again_after_a_minute(
             assert failed_at[1] - failed_at[0] == pytest.approx(60, abs=1)
         assert {type(err) for _, err, _ in bus.errors[1]} == {IllegalDataAddressError}
         assert bus.polled[1].meter.contradicts_profile
-        bus.line.meters[1].refused_blocks = set()
+        bus.memory_bus.meters[1].refused_blocks = set()
         await asyncio.sleep(60)
         assert len(bus.times(1, "clock")) == 1
         assert len(bus.times(1, "periods")) == 1
@@ -883,7 +883,7 @@ async def test_another_meter_is_reported_until_the_expected_one_responds(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default, meters=2) as bus:
-        meter = bus.line.meters[1]
+        meter = bus.memory_bus.meters[1]
         meter.serial = (0x1438, 0x0120, 7)
         await asyncio.sleep(20)
         errors = [err for _, err, _ in bus.errors[1]]
@@ -901,7 +901,7 @@ async def test_meter_replaced_without_an_outage_is_reported_within_an_hour(
 ) -> None:
     async with polling(profile, {"clock_offset"}) as bus:
         await asyncio.sleep(100)
-        bus.line.meters[1].serial = (0x1438, 0x0120, 7)
+        bus.memory_bus.meters[1].serial = (0x1438, 0x0120, 7)
         await asyncio.sleep(3520)
         assert isinstance(bus.errors[1][0][1], AnotherMeterError)
 
@@ -911,27 +911,29 @@ async def test_unavailable_identity_is_verified_again_within_a_minute(
 ) -> None:
     async with polling(profile, {"clock_offset"}) as bus:
         await asyncio.sleep(3590)
-        bus.line.meters[1].override = {50008: 0xFFFF}  # a part of the serial number
+        bus.memory_bus.meters[1].override = {
+            50008: 0xFFFF
+        }  # a part of the serial number
         await asyncio.sleep(20)
         assert bus.polled[1].online
-        bus.line.meters[1].override = {}
+        bus.memory_bus.meters[1].override = {}
         await asyncio.sleep(60)
         assert bus.errors == {}
         # One read at the start, two while unavailable, and one after a minute.
-        assert bus.line.reads.count(5) == 4
+        assert bus.memory_bus.reads.count(5) == 4
         await asyncio.sleep(3600)
-        assert bus.line.reads.count(5) == 5
+        assert bus.memory_bus.reads.count(5) == 5
 
 
 async def test_starting_meter_stays_offline_until_its_identity_is_available(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default) as bus:
-        bus.line.meters[1].starting = True
+        bus.memory_bus.meters[1].starting = True
         await asyncio.sleep(10)
         assert bus.readings == {}
         assert {block for _, _, block in bus.errors[1]} == {None}
-        bus.line.meters[1].starting = False
+        bus.memory_bus.meters[1].starting = False
         # The pause of 8 s before the next retry has already begun.
         await asyncio.sleep(8)
         assert bus.times(1, *MEASURED)
@@ -970,7 +972,7 @@ async def test_command_on_a_full_bus_is_confirmed_within_two_seconds(
 ) -> None:
     async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
         await asyncio.sleep(20)
-        simulated = bus.line.meters[1]
+        simulated = bus.memory_bus.meters[1]
         simulated.counters.partial_consumed += 20  # Wh, so not 0 before the reset
         began = bus.now
         readings: list[Reading] = []

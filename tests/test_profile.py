@@ -51,15 +51,15 @@ BLOCK_TYPES = {
 
 
 @pytest.fixture
-def line(meter: SimulatedMeter) -> MemoryBus:
+def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})
 
 
 async def test_profile_contains_the_identity_blocks_and_quantities(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert (profile.model, profile.serial_number, profile.software_version) == (
         "COUNTIS E33",
         SERIAL,
@@ -80,39 +80,41 @@ async def test_profile_contains_the_identity_blocks_and_quantities(
     assert profile.primary_current is None
     assert not profile.undecided
     assert not profile.outdated
-    assert line.reads == PROFILE_WORDS
+    assert memory_bus.reads == PROFILE_WORDS
 
 
-async def test_profile_is_restored_from_json(line: MemoryBus) -> None:
-    profile = await async_take_profile(line.unit())
+async def test_profile_is_restored_from_json(memory_bus: MemoryBus) -> None:
+    profile = await async_take_profile(memory_bus.unit())
     assert Profile.from_dict(json.loads(json.dumps(profile.as_dict()))) == profile
 
 
-async def test_profile_of_another_version_is_outdated(line: MemoryBus) -> None:
-    profile = await async_take_profile(line.unit())
+async def test_profile_of_another_version_is_outdated(memory_bus: MemoryBus) -> None:
+    profile = await async_take_profile(memory_bus.unit())
     assert replace(profile, version=PROFILE_VERSION - 1).outdated
     assert replace(profile, version=PROFILE_VERSION + 1).outdated
 
 
 @pytest.mark.parametrize("key", Profile().as_dict())
 async def test_stored_profile_without_a_key_is_outdated(
-    line: MemoryBus, key: str
+    memory_bus: MemoryBus, key: str
 ) -> None:
-    stored = (await async_take_profile(line.unit())).as_dict()
+    stored = (await async_take_profile(memory_bus.unit())).as_dict()
     reduced = Profile.from_dict({name: stored[name] for name in stored if name != key})
     assert reduced.outdated
     default = Profile().as_dict()[key]
     assert reduced.as_dict() == stored | {key: default, "version": reduced.version}
 
 
-async def test_unknown_content_of_a_stored_profile_is_ignored(line: MemoryBus) -> None:
-    profile = await async_take_profile(line.unit())
+async def test_unknown_content_of_a_stored_profile_is_ignored(
+    memory_bus: MemoryBus,
+) -> None:
+    profile = await async_take_profile(memory_bus.unit())
     stored = profile.as_dict() | {"version": PROFILE_VERSION + 1, "new": [1]}
     stored["blocks"]["clock"] = "Calendar"
     newer = Profile.from_dict(stored)
     assert newer.quantities == profile.quantities
     assert newer.outdated
-    assert newer.block("clock", line.unit()) is None
+    assert newer.block("clock", memory_bus.unit()) is None
 
 
 @pytest.mark.parametrize(
@@ -132,29 +134,31 @@ async def test_lost_or_damaged_response_does_not_change_the_profile(
     fault: Fault,
     good_responses: int,
 ) -> None:
-    line = MemoryBus({1: meter}, framing=framing)
-    undisturbed = await async_take_profile(line.unit())
-    line.faults.extend([NO_FAULT] * good_responses + [fault])
-    assert await async_take_profile(line.unit()) == undisturbed
+    memory_bus = MemoryBus({1: meter}, framing=framing)
+    undisturbed = await async_take_profile(memory_bus.unit())
+    memory_bus.faults.extend([NO_FAULT] * good_responses + [fault])
+    assert await async_take_profile(memory_bus.unit()) == undisturbed
 
 
 async def test_several_lost_responses_do_not_change_the_profile(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    undisturbed = await async_take_profile(line.unit())
-    line.faults.extend([NO_FAULT, LOST, NO_FAULT, DAMAGED, NO_FAULT, NO_FAULT, LOST])
-    assert await async_take_profile(line.unit()) == undisturbed
+    undisturbed = await async_take_profile(memory_bus.unit())
+    memory_bus.faults.extend(
+        [NO_FAULT, LOST, NO_FAULT, DAMAGED, NO_FAULT, NO_FAULT, LOST]
+    )
+    assert await async_take_profile(memory_bus.unit()) == undisturbed
 
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
 # The first six requests read the blocks that are not optional.
 @pytest.mark.parametrize("good_responses", range(6))
 async def test_response_lost_twice_raises_an_error_unless_its_block_is_optional(
-    line: MemoryBus, fault: Fault, good_responses: int
+    memory_bus: MemoryBus, fault: Fault, good_responses: int
 ) -> None:
-    line.faults.extend([NO_FAULT] * good_responses + [fault] * 2)
+    memory_bus.faults.extend([NO_FAULT] * good_responses + [fault] * 2)
     with pytest.raises((ModbusTimeoutError, ModbusProtocolError)):
-        await async_take_profile(line.unit())
+        await async_take_profile(memory_bus.unit())
 
 
 @pytest.mark.parametrize("fault", [LOST, DAMAGED, exception(10), exception(11)])
@@ -162,42 +166,44 @@ async def test_response_lost_twice_raises_an_error_unless_its_block_is_optional(
     ("good_responses", "block"), [(6, "periods"), (7, "overflows"), (8, "clock")]
 )
 async def test_optional_block_that_cannot_be_read_is_undecided(
-    line: MemoryBus, fault: Fault, good_responses: int, block: str
+    memory_bus: MemoryBus, fault: Fault, good_responses: int, block: str
 ) -> None:
-    line.faults.extend([NO_FAULT] * good_responses + [fault] * 2)
-    profile = await async_take_profile(line.unit())
+    memory_bus.faults.extend([NO_FAULT] * good_responses + [fault] * 2)
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.undecided == {block}
     assert block not in profile.blocks
     assert profile.outdated
-    assert not (await async_take_profile(line.unit())).outdated
+    assert not (await async_take_profile(memory_bus.unit())).outdated
 
 
-async def test_port_that_is_lost_at_any_block_raises_an_error(line: MemoryBus) -> None:
+async def test_port_that_is_lost_at_any_block_raises_an_error(
+    memory_bus: MemoryBus,
+) -> None:
     for good_responses in range(len(PROFILE_WORDS)):
         lost = Fault(error=ModbusConnectionError())
-        line.faults.extend([NO_FAULT] * good_responses + [lost] * 2)
+        memory_bus.faults.extend([NO_FAULT] * good_responses + [lost] * 2)
         with pytest.raises(ModbusConnectionError):
-            await async_take_profile(line.unit())
-        line.faults.clear()
-    line.plugged = line.connected = False
+            await async_take_profile(memory_bus.unit())
+        memory_bus.faults.clear()
+    memory_bus.plugged = memory_bus.connected = False
     with pytest.raises(ModbusConnectionError):
-        await async_take_profile(line.unit())
+        await async_take_profile(memory_bus.unit())
 
 
 async def test_offline_meter_raises_timeout(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.offline = True
     with pytest.raises(ModbusTimeoutError):
-        await async_take_profile(line.unit())
+        await async_take_profile(memory_bus.unit())
 
 
 async def test_meter_that_refuses_everything_raises_its_exception(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.exception_code = 4
     with pytest.raises(ModbusExceptionError):
-        await async_take_profile(line.unit())
+        await async_take_profile(memory_bus.unit())
 
 
 # -- the identity -----------------------------------------------------------------
@@ -211,19 +217,19 @@ async def test_meter_that_refuses_everything_raises_its_exception(
     ],
 )
 async def test_another_device_is_not_a_countis(
-    line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int], reason: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, registers: dict[int, int], reason: str
 ) -> None:
     meter.override = registers
     with pytest.raises(NotACountisError, match=reason):
-        await async_take_profile(line.unit())
+        await async_take_profile(memory_bus.unit())
 
 
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
 async def test_meter_without_identification_is_found_by_its_measurements(
-    line: MemoryBus, meter: SimulatedMeter, attribute: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     getattr(meter, attribute).add(table.IDENTIFICATION)
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.model == "COUNTIS"
     assert profile.serial_number is None
     assert profile.software_version is None
@@ -249,12 +255,12 @@ async def test_meter_without_identification_is_found_by_its_measurements(
     ],
 )
 async def test_device_without_identification_or_mains_is_not_a_countis(
-    line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
+    memory_bus: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
 ) -> None:
     meter.refused_blocks = {table.IDENTIFICATION}
     meter.override = registers
     with pytest.raises(NotACountisError):
-        await async_take_profile(line.unit())
+        await async_take_profile(memory_bus.unit())
 
 
 @pytest.mark.parametrize(
@@ -267,20 +273,20 @@ async def test_device_without_identification_or_mains_is_not_a_countis(
     ],
 )
 async def test_device_without_identification_that_measures_mains_is_accepted(
-    line: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
+    memory_bus: MemoryBus, meter: SimulatedMeter, registers: dict[int, int]
 ) -> None:
     meter.refused_blocks = {table.IDENTIFICATION}
     meter.override = registers
-    assert (await async_take_profile(line.unit())).model == "COUNTIS"
+    assert (await async_take_profile(memory_bus.unit())).model == "COUNTIS"
 
 
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
 async def test_device_without_identification_or_measurements_is_not_a_countis(
-    line: MemoryBus, meter: SimulatedMeter, attribute: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     setattr(meter, attribute, {table.IDENTIFICATION, table.METROLOGY})
     with pytest.raises(NotACountisError):
-        await async_take_profile(line.unit())
+        await async_take_profile(memory_bus.unit())
 
 
 @pytest.mark.parametrize(
@@ -295,42 +301,42 @@ async def test_device_without_identification_or_measurements_is_not_a_countis(
     ],
 )
 async def test_model_is_taken_from_the_names_of_the_meter(
-    line: MemoryBus, meter: SimulatedMeter, name: str, extended: str, model: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, name: str, extended: str, model: str
 ) -> None:
     meter.override = text(50050, name, 8) | text(50058, extended, 8)
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.model == model
     assert profile.serial_number == SERIAL
 
 
 @pytest.mark.parametrize("word", [0, 0xFFFF])
 async def test_serial_number_that_is_not_set_is_none(
-    line: MemoryBus, meter: SimulatedMeter, word: int
+    memory_bus: MemoryBus, meter: SimulatedMeter, word: int
 ) -> None:
     meter.override = dict.fromkeys(range(50007, 50011), word)
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.serial_number is None
     assert profile.model == "COUNTIS E33"
 
 
 @pytest.mark.parametrize("address", [50008, 50009, 50010])
 async def test_serial_number_needs_all_of_its_registers(
-    line: MemoryBus, meter: SimulatedMeter, address: int
+    memory_bus: MemoryBus, meter: SimulatedMeter, address: int
 ) -> None:
     # Some registers of the serial number may be 0, but none "not available" (0xFFFF).
     meter.override = dict.fromkeys({50008, 50009, 50010} - {address}, 0)
-    assert (await async_take_profile(line.unit())).serial_number is not None
+    assert (await async_take_profile(memory_bus.unit())).serial_number is not None
     meter.override = {address: 0xFFFF}
-    assert (await async_take_profile(line.unit())).serial_number is None
+    assert (await async_take_profile(memory_bus.unit())).serial_number is None
 
 
 async def test_other_serial_number_than_expected_is_reported(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    assert (await async_take_profile(line.unit(), expected=SERIAL)).blocks
+    assert (await async_take_profile(memory_bus.unit(), expected=SERIAL)).blocks
     meter.serial = (0x2025, 0x0001, 7)
     with pytest.raises(AnotherMeterError) as raised:
-        await async_take_profile(line.unit(), expected=SERIAL)
+        await async_take_profile(memory_bus.unit(), expected=SERIAL)
     assert raised.value.found == "2025000100007"
 
 
@@ -338,24 +344,24 @@ async def test_other_serial_number_than_expected_is_reported(
 
 
 async def test_blocks_with_refused_reserved_registers_have_split_reads(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refuses_reserved = True
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.split == {"identity", "energies", "overflows"}
     assert profile.blocks == BLOCK_TYPES
 
 
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
 async def test_low_resolution_counters_replace_unsupported_high_resolution(
-    line: MemoryBus, meter: SimulatedMeter, attribute: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     setattr(
         meter,
         attribute,
         {table.ENERGIES_UNIT_100, table.TARIFFS_UNIT_100, table.PERIODS_UNIT_100},
     )
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.blocks["energies"] == "EnergiesInKwh"
     assert profile.blocks["tariffs"] == "TariffsInKwh"
     assert profile.blocks["periods"] == "PeriodsInKwh"
@@ -363,10 +369,10 @@ async def test_low_resolution_counters_replace_unsupported_high_resolution(
 
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
 async def test_high_resolution_counters_are_used_without_low_resolution(
-    line: MemoryBus, meter: SimulatedMeter, attribute: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     setattr(meter, attribute, {table.ENERGIES, table.TARIFFS, table.PERIODS})
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.blocks["energies"] == "Energies"
     assert profile.blocks["tariffs"] == "Tariffs"
     assert profile.blocks["periods"] == "Periods"
@@ -383,27 +389,27 @@ async def test_high_resolution_counters_are_used_without_low_resolution(
     ],
 )
 async def test_high_resolution_counters_that_differ_by_over_a_kwh_are_not_used(
-    line: MemoryBus, meter: SimulatedMeter, kwh: float, block: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, kwh: float, block: str
 ) -> None:
     high, low = divmod(round(kwh * 100), 0x1_0000)
     # The total in 10 Wh, and in 1 kWh. They may differ by 1.1 kWh.
     meter.override = {50946: high, 50947: low, 50770: 0, 50771: 1234}
-    assert (await async_take_profile(line.unit())).blocks["energies"] == block
+    assert (await async_take_profile(memory_bus.unit())).blocks["energies"] == block
 
 
 # The first register of the reactive energy in 1 kvarh, and in 10 varh.
 @pytest.mark.parametrize(("missing", "has_reactive"), [(50772, True), (50948, False)])
 async def test_counter_in_only_one_resolution_is_no_contradiction(
-    line: MemoryBus, meter: SimulatedMeter, missing: int, *, has_reactive: bool
+    memory_bus: MemoryBus, meter: SimulatedMeter, missing: int, *, has_reactive: bool
 ) -> None:
     meter.override = {missing: 0xFFFF, missing + 1: 0xFFFF}
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.blocks["energies"] == "Energies"
     assert ("energy_reactive" in profile.quantities) is has_reactive
 
 
 async def test_profile_of_a_meter_without_counters_contains_no_counters(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {
         table.ENERGIES,
@@ -415,7 +421,7 @@ async def test_profile_of_a_meter_without_counters_contains_no_counters(
         table.PERIODS_UNIT_100,
         table.CLOCK,
     }
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.blocks == {"identity": "Identity", "measurements": "Measurements"}
     assert profile.quantities.isdisjoint({"energy_consumed", "clock_offset"})
     assert profile.unused == set()
@@ -428,7 +434,7 @@ async def test_profile_of_a_meter_without_counters_contains_no_counters(
     [(0, 0, False), (10_000, 10_000, False), (10_000, 10_010, True)],
 )
 async def test_meter_with_more_produced_than_consumed_energy_is_a_producer(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     consumed: float,
     produced: float,
@@ -436,7 +442,7 @@ async def test_meter_with_more_produced_than_consumed_energy_is_a_producer(
     is_producer: bool,
 ) -> None:
     meter.counters.consumed, meter.counters.produced = consumed, produced
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.is_producer is is_producer
 
 
@@ -444,25 +450,25 @@ async def test_meter_with_more_produced_than_consumed_energy_is_a_producer(
     ("missing", "is_producer"), [("consumed", True), ("produced", False)]
 )
 async def test_missing_counter_is_taken_as_0_when_a_producer_is_recognised(
-    line: MemoryBus, meter: SimulatedMeter, missing: str, *, is_producer: bool
+    memory_bus: MemoryBus, meter: SimulatedMeter, missing: str, *, is_producer: bool
 ) -> None:
     # The first registers of the counter in 10 Wh, and in 1 kWh.
     first, second = {"consumed": (50946, 50770), "produced": (50952, 50776)}[missing]
     meter.override = {
         register + word: 0xFFFF for register in (first, second) for word in (0, 1)
     }
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.is_producer is is_producer
 
 
 async def test_block_refused_with_exception_4_is_not_supported(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"
     # The transformer is read after the identity, the measurements and four blocks of
     # counters.
-    line.faults.extend([NO_FAULT] * 6 + [exception(4)])
-    profile = await async_take_profile(line.unit())
+    memory_bus.faults.extend([NO_FAULT] * 6 + [exception(4)])
+    profile = await async_take_profile(memory_bus.unit())
     assert "transformer" not in profile.blocks
     assert "periods" in profile.blocks
 
@@ -484,7 +490,7 @@ async def test_block_refused_with_exception_4_is_not_supported(
     ],
 )
 async def test_current_transformers_set_the_limits(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     model: str,
     settings: dict[int, int] | None,
@@ -495,7 +501,7 @@ async def test_current_transformers_set_the_limits(
     if settings is None:
         meter.refused_blocks = {table.NETWORK}
     meter.settings |= settings or {}
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.primary_current == primary
     assert profile.limits.amperes == amperes
     assert ("ct_ratio" in profile.quantities) == (primary is not None)
@@ -503,24 +509,24 @@ async def test_current_transformers_set_the_limits(
 
 @pytest.mark.parametrize("code", [10, 11])
 async def test_transformer_with_a_lost_response_is_read_again(
-    line: MemoryBus, meter: SimulatedMeter, code: int
+    memory_bus: MemoryBus, meter: SimulatedMeter, code: int
 ) -> None:
     meter.model = "Countis E44"
     meter.settings |= {57345: 5, 57346: 400}
     # A gateway reports a lost response by exception 10 or 11. The transformer is read
     # after six other requests.
-    line.faults.extend([NO_FAULT] * 6 + [exception(code)])
-    assert (await async_take_profile(line.unit())).limits.amperes == 480
-    line.faults.extend([NO_FAULT] * 6 + [exception(code)] * 2)
+    memory_bus.faults.extend([NO_FAULT] * 6 + [exception(code)])
+    assert (await async_take_profile(memory_bus.unit())).limits.amperes == 480
+    memory_bus.faults.extend([NO_FAULT] * 6 + [exception(code)] * 2)
     with pytest.raises(ModbusTimeoutError):
-        await async_take_profile(line.unit())
+        await async_take_profile(memory_bus.unit())
 
 
 async def test_values_beyond_the_limits_are_no_quantities(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.override = registers_of("voltage_l1", 0x7FFF_FFFF)
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert "voltage_l1" not in profile.quantities
     assert "voltage_l2" in profile.quantities
 
@@ -529,13 +535,13 @@ async def test_values_beyond_the_limits_are_no_quantities(
 
 
 async def test_starting_meter_has_no_profile_yet(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.starting = True
     with pytest.raises(ModbusProtocolError, match="the identification is empty"):
-        await async_take_profile(line.unit())
+        await async_take_profile(memory_bus.unit())
     meter.starting = False
-    assert (await async_take_profile(line.unit())).serial_number == SERIAL
+    assert (await async_take_profile(memory_bus.unit())).serial_number == SERIAL
 
 
 @pytest.mark.parametrize(
@@ -549,29 +555,29 @@ async def test_starting_meter_has_no_profile_yet(
 )
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
 async def test_block_that_was_supported_before_is_required(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     blocks: set[int],
     reason: str,
     attribute: str,
 ) -> None:
-    previous = await async_take_profile(line.unit())
+    previous = await async_take_profile(memory_bus.unit())
     setattr(meter, attribute, blocks)
     arguments: dict[str, Any] = {"expected": SERIAL, "previous": previous}
     with pytest.raises(ModbusProtocolError, match=reason):
-        await async_take_profile(line.unit(), **arguments)
+        await async_take_profile(memory_bus.unit(), **arguments)
     setattr(meter, attribute, set())
-    assert await async_take_profile(line.unit(), **arguments) == previous
+    assert await async_take_profile(memory_bus.unit(), **arguments) == previous
 
 
 async def test_partial_counters_by_tariff_are_read_if_the_meter_has_their_block(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E23"
     meter.has_partial_tariffs = True
     meter.tariff_count = 2
     meter.counters.partial_tariffs[0] = 45_670
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.blocks["partial_tariffs"] == "PartialTariffs"
     assert profile.quantities >= {"partial_tariff_1_energy", "partial_tariff_2_energy"}
     assert "partial_tariff_2_energy" in profile.unused
@@ -580,24 +586,24 @@ async def test_partial_counters_by_tariff_are_read_if_the_meter_has_their_block(
 
 @pytest.mark.parametrize("fault", [LOST, exception(2)])
 async def test_partial_counters_by_tariff_that_were_read_before_are_required(
-    line: MemoryBus, meter: SimulatedMeter, fault: Fault
+    memory_bus: MemoryBus, meter: SimulatedMeter, fault: Fault
 ) -> None:
     meter.model = "Countis E14"
     meter.has_partial_tariffs = True
-    previous = await async_take_profile(line.unit())
+    previous = await async_take_profile(memory_bus.unit())
     # The partial counters by tariff are read after all blocks of `PROFILE_WORDS`.
-    line.faults.extend([NO_FAULT] * len(PROFILE_WORDS) + [fault] * 2)
+    memory_bus.faults.extend([NO_FAULT] * len(PROFILE_WORDS) + [fault] * 2)
     with pytest.raises(ModbusError):
-        await async_take_profile(line.unit(), previous=previous)
+        await async_take_profile(memory_bus.unit(), previous=previous)
 
 
 async def test_partial_counters_by_tariff_with_a_lost_response_are_undecided(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E14"
     meter.has_partial_tariffs = True
-    line.faults.extend([NO_FAULT] * len(PROFILE_WORDS) + [LOST] * 2)
-    profile = await async_take_profile(line.unit())
+    memory_bus.faults.extend([NO_FAULT] * len(PROFILE_WORDS) + [LOST] * 2)
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.undecided == {"partial_tariffs"}
 
 
@@ -609,14 +615,14 @@ async def test_partial_counters_by_tariff_with_a_lost_response_are_undecided(
     ],
 )
 async def test_partial_tariff_counters_are_not_calculated_without_their_sources(
-    line: MemoryBus, meter: SimulatedMeter, refused: set[int]
+    memory_bus: MemoryBus, meter: SimulatedMeter, refused: set[int]
 ) -> None:
     meter.refused_blocks = refused
-    assert (await async_take_profile(line.unit())).calculated_counters == {}
+    assert (await async_take_profile(memory_bus.unit())).calculated_counters == {}
 
 
 async def test_block_that_was_not_supported_before_is_not_required(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {
         table.ENERGIES_UNIT_100,
@@ -624,44 +630,48 @@ async def test_block_that_was_not_supported_before_is_not_required(
         table.TARIFFS_UNIT_100,
         table.TARIFFS,
     }
-    previous = await async_take_profile(line.unit())
-    taken = await async_take_profile(line.unit(), expected=SERIAL, previous=previous)
+    previous = await async_take_profile(memory_bus.unit())
+    taken = await async_take_profile(
+        memory_bus.unit(), expected=SERIAL, previous=previous
+    )
     assert taken == previous
     meter.refused_blocks = set()
-    taken = await async_take_profile(line.unit(), expected=SERIAL, previous=previous)
+    taken = await async_take_profile(
+        memory_bus.unit(), expected=SERIAL, previous=previous
+    )
     assert taken.blocks["energies"] == "Energies"
 
 
 async def test_profile_that_is_taken_again_keeps_quantities_without_a_value(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    previous = await async_take_profile(line.unit())
+    previous = await async_take_profile(memory_bus.unit())
     assert previous.relations == {POWER, TARIFFS}
     # Now the meter has no load and an absent phase, and its tariff counters do not add
     # up to the total.
     meter.override = dict.fromkeys(range(50536, 50567), 0)
     meter.override |= dict.fromkeys((50524, 50525, 50532, 50533), 0xFFFF)
     meter.counters.tariffs[0] += 5000
-    taken = await async_take_profile(line.unit(), previous=previous)
+    taken = await async_take_profile(memory_bus.unit(), previous=previous)
     assert taken.quantities == previous.quantities
     assert taken.relations == {POWER}
-    without_previous = await async_take_profile(line.unit())
+    without_previous = await async_take_profile(memory_bus.unit())
     assert without_previous.quantities < previous.quantities
     assert without_previous.relations == set()
 
 
 async def test_unavailable_serial_number_is_not_another_meter(
-    line: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.override = {50008: 0xFFFF}
     with pytest.raises(ModbusError, match="the serial number is not available"):
-        await async_take_profile(line.unit(), expected=SERIAL)
+        await async_take_profile(memory_bus.unit(), expected=SERIAL)
 
 
-async def test_unsupported_block_of_a_profile_is_none(line: MemoryBus) -> None:
-    profile = await async_take_profile(line.unit())
-    assert profile.block("transformer", line.unit()) is None
-    block = profile.block("energies", line.unit())
+async def test_unsupported_block_of_a_profile_is_none(memory_bus: MemoryBus) -> None:
+    profile = await async_take_profile(memory_bus.unit())
+    assert profile.block("transformer", memory_bus.unit()) is None
+    block = profile.block("energies", memory_bus.unit())
     assert block is not None
     assert type(block).__name__ == "Energies"
     assert not block.split

@@ -19,7 +19,7 @@ TRANSFORMER = 57345  # register address of the transformers' secondary current
 
 
 @pytest.fixture
-def line(meter: SimulatedMeter) -> MemoryBus:
+def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     return MemoryBus({1: meter})
 
@@ -35,16 +35,18 @@ def line(meter: SimulatedMeter) -> MemoryBus:
     ],
 )
 async def test_transformer_is_read_if_the_model_may_have_transformers(
-    line: MemoryBus, meter: SimulatedMeter, model: str, *, is_read: bool
+    memory_bus: MemoryBus, meter: SimulatedMeter, model: str, *, is_read: bool
 ) -> None:
     meter.model = model
-    await async_take_profile(line.unit())
-    requested = {request.address for request in line.requests}
+    await async_take_profile(memory_bus.unit())
+    requested = {request.address for request in memory_bus.requests}
     assert (TRANSFORMER in requested) is is_read
 
 
-async def test_relations_of_a_profile_have_their_stored_names(line: MemoryBus) -> None:
-    profile = await async_take_profile(line.unit())
+async def test_relations_of_a_profile_have_their_stored_names(
+    memory_bus: MemoryBus,
+) -> None:
+    profile = await async_take_profile(memory_bus.unit())
     # Stored profiles contain these names.
     assert profile.relations == {"power", "tariffs"}
 
@@ -75,7 +77,7 @@ def measured(volts: float, hertz: float) -> dict[int, int]:
     ],
 )
 async def test_device_without_identification_is_accepted_only_with_mains(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
     meter: SimulatedMeter,
     volts: float,
     hertz: float,
@@ -85,20 +87,20 @@ async def test_device_without_identification_is_accepted_only_with_mains(
     meter.refused_blocks = {table.IDENTIFICATION}
     meter.override = measured(volts, hertz)
     if is_mains:
-        profile = await async_take_profile(line.unit())
+        profile = await async_take_profile(memory_bus.unit())
         assert profile.identity == {}
     else:
         with pytest.raises(NotACountisError):
-            await async_take_profile(line.unit())
+            await async_take_profile(memory_bus.unit())
 
 
 @pytest.mark.parametrize(
     "lost_register", [table.PERIODS_UNIT_100, table.OVERFLOW, table.CLOCK]
 )
 async def test_block_without_a_response_is_undecided_and_others_are_read(
-    line: MemoryBus, lost_register: int
+    memory_bus: MemoryBus, lost_register: int
 ) -> None:
-    complete = await async_take_profile(line.unit())
+    complete = await async_take_profile(memory_bus.unit())
     # The name of the block that begins at `lost_register`.
     (name,) = (
         name
@@ -112,8 +114,8 @@ async def test_block_without_a_response_is_undecided_and_others_are_read(
         is_lost = lost_register <= request.address < lost_register + 20
         return LOST if is_lost else NO_FAULT
 
-    line.fault = fault
-    profile = await async_take_profile(line.unit())
+    memory_bus.default_fault = fault
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.undecided == {name}
     assert profile.outdated
     assert profile.blocks.keys() == complete.blocks.keys() - {name}
@@ -134,9 +136,9 @@ def test_profile_without_content_is_that_of_an_unknown_meter() -> None:
 
 @pytest.mark.parametrize(("steps", "relations"), [(4, {"tariffs"}), (6, set())])
 async def test_relation_of_the_tariffs_has_a_tolerance_of_five_steps(
-    line: MemoryBus, meter: SimulatedMeter, steps: int, relations: set[str]
+    memory_bus: MemoryBus, meter: SimulatedMeter, steps: int, relations: set[str]
 ) -> None:
     tariff_2 = round(meter.counters.tariffs[1] / 10)  # in steps of 10 Wh
     meter.override = {51204: 0, 51205: tariff_2 + steps}
-    profile = await async_take_profile(line.unit())
+    profile = await async_take_profile(memory_bus.unit())
     assert profile.relations - {"power"} == relations

@@ -138,15 +138,15 @@ def test_first_unit_ids_are_probed_again_with_known_settings() -> None:
     assert [each.unit_id for each in probes] == [*range(1, 256), *range(1, 17)]
 
 
-def test_single_unit_id_is_probed_patiently_at_the_end() -> None:
+def test_single_unit_id_is_probed_slowly_at_the_end() -> None:
     probes = list(planned_probes(SCAN_SETTINGS, [7]))
     # Ten probes with the first settings, because a meter in AUTO mode needs several
     # requests before it responds.
     assert probes[:11] == [Probe(USUAL, 7)] * 10 + [Probe(SLOW, 7)]
-    patient = [each for each in probes if each.patient]
-    # Three patient probes, which have a timeout of 1 s, with each of the 12 settings.
-    assert probes[-3 * 12 :] == patient
-    assert {each.settings for each in patient} == set(SCAN_SETTINGS)
+    slow = [each for each in probes if each.slow]
+    # Three slow probes, which have a timeout of 1 s, with each of the 12 settings.
+    assert probes[-3 * 12 :] == slow
+    assert {each.settings for each in slow} == set(SCAN_SETTINGS)
 
 
 # -- duration --------------------------------------------------------------------------

@@ -634,7 +634,7 @@ def test_secondary_currents_match_the_table() -> None:
 
 
 @pytest.fixture
-def line(meter: SimulatedMeter) -> MemoryBus:
+def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
     meter.clock = virtual_clock
     return MemoryBus({1: meter})
@@ -648,20 +648,20 @@ def ignore(_: object) -> None:
 
 
 async def async_written(
-    line: MemoryBus, command: Command
+    memory_bus: MemoryBus, command: Command
 ) -> list[tuple[int, Row, int]]:
     """Return function code, row and value of each register that a command writes."""
-    meter = await async_meter(line)
+    meter = await async_meter(memory_bus)
     for name in ("measurements", "energies", "tariffs"):
         await meter.async_read(name)
-    line.requests.clear()
+    memory_bus.requests.clear()
     with suppress(CommandError):  # if the test refuses the write
         await command(meter)
     edition = {1: E1X, 2: E2X}.get(meter.profile.family or 3, E3X_E4X)
     rows = {row.address: row for row in table(edition)}
     return [
         (request.function, rows[request.address + offset], value)
-        for request in line.requests
+        for request in memory_bus.requests
         if not isinstance(request.content, int)  # not a read
         for offset, value in enumerate(request.content)
     ]
@@ -685,12 +685,12 @@ PARTIAL_BITS = ("Ea+", "Er+", "Ea-")
     [("Countis E33", E3X_E4X), ("Countis E23", E2X), ("Countis E14", E1X)],
 )
 async def test_partial_counters_are_reset_by_their_bits(
-    line: MemoryBus, meter: SimulatedMeter, model: str, edition: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, model: str, edition: str
 ) -> None:
     meter.model = model
     row = row_of(edition, "reset values")
     written = await async_written(
-        line, lambda meter: async_reset_partial_counters(meter, ignore)
+        memory_bus, lambda meter: async_reset_partial_counters(meter, ignore)
     )
     assert written == [(WRITE, row, bits(row, *PARTIAL_BITS))]
     assert "write" in row.access
@@ -700,13 +700,13 @@ async def test_partial_counters_are_reset_by_their_bits(
     ("model", "edition"), [("Countis E23", E2X), ("Countis E14", E1X)]
 )
 async def test_refused_reset_of_e1x_and_e2x_is_followed_by_reset_partial(
-    line: MemoryBus, meter: SimulatedMeter, model: str, edition: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, model: str, edition: str
 ) -> None:
     meter.model = model
-    line.fault = refuse_writes
+    memory_bus.default_fault = refuse_writes
     row = row_of(edition, "reset partial")
     written = await async_written(
-        line, lambda meter: async_reset_partial_counters(meter, ignore)
+        memory_bus, lambda meter: async_reset_partial_counters(meter, ignore)
     )
     # `written[0]` is the write to the register "reset values".
     assert written[1:] == [(WRITE, row, bits(row, "partial"))]
@@ -715,22 +715,22 @@ async def test_refused_reset_of_e1x_and_e2x_is_followed_by_reset_partial(
 
 @pytest.mark.parametrize("model", ["Countis E33", "Countis E34", "Countis E44"])
 async def test_refused_reset_of_e3x_and_e4x_is_not_followed_by_reset_partial(
-    line: MemoryBus, meter: SimulatedMeter, model: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, model: str
 ) -> None:
     meter.model = model
-    line.fault = refuse_writes
+    memory_bus.default_fault = refuse_writes
     row = row_of(E3X_E4X, "reset values")
     written = await async_written(
-        line, lambda meter: async_reset_partial_counters(meter, ignore)
+        memory_bus, lambda meter: async_reset_partial_counters(meter, ignore)
     )
     assert [each for _, each, _ in written] == [row]
     assert all(each.symbol != "reset partial" for each in table(E3X_E4X))
 
 
-async def test_tariff_counters_are_reset_by_their_bits(line: MemoryBus) -> None:
+async def test_tariff_counters_are_reset_by_their_bits(memory_bus: MemoryBus) -> None:
     row = row_of(E3X_E4X, "reset tariffs")
     written = await async_written(
-        line, lambda meter: async_reset_tariff_counters(meter, ignore)
+        memory_bus, lambda meter: async_reset_tariff_counters(meter, ignore)
     )
     assert written == [(WRITE, row, bits(row, "T1", "T2", "T3", "T4"))]
     assert "write" in row.access
@@ -738,26 +738,28 @@ async def test_tariff_counters_are_reset_by_their_bits(line: MemoryBus) -> None:
 
 @pytest.mark.parametrize("tariff", [1, 2, 3, 4])
 async def test_tariff_is_set_in_the_register_of_the_table(
-    line: MemoryBus, tariff: int
+    memory_bus: MemoryBus, tariff: int
 ) -> None:
     row = row_of(E3X_E4X, "set tariff")
     written = await async_written(
-        line, lambda meter: async_set_tariff(meter, ignore, tariff=tariff)
+        memory_bus, lambda meter: async_set_tariff(meter, ignore, tariff=tariff)
     )
     assert written == [(WRITE, row, tariff)]
     assert "write" in row.access
 
 
 async def test_clock_is_set_by_one_request_in_the_order_of_the_table(
-    line: MemoryBus,
+    memory_bus: MemoryBus,
 ) -> None:
-    written = await async_written(line, lambda meter: async_set_clock(meter, ignore))
+    written = await async_written(
+        memory_bus, lambda meter: async_set_clock(meter, ignore)
+    )
     rows = [row for _, row, _ in written]
     assert [row.symbol for row in rows] == [
         *("day", "month", "year", "hour", "minute", "second")
     ]
     assert {function for function, _, _ in written} == {WRITE_SEVERAL}
-    assert len(line.writes) == 1
+    assert len(memory_bus.writes) == 1
     assert all("write" in row.access for row in rows)
     day, month, year, hour, minute, second = (value for _, _, value in written)
     set_to = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
@@ -798,7 +800,7 @@ def load_curve_page(count: int, record: Mapping[str, int]) -> list[int]:
 
 @pytest.mark.parametrize("incomplete", [False, True])
 async def test_load_curve_is_read_from_the_registers_of_the_table(
-    line: MemoryBus, *, incomplete: bool
+    memory_bus: MemoryBus, *, incomplete: bool
 ) -> None:
     command = row_of(E3X_E4X, "load curve command")
     codes = block_of(E3X_E4X, RECORD)["incomplete"].codes
@@ -823,9 +825,9 @@ async def test_load_curve_is_read_from_the_registers_of_the_table(
         page = pages[selected]
         return Fault(lambda words: page if request.address == HEADER else words)
 
-    meter = await async_meter(line)
-    line.fault = respond
-    line.requests.clear()
+    meter = await async_meter(memory_bus)
+    memory_bus.default_fault = respond
+    memory_bus.requests.clear()
     curve = await async_read_load_curve(meter)
     assert len(curve.records) == (1 if incomplete else FULL_PAGE)
     assert curve.period == timedelta(seconds=60 if incomplete else 600)
@@ -835,7 +837,7 @@ async def test_load_curve_is_read_from_the_registers_of_the_table(
         assert found.is_complete is not incomplete
     requests = [
         (request.function, request.address, request.content)
-        for request in line.requests
+        for request in memory_bus.requests
         if request.address >= command.address
     ]
     read = (READ, HEADER, RECORD + 4 * FULL_PAGE - HEADER)  # 4 words in each record

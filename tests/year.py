@@ -218,10 +218,10 @@ class World:
 
     async def start(self) -> None:
         """Add the bus with its meter as the dialog does, and read the meter."""
-        self.line = MemoryBus({1: self.meter}, baudrate=INSTANTLY, delay=0)
-        self.line.opening_seconds = 0
-        profile = await async_take_profile(self.line.unit())
-        self.line.fault = lambda request: self.fault(request)  # noqa: PLW0108
+        self.memory_bus = MemoryBus({1: self.meter}, baudrate=INSTANTLY, delay=0)
+        self.memory_bus.opening_seconds = 0
+        profile = await async_take_profile(self.memory_bus.unit())
+        self.memory_bus.default_fault = lambda request: self.fault(request)  # noqa: PLW0108
         self.meter.on_reset = self._note_reset
         subentry = ConfigSubentryData(
             data={
@@ -259,7 +259,7 @@ class World:
 
     def client(self, *_: object) -> MemoryClient:
         """Return a client of the meter. This method replaces `async_get_unit`."""
-        return MemoryClient(self.line, 1)
+        return MemoryClient(self.memory_bus, 1)
 
     def wall_time(self) -> float:
         """Return the system time in s since 1970."""
@@ -349,10 +349,10 @@ class World:
         self.monotonic.seconds += seconds
         quiet = 0
         while quiet < QUIET_ROUNDS:
-            before = len(self.line.requests)
+            before = len(self.memory_bus.requests)
             await asyncio.sleep(0)
-            quiet = quiet + 1 if before == len(self.line.requests) else 0
-        self.line.requests.clear()
+            quiet = quiet + 1 if before == len(self.memory_bus.requests) else 0
+        self.memory_bus.requests.clear()
 
     async def poll(self, times: int, every: float = 1) -> None:
         """Advance the clocks `times` times by `every` s, and let the poller read."""
@@ -506,10 +506,10 @@ class World:
         reported = self.placeholders("counters_rejected").get("counters", "")
         for counter in TOTALS:
             unit = unit_of(counter)
-            line = f"{self.value(counter):.2f} {unit} → 0.00 {unit}"
+            change = f"{self.value(counter):.2f} {unit} → 0.00 {unit}"
             # The issue is created after 10 min, so it exists after 1000 s.
-            if seconds > 1000 and self.value(counter) and line not in reported:
-                self.error(f"{line} of {counter} is not in {reported!r}")
+            if seconds > 1000 and self.value(counter) and change not in reported:
+                self.error(f"{change} of {counter} is not in {reported!r}")
         self.meter.zeros = False
         await self.poll(5)
 
@@ -649,7 +649,7 @@ class World:
         for name in (*TOTALS.values(), *PARTIALS.values()):
             energy = self.random.choice((0, 1e3, 5e6, 7e8))  # Wh or varh
             setattr(other.counters, name, energy)
-        self.line.meters[1] = other
+        self.memory_bus.meters[1] = other
         if is_stopped:
             await self.boot(HOUR)
         await self.poll(150)
@@ -661,7 +661,7 @@ class World:
             self.error("counters of the other meter are shown")
         self.meter.count()
         self.meter.mounted = True
-        self.line.meters[1] = self.meter
+        self.memory_bus.meters[1] = self.meter
         await self.poll(RECONNECT_SECONDS)
 
     async def other_transformers(self) -> None:

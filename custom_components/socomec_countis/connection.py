@@ -111,8 +111,8 @@ async def async_profile_at(
     `temporary_client` and `async_take_profile`.
     """
     async with temporary_client(hass, data, unit_id) as client:
-        # If the meter responds slowly, it needs longer timeouts (`patient`).
-        unit = bus.unit(unit_id, client, patient=True)
+        # If the meter responds slowly, it needs longer timeouts (`slow`).
+        unit = bus.unit(unit_id, client, slow=True)
         return await async_take_profile(unit, expected=expected)
 
 

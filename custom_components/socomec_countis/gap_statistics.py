@@ -89,7 +89,7 @@ class Statistic:
         starts = [start for start in self.rows if start < hours[0]]
         return self.rows[max(starts)] if starts else None
 
-    def after(self, hours: Sequence[float]) -> Row | None:
+    def end_row(self, hours: Sequence[float]) -> Row | None:
         """Return the row of the end hour, None if the recorder has not written it."""
         return self.rows.get(hours[-1] + HOUR)
 
@@ -109,7 +109,7 @@ class Plan:
     """
     base: Row
     """The last row before the gap."""
-    after: Row
+    end_row: Row
     """The row of the end hour."""
 
     @property
@@ -123,8 +123,8 @@ class Plan:
 
         The end hour is included.
         """
-        present = [self.base, *self.replaced, self.after]
-        proposed = [self.base, *self.rows, self.after]
+        present = [self.base, *self.replaced, self.end_row]
+        proposed = [self.base, *self.rows, self.end_row]
         return [
             (row.start, row.sum - previous.sum, new.sum - previous_new.sum)
             for (previous, row), (previous_new, new) in zip(
@@ -201,17 +201,17 @@ def plan_counter(
     or the row of the end hour is missing, or if the counter was reset more than once.
     Raises `HomeAssistantError` if the sums do not agree with the counter.
     """
-    base, after = statistic.base(hours), statistic.after(hours)
-    if base is None or base.state is None or after is None or after.state is None:
+    base, end_row = statistic.base(hours), statistic.end_row(hours)
+    if base is None or base.state is None or end_row is None or end_row.state is None:
         return None
     # After a reset, the recorder has added the whole new value of the counter to the
     # sum.
-    is_reset = after.state < before
+    is_reset = end_row.state < before
     begin = before if is_reset else base.state
-    energy = after.state if is_reset else after.state - begin
+    energy = end_row.state if is_reset else end_row.state - begin
     # `begin_sum` is the sum at the time at which the counter was `begin`.
     begin_sum = base.sum + begin - base.state
-    if abs(after.sum - begin_sum - energy) > SUM_TOLERANCE:
+    if abs(end_row.sum - begin_sum - energy) > SUM_TOLERANCE:
         if is_reset:
             return None
         raise _unexpected(statistic)
@@ -231,7 +231,7 @@ def plan_counter(
             # hour. So the new sum must not be lower than the present sum.
             counted = max(energy * part, present.sum - begin_sum)
             rows.append(Row(hour, begin + counted, begin_sum + counted))
-    return _plan(statistic, rows, base, after)
+    return _plan(statistic, rows, base, end_row)
 
 
 def plan_costs(statistic: Statistic, counter: Plan) -> Plan | None:
@@ -241,38 +241,38 @@ def plan_costs(statistic: Statistic, counter: Plan) -> Plan | None:
     of the end hour is missing, or if the counter did not rise.
     """
     hours = [row.start for row in counter.rows]
-    base, after = statistic.base(hours), statistic.after(hours)
-    energy = counter.after.sum - counter.base.sum
-    if base is None or after is None or energy <= 0:
+    base, end_row = statistic.base(hours), statistic.end_row(hours)
+    energy = counter.end_row.sum - counter.base.sum
+    if base is None or end_row is None or energy <= 0:
         return None
     rows = [
         replace(
             statistic.rows.get(row.start, base),
             start=row.start,
             sum=base.sum
-            + (after.sum - base.sum) * (row.sum - counter.base.sum) / energy,
+            + (end_row.sum - base.sum) * (row.sum - counter.base.sum) / energy,
         )
         for row in counter.rows
     ]
-    return _plan(statistic, rows, base, after)
+    return _plan(statistic, rows, base, end_row)
 
 
-def _plan(statistic: Statistic, rows: Sequence[Row], base: Row, after: Row) -> Plan:
+def _plan(statistic: Statistic, rows: Sequence[Row], base: Row, end_row: Row) -> Plan:
     """Return the plan for the proposed `rows`, with the present rows of their hours.
 
     Raises `HomeAssistantError` if the sum of a replaced row is not between the sums of
-    `base` and `after`.
+    `base` and `end_row`.
     """
     replaced: list[Row] = []
     previous = base
     for row in rows:
         previous = replace(statistic.rows.get(row.start, previous), start=row.start)
         replaced.append(previous)
-    sums = [base.sum, *(row.sum for row in replaced), after.sum]
-    low, high = sorted((base.sum, after.sum))
+    sums = [base.sum, *(row.sum for row in replaced), end_row.sum]
+    low, high = sorted((base.sum, end_row.sum))
     if not all(low - SUM_TOLERANCE <= each <= high + SUM_TOLERANCE for each in sums):
         raise _unexpected(statistic)
-    return Plan(statistic, rows, replaced, base, after)
+    return Plan(statistic, rows, replaced, base, end_row)
 
 
 def _unexpected(statistic: Statistic) -> HomeAssistantError:

@@ -228,7 +228,7 @@ class MeterGaps:
         if its statistics do not show that a counter has risen.
         """
         statistics = await self._async_statistics(gap)
-        if not any(each.after(gap.hours) for each in statistics.values()):
+        if not any(each.end_row(gap.hours) for each in statistics.values()):
             # The end hour is not compiled yet.
             if now > gap.end_hour + HOUR + DISCARDED_AFTER:
                 self.gaps.remove(gap)
@@ -288,15 +288,15 @@ class MeterGaps:
         names = [name for name in statistics if total_of(name) == total]
         for name in sorted(names, key=total.__ne__):  # the total first
             statistic = statistics[name]
-            base, after = statistic.base(gap.hours), statistic.after(gap.hours)
-            if base is None or base.state is None or after is None:
+            base, end_row = statistic.base(gap.hours), statistic.end_row(gap.hours)
+            if base is None or base.state is None or end_row is None:
                 continue
-            if after.state is not None and after.state > base.state:
+            if end_row.state is not None and end_row.state > base.state:
                 return CounterGap(
                     base.start + HOUR,
-                    after.start + HOUR,
+                    end_row.start + HOUR,
                     base.state,
-                    after.state,
+                    end_row.state,
                     self.coordinator.meter.counter_check.accepted[name].step,
                     gap.readings[name],
                 )
@@ -415,12 +415,12 @@ class MeterGaps:
             raise translated_error(HomeAssistantError, "no_full_hour")
         statistics = await self._async_statistics(gap)
         for name, statistic in statistics.items():
-            base, after = statistic.base(gap.hours), statistic.after(gap.hours)
+            base, end_row = statistic.base(gap.hours), statistic.end_row(gap.hours)
             # The gap begins within its first hour. So a row of this hour has the last
             # state before the gap.
             before = statistic.rows.get(gap.hours[0], base)
-            if before and before.state is not None and after and after.state:
-                gap.readings[name] = [(begin, before.state), (gap.end, after.state)]
+            if before and before.state is not None and end_row and end_row.state:
+                gap.readings[name] = [(begin, before.state), (gap.end, end_row.state)]
         gap.readings = {
             name: points
             for name, points in gap.readings.items()

@@ -49,8 +49,9 @@ async def async_wiring_response(
             "checked_at": dt_util.now().isoformat(timespec="seconds"),
             "codes": list(wiring.codes),
             "findings": [_finding_text(texts, code) for code in wiring.codes],
-            # the texts of the unmet conditions
-            "missing": [_unmet_text(texts, unmet, language) for unmet in wiring.unmet],
+            "unmet_conditions": [
+                _unmet_text(texts, unmet, language) for unmet in wiring.unmet
+            ],
         }
     finally:
         coordinator.show_wiring(result, is_checking=False)
@@ -65,7 +66,9 @@ async def async_wiring_response(
                 "value": unmet.value,
                 "text": text,
             }
-            for unmet, text in zip(wiring.unmet, result["missing"], strict=True)
+            for unmet, text in zip(
+                wiring.unmet, result["unmet_conditions"], strict=True
+            )
         ],
         "phases": list(wiring.phases),
         "values": wiring.values,

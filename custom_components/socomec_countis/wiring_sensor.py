@@ -25,7 +25,7 @@ INCONCLUSIVE = "inconclusive"
 RESULTS = (CORRECT, FAULTY, INCONCLUSIVE)
 
 # The keys of the result that are attributes of the sensor.
-ATTRIBUTES = ("checked_at", "codes", "findings", "missing")
+ATTRIBUTES = ("checked_at", "codes", "findings", "unmet_conditions")
 
 
 @dataclass(frozen=True, kw_only=True)

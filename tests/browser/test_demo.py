@@ -12,8 +12,8 @@ import pytest
 from tools.demo.bus import UNIT_IDS, histories_before, run_simulated_bus
 from tools.demo.check import async_check_statistics
 from tools.demo.dashboard import URL_PATH
-from tools.demo.furnish import DemoPlan, async_set_up_demo
 from tools.demo.history import COUNTERS, Past, counted_energy
+from tools.demo.set_up import DemoPlan, async_set_up_demo
 from tools.home_assistant import (
     MeterInput,
     async_wait_until_running,

@@ -21,7 +21,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait only 0.05 s for each response, for tests in which no meter responds."""
     monkeypatch.setitem(RESPONSE_TIMEOUTS, "port", 0.05)
-    monkeypatch.setattr(unit, "PATIENT_RESPONSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(unit, "SLOW_RESPONSE_TIMEOUT", 0.05)
     monkeypatch.setattr(unit, "LATE_SECONDS", 0.05)
 
 

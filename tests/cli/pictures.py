@@ -183,12 +183,12 @@ def main() -> None:
         meter.record_past(144)  # one day in periods of 10 minutes
     line = Line(meters)
     random = Random(1)  # noqa: S311 (not a secret)
-    line.fault = lambda: fault_of(random)
+    line.default_fault = lambda: fault_of(random)
     with line_in_thread(line):
         draw(line, "scan", "scan", "--baudrate", "9600", "--parity", "N")
         draw(line, "read", "read", "--unit-id", "1")
         asyncio.run(async_draw_watch(line))
-        line.fault = Fault
+        line.default_fault = Fault
         draw(line, "set-tariff", "set-tariff", "2", "--unit-id", "1-3,9")
         draw(line, "set-clock", "set-clock", "--unit-id", "1-3")
         meters[2].load = Constant(Phase(5000), Phase(-5000), Phase(5000))

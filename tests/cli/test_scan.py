@@ -92,7 +92,7 @@ def test_scan_that_is_interrupted_without_a_meter_ends_with_exit_code_3() -> Non
             process.stderr.readline()
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate(timeout=20)
-    assert process.returncode == Exit.FINDING
+    assert process.returncode == Exit.NEGATIVE_RESULT
     assert json.loads(output) == {"meters": [], "others": [], "complete": False}
 
 
@@ -103,7 +103,7 @@ def test_scan_of_a_bus_without_a_meter_says_what_to_check() -> None:
             *ONE_SETTING,
             *PROBE_TIMEOUT,
         )
-    assert (code, output) == (Exit.FINDING, "")
+    assert (code, output) == (Exit.NEGATIVE_RESULT, "")
     assert (
         "No meter was found: only these unit IDs and line settings were tried. Omit the"
         " options to try all. Also check the two wires"
@@ -164,7 +164,7 @@ def test_scan_without_a_result_behind_a_gateway_names_the_gateway_first(
         code, _, errors = countis(
             "scan", "--rtu-over-tcp", address, "--unit-id", "8", *PROBE_TIMEOUT
         )
-    assert code == Exit.FINDING
+    assert code == Exit.NEGATIVE_RESULT
     assert (
         "only these unit IDs were tried. Omit the options to try all. Also check the"
         f" kind of the gateway {address} (try --tcp)"
@@ -186,7 +186,7 @@ def test_suggested_timeout_is_twice_that_of_the_scan(
     ) as gateway:
         address = f"{gateway.host}:{gateway.port}"
         code, _, errors = countis("scan", "--tcp", address, "--unit-id", "8", *options)
-    assert code == Exit.FINDING
+    assert code == Exit.NEGATIVE_RESULT
     assert errors.endswith(f"(countis scan --timeout {suggested}).\n")
 
 

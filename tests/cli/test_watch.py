@@ -111,7 +111,7 @@ def test_watch_of_an_empty_bus_ends_after_the_scan(
     monkeypatch.setattr("cli.scan.UNIT_IDS", range(1, 3))
     with line_of() as line:
         code, _, errors = countis("watch", "--port", line.port, *options)
-    assert code == Exit.FINDING
+    assert code == Exit.NEGATIVE_RESULT
     assert f"No meter was found: {message}" in errors
     assert "more time (countis scan --timeout 1)." in errors
     # If the port cannot be opened, the scan fails.

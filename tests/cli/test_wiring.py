@@ -38,13 +38,13 @@ def check(line: Line, meter: Meter) -> Check:
 
 def test_correct_wiring_has_no_error(check: Check) -> None:
     code, result = check(LOADED, LOADED, LOADED)
-    assert (code, result["codes"], result["unmet"]) == (Exit.DONE, [0], [])
+    assert (code, result["codes"], result["unmet_conditions"]) == (Exit.DONE, [0], [])
     assert result["phases"] == ["l1", "l2", "l3"]
 
 
 def test_reversed_current_has_the_code_of_its_phase(check: Check) -> None:
     code, result = check(REVERSED, LOADED, LOADED)
-    assert (code, result["codes"]) == (Exit.FINDING, [1])
+    assert (code, result["codes"]) == (Exit.NEGATIVE_RESULT, [1])
     assert result["values"]["power_l1"] == -5000
 
 
@@ -52,13 +52,15 @@ def test_swapped_neutral_has_the_code_of_its_phase(check: Check) -> None:
     # If L2 and the neutral are swapped, the other phases have 400 V.
     high = Phase(5000, volts=400)
     code, result = check(high, LOADED, high)
-    assert (code, result["codes"]) == (Exit.FINDING, [8])
+    assert (code, result["codes"]) == (Exit.NEGATIVE_RESULT, [8])
 
 
 def test_check_with_unmet_conditions_has_no_code(check: Check) -> None:
     code, result = check(*UNLOADED)
-    assert (code, result["codes"]) == (Exit.FINDING, [])
-    assert [(each["condition"], each["phase"]) for each in result["unmet"]] == [
+    assert (code, result["codes"]) == (Exit.NEGATIVE_RESULT, [])
+    assert [
+        (each["condition"], each["phase"]) for each in result["unmet_conditions"]
+    ] == [
         ("power_factor", "l2"),
         ("current", "l3"),
         ("load", None),
@@ -74,7 +76,7 @@ def test_single_phase_is_checked_alone(check: Check) -> None:
 def test_error_is_printed_with_its_meaning(line: Line, meter: Meter) -> None:
     meter.load = Constant(LOADED, REVERSED, LOADED)
     code, output, errors = countis(*CHECK, line.port)
-    assert code == Exit.FINDING
+    assert code == Exit.NEGATIVE_RESULT
     assert "Err 2: the current of L2 is reversed" in output
     assert "test while no power is produced" in output
     assert "qualified persons" in output
@@ -86,7 +88,7 @@ def test_unmet_conditions_are_printed_with_what_is_needed(
 ) -> None:
     meter.load = Constant(*UNLOADED)
     code, output, _ = countis(*CHECK, line.port)
-    assert code == Exit.FINDING
+    assert code == Exit.NEGATIVE_RESULT
     # The power factor of L2: 500 W / 1581 VA.
     assert "L2: 0.32; a power factor from 0.6 to 1 is needed." in output
     assert "L3: 0.00 A; at least 1 A is needed." in output

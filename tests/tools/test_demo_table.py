@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tools.demo.house import entities_by_meter, places_of_meters
+from tools.demo.entities import entities_by_meter, places_of_meters
 from tools.demo.table import value_table
 from tools.home_assistant import Entity
 

@@ -7,7 +7,7 @@ import pytest
 
 from tools.mutate.__main__ import parse_arguments
 from tools.mutate.mutants import mutants_of, without_comment
-from tools.mutate.run import EXPLAINED, Explanations
+from tools.mutate.run import EXPLANATIONS_FILE, Explanations
 from tools.mutate.sandbox import Baseline, Outcome, outcome_of
 from tools.mutate.targets import LIBRARY, ROOT, TESTS
 
@@ -122,7 +122,7 @@ def test_unknown_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_library_has_the_lines_that_each_explained_survivor_changes() -> None:
-    for file, change in Explanations.load(EXPLAINED).kinds:
+    for file, change in Explanations.load(EXPLANATIONS_FILE).kinds:
         source = Path(ROOT, LIBRARY, file).read_text(encoding="utf-8")
         lines = {without_comment(line) for line in source.splitlines()}
         removed = {line[2:] for line in change.splitlines() if line[0] == "-"}

@@ -11,7 +11,7 @@ import argparse
 LIBRARY_ROWS = {
     "one": "a poll of one meter at each speed",
     "reads": "one read of a block, and four that skip its reserved registers",
-    "crowds": "how old the values of 1 to 64 meters become",
+    "many-meters": "how old the values of 1 to 64 meters become",
     "rest": "how often power is read while half of the meters measure no power",
     "offline": "how often meters are read while others are offline",
     "flapping": "how often meters are read while others go offline again and again",

@@ -166,7 +166,7 @@ async def _async_batch(
     return dict(zip(cases, runs, strict=True))
 
 
-async def async_crowds(seconds: float) -> str:
+async def async_many_meters(seconds: float) -> str:
     """Measure the ages of the values on buses with 1 to 64 meters."""
     lines = []
     for batch in BATCHES:

@@ -216,9 +216,9 @@ async def async_run(case: Case, seed: int) -> Outcome:
         await asyncio.sleep(SETTLING_SECONDS + random.random())
         record_counter.lines = 0
         start = loop.time()
-        line.fault = fault
+        line.default_fault = fault
         await asyncio.sleep(case.seconds)
-        line.fault = Fault
+        line.default_fault = Fault
         end = loop.time()
         outcome = Outcome(log_lines=record_counter.lines)
         was_online = {id(log): polled.online for polled, log in watched}
@@ -248,7 +248,7 @@ async def async_run(case: Case, seed: int) -> Outcome:
 
 async def _async_meter(bus: Bus, unit_id: int, client: ModbusUnit) -> Meter:
     """Take the profile of a meter, and return the meter."""
-    unit = bus.unit(unit_id, client, patient=True)
+    unit = bus.unit(unit_id, client, slow=True)
     while True:
         # Retry after an error. There are no faults yet, so only a busy machine can
         # cause an error.

@@ -23,7 +23,7 @@ KEPT_FROM = "## Missed aims"
 MEASURE = {
     "one": library_rows.async_one_meter,
     "reads": library_rows.async_reads,
-    "crowds": library_rows.async_crowds,
+    "many-meters": library_rows.async_many_meters,
     "rest": library_rows.async_rest,
     "offline": library_rows.async_offline,
     "flapping": library_rows.async_flapping,

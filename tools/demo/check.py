@@ -12,9 +12,9 @@ from tools.paths import DOMAIN
 
 from . import dashboard, history
 from .energy import async_energy_problems
-from .furnish import House
+from .entities import MeterEntities
 from .history import COUNTERS, Past
-from .house import MeterEntities
+from .set_up import DemoSetup
 
 # kWh; more than a house counts between a reset and the next reading.
 RESET_KWH = 0.05
@@ -29,7 +29,7 @@ LOAD_CURVE_TOLERANCE = 0.03
 TOTALS = ("energy_consumed", "energy_produced")
 
 
-async def async_check(hass: HomeAssistant, house: House) -> None:
+async def async_check(hass: HomeAssistant, setup: DemoSetup) -> None:
     """Check the services, the statistics, the gaps and the reset of every meter.
 
     This also fills the gaps of the statistics. A meter without a past is a real meter,
@@ -42,15 +42,15 @@ async def async_check(hass: HomeAssistant, house: House) -> None:
     # The second check waits until a counter rises. This can take minutes, so both
     # checks run in parallel.
     async with asyncio.TaskGroup() as group:
-        group.create_task(async_check_history(hass, house))
-        simulated = house.meters[: len(house.pasts)]
+        group.create_task(async_check_history(hass, setup))
+        simulated = setup.meters[: len(setup.pasts)]
         group.create_task(async_check_resets(hass, simulated))
 
 
-async def async_check_history(hass: HomeAssistant, house: House) -> None:
+async def async_check_history(hass: HomeAssistant, setup: DemoSetup) -> None:
     """Check the statistics, and then fill the gap of each meter that has one."""
-    await async_check_statistics(hass, house.counters)
-    for meter, past in zip(house.meters, house.pasts, strict=False):
+    await async_check_statistics(hass, setup.counters)
+    for meter, past in zip(setup.meters, setup.pasts, strict=False):
         if past.outage:
             await async_check_stored_gap(hass, meter, past.outage)
             await async_check_filled_gap(hass, meter, past)

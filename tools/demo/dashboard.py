@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from .entities import MeterEntities
 from .history import WebSocketClient
-from .house import MeterEntities
 
 URL_PATH = "countis-demo"
 PANEL = {"title": "COUNTIS", "icon": "mdi:meter-electric"}

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from tools.errors import ToolError
 from tools.home_assistant import HomeAssistant
 
+from .entities import MeterEntities
 from .history import Past, async_import, async_import_past
-from .house import MeterEntities
 
 ENERGY_KEYS = ("energy_consumed", "energy_produced")
 POWER_KEYS = ("power", "power_produced")

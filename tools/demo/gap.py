@@ -10,8 +10,8 @@ from datetime import UTC, datetime, time, timedelta
 
 from custom_components.socomec_countis.gap import Gap
 
+from .entities import MeterEntities
 from .history import COUNTERS, Past
-from .house import MeterEntities
 
 # The local times of the last reading before the outage, and of the first one after it.
 # Our choice: five full hours of a night. The outage ends before the solar roof exports:

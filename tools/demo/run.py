@@ -32,9 +32,9 @@ from tools.paths import ROOT
 from .bus import UNIT_IDS, histories_before, noon_today, run_simulated_bus
 from .check import async_check
 from .dashboard import URL_PATH
-from .furnish import DemoPlan, async_set_up_demo
 from .gap import gap_text
 from .progress import INTERRUPTED, Progress
+from .set_up import DemoPlan, async_set_up_demo
 from .watch import async_table, async_watch
 
 DEMO_FOLDER = ROOT / ".demo"

@@ -17,7 +17,7 @@ from .mutants import Mutant, mutants_of
 from .sandbox import Outcome, Sandbox, outcome_of, preload
 from .targets import LIBRARY, ROOT, TESTS
 
-EXPLAINED = Path(__file__).parent / "survivors.toml"
+EXPLANATIONS_FILE = Path(__file__).parent / "survivors.toml"
 
 AIM = 95  # percent of killed mutants, among those that change the behaviour
 
@@ -31,7 +31,7 @@ class Explanations:
     behaves like the original, "accepted" if no test has to notice it."""
 
     @classmethod
-    def load(cls, path: Path = EXPLAINED) -> Explanations:
+    def load(cls, path: Path = EXPLANATIONS_FILE) -> Explanations:
         """Return the explanations from a file."""
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         return cls(
@@ -183,7 +183,7 @@ def _report_stale(
     for file, change in explanations.kinds:
         if file in files and (file, change) not in alive:
             print(
-                f"\n{EXPLAINED.name} explains a mutant that does not survive:"
+                f"\n{EXPLANATIONS_FILE.name} explains a mutant that does not survive:"
                 f" {file}\n{change}"
             )
 

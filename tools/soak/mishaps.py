@@ -61,11 +61,11 @@ DURATIONS = (5.0, 60.0, 600.0, 3600.0)
 async def disturbed_bus(machine: Machine) -> None:
     """Disturb a third of the responses for a minute."""
     random = Random(machine.world.mishaps)  # noqa: S311
-    machine.line.fault = lambda: (
+    machine.line.default_fault = lambda: (
         random.choice(FAULTS) if random.random() < 1 / 3 else Fault()
     )
     await asyncio.sleep(60)
-    machine.line.fault = Fault  # `Fault()` changes nothing
+    machine.line.default_fault = Fault  # `Fault()` changes nothing
 
 
 async def offline_meters(machine: Machine) -> None:

@@ -85,7 +85,7 @@ class Bus:
 
         `framing` is "rtu" for a serial port and RTU over TCP, "tcp" for a Modbus TCP
         gateway. `response_timeout` is the time in s in which a response has to begin,
-        None for the default of the framing. On a slow bus and for a patient unit, the
+        None for the default of the framing. On a slow bus and for a slow unit, the
         time may be longer.
         """
         self.baudrate = baudrate
@@ -148,16 +148,16 @@ class Bus:
         unit_id: int,
         client: ModbusUnit,
         *,
-        patient: bool = False,
+        slow: bool = False,
         background: bool = False,
     ) -> ModbusUnit:
         """Return the unit through which blocks and commands use one unit ID.
 
-        `client` sends the requests. A `patient` unit has longer timeouts and more
+        `client` sends the requests. A `slow` unit has longer timeouts and more
         attempts, for a meter that may respond slowly. Requests of a `background` unit
         wait until no other task uses the bus, for `LONGEST_BACKGROUND_WAIT` at most.
         """
-        unit = BusUnit(self, unit_id, client, patient=patient, background=background)
+        unit = BusUnit(self, unit_id, client, slow=slow, background=background)
         return cast(ModbusUnit, unit)
 
     @asynccontextmanager

@@ -42,7 +42,7 @@ READ_BACK_DELAYS = (0.3, 0.3)  # s
 
 # s; the largest offset of a clock that was just set. Our choice: larger than the error
 # of the offset, which is up to 1 s because the clock shows whole seconds.
-CLOCK_TOLERANCE = 2
+CLOCK_SET_TOLERANCE = 2
 # s; how long before a full second the command starts to lock the bus. Our choice:
 # longer than a normal transaction of the poller, which may have to end first.
 CLOCK_LEAD = 0.4
@@ -132,7 +132,7 @@ async def async_set_clock(meter: Meter, publish: Publish) -> None:
                     reading = await meter.async_read("clock")
                     publish(reading)
                     offset = reading.values["clock_offset"]
-                    if offset is not None and abs(offset) <= CLOCK_TOLERANCE:
+                    if offset is not None and abs(offset) <= CLOCK_SET_TOLERANCE:
                         return
             break
     raise CommandError(key="clock_not_set")

@@ -31,7 +31,7 @@ JOULES_PER_KWH = 3_600_000
 # Our choice: on a bus with 64 meters at 38400 baud, counters are up to 26 s old. If the
 # load changes once within a pause of 30 s, the error of the interpolation is at most
 # the energy that the changed part of the load takes in 7.5 s, a quarter of the pause.
-LONGEST_PAUSE = 30
+LONGEST_COUNTER_PAUSE = 30
 
 # s; the system clock and the event loop's clock both measure the time between two
 # readings. If the results differ by more than this, the system clock was set. Our
@@ -46,7 +46,7 @@ RECENT_SECONDS = 60
 # unknown. Our choice: if the power cannot be read, its sensor shows the last value
 # for the same time. If the load changes once in the pause, the error of the energy is
 # at most the energy that the changed part of the load takes in 5 s, half of the pause.
-LONGEST_POWER_PAUSE = 10
+LONGEST_INTEGRATED_PAUSE = 10
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ class Demand:
         self._first: _Reading | None = None
         """The first of the latest continuous readings.
 
-        `interrupt` and a pause above `LONGEST_PAUSE` end the continuous readings.
+        `interrupt` and a pause above `LONGEST_COUNTER_PAUSE` end the continuous
+        readings.
         """
         self._rises: list[_Reading] = []
         """Readings at which the counter had risen since the previous reading.
@@ -144,7 +145,7 @@ class Demand:
         if (
             last is None
             or self._first is None
-            or last.at.seconds_until(new.at) > LONGEST_PAUSE
+            or last.at.seconds_until(new.at) > LONGEST_COUNTER_PAUSE
         ):
             self._first = new
             rises.clear()
@@ -167,7 +168,7 @@ class Demand:
         if last is None or begin < last.at.wall:
             return None
         pause = new.at.wall - last.at.wall
-        if pause > LONGEST_PAUSE:
+        if pause > LONGEST_COUNTER_PAUSE:
             return None
         rise = new.kilowatt_hours - last.kilowatt_hours
         return last.kilowatt_hours + rise * (begin - last.at.wall) / pause
@@ -224,15 +225,15 @@ class Demand:
         """Return the energy of the running period divided by its whole length, in W.
 
         So the result rises from 0 to the demand of the period. Returns None if the
-        energy is unknown, or if the last reading was more than `LONGEST_PAUSE` before
-        `at`, in s since 1970.
+        energy is unknown, or if the last reading was more than `LONGEST_COUNTER_PAUSE`
+        before `at`, in s since 1970.
         """
         last, period = self._last, self._period
         if (
             last is None
             or period is None
             or period.kilowatt_hours is None
-            or at - last.at.wall > LONGEST_PAUSE
+            or at - last.at.wall > LONGEST_COUNTER_PAUSE
         ):
             return None
         return self._mean_watts(last.kilowatt_hours - period.kilowatt_hours)
@@ -338,14 +339,14 @@ class PowerIntegral:
         """Add a reading of the power in W. `at` is in s of the event loop's clock.
 
         Returns False for the first reading, and after a pause that is longer than
-        `LONGEST_POWER_PAUSE`, because the energy before this reading is unknown.
+        `LONGEST_INTEGRATED_PAUSE`, because the energy before this reading is unknown.
         Produced power is negative, and counts as 0.
         """
         pause = at - self._at
         watts = max(watts, 0)
         mean = (self._watts + watts) / 2
         self._at, self._watts = at, watts
-        if pause > LONGEST_POWER_PAUSE:
+        if pause > LONGEST_INTEGRATED_PAUSE:
             return False
         self.kilowatt_hours += mean * pause / JOULES_PER_KWH
         return True

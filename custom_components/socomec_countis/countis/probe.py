@@ -20,7 +20,7 @@ from modbus_connection import (
 
 from .bus import RESPONSE_TIMEOUT, Bus, wire_seconds
 from .line_settings import LineSettings
-from .unit import PATIENT_RESPONSE_TIMEOUT, READ_CHARACTERS, REOPEN_SECONDS
+from .unit import READ_CHARACTERS, REOPEN_SECONDS, SLOW_RESPONSE_TIMEOUT
 
 # The product order code, whose value does not matter to a probe. No other read has a
 # length of one register, so no other read accepts a late response to a probe.
@@ -43,10 +43,10 @@ FIRST_UNIT_IDS = 16
 
 # Probes with each of the settings if only one unit ID is scanned. Our choice: a meter
 # in AUTO mode needs several requests to adapt to the first settings, but the manual
-# does not state how many. Patient probes have a timeout of 1 s, for a slow meter.
+# does not state how many. Slow probes have a timeout of 1 s, for a slow meter.
 AUTO_MODE_PROBES = 10  # with the first settings
 QUICK_PROBES = 2  # with the other settings
-PATIENT_PROBES = 3  # with each of the settings, after all other probes
+SLOW_PROBES = 3  # with each of the settings, after all other probes
 
 HOST_SECONDS = 0.003  # s per probe; measured: 0.8 ms, but a slow host needs more
 
@@ -56,13 +56,13 @@ class Probe(NamedTuple):
 
     settings: LineSettings
     unit_id: int
-    patient: bool = False
-    """Whether the timeout is at least 1 s (`PATIENT_RESPONSE_TIMEOUT`)."""
+    slow: bool = False
+    """Whether the timeout is at least 1 s (`SLOW_RESPONSE_TIMEOUT`)."""
 
     @property
     def seconds(self) -> float:
         """Return the duration in s on a serial port, without a response."""
-        timeout = PATIENT_RESPONSE_TIMEOUT if self.patient else PROBE_TIMEOUT
+        timeout = SLOW_RESPONSE_TIMEOUT if self.slow else PROBE_TIMEOUT
         wire = wire_seconds(self.settings.baudrate, PROBE_CHARACTERS)
         return wire + timeout + HOST_SECONDS
 
@@ -79,8 +79,8 @@ class Probe(NamedTuple):
             # For a Modbus TCP gateway, which has its own timeout, replace nothing.
             timeout += PROBE_TIMEOUT - RESPONSE_TIMEOUT
         timeout = max(timeout, DELAYS_UNTIL_PROBE_TIMEOUT * bus.delay)
-        if self.patient:
-            timeout = max(timeout, PATIENT_RESPONSE_TIMEOUT)
+        if self.slow:
+            timeout = max(timeout, SLOW_RESPONSE_TIMEOUT)
         for _ in range(DAMAGED_ATTEMPTS):
             await bus.async_wait_for_pause()
             try:
@@ -117,7 +117,7 @@ def planned_probes(
             count = AUTO_MODE_PROBES if each == settings[0] else QUICK_PROBES
             yield from [Probe(each, unit_ids[0])] * count
         for each in settings:
-            yield from [Probe(each, unit_ids[0], patient=True)] * PATIENT_PROBES
+            yield from [Probe(each, unit_ids[0], slow=True)] * SLOW_PROBES
         return
     first = unit_ids[:FIRST_UNIT_IDS]
     passes = [(settings[0], first), *((each, first) for each in settings)]

@@ -116,7 +116,7 @@ class Scan:
     async def _async_identify(self, bus: Bus, client: ModbusUnit, probe: Probe) -> None:
         """Take the profile of a device, and add it to `found` or `others`."""
         unit_id = probe.unit_id
-        unit = bus.unit(unit_id, client, patient=probe.patient, background=True)
+        unit = bus.unit(unit_id, client, slow=probe.slow, background=True)
         for _ in range(PROFILE_ATTEMPTS):
             try:
                 profile = await async_take_profile(unit)

@@ -27,10 +27,10 @@ WRITE_CHARACTERS = 16  # function 6, including its register; also a loopback tes
 WRITE_SEVERAL_CHARACTERS = 17  # function 16
 
 ATTEMPTS = 2  # to read registers
-# To read registers from a patient unit (its meter may respond slowly), or on a lossy
+# To read registers from a slow unit (its meter may respond slowly), or on a lossy
 # bus (it loses many responses).
-PATIENT_ATTEMPTS = 3
-PATIENT_RESPONSE_TIMEOUT = 1.0  # s; our choice, for a meter that responds slowly
+SLOW_ATTEMPTS = 3
+SLOW_RESPONSE_TIMEOUT = 1.0  # s; our choice, for a meter that responds slowly
 
 # s; opening a port is retried for this time. Our choice: a port that was just closed is
 # busy for a shorter time.
@@ -57,14 +57,14 @@ class BusUnit:
         unit_id: int,
         client: ModbusUnit,
         *,
-        patient: bool,
+        slow: bool,
         background: bool,
     ) -> None:
         """Initialize the unit; `Bus.unit` describes the arguments."""
         self._bus = bus
         self._unit_id = unit_id
         self._client = client
-        self._patient = patient
+        self._slow = slow
         self._background = background
         self._online: bool | None = None
         """Whether the last read had a response, None before the first read.
@@ -84,12 +84,12 @@ class BusUnit:
 
         A timeout is not retried if the previous read of the unit timed out as well, or
         if the task retries the read itself (`RETRY_TIMEOUTS_AT_ONCE` is False). A
-        patient unit always retries a timeout. On a lossy bus, each unit does, because
+        slow unit always retries a timeout. On a lossy bus, each unit does, because
         the meter is probably online. Raises `ModbusError`.
         """
         bus = self._bus
-        is_patient = self._patient or bus.is_lossy
-        attempts_left = PATIENT_ATTEMPTS if is_patient else ATTEMPTS
+        retries_timeouts = self._slow or bus.is_lossy
+        attempts_left = SLOW_ATTEMPTS if retries_timeouts else ATTEMPTS
         while True:
             attempts_left -= 1
             try:
@@ -99,7 +99,7 @@ class BusUnit:
                 timed_out = isinstance(err, ModbusTimeoutError)
                 is_final = (
                     timed_out
-                    and not is_patient
+                    and not retries_timeouts
                     and (self._online is False or not RETRY_TIMEOUTS_AT_ONCE.get())
                 )
                 if is_final or not attempts_left:
@@ -140,7 +140,7 @@ class BusUnit:
                 self._client,
                 read,
                 READ_CHARACTERS + 2 * count,
-                shortest_timeout=PATIENT_RESPONSE_TIMEOUT if self._patient else 0,
+                shortest_timeout=SLOW_RESPONSE_TIMEOUT if self._slow else 0,
                 reopen_seconds=REOPEN_SECONDS,
             )
         except ModbusExceptionError:

@@ -14,9 +14,9 @@ from .energy import (
     async_import_history,
     async_set_up_energy_dashboard,
 )
+from .entities import MeterEntities, entities_by_meter, places_of_meters
 from .gap import gap_of
 from .history import COUNTERS, Past
-from .house import MeterEntities, entities_by_meter, places_of_meters
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class DemoPlan:
 
 
 @dataclass(frozen=True)
-class House:
+class DemoSetup:
     """The parts of a `DemoPlan` that are set up."""
 
     meters: list[MeterEntities]
@@ -65,7 +65,7 @@ async def async_set_up_demo(
     report: Callable[[str], None],
     *,
     is_strict: bool = True,
-) -> House:
+) -> DemoSetup:
     """Add everything that is missing, and wait until the meters have values.
 
     A user may have changed or deleted anything in the demo. If `is_strict`, a part that
@@ -120,4 +120,4 @@ async def async_set_up_demo(
     except (LookupError, ToolError, ValueError) as err:
         leave_out("a dashboard, because an entity is missing or disabled", err)
     places = places_of_meters(entities, plan.serial_numbers)
-    return House(meters, plan.pasts, places, has_dashboard, new_gaps)
+    return DemoSetup(meters, plan.pasts, places, has_dashboard, new_gaps)
