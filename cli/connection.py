@@ -28,7 +28,7 @@ from socomec_countis import (
 type Kind = Literal["port", "tcp", "rtu_over_tcp"]
 
 # s; the timeout of the client, to open a port and for each response. The default
-# timeouts of the bus are shorter. A `scan --timeout` above this value has no effect.
+# timeouts of the bus are shorter. A `scan --timeout` is added.
 CONNECTION_TIMEOUT = 5.0
 
 # A port or gateway that was just closed by another program or by the previous command
@@ -107,7 +107,9 @@ class Connection:
         """Return the framing of the bus."""
         return "tcp" if self.kind == "tcp" else "rtu"
 
-    def _arguments(self, settings: LineSettings) -> Namespace:
+    def _arguments(
+        self, settings: LineSettings, response_timeout: float | None
+    ) -> Namespace:
         """Return the connection as `connect_from_args` expects it."""
         is_tcp = self.kind == "tcp"
         return Namespace(
@@ -115,7 +117,7 @@ class Connection:
             target=self.target if is_tcp or self.is_serial else f"socket://{self}",
             port=self.tcp_port if is_tcp else None,
             framer=None,
-            timeout=CONNECTION_TIMEOUT,
+            timeout=CONNECTION_TIMEOUT + (response_timeout or 0),
             baudrate=settings.baudrate if self.is_serial else SOCKET_BAUDRATE,
             bytesize=8,
             parity=settings.parity if self.is_serial else "N",
@@ -132,7 +134,8 @@ class Connection:
         """
         for attempts_left in reversed(range(OPEN_ATTEMPTS)):
             try:
-                connection = await connect_from_args(self._arguments(settings))
+                arguments = self._arguments(settings, response_timeout)
+                connection = await connect_from_args(arguments)
                 break
             except Exception as err:  # a client may raise errors of any class
                 error = CannotOpenError(err)

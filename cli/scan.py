@@ -8,7 +8,7 @@ from socomec_countis import SCAN_SETTINGS, UNIT_IDS, FoundMeter, LineSettings, S
 from socomec_countis.bus import RESPONSE_TIMEOUT
 from socomec_countis.probe import PROBE_TIMEOUT
 
-from .connection import RESPONSE_TIMEOUTS, Connection
+from .connection import RESPONSE_TIMEOUTS, Connection, Kind
 from .exit_codes import Exit
 from .failures import BUS_CAUSES, ERRORS, Failure, failure, gateway_causes
 from .interrupt import Interrupt
@@ -16,6 +16,14 @@ from .options import Selection
 from .output import Column, ProgressDisplay, Rows, percent
 
 MAX_TIMEOUT = 60  # s; the highest --timeout, our choice
+# s; in RTU framing, `Probe.async_send` subtracts this from the timeout of the bus.
+SHORTER_PROBE = RESPONSE_TIMEOUT - PROBE_TIMEOUT
+# s; the default timeouts of a probe.
+PROBE_TIMEOUTS: dict[Kind, float] = {
+    "port": PROBE_TIMEOUT,
+    "rtu_over_tcp": (RESPONSE_TIMEOUTS["rtu_over_tcp"] or 0) - SHORTER_PROBE,
+    "tcp": RESPONSE_TIMEOUTS["tcp"] or 0,
+}
 
 
 def nothing_found(selection: Selection, timeout: float | None = None) -> str:
@@ -35,7 +43,7 @@ def nothing_found(selection: Selection, timeout: float | None = None) -> str:
             f"only these {tried} were tried. Omit the options to try all. Also check"
         )
     causes = "" if connection.is_serial else f"{gateway_causes(connection)}, "
-    used_timeout = timeout or RESPONSE_TIMEOUTS[connection.kind] or PROBE_TIMEOUT
+    used_timeout = timeout or PROBE_TIMEOUTS[connection.kind]
     longer = min(max(2 * used_timeout, 1), MAX_TIMEOUT)  # s
     return (
         f"No meter was found: {check} {causes}{BUS_CAUSES}, or give each meter more"
@@ -55,10 +63,7 @@ class BusScan:
         self._selection = selection
         self._timeout = timeout
         if timeout is not None and selection.connection.framing == "rtu":
-            # `Probe.async_send` replaces `RESPONSE_TIMEOUT` by `PROBE_TIMEOUT`: it
-            # subtracts their difference. Add the difference here, so that the timeout
-            # of a probe is `timeout`.
-            self._timeout = timeout + RESPONSE_TIMEOUT - PROBE_TIMEOUT
+            self._timeout = timeout + SHORTER_PROBE
         self._rows = Rows(
             selection.output,
             Column("Unit ID", is_number=True),

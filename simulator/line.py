@@ -177,6 +177,11 @@ class Line:
         """Close the port."""
         self._unplug()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is arriving, and each request has had its response."""
+        return self._arrival is None and not self._transfers
+
     def unplug(self) -> None:
         """Remove the port, also for a client that has opened it."""
         self._in_loop(self._unplug)

@@ -45,6 +45,7 @@ from simulator import (
 )
 from simulator.ports import MemoryPort, TerminalPort
 
+from .common import until
 from .virtual_time import is_in_real_time
 
 type Connection = (
@@ -141,8 +142,10 @@ async def disturb(line: Line, unit: ModbusUnit, fault: Fault) -> None:
         found = await unit.read_holding_registers(*SERIAL_NUMBER)
         assert found == words(line, 1, SERIAL_NUMBER)
     line.faults.clear()
-    # A delayed or split response occupies the line for this time.
-    await asyncio.sleep(fault.delay + fault.pause)
+    await until(lambda: line.is_idle)
+    # A gateway transfers the last bytes within a few steps of the event loop.
+    for _ in range(20):
+        await asyncio.sleep(0.01)
 
 
 async def assert_clean(line: Line, *units: ModbusUnit) -> None:

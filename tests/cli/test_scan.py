@@ -190,6 +190,17 @@ def test_suggested_timeout_is_twice_that_of_the_scan(
     assert errors.endswith(f"(countis scan --timeout {suggested}).\n")
 
 
+def test_timeout_of_the_client_does_not_shorten_that_of_the_scan(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CONNECTION_TIMEOUT", 0.1)
+    line.response_delay = 0.3
+    arguments = ("scan", "--port", line.port, "--unit-id", "1", *ONE_SETTING)
+    code, result = countis_json(*arguments, "--timeout", "2")
+    assert code == Exit.DONE
+    assert result["meters"] == [FOUND_1 | {"stopbits": 1}]
+
+
 async def test_settings_with_an_unsupported_parity_are_not_usable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

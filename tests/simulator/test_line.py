@@ -27,7 +27,7 @@ from simulator import (
 )
 from simulator.modbus import with_crc
 from simulator.ports import MemoryPort
-from tests.common import memory_line
+from tests.common import memory_line, until
 
 from .conftest import TIMEOUT
 
@@ -59,6 +59,18 @@ async def test_fault_changes_one_response(
         await unit.read_holding_registers(50000, 8)
     await asyncio.sleep(2 * TIMEOUT)  # until a late response has arrived
     assert len(await unit.read_holding_registers(50000, 8)) == 8
+
+
+async def test_line_is_idle_after_a_late_response(
+    line: Line, unit: TmodbusUnit
+) -> None:
+    line.faults.append(late(2 * TIMEOUT))
+    with pytest.raises(ModbusTimeoutError):
+        await unit.read_holding_registers(50000, 8)
+    assert line.response_bytes == 0
+    assert not line.is_idle
+    await until(lambda: line.is_idle)
+    assert line.response_bytes == 21  # 5 bytes, and 2 for each register
 
 
 @pytest.mark.parametrize("fault", [LOST, FLIPPED, TRUNCATED])
