@@ -206,6 +206,21 @@ async def entry(hass: HomeAssistant, add_meter: AddMeter) -> CountisConfigEntry:
     return added
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow tests at equal distances between the other tests.
+
+    pytest-xdist gives each worker a sequence of adjacent tests. Without this, one
+    worker would get all tests of a slow file, and run them longer than the others.
+    """
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    others = [item for item in items if not item.get_closest_marker("slow")]
+    distance = len(others) // max(len(slow), 1)
+    items.clear()
+    for number, item in enumerate(slow):
+        items += [item, *others[number * distance : (number + 1) * distance]]
+    items += others[len(slow) * distance :]
+
+
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

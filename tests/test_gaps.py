@@ -30,9 +30,10 @@ from .common import coordinator_of, entity_id
 from .outage import HOUR, Hours, OutageTest
 
 # 13:50 in Paris. The fixture `outage` runs until 14:50.
-pytestmark = pytest.mark.starts_at(
-    datetime(2026, 6, 15, 11, 50, tzinfo=UTC).timestamp()
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.starts_at(datetime(2026, 6, 15, 11, 50, tzinfo=UTC).timestamp()),
+]
 
 PARIS = "Europe/Paris"
 TOTALS = ("energy_consumed", "energy_produced")
