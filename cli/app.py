@@ -132,7 +132,7 @@ def set_tariff(
             metavar="TARIFF",
             show_default=False,
         ),
-    ] = 0,  # if not entered, so that one message names all missing arguments
+    ] = 0,  # not entered: `parse_options` then names all missing arguments at once
     *,
     to_all: Annotated[
         bool,

@@ -70,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
         type=bounded_number(int, UNIT_IDS[0], UNIT_IDS[-1], "a unit ID"),
         nargs="+",
         metavar="ID",
-        help="unit IDs of the meters, each from 1 to 255 (default: one meter, 1)",
+        help="unit IDs of the meters, each from 1 to 255 (default: 1)",
     )
     sources.add_argument(
         "--diagnostics",

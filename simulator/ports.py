@@ -1,4 +1,4 @@
-"""Serial ports of a simulated bus, as a client opens them."""
+"""Serial ports that a client opens to reach a simulated bus."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

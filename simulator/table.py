@@ -88,8 +88,8 @@ BLOCKS = (
     TableBlock(ACTION, 1, Kind.COMMANDS),
     TableBlock(VALUE_RESET, 5, Kind.COMMANDS),
     TableBlock(LOAD_CURVE_COMMAND, 1, Kind.COMMANDS),
-    # The table lists a header of 6 words and one record of 4. The header gives
-    # the number of records that follow one another: at most 29.
+    # The table lists a header of 6 words and one record of 4 words. The header contains
+    # the number of records: at most 29.
     TableBlock(LOAD_CURVE, 6 + 29 * 4),
 )
 

@@ -78,9 +78,9 @@ class Clock:
 def stopped_clock(now: datetime) -> Iterator[None]:
     """Stop the local time of Home Assistant at `now`.
 
-    Do not use the fixture `monkeypatch` for this. At the end of a test, `monkeypatch`
-    restores the virtual clock of the test, but only after the fixture of this clock has
-    restored the clock of the machine. So the next tests would have a wrong clock.
+    Do not use the fixture `monkeypatch` for this. At the end of a test, the fixture of
+    the virtual clock restores the clock of the machine. After this, `monkeypatch` would
+    restore the virtual clock, so the next tests would have a wrong clock.
     """
     with patch.object(dt_util, "now", lambda: dt_util.as_local(now)):
         yield

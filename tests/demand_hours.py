@@ -71,7 +71,7 @@ def set_load(meter: Meter, watts: float) -> None:
 
 
 async def sleep_until(hass: HomeAssistant, clock: RunningClock, at: str) -> None:
-    """Wait until the local clock shows `at` (hour:minute:second) the next time."""
+    """Wait until the local clock next shows `at` (hour:minute:second)."""
     local = dt_util.as_local(clock.utcnow())
     hour, minute, second = map(int, at.split(":"))
     target = local.replace(hour=hour, minute=minute, second=second, microsecond=0)

@@ -35,7 +35,7 @@ HOUR = 3600  # s
 # Minute of an hour at which the recorder has compiled the row of the previous hour, and
 # the integration has proposed to fill the gaps that ended in the previous hour.
 COMPILED_MINUTE = 3
-SOME_POLLS = 300  # s, in which the meter is polled several times
+SECONDS_OF_POLLING = 300  # s, in which the meter is polled several times
 
 type Hours = dict[float, float]
 """The energy in kWh of each hour, by its start in s since 1970."""
@@ -104,7 +104,7 @@ class OutageTest:
         await self.hass.config_entries.async_unload(self.entry.entry_id)
         yield
         await self.hass.config_entries.async_setup(self.entry.entry_id)
-        await asyncio.sleep(SOME_POLLS)
+        await asyncio.sleep(SECONDS_OF_POLLING)
 
     @asynccontextmanager
     async def _meter_offline(self) -> AsyncIterator[None]:
@@ -112,7 +112,7 @@ class OutageTest:
         self.meter.offline = True
         yield
         self.meter.offline = False
-        await asyncio.sleep(SOME_POLLS)
+        await asyncio.sleep(SECONDS_OF_POLLING)
 
     @property
     def issues(self) -> list[ir.IssueEntry]:

@@ -338,8 +338,8 @@ async def test_port_that_remains_busy_raises_a_connection_error(
     began = seconds()
     with pytest.raises(ModbusConnectionError):
         await unit.read_holding_registers(7, 2)
-    # s; the recovery ends after the timeout. Then the bus tries to open the port for
-    # REOPEN_SECONDS.
+    # s; the recovery lasts until the response timeout has passed. Then the bus tries to
+    # open the port for REOPEN_SECONDS.
     expected = pytest.approx(TIMEOUT + REOPEN_SECONDS, abs=REOPEN_DELAY)
     assert seconds() - began == expected
 

@@ -62,8 +62,8 @@ BACKENDS = {
     "pymodbus": modbus_connection.pymodbus,
 }
 # On a serial port, the response timeout is 0.25 s, and the timeout of the retry ends
-# 0.5 s after the first request. So a response with a delay or pause of more than 0.25 s
-# arrives during the retry, and of more than 0.5 s after the retry.
+# 0.5 s after the first request. So a response with a delay or pause of 0.25 s to 0.5 s
+# arrives during the retry. A response with a longer delay arrives after the retry.
 FAULTS = {
     "lost": LOST,
     "flipped": FLIPPED,
@@ -186,8 +186,9 @@ async def test_late_response_is_not_accepted_for_another_read(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
-    # The response to the first request arrives during the retry. Without a wait, the
-    # response to the retry would arrive during the read of other registers.
+    # The response to the first request arrives during the retry. If the bus did not
+    # wait then, the response to the retry would arrive during the read of other
+    # registers.
     line.faults += [late(0.4), late(0.2)]
     first = await unit.read_holding_registers(*ENERGIES)
     second = await unit.read_holding_registers(*LOW_RESOLUTION_ENERGIES)

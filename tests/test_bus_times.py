@@ -27,7 +27,7 @@ from simulator import Meter as SimulatedMeter
 from .memory_bus import DAMAGED, LOST, MemoryBus, exception
 
 CHARACTER = 11 / 9600  # s; 11 bits at 9600 baud
-SILENCE = 3.5 * CHARACTER  # s; one in each transaction, before the next request
+SILENCE = 3.5 * CHARACTER  # s; at the end of each transaction
 
 
 @pytest.fixture
@@ -245,11 +245,11 @@ async def async_unit_after_timeout(memory_bus: MemoryBus) -> tuple[ModbusUnit, f
 
 @pytest.mark.parametrize(
     ("address", "count", "pause"),
-    # The late response to the read of five registers from 50000 may still arrive. An
-    # equal read may accept it, so this read does not wait.
+    # The late response to the read of five registers from 50000 may still arrive. A
+    # second read of these registers may accept it, and does not wait.
     [(50006, 5, 3.0), (50000, 5, 0.0), (50006, 6, 0.0)],
 )
-async def test_read_waits_3_seconds_if_a_late_response_has_its_length(
+async def test_read_waits_3_seconds_for_a_late_response_of_the_same_length(
     memory_bus: MemoryBus, address: int, count: int, pause: float
 ) -> None:
     unit, ended = await async_unit_after_timeout(memory_bus)

@@ -133,7 +133,7 @@ async def test_setting_the_clock_fails_after_five_missed_full_seconds(
 
 
 @pytest.mark.parametrize("stale_count", [0, 1, 2, 3])
-async def test_read_back_is_repeated_up_to_twice_every_0_3_seconds(
+async def test_stale_read_back_is_repeated_after_0_3_seconds_up_to_twice(
     memory_bus: MemoryBus, stale_count: int
 ) -> None:
     library_meter = await async_polled_meter(memory_bus)
@@ -182,7 +182,7 @@ async def test_write_with_an_error_is_confirmed_by_the_read_back(
 
 
 @pytest.mark.parametrize(("steps", "is_reset"), [(1, True), (100, False)])
-async def test_counter_after_a_reset_may_contain_one_step(
+async def test_reset_is_confirmed_if_the_counter_is_one_step_above_zero(
     memory_bus: MemoryBus, steps: int, *, is_reset: bool
 ) -> None:
     library_meter = await async_polled_meter(memory_bus)

@@ -114,7 +114,7 @@ def published() -> Published:
 async def async_accepted_meter(memory_bus: MemoryBus, *, unit_id: int = 1) -> Meter:
     """Return a meter of the library that has accepted its counters.
 
-    The requests are deleted from `line.requests`.
+    The requests are deleted from `memory_bus.requests`.
     """
     library_meter = await async_meter(memory_bus, unit_id=unit_id)
     for name in ("measurements", "energies", "tariffs"):
@@ -473,8 +473,9 @@ async def test_reset_is_confirmed_when_its_counters_fall_one_by_one(
 
 
 # The primary of the current transformers in A, None for a direct meter; the rise in Wh.
-# The counter may rise by the highest power (22 Wh per second, or 530 Wh per second with
-# 2000 A) and a step of 10 Wh. The last read-back is about 0.9 s after the write.
+# After the write, a counter may rise by at most 22 Wh per second (with 2000 A: 530 Wh
+# per second), and by one step of 10 Wh. The last read-back is about 0.9 s after the
+# write.
 @pytest.mark.parametrize(
     ("ct_primary", "rise", "is_confirmed"),
     [(None, 10, True), (None, 40, False), (2000, 80, True), (2000, 600, False)],
@@ -510,8 +511,9 @@ async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
     memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.model = "Countis E43"
-    # Without the transformer block, the limit is 10 000 A: 46 kWh in 21 s. If the limit
-    # included a wait for the bus, the unchanged counter of 45.67 kWh would be below it.
+    # Without the transformer block, up to 10 000 A are possible: 46 kWh in 21 s. If the
+    # command counted a wait for the bus, it would accept the unchanged 45.67 kWh as
+    # energy since the reset.
     meter.refused_blocks = {table.NETWORK}
     meter.ignored_writes = {RESET}
     library_meter = await async_accepted_meter(memory_bus)

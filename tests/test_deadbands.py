@@ -97,7 +97,7 @@ async def test_change_within_the_deadband_is_published_after_a_delay(
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # The delay of 30 s is over at once.
+    # Shorten the delay from 30 s to 0 s.
     monkeypatch.setattr(deadband_sensor, "PUBLISHED_FOR_SECONDS", 0)
     await poll(entry, meter, watts=1100)
     await poll(entry, meter, watts=1110)

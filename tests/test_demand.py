@@ -240,8 +240,8 @@ def test_forecast_of_a_small_load_follows_the_last_two_rises() -> None:
     simulation = Simulation(NOON - 2299)
     simulation.pass_time(1500, watts=120)
     # 120 W raise the counter by 10 Wh every 300 s, and 60 W every 600 s. So the load of
-    # 60 W, in the next 800 s, causes the last two rises. A period has just begun at the
-    # end, so the forecast is the present power.
+    # 60 W, in the next 800 s, causes the last two rises. Then a new period has just
+    # begun, so the forecast is the present power.
     simulation.pass_time(800, watts=60)
     assert simulation.forecast == pytest.approx(60, abs=2)
 
@@ -697,9 +697,9 @@ def test_highest_demand_is_correct_after_any_events(
     peak = simulation.peak()
     if peak is not None:
         resolution = STEP * 60_000 / minutes
-        # The counter is interpolated at the beginning and at the end of the period. The
-        # power may change by 12 000 W in each of these two pauses between readings. The
-        # error is then at most the energy of 12 000 W in a quarter of the pause.
+        # The counter at the beginning and at the end of the period is interpolated
+        # between two readings. If the power changes by 12 000 W between these readings,
+        # the error is at most the energy of 12 000 W in a quarter of their interval.
         interpolation = 2 * 12_000 * LONGEST_COUNTER_PAUSE / 4 / (60 * minutes)
         assert peak.watts == pytest.approx(
             truth[peak.begin], abs=1.01 * (resolution + interpolation)

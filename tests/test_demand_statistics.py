@@ -78,9 +78,9 @@ async def test_highest_statistic_value_of_a_quarter_hour_is_its_demand(
         {"max"},
     )
     highest = [row["max"] or 0 for row in rows[demand]]
-    # The first 5 min of a quarter-hour also contain the last demand of the quarter-hour
-    # before. So the first row is that of 12:05, and each group of rows begins 5 min
-    # after its quarter-hour.
+    # The first row of a quarter-hour also contains the last demand of the quarter-hour
+    # before. So the rows from 12:05 are used: each group of three rows begins 5 min
+    # after the beginning of its quarter-hour.
     by_quarter = [max(highest[index : index + 3]) for index in range(0, 12, 3)]
     # The last value of a period is up to 10 s older than the end of the period, and the
     # load changes after the first reading of the next period.

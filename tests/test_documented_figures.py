@@ -130,7 +130,7 @@ def test_figures_for_many_meters_follow_from_the_polling_rule(
         period = power_period(meter, baudrate)
         # The page reserves the time of one meter for the blocks that are read hourly.
         assert 0 <= int(1 / period) - int(row["Power"]) <= 1
-        # The unit of the target age is that of the column.
+        # `target_age` is in the unit of the column.
         for column, target_age, unit_of_time in (
             ("64 meters: power", 1, "s"),
             ("64 meters: counters", 10, "s"),
@@ -176,8 +176,8 @@ def test_pages_agree_on_the_duration_of_a_poll(meter: LibraryMeter) -> None:
 
 
 LIMITS = limits.Limits()
-IMPOSSIBLE_AMPERES = LIMITS.amperes * limits.INRUSH * limits.PHASE_COUNT
-IMPOSSIBLE_KILOWATTS = IMPOSSIBLE_AMPERES * limits.HIGHEST_VOLTS / 1000
+HIGHEST_AMPERES = LIMITS.amperes * limits.INRUSH * limits.PHASE_COUNT
+HIGHEST_KILOWATTS = HIGHEST_AMPERES * limits.HIGHEST_VOLTS / 1000
 LOWEST_HERTZ, HIGHEST_HERTZ = limits.HERTZ
 # Figures that the pages write as words. The keys of WEEKS and MINUTES are in s.
 NUMBERS = {2: "two", 3: "three", 10: "ten"}
@@ -198,8 +198,8 @@ FIGURES = {
         f"**{MINUTES[plausibility.ACCEPTED_AFTER_RESTART]}** instead of",
         f"differ by at most {relations.SAME_COUNTER_TOLERANCE} kWh",
         f"sum of the phases by more than {relations.POWER_TOLERANCE} W",
-        f"more than {limits.HIGHEST_VOLTS} V, {IMPOSSIBLE_AMPERES:g} A",
-        f"{IMPOSSIBLE_AMPERES:g} A, {IMPOSSIBLE_KILOWATTS:g} kW",
+        f"more than {limits.HIGHEST_VOLTS} V, {HIGHEST_AMPERES:g} A",
+        f"{HIGHEST_AMPERES:g} A, {HIGHEST_KILOWATTS:g} kW",
         f"outside {LOWEST_HERTZ} Hz to {HIGHEST_HERTZ} Hz",
         f"rejected for {MINUTES[coordinator.REJECTED_ISSUE_SECONDS]}",
         f"last accepted values every {MINUTES[coordinator.SAVE_SECONDS]}",

@@ -479,7 +479,7 @@ def test_week_that_contradicts_the_days_does_not_begin_on_monday(
     changes: dict[str, float | None] = {"this_week": week, "last_week": 70 - week}
     found = points_of(gap, at, changes=changes)
     assert found[0] is Source.PERIODS
-    # Both weeks have 70 of the 100 kWh.
+    # Together, both weeks have 70 of the 100 kWh.
     assert ((day(5), 30) in found[1]) is begins_on_monday
 
 

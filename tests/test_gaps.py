@@ -37,7 +37,7 @@ pytestmark = [
 
 PARIS = "Europe/Paris"
 TOTALS = ("energy_consumed", "energy_produced")
-# The kind of each outage, and the smallest number of hours that it lasts.
+# The kind of each outage, and its minimum duration in hours.
 LENGTHS = [("Home Assistant", 1), ("meter", 5), ("Home Assistant", 30)]
 # With the environment variable GAP_SEEDS=20, the test that uses `SEEDS` has 20
 # simulated houses, and also an outage of three days.
@@ -237,7 +237,7 @@ async def test_gap_across_a_change_of_daylight_saving_is_filled(
     assert findings["follows_zone"] is clock_follows
 
 
-async def test_partial_counter_reset_within_a_gap_is_filled_after_its_reset(
+async def test_partial_counter_is_filled_only_after_its_reset_within_a_gap(
     outage: OutageTest,
 ) -> None:
     async with outage.outage("Home Assistant"):
@@ -628,9 +628,9 @@ async def test_action_deletes_the_issue_of_a_gap_only_if_it_fills_all_hours(
     assert len(outage.issues) == issue_count
 
 
-# In hours after the beginning of the proposed gap: the time of both gaps, and a time of
-# the first filled gap only. The other gap was filled on the basis of its rows, so it is
-# restored, too.
+# `start` and `end` are in hours after the beginning of the proposed gap. The first
+# period overlaps both gaps. The second period overlaps only the gap that was filled
+# first. The other gap has overwritten rows of this gap, so both gaps are restored.
 @pytest.mark.parametrize(("start", "end"), [(0, 2.5), (2.7, 2.9)])
 async def test_overlapping_gaps_are_restored_in_the_reverse_order_of_filling(
     outage: OutageTest, start: float, end: float

@@ -70,16 +70,16 @@ from .common import (
 pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("socket_enabled")]
 
 KINDS = ["tcp", "rtu_over_tcp"]
-# s; the response timeouts of the Modbus TCP gateway, and of the integration that uses
-# the transparent gateway (RTU over TCP). They are longer than the defaults, because a
-# busy machine delays the responses.
+# s; how long the Modbus TCP gateway waits for a response, and how long the integration
+# waits if the gateway is transparent (RTU over TCP). Both times are longer than the
+# defaults, because a busy machine delays the responses.
 GATEWAY_TIMEOUT = 1.0
 RESPONSE_TIMEOUT = 1.0
 
 
 @pytest.fixture(autouse=True)
 def _long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the integration wait longer for responses behind the transparent gateway."""
+    """Let the integration wait longer for responses through a transparent gateway."""
     monkeypatch.setitem(connection.RESPONSE_TIMEOUTS, RTU_OVER_TCP, RESPONSE_TIMEOUT)
 
 

@@ -63,7 +63,7 @@ def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     return MemoryBus({1: meter})
 
 
-async def test_new_meter_with_a_stored_profile_sends_no_request(
+async def test_creating_a_meter_from_a_profile_sends_no_request(
     memory_bus: MemoryBus,
 ) -> None:
     library_meter = await async_meter(memory_bus, accepted={})

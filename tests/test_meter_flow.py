@@ -41,7 +41,10 @@ async def reconfigure(
     serial: str | None = None,
     take_profile: bool = False,
 ) -> FlowResult:
-    """Reconfigure the meter with a serial number, or the first meter of the bus."""
+    """Reconfigure the meter with this serial number.
+
+    If `serial` is None, reconfigure the first meter of the bus.
+    """
     subentry = next(
         each for each in entry.subentries.values() if serial in {None, each.unique_id}
     )

@@ -154,7 +154,7 @@ def test_counters_count_from_a_reset_at_the_meter(polled: PolledMeter) -> None:
     assert polled.reasons == []
 
 
-# The load in kW for 1 h before and 1 h after the reset, so also the energies in kWh.
+# The load in kW, and so the energy in kWh, of the hour before and after the reset.
 @pytest.mark.parametrize(("before", "after"), [(10, 5), (0.5, 0.25)])
 def test_energy_since_a_late_seen_reset_is_in_the_tariff_that_rose(
     polled: PolledMeter, before: float, after: float
@@ -527,7 +527,8 @@ def test_reset_of_the_tariff_before_the_evaluation_loses_no_energy() -> None:
     assert value_after(*moments, (5.25, 2, 0, 4), (5.25, 5, 0, 4)) == 5.25
 
 
-# The actions "offline" and "reset offline" count energy without a read.
+# All actions except "count" count energy without a read, and "reset offline" counts it
+# before and after the reset.
 ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(

@@ -363,8 +363,7 @@ async def test_overloaded_bus_reads_each_block_in_proportion_to_its_target(
         power_gap = bus.mean_gap(*MEASURED, since=since)
         for block in ("energies", "tariffs", "measurements"):
             target = INTERVALS[block].target
-            # The gap of the block in proportion to its target, relative to the gap of
-            # the power in proportion to its target of 1 s.
+            # The ratio of gap to target, relative to that of the power (target: 1 s).
             ratio = bus.mean_gap(block, since=since) / target / power_gap
             assert 0.75 < ratio < 1.5, block
         for unit_id in bus.polled:
@@ -967,7 +966,7 @@ async def test_unexpected_error_of_one_meter_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize(("meters", "baudrate"), [(64, 9600), (64, 38400), (1, 9600)])
-async def test_command_on_a_full_bus_is_confirmed_within_two_seconds(
+async def test_command_on_a_polled_bus_is_confirmed_within_two_seconds(
     profile: Profile, default: Collection[str], meters: int, baudrate: int
 ) -> None:
     async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:

@@ -323,7 +323,8 @@ async def test_serial_number_that_is_not_set_is_none(
 async def test_serial_number_needs_all_of_its_registers(
     memory_bus: MemoryBus, meter: SimulatedMeter, address: int
 ) -> None:
-    # Some registers of the serial number may be 0, but none "not available" (0xFFFF).
+    # Some registers of the serial number may be 0, but none may be "not available"
+    # (0xFFFF).
     meter.override = dict.fromkeys({50008, 50009, 50010} - {address}, 0)
     assert (await async_take_profile(memory_bus.unit())).serial_number is not None
     meter.override = {address: 0xFFFF}
@@ -473,8 +474,8 @@ async def test_block_refused_with_exception_4_is_not_supported(
     assert "periods" in profile.blocks
 
 
-# The settings are the secondary (57345) and the primary (57346) current in A. The
-# secondary current is 1 or 5 A, otherwise the primary current is unknown. `amperes` is
+# The settings are the secondary (57345) and the primary (57346) current in A. If the
+# secondary current is not 1 or 5 A, the primary current is unknown. `amperes` is
 # 1.2 * primary, at least 100, and 10 000 for an E4x with an unknown primary current.
 @pytest.mark.parametrize(
     ("model", "settings", "primary", "amperes"),

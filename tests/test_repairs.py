@@ -49,7 +49,7 @@ OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
 OTHER_SERIAL = "2025000100007"
 
 # s between two readings. If a counter jumps, its new level is accepted after 60 s. A
-# pause of more than 15 s would add only 15 s to this time.
+# pause of more than 15 s counts as only 15 s.
 READING_PAUSE = 14
 
 # Registers that read 0, by register address.

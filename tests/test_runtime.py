@@ -107,7 +107,7 @@ async def remove(hass: HomeAssistant, entry: CountisConfigEntry, unit_id: int) -
 def warnings_and_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the warnings and errors that Home Assistant and the integration logged.
 
-    Home Assistant warns about each custom integration that it "has not been tested".
+    For each custom integration, Home Assistant warns that it "has not been tested".
     This warning is not returned.
     """
     return [
@@ -178,7 +178,7 @@ async def set_second_meter_offline(
 
 
 @pytest.mark.parametrize("change", ["add", "unit ID", "offline"])
-async def test_change_of_one_meter_omits_no_poll_of_another_meter(
+async def test_change_of_one_meter_causes_no_missed_poll_of_another_meter(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     add_meter: AddMeter,

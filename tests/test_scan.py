@@ -59,7 +59,7 @@ LAST = SCAN_SETTINGS[-1]
 AUTO_MODE = [each for each in SCAN_SETTINGS if each.baudrate > 4800]
 
 PROFILE_SECONDS = 2.0  # s to take a profile at 4800 baud, rounded up
-# Number of probes with which a plan of several unit IDs and settings begins: of the
+# If a scan has several unit IDs and settings, it begins with this number of probes: the
 # first 16 unit IDs with the usual settings, and then with all 12 settings.
 FIRST_PROBES = (1 + 12) * 16
 

@@ -862,7 +862,7 @@ async def test_scan_of_a_reconfigured_bus_does_not_offer_a_unit_id_in_use(
     await add_meter(unit_id=1)
     await add_meter(unit_id=2)
     (entry,) = hass.config_entries.async_entries(DOMAIN)
-    # A meter that is not configured responds at unit ID 2 of a configured meter.
+    # In place of the configured meter, another meter responds at unit ID 2.
     second_meter.serial = (0x1438, 0x0120, 9)
     result = await reconfigure_without_response(hass, entry, line)
     found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))

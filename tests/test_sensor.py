@@ -69,9 +69,9 @@ async def test_powers_of_one_direction_are_never_negative(
 async def test_meter_that_mainly_produces_shows_the_power_of_each_direction(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    # In Wh. If a meter has mainly produced energy, the powers of one direction are
-    # enabled by default.
-    meter.counters.consumed, meter.counters.produced = 40_000, 7_000_000
+    # If a meter has mainly produced energy, the powers of one direction are enabled by
+    # default.
+    meter.counters.consumed, meter.counters.produced = 40_000, 7_000_000  # Wh
     meter.load = Constant(Phase(-1500), Phase(0), Phase(0))
     await add_meter()
     assert state(hass, "power") == "-1500"

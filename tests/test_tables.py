@@ -2,10 +2,10 @@
 
 The files in `tests/data` contain facts of three tables: V 200.53 for the E34 and E44,
 V 103.8 for the E23 and E24, and V 103.4 for the E14. Each row is one value, in one or
-more registers: the block with its length, the access, the first register address, the
-number of registers and their type, a symbol, the unit, the scale (value = raw /
-`raw_per_unit`) and the meaning of its codes. Reserved registers have no row. The files
-contain all blocks that the library uses.
+more registers. Its columns are the block with its length, the access, the first
+register address, the number of registers and their type, a symbol, the unit, the scale
+(value = raw / `raw_per_unit`) and the meaning of its codes. Reserved registers have no
+row. The files contain all blocks that the library uses.
 These tests do not use the register table of the simulator.
 """
 
@@ -133,7 +133,7 @@ def row_of(edition: str, symbol: str) -> Row:
 
 
 PHASES = (1, 2, 3)
-# By the end of the field name: the end of the symbol.
+# By suffix of the field name: the suffix of the symbol.
 PERIODS = {
     "yesterday": "day n-1",
     "today": "day n",

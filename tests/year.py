@@ -75,7 +75,7 @@ TARIFF_RESET_SECONDS = 75
 # Number of polls, one every 10 s: 640 s, longer than `ACCEPTED_AFTER_RESTART` (600 s).
 SETTLED_AFTER_RESTART = 64
 LAG_SECONDS = 4  # s until a second reading confirms a value, at most
-# Number of rounds of the event loop without a request, after which all tasks wait.
+# After this number of rounds of the event loop without a request, all tasks wait.
 QUIET_ROUNDS = 15
 # First register addresses of the blocks with total, partial and tariff counters.
 ENERGY_BLOCKS = (50768, 50848, 50944, 51200)
@@ -486,7 +486,8 @@ class World:
     async def restart_with_a_jump(self) -> None:
         """Save with a system clock that is ahead, and start with the right time.
 
-        The energy of the pause is accepted after 10 min, with a correction.
+        The energy counted while Home Assistant is stopped is accepted after 10 min,
+        with a correction.
         """
         self.wall_offset = self.random.choice((HOUR, 400 * DAY))
         await self.poll(10)
@@ -514,7 +515,7 @@ class World:
         await self.poll(5)
 
     async def start_up(self) -> None:
-        """Start the meter: the frequency and all or some other registers read 0."""
+        """Start the meter: all registers read 0, or only the frequency and energies."""
         self.meter.starting = self.random.random() < 0.5
         self.meter.zeros = True
         # The frequency, and the energies of the periods in both resolutions.

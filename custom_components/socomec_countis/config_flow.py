@@ -72,8 +72,8 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask for a bus and a meter, and scan for the fields that are left empty.
 
-        `kind` is the connection type. If a bus is reconfigured, a menu may offer this
-        step for another type of gateway. Then ask for the new connection of the bus.
+        `kind` is the connection type. If a menu of a reconfiguration leads to this step
+        (`other_kinds`), the step asks for the new connection of the bus.
         """
         if not self.is_new:
             return await self.async_change(kind, user_input)

@@ -89,8 +89,8 @@ class Gap:
     def merge(self, other: Gap) -> None:
         """Merge the gap of another block, or of the next outage, into this gap.
 
-        The caller has to check that this outage begins in the hour in which this gap
-        ends, or earlier.
+        The caller has to check that `other` begins in the hour in which this gap ends,
+        or earlier.
         """
         self.begin = min(self.begin, other.begin)
         self.end = max(self.end, other.end)

@@ -465,8 +465,9 @@ class MeterGaps:
     def _filled(self, begin: float, end: float) -> list[Gap]:
         """Return the filled gaps that overlap a time, in the order of filling.
 
-        `begin` and `end` are in s since 1970. A gap that was filled later than one of
-        these gaps and overlaps it is included, because it has overwritten its rows.
+        `begin` and `end` are in s since 1970. If a gap overlaps one of these gaps and
+        was filled later, it is included, because the later gap has overwritten rows of
+        the earlier one.
         """
         filled: list[Gap] = []
         periods = [(begin, end)]

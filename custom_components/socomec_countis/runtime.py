@@ -93,9 +93,9 @@ class BusRuntime:
         self.evidence_lock = asyncio.Lock()
         """Held while the evidence of a gap is read, which may take a minute.
 
-        Two tasks that read the load curve of one meter would move one read pointer. If
-        tasks read several meters at the same time, too little time would be left for
-        polls.
+        Two tasks that read the load curve of one meter would move the same read
+        pointer. If tasks read several meters at the same time, too little time would be
+        left for polls.
         """
         self._update_lock = asyncio.Lock()
         """Held while meters are added, removed and changed."""
@@ -139,8 +139,9 @@ class BusRuntime:
     async def async_poll(self) -> None:
         """Poll the meters until this task is cancelled.
 
-        When the task is cancelled, the bus may still be disconnecting the client of a
-        request without a valid response. Then wait until the client has disconnected.
+        After a request without a valid response, the bus disconnects the client in the
+        background. If the task is cancelled meanwhile, wait until the client has
+        disconnected.
         """
         try:
             await self.poller.run()

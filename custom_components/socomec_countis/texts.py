@@ -1,8 +1,8 @@
 """Translated errors, and texts in the language of Home Assistant.
 
 The frontend translates a raised error. This file translates the texts of notifications
-and of responses of actions. It also translates the text of an error if the text of
-another error contains it.
+and of responses of actions. It also translates errors whose texts are combined into one
+error.
 """
 
 from collections.abc import Mapping

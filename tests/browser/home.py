@@ -218,15 +218,15 @@ class Home:
         }
 
     async def import_statistics(
-        self, counters: Mapping[str, Sequence[float]], *, last_sum: float = 0
+        self, energies: Mapping[str, Sequence[float]], *, last_sum: float = 0
     ) -> None:
         """Import the statistics of the hours before `first_hour`.
 
-        `counters` contains the energy of each hour in kWh by entity ID. The sum of each
+        `energies` contains the energy of each hour in kWh by entity ID. The sum of each
         statistic ends at `last_sum` kWh. The recorder does not continue this sum: the
         sum of the rows that the recorder adds begins at 0.
         """
-        for entity_id, hours in counters.items():
+        for entity_id, hours in energies.items():
             # In kWh, relative to the sum of the last hour. So the last one is 0.
             sums = list(accumulate(hours, initial=-sum(hours)))
             counted = await self.state(entity_id)

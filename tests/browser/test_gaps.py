@@ -56,7 +56,7 @@ def past_before(hour: datetime) -> Past:
     return Past.before(hour.timestamp(), load, noon, range(begin, end))
 
 
-def meter_after(past: Past, hour: datetime) -> Meter:
+def meter_with_past(past: Past, hour: datetime) -> Meter:
     """Return the meter, with the past in its load curve."""
     meter = Meter(
         load=past.load, counters=Counters(consumed=12_345_678, produced=8_765_432)
@@ -81,7 +81,7 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
     monkeypatch.setattr("tools.paths.ROOT", copy)
     hour = full_hour()
     past = past_before(hour)
-    meter = meter_after(past, hour)
+    meter = meter_with_past(past, hour)
     now, counters = time.time(), meter.count()
     states = {
         STATISTIC_IDS["energy_consumed"]: f"{counters.consumed / 1000:.2f}",

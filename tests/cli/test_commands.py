@@ -67,7 +67,7 @@ def test_unit_id_entered_twice_is_reset_once(line: Line, meter: Meter) -> None:
 # Runs the command line with a response timeout of 60 s, and lets Ctrl-C end it. Without
 # `signal.signal`, the command line would ignore Ctrl-C if a shell has started the tests
 # in the background.
-PAUSE = """
+WITH_LONG_TIMEOUT = """
 import signal
 from cli.connection import RESPONSE_TIMEOUTS
 from cli.__main__ import main
@@ -82,7 +82,7 @@ def test_readings_are_printed_before_the_reset_is_sent(
 ) -> None:
     resets = []
     arguments = ("reset-partial", "--port", line.port, "-u", "1-2", "--json")
-    with countis_process(*arguments, code=PAUSE) as process:
+    with countis_process(*arguments, code=WITH_LONG_TIMEOUT) as process:
         assert process.stdout is not None
 
         def lose_write(request: bytes) -> None:

@@ -63,7 +63,7 @@ def test_lost_connection_is_reported_without_an_error_number(error: Exception) -
 @pytest.mark.parametrize(
     ("kind", "other_option"), [("tcp", "--rtu-over-tcp"), ("rtu_over_tcp", "--tcp")]
 )
-def test_missing_response_behind_a_gateway_names_the_gateway_first(
+def test_advice_for_a_missing_response_names_the_gateway_first(
     kind: Literal["tcp", "rtu_over_tcp"], other_option: str
 ) -> None:
     connection = Connection(kind, "192.0.2.7", 502)
@@ -77,7 +77,7 @@ def test_missing_response_behind_a_gateway_names_the_gateway_first(
 
 @NEEDS_NETWORK
 @pytest.mark.parametrize("command", ["read", "scan"])
-def test_lost_connection_to_a_gateway_names_its_kind_first(
+def test_advice_for_a_lost_connection_names_the_gateway_kind_first(
     command: str, meter: Meter
 ) -> None:
     line = Line([meter], baudrate=921_600, response_delay=0.001)

@@ -62,7 +62,7 @@ def test_scan_with_known_settings_finds_the_unit_ids(line: Line) -> None:
     assert {request[0] for request in line.requests} == {*range(1, 9), 20}
 
 
-def test_scan_prints_each_found_meter_at_once_and_the_time_left(line: Line) -> None:
+def test_scan_prints_each_meter_when_found_and_the_time_left(line: Line) -> None:
     line.meter_baudrate = 4800
     arguments = ("scan", "--port", line.port, "--parity", "N", *PROBE_TIMEOUT)
     with countis_process(*arguments) as process:

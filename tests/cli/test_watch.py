@@ -147,7 +147,7 @@ async def monitored(line: Line, *unit_ids: int) -> AsyncIterator[Monitor]:
     """Run a monitor that keeps the power of 10 minutes, for some unit IDs."""
     port = Connection("port", line.port)
     async with port.open(LineSettings(9600, "N", 2)) as opened:
-        # 10 is in minutes. The profiles are empty, because no scan has taken any.
+        # 10 is in minutes. No scan has run, so there are no profiles.
         monitor = Monitor(opened, port, unit_ids, 10, {})
         task = asyncio.create_task(monitor.async_run())
         try:

@@ -144,8 +144,8 @@ async def test_gateway_reopens_line_that_was_unplugged(
             assert await read_unit_id(client, 1) == 1
 
 
-# A gateway that does not stop may block the event loop. So the time limit is not one of
-# asyncio, whose timeouts need the event loop.
+# A gateway that does not stop may block the event loop. Then a timeout of asyncio has
+# no effect, so pytest limits the time.
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("steps", range(8))
 async def test_gateway_stops_although_a_client_has_just_disconnected(

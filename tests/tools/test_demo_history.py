@@ -231,7 +231,7 @@ async def test_state_that_does_not_follow_the_statistics_is_reported() -> None:
     last = hours()[-1]["state"]
     assert await async_problems(ClientWithRows(hours()), "sensor.x", last + 1) == []
     assert await async_problems(ClientWithRows(hours()), "sensor.x", last - 1) != []
-    # More than `MOST_KWH` after the last full hour.
+    # The state is more than `MOST_KWH` above that of the last full hour.
     assert await async_problems(ClientWithRows(hours()), "sensor.x", last + 500) != []
 
 

@@ -56,7 +56,7 @@ def test_code_that_no_test_has_to_check_is_not_changed(source: str) -> None:
 
 def test_text_for_a_person_is_not_changed_but_a_key_is() -> None:
     # The mutants remove the call or replace its whole argument by None. No mutant
-    # changes the words of the text, as "XXkeyXX" does with the key.
+    # changes the words of the text. But a mutant changes the key to "XXkeyXX".
     assert changes('f("two words")\n') == ["pass", "f(None)"]
     assert 'f("XXkeyXX")' in changes('f("key")\n')
 

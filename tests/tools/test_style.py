@@ -27,7 +27,7 @@ def test_question_may_begin_with_what() -> None:
     assert list(violated("What the display shows is the total."))
 
 
-def test_comments_of_successive_lines_are_one_sentence() -> None:
+def test_comments_of_successive_lines_are_joined() -> None:
     source = "x = 1\n# The meter\n# responds. The bus is idle.\ny = 2  # s\n"
     assert list(of_python(source)) == [
         Sentence(2, "The meter responds."),
@@ -41,7 +41,7 @@ def test_noqa_and_shebang_are_no_comments() -> None:
     assert not list(of_hash_comments("#!/usr/bin/env bash\n"))
 
 
-def test_names_and_docstrings_of_attributes_and_functions_are_checked() -> None:
+def test_function_names_and_all_docstrings_are_checked() -> None:
     source = (
         'UNIT = 1\n"""Seconds."""\n\n\ndef _read_clock():\n'
         '    """Read `what` it is.\n\n    Who knows.\n    """\n'

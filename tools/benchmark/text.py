@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 import sys
 
-# A time that must not get longer may still be longer by this factor, because repeated
+# A time up to this factor longer still counts as no worse, because repeated
 # measurements differ.
 NO_WORSE = 1.02
 

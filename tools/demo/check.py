@@ -59,7 +59,7 @@ async def async_check_history(hass: HomeAssistant, setup: DemoSetup) -> None:
 async def async_check_statistics(
     hass: HomeAssistant, counters: Mapping[str, Past]
 ) -> None:
-    """Check two weeks of every counter, the Energy dashboard, and that of the demo.
+    """Check two weeks of every counter, and the Energy and the demo dashboards.
 
     `counters` is the past of each counter by its entity ID.
     """

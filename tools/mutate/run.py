@@ -130,7 +130,7 @@ def _outcomes(
             counts = ", ".join(f"{number} {each}" for each, number in numbers.items())
             _show(f"\r{numbers.total()} of {len(mutants)}: {counts}  ")
         yield tested, outcome
-    # The spaces overwrite the rest of the line with the counts.
+    # The spaces clear the rest of the previous, longer line.
     _show(f"\r{file}: {time.monotonic() - began:.0f} s" + 40 * " " + "\n")
 
 

@@ -71,8 +71,8 @@ class Baseline:
     def tests_of(self, lines: range) -> list[str]:
         """Return the tests that may depend on these lines.
 
-        The tests that have killed a mutant are first, sorted by the distance of its
-        line. The other tests follow, sorted by their duration.
+        The tests that have killed a mutant are first, sorted by the distance between
+        its line and these lines. The other tests follow, sorted by their duration.
         """
         tests = set(self.seconds)
         # If the import executes one of these lines, each test may depend on it.
@@ -239,7 +239,7 @@ def preload(modules: Sequence[str]) -> None:
         try:
             importlib.import_module(name)
         except Exception:  # noqa: BLE001, S112
-            # Created by other code at run time, or for another platform.
+            # Such a module is created at run time, or is for another platform.
             continue
     # Child processes then share the memory of these modules with this process.
     gc.collect()

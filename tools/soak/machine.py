@@ -44,7 +44,8 @@ LOAD_SECONDS = (60.0, 900.0)  # s; the range of the time for which a load is con
 STATISTICS_SECONDS = 300  # s; the recorder compiles one row for each such period
 COMPILED_AFTER = 40  # s from the end of a period until its row is in the database
 
-# At `critical`: code for cameras, which logs errors if FFmpeg or TurboJPEG is missing.
+# The level `critical` suppresses errors of the code for cameras: FFmpeg and TurboJPEG
+# may be missing.
 CONFIGURATION = """\
 recorder:
 logger:

@@ -3,7 +3,7 @@
 import subprocess
 
 LONGEST_SUBJECT = 72
-"""In characters; git and GitHub cut longer subjects."""
+"""In characters; GitHub cuts longer subjects."""
 
 
 def too_long(subjects: list[str]) -> list[str]:

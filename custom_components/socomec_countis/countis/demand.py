@@ -30,7 +30,7 @@ JOULES_PER_KWH = 3_600_000
 # s; the longest pause between the readings before and after the beginning of a period.
 # Our choice: on a bus with 64 meters at 38400 baud, counters are up to 26 s old. If the
 # load changes once within a pause of 30 s, the error of the interpolation is at most
-# the energy that the changed part of the load takes in 7.5 s, a quarter of the pause.
+# the change of the load in W times 7.5 s, a quarter of the pause.
 LONGEST_COUNTER_PAUSE = 30
 
 # s; the system clock and the event loop's clock both measure the time between two
@@ -45,7 +45,7 @@ RECENT_SECONDS = 60
 # s; after a longer pause between two readings of the power, the energy of the pause is
 # unknown. Our choice: if the power cannot be read, its sensor shows the last value
 # for the same time. If the load changes once in the pause, the error of the energy is
-# at most the energy that the changed part of the load takes in 5 s, half of the pause.
+# at most the change of the load in W times 5 s, half of the pause.
 LONGEST_INTEGRATED_PAUSE = 10
 
 

@@ -87,9 +87,9 @@ class LoadCurveMatch:
 
     times: LoadTimes
     energy: float
-    """The consumed energy of the gap by the load curve, in kWh."""
+    """The energy consumed in the gap according to the load curve, in kWh."""
     counted: float
-    """The consumed energy of the gap by the counter, in kWh."""
+    """The energy consumed in the gap according to the counter, in kWh."""
 
 
 @dataclass(frozen=True)

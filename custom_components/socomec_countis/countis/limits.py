@@ -34,7 +34,7 @@ class Limits:
 
     @property
     def kilowatts(self) -> float:
-        """Return the highest continuous power in kW, for the rise of the counters.
+        """Return the highest continuous power in kW, which limits how counters rise.
 
         For a short time, the power can be higher (see `allow`).
         """

@@ -1,11 +1,11 @@
 """The load curve of a meter: the mean active power of each integration period.
 
 An E3x or E4x stores the load curve and returns it in pages of up to 29 records (61456
-to 61577). A command (61440) selects the first page or the next page. A stored value is
-multiplied by the fraction in the header of the page, and by the ratio of the current
-transformers. The Modbus table (see registers.py) does not say whether the fraction
-already contains the ratio. If the fraction equals the ratio, this module assumes that
-the fraction contains the ratio.
+to 61577). A command (61440) selects the first page or the next page. This module
+multiplies a stored value by the fraction in the header of the page, and by the ratio of
+the current transformers. The Modbus table (see registers.py) does not say whether the
+fraction already contains the ratio. If the fraction equals the ratio, this module
+assumes that the fraction contains the ratio.
 """
 
 from collections import Counter

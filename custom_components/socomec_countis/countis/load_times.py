@@ -53,7 +53,7 @@ def possible_times(
         return
     dates = [record.time for record in curve.records]
     changes = _zone_changes(zone, dates[0] - timedelta(days=1), now)
-    # The beginning of each period by the dates of the records, for each `date_is_end`.
+    # For each `date_is_end`: the beginnings of the periods, derived from the dates.
     dated_starts = {True: [date - curve.period for date in dates], False: dates}
     followed = {
         date_is_end: [
@@ -79,13 +79,13 @@ def _offsets(display_ahead: float, zone_ahead: float) -> Iterator[tuple[bool, fl
     `display_ahead` is how many s the displayed time is ahead of true UTC, and
     `zone_ahead` how many s the local time of the user is ahead of true UTC. The
     displayed time may be wrong. Dates in UTC may have the same error. If the clock does
-    not follow the time zone, the displayed time is wrong by full hours, but the dates
-    are not. Then the dates have only the rest of the error, without the full hours.
+    not follow the time zone, the displayed time is also wrong by full hours. Dates in
+    UTC do not have this part of the error.
     """
     yield False, display_ahead
     error = display_ahead - zone_ahead
     for offset in dict.fromkeys((error, error - round(error / HOUR) * HOUR)):
-        if offset != display_ahead:  # an equal offset gives the same times as `False`
+        if offset != display_ahead:  # an equal offset was yielded above with `False`
             yield True, offset
 
 
@@ -126,8 +126,8 @@ def _is_followed(
 
     `starts` are the displayed beginnings of the periods, sorted. If the clock was put
     back, these times repeat an hour, so equal times follow each other. If the clock was
-    put forward, they leave out an hour. If this was in the middle of a period, the time
-    that they leave out may be longer or shorter than the change, by less than a period.
+    put forward, these times leave out an hour. If the change was in the middle of a
+    period, the time left out differs from the change by less than a period.
     """
     for earlier, later in pairwise(starts):
         if change.ahead < timedelta():

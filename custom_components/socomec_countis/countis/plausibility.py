@@ -29,8 +29,8 @@ DISPLAY_ROLLOVER = 1_000_000
 COUNTED_ROLLOVERS = (9_999_999.99, 10_000_000)
 ROLLOVERS = (DISPLAY_ROLLOVER, *COUNTED_ROLLOVERS)
 REGISTER_STEPS = 2**32  # steps at which a register of 32 bits rolls over
-# Fraction of the value at which a register may roll over. Below this fraction, the
-# register cannot roll over between two readings.
+# Fraction of a rollover value. Below this fraction, a fall of the register is not taken
+# for a rollover, unless the meter reports a rollover.
 # Our choice: the last tenth of 1 000 000 kWh takes 52 days at 79.5 kW.
 NEARLY_FULL = 0.9
 
@@ -396,10 +396,11 @@ class CounterCheck:
         as soon as a second reading agrees. The caller passes each reading that `check`
         rejected, unless the block is read again at once.
 
-        If a counter that cannot have been reset fell, all counters that fell or read 0
-        are held: they keep their accepted values. If the user confirmed the level, no
-        counter is held. Tariff counters that fell can have been reset if one of them is
-        above 0. If all of them are 0, the measurement of the meter may have failed.
+        If a counter fell that cannot have been reset, some counters are held: they keep
+        their accepted values. These are all counters that fell or whose reading is 0.
+        If the user confirmed the level, no counter is held. Tariff counters that fell
+        can have been reset if one of them is above 0. If all of them are 0, the
+        measurement of the meter may have failed.
         """
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)

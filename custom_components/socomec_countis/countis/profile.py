@@ -168,10 +168,9 @@ class Profile:
 
     @property
     def calculated_counters(self) -> Mapping[str, str]:
-        """Return the partial counters by tariff that have no register.
+        """Return a tariff counter for each partial counter that has no register.
 
-        The value for each is the tariff counter from which `CalculatedCounters`
-        calculates the partial counter.
+        `CalculatedCounters` calculates the partial counter from this tariff counter.
         """
         if "partial_tariffs" in self.blocks or PARTIAL_CONSUMED not in self.quantities:
             return {}

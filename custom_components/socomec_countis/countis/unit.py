@@ -152,9 +152,8 @@ class BusUnit:
             self._late.add(request)
             raise
         finally:
-            # If the response to this request was lost, it may still arrive. If only the
-            # response to an earlier equal request was lost, the response just received
-            # may be that one. Then the response to this request may still arrive.
+            # The response to this request may still arrive in two cases: it was lost,
+            # or the received response belongs to an earlier equal request.
             if request in self._late:
                 self._late_until = asyncio.get_running_loop().time() + LATE_SECONDS
         self._bus.responded = True
