@@ -118,7 +118,7 @@ async def async_set_tariff_command(
         rows.add(str(meter.unit_id), meter.profile.model, str(tariff))
 
     async def broadcast(opened: OpenBus) -> None:
-        async with opened.unit(BROADCAST) as client:
+        async with opened.client(BROADCAST) as client:
             await opened.bus.async_broadcast(client, SET_TARIFF, tariff)
 
     return await _async_each(

@@ -209,7 +209,7 @@ async def async_find_meter(
 
     Raises the errors of `async_take_profile`.
     """
-    async with opened.unit(unit_id) as client:
+    async with opened.client(unit_id) as client:
         if profile is None:
             # The meter may respond slowly.
             unit = opened.bus.unit(unit_id, client, slow=True)

@@ -141,7 +141,9 @@ class BusScan:
                     self._shown.add(meter.unit_id)
                     self._rows.add(*_cells(meter, self._selection.connection))
             settings = (
-                f"{scan.trying}, " if self._selection.connection.is_serial else ""
+                f"{scan.probed_settings}, "
+                if self._selection.connection.is_serial
+                else ""
             )
             found = f", {len(self.found)} found" if self.found else ""
             display.show(

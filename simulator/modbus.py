@@ -26,7 +26,7 @@ FRAMER = FramerRTU(DECODER)
 
 
 def with_crc(content: bytes) -> bytes:
-    """Return a frame: its content and the CRC."""
+    """Return a frame: `content` (unit ID, function code and data) and its CRC."""
     return content + FramerRTU.compute_CRC(content).to_bytes(2)
 
 
@@ -36,11 +36,11 @@ def has_valid_crc(frame: bytes) -> bool:
 
 
 def respond(meters: Mapping[int, Meter], frame: bytes) -> bytes:
-    """Execute a request on the meters and return the response frame.
+    """Execute a request on the addressed meter, and return the response frame.
 
-    `meters` maps each unit ID to its meter. No meter responds to a damaged frame, to a
-    broadcast, or to the unit ID of an offline or missing meter. In these cases, return
-    b"".
+    `meters` maps each unit ID to its meter. A broadcast is executed on all online
+    meters. Return b"" if there is no response: if the frame is damaged or a broadcast,
+    or if the addressed meter is offline or not in `meters`.
     """
     if not has_valid_crc(frame):
         return b""
@@ -61,13 +61,17 @@ def respond(meters: Mapping[int, Meter], frame: bytes) -> bytes:
 def _execute(meter: Meter, request: bytes) -> ModbusPDU:
     """Execute a request (a frame without unit ID and CRC), and return the response."""
     function = request[0]
-    result = meter.refusal(function) or _result(meter, request)
+    result = meter.refusal(function) or _response_or_exception(meter, request)
     if isinstance(result, ExcCodes):
         return ExceptionResponse(function, result)
     return result
 
 
-def _result(meter: Meter, request: bytes) -> ModbusPDU | ExcCodes:
+def _response_or_exception(meter: Meter, request: bytes) -> ModbusPDU | ExcCodes:
+    """Execute a request with a supported function code.
+
+    `Meter.write` returns None if it accepts the write, else an exception code.
+    """
     pdu = _decoded(request)
     match pdu:
         case ReadHoldingRegistersRequest():
@@ -81,6 +85,7 @@ def _result(meter: Meter, request: bytes) -> ModbusPDU | ExcCodes:
                     address=pdu.address, registers=pdu.registers
                 )
             )
+        # A write of no registers is an illegal value.
         case WriteMultipleRegistersRequest() if pdu.registers:
             return meter.write(pdu.address, pdu.registers) or (
                 WriteMultipleRegistersResponse(address=pdu.address, count=pdu.count)
@@ -89,9 +94,15 @@ def _result(meter: Meter, request: bytes) -> ModbusPDU | ExcCodes:
 
 
 def _decoded(request: bytes) -> ModbusPDU | None:
-    """Decode a request. Return None if its length or number of registers is wrong."""
+    """Decode a request, or return None if it is invalid.
+
+    A request is invalid if its length or byte count is wrong, or if it reads 0 or more
+    than 125 registers. A write of 0 registers is decoded.
+    """
     try:
         pdu = DECODER.decode(request)
+        # The decoder ignores additional bytes, and only `encode` checks the count of a
+        # read. So encode the request again, and compare.
         if pdu is not None and pdu.encode() == request[1:]:
             return pdu
     except ValueError, struct.error:

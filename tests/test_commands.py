@@ -51,17 +51,18 @@ PARTIAL = (
 # The same counters in the simulated meter.
 SIMULATED_PARTIAL = ("partial_consumed", "partial_reactive", "partial_produced")
 TARIFFS = [f"tariff_{number}_energy" for number in range(1, 5)]
-# Register addresses of the commands. Only an E1x or E2x has RESET_PARTIAL.
+# Register addresses of the commands. RESET resets the partial counters. Only an E1x or
+# E2x has RESET_PARTIAL, which resets the same counters.
 SET_TARIFF, RESET_PARTIAL, CLOCK = 40481, 40512, 57600
 RESET, RESET_TARIFFS = 57890, 57892
-PARTIAL_BITS = 0x000B  # of a reset: Ea+, Er+ and Ea-
+PARTIAL_BITS = 0x000B  # written by a reset: the bits of Ea+, Er+ and Ea-
 # Registers that are read for the identity, the energies and the tariffs.
 IDENTITY_WORDS, ENERGY_WORDS, TARIFF_WORDS = 5, 18, 10
 # Requests before the write of a reset: the identity, each block of counters twice, and
 # the identity again.
 BEFORE_RESET = 6
 # Faults after which only a read-back shows whether the meter executed a command.
-LOST_RESPONSES = [LOST, DAMAGED, exception(5), exception(10), exception(11)]
+UNKNOWN_OUTCOMES = [LOST, DAMAGED, exception(5), exception(10), exception(11)]
 
 type Command = Callable[[Meter, Callable[[Reading], None]], Coroutine[Any, Any, None]]
 
@@ -112,7 +113,7 @@ def published() -> Published:
 
 
 async def async_accepted_meter(memory_bus: MemoryBus, *, unit_id: int = 1) -> Meter:
-    """Return a meter of the library that has accepted its counters.
+    """Return a meter of the library after its counters are read and accepted.
 
     The requests are deleted from `memory_bus.requests`.
     """
@@ -142,7 +143,7 @@ def fault_that_zeroes(meter: SimulatedMeter, *counters: str) -> Fault:
 # -- resetting the partial counters -------------------------------------------------
 
 
-async def test_reset_writes_the_bits_of_the_meter_and_reads_back(
+async def test_reset_writes_the_bits_of_its_counters_and_reads_back(
     memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     library_meter = await async_accepted_meter(memory_bus)
@@ -156,7 +157,7 @@ async def test_reset_writes_the_bits_of_the_meter_and_reads_back(
     assert memory_bus.reads == [*before, ENERGY_WORDS]
 
 
-async def test_reset_publishes_the_last_counters_before_the_write(
+async def test_reset_publishes_the_latest_counters_before_the_write(
     memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     library_meter = await async_accepted_meter(memory_bus)
@@ -262,7 +263,7 @@ async def test_counter_that_is_not_available_does_not_confirm_a_reset(
         await async_reset_partial_counters(library_meter, published)
 
 
-@pytest.mark.parametrize("fault", LOST_RESPONSES)
+@pytest.mark.parametrize("fault", UNKNOWN_OUTCOMES)
 async def test_reset_with_a_lost_response_is_confirmed_by_the_counters(
     memory_bus: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
@@ -273,7 +274,7 @@ async def test_reset_with_a_lost_response_is_confirmed_by_the_counters(
     assert meter.writes == [(RESET, [PARTIAL_BITS])]
 
 
-@pytest.mark.parametrize("fault", LOST_RESPONSES)
+@pytest.mark.parametrize("fault", UNKNOWN_OUTCOMES)
 async def test_ignored_reset_with_a_lost_response_raises_an_error(
     memory_bus: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
@@ -291,7 +292,7 @@ async def test_lost_read_back_of_a_reset_raises_a_timeout(
     memory_bus: MemoryBus, published: Published, fault: Fault
 ) -> None:
     library_meter = await async_accepted_meter(memory_bus)
-    # The write has a response, but not the read-back and its retry.
+    # The write gets a response, but the read-back and its retry get none.
     memory_bus.faults.extend([NO_FAULT] * (BEFORE_RESET + 1) + [fault] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(library_meter, published)
@@ -342,7 +343,7 @@ async def test_reset_with_a_lost_read_back_is_accepted_by_two_polls(
     assert reading.corrections == ()
 
 
-async def test_refused_read_back_of_a_reset_raises_its_exception(
+async def test_refused_read_back_of_a_reset_raises_the_modbus_exception(
     memory_bus: MemoryBus, published: Published
 ) -> None:
     library_meter = await async_accepted_meter(memory_bus)
@@ -472,15 +473,15 @@ async def test_reset_is_confirmed_when_its_counters_fall_one_by_one(
     assert published.values["energy_consumed"] == 1234.56
 
 
-# The primary of the current transformers in A, None for a direct meter; the rise in Wh.
-# After the write, a counter may rise by at most 22 Wh per second (with 2000 A: 530 Wh
-# per second), and by one step of 10 Wh. The last read-back is about 0.9 s after the
-# write.
+# The primary current of the current transformers in A, or None for a direct meter, and
+# the rise in Wh. After the write, a counter may rise by at most one step of 10 Wh, plus
+# 22 Wh for each second (530 Wh with 2000 A). The last read-back is about 0.9 s after
+# the write.
 @pytest.mark.parametrize(
     ("ct_primary", "rise", "is_confirmed"),
     [(None, 10, True), (None, 40, False), (2000, 80, True), (2000, 600, False)],
 )
-async def test_reset_is_confirmed_if_its_counter_rises_by_a_possible_energy(
+async def test_reset_is_confirmed_only_if_its_counter_rises_by_a_possible_energy(
     memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
@@ -491,7 +492,7 @@ async def test_reset_is_confirmed_if_its_counter_rises_by_a_possible_energy(
 ) -> None:
     if ct_primary is not None:
         meter.model = "Countis E43"
-        meter.settings |= {57345: 5, 57346: ct_primary}  # A; secondary, primary
+        meter.settings |= {57345: 5, 57346: ct_primary}  # secondary, primary in A
     library_meter = await async_accepted_meter(memory_bus)
 
     def count(words: list[int]) -> list[int]:
@@ -511,9 +512,9 @@ async def test_wait_for_the_bus_does_not_confirm_an_ignored_reset(
     memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     meter.model = "Countis E43"
-    # Without the transformer block, up to 10 000 A are possible: 46 kWh in 21 s. If the
-    # command counted a wait for the bus, it would accept the unchanged 45.67 kWh as
-    # energy since the reset.
+    # Without the transformer block (`table.NETWORK`), up to 10 000 A are possible:
+    # 46 kWh in 21 s. If the command added a wait for the bus to the time since its
+    # write, it would accept the unchanged 45.67 kWh as energy since the reset.
     meter.refused_blocks = {table.NETWORK}
     meter.ignored_writes = {RESET}
     library_meter = await async_accepted_meter(memory_bus)
@@ -653,7 +654,7 @@ async def test_refused_command_raises_an_error(
     assert meter.writes == []
 
 
-# COMMANDS[0] needs the energies, which this test does not refuse.
+# Without `COMMANDS[0]`, because this test does not refuse its block "energies".
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS[1:])
 async def test_command_without_its_block_raises_an_error(
     memory_bus: MemoryBus,
@@ -768,6 +769,7 @@ def timed_meter(meter: SimulatedMeter) -> SimulatedMeter:
     return meter
 
 
+# When the command begins, in s after a full second.
 @pytest.mark.parametrize("begin", [0, 0.2, 0.5, 0.61, 0.999])
 async def test_clock_is_set_at_the_beginning_of_a_second(
     memory_bus: MemoryBus,
@@ -782,7 +784,7 @@ async def test_clock_is_set_at_the_beginning_of_a_second(
     await async_set_clock(library_meter, published)
     # s; at most 2 s until the write, and then the read-back
     assert loop.time() - begin - 1 < 2.2
-    # s; from June 2025, the time of the virtual clock, back to January 2024
+    # s; the meter shows January 2024, and the virtual clock shows June 2025
     assert published.readings[0].values["clock_offset"] == pytest.approx(
         -4.6e7, rel=0.1
     )

@@ -34,7 +34,7 @@ from .pages import DOCS, tables, unwrapped
 from .scanned_bus import worst_case_seconds
 from .virtual_time import run
 
-# The name of each block in the code, by the name on the page.
+# The name of each block in the code, by the name on the page `bus.md`.
 BLOCKS = {
     "power": "power",
     "counters": "energies",
@@ -51,7 +51,10 @@ BLOCKS = {
 
 @pytest.fixture(scope="module")
 def meter() -> LibraryMeter:
-    """Return a meter that supports all blocks, on a bus at 9600 baud."""
+    """Return a meter that supports all blocks, on a bus at 9600 baud.
+
+    No test reads this meter, so the simulated meter on the bus may be another one.
+    """
     bus = MemoryBus({1: Meter(unit_id=1)})
     # A model with a number, such as "Countis E33", is not probed for all blocks.
     simulated = Meter(unit_id=1, model="Countis", has_partial_tariffs=True)
@@ -83,7 +86,10 @@ def test_documented_polling_rule_matches_the_poller(meter: LibraryMeter) -> None
 
 
 EACH_SECOND = ("measurements", "energies", "tariffs")
-"""The blocks of an E3x or E4x with a period of 1 s, except the power."""
+"""The blocks of an E3x or E4x with a period of 1 s, except the power.
+
+The measurements contain the power.
+"""
 
 
 def read_seconds(meter: LibraryMeter, name: str, *, baudrate: int = 9600) -> float:
@@ -105,10 +111,11 @@ def poll_seconds(meter: LibraryMeter, *, details: bool, baudrate: int = 9600) ->
 
 
 def power_period(meter: LibraryMeter, baudrate: int) -> float:
-    """Return the time between two reads of a meter's power, in s per meter of the bus.
+    """Return the time in s that each meter of a full bus adds to the power's period.
 
-    On a full bus, the time between two reads of each block is in proportion to the
-    target age of the block. The target age of the power is 1 s.
+    This period is the time between two reads of a meter's power. On a full bus, the
+    time between two reads of each block is in proportion to the target age of the
+    block. The target age of the power is 1 s.
     """
     meter.reads_details = False
     return sum(
@@ -128,7 +135,8 @@ def test_figures_for_many_meters_follow_from_the_polling_rule(
         # `FULL_BUS` is the part of each second in which all meters have to be polled.
         assert int(row["Everything"]) == int(poller.FULL_BUS / poll)
         period = power_period(meter, baudrate)
-        # The page reserves the time of one meter for the blocks that are read hourly.
+        # The page may show one meter fewer, because the blocks that are read hourly
+        # need time, too.
         assert 0 <= int(1 / period) - int(row["Power"]) <= 1
         # `target_age` is in the unit of the column.
         for column, target_age, unit_of_time in (
@@ -182,7 +190,7 @@ LOWEST_HERTZ, HIGHEST_HERTZ = limits.HERTZ
 # Figures that the pages write as words. The keys of WEEKS and MINUTES are in s.
 NUMBERS = {2: "two", 3: "three", 10: "ten"}
 WEEKS = {7 * 86_400: "a week"}
-TIMES = {2: "twice"}
+FACTORS = {2: "twice"}
 MINUTES = {300: "five minutes", 600: "ten minutes"}
 HELD_SECONDS = coordinator.HOLD_SECONDS
 PUBLISHED_SECONDS = deadband_sensor.PUBLISHED_FOR_SECONDS
@@ -190,8 +198,8 @@ LONGEST_PAUSE = f"{poller.LONGEST_PAUSE:g}"
 FIGURES = {
     "counters.md": (
         f"{LIMITS.kilowatts:g} kW: three phases",
-        f"with {limits.VOLTS} V and {LIMITS.amperes:g} A",
-        f"{TIMES[plausibility.POWER_MARGIN]} the highest power",
+        f"with {limits.SPECIFIED_VOLTS} V and {LIMITS.amperes:g} A",
+        f"{FACTORS[plausibility.POWER_MARGIN]} the highest power",
         f"{limits.OVERLOAD:g} times their primary current",
         f"read at least every {plausibility.LONGEST_POWER_PAUSE} s",
         f"after {plausibility.ACCEPTED_AFTER} s, with a repair issue",
@@ -241,7 +249,7 @@ def test_page_has_the_figures_of_the_code(page: str) -> None:
     assert [figure for figure in FIGURES[page] if figure not in text] == []
 
 
-def test_documented_deadbands_match_the_sensors() -> None:
+def test_deadbands_of_the_sensors_are_documented() -> None:
     rows = [
         row
         for row in tables((DOCS / "bus.md").read_text())
@@ -271,7 +279,7 @@ def documented_seconds(text: str) -> float:
 
 def test_durations_of_scans_follow_from_their_probes() -> None:
     rows = list(tables((DOCS / "commissioning.md").read_text()))
-    # The last column is the longest duration, by what the user enters.
+    # The text of the last column (the longest duration), by what the user enters.
     at_most = {
         row["You enter"]: list(row.values())[-1] for row in rows if "You enter" in row
     }

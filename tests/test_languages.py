@@ -25,7 +25,7 @@ from homeassistant.helpers.translation import (
 from .common import SERIAL, AddMeter, entity_id
 from .files import TEXTS, load
 from .test_button import press
-from .test_texts import LANGUAGES, flat
+from .test_texts import TRANSLATION_FILES, flat
 
 MANUAL_LANGUAGES = {"de", "en", "es", "fr", "it", "nl", "pt"}
 
@@ -40,16 +40,16 @@ SAME = {
     "pt": set(),
 }
 
-TRANSLATED = [path for path in LANGUAGES if path.stem != "en"]
+TRANSLATED = [path for path in TRANSLATION_FILES if path.stem != "en"]
 
 NO_PORT = "/dev/no-such-port"
 
 
 def test_each_language_of_the_manual_has_a_translation() -> None:
-    assert {path.stem for path in LANGUAGES} == MANUAL_LANGUAGES
+    assert {path.stem for path in TRANSLATION_FILES} == MANUAL_LANGUAGES
 
 
-@pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TRANSLATION_FILES, ids=lambda path: path.stem)
 def test_names_of_entities_and_options_are_unique(path: Path) -> None:
     texts = load(path)
     platforms = {
@@ -89,7 +89,7 @@ def test_key_order_and_json_format_are_the_same_as_in_english(path: Path) -> Non
     assert [key for key, _ in flat(texts)] == [key for key, _ in flat(TEXTS)]
 
 
-@pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TRANSLATION_FILES, ids=lambda path: path.stem)
 async def test_names_and_states_are_in_the_language_of_home_assistant(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
@@ -115,7 +115,7 @@ async def test_names_and_states_are_in_the_language_of_home_assistant(
     assert async_translate_state(hass, STATE_ON, *phase) == text_on
 
 
-@pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TRANSLATION_FILES, ids=lambda path: path.stem)
 async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
     hass: HomeAssistant,
     add_meter: AddMeter,

@@ -955,7 +955,7 @@ async def test_unexpected_error_of_one_meter_does_not_stop_the_others(
         assert failures > 3
         assert {block for _, _, block in bus.errors[1]} == {None}
         assert len(bus.times(2, "measurements", since=5)) >= 29
-        assert "Polling unit ID 1 failed" in caplog.text
+        assert "Unit ID 1: unexpected error while reading the" in caplog.text
         caplog.clear()
         bus.polled[1].on_reading = on_reading
         await asyncio.sleep(3)

@@ -304,7 +304,7 @@ async def test_after_the_first_response_only_its_settings_are_probed() -> None:
     await scan.async_run()
     assert unit_ids_of(scan.found) == [3, 5, 30]
     assert bus.opened == [USUAL, SLOW, FAST]
-    assert scan.trying == FAST
+    assert scan.probed_settings == FAST
     probed = [unit_id for settings, unit_id, _ in bus.requests if settings == FAST]
     # The unit IDs in the order of their last probes. The meters at 3 and 5 are found
     # in the first pass over unit IDs 1 to 16, so the second pass omits them.
@@ -438,9 +438,9 @@ async def test_change_is_reported_before_each_probe_and_for_each_meter() -> None
     changes: list[tuple[LineSettings, int, int]] = []
     bus = ScannedBus([meter_at(1)])
     scan = Scan(bus.open, [USUAL], [3, 1, 4])
-    assert (scan.trying, scan.unit_id) == (USUAL, 3)
+    assert (scan.probed_settings, scan.unit_id) == (USUAL, 3)
     scan.on_change = lambda: changes.append(
-        (scan.trying, scan.unit_id, len(scan.found))
+        (scan.probed_settings, scan.unit_id, len(scan.found))
     )
     await scan.async_run()
     assert changes == [

@@ -18,50 +18,56 @@ from .connection import BUS_ERRORS, BusData, bus_unique_id
 from .const import DOMAIN
 from .countis import Scan
 
-# s; if a dialog was closed before its scan ended, another dialog offers the result for
-# this time. Our choice: the user does something else during a scan, and returns.
+# s from the end of a scan; if its dialog was closed before, another dialog offers the
+# result for this time. Our choice: enough for a user who does something else during the
+# scan, and then returns.
 KEPT_SECONDS = 1800
 
 type StartTask = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
-"""Starts a task with a name."""
+"""Starts the coroutine as a task with this name."""
 type Release = Callable[[], AbstractAsyncContextManager[None]]
+"""Returns a context in which the poller has released the bus, if this is needed."""
 
 
 @dataclass(frozen=True)
 class ScanRequest:
-    """The input for a scan. A dialog with an equal request shows the same scan."""
+    """The input for a scan. An equal request shows the same scan again."""
 
     form: str
     """The step ID of the form in which the user entered the input."""
     entered: BusData
     """The values that the user entered in this form.
 
-    If another dialog continues the scan, its form shows these values.
+    If another dialog continues the scan, the form of that dialog shows these values.
     """
     fixed_data: BusData
     """The data of the bus, without the line settings that the scan has to find."""
     unit_ids: Sequence[int]
+    """The unit IDs to scan."""
     entry_id: str | None = None
     """The ID of the entry, if the dialog reconfigures it; else None."""
 
 
 @dataclass(eq=False)
 class BusScan:
-    """A scan of one bus, with its request and its task.
+    """The task that runs `scan`, a scan of one bus, with the request of a dialog.
 
-    `scan` has the progress and the result.
+    `scan` finds the meters, and has the progress and the result.
     """
 
     hass: HomeAssistant
     request: ScanRequest
     data: BusData
-    """The data of the bus. Line settings that the scan has to find have defaults."""
+    """The data of the bus.
+
+    The line settings that the scan has to find are those that it tries first.
+    """
     scan: Scan
     start_task: StartTask
     released: Release
-    """Returns a context in which the integration does not poll the bus.
+    """Returns a context that stops the polling of the bus, if a scan needs this.
 
-    For a bus whose polling need not stop, the context has no effect.
+    Otherwise, the context has no effect.
     """
     listeners: set[Callable[[], None]] = field(default_factory=set, init=False)
     """The functions to call at each change of the progress."""
@@ -73,19 +79,20 @@ class BusScan:
     """When the scan ended, in s of the event loop's clock."""
 
     def start(self) -> None:
-        """Start the scan, which replaces an ended scan of the same bus in `scans`."""
+        """Start the scan, and register it in `scans` as the latest of its bus."""
         self.scan.on_change = self._on_change
         scans(self.hass)[bus_unique_id(self.data)] = self
         self._task = self.start_task(self._async_run(), f"{DOMAIN} scan")
 
-    def again(self) -> BusScan:
+    def unstarted_copy(self) -> BusScan:
         """Return a scan with the same request, without starting it."""
+        # `replace` keeps only the parameters, so the copy has no progress or result.
         scan = replace(self.scan)
         return replace(self, scan=scan)
 
     @property
     def is_running(self) -> bool:
-        """Return whether the task has not ended yet."""
+        """Return whether the task has not ended yet. Call `start` before."""
         return not self._task.done()
 
     @property
@@ -97,9 +104,9 @@ class BusScan:
     def can_be_continued(self) -> bool:
         """Return whether a dialog can continue to show the scan.
 
-        This is possible while the scan is running. After the scan has ended, it is
-        possible for `KEPT_SECONDS`, unless a dialog has shown the result. A stopped
-        scan has no result.
+        This is possible while the scan is running. After the end of the scan, this is
+        possible for `KEPT_SECONDS`, unless a dialog has shown the result, or the scan
+        was stopped and has no result.
         """
         if self.is_running:
             return True

@@ -1,4 +1,7 @@
-"""The sensors of the demand of a meter: demand, forecast, and highest demands."""
+"""The sensors of the demand of a meter: demand, forecast, and highest demands.
+
+`countis/demand.py` defines and calculates the demand.
+"""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -20,14 +23,14 @@ from .demand import COUNTER, POWER, demand_quantity, local_time_of
 class DemandDescription(DeadbandSensorDescription):
     """Describe a sensor of the demand."""
 
-    needs: Collection[str] = (COUNTER, POWER)
+    needs: Collection[str] = (COUNTER, POWER)  # one of them is enough
     device_class: SensorDeviceClass | None = SensorDeviceClass.POWER
     native_unit_of_measurement: str | None = UnitOfPower.WATT
     suggested_display_precision: int = 0
     entity_registry_enabled_default: bool = False
     deadband: float = 20  # W, as for the sensor `power` (sensor.py)
     demand_fn: Callable[[Demand, float], float | Peak | None]
-    """Returns the demand or its forecast in W, or the peak; None if unknown.
+    """Returns the demand or its forecast in W, or a `Peak`; None if unknown.
 
     The second argument is the present time, in s since 1970.
     """
@@ -48,8 +51,8 @@ PEAK_DEMANDS = (
         state_class=SensorStateClass.MEASUREMENT,
         demand_fn=Demand.highest,
     ),
-    # No state class, because the statistics of `peak_demand_this_month` contain the
-    # same value.
+    # No state class, because the statistics of `peak_demand_this_month` in last month
+    # contain this value.
     DemandDescription(
         key="peak_demand_last_month",
         demand_fn=lambda demand, at: demand.highest(at, months_ago=1),
@@ -81,7 +84,7 @@ class DemandSensor(DeadbandSensor):
     @property
     @override
     def is_available_now(self) -> bool:
-        """Return whether the meter is shown as online (see `shown_online`)."""
+        """Return False only while the meter is shown as offline."""
         return self.coordinator.last_update_success
 
     @property
@@ -94,14 +97,17 @@ class DemandSensor(DeadbandSensor):
     @property
     @override
     def quantity_value(self) -> float | None:
-        """Return the demand in W, None if it is unknown."""
-        demand = self.demand_now
-        return demand.watts if isinstance(demand, Peak) else demand
+        """Return the power in W that the sensor shows, None if it is unknown.
+
+        It is calculated from the quantity, and is not the value of the quantity.
+        """
+        shown = self.demand_now
+        return shown.watts if isinstance(shown, Peak) else shown
 
     @property
     @override
     def extra_state_attributes(self) -> dict[str, datetime] | None:
-        """Return when the period with this demand begins and ends, None if unknown."""
+        """Return begin and end of the period of the shown demand, None if unknown."""
         demand = self.coordinator.meter_demand.demand
         shown = self.demand_now
         begin = shown.begin if isinstance(shown, Peak) else demand.begin

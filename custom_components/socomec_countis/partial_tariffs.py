@@ -1,7 +1,8 @@
 """The partial counters by tariff of one meter, kept over restarts.
 
-`countis/partial_tariffs.py` calculates these counters. This file saves the last reset
-of the partial counters.
+A partial counter counts the energy since its last reset. If a meter has no registers
+for the partial counter of each tariff, `countis/partial_tariffs.py` calculates them.
+This file saves the last reset, so that the calculation continues after a restart.
 """
 
 import logging
@@ -23,7 +24,8 @@ STORAGE_VERSION = 1
 class PartialTariffs:
     """The partial counters by tariff of one meter, with the store of the last reset.
 
-    For a meter with registers for these counters, `update` returns no counters.
+    If a meter has registers for these counters, the poller reads them. Then nothing has
+    to be calculated, and `update` returns no counters.
     """
 
     def __init__(
@@ -71,7 +73,8 @@ class PartialTariffs:
     def update(self, meter: Meter) -> Values:
         """Return the partial counters by tariff in kWh, from the accepted counters.
 
-        A value is None if it is unknown. A new reset of the partial counters is saved.
+        A value is None if it is unknown. `reset` is saved when it has changed, also if
+        it has become unknown.
         """
         # Maps each partial counter to the tariff counter from which it is calculated.
         calculated = meter.profile.calculated_counters
@@ -81,6 +84,7 @@ class PartialTariffs:
             return dict.fromkeys(calculated)
         tariffs = {name: accepted[name] for name in calculated.values()}
         before = self.reset
+        # The reason why known counters have become unknown, None if they have not.
         reason = self._counters.take(accepted[PARTIAL_CONSUMED], tariffs)
         if reason is not None:
             _LOGGER.warning(

@@ -304,7 +304,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         assert self.shown_scan is not None  # noqa: S101
         try:
             async with self.claimed():
-                again = self.shown_scan.again()
+                again = self.shown_scan.unstarted_copy()
             again.start()
         except FormError as err:
             self.error = err
@@ -389,7 +389,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         return {
             "device": endpoint_name(self.data),
             "unit_id": str(scan.unit_id),
-            "settings": line_settings_text(self._data_with(scan.trying)),
+            "settings": line_settings_text(self._data_with(scan.probed_settings)),
             "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
             # The lines have no bullets, because the frontend centres this text, so the
             # bullets would be far from their lines. Two spaces are a line break in

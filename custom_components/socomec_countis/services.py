@@ -1,4 +1,4 @@
-"""The actions of the integration: set a tariff, check the wiring, fill a gap.
+"""The actions: set a tariff, check the wiring, fill a gap in the statistics.
 
 Each action has meters as targets.
 """
@@ -36,7 +36,7 @@ from .countis import SET_TARIFF, async_confirm_tariff, async_set_tariff, tariffs
 from .gap_texts import gap_response, restored_response
 from .runtime import BusRuntime, CountisConfigEntry
 from .texts import async_error_text, translated_error
-from .wiring import async_wiring_response
+from .wiring import async_run_wiring_check
 
 ATTR_TARIFF = "tariff"
 ATTR_START = "start"
@@ -86,12 +86,12 @@ def async_setup_services(hass: HomeAssistant) -> None:
 async def _async_set_tariff(call: ServiceCall) -> None:
     """Set the tariff of the targeted meters, on all their buses at the same time.
 
-    Raises `ServiceValidationError` if a meter does not have the tariff, and
-    `HomeAssistantError` if a meter does not confirm it.
+    Raises as `_targeted_meters`, `ServiceValidationError` if a meter does not have the
+    tariff, and `HomeAssistantError` if the tariff of a meter cannot be set.
     """
     tariff: int = call.data[ATTR_TARIFF]
     buses: dict[BusRuntime, list[CountisCoordinator]] = defaultdict(list)
-    for coordinator in _targeted(call):
+    for coordinator in _targeted_meters(call):
         possible = tariffs(coordinator.meter.profile.tariff_count)
         if tariff not in possible:
             raise translated_error(
@@ -114,9 +114,10 @@ async def _async_set_on_bus(
 ) -> None:
     """Set the tariff of the targeted meters of one bus.
 
-    If the bus has several meters and all of them are targeted, a broadcast sets their
-    tariffs at the same moment. A Modbus TCP gateway gets no broadcast, because the
-    standard does not define how a gateway handles a broadcast.
+    If several meters of the bus are set up and all of these are targeted, a broadcast
+    sets their tariffs at the same moment. It also reaches meters of the bus that are
+    not set up. A Modbus TCP gateway gets no broadcast, because the Modbus standard does
+    not define how a gateway handles a broadcast.
     """
     data = runtime.entry.data
     command = async_set_tariff
@@ -126,6 +127,7 @@ async def _async_set_on_bus(
             async with temporary_client(runtime.hass, data, BROADCAST_ID) as client:
                 await runtime.bus.async_broadcast(client, SET_TARIFF, tariff)
         except BUS_ERRORS as err:
+            # A broadcast has no meter of its own, so the error names the first meter.
             raise coordinators[0].failure(HomeAssistantError, err) from err
         command = async_confirm_tariff
     outcomes = await _async_outcomes(
@@ -140,9 +142,9 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
     Raises `HomeAssistantError` if no meter could be checked.
     """
     hass = call.hass
-    coordinators = _targeted(call)
+    coordinators = _targeted_meters(call)
     outcomes = await _async_outcomes(
-        async_wiring_response(hass, each) for each in coordinators
+        async_run_wiring_check(hass, each) for each in coordinators
     )
     if all(isinstance(each, HomeAssistantError) for each in outcomes):
         await _async_raise_errors(hass, outcomes)
@@ -156,19 +158,22 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
 
 
 async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
-    """Fill a past gap of the targeted meters, or restore the overwritten statistics.
+    """Fill a gap in the statistics of the targeted meters, or undo earlier fillings.
 
-    Returns the energy of each filled hour, or the restored gaps. Raises
-    `ServiceValidationError` without a recorder. Raises `HomeAssistantError` if the gap
-    of a meter cannot be filled, or if there is no filled gap to restore.
+    The call contains the beginning and the end of the gap. An undone filling restores
+    the overwritten statistics. Returns the energy of each filled hour, or the restored
+    gaps. Raises as `_targeted_meters`. Raises `ServiceValidationError` if the recorder
+    is not set up. Raises `HomeAssistantError` if the gap of a meter cannot be filled,
+    or if there is no filled gap to restore.
     """
     hass = call.hass
-    coordinators = _targeted(call)
+    coordinators = _targeted_meters(call)
     if "recorder" not in hass.config.components:
         raise translated_error(ServiceValidationError, "no_recorder")
     begin, end = (
         dt_util.as_utc(call.data[key]).timestamp() for key in (ATTR_START, ATTR_END)
     )
+    # If a meter fails, the changes to the meters before it remain.
     results: list[JsonValueType] = []
     for coordinator in coordinators:
         if call.data[ATTR_RESTORE]:
@@ -180,7 +185,7 @@ async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
     return {"meters": results}
 
 
-def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
+def _targeted_meters(call: ServiceCall) -> list[CountisCoordinator]:
     """Return the meters whose devices or entities are targeted.
 
     Disabled devices are left out, as in the actions of Home Assistant. Raises
@@ -205,12 +210,12 @@ def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
     coordinators: list[CountisCoordinator] = []
     entries: list[CountisConfigEntry] = hass.config_entries.async_entries(DOMAIN)
     for entry in entries:
-        targeted = [each for each in entry.subentries if each in subentry_ids]
-        if targeted and entry.state is not ConfigEntryState.LOADED:
+        targeted_ids = [each for each in entry.subentries if each in subentry_ids]
+        if targeted_ids and entry.state is not ConfigEntryState.LOADED:
             raise translated_error(
                 ServiceValidationError, "not_set_up", name=entry.title
             )
-        coordinators += [entry.runtime_data.coordinators[each] for each in targeted]
+        coordinators += [entry.runtime_data.coordinators[each] for each in targeted_ids]
     if not coordinators:
         raise translated_error(ServiceValidationError, "no_meter_targeted")
     return coordinators
@@ -219,7 +224,10 @@ def _targeted(call: ServiceCall) -> list[CountisCoordinator]:
 async def _async_outcomes[T](
     commands: Iterable[Awaitable[T]],
 ) -> list[T | HomeAssistantError]:
-    """Run `commands` at the same time; return a result or error for each command."""
+    """Run `commands` at the same time; return a result or error for each command.
+
+    Only a `HomeAssistantError` is returned. Any other error is raised.
+    """
 
     async def outcome(command: Awaitable[T]) -> T | HomeAssistantError:
         try:

@@ -17,21 +17,23 @@ from .countis import UnmetCondition, Values
 from .identifiers import entity_unique_id
 from .texts import async_messages, localized
 
-# The translation keys of the findings, by error code of the manual.
+# The translation keys of the findings, by error code of the manual. The manual has no
+# codes 4 to 6.
 FINDINGS = {
     0: "wiring_no_error",
     **dict.fromkeys((1, 2, 3), "wiring_current_reversed"),
     **dict.fromkeys((7, 8, 9), "wiring_voltage_swapped"),
 }
-# The unit of the measured value, by the condition that is not met.
+# The unit of the measured value, by the condition that is not met. The value of `load`
+# is the total current of all phases, that of `steady` is the power of a phase.
 UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
 # The headings of the rows of the table in the notification, by quantity.
 ROWS = {"voltage": "V", "current": "A", "power": "W", "power_factor": "cos φ"}
-# s from the first to the last reading.
+# s of waiting between the first and the last reading; the readings take more time.
 WIRING_DURATION = (WIRING_READINGS - 1) * WIRING_SECONDS
 
 
-async def async_wiring_response(
+async def async_run_wiring_check(
     hass: HomeAssistant, coordinator: CountisCoordinator
 ) -> dict[str, Any]:
     """Check the wiring of a meter; return the result as the response of an action.
@@ -45,6 +47,8 @@ async def async_wiring_response(
     coordinator.show_wiring(None, is_checking=True)
     try:
         wiring = await coordinator.async_check_wiring()
+        # The sensor gets only the text of each condition that is not met. The response
+        # below has more.
         result = {
             "checked_at": dt_util.now().isoformat(timespec="seconds"),
             "codes": list(wiring.codes),
@@ -92,7 +96,7 @@ async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
 
     notify(texts["wiring_checking"].format(seconds=round(WIRING_DURATION)))
     try:
-        response = await async_wiring_response(hass, coordinator)
+        response = await async_run_wiring_check(hass, coordinator)
     except HomeAssistantError:
         persistent_notification.async_dismiss(hass, notification_id)
         raise
@@ -105,7 +109,8 @@ async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
 
 
 def _finding_text(texts: Mapping[str, str], code: int) -> str:
-    # L1 has the codes 1 and 7, L2 has 2 and 8, L3 has 3 and 9.
+    # L1 has the codes 1 and 7, L2 has 2 and 8, L3 has 3 and 9. The text of code 0 does
+    # not contain the phase.
     return texts[FINDINGS[code]].format(code=code, phase=f"L{code % 6}")
 
 
@@ -120,7 +125,7 @@ def _unmet_text(texts: Mapping[str, str], unmet: UnmetCondition, language: str) 
 
 
 def _table(phases: Sequence[str], values: Values, language: str) -> list[str]:
-    """Return the lines of a table with a row per quantity and a column per phase."""
+    """Return the lines of a Markdown table: a row per quantity, a column per phase."""
     rows = [["", *map(str.upper, phases)], ["---"] * (len(phases) + 1)]
     for quantity, heading in ROWS.items():
         cells = [values.get(f"{quantity}_{phase}") for phase in phases]

@@ -61,7 +61,7 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
         issues = {each["issue_id"] for each in listed["issues"]}
         assert not issues & {"country_not_configured", "deprecated_yaml"}
         # The recorder imports the statistics in the background.
-        await async_check_statistics(hass, demo.counters)
+        await async_check_statistics(hass, demo.pasts_by_counter)
         camera = Camera(str(port)) if wants_pictures(pytestconfig) else None
         async with visit(browser, visitor, "en", camera) as frontend:
             await frontend.open(f"/{URL_PATH}")

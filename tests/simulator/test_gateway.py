@@ -38,7 +38,7 @@ from tests.common import until
 
 pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("socket_enabled")]
 
-# The last register of a serial number, which is the unit ID in a simulated meter.
+# The order number in a serial number. In a simulated meter, it is the unit ID.
 UNIT_ID_REGISTER = 50010
 TARIFF_REGISTER = 40481
 GATEWAY_TIMEOUT = 0.5  # s; a meter must begin its response in this time
@@ -102,7 +102,7 @@ async def test_gateway_transfers_requests_to_each_unit_id(
             # "SOCO", and the product order code.
             assert words[:5] == [0x53, 0x4F, 0x43, 0x4F, 100]
             await client.for_unit(2).write_register(TARIFF_REGISTER, 3)
-            # A; the secondary and the primary current of the transformers.
+            # The secondary and the primary current of the transformers, in A.
             await client.for_unit(1).write_registers(57345, [1, 100])
     assert line.meters[2].writes == [(TARIFF_REGISTER, [3])]
     assert line.meters[1].writes == [(57345, [1, 100])]
@@ -159,7 +159,7 @@ async def test_gateway_stops_although_a_client_has_just_disconnected(
         await reader.readexactly(9 + 2 * 3)
         writer.close()
         # The gateway notices the end of the connection within some steps of the event
-        # loop.
+        # loop. It is stopped after each of these steps.
         for _ in range(steps):
             await asyncio.sleep(0)
 
@@ -171,7 +171,8 @@ async def test_gateway_stops_although_a_client_has_just_connected(
     with socket.socket() as client:
         async with asyncio.timeout(20), line, TcpGateway(line) as gateway:
             client.connect((gateway.host, gateway.port))
-            # The gateway accepts the client within some steps of the event loop.
+            # The gateway accepts the client within some steps of the event loop. It is
+            # stopped after each of these steps.
             for _ in range(steps):
                 await asyncio.sleep(0)
 
@@ -220,7 +221,7 @@ async def test_tcp_gateway_ignores_noise_after_response(
         assert [await read_unit_id(client, unit_id) for unit_id in (1, 2)] == [1, 2]
 
 
-async def test_tcp_gateway_alternates_between_clients(
+async def test_tcp_gateway_mixes_requests_of_two_clients(
     line: Line, tcp_gateway: TcpGateway
 ) -> None:
     async def read(client: ModbusConnection, unit_id: int) -> list[int]:
@@ -243,11 +244,11 @@ async def test_tcp_gateway_returns_transaction_id_of_each_request(
         header = struct.pack(">HHHB", transaction_id, 0, 6, unit_id)
         writer.write(header + struct.pack(">BHH", 3, UNIT_ID_REGISTER, 1))
     responses = [await reader.readexactly(11), await reader.readexactly(11)]
-    no_response = await reader.readexactly(9)
+    exception_response = await reader.readexactly(9)
     writer.close()
     # Transaction ID (700 is 02 bc), protocol, length, unit ID, function and content.
     # The last response is exception 11 (0b).
-    assert [each.hex(" ") for each in (*responses, no_response)] == [
+    assert [each.hex(" ") for each in (*responses, exception_response)] == [
         "02 bc 00 00 00 05 02 03 02 00 02",
         "00 03 00 00 00 05 01 03 02 00 01",
         "00 03 00 00 00 03 63 83 0b",
@@ -262,7 +263,7 @@ async def test_tcp_gateway_returns_transaction_id_of_each_request(
         bytes.fromhex("0001 0000 ffff 01"),  # length 65 535
     ],
 )
-async def test_tcp_gateway_disconnects_client_of_other_protocol(
+async def test_tcp_gateway_disconnects_client_that_sends_invalid_header(
     line: Line, tcp_gateway: TcpGateway, header: bytes
 ) -> None:
     reader, writer = await asyncio.open_connection(tcp_gateway.host, tcp_gateway.port)

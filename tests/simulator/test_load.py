@@ -1,4 +1,4 @@
-"""Loads, and the meters that count them."""
+"""Loads, and meters that count the energy of a load."""
 
 import time
 
@@ -18,7 +18,7 @@ LOADS: list[Load] = [
 
 
 def counted(load: Load, *steps: int) -> Meter:
-    """Return a meter that has counted a load, once after each step (in s)."""
+    """Return a meter that has counted the energy of a load, after each step in s."""
     clock = Clock(NOON)
     meter = Meter(load=load, clock=clock)
     for step in steps:

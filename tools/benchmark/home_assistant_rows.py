@@ -31,21 +31,24 @@ from .instance import (
 )
 from .text import aim, paragraphs, table, verdict
 
-VALUES = 38  # number of sensors that `yaml_platform` configures
+VALUES = 38  # number of sensors in the configuration from `modbus_yaml`
 COMMANDED = (1, 22, 43, 64)  # unit IDs of the meters that receive a command
-FULL = (64, 9600)  # meters and baud of a bus that is always busy
-# By number of meters and baud: the restart time of an earlier version, which had one
-# config entry for each meter, and the aim in s.
+ALWAYS_BUSY = (64, 9600)  # meters and baud of a bus that is always busy
+# By number of meters and baud: the restart time before, and the aim in s. "Before" is
+# an earlier version, which had one config entry for each meter.
 RESTARTS = {(32, 9600): ("40 s", 5), (64, 38400): ("35 s", 4)}
-LOADS = ((1, 9600), (64, 38400))  # meters and baud of the buses in the table
-# s before and after a meter is added; polls that are lost in this time also count.
+# Meters and baud of the buses in the table of `async_load`. The bus with 32 meters is
+# measured only for its restart.
+LOADS = ((1, 9600), (64, 38400))
+# s; lost polls are counted from this time before a meter is added, to this time after.
 AROUND_SECONDS = 5
 
 
-def yaml_platform(port: str, baudrate: int) -> str:
-    """Return the configuration of the modbus platform for the quantities of a poll.
+def modbus_yaml(port: str, baudrate: int) -> str:
+    """Return YAML that configures the modbus platform, with a sensor for each value.
 
-    The present tariff has no sensor. So the platform sends one request less.
+    The values are those that a poll of the integration with all its entities reads,
+    without the present tariff. The platform sends one request for each sensor.
     """
     sensors = [
         {
@@ -81,9 +84,9 @@ async def async_beside_yaml(seconds: float) -> str:
         async with AsyncExitStack() as stack:
             bus = await stack.enter_async_context(run_bus(1, 9600))
             config = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            yaml = yaml_platform(bus.port, 9600)
+            yaml = modbus_yaml(bus.port, 9600)
             await stack.enter_async_context(run_small_home_assistant(config, yaml))
-            # Wait until each value was read twice.
+            # After this number of reads, each value was usually read twice.
             await async_until(lambda: len(bus.reads(0)) > 2 * VALUES)
             began = time.monotonic()
             await asyncio.sleep(seconds)
@@ -114,10 +117,10 @@ async def async_beside_yaml(seconds: float) -> str:
         (
             "## Beside the `modbus` platform of Home Assistant",
             (
-                "One meter at 9600 baud is read by YAML sensors of the `modbus`"
-                " platform with `scan_interval: 1`. On a second bus, another such meter"
-                " is read by this integration with all its entities enabled. Aim: at"
-                " most a fifth of the line time of the platform."
+                "YAML sensors of the `modbus` platform with `scan_interval: 1` read one"
+                " meter at 9600 baud. This integration, with all its entities enabled,"
+                " reads a meter on a second bus at the same speed. Aim: the line time"
+                " of the integration is at most a fifth of that of the platform."
             ),
             table(
                 (
@@ -139,6 +142,7 @@ async def async_beside_yaml(seconds: float) -> str:
                         "this integration",
                         f"{requests:.0f}",
                         f"{poll_seconds:.2f} s ({poll_seconds / platform_seconds:.0%})",
+                        # Only the reads of the power are evaluated here.
                         f"{60 / own_run.power.per_minute:.1f} s",
                         verdict(met=poll_seconds <= platform_seconds / 5),
                     ),
@@ -149,7 +153,10 @@ async def async_beside_yaml(seconds: float) -> str:
 
 
 async def async_load(seconds: float) -> str:
-    """Measure the load of Home Assistant, and how long its restart takes."""
+    """Measure the load of Home Assistant, and the time of its restart.
+
+    The time begins with the first request on the bus.
+    """
     runs: dict[tuple[int, int], Run] = {}
     for batch in ([(1, 9600), (32, 9600)], [(64, 38400)]):
         runs |= zip(
@@ -207,11 +214,12 @@ async def async_database(seconds: float) -> str:
         (
             "## Rows in the database",
             (
-                "Home Assistant writes these rows for the default entities of one"
-                " meter. The load of the simulated household changes every second. By"
-                " default, a measured value is published at once only if its change"
-                " reaches the [deadband](bus.md#published-changes). Aim: less than a"
-                " tenth of the rows that are written if every change is published."
+                "The table shows the rows that Home Assistant writes for the default"
+                " entities of one meter. The load of the simulated household changes"
+                " every second. By default, a change of a measured value is published"
+                " at once if it reaches the [deadband](bus.md#published-changes), and"
+                " up to 30 s later otherwise. Aim: by default, less than a tenth of the"
+                " rows that are written if every change is published at once."
             ),
             table(
                 (
@@ -239,11 +247,15 @@ async def async_database(seconds: float) -> str:
 
 
 async def async_commands(_: float) -> str:
-    """Measure the time until a command on an always busy bus is confirmed."""
-    meters, baudrate = FULL
+    """Measure the time until a command on an always busy bus is confirmed.
+
+    The result is only an aim, so the returned text is empty.
+    """
+    meters, baudrate = ALWAYS_BUSY
     durations: list[float] = []
     failed = 0
     async with (
+        # The partial counters begin at 1e6 Wh, so that a reset can be seen.
         run_bus(meters, baudrate, "--partial", "1e6") as bus,
         run_home_assistant_with_api(bus, meters) as hass,
     ):
@@ -325,14 +337,18 @@ async def async_dialogs(_: float) -> str:
 
 
 async def _async_add(hass: HomeAssistant, bus: SimulatedBus, unit_id: int) -> float:
-    """Add a meter by its dialog, and return the duration in s."""
+    """Add a meter with the dialog of the integration. Return the duration in s."""
     began = time.monotonic()
     await async_add_meter(hass, MeterInput(bus.port, unit_id, bus.baudrate))
     return time.monotonic() - began
 
 
 def _lost_polls(reads: Iterable[Transaction], unit_ids: Iterable[int]) -> int:
-    """Return how many polls of these meters are missing, at one poll per second."""
+    """Return how many polls of these meters were lost.
+
+    Each meter should be polled each second, from its first poll to its last.
+    """
+    # By unit ID: the times of the requests that the meter has answered.
     requested: dict[int, list[float]] = {unit_id: [] for unit_id in unit_ids}
     for read in reads:
         if (

@@ -1,4 +1,4 @@
-"""Measures the rows of the benchmark, and writes the report."""
+"""Runs the measurements ("rows") of the benchmark, and writes the report."""
 
 import argparse
 import asyncio
@@ -18,7 +18,7 @@ from .arguments import ROWS
 from .text import aims_section, paragraphs
 
 REPORT = ROOT / "docs/benchmark.md"
-# The first heading of the part of the page that this tool does not overwrite.
+# This tool does not overwrite the page from this heading to the end.
 KEPT_FROM = "## Missed aims"
 MEASURE = {
     "one": library_rows.async_one_meter,
@@ -33,8 +33,8 @@ MEASURE = {
     "commands": home_assistant_rows.async_commands,
     "database": home_assistant_rows.async_database,
 }
-# These rows are measured at the same time. Their aims are rates, which depend less on
-# how busy the machine is than times do.
+# These rows are measured at the same time. Their aims compare rates with each other. If
+# the machine is busy, such rates change less than durations.
 TOGETHER = ("offline", "flapping", "database")
 
 
@@ -47,7 +47,11 @@ def processor() -> str:
 
 
 async def async_measure(rows: Sequence[str], seconds: float) -> str:
-    """Measure rows for `seconds` each, and return the report."""
+    """Measure rows, and return the report.
+
+    Most rows measure each bus for `seconds`. "database" takes six times as long, and
+    "dialogs" and "commands" ignore `seconds`.
+    """
     texts: dict[str, str] = {}
     for row in rows:
         if row not in TOGETHER:
@@ -68,6 +72,7 @@ async def async_measure(rows: Sequence[str], seconds: float) -> str:
         " bus is simulated. A simulated meter begins its response 20 ms after the"
         " request.",
         *aims_section(),
+        # A row that only adds to the table of aims has no text.
         *filter(None, (texts[row] for row in rows)),
     )
 

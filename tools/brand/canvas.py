@@ -6,7 +6,9 @@ from PIL import Image, ImageDraw
 
 from .strokes import Point, Stroke
 
-SIZE = 256  # pixels; the height of a picture at scale 1, which Home Assistant requires
+# Pixels at scale 1. This is the height of each picture, and the width of the icon, for
+# which Home Assistant requires this size.
+SIZE = 256
 # The picture is drawn larger by this factor and then reduced, so that edges are smooth.
 OVERSAMPLING = 4
 
@@ -15,16 +17,19 @@ class Canvas:
     """A transparent picture. All lengths are in pixels at scale 1."""
 
     def __init__(self, width: float, scale: int) -> None:
-        """Create a picture. `scale` is 1 or 2."""
+        """Create a picture. `scale` is 1, or 2 for screens with more pixels."""
         self._factor = scale * OVERSAMPLING
         width = math.ceil(width * scale) * OVERSAMPLING
         self._image = Image.new("RGBA", (width, SIZE * self._factor))
         self._draw = ImageDraw.Draw(self._image)
 
     def box(self, start: Point, end: Point, radius: float, fill: str) -> None:
-        """Draw a box with round corners."""
+        """Draw a box with round corners.
+
+        `start` is its top left, and `end` is its bottom right.
+        """
         left, top, right, bottom = (value * self._factor for value in (*start, *end))
-        # Pillow draws the last row and column of the box as well.
+        # Pillow also fills the row and the column of the second point, so subtract 1.
         self._draw.rounded_rectangle(
             (left, top, right - 1, bottom - 1), radius * self._factor, fill
         )
@@ -40,9 +45,10 @@ class Canvas:
     def glyph(
         self, strokes: list[Stroke], at: Point, height: float, width: float, fill: str
     ) -> None:
-        """Draw a digit or a letter with lines of `width`; `at` is its top left.
+        """Draw a digit or a letter.
 
-        `strokes` describe it with a height of 1.
+        `strokes` are its lines in a digit or letter of height 1. `at` is the place of
+        its top left, and `width` is the width of the lines.
         """
         for points in strokes:
             moved = [(at[0] + x * height, at[1] + y * height) for x, y in points]

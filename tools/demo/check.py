@@ -49,7 +49,7 @@ async def async_check(hass: HomeAssistant, setup: DemoSetup) -> None:
 
 async def async_check_history(hass: HomeAssistant, setup: DemoSetup) -> None:
     """Check the statistics, and then fill the gap of each meter that has one."""
-    await async_check_statistics(hass, setup.counters)
+    await async_check_statistics(hass, setup.pasts_by_counter)
     for meter, past in zip(setup.meters, setup.pasts, strict=False):
         if past.outage:
             await async_check_stored_gap(hass, meter, past.outage)

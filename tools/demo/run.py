@@ -175,7 +175,7 @@ async def _async_demo(
     if not arguments.check:
         print("Ctrl-C stops the demo.\n")
         # This call ends only with an exception, so only a check continues below.
-        await async_watch(hass, demo.counters, demo.places)
+        await async_watch(hass, demo.pasts_by_counter, demo.places)
     if arguments.port:
         progress.report("The counters of a real meter are not reset by a check")
     progress.report(

@@ -1,4 +1,7 @@
-"""Sets the demo up with the API: its meters, their past, and the dashboards."""
+"""Sets up the demo: the meters, the past of the meters, and the dashboards.
+
+This module uses the API of a running Home Assistant.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ class DemoPlan:
     """The meters and the past that the demo adds to a Home Assistant."""
 
     meters: Sequence[MeterInput]
-    """The meter at the grid, and those of solar inverters."""
+    """The meter at the grid, then those of solar inverters. One meter if it is real."""
     serial_numbers: Sequence[str] = ()
     """The serial numbers of the simulated meters. Empty for a real meter."""
     pasts: Sequence[Past] = ()
@@ -33,24 +36,29 @@ class DemoPlan:
 
 @dataclass(frozen=True)
 class DemoSetup:
-    """The parts of a `DemoPlan` that are set up."""
+    """The result of `async_set_up_demo`: the meters, dashboard and gaps that exist."""
 
     meters: list[MeterEntities]
-    """The entities of each meter. Simulated meters have the order of `pasts`."""
+    """The entities of each meter. If meters are simulated, in the order of `pasts`."""
     pasts: Sequence[Past]
     """The past of each simulated meter."""
     places: dict[str, str]
-    """The places of the simulated meters, by subentry ID."""
+    """The place of each simulated meter, such as "grid", by subentry ID."""
     has_dashboard: bool
+    """Whether the dashboard of the demo (not the Energy dashboard) exists."""
     new_gaps: dict[str, Gap]
-    """The gaps of the history that was just imported, by the subentry ID of the meter.
+    """The hours without readings in the history that this call has imported.
 
-    The caller has to store them.
+    By the subentry ID of the meter. Empty if nothing was imported. The caller has to
+    store these gaps.
     """
 
     @property
-    def counters(self) -> dict[str, Past]:
-        """Return the past of each counter that has one, by its entity ID."""
+    def pasts_by_counter(self) -> dict[str, Past]:
+        """Return the past of the meter of each counter, by the counter's entity ID.
+
+        Meters without a past are left out.
+        """
         return {
             meter[key]: past
             for meter, past in zip(self.meters, self.pasts, strict=False)
@@ -74,7 +82,7 @@ async def async_set_up_demo(
     raises `ToolError`.
     """
 
-    def leave_out(what: str, reason: object) -> None:
+    def raise_or_report(what: str, reason: object) -> None:
         text = f"{what}: {reason}"
         if is_strict:
             raise ToolError(text)
@@ -87,14 +95,14 @@ async def async_set_up_demo(
         except ToolError as err:
             if not await hass.async_meter_titles():
                 raise
-            leave_out(f"the {name}", err)
+            raise_or_report(f"the {name}", err)
         else:
             report(f"The {name} {'was added' if is_new else 'is already set up'}")
     report("Waiting for the first values")
     try:
         await hass.async_wait_for_values(len(plan.meters), plan.serial_numbers)
     except ToolError as err:
-        leave_out("some values", err)
+        raise_or_report("the wait for some values", err)
     entities = await hass.async_entities()
     meters = entities_by_meter(entities, plan.serial_numbers)[: len(plan.meters)]
     has_dashboard = False
@@ -112,12 +120,13 @@ async def async_set_up_demo(
             }
             report("Setting up the dashboards")
             await async_set_up_energy_dashboard(hass, meters)
-            # Set only here: after an error above, the history is imported again at the
-            # next start, and its gaps are returned then.
+            # As long as the Energy dashboard is missing, each start of the demo imports
+            # the history again. So return the gaps only once this dashboard is set up.
             new_gaps = gaps
         await async_create(hass, meters)
         has_dashboard = True
     except (LookupError, ToolError, ValueError) as err:
-        leave_out("a dashboard, because an entity is missing or disabled", err)
+        what = "a dashboard, perhaps because an entity is missing or disabled"
+        raise_or_report(what, err)
     places = places_of_meters(entities, plan.serial_numbers)
     return DemoSetup(meters, plan.pasts, places, has_dashboard, new_gaps)

@@ -1,4 +1,7 @@
-"""A library for Socomec COUNTIS meters over Modbus, without Home Assistant."""
+"""A library to read and set Socomec COUNTIS meters, independent of Home Assistant.
+
+`X as X` marks a name as part of the public interface.
+"""
 
 from .block import Values as Values
 from .bus import Bus as Bus

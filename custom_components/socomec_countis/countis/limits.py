@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-# The specified range of an E33 (manual): 230 V + 15 % from phase to neutral, and 100 A
-# continuously on each of three phases. The product is 79.5 kW, or 22 Wh per second.
+# The highest specified values of an E33 (manual): 230 V + 15 % from phase to neutral,
+# and 100 A continuously on each of three phases. Together, the phases have at most 79.5
+# kW, or 22 Wh per second.
 PHASE_COUNT = 3
-VOLTS = 265
-DIRECT_AMPERES = 100
+SPECIFIED_VOLTS = 265
+DIRECT_AMPERES = 100  # of a meter without current transformers
 
 # The bounds of measured values. Our choice: wider than the specified range, because a
 # meter also measures values outside that range.
@@ -34,11 +35,11 @@ class Limits:
 
     @property
     def kilowatts(self) -> float:
-        """Return the highest continuous power in kW, which limits how counters rise.
+        """Return the highest continuous power in kW, which limits the rise of counters.
 
         For a short time, the power can be higher (see `allow`).
         """
-        return PHASE_COUNT * VOLTS * self.amperes / 1000
+        return PHASE_COUNT * SPECIFIED_VOLTS * self.amperes / 1000
 
     def allow(self, unit: str | None, value: float) -> bool:
         """Return whether the meter can have measured a value in this unit.

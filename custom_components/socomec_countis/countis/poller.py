@@ -1,10 +1,11 @@
 """Decide which block of which meter on a bus is read next.
 
-Each block has a target age and a period. A block is due if its last read is older than
-its period. Of the blocks that are due, the poller reads the most urgent one: the block
-with the largest ratio of age to target age. So a bus with enough time reads each block
-once per period. An overloaded bus reads each block less often, and no block is left
-out.
+Each block has a period and a target age. A block is due if its age, the time since its
+last read, exceeds its period. The target age is the age that it should not exceed on a
+busy bus. Of the blocks that are due, the poller reads the most urgent one: the block
+with the largest ratio of age to target age. So on a bus with enough time, each block is
+read once per period. On an overloaded bus, each block is read less often, and no block
+is left out.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ POWER = "power"
 # s; the target age of the power, also if the measurements are read in place of it.
 POWER_TARGET = 1.0
 EVIDENCE_BLOCKS = {"transformer", "overflows"}
-"""Blocks that explain implausible counters. They are polled if counters are polled."""
+"""Blocks that may explain implausible counters, and are polled together with them."""
 
 
 class Interval(NamedTuple):
@@ -48,7 +49,7 @@ class Interval(NamedTuple):
     target: float
     """In s; the age that the block should not exceed, even on a busy bus."""
     period: float
-    """In s between two reads on an idle bus."""
+    """In s; the time between two reads on a bus with enough time."""
 
 
 # Of equally urgent blocks of a meter, the first one in this order is read. The times
@@ -69,32 +70,34 @@ INTERVALS = {
 
 # The following times are our choice.
 
-# s; the longest target age of a block that was not read yet. This time is enough for 32
-# meters at 9600 baud to show their power before other blocks are read.
+# s; a block that was not read yet has this target age, if its own target age is longer.
+# With this time, 32 meters at 9600 baud show their power before other blocks are read.
 FIRST_TARGET = 5.0
-# If one read of all blocks with a period of 1 s takes at most this fraction of 1 s, all
-# of them are read each second. The rest of each second is for retries, commands and
-# other integrations.
+# If one read of each block with a period of 1 s takes at most this fraction of 1 s in
+# total, all of these blocks are read each second. The rest of each second is for
+# retries, commands and other integrations.
 FULL_BUS = 0.9
 # s until the next request to an offline meter. The first pause is the shortest one, and
 # each further pause is twice as long, up to the longest one.
 SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-# s; for this time after a failed retry, retries are less urgent than power that is due,
-# because a timeout takes the time of four reads, and delays the other meters.
+# s; for this time after a failed retry, any retry is less urgent than a read of power
+# that is due, because a timeout takes the time of four reads, and delays the other
+# meters.
 RETRY_SPACING = 3.0
-# s; a retry that has been due for this time is as urgent as power that is due, even if
-# other retries have failed meanwhile.
+# s; a retry that has been due for this time is as urgent as a read of power that has
+# just become due, even if other retries have failed meanwhile.
 LONGEST_SPACING = 5.0
 # s; if the pause of an offline meter is longer, the due times of all its blocks are
-# cleared, so that all blocks are due when the meter is online again. On a serial port,
-# the first such pause begins about 8 s after the first lost response. The integration
-# removes the measured values after 10 s. So the blocks of removed values are always due
-# as soon as the meter is online again.
+# cleared, so that all blocks are due when the meter is online again. The integration
+# removes the measured values 10 s after the meter went offline. On a serial port, the
+# first longer pause begins before, about 8 s after the first lost response.
+# So when a meter with removed values is online again, the blocks of these values are
+# always due.
 LONGEST_PAUSE_KEEPING_DUE_TIMES = 5.0
 REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
 FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read
-IDLE_PERIOD = 30.0  # s between two requests to a meter without enabled entities
+IDLE_PERIOD = 30.0  # s between two requests to a meter that needs only its identity
 
 
 @dataclass(eq=False)
@@ -112,7 +115,7 @@ class Polled:
     lost_block: str | None = None
     """The block whose response was lost. The next read of the meter retries it."""
     pause: float = 0.0
-    """In s until the next request to an offline meter.
+    """In s; the whole pause of an offline meter between its last and next request.
 
     0 for an online meter, and after `restart`.
     """
@@ -121,7 +124,7 @@ class Polled:
     due_at: dict[str, float] = field(default_factory=dict)
     """When each block is due again, in s of the event loop's clock.
 
-    A block that was not read yet is not contained.
+    A block that was not read since `due_at` was cleared is not contained, and is due.
     """
 
     def select_quantities(self, quantities: Collection[str]) -> None:
@@ -134,6 +137,7 @@ class Polled:
         # A block that was not polled until now counts as never read.
         for name in INTERVALS.keys() - self.blocks:
             self.due_at.pop(name, None)
+        # The measurements that include the details are due at once.
         needs_details = not MEASURED_DETAILS.isdisjoint(quantities)
         if needs_details and not self.meter.reads_details:
             self.due_at.pop(MEASUREMENTS, None)
@@ -147,9 +151,9 @@ class Polled:
     def urgency(self, name: str, now: float, target: float) -> float:
         """Return the ratio of the age of a block to its target age, both in s.
 
-        A block that was never read counts as read 1 s (`SHORTEST_PAUSE`) before
-        `retry_at`, the time at which the identity was due. Its target age is at most
-        `FIRST_TARGET`.
+        A block without a due time has no last read. It counts as read 1 s
+        (`SHORTEST_PAUSE`) before `retry_at`, the time at which the identity or a lost
+        block was last due for a retry. Its target age is at most `FIRST_TARGET`.
         """
         if (due_at := self.due_at.get(name)) is not None:
             return (now - due_at + INTERVALS[name].period) / target
@@ -206,7 +210,7 @@ class Read(NamedTuple):
     """A read that the poller may do next."""
 
     due_at: float
-    """In s of the event loop's clock, not before now."""
+    """When the block is due, or now if it was due before; in s of the loop's clock."""
     rank: float
     """0 for power that has just become due, lower for a more urgent read."""
     polled: Polled
@@ -221,6 +225,7 @@ class Poller:
         self._bus = bus
         self._polled: list[Polled] = []
         self._changed = asyncio.Event()
+        """Set if the next read has to be chosen again."""
         self._reads_everything = True
         """Whether all blocks with a period of 1 s are read each second."""
         self._spaced_until = 0.0
@@ -265,12 +270,12 @@ class Poller:
                 await self._async_poll(read)
             except Exception:
                 _LOGGER.exception(
-                    "Polling unit ID %s failed while reading the %s, so the meter is"
-                    " retried like an offline one",
+                    "Unit ID %s: unexpected error while reading the %s; the meter is"
+                    " set offline and retried",
                     *(read.polled.meter.unit_id, read.block),
                 )
                 error = ModbusProtocolError("unexpected error, see the log")
-                self._lost(read.polled, read.block, error)
+                self._set_offline(read.polled, read.block, error)
 
     def _reads(self, now: float) -> Iterator[Read]:
         """Yield the possible next reads of each meter."""
@@ -284,11 +289,11 @@ class Poller:
                 name = polled.lost_block or IDENTITY
                 yield Read(max(polled.retry_at, now), urgent_at - now, polled, name)
                 continue
-            together = self._reads_everything and MEASUREMENTS in polled.blocks
+            skips_power = self._reads_everything and MEASUREMENTS in polled.blocks
             for name in polled.blocks:
-                if together and name == POWER:
+                if skips_power and name == POWER:
                     continue  # the measurements contain the power
-                as_power = together and name == MEASUREMENTS
+                as_power = skips_power and name == MEASUREMENTS
                 target = POWER_TARGET if as_power else INTERVALS[name].target
                 due_at = max(polled.due_at.get(name, now), now)
                 rank = 1 - polled.urgency(name, now, target)
@@ -321,7 +326,7 @@ class Poller:
                 polled.on_reading(reading)
 
     def _failed(self, polled: Polled, name: str, err: PollError, rank: float) -> None:
-        """Plan the retry of a block that could not be read, or report the error.
+        """Plan the next read after a failed one, and report an error that is final.
 
         `rank` is the rank of the failed read, at most 0.
         """
@@ -329,18 +334,19 @@ class Poller:
         timed_out = isinstance(err, ModbusTimeoutError)
         is_first = not polled.lost_block and not polled.pause
         if timed_out and is_first and not self._bus.is_lossy:
-            # The retry is as urgent as the failed read. Other reads may be more urgent.
+            # `_reads` takes `retry_at` - now as the rank of the retry. So the retry is
+            # as urgent as the failed read, and other reads may be more urgent.
             polled.lost_block, polled.retry_at = name, now + rank
             return
         if timed_out or not polled.online or isinstance(err, CountisError):
-            self._lost(polled, name, err)
+            self._set_offline(polled, name, err)
             return
         polled.failed(name, now)
         if polled in self._polled and name != IDENTITY:
             polled.on_error(err, name)
 
-    def _lost(self, polled: Polled, name: str, err: PollError) -> None:
-        """Plan the retry of an offline meter, and report the error."""
+    def _set_offline(self, polled: Polled, name: str, err: PollError) -> None:
+        """Set a meter offline, plan its retry, and report the error."""
         now = asyncio.get_running_loop().time()
         polled.set_offline(name, now)
         self._spaced_until = now + RETRY_SPACING

@@ -2,10 +2,12 @@
 
 If no device responds, a probe takes 60 ms (`PROBE_TIMEOUT`) and the time of 18.5
 characters of 11 bits: 15 characters of request and expected response, and 3.5 of
-silence. So a probe takes 102, 81, 71 or 66 ms at 4800, 9600, 19200 or 38400 baud. With
-3 parities and 255 unit IDs, these speeds take 78, 62, 54 and 51 s: 245 s in total. The
-first unit IDs are probed two or three times. With these probes, the recoveries of the
-bus and the time of the host, a scan of an unknown bus takes at most 285 s.
+silence, which is at least 1.75 ms (38400 baud). So a probe takes 102, 81, 71 or 66 ms
+at 4800, 9600, 19200 or 38400 baud. The probes of 255 unit IDs with 3 parities take 78,
+62, 54 and 51 s at these speeds: 245 s in total. With all settings, the first unit IDs
+are probed once more (`FIRST_UNIT_ID_COUNT`), and a third time with the first settings.
+With these additional probes, the recoveries of the bus and the time of the host, a scan
+of an unknown bus takes at most 285 s.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,25 +27,27 @@ from .unit import READ_CHARACTERS, REOPEN_SECONDS, SLOW_RESPONSE_TIMEOUT
 # The product order code, whose value does not matter to a probe. No other read has a
 # length of one register, so no other read accepts a late response to a probe.
 PROBE_REGISTER = 50004
-PROBE_CHARACTERS = READ_CHARACTERS + 2
+PROBE_CHARACTERS = READ_CHARACTERS + 2  # of request and expected response
 
-# s until the response begins. Our choice: 30 ms for the meter, 20 ms for the adapter
-# and 10 ms for the host.
+# s; the longest time until the response begins. Our choice: 30 ms for the meter, 20 ms
+# for the adapter and 10 ms for the host.
 PROBE_TIMEOUT = 0.06
 # The probe timeout of a slow bus is this multiple of the measured delay. Our choice.
 DELAYS_UNTIL_PROBE_TIMEOUT = 2
-DAMAGED_ATTEMPTS = 2  # a damaged response is retried, a timeout is not
+PROBE_ATTEMPTS = 2  # a damaged response is retried, a timeout is not
 
 # The menu of a meter offers 1 to 255. Modbus allows only 1 to 247.
 UNIT_IDS = range(1, 256)
 # This number of unit IDs is probed first, with all settings. Our choice: most
-# installations number the meters from 1. With 12 settings, each of these unit IDs
-# delays the probes of the later unit IDs by 1 s.
-FIRST_UNIT_IDS = 16
+# installations number the meters from 1. A higher number delays the probes of the other
+# unit IDs: each of the first unit IDs has 13 additional probes with 12 settings, and
+# these take 1 s together.
+FIRST_UNIT_ID_COUNT = 16
 
-# Probes with each of the settings if only one unit ID is scanned. Our choice: a meter
-# in AUTO mode needs several requests to adapt to the first settings, but the manual
-# does not state how many. Slow probes have a timeout of 1 s, for a slow meter.
+# If only one unit ID is scanned, each of the settings has these numbers of probes. Our
+# choice: a meter in AUTO mode needs several requests to adapt to the first settings,
+# but the manual does not state how many. Slow probes have a timeout of 1 s, for a slow
+# meter.
 AUTO_MODE_PROBES = 10  # with the first settings
 QUICK_PROBES = 2  # with the other settings
 SLOW_PROBES = 3  # with each of the settings, after all other probes
@@ -61,7 +65,7 @@ class Probe(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Return the duration in s on a serial port, without a response."""
+        """Return the duration in s on a serial port, if no device responds."""
         timeout = SLOW_RESPONSE_TIMEOUT if self.slow else PROBE_TIMEOUT
         wire = wire_seconds(self.settings.baudrate, PROBE_CHARACTERS)
         return wire + timeout + HOST_SECONDS
@@ -69,19 +73,20 @@ class Probe(NamedTuple):
     async def async_send(self, bus: Bus, client: ModbusUnit) -> bool:
         """Send the probe, and return whether a device responds.
 
-        A Modbus exception is a response, too. If all `DAMAGED_ATTEMPTS` responses are
-        damaged, the result is False. Raises `ModbusConnectionError`.
+        A Modbus exception is a response, too. If the responses to all `PROBE_ATTEMPTS`
+        are damaged, the result is False. Raises `ModbusConnectionError`.
         """
         timeout = bus.response_timeout
         if bus.framing == "rtu":
-            # The response timeout of the bus may contain additional time for a network.
-            # Keep this time, and replace only the timeout of a read by that of a probe.
-            # For a Modbus TCP gateway, which has its own timeout, replace nothing.
+            # The response timeout of the bus is `RESPONSE_TIMEOUT`, and additional time
+            # for a network. Keep the additional time, and replace `RESPONSE_TIMEOUT` by
+            # the timeout of a probe. A Modbus TCP gateway has its own timeout for the
+            # meter, so its response timeout is not replaced.
             timeout += PROBE_TIMEOUT - RESPONSE_TIMEOUT
         timeout = max(timeout, DELAYS_UNTIL_PROBE_TIMEOUT * bus.delay)
         if self.slow:
             timeout = max(timeout, SLOW_RESPONSE_TIMEOUT)
-        for _ in range(DAMAGED_ATTEMPTS):
+        for _ in range(PROBE_ATTEMPTS):
             await bus.async_wait_for_pause()
             try:
                 await bus.async_request(
@@ -108,9 +113,9 @@ def planned_probes(
 ) -> Iterator[Probe]:
     """Yield the probes of a scan in which no device responds, in their order.
 
-    A meter in AUTO mode adapts to all requests on the bus, including requests to other
-    unit IDs. So the first unit IDs are probed again, because their meters may have
-    adapted meanwhile.
+    A meter in AUTO mode adapts its line settings to each request on the bus, also to a
+    request to another unit ID. So when the other unit IDs are probed, the meters of the
+    first unit IDs may adapt. For this reason, the first unit IDs are probed again.
     """
     if len(unit_ids) == 1:
         for each in settings:
@@ -119,10 +124,10 @@ def planned_probes(
         for each in settings:
             yield from [Probe(each, unit_ids[0], slow=True)] * SLOW_PROBES
         return
-    first = unit_ids[:FIRST_UNIT_IDS]
+    first = unit_ids[:FIRST_UNIT_ID_COUNT]
     passes = [(settings[0], first), *((each, first) for each in settings)]
     passes += [(each, unit_ids) for each in settings]
-    if len(settings) == 1:
+    if len(settings) == 1:  # then a first pass of the first unit IDs gains nothing
         passes = [(settings[0], unit_ids), (settings[0], first)]
     for each, ids_of_pass in passes:
         yield from (Probe(each, unit_id) for unit_id in ids_of_pass)

@@ -15,8 +15,8 @@ from .probe import PROBE_REGISTER, UNIT_IDS, Probe, planned_probes
 from .profile import Profile, async_take_profile
 
 PROFILE_ATTEMPTS = 2  # each has about ten requests, which are retried as well
-# Used to check for an echo. The Modbus specification reserves this unit ID, so hardly
-# any device has it.
+# The check for an echo needs a read without a response. The Modbus specification
+# reserves this unit ID, so hardly any device has it.
 RESERVED_UNIT_ID = 248
 PACE_WEIGHT = 0.1  # of the latest probe in the moving average `Scan._pace`
 
@@ -26,7 +26,7 @@ class OpenBus:
     """A bus whose port was opened with the line settings to try."""
 
     bus: Bus
-    unit: Callable[[int], AbstractAsyncContextManager[ModbusUnit]]
+    client: Callable[[int], AbstractAsyncContextManager[ModbusUnit]]
     """Returns the client for a unit ID, as a context manager."""
 
 
@@ -44,6 +44,7 @@ class Scan:
     """A scan of one bus. The attributes may be read while the scan runs."""
 
     open_bus: Callable[[LineSettings], AbstractAsyncContextManager[OpenBus]]
+    """Opens the port with line settings, as a context manager."""
     settings: Sequence[LineSettings] = SCAN_SETTINGS
     unit_ids: Sequence[int] = UNIT_IDS
     on_change: Callable[[], None] = lambda: None
@@ -53,11 +54,11 @@ class Scan:
     others: set[int] = field(default_factory=set, init=False)
     """Unit IDs of devices that are not in `found`.
 
-    These devices are not a COUNTIS, or their profile could not be taken.
+    Such a device is not a COUNTIS, or its profile could not be taken.
     """
     progress: float = field(default=0, init=False)
     """From 0 to 1, never decreasing."""
-    trying: LineSettings = field(init=False)
+    probed_settings: LineSettings = field(init=False)
     """The line settings of the latest probe."""
     unit_id: int = field(init=False)
     """The unit ID of the latest probe."""
@@ -67,11 +68,11 @@ class Scan:
         self._probes = deque(planned_probes(self.settings, self.unit_ids))
         self._planned_seconds_left = sum(probe.seconds for probe in self._probes)
         self._pace = 1.0
-        """Moving average of the ratio of real to expected duration of a probe."""
+        """Moving average of real / expected duration of a probe; above 1 is slower."""
         self._identified: set[int] = set()
         """Unit IDs that need no further probes."""
         self._echo_checked = False
-        self.trying, self.unit_id, _ = self._probes[0]
+        self.probed_settings, self.unit_id, _ = self._probes[0]
 
     @property
     def remaining_seconds(self) -> float:
@@ -81,9 +82,9 @@ class Scan:
     async def async_run(self) -> None:
         """Send all probes of the scan.
 
-        After a device has responded, only the same line settings are probed. Raises
-        `ModbusConnectionError` if the port or gateway cannot be reached, `EchoError` if
-        the adapter echoes requests, and the errors of `open_bus`.
+        After a device has responded, the probes with other line settings are dropped.
+        Raises `ModbusConnectionError` if the port or gateway cannot be reached,
+        `EchoError` if the adapter echoes requests, and the errors of `open_bus`.
         """
         while self._probes:
             settings = self._probes[0].settings
@@ -95,10 +96,10 @@ class Scan:
 
     async def _async_try(self, opened: OpenBus, probe: Probe) -> None:
         """Send a probe, and identify the device that responds."""
-        self.trying, self.unit_id, _ = probe
+        self.probed_settings, self.unit_id, _ = probe
         self.on_change()
         began = asyncio.get_running_loop().time()
-        async with opened.unit(probe.unit_id) as client:
+        async with opened.client(probe.unit_id) as client:
             responds = await probe.async_send(opened.bus, client)
             took = asyncio.get_running_loop().time() - began
             if responds:
@@ -109,12 +110,12 @@ class Scan:
             self._pace += PACE_WEIGHT * (took / probe.seconds - self._pace)
             self._planned_seconds_left -= probe.seconds
             await self._async_check_echo(opened)
-        # The fraction of the remaining scan that this probe has completed.
+        # The fraction of this probe in the time that remained before this probe.
         part = probe.seconds / (probe.seconds + max(self._planned_seconds_left, 0))
         self.progress += (1 - self.progress) * part
 
     async def _async_identify(self, bus: Bus, client: ModbusUnit, probe: Probe) -> None:
-        """Take the profile of a device, and add it to `found` or `others`."""
+        """Take the profile of a device, and note the device in `found` or `others`."""
         unit_id = probe.unit_id
         unit = bus.unit(unit_id, client, slow=probe.slow, background=True)
         for _ in range(PROFILE_ATTEMPTS):
@@ -146,14 +147,15 @@ class Scan:
     async def _async_check_echo(self, opened: OpenBus) -> None:
         """Check once per scan that the adapter does not echo requests.
 
-        After a failed read, `BusUnit` tests whether the adapter echoes. Raises
-        `EchoError` if the adapter echoes, and `ModbusConnectionError` if the port or
-        gateway cannot be reached.
+        The check is a read that hardly any device responds to: after a failed read,
+        `BusUnit` tests whether the adapter echoes. After any device has responded, no
+        check is necessary. Raises `EchoError` if the adapter echoes, and
+        `ModbusConnectionError` if the port or gateway cannot be reached.
         """
         if self._echo_checked or opened.bus.responded:
             return
         self._echo_checked = True
-        async with opened.unit(RESERVED_UNIT_ID) as client:
+        async with opened.client(RESERVED_UNIT_ID) as client:
             unit = opened.bus.unit(RESERVED_UNIT_ID, client)
             try:
                 await unit.read_holding_registers(PROBE_REGISTER, 1)
