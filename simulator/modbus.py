@@ -1,4 +1,4 @@
-"""Modbus RTU frames, and the execution of requests on the meters."""
+"""Modbus RTU frames, and the execution of requests by the simulated meters."""
 
 from collections.abc import Mapping
 import struct
@@ -19,7 +19,7 @@ from .meter import Meter
 
 BROADCAST = 0  # a request to this unit ID addresses all meters
 EXCEPTION_FLAG = 0x80  # this bit of the function code marks an exception response
-SHORTEST_FRAME = 4  # bytes: unit ID, function code and CRC
+SHORTEST_FRAME = 4  # bytes: unit ID (1), function code (1) and CRC (2)
 
 DECODER = DecodePDU(is_server=True)
 FRAMER = FramerRTU(DECODER)
@@ -27,6 +27,7 @@ FRAMER = FramerRTU(DECODER)
 
 def with_crc(content: bytes) -> bytes:
     """Return a frame: `content` (unit ID, function code and data) and its CRC."""
+    # pymodbus has already swapped the bytes of the CRC, which is sent low byte first.
     return content + FramerRTU.compute_CRC(content).to_bytes(2)
 
 
@@ -86,6 +87,7 @@ def _response_or_exception(meter: Meter, request: bytes) -> ModbusPDU | ExcCodes
                 )
             )
         # A write of no registers is an illegal value.
+        # pymodbus also decodes a write of no register, which Modbus does not allow.
         case WriteMultipleRegistersRequest() if pdu.registers:
             return meter.write(pdu.address, pdu.registers) or (
                 WriteMultipleRegistersResponse(address=pdu.address, count=pdu.count)

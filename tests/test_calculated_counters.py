@@ -164,8 +164,8 @@ async def test_missed_reset_makes_the_counters_unknown_and_is_logged_once(
     (message,) = (each for each in warnings(caplog) if "by tariff" in each)
     assert message == (
         "COUNTIS E33 #1: the partial counters by tariff are unknown until their next"
-        " reset: their sum is 15.00 kWh, but the partial total is 10.00 kWh, so a"
-        " reset was missed"
+        " reset, because their sum is 15.00 kWh, but the partial total is 10.00 kWh,"
+        " so a reset was missed"
     )
     assert stored(hass_storage, entry)["data"]["reset"] is None
     await hass.config_entries.async_reload(entry.entry_id)

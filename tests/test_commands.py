@@ -56,12 +56,14 @@ TARIFFS = [f"tariff_{number}_energy" for number in range(1, 5)]
 SET_TARIFF, RESET_PARTIAL, CLOCK = 40481, 40512, 57600
 RESET, RESET_TARIFFS = 57890, 57892
 PARTIAL_BITS = 0x000B  # written by a reset: the bits of Ea+, Er+ and Ea-
-# Registers that are read for the identity, the energies and the tariffs.
+# Number of registers that are read for the identity, the energies and the tariffs.
 IDENTITY_WORDS, ENERGY_WORDS, TARIFF_WORDS = 5, 18, 10
 # Requests before the write of a reset: the identity, each block of counters twice, and
 # the identity again.
 BEFORE_RESET = 6
 # Faults after which only a read-back shows whether the meter executed a command.
+# Besides lost and damaged responses, these are the Modbus exceptions 5 (the meter needs
+# more time), 10 and 11 (the gateway received no response).
 UNKNOWN_OUTCOMES = [LOST, DAMAGED, exception(5), exception(10), exception(11)]
 
 type Command = Callable[[Meter, Callable[[Reading], None]], Coroutine[Any, Any, None]]
@@ -131,7 +133,10 @@ def functions(memory_bus: MemoryBus) -> list[int]:
 
 
 def fault_that_zeroes(meter: SimulatedMeter, *counters: str) -> Fault:
-    """Return a fault that sets counters of the meter to 0, but changes no response."""
+    """Return a fault that sets counters of the simulated meter to 0 after it responds.
+
+    The response itself is not changed, so the next response is the first with zeros.
+    """
 
     def change(words: list[int]) -> list[int]:
         vars(meter.counters).update(dict.fromkeys(counters, 0))
@@ -161,6 +166,7 @@ async def test_reset_publishes_the_latest_counters_before_the_write(
     memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     library_meter = await async_accepted_meter(memory_bus)
+    # A second, equal reading, so that the rise is not accepted before the command.
     await library_meter.async_read("energies")
     meter.counters.partial_consumed += 10  # Wh
     await async_reset_partial_counters(library_meter, published)
@@ -214,6 +220,7 @@ async def test_reset_is_not_sent_after_a_timeout(
     good_responses: int,
 ) -> None:
     library_meter = await async_accepted_meter(memory_bus)
+    # The request and its retry get no response.
     memory_bus.faults.extend([NO_FAULT] * good_responses + [LOST] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(library_meter, published)
@@ -496,6 +503,7 @@ async def test_reset_is_confirmed_only_if_its_counter_rises_by_a_possible_energy
     library_meter = await async_accepted_meter(memory_bus)
 
     def count(words: list[int]) -> list[int]:
+        # Put the rise into this response (words 10 and 11) and all later ones.
         meter.counters.partial_consumed = rise
         return [*words[:10], *divmod(round(rise / 10), 0x1_0000), *words[12:]]
 
@@ -609,7 +617,7 @@ async def test_tariff_that_was_broadcast_is_confirmed(
 @pytest.mark.parametrize(
     ("count", "last"), [(None, 4), (0, 4), (1, 1), (2, 2), (4, 4), (8, 8), (9, 4)]
 )
-def test_tariff_count_outside_1_to_8_means_four_tariffs(
+def test_tariffs_of_a_meter_follow_from_its_tariff_count(
     count: int | None, last: int
 ) -> None:
     assert list(tariffs(count)) == list(range(1, last + 1))
@@ -668,7 +676,7 @@ async def test_command_without_its_block_raises_an_error(
     library_meter = await async_accepted_meter(memory_bus)
     with pytest.raises(CommandError, match=error):
         await command(library_meter, published)
-    # The tariff is written also without the tariffs block. Only its read-back fails.
+    # The tariff is written also without the tariffs block, but cannot be read back.
     if register != SET_TARIFF:
         assert memory_bus.writes == []
 
@@ -708,7 +716,7 @@ async def test_command_to_another_meter_is_not_sent(
 
 
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS)
-async def test_command_holds_the_bus_from_its_write_to_the_read_back(
+async def test_command_holds_the_bus_from_identity_to_read_back(
     memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
@@ -835,7 +843,7 @@ async def test_clock_that_remains_invalid_raises_an_error(
     assert published.values["clock_offset"] is None
 
 
-async def test_clock_is_set_while_other_tasks_hold_the_bus(
+async def test_clock_is_set_while_another_task_uses_the_bus(
     memory_bus: MemoryBus, timed_meter: SimulatedMeter, published: Published
 ) -> None:
     library_meter = await async_accepted_meter(memory_bus)

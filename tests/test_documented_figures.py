@@ -55,8 +55,9 @@ def meter() -> LibraryMeter:
 
     No test reads this meter, so the simulated meter on the bus may be another one.
     """
-    bus = MemoryBus({1: Meter(unit_id=1)})
-    # A model with a number, such as "Countis E33", is not probed for all blocks.
+    bus = MemoryBus({1: Meter(unit_id=1)})  # for calculations; no request is sent
+    # The profile is that of a model without a number, because a model such as
+    # "Countis E33" is not probed for all blocks.
     simulated = Meter(unit_id=1, model="Countis", has_partial_tariffs=True)
     profile = run(async_profile_of(simulated))
     return LibraryMeter(bus.bus, 1, bus.client(), profile)
@@ -105,7 +106,10 @@ def read_seconds(meter: LibraryMeter, name: str, *, baudrate: int = 9600) -> flo
 
 
 def poll_seconds(meter: LibraryMeter, *, details: bool, baudrate: int = 9600) -> float:
-    """Return the duration in s of a poll of all blocks with a period of 1 s."""
+    """Return the duration in s of a poll of the blocks `EACH_SECOND`.
+
+    With `details`, all measurements are read, not only those of the default entities.
+    """
     meter.reads_details = details
     return sum(read_seconds(meter, name, baudrate=baudrate) for name in EACH_SECOND)
 
@@ -132,13 +136,14 @@ def test_figures_for_many_meters_follow_from_the_polling_rule(
     for row in rows:
         baudrate = int(row["Speed"].removesuffix(" baud"))
         poll = poll_seconds(meter, details=False, baudrate=baudrate)
-        # `FULL_BUS` is the part of each second in which all meters have to be polled.
+        # `FULL_BUS` is in s: all polls of a second together may take this long.
         assert int(row["Everything"]) == int(poller.FULL_BUS / poll)
         period = power_period(meter, baudrate)
         # The page may show one meter fewer, because the blocks that are read hourly
         # need time, too.
         assert 0 <= int(1 / period) - int(row["Power"]) <= 1
-        # `target_age` is in the unit of the column.
+        # A block with a target age of 1 s is read as often as the power. Other blocks
+        # are read less often, in proportion to `target_age` (in the column's unit).
         for column, target_age, unit_of_time in (
             ("64 meters: power", 1, "s"),
             ("64 meters: counters", 10, "s"),
@@ -167,7 +172,7 @@ def test_power_periods_in_installation_follow_from_polling_rule(
             assert float(shown) == pytest.approx(period, rel=0.03)
 
 
-def test_pages_agree_on_the_duration_of_a_poll(meter: LibraryMeter) -> None:
+def test_pages_have_the_calculated_duration_of_a_poll(meter: LibraryMeter) -> None:
     default, with_details = (
         f"{poll_seconds(meter, details=details):.2f} s" for details in (False, True)
     )
@@ -193,7 +198,7 @@ WEEKS = {7 * 86_400: "a week"}
 FACTORS = {2: "twice"}
 MINUTES = {300: "five minutes", 600: "ten minutes"}
 HELD_SECONDS = coordinator.HOLD_SECONDS
-PUBLISHED_SECONDS = deadband_sensor.PUBLISHED_FOR_SECONDS
+PUBLISHED_AFTER = deadband_sensor.PUBLISHED_FOR_SECONDS
 LONGEST_PAUSE = f"{poller.LONGEST_PAUSE:g}"
 FIGURES = {
     "counters.md": (
@@ -220,7 +225,7 @@ FIGURES = {
         f"at most {poller.FULL_BUS} s",
         f"then every {LONGEST_PAUSE} seconds",
         f"keep their values for {HELD_SECONDS} s",
-        f"published after {PUBLISHED_SECONDS} s",
+        f"published after {PUBLISHED_AFTER} s",
     ),
     "gaps.md": (
         f"by at most {gap_evidence.LOAD_CURVE_TOLERANCE:.0%}".replace("%", " %"),
@@ -231,12 +236,12 @@ FIGURES = {
     ),
     "updating.md": (
         f"not read for {HELD_SECONDS} s",
-        f"published after {PUBLISHED_SECONDS} s",
+        f"published after {PUBLISHED_AFTER} s",
         f"grow to {LONGEST_PAUSE} s",
     ),
     "troubleshooting.md": (
         f"about every {LONGEST_PAUSE} s",
-        f"shown within {PUBLISHED_SECONDS} s",
+        f"shown within {PUBLISHED_AFTER} s",
         f"After {MINUTES[coordinator.REJECTED_ISSUE_SECONDS]}, the issue",
     ),
     "benchmark.md": (f"keep measured values for {HELD_SECONDS} s",),
@@ -296,7 +301,7 @@ def test_durations_of_scans_follow_from_their_probes() -> None:
     for text, seconds in durations.items():
         # Documented as "at most", rounded up.
         assert seconds <= documented_seconds(text) <= 1.1 * seconds + 1, text
-    # The texts of the dialogs contain the duration of a scan of the port.
+    # The texts of the dialogs contain the duration if only the port is entered.
     minutes = documented_seconds(at_most["only the port"]) / 60
     for text in (
         TEXTS["config"]["step"]["serial"]["description"],

@@ -285,7 +285,7 @@ def test_restart_makes_the_identity_due() -> None:
     polled = planned(meter, blocks=["energies"])
     polled.due_at = {"energies": 100}
     polled.lost_block, polled.pause, polled.retry_at = "energies", 4, 7
-    polled.restart(50)
+    polled.restart_polling(50)
     assert not polled.online
     assert_nothing_lost(polled)
     # The identity of a meter that is not online is due at `retry_at`.

@@ -20,7 +20,8 @@ from homeassistant.helpers.service import async_get_all_descriptions
 from homeassistant.setup import async_setup_component
 
 from .files import CORE, DESCRIPTIONS, INTEGRATION, METER_TEXTS, TEXTS, load
-from .text_rules import ICONS, TRANSLATIONS
+from .text_rules import ICONS as ICON_SCHEMA
+from .text_rules import TRANSLATIONS as TRANSLATION_SCHEMA
 
 TRANSLATION_FILES = sorted((INTEGRATION / "translations").glob("*.json"))
 ICON_FILE = load(INTEGRATION / "icons.json")
@@ -43,7 +44,7 @@ def placeholders(texts: dict[str, Any]) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("path", TRANSLATION_FILES, ids=lambda path: path.stem)
 def test_translation_follows_the_rules_of_hassfest(path: Path) -> None:
-    TRANSLATIONS(load(path))
+    TRANSLATION_SCHEMA(load(path))
 
 
 @pytest.mark.parametrize("path", TRANSLATION_FILES, ids=lambda path: path.stem)
@@ -88,7 +89,7 @@ def test_each_error_of_a_bus_has_a_text_in_all_dialogs() -> None:
 
 
 def test_icons_follow_the_rules_of_hassfest() -> None:
-    ICONS(ICON_FILE)
+    ICON_SCHEMA(ICON_FILE)
 
 
 def test_each_icon_exists_in_the_frontend() -> None:
@@ -111,9 +112,9 @@ def test_names_and_icons_match_the_entities() -> None:
 
 
 @pytest.mark.parametrize("name", ["dsmr", "growatt_server", "modbus", "tplink"])
-def test_schemas_accept_the_texts_and_icons_of_home_assistant(name: str) -> None:
-    TRANSLATIONS(load(CORE / name / "translations" / "en.json"))
-    ICONS(load(CORE / name / "icons.json"))
+def test_schemas_accept_texts_and_icons_of_other_integrations(name: str) -> None:
+    TRANSLATION_SCHEMA(load(CORE / name / "translations" / "en.json"))
+    ICON_SCHEMA(load(CORE / name / "icons.json"))
 
 
 def changed_texts(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def changed_texts(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda texts: texts.update(titel="COUNTIS"),
+        lambda texts: texts.update(titel="COUNTIS"),  # misspelled on purpose
         lambda texts: texts["config"]["error"].update(new="<b>Bold</b>"),
         lambda texts: texts["config"]["error"].update(new="Space at the end "),
         lambda texts: texts["config"]["error"].update(new="See https://x.org"),
@@ -151,7 +152,7 @@ def test_invalid_texts_are_rejected(
     change: Callable[[dict[str, Any]], object],
 ) -> None:
     with pytest.raises(vol.Invalid):
-        TRANSLATIONS(changed_texts(change))
+        TRANSLATION_SCHEMA(changed_texts(change))
 
 
 @pytest.mark.parametrize(
@@ -166,10 +167,10 @@ def test_invalid_texts_are_rejected(
 )
 def test_invalid_icons_are_rejected(icons: dict[str, Any]) -> None:
     with pytest.raises(vol.Invalid):
-        ICONS(icons)
+        ICON_SCHEMA(icons)
 
 
-async def test_each_action_has_a_description_a_name_and_an_icon(
+async def test_each_action_has_a_definition_texts_and_an_icon(
     hass: HomeAssistant,
 ) -> None:
     assert await async_setup_component(hass, DOMAIN, {})

@@ -44,6 +44,7 @@ class ScanRequest:
     """The data of the bus, without the line settings that the scan has to find."""
     unit_ids: Sequence[int]
     """The unit IDs to scan."""
+    """The unit IDs to scan."""
     entry_id: str | None = None
     """The ID of the entry, if the dialog reconfigures it; else None."""
 
@@ -73,7 +74,7 @@ class BusScan:
     """The functions to call at each change of the progress."""
     error: Exception | None = field(default=None, init=False)
     """The error that ended the scan, if there was one."""
-    is_shown: bool = field(default=False, init=False)
+    was_shown: bool = field(default=False, init=False)
     """Whether a dialog has shown the result."""
     _ended_at: float = field(default=0, init=False)
     """When the scan ended, in s of the event loop's clock."""
@@ -87,6 +88,7 @@ class BusScan:
     def unstarted_copy(self) -> BusScan:
         """Return a scan with the same request, without starting it."""
         # `replace` keeps only the parameters, so the copy has no progress or result.
+        # `replace` resets the fields with `init=False`, such as the progress.
         scan = replace(self.scan)
         return replace(self, scan=scan)
 
@@ -111,7 +113,7 @@ class BusScan:
         if self.is_running:
             return True
         age = self.hass.loop.time() - self._ended_at
-        return not (self.is_shown or self.is_stopped) and age < KEPT_SECONDS
+        return not (self.was_shown or self.is_stopped) and age < KEPT_SECONDS
 
     async def async_wait(self) -> None:
         """Wait for the end of the scan. If the wait is cancelled, the scan goes on."""

@@ -61,7 +61,10 @@ PEAK_DEMANDS = (
 
 
 class DemandSensor(DeadbandSensor):
-    """The demand of the running period, or the forecast of this demand."""
+    """The demand of the running period, or the forecast of this demand.
+
+    Some properties also handle a `Peak`, for the subclass `PeakDemandSensor`.
+    """
 
     entity_description: DemandDescription
 
@@ -115,6 +118,7 @@ class DemandSensor(DeadbandSensor):
             return None
         return {
             "period_begin": local_time_of(begin),
+            # A shown peak has the present length of the periods (see `Demand.highest`).
             "period_end": local_time_of(begin + 60 * demand.minutes),
         }
 

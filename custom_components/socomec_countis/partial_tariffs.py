@@ -85,13 +85,13 @@ class PartialTariffs:
         tariffs = {name: accepted[name] for name in calculated.values()}
         before = self.reset
         # The reason why known counters have become unknown, None if they have not.
-        reason = self._counters.take(accepted[PARTIAL_CONSUMED], tariffs)
-        if reason is not None:
+        why_unknown = self._counters.take(accepted[PARTIAL_CONSUMED], tariffs)
+        if why_unknown is not None:
             _LOGGER.warning(
                 "%s: the partial counters by tariff are unknown until their next"
-                " reset: %s",
+                " reset, because %s",
                 self._subentry.title,
-                reason,
+                why_unknown,
             )
         if self.reset is not before:
             self._entry.async_create_task(self._hass, self._async_save(meter))

@@ -366,7 +366,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         open in a browser.
         """
         if self.shown_scan is not None:
-            self.shown_scan.is_shown = True
+            self.shown_scan.was_shown = True
 
     @callback
     def _on_change(self) -> None:

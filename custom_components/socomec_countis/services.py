@@ -128,6 +128,7 @@ async def _async_set_on_bus(
                 await runtime.bus.async_broadcast(client, SET_TARIFF, tariff)
         except BUS_ERRORS as err:
             # A broadcast has no meter of its own, so the error names the first meter.
+            # An error of the bus concerns all meters; the text names the first one.
             raise coordinators[0].failure(HomeAssistantError, err) from err
         command = async_confirm_tariff
     outcomes = await _async_outcomes(
@@ -189,8 +190,8 @@ def _targeted_meters(call: ServiceCall) -> list[CountisCoordinator]:
     """Return the meters whose devices or entities are targeted.
 
     Disabled devices are left out, as in the actions of Home Assistant. Raises
-    `ServiceValidationError` if no meter remains, or if the bus of a targeted meter is
-    not loaded.
+    `ServiceValidationError` if no meter remains, or if the config entry of the bus of a
+    targeted meter is not loaded.
     """
     hass = call.hass
     selected = async_extract_referenced_entity_ids(hass, TargetSelection(call.data))

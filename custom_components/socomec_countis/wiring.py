@@ -36,10 +36,11 @@ WIRING_DURATION = (WIRING_READINGS - 1) * WIRING_SECONDS
 async def async_run_wiring_check(
     hass: HomeAssistant, coordinator: CountisCoordinator
 ) -> dict[str, Any]:
-    """Check the wiring of a meter; return the result as the response of an action.
+    """Check the wiring of a meter, and return the response of an action.
 
-    The sensor `wiring` also gets the result. Raises as
-    `CountisCoordinator.async_check_wiring`.
+    The sensor `wiring` gets a shorter result (the local `result`), with the time of the
+    check. Raises `HomeAssistantError` if a reading fails; then the sensor keeps its
+    previous result.
     """
     texts = await async_messages(hass)
     language = hass.config.language
@@ -83,8 +84,8 @@ async def async_run_wiring_check(
 async def async_notify_wiring(coordinator: CountisCoordinator) -> None:
     """Check the wiring of a meter, and show the result in a notification.
 
-    The check takes some seconds, so a first notification shows that it runs. Raises as
-    `CountisCoordinator.async_check_wiring`.
+    The check takes some seconds, so a first notification shows that it runs. Raises
+    `HomeAssistantError` if a reading fails.
     """
     hass = coordinator.hass
     texts = await async_messages(hass)

@@ -53,7 +53,7 @@ def line(meter: Meter, second_meter: Meter) -> Line:
 
 @pytest.fixture
 def tcp_gateway(line: Line) -> Generator[TcpGateway]:
-    """Run a Modbus TCP gateway with a short response timeout."""
+    """Run a Modbus TCP gateway with the response timeout GATEWAY_TIMEOUT."""
     with gateway_in_thread(
         line, partial(TcpGateway, timeout=GATEWAY_TIMEOUT)
     ) as gateway:
@@ -137,6 +137,7 @@ async def test_gateway_reopens_line_that_was_unplugged(
         async with client_of(gateway) as client:
             assert await read_unit_id(client, 1) == 1
             line.unplug()
+            # The RTU client times out; the TCP gateway responds with exception 11.
             with pytest.raises((ModbusTimeoutError, GatewayTargetError)):
                 await read_unit_id(client, 1)
             line.replug()
@@ -156,6 +157,7 @@ async def test_gateway_stops_although_a_client_has_just_disconnected(
         # A read of the serial number. Its response shows that the gateway has accepted
         # the client.
         writer.write(bytes.fromhex("0001 0000 0006 01 03 c358 0003"))
+        # 7 bytes of header, function, byte count and 3 registers.
         await reader.readexactly(9 + 2 * 3)
         writer.close()
         # The gateway notices the end of the connection within some steps of the event
@@ -202,7 +204,7 @@ async def test_tcp_gateway_reports_offline_meter_as_exception_11(
         late(2 * GATEWAY_TIMEOUT),
     ],
 )
-async def test_tcp_gateway_discards_invalid_response(
+async def test_tcp_gateway_discards_invalid_or_late_response(
     line: Line, tcp_gateway: TcpGateway, fault: Fault
 ) -> None:
     line.faults.append(fault)
@@ -231,7 +233,7 @@ async def test_tcp_gateway_mixes_requests_of_two_clients(
         unit_ids = tuple(await asyncio.gather(read(one, 1), read(other, 2)))
     assert unit_ids == ([1] * 20, [2] * 20)
     assert len(line.requests) == 40
-    # The second client does not wait for all requests of the first client.
+    # The first 20 requests are not all those of the first client.
     assert [frame[0] for frame in line.requests[:20]] != [1] * 20
 
 
@@ -290,6 +292,7 @@ async def test_tcp_gateway_transfers_broadcast_without_response(
     line: Line, tcp_gateway: TcpGateway
 ) -> None:
     async with client_of(tcp_gateway) as client:
+        # A Modbus TCP client waits for a response also after a broadcast.
         with pytest.raises(ModbusTimeoutError):
             await client.for_unit(0).write_register(TARIFF_REGISTER, 2)
         assert [await read_unit_id(client, unit_id) for unit_id in (1, 2)] == [1, 2]

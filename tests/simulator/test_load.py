@@ -46,7 +46,8 @@ def test_constant_load_is_counted_as_power_times_time() -> None:
 def test_negative_power_is_counted_as_produced() -> None:
     load = Constant(Phase(-3600), Phase(600), Phase(0, -500))
     meter = counted(load, 1000)
-    # -3000 W in total for 1000 s, in Wh. Negative reactive power is not counted.
+    # -3600 W + 600 W = -3000 W for 1000 s are 3000 / 3.6 Wh. Negative reactive power is
+    # not counted.
     assert meter.counters.produced == pytest.approx(3000 / 3.6)
     assert (meter.counters.consumed, meter.counters.reactive) == (0, 0)
 
@@ -66,7 +67,7 @@ def test_house_with_solar_roof_consumes_and_produces() -> None:
 
 
 @pytest.mark.parametrize("load", LOADS)
-def test_load_stays_within_measuring_range_of_meter(load: Load) -> None:
+def test_load_stays_near_mains_voltage_and_within_100_a(load: Load) -> None:
     for second in range(NOON, NOON + DAY, 300):
         for phase in load.phases(second):
             assert 220 < phase.volts < 240
@@ -77,7 +78,7 @@ def test_houses_with_different_seeds_differ() -> None:
     assert House(1).phases(NOON) != House(2).phases(NOON)
 
 
-def test_one_day_is_counted_in_less_than_5_s() -> None:
+def test_one_day_is_counted_in_less_than_5_s_of_computing_time() -> None:
     started = time.process_time()
     counted(House(7, solar_peak=6000), DAY)
     assert time.process_time() - started < 5

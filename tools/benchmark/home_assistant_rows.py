@@ -36,7 +36,7 @@ COMMANDED = (1, 22, 43, 64)  # unit IDs of the meters that receive a command
 ALWAYS_BUSY = (64, 9600)  # meters and baud of a bus that is always busy
 # By number of meters and baud: the restart time before, and the aim in s. "Before" is
 # an earlier version, which had one config entry for each meter.
-RESTARTS = {(32, 9600): ("40 s", 5), (64, 38400): ("35 s", 4)}
+RESTARTS = {(32, 9600): ("40 s", 5), (64, 38400): ("35 s (estimated)", 4)}
 # Meters and baud of the buses in the table of `async_load`. The bus with 32 meters is
 # measured only for its restart.
 LOADS = ((1, 9600), (64, 38400))
@@ -95,7 +95,8 @@ async def async_beside_yaml(seconds: float) -> str:
     own_run, platform_reads = await asyncio.gather(
         async_run(1, 9600, seconds, all_entities=True), async_platform()
     )
-    # The next transaction begins after this pause, so the pause is part of line time.
+    # The line time is the time for which the bus is occupied. The next transaction
+    # cannot begin before the end of this pause, so the pause is part of the line time.
     pause = silence(9600)
     poll_seconds = median(poll.seconds for poll in polls(own_run.reads)) + pause
     requests = median(poll.requests for poll in polls(own_run.reads))
@@ -158,6 +159,7 @@ async def async_load(seconds: float) -> str:
     The time begins with the first request on the bus.
     """
     runs: dict[tuple[int, int], Run] = {}
+    # The buses of a batch are measured at the same time. The largest bus is alone.
     for batch in ([(1, 9600), (32, 9600)], [(64, 38400)]):
         runs |= zip(
             batch,
@@ -177,9 +179,9 @@ async def async_load(seconds: float) -> str:
         )
     return paragraphs(
         "## The load of Home Assistant",
-        "The processor time and the memory of Home Assistant with its recorder. The"
-        " processor time is given in % of one core of this machine. Aim: 64 meters in"
-        " less than a third of a core.",
+        "The table shows the processor time and the memory of Home Assistant with its"
+        " recorder. The processor time is in % of one core of this machine. Aim: 64"
+        " meters need less than a third of a core.",
         table(
             ("meters", "baud", "of one core", "memory", "result"),
             [
@@ -275,7 +277,8 @@ async def async_commands(_: float) -> str:
                 is_confirmed = False
             durations.append(time.monotonic() - began)
             states = await hass.async_states()
-            # After a successful reset, the counter has at most RESET_KWH.
+            # After a successful reset, the counter shows at most RESET_KWH. It may be
+            # more than 0, because the meter continues to count.
             counter = entities[unit_id, "partial_energy_consumed"]
             failed += not is_confirmed or float(states[counter]) > RESET_KWH
     aim(
@@ -349,15 +352,15 @@ def _lost_polls(reads: Iterable[Transaction], unit_ids: Iterable[int]) -> int:
     Each meter should be polled each second, from its first poll to its last.
     """
     # By unit ID: the times of the requests that the meter has answered.
-    requested: dict[int, list[float]] = {unit_id: [] for unit_id in unit_ids}
+    poll_times: dict[int, list[float]] = {unit_id: [] for unit_id in unit_ids}
     for read in reads:
         if (
             read.responded_at is not None
             and read.covers(POWER)
-            and read.unit_id in requested
+            and read.unit_id in poll_times
         ):
-            requested[read.unit_id].append(read.requested_at)
+            poll_times[read.unit_id].append(read.requested_at)
     return sum(
         max(round(times[-1] - times[0]) - (len(times) - 1), 0)
-        for times in requested.values()
+        for times in poll_times.values()
     )

@@ -39,7 +39,7 @@ TOGETHER = ("offline", "flapping", "database")
 
 
 def processor() -> str:
-    """Return the name of the processor of this machine."""
+    """Return the name of the processor, or its architecture if Linux has no name."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.split(":")[1].strip()
@@ -73,6 +73,7 @@ async def async_measure(rows: Sequence[str], seconds: float) -> str:
         " request.",
         *aims_section(),
         # A row that only adds to the table of aims has no text.
+        # A row without a text has its results only in the table of aims.
         *filter(None, (texts[row] for row in rows)),
     )
 
@@ -86,7 +87,7 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
     report = asyncio.run(async_measure(rows, arguments.seconds)) + "\n"
     print(report)
     if not arguments.only:
-        # The rest of the page is written by hand, in part from the table that
+        # From `KEPT_FROM` on, the page is written by hand, except for a table that
         # `tools.benchmark.recovery` prints.
         _, heading, kept = REPORT.read_text().partition(KEPT_FROM)
         REPORT.write_text(report + (f"\n{heading}{kept}" if heading else ""))

@@ -19,6 +19,7 @@ class Canvas:
     def __init__(self, width: float, scale: int) -> None:
         """Create a picture. `scale` is 1, or 2 for screens with more pixels."""
         self._factor = scale * OVERSAMPLING
+        # Round up to whole pixels of the final picture.
         width = math.ceil(width * scale) * OVERSAMPLING
         self._image = Image.new("RGBA", (width, SIZE * self._factor))
         self._draw = ImageDraw.Draw(self._image)

@@ -29,7 +29,7 @@ class DemoPlan:
     meters: Sequence[MeterInput]
     """The meter at the grid, then those of solar inverters. One meter if it is real."""
     serial_numbers: Sequence[str] = ()
-    """The serial numbers of the simulated meters. Empty for a real meter."""
+    """The serial numbers of the simulated meters. Empty if the meter is real."""
     pasts: Sequence[Past] = ()
     """The past of each simulated meter."""
 
@@ -76,10 +76,10 @@ async def async_set_up_demo(
 ) -> DemoSetup:
     """Add everything that is missing, and wait until the meters have values.
 
-    A user may have changed or deleted anything in the demo. If `is_strict`, a part that
-    cannot be added raises `ToolError`. Otherwise, this part is reported and left out.
-    If no meter exists at all, the demo has nothing to show. Then the function always
-    raises `ToolError`.
+    If `is_strict`, raise `ToolError` if a part cannot be added, for example because a
+    user has changed or deleted something in the demo. Otherwise, report this part and
+    leave it out. If no meter exists at all, the demo has nothing to show. Then always
+    raise `ToolError`.
     """
 
     def raise_or_report(what: str, reason: object) -> None:
@@ -112,9 +112,9 @@ async def async_set_up_demo(
             states, now = await hass.async_states(), time.time()
             report("Importing the history")
             await async_import_history(hass, meters, plan.pasts, states, now)
-            subentries = {each.entity_id: each.subentry_id for each in entities}
+            subentry_ids = {each.entity_id: each.subentry_id for each in entities}
             gaps = {
-                subentries[meter["energy_consumed"]]: gap_of(past, meter, states, now)
+                subentry_ids[meter["energy_consumed"]]: gap_of(past, meter, states, now)
                 for meter, past in zip(meters, plan.pasts, strict=False)
                 if past.outage
             }

@@ -11,7 +11,8 @@ DIRECT_AMPERES = 100  # of a meter without current transformers
 
 # The bounds of measured values. Our choice: wider than the specified range, because a
 # meter also measures values outside that range.
-HIGHEST_VOLTS = 600  # more than 400 V are possible if the neutral is interrupted
+# From phase to neutral, more than 400 V are possible if the neutral is interrupted.
+HIGHEST_VOLTS = 600
 HERTZ = (40, 70)  # specified: 50 Hz or 60 Hz, +/- 5 Hz (manual)
 INRUSH = 1.5  # times the highest continuous current, for some seconds
 OVERLOAD = 1.2  # times the primary current; a common rating of current transformers
@@ -26,10 +27,10 @@ class Limits:
 
     @classmethod
     def of_transformer(cls, primary: float) -> Limits:
-        """Return the limits with current transformers.
+        """Return the limits of a meter with current transformers.
 
-        `primary` is their primary current in A (57346). The limits are never lower than
-        those of a meter without current transformers.
+        `primary` is their primary current in A (register 57346). The limits are never
+        lower than those of a meter without current transformers.
         """
         return cls(max(DIRECT_AMPERES, primary * OVERLOAD))
 

@@ -78,7 +78,7 @@ FIRST_TARGET = 5.0
 # retries, commands and other integrations.
 FULL_BUS = 0.9
 # s until the next request to an offline meter. The first pause is the shortest one, and
-# each further pause is twice as long, up to the longest one.
+# each further pause is twice as long as the previous one, up to the longest one.
 SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 # s; for this time after a failed retry, any retry is less urgent than a read of power
@@ -106,6 +106,7 @@ class Polled:
 
     meter: Meter
     on_reading: Callable[[Reading], None]
+    """Called with each reading, but with the identity only if it is the only block."""
     on_error: Callable[[PollError, str | None], None]
     """Called with the error and the block, which is None if the meter is offline."""
     blocks: Sequence[str] = (IDENTITY,)
@@ -117,7 +118,7 @@ class Polled:
     pause: float = 0.0
     """In s; the whole pause of an offline meter between its last and next request.
 
-    0 for an online meter, and after `restart`.
+    0 for an online meter, and after `restart_polling`.
     """
     retry_at: float = 0.0
     """When a lost block or an offline meter is due, in s of the event loop's clock."""
@@ -139,6 +140,7 @@ class Polled:
             self.due_at.pop(name, None)
         # The measurements that include the details are due at once.
         needs_details = not MEASURED_DETAILS.isdisjoint(quantities)
+        # The details were not read until now, so the measurements count as never read.
         if needs_details and not self.meter.reads_details:
             self.due_at.pop(MEASUREMENTS, None)
         self.meter.reads_details = needs_details
@@ -178,7 +180,7 @@ class Polled:
             next_at = power_at
         self.due_at[name] = next_at
 
-    def restart(self, now: float) -> None:
+    def restart_polling(self, now: float) -> None:
         """Set the meter offline. The identity is due now, and then all other blocks."""
         self.online = False
         self.meter.assume_starting()
@@ -233,7 +235,7 @@ class Poller:
 
     def add(self, polled: Polled) -> None:
         """Poll a meter, and verify its identity first."""
-        polled.restart(asyncio.get_running_loop().time())
+        polled.restart_polling(asyncio.get_running_loop().time())
         self._polled.append(polled)
         self.replan()
 
@@ -321,7 +323,8 @@ class Poller:
             both = {MEASUREMENTS, POWER} if reading.block == MEASUREMENTS else set()
             for each in {name} | both:
                 polled.done(each, now, together=self._reads_everything)
-            # Without other blocks, only the identity shows that the meter is online.
+            # Report the identity only if no other block is polled. Otherwise, the
+            # readings of the other blocks show that the meter is online.
             if polled in self._polled and (name != IDENTITY or len(polled.blocks) == 1):
                 polled.on_reading(reading)
 
@@ -356,6 +359,6 @@ class Poller:
     async def _async_connection_lost(self, err: ModbusConnectionError) -> None:
         """Report the error for all meters, and wait before the port is opened again."""
         for polled in list(self._polled):
-            polled.restart(asyncio.get_running_loop().time())
+            polled.restart_polling(asyncio.get_running_loop().time())
             polled.on_error(err, None)
         await asyncio.sleep(REOPEN_PAUSE)

@@ -24,8 +24,8 @@ from .bus import RESPONSE_TIMEOUT, Bus, wire_seconds
 from .line_settings import LineSettings
 from .unit import READ_CHARACTERS, REOPEN_SECONDS, SLOW_RESPONSE_TIMEOUT
 
-# The product order code, whose value does not matter to a probe. No other read has a
-# length of one register, so no other read accepts a late response to a probe.
+# The product order code, whose value does not matter to a probe. No read of another
+# register has a length of one register, so none accepts a late response to a probe.
 PROBE_REGISTER = 50004
 PROBE_CHARACTERS = READ_CHARACTERS + 2  # of request and expected response
 

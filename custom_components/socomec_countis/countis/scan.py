@@ -14,7 +14,7 @@ from .line_settings import SCAN_SETTINGS, LineSettings
 from .probe import PROBE_REGISTER, UNIT_IDS, Probe, planned_probes
 from .profile import Profile, async_take_profile
 
-PROFILE_ATTEMPTS = 2  # each has about ten requests, which are retried as well
+PROFILE_ATTEMPTS = 2  # each takes about ten requests, which are also retried singly
 # The check for an echo needs a read without a response. The Modbus specification
 # reserves this unit ID, so hardly any device has it.
 RESERVED_UNIT_ID = 248
@@ -23,7 +23,7 @@ PACE_WEIGHT = 0.1  # of the latest probe in the moving average `Scan._pace`
 
 @dataclass(frozen=True)
 class OpenBus:
-    """A bus whose port was opened with the line settings to try."""
+    """A bus whose port was opened with certain line settings."""
 
     bus: Bus
     client: Callable[[int], AbstractAsyncContextManager[ModbusUnit]]
@@ -70,7 +70,7 @@ class Scan:
         self._pace = 1.0
         """Moving average of real / expected duration of a probe; above 1 is slower."""
         self._identified: set[int] = set()
-        """Unit IDs that need no further probes."""
+        """Unit IDs of found meters, and of devices that are not a COUNTIS."""
         self._echo_checked = False
         self.probed_settings, self.unit_id, _ = self._probes[0]
 
