@@ -24,7 +24,7 @@ PERCENT_BETWEEN_LINES = 10  # progress from one line to the next in a pipe or a 
 
 
 class _Console(Console):
-    """A console that ends the program if its reader has closed the pipe."""
+    """A console that ends the program if the reader of a pipe has closed the pipe."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
@@ -39,7 +39,8 @@ class _Console(Console):
     @override
     def on_broken_pipe(self) -> NoReturn:
         """End without an error: a reader such as `head` needs no more output."""
-        # Python flushes standard output again at exit, which must not fail.
+        # Python flushes standard output again at exit. On the null device, the flush
+        # cannot fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.DONE)
 
@@ -65,7 +66,7 @@ class Output:
         """The terminal on which a bar is shown at present, or None."""
 
     def show(self, *parts: RenderableType) -> None:
-        """Print parts for people. With --json, print nothing."""
+        """Print tables or texts for people. With --json, print nothing."""
         if not self.as_json:
             for part in parts:
                 self.console.print(part)

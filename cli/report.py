@@ -33,8 +33,8 @@ TO_REDACT = {
 async def async_report(selection: Selection, folder: Path) -> Exit:
     """Write a file about each meter into a folder, or print it as JSON.
 
-    The file has the form of the diagnostics of Home Assistant, without the serial
-    number.
+    The file has the form of the diagnostics of Home Assistant. The serial number is
+    replaced by `REDACTED`.
     """
     output = selection.output
 

@@ -16,12 +16,13 @@ from .options import Selection
 from .output import Column, ProgressDisplay, Rows, percent
 
 MAX_TIMEOUT = 60  # s; the highest --timeout, our choice
-# s; in RTU framing, `Probe.async_send` subtracts this from the timeout of the bus.
-SHORTER_PROBE = RESPONSE_TIMEOUT - PROBE_TIMEOUT
+# s; in RTU framing, the timeout of a probe is shorter than that of the bus by this time
+# (`Probe.async_send`).
+TIMEOUT_DIFFERENCE = RESPONSE_TIMEOUT - PROBE_TIMEOUT
 # s; the default timeouts of a probe.
 PROBE_TIMEOUTS: dict[Kind, float] = {
     "port": PROBE_TIMEOUT,
-    "rtu_over_tcp": (RESPONSE_TIMEOUTS["rtu_over_tcp"] or 0) - SHORTER_PROBE,
+    "rtu_over_tcp": (RESPONSE_TIMEOUTS["rtu_over_tcp"] or 0) - TIMEOUT_DIFFERENCE,
     "tcp": RESPONSE_TIMEOUTS["tcp"] or 0,
 }
 
@@ -56,14 +57,14 @@ class _InterruptedError(Exception):
 
 
 class BusScan:
-    """A scan of a bus that prints its progress and the meters that it finds."""
+    """A scan of a bus. The scan prints its progress and the meters that it finds."""
 
     def __init__(self, selection: Selection, timeout: float | None = None) -> None:
-        """Initialize the scan. `timeout` is the time in s until a response begins."""
+        """Initialize the scan. `timeout` is the response timeout in s, or None."""
         self._selection = selection
         self._timeout = timeout
         if timeout is not None and selection.connection.framing == "rtu":
-            self._timeout = timeout + SHORTER_PROBE
+            self._timeout = timeout + TIMEOUT_DIFFERENCE
         self._rows = Rows(
             selection.output,
             Column("Unit ID", is_number=True),
@@ -119,7 +120,7 @@ class BusScan:
             selection.output.fail(self.failed)
 
     def _note_unusable(self, usable: list[LineSettings]) -> None:
-        """Print the parities of the scan that the port does not support."""
+        """Print the parities that the scan omits: the port does not support them."""
         tried = {each.parity for each in self._selection.scanned}
         left_out = tried - {each.parity for each in usable}
         if self._selection.connection.is_serial and left_out:
@@ -160,7 +161,7 @@ class BusScan:
 async def async_scan(selection: Selection, response_timeout: float | None) -> Exit:
     """Scan a bus, and print the meters.
 
-    `response_timeout` is the time in s until a response begins.
+    `response_timeout` is in s, None for the default.
     """
     scan = BusScan(selection, response_timeout)
     await scan.async_run()

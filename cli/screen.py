@@ -233,7 +233,10 @@ def _value(watched: Watched, quantity: str, unit: str) -> str:
 
 
 def _heading(watched: Watched) -> Text:
-    """Return the unit ID of a meter, and its model and serial number once found."""
+    """Return the unit ID, the model and the serial number of a meter.
+
+    Until the meter is found, return only the unit ID.
+    """
     parts = [f"Unit ID {watched.unit_id}"]
     if watched.meter is not None:
         profile = watched.meter.profile

@@ -1,8 +1,8 @@
 """The commands that change a meter's counters.
 
 A client sends a command by writing a value to a command register. If the docstring of
-a function names a register, the function executes the value written to this register.
-The function returns False if the meter refuses the value.
+a function names a register, the function carries out a write to this register. The
+function returns False if the meter refuses the written value.
 """
 
 from .counters import Counters

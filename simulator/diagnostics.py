@@ -115,7 +115,7 @@ class Diagnostics:
 
 
 def _object(parent: Any, name: str) -> dict[str, Any]:
-    """Return the object with a name in decoded JSON content.
+    """Return the JSON object that `parent` contains under `name`.
 
     Raises `InvalidDiagnosticsError` if the object is missing.
     """

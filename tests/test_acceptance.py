@@ -123,7 +123,8 @@ async def test_value_that_other_resolution_does_not_confirm_is_rejected(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     library_meter = await async_polled_meter(memory_bus)
-    # The high resolution reads 66 115.2 kWh, the low one 1234 and later 132 306 kWh.
+    # The high-resolution counter is 66 115.2 kWh. The low-resolution counter is 1234
+    # kWh, and later 132 306 kWh.
     meter.override = {50946: 100}
     await async_poll_rejected(library_meter, 300)
     meter.override |= {50770: 2}

@@ -219,7 +219,8 @@ async def test_timeout_of_an_offline_meter_is_not_retried(
 async def test_slow_unit_has_three_longer_attempts(bus: Bus, client: Client) -> None:
     slow = bus.unit(UNIT_ID, cast(ModbusUnit, client), slow=True)
     for _ in range(2):
-        # The third response is in time, because the timeout begins after the frames.
+        # The third response is in time: the duration of the frames is not part of the
+        # response timeout.
         client.outcomes += [None, None, SLOW_RESPONSE_TIMEOUT]
         assert await slow.read_holding_registers(7, 2) == [7, 7]
     client.outcomes += [None, None, None]
@@ -237,7 +238,7 @@ async def test_exception_of_a_gateway_raises_a_timeout(
         await unit.read_holding_registers(7, 2)
     assert client.log == [(7, 2), (7, 2)]
     assert (bus.traffic[UNIT_ID].timeouts, bus.traffic[UNIT_ID].refused) == (2, 0)
-    client.outcomes.append(error)  # of a write, which is not retried
+    client.outcomes.append(error)  # the write below is not retried
     with pytest.raises(ModbusTimeoutError):
         await unit.write_register(7, 1)
 

@@ -129,7 +129,7 @@ def bus() -> Bus:
 
 
 def words(line: Line, unit_id: int, request: tuple[int, int]) -> list[int]:
-    """Return the words in the meter that a read (register address, count) requests."""
+    """Return the correct words for a read (register address, count) of a unit ID."""
     found = line.meters[unit_id].read(*request)
     assert isinstance(found, list)
     return found
@@ -187,8 +187,8 @@ async def test_late_response_is_not_accepted_for_another_read(
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
     # The response to the first request arrives during the retry. If the bus did not
-    # wait then, the response to the retry would arrive during the read of other
-    # registers.
+    # wait before the next read, the response to the retry would arrive during this
+    # read of other registers.
     line.faults += [late(0.4), late(0.2)]
     first = await unit.read_holding_registers(*ENERGIES)
     second = await unit.read_holding_registers(*LOW_RESOLUTION_ENERGIES)

@@ -580,7 +580,7 @@ async def test_loopback_test_is_sent_to_the_unit_that_timed_out() -> None:
 
 
 class Reconnecting:
-    """A client that is disconnected from 0.1 s to 0.6 s, and has no response."""
+    """A client that is disconnected from 0.1 s to 0.6 s, and receives no response."""
 
     connected = True
 

@@ -19,7 +19,8 @@ from homeassistant.components.recorder.models import (
 )
 from homeassistant.exceptions import HomeAssistantError
 
-# The gap is in hours 1 to 3. These are the starts of its hours without the end hour, 3.
+# The gap is in hours 1 to 3. `HOURS` contains the starts of hours 1 and 2, because hour
+# 3 is the end hour.
 HOURS = [1 * HOUR, 2 * HOUR]
 # Cumulative fractions of the energy, at the end of hours 1 and 2. The rest (0.25) is
 # the energy of hour 3.

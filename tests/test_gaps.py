@@ -629,8 +629,9 @@ async def test_action_deletes_the_issue_of_a_gap_only_if_it_fills_all_hours(
 
 
 # `start` and `end` are in hours after the beginning of the proposed gap. The first
-# period overlaps both gaps. The second period overlaps only the gap that was filled
-# first. The other gap has overwritten rows of this gap, so both gaps are restored.
+# period overlaps both gaps. The second period overlaps only the gap of the action,
+# which ends at 18:00. The proposed gap is filled later and overwrites rows of that gap,
+# so both gaps are restored.
 @pytest.mark.parametrize(("start", "end"), [(0, 2.5), (2.7, 2.9)])
 async def test_overlapping_gaps_are_restored_in_the_reverse_order_of_filling(
     outage: OutageTest, start: float, end: float

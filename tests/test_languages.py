@@ -1,4 +1,4 @@
-"""The languages of the meter's manual: complete, and shown by Home Assistant."""
+"""The texts in all languages of the meter's manual."""
 
 from collections import Counter
 import json

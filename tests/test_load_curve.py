@@ -195,10 +195,10 @@ async def test_pages_are_read_until_a_page_is_not_full() -> None:
     assert commands == [FIRST, NEXT, NEXT]
 
 
-@pytest.mark.parametrize("last", [page(), full_page(29)])
-async def test_full_last_page_ends_the_curve(last: Words) -> None:
+@pytest.mark.parametrize("page_after_last", [page(), full_page(29)])
+async def test_full_last_page_ends_the_curve(page_after_last: Words) -> None:
     """After the last page, a meter returns an empty page or the last page again."""
-    meter = FakeMeter([full_page(0), full_page(29), last])
+    meter = FakeMeter([full_page(0), full_page(29), page_after_last])
     assert len((await read(meter)).records) == 58
 
 

@@ -45,7 +45,8 @@ from .common import (
 
 OLD = "sensor.house_energy"  # the entity ID of the YAML sensor
 
-# Sensors that users have in YAML: the register 50770 is in 1 kWh, and 50946 in 10 Wh.
+# Sensors that users have in YAML. Register 50770 has steps of 1 kWh, and register 50946
+# has steps of 10 Wh.
 SENSORS: dict[str, dict[str, Any]] = {
     "kWh": {"address": 50770, "unit_of_measurement": "kWh"},
     "10 Wh": {
@@ -142,7 +143,7 @@ async def sums(
 
 
 def count(meter: Meter, clock: Clock, kwh: float) -> None:
-    """Let an hour pass on the clock of the meter, in which the meter counts `kwh`."""
+    """Let the meter count `kwh` during one hour of its clock."""
     meter.load = Constant(Phase(1000 * kwh), Phase(0), Phase(0))
     clock.seconds += 3600
     meter.count()
@@ -296,10 +297,10 @@ async def test_statistics_move_with_an_old_entity_that_is_renamed(
     await add_meter()
     entity_registry.async_update_entity(OLD, new_entity_id="sensor.old")
     await async_wait_recording_done(hass)
-    rows = await get_instance(hass).async_add_executor_job(
+    metadata = await get_instance(hass).async_add_executor_job(
         lambda: get_metadata(hass, statistic_ids={OLD, "sensor.old"})
     )
-    assert rows.keys() == {"sensor.old"}
+    assert metadata.keys() == {"sensor.old"}
 
 
 @pytest.mark.real_time

@@ -33,9 +33,10 @@ TO_REDACT = {
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> dict[str, Any]:
-    """Return the connection and meters of a bus, and its statistics or set-up error.
+    """Return the diagnostics of a bus: its connection and its meters.
 
-    The set-up error is in the diagnostics of a bus that is not loaded.
+    If the bus is loaded, the diagnostics also contain its statistics. Otherwise, they
+    contain its set-up error.
     """
     diagnostics: dict[str, Any] = {
         "entry": entry.data,

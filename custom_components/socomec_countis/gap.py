@@ -37,7 +37,8 @@ class Gap:
     readings: dict[str, list[Point]]
     """By counter: the readings before and after the gap, in kWh or kvarh.
 
-    If two outages are one gap, the readings between the outages are included.
+    If two outages were merged into one gap, the readings between the outages are
+    included.
     """
     sources: dict[str, Source] = field(default_factory=dict)
     """By total counter: the source of `parts`.

@@ -36,9 +36,9 @@ from .texts import translated_error
 
 HOUR = 3600  # s
 
-# s; rows are read from this time before a gap, because a plan begins with the last row
-# before the gap. Hours without a valid state have no row, so this row may be some hours
-# older than the gap. Our choice: a day.
+# s; the rows of this time before a gap are also read, because a plan begins with the
+# last row before the gap. Hours without a valid state have no row, so the last row may
+# be some hours older than the gap. Our choice: a day.
 BEFORE_GAP = 24 * HOUR
 
 # kWh or kvarh; if two sums differ by at most this value, they are treated as equal. Our
@@ -156,8 +156,8 @@ def _statistic(
     unit_class, unit = metadata["unit_class"], metadata["unit_of_measurement"]
     factor = 1.0
     if unit_class in CONVERTERS:
-        converter, own_unit = CONVERTERS[unit_class]
-        factor = converter.convert(1, unit, own_unit)
+        converter, row_unit = CONVERTERS[unit_class]
+        factor = converter.convert(1, unit, row_unit)
     rows = statistics_during_period(
         hass,
         dt_util.utc_from_timestamp(first - BEFORE_GAP),
@@ -221,9 +221,10 @@ def plan_counter(
         present = statistic.rows.get(hour, present)
         if is_reset:
             # The assumption is that the counter has risen as much as the total counter
-            # since the reset (a tariff counter may have risen less). Then both counted
-            # the energy `total * (1 - part)` after this hour. `counted` is the energy
-            # from the reset to the end of this hour, 0 in the hours before the reset.
+            # since the reset (a tariff counter may have risen less). So both counters
+            # counted the energy `total * (1 - part)` after this hour. `counted` is the
+            # energy from the reset to the end of this hour, 0 in the hours before the
+            # reset.
             counted = max(energy - total * (1 - part), 0)
             rows.append(Row(hour, counted or begin, begin_sum + counted))
         else:
@@ -284,7 +285,7 @@ def _unexpected(statistic: Statistic) -> HomeAssistantError:
 
 
 async def async_write(hass: HomeAssistant, rows: Mapping[str, Sequence[Row]]) -> None:
-    """Write rows by statistic ID, and wait until the recorder has stored them.
+    """Write the rows of each statistic ID, and wait until they are stored.
 
     A statistic that does not exist any more is left out.
     """

@@ -78,9 +78,9 @@ def title_after(subentry: ConfigSubentry, profile: Profile, unit_id: int) -> str
 def next_unit_id(used: Collection[int]) -> int | None:
     """Return the unit ID to suggest for a new meter, None if none is free.
 
-    Installers usually number the meters of a bus. So this is the unit ID after the
-    highest used unit ID. If the highest possible unit ID is used, this is the lowest
-    free unit ID.
+    Installers usually number the meters of a bus consecutively. So the suggestion is
+    the unit ID after the highest used one. If the highest possible unit ID is used, the
+    suggestion is the lowest free unit ID.
     """
     after = range(max(used, default=0) + 1, UNIT_IDS[-1] + 1)
     return next((each for each in (*after, *UNIT_IDS) if each not in used), None)
@@ -99,7 +99,7 @@ class MeterFlow(
     @property
     def _entry(self) -> CountisConfigEntry:
         """Return the entry of the bus. Raises `AbortFlow` if the bus is not loaded."""
-        # The handler of a subentry dialog: the entry ID and the subentry type.
+        # `handler` contains the entry ID and the subentry type.
         entry = self.hass.config_entries.async_get_known_entry(self.handler[0])
         if entry.state is not ConfigEntryState.LOADED:
             raise bus_not_loaded(entry)

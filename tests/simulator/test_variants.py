@@ -55,7 +55,7 @@ async def test_meter_with_two_tariffs_refuses_the_others(
     meter.tariff_count = 2
     meter.counters = Counters(tariffs=[1_000_000.0, 234_560.0, 0.0, 0.0])
     # The registers of tariffs 3 and 4 are not reserved, so the meter does not refuse
-    # a read of them. They read "not available".
+    # a read of them. They contain "not available".
     meter.refuses_reserved = True
     # The number of tariffs, the tariff in progress, and the counters in 10 Wh.
     assert await unit.read_holding_registers(51200, 10) == [

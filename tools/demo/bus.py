@@ -1,4 +1,4 @@
-"""The simulated bus of the demo: a meter of a house and one of its solar roof."""
+"""The simulated bus of the demo, with the meters of a house and of its solar roof."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,8 +16,8 @@ from .history import Past
 
 HOUSE, ROOF = UNIT_IDS = (1, 2)
 LOG_NAME = "simulator.log"
-# A record covers 10 minutes, so these are three days. They contain the outage of
-# yesterday.
+# A record covers 10 minutes, so the load curve covers three days. The outage of
+# yesterday is in this time.
 LOAD_CURVE_RECORDS = 432
 
 

@@ -16,7 +16,7 @@ from .entities import MeterEntities
 from .history import COUNTERS, Past
 from .set_up import DemoSetup
 
-# kWh; more than a house counts between a reset and the next reading.
+# kWh; a simulated meter counts less than this between a reset and the next reading.
 RESET_KWH = 0.05
 # s; in this time, a total has to rise by 0.01 kWh. In a check, the solar roof produces
 # at least 450 W, so a rise takes at most 80 s.
@@ -32,10 +32,10 @@ TOTALS = ("energy_consumed", "energy_produced")
 async def async_check(hass: HomeAssistant, setup: DemoSetup) -> None:
     """Check the services, the statistics, the gaps and the reset of every meter.
 
-    This also fills the gaps of the statistics. A meter without a past is a real meter,
-    so its counters are not reset.
+    The check also fills the gaps of the statistics. A meter without a past is a real
+    meter, so its counters are not reset.
 
-    Raises `ToolError`, or an `ExceptionGroup` of them, with the reasons.
+    Raises `ToolError`, or an `ExceptionGroup` of such errors, with the reasons.
     """
     # The frontend shows "Loading" until it has the services.
     await hass.command(type="get_services")

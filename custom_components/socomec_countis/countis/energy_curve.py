@@ -17,7 +17,7 @@ class Source(StrEnum):
     LOAD_CURVE = "load_curve"
     """The load curve of the meter."""
     PERIODS = "periods"
-    """The energies of days and weeks that the meter counts (36928)."""
+    """The energies of days and weeks, which the meter counts (block 36928)."""
     EVEN = "even"
     """The mean power of the gap."""
 

@@ -1,4 +1,4 @@
-"""Errors of a meter, in addition to those of `modbus_connection`."""
+"""The library's errors, in addition to those of `modbus_connection`."""
 
 from modbus_connection import ModbusProtocolError
 

@@ -18,7 +18,7 @@ from modbus_connection.model import NumberField, StringField, integer
 LOWEST_RAW_MILLIHERTZ = 10_000
 
 # Steps of 0.1 Wh in 1 kWh. On E1x and E2x, a register such as 32770 contains the
-# residual: the part of a partial counter below 1 kWh, in these steps.
+# residual of a partial counter, in these steps: the energy beyond its full kWh.
 RESIDUAL_PER_KWH = 10_000
 
 

@@ -27,8 +27,8 @@ from .registers import TARIFF_COUNTERS
 LOAD_CURVE_TOLERANCE = 0.05
 STEPS_OF_TOLERANCE = 2  # because each of two readings of a counter is rounded
 
-# Records from this long before a gap are used, too, because they show whether the
-# clock of the meter was set. Our choice.
+# The load curve of this time before a gap is also used, because its records show
+# whether the clock of the meter was set. Our choice.
 BEFORE_GAP = timedelta(days=2)
 
 DAY = timedelta(days=1)
@@ -80,9 +80,10 @@ class CounterGap:
 
 @dataclass(frozen=True)
 class LoadCurveMatch:
-    """The energy of a gap, if the load curve's dates have the meaning `times`.
+    """The energy of a gap according to the load curve and to the counter.
 
-    A date may be the beginning or the end of a period, in local time or UTC.
+    `times` is one possible meaning of the load curve's dates: a date may be the
+    beginning or the end of a period, in local time or UTC.
     """
 
     times: LoadTimes
@@ -250,9 +251,9 @@ class Evidence:
 def _possible(points: Iterable[Point], gap: CounterGap) -> list[Point]:
     """Return the points within a gap that agree with the counter of the gap.
 
-    `points` are sorted by time. A value below that of the previous point or above
-    `gap.after` is corrected to this limit, if the difference is within the tolerance.
-    Otherwise, its point is left out.
+    `points` are sorted by time. A value has to be between the previous value of the
+    counter and `gap.after`. A value outside these limits is corrected to the nearer
+    limit, if the difference is within the tolerance. Otherwise, its point is left out.
     """
     time, value = gap.begin, gap.before
     possible: list[Point] = []

@@ -1,7 +1,7 @@
-"""Limit the warnings in the log that noise on the bus causes.
+"""Limit how often warnings about noise on the bus are logged.
 
-A client may use the Modbus library tmodbus, which logs a warning for each noise byte.
-Some adapters add a noise byte before each response.
+A client may use the Modbus library tmodbus, which logs a warning when it discards
+noise. Some adapters add a noise byte before each response.
 """
 
 import logging
@@ -14,7 +14,7 @@ _logged_at: dict[str, float] = {}
 
 
 def limit_warnings() -> None:
-    """Log each warning of tmodbus about serial ports at most once an hour.
+    """Log each warning of the RTU transport of tmodbus at most once an hour.
 
     If the logger has the debug level, all warnings are logged.
     """

@@ -123,7 +123,7 @@ class _Comparison(NamedTuple):
         return self._reset_at(at_reset)
 
     def reset_without_fall(self) -> PartialReset | None:
-        """Return the last reset if the partial total shows the reset without a fall.
+        """Return the last reset if it is certain although no fall was seen.
 
         If the partial total is 0, no energy was counted since the reset. If the partial
         total is the sum of the tariff counters, no counter was ever reset. Then the
@@ -145,9 +145,9 @@ class _Comparison(NamedTuple):
 class CalculatedCounters:
     """Calculates the partial counters by tariff from the accepted values of a meter.
 
-    The partial counters by tariff are unknown until a reset is seen, or until the
-    partial total shows the last reset without a fall (see `reset_without_fall`). They
-    become unknown if their sum contradicts the partial total.
+    The partial counters by tariff are unknown until a reset is seen, or until
+    `reset_without_fall` returns the last reset. They become unknown if their sum
+    contradicts the partial total.
     """
 
     reset: PartialReset | None = None
@@ -190,8 +190,8 @@ class CalculatedCounters:
         """Take the accepted partial total and the accepted tariff counters.
 
         If the partial counters by tariff were known and have become unknown, the reason
-        is returned, else None. After a change of the tariffs in the profile, the
-        counters become unknown without a reason.
+        is returned, else None. If the tariffs in the profile have changed, the counters
+        become unknown, but no reason is returned.
         """
         tariffs = _Tariffs.of(counters)
         if self._tariffs and self._tariffs.values.keys() != counters.keys():

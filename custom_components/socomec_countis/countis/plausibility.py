@@ -391,14 +391,14 @@ class CounterCheck:
     def extend_level(self, reading: CounterReading) -> bool:
         """Add a rejected reading to the level of its block.
 
-        Returns whether the level may be accepted. A level that has lasted may be
-        accepted if not all of its counters are held. A confirmed level may be accepted
-        as soon as a second reading agrees. The caller passes each reading that `check`
-        rejected, unless the block is read again at once.
+        Returns whether the level may be accepted. A level that has lasted long enough
+        may be accepted if not all of its counters are held. A confirmed level may be
+        accepted as soon as a second reading agrees. The caller passes each reading that
+        `check` rejected, unless the block is read again at once.
 
         If a counter fell that cannot have been reset, some counters are held: they keep
-        their accepted values. These are all counters that fell or whose reading is 0.
-        If the user confirmed the level, no counter is held. Tariff counters that fell
+        their accepted values. All counters that fell or whose reading is 0 are held. If
+        the user confirmed the level, no counter is held. Tariff counters that fell
         can have been reset if one of them is above 0. If all of them are 0, the
         measurement of the meter may have failed.
         """
