@@ -89,7 +89,7 @@ def scan(
     timeout: Annotated[
         float | None,
         typer.Option(
-            help="Seconds until a response begins. Default:"
+            help="Seconds within which a response has to begin. Default:"
             f" {PROBE_TIMEOUT} on a port, {RESPONSE_TIMEOUTS['rtu_over_tcp']} with"
             f" --rtu-over-tcp, {RESPONSE_TIMEOUTS['tcp']} with --tcp.",
             min=0.01,
@@ -132,7 +132,7 @@ def set_tariff(
             metavar="TARIFF",
             show_default=False,
         ),
-    ] = 0,  # not entered: `parse_options` then names all missing arguments at once
+    ] = 0,  # if not entered; `parse_options` names all missing arguments at once
     *,
     to_all: Annotated[
         bool,
@@ -181,7 +181,7 @@ def check_wiring(
         int, typer.Option(help="Number of readings, 1 s apart.", min=2, max=60)
     ] = 5,
 ) -> None:
-    """Find phases that are connected wrongly, by the test of the manual."""
+    """Find phases that are connected wrongly, by the test in the meter's manual."""
     _run(options, async_check_wiring(parse_options(options), readings))
 
 

@@ -1,4 +1,4 @@
-"""The commands that write to meters, one after the other, with a read-back of each."""
+"""The commands that write to one meter after the other, and read back each write."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 import sys
@@ -100,7 +100,7 @@ def confirm_reset(selection: Selection) -> None:
 async def async_set_tariff_command(
     selection: Selection, tariff: int, *, to_all: bool
 ) -> Exit:
-    """Set the tariff of the selected meters, or with `to_all` of all on the bus.
+    """Set the tariff of the selected meters, or of all on the bus if `to_all`.
 
     A broadcast sets the tariff of all meters, but only the selected ones are read back.
     """

@@ -28,7 +28,7 @@ from socomec_countis import (
 type Kind = Literal["port", "tcp", "rtu_over_tcp"]
 
 # s; the timeout of the client, to open a port and for each response. The default
-# timeouts of the bus are shorter. A `scan --timeout` is added.
+# timeouts of the bus are shorter. The value of `scan --timeout` is added.
 CONNECTION_TIMEOUT = 5.0
 
 # A port or gateway that was just closed by another program or by the previous command

@@ -1,4 +1,4 @@
-"""Records Ctrl-C, so that a command can print its results so far before it ends."""
+"""Records Ctrl-C, so that a command can print its results before it ends."""
 
 import asyncio
 import signal

@@ -16,7 +16,7 @@ PHASES = ("l1", "l2", "l3")
 PERIODS = ("today", "yesterday", "this week", "last week", "this month", "last month")
 
 type Units = Mapping[str, str]
-"""The unit of each quantity that has one."""
+"""The unit of each quantity that has a unit."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Layout:
     lines: Sequence[Line]
 
     def table(self, output: Output, values: Values, units: Units) -> Table | None:
-        """Return a table without empty lines and columns, or None if all are empty."""
+        """Return a table without empty lines and columns, None if no line remains."""
         lines = [
             (line.label, cells, units.get(line.quantities[0], ""))
             for line in self.lines
@@ -143,7 +143,7 @@ QUANTITIES = {
 
 
 def tables_of(output: Output, values: Values, units: Units) -> Iterator[Table]:
-    """Yield the tables of all values. The last one has quantities without a layout."""
+    """Yield the tables of all values. A last table has the values without a layout."""
     others = [Line(name, [name]) for name in values if name not in QUANTITIES]
     for layout in (*LAYOUTS, Layout([""], others)):
         if (table := layout.table(output, values, units)) is not None:

@@ -44,8 +44,8 @@ async def async_watch(selection: Selection, minutes: int) -> Exit:
             selection.output.note(nothing_found(selection))
             return Exit.NEGATIVE_RESULT
         profiles = {each.unit_id: each.profile for each in scan.found}
-        # All meters have the same settings: when a scan has found a meter, it tries no
-        # other settings.
+        # All meters have the same settings, because a scan that has found a meter tries
+        # no other settings.
         settings = scan.found[0].settings
         selection = replace(selection, unit_ids=list(profiles), settings=settings)
     has_screen = sys.stdin.isatty() and sys.stdout.isatty()
@@ -127,8 +127,8 @@ def _print_failure(
 ) -> None:
     """Print why a meter is offline, when it goes offline or the reason changes.
 
-    `printed` contains, by unit ID, the kind of the failure at the last call, or None if
-    there was none.
+    `printed` contains, by unit ID, the kind of the failure at the last call. The kind
+    is None if there was no failure.
     """
     kind = watched.failed.kind if watched.failed else None
     if watched.failed is not None and printed.get(watched.unit_id) != kind:

@@ -32,7 +32,7 @@ CONDITIONS: Mapping[str, tuple[str, str, int]] = {
     "current": ("at least 1 A is needed", " A", 2),
     "load": ("at least 20 A together is needed", " A", 1),
     "power_factor": ("a power factor from 0.6 to 1 is needed", "", 2),
-    "steady": ("a power of one sign in all readings is needed", " W on average", 0),
+    "steady": ("a constant sign of the power is needed", " W on average", 0),
 }
 
 INCONCLUSIVE = "The test is inconclusive until these conditions are met."

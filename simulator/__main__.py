@@ -22,7 +22,7 @@ from .site import meters_at
 from .wiring import WIRING_ERRORS
 
 SAVE_INTERVAL = 10  # s; a crash loses the energy counted since the last save
-USAGE_ERROR = 2  # exit status; argparse uses the same one
+ERROR_STATUS = 2  # exit status of each error, as in argparse
 TCP_PORTS = range(0x10000)  # 0 selects a free port
 MAX_RECORDS = 4320  # as many as a load curve keeps (`LoadCurve.depth`)
 MAX_RESPONSE_DELAY = 10.0  # s; our choice: longer than all default response timeouts
@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
 
     @override
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{message}\n")
+        self.exit(ERROR_STATUS, f"{message}\n")
 
 
 def bounded_number[N: (int, float)](
@@ -285,7 +285,7 @@ def main() -> None:
         asyncio.run(async_run(line, gateway_of(arguments, line), arguments.state))
     except StartError as err:
         print(err, file=sys.stderr)
-        sys.exit(USAGE_ERROR)
+        sys.exit(ERROR_STATUS)
 
 
 if __name__ == "__main__":

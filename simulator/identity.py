@@ -22,8 +22,8 @@ def identification(model: str, serial: tuple[int, int, int]) -> dict[int, int]:
         50010: order,
         **unsigned(50011, 0),  # reserve of the serial number
         **dict.fromkeys(range(50013, 50017), 0),  # "code" in the table
-        50018: 1,  # version of the product: major, minor
-        50019: 2,
+        50018: 1,  # major version of the product
+        50019: 2,  # minor version of the product
         **text(50030, "880100", 4),  # "VLO" in the table
         **text(50042, "SOCOMEC" if model else "", 8),
         **text(50050, model, 8),

@@ -73,7 +73,7 @@ class House:
     slot_seconds: int = SLOT_SECONDS
     """Seconds for which the power is constant."""
     lifelike: bool = False
-    """Whether the consumption depends on hour and weekday, the solar power on weather.
+    """Whether consumption depends on hour and weekday, and solar power on weather.
 
     If not, the consumption is similar at all hours, and all days are equally sunny.
     """

@@ -44,7 +44,7 @@ from simulator.ports import MemoryPort
 SERIAL = "1438012000001"
 SECOND_SERIAL = "1438012000002"
 
-# The platform of each entity key. All other keys belong to the platform sensor.
+# The platforms of some entity keys. All other keys belong to the platform sensor.
 PLATFORMS = {
     "reset_partial_counters": "button",
     "reset_tariff_counters": "button",

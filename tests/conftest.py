@@ -210,7 +210,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the slow tests at equal distances between the other tests.
 
     pytest-xdist gives each worker a sequence of adjacent tests. Without this, one
-    worker would get all tests of a slow file, and run them longer than the others.
+    worker would get all tests of a slow file, and end later than the other workers.
     """
     slow = [item for item in items if item.get_closest_marker("slow")]
     others = [item for item in items if not item.get_closest_marker("slow")]

@@ -32,8 +32,8 @@ from simulator import Meter
 from .common import coordinator_of, entity_id, until
 
 HOUR = 3600  # s
-# Minute of an hour at which the recorder has compiled the row of the previous hour, and
-# the integration has proposed to fill the gaps that ended in the previous hour.
+# At this minute of an hour, the recorder has compiled the row of the previous hour, and
+# the integration has proposed to fill the gaps that ended in that hour.
 COMPILED_MINUTE = 3
 SECONDS_OF_POLLING = 300  # s, in which the meter is polled several times
 
@@ -84,9 +84,10 @@ class OutageTest:
         await asyncio.sleep((minute * 60 - time.time()) % HOUR + hours * HOUR)
 
     async def until_proposed(self) -> None:
-        """Run into the next hour, until the gaps of the present hour are proposed.
+        """Run until the integration proposes to fill the gaps of the present hour.
 
-        The recorder compiles the row of the present hour before that.
+        This is in the next hour, after the recorder has compiled the row of the present
+        hour.
         """
         await self.run_until(COMPILED_MINUTE)
         gaps = coordinator_of(self.entry).meter_gaps

@@ -178,7 +178,8 @@ class HoursAroundNoon:
                 coordinator.data[description.key] = field.decode(
                     [words[field.address], words[field.address + 1]], None
                 )
-            if not sensors:  # a new sensor takes its first state at once
+            # A new sensor takes its first state at once, so it needs a reading.
+            if not sensors:
                 sensors = [
                     sensor.CountisSensor(coordinator, description)
                     for description in MEASURED

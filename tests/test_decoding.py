@@ -234,7 +234,7 @@ def test_absent_phase_has_no_values() -> None:
 @pytest.mark.parametrize(
     ("raw", "hertz"), [(4_998, 49.98), (9_999, 99.99), (10_000, 10.0), (49_980, 49.98)]
 )
-def test_frequency_of_five_digits_has_a_resolution_of_1_mhz(
+def test_frequency_of_five_digits_is_in_steps_of_0_001_hz(
     raw: int, hertz: float
 ) -> None:
     block, unit = new_block(Measurements)

@@ -222,9 +222,9 @@ def test_forecast_falls_soon_after_a_load_is_off() -> None:
     simulation = Simulation(NOON - 600)
     simulation.pass_time(600 + 300, watts=9000)
     simulation.pass_time(60, watts=0)
-    # 9000 W in the first 300 s are 3000 W of the period. Without a load, the counter
-    # does not rise, so the power is at most one step: 10 Wh in 60 s (600 W) or in
-    # 180 s (200 W).
+    # 9000 W in the first 300 s are a demand of 3000 W. Without a load, the counter does
+    # not rise. So the forecast assumes a power of one step since the last rise: 10 Wh
+    # in 60 s (600 W) or in 180 s (200 W).
     assert simulation.forecast == pytest.approx(3000 + 600 * 540 / 900, abs=50)
     simulation.pass_time(120, watts=0)
     assert simulation.forecast == pytest.approx(3000 + 200 * 420 / 900, abs=50)
@@ -239,9 +239,9 @@ def test_forecast_of_a_constant_small_load_is_the_power_of_the_load() -> None:
 def test_forecast_of_a_small_load_follows_the_last_two_rises() -> None:
     simulation = Simulation(NOON - 2299)
     simulation.pass_time(1500, watts=120)
-    # 120 W raise the counter by 10 Wh every 300 s, and 60 W every 600 s. So the load of
-    # 60 W, in the next 800 s, causes the last two rises. Then a new period has just
-    # begun, so the forecast is the present power.
+    # 120 W raise the counter by 10 Wh every 300 s, and 60 W every 600 s. So the last
+    # two rises are in the 800 s with 60 W. At the end, a new period has just begun, so
+    # the forecast is the present power.
     simulation.pass_time(800, watts=60)
     assert simulation.forecast == pytest.approx(60, abs=2)
 

@@ -299,7 +299,7 @@ async def test_demand_reads_the_counter_without_other_entities(
             entity_registry.async_update_entity(
                 each.entity_id, disabled_by=er.RegistryEntryDisabler.USER
             )
-    # Home Assistant reloads the entry 30 s after an entity was disabled.
+    # Wait until Home Assistant has removed the disabled entities.
     await asyncio.sleep(60)
     line.requests.clear()
     await asyncio.sleep(60)

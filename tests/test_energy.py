@@ -1,4 +1,4 @@
-"""The recipes of docs/energy.md, with the energy integration of Home Assistant."""
+"""The instructions of docs/energy.md work with the energy integration."""
 
 from typing import Any
 

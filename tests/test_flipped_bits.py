@@ -33,9 +33,9 @@ SECONDS = 3600
 FLIPPED_PART = 0.05  # of the responses
 BLOCKS = ("measurements", *COUNTER_BLOCKS)
 
-# W between the accepted and the true power. The relation tolerates 30 W between the
-# total and the sum of its phases. Rounding alone causes up to 20 W of this. So a
-# flipped bit of 40 W may be accepted, but none of 80 W.
+# W; the largest difference between an accepted power and the true power. `Relations`
+# tolerates 30 W between the total power and the sum of the phases. Rounding alone
+# causes up to 20 W of this. So a flipped bit of 40 W may be accepted, but none of 80 W.
 POWER_TOLERANCE = 40
 POWERS = {"power", "power_l1", "power_l2", "power_l3"}
 # No relation contains these values, so a wrong value may be accepted.

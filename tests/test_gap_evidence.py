@@ -78,7 +78,7 @@ async def test_counter_selects_the_meaning_of_the_dates_in_the_load_curve(
 ) -> None:
     """The load curve is read within a minute of the end of a period.
 
-    Then the clock of the meter agrees with several meanings of the dates.
+    At this time, the clock of the meter agrees with several meanings of the dates.
     """
     start = datetime(2026, 1, 14, 6, tzinfo=zone)
     load = RecordedLoad(round(start.timestamp()), zone, period)
@@ -268,7 +268,7 @@ def test_records_from_two_days_before_the_gap_on_are_used() -> None:
     curve = curve_of([1000] * 400)
     match = evidence(curve).best_match(GAP, UTC_ZONE)
     assert match is not None
-    # The time of a record is the end of its quarter of an hour.
+    # The time of a record is the end of its quarter-hour.
     first = GAP.begin - 2 * DAY - QUARTER.total_seconds()
     assert match.times.starts[0] == first
     assert match.energy == pytest.approx(2)
@@ -415,7 +415,7 @@ def test_midnight_that_contradicts_the_counter_is_dropped(
 def test_midnight_below_the_previous_one_by_two_steps_is_corrected(
     yesterday: float, expected: list[tuple[float, float]]
 ) -> None:
-    # The midnight of the 14th has 97 kWh, and that of the 13th has more.
+    # The counter has 97 kWh at midnight of the 14th, and more at midnight of the 13th.
     gap = CounterGap(utc("12T18:00"), utc("14T10:00"), 87, 99.5, STEP)
     assert points_of(gap, changes={"yesterday": yesterday})[1] == expected
 

@@ -271,7 +271,8 @@ def test_reset_is_evaluated_later_if_the_total_is_too_uncertain(
 ) -> None:
     polled.reset()
     # The total is read before the tariff counters, and again after an hour. These two
-    # totals differ by 50 kWh. So the total between them is too uncertain.
+    # totals differ by 50 kWh. So the total at the time of the tariff counters is too
+    # uncertain.
     for _ in range(2):
         polled.count(3.6, 1)
         polled.read("energies")
@@ -347,7 +348,7 @@ def test_old_value_of_an_idle_tariff_delays_no_evaluation(polled: PolledMeter) -
     polled.counters.tariffs[2] = 500  # Wh
     polled.counters.consumed += 500
     polled.poll(kilowatts=3.6)
-    # In this resolution, tariff 3 reads 0 kWh. So its accepted value remains 0.5 kWh,
+    # In low resolution, tariff 3 reads 0 kWh. So its accepted value remains 0.5 kWh,
     # with the time at which 0.5 kWh was read.
     polled.step = LOW_RESOLUTION
     polled.poll(kilowatts=3.6)
@@ -527,8 +528,8 @@ def test_reset_of_the_tariff_before_the_evaluation_loses_no_energy() -> None:
     assert value_after(*moments, (5.25, 2, 0, 4), (5.25, 5, 0, 4)) == 5.25
 
 
-# All actions except "count" count energy without a read, and "reset offline" counts it
-# before and after the reset.
+# The action "count" counts energy while the meter is polled. All other actions count
+# energy without a read. "reset offline" counts energy before and after the reset.
 ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(

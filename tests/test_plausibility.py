@@ -62,7 +62,7 @@ def test_value_outside_the_limits_of_its_unit_is_not_allowed(
     assert limits.allow(unit, lowest)
     assert limits.allow(unit, highest)
     assert not limits.allow(unit, highest + 0.001)
-    # The registers of V, A and VA are unsigned, so there is no check below 0.
+    # The registers of V, A and VA are unsigned, so values below 0 are not tested.
     if lowest:
         assert not limits.allow(unit, lowest - 0.001)
 
@@ -224,9 +224,9 @@ def test_rise_limit_uses_the_highest_power_since_the_last_reading(
     for kilowatts in (0, 40, 0):
         counters.clock.seconds += 5
         counters.check.note_power(kilowatts, counters.clock())
-    # The highest power is the 70 kW at the last reading. Twice 70 kW are more than the
-    # 79.5 kW that the meter can measure. In 15 s and the tolerance of 5 s, the meter
-    # can count 0.44 kWh at 79.5 kW.
+    # The highest power is the 70 kW at the last reading. Twice 70 kW are more than
+    # 79.5 kW, which is the limit of the meter. At 79.5 kW, the meter can count 0.44 kWh
+    # in 15 s and the tolerance of 5 s.
     assert not counters.rejected(energy_consumed=500.4)
 
 
@@ -247,7 +247,8 @@ def test_lasting_rise_above_the_power_is_accepted_without_correction(
 ) -> None:
     counters.check.note_power(0, counters.clock())
     assert not counters.rejected(energy_consumed=500.0)
-    # At a power of 0, a rise of over 0.02 kWh is rejected until it has lasted for 60 s.
+    # At a power of 0, a rise of over 0.02 kWh is rejected until the new level has
+    # lasted for 60 s.
     for second in range(62):
         counters.check.note_power(0, counters.clock())
         assert not counters.corrections(1, energy_consumed=500.1 + second // 30 / 100)
@@ -330,7 +331,7 @@ def test_each_rollover_to_zero_adds_a_rollover_offset(rollover: float) -> None:
         assert not counters.rejected(60, energy_consumed=0)
         assert not counters.rejected(60, energy_consumed=0)
         # Also for a rollover at 10 000 000 kWh, the check adds only 9 999 999.99 kWh,
-        # because the lower one of these rollovers is plausible as well.
+        # because a rollover at this lower value is plausible as well.
         expected = pytest.approx(rollovers * rollover, abs=0.011 * rollovers)
         assert counters.value() == expected
         counters.clock.seconds += rollover / KILOWATTS * 3600
@@ -398,7 +399,7 @@ def test_rise_that_low_resolution_did_not_show_is_accepted_afterwards() -> None:
 def test_fall_of_a_partial_counter_to_a_possible_energy_is_accepted(
     counters: CheckedCounters, seconds: float
 ) -> None:
-    # After a reset since the last reading, the counter contains at most this energy.
+    # If the counter was reset since the last reading, it contains at most this energy.
     possible = round(KILOWATTS * seconds / 3600, 2)
     # In 1 h, the meter can count 79.5 kWh. So after 1 h, any fall is plausible.
     if possible + 0.5 < 50:
@@ -536,8 +537,9 @@ def test_single_wrong_reading_never_changes_a_total(
             "huge": 2**32 - 2 - bit,
             "flip": true ^ (1 << bit),
         }.get(fault)
-        # The check cannot recognise a wrong reading up to this value: the energy at the
-        # highest power, with the tolerances of 5 s and of two steps.
+        # The check cannot recognise a wrong reading up to this value: the last value
+        # plus the energy at the highest power, with the tolerances of 5 s and of two
+        # steps.
         elapsed = counters.clock() - read_at + 5
         possible = before + KILOWATTS * elapsed / 3600 + 0.02
         if raw is None:

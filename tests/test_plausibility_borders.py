@@ -85,9 +85,9 @@ def test_tolerance_is_two_steps_of_the_lower_resolution() -> None:
     assert highest(low, at(0)) == highest(high, at(0), LOW_RESOLUTION) + 0.11 == 502.11
 
 
-# A moment has the time of the system clock, and then the time of the monotonic clock. A
-# moment from before a restart has no monotonic time. Across a restart, the elapsed time
-# is at least 0 and at most 90 days.
+# The arguments of a moment are the times of the system clock and of the monotonic
+# clock. A moment from before a restart has no monotonic time. Across a restart, the
+# elapsed time is at least 0 and at most 90 days.
 @pytest.mark.parametrize(
     ("last", "new", "seconds"),
     [
@@ -255,7 +255,8 @@ def test_power_is_unknown_after_a_pause_of_more_than_5_seconds(
     assert not counters.rejected(energy_consumed=500.0)
     counters.clock.seconds += pause
     measure()
-    # In 10 s and the tolerance of 5 s: 0.01 kWh at 2 kW, 0.33 kWh at 79.5 kW.
+    # In 10 s and the tolerance of 5 s, the meter can count 0.01 kWh at 2 kW, or
+    # 0.33 kWh at 79.5 kW.
     counters.clock.seconds += 5
     assert counters.rejected(energy_consumed=500.3) == (
         {TOTAL} if pause == 5 else set()

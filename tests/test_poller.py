@@ -228,8 +228,8 @@ async def test_slow_blocks_and_the_identity_are_read_once_an_hour(
         await asyncio.sleep(2 * 3600 + 10)
         # The first read of the measurements (30) shows that the meter has started.
         assert bus.memory_bus.reads == [5, 30, 9, 6] + [5, 9, 6] * 2
-        # It is 2 h and 10 s. All 10 requests were sent more than 9 s ago, so the last
-        # ones were sent less than 1 s after 2 h.
+        # Now 2 h and 10 s have passed. All 10 requests were sent more than 9 s ago, so
+        # the last ones were sent less than 1 s after 2 h.
         assert [bus.now - at > 9 for at in bus.requests_to(1)] == [True] * 10
 
 
@@ -265,7 +265,7 @@ async def test_unwanted_block_is_never_read(
         blocks = {
             reading.block for each in bus.readings.values() for _, reading in each
         }
-    # The power is read with the measurements, and the overflows with the counters.
+    # The poller adds the power to the measurements, and the overflows to the counters.
     assert blocks - {"power", "overflows"} == quantities.keys() - {unwanted}
     if unwanted == "measurements":
         assert "power" not in blocks

@@ -432,7 +432,7 @@ async def test_bus_is_full_if_its_reads_take_more_than_0_9_seconds(
     # A bus that is not full reads the measurements, which contain the power.
     poller.add(planned(meter, blocks=["power", *blocks]))
     assert await reads_power() is is_full
-    # With another meter, whose four reads take 1.1 s, each bus is full.
+    # With another meter, whose four reads take 1.1 s, the bus is full in all cases.
     another = planned(
         ReadableMeter(registers_per_request=(100,)), blocks=["energies"] * 4
     )

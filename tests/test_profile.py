@@ -238,8 +238,8 @@ async def test_meter_without_identification_is_found_by_its_measurements(
     assert profile.limits.amperes == 100
 
 
-# Two registers from 50526 on contain the frequency in 0.01 Hz, and six from 50520 on
-# the voltages of the phases in 0.01 V. 45 to 65 Hz and 100 to 300 V are accepted.
+# The registers 50520 to 50525 contain the voltages of the phases in 0.01 V. 50526 and
+# 50527 contain the frequency in 0.01 Hz. 45 to 65 Hz and 100 to 300 V are accepted.
 @pytest.mark.parametrize(
     "registers",
     [

@@ -51,8 +51,8 @@ async def test_relations_of_a_profile_have_their_stored_names(
     assert profile.relations == {"power", "tariffs"}
 
 
-def measured(volts: float, hertz: float) -> dict[int, int]:
-    """Return the registers of a frequency and of the voltages: L2 and L3 have 0 V."""
+def mains_registers(volts: float, hertz: float) -> dict[int, int]:
+    """Return the registers of the frequency and voltages. L2 and L3 have 0 V."""
     return {
         50520: 0,
         50521: round(volts * 100),
@@ -85,7 +85,7 @@ async def test_device_without_identification_is_accepted_only_with_mains(
     is_mains: bool,
 ) -> None:
     meter.refused_blocks = {table.IDENTIFICATION}
-    meter.override = measured(volts, hertz)
+    meter.override = mains_registers(volts, hertz)
     if is_mains:
         profile = await async_take_profile(memory_bus.unit())
         assert profile.identity == {}

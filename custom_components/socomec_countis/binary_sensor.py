@@ -39,7 +39,7 @@ class OnlineDescription(CountisEntityDescription, BinarySensorEntityDescription)
 
 ONLINE = OnlineDescription(
     key="online",
-    needs=BLOCK_OF,  # contains all quantities, so each meter has this entity
+    needs=BLOCK_OF,  # any quantity is enough, so each meter has this entity
     device_class=BinarySensorDeviceClass.CONNECTIVITY,
     entity_category=EntityCategory.DIAGNOSTIC,
 )
@@ -60,14 +60,14 @@ class CountisOnline(CountisEntity, BinarySensorEntity):
     def is_on(self) -> bool | None:
         """Return whether the meter is shown as online.
 
-        None before its first accepted reading, unless it is shown as offline.
+        None before the first accepted reading, unless the meter is shown as offline.
         """
         return self.coordinator.shown_online
 
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Return the translation key of the reason, which the frontend translates."""
+        """Return the reason as a key, which the frontend translates."""
         reason = self.coordinator.offline_reason
         return {"reason": reason} if reason else {}
 

@@ -70,7 +70,7 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     async def _async_form(
         self, kind: str, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Ask for a bus and a meter, and scan for the fields that are left empty.
+        """Ask for a bus and a meter. A scan finds the values of empty fields.
 
         `kind` is the connection type. If a menu of a reconfiguration leads to this step
         (`other_kinds`), the step asks for the new connection of the bus.

@@ -160,9 +160,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._requested_at: dict[str, float] = {}
         """By block: when the request for its latest reading was sent."""
         self._failing_since: dict[str, float] = {}
-        """By block that cannot be read from an online meter: when its errors began."""
+        """By block: when its read errors began."""
         self._expired: set[str] = set()
-        """The blocks of an online meter whose measured values were removed."""
+        """The blocks whose measured values were removed while the meter was online."""
         self._error: PollError | None = None
         """Why the meter is offline, None if it is online."""
         self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}

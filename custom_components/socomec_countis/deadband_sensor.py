@@ -73,7 +73,7 @@ class DeadbandSensor(CountisEntity, SensorEntity):
     def update_state(self) -> bool:
         """Take the state from the coordinator, if its change is to be published now.
 
-        Returns whether the state was taken, so that it has to be published.
+        Returns whether the state was taken and has to be published.
         """
         digits = self.entity_description.suggested_display_precision
         available = self.is_available_now

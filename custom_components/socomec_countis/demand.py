@@ -34,7 +34,7 @@ POWER = "power"
 # s between two saves within a demand period, to write less to the disk. A restart needs
 # only the counter at the beginning of the period, see `SAVE_BEGIN_SECONDS`.
 SAVE_SECONDS = 300
-# s from the beginning of a period until the counter is saved. If the power is cut
+# s from the first reading in a period until the counter is saved. If the power is cut
 # within this time, the demand of the period is unknown. Our choice: a power cut just in
 # this second is unlikely.
 SAVE_BEGIN_SECONDS = 1

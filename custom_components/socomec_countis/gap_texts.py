@@ -31,8 +31,8 @@ def day_text(seconds: float) -> str:
 def gap_period(gap: Gap) -> dict[str, str]:
     """Return the beginning and the end of a gap, as placeholders of a text.
 
-    `day` is the date of the beginning. It is for the title of an issue, which should be
-    short enough for a phone.
+    `day` is the date of the beginning. The title of an issue contains only this date,
+    not the times, because the title should be short enough for a phone.
     """
     return {
         "begin": time_text(gap.begin),

@@ -55,8 +55,9 @@ _LOGGER = logging.getLogger(__name__)
 # hour. The recorder begins 10 s after the hour. Our choice: enough for a large database
 # on a small machine.
 COMPILED_AFTER = 90
-# s between two attempts to propose a gap, if the end hour is not compiled or the meter
-# is offline again. Our choice: the period of the short-term statistics.
+# s between two attempts to propose a gap. An attempt fails if the end hour is not
+# compiled yet, or if the meter is offline. Our choice: the period of the short-term
+# statistics.
 RETRY_SECONDS = 300
 
 # s after the end of the end hour of a gap. If the hour is not compiled by then, the gap
@@ -88,8 +89,9 @@ class MeterGaps:
         for name, each in coordinator.meter.counter_check.accepted.items():
             block = BLOCK_OF[name]
             self._values[block][name] = each.value
-            # A slightly lower reading does not change the value and time of a counter.
-            # So the block was read at the newest time of all its counters.
+            # If a reading of a counter is slightly lower, the value and the time of the
+            # counter do not change. So only the newest time of all counters shows when
+            # the block was read.
             self._read_at[block] = max(self._read_at.get(block, 0), each.at.wall)
         self._unconfirmed: dict[str, Gap] = {}
         """By block: a gap after which the block was read only once so far."""
@@ -98,7 +100,7 @@ class MeterGaps:
         self._proposal_lock = asyncio.Lock()
         """Held while gaps are proposed.
 
-        If the timer of a new gap ends meanwhile, its task waits for the lock.
+        If the timer ends meanwhile, the task that it starts waits for the lock.
         """
         self._cancel_timer: CALLBACK_TYPE | None = None
 
@@ -416,8 +418,8 @@ class MeterGaps:
         statistics = await self._async_statistics(gap)
         for name, statistic in statistics.items():
             base, end_row = statistic.base(gap.hours), statistic.end_row(gap.hours)
-            # The gap begins within its first hour. So a row of this hour has the last
-            # state before the gap.
+            # `begin` is within the first hour. So if this hour has a row, the row has
+            # the last state before the gap.
             before = statistic.rows.get(gap.hours[0], base)
             if before and before.state is not None and end_row and end_row.state:
                 gap.readings[name] = [(begin, before.state), (gap.end, end_row.state)]
@@ -463,11 +465,11 @@ class MeterGaps:
         return filled
 
     def _filled(self, begin: float, end: float) -> list[Gap]:
-        """Return the filled gaps that overlap a time, in the order of filling.
+        """Return the filled gaps between two times, in the order of filling.
 
-        `begin` and `end` are in s since 1970. If a gap overlaps one of these gaps and
-        was filled later, it is included, because the later gap has overwritten rows of
-        the earlier one.
+        `begin` and `end` are in s since 1970. Gaps that are only partly between them
+        are included. A gap that overlaps an included gap, and was filled later, is also
+        included, because it has overwritten rows of that gap.
         """
         filled: list[Gap] = []
         periods = [(begin, end)]

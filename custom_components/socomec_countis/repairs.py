@@ -86,7 +86,7 @@ class AcceptMeterFlow(MeterFixFlow):
     ) -> RepairsFlowResult:
         """Ask the user, then store the serial number and profile of the other meter.
 
-        The subentry, the unit ID and the title stay the same.
+        The unit ID and the title of the subentry stay the same.
         """
         if user_input is None:
             return await super().async_step_confirm()

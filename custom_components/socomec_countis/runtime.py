@@ -78,7 +78,7 @@ class BusRuntime:
         self.hass = hass
         self.entry = entry
         self.data_in_use = dict(entry.data)
-        """The data of the entry with which the bus was created."""
+        """The data of the entry when the bus was created."""
         self.bus = create_bus(entry.data)
         self.poller = Poller(self.bus)
         self.device_id = ""

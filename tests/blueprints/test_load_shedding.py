@@ -125,8 +125,8 @@ async def test_loads_are_turned_on_in_reverse_order_below_limit_minus_reserve(
     assert switched == []
     await set_forecast(2900)
     assert switched == [f"+{HEATER}"]
-    # The boiler follows after the pause of 90 s. After this, no load is switched, also
-    # not in the period that begins at 12:15.
+    # The boiler follows after the pause of 90 s. After this, no load is switched, not
+    # even in the period that begins at 12:15.
     await wait_minutes(2)
     await set_forecast(2900)
     await wait_minutes(2)

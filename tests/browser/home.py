@@ -227,7 +227,7 @@ class Home:
         sum of the rows that the recorder adds begins at 0.
         """
         for entity_id, hours in energies.items():
-            # In kWh, relative to the sum of the last hour. So the last one is 0.
+            # In kWh, relative to the sum of the last hour. So the last sum is 0.
             sums = list(accumulate(hours, initial=-sum(hours)))
             counted = await self.state(entity_id)
             await async_import(

@@ -27,10 +27,10 @@ from .visitor import HOUR_OF_THE_DAY, visit
 
 HOUR = timedelta(hours=1)
 OFF = 2 * HOUR  # duration for which Home Assistant is off after the counters fell
-HOURS = [0.5] * 24  # kWh of each counter in each of the 24 hours before the fall
+HOURLY_KWH = [0.5] * 24  # of each counter, in the 24 hours before the fall
 # kWh; the energy of today in the imported statistics, which the Energy dashboard shows:
 # 15 hours since midnight, without the last 2 hours (`OFF`).
-TODAY = sum(HOURS[: HOUR_OF_THE_DAY - OFF // HOUR])
+TODAY = sum(HOURLY_KWH[: HOUR_OF_THE_DAY - OFF // HOUR])
 LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
 # kWh; a counter counts less than this during the test: the energy of 5 min, the timeout
 # of a test, at 6 kW.
@@ -72,8 +72,8 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
             fell = at_grid["energy_consumed"]
             fell_less = at_roof["energy_produced"]
             with_old_sum = at_grid["energy_produced"]
-            await home.import_statistics({fell: HOURS, fell_less: HOURS})
-            await home.import_statistics({with_old_sum: HOURS}, last_sum=OLD_SUM)
+            await home.import_statistics({fell: HOURLY_KWH, fell_less: HOURLY_KWH})
+            await home.import_statistics({with_old_sum: HOURLY_KWH}, last_sum=OLD_SUM)
             grid.counters.consumed = 500_000  # Wh
             roof.counters.produced = 760_000  # Wh
             async with visit(browser, home.visitor, "en", None) as frontend:

@@ -50,7 +50,7 @@ async def test_result_of_an_ended_scan_is_shown_by_a_new_dialog(
 ) -> None:
     await start_scan(home, frontend)
     await frontend.close()
-    await home.until_port_is_free()  # the scan has ended then
+    await home.until_port_is_free()  # until the scan has ended
     await frontend.add_integration()
     await frontend.choose(frontend.texts("config.step.user.menu_options.resume"))
     await expect(frontend.step("form")).to_contain_text(home.serial_number(2))
@@ -86,8 +86,8 @@ async def test_tariff_is_selected_on_the_page_of_the_meter(
     await option.click()
     while home.meter(WORKSHOP).counters.tariff != 2:
         await asyncio.sleep(0.2)
-    # The selection enabled the counter of the tariff. For this, Home Assistant would
-    # reload the bus in half a minute, during the next test.
+    # The selection enabled the counter of the tariff. So Home Assistant would reload
+    # the bus in half a minute, during the next test.
     await home.delete_buses()
 
 

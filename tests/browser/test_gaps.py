@@ -91,7 +91,7 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
     with line_in_thread(Line([meter], link=tmp_path / "line")) as line:
         entry = await async_bus_entry(str(line.port), 9600, 1)  # 9600 baud, one meter
         config = tmp_path / "config"
-        # The entry is enabled, and the gap proposed, after the past is imported.
+        # The past is imported before the entry is enabled and the gap is proposed.
         store_entries(config, entry | {"disabled_by": "user"})
         store_gap(config, entry["subentries"][0]["subentry_id"], gap)
         async with run_home_assistant(tmp_path, free_port(0)) as hass:

@@ -115,8 +115,8 @@ def test_port_in_use_is_reported(line: Line) -> None:
 @NEEDS_NETWORK
 @pytest.mark.parametrize("option", ["--tcp", "--rtu-over-tcp"])
 def test_gateway_that_refuses_is_reported(option: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]  # refuses connections after `free` is closed
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # refuses connections after `server` is closed
     code, _, errors = countis("read", option, f"127.0.0.1:{port}", "--unit-id", "1")
     assert code == Exit.FAILED
     assert "Connection refused" in errors

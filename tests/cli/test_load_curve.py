@@ -81,7 +81,7 @@ def test_file_that_cannot_be_written_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("with_csv", [False, True])
-def test_terminal_shows_the_hint_to_use_csv_only_without_csv(
+def test_hint_to_use_csv_is_shown_only_without_that_option(
     with_csv: bool,  # noqa: FBT001
     tmp_path: Path,
 ) -> None:

@@ -32,7 +32,7 @@ from cli.__main__ import main
 scan.UNIT_IDS = range(1, 4)
 main()
 """
-# Arguments of `str.replace`: an exported picture has this entity for each space.
+# Arguments of `str.replace`: an exported picture has this XML code for each space.
 SPACE = ("&#160;", " ")
 # The values of unit ID 1: the power in W in total and of each phase, then the consumed
 # and the produced energy in kWh.

@@ -19,7 +19,7 @@ LOADED = Phase(5000)  # W
 REVERSED = Phase(-5000)  # W
 # In W and var. L2 has a low power factor, L3 no current, and all phases together have
 # less than 20 A.
-UNLOADED = (Phase(2000), Phase(500, 1500), Phase(0))
+LOW_LOAD = (Phase(2000), Phase(500, 1500), Phase(0))
 CHECK = ("check-wiring", "--unit-id", "1", "--readings", "2", "--port")
 
 type Check = Callable[..., tuple[int, dict[str, Any]]]
@@ -56,7 +56,7 @@ def test_swapped_neutral_has_the_code_of_its_phase(check: Check) -> None:
 
 
 def test_check_with_unmet_conditions_has_no_code(check: Check) -> None:
-    code, result = check(*UNLOADED)
+    code, result = check(*LOW_LOAD)
     assert (code, result["codes"]) == (Exit.NEGATIVE_RESULT, [])
     assert [
         (each["condition"], each["phase"]) for each in result["unmet_conditions"]
@@ -86,7 +86,7 @@ def test_error_is_printed_with_its_meaning(line: Line, meter: Meter) -> None:
 def test_unmet_conditions_are_printed_with_what_is_needed(
     line: Line, meter: Meter
 ) -> None:
-    meter.load = Constant(*UNLOADED)
+    meter.load = Constant(*LOW_LOAD)
     code, output, _ = countis(*CHECK, line.port)
     assert code == Exit.NEGATIVE_RESULT
     # The power factor of L2: 500 W / 1581 VA.

@@ -6,8 +6,8 @@ from simulator import Meter
 from simulator.modbus import respond, with_crc
 
 
-# Without unit ID and CRC. Register c354 (50004) contains 100, and register 9e21 (40481)
-# sets the tariff. Exception 03 is an illegal value, 01 an illegal function.
+# Frames without unit ID and CRC. Register c354 (50004) contains 100, and register 9e21
+# (40481) sets the tariff. Exception 03 is an illegal value, 01 an illegal function.
 @pytest.mark.parametrize(
     ("request_frame", "response"),
     [

@@ -92,7 +92,7 @@ async def test_read_of_commands_is_refused(unit: TmodbusUnit) -> None:
         assert await refused_read(unit, address) == ADDRESS
 
 
-async def test_reserved_registers_read_not_available(unit: TmodbusUnit) -> None:
+async def test_value_of_reserved_registers_is_not_available(unit: TmodbusUnit) -> None:
     assert await word(unit, 50512) == 0xFFFF
     assert await unit.read_holding_registers(50774, 2) == [0xFFFF, 0xFFFF]
 

@@ -6,8 +6,8 @@ Any Python 3 can run this file without any package, so --help needs no environme
 
 import argparse
 
-# A "row" is one measurement of the benchmark. By the name of each row for --only: the
-# text of --help that says what the row measures.
+# A "row" is one measurement of the benchmark. The keys are the names for --only. The
+# values are the texts of --help.
 LIBRARY_ROWS = {
     "one": "a poll of one meter at each speed",
     "reads": "one read of a block, and four that skip its reserved registers",

@@ -98,7 +98,7 @@ def transactions(
 
 @dataclass(frozen=True)
 class Poll:
-    """The size and duration of one poll: transactions without a long pause between.
+    """The size and duration of one poll, a series of transactions without long pauses.
 
     The bus has one meter, which is polled each second (`LONGEST_PAUSE_IN_POLL`).
     """

@@ -93,8 +93,8 @@ async def async_one_meter(seconds: float) -> str:
         "## One meter",
         "The default entities of a meter with four tariffs are enabled.",
         "- *Line time* is the time for which one poll occupies the bus.\n"
-        "- *Limit* is the shortest possible line time: the time of the bytes, and 20 ms"
-        " for each response.\n"
+        "- *Limit* is the shortest possible line time: the time that the bytes take,"
+        " and 20 ms for each response.\n"
         "- *Ratio* is line time / limit.\n"
         "- *Ratio with pauses* is the same, but the limit includes the pauses between"
         " requests.",
@@ -219,8 +219,8 @@ async def async_many_meters(seconds: float) -> str:
     return paragraphs(
         "## Many meters on one bus",
         "*Highest* is the highest age among all meters. A counter without an age (-)"
-        " was read less than twice in the measured time. *One by one* is the time to"
-        " read all blocks of all meters once.",
+        " was read less than twice in the measured time. *One by one* is the time of"
+        " one poll of each meter, one after the other.",
         "Aims:",
         "- 12 meters at 9600 baud: power is read every second.\n"
         "- 64 meters at 38400 baud: power is never older than 3 s, and counters are"
@@ -313,7 +313,7 @@ async def async_flapping(seconds: float) -> str:
     async def async_rate(
         bus: SimulatedBus, seconds: float, *, disturbed: bool
     ) -> float:
-        """Return the power reads per minute, for the slowest `always_online` meter."""
+        """Return the fewest power reads per minute of any `always_online` meter."""
         began = time.monotonic()
         for step in itertools.count():
             flapping = FLAPPING if step % 2 == 0 else ()

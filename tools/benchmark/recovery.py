@@ -58,14 +58,14 @@ UNIT_IDS = (1, 2, 3)
 # simulated meters keep all values constant, even the time of their clocks. So only the
 # offset of a clock to the real time changes.
 CHANGING = {"clock_offset"}
-HELD_SECONDS = 10  # s; for this time after a read, Home Assistant shows its values
+HELD_SECONDS = 10  # s; Home Assistant shows the values of a read for this time
 SETTLING_SECONDS = 3  # s until all meters were read several times
 LONGEST_RECOVERY = 90  # s after the end of the fault; the run then ends
 AIM_SECONDS = 5  # s; longest acceptable recovery of an online meter
 OFFLINE_AIM_SECONDS = 30  # s; offline meters get a request every 30 s or sooner
 RATES = (0.05, 0.3, 1.0)  # the part of the responses that is disturbed
 
-# By the name in the table: returns the fault of one response.
+# By name in the table: a function that returns the fault of one response.
 FAULTS: dict[str, Callable[[Random], Fault]] = {
     "lost": lambda _: LOST,
     "wrong CRC": lambda _: FLIPPED,
@@ -103,12 +103,12 @@ class Case:
 
 @dataclass
 class Outcome:
-    """The result of one run; each time is the longest of the meters."""
+    """The result of one run. Each time is the longest time of any meter."""
 
     recovery: float = 0
-    """s from the end of the fault until a meter that was online then is read again.
+    """s from the end of the fault until the next read.
 
-    0 if no meter was online.
+    Only of meters that were online at the end of the fault; 0 if there was none.
     """
     offline_recovery: float = 0
     """The same for meters that were offline at the end of the fault."""

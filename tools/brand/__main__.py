@@ -9,7 +9,7 @@ def main() -> None:
         prog="./scripts/brand",
         description="Draws the icon and the logo into custom_components/*/brand.",
     ).parse_args()
-    # Imported after the arguments are parsed: --help then needs no packages.
+    # Import this after the arguments are parsed, so that --help needs no packages.
     from .pictures import BRAND_FOLDER, pictures
 
     for name, picture in pictures().items():

@@ -70,7 +70,8 @@ def icon(colours: Colours, scale: int) -> Image.Image:
 def logo(colours: Colours, scale: int) -> Image.Image:
     """Return the icon with the word COUNTIS on its right."""
     # 44 pixels are between the icon and the word, and 24 between two letters. `letters`
-    # measures from the middle of the strokes, so half a stroke is added on each side.
+    # measures from the middle of the strokes, so half of their width is added on each
+    # side.
     letter_height, stroke_width = 128.0, 28.0
     left_edge = SIZE + 44 + stroke_width / 2
     *placed, (_, end) = letters("COUNTIS", letter_height, stroke_width + 24)

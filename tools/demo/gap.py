@@ -14,8 +14,8 @@ from .entities import MeterEntities
 from .history import COUNTERS, Past
 
 # The local times of the last reading before the outage, and of the first one after it.
-# Our choice: five full hours of a night. The outage ends before the solar roof exports:
-# the load curve contains no produced power, so it does not show exported energy.
+# Our choice: five full hours of a night. The outage ends before the solar roof exports,
+# because the load curve contains no produced power.
 BEGIN, END = time(0, 40), time(6, 20)
 
 

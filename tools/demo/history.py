@@ -76,16 +76,16 @@ def _consumed_in(tariff_number: int) -> Callable[[Sample], float]:
     return lambda sample: _consumed(sample) if sample.tariff == tariff_number else 0
 
 
-# For the key of each counter: a function that returns the power of a sample, in W, that
-# this counter counts.
+# By the key of each counter: a function that returns the part of a sample's power, in
+# W, that the counter counts.
 COUNTERS: dict[str, Callable[[Sample], float]] = {
     "energy_consumed": _consumed,
     "energy_produced": _produced,
     "tariff_1_energy": _consumed_in(1),
     "tariff_2_energy": _consumed_in(2),
 }
-# For the key of each measurement: a function that returns the power of a sample, in W,
-# that its sensor shows.
+# By the key of each measurement: a function that returns the power, in W, that the
+# sensor shows for a sample.
 MEASUREMENTS: dict[str, Callable[[Sample], float]] = {
     "power": lambda sample: sample.power,
     "power_l1": lambda sample: sample.watts[0],
@@ -336,7 +336,7 @@ async def async_join(hass: WebSocketClient, statistic_id: str) -> bool:
     if not imported:
         return True
     last = imported[-1]
-    # The sum has to rise by as much as the state since the last imported hour.
+    # Since the last imported hour, the sum has to rise by as much as the state.
     missing_kwh = last["sum"] + first["state"] - last["state"] - first["sum"]
     if abs(missing_kwh) > ROUNDING_KWH:
         await hass.command(
@@ -354,7 +354,7 @@ async def async_problems(
 ) -> list[str]:
     """Return what is wrong with the statistics of a counter that shows `state` kWh.
 
-    `outage` is the time before now in which its meter was not read, in s since 1970.
+    `outage` is the past time in which the meter was not read, in s since 1970.
     """
     rows = await async_hours(hass, statistic_id)
     missing = missing_hours(outage)

@@ -150,7 +150,7 @@ async def _async_demo(
     if new_gaps:
         for subentry_id, gap in new_gaps.items():
             store_gap(folder / "config", subentry_id, gap)
-        progress.report("Restarting Home Assistant, which loads the gap of the history")
+        progress.report("Restarting Home Assistant to load the gap in the history")
         await hass_context.aclose()
         hass = await hass_context.enter_async_context(run_home_assistant(folder, port))
         await async_wait_until_running(hass)

@@ -22,8 +22,9 @@ def value_table(
 ) -> list[str]:
     """Return the lines of a table: a row for each quantity, a column for each meter.
 
-    A quantity that is unknown for all meters, such as the result of a wiring check that
-    nobody has started, has no row. The quantities whose values are texts come last.
+    A quantity that is unknown for all meters has no row. An example is the result of
+    the wiring check before the first check. The quantities whose values are texts come
+    last.
 
     The keys of `titles` and `places` are the subentry IDs of the meters. The keys of
     `units`, `decimals` and `states` are entity IDs. `texts` contains the names and the

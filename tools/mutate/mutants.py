@@ -152,7 +152,8 @@ def _changes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
             yield from list(changes)[:1]
         else:
             yield from changes
-    # Mutmut itself changes comparisons, and removes `not`, so these are not negated.
+    # Mutmut itself changes comparisons, and removes `not`. So such conditions are not
+    # negated here.
     match node:
         case (
             cst.If(test=test)

@@ -270,7 +270,8 @@ class _Recorder:
         if code.co_filename == self._path:
             events = sys.monitoring.events
             sys.monitoring.set_local_events(self._tool, code, events.LINE)
-        # Once in each test is enough. `restart_events` enables the event again.
+        # One event of a function in each test is enough. `restart_events` enables the
+        # event again.
         return sys.monitoring.DISABLE
 
     def _executed(self, _code: CodeType, line: int) -> object:
@@ -301,7 +302,7 @@ class _Selection:
     """A plugin of pytest that runs given tests in a given order."""
 
     def __init__(self, tests: Sequence[str], baseline: Baseline, killer: Path) -> None:
-        """Run these tests, each with a time limit from its duration in the baseline.
+        """Run these tests. The time limit of each follows from its baseline duration.
 
         The name of the test that fails is written to the file `killer`.
         """

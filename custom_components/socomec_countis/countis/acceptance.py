@@ -60,10 +60,10 @@ async def async_check_counters(
         reading
     ):
         await _async_gather_evidence(meter)
-        agree = counter_check.is_confirmed(name) or await _async_resolutions_agree(
+        accept = counter_check.is_confirmed(name) or await _async_resolutions_agree(
             meter, name, block
         )
-        if agree and counter_check.rejected.get(name) is rejected:
+        if accept and counter_check.rejected.get(name) is rejected:
             return None, counter_check.accept_level(name)
     return f"implausible: {rejected}", ()
 

@@ -27,7 +27,7 @@ from .traffic import Traffic
 from .unit import READ_CHARACTERS, WRITE_CHARACTERS, BusUnit, Call
 
 BITS_PER_CHARACTER = 11  # start bit, 8 data bits, parity or second stop bit, stop bit
-SILENT_CHARACTERS = 3.5  # of silence between two frames (Modbus specification)
+SILENT_CHARACTERS = 3.5  # the silence between two frames (Modbus specification)
 # s of silence between two frames above 19200 baud (Modbus specification)
 SHORTEST_SILENCE = 0.00175
 
@@ -38,7 +38,7 @@ RESPONSE_TIMEOUT = 0.25  # s; our choice: several times the delay of meter and a
 GATEWAY_RESPONSE_TIMEOUT = 1.0
 # The response timeout of a slow bus is this multiple of the measured delay. Our choice.
 DELAYS_UNTIL_TIMEOUT = 4
-DELAY_WEIGHT = 0.1  # of a new delay in the moving average
+DELAY_WEIGHT = 0.1  # weight of a new delay in the moving average (`Bus.delay`)
 
 # A bus is lossy if more than this fraction of the reads was retried. Our choice.
 LOSSY_ABOVE = 0.15
@@ -109,7 +109,7 @@ class Bus:
         self._recovery: asyncio.Task[None] | None = None
         """The task that disconnects the client after a disturbed transaction."""
         self._idle_at = 0.0
-        """When the line is idle after a recovery, in s of the event loop's clock."""
+        """Until when a recovery waits, in s of the event loop's clock."""
         self._reopen_until = 0.0
         """Until when opening the port is retried, in s of the event loop's clock."""
         self._probe_timeouts = 0
@@ -222,7 +222,7 @@ class Bus:
         `characters` is the length of request and response together. `shortest_timeout`
         is a lower limit of the response timeout in s. If `probe_timeout` is not 0, the
         request is a probe, and `probe_timeout` is its exact response timeout in s. Most
-        probes have no response, so the bus recovers only after each
+        probes have no response, so the bus recovers only after every
         `PROBES_UNTIL_RECOVERY` timeouts. For a probe, and for the first request after a
         recovery, opening the port is retried for `reopen_seconds`, because a port that
         was just closed may be busy. Raises `ModbusError`.

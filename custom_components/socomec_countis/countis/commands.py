@@ -43,8 +43,8 @@ READ_BACK_DELAYS = (0.3, 0.3)  # s
 # s; the largest offset of a clock that was just set. Our choice: larger than the error
 # of the offset, which is up to 1 s because the clock shows whole seconds.
 CLOCK_SET_TOLERANCE = 2
-# s; how long before a full second the command starts to lock the bus. Our choice:
-# longer than a normal transaction of the poller, which may have to end first.
+# s; how long before a full second the command starts to lock the bus. Our choice: a
+# transaction of the poller may have to end first, and usually takes less time.
 CLOCK_LEAD = 0.4
 CLOCK_ATTEMPTS = 5  # to lock the bus before a full second
 

@@ -218,7 +218,7 @@ class Demand:
 
     @property
     def begin(self) -> float | None:
-        """Return when the running period began in s since 1970, None if unknown."""
+        """Return when the running period began, in s since 1970; None if unknown."""
         return None if self._period is None else self._period.begin
 
     def watts(self, at: float) -> float | None:
@@ -226,7 +226,7 @@ class Demand:
 
         So the result rises from 0 to the demand of the period. Returns None if the
         energy is unknown, or if the last reading was more than `LONGEST_COUNTER_PAUSE`
-        before `at`, in s since 1970.
+        before `at`. `at` is in s since 1970.
         """
         last, period = self._last, self._period
         if (
@@ -239,7 +239,7 @@ class Demand:
         return self._mean_watts(last.kilowatt_hours - period.kilowatt_hours)
 
     def forecast(self, at: float) -> float | None:
-        """Return the demand of the running period if the power does not change, in W.
+        """Return the demand of the running period in W, if the power does not change.
 
         Returns None if `watts` returns None, or if the power is not known yet.
         """
@@ -253,8 +253,8 @@ class Demand:
     def highest(self, at: float, *, months_ago: int = 0) -> Peak | None:
         """Return the highest demand of a month, None if no demand is known.
 
-        The month is `months_ago` months before the month that contains `at`, in s since
-        1970. A period belongs to the month in which the period begins.
+        The month is `months_ago` months before the month that contains `at`. `at` is in
+        s since 1970. A period belongs to the month in which the period begins.
         """
         return self._highest(self._month(at) - months_ago)
 
@@ -274,7 +274,7 @@ class Demand:
         return kilowatt_hours * 60_000 / self._minutes  # 1 kWh in 1 min is 60 000 W
 
     def _recent_power(self) -> float | None:
-        """Return the mean power of about `RECENT_SECONDS` in W, None if unknown."""
+        """Return the mean power in W of about `RECENT_SECONDS`, None if unknown."""
         first, last, rises = self._first, self._last, self._rises
         if first is None or last is None:
             return None

@@ -19,7 +19,7 @@ from .load_curve import LoadCurve
 # tolerance, the period of the record may also end after the present time. Our choice.
 NEWEST_TOLERANCE = 60
 HOUR = 3600  # s
-# The local time of each time zone changes at a multiple of 15 min in UTC.
+# Each change of a time zone is at a multiple of 15 min in UTC.
 CHANGE_STEP = timedelta(minutes=15)
 
 
@@ -44,8 +44,7 @@ def possible_times(
 
     `now` is in s since 1970. `displayed` is the time, without a time zone, that the
     meter displays at `now`. `zone` is the time zone of the user. Yields nothing if the
-    meter has not
-    completed a record in the last integration period.
+    meter has not completed a record in the last integration period.
     """
     complete = [index for index, each in enumerate(curve.records) if each.is_complete]
     period = curve.period.total_seconds()
@@ -74,13 +73,13 @@ def possible_times(
 
 
 def _offsets(display_ahead: float, zone_ahead: float) -> Iterator[tuple[bool, float]]:
-    """Yield each possible `is_utc`, with how many s the dates are ahead of true UTC.
+    """Yield each possible `is_utc`, and by how many s the dates are ahead of true UTC.
 
-    `display_ahead` is how many s the displayed time is ahead of true UTC, and
-    `zone_ahead` how many s the local time of the user is ahead of true UTC. The
-    displayed time may be wrong. Dates in UTC may have the same error. If the clock does
-    not follow the time zone, the displayed time is also wrong by full hours. Dates in
-    UTC do not have this part of the error.
+    The displayed time is `display_ahead`, in s, ahead of true UTC. The local time of
+    the user is `zone_ahead`, in s, ahead of true UTC. The difference of both is the
+    error of the displayed time. Dates in UTC may have the same error. But if the clock
+    does not follow the time zone, full hours of the error are only in the displayed
+    time. Dates in UTC then have only the rest of the error.
     """
     yield False, display_ahead
     error = display_ahead - zone_ahead

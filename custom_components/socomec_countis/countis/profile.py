@@ -50,7 +50,8 @@ BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
     "partial_tariffs": (registers.PartialTariffs,),
 }
 COUNTER_BLOCKS = ("energies", "tariffs", "partial_tariffs")
-# If a response for one of these blocks is lost, the profile is taken without the block.
+# If a response for one of these blocks is lost, the profile is taken without the block,
+# unless the block is required (see `async_take_profile`).
 OPTIONAL_BLOCKS = ("periods", "overflows", "clock", "partial_tariffs")
 
 # A; the assumed highest current of an E4x that does not report the primary current of
@@ -92,7 +93,7 @@ class Profile:
     tariff_count: int | None = None
     """The number of tariffs (51200), None if the meter does not report it."""
     primary_current: float | None = None
-    """In A (57346), None if unknown or without current transformers."""
+    """In A (57346), None if unknown or if the meter has no current transformers."""
     undecided: frozenset[str] = frozenset()
     """Optional blocks whose response was lost, so their support is unknown."""
     version: int = PROFILE_VERSION
@@ -217,8 +218,9 @@ async def async_take_profile(
     """Return the profile of the meter at this unit, in about ten requests.
 
     `expected` is the serial number of the only meter to accept. `previous` is an older
-    profile of the same meter. The measurements and the counter blocks of `previous` are
-    required. If one of them is not available, the meter is assumed to be starting.
+    profile of the same meter. The measurements are required, and also the counter
+    blocks that `previous` contains. If a required block is not available, the meter is
+    assumed to be starting.
 
     Raises `NotACountisError` for another device, and `AnotherMeterError` for another
     meter. Raises `ModbusError` if a required block is not available. Also raises it if
@@ -332,7 +334,7 @@ def _require_mains(values: Values) -> None:
     lowest, highest = MAINS_VOLTS
     has_mains = any(lowest <= each <= highest for each in volts)
     if not has_mains or not MAINS_HERTZ[0] <= hertz <= MAINS_HERTZ[1]:
-        msg = f"no identification, and {volts} V at {hertz} Hz are no mains"
+        msg = f"it has no identification, and measures no mains: {volts} V, {hertz} Hz"
         raise NotACountisError(msg)
 
 
@@ -359,9 +361,9 @@ def _completed(
         (each.step for each in supported.values() if isinstance(each, CounterBlock)),
         default=0,
     )
-    measured = {name: value for name, value in values.items() if value is not None}
-    produced = measured.get("energy_produced", 0)
-    quantities = measured.keys() & BLOCK_OF.keys()
+    available = {name: value for name, value in values.items() if value is not None}
+    produced = available.get("energy_produced", 0)
+    quantities = available.keys() & BLOCK_OF.keys()
     kept = {each for each in previous.quantities if BLOCK_OF.get(each) in supported}
     return replace(
         profile,
@@ -371,9 +373,9 @@ def _completed(
         unused=frozenset(
             each
             for each in quantities
-            if BLOCK_OF[each] in COUNTER_BLOCKS and measured[each] == 0
+            if BLOCK_OF[each] in COUNTER_BLOCKS and available[each] == 0
         ),
-        is_producer=produced > measured.get("energy_consumed", 0),
+        is_producer=produced > available.get("energy_consumed", 0),
         relations=relations_of(values, step, previous.relations),
         tariff_count=tariffs.tariff_count if isinstance(tariffs, Tariffs) else None,
         undecided=frozenset(undecided),
