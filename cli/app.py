@@ -11,7 +11,6 @@ import typer
 
 from socomec_countis import tariffs
 from socomec_countis.commands import HIGHEST_TARIFF_COUNT
-from socomec_countis.probe import PROBE_TIMEOUT
 
 from .commands import (
     async_reset_partial_command,
@@ -19,7 +18,6 @@ from .commands import (
     async_set_tariff_command,
     confirm_reset,
 )
-from .connection import RESPONSE_TIMEOUTS
 from .exit_codes import MEANINGS, Exit
 from .load_curve import async_load_curve
 from .options import (
@@ -32,7 +30,7 @@ from .options import (
 )
 from .read import async_read
 from .report import DISTRIBUTION, async_report, version_of
-from .scan import MAX_TIMEOUT, async_scan
+from .scan import MAX_TIMEOUT, PROBE_TIMEOUTS, async_scan
 from .watch import async_watch
 from .wiring import async_check_wiring
 
@@ -90,8 +88,9 @@ def scan(
         float | None,
         typer.Option(
             help="Seconds within which a response has to begin. Default:"
-            f" {PROBE_TIMEOUT} on a port, {RESPONSE_TIMEOUTS['rtu_over_tcp']} with"
-            f" --rtu-over-tcp, {RESPONSE_TIMEOUTS['tcp']} with --tcp.",
+            f" {PROBE_TIMEOUTS['port']} on a port,"
+            f" {PROBE_TIMEOUTS['rtu_over_tcp']:.2g} with --rtu-over-tcp,"
+            f" {PROBE_TIMEOUTS['tcp']} with --tcp.",
             min=0.01,
             max=MAX_TIMEOUT,
             show_default=False,

@@ -7,10 +7,11 @@ A client writes RESET_POINTER to 61440 and reads 122 registers from 61456: a hea
 at most 29 records. The client then writes NEXT_BLOCK and reads the next records. A
 block of fewer than 29 records is the last one.
 
-The table defines neither the order of the records nor the unit of the period (seconds
-or minutes). For the date of a record, the table defines neither whether it is the start
-or the end of the period, nor whether it is local time or UTC. Fields of `LoadCurve`
-select each of these.
+The table does not define the order of the records. For the date of a record, the table
+defines neither whether it is the start or the end of the period, nor whether it is
+local time or UTC. The table gives the period in seconds, but a similar register of
+other families is in minutes. For each of these questions, a field of `LoadCurve`
+selects the answer.
 """
 
 from collections import deque
@@ -101,7 +102,8 @@ class LoadCurve:
     def __post_init__(self) -> None:
         """Start without a record in progress."""
         self._open: Record | None = None
-        # The records from the current block on. None before the first command.
+        # The records of the current block and of all later blocks. None before the
+        # first command.
         self._unread: list[Record] | None = None
 
     def add(

@@ -1,6 +1,6 @@
 """Voltages and currents as phasors: complex numbers with RMS magnitudes.
 
-Without a shift, each voltage is 120 degrees behind the previous one: L1, L2, L3.
+Without a shift, L2 is 120 degrees behind L1, and L3 is 120 degrees behind L2.
 """
 
 import cmath

@@ -1,7 +1,7 @@
 """Simulates the meter of a user from its diagnostics file.
 
 The load is constant, with the powers in the file. The counters and the clock continue
-from their values in the file. All other registers keep their values in the file.
+from their values in the file. All other registers in the file keep their values.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The blocks of a COUNTIS, their register addresses and their encodings.
 
 Source of all facts about the meter in this package, if no other is named: Socomec's
-Modbus table for the COUNTIS E34 and E44, edition V 200.53, called "the table". Register
-addresses are those on the wire.
+Modbus table for the COUNTIS E34 and E44, edition V 200.53, called "the table". Requests
+contain these register addresses without an offset.
 """
 
 from collections.abc import Container

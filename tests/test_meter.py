@@ -173,6 +173,7 @@ async def test_other_serial_number_in_two_responses_is_reported(
     with pytest.raises(AnotherMeterError) as raised:
         await library_meter.async_verify_identity()
     assert raised.value.found == "2025000100007"
+    assert "2025000100007" not in str(raised.value)
     assert memory_bus.reads == [5, 5]
     meter.serial = None  # so the meter has the expected serial number again
     await library_meter.async_verify_identity()

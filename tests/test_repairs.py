@@ -274,7 +274,7 @@ async def test_meter_that_is_already_configured_is_not_accepted(
     await add_meter(unit_id=2)
     meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
-    meter.serial = (0x1438, 0x0120, 2)  # as the configured meter at unit ID 2
+    meter.serial = (0x1438, 0x0120, 2)  # the serial number of the meter at unit ID 2
     meter.offline = False
     await until(lambda: issues(hass))
     result = await fix(post, only_issue(hass))
@@ -500,7 +500,7 @@ async def test_issue_of_a_bus_ends_when_a_meter_is_deleted(
 ) -> None:
     line.cut = True
     await until(lambda: issues(hass))
-    # If a bus has only one meter, the issue is that of the meter.
+    # If a bus has only one meter, an issue of the meter replaces the issue of the bus.
     hass.config_entries.async_remove_subentry(bus, subentry_of(bus, 2).subentry_id)
     await until(lambda: not issues(hass))
     await until(lambda: issues(hass))

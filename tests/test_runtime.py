@@ -52,7 +52,7 @@ from .common import (
 async_remove_file = Store.async_remove
 
 # The register address and the number of registers of each read.
-WHOLE_IDENTITY = (50000, 66)  # read only to take a profile
+WHOLE_IDENTITY = (50000, 66)  # only a new profile needs this read
 IDENTITY = (50006, 5)
 MEASUREMENTS = (50520, 30)
 ENERGIES = (50946, 18)
@@ -206,7 +206,7 @@ async def test_change_of_one_meter_causes_no_missed_poll_of_another_meter(
 async def test_meter_is_polled_every_second_on_the_slowest_bus(
     hass: HomeAssistant, line: Line, add_meter: AddMeter
 ) -> None:
-    # At 4800 baud, a poll takes more than half of each second.
+    # At 4800 baud, a poll takes more than 0.4 s of each second.
     line.character_seconds = 11 / 4800
     line.response_delay = 0.02
     await add_meter(baudrate="4800")

@@ -169,7 +169,7 @@ async def test_scan_without_a_meter_ends_within_the_worst_case(
     bus = ScannedBus(opening_seconds=OPEN_SECONDS)
     scan = Scan(bus.open, settings, unit_ids)
     took = await duration_of(scan.async_run())
-    # Two of these requests belong to the echo check.
+    # `unit_ids` also returns the unit IDs of the two requests of the echo check.
     probes = len(bus.unit_ids()) - 2
     assert probes == len(list(planned_probes(settings, unit_ids)))
     # The worst case contains time for the host and for recoveries, which take no time
@@ -688,7 +688,7 @@ async def test_port_that_is_unplugged_ends_the_scan(linked_line: Line) -> None:
     assert unit_ids_of(scan.found) == [1]
 
 
-async def test_scan_ended_by_its_observer_closes_the_port(
+async def test_error_in_on_change_ends_the_scan_and_closes_the_port(
     line: Line,
 ) -> None:
     class EndScanError(Exception):

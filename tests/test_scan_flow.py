@@ -662,7 +662,8 @@ async def test_scan_finds_the_new_unit_id_of_a_reconfigured_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     del line.meters[1]
-    meter.serial = (0x1438, 0x0120, 1)  # as before the change of the unit ID
+    # The serial number is the same as before the change of the unit ID.
+    meter.serial = (0x1438, 0x0120, 1)
     meter.unit_id = 5
     line.meters[5] = meter
     result = await reconfigure_to_unit_id_9(hass, entry)
@@ -682,7 +683,7 @@ async def test_choice_to_take_the_profile_is_kept_during_a_scan(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     before = subentry_of(entry).data["profile"]
-    # A new profile does not contain this key.
+    # Add the key "firmware", which a new profile does not contain.
     hass.config_entries.async_update_subentry(
         entry,
         subentry_of(entry),

@@ -54,7 +54,7 @@ async def test_state_follows_the_meter_at_each_poll(
     assert state(hass, "energy_consumed") == "1234.56"
 
 
-async def test_powers_of_one_direction_are_never_negative(
+async def test_consumed_power_and_produced_power_are_never_negative(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await enable(hass, entry, "power_consumed", "power_produced")
@@ -69,8 +69,8 @@ async def test_powers_of_one_direction_are_never_negative(
 async def test_meter_that_mainly_produces_shows_the_power_of_each_direction(
     hass: HomeAssistant, meter: Meter, add_meter: AddMeter
 ) -> None:
-    # If a meter has mainly produced energy, the powers of one direction are enabled by
-    # default.
+    # If a meter has produced more energy than it has consumed, the sensors of consumed
+    # power and produced power are enabled by default.
     meter.counters.consumed, meter.counters.produced = 40_000, 7_000_000  # Wh
     meter.load = Constant(Phase(-1500), Phase(0), Phase(0))
     await add_meter()

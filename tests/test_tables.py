@@ -6,7 +6,7 @@ more registers. Its columns are the block with its length, the access, the first
 register address, the number of registers and their type, a symbol, the unit, the scale
 (value = raw / `raw_per_unit`) and the meaning of its codes. Reserved registers have no
 row. The files contain all blocks that the library uses.
-These tests do not use the register table of the simulator.
+These tests do not take expected values from the register table of the simulator.
 """
 
 import asyncio

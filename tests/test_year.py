@@ -54,8 +54,9 @@ def world(
     random = Random(seed)  # noqa: S311
     true_time = Clock()
     monotonic = Clock(1000)
-    # In Wh: the consumed energy, and the energy at which counters roll over. The seed
-    # selects a pair: the first is far below the rollover, the others are just below it.
+    # Pairs in Wh: the consumed energy, and the energy at which counters roll over. In
+    # the first pair, the consumed energy is far below the rollover. In the others, it
+    # is just below the rollover. The seed selects a pair.
     consumed, rollover = (
         (1_234_560, COUNTER_RANGE_WH),
         (DISPLAY_ROLLOVER_WH - 20, DISPLAY_ROLLOVER_WH),

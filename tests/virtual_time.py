@@ -37,7 +37,7 @@ class VirtualSelector(selectors.DefaultSelector):
     threads = 0
     """Number of calls in other threads, during which virtual time stops."""
     barrier: Barrier | None = None
-    """Virtual time advances after a thread has reached this barrier."""
+    """Virtual time advances only after a thread has reached this barrier, if any."""
 
     @override
     def select(

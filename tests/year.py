@@ -91,13 +91,13 @@ class YearMeter(SimulatedMeter):
     """A meter that counts a constant load over any duration in one step."""
 
     rollover: float = COUNTER_RANGE_WH
-    """In Wh: the rollover of the counters."""
+    """In Wh: the energy at which the counters roll over to 0."""
     zeros: bool = False
     """Whether all counters read 0."""
     mounted: bool = True
     """Whether current flows through the meter."""
     on_reset: Callable[[str], None] = lambda _counter: None
-    """Receives each counter before its reset."""
+    """Called with the key of each counter, before the reset."""
     counted: dict[str, float] = field(default_factory=dict)
     """In Wh by counter: the energy since the start. A reset does not change it."""
     unwrapped: dict[str, float] = field(default_factory=dict)
@@ -572,7 +572,8 @@ class World:
     async def tariffs_reset_by_another_device(self) -> None:
         """Reset the tariff counters by another device on the bus.
 
-        The lower values are accepted when one of the counters counts again.
+        The lower values are accepted when they have lasted for 60 s, and one of them is
+        above 0.
         """
         self.set_load(least=500)  # W, so that the tariff counters count
         high = self._above_3_kwh(TARIFFS)

@@ -42,7 +42,7 @@ from .countis import SCAN_SETTINGS, UNIT_IDS, FoundMeter, Profile
 from .meter_flow import bus_not_loaded, meter_subentry, title_after
 from .runtime import CountisConfigEntry, meter_subentries
 from .scan_flow import (
-    HELD_UNIT_ID,
+    ANY_UNIT_ID,
     NO_RESPONSE,
     UNREACHABLE,
     FormError,
@@ -240,7 +240,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             (each.data[CONF_UNIT_ID], each.data[CONF_SERIAL_NUMBER]) for each in meters
         ]
         errors: list[FormError] = []
-        for unit_id, serial_number in expected or [(HELD_UNIT_ID, None)]:
+        for unit_id, serial_number in expected or [(ANY_UNIT_ID, None)]:
             try:
                 await self.async_probe(unit_id, serial_number)
             except FormError as err:

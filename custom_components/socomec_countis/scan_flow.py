@@ -50,13 +50,13 @@ from .schemas import CONF_METERS, found_schema, suggested_values
 from .system_errors import KEYS as SYSTEM_ERROR_KEYS
 
 # s; attempts to open a busy port are repeated for this time. Our choice: a port
-# that was just closed is free sooner.
+# that was just closed needs less time until it is free.
 REOPEN_SECONDS = 1.0
 REOPEN_DELAY = 0.1  # s between two attempts to open the port
 
 # The unit ID of a client that only keeps the port open, or that only shows whether the
 # port can be opened. No response is needed, so any unit ID is possible.
-HELD_UNIT_ID = 1
+ANY_UNIT_ID = 1
 
 # The unique IDs of the buses on which a dialog sends requests at present.
 BUSES_IN_USE: HassKey[set[str]] = HassKey(f"{DOMAIN}_buses_in_use")
@@ -175,10 +175,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     @asynccontextmanager
     async def released(self) -> AsyncIterator[None]:
-        """Stop the polling of this bus for the context, in a subclass that needs this.
+        """Stop the polling of this bus during the context, if the scan needs this.
 
-        Here, the method stops nothing: a new bus is not polled. A scan for the meters
-        of a loaded bus uses the `Bus` of the poller, which locks each transaction.
+        This base class stops nothing, because a new bus is not polled. To add meters to
+        a loaded bus, the scan uses the `Bus` of the poller, which locks each
+        transaction. So the polling can continue.
         """
         yield
 
@@ -190,7 +191,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def _open_bus(self, settings: LineSettings) -> AsyncIterator[OpenBus]:
         """Keep the port open for the context, and yield the bus for a scan."""
         data = self._data_with(settings)
-        async with temporary_client(self.hass, data, HELD_UNIT_ID):
+        async with temporary_client(self.hass, data, ANY_UNIT_ID):
             client = partial(temporary_client, self.hass, data)
             yield OpenBus(self.create_bus(data), client)
 
@@ -204,7 +205,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         for each in ALL_SETTINGS:
             with suppress(HomeAssistantError):
                 async with temporary_client(
-                    self.hass, self._data_with(each), HELD_UNIT_ID
+                    self.hass, self._data_with(each), ANY_UNIT_ID
                 ):
                     usable.append(each)
         return usable
@@ -323,7 +324,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def _async_step_after(self, scan: BusScan) -> str:
         """Return the ID of the step that shows the result of a scan.
 
-        An error of the scan is kept for the form.
+        If the scan ended with an error, the next form shows this error.
         """
         if scan.is_stopped:
             device = endpoint_name(self.data)
@@ -479,8 +480,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     def show_only_others(self, **placeholders: str) -> R:
         """Show that the scan has found meters, but none that the dialog reconfigures.
 
-        The dialog reconfigures a meter, or a bus with its meters. The subclass has to
-        define `async_step_no_known_meter`.
+        The subclass has to define `async_step_no_known_meter`.
         """
         assert self.shown_scan is not None  # noqa: S101
         self.note_shown()

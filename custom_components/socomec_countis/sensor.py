@@ -23,8 +23,8 @@ from .wiring_sensor import WIRING, WiringSensor
 PARALLEL_UPDATES = 0  # no limit, because sensors send no requests
 
 # By unit of a field in the register map: the device class, the decimals, and the
-# deadband in this unit. More decimals than a class 1 meter measures would only enlarge
-# the database. The deadbands are our choice.
+# deadband in this unit. More decimals would only enlarge the database, because the
+# meter is less accurate (class 1: 1 %). The deadbands are our choice.
 BY_UNIT = {
     "kWh": (SensorDeviceClass.ENERGY, 2, 0),
     "kvarh": (SensorDeviceClass.REACTIVE_ENERGY, 2, 0),

@@ -44,7 +44,7 @@ KEYS = {*PORT_KEYS.values(), *GATEWAY_KEYS.values()}
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, until an error that was raised `from None`."""
+    """Yield an error and its causes. An error raised `from None` has no cause."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

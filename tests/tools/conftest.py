@@ -37,7 +37,7 @@ class Client:
 
 @pytest.fixture(scope="session")
 def house() -> Past:
-    """Return the two weeks before `NOW` of the meter at the grid."""
+    """Return the past of the meter at the grid: the two weeks before `NOW`."""
     return Past.before(NOW, load_at([1, 2], 0, NOON, lifelike=True), NOON)
 
 
@@ -49,5 +49,5 @@ def house_with_outage(house: Past) -> Past:
 
 @pytest.fixture(scope="session")
 def roof() -> Past:
-    """Return the two weeks before `NOW` of the meter at the inverter."""
+    """Return the past of the meter at the inverter: the two weeks before `NOW`."""
     return Past.before(NOW, load_at([1, 2], 1, NOON, lifelike=True), NOON)

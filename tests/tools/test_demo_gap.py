@@ -49,14 +49,14 @@ def test_readings_of_the_gap_agree_with_the_statistics(house_with_outage: Past) 
     for key, ((begin, before), (end, after)) in gap.readings.items():
         rows = house_with_outage.counted(key, STATE, NOW)
         starts = [datetime.fromisoformat(row["start"]).timestamp() for row in rows]
-        last = starts.index(begin // HOUR_SECONDS * HOUR_SECONDS)
-        assert before == rows[last]["state"]
+        index = starts.index(begin // HOUR_SECONDS * HOUR_SECONDS)
+        assert before == rows[index]["state"]
         # The next row also contains the energy that is counted after the outage.
         since_end = house_with_outage.energy(
-            key, OUTAGE.stop, int(starts[last + 1]) + HOUR_SECONDS
+            key, OUTAGE.stop, int(starts[index + 1]) + HOUR_SECONDS
         )
         # Both values are rounded to 0.01 kWh.
-        assert after == pytest.approx(rows[last + 1]["state"] - since_end, abs=0.011)
+        assert after == pytest.approx(rows[index + 1]["state"] - since_end, abs=0.011)
         assert end == OUTAGE.stop
 
 

@@ -72,7 +72,7 @@ async def test_home_assistant_stops_before_the_simulated_meters(
     monkeypatch.setattr(run, "free_port", int)  # returns the wanted number
     monkeypatch.setattr(run, "run_home_assistant", program("Home Assistant"))
     monkeypatch.setattr(run, "run_simulated_bus", program("simulator"))
-    # Any value as the history of each of the two meters.
+    # No code uses the histories in this test, so any two values are possible.
     monkeypatch.setattr(run, "histories_before", lambda moment, noon: [moment, noon])
     monkeypatch.setattr(run, "async_wait_until_running", fail)
     with pytest.raises(ToolError):

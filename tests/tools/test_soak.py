@@ -129,7 +129,7 @@ def test_consumed_energy_is_expected_in_its_counters() -> None:
     assert world.differences() == {name: pytest.approx(-6) for name in expected}
 
 
-def test_energy_before_a_reset_is_expected_as_shown() -> None:
+def test_energy_that_no_state_contained_before_a_reset_is_not_expected() -> None:
     world = new_world()
     run_meter(world, ("partial_energy_consumed",))
     assert world.counters["1"]["partial_consumed"] == 0

@@ -77,7 +77,7 @@ def release(version: str) -> None:
     git("add", str(MANIFEST), str(CHANGELOG))
     git("commit", "--message", f"Release {version}")
     git("tag", "--annotate", "--message", f"Release {version}", version)
-    print(f"To publish it: git push origin HEAD {version}")
+    print(f"To publish {version}: git push origin HEAD {version}")
 
 
 def check(version: str) -> None:

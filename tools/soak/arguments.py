@@ -6,10 +6,11 @@ Any Python 3 can run this file, so --help needs no environment (`scripts/run-too
 import argparse
 
 DESCRIPTION = """\
-Runs Home Assistant with eight simulated meters on one bus, with faults on the bus,
-offline meters, resets, restarts, power cuts and changes of the clock. At the end, every
-statistic of the recorder is compared with the energy that its meter has counted. The
-exit code is 1 if a difference is larger than 0.01 kWh, or after another error.
+Runs Home Assistant with eight simulated meters on one bus, and causes mishaps: faults
+on the bus, offline meters, resets, restarts, power cuts and changes of the clock. At
+the end, every statistic of the recorder is compared with the energy that its meter has
+counted. The exit code is 1 if a difference is larger than 0.01 kWh, or after another
+error.
 """
 # For --check. In this number of simulated hours, each mishap can happen once.
 CHECK_HOURS = 0.75

@@ -50,7 +50,7 @@ class SimulatedClock:
 
 
 class SimulatedSelector(selectors.SelectSelector):
-    """A selector that waits for a shorter real time, and advances a clock."""
+    """A selector whose timeout is in simulated s. Its waits advance a clock."""
 
     def __init__(self, clock: SimulatedClock) -> None:
         """Advance `clock` while this selector waits."""

@@ -63,7 +63,7 @@ class Machine:
     hass: HomeAssistant
 
     def __init__(self, world: World, folder: Path, clock: SimulatedClock) -> None:
-        """Connect the meters to a bus, without a load."""
+        """Create the bus and its meters, which have no load yet."""
         self.world = world
         self.folder = folder
         self.clock = clock
@@ -140,7 +140,7 @@ class Machine:
         await self.hass.async_stop(force=True)
 
     def leave(self, seconds_off: float) -> None:
-        """Let only the meters run for a time, save the world, and end the process.
+        """Let only the meters run for a time, save `self.world`, and end the process.
 
         For `seconds_off`, the meters count energy, and Home Assistant is off.
         """

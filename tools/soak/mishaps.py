@@ -43,12 +43,12 @@ FAULTS = (
     random_bytes(1),  # seed
 )
 # kWh; only counters above this value are reset. The recorder detects a reset only if a
-# counter falls by more than 10 %. A lower counter could rise again to nearly the same
-# value before the next reading.
+# counter falls by more than 10 %. After a reset, a counter with a lower value could
+# nearly reach its old value before the next reading.
 RESETTABLE_ABOVE = 3.0
 LARGEST_STEP = 60.0  # s by which the clock of the machine may be wrong
-# The largest fraction of its value by which a counter may seem to fall after a step of
-# the clock: half of the 10 % at which the recorder assumes a reset.
+# After a step of the clock, a counter may seem to fall by at most this fraction of its
+# value: half of the 10 % at which the recorder assumes a reset.
 MOST_FALL = 0.05
 LARGEST_LOAD = 9.0  # kW; the limit of `machine.LOADS`
 # s between a reset and the next mishap, which may be a power cut. A power cut loses the
@@ -191,7 +191,10 @@ def _resettable(meter: SoakMeter) -> list[str]:
 
 
 def mishap_at(number: int, seed: int) -> Mishap:
-    """Return a mishap by its number; each happens once before any happens again."""
+    """Return a mishap by its number.
+
+    Each cycle contains all mishaps once, in a random order.
+    """
     cycle, index = divmod(number, len(MISHAPS))
     order = list(MISHAPS)
     Random(f"{seed} {cycle}").shuffle(order)  # noqa: S311

@@ -19,8 +19,8 @@ SOAK_FOLDER = ROOT / ".demo"  # ignored by git
 START = 1_774_699_200.0
 MEAN_PAUSE = 300.0  # s between two mishaps
 LONGEST_MISHAP = 3600.0  # s
-# For --check: the two times above, and the number of `MISHAPS` in mishaps.py, because
-# each mishap happens once.
+# The values for --check, in which each mishap happens once. So `CHECK_MISHAPS` is the
+# number of `MISHAPS` in mishaps.py.
 CHECK_PAUSE = 20.0  # s
 CHECK_LONGEST_MISHAP = 60.0  # s
 CHECK_MISHAPS = 11

@@ -8,7 +8,7 @@ from .clock import SimulatedClock
 
 
 def use_clock(clock: SimulatedClock) -> None:
-    """Replace Home Assistant's `utcnow` and `now`, which then use the clock.
+    """Replace Home Assistant's `utcnow` and `now` by functions that use the clock.
 
     Call this before other modules import these functions.
     """

@@ -1,4 +1,4 @@
-"""Check the style of files and commits: python -m tools.style [--commits BASE]."""
+"""Check the style of files or commits: python -m tools.style [--commits BASE]."""
 
 import argparse
 from collections.abc import Iterator

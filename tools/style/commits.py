@@ -15,7 +15,7 @@ def subjects_after(base: str) -> list[str]:
     """Return the subjects of the commits after a base, without merges.
 
     If the repository does not have the base, return the subject of the last commit.
-    This happens after the push of a new branch, and after a forced push.
+    The base is missing after the push of a new branch, and after a forced push.
     """
     lookup = subprocess.run(  # noqa: S603
         ["git", "cat-file", "-e", f"{base}^{{commit}}"],  # noqa: S607

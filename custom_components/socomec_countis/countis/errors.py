@@ -16,7 +16,8 @@ class AnotherMeterError(CountisError):
 
     def __init__(self, found: str) -> None:
         """Keep the serial number of the meter that responds."""
-        super().__init__(f"the serial number is {found}")
+        # Diagnostics and reports contain this text, so it has no serial number.
+        super().__init__("a meter with another serial number responds")
         self.found = found
 
 

@@ -4,7 +4,7 @@ The source is Socomec's "Modbus table for COUNTIS E34/E44", edition V 200.53. Th
 has the same communication board. If the table for COUNTIS E23/E24 (edition V 103.8)
 or E14 (edition V 103.4) differs from this source, a comment names E2x or E1x. The
 comments of all modules use the register addresses of these tables. docs/meter.md lists
-how certain each fact is.
+the uncertain facts.
 
 A request contains the register addresses of the table, without an offset. Each class is
 one block of the table, or a part of the block. `register_ranges` contains the first and
@@ -57,8 +57,8 @@ PARTIAL_COUNTERS = {  # each with the bit of 57890 that resets the counter
     "partial_energy_reactive": 0x0002,
     "partial_energy_produced": 0x0008,
 }
-# The "partial total": it counts in all tariffs. Each partial counter by tariff counts
-# in only one.
+# The "partial total" counts in all tariffs. Each partial counter by tariff counts in
+# only one tariff.
 PARTIAL_CONSUMED = "partial_energy_consumed"
 PARTIAL_TARIFF_COUNTERS = {  # each with the tariff counter of the same tariff
     f"partial_{counter}": counter for counter in TARIFF_COUNTERS
@@ -144,8 +144,8 @@ class Measurements(Block):
         values = super().values
         for phase in PHASES:
             unsigned_fields = (f"voltage_{phase}", f"current_{phase}")
-            # `Power` reads neither field. Then the default 0, which is not None, keeps
-            # the values of the phase.
+            # `Power` reads neither field. For `Power`, the default 0 is used, which is
+            # not None, so the values of the phase are kept.
             if all(values.get(name, 0) is None for name in unsigned_fields):
                 values |= {name: None for name in values if name.endswith(phase)}
         return values
@@ -161,7 +161,7 @@ class Measurements(Block):
 
 
 class MainMeasurements(Measurements):
-    """The measurements of the entities that are enabled by default.
+    """The part with the measurements of all entities that are enabled by default.
 
     A request for fewer registers leaves more bus time for other blocks.
     """
@@ -177,9 +177,9 @@ class Power(Measurements):
     @property
     @override
     def implausible_reason(self) -> str | None:
-        """Return a reason if all powers are 0 or not available, else None.
+        """Return a reason if all values are 0 or not available, else None.
 
-        All powers are 0 if no load is connected, or if the meter is starting. Only the
+        This is possible without a load, or while the meter is starting. Only the
         frequency in `Measurements` shows which is the case.
         """
         return None if any(self.values.values()) else "all powers are 0 or unknown"

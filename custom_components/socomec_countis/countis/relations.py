@@ -21,14 +21,15 @@ TARIFFS = "tariffs"
 POWER_TOLERANCE = 30
 # steps; the total and four tariff counters are each rounded or truncated to a step
 TARIFF_TOLERANCE = 5
-# kWh; a low-resolution counter is rounded or truncated to 1 kWh. Between the reads of
-# both resolutions, the counter may rise by less than 0.1 kWh.
+# kWh; a low-resolution counter is rounded or truncated to 1 kWh. In addition, the
+# counter may rise by up to 0.1 kWh between the reads of both resolutions.
 SAME_COUNTER_TOLERANCE = 1.1
 
 # After this number of consecutive contradictions, the relation of the power is not
 # expected any more. The first poll reads the block twice, and each further poll once.
 # So if the block is polled each second, ten readings take less than 10 s. Our choice:
-# after 10 s of rejected readings, the integration would remove the measured values.
+# less than 10 s, because after 10 s of rejected readings, the integration removes the
+# measured values.
 LASTING_CONTRADICTIONS = 10
 
 
@@ -41,7 +42,7 @@ class Relations:
         self._contradictions = 0
         self._tariffs_contradicted = False
         self.contradicts_profile = False
-        """Whether `LASTING_CONTRADICTIONS` readings contradicted the power relation."""
+        """Whether `LASTING_CONTRADICTIONS` readings in a row contradicted `POWER`."""
 
     def power_contradiction(self, values: Values) -> str | None:
         """Return why the powers in W contradict each other, or None."""

@@ -27,8 +27,8 @@ WRITE_CHARACTERS = 16  # function 6, including its register; also a loopback tes
 WRITE_SEVERAL_CHARACTERS = 17  # function 16
 
 ATTEMPTS = 2  # to read registers
-# To read registers from a slow unit (its meter may respond slowly), or on a lossy
-# bus (it loses many responses).
+# To read registers from a slow unit, whose meter may respond slowly, or on a lossy bus,
+# which loses many responses.
 SLOW_ATTEMPTS = 3
 SLOW_RESPONSE_TIMEOUT = 1.0  # s; our choice, for a meter that responds slowly
 
@@ -49,7 +49,7 @@ On a bus that is not lossy, the poller sets the variable to False, and plans the
 
 
 class BusUnit:
-    """One unit ID of a bus: the part of `ModbusUnit` that blocks and commands use."""
+    """One unit ID of a bus, with the `ModbusUnit` methods for blocks and commands."""
 
     def __init__(
         self,
@@ -83,9 +83,9 @@ class BusUnit:
         """Read registers with function 3, and retry a lost or damaged response.
 
         A timeout is not retried if the previous read of the unit timed out as well, or
-        if the task retries the read itself (`RETRY_TIMEOUTS_AT_ONCE` is False). A
-        slow unit always retries a timeout. On a lossy bus, each unit does, because
-        the meter is probably online. Raises `ModbusError`.
+        if the task retries the read itself (`RETRY_TIMEOUTS_AT_ONCE` is False). But for
+        a slow unit, a timeout is always retried. On a lossy bus, a timeout is always
+        retried, too, because the meter is probably online. Raises `ModbusError`.
         """
         bus = self._bus
         retries_timeouts = self._slow or bus.is_lossy
@@ -116,9 +116,10 @@ class BusUnit:
         """Read registers once, and do not accept a late response to another read.
 
         A response contains the number of registers, but not their address. So a request
-        is sent only when no late response with the same number can arrive. A refusal
-        contains neither the number nor the address. So a refused read is repeated if
-        the refusal may have been a late response to another read.
+        is sent only when no late response to another read of the same number of
+        registers can arrive. A refusal contains neither the number nor the address. So
+        a refused read is repeated if the refusal may have been a late response to
+        another read.
         """
 
         async def read() -> list[int]:
