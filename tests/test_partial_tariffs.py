@@ -379,6 +379,25 @@ def test_resets_between_the_first_two_totals_are_noticed() -> None:
     assert calculated.values({"tariff_1_energy": 5}) == {"tariff_1_energy": 5}
 
 
+def test_tariffs_may_change_before_a_reset_is_evaluated() -> None:
+    calculated = CalculatedCounters()
+    for total, total_at, tariffs, tariffs_at in (
+        (45, 1, (100,), 2),
+        (45, 3, (100,), 2),
+        (0, 4, (100,), 2),  # the partial counters are reset
+        (0, 4, (100, 50), 5),  # the profile has one more tariff
+        (0, 4, (100, 0), 6),  # the added tariff counter is reset
+        (0, 7, (100, 0), 6),
+    ):
+        counters = {
+            name: accepted(kwh, tariffs_at)
+            for name, kwh in zip(TARIFFS, tariffs, strict=False)
+        }
+        assert calculated.take(accepted(total, total_at), counters) is None
+    values = calculated.values(dict(zip(TARIFFS, (101, 2), strict=False)))
+    assert list(values.values()) == [1, 2]
+
+
 type TimedCounters = tuple[float, float, float, float]
 """The partial total in kWh, its time in s, tariff counter 1 in kWh, its time in s."""
 

@@ -197,6 +197,8 @@ class CalculatedCounters:
         if self._tariffs and self._tariffs.values.keys() != counters.keys():
             # The profile has other tariffs than before.
             self.reset = self._tariffs = self._earlier_tariffs = self._waiting = None
+            if self._before_reset is not None:
+                self._before_reset = {}
         if tariffs != self._tariffs:
             self._take_tariffs(tariffs)
         return None if total == self._total else self._take_total(total, tariffs)
