@@ -87,7 +87,6 @@ def _response_or_exception(meter: Meter, request: bytes) -> ModbusPDU | ExcCodes
                 )
             )
         # A write of no registers is an illegal value.
-        # pymodbus also decodes a write of no register, which Modbus does not allow.
         case WriteMultipleRegistersRequest() if pdu.registers:
             return meter.write(pdu.address, pdu.registers) or (
                 WriteMultipleRegistersResponse(address=pdu.address, count=pdu.count)

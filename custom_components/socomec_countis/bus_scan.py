@@ -44,7 +44,6 @@ class ScanRequest:
     """The data of the bus, without the line settings that the scan has to find."""
     unit_ids: Sequence[int]
     """The unit IDs to scan."""
-    """The unit IDs to scan."""
     entry_id: str | None = None
     """The ID of the entry, if the dialog reconfigures it; else None."""
 
@@ -88,7 +87,6 @@ class BusScan:
     def unstarted_copy(self) -> BusScan:
         """Return a scan with the same request, without starting it."""
         # `replace` keeps only the parameters, so the copy has no progress or result.
-        # `replace` resets the fields with `init=False`, such as the progress.
         scan = replace(self.scan)
         return replace(self, scan=scan)
 

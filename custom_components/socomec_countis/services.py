@@ -128,7 +128,6 @@ async def _async_set_on_bus(
                 await runtime.bus.async_broadcast(client, SET_TARIFF, tariff)
         except BUS_ERRORS as err:
             # A broadcast has no meter of its own, so the error names the first meter.
-            # An error of the bus concerns all meters; the text names the first one.
             raise coordinators[0].failure(HomeAssistantError, err) from err
         command = async_confirm_tariff
     outcomes = await _async_outcomes(

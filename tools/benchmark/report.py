@@ -73,7 +73,6 @@ async def async_measure(rows: Sequence[str], seconds: float) -> str:
         " request.",
         *aims_section(),
         # A row that only adds to the table of aims has no text.
-        # A row without a text has its results only in the table of aims.
         *filter(None, (texts[row] for row in rows)),
     )
 

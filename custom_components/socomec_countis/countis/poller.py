@@ -140,7 +140,6 @@ class Polled:
             self.due_at.pop(name, None)
         # The measurements that include the details are due at once.
         needs_details = not MEASURED_DETAILS.isdisjoint(quantities)
-        # The details were not read until now, so the measurements count as never read.
         if needs_details and not self.meter.reads_details:
             self.due_at.pop(MEASUREMENTS, None)
         self.meter.reads_details = needs_details
