@@ -50,7 +50,7 @@ class Column(NamedTuple):
 
     heading: str
     width: int = 0
-    """Characters of the longest usual cell; may be 0 if the heading is longer."""
+    """Lowest width in characters; a longer heading widens the column."""
     is_number: bool = False
 
 
@@ -81,7 +81,7 @@ class Output:
         self._print_error(str(failed), "red")
 
     def note(self, text: str) -> None:
-        """Print a sentence that is not a `Failure` on standard error."""
+        """Print on standard error a sentence that is not a `Failure`."""
         self._print_error(text, "yellow")
 
     def _print_error(self, text: str, style: str) -> None:
@@ -113,8 +113,8 @@ class Output:
         """Show the progress of a command while the context is open."""
         # Only the console of the bar can print rows above the bar. So if the rows go to
         # a terminal, use their console.
-        on_output = self.console.is_terminal and not self.as_json
-        console = self.console if on_output else self.errors
+        rows_on_terminal = self.console.is_terminal and not self.as_json
+        console = self.console if rows_on_terminal else self.errors
         display = ProgressDisplay(console)
         self._bar_console = console if console.is_terminal else None
         try:

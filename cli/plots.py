@@ -1,4 +1,4 @@
-"""The axis of the power in a plot."""
+"""The ticks of the power axis of a plot."""
 
 from collections.abc import Iterable
 import math

@@ -31,10 +31,10 @@ TO_REDACT = {
 
 
 async def async_report(selection: Selection, folder: Path) -> Exit:
-    """Write a file about each meter into a folder, or print it as JSON.
+    """Write a JSON file about each meter into a folder.
 
-    The file has the form of the diagnostics of Home Assistant. The serial number is
-    replaced by `REDACTED`.
+    With --json, print the content, and write no file. The content has the form of the
+    diagnostics of Home Assistant, with `REDACTED` in place of the serial number.
     """
     output = selection.output
 
@@ -58,7 +58,7 @@ async def async_report(selection: Selection, folder: Path) -> Exit:
 
 
 async def _async_content(selection: Selection, meter: Meter) -> dict[str, Any]:
-    """Return the meter, its registers and values, and the statistics of the bus."""
+    """Return the report as JSON content: the versions, the bus and the meter."""
     registers: Mapping[int, int] = {}
     values: Values = {}
     read_error: str | None = None

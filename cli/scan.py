@@ -37,17 +37,17 @@ def nothing_found(selection: Selection, timeout: float | None = None) -> str:
         "unit IDs": bool(selection.unit_ids),
         "line settings": connection.is_serial and selection.scanned != SCAN_SETTINGS,
     }
-    check = "check"
+    advice = "check"
     if any(restricted.values()):
         tried = " and ".join(name for name, is_true in restricted.items() if is_true)
-        check = (
+        advice = (
             f"only these {tried} were tried. Omit the options to try all. Also check"
         )
     causes = "" if connection.is_serial else f"{gateway_causes(connection)}, "
     used_timeout = timeout or PROBE_TIMEOUTS[connection.kind]
     longer = min(max(2 * used_timeout, 1), MAX_TIMEOUT)  # s
     return (
-        f"No meter was found: {check} {causes}{BUS_CAUSES}, or give each meter more"
+        f"No meter was found: {advice} {causes}{BUS_CAUSES}, or give each meter more"
         f" time (countis scan --timeout {longer:g})."
     )
 
@@ -60,11 +60,11 @@ class BusScan:
     """A scan of a bus. The scan prints its progress and the meters that it finds."""
 
     def __init__(self, selection: Selection, timeout: float | None = None) -> None:
-        """Initialize the scan. `timeout` is the response timeout in s, or None."""
+        """Initialize the scan. `timeout` is that of a probe in s, None by default."""
         self._selection = selection
-        self._timeout = timeout
+        self._bus_timeout = timeout
         if timeout is not None and selection.connection.framing == "rtu":
-            self._timeout = timeout + TIMEOUT_DIFFERENCE
+            self._bus_timeout = timeout + TIMEOUT_DIFFERENCE
         self._rows = Rows(
             selection.output,
             Column("Unit ID", is_number=True),
@@ -107,7 +107,7 @@ class BusScan:
                 usable = await connection.async_usable_settings(selection.scanned)
                 self._note_unusable(usable)
                 self._scan = Scan(
-                    lambda settings: connection.open(settings, self._timeout),
+                    lambda settings: connection.open(settings, self._bus_timeout),
                     settings=usable,
                     unit_ids=selection.unit_ids or UNIT_IDS,
                 )

@@ -54,10 +54,10 @@ OTHERS = (
     ("Er+ partial", "partial_energy_reactive", "kvarh"),
     *((f"Ea+ tariff {n}", f"tariff_{n}_energy", "kWh") for n in range(1, 5)),
 )
-# min; length of the time axis at the start. The axis grows with the points, so that the
-# plot is not almost empty at first.
+# Length of the time axis at the start. The axis grows with the points, so that the plot
+# is not almost empty at first.
 SHORTEST_MINUTES = 1
-# Share of valid responses; a lower share is shown in yellow. Our choice.
+# Share of requests with a valid response; a lower share is yellow. Our choice.
 POOR_QUALITY = 0.98
 
 
@@ -164,7 +164,7 @@ class WatchApp(App[None]):
         return [*cells, self._quality(watched)]
 
     def _quality(self, watched: Watched) -> Text:
-        """Return the share of valid responses, "starting" or "offline"."""
+        """Return "starting", "offline" or the share of requests without an error."""
         if not watched.online:
             is_new = watched.failed is None
             return Text(

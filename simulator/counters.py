@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any, Self
 
-TARIFF_COUNT = 4  # the number of tariff counters in the table
-# Wh or varh; a counter that reaches this energy rolls over to 0. Register 36864
+TARIFF_COUNT = 4  # the number of tariff counters in Socomec's Modbus table
+# Wh or varh; at this energy, the register of a counter rolls over to 0. Register 36864
 # contains this energy in steps of 10 Wh.
 COUNTER_RANGE_WH = 999_999_999 * 10
 
@@ -28,7 +28,7 @@ class Period:
 
 @dataclass
 class Counters:
-    """The counters of a meter in Wh and varh, without rollover."""
+    """The counters of a meter in Wh and varh. Only their registers roll over."""
 
     consumed: float = 0
     reactive: float = 0

@@ -85,7 +85,7 @@ def _random(seed: int, series: int, index: int) -> float:
 
     `series` separates the numbers for different purposes.
     """
-    # The factors are our choice: they give different arguments different seeds.
+    # The factors are our choice: different arguments rarely have the same seed.
     return Random((seed * 131 + series) * 1_000_003 + index).random()
 
 

@@ -54,7 +54,7 @@ class Diagnostics:
     def from_content(cls, content: Any) -> Self:
         """Return the diagnostics in the decoded content of a file.
 
-        If no meter supports the baud rate in the file, use the default baud rate.
+        If the baud rate is missing or not in `BAUDRATES`, use the default baud rate.
         Raises `InvalidDiagnosticsError` with the reason.
         """
         data = _object(content, "data")
@@ -96,7 +96,7 @@ class Diagnostics:
         """Return a signed 32-bit value, or None if not available or missing."""
         raw = self._two_words(address)
         # If both registers are missing, `raw` is 0xFFFF_FFFF, which is also the valid
-        # value -1. So look whether the file contains the register.
+        # value -1. So check whether the file contains the first of them.
         if address not in self.registers or raw == SIGNED_NOT_AVAILABLE:
             return None
         return (raw ^ 0x8000_0000) - 0x8000_0000  # from two's complement

@@ -22,7 +22,7 @@ from .table import (
 )
 
 MWH = 1_000_000  # Wh
-ROUNDING_ERROR = 1e-6  # Wh; larger than the error of a sum of many energies
+ROUNDING_MARGIN = 1e-6  # Wh; more than the rounding error of a sum of energies
 PERIOD_REGISTERS = 8  # number of registers of one day, week or month
 
 
@@ -50,8 +50,8 @@ def energies_16_bit(counters: Counters) -> dict[int, int]:
 def tariffs(start: int, step: int, counters: Counters, count: int) -> dict[int, int]:
     """Return the registers of block 50848 or 51200. `step` is in Wh.
 
-    `count` is the number of tariffs of the meter. If it is less than four, the
-    registers of the other tariffs up to the fourth read "not available".
+    `count` is the number of tariffs of the meter. If there are fewer than four, the
+    registers of the missing ones contain "not available".
     """
     registers = {start: count, start + 1: counters.tariff}
     for index in range(max(count, TARIFF_COUNT)):
@@ -67,7 +67,7 @@ def partial_tariffs(counters: Counters, count: int) -> dict[int, int]:
     registers: dict[int, int] = {}
     for index, energy in enumerate(counters.partial_tariffs[:count]):
         address = PARTIAL_TARIFFS + 3 * index
-        residual = (energy + ROUNDING_ERROR) % 1000 * 10  # in steps of 0.1 Wh
+        residual = (energy + ROUNDING_MARGIN) % 1000 * 10  # in steps of 0.1 Wh
         registers |= unsigned(address, _steps(energy, 1000))
         registers |= unsigned_16(address + 2, residual)
     return registers
@@ -117,5 +117,5 @@ def _steps(energy: float, step: int) -> int:
 
     `step` is in the unit of the energy. The energy rolls over to 0 at COUNTER_RANGE_WH.
     """
-    # Without ROUNDING_ERROR, a sum that is slightly too small would lose a whole step.
-    return int((energy + ROUNDING_ERROR) % COUNTER_RANGE_WH // step)
+    # Without ROUNDING_MARGIN, a sum that is slightly too small would lose a whole step.
+    return int((energy + ROUNDING_MARGIN) % COUNTER_RANGE_WH // step)

@@ -2,7 +2,7 @@
 
     client - TCP - gateway - pseudo-terminal - line
 
-A gateway is the only client of its line.
+Only the gateway uses the port of its line.
 """
 
 from abc import ABC, abstractmethod
@@ -39,9 +39,9 @@ FRAME_GAP_CHARACTERS = 3.5  # characters of silence between two RTU frames
 # s; a pause of this length ends a frame. Our choice: an adapter transfers bytes in
 # bursts, and the pauses between these bursts are shorter.
 FRAME_END_SECONDS = 0.05
-# Each wait for bytes is divided into this number of parts. On a busy computer, the
-# timeout of a part may be handled late, when bytes have already arrived. The gateway
-# receives these bytes in the next part.
+# Each wait for bytes has this number of parts. If a busy computer handles the timeout
+# of a part late, bytes may have arrived: the next part receives them. A wait without
+# parts would lose them.
 WAIT_PARTS = 20
 TURNAROUND_SECONDS = 0.1  # s in which the meters carry out a broadcast; our choice
 
@@ -133,7 +133,7 @@ class Gateway(ABC):
         while self._clients:
             task, writer = self._clients.popitem()
             task.cancel()
-            writer.close()  # `_connection` only does this if its task has started
+            writer.close()  # a task that has not started does not close it
             await asyncio.wait({task})
         self._serial.close()
 

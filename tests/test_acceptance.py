@@ -1,12 +1,12 @@
 """The evidence that is read before a reading of counters is accepted or rejected.
 
 In these tests, `meter` is the simulated meter. `library_meter` is the library's object
-for this meter, after its profile was read. The number of registers shows which block
-was read: 18 for the energies, 10 for the tariffs, 30 for the main measurements, 14 for
-the power, and 5 for the identity.
+for this meter, after its profile was read. `memory_bus.reads` contains the number of
+registers of each read, which shows the block: 18 for the energies, 10 for the tariffs,
+30 for the main measurements, 14 for the power, and 5 for the identity.
 
-An accepted counter rises only to the lower of two consecutive readings. So many tests
-read a block twice before they compare a counter.
+An accepted counter rises only to the lower of two consecutive readings. Therefore, many
+tests read a block twice before they compare a counter.
 """
 
 import asyncio
@@ -210,7 +210,8 @@ async def test_tariff_counters_whose_sum_is_not_the_total_are_retried(
     )
     await library_meter.async_read("tariffs")
     assert memory_bus.reads == [10, 10]
-    # After a reset, another sum is accepted with the second reading.
+    # After a reset, the sum is not the total. The second reading (the retry) ends the
+    # check of the relation. The third reading is accepted.
     library_meter.counter_check.expect_reset({"tariff_1_energy"})
     meter.counters.tariffs[0] = 0
     with pytest.raises(ImplausibleError):

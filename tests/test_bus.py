@@ -56,7 +56,7 @@ class Client:
         """Called when the client connects. May raise an error."""
         self.outcomes: deque[Outcome] = deque()
         """The outcomes of the next requests. If empty, each response is correct."""
-        self.loopback: int | None = None
+        self.loopback_difference: int | None = None
         """The bits in which the response to a loopback test differs from the request:
         0 for an echo, None for no response."""
         self.disconnect_error: ModbusError | None = None
@@ -97,10 +97,10 @@ class Client:
 
     async def diagnostics(self, sub_function: int, data: int = 0) -> int:
         """Return the word of a loopback test."""
-        if self.loopback is None:
+        if self.loopback_difference is None:
             self.outcomes.appendleft(None)
         await self._respond("loopback", [])
-        return data if self.loopback is None else self.loopback ^ data
+        return data ^ (self.loopback_difference or 0)
 
     async def disconnect(self) -> None:
         """Close the port."""
@@ -646,7 +646,7 @@ async def test_echo_is_reported_if_no_meter_has_responded(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     bus.responded = False
-    client.loopback = 0  # the adapter echoes
+    client.loopback_difference = 0  # the adapter echoes
     client.outcomes += [None, None]
     with pytest.raises(EchoError, match="echo"):
         await unit.read_holding_registers(7, 2)
@@ -662,7 +662,7 @@ async def test_echo_is_found_although_the_port_is_busy(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     bus.responded = False
-    client.loopback = 0
+    client.loopback_difference = 0
     # The port is free for the retry of the read, and busy once for the loopback test.
     client.on_connect = opening("free", "busy", "free")
     client.outcomes += [None, None]
@@ -674,7 +674,7 @@ async def test_loopback_test_that_was_not_sent_is_sent_later(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     bus.responded = False
-    client.loopback = 0
+    client.loopback_difference = 0
     # The port is free for the retry of the read, and busy for the loopback test.
     client.on_connect = opening("free", *["busy"] * 99)
     client.outcomes += [None, None]
@@ -687,12 +687,12 @@ async def test_loopback_test_that_was_not_sent_is_sent_later(
         await unit.read_holding_registers(7, 2)
 
 
-@pytest.mark.parametrize("loopback", [None, 1])
+@pytest.mark.parametrize("difference", [None, 1])
 async def test_loopback_test_without_an_echo_is_sent_once(
-    bus: Bus, client: Client, unit: ModbusUnit, loopback: int | None
+    bus: Bus, client: Client, unit: ModbusUnit, difference: int | None
 ) -> None:
     bus.responded = False
-    client.loopback = loopback
+    client.loopback_difference = difference
     for _ in range(2):
         client.outcomes += [None, None]
         with pytest.raises(ModbusTimeoutError):

@@ -168,7 +168,7 @@ async def test_disturbance_does_not_affect_the_next_request(
     await assert_clean(line, *units)
 
 
-async def test_offline_meter_is_online_after_a_single_echo(
+async def test_single_echo_does_not_keep_a_meter_offline(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
@@ -240,6 +240,7 @@ async def test_loopback_test_does_not_disturb_the_next_request(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
+    # No meter has responded yet, so the bus sends a loopback test after the timeouts.
     line.faults += [LOST] * 2
     with pytest.raises(ModbusTimeoutError):
         await units[0].read_holding_registers(*SERIAL_NUMBER)

@@ -1,8 +1,9 @@
 """The exact times of a bus: durations on the wires, timeouts, and pauses.
 
 The expected figures do not use the constants of the library. A read and its response
-have 13 characters plus two for each register, so `wire(15)` is the duration of a read
-of one register. A write of one register and its response have 16 characters.
+have 13 characters plus two for each register, so a read of one register takes
+`wire(15)` plus the delay of the meter. A write of one register and its response have
+16 characters.
 """
 
 import asyncio
@@ -87,7 +88,7 @@ async def test_delay_is_a_moving_average_with_weight_0_1(
     assert memory_bus.bus.delay == exactly(0.0281)
     assert memory_bus.bus.used_seconds == exactly(wire(15) + wire(17) + 0.04)
     # A request that has to open the port does not change the moving average, because
-    # the time until the port is open is no delay of the meter.
+    # the bus does not know exactly when the request is sent.
     memory_bus.connected = False
     await memory_bus.unit().read_holding_registers(50004, 1)
     assert memory_bus.bus.delay == exactly(0.0281)
@@ -124,7 +125,7 @@ async def test_loss_rises_only_after_a_lost_response(memory_bus: MemoryBus) -> N
 
 # -- timeouts -------------------------------------------------------------------------
 
-type Request = Callable[[ModbusUnit], Awaitable[object]]
+type Sender = Callable[[ModbusUnit], Awaitable[object]]
 
 
 def read_ten(unit: ModbusUnit) -> Awaitable[object]:
@@ -158,7 +159,7 @@ def write_six(unit: ModbusUnit) -> Awaitable[object]:
     ],
 )
 async def test_timeout_begins_after_the_characters(
-    send: Request,
+    send: Sender,
     characters: int,
     attempts: int,
     framing: Literal["rtu", "tcp"],
@@ -190,10 +191,10 @@ async def test_slow_unit_waits_a_second_in_each_of_three_attempts() -> None:
 async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
     meter: SimulatedMeter, *, responds: bool
 ) -> None:
+    # No meter responds to a broadcast. Some clients return as if one had responded,
+    # which a meter at unit ID 0 simulates. Others wait until the timeout.
     memory_bus = MemoryBus({0: meter} if responds else {})
     await memory_bus.bus.async_broadcast(memory_bus.client(0), 40481, 1)
-    # Some clients return at once after a broadcast, as if a meter had responded. Others
-    # wait until the timeout.
     transaction = wire(16) + (memory_bus.delay if responds else 0.25)
     # The bus then waits for the 8 characters of the broadcast, and for 0.1 s.
     assert now() == exactly(transaction + wire(8) + 0.1)

@@ -33,7 +33,7 @@ from .common import (
 KEY = "reset_partial_counters"
 # The register address and the words of the write: the bits of Ea+, Er+ and Ea-.
 RESET_ALL = (57890, [0x000B])
-RESET_FRAME = b"\x01\x06\xe2\x22\x00\x0b"  # this write, as sent to unit ID 1
+RESET_FRAME = b"\x01\x06\xe2\x22\x00\x0b"  # this write to unit ID 1, without its CRC
 # The response is Modbus exception 4.
 DEVICE_FAILURE = Fault(lambda frame: with_crc(bytes([frame[0], frame[1] | 0x80, 4])))
 
@@ -123,7 +123,7 @@ async def test_command_to_an_offline_meter_publishes_no_reading(
     assert not coordinator.online
 
 
-async def test_lost_response_to_a_reset_is_confirmed_by_the_read_back(
+async def test_reset_with_a_lost_response_is_confirmed_by_the_read_back(
     hass: HomeAssistant,
     no_counter_polls: None,
     entry: CountisConfigEntry,
@@ -167,7 +167,7 @@ async def test_reset_holds_the_bus_from_the_write_to_the_read_back(
     ]
 
 
-async def test_poll_that_waits_for_a_reset_publishes_no_old_counters(
+async def test_polls_after_a_reset_publish_no_old_counters(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     states = shown_states(hass, "partial_energy_consumed")

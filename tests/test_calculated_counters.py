@@ -251,7 +251,7 @@ async def test_counter_that_is_enabled_alone_is_calculated(
     meter: Meter,
     entity_registry: er.EntityRegistry,
 ) -> None:
-    # Disable all other entities whose values are read from the meter.
+    # Disable all other entities of quantities, whether read or calculated.
     for each in er.async_entries_for_config_entry(entity_registry, entry.entry_id):
         key = each.unique_id.removeprefix(f"{SERIAL}_")
         if key in BLOCK_OF and key != T1P:

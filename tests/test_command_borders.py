@@ -128,7 +128,8 @@ async def test_setting_the_clock_fails_after_five_missed_full_seconds(
     with pytest.raises(CommandError):
         await async_set_clock(library_meter, ignore)
     assert memory_bus.writes == []
-    # The identity (5 registers) is read before the command and before each full second.
+    # The identity (5 registers) is read once when the command begins, and before each
+    # full second.
     assert memory_bus.reads.count(5) == 1 + 5
 
 

@@ -53,7 +53,7 @@ FULL_LOAD = Phase(5000, 500)  # W, var
 # Requests that read registers: the register address and the number of registers.
 ENERGIES = (50946, 18)
 CLOCK = (57600, 6)
-WHOLE_MEASUREMENTS = (50514, 54)  # including the details
+WHOLE_MEASUREMENTS = (50514, 54)  # all quantities of the block
 
 
 async def enable(hass: HomeAssistant, entry: CountisConfigEntry, *keys: str) -> None:
@@ -145,7 +145,7 @@ async def test_clock_is_set_to_the_local_time_in_one_write(
     await press(hass, "set_clock")
     assert abs(float(state(hass, "clock_offset"))) <= 2
     await until_energies_read(line, 3)
-    # The offset from before the command does not return.
+    # The offset from before the command is not shown again.
     assert float(state(hass, "clock_offset")) > -1000
     ((register, values),) = meter.writes
     assert register == 57600
@@ -167,7 +167,7 @@ async def test_clock_is_set_to_the_local_time_in_one_write(
         (datetime(2026, 10, 25, 2, 30, tzinfo=UTC), (25, 10, 2026, 3, 30, 0)),
     ],
 )
-async def test_clock_that_follows_daylight_saving_has_no_offset(
+async def test_clock_that_follows_daylight_saving_has_the_offset_0(
     hass: HomeAssistant,
     berlin: None,
     entry: CountisConfigEntry,
@@ -182,7 +182,7 @@ async def test_clock_that_follows_daylight_saving_has_no_offset(
         assert state(hass, "clock_offset") == "0"
 
 
-async def test_clock_with_a_year_of_two_digits_has_an_offset(
+async def test_offset_of_a_clock_with_a_year_of_two_digits_is_shown(
     hass: HomeAssistant, berlin: None, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     show_time(meter, 23, 11, 26, 13, 0, 7)
@@ -194,7 +194,7 @@ async def test_clock_with_a_year_of_two_digits_has_an_offset(
 
 # The second date is the 31st of February.
 @pytest.mark.parametrize("shown", [(0, 0, 0, 0, 0, 0), (31, 2, 2026, 1, 1, 1)])
-async def test_invalid_clock_has_no_offset(
+async def test_offset_of_an_invalid_clock_is_unknown(
     hass: HomeAssistant,
     meter: Meter,
     add_meter: AddMeter,
@@ -232,7 +232,7 @@ async def test_setting_the_clock_holds_the_bus_until_the_read_back(
     assert reads([identity, read_back]) == [(50006, 5), CLOCK]
 
 
-async def test_older_reading_does_not_replace_a_read_back(
+async def test_older_reading_does_not_replace_a_newer_reading(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     await enable(hass, entry, "clock_offset")
@@ -575,7 +575,8 @@ async def test_wiring_check_during_a_reload_fails_and_closes_the_port(
     line: Line,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Without pauses, the entry is reloaded during a request of the check.
+    # The check has no pauses between its readings, so the reload comes during one of
+    # its requests.
     monkeypatch.setattr(coordinator_module, "WIRING_SECONDS", 0)
     monkeypatch.setattr(coordinator_module, "WIRING_READINGS", 1000)
     line.requests.clear()

@@ -407,7 +407,7 @@ async def test_all_meters_that_do_not_respond_are_named(
     assert "No meter responds at unit ID 1, 2 on" in await shown_error(hass, result)
 
 
-async def test_another_meter_is_reported_although_a_second_meter_is_offline(
+async def test_another_meter_at_unit_id_1_is_reported_although_unit_id_2_is_offline(
     hass: HomeAssistant,
     add_meter: AddMeter,
     entry: CountisConfigEntry,
@@ -432,7 +432,7 @@ async def test_meters_that_are_online_are_verified_first(
     await add_meter(unit_id=2)
     meter.offline = True
     await until(lambda: not coordinator_of(entry, 1).online)
-    # Only the first meter is probed. The offline meter would not respond.
+    # Only one meter is probed. The offline meter, at unit ID 1, would not respond.
     monkeypatch.setattr(reconfigure_flow, "MAX_PROBED_METERS", 1)
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"
@@ -626,7 +626,8 @@ async def test_bus_is_polled_after_the_dialog_closed_during_verification(
     )
     with suppress(asyncio.CancelledError):
         await submitted
-    # Without a cancellation, the verification continues, and the new speed is stored.
+    # If only the dialog is closed, the verification continues, and the new speed is
+    # stored.
     assert entry.data["baudrate"] == (9600 if is_cancelled else 19200)
     await assert_is_read(hass, entry, 1)
 

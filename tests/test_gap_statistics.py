@@ -19,8 +19,8 @@ from homeassistant.components.recorder.models import (
 )
 from homeassistant.exceptions import HomeAssistantError
 
-# The gap is in hours 1 to 3. `HOURS` contains the starts of hours 1 and 2, because hour
-# 3 is the end hour.
+# The gap is in hours 1 to 3. `HOURS` contains the starts of hours 1 and 2. Hour 3 is
+# the end hour, whose row is not changed.
 HOURS = [1 * HOUR, 2 * HOUR]
 # Cumulative fractions of the energy, at the end of hours 1 and 2. The rest (0.25) is
 # the energy of hour 3.
@@ -47,7 +47,7 @@ def statistic(rows: Iterable[tuple[float, float | None, float]]) -> Statistic:
 def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Plan:
     """Return the plan for a counter that is `before` kWh when the gap begins.
 
-    The total counter rises by 4 kWh from the start of hour 1 to the end of hour 3.
+    In hours 1 to 3, its total counter (see `Gap`) counts 4 kWh.
     """
     plan = plan_counter(statistic(rows), HOURS, before, PARTS, 4)
     assert plan is not None
@@ -77,8 +77,8 @@ def test_energy_before_the_gap_stays_in_its_hour() -> None:
 
 def test_reset_counter_rises_after_its_reset() -> None:
     plan = planned((0, 100, 10), (1, 102, 12), (3, 2, 14), before=102)
-    # Of the 4 kWh of the total counter, the last 2 kWh were counted after the reset. By
-    # `PARTS`, these are 1 kWh in hour 2 and 1 kWh in hour 3.
+    # `PARTS` gives 1, 2 and 1 kWh to hours 1 to 3. The counter shows 2 kWh after its
+    # reset: the 1 kWh of hour 3, and the last 1 kWh of hour 2.
     assert plan.rows == [Row(HOUR, 102, 12), Row(2 * HOUR, 1, 13)]
 
 

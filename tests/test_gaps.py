@@ -50,7 +50,7 @@ if len(SEEDS) > 1:
 def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
-    """Set up the recorder before Home Assistant.
+    """Prepare the database of the recorder before `hass` is set up.
 
     This fixture replaces the one of the same name in tests/conftest.py, which would set
     up `hass` first.
@@ -67,7 +67,8 @@ def enable_statistics() -> bool:
 def recorder_config() -> dict[str, Any]:
     """Record only energies, to save time.
 
-    The recorder commits each state at once, because its timer would take real time.
+    The recorder commits each state at once. A timer would wake it every few seconds of
+    virtual time, and so slow down the test.
     """
     return {"commit_interval": 0, "include": {"entity_globs": ["sensor.*energy*"]}}
 
@@ -118,7 +119,10 @@ def set_clock(meter: Meter, zone: str = PARIS) -> None:
 async def outage(
     hass: HomeAssistant, meter: Meter, entry: CountisConfigEntry
 ) -> AsyncIterator[OutageTest]:
-    """Return an `OutageTest` at 14:50, with the meter of a house with a solar roof."""
+    """Return an `OutageTest` an hour after the test begins.
+
+    The load of the meter is a house with a solar roof.
+    """
     meter.load = House(slot_seconds=60, solar_peak=6000)
     set_clock(meter)
     assert await async_setup_component(hass, "repairs", {})
@@ -143,9 +147,9 @@ def assert_close(filled: Hours, truth: Hours) -> None:
         assert filled[hour] == pytest.approx(energy, rel=0.1, abs=0.021), hour
 
 
-# The row of an hour ends with the last poll in this hour. So with fewer polls, a row
-# and the load curve differ more. A load curve that differs by more than 5 % from the
-# counters is not used.
+# This test polls more often than the others, because the row of an hour ends with the
+# last poll in this hour. With fewer polls, the load curve may differ by more than 5 %
+# from the counters, and is then not used.
 @pytest.mark.parametrize("poll_seconds", [15])
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("kind", "hours"), LENGTHS)
@@ -628,10 +632,10 @@ async def test_action_deletes_the_issue_of_a_gap_only_if_it_fills_all_hours(
     assert len(outage.issues) == issue_count
 
 
-# `start` and `end` are in hours after the beginning of the proposed gap. The first
-# period overlaps both gaps. The second period overlaps only the gap of the action,
-# which ends at 18:00. The proposed gap is filled later and overwrites rows of that gap,
-# so both gaps are restored.
+# The action fills a gap from 15:50 to 18:00. Then the proposed gap, from 14:50 to
+# 17:20, is filled. `start` and `end` are the time to restore, in hours after 14:50. The
+# second case overlaps only the gap of the action. But the proposed gap has overwritten
+# rows of that gap, so both gaps are restored.
 @pytest.mark.parametrize(("start", "end"), [(0, 2.5), (2.7, 2.9)])
 async def test_overlapping_gaps_are_restored_in_the_reverse_order_of_filling(
     outage: OutageTest, start: float, end: float

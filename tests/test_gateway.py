@@ -344,7 +344,7 @@ async def test_scan_finds_meters_behind_a_gateway(
 # -- lost responses ----------------------------------------------------------------
 
 
-async def test_profile_is_complete_after_responses_lost_by_a_gateway(
+async def test_profile_is_complete_after_responses_damaged_behind_a_gateway(
     hass: HomeAssistant, gateways: dict[str, Gateway], remote_meter: Meter
 ) -> None:
     remote_meter.model = "Countis E44"
@@ -378,7 +378,7 @@ async def test_reset_with_lost_response_is_written_only_once(
     await unload_all(hass)
 
 
-async def test_reset_request_lost_by_a_gateway_is_reported_and_not_repeated(
+async def test_reset_request_lost_behind_a_gateway_is_reported_and_not_repeated(
     hass: HomeAssistant, gateways: dict[str, Gateway]
 ) -> None:
     await added_entry(hass, gateways, "tcp")
@@ -500,7 +500,7 @@ async def press(hass: HomeAssistant, key: str) -> None:
 
 # `written` contains the unit IDs of the requests. 0 is a broadcast to all meters.
 @pytest.mark.parametrize(("kind", "written"), [("tcp", {1, 3}), ("rtu_over_tcp", {0})])
-async def test_tariff_is_broadcast_only_if_the_gateway_supports_it(
+async def test_tariff_is_broadcast_only_through_a_transparent_gateway(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, written: set[int]
 ) -> None:
     entry = await added_entry(hass, gateways, kind, 3)

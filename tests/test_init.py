@@ -126,7 +126,7 @@ async def test_removing_a_bus_removes_the_data_of_its_meters(
 # -- restarting ----------------------------------------------------------------
 
 
-async def test_setup_reads_values_without_probing_the_blocks(
+async def test_setup_reads_values_without_taking_the_profile(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     await unload(hass, entry, line)

@@ -82,7 +82,7 @@ def test_each_text_is_translated(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.stem)
-def test_key_order_and_json_format_are_the_same_as_in_english(path: Path) -> None:
+def test_json_is_indented_and_keys_are_in_the_order_of_english(path: Path) -> None:
     written = path.read_text(encoding="utf-8")
     texts = load(path)
     assert written == json.dumps(texts, ensure_ascii=False, indent=2) + "\n"
@@ -153,23 +153,23 @@ async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
 
     await press(hass, "check_wiring")
     (wiring,) = _async_get_or_create_notifications(hass).values()
-    findings = {
+    messages = {
         key.removeprefix("wiring_"): text["message"]
         for key, text in texts["exceptions"].items()
     }
-    assert wiring["title"] == findings["title"].format(name=title)
+    assert wiring["title"] == messages["title"].format(name=title)
     # The check needs a load of 20 A. The load is the sum of the currents. The simulated
     # meter has 7.389 A.
-    assert findings["not_concluded"] in wiring["message"]
+    assert messages["not_concluded"] in wiring["message"]
     value = "7.389 A" if path.stem == "en" else "7,389 A"
-    assert findings["load"].format(value=value) in wiring["message"]
-    # The row "A" of the table begins with the current of L1, not with the load, whose
-    # first digits are 7.3.
+    assert messages["load"].format(value=value) in wiring["message"]
+    # In the table, the row "A" begins with the current of L1, so not with the first
+    # digits of the load (7.3).
     assert f"| A | {value[:-4]}" not in wiring["message"]
     shown = hass.states.get(entity_id(hass, "wiring"))
     assert shown is not None
-    assert findings["load"].format(value=value) in shown.attributes["unmet_conditions"]
-    assert findings["note"] in wiring["message"]
+    assert messages["load"].format(value=value) in shown.attributes["unmet_conditions"]
+    assert messages["note"] in wiring["message"]
 
 
 async def shown_text(

@@ -27,7 +27,7 @@ from custom_components.socomec_countis.countis.meter import Meter
 COMMAND, PAGE = 61440, 61456  # register addresses
 FIRST, NEXT = 0x0001, 0xFFFE  # commands that select a page
 PAGE_WORDS = 122  # registers
-MOST_RECORDS = 29  # in a page
+PAGE_RECORDS = 29  # in a full page
 START = datetime(2026, 11, 20, 12)  # noqa: DTZ001 (by the clock of the meter)
 QUARTER = timedelta(minutes=15)
 
@@ -83,7 +83,7 @@ class FakeMeter:
 
     pages: Sequence[Words]
     write_errors: deque[Exception | None] = field(default_factory=deque)
-    """The error after each of the next writes. The meter executes these writes."""
+    """For each of the next writes: the error after its execution, or None."""
     lost_writes: int = 0
     """Number of the next writes that do not reach the meter."""
     read_error: Exception | None = None
@@ -164,7 +164,7 @@ def watts(curve: LoadCurve) -> list[float | None]:
 
 def full_page(first: int) -> Words:
     """Return a page of 29 records from index `first`. The power in W is the index."""
-    return page(*(record(n, n) for n in range(first, first + MOST_RECORDS)))
+    return page(*(record(n, n) for n in range(first, first + PAGE_RECORDS)))
 
 
 async def test_record_has_its_time_power_and_completeness() -> None:
@@ -204,14 +204,14 @@ async def test_full_last_page_ends_the_curve(page_after_last: Words) -> None:
 
 async def test_single_page_that_is_full_ends_the_curve() -> None:
     meter = FakeMeter([full_page(0)])
-    assert len((await read(meter)).records) == MOST_RECORDS
+    assert len((await read(meter)).records) == PAGE_RECORDS
     assert [value for kind, _, value in meter.requests if kind == "write"] == [
         FIRST,
         NEXT,
     ]
 
 
-async def test_first_page_after_the_last_ends_the_curve() -> None:
+async def test_return_of_the_first_page_ends_the_curve() -> None:
     meter = FakeMeter([full_page(0), full_page(29), full_page(0)])
     assert len((await read(meter)).records) == 58
 
@@ -224,7 +224,7 @@ async def test_records_are_in_the_order_of_time() -> None:
 @pytest.mark.parametrize(
     "error", [ModbusTimeoutError(), ModbusProtocolError(), AcknowledgeError()]
 )
-async def test_lost_response_to_a_command_skips_no_page(error: Exception) -> None:
+async def test_command_without_confirmation_skips_no_page(error: Exception) -> None:
     meter = FakeMeter(
         [full_page(0), full_page(29), page(record(58, 58))],
         write_errors=deque([None, error]),
@@ -236,7 +236,7 @@ async def test_lost_command_is_retried() -> None:
     meter = FakeMeter([full_page(0), page(record(29, 29))])
 
     def lose_after_first_page(count: int) -> None:
-        meter.lost_writes = 2 if count == MOST_RECORDS else 0
+        meter.lost_writes = 2 if count == PAGE_RECORDS else 0
 
     curve = await async_read_load_curve(cast(Meter, meter), lose_after_first_page)
     assert watts(curve) == list(range(30))
@@ -390,9 +390,9 @@ async def test_records_with_the_same_time_are_in_the_order_of_recording() -> Non
     assert watts(oldest_first) == watts(newest_first) == [0, 1, 2, 3]
 
 
-def newest_first_page(last: int) -> Words:
-    """Return a page of 29 records from index `last` down. The power is the index."""
-    return page(*(record(n, n) for n in range(last, last - MOST_RECORDS, -1)))
+def newest_first_page(newest: int) -> Words:
+    """Return a page of 29 records from index `newest` down. The power is the index."""
+    return page(*(record(n, n) for n in range(newest, newest - PAGE_RECORDS, -1)))
 
 
 @pytest.mark.parametrize(
@@ -405,12 +405,12 @@ async def test_newest_records_are_read_until_a_record_is_before_a_time(
 
     The first three pages end with the records 71, 42 and 13.
     """
-    full = [newest_first_page(last) for last in (99, 70, 41)]
+    full = [newest_first_page(newest) for newest in (99, 70, 41)]
     meter = FakeMeter([*full, page(*(record(n, n) for n in range(12, -1, -1)))])
     curve = await async_read_load_curve(
         cast(Meter, meter), since=START + since * QUARTER
     )
-    assert len(curve.records) == min(pages * MOST_RECORDS, 100)
+    assert len(curve.records) == min(pages * PAGE_RECORDS, 100)
     assert curve.is_newest_first
 
 

@@ -132,10 +132,10 @@ async def test_record_order_and_unit_of_the_period_do_not_change_the_starts(
 
 @pytest.mark.parametrize("error", [-400, 70, 400])  # s
 async def test_curve_of_a_wrong_clock_has_the_true_starts(error: int) -> None:
-    """If the simulated meter records UTC, its UTC has the same error.
+    """Dates in UTC have the same error as the clock.
 
-    The simulated meter rounds its offset from UTC to 15 min. So the offset does not
-    contain the error.
+    The simulated meter calculates them: the time of its clock minus the offset of this
+    clock from UTC, rounded to 15 min. The rounding removes the error from the offset.
     """
     # The wrong clock displays 06:00 at the start.
     start = timestamp("2026-01-14T06:00", PARIS) - error
@@ -151,10 +151,10 @@ async def test_curve_of_a_wrong_clock_has_the_true_starts(error: int) -> None:
 async def test_curve_of_a_clock_wrong_by_an_hour_has_the_true_starts(
     error: int, zone: tzinfo
 ) -> None:
-    """If the simulated meter records UTC, its UTC is right.
+    """Dates in UTC are right.
 
-    The simulated meter rounds its offset from UTC to 15 min. So the offset contains the
-    error of an hour.
+    The simulated meter calculates them: the time of its clock minus the offset of this
+    clock from UTC, rounded to 15 min. The offset contains the error of an hour.
     """
     load = RecordedLoad(timestamp("2026-07-14T06:00", zone), zone, 900, error)
     load.run(4 * HOUR + 450)
@@ -216,7 +216,7 @@ async def test_curve_across_a_change_of_the_zone_has_the_true_starts(
 ) -> None:
     change = timestamp(local, zone, fold)
     load = across_change(zone, change, period, clock_follows=clock_follows)
-    # With one of the periods, also test the other order of the records.
+    # With one of the periods, test the other order of the records.
     load.load_curve.order = "newest first" if period == 600 else "oldest first"
     async for curve in load.read_each():
         assert len(curve.records) == 10 * HOUR / period
@@ -257,7 +257,7 @@ async def test_change_is_followed_if_the_period_does_not_divide_an_hour() -> Non
 # -- given dates, without a simulated meter ----------------------------------
 
 
-def possible_ends(curve: LoadCurve, displayed: datetime) -> list[bool]:
+def possible_date_is_end(curve: LoadCurve, displayed: datetime) -> list[bool]:
     """Return for each possible meaning whether the dates are ends of periods.
 
     The time zone of the user is UTC.
@@ -286,7 +286,7 @@ def test_newest_record_is_at_most_a_minute_early_or_late(
 ) -> None:
     curve = curve_of([NOON - HALF_HOUR, NOON])
     displayed = datetime.fromisoformat(f"2026-01-14T{shown}")
-    assert possible_ends(curve, displayed) == expected
+    assert possible_date_is_end(curve, displayed) == expected
 
 
 @pytest.mark.parametrize("days", [-1, 1])
@@ -294,7 +294,7 @@ def test_newest_record_of_another_day_has_no_meaning(days: int) -> None:
     curve = curve_of([NOON - HALF_HOUR, NOON])
     for minute in range(60):
         displayed = NOON + timedelta(days=days, minutes=minute)
-        assert possible_ends(curve, displayed) == []
+        assert possible_date_is_end(curve, displayed) == []
 
 
 def test_incomplete_record_does_not_affect_the_meaning() -> None:
@@ -316,13 +316,13 @@ def test_incomplete_record_does_not_affect_the_meaning() -> None:
 def test_curve_without_complete_record_or_period_has_no_meaning(
     curve: LoadCurve,
 ) -> None:
-    assert possible_ends(curve, NOON) == []
+    assert possible_date_is_end(curve, NOON) == []
 
 
 def test_curve_with_a_period_of_one_second_has_both_meanings() -> None:
     second = timedelta(seconds=1)
     # Both possible ends of the period are within the tolerance of a minute.
-    assert possible_ends(curve_of([NOON], second), NOON) == [True, False]
+    assert possible_date_is_end(curve_of([NOON], second), NOON) == [True, False]
 
 
 def in_zone(starts: Iterable[float], zone: tzinfo) -> list[datetime]:

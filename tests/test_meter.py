@@ -139,7 +139,7 @@ async def test_reading_has_the_time_of_its_last_request(memory_bus: MemoryBus) -
     began = asyncio.get_running_loop().time()
     memory_bus.faults.append(ZEROS)
     reading = await library_meter.async_read("measurements")
-    # The client reads a block of zeros again.
+    # Zeros are implausible, so the library sends the request again.
     assert [each.at for each in memory_bus.requests] == [began, reading.requested_at]
 
 
@@ -190,7 +190,7 @@ async def test_other_serial_number_in_one_response_is_not_reported(
     library_meter = await async_meter(memory_bus)
     memory_bus.faults.append(other_serial_number(7))
     await library_meter.async_verify_identity()
-    # Two responses with different serial numbers are invalid, not another meter.
+    # Two unexpected serial numbers that differ from each other are not another meter.
     memory_bus.faults.extend([other_serial_number(7), other_serial_number(8)])
     with pytest.raises(ModbusProtocolError):
         await library_meter.async_verify_identity()
@@ -227,6 +227,7 @@ async def test_meter_without_serial_number_is_verified_by_a_response(
     await library_meter.async_verify_identity()
 
 
+# 50006 is the version of the register table, 50007 that of the firmware.
 @pytest.mark.parametrize("register", [50006, 50007])
 async def test_new_firmware_or_table_contradicts_the_profile(
     memory_bus: MemoryBus, meter: SimulatedMeter, register: int
@@ -272,7 +273,7 @@ async def test_zero_power_is_confirmed_by_a_second_read_only_once(
         assert memory_bus.reads == reads
 
 
-async def test_zero_power_in_the_measurements_needs_no_second_read(
+async def test_zero_power_that_the_measurements_showed_is_not_confirmed_again(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     library_meter = await async_meter(memory_bus)
@@ -378,7 +379,7 @@ async def test_total_that_fell_is_rejected_until_a_plausible_reading(
     library_meter = await async_polled_meter(memory_bus)
     await library_meter.async_read("energies")
     meter.override = ZERO_TOTAL
-    # After the first rejected reading, the client reads the counters again, then the
+    # After the first rejected reading, the library reads the counters again, then the
     # identity and the number of rollovers. Each later poll is one read.
     for reads in ([18, 18, 5, 9], [18], [18]):
         memory_bus.requests.clear()
@@ -455,7 +456,7 @@ async def test_implausible_level_that_lasts_is_accepted_and_reported(
         "energy_consumed", 1234.56, reading.values["energy_consumed"] or 0
     )
     assert reading.values["energy_consumed"] == pytest.approx(5000, abs=0.5)
-    # The next reading follows the accepted level.
+    # The next reading agrees with the accepted level, so there is no correction.
     assert (await library_meter.async_read("energies")).corrections == ()
 
 
@@ -468,7 +469,7 @@ async def test_implausible_level_that_lasts_is_accepted_and_reported(
 async def test_refused_block_contradicts_the_profile(
     memory_bus: MemoryBus, meter: SimulatedMeter, name: str
 ) -> None:
-    library_meter = await async_meter(memory_bus)
+    library_meter = await async_polled_meter(memory_bus)
     # Exception 4 means a failure of the meter, not that the block is not supported.
     memory_bus.faults.append(exception(4))
     with pytest.raises(modbus_connection.ModbusExceptionError):
@@ -586,7 +587,7 @@ async def connection(
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("fault", [SERIAL_LOST, SERIAL_TRUNCATED, SERIAL_FLIPPED])
-async def test_profile_partial_reset_and_reads_work_on_a_serial_port(
+async def test_reads_and_a_partial_reset_work_on_a_serial_port(
     connection: Any, serial_line: SerialLine, meter: SimulatedMeter, fault: SerialFault
 ) -> None:
     bus = Bus(baudrate=9600)

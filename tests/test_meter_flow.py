@@ -41,7 +41,7 @@ async def reconfigure(
     serial: str | None = None,
     take_profile: bool = False,
 ) -> FlowResult:
-    """Reconfigure the meter with this serial number.
+    """Reconfigure the meter with this serial number, and enter `unit_id` in its form.
 
     If `serial` is None, reconfigure the first meter of the bus.
     """
@@ -156,7 +156,7 @@ async def test_next_free_unit_id_is_suggested(
     assert unit_id_field.description == {"suggested_value": suggested}
 
 
-async def test_unit_id_of_a_configured_meter_is_rejected_with_its_name(
+async def test_reconfigure_rejects_the_unit_id_of_a_configured_meter(
     hass: HomeAssistant, add_meter: AddMeter, entry: CountisConfigEntry, line: Line
 ) -> None:
     await add_meter(unit_id=2)
@@ -242,7 +242,7 @@ async def test_unit_id_of_a_meter_without_serial_number_is_rejected(
     await add_meter(unit_id=2)
     result = await reconfigure(hass, entry, 2)
     assert "COUNTIS #2 already has this unit ID" in await shown_error(hass, result)
-    # The same form accepts the present unit ID of the meter.
+    # The same form accepts the present unit ID of the reconfigured meter.
     result = await hass.config_entries.subentries.async_configure(
         result["flow_id"], {"unit_id": 1, "take_profile": False}
     )
@@ -263,7 +263,8 @@ async def test_meters_with_swapped_unit_ids_are_reconfigured_one_by_one(
     await until(lambda: not first.online and not second.online)
     line.meters[1], line.meters[2] = line.meters[2], line.meters[1]
     for unit_id, each in line.meters.items():
-        # The meter keeps its serial number, which contains its first unit ID.
+        # The default serial number contains the unit ID, so set the present serial
+        # number before the unit ID changes.
         each.serial = (0x1438, 0x0120, each.unit_id)
         each.unit_id = unit_id
     line.cut = False

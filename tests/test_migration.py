@@ -196,10 +196,11 @@ async def test_statistics_of_a_yaml_sensor_continue_under_the_new_entity(
 
     unit = config["unit_of_measurement"]
     hours = await sums(hass, start)
-    # In the third hour, an old entity with a unique ID was unavailable. An old entity
-    # without a unique ID did not exist, so the hour has no row. The fourth hour also
-    # contains the energy of the third hour. Of the 1234.56 kWh at the start, a YAML
-    # sensor in steps of 1 kWh did not show 0.56 kWh. The new entity adds this energy.
+    # In the third hour, the old entity had no value. With a unique ID, it was
+    # unavailable, so the sum stayed at 5 kWh. Without one, it did not exist, so the
+    # hour has no row. The fourth hour also contains the energy of the third hour. Of
+    # the 1234.56 kWh at the start, a YAML sensor in steps of 1 kWh did not show 0.56
+    # kWh. The new entity adds this energy.
     third_hour = [5] if unique_id else []
     not_shown = 0.56 if config["address"] == 50770 else 0
     assert hours == pytest.approx(
@@ -262,9 +263,9 @@ async def test_costs_continue_if_the_new_cost_entity_takes_the_old_id(
     await add_meter()
     new = entity_id(hass, "energy_consumed")
     entity_registry.async_update_entity(new, new_entity_id=OLD)
-    await asyncio.sleep(1)  # for the same reason as in `set_grid`
-    # The grid connection is removed and added, because this creates the cost entity
-    # again, as a restart of Home Assistant does.
+    await asyncio.sleep(1)  # because two states at the same moment have no order
+    # Remove and add the grid connection, because Home Assistant then creates a second
+    # cost entity, as at a restart.
     await set_grid(hass)
     await set_grid(hass, OLD)
     assert hass.states.get(f"{OLD}_cost_2") is not None

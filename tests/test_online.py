@@ -88,7 +88,7 @@ async def test_another_meter_is_shown_as_the_reason(
     await until(lambda: reason(hass) == "Another meter responds")
 
 
-async def test_connection_is_unknown_until_the_meter_responds_after_a_restart(
+async def test_connection_of_an_offline_meter_is_unknown_at_first_after_a_restart(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)

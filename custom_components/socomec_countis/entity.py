@@ -137,7 +137,7 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     @property
     @override
     def available(self) -> bool:
-        """Return whether the meter is shown as online, or need not be online."""
+        """Return whether the meter is shown as online, or `_is_available_offline`."""
         return self._is_available_offline or super().available
 
     @property

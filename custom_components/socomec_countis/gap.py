@@ -46,15 +46,15 @@ class Gap:
     Empty until the evidence (countis/gap_evidence.py) is read from the meter.
     """
     parts: dict[str, Sequence[float]] = field(default_factory=dict)
-    """By total counter: one cumulative part for each of `hours`, from 0 to 1.
+    """By total counter: for each of `hours`, a fraction of the energy in `energies`.
 
-    This part of the energy in `energies` was counted until the end of the hour.
+    This fraction, from 0 to 1, was counted until the end of the hour.
     """
     energies: dict[str, float] = field(default_factory=dict)
     """By total counter: the energy to distribute, in kWh or kvarh.
 
-    This energy was counted from `hours[0]` to the end of the hour that begins at
-    `end_hour`.
+    This energy was counted from the end of the last statistics row before `hours[0]` to
+    the end of the hour that begins at `end_hour`.
     """
     overwritten: dict[str, list[Row]] = field(default_factory=dict)
     """By statistic ID: the rows that were replaced when the gap was filled."""
@@ -71,10 +71,10 @@ class Gap:
 
     @property
     def hours(self) -> list[float]:
-        """Return the start of each hour whose row is written, in s since 1970.
+        """Return the start of each hour whose statistics are written, in s since 1970.
 
-        The row of `end_hour` is not written, because its sum already includes the
-        energy of the gap.
+        The row of `end_hour` in the statistics is not written, because its sum already
+        includes the energy of the gap.
         """
         return [*range(int(self.begin // HOUR) * HOUR, self.end_hour, HOUR)]
 

@@ -50,7 +50,7 @@ SUM_TOLERANCE = 0.02
 # one of these suffixes.
 COST_SUFFIXES = ("cost", "compensation")
 
-# The converter and the unit of `Row`, by the unit class of a statistic.
+# By the unit class of a statistic: its converter, and the unit of its `Row` objects.
 CONVERTERS = {
     EnergyConverter.UNIT_CLASS: (EnergyConverter, UnitOfEnergy.KILO_WATT_HOUR),
     ReactiveEnergyConverter.UNIT_CLASS: (
@@ -104,8 +104,8 @@ class Plan:
     replaced: Sequence[Row]
     """The present rows of the same hours.
 
-    If an hour has no present row, this is a copy of the row before it, so that the
-    present energy of the hour is 0.
+    If an hour has no present row, the row before it is copied for this hour, so that
+    the present energy of the hour is 0.
     """
     base: Row
     """The last row before the gap."""
@@ -195,11 +195,13 @@ def plan_counter(
     """Return the proposed rows of a counter, None if the gap cannot be filled.
 
     `before` is the counter before the gap. `total` is the energy that the total
-    counter (see `Gap`) counted from the start of `hours[0]` to the end of the end hour.
-    Both are in kWh or kvarh. `parts` are cumulative fractions of `total` from 0 to 1,
-    each at the end of one of `hours`. A gap cannot be filled if the row before the gap
-    or the row of the end hour is missing, or if the counter was reset more than once.
-    Raises `HomeAssistantError` if the sums do not agree with the counter.
+    counter (see `Gap`) counted from the end of the last row before the gap to the end
+    of the end hour. Both are in kWh or kvarh. `parts` are cumulative fractions of
+    `total` from 0 to 1, each at the end of one of `hours`. A gap cannot be filled if
+    the row before the gap or the row of the end hour is missing or has no state. If the
+    sums around the gap do not agree with a counter that was reset, the gap cannot be
+    filled, either, because the counter was probably reset more than once. Raises
+    `HomeAssistantError` if other sums do not agree with the counter.
     """
     base, end_row = statistic.base(hours), statistic.end_row(hours)
     if base is None or base.state is None or end_row is None or end_row.state is None:
@@ -207,10 +209,10 @@ def plan_counter(
     # After a reset, the recorder has added the whole new value of the counter to the
     # sum.
     is_reset = end_row.state < before
-    begin = before if is_reset else base.state
-    energy = end_row.state if is_reset else end_row.state - begin
-    # `begin_sum` is the sum at the time at which the counter was `begin`.
-    begin_sum = base.sum + begin - base.state
+    begin_value = before if is_reset else base.state
+    energy = end_row.state if is_reset else end_row.state - begin_value
+    # `begin_sum` is the sum at the time at which the counter was `begin_value`.
+    begin_sum = base.sum + begin_value - base.state
     if abs(end_row.sum - begin_sum - energy) > SUM_TOLERANCE:
         if is_reset:
             return None
@@ -226,24 +228,24 @@ def plan_counter(
             # energy from the reset to the end of this hour, 0 in the hours before the
             # reset.
             counted = max(energy - total * (1 - part), 0)
-            rows.append(Row(hour, counted or begin, begin_sum + counted))
+            rows.append(Row(hour, counted or begin_value, begin_sum + counted))
         else:
             # The meter has counted the energy of the present row before the end of this
             # hour. So the new sum must not be lower than the present sum.
             counted = max(energy * part, present.sum - begin_sum)
-            rows.append(Row(hour, begin + counted, begin_sum + counted))
+            rows.append(Row(hour, begin_value + counted, begin_sum + counted))
     return _plan(statistic, rows, base, end_row)
 
 
-def plan_costs(statistic: Statistic, counter: Plan) -> Plan | None:
-    """Return the proposed rows of costs, in proportion to the energy of `counter`.
+def plan_costs(statistic: Statistic, counter_plan: Plan) -> Plan | None:
+    """Return the plan of costs, in proportion to the energy in `counter_plan`.
 
     `statistic` is that of the costs. Returns None if the row before the gap or the row
     of the end hour is missing, or if the counter did not rise.
     """
-    hours = [row.start for row in counter.rows]
+    hours = [row.start for row in counter_plan.rows]
     base, end_row = statistic.base(hours), statistic.end_row(hours)
-    energy = counter.end_row.sum - counter.base.sum
+    energy = counter_plan.end_row.sum - counter_plan.base.sum
     if base is None or end_row is None or energy <= 0:
         return None
     rows = [
@@ -251,9 +253,9 @@ def plan_costs(statistic: Statistic, counter: Plan) -> Plan | None:
             statistic.rows.get(row.start, base),
             start=row.start,
             sum=base.sum
-            + (end_row.sum - base.sum) * (row.sum - counter.base.sum) / energy,
+            + (end_row.sum - base.sum) * (row.sum - counter_plan.base.sum) / energy,
         )
-        for row in counter.rows
+        for row in counter_plan.rows
     ]
     return _plan(statistic, rows, base, end_row)
 
@@ -306,7 +308,8 @@ def _data(row: Row, factor: float) -> StatisticData:
     """Return a row in the unit of the statistic."""
     return StatisticData(
         start=_time(row.start),
-        state=(row.state or 0) / factor,  # the recorder writes no sum without a state
+        # `or 0` is only for the type: the recorder writes a sum only with a state.
+        state=(row.state or 0) / factor,
         sum=row.sum / factor,
         last_reset=None if row.last_reset is None else _time(row.last_reset),
     )

@@ -49,10 +49,10 @@ def meter_subentry(meter: FoundMeter) -> ConfigSubentry:
 
 
 def bus_not_loaded(entry: ConfigEntry) -> AbortFlow:
-    """Return the error that ends a dialog without access to the bus.
+    """Return the error that ends a dialog because the bus is in a wrong state.
 
-    A dialog for meters has no access if the bus is not loaded. The dialog that
-    reconfigures the bus has none if it cannot unload the bus.
+    A dialog for meters needs a loaded bus. The dialog that reconfigures the bus has to
+    unload the bus first, and ends if the unloading fails.
     """
     return AbortFlow("bus_not_loaded", {"name": entry.title})
 
@@ -260,9 +260,10 @@ class MeterFlow(
     ) -> SubentryFlowResult:
         """Ask for the unit ID of a meter, and verify that the meter responds there.
 
-        If two meters have swapped their unit IDs, both subentries have the same unit ID
-        until the second subentry is reconfigured. This is allowed if both have serial
-        numbers, because the serial number is verified before a meter is read.
+        If two meters have swapped their unit IDs, the subentry that is reconfigured
+        first gets the unit ID that the other one still has. This is allowed if both
+        have serial numbers, because the serial number is verified before a meter is
+        read.
         """
         entry, subentry = self._entry, self._subentry
         self.form = "reconfigure"

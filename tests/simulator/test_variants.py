@@ -64,11 +64,12 @@ async def test_meter_with_two_tariffs_refuses_the_others(
         *(0, 23_456),
         *(NOT_AVAILABLE * 2),
     ]
-    # The same with the counters in kWh, then the numbers of rollovers.
+    # The same with the counters in kWh.
     assert await unit.read_holding_registers(50848, 10) == [
         *(2, 1, 0, 1000, 0, 234),
         *(NOT_AVAILABLE * 2),
     ]
+    # The number of rollovers of each tariff counter.
     assert await unit.read_holding_registers(36871, 4) == [0, 0, *NOT_AVAILABLE]
     assert await refused_write(unit, SET_TARIFF, 3) == ILLEGAL_VALUE
     # Bit 2 (0x0004) is that of tariff 3.
@@ -108,7 +109,7 @@ async def test_partial_counters_by_tariff_are_counted_and_reset(
     # for the complete kWh, and one register for the rest in 0.1 Wh.
     counted = [0, 1, 100, 0, 0, 100, *reserved]
     assert await unit.read_holding_registers(PARTIAL_TARIFFS, 8) == counted
-    await unit.write_register(RESET, 0x0002)  # resets only the reactive counter
+    await unit.write_register(RESET, 0x0002)  # only the partial reactive energy
     assert await unit.read_holding_registers(PARTIAL_TARIFFS, 8) == counted
     meter.press_reset()
     assert meter.counters.partial_consumed == 0
@@ -118,5 +119,5 @@ async def test_partial_counters_by_tariff_are_counted_and_reset(
     ]
     clock.seconds += 1
     assert await unit.read_holding_registers(PARTIAL_TARIFFS, 6) == [0, 0, 0, 0, 0, 100]
-    await unit.write_register(RESET, 0x0001)  # resets the consumed energy
+    await unit.write_register(RESET, 0x0001)  # the partial consumed energy
     assert await unit.read_holding_registers(PARTIAL_TARIFFS, 6) == [0] * 6

@@ -55,7 +55,7 @@ async def test_swapped_neutral_makes_its_phase_the_reference(
     # The currents do not change.
     assert by_phase(values, "current") == [pytest.approx(10, abs=0.0011)] * 3
     assert values["current_neutral"] == pytest.approx(0, abs=0.0011)
-    # 398 V times 10 A, with 30 degrees between voltage and current.
+    # L2 and L3: 398 V times 10 A, with 30 degrees between voltage and current.
     assert by_phase(values, "power") == [-2300, 3450, 3450]
     assert by_phase(values, "reactive_power") == [0, -1990, 1990]
     assert values["power"] == 4600
@@ -110,8 +110,8 @@ def test_meter_with_wiring_error_counts_wrong_power() -> None:
     for measured_load, watts in (
         (load, 10_800),
         (ReversedCurrent(load, 3), 3600),  # 3600 + 3600 - 3600
-        # Each other phase has sqrt(3) times the voltage, with an angle of 30 degrees to
-        # the current. So it has 1.5 times the power: 5400 + 5400 - 3600.
+        # L1 and L2 have sqrt(3) times the voltage, with an angle of 30 degrees to the
+        # current. So both have 1.5 times the power: 5400 + 5400 - 3600.
         (SwappedNeutral(load, 3), 7200),
     ):
         clock = Clock()

@@ -14,7 +14,7 @@ from tools.home_assistant import run_program
 from .gap import outage_yesterday
 from .history import Past
 
-HOUSE, ROOF = UNIT_IDS = (1, 2)
+UNIT_IDS = (1, 2)  # of the meters of the house and of the solar roof
 LOG_NAME = "simulator.log"
 # A record covers 10 minutes, so the load curve covers three days. The outage of
 # yesterday is in this time.
@@ -30,8 +30,8 @@ def noon_today() -> int:
 def histories_before(moment: float, noon: int) -> list[Past]:
     """Return the past of each simulated meter before `moment`.
 
-    Both times are in s since 1970. `noon` is the solar noon of any day. In the past of
-    the house, its meter was not read for some hours.
+    `moment` and `noon`, the solar noon of any day, are in s since 1970. The meter of
+    the house was not read during `outage_yesterday`.
     """
     outages = [outage_yesterday(moment), range(0)]
     return [

@@ -23,8 +23,8 @@ RESET_KWH = 0.05
 COUNT_TIMEOUT = 180
 IMPORT_TIMEOUT = 30  # s; the recorder imports the past in the background
 POLL_SECONDS = 0.5  # s between two requests for the states
-# kWh; for each hour. The load curve rounds each record to 1 W, and the two readings of
-# a counter are rounded to 0.01 kWh.
+# kWh; for each hour. The load curve rounds each record to 1 W. The readings of the
+# counter before and after the gap are rounded to 0.01 kWh.
 LOAD_CURVE_TOLERANCE = 0.03
 TOTALS = ("energy_consumed", "energy_produced")
 
@@ -57,24 +57,24 @@ async def async_check_history(hass: HomeAssistant, setup: DemoSetup) -> None:
 
 
 async def async_check_statistics(
-    hass: HomeAssistant, counters: Mapping[str, Past]
+    hass: HomeAssistant, pasts_by_counter: Mapping[str, Past]
 ) -> None:
     """Check two weeks of every counter, and the Energy and the demo dashboards.
 
-    `counters` is the past of each counter by its entity ID.
+    The keys of `pasts_by_counter` are the entity IDs of the counters.
     """
     problems = ["The statistics were not read"]
     with suppress(TimeoutError):
         async with asyncio.timeout(IMPORT_TIMEOUT):
             while problems:
-                for counter in counters:
+                for counter in pasts_by_counter:
                     await history.async_join(hass, counter)
                 states = await hass.async_states()
                 problems = [
                     *await async_energy_problems(hass),
                     *await dashboard.async_problems(hass, states),
                 ]
-                for counter, past in counters.items():
+                for counter, past in pasts_by_counter.items():
                     problems += await history.async_problems(
                         hass, counter, float(states[counter]), past.outage
                     )
@@ -108,17 +108,21 @@ async def async_check_stored_gap(
 async def async_check_filled_gap(
     hass: HomeAssistant, meter: MeterEntities, past: Past
 ) -> None:
-    """Fill the gap of a meter. Check the filled hours, and that no total changes."""
+    """Fill the gap of a meter, and check the filled hours.
+
+    The sum of all hours of a counter must not change.
+    """
     consumed = meter["energy_consumed"]
     counters = [meter[key] for key in COUNTERS if key in meter]
-    before = await async_totals(hass, counters)
+    before = await async_energies(hass, counters)
     filled = await async_fill(hass, consumed, past.outage)
     if filled.get(consumed) != Source.LOAD_CURVE:
         msg = f"{consumed} was not filled from the load curve. Filled: {filled}"
         raise ToolError(msg)
-    after = await async_totals(hass, counters)
+    after = await async_energies(hass, counters)
     problems = [
-        f"{counter} has {after[counter]} kWh, not {before[counter]} kWh"
+        f"The hours of {counter} have {after[counter]} kWh in total, not"
+        f" {before[counter]} kWh as before the gap was filled"
         for counter in counters
         if abs(after[counter] - before[counter]) > history.ROUNDING_KWH
     ]
@@ -167,7 +171,7 @@ async def async_fill(
     }
 
 
-async def async_totals(
+async def async_energies(
     hass: HomeAssistant, counters: Sequence[str]
 ) -> dict[str, float]:
     """Return the energy of each counter in all hours of its statistics, in kWh."""

@@ -34,7 +34,7 @@ async def async_import_history(
     `states` are the present states, at the time `now` in s since 1970.
 
     The Energy dashboard offers a sensor only if the sensor has statistics. Without an
-    import, the first statistics would exist only after up to five minutes.
+    import, the first statistics can take up to five minutes to appear.
     """
     for meter, past in zip(meters, pasts, strict=False):
         await async_import_past(hass, past, meter, states, now)

@@ -19,9 +19,8 @@ TERMINAL_SECONDS = 1  # s between two tables in a terminal: the period of the po
 # s between two tables in a file. All tables stay in the file, and one table a minute is
 # enough to show the trend.
 FILE_SECONDS = 60
-# s between two attempts to add the imported sum of a counter to the sums of the
-# recorder (`async_join`). An attempt succeeds after the recorder has written its first
-# rows, up to 300 s after the start.
+# s between two calls of `async_join` for a counter. A call succeeds after the recorder
+# has written its first row of five minutes.
 JOIN_SECONDS = 5
 
 

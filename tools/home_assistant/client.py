@@ -11,7 +11,7 @@ from aiohttp import ClientSession
 from tools.errors import ToolError
 from tools.paths import DOMAIN
 
-VALUES_TIMEOUT = 30  # s; the few meters of a tool show all values in less time
+VALUES_TIMEOUT = 30  # s; a few meters show all their values in less time
 POLL_SECONDS = 0.2  # s between two checks while a function waits
 NO_VALUE = ("unknown", "unavailable")  # the states of an entity without a value
 # Prefixes of the keys of entities that have no value before the first wiring check, or
@@ -174,7 +174,7 @@ class HomeAssistant:
         return entities
 
     async def async_press(self, entity_id: str) -> None:
-        """Press a button, and wait until its command is confirmed."""
+        """Press a button, and wait until the integration has handled the press."""
         await self.request(
             "POST", "/api/services/button/press", json={"entity_id": entity_id}
         )

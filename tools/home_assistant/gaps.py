@@ -1,4 +1,7 @@
-"""Stored gaps of meters, which the integration loads when Home Assistant starts."""
+"""Stored gaps in the readings of meters.
+
+The integration loads them when Home Assistant starts.
+"""
 
 import json
 from pathlib import Path
@@ -8,7 +11,7 @@ from tools.paths import DOMAIN
 
 
 def store_gap(config: Path, subentry_id: str, gap: Gap) -> None:
-    """Store a gap of a meter that has no other gaps, in a configuration folder.
+    """Store the only gap of a meter in a configuration folder.
 
     A running Home Assistant does not find the file, because it lists the stored files
     only at its start.

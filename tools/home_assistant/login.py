@@ -17,8 +17,8 @@ START_TIMEOUT = 120  # s; a first start on a slow machine compiles all modules
 LOGIN_SECONDS = 20 * 60  # s between two logins; an access token is valid for 30 min
 
 # The steps of the onboarding that are stored as done. Otherwise, the step core_config
-# would set up integrations that the tools do not need: weather, radio stations and
-# spoken texts.
+# would set up integrations that the tools do not need: weather, radio stations,
+# text-to-speech and a shopping list.
 SKIPPED_STEPS = ["core_config", "analytics", "integration"]
 ONBOARDING_VERSION = 4  # of the file format: the first version with these steps
 
@@ -53,7 +53,7 @@ async def async_has_user(
             while process.returncode is None:
                 with suppress(ClientError):
                     async with hass.session.get(url) as response:
-                        # The path exists until the onboarding is done.
+                        # Without this path, the onboarding was done before the start.
                         if response.status == HTTPStatus.NOT_FOUND:
                             return True
                         # `skip_onboarding` has marked all other steps as done, so only
@@ -83,7 +83,7 @@ async def async_create_user(hass: HomeAssistant) -> None:
 async def async_log_in(hass: HomeAssistant) -> None:
     """Log in for half an hour.
 
-    Raises `ToolError` if a user has changed the name or the password.
+    Raises `ToolError` if the user name or the password was changed.
     """
     client_id = hass.url + "/"
     hass.headers.clear()

@@ -25,7 +25,7 @@ class MeterInput:
 
     @property
     def form(self) -> dict[str, Any]:
-        """Return the values of the fields in the form of a new bus."""
+        """Return the input for the form that adds a bus."""
         return {
             "device": self.device,
             "unit_id": self.unit_id,
@@ -43,7 +43,7 @@ async def async_add_meter(hass: HomeAssistant, meter: MeterInput) -> bool:
     """
     entries = await hass.command(type="config_entries/get", domain=DOMAIN)
     by_title = {each["title"]: each["entry_id"] for each in entries}
-    title = meter.device
+    title = meter.device  # the default title of the bus
     category, prefix = "config", "config"  # of the texts of the dialog
     if title not in by_title:
         result = await _async_submit(

@@ -17,9 +17,9 @@ class Source(StrEnum):
     LOAD_CURVE = "load_curve"
     """The load curve of the meter."""
     PERIODS = "periods"
-    """The energies of days and weeks, which the meter counts (block 36928)."""
+    """The energies of days and weeks that the meter counts (block 36928 or 36896)."""
     EVEN = "even"
-    """The mean power of the gap."""
+    """None of these: the energy is distributed evenly between the known readings."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class EnergyCurve:
     def fraction(self, time: float) -> float:
         """Return the fraction of the energy that was counted until `time`.
 
-        `time` is in s since 1970. Between two points, the power is constant.
+        `time` is in s since 1970. Between two `times`, the power is taken as constant.
         """
         after = bisect_right(self.times, time)
         if after == 0:

@@ -33,7 +33,7 @@ class CommandError(CountisError):
     """A meter did not carry out a command."""
 
     def __init__(self, key: str) -> None:
-        """Keep the key, which is also the translation key of the error's text.
+        """Keep `key`, the translation key of the error's text.
 
         The keys are reset_failed, tariff_reset_failed, tariff_not_set and
         clock_not_set.

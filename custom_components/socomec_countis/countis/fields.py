@@ -1,8 +1,8 @@
 """Field types of a COUNTIS: unit, scale and the raw value for "not available".
 
 A 32-bit value takes two registers, high word first. If all bits of an unsigned value
-are 1, the value is "not available". In a signed value, the same bits may also mean -1,
-so only the largest positive number means "not available".
+are 1, the value is "not available". In a signed value, these bits mean "not available"
+or -1. They are decoded as -1, and only the largest positive number as "not available".
 """
 
 from functools import partial
@@ -17,9 +17,9 @@ from modbus_connection.model import NumberField, StringField, integer
 # mean 100 Hz.
 LOWEST_RAW_MILLIHERTZ = 10_000
 
-# Steps of 0.1 Wh in 1 kWh. On E1x and E2x, a register such as 32770 contains the
-# residual of a partial counter, in these steps: the energy beyond its full kWh.
-RESIDUAL_PER_KWH = 10_000
+# Steps of 0.1 Wh in 1 kWh. On E1x and E2x, a register such as 32770 contains, in these
+# steps, the residual of a partial counter by tariff: the energy beyond its full kWh.
+RESIDUAL_STEPS_PER_KWH = 10_000
 
 
 def _hertz(raw: int) -> float:
@@ -33,7 +33,7 @@ def _with_residual(raw: int) -> float:
     A residual of 1 kWh or more means "not available", and is taken as 0.
     """
     residual = raw & 0xFFFF
-    if residual >= RESIDUAL_PER_KWH:
+    if residual >= RESIDUAL_STEPS_PER_KWH:
         residual = 0
     return (raw >> 16) + residual // 100 / 100
 

@@ -1,8 +1,8 @@
 """The evidence of a meter about a gap: a time in which its counters were not read.
 
 The load curve is the best source of an energy curve. The energies of days and weeks are
-the second-best source. A source is used only if it agrees with the counters. Without a
-source, the energy is distributed evenly.
+the second-best source. Each is used only if it agrees with the counters. If neither is
+used, the energy is distributed evenly between the known readings.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from .registers import TARIFF_COUNTERS
 # Fraction of the energy of a gap by which the load curve may differ from the counters.
 # Our choice: a missing or shifted record of a short gap makes a larger difference.
 LOAD_CURVE_TOLERANCE = 0.05
-STEPS_OF_TOLERANCE = 2  # because each of two readings of a counter is rounded
+STEPS_OF_TOLERANCE = 2  # in a difference, both readings are rounded to a step
 
 # The load curve of this time before a gap is also used, because its records show
 # whether the clock of the meter was set. Our choice.
@@ -50,8 +50,8 @@ def total_of(counter: str) -> str:
 class CounterGap:
     """The values of a counter around a gap.
 
-    `begin` and `end` are full hours such as 13:00, because integration periods of a
-    load curve begin and end at full hours in most cases.
+    `begin` and `end` are full hours such as 13:00, because in most load curves, no
+    integration period extends across a full hour.
     """
 
     begin: float
@@ -65,7 +65,7 @@ class CounterGap:
     step: float
     """The resolution of the counter, in kWh or kvarh."""
     readings: Sequence[Point] = ()
-    """The last reading before and the first one after the gap, if they are known."""
+    """The readings before, within and after the gap, if they are known."""
 
     @property
     def energy(self) -> float:
@@ -224,8 +224,8 @@ class Evidence:
         counted_since = [(day, today), (day - DAY, today + yesterday)]
         if week is None or last_week is None:
             return
-        # The energy of the week is at least the energy `counted` since each of its
-        # midnights, and equal to the energy counted since its first midnight.
+        # If this week began on Monday, its energy is at least the energy `counted`
+        # since each of its midnights, and equal to the energy since its first midnight.
         begins_on_monday = all(
             week >= counted - tolerance
             and (monday < midnight or week <= counted + tolerance)
@@ -237,9 +237,10 @@ class Evidence:
             yield self._seconds(monday - WEEK), value - week - last_week
 
     def _displayed_at(self, time: float) -> datetime:
-        """Return the time that the meter displayed at `time`, in s since 1970.
+        """Return the time that the meter displayed at `time`.
 
-        The assumption is that the clock of the meter was not set since `time`.
+        `time` is in s since 1970. The assumption is that the clock of the meter was not
+        set since `time`.
         """
         return self.displayed - timedelta(seconds=self.at - time)
 

@@ -10,7 +10,7 @@ LOGGER = "tmodbus.transport.async_rtu"
 REPEAT_SECONDS = 3600  # s between two logs of the same warning; our choice
 
 _logged_at: dict[str, float] = {}
-"""When each warning was logged last, in s since 1970, by its text without values."""
+"""When each warning was logged last, in s since 1970, by its unformatted text."""
 
 
 def limit_warnings() -> None:
@@ -18,10 +18,10 @@ def limit_warnings() -> None:
 
     If the logger has the debug level, all warnings are logged.
     """
-    logging.getLogger(LOGGER).addFilter(_is_logged)
+    logging.getLogger(LOGGER).addFilter(_may_be_logged)
 
 
-def _is_logged(record: logging.LogRecord) -> bool:
+def _may_be_logged(record: logging.LogRecord) -> bool:
     """Return False for a warning that was already logged in the last hour."""
     is_debug = logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
     if record.levelno != logging.WARNING or is_debug:

@@ -62,8 +62,9 @@ class _Tariffs:
     def of(cls, counters: Mapping[str, CounterValue]) -> Self:
         """Return accepted tariff counters, with the moment of the oldest value.
 
-        The accepted value of a tariff that is not in use may be an old one, read in the
-        other resolution (10 Wh or 1 kWh). The moment of such a value is ignored.
+        After a change of the resolution (10 Wh or 1 kWh), an accepted value and its old
+        moment may be kept until a reading is higher. If the tariff is not in use, this
+        takes long, so the moment of such a value is ignored.
         """
         newest = max(counters.values(), key=lambda each: each.at.monotonic)
         return cls(
@@ -101,10 +102,11 @@ class _Comparison(NamedTuple):
         return self.total_before - tolerance <= energy <= self.total_after + tolerance
 
     def reset_after(self, before: Mapping[str, float]) -> PartialReset | None:
-        """Return the reset, None if the tariff counters at the reset are unknown.
+        """Return the reset that came after the tariff counters `before`.
 
-        `before` contains tariff counters from before the reset, and is empty if they
-        are unknown. The partial total is the energy that was counted since the reset.
+        `before` is empty if these tariff counters are unknown. The partial total is the
+        energy that was counted since the reset. Returns None if the tariff counters at
+        the reset are unknown.
         """
         rises = {
             name: rise
@@ -254,36 +256,36 @@ class CalculatedCounters:
             self._earlier_tariffs = tariffs
         return reason
 
-    def _compare(self, found: _Comparison) -> str | None:
+    def _compare(self, comparison: _Comparison) -> str | None:
         """Evaluate a reset that was seen, else check the partial counters by tariff.
 
         Returns why these counters have become unknown, or None.
         """
         if self._before_reset is not None:
-            return self._evaluate_reset(found, self._before_reset)
+            return self._evaluate_reset(comparison, self._before_reset)
         if self.reset is None:
-            self.reset = found.reset_without_fall()
+            self.reset = comparison.reset_without_fall()
             return None
-        if found.agrees_with(self.reset):
+        if comparison.agrees_with(self.reset):
             return None
-        energy = found.sum_since(self.reset)
+        energy = comparison.sum_since(self.reset)
         self.reset = None
         return (
             f"their sum is {energy:.2f} kWh, but the partial total is"
-            f" {found.total_after:.2f} kWh, so a reset was missed"
+            f" {comparison.total_after:.2f} kWh, so a reset was missed"
         )
 
     def _evaluate_reset(
-        self, found: _Comparison, before: Mapping[str, float]
+        self, comparison: _Comparison, before: Mapping[str, float]
     ) -> str | None:
         """Set `reset` after a fall of the partial total.
 
         `before` contains tariff counters from before the reset.
         """
-        if found.uncertainty > TOLERANCE * found.step:
+        if comparison.uncertainty > TOLERANCE * comparison.step:
             return None  # too uncertain, so the next comparison evaluates the reset
         was_known = self.reset is not None
-        self.reset = found.reset_after(before)
+        self.reset = comparison.reset_after(before)
         self._before_reset = None
         if was_known and self.reset is None:
             return "their reset was seen late: which tariffs had counted is unknown"

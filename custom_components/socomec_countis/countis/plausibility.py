@@ -29,9 +29,10 @@ DISPLAY_ROLLOVER = 1_000_000
 COUNTED_ROLLOVERS = (9_999_999.99, 10_000_000)
 ROLLOVERS = (DISPLAY_ROLLOVER, *COUNTED_ROLLOVERS)
 REGISTER_STEPS = 2**32  # steps at which a register of 32 bits rolls over
-# Fraction of a rollover value. Below this fraction, a fall of the register is not taken
-# for a rollover, unless the meter reports a rollover.
-# Our choice: the last tenth of 1 000 000 kWh takes 52 days at 79.5 kW.
+# Fraction of a rollover value. If a register was below this fraction before it fell,
+# the fall is not taken for a rollover, unless the meter reports a rollover. Our choice:
+# at 79.5 kW, a register needs 52 days for the last tenth of 1 000 000 kWh. So it is
+# read in this tenth before it rolls over, except after a longer pause.
 NEARLY_FULL = 0.9
 
 # s; added to the time between two requests, because a meter may update its registers
@@ -334,8 +335,8 @@ class CounterCheck:
     def reset_limit(self, seconds: float, step: float) -> float:
         """Return the highest possible value of a counter after its reset.
 
-        The reset was `seconds` ago. After a reset, the counter may still contain less
-        than a `step` (in kWh or kvarh).
+        The reset was `seconds` ago. It may leave a remainder of less than one `step`
+        (in kWh or kvarh) in the counter.
         """
         return self.limits.kilowatts * seconds / 3600 + step
 
@@ -345,8 +346,8 @@ class CounterCheck:
         """Accept all counters of a reading or none. Return whether they are accepted.
 
         There is one exception: held counters (see `extend_level`) stay rejected, while
-        the others are accepted. Afterwards, `rejected` contains the counters that are
-        not accepted.
+        the others are accepted. Afterwards, `rejected` contains the held counters, and
+        the counters because of which none was accepted.
         """
         state = self._states[reading.block]
         kilowatts = self._highest_power(state, reading.at)
@@ -396,11 +397,11 @@ class CounterCheck:
         accepted as soon as a second reading agrees. The caller passes each reading that
         `check` rejected, unless the block is read again at once.
 
-        If a counter fell that cannot have been reset, some counters are held: they keep
-        their accepted values. All counters that fell or whose reading is 0 are held. If
-        the user confirmed the level, no counter is held. Tariff counters that fell
-        can have been reset if one of them is above 0. If all of them are 0, the
-        measurement of the meter may have failed.
+        Held counters keep their accepted values. If a counter fell that cannot have
+        been reset, all counters that fell or whose reading is 0 are held, unless the
+        user confirmed the level. Tariff counters that fell can have been reset if one
+        of them is above 0. If all of them are 0, the measurement of the meter may have
+        failed.
         """
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)
