@@ -549,6 +549,18 @@ async def test_port_in_use_is_scanned_with_its_settings(
     hass.config_entries.flow.async_abort(result["flow_id"])
 
 
+async def test_meter_at_a_port_in_use_is_probed_with_its_settings(
+    hass: HomeAssistant, line: Line
+) -> None:
+    other = ModbusSerialParams(device=line.port, baudrate=19_200)
+    async with async_get_temporary_unit(hass, other, 9):
+        result = await start_scan(
+            hass, line, unit_id=1, baudrate=None, parity=None, stopbits=None
+        )
+    assert result["type"] is FlowResultType.CREATE_ENTRY, result
+    assert result["data"]["baudrate"] == 19_200
+
+
 # -- a bus that is set up -----------------------------------------------------
 
 

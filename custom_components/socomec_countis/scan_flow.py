@@ -272,6 +272,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             if self.data[CONF_TYPE] != SERIAL:
                 settings = settings[:1]  # The gateway sets the parity and stop bits.
             if len(settings) == len(unit_ids) == 1:
+                self.data = self._data_with(settings[0])
                 profile = await self.async_probe(unit_ids[0])
                 meter = FoundMeter(unit_ids[0], settings[0], profile)
                 return await self._async_add_new([meter])
