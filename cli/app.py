@@ -131,7 +131,7 @@ def set_tariff(
             metavar="TARIFF",
             show_default=False,
         ),
-    ] = 0,  # if not entered; `parse_options` names all missing arguments at once
+    ] = 0,  # not entered: `parse_options` names all missing arguments at once
     *,
     to_all: Annotated[
         bool,

@@ -1,4 +1,4 @@
-"""The commands that write to one meter after the other, and read back each write."""
+"""The commands that write to meters, and read back the result."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 import sys

@@ -27,8 +27,8 @@ from socomec_countis import (
 
 type Kind = Literal["port", "tcp", "rtu_over_tcp"]
 
-# s; the timeout of the client, to open a port and for each response. The default
-# timeouts of the bus are shorter. The value of `scan --timeout` is added.
+# s; the timeout of the client, to open a port and for each response. It has to be
+# longer than the timeouts of the bus, so the value of `scan --timeout` is added to it.
 CONNECTION_TIMEOUT = 5.0
 
 # A port or gateway that was just closed by another program or by the previous command
@@ -173,7 +173,7 @@ class Connection:
         for each in settings:
             format_ = (each.parity, each.stopbits)
             if format_ not in errors:
-                errors[format_] = await self._async_format_error(each)
+                errors[format_] = await self._async_settings_error(each)
             if errors[format_] is None:
                 usable.append(each)
         for error in errors.values():
@@ -181,7 +181,7 @@ class Connection:
                 raise error
         return usable
 
-    async def _async_format_error(
+    async def _async_settings_error(
         self, settings: LineSettings
     ) -> CannotOpenError | None:
         """Return the error of a port that does not support these settings, or None.

@@ -35,12 +35,12 @@ COMMAND_FAILED = "command_failed"
 CONNECTION_LOST = "connection_lost"
 # Parts that are removed from the text of an error: the loss of the connection, which
 # the message of the failure already names, and the number of a system error.
-REPEATED = re.compile(
+REMOVED = re.compile(
     r"^\S+\(.*\): Connection lost before response was received\.|\[Errno -?\d+\] "
 )
 PORT_IN_USE = "that no other program uses the port, Home Assistant included"
-# The likely causes if a port or gateway cannot be opened, by error number. Each text
-# continues a sentence after "check".
+# The checks if a port or gateway cannot be opened, by error number, as words after
+# "check".
 CHECK_BY_NUMBER: Mapping[int | None, str] = {
     errno.ENOENT: "that the adapter is plugged in, and its name"
     " (names in /dev/serial/by-id stay the same)",
@@ -68,7 +68,7 @@ class Failure:
     """A name for scripts, which never changes."""
     message: str
     check: str
-    """The likely causes, the most likely one first, as words after "check"."""
+    """The checks, the most likely cause first, as words after "check"."""
 
     def as_json(self) -> dict[str, str]:
         """Return the failure as JSON content."""
@@ -161,7 +161,7 @@ def failure(
         )
     found = next(each for class_, each in FAILURES.items() if isinstance(error, class_))
     place = "on the bus" if unit_id is None else f"at unit ID {unit_id}"
-    text = REPEATED.sub("", str(error))
+    text = REMOVED.sub("", str(error))
     reason = f" ({text})" if text else ""
     message = found.message.format(place=place, error=text, reason=reason)
     check = found.check
@@ -183,5 +183,6 @@ def gateway_causes(connection: Connection) -> str:
 
 
 def _gateway_kind(connection: Connection) -> str:
+    """Return the kind of the gateway as words after "check"."""
     other = "--rtu-over-tcp" if connection.kind == "tcp" else "--tcp"
     return f"the kind of the gateway {connection} (try {other})"

@@ -50,8 +50,9 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
     @callback
     def on_change(change: ConfigEntryChange, entry: ConfigEntry) -> None:
-        # If the port is in use with other line settings, the entry has an issue and is
-        # not loaded. If the user disables such an entry, Home Assistant does not call
+        # If another integration uses the port with other line settings, the entry has
+        # an issue, and Home Assistant retries the set-up. If the user disables such an
+        # entry, its state becomes `NOT_LOADED`, but Home Assistant does not call
         # `async_unload_entry`. So the issue is deleted here.
         if entry.domain == DOMAIN and entry.state is ConfigEntryState.NOT_LOADED:
             delete_issues(hass, entry.entry_id, LINE_CONFLICT)
@@ -64,7 +65,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> b
     """Set up a bus: add the entities of its meters, and start to poll the meters.
 
     The entities depend only on the stored profiles, so the set-up sends no request.
-    Raises `ConfigEntryNotReady` if the port is in use with other line settings.
+    Raises `ConfigEntryNotReady` if another integration uses the port with other line
+    settings.
     """
     runtime = BusRuntime(hass, entry)
     try:

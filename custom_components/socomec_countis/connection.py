@@ -36,10 +36,10 @@ PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": 
 # them pass the same speed. The `modbus` integration passes this speed.
 SOCKET_BAUDRATE = 115_200
 
-# s; the longest time until a port or an RTU-over-TCP gateway is open. For a Modbus TCP
-# gateway, this time is 10 s, the default of the Modbus client tmodbus. For all
-# integrations that share the connection, this constant is also the response timeout.
-# `Bus` has a shorter timeout for the responses of a meter.
+# s; the timeout of the connection, to open a port or an RTU-over-TCP gateway and for
+# each response. If an integration that shares the connection requires a longer timeout,
+# the longer one applies. To open a Modbus TCP gateway, the timeout is 10 s, the default
+# of the Modbus client tmodbus. For the responses of a meter, `Bus` has a shorter one.
 CONNECTION_TIMEOUT = 5.0
 
 # s, by connection type: the longest time until a response begins. For a serial port,
@@ -93,9 +93,10 @@ def modbus_params(data: BusData) -> ModbusSerialParams | ModbusTcpParams:
 async def temporary_client(
     hass: HomeAssistant, data: BusData, unit_id: int
 ) -> AsyncIterator[ModbusUnit]:
-    """Open the connection for the context, and yield the client of a unit ID.
+    """Hold the connection for the context, and yield the client of a unit ID.
 
-    Raises `HomeAssistantError` if the port is in use with other line settings.
+    The first request opens the port or gateway, if it is not open yet. Raises
+    `HomeAssistantError` if the port is in use with other line settings.
     """
     async with async_get_temporary_unit(hass, modbus_params(data), unit_id) as client:
         client.require_timeout(CONNECTION_TIMEOUT)
@@ -140,10 +141,10 @@ def endpoint_name(data: BusData) -> str:
 
 
 def settings_data(data: BusData, settings: LineSettings) -> dict[str, Any]:
-    """Return line settings as data of an entry with the connection of `data`.
+    """Return line settings in the form in which an entry stores them.
 
-    Behind a gateway, only the speed is stored, because the gateway sets the parity and
-    stop bits.
+    `data` contains the connection type. Behind a gateway, only the speed is stored,
+    because the gateway sets the parity and stop bits.
     """
     if data[CONF_TYPE] != SERIAL:
         return {CONF_BAUDRATE: settings.baudrate}
@@ -186,8 +187,8 @@ def describe_error(
         "settings": line_settings_text(data),
     }
     if isinstance(error, AnotherMeterError):
-        # The text of the error contains a serial number. Diagnostics redact `expected`
-        # and `found`, but not `reason`, so `reason` is left out.
+        # The text contains these serial numbers in place of a reason. Diagnostics
+        # redact them by their keys.
         identity = {"expected": serial_number or "?", "found": error.found}
         return key, placeholders | identity
     return key, placeholders | {"reason": reason(error)}

@@ -392,7 +392,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def reset_offline_issue(self) -> None:
         """Delete the issue of the offline meter, and cancel the timer of the issue.
 
-        The next read error starts the timer again.
+        The next error of the offline meter starts the timer again, unless another meter
+        responds.
         """
         self._cancel_timer(self._report_offline)
         self._delete_issues(*METER_OFFLINE)
@@ -447,7 +448,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def rejected_since(self) -> dict[str, Moment | None]:
-        """Return when the level of each block with rejected counters began.
+        """Return when the level of each block began, for blocks with rejected counters.
 
         A level is a series of rejected readings that agree with each other (see
         countis/plausibility.py). The value of a block without a level is None.
@@ -573,10 +574,11 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def _save(self, reading: Reading) -> None:
         """Save the counters: within `SAVE_SECONDS`, or at once after a large change.
 
-        After a power cut, the entities show the saved counters first. If a saved
-        counter is too high, the first readings are rejected. If a saved counter is less
-        than `RESET_RATIO` of the last recorded state, the recorder assumes a reset, and
-        adds the whole counter to the energy.
+        After a power cut, the entities show the saved counters first, so these have to
+        be close to the accepted ones. If a saved counter is too high, the first
+        readings are rejected. If a saved counter is less than `RESET_RATIO` of the last
+        recorded state, the recorder assumes a reset, and adds the whole counter to the
+        energy.
         """
         counters = self.meter.counter_check
         saved_values, saved_offsets = self._saved
@@ -619,7 +621,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @override
     async def async_shutdown(self) -> None:
-        """Cancel the timers and delete the issues; the meter is not polled any more."""
+        """Cancel the timers and delete the issues, because the polling ends."""
         while self._timers:
             self._timers.popitem()[1]()
         self.meter_gaps.shutdown()

@@ -21,9 +21,9 @@ async def test_blueprint_is_valid_and_complete(hass: HomeAssistant, name: str) -
     assert metadata["source_url"].endswith(f"/main/blueprints/automation/{path}")
     oldest_supported = load(ROOT / "hacs.json")["homeassistant"]
     assert metadata["homeassistant"]["min_version"] == oldest_supported
-    for key, description in blueprint.inputs.items():
-        assert description["name"], key
-        assert description["selector"], key
+    for key, fields in blueprint.inputs.items():
+        assert fields["name"], key
+        assert fields["selector"], key
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -30,9 +30,9 @@ async def switched(
     """Create the automation, and return the list of the loads that it switches.
 
     "+switch.car" is a load that was turned on, "-switch.car" one that was turned off.
-    At `START`, all loads have been on for an hour, so the pause of 90 s after a
-    switched load has ended. A period begins at `START`, so the automation switches
-    nothing in the first 3 minutes.
+    At `START`, all loads have been on for an hour, which is longer than the pause of
+    90 s. A period begins at `START`, so the automation switches nothing in the first
+    3 minutes.
     """
     freezer.move_to(START - timedelta(hours=1))
     switched: list[str] = []
@@ -125,8 +125,8 @@ async def test_loads_are_turned_on_in_reverse_order_below_limit_minus_reserve(
     assert switched == []
     await set_forecast(2900)
     assert switched == [f"+{HEATER}"]
-    # The boiler follows after the pause of 90 s. After this, no load is switched, not
-    # even in the period that begins at 12:15.
+    # The boiler follows after the pause of 90 s. Then all loads are on, so the low
+    # forecast switches nothing, not even in the next period (12:15).
     await wait_minutes(2)
     await set_forecast(2900)
     await wait_minutes(2)

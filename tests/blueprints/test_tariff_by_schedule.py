@@ -1,4 +1,4 @@
-"""The blueprint *Tariff by schedule* selects the tariff of a schedule.
+"""The blueprint *Tariff by schedule* selects the tariff of a meter by a schedule.
 
 By default, this is tariff 1 while the schedule is on, and tariff 2 while it is off.
 """

@@ -14,7 +14,7 @@ WIDTH = 1100
 HEIGHT = 800
 
 DIALOG = 620  # width in pixels at which a dialog fills the page
-DEVICE = 820  # width in pixels at which the page of a device has two columns
+DEVICE_PAGE = 820  # width in pixels at which the page of a device has two columns
 
 PORT = "/dev/ttyUSB0"  # in pictures, in place of the path of the simulated port
 

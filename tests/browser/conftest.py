@@ -75,11 +75,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def verify_cleanup() -> None:
-    """Replace the check that each test ends all tasks, as the browser stays open."""
+    """Disable the check that each test ends all tasks, because the browser stays open.
+
+    This fixture replaces the check of `pytest_homeassistant_custom_component`.
+    """
 
 
 def open_network() -> None:
-    """Allow local connections, which the test package forbids before each test."""
+    """Allow local connections.
+
+    `pytest_homeassistant_custom_component` forbids them before each test.
+    """
     pytest_socket.enable_socket()
     pytest_socket.socket_allow_hosts(["127.0.0.1", "::1"])
 

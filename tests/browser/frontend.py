@@ -1,7 +1,8 @@
 """The actions of a user in the frontend of Home Assistant.
 
 Each action waits for the elements that it needs, not for a time. No action depends on
-a text of Home Assistant, so that all actions work in each language.
+a text of Home Assistant, so that the actions work in each language. Only `pick_time`
+and `replace_change` need English, because of its times and numbers.
 """
 
 from datetime import datetime
@@ -174,7 +175,7 @@ class Frontend:
     # -- tools -----------------------------------------------------------------
 
     async def perform(self, action: str, **data: Any) -> Locator:
-        """Perform an action in the tools, and return the editor with its response."""
+        """Perform an action in *Tools*, and return the editor with its response."""
         # The page takes the action from the local storage of the browser.
         filled_in = json.dumps({"action": action, "data": data})
         await self.page.add_init_script(
@@ -217,9 +218,9 @@ class Frontend:
         await self.adjust_sum.locator("ha-button[slot=secondaryAction]").click()
 
     async def replace_change(self, shown: float, new: float) -> None:
-        """Replace the change of a row in the dialog of a statistic, in kWh.
+        """Replace the change of a row in the dialog that adjusts a statistic.
 
-        `shown` is the change that the list shows, and `new` replaces this change.
+        `shown` is the change that the list shows, and `new` replaces it, both in kWh.
         """
         number = f"{round(shown, 2):.12g}"  # without zeros at the end
         # Since Home Assistant 2026.11, a number in the list always has two decimals.

@@ -68,7 +68,7 @@ class Home:
 
     async def until_port_is_free(self) -> None:
         """Wait until Home Assistant has closed the port. An open port is locked."""
-        async with asyncio.timeout(300):  # s; a scan takes minutes
+        async with asyncio.timeout(300):  # s; a scan takes about half a minute
             while not is_free(self.port):
                 await asyncio.sleep(0.1)
 
@@ -273,7 +273,7 @@ async def settled_home(hass: HomeAssistant, line: Line) -> Home:
 
 
 def copy_with_constant(folder: Path, file: str, name: str, old: int, new: int) -> Path:
-    """Copy the integration, change a constant in the copy, and return its folder."""
+    """Return a folder with a copy of the integration in which a constant is changed."""
     copy = folder / "copy"
     shutil.copytree(
         ROOT / "custom_components",

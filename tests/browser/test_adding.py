@@ -1,9 +1,9 @@
-"""The dialogs that add, change and delete a bus and its meters."""
+"""The dialogs that add and change a bus and its meters, and that delete a meter."""
 
 from playwright.async_api import expect
 import pytest
 
-from .camera import DEVICE, DIALOG
+from .camera import DEVICE_PAGE, DIALOG
 from .frontend import Frontend
 from .home import Home, title
 from .texts import LANGUAGES, Texts
@@ -95,7 +95,7 @@ async def test_meters_are_added_to_a_bus_and_deleted(
     await frontend.open_integration()
     for each in (1, 2):
         await expect(frontend.meter(title(each))).to_be_visible()
-    await frontend.picture("bus", width=DEVICE, height=860)
+    await frontend.picture("bus", width=DEVICE_PAGE, height=860)
     await frontend.delete_meter(title(2))
     await expect(frontend.meter(title(2))).to_have_count(0)
     await expect(frontend.meter(title(1))).to_be_visible()

@@ -28,12 +28,12 @@ from .visitor import HOUR_OF_THE_DAY, visit
 HOUR = timedelta(hours=1)
 OFF = 2 * HOUR  # duration for which Home Assistant is off after the counters fell
 HOURLY_KWH = [0.5] * 24  # of each counter, in the 24 hours before the fall
-# kWh; the energy of today in the imported statistics, which the Energy dashboard shows:
-# 15 hours since midnight, without the last 2 hours (`OFF`).
-TODAY = sum(HOURLY_KWH[: HOUR_OF_THE_DAY - OFF // HOUR])
+# The imported energy of today: that of the 15 hours since midnight, without the last 2,
+# in which Home Assistant was off (`OFF`).
+TODAY_KWH = sum(HOURLY_KWH[: HOUR_OF_THE_DAY - OFF // HOUR])
 LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
-# kWh; a counter counts less than this during the test: the energy of 5 min, the timeout
-# of a test, at 6 kW.
+# kWh; more than a counter counts during the test: 6 kW (`LOAD`) for 5 min, the timeout
+# of the test.
 MOST_COUNTED = 0.5
 ROUNDING = 0.01  # kWh; the dialog rounds a change to two decimals
 # kWh; the sum of a counter that was disabled for so long that the recorder starts a new
@@ -88,14 +88,14 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
             await home.use_for_energy(at_grid, at_roof)
             async with visit(browser, home.visitor, "en", None) as frontend:
                 await read_issue(frontend, issues[fell])
-                # The recorder added the whole reading. Pick the time of the fall.
+                # The recorder added the whole reading.
                 found = kilowatt_hours(issues[fell]["found"])
                 await correct(home, frontend, fell, -found, "5minute")
                 await read_issue(frontend, issues[fell_less])
                 # The recorder subtracted the difference.
                 difference = kilowatt_hours(issues[fell_less]["difference"])
                 await correct(home, frontend, fell_less, difference, "hour")
-                # The recorder subtracted the old sum. Only a row of an hour shows this.
+                # The recorder subtracted the old sum. Only an hourly row shows this.
                 five_minute_changes = await compiled_changes(
                     home, with_old_sum, "5minute"
                 )
@@ -109,7 +109,7 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
                     (2, "produced", 1),
                 ):
                     total = await total_of(frontend, f"{title(unit_id)} Energy {name}")
-                    assert TODAY <= sign * total < TODAY + MOST_COUNTED
+                    assert TODAY_KWH <= sign * total < TODAY_KWH + MOST_COUNTED
 
 
 async def confirm_counters(frontend: Frontend, name: str) -> None:
@@ -163,7 +163,7 @@ async def correct(
 ) -> None:
     """Adjust the sum of a statistic by `by` kWh, at the row with the largest change.
 
-    For rows of five minutes, pick the time. For rows of an hour, list the outliers.
+    If `period` is "5minute", pick the time. If it is "hour", list the outliers.
     """
     rows = await compiled_changes(home, statistic_id, period)
     start = max(rows, key=lambda row: abs(rows[row]))

@@ -78,8 +78,8 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
                 shown = re.search(
                     r"([\d.]+)\s*kWh", await statistic.locator("ha-card").inner_text()
                 )
-                # In kWh; the card also contains the present hour.
                 assert shown
+                # In kWh. The card also contains the energy of the present hour.
                 assert -0.1 < float(shown[1]) - expected < 5, card
             graphs = page.locator("hui-statistics-graph-card")
             await expect(graphs.locator("canvas")).to_have_count(2)

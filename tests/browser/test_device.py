@@ -7,7 +7,7 @@ import pytest
 
 from simulator import Constant, Phase
 
-from .camera import DEVICE
+from .camera import DEVICE_PAGE
 from .frontend import Frontend
 from .home import Home
 from .texts import LANGUAGES
@@ -25,7 +25,7 @@ async def test_device_page_shows_present_values(
         await expect(frontend.row(name)).to_be_visible()
         if platform == "sensor" and key != "wiring":  # unknown before a check
             await expect(frontend.row(name)).to_contain_text(re.compile(r"\d"))
-    await frontend.picture("device", width=DEVICE, height=1340)
+    await frontend.picture("device", width=DEVICE_PAGE, height=1340)
     power = frontend.row(frontend.texts("entity.sensor.power.name"))
     shown = (await power.inner_text()).splitlines()[-1]
     assert re.search(r"\d\s?W$", shown)

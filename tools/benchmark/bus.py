@@ -21,7 +21,7 @@ START_TIMEOUT = 180  # s; the first reads of 64 meters at 9600 baud take 60 s
 # Ranges of registers: power, counters, tariff and voltage. A measurement begins when
 # these ranges were read from all meters. Earlier reads are not typical: at first, the
 # poller also reads blocks that it later reads only once an hour.
-FIRST_READS = (POWER, COUNTERS, range(51200, 51202), range(50520, 50522))
+AWAITED_RANGES = (POWER, COUNTERS, range(51200, 51202), range(50520, 50522))
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class SimulatedBus:
         return transactions(self.log, self.baudrate, since, until)
 
     async def async_settle(self, meters: int, since: float) -> float:
-        """Wait until each range of `FIRST_READS` was read from `meters` meters.
+        """Wait until each range of `AWAITED_RANGES` was read from `meters` meters.
 
         Reads before the time `since` do not count. Raises `TimeoutError`.
 
@@ -62,7 +62,7 @@ class SimulatedBus:
             reads = self.reads(since)
             return all(
                 len(first_reads(reads, registers)) == meters
-                for registers in FIRST_READS
+                for registers in AWAITED_RANGES
             )
 
         await async_until(is_settled)

@@ -28,7 +28,8 @@ from tools.home_assistant.start import (
 
 from .bus import PolledBus, SimulatedBus, run_bus
 
-KINDS = ("measurements", "counters")  # the index is 1 (True) for a counter
+# The kinds of sensors. In `rows`, the index is whether a sensor is a counter (0 or 1).
+KINDS = ("measurements", "counters")
 
 CONFIGURATION = """\
 recorder:
@@ -73,7 +74,10 @@ async def run_small_home_assistant(
 async def run_home_assistant_with_api(
     bus: SimulatedBus, meters: int
 ) -> AsyncIterator[HomeAssistant]:
-    """Run Home Assistant with its API, and with the unit IDs 1 to `meters`."""
+    """Run Home Assistant, and yield the client of its API.
+
+    Home Assistant polls the unit IDs 1 to `meters`, or has no entry if `meters` is 0.
+    """
     with tempfile.TemporaryDirectory() as folder:
         entries = (
             [await async_bus_entry(bus.port, bus.baudrate, meters)] if meters else []

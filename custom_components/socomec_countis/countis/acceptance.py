@@ -26,15 +26,17 @@ async def async_check_counters(
     """Accept or reject the counters of a block that was just read.
 
     The request was sent at `at`. If `is_last` is False, the caller reads a rejected
-    block again at once. `was_accepted` is False if the previous reading of the block
-    was rejected.
+    block again at once. `was_accepted` is False if the block was already rejected
+    before the current `Meter.async_read`.
 
     Returns the reason for a rejection, or None, and the corrections. Implausible
     readings that agree with each other are a level (see `plausibility`). If the user
     confirmed the level, the level is accepted with the next reading that agrees.
-    Otherwise, the level is accepted if it lasts, and if the counters have the same
-    values in the other resolution (10 Wh or 1 kWh). The corrections are the accepted
-    values that the level replaces. Raises `AnotherMeterError` and `ModbusError`.
+    Otherwise, the level is accepted if it lasts, without its held counters (see
+    `CounterCheck.extend_level`), and if the counters have the same values in the other
+    resolution (10 Wh or 1 kWh). The corrections are the accepted values that the level
+    replaces although the change is implausible even at full power. Raises
+    `AnotherMeterError` and `ModbusError`.
     """
     if block.implausible_reason:
         return block.implausible_reason, ()

@@ -101,7 +101,7 @@ class Block(Component):
 
 
 class CounterBlock(Block):
-    """A block of counters, whose readings are accepted or rejected as a whole."""
+    """A block of counters, which are usually accepted or rejected together."""
 
     step: ClassVar[float] = 0.01
     """The resolution in kWh or kvarh."""

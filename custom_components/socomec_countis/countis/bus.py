@@ -151,7 +151,7 @@ class Bus:
         slow: bool = False,
         background: bool = False,
     ) -> ModbusUnit:
-        """Return the unit through which blocks and commands use one unit ID.
+        """Return the unit with this unit ID, for blocks and commands.
 
         `client` sends the requests. A `slow` unit has longer timeouts and more
         attempts, for a meter that may respond slowly. Requests of a `background` unit
@@ -243,7 +243,7 @@ class Bus:
             began = loop.time()
             disturbed = True
             try:
-                await _async_connected(client, request)
+                await _async_wait_for_client(client, request)
                 began = loop.time()
                 result = await _async_response(client, request, limit)
                 disturbed = False
@@ -330,7 +330,9 @@ class Bus:
         return True
 
 
-async def _async_connected(client: ModbusUnit, request: asyncio.Task[Any]) -> None:
+async def _async_wait_for_client(
+    client: ModbusUnit, request: asyncio.Task[Any]
+) -> None:
     """Wait until the client is connected, or the request has ended."""
     while not client.connected and not request.done():
         await asyncio.wait({request}, timeout=CONNECT_CHECK_DELAY)
@@ -348,5 +350,5 @@ async def _async_response[T](
         if client.connected and not request.done():
             msg = f"no response within {limit:.2f} s"
             raise ModbusTimeoutError(msg)
-        await _async_connected(client, request)
+        await _async_wait_for_client(client, request)
     return request.result()
