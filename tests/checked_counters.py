@@ -34,7 +34,10 @@ class CheckedCounters:
         self.check = CounterCheck(limits or Limits())
 
     def read(self, step: float = HIGH_RESOLUTION, **readings: float | None) -> set[str]:
-        """Check one reading in kWh, and return the counters that are rejected."""
+        """Check one reading in kWh, and return the rejected counters.
+
+        Returns none if only held counters (`CounterCheck.extend_level`) are rejected.
+        """
         if self.check.check(self.reading(step, **readings)):
             return set()
         return set(self.check.rejected["block"])
@@ -51,7 +54,7 @@ class CheckedCounters:
     def rejected(
         self, after: float = 0, step: float = HIGH_RESOLUTION, **readings: float | None
     ) -> set[str]:
-        """Check a reading twice after `after` s, and return the rejected counters.
+        """After `after` s, check a reading twice. Return the rejected counters.
 
         The second reading decides, because a single reading is not confirmed.
         """
@@ -62,14 +65,14 @@ class CheckedCounters:
     def corrections(
         self, after: float = 0, step: float = HIGH_RESOLUTION, **readings: float | None
     ) -> tuple[Correction, ...]:
-        """Check a reading twice after `after` s, and return the corrections.
+        """After `after` s, check a reading twice. Return the corrections.
 
         A rejected level that has lasted long enough is accepted, as in a poll.
         """
         check = self.check
         if not self.rejected(after, step, **readings):
-            # The reading is accepted, but its held counters stay rejected
-            # (`CounterCheck.extend_level` explains which counters are held).
+            # No test calls this with a reading that is fully accepted. So here,
+            # held counters (see `CounterCheck.extend_level`) are still rejected.
             assert check.rejected["block"]
             return ()
         if check.extend_level(self.reading(step, **readings)):

@@ -42,8 +42,8 @@ async def test_energy_dashboard_shows_the_metered_energy(
         (f"{title(2)} {produced}", SUN, 1),
     ):
         row = totals.get_by_role("row").filter(has_text=name)
-        # The dashboard shows the hours since midnight, which are the last of `hours`.
-        # If an hour ends during the test, its energy is added.
+        # The dashboard shows the hours since midnight: the last ones of `hours`, and
+        # each hour that has ended since Home Assistant started.
         added = sign * await kwh(row) - sum(hours[-HOUR_OF_THE_DAY:])
         assert -0.1 < added < 1, name
     await frontend.picture("energy", height=1240)

@@ -61,7 +61,7 @@ def meter_with_past(past: Past, hour: datetime) -> Meter:
     meter = Meter(
         load=past.load, counters=Counters(consumed=12_345_678, produced=8_765_432)
     )
-    # The meter displays the local time of the visitor.
+    # The meter displays the time of day of the visitor. Its date may be a day ahead.
     shown = datetime.now(UTC) + (HOUR_OF_THE_DAY - hour.hour) * HOUR
     meter.set_clock(
         [shown.day, shown.month, shown.year, shown.hour, shown.minute, shown.second]
@@ -136,7 +136,7 @@ async def use_for_energy(hass: HomeAssistant) -> None:
 async def fill_and_restore(
     hass: HomeAssistant, frontend: Frontend, past: Past, hour: datetime
 ) -> None:
-    """Fill the gap with the dialog of its issue, and then undo this with the action."""
+    """Fill the gap with the dialog of its issue, and undo this with `fill_gap`."""
     before = await changes(hass, hour)
     zone = ZoneInfo(await zone_of(hass))
     begin, end = (
@@ -144,7 +144,7 @@ async def fill_and_restore(
     )
     # In kWh; this hour contains the energy of the whole gap.
     assert before["energy_consumed"][end.replace(minute=0)] > 5
-    await picture_of_the_day(frontend, "gap-before")
+    await picture_of_graph(frontend, "gap-before")
 
     issue = frontend.texts("issues.gap.title").format(
         name=title(1), day=f"{begin:%Y-%m-%d}"
@@ -169,7 +169,7 @@ async def fill_and_restore(
         truth = past.energy("energy_consumed", began, began + 3600)  # kWh
         # An hour with little energy may differ by 0.03 kWh.
         assert energy == pytest.approx(truth, rel=TOLERANCE, abs=0.03), start
-    await picture_of_the_day(frontend, "gap-after")
+    await picture_of_graph(frontend, "gap-after")
 
     response = await frontend.perform(
         f"{DOMAIN}.fill_gap",
@@ -216,8 +216,8 @@ async def changes(
     }
 
 
-async def picture_of_the_day(frontend: Frontend, name: str) -> None:
-    """Take a picture of the day in the Energy dashboard."""
+async def picture_of_graph(frontend: Frontend, name: str) -> None:
+    """Take a picture of the graph of the day in the Energy dashboard."""
     await frontend.open("/energy/electricity")
     graph = frontend.page.locator("hui-energy-usage-graph-card")
     totals = frontend.page.locator("hui-energy-sources-table-card")

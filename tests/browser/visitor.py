@@ -63,7 +63,7 @@ def _time_zone_at(hour: int, now: datetime) -> str:
 async def visit(
     browser: Browser, visitor: Visitor, language: str, camera: Camera | None
 ) -> AsyncIterator[Frontend]:
-    """Log in to a Home Assistant with a new page."""
+    """Yield a new page on which the user is logged in."""
     context = await browser.new_context(
         viewport={"width": WIDTH, "height": HEIGHT},
         device_scale_factor=1,

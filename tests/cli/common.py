@@ -17,9 +17,10 @@ from cli.app import app
 from simulator import Line, Meter, line_in_thread
 
 ROOT = Path(__file__).parents[2]
-# Response timeouts of a scan in s. Both are longer than the default, because the
-# simulator responds late on a busy computer. The short one is for scans of many unit
-# IDs without a meter. The long one is for tests that need the response of each meter.
+# Response timeouts of a scan in s. Both are longer than the default of a serial port,
+# because the simulator responds late on a busy computer. `PROBE_TIMEOUT` keeps a scan
+# with many missing responses short. `LONG_TIMEOUT` is for tests that need the response
+# of each meter.
 PROBE_TIMEOUT = ("--timeout", "0.2")
 LONG_TIMEOUT = ("--timeout", "5")
 # Options with which a scan tries only these line settings.
@@ -88,7 +89,7 @@ def countis_on_terminal(
     """Run a command on a terminal. Return its exit code and what the terminal shows.
 
     After `question` is shown, the terminal gets `answer`. If `answer` is None, the
-    command gets Ctrl-C.
+    command gets Ctrl-C instead. Without `question`, it gets neither.
     """
     master, terminal = pty.openpty()
     with subprocess.Popen(  # noqa: S603
@@ -99,13 +100,13 @@ def countis_on_terminal(
         cwd=ROOT,
     ) as process:
         os.close(terminal)
-        shown, is_asked = b"", not question
+        shown, is_answered = b"", not question
         # When the process ends, the terminal is closed, and `read` raises `OSError`.
         with suppress(OSError):
             while data := os.read(master, 4096):
                 shown += data
-                if not is_asked and question in shown:
-                    is_asked = True
+                if not is_answered and question in shown:
+                    is_answered = True
                     if answer is None:
                         interrupt(process)
                     else:

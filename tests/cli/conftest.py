@@ -27,7 +27,7 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def line(meter: Meter, second_meter: Meter) -> Generator[Line]:
-    """Run a fast line in a thread, as the command line has its own event loop."""
+    """Run a fast line in a thread, because a command runs its own event loop."""
     with line_in_thread(
         Line([meter, second_meter], baudrate=921_600, response_delay=0.001)
     ) as running:

@@ -71,6 +71,7 @@ class PictureOutput(Output):
     """An output that is drawn on a picture."""
 
     picture: Console
+    """The console of the present picture, which `draw` creates."""
 
     def __init__(self, *, as_json: bool) -> None:
         """Print everything on the picture, as on a terminal."""

@@ -86,8 +86,8 @@ def test_advice_for_a_lost_connection_names_the_gateway_kind_first(
         # The gateway expects Modbus TCP. It disconnects if a request is RTU over TCP.
         code, _, errors = countis(command, "--rtu-over-tcp", address, "-u", "1-2")
     assert code == Exit.FAILED
-    # If the client notices in time that the gateway has disconnected, the message
-    # contains the reason in brackets.
+    # A reason in parentheses may follow. It depends on when the client notices that the
+    # gateway has disconnected.
     assert "The connection to the bus was lost" in errors
     assert errors.endswith(
         f": check the kind of the gateway {address} (try --tcp), and its network.\n"

@@ -81,7 +81,7 @@ def test_file_that_cannot_be_written_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("with_csv", [False, True])
-def test_hint_to_use_csv_is_shown_only_without_that_option(
+def test_csv_hint_is_shown_only_without_the_csv_option(
     with_csv: bool,  # noqa: FBT001
     tmp_path: Path,
 ) -> None:
@@ -107,7 +107,7 @@ def test_meter_without_a_load_curve_is_reported() -> None:
     assert (code, result["error"]["kind"]) == (Exit.FAILED, "no_load_curve")
 
 
-def test_plot_has_the_width_of_the_terminal() -> None:
+def test_plot_has_the_given_width() -> None:
     begin = datetime(2026, 11, 20)  # noqa: DTZ001 (by the clock of the meter)
     records = [
         LoadRecord(begin + timedelta(hours=n), n * 100.0, is_complete=True)

@@ -57,8 +57,11 @@ def test_partial_counters_by_tariff_of_an_e2x_are_printed(
 
 def test_every_value_has_a_row_in_the_tables(line: Line) -> None:
     _, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
-    # A value without a row is printed with its key, which contains an underscore.
-    assert "_" not in output
+    _, result = countis_json("read", "--port", line.port, "--unit-id", "1")
+    labels = {row.split("  ")[0] for row in output.splitlines()}
+    # A value without a label is printed with its key.
+    assert labels.isdisjoint(result["values"])
+    assert "Frequency" in labels
 
 
 def test_columns_of_numbers_are_aligned(line: Line) -> None:

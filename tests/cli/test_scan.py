@@ -62,7 +62,7 @@ def test_scan_with_known_settings_finds_the_unit_ids(line: Line) -> None:
     assert {request[0] for request in line.requests} == {*range(1, 9), 20}
 
 
-def test_scan_prints_each_meter_when_found_and_the_time_left(line: Line) -> None:
+def test_scan_prints_its_progress_and_each_meter_when_found(line: Line) -> None:
     line.meter_baudrate = 4800
     arguments = ("scan", "--port", line.port, "--parity", "N", *PROBE_TIMEOUT)
     with countis_process(*arguments) as process:
@@ -84,7 +84,7 @@ def test_scan_prints_each_meter_when_found_and_the_time_left(line: Line) -> None
     assert process.returncode == Exit.DONE
 
 
-def test_scan_that_is_interrupted_without_a_meter_ends_with_exit_code_3() -> None:
+def test_interrupted_scan_that_found_no_meter_ends_with_exit_code_3() -> None:
     with line_of() as line:
         arguments = ("scan", "--port", line.port, "--parity", "N", "--json")
         with countis_process(*arguments) as process:
@@ -124,7 +124,8 @@ def test_other_devices_are_listed(line: Line, meter: Meter) -> None:
 
 
 def test_scan_prints_found_meters_after_its_port_disappears(tmp_path: Path) -> None:
-    # The system may reuse the path of a pseudo-terminal, so the test uses a link.
+    # Another program may get the path of a closed pseudo-terminal. So the test uses a
+    # link, which disappears with the port.
     with line_of(Meter(), link=tmp_path / "line") as line:
         arguments = ("scan", "--port", line.port, "--parity", "N", "--json")
         with countis_process(*arguments) as process:
@@ -155,7 +156,7 @@ def test_bus_behind_a_gateway_is_scanned_without_line_settings(meter: Meter) -> 
 
 
 @pytest.mark.usefixtures("socket_enabled")
-def test_scan_without_a_result_behind_a_gateway_names_the_gateway_first(
+def test_advice_of_a_scan_without_a_meter_names_the_gateway_first(
     meter: Meter,
 ) -> None:
     line = Line([meter], baudrate=921_600, response_delay=0.001)
@@ -173,7 +174,7 @@ def test_scan_without_a_result_behind_a_gateway_names_the_gateway_first(
 
 @pytest.mark.usefixtures("socket_enabled")
 @pytest.mark.parametrize(
-    # The suggestion is twice the timeout. The default behind this gateway is 1.5 s.
+    # In s. The default timeout of a scan with --tcp is 1.5 s.
     ("options", "suggested"),
     [((), "3"), (("--timeout", "0.7"), "1.4")],
 )

@@ -144,10 +144,10 @@ def test_closed_pipe_ends_the_watch_without_an_error(line: Line) -> None:
 
 @asynccontextmanager
 async def monitored(line: Line, *unit_ids: int) -> AsyncIterator[Monitor]:
-    """Run a monitor that keeps the power of 10 minutes, for some unit IDs."""
+    """Run a monitor of some unit IDs. It keeps the power of the last 10 minutes."""
     port = Connection("port", line.port)
     async with port.open(LineSettings(9600, "N", 2)) as opened:
-        # 10 is in minutes. No scan has run, so there are no profiles.
+        # No scan has run, so there are no profiles.
         monitor = Monitor(opened, port, unit_ids, 10, {})
         task = asyncio.create_task(monitor.async_run())
         try:
@@ -165,7 +165,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(("width", "columns"), [(80, COLUMNS), (200, WIDE_COLUMNS)])
-async def test_screen_shows_meters_power_and_quality(
+async def test_screen_shows_the_meters_their_power_and_quality(
     width: int, columns: tuple[tuple[str, str, str], ...], line: Line
 ) -> None:
     async with monitored(line, 1, 2, 9) as monitor:  # no meter has unit ID 9

@@ -20,7 +20,7 @@ REVERSED = Phase(-5000)  # W
 # In W and var. L2 has a low power factor, L3 no current, and all phases together have
 # less than 20 A.
 LOW_LOAD = (Phase(2000), Phase(500, 1500), Phase(0))
-CHECK = ("check-wiring", "--unit-id", "1", "--readings", "2", "--port")
+ARGUMENTS = ("check-wiring", "--unit-id", "1", "--readings", "2", "--port")
 
 type Check = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -31,7 +31,7 @@ def check(line: Line, meter: Meter) -> Check:
 
     def run(*phases: Phase) -> tuple[int, dict[str, Any]]:
         meter.load = Constant(*phases)
-        return countis_json(*CHECK, line.port)
+        return countis_json(*ARGUMENTS, line.port)
 
     return run
 
@@ -75,7 +75,7 @@ def test_single_phase_is_checked_alone(check: Check) -> None:
 
 def test_error_is_printed_with_its_meaning(line: Line, meter: Meter) -> None:
     meter.load = Constant(LOADED, REVERSED, LOADED)
-    code, output, errors = countis(*CHECK, line.port)
+    code, output, errors = countis(*ARGUMENTS, line.port)
     assert code == Exit.NEGATIVE_RESULT
     assert "Err 2: the current of L2 is reversed" in output
     assert "test while no power is produced" in output
@@ -87,7 +87,7 @@ def test_unmet_conditions_are_printed_with_what_is_needed(
     line: Line, meter: Meter
 ) -> None:
     meter.load = Constant(*LOW_LOAD)
-    code, output, _ = countis(*CHECK, line.port)
+    code, output, _ = countis(*ARGUMENTS, line.port)
     assert code == Exit.NEGATIVE_RESULT
     # The power factor of L2: 500 W / 1581 VA.
     assert "L2: 0.32; a power factor from 0.6 to 1 is needed." in output

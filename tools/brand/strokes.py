@@ -49,6 +49,6 @@ def letters(word: str, height: float, spacing: float) -> Iterator[tuple[str, flo
     left = 0.0
     for letter in word:
         yield letter, left
-        widest = max(x for stroke in LETTERS[letter] for x, _ in stroke)
-        left += widest * height + spacing
+        width = max(x for stroke in LETTERS[letter] for x, _ in stroke)
+        left += width * height + spacing
     yield "", left - spacing
