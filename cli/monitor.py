@@ -27,8 +27,8 @@ from .tables import PHASES
 # s between two attempts to find the meters that were not found yet. If a meter does not
 # respond, an attempt uses the bus for several seconds, which delays all other reads.
 FIND_PAUSE = 10.0
-# s; in place of FIND_PAUSE if one of these attempts failed for any other reason than a
-# missing response, for example because the meter is starting.
+# s; in place of FIND_PAUSE if a meter was not found for any other reason than a missing
+# response, for example because it is starting.
 RETRY_PAUSE = 1.0
 
 
@@ -54,7 +54,7 @@ class Watched:
     failed: Failure | None = None
     """Why the meter is offline. None while it is online, or before a first failure."""
     failed_blocks: set[str] = field(default_factory=set)
-    """The blocks whose last read failed, while the meter is online."""
+    """The blocks whose last read failed although the meter stayed online."""
 
     @property
     def online(self) -> bool:
@@ -117,11 +117,11 @@ class Monitor:
         while missing := [each for each in self.meters if each.meter is None]:
             for watched in missing:
                 await self._async_find(watched)
-            failed_otherwise = any(
+            has_other_failure = any(
                 each.failed is not None and each.failed.kind != NO_RESPONSE
                 for each in missing
             )
-            await asyncio.sleep(RETRY_PAUSE if failed_otherwise else FIND_PAUSE)
+            await asyncio.sleep(RETRY_PAUSE if has_other_failure else FIND_PAUSE)
 
     async def _async_find(self, watched: Watched) -> None:
         try:

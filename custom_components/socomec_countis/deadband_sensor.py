@@ -25,7 +25,7 @@ class DeadbandSensorDescription(CountisEntityDescription, SensorEntityDescriptio
     suggested_display_precision: int
     """Decimals; the published value is rounded to them."""
     deadband: float = 0
-    """In the unit of the quantity. A smaller change is published with a delay."""
+    """In the unit of the sensor. A smaller change is published with a delay."""
     value_fn: Callable[[float], float] | None = None
     """Returns the published value, from the value of the quantity."""
 

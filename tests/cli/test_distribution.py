@@ -74,7 +74,7 @@ def install(wheel: Path, folder: Path, *extras: str) -> Path:
     venv.create(folder, symlinks=True)
     (packages,) = folder.glob("lib/python*/site-packages")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(packages)  # noqa: S202 (the wheel is that of this test)
+        archive.extractall(packages)  # noqa: S202 (the tests built the wheel)
     (metadata,) = packages.glob("socomec_countis-*.dist-info")
     for each in required(PathDistribution(metadata), set(extras)):
         for file in each.files or ():
@@ -87,7 +87,7 @@ def install(wheel: Path, folder: Path, *extras: str) -> Path:
 
 
 def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the interpreter of an environment, isolated from that of the tests."""
+    """Run an interpreter. It imports only packages of its own environment."""
     return subprocess.run(  # noqa: S603
         [python, "-I", *arguments],
         capture_output=True,

@@ -19,7 +19,8 @@ from custom_components.socomec_countis.countis import (
 from custom_components.socomec_countis.countis.registers import MEASURED_DETAILS
 
 # The blocks of the entities that are enabled by default. All of their quantities are
-# read, except MEASURED_DETAILS, for which the request would be longer.
+# read, except MEASURED_DETAILS: no such entity needs them, and the request would be
+# longer.
 DEFAULT_BLOCKS = ("measurements", "energies", "tariffs")
 DEFAULT_QUANTITIES = {
     quantity for quantity, block in BLOCK_OF.items() if block in DEFAULT_BLOCKS

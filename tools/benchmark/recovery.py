@@ -58,14 +58,14 @@ UNIT_IDS = (1, 2, 3)
 # simulated meters keep all values constant, even the time of their clocks. So only the
 # offset of a clock to the real time changes.
 CHANGING = {"clock_offset"}
-HELD_SECONDS = 10  # s; Home Assistant shows the values of a read for this time
+HELD_SECONDS = 10  # s; Home Assistant shows values at least this long after a read
 SETTLING_SECONDS = 3  # s until all meters were read several times
 LONGEST_RECOVERY = 90  # s after the end of the fault; the run then ends
 AIM_SECONDS = 5  # s; longest acceptable recovery of an online meter
 OFFLINE_AIM_SECONDS = 30  # s; offline meters get a request every 30 s or sooner
 RATES = (0.05, 0.3, 1.0)  # the part of the responses that is disturbed
 
-# By name in the table: a function that returns the fault of one response.
+# The name in the table, and a function that returns the fault of one response.
 FAULTS: dict[str, Callable[[Random], Fault]] = {
     "lost": lambda _: LOST,
     "wrong CRC": lambda _: FLIPPED,
@@ -108,7 +108,7 @@ class Outcome:
     recovery: float = 0
     """s from the end of the fault until the next read.
 
-    Only of meters that were online at the end of the fault; 0 if there was none.
+    Of the meters that were online at the end of the fault; 0 without such a meter.
     """
     offline_recovery: float = 0
     """The same for meters that were offline at the end of the fault."""
@@ -119,7 +119,7 @@ class Outcome:
     log_lines: int = 0
     """The number of log records at the level WARNING or above, during the fault.
 
-    All runs of a case share one process, so the number is that of all these runs.
+    All runs of a case share one process, so the records of all of them are counted.
     """
 
 
@@ -130,14 +130,14 @@ class ReadingLog:
     truth: dict[str, float | None] = field(default_factory=dict)
     """The first value of each quantity, which the meter never changes."""
     read_at: list[float] = field(default_factory=list)
-    """When the power was read, in s of the event loop."""
+    """When the power was read, in s of the event loop's clock."""
     wrong: int = 0
     """The number of values that differ from `truth`."""
     is_read: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the power was read."""
 
     def compare(self, reading: Reading) -> None:
-        """Count values that differ from the first ones; store when power was read."""
+        """Count wrong values, and store the time of each read of the power."""
         for name, value in reading.values.items():
             if value is not None and self.truth.setdefault(name, value) != value:
                 self.wrong += 1
@@ -173,7 +173,10 @@ class _RecordCounter(logging.Handler):
 
 
 def simulated_meter(unit_id: int) -> SimulatedMeter:
-    """Return a meter with constant values, which differ from those of other meters."""
+    """Return a meter with constant values.
+
+    Its power and its consumed energies differ from those of other meters.
+    """
     return SimulatedMeter(
         unit_id=unit_id,
         clock=lambda: 1_750_000_000,

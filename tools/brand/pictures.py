@@ -1,4 +1,4 @@
-"""The icon and the logo, on light and dark backgrounds, in two sizes.
+"""The icon and the logo, for light and dark backgrounds, in two sizes.
 
 The icon is the front of a three-phase meter: a display with the numbers of the phases,
 and below it the phases as waves, a third of a period apart. The logo adds the word
@@ -70,8 +70,8 @@ def icon(colours: Colours, scale: int) -> Image.Image:
 def logo(colours: Colours, scale: int) -> Image.Image:
     """Return the icon with the word COUNTIS on its right."""
     # 44 pixels are between the icon and the word, and 24 between two letters. `letters`
-    # measures from the middle of the strokes, so half of their width is added on each
-    # side.
+    # measures from the middle of the strokes, so half of the stroke width is added on
+    # each side of a letter.
     letter_height, stroke_width = 128.0, 28.0
     left_edge = SIZE + 44 + stroke_width / 2
     *placed, (_, end) = letters("COUNTIS", letter_height, stroke_width + 24)

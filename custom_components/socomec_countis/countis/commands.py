@@ -3,8 +3,8 @@
 While a command holds the bus lock, it verifies the identity of the meter, writes, and
 reads back for the first time. `async_confirm_tariff` only verifies the identity and
 reads back. Each command passes its readings to `publish`. Each command raises
-`CommandError` if the meter did not carry the command out, `ModbusError` if the outcome
-is unknown, and the errors of `Meter.async_verify_identity`.
+`CommandError` if the meter did not carry the command out, `ModbusError` if nothing was
+written or the outcome is unknown, and the errors of `Meter.async_verify_identity`.
 """
 
 import asyncio
@@ -50,15 +50,15 @@ CLOCK_ATTEMPTS = 5  # to lock the bus before a full second
 
 E1X_E2X_FAMILIES = (1, 2)
 
-HIGHEST_TARIFF_COUNT = 8  # in the table (51200)
+HIGHEST_TARIFF_COUNT = 8  # in Socomec's table (51200)
 DEFAULT_TARIFF_COUNT = 4  # the number of tariff counters in the table
 
 
 def tariffs(count: float | None) -> range:
     """Return the tariffs of a meter with this tariff count (51200).
 
-    If the count is None or outside the range of the table, the meter is assumed to have
-    `DEFAULT_TARIFF_COUNT` tariffs.
+    If the count is None or not in 1 to `HIGHEST_TARIFF_COUNT`, the meter is assumed to
+    have `DEFAULT_TARIFF_COUNT` tariffs.
     """
     if count is None or not 1 <= count <= HIGHEST_TARIFF_COUNT:
         count = DEFAULT_TARIFF_COUNT
@@ -68,8 +68,8 @@ def tariffs(count: float | None) -> range:
 async def async_reset_partial_counters(meter: Meter, publish: Publish) -> None:
     """Set the partial counters to zero (57890, or 40512 on an E1x or E2x).
 
-    All tables contain 57890. Only those of E1x and E2x contain 40512. The command
-    writes 40512 only if 57890 had no effect.
+    Socomec's tables of all models contain 57890. The command writes 40512 only if 57890
+    had no effect.
     """
     commands = [(registers.VALUE_RESET, _bits(meter, PARTIAL_COUNTERS))]
     if meter.profile.family in E1X_E2X_FAMILIES:
@@ -124,7 +124,7 @@ async def async_set_clock(meter: Meter, publish: Publish) -> None:
                 await meter.async_verify_identity()
                 seconds = _until_full_second(meter)
                 if seconds > CLOCK_LEAD:
-                    continue  # too late; `seconds` is until the following second
+                    continue  # too late: the full second has passed
                 time = meter.local_time() + timedelta(seconds=seconds)
                 words = clock_words(time, short_year=short_year)
                 await asyncio.sleep(seconds)

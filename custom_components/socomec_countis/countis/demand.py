@@ -120,7 +120,7 @@ class Demand:
         if self._last is not None:
             if at.monotonic <= self._last.at.monotonic:
                 return False
-            if _is_clock_set(self._last.at, at) or (
+            if _clock_was_set(self._last.at, at) or (
                 kilowatt_hours < self._last.kilowatt_hours
             ):
                 self.interrupt()
@@ -352,7 +352,7 @@ class PowerIntegral:
         return True
 
 
-def _is_clock_set(before: Moment, after: Moment) -> bool:
+def _clock_was_set(before: Moment, after: Moment) -> bool:
     """Return whether the system clock was set between two readings."""
     passed = after.wall - before.wall
     return abs(passed - before.seconds_until(after)) > CLOCK_TOLERANCE
