@@ -99,7 +99,7 @@ def memory_line(meters: Sequence[Meter], **options: Any) -> Line:
 async def open_form(
     hass: HomeAssistant, *choices: str, context: ConfigFlowContext | None = None
 ) -> ConfigFlowResult:
-    """Open the dialog that adds a bus, and return the form after some menu choices."""
+    """Open the dialog that adds a bus, and return the step after some menu choices."""
     result = await hass.config_entries.flow.async_init(
         DOMAIN, context=context or {"source": SOURCE_USER}
     )
@@ -179,9 +179,10 @@ async def end_of_scan(hass: HomeAssistant, result: FlowResult) -> FlowResult:
 
 def flow_manager(hass: HomeAssistant, result: FlowResult) -> FlowManager[Any, Any, Any]:
     """Return the flow manager of a dialog: of entries or of subentries."""
-    is_meter = isinstance(result["handler"], tuple)
+    # The handler of a subentry flow is a tuple: entry ID and subentry type.
+    is_subentry = isinstance(result["handler"], tuple)
     entries = hass.config_entries
-    return entries.subentries if is_meter else entries.flow
+    return entries.subentries if is_subentry else entries.flow
 
 
 def registers_of(quantity: str, raw: int) -> dict[int, int]:
@@ -263,10 +264,10 @@ async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
             readings = [call.args[0] for call in take.call_args_list]
             read = Counter(each.block for each in readings if each.requested_at >= now)
             failed = {call.args[1] for call in fail.call_args_list}
-            # The block of a failure is None if the meter is offline. A block of
-            # counters needs more than 1 reading (True), another block more than 0.
+            # The block of a failure is None if the meter is offline.
             return None in failed or all(
-                read[block] > (block in COUNTER_BLOCKS) for block in blocks - failed
+                read[block] >= (2 if block in COUNTER_BLOCKS else 1)
+                for block in blocks - failed
             )
 
         await until(is_polled)

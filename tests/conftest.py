@@ -74,7 +74,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def meter(clock: Clock) -> Meter:
-    """Return a meter at unit ID 1 whose counters (in Wh and varh) are not 0.
+    """Return a meter at unit ID 1 that has already counted (in Wh and varh).
 
     The phases have the default load of the simulator: 1000 W, 500 W and -200 W.
     """
@@ -339,7 +339,10 @@ def configure_session_event_loop() -> None:
 
 @pytest.fixture(autouse=True)
 async def enable_event_loop_debug() -> None:
-    """Leave the debug mode off, because it takes a third of the time of a test."""
+    """Replace a fixture of the test package, to leave the debug mode off.
+
+    The debug mode takes a third of the time of a test.
+    """
 
 
 @pytest.fixture(autouse=True)

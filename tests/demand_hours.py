@@ -45,7 +45,10 @@ class RunningClock:
 
 @contextmanager
 def running_clock(start: datetime) -> Iterator[RunningClock]:
-    """Let the clocks of Home Assistant and of the meter show the time `start` now."""
+    """Let the clocks of Home Assistant, except `dt_util.now`, show `start` now.
+
+    Yields the clock, for the simulated meter.
+    """
     clock = RunningClock(start)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(time, "time", clock)

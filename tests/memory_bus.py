@@ -135,7 +135,7 @@ class MemoryBus:
         ]
 
     def client(self, unit_id: int = 1) -> ModbusUnit:
-        """Return a client of a unit ID, without the bus of the library."""
+        """Return a client of a unit ID that does not use the bus of the library."""
         return cast(ModbusUnit, MemoryClient(self, unit_id))
 
     def unit(self, unit_id: int = 1) -> ModbusUnit:
@@ -232,7 +232,7 @@ class MemoryClient:
 
 
 async def async_profile_of(meter: SimulatedMeter) -> Profile:
-    """Return the profile of a meter, which is read on a new bus."""
+    """Read the profile of a meter on a new bus, and return the profile."""
     return await async_take_profile(MemoryBus({1: meter}).unit())
 
 

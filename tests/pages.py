@@ -21,19 +21,19 @@ def prose(page: Path) -> str:
 
 
 def unwrapped(page: Path) -> str:
-    """Return the text of a page with a space in place of each line break."""
+    """Return the text of a page with one space in place of each run of whitespace."""
     return re.sub(r"\s+", " ", page.read_text())
 
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub creates from the headings of a page."""
-    headings: Counter[str] = Counter()
+    uses: Counter[str] = Counter()
     found = set()
     for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
-        words = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
         # GitHub adds a number to the anchor of a repeated heading.
-        found.add(f"{words}-{headings[words]}" if headings[words] else words)
-        headings[words] += 1
+        found.add(f"{anchor}-{uses[anchor]}" if uses[anchor] else anchor)
+        uses[anchor] += 1
     return found
 
 

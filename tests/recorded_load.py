@@ -51,10 +51,10 @@ class Steps:
 
     def energy(self, begin: float, end: float) -> float:
         """Return the consumed energy in kWh between two times at which steps begin."""
-        first, last = ((at - self.start) / STEP_SECONDS for at in (begin, end))
-        steps = last - first
-        # The mean of the first power and the last power.
-        watts = FIRST_WATTS + STEP_WATTS * (first + last - 1) / 2
+        first, after = ((at - self.start) / STEP_SECONDS for at in (begin, end))
+        steps = after - first
+        # The mean of the first power and the last power (in the step `after - 1`).
+        watts = FIRST_WATTS + STEP_WATTS * (first + after - 1) / 2
         return watts * steps * STEP_SECONDS / JOULES_PER_KWH
 
     def begin(self, record: LoadRecord, period: int) -> float:
@@ -159,7 +159,7 @@ class RecordedLoad:
         return self.load_curve.time_base == "utc" and self.offset != 0
 
     async def read(self) -> LoadCurve:
-        """Return the load curve, read with the commands of Socomec's table."""
+        """Return the load curve that the library reads from the meter."""
         return await async_read_load_curve(await self.library_meter())
 
     async def read_each(self) -> AsyncIterator[LoadCurve]:
