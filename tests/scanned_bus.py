@@ -39,8 +39,8 @@ from .memory_bus import (
 
 METER_DELAY = 0.03  # s until a meter begins its response
 OPEN_SECONDS = 0.2  # s until a closed port is open again
-# s; at 4800 baud, two reads and a loopback test that time out. After each timeout, the
-# client closes the port, and the next request opens it again.
+# s; duration of the scan's check for an echo of the adapter, at 4800 baud. Two reads
+# and a loopback test time out. After each read, the port is closed and opened again.
 ECHO_CHECK_SECONDS = 1.3
 
 
@@ -97,13 +97,13 @@ class ScannedBus:
     bus: Bus | None = None
     """Bus that other tasks use, too. If None, each opening creates a bus."""
     errors: dict[int, list[Exception | None]] = field(default_factory=dict)
-    """By unit ID: the errors of the next requests, None for a response."""
+    """By unit ID: the errors of the next reads, None for a read without an error."""
     connected: bool = True
     echoes: bool = False
     """Whether the adapter echoes each request."""
     opened: list[LineSettings] = field(default_factory=list)
     requests: list[tuple[LineSettings, int, int]] = field(default_factory=list)
-    """By request: settings, unit ID and number of registers."""
+    """Settings, unit ID and number of registers of each read."""
     disconnects: int = 0
     """Number of recoveries, in which the client closes the port."""
 
@@ -130,7 +130,7 @@ class ScannedBus:
         yield OpenBus(bus, open_unit)
 
     def client(self, settings: LineSettings, unit_id: int) -> ModbusUnit:
-        """Return a client for a unit ID, which sends requests without a `Bus`."""
+        """Return a client for a unit ID, without the timeouts and lock of a `Bus`."""
         return cast(ModbusUnit, ScannedClient(self, settings, unit_id))
 
 

@@ -21,7 +21,7 @@ def meter(clock: Clock) -> Meter:
 
 @pytest.fixture
 async def connection(line: Line) -> AsyncGenerator[ModbusConnection]:
-    """Return a client of the line, which sends at 38400 baud."""
+    """Return a client of the line. The client sends at 38400 baud."""
     client = ModbusConnection(
         ModbusSerialParams(device=line.port, baudrate=38400), timeout=TIMEOUT
     )

@@ -27,10 +27,10 @@ def test_moment_is_the_same_with_noon_of_another_day() -> None:
 
 
 def test_weather_differs_from_day_to_day() -> None:
-    days = [weather(1, Moment.of(NOON + day * DAY, NOON)) for day in range(14)]
-    assert len(set(days)) == 14
+    parts = [weather(1, Moment.of(NOON + day * DAY, NOON)) for day in range(14)]
+    assert len(set(parts)) == 14
     # The part of the sunshine that reaches the ground: 0.3 on the darkest day.
-    assert all(0.3 <= part <= 1 for part in days)
+    assert all(0.3 <= part <= 1 for part in parts)
 
 
 def test_tariff_2_applies_in_the_night() -> None:

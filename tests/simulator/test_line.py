@@ -189,7 +189,8 @@ async def test_unread_responses_do_not_block_line(
     # A read of 66 (0x42) registers, whose response has 137 bytes.
     request = with_crc(bytes.fromhex("01 03 c3 50 00 42"))
     # The read buffer of a terminal has 4096 bytes. `response_bytes` only counts bytes
-    # that fit, and may never reach 5000. The responses to 50 requests have 6850 bytes.
+    # that fit, so it may never reach 5000. In this case, stop after 50 requests, whose
+    # responses have 6850 bytes.
     while line.response_bytes < 5000 and len(line.requests) < 50:
         os.write(port, request)
         await asyncio.sleep(0.03)

@@ -22,7 +22,7 @@ START = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 START_DATE = int(START - YEAR_2000)
 
 type Row = tuple[int, int, int]
-"""Date in s since 2000-01-01, 1 if the period is incomplete or else 0, mean power.
+"""Date in s since 2000-01-01, 1 (incomplete) or 0 (complete period), mean power.
 
 By default, the mean power is in W.
 """
@@ -91,7 +91,8 @@ async def test_client_reads_block_of_122_registers(
     clock.seconds += 2 * PERIOD
     await unit.write_register(COMMAND, RESET_POINTER)
     words = await unit.read_holding_registers(BLOCK, BLOCK_WORDS)
-    # Records, registers of a record, period in s, unit W, numerator, denominator.
+    # Number of records, registers per record, period in s, unit (0 is W), numerator,
+    # denominator.
     assert words[:6] == [2, 4, 600, 0, 1, 1]
     assert rows_of(words) == [
         (START_DATE + PERIOD, 0, 1300),
@@ -234,8 +235,8 @@ def test_newest_record_is_first_if_selected(clock: Clock) -> None:
 def test_date_is_local_time_or_utc(clock: Clock, time_base: Any, hours: int) -> None:
     meter = filled(clock, 0, time_base=time_base)
     meter.load = Constant()
-    # The clock is two hours ahead of UTC, and 30 s wrong. So 30 s of the first period
-    # are missing.
+    # Set the meter's clock to two hours and 30 s ahead of UTC. So the first 30 s of the
+    # first period are missing.
     meter.write(57600, [1, 3, 2026, 14, 0, 30])
     clock.seconds += 2 * PERIOD
     date = START_DATE + hours * 3600
@@ -245,7 +246,7 @@ def test_date_is_local_time_or_utc(clock: Clock, time_base: Any, hours: int) -> 
 @pytest.mark.parametrize(
     ("options", "value"),
     [
-        # The mean power of 60 kW, in the unit, times denominator / numerator.
+        # 60 kW in the unit of the header, times denominator / numerator.
         ({}, 60_000),
         ({"denominator": 10}, 0xFFFE),  # the highest value, in place of 600 000
         ({"numerator": 10}, 6000),

@@ -50,7 +50,7 @@ async def running(
 async def client_of(
     port: str, baudrate: int = 9600, response_timeout: float = TIMEOUT
 ) -> AsyncGenerator[ModbusConnection]:
-    """Connect a client to a serial port."""
+    """Yield a client of a serial port. At the end, wait until the port is released."""
     client = ModbusConnection(
         ModbusSerialParams(device=port, baudrate=baudrate), timeout=response_timeout
     )
@@ -68,7 +68,7 @@ def is_open(port: str) -> bool:
     return port in [os.path.realpath(each) for each in files]
 
 
-async def double(client: ModbusConnection, unit_id: int, address: int) -> int:
+async def unsigned(client: ModbusConnection, unit_id: int, address: int) -> int:
     """Return the unsigned 32-bit value of two registers."""
     high, low = await client.for_unit(unit_id).read_holding_registers(address, 2)
     return high << 16 | low
@@ -82,10 +82,10 @@ async def test_meters_respond_until_signal(
     async with running("--unit-id", "1", "2", "--link", str(link)) as (process, port):
         assert port == str(link)
         async with client_of(port) as client:
-            assert await double(client, 1, 50770) >= 12_345  # Ea+ in kWh
+            assert await unsigned(client, 1, 50770) >= 12_345  # Ea+ in kWh
             # Unit ID 2 is a solar inverter. By default, the simulator starts at solar
             # noon. So the inverter produces, and its power is negative.
-            assert await double(client, 2, 50536) > 0x8000_0000
+            assert await unsigned(client, 2, 50536) > 0x8000_0000
         process.send_signal(stop_signal)
         assert await process.wait() == 0
     assert not link.is_symlink()
@@ -107,7 +107,7 @@ async def test_tariff_is_kept_in_state_file(tmp_path: Path) -> None:
     assert json.loads(state.read_text())["5"]["tariff"] == 4
 
 
-async def test_meter_of_diagnostics_has_its_unit_id_and_baudrate(
+async def test_meter_has_unit_id_and_baudrate_of_its_diagnostics(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "diagnostics.json"
@@ -115,18 +115,18 @@ async def test_meter_of_diagnostics_has_its_unit_id_and_baudrate(
     async with running("--diagnostics", str(path)) as (_, port):
         async with client_of(port, 9600, response_timeout=0.5) as client:
             with pytest.raises(ModbusTimeoutError):
-                await double(client, 17, 50946)
+                await unsigned(client, 17, 50946)
         async with client_of(port, 19200) as client:
             words = await client.for_unit(17).read_holding_registers(50000, 11)
             assert words[:4] == [0x53, 0x4F, 0x43, 0x4F]
             # The file redacts the serial number. The simulator uses its own.
             assert words[8:] == [0x1438, 0x0120, 17]
             # Ea+ in steps of 10 Wh starts at the value in the file, and rises.
-            assert 1_234_567 <= await double(client, 17, 50946) < 1_234_569
-            assert await double(client, 17, 50770) == 12_345
+            assert 1_234_567 <= await unsigned(client, 17, 50946) < 1_234_569
+            assert await unsigned(client, 17, 50770) == 12_345
             # The profile in the file has no tariff counters.
             with pytest.raises(ModbusExceptionError):
-                await double(client, 17, 51200)
+                await unsigned(client, 17, 51200)
 
 
 @pytest.mark.usefixtures("socket_enabled")
@@ -155,7 +155,7 @@ async def test_wiring_errors_change_measurements() -> None:
         running("--wiring", "reversed-l2", "swapped-l1") as (_, port),
         client_of(port) as client,
     ):
-        volts = [await double(client, 1, 50520 + 2 * index) for index in range(3)]
+        volts = [await unsigned(client, 1, 50520 + 2 * index) for index in range(3)]
     # In 0.01 V. L1 and the neutral are swapped, so L2 and L3 have phase-to-phase
     # voltages. The reversed current of L2 changes no voltage.
     assert volts == pytest.approx([23_000, 39_800, 39_800], abs=600)

@@ -38,7 +38,7 @@ async def word(unit: TmodbusUnit, address: int) -> int:
     return (await unit.read_holding_registers(address, 1))[0]
 
 
-async def double(unit: TmodbusUnit, address: int) -> int:
+async def unsigned(unit: TmodbusUnit, address: int) -> int:
     """Return the value of two registers."""
     high, low = await unit.read_holding_registers(address, 2)
     return high << 16 | low
@@ -46,7 +46,7 @@ async def double(unit: TmodbusUnit, address: int) -> int:
 
 async def signed(unit: TmodbusUnit, address: int) -> int:
     """Return the signed value of two registers."""
-    return (await double(unit, address) ^ 0x8000_0000) - 0x8000_0000
+    return (await unsigned(unit, address) ^ 0x8000_0000) - 0x8000_0000
 
 
 async def refused_read(unit: TmodbusUnit, address: int, count: int = 1) -> int | None:
@@ -129,10 +129,12 @@ async def test_identification_contains_model_and_serial_number(
 async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> None:
     meter.load = Constant(Phase(2300, 0, 230), Phase(0, 1150, 230), Phase(-690, -920))
     # The voltages in 0.01 V, the frequency in 0.01 Hz, and the currents in mA.
-    assert [await double(unit, 50520 + 2 * phase) for phase in range(3)] == [23000] * 3
-    assert await double(unit, 50514) == 39837  # from phase to phase: 230 V * sqrt(3)
-    assert await double(unit, 50526) in (5000, 5001, 5002)
-    assert [await double(unit, 50528 + 2 * phase) for phase in range(3)] == [
+    assert [await unsigned(unit, 50520 + 2 * phase) for phase in range(3)] == [
+        23000
+    ] * 3
+    assert await unsigned(unit, 50514) == 39837  # from phase to phase: 230 V * sqrt(3)
+    assert await unsigned(unit, 50526) in (5000, 5001, 5002)
+    assert [await unsigned(unit, 50528 + 2 * phase) for phase in range(3)] == [
         10_000,
         5_000,
         5_000,
@@ -165,7 +167,7 @@ async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> 
         *(161, 23, 163, 990),
         *(230, 0, 0x10000 - 69),
     ]
-    assert await double(unit, 40576) == 10_000
+    assert await unsigned(unit, 40576) == 10_000
 
 
 async def test_equal_phases_have_no_neutral_current(
@@ -173,9 +175,9 @@ async def test_equal_phases_have_no_neutral_current(
 ) -> None:
     meter.load = Constant(Phase(1000), Phase(1000), Phase(1000))
     # The neutral current in mA.
-    assert await double(unit, 50534) == 0
+    assert await unsigned(unit, 50534) == 0
     meter.load = Constant(Phase(2300), Phase(0), Phase(0))
-    assert await double(unit, 50534) == 10_000
+    assert await unsigned(unit, 50534) == 10_000
 
 
 async def test_counters_are_in_blocks_of_each_resolution(
@@ -198,8 +200,8 @@ async def test_counters_are_in_blocks_of_each_resolution(
         (14, 5_678),
         (18, 678),
     ):
-        assert await double(unit, 50768 + offset) == energy // 1000  # kWh
-        assert await double(unit, 50944 + offset) == energy // 10
+        assert await unsigned(unit, 50768 + offset) == energy // 1000  # kWh
+        assert await unsigned(unit, 50944 + offset) == energy // 10
     assert await unit.read_holding_registers(51311, 3) == [12, 2, 0]  # in MWh, Mvarh
 
 
@@ -208,11 +210,11 @@ async def test_counter_rolls_over_after_999_999_999_steps(
 ) -> None:
     # Wh: the energy of a rollover, and 123 steps of 10 Wh.
     meter.counters = Counters(consumed=9_999_999_990 + 1230)
-    assert await double(unit, 36864) == 999_999_999  # the overflow value
+    assert await unsigned(unit, 36864) == 999_999_999  # the overflow value
     # The number of rollovers of Ea+, Er+ and Ea-.
     assert await unit.read_holding_registers(36866, 3) == [1, 0, 0]
-    assert await double(unit, CONSUMED) == 123
-    assert await double(unit, 50770) == 1  # kWh
+    assert await unsigned(unit, CONSUMED) == 123
+    assert await unsigned(unit, 50770) == 1  # kWh
 
 
 @pytest.mark.parametrize(
@@ -234,8 +236,8 @@ async def test_each_bit_resets_its_partial_counter(
         partial_produced=300,
     )
     await unit.write_register(RESET, bits)
-    assert [await double(unit, 50944 + offset) for offset in (12, 14, 18)] == rest
-    assert await double(unit, CONSUMED) == 99
+    assert [await unsigned(unit, 50944 + offset) for offset in (12, 14, 18)] == rest
+    assert await unsigned(unit, CONSUMED) == 99
     assert meter.writes == [(RESET, [bits])]
 
 
@@ -267,16 +269,16 @@ async def test_energy_is_counted_in_tariff_in_progress(
     clock.seconds += 20
     # The number of tariffs, and the tariff in progress.
     assert await unit.read_holding_registers(51200, 2) == [4, 3]
-    assert [await double(unit, TARIFF_1 + 2 * tariff) for tariff in range(4)] == [
+    assert [await unsigned(unit, TARIFF_1 + 2 * tariff) for tariff in range(4)] == [
         *(10, 0, 20, 0)
     ]
     await unit.write_register(RESET_TARIFFS, 0x0001)
-    assert [await double(unit, TARIFF_1 + 2 * tariff) for tariff in range(4)] == [
+    assert [await unsigned(unit, TARIFF_1 + 2 * tariff) for tariff in range(4)] == [
         *(0, 0, 20, 0)
     ]
     await unit.write_register(RESET_TARIFFS, 0xFFFF)
-    assert await double(unit, 51206) == 0  # tariff 3
-    assert await double(unit, CONSUMED) == 30
+    assert await unsigned(unit, 51206) == 0  # tariff 3
+    assert await unsigned(unit, CONSUMED) == 30
 
 
 @pytest.mark.parametrize(
@@ -332,11 +334,11 @@ async def test_days_weeks_and_months_follow_clock_of_meter(
     clock.seconds += 2 * 3600 + 86_400 + 3 * 3600  # until Monday, 03:00
     # Count in a thread: in the event loop, a long count would cause a timeout.
     await asyncio.to_thread(meter.count)
-    kwh = [await double(unit, 36896 + 2 * position) for position in range(12)]
+    kwh = [await unsigned(unit, 36896 + 2 * position) for position in range(12)]
     # A load of 1 kW: Ea+ and Ea- of day n-1 and n, week n-1 and n, month n-1 and n.
     # Week n-1 and month n-1 also contain the 2 hours of Saturday.
     assert kwh == [24, 0, 3, 0, 26, 0, 3, 0, 26, 0, 3, 0]
-    assert await double(unit, 36928) == 2400  # Ea+ of day n-1 in 10 Wh
+    assert await unsigned(unit, 36928) == 2400  # Ea+ of day n-1 in 10 Wh
 
 
 async def test_broadcast_reaches_all_meters_without_response(
@@ -369,7 +371,7 @@ async def test_each_simulated_defect_changes_responses(
     meter.refused_blocks = {50944}
     assert await refused_read(unit, CONSUMED, 2) == ADDRESS
     meter.blank_blocks = {50512}
-    assert await double(unit, 50520) == 0xFFFF_FFFF
+    assert await unsigned(unit, 50520) == 0xFFFF_FFFF
     meter.refuses_reserved = True
     assert await refused_read(unit, 50772, 6) == ADDRESS
     meter.override = {50004: 300}
