@@ -125,7 +125,7 @@ def _print_values(selection: Selection, watched: Watched, rows: Rows) -> None:
 def _print_failure(
     selection: Selection, watched: Watched, printed: dict[int, str | None]
 ) -> None:
-    """Print why a meter is offline, when it goes offline or the reason changes.
+    """When a meter goes offline, or its failure changes, print the failure.
 
     `printed` contains, by unit ID, the kind of the failure at the last call. The kind
     is None if there was no failure.

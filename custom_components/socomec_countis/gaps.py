@@ -159,10 +159,10 @@ class MeterGaps:
             self._unconfirmed[block] = Gap(begin, now, readings)
 
     def _add(self, new: Gap) -> None:
-        """Add `new`, or merge it into an earlier or overlapping gap.
+        """Add `new`, or merge it into another gap.
 
-        That gap has to end in the hour of `new.begin`, or later. While the evidence of
-        a gap is read, and afterwards, no other gap is merged into this gap.
+        The other gap has to end in the hour of `new.begin`, or later. While the
+        evidence of a gap is read, and afterwards, no gap is merged into it.
         """
         for gap in self.gaps:
             can_change = not gap.sources and gap is not self._proposed_now
@@ -256,7 +256,7 @@ class MeterGaps:
     ) -> None:
         """Read from the meter how the energy is distributed, and store this in the gap.
 
-        A block that cannot be read is left out.
+        Without usable evidence, the energy is distributed evenly.
         """
         totals = {total_of(name) for name in statistics}
         async with self.coordinator.config_entry.runtime_data.evidence_lock:
@@ -418,8 +418,7 @@ class MeterGaps:
         statistics = await self._async_statistics(gap)
         for name, statistic in statistics.items():
             base, end_row = statistic.base(gap.hours), statistic.end_row(gap.hours)
-            # `begin` is within the first hour. So if this hour has a row, the row has
-            # the last state before the gap.
+            # If the hour of `begin` has a row, its state is the last before the gap.
             before = statistic.rows.get(gap.hours[0], base)
             if before and before.state is not None and end_row and end_row.state:
                 gap.readings[name] = [(begin, before.state), (gap.end, end_row.state)]

@@ -21,7 +21,8 @@ from tests.common import Clock
 
 READABLE = [block for block in BLOCKS if block.kind is not Kind.COMMANDS]
 FUNCTION, ADDRESS, VALUE = 1, 2, 3  # exception codes: illegal function, address, value
-# Register addresses. CONSUMED and TARIFF_1 are high-resolution counters (10 Wh).
+# Register addresses. RESET resets the partial counters, and so does RESET_PARTIAL of an
+# E1x or E2x. CONSUMED and TARIFF_1 are high-resolution counters (10 Wh).
 SET_TARIFF, RESET_PARTIAL, RESET, RESET_TARIFFS = 40481, 40512, 57890, 57892
 CONSUMED, TARIFF_1 = 50946, 51202
 
@@ -157,7 +158,7 @@ async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> 
         0,
         -600,
     ]
-    # Blocks 51280 and 40576 contain the same measurements.
+    # Blocks 51280 and 40576 also contain some of these measurements.
     assert await unit.read_holding_registers(51281, 6) == [
         *[39837] * 3,
         *[23000] * 3,
@@ -208,7 +209,7 @@ async def test_counters_are_in_blocks_of_each_resolution(
 async def test_counter_rolls_over_after_999_999_999_steps(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
-    # Wh: the energy of a rollover, and 123 steps of 10 Wh.
+    # Wh: the energy at which the counter rolls over, and 123 steps of 10 Wh.
     meter.counters = Counters(consumed=9_999_999_990 + 1230)
     assert await unsigned(unit, 36864) == 999_999_999  # the overflow value
     # The number of rollovers of Ea+, Er+ and Ea-.
@@ -361,9 +362,7 @@ async def test_offline_meter_receives_no_broadcast(
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 1)
 
 
-async def test_each_simulated_defect_changes_responses(
-    meter: Meter, unit: TmodbusUnit
-) -> None:
+async def test_simulated_defects_take_effect(meter: Meter, unit: TmodbusUnit) -> None:
     meter.exception_code = 4
     assert await refused_read(unit, 50000) == 4
     assert await refused_write(unit, RESET, 1) == 4

@@ -14,11 +14,11 @@ type MeterEntities = dict[str, str]
 def entities_by_meter(
     entities: Iterable[Entity], serial_numbers: Sequence[str]
 ) -> list[MeterEntities]:
-    """Return the entities of the meter with each serial number, in the same order.
+    """Return the entities of each meter, in the order of the serial numbers.
 
-    Without serial numbers, return the entities of each meter. If no entity has a given
-    serial number, for example because a user has deleted the meter, its mapping is
-    empty.
+    A serial number that no entity has, for example because a user has deleted the
+    meter, gives an empty mapping. Without serial numbers, return the entities of all
+    meters.
     """
     if not serial_numbers:
         found: dict[str, MeterEntities] = {}

@@ -5,7 +5,7 @@ to 61577). A command (61440) selects the first page or the next page. This modul
 multiplies a stored value by the fraction in the header of the page, and by the ratio of
 the current transformers. The Modbus table (see registers.py) does not say whether the
 fraction already contains the ratio. If the fraction equals the ratio, this module
-assumes that the fraction contains the ratio.
+assumes that it does, and multiplies by the fraction only.
 """
 
 from collections import Counter

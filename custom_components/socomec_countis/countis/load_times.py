@@ -15,8 +15,8 @@ from itertools import pairwise
 
 from .load_curve import LoadCurve
 
-# s; a meter may store a record this long after the period of the record. Within this
-# tolerance, the period of the record may also end after the present time. Our choice.
+# s; a meter may store a record this long after the period of the record. The calculated
+# end of the period may also be this long after the present time. Our choice.
 NEWEST_TOLERANCE = 60
 HOUR = 3600  # s
 # Each change of a time zone is at a multiple of 15 min in UTC.
@@ -32,7 +32,7 @@ class LoadTimes:
     is_utc: bool
     """Whether the dates are in UTC. If not, they are times that the meter displayed."""
     follows_zone: bool
-    """Whether the dates show that the meter changed its clock with the time zone."""
+    """Whether the dates show that the meter's clock followed a change of local time."""
     starts: Sequence[float]
     """The beginning of the period of each record, in s since 1970."""
 
@@ -77,9 +77,9 @@ def _offsets(display_ahead: float, zone_ahead: float) -> Iterator[tuple[bool, fl
 
     The displayed time is `display_ahead`, in s, ahead of true UTC. The local time of
     the user is `zone_ahead`, in s, ahead of true UTC. The difference of both is the
-    error of the displayed time. Dates in UTC may have the same error. But if the clock
-    does not follow the time zone, full hours of the error are only in the displayed
-    time. Dates in UTC then have only the rest of the error.
+    error of the displayed time. Dates in UTC may have the same error, or the error
+    without its full hours. For example, if the clock stays at standard time in summer,
+    the displayed time is an hour behind, but dates in UTC may be right.
     """
     yield False, display_ahead
     error = display_ahead - zone_ahead
@@ -121,7 +121,7 @@ def _zone_changes(zone: tzinfo, since: datetime, now: float) -> list[_ZoneChange
 def _is_followed(
     change: _ZoneChange, starts: Sequence[datetime], period: timedelta
 ) -> bool:
-    """Return whether the clock of the meter was changed with the time zone.
+    """Return whether the clock of the meter followed a change of the local time.
 
     `starts` are the displayed beginnings of the periods, sorted. If the clock was put
     back, these times repeat an hour, so equal times follow each other. If the clock was
@@ -145,8 +145,8 @@ def _corrected_starts(
     """Return the beginnings of the periods, corrected for changes of the time zone.
 
     The clock of the meter followed the `changes`. `starts` are in s since 1970, and
-    assume the present offset from UTC at all times. `dated` are the same beginnings as
-    the meter displayed them.
+    assume the present offset from UTC at all times. `dated` contains these beginnings
+    in the form that the meter displayed.
     """
     corrected: list[float] = []
     for begin, date, following in zip(starts, dated, [*dated[1:], None], strict=True):

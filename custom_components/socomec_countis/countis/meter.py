@@ -46,7 +46,7 @@ class Reading:
     requested_at: float
     """When the request was sent, in s of the event loop's clock."""
     corrections: tuple[Correction, ...] = ()
-    """The accepted values that this reading has replaced."""
+    """The accepted values that implausible values of this reading have replaced."""
 
 
 class Meter:
