@@ -20,7 +20,7 @@ def identification(model: str, serial: tuple[int, int, int]) -> dict[int, int]:
         50008: year_and_week,
         50009: site_and_line,
         50010: order,
-        **unsigned(50011, 0),  # reserve of the serial number
+        **unsigned(50011, 0),  # reserved part of the serial number
         **dict.fromkeys(range(50013, 50017), 0),  # "code" in the table
         50018: 1,  # major version of the product
         50019: 2,  # minor version of the product

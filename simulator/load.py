@@ -1,7 +1,7 @@
 """Loads: the power through a meter as a function of time.
 
-The power of a load is the same for the same second and seed. The counters of a meter
-therefore do not depend on when they are read.
+The power of a load is the same for the same second and seed. So the counters of a meter
+at a given time do not depend on how often they were read before.
 """
 
 from dataclasses import dataclass
@@ -145,8 +145,8 @@ def _house_phases(house: House, slot: int) -> Phases:
 @lru_cache
 def _inverter_phases(inverter: Inverter, slot: int) -> Phases:
     second = slot * SLOT_SECONDS
-    # The house with this roof has the same seed. So the 500 gives the inverter a noise
-    # of its own.
+    # The house of the inverter has the same seed (see `load_at`). So the 500 gives the
+    # inverter a noise of its own.
     noise = _noise(inverter.seed + 500, slot)
     roof = inverter.peak * _daylight(second, inverter.noon)
     roof *= _clouds(inverter.seed, second // MINUTE_SECONDS)

@@ -164,7 +164,8 @@ async def test_faults_of_every_other_response_change_no_state(
     monkeypatch: pytest.MonkeyPatch,
     fault: Fault,
 ) -> None:
-    # Hold the values longer than the faults last. `short_pauses` has set 0 s.
+    # Hold the values until all faults are over. `short_pauses` has set `HOLD_SECONDS`
+    # to 0.
     monkeypatch.setattr(coordinator, "HOLD_SECONDS", 60)
     line.faults.extend([Fault(), fault] * 8)
     await until(lambda: not line.faults)
@@ -256,7 +257,8 @@ async def test_zero_power_without_load_is_shown(
     short_pauses: None,
 ) -> None:
     meter.load = Constant(Phase(0), Phase(0), Phase(0))
-    # The powers of the meter and of its phases, and the power factor, are 0.
+    # By default, the power factor without load is 1. If it is 0 like the powers, only
+    # the frequency shows that the meter is not starting.
     meter.override = dict.fromkeys(range(50536, 50550), 0)
     await until(lambda: state(hass, "power") == "0")
     await until_polled(entry)
@@ -470,7 +472,7 @@ async def test_unloaded_entry_sends_no_request(
     await hass.config_entries.async_unload(entry.entry_id)
     await hass.async_block_till_done(wait_background_tasks=True)
     line.requests.clear()
-    await asyncio.sleep(60)  # many periods of a poll, in virtual time
+    await asyncio.sleep(60)  # many polling periods, in virtual time
     assert reads(line.requests) == []
 
 

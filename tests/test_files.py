@@ -1,4 +1,4 @@
-"""The manifest, the texts of the dialogs and the quality scale match the code."""
+"""The manifest, the texts and the quality scale are complete and valid."""
 
 from collections.abc import Iterator
 import re
@@ -29,7 +29,8 @@ from homeassistant.loader import Manifest, async_get_integration
 from .files import CORE, INTEGRATION, METER_TEXTS, SOURCES, TEXTS, load
 
 MANIFEST = load(INTEGRATION / "manifest.json")
-# Home Assistant sets up these integrations without a dependency.
+# The manifest does not have to declare these integrations as dependencies, because Home
+# Assistant sets them up.
 ALWAYS_SET_UP = {*Platform, "diagnostics", "repairs", "system_health"}
 
 
@@ -150,12 +151,12 @@ def test_each_option_and_parity_has_a_name() -> None:
 
 
 @pytest.mark.parametrize(("flow", "forms", "texts"), DIALOGS)
-def test_each_text_of_a_step_belongs_to_a_step_of_the_flow(
+def test_each_step_with_texts_is_a_step_of_the_flow(
     flow: type, forms: dict[str, vol.Schema], texts: dict[str, Any]
 ) -> None:
     prefix = "async_step_"
     steps = {name.removeprefix(prefix) for name in dir(flow) if name.startswith(prefix)}
-    # The flow also has the steps of Home Assistant, and steps without a form.
+    # Some steps have no texts, for example those that Home Assistant defines.
     assert texts["step"].keys() <= steps
     for step, text in texts["step"].items():
         assert text["title"], step

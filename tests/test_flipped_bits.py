@@ -35,7 +35,8 @@ BLOCKS = ("measurements", *COUNTER_BLOCKS)
 
 # W; the largest difference between an accepted power and the true power. `Relations`
 # tolerates 30 W between the total power and the sum of the phases. Rounding alone
-# causes up to 20 W of this. So a flipped bit of 40 W may be accepted, but none of 80 W.
+# causes up to 20 W, which may reduce the effect of a flipped bit. So a flipped bit of
+# 40 W may be accepted (20 W remain), but none of 80 W (60 W remain).
 POWER_TOLERANCE = 40
 POWERS = {"power", "power_l1", "power_l2", "power_l3"}
 # No relation contains these values, so a wrong value may be accepted.
@@ -57,7 +58,8 @@ class Accepted:
     """The lowest possible values of accepted counters.
 
     An accepted counter is the lower one of two consecutive readings. So these are the
-    values in the registers during the first of the last two consecutive intact reads.
+    values in the registers during the earlier read of the latest pair of consecutive
+    intact reads.
     """
     values: Values
 
@@ -87,7 +89,7 @@ class FlippedBits:
     )
 
     def fault(self, request: Request) -> Fault:
-        """Return a fault that flips one bit in 5 % of the responses."""
+        """Return the fault of a response: in 5 % of the cases, it flips one bit."""
         is_flipped = self.random.random() < FLIPPED_PART
         self.count += is_flipped
 
@@ -102,7 +104,7 @@ class FlippedBits:
         return Fault(change)
 
     def _add_read(self, first: int, words: list[int], *, intact: bool) -> None:
-        """Add the words of a read that begins at a register address."""
+        """Add a read whose words begin at the register address `first`."""
         for name in BLOCKS:
             block = self.meter.block(name)
             assert block is not None
@@ -163,7 +165,7 @@ async def async_poll_for_an_hour(seed: int) -> FlippedBits:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_flipped_bits_change_no_counter_and_the_power_by_at_most_40_w(
+async def test_counters_are_right_and_powers_within_40_w_despite_flipped_bits(
     seed: int,
 ) -> None:
     flipped = await async_poll_for_an_hour(seed)
@@ -180,7 +182,7 @@ async def test_flipped_bits_change_no_counter_and_the_power_by_at_most_40_w(
     errors: dict[str, float] = defaultdict(float)
     for each in flipped.accepted["measurements"]:
         for key, value in each.values.items():
-            # `Limits` replaces impossible values by None.
+            # A value that `Limits` does not allow is None.
             if value is not None:
                 errors[key] = max(errors[key], abs(value - each.true_values[key]))
     assert {key for key, error in errors.items() if error} <= UNRELATED | POWERS

@@ -53,7 +53,7 @@ def day(number: int) -> float:
         ("partial_energy_reactive", "energy_reactive"),
     ],
 )
-def test_total_of_a_counter_counts_the_same_energy(counter: str, total: str) -> None:
+def test_total_of_a_counter_includes_its_energy(counter: str, total: str) -> None:
     assert total_of(counter) == total
 
 
@@ -192,13 +192,13 @@ def source(curve: LoadCurve, after: float, step: float, key: str = CONSUMED) -> 
     ("counted", "step", "is_used"),
     [
         (2, 0.01, True),
-        (2.105, 0.01, True),  # 5 % of the counted energy
+        (2.105, 0.01, True),  # tolerance: 5 % of the counted energy
         (2.106, 0.01, False),
         (1.905, 0.01, True),
         (1.904, 0.01, False),
-        (4, 1, True),  # two steps
+        (4, 1, True),  # tolerance: two steps
         (4.001, 1, False),
-        (0.5, 0.75, True),  # two steps
+        (0.5, 0.75, True),  # tolerance: two steps
         (0.499, 0.75, False),
     ],
 )
@@ -315,7 +315,7 @@ def test_findings_contain_facts_that_socomecs_table_leaves_open(
 
 
 @pytest.mark.parametrize("records", [0, 1])
-def test_findings_without_a_match_contain_no_meaning(records: int) -> None:
+def test_findings_without_a_match_contain_no_meaning_of_the_dates(records: int) -> None:
     curve = curve_of([1000] * records, end="10T12:00")
     found = evidence(curve).findings(GAP, UTC_ZONE)
     assert found is not None
@@ -385,8 +385,8 @@ def test_midnight_follows_the_clock_of_the_meter() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
-def test_midnight_at_the_border_does_not_split_the_gap(seconds: int) -> None:
-    """The midnights are the borders of the gap, or just within the gap."""
+def test_midnight_splits_a_gap_only_if_it_is_within_the_gap(seconds: int) -> None:
+    """The midnights are the borders of the gap, or `seconds` within the gap."""
     gap = CounterGap(day(13) - seconds, day(14) + seconds, 89, 97, STEP)
     expected = [(day(13), 89), (day(14), 97)] if seconds else []
     assert points_of(gap)[1] == expected
@@ -395,7 +395,7 @@ def test_midnight_at_the_border_does_not_split_the_gap(seconds: int) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        (89.5, 99.5, [(day(13), 89.5), (day(14), 97)]),  # two steps
+        (89.5, 99.5, [(day(13), 89.5), (day(14), 97)]),  # two steps above 89
         (89.51, 99.5, [(day(14), 97)]),
         (87, 96.5, [(day(13), 89), (day(14), 96.5)]),
         (87, 96.49, [(day(13), 89)]),
@@ -415,7 +415,8 @@ def test_midnight_that_contradicts_the_counter_is_dropped(
 def test_midnight_below_the_previous_one_by_two_steps_is_corrected(
     yesterday: float, expected: list[tuple[float, float]]
 ) -> None:
-    # The counter has 97 kWh at midnight of the 14th, and more at midnight of the 13th.
+    # By the energies of the days, the counter had 97 kWh when the 14th began, and more
+    # when the 13th began.
     gap = CounterGap(utc("12T18:00"), utc("14T10:00"), 87, 99.5, STEP)
     assert points_of(gap, changes={"yesterday": yesterday})[1] == expected
 
@@ -577,9 +578,10 @@ async def test_evidence_after_a_restart_contains_the_present_counters(
 async def test_records_are_read_from_two_days_before_the_gap_on(
     load: RecordedLoad, hours: float, records: int
 ) -> None:
-    """The second page of 29 records ends 57 h before the newest record.
+    """The last record of the second page is 57 h older than the newest record.
 
-    For a gap that began 9 h ago, the records of 9 h + 48 h = 57 h are needed.
+    A page has 29 records, the newest first. For a gap that began 9 h ago, the records
+    of 9 h + 48 h = 57 h are needed.
     """
     meter = await polled(MemoryBus({1: load.meter}))
     found = await async_read_evidence(meter, load.now - hours * HOUR)

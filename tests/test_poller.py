@@ -44,7 +44,7 @@ from .memory_bus import (
 from .virtual_time import run
 
 POWER_REGISTERS = range(50536, 50550)
-MEASURED = ("power", "measurements")  # the blocks that contain the power
+POWER_BLOCKS = ("power", "measurements")  # the blocks that contain the power
 # The blocks that a bus with enough time reads each second.
 EACH_SECOND = ("measurements", "energies", "tariffs")
 SETTLED = 60.0  # s until each block of each meter has been read once
@@ -221,15 +221,14 @@ async def test_block_with_a_long_period_is_read_once_per_period(
         }
 
 
-async def test_slow_blocks_and_the_identity_are_read_once_an_hour(
+async def test_clock_overflows_and_identity_are_read_once_an_hour(
     profile: Profile,
 ) -> None:
     async with polling(profile, {"clock_offset", "overflows_consumed"}) as bus:
         await asyncio.sleep(2 * 3600 + 10)
         # The first read of the measurements (30) shows that the meter has started.
         assert bus.memory_bus.reads == [5, 30, 9, 6] + [5, 9, 6] * 2
-        # Now 2 h and 10 s have passed. All 10 requests were sent more than 9 s ago, so
-        # the last ones were sent less than 1 s after 2 h.
+        # It is now 2 h and 10 s: all 10 requests were sent in the first 2 h and 1 s.
         assert [bus.now - at > 9 for at in bus.requests_to(1)] == [True] * 10
 
 
@@ -326,7 +325,7 @@ async def test_meter_without_entities_is_read_at_once_when_entities_are_enabled(
         assert {reading.block for _, reading in bus.readings[1]} >= {
             *("measurements", "energies", "tariffs", "clock"),
         }
-        # If a meter has any entity, its identity is verified only once an hour.
+        # The identity is still due 30 s after its first read, and then once an hour.
         bus.want(1, {"clock_offset"})
         bus.memory_bus.requests.clear()
         await asyncio.sleep(3500)
@@ -354,20 +353,22 @@ async def test_blocks_of_a_meter_are_read_in_consecutive_requests(
     ("meters", "baudrate", "end"),
     [(16, 9600, 450), (32, 9600, 450), (30, 4800, 700)],
 )
-async def test_overloaded_bus_reads_each_block_in_proportion_to_its_target(
+async def test_gaps_on_an_overloaded_bus_are_in_proportion_to_the_targets(
     profile: Profile, default: Collection[str], meters: int, baudrate: int, end: float
 ) -> None:
     async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
         await asyncio.sleep(end)
         since = end / 3
-        power_gap = bus.mean_gap(*MEASURED, since=since)
+        power_gap = bus.mean_gap(*POWER_BLOCKS, since=since)
         for block in ("energies", "tariffs", "measurements"):
             target = INTERVALS[block].target
             # The ratio of gap to target, relative to that of the power (target: 1 s).
             ratio = bus.mean_gap(block, since=since) / target / power_gap
             assert 0.75 < ratio < 1.5, block
         for unit_id in bus.polled:
-            assert bus.longest_gap(unit_id, *MEASURED, since=since) < 1.8 * power_gap
+            assert (
+                bus.longest_gap(unit_id, *POWER_BLOCKS, since=since) < 1.8 * power_gap
+            )
             for block in ("energies", "tariffs", "measurements", "periods"):
                 limit = 1.7 * power_gap * INTERVALS[block].target
                 assert bus.longest_gap(unit_id, block, since=since) < limit, block
@@ -377,7 +378,7 @@ async def test_overloaded_bus_reads_each_block_in_proportion_to_its_target(
 
 
 @pytest.mark.parametrize(("meters", "baudrate"), [(12, 9600), (6, 4800), (30, 19200)])
-async def test_counters_are_read_more_often_than_other_blocks_on_a_full_bus(
+async def test_full_bus_reads_energies_more_often_than_tariffs_and_measurements(
     profile: Profile, default: Collection[str], meters: int, baudrate: int
 ) -> None:
     async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
@@ -396,9 +397,9 @@ async def test_power_of_12_meters_at_9600_baud_is_read_each_second(
     async with polling(profile, default, meters=12) as bus:
         await asyncio.sleep(240)
         for unit_id in bus.polled:
-            reads = len(bus.times(unit_id, *MEASURED, since=SETTLED))
+            reads = len(bus.times(unit_id, *POWER_BLOCKS, since=SETTLED))
             assert reads >= 0.99 * (240 - SETTLED)
-            assert bus.longest_gap(unit_id, *MEASURED, since=SETTLED) <= 1.6
+            assert bus.longest_gap(unit_id, *POWER_BLOCKS, since=SETTLED) <= 1.6
             assert bus.longest_gap(unit_id, "energies", since=SETTLED) <= 20
 
 
@@ -407,9 +408,9 @@ async def test_power_of_64_meters_at_38400_baud_is_read_every_2_5_seconds(
 ) -> None:
     async with polling(profile, default, meters=64, baudrate=38400) as bus:
         await asyncio.sleep(130)
-        assert bus.mean_gap(*MEASURED, since=SETTLED) <= 2.5
+        assert bus.mean_gap(*POWER_BLOCKS, since=SETTLED) <= 2.5
         for unit_id in bus.polled:
-            assert bus.longest_gap(unit_id, *MEASURED, since=SETTLED) <= 3
+            assert bus.longest_gap(unit_id, *POWER_BLOCKS, since=SETTLED) <= 3
             assert bus.longest_gap(unit_id, "energies", since=SETTLED) <= 28
 
 
@@ -425,7 +426,7 @@ async def test_power_of_all_meters_is_read_first_after_a_restart(
 ) -> None:
     async with polling(profile, default, meters=meters, baudrate=baudrate) as bus:
         await asyncio.sleep(seconds)
-        assert [each for each in bus.polled if not bus.times(each, *MEASURED)] == []
+        assert [each for each in bus.polled if not bus.times(each, *POWER_BLOCKS)] == []
         await asyncio.sleep(60 - seconds)
         for unit_id in bus.polled:
             assert bus.times(unit_id, "energies")
@@ -443,7 +444,7 @@ async def test_meters_at_rest_do_not_slow_the_polling(
             profile, default, meters=meters, baudrate=baudrate, at_rest=at_rest
         ) as bus:
             await asyncio.sleep(180)
-            gaps.append(bus.mean_gap(*MEASURED, since=began + SETTLED))
+            gaps.append(bus.mean_gap(*POWER_BLOCKS, since=began + SETTLED))
     assert gaps[1] == pytest.approx(gaps[0], rel=0.02)
 
 
@@ -571,12 +572,12 @@ async def test_flapping_meters_cost_the_others_less_than_2_percent_of_reads(
         since = SETTLED + 10
         await asyncio.sleep(300)
         for unit_id in range(5, 13):
-            reads = len(bus.times(unit_id, *MEASURED, since=since))
+            reads = len(bus.times(unit_id, *POWER_BLOCKS, since=since))
             assert reads >= 0.98 * (bus.now - since), unit_id
-            assert bus.longest_gap(unit_id, *MEASURED, since=since) < 2.7
+            assert bus.longest_gap(unit_id, *POWER_BLOCKS, since=since) < 2.7
             assert bus.longest_gap(unit_id, "energies", since=since) < 25
         for unit_id in (2, 3, 4):
-            assert len(bus.times(unit_id, *MEASURED, since=since)) > 60
+            assert len(bus.times(unit_id, *POWER_BLOCKS, since=since)) > 60
         for task in flapping:
             task.cancel()
 
@@ -596,9 +597,9 @@ async def test_meters_that_flap_together_cost_less_than_2_percent_of_reads(
         ]
         await asyncio.sleep(240)
         for unit_id in bus.polled.keys() - {3, 5, 8, 11}:
-            reads = len(bus.times(unit_id, *MEASURED, since=SETTLED))
+            reads = len(bus.times(unit_id, *POWER_BLOCKS, since=SETTLED))
             assert reads >= 0.98 * 240, unit_id
-            assert bus.longest_gap(unit_id, *MEASURED, since=SETTLED) < 2.5
+            assert bus.longest_gap(unit_id, *POWER_BLOCKS, since=SETTLED) < 2.5
         for task in flapping:
             task.cancel()
 
@@ -615,7 +616,7 @@ async def test_lost_response_is_retried_after_due_reads_of_other_meters(
         reads_before_retry = [each.unit_id for each in others].index(lost.unit_id)
         assert reads_before_retry >= 2
         # The meter is still read every second.
-        times = bus.times(lost.unit_id, *MEASURED, since=began - 1)
+        times = bus.times(lost.unit_id, *POWER_BLOCKS, since=began - 1)
         assert len(times) >= 2
         assert bus.errors == {}
 
@@ -629,7 +630,7 @@ async def test_lost_response_on_an_overloaded_bus_is_retried_within_4_seconds(
         began = bus.now
         await asyncio.sleep(10)
         lost = next(each for each in bus.memory_bus.requests if each.at >= began)
-        assert bus.longest_gap(lost.unit_id, *MEASURED, since=began - 5) < 4
+        assert bus.longest_gap(lost.unit_id, *POWER_BLOCKS, since=began - 5) < 4
         assert bus.errors == {}
 
 
@@ -648,7 +649,7 @@ async def test_each_of_32_offline_meters_is_retried_within_45_seconds(
             assert max(gaps) < 45
 
 
-async def test_short_outage_causes_no_reads_of_slow_blocks(
+async def test_short_outage_causes_no_reads_of_blocks_with_a_long_period(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default) as bus:
@@ -671,7 +672,7 @@ async def test_offline_meters_cost_the_others_less_than_2_percent_of_reads(
             bus.memory_bus.meters[unit_id].offline = True
         await asyncio.sleep(240)
         for unit_id in range(5, 13):
-            reads = len(bus.times(unit_id, *MEASURED, since=SETTLED))
+            reads = len(bus.times(unit_id, *POWER_BLOCKS, since=SETTLED))
             assert reads >= 0.98 * 240
         for unit_id in (1, 2, 3, 4):
             # Each offline meter is still retried every 30 s.
@@ -691,8 +692,8 @@ async def test_block_without_a_response_does_not_stop_the_other_blocks(
         assert bus.times(1, "tariffs") == []
         for block in ("energies", "periods", "overflows", "clock"):
             assert bus.times(1, block), block
-        assert len(bus.times(1, *MEASURED)) > 30
-        assert bus.longest_gap(2, *MEASURED, since=SETTLED) < 2.4
+        assert len(bus.times(1, *POWER_BLOCKS)) > 30
+        assert bus.longest_gap(2, *POWER_BLOCKS, since=SETTLED) < 2.4
 
 
 # -- the connection ------------------------------------------------------------------
@@ -723,7 +724,10 @@ async def test_identities_are_verified_first_after_a_connection_loss(
             first.setdefault(request.unit_id, request.content)
         assert first == dict.fromkeys(bus.polled, 5)  # registers of the identity
         for unit_id in bus.polled:
-            assert bus.times(unit_id, *MEASURED, since=plugged_at)[0] < plugged_at + 2.4
+            assert (
+                bus.times(unit_id, *POWER_BLOCKS, since=plugged_at)[0]
+                < plugged_at + 2.4
+            )
 
 
 async def test_port_that_cannot_be_opened_at_the_start_is_retried(
@@ -736,7 +740,7 @@ async def test_port_that_cannot_be_opened_at_the_start_is_retried(
         assert bus.readings == {}
         bus.memory_bus.plugged = True
         await asyncio.sleep(2.2)
-        assert bus.times(1, *MEASURED)
+        assert bus.times(1, *POWER_BLOCKS)
 
 
 # -- adding and removing meters ------------------------------------------------------
@@ -753,9 +757,9 @@ async def test_added_meter_costs_the_others_no_poll(
         bus.add(9)
         await asyncio.sleep(added_at + 20 - bus.now)
         for unit_id in range(1, 9):
-            assert len(bus.times(unit_id, *MEASURED, since=added_at)) >= 20
-            assert bus.longest_gap(unit_id, *MEASURED, since=added_at) < 1.6
-        assert bus.times(9, *MEASURED)[0] - added_at < 3
+            assert len(bus.times(unit_id, *POWER_BLOCKS, since=added_at)) >= 20
+            assert bus.longest_gap(unit_id, *POWER_BLOCKS, since=added_at) < 1.6
+        assert bus.times(9, *POWER_BLOCKS)[0] - added_at < 3
 
 
 async def test_meter_is_added_to_and_removed_from_an_empty_bus(
@@ -767,7 +771,7 @@ async def test_meter_is_added_to_and_removed_from_an_empty_bus(
         bus.add(1)
         await asyncio.sleep(5)
         # The reads of the identity and of the measurements take 0.2 s.
-        assert bus.times(1, *MEASURED)[0] == pytest.approx(100.2, abs=0.1)
+        assert bus.times(1, *POWER_BLOCKS)[0] == pytest.approx(100.2, abs=0.1)
         bus.poller.remove(bus.polled[1])
         bus.readings.clear()
         bus.memory_bus.requests.clear()
@@ -797,7 +801,7 @@ async def test_meter_removed_during_a_request_is_not_reported(
         (unit_id,) = removed
         assert bus.readings[unit_id] == []
         assert bus.errors[unit_id] == []
-        assert bus.times(3 - unit_id, *MEASURED)  # the meter that was not removed
+        assert bus.times(3 - unit_id, *POWER_BLOCKS)  # the meter that was not removed
 
 
 async def test_offline_meter_removed_during_its_request_is_not_reported(
@@ -823,7 +827,7 @@ async def test_implausible_block_is_reported_and_the_others_are_read(
 ) -> None:
     async with polling(profile, default, meters=2) as bus:
         await asyncio.sleep(10)
-        bus.memory_bus.meters[1].override = {50946: 100}  # the high word of the total
+        bus.memory_bus.meters[1].override = {50946: 100}  # the high word of Ea+
         since = bus.now
         await asyncio.sleep(30)
         errors = bus.errors[1]
@@ -852,12 +856,12 @@ async def test_starting_meter_costs_the_others_less_than_3_percent_of_reads(
 ) -> None:
     async with polling(profile, default, meters=12) as bus:
         await asyncio.sleep(SETTLED)
-        # All measurements read 0.
+        # The meter seems to be starting: all its measurements are 0.
         bus.memory_bus.meters[1].override = dict.fromkeys(range(50512, 50574), 0)
         await asyncio.sleep(120)
         assert {block for _, _, block in bus.errors[1]} >= {"power"}
         for unit_id in range(2, 13):
-            assert len(bus.times(unit_id, *MEASURED, since=SETTLED)) >= 0.97 * 120
+            assert len(bus.times(unit_id, *POWER_BLOCKS, since=SETTLED)) >= 0.97 * 120
 
 
 async def test_refused_block_is_read_again_after_a_minute(
@@ -888,11 +892,11 @@ async def test_another_meter_is_reported_until_the_expected_one_responds(
         errors = [err for _, err, _ in bus.errors[1]]
         assert {type(err) for err in errors} == {AnotherMeterError}
         assert {block for _, _, block in bus.errors[1]} == {None}
-        assert bus.times(1, *MEASURED) == []
+        assert bus.times(1, *POWER_BLOCKS) == []
         assert len(bus.times(2, "measurements")) >= 19
         meter.serial = None  # so the meter has the expected serial number again
         await asyncio.sleep(17)  # more than the pause of 16 s before the next retry
-        assert bus.times(1, *MEASURED)
+        assert bus.times(1, *POWER_BLOCKS)
 
 
 async def test_meter_replaced_without_an_outage_is_reported_within_an_hour(
@@ -935,7 +939,7 @@ async def test_starting_meter_stays_offline_until_its_identity_is_available(
         bus.memory_bus.meters[1].starting = False
         # The pause of 8 s before the next retry has already begun.
         await asyncio.sleep(8)
-        assert bus.times(1, *MEASURED)
+        assert bus.times(1, *POWER_BLOCKS)
 
 
 async def test_unexpected_error_of_one_meter_does_not_stop_the_others(

@@ -35,12 +35,12 @@ class PlannedMeter:
     assumed_starting: int = 0
     """Number of calls of `assume_starting`."""
 
-    verified: list[float] = field(default_factory=list)
+    identity_requests: list[float] = field(default_factory=list)
     """Times in s, by the clock of the loop, at which the identity was requested."""
 
     async def async_verify_identity(self) -> None:
         """Note the time, and fail, because the port cannot be opened."""
-        self.verified.append(asyncio.get_running_loop().time())
+        self.identity_requests.append(asyncio.get_running_loop().time())
         raise ModbusConnectionError
 
     def block(self, name: str) -> object:
@@ -78,7 +78,7 @@ class OfflineMeter(PlannedMeter):
 
     async def async_verify_identity(self) -> None:
         """Note the time of the request, and fail without a response."""
-        self.verified.append(asyncio.get_running_loop().time())
+        self.identity_requests.append(asyncio.get_running_loop().time())
         raise ModbusTimeoutError
 
 
@@ -189,8 +189,8 @@ def test_first_read_begins_the_grid(block: str, next_at: float) -> None:
     assert polled.due_at == {block: next_at}
 
 
-# The energies are read at 100 s, and so are due at 101 s. If they are planned together
-# with the power, and the power is due in between, they are due with the power.
+# The energies are read at 100 s, so they would be due at 101 s. But if `together` is
+# True, and the power is due between 100 s and 101 s, they are due with the power.
 @pytest.mark.parametrize(
     ("power_at", "together", "next_at"),
     [
@@ -333,17 +333,17 @@ def test_measurements_are_read_at_once_when_details_are_wanted() -> None:
     meter = PlannedMeter()
     polled = planned(meter, blocks=["power", "measurements"])
 
-    def due_after(quantities: Collection[str]) -> object:
+    def measurements_due_at(quantities: Collection[str]) -> object:
         polled.due_at = {"measurements": 100, "power": 100}
         polled.select_quantities(quantities)
         return polled.due_at.get("measurements")
 
-    assert due_after(["power"]) == 100
+    assert measurements_due_at(["power"]) == 100
     assert not meter.reads_details
-    assert due_after(["power", "power_factor_l3"]) is None
+    assert measurements_due_at(["power", "power_factor_l3"]) is None
     assert meter.reads_details
-    assert due_after(["power_factor_l3"]) == 100
-    assert due_after(["power"]) == 100
+    assert measurements_due_at(["power_factor_l3"]) == 100
+    assert measurements_due_at(["power"]) == 100
     assert not meter.reads_details
     assert polled.due_at["power"] == 100
 
@@ -351,7 +351,7 @@ def test_measurements_are_read_at_once_when_details_are_wanted() -> None:
 # -- the order of the meters ----------------------------------------------------------
 
 
-async def test_retries_of_offline_meters_have_a_distance_of_3_seconds() -> None:
+async def test_retries_wait_3_seconds_after_a_failed_retry() -> None:
     poller = Poller(Bus(baudrate=9600))
     meters = [OfflineMeter(), OfflineMeter(), OfflineMeter()]
     offline = [planned(meter) for meter in meters]
@@ -367,21 +367,21 @@ async def test_retries_of_offline_meters_have_a_distance_of_3_seconds() -> None:
     for polled, retry_at in zip(offline, (80, 90, 98.5), strict=True):
         polled.retry_at = retry_at
     await async_run(poller, 4.5)
-    # After a failed retry, other retries wait for 3 s. A retry that has been due for
-    # 5 s waits only for the read of the power in progress, which takes 1 s.
-    assert [meter.verified for meter in meters] == [
+    # After a failed retry, the next retries wait for 3 s. But a retry that has been due
+    # for 5 s waits only until the present read of the power, which takes 1 s, ends.
+    assert [meter.identity_requests for meter in meters] == [
         pytest.approx([100, 103]),  # due at 80 s and 102 s
         pytest.approx([100]),  # due at 90 s
         pytest.approx([104]),  # due at 98.5 s
     ]
 
 
-async def test_port_is_opened_again_after_a_second() -> None:
+async def test_opening_the_port_is_retried_each_second() -> None:
     meter = PlannedMeter()
     poller = Poller(Bus(baudrate=9600))
     poller.add(planned(meter))
     await async_run(poller, 3.5)
-    assert meter.verified == [pytest.approx(seconds) for seconds in range(4)]
+    assert meter.identity_requests == [pytest.approx(each) for each in range(4)]
 
 
 def test_details_may_be_wanted_before_the_first_read() -> None:
@@ -401,7 +401,7 @@ async def test_added_meter_is_read_at_once() -> None:
     await asyncio.sleep(0.5)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert meter.verified == [pytest.approx(10)]
+    assert meter.identity_requests == [pytest.approx(10)]
 
 
 @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ async def test_bus_is_full_if_its_reads_take_more_than_0_9_seconds(
     assert await reads_power() is is_full
 
 
-async def test_unexpected_error_is_reported_as_a_damaged_response() -> None:
+async def test_unexpected_error_is_reported_as_a_protocol_error() -> None:
     class BrokenMeter(PlannedMeter):
         unit_id = 1
 
@@ -467,7 +467,7 @@ async def test_timeout_is_retried_at_once_on_a_lossy_bus(
 ) -> None:
     retries_at_once: list[object] = []
 
-    class LossyMeter(PlannedMeter):
+    class RecordingMeter(PlannedMeter):
         async def async_verify_identity(self) -> None:
             retries_at_once.append(RETRY_TIMEOUTS_AT_ONCE.get())
             raise ModbusConnectionError
@@ -475,12 +475,12 @@ async def test_timeout_is_retried_at_once_on_a_lossy_bus(
     bus = Bus(baudrate=9600)
     bus.loss = loss
     poller = Poller(bus)
-    poller.add(planned(LossyMeter()))
+    poller.add(planned(RecordingMeter()))
     await async_run(poller, 0.5)
     assert retries_at_once == [is_retried]
 
 
-async def test_meter_without_entities_reports_when_it_was_verified() -> None:
+async def test_meter_without_entities_reports_the_time_of_its_request() -> None:
     readings: list[Reading] = []
     polled = planned(ReadableMeter())
     polled.on_reading = readings.append

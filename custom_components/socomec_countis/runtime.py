@@ -91,11 +91,11 @@ class BusRuntime:
         self._unique_ids: dict[str, set[str | None]] = {}
         """The unique IDs of the added entities, by the ID of the meter's subentry."""
         self.evidence_lock = asyncio.Lock()
-        """Held while the evidence of a gap is read, which may take a minute.
+        """Held while a task reads from a meter how the energy of a gap is distributed.
 
-        Two tasks that read the load curve of one meter would move the same read
-        pointer. If tasks read several meters at the same time, too little time would be
-        left for polls.
+        This may take a minute. Two tasks that read the load curve of one meter would
+        move the same read pointer. If tasks read several meters at the same time, too
+        little time would be left for polls.
         """
         self._update_lock = asyncio.Lock()
         """Held while meters are added, removed and changed."""

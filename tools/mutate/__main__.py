@@ -13,7 +13,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="./scripts/mutate",
         description="Change the library in a temporary copy, one place at a time, and"
         " run the tests of the changed file. Print how many changes make a test fail,"
-        " and the changes that do not.",
+        " and each change that does not, unless survivors.toml explains it.",
     )
     parser.add_argument(
         "files",

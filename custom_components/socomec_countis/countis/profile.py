@@ -35,7 +35,7 @@ INCOMPLETE_VERSION = 0  # assigned to a stored profile that lacks a key
 
 SIGNATURE = "SOCO"  # at 50000 of each COUNTIS
 PRODUCT_ORDER_COUNTIS = 100  # at 50004 of each COUNTIS
-UNNAMED_MODEL = "COUNTIS"  # the model of a meter without a name
+PRODUCT_LINE = "COUNTIS"  # in each model name, and the model of a meter without one
 
 # The classes to try for each block name, the high resolution first.
 BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
@@ -79,7 +79,7 @@ class Profile:
     identity: Mapping[str, Any] = field(default_factory=dict)
     """The values of block 50000, empty if the meter does not support it."""
     blocks: Mapping[str, str] = field(default_factory=dict)
-    """The name of the class in `registers` of each supported block, by block name."""
+    """The class name (`registers.py`) of each supported block, by block name."""
     split: frozenset[str] = frozenset()
     """The names of blocks whose reserved registers cannot be read."""
     quantities: frozenset[str] = frozenset()
@@ -89,7 +89,7 @@ class Profile:
     is_producer: bool = False
     """Whether more energy was produced than consumed when the profile was taken."""
     relations: frozenset[str] = frozenset()
-    """The relations (`relations.py`) that the meter satisfies."""
+    """The relations (of a total and its parts, `relations.py`) that are satisfied."""
     tariff_count: int | None = None
     """The number of tariffs (51200), None if the meter does not report it."""
     primary_current: float | None = None
@@ -130,7 +130,7 @@ class Profile:
             str(self.identity.get(name) or "").upper()
             for name in ("product_name", "extended_name")
         ]
-        named = [name for name in names if UNNAMED_MODEL in name] or [UNNAMED_MODEL]
+        named = [name for name in names if PRODUCT_LINE in name] or [PRODUCT_LINE]
         return next(filter(_family, named), named[0])
 
     @property
@@ -219,12 +219,12 @@ async def async_take_profile(
 
     `expected` is the serial number of the only meter to accept. `previous` is an older
     profile of the same meter. The measurements are required, and also the counter
-    blocks that `previous` contains. If a required block is not available, the meter is
-    assumed to be starting.
+    blocks that `previous` contains.
 
-    Raises `NotACountisError` for another device, and `AnotherMeterError` for another
-    meter. Raises `ModbusError` if a required block is not available. Also raises it if
-    a response is lost, unless the block is in `OPTIONAL_BLOCKS` and is not required.
+    Raises `NotACountisError` if the device is not a COUNTIS, and `AnotherMeterError`
+    for another meter. Raises `ModbusError` if a required block is not available,
+    because the meter may be starting. Also raises it if a response is lost, unless the
+    block is in `OPTIONAL_BLOCKS` and is not required.
     """
     identity = await _async_identify(unit)
     profile = Profile(identity={} if identity is None else identity.values)
@@ -344,7 +344,7 @@ def _completed(
     undecided: Collection[str],
     previous: Profile,
 ) -> Profile:
-    """Return `profile` with the last read content of the `supported` blocks.
+    """Return `profile`, completed from the last values of the `supported` blocks.
 
     Quantities of the previous profile remain if their block is still supported, because
     a phase may be absent for a while.
