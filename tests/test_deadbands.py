@@ -32,14 +32,14 @@ pytestmark = pytest.mark.usefixtures("fast_polling")
 async def poll(entry: CountisConfigEntry, meter: Meter, **phase: float) -> None:
     """Set the load of phase L1, and wait until its values are polled.
 
-    Without values in `phase`, the load is 1000 W at 230 V.
+    The defaults of `phase` are 1000 W and 230 V.
     """
     l1 = replace(Phase(1000), **phase)
     meter.load = Constant(l1, Phase(500), Phase(-200))
     await until_polled(entry)
 
 
-async def test_change_of_power_by_the_deadband_is_published(
+async def test_power_that_changes_by_the_deadband_is_published(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     # The deadband is 20 W.
@@ -162,7 +162,7 @@ class HoursAroundNoon:
             subentry=SimpleNamespace(data={"serial_number": "1"}, title=""),
             meter=SimpleNamespace(profile=Profile()),
         )
-        self.states = 0
+        self.state_count = 0
         """The number of published states."""
         self.published_joules = 0.0
         """The energy of the published powers."""
@@ -184,7 +184,7 @@ class HoursAroundNoon:
                     sensor.CountisSensor(coordinator, description)
                     for description in MEASURED
                 ]
-            self.states += sum(each.update_state() for each in sensors)
+            self.state_count += sum(each.update_state() for each in sensors)
             (power,) = (
                 each for each in sensors if each.entity_description.key == "power"
             )
@@ -196,7 +196,7 @@ class HoursAroundNoon:
 def test_deadbands_reduce_the_published_states_to_a_tenth() -> None:
     with_deadbands = HoursAroundNoon(publish_every_reading=False)
     every_reading = HoursAroundNoon(publish_every_reading=True)
-    assert with_deadbands.states < every_reading.states / 10
+    assert with_deadbands.state_count < every_reading.state_count / 10
     expected = pytest.approx(with_deadbands.measured_joules, rel=0.005)
     assert with_deadbands.published_joules == expected
     # The relative tolerance above needs an energy that is not near 0.

@@ -29,6 +29,7 @@ from custom_components.socomec_countis.countis.registers import (
     TariffsInKwh,
 )
 
+# All blocks except `PartialTariffs`, which only E1x and E2x have.
 BLOCKS: Sequence[Callable[..., Block]] = (
     Identity,
     Revision,
@@ -60,8 +61,8 @@ BOUNDS = {
     "kvarh": (0, 2**32),
 }
 
-# Words at a limit are drawn often, because random words are rarely at a limit. The
-# largest block, `Identity`, has 66 registers.
+# Extreme words are drawn often, because random words are rarely extreme. The largest
+# block, `Identity`, has 66 registers.
 WORDS = st.lists(
     st.sampled_from([0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF]) | st.integers(0, 0xFFFF),
     min_size=66,
@@ -144,7 +145,7 @@ def test_measurements_of_a_starting_meter_are_implausible(
 
 
 @pytest.mark.parametrize("block_type", BLOCKS)
-def test_block_of_ones_is_implausible_and_has_no_values(
+def test_block_with_all_bits_1_is_implausible_and_has_no_values(
     block_type: Callable[..., Block],
 ) -> None:
     block, unit = new_block(block_type)
@@ -189,7 +190,7 @@ def test_each_block_has_a_response_length_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("block_type", [EnergiesInKwh, TariffsInKwh, PeriodsInKwh])
-def test_low_resolution_block_has_the_same_requests_and_fields(
+def test_low_resolution_block_has_the_same_request_lengths_and_fields(
     block_type: type[Block],
 ) -> None:
     low, _ = new_block(block_type)

@@ -140,7 +140,6 @@ def test_period_begins_at_a_multiple_of_its_length(
     simulation: Simulation, minutes: int
 ) -> None:
     simulation.demand.minutes = minutes
-    simulation.read()
     begins: list[float] = []
     for _ in range(7201):  # s; one second until NOON, and 2 h
         simulation.advance(1, watts=1000)
@@ -223,8 +222,8 @@ def test_forecast_falls_soon_after_a_load_is_off() -> None:
     simulation.pass_time(600 + 300, watts=9000)
     simulation.pass_time(60, watts=0)
     # 9000 W in the first 300 s are a demand of 3000 W. Without a load, the counter does
-    # not rise. So the forecast assumes a power of one step since the last rise: 10 Wh
-    # in 60 s (600 W) or in 180 s (200 W).
+    # not rise. So the forecast assumes that one step was consumed since the last rise:
+    # 10 Wh in 60 s (600 W) or in 180 s (200 W).
     assert simulation.forecast == pytest.approx(3000 + 600 * 540 / 900, abs=50)
     simulation.pass_time(120, watts=0)
     assert simulation.forecast == pytest.approx(3000 + 200 * 420 / 900, abs=50)
@@ -239,9 +238,9 @@ def test_forecast_of_a_constant_small_load_is_the_power_of_the_load() -> None:
 def test_forecast_of_a_small_load_follows_the_last_two_rises() -> None:
     simulation = Simulation(NOON - 2299)
     simulation.pass_time(1500, watts=120)
-    # 120 W raise the counter by 10 Wh every 300 s, and 60 W every 600 s. So the last
-    # two rises are in the 800 s with 60 W. At the end, a new period has just begun, so
-    # the forecast is the present power.
+    # 120 W raise the counter by 10 Wh every 300 s, and 60 W every 600 s. In the 800 s
+    # with 60 W, the counter rises after 180 s and after 780 s. At the end, a new period
+    # has just begun, so the forecast is the present power.
     simulation.pass_time(800, watts=60)
     assert simulation.forecast == pytest.approx(60, abs=2)
 
@@ -314,7 +313,7 @@ def test_forecast_is_known_again_after_a_short_restart() -> None:
     assert simulation.forecast == pytest.approx(3000, rel=0.05)
 
 
-# -- periods that are not complete ---------------------------------------------------
+# -- gaps, and changes of the clock or of the counter --------------------------------
 
 
 def test_energy_of_a_gap_is_in_no_peak(simulation: Simulation) -> None:

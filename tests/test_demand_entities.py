@@ -114,7 +114,7 @@ async def test_demand_follows_the_periods_of_the_clock(
     assert forecast.attributes["period_end"] == START.replace(hour=12, minute=15)
     set_load(meter, 9000)
     await sleep_until(hass, clock, "12:10:00")
-    # 3000 W and 9000 W, each in 5 of 15 min. In the forecast, 9000 W in 10 min.
+    # 3000 W and 9000 W, each in 5 of 15 min. The forecast adds 5 min of 9000 W.
     assert watts(hass, "demand") == pytest.approx(4000, abs=80)
     assert watts(hass, "demand_forecast") == pytest.approx(7000, abs=150)
     await sleep_until(hass, clock, "12:15:12")
@@ -270,7 +270,7 @@ async def test_selected_period_applies_at_once_and_after_a_restart(
     assert float(peak.state) == pytest.approx(3000, abs=120)
     assert peak.attributes["period_begin"] == START.replace(hour=12, minute=20)
     await select_period(hass, 15)
-    # The highest demand of the earlier periods of 15 min
+    # The highest demand of the periods of 15 min was kept.
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
 
 
@@ -303,9 +303,9 @@ async def test_demand_reads_the_counter_without_other_entities(
     await asyncio.sleep(60)
     line.requests.clear()
     await asyncio.sleep(60)
-    counters = [read for read in reads(line.requests) if read == (50946, 18)]
-    assert len(counters) in (12, 13)  # in 60 s, with a period of 5 s
-    assert len(line.requests) == len(counters)
+    counter_reads = [read for read in reads(line.requests) if read == (50946, 18)]
+    assert len(counter_reads) in (12, 13)  # in 60 s, with a read every 5 s
+    assert len(line.requests) == len(counter_reads)
 
 
 async def test_demand_is_disabled_by_default_and_not_stored(
@@ -378,6 +378,7 @@ async def test_period_in_which_the_resolution_changes_is_no_peak(
     entry = low_resolution_entry
     assert watts(hass, "demand") == pytest.approx(1000, abs=40)
     subentry = subentry_of(entry)
+    # After the restart, the demand uses the counters in steps of 10 Wh.
     meter.refused_blocks = set()
     profile = {**subentry.data["profile"]}
     profile["blocks"] = {**profile["blocks"], "energies": "Energies"}
@@ -443,7 +444,7 @@ async def test_beginning_of_a_period_is_stored_at_once(
         ({"demand": None}, True),
     ],
 )
-async def test_stored_demand_that_is_not_valid_is_not_used(
+async def test_stored_demand_that_is_invalid_or_of_another_meter_is_not_used(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     demand_entry: CountisConfigEntry,

@@ -28,7 +28,7 @@ from .demand_hours import (
 )
 from .test_sensor import enable
 
-# The demand in W of each quarter-hour, by its end.
+# The demand in W of each quarter-hour, by the time at which the quarter-hour ends.
 DEMANDS = {"12:15": 3000, "12:30": 9000, "12:45": 0, "13:00": 500}
 
 
@@ -79,10 +79,11 @@ async def test_highest_statistic_value_of_a_quarter_hour_is_its_demand(
     )
     highest = [row["max"] or 0 for row in rows[demand]]
     # The first row of a quarter-hour also contains the last demand of the quarter-hour
-    # before. So the rows from 12:05 are used: each group of three rows begins 5 min
-    # after the beginning of its quarter-hour.
+    # before. So the rows begin at 12:05. Each group contains the second and third row
+    # of a quarter-hour and, except the last group, the first row of the next one.
     by_quarter = [max(highest[index : index + 3]) for index in range(0, 12, 3)]
-    # The last value of a period is up to 10 s older than the end of the period, and the
-    # load changes after the first reading of the next period.
+    # The tolerance has two reasons. The last value of a period is up to 10 s old at the
+    # end of the period: 100 W at 9000 W. And the group of 12:45 contains the first 5 of
+    # 15 min at 500 W: up to 167 W.
     assert by_quarter == pytest.approx(list(DEMANDS.values()), abs=200)
     assert float(state(hass, "peak_demand_this_month")) == pytest.approx(9000, abs=60)

@@ -349,7 +349,7 @@ OTHER_NAMES = {
     "resource temporarily unavailable",  # Linux
 }
 # The pages on which all text in italics is a name that a user sees.
-PAGES_OF_DIALOGS = (
+PAGES_WITH_NAMES_IN_ITALICS = (
     *("README.md", "docs/commissioning.md", "docs/counters.md", "docs/energy.md"),
     *("docs/examples.md", "docs/gaps.md", "docs/installation.md", "docs/meter.md"),
     *("docs/troubleshooting.md", "docs/updating.md"),
@@ -380,7 +380,7 @@ def shown_names() -> set[str]:
     return set(texts_in(TEXTS)).union(OTHER_NAMES, *(texts_in(load(p)) for p in files))
 
 
-@pytest.mark.parametrize("page", PAGES_OF_DIALOGS)
+@pytest.mark.parametrize("page", PAGES_WITH_NAMES_IN_ITALICS)
 def test_names_in_italics_exist_in_the_user_interface(
     page: str, shown_names: set[str]
 ) -> None:
@@ -396,7 +396,7 @@ def test_names_in_italics_exist_in_the_user_interface(
 PLAIN_ERRORS = {"none_ticked", "several_errors", "no_meter_targeted", "not_set_up"}
 
 
-def test_troubleshooting_quotes_every_error_and_issue_and_no_other_text() -> None:
+def test_troubleshooting_quotes_every_error_and_issue_and_only_real_texts() -> None:
     headings = re.findall(r"(?m)^### (.*)$", (DOCS / "troubleshooting.md").read_text())
     patterns = [
         pattern(quote)

@@ -1,4 +1,4 @@
-"""The distribution of the energy of a gap."""
+"""The distribution of energy over a gap, a time without readings."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """The requests that read the evidence about rejected counters.
 
-Rejected readings that agree with each other are a level. Before a level is accepted,
-the library reads other registers as evidence.
+Rejected readings that agree with each other form a level. The library reads other
+registers as evidence at the first rejection, and again before it accepts a level.
 """
 
 import asyncio
@@ -42,9 +42,10 @@ async def test_evidence_of_a_rejected_level_is_read_once(
 ) -> None:
     meter.model = "Countis E43"  # a meter with current transformers
     polled = await async_polled_meter(memory_bus)
-    meter.override = {50946: 0x0100}  # the high word of the total, which was 1
+    meter.override = {50946: 0x0100}  # the high word of the total, in place of 1
     await async_poll_rejected(polled, 1)
-    # Rejected counters and the transformer are read twice, to confirm the first read.
+    # At the first rejection, the counters and the transformer are read twice, to
+    # confirm the first read.
     assert memory_bus.reads == [
         *(ENERGIES, ENERGIES, IDENTITY, TRANSFORMER, TRANSFORMER, OVERFLOWS)
     ]

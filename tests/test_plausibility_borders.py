@@ -2,7 +2,7 @@
 
 The expected figures follow from the documented constants: 79.5 kW for a meter without
 current transformers, a tolerance of 5 s and of two steps, and rollovers at 1 000 000
-and 10 000 000 kWh.
+and 9 999 999.99 kWh.
 """
 
 import math
@@ -62,7 +62,8 @@ def highest(last: CounterValue, moment: Moment, step: float = HIGH_RESOLUTION) -
 @pytest.mark.parametrize(
     ("seconds", "step", "expected"),
     [
-        # The energy of 79.5 kW in 5 s more than the elapsed time, and two steps.
+        # The highest rise is the energy of 79.5 kW in the elapsed time plus 5 s, and
+        # two steps, rounded down to a step.
         (0, 0.01, 500.13),
         (1, 0.01, 500.15),
         (60, 0.01, 501.45),
@@ -80,9 +81,11 @@ def test_rise_has_a_tolerance_of_5_seconds_and_two_steps(
 
 
 def test_tolerance_is_two_steps_of_the_lower_resolution() -> None:
-    low, high = (counter(500, step=step) for step in (LOW_RESOLUTION, HIGH_RESOLUTION))
+    in_kwh = counter(500, step=LOW_RESOLUTION)
+    assert highest(in_kwh, at(0), HIGH_RESOLUTION) == 502.11
     # 79.5 kW for 5 s are 0.11 kWh, which a reading in steps of 1 kWh cannot show.
-    assert highest(low, at(0)) == highest(high, at(0), LOW_RESOLUTION) + 0.11 == 502.11
+    in_10_wh = counter(500, step=HIGH_RESOLUTION)
+    assert highest(in_10_wh, at(0), LOW_RESOLUTION) == 502
 
 
 # The arguments of a moment are the times of the system clock and of the monotonic
@@ -113,7 +116,7 @@ def test_elapsed_time_uses_the_system_clock_only_across_a_restart(
     ("reading", "value"),
     [(500, 500), (499.99, 500), (499.98, None), (500.01, 500.01)],
 )
-def test_counter_that_is_lower_by_one_step_keeps_its_value(
+def test_reading_lower_by_one_step_does_not_change_the_value(
     reading: float, value: float | None
 ) -> None:
     following = counter(500).followed_by(counter(reading), KILOWATTS)
@@ -195,12 +198,13 @@ def test_limits_of_measured_values_follow_from_the_primary_current(
     limits = Limits.of_transformer(primary)
     # A; the neutral may carry three phases, each with inrush (1.5) and overload (1.2).
     neutral = 3 * 1.5 * 1.2 * primary
+    volts = 600
     for unit, bound in {
         "A": neutral,
-        "W": 600 * neutral,
-        "var": 600 * neutral,
-        "VA": 600 * neutral,
-        "V": 600,
+        "W": volts * neutral,
+        "var": volts * neutral,
+        "VA": volts * neutral,
+        "V": volts,
         "1": 1,
     }.items():
         assert limits.allow(unit, bound * (1 - 1e-9))
@@ -226,7 +230,7 @@ def counters() -> CheckedCounters:
 @pytest.mark.parametrize(
     ("overflows", "is_accepted"), [((1, 2), True), ((1, 1), False), ((None, 2), False)]
 )
-def test_rollover_during_a_restart_needs_the_report_of_the_meter(
+def test_rollover_during_a_restart_needs_a_report_unless_register_was_nearly_full(
     overflows: tuple[float | None, float], *, is_accepted: bool
 ) -> None:
     # 4 770 kW for 30 days are more than the 1 100 000 kWh until the rollover.
@@ -255,8 +259,8 @@ def test_power_is_unknown_after_a_pause_of_more_than_5_seconds(
     assert not counters.rejected(energy_consumed=500.0)
     counters.clock.seconds += pause
     measure()
-    # In 10 s and the tolerance of 5 s, the meter can count 0.01 kWh at 2 kW, or
-    # 0.33 kWh at 79.5 kW.
+    # In 10 s and the tolerance of 5 s, the meter can count 0.01 kWh at 2 kW (twice the
+    # measured power), or 0.33 kWh at 79.5 kW.
     counters.clock.seconds += 5
     assert counters.rejected(energy_consumed=500.3) == (
         {TOTAL} if pause == 5 else set()
@@ -272,6 +276,7 @@ def test_rejected_level_begins_with_its_first_reading(
     check = counters.check
     assert check.rejected_since("block") is None
     assert counters.rejected(energy_consumed=900.0)
+    # Only `extend_level` begins a level.
     assert check.rejected_since("block") is None
     first = counters.now()
     assert not check.extend_level(counters.reading(energy_consumed=900.0))
@@ -297,6 +302,7 @@ def test_accepted_reset_ends_only_the_expectation_of_its_counters() -> None:
     counters.check.expect_reset({TARIFF_1, TARIFF_2})
     counters.check.accept_reset(counters.reading(tariff_1_energy=0.0))
     assert not counters.rejected(3600, tariff_1_energy=5.0, tariff_2_energy=0.0)
+    # The first of the two readings was rejected, so it did not confirm 5 kWh.
     assert not counters.read(tariff_1_energy=5.0, tariff_2_energy=0.0)
     assert counters.value(TARIFF_1) == 5
     assert counters.value(TARIFF_2) == 0
@@ -374,10 +380,9 @@ def test_level_with_a_restored_counter_is_accepted_after_ten_minutes(
     assert counters.corrections(15, energy_consumed=5000.0, energy_produced=50.0)
 
 
-def test_counter_that_fell_stays_rejected_with_its_accepted_value() -> None:
+def test_total_that_fell_stays_rejected_while_another_counter_is_accepted() -> None:
     counters = CheckedCounters()
     assert not counters.rejected(energy_consumed=500.0, energy_produced=50.0)
-    level = {"energy_consumed": 400.0, "energy_produced": 60.0}
     assert counters.corrections(energy_consumed=400.0, energy_produced=60.0) == ()
     for _ in range(3):  # 3 * 15 s = 45 s; a level is accepted after 60 s
         assert (
@@ -385,7 +390,7 @@ def test_counter_that_fell_stays_rejected_with_its_accepted_value() -> None:
         )
     corrections = counters.corrections(15, energy_consumed=400.0, energy_produced=60.0)
     assert [each.counter for each in corrections] == [PRODUCED]
-    assert counters.check.values == {**level, TOTAL: 500}
+    assert counters.check.values == {TOTAL: 500, PRODUCED: 60}
     assert counters.check.rejected == {"block": {TOTAL: (500, 400)}}
 
 
@@ -394,7 +399,7 @@ def test_counter_that_fell_to_more_than_the_possible_energy_is_rejected(
     reading: float, rejected: set[str]
 ) -> None:
     counters = CheckedCounters()
-    # 79.5 kW for 3595 s and the tolerance of 5 s, and two steps.
     assert not counters.rejected(energy_consumed=500.0, partial_energy_consumed=500.0)
+    # 79.5 kW for 3595 s and the tolerance of 5 s, plus two steps, are 79.52 kWh.
     readings = {TOTAL: 500.0, PARTIAL: reading}
     assert counters.rejected(3595, HIGH_RESOLUTION, **readings) == rejected

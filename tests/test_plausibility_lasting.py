@@ -122,7 +122,7 @@ def test_level_read_every_62_s_is_accepted_within_six_readings(
 # -- several counters --------------------------------------------------------------
 
 
-def test_corrections_name_only_the_counters_that_changed() -> None:
+def test_corrections_name_only_the_counters_with_an_implausible_reading() -> None:
     counters = CheckedCounters()
     counters.rejected(energy_consumed=999_999.99, energy_produced=50, energy_reactive=7)
     # One register rolls over. Then another register jumps to 90 kWh.
@@ -182,7 +182,7 @@ def test_confirmed_fall_below_nine_tenths_drops_the_rollover_offset() -> None:
     )
 
 
-def test_rollover_that_the_meter_reports_is_accepted_at_any_level(
+def test_reported_rollover_is_accepted_even_if_the_register_was_not_nearly_full(
     counters: CheckedCounters,
 ) -> None:
     counters.check.overflows = {TOTAL: 3}
@@ -272,7 +272,7 @@ def test_partial_counter_that_fell_with_the_total_may_not_rise_alone() -> None:
     assert counters.check.values == {TOTAL: 500, PRODUCED: 7, PARTIAL: 50}
 
 
-def test_tariff_counter_at_zero_is_rejected_if_another_is_not_zero() -> None:
+def test_tariff_counter_that_fell_to_0_is_rejected_even_if_another_is_not_0() -> None:
     counters = CheckedCounters()
     counters.rejected(tariff_1_energy=500, tariff_2_energy=50)
     for _ in range(100):

@@ -83,7 +83,7 @@ def play(clock: Clock, tmp_path: Path) -> Play:
 
 
 async def async_values(meter: countis.Meter) -> countis.Values:
-    """Return the values of one read of all blocks."""
+    """Return the values of one read of each block except the identity."""
     values: countis.Values = {}
     for name in meter.profile.blocks:
         if name != "identity":
@@ -109,8 +109,12 @@ def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
         for name, value in meter["values"].items()
         if name not in {"clock_offset", *calculated}
     }
-    registers = meter["registers"].items()
-    return values, {int(at): word for at, word in registers if word != REDACTED}
+    registers = {
+        int(address): word
+        for address, word in meter["registers"].items()
+        if word != REDACTED
+    }
+    return values, registers
 
 
 async def assert_is_meter_of(file: dict[str, Any], reader: countis.Meter) -> None:
@@ -123,7 +127,9 @@ async def assert_is_meter_of(file: dict[str, Any], reader: countis.Meter) -> Non
     assert reader.profile.quantities == set(profile["quantities"])
     assert reader.profile.model == file["data"]["meter"]["model"]
     words = await reader.async_read_registers()
-    assert {at: word for at, word in words.items() if at in registers} == registers
+    assert {
+        address: word for address, word in words.items() if address in registers
+    } == registers
 
 
 async def test_played_meter_shows_the_values_of_the_diagnostics(
@@ -137,6 +143,7 @@ async def test_played_meter_shows_the_values_of_the_diagnostics(
     assert registers[36929] > 0, "energy_consumed_yesterday"
     async with play(file) as (_, reader):
         await assert_is_meter_of(file, reader)
+        # The file contains no serial number. This is the default of the simulator.
         assert reader.profile.serial_number == SERIAL
 
 

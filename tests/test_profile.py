@@ -389,12 +389,13 @@ async def test_high_resolution_counters_are_used_without_low_resolution(
         (1232.89, "EnergiesInKwh"),
     ],
 )
-async def test_high_resolution_counters_that_differ_by_over_a_kwh_are_not_used(
+async def test_high_resolution_counters_that_differ_by_over_1100_wh_are_not_used(
     memory_bus: MemoryBus, meter: SimulatedMeter, kwh: float, block: str
 ) -> None:
-    high, low = divmod(round(kwh * 100), 0x1_0000)
-    # The total in 10 Wh, and in 1 kWh. They may differ by 1.1 kWh.
-    meter.override = {50946: high, 50947: low, 50770: 0, 50771: 1234}
+    high_word, low_word = divmod(round(kwh * 100), 0x1_0000)
+    # The total in steps of 10 Wh (50946) and of 1 kWh (50770). The difference may be
+    # 1.1 kWh.
+    meter.override = {50946: high_word, 50947: low_word, 50770: 0, 50771: 1234}
     assert (await async_take_profile(memory_bus.unit())).blocks["energies"] == block
 
 
@@ -453,16 +454,14 @@ async def test_meter_with_more_produced_than_consumed_energy_is_a_producer(
 async def test_missing_counter_is_taken_as_0_when_a_producer_is_recognised(
     memory_bus: MemoryBus, meter: SimulatedMeter, missing: str, *, is_producer: bool
 ) -> None:
-    # The first registers of the counter in 10 Wh, and in 1 kWh.
-    first, second = {"consumed": (50946, 50770), "produced": (50952, 50776)}[missing]
-    meter.override = {
-        register + word: 0xFFFF for register in (first, second) for word in (0, 1)
-    }
+    # The first register of the counter in 10 Wh, and in 1 kWh.
+    starts = {"consumed": (50946, 50770), "produced": (50952, 50776)}[missing]
+    meter.override = {start + word: 0xFFFF for start in starts for word in (0, 1)}
     profile = await async_take_profile(memory_bus.unit())
     assert profile.is_producer is is_producer
 
 
-async def test_block_refused_with_exception_4_is_not_supported(
+async def test_transformer_refused_with_exception_4_is_not_supported(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"
@@ -523,7 +522,7 @@ async def test_transformer_with_a_lost_response_is_read_again(
         await async_take_profile(memory_bus.unit())
 
 
-async def test_values_beyond_the_limits_are_no_quantities(
+async def test_quantity_with_a_value_beyond_the_limits_is_not_in_the_profile(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.override = registers_of("voltage_l1", 0x7FFF_FFFF)
@@ -555,7 +554,7 @@ async def test_starting_meter_has_no_profile_yet(
     ],
 )
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
-async def test_block_that_was_supported_before_is_required(
+async def test_profile_is_not_taken_again_while_a_required_block_is_not_available(
     memory_bus: MemoryBus,
     meter: SimulatedMeter,
     blocks: set[int],
@@ -622,7 +621,7 @@ async def test_partial_tariff_counters_are_not_calculated_without_their_sources(
     assert (await async_take_profile(memory_bus.unit())).calculated_counters == {}
 
 
-async def test_block_that_was_not_supported_before_is_not_required(
+async def test_counter_block_that_was_not_supported_before_is_not_required(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {
@@ -661,7 +660,7 @@ async def test_profile_that_is_taken_again_keeps_quantities_without_a_value(
     assert without_previous.relations == set()
 
 
-async def test_unavailable_serial_number_is_not_another_meter(
+async def test_unavailable_serial_number_does_not_mean_another_meter(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.override = {50008: 0xFFFF}

@@ -1,4 +1,4 @@
-"""The exact limits for a device to be a COUNTIS, and for the content of its profile."""
+"""The limits at which a device is taken for a COUNTIS, and details of its profile."""
 
 import pytest
 
@@ -95,23 +95,23 @@ async def test_device_without_identification_is_accepted_only_with_mains(
 
 
 @pytest.mark.parametrize(
-    "lost_register", [table.PERIODS_UNIT_100, table.OVERFLOW, table.CLOCK]
+    "first_register", [table.PERIODS_UNIT_100, table.OVERFLOW, table.CLOCK]
 )
 async def test_block_without_a_response_is_undecided_and_others_are_read(
-    memory_bus: MemoryBus, lost_register: int
+    memory_bus: MemoryBus, first_register: int
 ) -> None:
     complete = await async_take_profile(memory_bus.unit())
-    # The name of the block that begins at `lost_register`.
+    # The name of the block that begins at `first_register`.
     (name,) = (
         name
         for name, (block_type, *_) in BLOCK_TYPES.items()
         if block_type.register_ranges
-        and block_type.register_ranges[0][0] == lost_register
+        and block_type.register_ranges[0][0] == first_register
     )
 
     def fault(request: Request) -> Fault:
         # No other block begins within 20 registers.
-        is_lost = lost_register <= request.address < lost_register + 20
+        is_lost = first_register <= request.address < first_register + 20
         return LOST if is_lost else NO_FAULT
 
     memory_bus.default_fault = fault

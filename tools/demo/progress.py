@@ -1,4 +1,4 @@
-"""The steps that the demo prints while it starts."""
+"""The steps that the demo prints."""
 
 import time
 

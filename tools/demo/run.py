@@ -106,8 +106,8 @@ async def async_demo(
 
     Raises `ToolError` or `ClientError`, or an `ExceptionGroup` of them.
     """
-    # The contexts end in reverse order: Home Assistant stops before the bus, because
-    # Home Assistant reports a bus that disappears as an error.
+    # The contexts end in reverse order: Home Assistant stops before the bus. Otherwise,
+    # it would report the missing bus as an error.
     async with AsyncExitStack() as bus_context, AsyncExitStack() as hass_context:
         try:
             await _async_demo(arguments, folder, progress, bus_context, hass_context)
@@ -133,7 +133,7 @@ async def _async_demo(
     port = free_port(wanted_port)
     progress.report(f"Home Assistant {version('homeassistant')} starts in {folder}")
     if wanted_port not in (0, port):
-        progress.report(f"Port {wanted_port} is in use: {port} is used instead")
+        progress.report(f"Port {wanted_port} cannot be used: {port} is used instead")
     async with asyncio.TaskGroup() as group:
         # Home Assistant needs the most time, so the rest starts meanwhile.
         starting = group.create_task(
@@ -150,7 +150,7 @@ async def _async_demo(
     if new_gaps:
         for subentry_id, gap in new_gaps.items():
             store_gap(folder / "config", subentry_id, gap)
-        progress.report("Restarting Home Assistant to load the gap in the history")
+        progress.report("Restarting Home Assistant, so that it loads the stored gap")
         await hass_context.aclose()
         hass = await hass_context.enter_async_context(run_home_assistant(folder, port))
         await async_wait_until_running(hass)

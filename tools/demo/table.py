@@ -7,7 +7,7 @@ from tools.home_assistant import Entity
 COLUMN_WIDTH = 18  # characters; a title such as "COUNTIS E33 #1" has 14
 EMPTY_CELL = "-"
 UNKNOWN = "unknown"  # the state of an entity without a value
-UNAVAILABLE = "unavailable"  # the state of an entity of an offline meter
+UNAVAILABLE = "unavailable"  # such as the power of an offline meter
 
 
 def value_table(
@@ -23,12 +23,13 @@ def value_table(
     """Return the lines of a table: a row for each quantity, a column for each meter.
 
     A quantity that is unknown for all meters has no row. An example is the result of
-    the wiring check before the first check. The quantities whose values are texts come
-    last.
+    the wiring check, as long as no meter was checked. The quantities whose values are
+    texts come last.
 
-    The keys of `titles` and `places` are the subentry IDs of the meters. The keys of
-    `units`, `decimals` and `states` are entity IDs. `texts` contains the names and the
-    states of the quantities, by paths such as "power.name" and "wiring.state.correct".
+    The keys of `titles` and of `places` (such as "grid") are the subentry IDs of the
+    meters. The keys of `units`, `decimals` and `states` are entity IDs. `texts`
+    contains the names and the states of the quantities, by paths such as "power.name"
+    and "wiring.state.correct".
     """
     sensors = [each for each in entities if each.entity_id.startswith("sensor.")]
     meters = list(dict.fromkeys(each.subentry_id for each in sensors))
@@ -48,7 +49,7 @@ def value_table(
     names = {key: texts.get(f"{key}.name", key) for key in cells}
     label_width = max(map(len, names.values()), default=0) + 2
     unit_width = max(map(len, unit_of.values()), default=0)
-    keys_with_texts = {path.partition(".")[0] for path in texts if ".state." in path}
+    text_valued_keys = {path.partition(".")[0] for path in texts if ".state." in path}
 
     def line(label: str, values: Sequence[str], unit: str = "") -> str:
         columns = "".join(f"{value:>{COLUMN_WIDTH}}" for value in values)
@@ -63,6 +64,6 @@ def value_table(
                 [cells[key].get(meter, EMPTY_CELL) for meter in meters],
                 unit_of.get(key, ""),
             )
-            for key in sorted(cells, key=keys_with_texts.__contains__)
+            for key in sorted(cells, key=text_valued_keys.__contains__)
         ),
     ]
