@@ -193,6 +193,9 @@ async def test_screen_shows_the_meters_their_power_and_quality(
             shown = app.export_screenshot()
             assert "1438012000001" in shown  # serial number of unit ID 1
             assert "requests," in shown.replace(*SPACE)
+            # Without this, the test would remove the widgets before it stops the timer
+            # that updates them.
+            await pilot.press("q")
 
 
 async def test_screen_shows_the_selected_meter_and_its_failure(line: Line) -> None:
