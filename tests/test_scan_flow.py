@@ -691,22 +691,23 @@ async def test_scan_finds_the_new_unit_id_of_a_reconfigured_meter(
     assert subentry_of(entry, 5).title == "COUNTIS E33 #5"
 
 
+@pytest.mark.parametrize("take_profile", [False, True])
 async def test_choice_to_take_the_profile_is_kept_during_a_scan(
-    hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
+    hass: HomeAssistant, entry: CountisConfigEntry, *, take_profile: bool
 ) -> None:
-    before = subentry_of(entry).data["profile"]
-    # Add the key "firmware", which a new profile does not contain.
+    right = subentry_of(entry).data["profile"]
+    wrong = right | {"is_producer": not right["is_producer"]}
     hass.config_entries.async_update_subentry(
         entry,
         subentry_of(entry),
-        data={**subentry_of(entry).data, "profile": before | {"firmware": "0.0"}},
+        data={**subentry_of(entry).data, "profile": wrong},
     )
     form = await open_reconfigure_meter(hass, entry)
-    result = await submit(hass, form, {"unit_id": 9, "take_profile": True})
+    result = await submit(hass, form, {"unit_id": 9, "take_profile": take_profile})
     found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
     assert placeholders(found)["unit_id"] == "1"
     await submit(hass, found, {})
-    assert subentry_of(entry).data["profile"] == before
+    assert subentry_of(entry).data["profile"] == (right if take_profile else wrong)
 
 
 async def test_found_meter_without_serial_number_has_to_be_confirmed(
