@@ -49,7 +49,7 @@ BLOCK_STARTS = {
 STEPS_WH = (10, 1000)  # of the first and the second block of a name
 
 # The position of each counter in its block: 0 is the first register. For a total, the
-# second number is the position of the total's number of rollovers in block 36864.
+# second number is the position of its rollovers in block 36864.
 PARTIAL_POSITIONS = {
     "partial_consumed": 12,
     "partial_reactive": 14,
@@ -63,7 +63,7 @@ MAX_TARIFFS = 8  # the highest number of tariffs of a meter
 VOLTS_ADDRESS = METROLOGY + 8
 WATTS_ADDRESS = METROLOGY + 32
 REACTIVE_ADDRESS = METROLOGY + 38
-FIRST_LONG_YEAR = 100  # a clock with a smaller year shows years of two digits
+FIRST_LONG_YEAR = 100  # a smaller year is one without its century
 
 
 def meter_from_diagnostics(
@@ -119,7 +119,7 @@ class _MeterBuilder:
         """Return the registers of a block that differ between file and simulated meter.
 
         The returned values are those of the file. For the measurements, return all
-        registers, because the simulated frequency changes with time.
+        registers of the file: the simulated frequency may be equal now, but changes.
         """
         simulated = {} if block.start == METROLOGY else meter.registers(block)
         return {
@@ -132,7 +132,8 @@ class _MeterBuilder:
     def _refused_blocks(self) -> set[int]:
         """Return the first register addresses of the blocks that the meter lacks.
 
-        If a block has steps of 1 kWh, the meter lacks the block with steps of 10 Wh.
+        If a block in the file has steps of 1 kWh, the meter lacks the same block with
+        steps of 10 Wh.
         """
         refused: set[int] = set()
         for name, starts in BLOCK_STARTS.items():
@@ -157,7 +158,7 @@ class _MeterBuilder:
     def _counters(self) -> Counters:
         counters = Counters(
             tariffs=[
-                self._total(
+                self._counter(
                     "tariffs",
                     TARIFF_POSITION + 2 * index,
                     TARIFF_OVERFLOW_POSITION + index,
@@ -167,7 +168,7 @@ class _MeterBuilder:
         )
         for name, (position, overflow_position) in TOTAL_POSITIONS.items():
             setattr(
-                counters, name, self._total("energies", position, overflow_position)
+                counters, name, self._counter("energies", position, overflow_position)
             )
         for name, position in PARTIAL_POSITIONS.items():
             setattr(counters, name, self._energy("energies", position))
@@ -210,11 +211,8 @@ class _MeterBuilder:
             period.consumed_at_start = counters.consumed - consumed
             period.produced_at_start = counters.produced - produced
 
-    def _total(self, name: str, position: int, overflow_position: int) -> float:
-        """Return a total or tariff counter with the energy of its rollovers.
-
-        The unit is Wh or varh.
-        """
+    def _counter(self, name: str, position: int, overflow_position: int) -> float:
+        """Return a total or tariff counter in Wh or varh, including its rollovers."""
         rollovers = self.file.word(OVERFLOW + overflow_position) or 0
         return self._energy(name, position) + rollovers * COUNTER_RANGE_WH
 

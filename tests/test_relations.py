@@ -96,14 +96,15 @@ def test_relation_that_the_profile_does_not_contain_is_not_checked() -> None:
 # and `step` the resolution of the total in kWh.
 @pytest.mark.parametrize("seconds", [0, HOUR, -HOUR])
 @pytest.mark.parametrize("step", [0.01, 1.0])
-def test_tariffs_sum_up_to_the_total_within_five_steps_and_the_rise(
+def test_tariffs_sum_up_to_the_total_within_five_steps_and_the_highest_rise(
     step: float, seconds: float
 ) -> None:
-    # A `Moment` has the times of two clocks. If no restart is between two moments, only
-    # their `monotonic` times are compared.
+    # The first time of a `Moment` is by the system clock. It has no effect here,
+    # because no restart is between the two moments.
     at = Moment(abs(seconds), 10_000 + seconds)
     total = CounterValue(1000, 0, Moment(0, 10_000), step)
-    rise = HIGHEST_KILOWATTS * abs(seconds) / HOUR  # kWh
+    # The most that a counter can rise between the two reads, in kWh.
+    rise = HIGHEST_KILOWATTS * abs(seconds) / HOUR
 
     def is_contradiction(tariff_sum: float) -> bool:
         relations = Relations({"tariffs"})
@@ -133,7 +134,7 @@ def test_two_contradictions_in_a_row_end_the_relation_of_the_tariffs() -> None:
 
     contradictions = [is_contradiction(each) for each in (900, 1000, 900, 1000)]
     assert contradictions == [True, False, True, False]
-    # The second sum of 900 kWh ends the relation, so no later reading is compared.
+    # A second sum of 900 kWh in a row ends the relation: no later reading is compared.
     contradictions = [is_contradiction(each) for each in (900, 900, 900, 1000, 900)]
     assert contradictions == [True, False, False, False, False]
     # Without an accepted total, there is nothing to compare.
@@ -185,7 +186,7 @@ def test_relation_of_the_power_is_found_with_a_load_and_kept_without_a_load(
         ({}, math.inf),
     ],
 )
-def test_highest_power_is_the_largest_active_reactive_or_apparent_power(
+def test_highest_power_is_the_highest_total_or_the_absolute_sum_of_the_phases(
     values: Values, highest: float
 ) -> None:
     assert highest_power(values) == highest

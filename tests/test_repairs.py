@@ -318,7 +318,7 @@ async def test_other_meter_is_not_accepted_while_its_bus_is_not_set_up(
     assert result["description_placeholders"] == {"name": "COUNTIS E33 #1"}
 
 
-async def test_meter_deleted_while_its_form_is_open_is_not_accepted(
+async def test_other_meter_is_not_accepted_if_the_meter_was_deleted_meanwhile(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     form = await open_fix(post, await replaced_meter_issue(hass, entry, meter))
@@ -329,7 +329,7 @@ async def test_meter_deleted_while_its_form_is_open_is_not_accepted(
 
 
 @pytest.mark.parametrize("whole_bus", [True, False])
-async def test_another_meter_issue_is_deleted_with_its_meter_or_bus(
+async def test_issue_for_a_replaced_meter_is_deleted_with_its_meter_or_bus(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -597,7 +597,7 @@ async def test_issue_of_a_counter_that_fell_is_deleted_at_a_plausible_reading(
         "name": "COUNTIS E33 #1",
         "counters": f"- `{entity_id(hass, 'energy_consumed')}`: 1234.56 kWh → 0.00 kWh",
     }
-    # Two hours at the lower value do not make the value plausible.
+    # A pause of two hours does not make the lower value plausible.
     clock.seconds += 7200
     for _ in range(3):
         await until_polled(entry)
@@ -651,10 +651,10 @@ async def test_open_form_is_shown_again_if_the_counter_has_changed(
 
 
 @pytest.mark.usefixtures("early_issue")
-async def test_counters_without_a_plausible_reading_cannot_be_confirmed(
+async def test_rejected_counters_without_a_valid_reading_cannot_be_confirmed(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
-    # Without a frequency, each reading is implausible.
+    # At 0 Hz, the meter is assumed to be starting, so its counters are not read.
     meter.override = NO_FREQUENCY
     await until(lambda: issues(hass))
     issue = only_issue(hass)

@@ -78,7 +78,7 @@ def test_commands_of_the_workflows_exist() -> None:
         assert (ROOT / path).exists(), path
 
 
-def test_hassfest_and_hacs_check_each_change() -> None:
+def test_workflow_runs_hassfest_and_hacs() -> None:
     jobs = workflow("validate.yml")["jobs"].values()
     used = {step["uses"].partition("@")[0] for job in jobs for step in job["steps"]}
     assert {"home-assistant/actions/hassfest", "hacs/action"} <= used

@@ -206,7 +206,7 @@ async def test_change_of_one_meter_causes_no_missed_poll_of_another_meter(
 async def test_meter_is_polled_every_second_on_the_slowest_bus(
     hass: HomeAssistant, line: Line, add_meter: AddMeter
 ) -> None:
-    # At 4800 baud, a poll takes more than 0.4 s of each second.
+    # At 4800 baud, a poll of three blocks takes more than 0.4 s of each second.
     line.character_seconds = 11 / 4800
     line.response_delay = 0.02
     await add_meter(baudrate="4800")
@@ -310,7 +310,8 @@ async def test_only_the_identity_is_read_if_only_buttons_are_enabled(
             )
     await hass.config_entries.async_unload(entry.entry_id)
     await hass.config_entries.async_setup(entry.entry_id)
-    # The last request before the reload may still be on the line.
+    # A request from before the reload may still arrive. So wait for the first request
+    # after the reload, which reads the identity.
     await until(lambda: reads(line.requests)[-1] == IDENTITY)
     line.requests.clear()
     await until(lambda: len(line.requests) > 5)
@@ -418,9 +419,9 @@ async def test_profile_is_taken_again_after_a_refused_block(
     await until(lambda: state(hass, "energy_consumed_today") == STATE_UNAVAILABLE)
     await until_polled(entry)
     line.requests.clear()
-    supported = {MEASUREMENTS, ENERGIES, TARIFFS}
-    await until(lambda: set(reads(line.requests)) >= supported)
-    assert set(reads(line.requests)) == supported
+    polled_often = {MEASUREMENTS, ENERGIES, TARIFFS}
+    await until(lambda: set(reads(line.requests)) >= polled_often)
+    assert set(reads(line.requests)) == polled_often
     assert warnings_and_errors(caplog) == []
 
 

@@ -54,13 +54,14 @@ SLOW = LineSettings(4800, "N", 2)
 FAST = LineSettings(38400, "N", 2)
 LAST = SCAN_SETTINGS[-1]
 
-# For the AUTO mode, the manual lists 9600 to 38400 baud with 8N2, 8E1 and 8O1. A meter
-# also receives 8E2 and 8O2, because a second stop bit looks like an idle line.
+# The settings of a scan to which a meter in AUTO mode responds. The manual lists 9600
+# to 38400 baud with 8N2, 8E1 and 8O1. A scan sends 8E2 and 8O2 in place of 8E1 and 8O1.
+# The meter also receives these, because a second stop bit looks like an idle line.
 AUTO_MODE = [each for each in SCAN_SETTINGS if each.baudrate > 4800]
 
 PROFILE_SECONDS = 2.0  # s to take a profile at 4800 baud, rounded up
-# If a scan has several unit IDs and settings, it begins with this number of probes: the
-# first 16 unit IDs with the usual settings, and then with all 12 settings.
+# A scan of all unit IDs and settings begins with this number of probes: one to each of
+# the first 16 unit IDs with the usual settings, and then one with each of 12 settings.
 FIRST_PROBES = (1 + 12) * 16
 
 
@@ -133,12 +134,12 @@ def test_first_unit_ids_are_probed_with_all_settings_first() -> None:
         assert [each.unit_id for each in later] == list(UNIT_IDS)
 
 
-def test_first_unit_ids_are_probed_again_with_known_settings() -> None:
+def test_with_known_settings_the_first_unit_ids_are_probed_again() -> None:
     probes = list(planned_probes([USUAL], UNIT_IDS))
     assert [each.unit_id for each in probes] == [*range(1, 256), *range(1, 17)]
 
 
-def test_single_unit_id_is_probed_slowly_at_the_end() -> None:
+def test_single_unit_id_is_probed_with_a_long_timeout_at_the_end() -> None:
     probes = list(planned_probes(SCAN_SETTINGS, [7]))
     # Ten probes with the first settings, because a meter in AUTO mode needs several
     # requests before it responds.
@@ -169,11 +170,11 @@ async def test_scan_without_a_meter_ends_within_the_worst_case(
     bus = ScannedBus(opening_seconds=OPEN_SECONDS)
     scan = Scan(bus.open, settings, unit_ids)
     took = await duration_of(scan.async_run())
-    # `unit_ids` also returns the unit IDs of the two requests of the echo check.
+    # `bus.unit_ids()` also includes the two reads of the echo check.
     probes = len(bus.unit_ids()) - 2
     assert probes == len(list(planned_probes(settings, unit_ids)))
     # The worst case contains time for the host and for recoveries, which take no time
-    # on a `ScannedBus`. The echo check is also shorter, by up to 0.5 s.
+    # on a `ScannedBus`, and about 0.5 s too much for the echo check.
     reserve = (HOST_SECONDS + OPEN_SECONDS / PROBES_UNTIL_RECOVERY) * probes
     assert took <= worst_case_seconds(settings, unit_ids) < limit_seconds
     assert took >= worst_case_seconds(settings, unit_ids) - reserve - 0.5
@@ -294,7 +295,7 @@ async def test_meters_in_auto_mode_are_found_at_unknown_unit_ids(
     took = await duration_of(scan.async_run())
     assert sorted(unit_ids_of(scan.found)) == unit_ids
     assert {each.settings for each in scan.found} == {USUAL}
-    # Without a meter, a scan with one combination of settings takes less than 30 s.
+    # The probes take less than 30 s at 9600 baud. Each profile takes additional time.
     assert took < 30 + 4 * PROFILE_SECONDS
 
 
@@ -356,8 +357,8 @@ async def test_meter_that_starts_up_is_found_by_its_next_probe() -> None:
     others: list[set[int]] = []
 
     def on_change() -> None:
-        # The list gets an item for each probe. So the meter is starting at the first
-        # probe of unit ID 1, but not at the second, which is the 40th of all probes.
+        # The meter is starting only at the first probe of unit ID 1. The second probe
+        # of this unit ID is the 40th probe. `others` gets an item before each probe.
         others.append(set(scan.others))
         starting.meter.starting = scan.unit_id == 1 and len(others) < 30
 
@@ -608,7 +609,7 @@ async def test_bus_recovers_after_64_probes_that_time_out() -> None:
 
 
 class ClientPort:
-    """The port of a simulated line, which has a speed but no parity."""
+    """The port of a simulated line. The line simulates the speed, but no parity."""
 
     def __init__(self, line: Line) -> None:
         """Use the port of a line."""
@@ -618,7 +619,7 @@ class ClientPort:
 
     @asynccontextmanager
     async def open(self, settings: LineSettings) -> AsyncIterator[OpenBus]:
-        """Open the port with a client, as a scan does."""
+        """Open the port with a client, for a scan."""
         self.opened.append(settings)
         connection = ModbusConnection(
             ModbusSerialParams(device=self.line.port, baudrate=settings.baudrate)

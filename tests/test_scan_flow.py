@@ -100,7 +100,10 @@ async def line(meter: Meter, second_meter: Meter) -> AsyncGenerator[Line]:
 
 
 async def start_scan(hass: HomeAssistant, line: Line, **changes: Any) -> FlowResult:
-    """Submit the form for a new bus without a unit ID, which starts a scan."""
+    """Submit the form for a new bus, by default without a unit ID to start a scan.
+
+    With a unit ID and all line settings, the dialog probes the meter instead.
+    """
     form = await open_form(hass, "serial")
     return await hass.config_entries.flow.async_configure(
         form["flow_id"], bus_form(line, **{"unit_id": None, **changes})
@@ -125,7 +128,7 @@ async def submit(
 
 
 def listed(result: FlowResult) -> dict[str, str]:
-    """Return the labels of the meters that a user can select, by their values."""
+    """Return the labels of the meters that a user can select, by unit ID."""
     assert result["type"] is FlowResultType.FORM, result
     schema = result["data_schema"]
     assert schema is not None
@@ -134,7 +137,7 @@ def listed(result: FlowResult) -> dict[str, str]:
 
 
 def selected(result: FlowResult) -> list[str]:
-    """Return the values of the meters that are selected by default."""
+    """Return the unit IDs of the meters that are selected by default."""
     schema = result["data_schema"]
     assert schema is not None
     (key,) = schema.schema
@@ -377,12 +380,12 @@ async def test_bus_is_scanned_after_a_meter_did_not_respond(
     text = await shown_error(hass, result)
     assert f"at unit ID 9 on {line.port} with 38400 baud" in text
     result = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
-    # All line settings are tried, so the meters at 9600 baud are found.
+    # The scan probes all unit IDs. The simulated meters respond at any speed.
     labels = listed(result).values()
     assert [each.split(" · ")[0] for each in labels] == TITLES
 
 
-async def test_menu_of_a_missing_meter_can_be_shown_again(
+async def test_menu_after_no_response_can_be_shown_again(
     hass: HomeAssistant, line: Line
 ) -> None:
     result = await start_scan(hass, line, unit_id=9)
@@ -521,7 +524,10 @@ async def test_scan_ends_with_an_error_if_another_client_changes_the_settings(
         async def take_port(
             hass: HomeAssistant, params: ModbusSerialParams, unit_id: int
         ) -> AsyncIterator[ModbusUnit]:
-            """Open the port for another client when the scan tries other settings."""
+            """Open the port.
+
+            If the speed is not 9600 baud, another client opens the port first.
+            """
             if params.baudrate != 9600:
                 monkeypatch.undo()  # later openings use the original function
                 await stack.enter_async_context(
@@ -674,7 +680,7 @@ async def test_scan_finds_the_new_unit_id_of_a_reconfigured_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     del line.meters[1]
-    # The serial number is the same as before the change of the unit ID.
+    # Keep the serial number, which by default would change with the unit ID.
     meter.serial = (0x1438, 0x0120, 1)
     meter.unit_id = 5
     line.meters[5] = meter
@@ -894,7 +900,7 @@ async def test_scan_of_a_reconfigured_bus_finds_a_changed_unit_id(
 ) -> None:
     hass.config_entries.async_update_subentry(entry, subentry_of(entry), title=title)
     del line.meters[1]
-    # The serial number is the same as before the change of the unit ID.
+    # Keep the serial number, which by default would change with the unit ID.
     meter.serial, meter.unit_id = (0x1438, 0x0120, 1), 5
     line.meters[5] = meter
     result = await reconfigure_without_response(hass, entry, line)
@@ -925,7 +931,7 @@ async def test_scan_of_a_reconfigured_bus_without_its_meters_names_the_others(
     assert found["step_id"] == "reconfigure_found"
 
 
-async def test_meter_without_serial_number_keeps_its_unit_id(
+async def test_meter_without_serial_number_is_identified_by_its_unit_id(
     hass: HomeAssistant, add_meter: AddMeter, line: Line, second_meter: Meter
 ) -> None:
     second_meter.refused_blocks = {50000}  # the identification
@@ -935,8 +941,9 @@ async def test_meter_without_serial_number_keeps_its_unit_id(
     result = await reconfigure_without_response(hass, entry, line)
     found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
     assert placeholders(found)["found"] == "- COUNTIS #2\n- COUNTIS E33 #7"
-    # The meter at unit ID 7 gets the unit ID of the meter without a serial number. The
-    # dialog recognises neither meter, because their values could be mixed up.
+    # The meter of unit ID 7 now responds at unit ID 2, in place of the meter without a
+    # serial number. The dialog recognises neither meter, because their values could be
+    # mixed up.
     third = line.meters.pop(7)
     third.serial, third.unit_id = (0x1438, 0x0120, 7), 2
     line.meters[2] = third

@@ -1,8 +1,8 @@
 """The tests that are run for the mutants of each file.
 
-The tests need neither Home Assistant nor a serial port. Tests that do not pass with the
-unchanged library are left out. For each mutant, `Baseline.tests_of` selects and sorts
-the tests that may depend on the changed lines.
+The tests need neither Home Assistant nor a serial port. A run leaves out tests that do
+not pass with the unchanged library. For each mutant, `Baseline.tests_of` selects and
+sorts the tests that may depend on the changed lines.
 """
 
 from pathlib import Path

@@ -6,7 +6,7 @@ from .release import check, release
 
 DESCRIPTION = """\
 Writes a version into the manifest and the changelog, commits both and tags the commit.
-Works in the current directory. Needs only git, and Python 3.11 or newer.
+Needs only git, and Python 3.11 or newer.
 """
 
 

@@ -35,13 +35,13 @@ def parse_arguments() -> argparse.Namespace:
         "--speed",
         type=float,
         default=20,
-        help="simulated s in each real s, if the machine is fast enough (default: 20)",
+        help="simulated s in each real s, if the computer is fast enough (default: 20)",
     )
     parser.add_argument(
         "--seed", type=int, default=1, help="selects loads and mishaps (default: 1)"
     )
     parser.add_argument(
-        "--keep", action="store_true", help="keep the data of a soak without errors"
+        "--keep", action="store_true", help="keep the data even without errors"
     )
     parser.add_argument(
         "--check",

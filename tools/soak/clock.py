@@ -1,6 +1,6 @@
 """A clock that runs faster than real time, and an event loop that follows this clock.
 
-The time of the clock passes only while the event loop waits. So a busy machine makes
+The time of the clock passes only while the event loop waits. So a busy computer makes
 the soak slower, but does not cause timeouts. Threads wait in real time.
 """
 
@@ -11,7 +11,7 @@ from typing import override
 
 real_monotonic = time.monotonic
 
-# In real s: for a shorter wait, the system call would take longer than the wait.
+# Real s; the system call for a shorter wait would take longer than the wait itself.
 SHORTEST_WAIT = 0.0002
 # In simulated s: more than the rounding errors of a sum of times.
 ROUNDING = 1e-6

@@ -10,7 +10,7 @@ from .world import World
 
 
 async def async_live(folder: Path, clock: SimulatedClock) -> None:
-    """Cause mishaps until one switches the machine off, or until the soak ends.
+    """Cause mishaps until one ends Home Assistant, or until the soak ends.
 
     In both cases, this function ends the process.
     """

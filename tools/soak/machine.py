@@ -1,4 +1,4 @@
-"""The machine: Home Assistant with the integration, and the bus with its meters."""
+"""The machine with Home Assistant, and the bus with its meters."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,8 +34,8 @@ BAUDRATE = 38400
 ROUNDING = 1e-6  # kWh; more than the rounding errors of a sum of energies
 STEP = 0.01  # kWh; the resolution of a counter in Home Assistant
 LAG_SECONDS = 10  # s; the highest age of a counter on this bus
-# s; the poller sends a request to an offline meter each 30 s. When the meter responds,
-# its counters are accepted only after more readings.
+# s; the poller sends a request to an offline meter at least each 30 s. When the meter
+# responds, its counters are accepted only after more readings.
 SETTLE_TIMEOUT = 300
 VALUES_TIMEOUT = 120  # s until all meters have values after a start
 # W; the range of the load of a meter. A negative load is produced power.
@@ -251,7 +251,10 @@ class Machine:
         self.world.lost[name] = self.world.lost.get(name, 0) + kwh - shown
 
     def unsettled(self) -> list[StatisticName]:
-        """Return the counters whose state differs from the counter in the meter."""
+        """Return the counters whose state does not agree with the counter in the meter.
+
+        A state may be lower by `STEP` and the energy of `LAG_SECONDS`.
+        """
         found = []
         for name in self.ids:
             unit_id, _ = name.split(" ")

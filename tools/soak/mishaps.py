@@ -1,7 +1,7 @@
 """The mishaps of a soak.
 
-Each function causes one mishap. If the mishap switches the machine off, the function
-returns the time in s that the machine stays off. Otherwise, the function returns None.
+Each function in `MISHAPS` causes one mishap. If the mishap ends Home Assistant, the
+function returns the time in s until the next start. Otherwise, it returns None.
 """
 
 import asyncio
@@ -43,18 +43,18 @@ FAULTS = (
     random_bytes(1),  # seed
 )
 # kWh; only counters above this value are reset. The recorder detects a reset only if a
-# counter falls by more than 10 %. After a reset, a counter with a lower value could
-# nearly reach its old value before the next reading.
+# counter falls by more than 10 %. A counter below this value could nearly reach its
+# old value between its reset and the next reading.
 RESETTABLE_ABOVE = 3.0
 LARGEST_STEP = 60.0  # s by which the clock of the machine may be wrong
-# After a step of the clock, a counter may seem to fall by at most this fraction of its
-# value: half of the 10 % at which the recorder assumes a reset.
+# `changed_clock` may let a counter seem to fall by at most this fraction of its value:
+# half of the 10 % at which the recorder assumes a reset.
 MOST_FALL = 0.05
-LARGEST_LOAD = 9.0  # kW; the limit of `machine.LOADS`
+LARGEST_LOAD = 9.0  # kW; the upper limit of `LOADS` in machine.py
 # s between a reset and the next mishap, which may be a power cut. A power cut loses the
 # states of the last 5 s, but the first state after the reset has to be stored.
 AFTER_RESET = 30
-# s for which meters are offline, the bus is cut, or the machine is off.
+# s for which meters are offline, the bus is cut, or Home Assistant is off.
 DURATIONS = (5.0, 60.0, 600.0, 3600.0)
 
 
@@ -127,7 +127,7 @@ async def reset_by_button(machine: Machine) -> None:
 
 
 async def another_tariff(machine: Machine) -> None:
-    """Set another tariff of a meter."""
+    """Set the current tariff of a meter at random."""
     meter = _meter(machine)
     meter.count()
     meter.counters.tariff = machine.random.randint(1, 4)
@@ -145,7 +145,7 @@ async def changed_clock(machine: Machine) -> None:
         for meter in machine.meters.values()
         for key in PARTIALS
     )
-    # s in which the largest load counts the fraction MOST_FALL of the lowest counter.
+    # In `largest` s, a load adds at most the fraction MOST_FALL to the lowest counter.
     largest = min(LARGEST_STEP, MOST_FALL * lowest / LARGEST_LOAD * 3600)
     machine.clock.error = machine.random.uniform(-largest, largest)
     await asyncio.sleep(machine.random.uniform(10, 120))
@@ -191,7 +191,7 @@ def _resettable(meter: SoakMeter) -> list[str]:
 
 
 def mishap_at(number: int, seed: int) -> Mishap:
-    """Return a mishap by its number.
+    """Return the mishap at a position in the soak: 0 is the first one.
 
     Each cycle contains all mishaps once, in a random order.
     """
