@@ -45,8 +45,8 @@ class Port(Protocol):
 class TerminalPort:
     """A pseudo-terminal, which any program can open as a serial port.
 
-    This class also opens the end of the client (the slave). Otherwise, the terminal
-    would close when the last client closes the port.
+    This class also keeps the client's end (the slave) open. Otherwise, reads would fail
+    after the last client closes the port.
     """
 
     def __init__(self, on_data: OnData) -> None:
@@ -83,8 +83,9 @@ class TerminalPort:
 class MemoryPort:
     """A serial port in memory, for clients in the loop of the simulation.
 
-    A client opens the port with `memory_opener`. The port passes the bytes in the event
-    loop, without a thread or the operating system, so the port works in virtual time.
+    A client opens the port with the function that `memory_opener` returns. The port
+    passes the bytes in the event loop, without a thread or the operating system, so the
+    port works in virtual time.
     """
 
     _ports: ClassVar[dict[str, MemoryPort]] = {}
@@ -166,11 +167,11 @@ class MemoryTransport(asyncio.Transport):
 def memory_opener[**P, T](
     open_other: Callable[..., Awaitable[T]],
 ) -> Callable[..., Awaitable[T | tuple[MemoryTransport, asyncio.Protocol]]]:
-    """Return a replacement of `create_serial_connection` that opens ports in memory.
+    """Return a replacement for the `create_serial_connection` of serialx or pymodbus.
 
-    serialx and pymodbus each have a `create_serial_connection`. `open_other` is the
-    one to replace. The replacement opens all other ports with `open_other`, and raises
-    `OSError` if a client has already opened the port in memory.
+    `open_other` is the replaced function. The replacement opens each `MemoryPort`
+    itself, and any other port with `open_other`. It raises `OSError` if a client has
+    already opened the `MemoryPort`.
     """
 
     async def open_port(

@@ -38,7 +38,8 @@ def load_at(unit_ids: Sequence[int], index: int, noon: int, *, lifelike: bool) -
 
     The first load is a house with a solar roof, the second is the inverter of this
     roof, and all others are houses. `noon` is the solar noon of any day, in s since
-    1970. `lifelike` is passed to `House` and `Inverter`.
+    1970. With `lifelike`, consumption depends on hour and weekday, and solar power on
+    weather.
     """
     # The unit ID is the seed. The inverter has the seed of the first house, and so the
     # same weather.
@@ -58,8 +59,8 @@ def meters_at(
     """Return a meter for each unit ID, all with the same wiring errors.
 
     `noon` is the solar noon of any day, in s since 1970. The default is the current
-    time, so that the roof produces at once. `lifelike` is passed to `House` and
-    `Inverter`. If True, the current hour selects the tariff; if not, the tariff is 1.
+    time, so that the roof produces at once. `lifelike` is the same as in `load_at`. If
+    True, the current solar hour selects the tariff; if not, the tariff is 1.
     """
     now = int(time.time())
     if noon is None:

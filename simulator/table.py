@@ -15,15 +15,15 @@ RESERVED = 0xFFFF
 NOT_AVAILABLE = 0xFFFF_FFFF
 SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF
 
-# The first register address of each block. The blocks named UNIT_100 have steps of
-# 10 Wh. The blocks of the same name without UNIT_100 have steps of 1 kWh.
-PARTIAL_TARIFFS = 32768  # tables of the E14 (V 103.4), E23 and E24 (V 103.8)
+# The first register address of each block. If a name ends with UNIT_100, the energies
+# have steps of 1/100 kWh; in the block of the same name without it, steps of 1 kWh.
+PARTIAL_TARIFFS = 32768  # from the tables of E14 (V 103.4), E23 and E24 (V 103.8)
 OVERFLOW = 36864
 PERIODS = 36896
 PERIODS_UNIT_100 = 36928
 COMMUNICATION_BOARD = 38912
 SET_TARIFF = 40480
-PARTIAL_ENERGIES_RESET = 40512  # the same tables as PARTIAL_TARIFFS
+PARTIAL_ENERGIES_RESET = 40512  # from the same tables as PARTIAL_TARIFFS
 MID_STATUS = 40544
 CURRENTS = 40576
 COM_BOARD_PRODUCT = 40608
@@ -98,8 +98,9 @@ CT_SECONDARY = 57345
 CT_PRIMARY = 57346
 INTEGRATION_PERIOD = 57355
 
-# The values that the meter accepts in each register of the block NETWORK. The table
-# does not limit CT_PRIMARY. 9999 A is our choice.
+# The values that the meter accepts in the block NETWORK, by register address. The
+# meter refuses writes to the other registers of this block. The table does not limit
+# CT_PRIMARY. 9999 A is our choice.
 NETWORK_SETTINGS: dict[int, Container[int]] = {
     NETWORK_TYPE: range(6),  # codes, such as 5: three phases and neutral
     CT_SECONDARY: (1, 5),  # A

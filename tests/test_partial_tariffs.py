@@ -154,7 +154,8 @@ def test_counters_count_from_a_reset_at_the_meter(polled: PolledMeter) -> None:
     assert polled.reasons == []
 
 
-# The load in kW, and so the energy in kWh, of the hour before and after the reset.
+# The loads before and after the reset, in kW. Each lasts for one hour, so the numbers
+# are also the energies in kWh.
 @pytest.mark.parametrize(("before", "after"), [(10, 5), (0.5, 0.25)])
 def test_energy_since_a_late_seen_reset_is_in_the_tariff_that_rose(
     polled: PolledMeter, before: float, after: float
@@ -430,7 +431,7 @@ def test_reset_is_evaluated_if_the_total_is_as_new_as_the_tariff_counter() -> No
     assert value_after(*RESET[:2], (0, 2, 1000, 2), (0, 4, 1000, 2)) == 0
 
 
-def test_tariff_counters_that_are_read_more_often_delay_no_reset() -> None:
+def test_tariff_counters_that_are_read_more_often_delay_no_evaluation() -> None:
     assert value_after(*RESET, (0, 2, 1000, 9), (0, 4, 1000, 9)) == 0
 
 
@@ -536,13 +537,14 @@ def test_never_reset_counter_is_known_if_the_total_rose_by_at_most_five_steps(
     assert value_after(*moments, step=step) == shown
 
 
-def test_reset_of_the_tariff_before_the_partial_counters_loses_no_energy() -> None:
-    # The tariff counts 20 kWh before the partial counters are reset, then 10 kWh.
+def test_tariff_counter_reset_before_the_partial_counters_loses_no_energy() -> None:
+    # The tariff counter is reset. It counts 20 kWh before the partial counters are
+    # reset, and 10 kWh afterwards.
     moments = (45, 1, 1000, 1), (45, 1, 0, 3), (10, 4, 0, 3), (10, 4, 30, 5)
     assert value_after(*moments, (10, 6, 30, 5)) == 10
 
 
-def test_reset_of_the_tariff_before_the_evaluation_loses_no_energy() -> None:
+def test_tariff_counter_reset_before_the_evaluation_loses_no_energy() -> None:
     moments = (45, 1, 1000, 1), (5.25, 2, 1000, 1), (5.25, 2, 1005.25, 3)
     assert value_after(*moments, (5.25, 2, 0, 4), (5.25, 5, 0, 4)) == 5.25
 

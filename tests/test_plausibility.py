@@ -1,7 +1,7 @@
 """The plausibility of counter readings and of measured values.
 
-`CheckedCounters.read` checks a reading once, and `rejected` twice. Where a test calls
-`rejected` without `assert`, the check accepts the reading.
+`CheckedCounters.read` checks a reading once, and `rejected` twice. Where a test does
+not use the result of `rejected`, the check accepts the reading.
 """
 
 import json
@@ -177,7 +177,9 @@ def test_limit_of_a_rise_from_0_includes_the_time_of_rejected_readings() -> None
     counters.rejected(energy_consumed=500.0, energy_produced=0.0)
     for _ in range(30):
         assert counters.rejected(1, energy_consumed=0.0, energy_produced=0.0)
-    # In 1 s and with the tolerances, the meter could count only 0.15 kWh.
+    # In the 1 s since the last rejected reading, the meter can count only 0.15 kWh,
+    # even with the tolerances. But the limit uses the time since the last accepted
+    # reading.
     assert not counters.rejected(1, energy_consumed=500.0, energy_produced=0.2)
     assert counters.value(PRODUCED) == 0.2
 
@@ -185,7 +187,7 @@ def test_limit_of_a_rise_from_0_includes_the_time_of_rejected_readings() -> None
 def test_first_reading_of_0_is_rejected_if_the_counter_was_above_0_before() -> None:
     counters = CheckedCounters()
     counters.check.counted_before = {TOTAL}
-    # Also a level of 0 that lasts for 1000 s is not accepted.
+    # Even a level of 0 that lasts for 1000 s is not accepted.
     for _ in range(1000):
         assert not counters.corrections(1, energy_consumed=0.0)
     assert counters.check.values == {}
@@ -242,7 +244,7 @@ def test_power_that_was_read_with_a_pause_does_not_limit_the_rise(
     assert not counters.rejected(6, energy_consumed=500.4)
 
 
-def test_lasting_rise_above_the_power_is_accepted_without_correction(
+def test_lasting_rise_above_the_power_limit_is_accepted_without_correction(
     counters: CheckedCounters,
 ) -> None:
     counters.check.note_power(0, counters.clock())
@@ -528,14 +530,14 @@ def test_single_wrong_reading_never_changes_a_total(
     for kilowatts, pause, fault, bit in polls:
         counters.clock.seconds += pause
         counted += kilowatts * pause / 36
-        true = int(counted)
+        correct = int(counted)
         before = counters.value()
         # The wrong reading in steps of 10 Wh, None if the reading is missing.
         raw = {
             "zeros": 0,
             "lower": max(round(before * 100) - 1 - bit, 0),
             "huge": 2**32 - 2 - bit,
-            "flip": true ^ (1 << bit),
+            "flip": correct ^ (1 << bit),
         }.get(fault)
         # The check cannot recognise a wrong reading up to this value: the last value
         # plus the energy at the highest power, with the tolerances of 5 s and of two
@@ -551,6 +553,6 @@ def test_single_wrong_reading_never_changes_a_total(
         elif not before <= raw / 100 <= possible + 0.01:
             assert not counters.corrections(energy_consumed=raw / 100)
             assert counters.value() == before
-        assert not counters.rejected(energy_consumed=true / 100)
-        assert counters.value() == true / 100
+        assert not counters.rejected(energy_consumed=correct / 100)
+        assert counters.value() == correct / 100
         read_at = counters.clock()

@@ -167,7 +167,7 @@ async def test_quantity_that_is_missing_in_the_profile_gets_no_entity(
     assert not hass.states.get("sensor.countis_e33_1_power_l2")
 
 
-async def test_quantity_that_is_not_available_later_is_unknown(
+async def test_quantity_that_becomes_not_available_is_unknown(
     hass: HomeAssistant, meter: Meter, entry: CountisConfigEntry
 ) -> None:
     meter.override = registers_of("voltage_l2", table.NOT_AVAILABLE)

@@ -224,7 +224,7 @@ def in_tens(registers: Mapping[str, object]) -> dict[str, list[object]]:
 
 
 def parts_of(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the parts of the diagnostics as texts, each after its path.
+    """Yield the path and the text of each part of the diagnostics.
 
     A dict that does not fit into one line is divided into its values.
     """

@@ -80,7 +80,7 @@ class Row:
     """The code of each meaning."""
 
     @property
-    def end(self) -> int:
+    def block_end(self) -> int:
         """Return the register address after the block."""
         return self.block + self.block_words
 
@@ -306,7 +306,7 @@ def unit_with(rows: Mapping[str, Row], raw: Mapping[str, int]) -> MockModbusUnit
     """
     unit = MockModbusConnection().for_unit(1)
     for row in rows.values():
-        unit.holding |= dict.fromkeys(range(row.block, row.end), HIGHEST_WORD)
+        unit.holding |= dict.fromkeys(range(row.block, row.block_end), HIGHEST_WORD)
     for name, row in rows.items():
         words = row.raw_words(raw[name]) if name in raw else [ord("A")] * row.words
         unit.holding |= dict(enumerate(words, row.address))
@@ -369,7 +369,7 @@ def test_range_is_the_table_block_or_the_extent_of_the_fields(name: str) -> None
     block_type = getattr(registers, name)
     rows = block_of(E3X_E4X, SYMBOLS[name][0]).values()
     fields = block_type.declared_fields.values()
-    block = {(row.block, row.end - 1) for row in rows}
+    block = {(row.block, row.block_end - 1) for row in rows}
     extent = {
         (
             min(field.address for field in fields),
@@ -385,7 +385,7 @@ def test_each_request_stays_within_its_block(class_name: str, *, split: bool) ->
     rows = rows_of(class_name)
     unit = unit_with(rows, raw_numbers(rows))
     read_block(class_name, unit, split=split)
-    (start, end), *others = {(row.block, row.end) for row in rows.values()}
+    (start, end), *others = {(row.block, row.block_end) for row in rows.values()}
     assert not others
     requested: set[int] = set()
     for event in unit.read_events:
@@ -442,8 +442,9 @@ def test_other_families_have_the_same_registers(class_name: str, edition: str) -
     for name, row in rows.items():
         if name in raw:
             assert values[name] == pytest.approx(row.value(raw[name]), abs=1e-9)
-    # The E14 has only L1. If the voltage and the current show that a phase is absent,
-    # all values of the phase are None. "Power" contains no voltages and no currents.
+    # Each field that the edition lacks is None, such as tariff 3, or L2 of an E14. A
+    # signed field of L2 is None only if the voltage and the current of L2 are None. But
+    # "Power" contains no voltages and no currents.
     if class_name != "Power":
         assert {values[name] for name in values.keys() - rows.keys()} <= {None}
 
@@ -502,9 +503,9 @@ def test_each_number_of_rollovers_belongs_to_its_counter() -> None:
     raw = {name: number for number, name in enumerate(rows, 1)}
     block = read_block("Overflows", unit_with(rows, raw))
     assert isinstance(block, registers.Overflows)
-    symbols = {symbol: name for name, symbol in (ENERGIES | TARIFFS).items()}
+    counters = {symbol: name for name, symbol in (ENERGIES | TARIFFS).items()}
     assert block.by_counter == {
-        symbols[row.symbol.removeprefix("overflows ")]: raw[name]
+        counters[row.symbol.removeprefix("overflows ")]: raw[name]
         for name, row in rows.items()
     }
 
@@ -528,7 +529,9 @@ def test_partial_tariff_counters_match_the_table(edition: str, *, split: bool) -
     assert [(event.address, event.count) for event in unit.read_events] == [
         (first.address, last.address + last.words - first.address)
     ]
-    assert registers.PartialTariffs.register_ranges == ((first.block, first.end - 1),)
+    assert registers.PartialTariffs.register_ranges == (
+        (first.block, first.block_end - 1),
+    )
     assert block.values == {
         # The residual of 9999 * 0.1 Wh is rounded down to 0.99 kWh.
         "partial_tariff_1_energy": 70_000.99,
@@ -616,6 +619,7 @@ def test_signature_has_one_character_in_each_register(written: str, shown: str) 
 
 def test_serial_number_registers_match_the_table() -> None:
     rows = block_of(E3X_E4X, 50000)
+    # The library also takes "code" (50013 to 50016) as a part of the serial number.
     serial = {
         row.address + word
         for symbol, row in rows.items()

@@ -39,7 +39,7 @@ class CountisTariff(CountisEntity, SelectEntity):
     @property
     @override
     def current_option(self) -> str | None:
-        """Return the tariff that was read, None unless it is one of the options."""
+        """Return the tariff that was read, None if it is not one of the options."""
         tariff = self.quantity_value
         option = None if tariff is None else str(int(tariff))
         return option if option in self.options else None

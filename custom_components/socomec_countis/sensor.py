@@ -151,10 +151,10 @@ class CountisSensor(DeadbandSensor):
         """
         super().__init__(coordinator, description)
         profile, key = coordinator.meter.profile, description.key
-        if (tariff := PARTIAL_TARIFF_COUNTERS.get(key, key)) in TARIFF_COUNTERS:
+        if (counter := PARTIAL_TARIFF_COUNTERS.get(key, key)) in TARIFF_COUNTERS:
             used = TARIFF_COUNTERS.keys() & profile.quantities - profile.unused
-            self._attr_entity_registry_enabled_default = tariff in used and (
-                key == tariff or len(used) > 1
+            self._attr_entity_registry_enabled_default = counter in used and (
+                key == counter or len(used) > 1
             )
         if description in ONE_DIRECTION:
             self._attr_entity_registry_enabled_default = profile.is_producer

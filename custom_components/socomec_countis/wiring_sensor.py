@@ -24,7 +24,7 @@ FAULTY = "faulty"
 INCONCLUSIVE = "inconclusive"
 RESULTS = (CORRECT, FAULTY, INCONCLUSIVE)
 
-# The keys of the result that are attributes of the sensor.
+# The keys of `coordinator.wiring`, which the sensor shows as attributes.
 ATTRIBUTES = ("checked_at", "codes", "findings", "unmet_conditions")
 
 

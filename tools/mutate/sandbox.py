@@ -64,7 +64,7 @@ class Baseline:
     skipped: set[str] = field(default_factory=set)
     """The tests that do not pass, such as tests with fixtures of Home Assistant."""
     modules: list[str] = field(default_factory=list)
-    """The modules from outside the repository, in the order of their import."""
+    """The modules from outside the copy of the repository, in order of import."""
     killed: dict[str, int] = field(default_factory=dict)
     """The line number of the last mutant that each test killed, by its node ID."""
 
@@ -105,14 +105,14 @@ class Sandbox:
         self._changed: tuple[Path, str, os.stat_result] | None = None
 
     def baseline(self, file: str, tests: Collection[str]) -> Baseline:
-        """Run test files with the unchanged file, and return the result."""
+        """Run the test files `tests` while `file` is unchanged. Return the result."""
         report = self.directory / "baseline.pickle"
         recorder = _Recorder(self.directory / file)
 
         def work() -> int:
             recorder.start()
             code = self._run_pytest(tests, recorder)
-            # Modules without a file, such as `sys`, are left out.
+            # Modules of this copy, or without a file (such as `sys`), are left out.
             recorder.baseline.modules = [
                 name
                 for name, module in sys.modules.items()
@@ -142,8 +142,8 @@ class Sandbox:
         self._changed = (path, path.read_text(encoding="utf-8"), path.stat())
         path.write_text(mutant.source, encoding="utf-8")
         files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-        self._killer.unlink(missing_ok=True)
-        selection = _Selection(tests, baseline, self._killer)
+        self._killer_file.unlink(missing_ok=True)
+        selection = _Selection(tests, baseline, self._killer_file)
 
         def work() -> int:
             _limit(IMPORT_SECONDS)
@@ -156,8 +156,8 @@ class Sandbox:
 
         The file gets its old modification time, so that its compiled file stays valid.
         """
-        if self._killer.exists():
-            test = self._killer.read_text(encoding="utf-8")
+        if self._killer_file.exists():
+            test = self._killer_file.read_text(encoding="utf-8")
             baseline.killed[test] = mutant.lines[0]
         if self._changed is not None:
             path, text, stat = self._changed
@@ -171,7 +171,7 @@ class Sandbox:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     @property
-    def _killer(self) -> Path:
+    def _killer_file(self) -> Path:
         """Return the path of the file that names the test which killed the mutant."""
         return self.directory / "killer"
 
@@ -239,7 +239,8 @@ def preload(modules: Sequence[str]) -> None:
         try:
             importlib.import_module(name)
         except Exception:  # noqa: BLE001, S112
-            # Such a module is created at run time, or is for another platform.
+            # A module whose import fails is created at run time, or is for another
+            # platform.
             continue
     # Child processes then share the memory of these modules with this process.
     gc.collect()
@@ -258,7 +259,7 @@ class _Recorder:
         self._tool = sys.monitoring.COVERAGE_ID
 
     def start(self) -> None:
-        """Observe which functions start, from the first import on."""
+        """Begin to record. Call this before the file is first imported."""
         monitoring = sys.monitoring
         monitoring.use_tool_id(self._tool, "mutate")
         events = monitoring.events
@@ -301,14 +302,16 @@ class _Recorder:
 class _Selection:
     """A plugin of pytest that runs given tests in a given order."""
 
-    def __init__(self, tests: Sequence[str], baseline: Baseline, killer: Path) -> None:
+    def __init__(
+        self, tests: Sequence[str], baseline: Baseline, killer_file: Path
+    ) -> None:
         """Run these tests. The time limit of each follows from its baseline duration.
 
-        The name of the test that fails is written to the file `killer`.
+        The name of the test that fails is written to `killer_file`.
         """
         self._tests = tests
         self._baseline = baseline
-        self._killer = killer
+        self._killer_file = killer_file
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Select the tests, and order them."""
@@ -323,7 +326,7 @@ class _Selection:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Write which test fails."""
         if report.failed:
-            self._killer.write_text(report.nodeid, encoding="utf-8")
+            self._killer_file.write_text(report.nodeid, encoding="utf-8")
 
 
 def _limit(seconds: float) -> None:

@@ -26,10 +26,10 @@ TARIFF_TOLERANCE = 5
 SAME_COUNTER_TOLERANCE = 1.1
 
 # After this number of consecutive contradictions, the relation of the power is not
-# expected any more. The first poll reads the block twice, and each further poll once.
-# So if the block is polled each second, ten readings take less than 10 s. Our choice:
-# less than 10 s, because after 10 s of rejected readings, the integration removes the
-# measured values.
+# expected any more. The poll with the first contradiction reads the block twice, and
+# each further poll reads it once. So if the block is polled each second, ten readings
+# take less than 10 s. Our choice, because after 10 s of rejected readings, the
+# integration removes the measured values.
 LASTING_CONTRADICTIONS = 10
 
 

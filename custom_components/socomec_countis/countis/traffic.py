@@ -39,7 +39,7 @@ class Traffic:
     def count(self, err: Exception, *, connected: bool) -> ModbusError:
         """Count an error of a client, and return the `ModbusError` to raise for it.
 
-        A lost connection is not counted, because it is no error of a response.
+        A lost connection is not counted, because it concerns all unit IDs.
 
         `connected` is whether the client is connected after the error.
         """

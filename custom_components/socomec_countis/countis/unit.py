@@ -23,12 +23,12 @@ type Call[T] = Callable[[], Coroutine[Any, Any, T]]
 
 # Characters of request and response together, to which each register adds two.
 READ_CHARACTERS = 13
-WRITE_CHARACTERS = 16  # function 6, including its register; also a loopback test
+WRITE_CHARACTERS = 16  # function 6 with its one register, or a loopback test
 WRITE_SEVERAL_CHARACTERS = 17  # function 16
 
 ATTEMPTS = 2  # to read registers
-# To read registers from a slow unit, whose meter may respond slowly, or on a lossy bus,
-# which loses many responses.
+# To read registers if the meter may respond slowly (a slow unit), or if the bus loses
+# many responses (a lossy bus).
 SLOW_ATTEMPTS = 3
 SLOW_RESPONSE_TIMEOUT = 1.0  # s; our choice, for a meter that responds slowly
 
@@ -42,7 +42,7 @@ LATE_SECONDS = 3.0
 LOOPBACK = 0xA55A  # the word of a loopback test; any word is possible
 
 RETRY_TIMEOUTS_AT_ONCE = ContextVar("RETRY_TIMEOUTS_AT_ONCE", default=True)
-"""Whether a read that times out is retried at once, in the current task.
+"""Whether the reads of the current task are retried at once after a timeout.
 
 On a bus that is not lossy, the poller sets the variable to False, and plans the retry.
 """
@@ -80,7 +80,7 @@ class BusUnit:
         """Until when these responses may arrive, in s of the event loop's clock."""
 
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
-        """Read registers with function 3, and retry a lost or damaged response.
+        """Read registers with function 3, and retry after a lost or damaged response.
 
         A timeout is not retried if the previous read of the unit timed out as well, or
         if the task retries the read itself (`RETRY_TIMEOUTS_AT_ONCE` is False). But for
@@ -153,8 +153,9 @@ class BusUnit:
             self._late.add(request)
             raise
         finally:
-            # The response to this request may still arrive in two cases: it was lost,
-            # or the received response belongs to an earlier equal request.
+            # The response to this request may still arrive in two cases: no valid
+            # response was received, or the received one may belong to an earlier equal
+            # request.
             if request in self._late:
                 self._late_until = asyncio.get_running_loop().time() + LATE_SECONDS
         self._bus.responded = True

@@ -2,8 +2,8 @@
 
 The test needs voltage and current on each connected phase, a power factor between 0.6
 and 1, and at least 20 A in total. The test is valid only while no power is produced,
-because produced power and a reversed current have the same sign. The test returns
-the codes of the manual, which has no codes 4 to 6:
+because produced power is negative, and so is the power of a reversed current. The test
+returns the codes of the manual, which has no codes 4 to 6:
 
 0       no error
 1 to 3  the current of L1, L2 or L3 is reversed (the terminals L and L' are swapped)
@@ -24,7 +24,7 @@ PRESENT_AMPERES = 1
 LOAD_AMPERES = 20  # sum of all phases (manual)
 POWER_FACTORS = (0.6, 1)  # the lowest and the highest (manual)
 # A voltage between two phases is 1.73 times the voltage to the neutral, about 400 V.
-# Our choice: limits below these values, and above any voltage to the neutral.
+# Our choice: both limits are lower, but higher than any voltage to the neutral.
 PHASE_TO_PHASE = 1.5  # times the voltage to the neutral
 PHASE_TO_PHASE_VOLTS = 300
 
