@@ -58,7 +58,7 @@ def run_soak(arguments: argparse.Namespace) -> int:
                 )
                 return 1
     except KeyboardInterrupt:
-        print(f"\nStopped after {world.mishaps} mishaps. Data: {folder}")
+        print(f"\nStopped. Mishaps in past sessions: {world.mishaps}. Data: {folder}")
         return 130  # the exit code of a shell for SIGINT
     real = time.monotonic() - began
     simulated = world.true_time - START

@@ -1,4 +1,4 @@
-"""The state that remains while the machine is off: counters, true time and results."""
+"""The state of a soak that remains between two sessions, with the result at the end."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -11,8 +11,8 @@ from pymodbus.constants import ExcCodes
 from simulator import Constant, Counters, Meter, Phase
 
 METERS = 8
-# kWh; the first and the last state are each truncated to 0.01 kWh. 0.0001 kWh are for
-# rounding errors.
+# kWh; a statistic begins and ends with a state that is truncated to 0.01 kWh. The
+# difference of these two errors is below 0.01 kWh. 0.0001 kWh are for rounding errors.
 TOLERANCE = 0.0101
 
 # By the key of the sensor: the attribute of `Counters`, or the number of the tariff.
@@ -59,7 +59,7 @@ class SoakMeter(Meter):
 
 
 def new_counters(unit_id: int) -> dict[str, Any]:
-    """Return the counters of a meter after some years, in Wh and varh.
+    """Return the counters of a meter at the start of a soak, in Wh and varh.
 
     No counter of `KEYS` is 0: the sensor of a tariff whose counter is 0 is disabled.
     """
@@ -76,19 +76,19 @@ def new_counters(unit_id: int) -> dict[str, Any]:
 
 @dataclass
 class World:
-    """The state of a soak that remains while the machine is off."""
+    """The state of a soak that remains between two sessions."""
 
     seed: int
     speed: float
     """Simulated s in each real s."""
     true_time: float
-    """In s since 1970."""
+    """The simulated time when the world was saved, in s since 1970."""
     end: float
     """When the soak ends, in s since 1970."""
     pause: float
     """Mean time between two mishaps in s."""
     longest_mishap: float
-    """In s."""
+    """In s; limits the time of offline meters, a cut bus, a restart and a power cut."""
     most_mishaps: int
     """The soak ends after this number."""
     mishaps: int = 0

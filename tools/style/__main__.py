@@ -15,10 +15,11 @@ HASH_COMMENT_SUFFIXES = {".toml", ".yaml", ".yml", ".sh"}
 
 
 def files(paths: list[str]) -> list[Path]:
-    """Return the files in `paths`. If `paths` is empty, return all of the repository.
+    """Return the files in `paths`, or in the current folder if `paths` is empty.
 
     The result includes files that are not committed yet, except those that git ignores.
-    If there is no git repository, leave out hidden files and folders instead.
+    If there is no git repository, search only folders, and leave out hidden files and
+    folders.
     """
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     command = [*listing, "--", *paths]
@@ -50,7 +51,7 @@ def sentences(path: Path) -> Iterator[Sentence]:
 
 
 def problems_of_files(paths: list[Path]) -> Iterator[str]:
-    """Yield a line for each violated rule: file, line, words and advice."""
+    """Yield a text for each violation: file, line number, words and advice."""
     for path in paths:
         for line, sentence in sentences(path):
             for words, advice in violated(sentence):
@@ -58,7 +59,7 @@ def problems_of_files(paths: list[Path]) -> Iterator[str]:
 
 
 def problems_of_commits(base: str) -> Iterator[str]:
-    """Yield a line for each commit after a base whose subject is too long."""
+    """Yield a text for each commit after `base`, if the subject is too long."""
     for subject in too_long(subjects_after(base)):
         yield (
             f"Commit '{subject}': {len(subject)} characters. "

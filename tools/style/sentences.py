@@ -49,7 +49,10 @@ def of_python(source: str) -> Iterator[Sentence]:
 
 
 def of_hash_comments(source: str) -> Iterator[Sentence]:
-    """Yield the sentences of the comments of shell, YAML or TOML source."""
+    """Yield the sentences of the comments of shell, YAML or TOML source.
+
+    Comments after code in the same line are left out.
+    """
     yield from _of_comments(
         (number, len(line) - len(line.lstrip()), line.strip())
         for number, line in enumerate(source.splitlines(), 1)
@@ -66,12 +69,12 @@ def of_markdown(source: str) -> Iterator[Sentence]:
     in_code = False
     for number, line in enumerate(source.splitlines(), 1):
         text = line.strip()
-        starts_code = text.startswith("```")
+        is_fence = text.startswith("```")
         new_block = re.match(r"(?:[-*+>]|\d+\.|#+)\s", text)
-        if starts_code or in_code or not text or new_block or text.startswith("|"):
+        if is_fence or in_code or not text or new_block or text.startswith("|"):
             yield from _split(paragraph)
             paragraph = []
-        if starts_code:
+        if is_fence:
             in_code = not in_code
         elif in_code or not text:
             continue
