@@ -93,7 +93,10 @@ class LoadCurve:
     unit: int = WATTS
     """Code of the physical unit: WATTS or KILOWATTS."""
     numerator: int = 1
-    """The power is value * numerator / denominator * unit * transformer ratio."""
+    """The power in W is value * step * transformer ratio.
+
+    The step is numerator / denominator * WATTS_OF_UNIT[unit].
+    """
     denominator: int = 1
 
     records: deque[Record] = field(default_factory=deque)
@@ -163,7 +166,7 @@ class LoadCurve:
         if command == RESET_POINTER:
             self._unread = self._ordered()
         elif command == NEXT_BLOCK:
-            self._unread = self._selected()[BLOCK_RECORDS:]
+            self._unread = self._remaining()[BLOCK_RECORDS:]
         else:
             return False
         return True
@@ -172,7 +175,7 @@ class LoadCurve:
         oldest_first = list(self.records)
         return oldest_first if self.order == "oldest first" else oldest_first[::-1]
 
-    def _selected(self) -> list[Record]:
+    def _remaining(self) -> list[Record]:
         """Return the records that are left to read, the current block first."""
         return self._ordered() if self._unread is None else self._unread
 
@@ -182,7 +185,7 @@ class LoadCurve:
         `period` is the current integration period in seconds. `transformer_ratio` is
         primary / secondary current. Registers without a record read "not available".
         """
-        block = self._selected()[:BLOCK_RECORDS]
+        block = self._remaining()[:BLOCK_RECORDS]
         registers = dict.fromkeys(
             range(LOAD_CURVE, LOAD_CURVE + HEADER_WORDS + BLOCK_RECORDS * RECORD_WORDS),
             RESERVED,

@@ -163,8 +163,8 @@ class Meter:
         now = int(self.clock())
         self.counters.start_periods(self._today())
         while self._counted_until < now:
-            # Each midnight ends an integration period. So no step crosses midnight, and
-            # each new day starts with the counters at midnight.
+            # Each midnight of the meter's clock ends an integration period. So no step
+            # crosses midnight, and `start_periods` gets the counters as of midnight.
             start = int(self._counted_until + self._clock_offset)
             period = self.integration_period
             seconds = min(period - start % period, now - self._counted_until)
@@ -343,9 +343,9 @@ class Meter:
         counters, tariff_count = self.counters, self.tariff_count
         commands: dict[int, Callable[[int], bool]] = {
             ACTION: lambda action: action in ACTIONS,
-            VALUE_RESET + 2: partial(reset_partial_counters, counters),
-            VALUE_RESET + 4: partial(reset_tariffs, counters, tariff_count),
-            SET_TARIFF + 1: partial(set_tariff, counters, tariff_count),
+            VALUE_RESET + 2: partial(reset_partial_counters, counters),  # 57890
+            VALUE_RESET + 4: partial(reset_tariffs, counters, tariff_count),  # 57892
+            SET_TARIFF + 1: partial(set_tariff, counters, tariff_count),  # 40481
         }
         if self.has_partial_energies_reset:
             commands[PARTIAL_ENERGIES_RESET] = partial(reset_partial_energies, counters)

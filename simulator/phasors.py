@@ -1,6 +1,6 @@
 """Voltages and currents as phasors: complex numbers with RMS magnitudes.
 
-Without a shift, L2 is 120 degrees behind L1, and L3 is 120 degrees behind L2.
+If each `Phase.shift` is 0, L2 is 120 degrees behind L1, and L3 behind L2.
 """
 
 import cmath

@@ -187,7 +187,7 @@ def test_phases_that_the_meter_does_not_have_are_not_tested() -> None:
     assert (wiring.codes, wiring.phases) == ((0,), ("l1",))
 
 
-def test_missing_phase_among_three_is_reported() -> None:
+def test_unconnected_phase_of_three_is_reported() -> None:
     wiring = check(three_phases(voltage_l2=10.0, current_l2=0.0, power_l2=0.0))
     assert wiring.phases == PHASES
     assert [(unmet.condition, unmet.phase) for unmet in wiring.unmet] == [

@@ -49,7 +49,8 @@ def world(
 ) -> World:
     """Return a world: one meter, and Home Assistant.
 
-    `seed` determines the meter and the mishaps. The test sets all clocks.
+    `seed` determines the meter and the mishaps. The test sets all clocks. Its mark
+    `real_time` only turns off the virtual time of the other tests.
     """
     random = Random(seed)  # noqa: S311
     true_time = Clock()

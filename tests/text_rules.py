@@ -35,7 +35,7 @@ def text(value: Any) -> str:
     if REFERENCE in shown:
         msg = "a reference, which Home Assistant resolves only in its own texts"
         raise vol.Invalid(msg)
-    # After a single quote, the frontend does not replace a placeholder.
+    # For the frontend, a brace directly after a single quote is plain text.
     if re.search(r"'[{}]", shown):
         msg = "a single quote before a brace"
         raise vol.Invalid(msg)

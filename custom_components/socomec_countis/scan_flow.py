@@ -109,8 +109,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     """The task that waits for the end of the scan, until the dialog is closed."""
     _progress: dict[str, str]
     """The placeholders of the progress text."""
-    _shown = (0, 0)
-    """The number of found meters and the time, at the last change of the text.
+    _text_version = (0, 0)
+    """The number of found meters and the time, when `_on_change` last set `_progress`.
 
     The time is in whole s of the event loop's clock.
     """
@@ -177,9 +177,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def released(self) -> AsyncIterator[None]:
         """Stop the polling of this bus during the context, if the scan needs this.
 
-        This base class stops nothing, because a new bus is not polled. To add meters to
-        a loaded bus, the scan uses the `Bus` of the poller, which locks each
-        transaction. So the polling can continue.
+        This base class stops nothing: a new bus is not polled. The dialogs of a meter
+        use the `Bus` of the poller, which locks each transaction, so the polling can
+        continue.
         """
         yield
 
@@ -251,10 +251,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_find(self, request: ScanRequest) -> R:
         """Probe and add a meter, or scan for meters.
 
-        If a dialog has started a scan with the same request, that scan is shown. If the
-        request has one unit ID, and only one combination of line settings can be used,
-        the meter is probed. Otherwise, all combinations are scanned. Raises
-        `FormError`.
+        If the latest scan of the bus has the same request and can be continued, it is
+        shown. If the request has one unit ID, and only one combination of line settings
+        can be used, the meter is probed. Otherwise, all combinations are scanned.
+        Raises `FormError`.
         """
         latest = scans(self.hass).get(bus_unique_id(self.data))
         if latest and latest.request == request and latest.can_be_continued:
@@ -287,9 +287,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_continue(self, scan: BusScan) -> R:
         """Show the progress of a scan, or its result if it has ended.
 
-        The result of an ended scan is shown without its progress. The frontend begins
-        to listen for changes only after it has shown the progress. So the frontend
-        would miss the end of a scan that has already ended.
+        The progress of an ended scan is not shown. The frontend listens for changes
+        only after it has shown the progress, so it would miss the end of the scan.
         """
         self.shown_scan, self.data = scan, scan.data
         if scan.is_running:
@@ -379,14 +378,14 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         assert self.shown_scan is not None  # noqa: S101
         scan = self.shown_scan.scan
         self.async_update_progress(scan.progress)
-        shown = (len(scan.found), int(self.hass.loop.time()))
-        if shown != self._shown:
-            self._shown = shown
+        version = (len(scan.found), int(self.hass.loop.time()))
+        if version != self._text_version:
+            self._text_version = version
             self._progress = self._progress_placeholders(self.shown_scan)
             self.async_notify_flow_changed()
 
-    def _progress_placeholders(self, shown: BusScan) -> dict[str, str]:
-        scan = shown.scan
+    def _progress_placeholders(self, bus_scan: BusScan) -> dict[str, str]:
+        scan = bus_scan.scan
         minutes, seconds = divmod(round(scan.remaining_seconds), 60)
         return {
             "device": endpoint_name(self.data),

@@ -61,7 +61,7 @@ def test_option_of_a_real_meter_without_a_port_is_refused(
         ("--unit-id", "300", "a unit ID from 1 to 255"),
     ],
 )
-def test_number_outside_its_range_is_refused(
+def test_value_outside_its_range_is_refused(
     option: str, value: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refused(capsys, option, value) == (
@@ -93,5 +93,5 @@ def test_port_that_exists_is_used() -> None:
     assert arguments.stopbits == 1
 
 
-def test_demo_without_arguments_is_simulated() -> None:
+def test_demo_without_arguments_uses_no_port() -> None:
     assert parse_arguments([]).port is None

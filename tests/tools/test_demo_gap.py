@@ -21,17 +21,19 @@ STATES = dict.fromkeys(ENTITY_IDS.values(), str(STATE))
 MIDNIGHT = datetime(2026, 11, 20).astimezone()  # local time
 
 
-@pytest.mark.parametrize("age", [timedelta(), timedelta(hours=23, minutes=59)])
-def test_outage_is_in_the_night_of_yesterday(age: timedelta) -> None:
-    outage = outage_yesterday((MIDNIGHT + age).timestamp())
+@pytest.mark.parametrize(
+    "since_midnight", [timedelta(), timedelta(hours=23, minutes=59)]
+)
+def test_outage_is_in_the_night_of_yesterday(since_midnight: timedelta) -> None:
+    outage = outage_yesterday((MIDNIGHT + since_midnight).timestamp())
     begin, end = (
         datetime.fromtimestamp(at, UTC).astimezone()
         for at in (outage.start, outage.stop)
     )
     assert f"{begin:%d %H:%M}" == "19 00:40"
     assert f"{end:%d %H:%M}" == "19 06:20"
-    # The 5 hours from 01:00 to 06:00 local time. If the time zone differs from UTC by
-    # half an hour, only 4 hours of UTC are within the outage.
+    # The missing hours are the 5 hours from 01:00 to 06:00 local time. In a time zone
+    # such as UTC+05:30, only 4 full hours of UTC are within the outage.
     assert len(missing_hours(outage)) >= 4
 
 
@@ -51,7 +53,8 @@ def test_readings_of_the_gap_agree_with_the_statistics(house_with_outage: Past) 
         starts = [datetime.fromisoformat(row["start"]).timestamp() for row in rows]
         index = starts.index(begin // HOUR_SECONDS * HOUR_SECONDS)
         assert before == rows[index]["state"]
-        # The next row also contains the energy that is counted after the outage.
+        # The next row is that of the hour in which the outage ends. It also contains
+        # the energy that is counted in this hour after the outage.
         since_end = house_with_outage.energy(
             key, OUTAGE.stop, int(starts[index + 1]) + HOUR_SECONDS
         )

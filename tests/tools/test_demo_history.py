@@ -156,15 +156,15 @@ def test_power_has_no_samples_of_an_outage(
     rows = by_start(house_with_outage.measured("power"))
     always_read = by_start(house.measured("power"))
     assert always_read.keys() - rows.keys() == set(FULL_HOURS)
-    for start, read in (
+    for start, read_seconds in (
         (BEGIN_HOUR, range(BEGIN_HOUR, OUTAGE.start)),
         (END_HOUR, range(OUTAGE.stop, END_HOUR + HOUR_SECONDS)),
     ):
         consumed, produced = (
-            house.energy(key, read.start, read.stop)
+            house.energy(key, read_seconds.start, read_seconds.stop)
             for key in ("energy_consumed", "energy_produced")
         )
-        hours = len(read) / HOUR_SECONDS
+        hours = len(read_seconds) / HOUR_SECONDS
         mean = (consumed - produced) / hours * 1000
         assert rows.pop(start)["mean"] == pytest.approx(mean, abs=0.1)
     assert rows.items() <= always_read.items()

@@ -7,9 +7,9 @@ comments of all modules use the register addresses of these tables. docs/meter.m
 the uncertain facts.
 
 A request contains the register addresses of the table, without an offset. Each class is
-one block of the table, or a part of the block. `register_ranges` contains the first and
-the last register of the block. No request reads registers outside this range. The other
-modules use the name of a field as the name of the quantity.
+one block of the table, or a part of the block. No request of a class reads registers
+outside its `register_ranges`. The other modules use the name of a field as the name of
+the quantity.
 """
 
 from typing import override
@@ -57,8 +57,8 @@ PARTIAL_COUNTERS = {  # each with the bit of 57890 that resets the counter
     "partial_energy_reactive": 0x0002,
     "partial_energy_produced": 0x0008,
 }
-# The "partial total" counts in all tariffs. Each partial counter by tariff counts in
-# only one tariff.
+# The name of the "partial total", which counts in all tariffs. Each partial counter by
+# tariff counts in only one tariff.
 PARTIAL_CONSUMED = "partial_energy_consumed"
 PARTIAL_TARIFF_COUNTERS = {  # each with the tariff counter of the same tariff
     f"partial_{counter}": counter for counter in TARIFF_COUNTERS
@@ -285,7 +285,7 @@ PeriodsInKwh = _in_kwh(Periods, 36896)
 
 
 class Overflows(Block):
-    """The number of rollovers of each counter, block 36864 ("Table overflow").
+    """Rollovers of each total and tariff counter, block 36864 ("Table overflow").
 
     The Modbus table gives 999 999 999 steps of 10 Wh as the overflow value.
     """
@@ -302,7 +302,7 @@ class Overflows(Block):
 
     @property
     def by_counter(self) -> Values:
-        """Return the number of rollovers of each counter, as last read."""
+        """Return the last read rollovers of each total and tariff counter."""
         totals = ("energy_consumed", "energy_reactive", "energy_produced")
         counters = (*totals, *TARIFF_COUNTERS)
         return dict(zip(counters, self.values.values(), strict=True))
