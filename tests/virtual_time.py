@@ -12,7 +12,7 @@ import pytest
 # The folders of `tests` whose tests run in real time.
 REAL_TIME_FOLDERS = {"blueprints", "browser", "cli", "tools"}
 # s of real time that the loop waits for a call in another thread. After that, virtual
-# time advances although the thread works: the thread may wait for a timer of the loop.
+# time advances to the next timer, because the thread may wait for this timer.
 THREAD_SECONDS = 20
 
 

@@ -75,7 +75,7 @@ TARIFF_RESET_SECONDS = 75
 # Number of polls, one every 10 s: 640 s, longer than `ACCEPTED_AFTER_RESTART` (600 s).
 SETTLED_AFTER_RESTART = 64
 LAG_SECONDS = 4  # s until a second reading confirms a value, at most
-# After this number of rounds of the event loop without a request, all tasks wait.
+# If no request is sent in this number of rounds of the event loop, all tasks wait.
 QUIET_ROUNDS = 15
 # First register addresses of the blocks with total, partial and tariff counters.
 ENERGY_BLOCKS = (50768, 50848, 50944, 51200)
@@ -97,7 +97,7 @@ class YearMeter(SimulatedMeter):
     mounted: bool = True
     """Whether current flows through the meter."""
     on_reset: Callable[[str], None] = lambda _counter: None
-    """Called with the key of each counter, before the reset."""
+    """Called with the key of each counter that is reset, before its reset."""
     counted: dict[str, float] = field(default_factory=dict)
     """In Wh by counter: the energy since the start. A reset does not change it."""
     unwrapped: dict[str, float] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class YearMeter(SimulatedMeter):
     """In s since 1970: the time until which the meter has counted."""
 
     def __post_init__(self) -> None:
-        """Start all counters at the present time."""
+        """Start to count at the present time."""
         super().__post_init__()
         self.counted_until = self.clock()
         self.counted = dict.fromkeys(COUNTERS, 0.0)
@@ -121,7 +121,7 @@ class YearMeter(SimulatedMeter):
 
     @override
     def count(self) -> Counters:
-        """Count up to now, and return the counters."""
+        """Count the energy up to now, and return the counters."""
         hours = (self.clock() - self.counted_until) / HOUR
         self.counted_until = self.clock()
         counters = self.counters
@@ -210,7 +210,7 @@ class World:
     )
     """By counter: the time in s of each state, and its value in kWh."""
     lost: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0.0))
-    """In kWh by counter: the energy between the last reading and a reset."""
+    """In kWh by counter: the energy between a reset and the last state before it."""
     corrections: list[Correction] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     """The names of the mishaps until now."""
@@ -414,7 +414,7 @@ class World:
         """Return all mishaps."""
         return (
             self.power_cut,
-            self.power_cut_soon_after_the_last,
+            self.two_power_cuts,
             self.restart,
             self.restart_without_clock,
             self.clock_jump,
@@ -444,8 +444,8 @@ class World:
         await self.boot(self.random.choice((0, 20, HOUR, 2 * DAY)))
         await self.poll(5)
 
-    async def power_cut_soon_after_the_last(self) -> None:
-        """Cut the power twice, the second time before the counters are saved."""
+    async def two_power_cuts(self) -> None:
+        """Cut the power twice, the second time at most 40 s after the start."""
         for _ in range(2):
             await self.kill()
             await self.boot(self.random.choice((1, 30)))
@@ -498,7 +498,7 @@ class World:
         await self.poll(3)
 
     async def zeros(self) -> None:
-        """Let all counters read 0 while the meter measures the mains."""
+        """Let all counters read 0, but not the measurements."""
         # Between 10 s and 2 h. Half of these times are below 4.5 min (10 s * √720).
         seconds = round(10 * 720 ** self.random.random())
         self.meter.zeros = True

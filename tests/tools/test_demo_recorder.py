@@ -43,7 +43,7 @@ def _custom_integrations(
 
 @pytest.fixture
 async def client(hass: HomeAssistant, hass_ws_client: WebSocketGenerator) -> Client:
-    """Import the statistics of a counter for two weeks, and return a client."""
+    """Import two weeks of statistics of a counter, and return a client."""
     await async_setup_component(hass, "sensor", {})
     set_counter(hass, STATE)
     client = Client(await hass_ws_client())
@@ -98,7 +98,7 @@ async def test_imported_statistics_have_no_problem(client: Client) -> None:
     assert await async_problems(client, COUNTER, STATE) == []
 
 
-async def test_sums_are_not_joined_before_the_recorder_has_rows(
+async def test_sums_are_not_joined_before_the_recorder_has_rows_of_its_own(
     client: Client,
 ) -> None:
     assert not await async_join(client, COUNTER)
@@ -111,7 +111,7 @@ async def test_joined_sum_continues_the_imported_sum(
     assert imported["sum"] == HOURS * 1.5
     set_counter(hass, STATE + 0.1)
     await compile_statistics(hass)
-    # The recorder continues only its own rows, so its sum begins at 0.
+    # The recorder does not continue the imported rows, so its sum begins at 0.
     assert (await last_row(client, "5minute"))["sum"] < 1
     assert await async_join(client, COUNTER)
     await async_wait_recording_done(hass)
@@ -136,7 +136,7 @@ async def test_joined_sum_increases_with_the_counter(
     await compile_statistics(hass)
     await async_join(client, COUNTER)
     set_counter(hass, STATE + 2)
-    # The new state is in the statistics of the next period.
+    # The present period is compiled already, so the next one contains the new state.
     start = get_start_time(dt_util.utcnow()) + timedelta(minutes=5)
     await async_wait_recording_done(hass)
     do_adhoc_statistics(hass, start=start)

@@ -54,7 +54,7 @@ async def test_home_assistant_stops_before_the_simulated_meters(
     stopped = []
 
     def program(name: str) -> Callable[..., AbstractAsyncContextManager[object]]:
-        """Return a function that runs no program, but notes the end of its context."""
+        """Return a function that only notes when its context manager exits."""
 
         @asynccontextmanager
         async def running(folder: Path, number: int) -> AsyncIterator[object]:
@@ -69,7 +69,7 @@ async def test_home_assistant_stops_before_the_simulated_meters(
         """End the demo after both programs have started."""
         raise ToolError
 
-    monkeypatch.setattr(run, "free_port", int)  # returns the wanted number
+    monkeypatch.setattr(run, "free_port", int)  # returns the wanted port
     monkeypatch.setattr(run, "run_home_assistant", program("Home Assistant"))
     monkeypatch.setattr(run, "run_simulated_bus", program("simulator"))
     # No code uses the histories in this test, so any two values are possible.

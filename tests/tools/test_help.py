@@ -36,7 +36,7 @@ def test_script_prints_its_usage(script: Path) -> None:
     assert done.stdout.startswith(f"usage: ./scripts/{script.name}")
 
 
-def test_script_run_tool_fails_without_the_name_of_a_tool() -> None:
+def test_run_tool_needs_the_name_of_a_tool() -> None:
     done = subprocess.run(  # noqa: S603
         [ROOT / "scripts" / "run-tool"], check=False, capture_output=True, text=True
     )

@@ -104,7 +104,7 @@ def test_outcome_follows_from_the_wait_status_of_the_process(
     assert outcome_of(status) is outcome
 
 
-def test_all_files_of_the_library_are_mutated_by_default() -> None:
+def test_all_files_in_targets_are_mutated_by_default() -> None:
     assert parse_arguments([]).names == list(TESTS)
     assert parse_arguments([f"{LIBRARY}/clock.py", "fields.py"]).names == [
         "clock.py",

@@ -21,7 +21,7 @@ from tools.soak.world import KEYS, METERS, SoakMeter, World, new_counters
 
 START = 1_774_699_200.0  # s since 1970: 2026-03-28, 12:00 UTC
 HOUR = 3600
-WATTS = 6000  # 6 kWh in the hour of a test
+WATTS = 6000  # 6 kWh in the hour that `run_meter` simulates
 
 
 def new_world() -> World:
@@ -40,7 +40,7 @@ def new_world() -> World:
 def run_meter(world: World, resets: tuple[str, ...] = ()) -> None:
     """Let meter 1 count 6 kWh, then reset counters.
 
-    The last state of each counter before its reset lacks the last 0.01 kWh.
+    No state of Home Assistant contains the last 0.01 kWh before a reset.
     """
     clock = Clock(START)
 
@@ -75,7 +75,7 @@ def test_no_time_passes_while_the_loop_is_busy() -> None:
     clock.speed = 100_000
 
     async def work() -> None:
-        # At this speed, a wait of 0.05 s would be 5000 s on the clock.
+        # If the loop waited for 0.05 s, 5000 s would pass on the clock.
         time.sleep(0.05)  # noqa: ASYNC251
 
     with asyncio.Runner(loop_factory=lambda: SimulatedLoop(clock)) as runner:
@@ -112,7 +112,7 @@ def test_world_is_the_same_after_it_was_saved(tmp_path: Path) -> None:
     assert World.load(tmp_path) == world
 
 
-def test_meters_without_energy_expect_empty_statistics() -> None:
+def test_no_energy_is_expected_if_the_meters_count_none() -> None:
     expected = new_world().expected()
     assert len(expected) == METERS * len(KEYS)
     assert set(expected.values()) == {0.0}
@@ -129,12 +129,12 @@ def test_consumed_energy_is_expected_in_its_counters() -> None:
     assert world.differences() == {name: pytest.approx(-6) for name in expected}
 
 
-def test_energy_that_no_state_contained_before_a_reset_is_not_expected() -> None:
+def test_energy_between_the_last_state_and_a_reset_is_not_expected() -> None:
     world = new_world()
     run_meter(world, ("partial_energy_consumed",))
     assert world.counters["1"]["partial_consumed"] == 0
     expected = world.expected()
-    # 6 kWh, without the 0.01 kWh that no state contained before the reset.
+    # 6 kWh, without the 0.01 kWh between the last state and the reset.
     assert expected["1 partial_energy_consumed"] == pytest.approx(5.99)
     assert expected["1 energy_consumed"] == pytest.approx(6)
 

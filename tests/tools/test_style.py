@@ -75,7 +75,7 @@ def test_quoted_text_is_not_checked() -> None:
     assert not list(violated(sentence.text))
 
 
-def test_output_names_file_and_line_of_each_problem_and_the_style_page(
+def test_output_locates_each_problem_and_refers_to_contributing_md(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
