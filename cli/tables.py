@@ -70,7 +70,7 @@ def _cell(values: Values, units: Units, quantity: str) -> Text:
 
 
 def _by_phase(label: str, quantity: str, *, total: bool = True) -> Line:
-    """Return a line of `MEASURED` for a quantity that the neutral does not have."""
+    """Return a line of `MEASURED` for a quantity without a value of the neutral."""
     names = [f"{quantity}_{phase}" for phase in PHASES]
     return Line(label, [*names, "", quantity if total else ""])
 
@@ -96,7 +96,10 @@ MEASURED = Layout(
         _by_phase("Apparent power", "apparent_power"),
         _by_phase("Power factor", "power_factor"),
         _by_phase("Voltage", "voltage", total=False),
-        Line("Current", [*(f"current_{at}" for at in PHASES), "current_neutral", ""]),
+        Line(
+            "Current",
+            [*(f"current_{phase}" for phase in PHASES), "current_neutral", ""],
+        ),
     ],
 )
 BETWEEN_PHASES = Layout(
@@ -134,7 +137,7 @@ DEVICE = Layout(
     ],
 )
 LAYOUTS = (MEASURED, BETWEEN_PHASES, COUNTERS, BY_PERIOD, DEVICE)
-QUANTITIES = {
+LAID_OUT = {
     quantity
     for layout in LAYOUTS
     for line in layout.lines
@@ -143,8 +146,8 @@ QUANTITIES = {
 
 
 def tables_of(output: Output, values: Values, units: Units) -> Iterator[Table]:
-    """Yield the tables of all values. A last table has the values without a layout."""
-    others = [Line(name, [name]) for name in values if name not in QUANTITIES]
+    """Yield the tables of all values. A last table has the values that no other has."""
+    others = [Line(name, [name]) for name in values if name not in LAID_OUT]
     for layout in (*LAYOUTS, Layout([""], others)):
         if (table := layout.table(output, values, units)) is not None:
             yield table

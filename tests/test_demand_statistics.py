@@ -36,7 +36,7 @@ DEMANDS = {"12:15": 3000, "12:30": 9000, "12:45": 0, "13:00": 500}
 def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
-    """Set up the recorder before Home Assistant.
+    """Prepare the database of the recorder before Home Assistant is set up.
 
     This fixture replaces the one of the same name in tests/conftest.py, which would set
     up `hass` first.
@@ -79,8 +79,9 @@ async def test_highest_statistic_value_of_a_quarter_hour_is_its_demand(
     )
     highest = [row["max"] or 0 for row in rows[demand]]
     # The first row of a quarter-hour also contains the last demand of the quarter-hour
-    # before. So the rows begin at 12:05. Each group contains the second and third row
-    # of a quarter-hour and, except the last group, the first row of the next one.
+    # before. So a group of three rows begins with the second row of a quarter-hour, the
+    # first group at 12:05. The third row of a group is the first row of the next
+    # quarter-hour. The last group has only two rows.
     by_quarter = [max(highest[index : index + 3]) for index in range(0, 12, 3)]
     # The tolerance has two reasons. The last value of a period is up to 10 s old at the
     # end of the period: 100 W at 9000 W. And the group of 12:45 contains the first 5 of

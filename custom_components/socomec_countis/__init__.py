@@ -1,8 +1,8 @@
 """Socomec COUNTIS electricity meters on an RS485 bus.
 
 A config entry is a bus, and each of its subentries is a meter. Home Assistant's own
-integration `modbus` opens the connection to the bus. All integrations that use the same
-bus share this connection.
+integration `modbus` opens the connection to the bus. Integrations that use the
+bus through `modbus`, with the same line settings, share this connection.
 """
 
 from functools import partial

@@ -76,7 +76,7 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
         (`other_kinds`), the step asks for the new connection of the bus.
         """
         if not self.is_new:
-            return await self.async_change(kind, user_input)
+            return await self.async_change_bus(kind, user_input)
         if user_input is not None:
             self.form, self.entered = kind, user_input
             unit_id = user_input.get(CONF_UNIT_ID)

@@ -58,8 +58,8 @@ async def async_get_device_diagnostics(
 ) -> dict[str, Any]:
     """Return the diagnostics of a device: a meter with its bus, or only the bus.
 
-    The registers are read from the meter. If the bus is not loaded, or if the meter of
-    the device was replaced by another one, the diagnostics are those of the bus.
+    For a meter, its registers are read now. If the bus is not loaded, or if another
+    meter has replaced the meter of the device, the diagnostics are those of the bus.
     """
     diagnostics = await async_get_config_entry_diagnostics(hass, entry)
     if entry.state is ConfigEntryState.LOADED:
@@ -108,8 +108,9 @@ async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
 def _bus(bus: Bus) -> dict[str, Any]:
     """Return the statistics of a bus.
 
-    `seconds` is the time that the statistics cover, `response_delay` is in s, and
-    `used` is the part of the time that transactions take, from 0 to 1.
+    `seconds` is the time that the statistics cover; in `traffic`, `seconds` is the
+    duration of the transactions of a unit ID. Both are in s, as is `response_delay`.
+    `used` is the fraction of the time that transactions take, from 0 to 1.
     """
     seconds = max(bus.seconds, 1)
     return {

@@ -24,12 +24,12 @@ class CountisEntityDescription(EntityDescription):
     """Describe an entity of a meter. The key is also the translation key."""
 
     quantity: str | None = None
-    """The quantity that the entity shows; None means the key."""
+    """The quantity that the entity shows. If this is None, the key is the quantity."""
 
     needs: Collection[str] = ()
     """The entity is created if the meter supports one of these quantities.
 
-    Empty means the quantity that the entity shows.
+    If `needs` is empty, the meter has to support the quantity that the entity shows.
     """
 
 
@@ -59,8 +59,8 @@ def platform_setup[D: CountisEntityDescription](
 ) -> PlatformSetup:
     """Return the `async_setup_entry` of a platform with one class of entities.
 
-    For each meter, the platform adds the entities of `descriptions` whose `needs` the
-    meter supports. `create` returns the entity of a description.
+    For each meter, the platform adds the entity of each description, if the meter
+    supports one of the description's `needs`. `create` returns this entity.
     """
 
     def create_entities(coordinator: CountisCoordinator) -> list[CountisEntity]:
@@ -137,7 +137,10 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     @property
     @override
     def available(self) -> bool:
-        """Return whether the meter is shown as online, or `_is_available_offline`."""
+        """Return False while the meter is shown as offline.
+
+        If `_is_available_offline` is set, always return True.
+        """
         return self._is_available_offline or super().available
 
     @property

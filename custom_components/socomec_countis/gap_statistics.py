@@ -3,8 +3,8 @@
 A row of the statistics contains the sum of all energy until the end of its hour. The
 end hour of a gap contains the first reading after the gap, so the row of the end hour
 already includes the energy of the gap. The rows of the earlier hours are written with
-sums that rise up to this row. So energy moves from the end hour to the earlier hours,
-and neither the total nor a later row changes.
+sums that rise from the row before the gap to the row of the end hour. So energy moves
+from the end hour to the earlier hours, and neither the total nor a later row changes.
 
 In this file, `hours` are the starts of the hours of a gap, without the end hour, in s
 since 1970.
@@ -36,14 +36,14 @@ from .texts import translated_error
 
 HOUR = 3600  # s
 
-# s; the rows of this time before a gap are also read, because a plan begins with the
+# s before a gap; the rows of this time are also read, because a plan begins with the
 # last row before the gap. Hours without a valid state have no row, so the last row may
 # be some hours older than the gap. Our choice: a day.
 BEFORE_GAP = 24 * HOUR
 
-# kWh or kvarh; if two sums differ by at most this value, they are treated as equal. Our
-# choice: a step of a high-resolution counter (0.01), and the rounding of a statistic in
-# MWh.
+# kWh or kvarh, for costs in their currency; if two sums differ by at most this value,
+# they are treated as equal. Our choice: a step of a high-resolution counter (0.01),
+# plus the rounding of a statistic in MWh.
 SUM_TOLERANCE = 0.02
 
 # For an energy entity with costs, the Energy dashboard creates an entity whose ID has
@@ -126,8 +126,8 @@ class Plan:
         present = [self.base, *self.replaced, self.end_row]
         proposed = [self.base, *self.rows, self.end_row]
         return [
-            (row.start, row.sum - previous.sum, new.sum - previous_new.sum)
-            for (previous, row), (previous_new, new) in zip(
+            (old.start, old.sum - old_before.sum, new.sum - new_before.sum)
+            for (old_before, old), (new_before, new) in zip(
                 pairwise(present), pairwise(proposed), strict=True
             )
         ]
@@ -136,7 +136,7 @@ class Plan:
 async def async_statistic(
     hass: HomeAssistant, statistic_id: str, first: float, last: float
 ) -> Statistic | None:
-    """Return a statistic with its rows from `BEFORE_GAP` before `first` until `last`.
+    """Return a statistic with its rows from `first - BEFORE_GAP` until `last`.
 
     `first` and `last` are starts of hours in s since 1970. Returns None if the
     statistic does not exist.
@@ -192,16 +192,19 @@ def plan_counter(
     parts: Sequence[float],
     total: float,
 ) -> Plan | None:
-    """Return the proposed rows of a counter, None if the gap cannot be filled.
+    """Return the plan of a counter, None if the gap cannot be filled.
 
     `before` is the counter before the gap. `total` is the energy that the total
     counter (see `Gap`) counted from the end of the last row before the gap to the end
-    of the end hour. Both are in kWh or kvarh. `parts` are cumulative fractions of
-    `total` from 0 to 1, each at the end of one of `hours`. A gap cannot be filled if
-    the row before the gap or the row of the end hour is missing or has no state. If the
-    sums around the gap do not agree with a counter that was reset, the gap cannot be
-    filled, either, because the counter was probably reset more than once. Raises
-    `HomeAssistantError` if other sums do not agree with the counter.
+    of the end hour. Both are in kWh or kvarh. For each of `hours`,
+    `parts` contains the fraction of `total`, from 0 to 1, that was counted until the
+    end of the hour.
+
+    A gap cannot be filled if the row before the gap or the row of the end hour is
+    missing or has no state.
+    If the sums around the gap do not agree with the counter, there are two cases. If
+    the counter was reset, the gap cannot be filled, because the counter was probably
+    reset more than once. Otherwise, the function raises `HomeAssistantError`.
     """
     base, end_row = statistic.base(hours), statistic.end_row(hours)
     if base is None or base.state is None or end_row is None or end_row.state is None:
@@ -308,7 +311,7 @@ def _data(row: Row, factor: float) -> StatisticData:
     """Return a row in the unit of the statistic."""
     return StatisticData(
         start=_time(row.start),
-        # `or 0` is only for the type: the recorder writes a sum only with a state.
+        # `or 0` is only for the type checker: a row with a sum also has a state.
         state=(row.state or 0) / factor,
         sum=row.sum / factor,
         last_reset=None if row.last_reset is None else _time(row.last_reset),

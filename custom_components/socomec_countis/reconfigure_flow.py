@@ -57,17 +57,20 @@ from .schemas import (
     found_schema,
 )
 
-# The highest number of meters that are probed to verify new line settings. The first
-# response ends the verification. Our choice: with wrong line settings, each probe takes
-# about 4 s, so the user waits for up to 16 s.
+# The highest number of meters that are probed to verify new line settings. The first of
+# these meters that responds ends the verification. Our choice: with wrong line
+# settings, each probe takes about 4 s, so the user waits for up to 16 s.
 MAX_PROBED_METERS = 4
 
-# The step ID of a form that changes a bus is this prefix and the connection type.
+# The step ID of a form that changes a bus: this prefix, then the connection type.
 PREFIX = "reconfigure_"
 
 
 def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
-    """Return the data of the entry for a bus, without the unit ID of its meter."""
+    """Return the data of the entry for a bus, from the input of the form.
+
+    The unit ID of a meter, which the form for a new bus contains, is left out.
+    """
     data = {CONF_TYPE: kind, **user_input}
     data.pop(CONF_UNIT_ID, None)
     if CONF_HOST in data:
@@ -126,7 +129,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         """Return the entered values that the form for the connection type `kind` shows.
 
         If the values were entered for another connection type, the form shows only the
-        host, the port, the speed and the unit ID.
+        host and its TCP port, the speed and the unit ID.
         """
         entered = self.entered or {}
         kept = (CONF_HOST, CONF_PORT, CONF_UNIT_ID, CONF_BAUDRATE)
@@ -146,7 +149,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     async def async_step_reconfigure(
         self, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Ask for the new connection type, or offer to continue an earlier scan."""
+        """Ask for the new connection type, and offer to continue an earlier scan."""
         options = [f"{PREFIX}{each}" for each in CONNECTION_TYPES]
         for scan in reversed(scans(self.hass).values()):
             request = scan.request
@@ -162,17 +165,17 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
                 "device": endpoint_name(self.shown_scan.data)
                 if self.shown_scan
                 else "",
-                **self._present_connection(),
+                **self._connection_marks(),
             },
         )
 
-    def _present_connection(self) -> dict[str, str]:
+    def _connection_marks(self) -> dict[str, str]:
         """Return a mark for the present connection type, and "" for the other types."""
         data = self._entry.data
         marks = dict.fromkeys(CONNECTION_TYPES, "")
         return marks | {data[CONF_TYPE]: f" (✓ {endpoint_name(data)})"}
 
-    async def async_change(
+    async def async_change_bus(
         self, kind: str, user_input: UserInput = None
     ) -> ConfigFlowResult:
         """Ask for the connection and the line settings, and verify them."""
@@ -191,16 +194,17 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         shown = {**SUGGESTED[kind], **entry.data, **self.entered_for(kind)}
         return self.show_form(f"{PREFIX}{kind}", bus_schema(kind, is_new=False), shown)
 
-    async_step_reconfigure_serial = partialmethod(async_change, SERIAL)
-    async_step_reconfigure_tcp = partialmethod(async_change, TCP)
-    async_step_reconfigure_rtu_over_tcp = partialmethod(async_change, RTU_OVER_TCP)
+    async_step_reconfigure_serial = partialmethod(async_change_bus, SERIAL)
+    async_step_reconfigure_tcp = partialmethod(async_change_bus, TCP)
+    async_step_reconfigure_rtu_over_tcp = partialmethod(async_change_bus, RTU_OVER_TCP)
 
     # -- the verification ------------------------------------------------------
 
     async def _async_verify_and_update(self, entry: CountisConfigEntry) -> None:
-        """Verify the entered bus, and update the entry if one of its meters responds.
+        """Verify the entered bus, and update the entry if the verification succeeds.
 
-        Raises `FormError`, and `AbortFlow` if the entry cannot be unloaded.
+        Raises `FormError` if the verification fails, or `AbortFlow` if the entry cannot
+        be unloaded.
         """
         await self._async_raise_if_configured()
         meters = meter_subentries(entry)
@@ -296,8 +300,9 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     async def released(self) -> AsyncIterator[None]:
         """Unload the bus for the context, because its poller uses the port.
 
-        The setup lock is not held, because a scan takes minutes. If the user reloads
-        the bus during the scan, the scan fails when it tries other line settings.
+        A new bus has no poller, so the context has no effect. The setup lock is not
+        held, because a scan takes minutes. If the user reloads the bus during the scan,
+        the scan fails when it tries other line settings.
         """
         if self.is_new:
             yield
@@ -321,7 +326,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             return await entry.async_unload(self.hass)
 
     def _matches(self) -> list[tuple[ConfigSubentry, FoundMeter]]:
-        """Return the meters of the bus that the scan has found.
+        """Return the found meters that belong to the bus, each after its subentry.
 
         A meter without a serial number is identified by its unit ID. If another meter
         of the bus responds at this unit ID, the other meter is left out, because the
@@ -329,7 +334,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         """
         assert self.shown_scan is not None  # noqa: S101
         meters = meter_subentries(self._entry)
-        unidentified = {
+        unit_ids_without_serial = {
             each.data[CONF_UNIT_ID]
             for each in meters
             if each.data[CONF_SERIAL_NUMBER] is None
@@ -341,7 +346,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
                 return False
             if serial_number is None:
                 return bool(found.unit_id == subentry.data[CONF_UNIT_ID])
-            return found.unit_id not in unidentified
+            return found.unit_id not in unit_ids_without_serial
 
         found = sorted(self.shown_scan.scan.found, key=attrgetter("unit_id"))
         return [
@@ -383,9 +388,10 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     async def async_step_reconfigure_found(
         self, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Show the meters of the bus that respond, and save what the scan found.
+        """Show the meters of the bus that respond, and save the result of the scan.
 
-        Other meters that respond are offered, and are added to the bus if selected.
+        If the user submits the form, the connection, the line settings and the unit IDs
+        are saved. Other meters that respond are offered, and are added if selected.
         """
         self.note_shown()
         matches = self._matches()

@@ -133,7 +133,7 @@ async def test_manually_selected_tariff_stays_until_the_schedule_changes(
     assert take_selected_tariffs(calls) == ["1"]
 
 
-async def test_tariff_is_selected_after_a_change_while_home_assistant_was_off(
+async def test_tariff_is_selected_at_start_if_home_assistant_was_off_at_a_change(
     hass: HomeAssistant, automate: Automate
 ) -> None:
     calls = record_calls(hass, SELECT)

@@ -23,7 +23,8 @@ async def test_device_page_shows_present_values(
         platform = entity_id.split(".")[0]
         name = frontend.texts(f"entity.{platform}.{key}.name")
         await expect(frontend.row(name)).to_be_visible()
-        if platform == "sensor" and key != "wiring":  # unknown before a check
+        # The sensor `wiring` is unknown until the wiring is checked.
+        if platform == "sensor" and key != "wiring":
             await expect(frontend.row(name)).to_contain_text(re.compile(r"\d"))
     await frontend.picture("device", width=DEVICE_PAGE, height=1340)
     power = frontend.row(frontend.texts("entity.sensor.power.name"))

@@ -40,7 +40,7 @@ STATISTIC_IDS = {
 """The statistics of the meter by the keys of its counters."""
 LOAD_CURVE_RECORDS = 144  # one day in periods of 10 minutes
 GRAPH_HEIGHT = 480  # pixels, for the graph of a day
-TOLERANCE = 0.1  # part of the energy of an hour
+TOLERANCE = 0.1  # as a fraction of the energy of an hour
 
 
 def past_before(hour: datetime) -> Past:
@@ -104,7 +104,7 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
                 entry_id=entry["entry_id"],
                 disabled_by=None,
             )
-            await use_for_energy(hass)
+            await set_up_energy_dashboard(hass)
             camera = Camera(str(line.port)) if wants_pictures(pytestconfig) else None
             async with visit(browser, visitor, "en", camera) as frontend:
                 await fill_and_restore(hass, frontend, past, hour)
@@ -117,7 +117,7 @@ async def wait_until_imported(hass: HomeAssistant) -> None:
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def use_for_energy(hass: HomeAssistant) -> None:
+async def set_up_energy_dashboard(hass: HomeAssistant) -> None:
     """Set up the Energy dashboard with the meter at the grid."""
     await hass.command(
         type="energy/save_prefs",
@@ -136,7 +136,10 @@ async def use_for_energy(hass: HomeAssistant) -> None:
 async def fill_and_restore(
     hass: HomeAssistant, frontend: Frontend, past: Past, hour: datetime
 ) -> None:
-    """Fill the gap with the dialog of its issue, and undo this with `fill_gap`."""
+    """Fill the gap with the dialog of its issue, and then restore the old rows.
+
+    The action `fill_gap` restores them, with its option `restore`.
+    """
     before = await changes(hass, hour)
     zone = ZoneInfo(await zone_of(hass))
     begin, end = (
@@ -153,7 +156,7 @@ async def fill_and_restore(
     for source in ("load_curve", "even"):
         text = frontend.texts(f"exceptions.gap_source_{source}.message")
         await expect(frontend.step("menu")).to_contain_text(text)
-    # The heading, and the hours that begin from 5:00 to 13:00.
+    # The heading, and a row for each hour: the first is 5:00, the last is 13:00.
     await expect(frontend.step("menu").locator("tr")).to_have_count(1 + 9)
     await frontend.picture("gap", width=DIALOG, height=920)
     await frontend.choose(
@@ -165,8 +168,8 @@ async def fill_and_restore(
     for key in STATISTIC_IDS:
         assert sum(filled[key].values()) == pytest.approx(sum(before[key].values()))
     for start, energy in filled["energy_consumed"].items():
-        began = int(start.timestamp())
-        truth = past.energy("energy_consumed", began, began + 3600)  # kWh
+        at = int(start.timestamp())
+        truth = past.energy("energy_consumed", at, at + 3600)  # kWh
         # An hour with little energy may differ by 0.03 kWh.
         assert energy == pytest.approx(truth, rel=TOLERANCE, abs=0.03), start
     await picture_of_graph(frontend, "gap-after")
@@ -195,7 +198,7 @@ async def zone_of(hass: HomeAssistant) -> str:
 async def changes(
     hass: HomeAssistant, end: datetime
 ) -> dict[str, dict[datetime, float]]:
-    """Return the energy of each hour of the day until `end` in kWh, by counter.
+    """Return the energy in kWh of each hour of the day until `end`, by counter.
 
     At `end`, the clock of the visitor shows `HOUR_OF_THE_DAY`.
     """

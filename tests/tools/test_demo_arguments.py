@@ -21,8 +21,8 @@ def test_port_that_does_not_exist_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert refused(capsys, "--port", "/dev/no-such-port", "--unit-id", "5") == (
-        "./scripts/demo: error: /dev/no-such-port is not a serial port: check that the"
-        " adapter is plugged in, and its name"
+        "./scripts/demo: error: /dev/no-such-port is not a serial port: check the name"
+        " of the port, and that the adapter is plugged in"
     )
 
 

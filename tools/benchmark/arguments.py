@@ -1,7 +1,7 @@
 """The command line of the benchmark.
 
-Any Python 3 can run this file without any package, so --help needs no environment
-(`scripts/run-tool`).
+Python 3.6 or newer can run this file without any package, so --help needs no
+environment (`scripts/run-tool`).
 """
 
 import argparse
@@ -10,18 +10,18 @@ import argparse
 # values are the texts of --help.
 LIBRARY_ROWS = {
     "one": "a poll of one meter at each speed",
-    "reads": "one read of a block, and four that skip its reserved registers",
+    "reads": "one read of a block, and four reads that skip its reserved registers",
     "many-meters": "how old the values of 1 to 64 meters become",
-    "rest": "how often power is read while half of the meters measure no power",
+    "rest": "how often power is read while half of the meters measure 0 W",
     "offline": "how often meters are read while others are offline",
     "flapping": "how often meters are read while others go offline again and again",
 }
 HOME_ASSISTANT_ROWS = {
-    "yaml": "the modbus platform of Home Assistant and the integration, compared",
-    "load": "the processor and memory of Home Assistant, and its restart",
+    "yaml": "the modbus platform of Home Assistant, compared with the integration",
+    "load": "the processor time and memory of Home Assistant, and its restart time",
     "dialogs": "adding meters by the dialogs",
     "commands": "a command on a bus that is always busy",
-    "database": "the rows in the database with and without deadbands",
+    "database": "how many states the database stores, with and without deadbands",
 }
 ROWS = {**LIBRARY_ROWS, **HOME_ASSISTANT_ROWS}
 
@@ -60,6 +60,6 @@ def parse_arguments() -> argparse.Namespace:
         "--seconds",
         type=float,
         default=15,
-        help="time in s for which a bus is measured (default: 15)",
+        help="time in s for which most rows measure each bus (default: 15)",
     )
     return parser.parse_args()

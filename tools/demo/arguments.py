@@ -11,8 +11,9 @@ from pathlib import Path
 
 DESCRIPTION = """\
 Starts Home Assistant with two simulated meters, or with a real one, and sets them up.
-The values are shown until Ctrl-C. The next start continues with the same data, in the
-folder .demo of the checkout; to start from the beginning, delete the folder.
+The values are shown until Ctrl-C. The folder .demo of the checkout contains the data,
+and the next start continues with these data. To start from the beginning, delete the
+folder.
 """
 
 TCP_PORTS = range(0x10000)
@@ -99,7 +100,7 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error(f"{name} is for a real meter: add its port with --port")
     if arguments.port is not None and not Path(arguments.port).is_char_device():
         parser.error(
-            f"{arguments.port} is not a serial port: check that the adapter is plugged"
-            " in, and its name"
+            f"{arguments.port} is not a serial port: check the name of the port, and"
+            " that the adapter is plugged in"
         )
     return arguments

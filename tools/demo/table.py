@@ -7,7 +7,7 @@ from tools.home_assistant import Entity
 COLUMN_WIDTH = 18  # characters; a title such as "COUNTIS E33 #1" has 14
 EMPTY_CELL = "-"
 UNKNOWN = "unknown"  # the state of an entity without a value
-UNAVAILABLE = "unavailable"  # such as the power of an offline meter
+UNAVAILABLE = "unavailable"  # the state of, for example, an offline meter's power
 
 
 def value_table(
@@ -26,10 +26,10 @@ def value_table(
     the wiring check, as long as no meter was checked. The quantities whose values are
     texts come last.
 
-    The keys of `titles` and of `places` (such as "grid") are the subentry IDs of the
-    meters. The keys of `units`, `decimals` and `states` are entity IDs. `texts`
-    contains the names and the states of the quantities, by paths such as "power.name"
-    and "wiring.state.correct".
+    The keys of `titles` and of `places` are the subentry IDs of the meters. A place is
+    a text such as "grid". The keys of `units`, `decimals` and `states` are entity IDs.
+    `texts` contains the names of the quantities and the texts of their states, by paths
+    such as "power.name" and "wiring.state.correct".
     """
     sensors = [each for each in entities if each.entity_id.startswith("sensor.")]
     meters = list(dict.fromkeys(each.subentry_id for each in sensors))

@@ -24,8 +24,9 @@ from .login import (
 from .process import run_program
 
 LOG_NAME = "home-assistant.log"
-# Modules that replace two packages that need a compiler to install. Home Assistant
-# imports these packages at each start, but the tools never use them.
+# The folder of the modules that replace two packages, because the installation of
+# these packages needs a compiler. Home Assistant imports the packages at each start,
+# but the tools never use them.
 STUBS = Path(__file__).parent / "stubs"
 
 # If Home Assistant has stored no TCP port, it takes the port from this environment
@@ -95,7 +96,7 @@ def write_configuration(config: Path) -> None:
 
 @asynccontextmanager
 async def run_home_assistant(folder: Path, port: int) -> AsyncIterator[HomeAssistant]:
-    """Run Home Assistant on a TCP port until the context ends, and log in.
+    """Start Home Assistant on a TCP port, log in, and stop it when the context ends.
 
     The configuration and the log (`LOG_NAME`) are stored in `folder`. Raises
     `ToolError` if Home Assistant does not start, or refuses the login.
@@ -123,7 +124,7 @@ async def async_wait_until_running(hass: HomeAssistant) -> None:
     """Wait until Home Assistant has started. Then hide issues of other integrations.
 
     So the page of repairs shows only the issues of this integration. Raises `ToolError`
-    after `START_TIMEOUT`.
+    if Home Assistant has not started after `START_TIMEOUT`.
     """
     try:
         async with asyncio.timeout(START_TIMEOUT):

@@ -13,7 +13,7 @@ type Values = dict[str, float | None]
 
 
 class Block(Component):
-    """One block of a register table, which is read in one request.
+    """One block of a register table, usually read in one request.
 
     The request includes reserved registers between two fields, because a second request
     takes as much bus time as 17 registers (9600 baud, 20 ms until the response begins).
@@ -66,7 +66,7 @@ class Block(Component):
         """Return whether any text or unsigned field is available.
 
         If a block is not available, all bits of its registers may be 1. A signed field
-        would then be -1, so signed fields are ignored.
+        would then be decoded as -1 step, so signed fields are ignored.
         """
         signed = {name for name, field in self._number_fields.items() if field.signed}
         return any(

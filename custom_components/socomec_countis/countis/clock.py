@@ -10,7 +10,7 @@ FIELDS = ("year", "month", "day", "hour", "minute", "second")
 
 # The Modbus table leaves open whether the year (57602) has two or four digits.
 CENTURY = 2000  # added to a year of two digits
-SHORT_YEARS = 100  # a year below this number has two digits
+SHORT_YEAR_BELOW = 100  # a year below this number has two digits
 
 # s; the clock shows whole seconds, so its exact time is half a second later on average.
 MEAN_FRACTION = 0.5
@@ -19,7 +19,7 @@ MEAN_FRACTION = 0.5
 def has_short_year(values: Mapping[str, float | None]) -> bool:
     """Return whether the year of the clock has two digits."""
     year = values["year"]
-    return year is not None and year < SHORT_YEARS
+    return year is not None and year < SHORT_YEAR_BELOW
 
 
 def displayed_time(values: Mapping[str, float | None]) -> datetime | None:

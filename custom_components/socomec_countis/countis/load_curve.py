@@ -5,7 +5,7 @@ to 61577). A command (61440) selects the first page or the next page. This modul
 multiplies a stored value by the fraction in the header of the page, and by the ratio of
 the current transformers. The Modbus table (see registers.py) does not say whether the
 fraction already contains the ratio. If the fraction equals the ratio, this module
-assumes that it does, and multiplies by the fraction only.
+assumes that the fraction contains it, and multiplies by the fraction only.
 """
 
 from collections import Counter
@@ -53,8 +53,8 @@ class LoadRecord:
     """The mean active power of one integration period."""
 
     time: datetime
-    """By the clock of the meter, without a time zone. The table leaves open whether the
-    period begins or ends at this time."""
+    """The date of the record, without a time zone. The table leaves open whether it is
+    local time or UTC, and whether it is the beginning or the end of the period."""
     watts: float | None
     """Consumed power in W, None for "not available"."""
     is_complete: bool
@@ -68,10 +68,10 @@ class LoadCurve:
     period: timedelta
     """The integration period."""
     records: Sequence[LoadRecord]
-    """Sorted by time. Records with the same time, after the clock was set back, are in
-    the order in which the meter stored them."""
+    """Sorted by time. If the clock was set back, several records may have the same
+    time. These are in the order in which the meter stored them."""
     header_period: int
-    """The integration period in the header (61458), whose unit is uncertain."""
+    """The integration period in the header (61458), either in s or in min."""
     is_newest_first: bool
     """Whether the meter returned the newest record first."""
 
@@ -86,8 +86,9 @@ async def async_read_load_curve(
 
     After each page, `on_page` is called with the number of records read until then.
     Other tasks can use the bus between two pages. If the meter returns the newest
-    record first, pages before `since` (by the clock of the meter) are not read. Raises
-    `NoLoadCurveError`, `ModbusError`, and the errors of `Meter.async_verify_identity`.
+    record first, pages with only records from before `since` are not read. `since` is
+    by the clock of the meter. Raises `NoLoadCurveError`, `ModbusError`, and the errors
+    of `Meter.async_verify_identity`.
     """
     await meter.async_verify_identity()
     transformer_ratio = 1.0
@@ -97,7 +98,7 @@ async def async_read_load_curve(
     try:
         _, page = await _async_select(meter, FIRST_PAGE)
     except ModbusExceptionError as err:
-        msg = "the meter refuses to read the load curve"
+        msg = "the meter refuses to return the load curve"
         raise NoLoadCurveError(msg) from err
     header_period = page[2]  # 61458
     records: dict[LoadRecord, None] = {}
@@ -132,7 +133,9 @@ async def _async_select(meter: Meter, command: int) -> tuple[bool, list[int]]:
 
 
 async def _async_next(meter: Meter, page: list[int]) -> list[int]:
-    """Return the page after `page`, or `page` again if it is the last page.
+    """Return the next page after `page`.
+
+    After the last page, a meter returns an empty page or a page that was read before.
 
     If the response to the command is lost, the command is repeated only if the page has
     not changed, so that no page is left out. Raises `ModbusTimeoutError` after
@@ -184,8 +187,8 @@ def _curve(records: Sequence[LoadRecord], header_period: int) -> LoadCurve:
 
     The unit of the period in the header (61458) is uncertain. The table for E34/E44
     gives s, but a similar register of other families is in min. So the period is the
-    most frequent time between successive records. If there are no successive
-    records, the period is that of the header in s.
+    most frequent time between successive records. Without two records of
+    different times, the value in the header is taken as s.
     """
     is_newest_first = _is_newest_first([record.time for record in records])
     stored = reversed(records) if is_newest_first else records

@@ -2,10 +2,10 @@
 
 Socomec's Modbus table (see registers.py) leaves open whether the date of a record is
 the beginning or the end of its period, and whether the date is local time or UTC. This
-module finds the meanings with which the newest complete record agrees with the clock of
+module finds the meanings for which the newest complete record agrees with the clock of
 the meter: the period of this record has ended, and the next period has not ended. For
 some periods and time zones, several meanings are possible. The caller then compares the
-energy of each meaning with the counters.
+energy that each meaning gives with the counter.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ from itertools import pairwise
 
 from .load_curve import LoadCurve
 
-# s; a meter may store a record this long after the period of the record. The calculated
-# end of the period may also be this long after the present time. Our choice.
+# s; a meter may store a record up to this long after the end of its period. And the
+# calculated end of the period may be up to this long in the future. Our choice.
 NEWEST_TOLERANCE = 60
 HOUR = 3600  # s
-# Each change of a time zone is at a multiple of 15 min in UTC.
+# Today, each time zone changes at a multiple of 15 min in UTC.
 CHANGE_STEP = timedelta(minutes=15)
 
 
@@ -43,8 +43,9 @@ def possible_times(
     """Yield each meaning of the dates that agrees with the clock of the meter.
 
     `now` is in s since 1970. `displayed` is the time, without a time zone, that the
-    meter displays at `now`. `zone` is the time zone of the user. Yields nothing if the
-    meter has not completed a record in the last integration period.
+    meter displays at `now`. `zone` is the time zone of the user. A meaning is left
+    out if, by this meaning, the meter has not completed a record in the last
+    integration period.
     """
     complete = [index for index, each in enumerate(curve.records) if each.is_complete]
     period = curve.period.total_seconds()
@@ -75,11 +76,12 @@ def possible_times(
 def _offsets(display_ahead: float, zone_ahead: float) -> Iterator[tuple[bool, float]]:
     """Yield each possible `is_utc`, and by how many s the dates are ahead of true UTC.
 
-    The displayed time is `display_ahead`, in s, ahead of true UTC. The local time of
-    the user is `zone_ahead`, in s, ahead of true UTC. The difference of both is the
-    error of the displayed time. Dates in UTC may have the same error, or the error
-    without its full hours. For example, if the clock stays at standard time in summer,
-    the displayed time is an hour behind, but dates in UTC may be right.
+    `display_ahead` is how many s the displayed time is ahead of true UTC. `zone_ahead`
+    is the same for the local time of the user. The difference of both is the
+    error of the displayed time. Dates in UTC may have the same error, or only
+    its difference from the nearest full hour. For example, if the clock stays at
+    standard time in summer, the displayed time is an hour behind, but dates in UTC
+    may be right.
     """
     yield False, display_ahead
     error = display_ahead - zone_ahead
@@ -119,16 +121,16 @@ def _zone_changes(zone: tzinfo, since: datetime, now: float) -> list[_ZoneChange
 
 
 def _is_followed(
-    change: _ZoneChange, starts: Sequence[datetime], period: timedelta
+    change: _ZoneChange, dated: Sequence[datetime], period: timedelta
 ) -> bool:
     """Return whether the clock of the meter followed a change of the local time.
 
-    `starts` are the displayed beginnings of the periods, sorted. If the clock was put
+    `dated` contains the starts of the periods as dates, sorted. If the clock was put
     back, these times repeat an hour, so equal times follow each other. If the clock was
     put forward, these times leave out an hour. If the change was in the middle of a
-    period, the time left out differs from the change by less than a period.
+    period, the time left out is longer or shorter than this, by less than a period.
     """
-    for earlier, later in pairwise(starts):
+    for earlier, later in pairwise(dated):
         if change.ahead < timedelta():
             if earlier == later and change.earliest <= later < change.before:
                 return True
@@ -145,8 +147,8 @@ def _corrected_starts(
     """Return the beginnings of the periods, corrected for changes of the time zone.
 
     The clock of the meter followed the `changes`. `starts` are in s since 1970, and
-    assume the present offset from UTC at all times. `dated` contains these beginnings
-    in the form that the meter displayed.
+    assume the present offset from UTC at all times. `dated` contains the same
+    beginnings as dates, without a time zone.
     """
     corrected: list[float] = []
     for begin, date, following in zip(starts, dated, [*dated[1:], None], strict=True):

@@ -1,4 +1,4 @@
-"""The number of requests to one unit ID, and of their errors."""
+"""Counts the requests to one unit ID, and their errors."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,8 @@ class Traffic:
     def errors(self) -> int:
         """Return the number of requests without a usable response.
 
-        Requests that failed because the connection was lost are not included.
+        Cancelled requests, and requests that failed without a connection, are not
+        included.
         """
         return self.timeouts + self.damaged + self.refused
 
