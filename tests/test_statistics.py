@@ -56,7 +56,7 @@ SEEDS = range(4)  # one simulated day each
 def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
-    """Set up the recorder before Home Assistant.
+    """Prepare the database of the recorder before `hass` is set up.
 
     This fixture replaces the one of the same name in tests/conftest.py, which would set
     up `hass` first.

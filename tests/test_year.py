@@ -30,7 +30,7 @@ TOLERANCE = 0.0101  # kWh; the first and the last state are truncated to 0.01 kW
 
 @pytest.fixture(autouse=True)
 def _custom_integrations(request: pytest.FixtureRequest) -> None:
-    """Set up the recorder before Home Assistant, if the test uses the recorder.
+    """Prepare the database of the recorder before `hass`, if the test uses it.
 
     This fixture replaces the one of the same name in tests/conftest.py, which would set
     up `hass` first.
