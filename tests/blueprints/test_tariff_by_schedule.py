@@ -29,7 +29,7 @@ async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
 
 
 def take_selected_tariffs(calls: list[ServiceCall]) -> list[str]:
-    """Return the tariffs that were selected, and clear the list."""
+    """Return the tariff of each call, and clear `calls`."""
     tariffs = [str(call.data["option"]) for call in calls]
     assert take_calls(calls) == [(SELECT, ["select.tariff"])] * len(tariffs)
     return tariffs
@@ -64,12 +64,12 @@ async def test_tariff_that_is_already_selected_is_not_selected_again(
     assert take_selected_tariffs(calls) == []
 
 
-@pytest.mark.parametrize("missing", ["unavailable", "unknown"])
+@pytest.mark.parametrize("state", ["unavailable", "unknown"])
 async def test_tariff_does_not_change_while_the_schedule_is_unavailable(
-    hass: HomeAssistant, calls: list[ServiceCall], missing: str
+    hass: HomeAssistant, calls: list[ServiceCall], state: str
 ) -> None:
     await set_state(hass, "select.tariff", "1")
-    await set_state(hass, "schedule.day", missing)
+    await set_state(hass, "schedule.day", state)
     assert take_selected_tariffs(calls) == []
 
 

@@ -91,7 +91,8 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
     with line_in_thread(Line([meter], link=tmp_path / "line")) as line:
         entry = await async_bus_entry(str(line.port), 9600, 1)  # 9600 baud, one meter
         config = tmp_path / "config"
-        # The past is imported before the entry is enabled and the gap is proposed.
+        # The entry stays disabled until the past is imported. So the gap is not
+        # proposed earlier.
         store_entries(config, entry | {"disabled_by": "user"})
         store_gap(config, entry["subentries"][0]["subentry_id"], gap)
         async with run_home_assistant(tmp_path, free_port(0)) as hass:
@@ -145,7 +146,7 @@ async def fill_and_restore(
     begin, end = (
         datetime.fromtimestamp(at, zone) for at in (past.outage.start, past.outage.stop)
     )
-    # In kWh; this hour contains the energy of the whole gap.
+    # The hour in which the gap ends contains the energy of the whole gap, in kWh.
     assert before["energy_consumed"][end.replace(minute=0)] > 5
     await picture_of_graph(frontend, "gap-before")
 

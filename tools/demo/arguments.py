@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 DESCRIPTION = """\
-Starts Home Assistant with two simulated meters, or with a real one, and sets them up.
+Starts Home Assistant, and sets up two simulated meters, or a real one, in it.
 The values are shown until Ctrl-C. The folder .demo of the checkout contains the data,
 and the next start continues with these data. To start from the beginning, delete the
 folder.
@@ -77,7 +77,7 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
             type=int,
             choices=BAUDRATES,
             default=9600,
-            help="in baud (default: 9600)",
+            help="speed in baud (default: 9600)",
         ),
         meter.add_argument(
             "--parity",

@@ -37,7 +37,7 @@ PORT_VARIABLE = "SETUP_PORT"
 COUNTRY = "FR"
 
 # The levels `critical` and `error` suppress reports of missing programs and libraries
-# that the tools do not need: for videos, pictures of cameras, and faster compression.
+# for videos, pictures of cameras, and faster compression. The tools need none of them.
 CONFIGURATION = """\
 # Written at each start. Make your own changes in the user interface.
 config:

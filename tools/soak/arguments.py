@@ -1,6 +1,7 @@
 """The command line of the soak.
 
-Any Python 3 can run this file, so --help needs no environment (`scripts/run-tool`).
+Python 3.6 or newer can run this file without any package, so --help needs no
+environment (`scripts/run-tool`).
 """
 
 import argparse
