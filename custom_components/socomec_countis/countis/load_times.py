@@ -32,7 +32,7 @@ class LoadTimes:
     is_utc: bool
     """Whether the dates are in UTC. If not, they are times that the meter displayed."""
     follows_zone: bool
-    """Whether the dates show that the meter's clock followed a change of UTC offset."""
+    """Whether the dates show that the meter's clock followed a change of local time."""
     starts: Sequence[float]
     """The beginning of the period of each record, in s since 1970."""
 
@@ -54,23 +54,21 @@ def possible_times(
     dates = [record.time for record in curve.records]
     changes = _zone_changes(zone, dates[0] - timedelta(days=1), now)
     # For each `date_is_end`: the beginnings of the periods, derived from the dates.
-    start_dates_of = {True: [date - curve.period for date in dates], False: dates}
+    dated_starts = {True: [date - curve.period for date in dates], False: dates}
     followed = {
         date_is_end: [
-            change
-            for change in changes
-            if _is_followed(change, start_dates, curve.period)
+            change for change in changes if _is_followed(change, dated, curve.period)
         ]
-        for date_is_end, start_dates in start_dates_of.items()
+        for date_is_end, dated in dated_starts.items()
     }
     for is_utc, offset in _offsets(_seconds(displayed) - now, _zone_offset(zone, now)):
         if is_utc and any(followed.values()):
             continue  # because dates in UTC neither leave out nor repeat an hour
-        for date_is_end, start_dates in start_dates_of.items():
-            starts = [_seconds(each) - offset for each in start_dates]
-            starts = _corrected_starts(starts, start_dates, followed[date_is_end])
+        for date_is_end, dated in dated_starts.items():
+            starts = [_seconds(each) - offset for each in dated]
+            starts = _corrected_starts(starts, dated, followed[date_is_end])
             age = now - (starts[complete[-1]] + period)
-            if -END_TOLERANCE <= age < period + END_TOLERANCE:
+            if -NEWEST_TOLERANCE <= age < period + NEWEST_TOLERANCE:
                 follows_zone = bool(followed[date_is_end])
                 yield LoadTimes(date_is_end, is_utc, follows_zone, starts)
 
@@ -94,7 +92,7 @@ def _offsets(display_ahead: float, zone_ahead: float) -> Iterator[tuple[bool, fl
 
 @dataclass(frozen=True)
 class _ZoneChange:
-    """A change of the UTC offset, such as the beginning of daylight saving."""
+    """A change of the local time, such as the beginning of daylight saving."""
 
     before: datetime
     """The local time just before the change, without a time zone."""
@@ -108,7 +106,7 @@ class _ZoneChange:
 
 
 def _zone_changes(zone: tzinfo, since: datetime, now: float) -> list[_ZoneChange]:
-    """Return the changes of the UTC offset from `since` until `now`, by time."""
+    """Return the changes of a time zone from `since` until `now`, in their order."""
     changes: list[_ZoneChange] = []
     step = CHANGE_STEP.total_seconds()
     moment = datetime.fromtimestamp(_seconds(since) // step * step, UTC)
@@ -125,7 +123,7 @@ def _zone_changes(zone: tzinfo, since: datetime, now: float) -> list[_ZoneChange
 def _is_followed(
     change: _ZoneChange, dated: Sequence[datetime], period: timedelta
 ) -> bool:
-    """Return whether the clock of the meter followed a change of the UTC offset.
+    """Return whether the clock of the meter followed a change of the local time.
 
     `dated` contains the starts of the periods as dates, sorted. If the clock was put
     back, these times repeat an hour, so equal times follow each other. If the clock was
@@ -137,23 +135,23 @@ def _is_followed(
             if earlier == later and change.earliest <= later < change.before:
                 return True
         elif earlier < change.before <= later:
-            skips_hour = later >= change.before + change.ahead - period
+            is_skipped = later >= change.before + change.ahead - period
             left_out = later - earlier - period
-            return skips_hour and abs(left_out - change.ahead) < period
+            return is_skipped and abs(left_out - change.ahead) < period
     return False
 
 
 def _corrected_starts(
-    starts: Sequence[float], dates: Sequence[datetime], changes: Sequence[_ZoneChange]
+    starts: Sequence[float], dated: Sequence[datetime], changes: Sequence[_ZoneChange]
 ) -> list[float]:
-    """Return the beginnings of the periods, corrected for changes of the UTC offset.
+    """Return the beginnings of the periods, corrected for changes of the time zone.
 
     The clock of the meter followed the `changes`. `starts` are in s since 1970, and
     assume the present offset from UTC at all times. `dated` contains the same
     beginnings as dates, without a time zone.
     """
     corrected: list[float] = []
-    for begin, date, following in zip(starts, dates, [*dates[1:], None], strict=True):
+    for begin, date, following in zip(starts, dated, [*dated[1:], None], strict=True):
         offset = 0.0
         for change in changes:
             # In a repeated hour, the first of two equal times is before the change.
