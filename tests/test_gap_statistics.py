@@ -60,7 +60,7 @@ def test_energy_rises_from_the_row_before_to_the_row_after_the_gap() -> None:
     assert plan.rows == [Row(HOUR, 101, 11), Row(2 * HOUR, 103, 13)]
     # The hours of the gap had no row. So the rows to restore repeat the row before the
     # gap, and contain no energy.
-    assert plan.replaced == [Row(HOUR, 100, 10), Row(2 * HOUR, 100, 10)]
+    assert plan.present == [Row(HOUR, 100, 10), Row(2 * HOUR, 100, 10)]
     # The start of each hour, its present energy, and its proposed energy in kWh.
     assert plan.energies == [
         (HOUR, 0, 1),

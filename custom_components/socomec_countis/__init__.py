@@ -45,7 +45,7 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Register the actions, which are available before a bus is added."""
+    """Register the actions here, so that they exist even before a bus is added."""
     async_setup_services(hass)
 
     @callback
@@ -122,10 +122,10 @@ async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> 
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
 ) -> bool:
-    """Allow a user to delete a device that belongs to neither a bus nor a meter.
+    """Allow a user to delete a device that is not that of the bus or of its meters.
 
-    Such a device remains after a meter was replaced by a meter with another serial
-    number.
+    A meter that was replaced by one with another serial number is no longer a meter of
+    the bus, but its device remains.
     """
     in_use = {bus_identifier(entry), *map(meter_identifier, meter_subentries(entry))}
     return in_use.isdisjoint(identifier for _, identifier in device.identifiers)

@@ -91,7 +91,8 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
         entered = self.entered_for(kind)
         # If the user has already submitted this form, the fields that the user left
         # empty stay empty.
-        shown = entered if kind == self.kind else {**SUGGESTED[kind], **entered}
+        is_same_kind = kind == self.entered_kind
+        shown = entered if is_same_kind else {**SUGGESTED[kind], **entered}
         return self.show_form(kind, bus_schema(kind, is_new=True), shown)
 
     async def _async_find_meters(

@@ -67,7 +67,7 @@ class Row:
     start: float
     """In s since 1970."""
     state: float | None
-    """The counter at the end of the hour, in kWh or kvarh; or a cost."""
+    """At the end of the hour: the counter in kWh or kvarh, or the state of a cost."""
     sum: float
     """The energy until the end of the hour, in kWh or kvarh; or the costs."""
     last_reset: float | None = None
@@ -101,7 +101,7 @@ class Plan:
     statistic: Statistic
     rows: Sequence[Row]
     """The proposed rows."""
-    replaced: Sequence[Row]
+    present: Sequence[Row]
     """The present rows of the same hours.
 
     If an hour has no present row, the row before it is copied for this hour, so that
@@ -123,7 +123,7 @@ class Plan:
 
         The end hour is included.
         """
-        present = [self.base, *self.replaced, self.end_row]
+        present = [self.base, *self.present, self.end_row]
         proposed = [self.base, *self.rows, self.end_row]
         return [
             (old.start, old.sum - old_before.sum, new.sum - new_before.sum)
@@ -243,8 +243,8 @@ def plan_counter(
 def plan_costs(statistic: Statistic, counter_plan: Plan) -> Plan | None:
     """Return the plan of costs, in proportion to the energy in `counter_plan`.
 
-    `statistic` is that of the costs. Returns None if the row before the gap or the row
-    of the end hour is missing, or if the counter did not rise.
+    `statistic` contains the costs. Returns None if its row before the gap or its row of
+    the end hour is missing, or if the counter did not rise. Raises as `_plan`.
     """
     hours = [row.start for row in counter_plan.rows]
     base, end_row = statistic.base(hours), statistic.end_row(hours)
@@ -266,19 +266,19 @@ def plan_costs(statistic: Statistic, counter_plan: Plan) -> Plan | None:
 def _plan(statistic: Statistic, rows: Sequence[Row], base: Row, end_row: Row) -> Plan:
     """Return the plan for the proposed `rows`, with the present rows of their hours.
 
-    Raises `HomeAssistantError` if the sum of a replaced row is not between the sums of
+    Raises `HomeAssistantError` if the sum of a present row is not between the sums of
     `base` and `end_row`.
     """
-    replaced: list[Row] = []
+    present: list[Row] = []
     previous = base
     for row in rows:
         previous = replace(statistic.rows.get(row.start, previous), start=row.start)
-        replaced.append(previous)
-    sums = [base.sum, *(row.sum for row in replaced), end_row.sum]
+        present.append(previous)
+    sums = [base.sum, *(row.sum for row in present), end_row.sum]
     low, high = sorted((base.sum, end_row.sum))
     if not all(low - SUM_TOLERANCE <= each <= high + SUM_TOLERANCE for each in sums):
         raise _unexpected(statistic)
-    return Plan(statistic, rows, replaced, base, end_row)
+    return Plan(statistic, rows, present, base, end_row)
 
 
 def _unexpected(statistic: Statistic) -> HomeAssistantError:

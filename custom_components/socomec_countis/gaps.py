@@ -373,7 +373,7 @@ class MeterGaps:
         written = list(plans.values())
         for plan in plans.values():
             written += await self._async_plan_costs(gap, plan)
-        gap.overwritten = {plan.statistic_id: list(plan.replaced) for plan in written}
+        gap.overwritten = {plan.statistic_id: list(plan.present) for plan in written}
         gap.filled_at = dt_util.utcnow().timestamp()
         if gap in self.gaps:
             self.gaps.remove(gap)

@@ -96,8 +96,11 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         return self.source != SOURCE_RECONFIGURE
 
     @property
-    def kind(self) -> str:
-        """Return the connection type of the form in which the user enters the bus."""
+    def entered_kind(self) -> str:
+        """Return the connection type for which `entered` was entered.
+
+        Before the user submits a form for a bus, the result is no connection type.
+        """
         return self.form.removeprefix(PREFIX)
 
     @property
@@ -133,7 +136,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         """
         entered = self.entered or {}
         kept = (CONF_HOST, CONF_PORT, CONF_UNIT_ID, CONF_BAUDRATE)
-        if kind == self.kind:
+        if kind == self.entered_kind:
             return entered
         return {key: entered[key] for key in kept if key in entered}
 
@@ -141,7 +144,9 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     def other_kinds(self) -> list[str]:
         kinds = (TCP, RTU_OVER_TCP)
         return (
-            [each for each in kinds if each != self.kind] if self.kind in kinds else []
+            [each for each in kinds if each != self.entered_kind]
+            if self.entered_kind in kinds
+            else []
         )
 
     # -- the form --------------------------------------------------------------
@@ -280,14 +285,15 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
 
         These are the unit ID, and on a serial port the line settings.
         """
-        scanned = {CONF_UNIT_ID, *(LINE_SETTINGS if self.kind == SERIAL else ())}
+        settings = LINE_SETTINGS if self.entered_kind == SERIAL else ()
+        scanned = {CONF_UNIT_ID, *settings}
         entered = self.entered or {}
         return {key: entered[key] for key in entered if key not in scanned}
 
     async def async_find_own_meters(self) -> ConfigFlowResult:
         """Scan the entered bus for the meters of the entry. Raises `FormError`."""
         entered = self.input_without_scanned_fields()
-        fixed_data = bus_data(self.kind, entered)
+        fixed_data = bus_data(self.entered_kind, entered)
         # Complete the data with the line settings that a scan tries first.
         self.data = {**settings_data(fixed_data, SCAN_SETTINGS[0]), **fixed_data}
         await self._async_raise_if_configured()
@@ -329,8 +335,8 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         """Return the found meters that belong to the bus, each after its subentry.
 
         A meter without a serial number is identified by its unit ID. If another meter
-        of the bus responds at this unit ID, the other meter is left out, because the
-        values of the two meters would be mixed up.
+        of the bus responds at this unit ID, the other meter is left out. Otherwise, the
+        meter without a serial number would show the values of the other meter.
         """
         assert self.shown_scan is not None  # noqa: S101
         meters = meter_subentries(self._entry)
@@ -361,8 +367,8 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     ) -> list[FoundMeter]:
         """Return the found meters that are not set up, in the order of their unit IDs.
 
-        A meter is left out if its unit ID belongs to a meter of the bus, even if that
-        meter did not respond.
+        A found meter is left out if a meter of the entry has its unit ID, even if the
+        scan did not find the meter of the entry.
         """
         assert self.shown_scan is not None  # noqa: S101
         unit_ids = {

@@ -9,7 +9,7 @@ from modbus_connection import ModbusUnit
 from modbus_connection.model import Component, NumberField
 
 type Values = dict[str, float | None]
-"""Values by quantity, in the unit of the field; None is "not available"."""
+"""Values by quantity, in the unit of the field; None if unknown or impossible."""
 
 
 class Block(Component):
@@ -30,7 +30,7 @@ class Block(Component):
         self.split = split
         if split:
             self.register_ranges = None
-            self.max_gap = 1  # registers; only adjacent fields share a request
+            self.max_gap = 1  # address difference; only adjacent fields share a request
         first, last = self.part
         self.restrict_fields(
             name
@@ -47,8 +47,8 @@ class Block(Component):
         )
         if not self.split:
             return [addresses[-1] - addresses[0] + 1]
-        # Only fields at adjacent register addresses share a request. In a sorted list,
-        # adjacent addresses have the same difference between address and index.
+        # Only fields at adjacent register addresses share a request. In the sorted
+        # list, address minus index is the same for all addresses of one request.
         indexed = enumerate(addresses)
         return Counter(address - index for index, address in indexed).values()
 

@@ -1,6 +1,7 @@
 """The clock of a meter (registers 57600 to 57605), in local time without a time zone.
 
-The argument `values` contains the values of the block `registers.Clock`, by field name.
+In each function, the argument `values` contains the values of the block
+`registers.Clock`, by field name.
 """
 
 from collections.abc import Mapping
@@ -51,6 +52,9 @@ def clock_offset(
 
 
 def clock_words(time: datetime, *, short_year: bool) -> list[int]:
-    """Return the words that set the registers 57600 to 57605 to a time."""
+    """Return the words to write to the registers 57600 to 57605 for a time.
+
+    If `short_year` is True, the year has two digits.
+    """
     year = time.year - CENTURY if short_year else time.year
     return [time.day, time.month, year, time.hour, time.minute, time.second]

@@ -63,7 +63,7 @@ class LoadRecord:
 
 @dataclass(frozen=True)
 class LoadCurve:
-    """The records of the load curve that the meter stores."""
+    """The load curve of a meter, or only its newest records."""
 
     period: timedelta
     """The integration period."""
@@ -137,9 +137,9 @@ async def _async_next(meter: Meter, page: list[int]) -> list[int]:
 
     After the last page, a meter returns an empty page or a page that was read before.
 
-    If the response to the command is lost, the command is repeated only if the page has
-    not changed, so that no page is left out. Raises `ModbusTimeoutError` after
-    `COMMAND_ATTEMPTS` lost responses without a new page.
+    If the meter does not confirm the command, the command is repeated only if the page
+    has not changed, so that no page is left out. Raises `ModbusTimeoutError` after
+    `COMMAND_ATTEMPTS` commands without a confirmation or a new page.
     """
     for _ in range(COMMAND_ATTEMPTS):
         is_confirmed, following = await _async_select(meter, NEXT_PAGE)

@@ -135,9 +135,9 @@ def _is_followed(
             if earlier == later and change.earliest <= later < change.before:
                 return True
         elif earlier < change.before <= later:
-            is_skipped = later >= change.before + change.ahead - period
+            skips_hour = later >= change.before + change.ahead - period
             left_out = later - earlier - period
-            return is_skipped and abs(left_out - change.ahead) < period
+            return skips_hour and abs(left_out - change.ahead) < period
     return False
 
 

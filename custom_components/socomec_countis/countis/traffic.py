@@ -19,7 +19,7 @@ class Traffic:
 
     requests: int = 0
     retries: int = 0
-    """Requests that repeat a failed request at once."""
+    """Reads that repeat, at once, a read with a lost or damaged response."""
     timeouts: int = 0
     damaged: int = 0
     """Responses with a wrong CRC, length, function or unit ID."""
@@ -57,8 +57,8 @@ class Traffic:
         if isinstance(err, ModbusProtocolError):
             self.damaged += 1
             return err
-        # A `ModbusTimeoutError` is an OSError, too. Here, it is a timeout while
-        # connecting, because timeouts of a connected client are counted above.
+        # `ModbusTimeoutError` is a subclass of OSError. Such an error gets here only if
+        # it occurred while connecting, because the others are counted above.
         if isinstance(err, OSError) or not connected:
             return ModbusConnectionError(str(err))
         # If a client does not check whether a response belongs to the request, it may
