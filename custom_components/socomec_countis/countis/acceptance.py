@@ -32,10 +32,10 @@ async def async_check_counters(
     Returns the reason for a rejection, or None, and the corrections. Implausible
     readings that agree with each other are a level (see `plausibility`). If the user
     confirmed the level, the level is accepted with the next reading that agrees.
-    Otherwise, the level is accepted if it lasts, without its held counters (see
-    `CounterCheck.extend_level`), and if the counters have the same values in the other
-    resolution (10 Wh or 1 kWh). The corrections are the accepted values that the level
-    replaces although the change is implausible even at full power. Raises
+    Otherwise, the level has to last, and must not contradict the counters in the other
+    resolution (10 Wh or 1 kWh). Then the level is accepted, except its held counters
+    (see `CounterCheck.extend_level`). The corrections are the accepted values that the
+    level replaces by values that are implausible even at full power. Raises
     `AnotherMeterError` and `ModbusError`.
     """
     if block.implausible_reason:
@@ -93,7 +93,7 @@ async def _async_resolutions_agree(
 ) -> bool:
     """Read the block in its other resolution, and return whether the counters agree.
 
-    `block` is the block as it was read before. Returns True if the meter does not
+    `block` was read before, and is not read again. Returns True if the meter does not
     support the other resolution.
     """
     for block_type in BLOCK_TYPES[name]:

@@ -2,9 +2,12 @@
 
 While a command holds the bus lock, it verifies the identity of the meter, writes, and
 reads back for the first time. `async_confirm_tariff` only verifies the identity and
-reads back. Each command passes its readings to `publish`. Each command raises
-`CommandError` if the meter did not carry the command out, `ModbusError` if nothing was
-written or the outcome is unknown, and the errors of `Meter.async_verify_identity`.
+reads back. Each command passes its readings to `publish`.
+
+Each command raises `CommandError` if the meter did not carry the command out. If a read
+failed or the connection was lost, the command raises `ModbusError`. Then nothing was
+written, or the outcome is unknown. Each command also raises the errors of
+`Meter.async_verify_identity`.
 """
 
 import asyncio
@@ -43,8 +46,9 @@ READ_BACK_DELAYS = (0.3, 0.3)  # s
 # s; the largest offset of a clock that was just set. Our choice: larger than the error
 # of the offset, which is up to 1 s because the clock shows whole seconds.
 CLOCK_SET_TOLERANCE = 2
-# s; how long before a full second the command starts to lock the bus. Our choice: a
-# transaction of the poller may have to end first, and usually takes less time.
+# s; the command requests the bus lock at most this time before a full second. Our
+# choice: usually enough to wait for a transaction of the poller, and to verify the
+# identity.
 CLOCK_LEAD = 0.4
 CLOCK_ATTEMPTS = 5  # to lock the bus before a full second
 
@@ -66,10 +70,10 @@ def tariffs(count: float | None) -> range:
 
 
 async def async_reset_partial_counters(meter: Meter, publish: Publish) -> None:
-    """Set the partial counters to zero (57890, or 40512 on an E1x or E2x).
+    """Set the partial counters to zero (57890).
 
-    Socomec's tables of all models contain 57890. The command writes 40512 only if 57890
-    had no effect.
+    Socomec's tables of all models contain 57890. If 57890 had no effect on an E1x or
+    E2x, the command writes 40512.
     """
     commands = [(registers.VALUE_RESET, _bits(meter, PARTIAL_COUNTERS))]
     if meter.profile.family in E1X_E2X_FAMILIES:
@@ -107,8 +111,8 @@ async def async_confirm_tariff(meter: Meter, publish: Publish, *, tariff: int) -
 async def async_set_clock(meter: Meter, publish: Publish) -> None:
     """Set the clock to the local time (57600 to 57605, in one write).
 
-    Raises `CommandError` also if the meter has no clock, or if the bus was locked too
-    late in all `CLOCK_ATTEMPTS`.
+    Also raises `CommandError` if the meter has no clock, or if each of the
+    `CLOCK_ATTEMPTS` to lock the bus before a full second failed.
     """
     clock = meter.blocks.get("clock")
     if clock is not None:

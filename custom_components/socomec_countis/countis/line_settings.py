@@ -48,8 +48,8 @@ def settings_to_try(
     """Return the settings that a scan tries: one for each possible speed and parity.
 
     Each of `baudrate`, `parity` and `stopbits` is None if it is unknown. `usable`
-    contains the settings that the port supports. If the number of stop bits is unknown,
-    the scan sends two if the port supports them, because each meter accepts two. For a
+    contains the settings that the port supports. If `stopbits` is None and the port
+    supports two stop bits, the scan sends two, because each meter accepts two. For a
     meter that expects one stop bit, the second stop bit is the same as an idle line.
     The response of such a meter has only one stop bit. The client's port accepts the
     response, because the UART of the port checks only the first stop bit.

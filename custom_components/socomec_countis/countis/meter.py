@@ -46,7 +46,7 @@ class Reading:
     requested_at: float
     """When the request was sent, in s of the event loop's clock."""
     corrections: tuple[Correction, ...] = ()
-    """The accepted values that implausible values of this reading have replaced."""
+    """The replacements of accepted values by implausible ones."""
 
 
 class Meter:
@@ -92,8 +92,9 @@ class Meter:
         self.has_started = False
         """Whether a reading has shown that the meter is not starting any more.
 
-        Such a reading has a mains frequency, or a power that is not 0. The attribute is
-        False again after the meter was offline or its measurements were rejected.
+        Such a reading has a mains frequency, or a power or power factor that is not 0.
+        The attribute becomes False again when the meter goes offline, or when its
+        measurements are rejected.
         """
 
         self.blocks: dict[str, Block] = {
@@ -109,7 +110,7 @@ class Meter:
         """The blocks whose last reading was rejected."""
         self._primary_current = profile.primary_current
         self._has_no_power = False
-        """Whether all powers were 0 or not available when they were last accepted.
+        """Whether the last accepted powers and power factor were all 0 or unknown.
 
         The attribute is False while the meter may be starting.
         """
@@ -149,10 +150,10 @@ class Meter:
         """Read a supported block, and read it again if the reading is implausible.
 
         If the meter may be starting, the measurements are read before each block except
-        "power". If all powers in a read of "power" have become 0, the result is a
-        reading of the measurements instead. Raises `ImplausibleError` for an
-        implausible reading, `AnotherMeterError` if another meter has responded, and
-        `ModbusError`.
+        "power". If all values of "power" are 0 or not available, the measurements are
+        read and returned instead, unless `_has_no_power` is True. Raises
+        `ImplausibleError` for an implausible reading, `AnotherMeterError` if another
+        meter has responded, and `ModbusError`.
         """
         if not self.has_started and name not in {"power", "measurements"}:
             await self.async_read("measurements")
@@ -242,10 +243,11 @@ class Meter:
         self.has_started = self._has_no_power = False
 
     def compare_transformer(self, block: CurrentTransformer) -> None:
-        """Note a current transformer that differs from that of the profile.
+        """Compare the current transformer with the one in the profile.
 
-        If two consecutive readings have the same primary current, and the limits for
-        this current are higher, the limits of the counters are raised.
+        A difference sets `contradicts_profile`. If two consecutive readings have the
+        same primary current, and the limits for this current are higher, the limits are
+        raised.
         """
         before, self._primary_current = self._primary_current, block.primary
         if block.primary == self.profile.primary_current:
@@ -270,7 +272,7 @@ class Meter:
         self.counter_check = before.counter_check
 
     async def async_measure(self) -> Values:
-        """Return all measurements, read now after verifying the identity.
+        """Verify the identity, then read and return all measurements.
 
         Raises as `async_read` and `async_verify_identity` do.
         """

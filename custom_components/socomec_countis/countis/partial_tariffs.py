@@ -1,10 +1,9 @@
 """The partial counters by tariff of a meter that has no registers for them.
 
 The display of an E3x or E4x shows these counters (T1P to T4P in the manual), but no
-register contains them. Such a partial counter is the tariff counter minus the value of
-the tariff counter at the last reset of the partial counters. The partial total (50956)
-is the partial counter of all tariffs together. A fall of the partial total shows a
-reset.
+register contains them. So each is calculated: the present tariff counter minus the
+tariff counter at the last reset of the partial counters. The partial total (50956) is
+the partial counter of all tariffs together. A fall of the partial total shows a reset.
 """
 
 from collections.abc import Mapping
@@ -62,9 +61,10 @@ class _Tariffs:
     def of(cls, counters: Mapping[str, CounterValue]) -> Self:
         """Return accepted tariff counters, with the moment of the oldest value.
 
-        After a change of the resolution (10 Wh or 1 kWh), an accepted value and its old
-        moment may be kept until a reading is higher. If the tariff is not in use, this
-        takes long, so the moment of such a value is ignored.
+        After a change of the resolution (10 Wh or 1 kWh), a value may keep its old
+        moment until a reading is higher. If the tariff is not in use, this takes long.
+        So the moment of a value is ignored if its resolution is not that of the newest
+        value.
         """
         newest = max(counters.values(), key=lambda each: each.at.monotonic)
         return cls(
@@ -102,11 +102,11 @@ class _Comparison(NamedTuple):
         return self.total_before - tolerance <= energy <= self.total_after + tolerance
 
     def reset_after(self, before: Mapping[str, float]) -> PartialReset | None:
-        """Return the reset that came after the tariff counters `before`.
+        """Return the last reset, None if the tariff counters at the reset are unknown.
 
-        `before` is empty if these tariff counters are unknown. The partial total is the
-        energy that was counted since the reset. Returns None if the tariff counters at
-        the reset are unknown.
+        `before` contains tariff counters that were read before the reset. It is empty
+        if they are unknown. The partial total is the energy that was counted since the
+        reset.
         """
         rises = {
             name: rise
@@ -125,12 +125,11 @@ class _Comparison(NamedTuple):
         return self._reset_at(at_reset)
 
     def reset_without_fall(self) -> PartialReset | None:
-        """Return the last reset if it is certain although no fall was seen.
+        """Return the last reset if it is certain without a fall, else None.
 
-        If the partial total is 0, no energy was counted since the reset. If the partial
-        total is the sum of the tariff counters, no counter was ever reset. Then the
-        result is a reset at which all tariff counters were 0. Returns None in all other
-        cases.
+        If the partial total is 0, no energy was counted since the reset, so the reset
+        has the present tariff counters. If the partial total is the sum of the tariff
+        counters, the reset has tariff counters of 0, as if no counter was ever reset.
         """
         if self.total_after <= self.step and not self.total_before:
             return self._reset_at(self.tariffs)
@@ -147,8 +146,8 @@ class _Comparison(NamedTuple):
 class CalculatedCounters:
     """Calculates the partial counters by tariff from the accepted values of a meter.
 
-    The partial counters by tariff are unknown until a reset is seen, or until
-    `reset_without_fall` returns the last reset. They become unknown if their sum
+    The partial counters by tariff are unknown until `reset_after` or
+    `reset_without_fall` returns the last reset. They become unknown again if their sum
     contradicts the partial total.
     """
 
@@ -283,7 +282,7 @@ class CalculatedCounters:
         `before` contains tariff counters from before the reset.
         """
         if comparison.uncertainty > TOLERANCE * comparison.step:
-            return None  # too uncertain, so the next comparison evaluates the reset
+            return None  # too uncertain, so a later comparison evaluates the reset
         was_known = self.reset is not None
         self.reset = comparison.reset_after(before)
         self._before_reset = None

@@ -196,7 +196,7 @@ class _Level:
 
 @dataclass
 class _BlockState:
-    """The rejected counters, the level and the power of one block."""
+    """The rejected counters and level of one block, and the power of the meter."""
 
     rejected: Rejected = field(default_factory=dict)
     held: frozenset[str] = frozenset()
@@ -346,8 +346,8 @@ class CounterCheck:
         """Accept all counters of a reading or none. Return whether they are accepted.
 
         There is one exception: held counters (see `extend_level`) stay rejected, while
-        the others are accepted. Afterwards, `rejected` contains the held counters, and
-        the counters because of which none was accepted.
+        the others are accepted. Afterwards, `rejected` contains the held counters. If
+        no counter was accepted, it also contains the counters that caused this.
         """
         state = self._states[reading.block]
         kilowatts = self._highest_power(state, reading.at)
@@ -377,7 +377,7 @@ class CounterCheck:
     def _still_held(
         self, state: _BlockState, reading: CounterReading
     ) -> frozenset[str]:
-        """Return the counters that are still held, while the others are accepted.
+        """Return the counters that are still held.
 
         No counter is held any more if the user confirmed the level, or if the reading
         of a held counter has changed, because then the block is at another level.
@@ -397,11 +397,11 @@ class CounterCheck:
         accepted as soon as a second reading agrees. The caller passes each reading that
         `check` rejected, unless the block is read again at once.
 
-        Held counters keep their accepted values. If a counter fell that cannot have
-        been reset, all counters that fell or whose reading is 0 are held, unless the
-        user confirmed the level. Tariff counters that fell can have been reset if one
-        of them is above 0. If all of them are 0, the measurement of the meter may have
-        failed.
+        Held counters keep their accepted values. If the user confirmed the level, no
+        counter is held. Otherwise, if one of the counters that fell cannot have been
+        reset, all counters that fell or whose reading is 0 are held. Tariff counters
+        that fell can have been reset if one of them is above 0. If all of them are 0,
+        the measurement of the meter may have failed.
         """
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)

@@ -1,11 +1,11 @@
 """Decide which block of which meter on a bus is read next.
 
-Each block has a period and a target age. A block is due if its age, the time since its
-last read, exceeds its period. The target age is the age that it should not exceed on a
-busy bus. Of the blocks that are due, the poller reads the most urgent one: the block
-with the largest ratio of age to target age. So on a bus with enough time, each block is
-read once per period. On an overloaded bus, each block is read less often, and no block
-is left out.
+Each block has a period and a target age. The age of a block is the time since its last
+read. If its age exceeds its period, a block is due. Even on a busy bus, its age should
+not exceed its target age. Of the blocks that are due, the poller reads the most urgent
+one: the block with the largest ratio of age to target age. So on a bus with enough
+time, each block is read once per period. On a busy bus, blocks are read less often, but
+no block is left out.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ POWER = "power"
 # s; the target age of the power, also if the measurements are read in place of it.
 POWER_TARGET = 1.0
 EVIDENCE_BLOCKS = {"transformer", "overflows"}
-"""Blocks that may explain implausible counters, and are polled together with them."""
+"""Blocks that may explain implausible counters. They are polled if counters are."""
 
 
 class Interval(NamedTuple):
@@ -91,13 +91,12 @@ LONGEST_SPACING = 5.0
 # s; if the pause of an offline meter is longer, the due times of all its blocks are
 # cleared, so that all blocks are due when the meter is online again. The integration
 # removes the measured values 10 s after the meter went offline. On a serial port, the
-# first longer pause begins before, about 8 s after the first lost response.
-# So when a meter with removed values is online again, the blocks of these values are
-# always due.
+# first longer pause usually begins earlier, about 8 s after the first lost response. So
+# the blocks of the removed values are usually due when the meter is online again.
 LONGEST_PAUSE_KEEPING_DUE_TIMES = 5.0
 REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
 FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read
-IDLE_PERIOD = 30.0  # s between two requests to a meter that needs only its identity
+IDLE_PERIOD = 30.0  # s; the period of the identity if no other block is polled
 
 
 @dataclass(eq=False)
@@ -125,7 +124,7 @@ class Polled:
     due_at: dict[str, float] = field(default_factory=dict)
     """When each block is due again, in s of the event loop's clock.
 
-    A block that was not read since `due_at` was cleared is not contained, and is due.
+    A block that is not contained is due.
     """
 
     def select_quantities(self, quantities: Collection[str]) -> None:
@@ -138,7 +137,7 @@ class Polled:
         # A block that was not polled until now counts as never read.
         for name in INTERVALS.keys() - self.blocks:
             self.due_at.pop(name, None)
-        # The measurements that include the details are due at once.
+        # If the details were not read until now, the measurements are due at once.
         needs_details = not MEASURED_DETAILS.isdisjoint(quantities)
         if needs_details and not self.meter.reads_details:
             self.due_at.pop(MEASUREMENTS, None)
@@ -152,9 +151,8 @@ class Polled:
     def urgency(self, name: str, now: float, target: float) -> float:
         """Return the ratio of the age of a block to its target age, both in s.
 
-        A block without a due time has no last read. It counts as read 1 s
-        (`SHORTEST_PAUSE`) before `retry_at`, the time at which the identity or a lost
-        block was last due for a retry. Its target age is at most `FIRST_TARGET`.
+        A block without a due time counts as read 1 s (`SHORTEST_PAUSE`) before
+        `retry_at`. Its target age is at most `FIRST_TARGET`.
         """
         if (due_at := self.due_at.get(name)) is not None:
             return (now - due_at + INTERVALS[name].period) / target

@@ -25,11 +25,10 @@ TARIFF_TOLERANCE = 5
 # counter may rise by up to 0.1 kWh between the reads of both resolutions.
 SAME_COUNTER_TOLERANCE = 1.1
 
-# After this number of consecutive contradictions, the relation of the power is not
-# expected any more. The poll with the first contradiction reads the block twice, and
-# each further poll reads it once. So if the block is polled each second, ten readings
-# take less than 10 s. Our choice, because after 10 s of rejected readings, the
-# integration removes the measured values.
+# After this number of consecutive contradictions, `POWER` is not checked any more. Our
+# choice: after 10 s of rejected readings, the integration removes the measured values.
+# If the power is polled each second, ten readings take less than 10 s, because the
+# first poll reads the power twice.
 LASTING_CONTRADICTIONS = 10
 
 
@@ -37,7 +36,7 @@ class Relations:
     """The relations that the readings of one meter have to satisfy."""
 
     def __init__(self, names: Collection[str]) -> None:
-        """Expect the relations with these names, which the profile contains."""
+        """Initialize with the names of the relations that the profile contains."""
         self._names = set(names)
         self._contradictions = 0
         self._tariffs_contradicted = False
@@ -63,8 +62,8 @@ class Relations:
         """Return whether the tariff counters in kWh contradict the `total` (Ea+).
 
         `readings` are tariff counters read at `at`. `total` is the last accepted value,
-        which may be older. Two consecutive contradictions mean that a tariff counter
-        was reset. Then the relation is not expected any more.
+        which may be older. After two consecutive contradictions, a tariff counter was
+        probably reset. So the relation is not checked any more.
         """
         if TARIFFS not in self._names or total is None:
             return False
@@ -85,8 +84,8 @@ def relations_of(
     """Return the relations that the values of all blocks of a meter satisfy.
 
     `step` is the resolution of the counters in kWh. `previous` are the relations of an
-    older profile. If the power is 0, the values do not show whether the meter satisfies
-    the relation of the power. Then the older profile decides.
+    older profile. If the power is 0 or not available, the values do not show whether
+    the meter satisfies `POWER`. Then the older profile decides.
     """
     relations = set()
     has_load = bool(values.get("power"))

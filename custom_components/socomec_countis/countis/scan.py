@@ -14,11 +14,11 @@ from .line_settings import SCAN_SETTINGS, LineSettings
 from .probe import PROBE_REGISTER, UNIT_IDS, Probe, planned_probes
 from .profile import Profile, async_take_profile
 
-PROFILE_ATTEMPTS = 2  # each takes about ten requests, which are also retried singly
+PROFILE_ATTEMPTS = 2  # of about ten requests each; a request has its own retries
 # The check for an echo needs a read without a response. The Modbus specification
 # reserves this unit ID, so hardly any device has it.
 RESERVED_UNIT_ID = 248
-PACE_WEIGHT = 0.1  # of the latest probe in the moving average `Scan._pace`
+PACE_WEIGHT = 0.1  # weight of the latest probe in the moving average `Scan._pace`
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Scan:
         self._probes = deque(planned_probes(self.settings, self.unit_ids))
         self._planned_seconds_left = sum(probe.seconds for probe in self._probes)
         self._pace = 1.0
-        """Moving average of real / expected duration of a probe; above 1 is slower."""
+        """Moving average: real duration of a probe, divided by its expected one."""
         self._identified: set[int] = set()
         """Unit IDs of found meters, and of devices that are not a COUNTIS."""
         self._echo_checked = False
@@ -110,7 +110,8 @@ class Scan:
             self._pace += PACE_WEIGHT * (took / probe.seconds - self._pace)
             self._planned_seconds_left -= probe.seconds
             await self._async_check_echo(opened)
-        # The fraction of this probe in the time that remained before this probe.
+        # The remaining progress is divided among this probe and the remaining probes,
+        # in proportion to their expected times.
         part = probe.seconds / (probe.seconds + max(self._planned_seconds_left, 0))
         self.progress += (1 - self.progress) * part
 
@@ -147,10 +148,10 @@ class Scan:
     async def _async_check_echo(self, opened: OpenBus) -> None:
         """Check once per scan that the adapter does not echo requests.
 
-        The check is a read that hardly any device responds to: after a failed read,
-        `BusUnit` tests whether the adapter echoes. After any device has responded, no
-        check is necessary. Raises `EchoError` if the adapter echoes, and
-        `ModbusConnectionError` if the port or gateway cannot be reached.
+        The check is a read from `RESERVED_UNIT_ID`, which usually has no response.
+        After the failed read, `BusUnit` tests whether the adapter echoes. After any
+        device has responded, no check is necessary. Raises `EchoError` if the adapter
+        echoes, and `ModbusConnectionError` if the port or gateway cannot be reached.
         """
         if self._echo_checked or opened.bus.responded:
             return

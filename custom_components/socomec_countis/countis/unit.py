@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 type Call[T] = Callable[[], Coroutine[Any, Any, T]]
 
-# Characters of request and response together, to which each register adds two.
+# Characters of request and response together. Each register adds two.
 READ_CHARACTERS = 13
-WRITE_CHARACTERS = 16  # function 6 with its one register, or a loopback test
+WRITE_CHARACTERS = 16  # function 6, including its register, or a loopback test
 WRITE_SEVERAL_CHARACTERS = 17  # function 16
 
 ATTEMPTS = 2  # to read registers
@@ -82,10 +82,10 @@ class BusUnit:
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
         """Read registers with function 3, and retry after a lost or damaged response.
 
-        A timeout is not retried if the previous read of the unit timed out as well, or
-        if the task retries the read itself (`RETRY_TIMEOUTS_AT_ONCE` is False). But for
-        a slow unit, a timeout is always retried. On a lossy bus, a timeout is always
-        retried, too, because the meter is probably online. Raises `ModbusError`.
+        For a slow unit, and on a lossy bus, a read has `SLOW_ATTEMPTS` attempts.
+        Otherwise, it has `ATTEMPTS` attempts, but a timeout is not retried in two
+        cases: the previous read of the unit timed out as well, or the task retries the
+        read itself (`RETRY_TIMEOUTS_AT_ONCE` is False). Raises `ModbusError`.
         """
         bus = self._bus
         retries_timeouts = self._slow or bus.is_lossy
@@ -195,7 +195,7 @@ class BusUnit:
                 )
                 bus.echoes = word == LOOPBACK
             except ModbusConnectionError:
-                return  # the test was not sent, so the next failure repeats it
+                return  # the test has no result, so the next failed read repeats it
             except ModbusError:
                 bus.echoes = False
         if bus.echoes:

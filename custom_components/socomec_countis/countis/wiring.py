@@ -23,9 +23,9 @@ ABSENT_VOLTS = 50  # our choice: neighbouring conductors induce a lower voltage
 PRESENT_AMPERES = 1
 LOAD_AMPERES = 20  # sum of all phases (manual)
 POWER_FACTORS = (0.6, 1)  # the lowest and the highest (manual)
-# A voltage between two phases is 1.73 times the voltage to the neutral, about 400 V.
-# Our choice: both limits are lower, but higher than any voltage to the neutral.
-PHASE_TO_PHASE = 1.5  # times the voltage to the neutral
+# A voltage between two phases is 1.73 times the voltage to the neutral: about 400 V
+# instead of 230 V. Our choice: both limits are between these values.
+PHASE_TO_PHASE_FACTOR = 1.5  # times the voltage to the neutral
 PHASE_TO_PHASE_VOLTS = 300
 
 NO_ERROR = 0
@@ -64,7 +64,7 @@ class Wiring:
     phases: tuple[str, ...]
     """The connected phases: all three, or `l1` alone."""
     values: Values
-    """The means of the readings in V, A and W, and the means of the power factors."""
+    """The means of the readings in V, A and W, and of the absolute power factors."""
 
 
 def check_wiring(readings: Sequence[Mapping[str, float | None]]) -> Wiring:
@@ -130,11 +130,11 @@ def _unmet(
 def _is_swapped(phase: str, volts: Mapping[str, float]) -> bool:
     """Return whether a phase is swapped with the neutral.
 
-    Then the meter measures the other phases against this phase, so their voltages are
-    those between two phases.
+    If the phase is swapped, the meter measures the other phases against this phase. So
+    their voltages are those between two phases.
     """
     others = [value for name, value in volts.items() if name != phase]
-    return min(others) > max(PHASE_TO_PHASE * volts[phase], PHASE_TO_PHASE_VOLTS)
+    return min(others) > max(PHASE_TO_PHASE_FACTOR * volts[phase], PHASE_TO_PHASE_VOLTS)
 
 
 def _mean(name: str, readings: Sequence[Mapping[str, float | None]]) -> float | None:
