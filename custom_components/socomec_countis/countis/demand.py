@@ -114,7 +114,8 @@ class Demand:
     def add(self, at: Moment, kilowatt_hours: float) -> bool:
         """Add an accepted reading of the counter. Return whether a period began.
 
-        A reading that is not later than the last reading is ignored.
+        The result is also True if the running period was unknown before this reading. A
+        reading that is not later than the last reading is ignored.
         """
         new = _Reading(at, kilowatt_hours)
         if self._last is not None:
@@ -188,8 +189,7 @@ class Demand:
     def _note_peak(self, new: Peak) -> None:
         """Note a demand if it is the highest of its month.
 
-        The stored demands of all months except that month and the month before are
-        removed.
+        Keep the demands of that month and of the month before. Remove all others.
         """
         month = self._month(new.begin)
         highest = self._highest(month)
@@ -274,16 +274,22 @@ class Demand:
         return kilowatt_hours * 60_000 / self._minutes  # 1 kWh in 1 min is 60 000 W
 
     def _recent_power(self) -> float | None:
-        """Return the mean power in W of about `RECENT_SECONDS`, None if unknown."""
+        """Return the recent mean power in W, None if unknown.
+
+        With two or more `_rises`, the power is the mean from the first to the last of
+        them. A long time since the last rise lowers this result. With fewer `_rises`,
+        the power is the mean of the continuous readings, which have to cover at least
+        `RECENT_SECONDS`.
+        """
         first, last, rises = self._first, self._last, self._rises
         if first is None or last is None:
             return None
         if rises[1:]:
             # At each rise, the counter has just reached a new step. So the mean power
             # between two rises has almost no rounding error. The last rise was at least
-            # one step. Since then, the meter has counted less than one step. So the
-            # power since then is less than the energy of the last rise divided by the
-            # time since then.
+            # one step, and the meter has counted less than one step after it. So the
+            # mean power after the last rise is less than the energy of this rise
+            # divided by the time after it.
             power = rises[0].power_until(rises[-1])
             seconds = rises[-1].at.seconds_until(last.at)
             rise = rises[-1].kilowatt_hours - rises[-2].kilowatt_hours

@@ -1,8 +1,8 @@
 """Field types of a COUNTIS: unit, scale and the raw value for "not available".
 
 A 32-bit value takes two registers, high word first. If all bits of an unsigned value
-are 1, the value is "not available". In a signed value, these bits mean "not available"
-or -1. They are decoded as -1, and only the largest positive number as "not available".
+are 1, the value is "not available". If all bits of a signed value are 1, the value is
+decoded as -1. Only the largest positive signed value is decoded as "not available".
 """
 
 from functools import partial
@@ -17,8 +17,9 @@ from modbus_connection.model import NumberField, StringField, integer
 # mean 100 Hz.
 LOWEST_RAW_MILLIHERTZ = 10_000
 
-# Steps of 0.1 Wh in 1 kWh. On E1x and E2x, a register such as 32770 contains, in these
-# steps, the residual of a partial counter by tariff: the energy beyond its full kWh.
+# Steps of 0.1 Wh in 1 kWh. On E1x and E2x, a partial counter by tariff has a register
+# for the residual, such as 32770. The residual is the energy beyond the full kWh, in
+# steps of 0.1 Wh.
 RESIDUAL_STEPS_PER_KWH = 10_000
 
 

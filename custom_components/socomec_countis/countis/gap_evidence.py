@@ -1,8 +1,9 @@
 """The evidence of a meter about a gap: a time in which its counters were not read.
 
-The load curve is the best source of an energy curve. The energies of days and weeks are
-the second-best source. Each is used only if it agrees with the counters. If neither is
-used, the energy is distributed evenly between the known readings.
+An energy curve is the distribution of energy over a gap. Its best source is the load
+curve of the meter. Its second-best source is the energies of days and weeks. A source
+is used only if it agrees with the counters. If neither source is used, the energy is
+distributed evenly between the known readings.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,12 +24,12 @@ from .meter import Meter
 from .registers import TARIFF_COUNTERS
 
 # Fraction of the energy of a gap by which the load curve may differ from the counters.
-# Our choice: a missing or shifted record of a short gap makes a larger difference.
+# Our choice: in a short gap, a missing or shifted record makes a larger difference.
 LOAD_CURVE_TOLERANCE = 0.05
 STEPS_OF_TOLERANCE = 2  # in a difference, both readings are rounded to a step
 
-# The load curve of this time before a gap is also used, because its records show
-# whether the clock of the meter was set. Our choice.
+# Records of the load curve from this time before a gap are also used, because they help
+# to show whether the clock of the meter followed a change of local time. Our choice.
 BEFORE_GAP = timedelta(days=2)
 
 DAY = timedelta(days=1)
@@ -65,7 +66,10 @@ class CounterGap:
     step: float
     """The resolution of the counter, in kWh or kvarh."""
     readings: Sequence[Point] = ()
-    """The readings before, within and after the gap, if they are known."""
+    """The readings before and after the gap, if they are known.
+
+    If two outages were merged into one gap, the readings between them are included.
+    """
 
     @property
     def energy(self) -> float:
@@ -106,7 +110,7 @@ class Evidence:
     periods: Values
     """The energies of days and weeks in kWh, empty if they could not be read."""
     counters: Mapping[str, float]
-    """The counters at `at`, in kWh or kvarh."""
+    """The last accepted values, read just after `at` if possible, in kWh or kvarh."""
 
     def curve(self, counter: str, gap: CounterGap, zone: tzinfo) -> EnergyCurve:
         """Return the best energy curve of a gap.
@@ -204,9 +208,9 @@ class Evidence:
         """Yield midnights of the meter's clock, each with the value of a counter.
 
         The values are calculated from the present value of the counter, and from the
-        energies of the days and weeks. The table leaves open on which day a week
-        begins. The weeks are used if the energies of the days do not contradict the
-        assumption that a week begins on Monday.
+        energies of the days and weeks. The Modbus table leaves open on which day a week
+        begins. The assumption is Monday. If the energies of the days contradict this
+        assumption, the weeks are not used.
         """
 
         def energy(period: str) -> float | None:
@@ -252,9 +256,10 @@ class Evidence:
 def _possible(points: Iterable[Point], gap: CounterGap) -> list[Point]:
     """Return the points within a gap that agree with the counter of the gap.
 
-    `points` are sorted by time. A value has to be between the previous value of the
-    counter and `gap.after`. A value outside these limits is corrected to the nearer
-    limit, if the difference is within the tolerance. Otherwise, its point is left out.
+    `points` are sorted by time. The limits of a value are the value of the previous
+    returned point (`gap.before` for the first point) and `gap.after`. If a value is
+    outside the limits by at most `gap.tolerance`, the nearer limit replaces the value.
+    If the difference is larger, the point is left out.
     """
     time, value = gap.begin, gap.before
     possible: list[Point] = []
@@ -281,10 +286,11 @@ async def async_read_evidence(
 ) -> Evidence:
     """Read the evidence of a meter about a gap that began at `since`, in s since 1970.
 
-    `publish` is called with each accepted reading. A block that cannot be read is left
-    out. If the clock cannot be read, `Evidence.displayed` is `Meter.local_time()`. A
-    read of the load curve writes the read pointer of the meter (61440), and no other
-    data.
+    `publish` is called with each accepted reading. If the clock cannot be read,
+    `Evidence.displayed` is `Meter.local_time()`. If the counters cannot be read,
+    `Evidence.counters` has their last accepted values. Other data that cannot be read
+    is left out. A read of the load curve writes the read pointer of the meter (61440),
+    and no other data.
     """
     async with meter.bus.hold():
         offset = await _async_values(meter, "clock", publish)

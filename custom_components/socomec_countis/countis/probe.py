@@ -1,13 +1,15 @@
 """The probes of a scan: their requests, their order and their duration.
 
 If no device responds, a probe takes 60 ms (`PROBE_TIMEOUT`) and the time of 18.5
-characters of 11 bits: 15 characters of request and expected response, and 3.5 of
-silence, which is at least 1.75 ms (38400 baud). So a probe takes 102, 81, 71 or 66 ms
-at 4800, 9600, 19200 or 38400 baud. The probes of 255 unit IDs with 3 parities take 78,
-62, 54 and 51 s at these speeds: 245 s in total. With all settings, the first unit IDs
-are probed once more (`FIRST_UNIT_ID_COUNT`), and a third time with the first settings.
-With these additional probes, the recoveries of the bus and the time of the host, a scan
-of an unknown bus takes at most 285 s.
+characters of 11 bits: 15 for the request and the expected response, and 3.5 for the
+silence. At 38400 baud, the silence has its lower limit of 1.75 ms. So a probe takes
+102, 81, 71 or 66 ms at 4800, 9600, 19200 or 38400 baud. The probes of 255 unit IDs with
+3 parities take 78, 62, 54 and 51 s at these speeds: 245 s in total.
+
+Each of the first unit IDs (`FIRST_UNIT_ID_COUNT`) has one additional probe with each of
+the settings, and a third probe with the first settings. If no device responds, a scan
+of an unknown bus takes at most 285 s. This includes the additional probes, the openings
+of the port, the recoveries of the bus, the check for an echo and the time of the host.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,8 +26,8 @@ from .bus import RESPONSE_TIMEOUT, Bus, wire_seconds
 from .line_settings import LineSettings
 from .unit import READ_CHARACTERS, REOPEN_SECONDS, SLOW_RESPONSE_TIMEOUT
 
-# The product order code, whose value does not matter to a probe. No read of another
-# register has a length of one register, so none accepts a late response to a probe.
+# The product order code. Its value does not matter to a probe. All reads of other
+# registers are longer than one register, so none accepts a late response to a probe.
 PROBE_REGISTER = 50004
 PROBE_CHARACTERS = READ_CHARACTERS + 2  # of request and expected response
 
@@ -40,8 +42,8 @@ PROBE_ATTEMPTS = 2  # a damaged response is retried, a timeout is not
 UNIT_IDS = range(1, 256)
 # This number of unit IDs is probed first, with all settings. Our choice: most
 # installations number the meters from 1. A higher number delays the probes of the other
-# unit IDs: each of the first unit IDs has 13 additional probes with 12 settings, and
-# these take 1 s together.
+# unit IDs. If there are 12 settings, each of the first unit IDs takes 1 s more, for 13
+# additional probes.
 FIRST_UNIT_ID_COUNT = 16
 
 # If only one unit ID is scanned, each of the settings has these numbers of probes. Our
@@ -80,8 +82,8 @@ class Probe(NamedTuple):
         if bus.framing == "rtu":
             # The response timeout of the bus is `RESPONSE_TIMEOUT`, and additional time
             # for a network. Keep the additional time, and replace `RESPONSE_TIMEOUT` by
-            # the timeout of a probe. A Modbus TCP gateway has its own timeout for the
-            # meter, so its response timeout is not replaced.
+            # the timeout of a probe. Behind a Modbus TCP gateway, keep the response
+            # timeout, because the gateway has its own timeout for the meter.
             timeout += PROBE_TIMEOUT - RESPONSE_TIMEOUT
         timeout = max(timeout, DELAYS_UNTIL_PROBE_TIMEOUT * bus.delay)
         if self.slow:
@@ -113,9 +115,9 @@ def planned_probes(
 ) -> Iterator[Probe]:
     """Yield the probes of a scan in which no device responds, in their order.
 
-    A meter in AUTO mode adapts its line settings to each request on the bus, also to a
-    request to another unit ID. So when the other unit IDs are probed, the meters of the
-    first unit IDs may adapt. For this reason, the first unit IDs are probed again.
+    A meter in AUTO mode adapts its line settings after several requests on the bus,
+    to any unit ID. The meters of the first unit IDs may adapt only when the other unit
+    IDs are probed. So the first unit IDs are probed again.
     """
     if len(unit_ids) == 1:
         for each in settings:

@@ -35,7 +35,7 @@ INCOMPLETE_VERSION = 0  # assigned to a stored profile that lacks a key
 
 SIGNATURE = "SOCO"  # at 50000 of each COUNTIS
 PRODUCT_ORDER_COUNTIS = 100  # at 50004 of each COUNTIS
-PRODUCT_LINE = "COUNTIS"  # in each model name, and the model of a meter without one
+PRODUCT_LINE = "COUNTIS"  # in each model name; also the model if there is no name
 
 # The classes to try for each block name, the high resolution first.
 BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
@@ -50,8 +50,8 @@ BLOCK_TYPES: Mapping[str, tuple[type[Block], ...]] = {
     "partial_tariffs": (registers.PartialTariffs,),
 }
 COUNTER_BLOCKS = ("energies", "tariffs", "partial_tariffs")
-# If a response for one of these blocks is lost, the profile is taken without the block,
-# unless the block is required (see `async_take_profile`).
+# If a response for one of these blocks is lost or damaged, the profile is taken without
+# the block, unless the block is required (see `async_take_profile`).
 OPTIONAL_BLOCKS = ("periods", "overflows", "clock", "partial_tariffs")
 
 # A; the assumed highest current of an E4x that does not report the primary current of
@@ -66,7 +66,7 @@ MAINS_HERTZ = (45, 65)
 
 DIRECT_FAMILIES = (1, 2, 3)  # E1x, E2x and E3x have no current transformers
 TRANSFORMER_FAMILY = 4
-E3X_E4X_FAMILIES = (3, 4)  # their table does not contain the partial tariffs (32768)
+E3X_E4X_FAMILIES = (3, 4)  # their table has no partial counters by tariff (32768)
 
 # The fields that are sets in a profile, and lists in its JSON content.
 SET_FIELDS = ("split", "quantities", "unused", "relations", "undecided")
@@ -95,7 +95,7 @@ class Profile:
     primary_current: float | None = None
     """In A (57346), None if unknown or if the meter has no current transformers."""
     undecided: frozenset[str] = frozenset()
-    """Optional blocks whose response was lost, so their support is unknown."""
+    """Optional blocks whose support is unknown: the response was lost or damaged."""
     version: int = PROFILE_VERSION
 
     @property
@@ -169,9 +169,10 @@ class Profile:
 
     @property
     def calculated_counters(self) -> Mapping[str, str]:
-        """Return a tariff counter for each partial counter that has no register.
+        """Return the tariff counter of each partial counter that is calculated.
 
-        `CalculatedCounters` calculates the partial counter from this tariff counter.
+        If the meter has a partial total, but no registers for the partial counters by
+        tariff, `CalculatedCounters` calculates them from the tariff counters.
         """
         if "partial_tariffs" in self.blocks or PARTIAL_CONSUMED not in self.quantities:
             return {}
@@ -223,8 +224,8 @@ async def async_take_profile(
 
     Raises `NotACountisError` if the device is not a COUNTIS, and `AnotherMeterError`
     for another meter. Raises `ModbusError` if a required block is not available,
-    because the meter may be starting. Also raises it if a response is lost, unless the
-    block is in `OPTIONAL_BLOCKS` and is not required.
+    because the meter may be starting. Also raises it if a response is lost or damaged,
+    unless the block is in `OPTIONAL_BLOCKS` and is not required.
     """
     identity = await _async_identify(unit)
     profile = Profile(identity={} if identity is None else identity.values)
@@ -304,9 +305,9 @@ async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
             return high if same_counters(high, low) else low
         return high or low
     for each in types:
-        # For these blocks, each Modbus exception means that the meter does not support
-        # the block. For "energies" and "tariffs" (above) and the identity, only the
-        # exceptions that `read_optional` handles mean this.
+        # Each Modbus exception means that the meter does not support the block. This is
+        # not so for "energies" and "tariffs" (above) and for the identity: then only
+        # the exceptions that `read_optional` handles mean this.
         with suppress(ModbusExceptionError):
             if (found := await _async_supported(each, unit)) is not None:
                 return found

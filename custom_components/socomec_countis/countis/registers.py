@@ -1,15 +1,14 @@
-"""The register map of a COUNTIS: which registers are read, and which are written.
+"""The register map of a COUNTIS, without its load curve (`load_curve.py`).
 
 The source is Socomec's "Modbus table for COUNTIS E34/E44", edition V 200.53. The E33
-has the same communication board. If the table for COUNTIS E23/E24 (edition V 103.8)
-or E14 (edition V 103.4) differs from this source, a comment names E2x or E1x. The
-comments of all modules use the register addresses of these tables. docs/meter.md lists
-the uncertain facts.
+has the same communication board. E2x and E1x mean the meters of two other tables, for
+COUNTIS E23/E24 (edition V 103.8) and E14 (edition V 103.4). docs/meter.md lists the
+blocks that these meters do not have, and the uncertain facts. The comments of all
+modules use the register addresses of these tables.
 
 A request contains the register addresses of the table, without an offset. Each class is
-one block of the table, or a part of the block. No request of a class reads registers
-outside its `register_ranges`. The other modules use the name of a field as the name of
-the quantity.
+one block of a table, or a part of the block. No request of a class reads registers
+outside the `register_ranges` of the class. A field and its quantity have the same name.
 """
 
 from typing import override
@@ -47,10 +46,10 @@ TARIFF_COUNTERS = {  # each with the bit of 57892 that resets the counter
     "tariff_3_energy": 0x0004,
     "tariff_4_energy": 0x0008,
 }
-# The client writes only the bits of 57890 in `PARTIAL_COUNTERS`. The bits 0x0004 and
-# 0x0010 reset the partial counters of the apparent energy and of Er-, the produced
-# reactive energy. The bits from 0x0020, which only E3x and E4x have, clear other data,
-# such as averages, events and load curves.
+# Of the bits of 57890, the client writes only those in `PARTIAL_COUNTERS`. Bit 0x0004
+# resets the partial counter of the apparent energy, and bit 0x0010 that of the produced
+# reactive energy (Er-). Only E3x and E4x have the bits from 0x0020, which clear other
+# data, such as averages, events and load curves.
 VALUE_RESET = 57890
 PARTIAL_COUNTERS = {  # each with the bit of 57890 that resets the counter
     "partial_energy_consumed": 0x0001,
@@ -227,8 +226,8 @@ class Tariffs(CounterBlock):
 class PartialTariffs(CounterBlock):
     """Partial Ea+ in each tariff, block 32768 of E1x and E2x.
 
-    These meters have two tariffs. The registers of a counter are a number of kWh,
-    followed by the residual energy in steps of 0.1 Wh.
+    These meters have two tariffs. Each counter has three registers: two contain a
+    number of kWh, and the third contains the residual energy in steps of 0.1 Wh.
     """
 
     register_ranges = ((32768, 32815),)
@@ -285,9 +284,10 @@ PeriodsInKwh = _in_kwh(Periods, 36896)
 
 
 class Overflows(Block):
-    """Rollovers of each total and tariff counter, block 36864 ("Table overflow").
+    """Number of rollovers of each total and tariff counter, block 36864.
 
-    The Modbus table gives 999 999 999 steps of 10 Wh as the overflow value.
+    The table calls the block "Table overflow". According to the table, a counter
+    overflows at 999 999 999 steps of 10 Wh.
     """
 
     register_ranges = ((36864, 36874),)
@@ -302,7 +302,7 @@ class Overflows(Block):
 
     @property
     def by_counter(self) -> Values:
-        """Return the last read rollovers of each total and tariff counter."""
+        """Return the last read number of rollovers of each counter, by counter."""
         totals = ("energy_consumed", "energy_reactive", "energy_produced")
         counters = (*totals, *TARIFF_COUNTERS)
         return dict(zip(counters, self.values.values(), strict=True))
@@ -312,7 +312,7 @@ class CurrentTransformer(Block):
     """Network settings, block 57344, of a meter with current transformers.
 
     In the tables of E1x and E2x, these registers are the baud rate and the stop bits.
-    So `profile.py` does not read this block from these families.
+    So if the model name shows an E1x or E2x, `profile.py` does not read this block.
     """
 
     register_ranges = ((57345, 57346),)
