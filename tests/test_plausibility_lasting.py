@@ -87,6 +87,19 @@ def test_another_implausible_level_restarts_the_minute(
     assert counters.corrections(10, energy_consumed=900.0)
 
 
+def test_held_counter_at_a_new_level_is_accepted_after_a_minute() -> None:
+    counters = CheckedCounters()
+    counters.rejected(energy_consumed=500.0, energy_produced=50.0)
+    level = {"energy_consumed": 0.0, "energy_produced": 900.0}
+    corrections = corrections_after_70_s(counters, **level)
+    assert corrections == (Correction(PRODUCED, 50.0, 900.0),)
+    assert counters.value() == 500
+    level["energy_consumed"] = 700.0
+    assert corrections_after_70_s(counters, **level) == (
+        Correction(TOTAL, 500.0, 700.0),
+    )
+
+
 def test_plausible_reading_restarts_the_minute(counters: CheckedCounters) -> None:
     for _ in range(6):
         assert not counters.corrections(10, energy_consumed=900.0)

@@ -351,7 +351,7 @@ class CounterCheck:
         """
         state = self._states[reading.block]
         kilowatts = self._highest_power(state, reading.at)
-        held = self._still_held(state, reading)
+        state.held = held = self._still_held(state, reading)
         was_rejected = bool(state.rejected) and not held
         accepted: dict[str, CounterValue] = {}
         rejected: Rejected = {}
