@@ -13,6 +13,7 @@ from custom_components.socomec_countis.countis.limits import Limits
 from custom_components.socomec_countis.countis.registers import (
     BLOCK_OF,
     MEASURED_DETAILS,
+    PHASES,
     Clock,
     CurrentTransformer,
     Energies,
@@ -217,19 +218,22 @@ def test_power_of_minus_10_w_is_available() -> None:
     assert block.implausible_reason is None
 
 
-def test_absent_phase_has_no_values() -> None:
+@pytest.mark.parametrize("phase", PHASES)
+def test_absent_phase_has_no_values(phase: str) -> None:
     block, unit = new_block(Measurements)
     values: dict[int, int] = {}
     for quantity, field in Measurements.declared_fields.items():
-        absent = quantity.endswith("l3")
+        absent = quantity.endswith(f"_{phase}") and not quantity.startswith("voltage_l")
+        absent |= quantity == f"voltage_{phase}"
         words = (0xFFFF, 0xFFFF) if absent else (0, 5000)
         values |= dict(zip((field.address, field.address + 1), words, strict=True))
     first, last = min(values), max(values)
     read(block, unit, [values.get(each, 0) for each in range(first, last + 1)])
     assert {name for name, value in block.values.items() if value is None} == {
-        name for name in Measurements.declared_fields if name.endswith("l3")
+        name for name in Measurements.declared_fields if phase in name.split("_")
     }
-    assert block.values["power_l2"] == 50_000  # 5000 steps of 10 W
+    present = "l1" if phase == "l2" else "l2"
+    assert block.values[f"power_{present}"] == 50_000  # 5000 steps of 10 W
 
 
 @pytest.mark.parametrize(

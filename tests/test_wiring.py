@@ -92,6 +92,7 @@ def test_one_phase_of_400_v_is_no_swapped_neutral() -> None:
         ("power_factor", 0.59, Condition.POWER_FACTOR),
         ("power_factor", -0.59, Condition.POWER_FACTOR),
         ("power_factor", None, Condition.POWER_FACTOR),
+        ("power", None, Condition.STEADY),
     ],
 )
 def test_unmet_condition_of_a_phase_gives_no_code(

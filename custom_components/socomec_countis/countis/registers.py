@@ -146,7 +146,7 @@ class Measurements(Block):
             # `Power` reads neither field. For `Power`, the default 0 is used, which is
             # not None, so the values of the phase are kept.
             if all(values.get(name, 0) is None for name in unsigned_fields):
-                values |= {name: None for name in values if name.endswith(phase)}
+                values |= {name: None for name in values if phase in name.split("_")}
         return values
 
     @property

@@ -118,7 +118,8 @@ def _unmet(
             continue
         if factor is None or not POWER_FACTORS[0] <= abs(factor) <= POWER_FACTORS[1]:
             unmet.append(UnmetCondition(Condition.POWER_FACTOR, phase, factor))
-        if len({(each[f"power_{phase}"] or 0) < 0 for each in readings}) > 1:
+        powers = [each[f"power_{phase}"] for each in readings]
+        if None in powers or len({(power or 0) < 0 for power in powers}) > 1:
             unmet.append(
                 UnmetCondition(Condition.STEADY, phase, values[f"power_{phase}"])
             )
