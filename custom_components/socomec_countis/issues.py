@@ -27,16 +27,17 @@ GAP = "gap"
 # gateway.
 METER_OFFLINE = ("meter_offline", "meter_offline_behind_gateway")
 BUS_OFFLINE = ("bus_offline", "bus_offline_behind_gateway")
-# The kinds for `create_issue` that have a fix flow.
+# Of the kinds that `create_issue` creates, these have a fix flow.
 FIXABLE = {ANOTHER_METER, COUNTERS_REJECTED}
 
 
 def create_issue(
     hass: HomeAssistant, kind: str, owner_id: str, **placeholders: str
 ) -> None:
-    """Create or update an issue of the entry or subentry with the ID `owner_id`.
+    """Create or update an issue of an entry or subentry.
 
-    The placeholders of the texts are also data of the fix flow.
+    `owner_id` is the ID of the entry or subentry. If the issue has a fix flow, the flow
+    gets this ID and the placeholders as its data.
     """
     is_warning = kind in METER_OFFLINE + BUS_OFFLINE
     ir.async_create_issue(
@@ -77,7 +78,7 @@ def create_rejected_issue(coordinator: CountisCoordinator) -> None:
 def create_correction_issue(
     coordinator: CountisCoordinator, correction: Correction
 ) -> None:
-    """Create the issue for a counter whose accepted value was corrected."""
+    """Create the issue for a counter whose implausible fall or jump was accepted."""
     change = correction.found - correction.accepted
     counter = correction.counter
     entity_id = _entity_id(coordinator, counter)
@@ -148,7 +149,7 @@ def _energy(value: float | None, counter: str, language: str) -> str:
 
 
 def delete_issues(hass: HomeAssistant, owner_id: str, *kinds: str) -> None:
-    """Delete the issues with one of `kinds` that belong to an entry or subentry."""
+    """Delete the issues of these kinds that an entry or subentry has."""
     for kind in kinds:
         ir.async_delete_issue(hass, DOMAIN, f"{kind}_{owner_id}")
 

@@ -49,10 +49,10 @@ def meter_subentry(meter: FoundMeter) -> ConfigSubentry:
 
 
 def bus_not_loaded(entry: ConfigEntry) -> AbortFlow:
-    """Return the error that ends a dialog because the bus is in a wrong state.
+    """Return the error that ends a dialog because of the state of the bus.
 
-    A dialog for meters needs a loaded bus. The dialog that reconfigures the bus has to
-    unload the bus first, and ends if the unloading fails.
+    A dialog for meters ends if the bus is not loaded. The dialog that reconfigures the
+    bus ends if the bus cannot be unloaded.
     """
     return AbortFlow("bus_not_loaded", {"name": entry.title})
 
@@ -94,7 +94,7 @@ class MeterFlow(
 
     form = "enter"
     _entered: UserInput = None
-    """The input of the latest form."""
+    """The values for the form `form` when it is shown again, None at first."""
 
     @property
     def _entry(self) -> CountisConfigEntry:
@@ -119,7 +119,7 @@ class MeterFlow(
     def start_task(
         self, work: Coroutine[Any, Any, None], name: str
     ) -> asyncio.Task[None]:
-        """Start the task of a scan. The task ends when the bus is unloaded."""
+        """Start the task of a scan. If the bus is unloaded, the task is cancelled."""
         return self._entry.async_create_background_task(self.hass, work, name)
 
     async def async_step_user(self, user_input: UserInput = None) -> SubentryFlowResult:
@@ -260,10 +260,9 @@ class MeterFlow(
     ) -> SubentryFlowResult:
         """Ask for the unit ID of a meter, and verify that the meter responds there.
 
-        If two meters have swapped their unit IDs, the subentry that is reconfigured
-        first gets the unit ID that the other one still has. This is allowed if both
-        have serial numbers, because the serial number is verified before a meter is
-        read.
+        If two meters have swapped their unit IDs, both subentries have the same unit ID
+        until the second one is reconfigured. This is allowed if both meters have serial
+        numbers, because the serial number is verified before a meter is read.
         """
         entry, subentry = self._entry, self._subentry
         self.form = "reconfigure"

@@ -1,8 +1,9 @@
 """The partial counters by tariff of one meter, kept over restarts.
 
 A partial counter counts the energy since its last reset. If a meter has no registers
-for the partial counter of each tariff, `countis/partial_tariffs.py` calculates them.
-This file saves the last reset, so that the calculation continues after a restart.
+for its partial counters by tariff, `countis/partial_tariffs.py` calculates these
+counters. This file saves the last reset, so that the calculation continues after a
+restart.
 """
 
 import logging
@@ -24,8 +25,8 @@ STORAGE_VERSION = 1
 class PartialTariffs:
     """The partial counters by tariff of one meter, with the store of the last reset.
 
-    If a meter has registers for these counters, the poller reads them. Then nothing has
-    to be calculated, and `update` returns no counters.
+    If a meter has registers for these counters, `update` returns no counters, because
+    the poller reads the registers.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class PartialTariffs:
             return dict.fromkeys(calculated)
         tariffs = {name: accepted[name] for name in calculated.values()}
         before = self.reset
-        # The reason why known counters have become unknown, None if they have not.
+        # None, unless known counters have become unknown.
         why_unknown = self._counters.take(accepted[PARTIAL_CONSUMED], tariffs)
         if why_unknown is not None:
             _LOGGER.warning(

@@ -29,7 +29,10 @@ class MeterFixFlow(ConfirmRepairFlow):
     """The base class of the fix flows for the issues of one meter."""
 
     data: dict[str, Any]
-    """The data of the issue: placeholders, and the subentry ID as `owner_id`."""
+    """The data of the issue, with the title of the meter and the subentry ID.
+
+    The title is `name`, and the subentry ID is `owner_id`.
+    """
 
     @property
     def coordinator(self) -> CountisCoordinator:
@@ -59,7 +62,7 @@ class AcceptCountersFlow(MeterFixFlow):
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Ask the user, then accept the next readings of the rejected counters."""
+        """Ask the user, then accept the next readings that agree with the level."""
         coordinator = self.coordinator
         rejected_since = coordinator.rejected_since
         if not rejected_since:
