@@ -35,7 +35,7 @@ from .watch import async_watch
 from .wiring import async_check_wiring
 
 HELP = """\
-Finds, reads and commands Socomec COUNTIS meters on an RS485 bus.
+Finds Socomec COUNTIS meters on an RS485 bus, reads them and sends them commands.
 
 Only one program can use a port. First stop Home Assistant, or disable the bus there.
 """
@@ -131,14 +131,14 @@ def set_tariff(
             metavar="TARIFF",
             show_default=False,
         ),
-    ] = 0,  # not entered: `parse_options` names all missing arguments at once
+    ] = 0,  # if not entered; `parse_options` then names all missing arguments
     *,
     to_all: Annotated[
         bool,
         typer.Option(
             "--all",
-            help="Set all meters of the bus by a broadcast, then read back those of"
-            " --unit-id.",
+            help="Set the tariff of all meters of the bus by a broadcast. Only the"
+            " meters of --unit-id are read back.",
         ),
     ] = False,
 ) -> None:
@@ -180,7 +180,7 @@ def check_wiring(
         int, typer.Option(help="Number of readings, 1 s apart.", min=2, max=60)
     ] = 5,
 ) -> None:
-    """Find phases that are connected wrongly, by the test in the meter's manual."""
+    """Find wrongly connected phases with the connection test of the meter's manual."""
     _run(options, async_check_wiring(parse_options(options), readings))
 
 

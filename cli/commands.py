@@ -34,7 +34,7 @@ COUNTER_COLUMNS = tuple(
     Column(heading, 10, is_number=True)
     for heading in ("Ea+ (kWh)", "Er+ (kvarh)", "Ea- (kWh)")
 )
-COUNTER_DECIMALS = 2  # of values in kWh or kvarh, in steps of 0.01
+COUNTER_DECIMALS = 2  # high-resolution counters have steps of 0.01 kWh or kvarh
 
 type Result = dict[str, Any]
 type Command = Callable[[Meter, Result], Awaitable[None]]
@@ -56,8 +56,8 @@ async def async_reset_partial_command(selection: Selection) -> Exit:
 
     async def reset(meter: Meter, result: Result) -> None:
         def publish(reading: Reading) -> None:
-            # The command publishes two readings of `energies` before the reset, and a
-            # last one that confirms the reset. So "after" keeps the latest reading.
+            # The command publishes two readings of `energies` before the reset, and one
+            # that confirms the reset. Each replaces "after", so the last one remains.
             if reading.block != "energies":
                 return
             values = rounded(

@@ -98,7 +98,7 @@ class Connection:
     def is_serial(self) -> bool:
         """Return whether the bus is on a serial port.
 
-        Only on a serial port, the client sets the speed, parity and stop bits.
+        The client sets the speed, parity and stop bits of a port, not of a gateway.
         """
         return self.kind == "port"
 
@@ -184,12 +184,12 @@ class Connection:
     async def _async_settings_error(
         self, settings: LineSettings
     ) -> CannotOpenError | None:
-        """Return the error of a port that does not support these settings, or None.
+        """Return the error if the port rejects these settings, otherwise None.
 
         The operating system reports an unsupported setting only if no other setting
         changes at the same time. The first opening may change other settings, too. So
-        the port is opened twice. Raises `CannotOpenError` if the port does not open for
-        any other reason.
+        the port is opened twice. Raises `CannotOpenError` if the port cannot be opened
+        for another reason.
         """
         try:
             for _ in range(2):

@@ -28,13 +28,13 @@ ERRORS = (ModbusError, CountisError, OSError)
 NO_RESPONSE = "no_response"
 # The likely causes on the bus if no meter responds, as words after "check".
 BUS_CAUSES = (
-    "the two wires, which may be swapped, the display, which has to be lit, and 120"
-    " ohms at both ends of the bus"
+    "the two wires (they may be swapped), the display (it has to be lit), and 120 ohms"
+    " at both ends of the bus"
 )
 COMMAND_FAILED = "command_failed"
 CONNECTION_LOST = "connection_lost"
-# Parts that are removed from the text of an error: the loss of the connection, which
-# the message of the failure already names, and the number of a system error.
+# Removed from the text of an error: the number of a system error, and the sentence of
+# the client about a lost connection, because the message of the failure repeats it.
 REMOVED = re.compile(
     r"^\S+\(.*\): Connection lost before response was received\.|\[Errno -?\d+\] "
 )
@@ -44,7 +44,8 @@ PORT_IN_USE = "that no other program uses the port, Home Assistant included"
 CHECK_BY_NUMBER: Mapping[int | None, str] = {
     errno.ENOENT: "that the adapter is plugged in, and its name"
     " (names in /dev/serial/by-id stay the same)",
-    errno.EACCES: "that you may use the port: on most systems, the group dialout may",
+    errno.EACCES: "that you may use the port (usually, you have to be in the group"
+    " dialout)",
     errno.EAGAIN: PORT_IN_USE,
     errno.EBUSY: PORT_IN_USE,
     errno.EINVAL: "the parity and the stop bits, which the port may not support",
@@ -79,9 +80,10 @@ class Failure:
         return f"{self.message}: check {self.check}."
 
 
-# The first class of which an error is an instance selects the failure, so the order
-# matters. `{place}` is "at unit ID 5" or "on the bus", `{error}` is the text of the
-# error, `{reason}` is this text in parentheses, if there is any.
+# The first class that matches an error selects the failure, so the order matters.
+# `{place}` is "at unit ID 5" or "on the bus". `{error}` is the text of the error
+# without the parts that match `REMOVED`. `{reason}` is this text in parentheses, or
+# empty.
 FAILURES: Mapping[type[Exception], Failure] = {
     NotACountisError: Failure(
         "not_a_countis",
@@ -175,10 +177,10 @@ def failure(
 
 
 def gateway_causes(connection: Connection) -> str:
-    """Return what to check of a gateway behind which no meter responds."""
+    """Return what to check at a gateway if no meter responds."""
     return (
-        f"{_gateway_kind(connection)}, its speed, parity and stop bits, which have to"
-        " be those of the meters"
+        f"{_gateway_kind(connection)}, its speed, parity and stop bits (the same as in"
+        " the meters)"
     )
 
 

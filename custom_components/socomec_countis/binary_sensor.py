@@ -39,7 +39,7 @@ class OnlineDescription(CountisEntityDescription, BinarySensorEntityDescription)
 
 ONLINE = OnlineDescription(
     key="online",
-    needs=BLOCK_OF,  # any quantity is enough, so each meter has this entity
+    needs=BLOCK_OF,  # the keys are all quantities, so each meter has this entity
     device_class=BinarySensorDeviceClass.CONNECTIVITY,
     entity_category=EntityCategory.DIAGNOSTIC,
 )

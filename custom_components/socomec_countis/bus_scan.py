@@ -18,39 +18,43 @@ from .connection import BUS_ERRORS, BusData, bus_unique_id
 from .const import DOMAIN
 from .countis import Scan
 
-# s from the end of a scan; if its dialog was closed before, another dialog offers the
-# result for this time. Our choice: enough for a user who does something else during the
-# scan, and then returns.
+# s; if no dialog has shown the result of a scan, a later dialog offers the result for
+# this time after the end of the scan. Our choice: enough for a user who does something
+# else during the scan, and then returns.
 KEPT_SECONDS = 1800
 
 type StartTask = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 """Starts the coroutine as a task with this name."""
 type Release = Callable[[], AbstractAsyncContextManager[None]]
-"""Returns a context in which the poller has released the bus, if this is needed."""
+"""Returns a context that stops the polling of a bus, or that has no effect."""
 
 
 @dataclass(frozen=True)
 class ScanRequest:
-    """The input for a scan. An equal request shows the same scan again."""
+    """The input for a scan.
+
+    If the scan can be continued, a dialog with an equal request shows the same scan.
+    """
 
     form: str
     """The step ID of the form in which the user entered the input."""
     entered: BusData
     """The values that the user entered in this form.
 
-    If another dialog continues the scan, the form of that dialog shows these values.
+    If another dialog for a bus continues the scan, its form shows these values. The
+    form of a dialog for a meter does not show them.
     """
     fixed_data: BusData
     """The data of the bus, without the line settings that the scan has to find."""
     unit_ids: Sequence[int]
     """The unit IDs to scan."""
     entry_id: str | None = None
-    """The ID of the entry, if the dialog reconfigures it; else None."""
+    """The ID of the entry that the dialog reconfigures. None in all other dialogs."""
 
 
 @dataclass(eq=False)
 class BusScan:
-    """The task that runs `scan`, a scan of one bus, with the request of a dialog.
+    """A task that scans one bus, with the request of a dialog.
 
     `scan` finds the meters, and has the progress and the result.
     """
@@ -60,14 +64,15 @@ class BusScan:
     data: BusData
     """The data of the bus.
 
-    The line settings that the scan has to find are those that it tries first.
+    Line settings that the scan has to find have default values here.
     """
     scan: Scan
     start_task: StartTask
     released: Release
-    """Returns a context that stops the polling of the bus, if a scan needs this.
+    """Returns a context that stops the polling of the bus.
 
-    Otherwise, the context has no effect.
+    If the scan can run while the bus is polled, or if the bus is not polled, the
+    context has no effect.
     """
     listeners: set[Callable[[], None]] = field(default_factory=set, init=False)
     """The functions to call at each change of the progress."""
@@ -86,7 +91,7 @@ class BusScan:
 
     def unstarted_copy(self) -> BusScan:
         """Return a scan with the same request, without starting it."""
-        # `replace` keeps only the parameters, so the copy has no progress or result.
+        # `replace` does not copy `init=False` fields, such as the progress and result.
         scan = replace(self.scan)
         return replace(self, scan=scan)
 
@@ -104,9 +109,9 @@ class BusScan:
     def can_be_continued(self) -> bool:
         """Return whether a dialog can continue to show the scan.
 
-        This is possible while the scan is running. After the end of the scan, this is
-        possible for `KEPT_SECONDS`, unless a dialog has shown the result, or the scan
-        was stopped and has no result.
+        This is possible while the scan is running, and for `KEPT_SECONDS` after its
+        end. After the end, it is not possible if a dialog has shown the result, or if
+        the scan was stopped.
         """
         if self.is_running:
             return True

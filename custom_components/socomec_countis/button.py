@@ -71,8 +71,8 @@ class CountisButton(CountisEntity, ButtonEntity):
     async def async_press(self) -> None:
         """Send the command and show the values that are read back, or check the wiring.
 
-        Raises `HomeAssistantError` if the meter does not confirm the command, or if the
-        measurements cannot be read.
+        Raises `HomeAssistantError` if the meter does not confirm the command, or if a
+        reading of the wiring check fails.
         """
         await self.entity_description.press_fn(self.coordinator)
 

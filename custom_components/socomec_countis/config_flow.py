@@ -72,8 +72,8 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask for a bus and a meter. A scan finds the values of empty fields.
 
-        `kind` is the connection type. If a menu of a reconfiguration leads to this step
-        (`other_kinds`), the step asks for the new connection of the bus.
+        `kind` is the connection type. If the dialog reconfigures a bus, a menu with
+        `other_kinds` leads here, and the step asks for the new connection of the bus.
         """
         if not self.is_new:
             return await self.async_change_bus(kind, user_input)

@@ -36,15 +36,17 @@ PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": 
 # them pass the same speed. The `modbus` integration passes this speed.
 SOCKET_BAUDRATE = 115_200
 
-# s; the timeout of the connection, to open a port or an RTU-over-TCP gateway and for
-# each response. If an integration that shares the connection requires a longer timeout,
-# the longer one applies. To open a Modbus TCP gateway, the timeout is 10 s, the default
-# of the Modbus client tmodbus. For the responses of a meter, `Bus` has a shorter one.
+# s; the client's timeout to open a port or an RTU-over-TCP gateway, and its timeout for
+# each response. `Bus` has its own, usually shorter, timeout for a response. If another
+# integration shares the connection and requires a longer timeout, the client uses the
+# longer one. To open a Modbus TCP gateway, the timeout is 10 s, the default of the
+# Modbus client tmodbus.
 CONNECTION_TIMEOUT = 5.0
 
-# s, by connection type: the longest time until a response begins. For a serial port,
-# `Bus` has a default. Our choice: the network adds a delay, and a Modbus TCP gateway
-# reports a lost response only after the gateway's own timeout.
+# s, by connection type: the time in which a response has to begin. On a slow bus or for
+# a slow meter, `Bus` may wait longer. For a serial port, `Bus` has a default. Our
+# choice: the network adds a delay, and a Modbus TCP gateway reports a lost response
+# only after the gateway's own timeout.
 RESPONSE_TIMEOUTS = {RTU_OVER_TCP: 0.5, TCP: 1.5}
 
 BUS_ERRORS = (ModbusError, OSError)
