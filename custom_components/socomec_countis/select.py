@@ -75,7 +75,10 @@ class CountisDemandPeriod(CountisEntity, SelectEntity):
 
     @override
     async def async_select_option(self, option: str) -> None:
-        """Set the length. The demand of the running period is then unknown."""
+        """Set the length.
+
+        If the length changes, the demand of the running period becomes unknown.
+        """
         self.coordinator.meter_demand.set_minutes(int(option))
         self.coordinator.async_update_listeners()
 

@@ -24,7 +24,7 @@ PARALLEL_UPDATES = 0  # no limit, because sensors send no requests
 
 # By unit of a field in the register map: the device class, the decimals, and the
 # deadband in this unit. More decimals would only enlarge the database, because the
-# meter is less accurate (class 1: 1 %). The deadbands are our choice.
+# meter is not accurate enough for them (class 1: 1 %). The deadbands are our choice.
 BY_UNIT = {
     "kWh": (SensorDeviceClass.ENERGY, 2, 0),
     "kvarh": (SensorDeviceClass.REACTIVE_ENERGY, 2, 0),
@@ -144,10 +144,10 @@ class CountisSensor(DeadbandSensor):
 
         A tariff is used if its counter was above 0 kWh when the profile was taken. The
         counter of a used tariff is enabled. If several tariffs are used, their partial
-        counters are also enabled. With only one used tariff, its partial counter would
-        equal the partial total. The consumed power and the produced power are enabled
-        if the meter had produced more energy than it had consumed when the profile was
-        taken.
+        counters are also enabled. If only one tariff is used, its partial counter would
+        equal the partial counter of all tariffs. If the meter had produced more energy
+        than it had consumed when the profile was taken, the consumed power and the
+        produced power are enabled.
         """
         super().__init__(coordinator, description)
         profile, key = coordinator.meter.profile, description.key

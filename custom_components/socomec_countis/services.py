@@ -86,8 +86,8 @@ def async_setup_services(hass: HomeAssistant) -> None:
 async def _async_set_tariff(call: ServiceCall) -> None:
     """Set the tariff of the targeted meters, on all their buses at the same time.
 
-    Raises as `_targeted_meters`, `ServiceValidationError` if a meter does not have the
-    tariff, and `HomeAssistantError` if the tariff of a meter cannot be set.
+    Raises as `_targeted_meters`. Raises `ServiceValidationError` if a meter does not
+    have the tariff, and `HomeAssistantError` if the tariff of a meter cannot be set.
     """
     tariff: int = call.data[ATTR_TARIFF]
     buses: dict[BusRuntime, list[CountisCoordinator]] = defaultdict(list)
@@ -127,7 +127,8 @@ async def _async_set_on_bus(
             async with temporary_client(runtime.hass, data, BROADCAST_ID) as client:
                 await runtime.bus.async_broadcast(client, SET_TARIFF, tariff)
         except BUS_ERRORS as err:
-            # A broadcast has no meter of its own, so the error names the first meter.
+            # The text of the error may contain a unit ID. A broadcast is for all
+            # meters, so the text contains the unit ID of the first meter.
             raise coordinators[0].failure(HomeAssistantError, err) from err
         command = async_confirm_tariff
     outcomes = await _async_outcomes(
@@ -160,11 +161,12 @@ async def _async_check_wiring(call: ServiceCall) -> ServiceResponse:
 async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
     """Fill a gap in the statistics of the targeted meters, or undo earlier fillings.
 
-    The call contains the beginning and the end of the gap. An undone filling restores
-    the overwritten statistics. Returns the energy of each filled hour, or the restored
-    gaps. Raises as `_targeted_meters`. Raises `ServiceValidationError` if the recorder
-    is not set up. Raises `HomeAssistantError` if the gap of a meter cannot be filled,
-    or if there is no filled gap to restore.
+    The call contains the beginning and the end of the gap. If `restore` is set, the
+    overwritten statistics of all filled gaps between these times are restored.
+    Returns the energy of each filled hour, or the restored gaps. Raises as
+    `_targeted_meters`. Raises `ServiceValidationError` if the recorder is not set up.
+    Raises `HomeAssistantError` if the gap of a meter cannot be filled, or if there is
+    no filled gap to restore.
     """
     hass = call.hass
     coordinators = _targeted_meters(call)
@@ -173,7 +175,8 @@ async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
     begin, end = (
         dt_util.as_utc(call.data[key]).timestamp() for key in (ATTR_START, ATTR_END)
     )
-    # If a meter fails, the changes to the meters before it remain.
+    # If an error occurs for a meter, the changed statistics of the previous meters
+    # remain.
     results: list[JsonValueType] = []
     for coordinator in coordinators:
         if call.data[ATTR_RESTORE]:
@@ -226,7 +229,7 @@ async def _async_outcomes[T](
 ) -> list[T | HomeAssistantError]:
     """Run `commands` at the same time; return a result or error for each command.
 
-    Only a `HomeAssistantError` is returned. Any other error is raised.
+    A `HomeAssistantError` is returned. Any other error is raised.
     """
 
     async def outcome(command: Awaitable[T]) -> T | HomeAssistantError:

@@ -19,7 +19,7 @@ async def async_info(hass: HomeAssistant) -> dict[str, Any]:
     """Return the numbers of meters, online meters and buses, and the error rate.
 
     The error rate is the share of requests without a usable response. A request that
-    failed because the connection was lost is not an error.
+    failed because there was no connection does not count as an error.
     """
     entries: list[CountisConfigEntry]
     entries = hass.config_entries.async_loaded_entries(DOMAIN)

@@ -14,8 +14,8 @@ from homeassistant.helpers.translation import async_get_translations
 
 from .const import DOMAIN
 
-# The languages of the translations in which a number has a decimal comma. In a language
-# without a translation, the texts are English and have a decimal point.
+# The languages that have a translation and a decimal comma. In a language without a
+# translation, the texts are English and have a decimal point.
 COMMA_LANGUAGES = {"de", "es", "fr", "it", "nl", "pt"}
 
 

@@ -29,18 +29,18 @@ FINDINGS = {
 UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
 # The headings of the rows of the table in the notification, by quantity.
 ROWS = {"voltage": "V", "current": "A", "power": "W", "power_factor": "cos φ"}
-# s of waiting between the first and the last reading; the readings take more time.
+# s; the sum of the pauses between the readings. The whole check takes more time.
 WIRING_DURATION = (WIRING_READINGS - 1) * WIRING_SECONDS
 
 
 async def async_run_wiring_check(
     hass: HomeAssistant, coordinator: CountisCoordinator
 ) -> dict[str, Any]:
-    """Check the wiring of a meter, and return the response of an action.
+    """Check the wiring of a meter; return the meter's part of an action's response.
 
-    The sensor `wiring` gets a shorter result (the local `result`), with the time of the
-    check. Raises `HomeAssistantError` if a reading fails; then the sensor keeps its
-    previous result.
+    The sensor `wiring` gets a shorter result, with the time of the check. If a reading
+    fails, the sensor keeps its previous result. Raises `HomeAssistantError` if a
+    reading fails.
     """
     texts = await async_messages(hass)
     language = hass.config.language
@@ -49,7 +49,7 @@ async def async_run_wiring_check(
     try:
         wiring = await coordinator.async_check_wiring()
         # The sensor gets only the text of each condition that is not met. The response
-        # below has more.
+        # below also contains the condition, its phase and the measured value.
         result = {
             "checked_at": dt_util.now().isoformat(timespec="seconds"),
             "codes": list(wiring.codes),
