@@ -82,9 +82,9 @@ SAVE_SECONDS = 300
 # meter contradicts it. Our choice, because an attempt needs about ten requests.
 PROFILE_PERIOD = 3600
 
-# The number of readings in a wiring check, and the s between two readings. If the sign
-# of a power changes between the readings, the check is inconclusive. Our choice: a user
-# waits for only 4 s.
+# The number of readings in a wiring check, and the pause between two readings in s. If
+# the sign of a power changes between the readings, the check is inconclusive. Our
+# choice: the pauses take only 4 s in total.
 WIRING_READINGS = 5
 WIRING_SECONDS = 1.0
 
@@ -101,7 +101,8 @@ async def async_load_counters(
 ) -> AcceptedCounters | None:
     """Return the stored counters of a meter, or None.
 
-    Counters that are invalid or belong to another meter are not returned.
+    Returns None if the store is empty or invalid, or belongs to another meter.
+    `CounterCheck.restore` checks the counters themselves.
     """
     stored: Any
     try:
@@ -111,8 +112,8 @@ async def async_load_counters(
             return counters
     except (HomeAssistantError, LookupError, TypeError) as err:
         _LOGGER.warning(
-            "%s: the stored counters are not used, so the first readings are accepted"
-            " as they are: %r",
+            "%s: the stored counters are not used, so the first readings cannot be"
+            " compared with them: %r",
             subentry.title,
             err,
         )
@@ -162,7 +163,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._failing_since: dict[str, float] = {}
         """By block: when its read errors began."""
         self._expired: set[str] = set()
-        """The blocks whose measured values were removed while the meter was online."""
+        """The blocks of the online meter that could not be read for `HOLD_SECONDS`."""
         self._error: PollError | None = None
         """Why the meter is offline, None if it is online."""
         self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}
@@ -393,7 +394,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """Delete the issue of the offline meter, and cancel the timer of the issue.
 
         The next error of the offline meter starts the timer again, unless another meter
-        responds.
+        responds at its unit ID.
         """
         self._cancel_timer(self._report_offline)
         self._delete_issues(*METER_OFFLINE)
@@ -408,11 +409,11 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def rejected_counters(self) -> dict[str, tuple[float | None, float | None]]:
-        """Return the counters whose latest reading is rejected or missing.
+        """Return the counters that were rejected or could not be read.
 
         By counter, in kWh or kvarh: the last accepted value (None before the first one)
-        and the rejected reading (None if the block cannot be read). Blocks that no
-        enabled entity needs are left out.
+        and the rejected reading. The reading is None if the block could not be read, or
+        was rejected as a whole. Blocks that no enabled entity needs are left out.
         """
         counters = self.meter.counter_check
         wanted = {BLOCK_OF[quantity] for quantity in self.wanted_quantities}
@@ -621,7 +622,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @override
     async def async_shutdown(self) -> None:
-        """Cancel the timers and delete the issues, because the polling ends."""
+        """Cancel the timers, and delete the issues that depend on the polling."""
         while self._timers:
             self._timers.popitem()[1]()
         self.meter_gaps.shutdown()

@@ -57,7 +57,7 @@ class DeadbandSensor(CountisEntity, SensorEntity):
 
     @property
     def is_available_now(self) -> bool:
-        """Return whether the coordinator has the quantity.
+        """Return whether `data` of the coordinator contains the quantity, even as None.
 
         A counter stays available while the meter is offline.
         """
@@ -71,9 +71,9 @@ class DeadbandSensor(CountisEntity, SensorEntity):
             self.async_write_ha_state()
 
     def update_state(self) -> bool:
-        """Take the state from the coordinator, if its change is to be published now.
+        """Update the published state, unless its change is delayed.
 
-        Returns whether the state was taken and has to be published.
+        Returns whether the state was updated. Then the caller has to write it.
         """
         digits = self.entity_description.suggested_display_precision
         available = self.is_available_now

@@ -31,8 +31,9 @@ demand was calculated.
 COUNTER = "energy_consumed"
 POWER = "power"
 
-# s between two saves within a demand period, to write less to the disk. A restart needs
-# only the counter at the beginning of the period, see `SAVE_BEGIN_SECONDS`.
+# s between two saves within a demand period, to write less to the disk. To continue the
+# period after a restart, only the counter at its beginning is needed. This counter is
+# saved early (see `SAVE_BEGIN_SECONDS`).
 SAVE_SECONDS = 300
 # s from the first reading in a period until the counter is saved. If the power is cut
 # within this time, the demand of the period is unknown. Our choice: a power cut just in

@@ -91,11 +91,12 @@ class BusRuntime:
         self._unique_ids: dict[str, set[str | None]] = {}
         """The unique IDs of the added entities, by the ID of the meter's subentry."""
         self.evidence_lock = asyncio.Lock()
-        """Held while a task reads from a meter how the energy of a gap is distributed.
+        """Held while a task reads the evidence about a gap from a meter.
 
-        This may take a minute. Two tasks that read the load curve of one meter would
-        move the same read pointer. If tasks read several meters at the same time, too
-        little time would be left for polls.
+        A gap is a time in which the meter was not read. Reading the evidence may take a
+        minute. Two tasks that read the load curve of one meter would move the same read
+        pointer. If tasks read several meters at the same time, too little time would be
+        left for polls.
         """
         self._update_lock = asyncio.Lock()
         """Held while meters are added, removed and changed."""
@@ -112,8 +113,9 @@ class BusRuntime:
                 each.subentry_id: each for each in meter_subentries(self.entry)
             }
             if self.coordinators.keys() != subentries.keys():
-                # The issue is about the previous meters. If none of the present meters
-                # responds either, the timer of a coordinator creates an issue again.
+                # An issue that the bus is offline is about the previous meters. If the
+                # present meters are offline, the timer of a coordinator creates an
+                # issue again.
                 delete_issues(self.hass, self.entry.entry_id, *BUS_OFFLINE)
             for subentry_id in self.coordinators.keys() - subentries.keys():
                 await self._async_remove_meter(subentry_id)
@@ -157,7 +159,7 @@ class BusRuntime:
     def _register_device(self) -> str:
         """Create or rename the device of the bus, and return the ID of the device.
 
-        The name of the device is the title of the entry, which a user can change.
+        The name of the device contains the title of the entry, which a user can change.
         """
         device = dr.async_get(self.hass).async_get_or_create(
             config_entry_id=self.entry.entry_id,
@@ -217,8 +219,8 @@ class BusRuntime:
     ) -> Meter:
         """Return the meter of a subentry.
 
-        The first readings are compared with the last accepted counters, unless
-        `accepted` is None.
+        `accepted` contains the last accepted counters, with which the first readings
+        are compared. It is None if there are none, or if `continue_counting` follows.
         """
         unit_id = subentry.data[CONF_UNIT_ID]
         client = async_get_unit(

@@ -49,16 +49,16 @@ from .runtime import configured_meter
 from .schemas import CONF_METERS, found_schema, suggested_values
 from .system_errors import KEYS as SYSTEM_ERROR_KEYS
 
-# s; attempts to open a busy port are repeated for this time. Our choice: a port
-# that was just closed needs less time until it is free.
+# s; if the port or gateway cannot be opened, the attempt is repeated for this time. Our
+# choice: a port that was just closed is usually free again earlier.
 REOPEN_SECONDS = 1.0
 REOPEN_DELAY = 0.1  # s between two attempts to open the port
 
 # The unit ID of a client that only keeps the port open, or that only shows whether the
-# port can be opened. No response is needed, so any unit ID is possible.
+# port can be used. No response is needed, so any unit ID is possible.
 ANY_UNIT_ID = 1
 
-# The unique IDs of the buses on which a dialog sends requests at present.
+# The unique IDs of the buses that are reserved for a dialog (see `reserved`).
 BUSES_IN_USE: HassKey[set[str]] = HassKey(f"{DOMAIN}_buses_in_use")
 
 # The error keys of a port or gateway that cannot be opened.
@@ -110,7 +110,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     _progress: dict[str, str]
     """The placeholders of the progress text."""
     _text_version = (0, 0)
-    """The number of found meters and the time, when `_on_change` last set `_progress`.
+    """When `_on_change` last set `_progress`: the number of found meters, and the time.
 
     The time is in whole s of the event loop's clock.
     """
@@ -174,12 +174,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             in_use.remove(unique_id)
 
     @asynccontextmanager
-    async def released(self) -> AsyncIterator[None]:
-        """Stop the polling of this bus during the context, if the scan needs this.
+    async def polling_paused(self) -> AsyncIterator[None]:
+        """Pause the polling of this bus during the context, if the scan needs this.
 
-        This base class stops nothing: a new bus is not polled. The dialogs of a meter
-        use the `Bus` of the poller, which locks each transaction, so the polling can
-        continue.
+        In this base class, the polling continues. This is possible in the dialogs of a
+        meter, because they use the `Bus` of the poller, which locks each transaction.
         """
         yield
 
@@ -253,8 +252,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
         If the latest scan of the bus has the same request and can be continued, it is
         shown. If the request has one unit ID, and only one combination of line settings
-        can be used, the meter is probed. Otherwise, all combinations are scanned.
-        Raises `FormError`.
+        can be used, the meter is probed. Otherwise, a scan tries all unit IDs of the
+        request with all usable combinations. Raises `FormError`.
         """
         latest = scans(self.hass).get(bus_unique_id(self.data))
         if latest and latest.request == request and latest.can_be_continued:
@@ -371,9 +370,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     @callback
     def _on_change(self) -> None:
-        """Update the progress bar, and at most once a second the progress text.
+        """Update the progress bar, and the progress text if it is due.
 
-        If a meter is found, the text is updated at once.
+        The text is due when a meter is found, and otherwise once a second.
         """
         assert self.shown_scan is not None  # noqa: S101
         scan = self.shown_scan.scan
@@ -392,9 +391,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             "unit_id": str(scan.unit_id),
             "settings": line_settings_text(self._data_with(scan.probed_settings)),
             "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
-            # The lines have no bullets, because the frontend centres this text, so the
-            # bullets would be far from their lines. Two spaces are a line break in
-            # Markdown.
+            # The frontend centres this text, so bullets would be far from their lines.
+            # Two spaces at the end of a line are a line break in Markdown.
             "found": "  \n".join(
                 meter_title(each.profile, each.unit_id) for each in scan.found
             ),
@@ -436,7 +434,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     def configured(
         self, meter: FoundMeter
     ) -> tuple[ConfigEntry, ConfigSubentry] | None:
-        """Return the entry and subentry of a found meter that is set up, else None."""
+        """Return the entry and subentry of a found meter, None if it is not set up."""
         return configured_meter(self.hass, meter.profile.serial_number)
 
     def label(self, meter: FoundMeter) -> str:
@@ -498,7 +496,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         )
 
     def other_kinds(self) -> list[str]:
-        """Return the steps for the other connection types of the same gateway.
+        """Return the steps that try the same gateway with another connection type.
 
         The base class has no such steps.
         """

@@ -103,7 +103,7 @@ def found_schema(labels: Mapping[str, str], selected: list[str]) -> vol.Schema:
     """Return the form that lists found meters, without a field if there are none.
 
     `labels` contains the label of each meter, by its key. `selected` contains the
-    keys of the ticked meters.
+    keys of the meters that are selected at first.
     """
     if not labels:
         return vol.Schema({})
