@@ -25,7 +25,7 @@ KEPT_SECONDS = 1800
 
 type StartTask = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 """Starts the coroutine as a task with this name."""
-type Release = Callable[[], AbstractAsyncContextManager[None]]
+type PausePolling = Callable[[], AbstractAsyncContextManager[None]]
 """Returns a context that stops the polling of a bus, or that has no effect."""
 
 
@@ -68,7 +68,7 @@ class BusScan:
     """
     scan: Scan
     start_task: StartTask
-    released: Release
+    polling_paused: PausePolling
     """Returns a context that stops the polling of the bus.
 
     If the scan can run while the bus is polled, or if the bus is not polled, the
@@ -129,7 +129,7 @@ class BusScan:
 
     async def _async_run(self) -> None:
         try:
-            async with self.released():
+            async with self.polling_paused():
                 await self.scan.async_run()
         except (HomeAssistantError, *BUS_ERRORS) as err:
             self.error = err

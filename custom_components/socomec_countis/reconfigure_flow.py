@@ -189,7 +189,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             self.form, self.entered = f"{PREFIX}{kind}", user_input
             self.data = bus_data(kind, user_input)
             try:
-                async with self.claimed():
+                async with self.reserved():
                     await self._async_verify_and_update(entry)
                 return self.async_abort(reason="reconfigure_successful")
             except FormError as err:
@@ -303,7 +303,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
 
     @override
     @asynccontextmanager
-    async def released(self) -> AsyncIterator[None]:
+    async def polling_paused(self) -> AsyncIterator[None]:
         """Unload the bus for the context, because its poller uses the port.
 
         A new bus has no poller, so the context has no effect. The setup lock is not
@@ -410,7 +410,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             # A meter may have been set up in another dialog meanwhile.
             selected = [key for key in user_input.get(CONF_METERS, ()) if key in others]
             try:
-                async with self.claimed():
+                async with self.reserved():
                     await self._async_raise_if_configured()
                     async with self._unloaded(self._entry):
                         self._update_found(data, matches)

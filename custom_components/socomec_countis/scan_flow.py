@@ -157,7 +157,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     # -- the bus -------------------------------------------------------------
 
     @asynccontextmanager
-    async def claimed(self) -> AsyncIterator[None]:
+    async def reserved(self) -> AsyncIterator[None]:
         """Reserve the bus for this dialog during the context; stop a scan of the bus.
 
         Raises `FormError` if another dialog has reserved the bus.
@@ -259,7 +259,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         if latest and latest.request == request and latest.can_be_continued:
             return await self.async_continue(latest)
         unit_ids = request.unit_ids
-        async with self.claimed(), self.released():
+        async with self.reserved(), self.polling_paused():
             settings = settings_to_try(
                 request.fixed_data.get(CONF_BAUDRATE),
                 PARITIES.get(request.fixed_data.get(CONF_PARITY, "")),
@@ -277,7 +277,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                 return await self._async_add_new([meter])
         scan = Scan(self._open_bus, settings, unit_ids)
         self.shown_scan = BusScan(
-            self.hass, request, self.data, scan, self.start_task, self.released
+            self.hass, request, self.data, scan, self.start_task, self.polling_paused
         )
         if not self._is_closed:
             self.shown_scan.start()
@@ -303,7 +303,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         """Start a new scan with the request of the scan that has ended."""
         assert self.shown_scan is not None  # noqa: S101
         try:
-            async with self.claimed():
+            async with self.reserved():
                 again = self.shown_scan.unstarted_copy()
             again.start()
         except FormError as err:
