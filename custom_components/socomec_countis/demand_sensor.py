@@ -51,7 +51,7 @@ PEAK_DEMANDS = (
         state_class=SensorStateClass.MEASUREMENT,
         demand_fn=Demand.highest,
     ),
-    # No state class, because the statistics of `peak_demand_this_month` in last month
+    # No state class, because last month's statistics of `peak_demand_this_month`
     # contain this value.
     DemandDescription(
         key="peak_demand_last_month",
@@ -102,7 +102,7 @@ class DemandSensor(DeadbandSensor):
     def quantity_value(self) -> float | None:
         """Return the power in W that the sensor shows, None if it is unknown.
 
-        It is calculated from the quantity, and is not the value of the quantity.
+        The base class returns the value of the quantity instead.
         """
         shown = self.demand_now
         return shown.watts if isinstance(shown, Peak) else shown
@@ -118,7 +118,7 @@ class DemandSensor(DeadbandSensor):
             return None
         return {
             "period_begin": local_time_of(begin),
-            # A shown peak has the present length of the periods (see `Demand.highest`).
+            # `Demand.highest` returns only peaks of periods with this length.
             "period_end": local_time_of(begin + 60 * demand.minutes),
         }
 

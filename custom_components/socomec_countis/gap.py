@@ -25,9 +25,8 @@ class Gap:
 
     A filled gap is kept for a week. In this time, the user can undo the filling.
 
-    A total counter includes the energy of other counters: `energy_consumed` is the
-    total counter of `tariff_1_energy` and of itself (see `total_of` in
-    countis/gap_evidence.py).
+    Each counter has a total counter, which includes its energy: `energy_consumed` for
+    `tariff_1_energy` and for itself (see `total_of` in countis/gap_evidence.py).
     """
 
     begin: float
@@ -46,18 +45,18 @@ class Gap:
     Empty until the evidence (countis/gap_evidence.py) is read from the meter.
     """
     parts: dict[str, Sequence[float]] = field(default_factory=dict)
-    """By total counter: for each of `hours`, a fraction of the energy in `energies`.
+    """By total counter: how much of its energy was counted until the end of each hour.
 
-    This fraction, from 0 to 1, was counted until the end of the hour.
+    For each of `hours`, this is a fraction of `energies`, from 0 to 1.
     """
     energies: dict[str, float] = field(default_factory=dict)
     """By total counter: the energy to distribute, in kWh or kvarh.
 
-    This energy was counted from the end of the last statistics row before `hours[0]` to
-    the end of the hour that begins at `end_hour`.
+    This energy was counted between the last statistics row before `hours[0]` and the
+    row of `end_hour`. A row contains the counter at the end of its hour.
     """
     overwritten: dict[str, list[Row]] = field(default_factory=dict)
-    """By statistic ID: the rows that were replaced when the gap was filled."""
+    """By statistic ID: the rows to write if the user undoes the filling."""
     filled_at: float | None = None
     """When the gap was filled, in s since 1970; None if it was not filled."""
 

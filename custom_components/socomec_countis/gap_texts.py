@@ -11,8 +11,8 @@ from .gap import Gap
 from .gap_statistics import Plan
 from .texts import async_messages, energy_text, entity_name, localized, unit_of
 
-# The table of a gap with up to this number of hours has a row for each hour. A longer
-# gap has a table with a row for each day. Our choice: three days, because a longer
+# If a gap touches at most this number of hours, its table has a row for each hour.
+# Otherwise, the table has a row for each day. Our choice: three days, because a longer
 # table needs much scrolling. A gap of three days touches up to 73 hours.
 MAX_HOURLY_ROWS = 73
 
@@ -118,7 +118,8 @@ def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
         energies = plan.energies
         is_hourly = len(energies) <= MAX_HOURLY_ROWS
         for start, present, proposed in energies:
-            # At the end of daylight saving, two hours have the same text.
+            # At the end of daylight saving, two hours have the same text. So the key
+            # of an hour also contains its start.
             key = (time_text(start), start) if is_hourly else (day_text(start), 0)
             row = rows.setdefault(key, [(0, 0)] * len(plans))
             row[column] = (row[column][0] + present, row[column][1] + proposed)

@@ -51,18 +51,18 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# s after the end of an hour; after this time, the recorder has compiled the row of the
-# hour. The recorder begins 10 s after the hour. Our choice: enough for a large database
-# on a small machine.
+# s from the end of an hour until the recorder has compiled the row of the hour. The
+# recorder begins 10 s after the end of the hour. Our choice: enough for a large
+# database on a small machine.
 COMPILED_AFTER = 90
 # s between two attempts to propose a gap. An attempt fails if the end hour is not
 # compiled yet, or if the meter is offline. Our choice: the period of the short-term
 # statistics.
 RETRY_SECONDS = 300
 
-# s after the end of the end hour of a gap. If the hour is not compiled by then, the gap
-# is discarded, because the hours of a disabled entity are never compiled. Our choice:
-# after a restart, the recorder soon compiles the hours that it missed.
+# s from the end of a gap's end hour until the gap is discarded, if this hour is not
+# compiled by then. The hours of a disabled entity are never compiled. Our choice: much
+# longer than the recorder needs, after a restart, to compile the hours that it missed.
 DISCARDED_AFTER = 6 * HOUR
 
 # s after a gap was filled, until the overwritten rows are deleted. Our choice: enough
@@ -78,7 +78,7 @@ class MeterGaps:
         self.coordinator = coordinator
         self.hass = coordinator.hass
         self.gaps: list[Gap] = []
-        """Gaps to propose to the user, and gaps that were filled in the last week."""
+        """Gaps that are not filled yet, and gaps that were filled in the last week."""
         self.load_curve_findings: dict[str, Any] | None = None
         """The result of `Evidence.findings` for the latest gap, for diagnostics."""
         self._store = gap_store(self.hass, coordinator.subentry.subentry_id)
@@ -89,14 +89,14 @@ class MeterGaps:
         for name, each in coordinator.meter.counter_check.accepted.items():
             block = BLOCK_OF[name]
             self._values[block][name] = each.value
-            # If a reading of a counter is slightly lower, the value and the time of the
-            # counter do not change. So only the newest time of all counters shows when
-            # the block was read.
+            # If a reading is slightly lower than the accepted value of its counter, the
+            # time of this value does not change. So only the newest time in a block
+            # shows when the block was read.
             self._read_at[block] = max(self._read_at.get(block, 0), each.at.wall)
         self._unconfirmed: dict[str, Gap] = {}
         """By block: a gap after which the block was read only once so far."""
         self._proposed_now: Gap | None = None
-        """The gap whose evidence is read now, so no other gap is merged into it."""
+        """The gap that is being proposed now. No other gap is merged into it."""
         self._proposal_lock = asyncio.Lock()
         """Held while gaps are proposed.
 
@@ -161,8 +161,8 @@ class MeterGaps:
     def _add(self, new: Gap) -> None:
         """Add `new`, or merge it into another gap.
 
-        The other gap has to end in the hour of `new.begin`, or later. While the
-        evidence of a gap is read, and afterwards, no gap is merged into it.
+        The other gap has to end in the hour of `new.begin`, or later. No gap is merged
+        into a gap that is being proposed, or that has `sources`.
         """
         for gap in self.gaps:
             can_change = not gap.sources and gap is not self._proposed_now
@@ -328,7 +328,7 @@ class MeterGaps:
         )
 
     async def async_plan(self, gap: Gap) -> dict[str, Plan]:
-        """Return the proposed rows by counter.
+        """Return the plan of each counter of a gap.
 
         A counter that cannot be filled (see `plan_counter`), or that has no statistics,
         is left out. Raises `HomeAssistantError` if the sums of the statistics do not
@@ -346,7 +346,7 @@ class MeterGaps:
         return plans
 
     async def _async_plan_costs(self, gap: Gap, plan: Plan) -> list[Plan]:
-        """Return the proposed rows of the costs of a counter.
+        """Return the plans of the costs of a counter.
 
         Costs are left out if a sum in the gap is not between the sums before and after
         the gap.
@@ -418,7 +418,7 @@ class MeterGaps:
         statistics = await self._async_statistics(gap)
         for name, statistic in statistics.items():
             base, end_row = statistic.base(gap.hours), statistic.end_row(gap.hours)
-            # If the hour of `begin` has a row, its state is the last before the gap.
+            # The row of the hour of `begin`, if any, has the last state before the gap.
             before = statistic.rows.get(gap.hours[0], base)
             if before and before.state is not None and end_row and end_row.state:
                 gap.readings[name] = [(begin, before.state), (gap.end, end_row.state)]
@@ -438,7 +438,7 @@ class MeterGaps:
     def _open_gap_within(self, filled: Gap) -> Gap | None:
         """Return a gap that is not filled and whose hours are all in `filled`, or None.
 
-        The gap whose evidence is read now is left out.
+        The gap that is being proposed now is left out.
         """
         for gap in self.gaps:
             is_open = gap.filled_at is None and gap is not self._proposed_now
