@@ -380,6 +380,24 @@ def test_resets_between_the_first_two_totals_are_noticed() -> None:
     assert calculated.values({"tariff_1_energy": 5}) == {"tariff_1_energy": 5}
 
 
+def test_counters_are_unknown_until_a_reset_is_evaluated(polled: PolledMeter) -> None:
+    polled.reset_and_poll()
+    polled.count(10, 3600)
+    polled.poll()
+    assert polled.value_list() == [10, 0, 0, 0]
+    polled.reset()
+    # Two readings confirm that the partial total fell. The tariff counters that show
+    # which tariffs have counted since the reset are not read yet.
+    for _ in range(2):
+        polled.count(36, 1)
+        polled.read("energies")
+    # The energy of these 2 s must not be added to the 10 kWh, because the counters
+    # contain it after the reset.
+    assert polled.value_list() == UNKNOWN
+    polled.poll()
+    assert polled.value_list() == [0.02, 0, 0, 0]
+
+
 def test_tariffs_may_change_before_a_reset_is_evaluated() -> None:
     calculated = CalculatedCounters()
     for total, total_at, tariffs, tariffs_at in (

@@ -177,7 +177,12 @@ class CalculatedCounters:
 
     def values(self, tariffs: Mapping[str, float]) -> Values:
         """Return the partial counter in kWh of each tariff counter, None if unknown."""
-        if self.reset is None or self.reset.tariffs.keys() != tariffs.keys():
+        is_waiting = self._before_reset is not None
+        if (
+            self.reset is None
+            or is_waiting
+            or self.reset.tariffs.keys() != tariffs.keys()
+        ):
             return dict.fromkeys(tariffs)
         at_reset = self.reset.tariffs
         return {
