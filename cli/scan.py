@@ -16,8 +16,8 @@ from .options import Selection
 from .output import Column, ProgressDisplay, Rows, percent
 
 MAX_TIMEOUT = 60  # s; the highest --timeout, our choice
-# s; in RTU framing, the timeout of a probe is shorter than that of the bus by this time
-# (`Probe.async_send`).
+# s; in RTU framing, `Probe.async_send` subtracts this time from the response timeout of
+# the bus, to get the timeout of a probe.
 TIMEOUT_DIFFERENCE = RESPONSE_TIMEOUT - PROBE_TIMEOUT
 # s; the default timeouts of a probe.
 PROBE_TIMEOUTS: dict[Kind, float] = {
@@ -30,7 +30,7 @@ PROBE_TIMEOUTS: dict[Kind, float] = {
 def nothing_found(selection: Selection, timeout: float | None = None) -> str:
     """Return the message that no meter was found, with what to check.
 
-    `timeout` is the response timeout in s that the user entered, or None.
+    `timeout` is the probe timeout in s that the user entered, or None.
     """
     connection = selection.connection
     restricted = {
@@ -60,7 +60,7 @@ class BusScan:
     """A scan of a bus. The scan prints its progress and the meters that it finds."""
 
     def __init__(self, selection: Selection, timeout: float | None = None) -> None:
-        """Initialize the scan. `timeout` is that of a probe in s, None by default."""
+        """Initialize the scan. `timeout` is the probe timeout in s, or None."""
         self._selection = selection
         self._bus_timeout = timeout
         if timeout is not None and selection.connection.framing == "rtu":
@@ -158,12 +158,12 @@ class BusScan:
         return on_change
 
 
-async def async_scan(selection: Selection, response_timeout: float | None) -> Exit:
+async def async_scan(selection: Selection, probe_timeout: float | None) -> Exit:
     """Scan a bus, and print the meters.
 
-    `response_timeout` is in s, None for the default.
+    `probe_timeout` is in s, None for the default.
     """
-    scan = BusScan(selection, response_timeout)
+    scan = BusScan(selection, probe_timeout)
     await scan.async_run()
     output = selection.output
     result: dict[str, Any] = {
@@ -182,7 +182,7 @@ async def async_scan(selection: Selection, response_timeout: float | None) -> Ex
     if scan.progress < 1:
         output.note(f"The scan is not complete: {percent(scan.progress)} is done.")
     elif not scan.found:
-        output.note(nothing_found(selection, response_timeout))
+        output.note(nothing_found(selection, probe_timeout))
     return Exit.DONE if scan.found else Exit.NEGATIVE_RESULT
 
 

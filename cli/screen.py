@@ -54,10 +54,10 @@ OTHERS = (
     ("Er+ partial", "partial_energy_reactive", "kvarh"),
     *((f"Ea+ tariff {n}", f"tariff_{n}_energy", "kWh") for n in range(1, 5)),
 )
-# Length of the time axis at the start. The axis grows with the points, so that the plot
-# is not almost empty at first.
+# Length of the time axis at the start. Later, the axis grows with the points. With its
+# full length, the plot would be almost empty at the start.
 SHORTEST_MINUTES = 1
-# Share of requests with a valid response; a lower share is yellow. Our choice.
+# Share of requests without an error; a lower share is yellow. Our choice.
 POOR_QUALITY = 0.98
 
 

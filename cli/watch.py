@@ -85,7 +85,7 @@ async def _async_show_screen(
 async def _async_print(
     selection: Selection, monitor: Monitor, polling: asyncio.Task[None]
 ) -> Exit:
-    """Print a line for each meter each second, until Ctrl-C.
+    """Print a line for each online meter each second, until Ctrl-C.
 
     Returns `FAILED` if each meter was tried at least once, and none was found.
     """
@@ -125,7 +125,7 @@ def _print_values(selection: Selection, watched: Watched, rows: Rows) -> None:
 def _print_failure(
     selection: Selection, watched: Watched, printed: dict[int, str | None]
 ) -> None:
-    """When a meter goes offline, or its failure changes, print the failure.
+    """If a failure is new, or of another kind than at the last call, print it.
 
     `printed` contains, by unit ID, the kind of the failure at the last call. The kind
     is None if there was no failure.
