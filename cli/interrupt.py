@@ -21,7 +21,7 @@ class Interrupt:
         self._loop = asyncio.get_running_loop()
         self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
         for number in SIGNALS:
-            signal.signal(number, self._request)
+            signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -29,7 +29,7 @@ class Interrupt:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _request(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.requested = True
         signal.signal(number, signal.SIG_DFL)

@@ -30,7 +30,7 @@ async def async_load_curve(selection: Selection, path: Path | None) -> Exit:
         curve = await _async_read(selection, meter)
         output.write_json(_as_json(meter, curve))
         rows.extend((meter.unit_id, record) for record in curve.records)
-        # Without a terminal, a table is printed, which would only repeat the CSV file.
+        # Without a terminal, `_show` would print a table that repeats the CSV file.
         if path is None or output.console.is_terminal:
             _show(selection, meter, curve, shows_hint=path is None)
         return Exit.DONE

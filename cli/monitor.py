@@ -27,8 +27,8 @@ from .tables import PHASES
 # s between two attempts to find the meters that were not found yet. If a meter does not
 # respond, an attempt uses the bus for several seconds, which delays all other reads.
 FIND_PAUSE = 10.0
-# s; in place of FIND_PAUSE if a meter was not found for any other reason than a missing
-# response, for example because it is starting.
+# s; replaces FIND_PAUSE after any failure other than a missing response. For example,
+# a meter that is starting responds, but may not have all required blocks yet.
 RETRY_PAUSE = 1.0
 
 

@@ -34,7 +34,7 @@ MISSING_TARIFF = f"the tariff (1 to {HIGHEST_TARIFF_COUNT})"
 
 
 class UsageError(typer.BadParameter):
-    """Wrong usage, as one sentence."""
+    """Wrong usage of the command line. The message is one sentence."""
 
     @override
     def format_message(self) -> str:
@@ -138,7 +138,7 @@ class Selection:
     connection: Connection
     settings: LineSettings
     """The settings of the bus, with the default for those that were not entered."""
-    scanned: Sequence[LineSettings]
+    scan_settings: Sequence[LineSettings]
     """The settings that a scan tries."""
     unit_ids: Sequence[int]
     """Each unit ID once; empty if none was entered."""

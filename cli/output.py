@@ -112,7 +112,7 @@ class Output:
     def progress(self) -> Iterator[ProgressDisplay]:
         """Show the progress of a command while the context is open."""
         # Only the console of the bar can print rows above the bar. So if the rows go to
-        # a terminal, use their console.
+        # a terminal, the bar uses the console of the rows.
         rows_on_terminal = self.console.is_terminal and not self.as_json
         console = self.console if rows_on_terminal else self.errors
         display = ProgressDisplay(console)
@@ -169,7 +169,7 @@ class ProgressDisplay:
             disable=not self.console.is_terminal,
         )
         self._task = self.bar.add_task("", total=1)
-        self._line = -1  # the last line printed: 0 at 0 %, 1 at 10 %; -1 for none
+        self._line = -1  # tens of percent of the last printed line; -1 before the first
 
     def show(self, part: float, text: str, seconds_left: float | None = None) -> None:
         """Show the part that is done (0 to 1), a text and the remaining time in s."""

@@ -35,7 +35,9 @@ def nothing_found(selection: Selection, timeout: float | None = None) -> str:
     connection = selection.connection
     restricted = {
         "unit IDs": bool(selection.unit_ids),
-        "line settings": connection.is_serial and selection.scanned != SCAN_SETTINGS,
+        "line settings": (
+            connection.is_serial and selection.scan_settings != SCAN_SETTINGS
+        ),
     }
     advice = "check"
     if any(restricted.values()):
@@ -104,7 +106,7 @@ class BusScan:
         connection = selection.connection
         with Interrupt() as interrupt, selection.output.progress() as display:
             try:
-                usable = await connection.async_usable_settings(selection.scanned)
+                usable = await connection.async_usable_settings(selection.scan_settings)
                 self._note_unusable(usable)
                 self._scan = Scan(
                     lambda settings: connection.open(settings, self._bus_timeout),
@@ -121,7 +123,7 @@ class BusScan:
 
     def _note_unusable(self, usable: list[LineSettings]) -> None:
         """Print the parities that the scan omits: the port does not support them."""
-        tried = {each.parity for each in self._selection.scanned}
+        tried = {each.parity for each in self._selection.scan_settings}
         left_out = tried - {each.parity for each in usable}
         if self._selection.connection.is_serial and left_out:
             self._selection.output.note(

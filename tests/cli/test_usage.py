@@ -60,7 +60,7 @@ def test_omitted_line_settings_have_default_values() -> None:
     assert str(parse_options(options()).settings) == "9600 baud, 8N2"
     changed = parse_options(options(stopbits=1, parity="e"))
     assert str(changed.settings) == "9600 baud, 8E1"
-    assert {each.parity for each in changed.scanned} == {"E"}
+    assert {each.parity for each in changed.scan_settings} == {"E"}
 
 
 @pytest.mark.parametrize(
