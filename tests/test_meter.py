@@ -283,6 +283,19 @@ async def test_zero_power_that_the_measurements_showed_is_not_confirmed_again(
     assert memory_bus.reads == [30, 14]
 
 
+async def test_zero_power_after_an_unavailable_power_is_confirmed(
+    memory_bus: MemoryBus, meter: SimulatedMeter
+) -> None:
+    library_meter = await async_meter(memory_bus)
+    # The largest positive signed value of 32 bits means "not available".
+    meter.override = {each: 0xFFFF if each % 2 else 0x7FFF for each in POWER_REGISTERS}
+    reading = await library_meter.async_read("power")
+    assert not any(reading.values.values())
+    meter.override = dict.fromkeys(POWER_REGISTERS, 0)
+    await library_meter.async_read("power")
+    assert memory_bus.reads == [14, 14, 30]
+
+
 @pytest.mark.parametrize("attribute", ["starting", "blank_blocks"])
 async def test_power_of_a_starting_meter_is_implausible(
     memory_bus: MemoryBus, meter: SimulatedMeter, attribute: str

@@ -223,8 +223,8 @@ class Meter:
         values = block.possible_values(self.counter_check.limits.allow)
         if isinstance(block, Measurements):
             powers = [values[each] for each in self._power.resolved_fields]
-            self._has_no_power = not any(powers)
             self.has_started |= any(powers) or not isinstance(block, Power)
+            self._has_no_power = self.has_started and not any(powers)
             self.counter_check.note_power(highest_power(values) / 1000, at.monotonic)
         if isinstance(block, CurrentTransformer):
             self.compare_transformer(block)
