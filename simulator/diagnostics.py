@@ -1,4 +1,4 @@
-"""The diagnostics file of a meter, which a user downloads from its device page."""
+"""The diagnostics file that a user downloads from the device page of a meter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,8 +129,8 @@ def _object(parent: Any, name: str) -> dict[str, Any]:
 def _words(registers: Mapping[str, Any]) -> dict[int, int]:
     """Return the values of the registers by register address, without redacted ones.
 
-    Raises `InvalidDiagnosticsError` if an address is not a number, or if a value does
-    not fit into 16 bits.
+    Raises `InvalidDiagnosticsError` if an address is not a number, or if a value is
+    not a 16-bit number.
     """
     words: dict[int, int] = {}
     for address, word in registers.items():

@@ -7,8 +7,8 @@
 | energies of days, weeks and months | block 36896 | block 36928 |
 
 Block 51280 contains the totals in MWh and Mvarh. Block 36864 contains the number of
-rollovers of each total and tariff counter. Block 32768 contains the partial counters by
-tariff: for each, the complete kWh and the rest in steps of 0.1 Wh.
+rollovers of each total and tariff counter. Block 32768 contains a partial counter for
+each tariff: the complete kWh, and the rest in steps of 0.1 Wh.
 """
 
 from .counters import COUNTER_RANGE_WH, TARIFF_COUNT, Counters
@@ -22,7 +22,7 @@ from .table import (
 )
 
 MWH = 1_000_000  # Wh
-ROUNDING_MARGIN = 1e-6  # Wh; more than the rounding error of a sum of energies
+ROUNDING_MARGIN = 1e-6  # Wh; exceeds the rounding error of 10 000 additions below 1 MWh
 PERIOD_REGISTERS = 8  # number of registers of one day, week or month
 
 

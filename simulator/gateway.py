@@ -23,12 +23,13 @@ from .ports import INPUT_SPEED, OUTPUT_SPEED, READ_SIZE
 
 LOCALHOST = "127.0.0.1"
 
-# Header of Modbus TCP: transaction, protocol, length of unit ID and PDU, unit ID.
+# Header of Modbus TCP: transaction ID, protocol ID, length, unit ID. The length counts
+# the bytes of unit ID and PDU.
 MBAP = struct.Struct(">HHHB")
 MODBUS_PROTOCOL = 0
 MAX_PDU = 253  # bytes of a request or response without unit ID and CRC
 
-# The functions whose responses contain their byte count.
+# Codes of functions whose responses contain a byte count.
 READ_FUNCTIONS = frozenset({1, 2, 3, 4, 23})
 # Lengths of RTU responses in bytes, with unit ID and CRC.
 EXCEPTION_LENGTH = 5
@@ -39,11 +40,11 @@ FRAME_GAP_CHARACTERS = 3.5  # characters of silence between two RTU frames
 # s; a pause of this length ends a frame. Our choice: an adapter transfers bytes in
 # bursts, and the pauses between these bursts are shorter.
 FRAME_END_SECONDS = 0.05
-# Each wait for bytes has this number of parts. If a busy computer handles the timeout
-# of a part late, bytes may have arrived: the next part receives them. A wait without
-# parts would lose them.
+# Each wait for bytes has this number of parts. A busy computer may handle the timeout
+# of a part late, after further bytes have arrived. The next part receives these bytes.
+# A wait in one part would lose them.
 WAIT_PARTS = 20
-TURNAROUND_SECONDS = 0.1  # s in which the meters carry out a broadcast; our choice
+TURNAROUND_SECONDS = 0.1  # s; time for the meters to execute a broadcast; our choice
 
 
 class _SerialPort:

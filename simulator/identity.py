@@ -7,13 +7,13 @@ def identification(model: str, serial: tuple[int, int, int]) -> dict[int, int]:
     """Return the registers of block 50000.
 
     `serial` contains the registers 50008 (year and week), 50009 (site and line) and
-    50010 (order number). With an empty `model`, the vendor is empty too, as in early
+    50010 (order number). If `model` is empty, the vendor is empty too, as in early
     firmware.
     """
     year_and_week, site_and_line, order = serial
     return {
         **wide_text(IDENTIFICATION, "SOCO"),
-        50004: 100,  # product family: COUNTIS
+        50004: 100,  # product order code: COUNTIS
         50005: 33,  # product
         50006: 200,  # edition of the table
         50007: 102,  # version of the software: 1.02

@@ -35,9 +35,9 @@ class Fault:
     change: Callable[[bytes], bytes] = bytes
     """Returns the bytes that arrive instead of the frame. The default is no change."""
     delay: float = 0
-    """Seconds before the first byte."""
+    """Seconds by which the frame arrives later."""
     pause: float = 0
-    """Seconds in the middle of the frame."""
+    """Seconds of silence in the middle of the frame."""
     echo: bool = False
     """Whether the client receives its request before the response."""
 
@@ -104,7 +104,8 @@ def late(seconds: float) -> Fault:
 class Line:
     """A line with meters. `async with` runs the line in the current event loop.
 
-    Any thread may change the public attributes while the line runs.
+    While the line runs, any thread may change the public attributes, except `baudrate`,
+    `link` and `port`.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class Line:
         self.on_response: Callable[[bytes], None] | None = None
         """Called with each response when its last byte is due.
 
-        Also called if the line was cut after the request, so that no byte arrives.
+        Also called if no byte arrives because the line was cut after the request.
         """
         self.requests: list[bytes] = []
         """All frames from the client."""
@@ -187,7 +188,7 @@ class Line:
         self._in_loop(self._unplug)
 
     def replug(self) -> None:
-        """Create the port again. Its path changes if there is no link."""
+        """Create the port again. If there is no link, its path may change."""
         self._in_loop(self._plug)
 
     def _in_loop(self, change: Callable[[], None]) -> None:
