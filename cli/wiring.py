@@ -24,20 +24,20 @@ CODES: Mapping[int, str] = {
     **{n: REVERSED.format(phase=f"L{n}") for n in (1, 2, 3)},
     **{n + 6: SWAPPED.format(phase=f"L{n}") for n in (1, 2, 3)},
 }
-"""The meaning of each code of the manual that `check_wiring` can return."""
+"""The meaning of each code that `check_wiring` can return."""
 
 # For each condition: its text, and the unit and decimals of the measured value.
 CONDITIONS: Mapping[str, tuple[str, str, int]] = {
     "voltage": ("more than 150 V is needed", " V", 1),
     "current": ("at least 1 A is needed", " A", 2),
-    "load": ("at least 20 A together is needed", " A", 1),
+    "load": ("at least 20 A in total is needed", " A", 1),
     "power_factor": ("a power factor from 0.6 to 1 is needed", "", 2),
     "steady": ("a constant sign of the power is needed", " W on average", 0),
 }
 
 INCONCLUSIVE = "The test is inconclusive until these conditions are met."
 PRODUCTION = (
-    "Produced power makes a phase negative, as a reversed current does: test while no"
+    "Produced power is negative, like the power of a reversed current. So test while no"
     " power is produced."
 )
 QUALIFIED = "Only qualified persons may change the wiring, with the power off."

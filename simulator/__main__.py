@@ -45,7 +45,7 @@ def bounded_number[N: (int, float)](
 ) -> Callable[[str], N]:
     """Return a function that converts an argument to a number within bounds.
 
-    `noun` names the number in the error message, with the article: "a unit ID".
+    `noun` names the number in the error message, for example "a unit ID".
     """
 
     def convert(text: str) -> N:
@@ -233,10 +233,10 @@ def save(meters: Sequence[Meter], state: Path) -> None:
 
 
 def reason(err: OSError) -> str:
-    """Return the text of the operating system for an error."""
+    """Return the text of an error. Prefer the text of the operating system."""
     # asyncio writes its own text to `strerror`, so look up the text of the error
     # number. This is not possible for errors of name resolution, whose number is
-    # negative, and for errors of asyncio without a number.
+    # negative on Linux, and for errors of asyncio without a number.
     if err.errno is not None and err.errno > 0:
         return os.strerror(err.errno)
     return err.strerror or str(err)

@@ -21,7 +21,7 @@ ALL_TARIFFS = 0xFFFF  # in register 57892, this value selects all tariffs
 
 
 def reset_partial_counters(counters: Counters, bits: int) -> bool:
-    """Set the partial counters that `bits` selects to 0 (register 57890)."""
+    """Set to 0 the partial counters that `bits` selects (register 57890)."""
     if not bits or bits & ~sum(PARTIAL_BITS):
         return False
     for bit, name in PARTIAL_BITS.items():
@@ -46,9 +46,10 @@ def reset_partial_energies(counters: Counters, value: int) -> bool:
 
 
 def reset_tariffs(counters: Counters, tariff_count: int, bits: int) -> bool:
-    """Set the tariff counters that `bits` selects to 0 (register 57892).
+    """Set to 0 the tariff counters that `bits` selects (register 57892).
 
-    Bit 0 selects tariff 1. The meter refuses the bits of tariffs that it does not have.
+    Bit 0 selects tariff 1. The meter refuses 0. Except in ALL_TARIFFS, it also refuses
+    the bits of tariffs that it does not have.
     """
     if bits != ALL_TARIFFS and (not bits or bits >> tariff_count):
         return False

@@ -28,7 +28,10 @@ class Period:
 
 @dataclass
 class Counters:
-    """The counters of a meter in Wh and varh. Only their registers roll over."""
+    """The counters of a meter in Wh and varh.
+
+    The registers of the counters roll over, but these values do not.
+    """
 
     consumed: float = 0
     reactive: float = 0

@@ -13,7 +13,10 @@ MINUTE_SECONDS = 60
 SATURDAY = 5  # days after Monday
 
 type DayTable = tuple[tuple[int, float], ...]
-"""Pairs of an hour and a value. The value applies from this hour to the next pair."""
+"""Pairs of an hour and a value.
+
+Each value applies from its hour to the hour of the next pair, the last one to midnight.
+"""
 
 # The values for the house and the weather are our choice, not measurements.
 
@@ -39,7 +42,7 @@ IN_USE_AT_WEEKEND: DayTable = (
 )
 LIGHTS_WATTS = 240  # W if all lights are on
 
-# Minutes for which the heat pump runs in every 15 minutes.
+# In every 15 minutes, the heat pump runs for this number of minutes.
 HEATING_MINUTES: DayTable = ((0, 3), (5, 9), (9, 6), (16, 8), (22, 3))
 
 # Tariff 1 applies from 06:00 to 22:00, tariff 2 at night.
@@ -97,8 +100,7 @@ def weather(seed: int, moment: Moment) -> float:
 def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, float]:
     """Return the power of the appliances on each phase in W.
 
-    `minute` counts from an arbitrary time. This time only affects when the appliances
-    run.
+    `minute` counts from any start. The start only affects when the appliances run.
     """
     in_use = moment.value_in(IN_USE_AT_WEEKEND if moment.weekend else IN_USE_ON_WEEKDAY)
     # The kettle may run once in 20 minutes, the oven once in 45 minutes. For each of
@@ -106,7 +108,7 @@ def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, fl
     # probability is `in_use` for the kettle, and 0.7 of `in_use` for the oven.
     kettle_runs = _random(seed, 1, minute // 20) < in_use
     oven_runs = _random(seed, 2, minute // 45) < in_use * 0.7
-    # W. In addition, 180, 120 and 90 W are consumed on L1, L2 and L3 at any time.
+    # In W. On L1, L2 and L3, the house also consumes 180, 120 and 90 W at any time.
     fridge = 90 if minute % 30 < 12 else 0
     kettle = 2000 if kettle_runs and minute % 20 < 3 else 0
     oven = 1600 if oven_runs and minute % 45 < 20 else 0
@@ -116,8 +118,7 @@ def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, fl
 def heat_pump(minute: int, moment: Moment) -> float:
     """Return the power of the heat pump on each phase in W.
 
-    `minute` counts from an arbitrary time. This time only affects when the heat pump
-    runs.
+    `minute` counts from any start. The start only affects when the heat pump runs.
     """
     return 800 if minute % 15 < moment.value_in(HEATING_MINUTES) else 20
 

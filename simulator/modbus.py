@@ -27,7 +27,7 @@ FRAMER = FramerRTU(DECODER)
 
 def with_crc(content: bytes) -> bytes:
     """Return a frame: `content` (unit ID, function code and data) and its CRC."""
-    # pymodbus has already swapped the bytes of the CRC, which is sent low byte first.
+    # The low byte of the CRC is sent first. `compute_CRC` has swapped its bytes.
     return content + FramerRTU.compute_CRC(content).to_bytes(2)
 
 
@@ -40,8 +40,8 @@ def respond(meters: Mapping[int, Meter], frame: bytes) -> bytes:
     """Execute a request on the addressed meter, and return the response frame.
 
     `meters` maps each unit ID to its meter. A broadcast is executed on all online
-    meters. Return b"" if there is no response: if the frame is damaged or a broadcast,
-    or if the addressed meter is offline or not in `meters`.
+    meters. There is no response (b"") if the frame is damaged or a broadcast, or if the
+    addressed meter is offline or not in `meters`.
     """
     if not has_valid_crc(frame):
         return b""
@@ -86,7 +86,7 @@ def _response_or_exception(meter: Meter, request: bytes) -> ModbusPDU | ExcCodes
                     address=pdu.address, registers=pdu.registers
                 )
             )
-        # A write of no registers is an illegal value.
+        # A write of 0 registers does not match, so its response is exception 3.
         case WriteMultipleRegistersRequest() if pdu.registers:
             return meter.write(pdu.address, pdu.registers) or (
                 WriteMultipleRegistersResponse(address=pdu.address, count=pdu.count)
@@ -97,8 +97,8 @@ def _response_or_exception(meter: Meter, request: bytes) -> ModbusPDU | ExcCodes
 def _decoded(request: bytes) -> ModbusPDU | None:
     """Decode a request, or return None if it is invalid.
 
-    A request is invalid if its length or byte count is wrong, or if it reads 0 or more
-    than 125 registers. A write of 0 registers is decoded.
+    A request is invalid if its length or byte count is wrong, or if the number of
+    registers to read is not 1 to 125. A write of 0 registers is decoded.
     """
     try:
         pdu = DECODER.decode(request)

@@ -46,7 +46,7 @@ BLOCK_STARTS = {
     "transformer": (NETWORK,),
     "clock": (CLOCK,),
 }
-STEPS_WH = (10, 1000)  # of the first and the second block of a name
+STEPS_WH = (10, 1000)  # of the first and the second address in BLOCK_STARTS
 
 # The position of each counter in its block: 0 is the first register. For a total, the
 # second number is the position of its rollovers in block 36864.
@@ -63,7 +63,7 @@ MAX_TARIFFS = 8  # the highest number of tariffs of a meter
 VOLTS_ADDRESS = METROLOGY + 8
 WATTS_ADDRESS = METROLOGY + 32
 REACTIVE_ADDRESS = METROLOGY + 38
-FIRST_LONG_YEAR = 100  # a smaller year is one without its century
+FIRST_LONG_YEAR = 100  # a smaller year has two digits
 
 
 def meter_from_diagnostics(
@@ -102,14 +102,14 @@ class _MeterBuilder:
             if address in self.file.registers:
                 meter.settings[address] = self.file.registers[address]
         clock_block = range(CLOCK, CLOCK + 6)
-        has_time = meter.set_clock(
+        clock_is_set = meter.set_clock(
             [self.file.registers.get(address, RESERVED) for address in clock_block]
         )
         self._set_periods(meter)
         for block in BLOCKS:
             # Command registers cannot be read. If the clock was set, an override of its
             # registers would stop the clock.
-            if block.kind is Kind.COMMANDS or (has_time and block.start == CLOCK):
+            if block.kind is Kind.COMMANDS or (clock_is_set and block.start == CLOCK):
                 continue
             meter.override |= self._differences(meter, block)
         meter.clock = clock
@@ -119,7 +119,7 @@ class _MeterBuilder:
         """Return the registers of a block that differ between file and simulated meter.
 
         The returned values are those of the file. For the measurements, return all
-        registers of the file: the simulated frequency may be equal now, but changes.
+        registers that the file contains, because the simulated frequency changes later.
         """
         simulated = {} if block.start == METROLOGY else meter.registers(block)
         return {

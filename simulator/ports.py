@@ -19,7 +19,7 @@ BAUDRATES = {
     termios.B38400: 38400,
 }
 INPUT_SPEED, OUTPUT_SPEED = 4, 5  # indices in the list that `termios.tcgetattr` returns
-READ_SIZE = 4096  # bytes; one read of a pseudo-terminal returns fewer
+READ_SIZE = 4096  # bytes; more than one read of a pseudo-terminal returns
 
 type OnData = Callable[[bytes], None]
 """Receives the bytes that the client sent."""
@@ -81,11 +81,11 @@ class TerminalPort:
 
 
 class MemoryPort:
-    """A serial port in memory, for clients in the loop of the simulation.
+    """A serial port in memory, for clients in the event loop of the simulation.
 
-    A client opens the port with the function that `memory_opener` returns. The port
-    passes the bytes in the event loop, without a thread or the operating system, so the
-    port works in virtual time.
+    A client opens the port with the function that `memory_opener` returns. The event
+    loop passes the bytes, without a thread or the operating system. So the port also
+    works in virtual time.
     """
 
     _ports: ClassVar[dict[str, MemoryPort]] = {}
@@ -114,7 +114,7 @@ class MemoryPort:
         """Unplug the port, also for a client that has it open."""
         del self._ports[self.name]
         if self.transport is not None:
-            self.transport.lose(OSError(errno.EIO, "the port was unplugged"))
+            self.transport.disconnect(OSError(errno.EIO, "the port was unplugged"))
 
 
 class MemoryTransport(asyncio.Transport):
@@ -149,14 +149,17 @@ class MemoryTransport(asyncio.Transport):
 
     @override
     def close(self) -> None:
-        self.lose(None)
+        self.disconnect(None)
 
     @override
     def abort(self) -> None:
-        self.lose(None)
+        self.disconnect(None)
 
-    def lose(self, error: Exception | None) -> None:
-        """Close the port. `error` is the reason, or None if the client closed it."""
+    def disconnect(self, error: Exception | None) -> None:
+        """Disconnect the client from the port.
+
+        `error` is the reason, or None if the client closed the port.
+        """
         if self._closing:
             return
         self._closing = True

@@ -13,7 +13,7 @@ from .wiring import with_wiring_errors
 SOLAR_PEAK = 6000  # W
 
 # The counters after some years of use, in Wh and varh.
-HOUSE = Counters(
+HOUSE_COUNTERS = Counters(
     consumed=12_345_678,
     reactive=2_345_678,
     produced=8_765_432,
@@ -22,7 +22,7 @@ HOUSE = Counters(
     partial_produced=234_567,
     tariffs=[8_212_345.0, 4_133_333.0, 0.0, 0.0],
 )
-INVERTER = Counters(
+INVERTER_COUNTERS = Counters(
     consumed=45_678,
     reactive=12_345,
     produced=23_456_789,
@@ -59,8 +59,8 @@ def meters_at(
     """Return a meter for each unit ID, all with the same wiring errors.
 
     `noon` is the solar noon of any day, in s since 1970. The default is the current
-    time, so that the roof produces at once. `lifelike` is the same as in `load_at`. If
-    True, the current solar hour selects the tariff; if not, the tariff is 1.
+    time, so that the roof produces at once. `lifelike` is passed to `load_at`. If it
+    is True, the current hour in solar time selects the tariff. If not, the tariff is 1.
     """
     now = int(time.time())
     if noon is None:
@@ -68,7 +68,9 @@ def meters_at(
     tariff_now = tariff(Moment.of(now, noon)) if lifelike else 1
     meters = []
     for index, unit_id in enumerate(unit_ids):
-        counters = replace(INVERTER if index == 1 else HOUSE, tariff=tariff_now)
+        counters = replace(
+            INVERTER_COUNTERS if index == 1 else HOUSE_COUNTERS, tariff=tariff_now
+        )
         load = load_at(unit_ids, index, noon, lifelike=lifelike)
         meters.append(
             Meter(

@@ -1,22 +1,22 @@
 """The blocks of a COUNTIS, their register addresses and their encodings.
 
-Source of all facts about the meter in this package, if no other is named: Socomec's
-Modbus table for the COUNTIS E34 and E44, edition V 200.53, called "the table". Requests
-contain these register addresses without an offset.
+Unless another source is named, all facts about the meter in this package are from
+Socomec's Modbus table for the COUNTIS E34 and E44, edition V 200.53. The comments call
+it "the table". Requests contain these register addresses without an offset.
 """
 
 from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 
-# The values that mean "not available" in 16 bits, 32 bits and signed 32 bits. Reserved
-# registers read RESERVED too.
-RESERVED = 0xFFFF
+# The values that mean "not available" in 16 bits, 32 bits and signed 32 bits.
+RESERVED = 0xFFFF  # a reserved register also reads this value
 NOT_AVAILABLE = 0xFFFF_FFFF
 SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF
 
 # The first register address of each block. If a name ends with UNIT_100, the energies
-# have steps of 1/100 kWh; in the block of the same name without it, steps of 1 kWh.
+# have steps of 1/100 kWh. The block of the same name without UNIT_100 has steps of
+# 1 kWh.
 PARTIAL_TARIFFS = 32768  # from the tables of E14 (V 103.4), E23 and E24 (V 103.8)
 OVERFLOW = 36864
 PERIODS = 36896
@@ -61,7 +61,7 @@ class TableBlock:
     kind: Kind = Kind.INFO
 
     def contains(self, address: int, count: int) -> bool:
-        """Return whether `count` registers from a register address are in the block."""
+        """Return whether the `count` registers from `address` on are in the block."""
         return self.start <= address and address + count <= self.start + self.words
 
 
