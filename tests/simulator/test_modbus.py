@@ -34,6 +34,11 @@ def test_request_has_the_expected_response(request_frame: str, response: str) ->
     assert respond(meters, request) == with_crc(b"\x01" + bytes.fromhex(response))
 
 
+def test_crc_is_sent_low_byte_first() -> None:
+    # The standard check value of CRC-16/MODBUS: 0x4B37 for these nine characters.
+    assert with_crc(b"123456789") == b"123456789\x37\x4b"
+
+
 @pytest.mark.parametrize(
     "frame",
     [
