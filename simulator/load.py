@@ -106,11 +106,10 @@ def _house_phases(house: House, slot: int) -> Phases:
     noise = _noise(house.seed, slot)
     # The seed is added, so that the appliances of two houses run at different times.
     minute = second // MINUTE_SECONDS + house.seed
-    roof = house.solar_peak * _daylight(second, house.noon)
-    roof *= _clouds(house.seed, second // MINUTE_SECONDS) / 3  # W on each phase
-    # W; our choice. Each appliance runs at the start of an interval: the fridge runs in
-    # the first 12 of every 30 minutes. In addition, 180, 120 and 90 W are consumed on
-    # L1, L2 and L3 at any time.
+    solar_watts = house.solar_peak * _daylight(second, house.noon)
+    solar_watts *= _clouds(house.seed, second // MINUTE_SECONDS) / 3  # W on each phase
+    # W; our choice. For example, the fridge runs in the first 12 of every 30 minutes.
+    # In addition, 180, 120 and 90 W are always consumed on L1, L2 and L3.
     fridge = 90 if minute % 30 < 12 else 0
     kettle = 2000 if minute % 20 < 3 else 0
     oven = 1600 if minute % 45 < 20 else 0
@@ -122,7 +121,7 @@ def _house_phases(house: House, slot: int) -> Phases:
     )
     if house.lifelike:
         moment = Moment.of(second, house.noon)
-        roof *= weather(house.seed, moment)
+        solar_watts *= weather(house.seed, moment)
         appliance_watts = appliances(house.seed, minute, moment)
         heating = heat_pump(minute, moment)
     # `_drift` changes the power of L1 to L3 by up to 15 W (series 0 to 2), and their
@@ -133,7 +132,7 @@ def _house_phases(house: House, slot: int) -> Phases:
             + heating
             + 15 * _drift(house.seed, index, second)
             + noise.uniform(-3, 3)
-            - roof,
+            - solar_watts,
             0.96,  # power factor
             230 + 2 * _drift(house.seed, index + 3, second) + noise.uniform(-0.2, 0.2),
         )
@@ -145,14 +144,14 @@ def _house_phases(house: House, slot: int) -> Phases:
 @lru_cache
 def _inverter_phases(inverter: Inverter, slot: int) -> Phases:
     second = slot * SLOT_SECONDS
-    # The house of the inverter has the same seed (see `load_at`). So the 500 gives the
-    # inverter a noise of its own.
+    # A house and its inverter have the same seed. The 500 is added, so that their noise
+    # differs.
     noise = _noise(inverter.seed + 500, slot)
-    roof = inverter.peak * _daylight(second, inverter.noon)
-    roof *= _clouds(inverter.seed, second // MINUTE_SECONDS)
+    solar_watts = inverter.peak * _daylight(second, inverter.noon)
+    solar_watts *= _clouds(inverter.seed, second // MINUTE_SECONDS)
     if inverter.lifelike:
-        roof *= weather(inverter.seed, Moment.of(second, inverter.noon))
-    watts = -roof / 3 if roof else 4.0  # W on each phase
+        solar_watts *= weather(inverter.seed, Moment.of(second, inverter.noon))
+    watts = -solar_watts / 3 if solar_watts else 4.0  # W on each phase
     l1, l2, l3 = (
         _phase(watts + noise.uniform(-3, 3), 0.99, 230 + noise.uniform(-1.5, 1.5))
         for _ in range(3)

@@ -7,11 +7,14 @@ A client writes RESET_POINTER to 61440 and reads 122 registers from 61456: a hea
 at most 29 records. The client then writes NEXT_BLOCK and reads the next records. A
 block of fewer than 29 records is the last one.
 
-The table does not define the order of the records. For the date of a record, the table
-defines neither whether it is the start or the end of the period, nor whether it is
-local time or UTC. The table gives the period in seconds, but a similar register of
-other families is in minutes. For each of these questions, a field of `LoadCurve`
-selects the answer.
+The table leaves some questions open. For each of them, a field of `LoadCurve` selects
+the answer:
+
+- `order`: Is the oldest or the newest record the first?
+- `stamp`: Is the date of a record the start or the end of its period?
+- `time_base`: Is the date local time or UTC?
+- `period_unit`: Is the period in the header in seconds or in minutes? The table says
+  seconds, but a similar register of other families is in minutes.
 """
 
 from collections import deque
@@ -29,15 +32,16 @@ HEADER_WORDS = 6
 RECORD_WORDS = 4
 
 YEAR_2000 = 946_684_800  # s since 1970; the table counts dates from 2000-01-01
-TIME_ZONE_SECONDS = 900  # all time zones differ from UTC by a multiple of 15 min
+UTC_OFFSET_STEP = 900  # s; all time zones differ from UTC by a multiple of 15 min
 # The greatest value of a record. A higher mean power reads as this value, because
 # 0xFFFF means "not available". The table gives no limit. This limit is our choice.
 MAX_VALUE = 0xFFFE
 
+# The table's codes of the units that the simulator supports.
 WATTS = 0
 KILOWATTS = 20
 WATTS_OF_UNIT = {WATTS: 1, KILOWATTS: 1000}
-"""W of each unit that the simulator supports, by its code in the table."""
+"""The size of each of these units in W, by the code of the unit."""
 
 # s between two samples of a past load. All integration periods are multiples of 60 s.
 SAMPLE_SECONDS = 60
@@ -76,7 +80,7 @@ class Record:
 
 @dataclass(kw_only=True)
 class LoadCurve:
-    """The records of a meter, and which of them the client has not read yet."""
+    """The records of a meter, and the current block, which the client can read."""
 
     depth: int = 4320
     """Number of records that the meter keeps.
@@ -93,9 +97,10 @@ class LoadCurve:
     unit: int = WATTS
     """Code of the physical unit: WATTS or KILOWATTS."""
     numerator: int = 1
-    """The power in W is value * step * transformer ratio.
+    """This field, `denominator` and `unit` define the step of the values.
 
-    The step is numerator / denominator * WATTS_OF_UNIT[unit].
+    The step in W is numerator / denominator * WATTS_OF_UNIT[unit]. The mean power in W
+    is value * step * transformer ratio.
     """
     denominator: int = 1
 
@@ -112,7 +117,7 @@ class LoadCurve:
     def add(
         self, at: int, seconds: int, watt_hours: float, period: int, offset: float
     ) -> None:
-        """Add the energy of some seconds, all within one integration period.
+        """Add the energy of `seconds` s, all within one integration period.
 
         The first of these seconds is `at`, in s since 1970 by the meter's clock.
         `period` is in seconds. `offset` is the number of seconds by which the meter's
@@ -121,9 +126,10 @@ class LoadCurve:
         start = at - at % period
         record = self._open
         if record is None or (record.start, record.period) != (start, period):
-            # If the clock or the period was set, the record in progress ends early.
+            # A record can still be in progress if the clock moved to another period, or
+            # if the length of the periods was changed. This record ends early.
             self._close()
-            utc_offset = round(offset / TIME_ZONE_SECONDS) * TIME_ZONE_SECONDS
+            utc_offset = round(offset / UTC_OFFSET_STEP) * UTC_OFFSET_STEP
             record = self._open = Record(start, period, utc_offset)
         record.seconds += seconds
         record.watt_hours += watt_hours
@@ -158,7 +164,7 @@ class LoadCurve:
             self.add(start, stop - start, watt_hours, period, offset)
 
     def execute(self, command: int) -> bool:
-        """Execute a value written to register 61440. Return False if it is refused.
+        """Execute a command written to 61440. Return False if the command is unknown.
 
         RESET_POINTER copies the records. A record that the meter adds later therefore
         does not shift the blocks that are still to be read. The copy is our choice.
@@ -176,7 +182,7 @@ class LoadCurve:
         return oldest_first if self.order == "oldest first" else oldest_first[::-1]
 
     def _remaining(self) -> list[Record]:
-        """Return the records that are left to read, the current block first."""
+        """Return the records of the current block and of all later blocks."""
         return self._ordered() if self._unread is None else self._unread
 
     def registers(self, period: int, transformer_ratio: float) -> dict[int, int]:

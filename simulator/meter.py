@@ -86,9 +86,9 @@ class Meter:
     unit_id: int = 1
     load: Load = field(default_factory=Constant)
     clock: Callable[[], float] = time.time
-    """Returns the true time in s since 1970, for which the load is calculated.
+    """Returns the true time in s since 1970. The load is calculated for this time.
 
-    The meter's own clock may differ from this time.
+    The meter's own clock may show another time.
     """
     counters: Counters = field(default_factory=Counters)
     load_curve: LoadCurve | None = field(default_factory=LoadCurve)
@@ -106,7 +106,7 @@ class Meter:
     exception_code: int | None = None
     """Exception code of the response to every request. None for normal responses."""
     refused_blocks: set[int] = field(default_factory=set)
-    """First register addresses of blocks that are refused with exception 2."""
+    """First register addresses of blocks whose reads are refused with exception 2."""
     blank_blocks: set[int] = field(default_factory=set)
     """First register addresses of blocks in which all registers read RESERVED."""
     starting: bool = False
@@ -168,7 +168,7 @@ class Meter:
             start = int(self._counted_until + self._clock_offset)
             period = self.integration_period
             seconds = min(period - start % period, now - self._counted_until)
-            consumed = self._count(seconds)
+            consumed = self._count_seconds(seconds)
             if self.load_curve is not None:
                 self.load_curve.add(
                     start, seconds, consumed, period, self._clock_offset
@@ -191,7 +191,7 @@ class Meter:
                 self._clock_offset,
             )
 
-    def _count(self, seconds: int) -> float:
+    def _count_seconds(self, seconds: int) -> float:
         """Count the energy of the next `seconds` s. Return the consumed part in Wh."""
         before = self.counters.consumed
         # Most loads return the same phases for several seconds, so calculate the
@@ -223,7 +223,7 @@ class Meter:
     # -- requests ------------------------------------------------------------
 
     def refusal(self, function: int) -> ExcCodes | None:
-        """Return the exception for a refused function code, or None if accepted."""
+        """Return the exception that all requests with this function get, or None."""
         if self.exception_code is not None:
             return ExcCodes(self.exception_code)
         if function not in FUNCTIONS or function in self.refused_functions:
@@ -338,7 +338,7 @@ class Meter:
     def _commands(self) -> dict[int, Callable[[int], bool]]:
         """Return a function for each command register.
 
-        The function executes the written value, or returns False to refuse the value.
+        The function gets the written value. It returns False if it refuses the value.
         """
         counters, tariff_count = self.counters, self.tariff_count
         commands: dict[int, Callable[[int], bool]] = {

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from .table import CLOCK
 
 CENTURY = 2000
-# The simulated meter accepts the years 2000 to 2099. The table does not limit the year.
-# One century is our choice.
+# The simulated meter accepts the years 2000 to 2099. This limit is our choice, because
+# the table gives none.
 YEARS_OF_CENTURY = range(100)
 
 

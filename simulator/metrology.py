@@ -18,7 +18,7 @@ from .table import (
 )
 
 type Powers = tuple[float, float, float, float]
-"""P in steps of 10 W, Q of 10 var, S of 10 VA, and power factor PF in thousandths."""
+"""P, Q and S in steps of 10 W, 10 var and 10 VA, power factor PF in steps of 0.001."""
 
 
 def measurements(phases: Phases, hertz: float) -> dict[int, int]:
