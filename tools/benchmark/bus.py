@@ -46,7 +46,7 @@ class SimulatedBus:
         await self.process.stdin.drain()
 
     def reads(self, since: float, until: float = float("inf")) -> list[Transaction]:
-        """Return the transactions between two times of the monotonic clock in s."""
+        """Return the transactions between two times in s of the monotonic clock."""
         return transactions(self.log, self.baudrate, since, until)
 
     async def async_settle(self, meters: int, since: float) -> float:
@@ -55,7 +55,7 @@ class SimulatedBus:
         Reads before the time `since` do not count. Raises `TimeoutError`.
 
         Return the time in s from the first request until the power of all meters was
-        read, or 0 if `meters` is 0, because there is no request then.
+        read. If `meters` is 0, there is no request, so return 0.
         """
 
         def is_settled() -> bool:
@@ -76,7 +76,10 @@ class SimulatedBus:
 async def run_bus(
     meters: int, baudrate: int, *options: str
 ) -> AsyncIterator[SimulatedBus]:
-    """Run a bus with the unit IDs 1 to `meters`. `bus_process` gets the `options`."""
+    """Run a bus with the unit IDs 1 to `meters`.
+
+    `options` are additional arguments of `bus_process`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "bus"
         process = await asyncio.create_subprocess_exec(
@@ -105,7 +108,7 @@ async def async_until(condition: Callable[[], bool]) -> None:
 
 
 def first_reads(reads: list[Transaction], registers: range) -> dict[int, float]:
-    """Return when, in s, these registers were first received, by unit ID."""
+    """Return the time in s of the first response with these registers, by unit ID."""
     found: dict[int, float] = {}
     for read in reads:
         if read.responded_at is not None and read.covers(registers):

@@ -13,7 +13,7 @@ AT_REST = Constant(Phase(), Phase(), Phase())  # no power
 
 
 async def async_run(arguments: argparse.Namespace) -> None:
-    """Run a bus with the unit IDs 1 to `arguments.meters`, until the input ends.
+    """Run a bus with the unit IDs 1 to `arguments.meters` until standard input ends.
 
     Prints the path of the port. Each line of the standard input contains the unit IDs
     of the meters that are offline from then on. `figures.transactions` describes the

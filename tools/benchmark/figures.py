@@ -1,6 +1,6 @@
 """Evaluates the log of a simulated bus.
 
-All times are in s of the monotonic clock, as the bus measured them.
+All times are in s of the monotonic clock.
 """
 
 from collections import defaultdict
@@ -15,19 +15,19 @@ BITS_PER_CHARACTER = 11  # start, 8 data bits, parity or second stop bit, stop
 SILENT_CHARACTERS = 3.5
 SHORTEST_SILENCE = 0.00175  # s; the fixed silence above 19200 baud
 READ = 3  # function code of a request that reads holding registers
-REQUEST_CHARACTERS = 8  # bytes of a request with function code 3, with its CRC
-POWER = range(50536, 50550)  # registers of the powers
+REQUEST_CHARACTERS = 8  # bytes of a request with function code 3, including the CRC
+POWER = range(50536, 50550)  # registers of the powers and of the power factor
 COUNTERS = range(50946, 50954)  # registers of the totals in high resolution
 # s; a longer pause separates two polls. A single meter is polled each second, and the
 # pauses between the requests of a poll last some ms (`silence`).
 LONGEST_PAUSE_IN_POLL = 0.1
-# s between two samples of an age. This is short compared with a median age, which is
-# about 0.5 s.
+# s between two samples of an age. This is short, because the median ages in
+# docs/benchmark.md are about 0.4 s or more.
 AGE_SAMPLE_SECONDS = 0.05
 
 
 def silence(baudrate: int) -> float:
-    """Return the shortest silence between two frames in s."""
+    """Return the shortest silence in s between two frames."""
     return max(SILENT_CHARACTERS * BITS_PER_CHARACTER / baudrate, SHORTEST_SILENCE)
 
 
@@ -98,9 +98,9 @@ def transactions(
 
 @dataclass(frozen=True)
 class Poll:
-    """The size and duration of one poll, a series of transactions without long pauses.
+    """The size and duration of one poll of a bus with a single meter.
 
-    The bus has one meter, which is polled each second (`LONGEST_PAUSE_IN_POLL`).
+    A poll is a series of transactions without a pause over `LONGEST_PAUSE_IN_POLL`.
     """
 
     requests: int
@@ -112,7 +112,7 @@ class Poll:
 def polls(reads: Sequence[Transaction]) -> list[Poll]:
     """Return the polls of one meter, without the first and the last.
 
-    The log may contain only a part of these two.
+    `reads` may contain only a part of these two.
     """
     groups: list[list[Transaction]] = []
     end = float("-inf")

@@ -34,21 +34,21 @@ from .text import aim, paragraphs, table, verdict
 VALUES = 38  # number of sensors in the configuration from `modbus_yaml`
 COMMANDED = (1, 22, 43, 64)  # unit IDs of the meters that receive a command
 ALWAYS_BUSY = (64, 9600)  # meters and baud of a bus that is always busy
-# By number of meters and baud: the restart time before, and the aim in s. "Before" is
-# an earlier version, which had one config entry for each meter.
+# By number of meters and baud: the restart time of an earlier version, and the aim in
+# s. The earlier version had one config entry for each meter.
 RESTARTS = {(32, 9600): ("40 s", 5), (64, 38400): ("35 s (estimated)", 4)}
 # Meters and baud of the buses in the table of `async_load`. The bus with 32 meters is
 # measured only for its restart.
 LOADS = ((1, 9600), (64, 38400))
-# s; lost polls are counted from this time before a meter is added, to this time after.
+# s; lost polls are counted while a meter is added, and this long before and after.
 AROUND_SECONDS = 5
 
 
 def modbus_yaml(port: str, baudrate: int) -> str:
     """Return YAML that configures the modbus platform, with a sensor for each value.
 
-    The values are those that a poll of the integration with all its entities reads,
-    without the present tariff. The platform sends one request for each sensor.
+    The values are those that the integration reads each second if all its entities are
+    enabled, except the present tariff. The platform sends one request for each sensor.
     """
     sensors = [
         {
@@ -77,7 +77,7 @@ def modbus_yaml(port: str, baudrate: int) -> str:
     return f"modbus: {json.dumps([hub])}\n"
 
 
-async def async_beside_yaml(seconds: float) -> str:
+async def async_modbus_platform(seconds: float) -> str:
     """Measure the modbus platform and the integration at the same time."""
 
     async def async_platform() -> list[Transaction]:
@@ -95,8 +95,8 @@ async def async_beside_yaml(seconds: float) -> str:
     own_run, platform_reads = await asyncio.gather(
         async_run(1, 9600, seconds, all_entities=True), async_platform()
     )
-    # The line time is the time for which the bus is occupied. The next transaction
-    # cannot begin before the end of this pause, so the pause is part of the line time.
+    # The line time is the time for which the bus is occupied. It includes the pause
+    # after each response, because no request can begin before the end of this pause.
     pause = silence(9600)
     poll_seconds = median(poll.seconds for poll in polls(own_run.reads)) + pause
     requests = median(poll.requests for poll in polls(own_run.reads))
@@ -159,7 +159,8 @@ async def async_load(seconds: float) -> str:
     The time begins with the first request on the bus.
     """
     runs: dict[tuple[int, int], Run] = {}
-    # The buses of a batch are measured at the same time. The largest bus is alone.
+    # The buses of a batch are measured at the same time. The largest bus is a batch of
+    # its own.
     for batch in ([(1, 9600), (32, 9600)], [(64, 38400)]):
         runs |= zip(
             batch,
@@ -251,13 +252,14 @@ async def async_database(seconds: float) -> str:
 async def async_commands(_: float) -> str:
     """Measure the time until a command on an always busy bus is confirmed.
 
-    The result is only an aim, so the returned text is empty.
+    The result is only a row in the table of aims, so the returned text is empty.
     """
     meters, baudrate = ALWAYS_BUSY
     durations: list[float] = []
     failed = 0
     async with (
-        # The partial counters begin at 1e6 Wh, so that a reset can be seen.
+        # The partial counter of the consumed energy begins at 1e6 Wh, so that its reset
+        # can be seen.
         run_bus(meters, baudrate, "--partial", "1e6") as bus,
         run_home_assistant_with_api(bus, meters) as hass,
     ):

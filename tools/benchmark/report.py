@@ -27,7 +27,7 @@ MEASURE = {
     "rest": library_rows.async_rest,
     "offline": library_rows.async_offline,
     "flapping": library_rows.async_flapping,
-    "yaml": home_assistant_rows.async_beside_yaml,
+    "yaml": home_assistant_rows.async_modbus_platform,
     "load": home_assistant_rows.async_load,
     "dialogs": home_assistant_rows.async_dialogs,
     "commands": home_assistant_rows.async_commands,
