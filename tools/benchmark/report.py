@@ -18,7 +18,7 @@ from .arguments import ROWS
 from .text import aims_section, paragraphs
 
 REPORT = ROOT / "docs/benchmark.md"
-# This tool does not overwrite the page from this heading to the end.
+# In the page, this tool keeps this heading and all text below it.
 KEPT_FROM = "## Missed aims"
 MEASURE = {
     "one": library_rows.async_one_meter,
@@ -33,13 +33,13 @@ MEASURE = {
     "commands": home_assistant_rows.async_commands,
     "database": home_assistant_rows.async_database,
 }
-# These rows are measured at the same time. Their aims compare rates with each other. If
-# the machine is busy, such rates change less than durations.
+# To save time, these rows are measured at the same time. Their aims only compare rates.
+# If the machine is busy, rates change less than durations.
 TOGETHER = ("offline", "flapping", "database")
 
 
 def processor() -> str:
-    """Return the name of the processor, or its architecture if Linux has no name."""
+    """Return the name of the processor, or else its architecture."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.split(":")[1].strip()
@@ -86,7 +86,7 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
     report = asyncio.run(async_measure(rows, arguments.seconds)) + "\n"
     print(report)
     if not arguments.only:
-        # From `KEPT_FROM` on, the page is written by hand, except for a table that
-        # `tools.benchmark.recovery` prints.
+        # The kept text is written by hand. Its last table is made from the output of
+        # `tools.benchmark.recovery`.
         _, heading, kept = REPORT.read_text().partition(KEPT_FROM)
         REPORT.write_text(report + (f"\n{heading}{kept}" if heading else ""))

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 import sys
 
-# A time counts as no worse than a limit if it is at most this multiple of the limit,
-# because repeated measurements differ.
+# A time may be up to this multiple of its limit, because repeated measurements differ.
 NO_WORSE = 1.02
 
 AIMS: list[tuple[str, ...]] = []

@@ -6,8 +6,8 @@ from PIL import Image, ImageDraw
 
 from .strokes import Point, Stroke
 
-# Pixels at scale 1. This is the height of each picture, and the width of the icon, for
-# which Home Assistant requires this size.
+# Pixels at scale 1: the height of each picture, and the width of the icon. Home
+# Assistant requires this size of the icon.
 SIZE = 256
 # The picture is drawn larger by this factor and then reduced, so that edges are smooth.
 OVERSAMPLING = 4
@@ -48,8 +48,8 @@ class Canvas:
     ) -> None:
         """Draw a digit or a letter.
 
-        `strokes` are its lines in a digit or letter of height 1. `at` is the place of
-        its top left, and `width` is the width of the lines.
+        `strokes` are its lines if its height is 1. `at` is the place of its top left,
+        and `width` is the width of the lines.
         """
         for points in strokes:
             moved = [(at[0] + x * height, at[1] + y * height) for x, y in points]

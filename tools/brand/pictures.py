@@ -30,10 +30,10 @@ class Colours:
     phases: tuple[str, str, str]
 
 
-LIGHT = Colours(
+ON_LIGHT = Colours(
     "#17344f", "#d3ecd8", "#17344f", "#17344f", ("#ff6b5e", "#ffd23f", "#5fb4ff")
 )
-DARK = Colours(
+ON_DARK = Colours(
     "#e4edf5", "#17344f", "#a8f0b8", "#e4edf5", ("#d8392b", "#e39a00", "#1c78d0")
 )
 
@@ -69,9 +69,8 @@ def icon(colours: Colours, scale: int) -> Image.Image:
 
 def logo(colours: Colours, scale: int) -> Image.Image:
     """Return the icon with the word COUNTIS on its right."""
-    # 44 pixels are between the icon and the word, and 24 between two letters. `letters`
-    # measures from the middle of the strokes, so half of the stroke width is added on
-    # each side of a letter.
+    # The gaps are 44 pixels before the word, and 24 between two letters. `letters`
+    # ignores the stroke width, so half of it is added on each side of a letter.
     letter_height, stroke_width = 128.0, 28.0
     left_edge = SIZE + 44 + stroke_width / 2
     *placed, (_, end) = letters("COUNTIS", letter_height, stroke_width + 24)
@@ -88,6 +87,6 @@ def pictures() -> dict[str, Image.Image]:
     return {
         f"{theme}{kind.__name__}{suffix}.png": kind(colours, scale)
         for kind in (icon, logo)
-        for theme, colours in (("", LIGHT), ("dark_", DARK))
+        for theme, colours in (("", ON_LIGHT), ("dark_", ON_DARK))
         for suffix, scale in (("", 1), ("@2x", 2))
     }

@@ -6,7 +6,7 @@ import math
 type Point = tuple[float, float]
 type Stroke = list[Point]
 
-ARC_STEPS = 48  # straight lines in an arc; with more, an arc looks the same
+ARC_STEPS = 48  # straight lines in an arc; more lines would look the same
 
 
 def arc(centre: Point, radii: Point, start: float, end: float) -> Stroke:
