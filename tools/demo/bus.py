@@ -30,8 +30,8 @@ def noon_today() -> int:
 def histories_before(moment: float, noon: int) -> list[Past]:
     """Return the past of each simulated meter before `moment`.
 
-    `moment` and `noon`, the solar noon of any day, are in s since 1970. The meter of
-    the house was not read during `outage_yesterday`.
+    `noon` is the solar noon of any day. Both times are in s since 1970. The meter of
+    the house was not read during the outage of yesterday.
     """
     outages = [outage_yesterday(moment), range(0)]
     return [

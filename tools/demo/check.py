@@ -30,17 +30,19 @@ TOTALS = ("energy_consumed", "energy_produced")
 
 
 async def async_check(hass: HomeAssistant, setup: DemoSetup) -> None:
-    """Check the services, the statistics, the gaps and the reset of every meter.
+    """Check the services, the dashboards and the simulated meters.
 
-    The check also fills the gaps of the statistics. A meter without a past is a real
-    meter, so its counters are not reset.
+    For each simulated meter, check the statistics, the gap if it has one, and the
+    reset. The check fills the gap and resets the partial counters. A real meter, which
+    has no past, stays unchanged.
 
     Raises `ToolError`, or an `ExceptionGroup` of such errors, with the reasons.
     """
-    # The frontend shows "Loading" until it has the services.
+    # This request must succeed, because the frontend shows "Loading" until it has the
+    # services.
     await hass.command(type="get_services")
-    # The second check waits until a counter rises. This can take minutes, so both
-    # checks run in parallel.
+    # The check of the resets waits until a total rises. This can take more than a
+    # minute, so both checks run in parallel.
     async with asyncio.TaskGroup() as group:
         group.create_task(async_check_history(hass, setup))
         simulated = setup.meters[: len(setup.pasts)]
@@ -48,12 +50,12 @@ async def async_check(hass: HomeAssistant, setup: DemoSetup) -> None:
 
 
 async def async_check_history(hass: HomeAssistant, setup: DemoSetup) -> None:
-    """Check the statistics, and then fill the gap of each meter that has one."""
+    """Check the statistics. Then check and fill the gap of each meter with a gap."""
     await async_check_statistics(hass, setup.pasts_by_counter)
     for meter, past in zip(setup.meters, setup.pasts, strict=False):
         if past.outage:
             await async_check_stored_gap(hass, meter, past.outage)
-            await async_check_filled_gap(hass, meter, past)
+            await async_fill_and_check_gap(hass, meter, past)
 
 
 async def async_check_statistics(
@@ -105,7 +107,7 @@ async def async_check_stored_gap(
         raise ToolError(msg)
 
 
-async def async_check_filled_gap(
+async def async_fill_and_check_gap(
     hass: HomeAssistant, meter: MeterEntities, past: Past
 ) -> None:
     """Fill the gap of a meter, and check the filled hours.
@@ -150,7 +152,7 @@ async def async_check_filled_gap(
 async def async_fill(
     hass: HomeAssistant, counter: str, outage: range
 ) -> dict[str, str]:
-    """Fill the gap of a meter with the action of the integration.
+    """Call the action `fill_gap` for the gap of a meter.
 
     `counter` is the entity ID of one counter of the meter. Return the `Source` of each
     filled counter, by entity ID.

@@ -14,8 +14,8 @@ type Card = dict[str, Any]
 
 PHASES = ("l1", "l2", "l3")
 TARIFFS = tuple(f"tariff_{number}_energy" for number in (1, 2, 3, 4))
-# Each colour begins at its power in W, which is negative for an export. Our choice:
-# green if power is exported, red if much is imported.
+# Each colour applies from its power in W upwards. An exported power is negative. Our
+# choice: green if power is exported, red if much is imported.
 POWER_COLOURS = [
     {"from": -9000, "color": "var(--success-color)"},
     {"from": 0, "color": "var(--info-color)"},

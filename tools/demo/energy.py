@@ -29,9 +29,10 @@ async def async_import_history(
     states: Mapping[str, str],
     now: float,
 ) -> None:
-    """Import the past of each meter, or one hour of a meter without a past.
+    """Import statistics of each meter: its past, or one hour if it has no past.
 
-    `states` are the present states, at the time `now` in s since 1970.
+    `states` are the present states, at the time `now` in s since 1970. The one hour
+    has the present state.
 
     The Energy dashboard offers a sensor only if the sensor has statistics. Without an
     import, the first statistics can take up to five minutes to appear.

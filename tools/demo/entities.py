@@ -16,9 +16,8 @@ def entities_by_meter(
 ) -> list[MeterEntities]:
     """Return the entities of each meter, in the order of the serial numbers.
 
-    A serial number that no entity has, for example because a user has deleted the
-    meter, gives an empty mapping. Without serial numbers, return the entities of all
-    meters.
+    If a meter has no entities, for example because a user has deleted it, its mapping
+    is empty. If there are no serial numbers, return the entities of all meters.
     """
     if not serial_numbers:
         found: dict[str, MeterEntities] = {}

@@ -14,8 +14,9 @@ from .entities import MeterEntities
 from .history import COUNTERS, Past
 
 # The local times of the last reading before the outage, and of the first one after it.
-# Our choice: five full hours of a night. The outage ends before the solar roof exports,
-# because the load curve contains no produced power.
+# Our choice: five full hours of a night. The load curve contains no produced power, so
+# the outage ends before the house exports power. A check has another solar noon, so the
+# house may export during its outage.
 BEGIN, END = time(0, 40), time(6, 20)
 
 
