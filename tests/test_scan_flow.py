@@ -733,6 +733,36 @@ async def test_found_meter_without_serial_number_has_to_be_confirmed(
     assert suggested_values(found)["unit_id"] == 5
 
 
+@pytest.mark.parametrize("is_offline", [False, True])
+async def test_unit_id_of_another_meter_without_serial_number_is_not_suggested(
+    hass: HomeAssistant,
+    add_meter: AddMeter,
+    line: Line,
+    meter: Meter,
+    second_meter: Meter,
+    *,
+    is_offline: bool,
+) -> None:
+    for each in (meter, second_meter):
+        each.refused_blocks = {50000}  # the identification
+    await add_meter(unit_id=1)
+    await add_meter(unit_id=2)
+    (entry,) = hass.config_entries.async_entries(DOMAIN)
+    del line.meters[2]
+    second_meter.unit_id = 5
+    second_meter.offline = is_offline
+    line.meters[5] = second_meter
+    form = await open_reconfigure_meter(hass, entry, 2)
+    result = await submit(hass, form, {"unit_id": 9, "take_profile": False})
+    found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    if is_offline:
+        assert found["step_id"] == "no_known_meter"
+        return
+    assert suggested_values(found)["unit_id"] == 5
+    result = await submit(hass, found, suggested_values(found))
+    assert result["reason"] == "reconfigure_successful"
+
+
 async def test_scan_for_a_reconfigured_meter_that_is_offline_names_the_others(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:

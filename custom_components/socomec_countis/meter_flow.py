@@ -110,6 +110,12 @@ class MeterFlow(
         """Return the meter that is reconfigured."""
         return self._entry.subentries[self.context["subentry_id"]]
 
+    @property
+    def _other_subentries(self) -> list[ConfigSubentry]:
+        """Return the meters of the bus, without the meter that is reconfigured."""
+        subentry = self._subentry
+        return [each for each in meter_subentries(self._entry) if each is not subentry]
+
     @override
     def create_bus(self, data: BusData) -> Bus:
         """Return the bus of the loaded entry, which the poller also uses."""
@@ -202,17 +208,22 @@ class MeterFlow(
         assert self.shown_scan is not None  # noqa: S101
         serial_number = self._subentry.data[CONF_SERIAL_NUMBER]
         for meter in self.shown_scan.scan.found:
-            if meter.profile.serial_number == serial_number:
-                self._entered = {
-                    CONF_TAKE_PROFILE: False,
-                    **(self._entered or {}),
-                    CONF_UNIT_ID: meter.unit_id,
-                }
-                if serial_number is None:
-                    # Without a serial number, this may be another meter. So only
-                    # suggest its unit ID in the form.
-                    return await self.async_step_reconfigure()
-                return await self.async_step_meter_found()
+            if meter.profile.serial_number != serial_number:
+                continue
+            if serial_number is None and unit_id_in_use(
+                meter.unit_id, self._other_subentries
+            ):
+                continue
+            self._entered = {
+                CONF_TAKE_PROFILE: False,
+                **(self._entered or {}),
+                CONF_UNIT_ID: meter.unit_id,
+            }
+            if serial_number is None:
+                # Without a serial number, this may be another meter. So only suggest
+                # its unit ID in the form.
+                return await self.async_step_reconfigure()
+            return await self.async_step_meter_found()
         return await self.async_step_no_known_meter()
 
     async def async_step_meter_found(
@@ -270,7 +281,7 @@ class MeterFlow(
         if user_input is not None:
             unit_id = user_input[CONF_UNIT_ID]
             serial_number = subentry.data[CONF_SERIAL_NUMBER]
-            others = [each for each in meter_subentries(entry) if each is not subentry]
+            others = self._other_subentries
             unverified = [
                 each
                 for each in others
