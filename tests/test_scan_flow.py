@@ -731,6 +731,9 @@ async def test_found_meter_without_serial_number_has_to_be_confirmed(
     # The found meter may be another meter, so the form only suggests its unit ID.
     assert found["step_id"] == "reconfigure"
     assert suggested_values(found)["unit_id"] == 5
+    # The dialog has shown the result, so no other dialog offers it.
+    form = await open_add_meters(hass, entry)
+    assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "user")
 
 
 @pytest.mark.parametrize("is_offline", [False, True])

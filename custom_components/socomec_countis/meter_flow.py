@@ -220,6 +220,7 @@ class MeterFlow(
                 CONF_UNIT_ID: meter.unit_id,
             }
             if serial_number is None:
+                self.note_shown()
                 # Without a serial number, this may be another meter. So only suggest
                 # its unit ID in the form.
                 return await self.async_step_reconfigure()
