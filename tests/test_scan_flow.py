@@ -618,6 +618,26 @@ async def test_later_dialog_continues_the_scan_of_a_loaded_bus(
     assert len(listed(result)) == 2
 
 
+async def test_continued_scan_of_a_loaded_bus_can_be_repeated_from_its_form(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    first = await start_scan_on(hass, entry)
+    hass.config_entries.subentries.async_abort(first["flow_id"])
+    menu = await open_add_meters(hass, entry)
+    scan = await submit(hass, menu, RESUME)
+    other = await submit(
+        hass, await open_add_meters(hass, entry), {"next_step_id": "enter"}
+    )
+    result = await submit(hass, other, {"unit_id": 7})  # stops the scan
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    form = await end_of_scan(hass, scan)
+    assert "then submit again" in await shown_error(hass, form)
+    # The form is empty, as it was when the scan started.
+    assert suggested_values(form) == {}
+    again = await submit(hass, form, suggested_values(form))
+    assert [*listed(await end_of_scan(hass, again))] == ["2"]
+
+
 async def test_unit_id_can_be_entered_while_the_loaded_bus_is_scanned(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:

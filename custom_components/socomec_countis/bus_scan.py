@@ -41,8 +41,8 @@ class ScanRequest:
     entered: BusData
     """The values that the user entered in this form.
 
-    If another dialog for a bus continues the scan, its form shows these values. The
-    form of a dialog for a meter does not show them.
+    If another dialog for a bus continues the scan, its form shows these values. If the
+    dialog that adds meters continues the scan, its form is empty.
     """
     fixed_data: BusData
     """The data of the bus, without the line settings that the scan has to find."""

@@ -145,6 +145,13 @@ class MeterFlow(
 
     async_step_resume_scan = async_step_user
 
+    @override
+    async def async_step_resume(
+        self, user_input: UserInput = None
+    ) -> SubentryFlowResult:
+        self._entered = {}  # as if the user had left the unit ID empty
+        return await super().async_step_resume(user_input)
+
     async def async_step_enter(
         self, user_input: UserInput = None
     ) -> SubentryFlowResult:
