@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+import gc
 from pathlib import Path
 import re
 from typing import Any
@@ -334,7 +335,10 @@ async def test_later_dialog_suggests_the_input_of_the_running_scan(
 
 
 async def test_dialog_that_is_closed_before_its_scan_sends_no_request(
-    hass: HomeAssistant, line: Line, monkeypatch: pytest.MonkeyPatch
+    hass: HomeAssistant,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     form = await open_form(hass, "serial")
 
@@ -346,7 +350,29 @@ async def test_dialog_that_is_closed_before_its_scan_sends_no_request(
     monkeypatch.setattr(scan_flow, "settings_to_try", close)
     with pytest.raises(UnknownFlow):
         await submit(hass, form, bus_form(line, unit_id=None))
+    await asyncio.sleep(5)  # virtual s, in which a scan would send requests
     assert hass.data[scan_flow.BUSES_IN_USE] == set()
+    assert line.requests == []
+    gc.collect()  # logs errors of tasks
+    assert "never retrieved" not in caplog.text
+
+
+async def test_dialog_that_is_closed_before_its_second_scan_sends_no_request(
+    hass: HomeAssistant, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.cut = True
+    menu = await end_of_scan(hass, await start_scan(hass, line))
+    assert menu["step_id"] == "nothing_found"
+    line.requests.clear()
+
+    # Close the dialog after *Scan again*, when the scan is about to start.
+    async def close(*_: Any) -> None:
+        hass.config_entries.flow.async_abort(menu["flow_id"])
+
+    monkeypatch.setattr(scan_flow, "async_stop_scan", close)
+    with pytest.raises(UnknownFlow):
+        await submit(hass, menu, SCAN_AGAIN)
+    await asyncio.sleep(5)  # virtual s, in which a scan would send requests
     assert line.requests == []
 
 

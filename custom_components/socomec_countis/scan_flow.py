@@ -16,7 +16,12 @@ import voluptuous as vol
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.const import CONF_TYPE
 from homeassistant.core import callback
-from homeassistant.data_entry_flow import FlowContext, FlowHandler, FlowResult
+from homeassistant.data_entry_flow import (
+    FlowContext,
+    FlowHandler,
+    FlowResult,
+    UnknownFlow,
+)
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.util.hass_dict import HassKey
 
@@ -276,12 +281,20 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                 meter = FoundMeter(unit_ids[0], settings[0], profile)
                 return await self._async_add_new([meter])
         scan = Scan(self._open_bus, settings, unit_ids)
-        self.shown_scan = BusScan(
+        bus_scan = BusScan(
             self.hass, request, self.data, scan, self.start_task, self.polling_paused
         )
-        if not self._is_closed:
-            self.shown_scan.start()
-        return await self.async_step_scan()
+        return await self._async_start(bus_scan)
+
+    async def _async_start(self, scan: BusScan) -> R:
+        """Start a scan, and show its progress.
+
+        Raises `UnknownFlow` if the dialog was closed in the meantime.
+        """
+        if self._is_closed:
+            raise UnknownFlow
+        scan.start()
+        return await self.async_continue(scan)
 
     async def async_continue(self, scan: BusScan) -> R:
         """Show the progress of a scan, or its result if it has ended.
@@ -305,11 +318,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         try:
             async with self.reserved():
                 again = self.shown_scan.unstarted_copy()
-            again.start()
         except FormError as err:
             self.error = err
             return await self.async_step_change()
-        return await self.async_continue(again)
+        return await self._async_start(again)
 
     async def async_step_change(self, user_input: UserInput = None) -> R:
         """Show the form with the values that the user entered."""
