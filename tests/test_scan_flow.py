@@ -22,7 +22,7 @@ from custom_components.socomec_countis import (
     scan_flow,
 )
 from custom_components.socomec_countis.const import CONNECTION_TYPES, DOMAIN
-from custom_components.socomec_countis.countis import settings_to_try
+from custom_components.socomec_countis.countis import Scan, settings_to_try
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.modbus import async_get_temporary_unit
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntryState
@@ -567,6 +567,27 @@ async def test_scan_ends_with_an_error_if_another_client_changes_the_settings(
         monkeypatch.setattr(connection, "async_get_temporary_unit", take_port)
         result = await end_of_scan(hass, result)
         assert "(9600 baud, 8O1)" in await shown_error(hass, result)
+
+
+async def test_unexpected_error_during_a_scan_is_shown_and_logged(
+    hass: HomeAssistant,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = Scan.async_run
+
+    async def fail_after_the_last_probe(scan: Scan) -> None:
+        await run(scan)
+        raise KeyError(12)
+
+    monkeypatch.setattr(Scan, "async_run", fail_after_the_last_probe)
+    result = await end_of_scan(hass, await start_scan(hass, line))
+    text = await shown_error(hass, result)
+    assert f"The response at unit ID 12 on {line.port}" in text
+    assert "(unexpected error, see the log)" in text
+    assert f"Unexpected error during the scan of {line.port}" in caplog.text
+    assert "KeyError: 12" in caplog.text
 
 
 async def test_port_in_use_is_scanned_with_its_settings(

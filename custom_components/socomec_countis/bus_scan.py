@@ -8,15 +8,20 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
+import logging
 from typing import Any
+
+from modbus_connection import ModbusProtocolError
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.util.hass_dict import HassKey
 
-from .connection import BUS_ERRORS, BusData, bus_unique_id
+from .connection import BUS_ERRORS, BusData, bus_unique_id, endpoint_name
 from .const import DOMAIN
 from .countis import Scan
+
+_LOGGER = logging.getLogger(__name__)
 
 # s; if no dialog has shown the result of a scan, a later dialog offers the result for
 # this time after the end of the scan. Our choice: enough for a user who does something
@@ -133,6 +138,11 @@ class BusScan:
                 await self.scan.async_run()
         except (HomeAssistantError, *BUS_ERRORS) as err:
             self.error = err
+        except Exception:
+            _LOGGER.exception(
+                "Unexpected error during the scan of %s", endpoint_name(self.data)
+            )
+            self.error = ModbusProtocolError("unexpected error, see the log")
         finally:
             self._ended_at = self.hass.loop.time()
 
