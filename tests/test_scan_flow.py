@@ -856,6 +856,19 @@ async def test_unloaded_bus_ends_its_scan(
     assert scan.is_stopped
 
 
+async def test_meters_can_be_added_after_a_scan_of_an_unloaded_bus_was_rejected(
+    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+) -> None:
+    line.meters[2].offline = line.meters[7].offline = True
+    menu = await end_of_scan(hass, await start_scan_on(hass, entry))
+    await hass.config_entries.async_unload(entry.entry_id)
+    result = await submit(hass, menu, SCAN_AGAIN)
+    assert result["reason"] == "bus_not_loaded"
+    await hass.config_entries.async_setup(entry.entry_id)
+    form = await open_add_meters(hass, entry)
+    assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "user")
+
+
 async def test_scan_of_a_loaded_bus_continues_after_its_dialog_is_closed(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:

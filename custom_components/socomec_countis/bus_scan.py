@@ -28,8 +28,10 @@ _LOGGER = logging.getLogger(__name__)
 # else during the scan, and then returns.
 KEPT_SECONDS = 1800
 
-type StartTask = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
-"""Starts the coroutine as a task with this name."""
+type Work = Callable[[], Coroutine[Any, Any, None]]
+"""The coroutine function of a task."""
+type StartTask = Callable[[Work, str], asyncio.Task[None]]
+"""Starts the coroutine function as a task with this name."""
 type PausePolling = Callable[[], AbstractAsyncContextManager[None]]
 """Returns a context that stops the polling of a bus, or that has no effect."""
 
@@ -89,10 +91,13 @@ class BusScan:
     """When the scan ended, in s of the event loop's clock."""
 
     def start(self) -> None:
-        """Start the scan, and register it in `scans` as the latest of its bus."""
+        """Start the scan, and register it in `scans` as the latest of its bus.
+
+        Raises the errors of `start_task`.
+        """
         self.scan.on_change = self._on_change
+        self._task = self.start_task(self._async_run, f"{DOMAIN} scan")
         scans(self.hass)[bus_unique_id(self.data)] = self
-        self._task = self.start_task(self._async_run(), f"{DOMAIN} scan")
 
     def unstarted_copy(self) -> BusScan:
         """Return a scan with the same request, without starting it."""

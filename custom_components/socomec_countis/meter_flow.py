@@ -1,9 +1,9 @@
 """The dialogs that add meters to a configured bus, or reconfigure a meter."""
 
 import asyncio
-from collections.abc import Collection, Coroutine, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from types import MappingProxyType
-from typing import Any, override
+from typing import override
 
 import voluptuous as vol
 
@@ -17,7 +17,7 @@ from homeassistant.config_entries import (
 )
 from homeassistant.data_entry_flow import AbortFlow
 
-from .bus_scan import ScanRequest, scans
+from .bus_scan import ScanRequest, Work, scans
 from .connection import BusData, bus_unique_id, endpoint_name
 from .const import CONF_PROFILE, CONF_SERIAL_NUMBER, CONF_UNIT_ID, SUBENTRY_METER
 from .countis import UNIT_IDS, Bus, FoundMeter, Profile
@@ -122,11 +122,12 @@ class MeterFlow(
         return self._entry.runtime_data.bus
 
     @override
-    def start_task(
-        self, work: Coroutine[Any, Any, None], name: str
-    ) -> asyncio.Task[None]:
-        """Start the task of a scan. If the bus is unloaded, the task is cancelled."""
-        return self._entry.async_create_background_task(self.hass, work, name)
+    def start_task(self, work: Work, name: str) -> asyncio.Task[None]:
+        """Start the task of a scan. If the bus is unloaded, the task is cancelled.
+
+        Raises `AbortFlow` if the bus is not loaded.
+        """
+        return self._entry.async_create_background_task(self.hass, work(), name)
 
     async def async_step_user(self, user_input: UserInput = None) -> SubentryFlowResult:
         """Offer to continue a scan of the bus, or ask for the unit ID of a meter."""

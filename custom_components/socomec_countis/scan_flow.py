@@ -5,7 +5,7 @@
 
 from abc import abstractmethod
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from operator import attrgetter
@@ -25,7 +25,7 @@ from homeassistant.data_entry_flow import (
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.util.hass_dict import HassKey
 
-from .bus_scan import BusScan, ScanRequest, async_stop_scan, scans
+from .bus_scan import BusScan, ScanRequest, Work, async_stop_scan, scans
 from .connection import (
     BUS_ERRORS,
     PARITIES,
@@ -128,11 +128,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     create_bus = staticmethod(create_bus)
 
-    def start_task(
-        self, work: Coroutine[Any, Any, None], name: str
-    ) -> asyncio.Task[None]:
+    def start_task(self, work: Work, name: str) -> asyncio.Task[None]:
         """Start the task of a scan. The task does not end with the dialog."""
-        return self.hass.async_create_background_task(work, name)
+        return self.hass.async_create_background_task(work(), name)
 
     @callback
     @override
