@@ -28,7 +28,7 @@ from tools.home_assistant.start import (
 
 from .bus import PolledBus, SimulatedBus, run_bus
 
-# The kinds of sensors. In `rows`, the index is whether a sensor is a counter (0 or 1).
+# The kinds of sensors. The index is 1 for counters, and 0 for all other sensors.
 KINDS = ("measurements", "counters")
 
 CONFIGURATION = """\
@@ -98,8 +98,8 @@ class Run(PolledBus):
 
     If Home Assistant was started twice, this is the time of the second start.
     """
-    core: float
-    """The processor time that Home Assistant used, as a part of one core."""
+    core_fraction: float
+    """The fraction of one processor core that Home Assistant used."""
     megabytes: float
     """The memory of Home Assistant in MB of 2**20 bytes."""
     rows_per_hour: dict[str, float]
@@ -149,12 +149,12 @@ async def async_run(
             memory / 2**20,
             {
                 kind: count * 3600 / (ended - settled)
-                for kind, count in rows(config, wall_settled, wall_ended).items()
+                for kind, count in count_rows(config, wall_settled, wall_ended).items()
             },
         )
 
 
-def rows(config: Path, since: float, until: float) -> dict[str, int]:
+def count_rows(config: Path, since: float, until: float) -> dict[str, int]:
     """Return the number of states that were stored between two times, by kind.
 
     The times are in s since 1970. A sensor is a counter if its entity ID contains

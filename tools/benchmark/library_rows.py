@@ -29,8 +29,9 @@ from .text import NO_WORSE, aim, paragraphs, table, verdict
 
 SPEEDS = (4800, 9600, 19200, 38400)  # baud
 MANY_METERS_SPEEDS = (9600, 38400)  # baud
-# Numbers of meters. The buses of a batch, one for each number and speed, are measured
-# at the same time. With more buses at once, the processor would limit the results.
+# Numbers of meters, in batches. A batch has one bus for each number and speed. All
+# buses of a batch are measured at the same time. The processor would be too slow for
+# more buses at once.
 BATCHES = ((1, 2, 4), (8, 12), (16,), (32,), (64,))
 # On a bus with this number of meters or more, counters may be read less often than
 # every 15 s.
@@ -218,9 +219,9 @@ async def async_many_meters(seconds: float) -> str:
         )
     return paragraphs(
         "## Many meters on one bus",
-        "*Highest* is the highest age among all meters. A counter without an age (-)"
-        " was read less than twice. *One by one* is the time of one poll of each meter,"
-        " one after the other.",
+        "*Highest* is the highest age among all meters. If the counters of any meter"
+        " were read less than twice, they have no age (-). *One by one* is the time in"
+        " which all meters can be polled once, one after the other.",
         "Aims:",
         "- 12 meters at 9600 baud: power is read every second.\n"
         "- 64 meters at 38400 baud: power is never older than 3 s, and counters are"
@@ -327,13 +328,12 @@ async def async_flapping(seconds: float) -> str:
 
     async with run_bus(12, 9600) as bus, run_poller(bus, 12):
         before = await async_rate(bus, seconds, disturbed=False)
-        # The aim allows a loss of 2 %, and one lost poll in a minute is already 1.7 %.
-        # In twice the time, one lost poll counts half.
+        # The measurement with disturbances is twice as long, so one lost poll counts
+        # half.
         share = await async_rate(bus, 2 * seconds, disturbed=True) / before
     aim(
-        "twelve meters at 9600 baud, of which one is offline and three alternate"
-        " between online and offline: reads of the other eight, in % of their reads"
-        " while all are online",
+        "twelve meters at 9600 baud, one offline, three alternately offline and online:"
+        " power reads of the other eight, in % of those with all twelve online",
         "95 %",
         "≥ 98 %",
         f"{share:.1%}",

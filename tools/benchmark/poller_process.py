@@ -18,9 +18,9 @@ from custom_components.socomec_countis.countis import (
 )
 from custom_components.socomec_countis.countis.registers import MEASURED_DETAILS
 
-# The blocks of the entities that are enabled by default. All of their quantities are
-# read, except MEASURED_DETAILS: no such entity needs them, and the request would be
-# longer.
+# The blocks with the values of the entities that are enabled by default. These
+# entities do not need MEASURED_DETAILS. Without these quantities, the request is
+# shorter.
 DEFAULT_BLOCKS = ("measurements", "energies", "tariffs")
 DEFAULT_QUANTITIES = {
     quantity for quantity, block in BLOCK_OF.items() if block in DEFAULT_BLOCKS

@@ -106,9 +106,9 @@ class Outcome:
     """The result of one run. Each time is the longest time of any meter."""
 
     recovery: float = 0
-    """s from the end of the fault until the next read.
+    """For meters that were online at the end of the fault: s until the next read.
 
-    Of the meters that were online at the end of the fault; 0 without such a meter.
+    If no meter was online then, this is 0.
     """
     offline_recovery: float = 0
     """The same for meters that were offline at the end of the fault."""
@@ -314,7 +314,7 @@ def main() -> None:
     print(f"{args.backend} {version(args.backend)}, {args.seeds} runs of each case,")
     print(f"{len(UNIT_IDS)} meters at {BAUDRATE} baud, faults for {args.seconds:g} s\n")
     print(
-        "| fault | part of the responses | runs in time | slowest recovery, online"
+        "| fault | disturbed responses | runs in time | slowest recovery, online"
         " | slowest recovery, offline | unavailable on average | unavailable at most"
         " | wrong values | most log lines |"
     )
