@@ -47,6 +47,13 @@ def test_dashboard_of_a_house_without_inverter_shows_only_its_entities() -> None
     assert set(entities_of(dashboard([HOUSE]))) <= set(HOUSE.values())
 
 
+async def test_missing_entity_leaves_no_empty_dashboard(client: Client) -> None:
+    without_power = {key: each for key, each in HOUSE.items() if key != "power"}
+    with pytest.raises(KeyError):
+        await async_create(client, [without_power])
+    assert await client.command(type="lovelace/dashboards/list") == []
+
+
 async def test_dashboard_that_a_user_has_changed_remains(client: Client) -> None:
     await async_create(client, [HOUSE, ROOF])
     mine = {"views": [{"title": "Mine", "cards": [{"entity": "sensor.mine"}]}]}

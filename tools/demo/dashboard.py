@@ -239,10 +239,10 @@ async def async_create(hass: WebSocketClient, meters: list[MeterEntities]) -> No
     for panel in await hass.command(type="lovelace/dashboards/list"):
         if panel["url_path"] == URL_PATH:
             return
+    # An entity may be missing. Then no empty dashboard must remain.
+    config = dashboard(meters)
     await hass.command(type="lovelace/dashboards/create", url_path=URL_PATH, **PANEL)
-    await hass.command(
-        type="lovelace/config/save", url_path=URL_PATH, config=dashboard(meters)
-    )
+    await hass.command(type="lovelace/config/save", url_path=URL_PATH, config=config)
 
 
 async def async_problems(hass: WebSocketClient, states: dict[str, str]) -> list[str]:
