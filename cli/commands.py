@@ -1,9 +1,11 @@
 """The commands that write to meters, and read back the result."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 import sys
 from typing import Any
 
+from modbus_connection import ModbusTimeoutError
 import typer
 
 from socomec_countis import (
@@ -27,7 +29,7 @@ from .meters import identity_of, print_error
 from .options import Selection
 from .output import Column, Rows, number, rounded
 
-BROADCAST = 0  # unit ID of a request to all meters
+BROADCAST_ID = 0  # unit ID of a request to all meters
 METER_COLUMNS = (Column("Unit ID", is_number=True), Column("Model", 12))
 # In the order of `PARTIAL_COUNTERS`.
 COUNTER_COLUMNS = tuple(
@@ -42,6 +44,21 @@ type Command = Callable[[Meter, Result], Awaitable[None]]
 
 If the command fails, the entries added so far are kept.
 """
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """A write of one register of all meters on the bus."""
+
+    register: int
+    value: int
+    check: Callable[[Meter], None]
+    """Raises one of the `ERRORS` if the meter cannot carry out the command."""
+
+    async def async_send(self, opened: OpenBus) -> None:
+        """Send the broadcast. Raises `ModbusError`."""
+        async with opened.client(BROADCAST_ID) as client:
+            await opened.bus.async_broadcast(client, self.register, self.value)
 
 
 async def async_reset_partial_command(selection: Selection) -> Exit:
@@ -102,29 +119,29 @@ async def async_set_tariff_command(
 ) -> Exit:
     """Set the tariff of the selected meters, or of all on the bus if `to_all`.
 
-    A broadcast sets the tariff of all meters, but only the selected ones are read back.
+    A broadcast sets the tariff of all meters, but only the selected ones are checked
+    before it, and read back after it.
     """
     rows = Rows(selection.output, *METER_COLUMNS, Column("Tariff", is_number=True))
 
-    async def set_tariff(meter: Meter, result: Result) -> None:
+    def check(meter: Meter) -> None:
         highest = tariffs(meter.profile.tariff_count)[-1]
         if tariff > highest:
             raise NoSuchTariffError(
                 "1 tariff" if highest == 1 else f"{highest} tariffs"
             )
+
+    async def set_tariff(meter: Meter, result: Result) -> None:
+        check(meter)
         command = async_confirm_tariff if to_all else async_set_tariff
         await command(meter, lambda _: None, tariff=tariff)
         result["tariff"] = tariff
         rows.add(str(meter.unit_id), meter.profile.model, str(tariff))
 
-    async def broadcast(opened: OpenBus) -> None:
-        async with opened.client(BROADCAST) as client:
-            await opened.bus.async_broadcast(client, SET_TARIFF, tariff)
-
     return await _async_each(
         selection,
         set_tariff,
-        first=broadcast if to_all else None,
+        broadcast=Broadcast(SET_TARIFF, tariff, check) if to_all else None,
         common={"tariff": tariff, "broadcast": to_all},
     )
 
@@ -153,20 +170,34 @@ async def _async_each(
     selection: Selection,
     command: Command,
     *,
-    first: Callable[[OpenBus], Awaitable[None]] | None = None,
+    broadcast: Broadcast | None = None,
     common: Mapping[str, Any] | None = None,
 ) -> Exit:
     """Send the command to each meter, also after a failure of another meter.
 
-    `first` is called once, before the first meter. `common` is the part of the JSON
-    output that is the same for all meters.
+    If there is a `broadcast`, all selected meters are checked first. If a check fails,
+    nothing is sent. A meter that does not respond is not checked. The broadcast is sent
+    once, before the command is sent to the first meter.
+
+    `common` is the part of the JSON output that is the same for all meters.
     """
+    meters: dict[int, Meter] = {}
     try:
         async with selection.connection.open(selection.settings) as opened:
-            if first is not None:
-                await first(opened)
+            if broadcast is not None:
+                for unit_id in selection.unit_ids:
+                    try:
+                        meters[unit_id] = await async_find_meter(opened, unit_id)
+                        broadcast.check(meters[unit_id])
+                    except ModbusTimeoutError:
+                        continue  # the command reports the missing response
+                    except ERRORS as err:
+                        return print_error(selection, err, unit_id)
+                await broadcast.async_send(opened)
             results = [
-                await _async_one(selection, opened, command, unit_id)
+                await _async_one(
+                    selection, opened, command, unit_id, meters.get(unit_id)
+                )
                 for unit_id in selection.unit_ids
             ]
     except ERRORS as err:
@@ -180,11 +211,17 @@ def _all_done(results: Sequence[Result]) -> bool:
 
 
 async def _async_one(
-    selection: Selection, opened: OpenBus, command: Command, unit_id: int
+    selection: Selection,
+    opened: OpenBus,
+    command: Command,
+    unit_id: int,
+    meter: Meter | None,
 ) -> Result:
+    """Send the command to one meter. If `meter` is None, find the meter first."""
     result: Result = {}
     try:
-        meter = await async_find_meter(opened, unit_id)
+        if meter is None:
+            meter = await async_find_meter(opened, unit_id)
         result = identity_of(meter)
         await command(meter, result)
     except ERRORS as err:

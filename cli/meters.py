@@ -41,9 +41,14 @@ async def async_for_each(
     return exit_code
 
 
-def print_error(selection: Selection, error: Exception) -> Exit:
-    """Print an error that ends the whole command, and return `FAILED`."""
-    failed = failure(error, selection.connection)
+def print_error(
+    selection: Selection, error: Exception, unit_id: int | None = None
+) -> Exit:
+    """Print an error that ends the whole command, and return `FAILED`.
+
+    `unit_id` is that of the meter, or None for an error of the whole bus.
+    """
+    failed = failure(error, selection.connection, unit_id)
     selection.output.fail(failed)
     selection.output.write_json({"error": failed.as_json()})
     return Exit.FAILED

@@ -202,6 +202,47 @@ def test_tariff_of_all_meters_is_set_by_one_broadcast(
     assert [write[0] for write in writes] == [0]  # the unit ID of a broadcast
 
 
+# Each case also has the meter at unit ID 1, with eight tariffs.
+@pytest.mark.parametrize(
+    ("second", "kind", "message"),
+    [
+        (Meter(unit_id=2), "command_failed", "The meter at unit ID 2 has 4 tariffs"),
+        (
+            Meter(unit_id=2, tariff_count=8, override={50000: ord("X")}),
+            "not_a_countis",
+            "The device at unit ID 2 is not a COUNTIS",
+        ),
+    ],
+    ids=["four tariffs", "not a COUNTIS"],
+)
+def test_broadcast_is_not_sent_if_a_meter_cannot_have_the_tariff(
+    second: Meter, kind: str, message: str
+) -> None:
+    first = Meter(unit_id=1, tariff_count=8)
+    with line_of(first, second) as line:
+        code, result = countis_json(
+            "set-tariff", "8", "--port", line.port, "-u", "1,2", "--all"
+        )
+    assert (first.writes, second.writes) == ([], [])
+    assert code == Exit.FAILED
+    assert result["error"]["kind"] == kind
+    assert result["error"]["message"].startswith(message)
+
+
+@pytest.mark.usefixtures("short_timeouts")
+def test_broadcast_is_sent_if_a_selected_meter_does_not_respond() -> None:
+    meter = Meter(unit_id=1)
+    with line_of(meter) as line:
+        code, result = countis_json(
+            "set-tariff", "4", "--port", line.port, "-u", "9,1", "--all"
+        )
+    assert code == Exit.FAILED
+    assert meter.writes == [(SET_TARIFF, [4])]
+    absent, present = result["meters"]
+    assert absent["error"]["kind"] == "no_response"
+    assert (present["done"], present["tariff"]) == (True, 4)
+
+
 def test_meter_that_ignores_a_broadcast_is_reported(
     line: Line, second_meter: Meter
 ) -> None:
