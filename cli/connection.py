@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 import errno
 import os
+from socket import gaierror
 from typing import Literal
 
 from modbus_connection import (
@@ -60,16 +61,20 @@ class CannotOpenError(ModbusConnectionError):
     def __init__(self, error: BaseException) -> None:
         """Find the reason of the operating system in `error` and its causes."""
         self.number: int | None = None
-        """The error number, or None if the client does not report one."""
+        """The error number, or None if there is none, as for an unknown host."""
         # The text of an error of these classes only repeats the name of the port.
         repeats_port = isinstance(error, ModbusConnectionError | ModbusTimeoutError)
         reason = "" if repeats_port else str(error)
         cause: BaseException | None = error
         while cause is not None:
             match cause.args:
+                case [_, text] if isinstance(cause, gaierror):
+                    # The host is unknown. The number is no errno, but on macOS it is
+                    # equal to that of another error.
+                    self.number = None
+                    reason = str(text)
                 case [int(number), text, *_]:
                     self.number = number
-                    # For an unknown host name, the number is no errno: keep the text.
                     is_errno = number in errno.errorcode
                     reason = os.strerror(number) if is_errno else str(text)
                     reason = REASONS.get(number, reason)

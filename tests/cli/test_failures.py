@@ -138,6 +138,17 @@ def test_reason_and_advice_follow_from_the_error(
     assert message in str(failed)
 
 
+# On macOS, these numbers mean an unknown host and a name server that does not respond.
+# As error numbers, they mean "Exec format error" and "No such file or directory".
+@pytest.mark.parametrize("number", [8, 2])
+def test_unknown_host_is_reported_with_the_text_of_the_resolver(number: int) -> None:
+    error = ModbusConnectionError("could not connect")
+    error.__cause__ = socket.gaierror(number, "host not known")
+    failed = failure(CannotOpenError(error), Connection("tcp", "meters.invalid", 502))
+    assert failed.message.endswith("cannot be opened (host not known)")
+    assert failed.check == "the host, the port and the network of the gateway"
+
+
 @EACH_METER_COMMAND
 @pytest.mark.usefixtures("short_timeouts")
 def test_meter_that_does_not_respond_is_reported(command: str) -> None:
