@@ -119,9 +119,11 @@ async def test_rollover_that_the_meter_reports_is_accepted(
     assert reading.corrections == ()
 
 
+@pytest.mark.parametrize("refuses_reserved", [False, True])
 async def test_value_that_other_resolution_does_not_confirm_is_rejected(
-    memory_bus: MemoryBus, meter: SimulatedMeter
+    memory_bus: MemoryBus, meter: SimulatedMeter, *, refuses_reserved: bool
 ) -> None:
+    meter.refuses_reserved = refuses_reserved
     library_meter = await async_polled_meter(memory_bus)
     # The high-resolution counter is 66 115.2 kWh. The low-resolution counter is 1234
     # kWh, and later 132 306 kWh.

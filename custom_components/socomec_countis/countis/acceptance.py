@@ -93,11 +93,12 @@ async def _async_resolutions_agree(
 ) -> bool:
     """Read the block in its other resolution, and return whether the counters agree.
 
-    `block` was read before, and is not read again. Returns True if the meter does not
-    support the other resolution.
+    `block` was read before, and is not read again. If it is split, the other resolution
+    is split, too, because both have the same reserved registers. Returns True if the
+    meter does not support the other resolution.
     """
     for block_type in BLOCK_TYPES[name]:
-        other = block_type(meter.modbus_unit)
+        other = block_type(meter.modbus_unit, split=block.split)
         if isinstance(other, CounterBlock) and type(block) is not block_type:
             await read_optional(other)
             if not same_counters(block, other):
