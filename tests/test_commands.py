@@ -597,6 +597,38 @@ async def test_tariff_that_takes_effect_late_is_confirmed(
     assert [reading.values["tariff"] for reading in published.readings] == [1, 1, 2]
 
 
+async def test_tariff_is_confirmed_if_the_tariff_counters_are_implausible(
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    library_meter = await async_accepted_meter(memory_bus)
+    meter.override = registers_of("tariff_1_energy", 0)
+    await async_set_tariff(library_meter, published, tariff=3)
+    assert published.readings == []
+    with pytest.raises(ImplausibleError):
+        await library_meter.async_read("tariffs")
+    # A meter that changes the tariff late: only the last read-back confirms.
+    meter.counters.tariff = 1
+    stale = Fault(lambda words: [words[0], 1, *words[2:]])  # tariff 1
+    # The identity, the write, and two read-backs of two requests each.
+    memory_bus.faults.extend([NO_FAULT, NO_FAULT, *[stale] * 4])
+    await async_set_tariff(library_meter, published, tariff=2)
+    assert not memory_bus.faults
+    assert meter.writes == [(SET_TARIFF, [3]), (SET_TARIFF, [2])]
+
+
+async def test_tariff_of_a_starting_meter_is_not_confirmed_by_an_old_reading(
+    memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
+) -> None:
+    library_meter = await async_accepted_meter(memory_bus)
+    await async_set_tariff(library_meter, published, tariff=2)
+    library_meter.assume_starting()
+    meter.ignored_writes = {SET_TARIFF}
+    # No mains frequency, and another tariff than in the last reading.
+    meter.override = registers_of("frequency", 0) | {51201: 1}
+    with pytest.raises(CommandError, match="tariff not set"):
+        await async_set_tariff(library_meter, published, tariff=2)
+
+
 async def test_tariff_that_was_broadcast_is_confirmed(
     memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:

@@ -264,9 +264,17 @@ async def _async_write(meter: Meter, register: int, words: list[int]) -> bool:
 
 
 async def _async_has_tariff(meter: Meter, publish: Publish, tariff: int) -> bool:
-    """Read and publish the tariff (51201), and return whether it is `tariff`."""
-    if "tariffs" not in meter.blocks:
+    """Read the tariff (51201), and return whether it is `tariff`.
+
+    The reading is published, unless it is implausible.
+    """
+    block = meter.blocks.get("tariffs")
+    if block is None:
         return False
-    reading = await meter.async_read("tariffs")
-    publish(reading)
-    return reading.values["tariff"] == tariff
+    try:
+        publish(await meter.async_read("tariffs"))
+    except ImplausibleError:
+        # The tariff may be correct although the counters or the measurements are
+        # implausible. If the measurements are, the block was not read.
+        await block.async_update()
+    return block.values["tariff"] == tariff
