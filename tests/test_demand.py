@@ -574,6 +574,10 @@ def test_length_of_the_periods_is_kept_over_a_restart(minutes: int) -> None:
     assert simulation.demand.minutes == minutes
 
 
+NO_DEMAND: dict[str, Any] = {"minutes": 5, "last": None, "period": None, "peaks": []}
+STORED_PEAK = {"minutes": 15, "begin": 0.0, "watts": 1000.0}
+
+
 def test_demand_without_a_reading_can_be_stored() -> None:
     stored = Demand(in_zone(UTC)).as_dict()
     assert Demand(in_zone(UTC)).restore(stored).as_dict() == stored
@@ -583,11 +587,20 @@ def test_demand_without_a_reading_can_be_stored() -> None:
     "stored",
     [
         {},
-        {"minutes": 7, "last": None, "period": None, "peaks": []},
-        {"minutes": 5, "last": [1], "period": None, "peaks": []},
-        {"minutes": 5, "last": ["x", 1], "period": None, "peaks": []},
-        {"minutes": 5, "last": None, "period": {"x": 1}, "peaks": []},
-        {"minutes": 5, "last": None, "period": None, "peaks": [{"x": 1}]},
+        {**NO_DEMAND, "minutes": 7},
+        {**NO_DEMAND, "last": [1]},
+        {**NO_DEMAND, "last": ["x", 1]},
+        {**NO_DEMAND, "period": {"x": 1}},
+        {**NO_DEMAND, "peaks": [{"x": 1}]},
+        {**NO_DEMAND, "last": []},
+        {**NO_DEMAND, "period": {}},
+        {**NO_DEMAND, "period": {"begin": "x", "kilowatt_hours": 1.0}},
+        {**NO_DEMAND, "period": {"begin": 0.0, "kilowatt_hours": "x"}},
+        {**NO_DEMAND, "period": {"begin": None, "kilowatt_hours": None}},
+        {**NO_DEMAND, "peaks": [{**STORED_PEAK, "minutes": "x"}]},
+        {**NO_DEMAND, "peaks": [{**STORED_PEAK, "begin": "x"}]},
+        {**NO_DEMAND, "peaks": [{**STORED_PEAK, "watts": "x"}]},
+        {**NO_DEMAND, "peaks": [STORED_PEAK, None]},
         [],
     ],
 )

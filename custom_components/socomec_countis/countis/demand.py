@@ -318,11 +318,23 @@ class Demand:
         try:
             # `index` raises ValueError for a length that is not in `PERIODS`.
             minutes = PERIODS[PERIODS.index(stored["minutes"])]
-            last = stored["last"] and _Reading(
-                Moment(float(stored["last"][0])), float(stored["last"][1])
-            )
-            period = stored["period"] and _Period(**stored["period"])
-            peaks = [Peak(**each) for each in stored["peaks"]]
+            last, period = stored["last"], stored["period"]
+            if last is not None:
+                last = _Reading(Moment(float(last[0])), float(last[1]))
+            if period is not None:
+                counter = period["kilowatt_hours"]
+                period = _Period(
+                    begin=float(period["begin"]),
+                    kilowatt_hours=None if counter is None else float(counter),
+                )
+            peaks = [
+                Peak(
+                    minutes=int(each["minutes"]),
+                    begin=float(each["begin"]),
+                    watts=float(each["watts"]),
+                )
+                for each in stored["peaks"]
+            ]
         except (LookupError, TypeError, ValueError) as err:
             _LOGGER.warning("The stored demand is invalid and not used: %r", err)
         else:
