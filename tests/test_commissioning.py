@@ -458,6 +458,26 @@ async def test_button_replaces_the_notification_of_the_previous_check(
     assert "| W | 5000 | 5000 | -5000 |" in found["message"]
 
 
+async def test_high_power_is_shown_without_an_exponent(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, line: Line
+) -> None:
+    meter.load = Constant(Phase(123_450), Phase(12_340), FULL_LOAD)
+    await press(hass, "check_wiring")
+    (high,) = _async_get_or_create_notifications(hass).values()
+    assert "| W | 123450 | 12340 | 5000 |" in high["message"]
+    watts = iter([20_000, 20_000, -20_000, 20_000, 20_000])  # L2 in each reading
+
+    def set_load(request: bytes) -> None:
+        if reads([request]) == [WHOLE_MEASUREMENTS]:
+            meter.load = Constant(FULL_LOAD, Phase(next(watts)), FULL_LOAD)
+
+    line.on_request = set_load
+    await press(hass, "check_wiring")
+    (unsteady,) = _async_get_or_create_notifications(hass).values()
+    assert "12000 W" in unsteady["message"]
+    assert "e+" not in unsteady["message"]
+
+
 async def test_wiring_is_unknown_before_the_first_check(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:

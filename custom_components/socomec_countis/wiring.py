@@ -5,6 +5,7 @@ it in a notification, and the sensor of `wiring_sensor.py` keeps it.
 """
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from homeassistant.components import persistent_notification
@@ -118,7 +119,7 @@ def _finding_text(texts: Mapping[str, str], code: int) -> str:
 def _unmet_text(texts: Mapping[str, str], unmet: UnmetCondition, language: str) -> str:
     value = "-"
     if unmet.value is not None:
-        number = localized(f"{unmet.value:.4g}", language)
+        number = _number_text(unmet.value, 4, language)
         value = f"{number} {UNITS[unmet.condition]}".strip()
     return texts[f"wiring_{unmet.condition}"].format(
         phase=unmet.phase.upper(), value=value
@@ -130,6 +131,13 @@ def _table(phases: Sequence[str], values: Values, language: str) -> list[str]:
     rows = [["", *map(str.upper, phases)], ["---"] * (len(phases) + 1)]
     for quantity, heading in ROWS.items():
         cells = [values.get(f"{quantity}_{phase}") for phase in phases]
-        shown = ["-" if each is None else f"{each:.5g}" for each in cells]
-        rows.append([heading, *(localized(each, language) for each in shown)])
+        shown = [
+            "-" if each is None else _number_text(each, 5, language) for each in cells
+        ]
+        rows.append([heading, *shown])
     return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _number_text(value: float, digits: int, language: str) -> str:
+    """Return a value with this number of significant digits, without an exponent."""
+    return localized(f"{Decimal(f'{value:.{digits}g}'):f}", language)
