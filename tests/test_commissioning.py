@@ -532,7 +532,21 @@ async def test_result_of_a_check_is_kept_after_a_restart_and_while_offline(
     assert state(hass, "wiring") == "correct"
 
 
-async def test_check_that_a_restart_interrupted_has_no_result(
+async def test_result_is_kept_if_a_reload_interrupts_the_next_check(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    meter.load = Constant(FULL_LOAD, FULL_LOAD, Phase(-5000))
+    await check_wiring(hass)
+    before = wiring_attributes(hass)
+    check = hass.async_create_task(check_wiring(hass))
+    await until(lambda: state(hass, "wiring") == "checking")
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert (state(hass, "wiring"), wiring_attributes(hass)) == ("faulty", before)
+    with pytest.raises(HomeAssistantError, match="cannot be opened"):
+        await check
+
+
+async def test_first_check_that_a_restart_interrupted_has_no_result(
     hass: HomeAssistant, add_meter: AddMeter, entity_registry: er.EntityRegistry
 ) -> None:
     sensor = "sensor.countis_e33_1_wiring"

@@ -55,10 +55,14 @@ class WiringSensor(CountisEntity, SensorEntity, RestoreEntity):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Restore the result of a check that ended before the bus was loaded."""
+        """Restore the result of a check that ended before the bus was loaded.
+
+        If the bus was unloaded during another check, the stored state is `CHECKING`. So
+        only the attributes are restored, and the result follows from them.
+        """
         last = await self.async_get_last_state()
-        if last and last.state in RESULTS:
-            self._show(last.state, last.attributes)
+        if last and "codes" in last.attributes:
+            self._show(last.attributes)
         self._update()
         await super().async_added_to_hass()
 
@@ -77,13 +81,12 @@ class WiringSensor(CountisEntity, SensorEntity, RestoreEntity):
     def _update(self) -> None:
         """Show the result of the latest check since the bus was loaded, if any."""
         if (wiring := self.coordinator.wiring) is not None:
-            # Code 0 means no error. Without codes, a condition of the check is not met.
-            codes = wiring["codes"]
-            result = CORRECT if codes == [0] else FAULTY if codes else INCONCLUSIVE
-            self._show(result, wiring)
+            self._show(wiring)
 
-    def _show(self, result: str, values: Mapping[str, Any]) -> None:
-        self._result = result
+    def _show(self, values: Mapping[str, Any]) -> None:
+        # Code 0 means no error. Without codes, a condition of the check is not met.
+        codes = values["codes"]
+        self._result = CORRECT if codes == [0] else FAULTY if codes else INCONCLUSIVE
         self._attr_extra_state_attributes = {
             key: values[key] for key in ATTRIBUTES if key in values
         }
