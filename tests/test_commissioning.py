@@ -1,5 +1,6 @@
 """Commissioning: tariff counters, clock, records, phases and wiring of a meter."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -504,6 +505,21 @@ async def test_sensor_shows_that_a_check_runs_and_then_its_result(
     await check_wiring(hass)
     assert shown[2:] == ["checking", "correct", "checking", "faulty"]
     assert wiring_attributes(hass)["codes"] == [3]
+
+
+async def test_second_check_of_a_meter_waits_for_the_first(
+    hass: HomeAssistant, entry: CountisConfigEntry
+) -> None:
+    shown = shown_states(hass, "wiring")
+    first = hass.async_create_task(check_wiring(hass))
+    await asyncio.sleep(2)
+    second = hass.async_create_task(press(hass, "check_wiring"))
+    await first
+    await asyncio.sleep(1)
+    assert not second.done()
+    assert state(hass, "wiring") == "checking"
+    await second
+    assert shown == ["checking", "inconclusive"] * 2
 
 
 async def test_failed_check_keeps_the_result_of_the_previous_check(

@@ -154,6 +154,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.data = self.counters
         self.meter_gaps = MeterGaps(self)
         self.on_wanted_changed = on_wanted_changed
+        self.wiring_lock = asyncio.Lock()
+        """Held during a wiring check."""
         self.is_checking_wiring = False
         self.wiring: Mapping[str, Any] | None = None
         """The result of the latest wiring check, None before the first one."""

@@ -40,27 +40,29 @@ async def async_run_wiring_check(
     """Check the wiring of a meter; return the meter's part of an action's response.
 
     The sensor `wiring` gets a shorter result, with the time of the check. If a reading
-    fails, the sensor keeps its previous result. Raises `HomeAssistantError` if a
-    reading fails.
+    fails, the sensor keeps its previous result. A second check of a meter waits until
+    the first one ends. Raises `HomeAssistantError` if a reading fails.
     """
     texts = await async_messages(hass)
     language = hass.config.language
-    result: dict[str, Any] | None = None
-    coordinator.show_wiring(None, is_checking=True)
-    try:
-        wiring = await coordinator.async_check_wiring()
-        # The sensor gets only the text of each condition that is not met. The response
-        # below also contains the condition, its phase and the measured value.
-        result = {
-            "checked_at": dt_util.now().isoformat(timespec="seconds"),
-            "codes": list(wiring.codes),
-            "findings": [_finding_text(texts, code) for code in wiring.codes],
-            "unmet_conditions": [
-                _unmet_text(texts, unmet, language) for unmet in wiring.unmet
-            ],
-        }
-    finally:
-        coordinator.show_wiring(result, is_checking=False)
+    async with coordinator.wiring_lock:
+        result: dict[str, Any] | None = None
+        coordinator.show_wiring(None, is_checking=True)
+        try:
+            wiring = await coordinator.async_check_wiring()
+            # The sensor gets only the text of each condition that is not met. The
+            # response below also contains the condition, its phase and the measured
+            # value.
+            result = {
+                "checked_at": dt_util.now().isoformat(timespec="seconds"),
+                "codes": list(wiring.codes),
+                "findings": [_finding_text(texts, code) for code in wiring.codes],
+                "unmet_conditions": [
+                    _unmet_text(texts, unmet, language) for unmet in wiring.unmet
+                ],
+            }
+        finally:
+            coordinator.show_wiring(result, is_checking=False)
     return {
         "meter": coordinator.subentry.title,
         "codes": result["codes"],
