@@ -576,6 +576,17 @@ def early_issue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 0.1)
 
 
+def reported_counters(hass: HomeAssistant) -> list[str]:
+    """Return the counters that the issue of rejected counters lists."""
+    placeholders = only_issue(hass).translation_placeholders
+    assert placeholders is not None
+    listed = placeholders["counters"]
+    counters = ("energy_consumed", *TARIFF_COUNTERS)
+    found = [each for each in counters if f"`{entity_id(hass, each)}`" in listed]
+    assert len(found) == len(listed.splitlines())
+    return found
+
+
 async def open_fix_of_fallen_counter(
     hass: HomeAssistant, post: Post, meter: Meter
 ) -> dict[str, Any]:
@@ -666,6 +677,32 @@ async def test_rejected_counters_without_a_valid_reading_cannot_be_confirmed(
     assert (result["type"], result["reason"]) == ("abort", "no_reading")
     meter.override = {}
     await until(lambda: not issues(hass))
+
+
+async def test_each_block_is_reported_after_its_own_time(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 20)
+    meter.override = NO_ENERGY_CONSUMED
+    await asyncio.sleep(15)
+    meter.override = NO_ENERGY_CONSUMED | NO_TARIFF_1_ENERGY
+    await asyncio.sleep(3)
+    meter.override = NO_TARIFF_1_ENERGY
+    await asyncio.sleep(15)
+    assert issues(hass) == []
+    await asyncio.sleep(4)
+    assert reported_counters(hass) == ["tariff_1_energy"]
+    meter.override = NO_TARIFF_1_ENERGY | NO_ENERGY_CONSUMED
+    await asyncio.sleep(15)
+    assert reported_counters(hass) == ["tariff_1_energy"]
+    await asyncio.sleep(7)
+    assert reported_counters(hass) == ["energy_consumed", "tariff_1_energy"]
+    meter.override = NO_ENERGY_CONSUMED
+    await asyncio.sleep(3)
+    assert reported_counters(hass) == ["energy_consumed"]
 
 
 @pytest.mark.usefixtures("early_issue")

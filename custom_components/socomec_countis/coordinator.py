@@ -60,6 +60,13 @@ type AcceptedCounters = dict[str, Any]
 type StoredCounters = dict[str, Any]
 """The serial number of the meter, and its `AcceptedCounters` as "counters"."""
 
+type RejectedCounters = dict[str, tuple[float | None, float | None]]
+"""By counter, in kWh or kvarh: the last accepted value and the rejected reading.
+
+The value is None before the first accepted reading. The reading is None if the block
+could not be read, or was rejected as a whole.
+"""
+
 # s; if a measurement cannot be read, its last value is shown for this time. Our choice:
 # a few lost responses change no state, and no automation uses an old value for long.
 HOLD_SECONDS = 10
@@ -166,6 +173,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """By block: when its read errors began."""
         self._expired: set[str] = set()
         """The blocks of the online meter that could not be read for `HOLD_SECONDS`."""
+        self._rejected_at: dict[str, float] = {}
+        """By block: since when counters of this block were rejected."""
+        self._reported: set[str] = set()
+        """The counters that the issue for rejected counters lists."""
         self._error: PollError | None = None
         """Why the meter is offline, None if it is online."""
         self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}
@@ -350,7 +361,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.data = self.counters
         self._failing_since.clear()
         self._expired.clear()
-        self._cancel_timer(self._report_rejected)
+        # The time offline does not count, but the issue stays.
+        reported = {BLOCK_OF[name] for name in self._reported}
+        for block in self._rejected_at.keys() - reported:
+            del self._rejected_at[block]
         self.async_set_update_error(self.failure(UpdateFailed, self._error))
 
     @callback
@@ -410,17 +424,15 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     # -- rejected counters ---------------------------------------------------
 
     @property
-    def rejected_counters(self) -> dict[str, tuple[float | None, float | None]]:
+    def rejected_counters(self) -> RejectedCounters:
         """Return the counters that were rejected or could not be read.
 
-        By counter, in kWh or kvarh: the last accepted value (None before the first one)
-        and the rejected reading. The reading is None if the block could not be read, or
-        was rejected as a whole. Blocks that no enabled entity needs are left out.
+        Blocks that no enabled entity needs are left out.
         """
         counters = self.meter.counter_check
         wanted = {BLOCK_OF[quantity] for quantity in self.wanted_quantities}
         unread = (wanted & self._failing_since.keys()) - counters.rejected.keys()
-        found: dict[str, tuple[float | None, float | None]] = {
+        found: RejectedCounters = {
             name: (value, None)
             for name, value in counters.values.items()
             if BLOCK_OF[name] in unread
@@ -430,24 +442,35 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         return found
 
     def _check_rejected(self) -> None:
-        """Start the timer of the issue for rejected counters, or delete the issue."""
-        if self.rejected_counters:
-            self._start_timer(REJECTED_ISSUE_SECONDS, self._report_rejected)
-        else:
-            self._cancel_timer(self._report_rejected)
-            self._delete_issues(COUNTERS_REJECTED)
+        """Create, update or delete the issue for rejected counters.
 
-    @callback
-    def _report_rejected(self, now: datetime) -> None:
-        _LOGGER.warning(
-            "%s: no reading of these counters was accepted for %s s, so they keep their"
-            " last accepted values. Last accepted value and rejected reading of each"
-            " counter: %s",
-            self.name,
-            REJECTED_ISSUE_SECONDS,
-            self.rejected_counters,
-        )
-        create_rejected_issue(self)
+        The issue lists the counters of the blocks from which no reading was accepted
+        for `REJECTED_ISSUE_SECONDS`.
+        """
+        now = self.hass.loop.time()
+        rejected = self.rejected_counters
+        self._rejected_at = {
+            block: self._rejected_at.get(block, now)
+            for block in {BLOCK_OF[name] for name in rejected}
+        }
+        listed = {
+            name: readings
+            for name, readings in rejected.items()
+            if now - self._rejected_at[BLOCK_OF[name]] >= REJECTED_ISSUE_SECONDS
+        }
+        if not listed:
+            self._delete_issues(COUNTERS_REJECTED)
+        elif listed.keys() != self._reported:
+            _LOGGER.warning(
+                "%s: no reading of these counters was accepted for %s s, so they keep"
+                " their last accepted values. Last accepted value and rejected reading"
+                " of each counter: %s",
+                self.name,
+                REJECTED_ISSUE_SECONDS,
+                listed,
+            )
+            create_rejected_issue(self, listed)
+        self._reported = set(listed)
 
     @property
     def rejected_since(self) -> dict[str, Moment | None]:
@@ -463,7 +486,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """Accept the next readings that agree with the rejected readings."""
         for block in self.meter.counter_check.rejected:
             self.meter.counter_check.confirm(block)
-        self._cancel_timer(self._report_rejected)
+        # If no reading agrees, the issue is created again.
+        self._rejected_at.clear()
+        self._reported.clear()
 
     # -- the profile ---------------------------------------------------------
 

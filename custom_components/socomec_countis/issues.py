@@ -15,7 +15,7 @@ from .identifiers import entity_unique_id
 from .texts import energy_text, entity_name
 
 if TYPE_CHECKING:
-    from .coordinator import CountisCoordinator
+    from .coordinator import CountisCoordinator, RejectedCounters
 
 # The kinds of issues. A kind is the translation key and the beginning of the issue ID.
 ANOTHER_METER = "another_meter"
@@ -64,13 +64,15 @@ def create_meter_issue(
     create_issue(coordinator.hass, kind, subentry.subentry_id, **placeholders)
 
 
-def create_rejected_issue(coordinator: CountisCoordinator) -> None:
-    """Create or update the issue of a meter whose counters are rejected."""
+def create_rejected_issue(
+    coordinator: CountisCoordinator, rejected: RejectedCounters
+) -> None:
+    """Create or update the issue of a meter that lists rejected counters."""
     language = coordinator.hass.config.language
     lines = [
         f"- `{_entity_id(coordinator, name)}`:"
         f" {_energy(last, name, language)} → {_energy(reading, name, language)}"
-        for name, (last, reading) in coordinator.rejected_counters.items()
+        for name, (last, reading) in rejected.items()
     ]
     create_meter_issue(coordinator, COUNTERS_REJECTED, counters="\n".join(lines))
 
