@@ -132,6 +132,22 @@ async def test_demand_follows_the_periods_of_the_clock(
     assert state(hass, "peak_demand_last_month") == STATE_UNKNOWN
 
 
+async def test_period_is_updated_although_the_demand_stays_the_same(
+    hass: HomeAssistant,
+    demand_entry: CountisConfigEntry,
+    clock: RunningClock,
+    meter: Meter,
+) -> None:
+    set_load(meter, 0)
+    for begin in ("12:00", "12:15", "12:30"):
+        await sleep_until(hass, clock, f"{begin}:30")
+        for key in ("demand", "demand_forecast"):
+            shown = hass.states.get(entity_id(hass, key))
+            assert shown is not None
+            assert shown.state == "0"
+            assert f"{shown.attributes['period_begin']:%H:%M}" == begin
+
+
 @pytest.mark.parametrize("start", [START.replace(month=6, day=30, hour=23, minute=28)])
 async def test_highest_demand_moves_to_the_last_month_at_midnight(
     hass: HomeAssistant,

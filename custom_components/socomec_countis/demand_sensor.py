@@ -6,6 +6,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
+import math
 from typing import override
 
 from homeassistant.components.sensor import SensorDeviceClass, SensorStateClass
@@ -67,6 +68,7 @@ class DemandSensor(DeadbandSensor):
     """
 
     entity_description: DemandDescription
+    _published_attributes: dict[str, datetime] | None = None
 
     def __init__(
         self, coordinator: CountisCoordinator, description: DemandDescription
@@ -106,6 +108,19 @@ class DemandSensor(DeadbandSensor):
         """
         shown = self.demand_now
         return shown.watts if isinstance(shown, Peak) else shown
+
+    @override
+    def update_state(self) -> bool:
+        """Update the published state; if the period has changed, without a delay.
+
+        Returns True for another period, even if its demand equals the published one.
+        """
+        attributes = self.extra_state_attributes
+        is_other_period = attributes != self._published_attributes
+        if is_other_period:
+            self._published_attributes = attributes
+            self._published_until = -math.inf
+        return super().update_state() or is_other_period
 
     @property
     @override
