@@ -106,7 +106,9 @@ class MeterGaps:
 
     async def async_load(self) -> None:
         """Load the stored gaps unless they are invalid, and propose unfilled gaps."""
-        with suppress(HomeAssistantError, LookupError, TypeError, ValueError):
+        with suppress(
+            AttributeError, HomeAssistantError, LookupError, TypeError, ValueError
+        ):
             self.gaps = [
                 Gap.from_dict(each) for each in await self._store.async_load() or ()
             ]
