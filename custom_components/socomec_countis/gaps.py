@@ -215,7 +215,8 @@ class MeterGaps:
         """Propose all new gaps, unless the meter is offline."""
         async with self._proposal_lock:
             for gap in [each for each in self.gaps if not each.sources]:
-                if not self.coordinator.online:
+                # While another gap was proposed, this gap may have been discarded.
+                if not self.coordinator.online or gap not in self.gaps:
                     continue
                 self._proposed_now = gap
                 try:
