@@ -280,6 +280,20 @@ async def test_two_outages_less_than_an_hour_apart_are_one_gap(
     assert_close(filled, outage.metered_energy())
 
 
+async def test_jump_of_a_counter_that_ends_a_gap_is_not_filled(
+    outage: OutageTest,
+) -> None:
+    async with outage.outage("meter"):
+        await outage.run_until(5, hours=1)
+        outage.meter.count().consumed += 5_000_000  # Wh
+    await outage.until_proposed()
+    before = await outage.hours()
+    assert max(before.values()) > 5000  # kWh; the jump was accepted
+    await outage.choose("fill")
+    # The jump would be distributed to all hours of the gap.
+    assert await outage.hours() == before
+
+
 async def test_second_gap_is_filled_after_the_first_one(outage: OutageTest) -> None:
     for kind in ("meter", "Home Assistant"):
         await propose(outage, kind, hours=2)

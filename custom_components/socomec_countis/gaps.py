@@ -135,7 +135,9 @@ class MeterGaps:
         to confirm the first reading. So the counters after the gap are those of the
         second reading. `corrected` contains the counters whose accepted value was
         corrected. They are left out, because a correction is not the energy of a gap.
-        Counters that have the same value as before the gap are also left out.
+        If readings were rejected before, the first accepted reading may be a
+        correction. Counters that have the same value as before the gap are also left
+        out.
         """
         if "recorder" not in self.hass.config.components:
             return
@@ -157,7 +159,11 @@ class MeterGaps:
                 self._add(gap)
         elif begin is not None and now // HOUR - math.ceil(begin / HOUR) >= 1:
             # There is at least one full hour between the two readings.
-            readings = {name: [(begin, value)] for name, value in before.items()}
+            readings = {
+                name: [(begin, value)]
+                for name, value in before.items()
+                if name not in corrected
+            }
             self._unconfirmed[block] = Gap(begin, now, readings)
 
     def _add(self, new: Gap) -> None:
