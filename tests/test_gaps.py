@@ -280,6 +280,25 @@ async def test_two_outages_less_than_an_hour_apart_are_one_gap(
     assert_close(filled, outage.metered_energy())
 
 
+async def test_two_outages_with_one_reading_between_them_are_one_gap(
+    outage: OutageTest,
+) -> None:
+    coordinator = coordinator_of(outage.entry)
+    async with outage.outage("meter"):
+        await outage.run_until(20, hours=1)
+        outage.meter.offline = False
+        await until(lambda: coordinator.online)
+        await asyncio.sleep(30)  # one reading of the counters
+        outage.meter.offline = True
+        await outage.run_until(20, hours=2)
+    await outage.until_proposed()
+    before = await outage.hours()
+    await outage.choose("fill")
+    filled = await outage.hours()
+    assert_unchanged_total(before, filled)
+    assert_close(filled, outage.metered_energy())
+
+
 async def test_jump_of_a_counter_that_ends_a_gap_is_not_filled(
     outage: OutageTest,
 ) -> None:

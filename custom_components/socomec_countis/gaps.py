@@ -149,7 +149,19 @@ class MeterGaps:
             if BLOCK_OF[name] == block
         }
         self._read_at[block], self._values[block] = now, values
-        if (gap := self._unconfirmed.pop(block, None)) is not None:
+        gap = self._unconfirmed.pop(block, None)
+        if begin is not None and now // HOUR - math.ceil(begin / HOUR) >= 1:
+            # There is at least one full hour between the two readings.
+            if gap is None:
+                readings = {name: [(begin, value)] for name, value in before.items()}
+                gap = Gap(begin, now, readings)
+            # If the earlier reading also followed a gap, the two gaps become one,
+            # because that reading raised no counter.
+            gap.end = now
+            for name in corrected:
+                gap.readings.pop(name, None)
+            self._unconfirmed[block] = gap
+        elif gap is not None:
             gap.readings = {
                 name: [*points, (gap.end, values[name])]
                 for name, points in gap.readings.items()
@@ -157,14 +169,6 @@ class MeterGaps:
             }
             if gap.readings:
                 self._add(gap)
-        elif begin is not None and now // HOUR - math.ceil(begin / HOUR) >= 1:
-            # There is at least one full hour between the two readings.
-            readings = {
-                name: [(begin, value)]
-                for name, value in before.items()
-                if name not in corrected
-            }
-            self._unconfirmed[block] = Gap(begin, now, readings)
 
     def _add(self, new: Gap) -> None:
         """Add `new`, or merge it into another gap.
