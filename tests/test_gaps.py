@@ -696,6 +696,51 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> No
     assert error.value.translation_key == "nothing_to_restore"
 
 
+async def test_action_fills_a_part_of_a_filled_gap_as_if_it_was_not_filled(
+    outage: OutageTest,
+) -> None:
+    begin = time.time()
+    end = begin + 2.5 * HOUR
+    await propose(outage, hours=2)
+    key = entity_id(outage.hass, "energy_consumed")
+    first = await fill_gap(outage, begin + HOUR, end)
+    part_filled = await outage.hours()
+    await fill_gap(outage, begin, end)
+    assert await outage.hours() != part_filled
+    second = await fill_gap(outage, begin + HOUR, end)
+    assert await outage.hours() == pytest.approx(part_filled, abs=0.001)
+    energies = [
+        each["meters"][0]["counters"][key]["energy"] for each in (first, second)
+    ]
+    assert energies[0] == energies[1]
+
+
+async def test_failed_action_does_not_restore_the_filled_gap(
+    outage: OutageTest,
+) -> None:
+    begin = time.time()
+    await propose(outage, hours=2)
+    await outage.choose("fill")
+    filled = await outage.hours()
+    with pytest.raises(HomeAssistantError) as error:
+        await fill_gap(outage, begin, time.time())  # the end hour is not over
+    assert error.value.translation_key == "no_full_hour"
+    assert await outage.hours() == filled
+    # From the second hour of the gap on, the sums are higher by 100 kWh.
+    get_instance(outage.hass).async_adjust_statistics(
+        entity_id(outage.hass, "energy_consumed"),
+        dt_util.utc_from_timestamp(sorted(outage.metered_energy())[1]),
+        100,
+        "kWh",
+    )
+    adjusted = await outage.hours()
+    with pytest.raises(HomeAssistantError) as error:
+        await fill_gap(outage, begin, begin + 2.5 * HOUR)
+    assert error.value.translation_key == "unexpected_sums"
+    assert await outage.hours() == adjusted
+    assert len(coordinator_of(outage.entry).meter_gaps.gaps) == 1
+
+
 @pytest.mark.parametrize(("hours_later", "issue_count"), [(0, 0), (1, 1)])
 async def test_action_deletes_the_issue_of_a_gap_only_if_it_fills_all_hours(
     outage: OutageTest, hours_later: int, issue_count: int

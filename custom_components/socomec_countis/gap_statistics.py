@@ -10,7 +10,7 @@ In this file, `hours` are the starts of the hours of a gap, without the end hour
 since 1970.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -83,6 +83,14 @@ class Statistic:
     """By start of the hour, in s since 1970."""
     factor: float = 1
     """One unit of the statistic, in kWh or kvarh: 1000 for a statistic in MWh."""
+
+    def with_rows(self, rows: Iterable[Row]) -> Statistic:
+        """Return the statistic with `rows` instead of its rows of the same hours.
+
+        If the statistic has no row of an hour, the new row is left out.
+        """
+        new = {row.start: row for row in rows if row.start in self.rows}
+        return replace(self, rows={**self.rows, **new})
 
     def base(self, hours: Sequence[float]) -> Row | None:
         """Return the last row before `hours`, None if there is none."""

@@ -8,7 +8,7 @@ of the whole gap in the end hour.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 import logging
@@ -319,10 +319,14 @@ class MeterGaps:
 
     # -- fill ----------------------------------------------------------------
 
-    async def _async_statistics(self, gap: Gap) -> dict[str, Statistic]:
+    async def _async_statistics(
+        self, gap: Gap, to_restore: Sequence[Gap] = ()
+    ) -> dict[str, Statistic]:
         """Return the statistics of the counters of a gap, by counter.
 
-        A counter without a statistic is left out.
+        Their rows are those that the statistics will have after the filled gaps
+        `to_restore`, which are in the order of filling, are restored. A counter without
+        a statistic is left out.
         """
         found: dict[str, Statistic] = {}
         # A gap that the user defines (`async_fill_between`) has no readings at first.
@@ -332,6 +336,9 @@ class MeterGaps:
             entities = er.async_get(self.hass)
             entity_id = entities.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id)
             if entity_id and (statistic := await self._async_statistic(gap, entity_id)):
+                for filled in reversed(to_restore):
+                    rows = filled.overwritten.get(entity_id, ())
+                    statistic = statistic.with_rows(rows)
                 found[name] = statistic
         return found
 
@@ -340,15 +347,19 @@ class MeterGaps:
             self.hass, statistic_id, gap.hours[0], gap.end_hour
         )
 
-    async def async_plan(self, gap: Gap) -> dict[str, Plan]:
+    async def async_plan(
+        self, gap: Gap, to_restore: Sequence[Gap] = ()
+    ) -> dict[str, Plan]:
         """Return the plan of each counter of a gap.
 
-        A counter that cannot be filled (see `plan_counter`), or that has no statistics,
-        is left out. Raises `HomeAssistantError` if the sums of the statistics do not
-        agree with the counters.
+        The plans are for the statistics after the filled gaps `to_restore` are restored
+        (see `_async_statistics`). A counter that cannot be filled (see `plan_counter`),
+        or that has no statistics, is left out. Raises `HomeAssistantError` if the sums
+        of the statistics do not agree with the counters.
         """
         plans: dict[str, Plan] = {}
-        for name, statistic in (await self._async_statistics(gap)).items():
+        statistics = await self._async_statistics(gap, to_restore)
+        for name, statistic in statistics.items():
             total = total_of(name)
             if total not in gap.parts:
                 continue
@@ -380,9 +391,7 @@ class MeterGaps:
         """
         plans = await self.async_plan(gap)
         if not plans:
-            raise translated_error(
-                HomeAssistantError, "nothing_to_fill", name=self.coordinator.name
-            )
+            raise self._nothing_to_fill()
         written = list(plans.values())
         for plan in plans.values():
             written += await self._async_plan_costs(gap, plan)
@@ -406,6 +415,11 @@ class MeterGaps:
         )
         return plans
 
+    def _nothing_to_fill(self) -> HomeAssistantError:
+        return translated_error(
+            HomeAssistantError, "nothing_to_fill", name=self.coordinator.name
+        )
+
     async def async_discard(self, gap: Gap) -> None:
         """Discard a gap, so that the energy stays in the end hour."""
         self.gaps.remove(gap)
@@ -421,14 +435,12 @@ class MeterGaps:
         the last week are restored first. Gaps that are not filled yet are discarded if
         all of their hours are filled now. Returns the gap, and the plan by counter.
         Raises `HomeAssistantError` if `begin` is not in an earlier hour than `end`, if
-        the end hour is not compiled yet, or as `async_fill`.
+        the end hour is not compiled yet, or as `async_fill`. Then no gap is restored.
         """
-        if self._filled(begin, end):
-            await self.async_restore(begin, end)
         gap = Gap(begin, (end // HOUR + 1) * HOUR, {})
         if not gap.hours or dt_util.utcnow().timestamp() < gap.end + COMPILED_AFTER:
             raise translated_error(HomeAssistantError, "no_full_hour")
-        statistics = await self._async_statistics(gap)
+        statistics = await self._async_statistics(gap, self._filled(begin, end))
         for name, statistic in statistics.items():
             base, end_row = statistic.base(gap.hours), statistic.end_row(gap.hours)
             # The row of the hour of `begin`, if any, has the last state before the gap.
@@ -442,6 +454,10 @@ class MeterGaps:
         }
         statistics = {name: statistics[name] for name in gap.readings}
         await self._async_read_evidence(gap, statistics)
+        if not await self.async_plan(gap, self._filled(begin, end)):
+            raise self._nothing_to_fill()
+        if self._filled(begin, end):
+            await self.async_restore(begin, end)
         plans = await self.async_fill(gap)
         # Search again after each gap, because the user may discard a gap meanwhile.
         while other := self._open_gap_within(gap):
