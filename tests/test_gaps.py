@@ -535,6 +535,21 @@ async def test_sums_adjusted_while_the_dialog_is_open_are_not_changed(
     assert await outage.hours() == before
 
 
+async def test_statistics_deleted_while_the_dialog_is_open_are_not_filled(
+    outage: OutageTest,
+) -> None:
+    await propose(outage)
+    menu = await outage.open_fix()
+    sensors = outage.hass.states.async_entity_ids("sensor")
+    get_instance(outage.hass).async_clear_statistics(sensors)
+    assert await outage.hours() == {}
+    result = await outage.fix_flows.async_configure(
+        menu["flow_id"], {"next_step_id": "fill"}
+    )
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "nothing_to_fill"
+
+
 async def test_counter_without_statistics_before_the_gap_is_not_filled(
     outage: OutageTest,
 ) -> None:

@@ -705,6 +705,25 @@ async def test_each_block_is_reported_after_its_own_time(
     assert reported_counters(hass) == ["energy_consumed"]
 
 
+async def test_time_offline_does_not_count_for_the_issue_of_rejected_counters(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 20)
+    meter.override = NO_ENERGY_CONSUMED
+    await asyncio.sleep(15)
+    meter.offline = True
+    await asyncio.sleep(60)
+    meter.offline = False
+    await until(lambda: coordinator_of(entry).online)
+    await asyncio.sleep(15)
+    assert issues(hass) == []
+    await asyncio.sleep(10)
+    assert reported_counters(hass) == ["energy_consumed"]
+
+
 @pytest.mark.usefixtures("early_issue")
 async def test_issue_is_deleted_when_the_rejected_counters_are_disabled(
     hass: HomeAssistant,
