@@ -258,6 +258,22 @@ async def test_single_reading_of_a_transformer_does_not_raise_the_limits(
     assert library_meter.counter_check.limits.amperes == 120
 
 
+async def test_refused_read_of_a_transformer_does_not_raise_the_limits(
+    memory_bus: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.model = "Countis E43"
+    meter.settings[table.CT_PRIMARY] = 100
+    library_meter = await async_polled_meter(memory_bus)
+    # A single wrong reading, 4196 A instead of 100 A. Later reads are refused.
+    memory_bus.faults.append(Fault(lambda words: [words[0], words[1] | 0x1000]))
+    await library_meter.async_read("transformer")
+    meter.refused_blocks = {table.NETWORK}
+    await asyncio.sleep(10)
+    meter.counters.consumed += 5_000  # Wh
+    await async_poll_rejected(library_meter, 10)
+    assert library_meter.counter_check.limits.amperes == 120
+
+
 async def test_poll_with_a_counter_that_stays_rejected_is_one_request(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:

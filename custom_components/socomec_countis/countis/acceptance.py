@@ -80,8 +80,9 @@ async def _async_gather_evidence(meter: Meter) -> None:
     transformer = meter.blocks.get("transformer")
     if isinstance(transformer, CurrentTransformer):
         for _ in range(2):  # `compare_transformer` needs two equal readings
-            await read_optional(transformer)
-            meter.compare_transformer(transformer)
+            # After a refused read, the block still contains an earlier reading.
+            if await read_optional(transformer) is not None:
+                meter.compare_transformer(transformer)
     overflows = meter.blocks.get("overflows")
     if isinstance(overflows, Overflows):
         await read_optional(overflows)
