@@ -44,6 +44,8 @@ BUS_MODELS = {
 type CountisConfigEntry = ConfigEntry[BusRuntime]
 type CreateEntities = Callable[[CountisCoordinator], Sequence[Entity]]
 """Returns the entities of one platform for a meter."""
+type RunningPlatform = tuple[CreateEntities, AddConfigEntryEntitiesCallback]
+"""The functions that create the entities of a platform, and add them."""
 
 
 def local_time() -> datetime:
@@ -85,9 +87,7 @@ class BusRuntime:
         """The ID of the device of the bus in the device registry."""
         self.coordinators: dict[str, CountisCoordinator] = {}
         """The coordinator of each meter, by the ID of the meter's subentry."""
-        self._platforms: list[
-            tuple[CreateEntities, AddConfigEntryEntitiesCallback]
-        ] = []
+        self._platforms: list[RunningPlatform] = []
         self._unique_ids: dict[str, set[str | None]] = {}
         """The unique IDs of the added entities, by the ID of the meter's subentry."""
         self.evidence_lock = asyncio.Lock()
@@ -242,7 +242,7 @@ class BusRuntime:
         """Poll a meter from now on, and add its entities."""
         self.poller.add(coordinator.polled)
         self._schedule_quantities_update()
-        self._add_entities(coordinator)
+        self._add_entities(coordinator, self._platforms)
 
     # -- entities ------------------------------------------------------------
 
@@ -254,15 +254,18 @@ class BusRuntime:
 
         `create` returns the entities of a meter, and `add` adds them to Home Assistant.
         """
-        self._platforms.append((create, add))
+        platform = (create, add)
+        self._platforms.append(platform)
         for coordinator in self.coordinators.values():
-            self._add_entities(coordinator)
+            self._add_entities(coordinator, [platform])
 
-    def _add_entities(self, coordinator: CountisCoordinator) -> None:
-        """Add the entities of a meter that do not exist yet."""
+    def _add_entities(
+        self, coordinator: CountisCoordinator, platforms: Sequence[RunningPlatform]
+    ) -> None:
+        """Add the entities of these platforms that a meter does not have yet."""
         subentry_id = coordinator.subentry.subentry_id
         existing = self._unique_ids.setdefault(subentry_id, set())
-        for create, add in self._platforms:
+        for create, add in platforms:
             new = [
                 each for each in create(coordinator) if each.unique_id not in existing
             ]
