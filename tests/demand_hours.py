@@ -30,7 +30,7 @@ class RunningClock:
     """A wall clock that runs with the loop."""
 
     def __init__(self, start: datetime) -> None:
-        """Show the time `start` now."""
+        """Set the clock to `start`."""
         self.loop = asyncio.get_running_loop()
         self.offset = start.timestamp() - self.loop.time()
 
@@ -45,7 +45,7 @@ class RunningClock:
 
 @contextmanager
 def running_clock(start: datetime) -> Iterator[RunningClock]:
-    """Let the clocks of Home Assistant, except `dt_util.now`, show `start` now.
+    """Set the clocks of Home Assistant, except `dt_util.now`, to `start`.
 
     Yields the clock, for the simulated meter.
     """
@@ -60,7 +60,7 @@ def running_clock(start: datetime) -> Iterator[RunningClock]:
 
 
 def poll_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll each block at most once in 5 s, as a test takes hours of virtual time."""
+    """Poll each block at most once in 5 s, so that virtual hours pass quickly."""
     intervals = {
         name: each._replace(period=max(each.period, 5))
         for name, each in poller.INTERVALS.items()

@@ -135,7 +135,7 @@ class MemoryBus:
         ]
 
     def client(self, unit_id: int = 1) -> ModbusUnit:
-        """Return a client of a unit ID that does not use the bus of the library."""
+        """Return a client for a unit ID, without the timeouts and lock of a `Bus`."""
         return cast(ModbusUnit, MemoryClient(self, unit_id))
 
     def unit(self, unit_id: int = 1) -> ModbusUnit:

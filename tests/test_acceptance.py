@@ -158,7 +158,7 @@ async def test_block_is_not_read_while_the_meter_measures_no_mains(
     library_meter = await async_meter(memory_bus)
     meter.starting = True
     # Only the measurements are read, which have 30 registers. An implausible reading is
-    # retried only if the reading before was plausible.
+    # retried, unless the reading before was implausible, too.
     for register_counts in ([30, 30], [30]):
         memory_bus.requests.clear()
         with pytest.raises(ImplausibleError, match="no mains frequency"):

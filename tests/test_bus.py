@@ -592,8 +592,8 @@ async def test_command_waits_for_one_transaction_of_the_poller(
     ]
 
 
-# Some clients return at once after a broadcast, others raise a timeout. The case that
-# the client waits for longer than the timeout of the bus is in `test_bus_times.py`.
+# Some clients return at once after a broadcast, others raise a timeout.
+# `test_bus_times.py` tests a client that waits for longer than the timeout of the bus.
 @pytest.mark.parametrize("outcome", [[], ModbusTimeoutError("no response")])
 async def test_broadcast_occupies_the_bus_for_100_ms(
     bus: Bus, client: Client, outcome: Outcome

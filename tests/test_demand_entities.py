@@ -66,7 +66,7 @@ async def low_resolution_entry(
     add_meter: AddMeter,
     clock: RunningClock,
 ) -> CountisConfigEntry:
-    """Return the entry of a bus whose meter has only counters in whole kWh.
+    """Return the entry of a bus whose meter has totals only in low resolution.
 
     The load of the meter is 3000 W. The time is 12:05.
     """
@@ -149,7 +149,7 @@ async def test_period_is_updated_although_the_demand_stays_the_same(
 
 
 @pytest.mark.parametrize("start", [START.replace(month=6, day=30, hour=23, minute=28)])
-async def test_highest_demand_moves_to_the_last_month_at_midnight(
+async def test_highest_demand_moves_to_last_month_at_midnight(
     hass: HomeAssistant,
     demand_entry: CountisConfigEntry,
     clock: RunningClock,

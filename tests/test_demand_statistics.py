@@ -84,7 +84,8 @@ async def test_highest_statistic_value_of_a_quarter_hour_is_its_demand(
     # quarter-hour. The last group has only two rows.
     by_quarter = [max(highest[index : index + 3]) for index in range(0, 12, 3)]
     # The tolerance has two reasons. The last value of a period is up to 10 s old at the
-    # end of the period: 100 W at 9000 W. And the group of 12:45 contains the first
-    # 5 min of the next quarter-hour. In this time, 500 W raise the demand to 167 W.
+    # end of the period: 100 W at 9000 W. And the group of the period until 12:45 also
+    # contains the first 5 min of the next period. In this time, 500 W raise the demand
+    # to 167 W.
     assert by_quarter == pytest.approx(list(DEMANDS.values()), abs=200)
     assert float(state(hass, "peak_demand_this_month")) == pytest.approx(9000, abs=60)

@@ -53,9 +53,9 @@ BLOCKS = {
 def meter() -> LibraryMeter:
     """Return a meter that supports all blocks, on a bus at 9600 baud.
 
-    No test reads this meter, so the simulated meter on the bus may be another one.
+    No test reads this meter, so the bus needs no simulated meter.
     """
-    bus = MemoryBus({1: Meter(unit_id=1)})  # for calculations; no request is sent
+    bus = MemoryBus()
     # The profile is that of a model without a number, because a model such as
     # "Countis E33" is not probed for all blocks.
     simulated = Meter(unit_id=1, model="Countis", has_partial_tariffs=True)

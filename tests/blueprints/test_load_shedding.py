@@ -222,7 +222,6 @@ async def test_demand_of_a_house_stays_below_the_limit(
     switched: list[str],
     set_forecast: SetForecast,
     wait: Wait,
-    freezer: FrozenDateTimeFactory,
 ) -> None:
     """Simulate two hours of a house that uses 2000 W, and 2000 W more for each load."""
     demands: list[float] = []  # W

@@ -16,7 +16,7 @@ HEIGHT = 800
 DIALOG = 620  # width in pixels of a page that is slightly wider than a dialog
 DEVICE_PAGE = 820  # width in pixels at which the page of a device has two columns
 
-PORT = "/dev/ttyUSB0"  # shown in pictures, not the path of the simulated port
+PORT = "/dev/ttyUSB0"  # in pictures, in place of the path of the simulated port
 
 # Replaces a text everywhere on the page, also in shadow roots and input fields.
 REPLACE = """([from, to]) => {

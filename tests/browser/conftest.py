@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--screenshots",
         action="store_true",
-        help="take the pictures in docs/images with the tests in the browser",
+        help="take the pictures in docs/images during the browser tests",
     )
 
 

@@ -2,7 +2,7 @@
 
 Each action waits for the elements that it needs, not for a time. No action depends on
 a text of Home Assistant, so that the actions work in each language. Only `pick_time`
-and `replace_change` need English, because of its times and numbers.
+and `replace_change` need English, because they use its formats of times and numbers.
 """
 
 from datetime import datetime

@@ -31,7 +31,7 @@ from .visitor import Visitor, full_hour
 
 ATTEMPTS = 10  # to add a meter, one per second
 
-WORKSHOP = 7  # unit ID of a meter with a wrong wiring
+WORKSHOP = 7  # unit ID of a wrongly wired meter
 
 
 def title(unit_id: int) -> str:
@@ -63,7 +63,7 @@ class Home:
 
     @property
     def port(self) -> str:
-        """Path of the port of the line."""
+        """Return the path of the port of the line."""
         return self.line.port
 
     async def until_port_is_free(self) -> None:

@@ -73,7 +73,7 @@ async def test_unused_unit_id_is_reported_with_a_menu_to_change_the_unit_id(
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_meters_are_added_to_a_bus_and_deleted(
+async def test_meter_is_added_to_a_bus_and_deleted(
     home: Home, frontend: Frontend
 ) -> None:
     texts = frontend.texts

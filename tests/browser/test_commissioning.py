@@ -35,7 +35,7 @@ async def test_scan_continues_after_closing_its_dialog_and_leaving_the_page(
     await frontend.add_integration()
     await frontend.choose(resume)
     await expect(frontend.step("progress")).to_contain_text(title(2))
-    # Leave the frontend, in place of a reload: after a reload of a page with an open
+    # Leave the page instead of reloading it: after a reload of a page with an open
     # dialog, the next dialog does not always appear.
     await frontend.page.goto("about:blank")
     await frontend.add_integration()

@@ -69,9 +69,9 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
             gauge = page.locator("hui-gauge-card")
             await expect(gauge).to_contain_text(re.compile(r"\d\s?W"))
             for card, expected in (
-                ("Solar", today(roof, "energy_produced")),
-                ("From the grid", today(house, "energy_consumed")),
-                ("To the grid", today(house, "energy_produced")),
+                ("Solar", energy_today(roof, "energy_produced")),
+                ("From the grid", energy_today(house, "energy_consumed")),
+                ("To the grid", energy_today(house, "energy_produced")),
             ):
                 statistic = page.locator("hui-statistic-card").filter(has_text=card)
                 await expect(statistic).to_contain_text(re.compile(r"\d\s*kWh"))
@@ -88,7 +88,7 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
             await frontend.picture("dashboard", width=1400, height=1300)
 
 
-def today(past: Past, key: str) -> float:
-    """Return what a meter has counted in the full hours since midnight, in kWh."""
+def energy_today(past: Past, key: str) -> float:
+    """Return the energy of the full hours since midnight, in kWh."""
     hours = past.hours[-HOUR_OF_THE_DAY:]
     return sum(counted_energy(hour, COUNTERS[key]) for hour in hours)

@@ -33,13 +33,13 @@ def test_weather_differs_from_day_to_day() -> None:
     assert all(0.3 <= part <= 1 for part in parts)
 
 
-def test_tariff_2_applies_in_the_night() -> None:
+def test_tariff_2_applies_at_night() -> None:
     by_hour = [tariff(Moment.of(NOON + hour * 3600, NOON)) for hour in range(24)]
     # From noon to 22:00, from 22:00 to 06:00, and from 06:00 to noon.
     assert by_hour == [1] * 10 + [2] * 8 + [1] * 6
 
 
-def test_inverter_lowers_consumption_of_its_house() -> None:
+def test_solar_roof_of_house_has_the_power_of_its_inverter() -> None:
     with_roof = House(1, solar_peak=6000, noon=NOON, lifelike=True)
     without_roof = House(1, noon=NOON, lifelike=True)
     inverter = Inverter(1, noon=NOON, lifelike=True)

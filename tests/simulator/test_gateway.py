@@ -162,13 +162,13 @@ async def test_gateway_stops_although_a_client_has_just_disconnected(
         await reader.readexactly(9 + 2 * 3)
         writer.close()
         # The gateway notices the end of the connection within some steps of the event
-        # loop. It is stopped after each of these steps.
+        # loop. Each test stops the gateway after a different number of steps.
         for _ in range(steps):
             await asyncio.sleep(0)
 
 
-# After one of these steps, the server of asyncio is closed while it accepts the client.
-# Then an error is ignored when the connection is deleted.
+# In one of these tests, asyncio closes its server while it accepts the client. Python
+# then ignores an error when it deletes the connection, and pytest warns about this.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("steps", range(8))
 async def test_gateway_stops_although_a_client_has_just_connected(
@@ -177,8 +177,8 @@ async def test_gateway_stops_although_a_client_has_just_connected(
     with socket.socket() as client:
         async with asyncio.timeout(20), line, TcpGateway(line) as gateway:
             client.connect((gateway.host, gateway.port))
-            # The gateway accepts the client within some steps of the event loop. It is
-            # stopped after each of these steps.
+            # The gateway accepts the client within some steps of the event loop. Each
+            # test stops the gateway after a different number of steps.
             for _ in range(steps):
                 await asyncio.sleep(0)
     gc.collect()  # deletes the connection in this test, not in a later one
@@ -297,7 +297,7 @@ async def test_tcp_gateway_transfers_broadcast_without_response(
     line: Line, tcp_gateway: TcpGateway
 ) -> None:
     async with client_of(tcp_gateway) as client:
-        # A Modbus TCP client waits for a response also after a broadcast.
+        # A Modbus TCP client waits for a response even after a broadcast.
         with pytest.raises(ModbusTimeoutError):
             await client.for_unit(0).write_register(TARIFF_REGISTER, 2)
         assert [await read_unit_id(client, unit_id) for unit_id in (1, 2)] == [1, 2]

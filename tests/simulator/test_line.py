@@ -221,7 +221,7 @@ async def test_client_reconnects_after_replug(meter: Meter, tmp_path: Path) -> N
         assert await unit.read_holding_registers(50004, 1) == [100]
         line.unplug()
         assert not link.is_symlink()
-        # The error depends on whether the client has noticed the loss.
+        # The error depends on whether the client has noticed the missing port.
         with pytest.raises((ModbusConnectionError, OSError)):
             await unit.read_holding_registers(50004, 1)
         line.replug()

@@ -18,7 +18,10 @@ LOADS: list[Load] = [
 
 
 def counted(load: Load, *steps: int) -> Meter:
-    """Return a meter that has counted the energy of a load, after each step in s."""
+    """Return a meter that has counted the energy of a load at the end of each step.
+
+    The steps are in s.
+    """
     clock = Clock(NOON)
     meter = Meter(load=load, clock=clock)
     for step in steps:

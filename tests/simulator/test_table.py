@@ -20,7 +20,7 @@ from simulator.table import (
 from tests.common import Clock
 
 READABLE = [block for block in BLOCKS if block.kind is not Kind.COMMANDS]
-FUNCTION, ADDRESS, VALUE = 1, 2, 3  # exception codes: illegal function, address, value
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3  # exception codes
 # Register addresses. RESET resets the partial counters, and so does RESET_PARTIAL of an
 # E1x or E2x. CONSUMED and TARIFF_1 are high-resolution counters (10 Wh).
 SET_TARIFF, RESET_PARTIAL, RESET, RESET_TARIFFS = 40481, 40512, 57890, 57892
@@ -78,19 +78,19 @@ async def test_read_across_block_bound_is_refused(
     end = block.start + block.words
     words = await unit.read_holding_registers(block.start, block.words)
     assert len(words) == block.words
-    assert await refused_read(unit, end - 1, 2) == ADDRESS
-    assert await refused_read(unit, block.start - 1, 2) == ADDRESS
+    assert await refused_read(unit, end - 1, 2) == ILLEGAL_ADDRESS
+    assert await refused_read(unit, block.start - 1, 2) == ILLEGAL_ADDRESS
 
 
 async def test_read_outside_blocks_is_refused(unit: TmodbusUnit) -> None:
     # Before, between and after the blocks.
     for address in (0, 30000, 36875, 50066, 65535):
-        assert await refused_read(unit, address) == ADDRESS
+        assert await refused_read(unit, address) == ILLEGAL_ADDRESS
 
 
 async def test_read_of_commands_is_refused(unit: TmodbusUnit) -> None:
     for address in (57856, RESET, SET_TARIFF, RESET_PARTIAL, 61440):
-        assert await refused_read(unit, address) == ADDRESS
+        assert await refused_read(unit, address) == ILLEGAL_ADDRESS
 
 
 async def test_value_of_reserved_registers_is_not_available(unit: TmodbusUnit) -> None:
@@ -111,7 +111,7 @@ async def test_functions_other_than_3_6_and_16_are_refused(unit: TmodbusUnit) ->
     ):
         with pytest.raises(ModbusExceptionError) as refusal:
             await request
-        assert refusal.value.exception_code == FUNCTION
+        assert refusal.value.exception_code == ILLEGAL_FUNCTION
 
 
 async def test_identification_contains_model_and_serial_number(
@@ -219,7 +219,7 @@ async def test_counter_rolls_over_after_999_999_999_steps(
 
 
 @pytest.mark.parametrize(
-    ("bits", "rest"),  # rest: Ea+, Er+ and Ea- after the reset, in steps of 10 Wh
+    ("bits", "rest"),  # rest: partial Ea+, Er+, Ea- after the reset, in 10 Wh or varh
     [
         (0x0001, [0, 20, 30]),
         (0x0002, [10, 0, 30]),
@@ -246,7 +246,7 @@ async def test_each_bit_resets_its_partial_counter(
 async def test_reset_with_invalid_bits_is_refused(
     meter: Meter, unit: TmodbusUnit, bits: int
 ) -> None:
-    assert await refused_write(unit, RESET, bits) == VALUE
+    assert await refused_write(unit, RESET, bits) == ILLEGAL_VALUE
     assert meter.writes == []
 
 
@@ -254,9 +254,9 @@ async def test_partial_energies_reset_is_refused_without_support(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.counters = Counters(partial_consumed=100)
-    assert await refused_write(unit, RESET_PARTIAL, 0x20) == ADDRESS
+    assert await refused_write(unit, RESET_PARTIAL, 0x20) == ILLEGAL_ADDRESS
     meter.has_partial_energies_reset = True
-    assert await refused_write(unit, RESET_PARTIAL, 0x21) == VALUE
+    assert await refused_write(unit, RESET_PARTIAL, 0x21) == ILLEGAL_VALUE
     await unit.write_register(RESET_PARTIAL, 0x20)
     assert meter.counters.partial_consumed == 0
 
@@ -285,21 +285,21 @@ async def test_energy_is_counted_in_tariff_in_progress(
 @pytest.mark.parametrize(
     ("address", "values", "code"),
     [
-        (SET_TARIFF, [9], VALUE),
-        (SET_TARIFF, [0], VALUE),
-        (RESET_TARIFFS, [0x0010], VALUE),
-        (57888, [1], ADDRESS),  # no command register
-        (57856, [1], VALUE),  # neither 0xA1 nor 0xB2
-        (CLOCK, [1, 1, 2026], VALUE),
-        (57603, [12], VALUE),  # only the hour
-        (CLOCK, [31, 2, 2026, 0, 0, 0], VALUE),
-        (CLOCK, [1, 1, 26, 0, 0, 0], VALUE),  # a year of two digits
-        (CT_SECONDARY, [3], VALUE),  # neither 1 A nor 5 A
-        (CT_PRIMARY, [5, 1], VALUE),  # the next register is not a setting
-        (40480, [1], ADDRESS),  # no command register
-        (50770, [0], ADDRESS),  # a counter
-        (RESET, [1, 1], ADDRESS),  # more than one register
-        (0, [0], ADDRESS),  # outside the blocks
+        (SET_TARIFF, [9], ILLEGAL_VALUE),
+        (SET_TARIFF, [0], ILLEGAL_VALUE),
+        (RESET_TARIFFS, [0x0010], ILLEGAL_VALUE),
+        (57888, [1], ILLEGAL_ADDRESS),  # no command register
+        (57856, [1], ILLEGAL_VALUE),  # neither 0xA1 nor 0xB2
+        (CLOCK, [1, 1, 2026], ILLEGAL_VALUE),
+        (57603, [12], ILLEGAL_VALUE),  # only the hour
+        (CLOCK, [31, 2, 2026, 0, 0, 0], ILLEGAL_VALUE),
+        (CLOCK, [1, 1, 26, 0, 0, 0], ILLEGAL_VALUE),  # a year of two digits
+        (CT_SECONDARY, [3], ILLEGAL_VALUE),  # neither 1 A nor 5 A
+        (CT_PRIMARY, [5, 1], ILLEGAL_VALUE),  # the next register is not a setting
+        (40480, [1], ILLEGAL_ADDRESS),  # no command register
+        (50770, [0], ILLEGAL_ADDRESS),  # a counter
+        (RESET, [1, 1], ILLEGAL_ADDRESS),  # more than one register
+        (0, [0], ILLEGAL_ADDRESS),  # outside the blocks
     ],
 )
 async def test_invalid_write_is_refused(
@@ -368,15 +368,15 @@ async def test_simulated_defects_take_effect(meter: Meter, unit: TmodbusUnit) ->
     assert await refused_write(unit, RESET, 1) == 4
     meter.exception_code = None
     meter.refused_blocks = {50944}
-    assert await refused_read(unit, CONSUMED, 2) == ADDRESS
+    assert await refused_read(unit, CONSUMED, 2) == ILLEGAL_ADDRESS
     meter.blank_blocks = {50512}
     assert await unsigned(unit, 50520) == 0xFFFF_FFFF
     meter.refuses_reserved = True
-    assert await refused_read(unit, 50772, 6) == ADDRESS
+    assert await refused_read(unit, 50772, 6) == ILLEGAL_ADDRESS
     meter.override = {50004: 300}
     assert await word(unit, 50004) == 300
     meter.refused_writes = {RESET}
-    assert await refused_write(unit, RESET, 1) == ADDRESS
+    assert await refused_write(unit, RESET, 1) == ILLEGAL_ADDRESS
     meter.ignored_writes = {SET_TARIFF}
     await unit.write_register(SET_TARIFF, 2)
     assert meter.counters.tariff == 1

@@ -12,7 +12,7 @@ from simulator.wiring import with_wiring_errors
 from tests.common import Clock
 
 BALANCED = Constant(Phase(2300), Phase(2300), Phase(2300))
-# The loads that the connection test of the manual needs.
+# A load that meets the conditions of the manual's connection test.
 LOADED = Constant(Phase(2300, 500), Phase(2500, 600), Phase(1900, 300))
 
 
