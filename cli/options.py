@@ -239,7 +239,10 @@ def _connections(options: Options) -> list[Connection]:
     if options.rtu_over_tcp is not None:
         host, port = _host_and_port("--rtu-over-tcp", options.rtu_over_tcp)
         if port is None:
-            msg = f"--rtu-over-tcp {options.rtu_over_tcp} has no port: enter HOST:PORT."
+            msg = (
+                f"--rtu-over-tcp {options.rtu_over_tcp} has no TCP port: enter"
+                " HOST:PORT, with the TCP port from the settings of the gateway."
+            )
             raise UsageError(msg)
         connections.append(Connection("rtu_over_tcp", host, port))
     return connections
@@ -253,7 +256,9 @@ def _host_and_port(option: str, text: str) -> tuple[str, int | None]:
     except ValueError:
         host, port = None, None
     if host is None or port == 0 or parts.netloc != text or "@" in text:
-        msg = f"{option} {text} is not a host: enter HOST or HOST:PORT."
+        # Only a Modbus TCP gateway has a default port.
+        form = "HOST or HOST:PORT" if option == "--tcp" else "HOST:PORT"
+        msg = f"{option} {text} is not a host: enter {form}."
         raise UsageError(msg)
     return host, port
 

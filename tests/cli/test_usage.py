@@ -40,10 +40,19 @@ def options(**changes: object) -> Options:
         ({"parity": "M"}, "--parity M is not possible: enter one of N, E, O."),
         ({"stopbits": 3}, "--stopbits 3 is not possible: enter one of 1, 2."),
         ({"port": None, "tcp": "h:x"}, "--tcp h:x is not a host"),
-        ({"port": None, "tcp": "h:0"}, "--tcp h:0 is not a host"),
-        ({"port": None, "rtu_over_tcp": "h:0"}, "--rtu-over-tcp h:0 is not a host"),
+        (
+            {"port": None, "tcp": "h:0"},
+            "--tcp h:0 is not a host: enter HOST or HOST:PORT.",
+        ),
+        (
+            {"port": None, "rtu_over_tcp": "h:0"},
+            "--rtu-over-tcp h:0 is not a host: enter HOST:PORT.",
+        ),
         ({"port": None, "tcp": "user@h"}, "--tcp user@h is not a host"),
-        ({"port": None, "rtu_over_tcp": "h"}, "--rtu-over-tcp h has no port"),
+        (
+            {"port": None, "rtu_over_tcp": "h"},
+            "--rtu-over-tcp h has no TCP port: enter HOST:PORT, with the TCP port from",
+        ),
         ({"port": None, "tcp": "h", "parity": "E"}, "omit --parity"),
         ({"port": None, "rtu_over_tcp": "h:1", "stopbits": 2}, "omit --stopbits"),
     ],
