@@ -11,7 +11,7 @@ from typing import Any
 from socomec_countis import SERIAL_NUMBER_REGISTERS, Meter, Values
 
 from .exit_codes import Exit
-from .failures import ERRORS
+from .failures import ERRORS, failure
 from .meters import async_for_each, now
 from .options import Selection
 from .output import rounded
@@ -34,15 +34,20 @@ async def async_report(selection: Selection, folder: Path) -> Exit:
     """Write a JSON file about each meter into a folder.
 
     With --json, print the content, and write no file. The content has the form of the
-    diagnostics of Home Assistant, with `REDACTED` in place of the serial number.
+    diagnostics of Home Assistant, with `REDACTED` in place of the serial number. If a
+    read fails, the content has the error, and the meter counts as failed.
     """
     output = selection.output
 
     async def report(meter: Meter) -> Exit:
-        content = await _async_content(selection, meter)
+        content, error = await _async_content(selection, meter)
         output.write_json(content)
+        exit_code = Exit.DONE
+        if error is not None:
+            output.fail(failure(error, selection.connection, meter.unit_id))
+            exit_code = Exit.FAILED
         if output.as_json:
-            return Exit.DONE
+            return exit_code
         path = folder / f"countis-unit-id-{meter.unit_id}.json"
         try:
             path.write_text(json.dumps(content, indent=2), encoding="utf-8")
@@ -52,21 +57,26 @@ async def async_report(selection: Selection, folder: Path) -> Exit:
             )
             return Exit.FAILED
         output.show(f"{path} describes the meter at unit ID {meter.unit_id}.")
-        return Exit.DONE
+        return exit_code
 
     return await async_for_each(selection, report)
 
 
-async def _async_content(selection: Selection, meter: Meter) -> dict[str, Any]:
-    """Return the report as JSON content: the versions, the bus and the meter."""
+async def _async_content(
+    selection: Selection, meter: Meter
+) -> tuple[dict[str, Any], Exception | None]:
+    """Return the report as JSON content, and the error of a failed read or None.
+
+    The report describes the versions, the bus and the meter.
+    """
     registers: Mapping[int, int] = {}
     values: Values = {}
-    read_error: str | None = None
+    error: Exception | None = None
     try:
         registers = await meter.async_read_registers()
         values = await async_values(meter)
     except ERRORS as err:
-        read_error = str(err)
+        error = err
     bus, settings = meter.bus, selection.settings
     is_serial = selection.connection.is_serial
     data = {
@@ -91,16 +101,17 @@ async def _async_content(selection: Selection, meter: Meter) -> dict[str, Any]:
             "profile": meter.profile.as_dict(),
             "values": rounded(values),
             "registers": {str(address): word for address, word in registers.items()},
-            "read_error": read_error,
+            "read_error": None if error is None else str(error),
         },
     }
-    return {
+    content = {
         "time": now(),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "packages": {name: version_of(name) for name in PACKAGES},
         "data": _redacted(data),
     }
+    return content, error
 
 
 def version_of(distribution: str) -> str | None:

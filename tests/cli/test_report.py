@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from cli.exit_codes import Exit
-from simulator import Diagnostics, Line, meter_from_diagnostics
-from tests.common import SERIAL
+from simulator import Diagnostics, Line, Meter, meter_from_diagnostics
+from tests.common import SERIAL, registers_of
 
 from .common import countis, countis_json
 
@@ -38,6 +38,25 @@ def test_report_contains_no_serial_number(line: Line) -> None:
     assert meter["registers"]["50008"] == "**REDACTED**"  # serial number
     assert result["data"]["bus"]["traffic"]["1"]["requests"] > 10
     assert result["packages"]["modbus-connection"]
+
+
+def test_report_after_a_failed_read_is_written_and_is_an_error(
+    line: Line, meter: Meter, tmp_path: Path
+) -> None:
+    meter.override = registers_of("frequency", 0)
+    meters = ("--port", line.port, "-u", "1-2")
+    code, output, errors = countis("report", *meters, "--folder", str(tmp_path))
+    assert code == Exit.FAILED
+    assert "countis-unit-id-1.json describes the meter at unit ID 1." in output
+    message = "The response at unit ID 1 is not valid (no mains frequency): check"
+    assert errors.startswith(message)
+    content = json.loads((tmp_path / "countis-unit-id-1.json").read_text())
+    assert content["data"]["meter"]["read_error"] == "no mains frequency"
+    assert content["data"]["meter"]["registers"]["50526"] == 0
+    assert (tmp_path / "countis-unit-id-2.json").exists()
+    code, result = countis_json("report", "--port", line.port, "-u", "1")
+    assert code == Exit.FAILED
+    assert result["data"]["meter"]["read_error"] == "no mains frequency"
 
 
 def test_file_that_cannot_be_written_is_an_error(line: Line, tmp_path: Path) -> None:
