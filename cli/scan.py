@@ -78,6 +78,8 @@ class BusScan:
         self._shown: set[int] = set()
         self.failed: Failure | None = None
         """The error that ended the scan, or None."""
+        self.interrupted = False
+        """Whether the user pressed Ctrl-C during the scan."""
 
     @property
     def found(self) -> list[FoundMeter]:
@@ -118,6 +120,7 @@ class BusScan:
                     await self._scan.async_run()
             except ERRORS as err:
                 self.failed = failure(err, connection)
+            self.interrupted = interrupt.requested
         if self.failed is not None:
             selection.output.fail(self.failed)
 

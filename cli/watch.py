@@ -32,7 +32,10 @@ COLUMNS = (
 
 
 async def async_watch(selection: Selection, minutes: int) -> Exit:
-    """Show the meters until the user quits. The plot shows the last `minutes`."""
+    """Show the meters until the user quits. The plot shows the last `minutes`.
+
+    Without unit IDs, scan the bus first. Ctrl-C during the scan ends the command.
+    """
     profiles: dict[int, Profile] = {}
     if not selection.unit_ids:
         scan = BusScan(selection)
@@ -40,6 +43,8 @@ async def async_watch(selection: Selection, minutes: int) -> Exit:
         if scan.failed is not None:
             selection.output.write_json({"error": scan.failed.as_json()})
             return Exit.FAILED
+        if scan.interrupted:
+            return Exit.DONE
         if not scan.found:
             selection.output.note(nothing_found(selection))
             return Exit.NEGATIVE_RESULT

@@ -101,6 +101,29 @@ def test_watch_without_a_unit_id_scans_first(line: Line) -> None:
     assert code == Exit.DONE
 
 
+def test_one_ctrl_c_during_the_scan_ends_the_watch(line: Line) -> None:
+    # The scan of all unit IDs takes 25 s.
+    arguments = ("watch", "--port", line.port, *ONE_SETTING)
+    with countis_process(*arguments) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # the headings of the scan
+        assert "COUNTIS E33" in process.stdout.readline()
+        code, output, _ = stop(process)
+    assert code == Exit.DONE
+    assert "Ea+ kWh" not in output
+
+
+def test_ctrl_c_before_a_meter_is_found_ends_the_watch_without_advice() -> None:
+    with line_of() as line:
+        arguments = ("watch", "--port", line.port, *ONE_SETTING)
+        with countis_process(*arguments) as process:
+            assert process.stderr is not None
+            process.stderr.readline()  # the progress of the scan
+            code, output, errors = stop(process)
+    assert (code, output) == (Exit.DONE, "")
+    assert "No meter was found" not in errors
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [((), "check the two wires"), (ONE_SETTING, "only these line settings were tried")],
