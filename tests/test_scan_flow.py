@@ -1136,6 +1136,38 @@ async def test_reconfigured_bus_that_does_not_unload_is_not_scanned(
     await asyncio.sleep(1)
 
 
+async def test_reconfigured_bus_that_does_not_unload_for_its_scan_is_named(
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    line: Line,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unload_platforms = hass.config_entries.async_unload_platforms
+    calls = 0
+
+    async def unload(*arguments: Any) -> bool:
+        # The dialog unloads the bus to try the line settings. Then it loads the bus
+        # again, and the scan unloads it.
+        nonlocal calls
+        calls += 1
+        return calls == 1 and await unload_platforms(*arguments)
+
+    result = await reconfigure_without_response(hass, entry, line)
+    with monkeypatch.context() as patched:
+        patched.setattr(hass.config_entries, "async_unload_platforms", unload)
+        result = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    assert (result["type"], result["reason"]) == (
+        FlowResultType.ABORT,
+        "bus_not_loaded",
+    )
+    assert result["description_placeholders"] == {"name": entry.title}
+    (scan,) = bus_scan.scans(hass).values()
+    assert not scan.can_be_continued
+    # Wait until the poller of the entry and its last request have ended.
+    await hass.async_stop(force=True)
+    await asyncio.sleep(1)
+
+
 async def test_bus_is_set_up_again_if_its_scan_is_stopped_at_once(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:

@@ -17,6 +17,7 @@ from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.const import CONF_TYPE
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import (
+    AbortFlow,
     FlowContext,
     FlowHandler,
     FlowResult,
@@ -333,8 +334,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def _async_step_after(self, scan: BusScan) -> str:
         """Return the ID of the step that shows the result of a scan.
 
-        If the scan ended with an error, the next form shows this error.
+        If the scan ended with an error, the next form shows this error. An `AbortFlow`
+        ends the dialog instead.
         """
+        if isinstance(scan.error, AbortFlow):
+            return "aborted"
         if scan.is_stopped:
             device = endpoint_name(self.data)
             self.error = FormError(key="scan_stopped", device=device)
@@ -344,6 +348,16 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         if self.error:
             return "change"
         return "found" if scan.scan.found else "nothing_found"
+
+    async def async_step_aborted(self, user_input: UserInput = None) -> R:
+        """End the dialog with the text of the error that ended the scan."""
+        assert self.shown_scan is not None  # noqa: S101
+        self.note_shown()
+        error = self.shown_scan.error
+        assert isinstance(error, AbortFlow)  # noqa: S101
+        return self.async_abort(
+            reason=error.reason, description_placeholders=error.description_placeholders
+        )
 
     async def async_step_scan(self, user_input: UserInput = None) -> R:
         """Show the progress of the scan until it has ended."""
