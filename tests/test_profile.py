@@ -410,6 +410,16 @@ async def test_counter_in_only_one_resolution_is_no_contradiction(
     assert ("energy_reactive" in profile.quantities) is has_reactive
 
 
+async def test_tariff_of_0_is_not_an_unused_counter(
+    memory_bus: MemoryBus, meter: SimulatedMeter
+) -> None:
+    meter.override = {51200: 0, 51201: 0}  # the number of tariffs, and the tariff
+    profile = await async_take_profile(memory_bus.unit())
+    assert profile.tariff_count == 0
+    assert profile.quantities >= {"tariff", "tariff_count"}
+    assert profile.unused == {"tariff_3_energy", "tariff_4_energy"}
+
+
 async def test_profile_of_a_meter_without_counters_contains_no_counters(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:

@@ -358,10 +358,11 @@ def _completed(
     values: Values = {"clock_offset": 0} if "clock" in supported else {}
     for block in supported.values():
         values |= block.possible_values(profile.limits.allow)
-    step = max(
-        (each.step for each in supported.values() if isinstance(each, CounterBlock)),
-        default=0,
-    )
+    counter_blocks = [
+        each for each in supported.values() if isinstance(each, CounterBlock)
+    ]
+    step = max((each.step for each in counter_blocks), default=0)
+    counters = {name for each in counter_blocks for name in each.counters}
     available = {name: value for name, value in values.items() if value is not None}
     produced = available.get("energy_produced", 0)
     quantities = available.keys() & BLOCK_OF.keys()
@@ -372,9 +373,7 @@ def _completed(
         split=frozenset(name for name, block in supported.items() if block.split),
         quantities=frozenset(quantities | kept),
         unused=frozenset(
-            each
-            for each in quantities
-            if BLOCK_OF[each] in COUNTER_BLOCKS and available[each] == 0
+            name for name in quantities & counters if available[name] == 0
         ),
         is_producer=produced > available.get("energy_consumed", 0),
         relations=relations_of(values, step, previous.relations),
