@@ -22,27 +22,37 @@ PLOT_HEIGHT = 16  # lines; leaves room for other output on a terminal of 24 line
 
 
 async def async_load_curve(selection: Selection, path: Path | None) -> Exit:
-    """Print or plot the load curve of each meter. With `path`, write a CSV file."""
+    """Print or plot the load curve of each meter. With `path`, write a CSV file.
+
+    If no load curve was read, the file is not changed.
+    """
     output = selection.output
-    rows: list[tuple[int, LoadRecord]] = []
+    curves: dict[int, LoadCurve] = {}
 
     async def read(meter: Meter) -> Exit:
         curve = await _async_read(selection, meter)
         output.write_json(_as_json(meter, curve))
-        rows.extend((meter.unit_id, record) for record in curve.records)
+        curves[meter.unit_id] = curve
         # Without a terminal, `_show` would print a table that repeats the CSV file.
         if path is None or output.console.is_terminal:
             _show(selection, meter, curve, shows_hint=path is None)
         return Exit.DONE
 
     exit_code = await async_for_each(selection, read)
-    if path is not None and rows:
+    if path is not None and curves:
+        rows = [
+            (unit_id, record)
+            for unit_id, curve in curves.items()
+            for record in curve.records
+        ]
         try:
             _write_csv(path, rows)
         except OSError as err:
             output.note(f"{path} cannot be written ({err.strerror}): check --csv.")
             return Exit.FAILED
         output.show(f"{len(rows)} records are in {path}.")
+    elif path is not None:
+        output.note(f"{path} was not written, because no load curve was read.")
     return exit_code
 
 

@@ -59,6 +59,43 @@ def test_records_are_written_to_a_csv_file(tmp_path: Path) -> None:
     assert rows[0].keys() == {"unit_id", "time", "watts", "complete"}
 
 
+def test_csv_file_of_a_meter_without_records_has_only_its_columns(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "curve.csv"
+    path.write_text("an older file")
+    with line_of(Meter()) as running:
+        meter = ("--port", running.port, "-u", "1")
+        code, output, _ = countis("load-curve", *meter, "--csv", str(path))
+    assert code == Exit.DONE
+    assert path.read_text().splitlines() == ["unit_id,time,watts,complete"]
+    assert output == f"0 records are in {path}.\n"
+
+
+def test_csv_file_is_not_changed_if_no_load_curve_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "curve.csv"
+    path.write_text("an older file")
+    with line_of(Meter(load_curve=None)) as running:
+        meter = ("--port", running.port, "-u", "1")
+        code, output, errors = countis("load-curve", *meter, "--csv", str(path))
+    assert (code, output) == (Exit.FAILED, "")
+    assert path.read_text() == "an older file"
+    message = f"{path} was not written, because no load curve was read.\n"
+    assert errors.endswith(message)
+
+
+def test_csv_file_contains_the_meters_that_were_read(tmp_path: Path) -> None:
+    path = tmp_path / "curve.csv"
+    meters = (meter_with_records(1), Meter(unit_id=2, load_curve=None))
+    with line_of(*meters) as running:
+        arguments = ("--port", running.port, "-u", "1,2", "--csv", str(path))
+        code, _, errors = countis("load-curve", *arguments)
+    assert code == Exit.FAILED
+    assert "was not written" not in errors
+    with path.open() as file:
+        assert {row["unit_id"] for row in csv.DictReader(file)} == {"1"}
+
+
 def test_file_in_a_missing_folder_is_refused_before_the_first_request(
     tmp_path: Path,
 ) -> None:
