@@ -679,6 +679,23 @@ async def test_rejected_counters_without_a_valid_reading_cannot_be_confirmed(
     await until(lambda: not issues(hass))
 
 
+@pytest.mark.usefixtures("early_issue")
+async def test_first_reading_that_is_rejected_follows_a_question_mark(
+    hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    store = coordinator.counter_store(hass, subentry_of(entry).subentry_id)
+    await store.async_remove()
+    # The counter was above 0 when the profile was taken.
+    meter.override = NO_ENERGY_CONSUMED
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: issues(hass))
+    placeholders = only_issue(hass).translation_placeholders
+    assert placeholders is not None
+    listed = f"- `{entity_id(hass, 'energy_consumed')}`: ? → 0.00 kWh"
+    assert listed in placeholders["counters"]
+
+
 async def test_each_block_is_reported_after_its_own_time(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
