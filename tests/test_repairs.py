@@ -25,7 +25,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
-from simulator import Line, Meter
+from simulator import Line, Meter, table
 
 from .common import (
     SECOND_SERIAL,
@@ -694,6 +694,27 @@ async def test_first_reading_that_is_rejected_follows_a_question_mark(
     assert placeholders is not None
     listed = f"- `{entity_id(hass, 'energy_consumed')}`: ? → 0.00 kWh"
     assert listed in placeholders["counters"]
+
+
+async def test_form_lists_an_unread_block_only_after_its_own_time(
+    hass: HomeAssistant,
+    post: Post,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 20)
+    meter.override = NO_ENERGY_CONSUMED
+    await until(lambda: issues(hass))
+    meter.refused_blocks = {table.TARIFFS_UNIT_100, table.TARIFFS}
+    meter_coordinator = coordinator_of(entry)
+    await until(lambda: "tariff_1_energy" in meter_coordinator.rejected_counters)
+    await open_fix(post, only_issue(hass))
+    assert reported_counters(hass) == ["energy_consumed"]
+    await asyncio.sleep(21)
+    form = await open_fix(post, only_issue(hass))
+    assert "kWh → ?" in form["description_placeholders"]["counters"]
+    assert reported_counters(hass) == ["energy_consumed", *TARIFF_COUNTERS]
 
 
 async def test_each_block_is_reported_after_its_own_time(

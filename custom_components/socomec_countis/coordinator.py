@@ -441,6 +441,19 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             found |= counters.rejected[block]
         return found
 
+    @property
+    def counters_of_form(self) -> RejectedCounters:
+        """Return the counters that the form of the issue lists.
+
+        The confirmation applies to all rejected counters, so all of them are listed. A
+        counter that could not be read is listed only if the issue has reported it.
+        """
+        return {
+            name: readings
+            for name, readings in self.rejected_counters.items()
+            if readings[1] is not None or name in self._reported
+        }
+
     def _check_rejected(self) -> None:
         """Create, update or delete the issue for rejected counters.
 

@@ -75,9 +75,8 @@ class AcceptCountersFlow(MeterFixFlow):
             coordinator.confirm_counters()
             return self.async_create_entry(data={})
         self._shown = rejected_since
-        # The form shows the placeholders of the issue, so update the issue. The answer
-        # applies to all rejected counters, so list all of them.
-        create_rejected_issue(coordinator, coordinator.rejected_counters)
+        # The form shows the placeholders of the issue, so update the issue.
+        create_rejected_issue(coordinator, coordinator.counters_of_form)
         return await super().async_step_confirm()
 
 
