@@ -313,6 +313,57 @@ async def test_jump_of_a_counter_that_ends_a_gap_is_not_filled(
     assert await outage.hours() == before
 
 
+async def test_jump_that_ends_a_joined_gap_is_not_filled(outage: OutageTest) -> None:
+    coordinator = coordinator_of(outage.entry)
+    async with outage.outage("meter"):
+        await outage.run_until(20, hours=1)
+        outage.meter.offline = False
+        await until(lambda: coordinator.online)
+        await asyncio.sleep(30)  # one reading of the counters
+        outage.meter.offline = True
+        await outage.run_until(20, hours=2)
+        outage.meter.count().consumed += 5_000_000  # Wh
+    await outage.until_proposed()
+    before = await outage.hours()
+    assert max(before.values()) > 5000  # kWh; the jump was accepted
+    await outage.choose("fill")
+    assert await outage.hours() == before
+
+
+@pytest.mark.parametrize("jumps_first", [True, False])
+async def test_jump_that_ends_one_of_two_merged_gaps_is_not_filled(
+    outage: OutageTest, *, jumps_first: bool
+) -> None:
+    for hours in (2, 3):
+        async with outage.outage("meter"):
+            await outage.run_until(20, hours)
+            if jumps_first == (hours == 2):
+                outage.meter.count().consumed += 5_000_000  # Wh
+        await outage.run_until(40)  # until the second reading after the jump
+    await outage.until_proposed()
+    before = await outage.hours()
+    assert max(before.values()) > 5000  # kWh; the jump was accepted
+    await outage.choose("fill")
+    assert await outage.hours() == before
+
+
+async def test_gap_with_only_jumped_counters_is_discarded(outage: OutageTest) -> None:
+    outage.meter.load = Constant()  # produces no energy
+    await outage.run_until(50, hours=1)
+    async with outage.outage("meter"):
+        await outage.run_until(20, hours=2)
+        counted = outage.meter.count()
+        for name in ("consumed", "reactive", "partial_consumed", "partial_reactive"):
+            setattr(counted, name, getattr(counted, name) + 5_000_000)  # Wh
+        counted.tariffs[0] += 5_000_000  # Wh
+    await outage.run_until(50)
+    (gap,) = coordinator_of(outage.entry).meter_gaps.gaps
+    assert gap.readings == {}
+    await outage.until_proposed()
+    assert coordinator_of(outage.entry).meter_gaps.gaps == []
+    assert outage.issues == []
+
+
 async def test_second_gap_is_filled_after_the_first_one(outage: OutageTest) -> None:
     for kind in ("meter", "Home Assistant"):
         await propose(outage, kind, hours=2)

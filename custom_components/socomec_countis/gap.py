@@ -3,7 +3,7 @@
 `gaps.py` finds and fills the gaps of a meter.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 import math
 from typing import Any, Self
@@ -39,6 +39,8 @@ class Gap:
     If two outages were merged into one gap, the readings between the outages are
     included.
     """
+    left_out: list[str] = field(default_factory=list)
+    """Counters that are not filled, because their accepted value was corrected."""
     sources: dict[str, Source] = field(default_factory=dict)
     """By total counter: the source of `parts`.
 
@@ -96,6 +98,13 @@ class Gap:
         self.end = max(self.end, other.end)
         for name, points in other.readings.items():
             self.readings[name] = [*self.readings.get(name, ()), *points]
+        self.leave_out(other.left_out)
+
+    def leave_out(self, counters: Iterable[str]) -> None:
+        """Do not fill `counters`, even if a gap with their readings is merged later."""
+        self.left_out = sorted({*self.left_out, *counters})
+        for name in self.left_out:
+            self.readings.pop(name, None)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the gap as JSON content for `from_dict`."""
@@ -111,6 +120,7 @@ class Gap:
                 name: [(time, value) for time, value in points]
                 for name, points in stored["readings"].items()
             },
+            left_out=stored["left_out"],
             sources={name: Source(each) for name, each in stored["sources"].items()},
             parts=stored["parts"],
             energies=stored["energies"],

@@ -158,16 +158,16 @@ class MeterGaps:
             # If the earlier reading also followed a gap, the two gaps become one,
             # because that reading raised no counter.
             gap.end = now
-            for name in corrected:
-                gap.readings.pop(name, None)
+            gap.leave_out(corrected)
             self._unconfirmed[block] = gap
         elif gap is not None:
+            gap.leave_out(corrected)
             gap.readings = {
                 name: [*points, (gap.end, values[name])]
                 for name, points in gap.readings.items()
-                if name not in corrected and values[name] != points[0][1]
+                if values[name] != points[0][1]
             }
-            if gap.readings:
+            if gap.readings or gap.left_out:
                 self._add(gap)
 
     def _add(self, new: Gap) -> None:
@@ -240,8 +240,12 @@ class MeterGaps:
         """Read the evidence of a gap, and fill the gap if `CONF_FILL_GAPS` is on.
 
         Discards the gap if its end hour is not compiled in time (`DISCARDED_AFTER`), or
-        if its statistics do not show that a counter has risen.
+        if its statistics do not show that a counter has risen. Also discards the gap if
+        all of its counters are left out.
         """
+        if not gap.readings:
+            self.gaps.remove(gap)
+            return
         statistics = await self._async_statistics(gap)
         if not any(each.end_row(gap.hours) for each in statistics.values()):
             # The end hour is not compiled yet.
