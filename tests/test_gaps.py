@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+import dataclasses
 from datetime import UTC, datetime
 import os
 import re
@@ -297,6 +298,42 @@ async def test_two_outages_with_one_reading_between_them_are_one_gap(
     filled = await outage.hours()
     assert_unchanged_total(before, filled)
     assert_close(filled, outage.metered_energy())
+
+
+async def test_gap_ends_in_the_hour_of_the_second_reading(outage: OutageTest) -> None:
+    coordinator = coordinator_of(outage.entry)
+    async with outage.outage("meter"):
+        await outage.run_until(57, hours=2)
+        outage.meter.offline = False
+        await until(lambda: coordinator.online)
+        await asyncio.sleep(30)  # one reading of the counters, at 16:58
+        outage.meter.offline = True
+        await outage.run_until(5)
+    await outage.until_proposed()
+    before = await outage.hours()
+    await outage.choose("fill")
+    filled = await outage.hours()
+    assert_unchanged_total(before, filled)
+    assert_close(filled, outage.metered_energy())
+
+
+async def test_gap_is_found_if_the_clock_is_set_back_before_the_second_reading(
+    outage: OutageTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = coordinator_of(outage.entry)
+    now = coordinator.meter.now
+    async with outage.outage("meter"):
+        await outage.run_until(20, hours=2)
+        outage.meter.offline = False
+        await until(lambda: coordinator.online)
+        await asyncio.sleep(30)  # one reading of the counters, at 17:20
+        monkeypatch.setattr(
+            coordinator.meter,
+            "now",
+            lambda: dataclasses.replace(now(), wall=now().wall - 4 * HOUR),
+        )
+    (gap,) = coordinator.meter_gaps.gaps
+    assert gap.end_hour == time.time() // HOUR * HOUR
 
 
 async def test_jump_of_a_counter_that_ends_a_gap_is_not_filled(
@@ -647,7 +684,7 @@ async def test_dialog_shows_the_energy_of_each_hour_before_and_after(
     shown = menu["description_placeholders"]
     assert shown is not None
     assert shown["begin"] == "2026-06-15 14:49"  # the last reading before 14:50
-    assert shown["end"] == "2026-06-15 16:20"
+    assert shown["end"] == "2026-06-15 16:21"  # the second reading after 16:20
     assert "by the load curve of the meter" in shown["counters"]
     lines = shown["hours"].splitlines()
     assert lines[0] == "|  | Energy consumed (kWh) | Energy produced (kWh) |"

@@ -32,7 +32,10 @@ class Gap:
     begin: float
     """The time of the last reading before the gap, in s since 1970."""
     end: float
-    """The time of the first reading after the gap, in s since 1970."""
+    """The time of the second reading after the gap, in s since 1970.
+
+    This reading raises the counters, because it confirms the first reading.
+    """
     readings: dict[str, list[Point]]
     """By counter: the readings before and after the gap, in kWh or kvarh.
 

@@ -1,10 +1,11 @@
 """The rows of a gap in the long-term statistics: read, plan, write.
 
 A row of the statistics contains the sum of all energy until the end of its hour. The
-end hour of a gap contains the first reading after the gap, so the row of the end hour
-already includes the energy of the gap. The rows of the earlier hours are written with
-sums that rise from the row before the gap to the row of the end hour. So energy moves
-from the end hour to the earlier hours, and neither the total nor a later row changes.
+end hour of a gap contains the reading that raises the counters after the gap, so the
+row of the end hour already includes the energy of the gap. The rows of the earlier
+hours are written with sums that rise from the row before the gap to the row of the end
+hour. So energy moves from the end hour to the earlier hours, and neither the total nor
+a later row changes.
 
 In this file, `hours` are the starts of the hours of a gap, without the end hour, in s
 since 1970.

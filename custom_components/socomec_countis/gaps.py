@@ -2,8 +2,8 @@
 
 A gap is a time without readings, because Home Assistant was off or the meter was
 offline. A gap contains at least one full hour. The end hour of a gap is the hour of the
-first reading after the gap. Until the gap is filled, the statistics contain the energy
-of the whole gap in the end hour.
+second reading after the gap, because this reading raises the counters. Until the gap is
+filled, the statistics contain the energy of the whole gap in the end hour.
 """
 
 import asyncio
@@ -133,8 +133,9 @@ class MeterGaps:
 
         The first reading after a gap raises no counter, because the second reading has
         to confirm the first reading. So the counters after the gap are those of the
-        second reading. `corrected` contains the counters whose accepted value was
-        corrected. They are left out, because a correction is not the energy of a gap.
+        second reading, and the gap ends with the second reading. `corrected` contains
+        the counters whose accepted value was corrected. They are left out, because a
+        correction is not the energy of a gap.
         If readings were rejected before, the first accepted reading may be a
         correction. Counters that have the same value as before the gap are also left
         out.
@@ -162,11 +163,13 @@ class MeterGaps:
             self._unconfirmed[block] = gap
         elif gap is not None:
             gap.leave_out(corrected)
+            # The confirmed values are those of the first reading, at `gap.end`.
             gap.readings = {
                 name: [*points, (gap.end, values[name])]
                 for name, points in gap.readings.items()
                 if values[name] != points[0][1]
             }
+            gap.end = max(gap.end, now)  # the system clock may have been set back
             if gap.readings or gap.left_out:
                 self._add(gap)
 
