@@ -384,6 +384,41 @@ async def test_jump_that_ends_one_of_two_merged_gaps_is_not_filled(
     assert await outage.hours() == before
 
 
+@pytest.mark.parametrize(
+    ("counter", "jumped", "other"),
+    [
+        ("consumed", "energy_consumed", "partial_energy_consumed"),
+        ("partial_consumed", "partial_energy_consumed", "energy_consumed"),
+    ],
+)
+@pytest.mark.parametrize("is_before", [True, False])
+async def test_counter_that_jumps_in_the_first_or_last_hour_is_not_filled(
+    outage: OutageTest, counter: str, jumped: str, other: str, *, is_before: bool
+) -> None:
+    def jump() -> None:
+        counted = outage.meter.count()
+        setattr(counted, counter, getattr(counted, counter) + 5_000_000)  # Wh
+
+    outage.meter.load = Constant()  # 1.3 kW
+    await outage.run_until(5, hours=1)
+    if is_before:
+        jump()
+    await outage.run_until(40)  # the jump is accepted
+    async with outage.outage("meter"):
+        await outage.run_until(10, hours=2)
+    if not is_before:
+        jump()
+    await outage.until_proposed()
+    before = await outage.hours(jumped)
+    assert max(before.values()) > 5000  # kWh; the jump was accepted
+    await outage.choose("fill")
+    assert await outage.hours(jumped) == before
+    for key in (other, "tariff_1_energy"):
+        filled = await outage.hours(key)
+        # The statistics are up to two minutes old.
+        assert list(filled.values())[-4:] == pytest.approx([1.3] * 4, abs=0.1), key
+
+
 async def test_gap_with_only_jumped_counters_is_discarded(outage: OutageTest) -> None:
     outage.meter.load = Constant()  # produces no energy
     await outage.run_until(50, hours=1)

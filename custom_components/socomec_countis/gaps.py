@@ -95,6 +95,8 @@ class MeterGaps:
             self._read_at[block] = max(self._read_at.get(block, 0), each.at.wall)
         self._unconfirmed: dict[str, Gap] = {}
         """By block: a gap after which the block was read only once so far."""
+        self._corrected_at: dict[str, float] = {}
+        """By counter: when its value was last corrected, in s since 1970."""
         self._proposed_now: Gap | None = None
         """The gap that is being proposed now. No other gap is merged into it."""
         self._proposal_lock = asyncio.Lock()
@@ -133,12 +135,13 @@ class MeterGaps:
 
         The first reading after a gap raises no counter, because the second reading has
         to confirm the first reading. So the counters after the gap are those of the
-        second reading, and the gap ends with the second reading. `corrected` contains
-        the counters whose accepted value was corrected. They are left out, because a
-        correction is not the energy of a gap.
-        If readings were rejected before, the first accepted reading may be a
-        correction. Counters that have the same value as before the gap are also left
-        out.
+        second reading, and the gap ends with the second reading. Counters that have the
+        same value as before the gap are not filled.
+
+        `corrected` contains the counters whose accepted value was corrected. They are
+        left out of a gap if the correction is between the beginning of its first hour
+        and the end of its end hour. A correction is not the energy of a gap, but the
+        rows of the statistics contain it.
         """
         if "recorder" not in self.hass.config.components:
             return
@@ -150,6 +153,8 @@ class MeterGaps:
             if BLOCK_OF[name] == block
         }
         self._read_at[block], self._values[block] = now, values
+        if corrected:
+            self._leave_out(corrected, now)
         gap = self._unconfirmed.pop(block, None)
         if begin is not None and now // HOUR - math.ceil(begin / HOUR) >= 1:
             # There is at least one full hour between the two readings.
@@ -159,10 +164,8 @@ class MeterGaps:
             # If the earlier reading also followed a gap, the two gaps become one,
             # because that reading raised no counter.
             gap.end = now
-            gap.leave_out(corrected)
             self._unconfirmed[block] = gap
         elif gap is not None:
-            gap.leave_out(corrected)
             # The confirmed values are those of the first reading, at `gap.end`.
             gap.readings = {
                 name: [*points, (gap.end, values[name])]
@@ -170,8 +173,23 @@ class MeterGaps:
                 if values[name] != points[0][1]
             }
             gap.end = max(gap.end, now)  # the system clock may have been set back
+            gap.leave_out(
+                name for name, at in self._corrected_at.items() if at >= gap.hours[0]
+            )
             if gap.readings or gap.left_out:
                 self._add(gap)
+
+    def _leave_out(self, corrected: Collection[str], now: float) -> None:
+        """Note the corrected counters, and leave them out of gaps in their end hour."""
+        self._corrected_at |= dict.fromkeys(corrected, now)
+        for gap in self.gaps:
+            if self._can_change(gap) and now < gap.end_hour + HOUR:
+                gap.leave_out(corrected)
+        self._save()
+
+    def _can_change(self, gap: Gap) -> bool:
+        """Return whether a gap is neither proposed nor being proposed now."""
+        return not gap.sources and gap is not self._proposed_now
 
     def _add(self, new: Gap) -> None:
         """Add `new`, or merge it into another gap.
@@ -180,8 +198,7 @@ class MeterGaps:
         into a gap that is being proposed, or that has `sources`.
         """
         for gap in self.gaps:
-            can_change = not gap.sources and gap is not self._proposed_now
-            if can_change and gap.end // HOUR >= new.begin // HOUR:
+            if self._can_change(gap) and gap.end // HOUR >= new.begin // HOUR:
                 gap.merge(new)
                 break
         else:
