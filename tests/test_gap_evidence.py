@@ -520,6 +520,20 @@ def test_readings_and_midnights_are_in_the_order_of_time() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "reading",
+    [
+        (utc("13T23:00"), 97.75),  # more than two steps above the 97 kWh of midnight
+        (utc("14T01:00"), 96.25),  # more than two steps below
+    ],
+)
+def test_midnight_that_contradicts_a_reading_is_dropped(
+    reading: tuple[float, float],
+) -> None:
+    gap = CounterGap(utc("13T12:00"), utc("14T10:00"), 93, 99.5, STEP, [reading])
+    assert points_of(gap) == (Source.EVEN, [reading])
+
+
 # -- read from the meter -----------------------------------------------------
 
 

@@ -9,6 +9,7 @@ distributed evenly between the known readings.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -123,15 +124,20 @@ class Evidence:
             if match.energy > 0 and abs(match.energy - match.counted) <= tolerance:
                 points = self._load_points(gap, match.times)
                 return EnergyCurve.of_energies(Source.LOAD_CURVE, points)
+        readings = _with_ends(_possible(gap.readings, gap), gap)
         midnights = sorted(self._midnights(counter, gap.tolerance))
-        if points := _possible(midnights, gap):
-            points = sorted([*gap.readings, *points])
-            return EnergyCurve.of_energies(
-                Source.PERIODS, _with_ends(_possible(points, gap), gap)
+        # A reading is certain. A midnight depends on the clock of the meter, so it has
+        # to agree with the readings before and after it.
+        possible = [
+            midnight
+            for (begin, before), (end, after) in pairwise(readings)
+            for midnight in _possible(
+                midnights,
+                replace(gap, begin=begin, end=end, before=before, after=after),
             )
-        return EnergyCurve.of_energies(
-            Source.EVEN, _with_ends(_possible(gap.readings, gap), gap)
-        )
+        ]
+        source = Source.PERIODS if possible else Source.EVEN
+        return EnergyCurve.of_energies(source, sorted([*readings, *possible]))
 
     def best_match(self, gap: CounterGap, zone: tzinfo) -> LoadCurveMatch | None:
         """Return the match whose energy is closest to that of the counter.
