@@ -36,7 +36,8 @@ class CheckedCounters:
     def read(self, step: float = HIGH_RESOLUTION, **readings: float | None) -> set[str]:
         """Check one reading in kWh, and return the rejected counters.
 
-        Returns none if only held counters (`CounterCheck.extend_level`) are rejected.
+        Returns an empty set if only held counters (`CounterCheck.extend_level`) are
+        rejected.
         """
         if self.check.check(self.reading(step, **readings)):
             return set()

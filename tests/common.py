@@ -159,9 +159,9 @@ async def shown_error(hass: HomeAssistant, result: FlowResult) -> str:
         (key,) = (result["errors"] or {}).values()
         text_key = f"error.{key}"
     # The handler of a subentry flow is a tuple: entry ID and subentry type.
-    is_meter = isinstance(result["handler"], tuple)
-    category = "config_subentries" if is_meter else "config"
-    section = f"{category}.{SUBENTRY_METER}" if is_meter else category
+    is_subentry = isinstance(result["handler"], tuple)
+    category = "config_subentries" if is_subentry else "config"
+    section = f"{category}.{SUBENTRY_METER}" if is_subentry else category
     texts = await async_get_translations(hass, "en", category, [DOMAIN])
     text = texts[f"component.{DOMAIN}.{section}.{text_key}"]
     return text.format(**(result["description_placeholders"] or {}))

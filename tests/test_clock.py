@@ -45,7 +45,7 @@ def test_year_below_100_is_short(year: int, is_short: bool) -> None:  # noqa: FB
         (None,) * 6,
     ],
 )
-def test_invalid_date_has_neither_time_nor_offset(words: Words) -> None:
+def test_invalid_clock_has_neither_time_nor_offset(words: Words) -> None:
     assert displayed_time(block(*words)) is None
     assert clock_offset(block(*words), LOCAL_TIME) is None
 

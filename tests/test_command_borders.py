@@ -86,7 +86,7 @@ async def test_failed_command_raises_an_error_with_the_key_of_the_command(
     # The clock shows whole seconds, so the command measures 2, -2, 3 and -4 s.
     [(2.5, True), (-1.5, True), (3.5, False), (-3.5, False)],
 )
-async def test_clock_may_differ_by_two_seconds(
+async def test_clock_within_two_seconds_of_the_local_time_is_confirmed(
     memory_bus: MemoryBus, offset: float, *, is_set: bool
 ) -> None:
     library_meter = await async_polled_meter(memory_bus)

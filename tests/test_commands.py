@@ -271,7 +271,7 @@ async def test_counter_that_is_not_available_does_not_confirm_a_reset(
 
 
 @pytest.mark.parametrize("fault", UNKNOWN_OUTCOMES)
-async def test_reset_with_a_lost_response_is_confirmed_by_the_counters(
+async def test_reset_with_an_unknown_outcome_is_confirmed_by_the_counters(
     memory_bus: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
     library_meter = await async_accepted_meter(memory_bus)
@@ -282,7 +282,7 @@ async def test_reset_with_a_lost_response_is_confirmed_by_the_counters(
 
 
 @pytest.mark.parametrize("fault", UNKNOWN_OUTCOMES)
-async def test_ignored_reset_with_a_lost_response_raises_an_error(
+async def test_ignored_reset_with_an_unknown_outcome_raises_an_error(
     memory_bus: MemoryBus, meter: SimulatedMeter, published: Published, fault: Fault
 ) -> None:
     meter.ignored_writes = {RESET}
@@ -372,7 +372,7 @@ async def test_meter_that_supports_only_function_16_is_reset(
 
 @pytest.mark.parametrize("model", ["Countis E14", "Countis E23"])
 @pytest.mark.parametrize("attribute", ["refused_writes", "ignored_writes"])
-async def test_failed_reset_of_an_e1x_or_e2x_is_followed_by_second_command(
+async def test_failed_reset_of_an_e1x_or_e2x_is_followed_by_a_second_command(
     memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
@@ -629,7 +629,7 @@ async def test_tariff_of_a_starting_meter_is_not_confirmed_by_an_old_reading(
         await async_set_tariff(library_meter, published, tariff=2)
 
 
-async def test_tariff_that_was_broadcast_is_confirmed(
+async def test_broadcast_tariff_is_confirmed_only_if_it_is_read_back(
     memory_bus: MemoryBus, meter: SimulatedMeter, published: Published
 ) -> None:
     library_meter = await async_accepted_meter(memory_bus)
@@ -708,7 +708,7 @@ async def test_command_without_its_block_raises_an_error(
     library_meter = await async_accepted_meter(memory_bus)
     with pytest.raises(CommandError, match=error):
         await command(library_meter, published)
-    # The tariff is written also without the tariffs block, but cannot be read back.
+    # The tariff is written even without the tariffs block, but cannot be read back.
     if register != SET_TARIFF:
         assert memory_bus.writes == []
 

@@ -362,7 +362,7 @@ async def test_direct_meter_has_no_transformer_ratio(
 # -- phases ------------------------------------------------------------------------
 
 
-async def test_phase_is_present_from_150_v_until_below_145_v(
+async def test_phase_is_present_above_150_v_and_absent_up_to_145_v(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     seen = []
@@ -535,7 +535,7 @@ async def test_failed_check_keeps_the_result_of_the_previous_check(
     assert not _async_get_or_create_notifications(hass)
 
 
-async def test_result_of_a_check_is_kept_after_a_restart_and_while_offline(
+async def test_result_of_a_check_is_kept_after_a_reload_and_while_offline(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.load = Constant(FULL_LOAD, FULL_LOAD, FULL_LOAD)

@@ -202,7 +202,7 @@ async def test_meter_that_responds_late_is_added(
 async def test_device_that_is_no_countis_is_rejected(
     hass: HomeAssistant, add_meter: AddMeter, meter: Meter
 ) -> None:
-    meter.override = {50004: 300}  # product family; a COUNTIS has 100
+    meter.override = {50004: 300}  # product order code; a COUNTIS has 100
     text = await shown_error(hass, await add_meter())
     assert "is not a COUNTIS" in text
     assert "300" in text
@@ -407,7 +407,7 @@ async def test_all_meters_that_do_not_respond_are_named(
     assert "No meter responds at unit ID 1, 2 on" in await shown_error(hass, result)
 
 
-async def test_another_meter_at_unit_id_1_is_reported_although_unit_id_2_is_offline(
+async def test_another_meter_is_reported_rather_than_a_missing_response(
     hass: HomeAssistant,
     add_meter: AddMeter,
     entry: CountisConfigEntry,
@@ -532,7 +532,7 @@ async def test_entry_whose_setup_is_retried_is_reconfigured(
         await assert_is_read(hass, entry, 1)
 
 
-async def test_disabled_entry_and_device_are_reconfigured(
+async def test_bus_is_reconfigured_if_a_device_or_the_entry_is_disabled(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     devices = dr.async_get(hass)
@@ -666,7 +666,7 @@ async def test_line_settings_are_changed_during_a_poll_at_9600_baud(
         await unload_all(hass)
 
 
-async def test_options_apply_without_a_reload(
+async def test_options_are_stored_without_a_reload(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     runtime = entry.runtime_data

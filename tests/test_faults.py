@@ -174,7 +174,7 @@ async def test_faults_of_every_other_response_change_no_state(
 
 
 @pytest.mark.parametrize("fault", RESPONSE_FAULTS.values(), ids=RESPONSE_FAULTS)
-async def test_faults_of_every_response_keep_the_counters(
+async def test_counters_are_kept_if_every_response_is_faulty(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,

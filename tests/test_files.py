@@ -130,13 +130,13 @@ DIALOGS = [
 
 
 def has_texts_for(texts: dict[str, Any], schema: vol.Schema) -> bool:
-    """Return whether each field of a form, and no other, has a name and a text."""
+    """Return whether exactly the fields of a form have a name and a description."""
     fields = {key.schema for key in schema.schema}
     return bool(texts["data"].keys() == texts["data_description"].keys() == fields)
 
 
 @pytest.mark.parametrize(("flow", "forms", "texts"), DIALOGS)
-def test_each_field_of_a_form_has_a_name_and_a_text(
+def test_each_field_of_a_form_has_a_name_and_a_description(
     flow: type, forms: dict[str, vol.Schema], texts: dict[str, Any]
 ) -> None:
     for step, schema in forms.items():

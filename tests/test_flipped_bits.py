@@ -50,7 +50,7 @@ NOT_COUNTERS = {"tariff", "tariff_count"}  # although in a block of counters
 
 @dataclass
 class Accepted:
-    """An accepted reading of a block, with the values of the meter."""
+    """An accepted reading of a block, with the values that were in its registers."""
 
     true_values: dict[str, float]
     """The values in the registers during the last read of the block."""

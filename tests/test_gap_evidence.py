@@ -386,7 +386,7 @@ def test_midnight_follows_the_clock_of_the_meter() -> None:
 
 @pytest.mark.parametrize("seconds", [0, 1])
 def test_midnight_splits_a_gap_only_if_it_is_within_the_gap(seconds: int) -> None:
-    """The midnights are the borders of the gap, or `seconds` within the gap."""
+    """The midnights are the borders of the gap, or are 1 s inside its borders."""
     gap = CounterGap(day(13) - seconds, day(14) + seconds, 89, 97, STEP)
     expected = [(day(13), 89), (day(14), 97)] if seconds else []
     assert points_of(gap)[1] == expected
@@ -395,13 +395,13 @@ def test_midnight_splits_a_gap_only_if_it_is_within_the_gap(seconds: int) -> Non
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        (89.5, 99.5, [(day(13), 89.5), (day(14), 97)]),  # two steps above 89
+        (89.5, 99.5, [(day(13), 89.5), (day(14), 97)]),  # 89 is corrected by two steps
         (89.51, 99.5, [(day(14), 97)]),
-        (87, 96.5, [(day(13), 89), (day(14), 96.5)]),
+        (87, 96.5, [(day(13), 89), (day(14), 96.5)]),  # 97 is corrected by two steps
         (87, 96.49, [(day(13), 89)]),
     ],
 )
-def test_midnight_that_contradicts_the_counter_is_dropped(
+def test_midnight_that_contradicts_the_counter_is_corrected_or_dropped(
     before: float, after: float, expected: list[tuple[float, float]]
 ) -> None:
     gap = CounterGap(utc("12T18:00"), utc("14T10:00"), before, after, STEP)

@@ -45,7 +45,7 @@ def statistic(rows: Iterable[tuple[float, float | None, float]]) -> Statistic:
 
 
 def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Plan:
-    """Return the plan for a counter that is `before` kWh when the gap begins.
+    """Return the plan for a counter that has `before` kWh when the gap begins.
 
     In hours 1 to 3, its total counter (see `Gap`) counts 4 kWh.
     """
@@ -54,7 +54,7 @@ def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Pl
     return plan
 
 
-def test_energy_rises_from_the_row_before_to_the_row_after_the_gap() -> None:
+def test_energy_rises_from_the_row_before_the_gap_to_the_end_hour() -> None:
     plan = planned((0, 100, 10), (3, 104, 14))
     # 0.25 and 0.75 of 4 kWh are added to the state 100 and the sum 10 before the gap.
     assert plan.rows == [Row(HOUR, 101, 11), Row(2 * HOUR, 103, 13)]

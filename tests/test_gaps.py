@@ -40,12 +40,12 @@ pytestmark = [
 PARIS = "Europe/Paris"
 TOTALS = ("energy_consumed", "energy_produced")
 # The kind of each outage, and its minimum duration in hours.
-LENGTHS = [("Home Assistant", 1), ("meter", 5), ("Home Assistant", 30)]
+OUTAGES = [("Home Assistant", 1), ("meter", 5), ("Home Assistant", 30)]
 # With the environment variable GAP_SEEDS=20, the test that uses `SEEDS` has 20
 # simulated houses, and also an outage of three days.
 SEEDS = range(int(os.environ.get("GAP_SEEDS", "1")))
 if len(SEEDS) > 1:
-    LENGTHS.append(("meter", 72))
+    OUTAGES.append(("meter", 72))
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +154,7 @@ def assert_close(filled: Hours, truth: Hours) -> None:
 # from the counters, and is then not used.
 @pytest.mark.parametrize("poll_seconds", [15])
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(("kind", "hours"), LENGTHS)
+@pytest.mark.parametrize(("kind", "hours"), OUTAGES)
 async def test_filled_gap_has_the_energy_of_each_hour(
     outage: OutageTest, kind: str, hours: int, seed: int
 ) -> None:
@@ -346,7 +346,7 @@ async def test_jump_of_a_counter_that_ends_a_gap_is_not_filled(
     before = await outage.hours()
     assert max(before.values()) > 5000  # kWh; the jump was accepted
     await outage.choose("fill")
-    # The jump would be distributed to all hours of the gap.
+    # If the counter were filled, the jump would be distributed to all hours of the gap.
     assert await outage.hours() == before
 
 
@@ -889,10 +889,10 @@ async def test_action_deletes_the_issue_of_a_gap_only_if_it_fills_all_hours(
     assert len(outage.issues) == issue_count
 
 
-# The action fills a gap from 15:50 to 18:00. Then the proposed gap, from 14:50 to
-# 17:20, is filled. `start` and `end` are the time to restore, in hours after 14:50. The
-# second case overlaps only the gap of the action. But the proposed gap has overwritten
-# rows of that gap, so both gaps are restored.
+# The action fills a gap from 15:50 to 18:00, the end of the hour that contains 17:20.
+# Then the proposed gap, from 14:50 to 17:20, is filled. `start` and `end` are the time
+# to restore, in hours after 14:50. The second case overlaps only the gap of the action.
+# But the proposed gap has overwritten rows of that gap, so both gaps are restored.
 @pytest.mark.parametrize(("start", "end"), [(0, 2.5), (2.7, 2.9)])
 async def test_overlapping_gaps_are_restored_in_the_reverse_order_of_filling(
     outage: OutageTest, start: float, end: float

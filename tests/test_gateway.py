@@ -373,7 +373,7 @@ async def test_reset_with_lost_response_is_written_only_once(
     assert state(hass, "partial_energy_consumed") == "0"
     # The value 0x0B is written to register 57890 (0xE222) with function 6.
     assert writes_on(line) == [b"\x01\x06\xe2\x22\x00\x0b"]
-    # The exception with which the gateway reports a lost response is no refusal.
+    # The gateway's exception is counted as a timeout, not as a refusal.
     assert entry.runtime_data.bus.traffic[1].refused == 0
     await unload_all(hass)
 

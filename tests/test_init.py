@@ -1,4 +1,4 @@
-"""The setup, restart and unloading of a bus, and the log of an offline meter."""
+"""The set-up, restart and unloading of a bus, and the log of an offline meter."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -273,7 +273,7 @@ async def test_conflict_of_line_settings_has_an_issue_until_the_conflict_ends(
             "device": line.port,
             "settings": "9600 baud, 8N1",
         }
-    # Home Assistant tries the setup again before this time.
+    # Home Assistant retries the set-up before this time.
     async_fire_time_changed(hass, dt_util.utcnow() + timedelta(days=1))
     await until(lambda: entry.state is ConfigEntryState.LOADED)
     assert ir.async_get(hass).issues == {}

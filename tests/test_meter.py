@@ -287,7 +287,9 @@ async def test_zero_power_after_an_unavailable_power_is_confirmed(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     library_meter = await async_meter(memory_bus)
-    # The largest positive signed value of 32 bits means "not available".
+    # In a signed field, 0x7FFF_FFFF means "not available". The apparent power is
+    # unsigned: there, it is a number beyond the limits. Because of this number, the
+    # power is accepted without a read of the measurements.
     meter.override = {each: 0xFFFF if each % 2 else 0x7FFF for each in POWER_REGISTERS}
     reading = await library_meter.async_read("power")
     assert not any(reading.values.values())
@@ -296,18 +298,20 @@ async def test_zero_power_after_an_unavailable_power_is_confirmed(
     assert memory_bus.reads == [14, 14, 30]
 
 
-@pytest.mark.parametrize("attribute", ["starting", "blank_blocks"])
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("starting", True), ("blank_blocks", {table.METROLOGY})],
+)
 async def test_power_of_a_starting_meter_is_implausible(
-    memory_bus: MemoryBus, meter: SimulatedMeter, attribute: str
+    memory_bus: MemoryBus, meter: SimulatedMeter, attribute: str, value: object
 ) -> None:
     library_meter = await async_meter(memory_bus)
-    # Both attributes can have this value: `starting` is only tested for truth, and a
-    # set that is not empty is true.
-    setattr(meter, attribute, {table.METROLOGY})
+    normal = getattr(meter, attribute)
+    setattr(meter, attribute, value)
     with pytest.raises(ImplausibleError, match="no mains frequency"):
         await library_meter.async_read("power")
     assert memory_bus.reads == [14, 30, 30]
-    setattr(meter, attribute, set())
+    setattr(meter, attribute, normal)
     assert (await library_meter.async_read("power")).values["power"] == 1300
 
 
@@ -383,7 +387,7 @@ async def test_total_that_falls_in_one_response_is_read_again(
     memory_bus.faults.append(ZEROS)
     reading = await library_meter.async_read("energies")
     assert reading.values["energy_consumed"] == 1234.56
-    assert memory_bus.reads == [18] * 3  # the last one repeats the read with zeros
+    assert memory_bus.reads == [18] * 3  # the zeros cause the last read
 
 
 async def test_total_that_fell_is_rejected_until_a_plausible_reading(

@@ -129,7 +129,7 @@ async def test_unit_id_without_response_is_rejected(
     assert coordinator_of(entry).online
 
 
-# The ID after the highest used ID is suggested, or else the lowest free one.
+# If 255 is used, the lowest free unit ID is suggested, else the highest used one + 1.
 @pytest.mark.parametrize(
     ("used", "suggested"),
     [((1,), 2), ((1, 2), 3), ((1, 5), 6), ((1, 255), 2), (range(1, 256), None)],

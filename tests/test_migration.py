@@ -161,7 +161,6 @@ async def test_statistics_of_a_yaml_sensor_continue_under_the_new_entity(
     meter: Meter,
     clock: Clock,
     add_meter: AddMeter,
-    caplog: pytest.LogCaptureFixture,
     sensor: str,
     unique_id: str | None,
 ) -> None:

@@ -157,7 +157,7 @@ def test_counters_count_from_a_reset_at_the_meter(polled: PolledMeter) -> None:
 # The loads before and after the reset, in kW. Each lasts for one hour, so the numbers
 # are also the energies in kWh.
 @pytest.mark.parametrize(("before", "after"), [(10, 5), (0.5, 0.25)])
-def test_energy_since_a_late_seen_reset_is_in_the_tariff_that_rose(
+def test_energy_since_a_reset_seen_late_is_in_the_tariff_that_rose(
     polled: PolledMeter, before: float, after: float
 ) -> None:
     polled.count(before, 3600, tariff=2)
@@ -365,7 +365,7 @@ def accepted(kwh: float, at: float, step: float = HIGH_RESOLUTION) -> CounterVal
     return CounterValue(kwh, 0, Moment(at, at), step)
 
 
-def test_resets_between_the_first_two_totals_are_noticed() -> None:
+def test_resets_between_the_first_two_totals_are_seen() -> None:
     calculated = CalculatedCounters()
     for total, total_at, tariff, tariff_at in (
         (45, 1, 1000, 2),  # the tariff counter is newer than the total
@@ -391,8 +391,8 @@ def test_counters_are_unknown_until_a_reset_is_evaluated(polled: PolledMeter) ->
     for _ in range(2):
         polled.count(36, 1)
         polled.read("energies")
-    # The energy of these 2 s must not be added to the 10 kWh, because the counters
-    # contain it after the reset.
+    # The 0.02 kWh of these 2 s were counted after the reset, so they must not be added
+    # to the 10 kWh.
     assert polled.value_list() == UNKNOWN
     polled.poll()
     assert polled.value_list() == [0.02, 0, 0, 0]
@@ -548,7 +548,7 @@ def test_counter_is_known_if_the_total_has_risen_from_0_by_one_step(
         (HIGH_RESOLUTION, 0.06, None),
     ],
 )
-def test_never_reset_counter_is_known_if_the_total_rose_by_at_most_five_steps(
+def test_never_reset_counter_is_known_if_total_rose_by_at_most_five_steps(
     step: float, rise: float, shown: float | None
 ) -> None:
     moments = (1000, 1, 1000, 1), (1000, 1, 1000, 2), (1000 + rise, 3, 1000, 2)

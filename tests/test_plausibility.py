@@ -41,8 +41,8 @@ def counters() -> CheckedCounters:
 # -- limits ------------------------------------------------------------------------
 
 
-# The neutral may carry three times 1.5 * 100 A (1.5 is the factor of the inrush). The
-# power is that of 450 A at 600 V.
+# The neutral may carry the inrush current of three phases: 3 * 1.5 * 100 A. The power
+# is that of 450 A at 600 V.
 @pytest.mark.parametrize(
     ("unit", "lowest", "highest"),
     [
@@ -73,7 +73,7 @@ def test_value_of_a_unit_without_limits_is_allowed(unit: str | None) -> None:
 
 
 # The highest power is that of three phases at 265 V, each with 120 % of the primary
-# current in A, but at least with 100 A.
+# current (in A), but at least 100 A.
 @pytest.mark.parametrize(
     ("primary", "kilowatts"), [(5, 79.5), (100, 95.4), (600, 572.4), (5000, 4770)]
 )
@@ -83,7 +83,7 @@ def test_current_transformer_allows_a_faster_rise_of_a_total(
     counters = CheckedCounters(Limits.of_transformer(primary))
     assert counters.check.limits.kilowatts == pytest.approx(kilowatts)
     assert not counters.rejected(energy_consumed=500.0)
-    # The tolerance of 5 s is less than 0.2 % of an hour.
+    # Together, the tolerances of 5 s and two steps are less than 0.2 % of this rise.
     assert counters.rejected(3600, energy_consumed=500 + kilowatts * 1.002) == {TOTAL}
     assert not counters.rejected(energy_consumed=500 + kilowatts)
 
@@ -332,7 +332,7 @@ def test_each_rollover_to_zero_adds_a_rollover_offset(rollover: float) -> None:
         assert not counters.rejected(energy_consumed=round(rollover - 0.01, 2))
         assert not counters.rejected(60, energy_consumed=0)
         assert not counters.rejected(60, energy_consumed=0)
-        # Also for a rollover at 10 000 000 kWh, the check adds only 9 999 999.99 kWh,
+        # Even for a rollover at 10 000 000 kWh, the check adds only 9 999 999.99 kWh,
         # because a rollover at this lower value is plausible as well.
         expected = pytest.approx(rollovers * rollover, abs=0.011 * rollovers)
         assert counters.value() == expected

@@ -230,7 +230,7 @@ def counters() -> CheckedCounters:
 @pytest.mark.parametrize(
     ("overflows", "is_accepted"), [((1, 2), True), ((1, 1), False), ((None, 2), False)]
 )
-def test_rollover_during_a_restart_needs_a_report_unless_register_was_nearly_full(
+def test_rollover_during_a_restart_below_nine_tenths_needs_a_report(
     overflows: tuple[float | None, float], *, is_accepted: bool
 ) -> None:
     # 4 770 kW for 30 days are more than the 1 100 000 kWh until the rollover.

@@ -195,7 +195,7 @@ def test_confirmed_fall_below_nine_tenths_drops_the_rollover_offset() -> None:
     )
 
 
-def test_reported_rollover_is_accepted_even_if_the_register_was_not_nearly_full(
+def test_reported_rollover_is_accepted_if_register_was_not_nearly_full(
     counters: CheckedCounters,
 ) -> None:
     counters.check.overflows = {TOTAL: 3}

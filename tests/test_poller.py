@@ -62,7 +62,7 @@ def profile() -> Profile:
 
 @pytest.fixture
 def default(profile: Profile) -> Collection[str]:
-    """Return the quantities of the entities that are enabled by default."""
+    """Return the quantities that most tests poll: all except `MEASURED_DETAILS`."""
     return profile.quantities - MEASURED_DETAILS
 
 
@@ -250,7 +250,7 @@ async def test_only_the_identity_is_read_if_nothing_is_wanted(
 
 @pytest.mark.parametrize("unwanted", EACH_SECOND)
 @pytest.mark.parametrize("meters", [1, 30])
-async def test_unwanted_block_is_never_read(
+async def test_unwanted_block_is_never_polled(
     profile: Profile, meters: int, unwanted: str
 ) -> None:
     quantities = {
@@ -342,7 +342,7 @@ async def test_blocks_of_a_meter_are_read_in_consecutive_requests(
         times = [each.at for each in bus.memory_bus.requests]
         polls = [times[index : index + 3] for index in range(0, len(times) - 2, 3)]
         assert len(polls) >= 9
-        # At 9600 baud, the third of these requests is sent 0.2 s after the first.
+        # At 9600 baud, the third request of a poll is sent 0.2 s after the first.
         assert all(last - first < 0.25 for first, _, last in polls)
 
 
@@ -417,7 +417,7 @@ async def test_power_of_64_meters_at_38400_baud_is_read_every_2_5_seconds(
 @pytest.mark.parametrize(
     ("meters", "baudrate", "seconds"), [(32, 9600, 5), (64, 38400, 4), (12, 9600, 2)]
 )
-async def test_power_of_all_meters_is_read_first_after_a_restart(
+async def test_power_of_all_meters_is_read_first_at_the_start(
     profile: Profile,
     default: Collection[str],
     meters: int,
@@ -762,7 +762,7 @@ async def test_added_meter_costs_the_others_no_poll(
         assert bus.times(9, *POWER_BLOCKS)[0] - added_at < 3
 
 
-async def test_meter_is_added_to_and_removed_from_an_empty_bus(
+async def test_meter_is_added_to_an_empty_bus_and_removed_again(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default, meters=0) as bus:
@@ -914,9 +914,8 @@ async def test_unavailable_identity_is_verified_again_within_a_minute(
 ) -> None:
     async with polling(profile, {"clock_offset"}) as bus:
         await asyncio.sleep(3590)
-        bus.memory_bus.meters[1].override = {
-            50008: 0xFFFF
-        }  # a part of the serial number
+        # A part of the serial number is not available.
+        bus.memory_bus.meters[1].override = {50008: 0xFFFF}
         await asyncio.sleep(20)
         assert bus.polled[1].online
         bus.memory_bus.meters[1].override = {}

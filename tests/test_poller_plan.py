@@ -108,7 +108,7 @@ async def async_run(poller: Poller, seconds: float) -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
-def test_intervals_are_those_of_the_documentation() -> None:
+def test_each_block_has_its_target_age_and_period() -> None:
     # The target age and the period of each block in s.
     hourly = (3600, 3600)
     assert list(INTERVALS.items()) == [
@@ -368,7 +368,7 @@ async def test_retries_wait_3_seconds_after_a_failed_retry() -> None:
         polled.retry_at = retry_at
     await async_run(poller, 4.5)
     # After a failed retry, the next retries wait for 3 s. But a retry that has been due
-    # for 5 s waits only until the present read of the power, which takes 1 s, ends.
+    # for 5 s waits only for the end of the present read of the power, which takes 1 s.
     assert [meter.identity_requests for meter in meters] == [
         pytest.approx([100, 103]),  # due at 80 s and 102 s
         pytest.approx([100]),  # due at 90 s

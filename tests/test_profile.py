@@ -39,7 +39,7 @@ from .memory_bus import (
 # measurements, energies and tariffs (each in 10 Wh and in 1 kWh), periods, overflows,
 # clock.
 PROFILE_WORDS = [66, 54, 18, 18, 10, 10, 24, 9, 6]
-BLOCK_TYPES = {
+E33_BLOCKS = {
     "identity": "Identity",
     "measurements": "Measurements",
     "energies": "Energies",
@@ -65,7 +65,7 @@ async def test_profile_contains_the_identity_blocks_and_quantities(
         SERIAL,
         "1.02",
     )
-    assert profile.blocks == BLOCK_TYPES
+    assert profile.blocks == E33_BLOCKS
     assert profile.quantities >= {
         *("power", "power_l3", "voltage_l1", "energy_consumed", "tariff"),
         *("partial_energy_produced", "energy_consumed_today", "clock_offset"),
@@ -350,7 +350,7 @@ async def test_blocks_with_refused_reserved_registers_have_split_reads(
     meter.refuses_reserved = True
     profile = await async_take_profile(memory_bus.unit())
     assert profile.split == {"identity", "energies", "overflows"}
-    assert profile.blocks == BLOCK_TYPES
+    assert profile.blocks == E33_BLOCKS
 
 
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
@@ -394,7 +394,7 @@ async def test_high_resolution_counters_that_differ_by_over_1100_wh_are_not_used
 ) -> None:
     high_word, low_word = divmod(round(kwh * 100), 0x1_0000)
     # The total in steps of 10 Wh (50946) and of 1 kWh (50770). The difference may be
-    # 1.1 kWh.
+    # up to 1.1 kWh.
     meter.override = {50946: high_word, 50947: low_word, 50770: 0, 50771: 1234}
     assert (await async_take_profile(memory_bus.unit())).blocks["energies"] == block
 

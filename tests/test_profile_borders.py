@@ -1,4 +1,4 @@
-"""The limits at which a device is taken for a COUNTIS, and details of its profile."""
+"""The limits at which a device is accepted as a COUNTIS, and details of its profile."""
 
 import pytest
 

@@ -186,7 +186,7 @@ def test_relation_of_the_power_is_found_with_a_load_and_kept_without_a_load(
         ({}, math.inf),
     ],
 )
-def test_highest_power_is_the_highest_total_or_the_absolute_sum_of_the_phases(
+def test_highest_power_is_the_highest_total_or_absolute_sum_of_the_phases(
     values: Values, highest: float
 ) -> None:
     assert highest_power(values) == highest

@@ -37,7 +37,7 @@ END = timedelta(hours=13, minutes=20)
 STATISTIC_IDS = {
     key: f"sensor.countis_e33_1_{key}" for key in ("energy_consumed", "energy_produced")
 }
-"""The statistics of the meter by the keys of its counters."""
+"""By counter of the meter."""
 LOAD_CURVE_RECORDS = 144  # one day in periods of 10 minutes
 GRAPH_HEIGHT = 480  # pixels, for the graph of a day
 TOLERANCE = 0.1  # as a fraction of the energy of an hour

@@ -19,7 +19,7 @@ from .texts import Texts
 # The local hour of the user, whenever the tests run. In the afternoon, the Energy
 # dashboard shows several hours of the day.
 HOUR_OF_THE_DAY = 15
-PAGE_TIMEOUT = 60_000  # ms; a slow machine needs long to load a page of the frontend
+PAGE_TIMEOUT = 60_000  # ms; a page of the frontend loads slowly on a slow machine
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from simulator import Line, Meter, line_in_thread
 ROOT = Path(__file__).parents[2]
 # Response timeouts of a scan in s. Both are longer than the default of a serial port,
 # because the simulator responds late on a busy computer. `PROBE_TIMEOUT` keeps a scan
-# with many missing responses short. `LONG_TIMEOUT` is for tests that need the response
-# of each meter.
+# with many missing responses short. `LONG_TIMEOUT` is for a scan in which a device
+# responds to each probe.
 PROBE_TIMEOUT = ("--timeout", "0.2")
 LONG_TIMEOUT = ("--timeout", "5")
 # Options with which a scan tries only these line settings.

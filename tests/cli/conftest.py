@@ -19,7 +19,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait only 0.05 s for each response, for tests in which no meter responds."""
+    """Wait only 0.05 s for each response, to shorten tests with missing responses."""
     monkeypatch.setitem(RESPONSE_TIMEOUTS, "port", 0.05)
     monkeypatch.setattr(unit, "SLOW_RESPONSE_TIMEOUT", 0.05)
     monkeypatch.setattr(unit, "LATE_SECONDS", 0.05)

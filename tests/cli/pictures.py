@@ -163,7 +163,7 @@ def past_power(meter: Meter) -> Iterator[Power]:
 
 
 def fault_of(random: Random) -> Fault:
-    """Return the fault of a response: 2 % are lost, 2 % damaged, 5 % have noise."""
+    """Return a random fault: of all responses, 2 % are lost, 2 % damaged, 5 % noisy."""
     # Each limit is the sum of the shares of its fault and of all faults before it.
     chance = random.random()
     for fault, limit in ((LOST, 0.02), (FLIPPED, 0.04), (NOISE_BEFORE, 0.09)):

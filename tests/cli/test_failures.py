@@ -86,7 +86,7 @@ def test_advice_for_a_lost_connection_names_the_gateway_kind_first(
         # The gateway expects Modbus TCP. It disconnects if a request is RTU over TCP.
         code, _, errors = countis(command, "--rtu-over-tcp", address, "-u", "1-2")
     assert code == Exit.FAILED
-    # A reason in parentheses may follow. It depends on when the client notices that the
+    # A reason in parentheses may follow, depending on when the client notices that the
     # gateway has disconnected.
     assert "The connection to the bus was lost" in errors
     assert errors.endswith(

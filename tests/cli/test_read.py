@@ -55,7 +55,7 @@ def test_partial_counters_by_tariff_of_an_e2x_are_printed(
     assert result["units"]["partial_tariff_2_energy"] == "kWh"
 
 
-def test_every_value_has_a_row_in_the_tables(line: Line) -> None:
+def test_every_value_has_a_label_in_the_tables(line: Line) -> None:
     _, output, _ = countis("read", "--port", line.port, "--unit-id", "1")
     _, result = countis_json("read", "--port", line.port, "--unit-id", "1")
     labels = {row.split("  ")[0] for row in output.splitlines()}
@@ -95,7 +95,7 @@ def test_all_values_are_printed_as_json(line: Line) -> None:
     assert units.keys() <= values.keys()
 
 
-def test_clock_offset_is_measured_when_the_clock_is_read() -> None:
+def test_clock_offset_is_the_time_by_which_the_meter_is_ahead() -> None:
     ahead = 90  # s
     with line_of(Meter(clock=lambda: time.time() + ahead)) as line:
         _, result = countis_json("read", "--port", line.port, "--unit-id", "1")

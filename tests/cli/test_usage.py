@@ -2,6 +2,7 @@
 
 from pathlib import Path
 import re
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -252,7 +253,7 @@ def test_missing_package_is_reported_with_the_extra_to_install(
     from cli import __main__ as entry_point  # noqa: PLC0415
 
     # Python refuses to import a module that is None in `sys.modules`.
-    monkeypatch.setitem(__import__("sys").modules, "cli.app", None)
+    monkeypatch.setitem(sys.modules, "cli.app", None)
     with pytest.raises(SystemExit) as ended:
         entry_point.main()
     assert ended.value.code == Exit.USAGE
