@@ -415,7 +415,7 @@ async def test_partial_counter_reset_at_the_meter_creates_no_issue(
 # -- an offline meter ------------------------------------------------------------
 
 
-async def test_issue_of_a_meter_offline_for_an_hour_is_deleted_after_a_response(
+async def test_issue_of_an_offline_meter_is_deleted_after_a_response(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -495,7 +495,7 @@ async def test_meter_that_stays_offline_gets_an_issue_when_the_bus_responds(
     assert (issue.translation_placeholders or {})["unit_id"] == "1"
 
 
-async def test_issue_of_a_bus_ends_when_a_meter_is_deleted(
+async def test_issue_of_a_bus_is_deleted_when_a_meter_is_deleted(
     hass: HomeAssistant, bus: CountisConfigEntry, line: Line
 ) -> None:
     line.cut = True
@@ -507,7 +507,7 @@ async def test_issue_of_a_bus_ends_when_a_meter_is_deleted(
     assert only_issue(hass).translation_key == "meter_offline"
 
 
-async def test_issue_of_a_meter_ends_when_no_meter_of_its_bus_responds(
+async def test_issue_of_a_meter_is_deleted_when_no_meter_of_its_bus_responds(
     hass: HomeAssistant, bus: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     meter.offline = True
@@ -526,7 +526,7 @@ async def test_issue_of_a_meter_ends_when_no_meter_of_its_bus_responds(
     assert only_issue(hass).translation_key == "meter_offline"
 
 
-async def test_issue_of_an_offline_meter_ends_when_another_meter_has_its_unit_id(
+async def test_offline_issue_is_deleted_when_another_meter_has_the_unit_id(
     hass: HomeAssistant, bus: CountisConfigEntry, meter: Meter
 ) -> None:
     meter.offline = True
@@ -558,7 +558,7 @@ async def test_bus_with_another_meter_at_a_unit_id_is_not_reported_as_offline(
     }
 
 
-async def test_issue_of_a_bus_ends_when_the_bus_is_unloaded(
+async def test_issue_of_a_bus_is_deleted_when_the_bus_is_unloaded(
     hass: HomeAssistant, bus: CountisConfigEntry, line: Line
 ) -> None:
     line.cut = True
@@ -730,6 +730,7 @@ async def test_each_block_is_reported_after_its_own_time(
     await asyncio.sleep(3)
     meter.override = NO_TARIFF_1_ENERGY
     await asyncio.sleep(15)
+    # Until now, each of the two blocks was rejected for only 18 s.
     assert issues(hass) == []
     await asyncio.sleep(4)
     assert reported_counters(hass) == ["tariff_1_energy"]
@@ -743,7 +744,7 @@ async def test_each_block_is_reported_after_its_own_time(
     assert reported_counters(hass) == ["energy_consumed"]
 
 
-async def test_time_offline_does_not_count_for_the_issue_of_rejected_counters(
+async def test_outage_restarts_the_time_until_rejected_counters_are_reported(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,

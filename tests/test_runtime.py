@@ -339,7 +339,7 @@ async def test_entity_that_is_enabled_later_is_read_at_once(
     line.requests.clear()
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
-    # Not 0, because the clock of the meter is in UTC and differs from local time.
+    # Not 0, because the clock of the meter is stopped in June 2025.
     assert int(state(hass, "clock_offset"))
     assert reads(line.requests).count(CLOCK) == 1
 
@@ -376,7 +376,6 @@ async def entry_without_tariffs(
 
 async def test_profile_is_taken_again_after_a_change_of_the_firmware(
     hass: HomeAssistant,
-    device_registry: dr.DeviceRegistry,
     entry_without_tariffs: CountisConfigEntry,
     meter: Meter,
     caplog: pytest.LogCaptureFixture,
@@ -558,7 +557,6 @@ async def test_meter_with_another_unit_id_keeps_its_entities_and_is_renamed(
     add_meter: AddMeter,
     second_meter: Meter,
     third_meter: Meter,
-    clock: Clock,
 ) -> None:
     await add_meter(unit_id=2)
     before = coordinator_of(entry, 2)

@@ -568,7 +568,7 @@ async def async_scan_beside_polls(
 
 
 async def test_scan_delays_a_poll_by_at_most_one_request() -> None:
-    # The polls of 8 meters with 30 registers take 0.88 s of each second. So the scan
+    # The polls of 8 meters with 30 registers take 0.86 s of each second. So the scan
     # takes several times the 26 s that are enough on a bus without polls.
     loop = asyncio.get_running_loop()
     scan, ends, took = await async_scan_beside_polls(8, 30, range(9, 256))
@@ -580,7 +580,7 @@ async def test_scan_delays_a_poll_by_at_most_one_request() -> None:
 
 
 async def test_scan_uses_the_time_between_polls() -> None:
-    # The polls of 4 meters take 0.44 s of each second.
+    # The polls of 4 meters take 0.43 s of each second.
     scan, ends, took = await async_scan_beside_polls(4, 30, range(9, 256))
     assert unit_ids_of(scan.found) == [255]
     assert took < 60

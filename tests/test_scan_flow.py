@@ -422,8 +422,8 @@ async def test_menu_after_no_response_can_be_shown_again(
     )
 
 
-async def test_scan_after_no_response_is_rejected_if_the_port_is_in_use(
-    hass: HomeAssistant, line: Line, add_meter: AddMeter
+async def test_scan_after_no_response_is_rejected_if_no_settings_are_usable(
+    hass: HomeAssistant, line: Line
 ) -> None:
     result = await start_scan(hass, line, unit_id=9)
     other = ModbusSerialParams(device=line.port, baudrate=57600)
@@ -433,7 +433,7 @@ async def test_scan_after_no_response_is_rejected_if_the_port_is_in_use(
         assert "is already in use with other line settings" in text
 
 
-async def test_bus_that_was_set_up_during_the_scan_is_not_added_again(
+async def test_bus_that_was_set_up_after_its_scan_is_not_added_again(
     hass: HomeAssistant, add_meter: AddMeter, line: Line, tmp_path: Path
 ) -> None:
     alias = tmp_path / "by-id"
@@ -446,7 +446,7 @@ async def test_bus_that_was_set_up_during_the_scan_is_not_added_again(
 
 
 async def test_meter_of_another_bus_is_marked_and_not_selected(
-    hass: HomeAssistant, add_meter: AddMeter, line: Line, meter: Meter
+    hass: HomeAssistant, add_meter: AddMeter, line: Line
 ) -> None:
     # The meter with the serial number `SERIAL` is set up at unit ID 4 of another bus.
     other = memory_line([Meter(unit_id=4, serial=(0x1438, 0x0120, 1))])
@@ -625,7 +625,6 @@ async def test_more_meters_are_found_while_the_first_is_polled(
     failures: list[Any] = []
     first.polled.on_error = lambda *args: failures.append(args)
     before = runtime.bus.traffic[1].requests
-    line.requests.clear()
     result = await end_of_scan(hass, await start_scan_on(hass, entry))
     assert list(listed(result).values()) == FOUND[1:]
     assert selected(result) == ["2", "7"]
@@ -666,7 +665,7 @@ async def test_later_dialog_continues_the_scan_of_a_loaded_bus(
 
 
 async def test_continued_scan_of_a_loaded_bus_can_be_repeated_from_its_form(
-    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+    hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     first = await start_scan_on(hass, entry)
     hass.config_entries.subentries.async_abort(first["flow_id"])
@@ -700,7 +699,7 @@ async def test_unit_id_can_be_entered_while_the_loaded_bus_is_scanned(
 
 
 async def test_loaded_bus_is_scanned_after_a_meter_did_not_respond(
-    hass: HomeAssistant, entry: CountisConfigEntry, line: Line
+    hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     form = await open_add_meters(hass, entry)
     result = await submit(hass, form, {"unit_id": 9})
@@ -846,7 +845,7 @@ async def test_scan_for_a_reconfigured_meter_that_is_offline_names_the_others(
     assert suggested_values(form)["unit_id"] == 9
 
 
-async def test_unloaded_bus_ends_its_scan(
+async def test_scan_is_stopped_when_its_bus_is_unloaded(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     await start_scan_on(hass, entry)

@@ -89,7 +89,7 @@ async def test_small_leading_power_factor_is_not_a_negative_zero(
 
 
 async def next_reads(entry: CountisConfigEntry, line: Line) -> set[tuple[int, int]]:
-    """Return the register address and the length of each read of the next polls."""
+    """Return the register address and number of registers of the next reads."""
     await until_polled(entry)
     line.requests.clear()
     # In this number of requests, each polled block is read at least once.

@@ -63,10 +63,12 @@ def _custom_integrations(
     """
 
 
-async def recorded_energy(hass: HomeAssistant, ids: dict[str, str]) -> dict[str, float]:
+async def recorded_energy(
+    hass: HomeAssistant, names: dict[str, str]
+) -> dict[str, float]:
     """Compile the statistics, and return the sum in kWh of each counter.
 
-    `ids` contains the name of each counter by the ID of its entity.
+    `names` contains the name of each counter by the ID of its entity.
     """
     await async_wait_recording_done(hass)
     recorder = get_instance(hass)
@@ -80,12 +82,12 @@ async def recorded_energy(hass: HomeAssistant, ids: dict[str, str]) -> dict[str,
         hass,
         begin,
         None,
-        set(ids),
+        set(names),
         "5minute",
         None,
         {"sum"},
     )
-    return {ids[each]: found[-1]["sum"] or 0 for each, found in rows.items()}
+    return {names[each]: found[-1]["sum"] or 0 for each, found in rows.items()}
 
 
 async def sums(hass: HomeAssistant) -> dict[str, float]:

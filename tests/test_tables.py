@@ -268,19 +268,19 @@ def rows_of(class_name: str, edition: str = E3X_E4X) -> Mapping[str, Row]:
 
 
 def is_text(row: Row) -> bool:
-    """Return whether a register contains characters."""
+    """Return whether a row contains characters."""
     return row.type.startswith("STRING")
 
 
 def is_signed(row: Row) -> bool:
-    """Return whether a register contains a signed number."""
+    """Return whether a row contains a signed number."""
     return row.type.startswith("S") and not is_text(row)
 
 
 def not_available(row: Row) -> int:
     """Return the raw number that means "not available".
 
-    This is the largest number of the type.
+    This is the largest number that the registers of the row can contain.
     """
     return (1 << 16 * row.words - is_signed(row)) - 1
 

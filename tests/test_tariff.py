@@ -179,7 +179,7 @@ async def test_selected_tariff_is_not_overwritten_by_an_older_reading(
         (0xFFFF, ["1", "2", "3", "4"]),
     ],
 )
-async def test_options_are_the_tariffs_of_a_meter_even_if_it_is_offline_at_a_restart(
+async def test_options_are_the_tariffs_of_a_meter_even_if_offline_at_a_restart(
     hass: HomeAssistant,
     meter: Meter,
     add_meter: AddMeter,

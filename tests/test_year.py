@@ -30,7 +30,7 @@ TOLERANCE = 0.0101  # kWh; the first and the last state are truncated to 0.01 kW
 
 @pytest.fixture(autouse=True)
 def _custom_integrations(request: pytest.FixtureRequest) -> None:
-    """Prepare the database of the recorder before `hass`, if the test uses it.
+    """If the test uses a recorder, prepare its database before `hass` is set up.
 
     This fixture replaces the one of the same name in tests/conftest.py, which would set
     up `hass` first.
@@ -50,7 +50,7 @@ def world(
     """Return a world: one meter, and Home Assistant.
 
     `seed` determines the meter and the mishaps. The test sets all clocks. Its mark
-    `real_time` only turns off the virtual time of the other tests.
+    `real_time` only turns off `VirtualLoop`.
     """
     random = Random(seed)  # noqa: S311
     true_time = Clock()

@@ -12,7 +12,8 @@ import pytest
 # The folders of `tests` whose tests run in real time.
 REAL_TIME_FOLDERS = {"blueprints", "browser", "cli", "tools"}
 # s of real time that the loop waits for a call in another thread. After that, virtual
-# time advances to the next timer, because the thread may wait for this timer.
+# time advances to the next timer, because the thread may wait for this timer. If a
+# barrier is not reached within this time, the loop checks the barrier again.
 THREAD_SECONDS = 20
 
 

@@ -200,7 +200,7 @@ class World:
     monotonic: Clock
     """In s: the clock of the event loop. A wrong system time does not change it."""
     is_recorded: bool = False
-    """Whether a real recorder keeps all states, also in a power cut."""
+    """Whether a real recorder keeps all states, even in a power cut."""
     wall_offset: float = 0
     """In s: the error of the system clock."""
     fault: Callable[[Request], Fault] = lambda _request: Fault()

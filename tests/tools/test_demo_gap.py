@@ -24,7 +24,7 @@ MIDNIGHT = datetime(2026, 11, 20).astimezone()  # local time
 @pytest.mark.parametrize(
     "since_midnight", [timedelta(), timedelta(hours=23, minutes=59)]
 )
-def test_outage_is_in_the_night_of_yesterday(since_midnight: timedelta) -> None:
+def test_outage_is_in_the_early_morning_of_yesterday(since_midnight: timedelta) -> None:
     outage = outage_yesterday((MIDNIGHT + since_midnight).timestamp())
     begin, end = (
         datetime.fromtimestamp(at, UTC).astimezone()

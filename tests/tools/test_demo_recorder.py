@@ -34,7 +34,7 @@ STATE = 12_345.67  # kWh
 def _custom_integrations(
     recorder_mock: object, enable_custom_integrations: None
 ) -> None:
-    """Set up the real recorder before Home Assistant.
+    """Prepare the database of the recorder before `hass` is set up.
 
     This fixture replaces the one of the same name in tests/conftest.py, which would set
     up `hass` first.

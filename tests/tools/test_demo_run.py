@@ -37,7 +37,7 @@ def test_interrupt_during_the_imports_ends_the_demo_with_a_message(
     assert last == "Stopped before Home Assistant has started."
 
 
-def test_demo_whose_data_is_in_use_does_not_advise_to_delete_the_data(
+def test_demo_whose_data_is_in_use_does_not_advise_deleting_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run, "DEMO_FOLDER", tmp_path)
@@ -54,7 +54,7 @@ async def test_home_assistant_stops_before_the_simulated_meters(
     stopped = []
 
     def program(name: str) -> Callable[..., AbstractAsyncContextManager[object]]:
-        """Return a function that only notes when its context manager exits."""
+        """Return a function whose context manager notes its exit in `stopped`."""
 
         @asynccontextmanager
         async def running(folder: Path, number: int) -> AsyncIterator[object]:

@@ -147,7 +147,8 @@ def test_reset_command_reports_the_counters_that_were_reset() -> None:
         on_reset=lambda _unit_id, key, kwh: resets.update({key: kwh}),
     )
     # This command resets all partial counters. The energies in kWh are those of
-    # `new_counters(1)`. The soak has no sensor of the reactive energy.
+    # `new_counters(1)`. The soak ignores the reactive energy, because its sensors are
+    # disabled by default.
     assert meter.write(57890, [0x000B]) is None
     assert resets == pytest.approx(
         {"partial_energy_consumed": 45.678, "partial_energy_produced": 34.567}

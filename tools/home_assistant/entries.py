@@ -31,6 +31,8 @@ async def async_bus_entry(
 
     Its meters have the unit IDs 1 to `meter_count`. The profile is read from the meter
     with unit ID 1. The others have the same profile, but serial numbers of their own.
+
+    Raises the errors of `async_take_profile`.
     """
     connection = ModbusConnection(ModbusSerialParams(device=port, baudrate=baudrate))
     unit = Bus(baudrate=baudrate).unit(1, connection.for_unit(1))

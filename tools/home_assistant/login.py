@@ -45,7 +45,8 @@ async def async_has_user(
 ) -> bool:
     """Wait until Home Assistant responds, and return whether it has a user.
 
-    Raises `ToolError` if Home Assistant ends, or does not respond in `START_TIMEOUT`.
+    Raises `ToolError` if Home Assistant ends, or does not respond within
+    `START_TIMEOUT`.
     """
     url = hass.url + "/api/onboarding"
     try:
@@ -53,7 +54,8 @@ async def async_has_user(
             while process.returncode is None:
                 with suppress(ClientError):
                     async with hass.session.get(url) as response:
-                        # Without this path, the onboarding was done before the start.
+                        # If the onboarding was done before the start, this path does
+                        # not exist.
                         if response.status == HTTPStatus.NOT_FOUND:
                             return True
                         # `skip_onboarding` has marked all other steps as done, so only

@@ -49,7 +49,10 @@ class Explanations:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command, and return the exit code: 1 if a file misses the aim."""
+    """Run the command, and return the exit code: 1 if a file misses the aim.
+
+    Ends the program if no test of a file passes without Home Assistant.
+    """
     mutants = [
         mutant
         for name in options.names

@@ -105,7 +105,10 @@ class Sandbox:
         self._changed: tuple[Path, str, os.stat_result] | None = None
 
     def baseline(self, file: str, tests: Collection[str]) -> Baseline:
-        """Run the test files `tests` while `file` is unchanged. Return the result."""
+        """Run the test files `tests` while `file` is unchanged. Return the result.
+
+        Raises `RuntimeError` if pytest cannot collect the tests.
+        """
         report = self.directory / "baseline.pickle"
         recorder = _Recorder(self.directory / file)
 
@@ -320,7 +323,7 @@ class _Selection:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
-        """End the process with a signal if a test takes too long."""
+        """Set the time limit of a test."""
         _limit(self._baseline.seconds[item.nodeid])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

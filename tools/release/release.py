@@ -14,7 +14,10 @@ VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
 def git(*arguments: str) -> str:
-    """Return the output of a git command."""
+    """Return the output of a git command.
+
+    Raises `CalledProcessError` if the command fails.
+    """
     done = subprocess.run(  # noqa: S603
         ["git", *arguments],  # noqa: S607
         check=True,
@@ -81,7 +84,7 @@ def release(version: str) -> None:
 
 
 def check(version: str) -> None:
-    """Print the section of the changelog of a version.
+    """Print the section of a version in the changelog.
 
     Ends the program if the manifest has another version, or the version has no section.
     """

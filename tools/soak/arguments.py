@@ -1,6 +1,6 @@
 """The command line of the soak.
 
-Python 3.6 or newer can run this file without any package, so --help needs no
+Python 3.10 or newer can run this file without any package, so --help needs no
 environment (`scripts/run-tool`).
 """
 

@@ -44,7 +44,10 @@ class SimulatedClock:
         return self.elapsed
 
     def install(self) -> None:
-        """Use this clock in all modules that are imported after this call."""
+        """Replace `time.time` and `time.monotonic` by functions that use this clock.
+
+        Call this before other modules import these functions.
+        """
         time.time = self.time
         time.monotonic = self.monotonic
 

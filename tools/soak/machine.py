@@ -33,8 +33,8 @@ from .world import KEYS, METERS, NO_LOAD, PARTIALS, SoakMeter, StatisticName, Wo
 BAUDRATE = 38400
 ROUNDING = 1e-6  # kWh; more than the rounding errors of a sum of energies
 STEP = 0.01  # kWh; the resolution of a counter in Home Assistant
-LAG_SECONDS = 10  # s; the highest age of a counter on this bus
-# s; the poller sends a request to an offline meter at least each 30 s. When the meter
+LAG_SECONDS = 10  # s; on this bus, the state of a counter is at most this old
+# s; the poller sends a request to an offline meter at least every 30 s. When the meter
 # responds, its counters are accepted only after more readings.
 SETTLE_TIMEOUT = 300
 VALUES_TIMEOUT = 120  # s until all meters have values after a start
@@ -140,9 +140,9 @@ class Machine:
         await self.hass.async_stop(force=True)
 
     def leave(self, seconds_off: float) -> None:
-        """Let only the meters run for a time, save `self.world`, and end the process.
+        """Advance the clock by `seconds_off`, save `self.world`, and end the process.
 
-        For `seconds_off`, the meters count energy, and Home Assistant is off.
+        In this time, the meters count energy, and Home Assistant is off.
         """
         for meter in self.meters.values():
             meter.count()

@@ -84,7 +84,10 @@ def run_session(folder: Path) -> bool:
 
 
 def report_result(world: World, folder: Path, *, keep: bool) -> int:
-    """Print the differences and errors, and return the exit code."""
+    """Print the differences and errors, and return the exit code.
+
+    If there are none, delete `folder`, unless `keep` is true.
+    """
     expected = world.expected()
     differences = world.differences()
     for name, difference in differences.items():

@@ -18,8 +18,8 @@ def files(paths: list[str]) -> list[Path]:
     """Return the files in `paths`, or in the current folder if `paths` is empty.
 
     The result includes files that are not committed yet, except those that git ignores.
-    If there is no git repository, search only folders, and leave out hidden files and
-    folders.
+    If there is no git repository, ignore files in `paths`, and all hidden files
+    and folders.
     """
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     command = [*listing, "--", *paths]
@@ -68,7 +68,7 @@ def problems_of_commits(base: str) -> Iterator[str]:
 
 
 def main() -> int:
-    """Print the problems, and return the exit status: 1 if there is a problem."""
+    """Print the problems, and return the exit code: 1 if there is a problem."""
     parser = argparse.ArgumentParser(prog="python -m tools.style", description=__doc__)
     parser.add_argument("paths", nargs="*", help="default: all files")
     parser.add_argument(

@@ -1,6 +1,6 @@
 """Replaces a package that detects voices, because its installation needs a compiler.
 
-Home Assistant imports the package at each start, also without a microphone.
+Home Assistant imports the package at each start, even without a microphone.
 """
 
 
