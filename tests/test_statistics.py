@@ -49,7 +49,7 @@ KEYS = (
 STEP_SECONDS = 1200  # s between two polls of a day; more polls make the test slower
 TOLERANCE = 0.0101  # kWh; one step of a counter, and the rounding errors of floats
 DAY_STEPS = 86_400 // STEP_SECONDS
-SEEDS = range(4)  # one simulated day each
+SEEDS = range(2)  # one simulated day each
 
 
 @pytest.fixture(autouse=True)
