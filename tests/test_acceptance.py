@@ -94,7 +94,8 @@ async def test_smaller_transformer_does_not_lower_the_limits_at_once(
     meter.settings[table.CT_PRIMARY] = 400
     library_meter = await async_polled_meter(memory_bus)
     meter.settings[table.CT_PRIMARY] = 100
-    await library_meter.async_read("transformer")
+    for _ in range(2):  # one reading never changes the limits
+        await library_meter.async_read("transformer")
     assert library_meter.contradicts_profile
     assert library_meter.counter_check.limits.amperes == 480  # 1.2 times 400 A
 

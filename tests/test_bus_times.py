@@ -15,7 +15,6 @@ from typing import Literal, cast
 from modbus_connection import (
     IllegalDataAddressError,
     ModbusConnectionError,
-    ModbusError,
     ModbusTimeoutError,
     ModbusUnit,
 )
@@ -394,9 +393,11 @@ async def test_lock_is_checked_every_5_milliseconds() -> None:
 
 async def test_error_of_a_request_leaves_the_bus_free() -> None:
     memory_bus = MemoryBus()
-    with suppress(ModbusError):
+    with pytest.raises(ModbusTimeoutError):
         await memory_bus.unit().read_holding_registers(50004, 1)
-    await asyncio.wait_for(memory_bus.bus.async_wait_for_pause(), 1)
+    began = now()
+    await memory_bus.bus.async_wait_for_pause()
+    assert now() == began
 
 
 async def test_bus_is_free_after_the_outer_of_two_nested_locks() -> None:

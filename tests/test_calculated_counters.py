@@ -154,9 +154,10 @@ async def test_missed_reset_makes_the_counters_unknown_and_is_logged_once(
     meter.press_reset()
     meter.load = Constant(Phase(10_000), Phase(0), Phase(0))
     clock.seconds += 3600
+    meter.count()
+    meter.load = NO_LOAD
     meter.offline = False
     await until(lambda: coordinator_of(entry).online)
-    meter.load = NO_LOAD
     await poll(entry)
     await until(lambda: shown(hass) == (STATE_UNKNOWN, STATE_UNKNOWN))
     await poll(entry)

@@ -153,7 +153,7 @@ async def test_clock_is_set_to_the_local_time_in_one_write(
     day, month, year, hour, minute, second = values
     # In Berlin, the local time is one or two hours ahead of UTC.
     shown = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001
-    offset = shown.replace(tzinfo=UTC) - datetime.now(UTC)
+    offset = shown.replace(tzinfo=UTC) - dt_util.utcnow()
     assert timedelta(minutes=59) < offset < timedelta(hours=2, minutes=1)
 
 
