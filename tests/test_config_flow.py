@@ -12,8 +12,9 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.socomec_countis import connection, reconfigure_flow, scan_flow
+from custom_components.socomec_countis.connection import BUS_ERRORS, async_profile_at
 from custom_components.socomec_countis.const import DOMAIN
-from custom_components.socomec_countis.countis import async_take_profile
+from custom_components.socomec_countis.countis import Profile, async_take_profile
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.modbus import async_get_temporary_unit
 from homeassistant.components.modbus.connection import async_get_connection_info
@@ -87,10 +88,14 @@ async def test_form_suggests_line_settings_that_auto_mode_supports(
         "parity": "none",
         "stopbits": "2",
     }
-    # The usual TCP ports of gateways
-    for kind, port in {"tcp": 502, "rtu_over_tcp": 8899}.items():
-        form = await open_form(hass, kind)
-        assert suggested_values(form) == {"port": port, "baudrate": "9600"}
+
+
+@pytest.mark.parametrize(("kind", "port"), [("tcp", 502), ("rtu_over_tcp", 8899)])
+async def test_form_for_a_new_gateway_suggests_its_usual_tcp_port(
+    hass: HomeAssistant, kind: str, port: int
+) -> None:
+    form = await open_form(hass, kind)
+    assert suggested_values(form) == {"port": port, "baudrate": "9600"}
 
 
 async def test_complete_form_adds_the_bus_with_its_meter(
@@ -128,12 +133,23 @@ async def test_port_in_use_is_opened_after_its_release(
     line: Line,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    errors: list[Exception] = []
+
+    async def release_after_error(*args: Any) -> Profile:
+        try:
+            return await async_profile_at(*args)
+        except BUS_ERRORS as err:
+            errors.append(err)
+            fcntl.flock(other, fcntl.LOCK_UN)
+            raise
+
+    monkeypatch.setattr(scan_flow, "async_profile_at", release_after_error)
     monkeypatch.setattr(scan_flow, "REOPEN_SECONDS", 60)
     with Path(line.port).open("rb", buffering=0) as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        hass.loop.call_later(0.3, fcntl.flock, other, fcntl.LOCK_UN)
         result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert len(errors) == 1
 
 
 @pytest.mark.real_time
@@ -335,9 +351,7 @@ async def assert_is_read(
 ) -> None:
     """Wait until a meter of the loaded bus is read."""
     assert entry.state is ConfigEntryState.LOADED
-    traffic = entry.runtime_data.bus.traffic
-    await until(lambda: unit_id in traffic and traffic[unit_id].requests > 2)
-    assert coordinator_of(entry, unit_id).online
+    await until(lambda: coordinator_of(entry, unit_id).shown_online)
 
 
 async def test_form_for_a_gateway_suggests_its_default_port(
@@ -565,17 +579,16 @@ async def test_unexpected_error_keeps_the_old_line_settings(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def fail() -> None:
         raise ZeroDivisionError
 
-    on_verification(monkeypatch, fail)
-    with pytest.raises(ZeroDivisionError):
-        await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        on_verification(monkeypatch, fail)
+        with pytest.raises(ZeroDivisionError):
+            await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert entry.data["baudrate"] == 9600
     await assert_is_read(hass, entry, 1)
-    monkeypatch.undo()
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"
 
@@ -662,7 +675,7 @@ async def test_line_settings_are_changed_during_a_poll_at_9600_baud(
             await until(lambda: line.requests)  # in the middle of a poll
             result = await reconfigure(hass, entry, bus_form(line, stopbits=stopbits))
             # A dialog that has changed the entry ends with ABORT.
-            assert result["type"] is FlowResultType.ABORT, result["errors"]
+            assert result["type"] is FlowResultType.ABORT, result
         await unload_all(hass)
 
 
