@@ -295,6 +295,7 @@ async def test_period_can_be_selected_while_the_meter_is_offline(
 ) -> None:
     line.default_fault = lambda: LOST
     await asyncio.sleep(60)
+    assert not coordinator_of(demand_entry).online
     # The counters stay available while the meter is offline.
     assert state(hass, "energy_consumed") != STATE_UNAVAILABLE
     await select_period(hass, 30)
@@ -372,7 +373,7 @@ async def test_power_is_integrated_without_high_resolution_counters(
     expected = pytest.approx((3000 + 1000) / 3, abs=40)
     assert watts(hass, "peak_demand_this_month") == expected
     # The energy of a pause of 30 s is not known, so the period is no peak.
-    set_load(meter, 9000)
+    set_load(meter, 18_000)
     line.default_fault = lambda: LOST
     await asyncio.sleep(30)
     line.default_fault = Fault
@@ -491,6 +492,8 @@ async def test_stored_demand_without_a_serial_number_is_not_used(
     await hass.config_entries.async_unload(demand_entry.entry_id)
     del hass_storage[stored_key(demand_entry)]["data"]["serial_number"]
     await hass.config_entries.async_setup(demand_entry.entry_id)
+    await until_read(hass, demand_entry)
+    assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
     assert "the stored demand is not used" in caplog.text
 
 

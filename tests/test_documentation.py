@@ -428,12 +428,25 @@ def test_troubleshooting_quotes_every_error_and_issue_and_only_real_texts() -> N
 # -- the code and the quality scale ------------------------------------------------
 
 
+def mapped_paths(module_map: str) -> Iterator[Path]:
+    """Yield the files and folders in the map, without those in its descriptions."""
+    folders = [ROOT]
+    # A line begins with names, each with a suffix or a slash at its end.
+    lines = re.findall(r"(?m)^((?: {4}){0,2})((?:\S+(?:\.\w+|/)(?: |$))+)", module_map)
+    for indent, names in lines:
+        del folders[len(indent) // 4 + 1 :]
+        paths = [folders[-1] / name for name in names.split()]
+        yield from paths
+        folders.append(paths[0])  # only a folder has lines below it
+
+
 def test_map_of_the_code_lists_every_module_and_only_existing_files() -> None:
     contributing = (ROOT / "CONTRIBUTING.md").read_text()
     module_map = contributing.partition("## Map")[2].partition("\n## ")[0]
-    for path in INTEGRATION.rglob("*.py"):
-        if path.name != "__init__.py":
-            assert re.search(rf"\b{path.name}", module_map), path
+    mapped = set(mapped_paths(module_map.split("```")[1]))
+    assert [path for path in mapped if not path.exists()] == []
+    modules = {path for path in INTEGRATION.rglob("*.py") if path.name != "__init__.py"}
+    assert modules <= mapped
     folders = (
         INTEGRATION,
         *(ROOT / name for name in ("cli", "simulator", "tests", "scripts", "tools")),

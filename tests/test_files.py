@@ -21,6 +21,7 @@ from custom_components.socomec_countis.schemas import (
     bus_schema,
     found_schema,
 )
+from homeassistant.bootstrap import CORE_INTEGRATIONS
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.selector import TargetSelector
@@ -31,7 +32,13 @@ from .files import CORE, INTEGRATION, METER_TEXTS, SOURCES, TEXTS, load
 MANIFEST = load(INTEGRATION / "manifest.json")
 # The manifest does not have to declare these integrations as dependencies, because Home
 # Assistant sets them up.
-ALWAYS_SET_UP = {*Platform, "diagnostics", "repairs", "system_health"}
+ALWAYS_SET_UP = {
+    *Platform,
+    *CORE_INTEGRATIONS,
+    "diagnostics",
+    "repairs",
+    "system_health",
+}
 
 
 # -- manifest ----------------------------------------------------------------------
@@ -72,7 +79,9 @@ def test_values_of_the_manifest_are_valid() -> None:
 
 
 def test_imported_integrations_are_dependencies() -> None:
-    imported = set(re.findall(r"homeassistant\.components\.(\w+)", SOURCES))
+    imported = set(
+        re.findall(r"homeassistant\.components(?:\.| import )(\w+)", SOURCES)
+    )
     declared = {
         *MANIFEST.get("dependencies", []),
         *MANIFEST.get("after_dependencies", []),
