@@ -461,23 +461,27 @@ async def test_unexpected_error_is_reported_as_a_protocol_error() -> None:
     assert block is None
 
 
-@pytest.mark.parametrize(("loss", "is_retried"), [(0.0, False), (0.5, True)])
-async def test_timeout_is_retried_at_once_on_a_lossy_bus(
-    loss: float, *, is_retried: bool
+# If `RETRY_TIMEOUTS_AT_ONCE` is True, `BusUnit` retries a timeout. If it is False, the
+# poller plans one retry.
+@pytest.mark.parametrize(
+    ("loss", "retries_at_once"), [(0.0, [False, False]), (0.5, [True])]
+)
+async def test_poller_retries_a_timeout_only_if_the_bus_is_not_lossy(
+    loss: float, retries_at_once: list[bool]
 ) -> None:
-    retries_at_once: list[object] = []
+    requests: list[bool] = []
 
     class RecordingMeter(PlannedMeter):
         async def async_verify_identity(self) -> None:
-            retries_at_once.append(RETRY_TIMEOUTS_AT_ONCE.get())
-            raise ModbusConnectionError
+            requests.append(RETRY_TIMEOUTS_AT_ONCE.get())
+            raise ModbusTimeoutError
 
     bus = Bus(baudrate=9600)
     bus.loss = loss
     poller = Poller(bus)
     poller.add(planned(RecordingMeter()))
     await async_run(poller, 0.5)
-    assert retries_at_once == [is_retried]
+    assert requests == retries_at_once
 
 
 async def test_meter_without_entities_reports_the_time_of_its_request() -> None:
