@@ -206,12 +206,12 @@ async def test_missing_meter_behind_a_gateway_is_reported(
 async def test_gateway_that_refuses_connections_is_reported(
     hass: HomeAssistant, gateways: dict[str, Gateway], kind: str
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # The socket is closed, so nothing listens at this port.
     entered = gateway_form(gateways[kind])
-    result = await submit_form(hass, kind, entered | {"port": port})
+    # The socket reserves a port, but does not listen.
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        result = await submit_form(hass, kind, entered | {"port": port})
     text = await shown_error(hass, result)
     assert f"The gateway 127.0.0.1:{port} refuses or closes" in text
     result = await hass.config_entries.flow.async_configure(result["flow_id"], entered)
@@ -293,7 +293,7 @@ async def test_bus_moves_between_all_kinds_of_connections(
         expected = inputs[kind] | {"type": kind, "baudrate": 9600}
         assert entry.data == expected | ({"stopbits": 1} if kind == "serial" else {})
         assert entry.state is ConfigEntryState.LOADED
-        await until(lambda: coordinator_of(entry).online)
+        await until(lambda: coordinator_of(entry).shown_online)
     assert set(entity_registry.entities) == before
 
 

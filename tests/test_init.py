@@ -82,12 +82,18 @@ async def test_unloading_closes_the_port(
 
 
 async def test_unloading_saves_the_counters(
-    hass: HomeAssistant, entry: CountisConfigEntry, hass_storage: dict[str, Any]
+    hass: HomeAssistant,
+    entry: CountisConfigEntry,
+    meter: Meter,
+    hass_storage: dict[str, Any],
 ) -> None:
+    # A small change, in Wh, is not saved at once.
+    meter.counters.consumed += 10
+    await until(lambda: state(hass, "energy_consumed") == "1234.57")
     await hass.config_entries.async_unload(entry.entry_id)
     (saved,) = (each for key, each in hass_storage.items() if key.startswith(DOMAIN))
     assert saved["data"]["serial_number"] == SERIAL
-    assert saved["data"]["counters"]["energy_consumed"]["value"] == 1234.56
+    assert saved["data"]["counters"]["energy_consumed"]["value"] == 1234.57
 
 
 async def test_unloading_deletes_the_issues(

@@ -163,9 +163,9 @@ async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
     assert messages["not_concluded"] in wiring["message"]
     value = "7.389 A" if path.stem == "en" else "7,389 A"
     assert messages["load"].format(value=value) in wiring["message"]
-    # In the table, the row "A" begins with the current of L1, so not with the first
-    # digits of the load (7.3).
-    assert f"| A | {value[:-4]}" not in wiring["message"]
+    # In the table, the row "A" begins with the current of L1.
+    current = "4.347" if path.stem == "en" else "4,347"
+    assert f"| A | {current} |" in wiring["message"]
     shown = hass.states.get(entity_id(hass, "wiring"))
     assert shown is not None
     assert messages["load"].format(value=value) in shown.attributes["unmet_conditions"]

@@ -292,7 +292,7 @@ async def test_zero_power_after_an_unavailable_power_is_confirmed(
     # power is accepted without a read of the measurements.
     meter.override = {each: 0xFFFF if each % 2 else 0x7FFF for each in POWER_REGISTERS}
     reading = await library_meter.async_read("power")
-    assert not any(reading.values.values())
+    assert set(reading.values.values()) == {None}
     meter.override = dict.fromkeys(POWER_REGISTERS, 0)
     await library_meter.async_read("power")
     assert memory_bus.reads == [14, 14, 30]

@@ -29,6 +29,7 @@ from .common import (
     state,
     subentry_of,
     until,
+    until_polled,
     until_read,
 )
 
@@ -209,9 +210,8 @@ async def test_meter_with_a_changed_unit_id_keeps_its_entities(
     assert subentry_of(entry, 2).unique_id == SERIAL
     assert entity_id(hass, "power") == power
     assert entry.runtime_data is runtime
-    requests = runtime.bus.traffic[2].requests
-    await until(lambda: runtime.bus.traffic[2].requests > requests)
-    await until(lambda: coordinator_of(entry, 2).online)
+    await until_polled(entry, 2)
+    assert coordinator_of(entry, 2).online
 
 
 async def test_title_of_the_user_is_kept_when_the_unit_id_changes(

@@ -22,7 +22,6 @@ from .common import (
     shown_states,
     state,
     until,
-    until_polled,
 )
 from .files import TEXTS
 
@@ -111,12 +110,20 @@ async def test_device_of_a_meter_is_connected_via_the_device_of_its_bus(
     assert bus.identifiers == {(DOMAIN, entry.entry_id)}
     assert bus.model == "Modbus RTU"
     assert bus.name == f"RS485 bus {line.port}"
+
+
+async def test_device_of_a_bus_gets_the_new_title_of_its_entry(
+    hass: HomeAssistant,
+    device_registry: dr.DeviceRegistry,
+    entry: CountisConfigEntry,
+) -> None:
     hass.config_entries.async_update_entry(entry, title="Cellar")
     await hass.async_block_till_done()
-    renamed = device_registry.async_get(bus_id)
-    assert renamed is not None
-    assert renamed.name == "RS485 bus Cellar"
-    await until_polled(entry)
+    bus_id = meter_device(hass).via_device_id
+    assert bus_id is not None
+    bus = device_registry.async_get(bus_id)
+    assert bus is not None
+    assert bus.name == "RS485 bus Cellar"
 
 
 def test_each_error_of_the_operating_system_has_a_text_as_reason() -> None:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from modbus_connection import (
     ModbusConnectionError,
     ModbusError,
-    ModbusExceptionError,
     ModbusProtocolError,
     ModbusTimeoutError,
+    ServerDeviceFailureError,
 )
 import pytest
 
@@ -181,10 +181,10 @@ async def test_port_that_is_lost_at_any_block_raises_an_error(
 ) -> None:
     for good_responses in range(len(PROFILE_WORDS)):
         lost = Fault(error=ModbusConnectionError())
-        memory_bus.faults.extend([NO_FAULT] * good_responses + [lost] * 2)
+        memory_bus.faults.extend([NO_FAULT] * good_responses + [lost])
         with pytest.raises(ModbusConnectionError):
             await async_take_profile(memory_bus.unit())
-        memory_bus.faults.clear()
+        assert not memory_bus.faults
     memory_bus.plugged = memory_bus.connected = False
     with pytest.raises(ModbusConnectionError):
         await async_take_profile(memory_bus.unit())
@@ -201,8 +201,8 @@ async def test_offline_meter_raises_timeout(
 async def test_meter_that_refuses_everything_raises_its_exception(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
-    meter.exception_code = 4
-    with pytest.raises(ModbusExceptionError):
+    meter.exception_code = 4  # server device failure
+    with pytest.raises(ServerDeviceFailureError):
         await async_take_profile(memory_bus.unit())
 
 
@@ -313,7 +313,7 @@ async def test_model_is_taken_from_the_names_of_the_meter(
 async def test_serial_number_that_is_not_set_is_none(
     memory_bus: MemoryBus, meter: SimulatedMeter, word: int
 ) -> None:
-    meter.override = dict.fromkeys(range(50007, 50011), word)
+    meter.override = dict.fromkeys(range(50008, 50011), word)
     profile = await async_take_profile(memory_bus.unit())
     assert profile.serial_number is None
     assert profile.model == "COUNTIS E33"
