@@ -136,8 +136,13 @@ async def test_loads_are_turned_on_in_reverse_order_below_limit_minus_reserve(
 
 
 async def test_forecast_between_the_thresholds_switches_nothing(
-    switched: list[str], set_forecast: SetForecast, wait_minutes: WaitMinutes
+    hass: HomeAssistant,
+    switched: list[str],
+    set_forecast: SetForecast,
+    wait_minutes: WaitMinutes,
 ) -> None:
+    # One load is off, so a load could be turned on as well as off.
+    await set_state(hass, HEATER, "off")
     await wait_minutes(4)
     # W; the thresholds are 3000 W (limit minus reserve) and 5000 W (limit).
     for watts in (3000, 5000, 4000):
