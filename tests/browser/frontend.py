@@ -254,13 +254,3 @@ class Frontend:
     async def press(self, name: str) -> None:
         """Press the button of a button entity in its row."""
         await self.row(name).locator("ha-button").click()
-
-    async def select_in_row(self, name: str, option: str) -> None:
-        """Choose an option of a select entity in its row."""
-        await self.row(name).locator("ha-picker-field").click()
-        await (
-            self.row(name)
-            .locator("ha-dropdown-item")
-            .get_by_text(option, exact=True)
-            .click()
-        )

@@ -68,7 +68,8 @@ class Home:
 
     async def until_port_is_free(self) -> None:
         """Wait until Home Assistant has closed the port. An open port is locked."""
-        async with asyncio.timeout(300):  # s; a scan takes about half a minute
+        # In s. A scan takes about half a minute. A test may take 300 s.
+        async with asyncio.timeout(120):
             while not is_free(self.port):
                 await asyncio.sleep(0.1)
 

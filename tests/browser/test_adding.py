@@ -104,7 +104,7 @@ async def test_meter_is_added_to_a_bus_and_deleted(
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
 async def test_bus_is_reconfigured_only_if_a_meter_responds(
-    home: Home, frontend: Frontend
+    home: Home, frontend: Frontend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = frontend.texts
     await home.set_up_meters(1, language=texts.language)
@@ -112,12 +112,13 @@ async def test_bus_is_reconfigured_only_if_a_meter_responds(
     await frontend.reconfigure_bus(home.port)
     await frontend.choose(texts(f"{step}.menu_options.reconfigure_serial"))
     await expect(frontend.step("form")).to_be_visible()
-    home.line.cut = True  # the meters do not respond
-    await frontend.submit()
-    menu = frontend.step("menu")
     no_response = "config.step.no_response"
-    await expect(menu).to_contain_text(texts(f"{no_response}.menu_options.scan_bus"))
-    home.line.cut = False
+    with monkeypatch.context() as patched:
+        patched.setattr(home.line, "cut", True)  # the meters do not respond
+        await frontend.submit()
+        await expect(frontend.step("menu")).to_contain_text(
+            texts(f"{no_response}.menu_options.scan_bus")
+        )
     await frontend.choose(texts(f"{no_response}.menu_options.change"))
     await frontend.submit()
     await expect(frontend.step("abort")).to_have_text(

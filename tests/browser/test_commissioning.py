@@ -3,6 +3,7 @@
 import asyncio
 
 from playwright.async_api import expect
+import pytest
 
 from .camera import DIALOG
 from .frontend import Frontend
@@ -108,12 +109,11 @@ async def test_wiring_check_reports_a_reversed_current(
 
 
 async def test_replaced_meter_is_reported_and_can_be_accepted(
-    home: Home, frontend: Frontend
+    home: Home, frontend: Frontend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await home.set_up_meters(WORKSHOP)
-    before = home.meter(WORKSHOP).serial
     # Another meter responds at this unit ID. Its identity is verified after the reload.
-    home.meter(WORKSHOP).serial = (0x1526, 0x0120, 42)
+    monkeypatch.setattr(home.meter(WORKSHOP), "serial", (0x1526, 0x0120, 42))
     (entry,) = await home.entries()
     await home.hass.request(
         "POST", f"/api/config/config_entries/entry/{entry['entry_id']}/reload"
@@ -128,5 +128,4 @@ async def test_replaced_meter_is_reported_and_can_be_accepted(
     # The new meter has its own entities.
     while not await home.is_available(f"{names['found']}_power"):
         await asyncio.sleep(0.2)
-    home.meter(WORKSHOP).serial = before
     await home.delete_buses()
