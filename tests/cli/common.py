@@ -50,9 +50,9 @@ class Result(NamedTuple):
     errors: str
 
 
-def countis(*arguments: str, given: str = "") -> Result:
-    """Run a command in the process of the test. `given` is the standard input."""
-    result = CliRunner().invoke(app, arguments, input=given)
+def countis(*arguments: str) -> Result:
+    """Run a command in the process of the test."""
+    result = CliRunner().invoke(app, arguments)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Result(result.exit_code, result.stdout, result.stderr)

@@ -1,6 +1,7 @@
 """Fixtures of the tests of the command line."""
 
 from collections.abc import Generator
+import time
 
 import pytest
 
@@ -10,11 +11,18 @@ from socomec_countis import unit
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the options of the bus from the environment, and set the time zone UTC."""
-    for name in ("COUNTIS_PORT", "COUNTIS_TCP", "COUNTIS_RTU_OVER_TCP"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TZ", "UTC")
+def _environment() -> Generator[None]:
+    """Remove the options of the bus from the environment, and set the time zone UTC.
+
+    The clock of a simulated meter shows UTC.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("COUNTIS_PORT", "COUNTIS_TCP", "COUNTIS_RTU_OVER_TCP"):
+            patched.delenv(name, raising=False)
+        patched.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
 """Tests of the commands that change meters."""
 
 import json
+import select
 import signal
 import time
 from typing import Any
 
 import pytest
 
+from cli.connection import RESPONSE_TIMEOUTS
 from cli.exit_codes import Exit
 from simulator import Line, Meter
-from tests.common import SERIAL
+from tests.common import SERIAL, writes_on
 
 from .common import (
     PARTIAL_COUNTERS,
@@ -77,28 +79,29 @@ main()
 """
 
 
-def test_readings_are_printed_before_the_reset_is_sent(
-    line: Line, meter: Meter
-) -> None:
-    resets = []
+def test_readings_are_printed_before_the_reset_is_sent(line: Line) -> None:
+    was_printed: list[bool] = []  # by request that resets a meter
     arguments = ("reset-partial", "--port", line.port, "-u", "1-2", "--json")
     with countis_process(*arguments, code=WITH_LONG_TIMEOUT) as process:
-        assert process.stdout is not None
+        stdout = process.stdout
+        assert stdout is not None
 
         def lose_write(request: bytes) -> None:
             if request[1] == 6:  # function code of a write
-                resets.append(request)
+                readable, _, _ = select.select([stdout], [], [], 0)
+                was_printed.append(bool(readable))
                 line.cut = True
 
         line.on_request = lose_write
-        printed = json.loads(process.stdout.readline())
         # The first write is lost. Ctrl-C ends the command during the response timeout.
-        while not resets:
+        while not was_printed:
+            assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=20)
     assert process.returncode == Exit.INTERRUPTED
-    assert printed == {
+    assert was_printed == [True]
+    assert json.loads(output.splitlines()[0]) == {
         "unit_id": 1,
         "model": "COUNTIS E33",
         "serial_number": SERIAL,
@@ -172,6 +175,7 @@ def test_tariff_of_several_meters_is_set_one_by_one(
     rows = [row.split() for row in output.splitlines()]
     assert [(row[0], row[-1]) for row in rows[1:]] == [("1", "2"), ("2", "2")]
     assert (meter.counters.tariff, second_meter.counters.tariff) == (2, 2)
+    assert [write[0] for write in writes_on(line)] == [1, 2]  # unit IDs
 
 
 def test_tariff_that_the_meter_does_not_have_is_an_error(
@@ -197,9 +201,7 @@ def test_tariff_of_all_meters_is_set_by_one_broadcast(
     assert result["broadcast"] is True
     assert [each["tariff"] for each in result["meters"]] == [4, 4]
     assert (meter.counters.tariff, second_meter.counters.tariff) == (4, 4)
-    # Functions 6 and 16 write registers.
-    writes = [request for request in line.requests if request[1] in {6, 16}]
-    assert [write[0] for write in writes] == [0]  # the unit ID of a broadcast
+    assert [write[0] for write in writes_on(line)] == [0]  # unit ID of a broadcast
 
 
 # Each case also has the meter at unit ID 1, with eight tariffs.
@@ -230,7 +232,11 @@ def test_broadcast_is_not_sent_if_a_meter_cannot_have_the_tariff(
 
 
 @pytest.mark.usefixtures("short_timeouts")
-def test_broadcast_is_sent_if_a_selected_meter_does_not_respond() -> None:
+def test_broadcast_is_sent_if_a_selected_meter_does_not_respond(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # s; long enough for the meter at unit ID 1 on a busy computer.
+    monkeypatch.setitem(RESPONSE_TIMEOUTS, "port", 0.5)
     meter = Meter(unit_id=1)
     with line_of(meter) as line:
         code, result = countis_json(

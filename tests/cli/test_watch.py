@@ -16,7 +16,8 @@ from textual_plotext import PlotextPlot
 from cli import monitor as monitors
 from cli.connection import Connection
 from cli.exit_codes import Exit
-from cli.monitor import Monitor
+from cli.failures import NO_RESPONSE
+from cli.monitor import Monitor, Watched
 from cli.screen import COLUMNS, WIDE_COLUMNS, WatchApp
 from simulator import Line, Meter
 from simulator.table import TARIFFS_UNIT_100
@@ -30,6 +31,14 @@ from cli import scan
 from cli.__main__ import main
 
 scan.UNIT_IDS = range(1, 4)
+main()
+"""
+# The command line with a response timeout of 1 s, for a busy computer.
+WITH_LONG_TIMEOUT = """
+from cli.connection import RESPONSE_TIMEOUTS
+from cli.__main__ import main
+
+RESPONSE_TIMEOUTS["port"] = 1.0
 main()
 """
 # Arguments of `str.replace`: an exported picture has this XML code for each space.
@@ -47,7 +56,8 @@ def stop(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def test_watch_prints_a_line_for_each_meter_until_ctrl_c(line: Line) -> None:
-    with countis_process("watch", "--port", line.port, "-u", "1,2") as process:
+    arguments = ("watch", "--port", line.port, "-u", "1,2")
+    with countis_process(*arguments, code=WITH_LONG_TIMEOUT) as process:
         assert process.stdout is not None
         heading = process.stdout.readline()
         rows: list[list[str]] = []
@@ -57,7 +67,9 @@ def test_watch_prints_a_line_for_each_meter_until_ctrl_c(line: Line) -> None:
         while sum(row[1:] == expected for row in rows) < 2 or not any(
             row[1] == "2" for row in rows
         ):
-            rows.append(process.stdout.readline().split())
+            text = process.stdout.readline()
+            assert text  # empty if the process has ended
+            rows.append(text.split())
         code, _, errors = stop(process)
     assert heading.split()[:3] == ["Time", "Unit", "ID"]
     assert (code, errors) == (Exit.DONE, "")
@@ -65,7 +77,7 @@ def test_watch_prints_a_line_for_each_meter_until_ctrl_c(line: Line) -> None:
 
 def test_watch_continues_while_a_meter_is_offline(line: Line, meter: Meter) -> None:
     arguments = ("watch", "--port", line.port, "-u", "1", "--json")
-    with countis_process(*arguments) as process:
+    with countis_process(*arguments, code=WITH_LONG_TIMEOUT) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["values"]
         meter.offline = True
@@ -137,7 +149,9 @@ def test_watch_of_an_empty_bus_ends_after_the_scan(
     assert code == Exit.NEGATIVE_RESULT
     assert f"No meter was found: {message}" in errors
     assert "more time (countis scan --timeout 1)." in errors
-    # If the port cannot be opened, the scan fails.
+
+
+def test_watch_fails_if_the_port_of_its_scan_cannot_be_opened() -> None:
     code, output, _ = countis("watch", "--port", "/dev/no-such-port", "--json")
     assert code == Exit.FAILED
     assert json.loads(output)["error"]["kind"] == "cannot_open"
@@ -187,6 +201,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
+def failed_kind(watched: Watched) -> str | None:
+    """Return the kind of the failure of a meter, or None without a failure."""
+    return watched.failed.kind if watched.failed else None
+
+
 @pytest.mark.parametrize(("width", "columns"), [(80, COLUMNS), (200, WIDE_COLUMNS)])
 async def test_screen_shows_the_meters_their_power_and_quality(
     width: int, columns: tuple[tuple[str, str, str], ...], line: Line
@@ -194,22 +213,26 @@ async def test_screen_shows_the_meters_their_power_and_quality(
     async with monitored(line, 1, 2, 9) as monitor:  # no meter has unit ID 9
         app = WatchApp(monitor, "p, 9600 baud, 8N2", 10)
         async with app.run_test(size=(width, 30)) as pilot:
-            await until(lambda: monitor.meters[2].failed is not None)
-            await until(lambda: "energy_consumed" in monitor.meters[0].values)
             table = app.query_one(DataTable)
-            await until(lambda: str(table.get_row("9")[-1]) == "offline")
-            await until(lambda: str(table.get_row("1")[1]) == VALUES[0])
+            bus = re.compile(
+                r"p, 9600 baud, 8N2   2 of 3 online   bus \d+ % used   delay "
+            )
+
+            def is_shown() -> bool:
+                first = [str(cell) for cell in table.get_row("1")]
+                return (
+                    first[:7] == ["1", *VALUES]
+                    and first[-1].endswith(" %")
+                    and str(table.get_row("9")[-1]) == "offline"
+                    and bus.match(str(app.query_one("#bus", Static).content))
+                    is not None
+                )
+
+            # On a busy computer, a meter may be offline for a moment.
+            await until(is_shown)
             await pilot.pause()
             headings = [str(each.label) for each in table.columns.values()]
             assert headings == ["ID", *(name for name, _, _ in columns), "Valid"]
-            first = [str(cell) for cell in table.get_row("1")]
-            assert first[:7] == ["1", *VALUES]
-            assert first[-1].endswith(" %")
-            assert str(table.get_row("9")[-1]) == "offline"
-            bus = str(app.query_one("#bus", Static).content)
-            assert re.match(
-                r"p, 9600 baud, 8N2   2 of 3 online   bus \d+ % used   delay ", bus
-            )
             plot = app.query_one(PlotextPlot).plt.build()
             assert "Power by phase in W, unit ID 1" in plot
             assert "L3" in plot
@@ -249,7 +272,7 @@ async def test_meter_that_comes_online_later_is_found(
         assert not watched.online
         assert monitor.has_no_meter
         meter.offline = False
-        await until(lambda: watched.online)
+        await until(lambda: watched.online and "power" in watched.values)
         assert watched.values["power"] == 1300
         assert not monitor.has_no_meter
 
@@ -262,9 +285,7 @@ async def test_meters_are_watched_again_after_the_adapter_was_unplugged(
             (watched,) = monitor.meters
             await until(lambda: watched.online)
             line.unplug()
-            await until(lambda: watched.failed is not None)
-            assert watched.failed is not None
-            assert watched.failed.kind == "connection_lost"
+            await until(lambda: failed_kind(watched) == "connection_lost")
             line.replug()
             await until(lambda: watched.online)
 
@@ -290,6 +311,7 @@ async def test_block_that_fails_leaves_the_meter_online(
         await until(lambda: "tariff" in watched.values)
         meter.refused_blocks = {TARIFFS_UNIT_100}
         await until(lambda: watched.failed_blocks == {"tariffs"})
-        assert watched.online
+        # On a busy computer, a lost response may set the meter offline for a moment.
+        assert failed_kind(watched) in {None, NO_RESPONSE}
         meter.refused_blocks = set()
         await until(lambda: not watched.failed_blocks)
