@@ -216,7 +216,7 @@ async def test_tcp_gateway_discards_invalid_or_late_response(
     async with client_of(tcp_gateway) as client:
         with pytest.raises(GatewayTargetError):
             await read_unit_id(client, 1)
-        await asyncio.sleep(2 * GATEWAY_TIMEOUT)  # until a late response has arrived
+        await until(lambda: line.is_idle)  # until a late response has arrived
         assert await read_unit_id(client, 2) == 2
 
 

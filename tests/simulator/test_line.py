@@ -110,9 +110,10 @@ async def test_speed_of_the_line_sets_the_time_of_a_byte() -> None:
         await unit.read_holding_registers(50000, 66)
         took = time.monotonic() - started
         await client.close()
-    characters = 8 + 5 + 2 * 66  # request; response without data; data
+    # Request; response without data; data; silence of the client before its request.
+    characters = 8 + 5 + 2 * 66 + 3.5
     # Each character has 11 bits.
-    assert took >= characters * 11 / 9600 + 0.05
+    assert took == pytest.approx(characters * 11 / 9600 + 0.05, abs=0.001)
 
 
 async def test_meter_does_not_respond_at_another_speed(
@@ -191,9 +192,15 @@ async def test_unread_responses_do_not_block_line(
     # The read buffer of a terminal has 4096 bytes. `response_bytes` only counts bytes
     # that fit, so it may never reach 5000. In this case, stop after 50 requests, whose
     # responses have 6850 bytes.
-    while line.response_bytes < 5000 and len(line.requests) < 50:
+    sent = 0
+
+    def is_transferred() -> bool:
+        return len(line.requests) == sent and line.is_idle
+
+    while line.response_bytes < 5000 and sent < 50:
         os.write(port, request)
-        await asyncio.sleep(0.03)
+        sent += 1
+        await until(is_transferred)
     os.close(port)
     assert await unit.read_holding_registers(50004, 1) == [100]
 

@@ -124,7 +124,9 @@ async def test_identification_contains_model_and_serial_number(
         b"Countis E33\0"
     )
     assert await word(unit, 40608) == 1  # product of the communication board
-    assert words[8:11] != await second_unit.read_holding_registers(50008, 3)
+    # The serial number: year and week, site and line, order number.
+    assert words[8:11] == [0x1438, 0x0120, 1]
+    assert await second_unit.read_holding_registers(50008, 3) == [0x1438, 0x0120, 2]
 
 
 async def test_measurements_follow_the_load(meter: Meter, unit: TmodbusUnit) -> None:
@@ -333,8 +335,6 @@ async def test_days_weeks_and_months_follow_clock_of_meter(
     await unit.write_registers(CLOCK, [30, 5, 2026, 22, 0, 0])
     meter.counters.periods = []  # forgets the periods of the previous date
     clock.seconds += 2 * 3600 + 86_400 + 3 * 3600  # until Monday, 03:00
-    # Count in a thread: in the event loop, a long count would cause a timeout.
-    await asyncio.to_thread(meter.count)
     kwh = [await unsigned(unit, 36896 + 2 * position) for position in range(12)]
     # A load of 1 kW: Ea+ and Ea- of day n-1 and n, week n-1 and n, month n-1 and n.
     # Week n-1 and month n-1 also contain the 2 hours of Saturday.
