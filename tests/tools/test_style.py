@@ -113,6 +113,24 @@ def test_folder_without_git_is_checked_except_hidden_folders(
     assert found.startswith("docs/page.md:1: ")
 
 
+@pytest.mark.parametrize("path", ["page.md", "../docs", "../docs/page.md", "../.docs"])
+def test_path_without_git_is_checked(
+    path: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    for name in ("docs", ".docs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "page.md").write_text("The bus knocks.\n")
+    monkeypatch.chdir(tmp_path / "docs")
+    monkeypatch.setattr("sys.argv", ["style", path])
+    assert check.main() == 1
+    (found, _) = capsys.readouterr().out.splitlines()
+    assert found.startswith(path)
+
+
 def git(*arguments: str) -> str:
     """Run git in the current folder, and return its output."""
     settings = ("user.name=Test", "user.email=test@example.org", "commit.gpgsign=no")

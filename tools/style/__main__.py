@@ -18,8 +18,7 @@ def files(paths: list[str]) -> list[Path]:
     """Return the files in `paths`, or in the current folder if `paths` is empty.
 
     The result includes files that are not committed yet, except those that git ignores.
-    If there is no git repository, ignore files in `paths`, and all hidden files
-    and folders.
+    If there is no git repository, leave out hidden files and folders in `paths`.
     """
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     command = [*listing, "--", *paths]
@@ -28,9 +27,9 @@ def files(paths: list[str]) -> list[Path]:
     if output.returncode:
         found = sorted(
             path
-            for folder in paths or ["."]
-            for path in Path(folder).rglob("*")
-            if not any(part.startswith(".") for part in path.parts)
+            for given in map(Path, paths or ["."])
+            for path in (given, *given.rglob("*"))
+            if not any(part.startswith(".") for part in path.relative_to(given).parts)
         )
     return [path for path in found if path.is_file()]
 
