@@ -8,7 +8,7 @@ import pytest
 
 from tools.paths import ROOT
 
-TOOLS = ("benchmark", "brand", "demo", "release", "soak")
+TOOLS = ("benchmark", "brand", "demo", "mutate", "release", "soak")
 
 
 @pytest.mark.parametrize("tool", TOOLS)

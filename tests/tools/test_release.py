@@ -14,6 +14,7 @@ from tools.paths import ROOT
 MANIFEST = """{
   "domain": "socomec_countis",
   "codeowners": ["@socomec-countis"],
+  "requirements": ["another-package==0.9.1"],
   "version": "0.9.1"
 }
 """
@@ -117,7 +118,9 @@ def test_release_changes_only_the_version_in_the_manifest(
     repository: Repository,
 ) -> None:
     repository.release("1.0.0")
-    assert repository.manifest.read_text() == MANIFEST.replace("0.9.1", "1.0.0")
+    assert repository.manifest.read_text() == MANIFEST.replace(
+        '"version": "0.9.1"', '"version": "1.0.0"'
+    )
 
 
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "a new file"])
