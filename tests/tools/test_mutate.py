@@ -8,7 +8,7 @@ import pytest
 from tools.mutate.__main__ import parse_arguments
 from tools.mutate.mutants import mutants_of, without_comment
 from tools.mutate.run import EXPLANATIONS_FILE, Explanations
-from tools.mutate.sandbox import Baseline, Outcome, outcome_of
+from tools.mutate.sandbox import TOOL_FAILED, Baseline, Outcome, outcome_of
 from tools.mutate.targets import LIBRARY, ROOT, TESTS
 
 
@@ -94,12 +94,16 @@ def test_tests_that_execute_the_lines_are_run_in_order_of_duration() -> None:
     [
         (0x0000, Outcome.SURVIVED),
         (0x0100, Outcome.KILLED),  # exit code 1
-        (0x0200, Outcome.KILLED),  # exit code 2
+        (0x0200, Outcome.KILLED),  # exit code 2: a test file cannot be imported
+        (0x0300, None),  # exit code 3: an internal error of pytest
+        (0x0400, Outcome.KILLED),  # exit code 4: conftest.py cannot be imported
+        (0x0500, Outcome.SURVIVED),  # exit code 5: the tests do not exist any more
+        (TOOL_FAILED << 8, None),
         (27, Outcome.TIMEOUT),  # ended by the signal SIGPROF
     ],
 )
 def test_outcome_follows_from_the_wait_status_of_the_process(
-    status: int, outcome: Outcome
+    status: int, outcome: Outcome | None
 ) -> None:
     assert outcome_of(status) is outcome
 

@@ -128,6 +128,8 @@ def _outcomes(
         sandbox.finish(tested, baseline)
         free.append(sandbox)
         outcome = outcome_of(status)
+        if outcome is None:
+            sys.exit(f"{file}: no result for\n{tested.change}\n\n{sandbox.log}")
         numbers[outcome] += 1
         if sys.stderr.isatty():
             counts = ", ".join(f"{number} {each}" for each, number in numbers.items())

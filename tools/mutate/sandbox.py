@@ -20,6 +20,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from types import CodeType, ModuleType
 
 import hypothesis
@@ -40,6 +41,20 @@ LONGEST_TEST = 1.0  # s; slower tests are left out, to save time
 # processes delay a test, so the limit of real time is higher.
 PROCESSOR_LIMIT = (4, 2.0)
 REAL_LIMIT = (50, 30.0)
+
+# The exit code of a process in which the mutation test itself fails. Pytest uses the
+# exit codes from 0 to 5.
+TOOL_FAILED = 70
+# Pytest's exit codes if a test fails, if the import of a test file fails, and if the
+# import of conftest.py fails.
+KILLED_CODES = (
+    pytest.ExitCode.TESTS_FAILED,
+    pytest.ExitCode.INTERRUPTED,
+    pytest.ExitCode.USAGE_ERROR,
+)
+# Pytest's exit codes if all tests pass, and if the tests do not exist any more, because
+# the mutant changes their parameters.
+SURVIVED_CODES = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 class Outcome(StrEnum):
@@ -186,13 +201,15 @@ class Sandbox:
         """Return the ID of a new process. Its exit code is the result of `work`."""
         if pid := os.fork():
             return pid
-        code = 1
+        code = TOOL_FAILED
         try:
             os.chdir(self.directory)
             with self._log.open("w", encoding="utf-8") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
             code = work()
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             os._exit(code)
@@ -344,10 +361,14 @@ def _limit(seconds: float) -> None:
         signal.setitimer(timer, factor * seconds + more)
 
 
-def outcome_of(status: int) -> Outcome:
-    """Return the outcome from the status of a process that has ended."""
+def outcome_of(status: int) -> Outcome | None:
+    """Return the outcome from the status of a process that has ended.
+
+    Return None if the mutation test or pytest failed, so that there is no result.
+    """
     if os.WIFSIGNALED(status):
         return Outcome.TIMEOUT
-    if os.WEXITSTATUS(status) == pytest.ExitCode.OK:
+    code = os.WEXITSTATUS(status)
+    if code in SURVIVED_CODES:
         return Outcome.SURVIVED
-    return Outcome.KILLED
+    return Outcome.KILLED if code in KILLED_CODES else None
