@@ -1,4 +1,4 @@
-"""Twenty minutes of polling: some responses have a flipped bit, but a valid checksum."""
+"""Twenty minutes of polling with flipped bits that the checksum does not detect."""
 
 import asyncio
 from collections import defaultdict
