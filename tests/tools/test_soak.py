@@ -6,11 +6,24 @@ import time
 
 import pytest
 
+from homeassistant.const import EVENT_STATE_CHANGED
+from homeassistant.core import HomeAssistant, ServiceCall, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
 from simulator import Constant, Counters, Phase
 from tests.common import Clock
+from tools.home_assistant.entries import simulated_serial_number
+from tools.paths import DOMAIN
+from tools.soak import mishaps
 from tools.soak.arguments import CHECK_HOURS
 from tools.soak.clock import SimulatedClock, SimulatedLoop
-from tools.soak.mishaps import MISHAPS, mishap_at
+from tools.soak.machine import Machine
+from tools.soak.mishaps import (
+    MISHAPS,
+    mishap_at,
+    reset_at_the_meter,
+    reset_by_button,
+)
 from tools.soak.run import (
     CHECK_LONGEST_MISHAP,
     CHECK_MISHAPS,
@@ -153,6 +166,101 @@ def test_reset_command_reports_the_counters_that_were_reset() -> None:
     assert resets == pytest.approx(
         {"partial_energy_consumed": 45.678, "partial_energy_produced": 34.567}
     )
+
+
+@pytest.fixture
+async def machine(
+    hass: HomeAssistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Machine:
+    """Return a machine whose sensors show the counters of the meters."""
+    monkeypatch.setattr(mishaps, "AFTER_RESET", 0)
+    machine = Machine(new_world(), tmp_path, SimulatedClock(START))
+    machine.hass = hass
+    for unit_id in machine.meters:
+        for key in KEYS:
+            name = f"{unit_id} {key}"
+            machine.ids[name] = f"sensor.meter_{unit_id}_{key}"
+            hass.states.async_set(machine.ids[name], str(machine.truth(name)))
+        er.async_get(hass).async_get_or_create(
+            "button",
+            DOMAIN,
+            f"{simulated_serial_number(unit_id)}_reset_partial_counters",
+            suggested_object_id=f"meter_{unit_id}",
+        )
+    return machine
+
+
+def register_button(
+    hass: HomeAssistant, machine: Machine, error: str | None, *, works: bool
+) -> None:
+    """Register the action that presses a button."""
+
+    @callback
+    def press(call: ServiceCall) -> None:
+        if works:
+            unit_id = int(call.data["entity_id"].removeprefix("button.meter_"))
+            machine.meters[unit_id].write(57890, [0x000B])
+        if error is not None:
+            raise HomeAssistantError(error)
+
+    hass.services.async_register("button", "press", press)
+
+
+@pytest.mark.parametrize(
+    ("error", "works", "errors"),
+    [
+        (None, True, 0),
+        (None, False, 1),
+        ("no response", False, 1),
+        ("no response", True, 1),
+    ],
+)
+async def test_button_that_fails_is_an_error(
+    hass: HomeAssistant,
+    machine: Machine,
+    error: str | None,
+    works: bool,  # noqa: FBT001
+    errors: int,
+) -> None:
+    register_button(hass, machine, error, works=works)
+    await reset_by_button(machine)
+    assert len(machine.world.errors) == errors
+
+
+async def test_only_a_meter_with_high_counters_is_reset(
+    hass: HomeAssistant, machine: Machine
+) -> None:
+    register_button(hass, machine, None, works=True)
+    for reset in (reset_by_button, reset_at_the_meter):
+        machine.world.lost.clear()
+        for unit_id, meter in machine.meters.items():
+            # Only counters above 3 kWh are reset.
+            wh = 4000.0 if unit_id == 5 else 3000.0
+            meter.counters.partial_consumed = meter.counters.partial_produced = wh
+        await reset(machine)
+        assert machine.world.lost.keys() == {
+            "5 partial_energy_consumed",
+            "5 partial_energy_produced",
+        }
+    # Now no meter is resettable.
+    machine.world.lost.clear()
+    for reset in (reset_by_button, reset_at_the_meter):
+        await reset(machine)
+    assert not machine.world.lost
+    assert not machine.world.errors
+
+
+async def test_fall_of_a_total_while_it_is_unavailable_is_an_error(
+    hass: HomeAssistant, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "1 energy_consumed"
+    entity_id = machine.ids[name]
+    monkeypatch.setattr(machine, "_names", {entity_id: name})
+    hass.bus.async_listen(EVENT_STATE_CHANGED, machine.on_state)
+    for state in ("1234.5", "unavailable", "1234.5", "unavailable", "1234.4"):
+        hass.states.async_set(entity_id, state)
+    await hass.async_block_till_done()
+    assert machine.world.errors == [f"{name} fell from 1234.5 to 1234.4 kWh"]
 
 
 def test_result_with_a_difference_has_the_exit_code_1(

@@ -84,6 +84,8 @@ class Machine:
         self.ids: dict[StatisticName, str] = {}
         """The entity IDs of all counters."""
         self._names: dict[str, StatisticName] = {}
+        self._last: dict[StatisticName, float] = {}
+        """The last state in kWh of each total counter in this session."""
         self._loads: asyncio.Task[None] | None = None
 
     def report(self, text: str) -> None:
@@ -120,7 +122,7 @@ class Machine:
         )
         assert hass is not None
         self.hass = hass
-        hass.bus.async_listen(EVENT_STATE_CHANGED, self._on_state)
+        hass.bus.async_listen(EVENT_STATE_CHANGED, self.on_state)
         await hass.async_start()
         registry = er.async_get(hass)
         for unit_id in self.meters:
@@ -229,20 +231,27 @@ class Machine:
         return self.meters[int(unit_id)].kilowatt_hours(key)
 
     @callback
-    def _on_state(self, event: Event[EventStateChangedData]) -> None:
+    def on_state(self, event: Event[EventStateChangedData]) -> None:
+        """Check the new state of a counter."""
         name = self._names.get(event.data["entity_id"])
-        old, new = event.data["old_state"], event.data["new_state"]
+        new = event.data["new_state"]
         if name is None or new is None:
             return
-        with suppress(ValueError):
-            value = float(new.state)
-            truth = self.truth(name)
-            if value > truth + ROUNDING:
-                self.error(f"{name} shows {value} kWh, the meter has {truth:.3f} kWh")
-            if old is None or name.split(" ")[1] in PARTIALS:
-                return
-            if value < float(old.state):
-                self.error(f"{name} fell from {old.state} to {value} kWh")
+        with suppress(ValueError):  # a state such as "unavailable"
+            self._check(name, float(new.state))
+
+    def _check(self, name: StatisticName, value: float) -> None:
+        """Note an error if a new state in kWh of a counter is not plausible."""
+        truth = self.truth(name)
+        if value > truth + ROUNDING:
+            self.error(f"{name} shows {value} kWh, the meter has {truth:.3f} kWh")
+        if name.split(" ")[1] in PARTIALS:
+            return
+        # A state such as "unavailable" may be between these two values.
+        last = self._last.get(name, value)
+        if value < last:
+            self.error(f"{name} fell from {last} to {value} kWh")
+        self._last[name] = value
 
     def _note_reset(self, unit_id: int, key: str, kwh: float) -> None:
         name = f"{unit_id} {key}"

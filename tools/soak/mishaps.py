@@ -6,7 +6,6 @@ function returns the time in s until the next start. Otherwise, it returns None.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from random import Random
 
 from homeassistant.exceptions import HomeAssistantError
@@ -104,25 +103,33 @@ async def removed_adapter(machine: Machine) -> None:
 
 async def reset_at_the_meter(machine: Machine) -> None:
     """Reset partial counters by the buttons of a meter."""
-    meter = _meter(machine)
-    meter.reset(_resettable(meter))
+    meter = _resettable_meter(machine, 1)
+    if meter is not None:
+        meter.reset(_resettable(meter))
     await asyncio.sleep(AFTER_RESET)
 
 
 async def reset_by_button(machine: Machine) -> None:
     """Reset partial counters by the button of Home Assistant."""
-    meter = _meter(machine)
     # The button resets all partial counters, so all of them have to be resettable.
-    if len(_resettable(meter)) == len(PARTIALS):
+    meter = _resettable_meter(machine, len(PARTIALS))
+    if meter is not None:
         button = er.async_get(machine.hass).async_get_entity_id(
             "button",
             DOMAIN,
             f"{simulated_serial_number(meter.unit_id)}_reset_partial_counters",
         )
-        with suppress(HomeAssistantError):
+        failed = f"the button did not reset the meter at unit ID {meter.unit_id}"
+        try:
             await machine.hass.services.async_call(
                 "button", "press", {"entity_id": button}, blocking=True
             )
+        except HomeAssistantError as err:
+            machine.error(f"{failed}: {err}")
+        else:
+            # Home Assistant ignores the press of a button that is not available.
+            if _resettable(meter):
+                machine.error(failed)
     await asyncio.sleep(AFTER_RESET)
 
 
@@ -188,6 +195,20 @@ def _meter(machine: Machine) -> SoakMeter:
 
 def _resettable(meter: SoakMeter) -> list[str]:
     return [key for key in PARTIALS if meter.kilowatt_hours(key) > RESETTABLE_ABOVE]
+
+
+def _resettable_meter(machine: Machine, number: int) -> SoakMeter | None:
+    """Return a meter with at least `number` resettable counters, or None.
+
+    At the start of a soak, all counters are resettable.
+    """
+    meters = [
+        meter for meter in machine.meters.values() if len(_resettable(meter)) >= number
+    ]
+    if not meters:
+        machine.report("no meter is reset, because the partial counters are low")
+        return None
+    return machine.random.choice(meters)
 
 
 def mishap_at(number: int, seed: int) -> Mishap:
