@@ -154,9 +154,13 @@ async def changed_clock(machine: Machine) -> None:
     )
     # In `largest` s, a load adds at most the fraction MOST_FALL to the lowest counter.
     largest = min(LARGEST_STEP, MOST_FALL * lowest / LARGEST_LOAD * 3600)
-    machine.clock.error = machine.random.uniform(-largest, largest)
-    await asyncio.sleep(machine.random.uniform(10, 120))
+    error = machine.random.uniform(-largest, largest)
+    machine.clock.error = error
+    await asyncio.sleep(machine.random.uniform(10, 60))
     machine.clock.error = 0
+    # If a meter was reset before the clock reaches its highest time again, the recorder
+    # would place the reset before earlier states, and lose their last steps.
+    await asyncio.sleep(max(error, 0))
 
 
 async def restart(machine: Machine) -> float:
