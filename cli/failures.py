@@ -42,7 +42,7 @@ PORT_IN_USE = "that no other program uses the port, Home Assistant included"
 # The checks if a port or gateway cannot be opened, by error number, as words after
 # "check".
 CHECK_BY_NUMBER: Mapping[int | None, str] = {
-    errno.ENOENT: "that the adapter is plugged in, and its name"
+    errno.ENOENT: "that the adapter is plugged in, and that the port has this name"
     " (names in /dev/serial/by-id stay the same)",
     errno.EACCES: "that you may use the port (usually, you have to be in the group"
     " dialout)",

@@ -1,8 +1,8 @@
 """The commands that change a meter's counters.
 
 A client sends a command by writing a value to a command register. If the docstring of
-a function names a register, the function carries out a write to this register. The
-function returns False if the meter refuses the written value.
+a function names a register, the function does what the meter does when a client writes
+to this register. The function returns False if the meter refuses the written value.
 """
 
 from .counters import Counters
@@ -48,8 +48,8 @@ def reset_partial_energies(counters: Counters, value: int) -> bool:
 def reset_tariffs(counters: Counters, tariff_count: int, bits: int) -> bool:
     """Set to 0 the tariff counters that `bits` selects (register 57892).
 
-    Bit 0 selects tariff 1. The meter refuses 0. Except in ALL_TARIFFS, it also refuses
-    the bits of tariffs that it does not have.
+    Bit 0 selects tariff 1. The meter refuses 0. It also refuses the bits of tariffs
+    that it does not have, unless `bits` is ALL_TARIFFS.
     """
     if bits != ALL_TARIFFS and (not bits or bits >> tariff_count):
         return False

@@ -19,7 +19,7 @@ BAUDRATES = {
     termios.B38400: 38400,
 }
 INPUT_SPEED, OUTPUT_SPEED = 4, 5  # indices in the list that `termios.tcgetattr` returns
-READ_SIZE = 4096  # bytes; more than one read of a pseudo-terminal returns
+READ_SIZE = 4096  # bytes; a single read of a pseudo-terminal returns fewer
 
 type OnData = Callable[[bytes], None]
 """Receives the bytes that the client sent."""

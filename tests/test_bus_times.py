@@ -76,8 +76,8 @@ async def test_delay_is_a_moving_average_with_weight_0_1(
     memory_bus: MemoryBus,
 ) -> None:
     memory_bus.delay = 0.02
-    # `bus.delay` begins at 0.03 s. Each read reduces its difference from the delay of
-    # the meter, 0.02 s, by a tenth.
+    # `bus.delay` begins at 0.03 s. Each read reduces the difference between `bus.delay`
+    # and the delay of the meter (0.02 s) by a tenth.
     assert memory_bus.bus.delay == 0.03
     assert memory_bus.bus.read_seconds(10) == exactly(wire(33) + 0.03)
     await memory_bus.unit().read_holding_registers(50004, 1)
@@ -190,8 +190,9 @@ async def test_slow_unit_waits_a_second_in_each_of_three_attempts() -> None:
 async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
     meter: SimulatedMeter, *, responds: bool
 ) -> None:
-    # No meter responds to a broadcast. Some clients return as if one had responded,
-    # which a meter at unit ID 0 simulates. Others wait until the timeout.
+    # No meter responds to a broadcast. Nevertheless, some clients return as if a meter
+    # had responded. To simulate this, the test has a meter at unit ID 0. Other clients
+    # wait until the timeout.
     memory_bus = MemoryBus({0: meter} if responds else {})
     await memory_bus.bus.async_broadcast(memory_bus.client(0), 40481, 1)
     transaction = wire(16) + (memory_bus.delay if responds else 0.25)
@@ -214,7 +215,7 @@ async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
         ("tcp", 0.0, wire(15) + 0.02),
     ],
 )
-async def test_damaged_response_is_retried_when_no_late_byte_can_arrive(
+async def test_retry_after_damaged_response_waits_until_no_late_byte_can_arrive(
     meter: SimulatedMeter,
     framing: Literal["rtu", "tcp"],
     loss: float,
@@ -512,7 +513,7 @@ class SlowOpening:
         raise ModbusConnectionError
 
 
-async def test_cancelled_request_ends_when_its_client_is_connected(
+async def test_recovery_cancels_the_request_when_its_client_is_connected(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bus = Bus(baudrate=9600)

@@ -87,7 +87,7 @@ async def test_unloading_saves_the_counters(
     meter: Meter,
     hass_storage: dict[str, Any],
 ) -> None:
-    # A small change, in Wh, is not saved at once.
+    # A change of 10 Wh is too small to be saved at once.
     meter.counters.consumed += 10
     await until(lambda: state(hass, "energy_consumed") == "1234.57")
     await hass.config_entries.async_unload(entry.entry_id)
@@ -279,7 +279,7 @@ async def test_conflict_of_line_settings_has_an_issue_until_the_conflict_ends(
             "device": line.port,
             "settings": "9600 baud, 8N1",
         }
-    # Home Assistant retries the set-up before this time.
+    # Home Assistant retries the set-up within a day.
     async_fire_time_changed(hass, dt_util.utcnow() + timedelta(days=1))
     await until(lambda: entry.state is ConfigEntryState.LOADED)
     assert ir.async_get(hass).issues == {}

@@ -1,7 +1,8 @@
 """The plausibility of counter readings and of measured values.
 
-`CheckedCounters.read` checks a reading once, and `rejected` twice. Where a test does
-not use the result of `rejected`, the check accepts the reading.
+`CheckedCounters.read` checks a reading once, `CheckedCounters.rejected` checks it
+twice. Where a test does not use the result of `rejected`, the check accepts the
+reading.
 """
 
 import json
@@ -197,8 +198,9 @@ def test_first_reading_of_0_is_rejected_if_the_counter_was_above_0_before() -> N
 # -- power -------------------------------------------------------------------------
 
 
-# `rise` is in kWh. The limit is twice the power for 19 s and a tolerance of 5 s, plus
-# two steps: 20 kW for 24 s are 0.13 kWh, and two steps are 0.02 kWh.
+# `rise` is in kWh. The limit is the energy of twice the power in 24 s (19 s and a
+# tolerance of 5 s), plus two steps of 0.01 kWh. At 10 kW, the energy of 20 kW in 24 s
+# is 0.13 kWh, so the limit is 0.15 kWh.
 @pytest.mark.parametrize(
     ("kilowatts", "rise", "accepted"),
     [(0, 0.02, True), (0, 0.03, False), (10, 0.15, True), (10, 0.16, False)],
@@ -304,15 +306,15 @@ def test_system_clock_in_the_future_allows_a_rise_of_90_days(
 def test_counter_continues_to_rise_after_rollovers_of_its_register(
     rollover: float, step: float
 ) -> None:
-    # The rollover in steps of 10 Wh, like `counted`. `rollover` is in kWh, but
-    # 2**32 is in steps of the register.
-    hundredths = round(rollover * (step if rollover == 2**32 else 1) * 100)
+    # The values of `rollover` are in kWh, except 2**32, which is in steps of the
+    # register. `rollover_hundredths` and `counted` are in hundredths of a kWh.
+    rollover_hundredths = round(rollover * (step if rollover == 2**32 else 1) * 100)
     counters = CheckedCounters()
-    counted = hundredths - 250
+    counted = rollover_hundredths - 250
     accepted = 0.0
     for _ in range(3):
         for _ in range(10):
-            shown = counted % hundredths / 100 // step * step
+            shown = counted % rollover_hundredths / 100 // step * step
             assert not counters.rejected(60, step, energy_consumed=round(shown, 2))
             assert accepted <= counters.value() <= counted / 100
             accepted = counters.value()
@@ -321,7 +323,7 @@ def test_counter_continues_to_rise_after_rollovers_of_its_register(
             assert accepted >= counted / 100 - step - 3 * 0.01
             counted += 51
         # The register counts up to just below its next rollover, at the highest power.
-        rest = hundredths - 10 * 51
+        rest = rollover_hundredths - 10 * 51
         counted += rest
         counters.clock.seconds += rest / 100 / KILOWATTS * 3600
 

@@ -122,7 +122,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: CountisConfigEntry) -> 
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: CountisConfigEntry, device: DeviceEntry
 ) -> bool:
-    """Allow a user to delete a device that is not that of the bus or of its meters.
+    """Allow a user to delete a device, unless it is the bus or one of its meters.
 
     A meter that was replaced by one with another serial number is no longer a meter of
     the bus, but its device remains.

@@ -45,8 +45,8 @@ CONNECTION_TIMEOUT = 5.0
 
 # s, by connection type: the time in which a response has to begin. On a slow bus or for
 # a slow meter, `Bus` may wait longer. For a serial port, `Bus` has a default. Our
-# choice: the network adds a delay, and a Modbus TCP gateway reports a lost response
-# only after the gateway's own timeout.
+# choice: longer than this default, because the network adds a delay, and a Modbus TCP
+# gateway reports a lost response only after the gateway's own timeout.
 RESPONSE_TIMEOUTS = {RTU_OVER_TCP: 0.5, TCP: 1.5}
 
 BUS_ERRORS = (ModbusError, OSError)
@@ -110,11 +110,11 @@ async def async_profile_at(
 ) -> Profile:
     """Take and return the profile of the meter at a unit ID.
 
-    The meter must have the serial number `expected`, unless that is None. Raises as
-    `temporary_client` and `async_take_profile`.
+    The meter must have the serial number `expected`, unless that is None. Raises the
+    same errors as `temporary_client` and `async_take_profile`.
     """
     async with temporary_client(hass, data, unit_id) as client:
-        # If the meter responds slowly, it needs longer timeouts (`slow`).
+        # The meter may respond slowly, so the timeouts are longer (`slow`).
         unit = bus.unit(unit_id, client, slow=True)
         return await async_take_profile(unit, expected=expected)
 

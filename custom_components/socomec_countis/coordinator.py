@@ -561,7 +561,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
         The entity of an unused counter is disabled by default. An entity that the user
         has disabled stays disabled. `command` is `async_confirm_tariff` if a broadcast
-        has already set the tariff. Raises as `async_command`.
+        has already set the tariff. Raises the same errors as `async_command`.
         """
         await self.async_command(partial(command, tariff=tariff))
         entities = er.async_get(self.hass)

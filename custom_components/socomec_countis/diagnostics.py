@@ -110,7 +110,8 @@ def _bus(bus: Bus) -> dict[str, Any]:
 
     `seconds` is the time that the statistics cover; in `traffic`, `seconds` is the
     duration of the transactions of a unit ID. Both are in s, as is `response_delay`.
-    `used` is the fraction of the time that transactions take, from 0 to 1.
+    `used` is the duration of the transactions as a fraction (0 to 1) of the time that
+    the statistics cover.
     """
     seconds = max(bus.seconds, 1)
     return {

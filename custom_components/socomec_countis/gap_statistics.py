@@ -253,7 +253,8 @@ def plan_costs(statistic: Statistic, counter_plan: Plan) -> Plan | None:
     """Return the plan of costs, in proportion to the energy in `counter_plan`.
 
     `statistic` contains the costs. Returns None if its row before the gap or its row of
-    the end hour is missing, or if the counter did not rise. Raises as `_plan`.
+    the end hour is missing, or if the counter did not rise. Raises the same
+    errors as `_plan`.
     """
     hours = [row.start for row in counter_plan.rows]
     base, end_row = statistic.base(hours), statistic.end_row(hours)

@@ -85,7 +85,7 @@ class PartialTariffs:
             return dict.fromkeys(calculated)
         tariffs = {name: accepted[name] for name in calculated.values()}
         before = self.reset
-        # None, unless known counters have become unknown.
+        # The reason if known counters have become unknown, otherwise None.
         why_unknown = self._counters.take(accepted[PARTIAL_CONSUMED], tariffs)
         if why_unknown is not None:
             _LOGGER.warning(

@@ -113,9 +113,9 @@ class BusRuntime:
                 each.subentry_id: each for each in meter_subentries(self.entry)
             }
             if self.coordinators.keys() != subentries.keys():
-                # An issue that the bus is offline is about the previous meters. If the
-                # present meters are offline, the timer of a coordinator creates an
-                # issue again.
+                # If an issue says that the bus is offline, it is about the previous
+                # meters. If the present meters are offline, the timer of a coordinator
+                # creates an issue again.
                 delete_issues(self.hass, self.entry.entry_id, *BUS_OFFLINE)
             for subentry_id in self.coordinators.keys() - subentries.keys():
                 await self._async_remove_meter(subentry_id)
@@ -262,7 +262,7 @@ class BusRuntime:
     def _add_entities(
         self, coordinator: CountisCoordinator, platforms: Sequence[RunningPlatform]
     ) -> None:
-        """Add the entities of these platforms that a meter does not have yet."""
+        """Add the entities that a meter does not have yet, from these platforms."""
         subentry_id = coordinator.subentry.subentry_id
         existing = self._unique_ids.setdefault(subentry_id, set())
         for create, add in platforms:

@@ -86,8 +86,9 @@ def async_setup_services(hass: HomeAssistant) -> None:
 async def _async_set_tariff(call: ServiceCall) -> None:
     """Set the tariff of the targeted meters, on all their buses at the same time.
 
-    Raises as `_targeted_meters`. Raises `ServiceValidationError` if a meter does not
-    have the tariff, and `HomeAssistantError` if the tariff of a meter cannot be set.
+    Raises the same errors as `_targeted_meters`. Raises `ServiceValidationError` if a
+    meter does not have the tariff, and `HomeAssistantError` if the tariff of a meter
+    cannot be set.
     """
     tariff: int = call.data[ATTR_TARIFF]
     buses: dict[BusRuntime, list[CountisCoordinator]] = defaultdict(list)
@@ -163,10 +164,10 @@ async def _async_fill_gap(call: ServiceCall) -> ServiceResponse:
 
     The call contains the beginning and the end of the gap. If `restore` is set, the
     overwritten statistics of all filled gaps between these times are restored.
-    Returns the energy of each filled hour, or the restored gaps. Raises as
-    `_targeted_meters`. Raises `ServiceValidationError` if the recorder is not set up.
-    Raises `HomeAssistantError` if the gap of a meter cannot be filled, or if there is
-    no filled gap to restore.
+    Returns the energy of each filled hour, or the restored gaps. Raises the same
+    errors as `_targeted_meters`. Raises `ServiceValidationError` if the recorder is not
+    set up. Raises `HomeAssistantError` if the gap of a meter cannot be filled, or if
+    there is no filled gap to restore.
     """
     hass = call.hass
     coordinators = _targeted_meters(call)

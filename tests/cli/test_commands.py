@@ -80,7 +80,7 @@ main()
 
 
 def test_readings_are_printed_before_the_reset_is_sent(line: Line) -> None:
-    was_printed: list[bool] = []  # by request that resets a meter
+    was_printed: list[bool] = []  # one for each request that resets a meter
     arguments = ("reset-partial", "--port", line.port, "-u", "1-2", "--json")
     with countis_process(*arguments, code=WITH_LONG_TIMEOUT) as process:
         stdout = process.stdout

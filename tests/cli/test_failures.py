@@ -32,8 +32,8 @@ def test_port_that_does_not_exist_is_named_in_one_sentence(command: str) -> None
     assert (code, output) == (Exit.FAILED, "")
     assert errors == (
         f"The port {port} cannot be opened (No such file or directory): check that the"
-        " adapter is plugged in, and its name (names in /dev/serial/by-id stay the"
-        " same).\n"
+        " adapter is plugged in, and that the port has this name (names in"
+        " /dev/serial/by-id stay the same).\n"
     )
 
 

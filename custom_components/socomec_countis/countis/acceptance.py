@@ -21,22 +21,24 @@ async def async_check_counters(
     at: Moment,
     *,
     is_last: bool,
-    was_accepted: bool,
+    was_rejected_before: bool,
 ) -> tuple[str | None, tuple[Correction, ...]]:
     """Accept or reject the counters of a block that was just read.
 
     The request was sent at `at`. If `is_last` is False, the caller reads a rejected
-    block again at once. `was_accepted` is False if the block was already rejected
+    block again at once. `was_rejected_before` is True if the block was already rejected
     before the current `Meter.async_read`.
 
-    Returns the reason for a rejection, or None, and the corrections. Implausible
-    readings that agree with each other are a level (see `plausibility`). If the user
-    confirmed the level, the level is accepted with the next reading that agrees.
-    Otherwise, the level has to last, and must not contradict the counters in the other
-    resolution (10 Wh or 1 kWh). Then the level is accepted, except its held counters
-    (see `CounterCheck.extend_level`). The corrections are the accepted values that the
-    level replaces by values that are implausible even at full power. Raises
-    `AnotherMeterError` and `ModbusError`.
+    Returns a pair: the reason for a rejection (None if accepted), and the corrections
+    (empty if rejected). A correction is the replacement of an accepted value by a
+    reading that is implausible even at full power. Raises `AnotherMeterError` and
+    `ModbusError`.
+
+    Implausible readings that agree with each other are a level (see `plausibility`). If
+    the user confirmed the level, the level is accepted with the next reading that
+    agrees. Otherwise, the level has to last, and must not contradict the counters in
+    the other resolution (10 Wh or 1 kWh). Then the level is accepted, except its held
+    counters (see `CounterCheck.extend_level`).
     """
     if block.implausible_reason:
         return block.implausible_reason, ()
@@ -54,7 +56,8 @@ async def async_check_counters(
     rejected = counter_check.rejected[name]
     if not is_last:
         return f"implausible: {rejected}", ()
-    if was_accepted:  # the first rejection: check the next readings with the evidence
+    if not was_rejected_before:
+        # The next readings are checked with this evidence.
         await _async_gather_evidence(meter)
     # While the evidence was read, a command may have read the block, and accepted its
     # counters.
@@ -94,9 +97,9 @@ async def _async_resolutions_agree(
 ) -> bool:
     """Read the block in its other resolution, and return whether the counters agree.
 
-    `block` was read before, and is not read again. If it is split, the other resolution
-    is split, too, because both have the same reserved registers. Returns True if the
-    meter does not support the other resolution.
+    `block` was read before, and is not read again. If it is read in several requests
+    (`Block.split`), so is the block in the other resolution, because both have the same
+    reserved registers. Returns True if the meter does not support the other resolution.
     """
     for block_type in BLOCK_TYPES[name]:
         other = block_type(meter.modbus_unit, split=block.split)

@@ -25,7 +25,8 @@ from .meter import Meter
 from .registers import TARIFF_COUNTERS
 
 # Fraction of the energy of a gap by which the load curve may differ from the counters.
-# Our choice: in a short gap, a missing or shifted record makes a larger difference.
+# Our choice: in a short gap, a missing or shifted record makes a difference larger than
+# this fraction.
 LOAD_CURVE_TOLERANCE = 0.05
 STEPS_OF_TOLERANCE = 2  # in a difference, both readings are rounded to a step
 
@@ -234,8 +235,9 @@ class Evidence:
         counted_since = [(day, today), (day - DAY, today + yesterday)]
         if week is None or last_week is None:
             return
-        # If this week began on Monday, its energy is at least the energy `counted`
-        # since each of its midnights, and equal to the energy since its first midnight.
+        # If the week of the meter begins on Monday, `week` is at least the energy
+        # counted since any midnight of this week, and equal to the energy counted since
+        # Monday 0:00.
         begins_on_monday = all(
             week >= counted - tolerance
             and (monday < midnight or week <= counted + tolerance)
@@ -299,10 +301,10 @@ async def async_read_evidence(
     and no other data.
     """
     async with meter.bus.hold():
-        offset = await _async_values(meter, "clock", publish)
+        clock = await _async_values(meter, "clock", publish)
         at = meter.now().wall
         displayed = meter.local_time() + timedelta(
-            seconds=offset.get("clock_offset") or 0
+            seconds=clock.get("clock_offset") or 0
         )
         periods = await _async_values(meter, "periods", publish)
         for _ in range(2):  # the second reading confirms the first one

@@ -159,8 +159,9 @@ class Meter:
             await self.async_read("measurements")
         block = self.block(name)
         assert block is not None  # noqa: S101
-        was_accepted = name not in self._implausible
-        for attempts_left in reversed(range(READ_ATTEMPTS if was_accepted else 1)):
+        was_rejected_before = name in self._implausible
+        attempts = 1 if was_rejected_before else READ_ATTEMPTS
+        for attempts_left in reversed(range(attempts)):
             at = self.now()
             try:
                 await block.async_update()
@@ -181,7 +182,7 @@ class Meter:
                     block,
                     at,
                     is_last=not attempts_left,
-                    was_accepted=was_accepted,
+                    was_rejected_before=was_rejected_before,
                 )
             else:
                 reason = block.implausible_reason or self._contradiction(block)
@@ -274,7 +275,7 @@ class Meter:
     async def async_measure(self) -> Values:
         """Verify the identity, then read and return all measurements.
 
-        Raises as `async_read` and `async_verify_identity` do.
+        Raises the same errors as `async_read` and `async_verify_identity`.
         """
         async with self.bus.hold():
             await self.async_verify_identity()

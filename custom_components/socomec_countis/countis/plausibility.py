@@ -31,8 +31,9 @@ ROLLOVERS = (DISPLAY_ROLLOVER, *COUNTED_ROLLOVERS)
 REGISTER_STEPS = 2**32  # steps at which a register of 32 bits rolls over
 # Fraction of a rollover value. If a register was below this fraction before it fell,
 # the fall is not taken for a rollover, unless the meter reports a rollover. Our choice:
-# at 79.5 kW, a register needs 52 days for the last tenth of 1 000 000 kWh. So it is
-# read in this tenth before it rolls over, except after a longer pause.
+# at 79.5 kW, a register needs 52 days for the last tenth of 1 000 000 kWh. So at least
+# one reading is above 900 000 kWh before the register rolls over, unless no reading
+# succeeds for 52 days.
 NEARLY_FULL = 0.9
 
 # s; added to the time between two requests, because a meter may update its registers
@@ -347,7 +348,8 @@ class CounterCheck:
 
         There is one exception: held counters (see `extend_level`) stay rejected, while
         the others are accepted. Afterwards, `rejected` contains the held counters. If
-        no counter was accepted, it also contains the counters that caused this.
+        no counter was accepted, `rejected` also contains the counters that failed the
+        check.
         """
         state = self._states[reading.block]
         kilowatts = self._highest_power(state, reading.at)
@@ -398,10 +400,11 @@ class CounterCheck:
         `check` rejected, unless the block is read again at once.
 
         Held counters keep their accepted values. If the user confirmed the level, no
-        counter is held. Otherwise, if one of the counters that fell cannot have been
-        reset, all counters that fell or whose reading is 0 are held. Tariff counters
-        that fell can have been reset if one of them is above 0. If all of them are 0,
-        the measurement of the meter may have failed.
+        counter is held. Otherwise, if any counter fell that cannot have been reset, the
+        held counters are those that fell and those that read 0. If tariff counters fell
+        and at least one of them is above 0, they may have been reset. If all of them
+        are 0, they are not taken for reset, because the measurement of the meter may
+        have failed.
         """
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)
@@ -409,7 +412,7 @@ class CounterCheck:
         lasted = before.lasted + min(max(pause, 0), LONGEST_PAUSE_OF_LEVEL)
         counters: dict[str, CounterValue] = {}
         fell: set[str] = set()
-        is_restored = False
+        any_from_before_restart = False
         for name, new in self._counters(reading).items():
             last, at_level = self.accepted.get(name), before.counters.get(name)
             following = at_level and at_level.followed_by(new, self.limits.kilowatts)
@@ -423,9 +426,11 @@ class CounterCheck:
             is_lower = last is not None and following.value < last.value
             if is_lower or self._is_lost(name, following, may_fall=may_fall):
                 fell.add(name)
-            is_restored |= last is not None and math.isinf(last.at.monotonic)
+            if last is not None and math.isinf(last.at.monotonic):
+                any_from_before_restart = True
         if before.counters and not lasted:
-            state.is_confirmed = False  # because the user confirmed another level
+            # A confirmation was for the previous level, not for this one.
+            state.is_confirmed = False
         not_all_0 = any(reading.values[name] for name in fell & TARIFF_COUNTERS.keys())
         may_be_reset = {*reading.resettable, *(TARIFF_COUNTERS if not_all_0 else ())}
         held: set[str] = set()
@@ -437,7 +442,7 @@ class CounterCheck:
         state.level = _Level(reading.at, began, lasted, counters, frozenset(held))
         if state.is_confirmed:
             return lasted > 0
-        enough = ACCEPTED_AFTER_RESTART if is_restored else ACCEPTED_AFTER
+        enough = ACCEPTED_AFTER_RESTART if any_from_before_restart else ACCEPTED_AFTER
         return lasted >= enough and len(held) < len(counters)
 
     def accept_level(self, block: str) -> tuple[Correction, ...]:
@@ -494,8 +499,9 @@ class CounterCheck:
         taken. If `may_fall` is True, the counter may have been reset. Then it is not
         lost.
         """
-        is_first = name not in self.accepted and name in self.counted_before
-        return is_first and new.value == 0 and not may_fall
+        is_first = name not in self.accepted
+        was_above_0 = name in self.counted_before
+        return is_first and was_above_0 and new.value == 0 and not may_fall
 
     def _plausible(self, name: str, new: CounterValue) -> CounterValue | None:
         """Return the value after a reading, None if implausible even at full power."""
@@ -524,9 +530,10 @@ def _confirmed(
     """Return the value that two consecutive readings, `previous` and `new`, confirm.
 
     `last` is the last accepted value, None if no value was accepted yet. The two
-    readings confirm the lower one of them. If only `new` can follow `last`, the result
-    is `last`. If `new` cannot follow `last`, the readings can only confirm a reset, and
-    only if `may_fall` is True. Returns None if they confirm no value.
+    readings confirm the lower one of them. If `new` can follow `last`, but `previous`
+    is None or cannot follow `last`, the result is `last`, because no rise is confirmed.
+    If `new` cannot follow `last`, the readings can only confirm a reset, and only if
+    `may_fall` is True. Returns None if they confirm no value.
     """
     following = last and last.followed_by(new, kilowatts)
     if last is not None and following is not None:
