@@ -179,7 +179,7 @@ def test_counters_are_unknown_if_two_tariffs_rose_since_the_reset(
     polled.poll()
     assert polled.value_list() == UNKNOWN
     assert polled.reasons == [
-        "their reset was seen late: which tariffs had counted is unknown"
+        "their reset was seen late, so it is unknown which tariffs had counted"
     ]
     polled.reset_and_poll()
     assert polled.value_list() == [0, 0, 0, 0]

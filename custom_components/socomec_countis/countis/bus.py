@@ -42,8 +42,8 @@ DELAY_WEIGHT = 0.1  # weight of a new delay in the moving average (`Bus.delay`)
 
 # A bus is lossy if more than this fraction of the reads was retried. Our choice.
 LOSSY_ABOVE = 0.15
-# Weight of a read in the moving average of this fraction. Our choice: two lost
-# responses do not make a bus lossy.
+# Weight of a read in the moving average of the retried fraction (`Bus.loss`). Our
+# choice: two lost responses do not make a bus lossy.
 LOSS_WEIGHT = 0.05
 # s; the recovery of a lossy bus waits longer by this time. Our choice, because late
 # bytes are frequent on a lossy bus.
@@ -272,7 +272,8 @@ class Bus:
                 if disturbed:
                     self._begin_recovery(client, request, began + limit)
             # A broadcast has no delay, because it has no response. If the client has
-            # just connected, the delay is unknown: `began` may be after the request.
+            # just connected, the delay is unknown, because the request may have been
+            # sent before `began`.
             if not reconnects and unit_id != BROADCAST:
                 delay = max(seconds - wire, 0)
                 self.delay += DELAY_WEIGHT * (delay - self.delay)

@@ -111,8 +111,8 @@ async def async_confirm_tariff(meter: Meter, publish: Publish, *, tariff: int) -
 async def async_set_clock(meter: Meter, publish: Publish) -> None:
     """Set the clock to the local time (57600 to 57605, in one write).
 
-    Also raises `CommandError` if the meter has no clock, or if each of the
-    `CLOCK_ATTEMPTS` to lock the bus before a full second failed.
+    Also raises `CommandError` if the meter has no clock, or if none of the
+    `CLOCK_ATTEMPTS` locks the bus before a full second.
     """
     clock = meter.blocks.get("clock")
     if clock is not None:
@@ -275,6 +275,6 @@ async def _async_has_tariff(meter: Meter, publish: Publish, tariff: int) -> bool
         publish(await meter.async_read("tariffs"))
     except ImplausibleError:
         # The tariff may be correct although the counters or the measurements are
-        # implausible. If the measurements are, the block was not read.
+        # implausible. If the measurements are implausible, the block was not read.
         await block.async_update()
     return block.values["tariff"] == tariff

@@ -43,9 +43,9 @@ CLOCK_TOLERANCE = 2
 RECENT_SECONDS = 60
 
 # s; after a longer pause between two readings of the power, the energy of the pause is
-# unknown. Our choice: if the power cannot be read, its sensor shows the last value
-# for the same time. If the load changes once in the pause, the error of the energy is
-# at most the change of the load in W times 5 s, half of the pause.
+# unknown. Our choice: if the power cannot be read, its sensor also keeps the last value
+# for 10 s. If the load changes once in the pause, the error of the energy is at most
+# the change of the load in W times 5 s, half of the pause.
 LONGEST_INTEGRATED_PAUSE = 10
 
 

@@ -77,11 +77,11 @@ def _offsets(display_ahead: float, zone_ahead: float) -> Iterator[tuple[bool, fl
     """Yield each possible `is_utc`, and by how many s the dates are ahead of true UTC.
 
     `display_ahead` is how many s the displayed time is ahead of true UTC. `zone_ahead`
-    is the same for the local time of the user. The difference of both is the
-    error of the displayed time. Dates in UTC may have the same error, or only
-    its difference from the nearest full hour. For example, if the clock stays at
-    standard time in summer, the displayed time is an hour behind, but dates in UTC
-    may be right.
+    is the same for the local time of the user. The difference of both is the error of
+    the displayed time. Dates in UTC may have the same error, or only what remains of it
+    after the nearest whole number of hours is subtracted. For example, if the clock
+    stays at standard time in summer, the displayed time is an hour behind, but dates in
+    UTC may be right.
     """
     yield False, display_ahead
     error = display_ahead - zone_ahead
@@ -128,7 +128,7 @@ def _is_followed(
     `dated` contains the starts of the periods as dates, sorted. If the clock was put
     back, these times repeat an hour, so equal times follow each other. If the clock was
     put forward, these times leave out an hour. If the change was in the middle of a
-    period, the time left out is longer or shorter than this, by less than a period.
+    period, the time left out differs from an hour by less than a period.
     """
     for earlier, later in pairwise(dated):
         if change.ahead < timedelta():

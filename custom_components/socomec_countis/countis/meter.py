@@ -46,7 +46,10 @@ class Reading:
     requested_at: float
     """When the request was sent, in s of the event loop's clock."""
     corrections: tuple[Correction, ...] = ()
-    """The replacements of accepted values by implausible ones."""
+    """The accepted values that were replaced by implausible values.
+
+    The implausible values have lasted, or the user has confirmed them.
+    """
 
 
 class Meter:
@@ -109,8 +112,8 @@ class Meter:
         self._implausible: set[str] = set()
         """The blocks whose last reading was rejected."""
         self._primary_current = profile.primary_current
-        self._has_no_power = False
-        """Whether the last accepted powers and power factor were all 0 or unknown.
+        self._had_no_power = False
+        """Whether the last accepted values of "power" were all 0 or not available.
 
         The attribute is False while the meter may be starting.
         """
@@ -124,9 +127,9 @@ class Meter:
     async def async_verify_identity(self) -> None:
         """Verify with a short read that this meter responds, not another meter.
 
-        An unexpected serial number is read again. A meter whose profile has no serial
-        number only has to respond. Raises `ModbusError`, and `AnotherMeterError` if
-        both reads return the same unexpected serial number.
+        An unexpected serial number is read again. If the profile has no serial number,
+        any meter that returns its powers is accepted. Raises `ModbusError`, and
+        `AnotherMeterError` if both reads return the same unexpected serial number.
         """
         expected = self.profile.serial_number
         if expected is None:
@@ -151,9 +154,9 @@ class Meter:
 
         If the meter may be starting, the measurements are read before each block except
         "power". If all values of "power" are 0 or not available, the measurements are
-        read and returned instead, unless `_has_no_power` is True. Raises
-        `ImplausibleError` for an implausible reading, `AnotherMeterError` if another
-        meter has responded, and `ModbusError`.
+        read and returned instead, unless the last accepted values were also 0 or not
+        available (`_had_no_power`). Raises `ImplausibleError` for an implausible
+        reading, `AnotherMeterError` if another meter has responded, and `ModbusError`.
         """
         if not self.has_started and name not in {"power", "measurements"}:
             await self.async_read("measurements")
@@ -170,7 +173,7 @@ class Meter:
                 raise
             corrections: tuple[Correction, ...] = ()
             if name == "power" and block.implausible_reason:
-                if not self._has_no_power:
+                if not self._had_no_power:
                     # Either there is no load, or the meter is starting. Only the
                     # frequency in the measurements shows which.
                     return await self.async_read("measurements")
@@ -225,7 +228,7 @@ class Meter:
         if isinstance(block, Measurements):
             powers = [values[each] for each in self._power.resolved_fields]
             self.has_started |= any(powers) or not isinstance(block, Power)
-            self._has_no_power = self.has_started and not any(powers)
+            self._had_no_power = self.has_started and not any(powers)
             self.counter_check.note_power(highest_power(values) / 1000, at.monotonic)
         if isinstance(block, CurrentTransformer):
             self.compare_transformer(block)
@@ -241,7 +244,7 @@ class Meter:
 
     def assume_starting(self) -> None:
         """Assume that the meter may be starting, until a reading shows otherwise."""
-        self.has_started = self._has_no_power = False
+        self.has_started = self._had_no_power = False
 
     def compare_transformer(self, block: CurrentTransformer) -> None:
         """Compare the current transformer with the one in the profile.

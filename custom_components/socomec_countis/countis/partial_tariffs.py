@@ -61,10 +61,10 @@ class _Tariffs:
     def of(cls, counters: Mapping[str, CounterValue]) -> Self:
         """Return accepted tariff counters, with the moment of the oldest value.
 
-        After a change of the resolution (10 Wh or 1 kWh), a value may keep its old
-        moment until a reading is higher. If the tariff is not in use, this takes long.
-        So the moment of a value is ignored if its resolution is not that of the newest
-        value.
+        After a change of the resolution (10 Wh or 1 kWh), the readings may be lower
+        than an accepted value. The value then keeps its moment and resolution until the
+        readings reach it. If the tariff is not in use, this takes long. So the moment
+        of a value is ignored if its resolution is not that of the newest value.
         """
         newest = max(counters.values(), key=lambda each: each.at.monotonic)
         return cls(
@@ -101,7 +101,7 @@ class _Comparison(NamedTuple):
         energy = self.sum_since(reset)
         return self.total_before - tolerance <= energy <= self.total_after + tolerance
 
-    def reset_after(self, before: Mapping[str, float]) -> PartialReset | None:
+    def reset_after_fall(self, before: Mapping[str, float]) -> PartialReset | None:
         """Return the last reset, None if the tariff counters at the reset are unknown.
 
         `before` contains tariff counters that were read before the reset. It is empty
@@ -125,11 +125,12 @@ class _Comparison(NamedTuple):
         return self._reset_at(at_reset)
 
     def reset_without_fall(self) -> PartialReset | None:
-        """Return the last reset if it is certain without a fall, else None.
+        """Return the last reset if the present values show it, else None.
 
-        If the partial total is 0, no energy was counted since the reset, so the reset
-        has the present tariff counters. If the partial total is the sum of the tariff
-        counters, the reset has tariff counters of 0, as if no counter was ever reset.
+        This needs no fall of the partial total. If the partial total is 0, no energy
+        was counted since the reset, so the reset has the present tariff counters. If
+        the partial total is the sum of the tariff counters, the reset has tariff
+        counters of 0, as if no counter was ever reset.
         """
         if self.total_after <= self.step and not self.total_before:
             return self._reset_at(self.tariffs)
@@ -146,7 +147,7 @@ class _Comparison(NamedTuple):
 class CalculatedCounters:
     """Calculates the partial counters by tariff from the accepted values of a meter.
 
-    The partial counters by tariff are unknown until `reset_after` or
+    The partial counters by tariff are unknown until `reset_after_fall` or
     `reset_without_fall` returns the last reset. They become unknown again if their sum
     contradicts the partial total.
     """
@@ -177,10 +178,10 @@ class CalculatedCounters:
 
     def values(self, tariffs: Mapping[str, float]) -> Values:
         """Return the partial counter in kWh of each tariff counter, None if unknown."""
-        is_waiting = self._before_reset is not None
+        is_reset_pending = self._before_reset is not None
         if (
             self.reset is None
-            or is_waiting
+            or is_reset_pending
             or self.reset.tariffs.keys() != tariffs.keys()
         ):
             return dict.fromkeys(tariffs)
@@ -289,10 +290,12 @@ class CalculatedCounters:
         if comparison.uncertainty > TOLERANCE * comparison.step:
             return None  # too uncertain, so a later comparison evaluates the reset
         was_known = self.reset is not None
-        self.reset = comparison.reset_after(before)
+        self.reset = comparison.reset_after_fall(before)
         self._before_reset = None
         if was_known and self.reset is None:
-            return "their reset was seen late: which tariffs had counted is unknown"
+            return (
+                "their reset was seen late, so it is unknown which tariffs had counted"
+            )
         return None
 
 

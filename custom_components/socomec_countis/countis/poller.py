@@ -40,7 +40,10 @@ POWER = "power"
 # s; the target age of the power, also if the measurements are read in place of it.
 POWER_TARGET = 1.0
 EVIDENCE_BLOCKS = {"transformer", "overflows"}
-"""Blocks that may explain implausible counters. They are polled if counters are."""
+"""Blocks that may explain implausible counters.
+
+They are polled if a counter block is polled.
+"""
 
 
 class Interval(NamedTuple):
@@ -88,11 +91,12 @@ RETRY_SPACING = 3.0
 # s; a retry that has been due for this time is as urgent as a read of power that has
 # just become due, even if other retries have failed meanwhile.
 LONGEST_SPACING = 5.0
-# s; if the pause of an offline meter is longer, the due times of all its blocks are
-# cleared, so that all blocks are due when the meter is online again. The integration
-# removes the measured values 10 s after the meter went offline. On a serial port, the
-# first longer pause usually begins earlier, about 8 s after the first lost response. So
-# the blocks of the removed values are usually due when the meter is online again.
+# s; if the pause of an offline meter is longer than this time, the due times of all its
+# blocks are cleared, so that all blocks are due when the meter is online again. The
+# integration removes the measured values 10 s after the meter went offline. On a serial
+# port, the first pause of more than 5 s usually begins before the removal, about 8 s
+# after the first lost response. So the blocks of the removed values are usually due
+# when the meter is online again.
 LONGEST_PAUSE_KEEPING_DUE_TIMES = 5.0
 REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
 FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read
@@ -105,7 +109,10 @@ class Polled:
 
     meter: Meter
     on_reading: Callable[[Reading], None]
-    """Called with each reading, but with the identity only if it is the only block."""
+    """Called with each reading.
+
+    The identity is reported only if no other block is polled.
+    """
     on_error: Callable[[PollError, str | None], None]
     """Called with the error and the block, which is None if the meter is offline."""
     blocks: Sequence[str] = (IDENTITY,)
@@ -334,7 +341,7 @@ class Poller:
         timed_out = isinstance(err, ModbusTimeoutError)
         is_first = not polled.lost_block and not polled.pause
         if timed_out and is_first and not self._bus.is_lossy:
-            # `_reads` takes `retry_at` - now as the rank of the retry. So the retry is
+            # `_reads` takes `retry_at - now` as the rank of the retry. So the retry is
             # as urgent as the failed read, and other reads may be more urgent.
             polled.lost_block, polled.retry_at = name, now + rank
             return

@@ -6,10 +6,10 @@ silence. At 38400 baud, the silence has its lower limit of 1.75 ms. So a probe t
 102, 81, 71 or 66 ms at 4800, 9600, 19200 or 38400 baud. The probes of 255 unit IDs with
 3 parities take 78, 62, 54 and 51 s at these speeds: 245 s in total.
 
-Each of the first unit IDs (`FIRST_UNIT_ID_COUNT`) has one additional probe with each of
-the settings, and a third probe with the first settings. If no device responds, a scan
-of an unknown bus takes at most 285 s. This includes the additional probes, the openings
-of the port, the recoveries of the bus, the check for an echo and the time of the host.
+Each of the first unit IDs (`FIRST_UNIT_ID_COUNT`) has a second probe with each of the
+settings, and a third probe with the first settings. If no device responds, a scan of an
+unknown bus takes at most 285 s. This includes the additional probes, the openings of
+the port, the recoveries of the bus, the check for an echo and the time of the host.
 """
 
 from collections.abc import Iterator, Sequence
@@ -80,10 +80,11 @@ class Probe(NamedTuple):
         """
         timeout = bus.response_timeout
         if bus.framing == "rtu":
-            # The response timeout of the bus is `RESPONSE_TIMEOUT`, and additional time
-            # for a network. Keep the additional time, and replace `RESPONSE_TIMEOUT` by
-            # the timeout of a probe. Behind a Modbus TCP gateway, keep the response
-            # timeout, because the gateway has its own timeout for the meter.
+            # The response timeout of the bus is `RESPONSE_TIMEOUT` plus any additional
+            # time for a network. Keep the additional time, and replace
+            # `RESPONSE_TIMEOUT` by the timeout of a probe. Behind a Modbus TCP gateway,
+            # keep the response timeout, because the gateway has its own timeout for the
+            # meter.
             timeout += PROBE_TIMEOUT - RESPONSE_TIMEOUT
         timeout = max(timeout, DELAYS_UNTIL_PROBE_TIMEOUT * bus.delay)
         if self.slow:
@@ -116,8 +117,9 @@ def planned_probes(
     """Yield the probes of a scan in which no device responds, in their order.
 
     A meter in AUTO mode adapts its line settings after several requests on the bus,
-    to any unit ID. The meters of the first unit IDs may adapt only when the other unit
-    IDs are probed. So the first unit IDs are probed again.
+    to any unit ID. A meter with one of the first unit IDs possibly adapts only after
+    its own probe, while the other unit IDs are probed. So the first unit IDs are probed
+    again.
     """
     if len(unit_ids) == 1:
         for each in settings:

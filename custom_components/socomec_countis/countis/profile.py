@@ -198,9 +198,9 @@ def _family(model: str) -> int | None:
 def serial_number(values: Mapping[str, Any]) -> str | None:
     """Return the serial number from the values of block 50000.
 
-    The serial number consists of year and week (50008) and site and line (50009) in hex
-    digits, and of the order (50010) in decimal digits. Returns None if one of these
-    registers is not available, or all are 0.
+    The serial number consists of three registers: 50008 (year and week) and 50009 (site
+    and line) in hex digits, then 50010 (order) in decimal digits. Returns None if one
+    of these registers is not available, or all are 0.
     """
     year_week, site_line, order = parts = [
         values.get(f"serial_{part}") for part in ("year_week", "site_line", "order")
@@ -305,9 +305,9 @@ async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
             return high if same_counters(high, low) else low
         return high or low
     for each in types:
-        # Each Modbus exception means that the meter does not support the block. This is
-        # not so for "energies" and "tariffs" (above) and for the identity: then only
-        # the exceptions that `read_optional` handles mean this.
+        # Here, any Modbus exception means that the meter does not support the block.
+        # For "energies" and "tariffs" (above) and for the identity, only the exceptions
+        # that `read_optional` handles mean this.
         with suppress(ModbusExceptionError):
             if (found := await _async_supported(each, unit)) is not None:
                 return found

@@ -154,7 +154,8 @@ class Measurements(Block):
     def implausible_reason(self) -> str | None:
         """Return why the last response is implausible, or None.
 
-        The measured phases power the meter, so 0 Hz cannot be a measured value.
+        The phases that the meter measures are also its supply, so 0 Hz cannot be a
+        measured value.
         """
         return None if self.frequency else "no mains frequency"
 

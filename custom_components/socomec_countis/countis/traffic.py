@@ -19,7 +19,7 @@ class Traffic:
 
     requests: int = 0
     retries: int = 0
-    """Reads that repeat, at once, a read with a lost or damaged response."""
+    """Immediate retries of reads whose response was lost or damaged."""
     timeouts: int = 0
     damaged: int = 0
     """Responses with a wrong CRC, length, function or unit ID."""
@@ -57,8 +57,9 @@ class Traffic:
         if isinstance(err, ModbusProtocolError):
             self.damaged += 1
             return err
-        # `ModbusTimeoutError` is a subclass of OSError. Such an error gets here only if
-        # it occurred while connecting, because the others are counted above.
+        # `ModbusTimeoutError` is a subclass of OSError. A timeout gets here only if the
+        # client is not connected, because a timeout of a connected client is counted
+        # above.
         if isinstance(err, OSError) or not connected:
             return ModbusConnectionError(str(err))
         # If a client does not check whether a response belongs to the request, it may

@@ -27,8 +27,8 @@ WRITE_CHARACTERS = 16  # function 6, including its register, or a loopback test
 WRITE_SEVERAL_CHARACTERS = 17  # function 16
 
 ATTEMPTS = 2  # to read registers
-# To read registers if the meter may respond slowly (a slow unit), or if the bus loses
-# many responses (a lossy bus).
+# Attempts to read registers if the meter may respond slowly (a slow unit), or if the
+# bus loses many responses (a lossy bus).
 SLOW_ATTEMPTS = 3
 SLOW_RESPONSE_TIMEOUT = 1.0  # s; our choice, for a meter that responds slowly
 
@@ -88,8 +88,8 @@ class BusUnit:
         read itself (`RETRY_TIMEOUTS_AT_ONCE` is False). Raises `ModbusError`.
         """
         bus = self._bus
-        retries_timeouts = self._slow or bus.is_lossy
-        attempts_left = SLOW_ATTEMPTS if retries_timeouts else ATTEMPTS
+        is_slow_or_lossy = self._slow or bus.is_lossy
+        attempts_left = SLOW_ATTEMPTS if is_slow_or_lossy else ATTEMPTS
         while True:
             attempts_left -= 1
             try:
@@ -99,7 +99,7 @@ class BusUnit:
                 timed_out = isinstance(err, ModbusTimeoutError)
                 is_final = (
                     timed_out
-                    and not retries_timeouts
+                    and not is_slow_or_lossy
                     and (self._online is False or not RETRY_TIMEOUTS_AT_ONCE.get())
                 )
                 if is_final or not attempts_left:

@@ -24,7 +24,8 @@ PRESENT_AMPERES = 1
 LOAD_AMPERES = 20  # sum of all phases (manual)
 POWER_FACTORS = (0.6, 1)  # the lowest and the highest (manual)
 # A voltage between two phases is 1.73 times the voltage to the neutral: about 400 V
-# instead of 230 V. Our choice: both limits are between these values.
+# instead of 230 V. Our choice: a factor between 1 and 1.73, and a voltage between 230 V
+# and 400 V.
 PHASE_TO_PHASE_FACTOR = 1.5  # times the voltage to the neutral
 PHASE_TO_PHASE_VOLTS = 300
 
