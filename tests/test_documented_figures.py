@@ -258,12 +258,14 @@ def test_deadbands_of_the_sensors_are_documented() -> None:
     rows = [
         row
         for row in tables((DOCS / "bus.md").read_text())
-        if "Published at once from" in row
+        if "Published at once if the change is at least" in row
     ]
     shown = sorted(
         (float(amount), unit)
         for row in rows
-        for amount, _, units in [row["Published at once from"].partition(" ")]
+        for amount, _, units in [
+            row["Published at once if the change is at least"].partition(" ")
+        ]
         for unit in units.split(", ")
     )
     deadbands = {

@@ -39,7 +39,8 @@ class OnlineDescription(CountisEntityDescription, BinarySensorEntityDescription)
 
 ONLINE = OnlineDescription(
     key="online",
-    needs=BLOCK_OF,  # the keys are all quantities, so each meter has this entity
+    # Each meter supports one of these quantities, so each meter has this entity.
+    needs=BLOCK_OF,
     device_class=BinarySensorDeviceClass.CONNECTIVITY,
     entity_category=EntityCategory.DIAGNOSTIC,
 )

@@ -23,9 +23,9 @@ from .countis import Scan
 
 _LOGGER = logging.getLogger(__name__)
 
-# s; if no dialog has shown the result of a scan, a later dialog offers the result for
-# this time after the end of the scan. Our choice: enough for a user who does something
-# else during the scan, and then returns.
+# s after the end of a scan. In this time, a dialog offers the result if no dialog has
+# shown it yet. Our choice: enough for a user who does something else during the scan,
+# and then returns.
 KEPT_SECONDS = 1800
 
 type Work = Callable[[], Coroutine[Any, Any, None]]
@@ -48,8 +48,9 @@ class ScanRequest:
     entered: BusData
     """The values that the user entered in this form.
 
-    If another dialog for a bus continues the scan, its form shows these values. If the
-    dialog that adds meters continues the scan, its form is empty.
+    If another dialog that adds or reconfigures the bus continues the scan, its form
+    shows these values. If a dialog that adds meters to a configured bus continues the
+    scan, its form is empty.
     """
     fixed_data: BusData
     """The data of the bus, without the line settings that the scan has to find."""

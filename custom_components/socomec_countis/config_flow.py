@@ -72,8 +72,9 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask for a bus and a meter. A scan finds the values of empty fields.
 
-        `kind` is the connection type. If the dialog reconfigures a bus, a menu with
-        `other_kinds` leads here, and the step asks for the new connection of the bus.
+        `kind` is the connection type. In a dialog that reconfigures a bus, only the
+        menus with `other_kinds` (see `ReconfigureFlow`) offer this step. The step then
+        asks for the new connection of the bus instead.
         """
         if not self.is_new:
             return await self.async_change_bus(kind, user_input)
@@ -100,7 +101,8 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Find the meters of the entered bus with `async_find`.
 
-        Raises `AbortFlow` if another entry has the bus, or `FormError` as `async_find`.
+        Raises `AbortFlow` if another entry has the bus, or `FormError` in the same
+        cases as `async_find`.
         """
         fixed_data = bus_data(self.form, entered)
         # Until the scan ends, line settings that the user left empty have defaults.

@@ -64,7 +64,7 @@ type RejectedCounters = dict[str, tuple[float | None, float | None]]
 """By counter, in kWh or kvarh: the last accepted value and the rejected reading.
 
 The value is None before the first accepted reading. The reading is None if the block
-could not be read, or was rejected as a whole.
+could not be read, or if it was rejected before its counters were checked one by one.
 """
 
 # s; if a measurement cannot be read, its last value is shown for this time. Our choice:
@@ -81,8 +81,8 @@ OFFLINE_ISSUE_SECONDS = 3600
 REJECTED_ISSUE_SECONDS = 600
 
 # s between two saves of counters that rise slowly (see `_save`), to write less to the
-# disk. After a power cut, older saved values are no disadvantage: the limit up to which
-# the first readings are plausible rises with the age of the saved values.
+# disk. After a power cut, older saved values are no disadvantage: the plausibility
+# limit of the first readings rises with the age of the saved values.
 SAVE_SECONDS = 300
 
 # s between two attempts to take the profile again, if the profile is outdated or the
@@ -361,7 +361,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.data = self.counters
         self._failing_since.clear()
         self._expired.clear()
-        # The time offline does not count, but the issue stays.
+        # Let `REJECTED_ISSUE_SECONDS` begin again after the time offline, except for
+        # the blocks in the issue for rejected counters, so that this issue stays.
         reported = {BLOCK_OF[name] for name in self._reported}
         for block in self._rejected_at.keys() - reported:
             del self._rejected_at[block]

@@ -111,7 +111,7 @@ class DemandSensor(DeadbandSensor):
 
     @override
     def update_state(self) -> bool:
-        """Update the published state; if the period has changed, without a delay.
+        """Update the published state. Another period is published without a delay.
 
         Returns True for another period, even if its demand equals the published one.
         """

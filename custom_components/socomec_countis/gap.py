@@ -25,8 +25,9 @@ class Gap:
 
     A filled gap is kept for a week. In this time, the user can undo the filling.
 
-    Each counter has a total counter, which includes its energy: `energy_consumed` for
-    `tariff_1_energy` and for itself (see `total_of` in countis/gap_evidence.py).
+    Each counter belongs to a total counter, which includes the energy of the counter:
+    `tariff_1_energy` belongs to `energy_consumed`. A total counter belongs to itself
+    (see `total_of` in countis/gap_evidence.py).
     """
 
     begin: float

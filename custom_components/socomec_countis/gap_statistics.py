@@ -42,9 +42,9 @@ HOUR = 3600  # s
 # be some hours older than the gap. Our choice: a day.
 BEFORE_GAP = 24 * HOUR
 
-# kWh or kvarh, for costs in their currency; if two sums differ by at most this value,
-# they are treated as equal. Our choice: a step of a high-resolution counter (0.01),
-# plus the rounding of a statistic in MWh.
+# In kWh or kvarh; for sums of costs, in their currency. If two sums differ by at most
+# this value, they are treated as equal. Our choice: a step of a high-resolution counter
+# (0.01), plus the rounding of a statistic in MWh.
 SUM_TOLERANCE = 0.02
 
 # For an energy entity with costs, the Energy dashboard creates an entity whose ID has

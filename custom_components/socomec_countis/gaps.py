@@ -102,7 +102,7 @@ class MeterGaps:
         self._proposal_lock = asyncio.Lock()
         """Held while gaps are proposed.
 
-        If the timer ends meanwhile, the task that it starts waits for the lock.
+        If the timer ends meanwhile, it starts a task, which waits for the lock.
         """
         self._cancel_timer: CALLBACK_TYPE | None = None
 
@@ -134,14 +134,14 @@ class MeterGaps:
         """Find a gap before the latest accepted reading of `block`.
 
         The first reading after a gap raises no counter, because the second reading has
-        to confirm the first reading. So the counters after the gap are those of the
-        second reading, and the gap ends with the second reading. Counters that have the
-        same value as before the gap are not filled.
+        to confirm the first reading. So the counters rise only with the second reading,
+        which ends the gap. Counters that have the same value as before the gap are not
+        filled.
 
         `corrected` contains the counters whose accepted value was corrected. They are
         left out of a gap if the correction is between the beginning of its first hour
-        and the end of its end hour. A correction is not the energy of a gap, but the
-        rows of the statistics contain it.
+        and the end of its end hour. The reason: the sums of these hours contain the
+        correction, which is not energy of the gap.
         """
         if "recorder" not in self.hass.config.components:
             return
@@ -180,7 +180,10 @@ class MeterGaps:
                 self._add(gap)
 
     def _leave_out(self, corrected: Collection[str], now: float) -> None:
-        """Note the corrected counters, and leave them out of gaps in their end hour."""
+        """Note the corrected counters, and leave them out of recent gaps.
+
+        A gap is recent until its end hour is over.
+        """
         self._corrected_at |= dict.fromkeys(corrected, now)
         for gap in self.gaps:
             if self._can_change(gap) and now < gap.end_hour + HOUR:
@@ -348,9 +351,9 @@ class MeterGaps:
     ) -> dict[str, Statistic]:
         """Return the statistics of the counters of a gap, by counter.
 
-        Their rows are those that the statistics will have after the filled gaps
-        `to_restore`, which are in the order of filling, are restored. A counter without
-        a statistic is left out.
+        `to_restore` contains filled gaps, in the order of filling. The returned rows
+        are as if these gaps were already restored. A counter without a statistic is
+        left out.
         """
         found: dict[str, Statistic] = {}
         # A gap that the user defines (`async_fill_between`) has no readings at first.
@@ -521,7 +524,8 @@ class MeterGaps:
 
         `begin` and `end` are in s since 1970. Gaps that are only partly between them
         are included. A gap that overlaps an included gap, and was filled later, is also
-        included, because it has overwritten rows of that gap.
+        included, because its filling replaced rows that the filling of the included gap
+        had written.
         """
         filled: list[Gap] = []
         periods = [(begin, end)]

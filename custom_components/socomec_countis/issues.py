@@ -67,7 +67,7 @@ def create_meter_issue(
 def create_rejected_issue(
     coordinator: CountisCoordinator, rejected: RejectedCounters
 ) -> None:
-    """Create or update the issue of a meter that lists rejected counters."""
+    """Create or update the issue that lists the rejected counters of a meter."""
     language = coordinator.hass.config.language
     lines = [
         f"- `{_entity_id(coordinator, name)}`:"

@@ -51,8 +51,9 @@ def meter_subentry(meter: FoundMeter) -> ConfigSubentry:
 def bus_not_loaded(entry: ConfigEntry) -> AbortFlow:
     """Return the error that ends a dialog because of the state of the bus.
 
-    A dialog for meters ends if the bus is not loaded. The dialog that reconfigures the
-    bus ends if the bus cannot be unloaded.
+    The translation key has two texts. In a dialog for meters, the text says that the
+    bus is not loaded. In the dialog that reconfigures the bus, the text says that the
+    bus cannot be unloaded.
     """
     return AbortFlow("bus_not_loaded", {"name": entry.title})
 
@@ -94,7 +95,10 @@ class MeterFlow(
 
     form = "enter"
     _entered: UserInput = None
-    """The values for the form `form` when it is shown again, None at first."""
+    """The values to show if the form with the step ID `form` is shown again.
+
+    None at first.
+    """
 
     @property
     def _entry(self) -> CountisConfigEntry:
@@ -118,7 +122,7 @@ class MeterFlow(
 
     @override
     def create_bus(self, data: BusData) -> Bus:
-        """Return the bus of the loaded entry, which the poller also uses."""
+        """Return the bus that the poller already uses, instead of creating one."""
         return self._entry.runtime_data.bus
 
     @override
@@ -291,13 +295,13 @@ class MeterFlow(
             unit_id = user_input[CONF_UNIT_ID]
             serial_number = subentry.data[CONF_SERIAL_NUMBER]
             others = self._other_subentries
-            unverified = [
+            indistinguishable = [
                 each
                 for each in others
                 if not (serial_number and each.data[CONF_SERIAL_NUMBER])
             ]
             try:
-                if in_use := unit_id_in_use(unit_id, unverified):
+                if in_use := unit_id_in_use(unit_id, indistinguishable):
                     raise in_use
                 profile = await self.async_probe(unit_id, serial_number)
             except FormError as err:

@@ -99,7 +99,8 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     def entered_kind(self) -> str:
         """Return the connection type for which `entered` was entered.
 
-        Before the user submits a form for a bus, the result is no connection type.
+        Before the user submits a form for a bus, `form` is another step ID, so the
+        result is not a connection type.
         """
         return self.form.removeprefix(PREFIX)
 
@@ -234,7 +235,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         """
         async with entry.setup_lock:
             if not await entry.async_unload(self.hass):
-                raise bus_not_loaded(entry)
+                raise bus_not_loaded(entry)  # its text: the bus could not be stopped
             try:
                 yield
             finally:
@@ -318,7 +319,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         unloading = self.hass.async_create_task(self._async_unload(entry))
         try:
             if not await asyncio.shield(unloading):
-                raise bus_not_loaded(entry)
+                raise bus_not_loaded(entry)  # its text: the bus could not be stopped
             yield
         finally:
             await asyncio.wait([unloading])
@@ -332,11 +333,12 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             return await entry.async_unload(self.hass)
 
     def _matches(self) -> list[tuple[ConfigSubentry, FoundMeter]]:
-        """Return the found meters that belong to the bus, each after its subentry.
+        """Return the found meters of the bus, each as a pair with its subentry.
 
         A meter without a serial number is identified by its unit ID. If another meter
-        of the bus responds at this unit ID, the other meter is left out. Otherwise, the
-        meter without a serial number would show the values of the other meter.
+        of the bus responds at this unit ID, the other meter is left out. If it were not
+        left out, both meters would have the same unit ID, and the meter without a
+        serial number would show the values of the other meter.
         """
         assert self.shown_scan is not None  # noqa: S101
         meters = meter_subentries(self._entry)

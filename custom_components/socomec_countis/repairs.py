@@ -56,7 +56,10 @@ class AcceptCountersFlow(MeterFixFlow):
     """
 
     _shown: Mapping[str, Moment | None] | None = None
-    """`rejected_since` when the form was shown, None before the form was shown."""
+    """The value of `coordinator.rejected_since` when the form was last shown.
+
+    None before the form was shown.
+    """
 
     @override
     async def async_step_confirm(

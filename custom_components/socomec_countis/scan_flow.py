@@ -56,7 +56,7 @@ from .schemas import CONF_METERS, found_schema, suggested_values
 from .system_errors import KEYS as SYSTEM_ERROR_KEYS
 
 # s; if the port or gateway cannot be opened, the attempt is repeated for this time. Our
-# choice: a port that was just closed is usually free again earlier.
+# choice: a port that was just closed is usually free again within this time.
 REOPEN_SECONDS = 1.0
 REOPEN_DELAY = 0.1  # s between two attempts to open the port
 
@@ -116,9 +116,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     _progress: dict[str, str]
     """The placeholders of the progress text."""
     _text_version = (0, 0)
-    """When `_on_change` last set `_progress`: the number of found meters, and the time.
+    """The values at the last update of `_progress` by `_on_change`.
 
-    The time is in whole s of the event loop's clock.
+    These are the number of found meters, and the time in whole s of the event loop's
+    clock.
     """
     _is_closed = False
     """Whether the dialog was closed."""
@@ -201,8 +202,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def _async_usable_settings(self) -> list[LineSettings]:
         """Return the settings with which the port can be used now.
 
-        If the port is free, these are all settings. If other integrations use the port,
-        only their settings can be used.
+        If the port is free, all settings can be used. If other integrations use the
+        port, only their settings can be used.
         """
         usable = []
         for each in ALL_SETTINGS:
@@ -386,8 +387,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     def note_shown(self) -> None:
         """Note that a dialog has shown the result of the scan.
 
-        Home Assistant calls the step that shows the result only while the dialog is
-        open in a browser.
+        If the dialog is not open in a browser, Home Assistant does not call the step
+        that shows the result.
         """
         if self.shown_scan is not None:
             self.shown_scan.was_shown = True
@@ -500,9 +501,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async_step_nothing_found_behind_gateway = async_step_nothing_found
 
     def show_only_others(self, **placeholders: str) -> R:
-        """Show that the scan has found meters, but none that the dialog reconfigures.
+        """Show that the scan has found only meters that the dialog does not expect.
 
-        The subclass has to define `async_step_no_known_meter`.
+        The dialog expects the meter that it reconfigures, or a meter of the bus that it
+        reconfigures. The subclass has to define `async_step_no_known_meter`.
         """
         assert self.shown_scan is not None  # noqa: S101
         self.note_shown()

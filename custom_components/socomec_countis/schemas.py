@@ -42,9 +42,9 @@ LINE_SETTINGS = {
 UNIT_ID = _number(255)  # the highest unit ID in the menu of a meter
 SWITCH = selector({"boolean": {}})
 
-# A meter in AUTO mode adopts these settings. A meter that is set to 9600 baud, 8N1 also
-# responds to requests that are sent with two stop bits, because the second stop bit is
-# the same as an idle line.
+# A meter in AUTO mode adopts these settings. A meter that is set to 9600 baud and 8N1
+# also responds to requests that are sent with two stop bits, because the second stop
+# bit is the same as an idle line.
 SUGGESTED_SETTINGS = {CONF_BAUDRATE: 9600, CONF_PARITY: "none", CONF_STOPBITS: 2}
 # 502 is the standard port of Modbus TCP. 8899 is the factory setting of many
 # transparent gateways.

@@ -143,11 +143,11 @@ class CountisSensor(DeadbandSensor):
         """Initialize the sensor, and choose whether it is enabled by default.
 
         A tariff is used if its counter was above 0 kWh when the profile was taken. The
-        counter of a used tariff is enabled. If several tariffs are used, their partial
-        counters are also enabled. If only one tariff is used, its partial counter would
-        equal the partial counter of all tariffs. If the meter had produced more energy
-        than it had consumed when the profile was taken, the consumed power and the
-        produced power are enabled.
+        counter of a used tariff is enabled. Its partial counter is also enabled if
+        several tariffs are used. If only one tariff is used, its partial counter is
+        disabled, because it would equal the partial counter of all tariffs. If the
+        meter had produced more energy than it had consumed when the profile was taken,
+        the consumed power and the produced power are enabled.
         """
         super().__init__(coordinator, description)
         profile, key = coordinator.meter.profile, description.key

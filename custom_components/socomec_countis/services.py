@@ -128,8 +128,8 @@ async def _async_set_on_bus(
             async with temporary_client(runtime.hass, data, BROADCAST_ID) as client:
                 await runtime.bus.async_broadcast(client, SET_TARIFF, tariff)
         except BUS_ERRORS as err:
-            # The text of the error may contain a unit ID. A broadcast is for all
-            # meters, so the text contains the unit ID of the first meter.
+            # The text of the error may need a unit ID. A broadcast has no single
+            # target, so the text gets the unit ID of the first meter.
             raise coordinators[0].failure(HomeAssistantError, err) from err
         command = async_confirm_tariff
     outcomes = await _async_outcomes(

@@ -55,10 +55,11 @@ class WiringSensor(CountisEntity, SensorEntity, RestoreEntity):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Restore the result of a check that ended before the bus was loaded.
+        """Restore the result of the last check that ended before the bus was loaded.
 
-        If the bus was unloaded during another check, the stored state is `CHECKING`. So
-        only the attributes are restored, and the result follows from them.
+        If a later check was running when the bus was unloaded, the stored state is
+        `CHECKING`. So only the attributes are restored, and the result follows from
+        them.
         """
         last = await self.async_get_last_state()
         if last and "codes" in last.attributes:

@@ -333,7 +333,8 @@ async def async_flapping(seconds: float) -> str:
         share = await async_rate(bus, 2 * seconds, disturbed=True) / before
     aim(
         "twelve meters at 9600 baud, one offline, three alternately offline and online:"
-        " power reads of the other eight, in % of those with all twelve online",
+        " power reads of the other eight, in % of their power reads with all twelve"
+        " meters online",
         "95 %",
         "≥ 98 %",
         f"{share:.1%}",
