@@ -74,7 +74,8 @@ async def async_reset_partial_command(selection: Selection) -> Exit:
     async def reset(meter: Meter, result: Result) -> None:
         def publish(reading: Reading) -> None:
             # The command publishes two readings of `energies` before the reset, and one
-            # that confirms the reset. Each replaces "after", so the last one remains.
+            # that confirms the reset. Each reading replaces the previous one in
+            # `result["after"]`, so the last one remains.
             if reading.block != "energies":
                 return
             values = rounded(

@@ -69,8 +69,8 @@ class CannotOpenError(ModbusConnectionError):
         while cause is not None:
             match cause.args:
                 case [_, text] if isinstance(cause, gaierror):
-                    # The host is unknown. The number is no errno, but on macOS it is
-                    # equal to that of another error.
+                    # The host is unknown. The number is not an errno, although on
+                    # macOS an unrelated errno has the same value.
                     self.number = None
                     reason = str(text)
                 case [int(number), text, *_]:

@@ -17,7 +17,7 @@ class Exit(IntEnum):
 
 MEANINGS = {
     Exit.DONE: "done",
-    Exit.FAILED: "an error (standard error names what to check), or a declined reset",
+    Exit.FAILED: "an error (its message says what to check), or a declined reset",
     Exit.USAGE: "wrong usage",
     Exit.NEGATIVE_RESULT: (
         "no meter was found; check-wiring found an error or is inconclusive"

@@ -33,8 +33,9 @@ BUS_CAUSES = (
 )
 COMMAND_FAILED = "command_failed"
 CONNECTION_LOST = "connection_lost"
-# Removed from the text of an error: the number of a system error, and the sentence of
-# the client about a lost connection, because the message of the failure repeats it.
+# Parts that are removed from the text of an error: the number of a system error, and
+# the sentence of the client about a lost connection. The message of the failure already
+# says that the connection was lost.
 REMOVED = re.compile(
     r"^\S+\(.*\): Connection lost before response was received\.|\[Errno -?\d+\] "
 )

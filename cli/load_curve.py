@@ -83,13 +83,15 @@ def _show(
     if output.console.is_terminal and records:
         output.show(Text.from_ansi(plot(records, output.console.width)))
         if shows_hint:
-            output.show("--csv FILE writes the records; a pipe gets them as a table.")
+            output.show(
+                "To see each record, use --csv FILE, or pipe the output to get a table."
+            )
     elif records:
         table = output.new_table("Time", "Power", "", "Period", numbers=[1])
         for record in records:
-            complete = "" if record.is_complete else "incomplete"
+            note = "" if record.is_complete else "incomplete"
             watts = number(record.watts)
-            table.add_row(record.time.strftime(TIME), watts, Text("W", "dim"), complete)
+            table.add_row(record.time.strftime(TIME), watts, Text("W", "dim"), note)
         output.show(table)
 
 

@@ -51,7 +51,7 @@ class Watched:
     meter: Meter | None = None
     """None until the monitor has found the meter."""
     values: Values = field(default_factory=dict)
-    failed: Failure | None = None
+    failure: Failure | None = None
     """Why the meter is offline. None while it is online, or before a first failure."""
     failed_blocks: set[str] = field(default_factory=set)
     """The blocks whose last read failed although the meter stayed online."""
@@ -59,7 +59,7 @@ class Watched:
     @property
     def online(self) -> bool:
         """Return whether the meter has been read, and is not offline now."""
-        return bool(self.values) and self.failed is None
+        return bool(self.values) and self.failure is None
 
 
 class Monitor:
@@ -118,7 +118,7 @@ class Monitor:
             for watched in missing:
                 await self._async_find(watched)
             has_other_failure = any(
-                each.failed is not None and each.failed.kind != NO_RESPONSE
+                each.failure is not None and each.failure.kind != NO_RESPONSE
                 for each in missing
             )
             await asyncio.sleep(RETRY_PAUSE if has_other_failure else FIND_PAUSE)
@@ -129,7 +129,7 @@ class Monitor:
                 self._opened, watched.unit_id, self._profiles.get(watched.unit_id)
             )
         except ERRORS as err:
-            watched.failed = failure(err, self._connection, watched.unit_id)
+            watched.failure = failure(err, self._connection, watched.unit_id)
         else:
             watched.meter = meter
             polled = Polled(
@@ -142,7 +142,7 @@ class Monitor:
         self._untried.discard(watched.unit_id)
 
     def _on_reading(self, watched: Watched, reading: Reading) -> None:
-        watched.failed = None
+        watched.failure = None
         watched.failed_blocks.discard(reading.block)
         watched.values |= reading.values
         if "power" not in reading.values:
@@ -158,4 +158,4 @@ class Monitor:
         if block is not None:
             watched.failed_blocks.add(block)
             return
-        watched.failed = failure(error, self._connection, watched.unit_id)
+        watched.failure = failure(error, self._connection, watched.unit_id)

@@ -205,7 +205,7 @@ def parse_options(
         msg = f"Enter {' and '.join(filter(None, parts))}."
         raise UsageError(msg)
     if len(connections) > 1:
-        msg = "Enter one of --port, --tcp and --rtu-over-tcp only."
+        msg = "Enter only one of --port, --tcp and --rtu-over-tcp."
         raise UsageError(msg)
     (connection,) = connections
     for name in ("parity", "stopbits"):

@@ -76,9 +76,9 @@ class Output:
         if self.as_json:
             self.console.print(json.dumps(content), soft_wrap=True)
 
-    def fail(self, failed: Failure) -> None:
+    def fail(self, failure: Failure) -> None:
         """Print a failure as one sentence on standard error."""
-        self._print_error(str(failed), "red")
+        self._print_error(str(failure), "red")
 
     def note(self, text: str) -> None:
         """Print on standard error a sentence that is not a `Failure`."""
@@ -169,7 +169,7 @@ class ProgressDisplay:
             disable=not self.console.is_terminal,
         )
         self._task = self.bar.add_task("", total=1)
-        self._line = -1  # tens of percent of the last printed line; -1 before the first
+        self._printed_step = -1  # last printed progress in steps of 10 %; -1 if none
 
     def show(self, part: float, text: str, seconds_left: float | None = None) -> None:
         """Show the part that is done (0 to 1), a text and the remaining time in s."""
@@ -177,9 +177,9 @@ class ProgressDisplay:
             text = f"{text}, {duration(seconds_left)} left"
         self.bar.update(self._task, completed=part, description=text)
         done = int(100 * part)
-        line = done // PERCENT_BETWEEN_LINES
-        if not self.console.is_terminal and line != self._line:
-            self._line = line
+        step = done // PERCENT_BETWEEN_LINES
+        if not self.console.is_terminal and step != self._printed_step:
+            self._printed_step = step
             self.console.print(f"{done:3} %  {text}", soft_wrap=True)
 
 

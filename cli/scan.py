@@ -43,7 +43,8 @@ def nothing_found(selection: Selection, timeout: float | None = None) -> str:
     if any(restricted.values()):
         tried = " and ".join(name for name, is_true in restricted.items() if is_true)
         advice = (
-            f"only these {tried} were tried. Omit the options to try all. Also check"
+            f"only the selected {tried} were tried. Omit the options to try all."
+            " Also check"
         )
     causes = "" if connection.is_serial else f"{gateway_causes(connection)}, "
     used_timeout = timeout or PROBE_TIMEOUTS[connection.kind]
@@ -76,7 +77,7 @@ class BusScan:
         )
         self._scan: Scan | None = None
         self._shown: set[int] = set()
-        self.failed: Failure | None = None
+        self.failure: Failure | None = None
         """The error that ended the scan, or None."""
         self.interrupted = False
         """Whether the user pressed Ctrl-C during the scan."""
@@ -102,7 +103,7 @@ class BusScan:
     async def async_run(self) -> None:
         """Scan until the end, an error or Ctrl-C.
 
-        An error is printed, and kept in `failed`.
+        An error is printed, and kept in `failure`.
         """
         selection = self._selection
         connection = selection.connection
@@ -119,10 +120,10 @@ class BusScan:
                 with suppress(_InterruptedError):
                     await self._scan.async_run()
             except ERRORS as err:
-                self.failed = failure(err, connection)
+                self.failure = failure(err, connection)
             self.interrupted = interrupt.requested
-        if self.failed is not None:
-            selection.output.fail(self.failed)
+        if self.failure is not None:
+            selection.output.fail(self.failure)
 
     def _note_unusable(self, usable: list[LineSettings]) -> None:
         """Print the parities that the scan omits: the port does not support them."""
@@ -176,13 +177,16 @@ async def async_scan(selection: Selection, probe_timeout: float | None) -> Exit:
         "others": scan.others,
         "complete": scan.progress == 1,
     }
-    if scan.failed is not None:
-        result["error"] = scan.failed.as_json()
+    if scan.failure is not None:
+        result["error"] = scan.failure.as_json()
     output.write_json(result)
     if scan.others:
         unit_ids = ", ".join(map(str, scan.others))
-        output.show(f"Another device, or no valid response, at unit ID {unit_ids}.")
-    if scan.failed is not None:
+        output.show(
+            f"A device responds at unit ID {unit_ids}, but could not be identified as a"
+            " COUNTIS."
+        )
+    if scan.failure is not None:
         return Exit.FAILED
     if scan.progress < 1:
         output.note(f"The scan is not complete: {percent(scan.progress)} is done.")

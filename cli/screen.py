@@ -54,8 +54,8 @@ OTHERS = (
     ("Er+ partial", "partial_energy_reactive", "kvarh"),
     *((f"Ea+ tariff {n}", f"tariff_{n}_energy", "kWh") for n in range(1, 5)),
 )
-# Length of the time axis at the start. Later, the axis grows with the points. With its
-# full length, the plot would be almost empty at the start.
+# Length of the time axis at the start. Later, the axis grows with the points. If the
+# axis had its full length from the start, the plot would be almost empty at first.
 SHORTEST_MINUTES = 1
 # Share of requests without an error; a lower share is yellow. Our choice.
 POOR_QUALITY = 0.98
@@ -166,7 +166,7 @@ class WatchApp(App[None]):
     def _quality(self, watched: Watched) -> Text:
         """Return "starting", "offline" or the share of requests without an error."""
         if not watched.online:
-            is_new = watched.failed is None
+            is_new = watched.failure is None
             return Text(
                 "starting" if is_new else "offline", "yellow" if is_new else "red"
             )
@@ -182,8 +182,8 @@ class WatchApp(App[None]):
         watched = self._monitor.meters[self._selected]
         self._plot(watched)
         parts: list[Text | Table] = [_heading(watched)]
-        if watched.failed is not None:
-            parts.append(Text(str(watched.failed), "red"))
+        if watched.failure is not None:
+            parts.append(Text(str(watched.failure), "red"))
         if watched.values:
             parts += [_phases(watched), _others(watched)]
         traffic = self._monitor.traffic(watched)

@@ -146,7 +146,7 @@ LAID_OUT = {
 
 
 def tables_of(output: Output, values: Values, units: Units) -> Iterator[Table]:
-    """Yield the tables of all values. A last table has the values that no other has."""
+    """Yield the tables of all values. Values without a layout are in the last table."""
     others = [Line(name, [name]) for name in values if name not in LAID_OUT]
     for layout in (*LAYOUTS, Layout([""], others)):
         if (table := layout.table(output, values, units)) is not None:

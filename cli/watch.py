@@ -40,8 +40,8 @@ async def async_watch(selection: Selection, minutes: int) -> Exit:
     if not selection.unit_ids:
         scan = BusScan(selection)
         await scan.async_run()
-        if scan.failed is not None:
-            selection.output.write_json({"error": scan.failed.as_json()})
+        if scan.failure is not None:
+            selection.output.write_json({"error": scan.failure.as_json()})
             return Exit.FAILED
         if scan.interrupted:
             return Exit.DONE
@@ -135,14 +135,14 @@ def _print_failure(
     `printed` contains, by unit ID, the kind of the failure at the last call. The kind
     is None if there was no failure.
     """
-    kind = watched.failed.kind if watched.failed else None
-    if watched.failed is not None and printed.get(watched.unit_id) != kind:
-        selection.output.fail(watched.failed)
+    kind = watched.failure.kind if watched.failure else None
+    if watched.failure is not None and printed.get(watched.unit_id) != kind:
+        selection.output.fail(watched.failure)
         selection.output.write_json(
             {
                 "time": now(),
                 "unit_id": watched.unit_id,
-                "error": watched.failed.as_json(),
+                "error": watched.failure.as_json(),
             }
         )
     printed[watched.unit_id] = kind

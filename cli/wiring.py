@@ -17,7 +17,9 @@ from .tables import MEASURED
 
 PERIOD = 1.0  # s between two readings; the meter updates its values in this time
 
-REVERSED = "the current of {phase} is reversed: {phase} and {phase}' are swapped"
+REVERSED = (
+    "the current of {phase} is reversed: the terminals {phase} and {phase}' are swapped"
+)
 SWAPPED = "neutral and {phase} are swapped"
 CODES: Mapping[int, str] = {
     0: "no error",

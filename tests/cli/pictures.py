@@ -141,7 +141,7 @@ async def async_draw_watch(line: Line) -> None:
         async with screen.run_test(size=(110, 32)) as pilot:  # characters
             # Wait until each meter has values or is offline.
             while any(
-                each.failed is None and not each.values for each in monitor.meters
+                each.failure is None and not each.values for each in monitor.meters
             ):
                 await pilot.pause(1)
             await pilot.pause(20)  # s of polling

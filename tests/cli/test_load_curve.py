@@ -128,7 +128,7 @@ def test_csv_hint_is_shown_only_without_the_csv_option(
         code, shown = countis_on_terminal(*arguments, *csv_option)
     assert code == Exit.DONE
     assert "Mean power in W" in shown
-    assert ("--csv FILE writes the records" in shown) is not with_csv
+    assert ("To see each record, use --csv FILE" in shown) is not with_csv
 
 
 def test_number_of_records_is_printed_if_there_are_none() -> None:

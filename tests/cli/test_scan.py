@@ -105,8 +105,8 @@ def test_scan_of_a_bus_without_a_meter_says_what_to_check() -> None:
         )
     assert (code, output) == (Exit.NEGATIVE_RESULT, "")
     assert (
-        "No meter was found: only these unit IDs and line settings were tried. Omit the"
-        " options to try all. Also check the two wires"
+        "No meter was found: only the selected unit IDs and line settings were tried."
+        " Omit the options to try all. Also check the two wires"
     ) in errors
     # In s; the suggestion is twice the timeout of the scan, but at least 1 s.
     assert errors.endswith("more time (countis scan --timeout 1).\n")
@@ -117,7 +117,9 @@ def test_other_devices_are_listed(line: Line, meter: Meter) -> None:
     arguments = ("scan", "--port", line.port, "--unit-id", "1,2", *ONE_SETTING)
     code, output, _ = countis(*arguments, *LONG_TIMEOUT)
     assert code == Exit.DONE
-    assert "Another device, or no valid response, at unit ID 1.\n" in output
+    assert (
+        "A device responds at unit ID 1, but could not be identified as a COUNTIS.\n"
+    ) in output
     _, result = countis_json(*arguments, *LONG_TIMEOUT)
     assert result["others"] == [1]
     assert [found["unit_id"] for found in result["meters"]] == [2]
@@ -167,8 +169,8 @@ def test_advice_of_a_scan_without_a_meter_names_the_gateway_first(
         )
     assert code == Exit.NEGATIVE_RESULT
     assert (
-        "only these unit IDs were tried. Omit the options to try all. Also check the"
-        f" kind of the gateway {address} (try --tcp)"
+        "only the selected unit IDs were tried. Omit the options to try all. Also check"
+        f" the kind of the gateway {address} (try --tcp)"
     ) in errors
 
 

@@ -32,7 +32,7 @@ def options(**changes: object) -> Options:
             {"port": None, "unit_id": None},
             "--rtu-over-tcp) and the meter (--unit-id).",
         ),
-        ({"tcp": "h"}, "Enter one of --port, --tcp and --rtu-over-tcp only."),
+        ({"tcp": "h"}, "Enter only one of --port, --tcp and --rtu-over-tcp."),
         ({"unit_id": ["0"]}, "--unit-id 0 is not possible"),
         ({"unit_id": ["256"]}, "--unit-id 256 is not possible"),
         ({"unit_id": ["5-3"]}, "--unit-id 5-3 is not possible"),
@@ -140,7 +140,7 @@ def test_two_buses_in_the_environment_are_refused(
     monkeypatch.setenv("COUNTIS_TCP", "h")
     code, _, errors = countis("read", "--unit-id", "1")
     assert code == Exit.USAGE
-    assert "Enter one of --port, --tcp and --rtu-over-tcp only" in errors
+    assert "Enter only one of --port, --tcp and --rtu-over-tcp" in errors
 
 
 @pytest.mark.parametrize(

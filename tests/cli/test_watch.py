@@ -138,7 +138,10 @@ def test_ctrl_c_before_a_meter_is_found_ends_the_watch_without_advice() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [((), "check the two wires"), (ONE_SETTING, "only these line settings were tried")],
+    [
+        ((), "check the two wires"),
+        (ONE_SETTING, "only the selected line settings were"),
+    ],
 )
 def test_watch_of_an_empty_bus_ends_after_the_scan(
     options: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
@@ -201,9 +204,9 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-def failed_kind(watched: Watched) -> str | None:
+def failure_kind(watched: Watched) -> str | None:
     """Return the kind of the failure of a meter, or None without a failure."""
-    return watched.failed.kind if watched.failed else None
+    return watched.failure.kind if watched.failure else None
 
 
 @pytest.mark.parametrize(("width", "columns"), [(80, COLUMNS), (200, WIDE_COLUMNS)])
@@ -248,7 +251,7 @@ async def test_screen_shows_the_selected_meter_and_its_failure(line: Line) -> No
     async with monitored(line, 1, 9) as monitor:  # no meter has unit ID 9
         app = WatchApp(monitor, "p", 10)
         async with app.run_test(size=(100, 30)) as pilot:
-            await until(lambda: monitor.meters[1].failed is not None)
+            await until(lambda: monitor.meters[1].failure is not None)
             await pilot.press("down")
             sentence = "No meter responds at unit ID 9"
             await until(lambda: sentence in app.export_screenshot().replace(*SPACE))
@@ -268,7 +271,7 @@ async def test_meter_that_comes_online_later_is_found(
     meter.offline = True
     async with monitored(line, 1) as monitor:
         (watched,) = monitor.meters
-        await until(lambda: watched.failed is not None)
+        await until(lambda: watched.failure is not None)
         assert not watched.online
         assert monitor.has_no_meter
         meter.offline = False
@@ -285,7 +288,7 @@ async def test_meters_are_watched_again_after_the_adapter_was_unplugged(
             (watched,) = monitor.meters
             await until(lambda: watched.online)
             line.unplug()
-            await until(lambda: failed_kind(watched) == "connection_lost")
+            await until(lambda: failure_kind(watched) == "connection_lost")
             line.replug()
             await until(lambda: watched.online)
 
@@ -312,6 +315,6 @@ async def test_block_that_fails_leaves_the_meter_online(
         meter.refused_blocks = {TARIFFS_UNIT_100}
         await until(lambda: watched.failed_blocks == {"tariffs"})
         # On a busy computer, a lost response may set the meter offline for a moment.
-        assert failed_kind(watched) in {None, NO_RESPONSE}
+        assert failure_kind(watched) in {None, NO_RESPONSE}
         meter.refused_blocks = set()
         await until(lambda: not watched.failed_blocks)
