@@ -28,7 +28,7 @@ MAX_RECORDS = 4320  # as many as a load curve keeps (`LoadCurve.depth`)
 MAX_RESPONSE_DELAY = 10.0  # s; our choice: longer than all default response timeouts
 
 
-class StartError(Exception):
+class SimulatorError(Exception):
     """The simulator cannot start or save. The message is one sentence for the user."""
 
 
@@ -155,7 +155,10 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def line_of(arguments: argparse.Namespace) -> Line:
-    """Return the line with its meters. Raises `StartError` if a file cannot be used."""
+    """Return the line with its meters.
+
+    Raises `SimulatorError` if a file cannot be used.
+    """
     baudrate = DEFAULT_BAUDRATE
     if arguments.diagnostics is None:
         meters = meters_at(
@@ -168,7 +171,7 @@ def line_of(arguments: argparse.Namespace) -> Line:
         try:
             diagnostics = Diagnostics.load(arguments.diagnostics)
         except InvalidDiagnosticsError as err:
-            raise StartError(str(err)) from None
+            raise SimulatorError(str(err)) from None
         meters = [meter_from_diagnostics(diagnostics)]
         baudrate = diagnostics.baudrate
     if arguments.state is not None:
@@ -201,8 +204,8 @@ def gateway_of(arguments: argparse.Namespace, line: Line) -> Gateway | None:
 def restore(meters: Sequence[Meter], state: Path) -> None:
     """Set the counters of the meters to those in a file, if the file exists.
 
-    A meter that the file does not contain keeps its counters. Raises `StartError` if
-    the file is not readable or not valid.
+    A meter that is not in the file keeps its counters. Raises `SimulatorError` if the
+    file is not readable or not valid.
     """
     try:
         saved = json.loads(state.read_text(encoding="utf-8"))
@@ -213,14 +216,14 @@ def restore(meters: Sequence[Meter], state: Path) -> None:
         return
     except OSError as err:
         msg = f"{state} cannot be read: {reason(err)}"
-        raise StartError(msg) from None
+        raise SimulatorError(msg) from None
     except ValueError, TypeError, AttributeError:
         msg = f"{state} does not contain counters"
-        raise StartError(msg) from None
+        raise SimulatorError(msg) from None
 
 
 def save(meters: Sequence[Meter], state: Path) -> None:
-    """Write the counters of the meters to a file. Raises `StartError`."""
+    """Write the counters of the meters to a file. Raises `SimulatorError`."""
     counters = {meter.unit_id: meter.count().as_dict() for meter in meters}
     # Replace the file as a whole, so that it is complete at any moment.
     new_file = state.with_name(f"{state.name}.new")
@@ -229,7 +232,7 @@ def save(meters: Sequence[Meter], state: Path) -> None:
         new_file.replace(state)
     except OSError as err:
         msg = f"{state} cannot be written: {reason(err)}"
-        raise StartError(msg) from None
+        raise SimulatorError(msg) from None
 
 
 def reason(err: OSError) -> str:
@@ -246,7 +249,7 @@ async def async_run(line: Line, gateway: Gateway | None, state: Path | None) -> 
     """Run the line until SIGINT or SIGTERM, and save the counters in `state`.
 
     If `state` is None, save nothing. Prints the port of the line, or the address of the
-    gateway. Raises `StartError`.
+    gateway. Raises `SimulatorError`.
     """
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -257,14 +260,14 @@ async def async_run(line: Line, gateway: Gateway | None, state: Path | None) -> 
             await stack.enter_async_context(line)
         except OSError as err:
             msg = f"{line.link} cannot be created: {reason(err)}"
-            raise StartError(msg) from None
+            raise SimulatorError(msg) from None
         announcement = f"Port: {line.port}"
         if gateway is not None:
             try:
                 await stack.enter_async_context(gateway)
             except OSError as err:
                 msg = f"{gateway.host}:{gateway.port} is not available: {reason(err)}"
-                raise StartError(msg) from None
+                raise SimulatorError(msg) from None
             announcement = f"{gateway.name}: {gateway.host}:{gateway.port}"
         if state is not None:
             save(meters, state)
@@ -283,7 +286,7 @@ def main() -> None:
     try:
         line = line_of(arguments)
         asyncio.run(async_run(line, gateway_of(arguments, line), arguments.state))
-    except StartError as err:
+    except SimulatorError as err:
         print(err, file=sys.stderr)
         sys.exit(ERROR_STATUS)
 

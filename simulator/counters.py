@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any, Self
 
-TARIFF_COUNT = 4  # the number of tariff counters in Socomec's Modbus table
+TABLE_TARIFF_COUNT = 4  # the number of tariff counters in Socomec's Modbus table
 # Wh or varh; at this energy, the register of a counter rolls over to 0. Register 36864
 # contains this energy in steps of 10 Wh.
 COUNTER_RANGE_WH = 999_999_999 * 10
@@ -39,9 +39,11 @@ class Counters:
     partial_consumed: float = 0
     partial_reactive: float = 0
     partial_produced: float = 0
-    tariffs: list[float] = field(default_factory=lambda: [0.0] * TARIFF_COUNT)
+    tariffs: list[float] = field(default_factory=lambda: [0.0] * TABLE_TARIFF_COUNT)
     """Consumed energy by tariff. Tariff 1 is the first."""
-    partial_tariffs: list[float] = field(default_factory=lambda: [0.0] * TARIFF_COUNT)
+    partial_tariffs: list[float] = field(
+        default_factory=lambda: [0.0] * TABLE_TARIFF_COUNT
+    )
     """Consumed energy by tariff since the last reset of the partial counters."""
     tariff: int = 1
     """The tariff in which the meter counts now."""
@@ -63,7 +65,7 @@ class Counters:
         self.consumed += consumed
         self.partial_consumed += consumed
         for tariffs in (self.tariffs, self.partial_tariffs):
-            # The lists grow if the meter has more than TARIFF_COUNT tariffs.
+            # The lists grow if the meter has more than TABLE_TARIFF_COUNT tariffs.
             tariffs.extend([0.0] * (self.tariff - len(tariffs)))
             tariffs[self.tariff - 1] += consumed
         self.produced += produced

@@ -88,7 +88,8 @@ def _random(seed: int, series: int, index: int) -> float:
 
     `series` separates the numbers for different purposes.
     """
-    # The factors are our choice: different arguments rarely have the same seed.
+    # The factors are our choice: different arguments rarely give `Random` the same
+    # seed.
     return Random((seed * 131 + series) * 1_000_003 + index).random()
 
 
@@ -100,7 +101,8 @@ def weather(seed: int, moment: Moment) -> float:
 def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, float]:
     """Return the power of the appliances on each phase in W.
 
-    `minute` counts from any start. The start only affects when the appliances run.
+    `minute` is the number of minutes since any fixed time. The choice of this time only
+    affects when the appliances run.
     """
     in_use = moment.value_in(IN_USE_AT_WEEKEND if moment.weekend else IN_USE_ON_WEEKDAY)
     # The kettle may run once in 20 minutes, the oven once in 45 minutes. For each of
@@ -118,7 +120,8 @@ def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, fl
 def heat_pump(minute: int, moment: Moment) -> float:
     """Return the power of the heat pump on each phase in W.
 
-    `minute` counts from any start. The start only affects when the heat pump runs.
+    `minute` is the number of minutes since any fixed time. The choice of this time only
+    affects when the heat pump runs.
     """
     return 800 if minute % 15 < moment.value_in(HEATING_MINUTES) else 20
 

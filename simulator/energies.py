@@ -11,7 +11,7 @@ rollovers of each total and tariff counter. Block 32768 contains a partial count
 each tariff: the complete kWh, and the rest in steps of 0.1 Wh.
 """
 
-from .counters import COUNTER_RANGE_WH, TARIFF_COUNT, Counters
+from .counters import COUNTER_RANGE_WH, TABLE_TARIFF_COUNT, Counters
 from .table import (
     METROLOGY_16_BIT,
     NOT_AVAILABLE,
@@ -22,7 +22,8 @@ from .table import (
 )
 
 MWH = 1_000_000  # Wh
-ROUNDING_MARGIN = 1e-6  # Wh; exceeds the rounding error of 10 000 additions below 1 MWh
+# Wh; exceeds the rounding error of 10 000 additions to a counter below 1 MWh.
+ROUNDING_MARGIN = 1e-6
 PERIOD_REGISTERS = 8  # number of registers of one day, week or month
 
 
@@ -54,7 +55,7 @@ def tariffs(start: int, step: int, counters: Counters, count: int) -> dict[int, 
     registers of the missing ones contain "not available".
     """
     registers = {start: count, start + 1: counters.tariff}
-    for index in range(max(count, TARIFF_COUNT)):
+    for index in range(max(count, TABLE_TARIFF_COUNT)):
         value = NOT_AVAILABLE
         if index < count:
             value = _steps(counters.in_tariff(index + 1), step)
@@ -104,7 +105,7 @@ def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
             for index, total in enumerate(totals)
         },
     }
-    for index in range(TARIFF_COUNT):
+    for index in range(TABLE_TARIFF_COUNT):
         rollovers = NOT_AVAILABLE
         if index < tariff_count:
             rollovers = int(counters.in_tariff(index + 1) // COUNTER_RANGE_WH)

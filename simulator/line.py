@@ -188,7 +188,7 @@ class Line:
         self._in_loop(self._unplug)
 
     def replug(self) -> None:
-        """Create the port again. If there is no link, its path may change."""
+        """Create the port again. Without a link, the path of the port may change."""
         self._in_loop(self._plug)
 
     def _in_loop(self, change: Callable[[], None]) -> None:

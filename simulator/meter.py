@@ -15,7 +15,7 @@ from .commands import (
     reset_tariffs,
     set_tariff,
 )
-from .counters import TARIFF_COUNT, Counters
+from .counters import TABLE_TARIFF_COUNT, Counters
 from .energies import (
     energies,
     energies_16_bit,
@@ -85,7 +85,7 @@ class Meter:
 
     unit_id: int = 1
     load: Load = field(default_factory=Constant)
-    clock: Callable[[], float] = time.time
+    true_time: Callable[[], float] = time.time
     """Returns the true time in s since 1970. The load is calculated for this time.
 
     The meter's own clock may show another time.
@@ -123,7 +123,7 @@ class Meter:
     """Whether the meter has the command register 40512, as an E1x or E2x does."""
     has_partial_tariffs: bool = False
     """Whether the meter has block 32768, as an E1x or E2x does."""
-    tariff_count: int = TARIFF_COUNT
+    tariff_count: int = TABLE_TARIFF_COUNT
     """Number of tariffs: 1 to 8."""
     clock_has_short_year: bool = False
     """Whether the year of the clock has two digits."""
@@ -144,8 +144,8 @@ class Meter:
 
     def __post_init__(self) -> None:
         """Start to count at the current time."""
-        self._counted_until = int(self.clock())
-        # Seconds by which the meter's own clock is ahead of `clock`.
+        self._counted_until = int(self.true_time())
+        # Seconds by which the meter's own clock is ahead of `true_time`.
         self._clock_offset = 0.0
 
     @property
@@ -160,7 +160,7 @@ class Meter:
 
     def count(self) -> Counters:
         """Count the energy up to the current time, and return the counters."""
-        now = int(self.clock())
+        now = int(self.true_time())
         self.counters.start_periods(self._today())
         while self._counted_until < now:
             # Each midnight of the meter's clock ends an integration period. So no step
@@ -294,11 +294,11 @@ class Meter:
             COMMUNICATION_BOARD: communication_board,
             NETWORK: lambda: self.settings,
             CLOCK: lambda: clock_registers(
-                self._time(self.clock()), short_year=self.clock_has_short_year
+                self._time(self.true_time()), short_year=self.clock_has_short_year
             ),
             METROLOGY: lambda: measurements(
                 self._phases(),
-                50 + int(self.clock()) % 3 / 100,  # 50.00, 50.01 and 50.02 Hz in turn
+                50 + int(self.true_time()) % 3 / 100,  # 50.00, 50.01, 50.02 Hz in turn
             ),
             METROLOGY_16_BIT: lambda: (
                 measurements_16_bit(self._phases()) | energies_16_bit(self.count())
@@ -321,7 +321,7 @@ class Meter:
         return builders[block.start]()
 
     def _phases(self) -> Phases:
-        return self.load.phases(int(self.clock()))
+        return self.load.phases(int(self.true_time()))
 
     def _load_curve_registers(self) -> dict[int, int]:
         self.count()
@@ -368,5 +368,5 @@ class Meter:
         shown = clock_time(values, short_year=self.clock_has_short_year)
         if shown is None:
             return False
-        self._clock_offset = shown.timestamp() - self.clock()
+        self._clock_offset = shown.timestamp() - self.true_time()
         return True

@@ -27,11 +27,11 @@ def measurements(phases: Phases, hertz: float) -> dict[int, int]:
         **unsigned(METROLOGY + 14, hertz * 100),  # in steps of 0.01 Hz
         # The neutral current in mA.
         **unsigned(METROLOGY + 22, abs(sum(currents(phases))) * 1000),
-        **_currents(METROLOGY + 16, phases),
+        **_current_registers(METROLOGY + 16, phases),
     }
-    for index, volts in enumerate(_voltages(phases)):
+    for index, volts in enumerate(_measured_voltages(phases)):
         registers |= unsigned(METROLOGY + 2 + 2 * index, volts * 100)  # 0.01 V
-    for address, power in _powers(METROLOGY + 24, 2, phases).items():
+    for address, power in _powers_by_address(METROLOGY + 24, 2, phases).items():
         registers |= signed(address, power)
     return registers
 
@@ -39,19 +39,19 @@ def measurements(phases: Phases, hertz: float) -> dict[int, int]:
 def measurements_16_bit(phases: Phases) -> dict[int, int]:
     """Return the registers of the measured values in block 51280."""
     registers: dict[int, int] = {}
-    for index, volts in enumerate(_voltages(phases)):
+    for index, volts in enumerate(_measured_voltages(phases)):
         registers |= unsigned_16(METROLOGY_16_BIT + 1 + index, volts * 100)  # 0.01 V
-    for address, power in _powers(METROLOGY_16_BIT + 12, 1, phases).items():
+    for address, power in _powers_by_address(METROLOGY_16_BIT + 12, 1, phases).items():
         registers |= signed_16(address, power)
     return registers
 
 
 def measured_currents(phases: Phases) -> dict[int, int]:
     """Return the registers of block 40576."""
-    return _currents(CURRENTS, phases)
+    return _current_registers(CURRENTS, phases)
 
 
-def _currents(start: int, phases: Phases) -> dict[int, int]:
+def _current_registers(start: int, phases: Phases) -> dict[int, int]:
     """Return the registers of I1, I2 and I3 in mA. At 0 V, the current is 0."""
     registers: dict[int, int] = {}
     for index, phase in enumerate(phases):
@@ -60,7 +60,7 @@ def _currents(start: int, phases: Phases) -> dict[int, int]:
     return registers
 
 
-def _voltages(phases: Phases) -> list[float]:
+def _measured_voltages(phases: Phases) -> list[float]:
     """Return U12, U23, U31 (between phases) and V1, V2, V3 (to the neutral) in V."""
     terminals = voltages(phases)
     following = [*terminals[1:], terminals[0]]
@@ -69,16 +69,16 @@ def _voltages(phases: Phases) -> list[float]:
     ] + [phase.volts for phase in phases]
 
 
-def _powers(start: int, words: int, phases: Phases) -> dict[int, float]:
+def _powers_by_address(start: int, words: int, phases: Phases) -> dict[int, float]:
     """Return the powers by register address, with `words` registers for each value.
 
     The order is P, Q, S and PF of the three phases together, then P of each phase, Q of
     each phase, S of each phase, PF of each phase.
     """
-    total = _power(
+    total = _powers(
         sum(phase.watts for phase in phases), sum(phase.reactive for phase in phases)
     )
-    each = [_power(phase.watts, phase.reactive) for phase in phases]
+    each = [_powers(phase.watts, phase.reactive) for phase in phases]
     by_quantity = [power for quantity in zip(*each, strict=True) for power in quantity]
     return {
         start + words * index: power
@@ -86,7 +86,7 @@ def _powers(start: int, words: int, phases: Phases) -> dict[int, float]:
     }
 
 
-def _power(watts: float, reactive: float) -> Powers:
+def _powers(watts: float, reactive: float) -> Powers:
     """Return P, Q, S and PF. As in the table, a leading (capacitive) PF is negative."""
     apparent = math.hypot(watts, reactive)
     factor = math.copysign(abs(watts) / apparent, reactive) if apparent else 1

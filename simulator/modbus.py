@@ -27,7 +27,8 @@ FRAMER = FramerRTU(DECODER)
 
 def with_crc(content: bytes) -> bytes:
     """Return a frame: `content` (unit ID, function code and data) and its CRC."""
-    # The low byte of the CRC is sent first. `compute_CRC` has swapped its bytes.
+    # In a frame, the low byte of the CRC comes first. `compute_CRC` returns the CRC
+    # with its two bytes swapped, so the big-endian `to_bytes` gives this order.
     return content + FramerRTU.compute_CRC(content).to_bytes(2)
 
 

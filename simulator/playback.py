@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 import time
 
-from .counters import COUNTER_RANGE_WH, TARIFF_COUNT, Counters
+from .counters import COUNTER_RANGE_WH, TABLE_TARIFF_COUNT, Counters
 from .diagnostics import Diagnostics
 from .energies import PERIOD_REGISTERS
 from .load import Constant, Phase
@@ -67,13 +67,13 @@ FIRST_LONG_YEAR = 100  # a smaller year has two digits
 
 
 def meter_from_diagnostics(
-    diagnostics: Diagnostics, clock: Callable[[], float] = time.time
+    diagnostics: Diagnostics, true_time: Callable[[], float] = time.time
 ) -> Meter:
     """Return a simulated meter that continues from the diagnostics.
 
-    `clock` returns seconds since 1970.
+    `true_time` returns seconds since 1970.
     """
-    return _MeterBuilder(diagnostics).meter(clock)
+    return _MeterBuilder(diagnostics).meter(true_time)
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ class _MeterBuilder:
 
     file: Diagnostics
 
-    def meter(self, clock: Callable[[], float]) -> Meter:
+    def meter(self, true_time: Callable[[], float]) -> Meter:
         # Until the meter has the values of the file, its time stands still, so that it
         # counts no energy.
-        now = clock()
+        now = true_time()
         year = self.file.word(CLOCK + 2)
         meter = Meter(
             unit_id=self.file.unit_id,
-            clock=lambda: now,
+            true_time=lambda: now,
             load=self._load(),
             counters=self._counters(),
             refused_blocks=self._refused_blocks(),
@@ -112,14 +112,15 @@ class _MeterBuilder:
             if block.kind is Kind.COMMANDS or (clock_is_set and block.start == CLOCK):
                 continue
             meter.override |= self._differences(meter, block)
-        meter.clock = clock
+        meter.true_time = true_time
         return meter
 
     def _differences(self, meter: Meter, block: TableBlock) -> dict[int, int]:
         """Return the registers of a block that differ between file and simulated meter.
 
         The returned values are those of the file. For the measurements, return all
-        registers that the file contains, because the simulated frequency changes later.
+        registers that the file contains. Otherwise, a simulated frequency that now
+        equals that of the file would get no override, but change later.
         """
         simulated = {} if block.start == METROLOGY else meter.registers(block)
         return {
@@ -163,7 +164,7 @@ class _MeterBuilder:
                     TARIFF_POSITION + 2 * index,
                     TARIFF_OVERFLOW_POSITION + index,
                 )
-                for index in range(TARIFF_COUNT)
+                for index in range(TABLE_TARIFF_COUNT)
             ]
         )
         for name, (position, overflow_position) in TOTAL_POSITIONS.items():
@@ -172,7 +173,7 @@ class _MeterBuilder:
             )
         for name, position in PARTIAL_POSITIONS.items():
             setattr(counters, name, self._energy("energies", position))
-        for index in range(TARIFF_COUNT):
+        for index in range(TABLE_TARIFF_COUNT):
             address = PARTIAL_TARIFFS + 3 * index
             counters.partial_tariffs[index] = (
                 1000 * (self.file.unsigned(address) or 0)
@@ -182,7 +183,7 @@ class _MeterBuilder:
         return counters
 
     def _tariff_count(self) -> int:
-        return self._tariff_word(0, MAX_TARIFFS, TARIFF_COUNT)
+        return self._tariff_word(0, MAX_TARIFFS, TABLE_TARIFF_COUNT)
 
     def _tariff_word(self, position: int, greatest: int, default: int) -> int:
         """Return a register of the tariff block.

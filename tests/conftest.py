@@ -80,7 +80,7 @@ def meter(clock: Clock) -> Meter:
     """
     return Meter(
         unit_id=1,
-        clock=clock,
+        true_time=clock,
         counters=Counters(
             consumed=1_234_560,
             reactive=300_010,
@@ -96,7 +96,7 @@ def meter(clock: Clock) -> Meter:
 @pytest.fixture
 def second_meter(clock: Clock) -> Meter:
     """Return a meter at unit ID 2."""
-    return Meter(unit_id=2, clock=clock)
+    return Meter(unit_id=2, true_time=clock)
 
 
 @pytest.fixture

@@ -256,9 +256,9 @@ async def async_meter(
         memory_bus.client(unit_id),
         profile,
         accepted=accepted,
-        clock=meter.clock,
+        clock=meter.true_time,
         monotonic=asyncio.get_running_loop().time,
-        local_time=lambda: datetime.fromtimestamp(meter.clock(), UTC).replace(
+        local_time=lambda: datetime.fromtimestamp(meter.true_time(), UTC).replace(
             tzinfo=None
         ),
     )

@@ -107,7 +107,7 @@ class RecordedLoad:
     def _powered_meter(self, counters: Counters) -> SimulatedMeter:
         """Return a meter whose power is switched on now."""
         meter = SimulatedMeter(
-            clock=lambda: self.now,
+            true_time=lambda: self.now,
             load=self.load,
             load_curve=self.load_curve,
             counters=counters,

@@ -91,7 +91,7 @@ async def line(request: pytest.FixtureRequest) -> AsyncGenerator[Line]:
     meters = [
         Meter(
             unit_id=unit_id,
-            clock=lambda: 1_750_000_000,
+            true_time=lambda: 1_750_000_000,
             counters=Counters(consumed=unit_id * 1e6),
         )
         for unit_id in (1, 2)

@@ -51,7 +51,7 @@ COMMANDS = [
 @pytest.fixture
 def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory. Its meter at unit ID 1 has a clock in virtual time."""
-    meter.clock = virtual_clock
+    meter.true_time = virtual_clock
     return MemoryBus({1: meter})
 
 

@@ -665,7 +665,7 @@ async def test_ignored_command_raises_an_error(
     error: str,
     register: int,
 ) -> None:
-    meter.clock = virtual_clock
+    meter.true_time = virtual_clock
     meter.set_clock([1, 1, 2024, 0, 0, 0])
     library_meter = await async_accepted_meter(memory_bus)
     meter.ignored_writes = {register}
@@ -683,7 +683,7 @@ async def test_refused_command_raises_an_error(
     error: str,
     register: int,
 ) -> None:
-    meter.clock = virtual_clock
+    meter.true_time = virtual_clock
     library_meter = await async_accepted_meter(memory_bus)
     meter.refused_writes = {register}
     with pytest.raises(CommandError, match=error):
@@ -754,8 +754,8 @@ async def test_command_holds_the_bus_from_identity_to_read_back(
     error: str,
     register: int,
 ) -> None:
-    meter.clock = virtual_clock
-    memory_bus.meters[2] = SimulatedMeter(unit_id=2, clock=virtual_clock)
+    meter.true_time = virtual_clock
+    memory_bus.meters[2] = SimulatedMeter(unit_id=2, true_time=virtual_clock)
     library_meter, other = (
         await async_accepted_meter(memory_bus),
         await async_accepted_meter(memory_bus, unit_id=2),
@@ -803,7 +803,7 @@ def displayed_time(meter: SimulatedMeter) -> datetime:
 @pytest.fixture
 def timed_meter(meter: SimulatedMeter) -> SimulatedMeter:
     """Return the meter with a clock in virtual time."""
-    meter.clock = virtual_clock
+    meter.true_time = virtual_clock
     return meter
 
 

@@ -137,7 +137,7 @@ async def async_poll_for_an_hour(seed: int) -> FlippedBits:
     simulated = SimulatedMeter(
         model="Countis E23",
         has_partial_tariffs=True,
-        clock=virtual_clock,
+        true_time=virtual_clock,
         load=House(seed=seed, solar_peak=6000),
         counters=SimulatedCounters(
             consumed=1_000_000,

@@ -612,7 +612,7 @@ async def test_reads_and_a_partial_reset_work_on_a_serial_port(
     profile = await async_take_profile(bus.unit(1, client, slow=True))
     assert profile.serial_number == SERIAL
     library_meter = Meter(
-        bus, 1, client, profile, clock=meter.clock, monotonic=meter.clock
+        bus, 1, client, profile, clock=meter.true_time, monotonic=meter.true_time
     )
     readings: list[Reading] = []
     await async_reset_partial_counters(library_meter, readings.append)

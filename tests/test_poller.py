@@ -57,7 +57,7 @@ SETTLED = 60.0  # s until each block of each meter has been read once
 @pytest.fixture(scope="module")
 def profile() -> Profile:
     """Return the profile of a simulated meter."""
-    return run(async_profile_of(SimulatedMeter(clock=Clock())))
+    return run(async_profile_of(SimulatedMeter(true_time=Clock())))
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ async def polling(
     simulated = {
         unit_id: SimulatedMeter(
             unit_id=unit_id,
-            clock=virtual_clock,
+            true_time=virtual_clock,
             override=dict.fromkeys(POWER_REGISTERS, 0) if unit_id in at_rest else {},
         )
         for unit_id in range(1, meters + 1)
@@ -760,7 +760,7 @@ async def test_added_meter_costs_the_others_no_poll(
 ) -> None:
     async with polling(profile, default, meters=8) as bus:
         await asyncio.sleep(SETTLED)
-        bus.memory_bus.meters[9] = SimulatedMeter(unit_id=9, clock=virtual_clock)
+        bus.memory_bus.meters[9] = SimulatedMeter(unit_id=9, true_time=virtual_clock)
         added_at = bus.now
         await async_take_profile(bus.memory_bus.unit(9))
         bus.add(9)
@@ -775,7 +775,7 @@ async def test_meter_is_added_to_an_empty_bus_and_removed_again(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default, meters=0) as bus:
-        bus.memory_bus.meters[1] = SimulatedMeter(unit_id=1, clock=virtual_clock)
+        bus.memory_bus.meters[1] = SimulatedMeter(unit_id=1, true_time=virtual_clock)
         await asyncio.sleep(100)
         bus.add(1)
         await asyncio.sleep(5)

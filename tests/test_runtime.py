@@ -69,7 +69,7 @@ def third_meter(clock: Clock) -> Meter:
     To change the unit ID of `second_meter`, a test sets that meter offline and this
     meter online.
     """
-    return Meter(unit_id=3, clock=clock, serial=(0x1438, 0x0120, 2), offline=True)
+    return Meter(unit_id=3, true_time=clock, serial=(0x1438, 0x0120, 2), offline=True)
 
 
 @pytest.fixture

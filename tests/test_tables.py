@@ -640,7 +640,7 @@ def test_secondary_currents_match_the_table() -> None:
 @pytest.fixture
 def memory_bus(meter: SimulatedMeter) -> MemoryBus:
     """Return a bus in memory with the meter at unit ID 1."""
-    meter.clock = virtual_clock
+    meter.true_time = virtual_clock
     return MemoryBus({1: meter})
 
 

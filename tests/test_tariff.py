@@ -368,7 +368,7 @@ async def test_disabled_meter_in_a_targeted_area_is_left_out(
 @pytest.fixture
 async def second_line(clock: Clock) -> AsyncGenerator[Line]:
     """Run the line of a second bus, with meters at unit IDs 3 and 4."""
-    meters = [Meter(unit_id=unit_id, clock=clock) for unit_id in (3, 4)]
+    meters = [Meter(unit_id=unit_id, true_time=clock) for unit_id in (3, 4)]
     async with memory_line(meters) as line:
         yield line
 

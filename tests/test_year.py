@@ -68,7 +68,7 @@ def world(
         hass_storage,
         random,
         YearMeter(
-            clock=true_time,
+            true_time=true_time,
             model=random.choice(("Countis E33", TRANSFORMER_MODEL)),
             rollover=rollover,
             counters=Counters(

@@ -108,7 +108,7 @@ class YearMeter(SimulatedMeter):
     def __post_init__(self) -> None:
         """Start to count at the present time."""
         super().__post_init__()
-        self.counted_until = self.clock()
+        self.counted_until = self.true_time()
         self.counted = dict.fromkeys(COUNTERS, 0.0)
         self.unwrapped = {counter: self.register_value(counter) for counter in COUNTERS}
 
@@ -122,8 +122,8 @@ class YearMeter(SimulatedMeter):
     @override
     def count(self) -> Counters:
         """Count the energy up to now, and return the counters."""
-        hours = (self.clock() - self.counted_until) / HOUR
-        self.counted_until = self.clock()
+        hours = (self.true_time() - self.counted_until) / HOUR
+        self.counted_until = self.true_time()
         counters = self.counters
         if self.mounted and hours:
             phases = self.load.phases(0)
@@ -138,7 +138,7 @@ class YearMeter(SimulatedMeter):
         for name in (*TOTALS.values(), *PARTIALS.values()):
             setattr(counters, name, getattr(counters, name) % self.rollover)
         counters.tariffs = [each % self.rollover for each in counters.tariffs]
-        counters.start_periods(datetime.fromtimestamp(self.clock(), UTC).date())
+        counters.start_periods(datetime.fromtimestamp(self.true_time(), UTC).date())
         return counters
 
     @override
@@ -644,7 +644,7 @@ class World:
         shown = {counter: self.value(counter) for counter in COUNTERS}
         other = YearMeter(
             serial=(0x1438, 0x0120, 77),  # as in `OTHER_SERIAL`
-            clock=self.true_time,
+            true_time=self.true_time,
             model=self.meter.model,
             load=self.meter.load,
         )

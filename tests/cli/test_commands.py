@@ -261,7 +261,7 @@ def test_meter_that_ignores_a_broadcast_is_reported(
 
 
 def test_clock_is_set_to_the_time_of_the_computer() -> None:
-    behind = Meter(clock=lambda: time.time() - 300)  # s
+    behind = Meter(true_time=lambda: time.time() - 300)  # s
     with line_of(behind) as line:
         code, output, _ = countis("set-clock", "--port", line.port, "-u", "1")
         _, result = countis_json("set-clock", "--port", line.port, "-u", "1")

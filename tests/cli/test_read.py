@@ -97,7 +97,7 @@ def test_all_values_are_printed_as_json(line: Line) -> None:
 
 def test_clock_offset_is_the_time_by_which_the_meter_is_ahead() -> None:
     ahead = 90  # s
-    with line_of(Meter(clock=lambda: time.time() + ahead)) as line:
+    with line_of(Meter(true_time=lambda: time.time() + ahead)) as line:
         _, result = countis_json("read", "--port", line.port, "--unit-id", "1")
     assert result["values"]["clock_offset"] == pytest.approx(ahead, abs=1)
 

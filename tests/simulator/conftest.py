@@ -16,7 +16,7 @@ TIMEOUT = 10.0
 @pytest.fixture
 def meter(clock: Clock) -> Meter:
     """Return a meter at unit ID 1 whose counters are all 0."""
-    return Meter(clock=clock)
+    return Meter(true_time=clock)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def counted(load: Load, *steps: int) -> Meter:
     The steps are in s.
     """
     clock = Clock(NOON)
-    meter = Meter(load=load, clock=clock)
+    meter = Meter(load=load, true_time=clock)
     for step in steps:
         clock.seconds += step
         meter.count()

@@ -38,12 +38,12 @@ def clock(clock: Clock) -> Clock:
 @pytest.fixture
 def meter(clock: Clock) -> Meter:
     """Return a meter with 1300 W and an empty load curve."""
-    return Meter(clock=clock, load=Constant())
+    return Meter(true_time=clock, load=Constant())
 
 
 def filled(clock: Clock, count: int, **options: Any) -> Meter:
     """Return a meter that has recorded `count` periods of 1300 W, 1301 W, ..."""
-    meter = Meter(clock=clock, load_curve=LoadCurve(**options))
+    meter = Meter(true_time=clock, load_curve=LoadCurve(**options))
     for index in range(count):
         meter.load = Constant(Phase(1300 + index), Phase(0), Phase(0))
         clock.seconds += PERIOD
@@ -173,7 +173,7 @@ def test_mean_power_includes_consumed_energy_only(meter: Meter, clock: Clock) ->
 
 def test_record_of_meter_that_starts_within_period_is_incomplete() -> None:
     clock = Clock(START + 200)
-    meter = Meter(clock=clock, load=Constant())
+    meter = Meter(true_time=clock, load=Constant())
     clock.seconds += PERIOD
     assert curve_of(meter) == [(START_DATE + PERIOD, 1, 1300)]
     clock.seconds += PERIOD
@@ -259,7 +259,7 @@ def test_value_follows_unit_and_fraction_in_header(
     clock: Clock, options: dict[str, Any], value: int
 ) -> None:
     meter = Meter(
-        clock=clock,
+        true_time=clock,
         load=Constant(Phase(60_000), Phase(0), Phase(0)),
         load_curve=LoadCurve(**options),
     )
@@ -282,9 +282,9 @@ def test_value_excludes_transformer_ratio(meter: Meter, clock: Clock) -> None:
 def test_recorded_past_of_a_load_equals_measured_records() -> None:
     load = Constant(Phase(900), Phase(300), Phase(-100))
     early, late = Clock(START), Clock(START + 3 * PERIOD + 5)
-    measuring = Meter(clock=early, load=load)
+    measuring = Meter(true_time=early, load=load)
     early.seconds = late.seconds
-    meter = Meter(clock=late, load=load)
+    meter = Meter(true_time=late, load=load)
     meter.record_past(3)
     assert curve_of(meter) == curve_of(measuring)
 
@@ -292,7 +292,7 @@ def test_recorded_past_of_a_load_equals_measured_records() -> None:
 def test_period_in_which_meter_starts_is_complete_after_recorded_past() -> None:
     load = Constant(Phase(900), Phase(300), Phase(-100))
     clock = Clock(START + 3 * PERIOD + 95)  # 95 s after the start of period 4
-    meter = Meter(clock=clock, load=load)
+    meter = Meter(true_time=clock, load=load)
     meter.record_past(3)
     clock.seconds = START + 4 * PERIOD
     # Each record is complete, with 900 W + 300 W - 100 W.

@@ -115,6 +115,6 @@ def test_meter_with_wiring_error_counts_wrong_power() -> None:
         (SwappedNeutral(load, 3), 7200),
     ):
         clock = Clock()
-        meter = Meter(load=measured_load, clock=clock)
+        meter = Meter(load=measured_load, true_time=clock)
         clock.seconds += 1000
         assert meter.count().consumed == pytest.approx(watts / 3.6)  # Wh in 1000 s

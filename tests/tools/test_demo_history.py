@@ -51,7 +51,7 @@ def test_last_row_has_the_counter_value_at_the_end_of_its_hour(
     house: Past,
 ) -> None:
     clock = Clock(NOW - NOW % HOUR_SECONDS)
-    meter = Meter(load=house.load, clock=clock, counters=Counters(consumed=5e6))
+    meter = Meter(load=house.load, true_time=clock, counters=Counters(consumed=5e6))
     at_end_of_hour = meter.count().consumed / 1000
     clock.seconds = NOW
     state = meter.count().consumed / 1000

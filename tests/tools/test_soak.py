@@ -64,7 +64,7 @@ def run_meter(world: World, resets: tuple[str, ...] = ()) -> None:
     meter = SoakMeter(
         unit_id=1,
         load=Constant(Phase(WATTS), Phase(0), Phase(0)),
-        clock=clock,
+        true_time=clock,
         counters=Counters.from_dict(world.counters["1"]),
         on_reset=on_reset,
     )

@@ -179,7 +179,7 @@ def simulated_meter(unit_id: int) -> SimulatedMeter:
     """
     return SimulatedMeter(
         unit_id=unit_id,
-        clock=lambda: 1_750_000_000,
+        true_time=lambda: 1_750_000_000,
         load=Constant(*(Phase(unit_id * 1000 + each) for each in (0, 10, 20))),
         counters=Counters(
             consumed=unit_id * 1e6,

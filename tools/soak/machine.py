@@ -72,7 +72,7 @@ class Machine:
             unit_id: SoakMeter(
                 unit_id=unit_id,
                 load=NO_LOAD,
-                clock=lambda: self.clock.true_time,
+                true_time=lambda: self.clock.true_time,
                 counters=Counters.from_dict(world.counters[str(unit_id)]),
                 on_reset=self._note_reset,
             )
