@@ -47,7 +47,8 @@ def statistic(rows: Iterable[tuple[float, float | None, float]]) -> Statistic:
 def planned(*rows: tuple[float, float | None, float], before: float = 100) -> Plan:
     """Return the plan for a counter that has `before` kWh when the gap begins.
 
-    In hours 1 to 3, its total counter (see `Gap`) counts 4 kWh.
+    The total counter to which this counter belongs (see `Gap`) counts 4 kWh in hours 1
+    to 3.
     """
     plan = plan_counter(statistic(rows), HOURS, before, PARTS, 4)
     assert plan is not None
@@ -58,8 +59,8 @@ def test_energy_rises_from_the_row_before_the_gap_to_the_end_hour() -> None:
     plan = planned((0, 100, 10), (3, 104, 14))
     # 0.25 and 0.75 of 4 kWh are added to the state 100 and the sum 10 before the gap.
     assert plan.rows == [Row(HOUR, 101, 11), Row(2 * HOUR, 103, 13)]
-    # The hours of the gap had no row. So the rows to restore repeat the row before the
-    # gap, and contain no energy.
+    # Hours 1 and 2 have no rows. For these hours, `present` contains copies of the row
+    # before the gap, so their present energy is 0.
     assert plan.present == [Row(HOUR, 100, 10), Row(2 * HOUR, 100, 10)]
     # The start of each hour, its present energy, and its proposed energy in kWh.
     assert plan.energies == [
@@ -111,7 +112,9 @@ def test_sums_that_contradict_the_counter_are_refused(sign: int) -> None:
 # The energy of the gap is 4 kWh. The energy until the end of hour 2 is below 0 or above
 # 4 kWh, by more than `SUM_TOLERANCE` (0.02 kWh).
 @pytest.mark.parametrize("energy", [-0.021, 4.021])
-def test_sums_within_the_gap_that_do_not_rise_are_refused(energy: float) -> None:
+def test_sum_in_the_gap_that_is_not_between_the_sums_around_it_is_refused(
+    energy: float,
+) -> None:
     with pytest.raises(HomeAssistantError):
         planned((0, 100, 10), (2, 100, 10 + energy), (3, 104, 14))
 

@@ -44,12 +44,12 @@ from .common import (
 
 pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 
-# The serial number of another meter: its three registers, and as it is shown.
+# The serial number of another meter, as the values of its three registers and as text.
 OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
 OTHER_SERIAL = "2025000100007"
 
-# s between two readings. If a counter jumps, its new level is accepted after 60 s. A
-# pause of more than 15 s counts as only 15 s.
+# s between two readings. If a counter jumps, its new level is accepted when it has
+# lasted for 60 s. Each pause adds at most 15 s to this time, so 14 s count in full.
 READING_PAUSE = 14
 
 # Registers that read 0, by register address.
@@ -318,7 +318,7 @@ async def test_other_meter_is_not_accepted_while_its_bus_is_not_set_up(
     assert result["description_placeholders"] == {"name": "COUNTIS E33 #1"}
 
 
-async def test_other_meter_is_not_accepted_if_the_meter_was_deleted_meanwhile(
+async def test_other_meter_is_not_accepted_if_the_expected_one_was_deleted(
     hass: HomeAssistant, post: Post, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     form = await open_fix(post, await replaced_meter_issue(hass, entry, meter))
@@ -381,12 +381,13 @@ async def test_level_that_lasts_is_accepted_with_an_issue(
     assert issue.translation_placeholders["entity"] == entity_id(
         hass, "energy_consumed"
     )
+    # The value that was accepted before the jump.
     assert issue.translation_placeholders["accepted"] == "1234.56 kWh"
     assert (await fix(post, issue))["type"] == "create_entry"
     assert issues(hass) == []
 
 
-async def test_issue_of_a_counter_is_deleted_with_its_meter_not_at_an_unload(
+async def test_issue_of_a_counter_stays_at_an_unload_and_is_deleted_with_its_meter(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, clock: Clock
 ) -> None:
     meter.counters.consumed = 2_000_000
@@ -680,7 +681,7 @@ async def test_rejected_counters_without_a_valid_reading_cannot_be_confirmed(
 
 
 @pytest.mark.usefixtures("early_issue")
-async def test_first_reading_that_is_rejected_follows_a_question_mark(
+async def test_question_mark_replaces_the_last_accepted_value_if_there_is_none(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
@@ -696,7 +697,7 @@ async def test_first_reading_that_is_rejected_follows_a_question_mark(
     assert listed in placeholders["counters"]
 
 
-async def test_form_lists_an_unread_block_only_after_its_own_time(
+async def test_form_lists_a_block_only_after_its_reads_failed_for_20_s(
     hass: HomeAssistant,
     post: Post,
     entry: CountisConfigEntry,
@@ -717,7 +718,7 @@ async def test_form_lists_an_unread_block_only_after_its_own_time(
     assert reported_counters(hass) == ["energy_consumed", *TARIFF_COUNTERS]
 
 
-async def test_each_block_is_reported_after_its_own_time(
+async def test_issue_lists_a_block_only_after_it_was_rejected_for_20_s(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,

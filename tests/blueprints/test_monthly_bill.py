@@ -179,8 +179,8 @@ async def test_bill_waits_for_a_meter_that_goes_offline_shortly_before_midnight(
     wait: Wait,
     wait_until_april: WaitUntilApril,
 ) -> None:
-    # The button becomes unavailable 10 s after the last response of the meter. So the
-    # last response was 1 s before midnight.
+    # The button becomes unavailable 10 s after the last response of the meter. Here,
+    # this is 9 s after midnight, so the last response was 1 s before midnight.
     await wait_until_april(1, 0)
     await wait(9)
     await set_state(hass, "button.reset", "unavailable")

@@ -158,7 +158,8 @@ async def test_gateway_stops_although_a_client_has_just_disconnected(
         # A read of the serial number. Its response shows that the gateway has accepted
         # the client.
         writer.write(bytes.fromhex("0001 0000 0006 01 03 c358 0003"))
-        # 7 bytes of header, function, byte count and 3 registers.
+        # The header (7 bytes), the function and the byte count (1 byte each), and 3
+        # registers.
         await reader.readexactly(9 + 2 * 3)
         writer.close()
         # The gateway notices the end of the connection within some steps of the event
@@ -228,7 +229,7 @@ async def test_tcp_gateway_ignores_noise_after_response(
         assert [await read_unit_id(client, unit_id) for unit_id in (1, 2)] == [1, 2]
 
 
-async def test_tcp_gateway_mixes_requests_of_two_clients(
+async def test_tcp_gateway_interleaves_requests_of_two_clients(
     line: Line, tcp_gateway: TcpGateway
 ) -> None:
     async def read(client: ModbusConnection, unit_id: int) -> list[int]:
@@ -238,7 +239,7 @@ async def test_tcp_gateway_mixes_requests_of_two_clients(
         unit_ids = tuple(await asyncio.gather(read(one, 1), read(other, 2)))
     assert unit_ids == ([1] * 20, [2] * 20)
     assert len(line.requests) == 40
-    # The first 20 requests are not all those of one client.
+    # The first 20 requests come from both clients.
     assert {frame[0] for frame in line.requests[:20]} == {1, 2}
 
 

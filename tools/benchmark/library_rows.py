@@ -227,9 +227,10 @@ async def async_many_meters(seconds: float) -> str:
         "- 64 meters at 38400 baud: power is never older than 3 s, and counters are"
         " never older than 15 s.",
         "If a bus has no time to read all values each second, the integration reads"
-        " the power with [two blocks](bus.md#order-of-the-blocks): alone, and with the"
-        " other measurements. Both reads count in the table, so power can be read more"
-        " often with 4 meters than with 2.",
+        " the power in [two blocks](bus.md#order-of-the-blocks): the block *power*, and"
+        " the block *measurements*, which also contains the power. The reads of both"
+        " blocks count in the table, so power can be read more often with 4 meters than"
+        " with 2.",
         table(
             (
                 *("meters", "baud", "power is read every"),
@@ -332,9 +333,9 @@ async def async_flapping(seconds: float) -> str:
         # half.
         share = await async_rate(bus, 2 * seconds, disturbed=True) / before
     aim(
-        "twelve meters at 9600 baud, one offline, three alternately offline and online:"
-        " power reads of the other eight, in % of their power reads with all twelve"
-        " meters online",
+        "twelve meters at 9600 baud: power reads of eight online meters while one meter"
+        " is offline and three repeatedly go offline together, in % of the power reads"
+        " of the eight while all twelve are online",
         "95 %",
         "≥ 98 %",
         f"{share:.1%}",
