@@ -20,7 +20,7 @@ Each value applies from its hour to the hour of the next pair, the last one to m
 
 # The values for the house and the weather are our choice, not measurements.
 
-# The part of the lights that are on, from 0 to 1. `appliances` derives the
+# How many of the lights are on: from 0 (none) to 1 (all). `appliances` derives the
 # probabilities of kettle and oven from the same value.
 IN_USE_ON_WEEKDAY: DayTable = (
     (0, 0.0),
@@ -62,10 +62,10 @@ class Moment:
 
     @classmethod
     def of(cls, second: int, noon: int) -> Moment:
-        """Return the moment of a second since 1970.
+        """Return the moment at `second`, in s since 1970.
 
-        `noon` is the solar noon of any day, in s since 1970. The date of this noon is
-        the date of the nearest 12:00 UTC.
+        `noon` is the time of solar noon on any one day, in s since 1970. The date of
+        that day is the UTC date whose 12:00 is nearest to `noon`.
         """
         date_of_noon = round((noon - DAY_SECONDS / 2) / DAY_SECONDS)
         since_midnight = second - noon + DAY_SECONDS // 2
@@ -110,7 +110,8 @@ def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, fl
     # probability is `in_use` for the kettle, and 0.7 of `in_use` for the oven.
     kettle_runs = _random(seed, 1, minute // 20) < in_use
     oven_runs = _random(seed, 2, minute // 45) < in_use * 0.7
-    # In W. On L1, L2 and L3, the house also consumes 180, 120 and 90 W at any time.
+    # Power in W. In addition to the lights and these appliances, the house always
+    # consumes 180 W on L1, 120 W on L2 and 90 W on L3.
     fridge = 90 if minute % 30 < 12 else 0
     kettle = 2000 if kettle_runs and minute % 20 < 3 else 0
     oven = 1600 if oven_runs and minute % 45 < 20 else 0

@@ -40,9 +40,9 @@ FRAME_GAP_CHARACTERS = 3.5  # characters of silence between two RTU frames
 # s; a pause of this length ends a frame. Our choice: an adapter transfers bytes in
 # bursts, and the pauses between these bursts are shorter.
 FRAME_END_SECONDS = 0.05
-# The gateway waits for bytes in this number of parts. On a busy computer, the timeout
-# of a part may be handled late, when bytes have already arrived. The next part then
-# reads these bytes. A single wait would lose them.
+# The gateway divides each wait for bytes into this number of parts. On a busy computer,
+# the timeout of a part may be handled late, when bytes have already arrived. The next
+# part then reads these bytes. A single wait would lose them.
 WAIT_PARTS = 20
 TURNAROUND_SECONDS = 0.1  # s; time for the meters to execute a broadcast; our choice
 

@@ -63,7 +63,7 @@ MAX_TARIFFS = 8  # the highest number of tariffs of a meter
 VOLTS_ADDRESS = METROLOGY + 8
 WATTS_ADDRESS = METROLOGY + 32
 REACTIVE_ADDRESS = METROLOGY + 38
-FIRST_LONG_YEAR = 100  # a smaller year has two digits
+SHORT_YEAR_LIMIT = 100  # a lower value of the year register is a year of two digits
 
 
 def meter_from_diagnostics(
@@ -96,7 +96,7 @@ class _MeterBuilder:
             refuses_reserved=self.file.refuses_reserved,
             has_partial_tariffs=self.file.supports("partial_tariffs"),
             tariff_count=self._tariff_count(),
-            clock_has_short_year=year is not None and year < FIRST_LONG_YEAR,
+            clock_has_short_year=year is not None and year < SHORT_YEAR_LIMIT,
         )
         for address in NETWORK_SETTINGS:
             if address in self.file.registers:
@@ -119,8 +119,8 @@ class _MeterBuilder:
         """Return the registers of a block that differ between file and simulated meter.
 
         The returned values are those of the file. For the measurements, return all
-        registers that the file contains. Otherwise, a simulated frequency that now
-        equals that of the file would get no override, but change later.
+        registers that the file contains, even if they are equal now: the simulated
+        frequency changes, so without an override it would later differ from the file.
         """
         simulated = {} if block.start == METROLOGY else meter.registers(block)
         return {

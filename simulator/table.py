@@ -9,10 +9,10 @@ from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 
-# The values that mean "not available" in 16 bits, 32 bits and signed 32 bits.
-RESERVED = 0xFFFF  # a reserved register also reads this value
-NOT_AVAILABLE = 0xFFFF_FFFF
-SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF
+# The values that mean "not available".
+RESERVED = 0xFFFF  # in 16 bits; also the value of a reserved register
+NOT_AVAILABLE = 0xFFFF_FFFF  # in 32 bits
+SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF  # in signed 32 bits
 
 # The first register address of each block. If a name ends with UNIT_100, the energies
 # have steps of 1/100 kWh. The block of the same name without UNIT_100 has steps of
@@ -61,7 +61,7 @@ class TableBlock:
     kind: Kind = Kind.INFO
 
     def contains(self, address: int, count: int) -> bool:
-        """Return whether the `count` registers from `address` on are in the block."""
+        """Return whether the block contains all `count` registers from `address` on."""
         return self.start <= address and address + count <= self.start + self.words
 
 
@@ -88,8 +88,8 @@ BLOCKS = (
     TableBlock(ACTION, 1, Kind.COMMANDS),
     TableBlock(VALUE_RESET, 5, Kind.COMMANDS),
     TableBlock(LOAD_CURVE_COMMAND, 1, Kind.COMMANDS),
-    # The table lists a header of 6 words and one record of 4 words. The header contains
-    # the number of records: at most 29.
+    # A header of 6 words, and up to 29 records of 4 words each. The header contains the
+    # number of records. The table lists only one of them.
     TableBlock(LOAD_CURVE, 6 + 29 * 4),
 )
 

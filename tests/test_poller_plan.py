@@ -147,7 +147,8 @@ def test_urgency_is_the_age_in_proportion_to_the_target(
     assert polled.urgency(block, now, target) == pytest.approx(urgency)
 
 
-# A block that was never read counts as read at 49 s, which is 1 s before `retry_at`.
+# A block that was never read is treated as if it was read at 49 s, which is 1 s before
+# `retry_at`.
 @pytest.mark.parametrize(
     ("now", "target", "urgency"),
     [(50, 60, 0.2), (54, 60, 1), (54, 5, 1), (54, 4, 1.25), (50, 1, 1)],

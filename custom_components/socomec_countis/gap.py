@@ -33,9 +33,10 @@ class Gap:
     begin: float
     """The time of the last reading before the gap, in s since 1970."""
     end: float
-    """The time of the second reading after the gap, in s since 1970.
+    """The time at which the accepted values rise after the gap, in s since 1970.
 
-    This reading raises the counters, because it confirms the first reading.
+    This is the time of the second reading after the gap, because the accepted values do
+    not rise before the second reading confirms the first one.
     """
     readings: dict[str, list[Point]]
     """By counter: the readings before and after the gap, in kWh or kvarh.
@@ -51,15 +52,15 @@ class Gap:
     Empty until the evidence (countis/gap_evidence.py) is read from the meter.
     """
     parts: dict[str, Sequence[float]] = field(default_factory=dict)
-    """By total counter: how much of its energy was counted until the end of each hour.
+    """By total counter: the cumulative parts of `energies`, one for each of `hours`.
 
-    For each of `hours`, this is a fraction of `energies`, from 0 to 1.
+    A part is the fraction, from 0 to 1, that was counted until the end of the hour.
     """
     energies: dict[str, float] = field(default_factory=dict)
     """By total counter: the energy to distribute, in kWh or kvarh.
 
-    This energy was counted between the last statistics row before `hours[0]` and the
-    row of `end_hour`. A row contains the counter at the end of its hour.
+    This energy was counted from the end of the hour of the last statistics row before
+    `hours[0]` to the end of `end_hour`.
     """
     overwritten: dict[str, list[Row]] = field(default_factory=dict)
     """By statistic ID: the rows to write if the user undoes the filling."""

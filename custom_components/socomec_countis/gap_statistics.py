@@ -1,11 +1,10 @@
 """The rows of a gap in the long-term statistics: read, plan, write.
 
-A row of the statistics contains the sum of all energy until the end of its hour. The
-end hour of a gap contains the reading that raises the counters after the gap, so the
-row of the end hour already includes the energy of the gap. The rows of the earlier
-hours are written with sums that rise from the row before the gap to the row of the end
-hour. So energy moves from the end hour to the earlier hours, and neither the total nor
-a later row changes.
+A row of the statistics contains the sum of all energy until the end of its hour. After
+a gap, the counters rise in its end hour, so the row of the end hour already includes
+the energy of the gap. The rows of the earlier hours are written with sums that rise
+from the row before the gap to the row of the end hour. So energy moves from the end
+hour to the earlier hours, and neither the total nor a later row changes.
 
 In this file, `hours` are the starts of the hours of a gap, without the end hour, in s
 since 1970.
@@ -205,15 +204,14 @@ def plan_counter(
 
     `before` is the counter before the gap. `total` is the energy that the total
     counter (see `Gap`) counted from the end of the last row before the gap to the end
-    of the end hour. Both are in kWh or kvarh. For each of `hours`,
-    `parts` contains the fraction of `total`, from 0 to 1, that was counted until the
-    end of the hour.
+    of the end hour. Both are in kWh or kvarh. For each of `hours`, `parts` contains the
+    fraction of `total`, from 0 to 1, that was counted until the end of the hour.
 
     A gap cannot be filled if the row before the gap or the row of the end hour is
-    missing or has no state.
-    If the sums around the gap do not agree with the counter, there are two cases. If
-    the counter was reset, the gap cannot be filled, because the counter was probably
-    reset more than once. Otherwise, the function raises `HomeAssistantError`.
+    missing or has no state. If the sums around the gap do not agree with the counter,
+    there are two cases. If the counter was reset, the gap cannot be filled, because the
+    counter was probably reset more than once. Otherwise, the function raises
+    `HomeAssistantError`.
     """
     base, end_row = statistic.base(hours), statistic.end_row(hours)
     if base is None or base.state is None or end_row is None or end_row.state is None:
@@ -253,8 +251,8 @@ def plan_costs(statistic: Statistic, counter_plan: Plan) -> Plan | None:
     """Return the plan of costs, in proportion to the energy in `counter_plan`.
 
     `statistic` contains the costs. Returns None if its row before the gap or its row of
-    the end hour is missing, or if the counter did not rise. Raises the same
-    errors as `_plan`.
+    the end hour is missing, or if the counter did not rise. Raises the same errors as
+    `_plan`.
     """
     hours = [row.start for row in counter_plan.rows]
     base, end_row = statistic.base(hours), statistic.end_row(hours)

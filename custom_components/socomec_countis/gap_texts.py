@@ -111,7 +111,7 @@ def _table(hass: HomeAssistant, plans: Mapping[str, Plan]) -> str:
     rows: dict[tuple[str, float], list[tuple[float, float]]] = {}
     """The present and proposed energy of each counter in an hour or a day.
 
-    The key is the text and the start of the hour, or the text of the day and 0.
+    The key of an hour is its text and its start. The key of a day is its text and 0.
     """
     for column, (name, plan) in enumerate(plans.items()):
         headings.append(f"{entity_name(hass, plan.statistic_id)} ({unit_of(name)})")

@@ -1,9 +1,10 @@
-"""The gaps of a meter: found in the readings, proposed to the user, filled, restored.
+"""Find the gaps of a meter, propose them to the user, fill them, or undo the filling.
 
 A gap is a time without readings, because Home Assistant was off or the meter was
-offline. A gap contains at least one full hour. The end hour of a gap is the hour of the
-second reading after the gap, because this reading raises the counters. Until the gap is
-filled, the statistics contain the energy of the whole gap in the end hour.
+offline. A gap contains at least one full hour. The end hour of a gap is the hour in
+which the counters rise after the gap. They do not rise before the second reading, which
+has to confirm the first one. Until the gap is filled, the statistics contain the energy
+of the whole gap in the end hour.
 """
 
 import asyncio
@@ -65,13 +66,13 @@ RETRY_SECONDS = 300
 # longer than the recorder needs, after a restart, to compile the hours that it missed.
 DISCARDED_AFTER = 6 * HOUR
 
-# s after a gap was filled, until the overwritten rows are deleted. Our choice: enough
-# time to see a wrong result in the Energy dashboard.
+# s for which the overwritten rows of a filled gap are kept, so that the user can undo
+# the filling. Our choice: enough time to see a wrong result in the Energy dashboard.
 KEPT_SECONDS = 7 * 86_400
 
 
 class MeterGaps:
-    """Finds, proposes, fills and restores the gaps of one meter."""
+    """Finds, proposes and fills the gaps of one meter, or undoes the filling."""
 
     def __init__(self, coordinator: CountisCoordinator) -> None:
         """Initialize without gaps; `async_load` loads the stored gaps."""
@@ -89,9 +90,9 @@ class MeterGaps:
         for name, each in coordinator.meter.counter_check.accepted.items():
             block = BLOCK_OF[name]
             self._values[block][name] = each.value
-            # If a reading is slightly lower than the accepted value of its counter, the
-            # time of this value does not change. So only the newest time in a block
-            # shows when the block was read.
+            # An accepted value keeps its time if a later reading is slightly lower. So
+            # only the newest time of all values in a block shows when the block was
+            # last read.
             self._read_at[block] = max(self._read_at.get(block, 0), each.at.wall)
         self._unconfirmed: dict[str, Gap] = {}
         """By block: a gap after which the block was read only once so far."""
@@ -133,10 +134,9 @@ class MeterGaps:
     def check_reading(self, block: str, corrected: Collection[str]) -> None:
         """Find a gap before the latest accepted reading of `block`.
 
-        The first reading after a gap raises no counter, because the second reading has
-        to confirm the first reading. So the counters rise only with the second reading,
-        which ends the gap. Counters that have the same value as before the gap are not
-        filled.
+        After a gap, the counters do not rise before the second reading, which has to
+        confirm the first reading. So the gap ends at the second reading. Counters that
+        have the same value as before the gap are not filled.
 
         `corrected` contains the counters whose accepted value was corrected. They are
         left out of a gap if the correction is between the beginning of its first hour
@@ -161,12 +161,14 @@ class MeterGaps:
             if gap is None:
                 readings = {name: [(begin, value)] for name, value in before.items()}
                 gap = Gap(begin, now, readings)
-            # If the earlier reading also followed a gap, the two gaps become one,
-            # because that reading raised no counter.
+            # If the reading at `begin` was the first one after another gap, `gap` is
+            # that gap. It is extended to `now`, because the counters did not rise at
+            # `begin`.
             gap.end = now
             self._unconfirmed[block] = gap
         elif gap is not None:
-            # The confirmed values are those of the first reading, at `gap.end`.
+            # The confirmed values are those of the first reading. Here, `gap.end` is
+            # still the time of that reading.
             gap.readings = {
                 name: [*points, (gap.end, values[name])]
                 for name, points in gap.readings.items()
@@ -260,11 +262,12 @@ class MeterGaps:
         self._schedule(RETRY_SECONDS)
 
     async def _async_propose_gap(self, gap: Gap, now: float) -> None:
-        """Read the evidence of a gap, and fill the gap if `CONF_FILL_GAPS` is on.
+        """Read the evidence of a gap, so that `_schedule` proposes the gap.
 
-        Discards the gap if its end hour is not compiled in time (`DISCARDED_AFTER`), or
-        if its statistics do not show that a counter has risen. Also discards the gap if
-        all of its counters are left out.
+        Fills the gap at once if `CONF_FILL_GAPS` is on. Discards the gap if its end
+        hour is not compiled in time (`DISCARDED_AFTER`), or if its statistics do not
+        show that a counter has risen. Also discards the gap if all of its counters are
+        left out.
         """
         if not gap.readings:
             self.gaps.remove(gap)
@@ -349,7 +352,7 @@ class MeterGaps:
     async def _async_statistics(
         self, gap: Gap, to_restore: Sequence[Gap] = ()
     ) -> dict[str, Statistic]:
-        """Return the statistics of the counters of a gap, by counter.
+        """Return the statistics for a gap, by counter.
 
         `to_restore` contains filled gaps, in the order of filling. The returned rows
         are as if these gaps were already restored. A counter without a statistic is
@@ -379,10 +382,10 @@ class MeterGaps:
     ) -> dict[str, Plan]:
         """Return the plan of each counter of a gap.
 
-        The plans are for the statistics after the filled gaps `to_restore` are restored
-        (see `_async_statistics`). A counter that cannot be filled (see `plan_counter`),
-        or that has no statistics, is left out. Raises `HomeAssistantError` if the sums
-        of the statistics do not agree with the counters.
+        The plans assume that the filled gaps `to_restore` are already restored (see
+        `_async_statistics`). A counter that cannot be filled (see `plan_counter`), or
+        that has no statistics, is left out. Raises `HomeAssistantError` if the sums of
+        the statistics do not agree with the counters.
         """
         plans: dict[str, Plan] = {}
         statistics = await self._async_statistics(gap, to_restore)
@@ -414,7 +417,7 @@ class MeterGaps:
         """Write the proposed rows, and keep the overwritten rows for a week.
 
         Returns the plan by counter. Raises `HomeAssistantError` if no counter has
-        statistics to fill, or as `async_plan`.
+        statistics to fill, and in the same cases as `async_plan`.
         """
         plans = await self.async_plan(gap)
         if not plans:
@@ -458,11 +461,12 @@ class MeterGaps:
     ) -> tuple[Gap, dict[str, Plan]]:
         """Fill a past gap between two times in s since 1970.
 
-        The end hour of the gap contains `end`. Gaps in this time that were filled in
-        the last week are restored first. Gaps that are not filled yet are discarded if
-        all of their hours are filled now. Returns the gap, and the plan by counter.
-        Raises `HomeAssistantError` if `begin` is not in an earlier hour than `end`, if
-        the end hour is not compiled yet, or as `async_fill`. Then no gap is restored.
+        The end hour of the gap contains `end`. Gaps between the two times (see
+        `_filled`) that were filled in the last week are restored first. Gaps that are
+        not filled yet are discarded if all of their hours are filled now. Returns the
+        gap, and the plan by counter. Raises `HomeAssistantError`, and restores no gap,
+        if `begin` is not in an earlier hour than `end`, if the end hour is not compiled
+        yet, or in the same cases as `async_fill`.
         """
         gap = Gap(begin, (end // HOUR + 1) * HOUR, {})
         if not gap.hours or dt_util.utcnow().timestamp() < gap.end + COMPILED_AFTER:

@@ -155,7 +155,7 @@ class ReadingLog:
     def unavailable_seconds(self, start: float, end: float) -> float:
         """Return how long, in s, no value was shown between `start` and `end`.
 
-        The power counts as read at `start`.
+        The calculation assumes that the power was read at `start`.
         """
         times = [start, *(at for at in self.read_at if start < at < end), end]
         intervals = (after - before for before, after in pairwise(times))

@@ -53,20 +53,22 @@ def possible_times(
         return
     dates = [record.time for record in curve.records]
     changes = _zone_changes(zone, dates[0] - timedelta(days=1), now)
-    # For each `date_is_end`: the beginnings of the periods, derived from the dates.
-    dated_starts = {True: [date - curve.period for date in dates], False: dates}
+    # For each `date_is_end`: the dates at which the periods begin.
+    possible_start_dates = {True: [date - curve.period for date in dates], False: dates}
     followed = {
         date_is_end: [
-            change for change in changes if _is_followed(change, dated, curve.period)
+            change
+            for change in changes
+            if _is_followed(change, start_dates, curve.period)
         ]
-        for date_is_end, dated in dated_starts.items()
+        for date_is_end, start_dates in possible_start_dates.items()
     }
     for is_utc, offset in _offsets(_seconds(displayed) - now, _zone_offset(zone, now)):
         if is_utc and any(followed.values()):
             continue  # because dates in UTC neither leave out nor repeat an hour
-        for date_is_end, dated in dated_starts.items():
-            starts = [_seconds(each) - offset for each in dated]
-            starts = _corrected_starts(starts, dated, followed[date_is_end])
+        for date_is_end, start_dates in possible_start_dates.items():
+            starts = [_seconds(each) - offset for each in start_dates]
+            starts = _corrected_starts(starts, start_dates, followed[date_is_end])
             age = now - (starts[complete[-1]] + period)
             if -NEWEST_TOLERANCE <= age < period + NEWEST_TOLERANCE:
                 follows_zone = bool(followed[date_is_end])
@@ -121,16 +123,17 @@ def _zone_changes(zone: tzinfo, since: datetime, now: float) -> list[_ZoneChange
 
 
 def _is_followed(
-    change: _ZoneChange, dated: Sequence[datetime], period: timedelta
+    change: _ZoneChange, start_dates: Sequence[datetime], period: timedelta
 ) -> bool:
     """Return whether the clock of the meter followed a change of the local time.
 
-    `dated` contains the starts of the periods as dates, sorted. If the clock was put
-    back, these times repeat an hour, so equal times follow each other. If the clock was
-    put forward, these times leave out an hour. If the change was in the middle of a
-    period, the time left out differs from an hour by less than a period.
+    `start_dates` contains the dates at which the periods begin, sorted. If the clock
+    was put back, each time of the repeated hour occurs twice. Because of the sorting,
+    the two equal times are next to each other. If the clock was put forward, the times
+    leave out an hour. If the change was in the middle of a period, the time left out
+    differs from an hour by less than a period.
     """
-    for earlier, later in pairwise(dated):
+    for earlier, later in pairwise(start_dates):
         if change.ahead < timedelta():
             if earlier == later and change.earliest <= later < change.before:
                 return True
@@ -142,16 +145,20 @@ def _is_followed(
 
 
 def _corrected_starts(
-    starts: Sequence[float], dated: Sequence[datetime], changes: Sequence[_ZoneChange]
+    starts: Sequence[float],
+    start_dates: Sequence[datetime],
+    changes: Sequence[_ZoneChange],
 ) -> list[float]:
     """Return the beginnings of the periods, corrected for changes of the time zone.
 
     The clock of the meter followed the `changes`. `starts` are in s since 1970, and
-    assume the present offset from UTC at all times. `dated` contains the same
+    assume the present offset from UTC at all times. `start_dates` contains the same
     beginnings as dates, without a time zone.
     """
     corrected: list[float] = []
-    for begin, date, following in zip(starts, dated, [*dated[1:], None], strict=True):
+    for begin, date, following in zip(
+        starts, start_dates, [*start_dates[1:], None], strict=True
+    ):
         offset = 0.0
         for change in changes:
             # In a repeated hour, the first of two equal times is before the change.

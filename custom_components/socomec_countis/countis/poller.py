@@ -1,7 +1,7 @@
 """Decide which block of which meter on a bus is read next.
 
 Each block has a period and a target age. The age of a block is the time since its last
-read. If its age exceeds its period, a block is due. Even on a busy bus, its age should
+read. A block is due if its age exceeds its period. Even on a busy bus, its age should
 not exceed its target age. Of the blocks that are due, the poller reads the most urgent
 one: the block with the largest ratio of age to target age. So on a bus with enough
 time, each block is read once per period. On a busy bus, blocks are read less often, but
@@ -76,9 +76,9 @@ INTERVALS = {
 # s; a block that was not read yet has this target age, if its own target age is longer.
 # With this time, 32 meters at 9600 baud show their power before other blocks are read.
 FIRST_TARGET = 5.0
-# If one read of each block with a period of 1 s takes at most this fraction of 1 s in
-# total, all of these blocks are read each second. The rest of each second is for
-# retries, commands and other integrations.
+# Fraction of each second. If all blocks with a period of 1 s can be read in this time,
+# all of them are read each second. The rest of each second is for retries, commands and
+# other integrations.
 FULL_BUS = 0.9
 # s until the next request to an offline meter. The first pause is the shortest one, and
 # each further pause is twice as long as the previous one, up to the longest one.
@@ -94,9 +94,9 @@ LONGEST_SPACING = 5.0
 # s; if the pause of an offline meter is longer than this time, the due times of all its
 # blocks are cleared, so that all blocks are due when the meter is online again. The
 # integration removes the measured values 10 s after the meter went offline. On a serial
-# port, the first pause of more than 5 s usually begins before the removal, about 8 s
-# after the first lost response. So the blocks of the removed values are usually due
-# when the meter is online again.
+# port, the first pause of more than 5 s usually begins earlier, about 8 s after the
+# first lost response. So if values were removed, their blocks are usually due when the
+# meter is online again.
 LONGEST_PAUSE_KEEPING_DUE_TIMES = 5.0
 REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
 FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read
@@ -131,7 +131,7 @@ class Polled:
     due_at: dict[str, float] = field(default_factory=dict)
     """When each block is due again, in s of the event loop's clock.
 
-    A block that is not contained is due.
+    A block without an entry is due now.
     """
 
     def select_quantities(self, quantities: Collection[str]) -> None:
@@ -141,7 +141,7 @@ class Polled:
             names.add(POWER)
         if not names.isdisjoint(COUNTER_BLOCKS):
             names |= EVIDENCE_BLOCKS
-        # A block that was not polled until now counts as never read.
+        # A block that was not polled until now is treated as never read.
         for name in INTERVALS.keys() - self.blocks:
             self.due_at.pop(name, None)
         # If the details were not read until now, the measurements are due at once.
@@ -158,8 +158,8 @@ class Polled:
     def urgency(self, name: str, now: float, target: float) -> float:
         """Return the ratio of the age of a block to its target age, both in s.
 
-        A block without a due time counts as read 1 s (`SHORTEST_PAUSE`) before
-        `retry_at`. Its target age is at most `FIRST_TARGET`.
+        A block without a due time is treated as if it was last read 1 s
+        (`SHORTEST_PAUSE`) before `retry_at`. Its target age is at most `FIRST_TARGET`.
         """
         if (due_at := self.due_at.get(name)) is not None:
             return (now - due_at + INTERVALS[name].period) / target

@@ -303,7 +303,7 @@ class Overflows(Block):
 
     @property
     def by_counter(self) -> Values:
-        """Return the last read number of rollovers of each counter, by counter."""
+        """Return the numbers of rollovers that were last read, by counter."""
         totals = ("energy_consumed", "energy_reactive", "energy_produced")
         counters = (*totals, *TARIFF_COUNTERS)
         return dict(zip(counters, self.values.values(), strict=True))
