@@ -29,6 +29,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import entity, event
 from homeassistant.util import dt as dt_util
+from homeassistant.util import executor
 from simulator import Counters, Line, Meter
 from simulator.ports import MemoryPort, TerminalPort, memory_opener
 
@@ -53,6 +54,10 @@ for name in ("sqlalchemy.engine", "homeassistant.helpers.entity_registry"):
 # By default, the garbage collector runs after 2000 new objects. This takes 5 % of the
 # time of the tests.
 gc.set_threshold(100_000)
+# s; for this time, Home Assistant waits for the threads of its executor at the end of a
+# test. With its default of 10 s, it interrupts a thread after a fraction of 1 s, which
+# is too short on a busy machine. An interrupted thread does not end the next one.
+executor.EXECUTOR_SHUTDOWN_TIMEOUT = 300
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
+import signal
 import subprocess
 
 from playwright.async_api import Browser, async_playwright, expect
@@ -99,6 +100,8 @@ def _network() -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def home(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Home]:
     """Return a running Home Assistant with a simulated line."""
+    # SIGTERM interrupts the tests as Ctrl-C does, so that Home Assistant is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     open_network()
     async with running_home(tmp_path_factory.mktemp("home")) as running:
         yield running
