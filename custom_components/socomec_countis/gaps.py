@@ -199,11 +199,19 @@ class MeterGaps:
     def _add(self, new: Gap) -> None:
         """Add `new`, or merge it into another gap.
 
-        The other gap has to end in the hour of `new.begin`, or later. No gap is merged
-        into a gap that is being proposed, or that has `sources`.
+        The other gap has to end in the hour of `new.begin`, or later. It also has to
+        begin at about the same time, or to contain a counter of `new`. Otherwise, the
+        merged gap would contain hours in which some of its counters were read. No gap
+        is merged into a gap that is being proposed, or that has `sources`.
         """
         for gap in self.gaps:
-            if self._can_change(gap) and gap.end // HOUR >= new.begin // HOUR:
+            begins_together = abs(gap.begin - new.begin) < HOUR
+            shares_counter = not gap.readings.keys().isdisjoint(new.readings)
+            if (
+                self._can_change(gap)
+                and gap.end // HOUR >= new.begin // HOUR
+                and (begins_together or shares_counter)
+            ):
                 gap.merge(new)
                 break
         else:

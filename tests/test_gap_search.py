@@ -1,0 +1,100 @@
+"""Gaps found in the readings of a meter without a bus, a recorder or entities."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.coordinator import CountisCoordinator
+from custom_components.socomec_countis.countis.plausibility import (
+    CounterCheck,
+    CounterReading,
+    Moment,
+)
+from custom_components.socomec_countis.gaps import MeterGaps
+from homeassistant.core import HomeAssistant
+
+from .outage import HOUR
+
+pytestmark = pytest.mark.starts_at(
+    datetime(2026, 6, 15, 12, 50, tzinfo=UTC).timestamp()
+)
+
+
+class ReadMeter:
+    """A meter whose readings are the arguments of `read`, and its gaps."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Start without accepted counters."""
+        hass.config.components.add("recorder")
+        entry = MockConfigEntry(domain=DOMAIN)
+        entry.add_to_hass(hass)
+        self.hass = hass
+        self.meter = SimpleNamespace(
+            counter_check=CounterCheck(),
+            now=lambda: Moment(time.time(), time.monotonic()),
+        )
+        self.coordinator = SimpleNamespace(
+            hass=hass,
+            name="COUNTIS",
+            meter=self.meter,
+            config_entry=entry,
+            subentry=SimpleNamespace(subentry_id="meter"),
+            online=False,  # no gap is proposed
+        )
+        self.meter_gaps = self._new_gaps()
+
+    def _new_gaps(self) -> MeterGaps:
+        return MeterGaps(cast("CountisCoordinator", self.coordinator))
+
+    def read(self, block: str, **counters: float | None) -> None:
+        """Check one reading of a block, in kWh. Find a gap if it is accepted."""
+        reading = CounterReading(block, counters, 0.01, self.meter.now())
+        if self.meter.counter_check.check(reading):
+            self.meter_gaps.check_reading(block, ())
+
+    def read_twice(self, block: str, **counters: float | None) -> None:
+        """Check two readings of a block, so that the second one confirms the first."""
+        for _ in range(2):
+            self.read(block, **counters)
+
+
+@pytest.fixture
+def meter(hass: HomeAssistant, hass_storage: dict[str, Any]) -> Iterator[ReadMeter]:
+    """Return a meter whose energies and tariffs have been read."""
+    meter = ReadMeter(hass)
+    meter.read_twice("energies", energy_consumed=500)
+    meter.read_twice("tariffs", tariff_1_energy=500)
+    yield meter
+    meter.meter_gaps.shutdown()
+
+
+async def test_gaps_of_two_blocks_in_one_outage_are_merged(meter: ReadMeter) -> None:
+    await asyncio.sleep(3 * HOUR)
+    meter.read_twice("energies", energy_consumed=503)
+    meter.read_twice("tariffs", tariff_1_energy=503)
+    (gap,) = meter.meter_gaps.gaps
+    assert gap.readings.keys() == {"energy_consumed", "tariff_1_energy"}
+
+
+# A block is not read while all of its entities are disabled.
+@pytest.mark.parametrize("tariffs_first", [True, False])
+async def test_gap_of_a_block_that_was_not_read_before_an_outage_is_not_merged(
+    meter: ReadMeter, *, tariffs_first: bool
+) -> None:
+    for hour in range(10):
+        await asyncio.sleep(HOUR)
+        meter.read_twice("energies", energy_consumed=500 + hour)
+    await asyncio.sleep(3 * HOUR)
+    if tariffs_first:
+        meter.read_twice("tariffs", tariff_1_energy=512)
+    meter.read_twice("energies", energy_consumed=512)
+    meter.read_twice("tariffs", tariff_1_energy=512)
+    hours = {tuple(gap.readings): len(gap.hours) for gap in meter.meter_gaps.gaps}
+    assert hours == {("energy_consumed",): 3, ("tariff_1_energy",): 13}
