@@ -17,6 +17,7 @@ from custom_components.socomec_countis.countis.plausibility import (
     CounterReading,
     Moment,
 )
+from custom_components.socomec_countis.gap import gap_store
 from custom_components.socomec_countis.gaps import MeterGaps
 from homeassistant.core import HomeAssistant
 
@@ -48,10 +49,21 @@ class ReadMeter:
             subentry=SimpleNamespace(subentry_id="meter"),
             online=False,  # no gap is proposed
         )
-        self.meter_gaps = self._new_gaps()
+        self.meter_gaps = self.new_gaps()
 
-    def _new_gaps(self) -> MeterGaps:
+    def new_gaps(self) -> MeterGaps:
+        """Return the gaps of the meter, before the stored gaps are loaded."""
         return MeterGaps(cast("CountisCoordinator", self.coordinator))
+
+    async def restart(self, hours: float) -> None:
+        """Restart Home Assistant, which is off for some hours."""
+        await self.hass.async_block_till_done()  # the gaps are saved
+        self.meter_gaps.shutdown()
+        await asyncio.sleep(hours * HOUR)
+        saved = self.meter.counter_check.as_dict()
+        self.meter.counter_check = CounterCheck().restore(saved)
+        self.meter_gaps = self.new_gaps()
+        await self.meter_gaps.async_load()
 
     def read(self, block: str, **counters: float | None) -> None:
         """Check one reading of a block, in kWh. Find a gap if it is accepted."""
@@ -98,3 +110,31 @@ async def test_gap_of_a_block_that_was_not_read_before_an_outage_is_not_merged(
     meter.read_twice("tariffs", tariff_1_energy=512)
     hours = {tuple(gap.readings): len(gap.hours) for gap in meter.meter_gaps.gaps}
     assert hours == {("energy_consumed",): 3, ("tariff_1_energy",): 13}
+
+
+async def test_counter_corrected_before_a_restart_is_left_out(meter: ReadMeter) -> None:
+    meter.meter_gaps.check_reading("energies", {"energy_consumed"})
+    await meter.restart(hours=3)
+    meter.read_twice("energies", energy_consumed=503)
+    meter.read_twice("tariffs", tariff_1_energy=503)
+    (gap,) = meter.meter_gaps.gaps
+    assert gap.left_out == ["energy_consumed"]
+    assert gap.readings.keys() == {"tariff_1_energy"}
+
+
+async def test_invalid_stored_data_are_ignored(meter: ReadMeter) -> None:
+    await asyncio.sleep(3 * HOUR)
+    meter.read_twice("energies", energy_consumed=503)
+    await meter.restart(hours=0)
+    (gap,) = meter.meter_gaps.gaps
+    store = gap_store(meter.hass, "meter")
+    invalid: list[Any] = [
+        {"gaps": [{**gap.as_dict(), key: []}], "corrected_at": {}}
+        for key in ("readings", "sources", "overwritten")
+    ]
+    for content in (*invalid, [gap.as_dict()], {"gaps": [], "corrected_at": []}):
+        await store.async_save(content)
+        meter.meter_gaps.shutdown()
+        meter.meter_gaps = meter.new_gaps()
+        await meter.meter_gaps.async_load()
+        assert meter.meter_gaps.gaps == []

@@ -15,7 +15,6 @@ import pytest
 from custom_components.socomec_countis import gap_texts, gaps
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import poller
-from custom_components.socomec_countis.gap import gap_store
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.energy.data import async_get_manager
 from homeassistant.components.recorder.statistics import async_change_statistics_unit
@@ -28,7 +27,7 @@ from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 from simulator import Constant, House, Meter
 
-from .common import coordinator_of, entity_id, subentry_of, until
+from .common import coordinator_of, entity_id, until
 from .outage import COMPILED_MINUTE, HOUR, Hours, OutageTest
 
 # 13:50 in Paris. The fixture `outage` runs until 14:50.
@@ -484,17 +483,6 @@ async def test_gap_survives_a_restart_before_and_after_its_proposal(
     await reload(outage.entry.entry_id)
     await outage.choose("fill")
     assert_close(await outage.hours(), outage.metered_energy())
-
-
-async def test_invalid_stored_gaps_are_ignored(outage: OutageTest) -> None:
-    await propose(outage)
-    meter_gaps = coordinator_of(outage.entry).meter_gaps
-    stored = meter_gaps.gaps[0].as_dict()
-    store = gap_store(outage.hass, subentry_of(outage.entry).subentry_id)
-    for key in ("readings", "sources", "overwritten"):
-        await store.async_save([{**stored, key: []}])
-        await outage.hass.config_entries.async_reload(outage.entry.entry_id)
-        assert coordinator_of(outage.entry).meter_gaps.gaps == []
 
 
 async def test_gap_discarded_while_another_one_is_proposed_is_not_filled(

@@ -137,7 +137,7 @@ class Gap:
         )
 
 
-def gap_store(hass: HomeAssistant, subentry_id: str) -> Store[list[dict[str, Any]]]:
+def gap_store(hass: HomeAssistant, subentry_id: str) -> Store[dict[str, Any]]:
     """Return the store of the gaps of a meter."""
     key = f"{DOMAIN}.gaps.{subentry_id}"
     return Store(hass, STORAGE_VERSION, key, atomic_writes=True)

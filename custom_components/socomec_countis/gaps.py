@@ -108,13 +108,15 @@ class MeterGaps:
         self._cancel_timer: CALLBACK_TYPE | None = None
 
     async def async_load(self) -> None:
-        """Load the stored gaps unless they are invalid, and propose unfilled gaps."""
+        """Load the stored data unless they are invalid, and propose unfilled gaps."""
         with suppress(
             AttributeError, HomeAssistantError, LookupError, TypeError, ValueError
         ):
-            self.gaps = [
-                Gap.from_dict(each) for each in await self._store.async_load() or ()
-            ]
+            if stored := await self._store.async_load():
+                self.gaps = [Gap.from_dict(each) for each in stored["gaps"]]
+                self._corrected_at = {
+                    name: float(at) for name, at in stored["corrected_at"].items()
+                }
         self._schedule(RETRY_SECONDS)
 
     async def async_remove(self) -> None:
@@ -557,12 +559,15 @@ class MeterGaps:
             self.hass, self._store.async_save(self._data_to_save())
         )
 
-    def _data_to_save(self) -> list[dict[str, Any]]:
-        """Remove gaps filled at least `KEPT_SECONDS` ago; return the others to save."""
+    def _data_to_save(self) -> dict[str, Any]:
+        """Remove gaps filled at least `KEPT_SECONDS` ago; return the data to save."""
         now = dt_util.utcnow().timestamp()
         self.gaps = [
             gap
             for gap in self.gaps
             if gap.filled_at is None or now - gap.filled_at < KEPT_SECONDS
         ]
-        return [gap.as_dict() for gap in self.gaps]
+        return {
+            "gaps": [gap.as_dict() for gap in self.gaps],
+            "corrected_at": dict(self._corrected_at),
+        }
