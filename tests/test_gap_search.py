@@ -17,8 +17,8 @@ from custom_components.socomec_countis.countis.plausibility import (
     CounterReading,
     Moment,
 )
-from custom_components.socomec_countis.gap import gap_store
-from custom_components.socomec_countis.gaps import MeterGaps
+from custom_components.socomec_countis.gap import Gap, gap_store
+from custom_components.socomec_countis.gaps import RETRY_SECONDS, MeterGaps
 from homeassistant.core import HomeAssistant
 
 from .outage import HOUR
@@ -138,3 +138,22 @@ async def test_invalid_stored_data_are_ignored(meter: ReadMeter) -> None:
         meter.meter_gaps = meter.new_gaps()
         await meter.meter_gaps.async_load()
         assert meter.meter_gaps.gaps == []
+
+
+async def test_gap_whose_end_hour_is_not_over_is_not_proposed(
+    meter: ReadMeter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposed: list[Gap] = []
+
+    async def propose(_: MeterGaps, gap: Gap, _now: float) -> None:
+        proposed.append(gap)
+
+    monkeypatch.setattr(MeterGaps, "_async_propose_gap", propose)
+    for hours, energy in ((3, 503), (1, 504), (3, 507)):
+        await asyncio.sleep(hours * HOUR)
+        meter.read_twice("energies", energy_consumed=energy)
+    first, second = meter.meter_gaps.gaps
+    meter.coordinator.online = True
+    await asyncio.sleep(RETRY_SECONDS)
+    assert first in proposed
+    assert second not in proposed

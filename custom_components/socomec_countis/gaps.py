@@ -257,9 +257,16 @@ class MeterGaps:
         )
 
     async def _async_propose(self, now: float) -> None:
-        """Propose all new gaps, unless the meter is offline."""
+        """Propose the new gaps whose end hour is over, if the meter is online.
+
+        Until the end of this hour, other gaps may still be merged into the gap.
+        """
         async with self._proposal_lock:
-            for gap in [each for each in self.gaps if not each.sources]:
+            for gap in [
+                each
+                for each in self.gaps
+                if not each.sources and now >= each.end_hour + HOUR
+            ]:
                 # While another gap was proposed, this gap may have been discarded.
                 if not self.coordinator.online or gap not in self.gaps:
                     continue
