@@ -157,3 +157,18 @@ async def test_gap_whose_end_hour_is_not_over_is_not_proposed(
     await asyncio.sleep(RETRY_SECONDS)
     assert first in proposed
     assert second not in proposed
+
+
+async def test_gap_is_found_if_the_second_reading_is_rejected(meter: ReadMeter) -> None:
+    await asyncio.sleep(3 * HOUR)
+    meter.read("energies", energy_consumed=503)
+    meter.read("energies", energy_consumed=9000)
+    # The rejected reading confirms no rise. So the value rises only at the second one.
+    meter.read("energies", energy_consumed=503)
+    assert meter.meter_gaps.gaps == []
+    await asyncio.sleep(30)
+    meter.read("energies", energy_consumed=503.2)
+    (gap,) = meter.meter_gaps.gaps
+    assert gap.end == time.time()
+    ((_, before), (_, after)) = gap.readings["energy_consumed"]
+    assert (before, after) == (500, 503)

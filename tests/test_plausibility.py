@@ -195,6 +195,26 @@ def test_first_reading_of_0_is_rejected_if_the_counter_was_above_0_before() -> N
     assert not counters.rejected(energy_consumed=500.0)
 
 
+# A gap in the readings ends when the counters may rise (see gaps.py).
+def test_first_reading_after_a_restart_or_a_rejection_cannot_rise(
+    counters: CheckedCounters,
+) -> None:
+    assert counters.read(energy_consumed=900.0)
+    assert not counters.read(energy_consumed=500.0)
+    assert not counters.check.may_rise("block")
+    assert not counters.read(energy_consumed=500.0)
+    assert counters.check.may_rise("block")
+    counters.restart()
+    assert not counters.read(energy_consumed=500.0)
+    assert not counters.check.may_rise("block")
+
+
+def test_accepted_level_may_rise(counters: CheckedCounters) -> None:
+    while not counters.corrections(10, energy_consumed=900.0):
+        assert not counters.check.may_rise("block")
+    assert counters.check.may_rise("block")
+
+
 # -- power -------------------------------------------------------------------------
 
 

@@ -95,7 +95,7 @@ class MeterGaps:
             # last read.
             self._read_at[block] = max(self._read_at.get(block, 0), each.at.wall)
         self._unconfirmed: dict[str, Gap] = {}
-        """By block: a gap after which the block was read only once so far."""
+        """By block: a gap after which the counters could not rise so far."""
         self._corrected_at: dict[str, float] = {}
         """By counter: when its value was last corrected, in s since 1970."""
         self._proposed_now: Gap | None = None
@@ -137,8 +137,9 @@ class MeterGaps:
         """Find a gap before the latest accepted reading of `block`.
 
         After a gap, the counters do not rise before the second reading, which has to
-        confirm the first reading. So the gap ends at the second reading. Counters that
-        have the same value as before the gap are not filled.
+        confirm the first reading. So the gap ends at the second reading. If a reading
+        was rejected meanwhile, the counters rise later, and the gap ends later.
+        Counters that have the same value as before the gap are not filled.
 
         `corrected` contains the counters whose accepted value was corrected. They are
         left out of a gap if the correction is between the beginning of its first hour
@@ -168,7 +169,10 @@ class MeterGaps:
             # `begin`.
             gap.end = now
             self._unconfirmed[block] = gap
-        elif gap is not None:
+        elif gap and not self.coordinator.meter.counter_check.may_rise(block):
+            gap.end = max(gap.end, now)  # the system clock may have been set back
+            self._unconfirmed[block] = gap
+        elif gap:
             # The confirmed values are those of the first reading. Here, `gap.end` is
             # still the time of that reading.
             gap.readings = {
@@ -176,7 +180,7 @@ class MeterGaps:
                 for name, points in gap.readings.items()
                 if values[name] != points[0][1]
             }
-            gap.end = max(gap.end, now)  # the system clock may have been set back
+            gap.end = max(gap.end, now)
             gap.leave_out(
                 name for name, at in self._corrected_at.items() if at >= gap.hours[0]
             )

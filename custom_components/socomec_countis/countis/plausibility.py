@@ -205,6 +205,8 @@ class _BlockState:
     level: _Level | None = None
     is_confirmed: bool = False
     """Whether the user confirmed the level."""
+    may_rise: bool = False
+    """Whether the latest reading could confirm a rise."""
     power_until_last: float = math.inf
     """The highest power in kW between the last two accepted readings."""
     power_since_last: float = math.inf
@@ -314,6 +316,14 @@ class CounterCheck:
         """Return whether the user confirmed the level of a block."""
         return self._states[block].is_confirmed
 
+    def may_rise(self, block: str) -> bool:
+        """Return whether the latest reading of a block could confirm a rise.
+
+        The first reading after a restart confirms no rise, nor does the first reading
+        after a rejected one.
+        """
+        return self._states[block].may_rise
+
     def rejected_since(self, block: str) -> Moment | None:
         """Return when the rejected level of a block began, None without a level."""
         state = self._states[block]
@@ -355,9 +365,12 @@ class CounterCheck:
         kilowatts = self._highest_power(state, reading.at)
         state.held = held = self._still_held(state, reading)
         was_rejected = bool(state.rejected) and not held
+        counters = self._counters(reading)
+        was_read = not counters.keys().isdisjoint(self._previous)
+        state.may_rise = was_read and not was_rejected
         accepted: dict[str, CounterValue] = {}
         rejected: Rejected = {}
-        for name, new in self._counters(reading).items():
+        for name, new in counters.items():
             last, previous = self.accepted.get(name), self._previous.get(name)
             self._previous[name] = new
             may_fall = name in reading.resettable or name in self._expected_resets
@@ -464,6 +477,7 @@ class CounterCheck:
             if self._plausible(name, self._previous[name]) is None
         )
         rejected = {name: self._compared(name, self._previous[name]) for name in held}
+        state.may_rise = True
         self._accept(state, accepted, rejected)
         return corrections
 
