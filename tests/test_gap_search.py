@@ -55,12 +55,15 @@ class ReadMeter:
         """Return the gaps of the meter, before the stored gaps are loaded."""
         return MeterGaps(cast("CountisCoordinator", self.coordinator))
 
-    async def restart(self, hours: float) -> None:
-        """Restart Home Assistant, which is off for some hours."""
+    async def restart(self, hours: float, *, is_replaced: bool = False) -> None:
+        """Restart Home Assistant, which is off for some hours.
+
+        If `is_replaced`, there are no stored counters, because this is another meter.
+        """
         await self.hass.async_block_till_done()  # the gaps are saved
         self.meter_gaps.shutdown()
         await asyncio.sleep(hours * HOUR)
-        saved = self.meter.counter_check.as_dict()
+        saved = {} if is_replaced else self.meter.counter_check.as_dict()
         self.meter.counter_check = CounterCheck().restore(saved)
         self.meter_gaps = self.new_gaps()
         await self.meter_gaps.async_load()
@@ -129,10 +132,15 @@ async def test_invalid_stored_data_are_ignored(meter: ReadMeter) -> None:
     (gap,) = meter.meter_gaps.gaps
     store = gap_store(meter.hass, "meter")
     invalid: list[Any] = [
-        {"gaps": [{**gap.as_dict(), key: []}], "corrected_at": {}}
+        {"gaps": [{**gap.as_dict(), key: []}], "corrected_at": {}, "unconfirmed": {}}
         for key in ("readings", "sources", "overwritten")
     ]
-    for content in (*invalid, [gap.as_dict()], {"gaps": [], "corrected_at": []}):
+    for content in (
+        *invalid,
+        [gap.as_dict()],
+        {"gaps": [], "corrected_at": []},
+        {"gaps": []},
+    ):
         await store.async_save(content)
         meter.meter_gaps.shutdown()
         meter.meter_gaps = meter.new_gaps()
@@ -172,3 +180,37 @@ async def test_gap_is_found_if_the_second_reading_is_rejected(meter: ReadMeter) 
     assert gap.end == time.time()
     ((_, before), (_, after)) = gap.readings["energy_consumed"]
     assert (before, after) == (500, 503)
+
+
+@pytest.mark.parametrize("hours", [0.2, 3])
+async def test_gap_is_found_if_a_restart_follows_its_first_reading(
+    meter: ReadMeter, hours: float
+) -> None:
+    begin = time.time()
+    await asyncio.sleep(3 * HOUR)
+    meter.read("energies", energy_consumed=503)
+    await meter.restart(hours)
+    meter.read_twice("energies", energy_consumed=504)
+    (gap,) = meter.meter_gaps.gaps
+    assert (gap.begin, gap.end) == (begin, time.time())
+    assert gap.readings["energy_consumed"] == [(begin, 500), (gap.end, 504)]
+
+
+async def test_outage_without_energy_is_no_gap_after_a_restart(
+    meter: ReadMeter,
+) -> None:
+    await asyncio.sleep(3 * HOUR)
+    meter.read_twice("energies", energy_consumed=500)
+    await meter.restart(hours=0.2)
+    meter.read_twice("energies", energy_consumed=500.1)
+    assert meter.meter_gaps.gaps == []
+
+
+async def test_gap_of_a_replaced_meter_is_not_found(meter: ReadMeter) -> None:
+    await asyncio.sleep(3 * HOUR)
+    meter.read("energies", energy_consumed=503)
+    await meter.restart(hours=0.2, is_replaced=True)
+    meter.read_twice("energies", energy_consumed=7)
+    await meter.restart(hours=0.2)
+    meter.read_twice("energies", energy_consumed=7.1)
+    assert meter.meter_gaps.gaps == []

@@ -117,6 +117,14 @@ class MeterGaps:
                 self._corrected_at = {
                     name: float(at) for name, at in stored["corrected_at"].items()
                 }
+                self._unconfirmed = {
+                    block: Gap.from_dict(each)
+                    for block, each in stored["unconfirmed"].items()
+                }
+                if not self._read_at:
+                    # The meter was replaced, or its stored counters were lost.
+                    self._unconfirmed = {}
+                    self._save()
         self._schedule(RETRY_SECONDS)
 
     async def async_remove(self) -> None:
@@ -186,6 +194,9 @@ class MeterGaps:
             )
             if gap.readings or gap.left_out:
                 self._add(gap)
+        else:
+            return
+        self._save()
 
     def _leave_out(self, corrected: Collection[str], now: float) -> None:
         """Note the corrected counters, and leave them out of recent gaps.
@@ -229,7 +240,6 @@ class MeterGaps:
                 time_text(new.begin),
                 time_text(new.end),
             )
-        self._save()
         self._schedule()
 
     # -- propose -------------------------------------------------------------
@@ -581,4 +591,7 @@ class MeterGaps:
         return {
             "gaps": [gap.as_dict() for gap in self.gaps],
             "corrected_at": dict(self._corrected_at),
+            "unconfirmed": {
+                block: gap.as_dict() for block, gap in self._unconfirmed.items()
+            },
         }

@@ -21,6 +21,6 @@ def store_gap(config: Path, subentry_id: str, gap: Gap) -> None:
         "version": STORAGE_VERSION,
         "minor_version": 1,
         "key": key,
-        "data": {"gaps": [gap.as_dict()], "corrected_at": {}},
+        "data": {"gaps": [gap.as_dict()], "corrected_at": {}, "unconfirmed": {}},
     }
     (config / ".storage" / key).write_text(json.dumps(content))
