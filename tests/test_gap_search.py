@@ -10,16 +10,20 @@ from typing import Any, cast
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis import gaps
+from custom_components.socomec_countis.const import CONF_SERIAL_NUMBER, DOMAIN
 from custom_components.socomec_countis.coordinator import CountisCoordinator
 from custom_components.socomec_countis.countis.plausibility import (
     CounterCheck,
     CounterReading,
     Moment,
 )
-from custom_components.socomec_countis.gap import Gap, gap_store
+from custom_components.socomec_countis.gap import gap_store
 from custom_components.socomec_countis.gaps import RETRY_SECONDS, MeterGaps
+from custom_components.socomec_countis.identifiers import entity_unique_id
+from homeassistant.config_entries import ConfigSubentry
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
 
 from .outage import HOUR
 
@@ -46,7 +50,9 @@ class ReadMeter:
             name="COUNTIS",
             meter=self.meter,
             config_entry=entry,
-            subentry=SimpleNamespace(subentry_id="meter"),
+            subentry=SimpleNamespace(
+                subentry_id="meter", data={CONF_SERIAL_NUMBER: None}
+            ),
             online=False,  # no gap is proposed
         )
         self.meter_gaps = self.new_gaps()
@@ -67,6 +73,13 @@ class ReadMeter:
         self.meter.counter_check = CounterCheck().restore(saved)
         self.meter_gaps = self.new_gaps()
         await self.meter_gaps.async_load()
+
+    def add_entity(self, key: str) -> None:
+        """Register the sensor of a counter."""
+        unique_id = entity_unique_id(
+            cast("ConfigSubentry", self.coordinator.subentry), key
+        )
+        er.async_get(self.hass).async_get_or_create("sensor", DOMAIN, unique_id)
 
     def read(self, block: str, **counters: float | None) -> None:
         """Check one reading of a block, in kWh. Find a gap if it is accepted."""
@@ -151,20 +164,38 @@ async def test_invalid_stored_data_are_ignored(meter: ReadMeter) -> None:
 async def test_gap_whose_end_hour_is_not_over_is_not_proposed(
     meter: ReadMeter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proposed: list[Gap] = []
+    starts: set[float] = set()
 
-    async def propose(_: MeterGaps, gap: Gap, _now: float) -> None:
-        proposed.append(gap)
+    async def no_statistic(
+        _hass: HomeAssistant, _id: str, first: float, _last: float
+    ) -> None:
+        starts.add(first)
 
-    monkeypatch.setattr(MeterGaps, "_async_propose_gap", propose)
+    monkeypatch.setattr(gaps, "async_statistic", no_statistic)
+    meter.add_entity("energy_consumed")
     for hours, energy in ((3, 503), (1, 504), (3, 507)):
         await asyncio.sleep(hours * HOUR)
         meter.read_twice("energies", energy_consumed=energy)
     first, second = meter.meter_gaps.gaps
     meter.coordinator.online = True
     await asyncio.sleep(RETRY_SECONDS)
-    assert first in proposed
-    assert second not in proposed
+    # To propose a gap, the integration reads the statistics from its first hour on.
+    assert first.hours[0] in starts
+    assert second.hours[0] not in starts
+
+
+async def test_correction_after_the_end_hour_of_a_gap_leaves_no_counter_out(
+    meter: ReadMeter,
+) -> None:
+    await asyncio.sleep(3 * HOUR)
+    meter.read_twice("energies", energy_consumed=503)
+    (gap,) = meter.meter_gaps.gaps
+    await asyncio.sleep(gap.end_hour + HOUR - time.time() - 1)
+    meter.meter_gaps.check_reading("tariffs", {"tariff_1_energy"})
+    assert gap.left_out == ["tariff_1_energy"]
+    await asyncio.sleep(1)
+    meter.meter_gaps.check_reading("energies", {"energy_consumed"})
+    assert gap.left_out == ["tariff_1_energy"]
 
 
 async def test_gap_is_found_if_the_second_reading_is_rejected(meter: ReadMeter) -> None:
