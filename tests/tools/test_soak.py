@@ -251,11 +251,11 @@ async def test_only_a_meter_with_high_counters_is_reset(
 
 
 async def test_fall_of_a_total_while_it_is_unavailable_is_an_error(
-    hass: HomeAssistant, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    hass: HomeAssistant, machine: Machine
 ) -> None:
     name = "1 energy_consumed"
     entity_id = machine.ids[name]
-    monkeypatch.setattr(machine, "_names", {entity_id: name})
+    machine.names = {entity_id: name}
     hass.bus.async_listen(EVENT_STATE_CHANGED, machine.on_state)
     for state in ("1234.5", "unavailable", "1234.5", "unavailable", "1234.4"):
         hass.states.async_set(entity_id, state)

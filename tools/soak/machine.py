@@ -83,7 +83,8 @@ class Machine:
         )
         self.ids: dict[StatisticName, str] = {}
         """The entity IDs of all counters."""
-        self._names: dict[str, StatisticName] = {}
+        self.names: dict[str, StatisticName] = {}
+        """The name of each statistic, by entity ID; empty before the start."""
         self._last: dict[StatisticName, float] = {}
         """The last state in kWh of each total counter in this session."""
         self._loads: asyncio.Task[None] | None = None
@@ -131,7 +132,7 @@ class Machine:
                 entity_id = registry.async_get_entity_id("sensor", DOMAIN, unique_id)
                 assert entity_id is not None, unique_id
                 self.ids[f"{unit_id} {key}"] = entity_id
-        self._names = {entity_id: name for name, entity_id in self.ids.items()}
+        self.names = {entity_id: name for name, entity_id in self.ids.items()}
         await self.settle("the start", VALUES_TIMEOUT)
         self._loads = asyncio.create_task(self._change_loads())
         self.clock.speed = self.world.speed
@@ -193,7 +194,7 @@ class Machine:
             {"sum"},
         )
         return {
-            self._names[entity_id]: found[-1]["sum"] or 0.0
+            self.names[entity_id]: found[-1]["sum"] or 0.0
             for entity_id, found in rows.items()
         }
 
@@ -233,7 +234,7 @@ class Machine:
     @callback
     def on_state(self, event: Event[EventStateChangedData]) -> None:
         """Check the new state of a counter."""
-        name = self._names.get(event.data["entity_id"])
+        name = self.names.get(event.data["entity_id"])
         new = event.data["new_state"]
         if name is None or new is None:
             return
