@@ -60,7 +60,7 @@ async def async_check_counters(
         # The next readings are checked with this evidence.
         await _async_gather_evidence(meter)
     # While the evidence was read, a command may have read the block, and accepted its
-    # counters.
+    # counters. Then `rejected` is out of date.
     if counter_check.rejected.get(name) is rejected and counter_check.extend_level(
         reading
     ):
@@ -83,7 +83,8 @@ async def _async_gather_evidence(meter: Meter) -> None:
     transformer = meter.blocks.get("transformer")
     if isinstance(transformer, CurrentTransformer):
         for _ in range(2):  # `compare_transformer` needs two equal readings
-            # After a refused read, the block still contains an earlier reading.
+            # After a refused read, do not compare the block, because it still contains
+            # an earlier reading.
             if await read_optional(transformer) is not None:
                 meter.compare_transformer(transformer)
     overflows = meter.blocks.get("overflows")

@@ -1,9 +1,9 @@
 """The evidence of a meter about a gap: a time in which its counters were not read.
 
-An energy curve is the distribution of energy over a gap. Its best source is the load
-curve of the meter. Its second-best source is the energies of days and weeks. A source
-is used only if it agrees with the counters. If neither source is used, the energy is
-distributed evenly between the known readings.
+An energy curve is the distribution of energy over a gap. The best source of an energy
+curve is the load curve of the meter. The second-best source is the energies of days and
+weeks. A source is used only if it agrees with the counters. If neither source is used,
+the energy is distributed evenly between the known readings.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

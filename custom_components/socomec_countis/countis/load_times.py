@@ -15,8 +15,8 @@ from itertools import pairwise
 
 from .load_curve import LoadCurve
 
-# s; a meter may store a record up to this long after the end of its period. And the
-# calculated end of the period may be up to this long in the future. Our choice.
+# s; a meter may store a record up to this long after the end of its period. The
+# calculated end of the period may also be up to this long in the future. Our choice.
 NEWEST_TOLERANCE = 60
 HOUR = 3600  # s
 # Today, each time zone changes at a multiple of 15 min in UTC.
@@ -43,9 +43,11 @@ def possible_times(
     """Yield each meaning of the dates that agrees with the clock of the meter.
 
     `now` is in s since 1970. `displayed` is the time, without a time zone, that the
-    meter displays at `now`. `zone` is the time zone of the user. A meaning is left
-    out if, by this meaning, the meter has not completed a record in the last
-    integration period.
+    meter displays at `now`. `zone` is the time zone of the user.
+
+    By a possible meaning, the period of the newest complete record has ended, but the
+    next period has not ended. The tolerance of both times is `NEWEST_TOLERANCE`. All
+    other meanings are left out.
     """
     complete = [index for index, each in enumerate(curve.records) if each.is_complete]
     period = curve.period.total_seconds()
@@ -80,10 +82,9 @@ def _offsets(display_ahead: float, zone_ahead: float) -> Iterator[tuple[bool, fl
 
     `display_ahead` is how many s the displayed time is ahead of true UTC. `zone_ahead`
     is the same for the local time of the user. The difference of both is the error of
-    the displayed time. Dates in UTC may have the same error, or only what remains of it
-    after the nearest whole number of hours is subtracted. For example, if the clock
-    stays at standard time in summer, the displayed time is an hour behind, but dates in
-    UTC may be right.
+    the displayed time. Dates in UTC may have the same error, or this error minus the
+    nearest whole number of hours. For example, if the clock stays at standard time in
+    summer, the displayed time is an hour behind, but dates in UTC may be right.
     """
     yield False, display_ahead
     error = display_ahead - zone_ahead
@@ -159,13 +160,13 @@ def _corrected_starts(
     for begin, date, following in zip(
         starts, start_dates, [*start_dates[1:], None], strict=True
     ):
-        offset = 0.0
+        correction = 0.0
         for change in changes:
             # In a repeated hour, the first of two equal times is before the change.
             is_first = date == following and date < change.before
             if date < change.earliest or is_first:
-                offset += change.ahead.total_seconds()
-        corrected.append(begin + offset)
+                correction += change.ahead.total_seconds()
+        corrected.append(begin + correction)
     return corrected
 
 

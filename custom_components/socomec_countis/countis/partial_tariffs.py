@@ -63,8 +63,9 @@ class _Tariffs:
 
         After a change of the resolution (10 Wh or 1 kWh), the readings may be lower
         than an accepted value. The value then keeps its moment and resolution until the
-        readings reach it. If the tariff is not in use, this takes long. So the moment
-        of a value is ignored if its resolution is not that of the newest value.
+        readings reach the value. If the tariff is not in use, the readings do not rise,
+        and the value keeps an old moment. So if the resolution of a value differs from
+        that of the newest value, the moment of the value is ignored.
         """
         newest = max(counters.values(), key=lambda each: each.at.monotonic)
         return cls(
@@ -104,9 +105,9 @@ class _Comparison(NamedTuple):
     def reset_after_fall(self, before: Mapping[str, float]) -> PartialReset | None:
         """Return the last reset, None if the tariff counters at the reset are unknown.
 
-        `before` contains tariff counters that were read before the reset. It is empty
-        if they are unknown. The partial total is the energy that was counted since the
-        reset.
+        `before` contains tariff counters that were read before the reset. If no such
+        counters are known, `before` is empty. The partial total is the energy that was
+        counted since the reset.
         """
         rises = {
             name: rise
@@ -127,7 +128,7 @@ class _Comparison(NamedTuple):
     def reset_without_fall(self) -> PartialReset | None:
         """Return the last reset if the present values show it, else None.
 
-        This needs no fall of the partial total. If the partial total is 0, no energy
+        The partial total need not have fallen. If the partial total is 0, no energy
         was counted since the reset, so the reset has the present tariff counters. If
         the partial total is the sum of the tariff counters, the reset has tariff
         counters of 0, as if no counter was ever reset.
@@ -218,6 +219,7 @@ class CalculatedCounters:
                 self._continue_after_tariff_reset(name, fall)
         self._tariffs = tariffs
         if self._waiting is None:
+            # Use the latest partial total that is not newer than the tariff counters.
             for total in (self._total, self._earlier_total):
                 if total is not None and total.at.monotonic <= tariffs.at:
                     self._waiting = tariffs, total.value

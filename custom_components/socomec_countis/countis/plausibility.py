@@ -1,10 +1,10 @@
 """Decide which counter readings of a meter are plausible.
 
 The statistics of Home Assistant add each rise of a counter. If a counter falls by more
-than a tenth, they add the whole new reading. So a reading is accepted only if the meter
-can have counted the difference since the last accepted value. If consecutive readings
-of a block agree with each other, but not with the accepted values, the block is at
-another level. docs/counters.md has the reasons.
+than a tenth, the statistics add the whole new reading. So a reading is accepted only if
+the meter can have counted the difference since the last accepted value. If consecutive
+readings of a block agree with each other, but not with the accepted values, the block
+is at another level. docs/counters.md has the reasons.
 """
 
 from collections import defaultdict
@@ -62,8 +62,8 @@ LONGEST_PAUSE_OF_LEVEL = 15
 # meters count in years.
 LONGEST_UNCERTAIN_PAUSE = 90 * 86_400
 
-# Fraction of the last value; below this fraction, Home Assistant assumes a reset, and
-# adds the whole reading.
+# If a reading is below this fraction of the last value, Home Assistant assumes a reset,
+# and adds the whole reading.
 RESET_RATIO = 0.9
 HIGH_RESOLUTION = 0.01  # kWh or kvarh
 
@@ -139,9 +139,11 @@ class CounterValue:
         """
         highest = self.value + self.highest_rise(new, kilowatts)
         # If a reading is lower by up to 10 Wh, or by up to 1 kWh after a change of the
-        # resolution, the counter keeps its value until a reading is higher.
-        lower = HIGH_RESOLUTION if new.step == self.step else max(new.step, self.step)
-        lowest = round(self.value - lower, 2)
+        # resolution, the counter keeps its value until a reading reaches this value.
+        allowed_fall = (
+            HIGH_RESOLUTION if new.step == self.step else max(new.step, self.step)
+        )
+        lowest = round(self.value - allowed_fall, 2)
         rolled_over = (
             self.overflows is not None and (new.overflows or 0) > self.overflows
         )
@@ -156,8 +158,8 @@ class CounterValue:
     def moved_to(self, new: CounterValue) -> CounterValue:
         """Return the value after a reading `new` of another level.
 
-        If the register is lower by more than a tenth, the register was reset. Then the
-        value has no rollover offset, and Home Assistant adds the whole new reading.
+        If the register fell by more than a tenth, the fall is taken for a reset. Then
+        the value has no rollover offset, and Home Assistant adds the whole new reading.
         """
         if new.value < RESET_RATIO * (self.value - self.rollover_offset):
             return new
@@ -413,11 +415,13 @@ class CounterCheck:
         `check` rejected, unless the block is read again at once.
 
         Held counters keep their accepted values. If the user confirmed the level, no
-        counter is held. Otherwise, if any counter fell that cannot have been reset, the
-        held counters are those that fell and those that read 0. If tariff counters fell
-        and at least one of them is above 0, they may have been reset. If all of them
-        are 0, they are not taken for reset, because the measurement of the meter may
-        have failed.
+        counter is held. Otherwise, if all counters that fell may have been reset, no
+        counter is held either. In all other cases, each counter that fell is held, and
+        so is each counter that reads 0.
+
+        The resettable counters may have been reset. The tariff counters may have been
+        reset if at least one of the tariff counters that fell is above 0. If all of the
+        tariff counters that fell are 0, the measurement of the meter may have failed.
         """
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)
@@ -429,7 +433,7 @@ class CounterCheck:
         for name, new in self._counters(reading).items():
             last, at_level = self.accepted.get(name), before.counters.get(name)
             following = at_level and at_level.followed_by(new, self.limits.kilowatts)
-            if following is None:
+            if following is None:  # a new level begins with this reading
                 lasted = 0
                 following = self._plausible(name, new)
             if following is None:
@@ -547,7 +551,7 @@ def _confirmed(
     readings confirm the lower one of them. If `new` can follow `last`, but `previous`
     is None or cannot follow `last`, the result is `last`, because no rise is confirmed.
     If `new` cannot follow `last`, the readings can only confirm a reset, and only if
-    `may_fall` is True. Returns None if they confirm no value.
+    `may_fall` is True. Returns None if the readings confirm no value.
     """
     following = last and last.followed_by(new, kilowatts)
     if last is not None and following is not None:

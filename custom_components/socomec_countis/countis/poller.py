@@ -144,7 +144,8 @@ class Polled:
         # A block that was not polled until now is treated as never read.
         for name in INTERVALS.keys() - self.blocks:
             self.due_at.pop(name, None)
-        # If the details were not read until now, the measurements are due at once.
+        # If the details are needed, but were not read until now, the measurements are
+        # due at once.
         needs_details = not MEASURED_DETAILS.isdisjoint(quantities)
         if needs_details and not self.meter.reads_details:
             self.due_at.pop(MEASUREMENTS, None)
@@ -159,7 +160,8 @@ class Polled:
         """Return the ratio of the age of a block to its target age, both in s.
 
         A block without a due time is treated as if it was last read 1 s
-        (`SHORTEST_PAUSE`) before `retry_at`. Its target age is at most `FIRST_TARGET`.
+        (`SHORTEST_PAUSE`) before `retry_at`. The target age of such a block is at most
+        `FIRST_TARGET`.
         """
         if (due_at := self.due_at.get(name)) is not None:
             return (now - due_at + INTERVALS[name].period) / target
@@ -168,9 +170,9 @@ class Polled:
     def done(self, name: str, now: float, *, together: bool) -> None:
         """Set the time at which a block that was read is due again.
 
-        A block that was read on time is due one period after its previous due time. If
-        `together` is True, blocks with a period of 1 s are due at the same time as the
-        power.
+        If the block was read on time, it is due one period after its previous due time.
+        Otherwise, it is due one period after `now`. If `together` is True, a block with
+        a period of 1 s is due earlier if the power is due earlier.
         """
         self.lost_block, self.pause = None, 0
         period = INTERVALS[name].period
@@ -339,8 +341,8 @@ class Poller:
         """
         now = asyncio.get_running_loop().time()
         timed_out = isinstance(err, ModbusTimeoutError)
-        is_first = not polled.lost_block and not polled.pause
-        if timed_out and is_first and not self._bus.is_lossy:
+        is_first_attempt = not polled.lost_block and not polled.pause
+        if timed_out and is_first_attempt and not self._bus.is_lossy:
             # `_reads` takes `retry_at - now` as the rank of the retry. So the retry is
             # as urgent as the failed read, and other reads may be more urgent.
             polled.lost_block, polled.retry_at = name, now + rank

@@ -26,8 +26,8 @@ from .bus import RESPONSE_TIMEOUT, Bus, wire_seconds
 from .line_settings import LineSettings
 from .unit import READ_CHARACTERS, REOPEN_SECONDS, SLOW_RESPONSE_TIMEOUT
 
-# The product order code. Its value does not matter to a probe. All reads of other
-# registers are longer than one register, so none accepts a late response to a probe.
+# The product order code, whose value a probe ignores. All reads of other registers are
+# longer than one register, so these reads do not accept a late response to a probe.
 PROBE_REGISTER = 50004
 PROBE_CHARACTERS = READ_CHARACTERS + 2  # of request and expected response
 
@@ -128,10 +128,10 @@ def planned_probes(
         for each in settings:
             yield from [Probe(each, unit_ids[0], slow=True)] * SLOW_PROBES
         return
-    first = unit_ids[:FIRST_UNIT_ID_COUNT]
-    passes = [(settings[0], first), *((each, first) for each in settings)]
+    first_ids = unit_ids[:FIRST_UNIT_ID_COUNT]
+    passes = [(settings[0], first_ids), *((each, first_ids) for each in settings)]
     passes += [(each, unit_ids) for each in settings]
     if len(settings) == 1:  # then a first pass of the first unit IDs gains nothing
-        passes = [(settings[0], unit_ids), (settings[0], first)]
+        passes = [(settings[0], unit_ids), (settings[0], first_ids)]
     for each, ids_of_pass in passes:
         yield from (Probe(each, unit_id) for unit_id in ids_of_pass)

@@ -218,8 +218,8 @@ class BusUnit:
     async def _async_write(self, call: Call[None], characters: int) -> None:
         """Write when no late response can arrive.
 
-        Otherwise, the read-back after the write could accept a late response to an
-        equal read, with the values from before the write.
+        If the write did not wait, its read-back could accept a late response to an
+        earlier equal read, with the values from before the write.
         """
         await self._async_wait_for_late(self._late)
         await self._bus.async_request(self._unit_id, self._client, call, characters)
