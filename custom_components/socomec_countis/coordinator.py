@@ -63,8 +63,9 @@ type StoredCounters = dict[str, Any]
 type RejectedCounters = dict[str, tuple[float | None, float | None]]
 """By counter, in kWh or kvarh: the last accepted value and the rejected reading.
 
-The value is None before the first accepted reading. The reading is None if the block
-could not be read, or if it was rejected before its counters were checked one by one.
+The accepted value is None before the first accepted reading. The rejected reading is
+None if the block could not be read, or if the reading was rejected before its counters
+were checked one by one.
 """
 
 # s; if a measurement cannot be read, its last value is shown for this time. Our choice:
@@ -174,7 +175,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._expired: set[str] = set()
         """The blocks of the online meter that could not be read for `HOLD_SECONDS`."""
         self._rejected_at: dict[str, float] = {}
-        """By block: since when counters of this block were rejected."""
+        """By block: since when its counters were rejected or could not be read."""
         self._reported: set[str] = set()
         """The counters that the issue for rejected counters lists."""
         self._error: PollError | None = None
@@ -361,8 +362,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.data = self.counters
         self._failing_since.clear()
         self._expired.clear()
-        # Let `REJECTED_ISSUE_SECONDS` begin again after the time offline, except for
-        # the blocks in the issue for rejected counters, so that this issue stays.
+        # After the time offline, `REJECTED_ISSUE_SECONDS` begins again for each block.
+        # The blocks in the issue for rejected counters are an exception, so that this
+        # issue stays.
         reported = {BLOCK_OF[name] for name in self._reported}
         for block in self._rejected_at.keys() - reported:
             del self._rejected_at[block]

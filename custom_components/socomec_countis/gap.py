@@ -52,15 +52,15 @@ class Gap:
     Empty until the evidence (countis/gap_evidence.py) is read from the meter.
     """
     parts: dict[str, Sequence[float]] = field(default_factory=dict)
-    """By total counter: the cumulative parts of `energies`, one for each of `hours`.
+    """By total counter: for each of `hours`, a fraction of the energy in `energies`.
 
-    A part is the fraction, from 0 to 1, that was counted until the end of the hour.
+    This fraction, from 0 to 1, was counted until the end of the hour.
     """
     energies: dict[str, float] = field(default_factory=dict)
     """By total counter: the energy to distribute, in kWh or kvarh.
 
-    This energy was counted from the end of the hour of the last statistics row before
-    `hours[0]` to the end of `end_hour`.
+    The statistics have a last row before `hours[0]`. The energy was counted from the
+    end of the hour of this row to the end of `end_hour`.
     """
     overwritten: dict[str, list[Row]] = field(default_factory=dict)
     """By statistic ID: the rows to write if the user undoes the filling."""

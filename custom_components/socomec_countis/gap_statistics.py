@@ -208,10 +208,10 @@ def plan_counter(
     fraction of `total`, from 0 to 1, that was counted until the end of the hour.
 
     A gap cannot be filled if the row before the gap or the row of the end hour is
-    missing or has no state. If the sums around the gap do not agree with the counter,
-    there are two cases. If the counter was reset, the gap cannot be filled, because the
-    counter was probably reset more than once. Otherwise, the function raises
-    `HomeAssistantError`.
+    missing or has no state. If the counter was reset, and the sums around the gap do
+    not agree with the counter, the gap cannot be filled either. In this case, the
+    counter was probably reset more than once. Raises `HomeAssistantError` if the
+    counter was not reset, and the sums do not agree with the counter.
     """
     base, end_row = statistic.base(hours), statistic.end_row(hours)
     if base is None or base.state is None or end_row is None or end_row.state is None:
@@ -232,11 +232,11 @@ def plan_counter(
     for hour, part in zip(hours, parts, strict=True):
         present = statistic.rows.get(hour, present)
         if is_reset:
-            # The assumption is that the counter has risen as much as the total counter
-            # since the reset (a tariff counter may have risen less). So both counters
-            # counted the energy `total * (1 - part)` after this hour. `counted` is the
-            # energy from the reset to the end of this hour, 0 in the hours before the
-            # reset.
+            # Assume that since the reset, the counter has risen as much as the total
+            # counter, although a tariff counter may have risen less. Then each of the
+            # two counters counted `total * (1 - part)` after this hour. `counted` is
+            # the energy from the reset to the end of this hour. In the hours before the
+            # reset, `counted` is 0.
             counted = max(energy - total * (1 - part), 0)
             rows.append(Row(hour, counted or begin_value, begin_sum + counted))
         else:
@@ -319,7 +319,8 @@ def _data(row: Row, factor: float) -> StatisticData:
     """Return a row in the unit of the statistic."""
     return StatisticData(
         start=_time(row.start),
-        # `or 0` is only for the type checker: a row with a sum also has a state.
+        # The recorder writes a state to each row with a sum, so `or 0` is only for the
+        # type checker.
         state=(row.state or 0) / factor,
         sum=row.sum / factor,
         last_reset=None if row.last_reset is None else _time(row.last_reset),

@@ -2,9 +2,9 @@
 
 A gap is a time without readings, because Home Assistant was off or the meter was
 offline. A gap contains at least one full hour. The end hour of a gap is the hour in
-which the counters rise after the gap. They do not rise before the second reading, which
-has to confirm the first one. Until the gap is filled, the statistics contain the energy
-of the whole gap in the end hour.
+which the accepted counters rise after the gap. The first reading after the gap does not
+raise the accepted counters, because a second reading has to confirm it. Until the gap
+is filled, the statistics contain the energy of the whole gap in the end hour.
 """
 
 import asyncio
@@ -61,9 +61,10 @@ COMPILED_AFTER = 90
 # statistics.
 RETRY_SECONDS = 300
 
-# s from the end of a gap's end hour until the gap is discarded, if this hour is not
-# compiled by then. The hours of a disabled entity are never compiled. Our choice: much
-# longer than the recorder needs, after a restart, to compile the hours that it missed.
+# s from the end of a gap's end hour. If the recorder has not compiled this hour by
+# then, the gap is discarded. For a disabled entity, the recorder compiles no hours. Our
+# choice: much longer than the recorder needs, after a restart, to compile the hours
+# that it missed.
 DISCARDED_AFTER = 6 * HOUR
 
 # s for which the overwritten rows of a filled gap are kept, so that the user can undo
@@ -95,7 +96,7 @@ class MeterGaps:
             # last read.
             self._read_at[block] = max(self._read_at.get(block, 0), each.at.wall)
         self._unconfirmed: dict[str, Gap] = {}
-        """By block: a gap after which the counters could not rise so far."""
+        """By block: a gap after which no reading could confirm a rise yet."""
         self._corrected_at: dict[str, float] = {}
         """By counter: when its value was last corrected, in s since 1970."""
         self._proposed_now: Gap | None = None
@@ -144,20 +145,21 @@ class MeterGaps:
     def check_reading(self, block: str, corrected: Collection[str]) -> None:
         """Find a gap before the latest accepted reading of `block`.
 
-        After a gap, the counters do not rise before the second reading, which has to
-        confirm the first reading. So the gap ends at the second reading. If a reading
-        was rejected meanwhile, the counters rise later, and the gap ends later.
+        After a gap, the second reading has to confirm the first reading before the
+        accepted counters rise. So the gap ends at the second reading. If a reading is
+        rejected meanwhile, the accepted counters rise later, and the gap ends later.
         Counters that have the same value as before the gap are not filled.
 
-        `corrected` contains the counters whose accepted value was corrected. They are
-        left out of a gap if the correction is between the beginning of its first hour
-        and the end of its end hour. The reason: the sums of these hours contain the
-        correction, which is not energy of the gap.
+        `corrected` contains the counters whose accepted value was corrected. If a
+        counter is corrected in an hour of a gap or in the end hour, the gap leaves out
+        this counter, because the sums of these hours then contain the correction. The
+        correction is not energy of the gap.
         """
         if "recorder" not in self.hass.config.components:
             return
-        begin, now = self._read_at.get(block), self.coordinator.meter.now().wall
-        before = self._values.get(block, {})
+        previous_at = self._read_at.get(block)
+        previous_values = self._values.get(block, {})
+        now = self.coordinator.meter.now().wall
         values = {
             name: value
             for name, value in self.coordinator.meter.counter_check.values.items()
@@ -167,22 +169,24 @@ class MeterGaps:
         if corrected:
             self._leave_out(corrected, now)
         gap = self._unconfirmed.pop(block, None)
-        if begin is not None and now // HOUR - math.ceil(begin / HOUR) >= 1:
+        if previous_at is not None and now // HOUR - math.ceil(previous_at / HOUR) >= 1:
             # There is at least one full hour between the two readings.
             if gap is None:
-                readings = {name: [(begin, value)] for name, value in before.items()}
-                gap = Gap(begin, now, readings)
-            # If the reading at `begin` was the first one after another gap, `gap` is
-            # that gap. It is extended to `now`, because the counters did not rise at
-            # `begin`.
+                readings = {
+                    name: [(previous_at, value)]
+                    for name, value in previous_values.items()
+                }
+                gap = Gap(previous_at, now, readings)
+            # If `gap` is an earlier unconfirmed gap, the accepted counters have not
+            # risen since the beginning of `gap`. So `gap` is extended to `now`.
             gap.end = now
             self._unconfirmed[block] = gap
         elif gap and not self.coordinator.meter.counter_check.may_rise(block):
             gap.end = max(gap.end, now)  # the system clock may have been set back
             self._unconfirmed[block] = gap
         elif gap:
-            # The confirmed values are those of the first reading. Here, `gap.end` is
-            # still the time of that reading.
+            # The latest reading has confirmed the values of the previous reading. Here,
+            # `gap.end` is still the time of the previous reading.
             gap.readings = {
                 name: [*points, (gap.end, values[name])]
                 for name, points in gap.readings.items()
@@ -247,9 +251,9 @@ class MeterGaps:
     def _schedule(self, seconds: float = 0) -> None:
         """Create the issues of proposed gaps, and start the timer for new gaps.
 
-        A gap is new until it has `sources`. Then it is proposed, until it is filled.
-        The timer ends when the recorder has compiled the end hour of a new gap, but
-        not before `seconds` have passed.
+        A gap without `sources` is new. A gap with `sources` is proposed until it is
+        filled. The timer ends when the recorder should have compiled the end hour of a
+        new gap, but not before `seconds` have passed.
         """
         self.shutdown()
         open_gaps = [gap for gap in self.gaps if gap.filled_at is None]

@@ -214,7 +214,7 @@ class MeterFlow(
     async def async_step_found(
         self, user_input: UserInput = None
     ) -> SubentryFlowResult:
-        """Ask which found meters to add, or show where the reconfigured meter is."""
+        """Ask which meters to add, or show where the reconfigured meter responds."""
         if self.form != "reconfigure":
             return await super().async_step_found(user_input)
         assert self.shown_scan is not None  # noqa: S101
@@ -305,8 +305,8 @@ class MeterFlow(
                     raise in_use
                 profile = await self.async_probe(unit_id, serial_number)
             except FormError as err:
-                # If another meter has the unit ID, show this in place of the error,
-                # unless the port or gateway cannot be opened.
+                # If another meter is set up with this unit ID, the form shows this fact
+                # instead of `err`, unless the port or gateway cannot be opened.
                 in_use = unit_id_in_use(unit_id, others)
                 self.error = in_use if in_use and err.key not in UNREACHABLE else err
                 if self.error.key in NO_RESPONSE:

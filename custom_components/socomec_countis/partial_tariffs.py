@@ -74,8 +74,8 @@ class PartialTariffs:
     def update(self, meter: Meter) -> Values:
         """Return the partial counters by tariff in kWh, from the accepted counters.
 
-        A value is None if it is unknown. `reset` is saved when it has changed, also if
-        it has become unknown.
+        The value of an unknown counter is None. Each change of `reset` is saved, also a
+        change to None.
         """
         # Maps each partial counter to the tariff counter from which it is calculated.
         calculated = meter.profile.calculated_counters

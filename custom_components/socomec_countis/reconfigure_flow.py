@@ -315,7 +315,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             yield
             return
         entry = self._entry
-        # If the scan is stopped during the unloading, the unloading has to finish.
+        # The unloading has to finish, even if the scan is stopped meanwhile.
         unloading = self.hass.async_create_task(self._async_unload(entry))
         try:
             if not await asyncio.shield(unloading):
@@ -369,8 +369,8 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     ) -> list[FoundMeter]:
         """Return the found meters that are not set up, in the order of their unit IDs.
 
-        A found meter is left out if a meter of the entry has its unit ID, even if the
-        scan did not find the meter of the entry.
+        If the scan did not find a meter of the entry, that meter keeps its unit ID. A
+        found meter with the same unit ID is left out.
         """
         assert self.shown_scan is not None  # noqa: S101
         unit_ids = {

@@ -116,10 +116,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     _progress: dict[str, str]
     """The placeholders of the progress text."""
     _text_version = (0, 0)
-    """The values at the last update of `_progress` by `_on_change`.
+    """Two values from the last update of `_progress` by `_on_change`.
 
-    These are the number of found meters, and the time in whole s of the event loop's
-    clock.
+    The first value is the number of found meters. The second value is the time in whole
+    s of the event loop's clock.
     """
     _is_closed = False
     """Whether the dialog was closed."""
@@ -255,10 +255,10 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_find(self, request: ScanRequest) -> R:
         """Probe and add a meter, or scan for meters.
 
-        If the latest scan of the bus has the same request and can be continued, it is
-        shown. If the request has one unit ID, and only one combination of line settings
-        can be used, the meter is probed. Otherwise, a scan tries all unit IDs of the
-        request with all usable combinations. Raises `FormError`.
+        If the latest scan of the bus has the same request and can be continued, the
+        dialog shows that scan. If the request has one unit ID, and only one combination
+        of line settings can be used, the meter is probed. Otherwise, a scan tries all
+        unit IDs of the request with all usable combinations. Raises `FormError`.
         """
         latest = scans(self.hass).get(bus_unique_id(self.data))
         if latest and latest.request == request and latest.can_be_continued:
