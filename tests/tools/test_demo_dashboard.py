@@ -44,7 +44,9 @@ def test_dashboard_shows_only_entities_of_its_meters() -> None:
 
 
 def test_dashboard_of_a_house_without_inverter_shows_only_its_entities() -> None:
-    assert set(entities_of(dashboard([HOUSE]))) <= set(HOUSE.values())
+    shown = set(entities_of(dashboard([HOUSE])))
+    assert shown <= set(HOUSE.values())
+    assert shown >= {HOUSE["power_l3"], HOUSE["tariff_2_energy"]}
 
 
 async def test_missing_entity_leaves_no_empty_dashboard(client: Client) -> None:

@@ -1,9 +1,10 @@
 """The start and the end of the demo."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import fcntl
 from pathlib import Path
+import signal
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -14,6 +15,17 @@ from tools.demo.__main__ import main
 from tools.demo.arguments import parse_arguments
 from tools.demo.progress import INTERRUPTED, Progress
 from tools.errors import ToolError
+
+
+@pytest.fixture
+def _restored_signal_handlers() -> Generator[None]:
+    """Restore the signal handlers that `run_demo` replaces."""
+    handlers = {
+        each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)
+    }
+    yield
+    for each, handler in handlers.items():
+        signal.signal(each, handler)
 
 
 class InterruptedImport(ModuleType):
@@ -37,6 +49,7 @@ def test_interrupt_during_the_imports_ends_the_demo_with_a_message(
     assert last == "Stopped before Home Assistant has started."
 
 
+@pytest.mark.usefixtures("_restored_signal_handlers")
 def test_demo_whose_data_is_in_use_does_not_advise_deleting_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
