@@ -52,6 +52,9 @@ OTHER_SERIAL = "2025000100007"
 # lasted for 60 s. Each pause adds at most 15 s to this time, so 14 s count in full.
 READING_PAUSE = 14
 
+# Virtual s in which the poller verifies the identity of another meter 20 times.
+LATER_POLLS = 1
+
 # Registers that read 0, by register address.
 NO_ENERGY_CONSUMED = registers_of("energy_consumed", 0)
 NO_TARIFF_1_ENERGY = registers_of("tariff_1_energy", 0)
@@ -133,6 +136,7 @@ async def test_another_meter_creates_an_issue_and_its_values_are_not_shown(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     issue = await replaced_meter_issue(hass, entry, meter)
+    await asyncio.sleep(LATER_POLLS)
     assert entry.state is ConfigEntryState.LOADED
     assert not coordinator_of(entry).online
     assert state(hass, "power") == STATE_UNAVAILABLE
@@ -157,8 +161,10 @@ async def test_meter_replaced_without_an_outage_creates_an_issue(
     await until_read(hass, entry)
     replace_meter(meter)
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
+    await asyncio.sleep(LATER_POLLS)
     assert only_issue(hass).translation_key == "another_meter"
     assert state(hass, "energy_consumed") == "1234.56"
+    assert state(hass, "power") == STATE_UNAVAILABLE
 
 
 async def test_another_meter_after_a_restart_creates_an_issue(
@@ -169,6 +175,7 @@ async def test_another_meter_after_a_restart_creates_an_issue(
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
     await until(lambda: issues(hass))
+    await asyncio.sleep(LATER_POLLS)
     assert only_issue(hass).translation_key == "another_meter"
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "power") == STATE_UNAVAILABLE

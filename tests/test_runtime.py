@@ -1,5 +1,6 @@
 """Meters that are added, changed, removed or offline while the others are polled."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 import logging
 import time
@@ -166,7 +167,10 @@ async def change_unit_id_of_second_meter(
     """Change the unit ID of the second meter from 2 to 3."""
     second_meter.offline, third_meter.offline = True, False
     assert (await reconfigure(hass, entry, 2, 3))["reason"] == "reconfigure_successful"
-    await until(lambda: state(hass, "power", SECOND_SERIAL) == "1300")
+    # Until its first poll at the new unit ID, the meter shows its last values.
+    await until_polled(entry, 3)
+    assert coordinator_of(entry, 3).online
+    assert state(hass, "power", SECOND_SERIAL) == "1300"
 
 
 async def set_second_meter_offline(
@@ -418,9 +422,8 @@ async def test_profile_is_taken_again_after_a_refused_block(
     await until(lambda: state(hass, "energy_consumed_today") == STATE_UNAVAILABLE)
     await until_polled(entry)
     line.requests.clear()
-    polled_often = {MEASUREMENTS, ENERGIES, TARIFFS}
-    await until(lambda: set(reads(line.requests)) >= polled_often)
-    assert set(reads(line.requests)) == polled_often
+    await asyncio.sleep(4)  # virtual s; the refused block was read every 3 s
+    assert set(reads(line.requests)) == {MEASUREMENTS, ENERGIES, TARIFFS}
     assert warnings_and_errors(caplog) == []
 
 
@@ -552,13 +555,24 @@ async def test_meter_deleted_while_its_profile_is_taken_logs_no_error(
 async def test_meter_with_another_unit_id_keeps_its_entities_and_is_renamed(
     hass: HomeAssistant,
     device_registry: dr.DeviceRegistry,
+    entity_registry: er.EntityRegistry,
     fast_polling: None,
     entry: CountisConfigEntry,
     add_meter: AddMeter,
     second_meter: Meter,
     third_meter: Meter,
 ) -> None:
+    def entities() -> dict[str, tuple[str, str | None]]:
+        """Return the entity ID and the device of each entity by its registry ID."""
+        return {
+            each.id: (each.entity_id, each.device_id)
+            for each in er.async_entries_for_config_entry(
+                entity_registry, entry.entry_id
+            )
+        }
+
     await add_meter(unit_id=2)
+    entities_before = entities()
     before = coordinator_of(entry, 2)
     accepted = before.meter.counter_check.values
     await change_unit_id_of_second_meter(hass, entry, second_meter, third_meter)
@@ -566,6 +580,7 @@ async def test_meter_with_another_unit_id_keeps_its_entities_and_is_renamed(
     assert after is before
     assert after.meter.unit_id == 3
     assert after.meter.counter_check.values == accepted
+    assert entities() == entities_before
     names = {
         each.serial_number: each.name
         for each in dr.async_entries_for_config_entry(device_registry, entry.entry_id)
