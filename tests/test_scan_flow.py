@@ -626,6 +626,7 @@ async def test_more_meters_are_found_while_the_first_is_polled(
     first.polled.on_error = lambda *args: failures.append(args)
     before = runtime.bus.traffic[1].requests
     result = await end_of_scan(hass, await start_scan_on(hass, entry))
+    assert runtime.bus.traffic[1].requests > before
     assert list(listed(result).values()) == FOUND[1:]
     assert selected(result) == ["2", "7"]
     assert placeholders(result)["device"] == line.port
@@ -637,7 +638,6 @@ async def test_more_meters_are_found_while_the_first_is_polled(
     assert state(hass, "power", THIRD_SERIAL) == "1300"
     assert entry.runtime_data is runtime
     assert coordinator_of(entry) is first
-    assert runtime.bus.traffic[1].requests > before
     assert failures == []
 
 

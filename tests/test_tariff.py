@@ -41,6 +41,7 @@ from .common import (
     state,
     until,
     until_polled,
+    until_read,
     writes_on,
 )
 
@@ -118,9 +119,9 @@ async def test_first_selection_of_a_tariff_enables_its_counter(
     assert hass.states.get(counter) is None
     await select(hass, "3")
     # Home Assistant reloads the bus 30 s after an entity was enabled.
-    await until(lambda: hass.states.get(counter) and state(hass, "tariff_3_energy"))
-    # The counter is unavailable until its first reading after the reload.
-    assert state(hass, "tariff_3_energy") in {"0", STATE_UNAVAILABLE}
+    await until(lambda: hass.states.get(counter))
+    await until_read(hass, entry)
+    assert state(hass, "tariff_3_energy") == "0"
 
 
 async def test_action_enables_the_counter_of_the_tariff(
@@ -242,6 +243,7 @@ async def test_meter_without_tariffs_has_no_select(
 ) -> None:
     meter.refused_blocks = {table.TARIFFS, table.TARIFFS_UNIT_100}
     await add_meter()
+    assert state(hass, "power") == "1300"
     assert not hass.states.async_entity_ids(SELECT_DOMAIN)
 
 
