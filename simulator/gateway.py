@@ -207,6 +207,8 @@ class TcpGateway(Gateway):
 
         None if the gateway expects no response. Then the gateway discards all bytes.
         """
+        self.discarded = 0
+        """Number of bytes that were discarded, because no response was expected."""
 
     async def _transfer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -261,7 +263,9 @@ class TcpGateway(Gateway):
         return frame
 
     def _on_data(self, data: bytes) -> None:
-        if self._response is not None:
+        if self._response is None:
+            self.discarded += len(data)
+        else:
             self._response.feed_data(data)
 
 
