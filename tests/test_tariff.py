@@ -41,7 +41,6 @@ from .common import (
     state,
     until,
     until_polled,
-    until_read,
     writes_on,
 )
 
@@ -120,8 +119,7 @@ async def test_first_selection_of_a_tariff_enables_its_counter(
     await select(hass, "3")
     # Home Assistant reloads the bus 30 s after an entity was enabled.
     await until(lambda: hass.states.get(counter))
-    await until_read(hass, entry)
-    assert state(hass, "tariff_3_energy") == "0"
+    await until(lambda: state(hass, "tariff_3_energy") == "0")
 
 
 async def test_action_enables_the_counter_of_the_tariff(
