@@ -170,6 +170,16 @@ async def test_filled_gap_has_the_energy_of_each_hour(
     assert_close(await outage.hours(), outage.metered_energy())
 
 
+async def assert_filled_correctly(outage: OutageTest) -> None:
+    """Fill the only gap when it is proposed, and assert the energy of each hour."""
+    await outage.until_proposed()
+    before = await outage.hours()
+    await outage.choose("fill")
+    filled = await outage.hours()
+    assert_unchanged_total(before, filled)
+    assert_close(filled, outage.metered_energy())
+
+
 async def propose(
     outage: OutageTest, kind: str = "Home Assistant", hours: int = 1
 ) -> None:
@@ -231,12 +241,7 @@ async def test_gap_across_a_change_of_daylight_saving_is_filled(
         if clock_follows:
             set_clock(outage.meter)
         await outage.run_until(20, hours=4)
-    await outage.until_proposed()
-    before = await outage.hours()
-    await outage.choose("fill")
-    filled = await outage.hours()
-    assert_unchanged_total(before, filled)
-    assert_close(filled, outage.metered_energy())
+    await assert_filled_correctly(outage)
     findings = coordinator_of(outage.entry).meter_gaps.load_curve_findings
     assert findings is not None
     assert findings["follows_zone"] is clock_follows
@@ -272,12 +277,7 @@ async def test_two_outages_less_than_an_hour_apart_are_one_gap(
         await outage.run_until(20, hours=2)
     async with outage.outage("meter"):
         await outage.run_until(10, hours=2)
-    await outage.until_proposed()
-    before = await outage.hours()
-    await outage.choose("fill")
-    filled = await outage.hours()
-    assert_unchanged_total(before, filled)
-    assert_close(filled, outage.metered_energy())
+    await assert_filled_correctly(outage)
 
 
 async def test_two_outages_with_one_reading_between_them_are_one_gap(
@@ -291,12 +291,7 @@ async def test_two_outages_with_one_reading_between_them_are_one_gap(
         await asyncio.sleep(30)  # one reading of the counters
         outage.meter.offline = True
         await outage.run_until(20, hours=2)
-    await outage.until_proposed()
-    before = await outage.hours()
-    await outage.choose("fill")
-    filled = await outage.hours()
-    assert_unchanged_total(before, filled)
-    assert_close(filled, outage.metered_energy())
+    await assert_filled_correctly(outage)
 
 
 async def test_gap_ends_in_the_hour_of_the_second_reading(outage: OutageTest) -> None:
@@ -308,12 +303,7 @@ async def test_gap_ends_in_the_hour_of_the_second_reading(outage: OutageTest) ->
         await asyncio.sleep(30)  # one reading of the counters, at 16:58
         outage.meter.offline = True
         await outage.run_until(5)
-    await outage.until_proposed()
-    before = await outage.hours()
-    await outage.choose("fill")
-    filled = await outage.hours()
-    assert_unchanged_total(before, filled)
-    assert_close(filled, outage.metered_energy())
+    await assert_filled_correctly(outage)
 
 
 async def test_gap_is_found_if_the_clock_is_set_back_before_the_second_reading(
