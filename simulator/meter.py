@@ -368,5 +368,6 @@ class Meter:
         shown = clock_time(values, short_year=self.clock_has_short_year)
         if shown is None:
             return False
+        self.count()  # the energy until now belongs to the periods of the old time
         self._clock_offset = shown.timestamp() - self.true_time()
         return True

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 import gc
 import logging
@@ -25,7 +24,8 @@ from homeassistant import runner
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.tasks import RecorderTask
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.core import HomeAssistant
+from homeassistant.const import MATCH_ALL
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import entity, event
 from homeassistant.util import dt as dt_util
@@ -281,33 +281,43 @@ def _memory_ports() -> Generator[None]:
         yield
 
 
-@dataclass
 class RecorderBarrier(RecorderTask):
     """A barrier that is reached when the recorder has written all earlier events."""
 
     commit_before = False
-    recorder: Recorder
-    is_queued: bool = False
-    is_done: bool = False
+
+    def __init__(self, recorder: Recorder) -> None:
+        """Note each event and each task that the recorder gets."""
+        self._is_idle = False
+        """Whether the recorder got nothing since the barrier was last queued."""
+        self._is_queued = False
+        self._queue_task = recorder.queue_task
+
+        def queue_task(task: RecorderTask | Event) -> None:
+            self._is_idle = False
+            self._queue_task(task)
+
+        @callback
+        def note_event(_event: Event) -> None:
+            self._is_idle = False
+
+        recorder.queue_task = queue_task  # type: ignore[method-assign]
+        recorder.hass.bus.async_listen(MATCH_ALL, note_event)
 
     def is_reached(self) -> bool:
-        """Return whether the recorder has reached the barrier.
+        """Return whether the recorder is idle.
 
-        The first call adds the barrier to the queue of the recorder. The recorder wakes
-        the loop when it reaches the barrier. After a call that returns True, the next
-        call adds the barrier again.
+        If the recorder got an event or a task since the barrier was last queued, queue
+        the barrier again. The recorder wakes the loop when it reaches the barrier.
         """
-        reached = self.is_done
-        if reached:
-            self.is_queued = self.is_done = False
-        elif not self.is_queued:
-            self.is_queued = True
-            self.recorder.queue_task(self)
-        return reached
+        if not self._is_idle and not self._is_queued:
+            self._is_queued = self._is_idle = True
+            self._queue_task(self)
+        return not self._is_queued
 
     @override
     def run(self, instance: Recorder) -> None:
-        self.is_done = True
+        self._is_queued = False
         instance.hass.loop.call_soon_threadsafe(lambda: None)  # wakes the loop
 
 

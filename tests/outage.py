@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import pairwise
 import time
 
@@ -16,7 +17,12 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.runtime import CountisConfigEntry
-from homeassistant.components.recorder.statistics import statistics_during_period
+from homeassistant.components.recorder.models import StatisticData
+from homeassistant.components.recorder.statistics import (
+    async_import_statistics,
+    get_metadata,
+    statistics_during_period,
+)
 from homeassistant.components.repairs import (
     RepairsFlowManager,
     RepairsFlowResult,
@@ -41,6 +47,12 @@ type Hours = dict[float, float]
 """The energy in kWh of each hour, by its start in s since 1970."""
 
 
+def energies(meter: Meter) -> tuple[float, float]:
+    """Return the consumed and the produced counter of a meter in kWh."""
+    counted = meter.count()
+    return counted.consumed / 1000, counted.produced / 1000
+
+
 @dataclass
 class OutageTest:
     """Home Assistant with one meter, to simulate outages and compare statistics."""
@@ -51,7 +63,7 @@ class OutageTest:
     counters_by_hour: dict[float, tuple[float, float]] = field(default_factory=dict)
     """The consumed and the produced counter in kWh, by the time in s since 1970.
 
-    Each time is a full hour.
+    Each time is a full hour. The first one is before the test began.
     """
     # A lambda, because virtual time replaces `time.time` after this class is defined.
     started: float = field(default_factory=lambda: time.time())  # noqa: PLW0108
@@ -65,11 +77,7 @@ class OutageTest:
                 now = time.time()
                 hour = (now // HOUR + 1) * HOUR
                 await asyncio.sleep(hour - now)
-                counted = self.meter.count()
-                self.counters_by_hour[hour] = (
-                    counted.consumed / 1000,
-                    counted.produced / 1000,
-                )
+                self.counters_by_hour[hour] = energies(self.meter)
 
         task = asyncio.create_task(note())
         try:
@@ -78,6 +86,30 @@ class OutageTest:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+    async def import_earlier_rows(self) -> None:
+        """Give each statistic a row of the hour before the test began.
+
+        Only a gap with a row before it is filled. The row has the state and the sum
+        with which the recorder began.
+        """
+        await async_wait_recording_done(self.hass)
+        recorder = get_instance(self.hass)
+        metadata = await recorder.async_add_executor_job(get_metadata, self.hass)
+        started = dt_util.utc_from_timestamp(self.started)
+        rows = await recorder.async_add_executor_job(
+            statistics_during_period,
+            *(self.hass, started - timedelta(minutes=5), None, set(metadata)),
+            *("5minute", None, {"state", "sum"}),
+        )
+        hour_before = dt_util.utc_from_timestamp(self.started // HOUR * HOUR - HOUR)
+        for statistic_id, (first, *_) in rows.items():
+            _, each = metadata[statistic_id]
+            assert first["state"] is not None
+            assert first["sum"] is not None
+            state = first["state"] - first["sum"]
+            row = StatisticData(start=hour_before, state=state, sum=0)
+            async_import_statistics(self.hass, each, [row])
 
     async def run_until(self, minute: float, hours: float = 0) -> None:
         """Run until `minute` minutes after a full hour, then for `hours` more hours."""

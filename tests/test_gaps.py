@@ -14,7 +14,7 @@ import pytest
 
 from custom_components.socomec_countis import gap_texts, gaps
 from custom_components.socomec_countis.const import DOMAIN
-from custom_components.socomec_countis.countis import poller
+from custom_components.socomec_countis.countis import COUNTER_BLOCKS, poller
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.energy.data import async_get_manager
 from homeassistant.components.recorder.statistics import async_change_statistics_unit
@@ -25,18 +25,25 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.recorder import get_instance
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
-from simulator import Constant, House, Meter
+from simulator import Constant, House, Meter, Phase
+from simulator.table import TARIFFS, TARIFFS_UNIT_100
 
 from .common import coordinator_of, entity_id, until
-from .outage import COMPILED_MINUTE, HOUR, Hours, OutageTest
+from .outage import COMPILED_MINUTE, HOUR, Hours, OutageTest, energies
 
-# 13:50 in Paris. The fixture `outage` runs until 14:50.
+# 14:30 in Paris, so that the load curve begins with a complete record. The fixture
+# `outage` runs until 14:50.
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.starts_at(datetime(2026, 6, 15, 11, 50, tzinfo=UTC).timestamp()),
+    pytest.mark.starts_at(datetime(2026, 6, 15, 12, 30, tzinfo=UTC).timestamp()),
 ]
+# For a test with a midnight: 22:30 in Paris. The fixture `outage` runs until 22:50.
+starts_before_midnight = pytest.mark.starts_at(
+    datetime(2026, 6, 15, 20, 30, tzinfo=UTC).timestamp()
+)
 
 PARIS = "Europe/Paris"
+PARTIAL = "partial_energy_consumed"
 TOTALS = ("energy_consumed", "energy_produced")
 # The kind of each outage, and its minimum duration in hours.
 OUTAGES = [("Home Assistant", 1), ("meter", 5), ("Home Assistant", 30)]
@@ -85,9 +92,37 @@ async def _time_zone(hass: HomeAssistant) -> None:
     await hass.config.async_set_time_zone(PARIS)
 
 
+def set_clock(meter: Meter, zone: str = PARIS) -> None:
+    """Set the clock of a meter to the local time of a time zone."""
+    now = datetime.fromtimestamp(time.time(), ZoneInfo(zone))
+    meter.set_clock([now.day, now.month, now.year, now.hour, now.minute, now.second])
+
+
+@pytest.fixture
+def has_tariffs() -> bool:
+    """Return whether the meter has tariffs.
+
+    Without them, only one block of counters is polled, and virtual hours pass quickly.
+    """
+    return False
+
+
+@pytest.fixture
+def meter(meter: Meter, *, has_tariffs: bool) -> Meter:
+    """Return the meter of tests/conftest.py, by default without tariffs.
+
+    The load is a house with a solar roof. The clock shows the local time in Paris.
+    """
+    if not has_tariffs:
+        meter.refused_blocks = {TARIFFS, TARIFFS_UNIT_100}
+    meter.load = House(slot_seconds=60, solar_peak=6000)
+    set_clock(meter)
+    return meter
+
+
 @pytest.fixture
 def poll_seconds() -> int:
-    """Return the seconds between two polls of the power.
+    """Return the seconds between two polls of the counters.
 
     With few polls, virtual hours pass quickly.
     """
@@ -96,42 +131,32 @@ def poll_seconds() -> int:
 
 @pytest.fixture(autouse=True)
 def _slow_polling(monkeypatch: pytest.MonkeyPatch, poll_seconds: int) -> None:
-    """Poll the power every `poll_seconds` instead of every second.
-
-    All other polls are slower by the same factor.
-    """
-    intervals = {
-        name: poller.Interval(
-            target=each.target * poll_seconds, period=each.period * poll_seconds
-        )
-        for name, each in poller.INTERVALS.items()
-    }
-    monkeypatch.setattr(poller, "INTERVALS", intervals)
-    monkeypatch.setattr(poller, "POWER_TARGET", poll_seconds)
+    """Poll the counters every `poll_seconds`, and all other blocks once an hour."""
+    for name in poller.INTERVALS:
+        seconds = poll_seconds if name in COUNTER_BLOCKS else HOUR
+        monkeypatch.setitem(poller.INTERVALS, name, poller.Interval(seconds, seconds))
 
 
-def set_clock(meter: Meter, zone: str = PARIS) -> None:
-    """Set the clock of a meter to the local time of a time zone."""
-    now = datetime.fromtimestamp(time.time(), ZoneInfo(zone))
-    meter.set_clock([now.day, now.month, now.year, now.hour, now.minute, now.second])
+@pytest.fixture
+def first_energies(meter: Meter) -> tuple[float, float]:
+    """Return the counters in kWh before Home Assistant reads them."""
+    return energies(meter)
 
 
 @pytest.fixture
 async def outage(
-    hass: HomeAssistant, meter: Meter, entry: CountisConfigEntry
+    hass: HomeAssistant,
+    meter: Meter,
+    first_energies: tuple[float, float],
+    entry: CountisConfigEntry,
 ) -> AsyncIterator[OutageTest]:
-    """Return an `OutageTest` an hour after the test begins.
-
-    The load of the meter is a house with a solar roof.
-    """
-    meter.load = House(slot_seconds=60, solar_peak=6000)
-    set_clock(meter)
+    """Return an `OutageTest` 20 minutes after the test begins."""
     assert await async_setup_component(hass, "repairs", {})
-    outage = OutageTest(hass, entry, meter)
+    first_hour = time.time() // HOUR * HOUR
+    outage = OutageTest(hass, entry, meter, {first_hour: first_energies})
     async with outage.recording_counters():
-        # Cross a full hour, so that the statistics have a row before the gap.
-        await outage.run_until(5)
         await outage.run_until(50)
+        await outage.import_earlier_rows()
         yield outage
 
 
@@ -189,8 +214,15 @@ async def propose(
     await outage.until_proposed()
 
 
+@starts_before_midnight
 async def test_produced_energy_is_split_at_midnight(outage: OutageTest) -> None:
-    await propose(outage, hours=24)
+    async with outage.outage("Home Assistant"):
+        # 1 kW until midnight, then 3 kW
+        for kilowatts, minute in ((1, 0), (3, 20)):
+            outage.meter.count()
+            outage.meter.load = Constant(Phase(-1000 * kilowatts), Phase(0), Phase(0))
+            await outage.run_until(minute, hours=1)
+    await outage.until_proposed()
     await outage.choose("fill")
     filled = await outage.hours("energy_produced")
     truth = outage.metered_energy(produced=True)
@@ -218,11 +250,11 @@ async def test_meter_without_a_load_curve_gets_an_even_distribution(
     assert filled[begin] > even[0] / 6
 
 
-# The outage begins an hour after these times. In its fourth hour, the clocks in Paris
-# change. If `clock_follows`, the test then sets the clock of the meter to the new local
-# time.
-SPRING = datetime(2026, 3, 28, 20, 50, tzinfo=UTC)
-AUTUMN = datetime(2026, 10, 24, 20, 50, tzinfo=UTC)
+# The outage begins 20 minutes after these times. In its fourth hour, the clocks in
+# Paris change. If `clock_follows`, the test then sets the clock of the meter to the new
+# local time.
+SPRING = datetime(2026, 3, 28, 21, 30, tzinfo=UTC)
+AUTUMN = datetime(2026, 10, 24, 21, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("clock_follows", [True, False])
@@ -356,31 +388,36 @@ async def test_jump_that_ends_a_joined_gap_is_not_filled(outage: OutageTest) -> 
     assert await outage.hours() == before
 
 
-@pytest.mark.parametrize("jumps_first", [True, False])
+# This test polls more often, so that each jump is accepted within five minutes.
+@pytest.mark.parametrize("poll_seconds", [30])
 async def test_jump_that_ends_one_of_two_merged_gaps_is_not_filled(
-    outage: OutageTest, *, jumps_first: bool
+    outage: OutageTest,
 ) -> None:
-    for hours in (2, 3):
+    counters = {"consumed": "energy_consumed", "partial_consumed": PARTIAL}
+    for counter in counters:
         async with outage.outage("meter"):
-            await outage.run_until(20, hours)
-            if jumps_first == (hours == 2):
-                outage.meter.count().consumed += 5_000_000  # Wh
+            # The second outage ends at 20:17. At 20:21, the integration tries again to
+            # propose the first gap. Before that, the second gap is found and merged.
+            await outage.run_until(17, hours=2)
+            counted = outage.meter.count()
+            setattr(counted, counter, getattr(counted, counter) + 5_000_000)  # Wh
         await outage.run_until(40)  # until the second reading after the jump
     await outage.until_proposed()
-    before = await outage.hours()
-    assert max(before.values()) > 5000  # kWh; the jump was accepted
+    before = [await outage.hours(key) for key in counters.values()]
+    # Both jumps were accepted.
+    assert [max(hours.values()) > 5000 for hours in before] == [True, True]  # kWh
     await outage.choose("fill")
-    assert await outage.hours() == before
+    assert [await outage.hours(key) for key in counters.values()] == before
 
 
+@pytest.mark.parametrize("has_tariffs", [True])
 @pytest.mark.parametrize(
-    ("counter", "jumped", "other"),
+    ("counter", "jumped", "other", "is_before"),
     [
-        ("consumed", "energy_consumed", "partial_energy_consumed"),
-        ("partial_consumed", "partial_energy_consumed", "energy_consumed"),
+        ("consumed", "energy_consumed", "partial_energy_consumed", True),
+        ("partial_consumed", "partial_energy_consumed", "energy_consumed", False),
     ],
 )
-@pytest.mark.parametrize("is_before", [True, False])
 async def test_counter_that_jumps_in_the_first_or_last_hour_is_not_filled(
     outage: OutageTest, counter: str, jumped: str, other: str, *, is_before: bool
 ) -> None:
@@ -389,7 +426,7 @@ async def test_counter_that_jumps_in_the_first_or_last_hour_is_not_filled(
         setattr(counted, counter, getattr(counted, counter) + 5_000_000)  # Wh
 
     outage.meter.load = Constant()  # 1.3 kW
-    await outage.run_until(5, hours=1)
+    await outage.run_until(5)
     if is_before:
         jump()
     await outage.run_until(40)  # the jump is accepted
@@ -410,7 +447,7 @@ async def test_counter_that_jumps_in_the_first_or_last_hour_is_not_filled(
 
 async def test_gap_with_only_jumped_counters_is_discarded(outage: OutageTest) -> None:
     outage.meter.load = Constant()  # produces no energy
-    await outage.run_until(50, hours=1)
+    await outage.run_until(55)
     async with outage.outage("meter"):
         await outage.run_until(20, hours=2)
         counted = outage.meter.count()
@@ -543,7 +580,7 @@ async def test_gap_with_only_a_reset_counter_is_discarded(outage: OutageTest) ->
                 entity.entity_id, disabled_by=er.RegistryEntryDisabler.USER
             )
     outage.meter.load = Constant()  # consumes power at all times
-    await outage.run_until(50, hours=1)
+    await outage.run_until(55)
     async with outage.outage("Home Assistant"):
         await outage.run_until(20, hours=1)
         outage.meter.count().partial_consumed = 0
@@ -717,11 +754,12 @@ async def test_dialog_shows_energies_with_the_decimal_mark_of_the_language(
     assert re.search(r"\| \d+,\d\d → \d+,\d\d \|", shown["hours"])
 
 
+@starts_before_midnight
 async def test_table_of_a_long_gap_has_a_row_for_each_day(
     outage: OutageTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gap_texts, "MAX_HOURLY_ROWS", 12)
-    await propose(outage, hours=12)
+    monkeypatch.setattr(gap_texts, "MAX_HOURLY_ROWS", 3)
+    await propose(outage, hours=3)
     shown = (await outage.open_fix())["description_placeholders"]
     assert shown is not None
     assert [line[2:12] for line in shown["hours"].splitlines()[2:]] == [
@@ -921,12 +959,12 @@ async def test_overwritten_rows_of_an_old_gap_are_deleted(
 
 async def test_load_curve_is_read_by_one_action_at_a_time(outage: OutageTest) -> None:
     begin = time.time()
-    await propose(outage, hours=24)
+    await propose(outage, hours=6)
     await outage.choose("leave")
     await outage.run_until(50)
     responses = await asyncio.gather(
-        fill_gap(outage, begin, begin + 24.5 * HOUR),
-        fill_gap(outage, begin, begin + 24.5 * HOUR),
+        fill_gap(outage, begin, begin + 6.5 * HOUR),
+        fill_gap(outage, begin, begin + 6.5 * HOUR),
     )
     for response in responses:
         (shown,) = response["meters"]

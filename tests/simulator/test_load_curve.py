@@ -195,6 +195,14 @@ def test_records_around_a_changed_clock_are_incomplete(
     ]
 
 
+def test_energy_before_a_changed_clock_is_recorded_in_the_old_time(
+    meter: Meter, clock: Clock
+) -> None:
+    clock.seconds += PERIOD  # the meter has not counted this period yet
+    meter.set_clock([1, 3, 2026, 13, 10, 0])  # the clock was at 12:10
+    assert curve_of(meter) == [(START_DATE + PERIOD, 0, 1300)]
+
+
 def test_record_of_period_with_adjusted_clock_is_incomplete(
     meter: Meter, clock: Clock
 ) -> None:
