@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.countis.poller import MEASUREMENTS
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
@@ -27,6 +28,7 @@ from .common import (
     until_read,
 )
 from .demand_hours import (
+    ENERGIES,
     SENSORS,
     START,
     RunningClock,
@@ -41,8 +43,8 @@ from .test_sensor import enable
 
 @pytest.fixture(autouse=True)
 def _slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll each block at most once in 5 s."""
-    poll_slowly(monkeypatch)
+    """Poll the counters of the demand, and hardly any other block."""
+    poll_slowly(monkeypatch, ENERGIES)
 
 
 @pytest.fixture
@@ -65,11 +67,13 @@ async def low_resolution_entry(
     meter: Meter,
     add_meter: AddMeter,
     clock: RunningClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> CountisConfigEntry:
     """Return the entry of a bus whose meter has totals only in low resolution.
 
     The load of the meter is 3000 W. The time is 12:05.
     """
+    poll_slowly(monkeypatch, ENERGIES, MEASUREMENTS)
     meter.refused_blocks = {table.ENERGIES_UNIT_100}
     set_load(meter, 3000)
     await add_meter()
@@ -123,7 +127,7 @@ async def test_demand_follows_the_periods_of_the_clock(
     assert watts(hass, "demand_forecast") == pytest.approx(9000, abs=200)
     assert watts(hass, "peak_demand_this_month") == pytest.approx(7000, abs=40)
     set_load(meter, 1000)
-    await sleep_until(hass, clock, "12:45:10")
+    await sleep_until(hass, clock, "12:30:10")
     assert watts(hass, "peak_demand_this_month") == pytest.approx(7000, abs=40)
     peak = hass.states.get(entity_id(hass, "peak_demand_this_month"))
     assert peak is not None
@@ -351,7 +355,7 @@ async def test_demand_is_not_calculated_after_its_sensors_are_disabled(
             entity_id(hass, key), disabled_by=er.RegistryEntryDisabler.USER
         )
     await hass.async_block_till_done()
-    await sleep_until(hass, clock, "12:31:00")
+    await sleep_until(hass, clock, "12:16:00")
     demand = coordinator_of(demand_entry).meter_demand.demand
     assert demand.highest(clock()) is None
 
@@ -453,48 +457,35 @@ async def test_beginning_of_a_period_is_stored_at_once(
     assert stored["demand"]["period"]["begin"] == begin
 
 
-@pytest.mark.parametrize(
-    ("changes", "is_warned"),
-    [
-        ({"serial_number": "another"}, False),
-        ({"demand": {"minutes": 7}}, True),
-        ({"demand": None}, True),
-    ],
-)
 async def test_stored_demand_that_is_invalid_or_of_another_meter_is_not_used(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     demand_entry: CountisConfigEntry,
     clock: RunningClock,
     caplog: pytest.LogCaptureFixture,
-    changes: dict[str, Any],
-    *,
-    is_warned: bool,
 ) -> None:
     await sleep_until(hass, clock, "12:16:00")
     await hass.config_entries.async_unload(demand_entry.entry_id)
-    hass_storage[stored_key(demand_entry)]["data"] |= changes
-    await hass.config_entries.async_setup(demand_entry.entry_id)
-    await until_read(hass, demand_entry)
-    assert demand_entry.state is ConfigEntryState.LOADED
-    assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
-    assert ("stored demand is" in caplog.text) == is_warned
-
-
-async def test_stored_demand_without_a_serial_number_is_not_used(
-    hass: HomeAssistant,
-    hass_storage: dict[str, Any],
-    demand_entry: CountisConfigEntry,
-    clock: RunningClock,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    await sleep_until(hass, clock, "12:16:00")
-    await hass.config_entries.async_unload(demand_entry.entry_id)
-    del hass_storage[stored_key(demand_entry)]["data"]["serial_number"]
-    await hass.config_entries.async_setup(demand_entry.entry_id)
-    await until_read(hass, demand_entry)
-    assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
-    assert "the stored demand is not used" in caplog.text
+    valid = hass_storage[stored_key(demand_entry)]["data"]
+    without_serial_number = {**valid}
+    del without_serial_number["serial_number"]
+    invalid = "stored demand is invalid and not used"
+    for stored, peak, warning in (
+        (valid, "3000.0", None),
+        ({**valid, "serial_number": "another"}, STATE_UNKNOWN, None),
+        ({**valid, "demand": {"minutes": 7}}, STATE_UNKNOWN, invalid),
+        ({**valid, "demand": None}, STATE_UNKNOWN, invalid),
+        (without_serial_number, STATE_UNKNOWN, "the stored demand is not used"),
+    ):
+        caplog.clear()
+        hass_storage[stored_key(demand_entry)]["data"] = stored
+        await hass.config_entries.async_setup(demand_entry.entry_id)
+        await until_read(hass, demand_entry)
+        assert demand_entry.state is ConfigEntryState.LOADED, stored
+        assert state(hass, "peak_demand_this_month") == peak, stored
+        assert ("stored demand is" in caplog.text) == (warning is not None), stored
+        assert (warning or "") in caplog.text, stored
+        await hass.config_entries.async_unload(demand_entry.entry_id)
 
 
 @pytest.mark.parametrize("removed", ["bus", "meter"])

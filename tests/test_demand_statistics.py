@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pytest_homeassistant_custom_component.components.recorder.common import (
@@ -18,6 +19,7 @@ from simulator import Meter
 
 from .common import entity_id, state
 from .demand_hours import (
+    ENERGIES,
     SENSORS,
     START,
     RunningClock,
@@ -44,9 +46,15 @@ def _custom_integrations(
 
 
 @pytest.fixture
+def recorder_config() -> dict[str, Any]:
+    """Record only the demand, and commit it when the test reads it, to save time."""
+    return {"commit_interval": 86_400, "include": {"entity_globs": ["sensor.*demand"]}}
+
+
+@pytest.fixture
 async def clock(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[RunningClock]:
     """Let the clocks of Home Assistant and of the meter begin at 11:58."""
-    poll_slowly(monkeypatch)
+    poll_slowly(monkeypatch, ENERGIES)
     with running_clock(START) as clock:
         yield clock
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from pytest_homeassistant_custom_component.components.recorder.common import (
@@ -61,6 +62,12 @@ def _custom_integrations(
     This fixture replaces the one of the same name in tests/conftest.py, which would set
     up `hass` first.
     """
+
+
+@pytest.fixture
+def recorder_config() -> dict[str, Any]:
+    """Record only energies, and commit them when the test reads them, to save time."""
+    return {"commit_interval": 86_400, "include": {"entity_globs": ["sensor.*energy*"]}}
 
 
 async def recorded_energy(

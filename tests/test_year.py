@@ -41,6 +41,12 @@ def _custom_integrations(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
+def recorder_config() -> dict[str, Any]:
+    """Commit the states when the test reads them, to save time."""
+    return {"commit_interval": 86_400}
+
+
+@pytest.fixture
 def world(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
