@@ -29,6 +29,7 @@ from custom_components.socomec_countis.const import (
 from custom_components.socomec_countis.coordinator import SAVE_SECONDS
 from custom_components.socomec_countis.countis import Correction, async_take_profile
 from custom_components.socomec_countis.issues import METER_OFFLINE
+from custom_components.socomec_countis.sensor import SENSORS
 from custom_components.socomec_countis.texts import unit_of
 from homeassistant.config_entries import ConfigSubentryData
 from homeassistant.const import EVENT_STATE_CHANGED
@@ -72,8 +73,8 @@ TRANSFORMER_MODEL = "Countis E43"  # has current transformers
 RECONNECT_SECONDS = 36
 # s; longer than `ACCEPTED_AFTER` (60 s), after which counters that fell are accepted.
 TARIFF_RESET_SECONDS = 75
-# Number of polls, one every 10 s: 640 s, longer than `ACCEPTED_AFTER_RESTART` (600 s).
-SETTLED_AFTER_RESTART = 64
+# Number of polls, one every 15 s: 645 s, longer than `ACCEPTED_AFTER_RESTART` (600 s).
+SETTLED_AFTER_RESTART = 43
 LAG_SECONDS = 4  # s until a second reading confirms a value, at most
 # If no request is sent in this number of rounds of the event loop, all tasks wait.
 QUIET_ROUNDS = 15
@@ -242,11 +243,16 @@ class World:
         self.entry.add_to_hass(self.hass)
         self.serial_number = profile.serial_number or ""
         registry = er.async_get(self.hass)
-        # Also enable the sensors that are disabled by default: a sensor that is already
-        # registered stays enabled.
-        for key in (*COUNTERS, PERIOD):
+        # A sensor that is already registered stays enabled or disabled. So also enable
+        # counters that are disabled by default. Of the measurements, only enable the
+        # power, to save time. All measurements are read with it.
+        enabled = {*COUNTERS, PERIOD, "power"}
+        for key in sorted(enabled | {each.key for each in SENSORS}):
             registry.async_get_or_create(
-                "sensor", DOMAIN, f"{self.serial_number}_{key}"
+                "sensor",
+                DOMAIN,
+                f"{self.serial_number}_{key}",
+                disabled_by=None if key in enabled else er.RegistryEntryDisabler.USER,
             )
         self.period_id = entity_id(self.hass, PERIOD, self.serial_number)
         self.ids = {
@@ -359,6 +365,12 @@ class World:
         for _ in range(times):
             await self.pass_time(every)
 
+    async def poll_for(self, seconds: int) -> None:
+        """Let the poller read every 10 s, and every second in the last 10 s or more."""
+        times = max(seconds - 10, 0) // 10
+        await self.poll(times, every=10)
+        await self.poll(seconds - 10 * times)
+
     async def pass_long_time(self, seconds: float) -> None:
         """Advance all clocks by a long time, wait for a save, and set a new load."""
         await self.pass_time(seconds)
@@ -439,7 +451,7 @@ class World:
 
     async def power_cut(self) -> None:
         """Cut the power of the machine for up to two days."""
-        await self.poll(self.random.randint(1, 120))
+        await self.poll_for(self.random.randint(1, 120))
         await self.kill()
         await self.boot(self.random.choice((0, 20, HOUR, 2 * DAY)))
         await self.poll(5)
@@ -449,7 +461,7 @@ class World:
         for _ in range(2):
             await self.kill()
             await self.boot(self.random.choice((1, 30)))
-            await self.poll(self.random.randint(0, 40))
+            await self.poll_for(self.random.randint(0, 40))
         await self.poll(5)
 
     async def restart(self) -> None:
@@ -457,9 +469,9 @@ class World:
         await self.stop()
         self.meter.offline = self.random.random() < 0.3
         await self.boot(self.random.choice((0, 60, DAY)))
-        await self.poll(self.random.randint(5, 60))
+        await self.poll_for(self.random.randint(5, 60))
         self.meter.offline = False
-        await self.poll(RECONNECT_SECONDS)
+        await self.poll_for(RECONNECT_SECONDS)
 
     async def restart_without_clock(self) -> None:
         """Start a machine without a real-time clock: its time is wrong for minutes."""
@@ -469,7 +481,7 @@ class World:
         # The system time is the time at which the machine was switched off, or earlier.
         self.wall_offset = -off - self.random.choice((0, 600, 60 * DAY, 20 * 365 * DAY))
         await self.boot(off)
-        await self.poll(self.random.randint(60, 300))
+        await self.poll_for(self.random.randint(60, 300))
         self.wall_offset = 0
         await self.poll(5)
 
@@ -479,7 +491,7 @@ class World:
             self.wall_offset = self.random.choice((-1, 1)) * self.random.choice(
                 (30, HOUR, 40 * DAY, 400 * DAY)
             )
-            await self.poll(self.random.randint(3, 60))
+            await self.poll_for(self.random.randint(3, 60))
         self.wall_offset = 0
         await self.poll(5)
 
@@ -494,7 +506,7 @@ class World:
         await self.stop()
         self.wall_offset = 0
         await self.boot(self.random.choice((30, HOUR)))
-        await self.poll(SETTLED_AFTER_RESTART, every=10)
+        await self.poll(SETTLED_AFTER_RESTART, every=15)
         await self.poll(3)
 
     async def zeros(self) -> None:
@@ -502,7 +514,7 @@ class World:
         # Between 10 s and 2 h. Half of these times are below 4.5 min (10 s * √720).
         seconds = round(10 * 720 ** self.random.random())
         self.meter.zeros = True
-        await self.poll(min(seconds, 80))
+        await self.poll_for(min(seconds, 80))
         await self.poll((seconds - 80) // 20, every=20)
         reported = self.placeholders("counters_rejected").get("counters", "")
         for counter in TOTALS:
@@ -529,7 +541,7 @@ class World:
                 self.error("a period reads 0 while the meter starts")
         self.meter.starting = self.meter.zeros = False
         self.meter.override = {}
-        await self.poll(RECONNECT_SECONDS)
+        await self.poll_for(RECONNECT_SECONDS)
 
     async def gap(self) -> None:
         """Let the meter be offline for up to three weeks."""
@@ -542,7 +554,7 @@ class World:
         if (seconds > HOUR) == self.issues().isdisjoint(METER_OFFLINE):
             self.error(f"after {seconds} s offline there are {self.issues()}")
         self.meter.offline = False
-        await self.poll(RECONNECT_SECONDS)
+        await self.poll_for(RECONNECT_SECONDS)
 
     def _above_3_kwh(self, counters: Iterable[str]) -> list[str]:
         """Return the counters above 3 kWh, whose fall to 0 is certainly a reset."""
@@ -567,7 +579,7 @@ class World:
         self.meter.reset(self._above_3_kwh(PARTIALS))
         await self.pass_time(60)
         self.meter.offline = False
-        await self.poll(RECONNECT_SECONDS)
+        await self.poll_for(RECONNECT_SECONDS)
 
     async def tariffs_reset_by_another_device(self) -> None:
         """Reset the tariff counters by another device on the bus.
@@ -579,7 +591,7 @@ class World:
         high = self._above_3_kwh(TARIFFS)
         self.meter.counters.tariff = TARIFFS[high[0]] if high else 1
         self.meter.reset(high)
-        await self.poll(TARIFF_RESET_SECONDS)
+        await self.poll_for(TARIFF_RESET_SECONDS)
 
     async def _press(self, key: str) -> None:
         """Press a button, and advance the clocks until the command is done."""
@@ -621,15 +633,15 @@ class World:
         """Lose all responses after the reset command of a button."""
         self._lose_responses_after_a_write()
         await self.own_reset()
-        await self.poll(self.random.randint(0, 30))
+        await self.poll_for(self.random.randint(0, 30))
         self.fault = lambda _request: Fault()
-        await self.poll(RECONNECT_SECONDS)
+        await self.poll_for(RECONNECT_SECONDS)
 
     async def reset_and_power_cut(self) -> None:
         """Cut the power of the machine soon after a reset."""
         reset = self.random.choice((self.reset_at_the_panel, self.own_reset))
         await reset()
-        await self.poll(self.random.choice((0, 1, 10, 200)))
+        await self.poll_for(self.random.choice((0, 1, 10, 200)))
         await self.kill()
         await self.boot(self.random.choice((1, 30, HOUR)))
         await self.poll(5)
@@ -654,9 +666,9 @@ class World:
         self.memory_bus.meters[1] = other
         if is_stopped:
             await self.boot(HOUR)
-        await self.poll(150)
+        await self.poll_for(150)
         await self.pass_time(self.random.choice((10, HOUR)))
-        await self.poll(40)
+        await self.poll_for(40)
         if self.placeholders("another_meter").get("found") != OTHER_SERIAL:
             self.error("the other meter is not reported")
         if shown != {counter: self.value(counter) for counter in COUNTERS}:
@@ -664,7 +676,7 @@ class World:
         self.meter.count()
         self.meter.mounted = True
         self.memory_bus.meters[1] = self.meter
-        await self.poll(RECONNECT_SECONDS)
+        await self.poll_for(RECONNECT_SECONDS)
 
     async def other_transformers(self) -> None:
         """Change the current transformers of an E43 and its load."""
@@ -698,7 +710,7 @@ class World:
         self.fault = fault
         await self.poll(60)
         self.fault = lambda _request: Fault()
-        await self.poll(RECONNECT_SECONDS)
+        await self.poll_for(RECONNECT_SECONDS)
 
     async def another_tariff(self) -> None:
         """Change the tariff in which the meter counts."""
@@ -712,7 +724,7 @@ class World:
         await self.poll(10)
         await self.pass_time(self.random.choice((DAY, 60 * DAY)))
         self.meter.offline = False
-        await self.poll(RECONNECT_SECONDS)
+        await self.poll_for(RECONNECT_SECONDS)
         await self.kill()
         await self.boot(30)
         await self.poll(5)
@@ -720,7 +732,7 @@ class World:
     async def zeros_and_power_cut(self) -> None:
         """Cut the power of the machine while all counters read 0."""
         self.meter.zeros = True
-        await self.poll(self.random.choice((1, 10, 100)))
+        await self.poll_for(self.random.choice((1, 10, 100)))
         await self.kill()
         await self.boot(30)
         await self.poll(self.random.choice((1, 10, 80)), every=10)
@@ -736,7 +748,7 @@ class World:
         # The pause is short: after a long one, a low counter may be as high again as
         # before its reset. No reading would then show the reset.
         await self.boot(self.random.choice((1, 30)))
-        await self.poll(SETTLED_AFTER_RESTART, every=10)
+        await self.poll(SETTLED_AFTER_RESTART, every=15)
         await self.poll(3)
 
     # -- a year --------------------------------------------------------------------
@@ -746,7 +758,7 @@ class World:
         # With some seeds, a counter rolls over in the first 40 s. After a rollover, the
         # counters are saved at once, so the power cut does not lose the rollover.
         self.set_load(most=9000, least=5000)
-        await self.poll(40)
+        await self.poll_for(40)
         await self.kill()
         await self.boot(1)
         order = list(self.mishaps)
