@@ -61,6 +61,12 @@ class Block(Component):
             if isinstance(each.field, NumberField)
         }
 
+    @cached_property
+    def _unsigned_names(self) -> Collection[str]:
+        """Return the names of the text fields and of the unsigned fields."""
+        signed = {name for name, field in self._number_fields.items() if field.signed}
+        return self.resolved_fields.keys() - signed
+
     @property
     def available(self) -> bool:
         """Return whether any text or unsigned field is available.
@@ -68,10 +74,8 @@ class Block(Component):
         If a block is not available, all bits of its registers may be 1. A signed field
         would then be decoded as -1 step, so signed fields are ignored.
         """
-        signed = {name for name, field in self._number_fields.items() if field.signed}
         return any(
-            getattr(self, name) not in (None, "")
-            for name in self.resolved_fields.keys() - signed
+            getattr(self, name) not in (None, "") for name in self._unsigned_names
         )
 
     @property

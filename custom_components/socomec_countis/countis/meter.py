@@ -235,10 +235,11 @@ class Meter:
         if isinstance(block, Overflows):
             self.counter_check.overflows = block.by_counter
         if isinstance(block, CounterBlock):
+            accepted = self.counter_check.values
             values |= {
-                counter: value
-                for counter, value in self.counter_check.values.items()
-                if counter in block.counters
+                counter: accepted[counter]
+                for counter in block.counters
+                if counter in accepted
             }
         return Reading(name, values, at.monotonic, corrections)
 
