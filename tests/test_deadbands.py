@@ -144,16 +144,13 @@ def test_deadband_is_at_most_one_percent_of_a_typical_value() -> None:
             assert description.deadband <= 0.01 * typical[unit], description.key
 
 
-class HoursAroundNoon:
-    """The states that the sensors of MEASURED publish in three hours around noon.
-
-    A reading is taken in each second.
-    """
+class Published:
+    """The sensors of MEASURED, and the states that they publish."""
 
     def __init__(self, *, publish_every_reading: bool) -> None:
-        """Publish the readings of a simulated house with a solar roof."""
+        """Initialize the sensors' coordinator without a reading."""
         self.second = 0
-        coordinator: Any = SimpleNamespace(
+        self.coordinator: Any = SimpleNamespace(
             data={},
             last_update_success=True,
             hass=SimpleNamespace(loop=SimpleNamespace(time=lambda: self.second)),
@@ -164,42 +161,47 @@ class HoursAroundNoon:
             subentry=SimpleNamespace(data={"serial_number": "1"}, title=""),
             meter=SimpleNamespace(profile=Profile()),
         )
+        self.sensors: list[sensor.CountisSensor] = []
         self.state_count = 0
-        """The number of published states."""
-        self.published_joules = 0.0
+        self.joules = 0.0
         """The energy of the published powers."""
-        self.measured_joules = 0.0
-        """The energy of the measured powers."""
-        house = House(seed=7, solar_peak=6000, slot_seconds=1)
-        sensors: list[sensor.CountisSensor] = []
-        for self.second in range(11 * HOUR_SECONDS, 14 * HOUR_SECONDS):
-            phases = house.phases(self.second)
-            words = measurements(phases, 50 + self.second % 3 / 100)
-            for description in MEASURED:
-                field = Measurements.declared_fields[description.key]
-                coordinator.data[description.key] = field.decode(
-                    [words[field.address], words[field.address + 1]], None
-                )
-            # A new sensor takes its first state at once, so it needs a reading.
-            if not sensors:
-                sensors = [
-                    sensor.CountisSensor(coordinator, description)
-                    for description in MEASURED
-                ]
-            self.state_count += sum(each.update_state() for each in sensors)
-            (power,) = (
-                each for each in sensors if each.entity_description.key == "power"
-            )
-            assert power.native_value is not None
-            self.published_joules += float(power.native_value)  # type: ignore[arg-type]
-            self.measured_joules += sum(phase.watts for phase in phases)
+
+    def take(self, second: int, values: dict[str, float | None]) -> None:
+        """Publish the values that are read in a second, if a state has to change."""
+        self.second = second
+        self.coordinator.data = values
+        # A new sensor takes its first state at once, so it needs a reading.
+        if not self.sensors:
+            self.sensors = [
+                sensor.CountisSensor(self.coordinator, description)
+                for description in MEASURED
+            ]
+        self.state_count += sum(each.update_state() for each in self.sensors)
+        (power,) = (
+            each for each in self.sensors if each.entity_description.key == "power"
+        )
+        assert power.native_value is not None
+        self.joules += float(power.native_value)  # type: ignore[arg-type]
 
 
 def test_deadbands_reduce_the_published_states_to_a_tenth() -> None:
-    with_deadbands = HoursAroundNoon(publish_every_reading=False)
-    every_reading = HoursAroundNoon(publish_every_reading=True)
+    with_deadbands = Published(publish_every_reading=False)
+    every_reading = Published(publish_every_reading=True)
+    measured_joules = 0.0
+    house = House(seed=7, solar_peak=6000, slot_seconds=1)
+    # Three hours around noon, with a reading in each second.
+    for second in range(11 * HOUR_SECONDS, 14 * HOUR_SECONDS):
+        phases = house.phases(second)
+        measured_joules += sum(phase.watts for phase in phases)
+        words = measurements(phases, 50 + second % 3 / 100)
+        values = {}
+        for description in MEASURED:
+            field = Measurements.declared_fields[description.key]
+            registers = [words[field.address], words[field.address + 1]]
+            values[description.key] = field.decode(registers, None)
+        for published in (with_deadbands, every_reading):
+            published.take(second, values)
     assert with_deadbands.state_count < every_reading.state_count / 10
-    expected = pytest.approx(with_deadbands.measured_joules, rel=0.005)
-    assert with_deadbands.published_joules == expected
+    assert with_deadbands.joules == pytest.approx(measured_joules, rel=0.005)
     # The relative tolerance above needs an energy that is not near 0.
-    assert abs(with_deadbands.measured_joules) > 1e6
+    assert abs(measured_joules) > 1e6
