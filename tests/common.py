@@ -11,7 +11,12 @@ from unittest.mock import patch
 
 from custom_components.socomec_countis.const import DOMAIN, SUBENTRY_METER
 from custom_components.socomec_countis.coordinator import CountisCoordinator
-from custom_components.socomec_countis.countis import BLOCK_OF, COUNTER_BLOCKS
+from custom_components.socomec_countis.countis import (
+    BLOCK_OF,
+    COUNTER_BLOCKS,
+    PollError,
+    Reading,
+)
 from custom_components.socomec_countis.countis.registers import (
     Energies,
     Measurements,
@@ -253,23 +258,32 @@ async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
     names = {BLOCK_OF[each] for each in coordinator.async_contexts() if each}
     blocks = {each for each in names if coordinator.meter.block(each)}
     now = coordinator.meter.monotonic()
+    read: Counter[str] = Counter()
+    failed: set[str | None] = set()
+    take, fail = coordinator.on_reading, coordinator.on_error
+
+    def on_reading(reading: Reading) -> None:
+        if reading.requested_at >= now:
+            read[reading.block] += 1
+        take(reading)
+
+    def on_error(error: PollError, block: str | None) -> None:
+        failed.add(block)
+        fail(error, block)
+
+    def is_polled() -> bool:
+        # The block of a failure is None if the meter is offline.
+        return None in failed or all(
+            read[block] >= (2 if block in COUNTER_BLOCKS else 1)
+            for block in blocks - failed
+        )
+
     with (
-        patch.object(coordinator, "on_reading", wraps=coordinator.on_reading) as take,
-        patch.object(coordinator, "on_error", wraps=coordinator.on_error) as fail,
-        patch.object(coordinator.polled, "on_reading", take),
-        patch.object(coordinator.polled, "on_error", fail),
+        patch.object(coordinator, "on_reading", on_reading),
+        patch.object(coordinator, "on_error", on_error),
+        patch.object(coordinator.polled, "on_reading", on_reading),
+        patch.object(coordinator.polled, "on_error", on_error),
     ):
-
-        def is_polled() -> bool:
-            readings = [call.args[0] for call in take.call_args_list]
-            read = Counter(each.block for each in readings if each.requested_at >= now)
-            failed = {call.args[1] for call in fail.call_args_list}
-            # The block of a failure is None if the meter is offline.
-            return None in failed or all(
-                read[block] >= (2 if block in COUNTER_BLOCKS else 1)
-                for block in blocks - failed
-            )
-
         await until(is_polled)
 
 
