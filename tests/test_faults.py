@@ -92,6 +92,15 @@ class ShownStates:
         """Allow a state of an entity."""
         self.allowed.setdefault(entity_id(self.hass, key), set()).add(value)
 
+    def clear(self) -> None:
+        """Forget the states that were recorded."""
+        self.wrong.clear()
+        self.unavailable.clear()
+
+    async def until_unavailable(self, count: int) -> None:
+        """Wait until `count` entities were unavailable."""
+        await until(lambda: len(self.unavailable) >= count)
+
     @callback
     def on_change(self, event: Event[EventStateChangedData]) -> None:
         """Compare a new state with the allowed states."""
@@ -136,81 +145,94 @@ async def assert_recovered(hass: HomeAssistant, entry: CountisConfigEntry) -> No
     assert state(hass, "tariff_1_energy") == "1000.0"
 
 
+# The tests of many faults use one bus, because to set up Home Assistant takes more time
+# than to test a fault. A failure names the fault.
+
+
 @pytest.mark.parametrize("good_responses", [0, 1, 2])
-@pytest.mark.parametrize("fault", RESPONSE_FAULTS.values(), ids=RESPONSE_FAULTS)
 async def test_one_faulty_response_changes_no_state(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     shown: ShownStates,
-    fault: Fault,
+    subtests: pytest.Subtests,
     good_responses: int,
 ) -> None:
-    line.faults.extend([Fault()] * good_responses + [fault])
-    await until(lambda: not line.faults)
-    await until_polled(entry)
-    assert coordinator_of(entry).online
-    assert shown.unavailable == set()
-    await assert_recovered(hass, entry)
+    for name, fault in RESPONSE_FAULTS.items():
+        with subtests.test(name):
+            shown.clear()
+            line.faults.extend([Fault()] * good_responses + [fault])
+            await until(lambda: not line.faults)
+            await until_polled(entry)
+            assert coordinator_of(entry).online
+            assert shown.unavailable == set()
+            await assert_recovered(hass, entry)
+            assert shown.wrong == []
 
 
-@pytest.mark.parametrize("fault", RESPONSE_FAULTS.values(), ids=RESPONSE_FAULTS)
 async def test_faults_of_every_other_response_change_no_state(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     shown: ShownStates,
     short_pauses: None,
+    subtests: pytest.Subtests,
     monkeypatch: pytest.MonkeyPatch,
-    fault: Fault,
 ) -> None:
     # Hold the values until all faults are over. `short_pauses` has set `HOLD_SECONDS`
     # to 0.
     monkeypatch.setattr(coordinator, "HOLD_SECONDS", 60)
-    line.faults.extend([Fault(), fault] * 8)
-    await until(lambda: not line.faults)
-    assert shown.unavailable == set()
-    await assert_recovered(hass, entry)
+    for name, fault in RESPONSE_FAULTS.items():
+        with subtests.test(name):
+            shown.clear()
+            line.faults.extend([Fault(), fault] * 8)
+            await until(lambda: not line.faults)
+            assert shown.unavailable == set()
+            await assert_recovered(hass, entry)
+            assert shown.wrong == []
 
 
-@pytest.mark.parametrize("fault", RESPONSE_FAULTS.values(), ids=RESPONSE_FAULTS)
 async def test_counters_are_kept_if_every_response_is_faulty(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     shown: ShownStates,
     short_pauses: None,
-    fault: Fault,
+    subtests: pytest.Subtests,
 ) -> None:
-    line.faults.extend([fault] * 1000)
-    for _ in range(3):
-        await until_polled(entry)
-    for key in COUNTERS:
-        assert entity_id(hass, key) not in shown.unavailable
-    line.faults.clear()
-    await assert_recovered(hass, entry)
+    for name, fault in RESPONSE_FAULTS.items():
+        with subtests.test(name):
+            shown.clear()
+            line.faults.extend([fault] * 1000)
+            for _ in range(3):
+                await until_polled(entry)
+            for key in COUNTERS:
+                assert entity_id(hass, key) not in shown.unavailable
+            line.faults.clear()
+            await assert_recovered(hass, entry)
+            assert shown.wrong == []
 
 
-@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 10, 11])
 async def test_exceptions_make_only_measurements_unavailable(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
     shown: ShownStates,
     short_pauses: None,
-    code: int,
+    subtests: pytest.Subtests,
 ) -> None:
-    meter.exception_code = code
-    for _ in range(2):
-        await until_polled(entry)
-    assert shown.unavailable == {entity_id(hass, key) for key in MEASURED}
-    meter.exception_code = None
-    await assert_recovered(hass, entry)
+    for code in (1, 2, 3, 4, 5, 6, 10, 11):
+        with subtests.test(code=code):
+            shown.clear()
+            meter.exception_code = code
+            for _ in range(2):
+                await until_polled(entry)
+            assert shown.unavailable == {entity_id(hass, key) for key in MEASURED}
+            meter.exception_code = None
+            await assert_recovered(hass, entry)
+            assert shown.wrong == []
 
 
-@pytest.mark.parametrize(
-    "block", [table.METROLOGY, table.ENERGIES_UNIT_100, table.TARIFFS_UNIT_100]
-)
 @pytest.mark.parametrize("attribute", ["blank_blocks", "refused_blocks"])
 async def test_missing_block_does_not_change_the_states_of_other_blocks(
     hass: HomeAssistant,
@@ -218,18 +240,22 @@ async def test_missing_block_does_not_change_the_states_of_other_blocks(
     meter: Meter,
     shown: ShownStates,
     short_pauses: None,
-    block: int,
+    subtests: pytest.Subtests,
     attribute: str,
 ) -> None:
-    setattr(meter, attribute, {block})
-    for _ in range(2):
-        await until_polled(entry)
-    # Counters keep their last accepted values.
-    expected = set(MEASURED) if block == table.METROLOGY else set()
-    await until(lambda: len(shown.unavailable) >= len(expected))
-    assert shown.unavailable == {entity_id(hass, key) for key in expected}
-    setattr(meter, attribute, set())
-    await assert_recovered(hass, entry)
+    for block in (table.METROLOGY, table.ENERGIES_UNIT_100, table.TARIFFS_UNIT_100):
+        with subtests.test(block=block):
+            shown.clear()
+            setattr(meter, attribute, {block})
+            for _ in range(2):
+                await until_polled(entry)
+            # Counters keep their last accepted values.
+            expected = set(MEASURED) if block == table.METROLOGY else set()
+            await shown.until_unavailable(len(expected))
+            assert shown.unavailable == {entity_id(hass, key) for key in expected}
+            setattr(meter, attribute, set())
+            await assert_recovered(hass, entry)
+            assert shown.wrong == []
 
 
 async def test_zeros_of_a_starting_meter_are_not_shown(
