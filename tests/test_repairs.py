@@ -462,10 +462,10 @@ async def bus(
 ) -> CountisConfigEntry:
     """Return the entry of a bus with two meters.
 
-    After 5 s without a response, the issue of a meter or of the bus is created.
+    After 1 s without a response, the issue of a meter or of the bus is created.
     """
     await add_meter(unit_id=2)
-    monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 5)
+    monkeypatch.setattr(coordinator, "OFFLINE_ISSUE_SECONDS", 1)
     return entry
 
 
@@ -474,7 +474,7 @@ async def test_one_issue_reports_that_no_meter_of_a_bus_responds(
 ) -> None:
     line.cut = True
     await until(lambda: issues(hass))
-    await asyncio.sleep(12)  # virtual s, more than twice the time until an issue
+    await asyncio.sleep(2.5)  # virtual s, more than twice the time until an issue
     issue = only_issue(hass)
     assert issue.translation_key == "bus_offline"
     assert issue.severity is ir.IssueSeverity.WARNING
@@ -485,7 +485,7 @@ async def test_one_issue_reports_that_no_meter_of_a_bus_responds(
     }
     line.cut = False
     await until(lambda: coordinator_of(bus).online and coordinator_of(bus, 2).online)
-    await asyncio.sleep(12)  # virtual s, in which a wrong issue would be created
+    await asyncio.sleep(2.5)  # virtual s, in which a wrong issue would be created
     assert issues(hass) == []
 
 
@@ -526,7 +526,7 @@ async def test_issue_of_a_meter_is_deleted_when_no_meter_of_its_bus_responds(
     await until(
         lambda: len(issues(hass)) != 1 or only_issue(hass).issue_id[:3] == "bus"
     )
-    await asyncio.sleep(12)  # virtual s, more than twice the time until an issue
+    await asyncio.sleep(2.5)  # virtual s, more than twice the time until an issue
     assert only_issue(hass).translation_key == "bus_offline"
     line.cut = False
     await until(lambda: not issues(hass))
@@ -704,14 +704,14 @@ async def test_question_mark_replaces_the_last_accepted_value_if_there_is_none(
     assert listed in placeholders["counters"]
 
 
-async def test_form_lists_a_block_only_after_its_reads_failed_for_20_s(
+async def test_form_lists_a_block_only_after_its_reads_failed_for_2_s(
     hass: HomeAssistant,
     post: Post,
     entry: CountisConfigEntry,
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 20)
+    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 2)
     meter.override = NO_ENERGY_CONSUMED
     await until(lambda: issues(hass))
     meter.refused_blocks = {table.TARIFFS_UNIT_100, table.TARIFFS}
@@ -719,36 +719,36 @@ async def test_form_lists_a_block_only_after_its_reads_failed_for_20_s(
     await until(lambda: "tariff_1_energy" in meter_coordinator.rejected_counters)
     await open_fix(post, only_issue(hass))
     assert reported_counters(hass) == ["energy_consumed"]
-    await asyncio.sleep(21)
+    await asyncio.sleep(2.1)
     form = await open_fix(post, only_issue(hass))
     assert "kWh → ?" in form["description_placeholders"]["counters"]
     assert reported_counters(hass) == ["energy_consumed", *TARIFF_COUNTERS]
 
 
-async def test_issue_lists_a_block_only_after_it_was_rejected_for_20_s(
+async def test_issue_lists_a_block_only_after_it_was_rejected_for_2_s(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 20)
+    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 2)
     meter.override = NO_ENERGY_CONSUMED
-    await asyncio.sleep(15)
+    await asyncio.sleep(1.5)
     meter.override = NO_ENERGY_CONSUMED | NO_TARIFF_1_ENERGY
-    await asyncio.sleep(3)
+    await asyncio.sleep(0.3)
     meter.override = NO_TARIFF_1_ENERGY
-    await asyncio.sleep(15)
-    # Until now, each of the two blocks was rejected for only 18 s.
+    await asyncio.sleep(1.5)
+    # Until now, each of the two blocks was rejected for only 1.8 s.
     assert issues(hass) == []
-    await asyncio.sleep(4)
+    await asyncio.sleep(0.4)
     assert reported_counters(hass) == ["tariff_1_energy"]
     meter.override = NO_TARIFF_1_ENERGY | NO_ENERGY_CONSUMED
-    await asyncio.sleep(15)
+    await asyncio.sleep(1.5)
     assert reported_counters(hass) == ["tariff_1_energy"]
-    await asyncio.sleep(7)
+    await asyncio.sleep(0.7)
     assert reported_counters(hass) == ["energy_consumed", "tariff_1_energy"]
     meter.override = NO_ENERGY_CONSUMED
-    await asyncio.sleep(3)
+    await asyncio.sleep(0.3)
     assert reported_counters(hass) == ["energy_consumed"]
 
 
@@ -758,16 +758,16 @@ async def test_outage_restarts_the_time_until_rejected_counters_are_reported(
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 20)
+    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 2)
     meter.override = NO_ENERGY_CONSUMED
-    await asyncio.sleep(15)
+    await asyncio.sleep(1.5)
     meter.offline = True
-    await asyncio.sleep(60)
+    await asyncio.sleep(6)
     meter.offline = False
     await until(lambda: coordinator_of(entry).online)
-    await asyncio.sleep(15)
+    await asyncio.sleep(1.5)
     assert issues(hass) == []
-    await asyncio.sleep(10)
+    await asyncio.sleep(1)
     assert reported_counters(hass) == ["energy_consumed"]
 
 
