@@ -48,8 +48,6 @@ from .common import (
 )
 from .test_button import press
 
-pytestmark = pytest.mark.usefixtures("fast_polling")
-
 FULL_LOAD = Phase(5000, 500)  # W, var
 # Requests that read registers: the register address and the number of registers.
 ENERGIES = (50946, 18)
@@ -135,6 +133,7 @@ def show_time(meter: Meter, *parts: int) -> None:
 
 async def test_clock_is_set_to_the_local_time_in_one_write(
     hass: HomeAssistant,
+    fast_polling: None,
     berlin: None,
     entry: CountisConfigEntry,
     meter: Meter,
@@ -221,7 +220,11 @@ async def test_clock_that_cannot_be_set_is_reported(
 
 
 async def test_setting_the_clock_holds_the_bus_until_the_read_back(
-    hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter, line: Line
+    hass: HomeAssistant,
+    fast_polling: None,
+    entry: CountisConfigEntry,
+    add_meter: AddMeter,
+    line: Line,
 ) -> None:
     # Requests to a second meter could come between the write and the read-back.
     await add_meter(unit_id=2)
