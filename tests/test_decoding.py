@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import batched
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,13 +63,26 @@ BOUNDS = {
     "kvarh": (0, 2**32),
 }
 
-# Extreme words are drawn often, because random words are rarely extreme. The largest
-# block, `Identity`, has 66 registers.
-WORDS = st.lists(
-    st.sampled_from([0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF]) | st.integers(0, 0xFFFF),
-    min_size=66,
-    max_size=66,
-)
+EXTREME_WORDS = (0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF)
+
+
+def drawn_words(drawn: bytes) -> list[int]:
+    """Return the words of 3 bytes each: a selector, and the bytes of a random word.
+
+    Every other selector selects an extreme word, because random words are rarely
+    extreme.
+    """
+    return [
+        EXTREME_WORDS[selector // 2 % len(EXTREME_WORDS)]
+        if selector % 2
+        else high << 8 | low
+        for selector, high, low in batched(drawn, 3, strict=True)
+    ]
+
+
+# The largest block, `Identity`, has 66 registers. To draw all bytes at once takes a
+# tenth of the time of a list of words.
+WORDS = st.binary(min_size=3 * 66, max_size=3 * 66).map(drawn_words)
 
 
 def read(block: Block, unit: MockModbusUnit, words: Sequence[int]) -> Sequence[int]:
