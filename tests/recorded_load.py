@@ -107,13 +107,17 @@ class RecordedLoad:
     def _powered_meter(self, counters: Counters) -> SimulatedMeter:
         """Return a meter whose power is switched on now."""
         meter = SimulatedMeter(
-            true_time=lambda: self.now,
+            true_time=self.true_time,
             load=self.load,
             load_curve=self.load_curve,
             counters=counters,
         )
         meter.settings[INTEGRATION_PERIOD] = self.period
         return meter
+
+    def true_time(self) -> float:
+        """Return the present time in s since 1970."""
+        return self.now
 
     def set_clock(self, error: float = 0) -> None:
         """Set the clock of the meter to `error` s ahead of the local time."""
