@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulator.site import load_at
+from tools.demo.bus import histories_before
 from tools.demo.history import Past
 
 # Times on a Friday, in s since 1970: the solar noon, and the present time of the tests.
@@ -36,9 +36,15 @@ class Client:
 
 
 @pytest.fixture(scope="session")
-def house() -> Past:
-    """Return the past of the meter at the grid: the two weeks before `NOW`."""
-    return Past.before(NOW, load_at([1, 2], 0, NOON, lifelike=True), NOON)
+def histories() -> list[Past]:
+    """Return the pasts of the demo's meters in the two weeks before `NOW`."""
+    return histories_before(NOW, NOON)
+
+
+@pytest.fixture(scope="session")
+def house(histories: list[Past]) -> Past:
+    """Return the past of the meter at the grid, without an outage."""
+    return replace(histories[0], outage=range(0))
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +54,6 @@ def house_with_outage(house: Past) -> Past:
 
 
 @pytest.fixture(scope="session")
-def roof() -> Past:
-    """Return the past of the meter at the inverter: the two weeks before `NOW`."""
-    return Past.before(NOW, load_at([1, 2], 1, NOON, lifelike=True), NOON)
+def roof(histories: list[Past]) -> Past:
+    """Return the past of the meter at the inverter."""
+    return histories[1]

@@ -8,11 +8,11 @@ import pytest
 from custom_components.socomec_countis.gap import Gap
 from simulator import Meter
 from tests.common import Clock
-from tools.demo.bus import LOAD_CURVE_RECORDS, histories_before
+from tools.demo.bus import LOAD_CURVE_RECORDS
 from tools.demo.gap import gap_of, gap_text, outage_yesterday
 from tools.demo.history import COUNTERS, HOUR_SECONDS, Past, missing_hours
 
-from .conftest import NOON, NOW, OUTAGE
+from .conftest import NOW, OUTAGE
 
 STATE = 12_345.67  # kWh; the present state of each counter
 # The entity IDs of the meter by their keys, and the states of these entities.
@@ -37,8 +37,8 @@ def test_outage_is_in_the_early_morning_of_yesterday(since_midnight: timedelta) 
     assert len(missing_hours(outage)) >= 4
 
 
-def test_only_the_meter_of_the_house_has_an_outage() -> None:
-    house, roof = histories_before(NOW, NOON)
+def test_only_the_meter_of_the_house_has_an_outage(histories: list[Past]) -> None:
+    house, roof = histories
     assert house.outage == outage_yesterday(NOW)
     assert not roof.outage
 

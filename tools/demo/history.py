@@ -8,7 +8,7 @@ sum to these rows.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate, count, pairwise
 from typing import Any, Protocol, Self
@@ -191,6 +191,8 @@ class Past:
 
     It begins and ends at a full minute. The range is empty if there was no outage.
     """
+    _samples: dict[range, list[Sample]] = field(init=False, default_factory=dict)
+    """The samples of other times, because all counters count the same samples."""
 
     @classmethod
     def before(
@@ -262,7 +264,10 @@ class Past:
 
         Both times are in s since 1970.
         """
-        return counted_energy(sampled(self.load, self.noon, start, end), COUNTERS[key])
+        times = range(start, end)
+        if times not in self._samples:
+            self._samples[times] = sampled(self.load, self.noon, start, end)
+        return counted_energy(self._samples[times], COUNTERS[key])
 
 
 async def async_import(
