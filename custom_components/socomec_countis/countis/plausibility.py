@@ -9,7 +9,7 @@ is at another level. docs/counters.md has the reasons.
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 import logging
 import math
 from operator import attrgetter
@@ -119,10 +119,12 @@ class CounterValue:
 
     def with_offset(self, offset: float) -> CounterValue:
         """Return this register reading plus a rollover offset in kWh or kvarh."""
-        return replace(
-            self,
+        return CounterValue(
             value=round(self.value + offset, 2),
             rollover_offset=round(offset, 2),
+            at=self.at,
+            step=self.step,
+            overflows=self.overflows,
         )
 
     def highest_rise(self, new: CounterValue, kilowatts: float) -> float:
