@@ -76,6 +76,16 @@ def _custom_integrations(
     """
 
 
+@pytest.fixture
+def recorder_config() -> dict[str, Any]:
+    """Record only the entities of the tests: the energy, and the costs of the energy.
+
+    To record all entities of the meter takes more time than the rest of a test.
+    """
+    energy = ["sensor.house_energy*", "sensor.old", "sensor.*_energy_consumed"]
+    return {"include": {"entity_globs": energy}}
+
+
 @pytest.fixture(autouse=True)
 def _slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Poll each block every 5 min, because a test lasts for hours of virtual time."""
