@@ -10,6 +10,17 @@ TABLE_TARIFF_COUNT = 4  # the number of tariff counters in Socomec's Modbus tabl
 COUNTER_RANGE_WH = 999_999_999 * 10
 
 
+def _sum(counter: float, energy: float, seconds: int) -> float:
+    """Return a counter after it has counted the same energy in each second.
+
+    The energies are added one by one, so that the counter does not depend on how many
+    seconds are counted at a time.
+    """
+    for _ in range(seconds):
+        counter += energy
+    return counter
+
+
 @dataclass
 class Period:
     """The current day, week or month. All energies are in Wh."""
@@ -60,18 +71,21 @@ class Counters:
         """Return the counters in a form that JSON can contain."""
         return asdict(self)
 
-    def add(self, consumed: float, produced: float, reactive: float) -> None:
-        """Count energies in Wh and varh."""
-        self.consumed += consumed
-        self.partial_consumed += consumed
+    def add(
+        self, consumed: float, produced: float, reactive: float, seconds: int = 1
+    ) -> None:
+        """Count the same energies in Wh and varh in each of some seconds."""
+        self.consumed = _sum(self.consumed, consumed, seconds)
+        self.partial_consumed = _sum(self.partial_consumed, consumed, seconds)
         for tariffs in (self.tariffs, self.partial_tariffs):
             # The lists grow if the meter has more than TABLE_TARIFF_COUNT tariffs.
             tariffs.extend([0.0] * (self.tariff - len(tariffs)))
-            tariffs[self.tariff - 1] += consumed
-        self.produced += produced
-        self.partial_produced += produced
-        self.reactive += reactive
-        self.partial_reactive += reactive
+            index = self.tariff - 1
+            tariffs[index] = _sum(tariffs[index], consumed, seconds)
+        self.produced = _sum(self.produced, produced, seconds)
+        self.partial_produced = _sum(self.partial_produced, produced, seconds)
+        self.reactive = _sum(self.reactive, reactive, seconds)
+        self.partial_reactive = _sum(self.partial_reactive, reactive, seconds)
 
     def in_tariff(self, tariff: int) -> float:
         """Return the consumed energy of a tariff in Wh. The first tariff is 1."""

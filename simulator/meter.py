@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
+from itertools import groupby
 import time
 
 from pymodbus.constants import ExcCodes
@@ -194,22 +195,15 @@ class Meter:
     def _count_seconds(self, seconds: int) -> float:
         """Count the energy of the next `seconds` s. Return the consumed part in Wh."""
         before = self.counters.consumed
+        times = range(self._counted_until, self._counted_until + seconds)
         # Most loads return the same phases for several seconds, so calculate the
         # energies only if the phases change.
-        previous: Phases | None = None
-        energies_per_second = (0.0, 0.0, 0.0)
-        for second in range(self._counted_until, self._counted_until + seconds):
-            phases = self.load.phases(second)
-            if phases is not previous:
-                previous = phases
-                active = sum(phase.watts for phase in phases) / 3600
-                reactive = sum(phase.reactive for phase in phases) / 3600
-                energies_per_second = (
-                    max(active, 0),
-                    max(-active, 0),
-                    max(reactive, 0),
-                )
-            self.counters.add(*energies_per_second)
+        for phases, equal in groupby(map(self.load.phases, times)):
+            active = sum(phase.watts for phase in phases) / 3600
+            reactive = sum(phase.reactive for phase in phases) / 3600
+            self.counters.add(
+                max(active, 0), max(-active, 0), max(reactive, 0), len(list(equal))
+            )
         self._counted_until += seconds
         return self.counters.consumed - before
 
