@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
+import math
 from operator import attrgetter
 from typing import NamedTuple, Never
 
@@ -286,7 +287,7 @@ class Poller:
                 self._set_offline(read.polled, read.block, error)
 
     def _reads(self, now: float) -> Iterator[Read]:
-        """Yield the possible next reads of each meter."""
+        """Yield the next read of each meter."""
         for polled in self._polled:
             if polled.lost_block or not polled.online:
                 # At `urgent_at`, the retry is as urgent as power that just became due.
@@ -296,16 +297,26 @@ class Poller:
                     urgent_at = min(max(urgent_at, self._spaced_until), latest)
                 name = polled.lost_block or IDENTITY
                 yield Read(max(polled.retry_at, now), urgent_at - now, polled, name)
-                continue
-            skips_power = self._reads_everything and MEASUREMENTS in polled.blocks
-            for name in polled.blocks:
-                if skips_power and name == POWER:
-                    continue  # the measurements contain the power
-                as_power = skips_power and name == MEASUREMENTS
-                target = POWER_TARGET if as_power else INTERVALS[name].target
-                due_at = max(polled.due_at.get(name, now), now)
-                rank = 1 - polled.urgency(name, now, target)
-                yield Read(due_at, rank, polled, name)
+            else:
+                yield self._read_of_online_meter(polled, now)
+
+    def _read_of_online_meter(self, polled: Polled, now: float) -> Read:
+        """Return the next read of an online meter that has no lost block."""
+        skips_power = self._reads_everything and MEASUREMENTS in polled.blocks
+        first_at = lowest_rank = math.inf
+        first = IDENTITY
+        for name in polled.blocks:
+            if skips_power and name == POWER:
+                continue  # the measurements contain the power
+            due_at = polled.due_at.get(name, now)
+            if due_at > first_at:
+                continue  # a read that is due earlier precedes a more urgent one
+            as_power = skips_power and name == MEASUREMENTS
+            target = POWER_TARGET if as_power else INTERVALS[name].target
+            rank = 1 - polled.urgency(name, now, target)
+            if rank < lowest_rank or max(due_at, now) < first_at:
+                first_at, lowest_rank, first = max(due_at, now), rank, name
+        return Read(first_at, lowest_rank, polled, first)
 
     async def _async_poll(self, read: Read) -> None:
         """Read one block, and call `on_reading` or `on_error`."""
